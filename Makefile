@@ -1,0 +1,51 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+help:  ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(STAMP) pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt --group dev
+	@touch $@
+
+setup: $(STAMP)  ## make .venv and install tformer into it
+
+demo: $(STAMP)  ## train on built-in data, translate, score: the whole way in a few minutes
+	$(BIN)/tformer quickstart
+
+test: $(VENV)/.installed-dev  ## the tests
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-all: $(VENV)/.installed-dev  ## the slow tests too
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev  ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev  ## lay the code out
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(VENV)/.installed-dev  ## types
+	$(BIN)/pyright
+
+bench: $(VENV)/.installed-dev  ## tformer and its peers on the same work, in one run
+	$(BIN)/python benchmarks/run.py
+
+wheel: $(VENV)/.installed-dev  ## a wheel in dist/
+	$(BIN)/python -m build --wheel --outdir dist
+
+clean:  ## remove what was built (not runs)
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .benchmark-env*
+
+.PHONY: help setup demo test test-all lint format types bench wheel clean

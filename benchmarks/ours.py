@@ -1,0 +1,166 @@
+"""tformer on a benchmark's job: its own command's path for training, its own search for decoding.
+
+Training is `tformer pretrain` on the same text with the same SentencePiece model, so that reading, batching, loss, optimiser
+and all the loop's bookkeeping are paid for; only the clock is added. Decoding reads the weights that the peers read.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tformer_cli.train.machine import tune_heap
+
+tune_heap()  # as the command line does: before torch allocates anything
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
+from measure import (  # noqa: E402
+    BOS,
+    EOS,
+    PAD,
+    TrainingClock,
+    decoding_batches,
+    decoding_result,
+    gemm_gflops,
+    report,
+    start,
+)
+
+from tformer_cli.config.schema import (  # noqa: E402
+    DecodeConfig,
+    Norm,
+    OptimConfig,
+    ParallelDataConfig,
+    Precision,
+    Schedule,
+    Seq2SeqConfig,
+    TokenizerConfig,
+    TrainerConfig,
+    TranslationExperiment,
+)
+from tformer_cli.train import machine  # noqa: E402
+
+
+def model_config(shape: dict[str, Any]) -> Seq2SeqConfig:
+    """The same Transformer as the peers': post-norm, ReLU, sinusoidal positions, all embeddings tied."""
+    sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "encoder_depth", "decoder_depth", "dropout")}
+    return Seq2SeqConfig(norm=Norm.post, **sizes)
+
+
+def experiment(job: dict[str, Any], cache: str) -> TranslationExperiment:
+    """The job as `tformer pretrain` would compose it."""
+    source, target = job["languages"]
+    return TranslationExperiment(
+        recipe="benchmark",
+        seed=job["seed"],
+        tokenizer=TokenizerConfig(path=job["tokenizer"]),
+        optim=OptimConfig(
+            lr=job["learning_rate"],
+            schedule=Schedule.constant,
+            warmup_steps=0,
+            beta2=0.999,
+            eps=1e-8,
+            label_smoothing=job["label_smoothing"],
+        ),
+        trainer=TrainerConfig(
+            steps=1_000_000,
+            precision=Precision[job["precision"]],
+            threads=job["threads"],
+            evaluate_every=0,
+            checkpoint_every=0,
+        ),
+        data=ParallelDataConfig(
+            path=job["corpus"],
+            source_language=source,
+            target_language=target,
+            cache=cache,
+            batch_tokens=job["batch_tokens"],
+        ),
+        model=model_config(job["shape"]),
+    )
+
+
+def train(job: dict[str, Any]) -> dict[str, Any]:
+    """Train until the clock says that the time is over."""
+    from tformer_cli.train import loop
+    from tformer_cli.train.launch import launch
+
+    clock, seen = TrainingClock(job), {}
+    step = loop.Trainer.train_step
+
+    def noted_step(self: loop.Trainer, step_module: Any, micro_batches: list[Any]) -> dict[str, Any]:
+        sums = step(self, step_module, micro_batches)
+        if not self.signalled:
+            count = int(sums["count"])
+            cells = sum(batch.targets.numel() for batch in micro_batches)
+            self.signalled = clock.tick(count, cells, float(sums["loss"]) / count)  # ends the run after a step
+            seen.update(machine=self.machine, model=self.model)
+        return sums
+
+    loop.Trainer.train_step = noted_step
+    with tempfile.TemporaryDirectory() as folder:
+        cache = str(Path(job["work"]) / "tformer-cache")
+        launch(experiment(job, cache), Path(folder) / "run", quiet=True)
+    return clock.result() | {
+        "parameters": sum(p.numel() for p in seen["model"].parameters()),
+        "precision": seen["machine"].precision,
+        "attention": seen["machine"].attention,
+    }
+
+
+def decode(job: dict[str, Any]) -> dict[str, Any]:
+    """Greedy or beam search on the peers' weights."""
+    from tformer_cli.data.text import pad
+    from tformer_cli.decode.search import search
+    from tformer_cli.interop.huggingface import load_marian
+
+    config = DecodeConfig(beam=job["beam"], length_penalty=1.0, batch=job["batch"])
+    model = load_marian(Path(job["weights"])).eval()
+    sizes = model.config
+    trainer = TrainerConfig(precision=Precision[job["precision"]], threads=job["threads"])
+    chosen = machine.prepare(trainer, heads=sizes.heads, head_dim=sizes.dim // sizes.heads, length=32)
+    start_id = json.loads(Path(job["weights"], "config.json").read_text(encoding="utf-8"))["decoder_start_token_id"]
+    batches = list(decoding_batches(job))
+    # A search that may not choose the end of a sentence runs to the longest length: that is how length is forced.
+    forbidden = (PAD, BOS, EOS) if job["forced_length"] else (PAD, BOS)
+
+    @torch.inference_mode()
+    def one(rows: list[int], sources: list[list[int]], least: int, most: int) -> dict[int, list[int]]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=chosen.precision == "bf16"):
+            source, lengths = pad([np.asarray(row) for row in sources], PAD, end=EOS)
+            state = model.start(model.encode(source, lengths), job["beam"], most)
+            found = search(
+                model,
+                state,
+                config=config,
+                bos_id=start_id,
+                eos_id=EOS,
+                forbidden=forbidden,
+                max_lengths=torch.full((len(rows),), most),
+                sample_ids=rows,
+            )
+        return {row: list(map(int, best[0].tokens)) for row, best in zip(rows, found, strict=True)}
+
+    one(batches[-1][0], batches[-1][1], 2, 2)
+    result = decoding_result(job, lambda: {k: v for batch in batches for k, v in one(*batch).items()})
+    return result | {"precision": chosen.precision, "attention": chosen.attention}
+
+
+def main() -> None:
+    """`python ours.py JOB.json`."""
+    job, output = start()
+    before = gemm_gflops()
+    result = train(job) if job["kind"] == "train" else decode(job)
+    versions = {"tformer": importlib.metadata.version("tformer-cli"), "torch": torch.__version__}
+    report(output, result | {"gemm_gflops": [before, gemm_gflops()], "versions": versions})
+
+
+if __name__ == "__main__":
+    main()

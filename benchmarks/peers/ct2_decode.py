@@ -1,0 +1,112 @@
+"""Greedy and beam search with CTranslate2, on the same weights as Hugging Face's `generate`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import ctranslate2
+import torch
+from ctranslate2.converters import transformers as converters
+from measure import BOS, EOS, PAD, UNKNOWN, decoding_batches, decoding_result, gemm_gflops, report, start
+from transformers import MarianMTModel
+
+FORMAT = 1  # of the conversion below; raise it to convert again
+NAMES = {PAD: "<pad>", UNKNOWN: "<unk>", BOS: "<s>", EOS: "</s>"}
+
+
+class PlainMarianLoader(converters.MarianMTLoader):
+    """CTranslate2's own loader, without what is particular to models of the Marian project.
+
+    The stock loader drops the last row of the vocabulary (there: the padding that Transformers adds) and starts the
+    decoder from a zero vector. Here padding is row 0 and every row is a word; the decoder starts from an ordinary
+    token's embedding, as Hugging Face computes it.
+    """
+
+    def _remove_pad_weights(self, spec: object) -> None:
+        pass
+
+    def set_decoder(self, spec: object, decoder: object) -> None:
+        """As for BART: no zero vector."""
+        converters.BartLoader.set_decoder(self, spec, decoder)
+
+    def get_vocabulary(self, model: MarianMTModel, tokenizer: None) -> list[str]:
+        """Words are their ids, written out: what goes in and out are ids."""
+        return [NAMES.get(index, str(index)) for index in range(model.config.vocab_size)]
+
+    def set_config(self, config: object, model: MarianMTModel, tokenizer: None) -> None:
+        """Special tokens by their ids in the model's configuration."""
+        start_id = model.config.decoder_start_token_id
+        config.bos_token, config.eos_token, config.unk_token = NAMES[BOS], NAMES[EOS], NAMES[UNKNOWN]
+        config.decoder_start_token = NAMES.get(start_id, str(start_id))
+
+
+class Converter(converters.TransformersConverter):
+    """Reads weights alone: a tokenizer is not needed where sentences are ids."""
+
+    def _load(self) -> object:
+        with torch.no_grad():
+            model = MarianMTModel.from_pretrained(self._model_name_or_path, dtype=torch.float32)
+            return PlainMarianLoader()(model, None)
+
+
+def converted(weights: str) -> str:
+    """The folder of the converted model, written once beside the weights."""
+    folder = Path(weights) / "ctranslate2"
+    mark = folder / f"format-{FORMAT}"
+    source = Path(weights) / "model.safetensors"
+    if not mark.exists() or mark.stat().st_mtime < source.stat().st_mtime:
+        shutil.rmtree(folder, ignore_errors=True)
+        Converter(weights).convert(str(folder))
+        mark.touch()
+    return str(folder)
+
+
+def main() -> None:
+    """`python ct2_decode.py JOB.json`; precision is CTranslate2's compute type, workers its `inter_threads`."""
+    job, output = start()
+    before = gemm_gflops()
+    workers = job.get("workers", 1)
+    translator = ctranslate2.Translator(
+        converted(job["weights"]),
+        device="cpu",
+        compute_type=job["precision"],
+        inter_threads=workers,
+        intra_threads=max(1, job["threads"] // workers),
+    )
+    batches = list(decoding_batches(job))
+
+    def send(sources: list[list[int]], least: int, most: int) -> list:
+        return translator.translate_batch(
+            [[*(NAMES.get(x, str(x)) for x in source), NAMES[EOS]] for source in sources],
+            beam_size=job["beam"],
+            length_penalty=1,
+            min_decoding_length=least,
+            max_decoding_length=most,
+            max_input_length=0,
+            asynchronous=True,
+        )
+
+    for pending in send(batches[-1][1], 2, 2):
+        pending.result()
+    ids = {name: index for index, name in NAMES.items()}
+
+    def decode() -> dict[int, list[int]]:
+        sent = [(rows, send(sources, least, most)) for rows, sources, least, most in batches]
+        return {
+            row: [ids[x] if x in ids else int(x) for x in one.result().hypotheses[0]]
+            for rows, pending in sent
+            for row, one in zip(rows, pending, strict=True)
+        }
+
+    result = decoding_result(job, decode)
+    result |= {
+        "gemm_gflops": [before, gemm_gflops()],
+        "compute_type": translator.compute_type,
+        "versions": {"ctranslate2": ctranslate2.__version__},
+    }
+    report(output, result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""A job as JoeyNMT's configuration: the same shape, its own names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from measure import EOS, Pairs
+
+# JoeyNMT puts its special words first, in this order; ours are 0 <pad>, 1 <unk>, 2 <s>, 3 </s>. All others keep their ids.
+SPECIALS = {"unk_id": 0, "pad_id": 1, "bos_id": 2, "eos_id": 3}
+
+
+def write_data(job: dict[str, Any], folder: Path, *, limit: int | None = None) -> Path:
+    """Write `train.src`, `train.tgt`, `dev.*` and `vocabulary.txt`, sentences as token ids written out.
+
+    JoeyNMT reads text; written ids split at spaces give back exactly the sentences that the others read. It
+    asks for a development set, but the measured stretch ends before it is used.
+    """
+    pairs = Pairs.load(job["data"], "train")
+    rows = len(pairs) if limit is None else limit
+    for name, read in (("src", pairs.source), ("tgt", pairs.target)):
+        lines = [" ".join(map(str, read(row))) + "\n" for row in range(rows)]
+        (folder / f"train.{name}").write_text("".join(lines), encoding="utf-8")
+        (folder / f"dev.{name}").write_text("".join(lines[:8]), encoding="utf-8")
+    words = (f"{index}\n" for index in range(EOS + 1, job["shape"]["vocab_size"]))
+    (folder / "vocabulary.txt").write_text("".join(words), encoding="utf-8")
+    return folder
+
+
+def configuration(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The configuration that JoeyNMT would read from a YAML file.
+
+    Post-norm and ReLU as in the other programs. JoeyNMT's one dropout rate also acts on attention weights and
+    inside the feed-forward layer.
+    """
+    shape = job["shape"]
+    stack = {
+        "type": "transformer",
+        "num_heads": shape["heads"],
+        "embeddings": {"embedding_dim": shape["dim"], "scale": True, "dropout": shape["dropout"]},
+        "hidden_size": shape["dim"],
+        "ff_size": shape["ffn_dim"],
+        "dropout": shape["dropout"],
+        "layer_norm": "post",
+        "activation": "relu",
+    }
+    side = {"level": "word", "voc_file": str(folder / "vocabulary.txt"), "lowercase": False, "normalize": False}
+    return {
+        "name": "benchmark",
+        "joeynmt_version": "2.3.0",
+        "model_dir": str(folder / "model"),
+        "use_cuda": False,
+        "fp16": False,
+        "random_seed": job["seed"],
+        "data": {
+            "train": str(folder / "train"),
+            "dev": str(folder / "dev"),
+            "dataset_type": "plain",
+            "src": {"lang": "src", **side},
+            "trg": {"lang": "tgt", **side},
+            "special_symbols": dict(SPECIALS),
+        },
+        "training": {
+            "optimizer": "adamw",
+            "adam_betas": [0.9, 0.999],
+            "learning_rate": job.get("learning_rate", 1e-3),
+            "learning_rate_min": 0.0,
+            "scheduling": "exponential",  # a factor of 1 each epoch: constant (without a schedule it stops)
+            "decrease_factor": 1.0,
+            "clip_grad_norm": 1.0,
+            "label_smoothing": job.get("label_smoothing", 0.0),
+            "normalization": "tokens",
+            "batch_type": "token",
+            "batch_size": job.get("batch_tokens", 4096),
+            "epochs": 10_000,
+            "logging_freq": 100,
+            "validation_freq": 1_000_000_000,
+        },
+        "testing": {"beam_size": 1},
+        "model": {
+            "initializer": "xavier_uniform",
+            "embed_initializer": "xavier_uniform",
+            "embed_init_gain": 1.0,
+            "init_gain": 1.0,
+            "bias_initializer": "zeros",
+            "tied_embeddings": True,
+            "tied_softmax": True,
+            "encoder": {**stack, "num_layers": shape["encoder_depth"]},
+            "decoder": {**stack, "num_layers": shape["decoder_depth"]},
+        },
+    }

@@ -1,0 +1,200 @@
+"""What every benchmarked program shares: its job, its data, its clock and its one line of results.
+
+A program is started as `python PROGRAM JOB.json` in its own environment, and prints one JSON object on standard
+output; all else goes to standard error. Only numpy and torch may be imported here: every environment has them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+PAD, UNKNOWN, BOS, EOS = 0, 1, 2, 3
+
+
+def start() -> tuple[dict[str, Any], int]:
+    """Read the job named on the command line and set the threads.
+
+    Returns:
+        The job, and a file descriptor of the real standard output. Whatever a peer prints goes to standard
+        error from here on, so that the line of results is alone.
+    """
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    output = os.dup(1)
+    os.dup2(2, 1)
+    torch.set_num_threads(job["threads"])
+    torch.manual_seed(job["seed"])
+    return job, output
+
+
+def report(output: int, result: dict[str, Any]) -> None:
+    """Print the line of results."""
+    with os.fdopen(output, "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(result) + "\n")
+
+
+def gemm_gflops(seconds: float = 0.6, size: int = 1024) -> float:
+    """Median GFLOP/s of square float32 matrix products: what the machine gives at this moment."""
+    left, right = torch.randn(size, size), torch.randn(size, size)
+    torch.mm(left, right)
+    rates, begin = [], time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        before = time.perf_counter()
+        torch.mm(left, right)
+        rates.append(2 * size**3 / (time.perf_counter() - before) / 1e9)
+    return round(statistics.median(rates), 1)
+
+
+@dataclass
+class Pairs:
+    """Sentence pairs as token ids, flat arrays with offsets; no special tokens inside."""
+
+    source_ids: np.ndarray
+    source_offsets: np.ndarray
+    target_ids: np.ndarray
+    target_offsets: np.ndarray
+
+    @classmethod
+    def load(cls, path: str, split: str) -> Pairs:
+        """Read one split ("train" or "test") of the file that `prepare.py` wrote."""
+        with np.load(path, allow_pickle=False) as arrays:
+            names = ("source_ids", "source_offsets", "target_ids", "target_offsets")
+            return cls(*(arrays[f"{split}_{name}"] for name in names))
+
+    def __len__(self) -> int:
+        return len(self.source_offsets) - 1
+
+    def source(self, index: int) -> list[int]:
+        """Source ids of one pair, without EOS."""
+        return self.source_ids[self.source_offsets[index] : self.source_offsets[index + 1]].tolist()
+
+    def target(self, index: int) -> list[int]:
+        """Target ids of one pair, without BOS and EOS."""
+        return self.target_ids[self.target_offsets[index] : self.target_offsets[index + 1]].tolist()
+
+
+def padded(rows: list[list[int]], fill: int) -> torch.Tensor:
+    """(B, T) int64 of rows of unequal length, filled at their ends."""
+    out = torch.full((len(rows), max(map(len, rows))), fill, dtype=torch.int64)
+    for index, row in enumerate(rows):
+        out[index, : len(row)] = torch.tensor(row, dtype=torch.int64)
+    return out
+
+
+@dataclass
+class TrainingClock:
+    """Times the steps after a warm-up until the job's seconds are over.
+
+    A program calls `tick` after each optimiser step. Nothing is synchronised: on a CPU there is nothing to wait for.
+    """
+
+    job: dict[str, Any]
+    ticks: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    cells: list[int] = field(default_factory=list)
+    losses: list[Any] = field(default_factory=list)
+
+    def tick(self, tokens: int, cells: int, loss: Any) -> bool:
+        """Note a step.
+
+        Args:
+            tokens: target tokens that are not padding, EOS included.
+            cells: target positions that were computed, padding included.
+            loss: mean loss of a token; a number or a tensor that is read only at the end.
+
+        Returns:
+            Whether the time is over.
+        """
+        self.ticks.append(time.perf_counter())
+        self.tokens.append(tokens)
+        self.cells.append(cells)
+        self.losses.append(loss)
+        warm_up = self.job["warm_up"]
+        return len(self.ticks) > warm_up and self.ticks[-1] - self.ticks[warm_up - 1] >= self.job["seconds"]
+
+    def result(self, *, points: int = 20) -> dict[str, Any]:
+        """Rate of real target tokens, padding, step times and the loss over the tokens seen."""
+        warm_up = self.job["warm_up"]
+        steps = len(self.ticks) - warm_up
+        if steps < 1:
+            raise SystemExit(f"only {len(self.ticks)} steps ran, {warm_up} of them as warm-up")
+        seconds = self.ticks[-1] - self.ticks[warm_up - 1]
+        real, cells = sum(self.tokens[warm_up:]), sum(self.cells[warm_up:])
+        durations = np.diff(np.array(self.ticks[warm_up - 1 :]))
+        return {
+            "unit": "target tokens/s",
+            "rate": real / seconds,
+            "steps": steps,
+            "seconds": seconds,
+            "tokens_per_step": real / steps,
+            "padding_percent": 100 * (1 - real / cells),
+            "step_ms_p50": 1000 * float(np.percentile(durations, 50)),
+            "step_ms_p95": 1000 * float(np.percentile(durations, 95)),
+            "loss_curve": self._curve(points),
+        }
+
+    def _curve(self, points: int) -> list[tuple[int, float]]:
+        """(target tokens seen, mean loss of a token over the stretch up to there)."""
+        losses, weights = np.array([float(x) for x in self.losses]), np.array(self.tokens)
+        curve, seen = [], 0
+        for part in np.array_split(np.arange(len(losses)), min(points, len(losses))):
+            seen += int(weights[part].sum())
+            curve.append((seen, round(float(np.average(losses[part], weights=weights[part])), 4)))
+        return curve
+
+
+def decoding_batches(job: dict[str, Any]) -> Iterator[tuple[list[int], list[list[int]], int, int]]:
+    """The batches that every decoder gets: sentences sorted by length, longest first, `job["batch"]` together.
+
+    Yields:
+        Row numbers, source ids (without EOS), shortest and longest output in tokens. With `job["forced_length"]`
+        both are the length of the batch's longest source: random weights never end by themselves. Otherwise the
+        search ends by itself, at the latest after 1.5 times the longest source + 20 tokens.
+    """
+    pairs = Pairs.load(job["data"], "test")
+    rows = np.random.default_rng(job["seed"]).permutation(len(pairs))[: job["sentences"]]
+    rows = sorted(rows.tolist(), key=lambda row: (-len(pairs.source(row)), row))
+    for begin in range(0, len(rows), job["batch"]):
+        part = rows[begin : begin + job["batch"]]
+        sources = [pairs.source(row) for row in part]
+        longest = max(map(len, sources))
+        if job["forced_length"]:
+            yield part, sources, longest, longest
+        else:
+            yield part, sources, 0, int(1.5 * longest) + 20
+
+
+def decoding_result(job: dict[str, Any], decode: Callable[[], dict[int, list[int]]]) -> dict[str, Any]:
+    """Rate of sentences over whole passes through the test sentences, as many as fill `job["seconds"]`.
+
+    Args:
+        job: if it has `outputs`, what was found is written there, for a comparison of decoders.
+        decode: one pass over all batches; returns what was found for each row.
+    """
+    passes, begin = 0, time.perf_counter()
+    while not passes or time.perf_counter() - begin < job["seconds"]:
+        outputs = decode()
+        passes += 1
+    seconds = time.perf_counter() - begin
+    cleaned = {row: ids[: ids.index(EOS)] if EOS in ids else ids for row, ids in outputs.items()}
+    if job.get("outputs"):
+        text = json.dumps({str(row): cleaned[row] for row in sorted(cleaned)})
+        Path(job["outputs"]).write_text(text, encoding="utf-8")
+    return {
+        "unit": "sentences/s",
+        "rate": passes * len(cleaned) / seconds,
+        "passes": passes,
+        "seconds": seconds,
+        "sentences": len(cleaned),
+        "tokens_per_sentence": sum(map(len, cleaned.values())) / len(cleaned),
+    }

@@ -1,0 +1,280 @@
+"""Measures tformer and its peers on the same work, in turns: `python benchmarks/run.py --help`.
+
+Each run is a process of its own, which gets a JSON job and prints a line of JSON. Programs take turns, so that a
+machine that slows down for a while slows all of them; everything measured is written to `benchmarks/results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import environments
+import machine
+import tables
+from items import Item, Program, all_items
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+WORK = HERE / "work"
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    names = [item.name for item in all_items()]
+    parser = argparse.ArgumentParser(description="Measure tformer and its peers on the same work, in turns.")
+    parser.add_argument("--items", default=",".join(names), help="comma-separated; all: %(default)s")
+    parser.add_argument("--programs", default="", help="only programs whose names contain one of these, comma-separated")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each program (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=30, help="of training in a run (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=machine.cores(), help="of every program (default %(default)s)")
+    parser.add_argument("--data", type=Path, help="folder of train.* and test*.*; default: multi30k of TFORMER_DATA")
+    parser.add_argument("--source", default="en", help="language that is read (default %(default)s)")
+    parser.add_argument("--target", default="de", help="language that is written (default %(default)s)")
+    parser.add_argument("--vocab-size", type=int, default=10_000, help="of the joint vocabulary (default %(default)s)")
+    parser.add_argument("--weights-tiny", type=Path, help="trained model, Hugging Face format; default: random weights")
+    parser.add_argument("--weights-base", type=Path, help="as --weights-tiny, for the base size")
+    parser.add_argument("--name", default="benchmark", help="of the result files, after the date (default %(default)s)")
+    parser.add_argument("--setup-only", action="store_true", help="install the peers and prepare the data, measure nothing")
+    return parser.parse_args()
+
+
+def corpus(options: argparse.Namespace) -> Path:
+    """The folder of parallel files."""
+    folder = options.data or Path(os.environ.get("TFORMER_DATA") or ROOT / "../shared/data") / "multi30k"
+    if not (folder / f"train.{options.source}").is_file():
+        raise SystemExit(f"error: {folder}: no train.{options.source}: give --data FOLDER, or set TFORMER_DATA")
+    return folder.resolve()
+
+
+def prepare(options: argparse.Namespace, weights: Path | None) -> tuple[Path, dict[str, Any]]:
+    """The sentences as ids, by a vocabulary trained once, or by that of trained weights; and facts about them."""
+    source, target = options.source, options.target
+    name = f"{source}-{target}-{weights.resolve().name if weights else options.vocab_size}"
+    folder = WORK / name
+    if weights or not (folder / "facts.json").exists():
+        print(f"preparing {name} ...", flush=True)
+        command = [sys.executable, HERE / "prepare.py", corpus(options), folder, source, target, str(options.vocab_size)]
+        subprocess.run([*command, *([weights] if weights else [])], check=True)
+    return folder / "data.npz", json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+
+
+def start(program: Program, job: dict[str, Any]) -> dict[str, Any]:
+    """Run a program once.
+
+    Returns:
+        What it printed, and how busy others kept the machine just before; `{"error": ...}` if it failed.
+    """
+    busy = machine.busy_percent()
+    threads = str(job["threads"])
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
+    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False, encoding="utf-8") as file:
+        json.dump(job, file)
+    try:
+        command = [environments.python_of(program.environment), HERE / program.script, file.name]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=3600)
+    finally:
+        Path(file.name).unlink()
+    if done.returncode:
+        lines = [line for line in done.stderr.split("\n") if line.strip()]
+        return {"error": lines[-1] if lines else f"exit status {done.returncode}", "stderr": done.stderr[-4000:]}
+    return {**json.loads(done.stdout), "busy_percent_before": busy}
+
+
+def job_of(item: Item, program: Program, common: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """All that a program needs to know."""
+    job = {**item.job, **common, **program.options}
+    job["shape"] = {**item.job["shape"], "vocab_size": common["vocab_size"]}
+    job["seconds"] = options.seconds * job.pop("seconds_factor")
+    return job
+
+
+def choose(item: Item, common: dict[str, Any], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Try the variants of each choice once, shortly; the slower ones leave the item.
+
+    Returns:
+        What was measured, by program.
+    """
+    probes: dict[str, dict[str, Any]] = {}
+    for choice in dict.fromkeys(program.choice for program in item.programs if program.choice):
+        variants = [program for program in item.programs if program.choice == choice]
+        if len(variants) < 2:
+            continue
+        for program in variants:
+            job = job_of(item, program, common, options)
+            probes[program.name] = start(program, {**job, "seconds": job["seconds"] / 2})
+            say(item, program, probes[program.name], "tried")
+        best = max(variants, key=lambda program: probes[program.name].get("rate", 0.0))
+        item.programs = [program for program in item.programs if program.choice != choice or program is best]
+    return probes
+
+
+def say(item: Item, program: Program, run: dict[str, Any], what: str) -> None:
+    """One line on the terminal a run."""
+    found = run["error"] if "error" in run else f"{tables.number(run['rate'])} {run['unit']}"
+    print(f"{item.name}  {what}  {program.name}: {found}", flush=True)
+
+
+def agreement(path: Path, reference: Path) -> float:
+    """Share of sentences, in percent, for which two decoders found the same output."""
+    one, other = (json.loads(p.read_text(encoding="utf-8")) for p in (path, reference))
+    return 100 * sum(one[row] == other[row] for row in other) / len(other)
+
+
+def measure(item: Item, common: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """All runs of an item: every program once, then again, as often as asked for."""
+    everyone = {program.name: program for program in item.programs}
+    probes = choose(item, common, options)
+    runs: dict[str, list[dict[str, Any]]] = {program.name: [] for program in item.programs}
+    failures = {name: probe for name, probe in probes.items() if "error" in probe}
+    for repeat in range(options.repeats):
+        for index, program in enumerate(item.programs):
+            if program.name in failures:
+                continue
+            job = job_of(item, program, common, options)
+            if item.job["kind"] == "decode":
+                job["outputs"] = str(WORK / f"outputs-{index}.json")
+            run = start(program, job)
+            say(item, program, run, f"run {repeat + 1}/{options.repeats}")
+            if "error" in run:
+                failures[program.name] = run
+            else:
+                runs[program.name].append(run)
+    return {"programs": collect(item, list(everyone.values()), runs, probes, failures)}
+
+
+def collect(
+    item: Item,
+    everyone: list[Program],
+    runs: dict[str, list[dict[str, Any]]],
+    probes: dict[str, dict[str, Any]],
+    failures: dict[str, dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """What is written down of each program."""
+    ours = next((runs[p.name] for p in item.programs if p.environment == "ours"), [])
+    reference = next((i for i, p in enumerate(item.programs) if p.script.endswith("hf_decode.py")), None)
+    found = []
+    for program in everyone:
+        entry: dict[str, Any] = {"name": program.name, "options": program.options, "goal": program.goal}
+        mine = runs.get(program.name, [])
+        if program.name in probes and "rate" in probes[program.name]:
+            entry["probe"] = probes[program.name]
+        if program.name in failures:
+            entry |= failures[program.name]
+        if mine:
+            entry |= {"runs": mine, "summary": tables.summary(mine)}
+            if ours and program.environment != "ours":
+                entry["ratio"] = tables.ratios(ours, mine)
+            if item.job["kind"] == "decode" and reference is not None and program.environment != "joeynmt":
+                paths = (WORK / f"outputs-{i}.json" for i in (item.programs.index(program), reference))
+                entry["same_as_hf_percent"] = agreement(*paths)
+        found.append(entry)
+    return found
+
+
+def rule(item: Item, trained: bool) -> str:
+    """What is counted, in a sentence or two."""
+    job = item.job
+    if job["kind"] == "train":
+        return (
+            "Target tokens that are not padding, EOS included, a second of wall time, "
+            f"after {job['warm_up']} steps of warm-up; forward, backward, clipping and AdamW, data included."
+        )
+    length = (
+        "each search ends by itself, at the latest after 1.5 times the batch's longest source + 20 tokens"
+        if trained
+        else "random weights, every output exactly as long as its batch's longest source"
+    )
+    return (
+        f"Sentences a second of wall time; {job['sentences']} test sentences sorted by length, {job['batch']} in a batch; "
+        f"{length}; length penalty 1."
+    )
+
+
+def weights_of(size: str, options: argparse.Namespace, common: dict[str, Any], shape: dict[str, Any]) -> Path:
+    """The weights that every decoder reads: the user's, or random ones made here once."""
+    given = getattr(options, f"weights_{size}")
+    if given:
+        ids = json.loads((given / "config.json").read_text(encoding="utf-8"))
+        if (ids.get("pad_token_id"), ids.get("eos_token_id")) != (0, 3):
+            raise SystemExit(f"error: {given}: the benchmark's ids are 0 <pad>, 1 <unk>, 2 <s>, 3 </s>")
+        return given.resolve()
+    folder = WORK / f"weights-{size}-{common['vocab_size']}"
+    if not (folder / "model.safetensors").exists():
+        job = {**common, "shape": {**shape, "vocab_size": common["vocab_size"]}, "weights": str(folder)}
+        made = start(Program("random weights", "hf", "peers/hf_weights.py"), job)
+        if "error" in made:
+            raise SystemExit(f"error: no random weights could be made: {made['error']}\n{made['stderr']}")
+    return folder
+
+
+def run_item(item: Item, options: argparse.Namespace, corpus_folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Prepare and measure one item; returns it and the facts about its data."""
+    size = item.name.split("-")[1]
+    decode = item.job["kind"] == "decode"
+    given = getattr(options, f"weights_{size}") if decode else None
+    data, facts = prepare(options, given)
+    common = {
+        "data": str(data),
+        "tokenizer": str(data.with_name("tokenizer.model")),
+        "corpus": str(corpus_folder),
+        "languages": facts["languages"],
+        "vocab_size": facts["vocab_size"],
+        "threads": options.threads,
+        "seed": 1,
+        "work": str(WORK),
+    }
+    if decode:
+        common |= {"weights": str(weights_of(size, options, common, item.job["shape"])), "forced_length": not given}
+    wanted = [part.strip().lower() for part in options.programs.split(",") if part.strip()]
+    item.programs = [p for p in item.programs if not wanted or any(part in p.name.lower() for part in wanted)]
+    entry = {"name": item.name, "title": item.title, "rule": rule(item, bool(given)), "job": {**item.job, **common}}
+    return entry | measure(item, common, options), facts
+
+
+def main() -> None:
+    """Install, prepare, measure, and write the results after each item, so that an interruption loses one item."""
+    options = arguments()
+    known = {item.name: item for item in all_items()}
+    names = [name.strip() for name in options.items.split(",")]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SystemExit(f"error: --items {unknown[0]}: there are {', '.join(known)}")
+    folder = corpus(options)
+    for name in environments.PEERS:
+        environments.install(name)
+    WORK.mkdir(exist_ok=True)
+    if options.setup_only:
+        prepare(options, None)
+        return
+    result: dict[str, Any] = {
+        "name": options.name,
+        "date": datetime.date.today().isoformat(),
+        "command": shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]),
+        "revision": machine.revision(ROOT),
+        "machine": machine.describe(),
+        "threads": options.threads,
+        "repeats": options.repeats,
+        "items": [],
+    }
+    target = HERE / "results" / f"{result['date']}-{options.name}"
+    target.parent.mkdir(exist_ok=True)
+    for name in names:
+        entry, result["data"] = run_item(known[name], options, folder)
+        result["items"].append(entry)
+        text = json.dumps(result, indent=1).replace(str(ROOT), ".").replace(str(folder), folder.name)
+        target.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+        target.with_suffix(".md").write_text(tables.page(result), encoding="utf-8")
+    print(f"written: {target}.json and .md", flush=True)
+
+
+if __name__ == "__main__":
+    main()

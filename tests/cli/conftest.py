@@ -1,0 +1,87 @@
+"""Stand-ins for what the verbs call: no training, no model."""
+
+import sys
+import types
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+
+from tformer_cli.config.compose import compose, override
+
+
+@dataclass
+class Prediction:
+    text: str
+    details: dict = field(default_factory=dict)
+
+
+class Shouting:
+    """A task that answers in capitals, reading ahead three lines at a time as a batched search does."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def predict(self, model, lines, decode):
+        batch = []
+        for line in lines:
+            self.asked.append(line)
+            batch.append(line)
+            if len(batch) == 3:
+                yield from (self.answer(line, decode) for line in batch)
+                batch = []
+        yield from (self.answer(line, decode) for line in batch)
+
+    def answer(self, line, decode):
+        details = {"score": -1.5}
+        if decode.n_best > 1:
+            details["hypotheses"] = [
+                {"text": f"{line.upper()} {n}", "score": -n} for n in range(min(2, decode.n_best))
+            ]
+        return Prediction(line.upper(), details)
+
+
+@pytest.fixture
+def stand_ins(monkeypatch, tmp_path):
+    """`tformer_cli.train.{launch,restore,evaluate}` and `interop.huggingface`, which record how they were called."""
+    monkeypatch.chdir(tmp_path)
+    calls = SimpleNamespace(launch=[], open_run=[], evaluate=[], export=[], task=Shouting(), tmp=tmp_path)
+
+    def launch(config, run, *, resume, initial, processes, quiet):
+        run.mkdir(parents=True, exist_ok=True)
+        calls.launch.append(
+            SimpleNamespace(config=config, run=run, resume=resume, initial=initial, processes=processes)
+        )
+
+    def open_run(path, *, checkpoint="", device="auto", overrides=()):
+        calls.open_run.append(
+            SimpleNamespace(path=path, checkpoint=checkpoint, device=device, overrides=overrides)
+        )
+        config = override(compose("quickstart/translation", []), overrides)
+        return SimpleNamespace(config=config, task=calls.task, model=None, checkpoint=path)
+
+    def evaluate_run(run, split, overrides=(), checkpoint="", device="auto"):
+        calls.evaluate.append(
+            SimpleNamespace(run=run, split=split, overrides=overrides, checkpoint=checkpoint)
+        )
+        tables = [("by length", ("words", "bleu"), [("1-10", 40.0), ("11-20", 35.125)])]
+        return SimpleNamespace(
+            scores={"bleu": 39.5, "loss": 1.25},
+            signatures={"bleu": "nrefs:1|[x]"},
+            tables=tables,
+            path=run / "e.json",
+        )
+
+    modules = {
+        "tformer_cli.train.launch": {"launch": launch},
+        "tformer_cli.train.restore": {"open_run": open_run},
+        "tformer_cli.train.evaluate": {"evaluate_run": evaluate_run},
+        "tformer_cli.interop.huggingface": {
+            "export_run": lambda run, output: calls.export.append((run, output))
+        },
+    }
+    for name, content in modules.items():
+        module = types.ModuleType(name)
+        module.__dict__.update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    return calls

@@ -1,0 +1,115 @@
+"""Completion: candidates, also after `=`, and the scripts in their shells."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tformer_cli.cli.completion import SCRIPTS, candidates
+from tformer_cli.cli.main import main
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("tformer pre", ["predict", "pretrain"]),
+        ("tformer --v", ["--version"]),
+        ("tformer pretrain quick", ["quickstart/translation"]),
+        ("tformer pretrain --qu", ["--quiet"]),
+        ("tformer pretrain translation/files opt", ["optim=", "optim."]),
+        ("tformer pretrain translation/files --run x opt", ["optim=", "optim."]),
+        ("tformer pretrain translation/files se", ["seed="]),
+        ("tformer pretrain translation/files optim=c", ["optim=constant", "optim=cosine"]),
+        ("tformer pretrain translation/files model.tie", ["model.tie_embeddings="]),
+        (
+            "tformer pretrain translation/files trainer.precision=",
+            ["trainer.precision=auto", "trainer.precision=fp32", "trainer.precision=bf16"],
+        ),
+        ("tformer pretrain translation/files model.bias=t", ["model.bias=true"]),
+        ("tformer pretrain translation/files data.path=/us", []),
+        ("tformer pretrain translation/files --run ", []),
+        ("tformer recipes s", ["show"]),
+        ("tformer recipes show translation/f", ["translation/files"]),
+        ("tformer tokenize ", ["train", "encode", "decode", "info"]),
+        ("tformer tokenize train --lo", ["--lossless"]),
+        ("tformer completion ", ["bash", "fish", "zsh"]),
+        ("tformer evaluate runs/a --split v", ["validation"]),
+        ("tformer evaluate runs/a decode=g", ["decode=greedy"]),
+        ("tformer export runs/a --to ", ["huggingface"]),
+        ("tformer translate ", ["runs/a"]),
+        ("tformer finetune translation/files --from r", ["runs/a"]),
+        ("tformer pretrain 'translation/fi", []),
+        ("tformer", []),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_candidates(line, found, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/a").mkdir(parents=True)
+    Path("runs/a/config.yaml").write_text("task: translation\n")
+    assert candidates(line) == found
+
+
+def test_scripts_are_printed(capsys):
+    for shell, script in SCRIPTS.items():
+        assert main(["completion", shell]) == 0
+        assert capsys.readouterr().out == script
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A folder with a `tformer` to put on the path."""
+    script = tmp_path / "tformer"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m tformer_cli "$@"\n')
+    script.chmod(0o755)
+    package = str(Path(__file__).resolve().parents[2])
+    return {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": package}
+
+
+# What bash hands a completion function: the words split at `=` too, and the line up to the cursor.
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.parametrize(
+    ("words", "line", "reply"),
+    [
+        (["tformer", "quick"], "tformer quick", ["quickstart"]),
+        (
+            ["tformer", "pretrain", "translation/files", "mod"],
+            "tformer pretrain translation/files mod",
+            ["model=", "model."],
+        ),
+        (
+            ["tformer", "pretrain", "translation/files", "model", "="],
+            "tformer pretrain translation/files model=",
+            ["transformer_base", "transformer_small", "transformer_tiny"],
+        ),
+        (
+            ["tformer", "pretrain", "translation/files", "model.norm", "=", "p"],
+            "tformer pretrain translation/files model.norm=p",
+            ["pre", "post"],
+        ),
+    ],
+)
+def test_bash_completes_after_an_equals_sign(words, line, reply, program):
+    quoted = " ".join(f"'{word}'" for word in words)
+    code = f"""source <(tformer completion bash)
+compopt() {{ :; }}
+COMP_WORDBREAKS=$' \\t\\n"=:'
+COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; COMP_LINE='{line}'; COMP_POINT={len(line)}
+_tformer
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    done = subprocess.run(["bash", "-c", code], env=program, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.splitlines(), done.stderr) == (reply, "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_scripts_are_accepted_by_their_shells(shell, tmp_path):
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} here")
+    path = tmp_path / "script"
+    path.write_text(SCRIPTS[shell])
+    done = subprocess.run([shell, "-n", str(path)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

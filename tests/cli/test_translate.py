@@ -1,0 +1,158 @@
+"""translate and predict: one answer a line, in order, whatever the bytes."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tformer_cli.cli.main import main
+from tformer_cli.cli.translate import in_order, is_setting
+
+
+def stdin(monkeypatch, data: bytes, terminal: bool = False) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: terminal))
+
+
+@pytest.mark.parametrize("verb", ["translate", "predict"])
+def test_lines_come_back_in_order_and_empty_ones_stay_empty(verb, stand_ins, monkeypatch, capfdbinary):
+    stdin(monkeypatch, "\n\na\r\nb\n \nü\n日本\nlast".encode())
+    assert main([verb, "r"]) == 0
+    assert capfdbinary.readouterr() == ("\n\nA\nB\n\nÜ\n日本\nLAST\n".encode(), b"")
+    assert stand_ins.task.asked == ["a", "b", "ü", "日本", "last"]
+
+
+def test_only_line_feeds_end_lines(stand_ins, monkeypatch, capfdbinary):
+    stdin(monkeypatch, "\ufeffa\u2028b\x0bc\x85d\x0ce\rf\n\n\n".encode())
+    assert main(["translate", "r"]) == 0
+    assert capfdbinary.readouterr().out == "A\u2028B\x0bC\x85D\x0cE F\n\n\n".encode()
+
+
+def test_no_input_gives_no_output(stand_ins, monkeypatch, capfdbinary):
+    stdin(monkeypatch, b"")
+    assert main(["translate", "r"]) == 0
+    assert capfdbinary.readouterr().out == b""
+
+
+def test_files_settings_and_options(stand_ins, capsys, monkeypatch):
+    Path("one").write_text("a\n")
+    Path("two").write_text("b")
+    stdin(monkeypatch, b"in\n")
+    options = ["--beam", "7", "--n-best", "2", "--batch", "5", "--device", "cpu", "--checkpoint", "latest"]
+    assert main(["translate", "r", "one", "-", "two", "decode.length_penalty=0.5", *options]) == 0
+    assert capsys.readouterr().out == "A 0\nA 1\nIN 0\nIN 1\nB 0\nB 1\n"
+    (call,) = stand_ins.open_run
+    assert (call.path, call.device, call.checkpoint) == (Path("r"), "cpu", "latest")
+    assert call.overrides == [
+        "decode.length_penalty=0.5",
+        "decode.beam=7",
+        "decode.n_best=2",
+        "decode.batch=5",
+    ]
+
+
+def test_n_best_always_gives_as_many_lines(stand_ins, monkeypatch, capsys):
+    stdin(monkeypatch, b"a\n\nb\n")
+    assert main(["translate", "r", "--n-best", "3"]) == 0
+    assert capsys.readouterr().out == "A 0\nA 1\n\n\n\n\nB 0\nB 1\n\n"
+
+
+def test_json_has_one_object_a_line(stand_ins, monkeypatch, capsys):
+    stdin(monkeypatch, "ü\n\n".encode())
+    assert main(["translate", "r", "--json", "--n-best", "2"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert json.loads(first) == {
+        "input": "ü",
+        "text": "Ü",
+        "score": -1.5,
+        "hypotheses": [{"text": "Ü 0", "score": 0}, {"text": "Ü 1", "score": -1}],
+    }
+    assert json.loads(second) == {"input": "", "text": ""}
+
+
+def test_an_answer_with_a_line_break_stays_one_line(stand_ins, monkeypatch, capsys):
+    stand_ins.task.answer = lambda line, decode: SimpleNamespace(text="a\nb\r\nc", details={})
+    stdin(monkeypatch, b"x\n")
+    assert main(["translate", "r"]) == 0
+    assert capsys.readouterr().out == "a b  c\n"
+
+
+def test_output_goes_to_a_file_only_once_the_run_is_open(stand_ins, monkeypatch, capsys):
+    stdin(monkeypatch, "ü\n".encode())
+    assert main(["translate", "r", "--output", "out"]) == 0
+    assert Path("out").read_bytes() == "Ü\n".encode()
+    assert capsys.readouterr().out == ""
+    assert main(["translate", "r", "nothing", "--output", "out"]) == 1
+    assert Path("out").read_bytes() == "Ü\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"a\nb\xff\n", "error: standard input:2 is not UTF-8 (byte 2): "),
+        (b"a\0\n", "error: standard input:1 holds a NUL character: "),
+        ("a\n".encode("utf-16"), "error: standard input:1 "),
+    ],
+)
+def test_bad_bytes_are_named(data, line, stand_ins, monkeypatch, capsys):
+    stdin(monkeypatch, data)
+    assert main(["translate", "r"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(line)
+    assert err.count("\n") == 1
+
+
+def test_files_are_looked_for_before_the_model_is_loaded(stand_ins, capsys):
+    assert main(["translate", "r", "nothing"]) == 1
+    assert capsys.readouterr().err == "error: nothing cannot be read (No such file or directory)\n"
+    assert stand_ins.open_run == []
+
+
+def test_a_mistaken_setting_is_answered(stand_ins, capsys):
+    assert main(["translate", "r", "decode.beem=3"]) == 2
+    assert capsys.readouterr().err == "error: unknown setting 'decode.beem': did you mean 'decode.beam'?\n"
+
+
+def test_a_file_may_look_like_a_setting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_setting("decode.beam=3")
+    Path("decode.beam=3").touch()
+    assert not is_setting("decode.beam=3")
+    assert not is_setting("a=b")
+    assert not is_setting("file.txt")
+
+
+def test_answers_come_as_soon_as_they_are_there():
+    read = []
+
+    def lines():
+        for line in ["a", "", "b", "c"]:
+            read.append(line)
+            yield line
+
+    def one_by_one(spoken):
+        for line in spoken:
+            yield line.upper()
+
+    answers = in_order(lines(), one_by_one)
+    assert next(answers) == ("a", "A")
+    assert read == ["a"]
+    assert list(answers) == [("", None), ("b", "B"), ("c", "C")]
+
+
+def test_someone_who_types_is_answered_line_by_line():
+    read = []
+
+    def lines():
+        for line in ["a", "", "b"]:
+            read.append(line)
+            yield line
+
+    def reading_ahead(spoken):
+        yield from [line.upper() for line in spoken]
+
+    answers = in_order(lines(), reading_ahead, at_once=True)
+    assert (next(answers), read) == (("a", "A"), ["a"])
+    assert list(answers) == [("", None), ("b", "B")]

@@ -1,0 +1,213 @@
+"""recipes, evaluate, tokenize, export, runs, quickstart, doctor and the table they print."""
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tformer_cli.cli.main import main
+from tformer_cli.cli.output import table
+from tformer_cli.cli.summary import find_runs, last_step, summarise
+from tformer_cli.config.recipes import find, names
+
+
+def test_recipes_are_listed_and_shown_as_they_are(capfdbinary):
+    assert main(["recipes"]) == 0
+    listed = capfdbinary.readouterr().out.decode().splitlines()
+    assert [line.split()[0] for line in listed[1:]] == names()
+    assert main(["recipes", "show", "translation/files"]) == 0
+    assert capfdbinary.readouterr().out == find("translation/files").read_bytes()
+    assert main(["recipes", "show", "translation/file"]) == 2
+    assert b"did you mean 'translation/files'?" in capfdbinary.readouterr().err
+
+
+def test_evaluate_prints_tables_or_json(stand_ins, capsys):
+    assert main(["evaluate", "r", "--split", "validation", "data.test=x", "--checkpoint", "best"]) == 0
+    out, err = capsys.readouterr()
+    assert out == (
+        "metric  value  signature\nbleu    39.50  nrefs:1|[x]\nloss     1.25\n\n"
+        "by length\nwords   bleu\n1-10   40.00\n11-20  35.12\n"
+    )
+    assert err == "saved in r/e.json\n"
+    (call,) = stand_ins.evaluate
+    assert (call.split, call.overrides, call.checkpoint) == ("validation", ["data.test=x"], "best")
+    assert main(["evaluate", "r", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {
+        "scores": {"bleu": 39.5, "loss": 1.25},
+        "signatures": {"bleu": "nrefs:1|[x]"},
+        "path": "r/e.json",
+    }
+
+
+def test_export_checks_its_arguments(stand_ins, capsys):
+    assert main(["export", "r", "--to", "onnx", "--output", "o"]) == 2
+    assert capsys.readouterr().err == "error: --to: 'onnx' is not one of huggingface\n"
+    Path("full").mkdir()
+    Path("full/x").touch()
+    assert main(["export", "r", "--output", "full"]) == 1
+    assert "full is there already" in capsys.readouterr().err
+    assert main(["export", "r", "--output", "o"]) == 0
+    assert stand_ins.export == [(Path("r"), Path("o"))]
+
+
+def make_run(folder: Path, recipe: str, **files: str) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(f"task: translation\nrecipe: {recipe}\n")
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text)
+    return folder
+
+
+def test_runs_are_listed_with_what_they_reached(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    result = json.dumps({"metric": "bleu", "best": 39.5, "step": 900, "minutes": 59.9})
+    make_run(Path("runs/a/1"), "x/a", result_json=result, metrics_jsonl='{"step": 5}\n')
+    make_run(Path("runs/b"), "x/b", metrics_jsonl='{"step": 5}\n{"step": 10, "val/bleu": 1.5}\n{"st')
+    make_run(Path("runs/b/checkpoints/step-1"), "x/b")
+    make_run(Path("runs/c"), "x/c", result_json="[" * 100_000)
+    assert main(["runs"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows == [
+        ["runs/a/1", "x/a", "900", "bleu", "39.50", "59.90", "finished"],
+        ["runs/b", "x/b", "10", "-", "-", "-", "unfinished"],
+        ["runs/c", "x/c", "-", "-", "-", "-", "unfinished"],
+    ]
+    assert main(["runs", "runs/b", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == 10
+    assert main(["runs", "nothing"]) == 1
+    assert capsys.readouterr().err.startswith("error: nothing: no such folder")
+
+
+def test_a_damaged_run_is_still_listed(tmp_path):
+    run = make_run(tmp_path / "r", "x")
+    (run / "config.yaml").write_bytes(b"\xff")
+    assert summarise(run).recipe is None
+    assert last_step(run) is None
+    assert find_runs(tmp_path) == [run]
+
+
+def test_quickstart_trains_translates_scores_and_says_what_next(stand_ins, capsys):
+    assert main(["quickstart", "--minutes", "0.5", "--run", "q"]) == 0
+    out, err = capsys.readouterr()
+    (call,) = stand_ins.launch
+    assert (call.config.trainer.minutes, call.config.trainer.steps, call.run) == (0.5, 0, Path("q"))
+    assert " -> THE CAT" in out
+    assert "bleu" in out
+    assert "tformer translate q" in err
+    assert main(["quickstart", "--minutes", "-1"]) == 2
+    assert capsys.readouterr().err == "error: trainer.minutes: -1 is too small: it must be 0 or more\n"
+
+
+def test_doctor_says_what_is_here(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for word in ("tformer", "python", "torch", "device", "threads", "free disk space"):
+        assert word in out
+
+
+def test_doctor_names_what_is_missing(capsys, monkeypatch):
+    from tformer_cli.cli import doctor
+
+    monkeypatch.setattr(doctor, "PACKAGES", ("numpy", "no-such-package"))
+    monkeypatch.setattr(doctor, "_machine", list)
+    assert main(["doctor"]) == 2
+    assert capsys.readouterr().err.startswith("error: missing: no-such-package")
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [f"{a}{b} {c}" for a in "kstnhmr" for b in "aiueo" for c in ("the cat", "a dog", "über")]
+    Path("train.en").write_text("\n".join(words * 3), encoding="utf-8")
+    Path("train.de").write_text("\n".join(word.upper() for word in words * 3), encoding="utf-8")
+    assert main(["tokenize", "train", "train.en", "train.de", "-o", "tok", "--vocab-size", "50"]) == 0
+
+
+def pipe(monkeypatch, text: str) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode()), isatty=lambda: False))
+
+
+def test_tokenize_encodes_and_decodes_what_it_trained(trained, monkeypatch, capsys):
+    capsys.readouterr()
+    Path("text").write_text("ka the cat\n\nno dog\n")
+    assert main(["tokenize", "encode", "tok", "text"]) == 0
+    pieces = capsys.readouterr().out.split("\n")
+    assert "".join(pieces[0].split()).replace("\u2581", " ").strip() == "ka the cat"
+    assert pieces[1] == ""
+    assert main(["tokenize", "encode", "tok", "text", "--ids"]) == 0
+    pipe(monkeypatch, capsys.readouterr().out)
+    assert main(["tokenize", "decode", "tok"]) == 0
+    assert capsys.readouterr().out == "ka the cat\n\nno dog\n"
+
+
+def test_tokenize_info_and_hash(trained, capsys):
+    capsys.readouterr()
+    assert main(["tokenize", "info", "tok", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["kind"], facts["vocab_size"], facts["languages"]) == ("unigram", 50, "joint")
+    assert (facts["pad_id"], facts["unk_id"], facts["bos_id"], facts["eos_id"]) == (0, 1, 2, 3)
+    assert len(facts["hash"]) == 64
+    assert main(["tokenize", "info", "tok"]) == 0
+    assert facts["hash"] in capsys.readouterr().out
+
+
+def test_tokenize_separate_vocabularies(trained, capsys):
+    arguments = ["tokenize", "train", "train.en", "train.de", "--separate", "--vocab-size", "28", "-o"]
+    assert main([*arguments, "two"]) == 0
+    capsys.readouterr()
+    assert main(["tokenize", "info", "two", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["vocab_size"]) == {"en", "de"}
+    assert main(["tokenize", "train", "train.en", "--separate", "-o", "three"]) == 2
+    assert "--separate needs files of two languages" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["train", "train.en", "-o", "tok"], "error: tok is there already"),
+        (["train", "nothing", "-o", "new"], "error: nothing cannot be read"),
+        (
+            ["train", "train.en", "-o", "new", "--kind", "word"],
+            "error: kind: 'word' is not one of unigram, bpe, char",
+        ),
+        (["train", "train.en", "-o", "new", "--vocab-size", "2"], "error: vocab_size: 2 is too small"),
+        (["decode", "tok", "ids"], "error: line 1: 'x' is not an id below 50"),
+        (["encode", "tok", "nothing"], "error: nothing cannot be read"),
+        (["info", "nothing"], "error: nothing: "),
+    ],
+)
+def test_tokenize_answers_mistakes_in_one_line(trained, arguments, line, capsys):
+    capsys.readouterr()
+    Path("ids").write_text("5 x\n")
+    assert main(["tokenize", *arguments]) != 0
+    err = capsys.readouterr().err
+    assert err.startswith(line)
+    assert err.count("\n") == 1
+    assert not Path("new").exists()
+
+
+def test_tokenize_alone_says_what_it_can(capsys):
+    assert main(["tokenize"]) == 0
+    assert "encode" in capsys.readouterr().out
+
+
+def test_tables_line_up_wide_characters_and_numbers(capsys):
+    table(("名", "n"), [("日本", 5), ("abc", 12)])
+    assert capsys.readouterr().out == "名     n\n日本   5\nabc   12\n"
+    table(("a", "b"), [])
+    assert capsys.readouterr().out == "a  b\n"
+
+
+def test_tables_are_drawn_on_a_terminal_without_markup(capsys, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    table(("a", "b"), [("[red]x[/red]", 1.5)], title="t")
+    out = capsys.readouterr().out
+    assert "[red]x[/red]" in out
+    assert not re.search(r"\x1b\[(3[0-7]|9[0-7])", out)  # colours; bold and italics stay
+    assert "1.50" in out

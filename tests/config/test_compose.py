@@ -1,0 +1,463 @@
+"""Recipes and overrides: what they give, and the one line that answers each mistake."""
+
+import re
+
+import pytest
+
+from tformer_cli.config import recipes as recipe_files
+from tformer_cli.config.compose import (
+    compose,
+    differences,
+    flatten,
+    from_yaml,
+    override,
+    recipes,
+    to_yaml,
+)
+from tformer_cli.config.overrides import expand
+from tformer_cli.config.schema import EXPERIMENTS, Experiment, Positions, Schedule
+from tformer_cli.config.values import leaves, plain
+from tformer_cli.errors import ConfigError
+
+RECIPE = "translation/multi30k_en_de"
+DATA = "data.path=somewhere"
+GIVEN = [DATA, "data.source_language=en", "data.target_language=de"]
+
+
+def failure(recipe: str, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        compose(recipe, overrides)
+    assert "\n" not in str(error.value)
+    assert not re.search(
+        r"(?i)omegaconf|struct mode|config_store|antlr|lexer|mismatched|traceback", str(error.value)
+    )
+    return str(error.value)
+
+
+def write(folder, text: str, name: str = "mine.yaml"):
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+# --- what comes out -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", recipe_files.names())
+def test_every_recipe_composes_and_survives_saving(recipe, tmp_path):
+    config = compose(recipe, GIVEN)
+    assert config.recipe == recipe
+    text = to_yaml(config)
+    saved = write(tmp_path, text)
+    again = compose(saved, [])
+    assert again == config
+    assert to_yaml(again) == text
+    assert from_yaml(tmp_path / "mine.yaml") == config
+
+
+def test_there_are_recipes_with_complete_headers():
+    found = recipes()
+    assert len(found) >= 5
+    for info in found:
+        assert info.path.is_file()
+        assert info.description
+        assert {"command", "hardware", "time", "expected", "measured"} <= set(info.header)
+        assert info.header["command"].startswith(f"tformer pretrain {info.name} ")
+
+
+def test_every_option_of_every_group_fits_a_recipe():
+    available = recipe_files.groups()
+    assert {"model", "optim", "trainer", "decode", "data", "tokenizer"} <= set(available)
+    for group, options in available.items():
+        for option in options:
+            compose(RECIPE, [*GIVEN, f"{group}={option}"])
+
+
+def test_groups_then_own_values_then_the_command_line(tmp_path):
+    path = write(
+        tmp_path, "defaults:\n  - schema: translation\n  - optim: cosine\n  - _self_\noptim:\n  lr: 0.25\n"
+    )
+    config = compose(path, [*GIVEN, "optim.beta1=0.5"])
+    assert (config.optim.schedule, config.optim.lr, config.optim.beta1) == (Schedule.cosine, 0.25, 0.5)
+    config = compose(path, [*GIVEN, "optim=linear"])
+    assert (config.optim.schedule, config.optim.lr, config.optim.final_lr_ratio) == (
+        Schedule.linear,
+        0.25,
+        0.0,
+    )
+    config = compose(path, [*GIVEN, "model.dim=8", "model=transformer_base"])
+    assert (config.model.dim, config.model.ffn_dim) == (8, 2048)  # a value wins over an option, in any order
+
+
+def test_an_option_replaces_what_a_saved_file_says(tmp_path):
+    saved = write(tmp_path, to_yaml(compose(RECIPE, [DATA])))
+    config = compose(saved, ["model=transformer_base", "model.dropout=0.2"])
+    assert (config.model.dim, config.model.encoder_depth, config.model.dropout) == (512, 6, 0.2)
+    assert config.recipe == RECIPE
+
+
+def test_overrides_have_the_type_of_their_setting():
+    config = compose(
+        RECIPE,
+        [
+            "data.path=/my corpus, v2 (x)=1.txt", "data.name=1e3", "optim.lr=3e-4", "trainer.steps=1e3", "seed=1_000",
+            "model.bias=False", "model.positions=none", "tokenizer.user_symbols=[<a>,'b c',1]", "optim.lr=2",
+            "data.cache='a b'", "data.test=",
+        ],
+    )  # fmt: skip
+    assert config.data.path == "/my corpus, v2 (x)=1.txt"
+    assert config.data.name == "1e3"
+    assert config.optim.lr == 2.0
+    assert isinstance(config.optim.lr, float)
+    assert (config.trainer.steps, config.seed, config.model.bias) == (1000, 1000, False)
+    assert config.model.positions is Positions.none
+    assert config.tokenizer.user_symbols == ["<a>", "b c", "1"]
+    assert (config.data.cache, config.data.test) == ("a b", "")
+
+
+def test_a_recipe_is_found_by_name_and_by_path(tmp_path, monkeypatch):
+    by_name = compose(RECIPE, [DATA])
+    assert compose(str(recipe_files.folder("recipes") / f"{RECIPE}.yaml"), [DATA]) == by_name
+    assert compose(f"{RECIPE}.yaml", [DATA]) == by_name
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, to_yaml(by_name).replace(f"recipe: {RECIPE}", "recipe: ''"), "my own.yaml")
+    assert compose("./my own.yaml", []).recipe == "my own"
+
+
+def test_conf_and_recipes_are_found_inside_an_installed_package(tmp_path, monkeypatch):
+    package = tmp_path / "tformer_cli"
+    (package / "conf").mkdir(parents=True)
+    (package / "config").mkdir()
+    monkeypatch.setattr(recipe_files, "__file__", str(package / "config" / "recipes.py"))
+    recipe_files.folder.cache_clear()
+    try:
+        assert recipe_files.folder("conf") == package / "conf"
+        with pytest.raises(ConfigError, match="install tformer again"):
+            recipe_files.folder("recipes")
+    finally:
+        recipe_files.folder.cache_clear()
+
+
+def test_composing_leaves_a_callers_hydra_alone():
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(recipe_files.folder("conf")), version_base="1.3"):
+        compose(RECIPE, [DATA])
+        assert hydra_compose("optim/cosine").optim.schedule == "cosine"
+
+
+def test_flatten_and_differences():
+    before, after = compose(RECIPE, [DATA]), compose(RECIPE, [DATA, "optim.lr=1", "model.bias=false"])
+    assert flatten(before)["model.positions"] == "sinusoidal"
+    assert list(flatten(before)) == list(leaves(type(before)))
+    assert differences(before, before) == []
+    assert differences(before, after) == ["optim.lr: 0.005 -> 1.0", "model.bias: true -> false"]
+
+
+def test_override_changes_a_copy():
+    config = compose(RECIPE, [DATA])
+    changed = override(config, ["decode=greedy", "data.test=other"])
+    assert (changed.decode.beam, changed.data.test, config.decode.beam) == (1, "other", 5)
+    assert differences(config, override(config, [])) == []
+    with pytest.raises(ConfigError, match="unknown setting 'beam'"):
+        override(config, ["beam=3"])
+
+
+def test_every_setting_says_what_it_is():
+    for schema in EXPERIMENTS.values():
+        for key, leaf in leaves(schema).items():
+            assert leaf.about, key
+
+
+def test_defaults_lie_within_their_own_ranges():
+    from tformer_cli.config.values import convert
+
+    for schema in EXPERIMENTS.values():
+        tree = plain(schema())
+        for key, leaf in leaves(schema).items():
+            value = tree
+            for part in key.split("."):
+                value = value[part]
+            convert(value, leaf)
+
+
+# --- mistakes on the command line -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ("modle=x", "unknown setting 'modle': did you mean 'model'?"),
+        ("modle.dim=3", "unknown setting 'modle.dim': did you mean 'model.dim'?"),
+        ("lr=3", "unknown setting 'lr': did you mean 'optim.lr'?"),
+        ("optim.learning=3", "unknown setting 'optim.learning': did you mean 'optim.lr'?"),
+        ("+foo=1", "unknown setting 'foo': see "),
+        ("++foo.bar=1", "unknown setting 'foo.bar': see "),
+        ("+optim.lrr=1", "unknown setting 'optim.lrr': did you mean 'optim.lr'?"),
+        ("~foo", "foo cannot be removed"),
+        ("~optim.lr", "optim.lr cannot be removed"),
+        ("optim.lr=abc", "optim.lr: 'abc' is not a number"),
+        ("optim.lr=", "optim.lr: '' is not a number"),
+        ("optim.lr=nan", "optim.lr: 'nan' is not a number"),
+        ("optim.lr=inf", "optim.lr: 'inf' is not a number"),
+        ("optim.lr=-1", "optim.lr: -1 is too small: it must be 0 or more"),
+        ("model.dropout=1.5", "model.dropout: 1.5 is not between 0 and 0.99"),
+        ("model.heads=2.5", "model.heads: '2.5' is not a whole number"),
+        ("seed=99999999999999999999", "seed: 99999999999999999999 is too large"),
+        ("model.bias=yes", "model.bias: 'yes' is not true or false"),
+        ("trainer.precision=bf61", "trainer.precision: 'bf61' is not one of auto, fp32, bf16"),
+        ("tokenizer.user_symbols=a", "tokenizer.user_symbols: 'a' is not a list"),
+        ("--optim.lr=3", "settings are written without dashes: optim.lr=3"),
+        ("-optim.lr=3", "settings are written without dashes: optim.lr=3"),
+        ("optim.lr", "'optim.lr' is not a setting"),
+        (
+            "model=transformer_bse",
+            "model: 'transformer_bse' is not one of transformer_base, transformer_small, tran",
+        ),
+        ("optim={lr: 3}", "optim: '{lr: 3}' is not one of constant, cosine, "),
+        ("optim.lr=1,2", "optim.lr: '1,2' is several values: -m trains one run for each"),
+        ("trainer.steps=range(1,3)", "trainer.steps: 'range(1,3)' is several values"),
+        ("hydra.run.dir=x", "hydra.run.dir cannot be set"),
+        ("+model._target_=os.system", "model._target_: _target_ is refused"),
+        ("data.name=_target_", "data.name: _target_ is refused"),
+        ("data.name=${oc.env:HOME}", "data.name: ${...} is refused"),
+        ("data.name=a\0b", "data.name: the value holds a NUL character"),
+        ("data.name=\udcff", "data.name: the value is not UTF-8"),
+        ("task=other", "task cannot be changed"),
+        ("data.source_language=???", "data.source_language must be given"),
+        ("data.path=", "data.path must be given"),
+    ],
+)
+def test_a_mistaken_override_is_answered_in_one_line(given, answer):
+    assert failure(RECIPE, DATA, given).startswith(answer)
+
+
+def test_a_key_without_its_group_names_every_place_it_has():
+    answer = failure(RECIPE, DATA, "max_length=3")
+    for key in ("data.max_length", "decode.max_length", "model.max_length"):
+        assert f"'{key}'" in answer
+
+
+def test_everything_that_must_be_given_is_named_at_once():
+    assert failure("translation/files") == (
+        "data.path, data.source_language and data.target_language must be given: "
+        "data.path=... data.source_language=... data.target_language=..."
+    )
+    assert failure("translation/files", *GIVEN[:1], *GIVEN[2:]).startswith(
+        "data.source_language must be given"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        (
+            "translation/multi30k_en_d",
+            "unknown recipe 'translation/multi30k_en_d': did you mean 'translation/multi30k_en_de'?",
+        ),
+        ("multi30k_en_de", "unknown recipe 'multi30k_en_de': did you mean 'translation/multi30k_en_de'?"),
+        ("zzz", "unknown recipe 'zzz': `tformer recipes` lists them"),
+        ("./zzz.yaml", "no such recipe file: ./zzz.yaml"),
+        ("zzz.yaml", "no such recipe file: zzz.yaml"),
+        ("/", "/ is a folder, not a recipe"),
+    ],
+)
+def test_an_unknown_recipe_is_answered_with_the_nearest(given, answer):
+    assert failure(given).startswith(answer)
+
+
+# --- mistakes in a file ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (
+            "task: translation\nmodle:\n  dim: 3\n",
+            "mine.yaml:2: unknown setting 'modle': did you mean 'model'?",
+        ),
+        (
+            "task: translation\nmodel:\n  dmi: 3\n",
+            "mine.yaml:3: unknown setting 'model.dmi': did you mean 'model.dim'?",
+        ),
+        ("task: translation\noptim:\n  lr: fast\n", "mine.yaml:3: optim.lr: 'fast' is not a number"),
+        ("task: translation\noptim:\n  lr: -1\n", "mine.yaml:3: optim.lr: -1 is too small"),
+        ("task: translation\noptim: 3\n", "optim: 3 is given, but optim holds settings"),
+        (
+            "task: translation\ndata:\n  name: 3\n",
+            'mine.yaml:3: data.name: 3 is not text: put it in quotes: "3"',
+        ),
+        ("task: translation\ndata:\n  name:\n", "mine.yaml:3: data.name: nothing is not text"),
+        ("task: translation\ndata:\n  name: [a]\n", "mine.yaml:3: data.name: ['a'] is not text"),
+        ("task: translation\nmodel:\n  bias: 1\n", "mine.yaml:3: model.bias: 1 is not true or false"),
+        ("task: translation\ndata:\n  path: ${oc.env:HOME}\n", "mine.yaml:3: data.path: ${...} is refused"),
+        ("task: translation\nmodel:\n  _target_: os.system\n", "mine.yaml:3: _target_ is refused"),
+        ("model:\n  dim: 3\n", "does not say its task"),
+        ("task: cooking\n", "mine.yaml:1: task 'cooking' is not one of translation"),
+        ("defaults: model\n", "mine.yaml:1: defaults is not a list"),
+        (
+            "defaults:\n  - schema: translation\n  - modle: x\n",
+            "mine.yaml:1: unknown setting 'modle': did you mean 'model'?",
+        ),
+        (
+            "defaults:\n  - schema: translation\n  - model: x\n",
+            "mine.yaml:1: model: 'x' is not one of transformer_base",
+        ),
+        ("defaults:\n  - _self_\n  - schema: translation\n", "mine.yaml:1: _self_ is not the last"),
+        ("defaults:\n  - /etc/passwd\n", "mine.yaml:1: the defaults hold something else"),
+        (
+            "defaults:\n  - override hydra/launcher: x\n  - schema: translation\n",
+            "mine.yaml:1: unknown setting 'override hyd",
+        ),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_named_with_its_line(text, answer, tmp_path):
+    assert answer in failure(write(tmp_path, text), *GIVEN)
+
+
+def test_an_option_of_another_task_is_named(tmp_path, monkeypatch):
+    conf = tmp_path / "conf" / "model"
+    conf.mkdir(parents=True)
+    (conf / "vision.yaml").write_text("patch: 16\n")
+    (conf / "broken.yaml").write_text("defaults: [nothing]\n")
+    recipe = write(tmp_path, "task: translation\n")
+    find = recipe_files.folder
+    monkeypatch.setattr(
+        recipe_files, "folder", lambda kind: tmp_path / "conf" if kind == "conf" else find(kind)
+    )
+    monkeypatch.setattr("tformer_cli.config.compose.folder", recipe_files.folder)
+    assert failure(recipe, *GIVEN, "model=vision").startswith("model=vision: unknown setting 'model.patch'")
+    assert failure(recipe, *GIVEN, "model=broken").startswith("the options model=broken cannot be composed")
+
+
+def test_a_saved_configuration_is_read_strictly(tmp_path):
+    text = to_yaml(compose(RECIPE, [DATA]))
+    path = tmp_path / "config.yaml"
+    path.write_text(text.replace("  beam: 5", "  beam: 5\n  tree: 7"))
+    with pytest.raises(
+        ConfigError, match=r"config\.yaml:\d+: unknown setting 'decode.tree': a newer version"
+    ):
+        from_yaml(path)
+    path.write_text(text.replace("  beam: 5\n", ""))
+    assert from_yaml(path) == compose(RECIPE, [DATA])
+    path.write_text(text.replace("path: somewhere", "path: ${oc.env:HOME}"))
+    with pytest.raises(ConfigError, match=r"\$\{\.\.\.\} is refused"):
+        from_yaml(path)
+    path.write_text("defaults:\n  - schema: translation\n")
+    with pytest.raises(ConfigError, match="is a recipe, not a run's configuration"):
+        from_yaml(path)
+
+
+# --- settings that cannot go together -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "remedy"),
+    [
+        (["model.dim=128", "model.heads=7"], "model.dim: 128", "model.heads=4"),
+        (
+            ["model.dim=12", "model.heads=4", "model.positions=rotary"],
+            "model.positions: rotary",
+            "model.dim=16",
+        ),
+        (["model.dim=15", "model.heads=5"], "model.positions: sinusoidal", "model.dim=20"),
+        (
+            ["model.dim=15", "model.heads=5", "model.positions=transformer_xl"],
+            "model.positions: transf",
+            "model.dim=20",
+        ),
+        (
+            ["model.combine=concatenate", "model.positions=rotary"],
+            "model.combine: concatenate",
+            "model.combine=add",
+        ),
+        (
+            ["model.combine=concatenate", "model.positions=none"],
+            "model.combine: concatenate",
+            "model.combine=add",
+        ),
+        (["decode.n_best=6"], "decode.n_best: 6", "decode.beam=6"),
+        (
+            ["trainer.steps=0", "trainer.minutes=0"],
+            "trainer.steps and trainer.minutes",
+            "trainer.steps=10000",
+        ),
+        (["trainer.average=best", "trainer.keep_best=1"], "trainer.average: best", "trainer.keep_best=5"),
+        (["trainer.average=last", "trainer.keep=1"], "trainer.average: last", "trainer.keep=5"),
+        (["tokenizer.joint=false"], "model.tie_embeddings: all", "model.tie_embeddings=decoder"),
+        (
+            ["tokenizer.kind=char", "tokenizer.sampling=0.1"],
+            "tokenizer.sampling: char",
+            "tokenizer.kind=unigram",
+        ),
+        (["data.streaming=true"], "data.streaming: ", "data.streaming=false"),
+        (["data.target_language=en"], "data.target_language: 'en'", "give the other language"),
+        (["data.max_length=512", "model.max_length=512"], "data.max_length: 512", "data.max_length=511"),
+        (["decode.max_length=600"], "decode.max_length: 600", "decode.max_length=512"),
+    ],
+)
+def test_impossible_combinations_name_the_key_and_what_would_go(given, key, remedy):
+    answer = failure(RECIPE, DATA, *given)
+    assert answer.startswith(key)
+    assert answer.endswith(remedy)
+    if "=" in remedy:
+        compose(RECIPE, [DATA, *given, remedy])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["model.positions=rotary", "model.dim=64", "model.heads=4"],
+        ["model.positions=none", "model.dim=15", "model.heads=5"],
+        ["model.combine=concatenate", "model.positions=sinusoidal"],
+        ["model.combine=concatenate", "model.positions=learned"],
+        ["model.combine=concatenate", "model.positions=learnable_sinusoidal"],
+        ["trainer.steps=10", "trainer.minutes=0"],
+        ["decode=sample", "decode.n_best=5"],
+        ["tokenizer.joint=false", "model.tie_embeddings=decoder"],
+        ["data.max_length=511"],
+    ],
+)  # fmt: skip
+def test_possible_combinations_pass(given):
+    assert isinstance(compose(RECIPE, [DATA, *given]), Experiment)
+
+
+# --- sweeps ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_is_every_combination_the_last_fastest():
+    assert expand(
+        ["optim.lr=1e-3,3e-4", "data.path=/a, b (c).txt", "model=transformer_tiny,transformer_base"]
+    ) == [
+        [f"optim.lr={lr}", "data.path=/a, b (c).txt", f"model={model}"]
+        for lr in ("0.001", "0.0003")
+        for model in ("transformer_tiny", "transformer_base")
+    ]
+
+
+def test_a_sweep_understands_hydras_grammar():
+    assert expand(["seed=range(1,4)"]) == [["seed=1"], ["seed=2"], ["seed=3"]]
+    assert expand(["seed=choice(5,6)"]) == [["seed=5"], ["seed=6"]]
+    assert expand(["model=glob(transformer_*,exclude=*base)"]) == [
+        ["model=transformer_small"],
+        ["model=transformer_tiny"],
+    ]
+    assert expand(["data.path='a,b',c"]) == [["data.path='a,b'"], ["data.path=c"]]
+    assert expand(["data.path='a,b'"]) == [["data.path='a,b'"]]
+    assert expand([]) == [[]]
+    assert compose(RECIPE, expand(["data.path='a,b',c"])[0]).data.path == "a,b"
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ("optim.lr=interval(0,1)", "optim.lr: 'interval(0,1)' has no end of values"),
+        ("model=glob(zzz*)", "model: no option matches zzz*"),
+        ("seed=range(0,20000)", "the sweep has 20,000 runs"),
+        ("--seed=1,2", "settings are written without dashes"),
+    ],
+)
+def test_impossible_sweeps_are_answered(given, answer):
+    with pytest.raises(ConfigError, match=re.escape(answer)):
+        expand([given])

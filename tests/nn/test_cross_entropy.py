@@ -1,0 +1,123 @@
+"""The chunked head against torch's cross-entropy of whole logits: value, gradients, chunk sizes, types."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tformer_cli.nn import cross_entropy
+from tformer_cli.nn.cross_entropy import head_cross_entropy
+
+ROWS, DIM, VOCABULARY = 101, 12, 37
+
+
+def problem(bias: bool, dtype: torch.dtype = torch.float64) -> tuple:
+    hidden = torch.randn(ROWS, DIM).to(dtype).requires_grad_()
+    weight = torch.randn(VOCABULARY, DIM).to(dtype).requires_grad_()
+    bias_vector = torch.randn(VOCABULARY).to(dtype).requires_grad_() if bias else None
+    return hidden, weight, bias_vector, torch.randint(VOCABULARY, (ROWS,))
+
+
+@pytest.fixture(params=[32, 50, 101, 4096], ids=lambda rows: f"{rows}-rows")
+def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Rows a chunk: the least there is, ragged ones, all but exactly and all."""
+    monkeypatch.setattr(cross_entropy, "CHUNK_BYTES", request.param * 4 * VOCABULARY)
+    return request.param
+
+
+@pytest.mark.parametrize("bias", [False, True], ids=["no-bias", "bias"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_equals_torch(chunk: int, bias: bool, smoothing: float, dtype: torch.dtype) -> None:
+    hidden, weight, bias_vector, targets = problem(bias, dtype)
+    leaves = [leaf for leaf in (hidden, weight, bias_vector) if leaf is not None]
+    loss, log_likelihood, correct = head_cross_entropy(
+        hidden, weight, targets, bias=bias_vector, label_smoothing=smoothing
+    )
+    logits = F.linear(hidden, weight, bias_vector)
+    expected = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum")
+    torch.testing.assert_close(loss, expected.float(), rtol=2e-6, atol=1e-4)
+    plain = -F.cross_entropy(logits, targets, reduction="sum")
+    torch.testing.assert_close(log_likelihood, plain.float(), rtol=2e-6, atol=1e-4)
+    assert int(correct) == int((logits.argmax(-1) == targets).sum())
+    # the caller's factor reaches every gradient
+    got = torch.autograd.grad(loss * 0.37, leaves)
+    for a, b in zip(got, torch.autograd.grad(expected * 0.37, leaves), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_bfloat16_is_as_near_as_its_digits(smoothing: float) -> None:
+    """Against float64 on the same rounded inputs, no worse than torch's own bfloat16 head by more than half."""
+    hidden, weight, bias, targets = problem(True, torch.bfloat16)
+    exact = [leaf.detach().double().requires_grad_() for leaf in (hidden, weight, bias)]
+    expected = F.cross_entropy(F.linear(*exact), targets, label_smoothing=smoothing, reduction="sum")
+    expected_gradients = torch.autograd.grad(expected, exact)
+    loss, _, _ = head_cross_entropy(hidden, weight, targets, bias=bias, label_smoothing=smoothing)
+    torch.testing.assert_close(loss.double(), expected, rtol=5e-3, atol=0)
+    for a, b in zip(torch.autograd.grad(loss, (hidden, weight, bias)), expected_gradients, strict=True):
+        assert a.dtype is torch.bfloat16
+        assert float((a.double() - b).norm() / b.norm()) < 1e-2
+
+
+def test_autocast_computes_in_its_type_and_gives_gradients_in_the_weights() -> None:
+    hidden, weight, bias, targets = problem(True, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _, _ = head_cross_entropy(hidden, weight, targets, bias=bias, label_smoothing=0.1)
+    expected = F.cross_entropy(F.linear(hidden, weight, bias), targets, label_smoothing=0.1, reduction="sum")
+    assert loss.dtype is torch.float32 and loss != expected
+    torch.testing.assert_close(loss, expected, rtol=1e-2, atol=0)
+    leaves = (hidden, weight, bias)
+    for a, b in zip(torch.autograd.grad(loss, leaves), torch.autograd.grad(expected, leaves), strict=True):
+        assert a.dtype is torch.float32
+        assert float((a - b).norm() / b.norm()) < 2e-2
+
+
+@pytest.mark.parametrize(("rows", "limit"), [(4096, 0.003), (256, 0.006), (32, 0.02)])
+def test_rounding_over_many_chunks_stays_small(monkeypatch: pytest.MonkeyPatch, rows: int, limit: float) -> None:
+    """The weights' gradient is summed over chunks in its own type, so that 128 chunks round 128 times."""
+    hidden, weight = torch.randn(4096, DIM).bfloat16(), torch.randn(VOCABULARY, DIM).bfloat16()
+    targets = torch.randint(VOCABULARY, (4096,))
+    exact = weight.double().requires_grad_()
+    loss = F.cross_entropy(hidden.double() @ exact.T, targets, reduction="sum")
+    (expected,) = torch.autograd.grad(loss, exact)
+    monkeypatch.setattr(cross_entropy, "CHUNK_BYTES", rows * 4 * VOCABULARY)
+    weight.requires_grad_()
+    (got,) = torch.autograd.grad(head_cross_entropy(hidden, weight, targets)[0], weight)
+    assert float((got.double() - expected).norm() / expected.norm()) < limit
+
+
+def test_large_logits_stay_finite() -> None:
+    hidden = torch.full((3, 2), 200.0, requires_grad=True)
+    weight = torch.tensor([[200.0, 200.0], [-200.0, -200.0], [0.0, 0.0]], requires_grad=True)
+    loss, _, correct = head_cross_entropy(hidden, weight, torch.tensor([0, 1, 2]))
+    assert loss.isfinite() and int(correct) == 1
+    torch.testing.assert_close(loss, torch.tensor(240_000.0))
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, (hidden, weight)))
+
+
+def test_no_rows_cost_nothing() -> None:
+    hidden, weight, bias, _ = problem(True)
+    loss, log_likelihood, correct = head_cross_entropy(hidden[:0], weight, torch.zeros(0, dtype=torch.long), bias=bias)
+    assert (loss.item(), log_likelihood.item(), correct.item()) == (0, 0, 0)
+    assert not any(gradient.any() for gradient in torch.autograd.grad(loss, (hidden, weight, bias)))
+
+
+def test_only_wanted_gradients_are_made() -> None:
+    hidden, weight, bias, targets = problem(True)
+    with torch.no_grad():
+        silent, _, _ = head_cross_entropy(hidden, weight, targets, bias=bias)
+    assert not silent.requires_grad
+    loss, _, _ = head_cross_entropy(hidden, weight.detach(), targets, bias=bias.detach())
+    torch.testing.assert_close(loss, silent)
+    expected = F.cross_entropy(F.linear(hidden, weight, bias), targets, reduction="sum")
+    (a,) = torch.autograd.grad(loss, hidden)
+    (b,) = torch.autograd.grad(expected, hidden)
+    torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_the_counts_are_not_differentiable() -> None:
+    hidden, weight, _, targets = problem(False)
+    _, log_likelihood, correct = head_cross_entropy(hidden, weight, targets)
+    assert not log_likelihood.requires_grad and not correct.requires_grad

@@ -1,0 +1,56 @@
+"""Feed-forward layers against the formulas of the papers that name their activations."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tformer_cli.config.schema import Activation
+from tformer_cli.nn.feedforward import FUNCTIONS, GATED, FeedForward
+
+BY_HAND = {
+    "relu": lambda z: max(z, 0.0),
+    "gelu": lambda z: z * 0.5 * (1 + math.erf(z / math.sqrt(2))),
+    "swish": lambda z: z / (1 + math.exp(-z)),
+    "glu": lambda z: 1 / (1 + math.exp(-z)),
+}
+BY_HAND |= {"reglu": BY_HAND["relu"], "geglu": BY_HAND["gelu"], "swiglu": BY_HAND["swish"]}
+
+
+def test_every_activation_is_covered() -> None:
+    assert {activation.name for activation in Activation} == set(BY_HAND) == {a.name for a in FUNCTIONS}
+
+
+@pytest.mark.parametrize("activation", Activation, ids=lambda activation: activation.name)
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+def test_equals_the_formula(activation: Activation, bias: bool) -> None:
+    layer = FeedForward(4, 6, activation, bias=bias).double()
+    x = torch.randn(2, 3, 4, dtype=torch.float64)
+    inner = x @ layer.project_in.weight.T + (layer.project_in.bias if bias else 0)
+    f = BY_HAND[activation.name]
+    acted = inner[..., :6].detach().clone().apply_(f)
+    if activation in GATED:
+        acted = acted * inner[..., 6:]
+    expected = acted @ layer.project_out.weight.T + (layer.project_out.bias if bias else 0)
+    torch.testing.assert_close(layer(x), expected)
+    assert layer.project_in.out_features == (12 if activation.name in ("glu", "reglu", "geglu", "swiglu") else 6)
+
+
+@pytest.mark.parametrize("activation", [a for a in Activation if "re" not in a.name], ids=lambda activation: activation.name)
+def test_gradcheck(activation: Activation) -> None:
+    layer = FeedForward(3, 4, activation).double()
+    assert torch.autograd.gradcheck(layer, torch.randn(2, 3, dtype=torch.float64, requires_grad=True))
+
+
+def test_dropout_is_on_the_inner_activations() -> None:
+    layer = FeedForward(5, 2000, Activation.relu, dropout=0.5).double()
+    torch.nn.init.ones_(layer.project_out.weight)
+    x = torch.randn(1, 5, dtype=torch.float64)
+    torch.manual_seed(3)
+    out = layer(x)
+    torch.manual_seed(3)
+    inner = layer.dropout(torch.relu(layer.project_in(x)))
+    torch.testing.assert_close(out, layer.project_out(inner))
+    assert not torch.equal(out, layer.eval()(x))

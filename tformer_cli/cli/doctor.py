@@ -1,0 +1,92 @@
+"""`tformer doctor`: what this machine has, and whether it is used well."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from pathlib import Path
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "typer",
+    "hydra-core",
+    "omegaconf",
+    "sentencepiece",
+    "datasets",
+    "sacrebleu",
+    "safetensors",
+    "tensorboard",
+    "rich",
+)
+
+
+def doctor() -> None:
+    """Print versions, device, threads, whether bfloat16 pays, and free disk space."""
+    from importlib import metadata
+
+    from tformer_cli import __version__
+    from tformer_cli.cli.output import table
+
+    rows = [
+        ("tformer", __version__),
+        ("python", platform.python_version()),
+        ("platform", platform.platform()),
+    ]
+    missing = []
+    for package in PACKAGES:
+        try:
+            rows.append((package, metadata.version(package)))
+        except metadata.PackageNotFoundError:
+            rows.append((package, "missing"))
+            missing.append(package)
+    if "torch" not in missing:
+        rows.extend(_machine())
+    free = shutil.disk_usage(Path.cwd()).free
+    rows.append(
+        (
+            "free disk space here",
+            f"{free / 1e9:.1f} GB" + (" (little: a run may need more)" if free < 2e9 else ""),
+        )
+    )
+    table(("what", "found"), rows)
+    if missing:
+        from tformer_cli.errors import ConfigError
+
+        raise ConfigError(
+            f"missing: {', '.join(missing)}", "install tformer again: pip install --force-reinstall tformer"
+        )
+
+
+def _machine() -> list[tuple[str, str]]:
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    rows = [
+        ("device", f"{device} ({name})"),
+        ("threads", f"{torch.get_num_threads()} of {os.cpu_count()} CPUs"),
+    ]
+    if device != "mps":
+        full, half = (_product_rate(torch, device, dtype) for dtype in (torch.float32, torch.bfloat16))
+        verdict = f"{half / full:.1f}x float32" if half > full else "slower than float32 here"
+        rows.append(("matrix products", f"float32 {full:.0f} GFLOP/s, bfloat16 {half:.0f}: {verdict}"))
+    return rows
+
+
+def _product_rate(
+    torch: object, device: str, dtype: object, width: int = 1024, seconds: float = 0.3
+) -> float:
+    """GFLOP/s of square matrix products, the best of some short measurements."""
+    a, b = (torch.randn(width, width, device=device).to(dtype) for _ in range(2))
+    best, end = float("inf"), time.perf_counter() + seconds
+    a @ b
+    while time.perf_counter() < end or best == float("inf"):
+        start = time.perf_counter()
+        a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return 2 * width**3 / best / 1e9

@@ -1,0 +1,51 @@
+"""`tformer evaluate`: a trained run's scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder, or a checkpoint in one.")],
+    overrides: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Other data, as data.test=..., or another search, as decode.beam=1.",
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    checkpoint: Annotated[
+        str,
+        typer.Option(
+            "--checkpoint", help="best, latest, or a name in the run's checkpoints.", show_default=False
+        ),
+    ] = "",
+) -> None:
+    """Score a trained run on a split of its data, or on other data; the result is also saved in the run."""
+    from tformer_cli.train.evaluate import evaluate_run
+
+    report = evaluate_run(run, split, overrides=overrides or [], checkpoint=checkpoint, device=device)
+    show(report, as_json=as_json)
+
+
+def show(report: object, *, as_json: bool = False) -> None:
+    """Print a report: a table of scores with their signatures, then the task's own tables."""
+    from tformer_cli.cli.output import note, result, table
+
+    if as_json:
+        fields = {"scores": report.scores, "signatures": report.signatures, "path": str(report.path)}
+        result(json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
+        return
+    rows = [(name, value, report.signatures.get(name, "")) for name, value in report.scores.items()]
+    table(("metric", "value", "signature"), rows)
+    for title, header, more in report.tables:
+        result("\n")
+        table(header, more, title=title)
+    note(f"saved in {report.path}")

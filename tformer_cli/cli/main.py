@@ -1,0 +1,130 @@
+"""The one place where a failure becomes a line on standard error and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from tformer_cli.errors import TformerError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
+
+_WORDING = (
+    ("Input should be a valid integer, unable to parse string as an integer", "not a whole number"),
+    ("Input should be a valid number, unable to parse string as a number", "not a number"),
+    ("Input should be greater than or equal to", "must be at least"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the program's name; None: those of this process.
+
+    Returns:
+        The exit code. Nothing is raised: whatever fails is said in one line (`TFORMER_DEBUG=1` adds the
+        traceback).
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(given)
+        sys.stdout.flush()
+        return code
+    except BaseException as error:
+        return report(error, given)
+
+
+def _run(given: list[str]) -> int:
+    import typer
+    from typer.main import get_command
+
+    from tformer_cli.cli import app
+
+    command = get_command(app)
+    try:
+        # Not command.main(), which would answer interrupts, broken pipes and usage errors in its own words.
+        with command.make_context("tformer", given or ["--help"]) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    return 0
+
+
+def report(error: BaseException, arguments: Sequence[str] = ()) -> int:
+    """Say what went wrong, in one line on standard error.
+
+    Args:
+        error: what a verb raised.
+        arguments: the command line, for usage errors.
+
+    Returns:
+        The exit code that goes with it.
+    """
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if isinstance(error, BrokenPipeError):
+        _close_output()
+        return BROKEN_PIPE
+    if os.environ.get("TFORMER_DEBUG", "") not in ("", "0"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        return INTERRUPTED
+    line, code = describe(error, arguments)
+    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    return code
+
+
+def describe(error: BaseException, arguments: Sequence[str] = ()) -> tuple[str, int]:
+    """The line for an error, and its exit code."""
+    if isinstance(error, TformerError):
+        return str(error), error.exit_code
+    if callable(getattr(error, "format_message", None)):  # a usage error of the click that typer brings
+        return _usage(error, arguments), 2
+    if isinstance(error, OSError) and error.errno is not None:
+        return _system(error), 1
+    text = str(error)
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in text
+    ):
+        return "out of memory: a smaller data.batch_tokens, decode.batch or model needs less", 1
+    kind = type(error).__name__
+    return f"unexpected {kind}: {text[:500]} (set TFORMER_DEBUG=1 for the traceback)", UNEXPECTED
+
+
+def _system(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename is not None else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{place}the disk is full: free some space; what was saved before is whole"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{place}no permission: choose another place, or change the permissions"
+    return f"{place}{error.strerror or type(error).__name__}"
+
+
+def _usage(error: BaseException, arguments: Sequence[str]) -> str:
+    for argument in arguments:
+        if match := re.fullmatch(r"--?([a-z_]+\.[a-z_0-9.]+(?:=.*)?)", argument, re.DOTALL):
+            return f"settings are written without dashes: {match[1]}"
+    message = error.format_message().rstrip(".").replace(". Did you mean", ": did you mean")
+    for theirs, ours in _WORDING:
+        message = message.replace(theirs, ours)
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "tformer"
+    hint = "" if message.endswith("?") else f": see `{path} --help`"
+    return f"{message[:1].lower()}{message[1:]}{hint}"
+
+
+def _close_output() -> None:
+    """Whoever read our output has gone: what is still buffered must not fail again at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

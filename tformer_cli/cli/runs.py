@@ -1,0 +1,48 @@
+"""`tformer runs`: what has been trained."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tformer_cli.errors import RunError
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder to look in.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a run.")] = False,
+) -> None:
+    """List the runs below a folder, with their recipe, steps and best result."""
+    from tformer_cli.cli.output import note, result, table
+    from tformer_cli.cli.summary import find_runs, summarise
+
+    if not folder.is_dir():
+        raise RunError(
+            f"{folder}: no such folder",
+            "train something: `tformer quickstart`, or give the folder of your runs",
+        )
+    found = [summarise(run) for run in find_runs(folder)]
+    if as_json:
+        for summary in found:
+            result(json.dumps({**asdict(summary), "run": str(summary.run)}, ensure_ascii=False) + "\n")
+        return
+    rows = [
+        (
+            str(s.run),
+            s.recipe,
+            s.step,
+            s.metric,
+            s.best,
+            s.minutes,
+            "finished" if s.finished else "unfinished",
+        )
+        for s in found
+    ]
+    if rows:
+        table(("run", "recipe", "step", "metric", "best", "minutes", "state"), rows)
+    else:
+        note(f"no runs in {folder}")

@@ -1,0 +1,99 @@
+"""What a run folder says of itself, read without torch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tformer_cli.errors import ConfigError
+
+
+@dataclass
+class Summary:
+    """A run at a glance; None where the folder does not say.
+
+    Attributes:
+        run: its folder.
+        recipe: that it was trained from.
+        metric: what best means.
+        best: value of the metric.
+        step: steps taken.
+        minutes: of training.
+        finished: the run came to its end.
+    """
+
+    run: Path
+    recipe: str | None = None
+    metric: str | None = None
+    best: float | None = None
+    step: int | None = None
+    minutes: float | None = None
+    finished: bool = False
+
+
+def summarise(run: Path) -> Summary:
+    """Read `config.yaml`, `result.json` and, while a run goes on, the end of `metrics.jsonl`.
+
+    What is damaged counts as absent.
+    """
+    from tformer_cli.config.yaml import read_yaml
+
+    summary = Summary(run)
+    with contextlib.suppress(ConfigError):
+        summary.recipe = str(read_yaml(run / "config.yaml").data.get("recipe", ""))
+    outcome = _json(_read(run / "result.json"))
+    if outcome:
+        summary.finished = True
+        summary.metric, summary.best = outcome.get("metric"), _number(outcome.get("best"))
+        summary.step, summary.minutes = outcome.get("step"), _number(outcome.get("minutes"))
+    else:
+        summary.step = last_step(run)
+    return summary
+
+
+def last_step(run: Path) -> int | None:
+    """The step of the last whole line of `metrics.jsonl`."""
+    for line in reversed(_read(run / "metrics.jsonl", tail=65_536).split(b"\n")):
+        step = _json(line).get("step")
+        if isinstance(step, int):
+            return step
+    return None
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """Every run folder below a folder, or the folder itself, sorted; a run's own folders are not searched."""
+    found, waiting = [], [folder]
+    while waiting:
+        here = waiting.pop()
+        if (here / "config.yaml").is_file():
+            found.append(here)
+            continue
+        try:
+            waiting.extend(entry for entry in here.iterdir() if entry.is_dir() and not entry.is_symlink())
+        except OSError:
+            continue
+    return sorted(found)
+
+
+def _read(path: Path, tail: int = 1_000_000) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - tail))
+            return file.read(tail)
+    except OSError:
+        return b""
+
+
+def _json(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

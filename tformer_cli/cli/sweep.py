@@ -1,0 +1,165 @@
+"""`-m`: every combination of some settings' values, each a run of its own in its own process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import typer
+
+from tformer_cli.cli.output import note, result, table
+from tformer_cli.cli.summary import summarise
+from tformer_cli.cli.train import check_run, new_run
+from tformer_cli.errors import ConfigError, RunError
+
+
+@dataclass
+class Job:
+    """One combination: its settings, its run folder, and its process while it has one."""
+
+    overrides: list[str]
+    run: Path
+    process: subprocess.Popen | None = None
+    log: IO[bytes] | None = None
+    code: int | None = None
+
+
+def sweep(
+    verb: str,
+    recipe: str,
+    overrides: Sequence[str],
+    options: Sequence[str],
+    run: Path | None,
+    *,
+    resume: bool,
+    dry_run: bool,
+    quiet: bool,
+    jobs: int,
+) -> None:
+    """Train every combination, at most `jobs` at a time, and print a table of the results.
+
+    All combinations are composed before the first starts, so that a mistake in the last costs nothing.
+
+    Raises:
+        ConfigError: if a combination is not a configuration; which one is named.
+        RunError: if the sweep's folder is in use.
+        typer.Exit: with code 1, after the table, if a run failed.
+    """
+    from tformer_cli.config.compose import compose
+    from tformer_cli.config.overrides import expand
+    from tformer_cli.config.recipes import default_name
+
+    combinations = expand(overrides)
+    for combination in combinations:
+        try:
+            compose(recipe, combination)
+        except ConfigError as error:
+            raise ConfigError(f"{' '.join(combination)}: {error.cause}", error.remedy) from error
+    if dry_run:
+        result("".join(" ".join(combination) + "\n" for combination in combinations))
+        note(f"would train {len(combinations)} runs of {recipe}", quiet=quiet)
+        return
+    if resume and run is None:
+        raise RunError("--resume needs to know which sweep", "add --run FOLDER")
+    folder = run or new_run(default_name(recipe))
+    check_run(folder, resume)
+    folder.mkdir(parents=True, exist_ok=True)
+    _same_plan(folder, combinations)
+    digits = len(str(len(combinations)))
+    todo = [Job(chosen, folder / f"{number:0{digits}d}") for number, chosen in enumerate(combinations, 1)]
+    command = [sys.executable, "-m", "tformer_cli", verb, recipe, *options, *(["--resume"] if resume else [])]
+    _run_all(todo, command, jobs, quiet)
+    _report(todo)
+
+
+def _same_plan(folder: Path, combinations: list[list[str]]) -> None:
+    """Write the combinations down, or hold them against those that the sweep began with."""
+    import json
+
+    plan, wanted = folder / "sweep.json", json.dumps(combinations, ensure_ascii=False, indent=1)
+    if plan.exists() and plan.read_text(encoding="utf-8") != wanted:
+        raise RunError(f"{folder} holds another sweep", "give the same settings as before, or another --run")
+    plan.write_text(wanted, encoding="utf-8")
+
+
+def _run_all(todo: list[Job], command: list[str], jobs: int, quiet: bool) -> None:
+    waiting, running, done = list(todo), [], 0
+    threads = _threads(jobs)
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                job = waiting.pop(0)
+                _start(job, command, threads)
+                running.append(job)
+            for job in [job for job in running if job.process.poll() is not None]:
+                running.remove(job)
+                job.code, done = job.process.returncode, done + 1
+                job.log.close()
+                state = "done" if job.code == 0 else "FAILED"
+                note(f"[{done}/{len(todo)}] {state} {job.run} {' '.join(job.overrides)}", quiet=quiet)
+            time.sleep(0.05)
+    except BaseException:
+        # An interrupt reaches the runs by itself when it comes from the keyboard; a second one does no harm
+        # to their saving.
+        for job in running:
+            job.process.terminate()
+        for job in running:
+            job.process.wait()
+        raise
+
+
+def _start(job: Job, command: list[str], threads: list[str]) -> None:
+    package = str(Path(__file__).resolve().parents[2])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    settings = (
+        [*threads, *job.overrides]
+        if not any("trainer.threads=" in given for given in job.overrides)
+        else job.overrides
+    )
+    job.log = job.run.with_name(f"{job.run.name}.log").open("wb")
+    job.process = subprocess.Popen(
+        [*command, "--run", str(job.run), "--", *settings],
+        stdin=subprocess.DEVNULL,
+        stdout=job.log,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+
+
+def _threads(jobs: int) -> list[str]:
+    """Runs side by side share the cores: more threads than cores make every run slower."""
+    if jobs == 1:
+        return []
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return [f"trainer.threads={max(1, cores // jobs)}"]
+
+
+def _report(jobs: list[Job]) -> None:
+    varying = [
+        index for index in range(len(jobs[0].overrides)) if len({job.overrides[index] for job in jobs}) > 1
+    ]
+    keys = [jobs[0].overrides[index].partition("=")[0] for index in varying]
+    rows = []
+    for job in jobs:
+        summary = summarise(job.run)
+        given = [job.overrides[index].partition("=")[2] for index in varying]
+        state = "done" if job.code == 0 else "failed"
+        rows.append(
+            (str(job.run), *given, summary.metric, summary.best, summary.step, summary.minutes, state)
+        )
+    table(("run", *keys, "metric", "best", "step", "minutes", "state"), rows)
+    failed = [job for job in jobs if job.code != 0]
+    for job in failed:
+        log = job.run.with_name(f"{job.run.name}.log")
+        last = [
+            line for line in log.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()
+        ][-1:]
+        note(f"{job.run} failed (exit code {job.code}, {log}): {last[0] if last else 'it said nothing'}")
+    if failed:
+        raise typer.Exit(1)

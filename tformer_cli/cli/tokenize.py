@@ -1,0 +1,170 @@
+"""`tformer tokenize`: train a tokenizer, look at it, use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tformer_cli.errors import ConfigError, RunError
+
+app = typer.Typer(
+    help="Train, use and inspect tokenizers: train, encode, decode, info.", rich_markup_mode=None
+)
+
+TOKENIZER = typer.Argument(help="Tokenizer folder, .model file, or run folder.")
+FILES = typer.Argument(None, metavar="[FILE]...", help="Text, a line each; none: standard input.")
+LANGUAGE = typer.Option(None, "--language", help="Which of separate vocabularies.", show_default=False)
+
+
+@app.callback(invoke_without_command=True)
+def _help(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def train(
+    files: Annotated[
+        list[Path], typer.Argument(help="Text, a line each; the suffix is the language, as in train.en.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    kind: Annotated[str, typer.Option("--kind", help="unigram, bpe or char.")] = "unigram",
+    vocab_size: Annotated[int, typer.Option("--vocab-size", help="Pieces, special ones included.")] = 8000,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="A vocabulary of its own for each language.")
+    ] = False,
+    byte_fallback: Annotated[
+        bool, typer.Option("--byte-fallback", help="Spell unknown characters in bytes.")
+    ] = False,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="Keep white space and Unicode forms exactly.")
+    ] = False,
+    coverage: Annotated[
+        float, typer.Option("--character-coverage", help="Share of characters that get a piece.")
+    ] = 1.0,
+    symbols: Annotated[
+        list[str],
+        typer.Option("--symbol", help="A piece that is never split; may be repeated.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Same text, settings and seed: same tokenizer.")] = 1,
+) -> None:
+    """Train a tokenizer; use it with `tokenizer.path=FOLDER`."""
+    from tformer_cli.cli import text
+    from tformer_cli.cli.output import note
+
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise RunError(f"{output} is there already", "choose another --output")
+    text.check(files)
+    config = _config(
+        kind=kind, vocab_size=vocab_size, joint=not separate, byte_fallback=byte_fallback, lossless=lossless,
+        character_coverage=coverage, user_symbols=list(symbols or []),
+    )  # fmt: skip
+    by_language: dict[str, list[Path]] = {}
+    for file in files:
+        by_language.setdefault(file.suffix.removeprefix(".") or file.name, []).append(file)
+    if separate and len(by_language) < 2:
+        raise ConfigError(
+            "--separate needs files of two languages", "name them by language, as train.en train.de"
+        )
+    from tformer_cli.tokenizer import Tokenizer
+
+    texts = {language: text.lines(paths) for language, paths in by_language.items()}
+    tokenizer = Tokenizer.train(texts, config, seed)
+    output.mkdir(parents=True, exist_ok=True)
+    for name, data in tokenizer.files().items():
+        (output / name).write_bytes(data)
+    note(f"written: {output} ({kind}, {tokenizer.vocab_size:,} pieces)")
+
+
+def _config(**given: object) -> object:
+    """The options as tokenizer settings, held against the same types and ranges."""
+    from tformer_cli.config.schema import TokenizerConfig
+    from tformer_cli.config.values import convert, leaves
+
+    return TokenizerConfig(
+        **{key: convert(value, leaves(TokenizerConfig)[key]) for key, value in given.items()}
+    )
+
+
+@app.command()
+def encode(
+    tokenizer: Path = TOKENIZER,
+    files: list[Path] = FILES,
+    ids: Annotated[bool, typer.Option("--ids", help="Print ids instead of pieces.")] = False,
+    language: str = LANGUAGE,
+) -> None:
+    """Cut text into pieces: a line of pieces, or ids, for each line."""
+    from tformer_cli.cli import text
+    from tformer_cli.cli.output import result
+
+    text.check(files or [])
+    loaded = _load(tokenizer)
+    for line in text.lines(files or []):
+        encoded = loaded.encode(line, language)
+        result(" ".join(map(str, encoded) if ids else loaded.pieces(encoded, language)) + "\n")
+
+
+@app.command()
+def decode(tokenizer: Path = TOKENIZER, files: list[Path] = FILES, language: str = LANGUAGE) -> None:
+    """Put ids (as `encode --ids` prints them) back together: a line of text for each line."""
+    from tformer_cli.cli import text
+    from tformer_cli.cli.output import result
+
+    text.check(files or [])
+    loaded = _load(tokenizer)
+    size = loaded.vocab_size_of(language)
+    for number, line in enumerate(text.lines(files or []), 1):
+        result(loaded.decode(_ids(line, number, size), language) + "\n")
+
+
+def _ids(line: str, number: int, size: int) -> Iterator[int]:
+    for word in line.split():
+        if not (word.isascii() and word.isdecimal() and len(word) < 10 and int(word) < size):
+            raise ConfigError(
+                f"line {number}: {word[:40]!r} is not an id below {size}", "`encode --ids` prints ids"
+            )
+        yield int(word)
+
+
+@app.command()
+def info(
+    tokenizer: Path = TOKENIZER, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """Print kind, size, hash and special pieces of a tokenizer."""
+    from tformer_cli.cli.output import result, table
+
+    loaded = _load(tokenizer)
+    languages = list(loaded.languages)
+    facts = {
+        "kind": loaded.kind,
+        "vocab_size": {name: loaded.vocab_size_of(name) for name in languages}
+        if languages
+        else loaded.vocab_size,
+        "languages": languages or "joint",
+        "lossless": loaded.lossless,
+        "pad_id": loaded.pad_id,
+        "unk_id": loaded.unk_id,
+        "bos_id": loaded.bos_id,
+        "eos_id": loaded.eos_id,
+        "hash": loaded.hash,
+    }
+    if as_json:
+        result(json.dumps(facts, ensure_ascii=False) + "\n")
+    else:
+        table(
+            ("what", "value"),
+            [
+                (key, json.dumps(value) if isinstance(value, (dict, list)) else str(value))
+                for key, value in facts.items()
+            ],
+        )
+
+
+def _load(path: Path) -> object:
+    from tformer_cli.tokenizer import Tokenizer
+
+    return Tokenizer.load(path)

@@ -1,0 +1,160 @@
+"""`tformer pretrain` and `tformer finetune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tformer_cli.errors import ConfigError, RunError
+
+RECIPE = typer.Argument(help="Name of a recipe (see `tformer recipes`), or path of a YAML file.")
+OVERRIDES = typer.Argument(
+    None,
+    metavar="[KEY=VALUE]...",
+    help="Settings, as optim.lr=0.001, and options, as model=transformer_base.",
+)
+RUN = typer.Option(
+    None, "--run", help="Folder of the run.  [default: runs/RECIPE/NUMBER]", show_default=False
+)
+RESUME = typer.Option(False, "--resume", help="Continue the run in --run from its newest checkpoint.")
+PROCESSES = typer.Option(1, "--processes", min=1, help="Train with this many processes.")
+DRY_RUN = typer.Option(False, "--dry-run", help="Print the whole configuration as YAML, and train nothing.")
+QUIET = typer.Option(False, "--quiet", "-q", help="Say nothing but errors.")
+MULTIRUN = typer.Option(False, "--multirun", "-m", help="Train every combination of KEY=A,B values.")
+JOBS = typer.Option(1, "--jobs", "-j", min=1, help="With -m: runs at a time.")
+
+
+def pretrain(
+    recipe: str = RECIPE,
+    overrides: list[str] = OVERRIDES,
+    run: Path = RUN,
+    resume: bool = RESUME,
+    processes: int = PROCESSES,
+    dry_run: bool = DRY_RUN,
+    quiet: bool = QUIET,
+    multirun: bool = MULTIRUN,
+    jobs: int = JOBS,
+) -> None:
+    """Train a recipe from random weights."""
+    _train("pretrain", recipe, overrides or [], run, resume, None, processes, dry_run, quiet, multirun, jobs)
+
+
+def finetune(
+    initial: Annotated[
+        Path, typer.Option("--from", metavar="RUN", help="Run, or checkpoint, to start from.")
+    ],
+    recipe: str = RECIPE,
+    overrides: list[str] = OVERRIDES,
+    run: Path = RUN,
+    resume: bool = RESUME,
+    processes: int = PROCESSES,
+    dry_run: bool = DRY_RUN,
+    quiet: bool = QUIET,
+    multirun: bool = MULTIRUN,
+    jobs: int = JOBS,
+) -> None:
+    """Train a recipe from the weights, and with the tokenizer, of another run."""
+    if not initial.is_dir():
+        raise RunError(
+            f"{initial}: no such run folder", "--from takes the folder of a run; `tformer runs` lists them"
+        )
+    _train(
+        "finetune", recipe, overrides or [], run, resume, initial, processes, dry_run, quiet, multirun, jobs
+    )
+
+
+def _train(
+    verb: str,
+    recipe: str,
+    overrides: list[str],
+    run: Path | None,
+    resume: bool,
+    initial: Path | None,
+    processes: int,
+    dry_run: bool,
+    quiet: bool,
+    multirun: bool,
+    jobs: int,
+) -> None:
+    from tformer_cli.cli.output import note, result
+    from tformer_cli.config.compose import compose, to_yaml
+    from tformer_cli.config.recipes import default_name
+
+    if jobs > 1 and not multirun:
+        raise ConfigError("--jobs goes with -m", "--processes N trains one run with N processes")
+    if multirun:
+        from tformer_cli.cli.sweep import sweep
+
+        options = [
+            *(["--from", str(initial)] if initial else []),
+            *(["--processes", str(processes)] if processes > 1 else []),
+        ]
+        sweep(verb, recipe, overrides, options, run, resume=resume, dry_run=dry_run, quiet=quiet, jobs=jobs)
+        return
+    config = compose(recipe, overrides)
+    if dry_run:
+        result(to_yaml(config))
+        note(summary(config, run), quiet=quiet)
+        return
+    if run is None:
+        if resume:
+            raise RunError(
+                "--resume needs to know which run", f"add --run {last_run(default_name(recipe)) or 'FOLDER'}"
+            )
+        run = new_run(default_name(recipe))
+    check_run(run, resume)
+    from tformer_cli.train.launch import launch
+
+    launch(config, run, resume=resume, initial=initial, processes=processes, quiet=quiet)
+
+
+def summary(config: object, run: Path | None) -> str:
+    """One line on what would be read and trained."""
+    from tformer_cli.config.values import flatten
+
+    flat = flatten(config)
+    length = f"{flat['trainer.steps']:,} steps" if flat["trainer.steps"] else ""
+    minutes = f"{flat['trainer.minutes']:g} minutes" if flat["trainer.minutes"] else ""
+    languages = (
+        f" {flat['data.source_language']}-{flat['data.target_language']}"
+        if "data.source_language" in flat
+        else ""
+    )
+    data = f"{flat.get('data.path', '')}{languages} ({flat.get('data.source', '')})"
+    most = " or ".join(part for part in (length, minutes) if part)
+    where = run or f"a new folder of runs/{flat['recipe']}"
+    return f"would train {flat['recipe']} on {data} for {most} in {where}"
+
+
+def check_run(run: Path, resume: bool) -> None:
+    """Refuse a folder that holds something, unless it is to be continued.
+
+    Raises:
+        RunError: naming it, and what to do.
+    """
+    if run.exists() and not run.is_dir():
+        raise RunError(f"{run} is a file, not a folder", "choose another --run")
+    if not resume and run.is_dir() and any(entry.name != ".lock" for entry in run.iterdir()):
+        raise RunError(
+            f"{run} is not empty", "continue that run with --resume, or choose another folder with --run"
+        )
+
+
+def new_run(name: str) -> Path:
+    """The next free folder `runs/NAME/001`, `002`, ...; it is not made."""
+    return Path("runs") / name / f"{max(_numbers(name), default=0) + 1:03d}"
+
+
+def last_run(name: str) -> Path | None:
+    """The newest of a recipe's run folders."""
+    numbers = _numbers(name)
+    return Path("runs") / name / f"{max(numbers):03d}" if numbers else None
+
+
+def _numbers(name: str) -> list[int]:
+    folder = Path("runs") / name
+    if not folder.is_dir():
+        return []
+    return [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal() and len(entry.name) < 10]

@@ -1,0 +1,168 @@
+"""`tformer translate` and `tformer predict`: one answer a line, in order."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+RUN = typer.Argument(help="Run folder, or a checkpoint in one.")
+INPUTS = typer.Argument(
+    None,
+    metavar="[FILE]... [KEY=VALUE]...",
+    help="Text, a line each; none: standard input. Settings, as decode.length_penalty=0.6.",
+)
+BEAM = typer.Option(None, "--beam", min=1, help="Beam width; 1 is greedy.", show_default=False)
+N_BEST = typer.Option(
+    None, "--n-best", min=1, help="Answers per line, one below the other.", show_default=False
+)
+BATCH = typer.Option(None, "--batch", min=1, help="Lines decoded together.", show_default=False)
+AS_JSON = typer.Option(False, "--json", help="One JSON object a line: input, text, scores, hypotheses.")
+OUTPUT = typer.Option(
+    None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False
+)
+DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.")
+CHECKPOINT = typer.Option(
+    "", "--checkpoint", help="best, latest, or a name in the run's checkpoints.", show_default=False
+)
+
+
+def translate(
+    run: Path = RUN,
+    inputs: list[str] = INPUTS,
+    beam: int = BEAM,
+    n_best: int = N_BEST,
+    batch: int = BATCH,
+    as_json: bool = AS_JSON,
+    output: Path = OUTPUT,
+    device: str = DEVICE,
+    checkpoint: str = CHECKPOINT,
+) -> None:
+    """Translate text with a trained run: one line out for each line in, in order; an empty line stays empty.
+
+    With --n-best N there are N lines for each line in, best first; --json keeps them in one object, with
+    scores.
+    """
+    _answer(run, inputs or [], beam, n_best, batch, as_json, output, device, checkpoint)
+
+
+def predict(
+    run: Path = RUN,
+    inputs: list[str] = INPUTS,
+    beam: int = BEAM,
+    n_best: int = N_BEST,
+    batch: int = BATCH,
+    as_json: bool = AS_JSON,
+    output: Path = OUTPUT,
+    device: str = DEVICE,
+    checkpoint: str = CHECKPOINT,
+) -> None:
+    """Answer each line of text with a trained run of any task: one line out for each line in, in order."""
+    _answer(run, inputs or [], beam, n_best, batch, as_json, output, device, checkpoint)
+
+
+def _answer(
+    run: Path,
+    inputs: list[str],
+    beam: int | None,
+    n_best: int | None,
+    batch: int | None,
+    as_json: bool,
+    output: Path | None,
+    device: str,
+    checkpoint: str,
+) -> None:
+    from tformer_cli.cli import text
+
+    settings = [given for given in inputs if is_setting(given)]
+    files = [Path(given) for given in inputs if not is_setting(given)]
+    for key, value in (("beam", beam), ("n_best", n_best), ("batch", batch)):
+        if value is not None:
+            settings.append(f"decode.{key}={value}")
+    text.check(files)
+    from tformer_cli.train.restore import open_run
+
+    opened = open_run(run, checkpoint=checkpoint, device=device, overrides=settings)
+    decode = opened.config.decode
+
+    def answers(lines: Iterable[str]) -> Iterator[Any]:
+        return opened.task.predict(opened.model, lines, decode)
+
+    typed = not files and sys.stdin.isatty()
+    records = in_order(text.lines(files), answers, at_once=typed)
+    write = as_object if as_json else as_lines
+    _write((write(line, answer, decode.n_best) for line, answer in records), output)
+
+
+def is_setting(given: str) -> bool:
+    """Whether an argument is KEY=VALUE and not the name of a file."""
+    return re.match(r"[a-z_]+(\.[a-z_0-9]+)+=", given) is not None and not Path(given).exists()
+
+
+def in_order(
+    lines: Iterable[str], answers: Callable[[Iterable[str]], Iterator[Any]], *, at_once: bool = False
+) -> Iterator[tuple[str, Any]]:
+    """Pair every line with its answer, in order, as soon as it is there.
+
+    Args:
+        lines: the input; a line of white space alone is not given to the model, its answer is None.
+        answers: from lines to one answer each, in order; it may read ahead as far as it likes.
+        at_once: answer each line before the next is read, for someone who types.
+    """
+    if at_once:
+        for line in lines:
+            yield line, next(iter(answers([line]))) if line.strip() else None
+        return
+    waiting: deque[str] = deque()
+
+    def spoken() -> Iterator[str]:
+        for line in lines:
+            waiting.append(line)
+            if line.strip():
+                yield line
+
+    for answer in answers(spoken()):
+        while not waiting[0].strip():
+            yield waiting.popleft(), None
+        yield waiting.popleft(), answer
+    while waiting:  # empty lines after the last spoken one
+        yield waiting.popleft(), None
+
+
+def as_lines(line: str, answer: Any, n_best: int) -> str:
+    """Plain text: always `n_best` lines, so that line i of the input begins at line i * n_best."""
+    if answer is None:
+        texts = [""]
+    elif n_best > 1 and answer.details.get("hypotheses"):
+        texts = [hypothesis["text"] for hypothesis in answer.details["hypotheses"][:n_best]]
+    else:
+        texts = [answer.text]
+    texts += [""] * (n_best - len(texts))
+    return "".join(text.replace("\r", " ").replace("\n", " ") + "\n" for text in texts)
+
+
+def as_object(line: str, answer: Any, n_best: int) -> str:
+    """A JSON object: the input, the answer, and whatever the task adds to it."""
+    record = {"input": line, "text": "" if answer is None else answer.text}
+    if answer is not None:
+        record |= answer.details
+    return json.dumps(record, ensure_ascii=False, default=lambda value: value.tolist()) + "\n"
+
+
+def _write(records: Iterable[str], output: Path | None) -> None:
+    from tformer_cli.cli.output import result
+
+    if output is None:
+        for record in records:
+            result(record)
+        return
+    with output.open("w", encoding="utf-8", newline="\n", errors="backslashreplace") as file:
+        for record in records:
+            file.write(record)
+            file.flush()

@@ -1,0 +1,164 @@
+"""What must be given, and settings that are fine alone but impossible together; needs no data, no model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from tformer_cli.config.schema import (
+    REQUIRED,
+    Average,
+    Combine,
+    Experiment,
+    Positions,
+    Seq2SeqConfig,
+    Source,
+    TieEmbeddings,
+    TokenizerKind,
+)
+from tformer_cli.config.values import flatten
+from tformer_cli.errors import ConfigError
+
+ABSOLUTE = (Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal)
+"""Position schemes that are a vector per position, beside the token's embedding."""
+
+EVEN = (Positions.sinusoidal, Positions.learnable_sinusoidal, Positions.transformer_xl)
+"""Position schemes made of pairs of sine and cosine, as wide as the model."""
+
+
+def require(config: Experiment) -> None:
+    """Refuse a configuration that lacks what has no default.
+
+    Raises:
+        ConfigError: naming every setting that must be given.
+    """
+    flat = flatten(config)
+    missing = [key for key, value in flat.items() if value == REQUIRED]
+    if flat.get("data.path") == "":
+        missing.append("data.path")
+    if missing:
+        listed = ", ".join(missing[:-1]) + " and " + missing[-1] if len(missing) > 1 else missing[0]
+        raise ConfigError(f"{listed} must be given", " ".join(f"{key}=..." for key in missing))
+
+
+def check_together(config: Experiment) -> None:
+    """Refuse combinations that cannot be built or trained.
+
+    Raises:
+        ConfigError: naming the key, and what would go.
+    """
+    for check in CHECKS:
+        check(config)
+
+
+def _length(config: Experiment) -> None:
+    if config.trainer.steps == 0 and config.trainer.minutes == 0:
+        raise ConfigError(
+            "trainer.steps and trainer.minutes are both 0", "say how long to train: trainer.steps=10000"
+        )
+
+
+def _averaging(config: Experiment) -> None:
+    trainer = config.trainer
+    for average, key, kept in (
+        (Average.best, "keep_best", trainer.keep_best),
+        (Average.last, "keep", trainer.keep),
+    ):
+        if trainer.average is average and kept < 2:
+            cause = (
+                f"trainer.average: {average.name} has one checkpoint to average, as trainer.{key} is {kept}"
+            )
+            raise ConfigError(cause, f"trainer.{key}=5")
+
+
+def _decode(config: Experiment) -> None:
+    decode = config.decode
+    if decode.n_best > decode.beam and not decode.sample:
+        raise ConfigError(
+            f"decode.n_best: {decode.n_best} is more than decode.beam {decode.beam}",
+            f"decode.beam={decode.n_best}",
+        )
+
+
+def _tokenizer(config: Experiment) -> None:
+    if (
+        config.tokenizer.sampling > 0
+        and config.tokenizer.kind is TokenizerKind.char
+        and not config.tokenizer.path
+    ):
+        raise ConfigError(
+            "tokenizer.sampling: char has one segmentation, so nothing to sample", "tokenizer.kind=unigram"
+        )
+    joint = config.tokenizer.joint or config.tokenizer.path
+    tied = getattr(getattr(config, "model", None), "tie_embeddings", None)
+    if tied is TieEmbeddings.all and not joint:
+        cause = "model.tie_embeddings: all needs one vocabulary, and tokenizer.joint is false"
+        raise ConfigError(cause, "model.tie_embeddings=decoder")
+
+
+def _data(config: Experiment) -> None:
+    data = getattr(config, "data", None)
+    if data is None:
+        return
+    if data.streaming and data.source is not Source.hub:
+        raise ConfigError(
+            f"data.streaming: goes with data.source=hub, and that is {data.source.name}",
+            "data.streaming=false",
+        )
+    languages = getattr(data, "source_language", None), getattr(data, "target_language", None)
+    if languages[0] is not None and languages[0] == languages[1]:
+        raise ConfigError(
+            f"data.target_language: {languages[1]!r} is data.source_language too", "give the other language"
+        )
+
+
+def _model(config: Experiment) -> None:
+    model = getattr(config, "model", None)
+    if not isinstance(model, Seq2SeqConfig):
+        return
+    if model.dim % model.heads:
+        fitting = max(heads for heads in range(1, model.heads + 1) if model.dim % heads == 0)
+        raise ConfigError(
+            f"model.dim: {model.dim} is not divisible by model.heads {model.heads}", f"model.heads={fitting}"
+        )
+    head_dim = model.dim // model.heads
+    if model.positions is Positions.rotary and head_dim % 2:
+        cause = f"model.positions: rotary needs an even head width, and model.dim / model.heads is {head_dim}"
+        raise ConfigError(cause, f"model.dim={model.heads * (head_dim + 1)}")
+    if model.positions in EVEN and model.dim % 2:
+        raise ConfigError(
+            f"model.positions: {model.positions.name} needs an even model.dim, not {model.dim}",
+            f"model.dim={math.lcm(model.heads, 2) * (model.dim // math.lcm(model.heads, 2) + 1)}",
+        )
+    if model.combine is Combine.concatenate and model.positions not in ABSOLUTE:
+        cause = f"model.combine: concatenate needs absolute positions, not {model.positions.name}"
+        raise ConfigError(cause, "model.combine=add")
+
+
+def _lengths(config: Experiment) -> None:
+    """Special tokens count in the model's length: one end (or start) mark a sentence."""
+    model, data = getattr(config, "model", None), getattr(config, "data", None)
+    if not isinstance(model, Seq2SeqConfig) or data is None:
+        return
+    longest = data.max_length
+    if longest + 1 > model.max_length:
+        cause = (
+            f"data.max_length: {longest} and an end mark are more than model.max_length {model.max_length}"
+        )
+        raise ConfigError(cause, f"data.max_length={model.max_length - 1}")
+    if config.decode.max_length > model.max_length:
+        cause = (
+            f"decode.max_length: {config.decode.max_length} is more than model.max_length {model.max_length}"
+        )
+        raise ConfigError(cause, f"decode.max_length={model.max_length}")
+
+
+CHECKS: tuple[Callable[[Experiment], None], ...] = (
+    _length,
+    _averaging,
+    _decode,
+    _tokenizer,
+    _data,
+    _model,
+    _lengths,
+)

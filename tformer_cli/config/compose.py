@@ -1,0 +1,256 @@
+"""Recipe and overrides in, one checked configuration out.
+
+A recipe is a complete experiment: a YAML file whose `defaults` list names the schema and the option groups of
+`conf/` it composes, or a file that `--dry-run` printed, which needs no list. Hydra composes the groups;
+everything that a user wrote is read by us, checked against the dataclasses of `schema.py` and answered in one
+line. A configuration names things and holds
+values: it can run no code (`_target_` is refused) and reads no environment (`${...}` is refused).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tformer_cli.config import values
+from tformer_cli.config.checks import check_together, require
+from tformer_cli.config.overrides import Overrides, option, parse, refuse_text
+from tformer_cli.config.recipes import RecipeInfo, default_name, find, folder, groups, recipes
+from tformer_cli.config.schema import EXPERIMENTS, Experiment
+from tformer_cli.config.values import differences, flatten
+from tformer_cli.config.yaml import Document, dump_yaml, read_yaml, strings
+from tformer_cli.errors import ConfigError
+
+__all__ = [
+    "RecipeInfo",
+    "compose",
+    "differences",
+    "flatten",
+    "from_yaml",
+    "override",
+    "recipes",
+    "to_yaml",
+]
+
+
+def compose(recipe: str, overrides: Sequence[str] = ()) -> Experiment:
+    """The configuration of a recipe, with what the command line changes.
+
+    Args:
+        recipe: name of a recipe that comes with tformer, or path of a YAML file.
+        overrides: `KEY=VALUE`, or `GROUP=OPTION`; of several for one key the last counts.
+
+    Raises:
+        ConfigError: if anything is unknown, malformed, missing, out of range or cannot go together.
+    """
+    path = find(recipe)
+    document = read_yaml(path)
+    _refuse(document)
+    schema, selected, own = _plan(document)
+    asked = parse(overrides, schema)
+    _same_task(asked, schema)
+    config = _assemble(schema, selected, own, asked)
+    config.recipe = config.recipe or default_name(recipe)
+    require(config)
+    check_together(config)
+    return config
+
+
+def override(config: Experiment, overrides: Sequence[str]) -> Experiment:
+    """A configuration with some settings changed; the given one stays as it is.
+
+    Raises:
+        ConfigError: as `compose`.
+    """
+    schema = type(config)
+    asked = parse(overrides, schema)
+    _same_task(asked, schema)
+    changed = _assemble(schema, {}, values.check(values.plain(config), schema), asked)
+    require(changed)
+    check_together(changed)
+    return changed
+
+
+def to_yaml(config: Experiment) -> str:
+    """The whole configuration as YAML, in the schema's order; `compose` of the text gives the same again."""
+    return dump_yaml(values.plain(config))
+
+
+def from_yaml(path: Path) -> Experiment:
+    """The configuration that a run or a checkpoint was saved with.
+
+    Settings that are not in the file (an older version wrote it) have their defaults.
+
+    Raises:
+        ConfigError: if it cannot be read, or holds a setting that this version does not know.
+    """
+    document = read_yaml(path)
+    _refuse(document)
+    if "defaults" in document.data:
+        raise ConfigError(f"{path} is a recipe, not a run's configuration", f"tformer pretrain {path}")
+    schema, _, own = _plan(document, saved=True)
+    config = values.build(own, schema)
+    require(config)
+    check_together(config)
+    return config
+
+
+def _refuse(document: Document) -> None:
+    """Refuse interpolations and `_target_`, wherever they stand."""
+    for key, text in strings(document.data):
+        try:
+            refuse_text(key, text)
+        except ConfigError as error:
+            raise ConfigError(f"{document.where(key)}: {error.cause}", error.remedy) from None
+        if "_target_" in key:
+            remedy = "a configuration names what it wants and runs no code"
+            raise ConfigError(f"{document.where(key)}: _target_ is refused", remedy)
+
+
+def _plan(
+    document: Document, *, saved: bool = False
+) -> tuple[type[Experiment], dict[str, str], dict[str, Any]]:
+    """What a file asks for: its schema, its options by group in order, and its own values, checked."""
+    own = dict(document.data)
+    try:
+        listed = _defaults(own.pop("defaults", []))
+        by_schema, by_task = listed.pop("schema", None), listed.pop("task", None)
+        task = own.get("task") or by_schema or by_task
+        if not isinstance(task, str):
+            raise ConfigError(
+                f"{document.name} does not say its task", f"write task: {next(iter(EXPERIMENTS))}"
+            )
+        if task not in EXPERIMENTS:
+            raise ConfigError(
+                f"{document.where('task')}: task {task!r} is not one of {', '.join(EXPERIMENTS)}"
+            )
+        schema, available = EXPERIMENTS[task], groups()
+        for group, name in listed.items():
+            if group not in available or group not in values.nodes(schema):
+                raise values.unknown(group, schema)
+            option(group, name, available[group])
+        own["task"] = task
+    except ConfigError as error:
+        cause = (
+            error.cause
+            if error.cause.startswith(document.name)
+            else f"{document.where('defaults')}: {error.cause}"
+        )
+        raise ConfigError(cause, error.remedy) from None
+    return schema, listed, _check(document, own, schema, saved)
+
+
+def _check(
+    document: Document, own: Mapping[str, Any], schema: type[Experiment], saved: bool
+) -> dict[str, Any]:
+    """A file's own values, one by one, so that an error names the line."""
+    known, found = values.leaves(schema), {}
+    for key, value in values.walk(own, schema):
+        try:
+            if key not in known and saved:
+                raise ConfigError(
+                    f"unknown setting {key!r}", "a newer version of tformer wrote this: use that version"
+                )
+            if key not in known:
+                raise values.unknown(key, schema)
+            found[key] = values.convert(value, known[key])
+        except ConfigError as error:
+            raise ConfigError(f"{document.where(key)}: {error.cause}", error.remedy) from None
+    return values.nest(found)
+
+
+def _defaults(entries: Any) -> dict[str, str]:
+    """A defaults list as options by group; `_self_`, if given, stands last: own values win over groups."""
+    listed: dict[str, str] = {}
+    if not isinstance(entries, list):
+        raise ConfigError("defaults is not a list", "write one `- GROUP: OPTION` a line")
+    for position, entry in enumerate(entries):
+        if entry == "_self_":
+            if position != len(entries) - 1:
+                raise ConfigError("_self_ is not the last of the defaults", "move it to the end of the list")
+        elif (
+            isinstance(entry, dict)
+            and len(entry) == 1
+            and all(isinstance(name, str) for name in entry.values())
+        ):
+            listed.update(entry)
+        else:
+            raise ConfigError(
+                "the defaults hold something else than options", "write `- GROUP: OPTION`, as - model: ..."
+            )
+    return listed
+
+
+def _same_task(asked: Overrides, schema: type[Experiment]) -> None:
+    if "task" in asked.values and EXPERIMENTS.get(asked.values["task"]) is not schema:
+        raise ConfigError("task cannot be changed", "choose a recipe of that task")
+
+
+def _assemble(
+    schema: type[Experiment], selected: Mapping[str, str], own: Mapping[str, Any], asked: Overrides
+) -> Any:
+    """Groups, then the recipe's own values, then the command line's, as a dataclass.
+
+    An option given on the command line takes the place of the recipe's for that group, below the recipe's own
+    values, as in Hydra. Where the recipe names no option of the group, its own values are all there is, and
+    the new option goes over them.
+    """
+    below = {group: asked.options.get(group, name) for group, name in selected.items()}
+    above = {group: name for group, name in asked.options.items() if group not in selected}
+    tree = _compose_groups(below, schema)
+    for more in (own, _compose_groups(above, schema), values.nest(asked.values)):
+        tree = _merge(tree, more)
+    return values.build(tree, schema)
+
+
+def _merge(tree: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree with another laid over it."""
+    merged = dict(tree)
+    for key, value in more.items():
+        inner = merged.get(key)
+        merged[key] = (
+            _merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+        )
+    return merged
+
+
+def _compose_groups(options: Mapping[str, str], schema: type[Experiment]) -> dict[str, Any]:
+    """The settings of some options of `conf/`, composed by Hydra and checked.
+
+    Raises:
+        ConfigError: if an option holds what the task's schema does not, as a vision model for translation.
+    """
+    if not options:
+        return {}
+    import hydra
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    ConfigStore.instance().store(
+        "tformer_recipe", {"defaults": [{group: name} for group, name in options.items()]}
+    )
+    outer = GlobalHydra.instance().hydra  # whoever calls us may use Hydra too
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(folder("conf")), version_base="1.3"):
+            composed = hydra.compose("tformer_recipe")
+        tree = OmegaConf.to_container(composed, resolve=False)
+    except (HydraException, OmegaConfBaseException) as error:
+        listed = ", ".join(f"{group}={name}" for group, name in options.items())
+        raise ConfigError(
+            f"the options {listed} cannot be composed", f"check their files in {folder('conf')}"
+        ) from error
+    finally:
+        GlobalHydra.instance().clear()
+        if outer is not None:
+            GlobalHydra.instance().initialize(outer)
+    for group, name in options.items():
+        try:
+            values.check({group: tree.get(group) or {}}, schema)
+        except ConfigError as error:
+            raise ConfigError(f"{group}={name}: {error.cause}", error.remedy) from None
+    return values.check(tree, schema)

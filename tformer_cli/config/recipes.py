@@ -1,0 +1,117 @@
+"""Where recipes and option groups lie, and what there is; reads no YAML but the recipes' headers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from tformer_cli.config.values import suggest
+from tformer_cli.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RecipeInfo:
+    """A recipe and what its header says.
+
+    Attributes:
+        name: as it is given to `tformer pretrain`, e.g. `translation/multi30k_en_de`.
+        path: of its file.
+        description: the header's first line.
+        header: its further `KEY: VALUE` lines: command, hardware, time, expected, measured.
+    """
+
+    name: str
+    path: Path
+    description: str = ""
+    header: dict[str, str] = field(default_factory=dict)
+
+
+@cache
+def folder(kind: str) -> Path:
+    """The folder of `conf` or `recipes`: inside the package when installed, beside it in a checkout.
+
+    Raises:
+        ConfigError: if neither is there.
+    """
+    package = Path(__file__).resolve().parent.parent
+    for base in (package, package.parent):
+        if (base / kind).is_dir():
+            return base / kind
+    raise ConfigError(f"the {kind} that come with tformer are not in {package}", "install tformer again")
+
+
+def groups() -> dict[str, list[str]]:
+    """The option groups and their options: `{"model": ["transformer_base", ...], ...}`."""
+    conf = folder("conf")
+    found: dict[str, list[str]] = {}
+    for path in sorted(conf.glob("*/*.yaml")):
+        found.setdefault(path.parent.name, []).append(path.stem)
+    return found
+
+
+def names() -> list[str]:
+    """The recipes that come with tformer, by name."""
+    root = folder("recipes")
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+
+
+def recipes() -> list[RecipeInfo]:
+    """The recipes that come with tformer and their headers."""
+    return [_info(name) for name in names()]
+
+
+def find(recipe: str) -> Path:
+    """The file of a recipe, given as a name or as a path.
+
+    Raises:
+        ConfigError: if there is none, with the nearest name.
+    """
+    path = Path(recipe).expanduser()
+    name = recipe.removesuffix(".yaml").removesuffix(".yml")
+    if path.is_file():
+        return path
+    if name in names():
+        return folder("recipes") / f"{name}.yaml"
+    if path.is_dir():
+        raise ConfigError(
+            f"{recipe} is a folder, not a recipe", f"give a YAML file, as {path / 'config.yaml'}"
+        )
+    if name != recipe or recipe.startswith((".", "/", "~")):
+        raise ConfigError(
+            f"no such recipe file: {recipe}", "`tformer recipes` lists those that come with tformer"
+        )
+    last = {known.rpartition("/")[2]: known for known in names()}
+    meant = suggest(recipe, names()) or [last[word] for word in suggest(recipe.rpartition("/")[2], last)]
+    remedy = (
+        f"did you mean '{meant[0]}'?"
+        if meant
+        else "`tformer recipes` lists them; a file's name ends in .yaml"
+    )
+    raise ConfigError(f"unknown recipe {recipe!r}", remedy)
+
+
+def default_name(recipe: str) -> str:
+    """What a run's folder is called after: the recipe's name, or the stem of its file."""
+    path = find(recipe).resolve()
+    root = folder("recipes").resolve()
+    return path.relative_to(root).with_suffix("").as_posix() if path.is_relative_to(root) else path.stem
+
+
+def _info(name: str) -> RecipeInfo:
+    path = folder("recipes") / f"{name}.yaml"
+    description, header, key = "", {}, ""
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        if not line.startswith("#"):
+            break
+        text = line[1:].strip()
+        match = re.match(r"([a-z]+):\s+(.*)", text)
+        if match:
+            key = match[1]
+            header[key] = match[2]
+        elif text and key:
+            header[key] += f" {text}"
+        elif text:
+            description += f" {text}"
+    return RecipeInfo(name, path, description.strip(), header)

@@ -1,0 +1,293 @@
+"""Between text, plain trees and dataclasses: every value is checked against its field's type and range.
+
+A *tree* is nested dictionaries of plain values, as YAML holds them; enumerations are written by name.
+Everything here works for any dataclass of `schema.py`, so a new setting needs no code.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import Field, dataclass, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from typing import Any, get_args, get_origin, get_type_hints
+
+from tformer_cli.config.schema import REQUIRED, Experiment
+from tformer_cli.errors import ConfigError
+
+_LARGEST = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One setting: its dotted key, its type (bool, int, float, str, an Enum or list[...]) and its field."""
+
+    key: str
+    type: Any
+    field: Field
+
+    @property
+    def about(self) -> str:
+        """What it is, in a line."""
+        return self.field.metadata.get("about", "")
+
+    @property
+    def options(self) -> list[str]:
+        """What may be written, where that is a short list."""
+        if isinstance(self.type, type) and issubclass(self.type, Enum):
+            return [member.name for member in self.type]
+        return ["true", "false"] if self.type is bool else []
+
+
+@cache
+def _hints(schema: type) -> dict[str, Any]:
+    return get_type_hints(schema)
+
+
+@cache
+def leaves(schema: type) -> dict[str, Leaf]:
+    """Every setting of a schema by dotted key, in the order of its fields."""
+    found: dict[str, Leaf] = {}
+    for item in fields(schema):
+        hint = _hints(schema)[item.name]
+        if is_dataclass(hint):
+            for key, leaf in leaves(hint).items():
+                found[f"{item.name}.{key}"] = Leaf(f"{item.name}.{key}", leaf.type, leaf.field)
+        else:
+            found[item.name] = Leaf(item.name, hint, item)
+    return found
+
+
+@cache
+def nodes(schema: type) -> list[str]:
+    """Dotted keys of everything that holds settings."""
+    return list(dict.fromkeys(key.rpartition(".")[0] for key in leaves(schema) if "." in key))
+
+
+def unknown(key: str, schema: type, extra: Iterable[str] = ()) -> ConfigError:
+    """The error for a key that is not there, with what may have been meant."""
+    known = dict.fromkeys([*leaves(schema), *nodes(schema), *extra])
+    last: dict[str, list[str]] = {}
+    for name in known:
+        last.setdefault(name.rpartition(".")[2], []).append(name)
+    # First a key given without the group it stands in, then a mistyped key, then a mistyped key without its
+    # group.
+    meant = last.get(key.rpartition(".")[2], []) if "." not in key else []
+    meant = meant or suggest(key, known)
+    meant = meant or [name for word in suggest(key.rpartition(".")[2], last) for name in last[word]]
+    if meant:
+        return ConfigError(f"unknown setting {key!r}", f"did you mean {_either(meant)}?")
+    return ConfigError(
+        f"unknown setting {key!r}", "see `tformer pretrain RECIPE --dry-run` for all there are"
+    )
+
+
+def suggest(word: str, known: Iterable[str]) -> list[str]:
+    """The known word nearest to a mistyped one, or none."""
+    return difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+
+
+def _either(words: list[str]) -> str:
+    quoted = [f"'{word}'" for word in words]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+def convert(value: Any, leaf: Leaf) -> Any:
+    """A value, or text that says it, as the setting's own type, within its range.
+
+    Raises:
+        ConfigError: naming the key, what was given and what is allowed.
+    """
+    if isinstance(value, str) and value == REQUIRED:
+        return value
+    typed = _typed(value, leaf.type, leaf.key)
+    low, high = leaf.field.metadata.get("low"), leaf.field.metadata.get("high")
+    if isinstance(typed, (int, float)) and not isinstance(typed, bool):
+        if low is not None and high is not None and not low <= typed <= high:
+            raise ConfigError(f"{leaf.key}: {_show(typed)} is not between {_show(low)} and {_show(high)}")
+        if low is not None and typed < low:
+            raise ConfigError(f"{leaf.key}: {_show(typed)} is too small", f"it must be {_show(low)} or more")
+        if high is not None and typed > high:
+            raise ConfigError(f"{leaf.key}: {_show(typed)} is too large", f"it must be {_show(high)} or less")
+    return typed
+
+
+def _typed(value: Any, kind: Any, key: str) -> Any:
+    if get_origin(kind) is list:
+        if not isinstance(value, list):
+            raise ConfigError(f"{key}: {_show(value)} is not a list", f"{key}=[a,b]")
+        return [_typed(item, get_args(kind)[0], key) for item in value]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return _enumerated(value, kind, key)
+    if kind is bool:
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        if not isinstance(value, bool):
+            raise ConfigError(f"{key}: {_show(value)} is not true or false")
+        return value
+    if kind is int:
+        return _whole(value, key)
+    if kind is float:
+        return _number(value, key, "a number")
+    if not isinstance(value, str):
+        remedy = f'write {key}: ""' if value is None else f'put it in quotes: "{_show(value)}"'
+        raise ConfigError(f"{key}: {_show(value)} is not text", remedy)
+    return value
+
+
+def _enumerated(value: Any, kind: type[Enum], key: str) -> Enum:
+    if isinstance(value, kind):
+        return value
+    text = "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if text in kind.__members__:
+        return kind[text]
+    raise ConfigError(f"{key}: {_show(value)} is not one of {', '.join(kind.__members__)}")
+
+
+def _whole(value: Any, key: str) -> int:
+    if (
+        isinstance(value, str)
+        and value.strip().lstrip("+-").replace("_", "").isdecimal()
+        and len(value) < 400
+    ):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        number = _number(value, key, "a whole number")
+        if not number.is_integer():
+            raise ConfigError(f"{key}: {_show(value)} is not a whole number")
+        value = int(number)
+    if abs(value) > _LARGEST:
+        raise ConfigError(f"{key}: {_show(value)} is too large", "it must fit in 64 bits")
+    return value
+
+
+def _number(value: Any, key: str, what: str) -> float:
+    try:
+        number = float(value) if not isinstance(value, (bool, type(None), list, dict)) else None
+    except (ValueError, OverflowError):
+        number = None
+    if number is None or not math.isfinite(number):
+        raise ConfigError(f"{key}: {_show(value)} is not {what}")
+    return number
+
+
+def _show(value: Any) -> str:
+    """A value as an error shows it: quoted text, at most 60 characters, on one line."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "a group of settings"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        text = (
+            f"{value:g}"
+            if isinstance(value, float)
+            else str(value)
+            if abs(value) < 10**50
+            else "a huge number"
+        )
+    else:
+        text = repr(value.name if isinstance(value, Enum) else value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def check(tree: Mapping[str, Any], schema: type) -> dict[str, Any]:
+    """A tree with every value given turned into its setting's type; settings that are not given stay away.
+
+    Raises:
+        ConfigError: at the first key that is unknown, or value that is not allowed.
+    """
+    known, found = leaves(schema), {}
+    for key, value in walk(tree, schema):
+        if key not in known:
+            raise unknown(key, schema)
+        found[key] = convert(value, known[key])
+    return nest(found)
+
+
+def walk(tree: Mapping[str, Any], schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of everything in a tree, below what the schema says holds settings.
+
+    Raises:
+        ConfigError: if something that holds settings is given a single value.
+    """
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        if key not in nodes(schema):
+            yield key, value
+        elif isinstance(value, Mapping):
+            yield from walk(value, schema, f"{key}.")
+        elif value is not None:  # `optim:` with nothing below it changes nothing
+            raise holds_settings(key, value, schema)
+
+
+def holds_settings(key: str, value: Any, schema: type) -> ConfigError:
+    """The error for a single value given where settings are expected."""
+    example = next(name for name in leaves(schema) if name.startswith(f"{key}."))
+    return ConfigError(
+        f"{key}: {_show(value)} is given, but {key} holds settings", f"set one of them, as {example}"
+    )
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as a tree."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, name = key.split(".")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[name] = value
+    return tree
+
+
+def build(tree: Mapping[str, Any], schema: type) -> Any:
+    """A dataclass from a checked tree; what is not given has its default."""
+    hints, given = _hints(schema), {}
+    for item in fields(schema):
+        if is_dataclass(hints[item.name]):
+            given[item.name] = build(tree.get(item.name, {}), hints[item.name])
+        elif item.name in tree:
+            given[item.name] = tree[item.name]
+    return schema(**given)
+
+
+def plain(value: Any) -> Any:
+    """A dataclass, or anything in it, as a tree of plain values in the order of its fields."""
+    if is_dataclass(value):
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Enum):
+        return value.name
+    return list(value) if isinstance(value, list) else value
+
+
+def flatten(config: Experiment) -> dict[str, Any]:
+    """Every setting by dotted key, as plain values in the order of the fields."""
+    tree, flat = plain(config), {}
+    for key in leaves(type(config)):
+        value = tree
+        for part in key.split("."):
+            value = value[part]
+        flat[key] = value
+    return flat
+
+
+def differences(before: Experiment, after: Experiment) -> list[str]:
+    """What differs between two configurations, one line a key: `optim.lr: 0.001 -> 0.003`."""
+    old, new = flatten(before), flatten(after)
+    lines = []
+    for key in dict.fromkeys([*old, *new]):
+        if key not in old or key not in new or old[key] != new[key]:
+            left, right = (_show_side(side, key) for side in (old, new))
+            lines.append(f"{key}: {left} -> {right}")
+    return lines
+
+
+def _show_side(flat: Mapping[str, Any], key: str) -> str:
+    if key not in flat:
+        return "(not there)"
+    value = flat[key]
+    return '""' if value == "" else str(value).lower() if isinstance(value, bool) else str(value)

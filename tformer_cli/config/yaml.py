@@ -1,0 +1,245 @@
+"""YAML in and out, without what makes YAML dangerous or surprising.
+
+Read: the document is checked event by event, before anything is built. Anchors and aliases (258 bytes of
+nested aliases can cost half a minute), tags, deep nesting, huge documents, keys that are not text, and keys
+given twice are refused with one line that names file and line. Plain scalars follow the YAML 1.2 core schema,
+so that `no` is Norwegian and `1e-3` a number.
+
+Written: block style, keys in the order given, every string quoted that some reader could take for something
+else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tformer_cli.errors import ConfigError
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
+MAX_NODES = 10_000
+
+_INT = re.compile(r"[-+]?[0-9]+(_[0-9]+)*")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(_[0-9]+)*(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_CONSTANTS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+
+
+@dataclass
+class Document:
+    """A YAML mapping, with where each of its keys stood.
+
+    Attributes:
+        data: the mapping; values are mappings, lists, text, numbers, booleans and None.
+        name: what errors call it, usually the path.
+        lines: line of each key, counted from 1, by dotted path (`optim.lr`).
+    """
+
+    data: dict[str, Any]
+    name: str
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def where(self, key: str) -> str:
+        """`FILE:LINE` of a key, or of the nearest key that holds it."""
+        while key and key not in self.lines:
+            key = key.rpartition(".")[0]
+        return f"{self.name}:{self.lines[key]}" if key else self.name
+
+
+def read_yaml(path: Path) -> Document:
+    """Read a file that holds one YAML mapping.
+
+    Raises:
+        ConfigError: if it cannot be read, is over 1 MB, is not UTF-8, or holds anything that is refused.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(
+            f"{path} is larger than {MAX_BYTES // 1_000_000} MB", "that is no configuration file"
+        )
+    try:
+        text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line} is not UTF-8", "save the file as UTF-8") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str, *, typed: bool = True) -> Document:
+    """Read one YAML mapping from text.
+
+    Args:
+        text: the document.
+        name: what errors call it.
+        typed: plain scalars are numbers, booleans and None where they look so; else every scalar is text.
+
+    Raises:
+        ConfigError: if the text is not YAML, or holds anything that is refused.
+    """
+    if len(text) > MAX_BYTES:
+        raise ConfigError(
+            f"{name} is larger than {MAX_BYTES // 1_000_000} MB", "that is no configuration file"
+        )
+    builder = _Builder(name, typed)
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}" if mark else name
+        raise ConfigError(f"{place} is not YAML ({error.problem or error.context})") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{name}:{line} holds a character that YAML does not allow") from error
+    if builder.documents != 1 or not isinstance(builder.root, dict):
+        raise ConfigError(f"{name} does not hold settings", "write one KEY: VALUE a line")
+    return Document(builder.root, name, builder.lines)
+
+
+class _Builder:
+    """Builds a document from parser events with an explicit stack, so that nothing recurses."""
+
+    def __init__(self, name: str, typed: bool) -> None:
+        self.typed = typed
+        self.name, self.root, self.documents, self.nodes = name, None, 0, 0
+        self.lines: dict[str, int] = {}
+        # Open collections: (the mapping or list, the key that waits for its value, dotted path of the
+        # collection).
+        self.stack: list[list[Any]] = []
+
+    def fail(self, event: yaml.Event, problem: str) -> None:
+        raise ConfigError(f"{self.name}:{event.start_mark.line + 1} {problem}")
+
+    def take(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.DocumentStartEvent):
+            self.documents += 1
+            if self.documents > 1:
+                self.fail(event, "starts a second document: one file holds one configuration")
+        elif isinstance(event, yaml.AliasEvent):
+            self.fail(event, f"uses the alias *{event.anchor}: anchors and aliases are not read")
+        elif isinstance(event, yaml.NodeEvent):
+            self.node(event)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            self.stack.pop()
+
+    def node(self, event: yaml.NodeEvent) -> None:
+        self.nodes += 1
+        if event.anchor is not None:
+            self.fail(event, f"sets the anchor &{event.anchor}: anchors and aliases are not read")
+        if getattr(event, "tag", None) is not None:
+            self.fail(event, f"has the tag {event.tag}: tags are not read")
+        if self.nodes > MAX_NODES:
+            self.fail(event, f"is past {MAX_NODES:,} values: that is no configuration file")
+        if isinstance(event, yaml.ScalarEvent):
+            literal = event.style is not None or not self.typed
+            value = event.value if literal else plain_scalar(event.value)
+            self.place(event, value, None)
+            return
+        if len(self.stack) >= MAX_DEPTH:
+            self.fail(event, f"is nested more than {MAX_DEPTH} levels deep")
+        new: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
+        path = self.place(event, new, new)
+        self.stack.append([new, None, path])
+
+    def place(self, event: yaml.NodeEvent, value: Any, collection: Any) -> str:
+        """Put a value where it belongs; the dotted path at which it now stands."""
+        if not self.stack:
+            self.root = value
+            return ""
+        parent, key, path = self.stack[-1]
+        if isinstance(parent, list):
+            parent.append(value)
+            return path
+        if key is None:
+            if collection is not None or not isinstance(value, str):
+                self.fail(event, "has a key that is not text: put it in quotes")
+            if value in parent:
+                self.fail(event, f"gives {value!r} a second time")
+            self.stack[-1][1] = value
+            parent[value] = None  # holds the place, so that a repeated key is noticed
+            dotted = f"{path}.{value}" if path else value
+            self.lines.setdefault(dotted, event.start_mark.line + 1)
+            return dotted
+        parent[key] = value
+        self.stack[-1][1] = None
+        return f"{path}.{key}" if path else key
+
+
+def plain_scalar(text: str) -> Any:
+    """The value of a scalar without quotes: None, a boolean, a number or text (YAML 1.2, section 10.3.2)."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INT.fullmatch(text) and len(text) < 400:  # Python refuses to read integers of thousands of digits
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe writer, which also quotes what only YAML 1.2 takes for a number."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write a value that occurs twice twice."""
+        return True
+
+
+for _first in "-+0123456789.":
+    _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _INT, [_first])
+    _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, [_first])
+
+
+def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
+    if value != value or value in (float("inf"), float("-inf")):
+        return yaml.SafeDumper.represent_float(dumper, value)
+    text = repr(value)
+    if "e" in text and "." not in text:
+        text = text.replace("e", ".0e")  # YAML 1.1 readers take 1e-09 for text
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    # Line breaks, U+0085, U+2028 and U+2029 among them, survive only as escapes in double quotes.
+    style = '"' if any(not character.isprintable() for character in value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(float, _represent_float)
+_Dumper.add_representer(str, _represent_text)
+
+
+def dump_yaml(data: Mapping[str, Any]) -> str:
+    """The mapping as YAML that `parse_yaml` reads back as the same values; ends in a line feed."""
+    return yaml.dump(
+        dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20, default_flow_style=False
+    )
+
+
+def strings(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every piece of text in a tree, keys too, with the dotted path at which it stands."""
+    if isinstance(data, str):
+        yield path, data
+    elif isinstance(data, Mapping):
+        for key, value in data.items():
+            below = f"{path}.{key}" if path else str(key)
+            yield below, str(key)
+            yield from strings(value, below)
+    elif isinstance(data, list):
+        for value in data:
+            yield from strings(value, path)

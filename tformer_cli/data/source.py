@@ -1,0 +1,309 @@
+"""Sentence pairs from files, from a Hugging Face dataset, or built in.
+
+A split is read whole into two lists: some hundred bytes a pair. What training keeps of it, a memory-mapped
+array of token ids, is made by `tformer_cli.data.text`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tformer_cli.data import files
+from tformer_cli.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import ParallelDataConfig
+
+ROLES = ("train", "validation", "test")
+VALIDATION_NAMES = ("val", "validation", "valid", "dev")
+BUILTIN_LANGUAGES = ("en", "ja")
+
+
+@dataclass(frozen=True)
+class ParallelSplit:
+    """The pairs of a split, in the order of the file.
+
+    Attributes:
+        sources: sentences to read.
+        targets: sentences to write, as many.
+        origin: where they come from, for people.
+        hash: SHA-256 of the text, in hex: the same for the same pairs in whichever format.
+    """
+
+    sources: list[str]
+    targets: list[str]
+    origin: str
+    hash: str = field(default="")
+
+    def __post_init__(self) -> None:
+        """Check the pairs and compute the hash."""
+        if len(self.sources) != len(self.targets):
+            raise ValueError(f"{len(self.sources)} sources and {len(self.targets)} targets")
+        object.__setattr__(self, "hash", _hash(self.sources, self.targets, self.origin))
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.sources)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """The pairs."""
+        return zip(self.sources, self.targets, strict=True)
+
+
+def find_splits(config: ParallelDataConfig) -> dict[str, str]:
+    """Which splits exist, without reading them.
+
+    A split that the configuration names must exist. One that it leaves open is looked for: validation under
+    `val`, `validation`, `valid` or `dev`, test under `test` or as the only split whose name starts so.
+
+    Returns:
+        For each of train, validation and test that is there: its name (a stem or file, a split of a dataset).
+
+    Raises:
+        ConfigError: if the data's location or languages are impossible.
+        DataError: if the training split, or one that is named, is not there.
+    """
+    return {role: name for role in ROLES if (name := _find(config, role)) is not None}
+
+
+def read_parallel(config: ParallelDataConfig, split: str, *, seed: int = 1) -> ParallelSplit:
+    """Read a split.
+
+    Args:
+        config: where it is; its languages name files' endings or columns.
+        split: train, validation or test, as the configuration names them; or a split's own name (a stem or
+            file).
+        seed: of data that is generated (builtin).
+
+    Raises:
+        ConfigError: as `find_splits`.
+        DataError: if it is not there, or malformed; names file and line.
+    """
+    name = _find(config, split) if split in ROLES else split
+    if name is None:
+        raise _no_split(config, split)
+    match config.source.name:
+        case "builtin":
+            return _read_builtin(config, name, seed)
+        case "hub":
+            return _read_hub(config, name)
+        case _:
+            return _read_files(config, name)
+
+
+def _find(config: ParallelDataConfig, role: str) -> str | None:
+    """The split that plays `role`, None if the configuration leaves it open and there is none."""
+    named = getattr(config, role)
+    match config.source.name:
+        case "builtin":
+            _check_builtin(config)
+            return role
+        case "hub":
+            existing = _hub_splits(config)
+            if named:
+                if named.partition("[")[0] not in existing:
+                    raise DataError(
+                        f"{config.path}: no split {named!r}", f"splits there: {', '.join(existing)}"
+                    )
+                return named
+        case _:
+            if named:
+                return _named_file(config, role, named)
+            existing = _stems(config)
+    if role == "validation":
+        return next((name for name in VALIDATION_NAMES if name in existing), None)
+    tests = [name for name in existing if name.startswith("test")]
+    return "test" if "test" in tests else tests[0] if len(tests) == 1 else None
+
+
+def _no_split(config: ParallelDataConfig, role: str) -> DataError:
+    existing = {"files": _stems, "hub": _hub_splits}[config.source.name](config)
+    return DataError(
+        f"{config.path or '.'}: no {role} split was found",
+        f"name it: data.{role}=..., there: {_list(existing)}",
+    )
+
+
+def _list(names: Sequence[str], most: int = 12) -> str:
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more]) or "nothing"
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def _folder(config: ParallelDataConfig) -> Path:
+    """The folder that splits' names are relative to."""
+    path = Path(config.path).expanduser()
+    if path.is_file():
+        return path.parent
+    if config.path and not path.is_dir():
+        raise DataError(f"data.path: {config.path}: no such folder or file")
+    return path
+
+
+def _named_file(config: ParallelDataConfig, role: str, named: str) -> str:
+    path = Path(config.path).expanduser()
+    if role == "train" and named == "train" and path.is_file():  # data.path is the table itself
+        return path.name
+    if not config.path and not Path(named).expanduser().is_absolute() and named == "train":
+        raise ConfigError("data.path is not set", "name the folder that holds the data: data.path=...")
+    _locate(config, named)
+    return named
+
+
+def _stems(config: ParallelDataConfig) -> list[str]:
+    """Splits in the folder that have both languages or are tables, sorted."""
+    if not config.path or Path(config.path).expanduser().is_file():
+        return []
+    there = {path.name for path in _folder(config).iterdir() if path.is_file()}
+    ending = f".{config.source_language}"
+    stems = {name.removesuffix(ending) for name in there if name.endswith(ending)}
+    pairs = {stem for stem in stems if stem and f"{stem}.{config.target_language}" in there}
+    tables = {name.removesuffix(kind) for name in there if (kind := files.table_kind(Path(name)))}
+    return sorted(pairs | tables)
+
+
+def _locate(config: ParallelDataConfig, name: str) -> list[Path]:
+    """The two text files, or the one table, of a split."""
+    folder = _folder(config)
+    given = Path(name).expanduser()
+    places = dict.fromkeys([folder / given, given])  # an absolute path is both
+    languages = (config.source_language, config.target_language)
+    for place in places:
+        if files.table_kind(place) and place.is_file():
+            return [place]
+        pair = [place.with_name(f"{place.name}.{language}") for language in languages]
+        if all(path.is_file() for path in pair):
+            return pair
+        tables = [path for kind in files.TABLES if (path := place.with_name(place.name + kind)).is_file()]
+        if len(tables) > 1:
+            raise DataError(
+                f"{place}: which of {_list([path.name for path in tables])}?", "give the file's full name"
+            )
+        if tables:
+            return tables
+    for place in places:
+        there = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
+        endings = [
+            path.name.removeprefix(place.name + ".")
+            for path in there
+            if path.name.startswith(place.name + ".")
+        ]
+        absent = [language for language in languages if language not in endings]
+        if endings:
+            raise DataError(f"{place}.{absent[0]}: no such file", f"languages there: {_list(endings)}")
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    expected = f"{name}.{languages[0]} and {name}.{languages[1]}, or a .tsv, .csv, .jsonl or .parquet file"
+    raise DataError(f"no split {name!r} in {folder}", f"expected {expected}; there: {_list(there)}")
+
+
+def _read_files(config: ParallelDataConfig, name: str) -> ParallelSplit:
+    paths = _locate(config, name)
+    if len(paths) == 1:
+        columns = files.read_table(paths[0], (config.source_language, config.target_language))
+        return ParallelSplit(*columns, origin=str(paths[0]))
+    sources, targets = map(files.read_lines, paths)
+    if len(sources) != len(targets):
+        raise DataError(
+            f"{paths[0]} has {len(sources)} lines and {paths[1]} has {len(targets)}",
+            "line by line, each must be the translation of the other",
+        )
+    return ParallelSplit(sources, targets, origin=f"{paths[0]}, {paths[1]}")
+
+
+# --- Hugging Face -------------------------------------------------------------------------------------------
+
+
+def _hub_splits(config: ParallelDataConfig) -> list[str]:
+    if not config.path:
+        raise ConfigError("data.path is not set", "name a dataset id or a local snapshot: data.path=...")
+    import datasets
+
+    try:
+        return [str(name) for name in datasets.get_dataset_split_names(config.path, config.name or None)]
+    except (
+        Exception
+    ) as error:  # the library raises its own, the network's, the file system's and plain ValueErrors
+        raise _hub_error(config, error) from error
+
+
+def _read_hub(config: ParallelDataConfig, name: str) -> ParallelSplit:
+    import datasets
+
+    bars = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    origin = " ".join(part for part in (config.path, config.name, name) if part)
+    try:
+        data = datasets.load_dataset(config.path, config.name or None, split=name, streaming=config.streaming)
+        rows = _hub_rows(data, origin)
+        columns = files.columns_of(rows, (config.source_language, config.target_language), origin)
+    except DataError:
+        raise
+    except Exception as error:
+        raise _hub_error(config, error) from error
+    finally:
+        if bars:
+            datasets.enable_progress_bars()
+    return ParallelSplit(*columns, origin=origin)
+
+
+def _hub_rows(data: Any, origin: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    number = 0
+    for batch in data.iter(batch_size=1000):
+        for values in zip(*batch.values(), strict=True):
+            number += 1
+            yield f"{origin}: row {number}", dict(zip(batch, values, strict=True))
+
+
+def _hub_error(config: ParallelDataConfig, error: Exception) -> DataError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(". ")
+    return DataError(
+        f"data.path: {config.path}: {reason}",
+        "check its name, data.name and the network, or give a local folder",
+    )
+
+
+# --- built in -----------------------------------------------------------------------------------------------
+
+
+def _check_builtin(config: ParallelDataConfig) -> None:
+    for key in ("source_language", "target_language"):
+        if (language := getattr(config, key)) not in BUILTIN_LANGUAGES:
+            raise ConfigError(
+                f"data.{key}: built-in data is in en and ja, not {language!r}", "choose one of them"
+            )
+
+
+def _read_builtin(config: ParallelDataConfig, split: str, seed: int) -> ParallelSplit:
+    from tformer_cli.data import builtin
+
+    _check_builtin(config)
+    pairs = builtin.parallel(config.path, split, size=config.size, seed=seed)
+    columns = dict(zip(BUILTIN_LANGUAGES, map(list, zip(*pairs, strict=True)), strict=True))
+    sources, targets = columns[config.source_language], columns[config.target_language]
+    return ParallelSplit(sources, targets, origin=f"built-in {config.path}, {split}")
+
+
+# --- content ------------------------------------------------------------------------------------------------
+
+
+def _hash(sources: list[str], targets: list[str], origin: str) -> str:
+    """SHA-256 of the pairs; as a NUL is refused, it can divide them."""
+    digest = hashlib.sha256(f"{len(sources)}\0".encode())
+    for column in (sources, targets):
+        for start in range(0, len(column), 10_000):
+            text = "\0".join(part := column[start : start + 10_000]) + "\0"
+            if text.count("\0") != len(part):
+                row = next(number for number, line in enumerate(part, start + 1) if "\0" in line)
+                raise DataError(f"{origin}: row {row}: a NUL character", "remove it")
+            try:
+                digest.update(text.encode())
+            except UnicodeEncodeError as error:
+                row = start + 1 + text.count("\0", 0, error.start)
+                raise DataError(f"{origin}: row {row}: half of a surrogate pair, which is no text") from error
+    return digest.hexdigest()

@@ -1,0 +1,272 @@
+"""Token ids of a corpus: encoded once, kept in memory-mapped files, sliced without copies.
+
+Encoding is cached by what it depends on: the text's hash and the tokenizer's. What training leaves out (long
+pairs, odd ratios) is decided when a corpus is opened, from the lengths alone, so that changing a limit
+encodes nothing anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tformer_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import ParallelDataConfig
+    from tformer_cli.data.source import ParallelSplit
+    from tformer_cli.tokenizer import Tokenizer
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+LINES_AT_ONCE = 4096
+TEMPORARY = ".writing-"
+STALE_SECONDS = 24 * 3600  # a temporary folder this old was left by a process that died
+
+
+@dataclass(frozen=True)
+class TokenArrays:
+    """Sequences of ids of different lengths, laid end to end.
+
+    Attributes:
+        tokens: all ids, flat, uint16 or uint32; it may lie in a memory-mapped file.
+        starts: where each sequence begins, (N,) int64.
+        lengths: ids in each, (N,) int64.
+    """
+
+    tokens: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def from_offsets(cls, tokens: np.ndarray, offsets: np.ndarray) -> TokenArrays:
+        """Sequences laid end to end: sequence i is `tokens[offsets[i] : offsets[i + 1]]`, offsets (N + 1,)."""
+        return cls(tokens, np.asarray(offsets[:-1]), np.diff(offsets))
+
+    def __len__(self) -> int:
+        """Number of sequences."""
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """The ids of a sequence, a view, (length,)."""
+        start = self.starts[index]
+        return self.tokens[start : start + self.lengths[index]]
+
+    def select(self, rows: np.ndarray) -> TokenArrays:
+        """The sequences at `rows`, in that order; the ids stay where they are."""
+        return TokenArrays(self.tokens, self.starts[rows], self.lengths[rows])
+
+
+@dataclass(frozen=True)
+class ParallelTokens:
+    """The pairs of a split as ids, without beginning and end.
+
+    Attributes:
+        source: ids to read, N sequences.
+        target: ids to write, N sequences.
+        sample_ids: row of each pair in the split as it was read, from 0, (N,) int64.
+        dropped: pairs left out, by reason: empty, too long, ratio.
+        note: what the user should know, in a line, or "".
+    """
+
+    source: TokenArrays
+    target: TokenArrays
+    sample_ids: np.ndarray
+    dropped: dict[str, int] = field(default_factory=dict)
+    note: str = ""
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.sample_ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each pair's source and target, (N, 2) int64."""
+        return np.stack([self.source.lengths, self.target.lengths], axis=1)
+
+
+def tokenize_parallel(
+    split: ParallelSplit, tokenizer: Tokenizer, config: ParallelDataConfig, *, training: bool, max_length: int
+) -> ParallelTokens:
+    """Encode a split, or open what an earlier run encoded.
+
+    Args:
+        split: the pairs.
+        tokenizer: of both languages.
+        config: languages, cache folder, and the limits of training.
+        training: leave out pairs that are empty on a side, longer than a limit, or of odd ratio. Otherwise
+            all are kept.
+        max_length: most ids a side may have for the model, beside `config.max_length`; without beginning and
+            end.
+
+    Raises:
+        DataError: if no pair is left.
+    """
+    root = Path(config.cache).expanduser() if config.cache else default_cache()
+    languages = [config.source_language, config.target_language]
+    key_parts = [FORMAT, split.hash, tokenizer.hash, *languages]
+    folder = root / "tokens" / hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()
+    arrays, note = _open(folder), ""
+    if arrays is None:
+        arrays = {}
+        for side, texts, language in zip(
+            ("source", "target"), (split.sources, split.targets), languages, strict=True
+        ):
+            arrays[f"{side}_tokens"], arrays[f"{side}_offsets"] = _encode(texts, tokenizer, language)
+        try:
+            _write(folder, arrays)
+        except OSError as error:
+            note = f"encoded text is kept in memory: {folder.parent}: {error.strerror or error} (data.cache)"
+        else:
+            arrays = _open(folder) or arrays
+    source, target = (
+        TokenArrays.from_offsets(arrays[f"{side}_tokens"], arrays[f"{side}_offsets"])
+        for side in ("source", "target")
+    )
+    if not training:
+        return ParallelTokens(source, target, np.arange(len(source)), note=note)
+    rows, dropped = _keep(
+        source.lengths, target.lengths, min(max_length, config.max_length), config.max_ratio
+    )
+    if not len(rows):
+        reasons = (
+            ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count) or "there are none"
+        )
+        raise DataError(
+            f"{split.origin}: no pair is left to train on: {reasons}", "see data.max_length, data.max_ratio"
+        )
+    return ParallelTokens(source.select(rows), target.select(rows), rows, dropped, note)
+
+
+def pad(
+    rows: Sequence[np.ndarray], pad_id: int, *, begin: int | None = None, end: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Collate sequences into a rectangle.
+
+    Args:
+        rows: B sequences of ids.
+        pad_id: what fills the rest, on the right.
+        begin: an id to put before each sequence.
+        end: an id to put after each.
+
+    Returns:
+        ids (B, T) int64, T the longest; lengths (B,) int64, `begin` and `end` counted.
+    """
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    before = int(begin is not None)
+    stops = lengths + before
+    full = stops + (end is not None)
+    ids = np.full((len(rows), full.max(initial=0)), pad_id, np.int64)
+    columns = np.arange(ids.shape[1])
+    if len(rows):
+        ids[(columns >= before) & (columns < stops[:, None])] = np.concatenate(rows)
+    if begin is not None:
+        ids[:, 0] = begin
+    if end is not None:
+        ids[np.arange(len(rows)), stops] = end
+    return torch.from_numpy(ids), torch.from_numpy(full)
+
+
+def default_cache() -> Path:
+    """The user's cache folder for tformer."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "tformer"
+
+
+def _encode(texts: list[str], tokenizer: Tokenizer, language: str) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of all texts, flat, and their offsets (N + 1,)."""
+    width = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
+    tokens, lengths = [np.zeros(0, width)], [np.zeros(1, np.int64)]
+    for start in range(0, len(texts), LINES_AT_ONCE):
+        ids = tokenizer.encode_batch(texts[start : start + LINES_AT_ONCE], language)
+        lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
+        tokens.append(np.fromiter(chain.from_iterable(ids), width, int(lengths[-1].sum())))
+    return np.concatenate(tokens), np.cumsum(np.concatenate(lengths))
+
+
+def _keep(
+    source: np.ndarray, target: np.ndarray, longest: int, ratio: float
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Rows to train on, (kept,) int64, and how many are left out for each reason, the first that holds."""
+    more, fewer = np.maximum(source, target), np.minimum(source, target)
+    empty = fewer == 0
+    long = ~empty & (more > longest)
+    odd = ~empty & ~long & (more > ratio * fewer) if ratio else np.zeros_like(empty)
+    dropped = {"empty": int(empty.sum()), "too long": int(long.sum()), "ratio": int(odd.sum())}
+    return np.flatnonzero(~(empty | long | odd)), dropped
+
+
+# --- cache --------------------------------------------------------------------------------------------------
+
+
+def _open(folder: Path) -> dict[str, np.ndarray] | None:
+    """The arrays in a cache folder, memory-mapped; None if it is not there or not as it was written."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        arrays = {}
+        for side in ("source", "target"):
+            for part in ("tokens", "offsets"):
+                file = folder / f"{side}_{part}.npy"
+                if _sha256(file) != manifest[file.name]:
+                    return None
+                arrays[file.stem] = _load(file)
+        return arrays
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _load(file: Path) -> np.ndarray:
+    array = np.load(file, mmap_mode="r", allow_pickle=False)
+    return np.asarray(array)  # a plain view of the mapping: slices of numpy.memmap are ten times slower
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write a cache folder beside its place, then rename it: other processes see all of it or nothing."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(folder.parent)
+    temporary = folder.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    damaged = temporary.with_name(f"{temporary.name}-damaged")
+    temporary.mkdir()
+    try:
+        manifest = {}
+        for name, array in arrays.items():
+            file = temporary / f"{name}.npy"
+            np.save(file, array, allow_pickle=False)
+            manifest[file.name] = _sha256(file)
+        (temporary / MANIFEST).write_text(json.dumps(manifest))
+        if folder.exists() and _open(folder) is None:  # damaged: out of the way, in one step as well
+            folder.rename(damaged)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if _open(folder) is None:  # else another process was first, with the same content
+                raise
+    finally:
+        shutil.rmtree(damaged, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_stale(parent: Path) -> None:
+    for folder in parent.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)

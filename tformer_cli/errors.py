@@ -1,0 +1,32 @@
+"""The one way a failure reaches a user: cause, place, remedy, in one line."""
+
+
+class TformerError(Exception):
+    """A failure that the user can mend.
+
+    Args:
+        cause: what is wrong and where (file, line, sample, key), without a closing full stop.
+        remedy: what to do about it, or "" when the cause says it all.
+
+    The command line prints `error: CAUSE: REMEDY` on one line and exits with `exit_code`.
+    """
+
+    exit_code = 1
+
+    def __init__(self, cause: str, remedy: str = "") -> None:
+        self.cause, self.remedy = cause, remedy
+        super().__init__(f"{cause}: {remedy}" if remedy else cause)
+
+
+class ConfigError(TformerError):
+    """A setting is unknown, of the wrong type, out of range, or cannot go with another."""
+
+    exit_code = 2
+
+
+class DataError(TformerError):
+    """Data is absent, unreadable or malformed."""
+
+
+class RunError(TformerError):
+    """A run folder or checkpoint is absent, locked, damaged or of another kind."""

@@ -1,0 +1,288 @@
+"""Attention: one module for self- and cross-attention, causal or not, with any position scheme and an optional cache.
+
+    Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V                               (Vaswani et al. 2017, eq. 1)
+    MultiHead(Q, K, V) = Concat(head_1, ..., head_h) W^O                            (section 3.2.2)
+
+Shapes: B batch, T queries, S keys, D model width, H heads, K head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import Positions
+from tformer_cli.nn import backend
+from tformer_cli.nn.positions import ShawRelative, TransformerXLRelative, rotate
+
+
+class Mask:
+    """Which queries may attend to which keys; made once a batch and shared by all blocks.
+
+    Args:
+        allowed: bool, broadcastable to (B, 1, T, S); True = may attend.
+        causal: query i may also not attend to keys after i (the look-ahead mask).
+        may_be_empty: a row may allow nothing at all; such rows yield zeros, in value and gradient.
+    """
+
+    def __init__(self, allowed: Tensor | None = None, *, causal: bool = False, may_be_empty: bool = True) -> None:
+        self.allowed, self.causal, self.may_be_empty = allowed, causal, may_be_empty
+        self.any_allowed: Tensor | None = None  # (B, 1, T, 1) or (T, 1); None: every row may attend to something
+        self._additive: Tensor | None = None
+
+    @classmethod
+    def from_lengths(cls, lengths: Tensor, size: int, *, full: bool = False) -> Mask:
+        """The padding mask: keys from `lengths` (B,) on may not be attended to; `full`: nothing is padded, known for free."""
+        if full:
+            return cls()
+        return cls((torch.arange(size, device=lengths.device) < lengths[:, None])[:, None, None, :])
+
+    def additive(self, queries: int, keys: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:
+        """0 where attention is allowed, minus infinity where not; None if all is allowed. Broadcastable to (B, H, T, S)."""
+        if self._additive is not None:
+            return self._additive
+        allowed = self.allowed
+        if self.causal:
+            triangle = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+            allowed = triangle if allowed is None else allowed & triangle
+        if allowed is None:
+            return None
+        if self.may_be_empty and (self.allowed is not None or queries > keys):
+            any_allowed = allowed.any(-1, keepdim=True)
+            # on a GPU asking would wait for the device
+            if allowed.device.type != "cpu" or not bool(any_allowed.all()):
+                self.any_allowed = any_allowed
+                allowed = allowed | ~any_allowed  # an empty row attends to all, and is then set to zero
+        self._additive = torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill_(~allowed, -torch.inf)
+        return self._additive
+
+    def clear_empty(self, x: Tensor) -> Tensor:
+        """Set the outputs (B, H, T, K) of rows that may attend to nothing to zero."""
+        return x if self.any_allowed is None else x.masked_fill(~self.any_allowed, 0)
+
+
+EVERYTHING = Mask()
+
+
+class KeyValueCache:
+    """Keys and values of the positions decoded so far, written in place.
+
+    A step adds the keys of all `rows` (beams) of each sentence, so that they lie time-major along S. Beams are never
+    copied when search reorders them: a mask over all beams' keys says which belong to whose history (`decode.search`).
+    """
+
+    def __init__(self, batch: int, heads: int, size: int, head_dim: int, like: Tensor) -> None:
+        self.k = like.new_empty(batch, heads, size, head_dim)
+        self.v = like.new_empty(batch, heads, size, head_dim)
+        self.length = 0
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Add (B, H, rows, K) keys and values; return all so far, (B, H, S, K) each."""
+        end = self.length + k.shape[2]
+        self.k[:, :, self.length : end] = k
+        self.v[:, :, self.length : end] = v
+        self.length = end
+        return self.k[:, :, :end], self.v[:, :, :end]
+
+    def keep(self, sentences: Tensor) -> None:
+        """Drop all but the given sentences, (B',) int64."""
+        self.k, self.v = self.k[sentences], self.v[sentences]
+
+
+class Attention(nn.Module):
+    """Multi-head attention (Vaswani et al. 2017, section 3.2).
+
+    Args:
+        dim: width of queries and output; of keys and values too.
+        heads: H; divides `dim`.
+        cross: keys and values come from another sequence.
+        positions: rotary, shaw and transformer_xl act here, on self-attention only; others are ignored.
+        dropout: on the attention weights.
+        bias: the projections have a bias.
+        relative_distance: shaw's clipping distance.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        cross: bool = False,
+        positions: Positions = Positions.none,
+        dropout: float = 0.0,
+        bias: bool = True,
+        relative_distance: int = 32,
+    ) -> None:
+        super().__init__()
+        self.heads, self.head_dim, self.cross, self.dropout = heads, dim // heads, cross, dropout
+        if cross:
+            self.project_q = nn.Linear(dim, dim, bias=bias)
+            self.project_kv = nn.Linear(dim, 2 * dim, bias=bias)
+        else:
+            self.project_qkv = nn.Linear(dim, 3 * dim, bias=bias)
+        self.project_out = nn.Linear(dim, dim, bias=bias)
+        self.rotary = positions is Positions.rotary and not cross
+        self.shaw = ShawRelative(dim // heads, relative_distance) if positions is Positions.shaw and not cross else None
+        relative_xl = positions is Positions.transformer_xl and not cross
+        self.transformer_xl = TransformerXLRelative(dim, heads) if relative_xl else None
+
+    def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """(B, T, parts * D) to `parts` times (B, H, T, K), in one copy."""
+        x = x.view(x.shape[0], x.shape[1], parts, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        return x.contiguous().unbind(0)
+
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of cross-attention from (B, S, D): (B, H, S, K) each. Computed once a sentence when decoding."""
+        k, v = self._heads(self.project_kv(memory), 2)
+        return k, v
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor | tuple[Tensor, Tensor] | None = None,
+        *,
+        mask: Mask = EVERYTHING,
+        bias: Tensor | None = None,
+        positions: tuple[Tensor, Tensor] | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B, T, D), the queries' side.
+            memory: cross-attention: (B, S, D), or what `keys_values` made of it.
+            mask: which keys each query may attend to.
+            bias: added to the scores, broadcastable to (B, H, T, S).
+            positions: of queries (T,) or (1,) and keys (S,), int64; needed by rotary, shaw and transformer_xl.
+            cache: self-attention over what it holds and `x`.
+
+        Returns:
+            (B, T, D).
+        """
+        q, k, v = self._project(x, memory, positions, cache)
+        context = self._attend(q, k, v, mask, bias, positions)
+        return self.project_out(context.transpose(1, 2).reshape(x.shape))
+
+    def weights(
+        self,
+        x: Tensor,
+        memory: Tensor | None = None,
+        *,
+        mask: Mask = EVERYTHING,
+        bias: Tensor | None = None,
+        positions: tuple[Tensor, Tensor] | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """The attention weights (B, H, T, S) that `forward` would use: recomputed, so that looking never slows training."""
+        q, k, _ = self._project(x, memory, positions, cache)
+        return self._softmax(q, k, mask, self._score_bias(q, k, mask, bias, positions))
+
+    def _project(
+        self,
+        x: Tensor,
+        memory: Tensor | tuple[Tensor, Tensor] | None,
+        positions: tuple[Tensor, Tensor] | None,
+        cache: KeyValueCache | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if self.cross:
+            (q,) = self._heads(self.project_q(x), 1)
+            k, v = memory if isinstance(memory, tuple) else self.keys_values(memory)
+            return q, k, v
+        q, k, v = self._heads(self.project_qkv(x), 3)
+        if self.rotary:
+            query_positions = positions[0]
+            q, k = rotate(q, query_positions), rotate(k, query_positions)  # new keys stand where the queries stand
+        if cache is not None:
+            k, v = cache.append(k, v)
+        return q, k, v
+
+    def _score_bias(
+        self, q: Tensor, k: Tensor, mask: Mask, bias: Tensor | None, positions: tuple[Tensor, Tensor] | None
+    ) -> Tensor | None:
+        """Everything that is added to the scaled scores: mask, relative positions, the caller's bias."""
+        total = mask.additive(q.shape[2], k.shape[2], q.dtype, q.device)
+        relative = None
+        if self.shaw is not None:
+            relative = self.shaw.scores(q, self.shaw.index(*positions)) * self.head_dim**-0.5
+        elif self.transformer_xl is not None:
+            content = self.transformer_xl.content_bias.to(q.dtype) @ k.transpose(-1, -2)  # term (c): u . k
+            relative = (content + self.transformer_xl.scores(q, *positions)) * self.head_dim**-0.5
+        if relative is not None:
+            bias = relative if bias is None else relative + bias
+        if bias is None:
+            return total
+        bias = bias.to(q.dtype)
+        return bias if total is None else total + bias
+
+    def _softmax(self, q: Tensor, k: Tensor, mask: Mask, score_bias: Tensor | None) -> Tensor:
+        """softmax(q k^T / sqrt(K) + bias), (B, H, T, S); statistics in float32."""
+        shape = (*q.shape[:3], k.shape[2])
+        q3, k3 = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
+        scale = self.head_dim**-0.5
+        if score_bias is None:
+            scores = torch.bmm(q3 * scale, k3).view(shape)
+        else:
+            scores = torch.baddbmm(score_bias.expand(shape).flatten(0, 1), q3, k3, alpha=scale).view(shape)
+        return mask.clear_empty(F.softmax(scores, dim=-1))
+
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Mask,
+        bias: Tensor | None,
+        positions: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """softmax(QK^T / sqrt(K) + bias) V by the backend that `nn.backend` holds for this device: (B, H, T, K)."""
+        dropout = self.dropout if self.training else 0.0
+        if self.shaw is None and backend.attention == "fused":
+            plain_causal = mask.causal and mask.allowed is None and bias is None and self.transformer_xl is None
+            plain_causal = plain_causal and q.shape[2] == k.shape[2]  # the fused kernel's triangle is top-left
+            score_bias = None if plain_causal else self._score_bias(q, k, mask, bias, positions)
+            if score_bias is not None:
+                score_bias = score_bias.expand(q.shape[0], -1, -1, -1) if score_bias.dim() == 4 else score_bias
+            context = F.scaled_dot_product_attention(q, k, v, score_bias, dropout, is_causal=plain_causal)
+            return mask.clear_empty(context)
+        weights = self._softmax(q, k, mask, self._score_bias(q, k, mask, bias, positions))
+        if dropout:
+            weights = F.dropout(weights, dropout)
+        context = torch.bmm(weights.flatten(0, 1), v.flatten(0, 1)).view(q.shape)
+        if self.shaw is not None:
+            context = context + self.shaw.mix(weights, self.shaw.index(*positions))
+        return context
+
+
+@torch.no_grad()
+def attention_weights(model: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
+    """The weights of every attention layer while `run` calls the model, of any family: recomputed, on demand.
+
+    Args:
+        model: any model of the core; put it into evaluation mode first.
+        run: calls the model once.
+
+    Returns:
+        Layer name (`decoder.blocks.3.cross`) to weights (B, H, T, S) of its last call.
+    """
+    found: dict[str, Tensor] = {}
+
+    def hook_for(name: str) -> Callable:
+        def hook(module: Attention, args: tuple, kwargs: dict) -> None:
+            found[name.removesuffix(".sublayer")] = module.weights(*args, **kwargs)
+
+        return hook
+
+    handles = [
+        module.register_forward_pre_hook(hook_for(name), with_kwargs=True)
+        for name, module in model.named_modules()
+        if isinstance(module, Attention)
+    ]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found

@@ -1,0 +1,131 @@
+"""The residual block that every family is built of.
+
+    pre-norm:   x + scale * dropout(sublayer(norm(x)))      (Wang et al. 2019; Xiong et al. 2020)
+    post-norm:  norm(x + scale * dropout(sublayer(x)))      (Vaswani et al. 2017, section 3.1)
+
+Encoder = [attention, feed-forward]; decoder = [attention, cross-attention, feed-forward].
+
+Shapes: B batch, T positions, D model width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import Norm, Positions, TransformerConfig
+from tformer_cli.nn.attention import EVERYTHING, Attention, KeyValueCache, Mask
+from tformer_cli.nn.dropout import Dropout
+from tformer_cli.nn.feedforward import FeedForward
+from tformer_cli.nn.positions import T5Bias
+
+
+class Residual(nn.Module):
+    """One sub-layer with its normalisation, dropout and residual connection."""
+
+    def __init__(
+        self, dim: int, sublayer: nn.Module, *, norm: Norm, dropout: float, bias: bool = True, scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.sublayer, self.pre, self.scale = sublayer, norm is Norm.pre, scale
+        self.norm = nn.LayerNorm(dim, bias=bias)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, *args, **kwargs) -> Tensor:
+        """(B, T, D) to (B, T, D); further arguments go to the sub-layer."""
+        if self.pre:
+            return self.dropout.add(x, self.sublayer(self.norm(x), *args, **kwargs), self.scale)
+        return self.norm(self.dropout.add(x, self.sublayer(x, *args, **kwargs), self.scale))
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention if `cross`, feed-forward; each a `Residual`."""
+
+    def __init__(self, config: TransformerConfig, *, cross: bool = False) -> None:
+        super().__init__()
+
+        def residual(sublayer: nn.Module) -> Residual:
+            return Residual(config.dim, sublayer, norm=config.norm, dropout=config.dropout, bias=config.bias)
+
+        def attention(**kwargs) -> Attention:
+            return Attention(
+                config.dim, config.heads, dropout=config.attention_dropout, bias=config.bias,
+                relative_distance=config.relative_distance, **kwargs,
+            )  # fmt: skip
+
+        self.attention = residual(attention(positions=config.positions))
+        self.cross = residual(attention(cross=True)) if cross else None
+        feed_forward = FeedForward(config.dim, config.ffn_dim, config.activation, config.ffn_dropout, config.bias)
+        self.feed_forward = residual(feed_forward)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor | tuple[Tensor, Tensor] | None = None,
+        *,
+        mask: Mask = EVERYTHING,
+        memory_mask: Mask = EVERYTHING,
+        bias: Tensor | None = None,
+        positions: tuple[Tensor, Tensor] | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """(B, T, D) to (B, T, D); arguments as in `Attention.forward`."""
+        x = self.attention(x, mask=mask, bias=bias, positions=positions, cache=cache)
+        if self.cross is not None:
+            x = self.cross(x, memory, mask=memory_mask)
+        return self.feed_forward(x)
+
+
+class Stack(nn.Module):
+    """`depth` blocks one after the other, and a last normalisation when they are pre-norm.
+
+    Args:
+        config: the shared core's settings.
+        depth: number of blocks.
+        cross: blocks attend to a memory too (a decoder).
+        bidirectional: queries see keys on both sides (for the T5 bias).
+    """
+
+    def __init__(self, config: TransformerConfig, depth: int, *, cross: bool = False, bidirectional: bool = True) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(config, cross=cross) for _ in range(depth))
+        self.norm = nn.LayerNorm(config.dim, bias=config.bias) if config.norm is Norm.pre else nn.Identity()
+        self.bias = None
+        if config.positions is Positions.t5:
+            self.bias = T5Bias(config.heads, config.relative_distance, bidirectional=bidirectional)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor | list[tuple[Tensor, Tensor]] | None = None,
+        *,
+        mask: Mask = EVERYTHING,
+        memory_mask: Mask = EVERYTHING,
+        positions: tuple[Tensor, Tensor] | None = None,
+        caches: list[KeyValueCache] | None = None,
+    ) -> Tensor:
+        """(B, T, D) to (B, T, D).
+
+        Args:
+            x: embedded inputs.
+            memory: what cross-attention reads: (B, S, D), or a pair of keys and values a block.
+            mask: of self-attention.
+            memory_mask: of cross-attention.
+            positions: of queries and of keys; by default 0, 1, ... for both.
+            caches: one a block, for decoding step by step.
+        """
+        if positions is None:
+            here = torch.arange(x.shape[1], device=x.device)
+            positions = (here, here)
+        bias = None if self.bias is None else self.bias(*positions)
+        for number, block in enumerate(self.blocks):
+            x = block(
+                x,
+                memory[number] if isinstance(memory, list) else memory,
+                mask=mask,
+                memory_mask=memory_mask,
+                bias=bias,
+                positions=positions,
+                cache=None if caches is None else caches[number],
+            )
+        return self.norm(x)

@@ -1,0 +1,199 @@
+"""Positions: how a model knows the order of its inputs. One switch, `model.positions`, in every family.
+
+Absolute schemes add to (or are concatenated with) the token embedding; rotary turns queries and keys; relative schemes
+add to the attention scores. All take explicit integer positions, so that training, cached decoding and beams share one path.
+
+Shapes: B batch, T queries, S keys, D model width, H heads, K head width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import Combine, Positions
+
+ABSOLUTE = (Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal)
+
+
+def frequencies(dim: int, base: float = 10_000.0, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Angular frequencies w_i = base ** (-2i / dim) of the sinusoidal encoding (Vaswani et al. 2017, section 3.5).
+
+    Args:
+        dim: width of the encoding; even.
+        base: the longest wavelength is 2*pi*base tokens.
+        dtype: of the result, which is rounded to it once.
+
+    Returns:
+        (dim / 2,), radians per token.
+
+    Raises:
+        ValueError: if `dim` is odd.
+    """
+    if dim % 2:
+        raise ValueError(f"sinusoidal positions need an even width, not {dim}")
+    return (base ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)).to(dtype)
+
+
+def sinusoids(positions: Tensor, frequency: Tensor) -> Tensor:
+    """PE(pos, 2i) = sin(w_i pos), PE(pos, 2i + 1) = cos(w_i pos) (Vaswani et al. 2017, section 3.5).
+
+    Args:
+        positions: (T,), int64.
+        frequency: w, (D / 2,), radians per token.
+
+    Returns:
+        (T, D), float32; float64 of float64 frequencies.
+    """
+    angles = positions[:, None].to(torch.promote_types(torch.float32, frequency.dtype)) * frequency
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
+
+
+class AbsolutePositions(nn.Module):
+    """Tell each token its place: fixed sinusoids, a learned table, or sinusoids of learned frequency.
+
+    Sinusoidal: Vaswani et al. 2017, section 3.5. Learned: Gehring et al. 2017; started at zero, so that order is learnt
+    from nothing. Learnable-sinusoidal: the w_i are parameters (Wang et al. 2021), started at the fixed ones.
+    """
+
+    def __init__(self, scheme: Positions, combine: Combine, dim: int, max_length: int) -> None:
+        super().__init__()
+        self.scheme = scheme
+        if scheme is Positions.sinusoidal:
+            # in float64, as rounded angles cost far positions three of the table's seven digits
+            table = sinusoids(torch.arange(max_length), frequencies(dim, dtype=torch.float64)).float()
+            self.register_buffer("table", table, persistent=False)
+        elif scheme is Positions.learned:
+            self.table = nn.Parameter(torch.zeros(max_length, dim))
+        elif scheme is Positions.learnable_sinusoidal:
+            self.frequency = nn.Parameter(frequencies(dim))
+        self.concatenate = scheme in ABSOLUTE and combine is Combine.concatenate
+        if self.concatenate:
+            # Concatenation keeps the residual stream's width by projecting [token; position] back to it.
+            self.project = nn.Linear(2 * dim, dim)
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Combine token embeddings with their positions.
+
+        Args:
+            x: token embeddings, (B, T, D).
+            positions: (T,), int64; or (1,), the same for all T.
+
+        Returns:
+            (B, T, D).
+        """
+        if self.scheme not in ABSOLUTE:
+            return x
+        encoding = sinusoids(positions, self.frequency) if hasattr(self, "frequency") else self.table[positions]
+        encoding = encoding.to(x.dtype)
+        if self.concatenate:
+            return self.project(torch.cat((x, encoding.expand_as(x)), dim=-1))
+        return x + encoding
+
+
+def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Rotary position embedding (Su et al. 2021, eq. 15 and 34).
+
+    Args:
+        x: queries or keys, (B, H, T, K) with K even.
+        positions: absolute positions, (T,) or (1,); int64.
+        base: wavelength base; the longest wavelength is 2*pi*base tokens.
+
+    Returns:
+        (B, H, T, K), same dtype as `x`; computed in float32.
+
+    Raises:
+        ValueError: if K is odd.
+    """
+    angles = positions[:, None].float() * frequencies(x.shape[-1], base).to(x.device)  # (T, K / 2)
+    cos, sin = angles.cos(), angles.sin()
+    even, odd = x[..., 0::2].float(), x[..., 1::2].float()
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
+
+
+class T5Bias(nn.Module):
+    """A learned bias for each head and bucket of distance, shared by all blocks of a stack (Raffel et al. 2020, section 2.1).
+
+    Half of the buckets are exact distances, the rest grow logarithmically up to `max_distance`, as in the authors' code.
+    """
+
+    def __init__(self, heads: int, buckets: int, *, bidirectional: bool, max_distance: int = 128) -> None:
+        super().__init__()
+        self.bidirectional, self.max_distance = bidirectional, max(max_distance, buckets)
+        self.weight = nn.Parameter(torch.zeros(buckets, heads))
+
+    def bucket(self, distance: Tensor) -> Tensor:
+        """Bucket of each key - query distance; any shape, int64."""
+        buckets = self.weight.shape[0]
+        base = torch.zeros_like(distance)
+        if self.bidirectional:
+            buckets //= 2
+            base = (distance > 0).long() * buckets
+            distance = distance.abs()
+        else:
+            distance = (-distance).clamp(min=0)
+        exact = max(1, buckets // 2)  # a single bucket a side is possible
+        growth = torch.log(distance.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
+        coarse = (exact + (growth * (buckets - exact)).long()).clamp(max=buckets - 1)
+        return base + torch.where(distance < exact, distance, coarse)
+
+    def forward(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
+        """Bias of the scores: positions (T,) and (S,) give (H, T, S)."""
+        return self.weight[self.bucket(key_positions[None, :] - query_positions[:, None])].permute(2, 0, 1)
+
+
+class ShawRelative(nn.Module):
+    """Relative position representations a^K and a^V, clipped at distance k (Shaw et al. 2018, eq. 3-5)."""
+
+    def __init__(self, head_dim: int, max_distance: int) -> None:
+        super().__init__()
+        self.max_distance = max_distance
+        self.keys = nn.Parameter(torch.randn(2 * max_distance + 1, head_dim) * head_dim**-0.5)
+        self.values = nn.Parameter(torch.randn(2 * max_distance + 1, head_dim) * head_dim**-0.5)
+
+    def index(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
+        """Row of the tables for each pair: clip(j - i, -k, k) + k, (T, S)."""
+        distance = key_positions[None, :] - query_positions[:, None]
+        return distance.clamp(-self.max_distance, self.max_distance) + self.max_distance
+
+    def scores(self, q: Tensor, index: Tensor) -> Tensor:
+        """q_i . a^K_ij for queries (B, H, T, K): (B, H, T, S), unscaled (eq. 5)."""
+        by_distance = q @ self.keys.to(q.dtype).T  # (B, H, T, 2k + 1)
+        return by_distance.gather(-1, index.expand(*q.shape[:3], -1))  # beams share one position: (1, S)
+
+    def mix(self, weights: Tensor, index: Tensor) -> Tensor:
+        """sum_j alpha_ij a^V_ij for weights (B, H, T, S): (B, H, T, K) (eq. 3)."""
+        by_distance = weights.new_zeros(*weights.shape[:3], self.values.shape[0])
+        by_distance = by_distance.scatter_add(-1, index.expand_as(weights), weights)
+        return by_distance @ self.values.to(weights.dtype)
+
+
+class TransformerXLRelative(nn.Module):
+    """Relative attention of Transformer-XL (Dai et al. 2019, section 3.3): terms (a) to (d) of A^rel.
+
+    (a) + (c) is (q + u) . k, (b) + (d) is (q + v) . W_R R_{i-j}, with u and v learned per head.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim, bias=False)  # W_{k,R}
+        self.content_bias = nn.Parameter(torch.zeros(heads, 1, dim // heads))  # u
+        self.position_bias = nn.Parameter(torch.zeros(heads, 1, dim // heads))  # v
+        self.register_buffer("frequency", frequencies(dim), persistent=False)
+
+    def scores(self, q: Tensor, query_positions: Tensor, key_positions: Tensor) -> Tensor:
+        """(q_i + v) . W_R R_{i-j} for queries (B, H, T, K): (B, H, T, S), unscaled.
+
+        Each distance is embedded once, and each query is multiplied with every distance; the wanted ones are picked.
+        """
+        distance = query_positions[:, None] - key_positions[None, :]  # (T, S)
+        lowest = -int(key_positions.shape[0]) + 1 if query_positions.shape[0] > 1 else 0
+        lowest = min(lowest, int(distance.min()))
+        span = torch.arange(lowest, int(distance.max()) + 1, device=q.device)
+        heads, head_dim = self.content_bias.shape[0], self.content_bias.shape[-1]
+        embedded = self.project(sinusoids(span, self.frequency).to(q.dtype)).view(-1, heads, head_dim).permute(1, 2, 0)
+        by_distance = (q + self.position_bias.to(q.dtype)) @ embedded  # (B, H, T, distances)
+        index = (distance - lowest).expand(*q.shape[:3], -1)  # beams share one position: (1, S)
+        return by_distance.gather(-1, index)

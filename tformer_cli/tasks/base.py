@@ -1,0 +1,194 @@
+"""The contract between a family and everything that is shared: the loop, the checkpoints and the command line.
+
+The loop knows a task only through `Task`. A task is thin: what it reads, which model, which loss, which metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import Experiment
+
+
+@dataclass
+class Batch:
+    """A few tensors that travel together; subclasses document their fields with shapes.
+
+    `sample_ids` (B,) int64 name the rows of the split, so that a failure can say which examples it met.
+    """
+
+    sample_ids: Tensor
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
+        """The same batch on another device."""
+        moved = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            moved[item.name] = value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
+        return type(self)(**moved)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which copies to a GPU run beside the computation."""
+        pinned = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            pinned[item.name] = value.pin_memory() if isinstance(value, Tensor) else value
+        return type(self)(**pinned)
+
+    def sizes(self) -> tuple[int, int]:
+        """Real and padded units (tokens, patches, frames) that the model computes, for throughput and padding."""
+        raise NotImplementedError
+
+
+@dataclass
+class Loss:
+    """Sums, never means: the loop divides once, by the count over all micro-batches and ranks.
+
+    Attributes:
+        total: (), the sum to differentiate.
+        count: (), what it is a sum over (target tokens, images, ...).
+        parts: further sums for the log, by name; each divided by `count` when it is shown.
+    """
+
+    total: Tensor
+    count: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Prediction:
+    """One answer to one input: what is printed as a line, and what `--json` adds to it."""
+
+    text: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Sample:
+    """One example with the model's answer, to be looked at."""
+
+    input: str
+    reference: str
+    prediction: str
+
+
+@dataclass
+class HeatMap:
+    """A matrix to be drawn.
+
+    Attributes:
+        values: (rows, columns), float.
+        rows: their names.
+        columns: their names.
+    """
+
+    values: np.ndarray
+    rows: list[str]
+    columns: list[str]
+
+
+@dataclass
+class Evaluation:
+    """What scoring a split gave.
+
+    Attributes:
+        scores: by name; what `trainer.metric` may name.
+        signatures: how a score was computed, in the scorer's own words.
+        samples: a few examples.
+        tables: (title, header, rows) of anything finer.
+        data_sha256: of the data that was scored.
+    """
+
+    scores: dict[str, float]
+    signatures: dict[str, str] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+    tables: list[tuple[str, list[str], list[list[str]]]] = field(default_factory=list)
+    data_sha256: str = ""
+
+
+class Task(Protocol):
+    """A family's adapter; `tformer_cli.tasks.build` finds it by the name in `Experiment.task`."""
+
+    config: Experiment
+    metric: str
+    """What `best` means when the recipe does not say."""
+    lower_is_better: frozenset[str]
+    """Scores of which less is better."""
+
+    def prepare(self, run: Path) -> None:
+        """Read and check the training and validation data, load or train the tokenizer: everything that can fail."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Take from a checkpoint folder what it holds of the task (tokenizer, labels); no data is read."""
+        ...
+
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of what is trained on, by name: a run is not resumed on other data."""
+        ...
+
+    def files(self) -> dict[str, bytes]:
+        """The files, by name relative to the checkpoint, that `load` needs."""
+        ...
+
+    def model(self) -> nn.Module:
+        """A freshly initialised model, from the configuration and the tokenizer alone."""
+        ...
+
+    def shape(self) -> dict[str, int]:
+        """`heads`, `head_dim` and typical `length` of attention, for choosing its backend."""
+        ...
+
+    def num_batches(self, split: str) -> int:
+        """Batches in an epoch of `split`; the same in every epoch."""
+        ...
+
+    def batch(self, split: str, epoch: int, index: int) -> Batch:
+        """Batch `index` of `epoch`: a pure function of its arguments and the seed, so that resuming is exact and O(1)."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """The training objective."""
+        ...
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        split: str,
+        *,
+        decoded: bool = True,
+        thorough: bool = True,
+        limit: int = 0,
+        samples: int = 3,
+    ) -> Evaluation:
+        """Score a split; nothing grows with the data but the texts that are scored.
+
+        Args:
+            model: in evaluation mode.
+            split: which.
+            decoded: also search and score what is found, which is slower than the loss alone.
+            thorough: also the scores and tables that training does not need.
+            limit: examples decoded; 0: all.
+            samples: how many to return.
+        """
+        ...
+
+    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
+        """Answers in the order of the inputs, by `config.decode`."""
+        ...
+
+    def pictures(self, model: nn.Module) -> dict[str, HeatMap]:
+        """What to look at while training, by TensorBoard tag, from validation examples."""
+        ...
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Name and value of what the header says about the data."""
+        ...

@@ -1,0 +1,298 @@
+"""Translation: sentence pairs in, an encoder-decoder trained by teacher forcing, sacreBLEU out.
+
+Shapes: B batch, S source length, T target length, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import TranslationExperiment
+from tformer_cli.data.batching import LengthBatches
+from tformer_cli.data.source import ParallelSplit, read_parallel
+from tformer_cli.data.text import ParallelTokens, pad, tokenize_parallel
+from tformer_cli.decode.search import Hypothesis, search
+from tformer_cli.errors import DataError
+from tformer_cli.metrics import bleu_by_length, translation_scores
+from tformer_cli.models.seq2seq import Seq2Seq
+from tformer_cli.nn.attention import attention_weights
+from tformer_cli.nn.cross_entropy import head_cross_entropy
+from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
+from tformer_cli.tokenizer import Tokenizer
+
+WINDOW_BATCHES = 8
+"""Inputs of so many batches are read ahead, sorted by length, translated, and put back into their order."""
+
+
+@dataclass
+class TranslationBatch(Batch):
+    """Sentence pairs.
+
+    Attributes:
+        source: tokens and </s>, (B, S), padded at the end; int64.
+        source_lengths: (B,), int64.
+        target_inputs: <s> and tokens, (B, T), padded at the end; int64.
+        targets: tokens and </s>, (B, T), padded at the end; int64.
+        target_lengths: (B,), int64.
+    """
+
+    source: Tensor
+    source_lengths: Tensor
+    target_inputs: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+
+    def sizes(self) -> tuple[int, int]:
+        """Real and padded tokens, both sides."""
+        real = int(self.source_lengths.sum()) + int(self.target_lengths.sum())
+        return real, self.source.numel() + self.targets.numel()
+
+
+class Translation:
+    """The adapter between parallel text and the encoder-decoder."""
+
+    metric = "bleu"
+    lower_is_better = frozenset({"loss", "perplexity", "ter"})
+
+    def __init__(self, config: TranslationExperiment) -> None:
+        self.config = config
+        self.source_language, self.target_language = config.data.source_language, config.data.target_language
+        self.tokenizer: Tokenizer | None = None
+        self.texts: dict[str, ParallelSplit] = {}
+        self.tokens: dict[str, ParallelTokens] = {}
+        self._batches: dict[str, LengthBatches] = {}
+
+    # --- data -----------------------------------------------------------------------------------------------------------
+
+    def prepare(self, run: Path) -> None:
+        """Read training and validation text, train or load the tokenizer, tokenise; whatever is wrong is found here."""
+        train, validation = self._text("train"), self._text("validation")
+        if self.tokenizer is None:
+            settings = self.config.tokenizer
+            if settings.path:
+                self.tokenizer = Tokenizer.load(Path(settings.path))
+            else:
+                texts = {self.source_language: train.sources, self.target_language: train.targets}
+                self.tokenizer = Tokenizer.train(texts, settings, self.config.seed)
+        if not len(validation.sources):
+            raise DataError(f"{validation.origin}: no validation sentences", "give a split with data.validation=...")
+        self._tokens("train")
+        self._tokens("validation")
+
+    def load(self, folder: Path) -> None:
+        """Take the tokenizer from a checkpoint."""
+        self.tokenizer = Tokenizer.load(folder / "tokenizer")
+
+    def files(self) -> dict[str, bytes]:
+        """The tokenizer's files."""
+        return {f"tokenizer/{name}": content for name, content in self.tokenizer.files().items()}
+
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of the training and validation text."""
+        return {f"data.{split}": self._text(split).hash for split in ("train", "validation")}
+
+    def _text(self, split: str) -> ParallelSplit:
+        if split not in self.texts:
+            self.texts[split] = read_parallel(self.config.data, split, seed=self.config.seed)
+        return self.texts[split]
+
+    def _tokens(self, split: str) -> ParallelTokens:
+        if split not in self.tokens:
+            text, limit = self._text(split), self.config.model.max_length - 1  # room for </s>, or <s>
+            training = split == "train"
+            tokens = tokenize_parallel(text, self.tokenizer, self.config.data, training=training, max_length=limit)
+            if not training:
+                self._check_lengths(text, tokens, limit)
+            self.tokens[split] = tokens
+        return self.tokens[split]
+
+    def _check_lengths(self, text: ParallelSplit, tokens: ParallelTokens, limit: int) -> None:
+        """Nothing is left out of what is scored: a sentence the model cannot read is an error."""
+        too_long = np.flatnonzero(tokens.lengths.max(axis=1) > limit)
+        if len(too_long):
+            row = int(too_long[0])
+            cause = f"{text.origin}: pair {row + 1} has {tokens.lengths[row].max()} tokens, the model takes {limit}"
+            raise DataError(f"{cause} ({len(too_long)} such pairs)", "raise model.max_length, or split the sentences")
+
+    def _split_batches(self, split: str) -> LengthBatches:
+        if split not in self._batches:
+            data = self.config.data
+            self._batches[split] = LengthBatches(
+                self._tokens(split).lengths + 1,  # with </s>
+                batch_tokens=data.batch_tokens,
+                max_batch=data.max_batch,
+                seed=self.config.seed,
+                shuffle=split == "train",
+            )
+        return self._batches[split]
+
+    def num_batches(self, split: str) -> int:
+        """Batches in an epoch."""
+        return len(self._split_batches(split))
+
+    def batch(self, split: str, epoch: int, index: int) -> TranslationBatch:
+        """Batch `index` of `epoch`, subword-regularised in training if the recipe says so."""
+        rows = self._split_batches(split).indices(epoch, index)
+        tokens, strength = self._tokens(split), self.config.tokenizer.sampling
+        ids = tokens.sample_ids[rows]
+        if split == "train" and strength:
+            text, limit = self._text(split), self.config.model.max_length - 1
+            sources, targets = [], []
+            for sample in ids:
+                random = np.random.default_rng((self.config.seed, epoch, int(sample)))
+                for texts, language, into in (
+                    (text.sources, self.source_language, sources),
+                    (text.targets, self.target_language, targets),
+                ):
+                    found = self.tokenizer.encode_sampled(texts[sample], language, strength=strength, rng=random)
+                    into.append(np.asarray(found[:limit]))
+        else:
+            sources, targets = ([side[row] for row in rows] for side in (tokens.source, tokens.target))
+        return self._collate(sources, targets, torch.from_numpy(np.asarray(ids, dtype=np.int64)))
+
+    def _collate(self, sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], ids: Tensor) -> TranslationBatch:
+        tokenizer = self.tokenizer
+        source, source_lengths = pad(sources, tokenizer.pad_id, end=tokenizer.eos_id)
+        outputs, target_lengths = pad(targets, tokenizer.pad_id, end=tokenizer.eos_id)
+        inputs, _ = pad(targets, tokenizer.pad_id, begin=tokenizer.bos_id)
+        return TranslationBatch(ids, source, source_lengths, inputs, outputs, target_lengths)
+
+    def describe(self) -> list[tuple[str, str]]:
+        """The header's lines on data and vocabulary."""
+        train, validation = self._tokens("train"), self._tokens("validation")
+        batches = self._split_batches("train")
+        data = f"{len(train):,} pairs to train, {len(validation):,} to validate, {self.source_language} to {self.target_language}"
+        dropped = ", ".join(f"{count:,} {reason}" for reason, count in train.dropped.items() if count)
+        return [
+            ("data", data + (f"; left out: {dropped}" if dropped else "") + (f"; {train.note}" if train.note else "")),
+            ("batches", f"{len(batches):,} an epoch, {batches.padding_percent():.1f} % padding"),
+            ("tokenizer", f"{self.tokenizer.kind}, {self.tokenizer.vocab_size:,} pieces, {self.tokenizer.hash[:12]}"),
+        ]
+
+    # --- model and loss ---------------------------------------------------------------------------------------------------
+
+    def model(self) -> nn.Module:
+        """A new encoder-decoder for this vocabulary."""
+        sizes = (self.tokenizer.vocab_size_of(language) for language in (self.source_language, self.target_language))
+        return Seq2Seq(self.config.model, *sizes)
+
+    def shape(self) -> dict[str, int]:
+        """Attention's shape in this task: sentences are short."""
+        model = self.config.model
+        return {"heads": model.heads, "head_dim": model.dim // model.heads, "length": min(32, model.max_length)}
+
+    def loss(self, model: nn.Module, batch: TranslationBatch) -> Loss:
+        """Label-smoothed cross-entropy of the next target token, over real tokens only."""
+        hidden = model(batch.source, batch.source_lengths, batch.target_inputs)  # (B, T, D)
+        real = torch.arange(hidden.shape[1], device=hidden.device) < batch.target_lengths[:, None]
+        weight, bias = model.output_layer()
+        total, log_likelihood, correct = head_cross_entropy(
+            hidden[real], weight, batch.targets[real], bias=bias, label_smoothing=self._smoothing(model)
+        )
+        return Loss(total, batch.target_lengths.sum(), {"nll": -log_likelihood, "accuracy": correct})
+
+    def _smoothing(self, model: nn.Module) -> float:
+        return self.config.optim.label_smoothing if model.training else 0.0
+
+    # --- evaluation and use -----------------------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        split: str,
+        *,
+        decoded: bool = True,
+        thorough: bool = True,
+        limit: int = 0,
+        samples: int = 3,
+    ) -> Evaluation:
+        """Loss, perplexity and accuracy by teacher forcing; BLEU and the like of what search finds."""
+        device = next(model.parameters()).device
+        text = self._text(split)
+        total, correct, count = 0.0, 0.0, 0
+        for index in range(self.num_batches(split)):
+            loss = self.loss(model, self.batch(split, 0, index).to(device))
+            total += float(loss.total)
+            correct += float(loss.parts["accuracy"])
+            count += int(loss.count)
+        scores = {"loss": total / count, "perplexity": math.exp(min(total / count, 700)), "accuracy": 100 * correct / count}
+        evaluation = Evaluation(scores, data_sha256=text.hash)
+        if not decoded:
+            return evaluation
+        size = min(limit or len(text.sources), len(text.sources))
+        found = [prediction.text for prediction in self.predict(model, text.sources[:size])]
+        references = text.targets[:size]
+        more, evaluation.signatures = translation_scores(found, references, self.target_language, thorough=thorough)
+        evaluation.scores |= more
+        evaluation.samples = [
+            Sample(text.sources[i], references[i], found[i]) for i in np.linspace(0, size - 1, min(samples, size), dtype=int)
+        ]
+        if thorough:
+            lengths = [len(ids) for ids in self.tokenizer.encode_batch(text.sources[:size], self.source_language)]
+            rows = bleu_by_length(found, references, lengths, self.target_language)
+            evaluation.tables.append(("BLEU by source length", ["tokens", "sentences", "BLEU"], rows))
+        return evaluation
+
+    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
+        """Translations in the order of the inputs; an empty line gives an empty line."""
+        lines, window, before = iter(inputs), WINDOW_BATCHES * self.config.decode.batch, 0
+        while part := list(islice(lines, window)):
+            yield from self._predict_window(model, part, before)
+            before += len(part)
+
+    @torch.inference_mode()
+    def _predict_window(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
+        decode, tokenizer = self.config.decode, self.tokenizer
+        ids = [np.asarray(row, dtype=np.int64) for row in tokenizer.encode_batch(texts, self.source_language)]
+        limit = self.config.model.max_length - 1
+        for number, row in enumerate(ids, start=before + 1):
+            if len(row) > limit:
+                cause = f"input line {number}: {len(row)} tokens, the model reads at most {limit}"
+                raise DataError(cause, "split the line into sentences")
+        found: list[list[Hypothesis]] = [[] for _ in texts]
+        order = sorted((i for i, row in enumerate(ids) if len(row)), key=lambda i: (-len(ids[i]), i))
+        device = next(model.parameters()).device
+        for start in range(0, len(order), decode.batch):
+            part = order[start : start + decode.batch]
+            source, lengths = pad([ids[i] for i in part], tokenizer.pad_id, end=tokenizer.eos_id)
+            longest = (lengths * decode.max_length_a + decode.max_length_b).long()
+            longest = torch.full_like(longest, decode.max_length) if decode.max_length else longest
+            longest = longest.clamp(max=limit)
+            memory = model.encode(source.to(device), lengths.to(device))
+            beams = 1 if decode.sample else decode.beam
+            state = model.start(memory, beams, int(longest.max()))
+            hypotheses = search(
+                model, state, config=decode, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id,
+                forbidden=(tokenizer.pad_id, tokenizer.bos_id), max_lengths=longest,
+                sample_ids=[before + i for i in part],
+            )  # fmt: skip
+            for i, row in zip(part, hypotheses, strict=True):
+                found[i] = row
+        return [self._prediction(row) for row in found]
+
+    def _prediction(self, hypotheses: list[Hypothesis]) -> Prediction:
+        if not hypotheses:
+            return Prediction("", {"hypotheses": []})
+        texts = [
+            {"text": self.tokenizer.decode(found.tokens, self.target_language), "score": found.score} for found in hypotheses
+        ]
+        return Prediction(texts[0]["text"], {"hypotheses": texts})
+
+    def pictures(self, model: nn.Module) -> dict[str, HeatMap]:
+        """Cross-attention of the last block over the first validation pair, averaged over heads."""
+        tokens, tokenizer = self._tokens("validation"), self.tokenizer
+        batch = self._collate([tokens.source[0]], [tokens.target[0]], torch.zeros(1, dtype=torch.int64))
+        batch = batch.to(next(model.parameters()).device)
+        weights = attention_weights(model, lambda: model(batch.source, batch.source_lengths, batch.target_inputs))
+        last = [name for name in weights if name.endswith(".cross")][-1]
+        columns = tokenizer.pieces(batch.source[0].tolist(), self.source_language)
+        rows = tokenizer.pieces(batch.targets[0].tolist(), self.target_language)
+        return {"attention/cross": HeatMap(weights[last][0].float().mean(0).cpu().numpy(), rows, columns)}

@@ -1,0 +1,369 @@
+"""SentencePiece vocabularies: trained in memory, kept as a few small files, sampled from a given generator.
+
+Sources: unigram language model (Kudo 2018), byte-pair encoding (Sennrich et al. 2016), subword regularisation
+(Kudo 2018, section 3), BPE-dropout (Provilkov et al. 2020), SentencePiece (Kudo and Richardson 2018).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sentencepiece
+
+from tformer_cli.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tformer_cli.config.schema import TokenizerConfig
+
+PAD_ID, UNK_ID, BOS_ID, EOS_ID = range(4)  # of every model that is trained here
+META = "meta.json"
+FORMAT = 1
+JOINT = "joint"
+
+SPACE_MARK = "\u2581"  # what SentencePiece writes for a space
+RESERVED = "\u2585"  # the trainer skips lines that hold this character
+LINE_CHARACTERS = 4096  # longer lines are cut for training; SentencePiece would skip lines over a limit
+
+_sampling = threading.Lock()  # SentencePiece's generator is seeded by a global function
+
+
+class Tokenizer:
+    """Text to ids and back, with one vocabulary for all languages (joint) or one a language (separate).
+
+    Args:
+        models: serialised SentencePiece models by language; {"joint": ...} for one vocabulary.
+        kind: unigram, bpe or char; sentencepiece for a model that was made elsewhere.
+        lossless: the models keep white space and Unicode forms.
+        origin: what an error calls the models.
+
+    Raises:
+        DataError: if a model cannot be read, or lacks a padding, beginning, end or unknown piece.
+    """
+
+    def __init__(
+        self, models: Mapping[str, bytes], *, kind: str, lossless: bool = False, origin: str = ""
+    ) -> None:
+        """Load the models, and check that they can serve."""
+        self.kind, self.lossless = kind, lossless
+        self._models = dict(models)
+        self._processors = {
+            name: _load_model(data, f"{origin or name}") for name, data in self._models.items()
+        }
+        first, *others = self._processors.values()
+        special = [first.pad_id(), first.unk_id(), first.bos_id(), first.eos_id()]
+        self.pad_id, self.unk_id, self.bos_id, self.eos_id = special
+        for other in others:
+            if [other.pad_id(), other.unk_id(), other.bos_id(), other.eos_id()] != special:
+                raise DataError(f"{origin}: the languages' models give the special pieces different ids")
+        self._special = {self.pad_id, self.bos_id, self.eos_id}
+        self._mark = {name: _byte_ids(model, SPACE_MARK) for name, model in self._processors.items()}
+        self._can_sample = all(map(_can_sample, self._processors.values()))
+        self.hash = _hash(self.files())
+
+    @classmethod
+    def train(cls, texts: Mapping[str, Iterable[str]], config: TokenizerConfig, seed: int = 1) -> Tokenizer:
+        """Train on every line of `texts`.
+
+        Training draws nothing at random and runs in one thread: the same text and settings give the same
+        bytes. No line is left out: a long one is cut at a space. `kind: char` takes `vocab_size` as the most
+        it may use. `lossless` spells unknown characters in bytes, whatever `byte_fallback` says, as nothing
+        could be exact without it.
+
+        Args:
+            texts: lines by language.
+            config: kind and size; `path` is not looked at.
+            seed: of SentencePiece's own generator, in case a version of it draws.
+
+        Raises:
+            ConfigError: if the vocabulary is too large or too small for the text, or a user symbol is
+                impossible.
+            DataError: if there is no text.
+        """
+        _check_symbols(config.user_symbols)
+        groups = (
+            {JOINT: list(texts.values())}
+            if config.joint
+            else {name: [lines] for name, lines in texts.items()}
+        )
+        for name in groups:
+            _check_language(name)
+        models = {name: _train(name, _training_lines(lines), config, seed) for name, lines in groups.items()}
+        return cls(models, kind=config.kind.name, lossless=config.lossless)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Tokenizer:
+        """Read a tokenizer.
+
+        Args:
+            path: a folder that `files` was written to, a folder with such a folder named `tokenizer` in it (a
+                run, a checkpoint), or a SentencePiece `.model` file.
+
+        Raises:
+            DataError: if there is none, or it is damaged.
+        """
+        path = Path(path)
+        if path.is_file():
+            return cls({JOINT: _read(path)}, kind="sentencepiece", origin=str(path))
+        for folder in (path, path / "tokenizer"):
+            if (folder / META).is_file():
+                return cls._load_folder(folder)
+        raise DataError(
+            f"{path}: no tokenizer is there",
+            "name a run folder, a tokenizer's folder or a SentencePiece .model file",
+        )
+
+    @classmethod
+    def _load_folder(cls, folder: Path) -> Tokenizer:
+        place = folder / META
+        try:
+            meta = json.loads(_read(place))
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{place}: not JSON") from error
+        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+            raise DataError(
+                f"{place}: not a tokenizer of format {FORMAT}", "it may be from another version of tformer"
+            )
+        names, kind, lossless = meta.get("models"), meta.get("kind"), meta.get("lossless")
+        if not (isinstance(names, list) and names and isinstance(kind, str) and isinstance(lossless, bool)):
+            raise DataError(f"{place}: models, kind or lossless is missing or of the wrong type")
+        models = {}
+        for name in names:
+            if not isinstance(name, str) or not _is_language(name):
+                raise DataError(f"{place}: {name!r} cannot be a model's name")
+            file = folder / f"{name}.model"
+            if file.is_symlink():
+                raise DataError(f"{file}: is a link", "put the file itself there")
+            models[name] = _read(file)
+        return cls(models, kind=kind, lossless=lossless, origin=str(folder))
+
+    @property
+    def joint(self) -> bool:
+        """One vocabulary serves all languages."""
+        return list(self._models) == [JOINT]
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that have a vocabulary of their own; empty if joint."""
+        return () if self.joint else tuple(self._models)
+
+    @property
+    def vocab_size(self) -> int:
+        """Pieces of the joint vocabulary, or of the largest of the separate ones."""
+        return max(model.get_piece_size() for model in self._processors.values())
+
+    def vocab_size_of(self, language: str | None = None) -> int:
+        """Pieces of the vocabulary of `language`, special ones included."""
+        return self._processor(language)[1].get_piece_size()
+
+    def files(self) -> dict[str, bytes]:
+        """What to write into a folder, by name; `load` of that folder gives the same tokenizer and hash."""
+        meta = {"format": FORMAT, "kind": self.kind, "lossless": self.lossless, "models": list(self._models)}
+        files = {META: (json.dumps(meta, ensure_ascii=False, indent=2) + "\n").encode()}
+        return files | {f"{name}.model": data for name, data in self._models.items()}
+
+    def encode(self, text: str, language: str | None = None) -> list[int]:
+        """Ids of a line, without beginning and end."""
+        return self._each_part(text, language, lambda model, part: model.encode(part))
+
+    def encode_batch(self, texts: Sequence[str], language: str | None = None) -> list[list[int]]:
+        """Ids of many lines; the same as `encode` of each, faster."""
+        if self.lossless and any(SPACE_MARK in text for text in texts):
+            return [self.encode(text, language) for text in texts]
+        return self._processor(language)[1].encode(list(texts), num_threads=1)
+
+    def encode_sampled(
+        self, text: str, language: str | None = None, *, strength: float, rng: np.random.Generator
+    ) -> list[int]:
+        """Ids of one of a line's many segmentations, drawn at random.
+
+        Unigram: the segmentation is drawn from the whole lattice with probability proportional to
+            P(segmentation)^strength
+        (Kudo 2018, section 3.2, l = infinity): small values are the more varied, 0.1 to 0.5 are usual. BPE:
+        each merge is skipped with probability `strength` (Provilkov et al. 2020, section 3): 0.1 is usual.
+        Characters: the same as `encode`.
+
+        Args:
+            text: a line.
+            language: whose vocabulary, if separate.
+            strength: 0 to 1; 0 is `encode`.
+            rng: the only source of randomness, so that equal generators give equal ids.
+        """
+        if not strength or not self._can_sample:
+            return self.encode(text, language)
+        seed = int(rng.integers(1 << 32))
+
+        def sample(model: sentencepiece.SentencePieceProcessor, part: str) -> list[int]:
+            return model.encode(part, enable_sampling=True, nbest_size=-1, alpha=strength)
+
+        with _sampling:
+            sentencepiece.set_random_generator_seed(seed)
+            return self._each_part(text, language, sample)
+
+    def decode(self, ids: Iterable[int], language: str | None = None) -> str:
+        """The text of ids; padding, beginning and end are dropped, wherever they are."""
+        return self._processor(language)[1].decode([int(i) for i in ids if int(i) not in self._special])
+
+    def pieces(self, ids: Iterable[int], language: str | None = None) -> list[str]:
+        """The piece of each id, special ones included, as SentencePiece writes them (a space is U+2581)."""
+        model = self._processor(language)[1]
+        return [model.id_to_piece(int(i)) for i in ids]
+
+    def _processor(self, language: str | None) -> tuple[str, sentencepiece.SentencePieceProcessor]:
+        name = JOINT if self.joint else language
+        if name not in self._processors:
+            raise ConfigError(
+                f"the tokenizer has no vocabulary for {language or 'an unnamed language'}",
+                f"it has {', '.join(self._processors)}",
+            )
+        return name, self._processors[name]
+
+    def _each_part(self, text: str, language: str | None, encode) -> list[int]:
+        """Encode; lossless: U+2581 is spelled in bytes, as SentencePiece decodes its piece to a space."""
+        name, model = self._processor(language)
+        if not self.lossless or SPACE_MARK not in text:
+            return encode(model, text)
+        first, *others = text.split(SPACE_MARK)
+        ids = encode(model, first)
+        for part in others:
+            ids += self._mark[name] + encode(model, part)
+        return ids
+
+
+def _load_model(data: bytes, origin: str) -> sentencepiece.SentencePieceProcessor:
+    problem = DataError(f"{origin}: not a SentencePiece model, or a damaged one")
+    if not data:
+        raise problem
+    try:
+        model = sentencepiece.SentencePieceProcessor(model_proto=data)
+    except RuntimeError as error:
+        raise problem from error
+    ids = {
+        "padding": model.pad_id(),
+        "beginning": model.bos_id(),
+        "end": model.eos_id(),
+        "unknown": model.unk_id(),
+    }
+    missing = [name for name, id in ids.items() if id < 0]
+    if missing:
+        raise DataError(
+            f"{origin}: the model has no {' and no '.join(missing)} piece",
+            "train it with pad_id, bos_id, eos_id and unk_id set, or leave tokenizer.path empty to train one",
+        )
+    return model
+
+
+def _can_sample(model: sentencepiece.SentencePieceProcessor) -> bool:
+    """Whether there is anything to draw: a model of characters or whole words has one segmentation."""
+    try:
+        model.encode("a", enable_sampling=True, nbest_size=-1, alpha=0.1)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _byte_ids(model: sentencepiece.SentencePieceProcessor, text: str) -> list[int]:
+    return [model.piece_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
+
+
+def _hash(files: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name, data in sorted(files.items()):
+        digest.update(f"{name}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+
+
+def _is_language(name: str) -> bool:
+    return re.fullmatch(r"\w[\w.\- ]{0,63}", name) is not None
+
+
+def _check_language(name: str) -> None:
+    if not _is_language(name):
+        raise ConfigError(
+            f"{name!r} cannot name a vocabulary's file",
+            "use letters, digits, spaces and . _ - in a language's name",
+        )
+
+
+def _check_symbols(symbols: Sequence[str]) -> None:
+    taken = {"<pad>", "<unk>", "<s>", "</s>"}
+    for symbol in symbols:
+        if not symbol or symbol in taken or SPACE_MARK in symbol:
+            why = "is empty" if not symbol else "holds U+2581" if SPACE_MARK in symbol else "is there already"
+            raise ConfigError(f"tokenizer.user_symbols: {symbol!r} {why}", "leave it out")
+        taken.add(symbol)
+
+
+def _training_lines(texts: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Every character of the texts but U+2585, in lines that the trainer takes."""
+    for lines in texts:
+        for line in lines:
+            for part in line.split(RESERVED) if RESERVED in line else (line,):
+                while len(part) > LINE_CHARACTERS:
+                    end = part.rfind(" ", 1, LINE_CHARACTERS)
+                    end = end if end > 0 else LINE_CHARACTERS
+                    yield part[:end]
+                    part = part[end:]
+                if part:
+                    yield part
+
+
+def _train(name: str, lines: Iterator[str], config: TokenizerConfig, seed: int) -> bytes:
+    exact = {
+        "normalization_rule_name": "identity",
+        "add_dummy_prefix": False,
+        "remove_extra_whitespaces": False,
+    }
+    writer = io.BytesIO()
+    sentencepiece.set_random_generator_seed(seed)
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines,
+            model_writer=writer,
+            model_type=config.kind.name,
+            vocab_size=config.vocab_size,
+            character_coverage=config.character_coverage,
+            byte_fallback=config.byte_fallback or config.lossless,
+            user_defined_symbols=list(config.user_symbols),
+            hard_vocab_limit=config.kind.name != "char",
+            pad_id=PAD_ID,
+            unk_id=UNK_ID,
+            bos_id=BOS_ID,
+            eos_id=EOS_ID,
+            max_sentence_length=4 * LINE_CHARACTERS,
+            num_threads=1,
+            minloglevel=3,
+            **(exact if config.lossless else {}),
+        )
+    except RuntimeError as error:
+        raise _training_error(name, str(error), config) from error
+    return writer.getvalue()
+
+
+def _training_error(name: str, message: str, config: TokenizerConfig) -> ConfigError | DataError:
+    where = "" if name == JOINT else f" for {name}"
+    if found := re.search(r"too high \(\d+\).*<= (\d+)", message):
+        cause = f"tokenizer.vocab_size: the text{where} is too small for {config.vocab_size} pieces"
+        return ConfigError(cause, f"set it to at most {found[1]}")
+    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        size = config.vocab_size
+        cause = f"tokenizer.vocab_size: characters and special pieces alone{where} need more than {size}"
+        return ConfigError(cause, f"set it to at least {found[1]}, or lower tokenizer.character_coverage")
+    if "sentences_.empty()" in message:
+        return DataError(f"there is no text to train a tokenizer from{where}")
+    return ConfigError(f"tokenizer{where}: SentencePiece: {' '.join(message.split())}")

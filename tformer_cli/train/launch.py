@@ -1,0 +1,213 @@
+"""From a checked configuration to a finished run: lock, data, model, loop, result."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+from tformer_cli.errors import RunError, TformerError
+
+NEVER_RESUMED = "choose another folder with --run, or continue this run with --resume"
+
+
+def launch(
+    config, run: Path, *, resume: bool = False, initial: Path | None = None, processes: int = 1, quiet: bool = False
+) -> None:
+    """Train.
+
+    Args:
+        config: a checked `Experiment`.
+        run: the run folder.
+        resume: continue from the newest whole checkpoint in it, if there is one.
+        initial: a run or checkpoint whose weights and tokenizer to start from (fine-tuning).
+        processes: ranks on this machine, each with its share of the cores; torchrun's own ranks are joined instead.
+        quiet: say nothing but errors.
+
+    Raises:
+        TformerError: for anything the user can mend.
+    """
+    if processes > 1 and "RANK" not in os.environ:
+        _spawn(config, run, resume, initial, processes, quiet)
+        return
+    _train(config, run, resume, initial, quiet)
+
+
+def _spawn(config, run: Path, resume: bool, initial: Path | None, processes: int, quiet: bool) -> None:
+    """Start the ranks; the first failure ends all of them and becomes ours."""
+    import torch.multiprocessing as multiprocessing
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = (processes, port, config, run, resume, initial, quiet)
+    try:
+        multiprocessing.start_processes(_rank, args=arguments, nprocs=processes, start_method="spawn")
+    except multiprocessing.ProcessExitedException as error:
+        raise SystemExit(error.exit_code if error.exit_code > 0 else 1) from None
+
+
+def _rank(rank: int, world: int, port: int, config, run: Path, resume: bool, initial: Path | None, quiet: bool) -> None:
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+        "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    try:
+        _train(config, run, resume, initial, quiet)
+    except TformerError as error:
+        print(f"error: rank {rank}: {error}", file=sys.stderr, flush=True)
+        os._exit(error.exit_code)  # the group may hang on a rank that failed
+
+
+def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -> None:
+    from tformer_cli.train.machine import pick_device, prepare, tune_heap
+
+    tune_heap()  # before torch allocates anything large
+    import torch
+
+    from tformer_cli import tasks
+    from tformer_cli.train import parallel
+    from tformer_cli.train.checkpoint import Checkpoints
+    from tformer_cli.train.log import Console
+    from tformer_cli.train.loop import Trainer, seed_step
+    from tformer_cli.train.run import Lock
+
+    ranks = parallel.join(pick_device(config.trainer.device).type)
+    console = Console(quiet=quiet or not ranks.first)
+    lock = Lock(run) if ranks.first else None
+    try:
+        checkpoints = Checkpoints(run / "checkpoints")
+        if ranks.first:
+            checkpoints.clean()
+        ranks.wait()
+        newest = checkpoints.newest(console.say)
+        if newest is not None and not resume:
+            raise RunError(f"{run}: already holds a run", NEVER_RESUMED)
+        task = tasks.build(config)
+        if newest is not None:
+            _check_same(config, newest)
+            task.load(newest)
+        elif initial is not None:
+            task.load(_initial_checkpoint(initial))
+        if ranks.first:
+            task.prepare(run)
+        ranks.wait()
+        if not ranks.first:
+            task.prepare(run)  # what rank 0 has tokenised lies in the cache now
+        machine = prepare(config.trainer, ranks=int(os.environ.get("LOCAL_WORLD_SIZE", "1")), **task.shape())
+        seed_step(config.seed, 0, 0)
+        model = task.model().to(machine.device)
+        trainer = Trainer(task, model, run, machine, ranks, console)
+        if newest is not None:
+            trainer.restore(newest)
+            console.say(f"resumed from {newest} at step {trainer.progress.step:,}")
+        elif initial is not None:
+            _load_initial(task, model, _initial_checkpoint(initial), console)
+            trainer.start_average()
+        if ranks.first:
+            _write_start(config, run, machine)
+            _header(task, model, machine, ranks, run, console)
+        if config.trainer.compile:
+            for block in [module for module in model.modules() if type(module).__name__ == "Block"]:
+                block.compile()
+        progress = trainer.fit()
+        if ranks.first:
+            _finish(trainer, progress, console)
+        ranks.wait()
+        torch.set_grad_enabled(True)
+    finally:
+        parallel.leave()
+        if lock is not None:
+            lock.release()
+
+
+def _check_same(config, newest: Path) -> None:
+    """Refuse to resume what is not the same run.
+
+    Raises:
+        RunError: naming the settings that differ and matter.
+    """
+    from tformer_cli.config.compose import differences, from_yaml
+    from tformer_cli.train.run import HARMLESS
+
+    changed = [
+        line for line in differences(from_yaml(newest / "config.yaml"), config) if not line.startswith(HARMLESS)
+    ]
+    if changed:
+        raise RunError(f"{newest}: made with other settings: {'; '.join(changed)}", "resume with the same, or use another --run")
+
+
+def _initial_checkpoint(initial: Path) -> Path:
+    from tformer_cli.train.run import locate
+
+    return locate(initial)[1]
+
+
+def _load_initial(task, model, checkpoint: Path, console) -> None:
+    """Start from a checkpoint's weights.
+
+    Raises:
+        RunError: if they are of another family, or another shape.
+    """
+    from tformer_cli.config.compose import from_yaml
+    from tformer_cli.train.checkpoint import load_model_tensors, read_tensors
+
+    family, wanted = from_yaml(checkpoint / "config.yaml").model.family, task.config.model.family
+    if family != wanted:
+        raise RunError(f"{checkpoint}: a {family} model, this recipe trains a {wanted} one", "use a recipe of its family")
+    load_model_tensors(model, read_tensors(checkpoint / "model.safetensors"), str(checkpoint))
+    console.say(f"started from {checkpoint}")
+
+
+def _write_start(config, run: Path, machine) -> None:
+    from tformer_cli.config.compose import to_yaml
+    from tformer_cli.train.checkpoint import replace_file
+    from tformer_cli.train.run import CONFIG, write_environment
+
+    try:
+        replace_file(run / CONFIG, to_yaml(config).encode())
+        write_environment(run, machine.describe())
+    except OSError as error:
+        raise RunError(f"{run}: cannot be written: {error.strerror}", "free space, or choose another --run") from error
+
+
+def _header(task, model, machine, ranks, run: Path, console) -> None:
+    """What is about to be trained, on what, into where."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    facts = [
+        ("recipe", task.config.recipe),
+        ("model", f"{task.config.model.family}, {parameters / 1e6:.2f} M parameters"),
+        *task.describe(),
+        ("machine", machine.describe() + (f", {ranks.world} processes" if ranks.world > 1 else "")),
+        ("run", str(run)),
+    ]
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        console.say(f"{name:>{width}}  {value}")
+
+
+def _finish(trainer, progress, console) -> None:
+    """Average if asked, write `result.json`, and say what came out and what to do next."""
+    from tformer_cli.train.checkpoint import replace_file
+    from tformer_cli.train.run import RESULT
+
+    run, config = trainer.run, trainer.config
+    if trainer.stop:
+        console.say(f"stopped at step {progress.step:,}; to go on: the same command with --resume")
+        return
+    checkpoint = trainer.checkpoints.best()
+    averaged = trainer.average_checkpoints()
+    if averaged is not None:
+        checkpoint = averaged
+    result = {
+        "metric": trainer.metric,
+        "best": progress.best,
+        "step": progress.best_step,
+        "minutes": round(progress.seconds / 60, 2),
+        "checkpoint": checkpoint.name if checkpoint else None,
+    }
+    replace_file(run / RESULT, json.dumps(result, indent=1).encode())
+    console.say(f"done in {progress.seconds / 60:.1f} minutes: best {trainer.metric} {progress.best:.4g} at step {progress.best_step:,}")
+    console.say(f"next: tformer evaluate {run}" + (f"   or   tformer translate {run} < FILE" if config.task == "translation" else ""))

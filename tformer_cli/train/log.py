@@ -1,0 +1,139 @@
+"""What a run says while it runs: to the terminal, to `metrics.jsonl` and to TensorBoard.
+
+`metrics.jsonl` holds only what the seed determines (losses, scores, learning rates), so that a killed and resumed run
+ends with the same bytes as one that was left alone; times and rates go to `performance.jsonl`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tformer_cli.train.run import METRICS, PERFORMANCE
+
+
+class JsonLines:
+    """A file of one JSON object a line, that can be cut back to where a checkpoint saw it."""
+
+    def __init__(self, path: Path, offset: int | None) -> None:
+        self.file = open(path, "ab")  # noqa: SIM115 - held for the life of the run
+        if offset is not None:
+            self.file.truncate(min(offset, os.path.getsize(path)))
+            self.file.seek(0, os.SEEK_END)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append a line."""
+        self.file.write((json.dumps(record) + "\n").encode())
+        self.file.flush()
+
+    def offset(self) -> int:
+        """Bytes so far."""
+        return self.file.tell()
+
+
+class Log:
+    """Files and TensorBoard of a run.
+
+    Args:
+        run: the run folder.
+        step: the step that training starts from.
+        offsets: byte offsets of the two files at that step, if it comes from a checkpoint; else both start empty.
+    """
+
+    def __init__(self, run: Path, step: int, offsets: dict[str, int]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.metrics = JsonLines(run / METRICS, offsets.get(METRICS, 0))
+        self.performance = JsonLines(run / PERFORMANCE, offsets.get(PERFORMANCE, 0))
+        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def offsets(self) -> dict[str, int]:
+        """What a checkpoint keeps, to cut the files back to."""
+        return {METRICS: self.metrics.offset(), PERFORMANCE: self.performance.offset()}
+
+    def scalars(self, step: int, group: str, values: dict[str, float], *, timing: bool = False) -> None:
+        """One line in the file, one point a value in TensorBoard under `group/name`."""
+        record = {"step": step, **{f"{group}/{name}": value for name, value in values.items()}}
+        (self.performance if timing else self.metrics).write(record)
+        for name, value in values.items():
+            self.board.add_scalar(f"{group}/{name}", value, step)
+
+    def text(self, step: int, tag: str, text: str) -> None:
+        """Markdown in TensorBoard."""
+        self.board.add_text(tag, text, step)
+
+    def image(self, step: int, tag: str, image: Any) -> None:
+        """A picture, (height, width, 3) uint8, in TensorBoard."""
+        self.board.add_image(tag, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        self.board.close()
+        self.metrics.file.close()
+        self.performance.file.close()
+
+
+def shown(value: float) -> str:
+    """A number as people read it: four digits."""
+    if value == 0 or not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) else "0"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.2e}" if abs(value) < 1e-3 else f"{value:.4g}"
+
+
+class Console:
+    """The terminal: a progress bar where there is one, `key=value` lines where there is none. All on standard error."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.live = not quiet and sys.stderr.isatty()
+        self.progress: Any = None
+        self.last_line = 0.0
+
+    def say(self, line: str) -> None:
+        """A line to keep."""
+        if self.quiet:
+            return
+        if self.progress is not None:
+            self.progress.console.print(line, markup=False, highlight=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def start(self, total_steps: int, step: int) -> None:
+        """Begin to show progress."""
+        if not self.live:
+            return
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(bar_width=20), TextColumn("{task.fields[line]}"))
+        self.progress = Progress(*columns, TimeRemainingColumn(), console=RichConsole(stderr=True), transient=True)
+        self.task = self.progress.add_task("train", total=total_steps or None, completed=step, line="")
+        self.progress.start()
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """Show where training is; off a terminal at most a line every few seconds."""
+        if self.quiet:
+            return
+        pairs = [f"{name}={shown(value)}" for name, value in values.items()]
+        if self.progress is not None:
+            self.progress.update(self.task, completed=step, line=" ".join(pairs))
+        elif time.monotonic() - self.last_line > 5:
+            self.last_line = time.monotonic()
+            self.say(f"step={step} " + " ".join(pair.replace(",", "") for pair in pairs))
+
+    def evaluation(self, step: int, scores: dict[str, float], best: bool) -> None:
+        """One line for an evaluation."""
+        values = "  ".join(f"{name} {shown(value)}" for name, value in scores.items())
+        self.say(f"evaluation at step {step:,}: {values}{'  (best so far)' if best else ''}")
+
+    def stop(self) -> None:
+        """Take the progress bar away."""
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None

@@ -1,0 +1,427 @@
+"""The loop: every family, every recipe, every rank.
+
+    for each step:   sum losses and counts over micro-batches and ranks -> gradient of the sum, divided once by the count
+                     -> clip -> AdamW -> moving average; now and then: log, evaluate, checkpoint.
+
+A step is a pure function of the weights and its number: the data of micro-batch m is batch m modulo the epoch's length, and dropout is
+seeded from (seed, step, rank). So a checkpoint needs a step number and no generator's state, and resuming costs nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tformer_cli.analysis.pictures import heat_map
+from tformer_cli.config.compose import to_yaml
+from tformer_cli.config.schema import Average
+from tformer_cli.errors import RunError
+from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Task
+from tformer_cli.train.checkpoint import (
+    Checkpoints,
+    average_tensors,
+    load_model_tensors,
+    model_tensors,
+    read_state,
+    read_tensors,
+    replace_file,
+    tensors_to_bytes,
+    write_folder,
+)
+from tformer_cli.train.data import batches
+from tformer_cli.train.log import Console, Log
+from tformer_cli.train.machine import Machine
+from tformer_cli.train.optim import (
+    MovingAverage,
+    build_optimizer,
+    learning_rate,
+    load_optimizer_tensors,
+    optimizer_tensors,
+)
+from tformer_cli.train.parallel import Ranks
+from tformer_cli.train.throughput import Throughput
+
+
+@dataclass
+class Progress:
+    """Where a run stands: all that a checkpoint's `state.json` says beside offsets and hashes."""
+
+    step: int = 0
+    seconds: float = 0.0
+    score: float | None = None
+    """Of the evaluation at this step, if there was one."""
+    best: float | None = None
+    best_step: int = 0
+    without_better: int = 0
+    window: dict[str, float] = field(default_factory=dict)
+    """Sums since the last log line."""
+    finished: bool = False
+
+
+class TrainingStep(nn.Module):
+    """The task's loss as a module's forward, which is what DistributedDataParallel wants to wrap."""
+
+    def __init__(self, task: Task, model: nn.Module) -> None:
+        super().__init__()
+        self.task, self.model = task, model
+
+    def forward(self, batch: Batch) -> Loss:
+        """The loss of one micro-batch."""
+        return self.task.loss(self.model, batch)
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seed torch's generators (dropout) from (seed, step, rank)."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]))
+
+
+class Trainer:
+    """One run of one model on one rank.
+
+    Args:
+        task: the family's adapter, prepared.
+        model: on the machine's device.
+        run: the run folder.
+        machine: device, precision and backends.
+        ranks: this process among others.
+        console: where to talk.
+    """
+
+    def __init__(
+        self, task: Task, model: nn.Module, run: Path, machine: Machine, ranks: Ranks, console: Console
+    ) -> None:
+        self.task, self.model, self.run, self.machine, self.ranks, self.console = task, model, run, machine, ranks, console
+        self.config = task.config
+        self.trainer = task.config.trainer
+        self.progress = Progress()
+        self.metric = self.trainer.metric or task.metric
+        self.optimizer = build_optimizer(model, self.config.optim)
+        self.average = MovingAverage(model, self.trainer.ema) if self.trainer.ema else None
+        higher = self.metric not in task.lower_is_better
+        self.checkpoints = Checkpoints(run / "checkpoints", self.trainer.keep, self.trainer.keep_best, higher)
+        self.offsets: dict[str, int] = {}
+        self.log: Log | None = None
+        self.signalled = False
+        """This process was asked to stop."""
+        self.stop = self.time_is_up = False
+        """All ranks agreed to stop; or that the minutes are over."""
+
+    # --- resuming -------------------------------------------------------------------------------------------------------
+
+    def restore(self, folder: Path) -> None:
+        """Continue from a checkpoint."""
+        state = read_state(folder)
+        own = self.task.fingerprint()
+        changed = [name for name, digest in state["fingerprint"].items() if own.get(name) != digest]
+        if changed:
+            raise RunError(f"{folder}: {', '.join(changed)} changed since", "restore the data, or start a new run")
+        weights, rest = read_tensors(folder / "model.safetensors"), read_tensors(folder / "optimizer.safetensors")
+        if self.average is not None:
+            load_model_tensors(self.model, weights, str(folder))
+            self.start_average()
+            raw = {name.removeprefix("raw."): value for name, value in rest.items() if name.startswith("raw.")}
+            weights = {**weights, **raw}
+        load_model_tensors(self.model, weights, str(folder))
+        load_optimizer_tensors(self.model, self.optimizer, rest)
+        self.offsets = state.pop("offsets")
+        names = {item.name for item in dataclasses.fields(Progress)}
+        self.progress = Progress(**{name: value for name, value in state.items() if name in names})
+        self.progress.finished = False
+
+    def start_average(self) -> None:
+        """Begin the moving average at the model's present weights (they were just loaded)."""
+        if self.average is not None:
+            self.average = MovingAverage(self.model, self.trainer.ema)
+
+    def save(self) -> None:
+        """Write a checkpoint of this step (rank 0)."""
+        if not self.ranks.first:
+            return
+        rest = optimizer_tensors(self.model, self.optimizer)
+        if self.average is not None:
+            raw = dict(self.model.named_parameters())
+            rest |= {f"raw.{name}": value for name, value in raw.items()}
+        with self.averaged():
+            weights = tensors_to_bytes(model_tensors(self.model))
+        self.progress.window = {name: float(value) for name, value in self.progress.window.items()}
+        state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.metric}
+        state["fingerprint"] = self.task.fingerprint()
+        files = {
+            "model.safetensors": weights,
+            "optimizer.safetensors": tensors_to_bytes(rest),
+            "state.json": json.dumps(state, indent=1).encode(),
+            "config.yaml": to_yaml(self.config).encode(),
+            **self.task.files(),
+        }
+        self.checkpoints.save(self.progress.step, files)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the model has the averaged weights (where there is an average)."""
+        if self.average is None:
+            yield
+            return
+        self.average.swap()
+        try:
+            yield
+        finally:
+            self.average.swap()
+
+    # --- one step -------------------------------------------------------------------------------------------------------
+
+    def train_step(self, step_module: nn.Module, micro_batches: list[Batch]) -> dict[str, Tensor]:
+        """One optimiser step over this rank's micro-batches; returns the sums over all ranks, still on the device."""
+        config, ranks = self.config.optim, self.ranks
+        seed_step(self.config.seed, self.progress.step, ranks.rank)
+        bf16 = self.machine.precision == "bf16"
+        sums: dict[str, Tensor] = {}
+        # One autocast region around all micro-batches: its cache then casts each weight once a step.
+        with torch.autocast(self.machine.device.type, torch.bfloat16, enabled=bf16):
+            for number, batch in enumerate(micro_batches):
+                last = number == len(micro_batches) - 1
+                no_sync = step_module.no_sync if ranks.world > 1 and not last else nullcontext
+                with no_sync():
+                    loss = step_module(batch)
+                    loss.total.backward()
+                for name, value in {"loss": loss.total, "count": loss.count, **loss.parts}.items():
+                    sums[name] = sums.get(name, 0) + value.detach().double()
+        minutes = self.trainer.minutes
+        for name, wish in {"stop": self.signalled, "time": bool(minutes) and self.progress.seconds >= 60 * minutes}.items():
+            sums[name] = torch.tensor(float(wish), dtype=torch.float64, device=self.machine.device)
+        totals = ranks.sum(torch.stack(list(sums.values())))
+        sums = dict(zip(sums, totals, strict=True))
+        # DistributedDataParallel averaged over ranks; the true gradient is the sum over all, divided by the global count.
+        scale = ranks.world / sums["count"].float().clamp(min=1)
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients) * scale
+        clip = (config.clip_norm / norm).clamp(max=1.0) if config.clip_norm else torch.ones_like(norm)
+        self.optimizer.grad_scale = 1 / (scale * clip)
+        self.optimizer.found_inf = (~torch.isfinite(norm)).float()  # the kernel then leaves everything as it is
+        rate = learning_rate(self.progress.step, config, self.trainer.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(self.progress.step)
+        return {**sums, "gradient_norm": norm}
+
+    def check_finite(self, sums: dict[str, Tensor], micro_batches: list[Batch]) -> None:
+        """Stop at a loss or gradient that is not finite, and write down which examples it met.
+
+        Raises:
+            RunError: always, if it is not finite.
+        """
+        if math.isfinite(float(sums["gradient_norm"])) and math.isfinite(float(sums["loss"])):
+            return
+        ids = [int(i) for batch in micro_batches for i in batch.sample_ids]
+        place = self.run / f"not-finite-rank{self.ranks.rank}.json"
+        replace_file(place, json.dumps({"step": self.progress.step, "sample_ids": ids}).encode())
+        raise RunError(
+            f"step {self.progress.step}: loss or gradient is not finite; the batch's samples are in {place}",
+            "lower optim.lr or raise optim.warmup_steps, then --resume from the last checkpoint",
+        )
+
+    # --- the run --------------------------------------------------------------------------------------------------------
+
+    def fit(self) -> Progress:
+        """Train until the steps or minutes are up, a signal asks to stop, or nothing gets better any more."""
+        self.log = Log(self.run, self.progress.step, self.offsets) if self.ranks.first else None
+        if self.log is not None and not self.progress.step:
+            self.log.text(0, "config", f"```yaml\n{to_yaml(self.config)}\n```")
+        self.console.start(self.trainer.steps, self.progress.step)
+        try:
+            with self.signals():
+                self._fit()
+        finally:
+            self.console.stop()
+            if self.log is not None:
+                self.log.close()
+        return self.progress
+
+    def _fit(self) -> None:
+        config, progress, device = self.trainer, self.progress, self.machine.device
+        step_module: nn.Module = TrainingStep(self.task, self.model)
+        if self.ranks.world > 1:
+            step_module = DistributedDataParallel(step_module)
+        self.model.train()
+        stream = batches(self.task, start=progress.step, accumulate=config.accumulate, ranks=self.ranks, device=device)
+        throughput = Throughput(self.machine, step_module)
+        begun = time.perf_counter() - progress.seconds
+        while not self.done():
+            micro_batches, waited = throughput.timed(lambda: [next(stream) for _ in range(config.accumulate)])
+            progress.step += 1
+            progress.score = None
+            with throughput.counting(micro_batches):
+                sums = self.train_step(step_module, micro_batches)
+            log_now = progress.step % config.log_every == 0
+            if device.type == "cpu" or log_now:  # elsewhere reading a number would wait for the device
+                self.check_finite(sums, micro_batches)
+                self.stop, self.time_is_up = bool(sums["stop"]), bool(sums["time"])
+            throughput.add(micro_batches, waited)
+            self.window_add(sums)
+            progress.seconds = time.perf_counter() - begun
+            if log_now:
+                self.write_window(throughput)
+            evaluate = self.due(config.evaluate_every) or (self.done() and not self.stop)
+            if evaluate:
+                self.evaluate()
+                self.model.train()
+                throughput.skip()
+            progress.seconds = time.perf_counter() - begun
+            if evaluate or self.due(config.checkpoint_every) or self.done():
+                progress.finished = self.done() and not self.stop
+                self.save()
+                throughput.skip()
+            self.ranks.wait() if evaluate else None
+
+    def due(self, every: int) -> bool:
+        """Whether something done every so many steps is due."""
+        return bool(every) and self.progress.step % every == 0
+
+    def done(self) -> bool:
+        """Whether the run is over: steps, minutes, patience, or a signal."""
+        config, progress = self.trainer, self.progress
+        return (
+            self.stop
+            or self.time_is_up
+            or bool(config.steps and progress.step >= config.steps)
+            or bool(config.patience and progress.without_better >= config.patience)
+        )
+
+    def window_add(self, sums: dict[str, Tensor]) -> None:
+        """Add a step's sums to the log window, without reading them from the device."""
+        window = self.progress.window
+        for name, value in sums.items():
+            if name not in ("stop", "time"):
+                value = float(value) if value.device.type == "cpu" else value.double()
+                window[name] = window.get(name, 0.0) + value
+        window["steps"] = window.get("steps", 0.0) + 1
+
+    def write_window(self, throughput: Throughput) -> None:
+        """One line of metrics: means over the steps since the last one."""
+        window = {name: float(value) for name, value in self.progress.window.items()}
+        self.progress.window.clear()
+        count, steps, norm = window.pop("count"), window.pop("steps"), window.pop("gradient_norm")
+        values = {name: value / max(count, 1) for name, value in window.items()}
+        rate = learning_rate(self.progress.step, self.config.optim, self.trainer.steps)
+        values |= {"learning_rate": rate, "gradient_norm": norm / steps}
+        rates = throughput.read(count)
+        if self.log is not None:
+            self.log.scalars(self.progress.step, "train", values)
+            self.log.scalars(self.progress.step, "perf", rates, timing=True)
+        line = {"loss": values["loss"], "lr": rate, "tokens/s": rates["tokens_per_second"]}
+        self.console.step(self.progress.step, {**line, "wait%": rates["data_wait_percent"]})
+
+    def evaluate(self) -> None:
+        """Score the validation split with the averaged weights, on rank 0; the others wait."""
+        progress, config = self.progress, self.trainer
+        if self.ranks.first:
+            self.model.eval()
+            with self.averaged(), torch.no_grad(), torch.autocast(
+                self.machine.device.type, torch.bfloat16, enabled=self.machine.precision == "bf16"
+            ):
+                found = self.task.evaluate(
+                    self.model,
+                    "validation",
+                    decoded=config.evaluate_decoded,
+                    thorough=False,
+                    limit=config.evaluate_limit,
+                    samples=config.samples,
+                )
+                pictures = self.task.pictures(self.model) if config.samples else {}
+            self.show(found, pictures)
+            score = self.score_of(found)
+            higher = self.checkpoints.higher_is_better
+            better = progress.best is None or (score > progress.best if higher else score < progress.best)
+            progress.score = score
+            progress.without_better = 0 if better else progress.without_better + 1
+            if better:
+                progress.best, progress.best_step = score, progress.step
+            self.console.evaluation(progress.step, found.scores, better)
+        patience = torch.tensor([float(progress.without_better if self.ranks.first else 0)], device=self.machine.device)
+        progress.without_better = int(self.ranks.sum(patience).item())
+
+    def average_checkpoints(self) -> Path | None:
+        """Average the weights of the last or best kept checkpoints, score them, and keep them as `averaged` (rank 0)."""
+        if self.trainer.average is Average.none:
+            return None
+        folders = self.checkpoints.steps() if self.trainer.average is Average.last else self.checkpoints.ranked()
+        kept = self.trainer.keep if self.trainer.average is Average.last else self.trainer.keep_best
+        folders = folders[-kept:] if self.trainer.average is Average.last else folders[:kept]
+        weights = average_tensors(read_tensors(folder / "model.safetensors") for folder in folders)
+        load_model_tensors(self.model, weights, "the average")
+        self.model.eval()
+        with torch.no_grad():
+            found = self.task.evaluate(self.model, "validation", decoded=self.trainer.evaluate_decoded)
+        score = self.score_of(found)
+        self.console.say(f"average of {len(folders)} checkpoints: {self.metric} {score:.4g}")
+        target = self.checkpoints.folder / "averaged"
+        state = {"step": self.progress.step, "score": score, "averaged": [folder.name for folder in folders]}
+        files = {
+            "model.safetensors": tensors_to_bytes(model_tensors(self.model)),
+            "state.json": json.dumps(state, indent=1).encode(),
+            "config.yaml": to_yaml(self.config).encode(),
+            **self.task.files(),
+        }
+        write_folder(target, files)
+        best, higher = self.progress.best, self.checkpoints.higher_is_better
+        if best is not None and (score < best if higher else score > best):
+            return None  # kept to be looked at, but a single checkpoint is better
+        self.progress.best = score
+        replace_file(self.checkpoints.folder / "best", target.name.encode())
+        return target
+
+    def score_of(self, found: Evaluation) -> float:
+        """The score that says which checkpoint is best.
+
+        Raises:
+            RunError: if there is no such score.
+        """
+        if self.metric in found.scores:
+            return found.scores[self.metric]
+        if self.metric == self.task.metric and not self.trainer.evaluate_decoded:
+            self.metric = "loss"  # nothing was decoded, so that the task's own metric is not there
+            self.checkpoints.higher_is_better = False
+            return found.scores["loss"]
+        raise RunError(f"trainer.metric: no score {self.metric!r}", f"there are: {', '.join(found.scores)}")
+
+    def show(self, found: Evaluation, pictures: dict[str, HeatMap]) -> None:
+        """An evaluation in the files and in TensorBoard."""
+        step = self.progress.step
+        self.log.scalars(step, "val", found.scores)
+        if found.samples:
+            rows = "\n".join(f"| {s.input} | {s.reference} | {s.prediction} |" for s in found.samples)
+            self.log.text(step, "samples", f"| input | reference | prediction |\n|---|---|---|\n{rows}")
+            for sample in found.samples[:1]:
+                self.console.say(f"  input: {sample.input}\n  reference: {sample.reference}\n  prediction: {sample.prediction}")
+        for tag, picture in pictures.items():
+            self.log.image(step, tag, heat_map(picture))
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT ask the loop to save and stop after this step; a second SIGINT leaves at once."""
+
+        def ask(number: int, frame: object) -> None:
+            if self.signalled and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.signalled = True
+
+        kept = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in kept.items():
+                signal.signal(number, handler)

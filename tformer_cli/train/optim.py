@@ -1,0 +1,115 @@
+"""AdamW, its learning-rate schedules, and the moving average of the weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import OptimConfig, Schedule
+
+
+def learning_rate(step: int, config: OptimConfig, total_steps: int) -> float:
+    """Learning rate of optimiser step `step` (the first is 1).
+
+    Linear warm-up to `config.lr`, then: inverse_square_root, lr * sqrt(warmup / step) (Vaswani et al. 2017, eq. 3);
+    cosine (Loshchilov and Hutter 2017, eq. 5) or linear down to `final_lr_ratio` at `total_steps`; constant; or
+    warmup_stable_decay, constant and then linear over the last `decay_steps` (Hu et al. 2024).
+
+    Args:
+        step: 1, 2, ...
+        config: peak, shape, warm-up.
+        total_steps: length of the run; needed by cosine, linear and warmup_stable_decay.
+    """
+    warmup = config.warmup_steps
+    if step <= warmup:
+        return config.lr * step / warmup
+    if config.schedule is Schedule.inverse_square_root:
+        return config.lr * math.sqrt(max(warmup, 1) / step)
+    if config.schedule is Schedule.constant:
+        return config.lr
+    decay = total_steps - warmup
+    if config.schedule is Schedule.warmup_stable_decay:
+        decay = min(decay, config.decay_steps or max(1, total_steps // 5))
+    progress = min(1.0, max(0.0, 1 - (total_steps - step) / max(1, decay)))
+    if config.schedule is Schedule.cosine:
+        progress = (1 - math.cos(math.pi * progress)) / 2
+    return config.lr * (1 - (1 - config.final_lr_ratio) * progress)
+
+
+def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
+    """Names of the parameters with and without weight decay: only the matrices of linear and convolution layers decay."""
+    matrices = {
+        id(module.weight)
+        for module in model.modules()
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)) and module.weight.dim() > 1
+    }
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    yes, no = [], []
+    for name, parameter in model.named_parameters():
+        (yes if id(parameter) in matrices - embeddings else no).append(name)
+    return yes, no
+
+
+def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """Fused AdamW (Loshchilov and Hutter 2019) with two groups: decayed or not.
+
+    `found_inf` is set by the loop before each step: the fused kernel then leaves weights and moments as they are, without
+    the host having to wait for the device to learn that a gradient was not finite.
+    """
+    parameters = dict(model.named_parameters())
+    yes, no = decayed(model)
+    groups = [
+        {"params": [parameters[name] for name in yes], "weight_decay": config.weight_decay},
+        {"params": [parameters[name] for name in no], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    betas = (config.beta1, config.beta2)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)
+
+
+def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state by parameter name: `exp_avg.NAME`, `exp_avg_sq.NAME`, `step.NAME`."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{key}.{name}"] = torch.as_tensor(value)
+    return tensors
+
+
+def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put `optimizer_tensors` back."""
+    for name, parameter in model.named_parameters():
+        state = {}
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            if f"{key}.{name}" in tensors:
+                state[key] = tensors[f"{key}.{name}"].to(parameter.device)
+        if state:
+            optimizer.state[parameter] = state
+
+
+class MovingAverage:
+    """Exponential moving average of the weights (Polyak and Juditsky 1992), with a decay that grows at the start.
+
+    The decay of step n is min(decay, (1 + n) / (10 + n)), so that the random start is forgotten soon.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.parameters = list(model.parameters())
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after optimiser step `step`."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the model's weights and the average; call again to undo."""
+        for parameter, average in zip(self.parameters, self.average, strict=True):
+            kept = parameter.detach().clone()
+            parameter.copy_(average)
+            average.copy_(kept)

@@ -1,0 +1,108 @@
+"""The run folder: `config.yaml`, `environment.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, `result.json`.
+
+Every verb takes a run folder, or one checkpoint in it, and needs nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from tformer_cli import __version__
+from tformer_cli.errors import RunError
+from tformer_cli.train.checkpoint import Checkpoints, damage, replace_file
+
+CONFIG, RESULT, METRICS, PERFORMANCE = "config.yaml", "result.json", "metrics.jsonl", "performance.jsonl"
+HARMLESS = (
+    "recipe", "trainer.steps", "trainer.minutes", "trainer.device", "trainer.threads", "trainer.attention",
+    "trainer.compile", "trainer.evaluate_every", "trainer.checkpoint_every", "trainer.keep", "trainer.keep_best",
+    "trainer.log_every", "trainer.patience", "trainer.average", "trainer.samples", "trainer.evaluate_decoded",
+    "trainer.evaluate_limit", "data.workers", "data.cache", "data.test", "decode.",
+)  # fmt: skip
+"""Settings that may differ on `--resume`: they change how long, how seen and how scored, not what is learnt when."""
+
+
+class Lock:
+    """Two runs cannot write one folder; the lock dies with the process."""
+
+    def __init__(self, run: Path) -> None:
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            self.file = open(run / ".lock", "a")  # noqa: SIM115 - held for the life of the run
+        except OSError as error:
+            raise RunError(f"{run}: cannot be written: {error.strerror}", "choose another folder with --run") from error
+        try:
+            import fcntl
+        except ImportError:  # not on this platform
+            return
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"{run}: another process is writing this run", "wait for it, or use another --run") from error
+
+    def release(self) -> None:
+        """Let others write."""
+        self.file.close()
+
+
+def locate(path: Path, checkpoint: str = "") -> tuple[Path, Path]:
+    """The run folder and the checkpoint that a user's path means.
+
+    Args:
+        path: a run folder, or a checkpoint in one (or copied elsewhere).
+        checkpoint: name of a checkpoint of the run, `best` or `latest`; empty: the averaged one, else the best, else the latest.
+
+    Returns:
+        The run folder (the checkpoint itself when it stands alone), and the checkpoint.
+
+    Raises:
+        RunError: if there is no whole checkpoint.
+    """
+    if not path.is_dir():
+        raise RunError(f"{path}: no such run folder", "give the folder that --run named; `tformer runs` lists them")
+    if (path / "manifest.json").exists():
+        run, chosen = (path.parent.parent if path.parent.name == "checkpoints" else path), path
+    else:
+        if not (path / CONFIG).exists():
+            raise RunError(f"{path}: not a run folder (it has no {CONFIG})", "give the folder that --run named")
+        run, folder = path, Checkpoints(path / "checkpoints")
+        if checkpoint in ("", "best", "latest"):
+            chosen = folder.latest() if checkpoint == "latest" else folder.best() or folder.latest()
+        else:
+            chosen = folder.folder / checkpoint
+        if chosen is None or not chosen.is_dir():
+            what = f"checkpoint {checkpoint}" if checkpoint else "checkpoint yet"
+            names = ", ".join(step.name for step in folder.steps()) or "none"
+            raise RunError(f"{path}: no {what}", f"there are: {names}")
+    fault = damage(chosen)
+    if fault:
+        raise RunError(f"{chosen}: damaged: {fault}", "choose another with --checkpoint")
+    return run, chosen
+
+
+def write_environment(run: Path, machine: str) -> None:
+    """What the run was made with, for whoever wants to check a number later."""
+    names = ("torch", "numpy", "sentencepiece", "sacrebleu", "datasets", "safetensors", "hydra-core")
+    versions = {name: metadata.version(name) for name in names}
+    facts = {
+        "tformer": __version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": processor(),
+        "machine": machine,
+        "versions": versions,
+        "command": sys.argv,
+    }
+    replace_file(run / "environment.json", json.dumps(facts, indent=1).encode())
+
+
+def processor() -> str:
+    """Name of the CPU."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,100 @@
+"""How fast a run is: tokens a second, padding, waiting for data, share of the machine's peak, memory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tformer_cli.tasks.base import Batch
+from tformer_cli.train.machine import Machine
+
+Result = TypeVar("Result")
+
+
+class Throughput:
+    """Counts between two log lines; the clock stands still in evaluations and checkpoints.
+
+    The work of a step is counted once, operation by operation, on the first batch, and taken to grow with padded tokens.
+    """
+
+    def __init__(self, machine: Machine, module: nn.Module) -> None:
+        self.machine, self.module = machine, module
+        self.flops_per_token = 0.0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.real = self.padded = 0
+        self.seconds = self.waited = 0.0
+        self.step_seconds: list[float] = []
+        self.last = time.perf_counter()
+
+    @contextmanager
+    def counting(self, micro_batches: list[Batch]) -> Iterator[None]:
+        """Count the floating-point operations of the first step inside; later steps cost nothing more."""
+        if self.flops_per_token:
+            yield
+            return
+        with FlopCounterMode(display=False) as counter:
+            yield
+        self.flops_per_token = counter.get_total_flops() / max(1, sum(batch.sizes()[1] for batch in micro_batches))
+
+    def timed(self, work: Callable[[], Result]) -> tuple[Result, float]:
+        """Do something, and say how many seconds it took."""
+        begin = time.perf_counter()
+        return work(), time.perf_counter() - begin
+
+    def add(self, micro_batches: list[Batch], waited: float) -> None:
+        """Take in a finished step."""
+        now = time.perf_counter()
+        self.step_seconds.append(now - self.last)
+        self.seconds += now - self.last
+        self.waited += waited
+        self.last = now
+        for batch in micro_batches:
+            real, padded = batch.sizes()
+            self.real += real
+            self.padded += padded
+
+    def skip(self) -> None:
+        """What happened since the last step was not training."""
+        self.last = time.perf_counter()
+
+    def read(self, count: float) -> dict[str, float]:
+        """Rates since the last reading; `count` is what the loss was summed over in that time, on all ranks."""
+        if self.machine.device.type == "cuda":
+            torch.cuda.synchronize(self.machine.device)
+        seconds = max(self.seconds, 1e-9)
+        p50, p95 = np.percentile(self.step_seconds, (50, 95)) if self.step_seconds else (0.0, 0.0)
+        rates = {
+            "tokens_per_second": self.real / seconds,
+            "padded_tokens_per_second": self.padded / seconds,
+            "targets_per_second": count / seconds,
+            "padding_percent": 100 * (1 - self.real / max(1, self.padded)),
+            "data_wait_percent": 100 * self.waited / seconds,
+            "step_seconds_p50": float(p50),
+            "step_seconds_p95": float(p95),
+            "mfu_percent": 100 * self.flops_per_token * self.padded / seconds / self.machine.peak_flops,
+            "peak_memory_gib": peak_memory_bytes(self.machine.device) / 2**30,
+        }
+        self._reset()
+        return rates
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory this process has held, on the device or, on a CPU, in all."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # not on this platform
+        return 0
+    usage: Any = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return usage if sys.platform == "darwin" else usage * 1024
