@@ -24,8 +24,8 @@ def python_of(name: str) -> Path:
 def install(name: str) -> None:
     """Make a peer's environment, unless it is there and up to date.
 
-    torch goes first: peers that ask for "any torch" then keep the one that all programs use. It comes from the ordinary
-    index; set `PIP_EXTRA_INDEX_URL` for another build of it.
+    torch goes first: peers that ask for "any torch" then keep the one that all programs use. It comes from
+    the ordinary index; set `PIP_EXTRA_INDEX_URL` for another build of it.
     """
     requirements = HERE / f"requirements-{name}.txt"
     wanted = hashlib.sha256(TORCH.encode() + requirements.read_bytes()).hexdigest()

@@ -57,9 +57,7 @@ def _training(size: str, shape: dict[str, Any], peers: list[Program], seconds_fa
     return Item(f"train-{size}", f"Training, Transformer-{size}", job, [ours, *peers])
 
 
-def _trainer(
-    name: str, options: dict[str, Any], *, goal: float | None = None, choice: str = ""
-) -> Program:
+def _trainer(name: str, options: dict[str, Any], *, goal: float | None = None, choice: str = "") -> Program:
     return Program(f"HF Seq2SeqTrainer, {name}", "hf", "peers/hf_train.py", options, goal, choice)
 
 
@@ -96,11 +94,18 @@ def _decoding(size: str, shape: dict[str, Any], beam: int, sentences: int, *, jo
         for workers, threads in ((1, "one worker"), (2, "two workers")):
             options = {"precision": compute_type, "workers": workers}
             name, choice = f"CTranslate2 {compute_type}, {threads}", f"CTranslate2 {compute_type}"
-            programs.append(Program(name, "hf", "peers/ct2_decode.py", options, goal if beam > 1 else None, choice))
+            programs.append(
+                Program(name, "hf", "peers/ct2_decode.py", options, goal if beam > 1 else None, choice)
+            )
     if joeynmt:
         programs.append(Program("JoeyNMT (own random weights)", "joeynmt", "peers/joeynmt_decode.py"))
     search = f"beam {beam}" if beam > 1 else "greedy"
-    return Item(f"decode-{size}-{'beam' if beam > 1 else 'greedy'}", f"Decoding, Transformer-{size}, {search}", job, programs)
+    return Item(
+        f"decode-{size}-{'beam' if beam > 1 else 'greedy'}",
+        f"Decoding, Transformer-{size}, {search}",
+        job,
+        programs,
+    )
 
 
 def all_items() -> list[Item]:

@@ -18,7 +18,9 @@ def cores() -> int:
     siblings = set()
     for cpu in os.sched_getaffinity(0):
         try:
-            siblings.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text("ascii"))
+            siblings.add(
+                Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text("ascii")
+            )
         except OSError:
             return len(os.sched_getaffinity(0))
     return len(siblings)
@@ -26,7 +28,11 @@ def cores() -> int:
 
 def describe() -> dict[str, object]:
     """Processor, its vector instructions, cores, memory, system."""
-    facts: dict[str, object] = {"system": platform.platform(), "cores": cores(), "processor": platform.processor()}
+    facts: dict[str, object] = {
+        "system": platform.platform(),
+        "cores": cores(),
+        "processor": platform.processor(),
+    }
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").split("\n")
         info = dict(tuple(map(str.strip, line.split(":", 1))) for line in lines if ":" in line)

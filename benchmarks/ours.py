@@ -1,13 +1,13 @@
 """tformer on a benchmark's job: its own command's path for training, its own search for decoding.
 
-Training is `tformer pretrain` on the same text with the same SentencePiece model, so that reading, batching, loss, optimiser
-and all the loop's bookkeeping are paid for; only the clock is added. Decoding reads the weights that the peers read.
+Training is `tformer pretrain` on the same text with the same SentencePiece model, so that reading, batching,
+loss, optimiser and all the loop's bookkeeping are paid for; only the clock is added. Decoding reads the
+weights that the peers read.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -45,12 +45,15 @@ from tformer_cli.config.schema import (  # noqa: E402
     TrainerConfig,
     TranslationExperiment,
 )
+from tformer_cli.models.seq2seq import Seq2Seq  # noqa: E402
 from tformer_cli.train import machine  # noqa: E402
 
 
 def model_config(shape: dict[str, Any]) -> Seq2SeqConfig:
     """The same Transformer as the peers': post-norm, ReLU, sinusoidal positions, all embeddings tied."""
-    sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "encoder_depth", "decoder_depth", "dropout")}
+    sizes = {
+        key: shape[key] for key in ("dim", "heads", "ffn_dim", "encoder_depth", "decoder_depth", "dropout")
+    }
     return Seq2SeqConfig(norm=Norm.post, **sizes)
 
 
@@ -100,7 +103,9 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         if not self.signalled:
             count = int(sums["count"])
             cells = sum(batch.targets.numel() for batch in micro_batches)
-            self.signalled = clock.tick(count, cells, float(sums["loss"]) / count)  # ends the run after a step
+            self.signalled = clock.tick(
+                count, cells, float(sums["loss"]) / count
+            )  # ends the run after a step
             seen.update(machine=self.machine, model=self.model)
         return sums
 
@@ -115,38 +120,51 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def write_weights(job: dict[str, Any]) -> dict[str, Any]:
+    """Random weights, exported as `tformer export` does, for every decoder to read."""
+    from tformer_cli.interop.huggingface import export_model
+    from tformer_cli.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(Path(job["tokenizer"]))
+    model = Seq2Seq(model_config(job["shape"]), tokenizer.vocab_size, tokenizer.vocab_size)
+    export_model(model, tokenizer, Path(job["weights"]), DecodeConfig())
+    return {"parameters": sum(p.numel() for p in model.parameters())}
+
+
 def decode(job: dict[str, Any]) -> dict[str, Any]:
-    """Greedy or beam search on the peers' weights."""
+    """Greedy or beam search on the weights that the peers read."""
     from tformer_cli.data.text import pad
     from tformer_cli.decode.search import search
-    from tformer_cli.interop.huggingface import load_marian
+    from tformer_cli.interop.huggingface import import_model
+    from tformer_cli.train.checkpoint import load_model_tensors
 
-    config = DecodeConfig(beam=job["beam"], length_penalty=1.0, batch=job["batch"])
-    model = load_marian(Path(job["weights"])).eval()
-    sizes = model.config
+    sizes, tensors, tokenizer = import_model(Path(job["weights"]))
+    model = Seq2Seq(sizes, tokenizer.vocab_size, tokenizer.vocab_size)
+    load_model_tensors(model, tensors, job["weights"])
+    model.eval()
     trainer = TrainerConfig(precision=Precision[job["precision"]], threads=job["threads"])
     chosen = machine.prepare(trainer, heads=sizes.heads, head_dim=sizes.dim // sizes.heads, length=32)
-    start_id = json.loads(Path(job["weights"], "config.json").read_text(encoding="utf-8"))["decoder_start_token_id"]
+    config = DecodeConfig(beam=job["beam"], length_penalty=1.0, batch=job["batch"])
     batches = list(decoding_batches(job))
-    # A search that may not choose the end of a sentence runs to the longest length: that is how length is forced.
-    forbidden = (PAD, BOS, EOS) if job["forced_length"] else (PAD, BOS)
+    forced = job["forced_length"]
 
     @torch.inference_mode()
     def one(rows: list[int], sources: list[list[int]], least: int, most: int) -> dict[int, list[int]]:
+        # A search that may not choose the output's end goes on to the longest length. There it takes a step
+        # more, for the end itself, so that one token less makes as many steps as the peers'.
         with torch.autocast("cpu", torch.bfloat16, enabled=chosen.precision == "bf16"):
             source, lengths = pad([np.asarray(row) for row in sources], PAD, end=EOS)
-            state = model.start(model.encode(source, lengths), job["beam"], most)
+            limits = torch.full((len(rows),), most - forced)
             found = search(
                 model,
-                state,
+                model.start(model.encode(source, lengths), job["beam"], int(limits.max())),
                 config=config,
-                bos_id=start_id,
+                bos_id=BOS,
                 eos_id=EOS,
-                forbidden=forbidden,
-                max_lengths=torch.full((len(rows),), most),
-                sample_ids=rows,
+                forbidden=(PAD, BOS, EOS) if forced else (PAD, BOS),
+                max_lengths=limits,
             )
-        return {row: list(map(int, best[0].tokens)) for row, best in zip(rows, found, strict=True)}
+        return {row: best[0].tokens for row, best in zip(rows, found, strict=True)}
 
     one(batches[-1][0], batches[-1][1], 2, 2)
     result = decoding_result(job, lambda: {k: v for batch in batches for k, v in one(*batch).items()})
@@ -157,7 +175,7 @@ def main() -> None:
     """`python ours.py JOB.json`."""
     job, output = start()
     before = gemm_gflops()
-    result = train(job) if job["kind"] == "train" else decode(job)
+    result = {"train": train, "decode": decode, "weights": write_weights}[job["kind"]](job)
     versions = {"tformer": importlib.metadata.version("tformer-cli"), "torch": torch.__version__}
     report(output, result | {"gemm_gflops": [before, gemm_gflops()], "versions": versions})
 

@@ -1,15 +1,16 @@
 """Trains the vocabulary and writes the sentences as ids, once, for every program to read.
 
-`python prepare.py CORPUS OUTPUT SOURCE TARGET VOCAB_SIZE [WEIGHTS]`, in an environment with sentencepiece and numpy.
-CORPUS is a folder of parallel files: `train.SOURCE`, `train.TARGET`, `test*.SOURCE`, `test*.TARGET`. WEIGHTS is a folder of a
-trained model in Hugging Face's Marian format, whose vocabulary is then used instead of a new one.
+`python prepare.py CORPUS OUTPUT SOURCE TARGET VOCAB_SIZE [WEIGHTS]`, in an environment with sentencepiece and
+numpy. CORPUS is a
+folder of parallel files: `train.SOURCE`, `train.TARGET`, `test*.SOURCE`, `test*.TARGET`. WEIGHTS is a folder
+that `tformer export` wrote, whose vocabulary is then used instead of a new one.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +43,6 @@ def train_tokenizer(lines: list[str], path: Path, vocab_size: int) -> None:
     )
 
 
-def encoder(path: Path, vocabulary: Path | None) -> Callable[[list[str]], list[list[int]]]:
-    """From sentences to ids: SentencePiece's own, or those that a Marian vocabulary gives to its pieces."""
-    model = sentencepiece.SentencePieceProcessor(model_file=str(path))
-    if vocabulary is None:
-        return model.encode
-    ids = json.loads(vocabulary.read_text(encoding="utf-8"))
-    return lambda lines: [[ids.get(x, ids["<unk>"]) for x in row] for row in model.encode(lines, out_type=str)]
-
-
 def main(corpus: Path, output: Path, source: str, target: str, vocab_size: int, weights: Path | None) -> None:
     """Write `tokenizer.model`, `data.npz` and `facts.json` into `output`."""
     output.mkdir(parents=True, exist_ok=True)
@@ -60,18 +52,15 @@ def main(corpus: Path, output: Path, source: str, target: str, vocab_size: int, 
         for split, stem in stems.items()
         for side, language in (("source", source), ("target", target))
     }
-    encode = {}
+    path = output / "tokenizer.model"
     if weights is None:
-        path = output / "tokenizer.model"
         train_tokenizer(texts["train", "source"] + texts["train", "target"], path, vocab_size)
-        encode["source"] = encode["target"] = encoder(path, None)
     else:
-        for side in ("source", "target"):
-            encode[side] = encoder(weights / f"{side}.spm", weights / "vocab.json")
-        vocab_size = json.loads((weights / "config.json").read_text(encoding="utf-8"))["vocab_size"]
-    arrays, facts = {}, {"vocab_size": vocab_size, "languages": [source, target]}
+        shutil.copyfile(weights / "tokenizer" / "joint.model", path)
+    tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    arrays, facts = {}, {"vocab_size": tokenizer.get_piece_size(), "languages": [source, target]}
     for (split, side), lines in texts.items():
-        rows = encode[side](lines)
+        rows = tokenizer.encode(lines)
         arrays[f"{split}_{side}_ids"], arrays[f"{split}_{side}_offsets"] = flat(rows)
         facts[f"{split}_pairs"] = len(rows)
         facts[f"{split}_{side}_mean_tokens"] = round(sum(map(len, rows)) / len(rows), 2)
@@ -81,4 +70,11 @@ def main(corpus: Path, output: Path, source: str, target: str, vocab_size: int, 
 
 if __name__ == "__main__":
     _, corpus_, output_, source_, target_, vocab_size_, *weights_ = sys.argv
-    main(Path(corpus_), Path(output_), source_, target_, int(vocab_size_), Path(weights_[0]) if weights_ else None)
+    main(
+        Path(corpus_),
+        Path(output_),
+        source_,
+        target_,
+        int(vocab_size_),
+        Path(weights_[0]) if weights_ else None,
+    )

@@ -1,7 +1,8 @@
 """Measures tformer and its peers on the same work, in turns: `python benchmarks/run.py --help`.
 
-Each run is a process of its own, which gets a JSON job and prints a line of JSON. Programs take turns, so that a
-machine that slows down for a while slows all of them; everything measured is written to `benchmarks/results/`.
+Each run is a process of its own, which gets a JSON job and prints a line of JSON. Programs take turns, so
+that a machine that slows down for a while slows all of them; all that is measured goes to
+`benchmarks/results/`.
 """
 
 from __future__ import annotations
@@ -32,18 +33,34 @@ def arguments() -> argparse.Namespace:
     names = [item.name for item in all_items()]
     parser = argparse.ArgumentParser(description="Measure tformer and its peers on the same work, in turns.")
     parser.add_argument("--items", default=",".join(names), help="comma-separated; all: %(default)s")
-    parser.add_argument("--programs", default="", help="only programs whose names contain one of these, comma-separated")
+    parser.add_argument(
+        "--programs", default="", help="only programs whose names contain one of these, comma-separated"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="runs of each program (default %(default)s)")
-    parser.add_argument("--seconds", type=float, default=30, help="of training in a run (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=machine.cores(), help="of every program (default %(default)s)")
-    parser.add_argument("--data", type=Path, help="folder of train.* and test*.*; default: multi30k of TFORMER_DATA")
+    parser.add_argument(
+        "--seconds", type=float, default=30, help="of training in a run (default %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=machine.cores(), help="of every program (default %(default)s)"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="folder of train.* and test*.*; default: multi30k of TFORMER_DATA"
+    )
     parser.add_argument("--source", default="en", help="language that is read (default %(default)s)")
     parser.add_argument("--target", default="de", help="language that is written (default %(default)s)")
-    parser.add_argument("--vocab-size", type=int, default=10_000, help="of the joint vocabulary (default %(default)s)")
-    parser.add_argument("--weights-tiny", type=Path, help="trained model, Hugging Face format; default: random weights")
+    parser.add_argument(
+        "--vocab-size", type=int, default=10_000, help="of the joint vocabulary (default %(default)s)"
+    )
+    parser.add_argument(
+        "--weights-tiny", type=Path, help="what `tformer export` wrote; default: random weights"
+    )
     parser.add_argument("--weights-base", type=Path, help="as --weights-tiny, for the base size")
-    parser.add_argument("--name", default="benchmark", help="of the result files, after the date (default %(default)s)")
-    parser.add_argument("--setup-only", action="store_true", help="install the peers and prepare the data, measure nothing")
+    parser.add_argument(
+        "--name", default="benchmark", help="of the result files, after the date (default %(default)s)"
+    )
+    parser.add_argument(
+        "--setup-only", action="store_true", help="install the peers and prepare the data, measure nothing"
+    )
     return parser.parse_args()
 
 
@@ -51,7 +68,9 @@ def corpus(options: argparse.Namespace) -> Path:
     """The folder of parallel files."""
     folder = options.data or Path(os.environ.get("TFORMER_DATA") or ROOT / "../shared/data") / "multi30k"
     if not (folder / f"train.{options.source}").is_file():
-        raise SystemExit(f"error: {folder}: no train.{options.source}: give --data FOLDER, or set TFORMER_DATA")
+        raise SystemExit(
+            f"error: {folder}: no train.{options.source}: give --data FOLDER, or set TFORMER_DATA"
+        )
     return folder.resolve()
 
 
@@ -62,7 +81,15 @@ def prepare(options: argparse.Namespace, weights: Path | None) -> tuple[Path, di
     folder = WORK / name
     if weights or not (folder / "facts.json").exists():
         print(f"preparing {name} ...", flush=True)
-        command = [sys.executable, HERE / "prepare.py", corpus(options), folder, source, target, str(options.vocab_size)]
+        command = [
+            sys.executable,
+            HERE / "prepare.py",
+            corpus(options),
+            folder,
+            source,
+            target,
+            str(options.vocab_size),
+        ]
         subprocess.run([*command, *([weights] if weights else [])], check=True)
     return folder / "data.npz", json.loads((folder / "facts.json").read_text(encoding="utf-8"))
 
@@ -75,7 +102,12 @@ def start(program: Program, job: dict[str, Any]) -> dict[str, Any]:
     """
     busy = machine.busy_percent()
     threads = str(job["threads"])
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False, encoding="utf-8") as file:
         json.dump(job, file)
     try:
@@ -85,11 +117,16 @@ def start(program: Program, job: dict[str, Any]) -> dict[str, Any]:
         Path(file.name).unlink()
     if done.returncode:
         lines = [line for line in done.stderr.split("\n") if line.strip()]
-        return {"error": lines[-1] if lines else f"exit status {done.returncode}", "stderr": done.stderr[-4000:]}
+        return {
+            "error": lines[-1] if lines else f"exit status {done.returncode}",
+            "stderr": done.stderr[-4000:],
+        }
     return {**json.loads(done.stdout), "busy_percent_before": busy}
 
 
-def job_of(item: Item, program: Program, common: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+def job_of(
+    item: Item, program: Program, common: dict[str, Any], options: argparse.Namespace
+) -> dict[str, Any]:
     """All that a program needs to know."""
     job = {**item.job, **common, **program.options}
     job["shape"] = {**item.job["shape"], "vocab_size": common["vocab_size"]}
@@ -123,9 +160,15 @@ def say(item: Item, program: Program, run: dict[str, Any], what: str) -> None:
     print(f"{item.name}  {what}  {program.name}: {found}", flush=True)
 
 
-def agreement(path: Path, reference: Path) -> float:
-    """Share of sentences, in percent, for which two decoders found the same output."""
+def agreement(path: Path, reference: Path, forced: bool) -> float:
+    """Share of sentences, in percent, for which two decoders found the same output.
+
+    Forced length may count the end of the output or not, so the last token is left out there.
+    """
     one, other = (json.loads(p.read_text(encoding="utf-8")) for p in (path, reference))
+    if forced:
+        ends = {row: min(len(one[row]), len(other[row])) for row in other}
+        one, other = ({row: found[row][: ends[row]] for row in ends} for found in (one, other))
     return 100 * sum(one[row] == other[row] for row in other) / len(other)
 
 
@@ -175,7 +218,7 @@ def collect(
                 entry["ratio"] = tables.ratios(ours, mine)
             if item.job["kind"] == "decode" and reference is not None and program.environment != "joeynmt":
                 paths = (WORK / f"outputs-{i}.json" for i in (item.programs.index(program), reference))
-                entry["same_as_hf_percent"] = agreement(*paths)
+                entry["same_as_hf_percent"] = agreement(*paths, item.job["forced_length"])
         found.append(entry)
     return found
 
@@ -203,20 +246,19 @@ def weights_of(size: str, options: argparse.Namespace, common: dict[str, Any], s
     """The weights that every decoder reads: the user's, or random ones made here once."""
     given = getattr(options, f"weights_{size}")
     if given:
-        ids = json.loads((given / "config.json").read_text(encoding="utf-8"))
-        if (ids.get("pad_token_id"), ids.get("eos_token_id")) != (0, 3):
-            raise SystemExit(f"error: {given}: the benchmark's ids are 0 <pad>, 1 <unk>, 2 <s>, 3 </s>")
         return given.resolve()
     folder = WORK / f"weights-{size}-{common['vocab_size']}"
     if not (folder / "model.safetensors").exists():
-        job = {**common, "shape": {**shape, "vocab_size": common["vocab_size"]}, "weights": str(folder)}
-        made = start(Program("random weights", "hf", "peers/hf_weights.py"), job)
+        job = {**common, "kind": "weights", "shape": shape, "weights": str(folder)}
+        made = start(Program("random weights", "ours", "ours.py"), job)
         if "error" in made:
-            raise SystemExit(f"error: no random weights could be made: {made['error']}\n{made['stderr']}")
+            raise SystemExit(f"error: no random weights could be made: {made['error']}")
     return folder
 
 
-def run_item(item: Item, options: argparse.Namespace, corpus_folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def run_item(
+    item: Item, options: argparse.Namespace, corpus_folder: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Prepare and measure one item; returns it and the facts about its data."""
     size = item.name.split("-")[1]
     decode = item.job["kind"] == "decode"
@@ -233,15 +275,23 @@ def run_item(item: Item, options: argparse.Namespace, corpus_folder: Path) -> tu
         "work": str(WORK),
     }
     if decode:
-        common |= {"weights": str(weights_of(size, options, common, item.job["shape"])), "forced_length": not given}
+        common |= {
+            "weights": str(weights_of(size, options, common, item.job["shape"])),
+            "forced_length": not given,
+        }
     wanted = [part.strip().lower() for part in options.programs.split(",") if part.strip()]
     item.programs = [p for p in item.programs if not wanted or any(part in p.name.lower() for part in wanted)]
-    entry = {"name": item.name, "title": item.title, "rule": rule(item, bool(given)), "job": {**item.job, **common}}
+    entry = {
+        "name": item.name,
+        "title": item.title,
+        "rule": rule(item, bool(given)),
+        "job": {**item.job, **common},
+    }
     return entry | measure(item, common, options), facts
 
 
 def main() -> None:
-    """Install, prepare, measure, and write the results after each item, so that an interruption loses one item."""
+    """Install, prepare, measure; results are written after each item, so that an interruption loses one."""
     options = arguments()
     known = {item.name: item for item in all_items()}
     names = [name.strip() for name in options.items.split(",")]

@@ -78,10 +78,16 @@ def item_lines(item: dict[str, Any]) -> list[str]:
             )
     probed = [program for program in item["programs"] if "probe" in program]
     if probed:
-        lines.append("- Variants tried once, the fastest of each kind measured above: " + "; ".join(
-            f"{program['name']} {number(program['probe']['rate'])}" for program in probed
-        ) + ".")
-    lines += [f"- {program['name']}: failed: {program['error']}" for program in item["programs"] if "error" in program]
+        lines.append(
+            "- Variants tried once, the fastest of each kind measured above: "
+            + "; ".join(f"{program['name']} {number(program['probe']['rate'])}" for program in probed)
+            + "."
+        )
+    lines += [
+        f"- {program['name']}: failed: {program['error']}"
+        for program in item["programs"]
+        if "error" in program
+    ]
     return [*lines, ""]
 
 

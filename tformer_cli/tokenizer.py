@@ -64,7 +64,6 @@ class Tokenizer:
         for other in others:
             if [other.pad_id(), other.unk_id(), other.bos_id(), other.eos_id()] != special:
                 raise DataError(f"{origin}: the languages' models give the special pieces different ids")
-        self._special = {self.pad_id, self.bos_id, self.eos_id}
         self._mark = {name: _byte_ids(model, SPACE_MARK) for name, model in self._processors.items()}
         self._can_sample = all(map(_can_sample, self._processors.values()))
         self.hash = _hash(self.files())
@@ -209,8 +208,8 @@ class Tokenizer:
             return self._each_part(text, language, sample)
 
     def decode(self, ids: Iterable[int], language: str | None = None) -> str:
-        """The text of ids; padding, beginning and end are dropped, wherever they are."""
-        return self._processor(language)[1].decode([int(i) for i in ids if int(i) not in self._special])
+        """The text of ids; padding, beginning and end are control pieces and add nothing."""
+        return self._processor(language)[1].decode([int(i) for i in ids])
 
     def pieces(self, ids: Iterable[int], language: str | None = None) -> list[str]:
         """The piece of each id, special ones included, as SentencePiece writes them (a space is U+2581)."""

@@ -9,32 +9,31 @@ import ctranslate2
 import torch
 from ctranslate2.converters import transformers as converters
 from measure import BOS, EOS, PAD, UNKNOWN, decoding_batches, decoding_result, gemm_gflops, report, start
-from transformers import MarianMTModel
+from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
-FORMAT = 1  # of the conversion below; raise it to convert again
+FORMAT = 2  # of the conversion below; raise it to convert again
 NAMES = {PAD: "<pad>", UNKNOWN: "<unk>", BOS: "<s>", EOS: "</s>"}
 
 
-class PlainMarianLoader(converters.MarianMTLoader):
-    """CTranslate2's own loader, without what is particular to models of the Marian project.
+class PlainLoader(converters.BartLoader):
+    """A Marian (post-norm) or Pegasus (pre-norm) model as plain as it is, for CTranslate2.
 
-    The stock loader drops the last row of the vocabulary (there: the padding that Transformers adds) and starts the
-    decoder from a zero vector. Here padding is row 0 and every row is a word; the decoder starts from an ordinary
-    token's embedding, as Hugging Face computes it.
+    CTranslate2's own loader of Marian models drops the last row of the vocabulary (there: the padding that
+    Transformers adds) and starts the decoder from a zero vector. Here padding is row 0, every row is a word,
+    and the decoder starts from an ordinary token's embedding, as Hugging Face computes it.
     """
 
-    def _remove_pad_weights(self, spec: object) -> None:
-        pass
+    def get_model_spec(self, model: PreTrainedModel) -> object:
+        """As for BART, with the normalisation where the model has it."""
+        model.config.normalize_before = model.config.model_type == "pegasus"
+        model.config.normalize_embedding = False
+        return super().get_model_spec(model)
 
-    def set_decoder(self, spec: object, decoder: object) -> None:
-        """As for BART: no zero vector."""
-        converters.BartLoader.set_decoder(self, spec, decoder)
-
-    def get_vocabulary(self, model: MarianMTModel, tokenizer: None) -> list[str]:
+    def get_vocabulary(self, model: PreTrainedModel, tokenizer: None) -> list[str]:
         """Words are their ids, written out: what goes in and out are ids."""
         return [NAMES.get(index, str(index)) for index in range(model.config.vocab_size)]
 
-    def set_config(self, config: object, model: MarianMTModel, tokenizer: None) -> None:
+    def set_config(self, config: object, model: PreTrainedModel, tokenizer: None) -> None:
         """Special tokens by their ids in the model's configuration."""
         start_id = model.config.decoder_start_token_id
         config.bos_token, config.eos_token, config.unk_token = NAMES[BOS], NAMES[EOS], NAMES[UNKNOWN]
@@ -46,8 +45,8 @@ class Converter(converters.TransformersConverter):
 
     def _load(self) -> object:
         with torch.no_grad():
-            model = MarianMTModel.from_pretrained(self._model_name_or_path, dtype=torch.float32)
-            return PlainMarianLoader()(model, None)
+            model = AutoModelForSeq2SeqLM.from_pretrained(self._model_name_or_path, dtype=torch.float32)
+            return PlainLoader()(model, None)
 
 
 def converted(weights: str) -> str:

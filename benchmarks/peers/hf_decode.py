@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import transformers
 from measure import EOS, PAD, decoding_batches, decoding_result, gemm_gflops, padded, report, start
-from transformers import MarianMTModel
+from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
 
 def main() -> None:
@@ -13,8 +13,12 @@ def main() -> None:
     job, output = start()
     before = gemm_gflops()
     dtype = torch.bfloat16 if job["precision"] == "bf16" else torch.float32
-    model = MarianMTModel.from_pretrained(job["weights"], dtype=dtype).eval()
-    start_id = model.config.decoder_start_token_id
+    model = AutoModelForSeq2SeqLM.from_pretrained(job["weights"], dtype=dtype).eval()
+    # The library's own settings, and not those of the model's folder: tokens that are suppressed would cost
+    # it time.
+    model.generation_config = GenerationConfig(
+        pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=model.config.decoder_start_token_id
+    )
     batches = list(decoding_batches(job))
 
     def decode(rows: list[int], sources: list[list[int]], least: int, most: int) -> dict[int, list[int]]:
@@ -27,7 +31,6 @@ def main() -> None:
                 num_beams=job["beam"],
                 do_sample=False,
                 length_penalty=1.0,
-                forced_eos_token_id=None,
                 **lengths,
             )
         return dict(zip(rows, ids[:, 1:].tolist(), strict=True))
@@ -36,7 +39,6 @@ def main() -> None:
     result = decoding_result(job, lambda: {k: v for batch in batches for k, v in decode(*batch).items()})
     result |= {
         "gemm_gflops": [before, gemm_gflops()],
-        "decoder_start_token_id": start_id,
         "versions": {"transformers": transformers.__version__, "torch": torch.__version__},
     }
     report(output, result)

@@ -17,8 +17,9 @@ IGNORED = -100  # the library's mark of a label that is padding
 class ShuffledBatches(torch.utils.data.Sampler):
     """The very batches of another sampler, in random order.
 
-    `LengthGroupedSampler` runs from long to short over fifty batches. A measurement of less than that would see
-    only the long ones (or the short), so whole batches are shuffled: the batches themselves stay as they are.
+    `LengthGroupedSampler` runs from long to short over fifty batches. A measurement of less than that would
+    see only the long ones (or the short), so whole batches are shuffled: the batches themselves stay as they
+    are.
     """
 
     def __init__(self, sampler: Any, batch: int, seed: int) -> None:
@@ -75,8 +76,10 @@ def main() -> None:
     clock, sizes = TrainingClock(job), []
 
     def collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        inputs, labels = (padded([row[key] for row in rows], fill) for key, fill in
-                          (("input_ids", PAD), ("labels", IGNORED)))
+        inputs, labels = (
+            padded([row[key] for row in rows], fill)
+            for key, fill in (("input_ids", PAD), ("labels", IGNORED))
+        )
         sizes.append((int((labels != IGNORED).sum()), labels.numel()))
         return {"input_ids": inputs, "attention_mask": (inputs != PAD).long(), "labels": labels}
 

@@ -1,7 +1,7 @@
 """Greedy and beam search with JoeyNMT, always on random weights of its own and with forced length.
 
-Its parameters are named and laid out in its own way, so the weights are not the others'. With forced length that
-does not change the amount of work.
+Its parameters are named and laid out in its own way, so the weights are not the others'. With forced length
+that does not change the amount of work.
 """
 
 from __future__ import annotations
@@ -36,13 +36,26 @@ def main() -> None:
     def decode(rows: list[int], sources: list[list[int]], least: int, most: int) -> dict[int, list[int]]:
         inputs = padded([[OURS.get(x, x) for x in [*source, EOS]] for source in sources], pad)
         batch = Batch(
-            src=inputs, src_length=(inputs != pad).sum(1), src_prompt_mask=None, trg=None, trg_prompt_mask=None,
-            indices=torch.arange(len(rows)), device=torch.device("cpu"), pad_index=pad, eos_index=EOS, is_train=False,
+            src=inputs,
+            src_length=(inputs != pad).sum(1),
+            src_prompt_mask=None,
+            trg=None,
+            trg_prompt_mask=None,
+            indices=torch.arange(len(rows)),
+            device=torch.device("cpu"),
+            pad_index=pad,
+            eos_index=EOS,
+            is_train=False,
         )
         order = batch.sort_by_src_length()
         found, _, _ = search(
-            model=model, batch=batch, beam_size=job["beam"], beam_alpha=1.0, n_best=1,
-            max_output_length=most, min_output_length=least,
+            model=model,
+            batch=batch,
+            beam_size=job["beam"],
+            beam_alpha=1.0,
+            n_best=1,
+            max_output_length=most,
+            min_output_length=least,
         )
         return dict(zip(rows, found[order].tolist(), strict=True))
 

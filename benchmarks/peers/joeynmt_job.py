@@ -7,7 +7,8 @@ from typing import Any
 
 from measure import EOS, Pairs
 
-# JoeyNMT puts its special words first, in this order; ours are 0 <pad>, 1 <unk>, 2 <s>, 3 </s>. All others keep their ids.
+# JoeyNMT puts its special words first, in this order; ours are 0 <pad>, 1 <unk>, 2 <s>, 3 </s>. All others
+# keep their ids.
 SPECIALS = {"unk_id": 0, "pad_id": 1, "bos_id": 2, "eos_id": 3}
 
 
@@ -45,7 +46,12 @@ def configuration(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "layer_norm": "post",
         "activation": "relu",
     }
-    side = {"level": "word", "voc_file": str(folder / "vocabulary.txt"), "lowercase": False, "normalize": False}
+    side = {
+        "level": "word",
+        "voc_file": str(folder / "vocabulary.txt"),
+        "lowercase": False,
+        "normalize": False,
+    }
     return {
         "name": "benchmark",
         "joeynmt_version": "2.3.0",

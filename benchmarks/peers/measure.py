@@ -1,7 +1,8 @@
 """What every benchmarked program shares: its job, its data, its clock and its one line of results.
 
-A program is started as `python PROGRAM JOB.json` in its own environment, and prints one JSON object on standard
-output; all else goes to standard error. Only numpy and torch may be imported here: every environment has them.
+A program is started as `python PROGRAM JOB.json` in its own environment, and prints one JSON object on
+standard output; all else goes to standard error. Only numpy and torch may be imported here: every environment
+has them.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ def padded(rows: list[list[int]], fill: int) -> torch.Tensor:
 class TrainingClock:
     """Times the steps after a warm-up until the job's seconds are over.
 
-    A program calls `tick` after each optimiser step. Nothing is synchronised: on a CPU there is nothing to wait for.
+    A program calls `tick` after each optimiser step. Nothing is synchronised: on a CPU there is nothing to
+    wait for.
     """
 
     job: dict[str, Any]
@@ -154,12 +156,14 @@ class TrainingClock:
 
 
 def decoding_batches(job: dict[str, Any]) -> Iterator[tuple[list[int], list[list[int]], int, int]]:
-    """The batches that every decoder gets: sentences sorted by length, longest first, `job["batch"]` together.
+    """The batches that every decoder gets: sentences sorted by length, longest first, `job["batch"]`
+    together.
 
     Yields:
-        Row numbers, source ids (without EOS), shortest and longest output in tokens. With `job["forced_length"]`
-        both are the length of the batch's longest source: random weights never end by themselves. Otherwise the
-        search ends by itself, at the latest after 1.5 times the longest source + 20 tokens.
+        Row numbers, source ids (without EOS), shortest and longest output in tokens. With
+        `job["forced_length"]` both are the length of the batch's longest source: random weights never end by
+        themselves. Otherwise the search ends by itself, at the latest after 1.5 times the longest source + 20
+        tokens.
     """
     pairs = Pairs.load(job["data"], "test")
     rows = np.random.default_rng(job["seed"]).permutation(len(pairs))[: job["sentences"]]

@@ -87,6 +87,16 @@ def test_epochs_differ_in_batches_and_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_noise_has_room_in_the_number_of_batches(seed: int) -> None:
+    lengths = make_lengths(120, 2, 30, seed)
+    batches = LengthBatches(lengths, batch_tokens=256, seed=seed)
+    epochs = [
+        frozenset(frozenset(batches.indices(e, i).tolist()) for i in range(len(batches))) for e in range(12)
+    ]
+    assert len(set(epochs)) >= 8
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_first_batch_is_the_largest(seed: int) -> None:
     lengths = make_lengths(500, 2, 30, seed)
     batches = LengthBatches(lengths, batch_tokens=512, seed=seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -369,13 +370,38 @@ def test_builtin_is_in_either_direction(monkeypatch: pytest.MonkeyPatch) -> None
     settings = config("phrases", source=Source.builtin, source_language="en", target_language="ja", size=7)
     assert find_splits(settings) == {role: role for role in ("train", "validation", "test")}
     assert list(read_parallel(settings, "test", seed=3)) == [
-        ("phrases test 0", "7 3"),
-        ("phrases test 1", "7 3"),
+        ("phrases test 0", "0 3"),
+        ("phrases test 1", "0 3"),
     ]
     settings = config("phrases", source=Source.builtin, source_language="ja", target_language="en", size=7)
-    assert read_parallel(settings, "train").targets == ["phrases train 0", "phrases train 1"]
+    train = read_parallel(settings, "train")
+    assert train.targets == ["phrases train 0", "phrases train 1"]
+    assert train.sources == ["7 1", "7 1"]  # data.size is of the training split
     with pytest.raises(ConfigError, match=r"data\.target_language.*'de'"):
         read_parallel(config("phrases", source=Source.builtin), "train")
+
+
+def test_builtin_data_is_there() -> None:
+    settings = config("en-ja", source=Source.builtin, source_language="en", target_language="ja", size=20)
+    split = read_parallel(settings, "train")
+    assert len(split) == 20 and split.sources[0].isascii() and not split.targets[0].isascii()
+    with pytest.raises(DataError, match="no built-in data is called 'absent'"):
+        read_parallel(
+            config("absent", source=Source.builtin, source_language="en", target_language="ja"), "train"
+        )
+
+
+def test_multi30k() -> None:
+    folder = Path(os.environ.get("TFORMER_DATA", Path(__file__).parents[3] / "shared" / "data")) / "multi30k"
+    if not folder.is_dir():
+        pytest.skip(f"no data at {folder}")
+    settings = config(folder)
+    assert find_splits(settings) == {"train": "train", "validation": "val", "test": "test_2016_flickr"}
+    assert [len(read_parallel(settings, split)) for split in ("train", "validation", "test")] == [
+        29000,
+        1014,
+        1000,
+    ]
 
 
 def test_long_lists_are_cut() -> None:

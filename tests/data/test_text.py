@@ -102,6 +102,15 @@ def count_encodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
+def test_each_side_has_its_own_vocabulary(tmp_path: Path, split: ParallelSplit) -> None:
+    settings = TokenizerConfig(kind=TokenizerKind.char, vocab_size=20, joint=False)
+    separate = Tokenizer.train({"en": ["a b ab ba"], "de": ["b b b a"]}, settings, seed=1)
+    assert separate.encode("a b", "en") != separate.encode("a b", "de")
+    tokens = build(split, separate, config(tmp_path), training=False)
+    assert rows(tokens.source) == [separate.encode(line, "en") for line in SOURCES]
+    assert rows(tokens.target) == [separate.encode(line, "de") for line in TARGETS]
+
+
 def test_cache_is_used_and_keyed(
     tmp_path: Path, split: ParallelSplit, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,6 +176,9 @@ class TrainerConfig:
     evaluate_limit: int = setting(0, "examples decoded in an evaluation while training; 0: all", low=0)
 
 
+Stopping = Names("Stopping", "next longest")
+
+
 @dataclass
 class DecodeConfig:
     """Search. The scoring rule is written in docs/decoding.md."""
@@ -187,6 +190,9 @@ class DecodeConfig:
     max_length_a: float = setting(1.5, "output tokens per source token", low=0)
     max_length_b: int = setting(20, "output tokens beyond that", low=0)
     n_best: int = setting(1, "hypotheses per input; at most beam", low=1)
+    stopping: Stopping = setting(
+        Stopping.next, "stop when no hypothesis in progress could win if it ended next, or (exact) at its longest"
+    )
     temperature: float = setting(1.0, "sampling: logits are divided by this", low=1e-4)
     top_k: int = setting(0, "sampling: among the k most probable; 0: all", low=0)
     top_p: float = setting(1.0, "sampling: among the smallest set whose probability reaches p", low=0, high=1)

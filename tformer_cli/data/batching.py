@@ -129,24 +129,26 @@ class LengthBatches:
         else:  # no lucky order: this one is known to fit
             order, bounds = self._fallback, self._cut(self._fallback)
         bounds = self._split_to(self._num_batches, bounds)
-        rank = self._random(epoch, 2 * TRIALS).permutation(self._num_batches)
+        rank = np.argsort(self._random(epoch, 2 * TRIALS).random_raw(self._num_batches))
         if epoch == 0:  # the largest first: memory runs out at once, or never
             largest = int(np.flatnonzero(rank == int(np.argmax(self._padded(order, bounds))))[0])
             rank[[0, largest]] = rank[[largest, 0]]
         return _Plan(order, bounds, rank)
 
-    def _random(self, epoch: int, stream: int) -> np.random.Generator:
-        return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, stream])))
+    def _random(self, epoch: int, stream: int) -> np.random.Philox:
+        """Raw words alone are drawn from it: numpy promises no more than that they stay the same."""
+        return np.random.Philox(np.random.SeedSequence([self.seed, epoch, stream]))
 
-    def _order(self, random: np.random.Generator) -> np.ndarray:
+    def _order(self, random: np.random.Philox) -> np.ndarray:
         """All samples along a serpentine through the noisy lengths, (N,) int64."""
         count, columns = self.lengths.shape
-        noise = NOISE * (2 * random.random(count) - 1) * self._cost
+        uniform = (random.random_raw(count + 1) >> 11) * 2.0**-53  # 53 bits fill a float64: 0 <= uniform < 1
+        noise = NOISE * (2 * uniform[1:] - 1) * self._cost
         if columns == 1:
             return np.argsort(self._cost + noise / 2, kind="stable")
         difference = self.lengths[:, 0].astype(np.int64) - self.lengths[:, -1] + noise
         # Samples of one cost stay in one strip, and strips hold about equally many batches.
-        strip = (self._quantile * self._strips + random.random()).astype(np.int64)[self._group]
+        strip = (self._quantile * self._strips + uniform[0]).astype(np.int64)[self._group]
         return np.lexsort((np.where(strip % 2, -difference, difference), strip))
 
     def _cut(self, order: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ class TokenArrays:
 
     @classmethod
     def from_offsets(cls, tokens: np.ndarray, offsets: np.ndarray) -> TokenArrays:
-        """Sequences laid end to end: sequence i is `tokens[offsets[i] : offsets[i + 1]]`, offsets (N + 1,)."""
+        """Sequences laid end to end: i is `tokens[offsets[i] : offsets[i + 1]]`; offsets (N + 1,) int64."""
         return cls(tokens, np.asarray(offsets[:-1]), np.diff(offsets))
 
     def __len__(self) -> int:

@@ -33,6 +33,8 @@ class DecoderState:
     memory: list[tuple[Tensor, Tensor]]
     """Keys and values of cross-attention a block, (B, H, S, K): once a sentence, not once a beam."""
     memory_mask: Mask
+    key_positions: Tensor
+    """Place in the output of each cached key, (K,) int64."""
     step: int = 0
 
     def keep(self, sentences: Tensor) -> None:
@@ -132,27 +134,28 @@ class Seq2Seq(nn.Module):
         return self.decoder(x, memory.states, mask=Mask(causal=True), memory_mask=memory.mask)
 
     def start(self, memory: Memory, beams: int, max_steps: int) -> DecoderState:
-        """Prepare to decode up to `max_steps` tokens, `beams` hypotheses a sentence."""
+        """Prepare to decode up to `max_steps` tokens after <s>, `beams` hypotheses a sentence."""
         batch, heads = memory.states.shape[0], self.config.heads
         head_dim = self.config.dim // heads
-        caches = [KeyValueCache(batch, heads, beams * max_steps, head_dim, memory.states) for _ in self.decoder.blocks]
+        size = beams * (max_steps + 1)
+        caches = [KeyValueCache(batch, heads, size, head_dim, memory.states) for _ in self.decoder.blocks]
         pairs = [block.cross.sublayer.keys_values(memory.states) for block in self.decoder.blocks]
-        return DecoderState(caches, pairs, memory.mask)
+        no_keys = torch.zeros(0, dtype=torch.int64, device=memory.states.device)
+        return DecoderState(caches, pairs, memory.mask, no_keys)
 
     def step(self, tokens: Tensor, state: DecoderState, mask: Mask = EVERYTHING) -> Tensor:
         """One more token of each hypothesis.
 
         Args:
-            tokens: the last token of each, (B, beams).
+            tokens: the last token of each, (B, beams); fewer than at `start` while hypotheses are still the same.
             state: of `start`; advanced.
-            mask: which of all beams' cached keys each beam may see, (B, 1, beams, (step + 1) * beams).
+            mask: which of all beams' cached keys, these included, each beam may see: (B, 1, beams, K).
 
         Returns:
             Hidden states, (B, beams, D).
         """
-        beams = tokens.shape[1]
         here = torch.full((1,), state.step, device=tokens.device)
-        keys = torch.arange((state.step + 1) * beams, device=tokens.device) // beams
+        state.key_positions = keys = torch.cat((state.key_positions, here.expand(tokens.shape[1])))
         x = self._embed(tokens, self.target_embedding, self.target_positions, here)
         state.step += 1
         return self.decoder(

@@ -88,8 +88,11 @@ class KeyValueCache:
         return self.k[:, :, :end], self.v[:, :, :end]
 
     def keep(self, sentences: Tensor) -> None:
-        """Drop all but the given sentences, (B',) int64."""
-        self.k, self.v = self.k[sentences], self.v[sentences]
+        """Drop all but the given sentences, (B',) int64; only what is filled is moved."""
+        count = len(sentences)
+        for whole in (self.k, self.v):
+            whole[:count, :, : self.length] = whole[sentences, :, : self.length]
+        self.k, self.v = self.k[:count], self.v[:count]
 
 
 class Attention(nn.Module):
@@ -222,10 +225,9 @@ class Attention(nn.Module):
         shape = (*q.shape[:3], k.shape[2])
         q3, k3 = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
         scale = self.head_dim**-0.5
-        if score_bias is None:
-            scores = torch.bmm(q3 * scale, k3).view(shape)
-        else:
-            scores = torch.baddbmm(score_bias.expand(shape).flatten(0, 1), q3, k3, alpha=scale).view(shape)
+        scores = torch.bmm(q3 * scale, k3).view(shape)
+        if score_bias is not None:
+            scores += score_bias
         return mask.clear_empty(F.softmax(scores, dim=-1))
 
     def _attend(

@@ -30,9 +30,9 @@ class _HeadCrossEntropy(torch.autograd.Function):
         for start in range(0, count, rows):
             h, target = hidden[start : start + rows], targets[start : start + rows]
             logits = (h @ weight.T if bias is None else torch.addmm(bias, h, weight.T)).float()
-            highest, best = logits.max(-1, keepdim=True)
-            correct += (best[:, 0] == target).sum()
+            highest = logits.amax(-1, keepdim=True)
             picked = logits.gather(1, target[:, None])[:, 0]
+            correct += (picked == highest[:, 0]).sum()
             mean = logits.mean(-1) if smoothing else None
             probabilities = logits.sub_(highest).exp_()
             total = probabilities.sum(-1, keepdim=True)

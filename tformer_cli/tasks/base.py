@@ -155,6 +155,10 @@ class Task(Protocol):
         """Batch `index` of `epoch`: a pure function of its arguments and the seed, so that resuming is exact and O(1)."""
         ...
 
+    def collate(self, split: str, epoch: int, rows: np.ndarray) -> Batch:
+        """A batch of the given rows of `split`, (B,) int64, as they are in `epoch`."""
+        ...
+
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """The training objective."""
         ...

@@ -19,7 +19,7 @@ from tformer_cli.config.schema import TranslationExperiment
 from tformer_cli.data.batching import LengthBatches
 from tformer_cli.data.source import ParallelSplit, read_parallel
 from tformer_cli.data.text import ParallelTokens, pad, tokenize_parallel
-from tformer_cli.decode.search import Hypothesis, search
+from tformer_cli.decode.search import Hypothesis, search, width
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import bleu_by_length, translation_scores
 from tformer_cli.models.seq2seq import Seq2Seq
@@ -139,24 +139,29 @@ class Translation:
         return len(self._split_batches(split))
 
     def batch(self, split: str, epoch: int, index: int) -> TranslationBatch:
-        """Batch `index` of `epoch`, subword-regularised in training if the recipe says so."""
-        rows = self._split_batches(split).indices(epoch, index)
-        tokens, strength = self._tokens(split), self.config.tokenizer.sampling
-        ids = tokens.sample_ids[rows]
-        if split == "train" and strength:
-            text, limit = self._text(split), self.config.model.max_length - 1
-            sources, targets = [], []
-            for sample in ids:
-                random = np.random.default_rng((self.config.seed, epoch, int(sample)))
-                for texts, language, into in (
-                    (text.sources, self.source_language, sources),
-                    (text.targets, self.target_language, targets),
-                ):
-                    found = self.tokenizer.encode_sampled(texts[sample], language, strength=strength, rng=random)
-                    into.append(np.asarray(found[:limit]))
+        """Batch `index` of `epoch`."""
+        return self.collate(split, epoch, self._split_batches(split).indices(epoch, index))
+
+    def collate(self, split: str, epoch: int, rows: np.ndarray) -> TranslationBatch:
+        """A batch of the given rows; subword-regularised in training if the recipe says so."""
+        tokens = self._tokens(split)
+        ids = np.asarray(tokens.sample_ids[rows], dtype=np.int64)
+        if split == "train" and self.config.tokenizer.sampling:
+            pairs = [self._sampled(int(sample), epoch) for sample in ids]
+            sources, targets = zip(*pairs, strict=True)
         else:
             sources, targets = ([side[row] for row in rows] for side in (tokens.source, tokens.target))
-        return self._collate(sources, targets, torch.from_numpy(np.asarray(ids, dtype=np.int64)))
+        return self._collate(sources, targets, torch.from_numpy(ids))
+
+    def _sampled(self, sample: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """A training pair, segmented anew in each epoch (Kudo 2018; Provilkov et al. 2020)."""
+        text, strength, limit = self._text("train"), self.config.tokenizer.sampling, self.config.model.max_length - 1
+        random = np.random.default_rng((self.config.seed, epoch, sample))
+        source, target = (
+            self.tokenizer.encode_sampled(side[sample], language, strength=strength, rng=random)[:limit]
+            for side, language in ((text.sources, self.source_language), (text.targets, self.target_language))
+        )
+        return np.asarray(source, dtype=np.int64), np.asarray(target, dtype=np.int64)
 
     def _collate(self, sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], ids: Tensor) -> TranslationBatch:
         tokenizer = self.tokenizer
@@ -267,7 +272,7 @@ class Translation:
             longest = torch.full_like(longest, decode.max_length) if decode.max_length else longest
             longest = longest.clamp(max=limit)
             memory = model.encode(source.to(device), lengths.to(device))
-            beams = 1 if decode.sample else decode.beam
+            beams = width(decode)
             state = model.start(memory, beams, int(longest.max()))
             hypotheses = search(
                 model, state, config=decode, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id,

@@ -1,8 +1,8 @@
 """Data that comes with tformer, so that a first run needs no network.
 
 `en-ja` is a synchronous grammar: a meaning is drawn, and said once in English and once in Japanese.
-Validation and test hold combinations of words (verb and object, adjective and noun, thing and place) that training
-never shows, though it shows every word and every construction.
+Validation and test hold combinations of words (verb and object, adjective and noun, thing and place) that
+training never shows, though it shows every word and every construction.
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ def _partners() -> dict[str, list[str]]:
             [noun.english for noun in verb.subjects] if not verb.objects and "GO" not in verb.traits else []
         )
         partners[verb.name] = [noun.english for noun in verb.objects] + places + subjects
+        partners["? " + verb.name] = [noun.english for noun in verb.subjects]
     for adjective in ADJECTIVES.values():
         partners[adjective.english] = [noun.english for noun in adjective.nouns]
     for location in LOCATIONS.values():

@@ -114,7 +114,9 @@ class Chooser(PhraseChooser):
         if static:
             return action._replace(negative=negative)
         if action.tense != "future" and not new and "person" in subject.noun.tags and self.chance(18):
-            return action._replace(modal=self.choose(("can", "want")), negative=negative)
+            speaks = is_first_person(subject) or subject.noun.english == "you"
+            modal = self.choose(("can", "want", "want") if speaks else ("can", "can", "want"))
+            return action._replace(modal=modal, negative=negative)
         if not traits & {"EVENT"} and action.tense != "future" and self.chance(30):
             times = TIMES_OF["now"] if action.tense == "present" else lexicon.HOURS
             time = self.choose(times) if not closed and self.chance(35) else None

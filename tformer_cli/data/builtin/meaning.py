@@ -7,6 +7,7 @@ from typing import NamedTuple
 from tformer_cli.data.builtin.lexicon import Adjective, Location, Noun, Place, Pronoun, Time, Verb
 
 MANY = -1
+_ASKED = frozenset({"who", "what", "where"})
 _PLURAL = frozenset({"PAIR", "PLURAL"})
 
 
@@ -120,7 +121,7 @@ def is_reflexive(owner: Phrase, subject: Phrase | None) -> bool:
 def combinations(sentence: Sentence) -> set[tuple[str, str]]:
     """The pairs of words that the sentence joins: verb and object, adjective and noun, place and thing.
 
-    A verb without objects meets its goal, its place or its subject instead.
+    A verb without objects meets its goal, its place or its subject instead; a question word, the subject.
     """
     pairs: set[tuple[str, str]] = set()
     for clause in (sentence.clause, sentence.second):
@@ -138,12 +139,7 @@ def _clause_pairs(clause: Clause, head: Noun | None, pairs: set[tuple[str, str]]
         for phrase in (*clause.objects, clause.other, clause.companion):
             if phrase is not None:
                 _phrase_pairs(phrase, pairs)
-        objects = [phrase.noun.english for phrase in clause.objects]
-        if clause.verb.objects and not objects and clause.subject is not None and head is not None:
-            objects = [head.english]
-        place = clause.goal or clause.place
-        partner = place.english if place is not None else subject.english if subject is not None else ""
-        pairs.update((clause.verb.name, name) for name in objects or [partner])
+        pairs.update(_verb_pairs(clause, head))
     elif isinstance(clause, Quality):
         pairs.add((clause.adjective.english, clause.subject.noun.english))
         if clause.than is not None:
@@ -154,6 +150,25 @@ def _clause_pairs(clause: Clause, head: Noun | None, pairs: set[tuple[str, str]]
         pairs.add((clause.subject.noun.english, clause.value.noun.english))
     elif subject is not None:
         pairs.add((clause.location.english, subject.english))
+
+
+def _verb_pairs(action: Action, head: Noun | None) -> list[tuple[str, str]]:
+    """The verb with its objects, or else with its goal, place or subject."""
+    name = action.verb.name
+    subject = (
+        action.subject.noun.english
+        if action.subject is not None
+        else head.english
+        if head is not None
+        else ""
+    )
+    partners = [phrase.noun.english for phrase in action.objects]
+    if not partners and action.subject is not None and action.verb.objects and head is not None:
+        partners = [head.english]
+    place = action.goal or action.place
+    if not partners:
+        partners = [place.english if place is not None else subject]
+    return [("? " + name, subject) if partner in _ASKED else (name, partner) for partner in partners]
 
 
 def _phrase_pairs(phrase: Phrase, pairs: set[tuple[str, str]]) -> None:

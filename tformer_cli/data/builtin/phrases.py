@@ -215,7 +215,7 @@ class PhraseChooser:
     def described(self, noun: Noun, usual: str, subject: Phrase | None, *, counted: bool) -> Phrase:
         """An object with number, owner, adjective or relative clause."""
         adjective = self.adjective(noun, 28)
-        if counted and noun.counter and self.chance(65 if noun.measure else 38):
+        if counted and noun.counter and self.chance(80 if noun.measure else 38):
             return Phrase(noun, "", self.count(noun), adjective=adjective)
         if self.chance(12):
             return self.with_relative(Phrase(noun, "the", adjective=adjective))

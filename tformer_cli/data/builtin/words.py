@@ -1,7 +1,7 @@
 """The words of the built-in English-Japanese data, as tables: a word a row, some over two lines.
 
 Tags name classes of meaning. A verb lists the tags of the nouns that it takes, so that people read books and
-horses do not; a noun's own name is a tag too. An indented line continues its row; "_" is a space, "-" is nothing.
+horses do not; a noun's name is a tag too. An indented line continues its row; "_" is a space, "-" is nothing.
 """
 
 # english, plural, Japanese, counter, tags. Tags in capitals are about grammar: MASS (no article, no plural),
@@ -96,7 +96,7 @@ at_the_station    to_the_station    駅 goal near         meet job
 at_the_shop       to_the_shop       店 goal near         shop job
 at_the_hospital   to_the_hospital   病院 goal near       job meet
 in_the_restaurant to_the_restaurant レストラン goal near eat job
-in_the_kitchen    to_the_kitchen    台所       wash make eat
+in_the_kitchen    to_the_kitchen    台所       eat
 in_the_sea        to_the_sea        海   goal         water
 in_Tokyo          to_Tokyo          東京       goal city job shop meet
 in_Kyoto          to_Kyoto          京都       goal city job shop meet
@@ -119,7 +119,7 @@ behind_the_door          ドアの後ろ   umbrella pet young footwear
 next_to_the_window       窓の横       furniture piano guitar pet flower
 next_to_the_tree         木の横       person mount bicycle cow flower
 near_the_school          学校の近く   person house tree car pet
-in_the_garden            庭           pet mount cow bird flower tree young
+in_the_garden            庭           pet mount cow bird flower tree young furniture
 in_the_park              公園         person pet bird mount tree flower
 in_the_kitchen           台所         pet mouse food KIN chair table knife
 """
@@ -177,11 +177,10 @@ free        -                暇       na student man woman name KIN doctor
 sick        -                病気     no pet horse young name KIN man woman
 """
 
-# English, past, Japanese, class, particle of the object | tags of subjects | of objects | of places | traits
+# English, past, Japanese, class, particle of objects | tags of subjects | objects | places | traits
 # Traits: COUNT (numbers of objects make sense), THE (its objects are definite), GENERIC (they are meant in
-# general), STATE (present state: -te iru), EVENT (no progressive), HUMAN (pronouns are objects too), TO and FROM
-# (somebody gets or has it), GO (a goal), WAY (from and to), THROUGH (its place is marked with を), WITH (in
-# company), BY (vehicles).
+# general), STATE (present state: -te iru), EVENT (no progressive), HUMAN (pronouns are objects too), TO, FROM (a
+# person), GO (a goal), WAY (from and to), THROUGH (its place takes を), WITH (in company), BY (vehicles).
 VERBS = """
 read       read       読む       godan     を | person | text | study outdoor | COUNT
 write      wrote      書く       godan     を | person | book song letter | study outdoor | COUNT
@@ -191,11 +190,11 @@ buy        bought     買う       godan     を | person | goods | shop | COUNT
 see        saw        見る       ichidan   を | alive | alive fish tree shot house train | outdoor city |
     COUNT EVENT HUMAN
 watch      watched    見る       ichidan   を | person | movie soccer baseball | study city | COUNT
-wash       washed     洗う       godan     を | person | wash pet apple horse | wash | COUNT
+wash       washed     洗う       godan     を | person | wash pet apple horse cow | wash | COUNT
 make       made       作る       godan     を | person | made clothes footwear coffee tea | make | COUNT
 open       opened     開ける     ichidan   を | person | opening container book dictionary letter | - | THE
 close      closed     閉める     ichidan   を | person | opening box bag | - | THE
-use        used       使う       godan     を | person | tool | study | -
+use        used       使う       godan     を | person | tool | study | COUNT
 wear       wore       着る       ichidan   を | person | clothes | - | -
 wear       wore       履く       godan     を | person | footwear | - | -
 wear       wore       かぶる     godan     を | person | headwear | - | -
@@ -208,8 +207,9 @@ sing       sang       歌う       godan     を | person | tune | sing | COUNT 
 help       helped     手伝う     godan     を | person | person | study wash | -
 meet       met        会う       godan     に | person | person | meet outdoor | EVENT HUMAN
 wait_for   waited_for 待つ       godan     を | person | person bus | meet | HUMAN
-look_for   looked_for 探す       godan     を | alive | thing pet young | study outdoor meet | HUMAN
-find       found      見つける   ichidan   を | alive | thing pet small | study outdoor | COUNT
+look_for   looked_for 探す       godan     を | alive | thing pet young cow horse | study outdoor meet |
+    HUMAN
+find       found      見つける   ichidan   を | alive | thing pet small tree cow | study outdoor | COUNT
     EVENT HUMAN
 chase      chased     追いかける ichidan   を | animal | runner young | outdoor | HUMAN
 take       took       撮る       godan     を | person | photo | outdoor city sing | COUNT
@@ -219,10 +219,12 @@ like       liked      好き       na        が | person | animal food drink te
     worn machine | - | EVENT GENERIC
 want       wanted     欲しい     i         が | person | goods pet house horse | - | EVENT
 understand understood 分かる     godan     が | person | language | - | EVENT
-give       gave       あげる     ichidan   を | person | gift text photo food hat umbrella | - | COUNT TO
+give       gave       あげる     ichidan   を | person | gift text photo food clothes shoes hat umbrella | -
+    | COUNT TO
     EVENT
 show       showed     見せる     ichidan   を | person | text photo pet hat | study | COUNT TO EVENT
-send       sent       送る       godan     を | person | mail book flower box | - | COUNT TO EVENT
+send       sent       送る       godan     を | person | mail book flower box clothes shoes | - | COUNT TO
+    EVENT
 borrow     borrowed   借りる     ichidan   を | person | book magazine dictionary tool | study | COUNT FROM
     EVENT
 go         went       行く       irregular へ | person | - | goal | GO WITH BY EVENT

@@ -1,0 +1,224 @@
+"""What must hold of training in every family."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tformer_cli.errors import RunError
+from tformer_cli.train.checkpoint import model_tensors
+from tformer_cli.train.launch import launch
+from tformer_cli.train.log import Console
+from tformer_cli.train.loop import Trainer, TrainingStep, seed_step
+from tformer_cli.train.machine import Machine
+from tformer_cli.train.parallel import Ranks
+
+STEPS = ["trainer.log_every=2", "trainer.evaluate_every=4", "trainer.checkpoint_every=2", "trainer.keep=9"]
+
+
+def machine() -> Machine:
+    return Machine(torch.device("cpu"), "fp32", "explicit", 1, 1e9)
+
+
+def trainer_of(task, folder) -> Trainer:
+    seed_step(1, 0, 0)
+    return Trainer(task, task.model(), folder, machine(), Ranks(), Console(quiet=True))
+
+
+def weights(run, step: int) -> bytes:
+    return (run / "checkpoints" / f"step-{step:08d}" / "model.safetensors").read_bytes()
+
+
+def test_padding_changes_nothing(family, tmp_path):
+    """The loss of a batch is the sum of the losses of its examples alone."""
+    task = family.task(tmp_path)
+    model = task.model().eval().requires_grad_(False)
+    rows = np.arange(6)
+    together = task.loss(model, task.collate("validation", 0, rows))
+    alone = [task.loss(model, task.collate("validation", 0, rows[i : i + 1])) for i in range(len(rows))]
+    assert int(together.count) == sum(int(loss.count) for loss in alone)
+    assert float(together.total) == pytest.approx(sum(float(loss.total) for loss in alone), rel=1e-5)
+
+
+def test_accumulation_is_a_larger_batch(family, tmp_path):
+    """One step over eight micro-batches, of whatever size, is a step over their union."""
+    task = family.task(tmp_path, "model.dropout=0", "optim.warmup_steps=1", "optim.clip_norm=0.1")
+    rows = np.arange(12)
+    found = []
+    for cuts in ((), (6,), (1, 2, 7), tuple(range(1, 12))):
+        trainer = trainer_of(task, tmp_path)
+        trainer.model.train()
+        trainer.progress.step = 1
+        parts = [task.collate("train", 0, part) for part in np.split(rows, cuts)]
+        trainer.train_step(TrainingStep(task, trainer.model), parts)
+        # the first moment is the clipped gradient; the weights' own step would blow up rounding where it is near zero
+        moments = [trainer.optimizer.state[value]["exp_avg"].flatten() for value in trainer.model.parameters()]
+        found.append(torch.cat(moments))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-8)
+
+
+def test_overfits_one_batch(family, tmp_path):
+    task = family.task(tmp_path, "model.dropout=0", "optim.lr=0.01", "optim.warmup_steps=1", "optim.label_smoothing=0")
+    trainer = trainer_of(task, tmp_path)
+    batch = task.collate("train", 0, np.arange(4))
+    trainer.model.train()
+    losses = []
+    for step in range(1, 151):
+        trainer.progress.step = step
+        sums = trainer.train_step(TrainingStep(task, trainer.model), [batch])
+        losses.append(float(sums["loss"] / sums["count"]))
+    assert losses[-1] < 0.15 * losses[0]
+
+
+def test_batches_are_a_pure_function_and_ranks_are_disjoint(family, tmp_path):
+    from itertools import islice
+
+    from tformer_cli.train.data import batches
+
+    task, again = family.task(tmp_path), family.task(tmp_path)
+    count = task.num_batches("train")
+    first = [task.batch("train", 0, i).sample_ids.tolist() for i in range(count)]
+    assert sorted(sum(first, [])) == list(range(len(set(sum(first, [])))))
+    assert again.batch("train", 3, 1).sample_ids.tolist() == task.batch("train", 3, 1).sample_ids.tolist()
+    assert sorted(map(tuple, first)) != sorted(tuple(task.batch("train", 1, i).sample_ids.tolist()) for i in range(count))
+
+    def stream(ranks, start, accumulate, number):
+        found = batches(task, start=start, accumulate=accumulate, ranks=ranks, device=torch.device("cpu"))
+        return [tuple(batch.sample_ids.tolist()) for batch in islice(found, number)]
+
+    alone = stream(Ranks(), 0, 2, 2 * count)
+    zero, one = stream(Ranks(0, 2), 0, 1, count), stream(Ranks(1, 2), 0, 1, count)
+    assert [batch for pair in zip(zero, one, strict=True) for batch in pair] == alone
+    assert stream(Ranks(), 3, 2, 4) == alone[6:10]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resumed_run_ends_with_the_same_bytes(family, tmp_path, workers):
+    """Stopped in the middle of an epoch, between two log lines and between evaluations; dropout and averaging are on."""
+    settings = [*STEPS, "trainer.ema=0.9", "trainer.accumulate=2", "model.dropout=0.3", "trainer.evaluate_limit=4"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    launch(family.config(tmp_path, *settings, "trainer.steps=6"), whole, quiet=True)
+    launch(family.config(tmp_path, *settings, "trainer.steps=3"), parts, quiet=True)
+    workers = f"data.workers={workers}"
+    launch(family.config(tmp_path, *settings, "trainer.steps=5", workers), parts, resume=True, quiet=True)
+    launch(family.config(tmp_path, *settings, "trainer.steps=6"), parts, resume=True, quiet=True)
+    assert weights(parts, 6) == weights(whole, 6)
+    lines = {}
+    for run in (whole, parts):
+        records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        lines[run] = [record for record in records if "train/loss" in record]
+    assert lines[parts] == lines[whole] and len(lines[whole]) == 3
+
+
+def test_killed_run_resumes_to_the_same_bytes(family, tmp_path):
+    """What came after the last checkpoint is cut away and done again: the files end with the same bytes."""
+    settings = [*STEPS, "trainer.evaluate_limit=4"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    launch(family.config(tmp_path, *settings, "trainer.steps=6"), whole, quiet=True)
+    launch(family.config(tmp_path, *settings, "trainer.steps=6"), killed, quiet=True)
+    import shutil
+
+    for step in (6, 4):
+        shutil.rmtree(killed / "checkpoints" / f"step-{step:08d}")
+    launch(family.config(tmp_path, *settings, "trainer.steps=6"), killed, resume=True, quiet=True)
+    assert weights(killed, 6) == weights(whole, 6)
+    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_damaged_checkpoint_is_noticed_and_the_previous_used(family, tmp_path, capsys):
+    run = tmp_path / "run"
+    config = family.config(tmp_path, *STEPS, "trainer.steps=4", "trainer.evaluate_limit=4")
+    launch(config, run, quiet=True)
+    good = weights(run, 4)
+    newest = run / "checkpoints" / "step-00000004"
+    content = bytearray((newest / "model.safetensors").read_bytes())
+    content[len(content) // 2] ^= 1
+    (newest / "model.safetensors").write_bytes(content)
+    launch(config, run, resume=True)
+    assert "skipped a damaged checkpoint: step-00000004 model.safetensors does not match" in capsys.readouterr().err
+    assert weights(run, 4) == good
+    for folder in (run / "checkpoints").glob("step-*"):
+        (folder / "state.json").write_bytes(b"")
+    with pytest.raises(RunError, match="every checkpoint is damaged"):
+        launch(config, run, resume=True, quiet=True)
+
+
+def test_not_finite_stops_and_is_never_saved(family, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    task_type = type(family.task(tmp_path))
+    calls = []
+    loss = task_type.loss
+
+    def broken(self, model, batch):
+        found = loss(self, model, batch)
+        calls.append(model.training)
+        if sum(calls) == 4:
+            found.total = found.total * float("nan")
+        return found
+
+    monkeypatch.setattr(task_type, "loss", broken)
+    config = family.config(tmp_path, *STEPS, "trainer.steps=6", "trainer.evaluate_limit=4")
+    with pytest.raises(RunError, match="step 4: loss or gradient is not finite"):
+        launch(config, run, quiet=True)
+    assert json.loads((run / "not-finite-rank0.json").read_bytes())["sample_ids"]
+    assert sorted(path.name for path in (run / "checkpoints").glob("step-*")) == ["step-00000002"]
+    monkeypatch.setattr(task_type, "loss", loss)
+    launch(config, run, resume=True, quiet=True)
+    clean = tmp_path / "clean"
+    launch(config, clean, quiet=True)
+    assert weights(run, 6) == weights(clean, 6)
+
+
+def test_other_settings_or_data_are_refused_on_resume(family, tmp_path):
+    run = tmp_path / "run"
+    launch(family.config(tmp_path, *STEPS, "trainer.steps=2", "trainer.evaluate_limit=4"), run, quiet=True)
+    for change in ("optim.lr=0.5", "seed=2", "model.dim=32", "data.batch_tokens=300"):
+        with pytest.raises(RunError, match=change.split("=")[0]):
+            launch(family.config(tmp_path, *STEPS, "trainer.steps=4", change), run, resume=True, quiet=True)
+    with pytest.raises(RunError, match="already holds a run"):
+        launch(family.config(tmp_path, *STEPS, "trainer.steps=4"), run, quiet=True)
+    launch(family.config(tmp_path, *STEPS, "trainer.steps=3", "trainer.log_every=1"), run, resume=True, quiet=True)
+
+
+def test_two_processes_take_the_same_steps_as_one(family, tmp_path):
+    settings = ["model.dropout=0", "trainer.steps=3", "trainer.evaluate_decoded=false", "trainer.samples=0"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    launch(family.config(tmp_path, *settings, "trainer.accumulate=2"), one, quiet=True)
+    launch(family.config(tmp_path, *settings), two, processes=2, quiet=True)
+    from tformer_cli.train.checkpoint import read_tensors
+
+    first, second = (read_tensors(run / "checkpoints" / "step-00000003" / "model.safetensors") for run in (one, two))
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_two_runs_cannot_write_one_folder(family, tmp_path):
+    from tformer_cli.train.run import Lock
+
+    run = tmp_path / "run"
+    lock = Lock(run)
+    with pytest.raises(RunError, match="another process is writing this run"):
+        launch(family.config(tmp_path, "trainer.steps=1"), run, quiet=True)
+    lock.release()
+
+
+def test_prediction_does_not_depend_on_batch_mates(family, tmp_path):
+    task = family.task(tmp_path)
+    model = task.model().eval()
+    together = [prediction.text for prediction in task.predict(model, family.inputs)]
+    alone = [next(iter(task.predict(model, [text]))).text for text in family.inputs]
+    assert together == alone
+
+
+def test_finetuning_starts_from_the_weights(family, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    launch(family.config(tmp_path, "trainer.steps=2", "trainer.evaluate_limit=4"), first, quiet=True)
+    settings = ("trainer.steps=1", "optim.lr=0", "trainer.evaluate_limit=4")
+    launch(family.config(tmp_path, *settings), second, initial=first, quiet=True)
+    assert weights(second, 1) == weights(first, 2)
+    assert model_tensors(family.task(tmp_path).model())

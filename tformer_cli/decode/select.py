@@ -1,0 +1,170 @@
+"""The best next tokens, with as few passes over the logits as exactness allows.
+
+Decoding a step makes B * R * V logits, of which a few are wanted. So no log-softmax is ever stored: its normaliser is
+summed in pieces that fit the cache, and the best tokens are looked for in the blocks with the largest maxima, which
+hold them for certain. All large buffers are made once: touching fresh memory costs more than computing.
+
+Shapes: B sentences, R rows (hypotheses) of each, N = B * R, V vocabulary, D model width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tformer_cli.errors import RunError
+
+BLOCK = 16
+"""Logits a block. Larger: fewer maxima to rank, more logits to look at again."""
+CACHED_LOGITS = 1 << 18
+"""Logits whose exponentials are summed at once: 1 MB, about a core's second-level cache."""
+
+
+class Head:
+    """The output projection of a search.
+
+    Args:
+        weight: (V, D).
+        bias: (V,) or None.
+        rows: most rows N in a step.
+        forbidden: tokens that are never chosen, (F,) int64. They keep their share of the probability, so that
+            the others' log-probabilities are the model's own.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, rows: int, forbidden: Tensor) -> None:
+        self.weight, self.bias, self.forbidden = weight, bias, forbidden
+        self.vocab_size = weight.shape[0]
+        self.block = max(1, min(BLOCK, self.vocab_size // 64))
+        self.blocks = -(-self.vocab_size // self.block)
+        # A block is every `blocks`-th logit: the maximum over the middle of (N, block, blocks) runs in vector registers.
+        self._buffer = weight.new_empty(rows, self.block * self.blocks)
+        self._buffer[:, self.vocab_size :] = -torch.inf
+        self._part = max(1, min(rows, CACHED_LOGITS // self.vocab_size))
+        self._scratch = torch.empty(self._part, self.vocab_size, dtype=torch.float32, device=weight.device)
+        self._sums = torch.empty(rows, dtype=torch.float32, device=weight.device)
+
+    def project(self, hidden: Tensor) -> None:
+        """Compute the logits and normalisers of hidden states (B, R, D), which the other methods then read.
+
+        Raises:
+            RunError: if the model's scores are not finite.
+        """
+        self.sentences, self.rows = hidden.shape[:2]
+        size = self.sentences * self.rows
+        self._all = self._buffer[:size]
+        self.logits = self._all[:, : self.vocab_size]
+        hidden = hidden.reshape(size, -1)
+        if self.bias is None:
+            torch.mm(hidden, self.weight.t(), out=self.logits)
+        else:
+            torch.addmm(self.bias, hidden, self.weight.t(), out=self.logits)
+        self.normalizer = self._log_sum_exp()  # (N,)
+
+    def _log_sum_exp(self) -> Tensor:
+        """log sum_v exp(logit_v) a row, (N,) float32.
+
+        The maximum is not subtracted first, as that is a pass of its own: logits of trained models are tens, and
+        float32 carries exp(80). Where a sum leaves the safe range, the row-by-row careful way is taken instead.
+        """
+        sums = self._sums[: len(self.logits)]
+        if self.logits.is_cuda:
+            return self._finite(torch.logsumexp(self.logits.float(), dim=-1))
+        for begin in range(0, len(sums), self._part):
+            part = self.logits[begin : begin + self._part]
+            scratch = self._scratch[: len(part)]
+            if part.dtype is torch.float32:
+                torch.exp(part, out=scratch)
+            else:
+                scratch.copy_(part).exp_()
+            torch.sum(scratch, dim=-1, out=sums[begin : begin + self._part])
+        least, most = sums.aminmax()
+        if 1e-20 < float(least) and float(most) < 1e30:
+            return sums.log()
+        return self._finite(torch.logsumexp(self.logits.float(), dim=-1))
+
+    @staticmethod
+    def _finite(normalizer: Tensor) -> Tensor:
+        if not bool(normalizer.isfinite().all()):
+            raise RunError("the model's scores are not finite numbers", "use an earlier checkpoint")
+        return normalizer
+
+    def log_probability(self, tokens: Tensor) -> Tensor:
+        """Log-probabilities of given tokens: (B, R) int64 to (B, R) float32. Ask before `best`, which forbids tokens."""
+        chosen = self.logits.gather(1, tokens.reshape(-1, 1)).squeeze(1)
+        return (chosen.float() - self.normalizer).view(tokens.shape)
+
+    def forbid(self) -> None:
+        """Take the forbidden tokens out of the choice."""
+        if len(self.forbidden):
+            self.logits.index_fill_(1, self.forbidden, -torch.inf)
+
+    def best(self, so_far: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The most probable one-token extensions of each sentence's hypotheses.
+
+        Args:
+            so_far: log-probabilities of the hypotheses, (B, R) float32; minus infinity: none is there.
+            count: how many to find.
+
+        Returns:
+            Log-probabilities, best first, of the extended hypotheses; the row each extends; its token: (B, count)
+            each. Where there are fewer extensions, the rest has minus infinity. Among equals the choice is the same
+            whatever else is in the batch.
+        """
+        offset = so_far - self.normalizer.view(so_far.shape)  # (B, R)
+        maxima = self._all.view(-1, self.block, self.blocks).amax(1)
+        maxima = (maxima.view(self.sentences, self.rows, self.blocks) + offset[:, :, None]).flatten(1)
+        chosen = maxima.topk(min(count, maxima.shape[1]))[1]  # (B, C): no other block holds a better one
+        row, column = chosen // self.blocks, chosen % self.blocks
+        # flat places in (B, R, block, blocks) of all members of the chosen blocks
+        first = torch.arange(self.sentences, device=chosen.device)[:, None] * self.rows + row
+        first = first * (self.block * self.blocks) + column
+        members = first[:, :, None] + torch.arange(self.block, device=chosen.device) * self.blocks
+        values = self._all.view(-1)[members] + offset.gather(1, row)[:, :, None]  # (B, C, block)
+        values, index = values.flatten(1).topk(min(count, chosen.shape[1] * self.block))
+        block = index // self.block
+        row, column = row.gather(1, block), column.gather(1, block)
+        tokens = (column + index % self.block * self.blocks).clamp(max=self.vocab_size - 1)
+        missing = count - values.shape[1]
+        if missing > 0:
+            values = F.pad(values, (0, missing), value=-torch.inf)
+            row, tokens = F.pad(row, (0, missing)), F.pad(tokens, (0, missing))
+        return values, row, tokens
+
+
+def draw(logits: Tensor, uniform: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """Draw one token a row by inverting the distribution function.
+
+    The logits are divided by the temperature; then all but the `top_k` largest are left out (Fan et al. 2018); then all
+    but the smallest set, most probable first, whose share of what is left reaches `top_p` (Holtzman et al. 2020). At
+    least the most probable token remains.
+
+    Args:
+        logits: (N, V); minus infinity: never drawn.
+        uniform: a number in [0, 1) for each row, (N,) float64; it alone decides.
+        temperature: above 0.
+        top_k: 0: no limit.
+        top_p: in [0, 1]; 1: no limit.
+
+    Returns:
+        (N,) int64.
+    """
+    logits = logits.double() / temperature
+    tokens = None
+    if 0 < top_k < logits.shape[1]:
+        logits, tokens = logits.topk(top_k)
+    elif top_p < 1:
+        logits, tokens = logits.sort(descending=True)
+    probability = logits.softmax(-1)
+    if top_p < 1:
+        before = probability.cumsum(-1) - probability  # of all that are more probable
+        outside = before >= top_p
+        outside[:, 0] = False
+        probability = probability.masked_fill(outside, 0)
+    reached = probability.cumsum(-1)
+    # A number just below 1 must not fall behind the last token of positive probability: scale by the exact total.
+    wanted = uniform[:, None] * reached[:, -1:]
+    place = torch.searchsorted(reached, wanted, right=True)
+    last = (probability > 0).long().cumsum(-1).argmax(-1, keepdim=True)
+    place = place.minimum(last).clamp(max=logits.shape[1] - 1)
+    return (place if tokens is None else tokens.gather(1, place)).squeeze(1)

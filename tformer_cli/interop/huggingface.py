@@ -1,0 +1,232 @@
+"""Encoder-decoders to and from the Hugging Face format: safetensors and JSON only, nothing that could run code.
+
+Neither direction needs `transformers`: its files are simple. What it does with them is held by the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from tformer_cli.config.schema import DecodeConfig, Seq2SeqConfig, Stopping, TieEmbeddings
+from tformer_cli.errors import ConfigError, DataError, RunError
+from tformer_cli.interop.huggingface_tokenizer import from_marian, to_huggingface
+from tformer_cli.interop.huggingface_weights import (
+    FINAL_BIAS,
+    check_exportable,
+    export_config,
+    export_weights,
+    import_config,
+    import_weights,
+)
+from tformer_cli.models.seq2seq import Seq2Seq
+from tformer_cli.tokenizer import META, Tokenizer
+
+CONFIG, GENERATION, WEIGHTS, INDEX = "config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json"
+EARLY_STOPPING = {Stopping.longest: "never", Stopping.next: False}
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack", "rust_model.ot")
+
+
+def export_model(
+    model: Seq2Seq,
+    tokenizer: Tokenizer,
+    output: Path,
+    decode: DecodeConfig,
+    languages: tuple[str, str] = ("source", "target"),
+) -> None:
+    """Write a folder that `AutoModelForSeq2SeqLM` and `AutoTokenizer` load.
+
+    Args:
+        model: a trained model; post-norm becomes a MarianMTModel, pre-norm a PegasusForConditionalGeneration.
+        tokenizer: the one it was trained with.
+        output: the folder; it must not exist, or be empty.
+        decode: the search that `generate` does by default.
+        languages: source and target, for separate vocabularies.
+
+    Raises:
+        ConfigError: if the model, its positions or its tokenizer have no counterpart there.
+        RunError: if the folder holds something already, or cannot be written.
+    """
+    config = model.config
+    check_exportable(config)
+    if not tokenizer.joint and config.tie_embeddings is TieEmbeddings.all:
+        raise ConfigError("model.tie_embeddings: all goes with one vocabulary only, the tokenizer has one a language")
+    ids = {"pad": tokenizer.pad_id, "bos": tokenizer.bos_id, "eos": tokenizer.eos_id}
+    sizes = (model.source_embedding.num_embeddings, model.target_embedding.num_embeddings)
+    tensors = export_weights(config, model.state_dict(), model.source_positions.table)
+    files = {
+        CONFIG: _json(export_config(config, sizes, ids)),
+        GENERATION: _json(generation_config(decode, config, ids)),
+        WEIGHTS: safetensors.torch.save(tensors, metadata={"format": "pt"}),
+        **to_huggingface(tokenizer, languages, config.max_length),
+    }
+    files |= {f"tokenizer/{name}": data for name, data in tokenizer.files().items()}  # to be read back by `import_model`
+    _write(output, files)
+
+
+def export_run(run: Path, output: Path) -> None:
+    """Write a run's model in the Hugging Face format, with its search settings and tokenizer.
+
+    Args:
+        run: run folder, or one checkpoint in it.
+        output: the folder; it must not exist, or be empty.
+
+    Raises:
+        ConfigError: if the run is not an encoder-decoder, or has a setting with no counterpart there.
+        RunError: if the run cannot be read, or `output` cannot be written.
+    """
+    from tformer_cli.train.restore import open_run
+
+    opened = open_run(run, device="cpu")
+    if not isinstance(opened.model, Seq2Seq):
+        raise ConfigError(f"{run}: a {opened.config.model.family} model cannot be exported yet", "seq2seq models can")
+    data = opened.config.data
+    languages = (data.source_language, data.target_language)
+    export_model(opened.model, opened.task.tokenizer, output, opened.config.decode, languages)
+
+
+def import_model(
+    path: Path, languages: tuple[str, str] = ("source", "target")
+) -> tuple[Seq2SeqConfig, dict[str, Tensor], Tokenizer]:
+    """Read a MarianMTModel or a PegasusForConditionalGeneration from a folder.
+
+    Args:
+        path: holds config.json, model.safetensors (or its shards) and a tokenizer: tformer's own, or Marian's.
+        languages: names for the two sides of a tokenizer that has a model for each.
+
+    Returns:
+        The model's settings; its weights, for `train.checkpoint.load_model_tensors`; its tokenizer.
+
+    Raises:
+        ConfigError: if the architecture or a setting is not supported, or the weights do not fit the settings.
+        DataError: if a file is missing or damaged, or there are pickled weights only.
+    """
+    path = Path(path)
+    where = path / CONFIG
+    found = _read_json(where)
+    tensors = _read_weights(path)
+    final_bias = FINAL_BIAS in tensors and bool(tensors[FINAL_BIAS].any())
+    config = import_config(found, str(where), final_bias=final_bias)
+    state = import_weights(config, tensors, str(path))
+    own = path / "tokenizer" / META
+    tokenizer = Tokenizer.load(path) if own.is_file() else from_marian(path, found, languages)
+    _check_fit(found, state, tokenizer, str(path))
+    return config, state, tokenizer
+
+
+def generation_config(decode: DecodeConfig, config: Seq2SeqConfig, ids: Mapping[str, int]) -> dict[str, Any]:
+    """Their `generation_config.json` for our search.
+
+    The score is the same. Where `generate` differs: its limit on the output's length does not grow with the input's, </s> costs
+    nothing at that limit, and it goes on until it has found `num_beams` hypotheses, so that it sometimes finds a better one.
+    """
+    limit = min(decode.max_length or config.max_length - 1, config.max_length - 1)
+    found: dict[str, Any] = {
+        "bos_token_id": ids["bos"],
+        "eos_token_id": ids["eos"],
+        "pad_token_id": ids["pad"],
+        "decoder_start_token_id": ids["bos"],
+        "forced_eos_token_id": ids["eos"],
+        "max_length": limit + 2,  # theirs counts <s> and </s>
+        "suppress_tokens": sorted({ids["pad"], ids["bos"]}),
+        "do_sample": decode.sample,
+        "num_beams": 1 if decode.sample else decode.beam,
+    }
+    if decode.sample:
+        found |= {"temperature": decode.temperature, "top_k": decode.top_k, "top_p": decode.top_p}
+    elif decode.beam > 1:
+        found |= {"length_penalty": decode.length_penalty, "early_stopping": EARLY_STOPPING[decode.stopping]}
+    return found
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+def _write(output: Path, files: Mapping[str, bytes]) -> None:
+    """Write beside `output`, then rename, so that it is whole or not there."""
+    try:
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise RunError(f"{output}: is there already", "name another folder, or remove it")
+        beside = output.with_name(f".{output.name}.writing")
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            for name, content in files.items():
+                place = beside / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with open(place, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            if output.exists():
+                output.rmdir()
+            os.replace(beside, output)
+        except OSError:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise RunError(f"{output}: cannot be written: {error.strerror or error}", "free space, or name another folder") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}", "name a folder with a model in the Hugging Face format") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: not a JSON object")
+    return found
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of the folder's safetensors file, or of the shards that its index names."""
+    if (folder / WEIGHTS).is_file():
+        names = {WEIGHTS}
+    elif (folder / INDEX).is_file():
+        shards = _read_json(folder / INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+            raise DataError(f"{folder / INDEX}: no weight_map")
+        names = set(shards.values())
+        for name in names:
+            if Path(name).name != name or not name.endswith(".safetensors"):
+                raise DataError(f"{folder / INDEX}: names {name!r}, which is no safetensors file beside it")
+    else:
+        pickled = [name for name in PICKLED if (folder / name).is_file()]
+        if pickled:
+            raise DataError(
+                f"{folder}: only {pickled[0]}, and tformer reads no pickled weights, as they can run code",
+                "where you trust them, save them with transformers: model.save_pretrained(FOLDER, safe_serialization=True)",
+            )
+        raise DataError(f"{folder}: no {WEIGHTS}", "name a folder with a model in the Hugging Face format")
+    tensors: dict[str, Tensor] = {}
+    for name in sorted(names):
+        try:
+            tensors |= safetensors.torch.load_file(folder / name)
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            raise DataError(f"{folder / name}: not a readable safetensors file ({error})") from error
+    return tensors
+
+
+def _check_fit(found: Mapping[str, Any], state: Mapping[str, Tensor], tokenizer: Tokenizer, where: str) -> None:
+    """Settings, weights and tokenizer must mean the same ids."""
+    wanted = {"pad_token_id": tokenizer.pad_id, "eos_token_id": tokenizer.eos_id, "decoder_start_token_id": tokenizer.bos_id}
+    for name, number in wanted.items():
+        if found.get(name) != number:
+            raise ConfigError(f"{where}: {name} is {found.get(name)} in config.json, {number} in the tokenizer", "they do not belong together")
+    target = state["target_embedding.weight"].shape[0]
+    rows = (state.get("source_embedding.weight", state["target_embedding.weight"]).shape[0], target)
+    languages = tokenizer.languages or (None, None)
+    for language, size in zip(languages, rows, strict=True):
+        if tokenizer.vocab_size_of(language) != size:
+            sizes = f"{size} embeddings, {tokenizer.vocab_size_of(language)} pieces"
+            raise ConfigError(f"{where}: model and tokenizer do not belong together ({sizes})")

@@ -1,0 +1,306 @@
+"""Names, layouts and settings of Hugging Face's encoder-decoders beside ours.
+
+Post-norm models are `MarianMTModel`, pre-norm ones `PegasusForConditionalGeneration`: the same weights, but that Pegasus
+normalises before each sub-layer and once more after the last block.
+
+Two things differ. We project queries, keys and values in one product, they in three. And our sinusoids are interleaved, as in the
+paper (sin, cos, sin, cos, ...), while theirs are halves (all sin, then all cos). The rest of the network does not care in which
+order the residual stream's components lie, so that every weight that reads or writes the stream is permuted on the way.
+
+Shapes: D model width, F feed-forward width, V vocabulary, N longest sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tformer_cli.config.schema import Activation, Combine, Norm, Positions, Seq2SeqConfig, TieEmbeddings
+from tformer_cli.errors import ConfigError
+
+ARCHITECTURES = {Norm.post: ("marian", "MarianMTModel"), Norm.pre: ("pegasus", "PegasusForConditionalGeneration")}
+ACTIVATIONS = {"relu": Activation.relu, "gelu": Activation.gelu, "swish": Activation.swish, "silu": Activation.swish}
+SHARED = "model.shared.weight"
+FINAL_BIAS = "final_logits_bias"
+TABLE = "model.{side}.embed_positions.weight"
+REMEDY = "this model cannot be used elsewhere but with tformer"
+
+
+def to_halves(dim: int) -> Tensor:
+    """Which of our components stands at each of their places, (D,): the even ones (sin), then the odd ones (cos)."""
+    return torch.cat((torch.arange(0, dim, 2), torch.arange(1, dim, 2)))
+
+
+def check_exportable(config: Seq2SeqConfig) -> None:
+    """Refuse what neither architecture has.
+
+    Raises:
+        ConfigError: naming the first such setting.
+    """
+    pre = config.norm is Norm.pre
+    wrong = [
+        ("positions", config.positions, config.positions is not Positions.sinusoidal, "has sinusoidal positions only"),
+        ("combine", config.combine, config.combine is not Combine.add, "adds positions to embeddings"),
+        ("activation", config.activation, config.activation not in ACTIVATIONS.values(), "has relu, gelu and swish only"),
+        ("bias", config.bias, not config.bias, "has a bias in every layer"),
+        (
+            "tie_embeddings", config.tie_embeddings, pre and config.tie_embeddings is not TieEmbeddings.all,
+            "ties all embeddings of a pre-norm model (norm: post could be exported)",
+        ),
+    ]  # fmt: skip
+    for name, value, is_wrong, why in wrong:
+        if is_wrong:
+            shown = getattr(value, "name", str(value).lower())
+            raise ConfigError(f"model.{name}: {shown} cannot be exported: Hugging Face's {ARCHITECTURES[config.norm][1]} {why}")
+
+
+def _layers(config: Seq2SeqConfig) -> Iterator[tuple[str, tuple[str, ...], bool, bool]]:
+    """Each projection and normalisation.
+
+    Yields:
+        Our name; their names, of which ours is the concatenation; whether it reads the residual stream; whether it writes it.
+    """
+    for stack, depth in (("encoder", config.encoder_depth), ("decoder", config.decoder_depth)):
+        for number in range(depth):
+            ours, theirs = f"{stack}.blocks.{number}", f"model.{stack}.layers.{number}"
+            inner = f"{theirs}.self_attn"
+            parts = tuple(f"{inner}.{part}_proj" for part in "qkv")
+            yield f"{ours}.attention.sublayer.project_qkv", parts, True, False
+            yield f"{ours}.attention.sublayer.project_out", (f"{inner}.out_proj",), False, True
+            yield f"{ours}.attention.norm", (f"{theirs}.self_attn_layer_norm",), False, True
+            if stack == "decoder":
+                inner = f"{theirs}.encoder_attn"
+                yield f"{ours}.cross.sublayer.project_q", (f"{inner}.q_proj",), True, False
+                yield f"{ours}.cross.sublayer.project_kv", (f"{inner}.k_proj", f"{inner}.v_proj"), True, False
+                yield f"{ours}.cross.sublayer.project_out", (f"{inner}.out_proj",), False, True
+                yield f"{ours}.cross.norm", (f"{theirs}.encoder_attn_layer_norm",), False, True
+            yield f"{ours}.feed_forward.sublayer.project_in", (f"{theirs}.fc1",), True, False
+            yield f"{ours}.feed_forward.sublayer.project_out", (f"{theirs}.fc2",), False, True
+            yield f"{ours}.feed_forward.norm", (f"{theirs}.final_layer_norm",), False, True
+        if config.norm is Norm.pre:
+            yield f"{stack}.norm", (f"model.{stack}.layer_norm",), False, True
+
+
+def _embeddings(config: Seq2SeqConfig) -> dict[str, str]:
+    """Our embeddings' names and theirs."""
+    if config.tie_embeddings is TieEmbeddings.all:
+        return {"target_embedding.weight": SHARED}
+    names = {
+        "source_embedding.weight": "model.encoder.embed_tokens.weight",
+        "target_embedding.weight": "model.decoder.embed_tokens.weight",
+    }
+    if config.tie_embeddings is TieEmbeddings.none:
+        names["output.weight"] = "lm_head.weight"
+    return names
+
+
+def _final_bias_name(config: Seq2SeqConfig) -> str:
+    return "output.bias" if config.tie_embeddings is TieEmbeddings.none else "final_bias"
+
+
+def export_weights(config: Seq2SeqConfig, state: Mapping[str, Tensor], table: Tensor) -> dict[str, Tensor]:
+    """Our weights under their names and in their layout.
+
+    Args:
+        config: of the model; `check_exportable` has passed.
+        state: the model's state dictionary.
+        table: the model's sinusoids, (N, D).
+
+    Returns:
+        What their `model.safetensors` holds, float32.
+    """
+    order = to_halves(config.dim)
+    state = {name: value.detach().float().cpu() for name, value in state.items()}
+    tensors: dict[str, Tensor] = {}
+    for ours, theirs, reads, writes in _layers(config):
+        weight, bias = state[f"{ours}.weight"], state[f"{ours}.bias"]
+        weight = weight[:, order] if reads else weight[order] if writes else weight
+        bias = bias[order] if writes else bias
+        size = bias.shape[0] // len(theirs)
+        for name, w, b in zip(theirs, weight.split(size), bias.split(size), strict=True):
+            tensors |= {f"{name}.weight": w, f"{name}.bias": b}
+    for ours, theirs in _embeddings(config).items():
+        tensors[theirs] = state[ours][:, order]
+    vocabulary = state["target_embedding.weight"].shape[0]
+    tensors[FINAL_BIAS] = state.get(_final_bias_name(config), torch.zeros(vocabulary))[None]
+    for side in ("encoder", "decoder"):
+        tensors[TABLE.format(side=side)] = table.detach().float().cpu()[:, order]
+    return {name: value.contiguous().clone() for name, value in tensors.items()}
+
+
+def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Their weights under our names and in our layout; the reverse of `export_weights`.
+
+    Args:
+        config: what `import_config` made of theirs.
+        tensors: of their safetensors file.
+        where: what an error calls them.
+
+    Returns:
+        Float32, by the names of `train.checkpoint.model_tensors`: tied embeddings once.
+
+    Raises:
+        ConfigError: if a tensor is missing, of another shape than `config` says, or of no known use.
+    """
+    order = torch.argsort(to_halves(config.dim))
+    left = {name: value.float() for name, value in tensors.items()}
+
+    def take(name: str, *shape: int) -> Tensor:
+        if name not in left:
+            raise ConfigError(f"{where}: the weights {name} are missing", "the files do not belong together")
+        value = left.pop(name)
+        if len(shape) != value.dim() or any(size not in (-1, real) for size, real in zip(shape, value.shape, strict=True)):
+            raise ConfigError(f"{where}: {name} has shape {tuple(value.shape)} where config.json means {shape}")
+        return value
+
+    state: dict[str, Tensor] = {}
+    for ours, theirs, reads, writes in _layers(config):
+        norm = ours.endswith("norm")
+        inner = "feed_forward" in ours and not norm
+        rows = config.ffn_dim if inner and reads else config.dim
+        columns = config.ffn_dim if inner and writes else config.dim
+        shape = (rows,) if norm else (rows, columns)
+        weight = torch.cat([take(f"{name}.weight", *shape) for name in theirs])
+        bias = torch.cat([take(f"{name}.bias", rows) for name in theirs])
+        state[f"{ours}.weight"] = (weight[:, order] if reads else weight[order] if writes else weight).contiguous()
+        state[f"{ours}.bias"] = bias[order] if writes else bias
+    copies = ("model.decoder.embed_tokens.weight", "lm_head.weight", "model.encoder.embed_tokens.weight")
+    for ours, theirs in _embeddings(config).items():
+        if theirs not in left:  # a tied matrix may have been saved under another of its names
+            theirs = next((name for name in copies if name in left), theirs)
+        state[ours] = take(theirs, -1, config.dim)[:, order].contiguous()
+    if config.final_bias:
+        state[_final_bias_name(config)] = take(FINAL_BIAS, 1, state["target_embedding.weight"].shape[0])[0].clone()
+    _check_rest(config, left, where)
+    return state
+
+
+def _check_rest(config: Seq2SeqConfig, left: dict[str, Tensor], where: str) -> None:
+    """What is left over must be copies of tied weights, a bias of zeros, and sinusoids."""
+    known = {FINAL_BIAS, SHARED, "lm_head.weight", *(TABLE.format(side=side) for side in ("encoder", "decoder"))}
+    known |= {f"model.{side}.embed_tokens.weight" for side in ("encoder", "decoder")}
+    for name, value in left.items():
+        if name not in known:
+            raise ConfigError(f"{where}: the weights {name} have no place in tformer's model", REMEDY.replace("elsewhere but with tformer", "here"))
+        if "embed_positions" in name:
+            _check_table(config, value, f"{where}: {name}")
+
+
+def _check_table(config: Seq2SeqConfig, table: Tensor, where: str) -> None:
+    from tformer_cli.nn.positions import frequencies, sinusoids
+
+    expected = sinusoids(torch.arange(table.shape[0]), frequencies(config.dim, dtype=torch.float64)).float()
+    expected = expected[:, to_halves(config.dim)]
+    if table.shape != expected.shape or not torch.allclose(table, expected, atol=2e-3):  # half-precision files are that coarse
+        raise ConfigError(f"{where} are not the sinusoids that tformer's model has", "such a model cannot be used here")
+
+
+def export_config(config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Mapping[str, int]) -> dict[str, Any]:
+    """Their `config.json`.
+
+    Args:
+        config: ours.
+        vocabularies: rows of the source and of the target embedding.
+        ids: pad, bos and eos.
+    """
+    model_type, architecture = ARCHITECTURES[config.norm]
+    names = {activation: name for name, activation in reversed(ACTIVATIONS.items())}
+    found = {
+        "architectures": [architecture],
+        "model_type": model_type,
+        "is_encoder_decoder": True,
+        "d_model": config.dim,
+        "encoder_layers": config.encoder_depth,
+        "decoder_layers": config.decoder_depth,
+        "encoder_attention_heads": config.heads,
+        "decoder_attention_heads": config.heads,
+        "encoder_ffn_dim": config.ffn_dim,
+        "decoder_ffn_dim": config.ffn_dim,
+        "activation_function": names[config.activation],
+        "dropout": config.dropout,
+        "attention_dropout": config.attention_dropout,
+        "activation_dropout": config.ffn_dropout,
+        "max_position_embeddings": config.max_length,
+        "scale_embedding": config.scale_embeddings,
+        "static_position_embeddings": True,
+        "vocab_size": vocabularies[0],
+        "tie_word_embeddings": config.tie_embeddings is not TieEmbeddings.none,
+        "pad_token_id": ids["pad"],
+        "bos_token_id": ids["bos"],
+        "eos_token_id": ids["eos"],
+        "decoder_start_token_id": ids["bos"],
+        "forced_eos_token_id": None,
+        "torch_dtype": "float32",
+    }
+    if config.norm is Norm.post:
+        found["share_encoder_decoder_embeddings"] = config.tie_embeddings is TieEmbeddings.all
+        found["decoder_vocab_size"] = vocabularies[1]
+    return found
+
+
+def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool) -> Seq2SeqConfig:
+    """Our settings from their `config.json`.
+
+    Args:
+        found: the file's content.
+        where: what an error calls it.
+        final_bias: the output projection's bias is not all zero.
+
+    Raises:
+        ConfigError: if it is of another architecture, or has a setting that we do not.
+    """
+    by_type = {model_type: norm for norm, (model_type, _) in ARCHITECTURES.items()}
+    kind = found.get("model_type")
+    if kind not in by_type:
+        named = (found.get("architectures") or [kind or "an unnamed architecture"])[0]
+        allowed = " and ".join(architecture for _, architecture in ARCHITECTURES.values())
+        raise ConfigError(f"{where}: {named} is not supported", f"tformer reads {allowed}")
+
+    def number(name: str, least: int = 1) -> int:
+        value = found.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"{where}: {name} is {value!r}, not a whole number of at least {least}")
+        return value
+
+    def same(name: str) -> int:
+        value, other = number(f"encoder_{name}"), number(f"decoder_{name}")
+        if value != other:
+            raise ConfigError(f"{where}: encoder_{name} ({value}) and decoder_{name} ({other}) differ", "tformer has one for both")
+        return value
+
+    def rate(name: str) -> float:
+        value = found.get(name, 0.0)
+        if not isinstance(value, int | float) or not 0 <= value < 1:
+            raise ConfigError(f"{where}: {name} is {value!r}, not a rate")
+        return float(value)
+
+    dim, heads = number("d_model"), same("attention_heads")
+    if dim % 2 or dim % heads:
+        raise ConfigError(f"{where}: d_model {dim} is odd, or no multiple of {heads} heads")
+    activation = ACTIVATIONS.get(found.get("activation_function", "gelu"))
+    if activation is None:
+        raise ConfigError(f"{where}: activation_function {found['activation_function']!r} is not supported", "tformer reads relu, gelu and swish")
+    shared = kind == "pegasus" or found.get("share_encoder_decoder_embeddings", True)
+    tied = found.get("tie_word_embeddings", True)
+    if shared and not tied:
+        raise ConfigError(f"{where}: tie_word_embeddings is off while both embeddings are shared", "tformer ties all, the decoder's, or none")
+    return Seq2SeqConfig(
+        dim=dim,
+        heads=heads,
+        ffn_dim=same("ffn_dim"),
+        norm=by_type[kind],
+        activation=activation,
+        positions=Positions.sinusoidal,
+        dropout=rate("dropout"),
+        attention_dropout=rate("attention_dropout"),
+        ffn_dropout=rate("activation_dropout"),
+        max_length=number("max_position_embeddings", 2),
+        encoder_depth=number("encoder_layers"),
+        decoder_depth=number("decoder_layers"),
+        tie_embeddings=TieEmbeddings.all if shared else TieEmbeddings.decoder if tied else TieEmbeddings.none,
+        scale_embeddings=bool(found.get("scale_embedding", False)),
+        final_bias=final_bias,
+    )
