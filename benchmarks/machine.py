@@ -56,7 +56,7 @@ def revision(root: Path) -> str:
 
 
 def busy_percent(seconds: float = 1.0) -> float | None:
-    """Share of all processors' time that others used while this program slept; None where it cannot be known."""
+    """Share of all processors' time that others used while this program slept; None if it cannot be known."""
 
     def read() -> tuple[int, int]:
         values = [int(x) for x in Path("/proc/stat").read_text("ascii").split("\n")[0].split()[1:]]

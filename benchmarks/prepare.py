@@ -1,9 +1,8 @@
 """Trains the vocabulary and writes the sentences as ids, once, for every program to read.
 
 `python prepare.py CORPUS OUTPUT SOURCE TARGET VOCAB_SIZE [WEIGHTS]`, in an environment with sentencepiece and
-numpy. CORPUS is a
-folder of parallel files: `train.SOURCE`, `train.TARGET`, `test*.SOURCE`, `test*.TARGET`. WEIGHTS is a folder
-that `tformer export` wrote, whose vocabulary is then used instead of a new one.
+numpy. CORPUS is a folder of parallel files: `train.SOURCE`, `train.TARGET`, `test*.SOURCE`, `test*.TARGET`.
+WEIGHTS is a folder that `tformer export` wrote, whose vocabulary is then used instead of a new one.
 """
 
 from __future__ import annotations

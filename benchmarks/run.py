@@ -75,7 +75,7 @@ def corpus(options: argparse.Namespace) -> Path:
 
 
 def prepare(options: argparse.Namespace, weights: Path | None) -> tuple[Path, dict[str, Any]]:
-    """The sentences as ids, by a vocabulary trained once, or by that of trained weights; and facts about them."""
+    """The sentences as ids, by a vocabulary trained once or that of trained weights; and facts about them."""
     source, target = options.source, options.target
     name = f"{source}-{target}-{weights.resolve().name if weights else options.vocab_size}"
     folder = WORK / name
@@ -275,10 +275,9 @@ def run_item(
         "work": str(WORK),
     }
     if decode:
-        common |= {
-            "weights": str(weights_of(size, options, common, item.job["shape"])),
-            "forced_length": not given,
-        }
+        shape = {**item.job["shape"], "vocab_size": common["vocab_size"]}
+        common["weights"] = str(weights_of(size, options, common, shape))
+        item.job["forced_length"] = not given
     wanted = [part.strip().lower() for part in options.programs.split(",") if part.strip()]
     item.programs = [p for p in item.programs if not wanted or any(part in p.name.lower() for part in wanted)]
     entry = {

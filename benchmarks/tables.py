@@ -52,30 +52,35 @@ def _row(program: dict[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _note(program: dict[str, Any]) -> str:
+    """What else must be known of a program's work."""
+    run = program["runs"][-1]
+    if "padding_percent" in run:
+        tokens, loss = run["loss_curve"][-1]
+        return (
+            f"- {program['name']}: {run['tokens_per_step']:.0f} target tokens a step, "
+            f"padding {run['padding_percent']:.1f} %, loss {loss:.2f} at {tokens:,} tokens."
+        )
+    if "same_as_hf_percent" in program:
+        return (
+            f"- {program['name']}: {run['tokens_per_sentence']:.1f} tokens a sentence; "
+            f"{program['same_as_hf_percent']:.1f} % of its outputs are HF generate's."
+        )
+    return ""
+
+
 def item_lines(item: dict[str, Any]) -> list[str]:
     """One item as a heading, a table and what else must be said."""
     programs = [program for program in item["programs"] if program.get("runs")]
     if not programs:
         return []
     lines = [f"## {item['title']}", "", item["rule"], ""]
-    lines += [
-        f"| program | {programs[0]['runs'][0]['unit']}, median | range | ours / it (pairs) | goal | GEMM GFLOP/s (lowest) | others busy |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        *(_row(program) for program in programs),
-        "",
-    ]
-    for program in programs:
-        run = program["runs"][-1]
-        if "padding_percent" in run:
-            lines.append(
-                f"- {program['name']}: {run['tokens_per_step']:.0f} target tokens a step, padding "
-                f"{run['padding_percent']:.1f} %, loss {run['loss_curve'][-1][1]:.2f} at {run['loss_curve'][-1][0]:,} tokens."
-            )
-        elif "same_as_hf_percent" in program:
-            lines.append(
-                f"- {program['name']}: {run['tokens_per_sentence']:.1f} tokens a sentence; "
-                f"{program['same_as_hf_percent']:.1f} % of its outputs are HF generate's."
-            )
+    unit = programs[0]["runs"][0]["unit"]
+    head = (
+        f"program | {unit}, median | range | ours / it (pairs) | goal | GEMM GFLOP/s (lowest) | others busy"
+    )
+    lines += [f"| {head} |", "|" + " --- |" * 7, *map(_row, programs), ""]
+    lines += [note for note in map(_note, programs) if note]
     probed = [program for program in item["programs"] if "probe" in program]
     if probed:
         lines.append(
@@ -93,7 +98,7 @@ def item_lines(item: dict[str, Any]) -> list[str]:
 
 def page(result: dict[str, Any]) -> str:
     """The whole result."""
-    machine = result["machine"]
+    machine, data = result["machine"], result["data"]
     versions = {}
     for item in result["items"]:
         for program in item["programs"]:
@@ -103,14 +108,14 @@ def page(result: dict[str, Any]) -> str:
         f"# {result['name']}, {result['date']}",
         "",
         f"{machine['processor']}, {machine['cores']} cores, {machine.get('memory_gib', '?')} GiB, "
-        f"instructions {', '.join(machine.get('instructions', [])) or 'unknown'}; {result['threads']} threads; "
-        f"{result['repeats']} runs each, alternating; tformer at {result['revision'] or 'an unknown commit'}.",
+        f"instructions {', '.join(machine.get('instructions', [])) or 'unknown'}; "
+        f"{result['threads']} threads; {result['repeats']} runs each, alternating; "
+        f"tformer at {result['revision'] or 'an unknown commit'}.",
         "",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) + ".",
         "",
-        f"Data: {result['data']['train_pairs']:,} pairs, "
-        f"{result['data']['train_source_mean_tokens']} and {result['data']['train_target_mean_tokens']} tokens on average, "
-        f"joint vocabulary of {result['data']['vocab_size']:,}.",
+        f"Data: {data['train_pairs']:,} pairs, {data['train_source_mean_tokens']} and "
+        f"{data['train_target_mean_tokens']} tokens on average, joint vocabulary of {data['vocab_size']:,}.",
         "",
         f"Command: `{result['command']}`",
         "",

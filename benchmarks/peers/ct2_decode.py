@@ -62,7 +62,7 @@ def converted(weights: str) -> str:
 
 
 def main() -> None:
-    """`python ct2_decode.py JOB.json`; precision is CTranslate2's compute type, workers its `inter_threads`."""
+    """`python ct2_decode.py JOB.json`; precision is its `compute_type`, workers are its `inter_threads`."""
     job, output = start()
     before = gemm_gflops()
     workers = job.get("workers", 1)

@@ -1,4 +1,4 @@
-"""The Transformer of a job as Hugging Face builds it: a `MarianMTModel`, the plain Transformer of the library."""
+"""The Transformer of a job as Hugging Face builds it: a `MarianMTModel`, its plain Transformer."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class ShuffledBatches(torch.utils.data.Sampler):
 
 
 class Trainer(Seq2SeqTrainer):
-    """The library's trainer; only notes losses (without reading them) and mixes the order of grouped batches."""
+    """The library's trainer; notes losses (without reading them) and mixes the order of grouped batches."""
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """As in the library."""

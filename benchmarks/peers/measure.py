@@ -156,8 +156,7 @@ class TrainingClock:
 
 
 def decoding_batches(job: dict[str, Any]) -> Iterator[tuple[list[int], list[list[int]], int, int]]:
-    """The batches that every decoder gets: sentences sorted by length, longest first, `job["batch"]`
-    together.
+    """The batches that every decoder gets: sentences sorted by length, longest first.
 
     Yields:
         Row numbers, source ids (without EOS), shortest and longest output in tokens. With

@@ -8,10 +8,10 @@ from tformer_cli.config.yaml import MAX_BYTES, dump_yaml, parse_yaml, read_yaml
 from tformer_cli.errors import ConfigError
 
 TEXTS = [
-    "", "~", "null", "no", "on", "true", "True", "y", "1", "010", "1_0", "0x1f", "1:30", "1e-3", "1e5", "+1", ".5", "5.",
-    "-", "=", "<<", "???", "#a", "a: b", "a #b", " x", "x ", "a\nb", "\n", "\t", "a\\b'\"", "- a", "? b", "%a", "@x", "`",
-    "{a", "[b", "a,b", "---", "...", "2020-01-01", "\ufeffx", "\x85", "\u2028x", "\u3000 a", "日本", "😀", "+.inf", ".nan",
-    "x" * 500 + " y" * 99,
+    "", "~", "null", "no", "on", "true", "True", "y", "1", "010", "1_0", "0x1f", "1:30", "1e-3", "1e5", "+1", ".5",
+    "5.", "-", "=", "<<", "???", "#a", "a: b", "a #b", " x", "x ", "a\nb", "\n", "\t", "a\\b'\"", "- a", "? b",
+    "%a", "@x", "`", "{a", "[b", "a,b", "---", "...", "2020-01-01", "\ufeffx", "\x85", "\u2028x", "\u3000 a", "日本",
+    "😀", "+.inf", ".nan", "x" * 500 + " y" * 99,
 ]  # fmt: skip
 
 
@@ -27,6 +27,11 @@ def test_text_survives_writing_and_reading(text):
 def test_values_survive_with_their_types(value):
     read = parse_yaml(dump_yaml({"key": value}), "t").data["key"]
     assert (read, type(read), str(read)) == (value, type(value), str(value))
+
+
+def test_only_what_needs_quotes_has_them():
+    written = dump_yaml({"a": "multi30k_en_de", "b": "3rd", "c": "1e5", "d": 0.5, "e": 3})
+    assert written == "a: multi30k_en_de\nb: 3rd\nc: '1e5'\nd: 0.5\ne: 3\n"
 
 
 def test_scalars_follow_yaml_1_2():

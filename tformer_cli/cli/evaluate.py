@@ -39,13 +39,15 @@ def show(report: object, *, as_json: bool = False) -> None:
     """Print a report: a table of scores with their signatures, then the task's own tables."""
     from tformer_cli.cli.output import note, result, table
 
+    evaluation = report.evaluation
+
     if as_json:
-        fields = {"scores": report.scores, "signatures": report.signatures, "path": str(report.path)}
+        fields = {"scores": evaluation.scores, "signatures": evaluation.signatures, "path": str(report.path)}
         result(json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
         return
-    rows = [(name, value, report.signatures.get(name, "")) for name, value in report.scores.items()]
+    rows = [(name, value, evaluation.signatures.get(name, "")) for name, value in evaluation.scores.items()]
     table(("metric", "value", "signature"), rows)
-    for title, header, more in report.tables:
+    for title, header, more in evaluation.tables:
         result("\n")
         table(header, more, title=title)
     note(f"saved in {report.path}")

@@ -200,9 +200,10 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-for _first in "-+0123456789.":
-    _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _INT, [_first])
-    _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, [_first])
+for _tag, _pattern in (("int", _INT), ("float", _FLOAT)):
+    # The resolver only looks at where a scalar begins, so the pattern says where it ends.
+    _whole = re.compile(rf"(?:{_pattern.pattern})\Z")
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _whole, list("-+0123456789."))
 
 
 def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from tformer_cli.config.values import plain
 from tformer_cli.tasks.base import Evaluation
 from tformer_cli.train.checkpoint import replace_file
 from tformer_cli.train.restore import open_run
@@ -47,7 +48,7 @@ def evaluate_run(
         **dataclasses.asdict(evaluation),
         "checkpoint": opened.checkpoint.name,
         "checkpoint_sha256": hashlib.sha256((opened.checkpoint / "manifest.json").read_bytes()).hexdigest(),
-        "decode": dataclasses.asdict(opened.config.decode),
+        "decode": plain(opened.config.decode),
     }
     path = opened.run / "evaluation" / f"{split}.json"
     path.parent.mkdir(exist_ok=True)

@@ -114,7 +114,9 @@ def _partners() -> dict[str, list[str]]:
     for verb in VERBS.values():
         places = [place.english for place in verb.places] if not verb.objects else []
         subjects = (
-            [noun.english for noun in verb.subjects] if not verb.objects and "GO" not in verb.traits else []
+            [noun.english for noun in verb.subjects]
+            if not verb.objects and not verb.traits & {"GO", "STATE"}
+            else []
         )
         partners[verb.name] = [noun.english for noun in verb.objects] + places + subjects
         partners["? " + verb.name] = [noun.english for noun in verb.subjects]

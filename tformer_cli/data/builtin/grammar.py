@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from tformer_cli.data.builtin import lexicon
-from tformer_cli.data.builtin.lexicon import NOUNS, TIMES_OF, Verb
+from tformer_cli.data.builtin.lexicon import NOUNS, TIMES, TIMES_OF, Verb
 from tformer_cli.data.builtin.meaning import Action, Phrase, is_first_person
 from tformer_cli.data.builtin.phrases import (
     ALL_VERBS,
     SPEAKERS,
     Nonsense,
     PhraseChooser,
+    are_kindred,
     is_ambiguous,
     places_for,
     takes_people,
@@ -88,9 +89,7 @@ class Chooser(PhraseChooser):
         if not is_pair:
             return (first,)
         second = self.object(verb, subject, rich=False)
-        if first.noun is second.noun or "KIN" in second.noun.tags:
-            raise Nonsense
-        if ("alive" in first.noun.tags) != ("alive" in second.noun.tags):
+        if not are_kindred(first.noun, second.noun) or "KIN" in second.noun.tags:
             raise Nonsense
         return first, second
 
@@ -128,7 +127,11 @@ class Chooser(PhraseChooser):
         if closed or self.chance(25):
             return action._replace(negative=negative)
         options = (*TIMES_OF["past"], self.choose(lexicon.HOURS)) if action.tense == "past" else _HABITS
-        time = self.choose(options)
+        time = (
+            TIMES["often"]
+            if negative and action.tense == "present" and self.chance(50)
+            else self.choose(options)
+        )
         if time.kind == "often" and time.english != "often":
             negative = False
         return action._replace(negative=negative, time=time)

@@ -75,6 +75,14 @@ def objects_for(verb: Verb, noun: Noun) -> tuple[Noun, ...]:
     return tuple(item for item in verb.objects if item.tags & {"fodder", "lap", "alive"})
 
 
+_BROAD = frozenset({"thing", "goods", "made", "wash", "tool", "work", "alive", "BARE", "MASS", "KIN", "PAIR"})
+
+
+def are_kindred(one: Noun, other: Noun) -> bool:
+    """Things of a kind, which one would compare or name together."""
+    return one is not other and not (one.tags & other.tags) <= _BROAD
+
+
 class PhraseChooser:
     """Choices read off one large integer, so that a sentence is a function of one number alone."""
 
@@ -129,6 +137,7 @@ class PhraseChooser:
         elif not subject.plural and subject.noun.pronoun in ("he", "she"):
             options += [Phrase(PRONOUNS["he"]), Phrase(PRONOUNS["she"])]
             options += [Phrase(PRONOUNS["they"])] * (0 if close else 2)
+            options += [Phrase(PRONOUNS[subject.noun.pronoun])] * 4
         elif subject.noun.pronoun in ("we", "they"):
             options = [Phrase(subject.noun)] * 3
         options += [Phrase(PRONOUNS["we"])] * (not close)
@@ -198,7 +207,7 @@ class PhraseChooser:
         usual = "generic" if "GENERIC" in verb.traits else "the" if definite and verb.kind != "i" else "a"
         if not rich:
             return Phrase(noun, usual)
-        item = self.described(noun, usual, subject, counted="COUNT" in verb.traits)
+        item = self.described(noun, usual, subject, verb)
         if item.relative is not None:
             self._check_relative(item.relative, verb, actor)
         return item
@@ -212,16 +221,18 @@ class PhraseChooser:
             if clause.verb is verb or (subject is not None and subject.noun is actor):
                 raise Nonsense
 
-    def described(self, noun: Noun, usual: str, subject: Phrase | None, *, counted: bool) -> Phrase:
+    def described(self, noun: Noun, usual: str, subject: Phrase | None, verb: Verb) -> Phrase:
         """An object with number, owner, adjective or relative clause."""
         adjective = self.adjective(noun, 28)
-        if counted and noun.counter and self.chance(80 if noun.measure else 38):
+        if "COUNT" in verb.traits and noun.counter and self.chance(80 if noun.measure else 38):
             return Phrase(noun, "", self.count(noun), adjective=adjective)
+        if "NEW" in verb.traits:
+            return Phrase(noun, usual, adjective=adjective)
         if self.chance(12):
             return self.with_relative(Phrase(noun, "the", adjective=adjective))
         if self.chance(12):
             return Phrase(noun, self.choose(("this", "that")), adjective=adjective)
-        if "person" not in noun.tags and self.chance(12):
+        if "person" not in noun.tags and self.chance(20):
             return Phrase(noun, adjective=adjective, owner=self.owner(subject))
         return Phrase(noun, usual, adjective=adjective)
 

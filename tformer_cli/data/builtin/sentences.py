@@ -29,7 +29,7 @@ from tformer_cli.data.builtin.meaning import (
     Sentence,
     is_first_person,
 )
-from tformer_cli.data.builtin.phrases import ALL_VERBS, Nonsense, is_ambiguous, takes_people
+from tformer_cli.data.builtin.phrases import ALL_VERBS, Nonsense, are_kindred, is_ambiguous, takes_people
 
 _YOU = Phrase(PRONOUNS["you"])
 _DOING = tuple(
@@ -47,13 +47,12 @@ _WHO_IS = tuple(
 )
 _ADJECTIVES = tuple(ADJECTIVES.values())
 _LOCATIONS = tuple(LOCATIONS.values())
-_BROAD = frozenset({"goods", "thing", "made", "wash", "person"})
 
 
 @cache
 def comparable(adjective: Adjective, noun: Noun) -> tuple[Noun, ...]:
     """What it is worth comparing with: another thing of its kind."""
-    return tuple(item for item in adjective.nouns if item is not noun and (item.tags & noun.tags) - _BROAD)
+    return tuple(item for item in adjective.nouns if are_kindred(item, noun))
 
 
 def draw(state: int) -> Sentence:
@@ -176,9 +175,9 @@ def _placing(chooser: Chooser) -> Sentence:
     tense = "past" if chooser.chance(30) else "present"
     question = chooser.chance(25)
     if question and chooser.chance(60):
-        return Sentence(Placing(subject, lexicon.WHERE_IS, tense=tense), "question")
+        return _asked(Placing(subject, lexicon.WHERE_IS, tense=tense))
     placing = Placing(subject, location, tense=tense, negative=not question and chooser.chance(20))
-    return Sentence(placing, "question" if question else "statement")
+    return _asked(placing) if question else Sentence(placing)
 
 
 def _request(chooser: Chooser) -> Sentence:

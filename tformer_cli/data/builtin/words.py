@@ -31,7 +31,7 @@ fish     fish      魚        匹 meal goods
 apple    apples    りんご    個 food fodder goods
 egg      eggs      卵        個 food meal goods
 cake     cakes     ケーキ    個 food made goods
-bread    -         パン      枚 food made fodder goods MASS
+bread    -         パン      枚 food fodder goods MASS
 water    -         水        杯 drink lap MASS
 tea      -         お茶      杯 drink hot MASS
 coffee   -         コーヒー  杯 drink hot MASS
@@ -177,13 +177,14 @@ free        -                暇       na student man woman name KIN doctor
 sick        -                病気     no pet horse young name KIN man woman
 """
 
-# English, past, Japanese, class, particle of objects | tags of subjects | objects | places | traits
-# Traits: COUNT (numbers of objects make sense), THE (its objects are definite), GENERIC (they are meant in
-# general), STATE (present state: -te iru), EVENT (no progressive), HUMAN (pronouns are objects too), TO, FROM (a
-# person), GO (a goal), WAY (from and to), THROUGH (its place takes を), WITH (in company), BY (vehicles).
+# English, past, Japanese, class, object's particle | tags of subjects | objects | places | traits
+# Traits: COUNT (numbers of objects make sense), THE (its objects are definite), NEW (they come to be),
+# GENERIC (they are meant in general), STATE (present state: -te iru), EVENT (no progressive), HUMAN (pronouns
+# are objects too), TO, FROM (a person), GO (a goal), WAY (from and to), THROUGH (its place takes を), WITH (in
+# company), BY (vehicles).
 VERBS = """
 read       read       読む       godan     を | person | text | study outdoor | COUNT
-write      wrote      書く       godan     を | person | book song letter | study outdoor | COUNT
+write      wrote      書く       godan     を | person | book song letter | study outdoor | COUNT NEW
 eat        ate        食べる     ichidan   を | alive | food meal | eat outdoor | COUNT
 drink      drank      飲む       godan     を | alive | drink | eat outdoor | COUNT
 buy        bought     買う       godan     を | person | goods | shop | COUNT
@@ -191,7 +192,7 @@ see        saw        見る       ichidan   を | alive | alive fish tree shot 
     COUNT EVENT HUMAN
 watch      watched    見る       ichidan   を | person | movie soccer baseball | study city | COUNT
 wash       washed     洗う       godan     を | person | wash pet apple horse cow | wash | COUNT
-make       made       作る       godan     を | person | made clothes footwear coffee tea | make | COUNT
+make       made       作る       godan     を | person | made clothes footwear coffee tea | make | COUNT NEW
 open       opened     開ける     ichidan   を | person | opening container book dictionary letter | - | THE
 close      closed     閉める     ichidan   を | person | opening box bag | - | THE
 use        used       使う       godan     を | person | tool | study | COUNT
@@ -211,8 +212,8 @@ look_for   looked_for 探す       godan     を | alive | thing pet young cow h
     HUMAN
 find       found      見つける   ichidan   を | alive | thing pet small tree cow | study outdoor | COUNT
     EVENT HUMAN
-chase      chased     追いかける ichidan   を | animal | runner young | outdoor | HUMAN
-take       took       撮る       godan     を | person | photo | outdoor city sing | COUNT
+chase      chased     追いかける ichidan   を | pet | runner young | outdoor | HUMAN
+take       took       撮る       godan     を | person | photo | outdoor city sing | COUNT NEW
 have       had        持つ       godan     を | person | thing goods house | - | COUNT STATE
 ride       rode       乗る       godan     に | person | mount | outdoor city | -
 like       liked      好き       na        が | person | animal food drink text work sport subject flower
