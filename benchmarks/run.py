@@ -237,8 +237,8 @@ def rule(item: Item, trained: bool) -> str:
         else "random weights, every output exactly as long as its batch's longest source"
     )
     return (
-        f"Sentences a second of wall time; {job['sentences']} test sentences sorted by length, {job['batch']} in a batch; "
-        f"{length}; length penalty 1."
+        f"Sentences a second of wall time; {job['sentences']} test sentences sorted by length, "
+        f"{job['batch']} in a batch; {length}; length penalty 1."
     )
 
 

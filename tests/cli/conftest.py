@@ -21,19 +21,23 @@ class Shouting:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.config = None
 
-    def predict(self, model, lines, decode):
+    def predict(self, model, lines):
         batch = []
         for line in lines:
             self.asked.append(line)
             batch.append(line)
             if len(batch) == 3:
-                yield from (self.answer(line, decode) for line in batch)
+                yield from (self.answer(line) for line in batch)
                 batch = []
-        yield from (self.answer(line, decode) for line in batch)
+        yield from (self.answer(line) for line in batch)
 
-    def answer(self, line, decode):
+    def answer(self, line):
+        decode = self.config.decode
         details = {"score": -1.5}
+        if not line.strip():
+            return Prediction("")
         if decode.n_best > 1:
             details["hypotheses"] = [
                 {"text": f"{line.upper()} {n}", "score": -n} for n in range(min(2, decode.n_best))
@@ -58,6 +62,7 @@ def stand_ins(monkeypatch, tmp_path):
             SimpleNamespace(path=path, checkpoint=checkpoint, device=device, overrides=overrides)
         )
         config = override(compose("quickstart/translation", []), overrides)
+        calls.task.config = config
         return SimpleNamespace(config=config, task=calls.task, model=None, checkpoint=path)
 
     def evaluate_run(run, split, overrides=(), checkpoint="", device="auto"):
@@ -65,12 +70,9 @@ def stand_ins(monkeypatch, tmp_path):
             SimpleNamespace(run=run, split=split, overrides=overrides, checkpoint=checkpoint)
         )
         tables = [("by length", ("words", "bleu"), [("1-10", 40.0), ("11-20", 35.125)])]
-        return SimpleNamespace(
-            scores={"bleu": 39.5, "loss": 1.25},
-            signatures={"bleu": "nrefs:1|[x]"},
-            tables=tables,
-            path=run / "e.json",
-        )
+        scores = {"bleu": 39.5, "loss": 1.25}
+        evaluation = SimpleNamespace(scores=scores, signatures={"bleu": "nrefs:1|[x]"}, tables=tables)
+        return SimpleNamespace(evaluation=evaluation, path=run / "e.json")
 
     modules = {
         "tformer_cli.train.launch": {"launch": launch},

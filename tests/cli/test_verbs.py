@@ -13,6 +13,7 @@ from tformer_cli.cli.main import main
 from tformer_cli.cli.output import table
 from tformer_cli.cli.summary import find_runs, last_step, summarise
 from tformer_cli.config.recipes import find, names
+from tformer_cli.data.builtin import parallel
 
 
 def test_recipes_are_listed_and_shown_as_they_are(capfdbinary):
@@ -96,9 +97,10 @@ def test_quickstart_trains_translates_scores_and_says_what_next(stand_ins, capsy
     out, err = capsys.readouterr()
     (call,) = stand_ins.launch
     assert (call.config.trainer.minutes, call.config.trainer.steps, call.run) == (0.5, 0, Path("q"))
-    assert " -> THE CAT" in out
+    source, reference = parallel("en-ja", "test", size=1)[0]
+    assert f"{source} -> {source.upper()} (should be {reference})" in out
+    assert f'echo "{source}" | tformer translate q' in err
     assert "bleu" in out
-    assert "tformer translate q" in err
     assert main(["quickstart", "--minutes", "-1"]) == 2
     assert capsys.readouterr().err == "error: trainer.minutes: -1 is too small: it must be 0 or more\n"
 

@@ -403,7 +403,7 @@ def test_meaning_is_said_in_both_languages(meaning, source, target):
     assert japanese.sentence(meaning) == target
 
 
-# Class and dictionary form; polite present, past, negative, past negative; plain past, negative, past negative; te
+# Class, dictionary form; polite present, past, negative, past negative; the same but the present plain; te
 CONJUGATIONS = """
 godan 買う 買います 買いました 買いません 買いませんでした
     買った 買わない 買わなかった 買って

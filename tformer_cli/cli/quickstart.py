@@ -8,11 +8,7 @@ from typing import Annotated
 import typer
 
 RECIPE = "quickstart/translation"
-SENTENCES = (
-    "the cat sees the dog .",
-    "I did not read the book yesterday .",
-    "she is eating two apples at school .",
-)
+SHOWN = 5  # translations
 
 
 def quickstart(
@@ -41,25 +37,27 @@ def quickstart(
     from tformer_cli.train.launch import launch
 
     launch(config, run, resume=False, initial=None, processes=1, quiet=quiet)
+    from tformer_cli.data.builtin import parallel
     from tformer_cli.train.evaluate import evaluate_run
     from tformer_cli.train.restore import open_run
 
     opened = open_run(run)
-    note("\nsome translations:", quiet=quiet)
-    for sentence, answer in zip(
-        SENTENCES, opened.task.predict(opened.model, SENTENCES, opened.config.decode), strict=True
-    ):
-        result(f"{sentence} -> {answer.text}\n")
+    pairs = parallel(config.data.path, "test", size=SHOWN, seed=config.seed)
+    sources = [source for source, _ in pairs]
+    note("\nsome translations, held against what the grammar says:", quiet=quiet)
+    for (source, reference), answer in zip(pairs, opened.task.predict(opened.model, sources), strict=True):
+        verdict = "right" if answer.text == reference else f"should be {reference}"
+        result(f"{source} -> {answer.text} ({verdict})\n")
     note("\nscores on combinations that training has not seen:", quiet=quiet)
     show(evaluate_run(run, "test", overrides=[], checkpoint="", device="auto"))
-    note(next_steps(run), quiet=quiet)
+    note(next_steps(run, sources[0]), quiet=quiet)
 
 
-def next_steps(run: Path) -> str:
+def next_steps(run: Path, sentence: str) -> str:
     """What someone who has seen the quickstart can type next."""
     return f"""
 what next:
-  echo "the cat sees the dog ." | tformer translate {run}
+  echo "{sentence}" | tformer translate {run}
   tformer pretrain translation/files data.path=FOLDER data.source_language=en data.target_language=de    your
   own data tformer recipes                       all recipes tensorboard --logdir {run}            its
   curves"""

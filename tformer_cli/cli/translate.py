@@ -89,15 +89,14 @@ def _answer(
     from tformer_cli.train.restore import open_run
 
     opened = open_run(run, checkpoint=checkpoint, device=device, overrides=settings)
-    decode = opened.config.decode
 
     def answers(lines: Iterable[str]) -> Iterator[Any]:
-        return opened.task.predict(opened.model, lines, decode)
+        return opened.task.predict(opened.model, lines)
 
     typed = not files and sys.stdin.isatty()
     records = in_order(text.lines(files), answers, at_once=typed)
     write = as_object if as_json else as_lines
-    _write((write(line, answer, decode.n_best) for line, answer in records), output)
+    _write((write(line, answer, opened.config.decode.n_best) for line, answer in records), output)
 
 
 def is_setting(given: str) -> bool:
@@ -111,35 +110,28 @@ def in_order(
     """Pair every line with its answer, in order, as soon as it is there.
 
     Args:
-        lines: the input; a line of white space alone is not given to the model, its answer is None.
+        lines: the input.
         answers: from lines to one answer each, in order; it may read ahead as far as it likes.
         at_once: answer each line before the next is read, for someone who types.
     """
     if at_once:
         for line in lines:
-            yield line, next(iter(answers([line]))) if line.strip() else None
+            yield line, next(iter(answers([line])))
         return
     waiting: deque[str] = deque()
 
-    def spoken() -> Iterator[str]:
+    def read() -> Iterator[str]:
         for line in lines:
             waiting.append(line)
-            if line.strip():
-                yield line
+            yield line
 
-    for answer in answers(spoken()):
-        while not waiting[0].strip():
-            yield waiting.popleft(), None
+    for answer in answers(read()):
         yield waiting.popleft(), answer
-    while waiting:  # empty lines after the last spoken one
-        yield waiting.popleft(), None
 
 
 def as_lines(line: str, answer: Any, n_best: int) -> str:
     """Plain text: always `n_best` lines, so that line i of the input begins at line i * n_best."""
-    if answer is None:
-        texts = [""]
-    elif n_best > 1 and answer.details.get("hypotheses"):
+    if n_best > 1 and answer.details.get("hypotheses"):
         texts = [hypothesis["text"] for hypothesis in answer.details["hypotheses"][:n_best]]
     else:
         texts = [answer.text]
@@ -149,9 +141,7 @@ def as_lines(line: str, answer: Any, n_best: int) -> str:
 
 def as_object(line: str, answer: Any, n_best: int) -> str:
     """A JSON object: the input, the answer, and whatever the task adds to it."""
-    record = {"input": line, "text": "" if answer is None else answer.text}
-    if answer is not None:
-        record |= answer.details
+    record = {"input": line, "text": answer.text, **answer.details}
     return json.dumps(record, ensure_ascii=False, default=lambda value: value.tolist()) + "\n"
 
 

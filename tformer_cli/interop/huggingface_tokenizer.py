@@ -20,6 +20,7 @@ from tformer_cli.tokenizer import JOINT, SPACE_MARK, Tokenizer
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # SentencePiece's types of pieces
 UNIGRAM, BPE, _, CHAR = range(1, 5)  # SentencePiece's types of models
 NEVER = -1000.0  # score of pieces that text must not be segmented into; worse than any run of unknown characters
+LAST = -1e9  # score of a merge that must come after all others
 CLUSTERED = r"(?<!\A)(?=[\p{M}\x{200C}\x{200D}])"  # before a character that joins the one before it
 BREAK = "\x01"  # between any two characters; the normaliser drops it
 UNKNOWN_CHARACTER = "\U0010ffff"  # no character, so that no vocabulary has it
@@ -319,7 +320,7 @@ def _renumbered(model, vocabulary: list[str], config: Mapping[str, Any], origin:
     made.CopyFrom(model)
     del made.pieces[:]
     for number, name in enumerate(vocabulary):
-        piece = made.pieces.add(piece=name, score=0.0, type=UNUSED)
+        piece = made.pieces.add(piece=name, score=LAST, type=UNUSED)  # BPE merges unused pieces too, and parts them again
         if number == unknown:
             piece.type = UNKNOWN
         elif number in control:

@@ -11,53 +11,73 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-CHUNK_BYTES = 8 << 20  # logits of one chunk: what stays in a CPU's second- and third-level cache
+CHUNK_BYTES = 16 << 20  # logits of one chunk: small enough for caches, large enough for fast products
 GPU_CHUNK_BYTES = 512 << 20
+UNDERFLOW = -80.0  # log of a probability that float32 is about to round to zero
+
+
+def _logits(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """h W^T + b in float32 (or wider)."""
+    logits = h @ weight.T if bias is None else torch.addmm(bias, h, weight.T)
+    return logits if logits.dtype is torch.float64 else logits.float()
 
 
 class _HeadCrossEntropy(torch.autograd.Function):
+    """Loss -(1 - e) log p(target) - e / V * sum_v log p(v) (Szegedy et al. 2016, eq. 3), log p(v) = z_v - log sum exp z.
+
+    Only the softmax passes over the logits. What label smoothing adds is of rank one and needs none: the sum of the logits is
+    h . sum_v W_v, and the constant e / V in the gradient of every logit contributes e / V * sum_v W_v to that of h.
+    """
+
     @staticmethod
     def forward(
         ctx, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, rows: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         count, vocabulary = hidden.shape[0], weight.shape[0]
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         gradient_hidden = torch.empty_like(hidden) if need_hidden else None
         gradient_weight = torch.zeros_like(weight) if need_weight else None
         gradient_bias = torch.zeros_like(bias) if need_bias else None
+        even = smoothing / vocabulary
+        weight_sum = weight.float().sum(0)  # (D,)
+        bias_sum = 0.0 if bias is None else bias.float().sum()
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        log_likelihood, correct = torch.zeros_like(loss), torch.zeros_like(loss)
+        log_likelihood = torch.zeros_like(loss)
         for start in range(0, count, rows):
-            h, target = hidden[start : start + rows], targets[start : start + rows]
-            logits = (h @ weight.T if bias is None else torch.addmm(bias, h, weight.T)).float()
-            highest = logits.amax(-1, keepdim=True)
-            picked = logits.gather(1, target[:, None])[:, 0]
-            correct += (picked == highest[:, 0]).sum()
-            mean = logits.mean(-1) if smoothing else None
-            probabilities = logits.sub_(highest).exp_()
-            total = probabilities.sum(-1, keepdim=True)
-            log_total = total.log()[:, 0] + highest[:, 0]
-            log_likelihood += (picked - log_total).sum()
-            # label smoothing: -(1 - e) log p(target) - e / V * sum_v log p(v)   (Szegedy et al. 2016, eq. 3)
-            loss += (log_total - (1 - smoothing) * picked).sum()
-            if mean is not None:
-                loss -= smoothing * mean.sum()
-            if not any(ctx.needs_input_grad):
-                continue
-            gradient = probabilities.div_(total)  # softmax; minus the smoothed target is the gradient of the logits
+            h, target = hidden[start : start + rows], targets[start : start + rows, None]
+            logits = _logits(h, weight, bias)
+            picked = logits.gather(1, target)
+            if logits.is_cuda:
+                log_p = picked - logits.logsumexp(-1, keepdim=True)
+            probabilities = torch.softmax(logits, -1, out=logits)
+            if not logits.is_cuda:  # a pass less; the rare underflow is looked for, which would make a GPU wait
+                log_p = probabilities.gather(1, target).log_()
+                far = (log_p < UNDERFLOW).nonzero()[:, 0]
+                if len(far):
+                    log_p[far] = _logits(h[far], weight, bias).log_softmax(-1).gather(1, target[far])
+            log_likelihood += log_p.sum()
+            loss -= (1 - smoothing) * log_p.sum()
             if smoothing:
-                gradient.sub_(smoothing / vocabulary)
-            gradient.scatter_add_(1, target[:, None], gradient.new_full((target.shape[0], 1), smoothing - 1))
+                log_total = picked - log_p
+                loss -= even * ((h.float() @ weight_sum).sum() + h.shape[0] * bias_sum) - smoothing * log_total.sum()
+            if gradient_hidden is None and gradient_weight is None and gradient_bias is None:
+                continue
+            gradient = probabilities.scatter_add_(1, target, torch.full_like(picked, smoothing - 1)).to(hidden.dtype)
             if gradient_bias is not None:
                 gradient_bias += gradient.sum(0)
-            gradient = gradient.to(hidden.dtype)
             if gradient_hidden is not None:
                 torch.mm(gradient, weight, out=gradient_hidden[start : start + rows])
             if gradient_weight is not None:
                 gradient_weight.addmm_(gradient.T, h)
+        if smoothing and gradient_hidden is not None:
+            gradient_hidden.sub_(even * weight_sum)
+        if smoothing and gradient_weight is not None:
+            gradient_weight.sub_(even * hidden.float().sum(0))
+        if smoothing and gradient_bias is not None:
+            gradient_bias.sub_(even * count)
         ctx.save_for_backward(gradient_hidden, gradient_weight, gradient_bias)
-        ctx.mark_non_differentiable(log_likelihood, correct)
-        return loss, log_likelihood, correct
+        ctx.mark_non_differentiable(log_likelihood)
+        return loss, log_likelihood
 
     @staticmethod
     def backward(ctx, gradient_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
@@ -67,7 +87,7 @@ class _HeadCrossEntropy(torch.autograd.Function):
 
 def head_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, *, bias: Tensor | None = None, label_smoothing: float = 0.0
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Summed cross-entropy of `hidden @ weight.T + bias` against `targets`, without ever holding all logits.
 
     Args:
@@ -78,8 +98,7 @@ def head_cross_entropy(
         label_smoothing: epsilon, spread evenly over the vocabulary (Szegedy et al. 2016; Vaswani et al. 2017, section 5.4).
 
     Returns:
-        The sum of the smoothed losses (differentiable, float32), the sum of the targets' log-likelihoods, and the number
-        of rows whose most probable word is the target; all ().
+        The sum of the smoothed losses (differentiable) and the sum of the targets' log-likelihoods; (), float32.
     """
     if torch.is_autocast_enabled(hidden.device.type):
         dtype = torch.get_autocast_dtype(hidden.device.type)

@@ -12,11 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def dropped(shape: torch.Size, threshold: int) -> Tensor:
-    """Bool, True with probability threshold / 256, from torch's CPU generator."""
+def kept(shape: torch.Size, threshold: int) -> Tensor:
+    """uint8, 0 with probability threshold / 256 and 1 otherwise, from torch's CPU generator.
+
+    Clamping to [threshold - 1, threshold] compares bytes with vector instructions; torch's comparisons to bool do not.
+    """
     count = shape.numel()
     words = torch.empty((count + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-    return (words.view(torch.uint8)[:count] < threshold).view(shape)
+    return words.view(torch.uint8)[:count].clamp_(threshold - 1, threshold).sub_(threshold - 1).view(shape)
 
 
 class _DropoutAdd(torch.autograd.Function):
@@ -24,19 +27,18 @@ class _DropoutAdd(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, residual: Tensor | None, x: Tensor, threshold: int, scale: float) -> Tensor:
-        drop = dropped(x.shape, threshold)
-        ctx.save_for_backward(drop)
+        keep = kept(x.shape, threshold)
+        ctx.save_for_backward(keep)
         ctx.scale = scale * 256 / (256 - threshold)
-        kept = x.masked_fill(drop, 0)
         if residual is None:
-            return kept.mul_(ctx.scale)
-        return torch.add(residual, kept, alpha=ctx.scale)
+            return keep.to(x.dtype).mul_(ctx.scale).mul_(x)
+        return torch.addcmul(residual, x, keep.to(x.dtype), value=ctx.scale)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
-        (drop,) = ctx.saved_tensors
+        (keep,) = ctx.saved_tensors
         residual = gradient if ctx.needs_input_grad[0] else None
-        return residual, gradient.masked_fill(drop, 0).mul_(ctx.scale), None, None
+        return residual, keep.to(gradient.dtype).mul_(ctx.scale).mul_(gradient), None, None
 
 
 class Dropout(nn.Module):

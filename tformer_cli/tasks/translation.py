@@ -199,10 +199,10 @@ class Translation:
         hidden = model(batch.source, batch.source_lengths, batch.target_inputs)  # (B, T, D)
         real = torch.arange(hidden.shape[1], device=hidden.device) < batch.target_lengths[:, None]
         weight, bias = model.output_layer()
-        total, log_likelihood, correct = head_cross_entropy(
+        total, log_likelihood = head_cross_entropy(
             hidden[real], weight, batch.targets[real], bias=bias, label_smoothing=self._smoothing(model)
         )
-        return Loss(total, batch.target_lengths.sum(), {"nll": -log_likelihood, "accuracy": correct})
+        return Loss(total, batch.target_lengths.sum(), {"nll": -log_likelihood})
 
     def _smoothing(self, model: nn.Module) -> float:
         return self.config.optim.label_smoothing if model.training else 0.0
@@ -219,16 +219,15 @@ class Translation:
         limit: int = 0,
         samples: int = 3,
     ) -> Evaluation:
-        """Loss, perplexity and accuracy by teacher forcing; BLEU and the like of what search finds."""
+        """Loss and perplexity by teacher forcing; BLEU and the like of what search finds."""
         device = next(model.parameters()).device
         text = self._text(split)
-        total, correct, count = 0.0, 0.0, 0
+        total, count = 0.0, 0
         for index in range(self.num_batches(split)):
             loss = self.loss(model, self.batch(split, 0, index).to(device))
             total += float(loss.total)
-            correct += float(loss.parts["accuracy"])
             count += int(loss.count)
-        scores = {"loss": total / count, "perplexity": math.exp(min(total / count, 700)), "accuracy": 100 * correct / count}
+        scores = {"loss": total / count, "perplexity": math.exp(min(total / count, 700))}
         evaluation = Evaluation(scores, data_sha256=text.hash)
         if not decoded:
             return evaluation

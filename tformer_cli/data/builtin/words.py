@@ -179,8 +179,8 @@ sick        -                病気     no pet horse young name KIN man woman
 
 # English, past, Japanese, class, object's particle | tags of subjects | objects | places | traits
 # Traits: COUNT (numbers of objects make sense), THE (its objects are definite), NEW (they come to be),
-# GENERIC (they are meant in general), STATE (present state: -te iru), EVENT (no progressive), HUMAN (pronouns
-# are objects too), TO, FROM (a person), GO (a goal), WAY (from and to), THROUGH (its place takes を), WITH (in
+# GENERIC (meant in general), STATE (present state: -te iru), EVENT (no progressive), HUMAN (pronouns are
+# objects too), TO, FROM (a person), GO (a goal), WAY (from and to), THROUGH (its place takes を), WITH (in
 # company), BY (vehicles).
 VERBS = """
 read       read       読む       godan     を | person | text | study outdoor | COUNT

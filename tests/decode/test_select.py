@@ -1,0 +1,63 @@
+"""The best tokens and their normaliser: exactly what a full log-softmax and a full sort give."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tformer_cli.decode.select import Head
+
+
+def make(vocab_size: int, sentences: int, rows: int, *, bias: bool, scale: float, dtype: torch.dtype) -> tuple:
+    generator = torch.Generator().manual_seed(vocab_size + rows)
+    weight = (torch.randn(vocab_size, 16, generator=generator) * scale).to(dtype)
+    added = torch.randn(vocab_size, generator=generator).to(dtype) if bias else None
+    hidden = torch.randn(sentences, rows, 16, generator=generator).to(dtype)
+    return weight, added, hidden
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("scale", [0.3, 60.0])  # 60: exponentials leave the range of float32
+@pytest.mark.parametrize(("vocab_size", "rows", "count"), [(5, 1, 9), (5, 3, 2), (97, 2, 4), (1000, 5, 5), (2051, 4, 1), (4096, 1, 80)])
+def test_equals_a_full_sort(vocab_size: int, rows: int, count: int, scale: float, bias: bool) -> None:
+    weight, added, hidden = make(vocab_size, 3, rows, bias=bias, scale=scale, dtype=torch.float32)
+    so_far = -torch.rand(3, rows) * 3
+    if rows > 2:
+        so_far[1, 1] = -torch.inf
+    forbidden = torch.tensor([0, vocab_size - 1])
+    head = Head(weight, added, 3 * rows + 2, forbidden)
+    head.project(hidden)
+    full = torch.nn.functional.linear(hidden, weight, added).log_softmax(-1)
+    asked = torch.randint(vocab_size, (3, rows))
+    torch.testing.assert_close(head.log_probability(asked), full.gather(2, asked[..., None])[..., 0], atol=2e-4, rtol=1e-5)
+    full[..., forbidden] = -torch.inf
+    head.forbid()
+    values, parents, tokens = head.best(so_far, count)
+    extended = (so_far[..., None] + full).flatten(1)
+    size = min(count, extended.shape[1])
+    wanted, index = extended.topk(size)
+    assert values.shape == parents.shape == tokens.shape == (3, count)
+    torch.testing.assert_close(values[:, :size], wanted, atol=2e-4, rtol=1e-5)
+    assert bool((values[:, size:] == -torch.inf).all())
+    there = wanted > -torch.inf
+    assert torch.equal((parents * vocab_size + tokens)[:, :size][there], index[there])
+    assert int(tokens.max()) < vocab_size and int(parents.max()) < rows
+
+
+def test_bfloat16_is_summed_in_float32() -> None:
+    weight, added, hidden = make(3000, 2, 3, bias=True, scale=0.3, dtype=torch.bfloat16)
+    head = Head(weight, added, 6, torch.tensor([], dtype=torch.int64))
+    head.project(hidden)
+    torch.testing.assert_close(head.normalizer, head.logits.double().logsumexp(-1).float(), atol=1e-5, rtol=1e-6)
+
+
+def test_buffers_serve_fewer_rows_later() -> None:
+    weight, added, hidden = make(500, 4, 2, bias=False, scale=0.5, dtype=torch.float32)
+    head = Head(weight, added, 8, torch.tensor([1]))
+    results = []
+    for sentences in (4, 2):
+        head.project(hidden[:sentences])
+        head.forbid()
+        results.append(head.best(torch.zeros(sentences, 2), 3))
+    for first, second in zip(*results, strict=True):
+        torch.testing.assert_close(first[:2], second)
