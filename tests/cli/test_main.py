@@ -120,11 +120,15 @@ def test_the_traceback_is_shown_when_asked_for(monkeypatch, capsys):
     [
         (["zzz"], "error: no such command 'zzz': see `tformer --help`"),
         (["translat"], "error: no such command 'translat': did you mean 'translate'?"),
-        (["pretrain"], "error: missing argument 'recipe': see `tformer pretrain --help`"),
+        (["pretrain"], "error: missing argument 'RECIPE': see `tformer pretrain --help`"),
         (["pretrain", "x", "--prcesses", "2"], "error: no such option: --prcesses"),
         (["pretrain", "x", "--optim.lr=3"], "error: settings are written without dashes: optim.lr=3"),
         (["pretrain", "x", "--optim.lr", "3"], "error: settings are written without dashes: optim.lr"),
         (["pretrain", "x", "--processes", "0"], "error: invalid value for '--processes': must be at least 1"),
+        (
+            ["quickstart", "--minutes", "y"],
+            "error: invalid value for '--minutes': not a number: see `tformer quick",
+        ),
         (["pretrain", "x", "--processes", "y"], "error: invalid value for '--processes': not a whole number"),
         (["pretrain", "x", "--run"], "error: option '--run' requires an argument"),
         (["completion", "tcsh"], "error: no completion for 'tcsh': there is one for bash, zsh, fish"),

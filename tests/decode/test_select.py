@@ -25,7 +25,7 @@ def test_equals_a_full_sort(vocab_size: int, rows: int, count: int, scale: float
     if rows > 2:
         so_far[1, 1] = -torch.inf
     forbidden = torch.tensor([0, vocab_size - 1])
-    head = Head(weight, added, 3 * rows + 2, forbidden)
+    head = Head((weight, added), 3 * rows + 2, forbidden)
     head.project(hidden)
     full = torch.nn.functional.linear(hidden, weight, added).log_softmax(-1)
     asked = torch.randint(vocab_size, (3, rows))
@@ -46,14 +46,14 @@ def test_equals_a_full_sort(vocab_size: int, rows: int, count: int, scale: float
 
 def test_bfloat16_is_summed_in_float32() -> None:
     weight, added, hidden = make(3000, 2, 3, bias=True, scale=0.3, dtype=torch.bfloat16)
-    head = Head(weight, added, 6, torch.tensor([], dtype=torch.int64))
+    head = Head((weight, added), 6, torch.tensor([], dtype=torch.int64))
     head.project(hidden)
     torch.testing.assert_close(head.normalizer, head.logits.double().logsumexp(-1).float(), atol=1e-5, rtol=1e-6)
 
 
 def test_buffers_serve_fewer_rows_later() -> None:
     weight, added, hidden = make(500, 4, 2, bias=False, scale=0.5, dtype=torch.float32)
-    head = Head(weight, added, 8, torch.tensor([1]))
+    head = Head((weight, added), 8, torch.tensor([1]))
     results = []
     for sentences in (4, 2):
         head.project(hidden[:sentences])

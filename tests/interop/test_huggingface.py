@@ -33,13 +33,19 @@ from tformer_cli.train.checkpoint import load_model_tensors
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")
 
-WORDS = "the a red blue small dog cat bird sees hears finds and or not in under house tree water ball".split()
+WORDS = [
+    "the", "a", "red", "blue", "small", "dog", "cat", "bird", "sees", "hears", "finds", "and", "or", "not", "in",
+    "under", "house", "tree", "water", "ball",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def text() -> list[str]:
     generator = torch.Generator().manual_seed(2)
-    return [" ".join(WORDS[i] for i in torch.randint(len(WORDS), (9,), generator=generator).tolist()) for _ in range(300)]
+    return [
+        " ".join(WORDS[i] for i in torch.randint(len(WORDS), (9,), generator=generator).tolist())
+        for _ in range(300)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +107,14 @@ def reload(folder: Path) -> tuple[Seq2Seq, Tokenizer]:
 
 @pytest.mark.parametrize("settings", SHAPES.values(), ids=SHAPES.keys())
 @torch.no_grad()
-def test_export_computes_the_same(tmp_path: Path, joint: Tokenizer, settings: dict, caplog: pytest.LogCaptureFixture) -> None:
+def test_export_computes_the_same(
+    tmp_path: Path, joint: Tokenizer, settings: dict, caplog: pytest.LogCaptureFixture
+) -> None:
     ours = build(joint, **settings)
     export_model(ours, joint, tmp_path / "out", DecodeConfig())
-    theirs, loading = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out", output_loading_info=True)
+    theirs, loading = transformers.AutoModelForSeq2SeqLM.from_pretrained(
+        tmp_path / "out", output_loading_info=True
+    )
     wanted = "MarianMTModel" if settings["norm"] is Norm.post else "PegasusForConditionalGeneration"
     assert type(theirs).__name__ == wanted
     assert not any(loading[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -130,7 +140,10 @@ def test_there_and_back_gives_the_same_bytes(tmp_path: Path, joint: Tokenizer, s
 
 THEIRS = {
     "marian": ("marian", {}),
-    "marian-silu-unscaled": ("marian", {"activation_function": "silu", "scale_embedding": False, "d_model": 20}),
+    "marian-silu-unscaled": (
+        "marian",
+        {"activation_function": "silu", "scale_embedding": False, "d_model": 20},
+    ),
     "marian-decoder-tied": ("marian", {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 41}),
     "marian-untied": (
         "marian",
@@ -143,7 +156,8 @@ THEIRS = {
 def their_model(kind: str, **settings):
     values = {
         "vocab_size": 37, "d_model": 24, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 40,
-        "decoder_ffn_dim": 40, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "scale_embedding": True,
+        "decoder_ffn_dim": 40, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+        "scale_embedding": True,
         "max_position_embeddings": 50, "pad_token_id": 36, "eos_token_id": 0, "decoder_start_token_id": 36,
         "activation_function": "swish",
     }  # fmt: skip
@@ -215,7 +229,7 @@ def test_shards_and_half_precision_are_read(tmp_path: Path, monkeypatch: pytest.
         torch.testing.assert_close(half.state_dict()[name], value, atol=1e-3, rtol=1e-3)
 
 
-# --- translations ---------------------------------------------------------------------------------------------------------
+# --- translations ---------------------------------------------------------------------------------------
 
 
 def ours_of(model: Seq2Seq, tokenizer: Tokenizer, lines: list[str], decode: DecodeConfig) -> list:
@@ -241,7 +255,15 @@ def translation(line: str) -> str:
 def trained(tokenizer: Tokenizer, lines: list[str], **settings) -> Seq2Seq:
     """A model that has learnt a little, so that its choices are neither sure nor random."""
     torch.manual_seed(1)
-    values = {"dim": 32, "heads": 4, "ffn_dim": 64, "encoder_depth": 1, "decoder_depth": 1, "max_length": 80, "dropout": 0.0}
+    values = {
+        "dim": 32,
+        "heads": 4,
+        "ffn_dim": 64,
+        "encoder_depth": 1,
+        "decoder_depth": 1,
+        "max_length": 80,
+        "dropout": 0.0,
+    }
     sizes = (tokenizer.vocab_size_of(language) for language in ("en", "xx"))
     model = Seq2Seq(Seq2SeqConfig(**values | settings), *sizes)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
@@ -263,7 +285,9 @@ def trained(tokenizer: Tokenizer, lines: list[str], **settings) -> Seq2Seq:
 
 
 @pytest.fixture(scope="module", params=["post", "pre", "separate"])
-def pair(request: pytest.FixtureRequest, joint: Tokenizer, separate: Tokenizer, text: list[str], tmp_path_factory):
+def pair(
+    request: pytest.FixtureRequest, joint: Tokenizer, separate: Tokenizer, text: list[str], tmp_path_factory
+):
     """A trained model, its tokenizer and the folder it was exported to."""
     if request.param == "separate":
         tokenizer, settings = separate, {"norm": Norm.post, "tie_embeddings": TieEmbeddings.decoder}
@@ -292,7 +316,9 @@ def test_generate_translates_the_same(pair, text: list[str], beam: int, stopping
     ours = ours_of(model, tokenizer, lines, decode)
     assert len({tuple(found.tokens) for found in ours}) > 5
     same = 0
-    for row, (found, ids, line) in enumerate(zip(ours, generated.sequences.tolist(), translated, strict=True)):
+    for row, (found, ids, line) in enumerate(
+        zip(ours, generated.sequences.tolist(), translated, strict=True)
+    ):
         tokens = ids[1 : ids.index(tokenizer.eos_id)]
         if tokens == found.tokens:
             same += 1
@@ -304,20 +330,22 @@ def test_generate_translates_the_same(pair, text: list[str], beam: int, stopping
     assert same >= 0.9 * len(lines), f"{same} of {len(lines)}"
 
 
-# --- what cannot be -------------------------------------------------------------------------------------------------------
+# --- what cannot be -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        *(({"positions": scheme}, "model.positions: " + scheme.name) for scheme in Positions if scheme.name != "sinusoidal"),
-        *(({"activation": kind}, "model.activation: " + kind.name) for kind in Activation if "glu" in kind.name),
+        *(({"positions": kind}, f"model.positions: {kind.name}") for kind in Positions if kind.name != "sinusoidal"),
+        *(({"activation": kind}, f"model.activation: {kind.name}") for kind in Activation if "glu" in kind.name),
         ({"combine": Combine.concatenate}, "model.combine: concatenate"),
         ({"bias": False}, "model.bias: false"),
         ({"norm": Norm.pre, "tie_embeddings": TieEmbeddings.none}, "model.tie_embeddings: none"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_expressed_is_named(tmp_path: Path, joint: Tokenizer, settings: dict, named: str) -> None:
+def test_what_cannot_be_expressed_is_named(
+    tmp_path: Path, joint: Tokenizer, settings: dict, named: str
+) -> None:
     with pytest.raises(ConfigError) as error:
         export_model(build(joint, **{"norm": Norm.post} | settings), joint, tmp_path / "out", DecodeConfig())
     assert named in str(error.value) and "\n" not in str(error.value)
@@ -337,7 +365,11 @@ def test_a_full_folder_is_left_alone(tmp_path: Path, joint: Tokenizer) -> None:
 
 def test_nothing_is_pickled(tmp_path: Path, joint: Tokenizer) -> None:
     export_model(build(joint), joint, tmp_path / "out", DecodeConfig())
-    assert {path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file()} == {".json", ".safetensors", ".model"}
+    assert {path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file()} == {
+        ".json",
+        ".safetensors",
+        ".model",
+    }
 
 
 def damaged(folder: Path, change) -> None:
@@ -355,10 +387,10 @@ def exported(tmp_path: Path, joint: Tokenizer) -> Path:
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
-        ({"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}, ConfigError, "T5ForConditionalGeneration is not supported"),
-        ({"model_type": None, "architectures": None}, ConfigError, "an unnamed architecture is not supported"),
+        ({"model_type": "t5", "architectures": ["T5Model"]}, ConfigError, "T5Model is not supported"),
+        ({"model_type": None, "architectures": None}, ConfigError, "an unnamed architecture is not"),
         ({"activation_function": "gelu_new"}, ConfigError, "activation_function 'gelu_new'"),
-        ({"decoder_attention_heads": 2}, ConfigError, "encoder_attention_heads \\(4\\) and decoder_attention_heads \\(2\\) differ"),
+        ({"decoder_attention_heads": 2}, ConfigError, "decoder_attention_heads \\(2\\) differ"),
         ({"d_model": "16"}, ConfigError, "d_model is '16'"),
         ({"d_model": 18}, ConfigError, "no multiple of 4 heads"),
         ({"d_model": 32}, ConfigError, "has shape"),
@@ -432,9 +464,16 @@ def test_search_settings_are_exported(tmp_path: Path, joint: Tokenizer) -> None:
     decode = DecodeConfig(beam=7, length_penalty=0.6, max_length=11)
     export_model(model, joint, tmp_path / "beam", decode)
     found = json.loads((tmp_path / "beam" / "generation_config.json").read_text())
-    assert (found["num_beams"], found["length_penalty"], found["max_length"], found["do_sample"]) == (7, 0.6, 13, False)
+    assert (found["num_beams"], found["length_penalty"], found["max_length"], found["do_sample"]) == (
+        7,
+        0.6,
+        13,
+        False,
+    )
     assert found["suppress_tokens"] == [joint.pad_id, joint.bos_id]
-    export_model(model, joint, tmp_path / "sample", replace(decode, sample=True, temperature=0.7, top_k=5, top_p=0.9))
+    export_model(
+        model, joint, tmp_path / "sample", replace(decode, sample=True, temperature=0.7, top_k=5, top_p=0.9)
+    )
     found = json.loads((tmp_path / "sample" / "generation_config.json").read_text())
     assert (found["num_beams"], found["temperature"], found["top_k"], found["top_p"]) == (1, 0.7, 5, 0.9)
     transformers.GenerationConfig.from_pretrained(tmp_path / "sample")

@@ -12,7 +12,13 @@ import pytest
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
-from tformer_cli.config.schema import DecodeConfig, Seq2SeqConfig, TieEmbeddings, TokenizerConfig, TokenizerKind
+from tformer_cli.config.schema import (
+    DecodeConfig,
+    Seq2SeqConfig,
+    TieEmbeddings,
+    TokenizerConfig,
+    TokenizerKind,
+)
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface import export_run, import_model
 from tformer_cli.interop.huggingface_tokenizer import from_marian, to_huggingface
@@ -24,11 +30,15 @@ transformers = pytest.importorskip("transformers", reason="Hugging Face transfor
 DATA = Path(os.environ.get("TFORMER_DATA", Path(__file__).parents[3] / "shared" / "data")) / "multi30k"
 
 NASTY = [
-    "", " ", "  a  b ", "a\tb", "a\u3000b", "▁", "▁a", "a▁", " ▁ a ▁ ", "hello </s> world", "<s><pad><unk>", "</s", "<0x41>",
+    "", " ", "  a  b ", "a\tb", "a\u3000b", "▁", "▁a", "a▁", " ▁ a ▁ ", "hello </s> world", "<s><pad><unk>", "</s",
+    "<0x41>",
     "日本語 テスト", "e\u0301cole", "ﬁne", "Ａｌｌ", "½", "naïve café", "한국어 \u1112\u1161\u11ab", "क्षि", "👩‍👩‍👧 x",
-    "a\u0300\u0301b", "\u0301 first", "\u200b zero", "a\u00a0b", "Ⅳ ℌ", "…", "x" * 300, "the  man\u2028is", "ﷺ", "a\x01b",
-    "\ufeffhi", "ß ẞ", "เด็ก ที่ กำ", "İstanbul", "o\u0308\u0304", "<sep>a <sep> b<sep>", "a <sep><sep2> b", "aaaaaa bbbbbb",
-    ".........!!!", "\u212b A\u030a", "か\u3099 ｶﾞ ﾊﾟｿｺﾝ", "🇩🇪 flag", "»quote« — dash", "~ ～", "\r\n x", "don't", "1,000.5 %",
+    "a\u0300\u0301b", "\u0301 first", "\u200b zero", "a\u00a0b", "Ⅳ ℌ", "…", "x" * 300, "the  man\u2028is", "ﷺ",
+    "a\x01b",
+    "\ufeffhi", "ß ẞ", "เด็ก ที่ กำ", "İstanbul", "o\u0308\u0304", "<sep>a <sep> b<sep>", "a <sep><sep2> b",
+    "aaaaaa bbbbbb",
+    ".........!!!", "\u212b A\u030a", "か\u3099 ｶﾞ ﾊﾟｿｺﾝ", "🇩🇪 flag", "»quote« — dash", "~ ～", "\r\n x",
+    "don't", "1,000.5 %",
 ]  # fmt: skip
 
 
@@ -71,7 +81,11 @@ def save(files: dict[str, bytes], folder: Path) -> Path:
 def compare(ours: Tokenizer, theirs, lines: list[str], language: str | None = None) -> None:
     found = theirs(lines)["input_ids"]
     for line, expected, ids in zip(lines, ours.encode_batch(lines, language), found, strict=True):
-        assert ids == [*expected, ours.eos_id], (line, ours.pieces(expected, language), theirs.convert_ids_to_tokens(ids))
+        assert ids == [*expected, ours.eos_id], (
+            line,
+            ours.pieces(expected, language),
+            theirs.convert_ids_to_tokens(ids),
+        )
         if ours.unk_id not in expected:
             assert theirs.decode(ids, skip_special_tokens=True) == ours.decode(expected, language), line
 
@@ -80,7 +94,9 @@ def compare(ours: Tokenizer, theirs, lines: list[str], language: str | None = No
 @pytest.mark.parametrize("settings", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
 def test_joint_ids_are_the_same(tmp_path: Path, texts: dict, kind: TokenizerKind, settings: dict) -> None:
     bytes_too = settings.keys() & {"byte_fallback", "lossless"}
-    ours = Tokenizer.train(texts, TokenizerConfig(kind=kind, vocab_size=470 if bytes_too else 220, **settings))
+    ours = Tokenizer.train(
+        texts, TokenizerConfig(kind=kind, vocab_size=470 if bytes_too else 220, **settings)
+    )
     folder = save(to_huggingface(ours, ("en", "xx"), 99), tmp_path / "out")
     theirs = transformers.AutoTokenizer.from_pretrained(folder)
     special = (theirs.pad_token_id, theirs.unk_token_id, theirs.bos_token_id, theirs.eos_token_id)
@@ -94,8 +110,12 @@ def test_joint_ids_are_the_same(tmp_path: Path, texts: dict, kind: TokenizerKind
 def test_multi30k_ids_are_the_same(tmp_path: Path, kind: TokenizerKind) -> None:
     lines = {side: (DATA / f"train.{side}").read_bytes().decode().split("\n")[:4000] for side in ("en", "de")}
     ours = Tokenizer.train(lines, TokenizerConfig(kind=kind, vocab_size=3000))
-    theirs = transformers.AutoTokenizer.from_pretrained(save(to_huggingface(ours, ("en", "de"), 99), tmp_path / "out"))
-    unseen = [line for side in ("en", "de") for line in (DATA / f"val.{side}").read_bytes().decode().split("\n")]
+    theirs = transformers.AutoTokenizer.from_pretrained(
+        save(to_huggingface(ours, ("en", "de"), 99), tmp_path / "out")
+    )
+    unseen = [
+        line for side in ("en", "de") for line in (DATA / f"val.{side}").read_bytes().decode().split("\n")
+    ]
     compare(ours, theirs, unseen)
     compare(ours, theirs, nasty())
 
@@ -114,7 +134,9 @@ def test_special_tokens_in_text_are_text(tmp_path: Path, texts: dict) -> None:
 
 
 @pytest.mark.parametrize("kind", TokenizerKind, ids=lambda kind: kind.name)
-def test_separate_vocabularies_are_a_marian_tokenizer(tmp_path: Path, texts: dict, kind: TokenizerKind) -> None:
+def test_separate_vocabularies_are_a_marian_tokenizer(
+    tmp_path: Path, texts: dict, kind: TokenizerKind
+) -> None:
     ours = Tokenizer.train(texts, TokenizerConfig(kind=kind, vocab_size=120, joint=False))
     folder = save(to_huggingface(ours, ("en", "xx"), 99), tmp_path / "out")
     (folder / "config.json").write_text(json.dumps({"model_type": "marian"}))
@@ -133,10 +155,12 @@ def test_a_model_of_words_is_refused(texts: dict) -> None:
     proto.ParseFromString(Tokenizer.train(texts, TokenizerConfig(vocab_size=200)).files()["joint.model"])
     proto.trainer_spec.model_type = 3
     with pytest.raises(ConfigError, match="model of words cannot be exported"):
-        to_huggingface(Tokenizer({"joint": proto.SerializeToString()}, kind="sentencepiece"), ("en", "xx"), 99)
+        to_huggingface(
+            Tokenizer({"joint": proto.SerializeToString()}, kind="sentencepiece"), ("en", "xx"), 99
+        )
 
 
-# --- Marian's own tokenizers ----------------------------------------------------------------------------------------------
+# --- Marian's own tokenizers ----------------------------------------------------------------------------
 
 
 def marian_folder(folder: Path, texts: dict, *, kind: str = "unigram", lose: int = 0) -> Path:
@@ -146,7 +170,11 @@ def marian_folder(folder: Path, texts: dict, *, kind: str = "unigram", lose: int
     for name, language in (("source", "en"), ("target", "xx")):
         prefix = str(folder / name)
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts[language]), model_prefix=prefix, vocab_size=120, model_type=kind, minloglevel=3
+            sentence_iterator=iter(texts[language]),
+            model_prefix=prefix,
+            vocab_size=120,
+            model_type=kind,
+            minloglevel=3,
         )
         (folder / f"{name}.model").rename(folder / f"{name}.spm")
         (folder / f"{name}.vocab").unlink()
@@ -180,7 +208,11 @@ def test_marian_tokenizers_are_read(tmp_path: Path, texts: dict, kind: str) -> N
             ids, found = ours.encode(line, language), theirs(**arguments)["input_ids"]
             assert len(found) == len(ids) + 1 and found[-1] == ours.eos_id, line
             # theirs takes an unknown run that happens to be a piece of the other language for that piece
-            assert all(a in (b, ours.unk_id) for a, b in zip(ids, found[:-1], strict=True)), line
+            same = [
+                a in (b, ours.unk_id) if line in NASTY else a == b
+                for a, b in zip(ids, found[:-1], strict=True)
+            ]
+            assert all(same), line
             if ours.unk_id not in ids:
                 assert ours.decode(ids, language) == theirs.decode(ids, use_source_tokenizer=language == "en")
 
@@ -223,10 +255,12 @@ def test_damaged_marian_files_are_named(
     assert "\n" not in str(error.value)
 
 
-# --- a run ------------------------------------------------------------------------------------------------------------------
+# --- a run ----------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_exported_with_its_tokenizer(tmp_path: Path, texts: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_exported_with_its_tokenizer(
+    tmp_path: Path, texts: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
     restore = pytest.importorskip("tformer_cli.train.restore")
     tokenizer = Tokenizer.train(texts, TokenizerConfig(vocab_size=200))
     settings = Seq2SeqConfig(dim=8, heads=2, ffn_dim=8, encoder_depth=1, decoder_depth=1, max_length=20)

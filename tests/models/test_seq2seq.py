@@ -43,7 +43,7 @@ def model(request: pytest.FixtureRequest) -> Seq2Seq:
 
 
 def padded_batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sources and targets of different lengths; the padding is not a special id but noise, which must not matter."""
+    """Sources and targets of different lengths; the padding is noise, which must not matter."""
     lengths, target_lengths = torch.tensor([7, 3, 1]), torch.tensor([4, 6, 2])
     return (
         torch.randint(SOURCE_VOCABULARY, (3, 7)), lengths,
@@ -190,7 +190,11 @@ def test_attention_weights_are_those_of_the_forward_pass(backend: str, model: Se
 def test_tied_embeddings_are_one_matrix() -> None:
     for tie, count in ((TieEmbeddings.all, 1), (TieEmbeddings.decoder, 2), (TieEmbeddings.none, 3)):
         model = Seq2Seq(Seq2SeqConfig(dim=8, heads=2, ffn_dim=8, tie_embeddings=tie), 11, 11)
-        weights = {id(model.source_embedding.weight), id(model.target_embedding.weight), id(model.output_layer()[0])}
+        weights = {
+            id(model.source_embedding.weight),
+            id(model.target_embedding.weight),
+            id(model.output_layer()[0]),
+        }
         assert len(weights) == count
         assert (model.output_layer()[1] is not None) is False
 
@@ -204,12 +208,16 @@ def test_logits_are_those_of_the_output_layer(model: Seq2Seq) -> None:
 
 
 def test_initialisation_has_the_papers_scales() -> None:
-    """Embeddings scaled by sqrt(D) have unit variance; each of q, k and v is Glorot-uniform as a square matrix."""
+    """Embeddings times sqrt(D) have unit variance; each of q, k and v is Glorot-uniform as a square matrix."""
     model = Seq2Seq(Seq2SeqConfig(dim=64, heads=4, ffn_dim=128, encoder_depth=1, decoder_depth=1), 500, 500)
     assert abs((model.source_embedding.weight * model.embedding_scale).std().item() - 1) < 0.05
     limit = (6 / (64 + 64)) ** 0.5
     attention, cross = model.encoder.blocks[0].attention.sublayer, model.decoder.blocks[0].cross.sublayer
-    for weight in (*attention.project_qkv.weight.chunk(3), cross.project_q.weight, *cross.project_kv.weight.chunk(2)):
+    for weight in (
+        *attention.project_qkv.weight.chunk(3),
+        cross.project_q.weight,
+        *cross.project_kv.weight.chunk(2),
+    ):
         assert 0.95 * limit < weight.abs().max().item() <= limit
     assert not attention.project_qkv.bias.any()
 

@@ -1,4 +1,4 @@
-"""Attention against torch.nn.MultiheadAttention and against the equations of each position scheme, on random weights."""
+"""Attention against torch.nn.MultiheadAttention and the equations of each position scheme, on random weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ SELF_SCHEMES = [Positions.none, Positions.rotary, Positions.shaw, Positions.tran
 CLOSE = {torch.float64: 1e-12, torch.float32: 2e-6}
 
 
-def attention(positions: Positions = Positions.none, dtype: torch.dtype = torch.float64, **kwargs) -> Attention:
+def attention(
+    positions: Positions = Positions.none, dtype: torch.dtype = torch.float64, **kwargs
+) -> Attention:
     """A layer in evaluation mode with every parameter random, those that start at zero too."""
     module = Attention(DIM, HEADS, positions=positions, relative_distance=3, **kwargs).to(dtype).eval()
     for parameter in module.parameters():
@@ -67,7 +69,9 @@ def test_equals_torch(backend: str, dtype: torch.dtype, cross: bool, causal: boo
             forbidden = forbidden | torch.ones(5, 5, dtype=torch.bool).triu(1)
         float_mask = torch.zeros(3, HEADS, 5, memory.shape[1], dtype=dtype).masked_fill(forbidden, -torch.inf)
         float_mask = (float_mask if extra is None else float_mask + extra).flatten(0, 1)
-        expected, expected_weights = theirs(x, memory, memory, attn_mask=float_mask, average_attn_weights=False)
+        expected, expected_weights = theirs(
+            x, memory, memory, attn_mask=float_mask, average_attn_weights=False
+        )
         got = ours(x, memory if cross else None, mask=mask, bias=extra)
         torch.testing.assert_close(got, expected, atol=CLOSE[dtype], rtol=1e-5)
         weights = ours.weights(x, memory if cross else None, mask=mask, bias=extra)
@@ -79,7 +83,7 @@ def test_equals_torch(backend: str, dtype: torch.dtype, cross: bool, causal: boo
 
 
 def by_loops(module: Attention, x: Tensor, allowed: Tensor) -> Tensor:
-    """Every scheme's equation as the papers write it, one query, key and head at a time; x (T, D), allowed (T, T)."""
+    """Every scheme's equation as in its paper, one query, key and head at a time; x (T, D), allowed (T, T)."""
     size, width = x.shape[0], module.head_dim
     q, k, v = (part.view(size, HEADS, width) for part in module.project_qkv(x).chunk(3, dim=-1))
 
@@ -191,7 +195,7 @@ def test_a_given_bias_counts_with_every_scheme(backend: str) -> None:
 @pytest.mark.parametrize("causal", [False, True], ids=["both-sides", "causal"])
 @pytest.mark.filterwarnings("error")
 def test_empty_rows_are_zero_in_value_and_gradient(backend: str, scheme: Positions, causal: bool) -> None:
-    """Sentence 1 is padding only; in sentence 2 the first two keys are hidden, so that causal queries 0 and 1 see nothing."""
+    """Sentence 1 is all padding; in sentence 2 keys 0 and 1 are hidden, so that causal queries 0 and 1 see none."""
     module = attention(scheme)
     nn.init.zeros_(module.project_out.bias)
     x = torch.randn(3, 5, DIM, dtype=torch.float64, requires_grad=True)
@@ -206,7 +210,9 @@ def test_empty_rows_are_zero_in_value_and_gradient(backend: str, scheme: Positio
     assert torch.equal(out[empty], torch.zeros_like(out[empty]))
     assert (out[~empty].abs().amax(-1) > 1e-6).all()
     for rows, is_zero in ((empty, True), (~empty, False)):
-        gradients = torch.autograd.grad(out[rows].sum(), [x, *module.project_out.parameters()], retain_graph=True)
+        gradients = torch.autograd.grad(
+            out[rows].sum(), [x, *module.project_out.parameters()], retain_graph=True
+        )
         assert all(gradient.isfinite().all() for gradient in gradients)
         assert bool((gradients[0] == 0).all()) is is_zero
     (gradient,) = torch.autograd.grad(out.sum(), x)
@@ -262,9 +268,11 @@ def test_keys_and_values_of_a_memory_serve_many_queries(backend: str) -> None:
     torch.testing.assert_close(module(x, module.keys_values(memory)), module(x, memory))
 
 
-@pytest.mark.parametrize("scheme", [s for s in SELF_SCHEMES if s is not Positions.rotary], ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize(
+    "scheme", [s for s in SELF_SCHEMES if s is not Positions.rotary], ids=lambda scheme: scheme.name
+)
 def test_gradcheck(backend: str, scheme: Positions) -> None:
-    """Rotary is left out: it computes in float32, as its angles do; the test of the backends covers its gradient."""
+    """Rotary is left out, as it computes in float32; the test of the backends covers its gradient."""
     module = Attention(4, 2, positions=scheme, relative_distance=2).double()
     x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     allowed = torch.tensor([[True] * 3, [True, False, False]])[:, None, None, :]
@@ -293,4 +301,7 @@ def test_dropout_acts_on_weights_in_training_only(backend: str) -> None:
 
 def test_the_shared_mask_stays_empty() -> None:
     attention()(torch.randn(1, 2, DIM, dtype=torch.float64))
-    assert EVERYTHING.additive(2, 3, torch.float64, torch.device("cpu")) is None and EVERYTHING.any_allowed is None
+    assert (
+        EVERYTHING.additive(2, 3, torch.float64, torch.device("cpu")) is None
+        and EVERYTHING.any_allowed is None
+    )

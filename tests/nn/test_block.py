@@ -15,7 +15,14 @@ CLOSE = {torch.float64: 1e-12, torch.float32: 1e-5}
 
 
 def config(**settings) -> TransformerConfig:
-    values = {"dim": DIM, "heads": HEADS, "ffn_dim": FFN, "dropout": 0.0, "positions": Positions.none, "max_length": 16}
+    values = {
+        "dim": DIM,
+        "heads": HEADS,
+        "ffn_dim": FFN,
+        "dropout": 0.0,
+        "positions": Positions.none,
+        "max_length": 16,
+    }
     return TransformerConfig(**values | settings)
 
 
@@ -61,14 +68,20 @@ def theirs_like(ours: Stack, settings: TransformerConfig, *, cross: bool, dtype:
         copy_block(block, copied)
     if norm is not None:
         theirs.norm.load_state_dict(ours.norm.state_dict())
-    return theirs.train()  # torch's evaluation mode has kernels of its own, which know no gradient; dropout is 0
+    return (
+        theirs.train()
+    )  # torch's evaluation mode has kernels of its own, which know no gradient; dropout is 0
 
 
 @pytest.mark.parametrize("dtype", CLOSE, ids=str)
 @pytest.mark.parametrize("norm", Norm, ids=lambda norm: norm.name)
-@pytest.mark.parametrize("activation", [Activation.relu, Activation.gelu], ids=lambda activation: activation.name)
+@pytest.mark.parametrize(
+    "activation", [Activation.relu, Activation.gelu], ids=lambda activation: activation.name
+)
 @pytest.mark.parametrize("cross", [False, True], ids=["encoder", "decoder"])
-def test_equals_torch(backend: str, dtype: torch.dtype, norm: Norm, activation: Activation, cross: bool) -> None:
+def test_equals_torch(
+    backend: str, dtype: torch.dtype, norm: Norm, activation: Activation, cross: bool
+) -> None:
     settings = config(norm=norm, activation=activation)
     ours = randomised(Stack(settings, 3, cross=cross, bidirectional=not cross), dtype)
     theirs = theirs_like(ours, settings, cross=cross, dtype=dtype)
@@ -88,7 +101,9 @@ def test_equals_torch(backend: str, dtype: torch.dtype, norm: Norm, activation: 
     torch.testing.assert_close(got, expected, atol=CLOSE[dtype], rtol=1e-4)
     seed = torch.randn_like(got)
     for a, b in zip(
-        torch.autograd.grad((got * seed).sum(), inputs), torch.autograd.grad((expected * seed).sum(), inputs), strict=True
+        torch.autograd.grad((got * seed).sum(), inputs),
+        torch.autograd.grad((expected * seed).sum(), inputs),
+        strict=True,
     ):
         torch.testing.assert_close(a / b.abs().max(), b / b.abs().max(), atol=10 * CLOSE[dtype], rtol=1e-3)
 

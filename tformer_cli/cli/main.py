@@ -15,10 +15,16 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 
-_WORDING = (
-    ("Input should be a valid integer, unable to parse string as an integer", "not a whole number"),
-    ("Input should be a valid number, unable to parse string as a number", "not a number"),
-    ("Input should be greater than or equal to", "must be at least"),
+_WORDING = (  # typer's words for a bad value changed between 0.26 and 0.29
+    (
+        r"Input should be a valid integer, unable to parse.*|'.*' is not a valid int(eger)?( range)?",
+        "not a whole number",
+    ),
+    (r"Input should be a valid number, unable to parse.*|'.*' is not a valid float( range)?", "not a number"),
+    (
+        r"Input should be greater than or equal to (\d+)|\S+ is not in the range x>=(\d+)",
+        r"must be at least \1\2",
+    ),
 )
 
 
@@ -117,7 +123,7 @@ def _usage(error: BaseException, arguments: Sequence[str]) -> str:
             return f"settings are written without dashes: {match[1]}"
     message = error.format_message().rstrip(".").replace(". Did you mean", ": did you mean")
     for theirs, ours in _WORDING:
-        message = message.replace(theirs, ours)
+        message = re.sub(f"(?<=: )(?:{theirs})$", ours, message)
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "tformer"
     hint = "" if message.endswith("?") else f": see `{path} --help`"

@@ -9,7 +9,9 @@ import typer
 
 from tformer_cli.errors import ConfigError, RunError
 
-RECIPE = typer.Argument(help="Name of a recipe (see `tformer recipes`), or path of a YAML file.")
+RECIPE = typer.Argument(
+    metavar="RECIPE", help="Name of a recipe (see `tformer recipes`), or path of a YAML file."
+)
 OVERRIDES = typer.Argument(
     None,
     metavar="[KEY=VALUE]...",

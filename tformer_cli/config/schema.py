@@ -177,6 +177,7 @@ class TrainerConfig:
 
 
 Stopping = Names("Stopping", "next longest")
+DecodePrecision = Names("DecodePrecision", "fp32 int8")
 
 
 @dataclass
@@ -197,6 +198,7 @@ class DecodeConfig:
     top_k: int = setting(0, "sampling: among the k most probable; 0: all", low=0)
     top_p: float = setting(1.0, "sampling: among the smallest set whose probability reaches p", low=0, high=1)
     batch: int = setting(64, "sentences decoded together", low=1)
+    precision: DecodePrecision = setting(DecodePrecision.fp32, "int8: quantised products, on CPUs that have VNNI")
     seed: int = setting(1, "sampling: seed")
 
 

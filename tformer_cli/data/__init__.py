@@ -1,0 +1,1 @@
+"""Reading, tokenised arrays, batching."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from tformer_cli.config.schema import DecodeConfig, Stopping
 from tformer_cli.decode.select import Head, draw
 from tformer_cli.nn.attention import EVERYTHING, Mask
+from tformer_cli.nn.int8 import Int8Linear
 
 COMPACT_SHARE = 0.25
 """Finished sentences are dropped from all caches once they are this share of the batch: dropping copies what is kept."""
@@ -42,8 +43,8 @@ class Decoder(Protocol):
         """
         ...
 
-    def output_layer(self) -> tuple[Tensor, Tensor | None]:
-        """Weights (V, D) and bias (V,) of the output projection."""
+    def output_layer(self) -> tuple[Tensor, Tensor | None] | Int8Linear:
+        """The output projection: weights (V, D) and bias (V,), or quantised."""
         ...
 
 
@@ -123,9 +124,9 @@ class _Search:
         forbidden: Sequence[int],
         sample_ids: Sequence[int] | None,
     ) -> None:
-        weight, bias = decoder.output_layer()
         self.decoder, self.state, self.config, self.eos_id = decoder, state, config, eos_id
-        self.device = device = weight.device
+        output = decoder.output_layer()
+        self.device = device = (output[0] if isinstance(output, tuple) else output.scale).device
         batch, self.beams = len(max_lengths), width(config)
         prefix = prefix or [()] * batch
         if any(eos_id in part for part in prefix):
@@ -142,7 +143,8 @@ class _Search:
         self.limits, self.prefix_lengths = self.limits.to(device), self.prefix_lengths.to(device)
         self.forced = self.forced.to(device)
 
-        self.head = Head(weight, bias, batch * self.beams, torch.tensor(sorted(set(forbidden)), device=device).long())
+        excluded = torch.tensor(sorted(set(forbidden)), dtype=torch.int64, device=device)
+        self.head = Head(output, batch * self.beams, excluded)
         self.sentences = list(range(batch))  # which sentences the rows of all tensors below are of
         self.tokens = torch.full((batch, 1), bos_id, device=device)
         self.so_far = torch.zeros(batch, 1, device=device)

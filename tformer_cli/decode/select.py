@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tformer_cli.errors import RunError
+from tformer_cli.nn.int8 import Int8Linear
 
 BLOCK = 16
 """Logits a block. Larger: fewer maxima to rank, more logits to look at again."""
@@ -25,16 +26,17 @@ class Head:
     """The output projection of a search.
 
     Args:
-        weight: (V, D).
-        bias: (V,) or None.
+        output: weights (V, D) and bias (V,) or None, or a quantised layer.
         rows: most rows N in a step.
         forbidden: tokens that are never chosen, (F,) int64. They keep their share of the probability, so that
             the others' log-probabilities are the model's own.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, rows: int, forbidden: Tensor) -> None:
-        self.weight, self.bias, self.forbidden = weight, bias, forbidden
-        self.vocab_size = weight.shape[0]
+    def __init__(self, output: tuple[Tensor, Tensor | None] | Int8Linear, rows: int, forbidden: Tensor) -> None:
+        self.forbidden = forbidden
+        self.quantized = output if isinstance(output, Int8Linear) else None
+        self.weight, self.bias = (output.scale, None) if isinstance(output, Int8Linear) else output
+        weight, self.vocab_size = self.weight, len(self.weight)
         self.block = max(1, min(BLOCK, self.vocab_size // 64))
         self.blocks = -(-self.vocab_size // self.block)
         # A block is every `blocks`-th logit: the maximum over the middle of (N, block, blocks) runs in vector registers.
@@ -55,7 +57,9 @@ class Head:
         self._all = self._buffer[:size]
         self.logits = self._all[:, : self.vocab_size]
         hidden = hidden.reshape(size, -1)
-        if self.bias is None:
+        if self.quantized is not None:
+            self.quantized.into(hidden, self.logits)
+        elif self.bias is None:
             torch.mm(hidden, self.weight.t(), out=self.logits)
         else:
             torch.addmm(self.bias, hidden, self.weight.t(), out=self.logits)

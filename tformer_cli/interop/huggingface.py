@@ -1,4 +1,4 @@
-"""Encoder-decoders to and from the Hugging Face format: safetensors and JSON only, nothing that could run code.
+"""Encoder-decoders to and from the Hugging Face format: safetensors and JSON, nothing that could run code.
 
 Neither direction needs `transformers`: its files are simple. What it does with them is held by the tests.
 """
@@ -30,9 +30,20 @@ from tformer_cli.interop.huggingface_weights import (
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.tokenizer import META, Tokenizer
 
-CONFIG, GENERATION, WEIGHTS, INDEX = "config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json"
+CONFIG, GENERATION, WEIGHTS, INDEX = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+)
 EARLY_STOPPING = {Stopping.longest: "never", Stopping.next: False}
-PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack", "rust_model.ot")
+PICKLED = (
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "tf_model.h5",
+    "flax_model.msgpack",
+    "rust_model.ot",
+)
 
 
 def export_model(
@@ -58,7 +69,9 @@ def export_model(
     config = model.config
     check_exportable(config)
     if not tokenizer.joint and config.tie_embeddings is TieEmbeddings.all:
-        raise ConfigError("model.tie_embeddings: all goes with one vocabulary only, the tokenizer has one a language")
+        raise ConfigError(
+            "model.tie_embeddings: all goes with one vocabulary only, the tokenizer has one a language"
+        )
     ids = {"pad": tokenizer.pad_id, "bos": tokenizer.bos_id, "eos": tokenizer.eos_id}
     sizes = (model.source_embedding.num_embeddings, model.target_embedding.num_embeddings)
     tensors = export_weights(config, model.state_dict(), model.source_positions.table)
@@ -68,7 +81,9 @@ def export_model(
         WEIGHTS: safetensors.torch.save(tensors, metadata={"format": "pt"}),
         **to_huggingface(tokenizer, languages, config.max_length),
     }
-    files |= {f"tokenizer/{name}": data for name, data in tokenizer.files().items()}  # to be read back by `import_model`
+    files |= {
+        f"tokenizer/{name}": data for name, data in tokenizer.files().items()
+    }  # to be read back by `import_model`
     _write(output, files)
 
 
@@ -87,7 +102,9 @@ def export_run(run: Path, output: Path) -> None:
 
     opened = open_run(run, device="cpu")
     if not isinstance(opened.model, Seq2Seq):
-        raise ConfigError(f"{run}: a {opened.config.model.family} model cannot be exported yet", "seq2seq models can")
+        raise ConfigError(
+            f"{run}: a {opened.config.model.family} model cannot be exported yet", "seq2seq models can"
+        )
     data = opened.config.data
     languages = (data.source_language, data.target_language)
     export_model(opened.model, opened.task.tokenizer, output, opened.config.decode, languages)
@@ -99,14 +116,14 @@ def import_model(
     """Read a MarianMTModel or a PegasusForConditionalGeneration from a folder.
 
     Args:
-        path: holds config.json, model.safetensors (or its shards) and a tokenizer: tformer's own, or Marian's.
+        path: holds config.json, model.safetensors or its shards, and a tokenizer: tformer's own, or Marian's.
         languages: names for the two sides of a tokenizer that has a model for each.
 
     Returns:
         The model's settings; its weights, for `train.checkpoint.load_model_tensors`; its tokenizer.
 
     Raises:
-        ConfigError: if the architecture or a setting is not supported, or the weights do not fit the settings.
+        ConfigError: if the architecture or a setting is not supported, or the weights do not fit.
         DataError: if a file is missing or damaged, or there are pickled weights only.
     """
     path = Path(path)
@@ -125,8 +142,9 @@ def import_model(
 def generation_config(decode: DecodeConfig, config: Seq2SeqConfig, ids: Mapping[str, int]) -> dict[str, Any]:
     """Their `generation_config.json` for our search.
 
-    The score is the same. Where `generate` differs: its limit on the output's length does not grow with the input's, </s> costs
-    nothing at that limit, and it goes on until it has found `num_beams` hypotheses, so that it sometimes finds a better one.
+    The score is the same. Where `generate` differs: its limit on the output's length does not grow with the input's,
+    </s> costs nothing at that limit, and it goes on until it has found `num_beams` hypotheses, so that it sometimes
+    finds another one.
     """
     limit = min(decode.max_length or config.max_length - 1, config.max_length - 1)
     found: dict[str, Any] = {
@@ -173,14 +191,18 @@ def _write(output: Path, files: Mapping[str, bytes]) -> None:
             shutil.rmtree(beside, ignore_errors=True)
             raise
     except OSError as error:
-        raise RunError(f"{output}: cannot be written: {error.strerror or error}", "free space, or name another folder") from error
+        raise RunError(
+            f"{output}: cannot be written: {error.strerror or error}", "free space, or name another folder"
+        ) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}", "name a folder with a model in the Hugging Face format") from error
+        raise DataError(
+            f"{path}: {error.strerror or error}", "name a folder with a model in the Hugging Face format"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON") from error
     if not isinstance(found, dict):
@@ -194,7 +216,11 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         names = {WEIGHTS}
     elif (folder / INDEX).is_file():
         shards = _read_json(folder / INDEX).get("weight_map")
-        if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+        if (
+            not isinstance(shards, dict)
+            or not shards
+            or not all(isinstance(name, str) for name in shards.values())
+        ):
             raise DataError(f"{folder / INDEX}: no weight_map")
         names = set(shards.values())
         for name in names:
@@ -205,7 +231,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         if pickled:
             raise DataError(
                 f"{folder}: only {pickled[0]}, and tformer reads no pickled weights, as they can run code",
-                "where you trust them, save them with transformers: model.save_pretrained(FOLDER, safe_serialization=True)",
+                "where you trust them, load them with transformers and save them with model.save_pretrained(FOLDER)",
             )
         raise DataError(f"{folder}: no {WEIGHTS}", "name a folder with a model in the Hugging Face format")
     tensors: dict[str, Tensor] = {}
@@ -217,12 +243,21 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _check_fit(found: Mapping[str, Any], state: Mapping[str, Tensor], tokenizer: Tokenizer, where: str) -> None:
+def _check_fit(
+    found: Mapping[str, Any], state: Mapping[str, Tensor], tokenizer: Tokenizer, where: str
+) -> None:
     """Settings, weights and tokenizer must mean the same ids."""
-    wanted = {"pad_token_id": tokenizer.pad_id, "eos_token_id": tokenizer.eos_id, "decoder_start_token_id": tokenizer.bos_id}
+    wanted = {
+        "pad_token_id": tokenizer.pad_id,
+        "eos_token_id": tokenizer.eos_id,
+        "decoder_start_token_id": tokenizer.bos_id,
+    }
     for name, number in wanted.items():
         if found.get(name) != number:
-            raise ConfigError(f"{where}: {name} is {found.get(name)} in config.json, {number} in the tokenizer", "they do not belong together")
+            raise ConfigError(
+                f"{where}: {name} is {found.get(name)} in config.json, {number} in the tokenizer",
+                "they do not belong together",
+            )
     target = state["target_embedding.weight"].shape[0]
     rows = (state.get("source_embedding.weight", state["target_embedding.weight"]).shape[0], target)
     languages = tokenizer.languages or (None, None)

@@ -1,7 +1,7 @@
-"""Tokenizers for Hugging Face: ours as a `tokenizer.json` (or a MarianTokenizer's files), and Marian's as ours.
+"""Tokenizers to and from Hugging Face: ours as `tokenizer.json` or a MarianTokenizer's files, Marian's as ours.
 
-A SentencePiece model is a normaliser, pieces with scores, and a rule that picks pieces; `tokenizer.json` can say all three. The
-whole line stays one word there, as SentencePiece segments whole lines.
+A SentencePiece model is a normaliser, pieces with scores, and a rule that picks pieces; `tokenizer.json` can say
+all three. The whole line stays one word there, as SentencePiece segments whole lines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from tformer_cli.tokenizer import JOINT, SPACE_MARK, Tokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # SentencePiece's types of pieces
 UNIGRAM, BPE, _, CHAR = range(1, 5)  # SentencePiece's types of models
-NEVER = -1000.0  # score of pieces that text must not be segmented into; worse than any run of unknown characters
+NEVER = (
+    -1000.0
+)  # score of pieces that text must not be segmented into; worse than any run of unknown characters
 LAST = -1e9  # score of a merge that must come after all others
 CLUSTERED = r"(?<!\A)(?=[\p{M}\x{200C}\x{200D}])"  # before a character that joins the one before it
 BREAK = "\x01"  # between any two characters; the normaliser drops it
@@ -39,7 +41,11 @@ def to_huggingface(tokenizer: Tokenizer, languages: tuple[str, str], max_length:
         ConfigError: if the vocabulary has a property that `tokenizer.json` cannot express.
     """
     files = {name: data for name, data in tokenizer.files().items() if name.endswith(".model")}
-    settings = {"model_max_length": max_length, "clean_up_tokenization_spaces": False, "split_special_tokens": True}
+    settings = {
+        "model_max_length": max_length,
+        "clean_up_tokenization_spaces": False,
+        "split_special_tokens": True,
+    }
     if tokenizer.joint:
         model = _parse(files[f"{JOINT}.model"])
         settings |= {"tokenizer_class": "PreTrainedTokenizerFast", **_special_names(tokenizer, model)}
@@ -58,12 +64,13 @@ def to_huggingface(tokenizer: Tokenizer, languages: tuple[str, str], max_length:
 def from_marian(folder: Path, config: Mapping[str, Any], languages: tuple[str, str]) -> Tokenizer:
     """Our tokenizer from a MarianTokenizer's files, with its ids.
 
-    Marian numbers pieces in `vocab.json` and segments by one SentencePiece model a language: each becomes a model whose pieces stand
-    in the order of `vocab.json`, those of the other language unused. Marian starts decoding with the padding piece, so that it is
-    our beginning too.
+    Marian numbers pieces in `vocab.json` and segments by one SentencePiece model a language: each becomes a model
+    whose pieces stand in the order of `vocab.json`, those of the other language unused. Marian starts decoding with
+    the padding piece, so that it is our beginning too. One difference remains: a run of unknown characters that is
+    a piece of the other language is that piece to Marian, and unknown here.
 
     Args:
-        folder: holds source.spm, target.spm and vocab.json (and target_vocab.json, if the vocabularies are separate).
+        folder: holds source.spm, target.spm and vocab.json; target_vocab.json too, if vocabularies are separate.
         config: the content of config.json.
         languages: the names by which the source's and the target's model will be asked for.
 
@@ -75,9 +82,11 @@ def from_marian(folder: Path, config: Mapping[str, Any], languages: tuple[str, s
     if missing:
         raise DataError(
             f"{folder}: no {missing[0]}, and no tokenizer of tformer's own",
-            "tformer reads the tokenizers of MarianMTModel (source.spm, target.spm, vocab.json) and of its own exports",
+            "tformer reads MarianMTModel's tokenizers (source.spm, target.spm, vocab.json) and its own exports",
         )
-    separate = (folder / TARGET_VOCABULARY).is_file() and not config.get("share_encoder_decoder_embeddings", True)
+    separate = (folder / TARGET_VOCABULARY).is_file() and not config.get(
+        "share_encoder_decoder_embeddings", True
+    )
     vocabularies = [_read_vocabulary(folder / VOCABULARY)] * 2
     if separate:
         vocabularies[1] = _read_vocabulary(folder / TARGET_VOCABULARY)
@@ -114,13 +123,16 @@ def _special_names(tokenizer: Tokenizer, model) -> dict[str, str]:
     return {f"{name}_token": model.pieces[number].piece for name, number in ids.items()}
 
 
-# --- tokenizer.json ----------------------------------------------------------------------------------------------------
+# --- tokenizer.json -------------------------------------------------------------------------------------
 
 
 def _fast(tokenizer: Tokenizer, model) -> dict[str, Any]:
     """The content of `tokenizer.json`."""
     if model.trainer_spec.treat_whitespace_as_suffix:
-        raise ConfigError("tokenizer: SentencePiece's treat_whitespace_as_suffix cannot be exported", "train another tokenizer")
+        raise ConfigError(
+            "tokenizer: SentencePiece's treat_whitespace_as_suffix cannot be exported",
+            "train another tokenizer",
+        )
     special = sorted({tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id})
     end = model.pieces[tokenizer.eos_id].piece
     return {
@@ -160,7 +172,7 @@ def _normalizers(tokenizer: Tokenizer, model) -> list[dict[str, Any]]:
     spec, steps = model.normalizer_spec, []
     if spec.precompiled_charsmap:
         if "nfkc" in spec.name:
-            # `Precompiled` looks at short clusters of characters only and drops marks it does not know: leave it none
+            # `Precompiled` takes clusters of characters for one and drops marks it does not know: leave it none
             steps += [{"type": "NFC"}, *_half_width_kana(), _replace(CLUSTERED, BREAK)]
         charsmap = base64.b64encode(spec.precompiled_charsmap).decode()
         steps.append({"type": "Precompiled", "precompiled_charsmap": charsmap})
@@ -182,14 +194,16 @@ def _half_width_kana() -> list[dict[str, Any]]:
     pairs = [chr(kana) + mark for kana in range(0xFF66, 0xFF9E) for mark in "\uff9e\uff9f"]
     joined = [(pair, unicodedata.normalize("NFKC", pair)) for pair in pairs]
     return [
-        {"type": "Replace", "pattern": {"String": pair}, "content": kana} for pair, kana in joined if len(kana) == 1
+        {"type": "Replace", "pattern": {"String": pair}, "content": kana}
+        for pair, kana in joined
+        if len(kana) == 1
     ]
 
 
 def _confusable(model) -> str:
-    """Where text spells a special piece, such as </s>, with characters that the vocabulary does not have: a pattern of one of them.
+    """A pattern of characters that the vocabulary lacks, where text spells a special piece, such as </s>, with them.
 
-    A unigram model would take the special piece there, however low its score, as an unknown character's is lower.
+    A unigram model would take the special piece, however low its score, as an unknown character's is lower.
     """
     if model.trainer_spec.model_type != UNIGRAM:
         return ""
@@ -200,19 +214,30 @@ def _confusable(model) -> str:
         place = next((i for i, character in enumerate(name) if character not in known), None)
         if piece.type in (CONTROL, UNKNOWN, BYTE) and place is not None:
             before, after = _escape(name[:place]), _escape(name[place + 1 :])
-            patterns.append((f"(?<={before})" if before else "") + _escape(name[place]) + (f"(?={after})" if after else ""))
+            patterns.append(
+                (f"(?<={before})" if before else "")
+                + _escape(name[place])
+                + (f"(?={after})" if after else "")
+            )
     return "|".join(dict.fromkeys(patterns))
 
 
 def _splits(model) -> dict[str, Any] | None:
     """User symbols are words of their own; the longest wins where two begin."""
-    symbols = sorted((p.piece for p in model.pieces if p.type == USER_DEFINED), key=lambda piece: (-len(piece), piece))
+    symbols = sorted(
+        (p.piece for p in model.pieces if p.type == USER_DEFINED), key=lambda piece: (-len(piece), piece)
+    )
     patterns = [_escape(symbol) for symbol in symbols]
     if _has_bytes(model) and (names := _confusable(model)):
         patterns.append(names)
     if not patterns:
         return None
-    return {"type": "Split", "pattern": {"Regex": "|".join(patterns)}, "behavior": "Isolated", "invert": False}
+    return {
+        "type": "Split",
+        "pattern": {"Regex": "|".join(patterns)},
+        "behavior": "Isolated",
+        "invert": False,
+    }
 
 
 def _has_bytes(model) -> bool:
@@ -237,7 +262,9 @@ def _decoders(tokenizer: Tokenizer, model) -> list[dict[str, Any]]:
 
 def _model(tokenizer: Tokenizer, model) -> dict[str, Any]:
     if model.trainer_spec.model_type not in (UNIGRAM, BPE, CHAR):
-        raise ConfigError("tokenizer: a SentencePiece model of words cannot be exported", "train a unigram, bpe or char one")
+        raise ConfigError(
+            "tokenizer: a SentencePiece model of words cannot be exported", "train a unigram, bpe or char one"
+        )
     names = [piece.piece for piece in model.pieces]
     if tokenizer.lossless:  # U+2581 is a character like any other there, so that a space must be a space
         names = [name.replace(SPACE_MARK, " ") for name in names]
@@ -275,7 +302,7 @@ def _scores(model) -> list[float]:
 
 
 def _merges(model, names: list[str]) -> list[tuple[str, str]]:
-    """Every way to put a piece together from two others, best piece first: SentencePiece merges by the result's score."""
+    """Every way to join two pieces to a third, best third first: SentencePiece merges by the result's score."""
     pieces = zip(names, model.pieces, strict=True)
     numbers = {name: i for i, (name, piece) in enumerate(pieces) if piece.type in (NORMAL, UNUSED)}
     merges = []
@@ -287,7 +314,7 @@ def _merges(model, names: list[str]) -> list[tuple[str, str]]:
     return [(names[left], names[right]) for *_, left, right in sorted(merges)]
 
 
-# --- Marian's tokenizers ---------------------------------------------------------------------------------------------------
+# --- Marian's tokenizers --------------------------------------------------------------------------------
 
 
 def _read_vocabulary(path: Path) -> list[str]:
@@ -302,17 +329,25 @@ def _read_vocabulary(path: Path) -> list[str]:
 
 
 def _renumbered(model, vocabulary: list[str], config: Mapping[str, Any], origin: str) -> bytes:
-    """The SentencePiece model with the pieces of `vocabulary` in its order; what it does not have is unused."""
+    """The SentencePiece model with the pieces of `vocabulary`, in its order; what it lacks is unused."""
     from sentencepiece import sentencepiece_model_pb2
 
     own = {piece.piece: piece for piece in model.pieces}
     missing = own.keys() - set(vocabulary) - {p.piece for p in model.pieces if p.type in (CONTROL, UNKNOWN)}
     if missing and model.trainer_spec.model_type == BPE:
-        raise DataError(f"{origin}: {len(missing)} pieces are not in {VOCABULARY}", "such a BPE model cannot be renumbered")
+        raise DataError(
+            f"{origin}: {len(missing)} pieces are not in {VOCABULARY}",
+            "such a BPE model cannot be renumbered",
+        )
     pad, end = config.get("pad_token_id"), config.get("eos_token_id")
     unknown = vocabulary.index("<unk>") if "<unk>" in vocabulary else None
     start = config.get("decoder_start_token_id", pad)
-    for name, number in (("pad_token_id", pad), ("eos_token_id", end), ("decoder_start_token_id", start), ("<unk>", unknown)):
+    for name, number in (
+        ("pad_token_id", pad),
+        ("eos_token_id", end),
+        ("decoder_start_token_id", start),
+        ("<unk>", unknown),
+    ):
         if not isinstance(number, int) or not 0 <= number < len(vocabulary):
             raise DataError(f"{origin}: {name} is {number!r}, which {VOCABULARY} does not have")
     control = {pad, end, start}
@@ -320,7 +355,8 @@ def _renumbered(model, vocabulary: list[str], config: Mapping[str, Any], origin:
     made.CopyFrom(model)
     del made.pieces[:]
     for number, name in enumerate(vocabulary):
-        piece = made.pieces.add(piece=name, score=LAST, type=UNUSED)  # BPE merges unused pieces too, and parts them again
+        # BPE merges unused pieces too, and parts them again
+        piece = made.pieces.add(piece=name, score=LAST, type=UNUSED)
         if number == unknown:
             piece.type = UNKNOWN
         elif number in control:

@@ -1,11 +1,12 @@
 """Names, layouts and settings of Hugging Face's encoder-decoders beside ours.
 
-Post-norm models are `MarianMTModel`, pre-norm ones `PegasusForConditionalGeneration`: the same weights, but that Pegasus
-normalises before each sub-layer and once more after the last block.
+Post-norm models are `MarianMTModel`, pre-norm ones `PegasusForConditionalGeneration`: the same weights, but that
+Pegasus normalises before each sub-layer and once more after the last block.
 
-Two things differ. We project queries, keys and values in one product, they in three. And our sinusoids are interleaved, as in the
-paper (sin, cos, sin, cos, ...), while theirs are halves (all sin, then all cos). The rest of the network does not care in which
-order the residual stream's components lie, so that every weight that reads or writes the stream is permuted on the way.
+Two things differ. We project queries, keys and values in one product, they in three. And our sinusoids are
+interleaved, as in the paper (sin, cos, sin, cos, ...), while theirs are halves (all sin, then all cos). The rest of
+the network does not care in which order the residual stream's components lie, so that every weight that reads or
+writes the stream is permuted on the way.
 
 Shapes: D model width, F feed-forward width, V vocabulary, N longest sequence.
 """
@@ -21,8 +22,16 @@ from torch import Tensor
 from tformer_cli.config.schema import Activation, Combine, Norm, Positions, Seq2SeqConfig, TieEmbeddings
 from tformer_cli.errors import ConfigError
 
-ARCHITECTURES = {Norm.post: ("marian", "MarianMTModel"), Norm.pre: ("pegasus", "PegasusForConditionalGeneration")}
-ACTIVATIONS = {"relu": Activation.relu, "gelu": Activation.gelu, "swish": Activation.swish, "silu": Activation.swish}
+ARCHITECTURES = {
+    Norm.post: ("marian", "MarianMTModel"),
+    Norm.pre: ("pegasus", "PegasusForConditionalGeneration"),
+}
+ACTIVATIONS = {
+    "relu": Activation.relu,
+    "gelu": Activation.gelu,
+    "swish": Activation.swish,
+    "silu": Activation.swish,
+}
 SHARED = "model.shared.weight"
 FINAL_BIAS = "final_logits_bias"
 TABLE = "model.{side}.embed_positions.weight"
@@ -30,7 +39,7 @@ REMEDY = "this model cannot be used elsewhere but with tformer"
 
 
 def to_halves(dim: int) -> Tensor:
-    """Which of our components stands at each of their places, (D,): the even ones (sin), then the odd ones (cos)."""
+    """Which of our components stands at each of their places, (D,): the even ones (sin), then the odd (cos)."""
     return torch.cat((torch.arange(0, dim, 2), torch.arange(1, dim, 2)))
 
 
@@ -42,9 +51,12 @@ def check_exportable(config: Seq2SeqConfig) -> None:
     """
     pre = config.norm is Norm.pre
     wrong = [
-        ("positions", config.positions, config.positions is not Positions.sinusoidal, "has sinusoidal positions only"),
+        ("positions", config.positions, config.positions is not Positions.sinusoidal, "has sinusoids only"),
         ("combine", config.combine, config.combine is not Combine.add, "adds positions to embeddings"),
-        ("activation", config.activation, config.activation not in ACTIVATIONS.values(), "has relu, gelu and swish only"),
+        (
+            "activation", config.activation, config.activation not in ACTIVATIONS.values(),
+            "has relu, gelu and swish only",
+        ),
         ("bias", config.bias, not config.bias, "has a bias in every layer"),
         (
             "tie_embeddings", config.tie_embeddings, pre and config.tie_embeddings is not TieEmbeddings.all,
@@ -53,15 +65,17 @@ def check_exportable(config: Seq2SeqConfig) -> None:
     ]  # fmt: skip
     for name, value, is_wrong, why in wrong:
         if is_wrong:
-            shown = getattr(value, "name", str(value).lower())
-            raise ConfigError(f"model.{name}: {shown} cannot be exported: Hugging Face's {ARCHITECTURES[config.norm][1]} {why}")
+            shown, architecture = getattr(value, "name", str(value).lower()), ARCHITECTURES[config.norm][1]
+            raise ConfigError(
+                f"model.{name}: {shown} cannot be exported: Hugging Face's {architecture} {why}"
+            )
 
 
 def _layers(config: Seq2SeqConfig) -> Iterator[tuple[str, tuple[str, ...], bool, bool]]:
     """Each projection and normalisation.
 
     Yields:
-        Our name; their names, of which ours is the concatenation; whether it reads the residual stream; whether it writes it.
+        Our name; their names, of which ours is the concatenation; whether it reads and writes the residual stream.
     """
     for stack, depth in (("encoder", config.encoder_depth), ("decoder", config.decoder_depth)):
         for number in range(depth):
@@ -152,8 +166,12 @@ def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: 
         if name not in left:
             raise ConfigError(f"{where}: the weights {name} are missing", "the files do not belong together")
         value = left.pop(name)
-        if len(shape) != value.dim() or any(size not in (-1, real) for size, real in zip(shape, value.shape, strict=True)):
-            raise ConfigError(f"{where}: {name} has shape {tuple(value.shape)} where config.json means {shape}")
+        if len(shape) != value.dim() or any(
+            size not in (-1, real) for size, real in zip(shape, value.shape, strict=True)
+        ):
+            raise ConfigError(
+                f"{where}: {name} has shape {tuple(value.shape)} where config.json means {shape}"
+            )
         return value
 
     state: dict[str, Tensor] = {}
@@ -165,7 +183,9 @@ def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: 
         shape = (rows,) if norm else (rows, columns)
         weight = torch.cat([take(f"{name}.weight", *shape) for name in theirs])
         bias = torch.cat([take(f"{name}.bias", rows) for name in theirs])
-        state[f"{ours}.weight"] = (weight[:, order] if reads else weight[order] if writes else weight).contiguous()
+        state[f"{ours}.weight"] = (
+            weight[:, order] if reads else weight[order] if writes else weight
+        ).contiguous()
         state[f"{ours}.bias"] = bias[order] if writes else bias
     copies = ("model.decoder.embed_tokens.weight", "lm_head.weight", "model.encoder.embed_tokens.weight")
     for ours, theirs in _embeddings(config).items():
@@ -173,18 +193,28 @@ def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: 
             theirs = next((name for name in copies if name in left), theirs)
         state[ours] = take(theirs, -1, config.dim)[:, order].contiguous()
     if config.final_bias:
-        state[_final_bias_name(config)] = take(FINAL_BIAS, 1, state["target_embedding.weight"].shape[0])[0].clone()
+        state[_final_bias_name(config)] = take(FINAL_BIAS, 1, state["target_embedding.weight"].shape[0])[
+            0
+        ].clone()
     _check_rest(config, left, where)
     return state
 
 
 def _check_rest(config: Seq2SeqConfig, left: dict[str, Tensor], where: str) -> None:
     """What is left over must be copies of tied weights, a bias of zeros, and sinusoids."""
-    known = {FINAL_BIAS, SHARED, "lm_head.weight", *(TABLE.format(side=side) for side in ("encoder", "decoder"))}
+    known = {
+        FINAL_BIAS,
+        SHARED,
+        "lm_head.weight",
+        *(TABLE.format(side=side) for side in ("encoder", "decoder")),
+    }
     known |= {f"model.{side}.embed_tokens.weight" for side in ("encoder", "decoder")}
     for name, value in left.items():
         if name not in known:
-            raise ConfigError(f"{where}: the weights {name} have no place in tformer's model", REMEDY.replace("elsewhere but with tformer", "here"))
+            raise ConfigError(
+                f"{where}: the weights {name} have no place in tformer's model",
+                REMEDY.replace("elsewhere but with tformer", "here"),
+            )
         if "embed_positions" in name:
             _check_table(config, value, f"{where}: {name}")
 
@@ -194,11 +224,17 @@ def _check_table(config: Seq2SeqConfig, table: Tensor, where: str) -> None:
 
     expected = sinusoids(torch.arange(table.shape[0]), frequencies(config.dim, dtype=torch.float64)).float()
     expected = expected[:, to_halves(config.dim)]
-    if table.shape != expected.shape or not torch.allclose(table, expected, atol=2e-3):  # half-precision files are that coarse
-        raise ConfigError(f"{where} are not the sinusoids that tformer's model has", "such a model cannot be used here")
+    if table.shape != expected.shape or not torch.allclose(
+        table, expected, atol=2e-3
+    ):  # half-precision files are that coarse
+        raise ConfigError(
+            f"{where} are not the sinusoids that tformer's model has", "such a model cannot be used here"
+        )
 
 
-def export_config(config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Mapping[str, int]) -> dict[str, Any]:
+def export_config(
+    config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Mapping[str, int]
+) -> dict[str, Any]:
     """Their `config.json`.
 
     Args:
@@ -268,7 +304,10 @@ def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool) -> 
     def same(name: str) -> int:
         value, other = number(f"encoder_{name}"), number(f"decoder_{name}")
         if value != other:
-            raise ConfigError(f"{where}: encoder_{name} ({value}) and decoder_{name} ({other}) differ", "tformer has one for both")
+            raise ConfigError(
+                f"{where}: encoder_{name} ({value}) and decoder_{name} ({other}) differ",
+                "tformer has one for both",
+            )
         return value
 
     def rate(name: str) -> float:
@@ -282,11 +321,17 @@ def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool) -> 
         raise ConfigError(f"{where}: d_model {dim} is odd, or no multiple of {heads} heads")
     activation = ACTIVATIONS.get(found.get("activation_function", "gelu"))
     if activation is None:
-        raise ConfigError(f"{where}: activation_function {found['activation_function']!r} is not supported", "tformer reads relu, gelu and swish")
+        raise ConfigError(
+            f"{where}: activation_function {found['activation_function']!r} is not supported",
+            "tformer reads relu, gelu and swish",
+        )
     shared = kind == "pegasus" or found.get("share_encoder_decoder_embeddings", True)
     tied = found.get("tie_word_embeddings", True)
     if shared and not tied:
-        raise ConfigError(f"{where}: tie_word_embeddings is off while both embeddings are shared", "tformer ties all, the decoder's, or none")
+        raise ConfigError(
+            f"{where}: tie_word_embeddings is off while both embeddings are shared",
+            "tformer ties all, the decoder's, or none",
+        )
     return Seq2SeqConfig(
         dim=dim,
         heads=heads,

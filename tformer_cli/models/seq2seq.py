@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import Seq2SeqConfig, TieEmbeddings
-from tformer_cli.nn.attention import EVERYTHING, Attention, KeyValueCache, Mask
+from tformer_cli.nn.attention import EVERYTHING, Attention, KeyValueCache, Mask, for_products
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.positions import AbsolutePositions
@@ -41,7 +41,7 @@ class DecoderState:
         """Drop finished sentences: keep those of the given indices, (B',) int64."""
         for cache in self.caches:
             cache.keep(sentences)
-        self.memory = [(k[sentences], v[sentences]) for k, v in self.memory]
+        self.memory = [(k.mT[sentences].mT, v[sentences]) for k, v in self.memory]  # k stays as `for_products` laid it
         if self.memory_mask.allowed is not None:
             self.memory_mask = Mask(self.memory_mask.allowed[sentences])
 
@@ -140,6 +140,7 @@ class Seq2Seq(nn.Module):
         size = beams * (max_steps + 1)
         caches = [KeyValueCache(batch, heads, size, head_dim, memory.states) for _ in self.decoder.blocks]
         pairs = [block.cross.sublayer.keys_values(memory.states) for block in self.decoder.blocks]
+        pairs = [(for_products(k), v) for k, v in pairs]
         no_keys = torch.zeros(0, dtype=torch.int64, device=memory.states.device)
         return DecoderState(caches, pairs, memory.mask, no_keys)
 

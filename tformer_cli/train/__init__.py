@@ -1,0 +1,1 @@
+"""The loop and all around it: launch, checkpoints, logs, and trained runs in use."""

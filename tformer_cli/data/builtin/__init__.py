@@ -99,7 +99,7 @@ def held_out(seed: int) -> dict[tuple[str, str], str]:
     there are enough; which ones, a hash of the seed decides.
     """
     kept = {}
-    for predicate, partners in _partners().items():
+    for predicate, partners in _partners():
         ranked = sorted(partners, key=lambda partner: _digest(f"{seed}/{predicate}/{partner}"))
         share = max(1, len(ranked) // 16) if len(ranked) >= _ENOUGH else 0
         kept.update({(predicate, partner): "validation" for partner in ranked[:share]})
@@ -108,20 +108,19 @@ def held_out(seed: int) -> dict[tuple[str, str], str]:
 
 
 @lru_cache(maxsize=1)
-def _partners() -> dict[str, list[str]]:
-    """What each predicate is combined with: see `combinations`."""
-    partners = {}
+def _partners() -> list[tuple[str, list[str]]]:
+    """Predicates, and words of one sort that they are combined with: see `combinations`."""
+    partners = []
     for verb in VERBS.values():
-        places = [place.english for place in verb.places] if not verb.objects else []
-        subjects = (
-            [noun.english for noun in verb.subjects]
-            if not verb.objects and not verb.traits & {"GO", "STATE"}
-            else []
-        )
-        partners[verb.name] = [noun.english for noun in verb.objects] + places + subjects
-        partners["? " + verb.name] = [noun.english for noun in verb.subjects]
+        subjects = [noun.english for noun in verb.subjects]
+        partners.append((verb.name, [noun.english for noun in verb.objects]))
+        if not verb.objects:
+            partners.append((verb.name, [place.english for place in verb.places]))
+        if not verb.objects and not verb.traits & {"GO", "STATE"}:
+            partners.append((verb.name, subjects))
+        partners.append((f"? {verb.name}", subjects))
     for adjective in ADJECTIVES.values():
-        partners[adjective.english] = [noun.english for noun in adjective.nouns]
+        partners.append((adjective.english, [noun.english for noun in adjective.nouns]))
     for location in LOCATIONS.values():
-        partners[location.english] = [noun.english for noun in tagged(*location.items)]
+        partners.append((location.english, [noun.english for noun in tagged(*location.items)]))
     return partners
