@@ -47,11 +47,11 @@ def test_a_wide_beam_finds_the_n_best_of_all_outputs(seed: int, alpha: float) ->
 
 @pytest.mark.parametrize("stopping", list(Stopping))
 @pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0, -0.5])
-@pytest.mark.parametrize(("beam", "n_best"), [(1, 1), (2, 1), (3, 3), (6, 2), (40, 40)])
+@pytest.mark.parametrize(("beam", "n_best"), [(1, 1), (2, 1), (3, 3), (6, 2), (20, 20)])
 def test_equals_a_plain_beam_search(beam: int, n_best: int, alpha: float, stopping: Stopping) -> None:
     limits = [9, 4, 12, 1, 7, 7, 0, 5]
     prefixes = [(), (5, 6), (4,), (), (8, 8, 8, 8), (5,), (), (9, 4)]
-    for seed in range(3):
+    for seed in range(2):
         decoder = ToyDecoder(11, seed, end=1.5)
         config = DecodeConfig(beam=beam, n_best=n_best, length_penalty=alpha, stopping=stopping)
         for prefix in (None, prefixes, [(5, 6, 7)] * 8):
@@ -78,7 +78,7 @@ def test_stopping_saves_steps_and_longest_is_as_good_as_never_stopping() -> None
             assert_same(found[Stopping.longest][name], plain_beam_search(decoder, name, 30, **options))
             worse += found[Stopping.next][name][0].score < found[Stopping.longest][name][0].score
     assert steps[Stopping.next] < 0.7 * steps[Stopping.longest] < 0.7 * 20 * 2 * 31
-    assert 0 < worse  # else there would be no reason for two rules
+    assert worse > 0  # else there would be no reason for two rules
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -187,7 +187,7 @@ class _Search:
             self.end = head.log_probability(end)
         head.forbid()
         if self.end is not None:  # forced, not chosen, unless nothing that may be chosen is better
-            self.natural = self.end >= (head.logits.amax(-1) - head.normalizer).view_as(end)
+            self.natural = self.end >= head.highest()
         found = self._drawn(step) if self.config.sample else head.best(self.so_far, self.beams)
         if forced is not None:
             parent = torch.arange(self.beams, device=self.device).clamp(max=rows - 1).expand(len(forced), -1)
@@ -224,7 +224,7 @@ class _Search:
         head, rows = self.head, self.tokens.shape[1]
         parents = torch.arange(self.beams, device=self.device).clamp(max=rows - 1).expand(len(self.sentences), -1)
         index = (torch.arange(len(self.sentences), device=self.device)[:, None] * rows + parents).flatten()
-        logits = head.logits[index] if rows < self.beams else head.logits
+        logits = head.scaled()[index] if rows < self.beams else head.scaled()
         config, uniform = self.config, self.uniform[:, :, step].flatten()
         tokens = draw(logits, uniform, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
         chosen = logits.gather(1, tokens[:, None]).squeeze(1).float() - head.normalizer[index]

@@ -23,7 +23,7 @@ CACHED_LOGITS = 1 << 18
 
 
 class Head:
-    """The output projection of a search.
+    """The output projection of a search: `project`, then ask; `forbid`, then choose.
 
     Args:
         output: weights (V, D) and bias (V,) or None, or a quantised layer.
@@ -35,7 +35,7 @@ class Head:
     def __init__(self, output: tuple[Tensor, Tensor | None] | Int8Linear, rows: int, forbidden: Tensor) -> None:
         self.forbidden = forbidden
         self.quantized = output if isinstance(output, Int8Linear) else None
-        self.weight, self.bias = (output.scale, None) if isinstance(output, Int8Linear) else output
+        self.weight, self.bias = (output.scale, output.bias) if isinstance(output, Int8Linear) else output
         weight, self.vocab_size = self.weight, len(self.weight)
         self.block = max(1, min(BLOCK, self.vocab_size // 64))
         self.blocks = -(-self.vocab_size // self.block)
@@ -57,7 +57,11 @@ class Head:
         self._all = self._buffer[:size]
         self.logits = self._all[:, : self.vocab_size]
         hidden = hidden.reshape(size, -1)
-        if self.quantized is not None:
+        self.scale = None
+        if self.quantized is not None and self.bias is None and self.vocab_size == self._buffer.shape[1]:
+            self.logits, self.scale = self.quantized.product(hidden)  # scaling all of it would be one more pass
+            self._all = self.logits
+        elif self.quantized is not None:
             self.quantized.into(hidden, self.logits)
         elif self.bias is None:
             torch.mm(hidden, self.weight.t(), out=self.logits)
@@ -66,26 +70,32 @@ class Head:
         self.normalizer = self._log_sum_exp()  # (N,)
 
     def _log_sum_exp(self) -> Tensor:
-        """log sum_v exp(logit_v) a row, (N,) float32.
+        """Log sum_v exp(logit_v) a row, (N,) float32.
 
         The maximum is not subtracted first, as that is a pass of its own: logits of trained models are tens, and
         float32 carries exp(80). Where a sum leaves the safe range, the row-by-row careful way is taken instead.
         """
         sums = self._sums[: len(self.logits)]
         if self.logits.is_cuda:
-            return self._finite(torch.logsumexp(self.logits.float(), dim=-1))
+            return self._finite(torch.logsumexp(self.scaled().float(), dim=-1))
         for begin in range(0, len(sums), self._part):
             part = self.logits[begin : begin + self._part]
             scratch = self._scratch[: len(part)]
-            if part.dtype is torch.float32:
+            if self.scale is not None:
+                torch.mul(part, self.scale[begin : begin + self._part], out=scratch).exp_()
+            elif part.dtype is torch.float32:
                 torch.exp(part, out=scratch)
             else:
                 scratch.copy_(part).exp_()
             torch.sum(scratch, dim=-1, out=sums[begin : begin + self._part])
         least, most = sums.aminmax()
-        if 1e-20 < float(least) and float(most) < 1e30:
+        if float(least) > 1e-20 and float(most) < 1e30:
             return sums.log()
-        return self._finite(torch.logsumexp(self.logits.float(), dim=-1))
+        return self._finite(torch.logsumexp(self.scaled().float(), dim=-1))
+
+    def scaled(self) -> Tensor:
+        """The logits, (N, V)."""
+        return self.logits if self.scale is None else self.logits * self.scale
 
     @staticmethod
     def _finite(normalizer: Tensor) -> Tensor:
@@ -95,13 +105,20 @@ class Head:
 
     def log_probability(self, tokens: Tensor) -> Tensor:
         """Log-probabilities of given tokens: (B, R) int64 to (B, R) float32. Ask before `best`, which forbids tokens."""
-        chosen = self.logits.gather(1, tokens.reshape(-1, 1)).squeeze(1)
+        chosen = self.logits.gather(1, tokens.reshape(-1, 1))
+        chosen = (chosen if self.scale is None else chosen * self.scale).squeeze(1)
         return (chosen.float() - self.normalizer).view(tokens.shape)
 
     def forbid(self) -> None:
         """Take the forbidden tokens out of the choice."""
         if len(self.forbidden):
             self.logits.index_fill_(1, self.forbidden, -torch.inf)
+
+    def highest(self) -> Tensor:
+        """Log-probability of the most probable token that is not forbidden, (B, R)."""
+        highest = self.logits.amax(-1)
+        highest = highest if self.scale is None else highest * self.scale.squeeze(1)
+        return (highest.float() - self.normalizer).view(self.sentences, self.rows)
 
     def best(self, so_far: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """The most probable one-token extensions of each sentence's hypotheses.
@@ -117,6 +134,7 @@ class Head:
         """
         offset = so_far - self.normalizer.view(so_far.shape)  # (B, R)
         maxima = self._all.view(-1, self.block, self.blocks).amax(1)
+        maxima = maxima if self.scale is None else maxima.mul_(self.scale)
         maxima = (maxima.view(self.sentences, self.rows, self.blocks) + offset[:, :, None]).flatten(1)
         chosen = maxima.topk(min(count, maxima.shape[1]))[1]  # (B, C): no other block holds a better one
         row, column = chosen // self.blocks, chosen % self.blocks
@@ -124,7 +142,10 @@ class Head:
         first = torch.arange(self.sentences, device=chosen.device)[:, None] * self.rows + row
         first = first * (self.block * self.blocks) + column
         members = first[:, :, None] + torch.arange(self.block, device=chosen.device) * self.blocks
-        values = self._all.view(-1)[members] + offset.gather(1, row)[:, :, None]  # (B, C, block)
+        values = self._all.view(-1)[members]  # (B, C, block)
+        if self.scale is not None:
+            values *= self.scale.view(offset.shape).gather(1, row)[:, :, None]
+        values = values + offset.gather(1, row)[:, :, None]
         values, index = values.flatten(1).topk(min(count, chosen.shape[1] * self.block))
         block = index // self.block
         row, column = row.gather(1, block), column.gather(1, block)

@@ -80,11 +80,12 @@ class KeyValueCache:
 
     A step adds the keys of all `rows` (beams) of each sentence, so that they lie time-major along S. Beams are never
     copied when search reorders them: a mask over all beams' keys says which belong to whose history (`decode.search`).
-    Keys lie in memory as products read them, see `for_products`.
+    Keys lie in memory as `for_products` puts them.
     """
 
     def __init__(self, batch: int, heads: int, size: int, head_dim: int, like: Tensor) -> None:
-        self.k = for_products(like.new_empty(batch, heads, size, head_dim))
+        on_cpu = like.device.type == "cpu"
+        self.k = like.new_empty(batch, heads, head_dim, size).mT if on_cpu else like.new_empty(batch, heads, size, head_dim)
         self.v = like.new_empty(batch, heads, size, head_dim)
         self.length = 0
 

@@ -17,7 +17,7 @@ UNDERFLOW = -80.0  # log of a probability that float32 is about to round to zero
 
 
 def _logits(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """h W^T + b in float32 (or wider)."""
+    """H W^T + b in float32 (or wider)."""
     logits = h @ weight.T if bias is None else torch.addmm(bias, h, weight.T)
     return logits if logits.dtype is torch.float64 else logits.float()
 

@@ -58,7 +58,7 @@ class Dropout(nn.Module):
         return _DropoutAdd.apply(None, x, threshold, 1.0)
 
     def add(self, residual: Tensor, x: Tensor, scale: float = 1.0) -> Tensor:
-        """residual + scale * dropout(x), in one pass less; shapes are equal."""
+        """Residual + scale * dropout(x), in one pass less; shapes are equal."""
         if not (self.training and self.rate):
             return torch.add(residual, x, alpha=scale)
         threshold = round(self.rate * 256)

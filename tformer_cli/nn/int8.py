@@ -17,6 +17,8 @@ from tformer_cli.errors import ConfigError
 
 ZERO = 128
 """What stands for zero in an unsigned byte: the CPU's instruction multiplies unsigned inputs with signed weights."""
+LEAST_WEIGHTS = 1 << 16
+"""Smaller layers stay in float32: rounding their inputs costs more than the product saves."""
 
 
 def available() -> bool:
@@ -43,20 +45,20 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., I) to (..., O), float32."""
-        y, scale = self._product(x.reshape(-1, x.shape[-1]))
+        y, scale = self.product(x.reshape(-1, x.shape[-1]))
         y = y.mul_(scale) if self.bias is None else torch.addcmul(self.bias, y, scale, out=y)
         return y.view(*x.shape[:-1], -1)
 
     def into(self, x: Tensor, out: Tensor) -> None:
         """Write the result for x (N, I) into `out` (N, O), float32."""
-        y, scale = self._product(x)
+        y, scale = self.product(x)
         if self.bias is None:
             torch.mul(y, scale, out=out)
         else:
             torch.addcmul(self.bias, y, scale, out=out)
 
-    def _product(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The product up to the rows' scales, (N, O), and those, (N, 1)."""
+    def product(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """X W^T for x (N, I) up to the rows' scales, (N, O), and those, (N, 1); float32, without the bias."""
         scale = x.abs().amax(-1, keepdim=True).clamp_(min=1e-30).div_(127)
         rounded = (x / scale).round_().to(torch.int8).view(torch.uint8).bitwise_xor_(ZERO)  # adds 128, modulo 256
         y = torch.ops.onednn.qlinear_pointwise(
@@ -66,7 +68,7 @@ class Int8Linear(nn.Module):
 
 
 class Int8Decoder:
-    """A model for inference with all its linear layers, and its output projection, in 8 bits. The model is not changed.
+    """A model for inference with its larger linear layers and output projection in 8 bits. The model is not changed.
 
     Args:
         model: has `output_layer`; on a CPU.
@@ -85,7 +87,7 @@ class Int8Decoder:
             self._model = copy.deepcopy(model).eval()
             for module in list(self._model.modules()):
                 for name, child in module.named_children():
-                    if isinstance(child, nn.Linear):
+                    if isinstance(child, nn.Linear) and child.weight.numel() >= LEAST_WEIGHTS:
                         setattr(module, name, Int8Linear(child.weight, child.bias))
 
     def output_layer(self) -> Int8Linear:

@@ -65,11 +65,9 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
     from tformer_cli.train.machine import pick_device, prepare, tune_heap
 
     tune_heap()  # before torch allocates anything large
-    import torch
-
     from tformer_cli import tasks
     from tformer_cli.train import parallel
-    from tformer_cli.train.checkpoint import Checkpoints
+    from tformer_cli.train.checkpoint import Checkpoints, read_state
     from tformer_cli.train.log import Console
     from tformer_cli.train.loop import Trainer, seed_step
     from tformer_cli.train.run import Lock
@@ -96,7 +94,9 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
         ranks.wait()
         if not ranks.first:
             task.prepare(run)  # what rank 0 has tokenised lies in the cache now
-        machine = prepare(config.trainer, ranks=int(os.environ.get("LOCAL_WORLD_SIZE", "1")), **task.shape())
+        chosen = read_state(newest)["machine"] if newest is not None else None
+        local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        machine = prepare(config.trainer, ranks=local_ranks, chosen=chosen, **task.shape())
         seed_step(config.seed, 0, 0)
         model = task.model().to(machine.device)
         trainer = Trainer(task, model, run, machine, ranks, console)
@@ -116,7 +116,6 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
         if ranks.first:
             _finish(trainer, progress, console)
         ranks.wait()
-        torch.set_grad_enabled(True)
     finally:
         parallel.leave()
         if lock is not None:

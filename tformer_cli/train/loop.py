@@ -158,6 +158,7 @@ class Trainer:
         self.progress.window = {name: float(value) for name, value in self.progress.window.items()}
         state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.metric}
         state["fingerprint"] = self.task.fingerprint()
+        state["machine"] = {"precision": self.machine.precision, "attention": self.machine.attention}
         files = {
             "model.safetensors": weights,
             "optimizer.safetensors": tensors_to_bytes(rest),

@@ -5,8 +5,11 @@ Every choice here is between implementations that compute the same; the header s
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import json
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable
@@ -15,8 +18,11 @@ from dataclasses import dataclass
 import torch
 
 from tformer_cli.config.schema import Attention, Device, Precision, TrainerConfig
+from tformer_cli.data.text import default_cache
 from tformer_cli.errors import ConfigError
 from tformer_cli.nn import backend
+from tformer_cli.train.checkpoint import replace_file
+from tformer_cli.train.run import processor
 
 
 @dataclass
@@ -104,19 +110,13 @@ def product_rate(device: torch.device, dtype: torch.dtype, width: int = 512) -> 
     return 2 * rows * width * 4 * width / seconds(lambda: a @ b, device)
 
 
-def pick_precision(wanted: Precision, device: torch.device) -> str:
-    """`auto` takes bf16 where its products run at least 1.2 times as fast as fp32's."""
-    if wanted is not Precision.auto:
-        return wanted.name
+def pick_precision(device: torch.device) -> str:
+    """bf16 where its products run at least 1.2 times as fast as fp32's."""
     return "bf16" if product_rate(device, torch.bfloat16) > 1.2 * product_rate(device, torch.float32) else "fp32"
 
 
-def pick_attention(
-    wanted: Attention, device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int, int]
-) -> str:
+def pick_attention(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int, int]) -> str:
     """The faster exact backend, forward and backward, for queries of `shape` (B, H, T, K)."""
-    if wanted is not Attention.auto:
-        return wanted.name
     if device.type != "cpu":
         return "fused"
     q, k, v = (torch.randn(shape, dtype=dtype, requires_grad=True) for _ in range(3))
@@ -134,7 +134,35 @@ def pick_attention(
     return "explicit" if seconds(explicit, device) < seconds(fused, device) else "fused"
 
 
-def prepare(config: TrainerConfig, *, heads: int = 8, head_dim: int = 64, length: int = 64, ranks: int = 1) -> Machine:
+def remembered(key: str, measure: Callable[[], str]) -> str:
+    """A choice that was measured on this machine before, else one measured now and written down.
+
+    Measurements are noisy, and another backend rounds otherwise: without this, the same command could give other bytes.
+    """
+    place = default_cache() / "machine.json"
+    key = f"{platform.node()} {processor()} torch {torch.__version__} {key}"
+    try:
+        known = json.loads(place.read_bytes())
+        if known.get(key) in ("fp32", "bf16", "fused", "explicit"):
+            return known[key]
+    except (OSError, ValueError, AttributeError):
+        known = {}
+    choice = measure()
+    with contextlib.suppress(OSError):  # a cache that cannot be written only costs the next measurement
+        place.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(place, json.dumps({**known, key: choice}, indent=1).encode())
+    return choice
+
+
+def prepare(
+    config: TrainerConfig,
+    *,
+    heads: int = 8,
+    head_dim: int = 64,
+    length: int = 64,
+    ranks: int = 1,
+    chosen: dict[str, str] | None = None,
+) -> Machine:
     """Set threads and backends for this machine and this model's shape.
 
     Args:
@@ -143,6 +171,7 @@ def prepare(config: TrainerConfig, *, heads: int = 8, head_dim: int = 64, length
         head_dim: K of the model.
         length: typical sequence length, tokens.
         ranks: processes that share this machine's cores.
+        chosen: `precision` and `attention` that the run was started with, when it is resumed.
 
     Returns:
         What was chosen.
@@ -153,10 +182,20 @@ def prepare(config: TrainerConfig, *, heads: int = 8, head_dim: int = 64, length
     device = pick_device(config.device)
     threads = config.threads or max(1, physical_cores() // ranks)
     torch.set_num_threads(threads)
-    precision = pick_precision(config.precision, device)
+    chosen = chosen or {}
+    place = f"{device} {threads} threads"
+    precision = chosen.get("precision") or (
+        config.precision.name
+        if config.precision is not Precision.auto
+        else remembered(f"{place} precision", lambda: pick_precision(device))
+    )
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    batch = max(1, 4096 // length)
-    backend.attention = pick_attention(config.attention, device, dtype, (batch, heads, length, head_dim))
+    shape = (max(1, 4096 // length), heads, length, head_dim)
+    backend.attention = chosen.get("attention") or (
+        config.attention.name
+        if config.attention is not Attention.auto
+        else remembered(f"{place} attention {precision} {shape}", lambda: pick_attention(device, dtype, shape))
+    )
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     return Machine(device, precision, backend.attention, threads, product_rate(device, dtype))

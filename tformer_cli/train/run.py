@@ -17,7 +17,7 @@ from tformer_cli.train.checkpoint import Checkpoints, damage, replace_file
 
 CONFIG, RESULT, METRICS, PERFORMANCE = "config.yaml", "result.json", "metrics.jsonl", "performance.jsonl"
 HARMLESS = (
-    "recipe", "trainer.steps", "trainer.minutes", "trainer.device", "trainer.threads", "trainer.attention",
+    "recipe", "trainer.steps", "trainer.minutes", "trainer.device", "trainer.threads",
     "trainer.compile", "trainer.evaluate_every", "trainer.checkpoint_every", "trainer.keep", "trainer.keep_best",
     "trainer.log_every", "trainer.patience", "trainer.average", "trainer.samples", "trainer.evaluate_decoded",
     "trainer.evaluate_limit", "data.workers", "data.cache", "data.test", "decode.",
