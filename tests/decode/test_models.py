@@ -26,6 +26,9 @@ def make(seed: int = 0, **settings) -> Seq2Seq:
     model = Seq2Seq(Seq2SeqConfig(final_bias=True, **settings), VOCAB, VOCAB).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter += 0.2 * torch.randn(parameter.shape)
+    for block in model.decoder.blocks:  # what is written shall depend on what was read
+        block.cross.sublayer.project_out.weight *= 4
+        block.cross.sublayer.project_q.weight *= 2
     model.final_bias[EOS] += 3
     return model
 
@@ -82,10 +85,10 @@ EXACT = DecodeConfig(beam=3, stopping=Stopping.longest)
 @pytest.mark.parametrize("settings", [{}, {"positions": Positions.t5}, {"positions": Positions.rotary}], ids=str)
 def test_a_translation_does_not_depend_on_its_company(settings: dict, config: DecodeConfig) -> None:
     random, count = np.random.default_rng(0), 16
-    for seed in range(2):
+    for seed in (3, 5):
         model, rows = make(seed, **settings), sentences(count)
         alone = [translate(model, [row], config, [i])[0] for i, row in enumerate(rows)]
-        assert len({tuple(hypotheses[0].tokens) for hypotheses in alone}) > count // 3  # else the test sees nothing
+        assert len({tuple(hypotheses[0].tokens) for hypotheses in alone}) > count // 2  # else the test sees nothing
         for _ in range(6):
             names = random.permutation(count)[: random.integers(2, count + 1)].tolist()
             for name, found in zip(names, translate(model, [rows[i] for i in names], config, names), strict=True):
@@ -107,7 +110,7 @@ def test_int8_is_near_float32_and_alone_as_in_company(monkeypatch: pytest.Monkey
     config = DecodeConfig(beam=3)
     exact, found = translate(model, rows, config), translate(quantized, rows, config)
     scores = np.array([[a[0].score, b[0].score] for a, b in zip(exact, found, strict=True)])
-    assert np.abs(scores[:, 0] - scores[:, 1]).max() < 0.1 and np.abs(scores[:, 0] - scores[:, 1]).max() > 1e-6
+    assert 1e-6 < np.abs(scores[:, 0] - scores[:, 1]).mean() < 0.05
     assert [translate(quantized, [row], config)[0][0].tokens for row in rows] == [one[0].tokens for one in found]
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
@@ -116,9 +119,9 @@ def test_int8_is_near_float32_and_alone_as_in_company(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("bias", [False, True])
 def test_int8_layer_rounds_each_row_by_its_own_scale(bias: bool) -> None:
     torch.manual_seed(0)
-    layer = torch.nn.Linear(64, 40, bias=bias)
-    layer.weight.data[3] *= 100
-    layer.weight.data[4] = 0
+    layer = torch.nn.Linear(64, 40, bias=bias).requires_grad_(False)
+    layer.weight[3] *= 100
+    layer.weight[4] = 0
     quantized = int8.Int8Linear(layer.weight, layer.bias)
     x = torch.randn(5, 3, 64)
     x[1] *= 1000
