@@ -94,9 +94,7 @@ def _decoding(size: str, shape: dict[str, Any], beam: int, sentences: int, *, jo
         for workers, threads in ((1, "one worker"), (2, "two workers")):
             options = {"precision": compute_type, "workers": workers}
             name, choice = f"CTranslate2 {compute_type}, {threads}", f"CTranslate2 {compute_type}"
-            programs.append(
-                Program(name, "hf", "peers/ct2_decode.py", options, goal if beam > 1 else None, choice)
-            )
+            programs.append(Program(name, "hf", "peers/ct2_decode.py", options, goal if beam > 1 else None, choice))
     if joeynmt:
         programs.append(Program("JoeyNMT (own random weights)", "joeynmt", "peers/joeynmt_decode.py"))
     search = f"beam {beam}" if beam > 1 else "greedy"

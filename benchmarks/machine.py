@@ -18,9 +18,7 @@ def cores() -> int:
     siblings = set()
     for cpu in os.sched_getaffinity(0):
         try:
-            siblings.add(
-                Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text("ascii")
-            )
+            siblings.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text("ascii"))
         except OSError:
             return len(os.sched_getaffinity(0))
     return len(siblings)

@@ -51,9 +51,7 @@ from tformer_cli.train import machine  # noqa: E402
 
 def model_config(shape: dict[str, Any]) -> Seq2SeqConfig:
     """The same Transformer as the peers': post-norm, ReLU, sinusoidal positions, all embeddings tied."""
-    sizes = {
-        key: shape[key] for key in ("dim", "heads", "ffn_dim", "encoder_depth", "decoder_depth", "dropout")
-    }
+    sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "encoder_depth", "decoder_depth", "dropout")}
     return Seq2SeqConfig(norm=Norm.post, **sizes)
 
 
@@ -103,9 +101,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         if not self.signalled:
             count = int(sums["count"])
             cells = sum(batch.targets.numel() for batch in micro_batches)
-            self.signalled = clock.tick(
-                count, cells, float(sums["loss"]) / count
-            )  # ends the run after a step
+            self.signalled = clock.tick(count, cells, float(sums["loss"]) / count)  # ends the run after a step
             seen.update(machine=self.machine, model=self.model)
         return sums
 

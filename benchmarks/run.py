@@ -37,27 +37,15 @@ def arguments() -> argparse.Namespace:
         "--programs", default="", help="only programs whose names contain one of these, comma-separated"
     )
     parser.add_argument("--repeats", type=int, default=5, help="runs of each program (default %(default)s)")
-    parser.add_argument(
-        "--seconds", type=float, default=30, help="of training in a run (default %(default)s)"
-    )
-    parser.add_argument(
-        "--threads", type=int, default=machine.cores(), help="of every program (default %(default)s)"
-    )
-    parser.add_argument(
-        "--data", type=Path, help="folder of train.* and test*.*; default: multi30k of TFORMER_DATA"
-    )
+    parser.add_argument("--seconds", type=float, default=30, help="of training in a run (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=machine.cores(), help="of every program (default %(default)s)")
+    parser.add_argument("--data", type=Path, help="folder of train.* and test*.*; default: multi30k of TFORMER_DATA")
     parser.add_argument("--source", default="en", help="language that is read (default %(default)s)")
     parser.add_argument("--target", default="de", help="language that is written (default %(default)s)")
-    parser.add_argument(
-        "--vocab-size", type=int, default=10_000, help="of the joint vocabulary (default %(default)s)"
-    )
-    parser.add_argument(
-        "--weights-tiny", type=Path, help="what `tformer export` wrote; default: random weights"
-    )
+    parser.add_argument("--vocab-size", type=int, default=10_000, help="of the joint vocabulary (default %(default)s)")
+    parser.add_argument("--weights-tiny", type=Path, help="what `tformer export` wrote; default: random weights")
     parser.add_argument("--weights-base", type=Path, help="as --weights-tiny, for the base size")
-    parser.add_argument(
-        "--name", default="benchmark", help="of the result files, after the date (default %(default)s)"
-    )
+    parser.add_argument("--name", default="benchmark", help="of the result files, after the date (default %(default)s)")
     parser.add_argument(
         "--setup-only", action="store_true", help="install the peers and prepare the data, measure nothing"
     )
@@ -68,9 +56,7 @@ def corpus(options: argparse.Namespace) -> Path:
     """The folder of parallel files."""
     folder = options.data or Path(os.environ.get("TFORMER_DATA") or ROOT / "../shared/data") / "multi30k"
     if not (folder / f"train.{options.source}").is_file():
-        raise SystemExit(
-            f"error: {folder}: no train.{options.source}: give --data FOLDER, or set TFORMER_DATA"
-        )
+        raise SystemExit(f"error: {folder}: no train.{options.source}: give --data FOLDER, or set TFORMER_DATA")
     return folder.resolve()
 
 
@@ -124,9 +110,7 @@ def start(program: Program, job: dict[str, Any]) -> dict[str, Any]:
     return {**json.loads(done.stdout), "busy_percent_before": busy}
 
 
-def job_of(
-    item: Item, program: Program, common: dict[str, Any], options: argparse.Namespace
-) -> dict[str, Any]:
+def job_of(item: Item, program: Program, common: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """All that a program needs to know."""
     job = {**item.job, **common, **program.options}
     job["shape"] = {**item.job["shape"], "vocab_size": common["vocab_size"]}
@@ -256,9 +240,7 @@ def weights_of(size: str, options: argparse.Namespace, common: dict[str, Any], s
     return folder
 
 
-def run_item(
-    item: Item, options: argparse.Namespace, corpus_folder: Path
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def run_item(item: Item, options: argparse.Namespace, corpus_folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Prepare and measure one item; returns it and the facts about its data."""
     size = item.name.split("-")[1]
     decode = item.job["kind"] == "decode"

@@ -76,9 +76,7 @@ def item_lines(item: dict[str, Any]) -> list[str]:
         return []
     lines = [f"## {item['title']}", "", item["rule"], ""]
     unit = programs[0]["runs"][0]["unit"]
-    head = (
-        f"program | {unit}, median | range | ours / it (pairs) | goal | GEMM GFLOP/s (lowest) | others busy"
-    )
+    head = f"program | {unit}, median | range | ours / it (pairs) | goal | GEMM GFLOP/s (lowest) | others busy"
     lines += [f"| {head} |", "|" + " --- |" * 7, *map(_row, programs), ""]
     lines += [note for note in map(_note, programs) if note]
     probed = [program for program in item["programs"] if "probe" in program]
@@ -88,11 +86,7 @@ def item_lines(item: dict[str, Any]) -> list[str]:
             + "; ".join(f"{program['name']} {number(program['probe']['rate'])}" for program in probed)
             + "."
         )
-    lines += [
-        f"- {program['name']}: failed: {program['error']}"
-        for program in item["programs"]
-        if "error" in program
-    ]
+    lines += [f"- {program['name']}: failed: {program['error']}" for program in item["programs"] if "error" in program]
     return [*lines, ""]
 
 

@@ -30,9 +30,7 @@ def words(syllables: str, seed: int) -> list[str]:
 WORDS = ["the", "a", "cat", "dog", "mat", "sits", "on", "what", "is", "this"] + words(
     "th in er st ou re al cat sit on i a", 1
 )
-GERMAN = ["die", "der", "katze", "hund", "singt", "auf", "was"] + words(
-    "sch ei en ung kat ze ö der ge st e", 2
-)
+GERMAN = ["die", "der", "katze", "hund", "singt", "auf", "was"] + words("sch ei en ung kat ze ö der ge st e", 2)
 KINDS = list(TokenizerKind)
 
 
@@ -131,9 +129,7 @@ def test_lossless_is_exact(kind: TokenizerKind) -> None:
     alphabet = "ab \u2581\u2585\t日é\u0301🙂\x00<>/s"
     odd = ODD_LINES + ["".join(draw.choices(alphabet, k=draw.randint(0, 30))) for _ in range(300)]
     odd += [
-        "".join(
-            chr(draw.choice([draw.randrange(1, 0xD800), draw.randrange(0xE000, 0x110000)])) for _ in range(20)
-        )
+        "".join(chr(draw.choice([draw.randrange(1, 0xD800), draw.randrange(0xE000, 0x110000)])) for _ in range(20))
         for _ in range(50)
     ]
     rng = np.random.default_rng(1)
@@ -177,9 +173,7 @@ def test_training_takes_an_iterator_and_is_quiet(capfd: pytest.CaptureFixture) -
 
 @pytest.mark.parametrize("kind", [TokenizerKind.unigram, TokenizerKind.bpe], ids=lambda kind: kind.name)
 @pytest.mark.parametrize("joint", [True, False])
-def test_too_large_vocabulary_names_the_largest(
-    kind: TokenizerKind, joint: bool, capfd: pytest.CaptureFixture
-) -> None:
+def test_too_large_vocabulary_names_the_largest(kind: TokenizerKind, joint: bool, capfd: pytest.CaptureFixture) -> None:
     with pytest.raises(ConfigError, match=r"tokenizer\.vocab_size.*at most \d+") as caught:
         train(kind=kind, joint=joint, vocab_size=5000)
     assert "\n" not in str(caught.value) and ("for en" in str(caught.value)) != joint
@@ -257,9 +251,7 @@ def test_unigram_sampling_has_the_published_distribution() -> None:
     scores = np.array([sum(model.get_score(i) for i in ids) for ids in segmentations])
     expected = np.exp(0.2 * scores) / np.exp(0.2 * scores).sum()
     rng = np.random.default_rng(1)
-    counts = Counter(
-        tuple(tokenizer.encode_sampled("katzesinger", strength=0.2, rng=rng)) for _ in range(4000)
-    )
+    counts = Counter(tuple(tokenizer.encode_sampled("katzesinger", strength=0.2, rng=rng)) for _ in range(4000))
     found = np.array([counts[ids] / 4000 for ids in segmentations])
     assert len(segmentations) > 3 and set(counts) <= set(segmentations)
     assert np.abs(found - expected).sum() / 2 < 0.05
@@ -315,9 +307,7 @@ def test_foreign_model_without_special_pieces(tmp_path: Path) -> None:
     assert str(file) in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"\0" * 99]
-)
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"\0" * 99])
 def test_damaged_model(tmp_path: Path, damage) -> None:
     folder = write(train(), tmp_path / "tokenizer")
     file = folder / "joint.model"

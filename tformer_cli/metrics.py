@@ -32,7 +32,9 @@ def translation_scores(
     for name, scorer in scorers.items():
         scores[name] = scorer.corpus_score(hypotheses, [references]).score
         signatures[name] = str(scorer.get_signature())
-    equal = sum(hypothesis.strip() == reference.strip() for hypothesis, reference in zip(hypotheses, references, strict=True))
+    equal = sum(
+        hypothesis.strip() == reference.strip() for hypothesis, reference in zip(hypotheses, references, strict=True)
+    )
     scores["exact_match"] = 100 * equal / max(1, len(references))
     return scores, signatures
 

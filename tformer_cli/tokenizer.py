@@ -49,15 +49,11 @@ class Tokenizer:
         DataError: if a model cannot be read, or lacks a padding, beginning, end or unknown piece.
     """
 
-    def __init__(
-        self, models: Mapping[str, bytes], *, kind: str, lossless: bool = False, origin: str = ""
-    ) -> None:
+    def __init__(self, models: Mapping[str, bytes], *, kind: str, lossless: bool = False, origin: str = "") -> None:
         """Load the models, and check that they can serve."""
         self.kind, self.lossless = kind, lossless
         self._models = dict(models)
-        self._processors = {
-            name: _load_model(data, f"{origin or name}") for name, data in self._models.items()
-        }
+        self._processors = {name: _load_model(data, f"{origin or name}") for name, data in self._models.items()}
         first, *others = self._processors.values()
         special = [first.pad_id(), first.unk_id(), first.bos_id(), first.eos_id()]
         self.pad_id, self.unk_id, self.bos_id, self.eos_id = special
@@ -88,11 +84,7 @@ class Tokenizer:
             DataError: if there is no text.
         """
         _check_symbols(config.user_symbols)
-        groups = (
-            {JOINT: list(texts.values())}
-            if config.joint
-            else {name: [lines] for name, lines in texts.items()}
-        )
+        groups = {JOINT: list(texts.values())} if config.joint else {name: [lines] for name, lines in texts.items()}
         for name in groups:
             _check_language(name)
         models = {name: _train(name, _training_lines(lines), config, seed) for name, lines in groups.items()}
@@ -128,9 +120,7 @@ class Tokenizer:
         except (ValueError, RecursionError) as error:
             raise DataError(f"{place}: not JSON") from error
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-            raise DataError(
-                f"{place}: not a tokenizer of format {FORMAT}", "it may be from another version of tformer"
-            )
+            raise DataError(f"{place}: not a tokenizer of format {FORMAT}", "it may be from another version of tformer")
         names, kind, lossless = meta.get("models"), meta.get("kind"), meta.get("lossless")
         if not (isinstance(names, list) and names and isinstance(kind, str) and isinstance(lossless, bool)):
             raise DataError(f"{place}: models, kind or lossless is missing or of the wrong type")

@@ -70,15 +70,12 @@ def main() -> None:
     job, output = start()
     before = gemm_gflops()
     pairs = Pairs.load(job["data"], "train")
-    examples = [
-        {"input_ids": [*pairs.source(i), EOS], "labels": [*pairs.target(i), EOS]} for i in range(len(pairs))
-    ]
+    examples = [{"input_ids": [*pairs.source(i), EOS], "labels": [*pairs.target(i), EOS]} for i in range(len(pairs))]
     clock, sizes = TrainingClock(job), []
 
     def collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
         inputs, labels = (
-            padded([row[key] for row in rows], fill)
-            for key, fill in (("input_ids", PAD), ("labels", IGNORED))
+            padded([row[key] for row in rows], fill) for key, fill in (("input_ids", PAD), ("labels", IGNORED))
         )
         sizes.append((int((labels != IGNORED).sum()), labels.numel()))
         return {"input_ids": inputs, "attention_mask": (inputs != PAD).long(), "labels": labels}
@@ -101,9 +98,7 @@ def main() -> None:
             disable_tqdm=True,
         )
         watch = Watch(clock, sizes)
-        trainer = Trainer(
-            model=model, args=arguments, train_dataset=examples, data_collator=collate, callbacks=[watch]
-        )
+        trainer = Trainer(model=model, args=arguments, train_dataset=examples, data_collator=collate, callbacks=[watch])
         watch.trainer = trainer
         trainer.train()
     result = clock.result()

@@ -39,9 +39,7 @@ class Shouting:
         if not line.strip():
             return Prediction("")
         if decode.n_best > 1:
-            details["hypotheses"] = [
-                {"text": f"{line.upper()} {n}", "score": -n} for n in range(min(2, decode.n_best))
-            ]
+            details["hypotheses"] = [{"text": f"{line.upper()} {n}", "score": -n} for n in range(min(2, decode.n_best))]
         return Prediction(line.upper(), details)
 
 
@@ -58,17 +56,13 @@ def stand_ins(monkeypatch, tmp_path):
         )
 
     def open_run(path, *, checkpoint="", device="auto", overrides=()):
-        calls.open_run.append(
-            SimpleNamespace(path=path, checkpoint=checkpoint, device=device, overrides=overrides)
-        )
+        calls.open_run.append(SimpleNamespace(path=path, checkpoint=checkpoint, device=device, overrides=overrides))
         config = override(compose("quickstart/translation", []), overrides)
         calls.task.config = config
         return SimpleNamespace(config=config, task=calls.task, model=None, checkpoint=path)
 
     def evaluate_run(run, split, overrides=(), checkpoint="", device="auto"):
-        calls.evaluate.append(
-            SimpleNamespace(run=run, split=split, overrides=overrides, checkpoint=checkpoint)
-        )
+        calls.evaluate.append(SimpleNamespace(run=run, split=split, overrides=overrides, checkpoint=checkpoint))
         tables = [("by length", ("words", "bleu"), [("1-10", 40.0), ("11-20", 35.125)])]
         scores = {"bleu": 39.5, "loss": 1.25}
         evaluation = SimpleNamespace(scores=scores, signatures={"bleu": "nrefs:1|[x]"}, tables=tables)
@@ -78,9 +72,7 @@ def stand_ins(monkeypatch, tmp_path):
         "tformer_cli.train.launch": {"launch": launch},
         "tformer_cli.train.restore": {"open_run": open_run},
         "tformer_cli.train.evaluate": {"evaluate_run": evaluate_run},
-        "tformer_cli.interop.huggingface": {
-            "export_run": lambda run, output: calls.export.append((run, output))
-        },
+        "tformer_cli.interop.huggingface": {"export_run": lambda run, output: calls.export.append((run, output))},
     }
     for name, content in modules.items():
         module = types.ModuleType(name)

@@ -21,9 +21,7 @@ def run_python(code: str, **more) -> subprocess.CompletedProcess:
 
 
 def test_importing_the_app_imports_nothing_heavy():
-    done = run_python(
-        f"import sys, tformer_cli.cli as c; c.app; print([m for m in {HEAVY} if m in sys.modules])"
-    )
+    done = run_python(f"import sys, tformer_cli.cli as c; c.app; print([m for m in {HEAVY} if m in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr
 
 

@@ -23,9 +23,7 @@ def test_settings_and_options_reach_the_loop(stand_ins, capsys):
 
 
 def test_runs_are_numbered_by_recipe(stand_ins, tmp_path):
-    (tmp_path / "own.yaml").write_text(
-        "task: translation\ndata: {path: x, source_language: a, target_language: b}\n"
-    )
+    (tmp_path / "own.yaml").write_text("task: translation\ndata: {path: x, source_language: a, target_language: b}\n")
     for recipe in (RECIPE, RECIPE, "./own.yaml"):
         assert main(["pretrain", recipe, DATA]) == 0
     assert [str(call.run) for call in stand_ins.launch] == [

@@ -28,9 +28,7 @@ def failure(recipe: str, *overrides: str) -> str:
     with pytest.raises(ConfigError) as error:
         compose(recipe, overrides)
     assert "\n" not in str(error.value)
-    assert not re.search(
-        r"(?i)omegaconf|struct mode|config_store|antlr|lexer|mismatched|traceback", str(error.value)
-    )
+    assert not re.search(r"(?i)omegaconf|struct mode|config_store|antlr|lexer|mismatched|traceback", str(error.value))
     return str(error.value)
 
 
@@ -74,9 +72,7 @@ def test_every_option_of_every_group_fits_a_recipe():
 
 
 def test_groups_then_own_values_then_the_command_line(tmp_path):
-    path = write(
-        tmp_path, "defaults:\n  - schema: translation\n  - optim: cosine\n  - _self_\noptim:\n  lr: 0.25\n"
-    )
+    path = write(tmp_path, "defaults:\n  - schema: translation\n  - optim: cosine\n  - _self_\noptim:\n  lr: 0.25\n")
     config = compose(path, [*GIVEN, "optim.beta1=0.5"])
     assert (config.optim.schedule, config.optim.lr, config.optim.beta1) == (Schedule.cosine, 0.25, 0.5)
     config = compose(path, [*GIVEN, "optim=linear"])
@@ -244,9 +240,7 @@ def test_everything_that_must_be_given_is_named_at_once():
         "data.path, data.source_language and data.target_language must be given: "
         "data.path=... data.source_language=... data.target_language=..."
     )
-    assert failure("translation/files", *GIVEN[:1], *GIVEN[2:]).startswith(
-        "data.source_language must be given"
-    )
+    assert failure("translation/files", *GIVEN[:1], *GIVEN[2:]).startswith("data.source_language must be given")
 
 
 @pytest.mark.parametrize(
@@ -323,9 +317,7 @@ def test_an_option_of_another_task_is_named(tmp_path, monkeypatch):
     (conf / "broken.yaml").write_text("defaults: [nothing]\n")
     recipe = write(tmp_path, "task: translation\n")
     find = recipe_files.folder
-    monkeypatch.setattr(
-        recipe_files, "folder", lambda kind: tmp_path / "conf" if kind == "conf" else find(kind)
-    )
+    monkeypatch.setattr(recipe_files, "folder", lambda kind: tmp_path / "conf" if kind == "conf" else find(kind))
     monkeypatch.setattr("tformer_cli.config.compose.folder", recipe_files.folder)
     assert failure(recipe, *GIVEN, "model=vision").startswith("model=vision: unknown setting 'model.patch'")
     assert failure(recipe, *GIVEN, "model=broken").startswith("the options model=broken cannot be composed")
@@ -335,9 +327,7 @@ def test_a_saved_configuration_is_read_strictly(tmp_path):
     text = to_yaml(compose(RECIPE, [DATA]))
     path = tmp_path / "config.yaml"
     path.write_text(text.replace("  beam: 5", "  beam: 5\n  tree: 7"))
-    with pytest.raises(
-        ConfigError, match=r"config\.yaml:\d+: unknown setting 'decode.tree': a newer version"
-    ):
+    with pytest.raises(ConfigError, match=r"config\.yaml:\d+: unknown setting 'decode.tree': a newer version"):
         from_yaml(path)
     path.write_text(text.replace("  beam: 5\n", ""))
     assert from_yaml(path) == compose(RECIPE, [DATA])
@@ -427,9 +417,7 @@ def test_possible_combinations_pass(given):
 
 
 def test_a_sweep_is_every_combination_the_last_fastest():
-    assert expand(
-        ["optim.lr=1e-3,3e-4", "data.path=/a, b (c).txt", "model=transformer_tiny,transformer_base"]
-    ) == [
+    assert expand(["optim.lr=1e-3,3e-4", "data.path=/a, b (c).txt", "model=transformer_tiny,transformer_base"]) == [
         [f"optim.lr={lr}", "data.path=/a, b (c).txt", f"model={model}"]
         for lr in ("0.001", "0.0003")
         for model in ("transformer_tiny", "transformer_base")

@@ -21,9 +21,7 @@ def test_text_survives_writing_and_reading(text):
     assert parse_yaml(dump_yaml(data), "t").data == data
 
 
-@pytest.mark.parametrize(
-    "value", [0, -3, 10**17, 0.1, 1e-9, 1e16, 1e300, -0.0, 1.0, True, False, None, [], {}]
-)
+@pytest.mark.parametrize("value", [0, -3, 10**17, 0.1, 1e-9, 1e16, 1e300, -0.0, 1.0, True, False, None, [], {}])
 def test_values_survive_with_their_types(value):
     read = parse_yaml(dump_yaml({"key": value}), "t").data["key"]
     assert (read, type(read), str(read)) == (value, type(value), str(value))

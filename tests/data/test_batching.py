@@ -36,9 +36,7 @@ def make_lengths(samples: int, columns: int, longest: int, seed: int) -> np.ndar
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("seed", range(3))
-def test_every_sample_once_within_budget_same_number_each_epoch(
-    case: tuple, seed: int, shuffle: bool
-) -> None:
+def test_every_sample_once_within_budget_same_number_each_epoch(case: tuple, seed: int, shuffle: bool) -> None:
     samples, columns, longest, budget, max_batch = case
     lengths = make_lengths(samples, columns, longest, seed)
     batches = LengthBatches(lengths, batch_tokens=budget, max_batch=max_batch, seed=seed, shuffle=shuffle)
@@ -76,9 +74,7 @@ print(json.dumps([batches.indices(epoch, 3).tolist() for epoch in (5, 0, 1)]))
 def test_epochs_differ_in_batches_and_in_their_order() -> None:
     lengths = make_lengths(2000, 2, 50, 0)
     batches = LengthBatches(lengths, batch_tokens=1024, seed=1)
-    epochs = [
-        [frozenset(batches.indices(epoch, i).tolist()) for i in range(len(batches))] for epoch in (1, 2)
-    ]
+    epochs = [[frozenset(batches.indices(epoch, i).tolist()) for i in range(len(batches))] for epoch in (1, 2)]
     assert len(set(epochs[0]) & set(epochs[1])) < 0.1 * len(batches)
     longest = [[lengths[batches.indices(epoch, i)].max() for i in range(len(batches))] for epoch in (1, 2)]
     assert longest[0] != longest[1]
@@ -90,9 +86,7 @@ def test_epochs_differ_in_batches_and_in_their_order() -> None:
 def test_noise_has_room_in_the_number_of_batches(seed: int) -> None:
     lengths = make_lengths(120, 2, 30, seed)
     batches = LengthBatches(lengths, batch_tokens=256, seed=seed)
-    epochs = [
-        frozenset(frozenset(batches.indices(e, i).tolist()) for i in range(len(batches))) for e in range(12)
-    ]
+    epochs = [frozenset(frozenset(batches.indices(e, i).tolist()) for i in range(len(batches))) for e in range(12)]
     assert len(set(epochs)) >= 8
 
 
@@ -122,10 +116,7 @@ def test_without_shuffling_longest_first_and_the_same_in_every_epoch() -> None:
 def test_few_batches_are_small() -> None:
     lengths = make_lengths(2000, 2, 50, 0)
     batches = LengthBatches(lengths, batch_tokens=1024, seed=1)
-    fill = [
-        len(rows) * lengths[rows].max() / 1024
-        for rows in (batches.indices(1, i) for i in range(len(batches)))
-    ]
+    fill = [len(rows) * lengths[rows].max() / 1024 for rows in (batches.indices(1, i) for i in range(len(batches)))]
     assert np.mean(np.array(fill) < 0.7) < 0.06
 
 

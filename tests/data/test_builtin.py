@@ -131,25 +131,17 @@ GOLD = [
     ),
     # One English verb, several Japanese ones
     (
-        Sentence(
-            Action(BOY, does("弾く"), (some("piano"),), progressive=True, tense="present", time=TIMES["now"])
-        ),
+        Sentence(Action(BOY, does("弾く"), (some("piano"),), progressive=True, tense="present", time=TIMES["now"])),
         "The boy is playing the piano now.",
         "男の子は今、ピアノを弾いています。",
     ),
     (
-        Sentence(
-            Action(
-                BOY, does("する"), (some("soccer", ""),), tense="present", time=TIMES["often"], negative=True
-            )
-        ),
+        Sentence(Action(BOY, does("する"), (some("soccer", ""),), tense="present", time=TIMES["often"], negative=True)),
         "The boy doesn't often play soccer.",
         "男の子はあまりサッカーをしません。",
     ),
     (
-        Sentence(
-            Action(GIRL, does("かぶる"), (some("hat", "a", adjective=ADJECTIVES["red"]),), progressive=True)
-        ),
+        Sentence(Action(GIRL, does("かぶる"), (some("hat", "a", adjective=ADJECTIVES["red"]),), progressive=True)),
         "The girl was wearing a red hat.",
         "女の子は赤い帽子をかぶっていました。",
     ),
@@ -173,9 +165,7 @@ GOLD = [
         "二人の子供が家で寝ています。",
     ),
     (
-        Sentence(
-            Action(who("Ms. Sato"), does("飲む"), (some("tea", "", number=2, adjective=ADJECTIVES["hot"]),))
-        ),
+        Sentence(Action(who("Ms. Sato"), does("飲む"), (some("tea", "", number=2, adjective=ADJECTIVES["hot"]),))),
         "Ms. Sato drank two cups of hot tea.",
         "佐藤さんは熱いお茶を二杯飲みました。",
     ),
@@ -191,9 +181,7 @@ GOLD = [
     ),
     # Desire, ability, giving
     (
-        Sentence(
-            Action(ME, does("食べる"), (some("cake", "a"),), modal="want", tense="present", negative=True)
-        ),
+        Sentence(Action(ME, does("食べる"), (some("cake", "a"),), modal="want", tense="present", negative=True)),
         "I don't want to eat a cake.",
         "私はケーキを食べたくないです。",
     ),
@@ -233,9 +221,7 @@ GOLD = [
         "エマは犬が好きではありません。",
     ),
     (
-        Sentence(
-            Action(ME, does("欲しい"), (some("car", "a", adjective=ADJECTIVES["new"]),), tense="present")
-        ),
+        Sentence(Action(ME, does("欲しい"), (some("car", "a", adjective=ADJECTIVES["new"]),), tense="present")),
         "I want a new car.",
         "私は新しい車が欲しいです。",
     ),
@@ -246,9 +232,7 @@ GOLD = [
     ),
     # Relative clauses, possessives
     (
-        Sentence(
-            Action(SAW_CAT, does("寝る"), progressive=True, tense="present", place=PLACES["in the garden"])
-        ),
+        Sentence(Action(SAW_CAT, does("寝る"), progressive=True, tense="present", place=PLACES["in the garden"])),
         "The cat that the teacher saw is sleeping in the garden.",
         "先生が見た猫は庭で寝ています。",
     ),
@@ -463,9 +447,7 @@ _CONJUGATED = [row.split() for row in re.split(r"\n(?! )", CONJUGATIONS.strip())
 def test_conjugation(row):
     word = Word(row[1], row[0])
     forms = [
-        conjugation.polite(word, past=past, negated=negated)
-        for negated in (False, True)
-        for past in (False, True)
+        conjugation.polite(word, past=past, negated=negated) for negated in (False, True) for past in (False, True)
     ]
     forms += [conjugation.plain(word, past=True), conjugation.plain(word, negated=True)]
     forms += [conjugation.plain(word, past=True, negated=True), conjugation.te(word)]
@@ -485,9 +467,7 @@ def test_every_verb_has_a_class_that_its_form_allows():
         assert conjugation.stem(Word(verb.japanese, verb.kind))
         # 見る and 着る hide their i in the kanji; others of two characters are godan.
         if verb.kind == "ichidan" and verb.japanese not in ("見る", "着る", "寝る"):
-            assert verb.japanese.endswith("る") and any(verb.japanese[-2] in row for row in rows), (
-                verb.japanese
-            )
+            assert verb.japanese.endswith("る") and any(verb.japanese[-2] in row for row in rows), verb.japanese
     with pytest.raises(ValueError, match="本"):
         conjugation.te(Word("本", "godan"))
 
@@ -545,9 +525,7 @@ def test_each_sentence_has_one_translation(seed):
     assert [item for item in backwards.items() if len(item[1]) > 1] == []
 
 
-@pytest.mark.parametrize(
-    "name", ["read/読む", "play/する", "wear/履く", "give/あげる", "want/欲しい", "like/好き"]
-)
+@pytest.mark.parametrize("name", ["read/読む", "play/する", "wear/履く", "give/あげる", "want/欲しい", "like/好き"])
 def test_each_action_has_one_translation(name):
     """The same for verbs that could go wrong ("they read": past or present?), far more often than there."""
     translations = defaultdict(set)
@@ -665,9 +643,7 @@ CONSTRUCTIONS = {
 
 def test_every_construction_occurs_in_training_and_test(splits):
     for name, pattern in CONSTRUCTIONS.items():
-        counts = {
-            split: sum(bool(re.search(pattern, target)) for _, target in splits[split]) for split in SPLITS
-        }
+        counts = {split: sum(bool(re.search(pattern, target)) for _, target in splits[split]) for split in SPLITS}
         assert counts["train"] >= 100, (name, counts)
         assert counts["test"] > 0, (name, counts)
 

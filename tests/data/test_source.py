@@ -201,9 +201,7 @@ def test_relative_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.Monk
 def write_table(file: Path) -> None:
     rows = [{"id": 1, "de": target, "en": source} for source, target in PAIRS]
     if file.name.endswith(".tsv"):
-        file.write_text(
-            "id\tde\ten\n" + "".join(f"{r['id']}\t{r['de']}\t{r['en']}\n" for r in rows), newline=""
-        )
+        file.write_text("id\tde\ten\n" + "".join(f"{r['id']}\t{r['de']}\t{r['en']}\n" for r in rows), newline="")
     elif file.name.endswith(".csv"):
         text = "id,de,en\r\n" + "".join(f'{r["id"]},"{r["de"]}","{r["en"]}"\r\n' for r in rows)
         file.write_bytes(b"\xef\xbb\xbf" + text.encode())
@@ -314,9 +312,7 @@ def snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     rows = [{"translation": {"en": source, "de": target}} for source, target in PAIRS]
     for split, part in (("train", rows), ("validation", rows[:1]), ("test", rows[1:])):
-        pyarrow.parquet.write_table(
-            pyarrow.Table.from_pylist(part), folder / f"{split}-00000-of-00001.parquet"
-        )
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(part), folder / f"{split}-00000-of-00001.parquet")
     return tmp_path / "snapshot"
 
 
@@ -328,12 +324,8 @@ def test_hub_snapshot(snapshot: Path, streaming: bool, capfd: pytest.CaptureFixt
     assert list(split) == PAIRS and "train" in split.origin
     assert split.hash == ParallelSplit(split.sources, split.targets, origin="").hash
     assert list(read_parallel(settings, "test")) == PAIRS[1:]
-    assert "no column 'fr'" in fault(
-        config(snapshot, source=Source.hub, target_language="fr", streaming=streaming)
-    )
-    assert "splits there: train, validation, test" in fault(
-        config(snapshot, source=Source.hub, test="exam"), "test"
-    )
+    assert "no column 'fr'" in fault(config(snapshot, source=Source.hub, target_language="fr", streaming=streaming))
+    assert "splits there: train, validation, test" in fault(config(snapshot, source=Source.hub, test="exam"), "test")
     assert capfd.readouterr().err == ""
 
 
@@ -386,9 +378,7 @@ def test_builtin_data_is_there() -> None:
     split = read_parallel(settings, "train")
     assert len(split) == 20 and split.sources[0].isascii() and not split.targets[0].isascii()
     with pytest.raises(DataError, match="no built-in data is called 'absent'"):
-        read_parallel(
-            config("absent", source=Source.builtin, source_language="en", target_language="ja"), "train"
-        )
+        read_parallel(config("absent", source=Source.builtin, source_language="en", target_language="ja"), "train")
 
 
 def test_multi30k() -> None:

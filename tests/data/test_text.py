@@ -39,9 +39,7 @@ def config(cache: Path, **settings) -> ParallelDataConfig:
     return ParallelDataConfig(source_language="en", target_language="de", cache=str(cache), **settings)
 
 
-def build(
-    split: ParallelSplit, tokenizer: Tokenizer, settings: ParallelDataConfig, **changes
-) -> ParallelTokens:
+def build(split: ParallelSplit, tokenizer: Tokenizer, settings: ParallelDataConfig, **changes) -> ParallelTokens:
     return tokenize_parallel(split, tokenizer, settings, **{"training": True, "max_length": 1000, **changes})
 
 
@@ -122,9 +120,7 @@ def test_cache_is_used_and_keyed(
     assert isinstance(first.source.tokens.base, np.memmap) and not first.source.tokens.flags.writeable
     other = ParallelSplit([*SOURCES[:-1], "b a"], TARGETS, origin="here")
     assert rows(build(other, tokenizer, config(tmp_path)).source)[-1] == tokenizer.encode("b a")
-    changed = Tokenizer.train(
-        {"en": ["a b ab ba c"]}, TokenizerConfig(kind=TokenizerKind.char, vocab_size=20), seed=1
-    )
+    changed = Tokenizer.train({"en": ["a b ab ba c"]}, TokenizerConfig(kind=TokenizerKind.char, vocab_size=20), seed=1)
     build(split, changed, config(tmp_path))
     swapped = ParallelDataConfig(source_language="de", target_language="en", cache=str(tmp_path))
     build(split, tokenizer, swapped)
@@ -188,9 +184,7 @@ def test_damaged_cache_is_rebuilt(
     assert [path.name for path in (tmp_path / "tokens").iterdir()] == [folder.name]
 
 
-def test_pickles_in_the_cache_are_not_read(
-    tmp_path: Path, split: ParallelSplit, tokenizer: Tokenizer
-) -> None:
+def test_pickles_in_the_cache_are_not_read(tmp_path: Path, split: ParallelSplit, tokenizer: Tokenizer) -> None:
     build(split, tokenizer, config(tmp_path))
     [folder] = (tmp_path / "tokens").iterdir()
     np.save(folder / "source_tokens.npy", np.array([{}], dtype=object), allow_pickle=True)
@@ -203,14 +197,10 @@ def test_pickles_in_the_cache_are_not_read(
             }
         )
     )
-    assert rows(build(split, tokenizer, config(tmp_path), training=False).source)[0] == tokenizer.encode(
-        SOURCES[0]
-    )
+    assert rows(build(split, tokenizer, config(tmp_path), training=False).source)[0] == tokenizer.encode(SOURCES[0])
 
 
-def test_unwritable_cache_falls_back_to_memory(
-    tmp_path: Path, split: ParallelSplit, tokenizer: Tokenizer
-) -> None:
+def test_unwritable_cache_falls_back_to_memory(tmp_path: Path, split: ParallelSplit, tokenizer: Tokenizer) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
     tokens = build(split, tokenizer, config(file), training=False)
@@ -256,9 +246,7 @@ spec.loader.exec_module(module)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     start = str(time.time() + 4)
     commands = [[sys.executable, "-c", loader + code, start]] * 2
-    running = [
-        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for command in commands
-    ]
+    running = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for command in commands]
     for process in running:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors

@@ -15,7 +15,9 @@ from tformer_cli.decode.search import Hypothesis, search
 from tformer_cli.errors import RunError
 
 
-def run(decoder: ToyDecoder, names: list[int], limits: list[int], config: DecodeConfig, **more) -> list[list[Hypothesis]]:
+def run(
+    decoder: ToyDecoder, names: list[int], limits: list[int], config: DecodeConfig, **more
+) -> list[list[Hypothesis]]:
     return search(
         decoder, decoder.start(names), config=config, bos_id=BOS, eos_id=EOS,
         max_lengths=torch.tensor(limits), forbidden=FORBIDDEN, **more,

@@ -18,7 +18,10 @@ def make(vocab_size: int, sentences: int, rows: int, *, bias: bool, scale: float
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("scale", [0.3, 60.0])  # 60: exponentials leave the range of float32
-@pytest.mark.parametrize(("vocab_size", "rows", "count"), [(5, 1, 9), (5, 3, 2), (97, 2, 4), (1000, 5, 5), (2051, 4, 1), (4096, 1, 80)])
+@pytest.mark.parametrize(
+    ("vocab_size", "rows", "count"),
+    [(5, 1, 9), (5, 3, 2), (97, 2, 4), (1000, 5, 5), (2051, 4, 1), (4096, 1, 80)],
+)
 def test_equals_a_full_sort(vocab_size: int, rows: int, count: int, scale: float, bias: bool) -> None:
     weight, added, hidden = make(vocab_size, 3, rows, bias=bias, scale=scale, dtype=torch.float32)
     so_far = -torch.rand(3, rows) * 3
@@ -29,7 +32,8 @@ def test_equals_a_full_sort(vocab_size: int, rows: int, count: int, scale: float
     head.project(hidden)
     full = torch.nn.functional.linear(hidden, weight, added).log_softmax(-1)
     asked = torch.randint(vocab_size, (3, rows))
-    torch.testing.assert_close(head.log_probability(asked), full.gather(2, asked[..., None])[..., 0], atol=2e-4, rtol=1e-5)
+    wanted = full.gather(2, asked[..., None])[..., 0]
+    torch.testing.assert_close(head.log_probability(asked), wanted, atol=2e-4, rtol=1e-5)
     full[..., forbidden] = -torch.inf
     head.forbid()
     values, parents, tokens = head.best(so_far, count)

@@ -16,7 +16,8 @@ from tformer_cli.cli.main import main
 from tformer_cli.data.builtin import parallel
 
 SMALL = [
-    "data.source_language=en", "data.target_language=ja", "data.batch_tokens=400", "tokenizer.vocab_size=400", "model.dim=16",
+    "data.source_language=en", "data.target_language=ja", "data.batch_tokens=400", "tokenizer.vocab_size=400",
+    "model.dim=16",
     "model.heads=2", "model.ffn_dim=32", "model.encoder_depth=1", "model.decoder_depth=1", "trainer.minutes=0",
     "trainer.threads=1", "trainer.log_every=2", "trainer.checkpoint_every=3", "trainer.evaluate_every=6",
     "trainer.evaluate_limit=4",
@@ -50,23 +51,42 @@ def run(corpus, tmp_path_factory) -> Path:
 
 def test_run_folder_has_what_it_should(run):
     names = {path.name for path in run.iterdir()}
-    assert {"config.yaml", "environment.json", "metrics.jsonl", "performance.jsonl", "tensorboard", "checkpoints", "result.json"} <= names
+    assert {
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "performance.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "result.json",
+    } <= names
     checkpoint = run / "checkpoints" / (run / "checkpoints" / "latest").read_text()
-    assert {"model.safetensors", "optimizer.safetensors", "state.json", "config.yaml", "tokenizer", "manifest.json"} == {
-        path.name for path in checkpoint.iterdir()
-    }
+    assert {
+        "model.safetensors",
+        "optimizer.safetensors",
+        "state.json",
+        "config.yaml",
+        "tokenizer",
+        "manifest.json",
+    } == {path.name for path in checkpoint.iterdir()}
 
 
 def test_translate_gives_a_line_for_a_line(run, tmp_path, capsys):
     lines = ["The cat sleeps.", "", "We read three books."]
     (tmp_path / "in.en").write_text("\n".join(lines), encoding="utf-8")
-    assert main(["translate", str(run), str(tmp_path / "in.en"), "--beam", "2", "--output", str(tmp_path / "out.ja")]) == 0
+    assert (
+        main(["translate", str(run), str(tmp_path / "in.en"), "--beam", "2", "--output", str(tmp_path / "out.ja")]) == 0
+    )
     written = (tmp_path / "out.ja").read_text(encoding="utf-8").split("\n")
     assert len(written) == 4 and written[1] == "" and written[3] == ""
     capsys.readouterr()
     assert main(["translate", str(run), str(tmp_path / "in.en"), "--json", "--beam", "3", "--n-best", "2"]) == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(records) == 3 and len(records[0]["hypotheses"]) == 2
+    assert main(["translate", str(run), str(tmp_path / "in.en"), "--json", "decode.alignments=true"]) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert [target for _, target in first["alignment"]] == list(range(len(first["target_pieces"])))
+    assert all(source < len(first["source_pieces"]) for source, _ in first["alignment"])
 
 
 def test_evaluate_writes_scores_with_signatures(run, capsys):
@@ -80,7 +100,9 @@ def test_evaluate_writes_scores_with_signatures(run, capsys):
 def test_finetune_keeps_the_tokenizer(run, corpus, tmp_path):
     arguments = command(corpus, tmp_path / "ft", "trainer.steps=2", "--from", str(run))
     assert main(["finetune", *arguments[1:]]) == 0
-    first, second = (next((folder / "checkpoints").glob("step-*/tokenizer/joint.model")) for folder in (run, tmp_path / "ft"))
+    first, second = (
+        next((folder / "checkpoints").glob("step-*/tokenizer/joint.model")) for folder in (run, tmp_path / "ft")
+    )
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -112,7 +134,9 @@ def test_too_long_a_line_is_named(run, tmp_path, capsys):
 
 def start(arguments: list[str]) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", "tformer_cli", *arguments], env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tformer_cli", *arguments], env=environment, stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for_step(run: Path, step: int, process: subprocess.Popen) -> None:
@@ -145,7 +169,7 @@ def test_killed_and_terminated_runs_end_like_one_left_alone(corpus, run, tmp_pat
 
 
 def test_no_room_on_disk_is_said_and_loses_nothing(corpus, run, tmp_path):
-    """A limit on the size of files stands in for a full disk: the error names the checkpoint, earlier ones stay whole."""
+    """A limit on file sizes stands in for a full disk: the error names the checkpoint, earlier ones stay whole."""
     import resource
 
     small = tmp_path / "small"

@@ -43,8 +43,7 @@ WORDS = [
 def text() -> list[str]:
     generator = torch.Generator().manual_seed(2)
     return [
-        " ".join(WORDS[i] for i in torch.randint(len(WORDS), (9,), generator=generator).tolist())
-        for _ in range(300)
+        " ".join(WORDS[i] for i in torch.randint(len(WORDS), (9,), generator=generator).tolist()) for _ in range(300)
     ]
 
 
@@ -112,9 +111,7 @@ def test_export_computes_the_same(
 ) -> None:
     ours = build(joint, **settings)
     export_model(ours, joint, tmp_path / "out", DecodeConfig())
-    theirs, loading = transformers.AutoModelForSeq2SeqLM.from_pretrained(
-        tmp_path / "out", output_loading_info=True
-    )
+    theirs, loading = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out", output_loading_info=True)
     wanted = "MarianMTModel" if settings["norm"] is Norm.post else "PegasusForConditionalGeneration"
     assert type(theirs).__name__ == wanted
     assert not any(loading[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -285,9 +282,7 @@ def trained(tokenizer: Tokenizer, lines: list[str], **settings) -> Seq2Seq:
 
 
 @pytest.fixture(scope="module", params=["post", "pre", "separate"])
-def pair(
-    request: pytest.FixtureRequest, joint: Tokenizer, separate: Tokenizer, text: list[str], tmp_path_factory
-):
+def pair(request: pytest.FixtureRequest, joint: Tokenizer, separate: Tokenizer, text: list[str], tmp_path_factory):
     """A trained model, its tokenizer and the folder it was exported to."""
     if request.param == "separate":
         tokenizer, settings = separate, {"norm": Norm.post, "tie_embeddings": TieEmbeddings.decoder}
@@ -316,9 +311,7 @@ def test_generate_translates_the_same(pair, text: list[str], beam: int, stopping
     ours = ours_of(model, tokenizer, lines, decode)
     assert len({tuple(found.tokens) for found in ours}) > 5
     same = 0
-    for row, (found, ids, line) in enumerate(
-        zip(ours, generated.sequences.tolist(), translated, strict=True)
-    ):
+    for row, (found, ids, line) in enumerate(zip(ours, generated.sequences.tolist(), translated, strict=True)):
         tokens = ids[1 : ids.index(tokenizer.eos_id)]
         if tokens == found.tokens:
             same += 1
@@ -343,9 +336,7 @@ def test_generate_translates_the_same(pair, text: list[str], beam: int, stopping
         ({"norm": Norm.pre, "tie_embeddings": TieEmbeddings.none}, "model.tie_embeddings: none"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_expressed_is_named(
-    tmp_path: Path, joint: Tokenizer, settings: dict, named: str
-) -> None:
+def test_what_cannot_be_expressed_is_named(tmp_path: Path, joint: Tokenizer, settings: dict, named: str) -> None:
     with pytest.raises(ConfigError) as error:
         export_model(build(joint, **{"norm": Norm.post} | settings), joint, tmp_path / "out", DecodeConfig())
     assert named in str(error.value) and "\n" not in str(error.value)
@@ -471,9 +462,7 @@ def test_search_settings_are_exported(tmp_path: Path, joint: Tokenizer) -> None:
         False,
     )
     assert found["suppress_tokens"] == [joint.pad_id, joint.bos_id]
-    export_model(
-        model, joint, tmp_path / "sample", replace(decode, sample=True, temperature=0.7, top_k=5, top_p=0.9)
-    )
+    export_model(model, joint, tmp_path / "sample", replace(decode, sample=True, temperature=0.7, top_k=5, top_p=0.9))
     found = json.loads((tmp_path / "sample" / "generation_config.json").read_text())
     assert (found["num_beams"], found["temperature"], found["top_k"], found["top_p"]) == (1, 0.7, 5, 0.9)
     transformers.GenerationConfig.from_pretrained(tmp_path / "sample")

@@ -94,9 +94,7 @@ def compare(ours: Tokenizer, theirs, lines: list[str], language: str | None = No
 @pytest.mark.parametrize("settings", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
 def test_joint_ids_are_the_same(tmp_path: Path, texts: dict, kind: TokenizerKind, settings: dict) -> None:
     bytes_too = settings.keys() & {"byte_fallback", "lossless"}
-    ours = Tokenizer.train(
-        texts, TokenizerConfig(kind=kind, vocab_size=470 if bytes_too else 220, **settings)
-    )
+    ours = Tokenizer.train(texts, TokenizerConfig(kind=kind, vocab_size=470 if bytes_too else 220, **settings))
     folder = save(to_huggingface(ours, ("en", "xx"), 99), tmp_path / "out")
     theirs = transformers.AutoTokenizer.from_pretrained(folder)
     special = (theirs.pad_token_id, theirs.unk_token_id, theirs.bos_token_id, theirs.eos_token_id)
@@ -110,12 +108,8 @@ def test_joint_ids_are_the_same(tmp_path: Path, texts: dict, kind: TokenizerKind
 def test_multi30k_ids_are_the_same(tmp_path: Path, kind: TokenizerKind) -> None:
     lines = {side: (DATA / f"train.{side}").read_bytes().decode().split("\n")[:4000] for side in ("en", "de")}
     ours = Tokenizer.train(lines, TokenizerConfig(kind=kind, vocab_size=3000))
-    theirs = transformers.AutoTokenizer.from_pretrained(
-        save(to_huggingface(ours, ("en", "de"), 99), tmp_path / "out")
-    )
-    unseen = [
-        line for side in ("en", "de") for line in (DATA / f"val.{side}").read_bytes().decode().split("\n")
-    ]
+    theirs = transformers.AutoTokenizer.from_pretrained(save(to_huggingface(ours, ("en", "de"), 99), tmp_path / "out"))
+    unseen = [line for side in ("en", "de") for line in (DATA / f"val.{side}").read_bytes().decode().split("\n")]
     compare(ours, theirs, unseen)
     compare(ours, theirs, nasty())
 
@@ -134,9 +128,7 @@ def test_special_tokens_in_text_are_text(tmp_path: Path, texts: dict) -> None:
 
 
 @pytest.mark.parametrize("kind", TokenizerKind, ids=lambda kind: kind.name)
-def test_separate_vocabularies_are_a_marian_tokenizer(
-    tmp_path: Path, texts: dict, kind: TokenizerKind
-) -> None:
+def test_separate_vocabularies_are_a_marian_tokenizer(tmp_path: Path, texts: dict, kind: TokenizerKind) -> None:
     ours = Tokenizer.train(texts, TokenizerConfig(kind=kind, vocab_size=120, joint=False))
     folder = save(to_huggingface(ours, ("en", "xx"), 99), tmp_path / "out")
     (folder / "config.json").write_text(json.dumps({"model_type": "marian"}))
@@ -155,9 +147,7 @@ def test_a_model_of_words_is_refused(texts: dict) -> None:
     proto.ParseFromString(Tokenizer.train(texts, TokenizerConfig(vocab_size=200)).files()["joint.model"])
     proto.trainer_spec.model_type = 3
     with pytest.raises(ConfigError, match="model of words cannot be exported"):
-        to_huggingface(
-            Tokenizer({"joint": proto.SerializeToString()}, kind="sentencepiece"), ("en", "xx"), 99
-        )
+        to_huggingface(Tokenizer({"joint": proto.SerializeToString()}, kind="sentencepiece"), ("en", "xx"), 99)
 
 
 # --- Marian's own tokenizers ----------------------------------------------------------------------------
@@ -208,10 +198,7 @@ def test_marian_tokenizers_are_read(tmp_path: Path, texts: dict, kind: str) -> N
             ids, found = ours.encode(line, language), theirs(**arguments)["input_ids"]
             assert len(found) == len(ids) + 1 and found[-1] == ours.eos_id, line
             # theirs takes an unknown run that happens to be a piece of the other language for that piece
-            same = [
-                a in (b, ours.unk_id) if line in NASTY else a == b
-                for a, b in zip(ids, found[:-1], strict=True)
-            ]
+            same = [a in (b, ours.unk_id) if line in NASTY else a == b for a, b in zip(ids, found[:-1], strict=True)]
             assert all(same), line
             if ours.unk_id not in ids:
                 assert ours.decode(ids, language) == theirs.decode(ids, use_source_tokenizer=language == "en")
@@ -258,9 +245,7 @@ def test_damaged_marian_files_are_named(
 # --- a run ----------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_exported_with_its_tokenizer(
-    tmp_path: Path, texts: dict, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_exported_with_its_tokenizer(tmp_path: Path, texts: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     restore = pytest.importorskip("tformer_cli.train.restore")
     tokenizer = Tokenizer.train(texts, TokenizerConfig(vocab_size=200))
     settings = Seq2SeqConfig(dim=8, heads=2, ffn_dim=8, encoder_depth=1, decoder_depth=1, max_length=20)

@@ -17,9 +17,7 @@ SELF_SCHEMES = [Positions.none, Positions.rotary, Positions.shaw, Positions.tran
 CLOSE = {torch.float64: 1e-12, torch.float32: 2e-6}
 
 
-def attention(
-    positions: Positions = Positions.none, dtype: torch.dtype = torch.float64, **kwargs
-) -> Attention:
+def attention(positions: Positions = Positions.none, dtype: torch.dtype = torch.float64, **kwargs) -> Attention:
     """A layer in evaluation mode with every parameter random, those that start at zero too."""
     module = Attention(DIM, HEADS, positions=positions, relative_distance=3, **kwargs).to(dtype).eval()
     for parameter in module.parameters():
@@ -69,9 +67,7 @@ def test_equals_torch(backend: str, dtype: torch.dtype, cross: bool, causal: boo
             forbidden = forbidden | torch.ones(5, 5, dtype=torch.bool).triu(1)
         float_mask = torch.zeros(3, HEADS, 5, memory.shape[1], dtype=dtype).masked_fill(forbidden, -torch.inf)
         float_mask = (float_mask if extra is None else float_mask + extra).flatten(0, 1)
-        expected, expected_weights = theirs(
-            x, memory, memory, attn_mask=float_mask, average_attn_weights=False
-        )
+        expected, expected_weights = theirs(x, memory, memory, attn_mask=float_mask, average_attn_weights=False)
         got = ours(x, memory if cross else None, mask=mask, bias=extra)
         torch.testing.assert_close(got, expected, atol=CLOSE[dtype], rtol=1e-5)
         weights = ours.weights(x, memory if cross else None, mask=mask, bias=extra)
@@ -210,9 +206,7 @@ def test_empty_rows_are_zero_in_value_and_gradient(backend: str, scheme: Positio
     assert torch.equal(out[empty], torch.zeros_like(out[empty]))
     assert (out[~empty].abs().amax(-1) > 1e-6).all()
     for rows, is_zero in ((empty, True), (~empty, False)):
-        gradients = torch.autograd.grad(
-            out[rows].sum(), [x, *module.project_out.parameters()], retain_graph=True
-        )
+        gradients = torch.autograd.grad(out[rows].sum(), [x, *module.project_out.parameters()], retain_graph=True)
         assert all(gradient.isfinite().all() for gradient in gradients)
         assert bool((gradients[0] == 0).all()) is is_zero
     (gradient,) = torch.autograd.grad(out.sum(), x)
@@ -301,7 +295,4 @@ def test_dropout_acts_on_weights_in_training_only(backend: str) -> None:
 
 def test_the_shared_mask_stays_empty() -> None:
     attention()(torch.randn(1, 2, DIM, dtype=torch.float64))
-    assert (
-        EVERYTHING.additive(2, 3, torch.float64, torch.device("cpu")) is None
-        and EVERYTHING.any_allowed is None
-    )
+    assert EVERYTHING.additive(2, 3, torch.float64, torch.device("cpu")) is None and EVERYTHING.any_allowed is None

@@ -68,20 +68,14 @@ def theirs_like(ours: Stack, settings: TransformerConfig, *, cross: bool, dtype:
         copy_block(block, copied)
     if norm is not None:
         theirs.norm.load_state_dict(ours.norm.state_dict())
-    return (
-        theirs.train()
-    )  # torch's evaluation mode has kernels of its own, which know no gradient; dropout is 0
+    return theirs.train()  # torch's evaluation mode has kernels of its own, which know no gradient; dropout is 0
 
 
 @pytest.mark.parametrize("dtype", CLOSE, ids=str)
 @pytest.mark.parametrize("norm", Norm, ids=lambda norm: norm.name)
-@pytest.mark.parametrize(
-    "activation", [Activation.relu, Activation.gelu], ids=lambda activation: activation.name
-)
+@pytest.mark.parametrize("activation", [Activation.relu, Activation.gelu], ids=lambda activation: activation.name)
 @pytest.mark.parametrize("cross", [False, True], ids=["encoder", "decoder"])
-def test_equals_torch(
-    backend: str, dtype: torch.dtype, norm: Norm, activation: Activation, cross: bool
-) -> None:
+def test_equals_torch(backend: str, dtype: torch.dtype, norm: Norm, activation: Activation, cross: bool) -> None:
     settings = config(norm=norm, activation=activation)
     ours = randomised(Stack(settings, 3, cross=cross, bidirectional=not cross), dtype)
     theirs = theirs_like(ours, settings, cross=cross, dtype=dtype)

@@ -32,9 +32,7 @@ def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
 def test_equals_torch(chunk: int, bias: bool, smoothing: float, dtype: torch.dtype) -> None:
     hidden, weight, bias_vector, targets = problem(bias, dtype)
     leaves = [leaf for leaf in (hidden, weight, bias_vector) if leaf is not None]
-    loss, log_likelihood = head_cross_entropy(
-        hidden, weight, targets, bias=bias_vector, label_smoothing=smoothing
-    )
+    loss, log_likelihood = head_cross_entropy(hidden, weight, targets, bias=bias_vector, label_smoothing=smoothing)
     logits = F.linear(hidden, weight, bias_vector)
     expected = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum")
     torch.testing.assert_close(loss, expected.float(), rtol=2e-6, atol=1e-4)
@@ -74,9 +72,7 @@ def test_autocast_computes_in_its_type_and_gives_gradients_in_the_weights() -> N
 
 
 @pytest.mark.parametrize(("rows", "limit"), [(4096, 0.003), (256, 0.006), (32, 0.02)])
-def test_rounding_over_many_chunks_stays_small(
-    monkeypatch: pytest.MonkeyPatch, rows: int, limit: float
-) -> None:
+def test_rounding_over_many_chunks_stays_small(monkeypatch: pytest.MonkeyPatch, rows: int, limit: float) -> None:
     """The weights' gradient is summed over chunks in its own type, so that 128 chunks round 128 times."""
     hidden, weight = torch.randn(4096, DIM).bfloat16(), torch.randn(VOCABULARY, DIM).bfloat16()
     targets = torch.randint(VOCABULARY, (4096,))

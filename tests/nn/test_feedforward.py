@@ -35,9 +35,7 @@ def test_equals_the_formula(activation: Activation, bias: bool) -> None:
         acted = acted * inner[..., 6:]
     expected = acted @ layer.project_out.weight.T + (layer.project_out.bias if bias else 0)
     torch.testing.assert_close(layer(x), expected)
-    assert layer.project_in.out_features == (
-        12 if activation.name in ("glu", "reglu", "geglu", "swiglu") else 6
-    )
+    assert layer.project_in.out_features == (12 if activation.name in ("glu", "reglu", "geglu", "swiglu") else 6)
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,7 @@ def test_learned_positions_start_at_nothing_and_learn() -> None:
     assert torch.equal(module(x, torch.arange(3)), x)
     torch.nn.init.normal_(module.table)
     there = torch.tensor([4, 0, 8])
-    torch.testing.assert_close(
-        module(x, there), x + torch.stack([module.table[4], module.table[0], module.table[8]])
-    )
+    torch.testing.assert_close(module(x, there), x + torch.stack([module.table[4], module.table[0], module.table[8]]))
     module(x, there).sum().backward()
     assert module.table.grad.any(-1).nonzero().flatten().tolist() == [0, 4, 8]
 
@@ -65,9 +63,7 @@ def test_learnable_sinusoids_start_at_the_fixed_ones_and_learn_their_frequency()
     weights = torch.randn(5, 3, dtype=torch.float64)
 
     def sines(frequency: torch.Tensor) -> torch.Tensor:
-        return torch.stack(
-            [(frequency[i] * p).sin() * weights[p, i] for p in range(5) for i in range(3)]
-        ).sum()
+        return torch.stack([(frequency[i] * p).sin() * weights[p, i] for p in range(5) for i in range(3)]).sum()
 
     out = module(torch.zeros(1, 5, 6, dtype=torch.float64), there)
     (got,) = torch.autograd.grad((out[0, :, 0::2] * weights).sum(), module.frequency)
@@ -127,9 +123,7 @@ def test_rotation_keeps_lengths_and_makes_products_depend_on_distance_only() -> 
         return (rotate(q, torch.tensor([i])) * rotate(k, torch.tensor([j]))).sum()
 
     for distance in (-3, 0, 4, 31):
-        torch.testing.assert_close(
-            product(50, 50 + distance), product(90, 90 + distance), atol=1e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(product(50, 50 + distance), product(90, 90 + distance), atol=1e-4, rtol=1e-4)
     assert (product(50, 50) - product(50, 53)).abs() > 1e-2
 
 
@@ -142,9 +136,7 @@ def test_rotation_keeps_the_dtype_and_refuses_an_odd_width() -> None:
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("buckets", [4, 8, 32, 100])
 def test_t5_buckets_are_the_authors(bidirectional: bool, buckets: int) -> None:
-    t5 = pytest.importorskip(
-        "transformers.models.t5.modeling_t5", reason="Hugging Face transformers is not installed"
-    )
+    t5 = pytest.importorskip("transformers.models.t5.modeling_t5", reason="Hugging Face transformers is not installed")
     distance = torch.arange(-600, 601)
     expected = t5.T5Attention._relative_position_bucket(
         distance, bidirectional=bidirectional, num_buckets=buckets, max_distance=128
@@ -192,9 +184,7 @@ def test_shaw_clips_and_looks_up() -> None:
         torch.testing.assert_close(mixed[:, :, t], weights[:, :, t] @ module.values[rows])
 
 
-@pytest.mark.parametrize(
-    ("queries", "keys"), [((0, 5), (0, 5)), ((4, 5), (0, 5)), ((2, 5), (0, 5)), ((0, 2), (0, 6))]
-)
+@pytest.mark.parametrize(("queries", "keys"), [((0, 5), (0, 5)), ((4, 5), (0, 5)), ((2, 5), (0, 5)), ((0, 2), (0, 6))])
 def test_transformer_xl_scores_every_distance(queries: tuple[int, int], keys: tuple[int, int]) -> None:
     module = TransformerXLRelative(6, 3)
     torch.nn.init.normal_(module.position_bias)

@@ -32,7 +32,13 @@ def test_recipe_takes_two_steps(name, tmp_path):
     needed = ["data.path=x"] if "path: ???" in text else []
     needed += ["data.source_language=en", "data.target_language=de"] if name.endswith("/files") else []
     schema = type(compose(name, needed))
-    shared = ["trainer.steps=2", "trainer.minutes=0", "trainer.evaluate_limit=2", "trainer.threads=1", f"data.cache={tmp_path}"]
+    shared = [
+        "trainer.steps=2",
+        "trainer.minutes=0",
+        "trainer.evaluate_limit=2",
+        "trainer.threads=1",
+        f"data.cache={tmp_path}",
+    ]
     config = compose(name, [*SHRUNK[schema], *shared])
     assert config.data.source is Source.builtin
     launch(config, tmp_path / "run", quiet=True)

@@ -84,7 +84,9 @@ def test_batches_are_a_pure_function_and_ranks_are_disjoint(family, tmp_path):
     first = [task.batch("train", 0, i).sample_ids.tolist() for i in range(count)]
     assert sorted(sum(first, [])) == list(range(len(set(sum(first, [])))))
     assert again.batch("train", 3, 1).sample_ids.tolist() == task.batch("train", 3, 1).sample_ids.tolist()
-    assert sorted(map(tuple, first)) != sorted(tuple(task.batch("train", 1, i).sample_ids.tolist()) for i in range(count))
+    assert sorted(map(tuple, first)) != sorted(
+        tuple(task.batch("train", 1, i).sample_ids.tolist()) for i in range(count)
+    )
 
     def stream(ranks, start, accumulate, number):
         found = batches(task, start=start, accumulate=accumulate, ranks=ranks, device=torch.device("cpu"))
@@ -98,7 +100,7 @@ def test_batches_are_a_pure_function_and_ranks_are_disjoint(family, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resumed_run_ends_with_the_same_bytes(family, tmp_path, workers):
-    """Stopped in the middle of an epoch, between two log lines and between evaluations; dropout and averaging are on."""
+    """Stopped in mid-epoch, between two log lines and between evaluations; dropout and averaging are on."""
     settings = [*STEPS, "trainer.ema=0.9", "trainer.accumulate=2", "model.dropout=0.3", "trainer.evaluate_limit=4"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     launch(family.config(tmp_path, *settings, "trainer.steps=6"), whole, quiet=True)

@@ -76,9 +76,7 @@ def _machine() -> list[tuple[str, str]]:
     return rows
 
 
-def _product_rate(
-    torch: object, device: str, dtype: object, width: int = 1024, seconds: float = 0.3
-) -> float:
+def _product_rate(torch: object, device: str, dtype: object, width: int = 1024, seconds: float = 0.3) -> float:
     """GFLOP/s of square matrix products, the best of some short measurements."""
     a, b = (torch.randn(width, width, device=device).to(dtype) for _ in range(2))
     best, end = float("inf"), time.perf_counter() + seconds

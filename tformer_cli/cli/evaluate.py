@@ -23,9 +23,7 @@ def evaluate(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
     checkpoint: Annotated[
         str,
-        typer.Option(
-            "--checkpoint", help="best, latest, or a name in the run's checkpoints.", show_default=False
-        ),
+        typer.Option("--checkpoint", help="best, latest, or a name in the run's checkpoints.", show_default=False),
     ] = "",
 ) -> None:
     """Score a trained run on a split of its data, or on other data; the result is also saved in the run."""

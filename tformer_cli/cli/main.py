@@ -98,11 +98,7 @@ def describe(error: BaseException, arguments: Sequence[str] = ()) -> tuple[str, 
     if isinstance(error, OSError) and error.errno is not None:
         return _system(error), 1
     text = str(error)
-    if (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in text
-    ):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         return "out of memory: a smaller data.batch_tokens, decode.batch or model needs less", 1
     kind = type(error).__name__
     return f"unexpected {kind}: {text[:500]} (set TFORMER_DEBUG=1 for the traceback)", UNEXPECTED

@@ -118,9 +118,7 @@ def _start(job: Job, command: list[str], threads: list[str]) -> None:
     package = str(Path(__file__).resolve().parents[2])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     settings = (
-        [*threads, *job.overrides]
-        if not any("trainer.threads=" in given for given in job.overrides)
-        else job.overrides
+        [*threads, *job.overrides] if not any("trainer.threads=" in given for given in job.overrides) else job.overrides
     )
     job.log = job.run.with_name(f"{job.run.name}.log").open("wb")
     job.process = subprocess.Popen(
@@ -141,25 +139,19 @@ def _threads(jobs: int) -> list[str]:
 
 
 def _report(jobs: list[Job]) -> None:
-    varying = [
-        index for index in range(len(jobs[0].overrides)) if len({job.overrides[index] for job in jobs}) > 1
-    ]
+    varying = [index for index in range(len(jobs[0].overrides)) if len({job.overrides[index] for job in jobs}) > 1]
     keys = [jobs[0].overrides[index].partition("=")[0] for index in varying]
     rows = []
     for job in jobs:
         summary = summarise(job.run)
         given = [job.overrides[index].partition("=")[2] for index in varying]
         state = "done" if job.code == 0 else "failed"
-        rows.append(
-            (str(job.run), *given, summary.metric, summary.best, summary.step, summary.minutes, state)
-        )
+        rows.append((str(job.run), *given, summary.metric, summary.best, summary.step, summary.minutes, state))
     table(("run", *keys, "metric", "best", "step", "minutes", "state"), rows)
     failed = [job for job in jobs if job.code != 0]
     for job in failed:
         log = job.run.with_name(f"{job.run.name}.log")
-        last = [
-            line for line in log.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()
-        ][-1:]
+        last = [line for line in log.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()][-1:]
         note(f"{job.run} failed (exit code {job.code}, {log}): {last[0] if last else 'it said nothing'}")
     if failed:
         raise typer.Exit(1)

@@ -53,9 +53,7 @@ def decoded(stream: BinaryIO, name: str) -> Iterator[str]:
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if b"\0" in line:
-            raise DataError(
-                f"{name}:{number} holds a NUL character", "that is no text file, or a damaged one"
-            )
+            raise DataError(f"{name}:{number} holds a NUL character", "that is no text file, or a damaged one")
         try:
             yield line.decode("utf-8")
         except UnicodeDecodeError as error:

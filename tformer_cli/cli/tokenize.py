@@ -11,9 +11,7 @@ import typer
 
 from tformer_cli.errors import ConfigError, RunError
 
-app = typer.Typer(
-    help="Train, use and inspect tokenizers: train, encode, decode, info.", rich_markup_mode=None
-)
+app = typer.Typer(help="Train, use and inspect tokenizers: train, encode, decode, info.", rich_markup_mode=None)
 
 TOKENIZER = typer.Argument(help="Tokenizer folder, .model file, or run folder.")
 FILES = typer.Argument(None, metavar="[FILE]...", help="Text, a line each; none: standard input.")
@@ -28,21 +26,13 @@ def _help(context: typer.Context) -> None:
 
 @app.command()
 def train(
-    files: Annotated[
-        list[Path], typer.Argument(help="Text, a line each; the suffix is the language, as in train.en.")
-    ],
+    files: Annotated[list[Path], typer.Argument(help="Text, a line each; the suffix is the language, as in train.en.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     kind: Annotated[str, typer.Option("--kind", help="unigram, bpe or char.")] = "unigram",
     vocab_size: Annotated[int, typer.Option("--vocab-size", help="Pieces, special ones included.")] = 8000,
-    separate: Annotated[
-        bool, typer.Option("--separate", help="A vocabulary of its own for each language.")
-    ] = False,
-    byte_fallback: Annotated[
-        bool, typer.Option("--byte-fallback", help="Spell unknown characters in bytes.")
-    ] = False,
-    lossless: Annotated[
-        bool, typer.Option("--lossless", help="Keep white space and Unicode forms exactly.")
-    ] = False,
+    separate: Annotated[bool, typer.Option("--separate", help="A vocabulary of its own for each language.")] = False,
+    byte_fallback: Annotated[bool, typer.Option("--byte-fallback", help="Spell unknown characters in bytes.")] = False,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Keep white space and Unicode forms exactly.")] = False,
     coverage: Annotated[
         float, typer.Option("--character-coverage", help="Share of characters that get a piece.")
     ] = 1.0,
@@ -67,9 +57,7 @@ def train(
     for file in files:
         by_language.setdefault(file.suffix.removeprefix(".") or file.name, []).append(file)
     if separate and len(by_language) < 2:
-        raise ConfigError(
-            "--separate needs files of two languages", "name them by language, as train.en train.de"
-        )
+        raise ConfigError("--separate needs files of two languages", "name them by language, as train.en train.de")
     from tformer_cli.tokenizer import Tokenizer
 
     texts = {language: text.lines(paths) for language, paths in by_language.items()}
@@ -85,9 +73,7 @@ def _config(**given: object) -> object:
     from tformer_cli.config.schema import TokenizerConfig
     from tformer_cli.config.values import convert, leaves
 
-    return TokenizerConfig(
-        **{key: convert(value, leaves(TokenizerConfig)[key]) for key, value in given.items()}
-    )
+    return TokenizerConfig(**{key: convert(value, leaves(TokenizerConfig)[key]) for key, value in given.items()})
 
 
 @app.command()
@@ -124,9 +110,7 @@ def decode(tokenizer: Path = TOKENIZER, files: list[Path] = FILES, language: str
 def _ids(line: str, number: int, size: int) -> Iterator[int]:
     for word in line.split():
         if not (word.isascii() and word.isdecimal() and len(word) < 10 and int(word) < size):
-            raise ConfigError(
-                f"line {number}: {word[:40]!r} is not an id below {size}", "`encode --ids` prints ids"
-            )
+            raise ConfigError(f"line {number}: {word[:40]!r} is not an id below {size}", "`encode --ids` prints ids")
         yield int(word)
 
 
@@ -141,9 +125,7 @@ def info(
     languages = list(loaded.languages)
     facts = {
         "kind": loaded.kind,
-        "vocab_size": {name: loaded.vocab_size_of(name) for name in languages}
-        if languages
-        else loaded.vocab_size,
+        "vocab_size": {name: loaded.vocab_size_of(name) for name in languages} if languages else loaded.vocab_size,
         "languages": languages or "joint",
         "lossless": loaded.lossless,
         "pad_id": loaded.pad_id,

@@ -9,17 +9,13 @@ import typer
 
 from tformer_cli.errors import ConfigError, RunError
 
-RECIPE = typer.Argument(
-    metavar="RECIPE", help="Name of a recipe (see `tformer recipes`), or path of a YAML file."
-)
+RECIPE = typer.Argument(metavar="RECIPE", help="Name of a recipe (see `tformer recipes`), or path of a YAML file.")
 OVERRIDES = typer.Argument(
     None,
     metavar="[KEY=VALUE]...",
     help="Settings, as optim.lr=0.001, and options, as model=transformer_base.",
 )
-RUN = typer.Option(
-    None, "--run", help="Folder of the run.  [default: runs/RECIPE/NUMBER]", show_default=False
-)
+RUN = typer.Option(None, "--run", help="Folder of the run.  [default: runs/RECIPE/NUMBER]", show_default=False)
 RESUME = typer.Option(False, "--resume", help="Continue the run in --run from its newest checkpoint.")
 PROCESSES = typer.Option(1, "--processes", min=1, help="Train with this many processes.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Print the whole configuration as YAML, and train nothing.")
@@ -44,9 +40,7 @@ def pretrain(
 
 
 def finetune(
-    initial: Annotated[
-        Path, typer.Option("--from", metavar="RUN", help="Run, or checkpoint, to start from.")
-    ],
+    initial: Annotated[Path, typer.Option("--from", metavar="RUN", help="Run, or checkpoint, to start from.")],
     recipe: str = RECIPE,
     overrides: list[str] = OVERRIDES,
     run: Path = RUN,
@@ -59,12 +53,8 @@ def finetune(
 ) -> None:
     """Train a recipe from the weights, and with the tokenizer, of another run."""
     if not initial.is_dir():
-        raise RunError(
-            f"{initial}: no such run folder", "--from takes the folder of a run; `tformer runs` lists them"
-        )
-    _train(
-        "finetune", recipe, overrides or [], run, resume, initial, processes, dry_run, quiet, multirun, jobs
-    )
+        raise RunError(f"{initial}: no such run folder", "--from takes the folder of a run; `tformer runs` lists them")
+    _train("finetune", recipe, overrides or [], run, resume, initial, processes, dry_run, quiet, multirun, jobs)
 
 
 def _train(
@@ -120,9 +110,7 @@ def summary(config: object, run: Path | None) -> str:
     length = f"{flat['trainer.steps']:,} steps" if flat["trainer.steps"] else ""
     minutes = f"{flat['trainer.minutes']:g} minutes" if flat["trainer.minutes"] else ""
     languages = (
-        f" {flat['data.source_language']}-{flat['data.target_language']}"
-        if "data.source_language" in flat
-        else ""
+        f" {flat['data.source_language']}-{flat['data.target_language']}" if "data.source_language" in flat else ""
     )
     data = f"{flat.get('data.path', '')}{languages} ({flat.get('data.source', '')})"
     most = " or ".join(part for part in (length, minutes) if part)
@@ -139,9 +127,7 @@ def check_run(run: Path, resume: bool) -> None:
     if run.exists() and not run.is_dir():
         raise RunError(f"{run} is a file, not a folder", "choose another --run")
     if not resume and run.is_dir() and any(entry.name != ".lock" for entry in run.iterdir()):
-        raise RunError(
-            f"{run} is not empty", "continue that run with --resume, or choose another folder with --run"
-        )
+        raise RunError(f"{run} is not empty", "continue that run with --resume, or choose another folder with --run")
 
 
 def new_run(name: str) -> Path:

@@ -19,14 +19,10 @@ INPUTS = typer.Argument(
     help="Text, a line each; none: standard input. Settings, as decode.length_penalty=0.6.",
 )
 BEAM = typer.Option(None, "--beam", min=1, help="Beam width; 1 is greedy.", show_default=False)
-N_BEST = typer.Option(
-    None, "--n-best", min=1, help="Answers per line, one below the other.", show_default=False
-)
+N_BEST = typer.Option(None, "--n-best", min=1, help="Answers per line, one below the other.", show_default=False)
 BATCH = typer.Option(None, "--batch", min=1, help="Lines decoded together.", show_default=False)
 AS_JSON = typer.Option(False, "--json", help="One JSON object a line: input, text, scores, hypotheses.")
-OUTPUT = typer.Option(
-    None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False
-)
+OUTPUT = typer.Option(None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False)
 DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.")
 CHECKPOINT = typer.Option(
     "", "--checkpoint", help="best, latest, or a name in the run's checkpoints.", show_default=False

@@ -53,9 +53,7 @@ def check_together(config: Experiment) -> None:
 
 def _length(config: Experiment) -> None:
     if config.trainer.steps == 0 and config.trainer.minutes == 0:
-        raise ConfigError(
-            "trainer.steps and trainer.minutes are both 0", "say how long to train: trainer.steps=10000"
-        )
+        raise ConfigError("trainer.steps and trainer.minutes are both 0", "say how long to train: trainer.steps=10000")
 
 
 def _averaging(config: Experiment) -> None:
@@ -65,9 +63,7 @@ def _averaging(config: Experiment) -> None:
         (Average.last, "keep", trainer.keep),
     ):
         if trainer.average is average and kept < 2:
-            cause = (
-                f"trainer.average: {average.name} has one checkpoint to average, as trainer.{key} is {kept}"
-            )
+            cause = f"trainer.average: {average.name} has one checkpoint to average, as trainer.{key} is {kept}"
             raise ConfigError(cause, f"trainer.{key}=5")
 
 
@@ -81,11 +77,7 @@ def _decode(config: Experiment) -> None:
 
 
 def _tokenizer(config: Experiment) -> None:
-    if (
-        config.tokenizer.sampling > 0
-        and config.tokenizer.kind is TokenizerKind.char
-        and not config.tokenizer.path
-    ):
+    if config.tokenizer.sampling > 0 and config.tokenizer.kind is TokenizerKind.char and not config.tokenizer.path:
         raise ConfigError(
             "tokenizer.sampling: char has one segmentation, so nothing to sample", "tokenizer.kind=unigram"
         )
@@ -142,14 +134,10 @@ def _lengths(config: Experiment) -> None:
         return
     longest = data.max_length
     if longest + 1 > model.max_length:
-        cause = (
-            f"data.max_length: {longest} and an end mark are more than model.max_length {model.max_length}"
-        )
+        cause = f"data.max_length: {longest} and an end mark are more than model.max_length {model.max_length}"
         raise ConfigError(cause, f"data.max_length={model.max_length - 1}")
     if config.decode.max_length > model.max_length:
-        cause = (
-            f"decode.max_length: {config.decode.max_length} is more than model.max_length {model.max_length}"
-        )
+        cause = f"decode.max_length: {config.decode.max_length} is more than model.max_length {model.max_length}"
         raise ConfigError(cause, f"decode.max_length={model.max_length}")
 
 

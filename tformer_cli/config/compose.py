@@ -108,9 +108,7 @@ def _refuse(document: Document) -> None:
             raise ConfigError(f"{document.where(key)}: _target_ is refused", remedy)
 
 
-def _plan(
-    document: Document, *, saved: bool = False
-) -> tuple[type[Experiment], dict[str, str], dict[str, Any]]:
+def _plan(document: Document, *, saved: bool = False) -> tuple[type[Experiment], dict[str, str], dict[str, Any]]:
     """What a file asks for: its schema, its options by group in order, and its own values, checked."""
     own = dict(document.data)
     try:
@@ -118,13 +116,9 @@ def _plan(
         by_schema, by_task = listed.pop("schema", None), listed.pop("task", None)
         task = own.get("task") or by_schema or by_task
         if not isinstance(task, str):
-            raise ConfigError(
-                f"{document.name} does not say its task", f"write task: {next(iter(EXPERIMENTS))}"
-            )
+            raise ConfigError(f"{document.name} does not say its task", f"write task: {next(iter(EXPERIMENTS))}")
         if task not in EXPERIMENTS:
-            raise ConfigError(
-                f"{document.where('task')}: task {task!r} is not one of {', '.join(EXPERIMENTS)}"
-            )
+            raise ConfigError(f"{document.where('task')}: task {task!r} is not one of {', '.join(EXPERIMENTS)}")
         schema, available = EXPERIMENTS[task], groups()
         for group, name in listed.items():
             if group not in available or group not in values.nodes(schema):
@@ -132,26 +126,18 @@ def _plan(
             option(group, name, available[group])
         own["task"] = task
     except ConfigError as error:
-        cause = (
-            error.cause
-            if error.cause.startswith(document.name)
-            else f"{document.where('defaults')}: {error.cause}"
-        )
+        cause = error.cause if error.cause.startswith(document.name) else f"{document.where('defaults')}: {error.cause}"
         raise ConfigError(cause, error.remedy) from None
     return schema, listed, _check(document, own, schema, saved)
 
 
-def _check(
-    document: Document, own: Mapping[str, Any], schema: type[Experiment], saved: bool
-) -> dict[str, Any]:
+def _check(document: Document, own: Mapping[str, Any], schema: type[Experiment], saved: bool) -> dict[str, Any]:
     """A file's own values, one by one, so that an error names the line."""
     known, found = values.leaves(schema), {}
     for key, value in values.walk(own, schema):
         try:
             if key not in known and saved:
-                raise ConfigError(
-                    f"unknown setting {key!r}", "a newer version of tformer wrote this: use that version"
-                )
+                raise ConfigError(f"unknown setting {key!r}", "a newer version of tformer wrote this: use that version")
             if key not in known:
                 raise values.unknown(key, schema)
             found[key] = values.convert(value, known[key])
@@ -169,11 +155,7 @@ def _defaults(entries: Any) -> dict[str, str]:
         if entry == "_self_":
             if position != len(entries) - 1:
                 raise ConfigError("_self_ is not the last of the defaults", "move it to the end of the list")
-        elif (
-            isinstance(entry, dict)
-            and len(entry) == 1
-            and all(isinstance(name, str) for name in entry.values())
-        ):
+        elif isinstance(entry, dict) and len(entry) == 1 and all(isinstance(name, str) for name in entry.values()):
             listed.update(entry)
         else:
             raise ConfigError(
@@ -187,9 +169,7 @@ def _same_task(asked: Overrides, schema: type[Experiment]) -> None:
         raise ConfigError("task cannot be changed", "choose a recipe of that task")
 
 
-def _assemble(
-    schema: type[Experiment], selected: Mapping[str, str], own: Mapping[str, Any], asked: Overrides
-) -> Any:
+def _assemble(schema: type[Experiment], selected: Mapping[str, str], own: Mapping[str, Any], asked: Overrides) -> Any:
     """Groups, then the recipe's own values, then the command line's, as a dataclass.
 
     An option given on the command line takes the place of the recipe's for that group, below the recipe's own
@@ -209,9 +189,7 @@ def _merge(tree: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(tree)
     for key, value in more.items():
         inner = merged.get(key)
-        merged[key] = (
-            _merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-        )
+        merged[key] = _merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
@@ -230,9 +208,7 @@ def _compose_groups(options: Mapping[str, str], schema: type[Experiment]) -> dic
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    ConfigStore.instance().store(
-        "tformer_recipe", {"defaults": [{group: name} for group, name in options.items()]}
-    )
+    ConfigStore.instance().store("tformer_recipe", {"defaults": [{group: name} for group, name in options.items()]})
     outer = GlobalHydra.instance().hydra  # whoever calls us may use Hydra too
     GlobalHydra.instance().clear()
     try:

@@ -75,20 +75,12 @@ def find(recipe: str) -> Path:
     if name in names():
         return folder("recipes") / f"{name}.yaml"
     if path.is_dir():
-        raise ConfigError(
-            f"{recipe} is a folder, not a recipe", f"give a YAML file, as {path / 'config.yaml'}"
-        )
+        raise ConfigError(f"{recipe} is a folder, not a recipe", f"give a YAML file, as {path / 'config.yaml'}")
     if name != recipe or recipe.startswith((".", "/", "~")):
-        raise ConfigError(
-            f"no such recipe file: {recipe}", "`tformer recipes` lists those that come with tformer"
-        )
+        raise ConfigError(f"no such recipe file: {recipe}", "`tformer recipes` lists those that come with tformer")
     last = {known.rpartition("/")[2]: known for known in names()}
     meant = suggest(recipe, names()) or [last[word] for word in suggest(recipe.rpartition("/")[2], last)]
-    remedy = (
-        f"did you mean '{meant[0]}'?"
-        if meant
-        else "`tformer recipes` lists them; a file's name ends in .yaml"
-    )
+    remedy = f"did you mean '{meant[0]}'?" if meant else "`tformer recipes` lists them; a file's name ends in .yaml"
     raise ConfigError(f"unknown recipe {recipe!r}", remedy)
 
 

@@ -1,7 +1,8 @@
 """Every setting in one place: the dataclasses that recipes, groups and overrides are checked against.
 
 A recipe composes option groups of `conf/` into one `Experiment`. Each task has its own subclass of `Experiment`,
-which fixes the types of its `data` and `model` nodes; the rest is the same for every family. Enumerations are written in a
+which fixes the types of its `data` and `model` nodes; the rest is the same for every family. Enumerations are
+written in a
 config by their names (`norm: pre`). A range is stated once, in the field's metadata, and checked by
 `tformer_cli.config.compose`.
 """
@@ -66,7 +67,9 @@ class Seq2SeqConfig(TransformerConfig):
     family: str = setting("seq2seq", "entry of the model registry")
     encoder_depth: int = setting(6, "encoder blocks", low=1)
     decoder_depth: int = setting(6, "decoder blocks", low=1)
-    tie_embeddings: TieEmbeddings = setting(TieEmbeddings.all, "decoder: target embedding = output weights; all: source too")
+    tie_embeddings: TieEmbeddings = setting(
+        TieEmbeddings.all, "decoder: target embedding = output weights; all: source too"
+    )
     scale_embeddings: bool = setting(True, "multiply embeddings by sqrt(dim) (section 3.4)")
     final_bias: bool = setting(False, "the output projection adds a bias per word of the vocabulary")
 
@@ -101,7 +104,9 @@ class ParallelDataConfig(DataConfig):
     source_language: str = setting(REQUIRED, "language, or column name, that is read")
     target_language: str = setting(REQUIRED, "language, or column name, that is written")
     max_length: int = setting(256, "longer sentences, in tokens, are left out of training (counted and said)", low=1)
-    max_ratio: float = setting(0.0, "pairs whose token counts differ by more than this factor are left out; 0: none", low=0)
+    max_ratio: float = setting(
+        0.0, "pairs whose token counts differ by more than this factor are left out; 0: none", low=0
+    )
 
 
 TokenizerKind = Names("TokenizerKind", "unigram bpe char")
@@ -119,7 +124,9 @@ class TokenizerConfig:
     byte_fallback: bool = setting(False, "unknown characters are spelled in bytes")
     user_symbols: list[str] = setting([], "pieces that are never split")
     lossless: bool = setting(False, "keep white space and Unicode forms exactly: decode(encode(x)) == x")
-    sampling: float = setting(0.0, "training: subword regularisation strength (unigram: alpha; bpe: dropout rate)", low=0, high=1)
+    sampling: float = setting(
+        0.0, "training: subword regularisation strength (unigram: alpha; bpe: dropout rate)", low=0, high=1
+    )
 
 
 # --- optimisation, trainer, search ----------------------------------------------------------------------------------
@@ -135,13 +142,17 @@ class OptimConfig:
     schedule: Schedule = setting(Schedule.inverse_square_root, "shape of the learning rate after warm-up")
     warmup_steps: int = setting(1000, "steps of linear warm-up", low=0)
     decay_steps: int = setting(0, "warmup_stable_decay: steps of the final decay; 0: a fifth of all", low=0)
-    final_lr_ratio: float = setting(0.0, "learning rate at the last step over its peak (cosine, linear, decay)", low=0, high=1)
+    final_lr_ratio: float = setting(
+        0.0, "learning rate at the last step over its peak (cosine, linear, decay)", low=0, high=1
+    )
     beta1: float = setting(0.9, "decay of the first moment", low=0, high=0.9999)
     beta2: float = setting(0.98, "decay of the second moment", low=0, high=0.99999)
     eps: float = setting(1e-9, "added to the root of the second moment", low=0)
     weight_decay: float = setting(0.0, "decoupled; not on biases, normalisations and embeddings", low=0)
     clip_norm: float = setting(1.0, "largest global gradient norm; 0: no clipping", low=0)
-    label_smoothing: float = setting(0.0, "share of the target probability spread over the vocabulary", low=0, high=0.99)
+    label_smoothing: float = setting(
+        0.0, "share of the target probability spread over the vocabulary", low=0, high=0.99
+    )
 
 
 Precision = Names("Precision", "auto fp32 bf16")
@@ -199,6 +210,7 @@ class DecodeConfig:
     top_p: float = setting(1.0, "sampling: among the smallest set whose probability reaches p", low=0, high=1)
     batch: int = setting(64, "sentences decoded together", low=1)
     precision: DecodePrecision = setting(DecodePrecision.fp32, "int8: quantised products, on CPUs that have VNNI")
+    alignments: bool = setting(False, "also say which source token each output token was written from")
     seed: int = setting(1, "sampling: seed")
 
 

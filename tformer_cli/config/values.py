@@ -79,9 +79,7 @@ def unknown(key: str, schema: type, extra: Iterable[str] = ()) -> ConfigError:
     meant = meant or [name for word in suggest(key.rpartition(".")[2], last) for name in last[word]]
     if meant:
         return ConfigError(f"unknown setting {key!r}", f"did you mean {_either(meant)}?")
-    return ConfigError(
-        f"unknown setting {key!r}", "see `tformer pretrain RECIPE --dry-run` for all there are"
-    )
+    return ConfigError(f"unknown setting {key!r}", "see `tformer pretrain RECIPE --dry-run` for all there are")
 
 
 def suggest(word: str, known: Iterable[str]) -> list[str]:
@@ -147,11 +145,7 @@ def _enumerated(value: Any, kind: type[Enum], key: str) -> Enum:
 
 
 def _whole(value: Any, key: str) -> int:
-    if (
-        isinstance(value, str)
-        and value.strip().lstrip("+-").replace("_", "").isdecimal()
-        and len(value) < 400
-    ):
+    if isinstance(value, str) and value.strip().lstrip("+-").replace("_", "").isdecimal() and len(value) < 400:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         number = _number(value, key, "a whole number")
@@ -182,13 +176,7 @@ def _show(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):
-        text = (
-            f"{value:g}"
-            if isinstance(value, float)
-            else str(value)
-            if abs(value) < 10**50
-            else "a huge number"
-        )
+        text = f"{value:g}" if isinstance(value, float) else str(value) if abs(value) < 10**50 else "a huge number"
     else:
         text = repr(value.name if isinstance(value, Enum) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -227,9 +215,7 @@ def walk(tree: Mapping[str, Any], schema: type, prefix: str = "") -> Iterator[tu
 def holds_settings(key: str, value: Any, schema: type) -> ConfigError:
     """The error for a single value given where settings are expected."""
     example = next(name for name in leaves(schema) if name.startswith(f"{key}."))
-    return ConfigError(
-        f"{key}: {_show(value)} is given, but {key} holds settings", f"set one of them, as {example}"
-    )
+    return ConfigError(f"{key}: {_show(value)} is given, but {key} holds settings", f"set one of them, as {example}")
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:

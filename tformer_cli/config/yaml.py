@@ -70,9 +70,7 @@ def read_yaml(path: Path) -> Document:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
     if len(raw) > MAX_BYTES:
-        raise ConfigError(
-            f"{path} is larger than {MAX_BYTES // 1_000_000} MB", "that is no configuration file"
-        )
+        raise ConfigError(f"{path} is larger than {MAX_BYTES // 1_000_000} MB", "that is no configuration file")
     try:
         text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError as error:
@@ -93,9 +91,7 @@ def parse_yaml(text: str, name: str, *, typed: bool = True) -> Document:
         ConfigError: if the text is not YAML, or holds anything that is refused.
     """
     if len(text) > MAX_BYTES:
-        raise ConfigError(
-            f"{name} is larger than {MAX_BYTES // 1_000_000} MB", "that is no configuration file"
-        )
+        raise ConfigError(f"{name} is larger than {MAX_BYTES // 1_000_000} MB", "that is no configuration file")
     builder = _Builder(name, typed)
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):

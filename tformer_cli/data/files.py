@@ -60,9 +60,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[list[str]]:
     return columns_of(rows, columns, str(path))
 
 
-def columns_of(
-    rows: Iterator[tuple[str, dict[str, Any]]], columns: Sequence[str], origin: str
-) -> list[list[str]]:
+def columns_of(rows: Iterator[tuple[str, dict[str, Any]]], columns: Sequence[str], origin: str) -> list[list[str]]:
     """Collect the named columns of rows.
 
     Args:

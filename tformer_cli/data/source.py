@@ -106,9 +106,7 @@ def _find(config: ParallelDataConfig, role: str) -> str | None:
             existing = _hub_splits(config)
             if named:
                 if named.partition("[")[0] not in existing:
-                    raise DataError(
-                        f"{config.path}: no split {named!r}", f"splits there: {', '.join(existing)}"
-                    )
+                    raise DataError(f"{config.path}: no split {named!r}", f"splits there: {', '.join(existing)}")
                 return named
         case _:
             if named:
@@ -182,18 +180,12 @@ def _locate(config: ParallelDataConfig, name: str) -> list[Path]:
             return pair
         tables = [path for kind in files.TABLES if (path := place.with_name(place.name + kind)).is_file()]
         if len(tables) > 1:
-            raise DataError(
-                f"{place}: which of {_list([path.name for path in tables])}?", "give the file's full name"
-            )
+            raise DataError(f"{place}: which of {_list([path.name for path in tables])}?", "give the file's full name")
         if tables:
             return tables
     for place in places:
         there = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
-        endings = [
-            path.name.removeprefix(place.name + ".")
-            for path in there
-            if path.name.startswith(place.name + ".")
-        ]
+        endings = [path.name.removeprefix(place.name + ".") for path in there if path.name.startswith(place.name + ".")]
         absent = [language for language in languages if language not in endings]
         if endings:
             raise DataError(f"{place}.{absent[0]}: no such file", f"languages there: {_list(endings)}")
@@ -226,9 +218,7 @@ def _hub_splits(config: ParallelDataConfig) -> list[str]:
 
     try:
         return [str(name) for name in datasets.get_dataset_split_names(config.path, config.name or None)]
-    except (
-        Exception
-    ) as error:  # the library raises its own, the network's, the file system's and plain ValueErrors
+    except Exception as error:  # the library raises its own, the network's, the file system's and plain ValueErrors
         raise _hub_error(config, error) from error
 
 
@@ -274,9 +264,7 @@ def _hub_error(config: ParallelDataConfig, error: Exception) -> DataError:
 def _check_builtin(config: ParallelDataConfig) -> None:
     for key in ("source_language", "target_language"):
         if (language := getattr(config, key)) not in BUILTIN_LANGUAGES:
-            raise ConfigError(
-                f"data.{key}: built-in data is in en and ja, not {language!r}", "choose one of them"
-            )
+            raise ConfigError(f"data.{key}: built-in data is in en and ja, not {language!r}", "choose one of them")
 
 
 def _read_builtin(config: ParallelDataConfig, split: str, seed: int) -> ParallelSplit:

@@ -123,9 +123,7 @@ def tokenize_parallel(
     arrays, note = _open(folder), ""
     if arrays is None:
         arrays = {}
-        for side, texts, language in zip(
-            ("source", "target"), (split.sources, split.targets), languages, strict=True
-        ):
+        for side, texts, language in zip(("source", "target"), (split.sources, split.targets), languages, strict=True):
             arrays[f"{side}_tokens"], arrays[f"{side}_offsets"] = _encode(texts, tokenizer, language)
         try:
             _write(folder, arrays)
@@ -134,18 +132,13 @@ def tokenize_parallel(
         else:
             arrays = _open(folder) or arrays
     source, target = (
-        TokenArrays.from_offsets(arrays[f"{side}_tokens"], arrays[f"{side}_offsets"])
-        for side in ("source", "target")
+        TokenArrays.from_offsets(arrays[f"{side}_tokens"], arrays[f"{side}_offsets"]) for side in ("source", "target")
     )
     if not training:
         return ParallelTokens(source, target, np.arange(len(source)), note=note)
-    rows, dropped = _keep(
-        source.lengths, target.lengths, min(max_length, config.max_length), config.max_ratio
-    )
+    rows, dropped = _keep(source.lengths, target.lengths, min(max_length, config.max_length), config.max_ratio)
     if not len(rows):
-        reasons = (
-            ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count) or "there are none"
-        )
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count) or "there are none"
         raise DataError(
             f"{split.origin}: no pair is left to train on: {reasons}", "see data.max_length, data.max_ratio"
         )
@@ -198,9 +191,7 @@ def _encode(texts: list[str], tokenizer: Tokenizer, language: str) -> tuple[np.n
     return np.concatenate(tokens), np.cumsum(np.concatenate(lengths))
 
 
-def _keep(
-    source: np.ndarray, target: np.ndarray, longest: int, ratio: float
-) -> tuple[np.ndarray, dict[str, int]]:
+def _keep(source: np.ndarray, target: np.ndarray, longest: int, ratio: float) -> tuple[np.ndarray, dict[str, int]]:
     """Rows to train on, (kept,) int64, and how many are left out for each reason, the first that holds."""
     more, fewer = np.maximum(source, target), np.minimum(source, target)
     empty = fewer == 0

@@ -52,5 +52,5 @@ def alignments(
 
 
 def links(alignment: Tensor) -> list[tuple[int, int]]:
-    """Hard links of a soft alignment (T, S): each output token with its most attended source token, (source, output)."""
+    """Hard links (source, output) of a soft alignment (T, S): each output token with its most attended source token."""
     return [(source, output) for output, source in enumerate(alignment.argmax(-1).tolist())]

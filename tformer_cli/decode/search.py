@@ -1,4 +1,4 @@
-"""Greedy, beam and sampling search over any model that writes one token after the other; docs/decoding.md has the rules.
+"""Greedy, beam and sampling search over any model that writes token after token; docs/decoding.md has the rules.
 
 The hypotheses of a sentence are query positions of one sequence: all write their keys into one cache, and a mask says
 which keys are a hypothesis's own history. So beams that change places change a few booleans, and no cache is copied.
@@ -22,7 +22,7 @@ from tformer_cli.nn.attention import EVERYTHING, Mask
 from tformer_cli.nn.int8 import Int8Linear
 
 COMPACT_SHARE = 0.25
-"""Finished sentences are dropped from all caches once they are this share of the batch: dropping copies what is kept."""
+"""Settled sentences leave the batch once they are this share of it: leaving copies what stays."""
 
 
 class State(Protocol):
@@ -173,7 +173,7 @@ class _Search:
         self.allowed = torch.cat((self.allowed, own), dim=2)
         return EVERYTHING if rows == 1 else Mask(self.allowed[:, None], may_be_empty=False)
 
-    # --- one step -------------------------------------------------------------------------------------------------------
+    # --- one step ---------------------------------------------------------------------------------------------
 
     def _extensions(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities, parent rows and tokens of the hypotheses after this step, (B, beams) each."""
@@ -211,7 +211,7 @@ class _Search:
         return tuple(torch.where(condition[:, None], a, b) for a, b in zip(yes, no, strict=True))
 
     def _uniform_numbers(self, sample_ids: Sequence[int]) -> Tensor:
-        """The numbers that decide what is drawn, (B, beams, steps): a function of seed, sentence, draw and step alone."""
+        """The numbers that decide what is drawn, (B, beams, steps): of seed, sentence, draw and step alone."""
         shape = (self.beams, self.longest + 1)
         numbers = np.empty((len(sample_ids), *shape))
         for row, name in enumerate(sample_ids):
@@ -289,7 +289,8 @@ class _Search:
         if not self.sentences:
             return
         self.state.keep(kept)
-        for name in ("tokens", "so_far", "outputs", "allowed", "worst", "limits", "prefix_lengths", "forced", "uniform"):
+        rows = ("tokens", "so_far", "outputs", "allowed", "worst", "limits", "prefix_lengths", "forced", "uniform")
+        for name in rows:
             value = getattr(self, name)
             if value is not None:
                 setattr(self, name, value[kept])

@@ -39,7 +39,7 @@ class Head:
         weight, self.vocab_size = self.weight, len(self.weight)
         self.block = max(1, min(BLOCK, self.vocab_size // 64))
         self.blocks = -(-self.vocab_size // self.block)
-        # A block is every `blocks`-th logit: the maximum over the middle of (N, block, blocks) runs in vector registers.
+        # A block is every `blocks`-th logit: the maximum over the middle of (N, block, blocks) is vectorised.
         self._buffer = weight.new_empty(rows, self.block * self.blocks)
         self._buffer[:, self.vocab_size :] = -torch.inf
         self._part = max(1, min(rows, CACHED_LOGITS // self.vocab_size))
@@ -104,7 +104,7 @@ class Head:
         return normalizer
 
     def log_probability(self, tokens: Tensor) -> Tensor:
-        """Log-probabilities of given tokens: (B, R) int64 to (B, R) float32. Ask before `best`, which forbids tokens."""
+        """Log-probabilities of given tokens: (B, R) int64 to (B, R) float32. Ask before `forbid`."""
         chosen = self.logits.gather(1, tokens.reshape(-1, 1))
         chosen = (chosen if self.scale is None else chosen * self.scale).squeeze(1)
         return (chosen.float() - self.normalizer).view(tokens.shape)

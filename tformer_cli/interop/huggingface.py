@@ -69,9 +69,7 @@ def export_model(
     config = model.config
     check_exportable(config)
     if not tokenizer.joint and config.tie_embeddings is TieEmbeddings.all:
-        raise ConfigError(
-            "model.tie_embeddings: all goes with one vocabulary only, the tokenizer has one a language"
-        )
+        raise ConfigError("model.tie_embeddings: all goes with one vocabulary only, the tokenizer has one a language")
     ids = {"pad": tokenizer.pad_id, "bos": tokenizer.bos_id, "eos": tokenizer.eos_id}
     sizes = (model.source_embedding.num_embeddings, model.target_embedding.num_embeddings)
     tensors = export_weights(config, model.state_dict(), model.source_positions.table)
@@ -102,9 +100,7 @@ def export_run(run: Path, output: Path) -> None:
 
     opened = open_run(run, device="cpu")
     if not isinstance(opened.model, Seq2Seq):
-        raise ConfigError(
-            f"{run}: a {opened.config.model.family} model cannot be exported yet", "seq2seq models can"
-        )
+        raise ConfigError(f"{run}: a {opened.config.model.family} model cannot be exported yet", "seq2seq models can")
     data = opened.config.data
     languages = (data.source_language, data.target_language)
     export_model(opened.model, opened.task.tokenizer, output, opened.config.decode, languages)
@@ -216,11 +212,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         names = {WEIGHTS}
     elif (folder / INDEX).is_file():
         shards = _read_json(folder / INDEX).get("weight_map")
-        if (
-            not isinstance(shards, dict)
-            or not shards
-            or not all(isinstance(name, str) for name in shards.values())
-        ):
+        if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
             raise DataError(f"{folder / INDEX}: no weight_map")
         names = set(shards.values())
         for name in names:
@@ -243,9 +235,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _check_fit(
-    found: Mapping[str, Any], state: Mapping[str, Tensor], tokenizer: Tokenizer, where: str
-) -> None:
+def _check_fit(found: Mapping[str, Any], state: Mapping[str, Tensor], tokenizer: Tokenizer, where: str) -> None:
     """Settings, weights and tokenizer must mean the same ids."""
     wanted = {
         "pad_token_id": tokenizer.pad_id,

@@ -19,9 +19,7 @@ from tformer_cli.tokenizer import JOINT, SPACE_MARK, Tokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # SentencePiece's types of pieces
 UNIGRAM, BPE, _, CHAR = range(1, 5)  # SentencePiece's types of models
-NEVER = (
-    -1000.0
-)  # score of pieces that text must not be segmented into; worse than any run of unknown characters
+NEVER = -1000.0  # score of pieces that text must not be segmented into; worse than any run of unknown characters
 LAST = -1e9  # score of a merge that must come after all others
 CLUSTERED = r"(?<!\A)(?=[\p{M}\x{200C}\x{200D}])"  # before a character that joins the one before it
 BREAK = "\x01"  # between any two characters; the normaliser drops it
@@ -84,9 +82,7 @@ def from_marian(folder: Path, config: Mapping[str, Any], languages: tuple[str, s
             f"{folder}: no {missing[0]}, and no tokenizer of tformer's own",
             "tformer reads MarianMTModel's tokenizers (source.spm, target.spm, vocab.json) and its own exports",
         )
-    separate = (folder / TARGET_VOCABULARY).is_file() and not config.get(
-        "share_encoder_decoder_embeddings", True
-    )
+    separate = (folder / TARGET_VOCABULARY).is_file() and not config.get("share_encoder_decoder_embeddings", True)
     vocabularies = [_read_vocabulary(folder / VOCABULARY)] * 2
     if separate:
         vocabularies[1] = _read_vocabulary(folder / TARGET_VOCABULARY)
@@ -194,9 +190,7 @@ def _half_width_kana() -> list[dict[str, Any]]:
     pairs = [chr(kana) + mark for kana in range(0xFF66, 0xFF9E) for mark in "\uff9e\uff9f"]
     joined = [(pair, unicodedata.normalize("NFKC", pair)) for pair in pairs]
     return [
-        {"type": "Replace", "pattern": {"String": pair}, "content": kana}
-        for pair, kana in joined
-        if len(kana) == 1
+        {"type": "Replace", "pattern": {"String": pair}, "content": kana} for pair, kana in joined if len(kana) == 1
     ]
 
 
@@ -215,18 +209,14 @@ def _confusable(model) -> str:
         if piece.type in (CONTROL, UNKNOWN, BYTE) and place is not None:
             before, after = _escape(name[:place]), _escape(name[place + 1 :])
             patterns.append(
-                (f"(?<={before})" if before else "")
-                + _escape(name[place])
-                + (f"(?={after})" if after else "")
+                (f"(?<={before})" if before else "") + _escape(name[place]) + (f"(?={after})" if after else "")
             )
     return "|".join(dict.fromkeys(patterns))
 
 
 def _splits(model) -> dict[str, Any] | None:
     """User symbols are words of their own; the longest wins where two begin."""
-    symbols = sorted(
-        (p.piece for p in model.pieces if p.type == USER_DEFINED), key=lambda piece: (-len(piece), piece)
-    )
+    symbols = sorted((p.piece for p in model.pieces if p.type == USER_DEFINED), key=lambda piece: (-len(piece), piece))
     patterns = [_escape(symbol) for symbol in symbols]
     if _has_bytes(model) and (names := _confusable(model)):
         patterns.append(names)

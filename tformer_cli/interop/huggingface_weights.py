@@ -66,9 +66,7 @@ def check_exportable(config: Seq2SeqConfig) -> None:
     for name, value, is_wrong, why in wrong:
         if is_wrong:
             shown, architecture = getattr(value, "name", str(value).lower()), ARCHITECTURES[config.norm][1]
-            raise ConfigError(
-                f"model.{name}: {shown} cannot be exported: Hugging Face's {architecture} {why}"
-            )
+            raise ConfigError(f"model.{name}: {shown} cannot be exported: Hugging Face's {architecture} {why}")
 
 
 def _layers(config: Seq2SeqConfig) -> Iterator[tuple[str, tuple[str, ...], bool, bool]]:
@@ -169,9 +167,7 @@ def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: 
         if len(shape) != value.dim() or any(
             size not in (-1, real) for size, real in zip(shape, value.shape, strict=True)
         ):
-            raise ConfigError(
-                f"{where}: {name} has shape {tuple(value.shape)} where config.json means {shape}"
-            )
+            raise ConfigError(f"{where}: {name} has shape {tuple(value.shape)} where config.json means {shape}")
         return value
 
     state: dict[str, Tensor] = {}
@@ -183,9 +179,7 @@ def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: 
         shape = (rows,) if norm else (rows, columns)
         weight = torch.cat([take(f"{name}.weight", *shape) for name in theirs])
         bias = torch.cat([take(f"{name}.bias", rows) for name in theirs])
-        state[f"{ours}.weight"] = (
-            weight[:, order] if reads else weight[order] if writes else weight
-        ).contiguous()
+        state[f"{ours}.weight"] = (weight[:, order] if reads else weight[order] if writes else weight).contiguous()
         state[f"{ours}.bias"] = bias[order] if writes else bias
     copies = ("model.decoder.embed_tokens.weight", "lm_head.weight", "model.encoder.embed_tokens.weight")
     for ours, theirs in _embeddings(config).items():
@@ -193,9 +187,7 @@ def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: 
             theirs = next((name for name in copies if name in left), theirs)
         state[ours] = take(theirs, -1, config.dim)[:, order].contiguous()
     if config.final_bias:
-        state[_final_bias_name(config)] = take(FINAL_BIAS, 1, state["target_embedding.weight"].shape[0])[
-            0
-        ].clone()
+        state[_final_bias_name(config)] = take(FINAL_BIAS, 1, state["target_embedding.weight"].shape[0])[0].clone()
     _check_rest(config, left, where)
     return state
 
@@ -227,14 +219,10 @@ def _check_table(config: Seq2SeqConfig, table: Tensor, where: str) -> None:
     if table.shape != expected.shape or not torch.allclose(
         table, expected, atol=2e-3
     ):  # half-precision files are that coarse
-        raise ConfigError(
-            f"{where} are not the sinusoids that tformer's model has", "such a model cannot be used here"
-        )
+        raise ConfigError(f"{where} are not the sinusoids that tformer's model has", "such a model cannot be used here")
 
 
-def export_config(
-    config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Mapping[str, int]
-) -> dict[str, Any]:
+def export_config(config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Mapping[str, int]) -> dict[str, Any]:
     """Their `config.json`.
 
     Args:

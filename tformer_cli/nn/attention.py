@@ -35,13 +35,13 @@ class Mask:
 
     @classmethod
     def from_lengths(cls, lengths: Tensor, size: int, *, full: bool = False) -> Mask:
-        """The padding mask: keys from `lengths` (B,) on may not be attended to; `full`: nothing is padded, known for free."""
+        """The padding mask: keys from `lengths` (B,) on are hidden; `full`: nothing is padded, known for free."""
         if full:
             return cls()
         return cls((torch.arange(size, device=lengths.device) < lengths[:, None])[:, None, None, :])
 
     def additive(self, queries: int, keys: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-        """0 where attention is allowed, minus infinity where not; None if all is allowed. Broadcastable to (B, H, T, S)."""
+        """0 where allowed, minus infinity where not, broadcastable to (B, H, T, S); None if all is allowed."""
         if self._additive is not None:
             return self._additive
         allowed = self.allowed
@@ -85,7 +85,9 @@ class KeyValueCache:
 
     def __init__(self, batch: int, heads: int, size: int, head_dim: int, like: Tensor) -> None:
         on_cpu = like.device.type == "cpu"
-        self.k = like.new_empty(batch, heads, head_dim, size).mT if on_cpu else like.new_empty(batch, heads, size, head_dim)
+        self.k = (
+            like.new_empty(batch, heads, head_dim, size).mT if on_cpu else like.new_empty(batch, heads, size, head_dim)
+        )
         self.v = like.new_empty(batch, heads, size, head_dim)
         self.length = 0
 
@@ -148,7 +150,7 @@ class Attention(nn.Module):
         return x.contiguous().unbind(0)
 
     def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of cross-attention from (B, S, D): (B, H, S, K) each. Computed once a sentence when decoding."""
+        """Keys and values of cross-attention from (B, S, D): (B, H, S, K) each; once a sentence when decoding."""
         k, v = self._heads(self.project_kv(memory), 2)
         return k, v
 
@@ -189,7 +191,7 @@ class Attention(nn.Module):
         positions: tuple[Tensor, Tensor] | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
-        """The attention weights (B, H, T, S) that `forward` would use: recomputed, so that looking never slows training."""
+        """The weights (B, H, T, S) that `forward` would use: recomputed, so that looking never slows training."""
         q, k, _ = self._project(x, memory, positions, cache)
         return self._softmax(q, k, mask, self._score_bias(q, k, mask, bias, positions))
 

@@ -86,7 +86,9 @@ class Stack(nn.Module):
         bidirectional: queries see keys on both sides (for the T5 bias).
     """
 
-    def __init__(self, config: TransformerConfig, depth: int, *, cross: bool = False, bidirectional: bool = True) -> None:
+    def __init__(
+        self, config: TransformerConfig, depth: int, *, cross: bool = False, bidirectional: bool = True
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(config, cross=cross) for _ in range(depth))
         self.norm = nn.LayerNorm(config.dim, bias=config.bias) if config.norm is Norm.pre else nn.Identity()

@@ -1,6 +1,7 @@
 """Cross-entropy of a vocabulary head, in chunks of rows that never build the whole logits.
 
-The logits of a large vocabulary are the largest tensor of a training step. Their gradient is known as soon as they are, so
+The logits of a large vocabulary are the largest tensor of a training step. Their gradient is known as soon as they
+are, so
 each chunk's gradient is formed in the forward pass and the logits are built once and dropped.
 
 Shapes: N rows (target positions), D model width, V vocabulary.
@@ -23,9 +24,10 @@ def _logits(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _HeadCrossEntropy(torch.autograd.Function):
-    """Loss -(1 - e) log p(target) - e / V * sum_v log p(v) (Szegedy et al. 2016, eq. 3), log p(v) = z_v - log sum exp z.
+    """Loss -(1 - e) log p(target) - e / V * sum_v log p(v) (Szegedy et al. 2016, eq. 3).
 
-    Only the softmax passes over the logits. What label smoothing adds is of rank one and needs none: the sum of the logits is
+    Only the softmax passes over the logits. What label smoothing adds is of rank one and needs none: the sum of the
+    logits is
     h . sum_v W_v, and the constant e / V in the gradient of every logit contributes e / V * sum_v W_v to that of h.
     """
 
@@ -95,7 +97,8 @@ def head_cross_entropy(
         weight: output embedding, (V, D).
         targets: (N,), int64.
         bias: (V,) or None.
-        label_smoothing: epsilon, spread evenly over the vocabulary (Szegedy et al. 2016; Vaswani et al. 2017, section 5.4).
+        label_smoothing: epsilon, spread evenly over the vocabulary (Szegedy et al. 2016; Vaswani et al. 2017,
+            section 5.4).
 
     Returns:
         The sum of the smoothed losses (differentiable) and the sum of the targets' log-likelihoods; (), float32.

@@ -1,4 +1,4 @@
-"""Position-wise feed-forward layers: FFN(x) = f(x W_1 + b_1) W_2 + b_2 (Vaswani et al. 2017, section 3.3), and gated ones."""
+"""Position-wise feed-forward layers, FFN(x) = f(x W_1 + b_1) W_2 + b_2 (Vaswani et al. 2017, section 3.3)."""
 
 from __future__ import annotations
 

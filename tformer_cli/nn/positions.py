@@ -1,7 +1,8 @@
 """Positions: how a model knows the order of its inputs. One switch, `model.positions`, in every family.
 
 Absolute schemes add to (or are concatenated with) the token embedding; rotary turns queries and keys; relative schemes
-add to the attention scores. All take explicit integer positions, so that training, cached decoding and beams share one path.
+add to the attention scores. All take explicit integer positions, so that training, cached decoding and beams share
+one path.
 
 Shapes: B batch, T queries, S keys, D model width, H heads, K head width.
 """
@@ -114,9 +115,10 @@ def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
 
 
 class T5Bias(nn.Module):
-    """A learned bias for each head and bucket of distance, shared by all blocks of a stack (Raffel et al. 2020, section 2.1).
+    """A learned bias for each head and bucket of distance, shared by a stack (Raffel et al. 2020, section 2.1).
 
-    Half of the buckets are exact distances, the rest grow logarithmically up to `max_distance`, as in the authors' code.
+    Half of the buckets are exact distances, the rest grow logarithmically up to `max_distance`, as in the authors'
+    code.
     """
 
     def __init__(self, heads: int, buckets: int, *, bidirectional: bool, max_distance: int = 128) -> None:

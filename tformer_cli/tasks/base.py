@@ -152,7 +152,7 @@ class Task(Protocol):
         ...
 
     def batch(self, split: str, epoch: int, index: int) -> Batch:
-        """Batch `index` of `epoch`: a pure function of its arguments and the seed, so that resuming is exact and O(1)."""
+        """Batch `index` of `epoch`: a pure function of its arguments and the seed; so resuming is exact and O(1)."""
         ...
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> Batch:

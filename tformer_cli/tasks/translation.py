@@ -15,16 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import TranslationExperiment
+from tformer_cli.config.schema import DecodePrecision, TranslationExperiment
 from tformer_cli.data.batching import LengthBatches
 from tformer_cli.data.source import ParallelSplit, read_parallel
 from tformer_cli.data.text import ParallelTokens, pad, tokenize_parallel
+from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.decode.search import Hypothesis, search, width
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import bleu_by_length, translation_scores
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.nn.attention import attention_weights
 from tformer_cli.nn.cross_entropy import head_cross_entropy
+from tformer_cli.nn.int8 import Int8Decoder
 from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
 from tformer_cli.tokenizer import Tokenizer
 
@@ -70,7 +72,8 @@ class Translation:
         self.tokens: dict[str, ParallelTokens] = {}
         self._batches: dict[str, LengthBatches] = {}
 
-    # --- data -----------------------------------------------------------------------------------------------------------
+    # --- data
+    # -----------------------------------------------------------------------------------------------------------
 
     def prepare(self, run: Path) -> None:
         """Read training and validation text, train or load the tokenizer, tokenise; whatever is wrong is found here."""
@@ -174,7 +177,8 @@ class Translation:
         """The header's lines on data and vocabulary."""
         train, validation = self._tokens("train"), self._tokens("validation")
         batches = self._split_batches("train")
-        data = f"{len(train):,} pairs to train, {len(validation):,} to validate, {self.source_language} to {self.target_language}"
+        languages = f"{self.source_language} to {self.target_language}"
+        data = f"{languages}, {len(train):,} pairs to train, {len(validation):,} to validate"
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in train.dropped.items() if count)
         return [
             ("data", data + (f"; left out: {dropped}" if dropped else "") + (f"; {train.note}" if train.note else "")),
@@ -182,7 +186,8 @@ class Translation:
             ("tokenizer", f"{self.tokenizer.kind}, {self.tokenizer.vocab_size:,} pieces, {self.tokenizer.hash[:12]}"),
         ]
 
-    # --- model and loss ---------------------------------------------------------------------------------------------------
+    # --- model and loss
+    # ---------------------------------------------------------------------------------------------------
 
     def model(self) -> nn.Module:
         """A new encoder-decoder for this vocabulary."""
@@ -207,7 +212,8 @@ class Translation:
     def _smoothing(self, model: nn.Module) -> float:
         return self.config.optim.label_smoothing if model.training else 0.0
 
-    # --- evaluation and use -----------------------------------------------------------------------------------------------
+    # --- evaluation and use
+    # -----------------------------------------------------------------------------------------------
 
     def evaluate(
         self,
@@ -237,7 +243,8 @@ class Translation:
         more, evaluation.signatures = translation_scores(found, references, self.target_language, thorough=thorough)
         evaluation.scores |= more
         evaluation.samples = [
-            Sample(text.sources[i], references[i], found[i]) for i in np.linspace(0, size - 1, min(samples, size), dtype=int)
+            Sample(text.sources[i], references[i], found[i])
+            for i in np.linspace(0, size - 1, min(samples, size), dtype=int)
         ]
         if thorough:
             lengths = [len(ids) for ids in self.tokenizer.encode_batch(text.sources[:size], self.source_language)]
@@ -248,45 +255,63 @@ class Translation:
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
         """Translations in the order of the inputs; an empty line gives an empty line."""
         lines, window, before = iter(inputs), WINDOW_BATCHES * self.config.decode.batch, 0
+        decoder = Int8Decoder(model) if self.config.decode.precision is DecodePrecision.int8 else model
         while part := list(islice(lines, window)):
-            yield from self._predict_window(model, part, before)
+            yield from self._predict_window(model, decoder, part, before)
             before += len(part)
 
     @torch.inference_mode()
-    def _predict_window(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
-        decode, tokenizer = self.config.decode, self.tokenizer
+    def _predict_window(
+        self, model: nn.Module, decoder: Seq2Seq | Int8Decoder, texts: list[str], before: int
+    ) -> list[Prediction]:
+        """Translate some lines, longest first; `before` lines came before them."""
+        tokenizer, limit = self.tokenizer, self.config.model.max_length - 1
         ids = [np.asarray(row, dtype=np.int64) for row in tokenizer.encode_batch(texts, self.source_language)]
-        limit = self.config.model.max_length - 1
         for number, row in enumerate(ids, start=before + 1):
             if len(row) > limit:
                 cause = f"input line {number}: {len(row)} tokens, the model reads at most {limit}"
                 raise DataError(cause, "split the line into sentences")
-        found: list[list[Hypothesis]] = [[] for _ in texts]
+        predictions = [Prediction("", {"hypotheses": []}) for _ in texts]
         order = sorted((i for i, row in enumerate(ids) if len(row)), key=lambda i: (-len(ids[i]), i))
+        size = self.config.decode.batch
+        for part in (order[start : start + size] for start in range(0, len(order), size)):
+            found = self._translate(model, decoder, [ids[i] for i in part], [before + i for i in part])
+            for i, prediction in zip(part, found, strict=True):
+                predictions[i] = prediction
+        return predictions
+
+    def _translate(
+        self, model: nn.Module, decoder: Seq2Seq | Int8Decoder, rows: list[np.ndarray], sample_ids: list[int]
+    ) -> list[Prediction]:
+        """Translate one batch of encoded sentences."""
+        decode, tokenizer, limit = self.config.decode, self.tokenizer, self.config.model.max_length - 1
         device = next(model.parameters()).device
-        for start in range(0, len(order), decode.batch):
-            part = order[start : start + decode.batch]
-            source, lengths = pad([ids[i] for i in part], tokenizer.pad_id, end=tokenizer.eos_id)
-            longest = (lengths * decode.max_length_a + decode.max_length_b).long()
-            longest = torch.full_like(longest, decode.max_length) if decode.max_length else longest
-            longest = longest.clamp(max=limit)
-            memory = model.encode(source.to(device), lengths.to(device))
-            beams = width(decode)
-            state = model.start(memory, beams, int(longest.max()))
-            hypotheses = search(
-                model, state, config=decode, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id,
-                forbidden=(tokenizer.pad_id, tokenizer.bos_id), max_lengths=longest,
-                sample_ids=[before + i for i in part],
-            )  # fmt: skip
-            for i, row in zip(part, hypotheses, strict=True):
-                found[i] = row
-        return [self._prediction(row) for row in found]
+        source, lengths = pad(rows, tokenizer.pad_id, end=tokenizer.eos_id)
+        longest = (lengths * decode.max_length_a + decode.max_length_b).long()
+        longest = torch.full_like(longest, decode.max_length) if decode.max_length else longest
+        longest = longest.clamp(max=limit)
+        source, lengths = source.to(device), lengths.to(device)
+        state = decoder.start(decoder.encode(source, lengths), width(decode), int(longest.max()))
+        found = search(
+            decoder, state, config=decode, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id,
+            forbidden=(tokenizer.pad_id, tokenizer.bos_id), max_lengths=longest, sample_ids=sample_ids,
+        )  # fmt: skip
+        predictions = [self._prediction(hypotheses) for hypotheses in found]
+        if decode.alignments:
+            best = [hypotheses[0].tokens for hypotheses in found]
+            soft = alignments(model, source, lengths, best, bos_id=tokenizer.bos_id)
+            for prediction, matrix, row, tokens in zip(predictions, soft, rows, best, strict=True):
+                prediction.details |= {
+                    "alignment": links(matrix),
+                    "source_pieces": [*tokenizer.pieces(row.tolist(), self.source_language), "</s>"],
+                    "target_pieces": [*tokenizer.pieces(tokens, self.target_language), "</s>"],
+                }
+        return predictions
 
     def _prediction(self, hypotheses: list[Hypothesis]) -> Prediction:
-        if not hypotheses:
-            return Prediction("", {"hypotheses": []})
         texts = [
-            {"text": self.tokenizer.decode(found.tokens, self.target_language), "score": found.score} for found in hypotheses
+            {"text": self.tokenizer.decode(found.tokens, self.target_language), "score": found.score}
+            for found in hypotheses
         ]
         return Prediction(texts[0]["text"], {"hypotheses": texts})
 

@@ -38,7 +38,8 @@ def evaluate_run(
         device: auto, cpu, cuda or mps.
 
     Returns:
-        The scores, also in `RUN/evaluation/SPLIT.json` with the scorers' signatures and the SHA-256 of checkpoint and data.
+        The scores, also in `RUN/evaluation/SPLIT.json` with the scorers' signatures and the SHA-256 of checkpoint
+        and data.
     """
     opened = open_run(run, checkpoint=checkpoint, device=device, overrides=overrides)
     with torch.inference_mode():

@@ -131,11 +131,11 @@ def _check_same(config, newest: Path) -> None:
     from tformer_cli.config.compose import differences, from_yaml
     from tformer_cli.train.run import HARMLESS
 
-    changed = [
-        line for line in differences(from_yaml(newest / "config.yaml"), config) if not line.startswith(HARMLESS)
-    ]
+    changed = [line for line in differences(from_yaml(newest / "config.yaml"), config) if not line.startswith(HARMLESS)]
     if changed:
-        raise RunError(f"{newest}: made with other settings: {'; '.join(changed)}", "resume with the same, or use another --run")
+        raise RunError(
+            f"{newest}: made with other settings: {'; '.join(changed)}", "resume with the same, or use another --run"
+        )
 
 
 def _initial_checkpoint(initial: Path) -> Path:
@@ -155,7 +155,9 @@ def _load_initial(task, model, checkpoint: Path, console) -> None:
 
     family, wanted = from_yaml(checkpoint / "config.yaml").model.family, task.config.model.family
     if family != wanted:
-        raise RunError(f"{checkpoint}: a {family} model, this recipe trains a {wanted} one", "use a recipe of its family")
+        raise RunError(
+            f"{checkpoint}: a {family} model, this recipe trains a {wanted} one", "use a recipe of its family"
+        )
     load_model_tensors(model, read_tensors(checkpoint / "model.safetensors"), str(checkpoint))
     console.say(f"started from {checkpoint}")
 
@@ -208,5 +210,11 @@ def _finish(trainer, progress, console) -> None:
         "checkpoint": checkpoint.name if checkpoint else None,
     }
     replace_file(run / RESULT, json.dumps(result, indent=1).encode())
-    console.say(f"done in {progress.seconds / 60:.1f} minutes: best {trainer.metric} {progress.best:.4g} at step {progress.best_step:,}")
-    console.say(f"next: tformer evaluate {run}" + (f"   or   tformer translate {run} < FILE" if config.task == "translation" else ""))
+    console.say(
+        f"done in {progress.seconds / 60:.1f} minutes: "
+        f"best {trainer.metric} {progress.best:.4g} at step {progress.best_step:,}"
+    )
+    console.say(
+        f"next: tformer evaluate {run}"
+        + (f"   or   tformer translate {run} < FILE" if config.task == "translation" else "")
+    )

@@ -1,10 +1,13 @@
 """The loop: every family, every recipe, every rank.
 
-    for each step:   sum losses and counts over micro-batches and ranks -> gradient of the sum, divided once by the count
+    for each step:   sum losses and counts over micro-batches and ranks -> gradient of the sum, divided once by the
+    count
                      -> clip -> AdamW -> moving average; now and then: log, evaluate, checkpoint.
 
-A step is a pure function of the weights and its number: the data of micro-batch m is batch m modulo the epoch's length, and dropout is
-seeded from (seed, step, rank). So a checkpoint needs a step number and no generator's state, and resuming costs nothing.
+A step is a pure function of the weights and its number: the data of micro-batch m is batch m modulo the epoch's
+length, and dropout is
+seeded from (seed, step, rank). So a checkpoint needs a step number and no generator's state, and resuming costs
+nothing.
 """
 
 from __future__ import annotations
@@ -102,7 +105,14 @@ class Trainer:
     def __init__(
         self, task: Task, model: nn.Module, run: Path, machine: Machine, ranks: Ranks, console: Console
     ) -> None:
-        self.task, self.model, self.run, self.machine, self.ranks, self.console = task, model, run, machine, ranks, console
+        self.task, self.model, self.run, self.machine, self.ranks, self.console = (
+            task,
+            model,
+            run,
+            machine,
+            ranks,
+            console,
+        )
         self.config = task.config
         self.trainer = task.config.trainer
         self.progress = Progress()
@@ -118,7 +128,8 @@ class Trainer:
         self.stop = self.time_is_up = False
         """All ranks agreed to stop; or that the minutes are over."""
 
-    # --- resuming -------------------------------------------------------------------------------------------------------
+    # --- resuming
+    # -------------------------------------------------------------------------------------------------------
 
     def restore(self, folder: Path) -> None:
         """Continue from a checkpoint."""
@@ -180,7 +191,8 @@ class Trainer:
         finally:
             self.average.swap()
 
-    # --- one step -------------------------------------------------------------------------------------------------------
+    # --- one step
+    # -------------------------------------------------------------------------------------------------------
 
     def train_step(self, step_module: nn.Module, micro_batches: list[Batch]) -> dict[str, Tensor]:
         """One optimiser step over this rank's micro-batches; returns the sums over all ranks, still on the device."""
@@ -199,11 +211,15 @@ class Trainer:
                 for name, value in {"loss": loss.total, "count": loss.count, **loss.parts}.items():
                     sums[name] = sums.get(name, 0) + value.detach().double()
         minutes = self.trainer.minutes
-        for name, wish in {"stop": self.signalled, "time": bool(minutes) and self.progress.seconds >= 60 * minutes}.items():
+        for name, wish in {
+            "stop": self.signalled,
+            "time": bool(minutes) and self.progress.seconds >= 60 * minutes,
+        }.items():
             sums[name] = torch.tensor(float(wish), dtype=torch.float64, device=self.machine.device)
         totals = ranks.sum(torch.stack(list(sums.values())))
         sums = dict(zip(sums, totals, strict=True))
-        # DistributedDataParallel averaged over ranks; the true gradient is the sum over all, divided by the global count.
+        # DistributedDataParallel averaged over ranks; the true gradient is the sum over all, divided by the global
+        # count.
         scale = ranks.world / sums["count"].float().clamp(min=1)
         gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients) * scale
@@ -235,7 +251,8 @@ class Trainer:
             "lower optim.lr or raise optim.warmup_steps, then --resume from the last checkpoint",
         )
 
-    # --- the run --------------------------------------------------------------------------------------------------------
+    # --- the run
+    # --------------------------------------------------------------------------------------------------------
 
     def fit(self) -> Progress:
         """Train until the steps or minutes are up, a signal asks to stop, or nothing gets better any more."""
@@ -331,8 +348,10 @@ class Trainer:
         progress, config = self.progress, self.trainer
         if self.ranks.first:
             self.model.eval()
-            with self.averaged(), torch.no_grad(), torch.autocast(
-                self.machine.device.type, torch.bfloat16, enabled=self.machine.precision == "bf16"
+            with (
+                self.averaged(),
+                torch.no_grad(),
+                torch.autocast(self.machine.device.type, torch.bfloat16, enabled=self.machine.precision == "bf16"),
             ):
                 found = self.task.evaluate(
                     self.model,
@@ -356,7 +375,7 @@ class Trainer:
         progress.without_better = int(self.ranks.sum(patience).item())
 
     def average_checkpoints(self) -> Path | None:
-        """Average the weights of the last or best kept checkpoints, score them, and keep them as `averaged` (rank 0)."""
+        """Average the weights of the last or best kept checkpoints, score and keep them as `averaged` (rank 0)."""
         if self.trainer.average is Average.none:
             return None
         folders = self.checkpoints.steps() if self.trainer.average is Average.last else self.checkpoints.ranked()
@@ -407,7 +426,9 @@ class Trainer:
             rows = "\n".join(f"| {s.input} | {s.reference} | {s.prediction} |" for s in found.samples)
             self.log.text(step, "samples", f"| input | reference | prediction |\n|---|---|---|\n{rows}")
             for sample in found.samples[:1]:
-                self.console.say(f"  input: {sample.input}\n  reference: {sample.reference}\n  prediction: {sample.prediction}")
+                self.console.say(
+                    f"  input: {sample.input}\n  reference: {sample.reference}\n  prediction: {sample.prediction}"
+                )
         for tag, picture in pictures.items():
             self.log.image(step, tag, heat_map(picture))
 

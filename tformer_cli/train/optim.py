@@ -39,7 +39,7 @@ def learning_rate(step: int, config: OptimConfig, total_steps: int) -> float:
 
 
 def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
-    """Names of the parameters with and without weight decay: only the matrices of linear and convolution layers decay."""
+    """Names of the parameters with and without weight decay: only matrices of linear and convolution layers decay."""
     matrices = {
         id(module.weight)
         for module in model.modules()
@@ -55,7 +55,8 @@ def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """Fused AdamW (Loshchilov and Hutter 2019) with two groups: decayed or not.
 
-    `found_inf` is set by the loop before each step: the fused kernel then leaves weights and moments as they are, without
+    `found_inf` is set by the loop before each step: the fused kernel then leaves weights and moments as they are,
+    without
     the host having to wait for the device to learn that a gradient was not finite.
     """
     parameters = dict(model.named_parameters())

@@ -41,7 +41,9 @@ class Lock:
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise RunError(f"{run}: another process is writing this run", "wait for it, or use another --run") from error
+            raise RunError(
+                f"{run}: another process is writing this run", "wait for it, or use another --run"
+            ) from error
 
     def release(self) -> None:
         """Let others write."""
@@ -53,7 +55,8 @@ def locate(path: Path, checkpoint: str = "") -> tuple[Path, Path]:
 
     Args:
         path: a run folder, or a checkpoint in one (or copied elsewhere).
-        checkpoint: name of a checkpoint of the run, `best` or `latest`; empty: the averaged one, else the best, else the latest.
+        checkpoint: name of a checkpoint of the run, `best` or `latest`; empty: the averaged one, else the best, else
+            the latest.
 
     Returns:
         The run folder (the checkpoint itself when it stands alone), and the checkpoint.

@@ -22,7 +22,8 @@ Result = TypeVar("Result")
 class Throughput:
     """Counts between two log lines; the clock stands still in evaluations and checkpoints.
 
-    The work of a step is counted once, operation by operation, on the first batch, and taken to grow with padded tokens.
+    The work of a step is counted once, operation by operation, on the first batch, and taken to grow with padded
+    tokens.
     """
 
     def __init__(self, machine: Machine, module: nn.Module) -> None:

@@ -152,9 +152,7 @@ def _complements(clause: Clause) -> list[str]:
     if isinstance(clause, Placing):
         return [] if clause.location is WHERE_IS else [clause.location.english]
     words = []
-    objects = " and ".join(
-        phrase(item, is_object=True) for item in clause.objects if item.noun not in (WHO, WHAT)
-    )
+    objects = " and ".join(phrase(item, is_object=True) for item in clause.objects if item.noun not in (WHO, WHAT))
     if clause.other is not None and "TO" in clause.verb.traits:
         words.append(phrase(clause.other, is_object=True))
     if objects:

@@ -76,9 +76,7 @@ class Chooser(PhraseChooser):
         vehicle = self.choose(_VEHICLES) if "BY" in traits and self.chance(25) else None
         has_company = "WITH" in traits and vehicle is None and is_person and not closed and self.chance(15)
         companion = self.person(subject) if has_company else None
-        return Action(
-            subject, verb, objects, other, goal, origin, place, companion, vehicle, tense=action.tense
-        )
+        return Action(subject, verb, objects, other, goal, origin, place, companion, vehicle, tense=action.tense)
 
     def objects(self, verb: Verb, subject: Phrase | None, *, rich: bool) -> tuple[Phrase, ...]:
         """One object, or two plain ones of a kind."""
@@ -127,11 +125,7 @@ class Chooser(PhraseChooser):
         if closed or self.chance(25):
             return action._replace(negative=negative)
         options = (*TIMES_OF["past"], self.choose(lexicon.HOURS)) if action.tense == "past" else _HABITS
-        time = (
-            TIMES["often"]
-            if negative and action.tense == "present" and self.chance(50)
-            else self.choose(options)
-        )
+        time = TIMES["often"] if negative and action.tense == "present" and self.chance(50) else self.choose(options)
         if time.kind == "often" and time.english != "often":
             negative = False
         return action._replace(negative=negative, time=time)

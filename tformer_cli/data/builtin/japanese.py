@@ -66,11 +66,7 @@ def _relative(head: Phrase, clause: Action | Placing) -> str:
         word, body = _being(head), f"{clause.location.japanese}に"
     else:
         word, body = _action(clause, main=False)
-    return (
-        _subject(clause, "が")
-        + body
-        + conjugation.plain(word, past=clause.tense == "past", negated=clause.negative)
-    )
+    return _subject(clause, "が") + body + conjugation.plain(word, past=clause.tense == "past", negated=clause.negative)
 
 
 def _subject(clause: Clause, particle: str = "") -> str:
@@ -132,9 +128,7 @@ def _action(action: Action, *, main: bool) -> tuple[Word, str]:
 def _inflected(action: Action) -> tuple[Word, str]:
     """The verb with its modality and aspect, and the particle of its object."""
     verb, particle = Word(action.verb.japanese, action.verb.kind), action.verb.particle
-    speaker = is_first_person(action.subject) or (
-        action.subject is not None and action.subject.noun.english == "you"
-    )
+    speaker = is_first_person(action.subject) or (action.subject is not None and action.subject.noun.english == "you")
     if action.modal == "can":
         return conjugation.ability(verb), particle
     if action.modal == "want":
@@ -144,9 +138,7 @@ def _inflected(action: Action) -> tuple[Word, str]:
         return conjugation.showing(verb), "を"
     if action.other is not None and "TO" in action.verb.traits and _is_for_us(action):
         return (
-            _GIVE_ME
-            if action.verb.english == "give"
-            else Word(conjugation.te(verb) + _GIVE_ME.form, _GIVE_ME.kind)
+            _GIVE_ME if action.verb.english == "give" else Word(conjugation.te(verb) + _GIVE_ME.form, _GIVE_ME.kind)
         ), particle
     if action.progressive or ("STATE" in action.verb.traits and action.tense != "future"):
         return conjugation.progressive(verb), particle

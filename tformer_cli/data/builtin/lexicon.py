@@ -113,9 +113,7 @@ _MEASURES = {"bread": ("slice", "slices"), "water": ("glass", "glasses"), "milk"
 
 def _noun(english: str, plural: str, japanese: str, counter: str, *tags: str) -> Noun:
     pronoun = "he" if "male" in tags else "she" if "female" in tags else ""
-    return Noun(
-        english, plural or english, japanese, counter, frozenset(tags), pronoun, _MEASURES.get(english)
-    )
+    return Noun(english, plural or english, japanese, counter, frozenset(tags), pronoun, _MEASURES.get(english))
 
 
 NOUNS: dict[str, Noun] = {row[0]: _noun(*row) for row in _rows(words.NOUNS)}
@@ -134,9 +132,7 @@ def tagged(*tags: str) -> tuple[Noun, ...]:
     return tuple(noun for noun in NOUNS.values() if noun.english in tags or not noun.tags.isdisjoint(tags))
 
 
-PLACES: dict[str, Place] = {
-    row[0]: Place(row[0], row[1], row[2], frozenset(row[3:])) for row in _rows(words.PLACES)
-}
+PLACES: dict[str, Place] = {row[0]: Place(row[0], row[1], row[2], frozenset(row[3:])) for row in _rows(words.PLACES)}
 
 
 def _location(english: str, japanese: str, *items: str) -> Location:
@@ -154,9 +150,7 @@ HOURS: tuple[Time, ...] = tuple(
     Time(f"at {NUMERALS[hour]} o'clock", f"{KANJI_NUMERALS[hour]}時に", "hour") for hour in range(1, 11)
 )
 
-ADJECTIVES: dict[str, Adjective] = {
-    row[0]: Adjective(*row[:4], tagged(*row[4:])) for row in _rows(words.ADJECTIVES)
-}
+ADJECTIVES: dict[str, Adjective] = {row[0]: Adjective(*row[:4], tagged(*row[4:])) for row in _rows(words.ADJECTIVES)}
 OPPOSITES = (
     ("big", "small"),
     ("new", "old"),
@@ -168,9 +162,7 @@ OPPOSITES = (
 
 
 def _verb(line: str) -> Verb:
-    head, *lists = (
-        [cell.replace("_", " ") for cell in part.split() if cell != "-"] for part in line.split("|")
-    )
+    head, *lists = ([cell.replace("_", " ") for cell in part.split() if cell != "-"] for part in line.split("|"))
     subjects, objects, places, traits = lists
     found = tuple(place for place in PLACES.values() if not place.tags.isdisjoint(places))
     english, past, japanese, kind, *particle = head

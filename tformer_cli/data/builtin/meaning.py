@@ -113,9 +113,7 @@ def is_first_person(phrase: Phrase | None) -> bool:
 
 def is_reflexive(owner: Phrase, subject: Phrase | None) -> bool:
     """The owner is the subject of the clause: "Ken washed his car"."""
-    return (
-        subject is not None and isinstance(owner.noun, Pronoun) and subject.noun.pronoun == owner.noun.english
-    )
+    return subject is not None and isinstance(owner.noun, Pronoun) and subject.noun.pronoun == owner.noun.english
 
 
 def combinations(sentence: Sentence) -> set[tuple[str, str]]:
@@ -155,13 +153,7 @@ def _clause_pairs(clause: Clause, head: Noun | None, pairs: set[tuple[str, str]]
 def _verb_pairs(action: Action, head: Noun | None) -> list[tuple[str, str]]:
     """The verb with its objects, or else with its goal, place or subject."""
     name = action.verb.name
-    subject = (
-        action.subject.noun.english
-        if action.subject is not None
-        else head.english
-        if head is not None
-        else ""
-    )
+    subject = action.subject.noun.english if action.subject is not None else head.english if head is not None else ""
     partners = [phrase.noun.english for phrase in action.objects]
     if not partners and action.subject is not None and action.verb.objects and head is not None:
         partners = [head.english]

@@ -36,9 +36,7 @@ ADJECTIVES_OF: dict[Noun, tuple[Adjective, ...]] = {
 LOCATIONS_OF: dict[Noun, tuple[Location, ...]] = {
     noun: tuple(item for item in LOCATIONS.values() if noun in tagged(*item.items)) for noun in NOUNS.values()
 }
-_PLAIN = tuple(
-    verb for verb in VERBS.values() if not verb.traits & {"TO", "FROM", "GENERIC"} and verb.kind != "i"
-)
+_PLAIN = tuple(verb for verb in VERBS.values() if not verb.traits & {"TO", "FROM", "GENERIC"} and verb.kind != "i")
 ALL_VERBS = tuple(VERBS.values())
 VERBS_WITH: dict[Noun, tuple[Verb, ...]] = {
     noun: tuple(verb for verb in _PLAIN if noun in verb.objects) for noun in NOUNS.values()
@@ -115,11 +113,7 @@ class PhraseChooser:
             phrase = Phrase(noun, "" if "BARE" in noun.tags else "the")
         if avoid is not None:
             same_pronoun = isinstance(phrase.noun, Pronoun) and phrase.noun.pronoun == avoid.noun.pronoun
-            if (
-                phrase.noun is avoid.noun
-                or same_pronoun
-                or (is_first_person(phrase) and is_first_person(avoid))
-            ):
+            if phrase.noun is avoid.noun or same_pronoun or (is_first_person(phrase) and is_first_person(avoid)):
                 raise Nonsense
         return phrase
 

@@ -33,18 +33,14 @@ from tformer_cli.data.builtin.phrases import ALL_VERBS, Nonsense, are_kindred, i
 
 _YOU = Phrase(PRONOUNS["you"])
 _DOING = tuple(
-    verb
-    for verb in VERBS.values()
-    if not verb.traits & {"STATE", "TO", "FROM", "EVENT"} and takes_people(verb)
+    verb for verb in VERBS.values() if not verb.traits & {"STATE", "TO", "FROM", "EVENT"} and takes_people(verb)
 )
 _WITH_OBJECTS = tuple(verb for verb in ALL_VERBS if verb.objects and takes_people(verb))
 _CAUSES = {"busy": True, "sick": True, "free": False}  # adjective: whether it keeps people from doing things
 _MOTIONS = tuple(VERBS[name] for name in ("go/行く", "come/来る", "return/帰る"))
 _JOBS = tagged("job")
 _THINGS = tagged("thing", "machine", "furniture", "building")
-_WHO_IS = tuple(
-    NOUNS[name] for name in ("man", "woman", "Ken", "Emma", "Mr. Tanaka", "Ms. Sato", "mother", "father")
-)
+_WHO_IS = tuple(NOUNS[name] for name in ("man", "woman", "Ken", "Emma", "Mr. Tanaka", "Ms. Sato", "mother", "father"))
 _ADJECTIVES = tuple(ADJECTIVES.values())
 _LOCATIONS = tuple(LOCATIONS.values())
 
@@ -90,9 +86,7 @@ def _which(chooser: Chooser) -> Sentence:
         if not takes_people(verb):
             raise Nonsense
         return _asked(chooser.action(Phrase(lexicon.WHO), verb)._replace(negative=False, companion=None))
-    subject = (
-        chooser.subject(verb.subjects, people=takes_people(verb), rich=False) if chooser.chance(70) else _YOU
-    )
+    subject = chooser.subject(verb.subjects, people=takes_people(verb), rich=False) if chooser.chance(70) else _YOU
     action = chooser.action(subject, verb, rich=what == "what")._replace(negative=False)
     if action.time is not None and action.time.kind == "often":
         action = action._replace(time=None)
@@ -191,9 +185,7 @@ def _request(chooser: Chooser) -> Sentence:
             raise Nonsense
     else:
         # Requests are about things in view: "Please open the box".
-        objects = tuple(
-            item._replace(determiner="the") if item.determiner == "a" else item for item in action.objects
-        )
+        objects = tuple(item._replace(determiner="the") if item.determiner == "a" else item for item in action.objects)
         negative = not any(item.number for item in objects) and chooser.chance(25)
         if any(item.owner is not None and item.owner.noun is _YOU.noun for item in objects):
             raise Nonsense
@@ -217,16 +209,13 @@ def _contrast(chooser: Chooser) -> Sentence:
         if first.noun is second.noun and (first == second or not (first.owner and second.owner)):
             raise Nonsense
         tense = "past" if chooser.chance(30) else "present"
-        return Sentence(
-            Quality(first, one, tense=tense), "statement", "but", Quality(second, two, tense=tense)
-        )
+        return Sentence(Quality(first, one, tense=tense), "statement", "but", Quality(second, two, tense=tense))
     verb = chooser.choose(_WITH_OBJECTS)
     tense = chooser.choose(("past", "present"))
     progressive = not verb.traits & {"EVENT", "STATE"} and chooser.chance(30)
     first = chooser.person()
     clauses = [
-        chooser.action(item, verb, tense=tense, bare=True, rich=False)
-        for item in (first, chooser.person(first))
+        chooser.action(item, verb, tense=tense, bare=True, rich=False) for item in (first, chooser.person(first))
     ]
     clauses = [item._replace(progressive=progressive, place=None, companion=None) for item in clauses]
     objects = [item.noun for clause in clauses for item in clause.objects]
@@ -244,13 +233,7 @@ def _sequence(chooser: Chooser) -> Sentence:
     verb = chooser.choose(_done_at(first.goal))
     second = chooser.action(first.subject, verb, tense=tense, bare=True, rich=False)._replace(
         place=None, companion=None, origin=None)  # fmt: skip
-    times = (
-        TIMES_OF["future"]
-        if tense == "future"
-        else TIMES_OF["past"]
-        if tense == "past"
-        else TIMES_OF["habit"]
-    )
+    times = TIMES_OF["future"] if tense == "future" else TIMES_OF["past"] if tense == "past" else TIMES_OF["habit"]
     if is_ambiguous(second, None):
         raise Nonsense
     time = chooser.choose(times) if tense == "future" or chooser.chance(40) else None
@@ -285,9 +268,7 @@ def _when(chooser: Chooser) -> Sentence:
     """Something was going on when somebody came."""
     first = chooser.person()
     motion = chooser.action(first, chooser.choose(_MOTIONS), tense="past", bare=True, rich=False)
-    action = chooser.action(
-        chooser.person(first), chooser.choose(_DOING), tense="past", bare=True, rich=False
-    )
+    action = chooser.action(chooser.person(first), chooser.choose(_DOING), tense="past", bare=True, rich=False)
     action = action._replace(progressive=True)
     return Sentence(action, "statement", "when", motion._replace(companion=None, vehicle=None))
 
