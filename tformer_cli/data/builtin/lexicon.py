@@ -150,7 +150,12 @@ HOURS: tuple[Time, ...] = tuple(
     Time(f"at {NUMERALS[hour]} o'clock", f"{KANJI_NUMERALS[hour]}時に", "hour") for hour in range(1, 11)
 )
 
-ADJECTIVES: dict[str, Adjective] = {row[0]: Adjective(*row[:4], tagged(*row[4:])) for row in _rows(words.ADJECTIVES)}
+
+def _adjective(english: str, comparative: str, japanese: str, kind: str, *nouns: str) -> Adjective:
+    return Adjective(english, comparative, japanese, kind, tagged(*nouns))
+
+
+ADJECTIVES: dict[str, Adjective] = {row[0]: _adjective(*row) for row in _rows(words.ADJECTIVES)}
 OPPOSITES = (
     ("big", "small"),
     ("new", "old"),
