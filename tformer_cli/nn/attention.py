@@ -144,10 +144,10 @@ class Attention(nn.Module):
         relative_xl = positions is Positions.transformer_xl and not cross
         self.transformer_xl = TransformerXLRelative(dim, heads) if relative_xl else None
 
-    def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """(B, T, parts * D) to `parts` times (B, H, T, K), in one copy."""
+    def _heads(self, x: Tensor, parts: int, *, copy: bool = True) -> tuple[Tensor, ...]:
+        """(B, T, parts * D) to `parts` times (B, H, T, K), in one copy or as views."""
         x = x.view(x.shape[0], x.shape[1], parts, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        return x.contiguous().unbind(0)
+        return (x.contiguous() if copy else x).unbind(0)
 
     def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of cross-attention from (B, S, D): (B, H, S, K) each; once a sentence when decoding."""
@@ -206,7 +206,8 @@ class Attention(nn.Module):
             (q,) = self._heads(self.project_q(x), 1)
             k, v = memory if isinstance(memory, tuple) else self.keys_values(memory)
             return q, k, v
-        q, k, v = self._heads(self.project_qkv(x), 3)
+        # A cache copies keys and values to where they stay; without one, all three are put in order in one copy.
+        q, k, v = self._heads(self.project_qkv(x), 3, copy=cache is None)
         if self.rotary:
             query_positions = positions[0]
             q, k = rotate(q, query_positions), rotate(k, query_positions)  # new keys stand where the queries stand

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+
+import pytest
+import torch
+
+from tformer_cli.errors import RunError
+from tformer_cli.train.checkpoint import Checkpoints, average_tensors, damage, write_folder
+
+FILES = {"model.safetensors": b"weights" * 100, "tokenizer/joint.model": b"pieces", "state.json": b'{"step": 1}'}
+
+
+def files(step: int, score: float | None) -> dict[str, bytes]:
+    return {**FILES, "state.json": json.dumps({"step": step, "score": score}).encode()}
+
+
+def test_whole_folder_is_whole_and_nothing_else_is_left(tmp_path):
+    write_folder(tmp_path / "step-1", FILES)
+    assert damage(tmp_path / "step-1") == ""
+    assert os.listdir(tmp_path) == ["step-1"]
+    write_folder(tmp_path / "step-1", {**FILES, "state.json": b"{}"})
+    assert damage(tmp_path / "step-1") == "" and os.listdir(tmp_path) == ["step-1"]
+
+
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+@pytest.mark.parametrize("how", ["cut", "flip", "zero tail", "delete"])
+def test_every_damage_is_noticed(tmp_path, name, how):
+    folder = tmp_path / "step-1"
+    write_folder(folder, FILES)
+    place = folder / name
+    content = bytearray(place.read_bytes())
+    if how == "cut":
+        place.write_bytes(content[:-1])
+    elif how == "flip":
+        content[len(content) // 2] ^= 4
+        place.write_bytes(content)
+    elif how == "zero tail":
+        content[-4:] = bytes(4)
+        place.write_bytes(content)
+    else:
+        place.unlink()
+    assert damage(folder) != ""
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../b"])
+def test_names_that_lead_outside_are_damage(tmp_path, name):
+    folder = tmp_path / "step-1"
+    write_folder(folder, FILES)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["files"][name] = {"bytes": 0, "sha256": ""}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert "outside" in damage(folder)
+
+
+def test_retention_keeps_the_best_and_the_newest(tmp_path):
+    for trial in range(20):
+        random.seed(trial)
+        keep, keep_best, higher = random.randint(1, 3), random.randint(1, 2), bool(trial % 2)
+        checkpoints = Checkpoints(tmp_path / str(trial), keep, keep_best, higher)
+        checkpoints.folder.mkdir()
+        scores = {}
+        for step in range(1, 15):
+            score = round(random.random(), 1) if random.random() < 0.6 else None
+            checkpoints.save(step, files(step, score))
+            if score is not None:
+                scores[step] = score
+            steps = {int(path.name.removeprefix("step-")) for path in checkpoints.steps()}
+            ranked = sorted(scores, key=lambda s: (-scores[s] if higher else scores[s], s))
+            assert steps >= set(range(max(1, step - keep + 1), step + 1)) | set(ranked[:keep_best])
+            assert len(steps) <= keep + keep_best
+            assert checkpoints.latest() == checkpoints.path(step)
+            if ranked:
+                assert checkpoints.best() == checkpoints.path(ranked[0])
+
+
+def test_a_rename_that_a_crash_left_out_is_finished(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, files(1, None))
+    os.rename(checkpoints.path(1), tmp_path / ".step-00000001.writing")
+    (tmp_path / ".step-00000002.writing").mkdir()
+    checkpoints.clean()
+    assert checkpoints.newest(print) == checkpoints.path(1)
+    assert not list(tmp_path.glob(".*"))
+
+
+CRASH = """
+import json, os, signal, sys
+from pathlib import Path
+from tformer_cli.train.checkpoint import Checkpoints
+folder, crash_at = Path(sys.argv[1]), int(sys.argv[2])
+events = 0
+def hook(event, arguments):
+    global events
+    if event in ("open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "shutil.rmtree", "os.fsync") or event.startswith("os."):
+        if any(str(folder) in str(argument) for argument in arguments):
+            events += 1
+            if events == crash_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+checkpoints = Checkpoints(folder, keep=1)
+checkpoints.clean()
+for step in (2, 3):
+    checkpoints.save(step, {"model.safetensors": b"x" * 1000, "state.json": json.dumps({"step": step, "score": step}).encode()})
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_every_file_event_a_whole_checkpoint_is_left(tmp_path):
+    """SIGKILL at the k-th file event of two saves, for every k: the newest whole checkpoint is never older than the first."""
+    survivors = []
+    for crash_at in range(1, 200):
+        folder = tmp_path / str(crash_at)
+        Checkpoints(folder, keep=1).folder.mkdir()
+        Checkpoints(folder, keep=1).save(1, files(1, 1.0))
+        child = os.fork()
+        if child == 0:
+            sys.argv = ["crash", str(folder), str(crash_at)]
+            try:
+                exec(compile(CRASH, "crash", "exec"), {"__name__": "crash"})
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+        checkpoints = Checkpoints(folder, keep=1)
+        checkpoints.clean()
+        newest = checkpoints.newest(print)
+        assert newest is not None and damage(newest) == ""
+        assert not list(folder.glob(".*"))
+        survivors.append(int(newest.name.removeprefix("step-")))
+        if not os.WIFSIGNALED(status):
+            break
+    assert len(survivors) > 20 and survivors == sorted(survivors) and survivors[-1] == 3
+
+
+def test_damaged_ones_are_named_and_all_damaged_is_an_error(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, files(step, None))
+    (checkpoints.path(2) / "state.json").write_bytes(b"")
+    said = []
+    assert checkpoints.newest(said.append) == checkpoints.path(1)
+    assert len(said) == 1 and "step-00000002 state.json" in said[0]
+    (checkpoints.path(1) / "model.safetensors").unlink()
+    with pytest.raises(RunError, match="every checkpoint is damaged"):
+        checkpoints.newest(said.append)
+
+
+def test_average():
+    found = average_tensors([{"a": torch.tensor([1.0, 2.0])}, {"a": torch.tensor([3.0, 6.0])}])
+    assert torch.equal(found["a"], torch.tensor([2.0, 4.0]))

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from tformer_cli.config.schema import OptimConfig, Schedule, Seq2SeqConfig
+from tformer_cli.models.seq2seq import Seq2Seq
+from tformer_cli.train.optim import (
+    MovingAverage,
+    build_optimizer,
+    decayed,
+    learning_rate,
+    load_optimizer_tensors,
+    optimizer_tensors,
+)
+
+
+def rates(schedule: Schedule, steps: int = 100, **settings) -> list[float]:
+    config = OptimConfig(lr=1.0, warmup_steps=10, schedule=schedule, **settings)
+    return [learning_rate(step, config, steps) for step in range(1, steps + 1)]
+
+
+@pytest.mark.parametrize("schedule", list(Schedule))
+def test_warm_up_is_linear_to_the_peak(schedule):
+    found = rates(schedule)
+    assert found[:10] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert max(found) == pytest.approx(1.0)
+
+
+def test_shapes_after_the_warm_up():
+    assert rates(Schedule.constant)[-1] == 1.0
+    assert rates(Schedule.inverse_square_root)[39] == pytest.approx(math.sqrt(10 / 40))
+    assert rates(Schedule.linear, final_lr_ratio=0.1)[-1] == pytest.approx(0.1)
+    assert rates(Schedule.linear)[54] == pytest.approx(0.5)
+    assert rates(Schedule.cosine, final_lr_ratio=0.2)[-1] == pytest.approx(0.2)
+    assert rates(Schedule.cosine)[54] == pytest.approx(0.5)
+    stable = rates(Schedule.warmup_stable_decay, decay_steps=20)
+    assert stable[79] == 1.0 and stable[89] == pytest.approx(0.5) and stable[-1] == pytest.approx(0.0)
+
+
+def test_only_matrices_decay():
+    model = Seq2Seq(Seq2SeqConfig(dim=8, heads=2, ffn_dim=16, encoder_depth=1, decoder_depth=1), 20, 20)
+    yes, no = decayed(model)
+    assert sorted(yes + no) == sorted(name for name, _ in model.named_parameters())
+    assert all(name.endswith("weight") and "norm" not in name and "embedding" not in name for name in yes)
+    assert any("embedding" in name for name in no) and any("norm" in name for name in no)
+
+
+def train_a_little(model: nn.Module, optimizer, steps: int, infinite_at: int = -1) -> None:
+    for step in range(steps):
+        torch.manual_seed(step)
+        model(torch.randn(4, 3)).square().sum().backward()
+        optimizer.grad_scale = torch.tensor(1.0)
+        optimizer.found_inf = torch.tensor(float(step == infinite_at))
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_found_inf_leaves_everything_as_it_is():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    optimizer = build_optimizer(model, OptimConfig())
+    train_a_little(model, optimizer, 2)
+    before = {
+        name: value.clone()
+        for name, value in {**dict(model.named_parameters()), **optimizer_tensors(model, optimizer)}.items()
+    }
+    train_a_little(model, optimizer, 1, infinite_at=0)
+    after = {**dict(model.named_parameters()), **optimizer_tensors(model, optimizer)}
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_state_goes_out_and_in():
+    torch.manual_seed(0)
+    model, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    optimizer = build_optimizer(model, OptimConfig())
+    train_a_little(model, optimizer, 3)
+    other.load_state_dict(model.state_dict())
+    again = build_optimizer(other, OptimConfig())
+    load_optimizer_tensors(
+        other, again, {name: value.clone() for name, value in optimizer_tensors(model, optimizer).items()}
+    )
+    train_a_little(model, optimizer, 3)
+    train_a_little(other, again, 3)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_moving_average_forgets_the_start_soon_and_swaps():
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(0.0)
+    average = MovingAverage(model, 0.9)
+    expected = 0.0
+    for step in range(1, 200):
+        with torch.no_grad():
+            model.weight.fill_(float(step))
+        average.update(step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    assert average.average[0].item() == pytest.approx(expected, rel=1e-5)
+    average.swap()
+    assert model.weight.item() == pytest.approx(expected, rel=1e-5)
+    average.swap()
+    assert model.weight.item() == 199.0
