@@ -95,7 +95,7 @@ folder, crash_at = Path(sys.argv[1]), int(sys.argv[2])
 events = 0
 def hook(event, arguments):
     global events
-    if event in ("open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "shutil.rmtree", "os.fsync") or event.startswith("os."):
+    if event == "open" or event.startswith(("os.", "shutil.")):
         if any(str(folder) in str(argument) for argument in arguments):
             events += 1
             if events == crash_at:
@@ -104,13 +104,14 @@ sys.addaudithook(hook)
 checkpoints = Checkpoints(folder, keep=1)
 checkpoints.clean()
 for step in (2, 3):
-    checkpoints.save(step, {"model.safetensors": b"x" * 1000, "state.json": json.dumps({"step": step, "score": step}).encode()})
+    state = json.dumps({"step": step, "score": step}).encode()
+    checkpoints.save(step, {"model.safetensors": b"x" * 1000, "state.json": state})
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_every_file_event_a_whole_checkpoint_is_left(tmp_path):
-    """SIGKILL at the k-th file event of two saves, for every k: the newest whole checkpoint is never older than the first."""
+    """SIGKILL at the k-th file event of two saves, for every k: a whole checkpoint is always there."""
     survivors = []
     for crash_at in range(1, 200):
         folder = tmp_path / str(crash_at)

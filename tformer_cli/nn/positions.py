@@ -109,9 +109,9 @@ def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
         ValueError: if K is odd.
     """
     angles = positions[:, None].float() * frequencies(x.shape[-1], base).to(x.device)  # (T, K / 2)
-    cos, sin = angles.cos(), angles.sin()
-    even, odd = x[..., 0::2].float(), x[..., 1::2].float()
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
+    turn = torch.polar(torch.ones_like(angles), angles)  # e^(i m theta): each pair of numbers is one complex number
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
 
 
 class T5Bias(nn.Module):
