@@ -55,9 +55,13 @@ def quickstart(
 
 def next_steps(run: Path, sentence: str) -> str:
     """What someone who has seen the quickstart can type next."""
-    return f"""
-what next:
-  echo "{sentence}" | tformer translate {run}
-  tformer pretrain translation/files data.path=FOLDER data.source_language=en data.target_language=de    your
-  own data tformer recipes                       all recipes tensorboard --logdir {run}            its
-  curves"""
+    commands = (
+        (f'echo "{sentence}" | tformer translate {run}', "translate with it"),
+        (f"tensorboard --logdir {run}", "its curves"),
+        ("tformer recipes", "what else there is"),
+        (
+            "tformer pretrain translation/files data.path=FOLDER data.source_language=en data.target_language=de",
+            "your data",
+        ),
+    )
+    return "\nwhat next:\n" + "\n".join(f"  {command}    # {why}" for command, why in commands)
