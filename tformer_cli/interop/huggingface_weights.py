@@ -265,6 +265,37 @@ def export_config(config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Map
     return found
 
 
+class _Fields:
+    """Reads checked values out of a `config.json`; an error names the file and the field."""
+
+    def __init__(self, found: Mapping[str, Any], where: str) -> None:
+        self.found, self.where = found, where
+
+    def number(self, name: str, least: int = 1) -> int:
+        """A whole number."""
+        value = self.found.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"{self.where}: {name} is {value!r}, not a whole number of at least {least}")
+        return value
+
+    def same(self, name: str) -> int:
+        """A whole number that encoder and decoder share."""
+        value, other = self.number(f"encoder_{name}"), self.number(f"decoder_{name}")
+        if value != other:
+            raise ConfigError(
+                f"{self.where}: encoder_{name} ({value}) and decoder_{name} ({other}) differ",
+                "tformer has one for both",
+            )
+        return value
+
+    def rate(self, name: str) -> float:
+        """A probability below 1; 0 if it is not there."""
+        value = self.found.get(name, 0.0)
+        if not isinstance(value, int | float) or not 0 <= value < 1:
+            raise ConfigError(f"{self.where}: {name} is {value!r}, not a rate")
+        return float(value)
+
+
 def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool) -> Seq2SeqConfig:
     """Our settings from their `config.json`.
 
@@ -283,28 +314,8 @@ def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool) -> 
         allowed = " and ".join(architecture for _, architecture in ARCHITECTURES.values())
         raise ConfigError(f"{where}: {named} is not supported", f"tformer reads {allowed}")
 
-    def number(name: str, least: int = 1) -> int:
-        value = found.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ConfigError(f"{where}: {name} is {value!r}, not a whole number of at least {least}")
-        return value
-
-    def same(name: str) -> int:
-        value, other = number(f"encoder_{name}"), number(f"decoder_{name}")
-        if value != other:
-            raise ConfigError(
-                f"{where}: encoder_{name} ({value}) and decoder_{name} ({other}) differ",
-                "tformer has one for both",
-            )
-        return value
-
-    def rate(name: str) -> float:
-        value = found.get(name, 0.0)
-        if not isinstance(value, int | float) or not 0 <= value < 1:
-            raise ConfigError(f"{where}: {name} is {value!r}, not a rate")
-        return float(value)
-
-    dim, heads = number("d_model"), same("attention_heads")
+    fields = _Fields(found, where)
+    dim, heads = fields.number("d_model"), fields.same("attention_heads")
     if dim % 2 or dim % heads:
         raise ConfigError(f"{where}: d_model {dim} is odd, or no multiple of {heads} heads")
     activation = ACTIVATIONS.get(found.get("activation_function", "gelu"))
@@ -323,16 +334,16 @@ def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool) -> 
     return Seq2SeqConfig(
         dim=dim,
         heads=heads,
-        ffn_dim=same("ffn_dim"),
+        ffn_dim=fields.same("ffn_dim"),
         norm=by_type[kind],
         activation=activation,
         positions=Positions.sinusoidal,
-        dropout=rate("dropout"),
-        attention_dropout=rate("attention_dropout"),
-        ffn_dropout=rate("activation_dropout"),
-        max_length=number("max_position_embeddings", 2),
-        encoder_depth=number("encoder_layers"),
-        decoder_depth=number("decoder_layers"),
+        dropout=fields.rate("dropout"),
+        attention_dropout=fields.rate("attention_dropout"),
+        ffn_dropout=fields.rate("activation_dropout"),
+        max_length=fields.number("max_position_embeddings", 2),
+        encoder_depth=fields.number("encoder_layers"),
+        decoder_depth=fields.number("decoder_layers"),
         tie_embeddings=TieEmbeddings.all if shared else TieEmbeddings.decoder if tied else TieEmbeddings.none,
         scale_embeddings=bool(found.get("scale_embedding", False)),
         final_bias=final_bias,

@@ -1,6 +1,6 @@
 """Dropout (Srivastava et al. 2014) whose random numbers cost little on a CPU.
 
-`torch.bernoulli_` draws a 64-bit number an element, which is 10 to 20 % of a training step on a CPU. Here one draw
+`torch.bernoulli_` draws a 64-bit number an element, which takes a good part of a training step on a CPU. Here one draw
 serves
 eight elements, a byte each. The rate is thereby rounded to 1/256, and the scale is that of the rounded rate, so that
 the expectation is exact.

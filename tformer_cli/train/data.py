@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from tformer_cli.data.batching import stream_position
 from tformer_cli.tasks.base import Batch, Task
 from tformer_cli.train.parallel import Ranks
 
@@ -19,8 +20,7 @@ class _MicroBatches(Dataset):
         self.task, self.num_batches = task, task.num_batches("train")
 
     def __getitem__(self, micro_batch: int) -> Batch:
-        epoch, index = divmod(micro_batch, self.num_batches)
-        return self.task.batch("train", epoch, index)
+        return self.task.batch("train", *stream_position(micro_batch, self.num_batches))
 
 
 class _Numbers:

@@ -1,13 +1,12 @@
 """The loop: every family, every recipe, every rank.
 
-    for each step:   sum losses and counts over micro-batches and ranks -> gradient of the sum, divided once by the
-    count
-                     -> clip -> AdamW -> moving average; now and then: log, evaluate, checkpoint.
+    for each step: sum losses and counts over micro-batches and ranks
+                   -> gradient of the sum, divided once by the count
+                   -> clip -> AdamW -> moving average; now and then: log, evaluate, checkpoint.
 
 A step is a pure function of the weights and its number: the data of micro-batch m is batch m modulo the epoch's
-length, and dropout is
-seeded from (seed, step, rank). So a checkpoint needs a step number and no generator's state, and resuming costs
-nothing.
+length, and dropout is seeded from (seed, step, rank). So a checkpoint needs a step number and no generator's state,
+and resuming costs nothing.
 """
 
 from __future__ import annotations
@@ -105,14 +104,8 @@ class Trainer:
     def __init__(
         self, task: Task, model: nn.Module, run: Path, machine: Machine, ranks: Ranks, console: Console
     ) -> None:
-        self.task, self.model, self.run, self.machine, self.ranks, self.console = (
-            task,
-            model,
-            run,
-            machine,
-            ranks,
-            console,
-        )
+        self.task, self.model, self.run = task, model, run
+        self.machine, self.ranks, self.console = machine, ranks, console
         self.config = task.config
         self.trainer = task.config.trainer
         self.progress = Progress()
@@ -128,8 +121,7 @@ class Trainer:
         self.stop = self.time_is_up = False
         """All ranks agreed to stop; or that the minutes are over."""
 
-    # --- resuming
-    # -------------------------------------------------------------------------------------------------------
+    # --- resuming ---
 
     def restore(self, folder: Path) -> None:
         """Continue from a checkpoint."""
@@ -170,14 +162,17 @@ class Trainer:
         state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.metric}
         state["fingerprint"] = self.task.fingerprint()
         state["machine"] = {"precision": self.machine.precision, "attention": self.machine.attention}
-        files = {
+        files = {**self.usable_files(weights, state), "optimizer.safetensors": tensors_to_bytes(rest)}
+        self.checkpoints.save(self.progress.step, files)
+
+    def usable_files(self, weights: bytes, state: dict) -> dict[str, bytes]:
+        """What a checkpoint needs to be used: weights, state, configuration and the task's own files."""
+        return {
             "model.safetensors": weights,
-            "optimizer.safetensors": tensors_to_bytes(rest),
             "state.json": json.dumps(state, indent=1).encode(),
             "config.yaml": to_yaml(self.config).encode(),
             **self.task.files(),
         }
-        self.checkpoints.save(self.progress.step, files)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -191,8 +186,7 @@ class Trainer:
         finally:
             self.average.swap()
 
-    # --- one step
-    # -------------------------------------------------------------------------------------------------------
+    # --- one step ---
 
     def train_step(self, step_module: nn.Module, micro_batches: list[Batch]) -> dict[str, Tensor]:
         """One optimiser step over this rank's micro-batches; returns the sums over all ranks, still on the device."""
@@ -251,8 +245,7 @@ class Trainer:
             "lower optim.lr or raise optim.warmup_steps, then --resume from the last checkpoint",
         )
 
-    # --- the run
-    # --------------------------------------------------------------------------------------------------------
+    # --- the run ---
 
     def fit(self) -> Progress:
         """Train until the steps or minutes are up, a signal asks to stop, or nothing gets better any more."""
@@ -303,7 +296,8 @@ class Trainer:
                 progress.finished = self.done() and not self.stop
                 self.save()
                 throughput.skip()
-            self.ranks.wait() if evaluate else None
+            if evaluate:
+                self.ranks.wait()
 
     def due(self, every: int) -> bool:
         """Whether something done every so many steps is due."""
@@ -390,13 +384,7 @@ class Trainer:
         self.console.say(f"average of {len(folders)} checkpoints: {self.metric} {score:.4g}")
         target = self.checkpoints.folder / "averaged"
         state = {"step": self.progress.step, "score": score, "averaged": [folder.name for folder in folders]}
-        files = {
-            "model.safetensors": tensors_to_bytes(model_tensors(self.model)),
-            "state.json": json.dumps(state, indent=1).encode(),
-            "config.yaml": to_yaml(self.config).encode(),
-            **self.task.files(),
-        }
-        write_folder(target, files)
+        write_folder(target, self.usable_files(tensors_to_bytes(model_tensors(self.model)), state))
         best, higher = self.progress.best, self.checkpoints.higher_is_better
         if best is not None and (score < best if higher else score > best):
             return None  # kept to be looked at, but a single checkpoint is better
