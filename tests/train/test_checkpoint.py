@@ -103,7 +103,7 @@ def hook(event, arguments):
 sys.addaudithook(hook)
 checkpoints = Checkpoints(folder, keep=1)
 checkpoints.clean()
-for step in (2, 3):
+for step in (2, 3, 3):  # the last replaces a folder that is there
     state = json.dumps({"step": step, "score": step}).encode()
     checkpoints.save(step, {"model.safetensors": b"x" * 1000, "state.json": state})
 """
@@ -111,7 +111,7 @@ for step in (2, 3):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_every_file_event_a_whole_checkpoint_is_left(tmp_path):
-    """SIGKILL at the k-th file event of two saves, for every k: a whole checkpoint is always there."""
+    """SIGKILL at the k-th file event of three saves, for every k: a whole checkpoint is always there."""
     survivors = []
     for crash_at in range(1, 200):
         folder = tmp_path / str(crash_at)
