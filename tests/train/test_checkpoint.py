@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tformer_cli.errors import RunError
-from tformer_cli.train.checkpoint import Checkpoints, average_tensors, damage, write_folder
+from tformer_cli.train.averaging import average_tensors
+from tformer_cli.train.checkpoint import Checkpoints, damage, write_folder
 
 FILES = {"model.safetensors": b"weights" * 100, "tokenizer/joint.model": b"pieces", "state.json": b'{"step": 1}'}
 
@@ -90,6 +91,7 @@ def test_a_rename_that_a_crash_left_out_is_finished(tmp_path):
 CRASH = """
 import json, os, signal, sys
 from pathlib import Path
+from tformer_cli.train.averaging import average_tensors
 from tformer_cli.train.checkpoint import Checkpoints
 folder, crash_at = Path(sys.argv[1]), int(sys.argv[2])
 events = 0

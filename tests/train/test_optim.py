@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from tformer_cli.config.schema import OptimConfig, Schedule, Seq2SeqConfig
+from tformer_cli.config.schema import Method, OptimConfig, Schedule, Seq2SeqConfig
 from tformer_cli.models.seq2seq import Seq2Seq
+from tformer_cli.train.averaging import MovingAverage
+from tformer_cli.train.muon import orthogonalized
 from tformer_cli.train.optim import (
-    MovingAverage,
     build_optimizer,
     decayed,
     learning_rate,
@@ -59,10 +60,14 @@ def train_a_little(model: nn.Module, optimizer, steps: int, infinite_at: int = -
         optimizer.zero_grad()
 
 
-def test_found_inf_leaves_everything_as_it_is():
+METHODS = [OptimConfig(method=method, weight_decay=0.1) for method in Method]
+
+
+@pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method.value)
+def test_found_inf_leaves_everything_as_it_is(config):
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
-    optimizer = build_optimizer(model, OptimConfig())
+    optimizer = build_optimizer(model, config)
     train_a_little(model, optimizer, 2)
     before = {
         name: value.clone()
@@ -73,13 +78,14 @@ def test_found_inf_leaves_everything_as_it_is():
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-def test_state_goes_out_and_in():
+@pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method.value)
+def test_state_goes_out_and_in(config):
     torch.manual_seed(0)
     model, other = nn.Linear(3, 2), nn.Linear(3, 2)
-    optimizer = build_optimizer(model, OptimConfig())
+    optimizer = build_optimizer(model, config)
     train_a_little(model, optimizer, 3)
     other.load_state_dict(model.state_dict())
-    again = build_optimizer(other, OptimConfig())
+    again = build_optimizer(other, config)
     load_optimizer_tensors(
         other, again, {name: value.clone() for name, value in optimizer_tensors(model, optimizer).items()}
     )
@@ -105,3 +111,30 @@ def test_moving_average_forgets_the_start_soon_and_swaps():
     assert model.weight.item() == pytest.approx(expected, rel=1e-5)
     average.swap()
     assert model.weight.item() == 199.0
+
+
+def test_orthogonalized_is_near_the_polar_factor():
+    for shape in ((3, 16, 40), (2, 40, 16)):
+        x = torch.randn(*shape, dtype=torch.float64)
+        u, _, v = torch.linalg.svd(x, full_matrices=False)
+        found = orthogonalized(x)
+        values = torch.linalg.svdvals(found)
+        assert values.min() > 0.6 and values.max() < 1.25
+        assert torch.nn.functional.cosine_similarity(found.flatten(), (u @ v).flatten(), dim=0) > 0.98
+
+
+def test_muon_takes_the_steps_of_torchs_own():
+    torch.manual_seed(0)
+    model, other = nn.Linear(24, 16, bias=False), nn.Linear(24, 16, bias=False)
+    other.load_state_dict(model.state_dict())
+    ours = build_optimizer(model, OptimConfig(method=Method.muon, lr=0.01, weight_decay=0.1))
+    theirs = torch.optim.Muon(other.parameters(), lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    start = model.weight.detach().clone()
+    for _ in range(5):
+        gradient = torch.randn(16, 24)
+        model.weight.grad, other.weight.grad = 8 * gradient, gradient.clone()
+        ours.grad_scale, ours.found_inf = torch.tensor(8.0), torch.tensor(0.0)
+        ours.step()
+        theirs.step()
+    moved = (other.weight - start).norm()
+    assert (model.weight - other.weight).norm() < 0.02 * moved  # theirs iterates in bfloat16

@@ -131,13 +131,15 @@ class TokenizerConfig:
 
 # --- optimisation, trainer, search ----------------------------------------------------------------------------------
 
+Method = Names("Method", "adamw muon")
 Schedule = Names("Schedule", "inverse_square_root cosine linear constant warmup_stable_decay")
 
 
 @dataclass
 class OptimConfig:
-    """AdamW and its learning-rate schedule."""
+    """The optimiser and its learning-rate schedule."""
 
+    method: Method = setting(Method.adamw, "muon: orthogonalised momentum for matrices, adamw for all else")
     lr: float = setting(1e-3, "peak learning rate", low=0)
     schedule: Schedule = setting(Schedule.inverse_square_root, "shape of the learning rate after warm-up")
     warmup_steps: int = setting(1000, "steps of linear warm-up", low=0)
@@ -148,6 +150,7 @@ class OptimConfig:
     beta1: float = setting(0.9, "decay of the first moment", low=0, high=0.9999)
     beta2: float = setting(0.98, "decay of the second moment", low=0, high=0.99999)
     eps: float = setting(1e-9, "added to the root of the second moment", low=0)
+    momentum: float = setting(0.95, "muon: decay of the momentum", low=0, high=0.9999)
     weight_decay: float = setting(0.0, "decoupled; not on biases, normalisations and embeddings", low=0)
     clip_norm: float = setting(1.0, "largest global gradient norm; 0: no clipping", low=0)
     label_smoothing: float = setting(

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -165,17 +165,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise RunError(f"{path}: not a readable safetensors file ({error})") from error
-
-
-def average_tensors(models: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of several models' weights, one in memory at a time (Vaswani et al. 2017, section 6.1)."""
-    total: dict[str, Tensor] = {}
-    count = 0
-    for tensors in models:
-        count += 1
-        for name, value in tensors.items():
-            total[name] = total[name] + value.double() if name in total else value.double()
-    return {name: (value / count).float() for name, value in total.items()}
 
 
 def read_state(folder: Path) -> dict[str, Any]:

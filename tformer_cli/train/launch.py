@@ -203,7 +203,7 @@ def _finish(trainer, progress, console) -> None:
     if averaged is not None:
         checkpoint = averaged
     result = {
-        "metric": trainer.metric,
+        "metric": trainer.validation.metric,
         "best": progress.best,
         "step": progress.best_step,
         "minutes": round(progress.seconds / 60, 2),
@@ -212,7 +212,7 @@ def _finish(trainer, progress, console) -> None:
     replace_file(run / RESULT, json.dumps(result, indent=1).encode())
     console.say(
         f"done in {progress.seconds / 60:.1f} minutes: "
-        f"best {trainer.metric} {progress.best:.4g} at step {progress.best_step:,}"
+        f"best {trainer.validation.metric} {progress.best:.4g} at step {progress.best_step:,}"
     )
     console.say(
         f"next: tformer evaluate {run}"

@@ -26,14 +26,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tformer_cli.analysis.pictures import heat_map
 from tformer_cli.config.compose import to_yaml
 from tformer_cli.config.schema import Average
 from tformer_cli.errors import RunError
-from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Task
+from tformer_cli.tasks.base import Batch, Loss, Task
+from tformer_cli.train.averaging import MovingAverage, average_tensors
 from tformer_cli.train.checkpoint import (
     Checkpoints,
-    average_tensors,
     load_model_tensors,
     model_tensors,
     read_state,
@@ -46,7 +45,6 @@ from tformer_cli.train.data import batches
 from tformer_cli.train.log import Console, Log
 from tformer_cli.train.machine import Machine
 from tformer_cli.train.optim import (
-    MovingAverage,
     build_optimizer,
     learning_rate,
     load_optimizer_tensors,
@@ -54,6 +52,7 @@ from tformer_cli.train.optim import (
 )
 from tformer_cli.train.parallel import Ranks
 from tformer_cli.train.throughput import Throughput
+from tformer_cli.train.validation import Validation
 
 
 @dataclass
@@ -109,10 +108,10 @@ class Trainer:
         self.config = task.config
         self.trainer = task.config.trainer
         self.progress = Progress()
-        self.metric = self.trainer.metric or task.metric
+        self.validation = Validation(task, model, machine, console)
         self.optimizer = build_optimizer(model, self.config.optim)
         self.average = MovingAverage(model, self.trainer.ema) if self.trainer.ema else None
-        higher = self.metric not in task.lower_is_better
+        higher = self.validation.higher_is_better
         self.checkpoints = Checkpoints(run / "checkpoints", self.trainer.keep, self.trainer.keep_best, higher)
         self.offsets: dict[str, int] = {}
         self.log: Log | None = None
@@ -159,7 +158,7 @@ class Trainer:
         with self.averaged():
             weights = tensors_to_bytes(model_tensors(self.model))
         self.progress.window = {name: float(value) for name, value in self.progress.window.items()}
-        state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.metric}
+        state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.validation.metric}
         state["fingerprint"] = self.task.fingerprint()
         state["machine"] = {"precision": self.machine.precision, "attention": self.machine.attention}
         files = {**self.usable_files(weights, state), "optimizer.safetensors": tensors_to_bytes(rest)}
@@ -339,86 +338,46 @@ class Trainer:
 
     def evaluate(self) -> None:
         """Score the validation split with the averaged weights, on rank 0; the others wait."""
-        progress, config = self.progress, self.trainer
+        progress = self.progress
         if self.ranks.first:
-            self.model.eval()
-            with (
-                self.averaged(),
-                torch.no_grad(),
-                torch.autocast(self.machine.device.type, torch.bfloat16, enabled=self.machine.precision == "bf16"),
-            ):
-                found = self.task.evaluate(
-                    self.model,
-                    "validation",
-                    decoded=config.evaluate_decoded,
-                    thorough=False,
-                    limit=config.evaluate_limit,
-                    samples=config.samples,
-                )
-                pictures = self.task.pictures(self.model) if config.samples else {}
-            self.show(found, pictures)
-            score = self.score_of(found)
-            higher = self.checkpoints.higher_is_better
-            better = progress.best is None or (score > progress.best if higher else score < progress.best)
+            with self.averaged():
+                found, pictures = self.validation.measure(), self.validation.pictures()
+            score = self.validation.score(found)
+            better = self.validation.better(score, progress.best)
+            self.checkpoints.higher_is_better = self.validation.higher_is_better
             progress.score = score
             progress.without_better = 0 if better else progress.without_better + 1
             if better:
                 progress.best, progress.best_step = score, progress.step
-            self.console.evaluation(progress.step, found.scores, better)
+            self.validation.show(self.log, progress.step, found, pictures, better=better)
         patience = torch.tensor([float(progress.without_better if self.ranks.first else 0)], device=self.machine.device)
         progress.without_better = int(self.ranks.sum(patience).item())
 
     def average_checkpoints(self) -> Path | None:
-        """Average the weights of the last or best kept checkpoints, score and keep them as `averaged` (rank 0)."""
-        if self.trainer.average is Average.none:
+        """Average the weights of the last or best kept checkpoints, score and keep them as `averaged` (rank 0).
+
+        Returns:
+            The average's folder if it is better than every single checkpoint, scored in the same way.
+        """
+        wanted, progress, validation = self.trainer.average, self.progress, self.validation
+        if wanted is Average.none:
             return None
-        folders = self.checkpoints.steps() if self.trainer.average is Average.last else self.checkpoints.ranked()
-        kept = self.trainer.keep if self.trainer.average is Average.last else self.trainer.keep_best
-        folders = folders[-kept:] if self.trainer.average is Average.last else folders[:kept]
+        if wanted is Average.last:
+            folders = self.checkpoints.steps()[-self.trainer.keep :]
+        else:
+            folders = self.checkpoints.ranked()[: self.trainer.keep_best]
         weights = average_tensors(read_tensors(folder / "model.safetensors") for folder in folders)
         load_model_tensors(self.model, weights, "the average")
-        self.model.eval()
-        with torch.no_grad():
-            found = self.task.evaluate(self.model, "validation", decoded=self.trainer.evaluate_decoded)
-        score = self.score_of(found)
-        self.console.say(f"average of {len(folders)} checkpoints: {self.metric} {score:.4g}")
+        score = validation.score(validation.measure())
+        self.console.say(f"average of {len(folders)} checkpoints: {validation.metric} {score:.4g}")
         target = self.checkpoints.folder / "averaged"
-        state = {"step": self.progress.step, "score": score, "averaged": [folder.name for folder in folders]}
+        state = {"step": progress.step, "score": score, "averaged": [folder.name for folder in folders]}
         write_folder(target, self.usable_files(tensors_to_bytes(model_tensors(self.model)), state))
-        best, higher = self.progress.best, self.checkpoints.higher_is_better
-        if best is not None and (score < best if higher else score > best):
+        if not validation.better(score, progress.best):
             return None  # kept to be looked at, but a single checkpoint is better
-        self.progress.best = score
+        progress.best = score
         replace_file(self.checkpoints.folder / "best", target.name.encode())
         return target
-
-    def score_of(self, found: Evaluation) -> float:
-        """The score that says which checkpoint is best.
-
-        Raises:
-            RunError: if there is no such score.
-        """
-        if self.metric in found.scores:
-            return found.scores[self.metric]
-        if self.metric == self.task.metric and not self.trainer.evaluate_decoded:
-            self.metric = "loss"  # nothing was decoded, so that the task's own metric is not there
-            self.checkpoints.higher_is_better = False
-            return found.scores["loss"]
-        raise RunError(f"trainer.metric: no score {self.metric!r}", f"there are: {', '.join(found.scores)}")
-
-    def show(self, found: Evaluation, pictures: dict[str, HeatMap]) -> None:
-        """An evaluation in the files and in TensorBoard."""
-        step = self.progress.step
-        self.log.scalars(step, "val", found.scores)
-        if found.samples:
-            rows = "\n".join(f"| {s.input} | {s.reference} | {s.prediction} |" for s in found.samples)
-            self.log.text(step, "samples", f"| input | reference | prediction |\n|---|---|---|\n{rows}")
-            for sample in found.samples[:1]:
-                self.console.say(
-                    f"  input: {sample.input}\n  reference: {sample.reference}\n  prediction: {sample.prediction}"
-                )
-        for tag, picture in pictures.items():
-            self.log.image(step, tag, heat_map(picture))
 
     @contextmanager
     def signals(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""AdamW, its learning-rate schedules, and the moving average of the weights."""
+"""The optimiser and its learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import OptimConfig, Schedule
+from tformer_cli.config.schema import Method, OptimConfig, Schedule
+from tformer_cli.train.muon import MuonAdamW
 
 
 def learning_rate(step: int, config: OptimConfig, total_steps: int) -> float:
@@ -52,26 +53,30 @@ def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
     return yes, no
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """Fused AdamW (Loshchilov and Hutter 2019) with two groups: decayed or not.
+def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
+    """Fused AdamW (Loshchilov and Hutter 2019) with two groups: decayed or not; the decayed ones by Muon if asked.
 
     `found_inf` is set by the loop before each step: the fused kernel then leaves weights and moments as they are,
-    without
-    the host having to wait for the device to learn that a gradient was not finite.
+    without the host having to wait for the device to learn that a gradient was not finite.
     """
     parameters = dict(model.named_parameters())
     yes, no = decayed(model)
+    muon = config.method is Method.muon
+    matrices = [name for name in yes if muon and parameters[name].dim() == 2]
+    rest = [name for name in yes if name not in matrices]
     groups = [
-        {"params": [parameters[name] for name in yes], "weight_decay": config.weight_decay},
-        {"params": [parameters[name] for name in no], "weight_decay": 0.0},
+        {"params": [parameters[name] for name in names], "weight_decay": decay, "muon": names is matrices}
+        for names, decay in ((matrices, config.weight_decay), (rest, config.weight_decay), (no, 0.0))
     ]
+    for group in groups:
+        group["momentum"] = config.momentum
     groups = [group for group in groups if group["params"]]
     betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)
+    return MuonAdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state by parameter name: `exp_avg.NAME`, `exp_avg_sq.NAME`, `step.NAME`."""
+    """The optimiser's state by parameter name: `exp_avg.NAME`, `exp_avg_sq.NAME`, `step.NAME`, or `momentum.NAME`."""
     tensors = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -83,34 +88,8 @@ def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, t
     """Put `optimizer_tensors` back."""
     for name, parameter in model.named_parameters():
         state = {}
-        for key in ("step", "exp_avg", "exp_avg_sq"):
+        for key in ("step", "exp_avg", "exp_avg_sq", "momentum"):
             if f"{key}.{name}" in tensors:
                 state[key] = tensors[f"{key}.{name}"].to(parameter.device)
         if state:
             optimizer.state[parameter] = state
-
-
-class MovingAverage:
-    """Exponential moving average of the weights (Polyak and Juditsky 1992), with a decay that grows at the start.
-
-    The decay of step n is min(decay, (1 + n) / (10 + n)), so that the random start is forgotten soon.
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.parameters = list(model.parameters())
-        self.average = [parameter.detach().clone() for parameter in self.parameters]
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the weights after optimiser step `step`."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
-
-    @torch.no_grad()
-    def swap(self) -> None:
-        """Exchange the model's weights and the average; call again to undo."""
-        for parameter, average in zip(self.parameters, self.average, strict=True):
-            kept = parameter.detach().clone()
-            parameter.copy_(average)
-            average.copy_(kept)

@@ -1,0 +1,45 @@
+"""Averages of weights: over the steps of training, and over the checkpoints it left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class MovingAverage:
+    """Exponential moving average of the weights (Polyak and Juditsky 1992), with a decay that grows at the start.
+
+    The decay of step n is min(decay, (1 + n) / (10 + n)), so that the random start is forgotten soon.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.parameters = list(model.parameters())
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after optimiser step `step`."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the model's weights and the average; call again to undo."""
+        for parameter, average in zip(self.parameters, self.average, strict=True):
+            kept = parameter.detach().clone()
+            parameter.copy_(average)
+            average.copy_(kept)
+
+
+def average_tensors(models: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of several models' weights, one in memory at a time (Vaswani et al. 2017, section 6.1)."""
+    total: dict[str, Tensor] = {}
+    count = 0
+    for tensors in models:
+        count += 1
+        for name, value in tensors.items():
+            total[name] = total[name] + value.double() if name in total else value.double()
+    return {name: (value / count).float() for name, value in total.items()}

@@ -1,0 +1,86 @@
+"""Scoring the validation split while a run trains: always in the same way, so that its scores can be compared."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from tformer_cli.analysis.pictures import heat_map
+from tformer_cli.errors import RunError
+from tformer_cli.tasks.base import Evaluation, HeatMap, Task
+from tformer_cli.train.log import Console, Log
+from tformer_cli.train.machine import Machine
+
+
+class Validation:
+    """What a run's checkpoints are compared by.
+
+    Args:
+        task: prepared.
+        model: the model in training; whoever wants averaged weights scored swaps them in first.
+        machine: device and precision.
+        console: where to talk.
+    """
+
+    def __init__(self, task: Task, model: nn.Module, machine: Machine, console: Console) -> None:
+        self.task, self.model, self.machine, self.console = task, model, machine, console
+        self.trainer = task.config.trainer
+        self.metric = self.trainer.metric or task.metric
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Of the metric."""
+        return self.metric not in self.task.lower_is_better
+
+    def better(self, score: float, best: float | None) -> bool:
+        """Whether `score` beats the best so far."""
+        return best is None or (score > best if self.higher_is_better else score < best)
+
+    def measure(self) -> Evaluation:
+        """Score the validation split with the weights as they are; leaves the model in evaluation mode."""
+        self.model.eval()
+        with torch.no_grad(), self._precision():
+            return self.task.evaluate(
+                self.model,
+                "validation",
+                decoded=self.trainer.evaluate_decoded,
+                thorough=False,
+                limit=self.trainer.evaluate_limit,
+                samples=self.trainer.samples,
+            )
+
+    def pictures(self) -> dict[str, HeatMap]:
+        """The task's pictures, unless nothing is to be shown."""
+        with torch.no_grad(), self._precision():
+            return self.task.pictures(self.model) if self.trainer.samples else {}
+
+    def _precision(self) -> torch.autocast:
+        bf16 = self.machine.precision == "bf16"
+        return torch.autocast(self.machine.device.type, torch.bfloat16, enabled=bf16)
+
+    def score(self, found: Evaluation) -> float:
+        """The score that says which checkpoint is best.
+
+        Raises:
+            RunError: if there is no such score.
+        """
+        if self.metric in found.scores:
+            return found.scores[self.metric]
+        if self.metric == self.task.metric and not self.trainer.evaluate_decoded:
+            self.metric = "loss"  # nothing was decoded, so that the task's own metric is not there
+            return found.scores["loss"]
+        raise RunError(f"trainer.metric: no score {self.metric!r}", f"there are: {', '.join(found.scores)}")
+
+    def show(self, log: Log, step: int, found: Evaluation, pictures: dict[str, HeatMap], *, better: bool) -> None:
+        """An evaluation in the files, in TensorBoard and on the console."""
+        log.scalars(step, "val", found.scores)
+        if found.samples:
+            rows = "\n".join(f"| {s.input} | {s.reference} | {s.prediction} |" for s in found.samples)
+            log.text(step, "samples", f"| input | reference | prediction |\n|---|---|---|\n{rows}")
+            for sample in found.samples[:1]:
+                self.console.say(
+                    f"  input: {sample.input}\n  reference: {sample.reference}\n  prediction: {sample.prediction}"
+                )
+        for tag, picture in pictures.items():
+            log.image(step, tag, heat_map(picture))
+        self.console.evaluation(step, found.scores, better)
