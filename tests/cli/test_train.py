@@ -6,19 +6,22 @@ import pytest
 
 from tformer_cli.cli.main import main
 from tformer_cli.config.compose import compose
+from tformer_cli.train.checkpoint import usable_files, write_folder
 
 RECIPE = "translation/multi30k_en_de"
 DATA = "data.path=data"
 
 
 def test_settings_and_options_reach_the_loop(stand_ins, capsys):
-    (stand_ins.tmp / "old").mkdir()
+    write_folder(stand_ins.tmp / "old", usable_files(b"", {}, compose(RECIPE, [DATA, "model.ffn_dim=64"]), {}))
     assert main(["pretrain", RECIPE, DATA, "optim.lr=-0", "--run", "r", "--processes", "2"]) == 0
     assert main(["finetune", RECIPE, "--from", "old", DATA, "model=transformer_base", "--run", "s"]) == 0
-    first, second = stand_ins.launch
+    assert main(["finetune", RECIPE, "--from", "old", DATA, "model.dropout=0.2", "--run", "t"]) == 0
+    first, second, third = stand_ins.launch
     assert first.config == compose(RECIPE, [DATA, "optim.lr=0"])
     assert (first.run, first.resume, first.initial, first.processes) == (Path("r"), False, None, 2)
     assert (second.config.model.dim, second.initial) == (512, Path("old"))
+    assert (third.config.model.ffn_dim, third.config.model.dropout) == (64, 0.2)
     assert capsys.readouterr().out == ""
 
 

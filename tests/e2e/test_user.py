@@ -11,9 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tformer_cli.cli.main import main
 from tformer_cli.data.builtin import parallel
+from tformer_cli.train.checkpoint import read_tensors
+from tformer_cli.train.run import locate
 
 SMALL = [
     "data.source_language=en", "data.target_language=ja", "data.batch_tokens=400", "tokenizer.vocab_size=400",
@@ -106,6 +109,16 @@ def test_finetune_keeps_the_tokenizer(run, corpus, tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_finetune_starts_from_another_librarys_folder(run, corpus, tmp_path):
+    assert main(["export", str(run), "--output", str(tmp_path / "theirs")]) == 0
+    arguments = [item for item in command(corpus, tmp_path / "ft", "trainer.steps=1") if not item.startswith("model.")]
+    start = ["--from", f"hf:{tmp_path / 'theirs'}"]
+    assert main(["finetune", *arguments[1:], *start, "optim.lr=0", "trainer.ema=0"]) == 0
+    first, second = (read_tensors(locate(folder)[1] / "model.safetensors") for folder in (run, tmp_path / "ft"))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert main(["translate", str(tmp_path / "ft"), str(corpus / "val.en"), "--output", str(tmp_path / "out")]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -115,6 +128,7 @@ def test_finetune_keeps_the_tokenizer(run, corpus, tmp_path):
         (["evaluate", "RUN", "--split", "nothing"], "split"),
         (["evaluate", "RUN", "data.test=nowhere"], "nowhere"),
         (["finetune", "translation/files", "--from", "NOWHERE"], "no such run folder"),
+        (["finetune", "translation/files", "--from", "hf:no/such/model"], "neither a folder nor a model"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(run, arguments, said, capsys, tmp_path):

@@ -40,7 +40,12 @@ def pretrain(
 
 
 def finetune(
-    initial: Annotated[Path, typer.Option("--from", metavar="RUN", help="Run, or checkpoint, to start from.")],
+    initial: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="RUN", help="Run or checkpoint to start from, or hf:FOLDER or hf:ID (Hugging Face)."
+        ),
+    ],
     recipe: str = RECIPE,
     overrides: list[str] = OVERRIDES,
     run: Path = RUN,
@@ -52,8 +57,6 @@ def finetune(
     jobs: int = JOBS,
 ) -> None:
     """Train a recipe from the weights, and with the tokenizer, of another run."""
-    if not initial.is_dir():
-        raise RunError(f"{initial}: no such run folder", "--from takes the folder of a run; `tformer runs` lists them")
     _train("finetune", recipe, overrides or [], run, resume, initial, processes, dry_run, quiet, multirun, jobs)
 
 
@@ -63,7 +66,7 @@ def _train(
     overrides: list[str],
     run: Path | None,
     resume: bool,
-    initial: Path | None,
+    initial: str | None,
     processes: int,
     dry_run: bool,
     quiet: bool,
@@ -71,6 +74,7 @@ def _train(
     jobs: int,
 ) -> None:
     from tformer_cli.cli.output import note, result
+    from tformer_cli.cli.start import Start
     from tformer_cli.config.compose import compose, to_yaml
     from tformer_cli.config.recipes import default_name
 
@@ -80,12 +84,15 @@ def _train(
         from tformer_cli.cli.sweep import sweep
 
         options = [
-            *(["--from", str(initial)] if initial else []),
+            *(["--from", initial] if initial else []),
             *(["--processes", str(processes)] if processes > 1 else []),
         ]
         sweep(verb, recipe, overrides, options, run, resume=resume, dry_run=dry_run, quiet=quiet, jobs=jobs)
         return
+    start = Start.find(initial) if initial is not None else None
     config = compose(recipe, overrides)
+    if start is not None:
+        config = start.adapt(config, overrides)
     if dry_run:
         result(to_yaml(config))
         note(summary(config, run), quiet=quiet)
@@ -99,7 +106,8 @@ def _train(
     check_run(run, resume)
     from tformer_cli.train.launch import launch
 
-    launch(config, run, resume=resume, initial=initial, processes=processes, quiet=quiet)
+    checkpoint = start.checkpoint(config, run) if start is not None else None
+    launch(config, run, resume=resume, initial=checkpoint, processes=processes, quiet=quiet)
 
 
 def summary(config: object, run: Path | None) -> str:

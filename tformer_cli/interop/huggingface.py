@@ -5,6 +5,7 @@ Neither direction needs `transformers`: its files are simple. What it does with 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from tformer_cli.config.schema import DecodeConfig, Seq2SeqConfig, Stopping, TieEmbeddings
+from tformer_cli.config.schema import DecodeConfig, Experiment, Seq2SeqConfig, Stopping, TieEmbeddings
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.interop.huggingface_tokenizer import from_marian, to_huggingface
 from tformer_cli.interop.huggingface_weights import (
@@ -133,6 +134,28 @@ def import_model(
     tokenizer = Tokenizer.load(path) if own.is_file() else from_marian(path, found, languages)
     _check_fit(found, state, tokenizer, str(path))
     return config, state, tokenizer
+
+
+def import_checkpoint(path: Path, target: Path, config: Experiment) -> None:
+    """Write a folder in the Hugging Face format as a checkpoint, from which every verb can start.
+
+    Args:
+        path: as for `import_model`.
+        target: the checkpoint's folder.
+        config: what the checkpoint's configuration says beside the model, which is the folder's own.
+
+    Raises:
+        ConfigError, DataError: as `import_model`.
+        RunError: if the checkpoint cannot be written.
+    """
+    from tformer_cli.train.checkpoint import tensors_to_bytes, usable_files, write_folder
+
+    languages = (config.data.source_language, config.data.target_language)
+    model, weights, tokenizer = import_model(path, languages)
+    state = {"step": 0, "imported": path.name}
+    task_files = {f"tokenizer/{name}": content for name, content in tokenizer.files().items()}
+    experiment = dataclasses.replace(config, model=model)
+    write_folder(target, usable_files(tensors_to_bytes(weights), state, experiment, task_files))
 
 
 def generation_config(decode: DecodeConfig, config: Seq2SeqConfig, ids: Mapping[str, int]) -> dict[str, Any]:

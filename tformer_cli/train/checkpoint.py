@@ -21,6 +21,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from tformer_cli.config.compose import to_yaml
+from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import RunError
 
 FORMAT_VERSION = 1
@@ -92,6 +94,18 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
             f"{target}: checkpoint cannot be written: {error.strerror or error}",
             "free space or permissions, then continue with --resume; earlier checkpoints are whole",
         ) from error
+
+
+def usable_files(
+    weights: bytes, state: Mapping[str, Any], config: Experiment, task_files: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """What a checkpoint needs to be used, by name: weights, state, configuration and the task's own files."""
+    return {
+        "model.safetensors": weights,
+        "state.json": json.dumps(state, indent=1).encode(),
+        "config.yaml": to_yaml(config).encode(),
+        **task_files,
+    }
 
 
 def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:

@@ -68,9 +68,10 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
     from tformer_cli import tasks
     from tformer_cli.train import parallel
     from tformer_cli.train.checkpoint import Checkpoints, read_state
+    from tformer_cli.train.initial import load_initial
     from tformer_cli.train.log import Console
     from tformer_cli.train.loop import Trainer, seed_step
-    from tformer_cli.train.run import Lock
+    from tformer_cli.train.run import Lock, locate
 
     ranks = parallel.join(pick_device(config.trainer.device).type)
     console = Console(quiet=quiet or not ranks.first)
@@ -88,7 +89,7 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
             _check_same(config, newest)
             task.load(newest)
         elif initial is not None:
-            task.load(_initial_checkpoint(initial))
+            task.load(locate(initial)[1])
         if ranks.first:
             task.prepare(run)
         ranks.wait()
@@ -104,7 +105,8 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
             trainer.restore(newest)
             console.say(f"resumed from {newest} at step {trainer.progress.step:,}")
         elif initial is not None:
-            _load_initial(task, model, _initial_checkpoint(initial), console)
+            load_initial(model, locate(initial)[1])
+            console.say(f"started from {initial}")
             trainer.start_average()
         if ranks.first:
             _write_start(config, run, machine)
@@ -136,30 +138,6 @@ def _check_same(config, newest: Path) -> None:
         raise RunError(
             f"{newest}: made with other settings: {'; '.join(changed)}", "resume with the same, or use another --run"
         )
-
-
-def _initial_checkpoint(initial: Path) -> Path:
-    from tformer_cli.train.run import locate
-
-    return locate(initial)[1]
-
-
-def _load_initial(task, model, checkpoint: Path, console) -> None:
-    """Start from a checkpoint's weights.
-
-    Raises:
-        RunError: if they are of another family, or another shape.
-    """
-    from tformer_cli.config.compose import from_yaml
-    from tformer_cli.train.checkpoint import load_model_tensors, read_tensors
-
-    family, wanted = from_yaml(checkpoint / "config.yaml").model.family, task.config.model.family
-    if family != wanted:
-        raise RunError(
-            f"{checkpoint}: a {family} model, this recipe trains a {wanted} one", "use a recipe of its family"
-        )
-    load_model_tensors(model, read_tensors(checkpoint / "model.safetensors"), str(checkpoint))
-    console.say(f"started from {checkpoint}")
 
 
 def _write_start(config, run: Path, machine) -> None:

@@ -39,6 +39,7 @@ from tformer_cli.train.checkpoint import (
     read_tensors,
     replace_file,
     tensors_to_bytes,
+    usable_files,
     write_folder,
 )
 from tformer_cli.train.data import batches
@@ -161,17 +162,11 @@ class Trainer:
         state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.validation.metric}
         state["fingerprint"] = self.task.fingerprint()
         state["machine"] = {"precision": self.machine.precision, "attention": self.machine.attention}
-        files = {**self.usable_files(weights, state), "optimizer.safetensors": tensors_to_bytes(rest)}
-        self.checkpoints.save(self.progress.step, files)
-
-    def usable_files(self, weights: bytes, state: dict) -> dict[str, bytes]:
-        """What a checkpoint needs to be used: weights, state, configuration and the task's own files."""
-        return {
-            "model.safetensors": weights,
-            "state.json": json.dumps(state, indent=1).encode(),
-            "config.yaml": to_yaml(self.config).encode(),
-            **self.task.files(),
+        files = {
+            **usable_files(weights, state, self.config, self.task.files()),
+            "optimizer.safetensors": tensors_to_bytes(rest),
         }
+        self.checkpoints.save(self.progress.step, files)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -372,7 +367,7 @@ class Trainer:
         self.console.say(f"average of {len(folders)} checkpoints: {validation.metric} {score:.4g}")
         target = self.checkpoints.folder / "averaged"
         state = {"step": progress.step, "score": score, "averaged": [folder.name for folder in folders]}
-        write_folder(target, self.usable_files(tensors_to_bytes(model_tensors(self.model)), state))
+        write_folder(target, usable_files(tensors_to_bytes(weights), state, self.config, self.task.files()))
         if not validation.better(score, progress.best):
             return None  # kept to be looked at, but a single checkpoint is better
         progress.best = score

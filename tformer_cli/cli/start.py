@@ -1,0 +1,79 @@
+"""`--from`: what fine-tuning starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tformer_cli.config.schema import Experiment
+from tformer_cli.errors import RunError
+
+FOREIGN = "hf:"
+FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt", "tokenizer/*")
+"""What a model of the hub may consist of; nothing pickled is fetched."""
+
+
+@dataclass
+class Start:
+    """A run or checkpoint, or a folder in the Hugging Face format."""
+
+    folder: Path
+    foreign: bool
+
+    @classmethod
+    def find(cls, name: str) -> Start:
+        """What `--from NAME` means.
+
+        Args:
+            name: folder of a run or checkpoint, hf:FOLDER, or hf:ID of a model on the Hugging Face hub.
+
+        Raises:
+            RunError: if there is no such thing.
+        """
+        if not name.startswith(FOREIGN):
+            if not Path(name).is_dir():
+                remedy = "--from takes the folder of a run; `tformer runs` lists them"
+                raise RunError(f"{name}: no such run folder", remedy)
+            return cls(Path(name), foreign=False)
+        folder = Path(name.removeprefix(FOREIGN))
+        return cls(folder if folder.is_dir() else _fetch(str(folder)), foreign=True)
+
+    def adapt(self, config: Experiment, overrides: Sequence[str]) -> Experiment:
+        """The recipe's configuration with this model's architecture."""
+        from tformer_cli.train.initial import with_architecture
+
+        if self.foreign:
+            from tformer_cli.interop.huggingface import import_model
+
+            found = import_model(self.folder)[0]
+            return with_architecture(config, found, str(self.folder), overrides)
+        from tformer_cli.config.compose import from_yaml
+        from tformer_cli.train.run import locate
+
+        checkpoint = locate(self.folder)[1]
+        return with_architecture(config, from_yaml(checkpoint / "config.yaml").model, str(checkpoint), overrides)
+
+    def checkpoint(self, config: Experiment, run: Path) -> Path:
+        """Where the loop starts from: another library's model is first written as a checkpoint, `RUN/initial`."""
+        if not self.foreign:
+            return self.folder
+        from tformer_cli.interop.huggingface import import_checkpoint
+
+        import_checkpoint(self.folder, run / "initial", config)
+        return run / "initial"
+
+
+def _fetch(name: str) -> Path:
+    """A model of the hub, from its local cache where it lies there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RunError(
+            f"{FOREIGN}{name}: neither a folder nor a model that the hub gives ({cause})",
+            "download the model on a machine that can, and give hf:FOLDER",
+        ) from error
