@@ -46,6 +46,6 @@ wheel: $(VENV)/.installed-dev  ## a wheel in dist/
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:  ## remove what was built (not runs)
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .benchmark-env*
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .benchmark-env* benchmarks/work
 
 .PHONY: help setup demo test test-all lint format types bench wheel clean

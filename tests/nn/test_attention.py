@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Positions
 from tformer_cli.nn import backend as backends
-from tformer_cli.nn.attention import EVERYTHING, Attention, KeyValueCache, Mask
+from tformer_cli.nn.attention import EVERYTHING, Attention, KeyValueCache, Mask, softmax
 
 DIM, HEADS = 24, 3
 SELF_SCHEMES = [Positions.none, Positions.rotary, Positions.shaw, Positions.transformer_xl]
@@ -296,3 +296,10 @@ def test_dropout_acts_on_weights_in_training_only(backend: str) -> None:
 def test_the_shared_mask_stays_empty() -> None:
     attention()(torch.randn(1, 2, DIM, dtype=torch.float64))
     assert EVERYTHING.additive(2, 3, torch.float64, torch.device("cpu")) is None and EVERYTHING.any_allowed is None
+
+
+@pytest.mark.parametrize("columns", [1, 7, 15, 16, 17, 33])
+def test_short_rows_have_the_same_softmax(columns: int) -> None:
+    scores = torch.randn(2, 3, columns, dtype=torch.float64, requires_grad=True)
+    assert torch.allclose(softmax(scores), torch.softmax(scores, -1), atol=1e-15)
+    assert torch.autograd.gradcheck(softmax, scores)

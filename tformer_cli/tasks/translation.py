@@ -30,6 +30,8 @@ from tformer_cli.nn.int8 import Int8Decoder
 from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
 from tformer_cli.tokenizer import Tokenizer
 
+USUAL_LENGTH = 24
+"""Tokens of a sentence where no data was read."""
 WINDOW_BATCHES = 8
 """Inputs of so many batches are read ahead, sorted by length, translated, and put back into their order."""
 
@@ -195,9 +197,14 @@ class Translation:
         return Seq2Seq(self.config.model, *sizes)
 
     def shape(self) -> dict[str, int]:
-        """Attention's shape in this task: sentences are short."""
+        """Attention's shape in this task: that of a sentence of mean length, or a guess where nothing is read yet."""
         model = self.config.model
-        return {"heads": model.heads, "head_dim": model.dim // model.heads, "length": min(32, model.max_length)}
+        length = round(float(self.tokens["train"].lengths.mean())) + 1 if "train" in self.tokens else USUAL_LENGTH
+        return {
+            "heads": model.heads,
+            "head_dim": model.dim // model.heads,
+            "length": max(1, min(length, model.max_length)),
+        }
 
     def loss(self, model: nn.Module, batch: TranslationBatch) -> Loss:
         """Label-smoothed cross-entropy of the next target token, over real tokens only."""

@@ -263,7 +263,7 @@ class Trainer:
             step_module = DistributedDataParallel(step_module)
         self.model.train()
         stream = batches(self.task, start=progress.step, accumulate=config.accumulate, ranks=self.ranks, device=device)
-        throughput = Throughput(self.machine, step_module)
+        throughput = Throughput(self.machine, self.ranks.world)
         begun = time.perf_counter() - progress.seconds
         while not self.done():
             micro_batches, waited = throughput.timed(lambda: [next(stream) for _ in range(config.accumulate)])
@@ -275,7 +275,7 @@ class Trainer:
             if device.type == "cpu" or log_now:  # elsewhere reading a number would wait for the device
                 self.check_finite(sums, micro_batches)
                 self.stop, self.time_is_up = bool(sums["stop"]), bool(sums["time"])
-            throughput.add(micro_batches, waited)
+            throughput.add(micro_batches, waited, sums["count"])
             self.window_add(sums)
             progress.seconds = time.perf_counter() - begun
             if log_now:
@@ -324,7 +324,7 @@ class Trainer:
         values = {name: value / max(count, 1) for name, value in window.items()}
         rate = learning_rate(self.progress.step, self.config.optim, self.trainer.steps)
         values |= {"learning_rate": rate, "gradient_norm": norm / steps}
-        rates = throughput.read(count)
+        rates = throughput.read()
         if self.log is not None:
             self.log.scalars(self.progress.step, "train", values)
             self.log.scalars(self.progress.step, "perf", rates, timing=True)

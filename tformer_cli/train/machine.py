@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import platform
@@ -20,7 +21,7 @@ import torch
 from tformer_cli.config.schema import Attention, Device, Precision, TrainerConfig
 from tformer_cli.data.text import default_cache
 from tformer_cli.errors import ConfigError
-from tformer_cli.nn import backend
+from tformer_cli.nn import attention, backend
 from tformer_cli.train.checkpoint import replace_file
 from tformer_cli.train.run import processor
 
@@ -129,19 +130,21 @@ def pick_attention(device: torch.device, dtype: torch.dtype, shape: tuple[int, i
     """The faster exact backend, forward and backward, for queries of `shape` (B, H, T, K)."""
     if device.type != "cpu":
         return "fused"
-    q, k, v = (torch.randn(shape, dtype=dtype, requires_grad=True) for _ in range(3))
-    mask = torch.zeros(shape[0], 1, 1, shape[2], dtype=dtype)
+    batch, heads, length, head_dim = shape
+    layer = attention.Attention(heads * head_dim, heads)
+    x = torch.randn(batch, length, heads * head_dim, requires_grad=True)
+    mask = attention.Mask.from_lengths(torch.arange(batch) % 3 + max(1, length - 2), length)
 
-    def fused() -> None:
-        torch.nn.functional.scaled_dot_product_attention(q, k, v, mask).sum().backward()
+    def run(name: str) -> None:
+        backend.attention = name
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
+            layer(x, mask=mask).sum().backward()
 
-    def explicit() -> None:
-        flat = [x.flatten(0, 1) for x in (q, k, v)]
-        bias = mask.expand(*shape[:3], shape[2]).flatten(0, 1)
-        scores = torch.baddbmm(bias, flat[0], flat[1].transpose(1, 2), alpha=shape[3] ** -0.5)
-        torch.bmm(scores.softmax(-1), flat[2]).sum().backward()
-
-    return fastest({"fused": fused, "explicit": explicit}, device)
+    kept = backend.attention
+    try:
+        return fastest({name: functools.partial(run, name) for name in ("fused", "explicit")}, device)
+    finally:
+        backend.attention = kept
 
 
 def remembered(key: str, measure: Callable[[], str]) -> str:

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tformer_cli.tasks.base import Batch
@@ -23,16 +22,21 @@ class Throughput:
     """Counts between two log lines; the clock stands still in evaluations and checkpoints.
 
     The work of a step is counted once, operation by operation, on the first batch, and taken to grow with padded
-    tokens.
+    tokens. Ranks have batches of about one size, so that this rank's tokens stand for those of all.
+
+    Args:
+        machine: its peak and its memory.
+        ranks: processes that train together.
     """
 
-    def __init__(self, machine: Machine, module: nn.Module) -> None:
-        self.machine, self.module = machine, module
+    def __init__(self, machine: Machine, ranks: int) -> None:
+        self.machine, self.ranks = machine, ranks
         self.flops_per_token = 0.0
         self._reset()
 
     def _reset(self) -> None:
         self.real = self.padded = 0
+        self.count: float | torch.Tensor = 0.0
         self.seconds = self.waited = 0.0
         self.step_seconds: list[float] = []
         self.last = time.perf_counter()
@@ -52,8 +56,9 @@ class Throughput:
         begin = time.perf_counter()
         return work(), time.perf_counter() - begin
 
-    def add(self, micro_batches: list[Batch], waited: float) -> None:
-        """Take in a finished step."""
+    def add(self, micro_batches: list[Batch], waited: float, count: torch.Tensor) -> None:
+        """Take in a finished step; `count` is what its loss was summed over, on all ranks."""
+        self.count = self.count + count
         now = time.perf_counter()
         self.step_seconds.append(now - self.last)
         self.seconds += now - self.last
@@ -61,15 +66,15 @@ class Throughput:
         self.last = now
         for batch in micro_batches:
             real, padded = batch.sizes()
-            self.real += real
-            self.padded += padded
+            self.real += real * self.ranks
+            self.padded += padded * self.ranks
 
     def skip(self) -> None:
         """What happened since the last step was not training."""
         self.last = time.perf_counter()
 
-    def read(self, count: float) -> dict[str, float]:
-        """Rates since the last reading; `count` is what the loss was summed over in that time, on all ranks."""
+    def read(self) -> dict[str, float]:
+        """Rates of all ranks together since the last reading."""
         if self.machine.device.type == "cuda":
             torch.cuda.synchronize(self.machine.device)
         seconds = max(self.seconds, 1e-9)
@@ -77,12 +82,12 @@ class Throughput:
         rates = {
             "tokens_per_second": self.real / seconds,
             "padded_tokens_per_second": self.padded / seconds,
-            "targets_per_second": count / seconds,
+            "targets_per_second": float(self.count) / seconds,
             "padding_percent": 100 * (1 - self.real / max(1, self.padded)),
             "data_wait_percent": 100 * self.waited / seconds,
             "step_seconds_p50": float(p50),
             "step_seconds_p95": float(p95),
-            "mfu_percent": 100 * self.flops_per_token * self.padded / seconds / self.machine.peak_flops,
+            "mfu_percent": 100 * self.flops_per_token * self.padded / seconds / (self.ranks * self.machine.peak_flops),
             "peak_memory_gib": peak_memory_bytes(self.machine.device) / 2**30,
         }
         self._reset()

@@ -1,0 +1,60 @@
+"""The README's commands, run as they are written there, in a shell; only the trainings are made short."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tformer_cli.data.builtin import parallel
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+SHORT = (
+    "tokenizer.vocab_size=400 data.batch_tokens=400 data.cache=cache model.dim=16 model.heads=2 model.ffn_dim=32 "
+    "model.encoder_depth=1 model.decoder_depth=1 trainer.steps=2 trainer.minutes=0 trainer.threads=1 "
+    "trainer.evaluate_limit=4 trainer.evaluate_every=0 trainer.checkpoint_every=0"
+)
+LIMIT_SECONDS = 100
+
+
+def commands() -> list[str]:
+    """Lines of code that call tformer, without their comments; `a|b|c ...` only lists what there is."""
+    inside, found = False, []
+    for line in README.read_text(encoding="utf-8").splitlines():
+        inside ^= line.startswith("```")
+        if inside and line.startswith("tformer ") and not line.endswith("..."):
+            found.append(line.partition("  #")[0].strip())
+    return found
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
+def test_every_command_of_the_readme_runs(tmp_path):
+    for folder in ("FOLDER", "OTHER"):
+        (tmp_path / folder).mkdir()
+        for name, split in (("train", "train"), ("val", "validation"), ("test_2016_flickr", "test")):
+            pairs = parallel("en-ja", split, size=150)
+            for side, language in enumerate(("en", "de")):
+                text = "".join(pair[side] + "\n" for pair in pairs)
+                (tmp_path / folder / f"{name}.{language}").write_text(text, encoding="utf-8")
+    (tmp_path / "in.en").write_text("The cat sleeps.\n\nWe read three books.\n", encoding="utf-8")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    assert len(commands()) >= 7
+    for command in commands():
+        trains = command.startswith(("tformer pretrain", "tformer finetune"))
+        settings = " ".join(item for item in SHORT.split() if "finetune" not in command or "model." not in item)
+        done = subprocess.run(
+            f"{command} {settings}" if trains else command,
+            shell=True,
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr[-500:]}"
+    assert (tmp_path / "out.de").read_text(encoding="utf-8").count("\n") == 3
+    assert (tmp_path / "hf" / "model.safetensors").is_file()
