@@ -12,12 +12,18 @@ LEVELS = {
     "cli": 0,
     "train": 1, "interop": 1, "analysis": 1,
     "tasks": 2,
-    "models": 3, "decode": 3, "data": 3, "metrics": 3, "tokenizer": 3,
+    "models": 3, "decode": 3, "data": 3, "metrics": 3, "tokenizer": 3, "tokenizer_json": 3,
     "nn": 4,
     "config": 5,
     "errors": 6,
 }  # fmt: skip
-SAME_LEVEL = {("train", "analysis"), ("interop", "train"), ("data", "tokenizer")}
+SAME_LEVEL = {
+    ("train", "analysis"),
+    ("interop", "train"),
+    ("data", "tokenizer"),
+    ("tokenizer", "tokenizer_json"),
+    ("tokenizer_json", "tokenizer"),
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+import importlib
+import string
+import unicodedata
+import warnings
+from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tformer_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CHARACTER_LANGUAGES = ("ja", "zh", "ko", "th")
 """Written without spaces: BLEU is taken over characters there, which the signature says (tok:char)."""
+
+
+def library(module: str, package: str) -> Any:
+    """A module of the extra `text`.
+
+    Raises:
+        ConfigError: if it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"this needs {package}, which is not installed", "pip install 'tformer[text]'") from error
+
+
+def needs_libraries(numbers: bool) -> None:
+    """Notice before training that the scores of labels, or of numbers, could not be computed.
+
+    Raises:
+        ConfigError: if a library is not installed.
+    """
+    library("scipy.stats", "scipy") if numbers else library("sklearn.metrics", "scikit-learn")
 
 
 def translation_scores(
@@ -54,3 +86,151 @@ def bleu_by_length(
         )
         rows.append([f"{lengths[part[0]]}-{lengths[part[-1]]}", str(len(part)), f"{scores['bleu']:.2f}"])
     return rows
+
+
+def labels_scores(
+    targets: np.ndarray, found: np.ndarray, names: Sequence[str], *, thorough: bool = True
+) -> tuple[dict[str, float], list[tuple[str, list[str], list[list[str]]]]]:
+    """Accuracy, F1 and Matthews correlation of one label a text, by scikit-learn.
+
+    Args:
+        targets: (N,) int64.
+        found: (N,) int64.
+        names: of the labels.
+        thorough: also a table a label.
+
+    Returns:
+        Scores, accuracy and F1 from 0 to 100 (F1 of the second label where there are two, else the mean over labels),
+        Matthews' coefficient from -1 to 1; and tables.
+    """
+    metrics = library("sklearn.metrics", "scikit-learn")
+
+    two = len(names) == 2
+    f1 = metrics.f1_score(targets, found, average="binary" if two else "macro", zero_division=0)
+    scores = {
+        "accuracy": 100 * float(metrics.accuracy_score(targets, found)),
+        "f1" if two else "f1_macro": 100 * float(f1),
+        "matthews": float(metrics.matthews_corrcoef(targets, found)),
+    }
+    if not thorough:
+        return scores, []
+    numbers = list(range(len(names)))
+    parts = metrics.precision_recall_fscore_support(targets, found, labels=numbers, zero_division=0)
+    rows = [
+        [name, *(f"{100 * part[number]:.1f}" for part in parts[:3]), str(int(parts[3][number]))]
+        for number, name in enumerate(names)
+    ]
+    return scores, [("by label", ["label", "precision", "recall", "F1", "texts"], rows)]
+
+
+def several_labels_scores(targets: np.ndarray, found: np.ndarray) -> dict[str, float]:
+    """F1 over all labels and texts, its mean over labels, and texts with exactly the right labels, by scikit-learn.
+
+    Args:
+        targets: (N, labels), 0 or 1.
+        found: (N, labels), 0 or 1.
+    """
+    metrics = library("sklearn.metrics", "scikit-learn")
+
+    targets, found = targets.astype(int), found.astype(int)
+    return {
+        "f1_micro": 100 * float(metrics.f1_score(targets, found, average="micro", zero_division=0)),
+        "f1_macro": 100 * float(metrics.f1_score(targets, found, average="macro", zero_division=0)),
+        "exact_match": 100 * float(metrics.accuracy_score(targets, found)),
+    }
+
+
+def number_scores(targets: np.ndarray, found: np.ndarray) -> dict[str, float]:
+    """Pearson and Spearman correlation (0 where one side is constant) and mean squared error of numbers, by SciPy.
+
+    Args:
+        targets: (N,).
+        found: (N,).
+    """
+    import numpy as np
+
+    stats = library("scipy.stats", "scipy")
+
+    varied = len(targets) > 1 and np.ptp(targets) > 0 and np.ptp(found) > 0
+    return {
+        "pearson": float(stats.pearsonr(targets, found).statistic) if varied else 0.0,
+        "spearman": float(stats.spearmanr(targets, found).statistic) if varied else 0.0,
+        "mean_squared_error": float(np.mean((targets - found) ** 2)),
+    }
+
+
+def tags_scores(
+    targets: Sequence[Sequence[str]], found: Sequence[Sequence[str]], *, thorough: bool = True
+) -> tuple[dict[str, float], list[tuple[str, list[str], list[list[str]]]]]:
+    """Precision, recall and F1 of whole entities as `conlleval` counts them, by seqeval; and the share of right tags.
+
+    Args:
+        targets: tags of each sentence, in IOB.
+        found: as many.
+        thorough: also a table a kind of entity.
+
+    Returns:
+        Scores from 0 to 100, and tables.
+    """
+    metrics = library("seqeval.metrics", "seqeval")
+    targets, found = list(map(list, targets)), list(map(list, found))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of kinds that were never found, which score 0
+        scores = {
+            "f1": 100 * float(metrics.f1_score(targets, found)),
+            "precision": 100 * float(metrics.precision_score(targets, found)),
+            "recall": 100 * float(metrics.recall_score(targets, found)),
+            "tag_accuracy": 100 * float(metrics.accuracy_score(targets, found)),
+        }
+        if not thorough:
+            return scores, []
+        report = metrics.classification_report(targets, found, output_dict=True)
+    rows = [
+        [
+            kind,
+            *(f"{100 * values[key]:.1f}" for key in ("precision", "recall", "f1-score")),
+            str(int(values["support"])),
+        ]
+        for kind, values in report.items()
+        if "avg" not in kind
+    ]
+    return scores, [("by kind", ["kind", "precision", "recall", "F1", "entities"], rows)]
+
+
+def normal_answer(text: str) -> list[str]:
+    """The words of an answer as SQuAD compares them: lower case, no punctuation, no English articles.
+
+    Scripts without spaces are compared by character.
+    """
+    text = "".join(c for c in text.lower() if c not in string.punctuation and unicodedata.category(c)[0] != "P")
+    words: list[str] = []
+    for word in text.split():
+        words += list(word) if any(c >= "\u3040" and unicodedata.category(c) == "Lo" for c in word) else [word]
+    return [word for word in words if word not in ("a", "an", "the")]
+
+
+def answer_scores(answers: Sequence[Sequence[str]], found: Sequence[str]) -> dict[str, float]:
+    """Exact match and F1 of the words, the best over a question's answers (Rajpurkar et al. 2016, section 6.1).
+
+    Args:
+        answers: right answers of each question; none: it has no answer, and "" is right.
+        found: one a question.
+
+    Returns:
+        Scores from 0 to 100.
+    """
+    exact = f1 = 0.0
+    for right, text in zip(answers, found, strict=True):
+        said = normal_answer(text)
+        wanted = [normal_answer(answer) for answer in right] or [[]]
+        exact += max(float(said == words) for words in wanted)
+        f1 += max(_overlap(words, said) for words in wanted)
+    number = max(1, len(found))
+    return {"exact_match": 100 * exact / number, "f1": 100 * f1 / number}
+
+
+def _overlap(wanted: list[str], said: list[str]) -> float:
+    if not wanted or not said:
+        return float(wanted == said)
+    common = sum((Counter(wanted) & Counter(said)).values())
+    return 2 * common / (len(wanted) + len(said))

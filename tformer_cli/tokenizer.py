@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING
 import sentencepiece
 
 from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.tokenizer_json import FILE as JSON_FILE
+from tformer_cli.tokenizer_json import KIND as JSON_KIND
+from tformer_cli.tokenizer_json import MASK, JsonTokenizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +65,7 @@ class Tokenizer:
                 raise DataError(f"{origin}: the languages' models give the special pieces different ids")
         self._mark = {name: _byte_ids(model, SPACE_MARK) for name, model in self._processors.items()}
         self._can_sample = all(map(_can_sample, self._processors.values()))
-        self.hash = _hash(self.files())
+        self.hash = hash_files(self.files())
 
     @classmethod
     def train(cls, texts: Mapping[str, Iterable[str]], config: TokenizerConfig, seed: int = 1) -> Tokenizer:
@@ -91,7 +94,7 @@ class Tokenizer:
         return cls(models, kind=config.kind.name, lossless=config.lossless)
 
     @classmethod
-    def load(cls, path: Path | str) -> Tokenizer:
+    def load(cls, path: Path | str) -> Tokenizer | JsonTokenizer:
         """Read a tokenizer.
 
         Args:
@@ -113,7 +116,7 @@ class Tokenizer:
         )
 
     @classmethod
-    def _load_folder(cls, folder: Path) -> Tokenizer:
+    def _load_folder(cls, folder: Path) -> Tokenizer | JsonTokenizer:
         place = folder / META
         try:
             meta = json.loads(_read(place))
@@ -121,6 +124,8 @@ class Tokenizer:
             raise DataError(f"{place}: not JSON") from error
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise DataError(f"{place}: not a tokenizer of format {FORMAT}", "it may be from another version of tformer")
+        if meta.get("kind") == JSON_KIND and isinstance(meta.get("special"), dict):
+            return JsonTokenizer(_read(folder / JSON_FILE), meta["special"], str(folder / JSON_FILE))
         names, kind, lossless = meta.get("models"), meta.get("kind"), meta.get("lossless")
         if not (isinstance(names, list) and names and isinstance(kind, str) and isinstance(lossless, bool)):
             raise DataError(f"{place}: models, kind or lossless is missing or of the wrong type")
@@ -201,6 +206,17 @@ class Tokenizer:
         """The text of ids; padding, beginning and end are control pieces and add nothing."""
         return self._processor(language)[1].decode([int(i) for i in ids])
 
+    @property
+    def mask_id(self) -> int | None:
+        """The id of `<mask>`, if it is a user symbol."""
+        model = self._processor(None)[1] if self.joint else None
+        found = model.piece_to_id(MASK) if model is not None else 0
+        return found if model is not None and model.id_to_piece(found) == MASK else None
+
+    def word_starts(self) -> list[bool]:
+        """Whether each piece of a joint vocabulary begins a word."""
+        return [piece.startswith(SPACE_MARK) for piece in self.pieces(range(self.vocab_size))]
+
     def pieces(self, ids: Iterable[int], language: str | None = None) -> list[str]:
         """The piece of each id, special ones included, as SentencePiece writes them (a space is U+2581)."""
         model = self._processor(language)[1]
@@ -263,7 +279,8 @@ def _byte_ids(model: sentencepiece.SentencePieceProcessor, text: str) -> list[in
     return [model.piece_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
 
 
-def _hash(files: Mapping[str, bytes]) -> str:
+def hash_files(files: Mapping[str, bytes]) -> str:
+    """SHA-256 of files by name, in hex."""
     digest = hashlib.sha256()
     for name, data in sorted(files.items()):
         digest.update(f"{name}\0{len(data)}\0".encode() + data)

@@ -43,7 +43,7 @@ def write(folder, text: str, name: str = "mine.yaml"):
 
 @pytest.mark.parametrize("recipe", recipe_files.names())
 def test_every_recipe_composes_and_survives_saving(recipe, tmp_path):
-    config = compose(recipe, GIVEN)
+    config = compose(recipe, GIVEN if "translation" in recipe else [DATA])
     assert config.recipe == recipe
     text = to_yaml(config)
     saved = write(tmp_path, text)
@@ -60,15 +60,21 @@ def test_there_are_recipes_with_complete_headers():
         assert info.path.is_file()
         assert info.description
         assert {"command", "hardware", "time", "expected", "measured"} <= set(info.header)
-        assert info.header["command"].startswith(f"tformer pretrain {info.name} ")
+        assert info.header["command"].startswith((f"tformer pretrain {info.name} ", f"tformer finetune {info.name} "))
 
 
 def test_every_option_of_every_group_fits_a_recipe():
     available = recipe_files.groups()
     assert {"model", "optim", "trainer", "decode", "data", "tokenizer"} <= set(available)
-    for group, options in available.items():
-        for option in options:
-            compose(RECIPE, [*GIVEN, "tokenizer.sampling=0", f"{group}={option}"])
+    unused = {(group, option) for group, options in available.items() for option in options}
+    for recipe in (RECIPE, "gpt/files", "bert/imdb", "text/classification"):
+        given = [*(GIVEN if recipe == RECIPE else [DATA]), "tokenizer.sampling=0"]
+        settings = leaves(type(compose(recipe, given)))
+        for group in available:
+            for option in recipe_files.fitting(group, settings):
+                compose(recipe, [*given, f"{group}={option}"])
+                unused.discard((group, option))
+    assert not unused
 
 
 def test_groups_then_own_values_then_the_command_line(tmp_path):
@@ -148,7 +154,7 @@ def test_flatten_and_differences():
     assert flatten(before)["model.positions"] == "sinusoidal"
     assert list(flatten(before)) == list(leaves(type(before)))
     assert differences(before, before) == []
-    assert differences(before, after) == ["optim.lr: 0.005 -> 1.0", "model.bias: true -> false"]
+    assert differences(before, after) == ["optim.lr: 0.004 -> 1.0", "model.bias: true -> false"]
 
 
 def test_override_changes_a_copy():

@@ -241,7 +241,7 @@ def test_missing_column_lists_columns(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("train.tsv", "en\tde\na\tb\nc\n", "train.tsv:3: 1 columns where the first line has 2"),
+        ("train.tsv", "en\tde\na\tb\nc\n", "train.tsv:3: 1 columns where 2 are named"),
         ("train.tsv", "en\tde\n", "train.tsv: there are no rows"),
         ("train.tsv", "en\tde\ten\na\tb\tc\n", "train.tsv:1: column 'en' is there twice"),
         ("train.csv", 'en,de\na,"b\nc"\nd,e,f\n', "train.csv:4: 3 columns"),

@@ -40,6 +40,11 @@ class Family:
         return task
 
 
+SENTIMENT = str(Path(__file__).with_name("sentiment.tsv"))
+ENTITIES = str(Path(__file__).with_name("entities.txt"))
+QUESTIONS = str(Path(__file__).with_name("questions.json"))
+
+
 FAMILIES = [
     Family(
         "translation",
@@ -47,5 +52,44 @@ FAMILIES = [
         ["data.size=200", "data.batch_tokens=400", "tokenizer.vocab_size=400", "model.dim=16", "model.heads=2",
          "model.ffn_dim=32", "model.encoder_depth=1", "model.decoder_depth=1", "trainer.minutes=0", "trainer.steps=10"],
         ["The cat eats.", "", "We did not read three books yesterday."],
+    ),
+    Family(
+        "gpt",
+        "quickstart/gpt",
+        ["data.size=30", "data.batch_tokens=64", "tokenizer.vocab_size=600", "model.max_length=16", "model.dim=16",
+         "model.heads=2", "model.ffn_dim=32", "model.depth=1", "trainer.steps=10",
+         "decode.max_length=8", "trainer.samples=1", "decode.sample=false", "decode.beam=2"],
+        ["The list", "", "def main("],
+    ),
+    Family(
+        "bert",
+        "quickstart/bert",
+        ["data.size=30", "data.batch_tokens=64", "tokenizer.vocab_size=600", "model.max_length=16", "model.dim=16",
+         "model.heads=2", "model.ffn_dim=32", "model.depth=1", "trainer.steps=10", "trainer.samples=1"],
+        ["The <mask> statement", "", "No hidden word"],
+    ),
+    Family(
+        "text classification",
+        "text/classification",
+        [f"data.path={SENTIMENT}", "data.batch_tokens=64", "data.validation_share=0.2", "tokenizer.vocab_size=45",
+         "model.max_length=16", "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1",
+         "trainer.steps=10", "head.dropout=0", "model.attention_dropout=0"],
+        ["a good film", "", "what a bore"],
+    ),
+    Family(
+        "token tagging",
+        "text/tagging",
+        [f"data.path={ENTITIES}", "data.batch_tokens=64", "data.validation_share=0.2", "tokenizer.vocab_size=40",
+         "model.max_length=24", "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1",
+         "trainer.steps=10", "head.dropout=0", "model.attention_dropout=0"],
+        ["Ann saw Bob", "", "the old house in Rome"],
+    ),
+    Family(
+        "question answering",
+        "text/question_answering",
+        [f"data.path={QUESTIONS}", "data.batch_tokens=96", "data.validation_share=0.2", "data.stride=4",
+         "tokenizer.vocab_size=38", "model.max_length=24", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
+         "model.depth=1", "trainer.steps=10", "head.dropout=0", "model.attention_dropout=0"],
+        ["Where?\tAnn lives in Oslo.", "", "What?\tBob sells tea by the sea and lives in Rome and he likes it."],
     ),
 ]  # fmt: skip

@@ -136,7 +136,7 @@ def _arguments(words: list[str]) -> list[str]:
 
 
 def _settings(recipe: str, current: str) -> list[str]:
-    from tformer_cli.config.recipes import groups
+    from tformer_cli.config.recipes import fitting, groups
     from tformer_cli.config.values import leaves, nodes
 
     schema, available = _schema(recipe), groups()
@@ -144,7 +144,7 @@ def _settings(recipe: str, current: str) -> list[str]:
     if equals:
         if key in leaves(schema):
             return [f"{key}={option}" for option in leaves(schema)[key].options]
-        return [f"{key}={option}" for option in available.get(key, [])]
+        return [f"{key}={option}" for option in fitting(key, leaves(schema))] if key in nodes(schema) else []
     if "." in current:
         return [f"{name}=" for name in leaves(schema)]
     top = [f"{name}=" for name in leaves(schema) if "." not in name]

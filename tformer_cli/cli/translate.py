@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,18 @@ INPUTS = typer.Argument(
     metavar="[FILE]... [KEY=VALUE]...",
     help="Text, a line each; none: standard input. Settings, as decode.length_penalty=0.6.",
 )
+PROMPTS = typer.Argument(
+    None,
+    metavar="[TEXT | FILE]... [KEY=VALUE]...",
+    help="Text itself, or files of it, a line each; none: standard input. Settings, as decode.length_penalty=0.6.",
+)
 BEAM = typer.Option(None, "--beam", min=1, help="Beam width; 1 is greedy.", show_default=False)
 N_BEST = typer.Option(None, "--n-best", min=1, help="Answers per line, one below the other.", show_default=False)
 BATCH = typer.Option(None, "--batch", min=1, help="Lines decoded together.", show_default=False)
+MAX_LENGTH = typer.Option(None, "--max-length", min=1, help="Most tokens that are written.", show_default=False)
+TEMPERATURE = typer.Option(None, "--temperature", help="When drawing: lower is safer.", show_default=False)
+TOP_K = typer.Option(None, "--top-k", min=0, help="Draw among the K most probable.", show_default=False)
+TOP_P = typer.Option(None, "--top-p", help="Draw among the most probable, up to this sum.", show_default=False)
 AS_JSON = typer.Option(False, "--json", help="One JSON object a line: input, text, scores, hypotheses.")
 OUTPUT = typer.Option(None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False)
 DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.")
@@ -45,54 +55,86 @@ def translate(
     With --n-best N there are N lines for each line in, best first; --json keeps them in one object, with
     scores.
     """
-    _answer(run, inputs or [], beam, n_best, batch, as_json, output, device, checkpoint)
+    decode = {"beam": beam, "n_best": n_best, "batch": batch}
+    _answer(run, inputs or [], decode, as_json, output, device, checkpoint)
 
 
 def predict(
     run: Path = RUN,
-    inputs: list[str] = INPUTS,
+    inputs: list[str] = PROMPTS,
     beam: int = BEAM,
     n_best: int = N_BEST,
     batch: int = BATCH,
+    max_length: int = MAX_LENGTH,
+    temperature: float = TEMPERATURE,
+    top_k: int = TOP_K,
+    top_p: float = TOP_P,
     as_json: bool = AS_JSON,
     output: Path = OUTPUT,
     device: str = DEVICE,
     checkpoint: str = CHECKPOINT,
 ) -> None:
-    """Answer each line of text with a trained run of any task: one line out for each line in, in order."""
-    _answer(run, inputs or [], beam, n_best, batch, as_json, output, device, checkpoint)
+    """Answer text with a trained run of any task: one answer for each line in, in order.
+
+    A language model writes the text on; a single text given as an argument is written on as you watch.
+    """
+    decode = {"beam": beam, "n_best": n_best, "batch": batch, "max_length": max_length}
+    decode |= {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    _answer(run, inputs or [], decode, as_json, output, device, checkpoint, literal=True)
 
 
 def _answer(
     run: Path,
     inputs: list[str],
-    beam: int | None,
-    n_best: int | None,
-    batch: int | None,
+    decode: Mapping[str, float | None],
     as_json: bool,
     output: Path | None,
     device: str,
     checkpoint: str,
+    *,
+    literal: bool = False,
 ) -> None:
     from tformer_cli.cli import text
 
     settings = [given for given in inputs if is_setting(given)]
-    files = [Path(given) for given in inputs if not is_setting(given)]
-    for key, value in (("beam", beam), ("n_best", n_best), ("batch", batch)):
-        if value is not None:
-            settings.append(f"decode.{key}={value}")
+    rest = [given for given in inputs if not is_setting(given)]
+    settings += [f"decode.{key}={value}" for key, value in decode.items() if value is not None]
+    texts = [given for given in rest if literal and is_text(given)]
+    files = [Path(given) for given in rest if given not in texts]
     text.check(files)
     from tformer_cli.train.restore import open_run
 
     opened = open_run(run, checkpoint=checkpoint, device=device, overrides=settings)
+    n_best = opened.config.decode.n_best
+    if len(texts) == 1 and not files and not as_json and output is None and n_best == 1:
+        stream = getattr(opened.task, "stream", None)
+        if stream is not None:
+            _watch(stream, opened.model, texts[0])
+            return
 
     def answers(lines: Iterable[str]) -> Iterator[Any]:
         return opened.task.predict(opened.model, lines)
 
-    typed = not files and sys.stdin.isatty()
-    records = in_order(text.lines(files), answers, at_once=typed)
+    typed = not rest and sys.stdin.isatty()
+    lines = itertools.chain(texts, text.lines(files) if files or not texts else [])
+    records = in_order(lines, answers, at_once=typed)
     write = as_object if as_json else as_lines
-    _write((write(line, answer, opened.config.decode.n_best) for line, answer in records), output)
+    _write((write(line, answer, n_best) for line, answer in records), output)
+
+
+def _watch(stream: Callable[[Any, str, Callable[[str], None]], None], model: Any, prompt: str) -> None:
+    from tformer_cli.cli.output import result
+
+    result(prompt)
+    stream(model, prompt, result)
+    result("\n")
+
+
+def is_text(given: str) -> bool:
+    """Whether an argument is itself the input: neither a file nor the likely name of one."""
+    if given == "-" or Path(given).is_file():
+        return False
+    return re.fullmatch(r"\S+\.(txt|tsv|csv|jsonl?|gz|[a-z]{2})|.*/\S*", given) is None
 
 
 def is_setting(given: str) -> bool:

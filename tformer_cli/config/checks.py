@@ -15,6 +15,7 @@ from tformer_cli.config.schema import (
     Source,
     TieEmbeddings,
     TokenizerKind,
+    TransformerConfig,
 )
 from tformer_cli.config.values import flatten
 from tformer_cli.errors import ConfigError
@@ -106,7 +107,7 @@ def _data(config: Experiment) -> None:
 
 def _model(config: Experiment) -> None:
     model = getattr(config, "model", None)
-    if not isinstance(model, Seq2SeqConfig):
+    if not isinstance(model, TransformerConfig):
         return
     if model.dim % model.heads:
         fitting = max(heads for heads in range(1, model.heads + 1) if model.dim % heads == 0)

@@ -123,7 +123,7 @@ def _plan(document: Document, *, saved: bool = False) -> tuple[type[Experiment],
         for group, name in listed.items():
             if group not in available or group not in values.nodes(schema):
                 raise values.unknown(group, schema)
-            option(group, name, available[group])
+            option(group, name, schema)
         own["task"] = task
     except ConfigError as error:
         cause = error.cause if error.cause.startswith(document.name) else f"{document.where('defaults')}: {error.cause}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, get_origin
 
-from tformer_cli.config.recipes import groups
+from tformer_cli.config.recipes import fitting, groups
 from tformer_cli.config.values import convert, holds_settings, leaves, nodes, suggest, unknown
 from tformer_cli.config.yaml import parse_yaml
 from tformer_cli.errors import ConfigError
@@ -78,7 +78,7 @@ def parse(overrides: Sequence[str], schema: type) -> Overrides:
         if leaf is not None:
             parsed.values[key] = convert(_value(key, text, leaf.type), leaf)
         elif key in available and key in nodes(schema):
-            parsed.options[key] = option(key, text, available[key])
+            parsed.options[key] = option(key, text, schema)
         elif key in nodes(schema):
             raise holds_settings(key, text, schema)
         else:
@@ -86,17 +86,18 @@ def parse(overrides: Sequence[str], schema: type) -> Overrides:
     return parsed
 
 
-def option(group: str, name: str, available: Sequence[str]) -> str:
+def option(group: str, name: str, schema: type) -> str:
     """The name of an option, if its group has it.
 
     Raises:
-        ConfigError: if not, with those that it has.
+        ConfigError: if not, with those that suit the schema.
     """
-    if name in available:
-        return name
-    meant = suggest(name, available)
+    if name in groups()[group]:
+        return name  # one of another task is answered better by the setting that this one lacks
+    suited = fitting(group, leaves(schema))
+    meant = suggest(name, suited)
     hint = f"did you mean '{meant[0]}'?" if meant else ""
-    raise ConfigError(f"{group}: {name!r} is not one of {', '.join(available)}", hint)
+    raise ConfigError(f"{group}: {name!r} is not one of {', '.join(suited)}", hint)
 
 
 def _value(key: str, text: str, kind: Any) -> Any:

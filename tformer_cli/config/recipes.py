@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -48,6 +49,16 @@ def groups() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sorted(conf.glob("*/*.yaml")):
         found.setdefault(path.parent.name, []).append(path.stem)
+    return found
+
+
+def fitting(group: str, settings: Collection[str]) -> list[str]:
+    """The options of a group that set nothing but the given settings, dotted: those that suit a task."""
+    found = []
+    for option in groups().get(group, []):
+        text = (folder("conf") / group / f"{option}.yaml").read_text(encoding="utf-8")
+        if all(f"{group}.{key}" in settings for key in re.findall(r"^(\w+):", text, re.MULTILINE)):
+            found.append(option)
     return found
 
 

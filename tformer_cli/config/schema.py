@@ -35,7 +35,7 @@ class Names(Enum):
 # --- model ----------------------------------------------------------------------------------------------------------
 
 Norm = Names("Norm", "pre post")
-Activation = Names("Activation", "relu gelu swish glu reglu geglu swiglu")
+Activation = Names("Activation", "relu gelu gelu_tanh swish glu reglu geglu swiglu")
 Positions = Names("Positions", "none sinusoidal learned learnable_sinusoidal rotary t5 shaw transformer_xl")
 Combine = Names("Combine", "add concatenate")
 TieEmbeddings = Names("TieEmbeddings", "none decoder all")
@@ -55,6 +55,7 @@ class TransformerConfig:
     dropout: float = setting(0.1, "on embeddings and on every sub-layer's output", low=0, high=0.99)
     attention_dropout: float = setting(0.0, "on attention weights", low=0, high=0.99)
     ffn_dropout: float = setting(0.0, "on the feed-forward layer's inner activations", low=0, high=0.99)
+    norm_eps: float = setting(1e-5, "added to the variance in layer normalisations", low=0)
     bias: bool = setting(True, "linear layers and layer normalisations have a bias")
     max_length: int = setting(512, "longest sequence, in tokens, special tokens included", low=2)
     relative_distance: int = setting(32, "shaw: distances are clipped here; t5: number of buckets", low=2)
@@ -72,6 +73,30 @@ class Seq2SeqConfig(TransformerConfig):
     )
     scale_embeddings: bool = setting(True, "multiply embeddings by sqrt(dim) (section 3.4)")
     final_bias: bool = setting(False, "the output projection adds a bias per word of the vocabulary")
+
+
+@dataclass
+class GPTConfig(TransformerConfig):
+    """Causal language model (Radford et al. 2018): the decoder alone."""
+
+    family: str = setting("gpt", "entry of the model registry")
+    depth: int = setting(6, "blocks", low=1)
+    activation: Activation = setting(Activation.gelu, "of the feed-forward layer; glu, reglu, geglu, swiglu are gated")
+    positions: Positions = setting(Positions.learned, "how the model knows the order of its inputs")
+    tie_embeddings: bool = setting(True, "the output weights are the token embedding")
+
+
+@dataclass
+class BERTConfig(TransformerConfig):
+    """Bidirectional encoder (Devlin et al. 2019)."""
+
+    family: str = setting("bert", "entry of the model registry")
+    depth: int = setting(4, "blocks", low=1)
+    norm: Norm = setting(Norm.post, "layer normalisation before each sub-layer (pre) or after the residual sum (post)")
+    activation: Activation = setting(Activation.gelu, "of the feed-forward layer; glu, reglu, geglu, swiglu are gated")
+    positions: Positions = setting(Positions.learned, "how the model knows the order of its inputs")
+    norm_eps: float = setting(1e-12, "added to the variance in layer normalisations", low=0)
+    segments: int = setting(2, "segment embeddings; 0: none (RoBERTa)", low=0)
 
 
 # --- data and tokenizer ---------------------------------------------------------------------------------------------
@@ -109,6 +134,66 @@ class ParallelDataConfig(DataConfig):
     )
 
 
+Documents = Names("Documents", "file line blank")
+
+
+@dataclass
+class CorpusDataConfig(DataConfig):
+    """Running text."""
+
+    batch_tokens: int = setting(4096, "tokens in a batch: so many whole blocks, at least one", low=1)
+    column: str = setting("text", "column of a table that holds the text")
+    documents: Documents = setting(
+        Documents.file, "a text file is one document, or has one a line, or blank lines between them"
+    )
+    validation_share: float = setting(
+        0.1, "share of the training split's end that becomes validation, where there is no such split", low=0, high=0.5
+    )
+    across_documents: bool = setting(True, "a token may attend to the documents before its own in the same block")
+
+
+Target = Names("Target", "label number labels")
+
+
+@dataclass
+class LabelledTextDataConfig(DataConfig):
+    """Texts, or pairs of them, with what is to be said of each."""
+
+    text: str = setting("text", "column of the text")
+    second: str = setting("", "column of a second text, for pairs; empty: single texts")
+    label: str = setting("label", "column of the label, the number, or the labels")
+    target: Target = setting(Target.label, "one label a text, a number (regression), or any number of labels")
+    separator: str = setting(",", "between several labels of a text")
+    columns: list[str] = setting([], "names of the columns, for a TSV or CSV file without a first line of names")
+    validation_share: float = setting(
+        0.1, "share of the training texts that become validation, where there is no such split", low=0, high=0.5
+    )
+
+
+@dataclass
+class TaggedDataConfig(DataConfig):
+    """Sentences of words, each with a tag."""
+
+    words: str = setting("tokens", "tables: column of the words, a list a row")
+    tags: str = setting("tags", "tables: column of the tags, as many")
+    word_column: int = setting(0, "CoNLL files (a word a line): its column, from 0; -1 is the last")
+    tag_column: int = setting(-1, "CoNLL files: the tag's column, from 0; -1 is the last")
+    validation_share: float = setting(
+        0.1, "share of the training sentences that become validation, where there is no such split", low=0, high=0.5
+    )
+
+
+@dataclass
+class QuestionDataConfig(DataConfig):
+    """Questions that a text answers by one of its spans."""
+
+    stride: int = setting(64, "tokens of text that one window shares with the next", low=0)
+    max_answer: int = setting(30, "longest answer, in tokens", low=1)
+    validation_share: float = setting(
+        0.1, "share of the training questions that become validation, where there is no such split", low=0, high=0.5
+    )
+
+
 TokenizerKind = Names("TokenizerKind", "unigram bpe char")
 
 
@@ -127,6 +212,19 @@ class TokenizerConfig:
     sampling: float = setting(
         0.0, "training: subword regularisation strength (unigram: alpha; bpe: dropout rate)", low=0, high=1
     )
+
+
+Pooling = Names("Pooling", "cls mean")
+
+
+@dataclass
+class HeadConfig:
+    """What fine-tuning puts on an encoder."""
+
+    pooling: Pooling = setting(Pooling.cls, "a text's vector: its first token's, by the pooler, or the mean of all")
+    dropout: float = setting(0.1, "on that vector", low=0, high=0.99)
+    frozen: bool = setting(False, "train the head alone, on the encoder's features")
+    class_weights: bool = setting(False, "rare labels count more: by 1 / their share")
 
 
 # --- optimisation, trainer, search ----------------------------------------------------------------------------------
@@ -151,6 +249,9 @@ class OptimConfig:
     beta2: float = setting(0.98, "decay of the second moment", low=0, high=0.99999)
     eps: float = setting(1e-9, "added to the root of the second moment", low=0)
     momentum: float = setting(0.95, "muon: decay of the momentum", low=0, high=0.9999)
+    layer_decay: float = setting(
+        1.0, "learning rate of each block over that of the block above it (ULMFiT, ELECTRA)", low=0.01, high=1
+    )
     weight_decay: float = setting(0.0, "decoupled; not on biases, normalisations and embeddings", low=0)
     clip_norm: float = setting(1.0, "largest global gradient norm; 0: no clipping", low=0)
     label_smoothing: float = setting(
@@ -242,4 +343,71 @@ class TranslationExperiment(Experiment):
     model: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
 
 
-EXPERIMENTS: dict[str, type[Experiment]] = {"translation": TranslationExperiment}
+@dataclass
+class MaskingConfig:
+    """What is hidden from a masked language model, and what else it learns."""
+
+    share: float = setting(0.15, "share of the tokens that are to be predicted", low=0.01, high=0.9)
+    mask: float = setting(0.8, "of these: share that becomes <mask>", low=0, high=1)
+    random: float = setting(0.1, "of these: share that becomes a random token; the rest stays as it is", low=0, high=1)
+    whole_words: bool = setting(False, "hide all pieces of a word together")
+    nsp: bool = setting(False, "next-sentence prediction: does B follow A? Documents need a sentence a line")
+
+
+@dataclass
+class MaskedLanguageModelExperiment(Experiment):
+    """Running text, hidden tokens from those around them."""
+
+    task: str = setting("masked_language_model", "entry of the task registry")
+    data: CorpusDataConfig = field(default_factory=CorpusDataConfig)
+    model: BERTConfig = field(default_factory=BERTConfig)
+    bert: MaskingConfig = field(default_factory=MaskingConfig)
+
+
+@dataclass
+class LanguageModelExperiment(Experiment):
+    """Running text, each token from those before it."""
+
+    task: str = setting("language_model", "entry of the task registry")
+    data: CorpusDataConfig = field(default_factory=CorpusDataConfig)
+    model: GPTConfig = field(default_factory=GPTConfig)
+
+
+@dataclass
+class TextClassificationExperiment(Experiment):
+    """Texts, or pairs of them, to labels or numbers."""
+
+    task: str = setting("text_classification", "entry of the task registry")
+    data: LabelledTextDataConfig = field(default_factory=LabelledTextDataConfig)
+    model: BERTConfig = field(default_factory=BERTConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+
+@dataclass
+class TokenTaggingExperiment(Experiment):
+    """Words to tags."""
+
+    task: str = setting("token_tagging", "entry of the task registry")
+    data: TaggedDataConfig = field(default_factory=TaggedDataConfig)
+    model: BERTConfig = field(default_factory=BERTConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+
+@dataclass
+class QuestionAnsweringExperiment(Experiment):
+    """Questions to spans of a text."""
+
+    task: str = setting("question_answering", "entry of the task registry")
+    data: QuestionDataConfig = field(default_factory=QuestionDataConfig)
+    model: BERTConfig = field(default_factory=BERTConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+
+EXPERIMENTS: dict[str, type[Experiment]] = {
+    "translation": TranslationExperiment,
+    "language_model": LanguageModelExperiment,
+    "masked_language_model": MaskedLanguageModelExperiment,
+    "text_classification": TextClassificationExperiment,
+    "token_tagging": TokenTaggingExperiment,
+    "question_answering": QuestionAnsweringExperiment,
+}

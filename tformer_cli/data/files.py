@@ -7,7 +7,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,19 @@ def read_lines(path: Path) -> list[str]:
     return [line.removesuffix("\r") for line in lines]
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[list[str]]:
+PAIR_SETTINGS = "data.source_language, data.target_language"
+"""Settings that name the columns of sentence pairs."""
+
+
+def read_table(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    setting: str = PAIR_SETTINGS,
+    names: Sequence[str] = (),
+    values: Collection[str] = (),
+    kind: str = "",
+) -> list[list[str]]:
     """The named columns of a TSV (no quoting), CSV, JSON-lines or Parquet file.
 
     TSV and CSV name their columns in the first line. JSON lines and Parquet may hold the columns in one named
@@ -46,6 +58,10 @@ def read_table(path: Path, columns: Sequence[str]) -> list[list[str]]:
     Args:
         path: the file; its ending says what it is.
         columns: names.
+        setting: where the names were set, for errors.
+        names: of all columns, for a TSV or CSV file whose first line is data.
+        values: columns that may hold numbers, truth values and lists of texts, which become text.
+        kind: of `TABLES`; empty: the file's ending.
 
     Returns:
         The values of each column, in the order of `columns`.
@@ -53,14 +69,20 @@ def read_table(path: Path, columns: Sequence[str]) -> list[list[str]]:
     Raises:
         DataError: if a column or value is not there, or the file is malformed; names the row.
     """
-    kind = table_kind(path)
+    kind = kind or table_kind(path)
     if kind == ".parquet":
-        return _read_parquet(path, columns)
-    rows = _json_rows(path) if kind.startswith(".jsonl") else _separated_rows(path, kind)
-    return columns_of(rows, columns, str(path))
+        return _read_parquet(path, columns, setting, values)
+    rows = _json_rows(path) if kind.startswith(".jsonl") else _separated_rows(path, kind, names)
+    return columns_of(rows, columns, str(path), setting, values)
 
 
-def columns_of(rows: Iterator[tuple[str, dict[str, Any]]], columns: Sequence[str], origin: str) -> list[list[str]]:
+def columns_of(
+    rows: Iterator[tuple[str, dict[str, Any]]],
+    columns: Sequence[str],
+    origin: str,
+    setting: str = PAIR_SETTINGS,
+    values: Collection[str] = (),
+) -> list[list[str]]:
     """Collect the named columns of rows.
 
     Args:
@@ -68,6 +90,8 @@ def columns_of(rows: Iterator[tuple[str, dict[str, Any]]], columns: Sequence[str
         columns: names; looked up in a column named `translation` if there is one and they are not there
             themselves.
         origin: what an error calls the table.
+        setting: where the names were set, for errors.
+        values: columns that may hold numbers, truth values and lists of texts, which become text.
 
     Raises:
         DataError: if a column is not there or a value is not text.
@@ -77,24 +101,26 @@ def columns_of(rows: Iterator[tuple[str, dict[str, Any]]], columns: Sequence[str
         nested = row.get(TRANSLATION)
         if isinstance(nested, dict) and not all(name in row for name in columns):
             row = nested
-        for values, name in zip(found, columns, strict=True):
+        for column, name in zip(found, columns, strict=True):
             value = row.get(name)
+            if name in values and isinstance(value, (int, float, list)):
+                value = json.dumps(value, ensure_ascii=False)
             if not isinstance(value, str):
                 if name not in row:
-                    raise missing_column(place, name, row)
+                    raise missing_column(place, name, row, setting)
                 raise DataError(f"{place}: {name} is {'empty (null)' if value is None else 'not text'}")
-            values.append(value)
+            column.append(value)
     if found and not found[0]:
         raise DataError(f"{origin}: there are no rows")
     return found
 
 
-def missing_column(place: str, name: str, columns: Any) -> DataError:
+def missing_column(place: str, name: str, columns: Any, setting: str) -> DataError:
     """The error for a column that is not there; lists those that are."""
     listed = ", ".join(map(repr, columns)) or "none"
     return DataError(
         f"{place}: no column {name!r}",
-        f"columns there: {listed} (data.source_language, data.target_language)",
+        f"columns there: {listed} ({setting})",
     )
 
 
@@ -127,7 +153,7 @@ def _read_text(path: Path) -> str:
         raise DataError(cause, "convert the file to UTF-8") from error
 
 
-def _separated_rows(path: Path, kind: str) -> Iterator[tuple[str, dict[str, str]]]:
+def _separated_rows(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str]]]:
     lines = read_lines(path)
     if kind == ".csv":
         csv.field_size_limit(2**31 - 1)
@@ -135,14 +161,15 @@ def _separated_rows(path: Path, kind: str) -> Iterator[tuple[str, dict[str, str]
         rows = _csv_rows(path, reader)
     else:
         rows = ((number, line.split("\t")) for number, line in enumerate(lines, 1))
-    _, names = next(rows)
+    if not names:
+        _, names = next(rows)
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise DataError(f"{path}:1: column {min(repeated)!r} is there twice")
     for number, values in rows:
         if len(values) != len(names):
-            cause = f"{path}:{number}: {len(values)} columns where the first line has {len(names)}"
-            raise DataError(cause, "the first line must name the columns")
+            cause = f"{path}:{number}: {len(values)} columns where {len(names)} are named"
+            raise DataError(cause, "the first line, or data.columns, must name them all")
         yield f"{path}:{number}", dict(zip(names, values, strict=True))
 
 
@@ -167,7 +194,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{path}:{number}", row
 
 
-def _read_parquet(path: Path, columns: Sequence[str]) -> list[list[str]]:
+def _read_parquet(path: Path, columns: Sequence[str], setting: str, values: Collection[str]) -> list[list[str]]:
     import pyarrow
     import pyarrow.parquet
 
@@ -180,8 +207,8 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> list[list[str]]:
             wanted = list(dict.fromkeys(columns))
             for name in wanted:
                 if name not in names:
-                    raise missing_column(str(path), name, names)
-        return columns_of(_parquet_rows(path, file, wanted), columns, str(path))
+                    raise missing_column(str(path), name, names, setting)
+        return columns_of(_parquet_rows(path, file, wanted), columns, str(path), setting, values)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise DataError(f"{path}: cannot be read as Parquet: {reason}") from error

@@ -7,7 +7,7 @@ array of token ids, is made by `tformer_cli.data.text`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from tformer_cli.data import files
 from tformer_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from tformer_cli.config.schema import ParallelDataConfig
+    from tformer_cli.config.schema import DataConfig, ParallelDataConfig
 
 ROLES = ("train", "validation", "test")
 VALIDATION_NAMES = ("val", "validation", "valid", "dev")
@@ -103,7 +103,7 @@ def _find(config: ParallelDataConfig, role: str) -> str | None:
             _check_builtin(config)
             return role
         case "hub":
-            existing = _hub_splits(config)
+            existing = hub_splits(config)
             if named:
                 if named.partition("[")[0] not in existing:
                     raise DataError(f"{config.path}: no split {named!r}", f"splits there: {', '.join(existing)}")
@@ -119,7 +119,7 @@ def _find(config: ParallelDataConfig, role: str) -> str | None:
 
 
 def _no_split(config: ParallelDataConfig, role: str) -> DataError:
-    existing = {"files": _stems, "hub": _hub_splits}[config.source.name](config)
+    existing = {"files": _stems, "hub": hub_splits}[config.source.name](config)
     return DataError(
         f"{config.path or '.'}: no {role} split was found",
         f"name it: data.{role}=..., there: {_list(existing)}",
@@ -211,7 +211,12 @@ def _read_files(config: ParallelDataConfig, name: str) -> ParallelSplit:
 # --- Hugging Face -------------------------------------------------------------------------------------------
 
 
-def _hub_splits(config: ParallelDataConfig) -> list[str]:
+def hub_splits(config: DataConfig) -> list[str]:
+    """The splits that a dataset has.
+
+    Raises:
+        ConfigError, DataError: if there is none of that name.
+    """
     if not config.path:
         raise ConfigError("data.path is not set", "name a dataset id or a local snapshot: data.path=...")
     import datasets
@@ -223,6 +228,23 @@ def _hub_splits(config: ParallelDataConfig) -> list[str]:
 
 
 def _read_hub(config: ParallelDataConfig, name: str) -> ParallelSplit:
+    columns, origin = hub_columns(config, name, (config.source_language, config.target_language))
+    return ParallelSplit(*columns, origin=origin)
+
+
+def hub_columns(
+    config: DataConfig,
+    name: str,
+    wanted: Sequence[str],
+    *,
+    setting: str = files.PAIR_SETTINGS,
+    values: Collection[str] = (),
+) -> tuple[list[list[str]], str]:
+    """Columns of a dataset's split, and where they come from, for people.
+
+    Raises:
+        DataError: if the dataset, the split or a column cannot be had.
+    """
     import datasets
 
     bars = datasets.is_progress_bar_enabled()
@@ -230,8 +252,7 @@ def _read_hub(config: ParallelDataConfig, name: str) -> ParallelSplit:
     origin = " ".join(part for part in (config.path, config.name, name) if part)
     try:
         data = datasets.load_dataset(config.path, config.name or None, split=name, streaming=config.streaming)
-        rows = _hub_rows(data, origin)
-        columns = files.columns_of(rows, (config.source_language, config.target_language), origin)
+        return files.columns_of(_hub_rows(data, origin), wanted, origin, setting, values), origin
     except DataError:
         raise
     except Exception as error:
@@ -239,7 +260,6 @@ def _read_hub(config: ParallelDataConfig, name: str) -> ParallelSplit:
     finally:
         if bars:
             datasets.enable_progress_bars()
-    return ParallelSplit(*columns, origin=origin)
 
 
 def _hub_rows(data: Any, origin: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -250,7 +270,7 @@ def _hub_rows(data: Any, origin: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{origin}: row {number}", dict(zip(batch, values, strict=True))
 
 
-def _hub_error(config: ParallelDataConfig, error: Exception) -> DataError:
+def _hub_error(config: DataConfig, error: Exception) -> DataError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(". ")
     return DataError(
         f"data.path: {config.path}: {reason}",

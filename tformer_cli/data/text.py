@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -28,6 +28,7 @@ from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import ParallelDataConfig
+    from tformer_cli.data.corpus import Corpus
     from tformer_cli.data.source import ParallelSplit
     from tformer_cli.tokenizer import Tokenizer
 
@@ -116,21 +117,15 @@ def tokenize_parallel(
     Raises:
         DataError: if no pair is left.
     """
-    root = Path(config.cache).expanduser() if config.cache else default_cache()
     languages = [config.source_language, config.target_language]
-    key_parts = [FORMAT, split.hash, tokenizer.hash, *languages]
-    folder = root / "tokens" / hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()
-    arrays, note = _open(folder), ""
-    if arrays is None:
+
+    def encode() -> dict[str, np.ndarray]:
         arrays = {}
         for side, texts, language in zip(("source", "target"), (split.sources, split.targets), languages, strict=True):
             arrays[f"{side}_tokens"], arrays[f"{side}_offsets"] = _encode(texts, tokenizer, language)
-        try:
-            _write(folder, arrays)
-        except OSError as error:
-            note = f"encoded text is kept in memory: {folder.parent}: {error.strerror or error} (data.cache)"
-        else:
-            arrays = _open(folder) or arrays
+        return arrays
+
+    arrays, note = _cached(config.cache, [FORMAT, split.hash, tokenizer.hash, *languages], encode)
     source, target = (
         TokenArrays.from_offsets(arrays[f"{side}_tokens"], arrays[f"{side}_offsets"]) for side in ("source", "target")
     )
@@ -143,6 +138,49 @@ def tokenize_parallel(
             f"{split.origin}: no pair is left to train on: {reasons}", "see data.max_length, data.max_ratio"
         )
     return ParallelTokens(source.select(rows), target.select(rows), rows, dropped, note)
+
+
+def tokenize_corpus(corpus: Corpus, tokenizer: Tokenizer, cache: str = "") -> tuple[TokenArrays, str]:
+    """Encode documents, or open what an earlier run encoded; after each comes </s>.
+
+    Args:
+        corpus: the documents.
+        tokenizer: its vocabulary.
+        cache: folder; empty: the user's.
+
+    Returns:
+        The documents' ids; and what the user should know, in a line, or "".
+    """
+
+    def encode() -> dict[str, np.ndarray]:
+        tokens, offsets = _encode(corpus.documents, tokenizer, None, end=[tokenizer.eos_id])
+        return {"tokens": tokens, "offsets": offsets}
+
+    arrays, note = _cached(cache, [FORMAT, corpus.hash, tokenizer.hash, "documents"], encode)
+    return TokenArrays.from_offsets(arrays["tokens"], arrays["offsets"]), note
+
+
+def tokenize_texts(
+    columns: Sequence[list[str]], text_hash: str, tokenizer: Tokenizer, cache: str = ""
+) -> list[TokenArrays]:
+    """Encode the columns of a table, or open what an earlier run encoded; no beginning, no end.
+
+    Args:
+        columns: texts.
+        text_hash: of all of them.
+        tokenizer: its vocabulary.
+        cache: folder; empty: the user's.
+    """
+
+    def encode() -> dict[str, np.ndarray]:
+        arrays = {}
+        for number, texts in enumerate(columns):
+            arrays[f"tokens_{number}"], arrays[f"offsets_{number}"] = _encode(texts, tokenizer, None)
+        return arrays
+
+    arrays, _ = _cached(cache, [FORMAT, text_hash, tokenizer.hash, "texts", len(columns)], encode)
+    numbers = range(len(columns))
+    return [TokenArrays.from_offsets(arrays[f"tokens_{n}"], arrays[f"offsets_{n}"]) for n in numbers]
 
 
 def pad(
@@ -180,12 +218,14 @@ def default_cache() -> Path:
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "tformer"
 
 
-def _encode(texts: list[str], tokenizer: Tokenizer, language: str) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of all texts, flat, and their offsets (N + 1,)."""
+def _encode(
+    texts: list[str], tokenizer: Tokenizer, language: str | None, end: Sequence[int] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of all texts, flat, each followed by `end`, and their offsets (N + 1,)."""
     width = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
     tokens, lengths = [np.zeros(0, width)], [np.zeros(1, np.int64)]
     for start in range(0, len(texts), LINES_AT_ONCE):
-        ids = tokenizer.encode_batch(texts[start : start + LINES_AT_ONCE], language)
+        ids = [[*row, *end] for row in tokenizer.encode_batch(texts[start : start + LINES_AT_ONCE], language)]
         lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
         tokens.append(np.fromiter(chain.from_iterable(ids), width, int(lengths[-1].sum())))
     return np.concatenate(tokens), np.cumsum(np.concatenate(lengths))
@@ -204,19 +244,35 @@ def _keep(source: np.ndarray, target: np.ndarray, longest: int, ratio: float) ->
 # --- cache --------------------------------------------------------------------------------------------------
 
 
+def _cached(
+    cache: str, key: Sequence[object], make: Callable[[], dict[str, np.ndarray]]
+) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays that `key` stands for, made once; and a note if they could not be kept."""
+    root = Path(cache).expanduser() if cache else default_cache()
+    folder = root / "tokens" / hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    arrays = _open(folder)
+    if arrays is not None:
+        return arrays, ""
+    arrays = make()
+    try:
+        _write(folder, arrays)
+    except OSError as error:
+        return arrays, f"encoded text is kept in memory: {folder.parent}: {error.strerror or error} (data.cache)"
+    return _open(folder) or arrays, ""
+
+
 def _open(folder: Path) -> dict[str, np.ndarray] | None:
     """The arrays in a cache folder, memory-mapped; None if it is not there or not as it was written."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         arrays = {}
-        for side in ("source", "target"):
-            for part in ("tokens", "offsets"):
-                file = folder / f"{side}_{part}.npy"
-                if _sha256(file) != manifest[file.name]:
-                    return None
-                arrays[file.stem] = _load(file)
-        return arrays
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        for name, digest in manifest.items():
+            file = folder / Path(name).name
+            if _sha256(file) != digest:
+                return None
+            arrays[file.stem] = _load(file)
+        return arrays or None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -8,7 +8,8 @@ Shapes: B sentences, R rows (hypotheses) of each, K keys cached so far, D model 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -76,12 +77,14 @@ def search(
     state: State,
     *,
     config: DecodeConfig,
-    bos_id: int,
+    bos_id: int | Tensor,
     eos_id: int,
     max_lengths: Tensor,
     prefix: Sequence[Sequence[int]] | None = None,
     forbidden: Sequence[int] = (),
     sample_ids: Sequence[int] | None = None,
+    cached: int = 0,
+    on_token: Callable[[int, int], None] | None = None,
 ) -> list[list[Hypothesis]]:
     """Find the best outputs of a batch, or draw some.
 
@@ -90,13 +93,16 @@ def search(
         state: what it needs to know of the B sentences, with room for `width(config)` hypotheses of
             `max_lengths.max()` tokens.
         config: the kind of search.
-        bos_id: what each output starts after.
+        bos_id: the token that each output starts after; or one a sentence, (B,) int64.
         eos_id: what ends it.
         max_lengths: most tokens of each sentence's output, </s> not counted, (B,) int64.
         prefix: tokens that each output starts with, by sentence; counted in its length and log-probability.
         forbidden: tokens that are never chosen (a prefix may hold them).
         sample_ids: sampling: names of the sentences; with the seed and the step they decide what is drawn. By
             default 0, 1, ...
+        cached: keys a sentence that are in the state already: those of a prompt.
+        on_token: with one hypothesis a sentence: called with the sentence's number and each token as it is chosen,
+            </s> included.
 
     Returns:
         For each sentence its hypotheses, best first: `n_best` of them, or fewer if search found fewer.
@@ -105,8 +111,10 @@ def search(
         RunError: if the model's scores are not finite.
         ValueError: if a prefix holds </s>.
     """
-    run = _Search(decoder, state, config, bos_id, eos_id, max_lengths, prefix, forbidden, sample_ids)
-    return run.run()
+    if on_token is not None and width(config) > 1:
+        raise ValueError("tokens can be watched only where nothing is ever taken back: with one hypothesis")
+    run = _Search(decoder, state, config, eos_id, max_lengths, prefix, forbidden, sample_ids)
+    return run.run(bos_id, cached, on_token)
 
 
 class _Search:
@@ -117,7 +125,6 @@ class _Search:
         decoder: Decoder,
         state: State,
         config: DecodeConfig,
-        bos_id: int,
         eos_id: int,
         max_lengths: Tensor,
         prefix: Sequence[Sequence[int]] | None,
@@ -146,20 +153,29 @@ class _Search:
         excluded = torch.tensor(sorted(set(forbidden)), dtype=torch.int64, device=device)
         self.head = Head(output, batch * self.beams, excluded)
         self.sentences = list(range(batch))  # which sentences the rows of all tensors below are of
-        self.tokens = torch.full((batch, 1), bos_id, device=device)
         self.so_far = torch.zeros(batch, 1, device=device)
         self.outputs = torch.zeros(batch, 1, self.longest, dtype=torch.int64, device=device)
-        self.allowed = torch.zeros(batch, 1, 0, dtype=torch.bool, device=device)  # (B, R, K)
         self.found: list[list[Hypothesis]] = [[] for _ in range(batch)]
         self.worst = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)  # of the n best found
         self.uniform = self._uniform_numbers(sample_ids or self.sentences) if config.sample else None
 
-    def run(self) -> list[list[Hypothesis]]:
+    def run(
+        self, first: int | Tensor, cached: int, on_token: Callable[[int, int], None] | None
+    ) -> list[list[Hypothesis]]:
+        """Step until every sentence's answer is settled."""
+        batch = len(self.sentences)
+        self.tokens = torch.as_tensor(first, device=self.device).expand(batch)[:, None]
+        self.allowed = torch.ones(batch, 1, cached, dtype=torch.bool, device=self.device)  # (B, R, K)
         for step in range(self.longest + 1):
             if not self.sentences:
                 break
             self.head.project(self.decoder.step(self.tokens, self.state, self._mask()))
             log_probability, parents, tokens = self._extensions(step)
+            if on_token is not None:
+                chosen = zip(self.sentences, tokens[:, 0].tolist(), log_probability[:, 0].tolist(), strict=True)
+                for sentence, token, value in chosen:
+                    if value > -math.inf:  # else it has ended, and only waits to leave the batch
+                        on_token(sentence, token)
             self._advance(step, log_probability, parents, tokens)
             self._drop(step)
         return self.found

@@ -1,4 +1,4 @@
-"""Encoder-decoders to and from the Hugging Face format: safetensors and JSON, nothing that could run code.
+"""Models to and from the Hugging Face format: safetensors and JSON, nothing that could run code.
 
 Neither direction needs `transformers`: its files are simple. What it does with them is held by the tests.
 """
@@ -17,9 +17,20 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from tformer_cli.config.schema import DecodeConfig, Experiment, Seq2SeqConfig, Stopping, TieEmbeddings
+from tformer_cli.config.schema import (
+    BERTConfig,
+    DecodeConfig,
+    Experiment,
+    GPTConfig,
+    Seq2SeqConfig,
+    Stopping,
+    TieEmbeddings,
+)
+from tformer_cli.data.labelled import LabelSet
 from tformer_cli.errors import ConfigError, DataError, RunError
-from tformer_cli.interop.huggingface_tokenizer import from_marian, to_huggingface
+from tformer_cli.interop import huggingface_encoder as encoder
+from tformer_cli.interop import huggingface_gpt as gpt
+from tformer_cli.interop.huggingface_tokenizer import encoder_files, from_marian, plain_files, to_huggingface
 from tformer_cli.interop.huggingface_weights import (
     FINAL_BIAS,
     check_exportable,
@@ -28,8 +39,11 @@ from tformer_cli.interop.huggingface_weights import (
     import_config,
     import_weights,
 )
+from tformer_cli.models.bert import BERTClassifier, BERTForPretraining
+from tformer_cli.models.gpt import GPT
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.tokenizer import META, Tokenizer
+from tformer_cli.tokenizer_json import JsonTokenizer
 
 CONFIG, GENERATION, WEIGHTS, INDEX = (
     "config.json",
@@ -100,20 +114,95 @@ def export_run(run: Path, output: Path) -> None:
     from tformer_cli.train.restore import open_run
 
     opened = open_run(run, device="cpu")
+    if isinstance(opened.model, (BERTForPretraining, BERTClassifier)):
+        export_encoder(opened.model, opened.task.tokenizer, output, getattr(opened.task, "labels", None))
+        return
+    if isinstance(opened.model, GPT):
+        export_gpt(opened.model, opened.task.tokenizer, output)
+        return
     if not isinstance(opened.model, Seq2Seq):
-        raise ConfigError(f"{run}: a {opened.config.model.family} model cannot be exported yet", "seq2seq models can")
+        family = opened.config.model.family
+        raise ConfigError(f"{run}: a {family} model cannot be exported yet", "seq2seq, bert and gpt models can")
     data = opened.config.data
     languages = (data.source_language, data.target_language)
     export_model(opened.model, opened.task.tokenizer, output, opened.config.decode, languages)
 
 
-def import_model(
-    path: Path, languages: tuple[str, str] = ("source", "target")
-) -> tuple[Seq2SeqConfig, dict[str, Tensor], Tokenizer]:
-    """Read a MarianMTModel or a PegasusForConditionalGeneration from a folder.
+def export_gpt(model: GPT, tokenizer: Tokenizer | JsonTokenizer, output: Path) -> None:
+    """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load, as a GPT2LMHeadModel.
 
     Args:
-        path: holds config.json, model.safetensors or its shards, and a tokenizer: tformer's own, or Marian's.
+        model: a trained language model.
+        tokenizer: the one it was trained with; a text begins after its </s>.
+        output: the folder; it must not exist, or be empty.
+
+    Raises:
+        ConfigError: if the model or its tokenizer has no counterpart there.
+        RunError: if the folder holds something already, or cannot be written.
+    """
+    gpt.check_exportable(model.config)
+    files = {
+        CONFIG: _json(gpt.export_config(model.config, tokenizer.vocab_size, tokenizer.eos_id)),
+        WEIGHTS: safetensors.torch.save(
+            gpt.export_weights(model.config, model.state_dict()), metadata={"format": "pt"}
+        ),
+        **plain_files(tokenizer, model.config.max_length),
+    }
+    files |= {f"tokenizer/{name}": data for name, data in tokenizer.files().items()}
+    _write(output, files)
+
+
+def export_encoder(
+    model: BERTForPretraining | BERTClassifier,
+    tokenizer: Tokenizer | JsonTokenizer,
+    output: Path,
+    labels: LabelSet | None = None,
+) -> None:
+    """Write a folder that `AutoModelForMaskedLM`, or `AutoModelForSequenceClassification`, and `AutoTokenizer` load.
+
+    Args:
+        model: a trained encoder with its head.
+        tokenizer: the one it was trained with.
+        output: the folder; it must not exist, or be empty.
+        labels: of a classifier.
+
+    Raises:
+        ConfigError: if the model or its tokenizer has no counterpart there.
+        RunError: if the folder holds something already, or cannot be written.
+    """
+    config = model.config
+    encoder.check_exportable(config)
+    found = encoder.export_config(config, tokenizer.vocab_size, tokenizer.pad_id)
+    if isinstance(model, BERTClassifier):
+        if model.pooler is None:
+            raise ConfigError(
+                "head.pooling: mean cannot be exported: Hugging Face's BERT takes the first token's vector"
+            )
+        found["architectures"] = ["BertForSequenceClassification"]
+        names = labels.names or ("number",)
+        found["id2label"] = {str(number): name for number, name in enumerate(names)}
+        found["label2id"] = {name: number for number, name in enumerate(names)}
+        problems = {"label": "single_label_classification", "labels": "multi_label_classification"}
+        found["problem_type"] = problems.get(labels.target.name, "regression")
+    else:
+        found["architectures"] = ["BertForPreTraining" if model.next_sentence is not None else "BertForMaskedLM"]
+    files = {
+        CONFIG: _json(found),
+        WEIGHTS: safetensors.torch.save(encoder.export_weights(config, model.state_dict()), metadata={"format": "pt"}),
+        **encoder_files(tokenizer, config.max_length),
+    }
+    files |= {f"tokenizer/{name}": data for name, data in tokenizer.files().items()}
+    _write(output, files)
+
+
+def import_model(
+    path: Path, languages: tuple[str, str] = ("source", "target")
+) -> tuple[Seq2SeqConfig | BERTConfig | GPTConfig, dict[str, Tensor], Tokenizer | JsonTokenizer]:
+    """Read a MarianMTModel, a PegasusForConditionalGeneration, a BERT, a RoBERTa or a GPT-2 from a folder.
+
+    Args:
+        path: holds config.json, model.safetensors or its shards, and a tokenizer: tformer's own, Marian's, or a
+            tokenizer.json.
         languages: names for the two sides of a tokenizer that has a model for each.
 
     Returns:
@@ -126,6 +215,23 @@ def import_model(
     path = Path(path)
     where = path / CONFIG
     found = _read_json(where)
+    kind = found.get("model_type")
+    if kind in encoder.PREFIXES or kind == gpt.KIND:
+        tensors = _read_weights(path)
+        if kind == gpt.KIND:
+            settings = gpt.import_config(found, str(where))
+            weights = gpt.import_weights(settings, tensors, str(path))
+        else:
+            settings = encoder.import_config(found, str(where))
+            weights = encoder.import_weights(settings, found, tensors, str(path))
+        own = path / "tokenizer" / META
+        vocabulary = Tokenizer.load(path) if own.is_file() else JsonTokenizer.from_folder(path)
+        rows = len(weights["embedding.weight" if kind == gpt.KIND else "encoder.embedding.weight"])
+        if vocabulary.vocab_size > rows:
+            sizes = f"{rows} embeddings, {vocabulary.vocab_size} pieces"
+            raise ConfigError(f"{path}: model and tokenizer do not belong together ({sizes})")
+        weights = {name: _first(value, rows, vocabulary.vocab_size) for name, value in weights.items()}
+        return settings, weights, vocabulary
     tensors = _read_weights(path)
     final_bias = FINAL_BIAS in tensors and bool(tensors[FINAL_BIAS].any())
     config = import_config(found, str(where), final_bias=final_bias)
@@ -134,6 +240,11 @@ def import_model(
     tokenizer = Tokenizer.load(path) if own.is_file() else from_marian(path, found, languages)
     _check_fit(found, state, tokenizer, str(path))
     return config, state, tokenizer
+
+
+def _first(value: Tensor, rows: int, pieces: int) -> Tensor:
+    """Without the rows that pad a vocabulary to a round number."""
+    return value[:pieces].clone() if value.shape[0] == rows else value
 
 
 def import_checkpoint(path: Path, target: Path, config: Experiment) -> None:
@@ -150,8 +261,8 @@ def import_checkpoint(path: Path, target: Path, config: Experiment) -> None:
     """
     from tformer_cli.train.checkpoint import tensors_to_bytes, usable_files, write_folder
 
-    languages = (config.data.source_language, config.data.target_language)
-    model, weights, tokenizer = import_model(path, languages)
+    names = (getattr(config.data, f"{side}_language", side) for side in ("source", "target"))
+    model, weights, tokenizer = import_model(path, tuple(names))
     state = {"step": 0, "imported": path.name}
     task_files = {f"tokenizer/{name}": content for name, content in tokenizer.files().items()}
     experiment = dataclasses.replace(config, model=model)

@@ -16,6 +16,8 @@ from typing import Any
 
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.tokenizer import JOINT, SPACE_MARK, Tokenizer
+from tformer_cli.tokenizer_json import FILE as JSON_FILE
+from tformer_cli.tokenizer_json import JsonTokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # SentencePiece's types of pieces
 UNIGRAM, BPE, _, CHAR = range(1, 5)  # SentencePiece's types of models
@@ -57,6 +59,67 @@ def to_huggingface(tokenizer: Tokenizer, languages: tuple[str, str], max_length:
     for name, model in zip((VOCABULARY, TARGET_VOCABULARY), parsed, strict=True):
         found[name] = _json({piece.piece: number for number, piece in enumerate(model.pieces)})
     return found
+
+
+def plain_files(tokenizer: Tokenizer | JsonTokenizer, max_length: int) -> dict[str, bytes]:
+    """The files that `AutoTokenizer` reads, for a model whose inputs get no beginning and no end.
+
+    Raises:
+        ConfigError: if the vocabulary has a property that `tokenizer.json` cannot express.
+    """
+    names = {"pad": tokenizer.pad_id, "unk": tokenizer.unk_id, "bos": tokenizer.eos_id, "eos": tokenizer.eos_id}
+    return _files(tokenizer, max_length, names, None, ["input_ids", "attention_mask"])
+
+
+def encoder_files(tokenizer: Tokenizer | JsonTokenizer, max_length: int) -> dict[str, bytes]:
+    """The files that `AutoTokenizer` reads for an encoder: [CLS] A [SEP] and [CLS] A [SEP] B [SEP].
+
+    Raises:
+        ConfigError: if the vocabulary has a property that `tokenizer.json` cannot express.
+    """
+    ids = {"pad": tokenizer.pad_id, "unk": tokenizer.unk_id, "cls": tokenizer.bos_id, "sep": tokenizer.eos_id}
+    if tokenizer.mask_id is not None:
+        ids["mask"] = tokenizer.mask_id
+    cls, sep = tokenizer.pieces([tokenizer.bos_id, tokenizer.eos_id])
+
+    def special(piece: str, segment: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": piece, "type_id": segment}}
+
+    first = [special(cls, 0), {"Sequence": {"id": "A", "type_id": 0}}, special(sep, 0)]
+    template = {
+        "type": "TemplateProcessing",
+        "single": first,
+        "pair": [*first, {"Sequence": {"id": "B", "type_id": 1}}, special(sep, 1)],
+        "special_tokens": {
+            cls: {"id": cls, "ids": [tokenizer.bos_id], "tokens": [cls]},
+            sep: {"id": sep, "ids": [tokenizer.eos_id], "tokens": [sep]},
+        },
+    }
+    return _files(tokenizer, max_length, ids, template, ["input_ids", "token_type_ids", "attention_mask"])
+
+
+def _files(
+    tokenizer: Tokenizer | JsonTokenizer,
+    max_length: int,
+    special: dict[str, int],
+    template: dict[str, Any] | None,
+    inputs: list[str],
+) -> dict[str, bytes]:
+    named = dict(zip(special, tokenizer.pieces(special.values()), strict=True))
+    if isinstance(tokenizer, JsonTokenizer):
+        found = json.loads(tokenizer.files()[JSON_FILE])
+    else:
+        found = _fast(tokenizer, _parse(tokenizer.files()[f"{JOINT}.model"]))
+    if template is not None or not isinstance(tokenizer, JsonTokenizer):
+        found["post_processor"] = template
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max_length,
+        "clean_up_tokenization_spaces": False,
+        **{f"{role}_token": piece for role, piece in named.items()},
+        "model_input_names": inputs,
+    }
+    return {JSON_FILE: _json(found), "tokenizer_config.json": _json(settings)}
 
 
 def from_marian(folder: Path, config: Mapping[str, Any], languages: tuple[str, str]) -> Tokenizer:

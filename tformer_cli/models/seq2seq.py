@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import Seq2SeqConfig, TieEmbeddings
-from tformer_cli.nn.attention import EVERYTHING, Attention, KeyValueCache, Mask, for_products
+from tformer_cli.models.decoding import DecoderState
+from tformer_cli.nn.attention import EVERYTHING, Attention, Mask, for_products
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.positions import AbsolutePositions
@@ -23,27 +24,6 @@ class Memory:
 
     states: Tensor
     mask: Mask
-
-
-@dataclass
-class DecoderState:
-    """What a decoder keeps between steps: nothing in it grows but the caches' filled part."""
-
-    caches: list[KeyValueCache]
-    memory: list[tuple[Tensor, Tensor]]
-    """Keys and values of cross-attention a block, (B, H, S, K): once a sentence, not once a beam."""
-    memory_mask: Mask
-    key_positions: Tensor
-    """Place in the output of each cached key, (K,) int64."""
-    step: int = 0
-
-    def keep(self, sentences: Tensor) -> None:
-        """Drop finished sentences: keep those of the given indices, (B',) int64."""
-        for cache in self.caches:
-            cache.keep(sentences)
-        self.memory = [(k.mT[sentences].mT, v[sentences]) for k, v in self.memory]  # k stays as `for_products` laid it
-        if self.memory_mask.allowed is not None:
-            self.memory_mask = Mask(self.memory_mask.allowed[sentences])
 
 
 class Seq2Seq(nn.Module):
@@ -135,14 +115,11 @@ class Seq2Seq(nn.Module):
 
     def start(self, memory: Memory, beams: int, max_steps: int) -> DecoderState:
         """Prepare to decode up to `max_steps` tokens after <s>, `beams` hypotheses a sentence."""
-        batch, heads = memory.states.shape[0], self.config.heads
-        head_dim = self.config.dim // heads
-        size = beams * (max_steps + 1)
-        caches = [KeyValueCache(batch, heads, size, head_dim, memory.states) for _ in self.decoder.blocks]
+        state = DecoderState.new(self.decoder, len(memory.states), beams * (max_steps + 1), memory.states)
         pairs = [block.cross.sublayer.keys_values(memory.states) for block in self.decoder.blocks]
-        pairs = [(for_products(k), v) for k, v in pairs]
-        no_keys = torch.zeros(0, dtype=torch.int64, device=memory.states.device)
-        return DecoderState(caches, pairs, memory.mask, no_keys)
+        state.memory = [(for_products(k), v) for k, v in pairs]
+        state.memory_mask = memory.mask
+        return state
 
     def step(self, tokens: Tensor, state: DecoderState, mask: Mask = EVERYTHING) -> Tensor:
         """One more token of each hypothesis.
@@ -155,10 +132,8 @@ class Seq2Seq(nn.Module):
         Returns:
             Hidden states, (B, beams, D).
         """
-        here = torch.full((1,), state.step, device=tokens.device)
-        state.key_positions = keys = torch.cat((state.key_positions, here.expand(tokens.shape[1])))
+        here, keys = state.advance(1, rows=tokens.shape[1])
         x = self._embed(tokens, self.target_embedding, self.target_positions, here)
-        state.step += 1
         return self.decoder(
             x, state.memory, mask=mask, memory_mask=state.memory_mask, positions=(here, keys), caches=state.caches
         )

@@ -24,11 +24,19 @@ class Residual(nn.Module):
     """One sub-layer with its normalisation, dropout and residual connection."""
 
     def __init__(
-        self, dim: int, sublayer: nn.Module, *, norm: Norm, dropout: float, bias: bool = True, scale: float = 1.0
+        self,
+        dim: int,
+        sublayer: nn.Module,
+        *,
+        norm: Norm,
+        dropout: float,
+        bias: bool = True,
+        scale: float = 1.0,
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.sublayer, self.pre, self.scale = sublayer, norm is Norm.pre, scale
-        self.norm = nn.LayerNorm(dim, bias=bias)
+        self.norm = nn.LayerNorm(dim, eps=eps, bias=bias)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, *args, **kwargs) -> Tensor:
@@ -45,7 +53,9 @@ class Block(nn.Module):
         super().__init__()
 
         def residual(sublayer: nn.Module) -> Residual:
-            return Residual(config.dim, sublayer, norm=config.norm, dropout=config.dropout, bias=config.bias)
+            return Residual(
+                config.dim, sublayer, norm=config.norm, dropout=config.dropout, bias=config.bias, eps=config.norm_eps
+            )
 
         def attention(**kwargs) -> Attention:
             return Attention(
@@ -91,7 +101,8 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(config, cross=cross) for _ in range(depth))
-        self.norm = nn.LayerNorm(config.dim, bias=config.bias) if config.norm is Norm.pre else nn.Identity()
+        last = nn.LayerNorm(config.dim, eps=config.norm_eps, bias=config.bias)
+        self.norm = last if config.norm is Norm.pre else nn.Identity()
         self.bias = None
         if config.positions is Positions.t5:
             self.bias = T5Bias(config.heads, config.relative_distance, bidirectional=bidirectional)

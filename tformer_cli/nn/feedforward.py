@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from tformer_cli.nn.dropout import Dropout
 FUNCTIONS = {
     Activation.relu: F.relu,
     Activation.gelu: F.gelu,  # Hendrycks and Gimpel 2016
+    Activation.gelu_tanh: partial(F.gelu, approximate="tanh"),  # its approximation, as GPT-2 has it
     Activation.swish: F.silu,  # Ramachandran et al. 2017
     Activation.glu: torch.sigmoid,  # Dauphin et al. 2017
     Activation.reglu: F.relu,  # the gated variants: Shazeer 2020

@@ -16,9 +16,21 @@ def build(config: Experiment) -> Task:
         ConfigError: if there is none of that name.
     """
     from tformer_cli.errors import ConfigError
+    from tformer_cli.tasks.language_model import LanguageModel
+    from tformer_cli.tasks.masked_language_model import MaskedLanguageModel
+    from tformer_cli.tasks.question_answering import QuestionAnswering
+    from tformer_cli.tasks.text_classification import TextClassification
+    from tformer_cli.tasks.token_tagging import TokenTagging
     from tformer_cli.tasks.translation import Translation
 
-    tasks = {"translation": Translation}
+    tasks = {
+        "translation": Translation,
+        "language_model": LanguageModel,
+        "masked_language_model": MaskedLanguageModel,
+        "text_classification": TextClassification,
+        "token_tagging": TokenTagging,
+        "question_answering": QuestionAnswering,
+    }
     if config.task not in tasks:
         raise ConfigError(f"task: no task {config.task!r}", f"there are: {', '.join(tasks)}")
     return tasks[config.task](config)

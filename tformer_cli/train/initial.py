@@ -12,8 +12,10 @@ from tformer_cli.config.schema import Experiment, TransformerConfig
 from tformer_cli.errors import RunError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
+BODY = "encoder."
+"""Where weights lie that every task of a family shares."""
 REGULARISATION = ("dropout", "attention_dropout", "ffn_dropout")
 """Settings of a model that its weights do not depend on: they are the recipe's."""
 
@@ -40,12 +42,27 @@ def with_architecture(config: Experiment, found: TransformerConfig, where: str, 
     return override(dataclasses.replace(config, model=model), [o for o in overrides if o.startswith("model.")])
 
 
-def load_initial(model: nn.Module, checkpoint: Path) -> None:
+def load_initial(model: nn.Module, checkpoint: Path) -> list[str]:
     """Put a checkpoint's weights into a model.
 
-    Raises:
-        RunError: if they are of another shape.
-    """
-    from tformer_cli.train.checkpoint import load_model_tensors, read_tensors
+    A model that `swaps_head` takes over the encoder whole, and of the rest what is there and fits: the
+    head of another task begins anew. Every other model takes over everything.
 
-    load_model_tensors(model, read_tensors(checkpoint / "model.safetensors"), str(checkpoint))
+    Returns:
+        Names of the parts that begin anew.
+
+    Raises:
+        RunError: if what must be taken over is not there, or of another shape.
+    """
+    from tformer_cli.train.checkpoint import load_model_tensors, model_tensors, read_tensors
+
+    found = read_tensors(checkpoint / "model.safetensors")
+    own = model_tensors(model)
+    fresh: dict[str, Tensor] = {}
+    if getattr(model, "swaps_head", False):
+        fits = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
+        body = {name for name in (*own, *found) if name.startswith(BODY)}
+        found = {name: value for name, value in found.items() if name in body} | fits
+        fresh = {name: value for name, value in own.items() if name not in found and not name.startswith(BODY)}
+    load_model_tensors(model, found | fresh, str(checkpoint))
+    return sorted({name.partition(".")[0] for name in fresh})

@@ -216,7 +216,7 @@ class Trainer:
         self.optimizer.found_inf = (~torch.isfinite(norm)).float()  # the kernel then leaves everything as it is
         rate = learning_rate(self.progress.step, config, self.trainer.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -53,24 +55,46 @@ def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
     return yes, no
 
 
+def layer_scales(names: Iterable[str], decay: float) -> dict[str, float]:
+    """Factor of each parameter's learning rate: 1 for the head, `decay` less for each block below (Clark et al. 2020).
+
+    A parameter of `blocks.N` is of layer N + 1, one outside all blocks of layer 0 if it comes before the first, else of
+    the head.
+    """
+    names = list(names)
+    layers, seen = {}, False
+    for name in names:
+        block = re.search(r"\bblocks\.(\d+)\.", name)
+        seen = seen or block is not None
+        layers[name] = int(block[1]) + 1 if block else None if seen else 0
+    top = max((layer for layer in layers.values() if layer is not None), default=0) + 1
+    return {name: decay ** (top - (top if layer is None else layer)) for name, layer in layers.items()}
+
+
 def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
     """Fused AdamW (Loshchilov and Hutter 2019) with two groups: decayed or not; the decayed ones by Muon if asked.
 
     `found_inf` is set by the loop before each step: the fused kernel then leaves weights and moments as they are,
     without the host having to wait for the device to learn that a gradient was not finite.
     """
-    parameters = dict(model.named_parameters())
-    yes, no = decayed(model)
+    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    yes, no = ([name for name in names if name in parameters] for names in decayed(model))
     muon = config.method is Method.muon
     matrices = [name for name in yes if muon and parameters[name].dim() == 2]
     rest = [name for name in yes if name not in matrices]
+    kinds = ((matrices, config.weight_decay, True), (rest, config.weight_decay, False), (no, 0.0, False))
+    scales = layer_scales(parameters, config.layer_decay)
     groups = [
-        {"params": [parameters[name] for name in names], "weight_decay": decay, "muon": names is matrices}
-        for names, decay in ((matrices, config.weight_decay), (rest, config.weight_decay), (no, 0.0))
+        {
+            "params": [parameters[name] for name in names if scales[name] == scale],
+            "weight_decay": decay,
+            "muon": by_muon,
+            "momentum": config.momentum,
+            "scale": scale,
+        }
+        for names, decay, by_muon in kinds
+        for scale in sorted({scales[name] for name in names})
     ]
-    for group in groups:
-        group["momentum"] = config.momentum
-    groups = [group for group in groups if group["params"]]
     betas = (config.beta1, config.beta2)
     return MuonAdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)
 

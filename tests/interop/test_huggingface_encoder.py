@@ -1,0 +1,205 @@
+"""BERT and RoBERTa in from, and out to, Hugging Face: the same numbers, the same ids."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer as Library
+from tokenizers import models, normalizers, pre_tokenizers
+from torch import Tensor
+
+from tformer_cli.config.schema import BERTConfig, HeadConfig, Target, TokenizerConfig, TokenizerKind
+from tformer_cli.data.labelled import LabelSet
+from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.interop.huggingface import export_encoder, import_model
+from tformer_cli.models.bert import BERTClassifier, BERTForPretraining
+from tformer_cli.tokenizer import Tokenizer
+from tformer_cli.tokenizer_json import JsonTokenizer
+from tformer_cli.train.checkpoint import load_model_tensors
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "##s", "un", "##known", "on", "."]
+SHAPES = [
+    {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 20},
+    {
+        "hidden_size": 16,
+        "num_attention_heads": 1,
+        "num_hidden_layers": 5,
+        "intermediate_size": 40,
+        "hidden_act": "relu",
+    },
+    {
+        "hidden_size": 20,
+        "num_attention_heads": 5,
+        "num_hidden_layers": 1,
+        "intermediate_size": 7,
+        "layer_norm_eps": 1e-5,
+    },
+]
+
+
+def wordpiece(folder: Path) -> None:
+    """A small WordPiece vocabulary in the folder."""
+    library = Library(models.WordPiece({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    library.normalizer, library.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    library.enable_truncation(3)
+    library.enable_padding(length=8)
+    library.save(str(folder / "tokenizer.json"))
+    roles = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+    named = {f"{role}_token": {"content": piece} if role == "mask" else piece for role, piece in roles.items()}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+
+
+def theirs_of(kind: str, shape: dict, seed: int = 0):
+    torch.manual_seed(seed)
+    settings = {**shape, "vocab_size": len(WORDS), "max_position_embeddings": 19, "attn_implementation": "eager"}
+    if kind == "roberta":
+        settings |= {"pad_token_id": 0, "type_vocab_size": 1}
+        model = transformers.RobertaForMaskedLM(transformers.RobertaConfig(**settings))
+    else:
+        model = transformers.BertForPreTraining(transformers.BertConfig(**settings))
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(0.1 * torch.randn_like(value))
+    return model.eval()
+
+
+def batch() -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(1)
+    tokens = torch.randint(5, len(WORDS), (4, 11))
+    lengths = torch.tensor([11, 3, 7, 1])
+    tokens[torch.arange(11) >= lengths[:, None]] = 0
+    return tokens, lengths, (torch.arange(11) > 4).long().expand(4, -1).contiguous()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"width {shape['hidden_size']}")
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_import_computes_the_same(kind, shape, tmp_path):
+    shape = {**shape, "hidden_act": "gelu"} if kind == "roberta" else shape
+    theirs = theirs_of(kind, shape)
+    theirs.save_pretrained(tmp_path)
+    wordpiece(tmp_path)
+    config, weights, tokenizer = import_model(tmp_path)
+    assert isinstance(tokenizer, JsonTokenizer) and tokenizer.mask_id == 4
+    ours = BERTForPretraining(config, tokenizer.vocab_size, nsp=kind == "bert").eval()
+    load_model_tensors(ours, weights, "imported")
+    tokens, lengths, segments = batch()
+    real = torch.arange(11) < lengths[:, None]
+    with torch.no_grad():
+        places = real.flatten().nonzero()[:, 0]
+        segments = segments if kind == "bert" else None
+        chosen, hidden = ours(tokens, lengths, segments, places)
+        found = theirs(tokens, attention_mask=real.long(), token_type_ids=segments)
+    logits = found.prediction_logits if kind == "bert" else found.logits
+    torch.testing.assert_close(ours.logits(chosen), logits[real], atol=1e-5, rtol=1e-5)
+    if kind == "bert":  # theirs: 0 means that B follows
+        torch.testing.assert_close(ours.follows(hidden), found.seq_relationship_logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("nsp", [False, True])
+@pytest.mark.parametrize("joint", ["sentencepiece", "wordpiece"])
+def test_export_computes_the_same_and_comes_back(joint, nsp, tmp_path):
+    torch.manual_seed(0)
+    if joint == "wordpiece":
+        (tmp_path / "words").mkdir()
+        wordpiece(tmp_path / "words")
+        tokenizer = JsonTokenizer.from_folder(tmp_path / "words")
+    else:
+        settings = TokenizerConfig(kind=TokenizerKind.bpe, vocab_size=40, user_symbols=["<mask>"])
+        tokenizer = Tokenizer.train({"text": ["the cat sat on the mat", "cats sat on unknown mats"] * 20}, settings)
+    config = BERTConfig(dim=24, heads=3, ffn_dim=20, depth=2, max_length=19, dropout=0.0)
+    ours = BERTForPretraining(config, tokenizer.vocab_size, nsp=nsp).eval()
+    with torch.no_grad():
+        for value in ours.parameters():
+            value.add_(0.1 * torch.randn_like(value))
+    export_encoder(ours, tokenizer, tmp_path / "out")
+    theirs = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "out").eval()
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    text = f"the cat {again.mask_token} on the mat"
+    given = again(text, "cats sat", return_tensors="pt")
+    ids = [tokenizer.bos_id, *tokenizer.encode("the cat <mask> on the mat"), tokenizer.eos_id]
+    second = [*tokenizer.encode("cats sat"), tokenizer.eos_id]
+    if joint == "wordpiece":  # SentencePiece puts a space before a text that follows <mask>; theirs does not
+        assert given["input_ids"][0].tolist() == ids + second
+        assert given["token_type_ids"][0].tolist() == [0] * len(ids) + [1] * len(second)
+    tokens = torch.tensor([ids + second])
+    segments = torch.tensor([[0] * len(ids) + [1] * len(second)])
+    with torch.no_grad():
+        places = torch.arange(tokens.shape[1])
+        chosen, _ = ours(tokens, torch.tensor([tokens.shape[1]]), segments, places)
+        expected = theirs(tokens, token_type_ids=segments).logits[0]
+    torch.testing.assert_close(ours.logits(chosen), expected, atol=1e-5, rtol=1e-5)
+    back_config, weights, back = import_model(tmp_path / "out")
+    assert back_config == config and back.hash == tokenizer.hash
+    own = ours.state_dict()
+    assert all(torch.equal(weights[name], own[name]) for name in weights) and len(weights) == len(own)
+
+
+def test_a_classifier_goes_out_with_its_labels(tmp_path):
+    torch.manual_seed(0)
+    (tmp_path / "words").mkdir()
+    wordpiece(tmp_path / "words")
+    tokenizer = JsonTokenizer.from_folder(tmp_path / "words")
+    config = BERTConfig(dim=24, heads=3, ffn_dim=20, depth=2, max_length=19, dropout=0.0)
+    ours = BERTClassifier(config, tokenizer.vocab_size, HeadConfig(), 3).eval()
+    export_encoder(ours, tokenizer, tmp_path / "out", LabelSet(Target.label, ("bad", "good", "so-so")))
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
+    assert theirs.config.id2label[2] == "so-so"
+    tokens, lengths, _ = batch()
+    with torch.no_grad():
+        expected = theirs(tokens, attention_mask=(torch.arange(11) < lengths[:, None]).long()).logits
+        torch.testing.assert_close(ours(tokens, lengths), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_ids_are_those_of_the_library_without_its_padding(tmp_path):
+    wordpiece(tmp_path)
+    tokenizer = JsonTokenizer.from_folder(tmp_path)
+    assert tokenizer.pieces(tokenizer.encode("The cats <mask> unknown.")) == [
+        "the", "cat", "##s", "[MASK]", "un", "##known", "."
+    ]  # fmt: skip
+    assert tokenizer.encode_batch(["the", "cat sat"]) == [[5], [6, 7]]
+    assert tokenizer.word_starts()[WORDS.index("##s")] is False and tokenizer.word_starts()[5] is True
+    for name, content in tokenizer.files().items():
+        (tmp_path / "kept").mkdir(exist_ok=True)
+        (tmp_path / "kept" / name).write_bytes(content)
+    assert Tokenizer.load(tmp_path / "kept").hash == tokenizer.hash
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"hidden_act": "mish"}, ConfigError, "hidden_act 'mish' is not supported"),
+        ({"position_embedding_type": "relative_key"}, ConfigError, "relative_key"),
+        ({"num_attention_heads": 7}, ConfigError, "no multiple of 7 heads"),
+        ({"num_hidden_layers": 3}, ConfigError, "are missing"),
+        ({"num_hidden_layers": 1}, ConfigError, "have no place"),
+        ({"model_type": "albert"}, ConfigError, "is not supported"),
+    ],
+)
+def test_what_does_not_fit_is_named(change, kind, message, tmp_path):
+    theirs_of("bert", SHAPES[0]).save_pretrained(tmp_path)
+    wordpiece(tmp_path)
+    place = tmp_path / "config.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | change))
+    with pytest.raises(kind, match=message):
+        import_model(tmp_path)
+
+
+def test_no_tokenizer_is_said(tmp_path):
+    theirs_of("bert", SHAPES[0]).save_pretrained(tmp_path)
+    with pytest.raises(DataError, match=r"no tokenizer\.json"):
+        import_model(tmp_path)
+
+
+def test_settings_without_a_counterpart_are_named(tmp_path):
+    (tmp_path / "words").mkdir()
+    wordpiece(tmp_path / "words")
+    tokenizer = JsonTokenizer.from_folder(tmp_path / "words")
+    from tformer_cli.config.schema import Norm
+
+    config = BERTConfig(dim=24, heads=3, ffn_dim=20, depth=1, norm=Norm.pre)
+    with pytest.raises(ConfigError, match=r"model\.norm: pre cannot be exported"):
+        export_encoder(BERTForPretraining(config, tokenizer.vocab_size, nsp=False), tokenizer, tmp_path / "out")

@@ -1,0 +1,52 @@
+"""Scores beside what they should be by definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tformer_cli.metrics import (
+    answer_scores,
+    labels_scores,
+    normal_answer,
+    number_scores,
+    several_labels_scores,
+    tags_scores,
+)
+
+
+def test_scores_of_labels():
+    targets, found = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0])
+    scores, tables = labels_scores(targets, found, ["no", "yes"])
+    assert scores["accuracy"] == pytest.approx(60)
+    assert scores["f1"] == pytest.approx(100 * 2 / 3)
+    assert scores["matthews"] == pytest.approx((2 * 1 - 1 * 1) / np.sqrt(3 * 3 * 2 * 2))
+    assert tables[0][2][1] == ["yes", "66.7", "66.7", "66.7", "3"]
+    assert "f1_macro" in labels_scores(targets, found, ["a", "b", "c"], thorough=False)[0]
+
+
+def test_scores_of_several_labels_and_of_numbers():
+    targets = np.array([[1, 0, 1], [0, 1, 0]])
+    found = np.array([[1, 0, 0], [0, 1, 0]])
+    scores = several_labels_scores(targets, found)
+    assert scores["f1_micro"] == pytest.approx(100 * 2 * 2 / (2 * 2 + 1)) and scores["exact_match"] == 50
+    values = number_scores(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 60.0]))
+    assert values["spearman"] == pytest.approx(1) and values["pearson"] < 1
+    assert number_scores(np.array([1.0, 2.0]), np.array([3.0, 3.0]))["pearson"] == 0
+
+
+def test_entities_count_whole():
+    targets = [["B-PER", "I-PER", "O", "B-LOC"], ["O", "B-LOC"]]
+    found = [["B-PER", "O", "O", "B-LOC"], ["O", "B-LOC"]]
+    scores, tables = tags_scores(targets, found)
+    assert scores["precision"] == pytest.approx(100 * 2 / 3) and scores["tag_accuracy"] == pytest.approx(100 * 5 / 6)
+    assert [row[0] for row in tables[0][2]] == ["LOC", "PER"]
+
+
+def test_answers_are_compared_as_squad_does():
+    assert normal_answer("The  Cat's, (hat)!") == ["cats", "hat"]
+    assert normal_answer("1,000-year 東京都") == ["1000year", "東", "京", "都"]
+    scores = answer_scores([["the cat", "dog"], ["a red fox"], []], ["Cat.", "fox", ""])
+    assert scores["exact_match"] == pytest.approx(100 * 2 / 3)
+    assert scores["f1"] == pytest.approx(100 * (1 + 2 / 3 + 1) / 3)
+    assert answer_scores([[]], ["something"]) == {"exact_match": 0.0, "f1": 0.0}

@@ -1,0 +1,105 @@
+"""Questions with the texts that answer them, in SQuAD's JSON (Rajpurkar et al. 2016, 2018)."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tformer_cli.data import files
+from tformer_cli.data.corpus import text_digest
+from tformer_cli.data.splits import read_split
+from tformer_cli.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import QuestionDataConfig
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question.
+
+    Attributes:
+        name: its id in the data.
+        question: its text.
+        context: the text that may answer it.
+        answers: right answers and the characters of the context they begin at; none if it has no answer.
+    """
+
+    name: str
+    question: str
+    context: str
+    answers: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The questions of a split.
+
+    Attributes:
+        rows: the questions.
+        origin: where they come from, for people.
+        hash: SHA-256 of all, in hex.
+    """
+
+    rows: list[Question]
+    origin: str
+    hash: str = field(default="")
+
+    def __post_init__(self) -> None:
+        """Compute the hash."""
+        texts = [json.dumps([row.question, row.context, row.answers], ensure_ascii=False) for row in self.rows]
+        object.__setattr__(self, "hash", hashlib.sha256(text_digest(texts, self.origin).encode()).hexdigest())
+
+    def __len__(self) -> int:
+        """Number of questions."""
+        return len(self.rows)
+
+    def select(self, rows: np.ndarray, origin: str) -> Questions:
+        """Some of the questions."""
+        return Questions([self.rows[row] for row in rows], origin)
+
+
+def read_questions(config: QuestionDataConfig, split: str, *, seed: int) -> Questions:
+    """Read a split; where there is no validation split, a part of the training questions drawn by the seed serves.
+
+    Raises:
+        ConfigError: if the data's source is impossible.
+        DataError: if the split is not there, or malformed; names file and question.
+    """
+    if config.source.name != "files":
+        raise ConfigError(f"data.source: questions are read from files, not {config.source.name}", "data.source=files")
+    return read_split(config, split, functools.partial(_read), share=config.validation_share, seed=seed)
+
+
+def _read(found: list[Path]) -> Questions:
+    rows: list[Question] = []
+    for path in found:
+        try:
+            document = json.loads("\n".join(files.read_lines(path)))
+            for article in document["data"]:
+                for paragraph in article["paragraphs"]:
+                    rows += [_question(path, paragraph["context"], entry) for entry in paragraph["qas"]]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            cause = f"{path}: not SQuAD's JSON ({type(error).__name__}: {str(error)[:100]})"
+            raise DataError(cause, "data: [{paragraphs: [{context, qas: [{id, question, answers}]}]}]") from error
+    if not rows:
+        raise DataError(f"{found[0]}: there are no questions")
+    return Questions(rows, str(found[0]))
+
+
+def _question(path: Path, context: str, entry: dict) -> Question:
+    name = str(entry["id"])
+    answers = []
+    for answer in [] if entry.get("is_impossible") else entry["answers"]:
+        text, start = answer["text"], answer["answer_start"]
+        if not isinstance(start, int) or start < 0 or context[start : start + len(text)] != text or not text:
+            cause = f"{path}: question {name}: the answer {text[:40]!r} does not stand at character {start} of its text"
+            raise DataError(cause, "answer_start counts characters from 0")
+        answers.append((text, start))
+    return Question(name, str(entry["question"]), context, tuple(answers))

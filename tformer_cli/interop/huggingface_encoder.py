@@ -1,0 +1,226 @@
+"""BERT and RoBERTa of Hugging Face beside ours: names, layouts and settings of the weights.
+
+We project queries, keys and values in one product, they in three. RoBERTa's table of positions begins two rows late.
+
+Shapes: D model width, F feed-forward width, V vocabulary, N longest sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tformer_cli.config.schema import Activation, BERTConfig, Combine, Norm, Positions
+from tformer_cli.errors import ConfigError
+
+
+def first_position(found: Mapping[str, Any]) -> int:
+    """The row of the position table that the first token has: RoBERTa's begins after that of its padding."""
+    return int(found.get("pad_token_id", 1)) + 1 if found.get("model_type") == "roberta" else 0
+
+
+ACTIVATIONS = {
+    "gelu": Activation.gelu,
+    "gelu_new": Activation.gelu_tanh,
+    "gelu_pytorch_tanh": Activation.gelu_tanh,
+    "relu": Activation.relu,
+    "silu": Activation.swish,
+    "swish": Activation.swish,
+}
+PREFIXES = {"bert": "bert.", "roberta": "roberta."}
+
+
+def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each linear layer and normalisation of the encoder: our name; theirs, of which ours is the concatenation."""
+    yield "encoder.norm", ("embeddings.LayerNorm",)
+    for number in range(depth):
+        ours, theirs = f"encoder.stack.blocks.{number}", f"encoder.layer.{number}"
+        attention = tuple(f"{theirs}.attention.self.{part}" for part in ("query", "key", "value"))
+        yield f"{ours}.attention.sublayer.project_qkv", attention
+        yield f"{ours}.attention.sublayer.project_out", (f"{theirs}.attention.output.dense",)
+        yield f"{ours}.attention.norm", (f"{theirs}.attention.output.LayerNorm",)
+        yield f"{ours}.feed_forward.sublayer.project_in", (f"{theirs}.intermediate.dense",)
+        yield f"{ours}.feed_forward.sublayer.project_out", (f"{theirs}.output.dense",)
+        yield f"{ours}.feed_forward.norm", (f"{theirs}.output.LayerNorm",)
+
+
+EMBEDDINGS = {
+    "encoder.embedding.weight": "embeddings.word_embeddings.weight",
+    "encoder.positions.table": "embeddings.position_embeddings.weight",
+    "encoder.segments.weight": "embeddings.token_type_embeddings.weight",
+}
+HEADS = {
+    "bert": {
+        "head.project": "cls.predictions.transform.dense",
+        "head.norm": "cls.predictions.transform.LayerNorm",
+        "next_sentence": "cls.seq_relationship",
+        "output": "classifier",
+    },
+    "roberta": {"head.project": "lm_head.dense", "head.norm": "lm_head.layer_norm"},
+}
+HEAD_BIAS = {"bert": "cls.predictions.bias", "roberta": "lm_head.bias"}
+IGNORED = ("embeddings.position_ids", "cls.predictions.decoder", "lm_head.decoder", "classifier", "qa_outputs")
+"""Names, or beginnings of names, of buffers, of copies of tied weights, and of other tasks' heads."""
+
+
+def import_config(found: Mapping[str, Any], where: str) -> BERTConfig:
+    """Our settings from their `config.json`.
+
+    Raises:
+        ConfigError: if it has a setting that we do not.
+    """
+    kind = found.get("model_type")
+
+    def number(name: str, least: int = 1) -> int:
+        value = found.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"{where}: {name} is {value!r}, not a whole number of at least {least}")
+        return value
+
+    activation = ACTIVATIONS.get(found.get("hidden_act", "gelu"))
+    if activation is None:
+        raise ConfigError(
+            f"{where}: hidden_act {found['hidden_act']!r} is not supported", f"{', '.join(ACTIVATIONS)} are"
+        )
+    if kind == "roberta" and activation is not Activation.gelu:  # its head has gelu whatever the blocks have
+        raise ConfigError(f"{where}: a RoBERTa with hidden_act {found['hidden_act']!r} is not supported")
+    if found.get("position_embedding_type", "absolute") != "absolute":
+        raise ConfigError(f"{where}: position_embedding_type {found['position_embedding_type']!r} is not supported")
+    dim, heads = number("hidden_size"), number("num_attention_heads")
+    if dim % heads:
+        raise ConfigError(f"{where}: hidden_size {dim} is no multiple of {heads} heads")
+    return BERTConfig(
+        dim=dim,
+        heads=heads,
+        ffn_dim=number("intermediate_size"),
+        depth=number("num_hidden_layers"),
+        norm=Norm.post,
+        activation=activation,
+        positions=Positions.learned,
+        dropout=float(found.get("hidden_dropout_prob", 0.1)),
+        attention_dropout=float(found.get("attention_probs_dropout_prob", 0.1)),
+        norm_eps=float(found.get("layer_norm_eps", 1e-12)),
+        max_length=number("max_position_embeddings") - first_position(found),
+        segments=number("type_vocab_size", 0),
+    )
+
+
+def import_weights(
+    config: BERTConfig, found: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
+) -> dict[str, Tensor]:
+    """Their weights under our names, float32.
+
+    Args:
+        config: what `import_config` made of theirs.
+        found: their `config.json`.
+        tensors: of their safetensors file.
+        where: what an error calls them.
+
+    Raises:
+        ConfigError: if one of the encoder's is missing or of another shape, or one has no place here.
+    """
+    kind = found["model_type"]
+    left = {name.removeprefix(PREFIXES[kind]): value.float() for name, value in tensors.items()}
+    for old, new in ((".gamma", ".weight"), (".beta", ".bias")):  # what the first BERTs were saved with
+        left = {name.removesuffix(old) + new if name.endswith(old) else name: value for name, value in left.items()}
+
+    def take(name: str, *shape: int) -> Tensor:
+        if name not in left:
+            raise ConfigError(f"{where}: the weights {name} are missing", "the files do not belong together")
+        value = left.pop(name)
+        if len(shape) != value.dim() or any(a not in (-1, b) for a, b in zip(shape, value.shape, strict=True)):
+            raise ConfigError(f"{where}: {name} has shape {tuple(value.shape)} where config.json means {shape}")
+        return value
+
+    dim = config.dim
+    state: dict[str, Tensor] = {}
+    for ours, theirs in EMBEDDINGS.items():
+        if "segments" not in ours or config.segments:
+            state[ours] = take(theirs, -1, dim)
+    state["encoder.positions.table"] = state["encoder.positions.table"][first_position(found) :].contiguous()
+    for ours, theirs in layers(config.depth):
+        rows = config.ffn_dim if ours.endswith("project_in") else dim
+        columns = config.ffn_dim if "feed_forward" in ours and ours.endswith("project_out") else dim
+        shape = (rows,) if ours.endswith("norm") else (rows, columns)
+        state[f"{ours}.weight"] = torch.cat([take(f"{name}.weight", *shape) for name in theirs])
+        state[f"{ours}.bias"] = torch.cat([take(f"{name}.bias", rows) for name in theirs])
+    for ours, theirs in {**HEADS[kind], "pooler.project": "pooler.dense"}.items():
+        for part in ("weight", "bias"):
+            if f"{theirs}.{part}" in left:
+                state[f"{ours}.{part}"] = left.pop(f"{theirs}.{part}")
+    if HEAD_BIAS[kind] in left:
+        state["head.bias"] = left.pop(HEAD_BIAS[kind])
+    for name in left:
+        if not name.startswith(IGNORED):
+            raise ConfigError(f"{where}: the weights {name} have no place in tformer's model")
+    return state
+
+
+def check_exportable(config: BERTConfig) -> None:
+    """Refuse what their BERT does not have.
+
+    Raises:
+        ConfigError: naming the first such setting.
+    """
+    wrong = [
+        ("norm", config.norm.name, config.norm is not Norm.post, "is post-norm"),
+        ("positions", config.positions.name, config.positions is not Positions.learned, "has learned positions only"),
+        ("combine", config.combine.name, config.combine is not Combine.add, "adds positions to embeddings"),
+        ("bias", "false", not config.bias, "has a bias in every layer"),
+        (
+            "activation", config.activation.name, config.activation not in ACTIVATIONS.values(),
+            "has gelu, gelu_tanh, relu and swish only",
+        ),
+    ]  # fmt: skip
+    for name, value, is_wrong, why in wrong:
+        if is_wrong:
+            raise ConfigError(f"model.{name}: {value} cannot be exported: Hugging Face's BERT {why}")
+
+
+def export_weights(config: BERTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our weights under the names of their BERT; a model without segments gets one of zeros.
+
+    Args:
+        config: of the model; `check_exportable` has passed.
+        state: the model's state dictionary.
+    """
+    state = {name: value.detach().float().cpu() for name, value in state.items()}
+    found: dict[str, Tensor] = {}
+    for ours, theirs in EMBEDDINGS.items():
+        value = state.get(ours)
+        found[f"bert.{theirs}"] = torch.zeros(1, config.dim) if value is None else value
+    for ours, theirs in layers(config.depth):
+        weights, biases = (state[f"{ours}.{part}"].chunk(len(theirs)) for part in ("weight", "bias"))
+        for name, weight, bias in zip(theirs, weights, biases, strict=True):
+            found |= {f"bert.{name}.weight": weight, f"bert.{name}.bias": bias}
+    for ours, theirs in {**HEADS["bert"], "pooler.project": "bert.pooler.dense"}.items():
+        for part in ("weight", "bias"):
+            if f"{ours}.{part}" in state:
+                found[f"{theirs}.{part}"] = state[f"{ours}.{part}"]
+    if "head.bias" in state:
+        found["cls.predictions.bias"] = state["head.bias"]
+    return {name: value.contiguous().clone() for name, value in found.items()}
+
+
+def export_config(config: BERTConfig, vocab_size: int, pad_id: int) -> dict[str, Any]:
+    """Their `config.json`, but for the architecture's name."""
+    names = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
+    return {
+        "model_type": "bert",
+        "vocab_size": vocab_size,
+        "hidden_size": config.dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.ffn_dim,
+        "hidden_act": names[config.activation],
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": config.attention_dropout,
+        "max_position_embeddings": config.max_length,
+        "type_vocab_size": max(1, config.segments),
+        "layer_norm_eps": config.norm_eps,
+        "pad_token_id": pad_id,
+        "tie_word_embeddings": True,
+    }

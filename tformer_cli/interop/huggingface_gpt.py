@@ -1,0 +1,167 @@
+"""GPT-2 of Hugging Face beside our GPT: names, layouts and settings of the weights.
+
+Its linear layers are stored the other way round (input by output), as one-wide convolutions.
+
+Shapes: D model width, V vocabulary, N longest sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from tformer_cli.config.schema import Combine, GPTConfig, Norm, Positions
+from tformer_cli.errors import ConfigError
+from tformer_cli.interop.huggingface_encoder import ACTIVATIONS
+
+KIND, PREFIX = "gpt2", "transformer."
+EMBEDDINGS = {"embedding.weight": "wte.weight", "positions.table": "wpe.weight"}
+IGNORED = ("attn.bias", "attn.masked_bias")
+"""Ends of the names of buffers: the causal triangle."""
+
+
+def layers(depth: int) -> Iterator[tuple[str, str, bool]]:
+    """Each linear layer and normalisation: our name, theirs, whether it is turned round."""
+    for number in range(depth):
+        ours, theirs = f"stack.blocks.{number}", f"h.{number}"
+        yield f"{ours}.attention.norm", f"{theirs}.ln_1", False
+        yield f"{ours}.attention.sublayer.project_qkv", f"{theirs}.attn.c_attn", True
+        yield f"{ours}.attention.sublayer.project_out", f"{theirs}.attn.c_proj", True
+        yield f"{ours}.feed_forward.norm", f"{theirs}.ln_2", False
+        yield f"{ours}.feed_forward.sublayer.project_in", f"{theirs}.mlp.c_fc", True
+        yield f"{ours}.feed_forward.sublayer.project_out", f"{theirs}.mlp.c_proj", True
+    yield "stack.norm", "ln_f", False
+
+
+def import_config(found: Mapping[str, Any], where: str) -> GPTConfig:
+    """Our settings from their `config.json`.
+
+    Raises:
+        ConfigError: if it has a setting that we do not.
+    """
+
+    def number(name: str) -> int:
+        value = found.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigError(f"{where}: {name} is {value!r}, not a whole number of at least 1")
+        return value
+
+    activation = ACTIVATIONS.get(found.get("activation_function", "gelu_new"))
+    if activation is None:
+        cause = f"{where}: activation_function {found['activation_function']!r} is not supported"
+        raise ConfigError(cause, ", ".join(ACTIVATIONS) + " are")
+    for name, wanted in (("scale_attn_weights", True), ("scale_attn_by_inverse_layer_idx", False)):
+        if found.get(name, wanted) is not wanted:
+            raise ConfigError(f"{where}: {name} {found[name]} is not supported")
+    dim, heads = number("n_embd"), number("n_head")
+    if dim % heads:
+        raise ConfigError(f"{where}: n_embd {dim} is no multiple of {heads} heads")
+    return GPTConfig(
+        dim=dim,
+        heads=heads,
+        ffn_dim=found.get("n_inner") or 4 * dim,
+        depth=number("n_layer"),
+        norm=Norm.pre,
+        activation=activation,
+        positions=Positions.learned,
+        dropout=float(found.get("resid_pdrop", 0.1)),
+        attention_dropout=float(found.get("attn_pdrop", 0.1)),
+        norm_eps=float(found.get("layer_norm_epsilon", 1e-5)),
+        max_length=number("n_positions"),
+        tie_embeddings=bool(found.get("tie_word_embeddings", True)),
+    )
+
+
+def import_weights(config: GPTConfig, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Their weights under our names, float32.
+
+    Raises:
+        ConfigError: if one is missing, of another shape, or has no place here.
+    """
+    left = {name.removeprefix(PREFIX): value.float() for name, value in tensors.items()}
+
+    def take(name: str, *shape: int) -> Tensor:
+        if name not in left:
+            raise ConfigError(f"{where}: the weights {name} are missing", "the files do not belong together")
+        value = left.pop(name)
+        if len(shape) != value.dim() or any(a not in (-1, b) for a, b in zip(shape, value.shape, strict=True)):
+            raise ConfigError(f"{where}: {name} has shape {tuple(value.shape)} where config.json means {shape}")
+        return value
+
+    state = {ours: take(theirs, -1, config.dim) for ours, theirs in EMBEDDINGS.items()}
+    rows = {"project_qkv": 3 * config.dim, "project_in": config.ffn_dim}
+    for ours, theirs, turned in layers(config.depth):
+        last = ours.rpartition(".")[2]
+        outputs = rows.get(last, config.dim)
+        inputs = config.ffn_dim if "feed_forward" in ours and last == "project_out" else config.dim
+        weight = take(f"{theirs}.weight", inputs, outputs) if turned else take(f"{theirs}.weight", outputs)
+        state[f"{ours}.weight"] = weight.T.contiguous() if turned else weight
+        state[f"{ours}.bias"] = take(f"{theirs}.bias", outputs)
+    head = left.pop("lm_head.weight", None)
+    if not config.tie_embeddings:
+        if head is None:
+            raise ConfigError(f"{where}: the weights lm_head.weight are missing", "the files do not belong together")
+        state["output.weight"] = head
+    for name in left:
+        if not name.endswith(IGNORED):
+            raise ConfigError(f"{where}: the weights {name} have no place in tformer's model")
+    return state
+
+
+def check_exportable(config: GPTConfig) -> None:
+    """Refuse what GPT-2 does not have.
+
+    Raises:
+        ConfigError: naming the first such setting.
+    """
+    wrong = [
+        ("norm", config.norm.name, config.norm is not Norm.pre, "is pre-norm"),
+        ("positions", config.positions.name, config.positions is not Positions.learned, "has learned positions only"),
+        ("combine", config.combine.name, config.combine is not Combine.add, "adds positions to embeddings"),
+        ("bias", "false", not config.bias, "has a bias in every layer"),
+        (
+            "activation", config.activation.name, config.activation not in ACTIVATIONS.values(),
+            "has gelu, gelu_tanh, relu and swish only",
+        ),
+    ]  # fmt: skip
+    for name, value, is_wrong, why in wrong:
+        if is_wrong:
+            raise ConfigError(f"model.{name}: {value} cannot be exported: Hugging Face's GPT-2 {why}")
+
+
+def export_weights(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our weights under their names and in their layout; the reverse of `import_weights`."""
+    state = {name: value.detach().float().cpu() for name, value in state.items()}
+    found = {f"{PREFIX}{theirs}": state[ours] for ours, theirs in EMBEDDINGS.items()}
+    for ours, theirs, turned in layers(config.depth):
+        weight = state[f"{ours}.weight"]
+        found[f"{PREFIX}{theirs}.weight"] = weight.T if turned else weight
+        found[f"{PREFIX}{theirs}.bias"] = state[f"{ours}.bias"]
+    if not config.tie_embeddings:
+        found["lm_head.weight"] = state["output.weight"]
+    return {name: value.contiguous().clone() for name, value in found.items()}
+
+
+def export_config(config: GPTConfig, vocab_size: int, eos_id: int) -> dict[str, Any]:
+    """Their `config.json`."""
+    names = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
+    return {
+        "model_type": KIND,
+        "architectures": ["GPT2LMHeadModel"],
+        "vocab_size": vocab_size,
+        "n_embd": config.dim,
+        "n_layer": config.depth,
+        "n_head": config.heads,
+        "n_inner": config.ffn_dim,
+        "n_positions": config.max_length,
+        "activation_function": names[config.activation],
+        "resid_pdrop": config.dropout,
+        "embd_pdrop": config.dropout,
+        "attn_pdrop": config.attention_dropout,
+        "layer_norm_epsilon": config.norm_eps,
+        "bos_token_id": eos_id,
+        "eos_token_id": eos_id,
+        "tie_word_embeddings": config.tie_embeddings,
+    }

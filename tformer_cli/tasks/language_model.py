@@ -1,0 +1,199 @@
+"""Causal language modelling: running text in, the next token out; perplexity, bits per byte, and writing on.
+
+Shapes: B blocks, T tokens, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import LanguageModelExperiment
+from tformer_cli.data.corpus import Corpus
+from tformer_cli.data.text import pad
+from tformer_cli.decode.search import search, width
+from tformer_cli.errors import DataError
+from tformer_cli.models.gpt import GPT
+from tformer_cli.nn.cross_entropy import head_cross_entropy
+from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
+from tformer_cli.tasks.running_text import RunningText
+
+PROMPT_CHARACTERS, SAMPLE_TOKENS = 80, 120
+"""Of the samples shown while training: characters of a validation document that are given, if they fit
+into half of the context; tokens that are written."""
+REPLACEMENT = "\ufffd"
+"""What decoding gives for bytes that are not a whole character yet."""
+
+
+@dataclass
+class CausalBatch(Batch):
+    """Blocks of running text.
+
+    Attributes:
+        inputs: (B, T), int64, padded at the end.
+        targets: the token after each, (B, T), int64, padded at the end.
+        lengths: real tokens a row, (B,), int64.
+        documents: number of each input's document within its block, (B, T), int64; None where that does not matter.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    lengths: Tensor
+    documents: Tensor | None
+
+    def sizes(self) -> tuple[int, int]:
+        """Real and padded tokens."""
+        return int(self.lengths.sum()), self.inputs.numel()
+
+
+class LanguageModel(RunningText):
+    """The adapter between running text and the causal model."""
+
+    metric = "loss"
+    lower_is_better = frozenset({"loss", "perplexity", "bits_per_byte"})
+    config: LanguageModelExperiment
+
+    # --- data ---
+
+    def batch(self, split: str, epoch: int, index: int) -> CausalBatch:
+        """Batch `index` of `epoch`."""
+        return self.collate(split, epoch, self._packed(split).indices(epoch, index))
+
+    def collate(self, split: str, epoch: int, rows: np.ndarray) -> CausalBatch:
+        """The blocks at the given places of an epoch's stream."""
+        packed = self._packed(split)
+        blocks = [packed.pieces(epoch, int(row)) for row in rows]
+        tokens = self._tokens(split)
+        texts = [
+            np.concatenate([tokens[piece.document][piece.start : piece.stop] for piece in pieces]) for pieces in blocks
+        ]
+        inputs, lengths = pad([text[:-1] for text in texts], self.tokenizer.pad_id)
+        targets, _ = pad([text[1:] for text in texts], self.tokenizer.pad_id)
+        documents = None
+        if not self.config.data.across_documents:
+            numbers = [
+                np.repeat(np.arange(len(pieces)), [piece.stop - piece.start for piece in pieces])[:-1]
+                for pieces in blocks
+            ]
+            documents, _ = pad(numbers, -1)
+        ids = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        return CausalBatch(ids, inputs, targets, lengths, documents)
+
+    # --- model and loss ---
+
+    def model(self) -> nn.Module:
+        """A new language model for this vocabulary."""
+        return GPT(self.config.model, self.tokenizer.vocab_size)
+
+    def loss(self, model: nn.Module, batch: CausalBatch) -> Loss:
+        """Cross-entropy of the next token, over real tokens only."""
+        hidden = model(batch.inputs, batch.documents)  # (B, T, D)
+        real = torch.arange(hidden.shape[1], device=hidden.device) < batch.lengths[:, None]
+        weight, bias = model.output_layer()
+        smoothing = self.config.optim.label_smoothing if model.training else 0.0
+        total, log_likelihood = head_cross_entropy(
+            hidden[real], weight, batch.targets[real], bias=bias, label_smoothing=smoothing
+        )
+        return Loss(total, batch.lengths.sum(), {"nll": -log_likelihood})
+
+    # --- evaluation and use ---
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        split: str,
+        *,
+        decoded: bool = True,
+        thorough: bool = True,
+        limit: int = 0,
+        samples: int = 3,
+    ) -> Evaluation:
+        """Loss, perplexity and bits per byte over the whole split, block by block, each from an empty context."""
+        device = next(model.parameters()).device
+        total, count = 0.0, 0
+        for index in range(self.num_batches(split)):
+            loss = self.loss(model, self.batch(split, 0, index).to(device))
+            total += float(loss.total)
+            count += int(loss.count)
+        corpus = self._corpus(split)
+        mean = total / count
+        scores = {"loss": mean, "perplexity": math.exp(min(mean, 700))}
+        scores["bits_per_byte"] = total / math.log(2) / corpus.bytes
+        evaluation = Evaluation(scores, data_sha256=corpus.hash)
+        if decoded and samples:
+            evaluation.samples = self._samples(model, corpus, samples)
+        return evaluation
+
+    def _samples(self, model: nn.Module, corpus: Corpus, count: int) -> list[Sample]:
+        """What the model makes of the beginnings of some documents, and how they really go on."""
+        found = []
+        for number in np.linspace(0, len(corpus) - 1, min(count, len(corpus)), dtype=int):
+            text = corpus.documents[number]
+            ids = self.tokenizer.encode(text[:PROMPT_CHARACTERS])
+            prompt = self.tokenizer.decode(ids[: self.config.model.max_length // 2])
+            rest = text[len(prompt) : len(prompt) + PROMPT_CHARACTERS]
+            written = self._write(model, prompt, int(number), most=SAMPLE_TOKENS)
+            found.append(Sample(prompt, rest, written[0]["text"]))
+        return found
+
+    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
+        """Each input written on, in order; the text is what comes after it."""
+        for number, prompt in enumerate(inputs):
+            found = self._write(model, prompt, number)
+            yield Prediction(found[0]["text"], {"hypotheses": found})
+
+    def stream(self, model: nn.Module, prompt: str, say: Callable[[str], None]) -> None:
+        """Write one input on, and hand over a few characters at a time, as they are chosen.
+
+        Raises:
+            DataError: if the prompt leaves no room.
+        """
+        self._write(model, prompt, 0, say=say)
+
+    @torch.inference_mode()
+    def _write(
+        self,
+        model: nn.Module,
+        prompt: str,
+        number: int,
+        *,
+        most: int = 0,
+        say: Callable[[str], None] | None = None,
+    ) -> list[dict[str, object]]:
+        """Continuations of a prompt with their scores, best first; `most` tokens, 0: what the settings say."""
+        decode, tokenizer, context = self.config.decode, self.tokenizer, self.config.model.max_length
+        ids = [tokenizer.eos_id, *tokenizer.encode(prompt)]  # a document begins after the last one's end
+        room = context - len(ids)
+        if room < 1:
+            cause = f"input {number + 1}: {len(ids) - 1} tokens, the model's context is {context}"
+            raise DataError(cause, "give its end only, or train with a larger model.max_length")
+        limit = min(most or decode.max_length or room, room)
+        first = torch.tensor([ids], device=next(model.parameters()).device)
+        state = model.start(first, width(decode), limit)
+        written: list[int] = []
+        told = ""
+
+        def listen(_: int, token: int) -> None:
+            nonlocal told
+            written.append(token)
+            text = tokenizer.decode([*ids[1:], *written])[len(prompt) :]
+            if not text.endswith(REPLACEMENT):
+                say(text.removeprefix(told))
+                told = text
+
+        never = {tokenizer.pad_id, tokenizer.bos_id, tokenizer.unk_id} - {tokenizer.eos_id}
+        found = search(
+            model, state, config=decode, bos_id=first[:, -1], eos_id=tokenizer.eos_id,
+            forbidden=sorted(never), max_lengths=torch.tensor([limit]),
+            sample_ids=[number], cached=len(ids) - 1, on_token=listen if say else None,
+        )[0]  # fmt: skip
+        return [{"text": tokenizer.decode(one.tokens), "score": one.score} for one in found]
+
+    def pictures(self, model: nn.Module) -> dict[str, HeatMap]:
+        """None: attention over a block of running text is too wide to read."""
+        return {}

@@ -1,0 +1,288 @@
+"""Pre-training an encoder: running text in, hidden tokens out (BERT, RoBERTa), and whether B follows A (BERT).
+
+Shapes: B sequences, T tokens, D model width, V vocabulary, N predicted tokens of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import MaskedLanguageModelExperiment
+from tformer_cli.data.corpus import Corpus
+from tformer_cli.data.masking import Masked, Masking, SentencePairs
+from tformer_cli.data.text import pad
+from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.models.bert import BERTForPretraining
+from tformer_cli.nn.cross_entropy import head_cross_entropy
+from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
+from tformer_cli.tasks.running_text import RunningText
+from tformer_cli.tokenizer_json import MASK
+
+FILLINGS = 5
+"""Answers shown for a hidden token."""
+
+
+@dataclass
+class MaskedBatch(Batch):
+    """Sequences with hidden tokens.
+
+    Attributes:
+        tokens: (B, T), int64, padded at the end.
+        lengths: real tokens a row, (B,), int64.
+        segments: 0 or 1 for each token, (B, T), int64; None: one segment.
+        places: of the tokens to predict in the flat (B * T), (N,), int64.
+        targets: what stood there, (N,), int64.
+        rows: the sequence of each, (N,), int64.
+        follows: 1 where B follows A, 0 where it does not, (B,), int64; None without next-sentence prediction.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    segments: Tensor | None
+    places: Tensor
+    targets: Tensor
+    rows: Tensor
+    follows: Tensor | None
+
+    def sizes(self) -> tuple[int, int]:
+        """Real and padded tokens."""
+        return int(self.lengths.sum()), self.tokens.numel()
+
+
+class MaskedLanguageModel(RunningText):
+    """The adapter between running text and an encoder in pre-training."""
+
+    metric = "loss"
+    lower_is_better = frozenset({"loss", "perplexity", "mlm_loss", "nsp_loss"})
+    config: MaskedLanguageModelExperiment
+
+    def __init__(self, config: MaskedLanguageModelExperiment) -> None:
+        super().__init__(config)
+        self.masking: Masking | None = None
+        self._pairs: dict[str, SentencePairs] = {}
+
+    # --- data ---
+
+    def _tokenizer_known(self) -> None:
+        tokenizer = self.tokenizer
+        mask_id = tokenizer.mask_id
+        if mask_id is None:
+            raise ConfigError(f"the tokenizer has no piece {MASK}", f"tokenizer.user_symbols=['{MASK}']")
+        special = [tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id, mask_id]
+        self.masking = Masking(self.config.bert, mask_id, special, np.array(tokenizer.word_starts()))
+
+    @property
+    def _block(self) -> int:
+        """Tokens of a sequence beside [CLS] and [SEP], or [CLS], [SEP] and [SEP]."""
+        return self.config.model.max_length - (3 if self.config.bert.nsp else 2)
+
+    def _units(self, split: str) -> Corpus:
+        """With next-sentence prediction sentences are tokenised each by itself."""
+        corpus = self._corpus(split)
+        if not self.config.bert.nsp:
+            return corpus
+        return Corpus([line for text in corpus.documents for line in text.split("\n") if line.strip()], corpus.origin)
+
+    def _paired(self, split: str) -> SentencePairs:
+        if split not in self._pairs:
+            corpus, tokens = self._corpus(split), self._tokens(split)
+            counts = [sum(bool(line.strip()) for line in text.split("\n")) for text in corpus.documents]
+            documents = np.repeat(np.arange(len(counts)), counts)
+            pairs = SentencePairs(tokens.lengths - 1, documents, self._block)
+            if not len(pairs):
+                cause = f"{corpus.origin}: no document has two sentences that fit into {self._block} tokens"
+                raise DataError(cause, "put a sentence a line with data.documents=blank, or set bert.nsp=false")
+            self._pairs[split] = pairs
+        return self._pairs[split]
+
+    def num_batches(self, split: str) -> int:
+        """Batches in an epoch."""
+        if self.config.bert.nsp:
+            return -(-len(self._paired(split)) // self._sequences_a_batch)
+        return super().num_batches(split)
+
+    def batch(self, split: str, epoch: int, index: int) -> MaskedBatch:
+        """Batch `index` of `epoch`."""
+        if not self.config.bert.nsp:
+            return self.collate(split, epoch, self._packed(split).indices(epoch, index))
+        rows = np.arange(len(self._paired(split)))
+        if split == "train":
+            random = np.random.Philox(np.random.SeedSequence([self.config.seed, epoch]))
+            rows = np.argsort(random.random_raw(len(rows)), kind="stable")
+        return self.collate(split, epoch, rows[index * self._sequences_a_batch : (index + 1) * self._sequences_a_batch])
+
+    def collate(self, split: str, epoch: int, rows: np.ndarray) -> MaskedBatch:
+        """The given sequences of an epoch, with fresh masks in training and always the same ones elsewhere."""
+        stream = epoch if split == "train" else 0
+        texts, kinds, follows = [], [], []
+        masked: list[Masked] = []
+        for row in rows:
+            random = np.random.default_rng((self.config.seed, stream, int(row), split != "train"))
+            first, second, follow = self._texts(split, stream, int(row), random)
+            tokenizer = self.tokenizer
+            parts = [[tokenizer.bos_id], first, [tokenizer.eos_id]]
+            if second is not None:
+                parts += [second, [tokenizer.eos_id]]
+            tokens = np.concatenate(parts).astype(np.int64)
+            kinds.append(np.repeat([0, 1], [len(first) + 2, len(tokens) - len(first) - 2]))
+            masked.append(self.masking(tokens, random))
+            texts.append(masked[-1].tokens)
+            follows.append(int(follow))
+        tokens, lengths = pad(texts, self.tokenizer.pad_id)
+        nsp = self.config.bert.nsp
+        width = tokens.shape[1]
+        return MaskedBatch(
+            torch.from_numpy(np.asarray(rows, dtype=np.int64)),
+            tokens,
+            lengths,
+            pad(kinds, 0)[0] if nsp else None,
+            torch.from_numpy(np.concatenate([one.places + i * width for i, one in enumerate(masked)])),
+            torch.from_numpy(np.concatenate([one.targets for one in masked])),
+            torch.from_numpy(np.repeat(np.arange(len(rows)), [len(one.places) for one in masked])),
+            torch.tensor(follows) if nsp else None,
+        )
+
+    def _texts(
+        self, split: str, epoch: int, row: int, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray | None, bool]:
+        """Tokens of A and B, and whether B follows; or of a block of running text."""
+        tokens = self._tokens(split)
+        if not self.config.bert.nsp:
+            pieces = self._packed(split).pieces(epoch, row)
+            text = np.concatenate([tokens[piece.document][piece.start : piece.stop] for piece in pieces])
+            return text[:-1] if len(text) > 1 else text, None, True
+        first, second, follows = self._paired(split).pair(row, random)
+        a, b = (np.concatenate([tokens[i][:-1] for i in part]) for part in (first, second))
+        most = self._block
+        b = b[: max(1, most - len(a))]
+        return a[-(most - len(b)) :], b, follows  # a single endless sentence loses its beginning
+
+    def _kind_of_sequences(self) -> str:
+        return "sentence pairs" if self.config.bert.nsp else super()._kind_of_sequences()
+
+    # --- model and loss ---
+
+    def model(self) -> nn.Module:
+        """A new encoder with its pre-training heads for this vocabulary."""
+        return BERTForPretraining(self.config.model, self.tokenizer.vocab_size, nsp=self.config.bert.nsp)
+
+    def loss(self, model: nn.Module, batch: MaskedBatch) -> Loss:
+        """Cross-entropy of the hidden tokens; with next-sentence prediction its own, weighted as many times.
+
+        The paper adds the mean over tokens and the mean over sequences. Here a sequence's next-sentence loss counts as
+        often as it has hidden tokens, so that both are sums over one count, and any split into micro-batches and ranks
+        gives the same step.
+        """
+        chosen, hidden = model(batch.tokens, batch.lengths, batch.segments, batch.places)
+        weight, bias = model.output_layer()
+        total, log_likelihood = head_cross_entropy(chosen, weight, batch.targets, bias=bias)
+        count = torch.tensor(len(batch.targets), device=hidden.device)
+        parts = {"mlm_loss": -log_likelihood}
+        if not model.training:
+            parts["mlm_correct"] = (model.logits(chosen).argmax(-1) == batch.targets).sum()
+        if batch.follows is not None:
+            scores = model.follows(hidden).float()
+            each = nn.functional.cross_entropy(scores, batch.follows, reduction="none")
+            times = torch.bincount(batch.rows, minlength=len(each))
+            nsp = (each * times).sum()
+            total = total + nsp
+            parts["nsp_loss"] = nsp
+            if not model.training:
+                parts["nsp_correct"] = (scores.argmax(-1) == batch.follows).sum()
+        return Loss(total, count, parts)
+
+    # --- evaluation and use ---
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        split: str,
+        *,
+        decoded: bool = True,
+        thorough: bool = True,
+        limit: int = 0,
+        samples: int = 3,
+    ) -> Evaluation:
+        """Loss, perplexity and accuracy at the hidden tokens; accuracy of next-sentence prediction."""
+        device = next(model.parameters()).device
+        sums: dict[str, float] = {}
+        count = sequences = 0
+        for index in range(self.num_batches(split)):
+            batch = self.batch(split, 0, index).to(device)
+            loss = self.loss(model, batch)
+            for name, value in {"loss": loss.total, **loss.parts}.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+            count += int(loss.count)
+            sequences += len(batch.lengths)
+        scores = {name: sums[name] / count for name in ("loss", "mlm_loss", "nsp_loss") if name in sums}
+        scores["perplexity"] = math.exp(min(scores["mlm_loss"], 700))
+        scores["mlm_accuracy"] = 100 * sums["mlm_correct"] / count
+        if "nsp_correct" in sums:
+            scores["nsp_accuracy"] = 100 * sums["nsp_correct"] / sequences
+        corpus = self._corpus(split)
+        evaluation = Evaluation(scores, data_sha256=corpus.hash)
+        if decoded and samples:
+            evaluation.samples = self._samples(model, split, samples, device)
+        return evaluation
+
+    @torch.no_grad()
+    def _samples(self, model: nn.Module, split: str, count: int, device: torch.device) -> list[Sample]:
+        """Hidden tokens of some sequences, and what the model puts in their place."""
+        batch = self.batch(split, 0, 0).to(device)
+        chosen, _ = model(batch.tokens, batch.lengths, batch.segments, batch.places)
+        guesses = model.logits(chosen).argmax(-1).tolist()
+        found = []
+        for row in range(min(count, len(batch.lengths))):
+            mine = (batch.rows == row).nonzero()[:, 0].tolist()
+            text = self.tokenizer.decode(batch.tokens[row, : int(batch.lengths[row])].tolist())
+            truth, guess = ([ids[i] for i in mine] for ids in (batch.targets.tolist(), guesses))
+            found.append(Sample(text, " ".join(self.tokenizer.pieces(truth)), " ".join(self.tokenizer.pieces(guess))))
+        return found
+
+    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
+        """Each input with its hidden tokens filled in; the best fillings of each, with their probabilities."""
+        lines, size, before = iter(inputs), self.config.decode.batch, 0
+        while part := list(islice(lines, size)):
+            yield from self._fill(model, part, before)
+            before += len(part)
+
+    @torch.inference_mode()
+    def _fill(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
+        tokenizer, device = self.tokenizer, next(model.parameters()).device
+        ids = [np.array([tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]) for text in texts]
+        for number, row in enumerate(ids, start=before + 1):
+            if len(row) > self.config.model.max_length:
+                cause = (
+                    f"input line {number}: {len(row) - 2} tokens, the model reads {self.config.model.max_length - 2}"
+                )
+                raise DataError(cause, "shorten the line")
+        tokens, lengths = (part.to(device) for part in pad(ids, tokenizer.pad_id))
+        places = (tokens == self.masking.mask_id).flatten().nonzero()[:, 0]
+        chosen, _ = model(tokens, lengths, None, places)
+        probability, token = model.logits(chosen).float().softmax(-1).topk(FILLINGS, dim=-1)
+        found, width = [], tokens.shape[1]
+        for row, text in enumerate(texts):
+            mine = (places // width == row).nonzero()[:, 0].tolist()
+            fillings = [
+                [
+                    {"text": tokenizer.decode([one]).strip(), "probability": round(p, 6)}
+                    for one, p in zip(token[i].tolist(), probability[i].tolist(), strict=True)
+                ]
+                for i in mine
+            ]
+            filled = tokens[row, 1 : int(lengths[row]) - 1].clone()
+            filled[filled == self.masking.mask_id] = token[mine, 0]
+            text = tokenizer.decode(filled.tolist()) if mine else text
+            found.append(Prediction(text, {"fillings": fillings}))
+        return found
+
+    def pictures(self, model: nn.Module) -> dict[str, HeatMap]:
+        """None: attention over a block of running text is too wide to read."""
+        return {}

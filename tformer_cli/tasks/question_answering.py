@@ -1,0 +1,312 @@
+"""Fine-tuning an encoder to answer questions by spans of a text (Devlin et al. 2019, sections 4.2 and 4.3).
+
+A text that is too long is read in windows that overlap; the best span of all windows is the answer. The place of the
+answer to a question that has none is [CLS].
+
+Shapes: B windows, T tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import QuestionAnsweringExperiment
+from tformer_cli.data.batching import LengthBatches
+from tformer_cli.data.questions import Question, Questions, read_questions
+from tformer_cli.data.text import pad
+from tformer_cli.errors import DataError
+from tformer_cli.metrics import answer_scores
+from tformer_cli.models.bert import BERTForSpans
+from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
+from tformer_cli.tokenizer import Tokenizer
+
+UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|[^\w\s]|_")
+"""What an answer may begin or end with: a word, a mark, a character of a script without spaces."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A question and a part of its text.
+
+    Attributes:
+        question: row of the split.
+        tokens: [CLS] question [SEP] part [SEP], (T,) int64.
+        first: place of the part's first token.
+        units: number of each of the part's tokens' unit, (part,) int64.
+        begin: place of the answer's first token; 0, that of [CLS], if the answer is not in this window.
+        end: place of its last token.
+    """
+
+    question: int
+    tokens: np.ndarray
+    first: int
+    units: np.ndarray
+    begin: int = 0
+    end: int = 0
+
+
+@dataclass
+class SpanBatch(Batch):
+    """Windows.
+
+    Attributes:
+        tokens: (B, T), int64, padded at the end.
+        lengths: real tokens a row, (B,), int64.
+        segments: 0 for the question, 1 for the text, (B, T), int64.
+        allowed: where an answer may begin and end: the text, and [CLS], (B, T), bool.
+        spans: places of its first and last token, (B, 2), int64.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    segments: Tensor
+    allowed: Tensor
+    spans: Tensor
+
+    def sizes(self) -> tuple[int, int]:
+        """Real and padded tokens."""
+        return int(self.lengths.sum()), self.tokens.numel()
+
+
+class QuestionAnswering:
+    """The adapter between questions with their texts and an encoder that points at spans."""
+
+    metric = "f1"
+    lower_is_better = frozenset({"loss"})
+
+    def __init__(self, config: QuestionAnsweringExperiment) -> None:
+        self.config = config
+        self.tokenizer: Tokenizer | None = None
+        self.splits: dict[str, Questions] = {}
+        self._windows: dict[str, list[Window]] = {}
+        self._batches: dict[str, LengthBatches] = {}
+
+    # --- data ---
+
+    def prepare(self, run: Path) -> None:
+        """Read training and validation questions, train or load the tokenizer, make windows."""
+        train = self._split("train")
+        if self.tokenizer is None:
+            settings = self.config.tokenizer
+            if settings.path:
+                self.tokenizer = Tokenizer.load(Path(settings.path))
+            else:
+                texts = dict.fromkeys(chain.from_iterable((row.question, row.context) for row in train.rows))
+                lines = (line for text in texts for line in text.split("\n"))
+                self.tokenizer = Tokenizer.train({"text": lines}, settings, self.config.seed)
+        for split in ("train", "validation"):
+            self._split_batches(split)
+
+    def load(self, folder: Path) -> None:
+        """Take the tokenizer from a checkpoint."""
+        self.tokenizer = Tokenizer.load(folder / "tokenizer")
+
+    def files(self) -> dict[str, bytes]:
+        """The tokenizer's files."""
+        return {f"tokenizer/{name}": content for name, content in self.tokenizer.files().items()}
+
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of the training and validation questions."""
+        return {f"data.{split}": self._split(split).hash for split in ("train", "validation")}
+
+    def _split(self, split: str) -> Questions:
+        if split not in self.splits:
+            self.splits[split] = read_questions(self.config.data, split, seed=self.config.seed)
+        return self.splits[split]
+
+    def _read(self, split: str) -> list[Window]:
+        if split not in self._windows:
+            rows = self._split(split).rows
+            self._windows[split] = [window for i, row in enumerate(rows) for window in self._cut(i, row)]
+        return self._windows[split]
+
+    def _cut(self, number: int, row: Question) -> list[Window]:
+        """The windows of a question, with the place of its first answer."""
+        tokenizer, most, data = self.tokenizer, self.config.model.max_length, self.config.data
+        question = tokenizer.encode(row.question)[: most // 2]
+        places = list(UNIT.finditer(row.context))
+        pieces = tokenizer.encode_batch([place.group() for place in places])
+        pieces = [ids or [tokenizer.unk_id] for ids in pieces]
+        units = np.repeat(np.arange(len(pieces)), [len(ids) for ids in pieces])
+        context = np.array(list(chain.from_iterable(pieces)), dtype=np.int64)
+        begin = end = -1
+        if row.answers:
+            text, start = row.answers[0]
+            inside = [i for i, p in enumerate(places) if p.end() > start and p.start() < start + len(text)]
+            if inside:
+                answer = np.flatnonzero((units >= inside[0]) & (units <= inside[-1]))
+                begin, end = int(answer[0]), int(answer[-1])
+        head = [tokenizer.bos_id, *question, tokenizer.eos_id]
+        room = most - len(head) - 1
+        step = max(1, room - data.stride)
+        found = []
+        for start in range(0, max(1, len(context)), step):
+            part = context[start : start + room]
+            tokens = np.concatenate([head, part, [tokenizer.eos_id]]).astype(np.int64)
+            here = (begin - start + len(head), end - start + len(head))
+            fits = start <= begin and end < start + len(part) and begin >= 0
+            span = here if fits else (0, 0)
+            found.append(Window(number, tokens, len(head), units[start : start + room], *span))
+            if start + room >= len(context):
+                break
+        return found
+
+    def _split_batches(self, split: str) -> LengthBatches:
+        if split not in self._batches:
+            data = self.config.data
+            self._batches[split] = LengthBatches(
+                np.array([len(window.tokens) for window in self._read(split)]),
+                batch_tokens=data.batch_tokens,
+                max_batch=data.max_batch,
+                seed=self.config.seed,
+                shuffle=split == "train",
+            )
+        return self._batches[split]
+
+    def num_batches(self, split: str) -> int:
+        """Batches in an epoch."""
+        return len(self._split_batches(split))
+
+    def batch(self, split: str, epoch: int, index: int) -> SpanBatch:
+        """Batch `index` of `epoch`."""
+        return self.collate(split, epoch, self._split_batches(split).indices(epoch, index))
+
+    def collate(self, split: str, epoch: int, rows: np.ndarray) -> SpanBatch:
+        """A batch of the given windows."""
+        return self._join([self._read(split)[row] for row in rows], torch.from_numpy(np.asarray(rows, np.int64)))
+
+    def _join(self, windows: list[Window], ids: Tensor) -> SpanBatch:
+        tokens, lengths = pad([window.tokens for window in windows], self.tokenizer.pad_id)
+        first = torch.tensor([window.first for window in windows])[:, None]
+        here = torch.arange(tokens.shape[1])
+        inside = (here >= first) & (here < lengths[:, None] - 1)
+        segments = ((here >= first) & (here < lengths[:, None])).long()
+        spans = torch.tensor([[window.begin, window.end] for window in windows])
+        return SpanBatch(ids, tokens, lengths, segments, inside | (here == 0), spans)
+
+    def describe(self) -> list[tuple[str, str]]:
+        """The header's lines on data and vocabulary."""
+        train, validation, tokenizer = self._split("train"), self._split("validation"), self.tokenizer
+        batches = self._split_batches("train")
+        windows = f"{len(self._read('train')):,} windows"
+        return [
+            ("data", f"{len(train):,} questions ({windows}) to train, {len(validation):,} to validate"),
+            ("batches", f"{len(batches):,} an epoch, {batches.padding_percent():.1f} % padding"),
+            ("tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} pieces, {tokenizer.hash[:12]}"),
+        ]
+
+    # --- model and loss ---
+
+    def model(self) -> nn.Module:
+        """A new encoder and head."""
+        return BERTForSpans(self.config.model, self.tokenizer.vocab_size, self.config.head)
+
+    def shape(self) -> dict[str, int]:
+        """Attention's shape in this task: whole windows."""
+        model = self.config.model
+        return {"heads": model.heads, "head_dim": model.dim // model.heads, "length": model.max_length}
+
+    def loss(self, model: nn.Module, batch: SpanBatch) -> Loss:
+        """Mean of the cross-entropies of where the answer begins and where it ends; summed over windows."""
+        scores = model(batch.tokens, batch.lengths, batch.segments, batch.allowed)
+        total = nn.functional.cross_entropy(scores.flatten(0, 1), batch.spans.flatten(), reduction="sum") / 2
+        return Loss(total, torch.tensor(len(scores), device=scores.device))
+
+    # --- evaluation and use ---
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        split: str,
+        *,
+        decoded: bool = True,
+        thorough: bool = True,
+        limit: int = 0,
+        samples: int = 3,
+    ) -> Evaluation:
+        """Exact match and F1 of the answers."""
+        device, data = next(model.parameters()).device, self._split(split)
+        best: dict[int, tuple[float, str]] = {}
+        total = count = 0.0
+        for index in range(self.num_batches(split)):
+            batch = self.batch(split, 0, index).to(device)
+            loss = self.loss(model, batch)
+            total, count = total + float(loss.total), count + float(loss.count)
+            windows = [self._read(split)[row] for row in batch.sample_ids.tolist()]
+            self._point(model, batch, windows, data.rows, best)
+        found = [best[number][1] for number in range(len(data))]
+        answers = [[text for text, _ in row.answers] for row in data.rows]
+        scores = {"loss": total / count, **answer_scores(answers, found)}
+        evaluation = Evaluation(scores, data_sha256=data.hash)
+        for row in np.linspace(0, len(data) - 1, min(samples, len(data)), dtype=int):
+            evaluation.samples.append(Sample(data.rows[row].question, " | ".join(answers[row]), found[row]))
+        return evaluation
+
+    def _point(
+        self,
+        model: nn.Module,
+        batch: SpanBatch,
+        windows: list[Window],
+        rows: list[Question],
+        best: dict[int, tuple[float, str]],
+    ) -> None:
+        """Keep the best span of each question over the windows seen so far: its score over [CLS]'s, and its text."""
+        scores = model(batch.tokens, batch.lengths, batch.segments, batch.allowed).log_softmax(-1).cpu()
+        width = scores.shape[-1]
+        together = scores[:, 0, :, None] + scores[:, 1, None, :]  # (B, begin, end)
+        far = torch.ones(width, width, dtype=torch.bool).triu().tril(self.config.data.max_answer - 1)
+        none = together[:, 0, 0]
+        together = together.masked_fill(~far, -torch.inf)
+        together[:, 0, :] = together[:, :, 0] = -torch.inf
+        value, place = together.flatten(1).max(1)
+        for row, window in enumerate(windows):
+            score, text = float(value[row] - none[row]), ""
+            if np.isfinite(score):
+                begin, end = divmod(int(place[row]), width)
+                units = list(UNIT.finditer(rows[window.question].context))
+                first, last = (units[int(window.units[p - window.first])] for p in (begin, end))
+                text = rows[window.question].context[first.start() : last.end()]
+            answerable = score > 0 or not self._may_have_no_answer(rows)
+            said = (score, text if answerable else "")
+            if window.question not in best or score > best[window.question][0]:
+                best[window.question] = said
+
+    @staticmethod
+    def _may_have_no_answer(rows: list[Question]) -> bool:
+        """Whether a question without an answer is among them: only then is no answer an answer."""
+        return any(not row.answers for row in rows)
+
+    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
+        """The answer to each line, a question and its text with a tab between them."""
+        lines, size, before = iter(inputs), self.config.decode.batch, 0
+        while part := list(islice(lines, size)):
+            yield from self._answer(model, part, before)
+            before += len(part)
+
+    @torch.inference_mode()
+    def _answer(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
+        rows = []
+        for number, text in enumerate(texts, before + 1):
+            question, tab, context = text.partition("\t")
+            if text and not tab:
+                cause = f"input line {number}: no tab between a question and the text that answers it"
+                raise DataError(cause, "write QUESTION<tab>TEXT")
+            rows.append(Question(str(number), question, context, (("", 0),)))
+        device, best = next(model.parameters()).device, {}
+        for number, row in enumerate(rows):
+            windows = self._cut(number, Question(row.name, row.question, row.context, ()))
+            batch = self._join(windows, torch.arange(len(windows))).to(device)
+            self._point(model, batch, windows, rows, best)
+        return [Prediction(best[n][1], {"answer": best[n][1], "score": best[n][0]}) for n in range(len(rows))]
+
+    def pictures(self, model: nn.Module) -> dict[str, HeatMap]:
+        """None while training."""
+        return {}

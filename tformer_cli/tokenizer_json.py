@@ -1,0 +1,157 @@
+"""Vocabularies of the `tokenizers` library (WordPiece, byte-level BPE, ...), as pre-trained models bring them.
+
+They serve wherever a SentencePiece one does: the same ids by the same names, kept in the same folder.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tformer_cli.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+KIND = "tokenizers"
+FILE = "tokenizer.json"
+MASK = "<mask>"
+"""What a user writes for a hidden token, whatever the vocabulary calls it."""
+ROLES = {
+    "pad": ("pad_token", "eos_token", "unk_token"),  # a GPT-2 has one special piece for everything
+    "unk": ("unk_token", "eos_token"),
+    "bos": ("cls_token", "bos_token"),
+    "eos": ("sep_token", "eos_token"),
+    "mask": ("mask_token",),
+}
+"""What each of our special tokens may be called in theirs, the first that is there."""
+WORD_MARKS = ("\u2581", "\u0120")
+"""What begins a piece that begins a word: SentencePiece's space and byte-level BPE's."""
+
+
+class JsonTokenizer:
+    """Text to ids and back by a `tokenizer.json`.
+
+    Args:
+        content: the file.
+        special: pieces by role: pad, unk, bos (or [CLS]), eos (or [SEP]), mask if there is one.
+        origin: what an error calls it.
+
+    Raises:
+        ConfigError: if the library is not installed.
+        DataError: if the file cannot be read, or a special piece is not in it.
+    """
+
+    kind = KIND
+    joint, lossless = True, False
+    languages: tuple[str, ...] = ()
+
+    def __init__(self, content: bytes, special: Mapping[str, str], origin: str = FILE) -> None:
+        try:
+            library = importlib.import_module("tokenizers")
+        except ImportError as error:
+            cause = f"{origin}: needs tokenizers, which is not installed"
+            raise ConfigError(cause, "pip install 'tformer[text]'") from error
+        try:
+            self._tokenizer = library.Tokenizer.from_str(content.decode("utf-8"))
+        except Exception as error:  # the library raises plain Exceptions
+            raise DataError(f"{origin}: not a tokenizer's file ({str(error)[:200]})") from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._content, self._special = content, dict(special)
+        ids = {}
+        for role, piece in special.items():
+            ids[role] = self._tokenizer.token_to_id(piece)
+            if ids[role] is None:
+                raise DataError(f"{origin}: the vocabulary has no piece {piece!r}")
+        self._tokenizer.add_special_tokens(
+            list(special.values())
+        )  # so that they are found in text; they keep their ids
+        self.pad_id, self.unk_id, self.bos_id, self.eos_id = (ids[role] for role in ("pad", "unk", "bos", "eos"))
+        self.mask_id: int | None = ids.get("mask")
+        from tformer_cli.tokenizer import hash_files
+
+        self.hash = hash_files(self.files())
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> JsonTokenizer:
+        """Of a pre-trained model's folder.
+
+        Raises:
+            DataError: if there is no `tokenizer.json`, or its special pieces are not named.
+        """
+        place = folder / FILE
+        if not place.is_file():
+            remedy = "save it with AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+            raise DataError(f"{folder}: no {FILE}", remedy)
+        named: dict[str, str] = {}
+        for name in ("special_tokens_map.json", "tokenizer_config.json"):
+            if (folder / name).is_file():
+                try:
+                    found = json.loads((folder / name).read_bytes())
+                except ValueError as error:
+                    raise DataError(f"{folder / name}: not JSON") from error
+                for key, value in found.items():
+                    text = value.get("content") if isinstance(value, dict) else value
+                    if key.endswith("_token") and isinstance(text, str):
+                        named[key] = text
+        special = {}
+        for role, names in ROLES.items():
+            piece = next((named[name] for name in names if name in named), None)
+            if piece is not None:
+                special[role] = piece
+            elif role != "mask":
+                raise DataError(f"{folder}: no {names[0]} in tokenizer_config.json", "the folder is not complete")
+        return cls(place.read_bytes(), special, str(place))
+
+    @property
+    def vocab_size(self) -> int:
+        """Pieces, special ones included."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def vocab_size_of(self, language: str | None = None) -> int:
+        """The same for every language."""
+        return self.vocab_size
+
+    def files(self) -> dict[str, bytes]:
+        """What to write into a folder, by name."""
+        from tformer_cli.tokenizer import FORMAT, META
+
+        meta = {"format": FORMAT, "kind": KIND, "special": self._special}
+        return {META: (json.dumps(meta, ensure_ascii=False, indent=2) + "\n").encode(), FILE: self._content}
+
+    def _marked(self, text: str) -> str:
+        return text.replace(MASK, self._special["mask"]) if "mask" in self._special else text
+
+    def encode(self, text: str, language: str | None = None) -> list[int]:
+        """Ids of a text, without beginning and end; `<mask>` is the mask whatever the vocabulary calls it."""
+        return self._tokenizer.encode(self._marked(text), add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str], language: str | None = None) -> list[list[int]]:
+        """Ids of many texts."""
+        found = self._tokenizer.encode_batch([self._marked(text) for text in texts], add_special_tokens=False)
+        return [one.ids for one in found]
+
+    def encode_sampled(
+        self, text: str, language: str | None = None, *, strength: float, rng: np.random.Generator
+    ) -> list[int]:
+        """The same as `encode`: these vocabularies have one segmentation."""
+        return self.encode(text)
+
+    def decode(self, ids: Iterable[int], language: str | None = None) -> str:
+        """The text of ids; special pieces add nothing."""
+        return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
+
+    def pieces(self, ids: Iterable[int], language: str | None = None) -> list[str]:
+        """The piece of each id."""
+        return [self._tokenizer.id_to_token(int(i)) or "" for i in ids]
+
+    def word_starts(self) -> list[bool]:
+        """Whether each piece begins a word: WordPiece marks those that do not, the others those that do."""
+        pieces = self.pieces(range(self.vocab_size))
+        if any(piece.startswith(WORD_MARKS) for piece in pieces):
+            return [piece.startswith(WORD_MARKS) for piece in pieces]
+        return [not piece.startswith("##") for piece in pieces]
