@@ -132,14 +132,21 @@ def _watch(stream: Callable[[Any, str, Callable[[str], None]], None], model: Any
 
 def is_text(given: str) -> bool:
     """Whether an argument is itself the input: neither a file nor the likely name of one."""
-    if given == "-" or Path(given).is_file():
+    if given == "-" or _is_file(given):
         return False
-    return re.fullmatch(r"\S+\.(txt|tsv|csv|jsonl?|gz|[a-z]{2})|.*/\S*", given) is None
+    return re.fullmatch(r"\S+\.(txt|tsv|csv|jsonl?|gz|[a-z]{2})|\S*/\S*", given) is None
 
 
 def is_setting(given: str) -> bool:
     """Whether an argument is KEY=VALUE and not the name of a file."""
-    return re.match(r"[a-z_]+(\.[a-z_0-9]+)+=", given) is not None and not Path(given).exists()
+    return re.match(r"[a-z_]+(\.[a-z_0-9]+)+=", given) is not None and not _is_file(given)
+
+
+def _is_file(given: str) -> bool:
+    try:
+        return Path(given).is_file()
+    except OSError:  # a text can be too long for a name
+        return False
 
 
 def in_order(
