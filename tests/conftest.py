@@ -7,8 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from tformer_cli.nn import backend
+
 torch.set_num_threads(1)
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="tformer-cache-")  # never the user's own
+
+
+@pytest.fixture(autouse=True)
+def same_backend():
+    """A run that a test launched chooses an attention backend for the whole process: no other test may notice."""
+    kept = backend.attention
+    yield
+    backend.attention = kept
 
 
 @pytest.fixture(scope="session")

@@ -320,7 +320,7 @@ def test_generate_translates_the_same(pair, text: list[str], beam: int, stopping
             assert beam > 1 and generated.sequences_scores[row] > found.score
         if beam > 1 and tokens == found.tokens and found.finished:
             assert abs(float(generated.sequences_scores[row]) - found.score) < 1e-4
-    assert same >= 0.8 * len(lines), f"{same} of {len(lines)}"  # each difference is explained above
+    assert same >= 0.9 * len(lines), f"{same} of {len(lines)}"
 
 
 # --- what cannot be -------------------------------------------------------------------------------------

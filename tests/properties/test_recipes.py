@@ -12,6 +12,7 @@ from tformer_cli.config.schema import (
     LanguageModelExperiment,
     MaskedLanguageModelExperiment,
     QuestionAnsweringExperiment,
+    Source,
     TextClassificationExperiment,
     TokenTaggingExperiment,
     TranslationExperiment,
@@ -70,5 +71,6 @@ def test_recipe_takes_two_steps(name, tmp_path):
         f"data.cache={tmp_path}",
     ]
     config = compose(name, [*SHRUNK[schema], *shared])
+    assert config.data.source is Source.builtin or str(ROOT.parent / "tests") in config.data.path
     launch(config, tmp_path / "run", quiet=True)
     assert (tmp_path / "run" / "checkpoints" / "step-00000002" / "manifest.json").is_file()

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import RunError
+
+if TYPE_CHECKING:
+    from tformer_cli.interop.huggingface import Imported
 
 FOREIGN = "hf:"
 FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt", "tokenizer/*")
@@ -20,6 +24,8 @@ class Start:
 
     folder: Path
     foreign: bool
+    imported: Imported | None = None
+    """What a foreign folder holds, once `adapt` has read it."""
 
     @classmethod
     def find(cls, name: str) -> Start:
@@ -46,8 +52,9 @@ class Start:
         if self.foreign:
             from tformer_cli.interop.huggingface import import_model
 
-            found = import_model(self.folder)[0]
-            return with_architecture(config, found, str(self.folder), overrides)
+            names = tuple(getattr(config.data, f"{side}_language", side) for side in ("source", "target"))
+            self.imported = import_model(self.folder, names)
+            return with_architecture(config, self.imported[0], str(self.folder), overrides)
         from tformer_cli.config.compose import from_yaml
         from tformer_cli.train.run import locate
 
@@ -56,11 +63,11 @@ class Start:
 
     def checkpoint(self, config: Experiment, run: Path) -> Path:
         """Where the loop starts from: another library's model is first written as a checkpoint, `RUN/initial`."""
-        if not self.foreign:
+        if self.imported is None:
             return self.folder
-        from tformer_cli.interop.huggingface import import_checkpoint
+        from tformer_cli.interop.huggingface import write_checkpoint
 
-        import_checkpoint(self.folder, run / "initial", config)
+        write_checkpoint(self.imported, run / "initial", config)
         return run / "initial"
 
 

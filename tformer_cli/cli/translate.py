@@ -132,19 +132,19 @@ def _watch(stream: Callable[[Any, str, Callable[[str], None]], None], model: Any
 
 def is_text(given: str) -> bool:
     """Whether an argument is itself the input: neither a file nor the likely name of one."""
-    if given == "-" or _is_file(given):
+    if given == "-" or _on_disk(given, Path.is_file):
         return False
     return re.fullmatch(r"\S+\.(txt|tsv|csv|jsonl?|gz|[a-z]{2})|\S*/\S*", given) is None
 
 
 def is_setting(given: str) -> bool:
     """Whether an argument is KEY=VALUE and not the name of a file."""
-    return re.match(r"[a-z_]+(\.[a-z_0-9]+)+=", given) is not None and not _is_file(given)
+    return re.match(r"[a-z_]+(\.[a-z_0-9]+)+=", given) is not None and not _on_disk(given, Path.exists)
 
 
-def _is_file(given: str) -> bool:
+def _on_disk(given: str, check: Callable[[Path], bool]) -> bool:
     try:
-        return Path(given).is_file()
+        return check(Path(given))
     except OSError:  # a text can be too long for a name
         return False
 

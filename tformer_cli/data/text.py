@@ -125,7 +125,8 @@ def tokenize_parallel(
             arrays[f"{side}_tokens"], arrays[f"{side}_offsets"] = _encode(texts, tokenizer, language)
         return arrays
 
-    arrays, note = _cached(config.cache, [FORMAT, split.hash, tokenizer.hash, *languages], encode)
+    names = [f"{side}_{part}" for side in ("source", "target") for part in ("tokens", "offsets")]
+    arrays, note = _cached(config.cache, [FORMAT, split.hash, tokenizer.hash, *languages], names, encode)
     source, target = (
         TokenArrays.from_offsets(arrays[f"{side}_tokens"], arrays[f"{side}_offsets"]) for side in ("source", "target")
     )
@@ -156,7 +157,7 @@ def tokenize_corpus(corpus: Corpus, tokenizer: Tokenizer, cache: str = "") -> tu
         tokens, offsets = _encode(corpus.documents, tokenizer, None, end=[tokenizer.eos_id])
         return {"tokens": tokens, "offsets": offsets}
 
-    arrays, note = _cached(cache, [FORMAT, corpus.hash, tokenizer.hash, "documents"], encode)
+    arrays, note = _cached(cache, [FORMAT, corpus.hash, tokenizer.hash, "documents"], ["tokens", "offsets"], encode)
     return TokenArrays.from_offsets(arrays["tokens"], arrays["offsets"]), note
 
 
@@ -178,8 +179,9 @@ def tokenize_texts(
             arrays[f"tokens_{number}"], arrays[f"offsets_{number}"] = _encode(texts, tokenizer, None)
         return arrays
 
-    arrays, _ = _cached(cache, [FORMAT, text_hash, tokenizer.hash, "texts", len(columns)], encode)
     numbers = range(len(columns))
+    names = [f"{part}_{number}" for number in numbers for part in ("tokens", "offsets")]
+    arrays, _ = _cached(cache, [FORMAT, text_hash, tokenizer.hash, "texts", len(columns)], names, encode)
     return [TokenArrays.from_offsets(arrays[f"tokens_{n}"], arrays[f"offsets_{n}"]) for n in numbers]
 
 
@@ -245,12 +247,12 @@ def _keep(source: np.ndarray, target: np.ndarray, longest: int, ratio: float) ->
 
 
 def _cached(
-    cache: str, key: Sequence[object], make: Callable[[], dict[str, np.ndarray]]
+    cache: str, key: Sequence[object], names: Sequence[str], make: Callable[[], dict[str, np.ndarray]]
 ) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays that `key` stands for, made once; and a note if they could not be kept."""
+    """The arrays of these names that `key` stands for, made once; and a note if they could not be kept."""
     root = Path(cache).expanduser() if cache else default_cache()
     folder = root / "tokens" / hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    arrays = _open(folder)
+    arrays = _open(folder, names)
     if arrays is not None:
         return arrays, ""
     arrays = make()
@@ -258,21 +260,21 @@ def _cached(
         _write(folder, arrays)
     except OSError as error:
         return arrays, f"encoded text is kept in memory: {folder.parent}: {error.strerror or error} (data.cache)"
-    return _open(folder) or arrays, ""
+    return _open(folder, names) or arrays, ""
 
 
-def _open(folder: Path) -> dict[str, np.ndarray] | None:
+def _open(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
     """The arrays in a cache folder, memory-mapped; None if it is not there or not as it was written."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         arrays = {}
-        for name, digest in manifest.items():
-            file = folder / Path(name).name
-            if _sha256(file) != digest:
+        for name in names:
+            file = folder / f"{name}.npy"
+            if _sha256(file) != manifest[file.name]:
                 return None
-            arrays[file.stem] = _load(file)
-        return arrays or None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            arrays[name] = _load(file)
+        return arrays
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -300,12 +302,12 @@ def _write(folder: Path, arrays: dict[str, np.ndarray]) -> None:
             np.save(file, array, allow_pickle=False)
             manifest[file.name] = _sha256(file)
         (temporary / MANIFEST).write_text(json.dumps(manifest))
-        if folder.exists() and _open(folder) is None:  # damaged: out of the way, in one step as well
+        if folder.exists() and _open(folder, list(arrays)) is None:  # damaged: out of the way, in one step as well
             folder.rename(damaged)
         try:
             temporary.rename(folder)
         except OSError:
-            if _open(folder) is None:  # else another process was first, with the same content
+            if _open(folder, list(arrays)) is None:  # else another process was first, with the same content
                 raise
     finally:
         shutil.rmtree(damaged, ignore_errors=True)

@@ -52,6 +52,7 @@ CONFIG, GENERATION, WEIGHTS, INDEX = (
     "model.safetensors.index.json",
 )
 EARLY_STOPPING = {Stopping.longest: "never", Stopping.next: False}
+Imported = tuple[Seq2SeqConfig | BERTConfig | GPTConfig, dict[str, Tensor], Tokenizer | JsonTokenizer]
 PICKLED = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
@@ -195,9 +196,7 @@ def export_encoder(
     _write(output, files)
 
 
-def import_model(
-    path: Path, languages: tuple[str, str] = ("source", "target")
-) -> tuple[Seq2SeqConfig | BERTConfig | GPTConfig, dict[str, Tensor], Tokenizer | JsonTokenizer]:
+def import_model(path: Path, languages: tuple[str, str] = ("source", "target")) -> Imported:
     """Read a MarianMTModel, a PegasusForConditionalGeneration, a BERT, a RoBERTa or a GPT-2 from a folder.
 
     Args:
@@ -247,23 +246,21 @@ def _first(value: Tensor, rows: int, pieces: int) -> Tensor:
     return value[:pieces].clone() if value.shape[0] == rows else value
 
 
-def import_checkpoint(path: Path, target: Path, config: Experiment) -> None:
-    """Write a folder in the Hugging Face format as a checkpoint, from which every verb can start.
+def write_checkpoint(imported: Imported, target: Path, config: Experiment) -> None:
+    """Write what `import_model` read as a checkpoint, from which every verb can start.
 
     Args:
-        path: as for `import_model`.
+        imported: settings, weights and tokenizer.
         target: the checkpoint's folder.
-        config: what the checkpoint's configuration says beside the model, which is the folder's own.
+        config: what the checkpoint's configuration says beside the model, which is the imported one.
 
     Raises:
-        ConfigError, DataError: as `import_model`.
         RunError: if the checkpoint cannot be written.
     """
     from tformer_cli.train.checkpoint import tensors_to_bytes, usable_files, write_folder
 
-    names = (getattr(config.data, f"{side}_language", side) for side in ("source", "target"))
-    model, weights, tokenizer = import_model(path, tuple(names))
-    state = {"step": 0, "imported": path.name}
+    model, weights, tokenizer = imported
+    state = {"step": 0}
     task_files = {f"tokenizer/{name}": content for name, content in tokenizer.files().items()}
     experiment = dataclasses.replace(config, model=model)
     write_folder(target, usable_files(tensors_to_bytes(weights), state, experiment, task_files))
