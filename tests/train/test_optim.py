@@ -13,6 +13,7 @@ from tformer_cli.train.muon import orthogonalized
 from tformer_cli.train.optim import (
     build_optimizer,
     decayed,
+    layer_scales,
     learning_rate,
     load_optimizer_tensors,
     optimizer_tensors,
@@ -138,3 +139,10 @@ def test_muon_takes_the_steps_of_torchs_own():
         theirs.step()
     moved = (other.weight - start).norm()
     assert (model.weight - other.weight).norm() < 0.02 * moved  # theirs iterates in bfloat16
+
+
+def test_lower_layers_learn_less():
+    names = ["encoder.embedding.weight", "encoder.stack.blocks.0.x", "encoder.stack.blocks.1.x", "output.weight"]
+    scales = layer_scales(names, 0.5)
+    assert [scales[name] for name in names] == [0.125, 0.25, 0.5, 1.0]
+    assert set(layer_scales(names, 1.0).values()) == {1.0}
