@@ -23,7 +23,7 @@ demo: $(STAMP)  ## train on built-in data, translate, score: the whole way in a 
 	$(BIN)/tformer quickstart
 
 test: $(VENV)/.installed-dev  ## the tests
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test-all: $(VENV)/.installed-dev  ## the slow tests too
 	$(BIN)/python -m pytest
