@@ -571,6 +571,24 @@ def test_training_never_shows_what_is_held_out(seed):
     assert sum(pair[0][0] == "?" for pair in seen["test"] & set(kept)) >= 10
 
 
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_training_shows_each_word_in_each_of_its_roles(seed):
+    kept, shown = builtin.held_out(seed), defaultdict(set)
+    for role, predicate, partners in builtin._partners():
+        for partner in partners:
+            shown[role, partner] |= {predicate} if (predicate, partner) not in kept else set()
+    assert [place for place, predicates in shown.items() if not predicates] == []
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_training_shows_each_goal(seed):
+    """The same, judged by the meanings alone."""
+    goals = {place.english for name in ("go/行く", "come/来る") for place in VERBS[name].places}
+    actions = (meaning.clause for meaning in islice(builtin.meanings("train", seed), 6_000))
+    seen = {action.goal.english for action in actions if isinstance(action, Action) and action.goal is not None}
+    assert goals <= seen
+
+
 def test_held_out_objects_are_absent_from_the_training_text(splits):
     """The same, judged by the sentences alone: an object stands right before its Japanese verb."""
     verbs = {verb.name: verb for verb in VERBS.values() if verb.particle == "を" and verb.kind == "godan"}

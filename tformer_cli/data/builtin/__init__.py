@@ -2,12 +2,13 @@
 
 `en-ja` is a synchronous grammar: a meaning is drawn, and said once in English and once in Japanese.
 Validation and test hold combinations of words (verb and object, adjective and noun, thing and place) that
-training never shows, though it shows every word and every construction.
+training never shows, though it shows every construction, and every word in each of its roles.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -96,31 +97,37 @@ def held_out(seed: int) -> dict[tuple[str, str], str]:
     """The combinations that training never shows, and the split that does.
 
     Of each predicate's partners a sixteenth goes to validation and as many to test, but at least one each if
-    there are enough; which ones, a hash of the seed decides.
+    there are enough; which ones, a hash of the seed decides. Each word keeps a predicate in each of its roles:
+    who never saw "to school" cannot be asked what "go to school" is, only who saw "come to school".
     """
     kept = {}
-    for predicate, partners in _partners():
+    shown = Counter((role, partner) for role, _, partners in _partners() for partner in partners)
+    for role, predicate, partners in _partners():
+        share = max(1, len(partners) // 16) if len(partners) >= _ENOUGH else 0
         ranked = sorted(partners, key=lambda partner: _digest(f"{seed}/{predicate}/{partner}"))
-        share = max(1, len(ranked) // 16) if len(ranked) >= _ENOUGH else 0
-        kept.update({(predicate, partner): "validation" for partner in ranked[:share]})
-        kept.update({(predicate, partner): "test" for partner in ranked[share : 2 * share]})
+        spared = [partner for partner in ranked if shown[role, partner] > 1]
+        share = min(share, len(spared) // 2)
+        kept.update({(predicate, partner): "validation" for partner in spared[:share]})
+        kept.update({(predicate, partner): "test" for partner in spared[share : 2 * share]})
+        shown.subtract((role, partner) for partner in spared[: 2 * share])
     return kept
 
 
 @lru_cache(maxsize=1)
-def _partners() -> list[tuple[str, list[str]]]:
-    """Predicates, and words of one sort that they are combined with: see `combinations`."""
+def _partners() -> list[tuple[str, str, list[str]]]:
+    """Roles, predicates, and words that a predicate is combined with in that role: see `combinations`."""
     partners = []
     for verb in VERBS.values():
         subjects = [noun.english for noun in verb.subjects]
-        partners.append((verb.name, [noun.english for noun in verb.objects]))
+        partners.append(("object", verb.name, [noun.english for noun in verb.objects]))
         if not verb.objects:
-            partners.append((verb.name, [place.english for place in verb.places]))
+            role = "goal" if "GO" in verb.traits else "place"
+            partners.append((role, verb.name, [place.english for place in verb.places]))
         if not verb.objects and not verb.traits & {"GO", "STATE"}:
-            partners.append((verb.name, subjects))
-        partners.append((f"? {verb.name}", subjects))
+            partners.append(("subject", verb.name, subjects))
+        partners.append(("asked for", f"? {verb.name}", subjects))
     for adjective in ADJECTIVES.values():
-        partners.append((adjective.english, [noun.english for noun in adjective.nouns]))
+        partners.append(("described", adjective.english, [noun.english for noun in adjective.nouns]))
     for location in LOCATIONS.values():
-        partners.append((location.english, [noun.english for noun in tagged(*location.items)]))
+        partners.append(("located", location.english, [noun.english for noun in tagged(*location.items)]))
     return partners
