@@ -582,10 +582,11 @@ def test_training_shows_each_word_in_each_of_its_roles(seed):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_training_shows_each_goal(seed):
-    """The same, judged by the meanings alone."""
+    """The same, judged by the meanings alone: one that is only walked to, from elsewhere, is 学校まで, not 学校に."""
     goals = {place.english for name in ("go/行く", "come/来る") for place in VERBS[name].places}
     actions = (meaning.clause for meaning in islice(builtin.meanings("train", seed), 6_000))
-    seen = {action.goal.english for action in actions if isinstance(action, Action) and action.goal is not None}
+    going = [action for action in actions if isinstance(action, Action) and "GO" in action.verb.traits]
+    seen = {action.goal.english for action in going if action.goal is not None}
     assert goals <= seen
 
 
