@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,7 +94,7 @@ def test_a_damaged_run_is_still_listed(tmp_path):
 
 
 def test_quickstart_trains_translates_scores_and_says_what_next(stand_ins, capsys):
-    assert main(["quickstart", "--minutes", "0.5", "--run", "q"]) == 0
+    assert main(["quickstart", "translation", "--minutes", "0.5", "--run", "q"]) == 0
     out, err = capsys.readouterr()
     (call,) = stand_ins.launch
     assert (call.config.trainer.minutes, call.config.trainer.steps, call.run) == (0.5, 0, Path("q"))
@@ -103,6 +104,22 @@ def test_quickstart_trains_translates_scores_and_says_what_next(stand_ins, capsy
     assert "bleu" in out
     assert main(["quickstart", "--minutes", "-1"]) == 2
     assert capsys.readouterr().err == "error: trainer.minutes: -1 is too small: it must be 0 or more\n"
+
+
+def test_quickstart_shows_each_family_in_turn(stand_ins, monkeypatch, capsys):
+    from tformer_cli.cli import quickstart
+
+    for name, turn in quickstart.TURNS.items():
+        monkeypatch.setitem(quickstart.TURNS, name, replace(turn, examples=lambda opened, name=name: f"of {name}"))
+    assert main(["quickstart", "--run", "q"]) == 0
+    assert [call.run for call in stand_ins.launch] == [Path("q", name) for name in ("translation", "bert", "gpt")]
+    assert [call.config.recipe for call in stand_ins.launch] == [f"quickstart/{name}" for name in quickstart.TURNS]
+    err = capsys.readouterr().err
+    assert "[3/3] gpt: a language model" in err and 'tformer predict q/bert "of bert"' in err
+    assert main(["quickstart", "gpt", "bert", "gpt"]) == 0
+    assert [str(call.run) for call in stand_ins.launch[3:]] == ["runs/quickstart/gpt/001", "runs/quickstart/bert/001"]
+    assert main(["quickstart", "vit"]) == 2
+    assert "quickstart has no family 'vit'" in capsys.readouterr().err
 
 
 def test_doctor_says_what_is_here(capsys):

@@ -1,67 +1,162 @@
-"""`tformer quickstart`: from nothing to a translation, on data that comes with tformer."""
+"""`tformer quickstart`: each family from nothing to a use, on data that comes with tformer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-RECIPE = "quickstart/translation"
+from tformer_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tformer_cli.train.restore import Opened
+
 SHOWN = 5  # translations
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What the quickstart shows of one family.
+
+    Attributes:
+        about: what is trained, for the reader.
+        heading: stands above the examples.
+        examples: prints what the trained run makes of some inputs, and gives one of them.
+        command: how to go on with such an input; RUN and INPUT are filled in.
+    """
+
+    about: str
+    heading: str
+    examples: Callable[[Opened], str]
+    command: str
+
+
+def translations(opened: Opened) -> str:
+    """Test sentences in translation, judged by the grammar."""
+    from tformer_cli.cli.output import result
+    from tformer_cli.data.builtin import parallel
+
+    pairs = parallel(opened.config.data.path, "test", size=SHOWN, seed=opened.config.seed)
+    sources = [source for source, _ in pairs]
+    for (source, reference), answer in zip(pairs, opened.task.predict(opened.model, sources), strict=True):
+        verdict = "right" if answer.text == reference else f"should be {reference}"
+        result(f"{source} -> {answer.text} ({verdict})\n")
+    return sources[0]
+
+
+def fillings(opened: Opened) -> str:
+    """Gaps in phrases of Python's documentation, with the best fillings."""
+    from tformer_cli.cli.output import result
+
+    phrases = ["Return a <mask> of the object.", "If the file does not <mask>, an error is raised."]
+    for phrase, answer in zip(phrases, opened.task.predict(opened.model, phrases), strict=True):
+        (best,) = answer.details["fillings"]
+        result(f"{phrase} -> " + ", ".join(f"{one['text']} ({one['probability']:.0%})" for one in best[:3]) + "\n")
+    return phrases[0]
+
+
+def continuation(opened: Opened) -> str:
+    """A beginning, written on."""
+    from tformer_cli.cli.output import result
+
+    prompt = "Return the"
+    (answer,) = opened.task.predict(opened.model, [prompt])
+    result(" ".join(answer.text.split()) + "\n")
+    return prompt
+
+
+TURNS = {
+    "translation": Turn(
+        "a Transformer that translates English into Japanese",
+        "some translations, held against what the grammar says:",
+        translations,
+        'echo "INPUT" | tformer translate RUN',
+    ),
+    "bert": Turn(
+        "an encoder that fills gaps in Python's documentation",
+        "some gaps and what it would put there:",
+        fillings,
+        'tformer predict RUN "INPUT"',
+    ),
+    "gpt": Turn(
+        "a language model that writes like Python's documentation",
+        "what it writes after two words:",
+        continuation,
+        'tformer predict RUN "INPUT" --max-length 100',
+    ),
+}
+
+
 def quickstart(
+    families: Annotated[
+        list[str], typer.Argument(metavar="[FAMILY]...", help=f"{', '.join(TURNS)}; none: each in turn.")
+    ] = None,
     minutes: Annotated[
-        float, typer.Option("--minutes", help="Training time.  [default: the recipe's]", show_default=False)
+        float, typer.Option("--minutes", help="Training time of each.  [default: the recipe's]", show_default=False)
     ] = None,
     run: Annotated[
         Path,
         typer.Option(
             "--run",
-            help="Folder of the run.  [default: runs/quickstart/translation/NUMBER]",
+            help="Folder of the run, or of the runs if there are several.  [default: runs/quickstart/FAMILY/NUMBER]",
             show_default=False,
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")] = False,
 ) -> None:
-    """Train a small English-Japanese model on built-in data, translate, score, and say what to do next."""
-    from tformer_cli.cli.evaluate import show
-    from tformer_cli.cli.output import note, result
+    """Train a small model of each family on built-in data, use it, score it, and say what to do next."""
+    from tformer_cli.cli.output import note
     from tformer_cli.cli.train import check_run, new_run
     from tformer_cli.config.compose import compose
 
-    config = compose(RECIPE, [] if minutes is None else ["trainer.steps=0", f"trainer.minutes={minutes}"])
-    run = run or new_run(RECIPE)
-    check_run(run, resume=False)
-    from tformer_cli.train.launch import launch
+    for family in families or []:
+        if family not in TURNS:
+            raise ConfigError(f"quickstart has no family {family!r}", f"take one of {', '.join(TURNS)}")
+    chosen = list(dict.fromkeys(families or TURNS))
+    overrides = [] if minutes is None else ["trainer.steps=0", f"trainer.minutes={minutes}"]
+    configs = {family: compose(f"quickstart/{family}", overrides) for family in chosen}
+    runs = {family: run / family if run and len(chosen) > 1 else run for family in chosen}
+    runs = {family: given or new_run(f"quickstart/{family}") for family, given in runs.items()}
+    for folder in runs.values():
+        check_run(folder, resume=False)
+    inputs = {}
+    for number, family in enumerate(chosen, start=1):
+        note(f"\n[{number}/{len(chosen)}] {family}: {TURNS[family].about}", quiet=quiet)
+        inputs[family] = _show(TURNS[family], configs[family], runs[family], quiet)
+    note(next_steps(runs, inputs), quiet=quiet)
 
-    launch(config, run, resume=False, initial=None, processes=1, quiet=quiet)
-    from tformer_cli.data.builtin import parallel
+
+def _show(turn: Turn, config: object, run: Path, quiet: bool) -> str:
+    """Train, use and score one family; one of the inputs that were shown."""
+    from tformer_cli.cli.evaluate import show
+    from tformer_cli.cli.output import note
     from tformer_cli.train.evaluate import evaluate_run
+    from tformer_cli.train.launch import launch
     from tformer_cli.train.restore import open_run
 
-    opened = open_run(run)
-    pairs = parallel(config.data.path, "test", size=SHOWN, seed=config.seed)
-    sources = [source for source, _ in pairs]
-    note("\nsome translations, held against what the grammar says:", quiet=quiet)
-    for (source, reference), answer in zip(pairs, opened.task.predict(opened.model, sources), strict=True):
-        verdict = "right" if answer.text == reference else f"should be {reference}"
-        result(f"{source} -> {answer.text} ({verdict})\n")
-    note("\nscores on combinations that training has not seen:", quiet=quiet)
+    launch(config, run, resume=False, initial=None, processes=1, quiet=quiet)
+    note(f"\n{turn.heading}", quiet=quiet)
+    shown = turn.examples(open_run(run))
+    note("\nscores on what training has not seen:", quiet=quiet)
     show(evaluate_run(run, "test", overrides=[], checkpoint="", device="auto"))
-    note(next_steps(run, sources[0]), quiet=quiet)
+    return shown
 
 
-def next_steps(run: Path, sentence: str) -> str:
+def next_steps(runs: dict[str, Path], inputs: dict[str, str]) -> str:
     """What someone who has seen the quickstart can type next."""
-    commands = (
-        (f'echo "{sentence}" | tformer translate {run}', "translate with it"),
-        (f"tensorboard --logdir {run}", "its curves"),
+    commands = [
+        (TURNS[family].command.replace("RUN", str(run)).replace("INPUT", inputs[family]), f"use the {family} run")
+        for family, run in runs.items()
+    ]
+    commands += [
+        (f"tensorboard --logdir {next(iter(runs.values()))}", "its curves"),
         ("tformer recipes", "what else there is"),
         (
             "tformer pretrain translation/files data.path=FOLDER data.source_language=en data.target_language=de",
             "your data",
         ),
-    )
+    ]
     return "\nwhat next:\n" + "\n".join(f"  {command}    # {why}" for command, why in commands)
