@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 BODY = "encoder."
 """Where weights lie that every task of a family shares."""
+BLOCK = re.compile(r"(.*\.blocks)\.(\d+)\.(.*)")
 REGULARISATION = ("dropout", "attention_dropout", "ffn_dropout")
 """Settings of a model that its weights do not depend on: they are the recipe's."""
 
@@ -43,7 +45,7 @@ def with_architecture(config: Experiment, found: TransformerConfig, where: str, 
 
 
 def load_initial(model: nn.Module, checkpoint: Path) -> list[str]:
-    """Put a checkpoint's weights into a model.
+    """Put a checkpoint's weights into a model; one with fewer blocks takes some of them, see `thinned`.
 
     A model that `swaps_head` takes over the encoder whole, and of the rest what is there and fits: the
     head of another task begins anew. Every other model takes over everything.
@@ -56,8 +58,8 @@ def load_initial(model: nn.Module, checkpoint: Path) -> list[str]:
     """
     from tformer_cli.train.checkpoint import load_model_tensors, model_tensors, read_tensors
 
-    found = read_tensors(checkpoint / "model.safetensors")
     own = model_tensors(model)
+    found = thinned(read_tensors(checkpoint / "model.safetensors"), own)
     fresh: dict[str, Tensor] = {}
     if getattr(model, "swaps_head", False):
         fits = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
@@ -66,3 +68,37 @@ def load_initial(model: nn.Module, checkpoint: Path) -> list[str]:
         fresh = {name: value for name, value in own.items() if name not in found and not name.startswith(BODY)}
     load_model_tensors(model, found | fresh, str(checkpoint))
     return sorted({name.partition(".")[0] for name in fresh})
+
+
+def thinned(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights for a model that has fewer blocks: the first, the last, and evenly spaced ones between.
+
+    From 12 blocks to 6 these are 0, 2, 4, 7, 9 and 11, as in DistilBERT (Sanh et al. 2019); a single block is the
+    first.
+
+    Args:
+        found: weights of all blocks.
+        own: names of the model's own; where it has as many blocks, or more, nothing changes.
+    """
+    have, want = _depths(found), _depths(own)
+    taken: dict[str, dict[str, str]] = {}
+    for stack, depth in want.items():
+        if depth < have.get(stack, 0):
+            last = (have[stack] - 1) / max(1, depth - 1)
+            taken[stack] = {str(round(last * number)): str(number) for number in range(depth)}
+    kept = {}
+    for name, value in found.items():
+        block = BLOCK.fullmatch(name)
+        if block is None or block[1] not in taken:
+            kept[name] = value
+        elif block[2] in taken[block[1]]:
+            kept[f"{block[1]}.{taken[block[1]][block[2]]}.{block[3]}"] = value
+    return kept
+
+
+def _depths(names: Mapping[str, Tensor]) -> dict[str, int]:
+    """Blocks in each stack."""
+    depths: dict[str, int] = {}
+    for block in filter(None, map(BLOCK.fullmatch, names)):
+        depths[block[1]] = max(depths.get(block[1], 0), int(block[2]) + 1)
+    return depths

@@ -1,0 +1,59 @@
+"""Where fine-tuning starts."""
+
+import pytest
+import safetensors.torch
+import torch
+
+from tformer_cli.config.schema import BERTConfig, Seq2SeqConfig
+from tformer_cli.errors import RunError
+from tformer_cli.models.bert import BERTForPretraining
+from tformer_cli.models.seq2seq import Seq2Seq
+from tformer_cli.train.checkpoint import model_tensors
+from tformer_cli.train.initial import load_initial, thinned
+
+SMALL = {"dim": 8, "heads": 2, "ffn_dim": 12}
+
+
+def written(model, folder):
+    """A model whose block N holds N everywhere, as a checkpoint."""
+    tensors = model_tensors(model)
+    for name, value in tensors.items():
+        parts = name.split(".blocks.")
+        value.data.fill_(float(parts[1].split(".")[0]) if len(parts) > 1 else -1)
+    safetensors.torch.save_file({name: v.detach().clone() for name, v in tensors.items()}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "taken"),
+    [(12, 6, [0, 2, 4, 7, 9, 11]), (6, 3, [0, 2, 5]), (4, 2, [0, 3]), (5, 1, [0]), (3, 3, [0, 1, 2])],
+)
+def test_a_shallower_encoder_takes_evenly_spaced_blocks(tmp_path, have, want, taken):
+    folder = written(BERTForPretraining(BERTConfig(depth=have, **SMALL), 20, nsp=False), tmp_path)
+    model = BERTForPretraining(BERTConfig(depth=want, **SMALL), 20, nsp=False)
+    assert load_initial(model, folder) == []
+    for number, block in enumerate(model.encoder.stack.blocks):
+        assert {float(value.detach().mean()) for value in block.parameters()} == {float(taken[number])}
+    assert float(model.encoder.embedding.weight.detach().mean()) == -1
+
+
+def test_each_stack_by_itself(tmp_path):
+    folder = written(Seq2Seq(Seq2SeqConfig(encoder_depth=4, decoder_depth=3, **SMALL), 20, 20), tmp_path)
+    model = Seq2Seq(Seq2SeqConfig(encoder_depth=4, decoder_depth=2, **SMALL), 20, 20)
+    load_initial(model, folder)
+    values = {
+        name: [float(next(block.parameters()).detach().mean()) for block in getattr(model, name).blocks]
+        for name in ("encoder", "decoder")
+    }
+    assert values == {"encoder": [0, 1, 2, 3], "decoder": [0, 2]}
+
+
+def test_a_deeper_model_is_refused(tmp_path):
+    folder = written(BERTForPretraining(BERTConfig(depth=2, **SMALL), 20, nsp=False), tmp_path)
+    with pytest.raises(RunError, match="missing weights: encoder.stack.blocks.2"):
+        load_initial(BERTForPretraining(BERTConfig(depth=3, **SMALL), 20, nsp=False), folder)
+
+
+def test_weights_outside_of_stacks_stay_as_they_are():
+    found = {"a": torch.ones(1), "x.blocks.0.w": torch.ones(1), "x.blocks.1.w": torch.zeros(1)}
+    assert thinned(found, found).keys() == found.keys()
