@@ -97,8 +97,8 @@ def held_out(seed: int) -> dict[tuple[str, str], str]:
     """The combinations that training never shows, and the split that does.
 
     Of each predicate's partners a sixteenth goes to validation and as many to test, but at least one each if
-    there are enough; which ones, a hash of the seed decides. Each word keeps a predicate in each of its roles:
-    who never saw "to school" cannot be asked what "go to school" is, only who saw "come to school".
+    there are enough; which ones, a hash of the seed decides. Each word keeps a predicate in each of its roles, and a
+    role is also a particle: who never saw 学校へ cannot be asked for 学校へ行く.
     """
     kept = {}
     shown = Counter((role, partner) for role, _, partners in _partners() for partner in partners)
@@ -119,9 +119,9 @@ def _partners() -> list[tuple[str, str, list[str]]]:
     partners = []
     for verb in VERBS.values():
         subjects = [noun.english for noun in verb.subjects]
-        partners.append(("object", verb.name, [noun.english for noun in verb.objects]))
+        partners.append((f"object {verb.particle}", verb.name, [noun.english for noun in verb.objects]))
         if not verb.objects:
-            role = "goal" if "GO" in verb.traits else "place"
+            role = f"goal {verb.particle}" if "GO" in verb.traits else "place"
             partners.append((role, verb.name, [place.english for place in verb.places]))
         if not verb.objects and not verb.traits & {"GO", "STATE"}:
             partners.append(("subject", verb.name, subjects))
