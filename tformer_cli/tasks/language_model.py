@@ -20,8 +20,9 @@ from tformer_cli.decode.search import search, width
 from tformer_cli.errors import DataError
 from tformer_cli.models.gpt import GPT
 from tformer_cli.nn.cross_entropy import head_cross_entropy
-from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
+from tformer_cli.tasks.base import Batch, Evaluation, Loss, Prediction, Sample
 from tformer_cli.tasks.running_text import RunningText
+from tformer_cli.tasks.text import spread
 
 PROMPT_CHARACTERS, SAMPLE_TOKENS = 80, 120
 """Of the samples shown while training: characters of a validation document that are given, if they fit
@@ -95,9 +96,8 @@ class LanguageModel(RunningText):
         hidden = model(batch.inputs, batch.documents)  # (B, T, D)
         real = torch.arange(hidden.shape[1], device=hidden.device) < batch.lengths[:, None]
         weight, bias = model.output_layer()
-        smoothing = self.config.optim.label_smoothing if model.training else 0.0
         total, log_likelihood = head_cross_entropy(
-            hidden[real], weight, batch.targets[real], bias=bias, label_smoothing=smoothing
+            hidden[real], weight, batch.targets[real], bias=bias, label_smoothing=self._smoothing(model)
         )
         return Loss(total, batch.lengths.sum(), {"nll": -log_likelihood})
 
@@ -120,7 +120,7 @@ class LanguageModel(RunningText):
             loss = self.loss(model, self.batch(split, 0, index).to(device))
             total += float(loss.total)
             count += int(loss.count)
-        corpus = self._corpus(split)
+        corpus = self._split(split)
         mean = total / count
         scores = {"loss": mean, "perplexity": math.exp(min(mean, 700))}
         scores["bits_per_byte"] = total / math.log(2) / corpus.bytes
@@ -132,7 +132,7 @@ class LanguageModel(RunningText):
     def _samples(self, model: nn.Module, corpus: Corpus, count: int) -> list[Sample]:
         """What the model makes of the beginnings of some documents, and how they really go on."""
         found = []
-        for number in np.linspace(0, len(corpus) - 1, min(count, len(corpus)), dtype=int):
+        for number in spread(len(corpus), count):
             text = corpus.documents[number]
             ids = self.tokenizer.encode(text[:PROMPT_CHARACTERS])
             prompt = self.tokenizer.decode(ids[: self.config.model.max_length // 2])
@@ -193,7 +193,3 @@ class LanguageModel(RunningText):
             sample_ids=[number], cached=len(ids) - 1, on_token=listen if say else None,
         )[0]  # fmt: skip
         return [{"text": tokenizer.decode(one.tokens), "score": one.score} for one in found]
-
-    def pictures(self, model: nn.Module) -> dict[str, HeatMap]:
-        """None: attention over a block of running text is too wide to read."""
-        return {}

@@ -6,9 +6,8 @@ Shapes: B sequences, T tokens, D model width, V vocabulary, N predicted tokens o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from tformer_cli.data.text import pad
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.models.bert import BERTForPretraining
 from tformer_cli.nn.cross_entropy import head_cross_entropy
-from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
+from tformer_cli.tasks.base import Batch, Evaluation, Loss, Prediction, Sample
 from tformer_cli.tasks.running_text import RunningText
 from tformer_cli.tokenizer_json import MASK
 
@@ -70,7 +69,15 @@ class MaskedLanguageModel(RunningText):
 
     # --- data ---
 
-    def _tokenizer_known(self) -> None:
+    def load(self, folder: Path) -> None:
+        """Take the tokenizer from a checkpoint."""
+        super().load(folder)
+        self._set_masking()
+
+    def _learn(self, train: Corpus) -> None:
+        self._set_masking()
+
+    def _set_masking(self) -> None:
         tokenizer = self.tokenizer
         mask_id = tokenizer.mask_id
         if mask_id is None:
@@ -85,14 +92,14 @@ class MaskedLanguageModel(RunningText):
 
     def _units(self, split: str) -> Corpus:
         """With next-sentence prediction sentences are tokenised each by itself."""
-        corpus = self._corpus(split)
+        corpus = self._split(split)
         if not self.config.bert.nsp:
             return corpus
         return Corpus([line for text in corpus.documents for line in text.split("\n") if line.strip()], corpus.origin)
 
     def _paired(self, split: str) -> SentencePairs:
         if split not in self._pairs:
-            corpus, tokens = self._corpus(split), self._tokens(split)
+            corpus, tokens = self._split(split), self._tokens(split)
             counts = [sum(bool(line.strip()) for line in text.split("\n")) for text in corpus.documents]
             documents = np.repeat(np.arange(len(counts)), counts)
             pairs = SentencePairs(tokens.lengths - 1, documents, self._block)
@@ -226,7 +233,7 @@ class MaskedLanguageModel(RunningText):
         scores["mlm_accuracy"] = 100 * sums["mlm_correct"] / count
         if "nsp_correct" in sums:
             scores["nsp_accuracy"] = 100 * sums["nsp_correct"] / sequences
-        corpus = self._corpus(split)
+        corpus = self._split(split)
         evaluation = Evaluation(scores, data_sha256=corpus.hash)
         if decoded and samples:
             evaluation.samples = self._samples(model, split, samples, device)
@@ -246,15 +253,9 @@ class MaskedLanguageModel(RunningText):
             found.append(Sample(text, " ".join(self.tokenizer.pieces(truth)), " ".join(self.tokenizer.pieces(guess))))
         return found
 
-    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
-        """Each input with its hidden tokens filled in; the best fillings of each, with their probabilities."""
-        lines, size, before = iter(inputs), self.config.decode.batch, 0
-        while part := list(islice(lines, size)):
-            yield from self._fill(model, part, before)
-            before += len(part)
-
     @torch.inference_mode()
-    def _fill(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
+    def _answer(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
+        """Each line with its hidden tokens filled in; the best fillings of each, with their probabilities."""
         tokenizer, device = self.tokenizer, next(model.parameters()).device
         ids = [np.array([tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]) for text in texts]
         for number, row in enumerate(ids, start=before + 1):
@@ -282,7 +283,3 @@ class MaskedLanguageModel(RunningText):
             text = tokenizer.decode(filled.tolist()) if mine else text
             found.append(Prediction(text, {"fillings": fillings}))
         return found
-
-    def pictures(self, model: nn.Module) -> dict[str, HeatMap]:
-        """None: attention over a block of running text is too wide to read."""
-        return {}

@@ -9,24 +9,23 @@ Shapes: B windows, T tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain, islice
-from pathlib import Path
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import QuestionAnsweringExperiment
-from tformer_cli.data.batching import LengthBatches
 from tformer_cli.data.questions import Question, Questions, read_questions
 from tformer_cli.data.text import pad
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import answer_scores
 from tformer_cli.models.bert import BERTForSpans
-from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
-from tformer_cli.tokenizer import Tokenizer
+from tformer_cli.tasks.base import Batch, Evaluation, Loss, Prediction, Sample
+from tformer_cli.tasks.separate_texts import SeparateTexts
+from tformer_cli.tasks.text import lines_of, spread
 
 UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|[^\w\s]|_")
 """What an answer may begin or end with: a word, a mark, a character of a script without spaces."""
@@ -76,53 +75,27 @@ class SpanBatch(Batch):
         return int(self.lengths.sum()), self.tokens.numel()
 
 
-class QuestionAnswering:
+class QuestionAnswering(SeparateTexts[Questions]):
     """The adapter between questions with their texts and an encoder that points at spans."""
 
     metric = "f1"
     lower_is_better = frozenset({"loss"})
+    usual_length = 256
+    config: QuestionAnsweringExperiment
 
     def __init__(self, config: QuestionAnsweringExperiment) -> None:
-        self.config = config
-        self.tokenizer: Tokenizer | None = None
-        self.splits: dict[str, Questions] = {}
+        super().__init__(config)
         self._windows: dict[str, list[Window]] = {}
-        self._batches: dict[str, LengthBatches] = {}
 
     # --- data ---
 
-    def prepare(self, run: Path) -> None:
-        """Read training and validation questions, train or load the tokenizer, make windows."""
-        train = self._split("train")
-        if self.tokenizer is None:
-            settings = self.config.tokenizer
-            if settings.path:
-                self.tokenizer = Tokenizer.load(Path(settings.path))
-            else:
-                texts = dict.fromkeys(chain.from_iterable((row.question, row.context) for row in train.rows))
-                lines = (line for text in texts for line in text.split("\n"))
-                self.tokenizer = Tokenizer.train({"text": lines}, settings, self.config.seed)
-        for split in ("train", "validation"):
-            self._split_batches(split)
+    def _read(self, split: str) -> Questions:
+        return read_questions(self.config.data, split, seed=self.config.seed)
 
-    def load(self, folder: Path) -> None:
-        """Take the tokenizer from a checkpoint."""
-        self.tokenizer = Tokenizer.load(folder / "tokenizer")
+    def _training_text(self, train: Questions) -> dict[str, Iterable[str]]:
+        return {"text": lines_of(dict.fromkeys(chain.from_iterable((row.question, row.context) for row in train.rows)))}
 
-    def files(self) -> dict[str, bytes]:
-        """The tokenizer's files."""
-        return {f"tokenizer/{name}": content for name, content in self.tokenizer.files().items()}
-
-    def fingerprint(self) -> dict[str, str]:
-        """SHA-256 of the training and validation questions."""
-        return {f"data.{split}": self._split(split).hash for split in ("train", "validation")}
-
-    def _split(self, split: str) -> Questions:
-        if split not in self.splits:
-            self.splits[split] = read_questions(self.config.data, split, seed=self.config.seed)
-        return self.splits[split]
-
-    def _read(self, split: str) -> list[Window]:
+    def _split_windows(self, split: str) -> list[Window]:
         if split not in self._windows:
             rows = self._split(split).rows
             self._windows[split] = [window for i, row in enumerate(rows) for window in self._cut(i, row)]
@@ -159,29 +132,13 @@ class QuestionAnswering:
                 break
         return found
 
-    def _split_batches(self, split: str) -> LengthBatches:
-        if split not in self._batches:
-            data = self.config.data
-            self._batches[split] = LengthBatches(
-                np.array([len(window.tokens) for window in self._read(split)]),
-                batch_tokens=data.batch_tokens,
-                max_batch=data.max_batch,
-                seed=self.config.seed,
-                shuffle=split == "train",
-            )
-        return self._batches[split]
-
-    def num_batches(self, split: str) -> int:
-        """Batches in an epoch."""
-        return len(self._split_batches(split))
-
-    def batch(self, split: str, epoch: int, index: int) -> SpanBatch:
-        """Batch `index` of `epoch`."""
-        return self.collate(split, epoch, self._split_batches(split).indices(epoch, index))
+    def _lengths(self, split: str) -> np.ndarray:
+        return np.array([len(window.tokens) for window in self._split_windows(split)])
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> SpanBatch:
         """A batch of the given windows."""
-        return self._join([self._read(split)[row] for row in rows], torch.from_numpy(np.asarray(rows, np.int64)))
+        windows = self._split_windows(split)
+        return self._join([windows[row] for row in rows], torch.from_numpy(np.asarray(rows, np.int64)))
 
     def _join(self, windows: list[Window], ids: Tensor) -> SpanBatch:
         tokens, lengths = pad([window.tokens for window in windows], self.tokenizer.pad_id)
@@ -192,27 +149,16 @@ class QuestionAnswering:
         spans = torch.tensor([[window.begin, window.end] for window in windows])
         return SpanBatch(ids, tokens, lengths, segments, inside | (here == 0), spans)
 
-    def describe(self) -> list[tuple[str, str]]:
-        """The header's lines on data and vocabulary."""
-        train, validation, tokenizer = self._split("train"), self._split("validation"), self.tokenizer
-        batches = self._split_batches("train")
-        windows = f"{len(self._read('train')):,} windows"
-        return [
-            ("data", f"{len(train):,} questions ({windows}) to train, {len(validation):,} to validate"),
-            ("batches", f"{len(batches):,} an epoch, {batches.padding_percent():.1f} % padding"),
-            ("tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} pieces, {tokenizer.hash[:12]}"),
-        ]
+    def _describe_data(self) -> list[tuple[str, str]]:
+        train, validation = self._split("train"), self._split("validation")
+        windows = f"{len(self._split_windows('train')):,} windows"
+        return [("data", f"{len(train):,} questions ({windows}) to train, {len(validation):,} to validate")]
 
     # --- model and loss ---
 
     def model(self) -> nn.Module:
         """A new encoder and head."""
         return BERTForSpans(self.config.model, self.tokenizer.vocab_size, self.config.head)
-
-    def shape(self) -> dict[str, int]:
-        """Attention's shape in this task: whole windows."""
-        model = self.config.model
-        return {"heads": model.heads, "head_dim": model.dim // model.heads, "length": model.max_length}
 
     def loss(self, model: nn.Module, batch: SpanBatch) -> Loss:
         """Mean of the cross-entropies of where the answer begins and where it ends; summed over windows."""
@@ -240,13 +186,13 @@ class QuestionAnswering:
             batch = self.batch(split, 0, index).to(device)
             loss = self.loss(model, batch)
             total, count = total + float(loss.total), count + float(loss.count)
-            windows = [self._read(split)[row] for row in batch.sample_ids.tolist()]
+            windows = [self._split_windows(split)[row] for row in batch.sample_ids.tolist()]
             self._point(model, batch, windows, data.rows, best)
         found = [best[number][1] for number in range(len(data))]
         answers = [[text for text, _ in row.answers] for row in data.rows]
         scores = {"loss": total / count, **answer_scores(answers, found)}
         evaluation = Evaluation(scores, data_sha256=data.hash)
-        for row in np.linspace(0, len(data) - 1, min(samples, len(data)), dtype=int):
+        for row in spread(len(data), samples):
             evaluation.samples.append(Sample(data.rows[row].question, " | ".join(answers[row]), found[row]))
         return evaluation
 
@@ -284,15 +230,9 @@ class QuestionAnswering:
         """Whether a question without an answer is among them: only then is no answer an answer."""
         return any(not row.answers for row in rows)
 
-    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
-        """The answer to each line, a question and its text with a tab between them."""
-        lines, size, before = iter(inputs), self.config.decode.batch, 0
-        while part := list(islice(lines, size)):
-            yield from self._answer(model, part, before)
-            before += len(part)
-
     @torch.inference_mode()
     def _answer(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
+        """The answer to each line, a question and its text with a tab between them."""
         rows = []
         for number, text in enumerate(texts, before + 1):
             question, tab, context = text.partition("\t")
@@ -306,7 +246,3 @@ class QuestionAnswering:
             batch = self._join(windows, torch.arange(len(windows))).to(device)
             self._point(model, batch, windows, rows, best)
         return [Prediction(best[n][1], {"answer": best[n][1], "score": best[n][0]}) for n in range(len(rows))]
-
-    def pictures(self, model: nn.Module) -> dict[str, HeatMap]:
-        """None while training."""
-        return {}

@@ -1,71 +1,39 @@
-"""What the tasks on running text share: corpora, one vocabulary, token arrays, whole blocks."""
+"""What the tasks on running text share: corpora, token arrays, whole blocks."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable
+from typing import Any
 
-from tformer_cli.config.schema import Experiment
 from tformer_cli.data.corpus import Corpus, read_corpus
 from tformer_cli.data.packing import PackedBlocks
 from tformer_cli.data.text import TokenArrays, tokenize_corpus
 from tformer_cli.errors import DataError
-from tformer_cli.tokenizer import Tokenizer
+from tformer_cli.tasks.text import TextTask, lines_of
 
 
-class RunningText:
+class RunningText(TextTask[Corpus]):
     """The data side of a task; a subclass has the model, the loss and the use."""
 
-    def __init__(self, config: Experiment) -> None:
-        self.config = config
-        self.tokenizer: Tokenizer | None = None
-        self.corpora: dict[str, Corpus] = {}
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
         self.tokens: dict[str, TokenArrays] = {}
         self.note = ""
         self._blocks: dict[str, PackedBlocks] = {}
 
-    def prepare(self, run: Path) -> None:
-        """Read training and validation text, train or load the tokenizer, tokenise; what is wrong is found here."""
-        train = self._corpus("train")
-        self._corpus("validation")
-        if self.tokenizer is None:
-            settings = self.config.tokenizer
-            if settings.path:
-                self.tokenizer = Tokenizer.load(Path(settings.path))
-            else:
-                lines = (line for text in train.documents for line in text.split("\n"))
-                self.tokenizer = Tokenizer.train({"text": lines}, settings, self.config.seed)
-        self._tokenizer_known()
-        for split in ("train", "validation"):
-            self.num_batches(split)
+    def _read(self, split: str) -> Corpus:
+        return read_corpus(self.config.data, split)
 
-    def load(self, folder: Path) -> None:
-        """Take the tokenizer from a checkpoint."""
-        self.tokenizer = Tokenizer.load(folder / "tokenizer")
-        self._tokenizer_known()
-
-    def _tokenizer_known(self) -> None:
-        """For what a subclass derives from the vocabulary."""
-
-    def files(self) -> dict[str, bytes]:
-        """The tokenizer's files."""
-        return {f"tokenizer/{name}": content for name, content in self.tokenizer.files().items()}
-
-    def fingerprint(self) -> dict[str, str]:
-        """SHA-256 of the training and validation text."""
-        return {f"data.{split}": self._corpus(split).hash for split in ("train", "validation")}
+    def _training_text(self, train: Corpus) -> dict[str, Iterable[str]]:
+        return {"text": lines_of(train.documents)}
 
     def num_batches(self, split: str) -> int:
         """Batches in an epoch."""
         return len(self._packed(split))
 
-    def _corpus(self, split: str) -> Corpus:
-        if split not in self.corpora:
-            self.corpora[split] = read_corpus(self.config.data, split)
-        return self.corpora[split]
-
     def _units(self, split: str) -> Corpus:
         """What is tokenised as one: documents."""
-        return self._corpus(split)
+        return self._split(split)
 
     def _tokens(self, split: str) -> TokenArrays:
         """The ids of each unit, with its end mark."""
@@ -95,26 +63,22 @@ class RunningText:
                     shuffle=split == "train",
                 )
             except ValueError as error:
-                raise DataError(f"{self._corpus(split).origin}: {error}") from error
+                raise DataError(f"{self._split(split).origin}: {error}") from error
         return self._blocks[split]
 
-    def describe(self) -> list[tuple[str, str]]:
-        """The header's lines on data and vocabulary."""
+    def _describe_data(self) -> list[tuple[str, str]]:
         parts = []
         for split, verb in (("train", "train"), ("validation", "validate")):
-            documents, tokens = len(self._corpus(split)), int(self._tokens(split).lengths.sum())
+            documents, tokens = len(self._split(split)), int(self._tokens(split).lengths.sum())
             parts.append(f"{documents:,} document{'s'[: documents != 1]} ({tokens:,} tokens) to {verb}")
-        tokenizer, kind = self.tokenizer, self._kind_of_sequences()
-        return [
-            ("data", ", ".join(parts) + (f"; {self.note}" if self.note else "")),
-            ("batches", f"{self.num_batches('train'):,} an epoch, of {self._sequences_a_batch} {kind}"),
-            ("tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} pieces, {tokenizer.hash[:12]}"),
-        ]
+        return [("data", ", ".join(parts) + (f"; {self.note}" if self.note else ""))]
+
+    def _describe_batches(self) -> str:
+        return f"of {self._sequences_a_batch} {self._kind_of_sequences()}"
 
     def _kind_of_sequences(self) -> str:
         return f"blocks of {self._packed('train').block} tokens, no padding"
 
     def shape(self) -> dict[str, int]:
         """Attention's shape in this task: whole blocks."""
-        model = self.config.model
-        return {"heads": model.heads, "head_dim": model.dim // model.heads, "length": model.max_length}
+        return self._attention_shape(self.config.model.max_length)

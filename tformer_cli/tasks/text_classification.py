@@ -6,9 +6,8 @@ Shapes: B texts, T tokens, C outputs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import Target, TextClassificationExperiment
-from tformer_cli.data.batching import LengthBatches
 from tformer_cli.data.labelled import LabelledTexts, LabelSet, read_labelled
 from tformer_cli.data.text import TokenArrays, pad, tokenize_texts
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.models.bert import BERTClassifier
-from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
-from tformer_cli.tokenizer import Tokenizer
+from tformer_cli.tasks.base import Batch, Evaluation, Loss, Prediction, Sample
+from tformer_cli.tasks.separate_texts import SeparateTexts
+from tformer_cli.tasks.text import lines_of, spread
 
 LABELS = "labels.json"
 METRICS = {Target.label: "accuracy", Target.number: "spearman", Target.labels: "f1_micro"}
-USUAL_LENGTH = 64
-"""Tokens of a text where no data was read."""
 
 
 @dataclass
@@ -52,61 +49,48 @@ class TextBatch(Batch):
         return int(self.lengths.sum()), self.tokens.numel()
 
 
-class TextClassification:
+class TextClassification(SeparateTexts[LabelledTexts]):
     """The adapter between labelled texts and an encoder with a linear head."""
 
     lower_is_better = frozenset({"loss", "mean_squared_error"})
+    config: TextClassificationExperiment
 
     def __init__(self, config: TextClassificationExperiment) -> None:
-        self.config = config
+        super().__init__(config)
         self.metric = METRICS[config.data.target]
-        self.tokenizer: Tokenizer | None = None
         self.labels: LabelSet | None = None
         self.weights: Tensor | None = None
-        self.splits: dict[str, LabelledTexts] = {}
         self._parts: dict[str, list[TokenArrays]] = {}
         self._targets: dict[str, np.ndarray] = {}
-        self._batches: dict[str, LengthBatches] = {}
 
     # --- data ---
 
     def prepare(self, run: Path) -> None:
         """Read training and validation rows, find the labels, train or load the tokenizer, tokenise."""
         needs_libraries(self.config.data.target is Target.number)
-        train = self._split("train")
-        if self.tokenizer is None:
-            settings = self.config.tokenizer
-            if settings.path:
-                self.tokenizer = Tokenizer.load(Path(settings.path))
-            else:
-                lines = (line for text in (*train.texts, *(train.seconds or ())) for line in text.split("\n"))
-                self.tokenizer = Tokenizer.train({"text": lines}, settings, self.config.seed)
-        self.labels = LabelSet.of(train, self.config.data.target, self.config.data.separator)
-        for split in ("train", "validation"):
-            self._split_batches(split)
+        super().prepare(run)
         if self.config.head.class_weights and self.labels.target is Target.label:
             counts = np.bincount(self._targets["train"], minlength=self.labels.outputs).clip(min=1)
             self.weights = torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
 
     def load(self, folder: Path) -> None:
         """Take the tokenizer from a checkpoint, and the labels if it is one of this task."""
-        self.tokenizer = Tokenizer.load(folder / "tokenizer")
+        super().load(folder)
         if (folder / LABELS).is_file():
             self.labels = LabelSet.from_json((folder / LABELS).read_bytes())
 
     def files(self) -> dict[str, bytes]:
         """The tokenizer's files, and the labels."""
-        own = {f"tokenizer/{name}": content for name, content in self.tokenizer.files().items()}
-        return {**own, LABELS: self.labels.to_json()}
+        return {**super().files(), LABELS: self.labels.to_json()}
 
-    def fingerprint(self) -> dict[str, str]:
-        """SHA-256 of the training and validation rows."""
-        return {f"data.{split}": self._split(split).hash for split in ("train", "validation")}
+    def _read(self, split: str) -> LabelledTexts:
+        return read_labelled(self.config.data, split, seed=self.config.seed)
 
-    def _split(self, split: str) -> LabelledTexts:
-        if split not in self.splits:
-            self.splits[split] = read_labelled(self.config.data, split, seed=self.config.seed)
-        return self.splits[split]
+    def _training_text(self, train: LabelledTexts) -> dict[str, Iterable[str]]:
+        return {"text": lines_of((*train.texts, *(train.seconds or ())))}
+
+    def _learn(self, train: LabelledTexts) -> None:
+        self.labels = LabelSet.of(train, self.config.data.target, self.config.data.separator)
 
     def _tokens(self, split: str) -> list[TokenArrays]:
         """The ids of the first texts, and of the second ones if there are pairs."""
@@ -117,30 +101,13 @@ class TextClassification:
             self._targets[split] = self.labels.numbers(data)
         return self._parts[split]
 
-    def _lengths(self, split: str) -> np.ndarray:
+    def _whole_lengths(self, split: str) -> np.ndarray:
+        """Tokens of each row before what is too long is cut, (N,)."""
         parts = self._tokens(split)
-        whole = sum(part.lengths for part in parts) + 1 + len(parts)
-        return np.minimum(whole, self.config.model.max_length)
+        return sum(part.lengths for part in parts) + 1 + len(parts)
 
-    def _split_batches(self, split: str) -> LengthBatches:
-        if split not in self._batches:
-            data = self.config.data
-            self._batches[split] = LengthBatches(
-                self._lengths(split),
-                batch_tokens=data.batch_tokens,
-                max_batch=data.max_batch,
-                seed=self.config.seed,
-                shuffle=split == "train",
-            )
-        return self._batches[split]
-
-    def num_batches(self, split: str) -> int:
-        """Batches in an epoch."""
-        return len(self._split_batches(split))
-
-    def batch(self, split: str, epoch: int, index: int) -> TextBatch:
-        """Batch `index` of `epoch`."""
-        return self.collate(split, epoch, self._split_batches(split).indices(epoch, index))
+    def _lengths(self, split: str) -> np.ndarray:
+        return np.minimum(self._whole_lengths(split), self.config.model.max_length)
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> TextBatch:
         """A batch of the given rows."""
@@ -166,24 +133,16 @@ class TextClassification:
         pairs = len(rows[0]) == 2 and self.config.model.segments > 1
         return tokens, lengths, pad(kinds, 0)[0] if pairs else None
 
-    def describe(self) -> list[tuple[str, str]]:
-        """The header's lines on data, labels and vocabulary."""
-        train, validation, tokenizer = self._split("train"), self._split("validation"), self.tokenizer
+    def _describe_data(self) -> list[tuple[str, str]]:
+        train, validation = self._split("train"), self._split("validation")
         kind = "pairs" if train.seconds is not None else "texts"
-        cut = sum(part.lengths for part in self._tokens("train")) + 1 + len(self._tokens("train"))
-        long = int((cut > self.config.model.max_length).sum())
+        long = int((self._whole_lengths("train") > self.config.model.max_length).sum())
         counts = Counter(train.labels)
         names = [f"{name} {counts[name]:,}" if name in counts else name for name in self.labels.names[:8]]
         more = f" and {len(self.labels.names) - 8} more" if len(self.labels.names) > 8 else ""
         data = f"{len(train):,} {kind} to train, {len(validation):,} to validate"
         note = f"; {long:,} longer than {self.config.model.max_length} tokens lose their end" if long else ""
-        batches = self._split_batches("train")
-        return [
-            ("data", data + note),
-            ("labels", ", ".join(names) + more if names else "numbers"),
-            ("batches", f"{len(batches):,} an epoch, {batches.padding_percent():.1f} % padding"),
-            ("tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} pieces, {tokenizer.hash[:12]}"),
-        ]
+        return [("data", data + note), ("labels", ", ".join(names) + more if names else "numbers")]
 
     # --- model and loss ---
 
@@ -192,20 +151,13 @@ class TextClassification:
         config = self.config
         return BERTClassifier(config.model, self.tokenizer.vocab_size, config.head, self.labels.outputs)
 
-    def shape(self) -> dict[str, int]:
-        """Attention's shape in this task: that of a text of mean length."""
-        model = self.config.model
-        length = round(float(self._lengths("train").mean())) if "train" in self._parts else USUAL_LENGTH
-        length = max(1, min(length, model.max_length))
-        return {"heads": model.heads, "head_dim": model.dim // model.heads, "length": length}
-
     def loss(self, model: nn.Module, batch: TextBatch) -> Loss:
         """Cross-entropy of a label, squared error of a number, binary cross-entropy of several labels; summed."""
         scores = model(batch.tokens, batch.lengths, batch.segments).float()
         functions = nn.functional
         if self.labels.target is Target.label:
             weight = None if self.weights is None else self.weights.to(scores.device)
-            smoothing = self.config.optim.label_smoothing if model.training else 0.0
+            smoothing = self._smoothing(model)
             total = functions.cross_entropy(
                 scores, batch.targets, weight=weight, reduction="sum", label_smoothing=smoothing
             )
@@ -249,20 +201,14 @@ class TextClassification:
             more = several_labels_scores(targets, outputs > 0)
         evaluation.scores |= more
         said = self._predictions(torch.from_numpy(outputs))
-        for row in np.linspace(0, len(data) - 1, min(samples, len(data)), dtype=int):
+        for row in spread(len(data), samples):
             text = data.texts[row] if data.seconds is None else f"{data.texts[row]}\t{data.seconds[row]}"
             evaluation.samples.append(Sample(text[:300], data.labels[row], said[row].text))
         return evaluation
 
-    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
-        """The label and its probability, a number, or the labels, of each line; a pair is divided by a tab."""
-        lines, size, before = iter(inputs), self.config.decode.batch, 0
-        while part := list(islice(lines, size)):
-            yield from self._answer(model, part, before)
-            before += len(part)
-
     @torch.inference_mode()
     def _answer(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
+        """The label and its probability, a number, or the labels, of each line; a pair is divided by a tab."""
         wanted = 2 if self.config.data.second else 1
         rows = []
         for number, text in enumerate(texts, before + 1):
@@ -292,7 +238,3 @@ class TextClassification:
                 details = {"label": names[best], "probabilities": probabilities}
                 found.append(Prediction(f"{names[best]}\t{row[best]:.4f}", details))
         return found
-
-    def pictures(self, model: nn.Module) -> dict[str, HeatMap]:
-        """None while training."""
-        return {}

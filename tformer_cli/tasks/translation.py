@@ -8,15 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import DecodePrecision, TranslationExperiment
-from tformer_cli.data.batching import LengthBatches
 from tformer_cli.data.source import ParallelSplit, read_parallel
 from tformer_cli.data.text import ParallelTokens, pad, tokenize_parallel
 from tformer_cli.decode.alignment import alignments, links
@@ -28,10 +25,9 @@ from tformer_cli.nn.attention import attention_weights
 from tformer_cli.nn.cross_entropy import head_cross_entropy
 from tformer_cli.nn.int8 import Int8Decoder
 from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
-from tformer_cli.tokenizer import Tokenizer
+from tformer_cli.tasks.separate_texts import SeparateTexts
+from tformer_cli.tasks.text import spread, windows
 
-USUAL_LENGTH = 24
-"""Tokens of a sentence where no data was read."""
 WINDOW_BATCHES = 8
 """Inputs of so many batches are read ahead, sorted by length, translated, and put back into their order."""
 
@@ -60,58 +56,34 @@ class TranslationBatch(Batch):
         return real, self.source.numel() + self.targets.numel()
 
 
-class Translation:
+class Translation(SeparateTexts[ParallelSplit]):
     """The adapter between parallel text and the encoder-decoder."""
 
     metric = "bleu"
     lower_is_better = frozenset({"loss", "perplexity", "ter"})
+    usual_length = 24
+    config: TranslationExperiment
 
     def __init__(self, config: TranslationExperiment) -> None:
-        self.config = config
+        super().__init__(config)
         self.source_language, self.target_language = config.data.source_language, config.data.target_language
-        self.tokenizer: Tokenizer | None = None
-        self.texts: dict[str, ParallelSplit] = {}
         self.tokens: dict[str, ParallelTokens] = {}
-        self._batches: dict[str, LengthBatches] = {}
 
     # --- data
     # -----------------------------------------------------------------------------------------------------------
 
-    def prepare(self, run: Path) -> None:
-        """Read training and validation text, train or load the tokenizer, tokenise; whatever is wrong is found here."""
-        train, validation = self._text("train"), self._text("validation")
-        if self.tokenizer is None:
-            settings = self.config.tokenizer
-            if settings.path:
-                self.tokenizer = Tokenizer.load(Path(settings.path))
-            else:
-                texts = {self.source_language: train.sources, self.target_language: train.targets}
-                self.tokenizer = Tokenizer.train(texts, settings, self.config.seed)
-        if not len(validation.sources):
-            raise DataError(f"{validation.origin}: no validation sentences", "give a split with data.validation=...")
-        self._tokens("train")
-        self._tokens("validation")
+    def _read(self, split: str) -> ParallelSplit:
+        found = read_parallel(self.config.data, split, seed=self.config.seed)
+        if split == "validation" and not len(found):
+            raise DataError(f"{found.origin}: no validation sentences", "give a split with data.validation=...")
+        return found
 
-    def load(self, folder: Path) -> None:
-        """Take the tokenizer from a checkpoint."""
-        self.tokenizer = Tokenizer.load(folder / "tokenizer")
-
-    def files(self) -> dict[str, bytes]:
-        """The tokenizer's files."""
-        return {f"tokenizer/{name}": content for name, content in self.tokenizer.files().items()}
-
-    def fingerprint(self) -> dict[str, str]:
-        """SHA-256 of the training and validation text."""
-        return {f"data.{split}": self._text(split).hash for split in ("train", "validation")}
-
-    def _text(self, split: str) -> ParallelSplit:
-        if split not in self.texts:
-            self.texts[split] = read_parallel(self.config.data, split, seed=self.config.seed)
-        return self.texts[split]
+    def _training_text(self, train: ParallelSplit) -> dict[str, Iterable[str]]:
+        return {self.source_language: train.sources, self.target_language: train.targets}
 
     def _tokens(self, split: str) -> ParallelTokens:
         if split not in self.tokens:
-            text, limit = self._text(split), self.config.model.max_length - 1  # room for </s>, or <s>
+            text, limit = self._split(split), self.config.model.max_length - 1  # room for </s>, or <s>
             training = split == "train"
             tokens = tokenize_parallel(text, self.tokenizer, self.config.data, training=training, max_length=limit)
             if not training:
@@ -127,25 +99,8 @@ class Translation:
             cause = f"{text.origin}: pair {row + 1} has {tokens.lengths[row].max()} tokens, the model takes {limit}"
             raise DataError(f"{cause} ({len(too_long)} such pairs)", "raise model.max_length, or split the sentences")
 
-    def _split_batches(self, split: str) -> LengthBatches:
-        if split not in self._batches:
-            data = self.config.data
-            self._batches[split] = LengthBatches(
-                self._tokens(split).lengths + 1,  # with </s>
-                batch_tokens=data.batch_tokens,
-                max_batch=data.max_batch,
-                seed=self.config.seed,
-                shuffle=split == "train",
-            )
-        return self._batches[split]
-
-    def num_batches(self, split: str) -> int:
-        """Batches in an epoch."""
-        return len(self._split_batches(split))
-
-    def batch(self, split: str, epoch: int, index: int) -> TranslationBatch:
-        """Batch `index` of `epoch`."""
-        return self.collate(split, epoch, self._split_batches(split).indices(epoch, index))
+    def _lengths(self, split: str) -> np.ndarray:
+        return self._tokens(split).lengths + 1  # with </s>
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> TranslationBatch:
         """A batch of the given rows; subword-regularised in training if the recipe says so."""
@@ -160,7 +115,7 @@ class Translation:
 
     def _sampled(self, sample: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """A training pair, segmented anew in each epoch (Kudo 2018; Provilkov et al. 2020)."""
-        text, strength, limit = self._text("train"), self.config.tokenizer.sampling, self.config.model.max_length - 1
+        text, strength, limit = self._split("train"), self.config.tokenizer.sampling, self.config.model.max_length - 1
         random = np.random.default_rng((self.config.seed, epoch, sample))
         source, target = (
             self.tokenizer.encode_sampled(side[sample], language, strength=strength, rng=random)[:limit]
@@ -175,18 +130,13 @@ class Translation:
         inputs, _ = pad(targets, tokenizer.pad_id, begin=tokenizer.bos_id)
         return TranslationBatch(ids, source, source_lengths, inputs, outputs, target_lengths)
 
-    def describe(self) -> list[tuple[str, str]]:
-        """The header's lines on data and vocabulary."""
+    def _describe_data(self) -> list[tuple[str, str]]:
         train, validation = self._tokens("train"), self._tokens("validation")
-        batches = self._split_batches("train")
         languages = f"{self.source_language} to {self.target_language}"
         data = f"{languages}, {len(train):,} pairs to train, {len(validation):,} to validate"
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in train.dropped.items() if count)
-        return [
-            ("data", data + (f"; left out: {dropped}" if dropped else "") + (f"; {train.note}" if train.note else "")),
-            ("batches", f"{len(batches):,} an epoch, {batches.padding_percent():.1f} % padding"),
-            ("tokenizer", f"{self.tokenizer.kind}, {self.tokenizer.vocab_size:,} pieces, {self.tokenizer.hash[:12]}"),
-        ]
+        note = (f"; left out: {dropped}" if dropped else "") + (f"; {train.note}" if train.note else "")
+        return [("data", data + note)]
 
     # --- model and loss
     # ---------------------------------------------------------------------------------------------------
@@ -195,16 +145,6 @@ class Translation:
         """A new encoder-decoder for this vocabulary."""
         sizes = (self.tokenizer.vocab_size_of(language) for language in (self.source_language, self.target_language))
         return Seq2Seq(self.config.model, *sizes)
-
-    def shape(self) -> dict[str, int]:
-        """Attention's shape in this task: that of a sentence of mean length, or a guess where nothing is read yet."""
-        model = self.config.model
-        length = round(float(self.tokens["train"].lengths.mean())) + 1 if "train" in self.tokens else USUAL_LENGTH
-        return {
-            "heads": model.heads,
-            "head_dim": model.dim // model.heads,
-            "length": max(1, min(length, model.max_length)),
-        }
 
     def loss(self, model: nn.Module, batch: TranslationBatch) -> Loss:
         """Label-smoothed cross-entropy of the next target token, over real tokens only."""
@@ -215,9 +155,6 @@ class Translation:
             hidden[real], weight, batch.targets[real], bias=bias, label_smoothing=self._smoothing(model)
         )
         return Loss(total, batch.target_lengths.sum(), {"nll": -log_likelihood})
-
-    def _smoothing(self, model: nn.Module) -> float:
-        return self.config.optim.label_smoothing if model.training else 0.0
 
     # --- evaluation and use
     # -----------------------------------------------------------------------------------------------
@@ -234,7 +171,7 @@ class Translation:
     ) -> Evaluation:
         """Loss and perplexity by teacher forcing; BLEU and the like of what search finds."""
         device = next(model.parameters()).device
-        text = self._text(split)
+        text = self._split(split)
         total, count = 0.0, 0
         for index in range(self.num_batches(split)):
             loss = self.loss(model, self.batch(split, 0, index).to(device))
@@ -249,10 +186,7 @@ class Translation:
         references = text.targets[:size]
         more, evaluation.signatures = translation_scores(found, references, self.target_language, thorough=thorough)
         evaluation.scores |= more
-        evaluation.samples = [
-            Sample(text.sources[i], references[i], found[i])
-            for i in np.linspace(0, size - 1, min(samples, size), dtype=int)
-        ]
+        evaluation.samples = [Sample(text.sources[i], references[i], found[i]) for i in spread(size, samples)]
         if thorough:
             lengths = [len(ids) for ids in self.tokenizer.encode_batch(text.sources[:size], self.source_language)]
             rows = bleu_by_length(found, references, lengths, self.target_language)
@@ -261,11 +195,9 @@ class Translation:
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
         """Translations in the order of the inputs; an empty line gives an empty line."""
-        lines, window, before = iter(inputs), WINDOW_BATCHES * self.config.decode.batch, 0
         decoder = Int8Decoder(model) if self.config.decode.precision is DecodePrecision.int8 else model
-        while part := list(islice(lines, window)):
-            yield from self._predict_window(model, decoder, part, before)
-            before += len(part)
+        for before, lines in windows(inputs, WINDOW_BATCHES * self.config.decode.batch):
+            yield from self._predict_window(model, decoder, lines, before)
 
     @torch.inference_mode()
     def _predict_window(

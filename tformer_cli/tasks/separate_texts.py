@@ -1,0 +1,58 @@
+"""What the tasks share whose examples are texts by themselves, or pairs of texts: batches of like lengths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tformer_cli.data.batching import LengthBatches
+from tformer_cli.tasks.base import Batch
+from tformer_cli.tasks.text import S, TextTask
+
+
+class SeparateTexts(TextTask[S]):
+    """The data side of a task; a subclass gives `_lengths` and `collate`, beside what `TextTask` asks for."""
+
+    usual_length = 64
+    """Tokens of an example where no data was read."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self._batches: dict[str, LengthBatches] = {}
+
+    def _lengths(self, split: str) -> np.ndarray:
+        """Tokens of each example as the model sees it, (N,) or, of pairs, (N, 2)."""
+        raise NotImplementedError
+
+    def _split_batches(self, split: str) -> LengthBatches:
+        if split not in self._batches:
+            data = self.config.data
+            self._batches[split] = LengthBatches(
+                self._lengths(split),
+                batch_tokens=data.batch_tokens,
+                max_batch=data.max_batch,
+                seed=self.config.seed,
+                shuffle=split == "train",
+            )
+        return self._batches[split]
+
+    def num_batches(self, split: str) -> int:
+        """Batches in an epoch."""
+        return len(self._split_batches(split))
+
+    def batch(self, split: str, epoch: int, index: int) -> Batch:
+        """Batch `index` of `epoch`."""
+        return self.collate(split, epoch, self._split_batches(split).indices(epoch, index))
+
+    def collate(self, split: str, epoch: int, rows: np.ndarray) -> Batch:
+        """A batch of the given rows."""
+        raise NotImplementedError
+
+    def _describe_batches(self) -> str:
+        return f"{self._split_batches('train').padding_percent():.1f} % padding"
+
+    def shape(self) -> dict[str, int]:
+        """Attention's shape in this task: that of an example of mean length, or of the usual one if none was read."""
+        batches = self._batches.get("train")
+        return self._attention_shape(self.usual_length if batches is None else round(float(batches.lengths.mean())))

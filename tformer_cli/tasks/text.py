@@ -1,0 +1,151 @@
+"""What all tasks on text share: splits that are read once, one vocabulary, and answers in the order of the lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from torch import nn
+
+from tformer_cli.tasks.base import HeatMap, Prediction
+from tformer_cli.tokenizer import Tokenizer
+
+
+class Split(Protocol):
+    """Training, validation or test data, as it was read."""
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for people."""
+        ...
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all, in hex."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+S = TypeVar("S", bound=Split)
+
+
+class TextTask(Generic[S]):
+    """Splits and vocabulary of a task; a subclass says what is read, and has the model, the loss and the use.
+
+    A subclass gives `_read`, `_training_text`, `num_batches`, `_describe_data` and `_describe_batches`; `_answer` too,
+    unless it has a `predict` of its own.
+    """
+
+    config: Any
+    """The task's own `Experiment`."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.tokenizer: Tokenizer | None = None
+        self._splits: dict[str, S] = {}
+
+    def prepare(self, run: Path) -> None:
+        """Read training and validation data, train or load the tokenizer, tokenise; what is wrong is found here."""
+        train, _ = self._split("train"), self._split("validation")
+        if self.tokenizer is None:
+            settings = self.config.tokenizer
+            if settings.path:
+                self.tokenizer = Tokenizer.load(Path(settings.path))
+            else:
+                self.tokenizer = Tokenizer.train(self._training_text(train), settings, self.config.seed)
+        self._learn(train)
+        for split in ("train", "validation"):
+            self.num_batches(split)
+
+    def load(self, folder: Path) -> None:
+        """Take the tokenizer from a checkpoint."""
+        self.tokenizer = Tokenizer.load(folder / "tokenizer")
+
+    def files(self) -> dict[str, bytes]:
+        """The tokenizer's files."""
+        return {f"tokenizer/{name}": content for name, content in self.tokenizer.files().items()}
+
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of the training and validation data."""
+        return {f"data.{split}": self._split(split).hash for split in ("train", "validation")}
+
+    def _split(self, split: str) -> S:
+        if split not in self._splits:
+            self._splits[split] = self._read(split)
+        return self._splits[split]
+
+    def _read(self, split: str) -> S:
+        raise NotImplementedError
+
+    def _training_text(self, train: S) -> dict[str, Iterable[str]]:
+        """Lines to train a tokenizer on, by language."""
+        raise NotImplementedError
+
+    def _learn(self, train: S) -> None:
+        """Take from the training split, and from the vocabulary, what the task must know: labels, masks."""
+
+    def num_batches(self, split: str) -> int:
+        """Batches in an epoch."""
+        raise NotImplementedError
+
+    def describe(self) -> list[tuple[str, str]]:
+        """The header's lines on data, batches and vocabulary."""
+        tokenizer = self.tokenizer
+        return [
+            *self._describe_data(),
+            ("batches", f"{self.num_batches('train'):,} an epoch, {self._describe_batches()}"),
+            ("tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} pieces, {tokenizer.hash[:12]}"),
+        ]
+
+    def _describe_data(self) -> list[tuple[str, str]]:
+        raise NotImplementedError
+
+    def _describe_batches(self) -> str:
+        raise NotImplementedError
+
+    def _attention_shape(self, length: int) -> dict[str, int]:
+        model = self.config.model
+        return {
+            "heads": model.heads,
+            "head_dim": model.dim // model.heads,
+            "length": max(1, min(length, model.max_length)),
+        }
+
+    def _smoothing(self, model: nn.Module) -> float:
+        """Label smoothing is part of training, not of what is reported."""
+        return self.config.optim.label_smoothing if model.training else 0.0
+
+    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
+        """An answer to each line, in order; `decode.batch` of them are read together."""
+        for before, lines in windows(inputs, self.config.decode.batch):
+            yield from self._answer(model, lines, before)
+
+    def _answer(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
+        """Answers to some lines; `before` lines came before them."""
+        raise NotImplementedError
+
+    def pictures(self, model: nn.Module) -> dict[str, HeatMap]:
+        """None while training."""
+        return {}
+
+
+def lines_of(texts: Iterable[str]) -> Iterator[str]:
+    """The lines of texts, which is what a tokenizer is trained on."""
+    return (line for text in texts for line in text.split("\n"))
+
+
+def windows(inputs: Iterable[str], size: int) -> Iterator[tuple[int, list[str]]]:
+    """Some lines at a time, `size` but for the last, each time with how many came before."""
+    lines, before = iter(inputs), 0
+    while part := list(islice(lines, size)):
+        yield before, part
+        before += len(part)
+
+
+def spread(rows: int, number: int) -> np.ndarray:
+    """`number` of `rows` rows, or all, evenly from the first to the last, (number,) int64: samples to look at."""
+    return np.linspace(0, rows - 1, min(number, rows), dtype=int)
