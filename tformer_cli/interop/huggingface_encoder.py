@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import Activation, BERTConfig, Combine, Norm, Positions
+from tformer_cli.config.schema import Activation, BERTConfig, Norm, Positions
 from tformer_cli.errors import ConfigError
+from tformer_cli.interop.reading import ACTIVATIONS, LEARNED, THEIR_ACTIVATIONS, Settings, Weights, refuse_others
 
 
 def first_position(found: Mapping[str, Any]) -> int:
@@ -22,14 +23,6 @@ def first_position(found: Mapping[str, Any]) -> int:
     return int(found.get("pad_token_id", 1)) + 1 if found.get("model_type") == "roberta" else 0
 
 
-ACTIVATIONS = {
-    "gelu": Activation.gelu,
-    "gelu_new": Activation.gelu_tanh,
-    "gelu_pytorch_tanh": Activation.gelu_tanh,
-    "relu": Activation.relu,
-    "silu": Activation.swish,
-    "swish": Activation.swish,
-}
 PREFIXES = {"bert": "bert.", "roberta": "roberta."}
 
 
@@ -72,39 +65,27 @@ def import_config(found: Mapping[str, Any], where: str) -> BERTConfig:
     Raises:
         ConfigError: if it has a setting that we do not.
     """
-    kind = found.get("model_type")
-
-    def number(name: str, least: int = 1) -> int:
-        value = found.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ConfigError(f"{where}: {name} is {value!r}, not a whole number of at least {least}")
-        return value
-
-    activation = ACTIVATIONS.get(found.get("hidden_act", "gelu"))
-    if activation is None:
-        raise ConfigError(
-            f"{where}: hidden_act {found['hidden_act']!r} is not supported", f"{', '.join(ACTIVATIONS)} are"
-        )
-    if kind == "roberta" and activation is not Activation.gelu:  # its head has gelu whatever the blocks have
+    settings = Settings(found, where)
+    activation = settings.activation("hidden_act", "gelu", ACTIVATIONS)
+    roberta = found.get("model_type") == "roberta"
+    if roberta and activation is not Activation.gelu:  # its head has gelu whatever the blocks have
         raise ConfigError(f"{where}: a RoBERTa with hidden_act {found['hidden_act']!r} is not supported")
     if found.get("position_embedding_type", "absolute") != "absolute":
         raise ConfigError(f"{where}: position_embedding_type {found['position_embedding_type']!r} is not supported")
-    dim, heads = number("hidden_size"), number("num_attention_heads")
-    if dim % heads:
-        raise ConfigError(f"{where}: hidden_size {dim} is no multiple of {heads} heads")
+    dim, heads = settings.width("hidden_size", "num_attention_heads")
     return BERTConfig(
         dim=dim,
         heads=heads,
-        ffn_dim=number("intermediate_size"),
-        depth=number("num_hidden_layers"),
+        ffn_dim=settings.number("intermediate_size"),
+        depth=settings.number("num_hidden_layers"),
         norm=Norm.post,
         activation=activation,
         positions=Positions.learned,
-        dropout=float(found.get("hidden_dropout_prob", 0.1)),
-        attention_dropout=float(found.get("attention_probs_dropout_prob", 0.1)),
+        dropout=settings.rate("hidden_dropout_prob", 0.1),
+        attention_dropout=settings.rate("attention_probs_dropout_prob", 0.1),
         norm_eps=float(found.get("layer_norm_eps", 1e-12)),
-        max_length=number("max_position_embeddings") - first_position(found),
-        segments=number("type_vocab_size", 0),
+        max_length=settings.number("max_position_embeddings") - first_position(found),
+        segments=settings.number("type_vocab_size", 0),
     )
 
 
@@ -123,39 +104,29 @@ def import_weights(
         ConfigError: if one of the encoder's is missing or of another shape, or one has no place here.
     """
     kind = found["model_type"]
-    left = {name.removeprefix(PREFIXES[kind]): value.float() for name, value in tensors.items()}
+    named = {name.removeprefix(PREFIXES[kind]): value for name, value in tensors.items()}
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):  # what the first BERTs were saved with
-        left = {name.removesuffix(old) + new if name.endswith(old) else name: value for name, value in left.items()}
-
-    def take(name: str, *shape: int) -> Tensor:
-        if name not in left:
-            raise ConfigError(f"{where}: the weights {name} are missing", "the files do not belong together")
-        value = left.pop(name)
-        if len(shape) != value.dim() or any(a not in (-1, b) for a, b in zip(shape, value.shape, strict=True)):
-            raise ConfigError(f"{where}: {name} has shape {tuple(value.shape)} where config.json means {shape}")
-        return value
-
+        named = {name.removesuffix(old) + new if name.endswith(old) else name: value for name, value in named.items()}
+    weights = Weights(named, where)
     dim = config.dim
     state: dict[str, Tensor] = {}
     for ours, theirs in EMBEDDINGS.items():
         if "segments" not in ours or config.segments:
-            state[ours] = take(theirs, -1, dim)
+            state[ours] = weights.take(theirs, -1, dim)
     state["encoder.positions.table"] = state["encoder.positions.table"][first_position(found) :].contiguous()
     for ours, theirs in layers(config.depth):
         rows = config.ffn_dim if ours.endswith("project_in") else dim
         columns = config.ffn_dim if "feed_forward" in ours and ours.endswith("project_out") else dim
         shape = (rows,) if ours.endswith("norm") else (rows, columns)
-        state[f"{ours}.weight"] = torch.cat([take(f"{name}.weight", *shape) for name in theirs])
-        state[f"{ours}.bias"] = torch.cat([take(f"{name}.bias", rows) for name in theirs])
+        state[f"{ours}.weight"] = torch.cat([weights.take(f"{name}.weight", *shape) for name in theirs])
+        state[f"{ours}.bias"] = torch.cat([weights.take(f"{name}.bias", rows) for name in theirs])
     for ours, theirs in {**HEADS[kind], "pooler.project": "pooler.dense"}.items():
         for part in ("weight", "bias"):
-            if f"{theirs}.{part}" in left:
-                state[f"{ours}.{part}"] = left.pop(f"{theirs}.{part}")
-    if HEAD_BIAS[kind] in left:
-        state["head.bias"] = left.pop(HEAD_BIAS[kind])
-    for name in left:
-        if not name.startswith(IGNORED):
-            raise ConfigError(f"{where}: the weights {name} have no place in tformer's model")
+            if f"{theirs}.{part}" in weights.left:
+                state[f"{ours}.{part}"] = weights.left.pop(f"{theirs}.{part}")
+    if HEAD_BIAS[kind] in weights.left:
+        state["head.bias"] = weights.left.pop(HEAD_BIAS[kind])
+    weights.refuse_rest(lambda name: name.startswith(IGNORED))
     return state
 
 
@@ -165,19 +136,7 @@ def check_exportable(config: BERTConfig) -> None:
     Raises:
         ConfigError: naming the first such setting.
     """
-    wrong = [
-        ("norm", config.norm.name, config.norm is not Norm.post, "is post-norm"),
-        ("positions", config.positions.name, config.positions is not Positions.learned, "has learned positions only"),
-        ("combine", config.combine.name, config.combine is not Combine.add, "adds positions to embeddings"),
-        ("bias", "false", not config.bias, "has a bias in every layer"),
-        (
-            "activation", config.activation.name, config.activation not in ACTIVATIONS.values(),
-            "has gelu, gelu_tanh, relu and swish only",
-        ),
-    ]  # fmt: skip
-    for name, value, is_wrong, why in wrong:
-        if is_wrong:
-            raise ConfigError(f"model.{name}: {value} cannot be exported: Hugging Face's BERT {why}")
+    refuse_others(config, "BERT", {"norm": ({Norm.post}, "is post-norm"), **LEARNED})
 
 
 def export_weights(config: BERTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -207,7 +166,6 @@ def export_weights(config: BERTConfig, state: Mapping[str, Tensor]) -> dict[str,
 
 def export_config(config: BERTConfig, vocab_size: int, pad_id: int) -> dict[str, Any]:
     """Their `config.json`, but for the architecture's name."""
-    names = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
     return {
         "model_type": "bert",
         "vocab_size": vocab_size,
@@ -215,7 +173,7 @@ def export_config(config: BERTConfig, vocab_size: int, pad_id: int) -> dict[str,
         "num_hidden_layers": config.depth,
         "num_attention_heads": config.heads,
         "intermediate_size": config.ffn_dim,
-        "hidden_act": names[config.activation],
+        "hidden_act": THEIR_ACTIVATIONS[config.activation],
         "hidden_dropout_prob": config.dropout,
         "attention_probs_dropout_prob": config.attention_dropout,
         "max_position_embeddings": config.max_length,

@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from tformer_cli.config.schema import Combine, GPTConfig, Norm, Positions
+from tformer_cli.config.schema import GPTConfig, Norm, Positions
 from tformer_cli.errors import ConfigError
-from tformer_cli.interop.huggingface_encoder import ACTIVATIONS
+from tformer_cli.interop.reading import ACTIVATIONS, LEARNED, THEIR_ACTIVATIONS, Settings, Weights, refuse_others
 
 KIND, PREFIX = "gpt2", "transformer."
 EMBEDDINGS = {"embedding.weight": "wte.weight", "positions.table": "wpe.weight"}
@@ -41,35 +41,24 @@ def import_config(found: Mapping[str, Any], where: str) -> GPTConfig:
     Raises:
         ConfigError: if it has a setting that we do not.
     """
-
-    def number(name: str) -> int:
-        value = found.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigError(f"{where}: {name} is {value!r}, not a whole number of at least 1")
-        return value
-
-    activation = ACTIVATIONS.get(found.get("activation_function", "gelu_new"))
-    if activation is None:
-        cause = f"{where}: activation_function {found['activation_function']!r} is not supported"
-        raise ConfigError(cause, ", ".join(ACTIVATIONS) + " are")
+    settings = Settings(found, where)
+    activation = settings.activation("activation_function", "gelu_new", ACTIVATIONS)
     for name, wanted in (("scale_attn_weights", True), ("scale_attn_by_inverse_layer_idx", False)):
         if found.get(name, wanted) is not wanted:
             raise ConfigError(f"{where}: {name} {found[name]} is not supported")
-    dim, heads = number("n_embd"), number("n_head")
-    if dim % heads:
-        raise ConfigError(f"{where}: n_embd {dim} is no multiple of {heads} heads")
+    dim, heads = settings.width("n_embd", "n_head")
     return GPTConfig(
         dim=dim,
         heads=heads,
         ffn_dim=found.get("n_inner") or 4 * dim,
-        depth=number("n_layer"),
+        depth=settings.number("n_layer"),
         norm=Norm.pre,
         activation=activation,
         positions=Positions.learned,
-        dropout=float(found.get("resid_pdrop", 0.1)),
-        attention_dropout=float(found.get("attn_pdrop", 0.1)),
+        dropout=settings.rate("resid_pdrop", 0.1),
+        attention_dropout=settings.rate("attn_pdrop", 0.1),
         norm_eps=float(found.get("layer_norm_epsilon", 1e-5)),
-        max_length=number("n_positions"),
+        max_length=settings.number("n_positions"),
         tie_embeddings=bool(found.get("tie_word_embeddings", True)),
     )
 
@@ -80,33 +69,19 @@ def import_weights(config: GPTConfig, tensors: Mapping[str, Tensor], where: str)
     Raises:
         ConfigError: if one is missing, of another shape, or has no place here.
     """
-    left = {name.removeprefix(PREFIX): value.float() for name, value in tensors.items()}
-
-    def take(name: str, *shape: int) -> Tensor:
-        if name not in left:
-            raise ConfigError(f"{where}: the weights {name} are missing", "the files do not belong together")
-        value = left.pop(name)
-        if len(shape) != value.dim() or any(a not in (-1, b) for a, b in zip(shape, value.shape, strict=True)):
-            raise ConfigError(f"{where}: {name} has shape {tuple(value.shape)} where config.json means {shape}")
-        return value
-
-    state = {ours: take(theirs, -1, config.dim) for ours, theirs in EMBEDDINGS.items()}
+    weights = Weights({name.removeprefix(PREFIX): value for name, value in tensors.items()}, where)
+    state = {ours: weights.take(theirs, -1, config.dim) for ours, theirs in EMBEDDINGS.items()}
     rows = {"project_qkv": 3 * config.dim, "project_in": config.ffn_dim}
     for ours, theirs, turned in layers(config.depth):
         last = ours.rpartition(".")[2]
         outputs = rows.get(last, config.dim)
         inputs = config.ffn_dim if "feed_forward" in ours and last == "project_out" else config.dim
-        weight = take(f"{theirs}.weight", inputs, outputs) if turned else take(f"{theirs}.weight", outputs)
+        weight = weights.take(f"{theirs}.weight", *((inputs, outputs) if turned else (outputs,)))
         state[f"{ours}.weight"] = weight.T.contiguous() if turned else weight
-        state[f"{ours}.bias"] = take(f"{theirs}.bias", outputs)
-    head = left.pop("lm_head.weight", None)
+        state[f"{ours}.bias"] = weights.take(f"{theirs}.bias", outputs)
     if not config.tie_embeddings:
-        if head is None:
-            raise ConfigError(f"{where}: the weights lm_head.weight are missing", "the files do not belong together")
-        state["output.weight"] = head
-    for name in left:
-        if not name.endswith(IGNORED):
-            raise ConfigError(f"{where}: the weights {name} have no place in tformer's model")
+        state["output.weight"] = weights.take("lm_head.weight", -1, config.dim)
+    weights.refuse_rest(lambda name: name.endswith(IGNORED) or name == "lm_head.weight")
     return state
 
 
@@ -116,19 +91,7 @@ def check_exportable(config: GPTConfig) -> None:
     Raises:
         ConfigError: naming the first such setting.
     """
-    wrong = [
-        ("norm", config.norm.name, config.norm is not Norm.pre, "is pre-norm"),
-        ("positions", config.positions.name, config.positions is not Positions.learned, "has learned positions only"),
-        ("combine", config.combine.name, config.combine is not Combine.add, "adds positions to embeddings"),
-        ("bias", "false", not config.bias, "has a bias in every layer"),
-        (
-            "activation", config.activation.name, config.activation not in ACTIVATIONS.values(),
-            "has gelu, gelu_tanh, relu and swish only",
-        ),
-    ]  # fmt: skip
-    for name, value, is_wrong, why in wrong:
-        if is_wrong:
-            raise ConfigError(f"model.{name}: {value} cannot be exported: Hugging Face's GPT-2 {why}")
+    refuse_others(config, "GPT-2", {"norm": ({Norm.pre}, "is pre-norm"), **LEARNED})
 
 
 def export_weights(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -146,7 +109,6 @@ def export_weights(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, 
 
 def export_config(config: GPTConfig, vocab_size: int, eos_id: int) -> dict[str, Any]:
     """Their `config.json`."""
-    names = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
     return {
         "model_type": KIND,
         "architectures": ["GPT2LMHeadModel"],
@@ -156,7 +118,7 @@ def export_config(config: GPTConfig, vocab_size: int, eos_id: int) -> dict[str, 
         "n_head": config.heads,
         "n_inner": config.ffn_dim,
         "n_positions": config.max_length,
-        "activation_function": names[config.activation],
+        "activation_function": THEIR_ACTIVATIONS[config.activation],
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
         "attn_pdrop": config.attention_dropout,

@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import Activation, Combine, Norm, Positions, Seq2SeqConfig, TieEmbeddings
+from tformer_cli.config.schema import Activation, Norm, Positions, Seq2SeqConfig, TieEmbeddings
 from tformer_cli.errors import ConfigError
+from tformer_cli.interop.reading import EVERYWHERE, Settings, Weights, refuse_others
 
 ARCHITECTURES = {
     Norm.post: ("marian", "MarianMTModel"),
@@ -35,7 +36,7 @@ ACTIVATIONS = {
 SHARED = "model.shared.weight"
 FINAL_BIAS = "final_logits_bias"
 TABLE = "model.{side}.embed_positions.weight"
-REMEDY = "this model cannot be used elsewhere but with tformer"
+REMEDY = "this model cannot be used here"
 
 
 def to_halves(dim: int) -> Tensor:
@@ -49,24 +50,14 @@ def check_exportable(config: Seq2SeqConfig) -> None:
     Raises:
         ConfigError: naming the first such setting.
     """
-    pre = config.norm is Norm.pre
-    wrong = [
-        ("positions", config.positions, config.positions is not Positions.sinusoidal, "has sinusoids only"),
-        ("combine", config.combine, config.combine is not Combine.add, "adds positions to embeddings"),
-        (
-            "activation", config.activation, config.activation not in ACTIVATIONS.values(),
-            "has relu, gelu and swish only",
-        ),
-        ("bias", config.bias, not config.bias, "has a bias in every layer"),
-        (
-            "tie_embeddings", config.tie_embeddings, pre and config.tie_embeddings is not TieEmbeddings.all,
-            "ties all embeddings of a pre-norm model (norm: post could be exported)",
-        ),
-    ]  # fmt: skip
-    for name, value, is_wrong, why in wrong:
-        if is_wrong:
-            shown, architecture = getattr(value, "name", str(value).lower()), ARCHITECTURES[config.norm][1]
-            raise ConfigError(f"model.{name}: {shown} cannot be exported: Hugging Face's {architecture} {why}")
+    tied = {TieEmbeddings.all} if config.norm is Norm.pre else set(TieEmbeddings)
+    counterparts = {
+        "positions": ({Positions.sinusoidal}, "has sinusoids only"),
+        **EVERYWHERE,
+        "activation": (set(ACTIVATIONS.values()), "has relu, gelu and swish only"),
+        "tie_embeddings": (tied, "ties all embeddings of a pre-norm model (norm: post could be exported)"),
+    }
+    refuse_others(config, ARCHITECTURES[config.norm][1], counterparts)
 
 
 def _layers(config: Seq2SeqConfig) -> Iterator[tuple[str, tuple[str, ...], bool, bool]]:
@@ -158,18 +149,7 @@ def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: 
         ConfigError: if a tensor is missing, of another shape than `config` says, or of no known use.
     """
     order = torch.argsort(to_halves(config.dim))
-    left = {name: value.float() for name, value in tensors.items()}
-
-    def take(name: str, *shape: int) -> Tensor:
-        if name not in left:
-            raise ConfigError(f"{where}: the weights {name} are missing", "the files do not belong together")
-        value = left.pop(name)
-        if len(shape) != value.dim() or any(
-            size not in (-1, real) for size, real in zip(shape, value.shape, strict=True)
-        ):
-            raise ConfigError(f"{where}: {name} has shape {tuple(value.shape)} where config.json means {shape}")
-        return value
-
+    weights = Weights(tensors, where)
     state: dict[str, Tensor] = {}
     for ours, theirs, reads, writes in _layers(config):
         norm = ours.endswith("norm")
@@ -177,22 +157,23 @@ def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: 
         rows = config.ffn_dim if inner and reads else config.dim
         columns = config.ffn_dim if inner and writes else config.dim
         shape = (rows,) if norm else (rows, columns)
-        weight = torch.cat([take(f"{name}.weight", *shape) for name in theirs])
-        bias = torch.cat([take(f"{name}.bias", rows) for name in theirs])
+        weight = torch.cat([weights.take(f"{name}.weight", *shape) for name in theirs])
+        bias = torch.cat([weights.take(f"{name}.bias", rows) for name in theirs])
         state[f"{ours}.weight"] = (weight[:, order] if reads else weight[order] if writes else weight).contiguous()
         state[f"{ours}.bias"] = bias[order] if writes else bias
     copies = ("model.decoder.embed_tokens.weight", "lm_head.weight", "model.encoder.embed_tokens.weight")
     for ours, theirs in _embeddings(config).items():
-        if theirs not in left:  # a tied matrix may have been saved under another of its names
-            theirs = next((name for name in copies if name in left), theirs)
-        state[ours] = take(theirs, -1, config.dim)[:, order].contiguous()
+        if theirs not in weights.left:  # a tied matrix may have been saved under another of its names
+            theirs = next((name for name in copies if name in weights.left), theirs)
+        state[ours] = weights.take(theirs, -1, config.dim)[:, order].contiguous()
     if config.final_bias:
-        state[_final_bias_name(config)] = take(FINAL_BIAS, 1, state["target_embedding.weight"].shape[0])[0].clone()
-    _check_rest(config, left, where)
+        vocabulary = state["target_embedding.weight"].shape[0]
+        state[_final_bias_name(config)] = weights.take(FINAL_BIAS, 1, vocabulary)[0].clone()
+    _check_rest(config, weights)
     return state
 
 
-def _check_rest(config: Seq2SeqConfig, left: dict[str, Tensor], where: str) -> None:
+def _check_rest(config: Seq2SeqConfig, weights: Weights) -> None:
     """What is left over must be copies of tied weights, a bias of zeros, and sinusoids."""
     known = {
         FINAL_BIAS,
@@ -201,14 +182,10 @@ def _check_rest(config: Seq2SeqConfig, left: dict[str, Tensor], where: str) -> N
         *(TABLE.format(side=side) for side in ("encoder", "decoder")),
     }
     known |= {f"model.{side}.embed_tokens.weight" for side in ("encoder", "decoder")}
-    for name, value in left.items():
-        if name not in known:
-            raise ConfigError(
-                f"{where}: the weights {name} have no place in tformer's model",
-                REMEDY.replace("elsewhere but with tformer", "here"),
-            )
+    weights.refuse_rest(known.__contains__, REMEDY)
+    for name, value in weights.left.items():
         if "embed_positions" in name:
-            _check_table(config, value, f"{where}: {name}")
+            _check_table(config, value, f"{weights.where}: {name}")
 
 
 def _check_table(config: Seq2SeqConfig, table: Tensor, where: str) -> None:
@@ -265,37 +242,6 @@ def export_config(config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Map
     return found
 
 
-class _Fields:
-    """Reads checked values out of a `config.json`; an error names the file and the field."""
-
-    def __init__(self, found: Mapping[str, Any], where: str) -> None:
-        self.found, self.where = found, where
-
-    def number(self, name: str, least: int = 1) -> int:
-        """A whole number."""
-        value = self.found.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ConfigError(f"{self.where}: {name} is {value!r}, not a whole number of at least {least}")
-        return value
-
-    def same(self, name: str) -> int:
-        """A whole number that encoder and decoder share."""
-        value, other = self.number(f"encoder_{name}"), self.number(f"decoder_{name}")
-        if value != other:
-            raise ConfigError(
-                f"{self.where}: encoder_{name} ({value}) and decoder_{name} ({other}) differ",
-                "tformer has one for both",
-            )
-        return value
-
-    def rate(self, name: str) -> float:
-        """A probability below 1; 0 if it is not there."""
-        value = self.found.get(name, 0.0)
-        if not isinstance(value, int | float) or not 0 <= value < 1:
-            raise ConfigError(f"{self.where}: {name} is {value!r}, not a rate")
-        return float(value)
-
-
 def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool) -> Seq2SeqConfig:
     """Our settings from their `config.json`.
 
@@ -314,16 +260,11 @@ def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool) -> 
         allowed = " and ".join(architecture for _, architecture in ARCHITECTURES.values())
         raise ConfigError(f"{where}: {named} is not supported", f"tformer reads {allowed}")
 
-    fields = _Fields(found, where)
-    dim, heads = fields.number("d_model"), fields.same("attention_heads")
+    settings = Settings(found, where)
+    dim, heads = settings.number("d_model"), settings.same("attention_heads")
     if dim % 2 or dim % heads:
         raise ConfigError(f"{where}: d_model {dim} is odd, or no multiple of {heads} heads")
-    activation = ACTIVATIONS.get(found.get("activation_function", "gelu"))
-    if activation is None:
-        raise ConfigError(
-            f"{where}: activation_function {found['activation_function']!r} is not supported",
-            "tformer reads relu, gelu and swish",
-        )
+    activation = settings.activation("activation_function", "gelu", ACTIVATIONS)
     shared = kind == "pegasus" or found.get("share_encoder_decoder_embeddings", True)
     tied = found.get("tie_word_embeddings", True)
     if shared and not tied:
@@ -334,16 +275,16 @@ def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool) -> 
     return Seq2SeqConfig(
         dim=dim,
         heads=heads,
-        ffn_dim=fields.same("ffn_dim"),
+        ffn_dim=settings.same("ffn_dim"),
         norm=by_type[kind],
         activation=activation,
         positions=Positions.sinusoidal,
-        dropout=fields.rate("dropout"),
-        attention_dropout=fields.rate("attention_dropout"),
-        ffn_dropout=fields.rate("activation_dropout"),
-        max_length=fields.number("max_position_embeddings", 2),
-        encoder_depth=fields.number("encoder_layers"),
-        decoder_depth=fields.number("decoder_layers"),
+        dropout=settings.rate("dropout"),
+        attention_dropout=settings.rate("attention_dropout"),
+        ffn_dropout=settings.rate("activation_dropout"),
+        max_length=settings.number("max_position_embeddings", 2),
+        encoder_depth=settings.number("encoder_layers"),
+        decoder_depth=settings.number("decoder_layers"),
         tie_embeddings=TieEmbeddings.all if shared else TieEmbeddings.decoder if tied else TieEmbeddings.none,
         scale_embeddings=bool(found.get("scale_embedding", False)),
         final_bias=final_bias,
