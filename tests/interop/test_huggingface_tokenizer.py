@@ -21,7 +21,8 @@ from tformer_cli.config.schema import (
 )
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface import export_run, import_model
-from tformer_cli.interop.huggingface_tokenizer import from_marian, to_huggingface
+from tformer_cli.interop.huggingface_tokenizer import to_huggingface
+from tformer_cli.interop.marian_tokenizer import from_marian
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.tokenizer import Tokenizer
 

@@ -30,7 +30,7 @@ from tformer_cli.data.labelled import LabelSet
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.interop import huggingface_encoder as encoder
 from tformer_cli.interop import huggingface_gpt as gpt
-from tformer_cli.interop.huggingface_tokenizer import encoder_files, from_marian, plain_files, to_huggingface
+from tformer_cli.interop.huggingface_tokenizer import encoder_files, plain_files, to_huggingface
 from tformer_cli.interop.huggingface_weights import (
     FINAL_BIAS,
     check_exportable,
@@ -39,6 +39,7 @@ from tformer_cli.interop.huggingface_weights import (
     import_config,
     import_weights,
 )
+from tformer_cli.interop.marian_tokenizer import from_marian
 from tformer_cli.models.bert import BERTClassifier, BERTForPretraining
 from tformer_cli.models.gpt import GPT
 from tformer_cli.models.seq2seq import Seq2Seq

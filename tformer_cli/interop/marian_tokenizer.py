@@ -1,0 +1,106 @@
+"""Tokenizers in from MarianTokenizer's files: a vocabulary in JSON, and a SentencePiece model a language."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tformer_cli.errors import DataError
+from tformer_cli.interop.sentencepiece_json import BPE, CONTROL, UNKNOWN, UNUSED, parse
+from tformer_cli.tokenizer import JOINT, Tokenizer
+
+LAST = -1e9  # score of a merge that must come after all others
+SOURCE, TARGET, VOCABULARY, TARGET_VOCABULARY = "source.spm", "target.spm", "vocab.json", "target_vocab.json"
+
+
+def from_marian(folder: Path, config: Mapping[str, Any], languages: tuple[str, str]) -> Tokenizer:
+    """Our tokenizer from a MarianTokenizer's files, with its ids.
+
+    Marian numbers pieces in `vocab.json` and segments by one SentencePiece model a language: each becomes a model
+    whose pieces stand in the order of `vocab.json`, those of the other language unused. Marian starts decoding with
+    the padding piece, so that it is our beginning too. One difference remains: a run of unknown characters that is
+    a piece of the other language is that piece to Marian, and unknown here.
+
+    Args:
+        folder: holds source.spm, target.spm and vocab.json; target_vocab.json too, if vocabularies are separate.
+        config: the content of config.json.
+        languages: the names by which the source's and the target's model will be asked for.
+
+    Raises:
+        DataError: if a file is missing or damaged, or the files do not belong together.
+    """
+    names = [SOURCE, TARGET, VOCABULARY]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{folder}: no {missing[0]}, and no tokenizer of tformer's own",
+            "tformer reads MarianMTModel's tokenizers (source.spm, target.spm, vocab.json) and its own exports",
+        )
+    separate = (folder / TARGET_VOCABULARY).is_file() and not config.get("share_encoder_decoder_embeddings", True)
+    vocabularies = [_read_vocabulary(folder / VOCABULARY)] * 2
+    if separate:
+        vocabularies[1] = _read_vocabulary(folder / TARGET_VOCABULARY)
+    raw = [(folder / name).read_bytes() for name in (SOURCE, TARGET)]
+    models = [
+        _renumbered(parse(data, str(folder / name)), vocabulary, config, str(folder / name))
+        for data, vocabulary, name in zip(raw, vocabularies, (SOURCE, TARGET), strict=True)
+    ]
+    if models[0] == models[1]:
+        return Tokenizer({JOINT: models[0]}, kind="sentencepiece", origin=str(folder))
+    return Tokenizer(dict(zip(languages, models, strict=True)), kind="sentencepiece", origin=str(folder))
+
+
+def _read_vocabulary(path: Path) -> list[str]:
+    """Pieces in the order of their ids."""
+    try:
+        ids = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not readable JSON") from error
+    if not isinstance(ids, dict) or sorted(ids.values(), key=repr) != sorted(range(len(ids)), key=repr):
+        raise DataError(f"{path}: not a vocabulary: pieces must be numbered 0, 1, 2, ...")
+    return sorted(ids, key=ids.__getitem__)
+
+
+def _renumbered(model, vocabulary: list[str], config: Mapping[str, Any], origin: str) -> bytes:
+    """The SentencePiece model with the pieces of `vocabulary`, in its order; what it lacks is unused."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    own = {piece.piece: piece for piece in model.pieces}
+    missing = own.keys() - set(vocabulary) - {p.piece for p in model.pieces if p.type in (CONTROL, UNKNOWN)}
+    if missing and model.trainer_spec.model_type == BPE:
+        raise DataError(
+            f"{origin}: {len(missing)} pieces are not in {VOCABULARY}",
+            "such a BPE model cannot be renumbered",
+        )
+    pad, end = config.get("pad_token_id"), config.get("eos_token_id")
+    unknown = vocabulary.index("<unk>") if "<unk>" in vocabulary else None
+    start = config.get("decoder_start_token_id", pad)
+    for name, number in (
+        ("pad_token_id", pad),
+        ("eos_token_id", end),
+        ("decoder_start_token_id", start),
+        ("<unk>", unknown),
+    ):
+        if not isinstance(number, int) or not 0 <= number < len(vocabulary):
+            raise DataError(f"{origin}: {name} is {number!r}, which {VOCABULARY} does not have")
+    control = {pad, end, start}
+    made = sentencepiece_model_pb2.ModelProto()
+    made.CopyFrom(model)
+    del made.pieces[:]
+    for number, name in enumerate(vocabulary):
+        # BPE merges unused pieces too, and parts them again
+        piece = made.pieces.add(piece=name, score=LAST, type=UNUSED)
+        if number == unknown:
+            piece.type = UNKNOWN
+        elif number in control:
+            piece.type = CONTROL
+        elif name in own and own[name].type not in (CONTROL, UNKNOWN):
+            piece.CopyFrom(own[name])
+    spec = made.trainer_spec
+    spec.vocab_size = len(vocabulary)
+    for field, number in (("pad", pad), ("unk", unknown), ("bos", start), ("eos", end)):
+        setattr(spec, f"{field}_id", number)
+        setattr(spec, f"{field}_piece", vocabulary[number])
+    return made.SerializeToString()
