@@ -2,7 +2,7 @@
 
 A recipe is a complete experiment: a YAML file whose `defaults` list names the schema and the option groups of
 `conf/` it composes, or a file that `--dry-run` printed, which needs no list. Hydra composes the groups;
-everything that a user wrote is read by us, checked against the dataclasses of `schema.py` and answered in one
+everything that a user wrote is read by us, checked against the dataclasses of `schema` and answered in one
 line. A configuration names things and holds
 values: it can run no code (`_target_` is refused) and reads no environment (`${...}` is refused).
 """

@@ -1,7 +1,7 @@
 """Between text, plain trees and dataclasses: every value is checked against its field's type and range.
 
 A *tree* is nested dictionaries of plain values, as YAML holds them; enumerations are written by name.
-Everything here works for any dataclass of `schema.py`, so a new setting needs no code.
+Everything here works for any dataclass of `schema`, so a new setting needs no code.
 """
 
 from __future__ import annotations

@@ -68,8 +68,7 @@ def read_labelled(config: LabelledTextDataConfig, split: str, *, seed: int) -> L
         ConfigError: if the data's location or columns are impossible.
         DataError: if the split is not there, or malformed; names file and line.
     """
-    read = functools.partial(_read, config)
-    return read_split(config, split, read, share=config.validation_share, seed=seed)
+    return read_split(config, split, functools.partial(_read, config), seed=seed)
 
 
 def _read(config: LabelledTextDataConfig, found: str | list[Path]) -> LabelledTexts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -74,7 +73,7 @@ def read_questions(config: QuestionDataConfig, split: str, *, seed: int) -> Ques
     """
     if config.source.name != "files":
         raise ConfigError(f"data.source: questions are read from files, not {config.source.name}", "data.source=files")
-    return read_split(config, split, functools.partial(_read), share=config.validation_share, seed=seed)
+    return read_split(config, split, _read, seed=seed)
 
 
 def _read(found: list[Path]) -> Questions:

@@ -13,7 +13,7 @@ from tformer_cli.data.source import VALIDATION_NAMES, hub_splits
 from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:
-    from tformer_cli.config.schema import DataConfig
+    from tformer_cli.config.schema import DataConfig, DividedDataConfig
 
 TEXT = ".txt"
 
@@ -33,19 +33,16 @@ class Rows(Protocol):
 Split = TypeVar("Split", bound=Rows)
 
 
-def read_split(
-    config: DataConfig, split: str, read: Callable[[str | list[Path]], Split], *, share: float, seed: int
-) -> Split:
+def read_split(config: DividedDataConfig, split: str, read: Callable[[str | list[Path]], Split], *, seed: int) -> Split:
     """Read a split.
 
     Where there is no validation split, a part of the training rows serves, drawn by the seed, and training leaves them
     out.
 
     Args:
-        config: where it is.
+        config: where it is, and the share of the training rows that becomes validation.
         split: train, validation or test.
         read: reads what `find_split` found.
-        share: of the training rows that becomes validation.
         seed: of the draw.
 
     Raises:
@@ -58,7 +55,7 @@ def read_split(
         return read(found)
     whole = read(find_split(config, "train"))
     order = np.argsort(np.random.Philox(np.random.SeedSequence([seed])).random_raw(len(whole)), kind="stable")
-    count = round(len(whole) * share)
+    count = round(len(whole) * config.validation_share)
     if split == "train":
         return whole.select(np.sort(order[count:]), whole.origin)
     if not count:

@@ -64,8 +64,7 @@ def read_tagged(config: TaggedDataConfig, split: str, *, seed: int) -> TaggedSen
         ConfigError: if the data's location or columns are impossible.
         DataError: if the split is not there, or malformed; names file and line.
     """
-    read = functools.partial(_read, config)
-    return read_split(config, split, read, share=config.validation_share, seed=seed)
+    return read_split(config, split, functools.partial(_read, config), seed=seed)
 
 
 def _read(config: TaggedDataConfig, found: str | list[Path]) -> TaggedSentences:

@@ -1,0 +1,135 @@
+"""Every setting in one place: the dataclasses that recipes, groups and overrides are checked against.
+
+A recipe composes option groups of `conf/` into one `Experiment`. Each task has its own subclass of `Experiment`,
+which fixes the types of its `data` and `model` nodes; the rest is the same for every family. Enumerations are written
+in a config by their names (`norm: pre`). A range is stated once, in the field's metadata, and checked by
+`tformer_cli.config.compose`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tformer_cli.config.schema.data import (
+    CorpusDataConfig,
+    DataConfig,
+    DividedDataConfig,
+    Documents,
+    LabelledTextDataConfig,
+    MaskingConfig,
+    ParallelDataConfig,
+    QuestionDataConfig,
+    Source,
+    TaggedDataConfig,
+    Target,
+    TokenizerConfig,
+    TokenizerKind,
+)
+from tformer_cli.config.schema.model import (
+    Activation,
+    BERTConfig,
+    Combine,
+    GPTConfig,
+    HeadConfig,
+    Norm,
+    Pooling,
+    Positions,
+    Seq2SeqConfig,
+    TieEmbeddings,
+    TransformerConfig,
+)
+from tformer_cli.config.schema.settings import REQUIRED, Names, setting
+from tformer_cli.config.schema.training import (
+    Attention,
+    Average,
+    DecodeConfig,
+    DecodePrecision,
+    Device,
+    Method,
+    OptimConfig,
+    Precision,
+    Schedule,
+    Stopping,
+    TrainerConfig,
+)
+
+
+@dataclass
+class Experiment:
+    """What every recipe sets; a task's subclass fixes the types of its own nodes."""
+
+    task: str = setting(REQUIRED, "entry of the task registry")
+    recipe: str = setting("", "name of the recipe this came from (filled in)")
+    seed: int = setting(1, "everything random is derived from it", low=0)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+
+@dataclass
+class TranslationExperiment(Experiment):
+    """Text to text with an encoder-decoder."""
+
+    task: str = setting("translation", "entry of the task registry")
+    data: ParallelDataConfig = field(default_factory=ParallelDataConfig)
+    model: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
+
+
+@dataclass
+class MaskedLanguageModelExperiment(Experiment):
+    """Running text, hidden tokens from those around them."""
+
+    task: str = setting("masked_language_model", "entry of the task registry")
+    data: CorpusDataConfig = field(default_factory=CorpusDataConfig)
+    model: BERTConfig = field(default_factory=BERTConfig)
+    bert: MaskingConfig = field(default_factory=MaskingConfig)
+
+
+@dataclass
+class LanguageModelExperiment(Experiment):
+    """Running text, each token from those before it."""
+
+    task: str = setting("language_model", "entry of the task registry")
+    data: CorpusDataConfig = field(default_factory=CorpusDataConfig)
+    model: GPTConfig = field(default_factory=GPTConfig)
+
+
+@dataclass
+class TextClassificationExperiment(Experiment):
+    """Texts, or pairs of them, to labels or numbers."""
+
+    task: str = setting("text_classification", "entry of the task registry")
+    data: LabelledTextDataConfig = field(default_factory=LabelledTextDataConfig)
+    model: BERTConfig = field(default_factory=BERTConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+
+@dataclass
+class TokenTaggingExperiment(Experiment):
+    """Words to tags."""
+
+    task: str = setting("token_tagging", "entry of the task registry")
+    data: TaggedDataConfig = field(default_factory=TaggedDataConfig)
+    model: BERTConfig = field(default_factory=BERTConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+
+@dataclass
+class QuestionAnsweringExperiment(Experiment):
+    """Questions to spans of a text."""
+
+    task: str = setting("question_answering", "entry of the task registry")
+    data: QuestionDataConfig = field(default_factory=QuestionDataConfig)
+    model: BERTConfig = field(default_factory=BERTConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+
+EXPERIMENTS: dict[str, type[Experiment]] = {
+    "translation": TranslationExperiment,
+    "language_model": LanguageModelExperiment,
+    "masked_language_model": MaskedLanguageModelExperiment,
+    "text_classification": TextClassificationExperiment,
+    "token_tagging": TokenTaggingExperiment,
+    "question_answering": QuestionAnsweringExperiment,
+}

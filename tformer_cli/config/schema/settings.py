@@ -1,0 +1,25 @@
+"""How a setting is declared: its default, its meaning, its bounds."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from enum import Enum
+from typing import Any
+
+REQUIRED = "???"  # OmegaConf's mark of a value that must be given
+
+
+def setting(default: Any, about: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """A dataclass field that says what it is, and between which bounds (both included) it must lie."""
+    metadata = {"about": about, "low": low, "high": high}
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+class Names(Enum):
+    """An enumeration written by name; its members' values are their names."""
+
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list) -> str:
+        return name
