@@ -88,6 +88,18 @@ def test_python_brings_its_documentation():
     assert read_corpus(settings, "train").documents + read_corpus(settings, "validation").documents == train
 
 
+def test_the_library_is_parsed_once(tmp_path, monkeypatch):
+    odd = "\u00e9\ud800 " * 200
+    monkeypatch.setattr(python_docs, "_topics", lambda: iter(["a topic " * 30]))
+    monkeypatch.setattr(python_docs, "_docstrings", lambda: iter([odd, "short"]))
+    python_docs.documents.cache_clear()
+    first = python_docs.documents("train", cache=str(tmp_path))
+    python_docs.documents.cache_clear()  # as in the next process
+    monkeypatch.setattr(python_docs, "_docstrings", lambda: pytest.fail("parsed again"))
+    assert python_docs.documents("train", cache=str(tmp_path)) == first == ["a topic " * 30, odd]
+    python_docs.documents.cache_clear()
+
+
 def test_documents_end_with_their_mark_and_are_encoded_once(tmp_path):
     from tformer_cli.config.schema import TokenizerConfig, TokenizerKind
 

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from tformer_cli.config.schema import ParallelDataConfig, TokenizerConfig, TokenizerKind
-from tformer_cli.data import text
+from tformer_cli.data import cache, text
+from tformer_cli.data.cache import default_cache
 from tformer_cli.data.source import ParallelSplit
-from tformer_cli.data.text import ParallelTokens, TokenArrays, default_cache, pad, tokenize_parallel
+from tformer_cli.data.text import ParallelTokens, TokenArrays, pad, tokenize_parallel
 from tformer_cli.errors import DataError
 from tformer_cli.tokenizer import Tokenizer
 
@@ -193,7 +194,7 @@ def test_pickles_in_the_cache_are_not_read(tmp_path: Path, split: ParallelSplit,
         json.dumps(
             {
                 **json.loads(manifest.read_text()),
-                "source_tokens.npy": text._sha256(folder / "source_tokens.npy"),
+                "source_tokens.npy": cache._sha256(folder / "source_tokens.npy"),
             }
         )
     )
@@ -270,12 +271,12 @@ def test_loser_of_a_race_uses_the_winners_cache(
 
 
 def test_leftovers_of_dead_processes_go(tmp_path: Path, split: ParallelSplit, tokenizer: Tokenizer) -> None:
-    for name, age in (("old", 2 * text.STALE_SECONDS), ("new", 0)):
-        folder = tmp_path / "tokens" / f"{text.TEMPORARY}{name}"
+    for name, age in (("old", 2 * cache.STALE_SECONDS), ("new", 0)):
+        folder = tmp_path / "tokens" / f"{cache.TEMPORARY}{name}"
         folder.mkdir(parents=True)
         os.utime(folder, (time.time() - age,) * 2)
     build(split, tokenizer, config(tmp_path))
-    assert {path.name for path in (tmp_path / "tokens").glob(".*")} == {f"{text.TEMPORARY}new"}
+    assert {path.name for path in (tmp_path / "tokens").glob(".*")} == {f"{cache.TEMPORARY}new"}
 
 
 def test_default_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def _read(config: CorpusDataConfig, found: str | list[Path]) -> Corpus:
         from tformer_cli.data.builtin import python_docs
 
         return Corpus(
-            python_docs.documents(str(found), config.size if found == "train" else 0),
+            python_docs.documents(str(found), config.size if found == "train" else 0, config.cache),
             f"built-in {config.path}, {found}",
         )
     if isinstance(found, str):

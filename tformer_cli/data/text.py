@@ -7,23 +7,16 @@ encodes nothing anew.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-import shutil
-import time
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tformer_cli.data.cache import cached
 from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,10 +26,7 @@ if TYPE_CHECKING:
     from tformer_cli.tokenizer import Tokenizer
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 LINES_AT_ONCE = 4096
-TEMPORARY = ".writing-"
-STALE_SECONDS = 24 * 3600  # a temporary folder this old was left by a process that died
 
 
 @dataclass(frozen=True)
@@ -126,7 +116,7 @@ def tokenize_parallel(
         return arrays
 
     names = [f"{side}_{part}" for side in ("source", "target") for part in ("tokens", "offsets")]
-    arrays, note = _cached(config.cache, [FORMAT, split.hash, tokenizer.hash, *languages], names, encode)
+    arrays, note = cached(config.cache, [FORMAT, split.hash, tokenizer.hash, *languages], names, encode)
     source, target = (
         TokenArrays.from_offsets(arrays[f"{side}_tokens"], arrays[f"{side}_offsets"]) for side in ("source", "target")
     )
@@ -157,7 +147,7 @@ def tokenize_corpus(corpus: Corpus, tokenizer: Tokenizer, cache: str = "") -> tu
         tokens, offsets = _encode(corpus.documents, tokenizer, None, end=[tokenizer.eos_id])
         return {"tokens": tokens, "offsets": offsets}
 
-    arrays, note = _cached(cache, [FORMAT, corpus.hash, tokenizer.hash, "documents"], ["tokens", "offsets"], encode)
+    arrays, note = cached(cache, [FORMAT, corpus.hash, tokenizer.hash, "documents"], ["tokens", "offsets"], encode)
     return TokenArrays.from_offsets(arrays["tokens"], arrays["offsets"]), note
 
 
@@ -181,7 +171,7 @@ def tokenize_texts(
 
     numbers = range(len(columns))
     names = [f"{part}_{number}" for number in numbers for part in ("tokens", "offsets")]
-    arrays, _ = _cached(cache, [FORMAT, text_hash, tokenizer.hash, "texts", len(columns)], names, encode)
+    arrays, _ = cached(cache, [FORMAT, text_hash, tokenizer.hash, "texts", len(columns)], names, encode)
     return [TokenArrays.from_offsets(arrays[f"tokens_{n}"], arrays[f"offsets_{n}"]) for n in numbers]
 
 
@@ -214,12 +204,6 @@ def pad(
     return torch.from_numpy(ids), torch.from_numpy(full)
 
 
-def default_cache() -> Path:
-    """The user's cache folder for tformer."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "tformer"
-
-
 def _encode(
     texts: list[str], tokenizer: Tokenizer, language: str | None, end: Sequence[int] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -241,81 +225,3 @@ def _keep(source: np.ndarray, target: np.ndarray, longest: int, ratio: float) ->
     odd = ~empty & ~long & (more > ratio * fewer) if ratio else np.zeros_like(empty)
     dropped = {"empty": int(empty.sum()), "too long": int(long.sum()), "ratio": int(odd.sum())}
     return np.flatnonzero(~(empty | long | odd)), dropped
-
-
-# --- cache --------------------------------------------------------------------------------------------------
-
-
-def _cached(
-    cache: str, key: Sequence[object], names: Sequence[str], make: Callable[[], dict[str, np.ndarray]]
-) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays of these names that `key` stands for, made once; and a note if they could not be kept."""
-    root = Path(cache).expanduser() if cache else default_cache()
-    folder = root / "tokens" / hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    arrays = _open(folder, names)
-    if arrays is not None:
-        return arrays, ""
-    arrays = make()
-    try:
-        _write(folder, arrays)
-    except OSError as error:
-        return arrays, f"encoded text is kept in memory: {folder.parent}: {error.strerror or error} (data.cache)"
-    return _open(folder, names) or arrays, ""
-
-
-def _open(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
-    """The arrays in a cache folder, memory-mapped; None if it is not there or not as it was written."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        arrays = {}
-        for name in names:
-            file = folder / f"{name}.npy"
-            if _sha256(file) != manifest[file.name]:
-                return None
-            arrays[name] = _load(file)
-        return arrays
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _load(file: Path) -> np.ndarray:
-    array = np.load(file, mmap_mode="r", allow_pickle=False)
-    return np.asarray(array)  # a plain view of the mapping: slices of numpy.memmap are ten times slower
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _write(folder: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write a cache folder beside its place, then rename it: other processes see all of it or nothing."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(folder.parent)
-    temporary = folder.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
-    damaged = temporary.with_name(f"{temporary.name}-damaged")
-    temporary.mkdir()
-    try:
-        manifest = {}
-        for name, array in arrays.items():
-            file = temporary / f"{name}.npy"
-            np.save(file, array, allow_pickle=False)
-            manifest[file.name] = _sha256(file)
-        (temporary / MANIFEST).write_text(json.dumps(manifest))
-        if folder.exists() and _open(folder, list(arrays)) is None:  # damaged: out of the way, in one step as well
-            folder.rename(damaged)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if _open(folder, list(arrays)) is None:  # else another process was first, with the same content
-                raise
-    finally:
-        shutil.rmtree(damaged, ignore_errors=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _remove_stale(parent: Path) -> None:
-    for folder in parent.glob(f"{TEMPORARY}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 
 from tformer_cli.config.schema import Attention, Device, Precision, TrainerConfig
-from tformer_cli.data.text import default_cache
+from tformer_cli.data.cache import default_cache
 from tformer_cli.errors import ConfigError
 from tformer_cli.nn import attention, backend
 from tformer_cli.train.checkpoint import replace_file

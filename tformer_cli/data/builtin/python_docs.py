@@ -15,8 +15,13 @@ from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
+
+from tformer_cli.data.cache import cached
 from tformer_cli.errors import DataError
 
+FORMAT = 1
+"""Counts changes of what is taken from an installation."""
 TEST_EVERY = 20
 """Every so many documents one belongs to the test split."""
 LEFT_OUT = frozenset({"test", "tests", "idlelib", "site-packages", "lib2to3", "config", "encodings", "ensurepip"})
@@ -24,22 +29,41 @@ LEAST_CHARACTERS = 200
 
 
 @lru_cache(maxsize=4)
-def documents(split: str, size: int = 0) -> list[str]:
+def documents(split: str, size: int = 0, cache: str = "") -> list[str]:
     """A document a topic of the reference, and one a module: its docstrings in the order of the source.
+
+    They are kept in the cache: the library is parsed once for each installation of Python.
 
     Args:
         split: train or test.
         size: the first so many only; 0: all.
+        cache: folder; empty: the user's.
 
     Raises:
         DataError: if this installation has none.
     """
+
+    def make() -> dict[str, np.ndarray]:
+        texts = [text.encode(errors="surrogatepass") for text in islice(_of_split(split), size or None)]
+        if not texts:
+            cause = "this Python has neither pydoc_data nor the sources of its library"
+            raise DataError(cause, "give data.path=FOLDER")
+        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        return {"text": np.frombuffer(b"".join(texts), np.uint8), "ends": ends}
+
+    key = ["python documentation", FORMAT, sys.version, str(_library()), split, size]
+    arrays, _ = cached(cache, key, ["text", "ends"], make)
+    texts = np.split(arrays["text"], arrays["ends"])[:-1]
+    return [text.tobytes().decode(errors="surrogatepass") for text in texts]
+
+
+def _of_split(split: str) -> Iterator[str]:
     long = (text for text in chain(_topics(), _docstrings()) if len(text) >= LEAST_CHARACTERS)
-    of_split = (text for number, text in enumerate(long, 1) if (number % TEST_EVERY == 0) == (split == "test"))
-    found = list(islice(of_split, size or None))
-    if not found:
-        raise DataError("this Python has neither pydoc_data nor the sources of its library", "give data.path=FOLDER")
-    return found
+    return (text for number, text in enumerate(long, 1) if (number % TEST_EVERY == 0) == (split == "test"))
+
+
+def _library() -> Path:
+    return Path(sysconfig.get_path("stdlib"))
 
 
 def _topics() -> Iterator[str]:
@@ -52,7 +76,7 @@ def _topics() -> Iterator[str]:
 
 
 def _docstrings() -> Iterator[str]:
-    root = Path(sysconfig.get_path("stdlib"))
+    root = _library()
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root)
         if LEFT_OUT & set(inside.parts) or inside.parts[0].removesuffix(".py") not in sys.stdlib_module_names:
