@@ -50,3 +50,26 @@ def test_answers_are_compared_as_squad_does():
     assert scores["exact_match"] == pytest.approx(100 * 2 / 3)
     assert scores["f1"] == pytest.approx(100 * (1 + 2 / 3 + 1) / 3)
     assert answer_scores([[]], ["something"]) == {"exact_match": 0.0, "f1": 0.0}
+
+
+@pytest.mark.parametrize(
+    "right, said",
+    [
+        ("Eiffel Tower", "the Eiffel Tower"),
+        ("the Eiffel Tower", "Eiffel Tower"),
+        ("an owl", "owl"),
+        ("owl", "A owl"),
+        ("owl", "owl."),
+        ("(owl)", "owl"),
+        ("rock-'n'-roll", "rocknroll"),
+        ("\u00abowl\u00bb", "owl"),
+        ("OWL", "  owl  "),
+    ],
+)
+def test_case_punctuation_and_articles_are_no_part_of_an_answer(right, said):
+    assert answer_scores([[right]], [said]) == {"exact_match": 100.0, "f1": 100.0}
+
+
+@pytest.mark.parametrize("right, said", [("theatre", "atre"), ("an owl", "two owl"), ("1.5", "1 5"), ("owls", "owl")])
+def test_all_else_is_part_of_an_answer(right, said):
+    assert answer_scores([[right]], [said])["exact_match"] == 0.0
