@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,7 +76,8 @@ def read_questions(config: QuestionDataConfig, split: str, *, seed: int) -> Ques
     return read_split(config, split, _read, seed=seed)
 
 
-def _read(found: list[Path]) -> Questions:
+def _read(found: Any) -> Questions:
+    """The questions of some files; nothing else is found here, see `read_questions`."""
     rows: list[Question] = []
     for path in found:
         try:

@@ -104,7 +104,7 @@ class TextClassification(SeparateTexts[LabelledTexts]):
     def _whole_lengths(self, split: str) -> np.ndarray:
         """Tokens of each row before what is too long is cut, (N,)."""
         parts = self._tokens(split)
-        return sum(part.lengths for part in parts) + 1 + len(parts)
+        return np.sum([part.lengths for part in parts], axis=0) + 1 + len(parts)
 
     def _lengths(self, split: str) -> np.ndarray:
         return np.minimum(self._whole_lengths(split), self.config.model.max_length)
