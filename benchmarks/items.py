@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 TINY = {"encoder_depth": 4, "decoder_depth": 4, "dim": 128, "heads": 4, "ffn_dim": 256, "dropout": 0.1}
 BASE = {"encoder_depth": 6, "decoder_depth": 6, "dim": 512, "heads": 8, "ffn_dim": 2048, "dropout": 0.1}
+BERT_MINI = {"depth": 4, "dim": 256, "heads": 4, "ffn_dim": 1024, "max_length": 128, "dropout": 0.1}
+GPT_MINI = {"depth": 6, "dim": 384, "heads": 6, "ffn_dim": 1536, "max_length": 256, "dropout": 0.1}
 
 
 @dataclass
@@ -32,48 +35,78 @@ class Program:
 
 @dataclass
 class Item:
-    """One measured piece of work and all who do it; the first program is ours."""
+    """One measured piece of work and all who do it; the first program is ours, `data` is one of `corpora.DATA_SETS`."""
 
     name: str
     title: str
+    data: str
     job: dict[str, Any]
     programs: list[Program]
 
 
-def _training(size: str, shape: dict[str, Any], peers: list[Program], seconds_factor: float) -> Item:
-    job = {
+OURS = Program("tformer", "ours", "ours.py", {"precision": "auto"})
+
+
+def _training(name: str, title: str, data: str, peers: list[Program], **job: Any) -> Item:
+    defaults = {
         "kind": "train",
-        "shape": shape,
         "precision": "fp32",
         "warm_up": 3,
-        "seconds_factor": seconds_factor,
+        "seconds_factor": 1.0,
         "batch_tokens": 4096,
-        "batch_sentences": 64,
         "grouped": False,
         "label_smoothing": 0.0,
-        "learning_rate": 5e-4,
     }
-    ours = Program("tformer", "ours", "ours.py", {"precision": "auto"})
-    return Item(f"train-{size}", f"Training, Transformer-{size}", job, [ours, *peers])
+    return Item(f"train-{name}", f"Training, {title}", data, defaults | job, [OURS, *peers])
 
 
-def _trainer(name: str, options: dict[str, Any], *, goal: float | None = None, choice: str = "") -> Program:
+def _translation(size: str, shape: dict[str, Any], peers: list[Program], seconds_factor: float) -> Item:
+    return _training(
+        size,
+        f"Transformer-{size}",
+        "multi30k",
+        peers,
+        task="translation",
+        shape=shape,
+        counted="target tokens",
+        seconds_factor=seconds_factor,
+        batch_sentences=64,
+        learning_rate=5e-4,
+    )
+
+
+def _text(name: str, title: str, data: str, peers: list[Program], **job: Any) -> Item:
+    """Running text or its sentences; the tokens that the model reads count."""
+    return _training(name, title, data, peers, counted="tokens", **job)
+
+
+def _seq2seq_trainer(name: str, options: dict[str, Any], goal: float | None = None, choice: str = "") -> Program:
     return Program(f"HF Seq2SeqTrainer, {name}", "hf", "peers/hf_train.py", options, goal, choice)
 
 
-def _trainer_options(goal: float) -> list[Program]:
-    """Seq2SeqTrainer's ordinary options; the best of them on the machine at hand is the peer."""
-    variants = {
-        "bf16, grouped": {"precision": "bf16"},
-        "fp32, grouped": {},
-        "fp32, grouped, eager attention": {"attention": "eager"},
-        "bf16, grouped, eager attention": {"precision": "bf16", "attention": "eager"},
-        "fp32, grouped, batches of 256": {"batch_sentences": 256},
+def _trainer(name: str, options: dict[str, Any], goal: float | None = None, choice: str = "") -> Program:
+    return Program(f"HF Trainer, {name}", "hf", "peers/hf_text.py", options, goal, choice)
+
+
+def _best_options(peer: Callable[..., Program], goal: float, *, grouped: bool, batch: int = 0) -> list[Program]:
+    """A trainer's ordinary options; the best of them on the machine at hand is the peer.
+
+    Args:
+        peer: makes a program of a name and options.
+        goal: against the best.
+        grouped: batches of like lengths.
+        batch: also try so many sentences in a batch; 0: do not.
+    """
+    kind = ", grouped" if grouped else ""
+    variants: dict[str, dict[str, Any]] = {
+        f"bf16{kind}": {"precision": "bf16"},
+        f"fp32{kind}": {},
+        f"fp32{kind}, eager attention": {"attention": "eager"},
+        f"bf16{kind}, eager attention": {"precision": "bf16", "attention": "eager"},
     }
-    return [
-        _trainer(name, {"grouped": True, **options}, goal=goal, choice="HF's options")
-        for name, options in variants.items()
-    ]
+    if batch:
+        variants[f"fp32{kind}, batches of {batch}"] = {"batch_sentences": batch}
+    return [peer(name, {"grouped": grouped, **options}, goal, "HF's options") for name, options in variants.items()]
 
 
 def _decoding(size: str, shape: dict[str, Any], beam: int, sentences: int, *, joeynmt: bool) -> Item:
@@ -87,7 +120,7 @@ def _decoding(size: str, shape: dict[str, Any], beam: int, sentences: int, *, jo
         "seconds_factor": 0.2,
     }
     programs = [
-        Program("tformer", "ours", "ours.py", {"precision": "auto"}),
+        OURS,
         Program("HF generate", "hf", "peers/hf_decode.py", goal=3.0 if beam > 1 else None),
     ]
     for compute_type, goal in (("float32", 1.0), ("int8", None)):
@@ -101,6 +134,7 @@ def _decoding(size: str, shape: dict[str, Any], beam: int, sentences: int, *, jo
     return Item(
         f"decode-{size}-{'beam' if beam > 1 else 'greedy'}",
         f"Decoding, Transformer-{size}, {search}",
+        "multi30k",
         job,
         programs,
     )
@@ -109,11 +143,51 @@ def _decoding(size: str, shape: dict[str, Any], beam: int, sentences: int, *, jo
 def all_items() -> list[Item]:
     """Every item, in the order in which they run."""
     joeynmt = Program("JoeyNMT, token batches", "joeynmt", "peers/joeynmt_train.py", goal=6.0)
-    tiny = [_trainer("defaults", {}, goal=7.0), *_trainer_options(2.7), joeynmt]
-    base = [_trainer("defaults", {}), *_trainer_options(1.8)]
+    defaults = [_seq2seq_trainer("defaults", {}, goal) for goal in (7.0, None)]
+    best = [_best_options(_seq2seq_trainer, goal, grouped=True, batch=256) for goal in (2.7, 1.8)]
     return [
-        _training("tiny", TINY, tiny, 1.0),
-        _training("base", BASE, base, 2.0),
+        _translation("tiny", TINY, [defaults[0], *best[0], joeynmt], 1.0),
+        _translation("base", BASE, [defaults[1], *best[1]], 2.0),
+        *_texts(),
         *(_decoding("tiny", TINY, beam, 512, joeynmt=True) for beam in (5, 1)),
         *(_decoding("base", BASE, beam, 256, joeynmt=False) for beam in (5, 1)),
+    ]
+
+
+def _texts() -> list[Item]:
+    return [
+        _text(
+            "bert-blocks",
+            "BERT-mini on blocks of 128 tokens, hidden tokens",
+            "imdb",
+            _best_options(_trainer, 2.5, grouped=False),
+            task="masked_language_model",
+            shape=BERT_MINI,
+            rows="documents",
+            batch_sentences=32,
+            learning_rate=3e-4,
+        ),
+        _text(
+            "bert-sentences",
+            "BERT-mini on sentences, labels",
+            "imdb",
+            [_trainer("defaults", {}, 5.0), *_best_options(_trainer, 2.5, grouped=True, batch=128)],
+            task="text_classification",
+            shape=BERT_MINI,
+            rows="sentences",
+            batch_sentences=64,
+            learning_rate=1e-4,
+        ),
+        _text(
+            "gpt",
+            "GPT (6 layers, 384 wide) on blocks of 256 tokens",
+            "tinyshakespeare",
+            _best_options(_trainer, 1.6, grouped=False),
+            task="language_model",
+            shape=GPT_MINI,
+            rows="documents",
+            seconds_factor=2.0,
+            batch_sentences=16,
+            learning_rate=3e-4,
+        ),
     ]

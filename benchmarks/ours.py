@@ -34,13 +34,23 @@ from measure import (  # noqa: E402
 )
 
 from tformer_cli.config.schema import (  # noqa: E402
+    Activation,
+    BERTConfig,
+    CorpusDataConfig,
     DecodeConfig,
+    Experiment,
+    GPTConfig,
+    HeadConfig,
+    LabelledTextDataConfig,
+    LanguageModelExperiment,
+    MaskedLanguageModelExperiment,
     Norm,
     OptimConfig,
     ParallelDataConfig,
     Precision,
     Schedule,
     Seq2SeqConfig,
+    TextClassificationExperiment,
     TokenizerConfig,
     TrainerConfig,
     TranslationExperiment,
@@ -55,14 +65,31 @@ def model_config(shape: dict[str, Any]) -> Seq2SeqConfig:
     return Seq2SeqConfig(norm=Norm.post, **sizes)
 
 
-def experiment(job: dict[str, Any], cache: str) -> TranslationExperiment:
+def bert_config(shape: dict[str, Any]) -> BERTConfig:
+    """The same BERT as the peers': post-norm, gelu, learned positions, dropout on attention weights too."""
+    sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "depth", "max_length", "dropout")}
+    return BERTConfig(attention_dropout=shape["dropout"], **sizes)
+
+
+def gpt_config(shape: dict[str, Any]) -> GPTConfig:
+    """The same GPT as the peers': pre-norm, gelu by tanh, learned positions, dropout on attention weights too."""
+    sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "depth", "max_length", "dropout")}
+    return GPTConfig(norm=Norm.pre, activation=Activation.gelu_tanh, attention_dropout=shape["dropout"], **sizes)
+
+
+def experiment(job: dict[str, Any]) -> Experiment:
     """The job as `tformer pretrain` would compose it."""
-    source, target = job["languages"]
-    return TranslationExperiment(
-        recipe="benchmark",
-        seed=job["seed"],
-        tokenizer=TokenizerConfig(path=job["tokenizer"]),
-        optim=OptimConfig(
+    shape = job["shape"]
+    data = {
+        "path": job["corpus"],
+        "cache": str(Path(job["work"]) / "tformer-cache"),
+        "batch_tokens": job["batch_tokens"],
+    }
+    common: dict[str, Any] = {
+        "recipe": "benchmark",
+        "seed": job["seed"],
+        "tokenizer": TokenizerConfig(path=job["tokenizer"]),
+        "optim": OptimConfig(
             lr=job["learning_rate"],
             schedule=Schedule.constant,
             warmup_steps=0,
@@ -70,22 +97,24 @@ def experiment(job: dict[str, Any], cache: str) -> TranslationExperiment:
             eps=1e-8,
             label_smoothing=job["label_smoothing"],
         ),
-        trainer=TrainerConfig(
+        "trainer": TrainerConfig(
             steps=1_000_000,
             precision=Precision[job["precision"]],
             threads=job["threads"],
             evaluate_every=0,
             checkpoint_every=0,
         ),
-        data=ParallelDataConfig(
-            path=job["corpus"],
-            source_language=source,
-            target_language=target,
-            cache=cache,
-            batch_tokens=job["batch_tokens"],
-        ),
-        model=model_config(job["shape"]),
-    )
+    }
+    if job["task"] == "translation":
+        source, target = job["languages"]
+        pairs = ParallelDataConfig(source_language=source, target_language=target, **data)
+        return TranslationExperiment(data=pairs, model=model_config(shape), **common)
+    if job["task"] == "masked_language_model":
+        return MaskedLanguageModelExperiment(data=CorpusDataConfig(**data), model=bert_config(shape), **common)
+    if job["task"] == "language_model":
+        return LanguageModelExperiment(data=CorpusDataConfig(**data), model=gpt_config(shape), **common)
+    texts, head = LabelledTextDataConfig(**data), HeadConfig(dropout=shape["dropout"])
+    return TextClassificationExperiment(data=texts, model=bert_config(shape), head=head, **common)
 
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
@@ -100,17 +129,19 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         sums = step(self, step_module, micro_batches)
         if not self.signalled:
             count = int(sums["count"])
-            cells = sum(batch.targets.numel() for batch in micro_batches)
-            self.signalled = clock.tick(count, cells, float(sums["loss"]) / count)  # ends the run after a step
+            if job["task"] == "translation":  # whose target side is counted
+                real, cells = count, sum(batch.targets.numel() for batch in micro_batches)
+            else:
+                real, cells = (sum(sizes) for sizes in zip(*(batch.sizes() for batch in micro_batches), strict=True))
+            self.signalled = clock.tick(real, cells, float(sums["loss"]) / count)  # ends the run after a step
             seen.update(machine=self.machine, model=self.model)
         return sums
 
     loop.Trainer.train_step = noted_step
     with tempfile.TemporaryDirectory() as folder:
-        cache = str(Path(job["work"]) / "tformer-cache")
-        launch(experiment(job, cache), Path(folder) / "run", quiet=True)
+        launch(experiment(job), Path(folder) / "run", quiet=True)
     return clock.result() | {
-        "parameters": sum(p.numel() for p in seen["model"].parameters()),
+        "parameters": sum(p.numel() for p in seen["model"].parameters() if p.requires_grad),
         "precision": seen["machine"].precision,
         "attention": seen["machine"].attention,
     }

@@ -11,6 +11,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -27,8 +28,8 @@ def flat(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([np.array(row, dtype=np.int32) for row in rows]), offsets
 
 
-def train_tokenizer(lines: list[str], path: Path, vocab_size: int) -> None:
-    """A unigram model of both languages; 0 <pad>, 1 <unk>, 2 <s>, 3 </s>."""
+def train_tokenizer(lines: list[str], path: Path, vocab_size: int, **settings: Any) -> None:
+    """A model of all lines, unigram unless `settings` say otherwise; 0 <pad>, 1 <unk>, 2 <s>, 3 </s>."""
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),
         model_prefix=str(path.with_suffix("")),
@@ -39,6 +40,7 @@ def train_tokenizer(lines: list[str], path: Path, vocab_size: int) -> None:
         bos_id=2,
         eos_id=3,
         minloglevel=1,
+        **settings,
     )
 
 

@@ -18,14 +18,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import corpora
 import environments
 import machine
 import tables
+from corpora import HERE, ROOT, WORK
 from items import Item, Program, all_items
-
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-WORK = HERE / "work"
 
 
 def arguments() -> argparse.Namespace:
@@ -39,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="runs of each program (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=30, help="of training in a run (default %(default)s)")
     parser.add_argument("--threads", type=int, default=machine.cores(), help="of every program (default %(default)s)")
-    parser.add_argument("--data", type=Path, help="folder of train.* and test*.*; default: multi30k of TFORMER_DATA")
+    corpora.add_options(parser)
     parser.add_argument("--source", default="en", help="language that is read (default %(default)s)")
     parser.add_argument("--target", default="de", help="language that is written (default %(default)s)")
     parser.add_argument("--vocab-size", type=int, default=10_000, help="of the joint vocabulary (default %(default)s)")
@@ -50,34 +48,6 @@ def arguments() -> argparse.Namespace:
         "--setup-only", action="store_true", help="install the peers and prepare the data, measure nothing"
     )
     return parser.parse_args()
-
-
-def corpus(options: argparse.Namespace) -> Path:
-    """The folder of parallel files."""
-    folder = options.data or Path(os.environ.get("TFORMER_DATA") or ROOT / "../shared/data") / "multi30k"
-    if not (folder / f"train.{options.source}").is_file():
-        raise SystemExit(f"error: {folder}: no train.{options.source}: give --data FOLDER, or set TFORMER_DATA")
-    return folder.resolve()
-
-
-def prepare(options: argparse.Namespace, weights: Path | None) -> tuple[Path, dict[str, Any]]:
-    """The sentences as ids, by a vocabulary trained once or that of trained weights; and facts about them."""
-    source, target = options.source, options.target
-    name = f"{source}-{target}-{weights.resolve().name if weights else options.vocab_size}"
-    folder = WORK / name
-    if weights or not (folder / "facts.json").exists():
-        print(f"preparing {name} ...", flush=True)
-        command = [
-            sys.executable,
-            HERE / "prepare.py",
-            corpus(options),
-            folder,
-            source,
-            target,
-            str(options.vocab_size),
-        ]
-        subprocess.run([*command, *([weights] if weights else [])], check=True)
-    return folder / "data.npz", json.loads((folder / "facts.json").read_text(encoding="utf-8"))
 
 
 def start(program: Program, job: dict[str, Any]) -> dict[str, Any]:
@@ -211,8 +181,12 @@ def rule(item: Item, trained: bool) -> str:
     """What is counted, in a sentence or two."""
     job = item.job
     if job["kind"] == "train":
+        counted = {
+            "target tokens": "Target tokens that are not padding, EOS included,",
+            "tokens": "Tokens that the model reads, without padding, special tokens included,",
+        }
         return (
-            "Target tokens that are not padding, EOS included, a second of wall time, "
+            f"{counted[job['counted']]} a second of wall time, "
             f"after {job['warm_up']} steps of warm-up; forward, backward, clipping and AdamW, data included."
         )
     length = (
@@ -240,22 +214,24 @@ def weights_of(size: str, options: argparse.Namespace, common: dict[str, Any], s
     return folder
 
 
-def run_item(item: Item, options: argparse.Namespace, corpus_folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Prepare and measure one item; returns it and the facts about its data."""
+def run_item(item: Item, options: argparse.Namespace) -> dict[str, Any]:
+    """Prepare and measure one item."""
     size = item.name.split("-")[1]
     decode = item.job["kind"] == "decode"
     given = getattr(options, f"weights_{size}") if decode else None
-    data, facts = prepare(options, given)
+    made, facts = corpora.prepare(item.data, options, given)
     common = {
-        "data": str(data),
-        "tokenizer": str(data.with_name("tokenizer.model")),
-        "corpus": str(corpus_folder),
-        "languages": facts["languages"],
+        "data": str(made / "data.npz"),
+        "tokenizer": str(made / "tokenizer.model"),
         "vocab_size": facts["vocab_size"],
         "threads": options.threads,
         "seed": 1,
         "work": str(WORK),
     }
+    if "rows" in item.job:
+        common["corpus"] = str(made / item.job["rows"])
+    else:
+        common |= {"corpus": str(corpora.folder_of(item.data, options)), "languages": facts["languages"]}
     if decode:
         shape = {**item.job["shape"], "vocab_size": common["vocab_size"]}
         common["weights"] = str(weights_of(size, options, common, shape))
@@ -266,9 +242,10 @@ def run_item(item: Item, options: argparse.Namespace, corpus_folder: Path) -> tu
         "name": item.name,
         "title": item.title,
         "rule": rule(item, bool(given)),
+        "data": facts,
         "job": {**item.job, **common},
     }
-    return entry | measure(item, common, options), facts
+    return entry | measure(item, common, options)
 
 
 def main() -> None:
@@ -279,12 +256,15 @@ def main() -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise SystemExit(f"error: --items {unknown[0]}: there are {', '.join(known)}")
-    folder = corpus(options)
+    items = [known[name] for name in names]
+    folders = {item.data: corpora.folder_of(item.data, options) for item in items}
     for name in environments.PEERS:
-        environments.install(name)
+        if any(program.environment == name for item in items for program in item.programs):
+            environments.install(name)
     WORK.mkdir(exist_ok=True)
     if options.setup_only:
-        prepare(options, None)
+        for name in folders:
+            corpora.prepare(name, options)
         return
     result: dict[str, Any] = {
         "name": options.name,
@@ -298,13 +278,17 @@ def main() -> None:
     }
     target = HERE / "results" / f"{result['date']}-{options.name}"
     target.parent.mkdir(exist_ok=True)
-    for name in names:
-        entry, result["data"] = run_item(known[name], options, folder)
-        result["items"].append(entry)
-        text = json.dumps(result, indent=1).replace(str(ROOT), ".").replace(str(folder), folder.name)
+    for item in items:
+        result["items"].append(run_item(item, options))
+        text = json.dumps(result, indent=1).replace(str(ROOT), ".")
+        for folder in folders.values():
+            text = text.replace(str(folder), folder.name)
         target.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
         target.with_suffix(".md").write_text(tables.page(result), encoding="utf-8")
     print(f"written: {target}.json and .md", flush=True)
+    uneven = [item["name"] for item in result["items"] if len(set(tables.parameters(item).values())) > 1]
+    if uneven:
+        raise SystemExit(f"error: {', '.join(uneven)}: the programs train different numbers of parameters")
 
 
 if __name__ == "__main__":

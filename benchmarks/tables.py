@@ -58,7 +58,7 @@ def _note(program: dict[str, Any]) -> str:
     if "padding_percent" in run:
         tokens, loss = run["loss_curve"][-1]
         return (
-            f"- {program['name']}: {run['tokens_per_step']:.0f} target tokens a step, "
+            f"- {program['name']}: {run['tokens_per_step']:.0f} {run['unit'].removesuffix('/s')} a step, "
             f"padding {run['padding_percent']:.1f} %, loss {loss:.2f} at {tokens:,} tokens."
         )
     if "same_as_hf_percent" in program:
@@ -69,16 +69,75 @@ def _note(program: dict[str, Any]) -> str:
     return ""
 
 
+def parameters(item: dict[str, Any]) -> dict[str, int]:
+    """How many parameters each program trains, by its name; of those that say it."""
+    found = {}
+    for program in item["programs"]:
+        runs = [*program.get("runs", []), *([program["probe"]] if "probe" in program else [])]
+        found |= {program["name"]: run["parameters"] for run in runs if "parameters" in run}
+    return found
+
+
+def loss_at(curve: list[tuple[int, float]], tokens: int) -> float:
+    """The loss of a curve at a number of tokens, between its points on a straight line."""
+    before = curve[0]
+    for after in curve:
+        if after[0] >= tokens:
+            share = (tokens - before[0]) / max(1, after[0] - before[0])
+            return before[1] + max(0.0, share) * (after[1] - before[1])
+        before = after
+    return before[1]
+
+
+def _likeness(item: dict[str, Any], programs: list[dict[str, Any]]) -> list[str]:
+    """Whether the programs train the same model: as many parameters, and about the same loss at equal tokens."""
+    lines, counts = [], parameters(item)
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        lines.append(f"- **The programs train different numbers of parameters**: {listed}.")
+    elif counts:
+        lines.append(f"- Each program trains {next(iter(counts.values())):,} parameters.")
+    last = {program["name"]: program["runs"][-1] for program in programs}
+    if all("first_loss" in run for run in last.values()):
+        tokens = min(run["loss_curve"][-1][0] for run in last.values())
+        first, after = (
+            ", ".join(f"{name} {loss:.2f}" for name, loss in losses)
+            for losses in (
+                [(name, run["first_loss"]) for name, run in last.items()],
+                [(name, loss_at(run["loss_curve"], tokens)) for name, run in last.items()],
+            )
+        )
+        lines.append(f"- Loss of the first step: {first}; at {tokens:,} tokens, the most that all have seen: {after}.")
+    return lines
+
+
+def _data(item: dict[str, Any]) -> str:
+    """What the item's programs read."""
+    facts = item["data"]
+    if "rows" in item["job"]:
+        rows = item["job"]["rows"]
+        kind = f"{rows[:-1] if facts[rows]['texts'] == 1 else rows} of {facts['name']}"
+        return (
+            f"Data: {facts[rows]['texts']:,} {kind}, {facts[rows]['mean_tokens']:,} tokens on average, "
+            f"vocabulary of {facts['vocab_size']:,}."
+        )
+    return (
+        f"Data: {facts['train_pairs']:,} pairs, {facts['train_source_mean_tokens']} and "
+        f"{facts['train_target_mean_tokens']} tokens on average, joint vocabulary of {facts['vocab_size']:,}."
+    )
+
+
 def item_lines(item: dict[str, Any]) -> list[str]:
     """One item as a heading, a table and what else must be said."""
     programs = [program for program in item["programs"] if program.get("runs")]
     if not programs:
         return []
-    lines = [f"## {item['title']}", "", item["rule"], ""]
+    lines = [f"## {item['title']}", "", item["rule"], "", _data(item), ""]
     unit = programs[0]["runs"][0]["unit"]
     head = f"program | {unit}, median | range | ours / it (pairs) | goal | GEMM GFLOP/s (lowest) | others busy"
     lines += [f"| {head} |", "|" + " --- |" * 7, *map(_row, programs), ""]
     lines += [note for note in map(_note, programs) if note]
+    lines += _likeness(item, programs)
     probed = [program for program in item["programs"] if "probe" in program]
     if probed:
         lines.append(
@@ -92,7 +151,7 @@ def item_lines(item: dict[str, Any]) -> list[str]:
 
 def page(result: dict[str, Any]) -> str:
     """The whole result."""
-    machine, data = result["machine"], result["data"]
+    machine = result["machine"]
     versions = {}
     for item in result["items"]:
         for program in item["programs"]:
@@ -107,9 +166,6 @@ def page(result: dict[str, Any]) -> str:
         f"tformer at {result['revision'] or 'an unknown commit'}.",
         "",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) + ".",
-        "",
-        f"Data: {data['train_pairs']:,} pairs, {data['train_source_mean_tokens']} and "
-        f"{data['train_target_mean_tokens']} tokens on average, joint vocabulary of {data['vocab_size']:,}.",
         "",
         f"Command: `{result['command']}`",
         "",

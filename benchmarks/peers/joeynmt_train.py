@@ -28,7 +28,7 @@ def watch(clock: TrainingClock) -> dict[str, Any]:
         return loss, correct
 
     def noted_fit(self: Any, **data: Any) -> None:
-        seen["parameters"] = sum(p.numel() for p in self.model.parameters())
+        seen["parameters"] = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         zero_grad = self.model.zero_grad
 
         def noted_zero_grad(*args: Any, **kwargs: Any) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 PAD, UNKNOWN, BOS, EOS = 0, 1, 2, 3
+MASK = 4  # in vocabularies that have it
 
 
 def start() -> tuple[dict[str, Any], int]:
@@ -84,6 +85,40 @@ class Pairs:
         return self.target_ids[self.target_offsets[index] : self.target_offsets[index + 1]].tolist()
 
 
+@dataclass
+class Texts:
+    """Texts as token ids, flat with offsets; no special tokens inside.
+
+    Attributes:
+        ids: all ids, flat.
+        offsets: where each text begins, (N + 1,).
+        labels: of each text, (N,); None: there are none.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray | None
+
+    @classmethod
+    def load(cls, job: dict[str, Any]) -> Texts:
+        """Read what `prepare_text.py` wrote of `job["rows"]`, documents or sentences."""
+        rows = job["rows"]
+        with np.load(job["data"], allow_pickle=False) as arrays:
+            return cls(arrays[f"{rows}_ids"], arrays[f"{rows}_offsets"], arrays.get(f"{rows}_labels"))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def text(self, index: int) -> list[int]:
+        """Ids of one text."""
+        return self.ids[self.offsets[index] : self.offsets[index + 1]].tolist()
+
+    def blocks(self, size: int) -> list[list[int]]:
+        """All texts laid end to end, each with its EOS, and cut into blocks; what is left over is left out."""
+        stream = np.insert(self.ids, self.offsets[1:], EOS)
+        return stream[: len(stream) // size * size].reshape(-1, size).tolist()
+
+
 def padded(rows: list[list[int]], fill: int) -> torch.Tensor:
     """(B, T) int64 of rows of unequal length, filled at their ends."""
     out = torch.full((len(rows), max(map(len, rows))), fill, dtype=torch.int64)
@@ -110,9 +145,9 @@ class TrainingClock:
         """Note a step.
 
         Args:
-            tokens: target tokens that are not padding, EOS included.
-            cells: target positions that were computed, padding included.
-            loss: mean loss of a token; a number or a tensor that is read only at the end.
+            tokens: what the job counts, without padding.
+            cells: the same with padding.
+            loss: mean loss of a prediction; a number or a tensor that is read only at the end.
 
         Returns:
             Whether the time is over.
@@ -125,7 +160,7 @@ class TrainingClock:
         return len(self.ticks) > warm_up and self.ticks[-1] - self.ticks[warm_up - 1] >= self.job["seconds"]
 
     def result(self, *, points: int = 20) -> dict[str, Any]:
-        """Rate of real target tokens, padding, step times and the loss over the tokens seen."""
+        """Rate of real tokens, padding, step times and the loss over the tokens seen."""
         warm_up = self.job["warm_up"]
         steps = len(self.ticks) - warm_up
         if steps < 1:
@@ -134,7 +169,7 @@ class TrainingClock:
         real, cells = sum(self.tokens[warm_up:]), sum(self.cells[warm_up:])
         durations = np.diff(np.array(self.ticks[warm_up - 1 :]))
         return {
-            "unit": "target tokens/s",
+            "unit": f"{self.job['counted']}/s",
             "rate": real / seconds,
             "steps": steps,
             "seconds": seconds,
@@ -142,11 +177,12 @@ class TrainingClock:
             "padding_percent": 100 * (1 - real / cells),
             "step_ms_p50": 1000 * float(np.percentile(durations, 50)),
             "step_ms_p95": 1000 * float(np.percentile(durations, 95)),
+            "first_loss": round(float(self.losses[0]), 4),
             "loss_curve": self._curve(points),
         }
 
     def _curve(self, points: int) -> list[tuple[int, float]]:
-        """(target tokens seen, mean loss of a token over the stretch up to there)."""
+        """(tokens seen, mean loss over the stretch up to there)."""
         losses, weights = np.array([float(x) for x in self.losses]), np.array(self.tokens)
         curve, seen = [], 0
         for part in np.array_split(np.arange(len(losses)), min(points, len(losses))):
