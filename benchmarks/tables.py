@@ -73,8 +73,9 @@ def parameters(item: dict[str, Any]) -> dict[str, int]:
     """How many parameters each program trains, by its name; of those that say it."""
     found = {}
     for program in item["programs"]:
-        runs = [*program.get("runs", []), *([program["probe"]] if "probe" in program else [])]
-        found |= {program["name"]: run["parameters"] for run in runs if "parameters" in run}
+        run = [program.get("probe", {}), *program.get("runs", [])][-1]
+        if "parameters" in run:
+            found[program["name"]] = run["parameters"]
     return found
 
 
@@ -118,7 +119,7 @@ def _data(item: dict[str, Any]) -> str:
         rows = item["job"]["rows"]
         kind = f"{rows[:-1] if facts[rows]['texts'] == 1 else rows} of {facts['name']}"
         return (
-            f"Data: {facts[rows]['texts']:,} {kind}, {facts[rows]['mean_tokens']:,} tokens on average, "
+            f"Data: {facts[rows]['texts']:,} {kind}, {number(facts[rows]['mean_tokens'])} tokens on average, "
             f"vocabulary of {facts['vocab_size']:,}."
         )
     return (
