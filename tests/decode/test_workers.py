@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
 
+from tests.properties.families import FAMILIES
 from tformer_cli.decode.workers import Workers
 from tformer_cli.errors import DataError, RunError
+from tformer_cli.tasks.translation import Translation
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
@@ -103,3 +107,58 @@ def test_workers_ignore_an_interrupt_and_end_with_their_parent() -> None:
         for process in workers._processes:
             process.join(20)
             assert process.exitcode == 0
+
+
+@pytest.fixture(scope="module")
+def translation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Translation, torch.nn.Module]:
+    family = next(family for family in FAMILIES if family.name == "translation")
+    task = family.task(tmp_path_factory.mktemp("translation"), "decode.batch=2", "decode.beam=2", "decode.max_length=6")
+    torch.manual_seed(1)
+    return task, task.model().eval()
+
+
+def test_translations_have_the_same_bytes_however_many_workers_there_are(
+    translation: tuple[Translation, torch.nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, model = translation
+    lines = [" ".join(["cat", "dog", "eats", "three"][: 1 + i * 7 % 4]) for i in range(70)]
+    lines[3] = lines[40] = ""
+    counts, real_map = [], Workers.map
+    monkeypatch.setattr(Workers, "map", lambda self, jobs: counts.append(len(jobs)) or real_map(self, jobs))
+    found = {}
+    for workers in (1, 3):
+        task.config.decode.workers = workers
+        found[workers] = list(task.predict(model, lines))
+    assert found[1] == found[3]
+    assert [line for line, one in zip(lines, found[3], strict=True) if not one.details["hypotheses"]] == ["", ""]
+    assert counts[: len(counts) // 2] == [8, 16, 11]  # windows grow: batches of two lines but the empty ones
+
+
+def test_no_more_is_read_than_a_window_before_it_is_answered(
+    translation: tuple[Translation, torch.nn.Module],
+) -> None:
+    task, model = translation
+    task.config.decode.workers = 2
+    read = []
+
+    def endless() -> Iterator[str]:
+        while True:
+            read.append("cat")
+            yield "cat"
+
+    answers = task.predict(model, endless())
+    next(answers)
+    assert len(read) == 16
+    for _ in range(16):
+        next(answers)
+    assert len(read) == 16 + 32
+    answers.close()
+    assert not multiprocessing.active_children()
+
+
+def test_a_line_that_is_too_long_is_named(translation: tuple[Translation, torch.nn.Module]) -> None:
+    task, model = translation
+    task.config.decode.workers = 2
+    with pytest.raises(DataError, match="input line 20: "):
+        list(task.predict(model, ["cat"] * 19 + ["cat " * 10_000]))
+    assert not multiprocessing.active_children()
