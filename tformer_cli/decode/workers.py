@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ class Workers:
     def __init__(self, function: Callable[[Any], Any], count: int, device: torch.device) -> None:
         self.function, self.count = function, count or torch.get_num_threads()
         self.divisible = device.type == "cpu" and sys.platform.startswith("linux")
-        self._processes: list[multiprocessing.process.BaseProcess] = []
+        self._processes: list[BaseProcess] = []
         self._connections: list[Connection] = []
 
     def __enter__(self) -> Workers:
@@ -78,7 +79,8 @@ class Workers:
                     connection.send(jobs[begun])
                 busy[connection] = begun
                 begun += 1
-            for connection in wait(list(busy)):
+            ready = wait(list(busy))
+            for connection in [connection for connection in busy if connection in ready]:
                 with _ended():
                     error, answers[busy.pop(connection)] = connection.recv()
                 if error is not None:
