@@ -162,6 +162,7 @@ def decode(job: dict[str, Any]) -> dict[str, Any]:
     """Greedy or beam search on the weights that the peers read."""
     from tformer_cli.data.text import pad
     from tformer_cli.decode.search import search
+    from tformer_cli.decode.workers import Workers
     from tformer_cli.interop.huggingface import import_model
     from tformer_cli.train.checkpoint import load_model_tensors
 
@@ -176,7 +177,8 @@ def decode(job: dict[str, Any]) -> dict[str, Any]:
     forced = job["forced_length"]
 
     @torch.inference_mode()
-    def one(rows: list[int], sources: list[list[int]], least: int, most: int) -> dict[int, list[int]]:
+    def one(batch: tuple[list[int], list[list[int]], int, int]) -> dict[int, list[int]]:
+        rows, sources, _, most = batch
         # A search that may not choose the output's end goes on to the longest length. There it takes a step
         # more, for the end itself, so that one token less makes as many steps as the peers'.
         with torch.autocast("cpu", torch.bfloat16, enabled=chosen.precision == "bf16"):
@@ -193,9 +195,10 @@ def decode(job: dict[str, Any]) -> dict[str, Any]:
             )
         return {row: best[0].tokens for row, best in zip(rows, found, strict=True)}
 
-    one(batches[-1][0], batches[-1][1], 2, 2)
-    result = decoding_result(job, lambda: {k: v for batch in batches for k, v in one(*batch).items()})
-    return result | {"precision": chosen.precision, "attention": chosen.attention}
+    one((*batches[-1][:2], 2, 2))
+    with Workers(one, 0, chosen.device) as workers:  # as `tformer translate` does
+        result = decoding_result(job, lambda: {k: v for part in workers.map(batches) for k, v in part.items()})
+    return result | {"precision": chosen.precision, "attention": chosen.attention, "workers": workers.count}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Positions
 from tformer_cli.nn import backend as backends
-from tformer_cli.nn.attention import EVERYTHING, Attention, KeyValueCache, Mask, softmax
+from tformer_cli.nn.attention import EVERYTHING, Attention, KeyValueCache, Mask, product, softmax
 
 DIM, HEADS = 24, 3
 SELF_SCHEMES = [Positions.none, Positions.rotary, Positions.shaw, Positions.transformer_xl]
@@ -234,8 +234,8 @@ def test_cached_steps_equal_the_full_pass(backend: str, scheme: Positions) -> No
     module = attention(scheme)
     x = torch.randn(2, 7, DIM, dtype=torch.float64)
     full = module(x, mask=Mask(causal=True), positions=places(7))
-    for steps in ([1] * 7, [3, 1, 3]):
-        cache, done, parts = KeyValueCache(2, HEADS, 9, DIM // HEADS, x), 0, []
+    for steps, rows in (([1] * 7, 1), ([3, 1, 3], 1), ([1] * 7, 2), ([3, 1, 3], 2)):
+        cache, done, parts = KeyValueCache(2, HEADS, 9, DIM // HEADS, x, rows), 0, []
         for size in steps:
             new = x[:, done : done + size]
             done += size
@@ -253,6 +253,15 @@ def test_cache_keeps_the_sentences_asked_for() -> None:
     assert cache.length == 2
     assert torch.equal(keys, torch.cat((k, k), dim=2)[[2, 0]])
     assert torch.equal(values, torch.cat((v, v), dim=2)[[2, 0]])
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("few", [0, 10**6])  # no product is small, or all are
+def test_small_products_of_one_row_are_products(rows: int, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tformer_cli.nn.attention.FEW_PRODUCTS", few)
+    a, b = torch.randn(6, rows, 5), torch.randn(6, 4, 5)
+    torch.testing.assert_close(product(a, b.mT), torch.einsum("nti,nji->ntj", a, b))
+    torch.testing.assert_close(product(a, b.mT.contiguous()), torch.einsum("nti,nji->ntj", a, b))
 
 
 @torch.no_grad()

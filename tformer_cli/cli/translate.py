@@ -27,6 +27,9 @@ PROMPTS = typer.Argument(
 BEAM = typer.Option(None, "--beam", min=1, help="Beam width; 1 is greedy.", show_default=False)
 N_BEST = typer.Option(None, "--n-best", min=1, help="Answers per line, one below the other.", show_default=False)
 BATCH = typer.Option(None, "--batch", min=1, help="Lines decoded together.", show_default=False)
+WORKERS = typer.Option(
+    None, "--workers", min=0, help="Most processes, on a CPU; 0: as many as physical cores.", show_default=False
+)
 MAX_LENGTH = typer.Option(None, "--max-length", min=1, help="Most tokens that are written.", show_default=False)
 TEMPERATURE = typer.Option(None, "--temperature", help="When drawing: lower is safer.", show_default=False)
 TOP_K = typer.Option(None, "--top-k", min=0, help="Draw among the K most probable.", show_default=False)
@@ -45,6 +48,7 @@ def translate(
     beam: int = BEAM,
     n_best: int = N_BEST,
     batch: int = BATCH,
+    workers: int = WORKERS,
     as_json: bool = AS_JSON,
     output: Path = OUTPUT,
     device: str = DEVICE,
@@ -55,7 +59,7 @@ def translate(
     With --n-best N there are N lines for each line in, best first; --json keeps them in one object, with
     scores.
     """
-    decode = {"beam": beam, "n_best": n_best, "batch": batch}
+    decode = {"beam": beam, "n_best": n_best, "batch": batch, "workers": workers}
     _answer(run, inputs or [], decode, as_json, output, device, checkpoint)
 
 
@@ -65,6 +69,7 @@ def predict(
     beam: int = BEAM,
     n_best: int = N_BEST,
     batch: int = BATCH,
+    workers: int = WORKERS,
     max_length: int = MAX_LENGTH,
     temperature: float = TEMPERATURE,
     top_k: int = TOP_K,
@@ -78,7 +83,7 @@ def predict(
 
     A language model writes the text on; a single text given as an argument is written on as you watch.
     """
-    decode = {"beam": beam, "n_best": n_best, "batch": batch, "max_length": max_length}
+    decode = {"beam": beam, "n_best": n_best, "batch": batch, "workers": workers, "max_length": max_length}
     decode |= {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     _answer(run, inputs or [], decode, as_json, output, device, checkpoint, literal=True)
 

@@ -25,6 +25,9 @@ from tformer_cli.nn.int8 import Int8Linear
 COMPACT_SHARE = 0.25
 """Settled sentences leave the batch once they are this share of it: leaving copies what stays."""
 
+BATCH_HYPOTHESES = 320
+"""Hypotheses decoded together where the settings do not say how many sentences: 64 sentences at beam 5."""
+
 
 class State(Protocol):
     """What a decoder keeps between steps."""
@@ -69,6 +72,11 @@ class Hypothesis:
 def width(config: DecodeConfig) -> int:
     """Hypotheses a sentence that are decoded side by side: what a decoder's state must have room for."""
     return config.n_best if config.sample else config.beam
+
+
+def together(config: DecodeConfig) -> int:
+    """Inputs in a batch: fewer hypotheses each leave room for more, and a step costs little more with them."""
+    return config.batch or max(1, BATCH_HYPOTHESES // width(config))
 
 
 @torch.inference_mode()

@@ -25,7 +25,7 @@ class DecoderState:
     """Place of the next token."""
 
     @classmethod
-    def new(cls, stack: Stack, batch: int, size: int, like: Tensor) -> DecoderState:
+    def new(cls, stack: Stack, batch: int, size: int, like: Tensor, rows: int) -> DecoderState:
         """Empty caches for a stack.
 
         Args:
@@ -33,9 +33,10 @@ class DecoderState:
             batch: sentences.
             size: most keys a sentence: hypotheses times tokens.
             like: a tensor of the caches' device and type.
+            rows: most hypotheses a sentence.
         """
         first = stack.blocks[0].attention.sublayer
-        caches = [KeyValueCache(batch, first.heads, size, first.head_dim, like) for _ in stack.blocks]
+        caches = [KeyValueCache(batch, first.heads, size, first.head_dim, like, rows) for _ in stack.blocks]
         return cls(caches, torch.zeros(0, dtype=torch.int64, device=like.device))
 
     def advance(self, tokens: int, rows: int = 1) -> tuple[Tensor, Tensor]:
@@ -59,6 +60,8 @@ class DecoderState:
         for cache in self.caches:
             cache.keep(sentences)
         if self.memory is not None:  # k stays as `for_products` laid it
-            self.memory = [(k.mT[sentences].mT, v[sentences]) for k, v in self.memory]
+            self.memory = [
+                (k[sentences] if k.stride(-1) == 1 else k.mT[sentences].mT, v[sentences]) for k, v in self.memory
+            ]
         if self.memory_mask.allowed is not None:
             self.memory_mask = Mask(self.memory_mask.allowed[sentences])

@@ -82,7 +82,7 @@ class GPT(nn.Module):
             max_steps: most tokens that will be written.
         """
         weight = self.embedding.weight
-        state = DecoderState.new(self.stack, len(prompt), prompt.shape[1] + beams * (max_steps + 1), weight)
+        state = DecoderState.new(self.stack, len(prompt), prompt.shape[1] + beams * (max_steps + 1), weight, beams)
         if prompt.shape[1] > 1:
             here, keys = state.advance(prompt.shape[1] - 1)
             x = self._embed(prompt[:, :-1], here)

@@ -67,14 +67,33 @@ class Mask:
 EVERYTHING = Mask()
 VECTOR = 16
 """Numbers of float32 in the widest register of CPUs (AVX-512)."""
+FEW_PRODUCTS = 400
+"""Multiplications a matrix below which `torch.bmm` on a CPU does not call a library."""
 
 
-def for_products(k: Tensor) -> Tensor:
-    """The same keys (B, H, S, K), on a CPU with S innermost in memory.
+def keys_innermost(rows: int, device: torch.device) -> bool:
+    """Whether keys (B, H, S, K) are kept with S innermost in memory, for decoding steps of `rows` queries a sentence.
 
-    For the few queries of a decoding step, q k^T is faster on a CPU when k^T need not be transposed.
+    For a few queries q k^T is faster on a CPU when k^T need not be transposed; for one it is not, and adding a key then
+    writes one piece of memory instead of K.
     """
-    return k.mT.contiguous().mT if k.device.type == "cpu" else k
+    return rows > 1 and device.type == "cpu"
+
+
+def for_products(k: Tensor, rows: int) -> Tensor:
+    """The same keys (B, H, S, K), laid out for decoding steps of `rows` queries a sentence."""
+    return k.mT.contiguous().mT if keys_innermost(rows, k.device) else k
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """(N, T, I) times (N, I, J): (N, T, J).
+
+    torch multiplies a batch of very small matrices on a CPU number by number; for one row, as a decoding step has it,
+    multiplying and summing whole vectors takes a third of the time (N = 256, 12 x 32, one thread, AVX-512).
+    """
+    if a.shape[1] == 1 and a.dtype is torch.float32 and a.device.type == "cpu" and b[0].numel() < FEW_PRODUCTS:
+        return (a.mT * b).sum(-2, keepdim=True)
+    return torch.bmm(a, b)
 
 
 class KeyValueCache:
@@ -82,14 +101,13 @@ class KeyValueCache:
 
     A step adds the keys of all `rows` (beams) of each sentence, so that they lie time-major along S. Beams are never
     copied when search reorders them: a mask over all beams' keys says which belong to whose history (`decode.search`).
-    Keys lie in memory as `for_products` puts them.
+    Keys lie in memory as `for_products` puts them, for `rows` hypotheses a sentence.
     """
 
-    def __init__(self, batch: int, heads: int, size: int, head_dim: int, like: Tensor) -> None:
-        on_cpu = like.device.type == "cpu"
-        self.k = (
-            like.new_empty(batch, heads, head_dim, size).mT if on_cpu else like.new_empty(batch, heads, size, head_dim)
-        )
+    def __init__(self, batch: int, heads: int, size: int, head_dim: int, like: Tensor, rows: int = 1) -> None:
+        innermost = keys_innermost(rows, like.device)
+        shape = (batch, heads, head_dim, size) if innermost else (batch, heads, size, head_dim)
+        self.k = like.new_empty(shape).mT if innermost else like.new_empty(shape)
         self.v = like.new_empty(batch, heads, size, head_dim)
         self.length = 0
 
@@ -240,7 +258,7 @@ class Attention(nn.Module):
         shape = (*q.shape[:3], k.shape[2])
         q3, k3 = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
         scale = self.head_dim**-0.5
-        scores = torch.bmm(q3 * scale, k3).view(shape)
+        scores = product(q3 * scale, k3).view(shape)
         if score_bias is not None:
             scores += score_bias
         return mask.clear_empty(softmax(scores))
@@ -256,8 +274,9 @@ class Attention(nn.Module):
     ) -> Tensor:
         """softmax(QK^T / sqrt(K) + bias) V by the backend that `nn.backend` holds for this device: (B, H, T, K)."""
         dropout = self.dropout if self.training else 0.0
-        # Keys that `for_products` laid out are of a decoding step on a CPU, where the fused kernel is slower.
-        if self.shaw is None and backend.attention == "fused" and k.stride(-1) == 1:
+        # For the few queries of a decoding step on a CPU the fused kernel is slower.
+        decoding = q.device.type == "cpu" and (q.shape[2] == 1 or k.stride(-1) != 1)
+        if self.shaw is None and backend.attention == "fused" and not decoding:
             plain_causal = mask.causal and mask.allowed is None and bias is None and self.transformer_xl is None
             plain_causal = plain_causal and q.shape[2] == k.shape[2]  # the fused kernel's triangle is top-left
             score_bias = None if plain_causal else self._score_bias(q, k, mask, bias, positions)
@@ -268,7 +287,7 @@ class Attention(nn.Module):
         weights = self._softmax(q, k, mask, self._score_bias(q, k, mask, bias, positions))
         if dropout:
             weights = F.dropout(weights, dropout)
-        context = torch.bmm(weights.flatten(0, 1), v.flatten(0, 1)).view(q.shape)
+        context = product(weights.flatten(0, 1), v.flatten(0, 1)).view(q.shape)
         if self.shaw is not None:
             context = context + self.shaw.mix(weights, self.shaw.index(*positions))
         return context

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from torch import nn
 
+from tformer_cli.decode.search import together
 from tformer_cli.tasks.base import HeatMap, Prediction
 from tformer_cli.tokenizer import Tokenizer
 
@@ -121,7 +122,7 @@ class TextTask(Generic[S]):
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
         """An answer to each line, in order; `decode.batch` of them are read together."""
-        for before, lines in windows(inputs, self.config.decode.batch):
+        for before, lines in windows(inputs, together(self.config.decode)):
             yield from self._answer(model, lines, before)
 
     def _answer(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
@@ -138,12 +139,13 @@ def lines_of(texts: Iterable[str]) -> Iterator[str]:
     return (line for text in texts for line in text.split("\n"))
 
 
-def windows(inputs: Iterable[str], size: int) -> Iterator[tuple[int, list[str]]]:
-    """Some lines at a time, `size` but for the last, each time with how many came before."""
+def windows(inputs: Iterable[str], size: int, *, largest: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """Some lines at a time, each time with how many came before: `size`, and twice as many again up to `largest`."""
     lines, before = iter(inputs), 0
     while part := list(islice(lines, size)):
         yield before, part
         before += len(part)
+        size = max(size, min(2 * size, largest))
 
 
 def spread(rows: int, number: int) -> np.ndarray:

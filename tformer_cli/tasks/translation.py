@@ -17,7 +17,8 @@ from tformer_cli.config.schema import DecodePrecision, TranslationExperiment
 from tformer_cli.data.source import ParallelSplit, read_parallel
 from tformer_cli.data.text import ParallelTokens, pad, tokenize_parallel
 from tformer_cli.decode.alignment import alignments, links
-from tformer_cli.decode.search import Hypothesis, search, width
+from tformer_cli.decode.search import Hypothesis, search, together, width
+from tformer_cli.decode.workers import Workers
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import bleu_by_length, translation_scores
 from tformer_cli.models.seq2seq import Seq2Seq
@@ -28,8 +29,9 @@ from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction,
 from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.text import spread, windows
 
-WINDOW_BATCHES = 8
-"""Inputs of so many batches are read ahead, sorted by length, translated, and put back into their order."""
+WINDOW_BATCHES, LARGEST_WINDOW_BATCHES = 8, 64
+"""Inputs of so many batches are read ahead, sorted by length, translated, and put back into their order: few at first,
+for early answers, then each time twice as many, for equal work on many cores."""
 
 
 @dataclass
@@ -195,30 +197,31 @@ class Translation(SeparateTexts[ParallelSplit]):
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
         """Translations in the order of the inputs; an empty line gives an empty line."""
-        decoder = Int8Decoder(model) if self.config.decode.precision is DecodePrecision.int8 else model
-        for before, lines in windows(inputs, WINDOW_BATCHES * self.config.decode.batch):
-            yield from self._predict_window(model, decoder, lines, before)
+        decode, size, device = self.config.decode, together(self.config.decode), next(model.parameters()).device
+        decoder = Int8Decoder(model) if decode.precision is DecodePrecision.int8 else model
+        with Workers(lambda job: self._translate(model, decoder, *job), decode.workers, device) as workers:
+            for before, lines in windows(inputs, WINDOW_BATCHES * size, largest=LARGEST_WINDOW_BATCHES * size):
+                yield from self._predict_window(workers, size, lines, before)
 
-    @torch.inference_mode()
-    def _predict_window(
-        self, model: nn.Module, decoder: Seq2Seq | Int8Decoder, texts: list[str], before: int
-    ) -> list[Prediction]:
-        """Translate some lines, longest first; `before` lines came before them."""
+    def _predict_window(self, workers: Workers, size: int, texts: list[str], before: int) -> list[Prediction]:
+        """Translate some lines, longest first, `size` at most together; `before` lines came before them."""
         tokenizer, limit = self.tokenizer, self.config.model.max_length - 1
         ids = [np.asarray(row, dtype=np.int64) for row in tokenizer.encode_batch(texts, self.source_language)]
         for number, row in enumerate(ids, start=before + 1):
             if len(row) > limit:
                 cause = f"input line {number}: {len(row)} tokens, the model reads at most {limit}"
                 raise DataError(cause, "split the line into sentences")
-        predictions = [Prediction("", {"hypotheses": []}) for _ in texts]
         order = sorted((i for i, row in enumerate(ids) if len(row)), key=lambda i: (-len(ids[i]), i))
-        size = self.config.decode.batch
-        for part in (order[start : start + size] for start in range(0, len(order), size)):
-            found = self._translate(model, decoder, [ids[i] for i in part], [before + i for i in part])
+        parts = np.array_split(np.asarray(order, dtype=np.int64), max(1, -(-len(order) // size)))
+        parts = [part.tolist() for part in parts if len(part)]
+        jobs = [([ids[i] for i in part], [before + i for i in part]) for part in parts]
+        predictions = [Prediction("", {"hypotheses": []}) for _ in texts]
+        for part, found in zip(parts, workers.map(jobs), strict=True):
             for i, prediction in zip(part, found, strict=True):
                 predictions[i] = prediction
         return predictions
 
+    @torch.inference_mode()
     def _translate(
         self, model: nn.Module, decoder: Seq2Seq | Int8Decoder, rows: list[np.ndarray], sample_ids: list[int]
     ) -> list[Prediction]:

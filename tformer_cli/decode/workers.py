@@ -1,0 +1,146 @@
+"""Batches on all cores of a CPU: a process of one thread for each core.
+
+The products of a decoding step are too small for several threads to share. Processes are forked: that takes
+milliseconds, their weights are the parent's own memory, and what the parent has switched on (precision, backends)
+holds in them too.
+OpenMP's threads do not survive a fork, so a worker computes with one thread from its first operation on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+
+from tformer_cli.errors import RunError, TformerError
+
+
+class Workers:
+    """Processes that call one function; a context, at whose end they are gone.
+
+    Several jobs are done with one thread each however many processes there are, as other numbers of threads round
+    otherwise. On other devices than a CPU, and on systems other than Linux, whose libraries do not outlive a fork,
+    this process does them all, with all its threads.
+
+    Args:
+        function: what is called with each job; jobs and answers travel by pickle, the function does not.
+        count: most processes, which start with the first jobs that need them; 1: this process; 0: as many as torch has
+            threads, which a run sets to the physical cores.
+        device: where the function computes.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], count: int, device: torch.device) -> None:
+        self.function, self.count = function, count or torch.get_num_threads()
+        self.divisible = device.type == "cpu" and sys.platform.startswith("linux")
+        self._processes: list[BaseProcess] = []
+        self._connections: list[Connection] = []
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._connections:
+            connection.close()
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join()
+
+    def map(self, jobs: Sequence[Any]) -> list[Any]:
+        """The function's answers in the order of the jobs, which are begun in this order too: give long ones first.
+
+        A job alone is done by this process, with all its threads.
+
+        Raises:
+            RunError: if a process was ended from outside; and whatever the function raises.
+        """
+        if len(jobs) < 2 or not self.divisible:
+            return [self.function(job) for job in jobs]
+        count = min(self.count, len(jobs))
+        if count < 2:
+            with _one_thread():
+                return [self.function(job) for job in jobs]
+        self._start(count)
+        answers: list[Any] = [None] * len(jobs)
+        idle, begun = self._connections[:count], 0
+        busy: dict[Connection, int] = {}
+        while begun < len(jobs) or busy:
+            while idle and begun < len(jobs):
+                connection = idle.pop()
+                with _ended():
+                    connection.send(jobs[begun])
+                busy[connection] = begun
+                begun += 1
+            ready = wait(list(busy))
+            for connection in [connection for connection in busy if connection in ready]:
+                with _ended():
+                    error, answers[busy.pop(connection)] = connection.recv()
+                if error is not None:
+                    raise error
+                idle.append(connection)
+        return answers
+
+    def _start(self, count: int) -> None:
+        context = multiprocessing.get_context("fork")
+        while len(self._processes) < count:
+            ours, theirs = context.Pipe()
+            inherited = [*self._connections, ours]
+            process = context.Process(target=_serve, args=(self.function, theirs, inherited), daemon=True)
+            process.start()
+            theirs.close()
+            self._processes.append(process)
+            self._connections.append(ours)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _ended() -> Iterator[None]:
+    """What a pipe says when there is nobody at its other end, in words."""
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        raise RunError(
+            "a process that decoded was ended from outside", "if memory ran out, use decode.workers=1"
+        ) from error
+
+
+def _serve(function: Callable[[Any], Any], connection: Connection, inherited: Sequence[Connection]) -> None:
+    """A worker's life: it ends when its pipe does, so that it outlives its parent in no case."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever presses Ctrl-C is answered by the parent
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for other in inherited:  # the parent's ends: an open copy here would hide the parent's end
+        other.close()
+    torch.set_num_threads(1)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            job = connection.recv()
+            try:
+                answer = None, function(job)
+            except Exception as error:
+                answer = _portable(error), None
+            connection.send(answer)
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that pickle can carry, with its traceback as a note."""
+    if not isinstance(error, (TformerError, MemoryError)):
+        error = RuntimeError(f"{type(error).__name__}: {error}" if type(error) is not RuntimeError else str(error))
+    error.add_note(traceback.format_exc())
+    return error
