@@ -98,6 +98,9 @@ def _data(config: Experiment) -> None:
             f"data.streaming: goes with data.source=hub, and that is {data.source.name}",
             "data.streaming=false",
         )
+    if not getattr(data, "across_documents", True) and getattr(getattr(config, "bert", None), "nsp", False):
+        cause = "data.across_documents: false does not go with bert.nsp, whose B may be of another document than A"
+        raise ConfigError(cause, "bert.nsp=false")
     languages = getattr(data, "source_language", None), getattr(data, "target_language", None)
     if languages[0] is not None and languages[0] == languages[1]:
         raise ConfigError(

@@ -46,13 +46,17 @@ class BERT(nn.Module):
         self.stack = Stack(config, config.depth)
         self.apply(initialise)
 
-    def forward(self, tokens: Tensor, lengths: Tensor, segments: Tensor | None = None) -> Tensor:
-        """What each token makes of all.
+    def forward(
+        self, tokens: Tensor, lengths: Tensor, segments: Tensor | None = None, documents: Tensor | None = None
+    ) -> Tensor:
+        """What each token makes of all, or of those of its own document.
 
         Args:
             tokens: (B, T), int64, padded at the end.
             lengths: real tokens a row, (B,).
             segments: number of each token's segment, (B, T), int64; None: all 0.
+            documents: number of each token's document, (B, T), int64, -1 for padding: a token attends to its own
+                document only. None: to all.
 
         Returns:
             (B, T, D).
@@ -61,7 +65,7 @@ class BERT(nn.Module):
         x = self.positions(self.embedding(tokens), here)
         if self.segments is not None:
             x = x + (self.segments.weight[0] if segments is None else self.segments(segments))
-        mask = Mask.from_lengths(lengths, tokens.shape[1])
+        mask = Mask.from_lengths(lengths, tokens.shape[1]) if documents is None else Mask.from_documents(documents)
         return self.stack(self.dropout(self.norm(x)), mask=mask)
 
 
@@ -113,7 +117,12 @@ class BERTForPretraining(nn.Module):
                 module.apply(initialise)
 
     def forward(
-        self, tokens: Tensor, lengths: Tensor, segments: Tensor | None, places: Tensor
+        self,
+        tokens: Tensor,
+        lengths: Tensor,
+        segments: Tensor | None,
+        places: Tensor,
+        documents: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Only the tokens that are to be predicted go through the head.
 
@@ -122,11 +131,12 @@ class BERTForPretraining(nn.Module):
             lengths: (B,).
             segments: (B, T) or None.
             places: of the N tokens to predict, in the flat (B * T), int64.
+            documents: as in the encoder, (B, T) or None.
 
         Returns:
             Their hidden states (N, D), for `output_layer`; all hidden states (B, T, D).
         """
-        hidden = self.encoder(tokens, lengths, segments)
+        hidden = self.encoder(tokens, lengths, segments, documents)
         return self.head(hidden.flatten(0, 1)[places]), hidden
 
     def output_layer(self) -> tuple[Tensor, Tensor]:

@@ -68,9 +68,8 @@ class GPT(nn.Module):
         Returns:
             Hidden states that predict the next token, (B, T, D).
         """
-        allowed = None if documents is None else (documents[:, None, :, None] == documents[:, None, None, :])
         here = torch.arange(tokens.shape[1], device=tokens.device)
-        mask = Mask(allowed, causal=True, may_be_empty=False)  # a token attends at least to itself
+        mask = Mask(causal=True) if documents is None else Mask.from_documents(documents, causal=True)
         return self.stack(self._embed(tokens, here), mask=mask)
 
     def start(self, prompt: Tensor, beams: int, max_steps: int) -> DecoderState:

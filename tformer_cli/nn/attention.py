@@ -40,6 +40,12 @@ class Mask:
             return cls()
         return cls((torch.arange(size, device=lengths.device) < lengths[:, None])[:, None, None, :])
 
+    @classmethod
+    def from_documents(cls, documents: Tensor, *, causal: bool = False) -> Mask:
+        """A token attends to its own document alone: `documents` (B, T) are their numbers, -1 for all padding."""
+        allowed = documents[:, None, :, None] == documents[:, None, None, :]
+        return cls(allowed, causal=causal, may_be_empty=False)  # a token attends at least to itself
+
     def additive(self, queries: int, keys: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:
         """0 where allowed, minus infinity where not, broadcastable to (B, H, T, S); None if all is allowed."""
         if self._additive is not None:

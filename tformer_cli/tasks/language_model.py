@@ -67,21 +67,12 @@ class LanguageModel(RunningText):
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> CausalBatch:
         """The blocks at the given places of an epoch's stream."""
-        packed = self._packed(split)
-        blocks = [packed.pieces(epoch, int(row)) for row in rows]
-        tokens = self._tokens(split)
-        texts = [
-            np.concatenate([tokens[piece.document][piece.start : piece.stop] for piece in pieces]) for pieces in blocks
-        ]
+        texts, numbers = zip(*(self._running(split, epoch, int(row)) for row in rows), strict=True)
         inputs, lengths = pad([text[:-1] for text in texts], self.tokenizer.pad_id)
         targets, _ = pad([text[1:] for text in texts], self.tokenizer.pad_id)
         documents = None
         if not self.config.data.across_documents:
-            numbers = [
-                np.repeat(np.arange(len(pieces)), [piece.stop - piece.start for piece in pieces])[:-1]
-                for pieces in blocks
-            ]
-            documents, _ = pad(numbers, -1)
+            documents, _ = pad([each[:-1] for each in numbers], -1)
         ids = torch.from_numpy(np.asarray(rows, dtype=np.int64))
         return CausalBatch(ids, inputs, targets, lengths, documents)
 

@@ -40,6 +40,8 @@ class MaskedBatch(Batch):
         targets: what stood there, (N,), int64.
         rows: the sequence of each, (N,), int64.
         follows: 1 where B follows A, 0 where it does not, (B,), int64; None without next-sentence prediction.
+        documents: number of each token's document within its block, (B, T), int64, -1 for padding; None where that does
+            not matter.
     """
 
     tokens: Tensor
@@ -49,6 +51,7 @@ class MaskedBatch(Batch):
     targets: Tensor
     rows: Tensor
     follows: Tensor | None
+    documents: Tensor | None = None
 
     def sizes(self) -> tuple[int, int]:
         """Real and padded tokens."""
@@ -128,11 +131,12 @@ class MaskedLanguageModel(RunningText):
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> MaskedBatch:
         """The given sequences of an epoch, with fresh masks in training and always the same ones elsewhere."""
         stream = epoch if split == "train" else 0
-        texts, kinds, follows = [], [], []
+        nsp, apart = self.config.bert.nsp, not self.config.data.across_documents
+        texts, kinds, follows, documents = [], [], [], []
         masked: list[Masked] = []
         for row in rows:
             random = np.random.default_rng((self.config.seed, stream, int(row), split != "train"))
-            first, second, follow = self._texts(split, stream, int(row), random)
+            first, second, follow, numbers = self._texts(split, stream, int(row), random)
             tokenizer = self.tokenizer
             parts = [[tokenizer.bos_id], first, [tokenizer.eos_id]]
             if second is not None:
@@ -142,8 +146,9 @@ class MaskedLanguageModel(RunningText):
             masked.append(self.masking(tokens, random))
             texts.append(masked[-1].tokens)
             follows.append(int(follow))
+            if apart:
+                documents.append(np.pad(numbers, 1, mode="edge"))  # [CLS] is of the first document, [SEP] of the last
         tokens, lengths = pad(texts, self.tokenizer.pad_id)
-        nsp = self.config.bert.nsp
         width = tokens.shape[1]
         return MaskedBatch(
             torch.from_numpy(np.asarray(rows, dtype=np.int64)),
@@ -154,22 +159,23 @@ class MaskedLanguageModel(RunningText):
             torch.from_numpy(np.concatenate([one.targets for one in masked])),
             torch.from_numpy(np.repeat(np.arange(len(rows)), [len(one.places) for one in masked])),
             torch.tensor(follows) if nsp else None,
+            pad(documents, -1)[0] if apart else None,
         )
 
     def _texts(
         self, split: str, epoch: int, row: int, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray | None, bool]:
-        """Tokens of A and B, and whether B follows; or of a block of running text."""
+    ) -> tuple[np.ndarray, np.ndarray | None, bool, np.ndarray | None]:
+        """Tokens of A and B, and whether B follows; or of a block of running text, and each one's document."""
         tokens = self._tokens(split)
         if not self.config.bert.nsp:
-            pieces = self._packed(split).pieces(epoch, row)
-            text = np.concatenate([tokens[piece.document][piece.start : piece.stop] for piece in pieces])
-            return text[:-1] if len(text) > 1 else text, None, True
+            text, documents = self._running(split, epoch, row)
+            stop = max(1, len(text) - 1)
+            return text[:stop], None, True, documents[:stop]
         first, second, follows = self._paired(split).pair(row, random)
         a, b = (np.concatenate([tokens[i][:-1] for i in part]) for part in (first, second))
         most = self._block
         b = b[: max(1, most - len(a))]
-        return a[-(most - len(b)) :], b, follows  # a single endless sentence loses its beginning
+        return a[-(most - len(b)) :], b, follows, None  # a single endless sentence loses its beginning
 
     def _kind_of_sequences(self) -> str:
         return "sentence pairs" if self.config.bert.nsp else super()._kind_of_sequences()
@@ -187,7 +193,7 @@ class MaskedLanguageModel(RunningText):
         often as it has hidden tokens, so that both are sums over one count, and any split into micro-batches and ranks
         gives the same step.
         """
-        chosen, hidden = model(batch.tokens, batch.lengths, batch.segments, batch.places)
+        chosen, hidden = model(batch.tokens, batch.lengths, batch.segments, batch.places, batch.documents)
         weight, bias = model.output_layer()
         total, log_likelihood = head_cross_entropy(chosen, weight, batch.targets, bias=bias)
         count = torch.tensor(len(batch.targets), device=hidden.device)
@@ -243,7 +249,7 @@ class MaskedLanguageModel(RunningText):
     def _samples(self, model: nn.Module, split: str, count: int, device: torch.device) -> list[Sample]:
         """Hidden tokens of some sequences, and what the model puts in their place."""
         batch = self.batch(split, 0, 0).to(device)
-        chosen, _ = model(batch.tokens, batch.lengths, batch.segments, batch.places)
+        chosen, _ = model(batch.tokens, batch.lengths, batch.segments, batch.places, batch.documents)
         guesses = model.logits(chosen).argmax(-1).tolist()
         found = []
         for row in range(min(count, len(batch.lengths))):

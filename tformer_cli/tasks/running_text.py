@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from tformer_cli.data.corpus import Corpus, read_corpus
 from tformer_cli.data.packing import PackedBlocks
 from tformer_cli.data.text import TokenArrays, tokenize_corpus
@@ -65,6 +67,12 @@ class RunningText(TextTask[Corpus]):
             except ValueError as error:
                 raise DataError(f"{self._split(split).origin}: {error}") from error
         return self._blocks[split]
+
+    def _running(self, split: str, epoch: int, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """A block and the token that follows it: ids (block + 1,), and the number of each one's document within it."""
+        tokens, pieces = self._tokens(split), self._packed(split).pieces(epoch, place)
+        texts = [tokens[piece.document][piece.start : piece.stop] for piece in pieces]
+        return np.concatenate(texts), np.repeat(np.arange(len(texts)), [len(text) for text in texts])
 
     def _describe_data(self) -> list[tuple[str, str]]:
         parts = []

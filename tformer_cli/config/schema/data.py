@@ -60,7 +60,7 @@ class CorpusDataConfig(DividedDataConfig):
     documents: Documents = setting(
         Documents.file, "a text file is one document, or has one a line, or blank lines between them"
     )
-    across_documents: bool = setting(True, "a token may attend to the documents before its own in the same block")
+    across_documents: bool = setting(True, "a token may attend to other documents in the same block")
 
 
 Target = Names("Target", "label number labels")

@@ -1,0 +1,57 @@
+"""Pre-training an encoder: whole blocks of several documents."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.properties.families import FAMILIES
+from tformer_cli.errors import ConfigError
+
+BERT = next(family for family in FAMILIES if family.name == "bert")
+SMALL = ("data.source=files", "data.documents=line", "data.across_documents=false", "tokenizer.vocab_size=40")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    lines = ["the cat sat", "a dog", "the mat is on the floor", "no", "cats and dogs sit here"] * 8
+    (tmp_path / "train.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return (*SMALL, f"data.path={tmp_path}")
+
+
+@torch.no_grad()
+def test_documents_of_a_packed_block_do_not_see_each_other(tmp_path, settings):
+    task = BERT.task(tmp_path, *settings)
+    batch = task.batch("train", 0, 0)
+    model = task.model().eval()
+    assert batch.documents.shape == batch.tokens.shape and int(batch.documents.max()) > 0
+    assert (batch.lengths == batch.tokens.shape[1]).all()  # whole blocks
+    ends = (batch.tokens == task.tokenizer.eos_id).long()
+    inside = torch.cumsum(ends, 1) - ends  # a document's end mark is its own last token
+    assert torch.equal(batch.documents[:, 1:-1], inside[:, 1:-1])
+    changed = batch.tokens.clone()
+    changed[:, 1] = 7
+    first, second = (
+        model(ids, batch.lengths, None, batch.places, batch.documents)[1] for ids in (batch.tokens, changed)
+    )
+    moved = (first - second).abs().amax(-1)
+    assert (moved[batch.documents > 0] == 0).all() and (moved[batch.documents == 0] > 0).any()
+    loss = task.loss(model, batch)
+    batch.documents = None
+    assert float(task.loss(model, batch).total) != float(loss.total)
+
+
+def test_padding_changes_nothing_with_documents_apart(tmp_path, settings):
+    task = BERT.task(tmp_path, *settings, "data.validation_share=0.5")
+    model = task.model().eval().requires_grad_(False)
+    rows = np.arange(task._packed("validation").blocks)
+    together = task.collate("validation", 0, rows)
+    assert int(together.lengths.min()) < together.tokens.shape[1]
+    alone = [task.loss(model, task.collate("validation", 0, rows[i : i + 1])) for i in range(len(rows))]
+    assert float(task.loss(model, together).total) == pytest.approx(sum(float(one.total) for one in alone), rel=1e-5)
+
+
+def test_documents_apart_and_next_sentences_contradict_each_other(tmp_path, settings):
+    with pytest.raises(ConfigError, match="across_documents"):
+        BERT.config(tmp_path, *settings, "bert.nsp=true")
