@@ -17,6 +17,7 @@ from tformer_cli.config.schema import ParallelDataConfig, TokenizerConfig, Token
 from tformer_cli.data import cache, text
 from tformer_cli.data.cache import default_cache
 from tformer_cli.data.source import ParallelSplit
+from tformer_cli.data.store import ArrayWriter
 from tformer_cli.data.text import ParallelTokens, TokenArrays, pad, tokenize_parallel
 from tformer_cli.errors import DataError
 from tformer_cli.tokenizer import Tokenizer
@@ -212,14 +213,14 @@ def test_unwritable_cache_falls_back_to_memory(tmp_path: Path, split: ParallelSp
 def test_full_disk_leaves_no_half_cache(
     tmp_path: Path, split: ParallelSplit, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = np.save
+    append = ArrayWriter.append
 
-    def full(file, array, **options):
-        if "target" in str(file):
+    def full(self, values):
+        if "target" in str(getattr(self.stream, "name", "")):
             raise OSError(28, "No space left on device")
-        save(file, array, **options)
+        append(self, values)
 
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(ArrayWriter, "append", full)
     tokens = build(split, tokenizer, config(tmp_path))
     assert "No space left" in tokens.note and len(tokens) == 4
     assert list((tmp_path / "tokens").iterdir()) == []
@@ -286,11 +287,12 @@ def test_default_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert default_cache() == Path.home() / ".cache" / "tformer"
 
 
-def test_wide_vocabularies_have_wide_ids(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Tokenizer, "vocab_size", 1 << 16)
-    assert text._encode(["a"], tokenizer, "en")[0].dtype == np.uint16
-    monkeypatch.setattr(Tokenizer, "vocab_size", (1 << 16) + 1)
-    assert text._encode(["a"], tokenizer, "en")[0].dtype == np.uint32
+def test_wide_vocabularies_have_wide_ids(
+    tmp_path: Path, split: ParallelSplit, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size, width in ((1 << 16, np.uint16), ((1 << 16) + 1, np.uint32)):
+        monkeypatch.setattr(Tokenizer, "vocab_size", size)
+        assert build(split, tokenizer, config(tmp_path / str(size))).source.tokens.dtype == width
 
 
 def test_select_and_from_offsets() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -11,8 +12,11 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
+
+Open = Callable[[str], IO[bytes]]
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".writing-"
@@ -25,8 +29,13 @@ def default_cache() -> Path:
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "tformer"
 
 
+def cache_folder(cache: str) -> Path:
+    """The folder that `data.cache` names; the user's if it is empty."""
+    return Path(cache).expanduser() if cache else default_cache()
+
+
 def cached(
-    cache: str, key: Sequence[object], names: Sequence[str], make: Callable[[], dict[str, np.ndarray]]
+    cache: str, key: Sequence[object], names: Sequence[str], write: Callable[[Open], None]
 ) -> tuple[dict[str, np.ndarray], str]:
     """The arrays that a key stands for: made once, then opened.
 
@@ -34,22 +43,28 @@ def cached(
         cache: folder; empty: the user's.
         key: all that the arrays depend on; JSON can write it.
         names: of the arrays.
-        make: makes them.
+        write: writes each in NumPy's format to the stream that it gets for a name; memory need not hold them.
 
     Returns:
         The arrays by name, memory-mapped; and what the user should know if they could not be kept, in a line, or "".
     """
-    root = Path(cache).expanduser() if cache else default_cache()
-    folder = root / "tokens" / hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    arrays = _open(folder, names)
-    if arrays is not None:
-        return arrays, ""
-    arrays = make()
-    try:
-        _write(folder, arrays)
-    except OSError as error:
-        return arrays, f"encoded text is kept in memory: {folder.parent}: {error.strerror or error} (data.cache)"
-    return _open(folder, names) or arrays, ""
+    folder = cache_folder(cache) / "tokens" / hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    arrays, note = _open(folder, names), ""
+    if arrays is None:
+        try:
+            _write(folder, names, write)
+            arrays = _open(folder, names)
+        except OSError as error:
+            note = f"encoded text is kept in memory: {folder.parent}: {error.strerror or error} (data.cache)"
+    return (arrays or _in_memory(names, write)), note
+
+
+def _in_memory(names: Sequence[str], write: Callable[[Open], None]) -> dict[str, np.ndarray]:
+    streams = {name: io.BytesIO() for name in names}
+    write(streams.__getitem__)
+    for stream in streams.values():
+        stream.seek(0)
+    return {name: np.load(stream, allow_pickle=False) for name, stream in streams.items()}
 
 
 def _open(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
@@ -77,7 +92,7 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _write(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+def _write(folder: Path, names: Sequence[str], write: Callable[[Open], None]) -> None:
     """Write a cache folder beside its place, then rename it: other processes see all of it or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder.parent)
@@ -85,18 +100,16 @@ def _write(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     damaged = temporary.with_name(f"{temporary.name}-damaged")
     temporary.mkdir()
     try:
-        manifest = {}
-        for name, array in arrays.items():
-            file = temporary / f"{name}.npy"
-            np.save(file, array, allow_pickle=False)
-            manifest[file.name] = _sha256(file)
+        with contextlib.ExitStack() as stack:
+            write(lambda name: stack.enter_context((temporary / f"{name}.npy").open("w+b")))
+        manifest = {f"{name}.npy": _sha256(temporary / f"{name}.npy") for name in names}
         (temporary / MANIFEST).write_text(json.dumps(manifest))
-        if folder.exists() and _open(folder, list(arrays)) is None:  # damaged: out of the way, in one step as well
+        if folder.exists() and _open(folder, names) is None:  # damaged: out of the way, in one step as well
             folder.rename(damaged)
         try:
             temporary.rename(folder)
         except OSError:
-            if _open(folder, list(arrays)) is None:  # else another process was first, with the same content
+            if _open(folder, names) is None:  # else another process was first, with the same content
                 raise
     finally:
         shutil.rmtree(damaged, ignore_errors=True)

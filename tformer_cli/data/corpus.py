@@ -1,17 +1,21 @@
-"""Running text: documents from files, tables, a Hugging Face dataset, or built in."""
+"""Running text: documents from files, tables, a Hugging Face dataset, or built in.
+
+A split is laid down in files as it is read (`tformer_cli.data.store`): it may be larger than memory, a document not.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tformer_cli.config.schema import Documents
 from tformer_cli.data import files
-from tformer_cli.data.source import hub_columns
+from tformer_cli.data.source import hub_origin, hub_rows
 from tformer_cli.data.splits import find_split
+from tformer_cli.data.store import gather, text_digest
 from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,12 +27,12 @@ class Corpus:
     """The documents of a split, in the order of the source.
 
     Attributes:
-        documents: their text.
+        documents: their text, in files or in memory.
         origin: where they come from, for people.
         hash: SHA-256 of the text, in hex.
     """
 
-    documents: list[str]
+    documents: Sequence[str]
     origin: str
     hash: str = field(default="")
 
@@ -36,7 +40,7 @@ class Corpus:
         """Check that there is text, and compute the hash."""
         if not any(text.strip() for text in self.documents):
             raise DataError(f"{self.origin}: there is no text")
-        object.__setattr__(self, "hash", text_digest(self.documents, self.origin))
+        object.__setattr__(self, "hash", text_digest([self.documents], self.origin))
 
     def __len__(self) -> int:
         """Number of documents."""
@@ -46,6 +50,11 @@ class Corpus:
     def bytes(self) -> int:
         """Size of the text in UTF-8."""
         return sum(len(text.encode()) for text in self.documents)
+
+    def sentences(self, cache: str) -> Corpus:
+        """The lines that hold text, each as a document of its own; `cache` is `data.cache`."""
+        lines = ([line] for text in self.documents for line in text.split("\n") if line.strip())
+        return Corpus(gather(lines, 1, cache=cache, origin=self.origin, unit="line")[0], self.origin)
 
 
 def read_corpus(config: CorpusDataConfig, split: str) -> Corpus:
@@ -77,7 +86,7 @@ def read_corpus(config: CorpusDataConfig, split: str) -> Corpus:
     return Corpus(begin, whole.origin)
 
 
-def cut(documents: list[str], share: float) -> tuple[list[str], list[str]]:
+def cut(documents: Sequence[str], share: float) -> tuple[Sequence[str], Sequence[str]]:
     """Divide documents into a beginning, and an end that has `share` of all characters.
 
     Several documents stay whole; at least one goes to each side. A single one is cut at a character.
@@ -103,49 +112,30 @@ def _read(config: CorpusDataConfig, found: str | list[Path]) -> Corpus:
             f"built-in {config.path}, {found}",
         )
     if isinstance(found, str):
-        (texts,), origin = hub_columns(config, found, [config.column], setting="data.column")
-        return Corpus(texts, origin)
-    documents: list[str] = []
-    for path in found:
-        if files.table_kind(path):
-            documents += files.read_table(path, [config.column], setting="data.column")[0]
-        else:
-            documents += divide(files.read_lines(path), config.documents)
-    origin = str(found[0]) if len(found) == 1 else f"{found[0].parent} ({len(found)} files)"
-    return Corpus(documents, origin)
+        origin = hub_origin(config, found)
+        rows = hub_rows(config, found, [config.column], setting="data.column")
+    else:
+        origin = str(found[0]) if len(found) == 1 else f"{found[0].parent} ({len(found)} files)"
+        rows = chain.from_iterable(_rows(config, path) for path in found)
+    return Corpus(gather(rows, 1, cache=config.cache, origin=origin, unit="text")[0], origin)
 
 
-def divide(lines: Iterable[str], kind: Documents) -> list[str]:
+def _rows(config: CorpusDataConfig, path: Path) -> Iterator[list[str]]:
+    """The documents of a file, each a row of one column."""
+    if files.table_kind(path):
+        return files.table_rows(path, [config.column], setting="data.column")
+    return ([text] for text in divide(files.lines(path), config.documents))
+
+
+def divide(lines: Iterable[str], kind: Documents) -> Iterator[str]:
     """The documents of a text file's lines; empty ones are left out."""
-    if kind is Documents.line:
-        return [line for line in lines if line.strip()]
     if kind is Documents.file:
-        return ["\n".join(lines) + "\n"]
-    return list(_blocks(lines))
-
-
-def _blocks(lines: Iterable[str]) -> Iterator[str]:
+        yield "\n".join(lines) + "\n"
+        return
     block: list[str] = []
-    for line in [*lines, ""]:
+    for line in chain(lines, [""]):
         if line.strip():
             block.append(line)
-        elif block:
+        if block and (kind is Documents.line or not line.strip()):
             yield "\n".join(block)
             block = []
-
-
-def text_digest(documents: list[str], origin: str) -> str:
-    """SHA-256 of texts, in hex.
-
-    Raises:
-        DataError: at a NUL or half of a surrogate pair; names the text.
-    """
-    digest = hashlib.sha256(f"{len(documents)}\0".encode())
-    for number, text in enumerate(documents, 1):
-        if "\0" in text:
-            raise DataError(f"{origin}: text {number}: a NUL character", "remove it")
-        try:
-            digest.update(text.encode() + b"\0")
-        except UnicodeEncodeError as error:
-            raise DataError(f"{origin}: text {number}: half of a surrogate pair, which is no text") from error
-    return digest.hexdigest()

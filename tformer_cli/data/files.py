@@ -7,13 +7,14 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tformer_cli.errors import DataError
 
 TABLES = (".tsv", ".csv", ".jsonl", ".jsonl.gz", ".parquet")
+PARQUET_ROWS, PARQUET_BUFFER_BYTES = 256, 1 << 20  # of what is in memory at once
 TRANSLATION = "translation"  # the column that holds {language: text} in Hugging Face's parallel datasets
 
 
@@ -22,8 +23,8 @@ def table_kind(path: Path) -> str:
     return next((ending for ending in TABLES if path.name.endswith(ending) and path.name != ending), "")
 
 
-def read_lines(path: Path) -> list[str]:
-    r"""The lines of a UTF-8 file.
+def lines(path: Path) -> Iterator[str]:
+    r"""The lines of a UTF-8 file, gzipped if its name ends so, one at a time.
 
     Only "\n" ends a line, and one "\r" before it belongs to it; U+2028 and other separators are text. The
     last line may lack its end. A byte-order mark at the file's start is dropped.
@@ -31,17 +32,48 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         DataError: if the file cannot be read, is empty, is not UTF-8 or holds a NUL; names line and byte.
     """
-    lines = _read_text(path).split("\n")
-    if not lines[-1]:
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
+    number = 0
+    for number, data in enumerate(_raw_lines(path), 1):
+        if number == 1:
+            if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise DataError(f"{path}: the file is UTF-16", "convert it to UTF-8")
+            data = data.removeprefix(codecs.BOM_UTF8)
+            if not data:
+                break
+        if b"\0" in data:
+            raise DataError(f"{path}:{number}: a NUL byte", "remove it")
+        try:
+            line = data.decode()
+        except UnicodeDecodeError as error:
+            wrong = f"byte {error.start + 1} of the line is 0x{data[error.start]:02x}"
+            raise DataError(f"{path}:{number}: not UTF-8: {wrong}", "convert the file to UTF-8") from error
+        yield line.removesuffix("\n").removesuffix("\r")
+    else:
+        if number:
+            return
+    raise DataError(f"{path}: the file is empty")
+
+
+def read_lines(path: Path) -> list[str]:
+    """All lines of a UTF-8 file, as `lines` gives them."""
+    return list(lines(path))
+
+
+def _raw_lines(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
+            yield from stream
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: damaged gzip file", "copy it again") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
 
 
 PAIR_SETTINGS = "data.source_language, data.target_language"
 """Settings that name the columns of sentence pairs."""
 
 
-def read_table(
+def table_rows(
     path: Path,
     columns: Sequence[str],
     *,
@@ -49,8 +81,8 @@ def read_table(
     names: Sequence[str] = (),
     values: Collection[str] = (),
     kind: str = "",
-) -> list[list[str]]:
-    """The named columns of a TSV (no quoting), CSV, JSON-lines or Parquet file.
+) -> Iterator[list[str]]:
+    """The named columns of a TSV (no quoting), CSV, JSON-lines or Parquet file, a row at a time.
 
     TSV and CSV name their columns in the first line. JSON lines and Parquet may hold the columns in one named
     `translation`.
@@ -63,27 +95,36 @@ def read_table(
         values: columns that may hold numbers, truth values and lists of texts, which become text.
         kind: of `TABLES`; empty: the file's ending.
 
-    Returns:
-        The values of each column, in the order of `columns`.
+    Yields:
+        The values of each row, in the order of `columns`.
 
     Raises:
         DataError: if a column or value is not there, or the file is malformed; names the row.
     """
     kind = kind or table_kind(path)
     if kind == ".parquet":
-        return _read_parquet(path, columns, setting, values)
+        return _parquet_columns(path, columns, setting, values)
     rows = _json_rows(path) if kind.startswith(".jsonl") else _separated_rows(path, kind, names)
-    return columns_of(rows, columns, str(path), setting, values)
+    return pick(rows, columns, str(path), setting, values)
 
 
-def columns_of(
+def transpose(rows: Iterable[list[str]], columns: int) -> list[list[str]]:
+    """The columns of rows, in memory."""
+    found: list[list[str]] = [[] for _ in range(columns)]
+    for row in rows:
+        for column, value in zip(found, row, strict=True):
+            column.append(value)
+    return found
+
+
+def pick(
     rows: Iterator[tuple[str, dict[str, Any]]],
     columns: Sequence[str],
     origin: str,
     setting: str = PAIR_SETTINGS,
     values: Collection[str] = (),
-) -> list[list[str]]:
-    """Collect the named columns of rows.
+) -> Iterator[list[str]]:
+    """The named columns of rows, in their order.
 
     Args:
         rows: the place of each row, as an error would name it, and its values by column.
@@ -96,12 +137,13 @@ def columns_of(
     Raises:
         DataError: if a column is not there or a value is not text.
     """
-    found: list[list[str]] = [[] for _ in columns]
+    empty = True
     for place, row in rows:
         nested = row.get(TRANSLATION)
         if isinstance(nested, dict) and not all(name in row for name in columns):
             row = nested
-        for column, name in zip(found, columns, strict=True):
+        found = []
+        for name in columns:
             value = row.get(name)
             if name in values and isinstance(value, (int, float, list)):
                 value = json.dumps(value, ensure_ascii=False)
@@ -109,10 +151,11 @@ def columns_of(
                 if name not in row:
                     raise missing_column(place, name, row, setting)
                 raise DataError(f"{place}: {name} is {'empty (null)' if value is None else 'not text'}")
-            column.append(value)
-    if found and not found[0]:
+            found.append(value)
+        empty = False
+        yield found
+    if empty:
         raise DataError(f"{origin}: there are no rows")
-    return found
 
 
 def missing_column(place: str, name: str, columns: Any, setting: str) -> DataError:
@@ -124,43 +167,14 @@ def missing_column(place: str, name: str, columns: Any, setting: str) -> DataErr
     )
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.name.endswith(".gz") else data
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged gzip file", "copy it again") from error
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
-
-
-def _read_text(path: Path) -> str:
-    data = _read_bytes(path)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError(f"{path}: the file is UTF-16", "convert it to UTF-8")
-    data = data.removeprefix(codecs.BOM_UTF8)
-    if not data:
-        raise DataError(f"{path}: the file is empty")
-    if (nul := data.find(b"\0")) >= 0:
-        line = data.count(b"\n", 0, nul) + 1
-        raise DataError(f"{path}:{line}: a NUL byte", "remove it")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)  # from 1
-        cause = f"{path}:{line}: not UTF-8: byte {column} of the line is 0x{data[error.start]:02x}"
-        raise DataError(cause, "convert the file to UTF-8") from error
-
-
 def _separated_rows(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str]]]:
-    lines = read_lines(path)
+    text = lines(path)
     if kind == ".csv":
         csv.field_size_limit(2**31 - 1)
-        reader = csv.reader((line + "\n" for line in lines), strict=True)
+        reader = csv.reader((line + "\n" for line in text), strict=True)
         rows = _csv_rows(path, reader)
     else:
-        rows = ((number, line.split("\t")) for number, line in enumerate(lines, 1))
+        rows = ((number, line.split("\t")) for number, line in enumerate(text, 1))
     if not names:
         _, names = next(rows)
     repeated = {name for name in names if names.count(name) > 1}
@@ -184,7 +198,7 @@ def _csv_rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(lines(path), 1):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -194,12 +208,12 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{path}:{number}", row
 
 
-def _read_parquet(path: Path, columns: Sequence[str], setting: str, values: Collection[str]) -> list[list[str]]:
+def _parquet_columns(path: Path, columns: Sequence[str], setting: str, values: Collection[str]) -> Iterator[list[str]]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        file = pyarrow.parquet.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False)
         names = file.schema_arrow.names
         if TRANSLATION in names and not all(name in names for name in columns):
             wanted = [TRANSLATION]
@@ -208,7 +222,7 @@ def _read_parquet(path: Path, columns: Sequence[str], setting: str, values: Coll
             for name in wanted:
                 if name not in names:
                     raise missing_column(str(path), name, names, setting)
-        return columns_of(_parquet_rows(path, file, wanted), columns, str(path), setting, values)
+        yield from pick(_parquet_rows(path, file, wanted), columns, str(path), setting, values)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise DataError(f"{path}: cannot be read as Parquet: {reason}") from error
@@ -216,7 +230,7 @@ def _read_parquet(path: Path, columns: Sequence[str], setting: str, values: Coll
 
 def _parquet_rows(path: Path, file: Any, wanted: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     number = 0
-    for batch in file.iter_batches(columns=wanted):
+    for batch in file.iter_batches(PARQUET_ROWS, columns=wanted, use_threads=False):
         for row in batch.to_pylist():
             number += 1
             yield f"{path}: row {number}", row

@@ -14,9 +14,9 @@ import numpy as np
 
 from tformer_cli.config.schema import Target
 from tformer_cli.data import files
-from tformer_cli.data.corpus import text_digest
-from tformer_cli.data.source import hub_columns
+from tformer_cli.data.source import hub_origin, hub_rows
 from tformer_cli.data.splits import read_split
+from tformer_cli.data.store import text_digest
 from tformer_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class LabelledTexts:
 
     def __post_init__(self) -> None:
         """Compute the hash."""
-        digests = [text_digest(part, self.origin) for part in (self.texts, self.seconds or [], self.labels)]
+        digests = [text_digest([part], self.origin) for part in (self.texts, self.seconds or [], self.labels)]
         object.__setattr__(self, "hash", hashlib.sha256("".join(digests).encode()).hexdigest())
 
     def __len__(self) -> int:
@@ -76,14 +76,18 @@ def _read(config: LabelledTextDataConfig, found: str | list[Path]) -> LabelledTe
     if len(set(wanted)) < len(wanted):
         raise ConfigError("data.text, data.second and data.label must name different columns")
     if isinstance(found, str):
-        columns, origin = hub_columns(config, found, wanted, setting=SETTINGS, values=[config.label])
+        rows, origin = (
+            hub_rows(config, found, wanted, setting=SETTINGS, values=[config.label]),
+            hub_origin(config, found),
+        )
+        columns = files.transpose(rows, len(wanted))
     else:
         columns, origin = [[] for _ in wanted], str(found[0])
         for path in found:
-            table = files.read_table(
+            rows = files.table_rows(
                 path, wanted, setting=SETTINGS, names=config.columns, values=[config.label], kind=_kind(path, config)
             )
-            for column, more in zip(columns, table, strict=True):
+            for column, more in zip(columns, files.transpose(rows, len(wanted)), strict=True):
                 column += more
     second = columns[1] if config.second else None
     return LabelledTexts(columns[0], second, columns[-1], origin)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tformer_cli.data import files
-from tformer_cli.data.corpus import text_digest
 from tformer_cli.data.splits import read_split
+from tformer_cli.data.store import text_digest
 from tformer_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Questions:
     def __post_init__(self) -> None:
         """Compute the hash."""
         texts = [json.dumps([row.question, row.context, row.answers], ensure_ascii=False) for row in self.rows]
-        object.__setattr__(self, "hash", hashlib.sha256(text_digest(texts, self.origin).encode()).hexdigest())
+        object.__setattr__(self, "hash", hashlib.sha256(text_digest([texts], self.origin).encode()).hexdigest())
 
     def __len__(self) -> int:
         """Number of questions."""

@@ -1,18 +1,18 @@
 """Sentence pairs from files, from a Hugging Face dataset, or built in.
 
-A split is read whole into two lists: some hundred bytes a pair. What training keeps of it, a memory-mapped
-array of token ids, is made by `tformer_cli.data.text`.
+A split is laid down in files as it is read (`tformer_cli.data.store`), so that it may be larger than memory. What
+training keeps of it, a memory-mapped array of token ids, is made by `tformer_cli.data.text`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tformer_cli.data import files
+from tformer_cli.data.store import gather, text_digest
 from tformer_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROLES = ("train", "validation", "test")
 VALIDATION_NAMES = ("val", "validation", "valid", "dev")
+HUB_ROWS = 256  # in memory at once
 BUILTIN_LANGUAGES = ("en", "ja")
 
 
@@ -28,14 +29,14 @@ class ParallelSplit:
     """The pairs of a split, in the order of the file.
 
     Attributes:
-        sources: sentences to read.
+        sources: sentences to read, in files or in memory.
         targets: sentences to write, as many.
         origin: where they come from, for people.
         hash: SHA-256 of the text, in hex: the same for the same pairs in whichever format.
     """
 
-    sources: list[str]
-    targets: list[str]
+    sources: Sequence[str]
+    targets: Sequence[str]
     origin: str
     hash: str = field(default="")
 
@@ -43,7 +44,7 @@ class ParallelSplit:
         """Check the pairs and compute the hash."""
         if len(self.sources) != len(self.targets):
             raise ValueError(f"{len(self.sources)} sources and {len(self.targets)} targets")
-        object.__setattr__(self, "hash", _hash(self.sources, self.targets, self.origin))
+        object.__setattr__(self, "hash", text_digest([self.sources, self.targets], self.origin, "row"))
 
     def __len__(self) -> int:
         """Number of pairs."""
@@ -197,9 +198,11 @@ def _locate(config: ParallelDataConfig, name: str) -> list[Path]:
 def _read_files(config: ParallelDataConfig, name: str) -> ParallelSplit:
     paths = _locate(config, name)
     if len(paths) == 1:
-        columns = files.read_table(paths[0], (config.source_language, config.target_language))
-        return ParallelSplit(*columns, origin=str(paths[0]))
-    sources, targets = map(files.read_lines, paths)
+        rows = files.table_rows(paths[0], (config.source_language, config.target_language))
+        return ParallelSplit(*gather(rows, 2, cache=config.cache, origin=str(paths[0])), origin=str(paths[0]))
+    sources, targets = (
+        gather(([line] for line in files.lines(path)), 1, cache=config.cache, origin=str(path))[0] for path in paths
+    )
     if len(sources) != len(targets):
         raise DataError(
             f"{paths[0]} has {len(sources)} lines and {paths[1]} has {len(targets)}",
@@ -228,19 +231,24 @@ def hub_splits(config: DataConfig) -> list[str]:
 
 
 def _read_hub(config: ParallelDataConfig, name: str) -> ParallelSplit:
-    columns, origin = hub_columns(config, name, (config.source_language, config.target_language))
-    return ParallelSplit(*columns, origin=origin)
+    rows, origin = hub_rows(config, name, (config.source_language, config.target_language)), hub_origin(config, name)
+    return ParallelSplit(*gather(rows, 2, cache=config.cache, origin=origin), origin=origin)
 
 
-def hub_columns(
+def hub_origin(config: DataConfig, name: str) -> str:
+    """Where a dataset's split comes from, for people."""
+    return " ".join(part for part in (config.path, config.name, name) if part)
+
+
+def hub_rows(
     config: DataConfig,
     name: str,
     wanted: Sequence[str],
     *,
     setting: str = files.PAIR_SETTINGS,
     values: Collection[str] = (),
-) -> tuple[list[list[str]], str]:
-    """Columns of a dataset's split, and where they come from, for people.
+) -> Iterator[list[str]]:
+    """The named columns of a dataset's split, a row at a time.
 
     Raises:
         DataError: if the dataset, the split or a column cannot be had.
@@ -249,10 +257,10 @@ def hub_columns(
 
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
-    origin = " ".join(part for part in (config.path, config.name, name) if part)
+    origin = hub_origin(config, name)
     try:
         data = datasets.load_dataset(config.path, config.name or None, split=name, streaming=config.streaming)
-        return files.columns_of(_hub_rows(data, origin), wanted, origin, setting, values), origin
+        yield from files.pick(_hub_rows(data, origin), wanted, origin, setting, values)
     except DataError:
         raise
     except Exception as error:
@@ -264,7 +272,7 @@ def hub_columns(
 
 def _hub_rows(data: Any, origin: str) -> Iterator[tuple[str, dict[str, Any]]]:
     number = 0
-    for batch in data.iter(batch_size=1000):
+    for batch in data.iter(batch_size=HUB_ROWS):
         for values in zip(*batch.values(), strict=True):
             number += 1
             yield f"{origin}: row {number}", dict(zip(batch, values, strict=True))
@@ -295,23 +303,3 @@ def _read_builtin(config: ParallelDataConfig, split: str, seed: int) -> Parallel
     columns = dict(zip(BUILTIN_LANGUAGES, map(list, zip(*pairs, strict=True)), strict=True))
     sources, targets = columns[config.source_language], columns[config.target_language]
     return ParallelSplit(sources, targets, origin=f"built-in {config.path}, {split}")
-
-
-# --- content ------------------------------------------------------------------------------------------------
-
-
-def _hash(sources: list[str], targets: list[str], origin: str) -> str:
-    """SHA-256 of the pairs; as a NUL is refused, it can divide them."""
-    digest = hashlib.sha256(f"{len(sources)}\0".encode())
-    for column in (sources, targets):
-        for start in range(0, len(column), 10_000):
-            text = "\0".join(part := column[start : start + 10_000]) + "\0"
-            if text.count("\0") != len(part):
-                row = next(number for number, line in enumerate(part, start + 1) if "\0" in line)
-                raise DataError(f"{origin}: row {row}: a NUL character", "remove it")
-            try:
-                digest.update(text.encode())
-            except UnicodeEncodeError as error:
-                row = start + 1 + text.count("\0", 0, error.start)
-                raise DataError(f"{origin}: row {row}: half of a surrogate pair, which is no text") from error
-    return digest.hexdigest()

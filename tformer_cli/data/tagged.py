@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tformer_cli.data import files
-from tformer_cli.data.corpus import text_digest
-from tformer_cli.data.source import hub_columns
+from tformer_cli.data.source import hub_origin, hub_rows
 from tformer_cli.data.splits import read_split
+from tformer_cli.data.store import text_digest
 from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class TaggedSentences:
     def __post_init__(self) -> None:
         """Compute the hash."""
         columns = (["\n".join(row) for row in part] for part in (self.words, self.tags))
-        digest = "".join(text_digest(column, self.origin) for column in columns)
+        digest = "".join(text_digest([column], self.origin) for column in columns)
         object.__setattr__(self, "hash", hashlib.sha256(digest.encode()).hexdigest())
 
     def __len__(self) -> int:
@@ -70,17 +70,14 @@ def read_tagged(config: TaggedDataConfig, split: str, *, seed: int) -> TaggedSen
 def _read(config: TaggedDataConfig, found: str | list[Path]) -> TaggedSentences:
     words: list[list[str]] = []
     tags: list[list[str]] = []
+    wanted = [config.words, config.tags]
     if isinstance(found, str):
-        columns, origin = hub_columns(
-            config, found, [config.words, config.tags], setting=SETTINGS, values=[config.words, config.tags]
-        )
-        return _of_lists(columns, origin)
+        rows = hub_rows(config, found, wanted, setting=SETTINGS, values=wanted)
+        return _of_lists(files.transpose(rows, 2), hub_origin(config, found))
     for path in found:
         if files.table_kind(path):
-            columns = files.read_table(
-                path, [config.words, config.tags], setting=SETTINGS, values=[config.words, config.tags]
-            )
-            part = _of_lists(columns, str(path))
+            rows = files.table_rows(path, wanted, setting=SETTINGS, values=wanted)
+            part = _of_lists(files.transpose(rows, 2), str(path))
             words += part.words
             tags += part.tags
             continue

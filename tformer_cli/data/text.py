@@ -1,4 +1,4 @@
-"""Token ids of a corpus: encoded once, kept in memory-mapped files, sliced without copies.
+"""Token ids of a corpus: encoded once, piece by piece, into memory-mapped files, sliced without copies.
 
 Encoding is cached by what it depends on: the text's hash and the tokenizer's. What training leaves out (long
 pairs, odd ratios) is decided when a corpus is opened, from the lengths alone, so that changing a limit
@@ -7,7 +7,7 @@ encodes nothing anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tformer_cli.data.cache import cached
+from tformer_cli.data.cache import Open, cached
+from tformer_cli.data.store import RaggedWriter, chunks
 from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -108,18 +109,12 @@ def tokenize_parallel(
         DataError: if no pair is left.
     """
     languages = [config.source_language, config.target_language]
-
-    def encode() -> dict[str, np.ndarray]:
-        arrays = {}
-        for side, texts, language in zip(("source", "target"), (split.sources, split.targets), languages, strict=True):
-            arrays[f"{side}_tokens"], arrays[f"{side}_offsets"] = _encode(texts, tokenizer, language)
-        return arrays
-
-    names = [f"{side}_{part}" for side in ("source", "target") for part in ("tokens", "offsets")]
-    arrays, note = cached(config.cache, [FORMAT, split.hash, tokenizer.hash, *languages], names, encode)
-    source, target = (
-        TokenArrays.from_offsets(arrays[f"{side}_tokens"], arrays[f"{side}_offsets"]) for side in ("source", "target")
-    )
+    columns = [
+        _Column(f"{side}_tokens", f"{side}_offsets", texts, language)
+        for side, texts, language in zip(("source", "target"), (split.sources, split.targets), languages, strict=True)
+    ]
+    key = [FORMAT, split.hash, tokenizer.hash, *languages]
+    (source, target), note = _cached(config.cache, key, columns, tokenizer)
     if not training:
         return ParallelTokens(source, target, np.arange(len(source)), note=note)
     rows, dropped = _keep(source.lengths, target.lengths, min(max_length, config.max_length), config.max_ratio)
@@ -142,17 +137,13 @@ def tokenize_corpus(corpus: Corpus, tokenizer: Tokenizer, cache: str = "") -> tu
     Returns:
         The documents' ids; and what the user should know, in a line, or "".
     """
-
-    def encode() -> dict[str, np.ndarray]:
-        tokens, offsets = _encode(corpus.documents, tokenizer, None, end=[tokenizer.eos_id])
-        return {"tokens": tokens, "offsets": offsets}
-
-    arrays, note = cached(cache, [FORMAT, corpus.hash, tokenizer.hash, "documents"], ["tokens", "offsets"], encode)
-    return TokenArrays.from_offsets(arrays["tokens"], arrays["offsets"]), note
+    columns = [_Column("tokens", "offsets", corpus.documents, end=(tokenizer.eos_id,))]
+    (tokens,), note = _cached(cache, [FORMAT, corpus.hash, tokenizer.hash, "documents"], columns, tokenizer)
+    return tokens, note
 
 
 def tokenize_texts(
-    columns: Sequence[list[str]], text_hash: str, tokenizer: Tokenizer, cache: str = ""
+    columns: Sequence[Sequence[str]], text_hash: str, tokenizer: Tokenizer, cache: str = ""
 ) -> list[TokenArrays]:
     """Encode the columns of a table, or open what an earlier run encoded; no beginning, no end.
 
@@ -162,17 +153,8 @@ def tokenize_texts(
         tokenizer: its vocabulary.
         cache: folder; empty: the user's.
     """
-
-    def encode() -> dict[str, np.ndarray]:
-        arrays = {}
-        for number, texts in enumerate(columns):
-            arrays[f"tokens_{number}"], arrays[f"offsets_{number}"] = _encode(texts, tokenizer, None)
-        return arrays
-
-    numbers = range(len(columns))
-    names = [f"{part}_{number}" for number in numbers for part in ("tokens", "offsets")]
-    arrays, _ = cached(cache, [FORMAT, text_hash, tokenizer.hash, "texts", len(columns)], names, encode)
-    return [TokenArrays.from_offsets(arrays[f"tokens_{n}"], arrays[f"offsets_{n}"]) for n in numbers]
+    found = [_Column(f"tokens_{number}", f"offsets_{number}", texts) for number, texts in enumerate(columns)]
+    return _cached(cache, [FORMAT, text_hash, tokenizer.hash, "texts", len(columns)], found, tokenizer)[0]
 
 
 def pad(
@@ -204,19 +186,6 @@ def pad(
     return torch.from_numpy(ids), torch.from_numpy(full)
 
 
-def _encode(
-    texts: list[str], tokenizer: Tokenizer, language: str | None, end: Sequence[int] = ()
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of all texts, flat, each followed by `end`, and their offsets (N + 1,)."""
-    width = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
-    tokens, lengths = [np.zeros(0, width)], [np.zeros(1, np.int64)]
-    for start in range(0, len(texts), LINES_AT_ONCE):
-        ids = [[*row, *end] for row in tokenizer.encode_batch(texts[start : start + LINES_AT_ONCE], language)]
-        lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
-        tokens.append(np.fromiter(chain.from_iterable(ids), width, int(lengths[-1].sum())))
-    return np.concatenate(tokens), np.cumsum(np.concatenate(lengths))
-
-
 def _keep(source: np.ndarray, target: np.ndarray, longest: int, ratio: float) -> tuple[np.ndarray, dict[str, int]]:
     """Rows to train on, (kept,) int64, and how many are left out for each reason, the first that holds."""
     more, fewer = np.maximum(source, target), np.minimum(source, target)
@@ -225,3 +194,47 @@ def _keep(source: np.ndarray, target: np.ndarray, longest: int, ratio: float) ->
     odd = ~empty & ~long & (more > ratio * fewer) if ratio else np.zeros_like(empty)
     dropped = {"empty": int(empty.sum()), "too long": int(long.sum()), "ratio": int(odd.sum())}
     return np.flatnonzero(~(empty | long | odd)), dropped
+
+
+# --- cache --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Texts that become sequences of ids, each followed by `end`, and the names of the arrays that hold them."""
+
+    tokens: str
+    offsets: str
+    texts: Sequence[str]
+    language: str | None = None
+    end: tuple[int, ...] = ()
+
+    def write(self, writer: RaggedWriter, tokenizer: Tokenizer) -> None:
+        for texts in chunks(self.texts, LINES_AT_ONCE):
+            append(writer, ([*ids, *self.end] for ids in tokenizer.encode_batch(texts, self.language)))
+
+
+def _width(tokenizer: Tokenizer) -> type:
+    return np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
+
+
+def append(writer: RaggedWriter, rows: Iterable[Sequence[int]]) -> None:
+    """Write some sequences of ids."""
+    rows = list(rows)
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    writer.extend(np.fromiter(chain.from_iterable(rows), writer.values.dtype, int(lengths.sum())), lengths)
+
+
+def _cached(
+    cache: str, key: Sequence[object], columns: Sequence[_Column], tokenizer: Tokenizer
+) -> tuple[list[TokenArrays], str]:
+    """The columns' ids, which `key` stands for, encoded once; and a note if they could not be kept."""
+
+    def write(stream: Open) -> None:
+        for column in columns:
+            writer = RaggedWriter(stream(column.tokens), stream(column.offsets), _width(tokenizer))
+            column.write(writer, tokenizer)
+            writer.finish()
+
+    arrays, note = cached(cache, key, [name for column in columns for name in (column.tokens, column.offsets)], write)
+    return [TokenArrays.from_offsets(arrays[column.tokens], arrays[column.offsets]) for column in columns], note

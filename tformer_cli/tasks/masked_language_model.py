@@ -96,15 +96,13 @@ class MaskedLanguageModel(RunningText):
     def _units(self, split: str) -> Corpus:
         """With next-sentence prediction sentences are tokenised each by itself."""
         corpus = self._split(split)
-        if not self.config.bert.nsp:
-            return corpus
-        return Corpus([line for text in corpus.documents for line in text.split("\n") if line.strip()], corpus.origin)
+        return corpus.sentences(self.config.data.cache) if self.config.bert.nsp else corpus
 
     def _paired(self, split: str) -> SentencePairs:
         if split not in self._pairs:
             corpus, tokens = self._split(split), self._tokens(split)
-            counts = [sum(bool(line.strip()) for line in text.split("\n")) for text in corpus.documents]
-            documents = np.repeat(np.arange(len(counts)), counts)
+            counts = (sum(bool(line.strip()) for line in text.split("\n")) for text in corpus.documents)
+            documents = np.repeat(np.arange(len(corpus)), np.fromiter(counts, np.int64, len(corpus)))
             pairs = SentencePairs(tokens.lengths - 1, documents, self._block)
             if not len(pairs):
                 cause = f"{corpus.origin}: no document has two sentences that fit into {self._block} tokens"

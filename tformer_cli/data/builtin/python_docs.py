@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tformer_cli.data.cache import cached
+from tformer_cli.data.cache import Open, cached
 from tformer_cli.errors import DataError
 
 FORMAT = 1
@@ -43,16 +43,17 @@ def documents(split: str, size: int = 0, cache: str = "") -> list[str]:
         DataError: if this installation has none.
     """
 
-    def make() -> dict[str, np.ndarray]:
+    def write(stream: Open) -> None:
         texts = [text.encode(errors="surrogatepass") for text in islice(_of_split(split), size or None)]
         if not texts:
             cause = "this Python has neither pydoc_data nor the sources of its library"
             raise DataError(cause, "give data.path=FOLDER")
         ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
-        return {"text": np.frombuffer(b"".join(texts), np.uint8), "ends": ends}
+        np.save(stream("text"), np.frombuffer(b"".join(texts), np.uint8), allow_pickle=False)
+        np.save(stream("ends"), ends, allow_pickle=False)
 
     key = ["python documentation", FORMAT, sys.version, str(_library()), split, size]
-    arrays, _ = cached(cache, key, ["text", "ends"], make)
+    arrays, _ = cached(cache, key, ["text", "ends"], write)
     texts = np.split(arrays["text"], arrays["ends"])[:-1]
     return [text.tobytes().decode(errors="surrogatepass") for text in texts]
 
