@@ -238,6 +238,26 @@ def test_sampling_is_a_function_of_the_generator(kind: TokenizerKind, lossless: 
     assert tokenizer.encode_sampled(text, strength=0.0, rng=rng) == tokenizer.encode(text)
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("lossless", [True, False])
+def test_many_lines_are_sampled_from_the_generator_alone(kind: TokenizerKind, lossless: bool) -> None:
+    tokenizer = train(kind=kind, lossless=lossless, vocab_size=340 if lossless else 80)
+    texts = [*TEXTS["en"][:50], "", "a \u2581 mark"]
+
+    def draw(seed: int) -> list[list[int]]:
+        return tokenizer.encode_batch_sampled(texts, strength=0.2, rng=np.random.default_rng(seed))
+
+    first = draw(1)
+    sentencepiece.set_random_generator_seed(99)
+    draw(2)
+    assert draw(1) == first and len(first) == len(texts)
+    plain = tokenizer.encode_batch(texts)
+    assert (first == plain) == (draw(2) == first) == (kind is TokenizerKind.char)
+    assert [tokenizer.decode(ids) for ids in first] == [tokenizer.decode(ids) for ids in plain]
+    rng = np.random.default_rng(1)
+    assert tokenizer.encode_batch_sampled(texts, strength=0.0, rng=rng) == plain
+
+
 def test_characters_have_one_segmentation() -> None:
     tokenizer = train(kind=TokenizerKind.char)
     rng = np.random.default_rng(1)

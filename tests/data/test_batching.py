@@ -52,6 +52,49 @@ def test_every_sample_once_within_budget_same_number_each_epoch(case: tuple, see
             batches.indices(epoch, len(batches))
 
 
+def varying(growth: float, samples: int = 300):
+    """Lengths that differ from epoch to epoch; in epoch 2 they are `growth` times as long."""
+
+    def lengths(epoch: int) -> np.ndarray:
+        base = make_lengths(samples, 2, 30, 0) + 2
+        drawn = base + np.random.default_rng(epoch).integers(0, 3, base.shape)
+        return (drawn * growth).astype(np.int64) if epoch == 2 else drawn
+
+    return lengths
+
+
+def test_lengths_may_differ_from_epoch_to_epoch() -> None:
+    lengths = varying(1.0)
+    batches = LengthBatches(lengths, batch_tokens=256, seed=1)
+    again = LengthBatches(lengths, batch_tokens=256, seed=1)
+    assert batches.indices(3, 5).tolist() == again.indices(3, 5).tolist()
+    for epoch in [4, 0, 1, 2]:
+        rows = [batches.indices(epoch, index) for index in range(len(batches))]
+        assert sorted(np.concatenate(rows).tolist()) == list(range(300))
+        table = lengths(epoch)
+        assert all(len(row) == 1 or len(row) * table[row].max() <= 256 for row in rows)
+        padded = sum(len(row) * table[row].max(axis=0).sum() for row in rows)
+        assert batches.padding_percent(epoch) == pytest.approx(100 * (1 - table.sum() / padded))
+
+
+def test_an_epoch_that_needs_too_many_batches_leaves_some_out_at_random() -> None:
+    lengths = varying(1.5)
+    left_out = []
+    for seed in (1, 2):
+        batches = LengthBatches(lengths, batch_tokens=256, seed=seed)
+        rows = [batches.indices(2, index) for index in range(len(batches))]
+        shown = np.concatenate(rows)
+        assert len(set(shown.tolist())) == len(shown) < 300
+        assert all(len(row) == 1 or len(row) * lengths(2)[row].max() <= 256 for row in rows)
+        left_out.append(set(range(300)) - set(shown.tolist()))
+    assert left_out[0] != left_out[1]
+
+
+def test_a_single_sample_of_varying_length_is_one_batch() -> None:
+    batches = LengthBatches(lambda epoch: np.array([[5 + epoch, 3]]), batch_tokens=4, seed=1)
+    assert len(batches) == 1 and batches.indices(7, 0).tolist() == [0]
+
+
 def test_order_is_a_pure_function_of_seed_epoch_and_index_in_a_fresh_process() -> None:
     code = """
 import json

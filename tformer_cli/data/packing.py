@@ -6,12 +6,11 @@ an epoch and an index by one division.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
 
-KEPT_PLANS = 2  # epochs whose order is kept: a prefetching reader crosses the border between two
+from tformer_cli.data.batching import ByEpoch
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class PackedBlocks:
         self.block = min(block, self.total - 1)
         free = self.total - 1
         self.blocks = max(1, (free - self.block + 1) // self.block) if shuffle else -(-free // self.block)
-        self._plans: OrderedDict[int, _Plan] = OrderedDict()
+        self._plans = ByEpoch(self._make_plan)
 
     def __len__(self) -> int:
         """Batches in an epoch, the same in each."""
@@ -93,12 +92,7 @@ class PackedBlocks:
         return found
 
     def _plan(self, epoch: int) -> _Plan:
-        epoch = epoch if self.shuffle else 0
-        if epoch not in self._plans:
-            self._plans[epoch] = self._make_plan(epoch)
-            while len(self._plans) > KEPT_PLANS:
-                self._plans.popitem(last=False)
-        return self._plans[epoch]
+        return self._plans[epoch if self.shuffle else 0]
 
     def _make_plan(self, epoch: int) -> _Plan:
         if not self.shuffle:

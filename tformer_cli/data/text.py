@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tformer_cli.data.cache import Open, cached
-from tformer_cli.data.store import RaggedWriter, chunks
+from tformer_cli.data.store import RaggedWriter, chunks, temporary
 from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LINES_AT_ONCE = 4096
+PAIRS_DRAWN = 256  # segmentations that come from one seed: part of what a seeded run means
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,48 @@ def tokenize_parallel(
     return ParallelTokens(source.select(rows), target.select(rows), rows, dropped, note)
 
 
+def sample_parallel(
+    split: ParallelSplit,
+    tokens: ParallelTokens,
+    tokenizer: Tokenizer,
+    config: ParallelDataConfig,
+    *,
+    strength: float,
+    seed: int,
+    epoch: int,
+    max_length: int,
+) -> ParallelTokens:
+    """Training pairs segmented anew for an epoch (Kudo 2018; Provilkov et al. 2020), in files that go with the process.
+
+    A pure function of the text, (seed, epoch) and the pair's place, as the pairs are drawn so many at a time.
+
+    Args:
+        split: the pairs' text.
+        tokens: the pairs that are trained on.
+        tokenizer: draws.
+        config: languages and cache folder.
+        strength: as in `Tokenizer.encode_sampled`.
+        seed: of the draws.
+        epoch: likewise.
+        max_length: most ids a side may have; a side that became longer keeps its plain segmentation.
+    """
+    found = []
+    columns = (
+        (split.sources, config.source_language, tokens.source),
+        (split.targets, config.target_language, tokens.target),
+    )
+    for side, (texts, language, plain) in enumerate(columns):
+        writer = RaggedWriter(temporary(config.cache), temporary(config.cache), plain.tokens.dtype)
+        for start in range(0, len(tokens), PAIRS_DRAWN):
+            lines = [texts[row] for row in tokens.sample_ids[start : start + PAIRS_DRAWN]]
+            random = np.random.default_rng((seed, epoch, start, side))
+            drawn = tokenizer.encode_batch_sampled(lines, language, strength=strength, rng=random)
+            rows = (ids if len(ids) <= max_length else plain[start + i] for i, ids in enumerate(drawn))
+            _append(writer, rows)
+        found.append(TokenArrays.from_offsets(*writer.finish()))
+    return ParallelTokens(*found, tokens.sample_ids)
+
+
 def tokenize_corpus(corpus: Corpus, tokenizer: Tokenizer, cache: str = "") -> tuple[TokenArrays, str]:
     """Encode documents, or open what an earlier run encoded; after each comes </s>.
 
@@ -211,14 +254,14 @@ class _Column:
 
     def write(self, writer: RaggedWriter, tokenizer: Tokenizer) -> None:
         for texts in chunks(self.texts, LINES_AT_ONCE):
-            append(writer, ([*ids, *self.end] for ids in tokenizer.encode_batch(texts, self.language)))
+            _append(writer, ([*ids, *self.end] for ids in tokenizer.encode_batch(texts, self.language)))
 
 
 def _width(tokenizer: Tokenizer) -> type:
     return np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
 
 
-def append(writer: RaggedWriter, rows: Iterable[Sequence[int]]) -> None:
+def _append(writer: RaggedWriter, rows: Iterable[Sequence[int]]) -> None:
     """Write some sequences of ids."""
     rows = list(rows)
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ class SeparateTexts(TextTask[S]):
         super().__init__(config)
         self._batches: dict[str, LengthBatches] = {}
 
-    def _lengths(self, split: str) -> np.ndarray:
-        """Tokens of each example as the model sees it, (N,) or, of pairs, (N, 2)."""
+    def _lengths(self, split: str) -> np.ndarray | Callable[[int], np.ndarray]:
+        """Tokens of each example as the model sees it, (N,) or, of pairs, (N, 2); or a function of the epoch."""
         raise NotImplementedError
 
     def _split_batches(self, split: str) -> LengthBatches:

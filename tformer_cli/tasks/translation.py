@@ -6,7 +6,7 @@ Shapes: B batch, S source length, T target length, D model width, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import DecodePrecision, TranslationExperiment
+from tformer_cli.data.batching import ByEpoch
 from tformer_cli.data.source import ParallelSplit, read_parallel
-from tformer_cli.data.text import ParallelTokens, pad, tokenize_parallel
+from tformer_cli.data.text import ParallelTokens, pad, sample_parallel, tokenize_parallel
 from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.decode.search import Hypothesis, search, together, width
 from tformer_cli.decode.workers import Workers
@@ -70,6 +71,7 @@ class Translation(SeparateTexts[ParallelSplit]):
         super().__init__(config)
         self.source_language, self.target_language = config.data.source_language, config.data.target_language
         self.tokens: dict[str, ParallelTokens] = {}
+        self._sampled = ByEpoch(self._sample)
 
     # --- data
     # -----------------------------------------------------------------------------------------------------------
@@ -101,29 +103,29 @@ class Translation(SeparateTexts[ParallelSplit]):
             cause = f"{text.origin}: pair {row + 1} has {tokens.lengths[row].max()} tokens, the model takes {limit}"
             raise DataError(f"{cause} ({len(too_long)} such pairs)", "raise model.max_length, or split the sentences")
 
-    def _lengths(self, split: str) -> np.ndarray:
-        return self._tokens(split).lengths + 1  # with </s>
+    def _lengths(self, split: str) -> np.ndarray | Callable[[int], np.ndarray]:
+        return self._sampled_lengths if self._samples(split) else self._tokens(split).lengths + 1  # with </s>
+
+    def _sampled_lengths(self, epoch: int) -> np.ndarray:
+        return self._sampled[epoch].lengths + 1  # with </s>
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> TranslationBatch:
         """A batch of the given rows; subword-regularised in training if the recipe says so."""
-        tokens = self._tokens(split)
+        tokens = self._sampled[epoch] if self._samples(split) else self._tokens(split)
         ids = np.asarray(tokens.sample_ids[rows], dtype=np.int64)
-        if split == "train" and self.config.tokenizer.sampling:
-            pairs = [self._sampled(int(sample), epoch) for sample in ids]
-            sources, targets = zip(*pairs, strict=True)
-        else:
-            sources, targets = ([side[row] for row in rows] for side in (tokens.source, tokens.target))
+        sources, targets = ([side[row] for row in rows] for side in (tokens.source, tokens.target))
         return self._collate(sources, targets, torch.from_numpy(ids))
 
-    def _sampled(self, sample: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """A training pair, segmented anew in each epoch (Kudo 2018; Provilkov et al. 2020)."""
-        text, strength, limit = self._split("train"), self.config.tokenizer.sampling, self.config.model.max_length - 1
-        random = np.random.default_rng((self.config.seed, epoch, sample))
-        source, target = (
-            self.tokenizer.encode_sampled(side[sample], language, strength=strength, rng=random)[:limit]
-            for side, language in ((text.sources, self.source_language), (text.targets, self.target_language))
-        )
-        return np.asarray(source, dtype=np.int64), np.asarray(target, dtype=np.int64)
+    def _samples(self, split: str) -> bool:
+        return split == "train" and self.config.tokenizer.sampling > 0
+
+    def _sample(self, epoch: int) -> ParallelTokens:
+        """The training pairs as they are segmented in an epoch."""
+        return sample_parallel(
+            self._split("train"), self._tokens("train"), self.tokenizer, self.config.data,
+            strength=self.config.tokenizer.sampling, seed=self.config.seed, epoch=epoch,
+            max_length=self.config.model.max_length - 1,
+        )  # fmt: skip
 
     def _collate(self, sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], ids: Tensor) -> TranslationBatch:
         tokenizer = self.tokenizer

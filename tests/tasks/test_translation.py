@@ -1,0 +1,109 @@
+"""Translation with sampled segmentations: batches are planned by what is trained on."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+import torch
+
+from tests.properties.families import FAMILIES
+from tformer_cli import tasks
+from tformer_cli.config.compose import compose
+from tformer_cli.data.text import sample_parallel
+from tformer_cli.train.data import batches
+from tformer_cli.train.launch import launch
+from tformer_cli.train.parallel import Ranks
+
+TRANSLATION = next(family for family in FAMILIES if family.name == "translation")
+SAMPLING = {"unigram": ("tokenizer.sampling=0.2",), "bpe": ("tokenizer.kind=bpe", "tokenizer.sampling=0.1")}
+
+
+def epoch_of(task, epoch: int) -> list:
+    return [task.batch("train", epoch, index) for index in range(task.num_batches("train"))]
+
+
+@pytest.mark.parametrize("kind", SAMPLING)
+def test_budget_and_header_are_of_the_sampled_segmentations(tmp_path, kind):
+    task = TRANSLATION.task(tmp_path, *SAMPLING[kind])
+    plain = TRANSLATION.task(tmp_path, *SAMPLING[kind][:-1])
+    padding, sizes = [], []
+    for epoch in range(3):
+        found = epoch_of(task, epoch)
+        ids = torch.cat([batch.sample_ids for batch in found]).tolist()
+        assert sorted(ids) == sorted(task._tokens("train").sample_ids.tolist())
+        for batch in found:
+            assert len(batch.sample_ids) * max(batch.source.shape[1], batch.targets.shape[1]) <= 400
+        real, padded = (sum(batch.sizes()[side] for batch in found) for side in (0, 1))
+        padding.append(100 * (1 - real / padded))
+        sizes.append(real)
+    assert f"{padding[0]:.1f} % padding" in dict(task.describe())["batches"]
+    assert len(set(sizes)) == 3  # drawn anew in each epoch
+    assert min(sizes) > 1.02 * sum(batch.sizes()[0] for batch in epoch_of(plain, 0))
+
+
+def test_a_sample_means_the_same_text(tmp_path):
+    task = TRANSLATION.task(tmp_path, *SAMPLING["unigram"])
+    encode, decode = task.tokenizer.encode, task.tokenizer.decode
+    for batch in epoch_of(task, 3):
+        for row, sample in enumerate(batch.sample_ids.tolist()):
+            for ids, lengths, texts in (
+                (batch.source, batch.source_lengths, task._split("train").sources),
+                (batch.targets, batch.target_lengths, task._split("train").targets),
+            ):
+                assert decode(ids[row, : int(lengths[row]) - 1]) == decode(encode(texts[sample]))
+
+
+def test_any_batch_is_the_same_in_whichever_order_and_with_workers(tmp_path):
+    settings = SAMPLING["unigram"]
+    task, other, workers = (TRANSLATION.task(tmp_path, *settings, f"data.workers={n}") for n in (0, 0, 2))
+    count = task.num_batches("train")
+    forward = [task.batch("train", epoch, index) for epoch in range(3) for index in range(count)]
+    for number in (2 * count + 1, 5, count - 1):
+        alone = other.batch("train", *divmod(number, count))
+        assert torch.equal(alone.source, forward[number].source) and torch.equal(alone.targets, forward[number].targets)
+    start = count - 2
+    stream = batches(workers, start=start, accumulate=1, ranks=Ranks(), device=torch.device("cpu"))
+    for found, expected in zip(islice(stream, 4), forward[start:], strict=False):
+        assert torch.equal(found.source, expected.source)
+
+
+def test_resumed_run_with_sampling_ends_with_the_same_bytes(tmp_path):
+    probe = TRANSLATION.task(tmp_path, *SAMPLING["bpe"])
+    steps = probe.num_batches("train") + 4  # over the border of an epoch
+    settings = [*SAMPLING["bpe"], "trainer.evaluate_limit=4", "trainer.samples=0", "trainer.evaluate_every=0"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    launch(TRANSLATION.config(tmp_path, *settings, f"trainer.steps={steps}"), whole, quiet=True)
+    launch(TRANSLATION.config(tmp_path, *settings, f"trainer.steps={steps - 2}"), parts, quiet=True)
+    more = [*settings, f"trainer.steps={steps}", "data.workers=2"]
+    launch(TRANSLATION.config(tmp_path, *more), parts, resume=True, quiet=True)
+    name = f"checkpoints/step-{steps:08d}/model.safetensors"
+    assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_side_that_became_too_long_keeps_its_plain_segmentation(tmp_path):
+    task = TRANSLATION.task(tmp_path, *SAMPLING["bpe"])
+    text, plain = task._split("train"), task._tokens("train")
+    limit = int(plain.lengths.max())
+    free, bounded = (
+        sample_parallel(text, plain, task.tokenizer, task.config.data, strength=0.3, seed=1, epoch=0, max_length=most)
+        for most in (1000, limit)
+    )
+    assert free.source.lengths.max() > limit >= bounded.lengths.max()
+    for row in range(len(plain)):
+        for side in ("source", "target"):
+            drawn = getattr(free, side)[row]
+            expected = drawn if len(drawn) <= limit else getattr(plain, side)[row]
+            assert getattr(bounded, side)[row].tolist() == expected.tolist()
+
+
+def test_padding_on_multi30k_with_dropout(tmp_path, real_data):
+    folder = real_data / "multi30k"
+    if not folder.is_dir():
+        pytest.skip(f"no data at {folder}")
+    settings = [f"data.path={folder}", f"data.cache={tmp_path}", *SAMPLING["bpe"]]
+    task = tasks.build(compose("translation/multi30k_en_de", settings))
+    task.prepare(tmp_path)
+    found = epoch_of(task, 1)
+    real, padded = (sum(batch.sizes()[side] for batch in found) for side in (0, 1))
+    assert 100 * (1 - real / padded) < 8
