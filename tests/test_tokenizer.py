@@ -171,6 +171,17 @@ def test_training_takes_an_iterator_and_is_quiet(capfd: pytest.CaptureFixture) -
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_no_more_lines_are_learnt_from_than_asked_for(kind: TokenizerKind) -> None:
+    pieces = {}
+    for most in (150, 600, 10**6):  # there are 600
+        first, second = (train(kind=kind, lines=most, vocab_size=70) for _ in range(2))
+        assert first.hash == second.hash
+        pieces[most] = first.pieces(range(first.vocab_size))
+    assert pieces[600] == pieces[10**6]
+    assert pieces[150] != pieces[600]
+
+
 @pytest.mark.parametrize("kind", [TokenizerKind.unigram, TokenizerKind.bpe], ids=lambda kind: kind.name)
 @pytest.mark.parametrize("joint", [True, False])
 def test_too_large_vocabulary_names_the_largest(kind: TokenizerKind, joint: bool, capfd: pytest.CaptureFixture) -> None:

@@ -69,17 +69,17 @@ class Tokenizer:
 
     @classmethod
     def train(cls, texts: Mapping[str, Iterable[str]], config: TokenizerConfig, seed: int = 1) -> Tokenizer:
-        """Train on every line of `texts`.
+        """Train on the lines of `texts`, or on `config.lines` of them, drawn from all, where there are more.
 
-        Training draws nothing at random and runs in one thread: the same text and settings give the same
-        bytes. No line is left out: a long one is cut at a space. `kind: char` takes `vocab_size` as the most
-        it may use. `lossless` spells unknown characters in bytes, whatever `byte_fallback` says, as nothing
-        could be exact without it.
+        Training runs in one thread, and which lines are drawn depends on their number alone: the same text and
+        settings give the same bytes. Only the lines that are learnt from are held in memory; a long one is cut at a
+        space. `kind: char` takes `vocab_size` as the most it may use. `lossless` spells unknown characters in bytes,
+        whatever `byte_fallback` says, as nothing could be exact without it.
 
         Args:
             texts: lines by language.
             config: kind and size; `path` is not looked at.
-            seed: of SentencePiece's own generator, in case a version of it draws.
+            seed: of SentencePiece's own generator, in case a version of it draws from that.
 
         Raises:
             ConfigError: if the vocabulary is too large or too small for the text, or a user symbol is
@@ -359,6 +359,8 @@ def _train(name: str, lines: Iterator[str], config: TokenizerConfig, seed: int) 
             character_coverage=config.character_coverage,
             byte_fallback=config.byte_fallback or config.lossless,
             user_defined_symbols=list(config.user_symbols),
+            input_sentence_size=config.lines,
+            shuffle_input_sentence=True,
             hard_vocab_limit=config.kind.name != "char",
             pad_id=PAD_ID,
             unk_id=UNK_ID,

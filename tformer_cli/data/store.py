@@ -21,8 +21,8 @@ from tformer_cli.data.cache import cache_folder
 from tformer_cli.errors import DataError
 
 READ_BYTES = 1 << 20  # of text, when it is read from beginning to end
-OFFSETS_AT_ONCE = 1 << 16
-CHARACTERS_AT_ONCE = 1 << 22
+OFFSETS_AT_ONCE = 1 << 12  # of texts that are written
+CHARACTERS_AT_ONCE = 1 << 20  # of text that is encoded
 
 
 def temporary(cache: str) -> IO[bytes]:

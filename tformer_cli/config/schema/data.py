@@ -111,6 +111,7 @@ class TokenizerConfig:
     byte_fallback: bool = setting(False, "unknown characters are spelled in bytes")
     user_symbols: list[str] = setting([], "pieces that are never split")
     lossless: bool = setting(False, "keep white space and Unicode forms exactly: decode(encode(x)) == x")
+    lines: int = setting(1_000_000, "most lines of text that one is trained on; drawn where there are more", low=101)
     sampling: float = setting(
         0.0, "training: subword regularisation strength (unigram: alpha; bpe: dropout rate)", low=0, high=1
     )
