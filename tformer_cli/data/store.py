@@ -159,7 +159,10 @@ class Texts(Sequence[str]):
             first = stop
 
     def _read(self, begin: int, end: int) -> bytes:
-        return os.pread(self._file.fileno(), end - begin, begin)  # no place in the file is kept: workers share it
+        if hasattr(os, "pread"):
+            return os.pread(self._file.fileno(), end - begin, begin)  # no place in the file is kept: workers share it
+        self._file.seek(begin)  # Windows, where each process has a file of its own
+        return self._file.read(end - begin)
 
 
 def gather(rows: Iterable[Sequence[str]], columns: int, *, cache: str, origin: str, unit: str = "row") -> list[Texts]:
