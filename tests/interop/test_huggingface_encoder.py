@@ -39,6 +39,10 @@ SHAPES = [
         "layer_norm_eps": 1e-5,
     },
 ]
+DISTILBERT = {
+    "hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers",
+    "intermediate_size": "hidden_dim", "hidden_act": "activation",
+}  # fmt: skip
 
 
 def wordpiece(folder: Path) -> None:
@@ -59,6 +63,9 @@ def theirs_of(kind: str, shape: dict, seed: int = 0):
     if kind == "roberta":
         settings |= {"pad_token_id": 0, "type_vocab_size": 1}
         model = transformers.RobertaForMaskedLM(transformers.RobertaConfig(**settings))
+    elif kind == "distilbert":
+        settings = {DISTILBERT.get(name, name): value for name, value in settings.items()}
+        model = transformers.DistilBertForMaskedLM(transformers.DistilBertConfig(**settings))
     else:
         model = transformers.BertForPreTraining(transformers.BertConfig(**settings))
     with torch.no_grad():
@@ -76,9 +83,10 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"width {shape['hidden_size']}")
-@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
 def test_import_computes_the_same(kind, shape, tmp_path):
-    shape = {**shape, "hidden_act": "gelu"} if kind == "roberta" else shape
+    shape = {**shape, "hidden_act": "gelu"} if kind != "bert" else shape
+    shape = {name: value for name, value in shape.items() if kind != "distilbert" or name != "layer_norm_eps"}
     theirs = theirs_of(kind, shape)
     theirs.save_pretrained(tmp_path)
     wordpiece(tmp_path)
@@ -92,7 +100,8 @@ def test_import_computes_the_same(kind, shape, tmp_path):
         places = real.flatten().nonzero()[:, 0]
         segments = segments if kind == "bert" else None
         chosen, hidden = ours(tokens, lengths, segments, places)
-        found = theirs(tokens, attention_mask=real.long(), token_type_ids=segments)
+        kinds = {"token_type_ids": segments} if kind == "bert" else {}
+        found = theirs(tokens, attention_mask=real.long(), **kinds)
     logits = found.prediction_logits if kind == "bert" else found.logits
     torch.testing.assert_close(ours.logits(chosen), logits[real], atol=1e-5, rtol=1e-5)
     if kind == "bert":  # theirs: 0 means that B follows

@@ -1,6 +1,7 @@
-"""BERT and RoBERTa of Hugging Face beside ours: names, layouts and settings of the weights.
+"""BERT, RoBERTa and DistilBERT of Hugging Face beside ours: names, layouts and settings of the weights.
 
 We project queries, keys and values in one product, they in three. RoBERTa's table of positions begins two rows late.
+DistilBERT is BERT without segments and pooler under other names; it is renamed first.
 
 Shapes: D model width, F feed-forward width, V vocabulary, N longest sequence.
 """
@@ -23,7 +24,48 @@ def first_position(found: Mapping[str, Any]) -> int:
     return int(found.get("pad_token_id", 1)) + 1 if found.get("model_type") == "roberta" else 0
 
 
-PREFIXES = {"bert": "bert.", "roberta": "roberta."}
+PREFIXES = {"bert": "bert.", "roberta": "roberta.", "distilbert": "distilbert."}
+DISTILBERT_SETTINGS = {
+    "dim": "hidden_size",
+    "n_heads": "num_attention_heads",
+    "hidden_dim": "intermediate_size",
+    "n_layers": "num_hidden_layers",
+    "activation": "hidden_act",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+}
+DISTILBERT_WEIGHTS = {
+    "transformer.layer": "encoder.layer",
+    "attention.q_lin": "attention.self.query",
+    "attention.k_lin": "attention.self.key",
+    "attention.v_lin": "attention.self.value",
+    "attention.out_lin": "attention.output.dense",
+    "sa_layer_norm": "attention.output.LayerNorm",
+    "ffn.lin1": "intermediate.dense",
+    "ffn.lin2": "output.dense",
+    "output_layer_norm": "output.LayerNorm",
+    "vocab_transform": "cls.predictions.transform.dense",
+    "vocab_layer_norm": "cls.predictions.transform.LayerNorm",
+    "vocab_projector.bias": "cls.predictions.bias",
+    "vocab_projector.weight": "cls.predictions.decoder.weight",
+    "pre_classifier": "classifier.before",
+}
+"""Parts of names, and what BERT calls them."""
+
+
+def settings_of_bert(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A DistilBERT's `config.json` in BERT's terms."""
+    return {DISTILBERT_SETTINGS.get(name, name): value for name, value in found.items()} | {"type_vocab_size": 0}
+
+
+def names_of_bert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A DistilBERT's weights under BERT's names."""
+    named = {}
+    for name, value in tensors.items():
+        for theirs, bert in DISTILBERT_WEIGHTS.items():
+            name = name.replace(theirs, bert)
+        named[name] = value
+    return named
 
 
 def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -65,6 +107,8 @@ def import_config(found: Mapping[str, Any], where: str) -> BERTConfig:
     Raises:
         ConfigError: if it has a setting that we do not.
     """
+    if found.get("model_type") == "distilbert":
+        found = settings_of_bert(found)
     settings = Settings(found, where)
     activation = settings.activation("hidden_act", "gelu", ACTIVATIONS)
     roberta = found.get("model_type") == "roberta"
@@ -105,6 +149,8 @@ def import_weights(
     """
     kind = found["model_type"]
     named = {name.removeprefix(PREFIXES[kind]): value for name, value in tensors.items()}
+    if kind == "distilbert":
+        kind, named = "bert", names_of_bert(named)
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):  # what the first BERTs were saved with
         named = {name.removesuffix(old) + new if name.endswith(old) else name: value for name, value in named.items()}
     weights = Weights(named, where)
