@@ -162,9 +162,14 @@ class QuestionAnswering(SeparateTexts[Questions]):
 
     def loss(self, model: nn.Module, batch: SpanBatch) -> Loss:
         """Mean of the cross-entropies of where the answer begins and where it ends; summed over windows."""
-        scores = model(batch.tokens, batch.lengths, batch.segments, batch.allowed)
-        total = nn.functional.cross_entropy(scores.flatten(0, 1), batch.spans.flatten(), reduction="sum") / 2
-        return Loss(total, torch.tensor(len(scores), device=scores.device))
+        scores = self._scores(model, batch)
+        return Loss(self._sum(scores, batch), torch.tensor(len(scores), device=scores.device))
+
+    def _scores(self, model: nn.Module, batch: SpanBatch) -> Tensor:
+        return model(batch.tokens, batch.lengths, batch.segments, batch.allowed)
+
+    def _sum(self, scores: Tensor, batch: SpanBatch) -> Tensor:
+        return nn.functional.cross_entropy(scores.flatten(0, 1), batch.spans.flatten(), reduction="sum") / 2
 
     # --- evaluation and use ---
 
@@ -184,28 +189,22 @@ class QuestionAnswering(SeparateTexts[Questions]):
         total = count = 0.0
         for index in range(self.num_batches(split)):
             batch = self.batch(split, 0, index).to(device)
-            loss = self.loss(model, batch)
-            total, count = total + float(loss.total), count + float(loss.count)
+            scores = self._scores(model, batch)
+            total, count = total + float(self._sum(scores, batch)), count + len(scores)
             windows = [self._split_windows(split)[row] for row in batch.sample_ids.tolist()]
-            self._point(model, batch, windows, data.rows, best)
+            self._point(scores, windows, data.rows, best)
         found = [best[number][1] for number in range(len(data))]
         answers = [[text for text, _ in row.answers] for row in data.rows]
-        scores = {"loss": total / count, **answer_scores(answers, found)}
-        evaluation = Evaluation(scores, data_sha256=data.hash)
+        evaluation = Evaluation({"loss": total / count, **answer_scores(answers, found)}, data_sha256=data.hash)
         for row in spread(len(data), samples):
             evaluation.samples.append(Sample(data.rows[row].question, " | ".join(answers[row]), found[row]))
         return evaluation
 
     def _point(
-        self,
-        model: nn.Module,
-        batch: SpanBatch,
-        windows: list[Window],
-        rows: list[Question],
-        best: dict[int, tuple[float, str]],
+        self, scores: Tensor, windows: list[Window], rows: list[Question], best: dict[int, tuple[float, str]]
     ) -> None:
         """Keep the best span of each question over the windows seen so far: its score over [CLS]'s, and its text."""
-        scores = model(batch.tokens, batch.lengths, batch.segments, batch.allowed).log_softmax(-1).cpu()
+        scores = scores.log_softmax(-1).cpu()
         width = scores.shape[-1]
         together = scores[:, 0, :, None] + scores[:, 1, None, :]  # (B, begin, end)
         far = torch.ones(width, width, dtype=torch.bool).triu().tril(self.config.data.max_answer - 1)
@@ -244,5 +243,5 @@ class QuestionAnswering(SeparateTexts[Questions]):
         for number, row in enumerate(rows):
             windows = self._cut(number, Question(row.name, row.question, row.context, ()))
             batch = self._join(windows, torch.arange(len(windows))).to(device)
-            self._point(model, batch, windows, rows, best)
+            self._point(self._scores(model, batch), windows, rows, best)
         return [Prediction(best[n][1], {"answer": best[n][1], "score": best[n][0]}) for n in range(len(rows))]

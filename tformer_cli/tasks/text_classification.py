@@ -153,19 +153,21 @@ class TextClassification(SeparateTexts[LabelledTexts]):
 
     def loss(self, model: nn.Module, batch: TextBatch) -> Loss:
         """Cross-entropy of a label, squared error of a number, binary cross-entropy of several labels; summed."""
-        scores = model(batch.tokens, batch.lengths, batch.segments).float()
+        scores = self._scores(model, batch)
+        total = self._sum(scores, batch.targets, self._smoothing(model))
+        return Loss(total, torch.tensor(len(scores), device=scores.device))
+
+    def _scores(self, model: nn.Module, batch: TextBatch) -> Tensor:
+        return model(batch.tokens, batch.lengths, batch.segments).float()
+
+    def _sum(self, scores: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         functions = nn.functional
         if self.labels.target is Target.label:
             weight = None if self.weights is None else self.weights.to(scores.device)
-            smoothing = self._smoothing(model)
-            total = functions.cross_entropy(
-                scores, batch.targets, weight=weight, reduction="sum", label_smoothing=smoothing
-            )
-        elif self.labels.target is Target.number:
-            total = (scores[:, 0] - batch.targets).square().sum()
-        else:
-            total = functions.binary_cross_entropy_with_logits(scores, batch.targets, reduction="sum")
-        return Loss(total, torch.tensor(len(scores), device=scores.device))
+            return functions.cross_entropy(scores, targets, weight=weight, reduction="sum", label_smoothing=smoothing)
+        if self.labels.target is Target.number:
+            return (scores[:, 0] - targets).square().sum()
+        return functions.binary_cross_entropy_with_logits(scores, targets, reduction="sum")
 
     # --- evaluation and use ---
 
@@ -187,9 +189,9 @@ class TextClassification(SeparateTexts[LabelledTexts]):
         total = 0.0
         for index in range(self.num_batches(split)):
             batch = self.batch(split, 0, index).to(device)
-            scores = model(batch.tokens, batch.lengths, batch.segments).float()
+            scores = self._scores(model, batch)
             outputs[batch.sample_ids.cpu().numpy()] = scores.cpu().numpy()
-            total += float(self.loss(model, batch).total)
+            total += float(self._sum(scores, batch.targets, 0.0))
         names = list(self.labels.names)
         evaluation = Evaluation({"loss": total / len(data)}, data_sha256=data.hash)
         if self.labels.target is Target.label:

@@ -166,9 +166,12 @@ class TokenTagging(SeparateTexts[TaggedSentences]):
 
     def loss(self, model: nn.Module, batch: TaggedBatch) -> Loss:
         """Cross-entropy of the words' tags."""
-        scores = model(batch.tokens, batch.lengths, batch.places).float()
+        scores = self._scores(model, batch)
         total = nn.functional.cross_entropy(scores, batch.tags, reduction="sum", label_smoothing=self._smoothing(model))
         return Loss(total, torch.tensor(len(scores), device=scores.device))
+
+    def _scores(self, model: nn.Module, batch: TaggedBatch) -> Tensor:
+        return model(batch.tokens, batch.lengths, batch.places).float()
 
     # --- evaluation and use ---
 
@@ -189,9 +192,10 @@ class TokenTagging(SeparateTexts[TaggedSentences]):
         total, count = 0.0, 0
         for index in range(self.num_batches(split)):
             batch = self.batch(split, 0, index).to(device)
-            loss = self.loss(model, batch)
-            total, count = total + float(loss.total), count + int(loss.count)
-            numbers = iter(model(batch.tokens, batch.lengths, batch.places).argmax(-1).tolist())
+            scores = self._scores(model, batch)
+            total += float(nn.functional.cross_entropy(scores, batch.tags, reduction="sum"))
+            count += len(scores)
+            numbers = iter(scores.argmax(-1).tolist())
             for row, words in zip(batch.sample_ids.tolist(), batch.counts.tolist(), strict=True):
                 found[row][:words] = [self.tags[next(numbers)] for _ in range(words)]
         scores, tables = tags_scores(data.tags, found, thorough=thorough)
