@@ -13,6 +13,7 @@ LEVELS = {
     "train": 1, "interop": 1, "analysis": 1,
     "tasks": 2,
     "models": 3, "decode": 3, "data": 3, "metrics": 3, "tokenizer": 3, "tokenizer_json": 3,
+    "segmentation": 4,
     "nn": 4,
     "config": 5,
     "errors": 6,

@@ -1,7 +1,7 @@
-"""SentencePiece vocabularies: trained in memory, kept as a few small files, sampled from a given generator.
+"""SentencePiece vocabularies: trained in memory, kept as a few small files, sampled by `segmentation.py`.
 
-Sources: unigram language model (Kudo 2018), byte-pair encoding (Sennrich et al. 2016), subword regularisation
-(Kudo 2018, section 3), BPE-dropout (Provilkov et al. 2020), SentencePiece (Kudo and Richardson 2018).
+Sources: unigram language model (Kudo 2018), byte-pair encoding (Sennrich et al. 2016), SentencePiece (Kudo and
+Richardson 2018).
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import hashlib
 import io
 import json
 import re
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import sentencepiece
 
 from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.segmentation import SPACE_MARK, Segmenter, make_segmenter
 from tformer_cli.tokenizer_json import FILE as JSON_FILE
 from tformer_cli.tokenizer_json import KIND as JSON_KIND
 from tformer_cli.tokenizer_json import MASK, JsonTokenizer
@@ -32,11 +33,8 @@ META = "meta.json"
 FORMAT = 1
 JOINT = "joint"
 
-SPACE_MARK = "\u2581"  # what SentencePiece writes for a space
 RESERVED = "\u2585"  # the trainer skips lines that hold this character
 LINE_CHARACTERS = 4096  # longer lines are cut for training; SentencePiece would skip lines over a limit
-
-_sampling = threading.Lock()  # SentencePiece's generator is seeded by a global function
 
 
 class Tokenizer:
@@ -64,7 +62,7 @@ class Tokenizer:
             if [other.pad_id(), other.unk_id(), other.bos_id(), other.eos_id()] != special:
                 raise DataError(f"{origin}: the languages' models give the special pieces different ids")
         self._mark = {name: _byte_ids(model, SPACE_MARK) for name, model in self._processors.items()}
-        self._can_sample = all(map(_can_sample, self._processors.values()))
+        self._segmenters: dict[str, Segmenter | None] = {}  # made when the first segmentation is drawn
         self.hash = hash_files(self.files())
 
     @classmethod
@@ -166,7 +164,7 @@ class Tokenizer:
 
     def encode(self, text: str, language: str | None = None) -> list[int]:
         """Ids of a line, without beginning and end."""
-        return self._each_part(text, language, lambda model, part: model.encode(part))
+        return self._each_part(text, language, self._processor(language)[1].encode)
 
     def encode_batch(self, texts: Sequence[str], language: str | None = None) -> list[list[int]]:
         """Ids of many lines; the same as `encode` of each, faster."""
@@ -182,38 +180,30 @@ class Tokenizer:
         Unigram: the segmentation is drawn from the whole lattice with probability proportional to
             P(segmentation)^strength
         (Kudo 2018, section 3.2, l = infinity): small values are the more varied, 0.1 to 0.5 are usual. BPE:
-        each merge is skipped with probability `strength` (Provilkov et al. 2020, section 3): 0.1 is usual.
-        Characters: the same as `encode`.
+        at each step each possible merge is dropped with probability `strength` (Provilkov et al. 2020, algorithm 1):
+        0.1 is usual. Characters: the same as `encode`.
 
         Args:
             text: a line.
             language: whose vocabulary, if separate.
             strength: 0 to 1; 0 is `encode`.
-            rng: the only source of randomness, so that equal generators give equal ids.
+            rng: the only source of randomness; one raw word of its bits is taken, so that equal generators give
+                equal ids in any process.
         """
-        if not strength or not self._can_sample:
+        name, model = self._processor(language)
+        segmenter = self._segmenter(name)
+        if not strength or segmenter is None:
             return self.encode(text, language)
-        seed = int(rng.integers(1 << 32))
-
-        def sample(model: sentencepiece.SentencePieceProcessor, part: str) -> list[int]:
-            return model.encode(part, enable_sampling=True, nbest_size=-1, alpha=strength)
-
-        with _sampling:
-            sentencepiece.set_random_generator_seed(seed)
-            return self._each_part(text, language, sample)
+        random = Random(int(rng.bit_generator.random_raw())).random
+        return self._each_part(text, language, lambda part: segmenter.draw(model.normalize(part), strength, random))
 
     def encode_batch_sampled(
         self, texts: Sequence[str], language: str | None = None, *, strength: float, rng: np.random.Generator
     ) -> list[list[int]]:
-        """Segmentations of many lines, drawn as by `encode_sampled` (not the same ones), faster."""
-        if not strength or not self._can_sample:
+        """Segmentations of many lines; the same as `encode_sampled` of one after the other."""
+        if not strength or self._segmenter(self._processor(language)[0]) is None:
             return self.encode_batch(texts, language)
-        if self.lossless and any(SPACE_MARK in text for text in texts):
-            return [self.encode_sampled(text, language, strength=strength, rng=rng) for text in texts]
-        with _sampling:
-            sentencepiece.set_random_generator_seed(int(rng.integers(1 << 32)))
-            model = self._processor(language)[1]
-            return model.encode(list(texts), num_threads=1, enable_sampling=True, nbest_size=-1, alpha=strength)
+        return [self.encode_sampled(text, language, strength=strength, rng=rng) for text in texts]
 
     def decode(self, ids: Iterable[int], language: str | None = None) -> str:
         """The text of ids; padding, beginning and end are control pieces and add nothing."""
@@ -244,15 +234,20 @@ class Tokenizer:
             )
         return name, self._processors[name]
 
-    def _each_part(self, text: str, language: str | None, encode) -> list[int]:
+    def _segmenter(self, name: str) -> Segmenter | None:
+        if name not in self._segmenters:
+            self._segmenters[name] = make_segmenter(self._models[name])
+        return self._segmenters[name]
+
+    def _each_part(self, text: str, language: str | None, encode: Callable[[str], list[int]]) -> list[int]:
         """Encode; lossless: U+2581 is spelled in bytes, as SentencePiece decodes its piece to a space."""
-        name, model = self._processor(language)
         if not self.lossless or SPACE_MARK not in text:
-            return encode(model, text)
+            return encode(text)
+        mark = self._mark[self._processor(language)[0]]
         first, *others = text.split(SPACE_MARK)
-        ids = encode(model, first)
+        ids = encode(first)
         for part in others:
-            ids += self._mark[name] + encode(model, part)
+            ids += mark + encode(part)
         return ids
 
 
@@ -277,15 +272,6 @@ def _load_model(data: bytes, origin: str) -> sentencepiece.SentencePieceProcesso
             "train it with pad_id, bos_id, eos_id and unk_id set, or leave tokenizer.path empty to train one",
         )
     return model
-
-
-def _can_sample(model: sentencepiece.SentencePieceProcessor) -> bool:
-    """Whether there is anything to draw: a model of characters or whole words has one segmentation."""
-    try:
-        model.encode("a", enable_sampling=True, nbest_size=-1, alpha=0.1)
-    except RuntimeError:
-        return False
-    return True
 
 
 def _byte_ids(model: sentencepiece.SentencePieceProcessor, text: str) -> list[int]:

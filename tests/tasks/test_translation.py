@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import islice
 
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import FAMILIES, SMALL
 from tformer_cli import tasks
 from tformer_cli.config.compose import compose
+from tformer_cli.data import text as data_text
 from tformer_cli.data.text import sample_parallel
 from tformer_cli.train.data import batches
 from tformer_cli.train.launch import launch
@@ -69,17 +73,29 @@ def test_any_batch_is_the_same_in_whichever_order_and_with_workers(tmp_path):
         assert torch.equal(found.source, expected.source)
 
 
-def test_resumed_run_with_sampling_ends_with_the_same_bytes(tmp_path):
+def test_run_with_sampling_resumed_by_another_process_ends_with_the_same_bytes(tmp_path):
     probe = TRANSLATION.task(tmp_path, *SAMPLING["bpe"])
     steps = probe.num_batches("train") + 4  # over the border of an epoch
     settings = [*SAMPLING["bpe"], "trainer.evaluate_limit=4", "trainer.samples=0", "trainer.evaluate_every=0"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     launch(TRANSLATION.config(tmp_path, *settings, f"trainer.steps={steps}"), whole, quiet=True)
     launch(TRANSLATION.config(tmp_path, *settings, f"trainer.steps={steps - 2}"), parts, quiet=True)
-    more = [*settings, f"trainer.steps={steps}", "data.workers=2"]
-    launch(TRANSLATION.config(tmp_path, *more), parts, resume=True, quiet=True)
+    more = [*settings, f"trainer.steps={steps}", "data.workers=2", f"data.cache={tmp_path}"]
+    command = ["pretrain", TRANSLATION.recipe, *SMALL, *TRANSLATION.settings, *more, "--run", str(parts), "--resume"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", "tformer_cli", *command, "--quiet"], check=True, env=environment)
     name = f"checkpoints/step-{steps:08d}/model.safetensors"
     assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_how_many_lines_are_read_at_once_changes_nothing(tmp_path, monkeypatch):
+    task = TRANSLATION.task(tmp_path, *SAMPLING["unigram"])
+    expected = task._sample(1)
+    monkeypatch.setattr(data_text, "LINES_AT_ONCE", 7)
+    found = task._sample(1)
+    assert len(expected) > 14
+    for side in ("source", "target"):
+        assert getattr(found, side).tokens.tolist() == getattr(expected, side).tokens.tolist()
 
 
 def test_a_side_that_became_too_long_keeps_its_plain_segmentation(tmp_path):

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LINES_AT_ONCE = 4096
-PAIRS_DRAWN = 256  # segmentations that come from one seed: part of what a seeded run means
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def sample_parallel(
 ) -> ParallelTokens:
     """Training pairs segmented anew for an epoch (Kudo 2018; Provilkov et al. 2020), in files that go with the process.
 
-    A pure function of the text, (seed, epoch) and the pair's place, as the pairs are drawn so many at a time.
+    A pair's segmentation is a function of its text, (seed, epoch) and its place.
 
     Args:
         split: the pairs' text.
@@ -159,12 +158,12 @@ def sample_parallel(
     )
     for side, (texts, language, plain) in enumerate(columns):
         writer = RaggedWriter(temporary(config.cache), temporary(config.cache), plain.tokens.dtype)
-        for start in range(0, len(tokens), PAIRS_DRAWN):
-            lines = [texts[row] for row in tokens.sample_ids[start : start + PAIRS_DRAWN]]
-            random = np.random.default_rng((seed, epoch, start, side))
+        random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, side])))
+        start = 0
+        for lines in chunks((texts[row] for row in tokens.sample_ids), LINES_AT_ONCE):
             drawn = tokenizer.encode_batch_sampled(lines, language, strength=strength, rng=random)
-            rows = (ids if len(ids) <= max_length else plain[start + i] for i, ids in enumerate(drawn))
-            _append(writer, rows)
+            _append(writer, (ids if len(ids) <= max_length else plain[start + i] for i, ids in enumerate(drawn)))
+            start += len(lines)
         found.append(TokenArrays.from_offsets(*writer.finish()))
     return ParallelTokens(*found, tokens.sample_ids)
 
