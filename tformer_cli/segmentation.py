@@ -18,7 +18,7 @@ SPACE_MARK = "\u2581"  # what SentencePiece writes for a space
 UNIGRAM, BPE = 1, 2  # trainer_spec.model_type
 NORMAL, USER_DEFINED, BYTE = 1, 4, 6  # type of a piece
 
-KEPT_WORDS = 1 << 15  # whose sums or merges are remembered, the last that were met
+KEPT_WORDS = 1 << 16  # whose lattices or merges are remembered, the last that were met; a lattice takes about 3 kB
 KEPT_CHARACTERS = 32  # a longer word seldom comes again, and its lattice is large
 UNKNOWN_PENALTY = 10.0  # SentencePiece: the logarithm of an unknown character is this below the least of the pieces
 
@@ -104,24 +104,24 @@ class UnigramSegmenter(Segmenter):
     def _lattice(self, word: str, strength: float) -> list[tuple]:
         """For each place: shares of the pieces that end there, summed up; where each begins, and its ids backward."""
         ending: list[list] = [[] for _ in range(len(word) + 1)]
-        forward = [0.0]  # logarithm of the sum over all segmentations up to a place
+        forward = 0.0  # logarithm of the sum over all segmentations up to a place
         lattice: list[tuple] = [((), ())]
         for start in range(len(word) + 1):
             if start:
-                best = max(weight for weight, *_ in ending[start])
-                weights = [math.exp(weight - best) for weight, *_ in ending[start]]
+                logarithms = [weight for weight, _ in ending[start]]
+                best = max(logarithms)
+                weights = [math.exp(weight - best) for weight in logarithms]
                 total = sum(weights)
-                forward.append(best + math.log(total))
-                shares = tuple(share / total for share in accumulate(weights[:-1]))  # the last one has the rest
-                lattice.append((shares, tuple((begin, ids) for _, begin, ids in ending[start])))
+                forward = best + math.log(total)
+                shares = tuple([share / total for share in accumulate(weights[:-1])])  # the last one has the rest
+                lattice.append((shares, tuple([move for _, move in ending[start]])))
             for stop in range(start + 1, len(word) + 1):
                 piece = word[start:stop]
-                if piece in self._ids:
-                    weight = forward[start] + strength * self._scores[piece]
-                    ending[stop].append((weight, start, self._ids[piece]))
-                elif stop == start + 1:
-                    weight = forward[start] + strength * self._unknown_score
-                    ending[stop].append((weight, start, self._unknown(piece)[::-1]))
+                ids, score = self._ids.get(piece), self._scores.get(piece, self._unknown_score)
+                if ids is None and stop == start + 1:
+                    ids = self._unknown(piece)[::-1]
+                if ids is not None:
+                    ending[stop].append((forward + strength * score, _move(start, ids)))
                 if piece not in self._beginnings:
                     break
         return lattice
@@ -200,6 +200,12 @@ class BPESegmenter(Segmenter):
             found += self._ids.get(piece) or self._unknown(piece)
             left = stops[left]
         return found
+
+
+@lru_cache(KEPT_WORDS)
+def _move(start: int, ids: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """Where a piece begins, and its ids backward; kept, as many lattices share it."""
+    return start, ids
 
 
 def make_segmenter(model: bytes) -> Segmenter | None:
