@@ -18,7 +18,7 @@ SPACE_MARK = "\u2581"  # what SentencePiece writes for a space
 UNIGRAM, BPE = 1, 2  # trainer_spec.model_type
 NORMAL, USER_DEFINED, BYTE = 1, 4, 6  # type of a piece
 
-KEPT_WORDS = 1 << 16  # whose lattices or merges are remembered, the last that were met; a lattice takes about 3 kB
+KEPT_WORDS = 1 << 16  # words whose lattice (about 3 kB) or merges are remembered, the last that were met
 KEPT_CHARACTERS = 32  # a longer word seldom comes again, and its lattice is large
 UNKNOWN_PENALTY = 10.0  # SentencePiece: the logarithm of an unknown character is this below the least of the pieces
 
