@@ -212,7 +212,8 @@ def make_segmenter(model: bytes) -> Segmenter | None:
     """What draws from a serialised SentencePiece model; None if each text has one segmentation in it."""
     from sentencepiece import sentencepiece_model_pb2
 
-    parsed = sentencepiece_model_pb2.ModelProto.FromString(model)
+    proto = sentencepiece_model_pb2.ModelProto  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
+    parsed = proto.FromString(model)
     kinds = {UNIGRAM: UnigramSegmenter, BPE: BPESegmenter}
     kind = kinds.get(parsed.trainer_spec.model_type)
     return kind(parsed) if kind else None

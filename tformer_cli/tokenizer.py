@@ -251,6 +251,10 @@ class Tokenizer:
         return ids
 
 
+Vocabulary = Tokenizer | JsonTokenizer
+"""What a task may have: both have the same methods."""
+
+
 def _load_model(data: bytes, origin: str) -> sentencepiece.SentencePieceProcessor:
     problem = DataError(f"{origin}: not a SentencePiece model, or a damaged one")
     if not data:

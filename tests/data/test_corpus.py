@@ -81,6 +81,12 @@ def test_no_share_and_no_split_is_an_error(tmp_path):
         read_corpus(config(tmp_path, validation_share=0.0), "validation")
 
 
+def test_no_training_split_is_an_error(tmp_path):
+    (tmp_path / "val.txt").write_text("one\n")
+    with pytest.raises(DataError, match="no training split was found: name it"):
+        read_corpus(config(tmp_path, train=""), "train")
+
+
 def test_python_brings_its_documentation():
     train, again = python_docs.documents("train", 30), python_docs.documents("train", 30)
     assert train == again and len(train) == 30 and all(len(text) >= 200 for text in train)

@@ -14,16 +14,19 @@ from sentencepiece import sentencepiece_model_pb2
 
 from tformer_cli.config.schema import (
     DecodeConfig,
+    ParallelDataConfig,
     Seq2SeqConfig,
     TieEmbeddings,
     TokenizerConfig,
     TokenizerKind,
+    TranslationExperiment,
 )
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface import export_run, import_model
 from tformer_cli.interop.huggingface_tokenizer import to_huggingface
 from tformer_cli.interop.marian_tokenizer import from_marian
 from tformer_cli.models.seq2seq import Seq2Seq
+from tformer_cli.tasks.translation import Translation
 from tformer_cli.tokenizer import Tokenizer
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")
@@ -250,12 +253,11 @@ def test_a_run_is_exported_with_its_tokenizer(tmp_path: Path, texts: dict, monke
     restore = pytest.importorskip("tformer_cli.train.restore")
     tokenizer = Tokenizer.train(texts, TokenizerConfig(vocab_size=200))
     settings = Seq2SeqConfig(dim=8, heads=2, ffn_dim=8, encoder_depth=1, decoder_depth=1, max_length=20)
-    data = SimpleNamespace(source_language="en", target_language="xx")
-    opened = SimpleNamespace(
-        model=Seq2Seq(settings, 200, 200),
-        task=SimpleNamespace(tokenizer=tokenizer),
-        config=SimpleNamespace(data=data, decode=DecodeConfig(beam=3), model=settings),
-    )
+    data = ParallelDataConfig(source_language="en", target_language="xx")
+    config = TranslationExperiment(data=data, decode=DecodeConfig(beam=3), model=settings)
+    task = Translation(config)
+    task.tokenizer = tokenizer
+    opened = SimpleNamespace(model=Seq2Seq(settings, 200, 200), task=task, config=config)
     monkeypatch.setattr(restore, "open_run", lambda path, **_: opened)
     export_run(tmp_path / "run", tmp_path / "out")
     assert import_model(tmp_path / "out")[2].hash == tokenizer.hash

@@ -307,6 +307,12 @@ def test_the_shared_mask_stays_empty() -> None:
     assert EVERYTHING.additive(2, 3, torch.float64, torch.device("cpu")) is None and EVERYTHING.any_allowed is None
 
 
+@pytest.mark.parametrize("kind", [{"positions": scheme} for scheme in SELF_SCHEMES[1:]] + [{"cross": True}], ids=str)
+def test_what_a_kind_needs_is_said(backend: str, kind: dict) -> None:
+    with pytest.raises(ValueError, match="needs a memory; rotary, shaw and transformer_xl need positions"):
+        attention(**kind)(torch.randn(1, 2, DIM, dtype=torch.float64))
+
+
 @pytest.mark.parametrize("columns", [1, 7, 15, 16, 17, 33])
 def test_short_rows_have_the_same_softmax(columns: int) -> None:
     scores = torch.randn(2, 3, columns, dtype=torch.float64, requires_grad=True)

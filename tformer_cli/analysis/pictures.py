@@ -9,7 +9,7 @@ import numpy as np
 from tformer_cli.tasks.base import HeatMap
 
 if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
+    from PIL.ImageFont import FreeTypeFont, ImageFont
 
 CELL_PIXELS, FONT_PIXELS = 22, 13
 LIGHT, DARK = np.array((250, 250, 252.0)), np.array((20, 60, 130.0))
@@ -22,7 +22,7 @@ FONTS = (
 SPACE_MARK = "\u2581"
 
 
-def font_for(text: str) -> FreeTypeFont:
+def font_for(text: str) -> FreeTypeFont | ImageFont:
     """The first font of this machine that has every character of a text; else the one that has most."""
     from PIL import ImageFont
 
@@ -32,13 +32,17 @@ def font_for(text: str) -> FreeTypeFont:
             font = ImageFont.truetype(name, FONT_PIXELS)
         except OSError:
             continue
-        absent = bytes(font.getmask("\uffff"))
-        known = sum(bytes(font.getmask(character)) != absent for character in set(text))
+        absent = _drawn(font, "\uffff")
+        known = sum(_drawn(font, character) != absent for character in set(text))
         if known > most:
             best, most = font, known
         if known == len(set(text)):
             break
     return best
+
+
+def _drawn(font: FreeTypeFont, character: str) -> bytes:
+    return bytes(font.getmask(character))  # pyright: ignore[reportArgumentType]  # a sequence, unknown to the stubs
 
 
 def heat_map(picture: HeatMap) -> np.ndarray:

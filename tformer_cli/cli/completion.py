@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -192,7 +192,7 @@ def _options(before: list[str]) -> list[str]:
     return [*found, "--help"]
 
 
-def _command() -> object:
+def _command() -> Any:  # of the click that typer brings
     from typer.main import get_command
 
     from tformer_cli.cli import app

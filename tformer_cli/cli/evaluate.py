@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from tformer_cli.train.evaluate import Report
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder, or a checkpoint in one.")],
     overrides: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="[KEY=VALUE]...",
             help="Other data, as data.test=..., or another search, as decode.beam=1.",
@@ -33,7 +36,7 @@ def evaluate(
     show(report, as_json=as_json)
 
 
-def show(report: object, *, as_json: bool = False) -> None:
+def show(report: Report, *, as_json: bool = False) -> None:
     """Print a report: a table of scores with their signatures, then the task's own tables."""
     from tformer_cli.cli.output import note, result, table
 

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from tformer_cli.errors import TformerError
 
@@ -113,7 +114,7 @@ def _system(error: OSError) -> str:
     return f"{place}{error.strerror or type(error).__name__}"
 
 
-def _usage(error: BaseException, arguments: Sequence[str]) -> str:
+def _usage(error: Any, arguments: Sequence[str]) -> str:
     for argument in arguments:
         if match := re.fullmatch(r"--?([a-z_]+\.[a-z_0-9.]+(?:=.*)?)", argument, re.DOTALL):
             return f"settings are written without dashes: {match[1]}"

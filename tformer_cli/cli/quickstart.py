@@ -92,13 +92,14 @@ TURNS = {
 
 def quickstart(
     families: Annotated[
-        list[str], typer.Argument(metavar="[FAMILY]...", help=f"{', '.join(TURNS)}; none: each in turn.")
+        list[str] | None, typer.Argument(metavar="[FAMILY]...", help=f"{', '.join(TURNS)}; none: each in turn.")
     ] = None,
     minutes: Annotated[
-        float, typer.Option("--minutes", help="Training time of each.  [default: the recipe's]", show_default=False)
+        float | None,
+        typer.Option("--minutes", help="Training time of each.  [default: the recipe's]", show_default=False),
     ] = None,
     run: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--run",
             help="Folder of the run, or of the runs if there are several.  [default: runs/quickstart/FAMILY/NUMBER]",

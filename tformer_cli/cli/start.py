@@ -52,8 +52,8 @@ class Start:
         if self.foreign:
             from tformer_cli.interop.huggingface import import_model
 
-            names = tuple(getattr(config.data, f"{side}_language", side) for side in ("source", "target"))
-            self.imported = import_model(self.folder, names)
+            source, target = (getattr(config.data, f"{side}_language", side) for side in ("source", "target"))
+            self.imported = import_model(self.folder, (source, target))
             return with_architecture(config, self.imported[0], str(self.folder), overrides)
         from tformer_cli.config.compose import from_yaml
         from tformer_cli.train.run import locate

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tformer_cli.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import TokenizerConfig
+    from tformer_cli.tokenizer import Vocabulary
 
 app = typer.Typer(help="Train, use and inspect tokenizers: train, encode, decode, info.", rich_markup_mode=None)
 
@@ -37,7 +41,7 @@ def train(
         float, typer.Option("--character-coverage", help="Share of characters that get a piece.")
     ] = 1.0,
     symbols: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--symbol", help="A piece that is never split; may be repeated.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same text, settings and seed: same tokenizer.")] = 1,
@@ -68,7 +72,7 @@ def train(
     note(f"written: {output} ({kind}, {tokenizer.vocab_size:,} pieces)")
 
 
-def _config(**given: object) -> object:
+def _config(**given: object) -> TokenizerConfig:
     """The options as tokenizer settings, held against the same types and ranges."""
     from tformer_cli.config.schema import TokenizerConfig
     from tformer_cli.config.values import convert, leaves
@@ -146,7 +150,7 @@ def info(
         )
 
 
-def _load(path: Path) -> object:
+def _load(path: Path) -> Vocabulary:
     from tformer_cli.tokenizer import Tokenizer
 
     return Tokenizer.load(path)

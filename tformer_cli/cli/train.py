@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tformer_cli.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import Experiment
 
 RECIPE = typer.Argument(metavar="RECIPE", help="Name of a recipe (see `tformer recipes`), or path of a YAML file.")
 OVERRIDES = typer.Argument(
@@ -110,7 +113,7 @@ def _train(
     launch(config, run, resume=resume, initial=checkpoint, processes=processes, quiet=quiet)
 
 
-def summary(config: object, run: Path | None) -> str:
+def summary(config: Experiment, run: Path | None) -> str:
     """One line on what would be read and trained."""
     from tformer_cli.config.values import flatten
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tformer_cli.config import values
 from tformer_cli.config.checks import check_together, require
@@ -214,7 +214,7 @@ def _compose_groups(options: Mapping[str, str], schema: type[Experiment]) -> dic
     try:
         with hydra.initialize_config_dir(str(folder("conf")), version_base="1.3"):
             composed = hydra.compose("tformer_recipe")
-        tree = OmegaConf.to_container(composed, resolve=False)
+        tree = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=False))
     except (HydraException, OmegaConfBaseException) as error:
         listed = ", ".join(f"{group}={name}" for group, name in options.items())
         raise ConfigError(

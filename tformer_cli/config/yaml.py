@@ -138,8 +138,9 @@ class _Builder:
         self.nodes += 1
         if event.anchor is not None:
             self.fail(event, f"sets the anchor &{event.anchor}: anchors and aliases are not read")
-        if getattr(event, "tag", None) is not None:
-            self.fail(event, f"has the tag {event.tag}: tags are not read")
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            self.fail(event, f"has the tag {tag}: tags are not read")
         if self.nodes > MAX_NODES:
             self.fail(event, f"is past {MAX_NODES:,} values: that is no configuration file")
         if isinstance(event, yaml.ScalarEvent):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tformer_cli.config.schema import Documents
 from tformer_cli.data import files
 from tformer_cli.data.source import hub_origin, hub_rows
-from tformer_cli.data.splits import find_split
+from tformer_cli.data.splits import find_split, find_training
 from tformer_cli.data.store import gather, text_digest
 from tformer_cli.errors import DataError
 
@@ -76,8 +76,7 @@ def read_corpus(config: CorpusDataConfig, split: str) -> Corpus:
         raise DataError(f"{config.path}: no test split was found", "name it: data.test=..., or score validation")
     if found is not None and (split == "test" or find_split(config, "validation") is not None):
         return _read(config, found)
-    train = find_split(config, "train")
-    whole = _read(config, train)
+    whole = _read(config, find_training(config))
     begin, end = cut(whole.documents, config.validation_share)
     if split == "validation":
         if not any(end):

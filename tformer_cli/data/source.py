@@ -300,6 +300,6 @@ def _read_builtin(config: ParallelDataConfig, split: str, seed: int) -> Parallel
 
     _check_builtin(config)
     pairs = builtin.parallel(config.path, split, size=config.size if split == "train" else 0, seed=seed)
-    columns = dict(zip(BUILTIN_LANGUAGES, map(list, zip(*pairs, strict=True)), strict=True))
+    columns: dict[str, list[str]] = dict(zip(BUILTIN_LANGUAGES, map(list, zip(*pairs, strict=True)), strict=True))
     sources, targets = columns[config.source_language], columns[config.target_language]
     return ParallelSplit(sources, targets, origin=f"built-in {config.path}, {split}")

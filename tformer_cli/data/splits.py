@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -21,11 +21,14 @@ TEXT = ".txt"
 class Rows(Protocol):
     """A split that is held in memory."""
 
-    origin: str
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for people."""
+        ...
 
     def __len__(self) -> int: ...
 
-    def select(self, rows: np.ndarray, origin: str) -> Rows:
+    def select(self, rows: np.ndarray, origin: str) -> Self:
         """Some of the rows."""
         ...
 
@@ -53,7 +56,7 @@ def read_split(config: DividedDataConfig, split: str, read: Callable[[str | list
         raise DataError(f"{config.path}: no test split was found", "name it: data.test=..., or score validation")
     if found is not None and (split == "test" or find_split(config, "validation") is not None):
         return read(found)
-    whole = read(find_split(config, "train"))
+    whole = read(find_training(config))
     order = np.argsort(np.random.Philox(np.random.SeedSequence([seed])).random_raw(len(whole)), kind="stable")
     count = round(len(whole) * config.validation_share)
     if split == "train":
@@ -61,6 +64,18 @@ def read_split(config: DividedDataConfig, split: str, read: Callable[[str | list
     if not count:
         raise DataError(f"{whole.origin}: no validation split", "data.validation=..., or data.validation_share=0.1")
     return whole.select(np.sort(order[:count]), f"{whole.origin}, {count} rows of it")
+
+
+def find_training(config: DataConfig) -> str | list[Path]:
+    """What is read for the training split.
+
+    Raises:
+        DataError: if the place, or the split, is not there.
+    """
+    found = find_split(config, "train")
+    if found is None:
+        raise DataError(f"{config.path}: no training split was found", "name it: data.train=...")
+    return found
 
 
 def find_split(config: DataConfig, split: str) -> str | list[Path] | None:

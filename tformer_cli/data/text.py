@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import ParallelDataConfig
     from tformer_cli.data.corpus import Corpus
     from tformer_cli.data.source import ParallelSplit
-    from tformer_cli.tokenizer import Tokenizer
+    from tformer_cli.tokenizer import Vocabulary
 
 FORMAT = 1
 LINES_AT_ONCE = 4096
@@ -92,7 +92,7 @@ class ParallelTokens:
 
 
 def tokenize_parallel(
-    split: ParallelSplit, tokenizer: Tokenizer, config: ParallelDataConfig, *, training: bool, max_length: int
+    split: ParallelSplit, tokenizer: Vocabulary, config: ParallelDataConfig, *, training: bool, max_length: int
 ) -> ParallelTokens:
     """Encode a split, or open what an earlier run encoded.
 
@@ -129,7 +129,7 @@ def tokenize_parallel(
 def sample_parallel(
     split: ParallelSplit,
     tokens: ParallelTokens,
-    tokenizer: Tokenizer,
+    tokenizer: Vocabulary,
     config: ParallelDataConfig,
     *,
     strength: float,
@@ -160,15 +160,16 @@ def sample_parallel(
         writer = RaggedWriter(temporary(config.cache), temporary(config.cache), plain.tokens.dtype)
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, side])))
         start = 0
-        for lines in chunks((texts[row] for row in tokens.sample_ids), LINES_AT_ONCE):
+        for lines in chunks((texts[int(row)] for row in tokens.sample_ids), LINES_AT_ONCE):
             drawn = tokenizer.encode_batch_sampled(lines, language, strength=strength, rng=random)
             _append(writer, (ids if len(ids) <= max_length else plain[start + i] for i, ids in enumerate(drawn)))
             start += len(lines)
         found.append(TokenArrays.from_offsets(*writer.finish()))
-    return ParallelTokens(*found, tokens.sample_ids)
+    sources, targets = found
+    return ParallelTokens(sources, targets, tokens.sample_ids)
 
 
-def tokenize_corpus(corpus: Corpus, tokenizer: Tokenizer, cache: str = "") -> tuple[TokenArrays, str]:
+def tokenize_corpus(corpus: Corpus, tokenizer: Vocabulary, cache: str = "") -> tuple[TokenArrays, str]:
     """Encode documents, or open what an earlier run encoded; after each comes </s>.
 
     Args:
@@ -185,7 +186,7 @@ def tokenize_corpus(corpus: Corpus, tokenizer: Tokenizer, cache: str = "") -> tu
 
 
 def tokenize_texts(
-    columns: Sequence[Sequence[str]], text_hash: str, tokenizer: Tokenizer, cache: str = ""
+    columns: Sequence[Sequence[str]], text_hash: str, tokenizer: Vocabulary, cache: str = ""
 ) -> list[TokenArrays]:
     """Encode the columns of a table, or open what an earlier run encoded; no beginning, no end.
 
@@ -251,16 +252,16 @@ class _Column:
     language: str | None = None
     end: tuple[int, ...] = ()
 
-    def write(self, writer: RaggedWriter, tokenizer: Tokenizer) -> None:
+    def write(self, writer: RaggedWriter, tokenizer: Vocabulary) -> None:
         for texts in chunks(self.texts, LINES_AT_ONCE):
             _append(writer, ([*ids, *self.end] for ids in tokenizer.encode_batch(texts, self.language)))
 
 
-def _width(tokenizer: Tokenizer) -> type:
+def _width(tokenizer: Vocabulary) -> type:
     return np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
 
 
-def _append(writer: RaggedWriter, rows: Iterable[Sequence[int]]) -> None:
+def _append(writer: RaggedWriter, rows: Iterable[Sequence[int] | np.ndarray]) -> None:
     """Write some sequences of ids."""
     rows = list(rows)
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
@@ -268,7 +269,7 @@ def _append(writer: RaggedWriter, rows: Iterable[Sequence[int]]) -> None:
 
 
 def _cached(
-    cache: str, key: Sequence[object], columns: Sequence[_Column], tokenizer: Tokenizer
+    cache: str, key: Sequence[object], columns: Sequence[_Column], tokenizer: Vocabulary
 ) -> tuple[list[TokenArrays], str]:
     """The columns' ids, which `key` stands for, encoded once; and a note if they could not be kept."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -37,10 +37,17 @@ class State(Protocol):
         ...
 
 
-class Decoder(Protocol):
+S = TypeVar("S", bound=State)
+S_contra = TypeVar("S_contra", bound=State, contravariant=True)
+
+Extensions = tuple[Tensor, Tensor, Tensor]
+"""Log-probabilities, parent rows and tokens of hypotheses after a step, (B, beams) each."""
+
+
+class Decoder(Protocol[S_contra]):
     """What search asks of a model."""
 
-    def step(self, tokens: Tensor, state: State, mask: Mask) -> Tensor:
+    def step(self, tokens: Tensor, state: S_contra, mask: Mask) -> Tensor:
         """Hidden states (B, R, D) after the last tokens (B, R) of all hypotheses; their keys join the caches.
 
         R is 1 until the hypotheses of a sentence part, and then stays the same. The mask allows (B, 1, R, K).
@@ -81,8 +88,8 @@ def together(config: DecodeConfig) -> int:
 
 @torch.inference_mode()
 def search(
-    decoder: Decoder,
-    state: State,
+    decoder: Decoder[S],
+    state: S,
     *,
     config: DecodeConfig,
     bos_id: int | Tensor,
@@ -125,13 +132,13 @@ def search(
     return run.run(bos_id, cached, on_token)
 
 
-class _Search:
+class _Search(Generic[S]):
     """A batch under way. Row r of sentence b is a hypothesis; `so_far` is minus infinity where there is none."""
 
     def __init__(
         self,
-        decoder: Decoder,
-        state: State,
+        decoder: Decoder[S],
+        state: S,
         config: DecodeConfig,
         eos_id: int,
         max_lengths: Tensor,
@@ -199,8 +206,8 @@ class _Search:
 
     # --- one step ---------------------------------------------------------------------------------------------
 
-    def _extensions(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities, parent rows and tokens of the hypotheses after this step, (B, beams) each."""
+    def _extensions(self, step: int) -> Extensions:
+        """The hypotheses after this step."""
         head, rows = self.head, self.tokens.shape[1]
         forced = None
         if step < self.forced_until:
@@ -212,7 +219,10 @@ class _Search:
         head.forbid()
         if self.end is not None:  # forced, not chosen, unless nothing that may be chosen is better
             self.natural = self.end >= head.highest()
-        found = self._drawn(step) if self.config.sample else head.best(self.so_far, self.beams)
+        if self.uniform is not None:
+            found = self._drawn(self.uniform[:, :, step].flatten())
+        else:
+            found = head.best(self.so_far, self.beams)
         if forced is not None:
             parent = torch.arange(self.beams, device=self.device).clamp(max=rows - 1).expand(len(forced), -1)
             value, token = (self.so_far + forced).gather(1, parent), self.forced[:, step, None].expand(-1, self.beams)
@@ -222,8 +232,11 @@ class _Search:
         if self.end is not None:
             value, parent = self._padded(self.so_far + self.end).sort(dim=1, descending=True, stable=True)
             token = torch.full_like(parent, self.eos_id)
-            found = self._where(step == self.limits, (value, parent.clamp(max=rows - 1), token), found)
-        return found if step >= self.shared else tuple(part[:, :1] for part in found)
+            found = self._where(self.limits == step, (value, parent.clamp(max=rows - 1), token), found)
+        if step >= self.shared:
+            return found
+        value, parent, token = found
+        return value[:, :1], parent[:, :1], token[:, :1]
 
     def _padded(self, value: Tensor) -> Tensor:
         """(B, R) to (B, beams): minus infinity where there is no row yet."""
@@ -231,8 +244,9 @@ class _Search:
         return torch.nn.functional.pad(value, (0, missing), value=-torch.inf) if missing else value
 
     @staticmethod
-    def _where(condition: Tensor, yes: tuple[Tensor, ...], no: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(torch.where(condition[:, None], a, b) for a, b in zip(yes, no, strict=True))
+    def _where(condition: Tensor, yes: Extensions, no: Extensions) -> Extensions:
+        value, parent, token = (torch.where(condition[:, None], a, b) for a, b in zip(yes, no, strict=True))
+        return value, parent, token
 
     def _uniform_numbers(self, sample_ids: Sequence[int]) -> Tensor:
         """The numbers that decide what is drawn, (B, beams, steps): of seed, sentence, draw and step alone."""
@@ -244,12 +258,12 @@ class _Search:
                 numbers[row, draw_number] = np.random.default_rng(key).random(shape[1])
         return torch.from_numpy(numbers).to(self.device)
 
-    def _drawn(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _drawn(self, uniform: Tensor) -> Extensions:
         head, rows = self.head, self.tokens.shape[1]
         parents = torch.arange(self.beams, device=self.device).clamp(max=rows - 1).expand(len(self.sentences), -1)
         index = (torch.arange(len(self.sentences), device=self.device)[:, None] * rows + parents).flatten()
         logits = head.scaled()[index] if rows < self.beams else head.scaled()
-        config, uniform = self.config, self.uniform[:, :, step].flatten()
+        config = self.config
         tokens = draw(logits, uniform, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
         chosen = logits.gather(1, tokens[:, None]).squeeze(1).float() - head.normalizer[index]
         tokens = tokens.view(parents.shape)

@@ -43,7 +43,7 @@ from tformer_cli.interop.marian_tokenizer import from_marian
 from tformer_cli.models.bert import BERTClassifier, BERTForPretraining
 from tformer_cli.models.gpt import GPT
 from tformer_cli.models.seq2seq import Seq2Seq
-from tformer_cli.tokenizer import META, Tokenizer
+from tformer_cli.tokenizer import META, Tokenizer, Vocabulary
 from tformer_cli.tokenizer_json import JsonTokenizer
 
 CONFIG, GENERATION, WEIGHTS, INDEX = (
@@ -53,7 +53,7 @@ CONFIG, GENERATION, WEIGHTS, INDEX = (
     "model.safetensors.index.json",
 )
 EARLY_STOPPING = {Stopping.longest: "never", Stopping.next: False}
-Imported = tuple[Seq2SeqConfig | BERTConfig | GPTConfig, dict[str, Tensor], Tokenizer | JsonTokenizer]
+Imported = tuple[Seq2SeqConfig | BERTConfig | GPTConfig, dict[str, Tensor], Vocabulary]
 PICKLED = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
@@ -65,7 +65,7 @@ PICKLED = (
 
 def export_model(
     model: Seq2Seq,
-    tokenizer: Tokenizer,
+    tokenizer: Vocabulary,
     output: Path,
     decode: DecodeConfig,
     languages: tuple[str, str] = ("source", "target"),
@@ -113,24 +113,28 @@ def export_run(run: Path, output: Path) -> None:
         ConfigError: if the run is not an encoder-decoder, or has a setting with no counterpart there.
         RunError: if the run cannot be read, or `output` cannot be written.
     """
+    from tformer_cli.tasks.text import TextTask
+    from tformer_cli.tasks.text_classification import TextClassification
+    from tformer_cli.tasks.translation import Translation
     from tformer_cli.train.restore import open_run
 
     opened = open_run(run, device="cpu")
-    if isinstance(opened.model, (BERTForPretraining, BERTClassifier)):
-        export_encoder(opened.model, opened.task.tokenizer, output, getattr(opened.task, "labels", None))
-        return
-    if isinstance(opened.model, GPT):
-        export_gpt(opened.model, opened.task.tokenizer, output)
-        return
-    if not isinstance(opened.model, Seq2Seq):
+    task, model = opened.task, opened.model
+    if isinstance(task, TextClassification) and isinstance(model, BERTClassifier):
+        export_encoder(model, task.tokenizer, output, task.labels)
+    elif isinstance(task, TextTask) and isinstance(model, BERTForPretraining):
+        export_encoder(model, task.tokenizer, output)
+    elif isinstance(task, TextTask) and isinstance(model, GPT):
+        export_gpt(model, task.tokenizer, output)
+    elif isinstance(task, Translation) and isinstance(model, Seq2Seq):
+        languages = (task.source_language, task.target_language)
+        export_model(model, task.tokenizer, output, opened.config.decode, languages)
+    else:
         family = opened.config.model.family
         raise ConfigError(f"{run}: a {family} model cannot be exported yet", "seq2seq, bert and gpt models can")
-    data = opened.config.data
-    languages = (data.source_language, data.target_language)
-    export_model(opened.model, opened.task.tokenizer, output, opened.config.decode, languages)
 
 
-def export_gpt(model: GPT, tokenizer: Tokenizer | JsonTokenizer, output: Path) -> None:
+def export_gpt(model: GPT, tokenizer: Vocabulary, output: Path) -> None:
     """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load, as a GPT2LMHeadModel.
 
     Args:
@@ -156,7 +160,7 @@ def export_gpt(model: GPT, tokenizer: Tokenizer | JsonTokenizer, output: Path) -
 
 def export_encoder(
     model: BERTForPretraining | BERTClassifier,
-    tokenizer: Tokenizer | JsonTokenizer,
+    tokenizer: Vocabulary,
     output: Path,
     labels: LabelSet | None = None,
 ) -> None:
@@ -181,6 +185,8 @@ def export_encoder(
                 "head.pooling: mean cannot be exported: Hugging Face's BERT takes the first token's vector"
             )
         found["architectures"] = ["BertForSequenceClassification"]
+        if labels is None:
+            raise ValueError("a classifier goes with its labels")
         names = labels.names or ("number",)
         found["id2label"] = {str(number): name for number, name in enumerate(names)}
         found["label2id"] = {name: number for number, name in enumerate(names)}
@@ -367,7 +373,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _check_fit(found: Mapping[str, Any], state: Mapping[str, Tensor], tokenizer: Tokenizer, where: str) -> None:
+def _check_fit(found: Mapping[str, Any], state: Mapping[str, Tensor], tokenizer: Vocabulary, where: str) -> None:
     """Settings, weights and tokenizer must mean the same ids."""
     wanted = {
         "pad_token_id": tokenizer.pad_id,

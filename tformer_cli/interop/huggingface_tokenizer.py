@@ -7,7 +7,7 @@ from typing import Any
 
 from tformer_cli.interop.marian_tokenizer import SOURCE, TARGET, TARGET_VOCABULARY, VOCABULARY
 from tformer_cli.interop.sentencepiece_json import fast_tokenizer, parse
-from tformer_cli.tokenizer import JOINT, Tokenizer
+from tformer_cli.tokenizer import JOINT, Tokenizer, Vocabulary
 from tformer_cli.tokenizer_json import FILE as JSON_FILE
 from tformer_cli.tokenizer_json import JsonTokenizer
 
@@ -44,7 +44,7 @@ def to_huggingface(tokenizer: Tokenizer, languages: tuple[str, str], max_length:
     return found
 
 
-def plain_files(tokenizer: Tokenizer | JsonTokenizer, max_length: int) -> dict[str, bytes]:
+def plain_files(tokenizer: Vocabulary, max_length: int) -> dict[str, bytes]:
     """The files that `AutoTokenizer` reads, for a model whose inputs get no beginning and no end.
 
     Raises:
@@ -54,7 +54,7 @@ def plain_files(tokenizer: Tokenizer | JsonTokenizer, max_length: int) -> dict[s
     return _files(tokenizer, max_length, names, None, ["input_ids", "attention_mask"])
 
 
-def encoder_files(tokenizer: Tokenizer | JsonTokenizer, max_length: int) -> dict[str, bytes]:
+def encoder_files(tokenizer: Vocabulary, max_length: int) -> dict[str, bytes]:
     """The files that `AutoTokenizer` reads for an encoder: [CLS] A [SEP] and [CLS] A [SEP] B [SEP].
 
     Raises:
@@ -82,7 +82,7 @@ def encoder_files(tokenizer: Tokenizer | JsonTokenizer, max_length: int) -> dict
 
 
 def _files(
-    tokenizer: Tokenizer | JsonTokenizer,
+    tokenizer: Vocabulary,
     max_length: int,
     special: dict[str, int],
     template: dict[str, Any] | None,

@@ -65,8 +65,6 @@ def _read_vocabulary(path: Path) -> list[str]:
 
 def _renumbered(model, vocabulary: list[str], config: Mapping[str, Any], origin: str) -> bytes:
     """The SentencePiece model with the pieces of `vocabulary`, in its order; what it lacks is unused."""
-    from sentencepiece import sentencepiece_model_pb2
-
     own = {piece.piece: piece for piece in model.pieces}
     missing = own.keys() - set(vocabulary) - {p.piece for p in model.pieces if p.type in (CONTROL, UNKNOWN)}
     if missing and model.trainer_spec.model_type == BPE:
@@ -86,7 +84,7 @@ def _renumbered(model, vocabulary: list[str], config: Mapping[str, Any], origin:
         if not isinstance(number, int) or not 0 <= number < len(vocabulary):
             raise DataError(f"{origin}: {name} is {number!r}, which {VOCABULARY} does not have")
     control = {pad, end, start}
-    made = sentencepiece_model_pb2.ModelProto()
+    made = type(model)()
     made.CopyFrom(model)
     del made.pieces[:]
     for number, name in enumerate(vocabulary):
@@ -100,7 +98,8 @@ def _renumbered(model, vocabulary: list[str], config: Mapping[str, Any], origin:
             piece.CopyFrom(own[name])
     spec = made.trainer_spec
     spec.vocab_size = len(vocabulary)
-    for field, number in (("pad", pad), ("unk", unknown), ("bos", start), ("eos", end)):
+    special: dict[str, Any] = {"pad": pad, "unk": unknown, "bos": start, "eos": end}
+    for field, number in special.items():
         setattr(spec, f"{field}_id", number)
         setattr(spec, f"{field}_piece", vocabulary[number])
     return made.SerializeToString()

@@ -31,7 +31,7 @@ def parse(data: bytes, origin: str = "tokenizer"):
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2
 
-    model = sentencepiece_model_pb2.ModelProto()
+    model = sentencepiece_model_pb2.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
     try:
         model.ParseFromString(data)
     except DecodeError as error:

@@ -148,7 +148,13 @@ class BERTForPretraining(nn.Module):
         return nn.functional.linear(hidden, *self.output_layer())
 
     def follows(self, hidden: Tensor) -> Tensor:
-        """Scores of "B is another text" and "B follows A": (B, T, D) to (B, 2)."""
+        """Scores of "B is another text" and "B follows A": (B, T, D) to (B, 2).
+
+        Raises:
+            ValueError: if the model is one without `nsp`.
+        """
+        if self.pooler is None or self.next_sentence is None:
+            raise ValueError("this model was made without next-sentence prediction")
         return self.next_sentence(self.pooler(hidden))
 
 

@@ -116,7 +116,8 @@ class Seq2Seq(nn.Module):
     def start(self, memory: Memory, beams: int, max_steps: int) -> DecoderState:
         """Prepare to decode up to `max_steps` tokens after <s>, `beams` hypotheses a sentence."""
         state = DecoderState.new(self.decoder, len(memory.states), beams * (max_steps + 1), memory.states, beams)
-        pairs = [block.cross.sublayer.keys_values(memory.states) for block in self.decoder.blocks]
+        layers = [block.cross.sublayer for block in self.decoder.blocks if block.cross is not None]
+        pairs = [layer.keys_values(memory.states) for layer in layers]
         state.memory = [(for_products(k, beams), v) for k, v in pairs]
         state.memory_mask = memory.mask
         return state

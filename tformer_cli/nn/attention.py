@@ -9,6 +9,7 @@ Shapes: B batch, T queries, S keys, D model width, H heads, K head width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,19 @@ from torch import Tensor, nn
 from tformer_cli.config.schema import Positions
 from tformer_cli.nn import backend
 from tformer_cli.nn.positions import ShawRelative, TransformerXLRelative, rotate
+
+T = TypeVar("T")
+
+
+def given(value: T | None) -> T:
+    """An argument of `Attention.forward` that some kinds of attention need and others do not.
+
+    Raises:
+        ValueError: if it is None.
+    """
+    if value is None:
+        raise ValueError("cross-attention needs a memory; rotary, shaw and transformer_xl need positions")
+    return value
 
 
 class Mask:
@@ -230,12 +244,12 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         if self.cross:
             (q,) = self._heads(self.project_q(x), 1)
-            k, v = memory if isinstance(memory, tuple) else self.keys_values(memory)
+            k, v = memory if isinstance(memory, tuple) else self.keys_values(given(memory))
             return q, k, v
         # A cache copies keys and values to where they stay; without one, all three are put in order in one copy.
         q, k, v = self._heads(self.project_qkv(x), 3, copy=cache is None)
         if self.rotary:
-            query_positions = positions[0]
+            query_positions, _ = given(positions)
             q, k = rotate(q, query_positions), rotate(k, query_positions)  # new keys stand where the queries stand
         if cache is not None:
             k, v = cache.append(k, v)
@@ -248,10 +262,10 @@ class Attention(nn.Module):
         total = mask.additive(q.shape[2], k.shape[2], q.dtype, q.device)
         relative = None
         if self.shaw is not None:
-            relative = self.shaw.scores(q, self.shaw.index(*positions)) * self.head_dim**-0.5
+            relative = self.shaw.scores(q, self.shaw.index(*given(positions))) * self.head_dim**-0.5
         elif self.transformer_xl is not None:
             content = self.transformer_xl.content_bias.to(q.dtype) @ k.transpose(-1, -2)  # term (c): u . k
-            relative = (content + self.transformer_xl.scores(q, *positions)) * self.head_dim**-0.5
+            relative = (content + self.transformer_xl.scores(q, *given(positions))) * self.head_dim**-0.5
         if relative is not None:
             bias = relative if bias is None else relative + bias
         if bias is None:
@@ -295,7 +309,7 @@ class Attention(nn.Module):
             weights = F.dropout(weights, dropout)
         context = product(weights.flatten(0, 1), v.flatten(0, 1)).view(q.shape)
         if self.shaw is not None:
-            context = context + self.shaw.mix(weights, self.shaw.index(*positions))
+            context = context + self.shaw.mix(weights, self.shaw.index(*given(positions)))
         return context
 
 

@@ -10,6 +10,9 @@ Shapes: B batch, T positions, D model width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -19,14 +22,16 @@ from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.feedforward import FeedForward
 from tformer_cli.nn.positions import T5Bias
 
+Sublayer = TypeVar("Sublayer", bound=nn.Module)
 
-class Residual(nn.Module):
+
+class Residual(nn.Module, Generic[Sublayer]):
     """One sub-layer with its normalisation, dropout and residual connection."""
 
     def __init__(
         self,
         dim: int,
-        sublayer: nn.Module,
+        sublayer: Sublayer,
         *,
         norm: Norm,
         dropout: float,
@@ -52,7 +57,7 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig, *, cross: bool = False) -> None:
         super().__init__()
 
-        def residual(sublayer: nn.Module) -> Residual:
+        def residual(sublayer: Sublayer) -> Residual[Sublayer]:
             return Residual(
                 config.dim, sublayer, norm=config.norm, dropout=config.dropout, bias=config.bias, eps=config.norm_eps
             )
@@ -100,7 +105,8 @@ class Stack(nn.Module):
         self, config: TransformerConfig, depth: int, *, cross: bool = False, bidirectional: bool = True
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(config, cross=cross) for _ in range(depth))
+        # ModuleList does not say what it is a list of.
+        self.blocks: Sequence[Block] = cast(Any, nn.ModuleList(Block(config, cross=cross) for _ in range(depth)))
         last = nn.LayerNorm(config.dim, eps=config.norm_eps, bias=config.bias)
         self.norm = last if config.norm is Norm.pre else nn.Identity()
         self.bias = None

@@ -39,7 +39,7 @@ class _HeadCrossEntropy(torch.autograd.Function):
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         gradient_hidden = torch.empty_like(hidden) if need_hidden else None
         gradient_weight = torch.zeros_like(weight) if need_weight else None
-        gradient_bias = torch.zeros_like(bias) if need_bias else None
+        gradient_bias = torch.zeros_like(bias) if need_bias and bias is not None else None
         even = smoothing / vocabulary
         weight_sum = weight.float().sum(0)  # (D,)
         bias_sum = 0.0 if bias is None else bias.float().sum()
@@ -49,10 +49,9 @@ class _HeadCrossEntropy(torch.autograd.Function):
             h, target = hidden[start : start + rows], targets[start : start + rows, None]
             logits = _logits(h, weight, bias)
             picked = logits.gather(1, target)
-            if logits.is_cuda:
-                log_p = picked - logits.logsumexp(-1, keepdim=True)
+            log_p = picked - logits.logsumexp(-1, keepdim=True) if logits.is_cuda else None
             probabilities = torch.softmax(logits, -1, out=logits)
-            if not logits.is_cuda:  # a pass less; the rare underflow is looked for, which would make a GPU wait
+            if log_p is None:  # a pass less; the rare underflow is looked for, which would make a GPU wait
                 log_p = probabilities.gather(1, target).log_()
                 far = (log_p < UNDERFLOW).nonzero()[:, 0]
                 if len(far):
@@ -82,7 +81,8 @@ class _HeadCrossEntropy(torch.autograd.Function):
         return loss, log_likelihood
 
     @staticmethod
-    def backward(ctx, gradient_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        gradient_loss, _ = grad_outputs
         gradients = [g if g is None else g * gradient_loss.to(g.dtype) for g in ctx.saved_tensors]
         return (*gradients, None, None, None)
 

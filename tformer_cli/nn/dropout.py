@@ -36,7 +36,8 @@ class _DropoutAdd(torch.autograd.Function):
         return torch.addcmul(residual, x, keep.to(x.dtype), value=ctx.scale)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+        (gradient,) = grad_outputs
         (keep,) = ctx.saved_tensors
         residual = gradient if ctx.needs_input_grad[0] else None
         return residual, keep.to(gradient.dtype).mul_(ctx.scale).mul_(gradient), None, None

@@ -9,6 +9,8 @@ Shapes: N rows, I inputs, O outputs.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,13 +79,16 @@ class Int8Decoder:
         ConfigError: if this machine cannot.
     """
 
+    step: Callable[..., Tensor]
+    """The model's, as everything that is not defined here."""
+
     def __init__(self, model: nn.Module) -> None:
         if not available():
             raise ConfigError("decode.precision: int8 needs a CPU with AVX512-VNNI", "use decode.precision=fp32")
         if next(model.parameters()).device.type != "cpu":
             raise ConfigError("decode.precision: int8 is for CPUs", "use decode.precision=fp32, or trainer.device=cpu")
         with torch.inference_mode():
-            self._output = Int8Linear(*model.output_layer())
+            self._output = Int8Linear(*model.output_layer())  # pyright: ignore[reportCallIssue]  # a Tensor or Module in torch's stubs
             self._model = copy.deepcopy(model).eval()
             for module in list(self._model.modules()):
                 for name, child in module.named_children():
@@ -94,6 +99,6 @@ class Int8Decoder:
         """The output projection."""
         return self._output
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         """Everything else (`encode`, `start`, `step`, ...) is the model's."""
         return getattr(self._model, name)

@@ -183,6 +183,7 @@ class TransformerXLRelative(nn.Module):
         self.project = nn.Linear(dim, dim, bias=False)  # W_{k,R}
         self.content_bias = nn.Parameter(torch.zeros(heads, 1, dim // heads))  # u
         self.position_bias = nn.Parameter(torch.zeros(heads, 1, dim // heads))  # v
+        self.frequency: Tensor
         self.register_buffer("frequency", frequencies(dim), persistent=False)
 
     def scores(self, q: Tensor, query_positions: Tensor, key_positions: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import Experiment
@@ -23,7 +24,7 @@ def build(config: Experiment) -> Task:
     from tformer_cli.tasks.token_tagging import TokenTagging
     from tformer_cli.tasks.translation import Translation
 
-    tasks = {
+    tasks: dict[str, Callable[[Any], Task]] = {
         "translation": Translation,
         "language_model": LanguageModel,
         "masked_language_model": MaskedLanguageModel,

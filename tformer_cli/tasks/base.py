@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ class Batch:
 
     sample_ids: Tensor
 
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
         """The same batch on another device."""
         moved = {}
         for item in fields(self):
@@ -35,7 +35,7 @@ class Batch:
             moved[item.name] = value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
         return type(self)(**moved)
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> Self:
         """The same batch in page-locked memory, from which copies to a GPU run beside the computation."""
         pinned = {}
         for item in fields(self):
@@ -114,14 +114,32 @@ class Evaluation:
     data_sha256: str = ""
 
 
-class Task(Protocol):
+class AttentionShape(TypedDict):
+    """What chooses the backend of attention: its heads, their width, and the typical length of a sequence."""
+
+    heads: int
+    head_dim: int
+    length: int
+
+
+M = TypeVar("M", bound=nn.Module)
+"""A task's model."""
+B = TypeVar("B", bound=Batch)
+"""A task's batch."""
+
+
+class Task(Protocol[M, B]):
     """A family's adapter; `tformer_cli.tasks.build` finds it by the name in `Experiment.task`."""
 
-    config: Experiment
     metric: str
     """What `best` means when the recipe does not say."""
     lower_is_better: frozenset[str]
     """Scores of which less is better."""
+
+    @property
+    def config(self) -> Experiment:
+        """What the task was built from: an `Experiment` of its own."""
+        ...
 
     def prepare(self, run: Path) -> None:
         """Read and check the training and validation data, load or train the tokenizer: everything that can fail."""
@@ -139,33 +157,33 @@ class Task(Protocol):
         """The files, by name relative to the checkpoint, that `load` needs."""
         ...
 
-    def model(self) -> nn.Module:
+    def model(self) -> M:
         """A freshly initialised model, from the configuration and the tokenizer alone."""
         ...
 
-    def shape(self) -> dict[str, int]:
-        """`heads`, `head_dim` and typical `length` of attention, for choosing its backend."""
+    def shape(self) -> AttentionShape:
+        """Attention's shape, for choosing its backend."""
         ...
 
     def num_batches(self, split: str) -> int:
         """Batches in an epoch of `split`; the same in every epoch."""
         ...
 
-    def batch(self, split: str, epoch: int, index: int) -> Batch:
+    def batch(self, split: str, epoch: int, index: int) -> B:
         """Batch `index` of `epoch`: a pure function of its arguments and the seed; so resuming is exact and O(1)."""
         ...
 
-    def collate(self, split: str, epoch: int, rows: np.ndarray) -> Batch:
+    def collate(self, split: str, epoch: int, rows: np.ndarray) -> B:
         """A batch of the given rows of `split`, (B,) int64, as they are in `epoch`."""
         ...
 
-    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+    def loss(self, model: M, batch: B) -> Loss:
         """The training objective."""
         ...
 
     def evaluate(
         self,
-        model: nn.Module,
+        model: M,
         split: str,
         *,
         decoded: bool = True,
@@ -185,11 +203,11 @@ class Task(Protocol):
         """
         ...
 
-    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
+    def predict(self, model: M, inputs: Iterable[str]) -> Iterator[Prediction]:
         """Answers in the order of the inputs, by `config.decode`."""
         ...
 
-    def pictures(self, model: nn.Module) -> dict[str, HeatMap]:
+    def pictures(self, model: M) -> dict[str, HeatMap]:
         """What to look at while training, by TensorBoard tag, from validation examples."""
         ...
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tformer_cli.config.schema import LanguageModelExperiment
 from tformer_cli.data.corpus import Corpus
@@ -52,7 +53,7 @@ class CausalBatch(Batch):
         return int(self.lengths.sum()), self.inputs.numel()
 
 
-class LanguageModel(RunningText):
+class LanguageModel(RunningText[GPT]):
     """The adapter between running text and the causal model."""
 
     metric = "loss"
@@ -78,11 +79,11 @@ class LanguageModel(RunningText):
 
     # --- model and loss ---
 
-    def model(self) -> nn.Module:
+    def model(self) -> GPT:
         """A new language model for this vocabulary."""
         return GPT(self.config.model, self.tokenizer.vocab_size)
 
-    def loss(self, model: nn.Module, batch: CausalBatch) -> Loss:
+    def loss(self, model: GPT, batch: CausalBatch) -> Loss:
         """Cross-entropy of the next token, over real tokens only."""
         hidden = model(batch.inputs, batch.documents)  # (B, T, D)
         real = torch.arange(hidden.shape[1], device=hidden.device) < batch.lengths[:, None]
@@ -96,7 +97,7 @@ class LanguageModel(RunningText):
 
     def evaluate(
         self,
-        model: nn.Module,
+        model: GPT,
         split: str,
         *,
         decoded: bool = True,
@@ -120,7 +121,7 @@ class LanguageModel(RunningText):
             evaluation.samples = self._samples(model, corpus, samples)
         return evaluation
 
-    def _samples(self, model: nn.Module, corpus: Corpus, count: int) -> list[Sample]:
+    def _samples(self, model: GPT, corpus: Corpus, count: int) -> list[Sample]:
         """What the model makes of the beginnings of some documents, and how they really go on."""
         found = []
         for number in spread(len(corpus), count):
@@ -128,17 +129,17 @@ class LanguageModel(RunningText):
             ids = self.tokenizer.encode(text[:PROMPT_CHARACTERS])
             prompt = self.tokenizer.decode(ids[: self.config.model.max_length // 2])
             rest = text[len(prompt) : len(prompt) + PROMPT_CHARACTERS]
-            written = self._write(model, prompt, int(number), most=SAMPLE_TOKENS)
+            written = self._write(model, prompt, number, most=SAMPLE_TOKENS)
             found.append(Sample(prompt, rest, written[0]["text"]))
         return found
 
-    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
+    def predict(self, model: GPT, inputs: Iterable[str]) -> Iterator[Prediction]:
         """Each input written on, in order; the text is what comes after it."""
         for number, prompt in enumerate(inputs):
             found = self._write(model, prompt, number)
             yield Prediction(found[0]["text"], {"hypotheses": found})
 
-    def stream(self, model: nn.Module, prompt: str, say: Callable[[str], None]) -> None:
+    def stream(self, model: GPT, prompt: str, say: Callable[[str], None]) -> None:
         """Write one input on, and hand over a few characters at a time, as they are chosen.
 
         Raises:
@@ -149,13 +150,13 @@ class LanguageModel(RunningText):
     @torch.inference_mode()
     def _write(
         self,
-        model: nn.Module,
+        model: GPT,
         prompt: str,
         number: int,
         *,
         most: int = 0,
         say: Callable[[str], None] | None = None,
-    ) -> list[dict[str, object]]:
+    ) -> list[dict[str, Any]]:
         """Continuations of a prompt with their scores, best first; `most` tokens, 0: what the settings say."""
         decode, tokenizer, context = self.config.decode, self.tokenizer, self.config.model.max_length
         ids = [tokenizer.eos_id, *tokenizer.encode(prompt)]  # a document begins after the last one's end
@@ -173,7 +174,7 @@ class LanguageModel(RunningText):
             nonlocal told
             written.append(token)
             text = tokenizer.decode([*ids[1:], *written])[len(prompt) :]
-            if not text.endswith(REPLACEMENT):
+            if say is not None and not text.endswith(REPLACEMENT):
                 say(text.removeprefix(told))
                 told = text
 

@@ -58,16 +58,17 @@ class MaskedBatch(Batch):
         return int(self.lengths.sum()), self.tokens.numel()
 
 
-class MaskedLanguageModel(RunningText):
+class MaskedLanguageModel(RunningText[BERTForPretraining]):
     """The adapter between running text and an encoder in pre-training."""
 
     metric = "loss"
     lower_is_better = frozenset({"loss", "perplexity", "mlm_loss", "nsp_loss"})
     config: MaskedLanguageModelExperiment
+    masking: Masking
+    """Set by `prepare` or `load`."""
 
     def __init__(self, config: MaskedLanguageModelExperiment) -> None:
         super().__init__(config)
-        self.masking: Masking | None = None
         self._pairs: dict[str, SentencePairs] = {}
 
     # --- data ---
@@ -144,7 +145,7 @@ class MaskedLanguageModel(RunningText):
             masked.append(self.masking(tokens, random))
             texts.append(masked[-1].tokens)
             follows.append(int(follow))
-            if apart:
+            if apart and numbers is not None:
                 documents.append(np.pad(numbers, 1, mode="edge"))  # [CLS] is of the first document, [SEP] of the last
         tokens, lengths = pad(texts, self.tokenizer.pad_id)
         width = tokens.shape[1]
@@ -180,11 +181,11 @@ class MaskedLanguageModel(RunningText):
 
     # --- model and loss ---
 
-    def model(self) -> nn.Module:
+    def model(self) -> BERTForPretraining:
         """A new encoder with its pre-training heads for this vocabulary."""
         return BERTForPretraining(self.config.model, self.tokenizer.vocab_size, nsp=self.config.bert.nsp)
 
-    def loss(self, model: nn.Module, batch: MaskedBatch) -> Loss:
+    def loss(self, model: BERTForPretraining, batch: MaskedBatch) -> Loss:
         """Cross-entropy of the hidden tokens; with next-sentence prediction its own, weighted as many times.
 
         The paper adds the mean over tokens and the mean over sequences. Here a sequence's next-sentence loss counts as
@@ -213,7 +214,7 @@ class MaskedLanguageModel(RunningText):
 
     def evaluate(
         self,
-        model: nn.Module,
+        model: BERTForPretraining,
         split: str,
         *,
         decoded: bool = True,
@@ -244,7 +245,7 @@ class MaskedLanguageModel(RunningText):
         return evaluation
 
     @torch.no_grad()
-    def _samples(self, model: nn.Module, split: str, count: int, device: torch.device) -> list[Sample]:
+    def _samples(self, model: BERTForPretraining, split: str, count: int, device: torch.device) -> list[Sample]:
         """Hidden tokens of some sequences, and what the model puts in their place."""
         batch = self.batch(split, 0, 0).to(device)
         chosen, _ = model(batch.tokens, batch.lengths, batch.segments, batch.places, batch.documents)
@@ -258,7 +259,7 @@ class MaskedLanguageModel(RunningText):
         return found
 
     @torch.inference_mode()
-    def _answer(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
+    def _answer(self, model: BERTForPretraining, texts: list[str], before: int) -> list[Prediction]:
         """Each line with its hidden tokens filled in; the best fillings of each, with their probabilities."""
         tokenizer, device = self.tokenizer, next(model.parameters()).device
         ids = [np.array([tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]) for text in texts]

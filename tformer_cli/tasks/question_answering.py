@@ -75,7 +75,7 @@ class SpanBatch(Batch):
         return int(self.lengths.sum()), self.tokens.numel()
 
 
-class QuestionAnswering(SeparateTexts[Questions]):
+class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
     """The adapter between questions with their texts and an encoder that points at spans."""
 
     metric = "f1"
@@ -156,16 +156,16 @@ class QuestionAnswering(SeparateTexts[Questions]):
 
     # --- model and loss ---
 
-    def model(self) -> nn.Module:
+    def model(self) -> BERTForSpans:
         """A new encoder and head."""
         return BERTForSpans(self.config.model, self.tokenizer.vocab_size, self.config.head)
 
-    def loss(self, model: nn.Module, batch: SpanBatch) -> Loss:
+    def loss(self, model: BERTForSpans, batch: SpanBatch) -> Loss:
         """Mean of the cross-entropies of where the answer begins and where it ends; summed over windows."""
         scores = self._scores(model, batch)
         return Loss(self._sum(scores, batch), torch.tensor(len(scores), device=scores.device))
 
-    def _scores(self, model: nn.Module, batch: SpanBatch) -> Tensor:
+    def _scores(self, model: BERTForSpans, batch: SpanBatch) -> Tensor:
         return model(batch.tokens, batch.lengths, batch.segments, batch.allowed)
 
     def _sum(self, scores: Tensor, batch: SpanBatch) -> Tensor:
@@ -175,7 +175,7 @@ class QuestionAnswering(SeparateTexts[Questions]):
 
     def evaluate(
         self,
-        model: nn.Module,
+        model: BERTForSpans,
         split: str,
         *,
         decoded: bool = True,
@@ -230,7 +230,7 @@ class QuestionAnswering(SeparateTexts[Questions]):
         return any(not row.answers for row in rows)
 
     @torch.inference_mode()
-    def _answer(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
+    def _answer(self, model: BERTForSpans, texts: list[str], before: int) -> list[Prediction]:
         """The answer to each line, a question and its text with a tab between them."""
         rows = []
         for number, text in enumerate(texts, before + 1):

@@ -11,10 +11,11 @@ from tformer_cli.data.corpus import Corpus, read_corpus
 from tformer_cli.data.packing import PackedBlocks
 from tformer_cli.data.text import TokenArrays, tokenize_corpus
 from tformer_cli.errors import DataError
+from tformer_cli.tasks.base import AttentionShape, M
 from tformer_cli.tasks.text import TextTask, lines_of
 
 
-class RunningText(TextTask[Corpus]):
+class RunningText(TextTask[Corpus, M]):
     """The data side of a task; a subclass has the model, the loss and the use."""
 
     def __init__(self, config: Any) -> None:
@@ -87,6 +88,6 @@ class RunningText(TextTask[Corpus]):
     def _kind_of_sequences(self) -> str:
         return f"blocks of {self._packed('train').block} tokens, no padding"
 
-    def shape(self) -> dict[str, int]:
+    def shape(self) -> AttentionShape:
         """Attention's shape in this task: whole blocks."""
         return self._attention_shape(self.config.model.max_length)

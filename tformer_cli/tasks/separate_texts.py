@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 
 from tformer_cli.data.batching import LengthBatches
-from tformer_cli.tasks.base import Batch
+from tformer_cli.tasks.base import AttentionShape, B, M
 from tformer_cli.tasks.text import S, TextTask
 
 
-class SeparateTexts(TextTask[S]):
+class SeparateTexts(TextTask[S, M], Generic[S, M, B]):
     """The data side of a task; a subclass gives `_lengths` and `collate`, beside what `TextTask` asks for."""
 
     usual_length = 64
@@ -42,18 +42,18 @@ class SeparateTexts(TextTask[S]):
         """Batches in an epoch."""
         return len(self._split_batches(split))
 
-    def batch(self, split: str, epoch: int, index: int) -> Batch:
+    def batch(self, split: str, epoch: int, index: int) -> B:
         """Batch `index` of `epoch`."""
         return self.collate(split, epoch, self._split_batches(split).indices(epoch, index))
 
-    def collate(self, split: str, epoch: int, rows: np.ndarray) -> Batch:
+    def collate(self, split: str, epoch: int, rows: np.ndarray) -> B:
         """A batch of the given rows."""
         raise NotImplementedError
 
     def _describe_batches(self) -> str:
         return f"{self._split_batches('train').padding_percent():.1f} % padding"
 
-    def shape(self) -> dict[str, int]:
+    def shape(self) -> AttentionShape:
         """Attention's shape in this task: that of an example of mean length, or of the usual one if none was read."""
         batches = self._batches.get("train")
         return self._attention_shape(self.usual_length if batches is None else round(float(batches.lengths.mean())))

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-from torch import nn
 
 from tformer_cli.decode.search import together
-from tformer_cli.tasks.base import HeatMap, Prediction
-from tformer_cli.tokenizer import Tokenizer
+from tformer_cli.tasks.base import AttentionShape, HeatMap, M, Prediction
+from tformer_cli.tokenizer import Tokenizer, Vocabulary
 
 
 class Split(Protocol):
@@ -32,9 +31,10 @@ class Split(Protocol):
 
 
 S = TypeVar("S", bound=Split)
+"""What a task reads."""
 
 
-class TextTask(Generic[S]):
+class TextTask(Generic[S, M]):
     """Splits and vocabulary of a task; a subclass says what is read, and has the model, the loss and the use.
 
     A subclass gives `_read`, `_training_text`, `num_batches`, `_describe_data` and `_describe_batches`; `_answer` too,
@@ -43,16 +43,17 @@ class TextTask(Generic[S]):
 
     config: Any
     """The task's own `Experiment`."""
+    tokenizer: Vocabulary
+    """Set by `prepare` or `load`."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
-        self.tokenizer: Tokenizer | None = None
         self._splits: dict[str, S] = {}
 
     def prepare(self, run: Path) -> None:
         """Read training and validation data, train or load the tokenizer, tokenise; what is wrong is found here."""
         train, _ = self._split("train"), self._split("validation")
-        if self.tokenizer is None:
+        if not hasattr(self, "tokenizer"):
             settings = self.config.tokenizer
             if settings.path:
                 self.tokenizer = Tokenizer.load(Path(settings.path))
@@ -108,7 +109,7 @@ class TextTask(Generic[S]):
     def _describe_batches(self) -> str:
         raise NotImplementedError
 
-    def _attention_shape(self, length: int) -> dict[str, int]:
+    def _attention_shape(self, length: int) -> AttentionShape:
         model = self.config.model
         return {
             "heads": model.heads,
@@ -116,20 +117,20 @@ class TextTask(Generic[S]):
             "length": max(1, min(length, model.max_length)),
         }
 
-    def _smoothing(self, model: nn.Module) -> float:
+    def _smoothing(self, model: M) -> float:
         """Label smoothing is part of training, not of what is reported."""
         return self.config.optim.label_smoothing if model.training else 0.0
 
-    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
+    def predict(self, model: M, inputs: Iterable[str]) -> Iterator[Prediction]:
         """An answer to each line, in order; `decode.batch` of them are read together."""
         for before, lines in windows(inputs, together(self.config.decode)):
             yield from self._answer(model, lines, before)
 
-    def _answer(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
+    def _answer(self, model: M, texts: list[str], before: int) -> list[Prediction]:
         """Answers to some lines; `before` lines came before them."""
         raise NotImplementedError
 
-    def pictures(self, model: nn.Module) -> dict[str, HeatMap]:
+    def pictures(self, model: M) -> dict[str, HeatMap]:
         """None while training."""
         return {}
 
@@ -148,6 +149,6 @@ def windows(inputs: Iterable[str], size: int, *, largest: int = 0) -> Iterator[t
         size = max(size, min(2 * size, largest))
 
 
-def spread(rows: int, number: int) -> np.ndarray:
-    """`number` of `rows` rows, or all, evenly from the first to the last, (number,) int64: samples to look at."""
-    return np.linspace(0, rows - 1, min(number, rows), dtype=int)
+def spread(rows: int, number: int) -> list[int]:
+    """`number` of `rows` rows, or all, evenly from the first to the last: samples to look at."""
+    return np.linspace(0, rows - 1, min(number, rows), dtype=int).tolist()

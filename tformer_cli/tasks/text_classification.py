@@ -49,16 +49,17 @@ class TextBatch(Batch):
         return int(self.lengths.sum()), self.tokens.numel()
 
 
-class TextClassification(SeparateTexts[LabelledTexts]):
+class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]):
     """The adapter between labelled texts and an encoder with a linear head."""
 
     lower_is_better = frozenset({"loss", "mean_squared_error"})
     config: TextClassificationExperiment
+    labels: LabelSet
+    """Set by `prepare` or `load`."""
 
     def __init__(self, config: TextClassificationExperiment) -> None:
         super().__init__(config)
         self.metric = METRICS[config.data.target]
-        self.labels: LabelSet | None = None
         self.weights: Tensor | None = None
         self._parts: dict[str, list[TokenArrays]] = {}
         self._targets: dict[str, np.ndarray] = {}
@@ -146,18 +147,18 @@ class TextClassification(SeparateTexts[LabelledTexts]):
 
     # --- model and loss ---
 
-    def model(self) -> nn.Module:
+    def model(self) -> BERTClassifier:
         """A new encoder and head."""
         config = self.config
         return BERTClassifier(config.model, self.tokenizer.vocab_size, config.head, self.labels.outputs)
 
-    def loss(self, model: nn.Module, batch: TextBatch) -> Loss:
+    def loss(self, model: BERTClassifier, batch: TextBatch) -> Loss:
         """Cross-entropy of a label, squared error of a number, binary cross-entropy of several labels; summed."""
         scores = self._scores(model, batch)
         total = self._sum(scores, batch.targets, self._smoothing(model))
         return Loss(total, torch.tensor(len(scores), device=scores.device))
 
-    def _scores(self, model: nn.Module, batch: TextBatch) -> Tensor:
+    def _scores(self, model: BERTClassifier, batch: TextBatch) -> Tensor:
         return model(batch.tokens, batch.lengths, batch.segments).float()
 
     def _sum(self, scores: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -173,7 +174,7 @@ class TextClassification(SeparateTexts[LabelledTexts]):
 
     def evaluate(
         self,
-        model: nn.Module,
+        model: BERTClassifier,
         split: str,
         *,
         decoded: bool = True,
@@ -184,7 +185,8 @@ class TextClassification(SeparateTexts[LabelledTexts]):
         """The target's scores over the whole split."""
         device = next(model.parameters()).device
         data = self._split(split)
-        targets = self._tokens(split) and self._targets[split]
+        self._tokens(split)  # and with them the targets
+        targets = self._targets[split]
         outputs = np.zeros((len(data), self.labels.outputs), np.float32)
         total = 0.0
         for index in range(self.num_batches(split)):
@@ -209,7 +211,7 @@ class TextClassification(SeparateTexts[LabelledTexts]):
         return evaluation
 
     @torch.inference_mode()
-    def _answer(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
+    def _answer(self, model: BERTClassifier, texts: list[str], before: int) -> list[Prediction]:
         """The label and its probability, a number, or the labels, of each line; a pair is divided by a tab."""
         wanted = 2 if self.config.data.second else 1
         rows = []

@@ -51,7 +51,7 @@ class TaggedBatch(Batch):
         return int(self.lengths.sum()), self.tokens.numel()
 
 
-class TokenTagging(SeparateTexts[TaggedSentences]):
+class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
     """The adapter between tagged sentences and an encoder with a linear head on each word."""
 
     metric = "f1"
@@ -160,24 +160,24 @@ class TokenTagging(SeparateTexts[TaggedSentences]):
 
     # --- model and loss ---
 
-    def model(self) -> nn.Module:
+    def model(self) -> BERTTagger:
         """A new encoder and head."""
         return BERTTagger(self.config.model, self.tokenizer.vocab_size, self.config.head, len(self.tags))
 
-    def loss(self, model: nn.Module, batch: TaggedBatch) -> Loss:
+    def loss(self, model: BERTTagger, batch: TaggedBatch) -> Loss:
         """Cross-entropy of the words' tags."""
         scores = self._scores(model, batch)
         total = nn.functional.cross_entropy(scores, batch.tags, reduction="sum", label_smoothing=self._smoothing(model))
         return Loss(total, torch.tensor(len(scores), device=scores.device))
 
-    def _scores(self, model: nn.Module, batch: TaggedBatch) -> Tensor:
+    def _scores(self, model: BERTTagger, batch: TaggedBatch) -> Tensor:
         return model(batch.tokens, batch.lengths, batch.places).float()
 
     # --- evaluation and use ---
 
     def evaluate(
         self,
-        model: nn.Module,
+        model: BERTTagger,
         split: str,
         *,
         decoded: bool = True,
@@ -206,7 +206,7 @@ class TokenTagging(SeparateTexts[TaggedSentences]):
         return evaluation
 
     @torch.inference_mode()
-    def _answer(self, model: nn.Module, texts: list[str], before: int) -> list[Prediction]:
+    def _answer(self, model: BERTTagger, texts: list[str], before: int) -> list[Prediction]:
         """The tags of each line's words, which are apart by spaces."""
         words = [text.split() for text in texts]
         tokens, lengths, places, counts = self._join(self._encode(words))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tformer_cli.config.schema import DecodePrecision, TranslationExperiment
 from tformer_cli.data.batching import ByEpoch
@@ -59,7 +59,7 @@ class TranslationBatch(Batch):
         return real, self.source.numel() + self.targets.numel()
 
 
-class Translation(SeparateTexts[ParallelSplit]):
+class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
     """The adapter between parallel text and the encoder-decoder."""
 
     metric = "bleu"
@@ -145,12 +145,12 @@ class Translation(SeparateTexts[ParallelSplit]):
     # --- model and loss
     # ---------------------------------------------------------------------------------------------------
 
-    def model(self) -> nn.Module:
+    def model(self) -> Seq2Seq:
         """A new encoder-decoder for this vocabulary."""
-        sizes = (self.tokenizer.vocab_size_of(language) for language in (self.source_language, self.target_language))
-        return Seq2Seq(self.config.model, *sizes)
+        source, target = map(self.tokenizer.vocab_size_of, (self.source_language, self.target_language))
+        return Seq2Seq(self.config.model, source, target)
 
-    def loss(self, model: nn.Module, batch: TranslationBatch) -> Loss:
+    def loss(self, model: Seq2Seq, batch: TranslationBatch) -> Loss:
         """Label-smoothed cross-entropy of the next target token, over real tokens only."""
         hidden = model(batch.source, batch.source_lengths, batch.target_inputs)  # (B, T, D)
         real = torch.arange(hidden.shape[1], device=hidden.device) < batch.target_lengths[:, None]
@@ -165,7 +165,7 @@ class Translation(SeparateTexts[ParallelSplit]):
 
     def evaluate(
         self,
-        model: nn.Module,
+        model: Seq2Seq,
         split: str,
         *,
         decoded: bool = True,
@@ -197,7 +197,7 @@ class Translation(SeparateTexts[ParallelSplit]):
             evaluation.tables.append(("BLEU by source length", ["tokens", "sentences", "BLEU"], rows))
         return evaluation
 
-    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[Prediction]:
+    def predict(self, model: Seq2Seq, inputs: Iterable[str]) -> Iterator[Prediction]:
         """Translations in the order of the inputs; an empty line gives an empty line."""
         decode, size, device = self.config.decode, together(self.config.decode), next(model.parameters()).device
         decoder = Int8Decoder(model) if decode.precision is DecodePrecision.int8 else model
@@ -225,7 +225,7 @@ class Translation(SeparateTexts[ParallelSplit]):
 
     @torch.inference_mode()
     def _translate(
-        self, model: nn.Module, decoder: Seq2Seq | Int8Decoder, rows: list[np.ndarray], sample_ids: list[int]
+        self, model: Seq2Seq, decoder: Seq2Seq | Int8Decoder, rows: list[np.ndarray], sample_ids: list[int]
     ) -> list[Prediction]:
         """Translate one batch of encoded sentences."""
         decode, tokenizer, limit = self.config.decode, self.tokenizer, self.config.model.max_length - 1
@@ -259,7 +259,7 @@ class Translation(SeparateTexts[ParallelSplit]):
         ]
         return Prediction(texts[0]["text"], {"hypotheses": texts})
 
-    def pictures(self, model: nn.Module) -> dict[str, HeatMap]:
+    def pictures(self, model: Seq2Seq) -> dict[str, HeatMap]:
         """Cross-attention of the last block over the first validation pair, averaged over heads."""
         tokens, tokenizer = self._tokens("validation"), self.tokenizer
         batch = self._collate([tokens.source[0]], [tokens.target[0]], torch.zeros(1, dtype=torch.int64))

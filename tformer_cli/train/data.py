@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -12,8 +13,10 @@ from tformer_cli.data.batching import stream_position
 from tformer_cli.tasks.base import Batch, Task
 from tformer_cli.train.parallel import Ranks
 
+Item = TypeVar("Item")
 
-class _MicroBatches(Dataset):
+
+class _MicroBatches(Dataset[Batch]):
     """Micro-batch m is batch m % n of epoch m // n: a pure function, whichever process computes it."""
 
     def __init__(self, task: Task) -> None:
@@ -43,8 +46,8 @@ def _worker_signals(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _as_is(batch: Batch) -> Batch:
-    return batch
+def _as_is(item: Item) -> Item:
+    return item
 
 
 def batches(task: Task, *, start: int, accumulate: int, ranks: Ranks, device: torch.device) -> Iterator[Batch]:

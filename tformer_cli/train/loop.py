@@ -67,7 +67,7 @@ class Progress:
     best: float | None = None
     best_step: int = 0
     without_better: int = 0
-    window: dict[str, float] = field(default_factory=dict)
+    window: dict[str, float | Tensor] = field(default_factory=dict)
     """Sums since the last log line."""
     finished: bool = False
 
@@ -149,8 +149,8 @@ class Trainer:
             self.average = MovingAverage(self.model, self.trainer.ema)
 
     def save(self) -> None:
-        """Write a checkpoint of this step (rank 0)."""
-        if not self.ranks.first:
+        """Write a checkpoint of this step (rank 0), while `fit` runs."""
+        if self.log is None:  # only rank 0 has one
             return
         rest = optimizer_tensors(self.model, self.optimizer)
         if self.average is not None:
@@ -192,7 +192,8 @@ class Trainer:
         with torch.autocast(self.machine.device.type, torch.bfloat16, enabled=bf16):
             for number, batch in enumerate(micro_batches):
                 last = number == len(micro_batches) - 1
-                no_sync = step_module.no_sync if ranks.world > 1 and not last else nullcontext
+                parallel = isinstance(step_module, DistributedDataParallel)
+                no_sync = step_module.no_sync if parallel and not last else nullcontext
                 with no_sync():
                     loss = step_module(batch)
                     loss.total.backward()
@@ -334,7 +335,7 @@ class Trainer:
     def evaluate(self) -> None:
         """Score the validation split with the averaged weights, on rank 0; the others wait."""
         progress = self.progress
-        if self.ranks.first:
+        if self.log is not None:  # only rank 0 has one
             with self.averaged():
                 found, pictures = self.validation.measure(), self.validation.pictures()
             score = self.validation.score(found)

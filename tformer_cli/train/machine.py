@@ -110,7 +110,7 @@ def fastest(works: dict[str, Callable[[], object]], device: torch.device, rounds
     for _ in range(rounds):
         for name, work in works.items():
             least[name] = min(least[name], seconds(work, device, repeats=2))
-    return min(least, key=least.get)
+    return min(least, key=least.__getitem__)
 
 
 def product_rate(device: torch.device, dtype: torch.dtype, width: int = 512) -> float:

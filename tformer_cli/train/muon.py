@@ -24,6 +24,11 @@ class MuonAdamW(torch.optim.AdamW):
     instructions), and knows neither `grad_scale` nor `found_inf`; this one takes all matrices of a shape at once.
     """
 
+    grad_scale: Tensor
+    """Set before each step: what gradients are divided by, ()."""
+    found_inf: Tensor
+    """Set before each step: 1.0 if a gradient is not finite, else 0.0, ()."""
+
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
         """One step; `grad_scale` and `found_inf` mean what they mean to the fused AdamW."""
@@ -38,14 +43,15 @@ class MuonAdamW(torch.optim.AdamW):
                 self._muon(group)
 
     def _muon(self, group: dict) -> None:
-        by_shape: dict[tuple[int, ...], list[Tensor]] = {}
+        by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
         for weight in group["params"]:
             if weight.grad is not None:
-                by_shape.setdefault(tuple(weight.shape), []).append(weight)
+                by_shape.setdefault(tuple(weight.shape), []).append((weight, weight.grad))
         keep = self.found_inf.bool()
-        for shape, weights in by_shape.items():
+        for shape, pairs in by_shape.items():
+            weights, found = map(list, zip(*pairs, strict=True))
             momenta = [self.state[weight].setdefault("momentum", torch.zeros_like(weight)) for weight in weights]
-            gradients = torch.stack([weight.grad for weight in weights]) / self.grad_scale
+            gradients = torch.stack(found) / self.grad_scale
             momentum = torch.stack(momenta)
             new = torch.lerp(gradients, momentum, group["momentum"])
             update = orthogonalized(torch.lerp(gradients, new, group["momentum"]))

@@ -6,9 +6,13 @@ in a config by their names (`norm: pre`). A range is stated once, in the field's
 `tformer_cli.config.compose`.
 """
 
+# pyright: reportIncompatibleVariableOverride=false
+# A task narrows its `data` and `model`: nothing is assigned to a configuration once it is composed.
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tformer_cli.config.schema.data import (
     CorpusDataConfig,
@@ -65,6 +69,9 @@ class Experiment:
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+    if TYPE_CHECKING:  # each task's own
+        data: DataConfig = field(init=False)
+        model: TransformerConfig = field(init=False)
 
 
 @dataclass

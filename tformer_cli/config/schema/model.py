@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tformer_cli.config.schema.settings import Names, setting
 
@@ -31,6 +32,8 @@ class TransformerConfig:
     bias: bool = setting(True, "linear layers and layer normalisations have a bias")
     max_length: int = setting(512, "longest sequence, in tokens, special tokens included", low=2)
     relative_distance: int = setting(32, "shaw: distances are clipped here; t5: number of buckets", low=2)
+    if TYPE_CHECKING:  # each family's own
+        family: str = field(init=False)
 
 
 @dataclass
