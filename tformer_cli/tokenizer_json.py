@@ -141,6 +141,12 @@ class JsonTokenizer:
         """The same as `encode`: these vocabularies have one segmentation."""
         return self.encode(text)
 
+    def encode_batch_sampled(
+        self, texts: Sequence[str], language: str | None = None, *, strength: float, rng: np.random.Generator
+    ) -> list[list[int]]:
+        """The same as `encode_batch`."""
+        return self.encode_batch(texts)
+
     def decode(self, ids: Iterable[int], language: str | None = None) -> str:
         """The text of ids; special pieces add nothing."""
         return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)

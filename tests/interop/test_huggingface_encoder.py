@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -16,6 +17,7 @@ from tformer_cli.config.schema import BERTConfig, HeadConfig, Target, TokenizerC
 from tformer_cli.data.labelled import LabelSet
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface import export_encoder, import_model
+from tformer_cli.interop.huggingface_tokenizer import to_huggingface
 from tformer_cli.models.bert import BERTClassifier, BERTForPretraining
 from tformer_cli.tokenizer import Tokenizer
 from tformer_cli.tokenizer_json import JsonTokenizer
@@ -170,11 +172,15 @@ def test_ids_are_those_of_the_library_without_its_padding(tmp_path):
         "the", "cat", "##s", "[MASK]", "un", "##known", "."
     ]  # fmt: skip
     assert tokenizer.encode_batch(["the", "cat sat"]) == [[5], [6, 7]]
+    drawn = tokenizer.encode_batch_sampled(["the", "cat sat"], strength=0.5, rng=np.random.default_rng(1))
+    assert drawn == [[5], [6, 7]]  # such a vocabulary has one segmentation
     assert tokenizer.word_starts()[WORDS.index("##s")] is False and tokenizer.word_starts()[5] is True
     for name, content in tokenizer.files().items():
         (tmp_path / "kept").mkdir(exist_ok=True)
         (tmp_path / "kept" / name).write_bytes(content)
     assert Tokenizer.load(tmp_path / "kept").hash == tokenizer.hash
+    with pytest.raises(ConfigError, match="not written for seq2seq models"):
+        to_huggingface(tokenizer, ("en", "xx"), 99)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tformer_cli.errors import ConfigError
 from tformer_cli.interop.marian_tokenizer import SOURCE, TARGET, TARGET_VOCABULARY, VOCABULARY
 from tformer_cli.interop.sentencepiece_json import fast_tokenizer, parse
 from tformer_cli.tokenizer import JOINT, Tokenizer, Vocabulary
@@ -12,7 +13,7 @@ from tformer_cli.tokenizer_json import FILE as JSON_FILE
 from tformer_cli.tokenizer_json import JsonTokenizer
 
 
-def to_huggingface(tokenizer: Tokenizer, languages: tuple[str, str], max_length: int) -> dict[str, bytes]:
+def to_huggingface(tokenizer: Vocabulary, languages: tuple[str, str], max_length: int) -> dict[str, bytes]:
     """The files that `AutoTokenizer` reads, by name.
 
     Args:
@@ -23,6 +24,8 @@ def to_huggingface(tokenizer: Tokenizer, languages: tuple[str, str], max_length:
     Raises:
         ConfigError: if the vocabulary has a property that `tokenizer.json` cannot express.
     """
+    if isinstance(tokenizer, JsonTokenizer):
+        raise ConfigError("this run's tokenizer is a tokenizer.json, which is not written for seq2seq models yet")
     files = {name: data for name, data in tokenizer.files().items() if name.endswith(".model")}
     settings = {
         "model_max_length": max_length,
