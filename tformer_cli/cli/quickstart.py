@@ -64,7 +64,7 @@ def continuation(opened: Opened) -> str:
 
     prompt = "Return the"
     (answer,) = opened.task.predict(opened.model, [prompt])
-    result(" ".join(answer.text.split()) + "\n")
+    result(" ".join(f"{prompt}{answer.text}".split()) + "\n")
     return prompt
 
 
@@ -125,7 +125,8 @@ def quickstart(
         check_run(folder, resume=False)
     inputs = {}
     for number, family in enumerate(chosen, start=1):
-        note(f"\n[{number}/{len(chosen)}] {family}: {TURNS[family].about}", quiet=quiet)
+        place = f"[{number}/{len(chosen)}] " if len(chosen) > 1 else ""
+        note(f"\n{place}{family}: {TURNS[family].about}", quiet=quiet)
         inputs[family] = _show(TURNS[family], configs[family], runs[family], quiet)
     note(next_steps(runs, inputs), quiet=quiet)
 
