@@ -20,7 +20,6 @@ from tformer_cli.data.text import pad
 from tformer_cli.decode.search import search, width
 from tformer_cli.errors import DataError
 from tformer_cli.models.gpt import GPT
-from tformer_cli.nn.cross_entropy import head_cross_entropy
 from tformer_cli.tasks.base import Batch, Evaluation, Loss, Prediction, Sample
 from tformer_cli.tasks.running_text import RunningText
 from tformer_cli.tasks.text import spread
@@ -85,13 +84,8 @@ class LanguageModel(RunningText[GPT]):
 
     def loss(self, model: GPT, batch: CausalBatch) -> Loss:
         """Cross-entropy of the next token, over real tokens only."""
-        hidden = model(batch.inputs, batch.documents)  # (B, T, D)
-        real = torch.arange(hidden.shape[1], device=hidden.device) < batch.lengths[:, None]
-        weight, bias = model.output_layer()
-        total, log_likelihood = head_cross_entropy(
-            hidden[real], weight, batch.targets[real], bias=bias, label_smoothing=self._smoothing(model)
-        )
-        return Loss(total, batch.lengths.sum(), {"nll": -log_likelihood})
+        hidden = model(batch.inputs, batch.documents)
+        return self._next_token_loss(model, hidden, batch.targets, batch.lengths)
 
     # --- evaluation and use ---
 

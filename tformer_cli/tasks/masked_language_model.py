@@ -20,8 +20,9 @@ from tformer_cli.data.text import pad
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.models.bert import BERTForPretraining
 from tformer_cli.nn.cross_entropy import head_cross_entropy
-from tformer_cli.tasks.base import Batch, Evaluation, Loss, Prediction, Sample
+from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample
 from tformer_cli.tasks.running_text import RunningText
+from tformer_cli.tasks.text import TokenBatch
 from tformer_cli.tokenizer_json import MASK
 
 FILLINGS = 5
@@ -29,7 +30,7 @@ FILLINGS = 5
 
 
 @dataclass
-class MaskedBatch(Batch):
+class MaskedBatch(TokenBatch):
     """Sequences with hidden tokens.
 
     Attributes:
@@ -44,18 +45,12 @@ class MaskedBatch(Batch):
             not matter.
     """
 
-    tokens: Tensor
-    lengths: Tensor
     segments: Tensor | None
     places: Tensor
     targets: Tensor
     rows: Tensor
     follows: Tensor | None
     documents: Tensor | None = None
-
-    def sizes(self) -> tuple[int, int]:
-        """Real and padded tokens."""
-        return int(self.lengths.sum()), self.tokens.numel()
 
 
 class MaskedLanguageModel(RunningText[BERTForPretraining]):

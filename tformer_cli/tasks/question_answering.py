@@ -23,9 +23,9 @@ from tformer_cli.data.text import pad
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import answer_scores
 from tformer_cli.models.bert import BERTForSpans
-from tformer_cli.tasks.base import Batch, Evaluation, Loss, Prediction, Sample
+from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample
 from tformer_cli.tasks.separate_texts import SeparateTexts
-from tformer_cli.tasks.text import lines_of, spread
+from tformer_cli.tasks.text import TokenBatch, lines_of, spread
 
 UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|[^\w\s]|_")
 """What an answer may begin or end with: a word, a mark, a character of a script without spaces."""
@@ -53,7 +53,7 @@ class Window:
 
 
 @dataclass
-class SpanBatch(Batch):
+class SpanBatch(TokenBatch):
     """Windows.
 
     Attributes:
@@ -64,15 +64,9 @@ class SpanBatch(Batch):
         spans: places of its first and last token, (B, 2), int64.
     """
 
-    tokens: Tensor
-    lengths: Tensor
     segments: Tensor
     allowed: Tensor
     spans: Tensor
-
-    def sizes(self) -> tuple[int, int]:
-        """Real and padded tokens."""
-        return int(self.lengths.sum()), self.tokens.numel()
 
 
 class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):

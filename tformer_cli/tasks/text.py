@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tformer_cli.decode.search import together
-from tformer_cli.tasks.base import AttentionShape, HeatMap, M, Prediction
+from tformer_cli.nn.cross_entropy import head_cross_entropy
+from tformer_cli.tasks.base import AttentionShape, Batch, HeatMap, Loss, M, Prediction
 from tformer_cli.tokenizer import Tokenizer, Vocabulary
 
 
@@ -32,6 +36,23 @@ class Split(Protocol):
 
 S = TypeVar("S", bound=Split)
 """What a task reads."""
+
+
+@dataclass
+class TokenBatch(Batch):
+    """Sequences that an encoder reads.
+
+    Attributes:
+        tokens: (B, T), int64, padded at the end.
+        lengths: real tokens a row, (B,), int64.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+
+    def sizes(self) -> tuple[int, int]:
+        """Real and padded tokens."""
+        return int(self.lengths.sum()), self.tokens.numel()
 
 
 class TextTask(Generic[S, M]):
@@ -120,6 +141,22 @@ class TextTask(Generic[S, M]):
     def _smoothing(self, model: M) -> float:
         """Label smoothing is part of training, not of what is reported."""
         return self.config.optim.label_smoothing if model.training else 0.0
+
+    def _next_token_loss(self, model: Any, hidden: Tensor, targets: Tensor, lengths: Tensor) -> Loss:
+        """Label-smoothed cross-entropy of the next token, over real tokens only.
+
+        Args:
+            model: has the `output_layer`.
+            hidden: the last hidden states, (B, T, D).
+            targets: the tokens that follow, (B, T), int64.
+            lengths: real tokens a row, (B,), int64.
+        """
+        real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+        weight, bias = model.output_layer()
+        total, log_likelihood = head_cross_entropy(
+            hidden[real], weight, targets[real], bias=bias, label_smoothing=self._smoothing(model)
+        )
+        return Loss(total, lengths.sum(), {"nll": -log_likelihood})
 
     def predict(self, model: M, inputs: Iterable[str]) -> Iterator[Prediction]:
         """An answer to each line, in order; `decode.batch` of them are read together."""

@@ -20,16 +20,16 @@ from tformer_cli.data.text import TokenArrays, pad, tokenize_texts
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.models.bert import BERTClassifier
-from tformer_cli.tasks.base import Batch, Evaluation, Loss, Prediction, Sample
+from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample
 from tformer_cli.tasks.separate_texts import SeparateTexts
-from tformer_cli.tasks.text import lines_of, spread
+from tformer_cli.tasks.text import TokenBatch, lines_of, spread
 
 LABELS = "labels.json"
 METRICS = {Target.label: "accuracy", Target.number: "spearman", Target.labels: "f1_micro"}
 
 
 @dataclass
-class TextBatch(Batch):
+class TextBatch(TokenBatch):
     """Texts, or pairs, with what is to be said of them.
 
     Attributes:
@@ -39,14 +39,8 @@ class TextBatch(Batch):
         targets: (B,) int64 of labels, (B,) float of numbers, (B, C) float of several labels.
     """
 
-    tokens: Tensor
-    lengths: Tensor
     segments: Tensor | None
     targets: Tensor
-
-    def sizes(self) -> tuple[int, int]:
-        """Real and padded tokens."""
-        return int(self.lengths.sum()), self.tokens.numel()
 
 
 class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]):

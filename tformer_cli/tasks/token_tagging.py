@@ -21,15 +21,15 @@ from tformer_cli.data.text import pad
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import library, tags_scores
 from tformer_cli.models.bert import BERTTagger
-from tformer_cli.tasks.base import Batch, Evaluation, Loss, Prediction, Sample
+from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample
 from tformer_cli.tasks.separate_texts import SeparateTexts
-from tformer_cli.tasks.text import spread
+from tformer_cli.tasks.text import TokenBatch, spread
 
 TAGS = "tags.json"
 
 
 @dataclass
-class TaggedBatch(Batch):
+class TaggedBatch(TokenBatch):
     """Sentences with a tag a word.
 
     Attributes:
@@ -40,15 +40,9 @@ class TaggedBatch(Batch):
         counts: words a sentence that were read, (B,), int64: what does not fit the model is not.
     """
 
-    tokens: Tensor
-    lengths: Tensor
     places: Tensor
     tags: Tensor
     counts: Tensor
-
-    def sizes(self) -> tuple[int, int]:
-        """Real and padded tokens."""
-        return int(self.lengths.sum()), self.tokens.numel()
 
 
 class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):

@@ -24,7 +24,6 @@ from tformer_cli.errors import DataError
 from tformer_cli.metrics import bleu_by_length, translation_scores
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.nn.attention import attention_weights
-from tformer_cli.nn.cross_entropy import head_cross_entropy
 from tformer_cli.nn.int8 import Int8Decoder
 from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
 from tformer_cli.tasks.separate_texts import SeparateTexts
@@ -152,13 +151,8 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
 
     def loss(self, model: Seq2Seq, batch: TranslationBatch) -> Loss:
         """Label-smoothed cross-entropy of the next target token, over real tokens only."""
-        hidden = model(batch.source, batch.source_lengths, batch.target_inputs)  # (B, T, D)
-        real = torch.arange(hidden.shape[1], device=hidden.device) < batch.target_lengths[:, None]
-        weight, bias = model.output_layer()
-        total, log_likelihood = head_cross_entropy(
-            hidden[real], weight, batch.targets[real], bias=bias, label_smoothing=self._smoothing(model)
-        )
-        return Loss(total, batch.target_lengths.sum(), {"nll": -log_likelihood})
+        hidden = model(batch.source, batch.source_lengths, batch.target_inputs)
+        return self._next_token_loss(model, hidden, batch.targets, batch.target_lengths)
 
     # --- evaluation and use
     # -----------------------------------------------------------------------------------------------
