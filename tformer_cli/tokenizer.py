@@ -97,7 +97,7 @@ class Tokenizer:
 
         Args:
             path: a folder that `files` was written to, a folder with such a folder named `tokenizer` in it (a
-                run, a checkpoint), or a SentencePiece `.model` file.
+                checkpoint), a run, whose checkpoints all have the same one, or a SentencePiece `.model` file.
 
         Raises:
             DataError: if there is none, or it is damaged.
@@ -105,7 +105,7 @@ class Tokenizer:
         path = Path(path)
         if path.is_file():
             return cls({JOINT: _read(path)}, kind="sentencepiece", origin=str(path))
-        for folder in (path, path / "tokenizer"):
+        for folder in (path, path / "tokenizer", *sorted(path.glob("checkpoints/step-*/tokenizer"))[-1:]):
             if (folder / META).is_file():
                 return cls._load_folder(folder)
         raise DataError(
