@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -78,8 +79,6 @@ def test_overfits_one_batch(family, tmp_path):
 
 
 def test_batches_are_a_pure_function_and_ranks_are_disjoint(family, tmp_path):
-    from itertools import islice
-
     from tformer_cli.train.data import batches
 
     task, again = family.task(tmp_path), family.task(tmp_path)
@@ -93,12 +92,31 @@ def test_batches_are_a_pure_function_and_ranks_are_disjoint(family, tmp_path):
 
     def stream(ranks, start, accumulate, number):
         found = batches(task, start=start, accumulate=accumulate, ranks=ranks, device=torch.device("cpu"))
-        return [tuple(batch.sample_ids.tolist()) for batch in islice(found, number)]
+        return [tuple(batch.sample_ids.tolist()) for batch in itertools.islice(found, number)]
 
     alone = stream(Ranks(), 0, 2, 2 * count)
-    zero, one = stream(Ranks(0, 2), 0, 1, count), stream(Ranks(1, 2), 0, 1, count)
-    assert [batch for pair in zip(zero, one, strict=True) for batch in pair] == alone
+    shares = [stream(Ranks(rank, 2), 0, 2, 2 * count) for rank in (0, 1)]
+    assert alone == [
+        tuple(itertools.chain.from_iterable(itertools.zip_longest(*both)))[: len(batch)]
+        for batch, *both in zip(alone, *shares, strict=True)
+    ]
     assert stream(Ranks(), 3, 2, 4) == alone[6:10]
+
+
+def test_a_rank_without_a_row_of_its_own_changes_nothing(family, tmp_path):
+    from tformer_cli.train.data import batches
+
+    task = family.task(tmp_path)
+    model = task.model()
+    rows = len(task.rows("train", 0, 0))
+    device = torch.device("cpu")
+    busy, idle = (next(batches(task, start=0, accumulate=1, ranks=Ranks(r, 2 * rows), device=device)) for r in (0, rows))
+    assert len(busy.sample_ids) == len(idle.sample_ids) == 1
+    assert float(TrainingStep(task, model)(busy).count) > 0
+    loss = TrainingStep(task, model)(idle)
+    assert float(loss.count) == 0 and all(float(part) == 0 for part in loss.parts.values())
+    loss.total.backward()
+    assert all(not p.grad.any() for p in model.parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -192,7 +210,7 @@ def test_other_settings_or_data_are_refused_on_resume(family, tmp_path):
 def test_two_processes_take_the_same_steps_as_one(family, tmp_path):
     settings = ["model.dropout=0", "trainer.steps=3", "trainer.evaluate_decoded=false", "trainer.samples=0"]
     one, two = tmp_path / "one", tmp_path / "two"
-    launch(family.config(tmp_path, *settings, "trainer.accumulate=2"), one, quiet=True)
+    launch(family.config(tmp_path, *settings), one, quiet=True)
     launch(family.config(tmp_path, *settings), two, processes=2, quiet=True)
     from tformer_cli.train.checkpoint import read_tensors
 

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 class Batch:
     """A few tensors that travel together; subclasses document their fields with shapes.
 
-    `sample_ids` (B,) int64 name the rows of the split, so that a failure can say which examples it met.
+    `sample_ids` (B,) int64 name the rows of the split, so that a failure can say which examples it met. `idle` is
+    True where a rank was left without a row of its own: it computes one for company, and its loss is taken as zero.
     """
 
     sample_ids: Tensor
+    idle: bool = field(default=False, kw_only=True)
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
         """The same batch on another device."""
@@ -169,8 +171,11 @@ class Task(Protocol[M, B]):
         """Batches in an epoch of `split`; the same in every epoch."""
         ...
 
-    def batch(self, split: str, epoch: int, index: int) -> B:
-        """Batch `index` of `epoch`: a pure function of its arguments and the seed; so resuming is exact and O(1)."""
+    def rows(self, split: str, epoch: int, index: int) -> np.ndarray:
+        """Rows of batch `index` of `epoch`, (B,) int64: a pure function of its arguments and the seed.
+
+        So resuming is exact and O(1).
+        """
         ...
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> B:

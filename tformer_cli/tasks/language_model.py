@@ -52,7 +52,7 @@ class CausalBatch(Batch):
         return int(self.lengths.sum()), self.inputs.numel()
 
 
-class LanguageModel(RunningText[GPT]):
+class LanguageModel(RunningText[GPT, CausalBatch]):
     """The adapter between running text and the causal model."""
 
     metric = "loss"
@@ -60,10 +60,6 @@ class LanguageModel(RunningText[GPT]):
     config: LanguageModelExperiment
 
     # --- data ---
-
-    def batch(self, split: str, epoch: int, index: int) -> CausalBatch:
-        """Batch `index` of `epoch`."""
-        return self.collate(split, epoch, self._packed(split).indices(epoch, index))
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> CausalBatch:
         """The blocks at the given places of an epoch's stream."""

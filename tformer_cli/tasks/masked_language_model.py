@@ -53,7 +53,7 @@ class MaskedBatch(TokenBatch):
     documents: Tensor | None = None
 
 
-class MaskedLanguageModel(RunningText[BERTForPretraining]):
+class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
     """The adapter between running text and an encoder in pre-training."""
 
     metric = "loss"
@@ -112,15 +112,15 @@ class MaskedLanguageModel(RunningText[BERTForPretraining]):
             return -(-len(self._paired(split)) // self._sequences_a_batch)
         return super().num_batches(split)
 
-    def batch(self, split: str, epoch: int, index: int) -> MaskedBatch:
-        """Batch `index` of `epoch`."""
+    def rows(self, split: str, epoch: int, index: int) -> np.ndarray:
+        """Rows of batch `index` of `epoch`: places of blocks in its stream, or pairs of sentences."""
         if not self.config.bert.nsp:
-            return self.collate(split, epoch, self._packed(split).indices(epoch, index))
+            return super().rows(split, epoch, index)
         rows = np.arange(len(self._paired(split)))
         if split == "train":
             random = np.random.Philox(np.random.SeedSequence([self.config.seed, epoch]))
             rows = np.argsort(random.random_raw(len(rows)), kind="stable")
-        return self.collate(split, epoch, rows[index * self._sequences_a_batch : (index + 1) * self._sequences_a_batch])
+        return rows[index * self._sequences_a_batch : (index + 1) * self._sequences_a_batch]
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> MaskedBatch:
         """The given sequences of an epoch, with fresh masks in training and always the same ones elsewhere."""

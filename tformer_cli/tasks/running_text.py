@@ -11,11 +11,11 @@ from tformer_cli.data.corpus import Corpus, read_corpus
 from tformer_cli.data.packing import PackedBlocks
 from tformer_cli.data.text import TokenArrays, tokenize_corpus
 from tformer_cli.errors import DataError
-from tformer_cli.tasks.base import AttentionShape, M
+from tformer_cli.tasks.base import AttentionShape, B, M
 from tformer_cli.tasks.text import TextTask, lines_of
 
 
-class RunningText(TextTask[Corpus, M]):
+class RunningText(TextTask[Corpus, M, B]):
     """The data side of a task; a subclass has the model, the loss and the use."""
 
     def __init__(self, config: Any) -> None:
@@ -33,6 +33,10 @@ class RunningText(TextTask[Corpus, M]):
     def num_batches(self, split: str) -> int:
         """Batches in an epoch."""
         return len(self._packed(split))
+
+    def rows(self, split: str, epoch: int, index: int) -> np.ndarray:
+        """Rows of batch `index` of `epoch`: places of blocks in its stream."""
+        return self._packed(split).indices(epoch, index)
 
     def _units(self, split: str) -> Corpus:
         """What is tokenised as one: documents."""

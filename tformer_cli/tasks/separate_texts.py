@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from tformer_cli.tasks.base import AttentionShape, B, M
 from tformer_cli.tasks.text import S, TextTask
 
 
-class SeparateTexts(TextTask[S, M], Generic[S, M, B]):
+class SeparateTexts(TextTask[S, M, B]):
     """The data side of a task; a subclass gives `_lengths` and `collate`, beside what `TextTask` asks for."""
 
     usual_length = 64
@@ -42,13 +42,9 @@ class SeparateTexts(TextTask[S, M], Generic[S, M, B]):
         """Batches in an epoch."""
         return len(self._split_batches(split))
 
-    def batch(self, split: str, epoch: int, index: int) -> B:
-        """Batch `index` of `epoch`."""
-        return self.collate(split, epoch, self._split_batches(split).indices(epoch, index))
-
-    def collate(self, split: str, epoch: int, rows: np.ndarray) -> B:
-        """A batch of the given rows."""
-        raise NotImplementedError
+    def rows(self, split: str, epoch: int, index: int) -> np.ndarray:
+        """Rows of batch `index` of `epoch`."""
+        return self._split_batches(split).indices(epoch, index)
 
     def _describe_batches(self) -> str:
         return f"{self._split_batches('train').padding_percent():.1f} % padding"

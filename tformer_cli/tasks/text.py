@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tformer_cli.decode.search import together
 from tformer_cli.nn.cross_entropy import head_cross_entropy
-from tformer_cli.tasks.base import AttentionShape, Batch, HeatMap, Loss, M, Prediction
+from tformer_cli.tasks.base import AttentionShape, B, Batch, HeatMap, Loss, M, Prediction
 from tformer_cli.tokenizer import Tokenizer, Vocabulary
 
 
@@ -55,11 +55,11 @@ class TokenBatch(Batch):
         return int(self.lengths.sum()), self.tokens.numel()
 
 
-class TextTask(Generic[S, M]):
+class TextTask(Generic[S, M, B]):
     """Splits and vocabulary of a task; a subclass says what is read, and has the model, the loss and the use.
 
-    A subclass gives `_read`, `_training_text`, `num_batches`, `_describe_data` and `_describe_batches`; `_answer` too,
-    unless it has a `predict` of its own.
+    A subclass gives `_read`, `_training_text`, `num_batches`, `rows`, `collate`, `_describe_data` and
+    `_describe_batches`; `_answer` too, unless it has a `predict` of its own.
     """
 
     config: Any
@@ -114,6 +114,18 @@ class TextTask(Generic[S, M]):
     def num_batches(self, split: str) -> int:
         """Batches in an epoch."""
         raise NotImplementedError
+
+    def rows(self, split: str, epoch: int, index: int) -> np.ndarray:
+        """Rows of batch `index` of `epoch`."""
+        raise NotImplementedError
+
+    def collate(self, split: str, epoch: int, rows: np.ndarray) -> B:
+        """A batch of the given rows."""
+        raise NotImplementedError
+
+    def batch(self, split: str, epoch: int, index: int) -> B:
+        """Batch `index` of `epoch`."""
+        return self.collate(split, epoch, self.rows(split, epoch, index))
 
     def describe(self) -> list[tuple[str, str]]:
         """The header's lines on data, batches and vocabulary."""

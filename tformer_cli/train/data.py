@@ -1,7 +1,12 @@
-"""The stream of micro-batches that a rank trains on: from any step on, at no cost, with any number of workers."""
+"""The stream of micro-batches that a rank trains on: from any step on, at no cost, with any number of workers.
+
+Ranks share the rows of each batch, so that a step is the same step with any number of processes.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import signal
 from collections.abc import Iterator
 from typing import TypeVar
@@ -16,27 +21,22 @@ from tformer_cli.train.parallel import Ranks
 Item = TypeVar("Item")
 
 
-class _MicroBatches(Dataset[Batch]):
-    """Micro-batch m is batch m % n of epoch m // n: a pure function, whichever process computes it."""
+class _Shares(Dataset[Batch]):
+    """This rank's rows of micro-batch m, which is batch m % n of epoch m // n: a pure function, whoever computes it.
 
-    def __init__(self, task: Task) -> None:
-        self.task, self.num_batches = task, task.num_batches("train")
+    Neighbours in a batch are of like lengths, so every world-th row makes shares of like sizes.
+    """
+
+    def __init__(self, task: Task, ranks: Ranks) -> None:
+        self.task, self.ranks, self.num_batches = task, ranks, task.num_batches("train")
 
     def __getitem__(self, micro_batch: int) -> Batch:
-        return self.task.batch("train", *stream_position(micro_batch, self.num_batches))
-
-
-class _Numbers:
-    """This rank's micro-batches in order: step s takes accumulate * world of them, every world-th is ours."""
-
-    def __init__(self, start: int, accumulate: int, ranks: Ranks) -> None:
-        self.start, self.accumulate, self.ranks = start, accumulate, ranks
-
-    def __iter__(self) -> Iterator[int]:
-        number = self.start * self.accumulate * self.ranks.world + self.ranks.rank
-        while True:
-            yield number
-            number += self.ranks.world
+        epoch, index = stream_position(micro_batch, self.num_batches)
+        rows = self.task.rows("train", epoch, index)
+        own = rows[self.ranks.rank :: self.ranks.world]
+        if len(own):
+            return self.task.collate("train", epoch, own)
+        return dataclasses.replace(self.task.collate("train", epoch, rows[:1]), idle=True)
 
 
 def _worker_signals(worker: int) -> None:
@@ -56,15 +56,15 @@ def batches(task: Task, *, start: int, accumulate: int, ranks: Ranks, device: to
     Args:
         task: gives each batch as a pure function of its number.
         start: optimiser steps already taken.
-        accumulate: micro-batches a rank sums into one step.
-        ranks: this process among others; ranks see disjoint micro-batches.
+        accumulate: micro-batches that are summed into one step.
+        ranks: this process among others; ranks see disjoint rows.
         device: where the batches are moved to; from page-locked memory if it is a GPU.
     """
     workers = task.config.data.workers
     loader = DataLoader(
-        _MicroBatches(task),
+        _Shares(task, ranks),
         batch_size=None,
-        sampler=_Numbers(start, accumulate, ranks),
+        sampler=itertools.count(start * accumulate),
         num_workers=workers,
         collate_fn=_as_is,
         pin_memory=device.type == "cuda",

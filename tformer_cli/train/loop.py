@@ -81,7 +81,10 @@ class TrainingStep(nn.Module):
 
     def forward(self, batch: Batch) -> Loss:
         """The loss of one micro-batch."""
-        return self.task.loss(self.model, batch)
+        loss = self.task.loss(self.model, batch)
+        if not batch.idle:
+            return loss
+        return Loss(0 * loss.total, 0 * loss.count, {name: 0 * part for name, part in loss.parts.items()})
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
