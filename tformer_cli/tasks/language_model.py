@@ -20,7 +20,7 @@ from tformer_cli.data.text import pad
 from tformer_cli.decode.search import search, width
 from tformer_cli.errors import DataError
 from tformer_cli.models.gpt import GPT
-from tformer_cli.tasks.base import Batch, Evaluation, Loss, Prediction, Sample
+from tformer_cli.tasks.base import Batch, Evaluation, Loss, Prediction, Sample, Scoring, summed_loss
 from tformer_cli.tasks.running_text import RunningText
 from tformer_cli.tasks.text import spread
 
@@ -89,30 +89,16 @@ class LanguageModel(RunningText[GPT]):
 
     # --- evaluation and use ---
 
-    def evaluate(
-        self,
-        model: GPT,
-        split: str,
-        *,
-        decoded: bool = True,
-        thorough: bool = True,
-        limit: int = 0,
-        samples: int = 3,
-    ) -> Evaluation:
+    def evaluate(self, model: GPT, split: str, scoring: Scoring) -> Evaluation:
         """Loss, perplexity and bits per byte over the whole split, block by block, each from an empty context."""
-        device = next(model.parameters()).device
-        total, count = 0.0, 0
-        for index in range(self.num_batches(split)):
-            loss = self.loss(model, self.batch(split, 0, index).to(device))
-            total += float(loss.total)
-            count += int(loss.count)
+        sums, count = summed_loss(self, model, split)
         corpus = self._split(split)
-        mean = total / count
+        mean = sums["loss"] / count
         scores = {"loss": mean, "perplexity": math.exp(min(mean, 700))}
-        scores["bits_per_byte"] = total / math.log(2) / corpus.bytes
+        scores["bits_per_byte"] = sums["loss"] / math.log(2) / corpus.bytes
         evaluation = Evaluation(scores, data_sha256=corpus.hash)
-        if decoded and samples:
-            evaluation.samples = self._samples(model, corpus, samples)
+        if scoring.decoded and scoring.samples:
+            evaluation.samples = self._samples(model, corpus, scoring.samples)
         return evaluation
 
     def _samples(self, model: GPT, corpus: Corpus, count: int) -> list[Sample]:

@@ -25,7 +25,7 @@ from tformer_cli.metrics import bleu_by_length, translation_scores
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.nn.attention import attention_weights
 from tformer_cli.nn.int8 import Int8Decoder
-from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
+from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample, Scoring, summed_loss
 from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.text import spread, windows
 
@@ -157,35 +157,24 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
     # --- evaluation and use
     # -----------------------------------------------------------------------------------------------
 
-    def evaluate(
-        self,
-        model: Seq2Seq,
-        split: str,
-        *,
-        decoded: bool = True,
-        thorough: bool = True,
-        limit: int = 0,
-        samples: int = 3,
-    ) -> Evaluation:
+    def evaluate(self, model: Seq2Seq, split: str, scoring: Scoring) -> Evaluation:
         """Loss and perplexity by teacher forcing; BLEU and the like of what search finds."""
-        device = next(model.parameters()).device
         text = self._split(split)
-        total, count = 0.0, 0
-        for index in range(self.num_batches(split)):
-            loss = self.loss(model, self.batch(split, 0, index).to(device))
-            total += float(loss.total)
-            count += int(loss.count)
-        scores = {"loss": total / count, "perplexity": math.exp(min(total / count, 700))}
+        sums, count = summed_loss(self, model, split)
+        mean = sums["loss"] / count
+        scores = {"loss": mean, "perplexity": math.exp(min(mean, 700))}
         evaluation = Evaluation(scores, data_sha256=text.hash)
-        if not decoded:
+        if not scoring.decoded:
             return evaluation
-        size = min(limit or len(text.sources), len(text.sources))
+        size = min(scoring.limit or len(text.sources), len(text.sources))
         found = [prediction.text for prediction in self.predict(model, text.sources[:size])]
         references = text.targets[:size]
-        more, evaluation.signatures = translation_scores(found, references, self.target_language, thorough=thorough)
+        more, evaluation.signatures = translation_scores(
+            found, references, self.target_language, thorough=scoring.thorough
+        )
         evaluation.scores |= more
-        evaluation.samples = [Sample(text.sources[i], references[i], found[i]) for i in spread(size, samples)]
-        if thorough:
+        evaluation.samples = [Sample(text.sources[i], references[i], found[i]) for i in spread(size, scoring.samples)]
+        if scoring.thorough:
             lengths = [len(ids) for ids in self.tokenizer.encode_batch(text.sources[:size], self.source_language)]
             rows = bleu_by_length(found, references, lengths, self.target_language)
             evaluation.tables.append(("BLEU by source length", ["tokens", "sentences", "BLEU"], rows))
