@@ -83,7 +83,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
 
     # --- data ---
 
-    def _read(self, split: str) -> Questions:
+    def _read(self, split: str) -> dict[str, Questions]:
         return read_questions(self.config.data, split, seed=self.config.seed)
 
     def _training_text(self, train: Questions) -> dict[str, Iterable[str]]:

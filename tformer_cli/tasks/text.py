@@ -98,10 +98,11 @@ class TextTask(Generic[S, M]):
 
     def _split(self, split: str) -> S:
         if split not in self._splits:
-            self._splits[split] = self._read(split)
+            self._splits |= self._read(split)
         return self._splits[split]
 
-    def _read(self, split: str) -> S:
+    def _read(self, split: str) -> dict[str, S]:
+        """A split by its name, and any other that came of the same reading."""
         raise NotImplementedError
 
     def _training_text(self, train: S) -> dict[str, Iterable[str]]:

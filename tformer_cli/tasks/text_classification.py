@@ -78,7 +78,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         """The tokenizer's files, and the labels."""
         return {**super().files(), LABELS: self.labels.to_json()}
 
-    def _read(self, split: str) -> LabelledTexts:
+    def _read(self, split: str) -> dict[str, LabelledTexts]:
         return read_labelled(self.config.data, split, seed=self.config.seed)
 
     def _training_text(self, train: LabelledTexts) -> dict[str, Iterable[str]]:

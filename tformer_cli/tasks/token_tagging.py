@@ -77,7 +77,7 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         """The tokenizer's files, and the tags."""
         return {**super().files(), TAGS: json.dumps(self.tags, ensure_ascii=False).encode()}
 
-    def _read(self, split: str) -> TaggedSentences:
+    def _read(self, split: str) -> dict[str, TaggedSentences]:
         return read_tagged(self.config.data, split, seed=self.config.seed)
 
     def _training_text(self, train: TaggedSentences) -> dict[str, Iterable[str]]:

@@ -75,11 +75,11 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
     # --- data
     # -----------------------------------------------------------------------------------------------------------
 
-    def _read(self, split: str) -> ParallelSplit:
+    def _read(self, split: str) -> dict[str, ParallelSplit]:
         found = read_parallel(self.config.data, split, seed=self.config.seed)
         if split == "validation" and not len(found):
             raise DataError(f"{found.origin}: no validation sentences", "give a split with data.validation=...")
-        return found
+        return {split: found}
 
     def _training_text(self, train: ParallelSplit) -> dict[str, Iterable[str]]:
         return {self.source_language: train.sources, self.target_language: train.targets}
