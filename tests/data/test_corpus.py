@@ -36,7 +36,7 @@ def test_the_end_becomes_validation():
 def test_one_file_and_its_end(tmp_path):
     (tmp_path / "input.txt").write_text("0123456789" * 10, encoding="utf-8")
     for path in (tmp_path, tmp_path / "input.txt"):
-        train, validation = (read_corpus(config(path), split) for split in ("train", "validation"))
+        train, validation = (read_corpus(config(path), split)[split] for split in ("train", "validation"))
         assert train.documents[0] + validation.documents[0] == "0123456789" * 10 + "\n"
         assert len(validation.documents[0]) == 10 and "last 10%" in validation.origin
 
@@ -44,14 +44,15 @@ def test_one_file_and_its_end(tmp_path):
 def test_a_folder_of_texts_and_named_splits(tmp_path):
     for name in ("b", "a", "valid", "test"):
         (tmp_path / f"{name}.txt").write_text(f"text {name}\n", encoding="utf-8")
-    found = {split: list(read_corpus(config(tmp_path), split).documents) for split in ("train", "validation", "test")}
+    roles = ("train", "validation", "test")
+    found = {split: list(read_corpus(config(tmp_path), split)[split].documents) for split in roles}
     assert found == {"train": ["text a\n", "text b\n"], "validation": ["text valid\n"], "test": ["text test\n"]}
 
 
 def test_tables_have_a_document_a_row(tmp_path):
     rows = [json.dumps({"text": f"row {number}\nline", "label": 1}) for number in range(4)]
     (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress("\n".join(rows).encode()))
-    assert read_corpus(config(tmp_path, validation_share=0.0), "train").documents[1] == "row 1\nline"
+    assert read_corpus(config(tmp_path, validation_share=0.0), "train")["train"].documents[1] == "row 1\nline"
     with pytest.raises(DataError, match=r"no column 'body'.*columns there: 'text', 'label' \(data\.column\)"):
         read_corpus(config(tmp_path, column="body"), "train")
 
@@ -91,7 +92,7 @@ def test_python_brings_its_documentation():
     train, again = python_docs.documents("train", 30), python_docs.documents("train", 30)
     assert train == again and len(train) == 30 and all(len(text) >= 200 for text in train)
     settings = config("python-docs", source=Source.builtin, size=30)
-    parts = (read_corpus(settings, split).documents for split in ("train", "validation"))
+    parts = (read_corpus(settings, split)[split].documents for split in ("train", "validation"))
     assert [text for part in parts for text in part] == train
 
 
@@ -111,7 +112,7 @@ def test_documents_end_with_their_mark_and_are_encoded_once(tmp_path):
     from tformer_cli.config.schema import TokenizerConfig, TokenizerKind
 
     (tmp_path / "train.txt").write_text("ab ba\nabba\n", encoding="utf-8")
-    corpus = read_corpus(config(tmp_path, validation_share=0.0, documents=Documents.line), "train")
+    corpus = read_corpus(config(tmp_path, validation_share=0.0, documents=Documents.line), "train")["train"]
     settings = TokenizerConfig(kind=TokenizerKind.char, vocab_size=300, lossless=True)
     tokenizer = Tokenizer.train({"text": corpus.documents}, settings)
     tokens, note = tokenize_corpus(corpus, tokenizer, str(tmp_path / "cache"))

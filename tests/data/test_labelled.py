@@ -30,11 +30,11 @@ def test_named_columns_of_a_table_and_a_part_of_it_for_validation(tmp_path):
     rows = "".join(f"{i}\tfirst {i}\tsecond {i}\t{'yes' if i % 2 else 'no'}\n" for i in range(20))
     path = write(tmp_path / "train.tsv", "id\ta\tb\tsame\n" + rows)
     config = LabelledTextDataConfig(path=path, text="a", second="b", label="same", validation_share=0.2)
-    train, validation = (read_labelled(config, split, seed=1) for split in ("train", "validation"))
+    train, validation = (read_labelled(config, split, seed=1)[split] for split in ("train", "validation"))
     assert len(train) == 16 and len(validation) == 4
     assert sorted(train.texts + validation.texts) == sorted(f"first {i}" for i in range(20))
     assert [second.split()[1] for second in train.seconds] == [text.split()[1] for text in train.texts]
-    assert read_labelled(config, "validation", seed=2).texts != validation.texts
+    assert read_labelled(config, "validation", seed=2)["validation"].texts != validation.texts
     with pytest.raises(DataError, match="no test split"):
         read_labelled(config, "test", seed=1)
 
@@ -43,7 +43,7 @@ def test_a_table_without_names_and_another_ending(tmp_path):
     path = write(tmp_path / "some.txt", 'gj04\t1\t\tHe said "no.\ngj04\t0\t*\tSaid no he.\n')
     config = LabelledTextDataConfig(path=path, train="some.txt", text="s", label="ok", columns=["src", "ok", "m", "s"])
     config.validation_share = 0.5
-    both = [read_labelled(config, split, seed=1) for split in ("train", "validation")]
+    both = [read_labelled(config, split, seed=1)[split] for split in ("train", "validation")]
     assert sorted(both[0].texts + both[1].texts) == ['He said "no.', "Said no he."]
 
 
@@ -52,7 +52,7 @@ def test_numbers_and_lists_of_json_become_labels(tmp_path):
     path = write(tmp_path / "train.jsonl", "\n".join(map(json.dumps, rows)))
     write(tmp_path / "val.jsonl", json.dumps({"text": "d", "label": 7}))
     config = LabelledTextDataConfig(path=path)
-    train, validation = (read_labelled(config, split, seed=1) for split in ("train", "validation"))
+    train, validation = (read_labelled(config, split, seed=1)[split] for split in ("train", "validation"))
     labels = LabelSet.of(train, Target.label, ",")
     assert labels.names == ("0", "1", "10") and labels.numbers(train).tolist() == [1, 0, 2]
     with pytest.raises(DataError, match=r"val\.jsonl: row 1: label '7' is not in the training split: there are: 0, 1"):
@@ -85,12 +85,13 @@ def test_impossible_labels_are_named(tmp_path):
 def test_conll_columns(tmp_path):
     path = write(tmp_path / "train.txt", "-DOCSTART- x O\n\nEU NNP B-ORG\nrejects VBZ O\n\n\nPeter NNP B-PER\n")
     config = TaggedDataConfig(path=path, validation_share=0.5)
-    both = [read_tagged(config, split, seed=1) for split in ("train", "validation")]
+    both = [read_tagged(config, split, seed=1)[split] for split in ("train", "validation")]
     rows = sorted(zip(both[0].words + both[1].words, both[0].tags + both[1].tags, strict=True))
     assert rows == [(["EU", "rejects"], ["B-ORG", "O"]), (["Peter"], ["B-PER"])]
     config.tag_column = 1
-    found = [tag for split in ("train", "validation") for row in read_tagged(config, split, seed=1).tags for tag in row]
-    assert sorted(found) == ["NNP", "NNP", "VBZ"]
+    both = read_tagged(config, "train", seed=1).values()
+    found = [tag for part in both for row in part.tags for tag in row]
+    assert len(both) == 2 and sorted(found) == ["NNP", "NNP", "VBZ"]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_uneven_columns_are_named(tmp_path, content, settings, message):
 def test_lists_in_tables(tmp_path):
     rows = [{"tokens": ["a", "b"], "tags": [0, 1]}, {"tokens": ["c"], "tags": [2]}]
     path = write(tmp_path / "train.jsonl", "\n".join(map(json.dumps, rows)))
-    found = read_tagged(TaggedDataConfig(path=path, validation_share=0.0), "train", seed=1)
+    found = read_tagged(TaggedDataConfig(path=path, validation_share=0.0), "train", seed=1)["train"]
     assert sorted(found.tags) == [["0", "1"], ["2"]]
     write(tmp_path / "train.jsonl", json.dumps({"tokens": ["a", "b"], "tags": [0]}))
     with pytest.raises(DataError, match="row 1: 2 words and 1 tags"):
@@ -128,10 +129,10 @@ def squad(context: str, *answers: dict, **more) -> str:
 def test_questions_and_their_answers(tmp_path):
     write(tmp_path / "train.json", squad("Ann sat.", {"text": "Ann", "answer_start": 0}))
     config = QuestionDataConfig(path=str(tmp_path / "train.json"), validation_share=0.0)
-    (row,) = read_questions(config, "train", seed=1).rows
+    (row,) = read_questions(config, "train", seed=1)["train"].rows
     assert (row.question, row.answers) == ("Who?", (("Ann", 0),))
     write(tmp_path / "train.json", squad("Ann sat.", is_impossible=True))
-    assert read_questions(config, "train", seed=1).rows[0].answers == ()
+    assert read_questions(config, "train", seed=1)["train"].rows[0].answers == ()
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.
         (folder / "val.txt").write_text(line, encoding="utf-8")
         where = {"path": str(folder), "cache": str(folder)}
         tracemalloc.start()
-        corpus = read_corpus(CorpusDataConfig(documents=Documents.line, **where), "train")
+        corpus = read_corpus(CorpusDataConfig(documents=Documents.line, **where), "train")["train"]
         tokens, note = tokenize_corpus(corpus, tokenizer, str(folder))
         pairs = ParallelDataConfig(**where, **languages)
         both = tokenize_parallel(read_parallel(pairs, "train"), tokenizer, pairs, training=False, max_length=9)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tformer_cli.errors import RunError
+from tformer_cli.tasks.base import Scoring
 from tformer_cli.train.checkpoint import model_tensors
 from tformer_cli.train.launch import launch
 from tformer_cli.train.log import Console
@@ -236,6 +237,19 @@ def test_prediction_does_not_depend_on_batch_mates(family, tmp_path):
     together = [prediction.text for prediction in task.predict(model, family.inputs)]
     alone = [next(iter(task.predict(model, [text]))).text for text in family.inputs]
     assert together == alone
+
+
+def test_a_split_is_scored_to_its_end_and_no_more_is_done_than_asked(family, tmp_path):
+    task = family.task(tmp_path)
+    model = task.model().eval().requires_grad_(False)
+    losses = [task.loss(model, task.batch("validation", 0, i)) for i in range(task.num_batches("validation"))]
+    assert len(losses) > 1
+    found = task.evaluate(model, "validation", Scoring(decoded=False, thorough=False, samples=0))
+    mean = sum(float(loss.total) for loss in losses) / sum(int(loss.count) for loss in losses)
+    assert found.scores["loss"] == pytest.approx(mean, rel=1e-6)
+    assert (found.samples, found.tables) == ([], [])
+    more = task.evaluate(model, "validation", Scoring(limit=4, samples=2))
+    assert len(more.samples) == 2 and more.scores.items() >= found.scores.items()
 
 
 def test_finetuning_starts_from_the_weights(family, tmp_path):

@@ -5,8 +5,9 @@ A split is laid down in files as it is read (`tformer_cli.data.store`): it may b
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from tformer_cli.config.schema import Documents
 from tformer_cli.data import files
 from tformer_cli.data.source import hub_origin, hub_rows
-from tformer_cli.data.splits import find_split, find_training
+from tformer_cli.data.splits import read_split
 from tformer_cli.data.store import gather, text_digest
 from tformer_cli.errors import DataError
 
@@ -29,18 +30,25 @@ class Corpus:
     Attributes:
         documents: their text, in files or in memory.
         origin: where they come from, for people.
-        hash: SHA-256 of the text, in hex.
     """
 
     documents: Sequence[str]
     origin: str
-    hash: str = field(default="")
 
     def __post_init__(self) -> None:
-        """Check that there is text, and compute the hash."""
+        """Check that there is text."""
         if not any(text.strip() for text in self.documents):
             raise DataError(f"{self.origin}: there is no text")
-        object.__setattr__(self, "hash", text_digest([self.documents], self.origin))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the text, in hex."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        """All text is read for this: not where a split is only divided."""
+        return text_digest([self.documents], self.origin)
 
     def __len__(self) -> int:
         """Number of documents."""
@@ -57,32 +65,19 @@ class Corpus:
         return Corpus(gather(lines, 1, cache=cache, origin=self.origin, unit="line")[0], self.origin)
 
 
-def read_corpus(config: CorpusDataConfig, split: str) -> Corpus:
-    """Read a split.
-
-    Where there is no validation split, the end of the training split serves: `data.validation_share` of its
-    characters, whole documents where there are several.
-
-    Args:
-        config: where it is.
-        split: train, validation or test.
+def read_corpus(config: CorpusDataConfig, split: str) -> dict[str, Corpus]:
+    """Read a split, as `read_split`: where there is no validation split, the end of the training split serves.
 
     Raises:
         ConfigError: if the data's location is impossible.
         DataError: if the split is not there, or malformed; names file and line.
     """
-    found = find_split(config, split)
-    if found is None and split == "test":
-        raise DataError(f"{config.path}: no test split was found", "name it: data.test=..., or score validation")
-    if found is not None and (split == "test" or find_split(config, "validation") is not None):
-        return _read(config, found)
-    whole = _read(config, find_training(config))
-    begin, end = cut(whole.documents, config.validation_share)
-    if split == "validation":
-        if not any(end):
-            raise DataError(f"{whole.origin}: no validation split", "data.validation=..., or data.validation_share=0.1")
-        return Corpus(end, f"{whole.origin}, the last {config.validation_share:.0%}")
-    return Corpus(begin, whole.origin)
+    return read_split(config, split, functools.partial(_read, config), _divide)
+
+
+def _divide(whole: Corpus, share: float) -> tuple[Corpus, Corpus | None]:
+    begin, end = cut(whole.documents, share)
+    return Corpus(begin, whole.origin), Corpus(end, f"{whole.origin}, the last {share:.0%}") if any(end) else None
 
 
 def cut(documents: Sequence[str], share: float) -> tuple[Sequence[str], Sequence[str]]:

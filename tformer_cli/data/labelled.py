@@ -15,7 +15,7 @@ import numpy as np
 from tformer_cli.config.schema import Target
 from tformer_cli.data import files
 from tformer_cli.data.source import hub_origin, hub_rows
-from tformer_cli.data.splits import read_split
+from tformer_cli.data.splits import draw, read_split
 from tformer_cli.data.store import text_digest
 from tformer_cli.errors import ConfigError, DataError
 
@@ -58,17 +58,14 @@ class LabelledTexts:
         return LabelledTexts([self.texts[row] for row in rows], seconds, [self.labels[row] for row in rows], origin)
 
 
-def read_labelled(config: LabelledTextDataConfig, split: str, *, seed: int) -> LabelledTexts:
-    """Read a split.
-
-    Where there is no validation split, a part of the training rows serves, drawn by the seed: `data.validation_share`
-    of them, and training leaves them out.
+def read_labelled(config: LabelledTextDataConfig, split: str, *, seed: int) -> dict[str, LabelledTexts]:
+    """Read a split, as `read_split`: where there is no validation split, training rows drawn by the seed serve.
 
     Raises:
         ConfigError: if the data's location or columns are impossible.
         DataError: if the split is not there, or malformed; names file and line.
     """
-    return read_split(config, split, functools.partial(_read, config), seed=seed)
+    return read_split(config, split, functools.partial(_read, config), functools.partial(draw, seed=seed))
 
 
 def _read(config: LabelledTextDataConfig, found: str | list[Path]) -> LabelledTexts:

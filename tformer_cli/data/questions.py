@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tformer_cli.data import files
-from tformer_cli.data.splits import read_split
+from tformer_cli.data.splits import draw, read_split
 from tformer_cli.data.store import text_digest
 from tformer_cli.errors import ConfigError, DataError
 
@@ -64,8 +65,8 @@ class Questions:
         return Questions([self.rows[row] for row in rows], origin)
 
 
-def read_questions(config: QuestionDataConfig, split: str, *, seed: int) -> Questions:
-    """Read a split; where there is no validation split, a part of the training questions drawn by the seed serves.
+def read_questions(config: QuestionDataConfig, split: str, *, seed: int) -> dict[str, Questions]:
+    """Read a split, as `read_split`: where there is no validation split, training questions drawn by the seed serve.
 
     Raises:
         ConfigError: if the data's source is impossible.
@@ -73,7 +74,7 @@ def read_questions(config: QuestionDataConfig, split: str, *, seed: int) -> Ques
     """
     if config.source.name != "files":
         raise ConfigError(f"data.source: questions are read from files, not {config.source.name}", "data.source=files")
-    return read_split(config, split, _read, seed=seed)
+    return read_split(config, split, _read, functools.partial(draw, seed=seed))
 
 
 def _read(found: Any) -> Questions:

@@ -1,4 +1,4 @@
-"""Which files, or which split of a dataset, a role stands for; and validation rows where there are none."""
+"""Which files, or which split of a dataset, a role stands for; and a validation split where there is none."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 TEXT = ".txt"
 
 
-class Rows(Protocol):
-    """A split that is held in memory."""
+class Read(Protocol):
+    """A split, as it was read."""
 
     @property
     def origin(self) -> str:
         """Where it comes from, for people."""
         ...
+
+
+class Rows(Read, Protocol):
+    """A split that is held in memory."""
 
     def __len__(self) -> int: ...
 
@@ -33,20 +37,29 @@ class Rows(Protocol):
         ...
 
 
-Split = TypeVar("Split", bound=Rows)
+Split = TypeVar("Split", bound=Read)
+RowsSplit = TypeVar("RowsSplit", bound=Rows)
 
 
-def read_split(config: DividedDataConfig, split: str, read: Callable[[str | list[Path]], Split], *, seed: int) -> Split:
+def read_split(
+    config: DividedDataConfig,
+    split: str,
+    read: Callable[[str | list[Path]], Split],
+    divide: Callable[[Split, float], tuple[Split, Split | None]],
+) -> dict[str, Split]:
     """Read a split.
 
-    Where there is no validation split, a part of the training rows serves, drawn by the seed, and training leaves them
-    out.
+    Where there is no validation split, a part of the training split serves, and training leaves it out. It is read once
+    for both.
 
     Args:
-        config: where it is, and the share of the training rows that becomes validation.
+        config: where it is, and the share of the training split that becomes validation.
         split: train, validation or test.
         read: reads what `find_split` found.
-        seed: of the draw.
+        divide: from a split and that share to what is trained on, and what is validated on if the share is anything.
+
+    Returns:
+        The split by its name; and the other one where training and validation are parts of one.
 
     Raises:
         DataError: if the split is not there.
@@ -55,27 +68,24 @@ def read_split(config: DividedDataConfig, split: str, read: Callable[[str | list
     if found is None and split == "test":
         raise DataError(f"{config.path}: no test split was found", "name it: data.test=..., or score validation")
     if found is not None and (split == "test" or find_split(config, "validation") is not None):
-        return read(found)
-    whole = read(find_training(config))
-    order = np.argsort(np.random.Philox(np.random.SeedSequence([seed])).random_raw(len(whole)), kind="stable")
-    count = round(len(whole) * config.validation_share)
-    if split == "train":
-        return whole.select(np.sort(order[count:]), whole.origin)
-    if not count:
-        raise DataError(f"{whole.origin}: no validation split", "data.validation=..., or data.validation_share=0.1")
-    return whole.select(np.sort(order[:count]), f"{whole.origin}, {count} rows of it")
-
-
-def find_training(config: DataConfig) -> str | list[Path]:
-    """What is read for the training split.
-
-    Raises:
-        DataError: if the place, or the split, is not there.
-    """
+        return {split: read(found)}
     found = find_split(config, "train")
     if found is None:
         raise DataError(f"{config.path}: no training split was found", "name it: data.train=...")
-    return found
+    train, validation = divide(read(found), config.validation_share)
+    if validation is not None:
+        return {"train": train, "validation": validation}
+    if split == "validation":
+        raise DataError(f"{train.origin}: no validation split", "data.validation=..., or data.validation_share=0.1")
+    return {"train": train}
+
+
+def draw(whole: RowsSplit, share: float, *, seed: int) -> tuple[RowsSplit, RowsSplit | None]:
+    """Divide rows into those to train on and those, drawn by the seed, to validate on; None: the share is no row."""
+    order = np.argsort(np.random.Philox(np.random.SeedSequence([seed])).random_raw(len(whole)), kind="stable")
+    count = round(len(whole) * share)
+    train = whole.select(np.sort(order[count:]), whole.origin)
+    return train, whole.select(np.sort(order[:count]), f"{whole.origin}, {count} rows of it") if count else None
 
 
 def find_split(config: DataConfig, split: str) -> str | list[Path] | None:

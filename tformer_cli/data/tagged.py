@@ -14,7 +14,7 @@ import numpy as np
 
 from tformer_cli.data import files
 from tformer_cli.data.source import hub_origin, hub_rows
-from tformer_cli.data.splits import read_split
+from tformer_cli.data.splits import draw, read_split
 from tformer_cli.data.store import text_digest
 from tformer_cli.errors import DataError
 
@@ -57,14 +57,14 @@ class TaggedSentences:
         return TaggedSentences([self.words[row] for row in rows], [self.tags[row] for row in rows], origin)
 
 
-def read_tagged(config: TaggedDataConfig, split: str, *, seed: int) -> TaggedSentences:
-    """Read a split; where there is no validation split, a part of the training sentences drawn by the seed serves.
+def read_tagged(config: TaggedDataConfig, split: str, *, seed: int) -> dict[str, TaggedSentences]:
+    """Read a split, as `read_split`: where there is no validation split, training sentences drawn by the seed serve.
 
     Raises:
         ConfigError: if the data's location or columns are impossible.
         DataError: if the split is not there, or malformed; names file and line.
     """
-    return read_split(config, split, functools.partial(_read, config), seed=seed)
+    return read_split(config, split, functools.partial(_read, config), functools.partial(draw, seed=seed))
 
 
 def _read(config: TaggedDataConfig, found: str | list[Path]) -> TaggedSentences:

@@ -97,6 +97,23 @@ class HeatMap:
     columns: list[str]
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """How thoroughly a split is scored: by default in every way there is.
+
+    Attributes:
+        decoded: also search and score what is found, which is slower than the loss alone.
+        thorough: also the scores and tables that training does not need.
+        limit: examples decoded; 0: all.
+        samples: how many are returned.
+    """
+
+    decoded: bool = True
+    thorough: bool = True
+    limit: int = 0
+    samples: int = 3
+
+
 @dataclass
 class Evaluation:
     """What scoring a split gave.
@@ -186,25 +203,13 @@ class Task(Protocol[M, B]):
         """The training objective."""
         ...
 
-    def evaluate(
-        self,
-        model: M,
-        split: str,
-        *,
-        decoded: bool = True,
-        thorough: bool = True,
-        limit: int = 0,
-        samples: int = 3,
-    ) -> Evaluation:
+    def evaluate(self, model: M, split: str, scoring: Scoring) -> Evaluation:
         """Score a split; nothing grows with the data but the texts that are scored.
 
         Args:
             model: in evaluation mode.
             split: which.
-            decoded: also search and score what is found, which is slower than the loss alone.
-            thorough: also the scores and tables that training does not need.
-            limit: examples decoded; 0: all.
-            samples: how many to return.
+            scoring: how much of it.
         """
         ...
 
@@ -219,3 +224,25 @@ class Task(Protocol[M, B]):
     def describe(self) -> list[tuple[str, str]]:
         """Name and value of what the header says about the data."""
         ...
+
+
+def batches_of(task: Task[M, B], model: M, split: str) -> Iterator[B]:
+    """The batches of a split's first epoch, on the model's device."""
+    device = next(model.parameters()).device
+    return (task.batch(split, 0, index).to(device) for index in range(task.num_batches(split)))
+
+
+def summed_loss(task: Task[M, B], model: M, split: str) -> tuple[dict[str, float], int]:
+    """The loss over a whole split.
+
+    Returns:
+        Sums by name, `loss` and its parts, and the count that they are sums over.
+    """
+    sums: dict[str, float] = {}
+    count = 0
+    for batch in batches_of(task, model, split):
+        loss = task.loss(model, batch)
+        for name, value in {"loss": loss.total, **loss.parts}.items():
+            sums[name] = sums.get(name, 0.0) + float(value)
+        count += int(loss.count)
+    return sums, count

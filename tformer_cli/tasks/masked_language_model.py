@@ -20,7 +20,7 @@ from tformer_cli.data.text import pad
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.models.bert import BERTForPretraining
 from tformer_cli.nn.cross_entropy import head_cross_entropy
-from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample
+from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample, Scoring, batches_of, summed_loss
 from tformer_cli.tasks.running_text import RunningText
 from tformer_cli.tasks.text import TokenBatch
 from tformer_cli.tokenizer_json import MASK
@@ -207,42 +207,24 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
 
     # --- evaluation and use ---
 
-    def evaluate(
-        self,
-        model: BERTForPretraining,
-        split: str,
-        *,
-        decoded: bool = True,
-        thorough: bool = True,
-        limit: int = 0,
-        samples: int = 3,
-    ) -> Evaluation:
+    def evaluate(self, model: BERTForPretraining, split: str, scoring: Scoring) -> Evaluation:
         """Loss, perplexity and accuracy at the hidden tokens; accuracy of next-sentence prediction."""
-        device = next(model.parameters()).device
-        sums: dict[str, float] = {}
-        count = sequences = 0
-        for index in range(self.num_batches(split)):
-            batch = self.batch(split, 0, index).to(device)
-            loss = self.loss(model, batch)
-            for name, value in {"loss": loss.total, **loss.parts}.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
-            count += int(loss.count)
-            sequences += len(batch.lengths)
+        sums, count = summed_loss(self, model, split)
         scores = {name: sums[name] / count for name in ("loss", "mlm_loss", "nsp_loss") if name in sums}
         scores["perplexity"] = math.exp(min(scores["mlm_loss"], 700))
         scores["mlm_accuracy"] = 100 * sums["mlm_correct"] / count
         if "nsp_correct" in sums:
-            scores["nsp_accuracy"] = 100 * sums["nsp_correct"] / sequences
+            scores["nsp_accuracy"] = 100 * sums["nsp_correct"] / len(self._paired(split))
         corpus = self._split(split)
         evaluation = Evaluation(scores, data_sha256=corpus.hash)
-        if decoded and samples:
-            evaluation.samples = self._samples(model, split, samples, device)
+        if scoring.decoded and scoring.samples:
+            evaluation.samples = self._samples(model, split, scoring.samples)
         return evaluation
 
     @torch.no_grad()
-    def _samples(self, model: BERTForPretraining, split: str, count: int, device: torch.device) -> list[Sample]:
+    def _samples(self, model: BERTForPretraining, split: str, count: int) -> list[Sample]:
         """Hidden tokens of some sequences, and what the model puts in their place."""
-        batch = self.batch(split, 0, 0).to(device)
+        batch = next(batches_of(self, model, split))
         chosen, _ = model(batch.tokens, batch.lengths, batch.segments, batch.places, batch.documents)
         guesses = model.logits(chosen).argmax(-1).tolist()
         found = []

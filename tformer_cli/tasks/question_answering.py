@@ -23,7 +23,7 @@ from tformer_cli.data.text import pad
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import answer_scores
 from tformer_cli.models.bert import BERTForSpans
-from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample
+from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.text import TokenBatch, lines_of, spread
 
@@ -83,7 +83,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
 
     # --- data ---
 
-    def _read(self, split: str) -> Questions:
+    def _read(self, split: str) -> dict[str, Questions]:
         return read_questions(self.config.data, split, seed=self.config.seed)
 
     def _training_text(self, train: Questions) -> dict[str, Iterable[str]]:
@@ -167,22 +167,12 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
 
     # --- evaluation and use ---
 
-    def evaluate(
-        self,
-        model: BERTForSpans,
-        split: str,
-        *,
-        decoded: bool = True,
-        thorough: bool = True,
-        limit: int = 0,
-        samples: int = 3,
-    ) -> Evaluation:
+    def evaluate(self, model: BERTForSpans, split: str, scoring: Scoring) -> Evaluation:
         """Exact match and F1 of the answers."""
-        device, data = next(model.parameters()).device, self._split(split)
+        data = self._split(split)
         best: dict[int, tuple[float, str]] = {}
         total = count = 0.0
-        for index in range(self.num_batches(split)):
-            batch = self.batch(split, 0, index).to(device)
+        for batch in batches_of(self, model, split):
             scores = self._scores(model, batch)
             total, count = total + float(self._sum(scores, batch)), count + len(scores)
             windows = [self._split_windows(split)[row] for row in batch.sample_ids.tolist()]
@@ -190,7 +180,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
         found = [best[number][1] for number in range(len(data))]
         answers = [[text for text, _ in row.answers] for row in data.rows]
         evaluation = Evaluation({"loss": total / count, **answer_scores(answers, found)}, data_sha256=data.hash)
-        for row in spread(len(data), samples):
+        for row in spread(len(data), scoring.samples):
             evaluation.samples.append(Sample(data.rows[row].question, " | ".join(answers[row]), found[row]))
         return evaluation
 

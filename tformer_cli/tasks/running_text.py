@@ -24,7 +24,7 @@ class RunningText(TextTask[Corpus, M, B]):
         self.note = ""
         self._blocks: dict[str, PackedBlocks] = {}
 
-    def _read(self, split: str) -> Corpus:
+    def _read(self, split: str) -> dict[str, Corpus]:
         return read_corpus(self.config.data, split)
 
     def _training_text(self, train: Corpus) -> dict[str, Iterable[str]]:

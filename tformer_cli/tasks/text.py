@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,10 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tformer_cli.config.schema import DecodeConfig
 from tformer_cli.decode.search import together
+from tformer_cli.decode.workers import Workers
 from tformer_cli.nn.cross_entropy import head_cross_entropy
 from tformer_cli.tasks.base import AttentionShape, B, Batch, HeatMap, Loss, M, Prediction
 from tformer_cli.tokenizer import Tokenizer, Vocabulary
+
+WINDOW_BATCHES, LARGEST_WINDOW_BATCHES = 8, 64
+"""Inputs of so many batches are read ahead, divided by length, searched, and put back into their order: few at first,
+for early answers, then each time twice as many, for equal work on many cores."""
 
 
 class Split(Protocol):
@@ -98,10 +104,11 @@ class TextTask(Generic[S, M, B]):
 
     def _split(self, split: str) -> S:
         if split not in self._splits:
-            self._splits[split] = self._read(split)
+            self._splits |= self._read(split)
         return self._splits[split]
 
-    def _read(self, split: str) -> S:
+    def _read(self, split: str) -> dict[str, S]:
+        """A split by its name, and any other that came of the same reading."""
         raise NotImplementedError
 
     def _training_text(self, train: S) -> dict[str, Iterable[str]]:
@@ -196,6 +203,34 @@ def windows(inputs: Iterable[str], size: int, *, largest: int = 0) -> Iterator[t
         yield before, part
         before += len(part)
         size = max(size, min(2 * size, largest))
+
+
+def searched(
+    inputs: Iterable[str],
+    divide: Callable[[list[str], int], Sequence[tuple[list[int], Any]]],
+    search: Callable[[Any], list[Prediction]],
+    decode: DecodeConfig,
+    device: torch.device,
+) -> Iterator[Prediction]:
+    """Answers that are searched for, in the order of the inputs, on all cores.
+
+    Args:
+        inputs: lines.
+        divide: from some lines, and how many came before them, to jobs, those that take long first: the places of a
+            job's lines among them, and what the search is given. A line in no job gets an empty answer.
+        search: the answers to a job's lines.
+        decode: how many lines are read together, and how many processes search.
+        device: where the model is.
+    """
+    size = together(decode)
+    with Workers(search, decode.workers, device) as workers:
+        for before, lines in windows(inputs, WINDOW_BATCHES * size, largest=LARGEST_WINDOW_BATCHES * size):
+            predictions = [Prediction("", {"hypotheses": []}) for _ in lines]
+            jobs = divide(lines, before)
+            for (places, _), found in zip(jobs, workers.map([job for _, job in jobs]), strict=True):
+                for place, prediction in zip(places, found, strict=True):
+                    predictions[place] = prediction
+            yield from predictions
 
 
 def spread(rows: int, number: int) -> list[int]:

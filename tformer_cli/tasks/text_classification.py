@@ -20,7 +20,7 @@ from tformer_cli.data.text import TokenArrays, pad, tokenize_texts
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.models.bert import BERTClassifier
-from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample
+from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.text import TokenBatch, lines_of, spread
 
@@ -78,7 +78,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         """The tokenizer's files, and the labels."""
         return {**super().files(), LABELS: self.labels.to_json()}
 
-    def _read(self, split: str) -> LabelledTexts:
+    def _read(self, split: str) -> dict[str, LabelledTexts]:
         return read_labelled(self.config.data, split, seed=self.config.seed)
 
     def _training_text(self, train: LabelledTexts) -> dict[str, Iterable[str]]:
@@ -166,32 +166,21 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
 
     # --- evaluation and use ---
 
-    def evaluate(
-        self,
-        model: BERTClassifier,
-        split: str,
-        *,
-        decoded: bool = True,
-        thorough: bool = True,
-        limit: int = 0,
-        samples: int = 3,
-    ) -> Evaluation:
+    def evaluate(self, model: BERTClassifier, split: str, scoring: Scoring) -> Evaluation:
         """The target's scores over the whole split."""
-        device = next(model.parameters()).device
         data = self._split(split)
         self._tokens(split)  # and with them the targets
         targets = self._targets[split]
         outputs = np.zeros((len(data), self.labels.outputs), np.float32)
         total = 0.0
-        for index in range(self.num_batches(split)):
-            batch = self.batch(split, 0, index).to(device)
+        for batch in batches_of(self, model, split):
             scores = self._scores(model, batch)
             outputs[batch.sample_ids.cpu().numpy()] = scores.cpu().numpy()
             total += float(self._sum(scores, batch.targets, 0.0))
         names = list(self.labels.names)
         evaluation = Evaluation({"loss": total / len(data)}, data_sha256=data.hash)
         if self.labels.target is Target.label:
-            more, tables = labels_scores(targets, outputs.argmax(1), names, thorough=thorough)
+            more, tables = labels_scores(targets, outputs.argmax(1), names, thorough=scoring.thorough)
             evaluation.tables = tables
         elif self.labels.target is Target.number:
             more = number_scores(targets, outputs[:, 0])
@@ -199,7 +188,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
             more = several_labels_scores(targets, outputs > 0)
         evaluation.scores |= more
         said = self._predictions(torch.from_numpy(outputs))
-        for row in spread(len(data), samples):
+        for row in spread(len(data), scoring.samples):
             text = data.texts[row] if data.seconds is None else f"{data.texts[row]}\t{data.seconds[row]}"
             evaluation.samples.append(Sample(text[:300], data.labels[row], said[row].text))
         return evaluation

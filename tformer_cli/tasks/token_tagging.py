@@ -21,7 +21,7 @@ from tformer_cli.data.text import pad
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import library, tags_scores
 from tformer_cli.models.bert import BERTTagger
-from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample
+from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.text import TokenBatch, spread
 
@@ -77,7 +77,7 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         """The tokenizer's files, and the tags."""
         return {**super().files(), TAGS: json.dumps(self.tags, ensure_ascii=False).encode()}
 
-    def _read(self, split: str) -> TaggedSentences:
+    def _read(self, split: str) -> dict[str, TaggedSentences]:
         return read_tagged(self.config.data, split, seed=self.config.seed)
 
     def _training_text(self, train: TaggedSentences) -> dict[str, Iterable[str]]:
@@ -169,32 +169,21 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
 
     # --- evaluation and use ---
 
-    def evaluate(
-        self,
-        model: BERTTagger,
-        split: str,
-        *,
-        decoded: bool = True,
-        thorough: bool = True,
-        limit: int = 0,
-        samples: int = 3,
-    ) -> Evaluation:
+    def evaluate(self, model: BERTTagger, split: str, scoring: Scoring) -> Evaluation:
         """F1 of whole entities (or chunks) by seqeval, and the share of right tags; what did not fit counts as O."""
-        device = next(model.parameters()).device
         data = self._split(split)
         found = [["O"] * len(tags) for tags in data.tags]
         total, count = 0.0, 0
-        for index in range(self.num_batches(split)):
-            batch = self.batch(split, 0, index).to(device)
+        for batch in batches_of(self, model, split):
             scores = self._scores(model, batch)
             total += float(nn.functional.cross_entropy(scores, batch.tags, reduction="sum"))
             count += len(scores)
             numbers = iter(scores.argmax(-1).tolist())
             for row, words in zip(batch.sample_ids.tolist(), batch.counts.tolist(), strict=True):
                 found[row][:words] = [self.tags[next(numbers)] for _ in range(words)]
-        scores, tables = tags_scores(data.tags, found, thorough=thorough)
+        scores, tables = tags_scores(data.tags, found, thorough=scoring.thorough)
         evaluation = Evaluation({"loss": total / max(1, count), **scores}, tables=tables, data_sha256=data.hash)
-        for row in spread(len(data), samples):
+        for row in spread(len(data), scoring.samples):
             text, truth, said = (" ".join(part[row][:40]) for part in (data.words, data.tags, found))
             evaluation.samples.append(Sample(text, truth, said))
         return evaluation

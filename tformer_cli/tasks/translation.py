@@ -19,19 +19,14 @@ from tformer_cli.data.source import ParallelSplit, read_parallel
 from tformer_cli.data.text import ParallelTokens, pad, sample_parallel, tokenize_parallel
 from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.decode.search import Hypothesis, search, together, width
-from tformer_cli.decode.workers import Workers
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import bleu_by_length, translation_scores
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.nn.attention import attention_weights
 from tformer_cli.nn.int8 import Int8Decoder
-from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample
+from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample, Scoring, summed_loss
 from tformer_cli.tasks.separate_texts import SeparateTexts
-from tformer_cli.tasks.text import spread, windows
-
-WINDOW_BATCHES, LARGEST_WINDOW_BATCHES = 8, 64
-"""Inputs of so many batches are read ahead, sorted by length, translated, and put back into their order: few at first,
-for early answers, then each time twice as many, for equal work on many cores."""
+from tformer_cli.tasks.text import searched, spread
 
 
 @dataclass
@@ -75,11 +70,11 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
     # --- data
     # -----------------------------------------------------------------------------------------------------------
 
-    def _read(self, split: str) -> ParallelSplit:
+    def _read(self, split: str) -> dict[str, ParallelSplit]:
         found = read_parallel(self.config.data, split, seed=self.config.seed)
         if split == "validation" and not len(found):
             raise DataError(f"{found.origin}: no validation sentences", "give a split with data.validation=...")
-        return found
+        return {split: found}
 
     def _training_text(self, train: ParallelSplit) -> dict[str, Iterable[str]]:
         return {self.source_language: train.sources, self.target_language: train.targets}
@@ -157,35 +152,24 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
     # --- evaluation and use
     # -----------------------------------------------------------------------------------------------
 
-    def evaluate(
-        self,
-        model: Seq2Seq,
-        split: str,
-        *,
-        decoded: bool = True,
-        thorough: bool = True,
-        limit: int = 0,
-        samples: int = 3,
-    ) -> Evaluation:
+    def evaluate(self, model: Seq2Seq, split: str, scoring: Scoring) -> Evaluation:
         """Loss and perplexity by teacher forcing; BLEU and the like of what search finds."""
-        device = next(model.parameters()).device
         text = self._split(split)
-        total, count = 0.0, 0
-        for index in range(self.num_batches(split)):
-            loss = self.loss(model, self.batch(split, 0, index).to(device))
-            total += float(loss.total)
-            count += int(loss.count)
-        scores = {"loss": total / count, "perplexity": math.exp(min(total / count, 700))}
+        sums, count = summed_loss(self, model, split)
+        mean = sums["loss"] / count
+        scores = {"loss": mean, "perplexity": math.exp(min(mean, 700))}
         evaluation = Evaluation(scores, data_sha256=text.hash)
-        if not decoded:
+        if not scoring.decoded:
             return evaluation
-        size = min(limit or len(text.sources), len(text.sources))
+        size = min(scoring.limit or len(text.sources), len(text.sources))
         found = [prediction.text for prediction in self.predict(model, text.sources[:size])]
         references = text.targets[:size]
-        more, evaluation.signatures = translation_scores(found, references, self.target_language, thorough=thorough)
+        more, evaluation.signatures = translation_scores(
+            found, references, self.target_language, thorough=scoring.thorough
+        )
         evaluation.scores |= more
-        evaluation.samples = [Sample(text.sources[i], references[i], found[i]) for i in spread(size, samples)]
-        if thorough:
+        evaluation.samples = [Sample(text.sources[i], references[i], found[i]) for i in spread(size, scoring.samples)]
+        if scoring.thorough:
             lengths = [len(ids) for ids in self.tokenizer.encode_batch(text.sources[:size], self.source_language)]
             rows = bleu_by_length(found, references, lengths, self.target_language)
             evaluation.tables.append(("BLEU by source length", ["tokens", "sentences", "BLEU"], rows))
@@ -193,15 +177,13 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
 
     def predict(self, model: Seq2Seq, inputs: Iterable[str]) -> Iterator[Prediction]:
         """Translations in the order of the inputs; an empty line gives an empty line."""
-        decode, size, device = self.config.decode, together(self.config.decode), next(model.parameters()).device
+        decode, device = self.config.decode, next(model.parameters()).device
         decoder = Int8Decoder(model) if decode.precision is DecodePrecision.int8 else model
-        with Workers(lambda job: self._translate(model, decoder, *job), decode.workers, device) as workers:
-            for before, lines in windows(inputs, WINDOW_BATCHES * size, largest=LARGEST_WINDOW_BATCHES * size):
-                yield from self._predict_window(workers, size, lines, before)
+        yield from searched(inputs, self._divide, lambda job: self._translate(model, decoder, *job), decode, device)
 
-    def _predict_window(self, workers: Workers, size: int, texts: list[str], before: int) -> list[Prediction]:
-        """Translate some lines, longest first, `size` at most together; `before` lines came before them."""
-        tokenizer, limit = self.tokenizer, self.config.model.max_length - 1
+    def _divide(self, texts: list[str], before: int) -> list[tuple[list[int], tuple[list[np.ndarray], list[int]]]]:
+        """The jobs of some lines, those of like lengths together, longest first; `before` lines came before them."""
+        tokenizer, limit, size = self.tokenizer, self.config.model.max_length - 1, together(self.config.decode)
         ids = [np.asarray(row, dtype=np.int64) for row in tokenizer.encode_batch(texts, self.source_language)]
         for number, row in enumerate(ids, start=before + 1):
             if len(row) > limit:
@@ -210,12 +192,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         order = sorted((i for i, row in enumerate(ids) if len(row)), key=lambda i: (-len(ids[i]), i))
         parts = np.array_split(np.asarray(order, dtype=np.int64), max(1, -(-len(order) // size)))
         parts = [part.tolist() for part in parts if len(part)]
-        jobs = [([ids[i] for i in part], [before + i for i in part]) for part in parts]
-        predictions = [Prediction("", {"hypotheses": []}) for _ in texts]
-        for part, found in zip(parts, workers.map(jobs), strict=True):
-            for i, prediction in zip(part, found, strict=True):
-                predictions[i] = prediction
-        return predictions
+        return [(part, ([ids[i] for i in part], [before + i for i in part])) for part in parts]
 
     @torch.inference_mode()
     def _translate(

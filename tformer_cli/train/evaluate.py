@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from tformer_cli.config.values import plain
-from tformer_cli.tasks.base import Evaluation
+from tformer_cli.tasks.base import Evaluation, Scoring
 from tformer_cli.train.checkpoint import replace_file
 from tformer_cli.train.restore import open_run
 
@@ -43,7 +43,7 @@ def evaluate_run(
     """
     opened = open_run(run, checkpoint=checkpoint, device=device, overrides=overrides)
     with torch.inference_mode():
-        evaluation = opened.task.evaluate(opened.model, split)
+        evaluation = opened.task.evaluate(opened.model, split, Scoring())
     record = {
         "split": split,
         **dataclasses.asdict(evaluation),

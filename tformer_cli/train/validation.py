@@ -7,7 +7,7 @@ from torch import nn
 
 from tformer_cli.analysis.pictures import heat_map
 from tformer_cli.errors import RunError
-from tformer_cli.tasks.base import Evaluation, HeatMap, Task
+from tformer_cli.tasks.base import Evaluation, HeatMap, Scoring, Task
 from tformer_cli.train.log import Console, Log
 from tformer_cli.train.machine import Machine
 
@@ -39,15 +39,14 @@ class Validation:
     def measure(self) -> Evaluation:
         """Score the validation split with the weights as they are; leaves the model in evaluation mode."""
         self.model.eval()
+        scoring = Scoring(
+            decoded=self.trainer.evaluate_decoded,
+            thorough=False,
+            limit=self.trainer.evaluate_limit,
+            samples=self.trainer.samples,
+        )
         with torch.no_grad(), self._precision():
-            return self.task.evaluate(
-                self.model,
-                "validation",
-                decoded=self.trainer.evaluate_decoded,
-                thorough=False,
-                limit=self.trainer.evaluate_limit,
-                samples=self.trainer.samples,
-            )
+            return self.task.evaluate(self.model, "validation", scoring)
 
     def pictures(self) -> dict[str, HeatMap]:
         """The task's pictures, unless nothing is to be shown."""

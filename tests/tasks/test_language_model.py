@@ -1,0 +1,79 @@
+"""Writing on: many prompts are as each alone, in order, and fit into memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from tests.properties.families import FAMILIES
+from tformer_cli.errors import DataError
+from tformer_cli.tasks import language_model
+from tformer_cli.tasks.language_model import LanguageModel
+
+GPT = next(family for family in FAMILIES if family.name == "gpt")
+PROMPTS = ["The list", "", "def main(", "A class", "of", "The list", "is a", "or the method", "", "A class"] * 3
+BEAM = {"beam": 3, "n_best": 2, "sample": False}
+GREEDY = {"beam": 1, "n_best": 1, "sample": False}
+DRAWN = {"beam": 1, "n_best": 2, "sample": True, "top_p": 1.0}
+
+
+@pytest.fixture(scope="module")
+def gpt(tmp_path_factory) -> tuple[LanguageModel, torch.nn.Module]:
+    task = GPT.task(tmp_path_factory.mktemp("gpt"))
+    torch.manual_seed(1)
+    model = task.model().eval().requires_grad_(False)
+    for weight in model.parameters():
+        weight += 0.2 * torch.randn(weight.shape)  # sharp enough that rounding decides nothing
+    return task, model
+
+
+def predict(gpt, **decode) -> list:
+    task, model = gpt
+    vars(task.config.decode).update({"batch": 0, "workers": 1, "max_length": 8, **decode})
+    return list(task.predict(model, PROMPTS))
+
+
+@pytest.mark.parametrize("decode", [BEAM, GREEDY, DRAWN], ids=["beam", "greedy", "drawn"])
+def test_prompts_together_are_written_on_as_each_alone(gpt, decode, monkeypatch):
+    sizes, search = [], language_model.search
+    monkeypatch.setattr(
+        language_model, "search", lambda *args, **more: sizes.append(len(more["sample_ids"])) or search(*args, **more)
+    )
+    alone = predict(gpt, batch=1, **decode)
+    assert sizes == [1] * len(PROMPTS)
+    sizes.clear()
+    together = predict(gpt, **decode)
+    lengths = Counter(len(gpt[0]._ids(prompt, 0)) for prompt in PROMPTS)
+    assert sorted(sizes) == sorted(lengths.values()) and len(lengths) > 3
+    for one, other in zip(together, alone, strict=True):
+        assert one.text == other.text
+        for a, b in zip(one.details["hypotheses"], other.details["hypotheses"], strict=True):
+            assert a["text"] == b["text"] and a["score"] == pytest.approx(b["score"], abs=1e-5)
+    assert len({one.text for one in together}) > 5
+    assert together == predict(gpt, workers=3, **decode)
+
+
+def test_equal_prompts_are_drawn_for_apart(gpt):
+    found = [one.text for one in predict(gpt, **DRAWN)]
+    assert found[0] != found[5] and found[0] != found[10]
+
+
+def test_the_keys_and_values_of_prompts_together_are_bounded(gpt, monkeypatch):
+    task, decode = gpt[0], gpt[0].config.decode
+    vars(decode).update({"batch": 0, "max_length": 8, **GREEDY})
+    ids = len(task._ids("The list", 0))
+    a_prompt = 2 * 1 * (ids + 9) * 16 * 4  # keys and values, blocks, tokens, width, bytes
+    monkeypatch.setattr(language_model, "BATCH_CACHE_BYTES", 3 * a_prompt)
+    assert [part for part, _ in task._divide(["The list"] * 7, 0)] == [[0, 1, 2], [3, 4, 5], [6]]
+    monkeypatch.setattr(language_model, "BATCH_CACHE_BYTES", 1)
+    assert [part for part, _ in task._divide(["The list"] * 2, 0)] == [[0], [1]]
+    decode.batch = 4
+    assert [len(part) for part, _ in task._divide(["The list"] * 7, 0)] == [4, 3]
+
+
+def test_a_prompt_that_is_too_long_is_named(gpt):
+    task, model = gpt
+    with pytest.raises(DataError, match=r"input 4: \d+ tokens, the model's context is 16"):
+        list(task.predict(model, ["The list"] * 3 + ["word " * 30]))
