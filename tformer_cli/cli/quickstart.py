@@ -48,13 +48,12 @@ def translations(opened: Opened) -> str:
 
 
 def fillings(opened: Opened) -> str:
-    """Gaps in phrases of Python's documentation, with the best fillings."""
+    """Phrases of Python's documentation with missing letters, and the phrases filled in."""
     from tformer_cli.cli.output import result
 
-    phrases = ["Return a <mask> of the object.", "If the file does not <mask>, an error is raised."]
+    phrases = ["Ret<mask>rn the num<mask>er of ite<mask>s.", "If the f<mask>le does not e<mask>ist, an err<mask>r is raised."]
     for phrase, answer in zip(phrases, opened.task.predict(opened.model, phrases), strict=True):
-        (best,) = answer.details["fillings"]
-        result(f"{phrase} -> " + ", ".join(f"{one['text']} ({one['probability']:.0%})" for one in best[:3]) + "\n")
+        result(f"{phrase.replace('<mask>', '_')} -> {answer.text}\n")
     return phrases[0]
 
 
@@ -76,8 +75,8 @@ TURNS = {
         'echo "INPUT" | tformer translate RUN',
     ),
     "bert": Turn(
-        "an encoder that fills gaps in Python's documentation",
-        "some gaps and what it would put there:",
+        "an encoder that fills in missing letters of Python's documentation",
+        "some gaps and what it puts there:",
         fillings,
         'tformer predict RUN "INPUT"',
     ),
