@@ -66,6 +66,7 @@ FILES = {
     "text/cola": dict.fromkeys(("in_domain_train.tsv", "in_domain_dev.tsv"), rows("x\t{n}\t*\t{a}\n")),
     "text/mrpc": {f"msr-para-{split}.tsv": "\ufeff" + PAIRS for split in ("train", "val", "test")},
     "text/sick": dict.fromkeys(("SICK_train.txt", "SICK_trial.txt", "SICK_test_annotated.txt"), RELATED),
+    "text/imdb": {"train.jsonl": rows('{{"text": "{a}", "label": {n}}}\n')},
     "text/conll2000": {"train.txt": CHUNKS, "test.txt": CHUNKS},
 }
 """What recipes for a certain data set find in its folder, where the shape of the files is the recipe's own."""

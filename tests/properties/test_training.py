@@ -111,7 +111,9 @@ def test_a_rank_without_a_row_of_its_own_changes_nothing(family, tmp_path):
     model = task.model()
     rows = len(task.rows("train", 0, 0))
     device = torch.device("cpu")
-    busy, idle = (next(batches(task, start=0, accumulate=1, ranks=Ranks(r, 2 * rows), device=device)) for r in (0, rows))
+    busy, idle = (
+        next(batches(task, start=0, accumulate=1, ranks=Ranks(r, 2 * rows), device=device)) for r in (0, rows)
+    )
     assert len(busy.sample_ids) == len(idle.sample_ids) == 1
     assert float(TrainingStep(task, model)(busy).count) > 0
     loss = TrainingStep(task, model)(idle)

@@ -51,7 +51,10 @@ def fillings(opened: Opened) -> str:
     """Phrases of Python's documentation with missing letters, and the phrases filled in."""
     from tformer_cli.cli.output import result
 
-    phrases = ["Ret<mask>rn the num<mask>er of ite<mask>s.", "If the f<mask>le does not e<mask>ist, an err<mask>r is raised."]
+    phrases = [
+        "Ret<mask>rn the num<mask>er of ite<mask>s.",
+        "If the f<mask>le does not e<mask>ist, an err<mask>r is raised.",
+    ]
     for phrase, answer in zip(phrases, opened.task.predict(opened.model, phrases), strict=True):
         result(f"{phrase.replace('<mask>', '_')} -> {answer.text}\n")
     return phrases[0]

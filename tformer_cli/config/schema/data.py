@@ -64,6 +64,7 @@ class CorpusDataConfig(DividedDataConfig):
 
 
 Target = Names("Target", "label number labels")
+Cut = Names("Cut", "end beginning middle")
 
 
 @dataclass
@@ -76,6 +77,9 @@ class LabelledTextDataConfig(DividedDataConfig):
     target: Target = setting(Target.label, "one label a text, a number (regression), or any number of labels")
     separator: str = setting(",", "between several labels of a text")
     columns: list[str] = setting([], "names of the columns, for a TSV or CSV file without a first line of names")
+    cut: Cut = setting(
+        Cut.end, "what a text that is too long loses; middle leaves a quarter of head and the rest of tail"
+    )
 
 
 @dataclass
