@@ -14,9 +14,11 @@ from tformer_cli.data.builtin import parallel
 README = Path(__file__).resolve().parents[2] / "README.md"
 SHORT = (
     "tokenizer.vocab_size=400 data.batch_tokens=400 data.cache=cache model.dim=16 model.heads=2 model.ffn_dim=32 "
-    "model.encoder_depth=1 model.decoder_depth=1 trainer.steps=2 trainer.minutes=0 trainer.threads=1 "
+    "trainer.steps=2 trainer.minutes=0 trainer.threads=1 "
     "trainer.evaluate_limit=4 trainer.evaluate_every=0 trainer.checkpoint_every=0"
 )
+SHALLOW = {"translation": "model.encoder_depth=1 model.decoder_depth=1"}
+"""By the first part of the recipe's name."""
 LIMIT_SECONDS = 100
 
 
@@ -39,12 +41,22 @@ def test_every_command_of_the_readme_runs(tmp_path):
             for side, language in enumerate(("en", "de")):
                 text = "".join(pair[side] + "\n" for pair in pairs)
                 (tmp_path / folder / f"{name}.{language}").write_text(text, encoding="utf-8")
+    texts = [source for source, _ in parallel("en-ja", "train", size=1000)]
+    for folder, name, line in (
+        ("REVIEWS", "train.jsonl", '{{"text": "{}", "label": {}}}\n'),
+        ("SHAKESPEARE", "input.txt", "{}\n"),
+    ):
+        (tmp_path / folder).mkdir()
+        lines = "".join(line.format(text, number % 2) for number, text in enumerate(texts))
+        (tmp_path / folder / name).write_text(lines, encoding="utf-8")
     (tmp_path / "in.en").write_text("The cat sleeps.\n\nWe read three books.\n", encoding="utf-8")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    assert len(commands()) >= 7
+    assert len(commands()) >= 12
     for command in commands():
         trains = command.startswith(("tformer pretrain", "tformer finetune"))
-        settings = " ".join(item for item in SHORT.split() if "finetune" not in command or "model." not in item)
+        family = command.split()[2].partition("/")[0] if trains else ""
+        settings = f"{SHORT} {SHALLOW.get(family, 'model.depth=1')}".split()
+        settings = " ".join(item for item in settings if "finetune" not in command or "model." not in item)
         done = subprocess.run(
             f"{command} {settings}" if trains else command,
             shell=True,
