@@ -19,8 +19,8 @@ $(VENV)/.installed-dev: $(STAMP) pyproject.toml constraints.txt
 
 setup: $(STAMP)  ## make .venv and install tformer into it
 
-demo: $(STAMP)  ## train on built-in data, translate, score: the whole way in a few minutes
-	$(BIN)/tformer quickstart translation
+demo: $(STAMP)  ## each family on built-in data, trained, used and scored: the whole way in a few minutes
+	$(BIN)/tformer quickstart
 
 test: $(VENV)/.installed-dev  ## the tests
 	$(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses auto --maxprocesses 8 --dist worksteal

@@ -66,14 +66,28 @@ class MuonAdamW(torch.optim.AdamW):
 def orthogonalized(matrices: Tensor) -> Tensor:
     """The nearest semi-orthogonal matrices, roughly: singular values come to lie between 0.7 and 1.2.
 
+    The quintic iteration multiplies X from the left by a polynomial of XX^T alone, so all of it is done on these small
+    square matrices, and X is touched twice: half the time of the plain one for (256, 1024), the same for square ones.
+
     Args:
         matrices: (count, rows, columns).
     """
     tall = matrices.size(-2) > matrices.size(-1)
     x = matrices.mT if tall else matrices
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-    a, b, c = NEWTON_SCHULZ
-    for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    gram = x @ x.mT
+    factor = product = _factor(gram)
+    for _ in range(NEWTON_SCHULZ_STEPS - 1):
+        gram = factor @ (factor @ gram)  # of the next X: the factor is symmetric, and commutes with it
+        factor = _factor(gram)
+        product = factor @ product
+    x = product @ x
     return x.mT if tall else x
+
+
+def _factor(gram: Tensor) -> Tensor:
+    """What one iteration multiplies X by: a + b XX^T + c (XX^T)^2, (count, rows, rows)."""
+    a, b, c = NEWTON_SCHULZ
+    factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal(dim1=-2, dim2=-1).add_(a)
+    return factor
