@@ -6,6 +6,7 @@ Shapes: B sentences, T tokens, N words of a batch, C tags.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,16 @@ class TaggedBatch(TokenBatch):
     places: Tensor
     tags: Tensor
     counts: Tensor
+
+
+def whole_scheme(tags: set[str]) -> set[str]:
+    """Tags with every kind of entity in every place: where I-PER and B-LOC occur, also B-PER and I-LOC.
+
+    A rare kind may have one-word entities alone in the training split, and longer ones in the test split (I-LST of
+    CoNLL-2000 does).
+    """
+    split = [match.groups() for tag in tags if (match := re.fullmatch("([BIESLU])-(.+)", tag))]
+    return tags | {f"{place}-{kind}" for place, _ in split for _, kind in split}
 
 
 class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
@@ -84,7 +95,8 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         return {"text": (" ".join(words) for words in train.words)}
 
     def _learn(self, train: TaggedSentences) -> None:
-        self.tags = tuple(sorted({tag for row in train.tags for tag in row}, key=lambda tag: (tag != "O", tag)))
+        found = whole_scheme({tag for row in train.tags for tag in row})
+        self.tags = tuple(sorted(found, key=lambda tag: (tag != "O", tag)))
         if len(self.tags) < 2:
             raise DataError(f"{train.origin}: tags to tell apart: {', '.join(self.tags)}", "see data.tag_column")
 
