@@ -8,6 +8,7 @@ import torch
 
 from tests.properties.families import FAMILIES
 from tformer_cli.errors import ConfigError
+from tformer_cli.tokenizer_json import MASK
 
 BERT = next(family for family in FAMILIES if family.name == "bert")
 SMALL = ("data.source=files", "data.documents=line", "data.across_documents=false", "tokenizer.vocab_size=40")
@@ -55,3 +56,17 @@ def test_padding_changes_nothing_with_documents_apart(tmp_path, settings):
 def test_documents_apart_and_next_sentences_contradict_each_other(tmp_path, settings):
     with pytest.raises(ConfigError, match="across_documents"):
         BERT.config(tmp_path, *settings, "bert.nsp=true")
+
+
+@pytest.mark.parametrize("kind", ["bpe", "char"])
+def test_a_gap_in_a_line_looks_as_it_does_in_training(kind, tmp_path, settings):
+    """Pieces of words bring the space before them along, so that a gap is not preceded by a space of its own."""
+    task = BERT.task(tmp_path, *settings, f"tokenizer.kind={kind}", "tokenizer.vocab_size=48")
+    tokenizer, mask = task.tokenizer, task.masking.mask_id
+    word = "f" if kind == "char" else "the"
+    line = f"cats and {word} dog"
+    whole = tokenizer.encode(line)
+    (place,) = np.flatnonzero(np.array(tokenizer.pieces(whole)) == (word if kind == "char" else f"\u2581{word}"))
+    hidden = [*whole[:place], mask, *whole[place + 1 :]]
+    assert task._encode(f"cats and {MASK} dog") == hidden
+    assert task._encode(f"{MASK} dog")[-len(whole[place:]) :] == hidden[place:]
