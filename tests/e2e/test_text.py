@@ -14,7 +14,10 @@ SMALL = [
     "trainer.threads=1", "trainer.log_every=2", "trainer.evaluate_every=0", "trainer.checkpoint_every=0",
     "trainer.steps=4", "optim.warmup_steps=1",
 ]  # fmt: skip
-ENCODER = ["model.max_length=24", "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1"]
+ENCODER = [
+    "model.max_length=24", "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1",
+    "model.positions=learned", "tokenizer.kind=bpe",
+]  # fmt: skip
 CORPUS = ["data.size=30", "data.batch_tokens=96", "tokenizer.vocab_size=600"]
 
 

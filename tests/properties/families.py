@@ -64,8 +64,9 @@ FAMILIES = [
     Family(
         "bert",
         "quickstart/bert",
-        ["data.size=30", "data.batch_tokens=64", "tokenizer.vocab_size=600", "model.max_length=16", "model.dim=16",
-         "model.heads=2", "model.ffn_dim=32", "model.depth=1", "trainer.steps=10", "trainer.samples=1"],
+        ["data.size=30", "data.batch_tokens=64", "tokenizer.kind=bpe", "tokenizer.vocab_size=600",
+         "model.positions=learned", "model.max_length=16", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
+         "model.depth=1", "trainer.steps=10", "trainer.samples=1"],
         ["The <mask> statement", "", "No hidden word"],
     ),
     Family(

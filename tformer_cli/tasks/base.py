@@ -229,7 +229,7 @@ class Task(Protocol[M, B]):
 def batches_of(task: Task[M, B], model: M, split: str) -> Iterator[B]:
     """The batches of a split's first epoch, on the model's device."""
     device = next(model.parameters()).device
-    return (task.batch(split, 0, index).to(device) for index in range(task.num_batches(split)))
+    return (task.collate(split, 0, task.rows(split, 0, index)).to(device) for index in range(task.num_batches(split)))
 
 
 def summed_loss(task: Task[M, B], model: M, split: str) -> tuple[dict[str, float], int]:

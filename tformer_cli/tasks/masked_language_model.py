@@ -241,8 +241,8 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
         ids = self.tokenizer.encode(text)
         if self.tokenizer.kind == TokenizerKind.char.name:
             return ids
+        gaps = [following == self.masking.mask_id for following in [*ids, None][1:]]
         pieces = self.tokenizer.pieces(ids)
-        gaps = [following == self.masking.mask_id for following in ids[1:]] + [False]
         return [one for one, piece, gap in zip(ids, pieces, gaps, strict=True) if not (gap and piece == SPACE_MARK)]
 
     @torch.inference_mode()
