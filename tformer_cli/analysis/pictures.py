@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tformer_cli.segmentation import SPACE_MARK
 from tformer_cli.tasks.base import HeatMap
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ FONTS = (
     "fonts-japanese-gothic.ttf", "Hiragino Sans GB.ttc", "Arial Unicode.ttf", "msgothic.ttc", "wqy-zenhei.ttc",
 )  # fmt: skip
 """Of the usual systems, by the file's name; Pillow's own lacks all but plain Latin."""
-SPACE_MARK = "\u2581"
 
 
 def font_for(text: str) -> FreeTypeFont | ImageFont:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import MaskedLanguageModelExperiment, TokenizerKind
+from tformer_cli.data.batching import ByEpoch
 from tformer_cli.data.corpus import Corpus
 from tformer_cli.data.masking import Masked, Masking, SentencePairs
 from tformer_cli.data.text import pad
@@ -66,6 +67,7 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
     def __init__(self, config: MaskedLanguageModelExperiment) -> None:
         super().__init__(config)
         self._pairs: dict[str, SentencePairs] = {}
+        self._pair_orders = ByEpoch(self._pair_order)
 
     # --- data ---
 
@@ -117,11 +119,12 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
         """Rows of batch `index` of `epoch`: places of blocks in its stream, or pairs of sentences."""
         if not self.config.bert.nsp:
             return super().rows(split, epoch, index)
-        rows = np.arange(len(self._paired(split)))
-        if split == "train":
-            random = np.random.Philox(np.random.SeedSequence([self.config.seed, epoch]))
-            rows = np.argsort(random.random_raw(len(rows)), kind="stable")
-        return rows[index * self._sequences_a_batch : (index + 1) * self._sequences_a_batch]
+        order = self._pair_orders[epoch] if split == "train" else np.arange(len(self._paired(split)))
+        return order[index * self._sequences_a_batch : (index + 1) * self._sequences_a_batch]
+
+    def _pair_order(self, epoch: int) -> np.ndarray:
+        random = np.random.Philox(np.random.SeedSequence([self.config.seed, epoch]))
+        return np.argsort(random.random_raw(len(self._paired("train"))), kind="stable")
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> MaskedBatch:
         """The given sequences of an epoch, with fresh masks in training and always the same ones elsewhere."""

@@ -131,8 +131,8 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
     def _cut(self, text: np.ndarray, room: int) -> np.ndarray:
         """What stays of a text: its beginning, its end, or a quarter of the one and the rest of the other.
 
-        The last is the best of what Sun et al. 2019 ("How to fine-tune BERT for text classification?", table 2) tried:
-        126 tokens of head and 384 of tail.
+        The last is what Sun et al. 2019 ("How to fine-tune BERT for text classification?") do with 128 tokens of head
+        and 382 of tail.
         """
         if len(text) <= room:
             return text

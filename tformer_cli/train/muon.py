@@ -67,7 +67,7 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     """The nearest semi-orthogonal matrices, roughly: singular values come to lie between 0.7 and 1.2.
 
     The quintic iteration multiplies X from the left by a polynomial of XX^T alone, so all of it is done on these small
-    square matrices, and X is touched twice: half the time of the plain one for (256, 1024), the same for square ones.
+    square matrices, and X is touched twice: less work for wide matrices, a little more for square ones.
 
     Args:
         matrices: (count, rows, columns).
