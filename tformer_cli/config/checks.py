@@ -10,17 +10,31 @@ from tformer_cli.config.schema import (
     Average,
     Combine,
     Experiment,
+    ImageExperiment,
+    Pooling,
     Positions,
+    ResNetConfig,
+    ResNetStem,
     Seq2SeqConfig,
     Source,
+    Stem,
+    TextExperiment,
+    TextModelConfig,
     TieEmbeddings,
     TokenizerKind,
     TransformerConfig,
+    ViTConfig,
 )
 from tformer_cli.config.values import flatten
 from tformer_cli.errors import ConfigError
 
-ABSOLUTE = (Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal)
+GRID = (Positions.learned_2d, Positions.sinusoidal_2d, Positions.rotary_2d, Positions.relative_2d)
+"""Position schemes of pictures: a position is a row and a column."""
+
+ABSOLUTE = (
+    Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal, Positions.learned_2d,
+    Positions.sinusoidal_2d,
+)  # fmt: skip
 """Position schemes that are a vector per position, beside the token's embedding."""
 
 EVEN = (Positions.sinusoidal, Positions.learnable_sinusoidal, Positions.transformer_xl)
@@ -69,6 +83,8 @@ def _averaging(config: Experiment) -> None:
 
 
 def _decode(config: Experiment) -> None:
+    if not isinstance(config, TextExperiment):
+        return
     decode = config.decode
     if decode.n_best > decode.beam and not decode.sample:
         raise ConfigError(
@@ -78,6 +94,8 @@ def _decode(config: Experiment) -> None:
 
 
 def _tokenizer(config: Experiment) -> None:
+    if not isinstance(config, TextExperiment):
+        return
     if config.tokenizer.sampling > 0 and config.tokenizer.kind is TokenizerKind.char and not config.tokenizer.path:
         raise ConfigError(
             "tokenizer.sampling: char has one segmentation, so nothing to sample", "tokenizer.kind=unigram"
@@ -129,6 +147,17 @@ def _model(config: Experiment) -> None:
     if model.combine is Combine.concatenate and model.positions not in ABSOLUTE:
         cause = f"model.combine: concatenate needs absolute positions, not {model.positions.name}"
         raise ConfigError(cause, "model.combine=add")
+    if isinstance(model, TextModelConfig) and model.positions in GRID:
+        cause = f"model.positions: {model.positions.name} has rows and columns, and a text is one line"
+        raise ConfigError(
+            cause, f"model.positions={model.positions.name.removesuffix('_2d').replace('relative', 't5')}"
+        )
+    parts = {Positions.learned_2d: (model.dim, 2), Positions.sinusoidal_2d: (model.dim, 4)}
+    width, divisor = parts.get(model.positions, (head_dim, 4 if model.positions is Positions.rotary_2d else 1))
+    if width % divisor:
+        name = "model.dim" if model.positions in parts else "model.dim / model.heads"
+        cause = f"model.positions: {model.positions.name} needs {name} divisible by {divisor}, not {width}"
+        raise ConfigError(cause, f"model.dim={model.heads * math.ceil(head_dim / 4) * 4}")
 
 
 def _lengths(config: Experiment) -> None:
@@ -145,6 +174,43 @@ def _lengths(config: Experiment) -> None:
         raise ConfigError(cause, f"decode.max_length={model.max_length}")
 
 
+def _pictures(config: Experiment) -> None:
+    if not isinstance(config, ImageExperiment):
+        return
+    data, model = config.data, config.model
+    if data.channels == 2:
+        raise ConfigError("data.channels: 2 is neither grey (1) nor colour (3)", "data.channels=3")
+    for name, numbers in (("mean", data.mean), ("deviation", data.deviation)):
+        if len(numbers) not in (1, data.channels):
+            cause = f"data.{name}: {len(numbers)} numbers for data.channels {data.channels}"
+            raise ConfigError(cause, "give one for all channels, or one for each")
+    if not all(number > 0 for number in data.deviation):
+        raise ConfigError(f"data.deviation: {data.deviation} must be more than 0", "data.deviation=[0.5]")
+    if isinstance(model, ResNetConfig):
+        if config.head.pooling is not Pooling.mean:
+            raise ConfigError("head.pooling: a ResNet has no [class] token", "head.pooling=mean")
+        return
+    if model.stem is Stem.convolutions and model.patch_size & (model.patch_size - 1):
+        cause = f"model.patch_size: convolutions halve, and {model.patch_size} is not a power of 2"
+        raise ConfigError(cause, f"model.patch_size={2 ** round(math.log2(model.patch_size))}")
+    stride = patch_pixels(model)
+    if data.image_size % stride:
+        cause = f"data.image_size: {data.image_size} is not divisible by the {stride} pixels of a patch"
+        raise ConfigError(cause, f"data.image_size={max(1, round(data.image_size / stride)) * stride}")
+    head = getattr(config, "head", None)
+    if head is not None and head.pooling is Pooling.cls and not model.class_token:
+        raise ConfigError(
+            "head.pooling: cls needs the [class] token, and model.class_token is false", "head.pooling=mean"
+        )
+
+
+def patch_pixels(model: ViTConfig) -> int:
+    """Height and width, in pixels, of what a token stands for."""
+    if model.stem is not Stem.resnet:
+        return model.patch_size
+    return model.patch_size * 2 ** (len(model.resnet.depths) - 1) * (4 if model.resnet.stem is ResNetStem.large else 1)
+
+
 CHECKS: tuple[Callable[[Experiment], None], ...] = (
     _length,
     _averaging,
@@ -153,4 +219,5 @@ CHECKS: tuple[Callable[[Experiment], None], ...] = (
     _data,
     _model,
     _lengths,
+    _pictures,
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from tformer_cli.config.schema import TextExperiment
 from tformer_cli.config.values import plain
 from tformer_cli.tasks.base import Evaluation, Scoring
 from tformer_cli.train.checkpoint import replace_file
@@ -49,7 +50,7 @@ def evaluate_run(
         **dataclasses.asdict(evaluation),
         "checkpoint": opened.checkpoint.name,
         "checkpoint_sha256": hashlib.sha256((opened.checkpoint / "manifest.json").read_bytes()).hexdigest(),
-        "decode": plain(opened.config.decode),
+        **({"decode": plain(opened.config.decode)} if isinstance(opened.config, TextExperiment) else {}),
     }
     path = opened.run / "evaluation" / f"{split}.json"
     path.parent.mkdir(exist_ok=True)

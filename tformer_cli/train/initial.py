@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BODY = "encoder."
 """Where weights lie that every task of a family shares."""
 BLOCK = re.compile(r"(.*\.blocks)\.(\d+)\.(.*)")
-REGULARISATION = ("dropout", "attention_dropout", "ffn_dropout")
+REGULARISATION = ("dropout", "attention_dropout", "ffn_dropout", "stochastic_depth")
 """Settings of a model that its weights do not depend on: they are the recipe's."""
 
 

@@ -15,15 +15,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tformer_cli.config.schema.data import (
+    AugmentConfig,
     CorpusDataConfig,
+    Crop,
     Cut,
     DataConfig,
     DividedDataConfig,
     Documents,
+    ImageDataConfig,
     LabelledTextDataConfig,
     MaskingConfig,
     ParallelDataConfig,
+    PatchMaskingConfig,
     QuestionDataConfig,
+    Resample,
     Source,
     TaggedDataConfig,
     Target,
@@ -32,21 +37,29 @@ from tformer_cli.config.schema.data import (
 )
 from tformer_cli.config.schema.model import (
     Activation,
+    BatchOrGroup,
     BERTConfig,
     Combine,
     GPTConfig,
     HeadConfig,
+    ImageHeadConfig,
     Norm,
     Pooling,
     Positions,
+    ResNetConfig,
+    ResNetStem,
     Seq2SeqConfig,
+    Stem,
+    TextModelConfig,
     TieEmbeddings,
     TransformerConfig,
+    ViTConfig,
 )
 from tformer_cli.config.schema.settings import REQUIRED, Names, setting
 from tformer_cli.config.schema.training import (
     Attention,
     Average,
+    BadSample,
     DecodeConfig,
     DecodePrecision,
     Device,
@@ -66,17 +79,25 @@ class Experiment:
     task: str = setting(REQUIRED, "entry of the task registry")
     recipe: str = setting("", "name of the recipe this came from (filled in)")
     seed: int = setting(1, "everything random is derived from it", low=0)
-    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    decode: DecodeConfig = field(default_factory=DecodeConfig)
     if TYPE_CHECKING:  # each task's own
         data: DataConfig = field(init=False)
-        model: TransformerConfig = field(init=False)
+        model: TransformerConfig | ResNetConfig = field(init=False)
 
 
 @dataclass
-class TranslationExperiment(Experiment):
+class TextExperiment(Experiment):
+    """What every recipe on text sets."""
+
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    if TYPE_CHECKING:  # each task's own
+        model: TextModelConfig = field(init=False)
+
+
+@dataclass
+class TranslationExperiment(TextExperiment):
     """Text to text with an encoder-decoder."""
 
     task: str = setting("translation", "entry of the task registry")
@@ -85,7 +106,7 @@ class TranslationExperiment(Experiment):
 
 
 @dataclass
-class MaskedLanguageModelExperiment(Experiment):
+class MaskedLanguageModelExperiment(TextExperiment):
     """Running text, hidden tokens from those around them."""
 
     task: str = setting("masked_language_model", "entry of the task registry")
@@ -95,7 +116,7 @@ class MaskedLanguageModelExperiment(Experiment):
 
 
 @dataclass
-class LanguageModelExperiment(Experiment):
+class LanguageModelExperiment(TextExperiment):
     """Running text, each token from those before it."""
 
     task: str = setting("language_model", "entry of the task registry")
@@ -104,7 +125,7 @@ class LanguageModelExperiment(Experiment):
 
 
 @dataclass
-class TextClassificationExperiment(Experiment):
+class TextClassificationExperiment(TextExperiment):
     """Texts, or pairs of them, to labels or numbers."""
 
     task: str = setting("text_classification", "entry of the task registry")
@@ -114,7 +135,7 @@ class TextClassificationExperiment(Experiment):
 
 
 @dataclass
-class TokenTaggingExperiment(Experiment):
+class TokenTaggingExperiment(TextExperiment):
     """Words to tags."""
 
     task: str = setting("token_tagging", "entry of the task registry")
@@ -124,13 +145,48 @@ class TokenTaggingExperiment(Experiment):
 
 
 @dataclass
-class QuestionAnsweringExperiment(Experiment):
+class QuestionAnsweringExperiment(TextExperiment):
     """Questions to spans of a text."""
 
     task: str = setting("question_answering", "entry of the task registry")
     data: QuestionDataConfig = field(default_factory=QuestionDataConfig)
     model: BERTConfig = field(default_factory=BERTConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+
+
+@dataclass
+class ImageExperiment(Experiment):
+    """What every recipe on pictures sets."""
+
+    data: ImageDataConfig = field(default_factory=ImageDataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass
+class ImageClassificationExperiment(ImageExperiment):
+    """Pictures to labels, with a Vision Transformer."""
+
+    task: str = setting("image_classification", "entry of the task registry")
+    model: ViTConfig = field(default_factory=ViTConfig)
+    head: ImageHeadConfig = field(default_factory=ImageHeadConfig)
+
+
+@dataclass
+class ResNetClassificationExperiment(ImageExperiment):
+    """Pictures to labels, with a convolutional network."""
+
+    task: str = setting("resnet_classification", "entry of the task registry")
+    model: ResNetConfig = field(default_factory=ResNetConfig)
+    head: ImageHeadConfig = field(default_factory=lambda: ImageHeadConfig(pooling=Pooling.mean))
+
+
+@dataclass
+class MaskedPatchesExperiment(ImageExperiment):
+    """Pictures, hidden patches from those around them."""
+
+    task: str = setting("masked_patches", "entry of the task registry")
+    model: ViTConfig = field(default_factory=ViTConfig)
+    patches: PatchMaskingConfig = field(default_factory=PatchMaskingConfig)
 
 
 EXPERIMENTS: dict[str, type[Experiment]] = {
@@ -140,4 +196,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
     "text_classification": TextClassificationExperiment,
     "token_tagging": TokenTaggingExperiment,
     "question_answering": QuestionAnsweringExperiment,
+    "image_classification": ImageClassificationExperiment,
+    "resnet_classification": ResNetClassificationExperiment,
+    "masked_patches": MaskedPatchesExperiment,
 }

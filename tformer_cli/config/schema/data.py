@@ -22,9 +22,15 @@ class DataConfig:
     test: str = setting("", "as train; empty: test, or the only test* that is there")
     cache: str = setting("", "folder for tokenised data; empty: the user's cache folder")
     workers: int = setting(0, "processes that prepare batches; 0: the training process does", low=0, high=256)
+    size: int = setting(0, "builtin: number of training examples; 0: as it comes", low=0)
+
+
+@dataclass
+class TokenBudget:
+    """How many examples of different lengths make a batch."""
+
     batch_tokens: int = setting(4096, "tokens in a batch (rows x longest, source or target, whichever is more)", low=1)
     max_batch: int = setting(0, "most examples in a batch; 0: no limit", low=0)
-    size: int = setting(0, "builtin: number of training examples; 0: as it comes", low=0)
 
 
 @dataclass
@@ -37,7 +43,7 @@ class DividedDataConfig(DataConfig):
 
 
 @dataclass
-class ParallelDataConfig(DataConfig):
+class ParallelDataConfig(TokenBudget, DataConfig):
     """Sentence pairs."""
 
     source_language: str = setting(REQUIRED, "language, or column name, that is read")
@@ -52,7 +58,7 @@ Documents = Names("Documents", "file line blank")
 
 
 @dataclass
-class CorpusDataConfig(DividedDataConfig):
+class CorpusDataConfig(TokenBudget, DividedDataConfig):
     """Running text."""
 
     batch_tokens: int = setting(4096, "tokens in a batch: so many whole blocks, at least one", low=1)
@@ -68,7 +74,7 @@ Cut = Names("Cut", "end beginning middle")
 
 
 @dataclass
-class LabelledTextDataConfig(DividedDataConfig):
+class LabelledTextDataConfig(TokenBudget, DividedDataConfig):
     """Texts, or pairs of them, with what is to be said of each."""
 
     text: str = setting("text", "column of the text")
@@ -83,7 +89,7 @@ class LabelledTextDataConfig(DividedDataConfig):
 
 
 @dataclass
-class TaggedDataConfig(DividedDataConfig):
+class TaggedDataConfig(TokenBudget, DividedDataConfig):
     """Sentences of words, each with a tag."""
 
     words: str = setting("tokens", "tables: column of the words, a list a row")
@@ -93,11 +99,76 @@ class TaggedDataConfig(DividedDataConfig):
 
 
 @dataclass
-class QuestionDataConfig(DividedDataConfig):
+class QuestionDataConfig(TokenBudget, DividedDataConfig):
     """Questions that a text answers by one of its spans."""
 
     stride: int = setting(64, "tokens of text that one window shares with the next", low=0)
     max_answer: int = setting(30, "longest answer, in tokens", low=1)
+
+
+Resample = Names("Resample", "nearest bilinear bicubic lanczos")
+
+
+@dataclass
+class ImageDataConfig(DividedDataConfig):
+    """Pictures, with a label each where one is to be learnt."""
+
+    image: str = setting("image", "tables: column of the picture, its bytes or a path beside the table")
+    label: str = setting("label", "tables: column of the label")
+    image_size: int = setting(224, "height and width, in pixels, of what the model sees", low=1, high=4096)
+    channels: int = setting(3, "3: colour; 1: grey", low=1, high=3)
+    crop_share: float = setting(
+        0.875, "evaluation: image_size over the shorter side that a picture is scaled to, before its centre is cut out",
+        low=0.1, high=1,
+    )  # fmt: skip
+    resample: Resample = setting(Resample.bicubic, "how pictures are scaled when they are read")
+    mean: list[float] = setting([0.5], "subtracted from pixels between 0 and 1; one for all channels or one for each")
+    deviation: list[float] = setting([0.5], "by which they are divided then; one for all channels or one for each")
+    batch_images: int = setting(128, "pictures in a batch", low=1)
+    decoded_gib: float = setting(
+        32.0,
+        "scaled pictures are kept in data.cache up to this size; more are decoded at each use",
+        low=0,
+    )
+
+
+Crop = Names("Crop", "none padded resized")
+
+
+@dataclass
+class AugmentConfig:
+    """What is done to a picture before training sees it, anew in each epoch."""
+
+    crop: Crop = setting(
+        Crop.none, "none: the centre, as in evaluation; padded: shifted by up to `padding`; resized: any part of it"
+    )
+    padding: int = setting(4, "crop=padded: farthest shift in pixels, at data.image_size", low=0)
+    area_low: float = setting(0.08, "crop=resized: smallest share of the area", low=0.001, high=1)
+    aspect: float = setting(4 / 3, "crop=resized: largest ratio of the part's longer side to its shorter", low=1)
+    flip: float = setting(0.0, "share of pictures mirrored left to right", low=0, high=1)
+    rotation: float = setting(0.0, "largest turn, in degrees, to either side", low=0, high=180)
+    scale: float = setting(0.0, "largest change of size: 0.1 is between 1 / 1.1 and 1.1 times", low=0, high=4)
+    brightness: float = setting(0.0, "largest change: 0.4 is between 0.6 and 1.4 times", low=0)
+    contrast: float = setting(0.0, "as brightness", low=0)
+    saturation: float = setting(0.0, "as brightness", low=0)
+    hue: float = setting(0.0, "largest turn of the colour circle, of which 1 is the whole", low=0, high=0.5)
+    operations: int = setting(0, "RandAugment: operations a picture (N); 0: none", low=0, high=14)
+    magnitude: float = setting(9.0, "RandAugment: their strength (M)", low=0, high=30)
+    erase: float = setting(0.0, "random erasing: share of pictures that lose a rectangle", low=0, high=1)
+    mixup: float = setting(0.0, "alpha of Beta(alpha, alpha) by which two pictures are blended; 0: never", low=0)
+    cutmix: float = setting(
+        0.0, "alpha for the share of a picture that a piece of another one covers; 0: never; with mixup: either", low=0
+    )
+
+
+@dataclass
+class PatchMaskingConfig:
+    """What is hidden from a model that learns from pictures alone."""
+
+    share: float = setting(0.5, "share of the patches that are to be predicted", low=0.01, high=0.95)
+    mask: float = setting(0.8, "of these: share that becomes the mask", low=0, high=1)
+    random: float = setting(0.1, "of these: share that becomes another patch; the rest stays as it is", low=0, high=1)
+    bits: int = setting(3, "bits a channel of the mean colour that is to be guessed", low=1, high=5)
 
 
 TokenizerKind = Names("TokenizerKind", "unigram bpe char")

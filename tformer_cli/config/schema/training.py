@@ -40,6 +40,7 @@ Precision = Names("Precision", "auto fp32 bf16")
 Device = Names("Device", "auto cpu cuda mps")
 Attention = Names("Attention", "auto fused explicit")
 Average = Names("Average", "none last best")
+BadSample = Names("BadSample", "stop skip")
 
 
 @dataclass
@@ -63,6 +64,9 @@ class TrainerConfig:
     patience: int = setting(0, "stop after so many evaluations without a better metric; 0: never", low=0)
     ema: float = setting(0.0, "decay of the exponential moving average of the weights; 0: none", low=0, high=0.99999)
     average: Average = setting(Average.none, "at the end, average the weights of the last or best kept checkpoints")
+    on_bad_sample: BadSample = setting(
+        BadSample.stop, "a picture or recording that cannot be read: stop and name it, or leave it out and count"
+    )
     samples: int = setting(3, "sample predictions shown at each evaluation", low=0)
     evaluate_decoded: bool = setting(True, "evaluations also decode and score (slower)")
     evaluate_limit: int = setting(0, "examples decoded in an evaluation while training; 0: all", low=0)
