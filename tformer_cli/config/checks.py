@@ -14,7 +14,6 @@ from tformer_cli.config.schema import (
     Pooling,
     Positions,
     ResNetConfig,
-    ResNetStem,
     Seq2SeqConfig,
     Source,
     Stem,
@@ -23,7 +22,6 @@ from tformer_cli.config.schema import (
     TieEmbeddings,
     TokenizerKind,
     TransformerConfig,
-    ViTConfig,
 )
 from tformer_cli.config.values import flatten
 from tformer_cli.errors import ConfigError
@@ -193,7 +191,7 @@ def _pictures(config: Experiment) -> None:
     if model.stem is Stem.convolutions and model.patch_size & (model.patch_size - 1):
         cause = f"model.patch_size: convolutions halve, and {model.patch_size} is not a power of 2"
         raise ConfigError(cause, f"model.patch_size={2 ** round(math.log2(model.patch_size))}")
-    stride = patch_pixels(model)
+    stride = model.patch_pixels
     if data.image_size % stride:
         cause = f"data.image_size: {data.image_size} is not divisible by the {stride} pixels of a patch"
         raise ConfigError(cause, f"data.image_size={max(1, round(data.image_size / stride)) * stride}")
@@ -202,13 +200,6 @@ def _pictures(config: Experiment) -> None:
         raise ConfigError(
             "head.pooling: cls needs the [class] token, and model.class_token is false", "head.pooling=mean"
         )
-
-
-def patch_pixels(model: ViTConfig) -> int:
-    """Height and width, in pixels, of what a token stands for."""
-    if model.stem is not Stem.resnet:
-        return model.patch_size
-    return model.patch_size * 2 ** (len(model.resnet.depths) - 1) * (4 if model.resnet.stem is ResNetStem.large else 1)
 
 
 CHECKS: tuple[Callable[[Experiment], None], ...] = (

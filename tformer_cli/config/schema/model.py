@@ -111,6 +111,11 @@ class ResNetConfig:
         BatchOrGroup.batch, "over the batch, or over 32 groups of channels (and standardised weights)"
     )
 
+    @property
+    def pixels(self) -> int:
+        """Height and width, in pixels, of what a cell of the last stage's map stands for."""
+        return 2 ** (len(self.depths) - 1) * (4 if self.stem is ResNetStem.large else 1)
+
 
 Stem = Names("Stem", "patches convolutions resnet")
 
@@ -132,6 +137,11 @@ class ViTConfig(TransformerConfig):
     )
     stem_dim: int = setting(48, "stem=convolutions: channels of the first", low=1)
     resnet: ResNetConfig = field(default_factory=lambda: ResNetConfig(depths=[3, 4, 9]))
+
+    @property
+    def patch_pixels(self) -> int:
+        """Height and width, in pixels, of what a token stands for."""
+        return self.patch_size * (self.resnet.pixels if self.stem is Stem.resnet else 1)
 
 
 Pooling = Names("Pooling", "cls mean")
