@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tformer_cli.segmentation import SPACE_MARK
-from tformer_cli.tasks.base import HeatMap
+from tformer_cli.tasks.base import Gallery, HeatMap, Picture
 
 if TYPE_CHECKING:
+    from PIL import Image
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
 CELL_PIXELS, FONT_PIXELS = 22, 13
 LIGHT, DARK = np.array((250, 250, 252.0)), np.array((20, 60, 130.0))
+
+IMAGE_PIXELS, FRAME_PIXELS = 112, 4
+RIGHT, WRONG, NEITHER = "#2e7d32", "#c62828", "#ffffff"
+HEAT = np.array((255, 80, 0.0))
 
 FONTS = (
     "DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf", "arial.ttf", "NotoSansCJK-Regular.ttc", "ipag.ttf",
@@ -43,6 +49,60 @@ def font_for(text: str) -> FreeTypeFont | ImageFont:
 
 def _drawn(font: FreeTypeFont, character: str) -> bytes:
     return bytes(font.getmask(character))  # pyright: ignore[reportArgumentType]  # a sequence, unknown to the stubs
+
+
+def draw(picture: Picture) -> np.ndarray:
+    """Any picture that a task gives: (height, width, 3), uint8."""
+    return gallery(picture) if isinstance(picture, Gallery) else heat_map(picture)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """An image, (height, width, 3) uint8, as a PNG file."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def gallery(picture: Gallery) -> np.ndarray:
+    """Images in a grid, framed green where the model was right and red where it was wrong, with their captions.
+
+    Returns:
+        (height, width, 3), uint8.
+    """
+    from PIL import Image, ImageDraw
+
+    font = font_for("".join(picture.captions))
+    caption_pixels = FONT_PIXELS + 5 if any(picture.captions) else 0
+    columns = max(1, round((len(picture.images) * 1.6) ** 0.5))
+    cell = IMAGE_PIXELS + 2 * FRAME_PIXELS
+    size = (columns * (cell + 8), -(-len(picture.images) // columns) * (cell + caption_pixels + 8))
+    sheet = Image.new("RGB", size, "white")
+    drawing = ImageDraw.Draw(sheet)
+    for number, (image, caption, right) in enumerate(zip(picture.images, picture.captions, picture.right, strict=True)):
+        left, top = number % columns * (cell + 8), number // columns * (cell + caption_pixels + 8)
+        frame = NEITHER if right is None else RIGHT if right else WRONG
+        drawing.rectangle((left, top, left + cell - 1, top + cell - 1), frame)
+        pixels = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
+        shown = Image.fromarray(pixels).resize((IMAGE_PIXELS, IMAGE_PIXELS), Image.Resampling.NEAREST)
+        if picture.weights:
+            shown = _heated(shown, picture.weights[number])
+        sheet.paste(shown, (left + FRAME_PIXELS, top + FRAME_PIXELS))
+        while caption and font.getlength(caption) > cell:
+            caption = caption[:-1]
+        drawing.text((left + cell / 2, top + cell + 2), caption, "black", font, anchor="mt")
+    return np.asarray(sheet)
+
+
+def _heated(image: Image.Image, weights: np.ndarray) -> Image.Image:
+    """An image, dark where the weights are low and glowing where they are high."""
+    from PIL import Image
+
+    share = Image.fromarray((255 * weights / max(float(weights.max()), 1e-12)).astype(np.uint8))
+    share = np.asarray(share.resize(image.size, Image.Resampling.BICUBIC), np.float64)[..., None] / 255
+    pixels = np.asarray(image, np.float64) * (0.35 + 0.65 * share)
+    return Image.fromarray((pixels + 0.35 * share * (HEAT - pixels)).clip(0, 255).astype(np.uint8))
 
 
 def heat_map(picture: HeatMap) -> np.ndarray:

@@ -44,6 +44,7 @@ def show(report: Report, *, as_json: bool = False) -> None:
 
     if as_json:
         fields = {"scores": evaluation.scores, "signatures": evaluation.signatures, "path": str(report.path)}
+        fields |= {"pictures": [str(path) for path in report.pictures]} if report.pictures else {}
         result(json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
         return
     rows = [(name, value, evaluation.signatures.get(name, "")) for name, value in evaluation.scores.items()]
@@ -51,4 +52,4 @@ def show(report: Report, *, as_json: bool = False) -> None:
     for title, header, more in evaluation.tables:
         result("\n")
         table(header, more, title=title)
-    note(f"saved in {report.path}")
+    note(f"saved in {', '.join(map(str, [report.path, *report.pictures]))}")

@@ -47,7 +47,7 @@ class Start:
 
     def adapt(self, config: Experiment, overrides: Sequence[str]) -> Experiment:
         """The recipe's configuration with this model's architecture."""
-        from tformer_cli.train.initial import with_architecture
+        from tformer_cli.train.initial import with_architecture, with_pictures
 
         if self.foreign:
             from tformer_cli.interop.huggingface import import_model
@@ -59,7 +59,9 @@ class Start:
         from tformer_cli.train.run import locate
 
         checkpoint = locate(self.folder)[1]
-        return with_architecture(config, from_yaml(checkpoint / "config.yaml").model, str(checkpoint), overrides)
+        found = from_yaml(checkpoint / "config.yaml")
+        config = with_pictures(config, found, overrides)
+        return with_architecture(config, found.model, str(checkpoint), overrides)
 
     def checkpoint(self, config: Experiment, run: Path) -> Path:
         """Where the loop starts from: another library's model is first written as a checkpoint, `RUN/initial`."""

@@ -161,7 +161,7 @@ def _model(config: Experiment) -> None:
 def _lengths(config: Experiment) -> None:
     """Special tokens count in the model's length: one end (or start) mark a sentence."""
     model, data = getattr(config, "model", None), getattr(config, "data", None)
-    if not isinstance(model, Seq2SeqConfig) or data is None:
+    if not isinstance(config, TextExperiment) or not isinstance(model, Seq2SeqConfig) or data is None:
         return
     longest = data.max_length
     if longest + 1 > model.max_length:
@@ -184,8 +184,9 @@ def _pictures(config: Experiment) -> None:
             raise ConfigError(cause, "give one for all channels, or one for each")
     if not all(number > 0 for number in data.deviation):
         raise ConfigError(f"data.deviation: {data.deviation} must be more than 0", "data.deviation=[0.5]")
+    head = getattr(config, "head", None)
     if isinstance(model, ResNetConfig):
-        if config.head.pooling is not Pooling.mean:
+        if head is not None and head.pooling is not Pooling.mean:
             raise ConfigError("head.pooling: a ResNet has no [class] token", "head.pooling=mean")
         return
     if model.stem is Stem.convolutions and model.patch_size & (model.patch_size - 1):
@@ -195,7 +196,6 @@ def _pictures(config: Experiment) -> None:
     if data.image_size % stride:
         cause = f"data.image_size: {data.image_size} is not divisible by the {stride} pixels of a patch"
         raise ConfigError(cause, f"data.image_size={max(1, round(data.image_size / stride)) * stride}")
-    head = getattr(config, "head", None)
     if head is not None and head.pooling is Pooling.cls and not model.class_token:
         raise ConfigError(
             "head.pooling: cls needs the [class] token, and model.class_token is false", "head.pooling=mean"

@@ -128,7 +128,7 @@ def export_run(run: Path, output: Path) -> None:
         export_gpt(model, task.tokenizer, output)
     elif isinstance(task, Translation) and isinstance(model, Seq2Seq):
         languages = (task.source_language, task.target_language)
-        export_model(model, task.tokenizer, output, opened.config.decode, languages)
+        export_model(model, task.tokenizer, output, task.config.decode, languages)
     else:
         family = opened.config.model.family
         raise ConfigError(f"{run}: a {family} model cannot be exported yet", "seq2seq, bert and gpt models can")

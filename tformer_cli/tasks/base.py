@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -45,8 +45,11 @@ class Batch:
             pinned[item.name] = value.pin_memory() if isinstance(value, Tensor) else value
         return type(self)(**pinned)
 
+    unit: ClassVar[str] = "tokens"
+    """What `sizes` counts."""
+
     def sizes(self) -> tuple[int, int]:
-        """Real and padded units (tokens, patches, frames) that the model computes, for throughput and padding."""
+        """Real and padded units (tokens, images, frames) that the model computes, for throughput and padding."""
         raise NotImplementedError
 
 
@@ -97,6 +100,26 @@ class HeatMap:
     columns: list[str]
 
 
+@dataclass
+class Gallery:
+    """Images to be laid out in a grid.
+
+    Attributes:
+        images: each (height, width, 3 or 1), uint8.
+        captions: a line under each.
+        right: whether the model was right about it, which its frame says; None: nothing to say.
+        weights: a heat map to lay over each, (rows, columns), float; none: the images as they are.
+    """
+
+    images: list[np.ndarray]
+    captions: list[str]
+    right: list[bool | None]
+    weights: list[np.ndarray] = field(default_factory=list)
+
+
+Picture = HeatMap | Gallery
+
+
 @dataclass(frozen=True)
 class Scoring:
     """How thoroughly a split is scored: by default in every way there is.
@@ -123,6 +146,7 @@ class Evaluation:
         signatures: how a score was computed, in the scorer's own words.
         samples: a few examples.
         tables: (title, header, rows) of anything finer.
+        pictures: what is better looked at, by name.
         data_sha256: of the data that was scored.
     """
 
@@ -130,6 +154,7 @@ class Evaluation:
     signatures: dict[str, str] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
     tables: list[tuple[str, list[str], list[list[str]]]] = field(default_factory=list)
+    pictures: dict[str, Picture] = field(default_factory=dict)
     data_sha256: str = ""
 
 
@@ -217,7 +242,7 @@ class Task(Protocol[M, B]):
         """Answers in the order of the inputs, by `config.decode`."""
         ...
 
-    def pictures(self, model: M) -> dict[str, HeatMap]:
+    def pictures(self, model: M) -> dict[str, Picture]:
         """What to look at while training, by TensorBoard tag, from validation examples."""
         ...
 

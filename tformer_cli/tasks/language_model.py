@@ -22,7 +22,8 @@ from tformer_cli.errors import DataError
 from tformer_cli.models.gpt import GPT
 from tformer_cli.tasks.base import Batch, Evaluation, Loss, Prediction, Sample, Scoring, summed_loss
 from tformer_cli.tasks.running_text import RunningText
-from tformer_cli.tasks.text import searched, spread
+from tformer_cli.tasks.splits import spread
+from tformer_cli.tasks.text import searched
 
 PROMPT_CHARACTERS, SAMPLE_TOKENS = 80, 120
 """Of the samples shown while training: characters of a validation document that are given, if they fit

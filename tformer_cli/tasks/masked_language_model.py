@@ -77,6 +77,7 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
         self._set_masking()
 
     def _learn(self, train: Corpus) -> None:
+        super()._learn(train)
         self._set_masking()
 
     def _set_masking(self) -> None:

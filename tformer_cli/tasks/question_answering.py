@@ -25,7 +25,8 @@ from tformer_cli.metrics import answer_scores
 from tformer_cli.models.bert import BERTForSpans
 from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.separate_texts import SeparateTexts
-from tformer_cli.tasks.text import TokenBatch, lines_of, spread
+from tformer_cli.tasks.splits import spread
+from tformer_cli.tasks.text import TokenBatch, lines_of
 
 UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|[^\w\s]|_")
 """What an answer may begin or end with: a word, a mark, a character of a script without spaces."""

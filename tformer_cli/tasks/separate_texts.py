@@ -9,7 +9,8 @@ import numpy as np
 
 from tformer_cli.data.batching import LengthBatches
 from tformer_cli.tasks.base import AttentionShape, B, M
-from tformer_cli.tasks.text import S, TextTask
+from tformer_cli.tasks.splits import S
+from tformer_cli.tasks.text import TextTask
 
 
 class SeparateTexts(TextTask[S, M, B]):

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,32 +15,13 @@ from tformer_cli.config.schema import DecodeConfig
 from tformer_cli.decode.search import together
 from tformer_cli.decode.workers import Workers
 from tformer_cli.nn.cross_entropy import head_cross_entropy
-from tformer_cli.tasks.base import AttentionShape, B, Batch, HeatMap, Loss, M, Prediction
+from tformer_cli.tasks.base import AttentionShape, B, Batch, Loss, M, Prediction
+from tformer_cli.tasks.splits import S, SplitsTask
 from tformer_cli.tokenizer import Tokenizer, Vocabulary
 
 WINDOW_BATCHES, LARGEST_WINDOW_BATCHES = 8, 64
 """Inputs of so many batches are read ahead, divided by length, searched, and put back into their order: few at first,
 for early answers, then each time twice as many, for equal work on many cores."""
-
-
-class Split(Protocol):
-    """Training, validation or test data, as it was read."""
-
-    @property
-    def origin(self) -> str:
-        """Where it comes from, for people."""
-        ...
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of all, in hex."""
-        ...
-
-    def __len__(self) -> int: ...
-
-
-S = TypeVar("S", bound=Split)
-"""What a task reads."""
 
 
 @dataclass
@@ -61,34 +41,15 @@ class TokenBatch(Batch):
         return int(self.lengths.sum()), self.tokens.numel()
 
 
-class TextTask(Generic[S, M, B]):
-    """Splits and vocabulary of a task; a subclass says what is read, and has the model, the loss and the use.
+class TextTask(SplitsTask[S, M, B]):
+    """Splits and vocabulary of a task.
 
-    A subclass gives `_read`, `_training_text`, `num_batches`, `rows`, `collate`, `_describe_data` and
-    `_describe_batches`; `_answer` too, unless it has a `predict` of its own.
+    A subclass gives `_training_text`, `_describe_data` and `_describe_batches`, beside what `SplitsTask` asks for;
+    `_answer` too, unless it has a `predict` of its own.
     """
 
-    config: Any
-    """The task's own `Experiment`."""
     tokenizer: Vocabulary
     """Set by `prepare` or `load`."""
-
-    def __init__(self, config: Any) -> None:
-        self.config = config
-        self._splits: dict[str, S] = {}
-
-    def prepare(self, run: Path) -> None:
-        """Read training and validation data, train or load the tokenizer, tokenise; what is wrong is found here."""
-        train, _ = self._split("train"), self._split("validation")
-        if not hasattr(self, "tokenizer"):
-            settings = self.config.tokenizer
-            if settings.path:
-                self.tokenizer = Tokenizer.load(Path(settings.path))
-            else:
-                self.tokenizer = Tokenizer.train(self._training_text(train), settings, self.config.seed)
-        self._learn(train)
-        for split in ("train", "validation"):
-            self.num_batches(split)
 
     def load(self, folder: Path) -> None:
         """Take the tokenizer from a checkpoint."""
@@ -98,37 +59,18 @@ class TextTask(Generic[S, M, B]):
         """The tokenizer's files."""
         return {f"tokenizer/{name}": content for name, content in self.tokenizer.files().items()}
 
-    def fingerprint(self) -> dict[str, str]:
-        """SHA-256 of the training and validation data."""
-        return {f"data.{split}": self._split(split).hash for split in ("train", "validation")}
-
-    def _split(self, split: str) -> S:
-        if split not in self._splits:
-            self._splits |= self._read(split)
-        return self._splits[split]
-
-    def _read(self, split: str) -> dict[str, S]:
-        """A split by its name, and any other that came of the same reading."""
-        raise NotImplementedError
-
     def _training_text(self, train: S) -> dict[str, Iterable[str]]:
         """Lines to train a tokenizer on, by language."""
         raise NotImplementedError
 
     def _learn(self, train: S) -> None:
-        """Take from the training split, and from the vocabulary, what the task must know: labels, masks."""
-
-    def num_batches(self, split: str) -> int:
-        """Batches in an epoch."""
-        raise NotImplementedError
-
-    def rows(self, split: str, epoch: int, index: int) -> np.ndarray:
-        """Rows of batch `index` of `epoch`."""
-        raise NotImplementedError
-
-    def collate(self, split: str, epoch: int, rows: np.ndarray) -> B:
-        """A batch of the given rows."""
-        raise NotImplementedError
+        """Take the vocabulary from the settings' place, or from the training split, unless it was loaded."""
+        if not hasattr(self, "tokenizer"):
+            settings = self.config.tokenizer
+            if settings.path:
+                self.tokenizer = Tokenizer.load(Path(settings.path))
+            else:
+                self.tokenizer = Tokenizer.train(self._training_text(train), settings, self.config.seed)
 
     def batch(self, split: str, epoch: int, index: int) -> B:
         """Batch `index` of `epoch`."""
@@ -157,10 +99,6 @@ class TextTask(Generic[S, M, B]):
             "length": max(1, min(length, model.max_length)),
         }
 
-    def _smoothing(self, model: M) -> float:
-        """Label smoothing is part of training, not of what is reported."""
-        return self.config.optim.label_smoothing if model.training else 0.0
-
     def _next_token_loss(self, model: Any, hidden: Tensor, targets: Tensor, lengths: Tensor) -> Loss:
         """Label-smoothed cross-entropy of the next token, over real tokens only.
 
@@ -185,10 +123,6 @@ class TextTask(Generic[S, M, B]):
     def _answer(self, model: M, texts: list[str], before: int) -> list[Prediction]:
         """Answers to some lines; `before` lines came before them."""
         raise NotImplementedError
-
-    def pictures(self, model: M) -> dict[str, HeatMap]:
-        """None while training."""
-        return {}
 
 
 def lines_of(texts: Iterable[str]) -> Iterator[str]:
@@ -231,8 +165,3 @@ def searched(
                 for place, prediction in zip(places, found, strict=True):
                     predictions[place] = prediction
             yield from predictions
-
-
-def spread(rows: int, number: int) -> list[int]:
-    """`number` of `rows` rows, or all, evenly from the first to the last: samples to look at."""
-    return np.linspace(0, rows - 1, min(number, rows), dtype=int).tolist()

@@ -22,7 +22,8 @@ from tformer_cli.metrics import labels_scores, needs_libraries, number_scores, s
 from tformer_cli.models.bert import BERTClassifier
 from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.separate_texts import SeparateTexts
-from tformer_cli.tasks.text import TokenBatch, lines_of, spread
+from tformer_cli.tasks.splits import label_weights, spread
+from tformer_cli.tasks.text import TokenBatch, lines_of
 
 LABELS = "labels.json"
 METRICS = {Target.label: "accuracy", Target.number: "spearman", Target.labels: "f1_micro"}
@@ -65,8 +66,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         needs_libraries(self.config.data.target is Target.number)
         super().prepare(run)
         if self.config.head.class_weights and self.labels.target is Target.label:
-            counts = np.bincount(self._targets["train"], minlength=self.labels.outputs).clip(min=1)
-            self.weights = torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
+            self.weights = label_weights(self._targets["train"], self.labels.outputs)
 
     def load(self, folder: Path) -> None:
         """Take the tokenizer from a checkpoint, and the labels if it is one of this task."""
@@ -85,6 +85,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         return {"text": lines_of((*train.texts, *(train.seconds or ())))}
 
     def _learn(self, train: LabelledTexts) -> None:
+        super()._learn(train)
         self.labels = LabelSet.of(train, self.config.data.target, self.config.data.separator)
 
     def _tokens(self, split: str) -> list[TokenArrays]:

@@ -24,7 +24,8 @@ from tformer_cli.metrics import library, tags_scores
 from tformer_cli.models.bert import BERTTagger
 from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.separate_texts import SeparateTexts
-from tformer_cli.tasks.text import TokenBatch, spread
+from tformer_cli.tasks.splits import spread
+from tformer_cli.tasks.text import TokenBatch
 
 TAGS = "tags.json"
 
@@ -95,6 +96,7 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         return {"text": (" ".join(words) for words in train.words)}
 
     def _learn(self, train: TaggedSentences) -> None:
+        super()._learn(train)
         found = whole_scheme({tag for row in train.tags for tag in row})
         self.tags = tuple(sorted(found, key=lambda tag: (tag != "O", tag)))
         if len(self.tags) < 2:

@@ -24,9 +24,10 @@ from tformer_cli.metrics import bleu_by_length, translation_scores
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.nn.attention import attention_weights
 from tformer_cli.nn.int8 import Int8Decoder
-from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Prediction, Sample, Scoring, summed_loss
+from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Picture, Prediction, Sample, Scoring, summed_loss
 from tformer_cli.tasks.separate_texts import SeparateTexts
-from tformer_cli.tasks.text import searched, spread
+from tformer_cli.tasks.splits import spread
+from tformer_cli.tasks.text import searched
 
 
 @dataclass
@@ -230,7 +231,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         ]
         return Prediction(texts[0]["text"], {"hypotheses": texts})
 
-    def pictures(self, model: Seq2Seq) -> dict[str, HeatMap]:
+    def pictures(self, model: Seq2Seq) -> dict[str, Picture]:
         """Cross-attention of the last block over the first validation pair, averaged over heads."""
         tokens, tokenizer = self._tokens("validation"), self.tokenizer
         batch = self._collate([tokens.source[0]], [tokens.target[0]], torch.zeros(1, dtype=torch.int64))

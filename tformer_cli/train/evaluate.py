@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from tformer_cli.analysis.pictures import draw, png
 from tformer_cli.config.schema import TextExperiment
 from tformer_cli.config.values import plain
 from tformer_cli.tasks.base import Evaluation, Scoring
@@ -24,6 +25,7 @@ class Report:
 
     evaluation: Evaluation
     path: Path
+    pictures: list[Path]
 
 
 def evaluate_run(
@@ -45,14 +47,19 @@ def evaluate_run(
     opened = open_run(run, checkpoint=checkpoint, device=device, overrides=overrides)
     with torch.inference_mode():
         evaluation = opened.task.evaluate(opened.model, split, Scoring())
+    folder = opened.run / "evaluation"
+    folder.mkdir(exist_ok=True)
+    pictures = {name: folder / f"{split}-{name}.png" for name in evaluation.pictures}
+    for name, path in pictures.items():
+        replace_file(path, png(draw(evaluation.pictures[name])))
     record = {
         "split": split,
-        **dataclasses.asdict(evaluation),
+        **dataclasses.asdict(dataclasses.replace(evaluation, pictures={})),
+        "pictures": {name: path.name for name, path in pictures.items()},
         "checkpoint": opened.checkpoint.name,
         "checkpoint_sha256": hashlib.sha256((opened.checkpoint / "manifest.json").read_bytes()).hexdigest(),
         **({"decode": plain(opened.config.decode)} if isinstance(opened.config, TextExperiment) else {}),
     }
-    path = opened.run / "evaluation" / f"{split}.json"
-    path.parent.mkdir(exist_ok=True)
+    path = folder / f"{split}.json"
     replace_file(path, json.dumps(record, indent=1, ensure_ascii=False).encode())
-    return Report(evaluation, path)
+    return Report(evaluation, path, list(pictures.values()))

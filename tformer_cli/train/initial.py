@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tformer_cli.config.compose import override
-from tformer_cli.config.schema import Experiment, TransformerConfig
+from tformer_cli.config.schema import Experiment, ImageExperiment, ImageHeadConfig, ResNetConfig, TransformerConfig
 from tformer_cli.errors import RunError
 
 if TYPE_CHECKING:
@@ -21,8 +21,13 @@ BLOCK = re.compile(r"(.*\.blocks)\.(\d+)\.(.*)")
 REGULARISATION = ("dropout", "attention_dropout", "ffn_dropout", "stochastic_depth")
 """Settings of a model that its weights do not depend on: they are the recipe's."""
 
+CODING = ("channels", "mean", "deviation")
+"""Settings of pictures that weights were trained with."""
 
-def with_architecture(config: Experiment, found: TransformerConfig, where: str, overrides: Sequence[str]) -> Experiment:
+
+def with_architecture(
+    config: Experiment, found: TransformerConfig | ResNetConfig, where: str, overrides: Sequence[str]
+) -> Experiment:
     """The recipe's configuration with the architecture of what it starts from.
 
     Args:
@@ -40,8 +45,26 @@ def with_architecture(config: Experiment, found: TransformerConfig, where: str, 
         raise RunError(cause, "use a recipe of its family")
     if any(item.startswith("model=") for item in overrides):
         return config
-    model = dataclasses.replace(found, **{name: getattr(config.model, name) for name in REGULARISATION})
+    kept = [name for name in REGULARISATION if hasattr(found, name)]
+    model = dataclasses.replace(found, **{name: getattr(config.model, name) for name in kept})
     return override(dataclasses.replace(config, model=model), [o for o in overrides if o.startswith("model.")])
+
+
+def with_pictures(config: Experiment, found: Experiment, overrides: Sequence[str]) -> Experiment:
+    """The recipe's configuration with pictures coded as the weights know them, and without the pre-training's head.
+
+    Args:
+        config: composed from the recipe and `overrides`.
+        found: what the weights were trained with.
+        overrides: the command line's, which count.
+    """
+    if not isinstance(config, ImageExperiment) or not isinstance(found, ImageExperiment):
+        return config
+    data = dataclasses.replace(config.data, **{name: getattr(found.data, name) for name in CODING})
+    changed = dataclasses.replace(config, data=data)
+    if isinstance(head := getattr(config, "head", None), ImageHeadConfig):
+        changed = dataclasses.replace(changed, head=dataclasses.replace(head, hidden=False))
+    return override(changed, [o for o in overrides if o.startswith(("data.", "head."))])
 
 
 def load_initial(model: nn.Module, checkpoint: Path) -> list[str]:

@@ -332,7 +332,8 @@ class Trainer:
         if self.log is not None:
             self.log.scalars(self.progress.step, "train", values)
             self.log.scalars(self.progress.step, "perf", rates, timing=True)
-        line = {"loss": values["loss"], "lr": rate, "tokens/s": rates["tokens_per_second"]}
+        speed = rates[f"{throughput.unit}_per_second"]
+        line = {"loss": values["loss"], "lr": rate, f"{throughput.unit}/s": speed}
         self.console.step(self.progress.step, {**line, "wait%": rates["data_wait_percent"]})
 
     def evaluate(self) -> None:

@@ -1,4 +1,4 @@
-"""How fast a run is: tokens a second, padding, waiting for data, share of the machine's peak, memory."""
+"""How fast a run is: tokens (images, frames) a second, padding, waiting for data, share of the peak, memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Throughput:
     """Counts between two log lines; the clock stands still in evaluations and checkpoints.
 
     The work of a step is counted once, operation by operation, on the first batch, and taken to grow with padded
-    tokens. Ranks have batches of about one size, so that this rank's tokens stand for those of all.
+    tokens, or whatever the task's batches count. Ranks have batches of about one size, so that this rank's stand for
+    those of all.
 
     Args:
         machine: its peak and its memory.
@@ -31,7 +32,8 @@ class Throughput:
 
     def __init__(self, machine: Machine, ranks: int) -> None:
         self.machine, self.ranks = machine, ranks
-        self.flops_per_token = 0.0
+        self.flops_per_unit = 0.0
+        self.unit = Batch.unit
         self._reset()
 
     def _reset(self) -> None:
@@ -44,12 +46,13 @@ class Throughput:
     @contextmanager
     def counting(self, micro_batches: list[Batch]) -> Iterator[None]:
         """Count the floating-point operations of the first step inside; later steps cost nothing more."""
-        if self.flops_per_token:
+        if self.flops_per_unit:
             yield
             return
+        self.unit = micro_batches[0].unit
         with FlopCounterMode(display=False) as counter:
             yield
-        self.flops_per_token = counter.get_total_flops() / max(1, sum(batch.sizes()[1] for batch in micro_batches))
+        self.flops_per_unit = counter.get_total_flops() / max(1, sum(batch.sizes()[1] for batch in micro_batches))
 
     def timed(self, work: Callable[[], Result]) -> tuple[Result, float]:
         """Do something, and say how many seconds it took."""
@@ -80,14 +83,14 @@ class Throughput:
         seconds = max(self.seconds, 1e-9)
         p50, p95 = np.percentile(self.step_seconds, (50, 95)) if self.step_seconds else (0.0, 0.0)
         rates = {
-            "tokens_per_second": self.real / seconds,
-            "padded_tokens_per_second": self.padded / seconds,
+            f"{self.unit}_per_second": self.real / seconds,
+            f"padded_{self.unit}_per_second": self.padded / seconds,
             "targets_per_second": float(self.count) / seconds,
             "padding_percent": 100 * (1 - self.real / max(1, self.padded)),
             "data_wait_percent": 100 * self.waited / seconds,
             "step_seconds_p50": float(p50),
             "step_seconds_p95": float(p95),
-            "mfu_percent": 100 * self.flops_per_token * self.padded / seconds / (self.ranks * self.machine.peak_flops),
+            "mfu_percent": 100 * self.flops_per_unit * self.padded / seconds / (self.ranks * self.machine.peak_flops),
             "peak_memory_gib": peak_memory_bytes(self.machine.device) / 2**30,
         }
         self._reset()

@@ -160,6 +160,8 @@ class ImageExperiment(Experiment):
 
     data: ImageDataConfig = field(default_factory=ImageDataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    if TYPE_CHECKING:  # each task's own
+        model: ViTConfig | ResNetConfig = field(init=False)
 
 
 @dataclass

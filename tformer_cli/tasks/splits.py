@@ -1,0 +1,106 @@
+"""What all tasks share that learn from splits of examples: each is read once, and a run is not resumed on others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from tformer_cli.tasks.base import B, M, Picture
+
+
+class Split(Protocol):
+    """Training, validation or test data, as it was read."""
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for people."""
+        ...
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all, in hex."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+S = TypeVar("S", bound=Split)
+"""What a task reads."""
+
+
+class SplitsTask(Generic[S, M, B]):
+    """Splits of a task; a subclass says what is read, and has the model, the loss and the use.
+
+    A subclass gives `_read`, `num_batches`, `rows` and `collate`.
+    """
+
+    config: Any
+    """The task's own `Experiment`."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self._splits: dict[str, S] = {}
+
+    def prepare(self, run: Path) -> None:
+        """Read training and validation data, learn from the first what the task must know, divide both into batches."""
+        train, _ = self._split("train"), self._split("validation")
+        self._learn(train)
+        for split in ("train", "validation"):
+            self.num_batches(split)
+
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of the training and validation data."""
+        return {f"data.{split}": self._split(split).hash for split in ("train", "validation")}
+
+    def _split(self, split: str) -> S:
+        if split not in self._splits:
+            self._splits |= self._read(split)
+        return self._splits[split]
+
+    def _read(self, split: str) -> dict[str, S]:
+        """A split by its name, and any other that came of the same reading."""
+        raise NotImplementedError
+
+    def _learn(self, train: S) -> None:
+        """Take from the training split what the task must know: vocabulary, labels, masks."""
+
+    def num_batches(self, split: str) -> int:
+        """Batches in an epoch."""
+        raise NotImplementedError
+
+    def rows(self, split: str, epoch: int, index: int) -> np.ndarray:
+        """Rows of batch `index` of `epoch`."""
+        raise NotImplementedError
+
+    def collate(self, split: str, epoch: int, rows: np.ndarray) -> B:
+        """A batch of the given rows."""
+        raise NotImplementedError
+
+    def _smoothing(self, model: M) -> float:
+        """Label smoothing is part of training, not of what is reported."""
+        return self.config.optim.label_smoothing if model.training else 0.0
+
+    def pictures(self, model: M) -> dict[str, Picture]:
+        """None while training."""
+        return {}
+
+
+def label_weights(targets: np.ndarray, labels: int) -> Tensor:
+    """What an example of each label counts: 1 / the label's share, but 1 on average over labels' shares, (labels,).
+
+    Args:
+        targets: (N,), int64.
+        labels: how many there are.
+    """
+    import torch
+
+    counts = np.bincount(targets, minlength=labels).clip(min=1)
+    return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
+
+
+def spread(rows: int, number: int) -> list[int]:
+    """`number` of `rows` rows, or all, evenly from the first to the last: samples to look at."""
+    return np.linspace(0, rows - 1, min(number, rows), dtype=int).tolist()
