@@ -91,7 +91,7 @@ def bleu_by_length(
 def labels_scores(
     targets: np.ndarray, found: np.ndarray, names: Sequence[str], *, thorough: bool = True
 ) -> tuple[dict[str, float], list[tuple[str, list[str], list[list[str]]]]]:
-    """Accuracy, F1 and Matthews correlation of one label a text, by scikit-learn.
+    """Accuracy, F1 and Matthews correlation of one label an example, by scikit-learn.
 
     Args:
         targets: (N,) int64.
@@ -120,7 +120,28 @@ def labels_scores(
         [name, *(f"{100 * part[number]:.1f}" for part in parts[:3]), str(int(parts[3][number]))]
         for number, name in enumerate(names)
     ]
-    return scores, [("by label", ["label", "precision", "recall", "F1", "texts"], rows)]
+    return scores, [("by label", ["label", "precision", "recall", "F1", "examples"], rows)]
+
+
+def confusion(targets: np.ndarray, found: np.ndarray, labels: int, most: int) -> tuple[np.ndarray, list[int]]:
+    """How often each label was taken for each other, by scikit-learn.
+
+    Args:
+        targets: (N,) int64.
+        found: (N,) int64.
+        labels: how many there are.
+        most: rows in the result: the labels that are found least, if there are more.
+
+    Returns:
+        Shares of each row's label, (K, K) float, rows right and columns found; and which labels the rows are.
+    """
+    import numpy as np
+
+    metrics = library("sklearn.metrics", "scikit-learn")
+    counts = metrics.confusion_matrix(targets, found, labels=list(range(labels)))
+    shares = counts / counts.sum(1, keepdims=True).clip(min=1)
+    kept = np.sort(np.argsort(shares.diagonal(), kind="stable")[:most])
+    return shares[np.ix_(kept, kept)], kept.tolist()
 
 
 def several_labels_scores(targets: np.ndarray, found: np.ndarray) -> dict[str, float]:

@@ -52,4 +52,6 @@ def show(report: Report, *, as_json: bool = False) -> None:
     for title, header, more in evaluation.tables:
         result("\n")
         table(header, more, title=title)
+    for line in evaluation.notes:
+        note(line)
     note(f"saved in {', '.join(map(str, [report.path, *report.pictures]))}")

@@ -14,7 +14,8 @@ from tformer_cli.errors import ConfigError
 if TYPE_CHECKING:
     from tformer_cli.train.restore import Opened
 
-SHOWN = 5  # translations
+SHOWN = 5  # translations, digits
+SHADES = " .:-=+*#%@"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,29 @@ def continuation(opened: Opened) -> str:
     return prompt
 
 
+def digits(opened: Opened) -> str:
+    """Test digits as they look, and what they are taken for; one is left in the run folder as a file."""
+    from tformer_cli.analysis.pictures import png
+    from tformer_cli.cli.output import result
+    from tformer_cli.config.schema import BadSample, ImageExperiment
+    from tformer_cli.data.images import read_images
+    from tformer_cli.tasks.images import ImageTask
+
+    task, config = opened.task, opened.config
+    assert isinstance(task, ImageTask) and isinstance(config, ImageExperiment)
+    test = read_images(config.data, "test", seed=config.seed, on_bad_sample=BadSample.stop)["test"]
+    pictures = [test.pixels[row] for row in range(SHOWN)]
+    for line in range(pictures[0].shape[0]):
+        shades = ["".join(2 * SHADES[int(value) * len(SHADES) // 256] for value in p[line, :, 0]) for p in pictures]
+        result("  ".join(shades).rstrip() + "\n")
+    width = 2 * pictures[0].shape[1] + 2
+    said = (answer.text.replace("\t", " ") for answer in task.answers(opened.model, pictures))
+    result("".join(f"{text:<{width}}" for text in said).rstrip() + "\n")
+    path = opened.run / "digit.png"
+    path.write_bytes(png(pictures[0].repeat(3, axis=-1)))
+    return str(path)
+
+
 TURNS = {
     "translation": Turn(
         "a Transformer that translates English into Japanese",
@@ -88,6 +112,12 @@ TURNS = {
         "what it writes after two words:",
         continuation,
         'tformer predict RUN "INPUT" --max-length 100',
+    ),
+    "vit": Turn(
+        "a Vision Transformer that reads handwritten digits",
+        "some digits and what it takes them for:",
+        digits,
+        "tformer predict RUN INPUT --top 3",
     ),
 }
 

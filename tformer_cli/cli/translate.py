@@ -13,6 +13,8 @@ from typing import Any
 
 import typer
 
+from tformer_cli.errors import ConfigError, DataError
+
 RUN = typer.Argument(help="Run folder, or a checkpoint in one.")
 INPUTS = typer.Argument(
     None,
@@ -21,8 +23,9 @@ INPUTS = typer.Argument(
 )
 PROMPTS = typer.Argument(
     None,
-    metavar="[TEXT | FILE]... [KEY=VALUE]...",
-    help="Text itself, or files of it, a line each; none: standard input. Settings, as decode.length_penalty=0.6.",
+    metavar="[TEXT | FILE | FOLDER]... [KEY=VALUE]...",
+    help="Text itself, or files of it, a line each; or pictures and folders of them. None: standard input, where a "
+    "picture is named by its path. Settings, as decode.length_penalty=0.6.",
 )
 BEAM = typer.Option(None, "--beam", min=1, help="Beam width; 1 is greedy.", show_default=False)
 N_BEST = typer.Option(None, "--n-best", min=1, help="Answers per line, one below the other.", show_default=False)
@@ -33,6 +36,7 @@ WORKERS = typer.Option(
 MAX_LENGTH = typer.Option(None, "--max-length", min=1, help="Most tokens that are written.", show_default=False)
 TEMPERATURE = typer.Option(None, "--temperature", help="When drawing: lower is safer.", show_default=False)
 TOP_K = typer.Option(None, "--top-k", min=0, help="Draw among the K most probable.", show_default=False)
+TOP = typer.Option(None, "--top", min=1, help="Labels shown of each input, likeliest first.", show_default=False)
 TOP_P = typer.Option(None, "--top-p", help="Draw among the most probable, up to this sum.", show_default=False)
 AS_JSON = typer.Option(False, "--json", help="One JSON object a line: input, text, scores, hypotheses.")
 OUTPUT = typer.Option(None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False)
@@ -74,18 +78,19 @@ def predict(
     temperature: float = TEMPERATURE,
     top_k: int = TOP_K,
     top_p: float = TOP_P,
+    top: int = TOP,
     as_json: bool = AS_JSON,
     output: Path = OUTPUT,
     device: str = DEVICE,
     checkpoint: str = CHECKPOINT,
 ) -> None:
-    """Answer text with a trained run of any task: one answer for each line in, in order.
+    """Answer with a trained run of any task: one answer for each line, or picture, in order.
 
     A language model writes the text on; a single text given as an argument is written on as you watch.
     """
     decode = {"beam": beam, "n_best": n_best, "batch": batch, "workers": workers, "max_length": max_length}
     decode |= {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    _answer(run, inputs or [], decode, as_json, output, device, checkpoint, literal=True)
+    _answer(run, inputs or [], decode, as_json, output, device, checkpoint, literal=True, top=top or 0)
 
 
 def _answer(
@@ -98,19 +103,24 @@ def _answer(
     checkpoint: str,
     *,
     literal: bool = False,
+    top: int = 0,
 ) -> None:
     from tformer_cli.cli import text
+    from tformer_cli.config.schema import TextExperiment
 
     settings = [given for given in inputs if is_setting(given)]
     rest = [given for given in inputs if not is_setting(given)]
     settings += [f"decode.{key}={value}" for key, value in decode.items() if value is not None]
+    if not reads_text(run):
+        _answer_files(run, rest, settings, as_json, output, device, checkpoint, top)
+        return
     texts = [given for given in rest if literal and is_text(given)]
     files = [Path(given) for given in rest if given not in texts]
     text.check(files)
     from tformer_cli.train.restore import open_run
 
     opened = open_run(run, checkpoint=checkpoint, device=device, overrides=settings)
-    n_best = opened.config.decode.n_best
+    n_best = opened.config.decode.n_best if isinstance(opened.config, TextExperiment) else 1
     if len(texts) == 1 and not files and not as_json and output is None and n_best == 1:
         stream = getattr(opened.task, "stream", None)
         if stream is not None:
@@ -123,8 +133,65 @@ def _answer(
     typed = not rest and sys.stdin.isatty()
     lines = itertools.chain(texts, text.lines(files) if files or not texts else [])
     records = in_order(lines, answers, at_once=typed)
+    records = ((line, best(answer, top)) for line, answer in records)
     write = as_object if as_json else as_lines
-    _write((write(line, answer, n_best) for line, answer in records), output)
+    _write((write(line, answer, n_best, top) for line, answer in records), output)
+
+
+def _answer_files(
+    run: Path,
+    given: list[str],
+    settings: list[str],
+    as_json: bool,
+    output: Path | None,
+    device: str,
+    checkpoint: str,
+    top: int,
+) -> None:
+    """Answer files that are no text: those given, those in folders, or those that standard input names."""
+    from tformer_cli.cli import text
+    from tformer_cli.train.restore import open_run
+
+    for path in map(Path, given):
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
+    opened = open_run(run, checkpoint=checkpoint, device=device, overrides=settings)
+    files_of: Callable[[Path], list[Path]] = getattr(opened.task, "files_of")  # noqa: B009 - not of every task
+    lines = (str(file) for path in given or text.lines([]) for file in files_of(Path(path)))
+    records = in_order(lines, lambda paths: opened.task.predict(opened.model, paths))
+    records = ((line, best(answer, top)) for line, answer in records)
+    if as_json:
+        _write((as_object(line, answer) for line, answer in records), output)
+        return
+    rows = ((line, as_lines(line, answer, 1, top).splitlines()) for line, answer in records)
+    _write(("".join(f"{line}\t{row}\n" for row in answers if row) for line, answers in rows), output)
+
+
+def reads_text(run: Path) -> bool:
+    """Whether a run answers lines of text; also if it cannot be said, as what opens the run then says why."""
+    from tformer_cli.config.schema import EXPERIMENTS, TextExperiment
+    from tformer_cli.config.yaml import read_yaml
+
+    try:
+        task = read_yaml(run / "config.yaml").data.get("task")
+    except ConfigError:
+        return True
+    return issubclass(EXPERIMENTS.get(str(task), TextExperiment), TextExperiment)
+
+
+def best(answer: Any, top: int) -> Any:
+    """An answer with the probabilities of its likeliest labels alone, likeliest first; 0: as it is.
+
+    Raises:
+        ConfigError: if the run does not classify.
+    """
+    if not top or "error" in answer.details:
+        return answer
+    if "probabilities" not in answer.details:
+        raise ConfigError("--top goes with runs that classify", "--n-best gives more than one answer of a search")
+    ranked = sorted(answer.details["probabilities"].items(), key=lambda item: -item[1])[:top]
+    answer.details["probabilities"] = dict(ranked)
+    return answer
 
 
 def _watch(stream: Callable[[Any, str, Callable[[str], None]], None], model: Any, prompt: str) -> None:
@@ -179,17 +246,19 @@ def in_order(
         yield waiting.popleft(), answer
 
 
-def as_lines(line: str, answer: Any, n_best: int) -> str:
-    """Plain text: always `n_best` lines, so that line i of the input begins at line i * n_best."""
+def as_lines(line: str, answer: Any, n_best: int, top: int = 0) -> str:
+    """Plain text: always `n_best`, or `top`, lines, so that line i of the input begins at line i times as many."""
     if n_best > 1 and answer.details.get("hypotheses"):
         texts = [hypothesis["text"] for hypothesis in answer.details["hypotheses"][:n_best]]
+    elif top and "probabilities" in answer.details:
+        texts = [f"{name}\t{share:.4f}" for name, share in answer.details["probabilities"].items()]
     else:
         texts = [answer.text]
-    texts += [""] * (n_best - len(texts))
+    texts += [""] * (max(n_best, top) - len(texts))
     return "".join(text.replace("\r", " ").replace("\n", " ") + "\n" for text in texts)
 
 
-def as_object(line: str, answer: Any, n_best: int) -> str:
+def as_object(line: str, answer: Any, n_best: int = 1, top: int = 0) -> str:
     """A JSON object: the input, the answer, and whatever the task adds to it."""
     record = {"input": line, "text": answer.text, **answer.details}
     return json.dumps(record, ensure_ascii=False, default=lambda value: value.tolist()) + "\n"

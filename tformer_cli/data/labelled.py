@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import LabelledTextDataConfig
 
 SETTINGS = "data.text, data.second, data.label"
+LABELS = "labels.json"
+"""In a checkpoint: its label set."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ def build(config: Experiment) -> Task:
         ConfigError: if there is none of that name.
     """
     from tformer_cli.errors import ConfigError
+    from tformer_cli.tasks.image_classification import ImageClassification
     from tformer_cli.tasks.language_model import LanguageModel
     from tformer_cli.tasks.masked_language_model import MaskedLanguageModel
+    from tformer_cli.tasks.masked_patches import MaskedPatches
     from tformer_cli.tasks.question_answering import QuestionAnswering
     from tformer_cli.tasks.text_classification import TextClassification
     from tformer_cli.tasks.token_tagging import TokenTagging
@@ -31,6 +33,9 @@ def build(config: Experiment) -> Task:
         "text_classification": TextClassification,
         "token_tagging": TokenTagging,
         "question_answering": QuestionAnswering,
+        "image_classification": ImageClassification,
+        "resnet_classification": ImageClassification,
+        "masked_patches": MaskedPatches,
     }
     if config.task not in tasks:
         raise ConfigError(f"task: no task {config.task!r}", f"there are: {', '.join(tasks)}")

@@ -147,6 +147,7 @@ class Evaluation:
         samples: a few examples.
         tables: (title, header, rows) of anything finer.
         pictures: what is better looked at, by name.
+        notes: what the reader of the scores should know, a line each.
         data_sha256: of the data that was scored.
     """
 
@@ -155,6 +156,7 @@ class Evaluation:
     samples: list[Sample] = field(default_factory=list)
     tables: list[tuple[str, list[str], list[list[str]]]] = field(default_factory=list)
     pictures: dict[str, Picture] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     data_sha256: str = ""
 
 

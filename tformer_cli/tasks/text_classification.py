@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import Cut, Target, TextClassificationExperiment
-from tformer_cli.data.labelled import LabelledTexts, LabelSet, read_labelled
+from tformer_cli.data.labelled import LABELS, LabelledTexts, LabelSet, read_labelled
 from tformer_cli.data.text import TokenArrays, pad, tokenize_texts
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import labels_scores, needs_libraries, number_scores, several_labels_scores
@@ -25,7 +25,6 @@ from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.splits import label_weights, spread
 from tformer_cli.tasks.text import TokenBatch, lines_of
 
-LABELS = "labels.json"
 METRICS = {Target.label: "accuracy", Target.number: "spearman", Target.labels: "f1_micro"}
 
 

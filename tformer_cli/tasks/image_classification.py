@@ -1,0 +1,245 @@
+"""Pictures to labels, with a Vision Transformer or a convolutional network.
+
+Shapes: B pictures, R = B, or 2B with a partner for each, C classes, S `image_size`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tformer_cli.config.schema import (
+    ImageClassificationExperiment,
+    ResNetClassificationExperiment,
+    Target,
+)
+from tformer_cli.data.augment import mix
+from tformer_cli.data.images import Images, duplicates
+from tformer_cli.data.labelled import LABELS, LabelSet
+from tformer_cli.errors import DataError
+from tformer_cli.metrics import confusion, labels_scores, needs_libraries
+from tformer_cli.models.resnet import ResNetClassifier
+from tformer_cli.models.vit import ViTClassifier
+from tformer_cli.nn.attention import attention_weights
+from tformer_cli.tasks.base import (
+    Evaluation,
+    Gallery,
+    HeatMap,
+    Loss,
+    Picture,
+    Prediction,
+    Sample,
+    Scoring,
+    batches_of,
+)
+from tformer_cli.tasks.images import ImageBatch, ImageTask
+from tformer_cli.tasks.splits import label_weights, spread
+
+TOP = 5
+"""A label counts as found among so many (Deng et al. 2009), where there are more."""
+MOST_CONFUSED = 40
+"""Labels in the picture of confusions; those that are found least, if there are more."""
+SHOWN, SHOWN_EPOCHS = 20, 4
+"""Predictions in a picture; and epochs in the picture of what training sees."""
+
+
+@dataclass
+class LabelledImageBatch(ImageBatch):
+    """Pictures with their labels.
+
+    Attributes:
+        targets: numbers of the labels, (R,), int64.
+    """
+
+    targets: Tensor
+
+
+class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledImageBatch]):
+    """The adapter between labelled pictures and a model with a linear head."""
+
+    metric = "accuracy"
+    lower_is_better = frozenset({"loss"})
+    config: ImageClassificationExperiment | ResNetClassificationExperiment
+    labels: LabelSet
+    """Set by `prepare` or `load`."""
+
+    def __init__(self, config: ImageClassificationExperiment | ResNetClassificationExperiment) -> None:
+        super().__init__(config)
+        self.weights: Tensor | None = None
+        self._targets: dict[str, np.ndarray] = {}
+
+    # --- data ---
+
+    def prepare(self, run: Path) -> None:
+        """Read training and validation pictures, find the labels."""
+        needs_libraries(False)
+        super().prepare(run)
+        for split in ("train", "validation"):  # a label that training does not have is found here
+            self._numbers(split)
+        if self.config.head.class_weights:
+            self.weights = label_weights(self._numbers("train"), self.labels.outputs)
+
+    def load(self, folder: Path) -> None:
+        """Take the labels from a checkpoint, if it is one of this task."""
+        if (folder / LABELS).is_file():
+            self.labels = LabelSet.from_json((folder / LABELS).read_bytes())
+
+    def files(self) -> dict[str, bytes]:
+        """The labels."""
+        return {LABELS: self.labels.to_json()}
+
+    def _learn(self, train: Images) -> None:
+        self.labels = LabelSet.of(train, Target.label)
+
+    def _numbers(self, split: str) -> np.ndarray:
+        if split not in self._targets:
+            self._targets[split] = self.labels.numbers(self._split(split))
+        return self._targets[split]
+
+    def collate(self, split: str, epoch: int, rows: np.ndarray) -> LabelledImageBatch:
+        """A batch of the given rows; in training with a partner for each, where pictures are blended."""
+        augment, rows = self.config.augment, np.asarray(rows, np.int64)
+        partners = self._partners(rows, epoch) if split == "train" and (augment.mixup or augment.cutmix) else None
+        every = rows if partners is None else np.concatenate((rows, partners))
+        return LabelledImageBatch(
+            torch.from_numpy(rows),
+            *self._pixels(split, every),
+            epoch,
+            None if partners is None else torch.from_numpy(partners),
+            torch.from_numpy(self._numbers(split)[every]),
+        )
+
+    def describe(self) -> list[tuple[str, str]]:
+        """The header's lines on pictures, labels and batches."""
+        counts = Counter(self._split("train").labels)
+        names = [f"{name} {counts[name]:,}" for name in self.labels.names[:8]]
+        more = f" and {len(self.labels.names) - 8} more" if len(self.labels.names) > 8 else ""
+        return [*super().describe(), ("labels", ", ".join(names) + more)]
+
+    # --- model and loss ---
+
+    def model(self) -> ViTClassifier | ResNetClassifier:
+        """A new model and head."""
+        config, channels, outputs = self.config, self.config.data.channels, self.labels.outputs
+        if isinstance(config, ResNetClassificationExperiment):
+            return ResNetClassifier(config.model, channels, config.head, outputs)
+        return ViTClassifier(config.model, config.data.image_size, channels, config.head, outputs)
+
+    def _blended(self, batch: LabelledImageBatch) -> tuple[Tensor, Tensor | None]:
+        """What training sees, (B, channels, S, S), and each first picture's share in it, (B,); None: all of it."""
+        images = self._augmented(batch)
+        if batch.partners is None:
+            return images, None
+        own, others = images.chunk(2)
+        return mix(self.config.augment, own, others, batch.sample_ids, batch.epoch, self.config.seed)
+
+    def loss(self, model: ViTClassifier | ResNetClassifier, batch: LabelledImageBatch) -> Loss:
+        """Cross-entropy, of both labels by their shares where pictures are blended; summed."""
+        targets = batch.targets[: len(batch.sample_ids)]
+        if not model.training:
+            scores = model(self._centers(batch.pixels, batch.shapes)[: len(targets)]).float()
+            return Loss(self._entropies(scores, targets, 0.0).sum(), torch.tensor(len(scores), device=scores.device))
+        images, share = self._blended(batch)
+        scores, smoothing = model(images).float(), self._smoothing(model)
+        entropies = self._entropies(scores, targets, smoothing)
+        if share is not None:
+            others = self._entropies(scores, batch.targets[len(targets) :], smoothing)
+            entropies = share * entropies + (1 - share) * others
+        return Loss(entropies.sum(), torch.tensor(len(scores), device=scores.device))
+
+    def _entropies(self, scores: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        weight = None if self.weights is None else self.weights.to(scores.device)
+        return functional.cross_entropy(scores, targets, weight=weight, reduction="none", label_smoothing=smoothing)
+
+    # --- evaluation and use ---
+
+    def evaluate(self, model: ViTClassifier | ResNetClassifier, split: str, scoring: Scoring) -> Evaluation:
+        """Accuracy, the right label among the first five, and more a label."""
+        images, targets, names = self._split(split), self._numbers(split), list(self.labels.names)
+        found, before = np.zeros(len(images), np.int64), np.zeros(len(images), np.int64)
+        probability = np.zeros(len(images), np.float32)
+        total = 0.0
+        for batch in batches_of(self, model, split):
+            scores = model(self._centers(batch.pixels, batch.shapes)[: len(batch.sample_ids)]).float()
+            right = batch.targets[: len(scores)]
+            total += float(self._entropies(scores, right, 0.0).sum())
+            rows = batch.sample_ids.cpu().numpy()
+            found[rows] = scores.argmax(1).cpu().numpy()
+            before[rows] = (scores > scores.gather(1, right[:, None])).sum(1).cpu().numpy()
+            probability[rows] = scores.softmax(1).amax(1).cpu().numpy()
+        more, tables = labels_scores(targets, found, names, thorough=scoring.thorough)
+        scores = {"loss": total / len(images), **more}
+        if len(names) > TOP:
+            scores[f"top{TOP}_accuracy"] = 100 * float((before < TOP).mean())
+        evaluation = Evaluation(scores, tables=tables, data_sha256=images.hash)
+        for row in spread(len(images), scoring.samples):
+            said = f"{names[found[row]]} {probability[row]:.2f}"
+            evaluation.samples.append(Sample(images.names[row], names[targets[row]], said))
+        if scoring.thorough or scoring.samples:
+            matrix, kept = confusion(targets, found, len(names), MOST_CONFUSED)
+            kept_names = [names[number] for number in kept]
+            evaluation.pictures["confusion"] = HeatMap(matrix, kept_names, kept_names)
+        if scoring.thorough and split == "test":
+            evaluation.notes += self._seen(images)
+        return evaluation
+
+    def _seen(self, test: Images) -> list[str]:
+        """A warning, if pictures of the test split were trained on."""
+        try:
+            same = duplicates(self._split("train"), test)
+        except DataError:  # the training data is elsewhere
+            return []
+        return [f"warning: {same:,} of {len(test):,} pictures to test are in the training split too"] if same else []
+
+    @torch.inference_mode()
+    def _answer(self, model: ViTClassifier | ResNetClassifier, images: Tensor) -> list[Prediction]:
+        """The label and its probability, of each picture."""
+        found = []
+        for row in model(images).float().softmax(-1).cpu().tolist():
+            ranked = sorted(zip(self.labels.names, row, strict=True), key=lambda item: -item[1])
+            details = {"label": ranked[0][0], "probabilities": {name: round(p, 6) for name, p in ranked}}
+            found.append(Prediction(f"{ranked[0][0]}\t{ranked[0][1]:.4f}", details))
+        return found
+
+    # --- pictures ---
+
+    def pictures(self, model: ViTClassifier | ResNetClassifier) -> dict[str, Picture]:
+        """Predictions, what training sees, and where the [class] token looks."""
+        device = next(model.parameters()).device
+        validation = self._split("validation")
+        rows = np.array(spread(len(validation), SHOWN), np.int64)
+        batch = self.collate("validation", 0, rows).to(device)
+        images = self._centers(batch.pixels, batch.shapes)
+        shown, numbers = self._visible(images), self._numbers("validation")[rows]
+        answers = self._answer(model, images)
+        right = [answer.details["label"] == self.labels.names[n] for answer, n in zip(answers, numbers, strict=True)]
+        captions = [answer.text.replace("\t", " ") for answer in answers]
+        found: dict[str, Picture] = {
+            "predictions": Gallery(shown, captions, list(right)),
+            "augmented": self._augmented_gallery(device),
+        }
+        if isinstance(model, ViTClassifier):
+            weights = attention_weights(model, lambda: model(images))
+            last = weights[list(weights)[-1]].float().mean(1)  # of all heads, (B, T, T)
+            seen = last[:, 0, 1:] if self.config.model.class_token else last.mean(1)
+            maps = seen.unflatten(1, model.encoder.grid).cpu().numpy()
+            found["attention"] = Gallery(shown, captions, list(right), list(maps))
+        return found
+
+    def _augmented_gallery(self, device: torch.device) -> Gallery:
+        """A few training pictures as several epochs show them."""
+        rows = np.array(spread(len(self._split("train")), SHOWN // SHOWN_EPOCHS), np.int64)
+        images: list[np.ndarray] = []
+        captions = []
+        for epoch in range(SHOWN_EPOCHS):
+            batch = self.collate("train", epoch, rows).to(device)
+            images += self._visible(self._blended(batch)[0])
+            captions += [f"{self.labels.names[number]} {epoch + 1}" for number in self._numbers("train")[rows]]
+        order = [epoch * len(rows) + row for row in range(len(rows)) for epoch in range(SHOWN_EPOCHS)]
+        return Gallery([images[i] for i in order], [captions[i] for i in order], [None] * len(order))

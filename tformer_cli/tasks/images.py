@@ -1,0 +1,202 @@
+"""What the tasks on pictures share: splits, batches of pictures as they were read, and what the model sees of them.
+
+Batches hold whole pictures as bytes; cutting and augmenting is done by the training process on the training device
+(`data.augment`), each picture by random numbers of its own, derived from (seed, epoch, sample).
+
+Shapes: B pictures, R = B, or 2B with a partner for each, C channels, H and W of the largest picture, S `image_size`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tformer_cli.config.schema import BadSample, ResNetConfig
+from tformer_cli.data.augment import Augmentation, center, denormalise, normalise, uniforms
+from tformer_cli.data.batching import ByEpoch
+from tformer_cli.data.images import Images, canvas, duplicates, picture_files, read_images, read_picture
+from tformer_cli.errors import DataError
+from tformer_cli.tasks.base import AttentionShape, B, Batch, M, Prediction
+from tformer_cli.tasks.splits import SplitsTask
+
+DRAWN = "validation.txt"
+"""In the run folder: the pictures that were drawn for validation, where the data has no such split."""
+PARTNER_STREAM = 1_000
+"""Of random numbers: who is blended with whom."""
+
+
+@dataclass
+class ImageBatch(Batch):
+    """Pictures as they were read.
+
+    Attributes:
+        pixels: (R, C, H, W), uint8, each in the upper left corner.
+        shapes: heights and widths, (R, 2), int64.
+        epoch: whose random numbers augment them.
+        partners: rows of the split that the last B pictures are, (B,), int64; None: there are none.
+    """
+
+    pixels: Tensor
+    shapes: Tensor
+    epoch: int
+    partners: Tensor | None
+    unit: ClassVar[str] = "images"
+
+    def sizes(self) -> tuple[int, int]:
+        """Pictures, none of which is padding."""
+        return len(self.sample_ids), len(self.sample_ids)
+
+
+class ImageTask(SplitsTask[Images, M, B]):
+    """The data side of a task on pictures; a subclass gives `collate`, `_shown`, the model, the loss and the use."""
+
+    labelled = True
+    """Pictures come with labels."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.augmentation = Augmentation(config.augment, config.data, config.seed)
+        self._orders = ByEpoch(self._order)
+
+    # --- data ---
+
+    def prepare(self, run: Path) -> None:
+        """Read training and validation pictures; where validation was drawn from training, write down what it is."""
+        super().prepare(run)
+        validation = self._split("validation")
+        if validation.drawn and run.is_dir():
+            (run / DRAWN).write_text("".join(f"{name}\n" for name in validation.names), encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Nothing but the weights is needed."""
+
+    def files(self) -> dict[str, bytes]:
+        """Nothing but the weights is needed."""
+        return {}
+
+    def _read(self, split: str) -> dict[str, Images]:
+        config = self.config
+        return read_images(
+            config.data, split, seed=config.seed, on_bad_sample=config.trainer.on_bad_sample, labelled=self.labelled
+        )
+
+    def num_batches(self, split: str) -> int:
+        """Batches in an epoch."""
+        return -(-len(self._split(split)) // self.config.data.batch_images)
+
+    def rows(self, split: str, epoch: int, index: int) -> np.ndarray:
+        """Rows of batch `index` of `epoch`: training's are in an order of the epoch's own."""
+        order = self._orders[epoch] if split == "train" else np.arange(len(self._split(split)))
+        size = self.config.data.batch_images
+        return order[index * size : (index + 1) * size]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        random = np.random.Philox(np.random.SeedSequence([self.config.seed, epoch]))
+        return np.argsort(random.random_raw(len(self._split("train"))), kind="stable")
+
+    def _partners(self, rows: np.ndarray, epoch: int) -> np.ndarray:
+        """A picture of the training split for each row to be blended with, (B,) int64: whichever others are there."""
+        places = uniforms(self.config.seed, epoch, torch.from_numpy(rows), 1, PARTNER_STREAM)[:, 0]
+        return (places.double() * len(self._split("train"))).long().numpy()
+
+    def _pixels(self, split: str, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Whole pictures (R, C, H, W) and their shapes (R, 2)."""
+        return canvas(self._split(split).pixels, rows)
+
+    # --- what the model sees ---
+
+    def _augmented(self, batch: ImageBatch) -> Tensor:
+        """What training sees: (R, C, S, S), float32."""
+        ids = batch.sample_ids if batch.partners is None else torch.cat((batch.sample_ids, batch.partners))
+        return self.augmentation(batch.pixels, batch.shapes, ids, batch.epoch)
+
+    def _centers(self, pixels: Tensor, shapes: Tensor) -> Tensor:
+        """What evaluation sees: (R, C, S, S), float32."""
+        return normalise(center(pixels, shapes, self.config.data.image_size), self.config.data)
+
+    def _inputs(self, model: M, batch: ImageBatch) -> Tensor:
+        """What the model sees, in training or evaluation."""
+        return self._augmented(batch) if model.training else self._centers(batch.pixels, batch.shapes)
+
+    def _visible(self, images: Tensor) -> list[np.ndarray]:
+        """Pictures (R, C, S, S) as people see them: each (S, S, C), uint8."""
+        pixels = (255 * denormalise(images.float(), self.config.data)).round().clamp(0, 255).byte()
+        return list(pixels.permute(0, 2, 3, 1).cpu().numpy())
+
+    # --- use ---
+
+    def files_of(self, path: Path) -> list[Path]:
+        """The pictures that a user's path stands for: itself, or those of a folder.
+
+        Raises:
+            DataError: if there are none.
+        """
+        return picture_files(path) if path.is_dir() else [path]
+
+    def _readable(self, inputs: Iterable[str]) -> Iterator[tuple[str, np.ndarray | DataError]]:
+        """Each input, the path of a picture, as it was read; or why it could not be, if that is to be skipped."""
+        for path in inputs:
+            try:
+                yield path, read_picture(Path(path), self.config.data, path)
+            except DataError as error:
+                if self.config.trainer.on_bad_sample is BadSample.stop:
+                    raise
+                yield path, error
+
+    def predict(self, model: M, inputs: Iterable[str]) -> Iterator[Prediction]:
+        """An answer to each path of a picture, in order; some are read together."""
+        waiting: list[np.ndarray | DataError] = []
+        for _, found in self._readable(inputs):
+            waiting.append(found)
+            if len(waiting) == self.config.data.batch_images:
+                yield from self.answers(model, waiting)
+                waiting.clear()
+        yield from self.answers(model, waiting)
+
+    def answers(self, model: M, found: Sequence[np.ndarray | DataError]) -> Iterator[Prediction]:
+        """Answers to pictures as `read_picture` gives them, or what keeps them from being answered."""
+        pixels = [item for item in found if isinstance(item, np.ndarray)]
+        device = next(model.parameters()).device
+        shown = []
+        for picture in pixels:
+            whole, shapes = canvas([picture], np.zeros(1, np.int64))
+            shown.append(self._centers(whole.to(device), shapes.to(device)))
+        answers = iter(self._answer(model, torch.cat(shown)) if shown else [])
+        for item in found:
+            yield next(answers) if isinstance(item, np.ndarray) else Prediction("", {"error": str(item)})
+
+    def _answer(self, model: M, images: Tensor) -> list[Prediction]:
+        """Answers to pictures (R, C, S, S)."""
+        raise NotImplementedError
+
+    # --- for people ---
+
+    def shape(self) -> AttentionShape:
+        """Attention's shape; a ResNet has none to speak of."""
+        model = self.config.model
+        if isinstance(model, ResNetConfig):
+            return {"heads": 1, "head_dim": 1, "length": 1}
+        patches = (self.config.data.image_size // model.patch_pixels) ** 2
+        return {
+            "heads": model.heads,
+            "head_dim": model.dim // model.heads,
+            "length": patches + model.class_token,
+        }
+
+    def describe(self) -> list[tuple[str, str]]:
+        """The header's lines on pictures and batches."""
+        train, validation, data = self._split("train"), self._split("validation"), self.config.data
+        drawn = ", drawn from training" if validation.drawn else ""
+        size = f"{data.image_size} x {data.image_size} x {data.channels}"
+        facts = [("data", f"{len(train):,} pictures to train, {len(validation):,} to validate{drawn}; seen as {size}")]
+        facts += [("note", note) for note in dict.fromkeys((*train.notes, *validation.notes))]
+        if same := duplicates(train, validation):
+            facts.append(("warning", f"{same:,} pictures of validation are in training too"))
+        facts.append(("batches", f"{self.num_batches('train'):,} an epoch, of {data.batch_images} pictures"))
+        return facts
