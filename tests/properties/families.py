@@ -42,6 +42,7 @@ class Family:
 
 SENTIMENT = str(Path(__file__).with_name("sentiment.tsv"))
 ENTITIES = str(Path(__file__).with_name("entities.txt"))
+PICTURES = sorted(map(str, Path(__file__).with_name("pictures").glob("*.png")))
 QUESTIONS = str(Path(__file__).with_name("questions.json"))
 
 
@@ -92,5 +93,19 @@ FAMILIES = [
          "tokenizer.vocab_size=38", "model.max_length=24", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
          "model.depth=1", "trainer.steps=10", "head.dropout=0", "model.attention_dropout=0"],
         ["Where?\tAnn lives in Oslo.", "", "What?\tBob sells tea by the sea and lives in Rome and he likes it."],
+    ),
+    Family(
+        "vit",
+        "quickstart/vit",
+        ["data.size=60", "data.batch_images=4", "augment.mixup=0.5", "augment.cutmix=1", "augment.erase=0.3",
+         "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1", "trainer.steps=10"],
+        PICTURES,
+    ),
+    Family(
+        "masked patches",
+        "vit/masked_patches",
+        ["data.source=builtin", "data.path=digits", "data.size=60", "data.image_size=8", "data.channels=1",
+         "data.batch_images=4", "data.validation_share=0.2", "model.patch_size=2", "model.dim=16", "model.heads=2",
+         "model.ffn_dim=32", "model.depth=1", "trainer.steps=10"],
     ),
 ]  # fmt: skip

@@ -9,9 +9,12 @@ import pytest
 from tests.properties.families import ENTITIES, QUESTIONS, SENTIMENT
 from tformer_cli.config.compose import compose, recipes
 from tformer_cli.config.schema import (
+    ImageClassificationExperiment,
     LanguageModelExperiment,
     MaskedLanguageModelExperiment,
+    MaskedPatchesExperiment,
     QuestionAnsweringExperiment,
+    ResNetClassificationExperiment,
     Source,
     TextClassificationExperiment,
     TokenTaggingExperiment,
@@ -21,6 +24,10 @@ from tformer_cli.train.launch import launch
 
 ROOT = Path(__file__).resolve().parents[2] / "recipes"
 NAMES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.yaml"))
+DIGITS = [
+    "data.source=builtin", "data.path=digits", "data.size=40", "data.image_size=16", "data.batch_images=4",
+    "data.workers=0",
+]  # fmt: skip
 SHRUNK = {
     TranslationExperiment: [
         "data.source=builtin", "data.path=en-ja", "data.source_language=en", "data.target_language=ja", "data.size=100",
@@ -49,6 +56,9 @@ SHRUNK = {
         f"data.path={QUESTIONS}", "data.batch_tokens=96", "tokenizer.vocab_size=38", "model.max_length=24",
         "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1", "data.stride=4",
     ],
+    ImageClassificationExperiment: [*DIGITS, "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1"],
+    ResNetClassificationExperiment: [*DIGITS],
+    MaskedPatchesExperiment: [*DIGITS, "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1"],
 }  # fmt: skip
 WORDS = ["good", "bad", "film", "plot", "end", "fine", "story", "dull"]
 

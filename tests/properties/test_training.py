@@ -202,7 +202,8 @@ def test_not_finite_stops_and_is_never_saved(family, tmp_path, monkeypatch):
 def test_other_settings_or_data_are_refused_on_resume(family, tmp_path):
     run = tmp_path / "run"
     launch(family.config(tmp_path, *STEPS, "trainer.steps=2", "trainer.evaluate_limit=4"), run, quiet=True)
-    for change in ("optim.lr=0.5", "seed=2", "model.dim=32", "data.batch_tokens=300"):
+    batch = "data.batch_images=3" if hasattr(family.config(tmp_path).data, "batch_images") else "data.batch_tokens=300"
+    for change in ("optim.lr=0.5", "seed=2", "model.dim=32", batch):
         with pytest.raises(RunError, match=change.split("=")[0]):
             launch(family.config(tmp_path, *STEPS, "trainer.steps=4", change), run, resume=True, quiet=True)
     with pytest.raises(RunError, match="already holds a run"):
