@@ -11,6 +11,7 @@ from tformer_cli.config.schema import (
     Combine,
     Experiment,
     ImageExperiment,
+    MaskedPatchesExperiment,
     Pooling,
     Positions,
     ResNetConfig,
@@ -189,6 +190,9 @@ def _pictures(config: Experiment) -> None:
         if head is not None and head.pooling is not Pooling.mean:
             raise ConfigError("head.pooling: a ResNet has no [class] token", "head.pooling=mean")
         return
+    if isinstance(config, MaskedPatchesExperiment) and model.stem is not Stem.patches:
+        cause = f"model.stem: {model.stem.name} sees beyond a patch, so that nothing could be hidden"
+        raise ConfigError(cause, "model.stem=patches")
     if model.stem is Stem.convolutions and model.patch_size & (model.patch_size - 1):
         cause = f"model.patch_size: convolutions halve, and {model.patch_size} is not a power of 2"
         raise ConfigError(cause, f"model.patch_size={2 ** round(math.log2(model.patch_size))}")

@@ -19,7 +19,8 @@ class MuonAdamW(torch.optim.AdamW):
         O <- NewtonSchulz((1 - mu) G + mu M)                              Nesterov; O is near U V^T of the SVD
         W <- W - eta (0.2 sqrt(max(rows, columns)) O + weight_decay W)    Liu et al. 2025, "Muon is scalable", eq. 4
 
-    The factor gives an update the size of AdamW's, so that both kinds of group share one learning rate. torch's own
+    A convolution's weight (channels out, channels in, height, width) is taken as (channels out, all the rest). The factor
+    gives an update the size of AdamW's, so that both kinds of group share one learning rate. torch's own
     Muon takes one matrix at a time, in bfloat16 (several times slower than float32 on a CPU without bfloat16
     instructions), and knows neither `grad_scale` nor `found_inf`; this one takes all matrices of a shape at once.
     """
@@ -46,21 +47,25 @@ class MuonAdamW(torch.optim.AdamW):
         by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
         for weight in group["params"]:
             if weight.grad is not None:
-                by_shape.setdefault(tuple(weight.shape), []).append((weight, weight.grad))
+                shape = (len(weight), weight[0].numel())
+                by_shape.setdefault(shape, []).append((weight, weight.grad))
         keep = self.found_inf.bool()
         for shape, pairs in by_shape.items():
             weights, found = map(list, zip(*pairs, strict=True))
             momenta = [self.state[weight].setdefault("momentum", torch.zeros_like(weight)) for weight in weights]
-            gradients = torch.stack(found) / self.grad_scale
-            momentum = torch.stack(momenta)
+            gradients = torch.stack([gradient.reshape(shape) for gradient in found]) / self.grad_scale
+            momentum = torch.stack([value.reshape(shape) for value in momenta])
             new = torch.lerp(gradients, momentum, group["momentum"])
             update = orthogonalized(torch.lerp(gradients, new, group["momentum"]))
             update *= -group["lr"] * 0.2 * max(shape) ** 0.5
             update.masked_fill_(keep, 0.0)
             decay = 1 - group["lr"] * group["weight_decay"] * (~keep).float()
-            torch._foreach_copy_(momenta, list(torch.where(keep, momentum, new).unbind()))
+            kept = torch.where(keep, momentum, new)
+            torch._foreach_copy_(momenta, [new.view(weight.shape) for weight, new in zip(weights, kept, strict=True)])
             torch._foreach_mul_(weights, decay)
-            torch._foreach_add_(weights, list(update.unbind()))
+            torch._foreach_add_(
+                weights, [step.view(weight.shape) for weight, step in zip(weights, update, strict=True)]
+            )
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:

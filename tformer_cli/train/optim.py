@@ -80,7 +80,8 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     yes, no = ([name for name in names if name in parameters] for names in decayed(model))
     muon = config.method is Method.muon
-    matrices = [name for name in yes if muon and parameters[name].dim() == 2]
+    # a depthwise convolution's channels are apart: nothing to make orthogonal
+    matrices = [name for name in yes if muon and parameters[name].shape[1] > 1]
     rest = [name for name in yes if name not in matrices]
     kinds = ((matrices, config.weight_decay, True), (rest, config.weight_decay, False), (no, 0.0, False))
     scales = layer_scales(parameters, config.layer_decay)
