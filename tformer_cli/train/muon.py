@@ -19,9 +19,9 @@ class MuonAdamW(torch.optim.AdamW):
         O <- NewtonSchulz((1 - mu) G + mu M)                              Nesterov; O is near U V^T of the SVD
         W <- W - eta (0.2 sqrt(max(rows, columns)) O + weight_decay W)    Liu et al. 2025, "Muon is scalable", eq. 4
 
-    A convolution's weight (channels out, channels in, height, width) is taken as (channels out, all the rest). The factor
-    gives an update the size of AdamW's, so that both kinds of group share one learning rate. torch's own
-    Muon takes one matrix at a time, in bfloat16 (several times slower than float32 on a CPU without bfloat16
+    A convolution's weight (channels out, channels in, height, width) is taken as (channels out, all the rest). The
+    factor gives an update the size of AdamW's, so that both kinds of group share one learning rate. torch's own Muon
+    takes one matrix at a time, in bfloat16 (several times slower than float32 on a CPU without bfloat16
     instructions), and knows neither `grad_scale` nor `found_inf`; this one takes all matrices of a shape at once.
     """
 
