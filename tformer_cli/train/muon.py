@@ -60,12 +60,14 @@ class MuonAdamW(torch.optim.AdamW):
             update *= -group["lr"] * 0.2 * max(shape) ** 0.5
             update.masked_fill_(keep, 0.0)
             decay = 1 - group["lr"] * group["weight_decay"] * (~keep).float()
-            kept = torch.where(keep, momentum, new)
-            torch._foreach_copy_(momenta, [new.view(weight.shape) for weight, new in zip(weights, kept, strict=True)])
+            torch._foreach_copy_(momenta, _shaped(torch.where(keep, momentum, new), weights))
             torch._foreach_mul_(weights, decay)
-            torch._foreach_add_(
-                weights, [step.view(weight.shape) for weight, step in zip(weights, update, strict=True)]
-            )
+            torch._foreach_add_(weights, _shaped(update, weights))
+
+
+def _shaped(matrices: Tensor, weights: list[Tensor]) -> list[Tensor]:
+    """(count, rows, columns) as tensors of the weights' own shapes."""
+    return [matrix.view(weight.shape) for matrix, weight in zip(matrices.unbind(), weights, strict=True)]
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:
