@@ -1,0 +1,211 @@
+"""Pictures to labels: what is seen, what is lost, what is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from tformer_cli import tasks
+from tformer_cli.config.compose import compose
+from tformer_cli.errors import DataError
+from tformer_cli.tasks.base import Gallery, HeatMap, Scoring
+from tformer_cli.tasks.image_classification import SHOWN, ImageClassification
+from tformer_cli.train.launch import launch
+from tformer_cli.train.restore import open_run
+
+SMALL = [
+    "data.image_size=8", "data.batch_images=4", "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=2",
+    "trainer.steps=2", "trainer.threads=1", "trainer.device=cpu", "trainer.precision=fp32",
+    "trainer.attention=explicit",
+]  # fmt: skip
+KINDS = {"bright": 200, "dark": 40, "grey": 120}
+
+
+def pictures(folder: Path, count: int = 8, size: int = 8, kinds: dict[str, int] = KINDS, seed: int = 1) -> Path:
+    """Class folders of noise of some brightness."""
+    random = np.random.default_rng(seed)
+    for name, level in kinds.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = random.integers(level - 30, level + 30, (size, size), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def prepared(folder: Path, *more: str, data: Path | None = None) -> ImageClassification:
+    data = pictures(folder / "pictures") if data is None else data
+    found = tasks.build(compose("quickstart/vit", [*SMALL, "data.source=files", f"data.path={data}",
+                                                   f"data.cache={folder / 'cache'}", *more]))  # fmt: skip
+    assert isinstance(found, ImageClassification)
+    found.prepare(folder)
+    return found
+
+
+def test_loss_is_cross_entropy_of_the_centre(tmp_path):
+    task = prepared(tmp_path, "data.crop_share=0.5")
+    model = task.model().eval()
+    torch.nn.init.normal_(model.head.output.weight)
+    batch = task.collate("validation", 0, np.arange(2))
+    images = [task._split("validation").pixels[row] for row in range(2)]
+    assert {image.shape for image in images} == {(16, 16, 1)}
+    seen = torch.stack([torch.from_numpy(image[4:12, 4:12, 0]).float() / 127.5 - 1 for image in images])[:, None]
+    expected = functional.cross_entropy(model(seen), batch.targets, reduction="sum")
+    loss = task.loss(model, batch)
+    torch.testing.assert_close(loss.total, expected)
+    assert int(loss.count) == 2
+
+
+@pytest.mark.parametrize("blend", ["mixup", "cutmix"])
+def test_blended_pictures_have_both_labels(tmp_path, blend):
+    task = prepared(tmp_path, f"augment.{blend}=1", "augment.crop=none", "augment.rotation=0", "augment.scale=0")
+    model = task.model().train()
+    torch.nn.init.normal_(model.head.output.weight)
+    batch = task.collate("train", 3, np.arange(6))
+    assert batch.partners is not None and batch.pixels.shape[0] == batch.targets.shape[0] == 12
+    seen, share = task._blended(batch)
+    assert share is not None and share.unique().numel() > 3
+    own, others = (
+        functional.cross_entropy(model(seen), targets, reduction="none") for targets in batch.targets.chunk(2)
+    )
+    torch.testing.assert_close(task.loss(model, batch).total, (share * own + (1 - share) * others).sum())
+    plain = task._centers(batch.pixels, batch.shapes)
+    for row in range(6):
+        inside = torch.stack((plain[row], plain[row + 6])).aminmax(dim=0)
+        assert (seen[row] >= inside.min - 1e-5).all() and (seen[row] <= inside.max + 1e-5).all()
+    # whom a picture is blended with, and how, does not depend on its batch
+    alone = task.collate("train", 3, np.array([4]))
+    torch.testing.assert_close(task._blended(alone)[0][0], seen[4])
+    partners = [task.collate("train", epoch, np.arange(6)).partners.tolist() for epoch in range(4)]
+    assert len(set(map(tuple, partners))) == 4
+
+
+def test_rare_labels_count_more(tmp_path):
+    data = pictures(tmp_path / "pictures", 9, kinds={"many": 200})
+    pictures(data, 3, kinds={"few": 40}, seed=2)
+    task = prepared(tmp_path, "head.class_weights=true", "data.validation_share=0.01", data=data)
+    weights = dict(zip(task.labels.names, task.weights.tolist(), strict=True))
+    assert weights["few"] == pytest.approx(3 * weights["many"])
+    share = {"few": 0.25, "many": 0.75}
+    assert sum(share[name] * weight for name, weight in weights.items()) == pytest.approx(1)
+
+
+def test_scores_top_five_and_confusions(tmp_path, monkeypatch):
+    data = pictures(tmp_path / "train_and_more", 4, kinds={f"c{n}": 20 * n + 30 for n in range(7)})
+    task = prepared(tmp_path, "data.validation_share=0.25", data=data)
+    count = len(task._split("validation"))
+    targets = task._numbers("validation")
+    model = task.model().eval()
+    place = {}  # the right label comes in place row % 7
+
+    def scores(images):
+        rows = range(len(place), len(place) + len(images))
+        found = torch.zeros(len(images), 7)
+        for i, row in enumerate(rows):
+            order = [n for n in range(7) if n != targets[row]]
+            order.insert(row % 7, int(targets[row]))
+            found[i, order] = torch.arange(7, 0, -1).float()
+            place[row] = order
+        return found
+
+    monkeypatch.setattr(model, "forward", scores)
+    found = task.evaluate(model, "validation", Scoring(samples=2))
+    assert found.scores["accuracy"] == pytest.approx(100 * np.mean([row % 7 == 0 for row in range(count)]))
+    assert found.scores["top5_accuracy"] == pytest.approx(100 * np.mean([row % 7 < 5 for row in range(count)]))
+    picture = found.pictures["confusion"]
+    assert isinstance(picture, HeatMap) and picture.rows == list(task.labels.names)
+    matrix = np.zeros((7, 7))
+    for row in range(count):
+        matrix[targets[row], place[row][0]] += 1
+    np.testing.assert_allclose(picture.values, matrix / matrix.sum(1, keepdims=True).clip(min=1))
+
+
+def test_drawn_validation_is_written_down(tmp_path):
+    task = prepared(tmp_path, "data.validation_share=0.25")
+    names = (tmp_path / "validation.txt").read_text().splitlines()
+    assert len(names) == 6 and not set(names) & set(task._split("train").names)
+    assert names == task._split("validation").names
+    assert "6 to validate, drawn from training" in dict(task.describe())["data"]
+
+
+def test_pictures_of_the_test_split_that_were_trained_on_are_counted(tmp_path):
+    data = tmp_path / "pictures"
+    pictures(data / "train")
+    pictures(data / "test", 3, seed=1)  # the same random numbers: each kind begins with the same pictures
+    Image.fromarray(np.full((8, 8), 7, np.uint8)).save(data / "test" / "dark" / "new.png")
+    task = prepared(tmp_path, data=data)
+    train = {np.asarray(Image.open(path)).tobytes() for path in data.glob("train/*/*.png")}
+    same = sum(np.asarray(Image.open(path)).tobytes() in train for path in data.glob("test/*/*.png"))
+    assert 0 < same < 10
+    found = task.evaluate(task.model().eval(), "test", Scoring())
+    drawn = {np.asarray(p).tobytes() for p in (task._split("validation").pixels[i] for i in range(2))}
+    assert drawn <= train
+    assert len(found.notes) == 1 and "of 10 pictures to test are in the training split too" in found.notes[0]
+
+
+def test_a_label_that_training_does_not_have_is_named(tmp_path):
+    data = tmp_path / "pictures"
+    pictures(data / "train")
+    pictures(data / "validation", 1, kinds={"striped": 90})
+    with pytest.raises(DataError, match="'striped' is not in the training split"):
+        prepared(tmp_path, data=data)
+
+
+def test_what_is_predicted_and_what_cannot_be(tmp_path):
+    task = prepared(tmp_path, "model.dim=16")
+    model = task.model().eval()
+    torch.nn.init.normal_(model.head.output.weight)
+    good = [str(path) for path in sorted((tmp_path / "pictures").rglob("*.png"))[:5]]
+    broken = tmp_path / "broken.png"
+    broken.write_text("no picture")
+    answers = list(task.predict(model, good))
+    assert [answer.details["label"] for answer in answers] == [answer.text.split("\t")[0] for answer in answers]
+    assert all(sum(a.details["probabilities"].values()) == pytest.approx(1, abs=1e-4) for a in answers)
+    with pytest.raises(DataError, match="broken.png"):
+        list(task.predict(model, [good[0], str(broken)]))
+    skipping = prepared(tmp_path, "trainer.on_bad_sample=skip", data=tmp_path / "pictures")
+    mixed = list(skipping.predict(model, [good[0], str(broken), good[1]]))
+    assert [answer.text for answer in mixed] == [answers[0].text, "", answers[1].text]
+    assert "broken.png" in mixed[1].details["error"]
+    assert [str(path) for path in task.files_of(tmp_path / "pictures")][:5] == good
+    assert task.files_of(broken) == [broken]
+
+
+def test_pictures_to_look_at(tmp_path):
+    task = prepared(tmp_path, "augment.mixup=1", "augment.erase=1")
+    found = task.pictures(task.model().eval())
+    assert found.keys() == {"predictions", "augmented", "attention"}
+    galleries = [part for part in found.values() if isinstance(part, Gallery)]
+    assert len(galleries) == 3
+    assert all(image.shape == (8, 8, 1) and image.dtype == np.uint8 for part in galleries for image in part.images)
+    assert len(found["predictions"].images) == min(SHOWN, len(task._split("validation")))
+    assert {weights.shape for weights in found["attention"].weights} == {(4, 4)}
+    from tformer_cli.analysis.pictures import draw
+
+    drawn = {name: draw(picture) for name, picture in found.items()}
+    assert all(image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8 for image in drawn.values())
+    assert (drawn["predictions"] == (46, 125, 50)).all(-1).any() or (drawn["predictions"] == (198, 40, 40)).all(
+        -1
+    ).any()
+
+
+def test_finetuning_at_another_resolution_with_other_labels(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    data = pictures(tmp_path / "pictures")
+    shared = [*SMALL, "data.source=files", f"data.cache={tmp_path / 'cache'}", "augment.rotation=0"]
+    launch(compose("quickstart/vit", [*shared, f"data.path={data}"]), first, quiet=True)
+    other = pictures(tmp_path / "others", 6, 16, {"x": 60, "y": 180})
+    config = compose("quickstart/vit", [*shared, f"data.path={other}", "data.image_size=16", "optim.lr=0"])
+    launch(config, second, initial=first, quiet=True)
+    before, after = open_run(first, device="cpu").model, open_run(second, device="cpu").model
+    assert before.encoder.grid == (4, 4) and after.encoder.grid == (8, 8)
+    assert after.head.output.weight.shape[0] == 2 and not after.head.output.weight.any()
+    assert torch.equal(before.encoder.patches.project.weight, after.encoder.patches.project.weight)
+    table = before.encoder.state_dict()
+    grid = next(name for name, value in table.items() if value.shape == (4, 4, 16))
+    wide = functional.interpolate(table[grid].permute(2, 0, 1)[None], (8, 8), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(after.encoder.state_dict()[grid], wide[0].permute(1, 2, 0))
