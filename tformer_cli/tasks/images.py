@@ -27,7 +27,7 @@ from tformer_cli.tasks.splits import SplitsTask
 
 DRAWN = "validation.txt"
 """In the run folder: the pictures that were drawn for validation, where the data has no such split."""
-PARTNER_STREAM = 1_000
+PARTNER_STREAM = 64
 """Of random numbers: who is blended with whom."""
 
 

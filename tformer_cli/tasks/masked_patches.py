@@ -24,7 +24,7 @@ from tformer_cli.tasks.base import Evaluation, Gallery, Loss, Prediction, Scorin
 from tformer_cli.tasks.images import ImageBatch, ImageTask
 from tformer_cli.tasks.splits import spread
 
-MASKING_STREAM = 1_001
+MASKING_STREAM = 65
 """Of random numbers: which patches are hidden, and how."""
 SHOWN = 6
 """Pictures that are shown with their gaps filled in."""
