@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Positions
 from tformer_cli.nn import backend
+from tformer_cli.nn.grid import rotate_2d
 from tformer_cli.nn.positions import ShawRelative, TransformerXLRelative, rotate
 
 T = TypeVar("T")
@@ -85,6 +86,7 @@ class Mask:
 
 
 EVERYTHING = Mask()
+ROTATIONS = {Positions.rotary: rotate, Positions.rotary_2d: rotate_2d}
 VECTOR = 16
 """Numbers of float32 in the widest register of CPUs (AVX-512)."""
 FEW_PRODUCTS = 400
@@ -154,7 +156,7 @@ class Attention(nn.Module):
         dim: width of queries and output; of keys and values too.
         heads: H; divides `dim`.
         cross: keys and values come from another sequence.
-        positions: rotary, shaw and transformer_xl act here, on self-attention only; others are ignored.
+        positions: rotary, rotary_2d, shaw and transformer_xl act here, on self-attention only; others are ignored.
         dropout: on the attention weights.
         bias: the projections have a bias.
         relative_distance: shaw's clipping distance.
@@ -179,7 +181,7 @@ class Attention(nn.Module):
         else:
             self.project_qkv = nn.Linear(dim, 3 * dim, bias=bias)
         self.project_out = nn.Linear(dim, dim, bias=bias)
-        self.rotary = positions is Positions.rotary and not cross
+        self.rotate = None if cross else ROTATIONS.get(positions)
         self.shaw = ShawRelative(dim // heads, relative_distance) if positions is Positions.shaw and not cross else None
         relative_xl = positions is Positions.transformer_xl and not cross
         self.transformer_xl = TransformerXLRelative(dim, heads) if relative_xl else None
@@ -211,7 +213,8 @@ class Attention(nn.Module):
             memory: cross-attention: (B, S, D), or what `keys_values` made of it.
             mask: which keys each query may attend to.
             bias: added to the scores, broadcastable to (B, H, T, S).
-            positions: of queries (T,) or (1,) and keys (S,), int64; needed by rotary, shaw and transformer_xl.
+            positions: of queries (T,) or (1,) and keys (S,), int64; needed by rotary, shaw and transformer_xl. Of cells
+                of a grid, (T, 2) and (S, 2): needed by rotary_2d.
             cache: self-attention over what it holds and `x`.
 
         Returns:
@@ -248,9 +251,12 @@ class Attention(nn.Module):
             return q, k, v
         # A cache copies keys and values to where they stay; without one, all three are put in order in one copy.
         q, k, v = self._heads(self.project_qkv(x), 3, copy=cache is None)
-        if self.rotary:
+        if self.rotate is not None:
             query_positions, _ = given(positions)
-            q, k = rotate(q, query_positions), rotate(k, query_positions)  # new keys stand where the queries stand
+            q, k = (
+                self.rotate(q, query_positions),
+                self.rotate(k, query_positions),
+            )  # new keys stand where the queries stand
         if cache is not None:
             k, v = cache.append(k, v)
         return q, k, v

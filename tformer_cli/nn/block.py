@@ -3,6 +3,9 @@
     pre-norm:   x + scale * dropout(sublayer(norm(x)))      (Wang et al. 2019; Xiong et al. 2020)
     post-norm:  norm(x + scale * dropout(sublayer(x)))      (Vaswani et al. 2017, section 3.1)
 
+Where they are asked for, a sub-layer's output has learned factors (layer scale), and whole examples of it are left out
+(stochastic depth).
+
 Encoder = [attention, feed-forward]; decoder = [attention, cross-attention, feed-forward].
 
 Shapes: B batch, T positions, D model width.
@@ -18,15 +21,39 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Norm, Positions, TransformerConfig
 from tformer_cli.nn.attention import EVERYTHING, Attention, KeyValueCache, Mask
-from tformer_cli.nn.dropout import Dropout
+from tformer_cli.nn.dropout import Dropout, StochasticDepth
 from tformer_cli.nn.feedforward import FeedForward
 from tformer_cli.nn.positions import T5Bias
 
 Sublayer = TypeVar("Sublayer", bound=nn.Module)
 
 
+class LayerScale(nn.Module):
+    """diag(lambda_1, ..., lambda_D) before the residual sum (Touvron et al. 2021, "Going deeper")."""
+
+    def __init__(self, dim: int, start: float) -> None:
+        super().__init__()
+        self.factors = nn.Parameter(torch.full((dim,), start))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) to (..., D)."""
+        return x * self.factors.to(x.dtype)
+
+
 class Residual(nn.Module, Generic[Sublayer]):
-    """One sub-layer with its normalisation, dropout and residual connection."""
+    """One sub-layer with its normalisation, dropout and residual connection.
+
+    Args:
+        dim: D.
+        sublayer: (B, T, D) to (B, T, D).
+        norm: before the sub-layer, or after the sum.
+        dropout: on the sub-layer's output.
+        bias: the normalisation has a bias.
+        scale: of the sub-layer's output.
+        eps: of the normalisation.
+        layer_scale: where the learned factors of the sub-layer's output start; 0: it has none.
+        stochastic_depth: share of a training batch's examples for which the sub-layer is left out.
+    """
 
     def __init__(
         self,
@@ -38,29 +65,34 @@ class Residual(nn.Module, Generic[Sublayer]):
         bias: bool = True,
         scale: float = 1.0,
         eps: float = 1e-5,
+        layer_scale: float = 0.0,
+        stochastic_depth: float = 0.0,
     ) -> None:
         super().__init__()
         self.sublayer, self.pre, self.scale = sublayer, norm is Norm.pre, scale
         self.norm = nn.LayerNorm(dim, eps=eps, bias=bias)
+        self.layer_scale = LayerScale(dim, layer_scale) if layer_scale else nn.Identity()
+        self.stochastic_depth = StochasticDepth(stochastic_depth)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, *args, **kwargs) -> Tensor:
         """(B, T, D) to (B, T, D); further arguments go to the sub-layer."""
-        if self.pre:
-            return self.dropout.add(x, self.sublayer(self.norm(x), *args, **kwargs), self.scale)
-        return self.norm(self.dropout.add(x, self.sublayer(x, *args, **kwargs), self.scale))
+        branch = self.sublayer(self.norm(x) if self.pre else x, *args, **kwargs)
+        x = self.dropout.add(x, self.stochastic_depth(self.layer_scale(branch)), self.scale)
+        return x if self.pre else self.norm(x)
 
 
 class Block(nn.Module):
     """Self-attention, cross-attention if `cross`, feed-forward; each a `Residual`."""
 
-    def __init__(self, config: TransformerConfig, *, cross: bool = False) -> None:
+    def __init__(self, config: TransformerConfig, *, cross: bool = False, stochastic_depth: float = 0.0) -> None:
         super().__init__()
 
         def residual(sublayer: Sublayer) -> Residual[Sublayer]:
             return Residual(
-                config.dim, sublayer, norm=config.norm, dropout=config.dropout, bias=config.bias, eps=config.norm_eps
-            )
+                config.dim, sublayer, norm=config.norm, dropout=config.dropout, bias=config.bias, eps=config.norm_eps,
+                layer_scale=config.layer_scale, stochastic_depth=stochastic_depth,
+            )  # fmt: skip
 
         def attention(**kwargs) -> Attention:
             return Attention(
@@ -99,17 +131,26 @@ class Stack(nn.Module):
         depth: number of blocks.
         cross: blocks attend to a memory too (a decoder).
         bidirectional: queries see keys on both sides (for the T5 bias).
+        bias: of self-attention's scores, shared by the blocks: positions of queries and keys to (H, T, S). The T5 bias
+            is made here, where it is asked for.
     """
 
     def __init__(
-        self, config: TransformerConfig, depth: int, *, cross: bool = False, bidirectional: bool = True
+        self,
+        config: TransformerConfig,
+        depth: int,
+        *,
+        cross: bool = False,
+        bidirectional: bool = True,
+        bias: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        # ModuleList does not say what it is a list of.
-        self.blocks: Sequence[Block] = cast(Any, nn.ModuleList(Block(config, cross=cross) for _ in range(depth)))
+        rates = [config.stochastic_depth * number / max(1, depth - 1) for number in range(depth)]
+        blocks = nn.ModuleList(Block(config, cross=cross, stochastic_depth=rate) for rate in rates)
+        self.blocks: Sequence[Block] = cast(Any, blocks)  # ModuleList does not say what it is a list of
         last = nn.LayerNorm(config.dim, eps=config.norm_eps, bias=config.bias)
         self.norm = last if config.norm is Norm.pre else nn.Identity()
-        self.bias = None
+        self.bias = bias
         if config.positions is Positions.t5:
             self.bias = T5Bias(config.heads, config.relative_distance, bidirectional=bidirectional)
 
@@ -130,7 +171,8 @@ class Stack(nn.Module):
             memory: what cross-attention reads: (B, S, D), or a pair of keys and values a block.
             mask: of self-attention.
             memory_mask: of cross-attention.
-            positions: of queries and of keys; by default 0, 1, ... for both.
+            positions: of queries and of keys, (T,) and (S,), or of cells of a grid, (T, 2) and (S, 2); by default 0,
+                1, ... for both.
             caches: one a block, for decoding step by step.
         """
         if positions is None:

@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al. 2014) whose random numbers cost little on a CPU.
+"""Dropout (Srivastava et al. 2014) whose random numbers cost little on a CPU, and of whole branches.
 
 `torch.bernoulli_` draws a 64-bit number an element, which takes a good part of a training step on a CPU. Here one draw
 serves
@@ -67,3 +67,22 @@ class Dropout(nn.Module):
         if x.device.type != "cpu" or not 0 < threshold < 256 or residual.dtype != x.dtype:
             return torch.add(residual, F.dropout(x, self.rate), alpha=scale)
         return _DropoutAdd.apply(residual, x, threshold, scale)
+
+
+class StochasticDepth(nn.Module):
+    """In training, leave a residual branch out for a share `rate` of the examples (Huang et al. 2016).
+
+    As dropout does, what stays is divided by the share that stays, so that evaluation needs no factor.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A branch's output, (B, ...), of which whole examples are zero."""
+        if not (self.training and self.rate):
+            return x
+        stays = 1 - self.rate
+        examples = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device) < stays
+        return x * (examples.to(x.dtype) / stays)

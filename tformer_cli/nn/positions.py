@@ -1,5 +1,7 @@
 """Positions: how a model knows the order of its inputs. One switch, `model.positions`, in every family.
 
+Here those of a line; `nn.grid` has those of rows and columns.
+
 Absolute schemes add to (or are concatenated with) the token embedding; rotary turns queries and keys; relative schemes
 add to the attention scores. All take explicit integer positions, so that training, cached decoding and beams share
 one path.
@@ -16,7 +18,10 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Combine, Positions
 
-ABSOLUTE = (Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal)
+ABSOLUTE = (
+    Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal, Positions.learned_2d,
+    Positions.sinusoidal_2d,
+)  # fmt: skip
 
 
 def frequencies(dim: int, base: float = 10_000.0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -52,7 +57,34 @@ def sinusoids(positions: Tensor, frequency: Tensor) -> Tensor:
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
 
 
-class AbsolutePositions(nn.Module):
+def sinusoidal_table(length: int, dim: int) -> Tensor:
+    """The encodings of 0, 1, ...: (length, dim), float32.
+
+    Made in float64, as rounded angles cost far positions three of the table's seven digits.
+    """
+    return sinusoids(torch.arange(length), frequencies(dim, dtype=torch.float64)).float()
+
+
+class PositionVectors(nn.Module):
+    """What all schemes share that have a vector for each position: it is added to the token's embedding, or joined."""
+
+    def __init__(self, scheme: Positions, combine: Combine, dim: int) -> None:
+        super().__init__()
+        self.scheme = scheme
+        self.concatenate = scheme in ABSOLUTE and combine is Combine.concatenate
+        if self.concatenate:
+            # Concatenation keeps the residual stream's width by projecting [token; position] back to it.
+            self.project = nn.Linear(2 * dim, dim)
+
+    def combined(self, x: Tensor, vectors: Tensor) -> Tensor:
+        """Embeddings (B, T, D) with the vectors of their positions, (T, D) or (1, D): (B, T, D)."""
+        vectors = vectors.to(x.dtype)
+        if self.concatenate:
+            return self.project(torch.cat((x, vectors.expand_as(x)), dim=-1))
+        return x + vectors
+
+
+class AbsolutePositions(PositionVectors):
     """Tell each token its place: fixed sinusoids, a learned table, or sinusoids of learned frequency.
 
     Sinusoidal: Vaswani et al. 2017, section 3.5. Learned: Gehring et al. 2017; started at zero, so that order is learnt
@@ -60,20 +92,13 @@ class AbsolutePositions(nn.Module):
     """
 
     def __init__(self, scheme: Positions, combine: Combine, dim: int, max_length: int) -> None:
-        super().__init__()
-        self.scheme = scheme
+        super().__init__(scheme, combine, dim)
         if scheme is Positions.sinusoidal:
-            # in float64, as rounded angles cost far positions three of the table's seven digits
-            table = sinusoids(torch.arange(max_length), frequencies(dim, dtype=torch.float64)).float()
-            self.register_buffer("table", table, persistent=False)
+            self.register_buffer("table", sinusoidal_table(max_length, dim), persistent=False)
         elif scheme is Positions.learned:
             self.table = nn.Parameter(torch.zeros(max_length, dim))
         elif scheme is Positions.learnable_sinusoidal:
             self.frequency = nn.Parameter(frequencies(dim))
-        self.concatenate = scheme in ABSOLUTE and combine is Combine.concatenate
-        if self.concatenate:
-            # Concatenation keeps the residual stream's width by projecting [token; position] back to it.
-            self.project = nn.Linear(2 * dim, dim)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Combine token embeddings with their positions.
@@ -87,11 +112,15 @@ class AbsolutePositions(nn.Module):
         """
         if self.scheme not in ABSOLUTE:
             return x
-        encoding = sinusoids(positions, self.frequency) if hasattr(self, "frequency") else self.table[positions]
-        encoding = encoding.to(x.dtype)
-        if self.concatenate:
-            return self.project(torch.cat((x, encoding.expand_as(x)), dim=-1))
-        return x + encoding
+        learned = hasattr(self, "frequency")
+        return self.combined(x, sinusoids(positions, self.frequency) if learned else self.table[positions])
+
+
+def turn(x: Tensor, angles: Tensor) -> Tensor:
+    """Turn each pair of numbers of x (B, H, T, K) by an angle, (T, K / 2) in radians; computed in float32."""
+    factor = torch.polar(torch.ones_like(angles), angles)  # e^(i angle): each pair of numbers is one complex number
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * factor).flatten(-2).to(x.dtype)
 
 
 def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
@@ -108,10 +137,7 @@ def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     Raises:
         ValueError: if K is odd.
     """
-    angles = positions[:, None].float() * frequencies(x.shape[-1], base).to(x.device)  # (T, K / 2)
-    turn = torch.polar(torch.ones_like(angles), angles)  # e^(i m theta): each pair of numbers is one complex number
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
+    return turn(x, positions[:, None].float() * frequencies(x.shape[-1], base).to(x.device))  # m theta
 
 
 class T5Bias(nn.Module):

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tformer_cli.config.compose import override
 from tformer_cli.config.schema import Experiment, ImageExperiment, ImageHeadConfig, ResNetConfig, TransformerConfig
@@ -20,9 +20,17 @@ BODY = "encoder."
 BLOCK = re.compile(r"(.*\.blocks)\.(\d+)\.(.*)")
 REGULARISATION = ("dropout", "attention_dropout", "ffn_dropout", "stochastic_depth")
 """Settings of a model that its weights do not depend on: they are the recipe's."""
-
 CODING = ("channels", "mean", "deviation")
 """Settings of pictures that weights were trained with."""
+
+
+@runtime_checkable
+class Resizable(Protocol):
+    """A model whose weights depend on the size of its inputs."""
+
+    def fit(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of such a model for other sizes, fitted to this one's."""
+        ...
 
 
 def with_architecture(
@@ -71,7 +79,8 @@ def load_initial(model: nn.Module, checkpoint: Path) -> list[str]:
     """Put a checkpoint's weights into a model; one with fewer blocks takes some of them, see `thinned`.
 
     A model that `swaps_head` takes over the encoder whole, and of the rest what is there and fits: the
-    head of another task begins anew. Every other model takes over everything.
+    head of another task begins anew. Every other model takes over everything. A model of pictures first fits the
+    weights to its resolution.
 
     Returns:
         Names of the parts that begin anew.
@@ -83,6 +92,8 @@ def load_initial(model: nn.Module, checkpoint: Path) -> list[str]:
 
     own = model_tensors(model)
     found = thinned(read_tensors(checkpoint / "model.safetensors"), own)
+    if isinstance(model, Resizable):
+        found = model.fit(found)
     fresh: dict[str, Tensor] = {}
     if getattr(model, "swaps_head", False):
         fits = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}

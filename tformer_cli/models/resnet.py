@@ -1,0 +1,154 @@
+"""ResNet (He et al. 2016) and SE-ResNet (Hu et al. 2018): residual blocks of convolutions, and what classifies by them.
+
+    y = relu(F(x) + W_s x),   F(x) = norm(W_3 relu(norm(W_2 relu(norm(W_1 x)))))       (He et al. 2016, eq. 2, figure 5)
+
+A block that halves the resolution does so in its 3x3 convolution ("version 1.5"), as the authors' successors found
+better than in the 1x1 before it. With `norm=group` it is the ResNet of the Vision Transformer's hybrids (Kolesnikov et
+al. 2020): 32 groups and standardised weights.
+
+Shapes: B pictures, C channels, h and w rows and columns of a map.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import BatchOrGroup, ImageHeadConfig, ResNetConfig, ResNetStem
+from tformer_cli.models.image_head import ImageClassifier
+
+GROUPS = 32
+"""Of group normalisation (Wu and He 2018)."""
+EXPANSION = 4
+"""Channels that leave a bottleneck block, over those of its 3x3 convolution."""
+
+
+class StandardisedConvolution(nn.Conv2d):
+    """A convolution each of whose filters has mean 0 and variance 1 (Qiao et al. 2019)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C', h', w')."""
+        deviation, mean = torch.std_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
+        return self._conv_forward(input, (self.weight - mean) / (deviation + 1e-5), self.bias)
+
+
+class Convolution(nn.Module):
+    """A convolution of odd size without bias, and its normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, size: int, norm: BatchOrGroup, stride: int = 1) -> None:
+        super().__init__()
+        by_batch = norm is BatchOrGroup.batch
+        kind = nn.Conv2d if by_batch else StandardisedConvolution
+        self.convolution = kind(inputs, outputs, size, stride, padding=size // 2, bias=False)
+        self.norm = nn.BatchNorm2d(outputs) if by_batch else nn.GroupNorm(math.gcd(GROUPS, outputs), outputs)
+        nn.init.kaiming_normal_(self.convolution.weight, mode="fan_out", nonlinearity="relu")  # He et al. 2015
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C', h / stride, w / stride)."""
+        return self.norm(self.convolution(x))
+
+
+class SqueezeExcitation(nn.Module):
+    """Each channel times a factor made of all channels' means (Hu et al. 2018, eq. 2-4).
+
+    s = sigmoid(W_2 relu(W_1 z)), z the means.
+    """
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, max(1, channels // reduction))
+        self.excite = nn.Linear(max(1, channels // reduction), channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C, h, w)."""
+        factors = torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean((2, 3))))))
+        return x * factors[:, :, None, None]
+
+
+class ResidualBlock(nn.Module):
+    """relu(F(x) + x), with a projection of x where its shape is another.
+
+    The last normalisation starts at zero, so that every block starts as its shortcut (Goyal et al. 2017, section 5.1).
+
+    Args:
+        inputs: channels that come in.
+        dim: channels of the 3x3 convolutions.
+        stride: of the first 3x3 convolution, and of the projection.
+        config: the rest of its shape.
+    """
+
+    def __init__(self, inputs: int, dim: int, stride: int, config: ResNetConfig) -> None:
+        super().__init__()
+        outputs = dim * EXPANSION if config.bottleneck else dim
+        if config.bottleneck:
+            shapes = [(inputs, dim, 1, 1), (dim, dim, 3, stride), (dim, outputs, 1, 1)]
+        else:
+            shapes = [(inputs, dim, 3, stride), (dim, dim, 3, 1)]
+        self.convolutions = nn.ModuleList(Convolution(a, b, size, config.norm, by) for a, b, size, by in shapes)
+        nn.init.zeros_(self.convolutions[-1].norm.weight)
+        self.squeeze = SqueezeExcitation(outputs, config.squeeze) if config.squeeze else nn.Identity()
+        fits = inputs == outputs and stride == 1
+        self.shortcut = nn.Identity() if fits else Convolution(inputs, outputs, 1, config.norm, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C', h / stride, w / stride)."""
+        *first, last = self.convolutions
+        branch = x
+        for convolution in first:
+            branch = F.relu(convolution(branch))
+        return F.relu(self.squeeze(last(branch)) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """The network up to its last feature map.
+
+    Args:
+        config: its shape.
+        channels: of the pictures.
+
+    Attributes:
+        width: channels of the map.
+    """
+
+    def __init__(self, config: ResNetConfig, channels: int) -> None:
+        super().__init__()
+        self.config = config
+        large = config.stem is ResNetStem.large
+        self.stem = Convolution(channels, config.dim, 7 if large else 3, config.norm, 2 if large else 1)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1) if large else nn.Identity()
+        stages, self.width = [], config.dim
+        for number, depth in enumerate(config.depths):
+            dim, stage = config.dim * 2**number, []
+            for place in range(depth):
+                stride = 2 if number and not place else 1
+                stage.append(ResidualBlock(self.width, dim, stride, config))
+                self.width = dim * EXPANSION if config.bottleneck else dim
+            stages.append(nn.Sequential(*stage))
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, S, S) to the map of the last stage, (B, width, h, w)."""
+        return self.stages(self.pool(F.relu(self.stem(images))))
+
+
+class ResNetClassifier(ImageClassifier):
+    """The network, the mean of its last map, and a head (He et al. 2016, section 3.3).
+
+    Args:
+        config: its shape.
+        channels: of the pictures.
+        head: hidden layer, dropout, and whether the network is trained too.
+        outputs: numbers a picture gets.
+    """
+
+    def __init__(self, config: ResNetConfig, channels: int, head: ImageHeadConfig, outputs: int) -> None:
+        encoder = ResNet(config, channels)
+        super().__init__(encoder, encoder.width, head, outputs)
+        self.config = config
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores: (B, C, S, S) to (B, outputs)."""
+        return self.head(self.encoder(images).mean((2, 3)))

@@ -1,0 +1,237 @@
+"""Vision Transformer (Dosovitskiy et al. 2021): a Transformer encoder over the patches of a picture, and its heads.
+
+    z_0  = [x_class; x_1 E; x_2 E; ...; x_N E] + E_pos              (eq. 1)
+    z'_l = MSA(LN(z_{l-1})) + z_{l-1},         l = 1 ... L          (eq. 2)
+    z_l  = MLP(LN(z'_l)) + z'_l,               l = 1 ... L          (eq. 3)
+    y    = LN(z_L^0)                                                (eq. 4)
+
+Shapes: B pictures, C channels, S height and width in pixels, P those of a patch, N patches, T tokens (N, and 1 for
+[class]), D model width, M predicted patches of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import BatchOrGroup, ImageHeadConfig, Pooling, Positions, Stem, ViTConfig
+from tformer_cli.errors import RunError
+from tformer_cli.models.image_head import ImageClassifier, lecun_normal
+from tformer_cli.models.resnet import Convolution, ResNet
+from tformer_cli.nn.attention import Attention
+from tformer_cli.nn.block import Stack
+from tformer_cli.nn.dropout import Dropout
+from tformer_cli.nn.feedforward import FeedForward
+from tformer_cli.nn.grid import GRID_SCHEMES, GridBias, GridPositions, cells, fitted
+
+BIAS_STD = 1e-6
+"""Of the feed-forward layers' biases (the authors' code)."""
+
+
+def initialise(module: nn.Module) -> None:
+    """As the authors' code does: Glorot-uniform projections, each of a joint one by itself; tiny biases within MLPs."""
+    if isinstance(module, Attention):
+        layers = {module.project_qkv: 3, module.project_out: 1}
+    elif isinstance(module, FeedForward):
+        layers = {module.project_in: 2 if module.gated else 1, module.project_out: 1}
+    else:
+        return
+    for layer, parts in layers.items():
+        for weight in layer.weight.chunk(parts):
+            nn.init.xavier_uniform_(weight)
+        if layer.bias is not None:
+            nn.init.normal_(layer.bias, std=BIAS_STD if isinstance(module, FeedForward) else 0.0)
+
+
+class ConvolutionalStem(nn.Sequential):
+    """3x3 convolutions, each of which halves the resolution (Xiao et al. 2021, section 4); the last 1x1 is `Patches`.
+
+    Args:
+        channels: C.
+        dim: channels of the first; each of the others has twice as many as the one before.
+        patch_size: P, a power of 2.
+
+    Attributes:
+        width: channels of what comes out.
+    """
+
+    def __init__(self, channels: int, dim: int, patch_size: int) -> None:
+        super().__init__()
+        self.width = channels
+        for number in range(patch_size.bit_length() - 1):
+            self.append(Convolution(self.width, dim * 2**number, 3, BatchOrGroup.batch, stride=2))
+            self.append(nn.ReLU())
+            self.width = dim * 2**number
+
+
+class Patches(nn.Module):
+    """x_p E: each patch of a picture, or of a feature map, to a vector (section 3.1).
+
+    Args:
+        channels: C.
+        size: P, in pixels or cells.
+        dim: D.
+    """
+
+    def __init__(self, channels: int, size: int, dim: int) -> None:
+        super().__init__()
+        self.size = size
+        self.project = nn.Linear(channels * size * size, dim)
+        lecun_normal(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, rows * P, columns * P) to (B, N, D), row by row."""
+        cut = images.unflatten(3, (-1, self.size)).unflatten(2, (-1, self.size))  # (B, C, rows, P, columns, P)
+        return self.project(cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2))
+
+
+class ViT(nn.Module):
+    """The encoder.
+
+    Args:
+        config: its shape.
+        image_size: S, in pixels.
+        channels: C.
+
+    Attributes:
+        grid: rows and columns of patches.
+    """
+
+    def __init__(self, config: ViTConfig, image_size: int, channels: int) -> None:
+        super().__init__()
+        self.config = config
+        side = image_size // config.patch_pixels
+        self.grid = (side, side)
+        self.class_token = nn.Parameter(torch.zeros(config.dim)) if config.class_token else None
+        self.positions = GridPositions(
+            config.positions, config.combine, config.dim, self.grid, class_token=config.class_token
+        )
+        self.stem = nn.Identity()
+        size = config.patch_size
+        if config.stem is Stem.convolutions:
+            self.stem = ConvolutionalStem(channels, config.stem_dim, config.patch_size)
+            channels, size = self.stem.width, 1
+        elif config.stem is Stem.resnet:
+            self.stem = ResNet(config.resnet, channels)
+            channels = self.stem.width
+        self.patches = Patches(channels, size, config.dim)
+        self.dropout = Dropout(config.dropout)
+        relative = config.positions is Positions.relative_2d
+        bias = GridBias(config.heads, self.grid, class_token=config.class_token) if relative else None
+        self.stack = Stack(config, config.depth, bias=bias)
+        self.apply(initialise)
+        places = cells(self.grid, class_token=config.class_token)
+        if config.positions not in GRID_SCHEMES:
+            places = torch.arange(len(places))
+        self.places: Tensor
+        self.register_buffer("places", places, persistent=False)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Each patch by itself, as far as the stem does not mix them: (B, C, S, S), float32, to (B, N, D)."""
+        return self.patches(self.stem(images))
+
+    def encode(self, patches: Tensor) -> Tensor:
+        """What each token makes of all: embedded patches (B, N, D) to (B, T, D), [class] first."""
+        x = patches
+        if self.class_token is not None:
+            x = torch.cat((self.class_token.to(x.dtype).expand(len(x), 1, -1), x), dim=1)
+        return self.stack(self.dropout(self.positions(x)), positions=(self.places, self.places))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, S, S), float32, to (B, T, D), [class] first."""
+        return self.encode(self.embed(images))
+
+
+def fit(model: ViTClassifier | ViTForMaskedPatches, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's weights for a model at another resolution: learned positions are resized (section 3.2).
+
+    Of a model without [class] what only [class] needs is left out.
+
+    Args:
+        model: the one that starts.
+        found: weights by name.
+
+    Raises:
+        RunError: if only the model has a [class] token.
+    """
+    weights, own = fitted(model, found), model.state_dict()
+    of_class = {f"encoder.{name}" for name in ("class_token", "positions.class_vector", "stack.bias.class_entries")}
+    if "encoder.class_token" in own and "encoder.class_token" not in found:
+        raise RunError("the model to start from has no [class] token", "model.class_token=false head.pooling=mean")
+    return {name: value for name, value in weights.items() if name in own or name not in of_class}
+
+
+class ViTClassifier(ImageClassifier):
+    """The encoder with a head on the vector of [class], or on the mean of all patches (section 3.1, appendix D.3).
+
+    Args:
+        config: the encoder's shape.
+        image_size: S, in pixels.
+        channels: C.
+        head: pooling, hidden layer, dropout, and whether the encoder is trained too.
+        outputs: numbers a picture gets.
+    """
+
+    encoder: ViT
+
+    def __init__(self, config: ViTConfig, image_size: int, channels: int, head: ImageHeadConfig, outputs: int) -> None:
+        super().__init__(ViT(config, image_size, channels), config.dim, head, outputs)
+        self.config, self.pooling = config, head.pooling
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores: (B, C, S, S), float32, to (B, outputs)."""
+        tokens = self.encoder(images)
+        if self.pooling is Pooling.cls:
+            return self.head(tokens[:, 0])
+        return self.head(tokens[:, -math.prod(self.encoder.grid) :].mean(1))
+
+    def fit(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A checkpoint's weights at this model's resolution, see `fit`."""
+        return fit(self, found)
+
+
+class ViTForMaskedPatches(nn.Module):
+    """The encoder with what it learns from without labels: hidden patches (appendix B.1.2).
+
+    Args:
+        config: the encoder's shape.
+        image_size: S, in pixels.
+        channels: C.
+        outputs: numbers that are predicted of a patch.
+    """
+
+    def __init__(self, config: ViTConfig, image_size: int, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = ViT(config, image_size, channels)
+        self.mask = nn.Parameter(torch.zeros(config.dim))
+        self.output = nn.Linear(config.dim, outputs)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, images: Tensor, hidden: Tensor, shuffled: Tensor | None, places: Tensor) -> Tensor:
+        """Only the patches that are to be predicted go through the head.
+
+        Args:
+            images: (B, C, S, S), float32.
+            hidden: patches that a learned vector stands for, (B, N), bool.
+            shuffled: the patch of the same picture that stands in each place, (B, N), int64; None: its own.
+            places: of the M patches to predict, in the flat (B * N), int64.
+
+        Returns:
+            (M, outputs).
+        """
+        patches = self.encoder.embed(images)
+        if shuffled is not None:
+            patches = patches.gather(1, shuffled[..., None].expand_as(patches))
+        patches = torch.where(hidden[..., None], self.mask.to(patches.dtype), patches)
+        tokens = self.encoder.encode(patches)[:, -patches.shape[1] :]
+        return self.output(tokens.flatten(0, 1)[places])
+
+    def fit(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A checkpoint's weights at this model's resolution, see `fit`."""
+        return fit(self, found)
