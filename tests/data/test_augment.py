@@ -80,14 +80,12 @@ def test_a_picture_does_not_depend_on_its_batch(name, channels):
             assert changed.float().mean() > 0.3
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_one_setting_does_not_change_what_another_draws(name):
-    """Parts of a picture stay the same parts when its colours are changed as well."""
-    pixels = noise(6, 3, 40, 40)
-    with_jitter = {**SETTINGS[name], "brightness": 1e-9}
-    torch.testing.assert_close(
-        run(pixels, 32, **with_jitter), run(pixels, 32, **SETTINGS[name]), atol=0.06, rtol=0
-    ) if (name not in JITTER and "operations" not in SETTINGS[name]) else None
+def test_one_setting_does_not_change_what_another_draws():
+    """What is next to nothing changes next to nothing, also where pixels are then interpolated."""
+    pixels, base = noise(20, 3, 40, 40), {**PADDED, "flip": 0.5, "contrast": 0.4}
+    plain = run(pixels, 32, **base)
+    for other in ("brightness", "saturation", "hue", "rotation", "scale"):
+        torch.testing.assert_close(run(pixels, 32, **base, **{other: 1e-6}), plain, atol=1e-3, rtol=0)
 
 
 def test_without_settings_it_is_evaluation():
@@ -168,15 +166,12 @@ def test_what_is_outside_is_the_mean_colour():
     pixels[:, :, :32, :32] = 51
     data = settings(32, mean=[0.5, 0.4, 0.3], deviation=[0.5])
     picture = (0.2 - torch.tensor(data.mean)) / 0.5
-    for config in ({"rotation": 180, "scale": 2.0}, {"crop": Crop.padded, "padding": 9}):
+    for config in ({"rotation": 180, "scale": 0.4}, {"crop": Crop.padded, "padding": 9}):
         augmentation = Augmentation(AugmentConfig(**config), data, 0)
         found = augmentation(pixels, torch.full((30, 2), 32), torch.arange(30), 0)
         outside = (found == 0).all(1)
         assert 0.05 < outside.float().mean() < 0.6
         inside = found.movedim(1, 3)[~outside]
-        if "scale" in config:  # averages of several places at the rim
-            assert ((inside - picture) * inside.sign() >= -1e-6).logical_or((inside / picture <= 1 + 1e-5)).all()
-            inside = inside[(inside / picture > 0.999).all(1)]
         torch.testing.assert_close(inside, picture.expand_as(inside))
 
 

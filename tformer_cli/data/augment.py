@@ -62,12 +62,12 @@ def normalise(pixels: Tensor, data: ImageDataConfig) -> Tensor:
         (B, C, S, S), float32.
     """
     images = _shares(pixels) if pixels.dtype == torch.uint8 else pixels
-    return (images - _channels(data.mean, images)) / _channels(data.deviation, images)
+    return (images - _channels(data.mean, images)).div_(_channels(data.deviation, images))
 
 
 def _shares(pixels: Tensor) -> Tensor:
     """Levels, uint8, as shares of the brightest, float32."""
-    return pixels.float() / 255
+    return pixels.float().div_(255)
 
 
 def _channels(values: list[float], images: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class Augmentation:
 
 
 def _part(sizes: Tensor, drawn: Tensor, config: AugmentConfig) -> tuple[Tensor, Tensor]:
-    """A part of each picture, of random area and aspect (Szegedy et al. 2015, section 6).
+    """A part of each picture, of random area and aspect (Szegedy et al. 2015, section 6, as torchvision does it).
 
     The first of `TRIES` parts that fits; if none does, the largest in the middle whose aspect is allowed.
 
@@ -265,7 +265,7 @@ def mix(
 
 
 def beta_quantile(alpha: float, probability: Tensor) -> Tensor:
-    """Inverse of Beta(alpha, alpha)'s distribution function, from a table: makes a random number of it of a uniform one.
+    """Inverse of Beta(alpha, alpha)'s distribution function, from a table: it makes random numbers of uniform ones.
 
     Args:
         alpha: more than 0.

@@ -30,7 +30,7 @@ def numbers(keys: Tensor, places: Tensor) -> Tensor:
 
 
 def uniforms(seed: int, epoch: int, samples: Tensor, count: int, stream: int) -> Tensor:
-    """Random numbers from (seed, epoch, sample, stream) and their place alone: SplitMix64 (Steele et al. 2014, section 4).
+    """Random numbers from (seed, epoch, sample, stream) and their place alone: SplitMix64 (Steele et al. 2014, sec. 4).
 
     Args:
         seed: of the run.
