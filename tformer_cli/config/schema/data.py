@@ -153,7 +153,7 @@ class AugmentConfig:
     saturation: float = setting(0.0, "as brightness", low=0)
     hue: float = setting(0.0, "largest turn of the colour circle, of which 1 is the whole", low=0, high=0.5)
     operations: int = setting(0, "RandAugment: operations a picture (N); 0: none", low=0, high=14)
-    magnitude: float = setting(9.0, "RandAugment: their strength (M)", low=0, high=30)
+    magnitude: float = setting(9.0, "RandAugment: their strength (M), of 30", low=0, high=30)
     erase: float = setting(0.0, "random erasing: share of pictures that lose a rectangle", low=0, high=1)
     mixup: float = setting(0.0, "alpha of Beta(alpha, alpha) by which two pictures are blended; 0: never", low=0)
     cutmix: float = setting(

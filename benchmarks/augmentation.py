@@ -1,0 +1,99 @@
+"""Augmentation by tformer and by kornia, in turn, on one thread: milliseconds a batch.
+
+kornia is no dependency of the project: `pip install --no-deps --target FOLDER kornia kornia_rs`, then
+`PYTHONPATH=FOLDER OMP_NUM_THREADS=1 python benchmarks/augmentation.py`. Both make normalised float32 of uint8.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import kornia
+import torch
+from kornia.augmentation import (
+    AugmentationSequential,
+    ColorJitter,
+    Normalize,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+)
+from kornia.augmentation.auto import RandAugment
+from torch import Tensor
+
+from tformer_cli.config.schema import AugmentConfig, Crop, ImageDataConfig
+from tformer_cli.data.augment import Augmentation
+
+COLOUR = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+CASES = ("crop and flip", "and colour", "and RandAugment 2, 9")
+
+
+def ours(pixels: Tensor, size: int, case: int) -> Callable[[int], Tensor]:
+    """A call augments the batch anew."""
+    config = AugmentConfig(crop=Crop.padded if size == 32 else Crop.resized, flip=0.5)
+    if case == 1:
+        for name, value in COLOUR.items():
+            setattr(config, name, value)
+    if case == 2:
+        config.operations, config.magnitude = 2, 9
+    augmentation = Augmentation(config, ImageDataConfig(image_size=size), seed=0)
+    sizes = torch.tensor(pixels.shape[2:]).expand(len(pixels), 2)
+    samples = torch.arange(len(pixels))
+    return lambda epoch: augmentation(pixels, sizes, samples, epoch)
+
+
+def theirs(pixels: Tensor, size: int, case: int) -> Callable[[int], Tensor]:
+    """As `ours`."""
+    crop = RandomCrop((32, 32), padding=4) if size == 32 else RandomResizedCrop((size, size), scale=(0.08, 1.0))
+    parts: list = [crop, RandomHorizontalFlip(p=0.5)]
+    if case == 1:
+        parts.append(ColorJitter(*COLOUR.values(), p=1.0))
+    if case == 2:
+        parts.append(RandAugment(n=2, m=9))
+    parts.append(Normalize(mean=torch.full((3,), 0.5), std=torch.full((3,), 0.5)))
+    sequence = AugmentationSequential(*parts, data_keys=["input"])
+    return lambda epoch: sequence(pixels.float() / 255)
+
+
+def milliseconds(work: Callable[[int], Tensor], epoch: int) -> float:
+    """Of one batch."""
+    start = time.perf_counter()
+    with torch.no_grad():
+        work(epoch)
+    return 1000 * (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Print a table, and all times."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=20)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, kornia {kornia.__version__}, one thread, {options.runs} runs of each in turn\n")
+    print("| pictures | work | tformer, ms | kornia, ms | ratio |\n| --- | --- | --- | --- | --- |")
+    raw = []
+    for count, side, size in ((128, 32, 32), (64, 256, 224)):
+        pixels = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
+        for case, name in enumerate(CASES):
+            sides = ours(pixels, size, case), theirs(pixels, size, case)
+            times: list[list[float]] = [[], []]
+            for epoch in range(-3, options.runs):
+                for work, found in zip(sides, times, strict=True):
+                    found.append(milliseconds(work, epoch))
+            kept = [found[3:] for found in times]
+            shown = [f"{statistics.median(found):.1f} ({min(found):.1f}-{max(found):.1f})" for found in kept]
+            ratio = statistics.median(kept[1]) / statistics.median(kept[0])
+            print(
+                f"| {count} x 3 x {side} x {side} to {size} | {name} | {' | '.join(shown)} | {ratio:.1f} |", flush=True
+            )
+            raw += [(size, name, who, found) for who, found in zip(("tformer", "kornia"), kept, strict=True)]
+    print("\nAll times in ms:\n")
+    for size, name, who, found in raw:
+        print(f"- {size}, {name}, {who}: {' '.join(f'{each:.1f}' for each in found)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,297 @@
+"""Augmentation of pictures, a batch at a time, on whatever device the batch is on.
+
+What becomes of a picture is a function of (seed, epoch, sample): its batch mates, the size of their common canvas, the
+number of workers, ranks and micro-batches do not matter, to the last bit. docs/augmentation.md says what each setting
+does, and where it is from.
+
+B pictures, C channels, H and W height and width of the canvas, S height and width of what the model sees.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from enum import IntEnum
+from functools import lru_cache, partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tformer_cli.config.schema import AugmentConfig, Crop, ImageDataConfig
+from tformer_cli.data import colour
+from tformer_cli.data.colour import COLOUR_OPERATIONS, Operation
+from tformer_cli.data.geometry import center, rectangle, resample, window
+from tformer_cli.data.uniforms import numbers, sequences, uniforms
+
+__all__ = ["Augmentation", "Stream", "center", "mix", "normalise", "uniforms"]
+
+Stream = IntEnum(
+    "Stream", "crop flip rotation scale brightness contrast saturation hue operations erase noise mix", start=0
+)
+"""What numbers are drawn for: turning one setting on does not change what another draws. Other uses begin at 64."""
+
+JITTER = {
+    Stream.brightness: colour.brightness, Stream.contrast: colour.contrast, Stream.saturation: colour.saturation
+}  # fmt: skip
+"""In their order; the names are those of the settings."""
+
+TRIES = 10
+"""Parts of a picture that a resized crop tries before it takes the largest in the middle."""
+STRONGEST = 30
+"""RandAugment's M at which an operation has its full strength."""
+TURN, SHEAR, TRANSLATION = math.radians(30), 0.3, 150 / 331
+"""Full strengths of RandAugment's geometric operations; the last is a share of S (Cubuk et al. 2019, table 6)."""
+ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)
+"""Lowest and highest share of the picture, and height over width, of what random erasing takes."""
+QUANTILES = 4096
+"""Steps of the table of a Beta distribution."""
+
+Draw = Callable[[int, int], Tensor]
+"""`uniforms` of a batch: (count, stream) to (B, count)."""
+
+
+def normalise(pixels: Tensor, data: ImageDataConfig) -> Tensor:
+    """Subtract the mean and divide by the deviation.
+
+    Args:
+        pixels: (B, C, S, S), uint8 levels, or float32 in [0, 1].
+        data: mean and deviation, as shares of the brightest level.
+
+    Returns:
+        (B, C, S, S), float32.
+    """
+    images = _shares(pixels) if pixels.dtype == torch.uint8 else pixels
+    return (images - _channels(data.mean, images)).div_(_channels(data.deviation, images))
+
+
+def _shares(pixels: Tensor) -> Tensor:
+    """Levels, uint8, as shares of the brightest, float32."""
+    return pixels.float().div_(255)
+
+
+def _channels(values: list[float], images: Tensor) -> Tensor:
+    """One for each channel, or for all: (C or 1, 1, 1)."""
+    return torch.tensor(values, device=images.device).view(-1, 1, 1)
+
+
+class Augmentation:
+    """What is done to pictures before training sees them.
+
+    The order is: crop, flip, rotation and scale, and RandAugment's geometric operations, all in one resampling, or in
+    none where whole pixels are moved; brightness, contrast, saturation, hue; RandAugment's colour operations as drawn;
+    random erasing; normalisation. What is outside the picture has the mean colour: 0 when normalised, as in papers.
+
+    Args:
+        config: what, and how much.
+        data: size, mean and deviation.
+        seed: of the run.
+    """
+
+    def __init__(self, config: AugmentConfig, data: ImageDataConfig, seed: int) -> None:
+        self.config, self.data, self.seed = config, data, seed
+
+    @torch.no_grad()
+    def __call__(self, pixels: Tensor, sizes: Tensor, samples: Tensor, epoch: int) -> Tensor:
+        """Augment a batch.
+
+        Args:
+            pixels: (B, C, H, W), uint8; pictures of different sizes, each in the upper left corner of its canvas.
+            sizes: their heights and widths, (B, 2), int64; on the CPU the host does not have to wait for the device.
+            samples: their numbers in the data, (B,), int64; as `sizes`.
+            epoch: from 0.
+
+        Returns:
+            (B, C, S, S), float32, normalised.
+        """
+        sizes, samples = sizes.cpu(), samples.cpu()
+        draw = partial(uniforms, self.seed, epoch, samples)
+        drawn = draw(2 * self.config.operations, Stream.operations)
+        operations = (drawn[:, ::2] * len(Operation)).long()
+        strengths = torch.where(drawn[:, 1::2] < 0.5, -1, 1) * (self.config.magnitude / STRONGEST)
+        images = self._geometry(pixels, sizes, draw, operations, strengths)
+        images = self._colour(images, draw)
+        for place in range(self.config.operations):
+            for operation in COLOUR_OPERATIONS:
+                rows = (operations[:, place] == operation).nonzero()[:, 0]
+                if len(rows):
+                    there, strength = rows.to(images.device), strengths[rows, place, None, None, None].to(images)
+                    images[there] = colour.operate(operation, images[there], strength)
+        if self.config.erase:
+            self._erase(images, samples, draw, epoch)
+        return normalise(images, self.data)
+
+    def _geometry(self, pixels: Tensor, sizes: Tensor, draw: Draw, operations: Tensor, strengths: Tensor) -> Tensor:
+        """(B, C, S, S), float32 in [0, 1]."""
+        config, size, mean = self.config, self.data.image_size, _channels(self.data.mean, pixels)
+        flip = draw(1, Stream.flip)[:, 0] < config.flip
+        if config.crop is Crop.resized:
+            corners, extents = _part(sizes, draw(4 * TRIES, Stream.crop).double(), config)
+        else:
+            padding = config.padding if config.crop is Crop.padded else 0
+            shift = (draw(2, Stream.crop) * (2 * padding + 1)).long() - padding
+            corners, extents = (sizes - size) // 2 + shift, torch.full_like(sizes, size)
+            if not (config.rotation or config.scale or config.operations):
+                found, inside = window(pixels, sizes, corners, flip, size)
+                return torch.where(inside, _shares(found), mean) if padding else _shares(found)
+        extents = extents.double()
+        matrices = _maps(torch.diag_embed(extents / size).flip(1, 2), (corners + (extents - 1) / 2).flip(1))
+        matrices[:, 0, 0] *= torch.where(flip, -1, 1)
+        turn = (2 * draw(1, Stream.rotation)[:, 0].double() - 1) * math.radians(config.rotation)
+        ratio = torch.exp((1 - 2 * draw(1, Stream.scale).double()) * math.log1p(config.scale))
+        matrices = matrices @ _maps(_rotations(turn) * ratio[:, None])
+        for place in range(config.operations):
+            matrices = matrices @ _operations(operations[:, place], strengths[:, place].double(), size)
+        return resample(pixels, sizes, matrices, size, mean)
+
+    def _colour(self, images: Tensor, draw: Draw) -> Tensor:
+        for stream, change in JITTER.items():
+            if limit := getattr(self.config, stream.name):
+                low = max(0.0, 1 - limit)
+                factor = low + (1 + limit - low) * draw(1, stream)
+                images = change(images, factor[:, :, None, None].to(images.device))
+        if self.config.hue:
+            turn = (2 * draw(1, Stream.hue) - 1) * self.config.hue
+            images = colour.hue(images, turn[:, :, None, None].to(images.device))
+        return images
+
+    def _erase(self, images: Tensor, samples: Tensor, draw: Draw, epoch: int) -> None:
+        """Random erasing (Zhong et al. 2020, algorithm 1): each pixel of a rectangle becomes a random colour, in place.
+
+        The share and, from what fits, the logarithm of the aspect are uniform, so that nothing is rejected.
+        """
+        size, (low, high) = self.data.image_size, ERASED_AREA
+        chance, area, aspect, row, column = draw(5, Stream.erase).double().unbind(1)
+        area = low + (high - low) * area
+        flattest, highest = area.clamp(min=ERASED_ASPECT[0]).log(), (1 / area).clamp(max=ERASED_ASPECT[1]).log()
+        aspect = torch.exp(flattest + (highest - flattest) * aspect)
+        height, width = ((size * (area * by).sqrt()).round().clamp(1, size) for by in (aspect, 1 / aspect))
+        top, left = (row * (size - height + 1)).floor(), (column * (size - width + 1)).floor()
+        height *= chance < self.config.erase
+        erased = rectangle(torch.stack((top, left, height, width), 1).to(images.device, torch.int64), size)
+        picture, y, x = erased.nonzero(as_tuple=True)
+        keys = sequences(self.seed, epoch, samples, Stream.noise).to(images.device)[picture]
+        for channel in range(images.shape[1]):
+            images[picture, channel, y, x] = numbers(keys, (channel * size + y) * size + x)
+
+
+def _part(sizes: Tensor, drawn: Tensor, config: AugmentConfig) -> tuple[Tensor, Tensor]:
+    """A part of each picture, of random area and aspect (Szegedy et al. 2015, section 6, as torchvision does it).
+
+    The first of `TRIES` parts that fits; if none does, the largest in the middle whose aspect is allowed.
+
+    Args:
+        sizes: heights and widths, (B, 2), int64.
+        drawn: random numbers, (B, 4 TRIES), float64.
+        config: the smallest area and the largest aspect.
+
+    Returns:
+        Upper left corners and extents in whole pixels, (B, 2), int64 each.
+    """
+    whole = sizes[:, None]  # (B, 1, 2)
+    area, aspect, *place = drawn.unflatten(1, (4, TRIES)).unbind(1)
+    area = (config.area_low + (1 - config.area_low) * area) * sizes.prod(1, keepdim=True)
+    aspect = torch.exp((2 * aspect - 1) * math.log(config.aspect))
+    extents = torch.stack((area * aspect, area / aspect), 2).sqrt().round().long()
+    corners = (torch.stack(place, 2) * (whole - extents + 1)).long()
+    largest = whole.minimum((whole.flip(2) * config.aspect).round().long())
+    extents, corners = torch.cat((extents, largest), 1), torch.cat((corners, (whole - largest) // 2), 1)
+    first = ((extents > 0) & (extents <= whole)).all(2).byte().argmax(1)
+    rows = torch.arange(len(sizes))
+    return corners[rows, first], extents[rows, first]
+
+
+def _maps(linear: Tensor, shift: Tensor | None = None) -> Tensor:
+    """(B, 3, 3), float64, of (B, 2, 2) and (B, 2): x, y, 1."""
+    matrices = torch.eye(3, dtype=torch.float64).repeat(len(linear), 1, 1)
+    matrices[:, :2, :2] = linear
+    if shift is not None:
+        matrices[:, :2, 2] = shift
+    return matrices
+
+
+def _rotations(turn: Tensor) -> Tensor:
+    """(B, 2, 2) of radians (B,)."""
+    cosine, sine = turn.cos(), turn.sin()
+    return torch.stack((cosine, -sine, sine, cosine), 1).unflatten(1, (2, 2))
+
+
+def _operations(operations: Tensor, strengths: Tensor, size: int) -> Tensor:
+    """Maps, (B, 3, 3), of RandAugment's geometric operations, (B,); the identity where the operation is another."""
+
+    def strength(operation: Operation) -> Tensor:
+        return torch.where(operations == operation, strengths, 0.0)
+
+    linear = _rotations(strength(Operation.rotate) * TURN)
+    linear[:, 0, 1] += strength(Operation.shear_x) * SHEAR
+    linear[:, 1, 0] += strength(Operation.shear_y) * SHEAR
+    shift = torch.stack((strength(Operation.translate_x), strength(Operation.translate_y)), 1)
+    return _maps(linear, shift * TRANSLATION * size)
+
+
+def mix(
+    config: AugmentConfig, images: Tensor, others: Tensor, samples: Tensor, epoch: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Mixup (Zhang et al. 2018, eq. 1) or CutMix (Yun et al. 2019, eqs. 1 and 2); with both, either, half and half.
+
+    Args:
+        config: alphas.
+        images: (B, C, S, S), augmented and normalised.
+        others: a partner for each, as `images`.
+        samples: numbers of `images` in the data, (B,), int64; on the CPU the host does not have to wait for the device.
+        epoch: from 0.
+        seed: of the run.
+
+    Returns:
+        Mixed pictures, (B, C, S, S), and the share of `images` in their targets, (B,), float32; of CutMix it is that of
+        the pixels.
+    """
+    if not (config.mixup or config.cutmix):
+        return images, torch.ones(len(images), device=images.device)
+    size, device = images.shape[-1], images.device
+    chance, drawn, row, column = uniforms(seed, epoch, samples.cpu(), 4, Stream.mix).double().unbind(1)
+    share = beta_quantile(config.mixup, drawn).float() if config.mixup else torch.zeros(len(images))
+    weight = share.to(device)[:, None, None]
+    if config.cutmix:
+        cut = chance < (0.5 if config.mixup else 1)
+        half = (size * (1 - beta_quantile(config.cutmix, drawn)).sqrt()).long() // 2
+        middle = (size * torch.stack((row, column), 1)).long()
+        corners, ends = ((middle + sign * half[:, None]).clamp(0, size) for sign in (-1, 1))
+        extents = ends - corners
+        share = torch.where(cut, 1 - extents.prod(1) / size**2, share)
+        covered = rectangle(torch.cat((corners, extents), 1).to(device), size)
+        weight = torch.where(cut.to(device)[:, None, None], (~covered).float(), weight)
+    return images * weight[:, None] + others * (1 - weight[:, None]), share.to(device)
+
+
+def beta_quantile(alpha: float, probability: Tensor) -> Tensor:
+    """Inverse of Beta(alpha, alpha)'s distribution function, from a table: it makes random numbers of uniform ones.
+
+    Args:
+        alpha: more than 0.
+        probability: float64 in [0, 1).
+
+    Returns:
+        As `probability`, in [0, 1].
+    """
+    cumulative, places = _beta_table(alpha)
+    lower = torch.minimum(probability, 1 - probability)  # the distribution is symmetric
+    after = torch.searchsorted(cumulative, lower).clamp(1, QUANTILES)
+    before = after - 1
+    part = (lower - cumulative[before]) / (cumulative[after] - cumulative[before]).clamp(min=1e-300)
+    found = (places[before] + part * (places[after] - places[before])) ** (1 / min(alpha, 1.0))
+    return torch.where(probability < 0.5, found, 1 - found)
+
+
+@lru_cache
+def _beta_table(alpha: float) -> tuple[Tensor, Tensor]:
+    """The lower half of Beta(alpha, alpha)'s distribution function at x^p, float64, with p = min(alpha, 1).
+
+    The density has a pole at 0 if alpha is less than 1, and that of x^p has none.
+    """
+    power = min(alpha, 1.0)
+    places = torch.linspace(0, 0.5**power, QUANTILES + 1, dtype=torch.float64)
+    x = places ** (1 / power)
+    density = torch.exp(torch.xlogy(alpha - power, 2 * x) + torch.xlogy(alpha - 1, 2 * (1 - x)))
+    cumulative = functional.pad(torch.cumulative_trapezoid(density), (1, 0))
+    return cumulative / (2 * cumulative[-1]), places

@@ -1,0 +1,125 @@
+"""Where the pixels of a picture go: whole pixels moved, or a linear map in one resampling.
+
+B pictures, C channels, H and W height and width of the canvas, S height and width of what is shown.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+SUBPIXELS = 256
+"""Places are rounded to this share of a pixel, see `resample`."""
+TOGETHER = 16
+"""Pictures that are resampled at a time, so that what is read stays in the cache."""
+
+
+def center(pixels: Tensor, sizes: Tensor, size: int) -> Tensor:
+    """The middle of each picture, exactly as it is.
+
+    Args:
+        pixels: (B, C, H, W), uint8; each picture in the upper left corner.
+        sizes: heights and widths of the pictures, (B, 2), int64, neither less than `size`.
+        size: S.
+
+    Returns:
+        (B, C, S, S), uint8.
+    """
+    sizes = sizes.cpu()
+    return window(pixels, sizes, (sizes - size) // 2, torch.zeros(len(sizes), dtype=torch.bool), size)[0]
+
+
+def window(pixels: Tensor, sizes: Tensor, corners: Tensor, flip: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """A square of whole pixels of each picture.
+
+    Args:
+        pixels: (B, C, H, W).
+        sizes: heights and widths of the pictures, (B, 2), int64, on the CPU.
+        corners: row and column of the square's upper left pixel, which may be outside, (B, 2), int64, on the CPU.
+        flip: whether the square is mirrored left to right, (B,), bool, on the CPU.
+        size: S.
+
+    Returns:
+        (B, C, S, S), where outside the picture its nearest pixel stands, and (B, 1, S, S), bool: what is inside.
+    """
+    steps = torch.arange(size)
+    places = corners[:, :, None] + torch.stack(
+        (steps.expand(len(flip), -1), torch.where(flip[:, None], steps.flip(0), steps)), 1
+    )
+    inside = ((places >= 0) & (places < sizes[:, :, None])).to(pixels.device)
+    rows, columns = places.clamp(min=0).minimum(sizes[:, :, None] - 1).to(pixels.device).unbind(1)
+    index = (rows[:, :, None] * pixels.shape[3] + columns[:, None]).flatten(1)
+    found = pixels.flatten(2).gather(2, index[:, None].expand(-1, pixels.shape[1], -1))
+    return found.unflatten(2, (size, size)), (inside[:, 0, :, None] & inside[:, 1, None])[:, None]
+
+
+def resample(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: int, outside: Tensor) -> Tensor:
+    """What a linear map shows of each picture: bilinear, once.
+
+    Where the map shrinks a picture, more places are read than are shown, so that they are at most 1.5 pixels apart, and
+    averaged. Places are rounded to 1/256 pixel and the canvas is widened to powers of two, so that float32 holds them
+    exactly, as shares of it too: the size of the canvas changes nothing.
+
+    Args:
+        pixels: (B, C, H, W), uint8; each picture in the upper left corner.
+        sizes: heights and widths of the pictures, (B, 2), int64, on the CPU.
+        matrices: (B, 3, 3), float64, on the CPU: from (x, y, 1) of what is shown, in pixels from its middle, to that of
+            the picture, in pixels from the middle of its upper left one.
+        size: S.
+        outside: colour of what is outside the picture, in [0, 1], (C or 1, 1, 1).
+
+    Returns:
+        (B, C, S, S), float32 in [0, 1].
+    """
+    apart = matrices[:, 0, :2].hypot(matrices[:, 1, :2]).amax(1)  # pixels of the picture between two that are shown
+    finer = (apart / 1.5 - 1e-9).ceil().clamp(min=1).long()
+    images = torch.empty(len(pixels), pixels.shape[1], size, size, device=pixels.device)
+    for times in finer.unique().tolist():
+        for rows in (finer == times).nonzero()[:, 0].split(TOGETHER):
+            there = rows.to(pixels.device)
+            images[there] = _bilinear(pixels[there], sizes[rows], matrices[rows], size, outside, times)
+    return images
+
+
+def _places(matrices: Tensor, size: int, times: int, axis: int) -> tuple[Tensor, Tensor]:
+    """The columns (axis 0) or rows (axis 1) that a map shows, in subpixels: the sum of a row and a column."""
+    steps = (torch.arange(size * times, dtype=torch.float64) + 0.5) / times - size / 2
+    across, down, start = (SUBPIXELS * matrices[:, axis]).unbind(1)
+    return (across[:, None] * steps + start[:, None]).float()[:, None], (down[:, None] * steps).float()[:, :, None]
+
+
+def _bilinear(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: int, outside: Tensor, times: int) -> Tensor:
+    """`resample` that reads `times` x `times` places for each that is shown."""
+    count, channels, *canvas = pixels.shape
+    wide = [1 << (side - 1).bit_length() for side in canvas]
+    source = torch.zeros(count, channels, *wide, device=pixels.device)
+    source[:, :, : canvas[0], : canvas[1]] = pixels
+    grid = source.new_empty(count, size * times, size * times, 2)
+    beyond = torch.zeros(grid.shape[:3], dtype=torch.bool, device=pixels.device)
+    for axis in (0, 1):
+        across, down = (part.to(pixels.device) for part in _places(matrices, size, times, axis))
+        last = SUBPIXELS * (sizes[:, 1 - axis, None, None].to(pixels.device) - 1).float()
+        places = (across + down).round_()
+        beyond |= (places < -SUBPIXELS / 2) | (places > last + SUBPIXELS / 2)
+        side = wide[1 - axis]
+        grid[..., axis] = places.clamp_(min=0).minimum(last) * (2 / (SUBPIXELS * side)) + (1 / side - 1)
+    found = functional.grid_sample(source, grid, mode="bilinear", align_corners=False) / 255
+    found = torch.where(beyond[:, None], outside, found)
+    return functional.avg_pool2d(found, times) if times > 1 else found
+
+
+def rectangle(bounds: Tensor, size: int) -> Tensor:
+    """What a rectangle covers.
+
+    Args:
+        bounds: top, left, height, width in pixels, (B, 4), int64; one without height or width covers nothing.
+        size: S.
+
+    Returns:
+        (B, S, S), bool.
+    """
+    top, left, height, width = bounds[:, :, None].unbind(1)
+    steps = torch.arange(size, device=bounds.device)
+    rows, columns = (steps >= top) & (steps < top + height), (steps >= left) & (steps < left + width)
+    return rows[:, :, None] & columns[:, None]
