@@ -24,7 +24,7 @@ from tformer_cli.data.colour import COLOUR_OPERATIONS, Operation
 from tformer_cli.data.geometry import center, rectangle, resample, window
 from tformer_cli.data.uniforms import numbers, sequences, uniforms
 
-__all__ = ["Augmentation", "Stream", "center", "mix", "normalise", "uniforms"]
+__all__ = ["Augmentation", "Stream", "center", "denormalise", "mix", "normalise", "uniforms"]
 
 Stream = IntEnum(
     "Stream", "crop flip rotation scale brightness contrast saturation hue operations erase noise mix", start=0
@@ -63,6 +63,11 @@ def normalise(pixels: Tensor, data: ImageDataConfig) -> Tensor:
     """
     images = _shares(pixels) if pixels.dtype == torch.uint8 else pixels
     return (images - _channels(data.mean, images)).div_(_channels(data.deviation, images))
+
+
+def denormalise(images: Tensor, data: ImageDataConfig) -> Tensor:
+    """What `normalise` was given, as shares of the brightest level: (B, C, S, S), float32."""
+    return images * _channels(data.deviation, images) + _channels(data.mean, images)
 
 
 def _shares(pixels: Tensor) -> Tensor:
