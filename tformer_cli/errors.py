@@ -1,5 +1,10 @@
 """The one way a failure reaches a user: cause, place, remedy, in one line."""
 
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 
 class TformerError(Exception):
     """A failure that the user can mend.
@@ -30,3 +35,15 @@ class DataError(TformerError):
 
 class RunError(TformerError):
     """A run folder or checkpoint is absent, locked, damaged or of another kind."""
+
+
+def library(module: str, package: str, extra: str) -> Any:
+    """A module that is only there if an extra was installed.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"this needs {package}, which is not installed", f"pip install 'tformer[{extra}]'") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import string
 import unicodedata
 import warnings
@@ -10,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tformer_cli.errors import ConfigError
+from tformer_cli import errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,10 +24,7 @@ def library(module: str, package: str) -> Any:
     Raises:
         ConfigError: if it is not installed.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"this needs {package}, which is not installed", "pip install 'tformer[text]'") from error
+    return errors.library(module, package, "text")
 
 
 def needs_libraries(numbers: bool) -> None:

@@ -17,6 +17,7 @@ from typing import IO
 import numpy as np
 
 Open = Callable[[str], IO[bytes]]
+Write = Callable[[Open], None]
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".writing-"
@@ -35,7 +36,13 @@ def cache_folder(cache: str) -> Path:
 
 
 def cached(
-    cache: str, key: Sequence[object], names: Sequence[str], write: Callable[[Open], None]
+    cache: str,
+    key: Sequence[object],
+    names: Sequence[str],
+    write: Write,
+    *,
+    kind: str = "tokens",
+    otherwise: Callable[[Sequence[str], Write], dict[str, np.ndarray]] | None = None,
 ) -> tuple[dict[str, np.ndarray], str]:
     """The arrays that a key stands for: made once, then opened.
 
@@ -44,22 +51,26 @@ def cached(
         key: all that the arrays depend on; JSON can write it.
         names: of the arrays.
         write: writes each in NumPy's format to the stream that it gets for a name; memory need not hold them.
+        kind: of what is kept: the folder's name in the cache.
+        otherwise: makes the arrays where they cannot be kept; None: in memory.
 
     Returns:
         The arrays by name, memory-mapped; and what the user should know if they could not be kept, in a line, or "".
     """
-    folder = cache_folder(cache) / "tokens" / hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    folder = cache_folder(cache) / kind / hashlib.sha256(json.dumps(key).encode()).hexdigest()
     arrays, note = _open(folder, names), ""
     if arrays is None:
         try:
             _write(folder, names, write)
             arrays = _open(folder, names)
         except OSError as error:
-            note = f"encoded text is kept in memory: {folder.parent}: {error.strerror or error} (data.cache)"
-    return (arrays or _in_memory(names, write)), note
+            where = "for this run alone" if otherwise else "in memory"
+            what = "encoded text is" if kind == "tokens" else f"{kind} are"
+            note = f"{what} kept {where}: {folder.parent}: {error.strerror or error} (data.cache)"
+    return (arrays or (otherwise or _in_memory)(names, write)), note
 
 
-def _in_memory(names: Sequence[str], write: Callable[[Open], None]) -> dict[str, np.ndarray]:
+def _in_memory(names: Sequence[str], write: Write) -> dict[str, np.ndarray]:
     streams = {name: io.BytesIO() for name in names}
     write(streams.__getitem__)
     for stream in streams.values():
@@ -92,7 +103,7 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _write(folder: Path, names: Sequence[str], write: Callable[[Open], None]) -> None:
+def _write(folder: Path, names: Sequence[str], write: Write) -> None:
     """Write a cache folder beside its place, then rename it: other processes see all of it or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder.parent)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import gzip
 import json
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tformer_cli.errors import DataError
 
-TABLES = (".tsv", ".csv", ".jsonl", ".jsonl.gz", ".parquet")
-PARQUET_ROWS, PARQUET_BUFFER_BYTES = 256, 1 << 20  # of what is in memory at once
+if TYPE_CHECKING:
+    import pyarrow
+
+COLUMNAR = (".parquet", ".arrow")
+TABLES = (".tsv", ".csv", ".jsonl", ".jsonl.gz", *COLUMNAR)
+ROWS_AT_ONCE, PARQUET_BUFFER_BYTES = 256, 1 << 20  # of what is in memory at once
+ARROW_MAGIC = b"ARROW1"
 TRANSLATION = "translation"  # the column that holds {language: text} in Hugging Face's parallel datasets
 
 
@@ -82,10 +88,9 @@ def table_rows(
     values: Collection[str] = (),
     kind: str = "",
 ) -> Iterator[list[str]]:
-    """The named columns of a TSV (no quoting), CSV, JSON-lines or Parquet file, a row at a time.
+    """The named columns of a TSV (no quoting), CSV, JSON-lines, Parquet or Arrow file, a row at a time.
 
-    TSV and CSV name their columns in the first line. JSON lines and Parquet may hold the columns in one named
-    `translation`.
+    TSV and CSV name their columns in the first line. The others may hold the columns in one named `translation`.
 
     Args:
         path: the file; its ending says what it is.
@@ -101,11 +106,36 @@ def table_rows(
     Raises:
         DataError: if a column or value is not there, or the file is malformed; names the row.
     """
-    kind = kind or table_kind(path)
-    if kind == ".parquet":
-        return _parquet_columns(path, columns, setting, values)
-    rows = _json_rows(path) if kind.startswith(".jsonl") else _separated_rows(path, kind, names)
+    rows = named_rows(path, columns, setting=setting, names=names, kind=kind)
     return pick(rows, columns, str(path), setting, values)
+
+
+def named_rows(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    setting: str,
+    names: Sequence[str] = (),
+    kind: str = "",
+    rows_at_once: int = ROWS_AT_ONCE,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a table as they are: the place of each, as an error would name it, and its values by column.
+
+    Args:
+        path: as `table_rows`.
+        columns: as `table_rows`; Parquet and Arrow give these columns, the others all.
+        setting: as `table_rows`.
+        names: as `table_rows`.
+        kind: as `table_rows`.
+        rows_at_once: in memory.
+
+    Raises:
+        DataError: if a column is not there (Parquet, Arrow), or the file is malformed; names the row.
+    """
+    kind = kind or table_kind(path)
+    if kind in COLUMNAR:
+        return _columnar_rows(path, kind, columns, setting, rows_at_once)
+    return _json_rows(path) if kind.startswith(".jsonl") else _separated_rows(path, kind, names)
 
 
 def transpose(rows: Iterable[list[str]], columns: int) -> list[list[str]]:
@@ -208,13 +238,23 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{path}:{number}", row
 
 
-def _parquet_columns(path: Path, columns: Sequence[str], setting: str, values: Collection[str]) -> Iterator[list[str]]:
+@contextlib.contextmanager
+def _columnar_errors(path: Path, kind: str) -> Iterator[None]:
     import pyarrow
-    import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False)
-        names = file.schema_arrow.names
+        yield
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: cannot be read as {kind.removeprefix('.').capitalize()}: {reason}") from error
+
+
+def _columnar_rows(
+    path: Path, kind: str, columns: Sequence[str], setting: str, rows_at_once: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    number = 0
+    with _columnar_errors(path, kind):
+        names = columnar_schema(path)[0].names
         if TRANSLATION in names and not all(name in names for name in columns):
             wanted = [TRANSLATION]
         else:
@@ -222,15 +262,56 @@ def _parquet_columns(path: Path, columns: Sequence[str], setting: str, values: C
             for name in wanted:
                 if name not in names:
                     raise missing_column(str(path), name, names, setting)
-        yield from pick(_parquet_rows(path, file, wanted), columns, str(path), setting, values)
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: cannot be read as Parquet: {reason}") from error
+        batches = _arrow_batches if kind == ".arrow" else _parquet_batches
+        for batch in batches(path, wanted, rows_at_once):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{path}: row {number}", row
 
 
-def _parquet_rows(path: Path, file: Any, wanted: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    number = 0
-    for batch in file.iter_batches(PARQUET_ROWS, columns=wanted, use_threads=False):
-        for row in batch.to_pylist():
-            number += 1
-            yield f"{path}: row {number}", row
+def columnar_schema(path: Path) -> tuple[pyarrow.Schema, int]:
+    """The columns of a Parquet or Arrow file with their types, and its number of rows.
+
+    Raises:
+        DataError: if the file cannot be read as what its ending says.
+    """
+    kind = table_kind(path)
+    with _columnar_errors(path, kind):
+        if kind == ".arrow":
+            with _arrow_file(path) as (schema, batches):
+                return schema, sum(batch.num_rows for batch in batches)
+        import pyarrow.parquet
+
+        with pyarrow.parquet.ParquetFile(path) as file:
+            return file.schema_arrow, file.metadata.num_rows
+
+
+def _parquet_batches(path: Path, wanted: list[str], rows_at_once: int) -> Iterator[pyarrow.RecordBatch]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
+        yield from file.iter_batches(rows_at_once, columns=wanted, use_threads=False)
+
+
+def _arrow_batches(path: Path, wanted: list[str], rows_at_once: int) -> Iterator[pyarrow.RecordBatch]:
+    with _arrow_file(path) as (_, batches):
+        for batch in batches:
+            chosen = batch.select(wanted)
+            chosen.validate(full=True)
+            for start in range(0, chosen.num_rows, rows_at_once):
+                yield chosen.slice(start, rows_at_once)
+
+
+@contextlib.contextmanager
+def _arrow_file(path: Path) -> Iterator[tuple[pyarrow.Schema, Iterator[pyarrow.RecordBatch]]]:
+    """An Arrow file, mapped; of the random-access format or, as `datasets` writes it, of the streaming one."""
+    import pyarrow
+
+    with pyarrow.memory_map(str(path)) as source:
+        if source.read(len(ARROW_MAGIC)) == ARROW_MAGIC:
+            file = pyarrow.ipc.open_file(source)
+            yield file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
+        else:
+            source.seek(0)
+            stream = pyarrow.ipc.open_stream(source)
+            yield stream.schema, iter(stream)

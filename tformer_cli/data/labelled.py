@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class LabelledTexts:
     labels: list[str]
     origin: str
     hash: str = field(default="")
+    label_settings: ClassVar[str] = "data.label, data.columns"
 
     def __post_init__(self) -> None:
         """Compute the hash."""
@@ -58,6 +59,10 @@ class LabelledTexts:
         """Some of the rows."""
         seconds = None if self.seconds is None else [self.seconds[row] for row in rows]
         return LabelledTexts([self.texts[row] for row in rows], seconds, [self.labels[row] for row in rows], origin)
+
+    def place(self, row: int) -> str:
+        """What an error calls a row."""
+        return f"{self.origin}: row {row + 1}"
 
 
 def read_labelled(config: LabelledTextDataConfig, split: str, *, seed: int) -> dict[str, LabelledTexts]:
@@ -97,6 +102,29 @@ def _kind(path: Path, config: LabelledTextDataConfig) -> str:
     return files.table_kind(path) or ".tsv"
 
 
+class Labelled(Protocol):
+    """A split of which each row has a label."""
+
+    @property
+    def labels(self) -> list[str] | None:
+        """As they stand in the data; None: it was read without them."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for people."""
+        ...
+
+    @property
+    def label_settings(self) -> str:
+        """Settings that decide what the labels are."""
+        ...
+
+    def place(self, row: int) -> str:
+        """What an error calls a row, counted from 0."""
+        ...
+
+
 @dataclass(frozen=True)
 class LabelSet:
     """What the labels of the training split are, and how they become numbers.
@@ -112,7 +140,7 @@ class LabelSet:
     separator: str = ","
 
     @classmethod
-    def of(cls, data: LabelledTexts, target: Target, separator: str) -> LabelSet:
+    def of(cls, data: Labelled, target: Target, separator: str) -> LabelSet:
         """Found in the training split: numbers in their order, else by the alphabet.
 
         Raises:
@@ -120,40 +148,40 @@ class LabelSet:
         """
         if target is Target.number:
             return cls(target, ())
-        found = set(data.labels) if target is Target.label else set().union(*_lists(data, separator))
+        found = set(_labels(data)) if target is Target.label else set().union(*_lists(data, separator))
         if len(found) < 2:
             only = ", ".join(sorted(found)) or "none"
-            raise DataError(f"{data.origin}: labels to tell apart: {only}", "see data.label, data.columns")
+            raise DataError(f"{data.origin}: labels to tell apart: {only}", f"see {data.label_settings}")
         return cls(target, tuple(sorted(found, key=lambda name: (not _is_number(name), _value(name), name))), separator)
 
     @property
     def outputs(self) -> int:
-        """Numbers that the model gives a text."""
+        """Numbers that the model gives a row."""
         return max(1, len(self.names))
 
-    def numbers(self, data: LabelledTexts) -> np.ndarray:
+    def numbers(self, data: Labelled) -> np.ndarray:
         """(N,) int64 of labels, (N,) float32 of numbers, (N, labels) float32 of several labels.
 
         Raises:
             DataError: at a label that training does not have, or what is no number; names the row.
         """
         if self.target is Target.number:
-            return np.array([self._number(text, row, data) for row, text in enumerate(data.labels, 1)], np.float32)
+            return np.array([self._number(text, row, data) for row, text in enumerate(_labels(data))], np.float32)
         place = {name: number for number, name in enumerate(self.names)}
-        lists = [[label] for label in data.labels] if self.target is Target.label else _lists(data, self.separator)
-        table = np.zeros((len(data), len(self.names)), np.float32)
+        lists = [[label] for label in _labels(data)] if self.target is Target.label else _lists(data, self.separator)
+        table = np.zeros((len(lists), len(self.names)), np.float32)
         for row, labels in enumerate(lists):
             for label in labels:
                 if label not in place:
                     known = ", ".join(self.names[:12])
-                    cause = f"{data.origin}: row {row + 1}: label {label!r} is not in the training split"
+                    cause = f"{data.place(row)}: label {label!r} is not in the training split"
                     raise DataError(cause, f"there are: {known}")
                 table[row, place[label]] = 1
         return table.argmax(1) if self.target is Target.label else table
 
-    def _number(self, text: str, row: int, data: LabelledTexts) -> float:
+    def _number(self, text: str, row: int, data: Labelled) -> float:
         if not _is_number(text):
-            raise DataError(f"{data.origin}: row {row}: {text!r} is not a number", "data.target=label for labels")
+            raise DataError(f"{data.place(row)}: {text!r} is not a number", "data.target=label for labels")
         return float(text)
 
     def to_json(self) -> bytes:
@@ -168,14 +196,20 @@ class LabelSet:
         return cls(Target(value["target"]), tuple(value["names"]), value["separator"])
 
 
-def _lists(data: LabelledTexts, separator: str) -> list[list[str]]:
+def _labels(data: Labelled) -> list[str]:
+    if data.labels is None:
+        raise DataError(f"{data.origin}: no labels were read", f"see {data.label_settings}")
+    return data.labels
+
+
+def _lists(data: Labelled, separator: str) -> list[list[str]]:
     found = []
-    for row, text in enumerate(data.labels, 1):
+    for row, text in enumerate(_labels(data)):
         if text.startswith("["):
             try:
                 values = json.loads(text)
             except ValueError as error:
-                raise DataError(f"{data.origin}: row {row}: not a list of labels") from error
+                raise DataError(f"{data.place(row)}: not a list of labels") from error
             found.append([value if isinstance(value, str) else json.dumps(value) for value in values])
         else:
             found.append([part.strip() for part in text.split(separator) if part.strip()])

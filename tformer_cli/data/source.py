@@ -6,6 +6,7 @@ training keeps of it, a memory-mapped array of token ids, is made by `tformer_cl
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,7 +192,7 @@ def _locate(config: ParallelDataConfig, name: str) -> list[Path]:
         if endings:
             raise DataError(f"{place}.{absent[0]}: no such file", f"languages there: {_list(endings)}")
     there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    expected = f"{name}.{languages[0]} and {name}.{languages[1]}, or a .tsv, .csv, .jsonl or .parquet file"
+    expected = f"{name}.{languages[0]} and {name}.{languages[1]}, or a .tsv, .csv, .jsonl, .parquet or .arrow file"
     raise DataError(f"no split {name!r} in {folder}", f"expected {expected}; there: {_list(there)}")
 
 
@@ -253,14 +254,47 @@ def hub_rows(
     Raises:
         DataError: if the dataset, the split or a column cannot be had.
     """
+    rows = hub_named_rows(config, name, hub_data(config, name))
+    yield from files.pick(rows, wanted, hub_origin(config, name), setting, values)
+
+
+def hub_named_rows(
+    config: DataConfig, name: str, data: Any, rows_at_once: int = HUB_ROWS
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of what `hub_data` gave: the place of each, as an error would name it, and its values by column.
+
+    Raises:
+        DataError: if the dataset cannot be read, or not to its end.
+    """
+    number, origin = 0, hub_origin(config, name)
+    with _hub(config):
+        for batch in data.iter(batch_size=rows_at_once):
+            for values in zip(*batch.values(), strict=True):
+                number += 1
+                yield f"{origin}: row {number}", dict(zip(batch, values, strict=True))
+
+
+def hub_data(config: DataConfig, name: str) -> Any:
+    """A split as `datasets` loads it: its `datasets.Dataset`, or `IterableDataset` if `data.streaming` is set.
+
+    Raises:
+        DataError: if the dataset or the split cannot be had.
+    """
+    import datasets
+
+    with _hub(config):
+        return datasets.load_dataset(config.path, config.name or None, split=name, streaming=config.streaming)
+
+
+@contextlib.contextmanager
+def _hub(config: DataConfig) -> Iterator[None]:
+    """While the library works: its faults are ours, and its progress bars are off."""
     import datasets
 
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
-    origin = hub_origin(config, name)
     try:
-        data = datasets.load_dataset(config.path, config.name or None, split=name, streaming=config.streaming)
-        yield from files.pick(_hub_rows(data, origin), wanted, origin, setting, values)
+        yield
     except DataError:
         raise
     except Exception as error:
@@ -268,14 +302,6 @@ def hub_rows(
     finally:
         if bars:
             datasets.enable_progress_bars()
-
-
-def _hub_rows(data: Any, origin: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    number = 0
-    for batch in data.iter(batch_size=HUB_ROWS):
-        for values in zip(*batch.values(), strict=True):
-            number += 1
-            yield f"{origin}: row {number}", dict(zip(batch, values, strict=True))
 
 
 def _hub_error(config: DataConfig, error: Exception) -> DataError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
@@ -16,6 +18,21 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import DataConfig, DividedDataConfig
 
 TEXT = ".txt"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How files and folders make a split.
+
+    Attributes:
+        named: what a place (a folder, and a name with or without an ending) stands for; nothing if it is not there.
+        whole: the training split, if it is all of a folder but for the names of other splits; nothing if it is not.
+        expected: what was looked for, where "NAME" is the split.
+    """
+
+    named: Callable[[Path], list[Path]]
+    whole: Callable[[Path, set[str]], list[Path]]
+    expected: str
 
 
 class Read(Protocol):
@@ -46,6 +63,7 @@ def read_split(
     split: str,
     read: Callable[[str | list[Path]], Split],
     divide: Callable[[Split, float], tuple[Split, Split | None]],
+    layout: Layout | None = None,
 ) -> dict[str, Split]:
     """Read a split.
 
@@ -57,6 +75,7 @@ def read_split(
         split: train, validation or test.
         read: reads what `find_split` found.
         divide: from a split and that share to what is trained on, and what is validated on if the share is anything.
+        layout: of files; None: texts and tables.
 
     Returns:
         The split by its name; and the other one where training and validation are parts of one.
@@ -64,12 +83,13 @@ def read_split(
     Raises:
         DataError: if the split is not there.
     """
-    found = find_split(config, split)
+    find = functools.partial(find_split, config, layout=layout)
+    found = find(split)
     if found is None and split == "test":
         raise DataError(f"{config.path}: no test split was found", "name it: data.test=..., or score validation")
-    if found is not None and (split == "test" or find_split(config, "validation") is not None):
+    if found is not None and (split == "test" or find("validation") is not None):
         return {split: read(found)}
-    found = find_split(config, "train")
+    found = find("train")
     if found is None:
         raise DataError(f"{config.path}: no training split was found", "name it: data.train=...")
     train, validation = divide(read(found), config.validation_share)
@@ -82,13 +102,19 @@ def read_split(
 
 def draw(whole: RowsSplit, share: float, *, seed: int) -> tuple[RowsSplit, RowsSplit | None]:
     """Divide rows into those to train on and those, drawn by the seed, to validate on; None: the share is no row."""
-    order = np.argsort(np.random.Philox(np.random.SeedSequence([seed])).random_raw(len(whole)), kind="stable")
-    count = round(len(whole) * share)
-    train = whole.select(np.sort(order[count:]), whole.origin)
-    return train, whole.select(np.sort(order[:count]), f"{whole.origin}, {count} rows of it") if count else None
+    rest, drawn = draw_rows(len(whole), share, seed=seed)
+    train = whole.select(rest, whole.origin)
+    return train, whole.select(drawn, f"{whole.origin}, {len(drawn)} rows of it") if len(drawn) else None
 
 
-def find_split(config: DataConfig, split: str) -> str | list[Path] | None:
+def draw_rows(count: int, share: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Divide row numbers into the rest and a share that the seed draws; both in order, int64."""
+    order = np.argsort(np.random.Philox(np.random.SeedSequence([seed])).random_raw(count), kind="stable")
+    most = round(count * share)
+    return np.sort(order[most:]), np.sort(order[:most])
+
+
+def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> str | list[Path] | None:
     """What is read for a split: files, the name of a dataset's split, or None where it was not named and is not there.
 
     Raises:
@@ -106,10 +132,10 @@ def find_split(config: DataConfig, split: str) -> str | list[Path] | None:
                 raise DataError(f"{config.path}: no split {named!r}", f"splits there: {', '.join(there)}")
             return found
         case _:
-            return _find_files(config, split, named)
+            return _find_files(config, split, named, layout or TEXTS)
 
 
-def _find_files(config: DataConfig, split: str, named: str) -> list[Path] | None:
+def _find_files(config: DataConfig, split: str, named: str, layout: Layout) -> list[Path] | None:
     path = Path(config.path).expanduser()
     if path.is_file():
         if split == "train" and named == "train":
@@ -121,30 +147,46 @@ def _find_files(config: DataConfig, split: str, named: str) -> list[Path] | None
         raise DataError(f"data.path: {config.path}: no such folder or file")
     names = [named] if named else list(VALIDATION_NAMES) if split == "validation" else [split]
     for name in names:
-        found = _named(folder, name)
+        found = layout.named(folder / Path(name).expanduser())  # an absolute name is a place of its own
         if found:
             return found
-    if split == "train" and named == "train":  # every text of the folder, but for what is another split
-        others = {"test", "test.txt", *VALIDATION_NAMES, config.validation, config.test}
-        texts = [p for p in _texts(folder) if p.stem not in others and p.name not in others]
-        if texts:
-            return texts
+    if split == "train" and named == "train":
+        found = layout.whole(folder, other_splits(config))
+        if found:
+            return found
     if not named:
         return None
     there = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
-    kinds = ", ".join((TEXT, *files.TABLES))
-    raise DataError(f"no split {named!r} in {folder}", f"expected {named} with one of {kinds}; there: {there}")
+    expected = layout.expected.replace("NAME", named)
+    raise DataError(f"no split {named!r} in {folder}", f"expected {expected}; there: {there}")
 
 
-def _named(folder: Path, name: str) -> list[Path]:
-    given = Path(name).expanduser()
-    place = given if given.is_absolute() else folder / given
+def other_splits(config: DataConfig) -> set[str]:
+    """Names in the data's folder that are not of the training split."""
+    return {"test", f"test{TEXT}", *VALIDATION_NAMES, config.validation, config.test}
+
+
+def _named(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
     if place.is_dir():
         return _texts(place)
-    return [found for kind in (TEXT, *files.TABLES) if (found := place.with_name(place.name + kind)).is_file()][:1]
+    return with_ending(place, (TEXT, *files.TABLES))[:1]
+
+
+def with_ending(place: Path, endings: Sequence[str]) -> list[Path]:
+    """The files of this name with one of these endings, in their order."""
+    return [found for ending in endings if (found := place.with_name(place.name + ending)).is_file()]
+
+
+def _texts_but(folder: Path, others: set[str]) -> list[Path]:
+    """Every text of the folder, but for what is another split."""
+    return [path for path in _texts(folder) if path.stem not in others and path.name not in others]
 
 
 def _texts(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix == TEXT and path.is_file())
+
+
+TEXTS = Layout(_named, _texts_but, f"NAME with one of {', '.join((TEXT, *files.TABLES))}")
+"""A split is a text file or a table, or a folder of text files."""

@@ -17,7 +17,7 @@ from typing import IO, overload
 
 import numpy as np
 
-from tformer_cli.data.cache import cache_folder
+from tformer_cli.data.cache import Write, cache_folder
 from tformer_cli.errors import DataError
 
 READ_BYTES = 1 << 20  # of text, when it is read from beginning to end
@@ -43,11 +43,55 @@ def temporary(cache: str) -> IO[bytes]:
 
 
 def _no_room(cache: str, error: OSError) -> DataError:
-    cause = f"{cache_folder(cache)}: text cannot be laid down here: {error.strerror or error}"
+    cause = f"{cache_folder(cache)}: data cannot be laid down here: {error.strerror or error}"
     return DataError(cause, "free space, or choose another folder: data.cache=...")
 
 
 # --- arrays -------------------------------------------------------------------------------------------------
+
+
+def unnamed(cache: str, names: Sequence[str], write: Write) -> dict[str, np.ndarray]:
+    """Arrays for this process alone, mapped from files without a name; arguments as `cached`.
+
+    Raises:
+        DataError: if there is no room for them.
+    """
+    streams = {name: temporary(cache) for name in names}
+    try:
+        write(streams.__getitem__)
+        return {name: _mapped(stream) for name, stream in streams.items()}
+    except OSError as error:
+        raise _no_room(cache, error) from error
+
+
+def _mapped(stream: IO[bytes]) -> np.ndarray:
+    stream.flush()
+    stream.seek(0)
+    np.lib.format.read_magic(stream)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    return np.asarray(np.memmap(stream, dtype, "r", stream.tell(), shape))
+
+
+class Mapped:
+    """A memory-mapped array that goes to another process as the name of its file, where it has one.
+
+    Args:
+        array: as `cached` gives it.
+    """
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __reduce__(self) -> tuple:
+        """Else a process that starts anew would get a copy of all of it."""
+        base = self.array.base
+        if isinstance(base, np.memmap) and base.filename is not None:
+            return _map_again, (str(base.filename), self.array.dtype.str, base.offset, self.array.shape)
+        return Mapped, (self.array,)
+
+
+def _map_again(name: str, dtype: str, offset: int, shape: tuple[int, ...]) -> Mapped:
+    return Mapped(np.asarray(np.memmap(name, dtype, "r", offset, shape)))
 
 
 class ArrayWriter:

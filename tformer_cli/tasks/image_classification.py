@@ -95,7 +95,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         return {LABELS: self.labels.to_json()}
 
     def _learn(self, train: Images) -> None:
-        self.labels = LabelSet.of(train, Target.label)
+        self.labels = LabelSet.of(train, Target.label, "")
 
     def _numbers(self, split: str) -> np.ndarray:
         if split not in self._targets:
@@ -227,7 +227,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         if isinstance(model, ViTClassifier):
             weights = attention_weights(model, lambda: model(images))
             last = weights[list(weights)[-1]].float().mean(1)  # of all heads, (B, T, T)
-            seen = last[:, 0, 1:] if self.config.model.class_token else last.mean(1)
+            seen = last.mean(1) if model.encoder.class_token is None else last[:, 0, 1:]
             maps = seen.unflatten(1, model.encoder.grid).cpu().numpy()
             found["attention"] = Gallery(shown, captions, list(right), list(maps))
         return found

@@ -20,7 +20,7 @@ from torch import Tensor
 from tformer_cli.config.schema import BadSample, ResNetConfig
 from tformer_cli.data.augment import Augmentation, center, denormalise, normalise, uniforms
 from tformer_cli.data.batching import ByEpoch
-from tformer_cli.data.images import Images, canvas, duplicates, picture_files, read_images, read_picture
+from tformer_cli.data.images import Images, duplicates, picture_files, read_images, read_picture
 from tformer_cli.errors import DataError
 from tformer_cli.tasks.base import AttentionShape, B, Batch, M, Prediction
 from tformer_cli.tasks.splits import SplitsTask
@@ -61,6 +61,7 @@ class ImageTask(SplitsTask[Images, M, B]):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
+        self.drawn = False  # whether validation is a part of the training split
         self.augmentation = Augmentation(config.augment, config.data, config.seed)
         self._orders = ByEpoch(self._order)
 
@@ -69,9 +70,9 @@ class ImageTask(SplitsTask[Images, M, B]):
     def prepare(self, run: Path) -> None:
         """Read training and validation pictures; where validation was drawn from training, write down what it is."""
         super().prepare(run)
-        validation = self._split("validation")
-        if validation.drawn and run.is_dir():
-            (run / DRAWN).write_text("".join(f"{name}\n" for name in validation.names), encoding="utf-8")
+        if self.drawn and run.is_dir():
+            names = self._split("validation").names
+            (run / DRAWN).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
     def load(self, folder: Path) -> None:
         """Nothing but the weights is needed."""
@@ -82,9 +83,10 @@ class ImageTask(SplitsTask[Images, M, B]):
 
     def _read(self, split: str) -> dict[str, Images]:
         config = self.config
-        return read_images(
-            config.data, split, seed=config.seed, on_bad_sample=config.trainer.on_bad_sample, labelled=self.labelled
-        )
+        bad = config.trainer.on_bad_sample
+        found = read_images(config.data, split, seed=config.seed, on_bad_sample=bad, labelled=self.labelled)
+        self.drawn |= len(found) > 1
+        return found
 
     def num_batches(self, split: str) -> int:
         """Batches in an epoch."""
@@ -107,7 +109,7 @@ class ImageTask(SplitsTask[Images, M, B]):
 
     def _pixels(self, split: str, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Whole pictures (R, C, H, W) and their shapes (R, 2)."""
-        return canvas(self._split(split).pixels, rows)
+        return canvas(self._split(split).pixels.gather(rows))
 
     # --- what the model sees ---
 
@@ -165,7 +167,7 @@ class ImageTask(SplitsTask[Images, M, B]):
         device = next(model.parameters()).device
         shown = []
         for picture in pixels:
-            whole, shapes = canvas([picture], np.zeros(1, np.int64))
+            whole, shapes = canvas([picture])
             shown.append(self._centers(whole.to(device), shapes.to(device)))
         answers = iter(self._answer(model, torch.cat(shown)) if shown else [])
         for item in found:
@@ -192,7 +194,7 @@ class ImageTask(SplitsTask[Images, M, B]):
     def describe(self) -> list[tuple[str, str]]:
         """The header's lines on pictures and batches."""
         train, validation, data = self._split("train"), self._split("validation"), self.config.data
-        drawn = ", drawn from training" if validation.drawn else ""
+        drawn = ", drawn from training" if self.drawn else ""
         size = f"{data.image_size} x {data.image_size} x {data.channels}"
         facts = [("data", f"{len(train):,} pictures to train, {len(validation):,} to validate{drawn}; seen as {size}")]
         facts += [("note", note) for note in dict.fromkeys((*train.notes, *validation.notes))]
@@ -200,3 +202,21 @@ class ImageTask(SplitsTask[Images, M, B]):
             facts.append(("warning", f"{same:,} pictures of validation are in training too"))
         facts.append(("batches", f"{self.num_batches('train'):,} an epoch, of {data.batch_images} pictures"))
         return facts
+
+
+def canvas(pictures: np.ndarray | Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Pictures in one tensor.
+
+    Args:
+        pictures: (R, H, W, C), or (H, W, C) each; uint8.
+
+    Returns:
+        (R, C, H, W), uint8, each in the upper left corner, and heights and widths, (R, 2), int64.
+    """
+    shapes = np.array([picture.shape[:2] for picture in pictures], np.int64)
+    if not isinstance(pictures, np.ndarray):
+        whole = np.zeros((len(pictures), *shapes.max(0), pictures[0].shape[2]), np.uint8)
+        for place, picture in zip(whole, pictures, strict=True):
+            place[: picture.shape[0], : picture.shape[1]] = picture
+        pictures = whole
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(shapes)

@@ -1,0 +1,270 @@
+"""Pictures with labels: read once into memory-mapped pixels, or decoded at each use where they are too many.
+
+What is read is found in `tformer_cli.data.picture_sources`; `tformer_cli.data.pictures` decodes one;
+`tformer_cli.data.pixels` is what is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+import numpy as np
+import PIL
+
+from tformer_cli.config.schema import BadSample
+from tformer_cli.data.cache import Open, cached
+from tformer_cli.data.picture_sources import LAYOUT, Pictures, Row, find_pictures, listed
+from tformer_cli.data.pictures import BadPicture, file_size, picture_files, read_picture, scaled_size, stored_side
+from tformer_cli.data.pixels import Pixels, Stored, Undecoded
+from tformer_cli.data.splits import draw, read_split
+from tformer_cli.data.store import ArrayWriter, Mapped, RaggedWriter, text_digest, unnamed
+from tformer_cli.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import ImageDataConfig
+
+__all__ = [
+    "BadPicture", "Images", "duplicates", "picture_files", "read_images", "read_picture", "stored_side",
+]  # fmt: skip
+
+FORMAT = 1
+"""Counts changes of what is kept of pictures."""
+ARRAYS = ("content", "offsets", "sizes", "digests", "about")
+ROWS_A_JOB, MOST_THREADS = 8, 32
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Images:
+    """The pictures of a split.
+
+    Attributes:
+        pixels: item i is a picture, (H, W, C) uint8, `stored_side` pixels on its shorter side.
+        labels: as they stand in the data: names of class folders or of a data set's classes, text, numbers as text;
+            None: they were not read.
+        names: what errors call each: its file, or "row 17 of FILE".
+        digests: the same for the same picture, (N,) uint64: of its size and scaled pixels. Where it is decoded at each
+            use: of the bytes in the table, or of the file's place in the data's folder and its size.
+        origin: where they come from, for people.
+        hash: SHA-256 of digests and labels, in hex.
+        notes: what was left out, and what else the user should know, a line each.
+    """
+
+    pixels: Pixels
+    labels: list[str] | None
+    names: list[str]
+    digests: np.ndarray
+    origin: str
+    hash: str = field(default="")
+    notes: tuple[str, ...] = ()
+    label_settings: ClassVar[str] = "data.label"
+
+    def __post_init__(self) -> None:
+        """Compute the hash."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.digests))
+        digest.update(text_digest([self.labels or []], self.origin).encode())
+        object.__setattr__(self, "hash", digest.hexdigest())
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.names)
+
+    def select(self, rows: np.ndarray, origin: str) -> Images:
+        """Some of the pictures."""
+        labels = None if self.labels is None else [self.labels[row] for row in rows]
+        names = [self.names[row] for row in rows]
+        return Images(self.pixels.select(rows), labels, names, self.digests[rows], origin, notes=self.notes)
+
+    def place(self, row: int) -> str:
+        """What an error calls a picture."""
+        return self.names[row]
+
+
+def duplicates(one: Images, other: Images) -> int:
+    """How many pictures of `one` are in `other` as well, by their digests."""
+    return int(np.isin(one.digests, other.digests).sum())
+
+
+def read_images(
+    config: ImageDataConfig, split: str, *, seed: int, on_bad_sample: BadSample, labelled: bool = True
+) -> dict[str, Images]:
+    """Read a split, as `read_split`: where there is no validation split, training pictures drawn by the seed serve.
+
+    Pictures are decoded and scaled once and kept in the cache. If that is estimated to take more than
+    `data.decoded_gib`, they are decoded at each use: one that cannot be read is then an error at its first use, or, if
+    such are to be left out, all are decoded once to know them.
+
+    Args:
+        config: where they are, and their size.
+        split: train, validation or test.
+        seed: draws the validation split.
+        on_bad_sample: whether a picture that cannot be read is an error, or left out and named in the notes.
+        labelled: whether labels are read; if not, there need be none.
+
+    Raises:
+        ConfigError: if the settings are impossible.
+        DataError: if the split is not there, or malformed; names the file or row. `BadPicture` if it is one picture.
+    """
+    if labelled and config.image == config.label:
+        raise ConfigError("data.image and data.label must name different columns")
+    read = functools.partial(_read, config, on_bad_sample, labelled)
+    return read_split(config, split, read, functools.partial(draw, seed=seed), LAYOUT)
+
+
+# --- reading ---
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How the pictures of a split become arrays.
+
+    Attributes:
+        pictures: what is read.
+        config: to what they are scaled.
+        decoded: whether scaled pixels are kept; else what lies in tables, as it is.
+        checked: whether each is decoded, which shows whether it can be.
+        skip: whether one that cannot be read is left out.
+    """
+
+    pictures: Pictures
+    config: ImageDataConfig
+    decoded: bool
+    checked: bool
+    skip: bool
+
+    @property
+    def key(self) -> list[object] | None:
+        """All that the arrays depend on; None: there is no telling."""
+        config, key = self.config, self.pictures.key
+        scaling = [stored_side(config), config.channels, config.resample.name, PIL.__version__]
+        return key and [
+            FORMAT,
+            key,
+            str(_root(config)),
+            config.image,
+            config.label,
+            scaling,
+            self.decoded,
+            self.checked,
+        ]
+
+    def write(self, stream: Open) -> None:
+        """Write the arrays of `ARRAYS`; pictures are decoded in parallel and come in their order."""
+        content = RaggedWriter(stream("content"), stream("offsets"), np.uint8)
+        sizes, digests = ArrayWriter(stream("sizes"), np.int32), ArrayWriter(stream("digests"), np.uint64)
+        names, labels, bad = [], [], []
+        for row, done in _in_order(self.pictures.rows(), self._work):
+            if isinstance(done, BadPicture):
+                if not self.skip:
+                    raise done
+                bad.append((done.name, done.reason))
+                continue
+            values, size, digest = done
+            content.extend(values, np.array([len(values)]))
+            sizes.append(np.array(size))
+            digests.append(np.array([digest]))
+            names.append(row.name)
+            labels.append(row.label)
+        if not names:
+            first = BadPicture(*bad[0]) if bad else "there are none"
+            raise DataError(f"{self.pictures.origin}: no picture of {len(bad):,} can be read: {first}")
+        for writer in (content, sizes, digests):
+            writer.finish()
+        about = json.dumps({"names": names, "labels": labels, "bad": bad}).encode()
+        np.save(stream("about"), np.frombuffer(about, np.uint8), allow_pickle=False)
+
+    def _work(self, row: Row) -> tuple[np.ndarray, tuple[int, int], int] | BadPicture:
+        """What is kept of a picture, its height and width if it is decoded, and its digest."""
+        content, config = row.content, self.config
+        try:
+            pixels = read_picture(content, config, row.name) if self.checked else None
+            if self.decoded and pixels is not None:
+                height, width, _ = pixels.shape
+                return pixels.reshape(-1), (height, width), _digest(f"{height} x {width}", pixels)
+            if isinstance(content, bytes):
+                if not content:
+                    raise BadPicture(row.name, "empty (0 bytes)")
+                return np.frombuffer(content, np.uint8), (0, 0), _digest("", content)
+            place = f"{file_size(content, row.name)} {row.name.removeprefix(str(_root(config)))}"
+            return np.zeros(0, np.uint8), (0, 0), _digest(place, b"")
+        except BadPicture as bad:
+            return bad
+
+
+def _read(config: ImageDataConfig, on_bad_sample: BadSample, labelled: bool, found: str | list[Path]) -> Images:
+    pictures = find_pictures(config, found, labelled)
+    decoded, skip = _estimated_bytes(pictures, config) <= config.decoded_gib * GIB, on_bad_sample is BadSample.skip
+    reading = _Reading(pictures, config, decoded, decoded or skip, skip)
+    if reading.key is None:
+        arrays, note = unnamed(config.cache, ARRAYS, reading.write), ""
+    else:
+        otherwise = functools.partial(unnamed, config.cache)
+        arrays, note = cached(config.cache, reading.key, ARRAYS, reading.write, kind="pictures", otherwise=otherwise)
+    about = json.loads(arrays["about"].tobytes())
+    names, bad, notes = about["names"], about["bad"], pictures.notes
+    if bad and not skip:  # they were read before, when such were left out
+        raise BadPicture(*bad[0])
+    if bad:
+        which = listed([f"{name} ({reason})" for name, reason in bad])
+        notes += (f"{len(bad):,} of {len(bad) + len(names):,} pictures could not be read and were left out: {which}",)
+    content, offsets = Mapped(arrays["content"]), arrays["offsets"]
+    if decoded:
+        pixels = Stored(content, offsets[:-1], arrays["sizes"].reshape(-1, 2), config.channels)
+    else:
+        pixels = Undecoded(content, offsets[:-1], np.diff(offsets), names, config)
+    labels = about["labels"] if labelled else None
+    return Images(pixels, labels, names, arrays["digests"], pictures.origin, notes=(*notes, *([note] if note else [])))
+
+
+def _estimated_bytes(pictures: Pictures, config: ImageDataConfig) -> float:
+    """Of all pictures when scaled, from some of them; of those alone if it is not known how many there are."""
+    areas = []
+    for row in pictures.sample():
+        with contextlib.suppress(BadPicture):
+            areas.append(math.prod(scaled_size(row.content, config, row.name)))
+    count = pictures.count or len(areas)
+    return config.channels * count * sum(areas) / max(1, len(areas))
+
+
+def _root(config: ImageDataConfig) -> Path:
+    return Path(config.path).expanduser()
+
+
+def _digest(head: str, content: bytes | np.ndarray) -> int:
+    digest = hashlib.blake2b(head.encode(errors="surrogateescape") + b"\0", digest_size=8)
+    digest.update(content)
+    return int.from_bytes(digest.digest(), "little")
+
+
+Done = TypeVar("Done")
+
+
+def _in_order(rows: Iterator[Row], work: Callable[[Row], Done]) -> Iterator[tuple[Row, Done]]:
+    """Each row and what becomes of it, in order; some are ahead, on all cores (Pillow lets go of Python's lock)."""
+    threads = min(
+        MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    waiting: deque[Future[list[tuple[Row, Done]]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            while job := list(islice(rows, ROWS_A_JOB)):
+                waiting.append(pool.submit(lambda job: [(row, work(row)) for row in job], job))
+                if len(waiting) > 2 * threads:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,228 @@
+"""One picture: from a file, or its bytes, to pixels; or to a line that says what is wrong with it.
+
+Nothing is decoded, and no room is made for pixels, before the picture's own statement of its size has been looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from tformer_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import ImageDataConfig
+
+Result = TypeVar("Result")
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM", "TIFF")  # not, say, EPS, which is a program that would be run
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff")
+MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 26
+LEAST_SIDE, MOST_ASPECT = 2, 64
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+PNG_CHUNK_EXTRA = 4  # bytes of a chunk after its content: the checksum
+DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # of Pillow's modes: 16 bits, also where they lie in 32
+TRANSPARENT = ("LA", "PA", "RGBA", "RGBa")
+
+# What a picture says of itself and cannot be believed is refused or passed over here, and not worth lines of warnings.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class BadPicture(DataError):
+    """A picture that cannot be read; the others may be.
+
+    Args:
+        name: what the picture is called.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"{name}: {reason}", "mend or remove it, or leave such out: trainer.on_bad_sample=skip")
+
+    def __reduce__(self) -> tuple:
+        """Goes from a worker to its parent."""
+        return BadPicture, (self.name, self.reason)
+
+
+def stored_side(config: ImageDataConfig) -> int:
+    """The shorter side, in pixels, that pictures are scaled to when they are read."""
+    return round(config.image_size / config.crop_share)
+
+
+def read_picture(source: Path | str | bytes, config: ImageDataConfig, name: str = "") -> np.ndarray:
+    """Decode a picture and scale it.
+
+    The first frame, turned as its EXIF says, transparency on white, 16 bits scaled to 8, `data.channels` colours; then
+    `stored_side` pixels on the shorter side. A picture of that size already is left alone, bit for bit. Colour profiles
+    are passed over.
+
+    Args:
+        source: a file, or its content.
+        config: size, channels and filter.
+        name: what errors call it; empty: the file.
+
+    Returns:
+        (H, W, C) uint8.
+
+    Raises:
+        BadPicture: a `DataError`: if it is absent, empty, cut off, no picture, less than 2 pixels on a side, over 64
+            times as long as wide, or of more pixels than Pillow deems safe (`PIL.Image.MAX_IMAGE_PIXELS`).
+    """
+    name = name or (str(source) if not isinstance(source, bytes) else "the picture")
+    return _open(source, name, lambda image: _pixels(image, config, name))
+
+
+def scaled_size(source: Path | str | bytes, config: ImageDataConfig, name: str = "") -> tuple[int, int]:
+    """Width and height that `read_picture` would scale to, without decoding (but before turning).
+
+    Raises:
+        BadPicture: as far as a look at the head can tell.
+    """
+    return _open(source, name, lambda image: _scaled(image.size, stored_side(config)))
+
+
+def file_size(path: Path | str, name: str) -> int:
+    """The size of a picture's file, in bytes.
+
+    Raises:
+        BadPicture: if there is no such file, or it is empty.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise BadPicture(name, _reason(error)) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise BadPicture(name, "not a file")
+    if not status.st_size:
+        raise BadPicture(name, "empty (0 bytes)")
+    return status.st_size
+
+
+def _open(source: Path | str | bytes, name: str, use: Callable[[Image.Image], Result]) -> Result:
+    if not isinstance(source, bytes):
+        file_size(source, name)
+    elif not source:
+        raise BadPicture(name, "empty (0 bytes)")
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as stream:
+            _check_png(stream, name)
+            with Image.open(stream, formats=FORMATS) as image:
+                _check_size(image, name)
+                return use(image)
+    except BadPicture:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them stumble over
+        raise BadPicture(name, _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, Image.UnidentifiedImageError):
+        return f"not a picture of a kind that is read ({', '.join(FORMATS)})"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MOST_PIXELS:,} pixels"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "cut off" if "truncated" in text.lower() else f"damaged: {text[:120]}"
+
+
+def _check_png(stream: IO[bytes], name: str) -> None:
+    """A PNG must have its end: Pillow reads one without, whatever is missing before it."""
+    whole = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    if stream.read(len(PNG_HEAD)) == PNG_HEAD:
+        while True:
+            head = stream.read(8)
+            end = stream.tell() + int.from_bytes(head[:4], "big") + PNG_CHUNK_EXTRA
+            if len(head) < 8 or end > whole:
+                raise BadPicture(name, "cut off")
+            if head[4:] == b"IEND":
+                break
+            stream.seek(end)
+    stream.seek(0)
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise BadPicture(name, f"{width:,} x {height:,} pixels are more than {MOST_PIXELS:,}")
+    if min(width, height) < LEAST_SIDE:
+        raise BadPicture(name, f"{width} x {height} pixels: each side must have {LEAST_SIDE} or more")
+    if max(width, height) > MOST_ASPECT * min(width, height):  # what is long and thin grows large when it is scaled
+        raise BadPicture(name, f"{width:,} x {height:,} pixels: one side is over {MOST_ASPECT} times the other")
+
+
+def _scaled(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Width and height when the shorter becomes `side`."""
+    short = min(size)
+    width, height = (side if length == short else round(length * side / short) for length in size)
+    return width, height
+
+
+def _pixels(image: Image.Image, config: ImageDataConfig, name: str) -> np.ndarray:
+    image.load()
+    _turn(image)
+    plain = _plain(image, name).convert("L" if config.channels == 1 else "RGB")
+    size = _scaled(plain.size, stored_side(config))
+    if plain.size != size:
+        plain = plain.resize(size, Image.Resampling[config.resample.name.upper()])
+    pixels = np.array(plain)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _turn(image: Image.Image) -> None:
+    """As its EXIF says; damaged EXIF says nothing, and takes nothing from the pixels."""
+    with contextlib.suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def _plain(image: Image.Image, name: str) -> Image.Image:
+    """8 bits a channel, and nothing that shines through."""
+    if image.mode in DEEP_GREY:
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise BadPicture(name, "grey of more than 16 bits")
+        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode == "F":
+        raise BadPicture(name, "pixels are fractions, which do not say what is white")
+    if image.mode in TRANSPARENT or "transparency" in image.info:
+        above = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
+    return image
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """The files in a folder and those below it, sorted, and whether each is a picture that is not hidden.
+
+    Hidden folders are passed over.
+    """
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            yield Path(place, name), not name.startswith(".") and name.lower().endswith(ENDINGS)
+
+
+def picture_files(path: Path) -> list[Path]:
+    """The pictures of a folder and those below it, sorted; or the one file that `path` is.
+
+    Raises:
+        DataError: if there is no such place, or no picture in it.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder or file")
+    found = [file for file, picture in walk(path) if picture]
+    if not found:
+        raise DataError(f"{path}: no picture", f"expected files that end with one of {', '.join(ENDINGS)}")
+    return found
