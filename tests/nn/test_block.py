@@ -144,9 +144,9 @@ def test_t5_bias_is_shared_by_the_blocks_and_reaches_self_attention_only(backend
 
 def test_layer_scale_multiplies_each_sublayer_by_learned_factors() -> None:
     torch.manual_seed(0)
-    stack = Stack(config(layer_scale=1e-3), 2).double()
+    stack = Stack(config(layer_scale=0.125), 2).double()
     factors = [value for name, value in stack.named_parameters() if name.endswith("layer_scale.factors")]
-    assert len(factors) == 4 and all(torch.equal(value, torch.full_like(value, 1e-3)) for value in factors)
+    assert len(factors) == 4 and all(torch.equal(value, torch.full_like(value, 0.125)) for value in factors)
     for value in factors:
         nn.init.normal_(value)
     x = torch.randn(2, 5, DIM, dtype=torch.float64)
