@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import Combine, DecodeConfig, Norm, Positions, Seq2SeqConfig, Stopping
+from tformer_cli.config.schema import GRID_POSITIONS, Combine, DecodeConfig, Norm, Positions, Seq2SeqConfig, Stopping
 from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.decode.search import Hypothesis, search, width
 from tformer_cli.decode.select import Head
@@ -60,7 +60,8 @@ def translate(
     )  # fmt: skip
 
 
-SHAPES = [{"positions": scheme} for scheme in Positions]
+LINE = [scheme for scheme in Positions if scheme not in GRID_POSITIONS]
+SHAPES = [{"positions": scheme} for scheme in LINE]
 SHAPES += [{"norm": Norm.post}, {"combine": Combine.concatenate}, {"bias": False}]
 
 

@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import Activation, Combine, Norm, Positions, Seq2SeqConfig, TieEmbeddings
+from tformer_cli.config.schema import GRID_POSITIONS, Activation, Combine, Norm, Positions, Seq2SeqConfig, TieEmbeddings
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.nn import backend as backends
 from tformer_cli.nn.attention import Mask, attention_weights
 
 SOURCE_VOCABULARY, TARGET_VOCABULARY = 23, 19
 
-SETTINGS = {scheme.name: {"positions": scheme} for scheme in Positions}
+LINE = [scheme for scheme in Positions if scheme not in GRID_POSITIONS]
+SETTINGS = {scheme.name: {"positions": scheme} for scheme in LINE}
 SETTINGS |= {
     "post-norm": {"norm": Norm.post, "positions": Positions.sinusoidal},
     "post-norm-t5": {"norm": Norm.post, "positions": Positions.t5},

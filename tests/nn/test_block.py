@@ -21,7 +21,6 @@ def config(**settings) -> TransformerConfig:
         "ffn_dim": FFN,
         "dropout": 0.0,
         "positions": Positions.none,
-        "max_length": 16,
     }
     return TransformerConfig(**values | settings)
 
@@ -141,3 +140,44 @@ def test_t5_bias_is_shared_by_the_blocks_and_reaches_self_attention_only(backend
             expected = expected + block.cross.sublayer(block.cross.norm(expected), memory)
         expected = expected + block.feed_forward.sublayer(block.feed_forward.norm(expected))
     torch.testing.assert_close(stack(x, memory, mask=mask), stack.norm(expected))
+
+
+def test_layer_scale_multiplies_each_sublayer_by_learned_factors() -> None:
+    torch.manual_seed(0)
+    stack = Stack(config(layer_scale=0.125), 2).double()
+    factors = [value for name, value in stack.named_parameters() if name.endswith("layer_scale.factors")]
+    assert len(factors) == 4 and all(torch.equal(value, torch.full_like(value, 0.125)) for value in factors)
+    for value in factors:
+        nn.init.normal_(value)
+    x = torch.randn(2, 5, DIM, dtype=torch.float64)
+    expected = x
+    for block in stack.blocks:
+        for part in (block.attention, block.feed_forward):
+            expected = expected + part.layer_scale.factors * part.sublayer(part.norm(expected))
+    torch.testing.assert_close(stack(x), stack.norm(expected))
+    assert not [name for name in Stack(config(), 2).state_dict() if "scale" in name]
+
+
+def test_stochastic_depth_grows_from_none_to_its_rate() -> None:
+    stack = Stack(config(stochastic_depth=0.4), 5)
+    for part in ("attention", "feed_forward"):
+        rates = [getattr(block, part).stochastic_depth.rate for block in stack.blocks]
+        assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+
+
+@pytest.mark.parametrize("norm", Norm, ids=lambda norm: norm.name)
+def test_stochastic_depth_leaves_out_whole_examples_and_keeps_the_mean(norm: Norm) -> None:
+    torch.manual_seed(0)
+    inner = nn.Linear(6, 6)
+    layer = Residual(6, inner, norm=norm, dropout=0.0, stochastic_depth=0.3)
+    x = torch.randn(1, 3, 6).expand(4000, -1, -1)
+    with torch.no_grad():
+        got = layer(x)
+        branch = inner(layer.norm(x) if norm is Norm.pre else x)
+        stays = x + branch / 0.7
+        out, stays = (x, stays) if norm is Norm.pre else (layer.norm(x), layer.norm(stays))
+        left_out = (got - out).abs().amax((1, 2)) < 1e-5
+        torch.testing.assert_close(got[~left_out], stays[~left_out], atol=1e-5, rtol=1e-5)
+        assert 0.27 < float(left_out.float().mean()) < 0.33
+        one = layer.eval()(x[:1])
+    torch.testing.assert_close(one, x[:1] + branch[:1] if norm is Norm.pre else layer.norm(x[:1] + branch[:1]))

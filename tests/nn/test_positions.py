@@ -6,8 +6,10 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tformer_cli.config.schema import Combine, Positions
+from tformer_cli.nn.grid import GridBias, GridPositions, cells, resized, rotate_2d
 from tformer_cli.nn.positions import (
     AbsolutePositions,
     ShawRelative,
@@ -208,3 +210,94 @@ def test_transformer_xl_scores_of_interleaved_beams() -> None:
     got = module.scores(q, torch.tensor([3]).expand(2), keys)
     alone = module.scores(q[:, :, :1], torch.tensor([3]), torch.arange(4))
     torch.testing.assert_close(got[:, :, :1], alone.repeat_interleave(2, dim=-1))
+
+
+def test_cells_are_in_raster_order_and_class_is_none() -> None:
+    raster = [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+    assert cells((2, 3), class_token=False).tolist() == raster
+    assert cells((2, 3), class_token=True).tolist() == [[-1, -1], *raster]
+    assert cells((1, 1), class_token=False).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("class_token", [True, False])
+@pytest.mark.parametrize("combine", list(Combine))
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        Positions.learned, Positions.learned_2d, Positions.sinusoidal_2d, Positions.sinusoidal,
+        Positions.learnable_sinusoidal,
+    ],
+)  # fmt: skip
+def test_vectors_of_a_grid(scheme: Positions, combine: Combine, class_token: bool) -> None:
+    torch.manual_seed(0)
+    dim, grid = 8, (2, 3)
+    module = GridPositions(scheme, combine, dim, grid, class_token=class_token)
+    expected = []
+    if class_token:
+        first = {Positions.sinusoidal_2d: torch.zeros(dim)}.get(scheme, torch.tensor(formula(0, dim)))
+        expected.append(first if module.class_vector is None else module.class_vector)
+    for row in range(2):
+        for column in range(3):
+            if scheme is Positions.learned:
+                expected.append(module.table[row, column])
+            elif scheme is Positions.learned_2d:
+                expected.append(torch.cat((module.rows[row], module.columns[column])))
+            elif scheme is Positions.sinusoidal_2d:
+                expected.append(torch.tensor(formula(row, dim // 2) + formula(column, dim // 2)))
+            else:
+                expected.append(torch.tensor(formula(3 * row + column + class_token, dim)))
+    x, vectors = torch.randn(2, 6 + class_token, dim), torch.stack(expected)
+    if combine is Combine.add:
+        torch.testing.assert_close(module(x), x + vectors)
+    else:
+        torch.testing.assert_close(module(x), module.project(torch.cat((x, vectors.expand_as(x)), dim=-1)))
+
+
+def test_rotation_of_a_grid_turns_halves_by_row_and_column_and_class_not_at_all() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 3, 8)
+    got = rotate_2d(x, torch.tensor([[-1, -1], [0, 5], [7, 2]]))
+    assert torch.equal(got[:, :, 0], x[:, :, 0])
+    for t, cell in ((1, (0, 5)), (2, (7, 2))):
+        for half, place in enumerate(cell):
+            for i in range(2):
+                angle = place * 100 ** (-2 * i / 4)  # Heo et al. 2024: 100 ** (-t / (d / 4))
+                pair = slice(4 * half + 2 * i, 4 * half + 2 * i + 2)
+                matrix = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+                torch.testing.assert_close(got[:, :, t, pair], x[:, :, t, pair] @ matrix.T, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="divisible by 4, not 6"):
+        rotate_2d(torch.randn(1, 1, 1, 6), torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize("class_token", [True, False])
+def test_bias_of_a_grid_depends_on_the_differences_of_rows_and_columns(class_token: bool) -> None:
+    torch.manual_seed(0)
+    module = GridBias(2, (3, 4), class_token=class_token)
+    for value in module.parameters():
+        torch.nn.init.normal_(value)
+    places = cells((3, 4), class_token=class_token)
+    got = module(places, places)
+    assert got.shape == (2, len(places), len(places))
+    kinds = set()
+    for t, (i, j) in enumerate(places.tolist()):
+        for s, (k, m) in enumerate(places.tolist()):
+            if i < 0 or k < 0:
+                expected = module.class_entries[0 if k >= 0 else 1 if i >= 0 else 2]
+            else:
+                expected = module.table[i - k + 2, j - m + 3]
+                kinds.add((i - k, j - m))
+            assert torch.equal(got[:, t, s], expected)
+    assert len(kinds) == 5 * 7  # every entry of the table is of some pair
+
+
+def test_tables_of_another_grid_are_interpolated() -> None:
+    torch.manual_seed(0)
+    table = torch.randn(3, 5, 4)
+    assert resized(table, (3, 5)) is table
+    got = resized(table, (6, 4))
+    for number in range(4):
+        channel = table[None, None, :, :, number]
+        expected = F.interpolate(channel, (6, 4), mode="bicubic", align_corners=False)
+        torch.testing.assert_close(got[..., number], expected[0, 0])
+    line = torch.randn(5, 3)  # of rows alone: as a table whose columns are all the same
+    torch.testing.assert_close(resized(line, (7,)), resized(line[:, None].expand(-1, 2, -1), (7, 2))[:, 0])

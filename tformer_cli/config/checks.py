@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 
 from tformer_cli.config.schema import (
+    ABSOLUTE_POSITIONS,
+    GRID_POSITIONS,
     REQUIRED,
     Average,
     Combine,
@@ -26,15 +28,6 @@ from tformer_cli.config.schema import (
 )
 from tformer_cli.config.values import flatten
 from tformer_cli.errors import ConfigError
-
-GRID = (Positions.learned_2d, Positions.sinusoidal_2d, Positions.rotary_2d, Positions.relative_2d)
-"""Position schemes of pictures: a position is a row and a column."""
-
-ABSOLUTE = (
-    Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal, Positions.learned_2d,
-    Positions.sinusoidal_2d,
-)  # fmt: skip
-"""Position schemes that are a vector per position, beside the token's embedding."""
 
 EVEN = (Positions.sinusoidal, Positions.learnable_sinusoidal, Positions.transformer_xl)
 """Position schemes made of pairs of sine and cosine, as wide as the model."""
@@ -143,10 +136,10 @@ def _model(config: Experiment) -> None:
             f"model.positions: {model.positions.name} needs an even model.dim, not {model.dim}",
             f"model.dim={math.lcm(model.heads, 2) * (model.dim // math.lcm(model.heads, 2) + 1)}",
         )
-    if model.combine is Combine.concatenate and model.positions not in ABSOLUTE:
+    if model.combine is Combine.concatenate and model.positions not in ABSOLUTE_POSITIONS:
         cause = f"model.combine: concatenate needs absolute positions, not {model.positions.name}"
         raise ConfigError(cause, "model.combine=add")
-    if isinstance(model, TextModelConfig) and model.positions in GRID:
+    if isinstance(model, TextModelConfig) and model.positions in GRID_POSITIONS:
         cause = f"model.positions: {model.positions.name} has rows and columns, and a text is one line"
         raise ConfigError(
             cause, f"model.positions={model.positions.name.removesuffix('_2d').replace('relative', 't5')}"

@@ -87,8 +87,9 @@ class ResidualBlock(nn.Module):
             shapes = [(inputs, dim, 1, 1), (dim, dim, 3, stride), (dim, outputs, 1, 1)]
         else:
             shapes = [(inputs, dim, 3, stride), (dim, dim, 3, 1)]
-        self.convolutions = nn.ModuleList(Convolution(a, b, size, config.norm, by) for a, b, size, by in shapes)
-        nn.init.zeros_(self.convolutions[-1].norm.weight)
+        convolutions = [Convolution(a, b, size, config.norm, by) for a, b, size, by in shapes]
+        nn.init.zeros_(convolutions[-1].norm.weight)
+        self.convolutions = nn.ModuleList(convolutions)
         self.squeeze = SqueezeExcitation(outputs, config.squeeze) if config.squeeze else nn.Identity()
         fits = inputs == outputs and stride == 1
         self.shortcut = nn.Identity() if fits else Convolution(inputs, outputs, 1, config.norm, stride)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import BatchOrGroup, ImageHeadConfig, Pooling, Positions, Stem, ViTConfig
+from tformer_cli.config.schema import GRID_POSITIONS, BatchOrGroup, ImageHeadConfig, Pooling, Positions, Stem, ViTConfig
 from tformer_cli.errors import RunError
 from tformer_cli.models.image_head import ImageClassifier, lecun_normal
 from tformer_cli.models.resnet import Convolution, ResNet
@@ -25,7 +25,7 @@ from tformer_cli.nn.attention import Attention
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.feedforward import FeedForward
-from tformer_cli.nn.grid import GRID_SCHEMES, GridBias, GridPositions, cells, fitted
+from tformer_cli.nn.grid import GridBias, GridPositions, cells, fitted
 
 BIAS_STD = 1e-6
 """Of the feed-forward layers' biases (the authors' code)."""
@@ -125,7 +125,7 @@ class ViT(nn.Module):
         self.stack = Stack(config, config.depth, bias=bias)
         self.apply(initialise)
         places = cells(self.grid, class_token=config.class_token)
-        if config.positions not in GRID_SCHEMES:
+        if config.positions not in GRID_POSITIONS:
             places = torch.arange(len(places))
         self.places: Tensor
         self.register_buffer("places", places, persistent=False)

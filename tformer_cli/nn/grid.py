@@ -14,12 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import Combine, Positions
-from tformer_cli.nn.positions import ABSOLUTE, PositionVectors, frequencies, sinusoidal_table, sinusoids, turn
+from tformer_cli.config.schema import ABSOLUTE_POSITIONS, Combine, Positions
+from tformer_cli.nn.positions import PositionVectors, frequencies, sinusoidal_table, sinusoids, turn
 
 INITIAL_STD = 0.02
 """Of learned positions (Dosovitskiy et al. 2021, the authors' code)."""
-GRID_SCHEMES = (Positions.learned_2d, Positions.sinusoidal_2d, Positions.rotary_2d, Positions.relative_2d)
 
 
 def cells(grid: tuple[int, int], *, class_token: bool) -> Tensor:
@@ -49,6 +48,7 @@ class GridPositions(PositionVectors):
         self, scheme: Positions, combine: Combine, dim: int, grid: tuple[int, int], *, class_token: bool
     ) -> None:
         super().__init__(scheme, combine, dim)
+        self.fixed: Tensor
         rows, columns = grid
         if scheme is Positions.learned:
             self.table = nn.Parameter(INITIAL_STD * torch.randn(rows, columns, dim))
@@ -78,7 +78,7 @@ class GridPositions(PositionVectors):
 
     def forward(self, x: Tensor) -> Tensor:
         """Combine the embeddings of [class] and all patches with their positions: (B, T, D) to (B, T, D)."""
-        return self.combined(x, self.vectors(x.shape[1])) if self.scheme in ABSOLUTE else x
+        return self.combined(x, self.vectors(x.shape[1])) if self.scheme in ABSOLUTE_POSITIONS else x
 
 
 def joined(rows: Tensor, columns: Tensor) -> Tensor:

@@ -16,12 +16,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import Combine, Positions
-
-ABSOLUTE = (
-    Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal, Positions.learned_2d,
-    Positions.sinusoidal_2d,
-)  # fmt: skip
+from tformer_cli.config.schema import ABSOLUTE_POSITIONS, Combine, Positions
 
 
 def frequencies(dim: int, base: float = 10_000.0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -71,7 +66,7 @@ class PositionVectors(nn.Module):
     def __init__(self, scheme: Positions, combine: Combine, dim: int) -> None:
         super().__init__()
         self.scheme = scheme
-        self.concatenate = scheme in ABSOLUTE and combine is Combine.concatenate
+        self.concatenate = scheme in ABSOLUTE_POSITIONS and combine is Combine.concatenate
         if self.concatenate:
             # Concatenation keeps the residual stream's width by projecting [token; position] back to it.
             self.project = nn.Linear(2 * dim, dim)
@@ -110,7 +105,7 @@ class AbsolutePositions(PositionVectors):
         Returns:
             (B, T, D).
         """
-        if self.scheme not in ABSOLUTE:
+        if self.scheme not in ABSOLUTE_POSITIONS:
             return x
         learned = hasattr(self, "frequency")
         return self.combined(x, sinusoids(positions, self.frequency) if learned else self.table[positions])

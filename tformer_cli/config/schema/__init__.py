@@ -36,6 +36,8 @@ from tformer_cli.config.schema.data import (
     TokenizerKind,
 )
 from tformer_cli.config.schema.model import (
+    ABSOLUTE_POSITIONS,
+    GRID_POSITIONS,
     Activation,
     BatchOrGroup,
     BERTConfig,

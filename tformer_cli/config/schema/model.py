@@ -14,6 +14,13 @@ Positions = Names(
     "none sinusoidal learned learnable_sinusoidal rotary t5 shaw transformer_xl "
     "learned_2d sinusoidal_2d rotary_2d relative_2d",
 )
+GRID_POSITIONS = (Positions.learned_2d, Positions.sinusoidal_2d, Positions.rotary_2d, Positions.relative_2d)
+"""Schemes of pictures: a position is a row and a column."""
+ABSOLUTE_POSITIONS = (
+    Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal, Positions.learned_2d,
+    Positions.sinusoidal_2d,
+)  # fmt: skip
+"""Schemes that are a vector per position, beside the token's embedding."""
 Combine = Names("Combine", "add concatenate")
 TieEmbeddings = Names("TieEmbeddings", "none decoder all")
 

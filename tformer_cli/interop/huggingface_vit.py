@@ -1,0 +1,251 @@
+"""Vision Transformers of Hugging Face beside ours: names, layouts and settings of the weights.
+
+We project queries, keys and values in one product, they in three; our patches are a linear layer, theirs a convolution;
+our positions lie on the grid of the patches, theirs in a line behind that of [class].
+
+Shapes: D model width, F feed-forward width, C channels, P height and width of a patch, N patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tformer_cli.config.schema import ImageHeadConfig, Norm, Pooling, Positions, Stem, ViTConfig
+from tformer_cli.errors import ConfigError
+from tformer_cli.interop.reading import ACTIVATIONS, LEARNED, THEIR_ACTIVATIONS, Settings, Weights, refuse_others
+
+Layers = Callable[[int], Iterator[tuple[str, tuple[str, ...]]]]
+"""From the depth to each layer of the encoder: our name; theirs, of which ours is the concatenation."""
+
+PREFIX = "vit."
+FACTORS = "layer_scale.factors"
+EMBEDDINGS = {
+    "class_token": "embeddings.cls_token",
+    "positions": "embeddings.position_embeddings",
+    "patches": "embeddings.patch_embeddings.projection",
+}
+MASK = "embeddings.mask_token"
+HEAD = "classifier"
+IGNORED = ("pooler.", "decoder.")
+"""Beginnings of names: of what no classifier has."""
+
+
+def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each linear layer and normalisation, see `Layers`."""
+    for number in range(depth):
+        ours, theirs = f"encoder.stack.blocks.{number}", f"encoder.layer.{number}"
+        attention = tuple(f"{theirs}.attention.attention.{part}" for part in ("query", "key", "value"))
+        yield f"{ours}.attention.norm", (f"{theirs}.layernorm_before",)
+        yield f"{ours}.attention.sublayer.project_qkv", attention
+        yield f"{ours}.attention.sublayer.project_out", (f"{theirs}.attention.output.dense",)
+        yield f"{ours}.feed_forward.norm", (f"{theirs}.layernorm_after",)
+        yield f"{ours}.feed_forward.sublayer.project_in", (f"{theirs}.intermediate.dense",)
+        yield f"{ours}.feed_forward.sublayer.project_out", (f"{theirs}.output.dense",)
+    yield "encoder.stack.norm", ("layernorm",)
+
+
+def read_encoder(
+    config: ViTConfig,
+    grid: tuple[int, int],
+    weights: Weights,
+    layers: Layers,
+    embeddings: Mapping[str, str],
+) -> dict[str, Tensor]:
+    """Take an encoder's weights out of a file, under our names; other libraries' differ in theirs only.
+
+    Args:
+        config: of the model.
+        grid: rows and columns of patches.
+        weights: what the file has.
+        layers: their names of the layers.
+        embeddings: their names of the rest.
+
+    Raises:
+        ConfigError: if one is missing, or of another shape.
+    """
+    dim, (rows, columns) = config.dim, grid
+    projection = weights.take(f"{embeddings['patches']}.weight", dim, -1, config.patch_size, config.patch_size)
+    state = {
+        "encoder.patches.project.weight": projection.flatten(1),
+        "encoder.patches.project.bias": weights.take(f"{embeddings['patches']}.bias", dim),
+    }
+    first = int(config.class_token)
+    if config.class_token:
+        state["encoder.class_token"] = weights.take(embeddings["class_token"], 1, 1, dim).view(dim)
+    positions = weights.take(embeddings["positions"], 1, rows * columns + first, dim)[0]
+    if config.class_token:
+        state["encoder.positions.class_vector"] = positions[0].clone()
+    state["encoder.positions.table"] = positions[first:].reshape(rows, columns, dim)
+    for ours, theirs in layers(config.depth):
+        if ours.endswith(FACTORS):
+            state[ours] = weights.take(theirs[0], dim)
+            continue
+        rows_of = {"project_qkv": 3 * dim, "project_in": config.ffn_dim}
+        height = rows_of.get(ours.rpartition(".")[2], dim) // len(theirs)
+        width = config.ffn_dim if ours.endswith("feed_forward.sublayer.project_out") else dim
+        shape = (height,) if ours.endswith("norm") else (height, width)
+        state[f"{ours}.weight"] = torch.cat([weights.take(f"{name}.weight", *shape) for name in theirs])
+        state[f"{ours}.bias"] = torch.cat([weights.take(f"{name}.bias", height) for name in theirs])
+    return state
+
+
+def write_encoder(
+    config: ViTConfig, state: Mapping[str, Tensor], layers: Layers, embeddings: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """An encoder's weights under their names: the other way round, arguments as in `read_encoder`."""
+    projection = state["encoder.patches.project.weight"]
+    found = {
+        f"{embeddings['patches']}.weight": projection.unflatten(1, (-1, config.patch_size, config.patch_size)),
+        f"{embeddings['patches']}.bias": state["encoder.patches.project.bias"],
+    }
+    positions = state["encoder.positions.table"].flatten(0, 1)
+    if config.class_token:
+        found[embeddings["class_token"]] = state["encoder.class_token"].view(1, 1, -1)
+        positions = torch.cat((state["encoder.positions.class_vector"][None], positions))
+    found[embeddings["positions"]] = positions[None]
+    for ours, theirs in layers(config.depth):
+        if ours.endswith(FACTORS):
+            found[theirs[0]] = state[ours]
+            continue
+        for part in ("weight", "bias"):
+            for name, value in zip(theirs, state[f"{ours}.{part}"].chunk(len(theirs)), strict=True):
+                found[f"{name}.{part}"] = value
+    return found
+
+
+def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, float32, on the CPU, each with memory of its own."""
+    return {name: value.detach().float().cpu().contiguous().clone() for name, value in tensors.items()}
+
+
+def import_size(found: Mapping[str, Any], where: str) -> tuple[int, int]:
+    """Height and width, in pixels, and channels of the pictures, from their `config.json`.
+
+    Raises:
+        ConfigError: if the pictures are no squares.
+    """
+    return _side(found, "image_size", where), Settings(found, where).number("num_channels")
+
+
+def _side(found: Mapping[str, Any], name: str, where: str) -> int:
+    """A square's side; theirs may be a pair."""
+    value = found.get(name)
+    if isinstance(value, list) and len(set(value)) == 1:
+        value = value[0]
+    if isinstance(value, list):
+        raise ConfigError(f"{where}: {name} is {value}, and tformer's pictures and patches are squares")
+    return Settings({name: value}, where).number(name)
+
+
+def import_config(found: Mapping[str, Any], where: str) -> ViTConfig:
+    """Our settings from their `config.json`.
+
+    Raises:
+        ConfigError: if it has a setting that we do not.
+    """
+    settings = Settings(found, where)
+    if not found.get("qkv_bias", True):
+        raise ConfigError(f"{where}: qkv_bias false is not supported", "tformer has a bias in all layers, or in none")
+    dim, heads = settings.width("hidden_size", "num_attention_heads")
+    return ViTConfig(
+        dim=dim,
+        heads=heads,
+        ffn_dim=settings.number("intermediate_size"),
+        depth=settings.number("num_hidden_layers"),
+        activation=settings.activation("hidden_act", "gelu", ACTIVATIONS),
+        dropout=settings.rate("hidden_dropout_prob"),
+        attention_dropout=settings.rate("attention_probs_dropout_prob"),
+        norm_eps=float(found.get("layer_norm_eps", 1e-12)),
+        patch_size=_side(found, "patch_size", where),
+    )
+
+
+def import_weights(
+    config: ViTConfig, found: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
+) -> dict[str, Tensor]:
+    """Their weights under our names, float32; of a classifier with its head, of masked patches with the mask.
+
+    Args:
+        config: what `import_config` made of theirs.
+        found: their `config.json`.
+        tensors: of their safetensors file.
+        where: what an error calls them.
+
+    Raises:
+        ConfigError: if one of the encoder's is missing or of another shape, or one has no place here.
+    """
+    side = import_size(found, where)[0] // config.patch_size
+    weights = Weights({name.removeprefix(PREFIX): value for name, value in tensors.items()}, where)
+    state = read_encoder(config, (side, side), weights, layers, EMBEDDINGS)
+    state |= read_head(weights, HEAD, config.dim)
+    if MASK in weights.left:
+        state["mask"] = weights.take(MASK, 1, 1, config.dim).view(-1)
+    weights.refuse_rest(lambda name: name.startswith(IGNORED))
+    return state
+
+
+def read_head(weights: Weights, name: str, dim: int) -> dict[str, Tensor]:
+    """A classifier's last layer, if the file has one."""
+    if f"{name}.weight" not in weights.left:
+        return {}
+    weight = weights.take(f"{name}.weight", -1, dim)
+    return {"head.output.weight": weight, "head.output.bias": weights.take(f"{name}.bias", len(weight))}
+
+
+def check_exportable(config: ViTConfig, head: ImageHeadConfig) -> None:
+    """Refuse what their ViT does not have.
+
+    Raises:
+        ConfigError: naming the first such setting.
+    """
+    shape = {
+        "norm": ({Norm.pre}, "is pre-norm"),
+        "stem": ({Stem.patches}, "has linear patches only"),
+        "class_token": ({True}, "has a [class] token"),
+        "layer_scale": ({0.0}, "has no layer scale"),
+        **LEARNED,
+        "positions": ({Positions.learned}, "has a learned position for each patch only"),
+    }
+    refuse_others(config, "ViT", shape)
+    if head.pooling is not Pooling.cls:
+        raise ConfigError("head.pooling: mean cannot be exported: Hugging Face's ViT classifies by its [class] token")
+    if head.hidden:
+        raise ConfigError("head.hidden: cannot be exported: Hugging Face's ViT has no hidden layer in its head")
+
+
+def export_weights(config: ViTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our classifier's weights under the names of their ViT.
+
+    Args:
+        config: of the model; `check_exportable` has passed.
+        state: the model's state dictionary.
+    """
+    found = {f"{PREFIX}{name}": value for name, value in write_encoder(config, state, layers, EMBEDDINGS).items()}
+    found |= {f"{HEAD}.{part}": state[f"head.output.{part}"] for part in ("weight", "bias")}
+    return plain(found)
+
+
+def export_config(config: ViTConfig, image_size: int, channels: int, labels: list[str]) -> dict[str, Any]:
+    """Their `config.json`."""
+    return {
+        "architectures": ["ViTForImageClassification"],
+        "model_type": "vit",
+        "hidden_size": config.dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.ffn_dim,
+        "hidden_act": THEIR_ACTIVATIONS[config.activation],
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": config.attention_dropout,
+        "layer_norm_eps": config.norm_eps,
+        "image_size": image_size,
+        "patch_size": config.patch_size,
+        "num_channels": channels,
+        "qkv_bias": True,
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: number for number, label in enumerate(labels)},
+    }
