@@ -115,10 +115,8 @@ class Labelled(Protocol):
         """Where it comes from, for people."""
         ...
 
-    @property
-    def label_settings(self) -> str:
-        """Settings that decide what the labels are."""
-        ...
+    label_settings: ClassVar[str]
+    """Settings that decide what the labels are."""
 
     def place(self, row: int) -> str:
         """What an error calls a row, counted from 0."""
