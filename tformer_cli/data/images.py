@@ -73,7 +73,7 @@ class Images:
 
     def __post_init__(self) -> None:
         """Compute the hash."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.digests))
+        digest = hashlib.sha256(self.digests.tobytes())
         digest.update(text_digest([self.labels or []], self.origin).encode())
         object.__setattr__(self, "hash", digest.hexdigest())
 
@@ -186,7 +186,7 @@ class _Reading:
             pixels = read_picture(content, config, row.name) if self.checked else None
             if self.decoded and pixels is not None:
                 height, width, _ = pixels.shape
-                return pixels.reshape(-1), (height, width), _digest(f"{height} x {width}", pixels)
+                return pixels.reshape(-1), (height, width), _digest(f"{height} x {width}", pixels.data)
             if isinstance(content, bytes):
                 if not content:
                     raise BadPicture(row.name, "empty (0 bytes)")
@@ -236,7 +236,7 @@ def _root(config: ImageDataConfig) -> Path:
     return Path(config.path).expanduser()
 
 
-def _digest(head: str, content: bytes | np.ndarray) -> int:
+def _digest(head: str, content: bytes | memoryview) -> int:
     digest = hashlib.blake2b(head.encode(errors="surrogateescape") + b"\0", digest_size=8)
     digest.update(content)
     return int.from_bytes(digest.digest(), "little")

@@ -103,7 +103,13 @@ def _kind(path: Path, config: LabelledTextDataConfig) -> str:
 
 
 class Labelled(Protocol):
-    """A split of which each row has a label."""
+    """A split of which each row has a label.
+
+    Attributes:
+        label_settings: those that decide what the labels are.
+    """
+
+    label_settings: ClassVar[str]
 
     @property
     def labels(self) -> list[str] | None:
@@ -113,11 +119,6 @@ class Labelled(Protocol):
     @property
     def origin(self) -> str:
         """Where it comes from, for people."""
-        ...
-
-    @property
-    def label_settings(self) -> str:
-        """Settings that decide what the labels are."""
         ...
 
     def place(self, row: int) -> str:
