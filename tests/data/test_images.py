@@ -7,7 +7,6 @@ import io
 import json
 import pickle
 import struct
-import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from tformer_cli.config.schema import BadSample, ImageDataConfig, Resample, Source, Target
 from tformer_cli.data import images as reading
@@ -176,6 +175,9 @@ def test_pictures_without_labels(tmp_path):
     assert found.labels is None and [Path(name).name for name in found.names] == ["b.png", "a.png", "c.png"]
     with pytest.raises(DataError, match="no labels were read"):
         LabelSet.of(found, Target.label, ",")
+    pyarrow.parquet.write_table(table(made_up(), [0] * 12), tmp_path / "both.parquet")
+    settings = config(tmp_path, train="both", validation_share=0)
+    assert read(settings, labelled=False).labels is None and read(settings).labels == ["0"] * 12
     pyarrow.parquet.write_table(table(made_up(), [0] * 12).drop(["label"]), tmp_path / "train.parquet")
     assert len(read(config(tmp_path / "train.parquet", validation_share=0), labelled=False)) == 12
 
@@ -194,6 +196,8 @@ def test_hugging_face_data(tmp_path, monkeypatch, streaming):
     import datasets
 
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hub-cache")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     labels = datasets.ClassLabel(names=list(CLASSES))
     features = datasets.Features({"image": datasets.Image(), "label": labels, "other": datasets.Value("int64")})
     values = {"image": [{"bytes": encoded(picture), "path": None} for picture in made_up()], "label": [0, 1] * 6}
@@ -203,7 +207,9 @@ def test_hugging_face_data(tmp_path, monkeypatch, streaming):
     settings = config(place, source=Source.hub, streaming=streaming, validation_share=0)
     found = read(settings)
     assert pixels(found) == made_up().tolist() and found.labels == list(CLASSES) * 6
-    assert "no column 'img'" in fault(config(place, source=Source.hub, streaming=streaming, image="img"))
+    assert "no column 'img': columns there: 'image', " in fault(
+        config(place, source=Source.hub, streaming=streaming, image="img")
+    )
     folder(tmp_path / "classes" / "train", made_up())
     found = read(config(tmp_path / "classes", source=Source.hub, streaming=streaming, validation_share=0))
     assert sorted(map(str, pixels(found))) == sorted(map(str, made_up().tolist())) and set(found.labels) == set(CLASSES)
@@ -218,8 +224,7 @@ def test_built_in_digits(tmp_path, monkeypatch):
     every = np.stack([test.pixels[row] for row in range(len(test))])
     assert every.min() == 0 and every.max() == 255 and every.shape[1:] == (8, 8, 1)
     assert {*test.labels} == {str(digit) for digit in range(10)}
-    digits.seed_free = read_images(digits, "test", seed=5, on_bad_sample=BadSample.stop)["test"].names
-    assert digits.seed_free == test.names
+    assert read_images(digits, "test", seed=5, on_bad_sample=BadSample.stop)["test"].names == test.names
     digits.size = 100
     assert len(read(digits)) == 90
     digits.path = "letters"
@@ -338,14 +343,13 @@ FAULTS = {
     "program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture of a kind that is read"),
     "bomb": (png_head(10_000, 10_000), "10,000 x 10,000 pixels are more than 89,478,485"),
     "larger bomb": (png_head(60_000, 60_000), "more than 89,478,485 pixels"),
-    "long and thin": (png_head(2, 40_000_000), "one side is over 64 times the other"),
+    "long and thin": (png_head(2, 40_000_000), "2 x 40,000,000 pixels: one side is over 64 times the other"),
     "1x1": (encoded(made_up(1, 1)[0]), "1 x 1 pixels: each side must have 2 or more"),
     "damaged": (encoded(NOISE)[:200] + b"\xff" * 400 + encoded(NOISE)[600:], "damaged: "),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-@pytest.mark.filterwarnings("error")
 def test_a_bad_picture_is_named_or_left_out(tmp_path, name):
     content, reason = FAULTS[name]
     place = folder(tmp_path / "data" / "train", made_up()).parent
@@ -362,15 +366,13 @@ def test_a_bad_picture_is_named_or_left_out(tmp_path, name):
         read_picture(bad, config(place))
 
 
-def test_a_bomb_takes_no_room(tmp_path):
-    for content in (png_head(9_000, 9_900), png_head(2, 40_000_000), png_head(60_000, 60_000)):
+def test_a_bomb_is_not_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    for content in (png_head(9_000, 9_950), png_head(2, 40_000_000), png_head(60_000, 60_000)):
         place = tmp_path / "bomb.png"
         place.write_bytes(content)
-        tracemalloc.start()
-        with pytest.raises(DataError):
+        with pytest.raises(DataError, match="pixels"):
             read_picture(place, config(tmp_path))
-        assert tracemalloc.get_traced_memory()[1] < 1 << 22
-        tracemalloc.stop()
 
 
 def test_png_may_have_something_after_its_end():
@@ -475,15 +477,16 @@ def test_what_is_kept_is_opened_again(tmp_path, monkeypatch):
     place = folder(tmp_path / "data" / "train", made_up()).parent
     settings = config(place, validation_share=0)
     first = read(settings)
+    expected = pixels(first)
     monkeypatch.setattr(reading, "read_picture", None)
     again = read(settings)
-    assert pixels(again) == pixels(first) and again.hash == first.hash and again.names == first.names
+    assert pixels(again) == expected and again.hash == first.hash and again.names == first.names
     assert isinstance(again.pixels.content.array.base, np.memmap)
     monkeypatch.undo()
     [kept] = (tmp_path / "cache" / "pictures").iterdir()
     before = (kept / "content.npy").read_bytes()
     (kept / "content.npy").write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
-    assert pixels(read(settings)) == pixels(first) and (kept / "content.npy").read_bytes() == before
+    assert pixels(read(settings)) == expected and (kept / "content.npy").read_bytes() == before
     (place / "train" / "cat" / "000.png").write_bytes(encoded(made_up(13)[12]))
     assert read(settings).pixels[0].tolist() == made_up(13)[12].tolist()
     for other in ({"channels": 3}, {"image_size": 6}, {"image_size": 6, "resample": Resample.nearest}):

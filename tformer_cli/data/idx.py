@@ -10,8 +10,8 @@ import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 from tformer_cli.data.pictures import MOST_PIXELS
 from tformer_cli.errors import DataError
@@ -20,7 +20,7 @@ PICTURES, LABELS = 0x803, 0x801  # magic numbers: unsigned bytes, in three dimen
 
 
 @contextmanager
-def open_idx(path: Path, magic: int) -> Iterator[tuple[IO[bytes], list[int]]]:
+def open_idx(path: Path, magic: int) -> Iterator[tuple[BufferedIOBase, list[int]]]:
     """An IDX file after its head, and its dimensions."""
     kind = "pictures" if magic == PICTURES else "labels"
     try:

@@ -73,7 +73,7 @@ class Images:
 
     def __post_init__(self) -> None:
         """Compute the hash."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.digests))
+        digest = hashlib.sha256(self.digests.tobytes())
         digest.update(text_digest([self.labels or []], self.origin).encode())
         object.__setattr__(self, "hash", digest.hexdigest())
 
@@ -136,6 +136,7 @@ class _Reading:
         decoded: whether scaled pixels are kept; else what lies in tables, as it is.
         checked: whether each is decoded, which shows whether it can be.
         skip: whether one that cannot be read is left out.
+        labelled: whether labels are read.
     """
 
     pictures: Pictures
@@ -143,22 +144,15 @@ class _Reading:
     decoded: bool
     checked: bool
     skip: bool
+    labelled: bool
 
     @property
     def key(self) -> list[object] | None:
         """All that the arrays depend on; None: there is no telling."""
         config, key = self.config, self.pictures.key
         scaling = [stored_side(config), config.channels, config.resample.name, PIL.__version__]
-        return key and [
-            FORMAT,
-            key,
-            str(_root(config)),
-            config.image,
-            config.label,
-            scaling,
-            self.decoded,
-            self.checked,
-        ]
+        columns = [config.image, config.label if self.labelled else None]
+        return key and [FORMAT, key, str(_root(config)), columns, scaling, self.decoded, self.checked]
 
     def write(self, stream: Open) -> None:
         """Write the arrays of `ARRAYS`; pictures are decoded in parallel and come in their order."""
@@ -192,7 +186,7 @@ class _Reading:
             pixels = read_picture(content, config, row.name) if self.checked else None
             if self.decoded and pixels is not None:
                 height, width, _ = pixels.shape
-                return pixels.reshape(-1), (height, width), _digest(f"{height} x {width}", pixels)
+                return pixels.reshape(-1), (height, width), _digest(f"{height} x {width}", pixels.data)
             if isinstance(content, bytes):
                 if not content:
                     raise BadPicture(row.name, "empty (0 bytes)")
@@ -206,7 +200,7 @@ class _Reading:
 def _read(config: ImageDataConfig, on_bad_sample: BadSample, labelled: bool, found: str | list[Path]) -> Images:
     pictures = find_pictures(config, found, labelled)
     decoded, skip = _estimated_bytes(pictures, config) <= config.decoded_gib * GIB, on_bad_sample is BadSample.skip
-    reading = _Reading(pictures, config, decoded, decoded or skip, skip)
+    reading = _Reading(pictures, config, decoded, decoded or skip, skip, labelled)
     if reading.key is None:
         arrays, note = unnamed(config.cache, ARRAYS, reading.write), ""
     else:
@@ -242,7 +236,7 @@ def _root(config: ImageDataConfig) -> Path:
     return Path(config.path).expanduser()
 
 
-def _digest(head: str, content: bytes | np.ndarray) -> int:
+def _digest(head: str, content: bytes | memoryview) -> int:
     digest = hashlib.blake2b(head.encode(errors="surrogateescape") + b"\0", digest_size=8)
     digest.update(content)
     return int.from_bytes(digest.digest(), "little")
@@ -253,9 +247,8 @@ Done = TypeVar("Done")
 
 def _in_order(rows: Iterator[Row], work: Callable[[Row], Done]) -> Iterator[tuple[Row, Done]]:
     """Each row and what becomes of it, in order; some are ahead, on all cores (Pillow lets go of Python's lock)."""
-    threads = min(
-        MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(MOST_THREADS, cores)
     waiting: deque[Future[list[tuple[Row, Done]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:

@@ -103,7 +103,13 @@ def _kind(path: Path, config: LabelledTextDataConfig) -> str:
 
 
 class Labelled(Protocol):
-    """A split of which each row has a label."""
+    """A split of which each row has a label.
+
+    Attributes:
+        label_settings: those that decide what the labels are.
+    """
+
+    label_settings: ClassVar[str]
 
     @property
     def labels(self) -> list[str] | None:
@@ -114,9 +120,6 @@ class Labelled(Protocol):
     def origin(self) -> str:
         """Where it comes from, for people."""
         ...
-
-    label_settings: ClassVar[str]
-    """Settings that decide what the labels are."""
 
     def place(self, row: int) -> str:
         """What an error calls a row, counted from 0."""

@@ -270,8 +270,9 @@ def _hub(config: ImageDataConfig, split: str, labelled: bool) -> Pictures:
         data = data.cast_column(config.image, datasets.Image(decode=False))
     label = features.get(config.label)
     names = label.names if isinstance(label, datasets.ClassLabel) else None
-    others = [column for column in features if column not in (config.image, config.label)]
-    data = data.remove_columns(others) if others else data
+    wanted = [config.image, *([config.label] if labelled else [])]
+    if set(wanted) < set(features):
+        data = data.remove_columns([column for column in features if column not in wanted])
 
     def rows() -> Iterator[Row]:
         return _rows(hub_named_rows(config, split, data, ROWS_AT_ONCE), config, origin, None, names, labelled)
