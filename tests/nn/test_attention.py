@@ -109,7 +109,7 @@ def by_loops(module: Attention, x: Tensor, allowed: Tensor) -> Tensor:
                 if not allowed[i, j]:
                     continue
                 query, key = q[i, head], k[j, head]
-                if module.rotary:
+                if module.rotate is not None:
                     score = turned(query, i) @ turned(key, j)
                 elif module.shaw is not None:
                     score = query @ (key + module.shaw.keys[clipped(i, j)])

@@ -4,10 +4,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from tformer_cli.config.schema import BERTConfig, Seq2SeqConfig
+from tformer_cli.config.schema import BERTConfig, ImageHeadConfig, Seq2SeqConfig, ViTConfig
 from tformer_cli.errors import RunError
 from tformer_cli.models.bert import BERTForPretraining
 from tformer_cli.models.seq2seq import Seq2Seq
+from tformer_cli.models.vit import ViTClassifier, ViTForMaskedPatches
+from tformer_cli.nn.grid import resized
 from tformer_cli.train.checkpoint import model_tensors
 from tformer_cli.train.initial import load_initial, thinned
 
@@ -57,3 +59,20 @@ def test_a_deeper_model_is_refused(tmp_path):
 def test_weights_outside_of_stacks_stay_as_they_are():
     found = {"a": torch.ones(1), "x.blocks.0.w": torch.ones(1), "x.blocks.1.w": torch.zeros(1)}
     assert thinned(found, found).keys() == found.keys()
+
+
+@torch.no_grad()
+def test_a_model_of_pictures_starts_at_its_own_resolution(tmp_path):
+    before = ViTForMaskedPatches(ViTConfig(depth=3, patch_size=4, **SMALL), 12, 3, 5)
+    written(before, tmp_path)
+    table = torch.nn.init.normal_(before.encoder.positions.table)
+    tensors = {name: value.detach().clone() for name, value in model_tensors(before).items()}
+    safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
+    model = ViTClassifier(ViTConfig(depth=2, patch_size=4, **SMALL), 20, 3, ImageHeadConfig(), 4)
+    assert load_initial(model, tmp_path) == ["head"]
+    assert torch.equal(model.encoder.positions.table, resized(table, (5, 5)))
+    assert [float(next(block.parameters()).mean()) for block in model.encoder.stack.blocks] == [0, 2]
+    without = ViTConfig(depth=3, patch_size=4, class_token=False, **SMALL)
+    safetensors.torch.save_file(model_tensors(ViTForMaskedPatches(without, 12, 3, 5)), tmp_path / "model.safetensors")
+    with pytest.raises(RunError, match="no .class. token"):
+        load_initial(model, tmp_path)

@@ -146,3 +146,30 @@ def test_lower_layers_learn_less():
     scales = layer_scales(names, 0.5)
     assert [scales[name] for name in names] == [0.125, 0.25, 0.5, 1.0]
     assert set(layer_scales(names, 1.0).values()) == {1.0}
+
+
+@pytest.mark.parametrize("method", list(Method), ids=lambda method: method.name)
+def test_a_resumed_optimiser_knows_how_weights_lie_in_memory(method):
+    """Convolutions have channels innermost, files do not."""
+
+    def steps(model: nn.Module, optimizer: torch.optim.Optimizer, numbers: range) -> None:
+        for number in numbers:
+            torch.manual_seed(number)
+            model(torch.randn(2, 3, 5, 5)).square().sum().backward()
+            optimizer.grad_scale, optimizer.found_inf = torch.ones(()), torch.zeros(())
+            optimizer.step()
+            optimizer.zero_grad()
+
+    config, models = OptimConfig(method=method), []
+    for interrupted in (False, True):
+        torch.manual_seed(0)
+        model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        optimizer = build_optimizer(model, config)
+        steps(model, optimizer, range(3))
+        if interrupted:
+            kept = {name: value.clone().contiguous() for name, value in optimizer_tensors(model, optimizer).items()}
+            optimizer = build_optimizer(model, config)
+            load_optimizer_tensors(model, optimizer, kept)
+        steps(model, optimizer, range(3, 6))
+        models.append(model)
+    assert all(torch.equal(a, b) for a, b in zip(*(model.parameters() for model in models), strict=True))

@@ -110,11 +110,12 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 
 def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put `optimizer_tensors` back."""
+    """Put `optimizer_tensors` back, in memory as the parameters are: the fused kernel takes them number by number."""
     for name, parameter in model.named_parameters():
         state = {}
         for key in ("step", "exp_avg", "exp_avg_sq", "momentum"):
             if f"{key}.{name}" in tensors:
-                state[key] = tensors[f"{key}.{name}"].to(parameter.device)
+                value = tensors[f"{key}.{name}"].to(parameter.device)
+                state[key] = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
         if state:
             optimizer.state[parameter] = state
