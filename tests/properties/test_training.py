@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 
@@ -121,6 +122,19 @@ def test_a_rank_without_a_row_of_its_own_changes_nothing(family, tmp_path):
     assert float(loss.count) == 0 and all(float(part) == 0 for part in loss.parts.values())
     loss.total.backward()
     assert all(not p.grad.any() for p in model.parameters() if p.grad is not None)
+
+
+def test_a_batch_moves_with_all_its_tensors_and_whatever_else_it_holds(family, tmp_path):
+    task = family.task(tmp_path)
+    batch = dataclasses.replace(batch_of(task, "train", 0, 0), idle=True)
+    moved = batch.to(torch.device("meta"))
+    assert type(moved) is type(batch)
+    for item in dataclasses.fields(batch):
+        before, after = getattr(batch, item.name), getattr(moved, item.name)
+        if isinstance(before, torch.Tensor):
+            assert (after.device.type, after.shape) == ("meta", before.shape)
+        else:
+            assert after is before
 
 
 @pytest.mark.parametrize("workers", [0, 2])
