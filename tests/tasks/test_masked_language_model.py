@@ -68,5 +68,5 @@ def test_a_gap_in_a_line_looks_as_it_does_in_training(kind, tmp_path, settings):
     whole = tokenizer.encode(line)
     (place,) = np.flatnonzero(np.array(tokenizer.pieces(whole)) == (word if kind == "char" else f"\u2581{word}"))
     hidden = [*whole[:place], mask, *whole[place + 1 :]]
-    assert task._encode(f"cats and {MASK} dog") == hidden
-    assert task._encode(f"{MASK} dog")[-len(whole[place:]) :] == hidden[place:]
+    assert tokenizer.encode(f"cats and {MASK} dog") == hidden
+    assert tokenizer.encode(f"{MASK} dog")[-len(whole[place:]) :] == hidden[place:]
