@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import MaskedLanguageModelExperiment
 from tformer_cli.data.batching import ByEpoch
-from tformer_cli.data.corpus import Corpus
+from tformer_cli.data.corpus import Corpus, sentences_of
 from tformer_cli.data.masking import Masked, Masking, SentencePairs
 from tformer_cli.data.text import pad
 from tformer_cli.errors import ConfigError, DataError
@@ -100,7 +100,7 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
     def _paired(self, split: str) -> SentencePairs:
         if split not in self._pairs:
             corpus, tokens = self._split(split), self._tokens(split)
-            counts = (sum(bool(line.strip()) for line in text.split("\n")) for text in corpus.documents)
+            counts = (len(sentences_of(text)) for text in corpus.documents)
             documents = np.repeat(np.arange(len(corpus)), np.fromiter(counts, np.int64, len(corpus)))
             pairs = SentencePairs(tokens.lengths - 1, documents, self._block)
             if not len(pairs):
