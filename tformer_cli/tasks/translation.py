@@ -65,11 +65,10 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
     def __init__(self, config: TranslationExperiment) -> None:
         super().__init__(config)
         self.source_language, self.target_language = config.data.source_language, config.data.target_language
-        self.tokens: dict[str, ParallelTokens] = {}
+        self._arrays: dict[str, ParallelTokens] = {}
         self._sampled = ByEpoch(self._sample)
 
-    # --- data
-    # -----------------------------------------------------------------------------------------------------------
+    # --- data ---
 
     def _read(self, split: str) -> dict[str, ParallelSplit]:
         found = read_parallel(self.config.data, split, seed=self.config.seed)
@@ -81,14 +80,14 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         return {self.source_language: train.sources, self.target_language: train.targets}
 
     def _tokens(self, split: str) -> ParallelTokens:
-        if split not in self.tokens:
+        if split not in self._arrays:
             text, limit = self._split(split), self.config.model.max_length - 1  # room for </s>, or <s>
             training = split == "train"
             tokens = tokenize_parallel(text, self.tokenizer, self.config.data, training=training, max_length=limit)
             if not training:
                 self._check_lengths(text, tokens, limit)
-            self.tokens[split] = tokens
-        return self.tokens[split]
+            self._arrays[split] = tokens
+        return self._arrays[split]
 
     def _check_lengths(self, text: ParallelSplit, tokens: ParallelTokens, limit: int) -> None:
         """Nothing is left out of what is scored: a sentence the model cannot read is an error."""
@@ -137,8 +136,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         note = (f"; left out: {dropped}" if dropped else "") + (f"; {train.note}" if train.note else "")
         return [("data", data + note)]
 
-    # --- model and loss
-    # ---------------------------------------------------------------------------------------------------
+    # --- model and loss ---
 
     def model(self) -> Seq2Seq:
         """A new encoder-decoder for this vocabulary."""
@@ -150,8 +148,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         hidden = model(batch.source, batch.source_lengths, batch.target_inputs)
         return self._next_token_loss(model, hidden, batch.targets, batch.target_lengths)
 
-    # --- evaluation and use
-    # -----------------------------------------------------------------------------------------------
+    # --- evaluation and use ---
 
     def evaluate(self, model: Seq2Seq, split: str, scoring: Scoring) -> Evaluation:
         """Loss and perplexity by teacher forcing; BLEU and the like of what search finds."""
