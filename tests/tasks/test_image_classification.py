@@ -88,7 +88,7 @@ def test_rare_labels_count_more(tmp_path):
     data = pictures(tmp_path / "pictures", 9, kinds={"many": 200})
     pictures(data, 3, kinds={"few": 40}, seed=2)
     task = prepared(tmp_path, "head.class_weights=true", "data.validation_share=0.01", data=data)
-    weights = dict(zip(task.labels.names, task.weights.tolist(), strict=True))
+    weights = dict(zip(task.labels.names, task.labels.weights, strict=True))
     assert weights["few"] == pytest.approx(3 * weights["many"])
     share = {"few": 0.25, "many": 0.75}
     assert sum(share[name] * weight for name, weight in weights.items()) == pytest.approx(1)
