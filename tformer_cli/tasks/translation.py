@@ -98,19 +98,19 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
             raise DataError(f"{cause} ({len(too_long)} such pairs)", "raise model.max_length, or split the sentences")
 
     def _lengths(self, split: str) -> np.ndarray | Callable[[int], np.ndarray]:
-        return self._sampled_lengths if self._samples(split) else self._tokens(split).lengths + 1  # with </s>
+        return self._sampled_lengths if self._is_sampled(split) else self._tokens(split).lengths + 1  # with </s>
 
     def _sampled_lengths(self, epoch: int) -> np.ndarray:
         return self._sampled[epoch].lengths + 1  # with </s>
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> TranslationBatch:
         """A batch of the given rows; subword-regularised in training if the recipe says so."""
-        tokens = self._sampled[epoch] if self._samples(split) else self._tokens(split)
+        tokens = self._sampled[epoch] if self._is_sampled(split) else self._tokens(split)
         ids = np.asarray(tokens.sample_ids[rows], dtype=np.int64)
         sources, targets = ([side[row] for row in rows] for side in (tokens.source, tokens.target))
         return self._collate(sources, targets, torch.from_numpy(ids))
 
-    def _samples(self, split: str) -> bool:
+    def _is_sampled(self, split: str) -> bool:
         return split == "train" and self.config.tokenizer.sampling > 0
 
     def _sample(self, epoch: int) -> ParallelTokens:
@@ -216,8 +216,8 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
             for prediction, matrix, row, tokens in zip(predictions, soft, rows, best, strict=True):
                 prediction.details |= {
                     "alignment": links(matrix),
-                    "source_pieces": [*tokenizer.pieces(row.tolist(), self.source_language), "</s>"],
-                    "target_pieces": [*tokenizer.pieces(tokens, self.target_language), "</s>"],
+                    "source_pieces": tokenizer.pieces([*row.tolist(), tokenizer.eos_id], self.source_language),
+                    "target_pieces": tokenizer.pieces([*tokens, tokenizer.eos_id], self.target_language),
                 }
         return predictions
 
