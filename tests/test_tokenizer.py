@@ -146,6 +146,45 @@ def test_without_lossless_unicode_is_normalised_and_bytes_need_asking() -> None:
     assert tokenizer.decode(tokenizer.encode("  the   ﬁ 日本 ")) == "the fi 日本"
 
 
+@pytest.mark.parametrize(
+    ("settings", "spaces"),
+    [
+        ({"kind": TokenizerKind.unigram}, 0),
+        ({"kind": TokenizerKind.bpe}, 0),
+        ({"kind": TokenizerKind.char}, 1),
+        ({"kind": TokenizerKind.bpe, "lossless": True, "vocab_size": 340}, 0),
+    ],
+    ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else str(value),
+)
+def test_the_space_before_a_mask_is_part_of_it_where_pieces_begin_with_theirs(settings, spaces) -> None:
+    tokenizer = train(user_symbols=["<mask>"], **settings)
+    assert tokenizer.mask_takes_space == (spaces == 0)
+    mask, (space,) = (
+        tokenizer.mask_id,
+        np.flatnonzero(np.array(tokenizer.pieces(range(tokenizer.vocab_size))) == "\u2581"),
+    )
+    gap = [*[space] * spaces, mask]
+    rng = np.random.default_rng(1)
+    for line in TEXTS["en"][:50]:
+        place = line.find(" ", len(line) // 2)
+        before, after = line[:place], line[place + 1 :]
+        first, whole = tokenizer.encode(before), tokenizer.encode(line)
+        rest = whole[len(first) :]  # begins with the space
+        expected = {
+            f"{before} <mask> {after}": [*first, *gap, *rest],
+            f"{before} <mask> <mask>": [*first, *gap, *gap],
+            f"<mask> {after}": [*([mask] if tokenizer.lossless else gap), *rest],
+            f"{before}<mask> {after}": [*first, mask, *rest],
+            f"{before}  <mask>": [*first, *[space] * tokenizer.lossless, *gap],
+        }
+        assert tokenizer.encode_batch(list(expected)) == [tokenizer.encode(text) for text in expected]
+        assert tokenizer.encode_batch(list(expected)) == list(expected.values())
+        drawn = tokenizer.encode_sampled(f"{before} <mask> {after}", strength=0.3, rng=rng)
+        place = drawn.index(mask)
+        assert drawn[place - spaces : place + 1] == gap and drawn[place - spaces - 1] != space
+        assert tokenizer.decode(drawn[: place - spaces]) == before
+
+
 def test_user_symbols_are_never_split() -> None:
     tokenizer = train(user_symbols=["<2de>", "a,b"])
     pieces = tokenizer.pieces(tokenizer.encode("<2de> the a,b"))

@@ -11,6 +11,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -63,6 +64,7 @@ class Tokenizer:
                 raise DataError(f"{origin}: the languages' models give the special pieces different ids")
         self._mark = {name: _byte_ids(model, SPACE_MARK) for name, model in self._processors.items()}
         self._segmenters: dict[str, Segmenter | None] = {}  # made when the first segmentation is drawn
+        self._gap = self._find_gap()
         self.hash = hash_files(self.files())
 
     @classmethod
@@ -163,14 +165,15 @@ class Tokenizer:
         return files | {f"{name}.model": data for name, data in self._models.items()}
 
     def encode(self, text: str, language: str | None = None) -> list[int]:
-        """Ids of a line, without beginning and end."""
+        """Ids of a line, without beginning and end; a `<mask>` may take the space before it (`mask_takes_space`)."""
         return self._each_part(text, language, self._processor(language)[1].encode)
 
     def encode_batch(self, texts: Sequence[str], language: str | None = None) -> list[list[int]]:
         """Ids of many lines; the same as `encode` of each, faster."""
         if self.lossless and any(SPACE_MARK in text for text in texts):
             return [self.encode(text, language) for text in texts]
-        return self._processor(language)[1].encode(list(texts), num_threads=1)
+        found = self._processor(language)[1].encode(list(texts), num_threads=1)
+        return [self._with_whole_gaps(ids) for ids in found] if self._gap else found
 
     def encode_sampled(
         self, text: str, language: str | None = None, *, strength: float, rng: np.random.Generator
@@ -216,6 +219,15 @@ class Tokenizer:
         found = model.piece_to_id(MASK) if model is not None else 0
         return found if model is not None and model.id_to_piece(found) == MASK else None
 
+    @property
+    def mask_takes_space(self) -> bool:
+        """Whether the space before a `<mask>` is part of it.
+
+        It is where pieces begin with theirs: a hidden word then hides its space too, and a gap in a line to fill looks
+        as in training. Where a space is a piece like any letter it stays one.
+        """
+        return self._gap is not None
+
     def word_starts(self) -> list[bool]:
         """Whether each piece of a joint vocabulary begins a word."""
         return [piece.startswith(SPACE_MARK) for piece in self.pieces(range(self.vocab_size))]
@@ -239,16 +251,30 @@ class Tokenizer:
             self._segmenters[name] = make_segmenter(self._models[name])
         return self._segmenters[name]
 
+    def _find_gap(self) -> tuple[int, int] | None:
+        """The ids of a space and a `<mask>`, if the one is part of the other."""
+        mask = self.mask_id
+        if mask is None:
+            return None
+        pieces = self.pieces(range(self.vocab_size))
+        begin_words = any(len(piece) > 1 and piece.startswith(SPACE_MARK) for piece in pieces)
+        return (pieces.index(SPACE_MARK), mask) if begin_words and SPACE_MARK in pieces else None
+
+    def _with_whole_gaps(self, ids: list[int]) -> list[int]:
+        if self._gap is None or self._gap[1] not in ids:
+            return ids
+        return [one for one, following in zip_longest(ids, ids[1:]) if (one, following) != self._gap]
+
     def _each_part(self, text: str, language: str | None, encode: Callable[[str], list[int]]) -> list[int]:
         """Encode; lossless: U+2581 is spelled in bytes, as SentencePiece decodes its piece to a space."""
         if not self.lossless or SPACE_MARK not in text:
-            return encode(text)
+            return self._with_whole_gaps(encode(text))
         mark = self._mark[self._processor(language)[0]]
         first, *others = text.split(SPACE_MARK)
         ids = encode(first)
         for part in others:
             ids += mark + encode(part)
-        return ids
+        return self._with_whole_gaps(ids)
 
 
 Vocabulary = Tokenizer | JsonTokenizer

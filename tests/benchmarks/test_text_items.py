@@ -25,6 +25,7 @@ import ours  # noqa: E402
 import prepare_text  # noqa: E402
 import tables  # noqa: E402
 
+from tests.properties.families import batch_of  # noqa: E402
 from tformer_cli import tasks  # noqa: E402
 
 VOCAB_SIZE = 400
@@ -94,7 +95,7 @@ def test_as_many_parameters_are_trained(both):
 
 def test_the_same_tokens_are_read(both):
     job, task, (_, rows, collate) = both
-    read = [row for index in range(task.num_batches("train")) for row in rows_of(task.batch("train", 0, index))]
+    read = [row for index in range(task.num_batches("train")) for row in rows_of(batch_of(task, "train", 0, index))]
     if job["rows"] == "sentences":
         assert sorted(read) == sorted(row["input_ids"] for row in rows)
         return
@@ -104,7 +105,7 @@ def test_the_same_tokens_are_read(both):
     assert (theirs - mine).total() <= 2 * size
     assert abs(len(read) - len(rows)) <= 1
     batch = collate(rows[: job["batch_sentences"]])
-    assert task.batch("train", 0, 0).sizes() == hf_text.read_sizes(batch) == (4096, 4096)
+    assert batch_of(task, "train", 0, 0).sizes() == hf_text.read_sizes(batch) == (4096, 4096)
 
 
 def test_blocks_are_texts_end_to_end():

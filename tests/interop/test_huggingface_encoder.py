@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from tformer_cli.config.schema import BERTConfig, HeadConfig, Target, TokenizerC
 from tformer_cli.data.labelled import LabelSet
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface import export_encoder, import_model
-from tformer_cli.interop.huggingface_tokenizer import to_huggingface
+from tformer_cli.interop.huggingface_tokenizer import encoder_files, plain_files, to_huggingface
 from tformer_cli.models.bert import BERTClassifier, BERTForPretraining
 from tformer_cli.tokenizer import Tokenizer
 from tformer_cli.tokenizer_json import JsonTokenizer
@@ -133,9 +134,8 @@ def test_export_computes_the_same_and_comes_back(joint, nsp, tmp_path):
     given = again(text, "cats sat", return_tensors="pt")
     ids = [tokenizer.bos_id, *tokenizer.encode("the cat <mask> on the mat"), tokenizer.eos_id]
     second = [*tokenizer.encode("cats sat"), tokenizer.eos_id]
-    if joint == "wordpiece":  # SentencePiece puts a space before a text that follows <mask>; theirs does not
-        assert given["input_ids"][0].tolist() == ids + second
-        assert given["token_type_ids"][0].tolist() == [0] * len(ids) + [1] * len(second)
+    assert given["input_ids"][0].tolist() == ids + second
+    assert given["token_type_ids"][0].tolist() == [0] * len(ids) + [1] * len(second)
     tokens = torch.tensor([ids + second])
     segments = torch.tensor([[0] * len(ids) + [1] * len(second)])
     with torch.no_grad():
@@ -147,6 +147,52 @@ def test_export_computes_the_same_and_comes_back(joint, nsp, tmp_path):
     assert back_config == config and back.hash == tokenizer.hash
     own = ours.state_dict()
     assert all(torch.equal(weights[name], own[name]) for name in weights) and len(weights) == len(own)
+
+
+GAPS = [
+    "the cat <mask> on the mat", "<mask> cat sat", "  <mask> cat", "the <mask> <mask> mat", "on<mask><mask> mat",
+    "<mask>", " <mask> ", "the cat sat on the <mask>.", "the <mask>, sat", "the c<mask>t sat", "the  cat  <mask>  on",
+    "the cat\t<mask>\u3000on", "cats \u2581<mask>\u2581 sat", "the <mask > mask <mask", "the \uff1cmask\uff1e sat",
+    "(<mask>)", "the cat sat", "the </s> on<s>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": TokenizerKind.unigram},
+        {"kind": TokenizerKind.bpe},
+        {"kind": TokenizerKind.char},
+        {"kind": TokenizerKind.bpe, "byte_fallback": True, "user_symbols": ["<sep>", "<mask>", "at"]},
+        {"kind": TokenizerKind.unigram, "lossless": True},
+        {"kind": TokenizerKind.bpe, "lossless": True},
+    ],
+    ids=lambda settings: " ".join(map(str, settings.values())),
+)
+def test_a_gap_is_the_same_there(settings, tmp_path):
+    """Wherever in a line it is, and after AutoTokenizer has saved it too; special tokens in a text are text."""
+    size = 320 if settings.keys() & {"byte_fallback", "lossless"} else 50
+    settings = TokenizerConfig(vocab_size=size, **{"user_symbols": ["<mask>"], **settings})
+    draw = random.Random(1)
+    words = ["the", "cat", "cats", "sat", "on", "mat", "mask", "(mask)", "<mask>", ">", "."]
+    words += [
+        "".join(draw.choices(["th", "in", "er", "st", "k", "u", "i", "a"], k=draw.randint(1, 4))) for _ in range(100)
+    ]
+    lines = [" ".join(draw.choices(words, k=7)) + draw.choice(".,!") for _ in range(200)]
+    tokenizer = Tokenizer.train({"text": lines}, settings)
+    for name, files in {"encoder": encoder_files(tokenizer, 99), "plain": plain_files(tokenizer, 99)}.items():
+        (tmp_path / name).mkdir()
+        for file, content in files.items():
+            (tmp_path / name / file).write_bytes(content)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "encoder")
+    plain = transformers.AutoTokenizer.from_pretrained(tmp_path / "plain")
+    assert theirs.mask_token_id == tokenizer.mask_id and len(theirs) == tokenizer.vocab_size
+    theirs.save_pretrained(tmp_path / "again")
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path / "again")
+    for line, expected in zip(GAPS, tokenizer.encode_batch(GAPS), strict=True):
+        ids = theirs(line)["input_ids"]
+        assert ids == [tokenizer.bos_id, *expected, tokenizer.eos_id], (line, theirs.convert_ids_to_tokens(ids))
+        assert again(line)["input_ids"] == ids and plain(line)["input_ids"] == expected
 
 
 def test_a_classifier_goes_out_with_its_labels(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from tformer_cli import tasks
 from tformer_cli.config.compose import compose
 from tformer_cli.config.schema import Experiment
-from tformer_cli.tasks.base import Task
+from tformer_cli.tasks.base import Batch, Task
 
 SMALL = ["trainer.threads=1", "trainer.precision=fp32", "trainer.attention=explicit", "trainer.device=cpu"]
 
@@ -38,6 +38,11 @@ class Family:
         task = tasks.build(self.config(folder, *more))
         task.prepare(folder)
         return task
+
+
+def batch_of(task: Task, split: str, epoch: int, index: int) -> Batch:
+    """Batch `index` of `epoch`, with all its rows."""
+    return task.collate(split, epoch, task.rows(split, epoch, index))
 
 
 SENTIMENT = str(Path(__file__).with_name("sentiment.tsv"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.properties.families import batch_of
 from tformer_cli.errors import RunError
 from tformer_cli.tasks.base import Scoring
 from tformer_cli.train.checkpoint import model_tensors
@@ -84,11 +86,11 @@ def test_batches_are_a_pure_function_and_ranks_are_disjoint(family, tmp_path):
 
     task, again = family.task(tmp_path), family.task(tmp_path)
     count = task.num_batches("train")
-    first = [task.batch("train", 0, i).sample_ids.tolist() for i in range(count)]
+    first = [batch_of(task, "train", 0, i).sample_ids.tolist() for i in range(count)]
     assert sorted(sum(first, [])) == list(range(len(set(sum(first, [])))))
-    assert again.batch("train", 3, 1).sample_ids.tolist() == task.batch("train", 3, 1).sample_ids.tolist()
+    assert batch_of(again, "train", 3, 1).sample_ids.tolist() == batch_of(task, "train", 3, 1).sample_ids.tolist()
     assert sorted(map(tuple, first)) != sorted(
-        tuple(task.batch("train", 1, i).sample_ids.tolist()) for i in range(count)
+        tuple(batch_of(task, "train", 1, i).sample_ids.tolist()) for i in range(count)
     )
 
     def stream(ranks, start, accumulate, number):
@@ -120,6 +122,19 @@ def test_a_rank_without_a_row_of_its_own_changes_nothing(family, tmp_path):
     assert float(loss.count) == 0 and all(float(part) == 0 for part in loss.parts.values())
     loss.total.backward()
     assert all(not p.grad.any() for p in model.parameters() if p.grad is not None)
+
+
+def test_a_batch_moves_with_all_its_tensors_and_whatever_else_it_holds(family, tmp_path):
+    task = family.task(tmp_path)
+    batch = dataclasses.replace(batch_of(task, "train", 0, 0), idle=True)
+    moved = batch.to(torch.device("meta"))
+    assert type(moved) is type(batch)
+    for item in dataclasses.fields(batch):
+        before, after = getattr(batch, item.name), getattr(moved, item.name)
+        if isinstance(before, torch.Tensor):
+            assert (after.device.type, after.shape) == ("meta", before.shape)
+        else:
+            assert after is before
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -247,7 +262,7 @@ def test_prediction_does_not_depend_on_batch_mates(family, tmp_path):
 def test_a_split_is_scored_to_its_end_and_no_more_is_done_than_asked(family, tmp_path):
     task = family.task(tmp_path)
     model = task.model().eval().requires_grad_(False)
-    losses = [task.loss(model, task.batch("validation", 0, i)) for i in range(task.num_batches("validation"))]
+    losses = [task.loss(model, batch_of(task, "validation", 0, i)) for i in range(task.num_batches("validation"))]
     assert len(losses) > 1
     found = task.evaluate(model, "validation", Scoring(decoded=False, thorough=False, samples=0))
     mean = sum(float(loss.total) for loss in losses) / sum(int(loss.count) for loss in losses)

@@ -90,7 +90,7 @@ def test_rare_labels_count_more(tmp_path):
     pictures(data / "train", 3, kinds={"few": 40}, seed=2)
     pictures(data / "val", 1, kinds={"many": 200}, seed=3)
     task = prepared(tmp_path, "head.class_weights=true", data=data)
-    weights = dict(zip(task.labels.names, task.weights.tolist(), strict=True))
+    weights = dict(zip(task.labels.names, task.labels.weights, strict=True))
     assert weights["few"] == pytest.approx(3 * weights["many"])
     share = {"few": 0.25, "many": 0.75}
     assert sum(share[name] * weight for name, weight in weights.items()) == pytest.approx(1)

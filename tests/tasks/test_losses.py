@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.properties.families import FAMILIES, SENTIMENT
+from tests.properties.families import FAMILIES, SENTIMENT, batch_of
 from tformer_cli import tasks
 
 FAMILY = {family.name: family for family in FAMILIES}
@@ -30,7 +30,7 @@ def prepared(name: str, folder: Path, *more: str):
 
 
 def epoch(task) -> list:
-    return [task.batch("train", 0, index) for index in range(task.num_batches("train"))]
+    return [batch_of(task, "train", 0, index) for index in range(task.num_batches("train"))]
 
 
 def check(task, model, plain) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import FAMILIES, batch_of
 from tformer_cli.errors import ConfigError
 from tformer_cli.tokenizer_json import MASK
 
@@ -24,7 +24,7 @@ def settings(tmp_path):
 @torch.no_grad()
 def test_documents_of_a_packed_block_do_not_see_each_other(tmp_path, settings):
     task = BERT.task(tmp_path, *settings)
-    batch = task.batch("train", 0, 0)
+    batch = batch_of(task, "train", 0, 0)
     model = task.model().eval()
     assert batch.documents.shape == batch.tokens.shape and int(batch.documents.max()) > 0
     assert (batch.lengths == batch.tokens.shape[1]).all()  # whole blocks
@@ -68,5 +68,5 @@ def test_a_gap_in_a_line_looks_as_it_does_in_training(kind, tmp_path, settings):
     whole = tokenizer.encode(line)
     (place,) = np.flatnonzero(np.array(tokenizer.pieces(whole)) == (word if kind == "char" else f"\u2581{word}"))
     hidden = [*whole[:place], mask, *whole[place + 1 :]]
-    assert task._encode(f"cats and {MASK} dog") == hidden
-    assert task._encode(f"{MASK} dog")[-len(whole[place:]) :] == hidden[place:]
+    assert tokenizer.encode(f"cats and {MASK} dog") == hidden
+    assert tokenizer.encode(f"{MASK} dog")[-len(whole[place:]) :] == hidden[place:]

@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 from tests.properties.families import FAMILIES
+from tformer_cli import tasks
+from tformer_cli.tasks.base import Scoring
+
+FAMILY = next(family for family in FAMILIES if family.name == "text classification")
 
 
 @pytest.mark.parametrize(
@@ -18,8 +22,7 @@ from tests.properties.families import FAMILIES
 )
 def test_what_is_too_long_loses_what_the_settings_say(cut, single, pair, tmp_path):
     """16 tokens are read: [CLS] and 14 with a [SEP], or 7 and 6 of a pair with one each."""
-    family = next(family for family in FAMILIES if family.name == "text classification")
-    task = family.task(tmp_path, f"data.cut={cut}", "model.max_length=16")
+    task = FAMILY.task(tmp_path, f"data.cut={cut}", "model.max_length=16")
     first, second, short = np.arange(10, 40), np.arange(50, 70), np.arange(10, 13)
     begin, end = task.tokenizer.bos_id, task.tokenizer.eos_id
     tokens, lengths, _ = task._join([[first]])
@@ -28,3 +31,23 @@ def test_what_is_too_long_loses_what_the_settings_say(cut, single, pair, tmp_pat
     assert tokens.tolist() == [[begin, *pair[0], end, *pair[1], end]]
     tokens, _, _ = task._join([[short, second]])
     assert tokens[0, 1:4].tolist() == short.tolist() and tokens.shape == (1, 16)
+
+
+def test_a_checkpoint_weighs_labels_as_training_did(tmp_path):
+    rows = "".join(f"text {n}\t{'rare' if n % 4 == 0 else 'common'}\n" for n in range(60))
+    (tmp_path / "train.tsv").write_text(f"text\tlabel\n{rows}", encoding="utf-8")
+    settings = [f"data.path={tmp_path / 'train.tsv'}", "tokenizer.kind=char"]
+    trained, plain = (FAMILY.task(tmp_path, *settings, f"head.class_weights={on}") for on in ("true", "false"))
+    for name, content in trained.files().items():
+        place = tmp_path / "checkpoint" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    opened = tasks.build(trained.config)
+    opened.load(tmp_path / "checkpoint")
+    model = trained.model().eval().requires_grad_(False)
+    model.output.bias[0] += 1  # so that the rare label is the dearer one
+    first, second, third = (
+        one.evaluate(model, "validation", Scoring(thorough=False, samples=0)).scores["loss"]
+        for one in (trained, opened, plain)
+    )
+    assert first == second != pytest.approx(third, rel=1e-3)

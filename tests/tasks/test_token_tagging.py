@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import FAMILIES, batch_of
 from tformer_cli.errors import DataError
 from tformer_cli.tasks.token_tagging import whole_scheme
 
@@ -23,7 +23,7 @@ def test_a_tag_of_the_test_split_alone(tmp_path):
     family = next(family for family in FAMILIES if family.name == "token tagging")
     settings = [f"data.path={tmp_path}", "data.train=train", "data.test={}", "tokenizer.kind=char"]
     task = family.task(tmp_path / "a", *(one.format("known") for one in settings))
-    assert task.batch("test", 0, 0).tags.tolist() == [task.tags.index("B-LOC"), task.tags.index("I-LOC")]
+    assert batch_of(task, "test", 0, 0).tags.tolist() == [task.tags.index("B-LOC"), task.tags.index("I-LOC")]
     task = family.task(tmp_path / "b", *(one.format("new") for one in settings))
     with pytest.raises(DataError, match="new.txt: sentence 1: tag 'B-ORG' is not in the training split"):
-        task.batch("test", 0, 0)
+        batch_of(task, "test", 0, 0)

@@ -10,7 +10,7 @@ from itertools import islice
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES, SMALL
+from tests.properties.families import FAMILIES, SMALL, batch_of
 from tformer_cli import tasks
 from tformer_cli.config.compose import compose
 from tformer_cli.data import text as data_text
@@ -24,7 +24,7 @@ SAMPLING = {"unigram": ("tokenizer.sampling=0.2",), "bpe": ("tokenizer.kind=bpe"
 
 
 def epoch_of(task, epoch: int) -> list:
-    return [task.batch("train", epoch, index) for index in range(task.num_batches("train"))]
+    return [batch_of(task, "train", epoch, index) for index in range(task.num_batches("train"))]
 
 
 @pytest.mark.parametrize("kind", SAMPLING)
@@ -63,9 +63,9 @@ def test_any_batch_is_the_same_in_whichever_order_and_with_workers(tmp_path):
     settings = SAMPLING["unigram"]
     task, other, workers = (TRANSLATION.task(tmp_path, *settings, f"data.workers={n}") for n in (0, 0, 2))
     count = task.num_batches("train")
-    forward = [task.batch("train", epoch, index) for epoch in range(3) for index in range(count)]
+    forward = [batch_of(task, "train", epoch, index) for epoch in range(3) for index in range(count)]
     for number in (2 * count + 1, 5, count - 1):
-        alone = other.batch("train", *divmod(number, count))
+        alone = batch_of(other, "train", *divmod(number, count))
         assert torch.equal(alone.source, forward[number].source) and torch.equal(alone.targets, forward[number].targets)
     start = count - 2
     stream = batches(workers, start=start, accumulate=1, ranks=Ranks(), device=torch.device("cpu"))

@@ -76,7 +76,7 @@ def stream_position(micro_batch: int, num_batches: int) -> tuple[int, int]:
     """Where the `micro_batch`-th batch of training lies.
 
     Args:
-        micro_batch: batches taken since the start of training, over all ranks and accumulated micro-batches.
+        micro_batch: micro-batches taken since the start of training; the ranks share each.
         num_batches: batches in an epoch.
 
     Returns:

@@ -61,8 +61,13 @@ class Corpus:
 
     def sentences(self, cache: str) -> Corpus:
         """The lines that hold text, each as a document of its own; `cache` is `data.cache`."""
-        lines = ([line] for text in self.documents for line in text.split("\n") if line.strip())
+        lines = ([line] for text in self.documents for line in sentences_of(text))
         return Corpus(gather(lines, 1, cache=cache, origin=self.origin, unit="line")[0], self.origin)
+
+
+def sentences_of(text: str) -> list[str]:
+    """The lines of a document that hold text."""
+    return [line for line in text.split("\n") if line.strip()]
 
 
 def read_corpus(config: CorpusDataConfig, split: str) -> dict[str, Corpus]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -134,11 +135,13 @@ class LabelSet:
         target: one label, a number, or several labels.
         names: the labels in order; empty for numbers.
         separator: between several labels.
+        weights: of the labels in the loss; empty: all count alike.
     """
 
     target: Target
     names: tuple[str, ...]
     separator: str = ","
+    weights: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, data: Labelled, target: Target, separator: str) -> LabelSet:
@@ -185,16 +188,27 @@ class LabelSet:
             raise DataError(f"{data.place(row)}: {text!r} is not a number", "data.target=label for labels")
         return float(text)
 
+    def weighted(self, targets: np.ndarray) -> LabelSet:
+        """The same labels, an example of each weighing 1 / the label's share, but 1 on average over labels' shares.
+
+        Args:
+            targets: numbers of the training split's labels, (N,), int64.
+        """
+        counts = np.bincount(targets, minlength=self.outputs).clip(min=1)
+        return dataclasses.replace(self, weights=tuple((counts.sum() / (len(counts) * counts)).tolist()))
+
     def to_json(self) -> bytes:
         """For a checkpoint."""
         value = {"target": self.target.name, "names": self.names, "separator": self.separator}
+        if self.weights:
+            value["weights"] = self.weights
         return json.dumps(value, ensure_ascii=False, indent=1).encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> LabelSet:
         """Of a checkpoint."""
         value = json.loads(content)
-        return cls(Target(value["target"]), tuple(value["names"]), value["separator"])
+        return cls(Target(value["target"]), tuple(value["names"]), value["separator"], tuple(value.get("weights", ())))
 
 
 def _labels(data: Labelled) -> list[str]:

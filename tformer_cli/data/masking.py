@@ -97,7 +97,7 @@ class SentencePairs:
         """Sentences that samples begin at: each takes up where the sentences of the one before it ended."""
         found, place = [], 0
         while place < len(self.lengths):
-            stop = self._fit(place)
+            stop = self._fit(place, self.size)
             if stop - place >= 2:
                 found.append(place)
             place = stop
@@ -107,10 +107,10 @@ class SentencePairs:
         """Samples in an epoch."""
         return len(self.starts)
 
-    def _fit(self, place: int) -> int:
-        """Where the sentences from `place` that fit end; at least one is taken."""
+    def _fit(self, place: int, room: int) -> int:
+        """Where the sentences from `place` that fit into `room` tokens end; at least one is taken."""
         total, stop = int(self.lengths[place]), place + 1
-        while stop < self.end[place] and total + self.lengths[stop] <= self.size:
+        while stop < self.end[place] and total + self.lengths[stop] <= room:
             total += int(self.lengths[stop])
             stop += 1
         return stop
@@ -118,7 +118,7 @@ class SentencePairs:
     def pair(self, sample: int, random: np.random.Generator) -> tuple[range, range, bool]:
         """Sentences of A, those of B, and whether B follows A."""
         start = int(self.starts[sample])
-        stop = self._fit(start)
+        stop = self._fit(start, self.size)
         middle = int(random.integers(start + 1, stop))
         first = range(start, middle)
         if random.random() < 0.5 or self.documents[0] == self.documents[-1]:
@@ -128,8 +128,4 @@ class SentencePairs:
             if self.documents[other] != self.documents[start]:
                 break
         room = self.size - int(self.lengths[start:middle].sum())
-        total, end = int(self.lengths[other]), other + 1
-        while end < self.end[other] and total + self.lengths[end] <= room:
-            total += int(self.lengths[end])
-            end += 1
-        return first, range(other, end), False
+        return first, range(other, self._fit(other, room)), False

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tformer_cli.data.source import ParallelSplit
     from tformer_cli.tokenizer import Vocabulary
 
-FORMAT = 1
+FORMAT = 2  # since then the space before <mask> is a part of it
 LINES_AT_ONCE = 4096
 
 

@@ -12,6 +12,10 @@ from tformer_cli.tokenizer import JOINT, Tokenizer, Vocabulary
 from tformer_cli.tokenizer_json import FILE as JSON_FILE
 from tformer_cli.tokenizer_json import JsonTokenizer
 
+WHOLE_LINES = {"split_special_tokens": True}
+"""No special token is looked for before a line is normalised: `</s>` in a text is text, and `<mask>`, a user symbol, is
+found within its line. Else the parts before and after it would be normalised as lines, each with a space in front."""
+
 
 def to_huggingface(tokenizer: Vocabulary, languages: tuple[str, str], max_length: int) -> dict[str, bytes]:
     """The files that `AutoTokenizer` reads, by name.
@@ -30,7 +34,7 @@ def to_huggingface(tokenizer: Vocabulary, languages: tuple[str, str], max_length
     settings = {
         "model_max_length": max_length,
         "clean_up_tokenization_spaces": False,
-        "split_special_tokens": True,
+        **WHOLE_LINES,
     }
     if tokenizer.joint:
         model = parse(files[f"{JOINT}.model"])
@@ -104,6 +108,7 @@ def _files(
         "clean_up_tokenization_spaces": False,
         **{f"{role}_token": piece for role, piece in named.items()},
         "model_input_names": inputs,
+        **({} if isinstance(tokenizer, JsonTokenizer) else WHOLE_LINES),
     }
     return {JSON_FILE: _json(found), "tokenizer_config.json": _json(settings)}
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.tokenizer import SPACE_MARK, Tokenizer
+from tformer_cli.tokenizer_json import MASK
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # SentencePiece's types of pieces
 UNIGRAM, BPE, _, CHAR = range(1, 5)  # SentencePiece's types of models
@@ -107,6 +108,8 @@ def _normalizers(tokenizer: Tokenizer, model) -> list[dict[str, Any]]:
         steps.append(_replace(rf"{SPACE_MARK}+\z", ""))
     if spec.add_dummy_prefix:
         steps.append({"type": "Prepend", "prepend": SPACE_MARK})
+    if tokenizer.mask_takes_space:
+        steps.append(_replace((" " if tokenizer.lossless else SPACE_MARK) + _escape(MASK), MASK))
     if (names := _confusable(model)) and not _has_bytes(model):
         steps.append(_replace(names, UNKNOWN_CHARACTER))
     return steps

@@ -5,8 +5,8 @@ The loop knows a task only through `Task`. A task is thin: what it reads, which 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypedDict, TypeVar
 
@@ -31,19 +31,15 @@ class Batch:
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
         """The same batch on another device."""
-        moved = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            moved[item.name] = value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
-        return type(self)(**moved)
+        return self._each_tensor(lambda value: value.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:
         """The same batch in page-locked memory, from which copies to a GPU run beside the computation."""
-        pinned = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            pinned[item.name] = value.pin_memory() if isinstance(value, Tensor) else value
-        return type(self)(**pinned)
+        return self._each_tensor(Tensor.pin_memory)
+
+    def _each_tensor(self, function: Callable[[Tensor], Tensor]) -> Self:
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return replace(self, **{name: function(value) for name, value in values.items() if isinstance(value, Tensor)})
 
     unit: ClassVar[str] = "tokens"
     """What `sizes` counts."""

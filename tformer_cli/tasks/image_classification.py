@@ -39,7 +39,7 @@ from tformer_cli.tasks.base import (
     batches_of,
 )
 from tformer_cli.tasks.images import ImageBatch, ImageTask
-from tformer_cli.tasks.splits import label_weights, spread
+from tformer_cli.tasks.splits import spread
 
 TOP = 5
 """A label counts as found among so many (Deng et al. 2009), where there are more."""
@@ -71,7 +71,6 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
 
     def __init__(self, config: ImageClassificationExperiment | ResNetClassificationExperiment) -> None:
         super().__init__(config)
-        self.weights: Tensor | None = None
         self._targets: dict[str, np.ndarray] = {}
 
     # --- data ---
@@ -83,7 +82,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         for split in ("train", "validation"):  # a label that training does not have is found here
             self._numbers(split)
         if self.config.head.class_weights:
-            self.weights = label_weights(self._numbers("train"), self.labels.outputs)
+            self.labels = self.labels.weighted(self._numbers("train"))
 
     def load(self, folder: Path) -> None:
         """Take the labels from a checkpoint, if it is one of this task."""
@@ -154,7 +153,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         return Loss(entropies.sum(), torch.tensor(len(scores), device=scores.device))
 
     def _entropies(self, scores: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-        weight = None if self.weights is None else self.weights.to(scores.device)
+        weight = scores.new_tensor(self.labels.weights) if self.labels.weights else None
         return functional.cross_entropy(scores, targets, weight=weight, reduction="none", label_smoothing=smoothing)
 
     # --- evaluation and use ---

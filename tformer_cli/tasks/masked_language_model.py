@@ -13,15 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import MaskedLanguageModelExperiment, TokenizerKind
+from tformer_cli.config.schema import MaskedLanguageModelExperiment
 from tformer_cli.data.batching import ByEpoch
-from tformer_cli.data.corpus import Corpus
+from tformer_cli.data.corpus import Corpus, sentences_of
 from tformer_cli.data.masking import Masked, Masking, SentencePairs
 from tformer_cli.data.text import pad
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.models.bert import BERTForPretraining
 from tformer_cli.nn.cross_entropy import head_cross_entropy
-from tformer_cli.segmentation import SPACE_MARK
 from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample, Scoring, batches_of, summed_loss
 from tformer_cli.tasks.running_text import RunningText
 from tformer_cli.tasks.text import TokenBatch
@@ -101,7 +100,7 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
     def _paired(self, split: str) -> SentencePairs:
         if split not in self._pairs:
             corpus, tokens = self._split(split), self._tokens(split)
-            counts = (sum(bool(line.strip()) for line in text.split("\n")) for text in corpus.documents)
+            counts = (len(sentences_of(text)) for text in corpus.documents)
             documents = np.repeat(np.arange(len(corpus)), np.fromiter(counts, np.int64, len(corpus)))
             pairs = SentencePairs(tokens.lengths - 1, documents, self._block)
             if not len(pairs):
@@ -240,20 +239,11 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
             found.append(Sample(text, " ".join(self.tokenizer.pieces(truth)), " ".join(self.tokenizer.pieces(guess))))
         return found
 
-    def _encode(self, text: str) -> list[int]:
-        """The ids of a line; the space before a gap is a part of it, as pieces of words bring theirs along."""
-        ids = self.tokenizer.encode(text)
-        if self.tokenizer.kind == TokenizerKind.char.name:
-            return ids
-        gaps = [following == self.masking.mask_id for following in [*ids, None][1:]]
-        pieces = self.tokenizer.pieces(ids)
-        return [one for one, piece, gap in zip(ids, pieces, gaps, strict=True) if not (gap and piece == SPACE_MARK)]
-
     @torch.inference_mode()
     def _answer(self, model: BERTForPretraining, texts: list[str], before: int) -> list[Prediction]:
         """Each line with its hidden tokens filled in; the best fillings of each, with their probabilities."""
         tokenizer, device = self.tokenizer, next(model.parameters()).device
-        ids = [np.array([tokenizer.bos_id, *self._encode(text), tokenizer.eos_id]) for text in texts]
+        ids = [np.array([tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]) for text in texts]
         for number, row in enumerate(ids, start=before + 1):
             if len(row) > self.config.model.max_length:
                 cause = (

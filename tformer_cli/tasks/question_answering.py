@@ -196,6 +196,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
         none = together[:, 0, 0]
         together = together.masked_fill(~far, -torch.inf)
         together[:, 0, :] = together[:, :, 0] = -torch.inf
+        all_have_answers = all(row.answers for row in rows)  # then each question gets one
         value, place = together.flatten(1).max(1)
         for row, window in enumerate(windows):
             score, text = float(value[row] - none[row]), ""
@@ -204,15 +205,9 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
                 units = list(UNIT.finditer(rows[window.question].context))
                 first, last = (units[int(window.units[p - window.first])] for p in (begin, end))
                 text = rows[window.question].context[first.start() : last.end()]
-            answerable = score > 0 or not self._may_have_no_answer(rows)
-            said = (score, text if answerable else "")
+            said = (score, text if score > 0 or all_have_answers else "")
             if window.question not in best or score > best[window.question][0]:
                 best[window.question] = said
-
-    @staticmethod
-    def _may_have_no_answer(rows: list[Question]) -> bool:
-        """Whether a question without an answer is among them: only then is no answer an answer."""
-        return any(not row.answers for row in rows)
 
     @torch.inference_mode()
     def _answer(self, model: BERTForSpans, texts: list[str], before: int) -> list[Prediction]:

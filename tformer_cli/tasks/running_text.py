@@ -20,8 +20,8 @@ class RunningText(TextTask[Corpus, M, B]):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.tokens: dict[str, TokenArrays] = {}
-        self.note = ""
+        self._arrays: dict[str, TokenArrays] = {}
+        self._note = ""
         self._blocks: dict[str, PackedBlocks] = {}
 
     def _read(self, split: str) -> dict[str, Corpus]:
@@ -44,10 +44,10 @@ class RunningText(TextTask[Corpus, M, B]):
 
     def _tokens(self, split: str) -> TokenArrays:
         """The ids of each unit, with its end mark."""
-        if split not in self.tokens:
-            self.tokens[split], note = tokenize_corpus(self._units(split), self.tokenizer, self.config.data.cache)
-            self.note = self.note or note
-        return self.tokens[split]
+        if split not in self._arrays:
+            self._arrays[split], note = tokenize_corpus(self._units(split), self.tokenizer, self.config.data.cache)
+            self._note = self._note or note
+        return self._arrays[split]
 
     @property
     def _block(self) -> int:
@@ -84,7 +84,7 @@ class RunningText(TextTask[Corpus, M, B]):
         for split, verb in (("train", "train"), ("validation", "validate")):
             documents, tokens = len(self._split(split)), int(self._tokens(split).lengths.sum())
             parts.append(f"{documents:,} document{'s'[: documents != 1]} ({tokens:,} tokens) to {verb}")
-        return [("data", ", ".join(parts) + (f"; {self.note}" if self.note else ""))]
+        return [("data", ", ".join(parts) + (f"; {self._note}" if self._note else ""))]
 
     def _describe_batches(self) -> str:
         return f"of {self._sequences_a_batch} {self._kind_of_sequences()}"

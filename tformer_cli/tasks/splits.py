@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-from torch import Tensor
 
 from tformer_cli.tasks.base import B, M, Picture
 
@@ -86,19 +85,6 @@ class SplitsTask(Generic[S, M, B]):
     def pictures(self, model: M) -> dict[str, Picture]:
         """None while training."""
         return {}
-
-
-def label_weights(targets: np.ndarray, labels: int) -> Tensor:
-    """What an example of each label counts: 1 / the label's share, but 1 on average over labels' shares, (labels,).
-
-    Args:
-        targets: (N,), int64.
-        labels: how many there are.
-    """
-    import torch
-
-    counts = np.bincount(targets, minlength=labels).clip(min=1)
-    return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
 
 
 def spread(rows: int, number: int) -> list[int]:

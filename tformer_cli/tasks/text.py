@@ -72,10 +72,6 @@ class TextTask(SplitsTask[S, M, B]):
             else:
                 self.tokenizer = Tokenizer.train(self._training_text(train), settings, self.config.seed)
 
-    def batch(self, split: str, epoch: int, index: int) -> B:
-        """Batch `index` of `epoch`."""
-        return self.collate(split, epoch, self.rows(split, epoch, index))
-
     def describe(self) -> list[tuple[str, str]]:
         """The header's lines on data, batches and vocabulary."""
         tokenizer = self.tokenizer

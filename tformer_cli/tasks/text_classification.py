@@ -22,7 +22,7 @@ from tformer_cli.metrics import labels_scores, needs_libraries, number_scores, s
 from tformer_cli.models.bert import BERTClassifier
 from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.separate_texts import SeparateTexts
-from tformer_cli.tasks.splits import label_weights, spread
+from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.text import TokenBatch, lines_of
 
 METRICS = {Target.label: "accuracy", Target.number: "spearman", Target.labels: "f1_micro"}
@@ -54,7 +54,6 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
     def __init__(self, config: TextClassificationExperiment) -> None:
         super().__init__(config)
         self.metric = METRICS[config.data.target]
-        self.weights: Tensor | None = None
         self._parts: dict[str, list[TokenArrays]] = {}
         self._targets: dict[str, np.ndarray] = {}
 
@@ -65,7 +64,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         needs_libraries(self.config.data.target is Target.number)
         super().prepare(run)
         if self.config.head.class_weights and self.labels.target is Target.label:
-            self.weights = label_weights(self._targets["train"], self.labels.outputs)
+            self.labels = self.labels.weighted(self._targets["train"])
 
     def load(self, folder: Path) -> None:
         """Take the tokenizer from a checkpoint, and the labels if it is one of this task."""
@@ -174,7 +173,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
     def _sum(self, scores: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         functions = nn.functional
         if self.labels.target is Target.label:
-            weight = None if self.weights is None else self.weights.to(scores.device)
+            weight = scores.new_tensor(self.labels.weights) if self.labels.weights else None
             return functions.cross_entropy(scores, targets, weight=weight, reduction="sum", label_smoothing=smoothing)
         if self.labels.target is Target.number:
             return (scores[:, 0] - targets).square().sum()

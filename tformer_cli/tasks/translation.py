@@ -65,11 +65,10 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
     def __init__(self, config: TranslationExperiment) -> None:
         super().__init__(config)
         self.source_language, self.target_language = config.data.source_language, config.data.target_language
-        self.tokens: dict[str, ParallelTokens] = {}
+        self._arrays: dict[str, ParallelTokens] = {}
         self._sampled = ByEpoch(self._sample)
 
-    # --- data
-    # -----------------------------------------------------------------------------------------------------------
+    # --- data ---
 
     def _read(self, split: str) -> dict[str, ParallelSplit]:
         found = read_parallel(self.config.data, split, seed=self.config.seed)
@@ -81,14 +80,14 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         return {self.source_language: train.sources, self.target_language: train.targets}
 
     def _tokens(self, split: str) -> ParallelTokens:
-        if split not in self.tokens:
+        if split not in self._arrays:
             text, limit = self._split(split), self.config.model.max_length - 1  # room for </s>, or <s>
             training = split == "train"
             tokens = tokenize_parallel(text, self.tokenizer, self.config.data, training=training, max_length=limit)
             if not training:
                 self._check_lengths(text, tokens, limit)
-            self.tokens[split] = tokens
-        return self.tokens[split]
+            self._arrays[split] = tokens
+        return self._arrays[split]
 
     def _check_lengths(self, text: ParallelSplit, tokens: ParallelTokens, limit: int) -> None:
         """Nothing is left out of what is scored: a sentence the model cannot read is an error."""
@@ -99,19 +98,19 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
             raise DataError(f"{cause} ({len(too_long)} such pairs)", "raise model.max_length, or split the sentences")
 
     def _lengths(self, split: str) -> np.ndarray | Callable[[int], np.ndarray]:
-        return self._sampled_lengths if self._samples(split) else self._tokens(split).lengths + 1  # with </s>
+        return self._sampled_lengths if self._is_sampled(split) else self._tokens(split).lengths + 1  # with </s>
 
     def _sampled_lengths(self, epoch: int) -> np.ndarray:
         return self._sampled[epoch].lengths + 1  # with </s>
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> TranslationBatch:
         """A batch of the given rows; subword-regularised in training if the recipe says so."""
-        tokens = self._sampled[epoch] if self._samples(split) else self._tokens(split)
+        tokens = self._sampled[epoch] if self._is_sampled(split) else self._tokens(split)
         ids = np.asarray(tokens.sample_ids[rows], dtype=np.int64)
         sources, targets = ([side[row] for row in rows] for side in (tokens.source, tokens.target))
         return self._collate(sources, targets, torch.from_numpy(ids))
 
-    def _samples(self, split: str) -> bool:
+    def _is_sampled(self, split: str) -> bool:
         return split == "train" and self.config.tokenizer.sampling > 0
 
     def _sample(self, epoch: int) -> ParallelTokens:
@@ -137,8 +136,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         note = (f"; left out: {dropped}" if dropped else "") + (f"; {train.note}" if train.note else "")
         return [("data", data + note)]
 
-    # --- model and loss
-    # ---------------------------------------------------------------------------------------------------
+    # --- model and loss ---
 
     def model(self) -> Seq2Seq:
         """A new encoder-decoder for this vocabulary."""
@@ -150,8 +148,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         hidden = model(batch.source, batch.source_lengths, batch.target_inputs)
         return self._next_token_loss(model, hidden, batch.targets, batch.target_lengths)
 
-    # --- evaluation and use
-    # -----------------------------------------------------------------------------------------------
+    # --- evaluation and use ---
 
     def evaluate(self, model: Seq2Seq, split: str, scoring: Scoring) -> Evaluation:
         """Loss and perplexity by teacher forcing; BLEU and the like of what search finds."""
@@ -219,8 +216,8 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
             for prediction, matrix, row, tokens in zip(predictions, soft, rows, best, strict=True):
                 prediction.details |= {
                     "alignment": links(matrix),
-                    "source_pieces": [*tokenizer.pieces(row.tolist(), self.source_language), "</s>"],
-                    "target_pieces": [*tokenizer.pieces(tokens, self.target_language), "</s>"],
+                    "source_pieces": tokenizer.pieces([*row.tolist(), tokenizer.eos_id], self.source_language),
+                    "target_pieces": tokenizer.pieces([*tokens, tokenizer.eos_id], self.target_language),
                 }
         return predictions
 

@@ -57,7 +57,7 @@ def batches(task: Task, *, start: int, accumulate: int, ranks: Ranks, device: to
         task: gives each batch as a pure function of its number.
         start: optimiser steps already taken.
         accumulate: micro-batches that are summed into one step.
-        ranks: this process among others; ranks see disjoint rows.
+        ranks: this process among others; ranks see disjoint rows, but for one that is left without any (`Batch.idle`).
         device: where the batches are moved to; from page-locked memory if it is a GPU.
     """
     workers = task.config.data.workers

@@ -185,7 +185,9 @@ class TokenizerConfig:
     character_coverage: float = setting(1.0, "share of characters that get a piece", low=0.9, high=1)
     byte_fallback: bool = setting(False, "unknown characters are spelled in bytes")
     user_symbols: list[str] = setting([], "pieces that are never split")
-    lossless: bool = setting(False, "keep white space and Unicode forms exactly: decode(encode(x)) == x")
+    lossless: bool = setting(
+        False, "keep white space and Unicode forms exactly: decode(encode(x)) == x (but a space before <mask>)"
+    )
     lines: int = setting(1_000_000, "most lines of text that one is trained on; drawn where there are more", low=101)
     sampling: float = setting(
         0.0, "training: subword regularisation strength (unigram: alpha; bpe: dropout rate)", low=0, high=1
