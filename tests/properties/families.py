@@ -22,12 +22,14 @@ class Family:
         recipe: one of its recipes.
         settings: what makes it small.
         inputs: a few inputs to predict from.
+        same: settings by which training sees the same in each epoch.
     """
 
     name: str
     recipe: str
     settings: list[str] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)
 
     def config(self, folder: Path, *more: str) -> Experiment:
         """Its configuration, with `folder` for what it caches."""
@@ -105,6 +107,7 @@ FAMILIES = [
         ["data.size=60", "data.batch_images=4", "augment.mixup=0.5", "augment.cutmix=1", "augment.erase=0.3",
          "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1", "trainer.steps=10"],
         PICTURES,
+        ["augment.mixup=0", "augment.cutmix=0", "augment.erase=0"],
     ),
     Family(
         "masked patches",

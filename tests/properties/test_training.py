@@ -69,7 +69,7 @@ def test_accumulation_is_a_larger_batch(family, tmp_path, clip_norm):
 
 def test_overfits_one_batch(family, tmp_path):
     settings = ("optim.lr=0.01", "optim.warmup_steps=1", "optim.label_smoothing=0", "optim.schedule=constant")
-    task = family.task(tmp_path, "model.dropout=0", *settings)
+    task = family.task(tmp_path, "model.dropout=0", *settings, *family.same)
     trainer = trainer_of(task, tmp_path)
     batch = task.collate("train", 0, np.arange(4))
     trainer.model.train()
