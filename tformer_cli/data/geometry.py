@@ -41,17 +41,16 @@ def window(pixels: Tensor, sizes: Tensor, corners: Tensor, flip: Tensor, size: i
         size: S.
 
     Returns:
-        (B, C, S, S), where outside the picture its nearest pixel stands, and (B, 1, S, S), bool: what is inside.
+        (B, C, S, S), where beyond the picture its nearest pixel stands, and (B, S, S), bool: what is beyond.
     """
-    steps = torch.arange(size)
-    places = corners[:, :, None] + torch.stack(
-        (steps.expand(len(flip), -1), torch.where(flip[:, None], steps.flip(0), steps)), 1
-    )
-    inside = ((places >= 0) & (places < sizes[:, :, None])).to(pixels.device)
-    rows, columns = places.clamp(min=0).minimum(sizes[:, :, None] - 1).to(pixels.device).unbind(1)
+    places = corners[:, :, None] + torch.arange(size)
+    places[:, 1] = torch.where(flip[:, None], places[:, 1].flip(1), places[:, 1])
+    nearest = places.clamp(min=0).minimum(sizes[:, :, None] - 1)
+    beyond = (places != nearest).to(pixels.device)
+    rows, columns = nearest.to(pixels.device).unbind(1)
     index = (rows[:, :, None] * pixels.shape[3] + columns[:, None]).flatten(1)
     found = pixels.flatten(2).gather(2, index[:, None].expand(-1, pixels.shape[1], -1))
-    return found.unflatten(2, (size, size)), (inside[:, 0, :, None] & inside[:, 1, None])[:, None]
+    return found.unflatten(2, (size, size)), beyond[:, 0, :, None] | beyond[:, 1, None]
 
 
 def resample(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: int, outside: Tensor) -> Tensor:
@@ -104,9 +103,24 @@ def _bilinear(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: int, outsid
         beyond |= (places < -SUBPIXELS / 2) | (places > last + SUBPIXELS / 2)
         side = wide[1 - axis]
         grid[..., axis] = places.clamp_(min=0).minimum(last) * (2 / (SUBPIXELS * side)) + (1 / side - 1)
-    found = functional.grid_sample(source, grid, mode="bilinear", align_corners=False) / 255
-    found = torch.where(beyond[:, None], outside, found)
+    found = functional.grid_sample(source, grid, mode="bilinear", align_corners=False).div_(255)
+    found = fill(found, beyond, outside)
     return functional.avg_pool2d(found, times) if times > 1 else found
+
+
+def fill(images: Tensor, beyond: Tensor, outside: Tensor) -> Tensor:
+    """Give what is beyond the picture a colour, in place and exactly; `torch.where` takes twice as long on a CPU.
+
+    Args:
+        images: (B, C, S, S), float32, finite.
+        beyond: (B, S, S), bool.
+        outside: (C or 1, 1, 1).
+
+    Returns:
+        `images`.
+    """
+    weight = beyond[:, None].float()
+    return images.mul_(1 - weight).add_(weight * outside)
 
 
 def rectangle(bounds: Tensor, size: int) -> Tensor:
