@@ -90,21 +90,25 @@ def _places(matrices: Tensor, size: int, times: int, axis: int) -> tuple[Tensor,
 
 def _bilinear(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: int, outside: Tensor, times: int) -> Tensor:
     """`resample` that reads `times` x `times` places for each that is shown."""
-    count, channels, *canvas = pixels.shape
-    wide = [1 << (side - 1).bit_length() for side in canvas]
-    source = torch.zeros(count, channels, *wide, device=pixels.device)
-    source[:, :, : canvas[0], : canvas[1]] = pixels
-    grid = source.new_empty(count, size * times, size * times, 2)
-    beyond = torch.zeros(grid.shape[:3], dtype=torch.bool, device=pixels.device)
-    for axis in (0, 1):
-        across, down = (part.to(pixels.device) for part in _places(matrices, size, times, axis))
-        last = SUBPIXELS * (sizes[:, 1 - axis, None, None].to(pixels.device) - 1).float()
-        places = (across + down).round_()
-        beyond |= (places < -SUBPIXELS / 2) | (places > last + SUBPIXELS / 2)
-        side = wide[1 - axis]
+    height, width = (1 << (side - 1).bit_length() for side in pixels.shape[2:])
+    source = functional.pad(pixels, (0, width - pixels.shape[3], 0, height - pixels.shape[2])).float()
+    grid = source.new_empty(len(pixels), size * times, size * times, 2)
+    beyond = []
+    for axis, side in enumerate((width, height)):
+        across, down = _places(matrices, size, times, axis)
+        last = SUBPIXELS * (sizes[:, 1 - axis, None, None] - 1).float()
+        lowest, highest = across.amin(2, True) + down.amin(1, True), across.amax(2, True) + down.amax(1, True)
+        leaves = bool(((lowest < 1 - SUBPIXELS / 2) | (highest > last + SUBPIXELS / 2 - 1)).any())
+        last, places = last.to(pixels.device), across.to(pixels.device)
+        if down.any():  # otherwise all are one row, or one column
+            places = places + down.to(pixels.device)
+        places = places.round()
+        if leaves:
+            beyond.append((places < -SUBPIXELS / 2) | (places > last + SUBPIXELS / 2))
         grid[..., axis] = places.clamp_(min=0).minimum(last) * (2 / (SUBPIXELS * side)) + (1 / side - 1)
     found = functional.grid_sample(source, grid, mode="bilinear", align_corners=False).div_(255)
-    found = fill(found, beyond, outside)
+    for part in beyond:
+        fill(found, part, outside)
     return functional.avg_pool2d(found, times) if times > 1 else found
 
 
@@ -113,7 +117,7 @@ def fill(images: Tensor, beyond: Tensor, outside: Tensor) -> Tensor:
 
     Args:
         images: (B, C, S, S), float32, finite.
-        beyond: (B, S, S), bool.
+        beyond: (B, S or 1, S or 1), bool.
         outside: (C or 1, 1, 1).
 
     Returns:
