@@ -61,8 +61,8 @@ def test_operations_do_as_pillow_does(operation, channels):
         for row, image in zip(colour.levels(found), images, strict=True):
             wanted = np.array(theirs(operation, Image.fromarray(image.squeeze()), strength)).reshape(image.shape)
             off = np.abs(row.permute(1, 2, 0).numpy() - wanted)
-            assert off.max() <= (0 if operation in (Operation.equalize, Operation.posterize) else 2)
-            assert off.mean() < 0.8  # Pillow cuts what is behind the point off
+            exact = operation in (Operation.equalize, Operation.posterize, Operation.solarize)
+            assert off.max() <= (0 if exact else 2)  # Pillow cuts off what is behind the point, here and there
 
 
 def test_geometric_operations_are_not_of_colours():

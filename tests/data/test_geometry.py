@@ -40,15 +40,15 @@ def test_the_middle_is_that_of_slices():
 def test_windows_beyond_the_picture_see_its_nearest_pixel_and_say_so():
     pixels, sizes = noise(2, 1, 9, 9), torch.tensor([[6, 6], [6, 7]])  # what is beyond 6 and 7 must not be seen
     corners, flip = torch.tensor([[-2, 3], [4, -1]]), torch.tensor([False, True])
-    found, inside = window(pixels, sizes, corners, flip, 6)
+    found, beyond = window(pixels, sizes, corners, flip, 6)
     for i, (height, width) in enumerate(sizes.tolist()):
         rim = np.pad(pixels[i, 0, :height, :width].numpy(), 9, mode="edge")
-        there = np.pad(np.ones((height, width), dtype=bool), 9)
+        there = np.pad(np.zeros((height, width), dtype=bool), 9, constant_values=True)
         top, left = (corners[i] + 9).tolist()
         wanted = [array[top : top + 6, left : left + 6] for array in (rim, there)]
         if flip[i]:
             wanted = [array[:, ::-1] for array in wanted]
-        assert np.array_equal(found[i, 0], wanted[0]) and np.array_equal(inside[i, 0], wanted[1])
+        assert np.array_equal(found[i, 0], wanted[0]) and np.array_equal(beyond[i], wanted[1])
 
 
 @pytest.mark.parametrize("name", ["identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y"])

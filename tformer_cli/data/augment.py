@@ -21,7 +21,7 @@ from torch.nn import functional
 from tformer_cli.config.schema import AugmentConfig, Crop, ImageDataConfig
 from tformer_cli.data import colour
 from tformer_cli.data.colour import COLOUR_OPERATIONS, Operation
-from tformer_cli.data.geometry import center, rectangle, resample, window
+from tformer_cli.data.geometry import center, fill, rectangle, resample, window
 from tformer_cli.data.uniforms import numbers, sequences, uniforms
 
 __all__ = ["Augmentation", "Stream", "center", "denormalise", "mix", "normalise", "uniforms"]
@@ -137,8 +137,8 @@ class Augmentation:
             shift = (draw(2, Stream.crop) * (2 * padding + 1)).long() - padding
             corners, extents = (sizes - size) // 2 + shift, torch.full_like(sizes, size)
             if not (config.rotation or config.scale or config.operations):
-                found, inside = window(pixels, sizes, corners, flip, size)
-                return torch.where(inside, _shares(found), mean) if padding else _shares(found)
+                found, beyond = window(pixels, sizes, corners, flip, size)
+                return fill(_shares(found), beyond, mean) if padding else _shares(found)
         extents = extents.double()
         matrices = _maps(torch.diag_embed(extents / size).flip(1, 2), (corners + (extents - 1) / 2).flip(1))
         matrices[:, 0, 0] *= torch.where(flip, -1, 1)
