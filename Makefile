@@ -10,7 +10,7 @@ help:  ## what there is to make
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -c constraints.txt -e .
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[demo]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(STAMP) pyproject.toml constraints.txt

@@ -46,4 +46,6 @@ def library(module: str, package: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ConfigError(f"this needs {package}, which is not installed", f"pip install 'tformer[{extra}]'") from error
+        raise ConfigError(
+            f"this needs {package}, which is not installed", f"pip install 'tformer-cli[{extra}]'"
+        ) from error

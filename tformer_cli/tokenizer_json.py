@@ -54,7 +54,7 @@ class JsonTokenizer:
             library = importlib.import_module("tokenizers")
         except ImportError as error:
             cause = f"{origin}: needs tokenizers, which is not installed"
-            raise ConfigError(cause, "pip install 'tformer[text]'") from error
+            raise ConfigError(cause, "pip install 'tformer-cli[text]'") from error
         try:
             self._tokenizer = library.Tokenizer.from_str(content.decode("utf-8"))
         except Exception as error:  # the library raises plain Exceptions

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from tformer_cli.data.builtin import parallel
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 SHORT = (
-    "tokenizer.vocab_size=400 data.batch_tokens=400 data.cache=cache model.dim=16 model.heads=2 model.ffn_dim=32 "
+    "data.cache=cache model.dim=16 model.heads=2 model.ffn_dim=32 "
     "trainer.steps=2 trainer.minutes=0 trainer.threads=1 "
     "trainer.evaluate_limit=4 trainer.evaluate_every=0 trainer.checkpoint_every=0"
 )
-SHALLOW = {"translation": "model.encoder_depth=1 model.decoder_depth=1"}
+TEXT = "tokenizer.vocab_size=400 data.batch_tokens=400"
+SMALL = {
+    "translation": f"{TEXT} model.encoder_depth=1 model.decoder_depth=1",
+    "vit": "model.depth=1 data.batch_images=4",
+}
 """By the first part of the recipe's name."""
 LIMIT_SECONDS = 100
 
@@ -30,6 +39,28 @@ def commands() -> list[str]:
         if inside and line.startswith("tformer ") and not line.endswith("..."):
             found.append(line.partition("  #")[0].strip())
     return found
+
+
+def make_pictures(folder: Path) -> None:
+    """Noise in two shades: in tables, in class folders, and two to be named."""
+    random = np.random.default_rng(1)
+
+    def picture(number: int) -> bytes:
+        stream = io.BytesIO()
+        Image.fromarray(random.integers(100 * (number % 2), 150, (40, 32, 3), np.uint8)).save(stream, "JPEG")
+        return stream.getvalue()
+
+    (folder / "CIFAR10").mkdir()
+    for split in ("train", "test"):
+        table = {"image": [{"bytes": picture(n), "path": None} for n in range(30)], "label": [n % 2 for n in range(30)]}
+        pyarrow.parquet.write_table(pyarrow.table(table), folder / "CIFAR10" / f"{split}.parquet")
+    (folder / "folder").mkdir()
+    for place in (folder / "photo.jpg", folder / "folder" / "other.jpg"):
+        place.write_bytes(picture(0))
+    for number in range(24):
+        place = folder / "PICTURES" / "train" / ("dark", "light")[number % 2] / f"{number}.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(picture(number))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
@@ -49,13 +80,14 @@ def test_every_command_of_the_readme_runs(tmp_path):
         (tmp_path / folder).mkdir()
         lines = "".join(line.format(text, number % 2) for number, text in enumerate(texts))
         (tmp_path / folder / name).write_text(lines, encoding="utf-8")
+    make_pictures(tmp_path)
     (tmp_path / "in.en").write_text("The cat sleeps.\n\nWe read three books.\n", encoding="utf-8")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     assert len(commands()) >= 12
     for command in commands():
         trains = command.startswith(("tformer pretrain", "tformer finetune"))
         family = command.split()[2].partition("/")[0] if trains else ""
-        settings = f"{SHORT} {SHALLOW.get(family, 'model.depth=1')}".split()
+        settings = f"{SHORT} {SMALL.get(family, f'{TEXT} model.depth=1')}".split()
         settings = " ".join(item for item in settings if "finetune" not in command or "model." not in item)
         done = subprocess.run(
             f"{command} {settings}" if trains else command,

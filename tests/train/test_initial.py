@@ -4,14 +4,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from tformer_cli.config.schema import BERTConfig, ImageHeadConfig, Seq2SeqConfig, ViTConfig
+from tformer_cli.config.compose import compose
+from tformer_cli.config.schema import BERTConfig, ImageHeadConfig, Positions, Seq2SeqConfig, ViTConfig
 from tformer_cli.errors import RunError
 from tformer_cli.models.bert import BERTForPretraining
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.models.vit import ViTClassifier, ViTForMaskedPatches
 from tformer_cli.nn.grid import resized
 from tformer_cli.train.checkpoint import model_tensors
-from tformer_cli.train.initial import load_initial, thinned
+from tformer_cli.train.initial import load_initial, thinned, with_architecture, with_pictures
 
 SMALL = {"dim": 8, "heads": 2, "ffn_dim": 12}
 
@@ -76,3 +77,22 @@ def test_a_model_of_pictures_starts_at_its_own_resolution(tmp_path):
     safetensors.torch.save_file(model_tensors(ViTForMaskedPatches(without, 12, 3, 5)), tmp_path / "model.safetensors")
     with pytest.raises(RunError, match="no .class. token"):
         load_initial(model, tmp_path)
+
+
+@pytest.mark.parametrize(("positions", "length"), [("t5", 64), ("rotary", 64), ("learned", 16)])
+def test_the_length_is_the_recipes_where_no_weight_depends_on_it(positions, length):
+    config = compose("text/classification", ["data.path=x", "model.max_length=64"])
+    found = BERTConfig(max_length=16, positions=Positions[positions], **SMALL)
+    assert with_architecture(config, found, "there", []).model.max_length == length
+    assert with_architecture(config, found, "there", ["model.max_length=32"]).model.max_length == 32
+
+
+def test_pictures_are_coded_as_the_weights_know_them_and_the_hidden_layer_stays_behind():
+    coding = ["data.channels=1", "data.mean=[0.1]", "data.deviation=[0.3]"]
+    found = compose("vit/folder", ["data.path=x", *coding])
+    config = compose("vit/folder", ["data.path=y", "head.hidden=true"])
+    changed = with_pictures(config, found, [])
+    assert (changed.data.channels, changed.data.mean, changed.data.deviation) == (1, [0.1], [0.3])
+    assert changed.data.path == "y" and not changed.head.hidden
+    asked = with_pictures(config, found, ["data.channels=3", "head.hidden=true"])
+    assert asked.data.channels == 3 and asked.head.hidden

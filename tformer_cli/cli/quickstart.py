@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tformer_cli.train.restore import Opened
 
 SHOWN = 5  # translations, digits
+EXTRA = "pip install 'tformer-cli[demo]'"
 SHADES = " .:-=+*#%@"
 
 
@@ -27,12 +29,19 @@ class Turn:
         heading: stands above the examples.
         examples: prints what the trained run makes of some inputs, and gives one of them.
         command: how to go on with such an input; RUN and INPUT are filled in.
+        needs: a library of the extra `demo`; empty: none.
     """
 
     about: str
     heading: str
     examples: Callable[[Opened], str]
     command: str
+    needs: str = ""
+
+    @property
+    def possible(self) -> bool:
+        """Whether what it needs is installed."""
+        return not self.needs or importlib.util.find_spec(self.needs) is not None
 
 
 def translations(opened: Opened) -> str:
@@ -118,6 +127,7 @@ TURNS = {
         "some digits and what it takes them for:",
         digits,
         "tformer predict RUN INPUT --top 3",
+        needs="sklearn",
     ),
 }
 
@@ -148,7 +158,12 @@ def quickstart(
     for family in families or []:
         if family not in TURNS:
             raise ConfigError(f"quickstart has no family {family!r}", f"take one of {', '.join(TURNS)}")
-    chosen = list(dict.fromkeys(families or TURNS))
+        if not TURNS[family].possible:
+            raise ConfigError(f"{family} needs {TURNS[family].needs}, which is not installed", EXTRA)
+    for family, turn in TURNS.items():
+        if not families and not turn.possible:
+            note(f"{family} is left out: it needs {turn.needs} ({EXTRA})", quiet=quiet)
+    chosen = list(dict.fromkeys(families or (family for family, turn in TURNS.items() if turn.possible)))
     overrides = [] if minutes is None else ["trainer.steps=0", f"trainer.minutes={minutes}"]
     configs = {family: compose(f"quickstart/{family}", overrides) for family in chosen}
     runs = {family: run / family if run and len(chosen) > 1 else run for family in chosen}

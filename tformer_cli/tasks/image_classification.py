@@ -22,8 +22,8 @@ from tformer_cli.config.schema import (
 from tformer_cli.data.augment import mix
 from tformer_cli.data.images import Images, duplicates
 from tformer_cli.data.labelled import LABELS, LabelSet
-from tformer_cli.errors import DataError
-from tformer_cli.metrics import confusion, labels_scores, needs_libraries
+from tformer_cli.errors import DataError, library
+from tformer_cli.metrics import confusion, labels_scores
 from tformer_cli.models.resnet import ResNetClassifier
 from tformer_cli.models.vit import ViTClassifier
 from tformer_cli.nn.attention import attention_weights
@@ -77,7 +77,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
 
     def prepare(self, run: Path) -> None:
         """Read training and validation pictures, find the labels."""
-        needs_libraries(False)
+        library("sklearn.metrics", "scikit-learn", "images")
         super().prepare(run)
         for split in ("train", "validation"):  # a label that training does not have is found here
             self._numbers(split)

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tformer_cli.config.compose import override
-from tformer_cli.config.schema import Experiment, ImageExperiment, ImageHeadConfig, ResNetConfig, TransformerConfig
+from tformer_cli.config.schema import (
+    Experiment,
+    ImageExperiment,
+    ImageHeadConfig,
+    Positions,
+    ResNetConfig,
+    TextModelConfig,
+    TransformerConfig,
+)
 from tformer_cli.errors import RunError
 
 if TYPE_CHECKING:
@@ -19,7 +27,7 @@ BODY = "encoder."
 """Where weights lie that every task of a family shares."""
 BLOCK = re.compile(r"(.*\.blocks)\.(\d+)\.(.*)")
 REGULARISATION = ("dropout", "attention_dropout", "ffn_dropout", "stochastic_depth")
-"""Settings of a model that its weights do not depend on: they are the recipe's."""
+"""Settings of a model that no weights depend on: they are the recipe's."""
 CODING = ("channels", "mean", "deviation")
 """Settings of pictures that weights were trained with."""
 
@@ -54,6 +62,8 @@ def with_architecture(
     if any(item.startswith("model=") for item in overrides):
         return config
     kept = [name for name in REGULARISATION if hasattr(found, name)]
+    if isinstance(found, TextModelConfig) and found.positions is not Positions.learned:
+        kept.append("max_length")  # only a learned table has a row for each position
     model = dataclasses.replace(found, **{name: getattr(config.model, name) for name in kept})
     return override(dataclasses.replace(config, model=model), [o for o in overrides if o.startswith("model.")])
 
