@@ -37,6 +37,7 @@ DATA_SETS = {
     "multi30k": DataSet("data", "train.{source}", "folder of train.* and test*.*"),
     "imdb": DataSet("imdb", "train.jsonl.gz", "folder of train.jsonl.gz with columns text and label"),
     "tinyshakespeare": DataSet("tinyshakespeare", "input.txt", "folder of input.txt"),
+    "cifar10": DataSet("cifar10", "train.parquet", "folder of train.parquet with columns image and label"),
 }
 
 
@@ -63,16 +64,20 @@ def folder_of(name: str, options: argparse.Namespace) -> Path:
 
 
 def prepare(name: str, options: argparse.Namespace, weights: Path | None = None) -> tuple[Path, dict[str, Any]]:
-    """The texts as ids, by a vocabulary trained once or that of trained weights; and facts about them.
+    """The texts as ids, by a vocabulary trained once or that of trained weights, or the pictures; and facts about them.
 
     Returns:
-        A folder with `data.npz` and `tokenizer.model`, of running text also what tformer reads; and its facts.
+        A folder with `data.npz`, of texts with `tokenizer.model`, and but for pairs also what tformer reads; and its
+        facts.
     """
     if name == "multi30k":
         source, target = options.source, options.target
         made = WORK / f"{source}-{target}-{weights.resolve().name if weights else options.vocab_size}"
         arguments = ["prepare.py", folder_of(name, options), made, source, target, options.vocab_size]
         arguments += [weights] if weights else []
+    elif name == "cifar10":
+        made = WORK / name
+        arguments = ["prepare_images.py", folder_of(name, options), made, name]
     else:
         made = WORK / f"{name}-{TEXT_VOCAB_SIZE}"
         arguments = ["prepare_text.py", folder_of(name, options), made, name, TEXT_VOCAB_SIZE]

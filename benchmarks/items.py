@@ -10,6 +10,8 @@ TINY = {"encoder_depth": 4, "decoder_depth": 4, "dim": 128, "heads": 4, "ffn_dim
 BASE = {"encoder_depth": 6, "decoder_depth": 6, "dim": 512, "heads": 8, "ffn_dim": 2048, "dropout": 0.1}
 BERT_MINI = {"depth": 4, "dim": 256, "heads": 4, "ffn_dim": 1024, "max_length": 128, "dropout": 0.1}
 GPT_MINI = {"depth": 6, "dim": 384, "heads": 6, "ffn_dim": 1536, "max_length": 256, "dropout": 0.1}
+VIT_TI16 = {"image_size": 224, "patch_size": 16, "depth": 12, "dim": 192, "heads": 3, "ffn_dim": 768}
+VIT_SMALL = {"image_size": 32, "patch_size": 4, "depth": 6, "dim": 192, "heads": 3, "ffn_dim": 768}
 
 
 @dataclass
@@ -18,7 +20,7 @@ class Program:
 
     Attributes:
         name: in tables.
-        environment: whose interpreter runs it: ours, hf or joeynmt.
+        environment: whose interpreter runs it: ours, hf, joeynmt or timm.
         script: relative to `benchmarks/`.
         options: what it adds to the item's job.
         goal: how many times as fast ours is meant to be; None: it is shown for comparison only.
@@ -45,6 +47,7 @@ class Item:
 
 
 OURS = Program("tformer", "ours", "ours.py", {"precision": "auto"})
+OURS_AUGMENTED = Program("tformer, augmented", "ours", "ours.py", {"precision": "auto", "augmented": True})
 
 
 def _training(name: str, title: str, data: str, peers: list[Program], **job: Any) -> Item:
@@ -151,6 +154,7 @@ def all_items() -> list[Item]:
         *_texts(),
         *(_decoding("tiny", TINY, beam, 512, joeynmt=True) for beam in (5, 1)),
         *(_decoding("base", BASE, beam, 256, joeynmt=False) for beam in (5, 1)),
+        *_pictures(),
     ]
 
 
@@ -189,5 +193,50 @@ def _texts() -> list[Item]:
             seconds_factor=2.0,
             batch_sentences=16,
             learning_rate=3e-4,
+        ),
+    ]
+
+
+def _timm(goal: float) -> list[Program]:
+    """Precisions and both kinds of attention; the fastest on the machine at hand is the peer."""
+    variants: dict[str, dict[str, Any]] = {
+        "bf16": {"precision": "bf16"},
+        "fp32": {"precision": "fp32"},
+        "bf16, unfused attention": {"precision": "bf16", "attention": "explicit"},
+        "fp32, unfused attention": {"precision": "fp32", "attention": "explicit"},
+    }
+    return [
+        Program(f"timm, {name}", "timm", "peers/timm_vit.py", options, goal, "timm's options")
+        for name, options in variants.items()
+    ]
+
+
+def _pictures() -> list[Item]:
+    work = {"task": "image_classification", "counted": "images"}
+    large = work | {"rows": "pictures224", "shape": VIT_TI16, "batch_images": 32}
+    small = work | {"rows": "pictures32", "shape": VIT_SMALL, "batch_images": 128}
+    return [
+        _training(
+            "vit-ti16",
+            "ViT-Ti/16 on pictures of 224 x 224",
+            "cifar10",
+            [OURS_AUGMENTED, *_timm(1.25)],
+            learning_rate=3e-4,
+            **large,
+        ),
+        _training(
+            "vit-32px",
+            "ViT (6 layers, 192 wide) on pictures of 32 x 32, patches of 4 x 4",
+            "cifar10",
+            [OURS_AUGMENTED, *_timm(1.4)],
+            learning_rate=3e-4,
+            **small,
+        ),
+        Item(
+            "infer-vit-ti16",
+            "Inference, ViT-Ti/16 on pictures of 224 x 224",
+            "cifar10",
+            {"kind": "infer", "seconds_factor": 0.5, "learning_rate": 0.0} | large,
+            [OURS, *_timm(1.15)],
         ),
     ]

@@ -1,8 +1,8 @@
 """tformer on a benchmark's job: its own command's path for training, its own search for decoding.
 
-Training is `tformer pretrain` on the same text with the same SentencePiece model, so that reading, batching,
-loss, optimiser and all the loop's bookkeeping are paid for; only the clock is added. Decoding reads the
-weights that the peers read.
+Training is `tformer pretrain` on the same text with the same SentencePiece model, or on the same pictures, so that
+reading, batching, loss, optimiser and all the loop's bookkeeping are paid for; only the clock is added. Decoding reads
+the weights that the peers read. Inference is the task's own scoring of the validation pictures.
 """
 
 from __future__ import annotations
@@ -29,18 +29,23 @@ from measure import (  # noqa: E402
     decoding_batches,
     decoding_result,
     gemm_gflops,
+    inference_result,
     report,
     start,
 )
 
 from tformer_cli.config.schema import (  # noqa: E402
     Activation,
+    AugmentConfig,
     BERTConfig,
     CorpusDataConfig,
+    Crop,
     DecodeConfig,
     Experiment,
     GPTConfig,
     HeadConfig,
+    ImageClassificationExperiment,
+    ImageDataConfig,
     LabelledTextDataConfig,
     LanguageModelExperiment,
     MaskedLanguageModelExperiment,
@@ -54,6 +59,7 @@ from tformer_cli.config.schema import (  # noqa: E402
     TokenizerConfig,
     TrainerConfig,
     TranslationExperiment,
+    ViTConfig,
 )
 from tformer_cli.models.seq2seq import Seq2Seq  # noqa: E402
 from tformer_cli.train import machine  # noqa: E402
@@ -77,25 +83,31 @@ def gpt_config(shape: dict[str, Any]) -> GPTConfig:
     return GPTConfig(norm=Norm.pre, activation=Activation.gelu_tanh, attention_dropout=shape["dropout"], **sizes)
 
 
+def vit_config(shape: dict[str, Any]) -> ViTConfig:
+    """The same Vision Transformer as timm's: pre-norm, gelu, learned positions, a [class] token, no dropout."""
+    sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "depth", "patch_size")}
+    return ViTConfig(dropout=0.0, **sizes)
+
+
+def augmentation(size: int) -> AugmentConfig:
+    """Shifted by up to an eighth, mirrored, and two operations of RandAugment."""
+    return AugmentConfig(crop=Crop.padded, padding=size // 8, flip=0.5, operations=2, magnitude=9.0)
+
+
 def experiment(job: dict[str, Any]) -> Experiment:
     """The job as `tformer pretrain` would compose it."""
     shape = job["shape"]
-    data = {
-        "path": job["corpus"],
-        "cache": str(Path(job["work"]) / "tformer-cache"),
-        "batch_tokens": job["batch_tokens"],
-    }
+    data = {"path": job["corpus"], "cache": str(Path(job["work"]) / "tformer-cache")}
     common: dict[str, Any] = {
         "recipe": "benchmark",
         "seed": job["seed"],
-        "tokenizer": TokenizerConfig(path=job["tokenizer"]),
         "optim": OptimConfig(
             lr=job["learning_rate"],
             schedule=Schedule.constant,
             warmup_steps=0,
             beta2=0.999,
             eps=1e-8,
-            label_smoothing=job["label_smoothing"],
+            label_smoothing=job.get("label_smoothing", 0.0),
         ),
         "trainer": TrainerConfig(
             steps=1_000_000,
@@ -105,6 +117,13 @@ def experiment(job: dict[str, Any]) -> Experiment:
             checkpoint_every=0,
         ),
     }
+    if job["task"] == "image_classification":
+        size = shape["image_size"]
+        images = ImageDataConfig(image_size=size, crop_share=1.0, batch_images=job["batch_images"], **data)
+        augment = augmentation(size) if job.get("augmented") else AugmentConfig()
+        return ImageClassificationExperiment(data=images, augment=augment, model=vit_config(shape), **common)
+    data["batch_tokens"] = job["batch_tokens"]
+    common["tokenizer"] = TokenizerConfig(path=job["tokenizer"])
     if job["task"] == "translation":
         source, target = job["languages"]
         pairs = ParallelDataConfig(source_language=source, target_language=target, **data)
@@ -122,8 +141,8 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     from tformer_cli.train import loop
     from tformer_cli.train.launch import launch
 
-    clock, seen = TrainingClock(job), {}
-    step = loop.Trainer.train_step
+    clock, seen, waits = TrainingClock(job), {}, []
+    step, add = loop.Trainer.train_step, loop.Throughput.add
 
     def noted_step(self: loop.Trainer, step_module: Any, micro_batches: list[Any]) -> dict[str, Any]:
         sums = step(self, step_module, micro_batches)
@@ -137,13 +156,44 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
             seen.update(machine=self.machine, model=self.model)
         return sums
 
-    loop.Trainer.train_step = noted_step
+    def noted_add(self: loop.Throughput, micro_batches: list[Any], waited: float, count: torch.Tensor) -> None:
+        waits.append(waited)
+        add(self, micro_batches, waited, count)
+
+    loop.Trainer.train_step, loop.Throughput.add = noted_step, noted_add
     with tempfile.TemporaryDirectory() as folder:
         launch(experiment(job), Path(folder) / "run", quiet=True)
-    return clock.result() | {
+    result = clock.result()
+    return result | {
+        "data_wait_percent": 100 * sum(waits[job["warm_up"] :]) / result["seconds"],
         "parameters": sum(p.numel() for p in seen["model"].parameters() if p.requires_grad),
         "precision": seen["machine"].precision,
         "attention": seen["machine"].attention,
+    }
+
+
+def infer(job: dict[str, Any]) -> dict[str, Any]:
+    """Loss, accuracy and the like of the validation pictures, again and again, as an evaluation while training."""
+    from tformer_cli import tasks
+    from tformer_cli.tasks.base import Scoring
+
+    config = experiment(job)
+    task = tasks.build(config)
+    task.prepare(Path(job["work"]))
+    chosen = machine.prepare(config.trainer, **task.shape())
+    model = task.model().eval()
+    count = sum(len(task.rows("validation", 0, index)) for index in range(task.num_batches("validation")))
+
+    @torch.inference_mode()
+    def all_pictures() -> int:
+        with torch.autocast("cpu", torch.bfloat16, enabled=chosen.precision == "bf16"):
+            task.evaluate(model, "validation", Scoring(thorough=False, samples=0))
+        return count
+
+    return inference_result(job, all_pictures) | {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "precision": chosen.precision,
+        "attention": chosen.attention,
     }
 
 
@@ -205,7 +255,7 @@ def main() -> None:
     """`python ours.py JOB.json`."""
     job, output = start()
     before = gemm_gflops()
-    result = {"train": train, "decode": decode, "weights": write_weights}[job["kind"]](job)
+    result = {"train": train, "infer": infer, "decode": decode, "weights": write_weights}[job["kind"]](job)
     versions = {"tformer": importlib.metadata.version("tformer-cli"), "torch": torch.__version__}
     report(output, result | {"gemm_gflops": [before, gemm_gflops()], "versions": versions})
 

@@ -83,7 +83,8 @@ def start(program: Program, job: dict[str, Any]) -> dict[str, Any]:
 def job_of(item: Item, program: Program, common: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """All that a program needs to know."""
     job = {**item.job, **common, **program.options}
-    job["shape"] = {**item.job["shape"], "vocab_size": common["vocab_size"]}
+    if "vocab_size" in common:
+        job["shape"] = {**item.job["shape"], "vocab_size": common["vocab_size"]}
     job["seconds"] = options.seconds * job.pop("seconds_factor")
     return job
 
@@ -184,10 +185,16 @@ def rule(item: Item, trained: bool) -> str:
         counted = {
             "target tokens": "Target tokens that are not padding, EOS included,",
             "tokens": "Tokens that the model reads, without padding, special tokens included,",
+            "images": f"Pictures, {job.get('batch_images')} in a batch,",
         }
         return (
             f"{counted[job['counted']]} a second of wall time, "
             f"after {job['warm_up']} steps of warm-up; forward, backward, clipping and AdamW, data included."
+        )
+    if job["kind"] == "infer":
+        return (
+            f"Pictures a second of wall time, {job['batch_images']} in a batch; whole passes over those to validate: "
+            "bytes to scores, loss, and the places of the right labels."
         )
     length = (
         "each search ends by itself, at the latest after 1.5 times the batch's longest source + 20 tokens"
@@ -222,12 +229,12 @@ def run_item(item: Item, options: argparse.Namespace) -> dict[str, Any]:
     made, facts = corpora.prepare(item.data, options, given)
     common = {
         "data": str(made / "data.npz"),
-        "tokenizer": str(made / "tokenizer.model"),
-        "vocab_size": facts["vocab_size"],
         "threads": options.threads,
         "seed": 1,
         "work": str(WORK),
     }
+    if "vocab_size" in facts:
+        common |= {"tokenizer": str(made / "tokenizer.model"), "vocab_size": facts["vocab_size"]}
     if "rows" in item.job:
         common["corpus"] = str(made / item.job["rows"])
     else:

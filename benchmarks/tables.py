@@ -56,11 +56,13 @@ def _note(program: dict[str, Any]) -> str:
     """What else must be known of a program's work."""
     run = program["runs"][-1]
     if "padding_percent" in run:
-        tokens, loss = run["loss_curve"][-1]
-        return (
-            f"- {program['name']}: {run['tokens_per_step']:.0f} {run['unit'].removesuffix('/s')} a step, "
-            f"padding {run['padding_percent']:.1f} %, loss {loss:.2f} at {tokens:,} tokens."
-        )
+        (shown, loss), counted = run["loss_curve"][-1], run["unit"].removesuffix("/s")
+        parts = [f"{run['tokens_per_step']:.0f} {counted} a step"]
+        if counted != "images":
+            parts.append(f"padding {run['padding_percent']:.1f} %")
+        elif "data_wait_percent" in run:
+            parts.append(f"waits for data {run['data_wait_percent']:.2f} % of the time")
+        return f"- {program['name']}: {', '.join(parts)}, loss {loss:.2f} at {shown:,} {counted.split()[-1]}."
     if "same_as_hf_percent" in program:
         return (
             f"- {program['name']}: {run['tokens_per_sentence']:.1f} tokens a sentence; "
@@ -101,6 +103,7 @@ def _likeness(item: dict[str, Any], programs: list[dict[str, Any]]) -> list[str]
     last = {program["name"]: program["runs"][-1] for program in programs}
     if all("first_loss" in run for run in last.values()):
         tokens = min(run["loss_curve"][-1][0] for run in last.values())
+        counted = item.get("job", {}).get("counted", "tokens").split()[-1]
         first, after = (
             ", ".join(f"{name} {loss:.2f}" for name, loss in losses)
             for losses in (
@@ -108,13 +111,21 @@ def _likeness(item: dict[str, Any], programs: list[dict[str, Any]]) -> list[str]
                 [(name, loss_at(run["loss_curve"], tokens)) for name, run in last.items()],
             )
         )
-        lines.append(f"- Loss of the first step: {first}; at {tokens:,} tokens, the most that all have seen: {after}.")
+        lines.append(
+            f"- Loss of the first step: {first}; at {tokens:,} {counted}, the most that all have seen: {after}."
+        )
     return lines
 
 
 def _data(item: dict[str, Any]) -> str:
     """What the item's programs read."""
     facts = item["data"]
+    if "batch_images" in item["job"]:
+        kind = facts[item["job"]["rows"]]
+        return (
+            f"Data: {kind['train']:,} pictures of {facts['name']} to train, {kind['validation']:,} to validate, "
+            f"{kind['size']} x {kind['size']}, {kind['labels']:,} labels."
+        )
     if "rows" in item["job"]:
         rows = item["job"]["rows"]
         kind = f"{rows[:-1] if facts[rows]['texts'] == 1 else rows} of {facts['name']}"

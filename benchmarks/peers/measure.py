@@ -15,13 +15,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 PAD, UNKNOWN, BOS, EOS = 0, 1, 2, 3
 MASK = 4  # in vocabularies that have it
+
+Result = TypeVar("Result")
 
 
 def start() -> tuple[dict[str, Any], int]:
@@ -119,6 +121,38 @@ class Texts:
         return stream[: len(stream) // size * size].reshape(-1, size).tolist()
 
 
+@dataclass
+class Pictures:
+    """Pictures with labels.
+
+    Attributes:
+        pixels: (N, 3, S, S), uint8.
+        labels: (N,), int64.
+        outputs: how many labels there are in training.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    outputs: int
+
+    @classmethod
+    def load(cls, job: dict[str, Any], split: str) -> Pictures:
+        """Read what `prepare_images.py` wrote of `job["rows"]`, to train or to validate."""
+        name = f"{job['rows']}_{split}"
+        with np.load(job["data"], allow_pickle=False) as arrays:
+            outputs = int(arrays[f"{job['rows']}_train_labels"].max()) + 1
+            return cls(arrays[f"{name}_pixels"], arrays[f"{name}_labels"], outputs)
+
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels and labels, sharing their memory."""
+        return torch.from_numpy(self.pixels), torch.from_numpy(self.labels)
+
+
+def normalised(pixels: torch.Tensor) -> torch.Tensor:
+    """Mean and deviation 0.5, as timm's and tformer's models of this family have it: uint8 to float32 in [-1, 1]."""
+    return pixels.float().div_(127.5).sub_(1)
+
+
 def padded(rows: list[list[int]], fill: int) -> torch.Tensor:
     """(B, T) int64 of rows of unequal length, filled at their ends."""
     out = torch.full((len(rows), max(map(len, rows))), fill, dtype=torch.int64)
@@ -145,7 +179,7 @@ class TrainingClock:
         """Note a step.
 
         Args:
-            tokens: what the job counts, without padding.
+            tokens: what the job counts (tokens or images), without padding.
             cells: the same with padding.
             loss: mean loss of a prediction; a number or a tensor that is read only at the end.
 
@@ -213,6 +247,30 @@ def decoding_batches(job: dict[str, Any]) -> Iterator[tuple[list[int], list[list
             yield part, sources, 0, int(1.5 * longest) + 20
 
 
+def whole_passes(job: dict[str, Any], work: Callable[[], Result]) -> tuple[Result, int, float]:
+    """What one pass gave, how many filled `job["seconds"]`, and how many seconds they took."""
+    passes, begin = 0, time.perf_counter()
+    while True:
+        found = work()
+        passes += 1
+        seconds = time.perf_counter() - begin
+        if seconds >= job["seconds"]:
+            return found, passes, seconds
+
+
+def inference_result(job: dict[str, Any], work: Callable[[], int]) -> dict[str, Any]:
+    """Rate of pictures over whole passes through them; a pass for warming up is not counted.
+
+    Args:
+        job: its seconds, and what is counted.
+        work: one pass; returns how many pictures it took.
+    """
+    work()
+    count, passes, seconds = whole_passes(job, work)
+    unit = f"{job['counted']}/s"
+    return {"unit": unit, "rate": passes * count / seconds, "passes": passes, "seconds": seconds, "images": count}
+
+
 def decoding_result(job: dict[str, Any], decode: Callable[[], dict[int, list[int]]]) -> dict[str, Any]:
     """Rate of sentences over whole passes through the test sentences, as many as fill `job["seconds"]`.
 
@@ -220,11 +278,7 @@ def decoding_result(job: dict[str, Any], decode: Callable[[], dict[int, list[int
         job: if it has `outputs`, what was found is written there, for a comparison of decoders.
         decode: one pass over all batches; returns what was found for each row.
     """
-    passes, begin = 0, time.perf_counter()
-    while not passes or time.perf_counter() - begin < job["seconds"]:
-        outputs = decode()
-        passes += 1
-    seconds = time.perf_counter() - begin
+    outputs, passes, seconds = whole_passes(job, decode)
     cleaned = {row: ids[: ids.index(EOS)] if EOS in ids else ids for row, ids in outputs.items()}
     if job.get("outputs"):
         text = json.dumps({str(row): cleaned[row] for row in sorted(cleaned)})

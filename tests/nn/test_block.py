@@ -181,3 +181,23 @@ def test_stochastic_depth_leaves_out_whole_examples_and_keeps_the_mean(norm: Nor
         assert 0.27 < float(left_out.float().mean()) < 0.33
         one = layer.eval()(x[:1])
     torch.testing.assert_close(one, x[:1] + branch[:1] if norm is Norm.pre else layer.norm(x[:1] + branch[:1]))
+
+
+LINE = [scheme for scheme in Positions if not scheme.name.endswith("_2d")]
+
+
+@pytest.mark.parametrize("norm", Norm, ids=lambda norm: norm.name)
+@pytest.mark.parametrize("scheme", LINE, ids=lambda scheme: scheme.name)
+def test_the_first_tokens_alone_are_those_of_all(backend: str, norm: Norm, scheme: Positions) -> None:
+    stack = randomised(Stack(config(norm=norm, positions=scheme), 2), torch.float64)
+    x = torch.randn(3, 6, DIM, dtype=torch.float64, requires_grad=True)
+    mask = Mask.from_lengths(torch.tensor([6, 3, 5]), 6)
+    made: list[Tensor] = []
+    stack.blocks[-1].feed_forward.sublayer.register_forward_hook(lambda *call: made.append(call[2]))
+    some, every = stack(x, mask=mask, first=2), stack(x, mask=mask)[:, :2]
+    assert [output.shape[1] for output in made] == [2, 6]  # nothing else was made
+    torch.testing.assert_close(some, every, atol=1e-12, rtol=1e-9)
+    wanted = [x, *stack.parameters()]
+    gradients = (torch.autograd.grad(out.square().sum(), wanted, materialize_grads=True) for out in (some, every))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)

@@ -134,16 +134,16 @@ class ViT(nn.Module):
         """Each patch by itself, as far as the stem does not mix them: (B, C, S, S), float32, to (B, N, D)."""
         return self.patches(self.stem(images))
 
-    def encode(self, patches: Tensor) -> Tensor:
-        """What each token makes of all: embedded patches (B, N, D) to (B, T, D), [class] first."""
+    def encode(self, patches: Tensor, first: int | None = None) -> Tensor:
+        """What each token, or the `first`, makes of all: embedded patches (B, N, D) to (B, T, D), [class] first."""
         x = patches
         if self.class_token is not None:
             x = torch.cat((self.class_token.to(x.dtype).expand(len(x), 1, -1), x), dim=1)
-        return self.stack(self.dropout(self.positions(x)), positions=(self.places, self.places))
+        return self.stack(self.dropout(self.positions(x)), positions=(self.places, self.places), first=first)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, S, S), float32, to (B, T, D), [class] first."""
-        return self.encode(self.embed(images))
+    def forward(self, images: Tensor, first: int | None = None) -> Tensor:
+        """(B, C, S, S), float32, to (B, T, D), [class] first; or to (B, first, D), which costs less."""
+        return self.encode(self.embed(images), first)
 
 
 def fit(model: ViTClassifier | ViTForMaskedPatches, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -184,9 +184,9 @@ class ViTClassifier(ImageClassifier):
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores: (B, C, S, S), float32, to (B, outputs)."""
-        tokens = self.encoder(images)
         if self.pooling is Pooling.cls:
-            return self.head(tokens[:, 0])
+            return self.head(self.encoder(images, first=1)[:, 0])
+        tokens = self.encoder(images)
         return self.head(tokens[:, -math.prod(self.encoder.grid) :].mean(1))
 
     def fit(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:

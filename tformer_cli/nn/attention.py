@@ -149,6 +149,11 @@ class KeyValueCache:
         self.k, self.v = self.k[:count], self.v[:count]
 
 
+def part(layer: nn.Linear, outputs: slice, x: Tensor) -> Tensor:
+    """Some outputs of a linear layer, (..., I) to (..., J)."""
+    return F.linear(x, layer.weight[outputs], None if layer.bias is None else layer.bias[outputs])
+
+
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017, section 3.2).
 
@@ -205,6 +210,7 @@ class Attention(nn.Module):
         bias: Tensor | None = None,
         positions: tuple[Tensor, Tensor] | None = None,
         cache: KeyValueCache | None = None,
+        queries: int | None = None,
     ) -> Tensor:
         """Attend.
 
@@ -216,13 +222,14 @@ class Attention(nn.Module):
             positions: of queries (T,) or (1,) and keys (S,), int64; needed by rotary, shaw and transformer_xl. Of cells
                 of a grid, (T, 2) and (S, 2): needed by rotary_2d.
             cache: self-attention over what it holds and `x`.
+            queries: self-attention without a cache: only the first T of `x`, (B, S, D), attend; None: all do.
 
         Returns:
             (B, T, D).
         """
-        q, k, v = self._project(x, memory, positions, cache)
+        q, k, v = self._project(x, memory, positions, cache, queries)
         context = self._attend(q, k, v, mask, bias, positions)
-        return self.project_out(context.transpose(1, 2).reshape(x.shape))
+        return self.project_out(context.transpose(1, 2).flatten(2))
 
     def weights(
         self,
@@ -233,9 +240,10 @@ class Attention(nn.Module):
         bias: Tensor | None = None,
         positions: tuple[Tensor, Tensor] | None = None,
         cache: KeyValueCache | None = None,
+        queries: int | None = None,
     ) -> Tensor:
         """The weights (B, H, T, S) that `forward` would use: recomputed, so that looking never slows training."""
-        q, k, _ = self._project(x, memory, positions, cache)
+        q, k, _ = self._project(x, memory, positions, cache, queries)
         return self._softmax(q, k, mask, self._score_bias(q, k, mask, bias, positions))
 
     def _project(
@@ -244,19 +252,23 @@ class Attention(nn.Module):
         memory: Tensor | tuple[Tensor, Tensor] | None,
         positions: tuple[Tensor, Tensor] | None,
         cache: KeyValueCache | None,
+        queries: int | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         if self.cross:
             (q,) = self._heads(self.project_q(x), 1)
             k, v = memory if isinstance(memory, tuple) else self.keys_values(given(memory))
             return q, k, v
-        # A cache copies keys and values to where they stay; without one, all three are put in order in one copy.
-        q, k, v = self._heads(self.project_qkv(x), 3, copy=cache is None)
+        if queries is None:
+            # A cache copies keys and values to where they stay; without one, all three are put in order in one copy.
+            q, k, v = self._heads(self.project_qkv(x), 3, copy=cache is None)
+        else:
+            dim = x.shape[2]
+            (q,) = self._heads(part(self.project_qkv, slice(dim), x[:, :queries]), 1)
+            k, v = self._heads(part(self.project_qkv, slice(dim, None), x), 2)
         if self.rotate is not None:
-            query_positions, _ = given(positions)
-            q, k = (
-                self.rotate(q, query_positions),
-                self.rotate(k, query_positions),
-            )  # new keys stand where the queries stand
+            query_positions, key_positions = given(positions)
+            new_keys = key_positions if cache is None else query_positions
+            q, k = self.rotate(q, query_positions), self.rotate(k, new_keys)
         if cache is not None:
             k, v = cache.append(k, v)
         return q, k, v

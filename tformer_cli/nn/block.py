@@ -76,8 +76,9 @@ class Residual(nn.Module, Generic[Sublayer]):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, *args, **kwargs) -> Tensor:
-        """(B, T, D) to (B, T, D); further arguments go to the sub-layer."""
+        """(B, T, D) to (B, T, D), or of the first T alone; further arguments go to the sub-layer."""
         branch = self.sublayer(self.norm(x) if self.pre else x, *args, **kwargs)
+        x = x if x.shape == branch.shape else x[:, : branch.shape[1]]
         x = self.dropout.add(x, self.stochastic_depth(self.layer_scale(branch)), self.scale)
         return x if self.pre else self.norm(x)
 
@@ -115,9 +116,10 @@ class Block(nn.Module):
         bias: Tensor | None = None,
         positions: tuple[Tensor, Tensor] | None = None,
         cache: KeyValueCache | None = None,
+        queries: int | None = None,
     ) -> Tensor:
         """(B, T, D) to (B, T, D); arguments as in `Attention.forward`."""
-        x = self.attention(x, mask=mask, bias=bias, positions=positions, cache=cache)
+        x = self.attention(x, mask=mask, bias=bias, positions=positions, cache=cache, queries=queries)
         if self.cross is not None:
             x = self.cross(x, memory, mask=memory_mask)
         return self.feed_forward(x)
@@ -163,23 +165,29 @@ class Stack(nn.Module):
         memory_mask: Mask = EVERYTHING,
         positions: tuple[Tensor, Tensor] | None = None,
         caches: list[KeyValueCache] | None = None,
+        first: int | None = None,
     ) -> Tensor:
-        """(B, T, D) to (B, T, D).
+        """(B, T, D) to (B, T, D), or (B, first, D).
 
         Args:
             x: embedded inputs.
             memory: what cross-attention reads: (B, S, D), or a pair of keys and values a block.
-            mask: of self-attention.
+            mask: of self-attention; with `first` the same for every query.
             memory_mask: of cross-attention.
             positions: of queries and of keys, (T,) and (S,), or of cells of a grid, (T, 2) and (S, 2); by default 0,
                 1, ... for both.
             caches: one a block, for decoding step by step.
+            first: only so many tokens are asked for: the last block makes no others, though these attend to all.
         """
         if positions is None:
             here = torch.arange(x.shape[1], device=x.device)
             positions = (here, here)
         bias = None if self.bias is None else self.bias(*positions)
+        queries = None
         for number, block in enumerate(self.blocks):
+            if first is not None and number == len(self.blocks) - 1:
+                queries, positions = first, (positions[0][:first], positions[1])
+                bias = None if bias is None else bias[..., :first, :]
             x = block(
                 x,
                 memory[number] if isinstance(memory, list) else memory,
@@ -188,5 +196,6 @@ class Stack(nn.Module):
                 bias=bias,
                 positions=positions,
                 cache=None if caches is None else caches[number],
+                queries=queries,
             )
         return self.norm(x)
