@@ -60,7 +60,7 @@ class Start:
 
         checkpoint = locate(self.folder)[1]
         found = from_yaml(checkpoint / "config.yaml")
-        config = with_pictures(config, found, overrides)
+        config = with_pictures(config, found)
         return with_architecture(config, found.model, str(checkpoint), overrides)
 
     def checkpoint(self, config: Experiment, run: Path) -> Path:

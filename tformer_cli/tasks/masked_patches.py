@@ -20,7 +20,7 @@ from tformer_cli.config.schema import MaskedPatchesExperiment
 from tformer_cli.data.augment import denormalise, uniforms
 from tformer_cli.errors import ConfigError
 from tformer_cli.models.vit import ViTForMaskedPatches
-from tformer_cli.tasks.base import Evaluation, Gallery, Loss, Prediction, Scoring, summed_loss
+from tformer_cli.tasks.base import Evaluation, Gallery, Loss, Prediction, Sample, Scoring, summed_loss
 from tformer_cli.tasks.images import ImageBatch, ImageTask
 from tformer_cli.tasks.splits import spread
 
@@ -97,6 +97,12 @@ class MaskedPatches(ImageTask[ViTForMaskedPatches, ImageBatch]):
         evaluation = Evaluation(scores, data_sha256=self._split(split).hash)
         if scoring.samples:
             evaluation.pictures["patches"] = self._filled(model, split)
+        images = self._split(split)
+        for row in spread(len(images), scoring.samples):
+            batch = self.collate(split, 0, np.array([row])).to(next(model.parameters()).device)
+            guessed, right, _ = self._guess(model, self._centers(batch.pixels, batch.shapes), batch)
+            found = int((guessed.argmax(1) == right).sum())
+            evaluation.samples.append(Sample(images.names[row], f"{len(right)} hidden patches", f"{found} right"))
         return evaluation
 
     def predict(self, model: ViTForMaskedPatches, inputs: Iterable[str]) -> Iterator[Prediction]:

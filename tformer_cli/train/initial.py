@@ -13,6 +13,7 @@ from tformer_cli.config.schema import (
     Experiment,
     ImageExperiment,
     ImageHeadConfig,
+    Pooling,
     Positions,
     ResNetConfig,
     TextModelConfig,
@@ -47,7 +48,7 @@ def with_architecture(
     """The recipe's configuration with the architecture of what it starts from.
 
     Args:
-        config: composed from the recipe and `overrides`.
+        config: composed from the recipe and `overrides`, and maybe changed since.
         found: the architecture.
         where: what an error calls its place.
         overrides: the command line's; those for `model` still count, and then the weights must fit them.
@@ -59,30 +60,33 @@ def with_architecture(
     if found.family != config.model.family:
         cause = f"{where}: a {found.family} model, this recipe trains a {config.model.family} one"
         raise RunError(cause, "use a recipe of its family")
-    if any(item.startswith("model=") for item in overrides):
-        return config
-    kept = [name for name in REGULARISATION if hasattr(found, name)]
-    if isinstance(found, TextModelConfig) and found.positions is not Positions.learned:
-        kept.append("max_length")  # only a learned table has a row for each position
-    model = dataclasses.replace(found, **{name: getattr(config.model, name) for name in kept})
-    return override(dataclasses.replace(config, model=model), [o for o in overrides if o.startswith("model.")])
+    model = config.model
+    if not any(item.startswith("model=") for item in overrides):
+        kept = [name for name in REGULARISATION if hasattr(found, name)]
+        if isinstance(found, TextModelConfig) and found.positions is not Positions.learned:
+            kept.append("max_length")  # only a learned table has a row for each position
+        model = dataclasses.replace(found, **{name: getattr(config.model, name) for name in kept})
+    again = [item for item in overrides if item.startswith(("model.", "data.", "head."))]
+    return override(dataclasses.replace(config, model=model), again)
 
 
-def with_pictures(config: Experiment, found: Experiment, overrides: Sequence[str]) -> Experiment:
-    """The recipe's configuration with pictures coded as the weights know them, and without the pre-training's head.
+def with_pictures(config: Experiment, found: Experiment) -> Experiment:
+    """The recipe's configuration with pictures coded and pooled as the weights know them, and a head without a layer.
 
     Args:
-        config: composed from the recipe and `overrides`.
+        config: composed from the recipe; `with_architecture` comes after it, where the command line's settings count.
         found: what the weights were trained with.
-        overrides: the command line's, which count.
     """
     if not isinstance(config, ImageExperiment) or not isinstance(found, ImageExperiment):
         return config
     data = dataclasses.replace(config.data, **{name: getattr(found.data, name) for name in CODING})
     changed = dataclasses.replace(config, data=data)
-    if isinstance(head := getattr(config, "head", None), ImageHeadConfig):
-        changed = dataclasses.replace(changed, head=dataclasses.replace(head, hidden=False))
-    return override(changed, [o for o in overrides if o.startswith(("data.", "head."))])
+    head = getattr(config, "head", None)
+    if isinstance(head, ImageHeadConfig):
+        pools = Pooling.cls if getattr(found.model, "class_token", False) else Pooling.mean
+        pooling = getattr(getattr(found, "head", None), "pooling", pools)
+        changed = dataclasses.replace(changed, head=dataclasses.replace(head, hidden=False, pooling=pooling))
+    return changed
 
 
 def load_initial(model: nn.Module, checkpoint: Path) -> list[str]:
