@@ -72,7 +72,9 @@ def stand_ins(monkeypatch, tmp_path):
         "tformer_cli.train.launch": {"launch": launch},
         "tformer_cli.train.restore": {"open_run": open_run},
         "tformer_cli.train.evaluate": {"evaluate_run": evaluate_run},
-        "tformer_cli.interop.huggingface": {"export_run": lambda run, output: calls.export.append((run, output))},
+        "tformer_cli.interop.huggingface": {
+            "export_run": lambda run, output, to="huggingface": calls.export.append((run, output))
+        },
     }
     for name, content in modules.items():
         module = types.ModuleType(name)

@@ -48,7 +48,7 @@ def test_evaluate_prints_tables_or_json(stand_ins, capsys):
 
 def test_export_checks_its_arguments(stand_ins, capsys):
     assert main(["export", "r", "--to", "onnx", "--output", "o"]) == 2
-    assert capsys.readouterr().err == "error: --to: 'onnx' is not one of huggingface\n"
+    assert capsys.readouterr().err == "error: --to: 'onnx' is not one of huggingface, timm\n"
     Path("full").mkdir()
     Path("full/x").touch()
     assert main(["export", "r", "--output", "full"]) == 1

@@ -9,7 +9,7 @@ import typer
 
 from tformer_cli.errors import ConfigError, RunError
 
-FORMATS = ("huggingface",)
+FORMATS = ("huggingface", "timm")
 
 
 def export(
@@ -26,5 +26,5 @@ def export(
         raise RunError(f"{output} is there already", "choose another --output")
     from tformer_cli.interop.huggingface import export_run
 
-    export_run(run, output)
+    export_run(run, output, to)
     note(f"written: {output}")

@@ -11,7 +11,7 @@ from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import RunError
 
 if TYPE_CHECKING:
-    from tformer_cli.interop.huggingface import Imported
+    from tformer_cli.interop.foreign import Foreign
 
 FOREIGN = "hf:"
 FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt", "tokenizer/*")
@@ -24,7 +24,7 @@ class Start:
 
     folder: Path
     foreign: bool
-    imported: Imported | None = None
+    imported: Foreign | None = None
     """What a foreign folder holds, once `adapt` has read it."""
 
     @classmethod
@@ -50,11 +50,13 @@ class Start:
         from tformer_cli.train.initial import with_architecture, with_pictures
 
         if self.foreign:
-            from tformer_cli.interop.huggingface import import_model
+            from tformer_cli.interop.foreign import read_foreign
 
             source, target = (getattr(config.data, f"{side}_language", side) for side in ("source", "target"))
-            self.imported = import_model(self.folder, (source, target))
-            return with_architecture(config, self.imported[0], str(self.folder), overrides)
+            self.imported = read_foreign(self.folder, (source, target))
+            if self.imported.pictures is not None:
+                config = with_pictures(config, self.imported.pictures)
+            return with_architecture(config, self.imported.model, str(self.folder), overrides)
         from tformer_cli.config.compose import from_yaml
         from tformer_cli.train.run import locate
 
@@ -67,7 +69,7 @@ class Start:
         """Where the loop starts from: another library's model is first written as a checkpoint, `RUN/initial`."""
         if self.imported is None:
             return self.folder
-        from tformer_cli.interop.huggingface import write_checkpoint
+        from tformer_cli.interop.foreign import write_checkpoint
 
         write_checkpoint(self.imported, run / "initial", config)
         return run / "initial"

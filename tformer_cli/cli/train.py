@@ -93,7 +93,7 @@ def _train(
         sweep(verb, recipe, overrides, options, run, resume=resume, dry_run=dry_run, quiet=quiet, jobs=jobs)
         return
     start = Start.find(initial) if initial is not None else None
-    config = compose(recipe, overrides)
+    config = compose(recipe, overrides, whole=start is None)
     if start is not None:
         config = start.adapt(config, overrides)
     if dry_run:

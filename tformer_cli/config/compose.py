@@ -34,12 +34,13 @@ __all__ = [
 ]
 
 
-def compose(recipe: str, overrides: Sequence[str] = ()) -> Experiment:
+def compose(recipe: str, overrides: Sequence[str] = (), *, whole: bool = True) -> Experiment:
     """The configuration of a recipe, with what the command line changes.
 
     Args:
         recipe: name of a recipe that comes with tformer, or path of a YAML file.
         overrides: `KEY=VALUE`, or `GROUP=OPTION`; of several for one key the last counts.
+        whole: nothing comes to it any more, so that its settings must go together.
 
     Raises:
         ConfigError: if anything is unknown, malformed, missing, out of range or cannot go together.
@@ -53,7 +54,8 @@ def compose(recipe: str, overrides: Sequence[str] = ()) -> Experiment:
     config = _assemble(schema, selected, own, asked)
     config.recipe = config.recipe or default_name(recipe)
     require(config)
-    check_together(config)
+    if whole:
+        check_together(config)
     return config
 
 

@@ -5,7 +5,6 @@ Neither direction needs `transformers`: its files are simple. What it does with 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -20,14 +19,14 @@ from torch import Tensor
 from tformer_cli.config.schema import (
     BERTConfig,
     DecodeConfig,
-    Experiment,
     GPTConfig,
+    ImageClassificationExperiment,
     Seq2SeqConfig,
     Stopping,
     TieEmbeddings,
 )
 from tformer_cli.data.labelled import LabelSet
-from tformer_cli.errors import ConfigError, DataError, RunError
+from tformer_cli.errors import ConfigError, RunError
 from tformer_cli.interop import huggingface_encoder as encoder
 from tformer_cli.interop import huggingface_gpt as gpt
 from tformer_cli.interop.huggingface_tokenizer import encoder_files, plain_files, to_huggingface
@@ -40,27 +39,18 @@ from tformer_cli.interop.huggingface_weights import (
     import_weights,
 )
 from tformer_cli.interop.marian_tokenizer import from_marian
+from tformer_cli.interop.picture_models import huggingface_files, timm_files
+from tformer_cli.interop.reading import WEIGHTS, read_json, read_weights
 from tformer_cli.models.bert import BERTClassifier, BERTForPretraining
 from tformer_cli.models.gpt import GPT
 from tformer_cli.models.seq2seq import Seq2Seq
+from tformer_cli.models.vit import ViTClassifier
 from tformer_cli.tokenizer import META, Tokenizer, Vocabulary
 from tformer_cli.tokenizer_json import JsonTokenizer
 
-CONFIG, GENERATION, WEIGHTS, INDEX = (
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
-)
+CONFIG, GENERATION = "config.json", "generation_config.json"
 EARLY_STOPPING = {Stopping.longest: "never", Stopping.next: False}
 Imported = tuple[Seq2SeqConfig | BERTConfig | GPTConfig, dict[str, Tensor], Vocabulary]
-PICKLED = (
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "tf_model.h5",
-    "flax_model.msgpack",
-    "rust_model.ot",
-)
 
 
 def export_model(
@@ -102,25 +92,35 @@ def export_model(
     _write(output, files)
 
 
-def export_run(run: Path, output: Path) -> None:
-    """Write a run's model in the Hugging Face format, with its search settings and tokenizer.
+def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
+    """Write a run's model in the Hugging Face format, with its search settings and tokenizer; or in timm's.
 
     Args:
         run: run folder, or one checkpoint in it.
         output: the folder; it must not exist, or be empty.
+        to: huggingface, or timm for pictures.
 
     Raises:
         ConfigError: if the run is not an encoder-decoder, or has a setting with no counterpart there.
         RunError: if the run cannot be read, or `output` cannot be written.
     """
+    from tformer_cli.tasks.image_classification import ImageClassification
     from tformer_cli.tasks.text import TextTask
     from tformer_cli.tasks.text_classification import TextClassification
     from tformer_cli.tasks.translation import Translation
     from tformer_cli.train.restore import open_run
 
     opened = open_run(run, device="cpu")
-    task, model = opened.task, opened.model
-    if isinstance(task, TextClassification) and isinstance(model, BERTClassifier):
+    task, model, config = opened.task, opened.model, opened.config
+    if isinstance(model, ViTClassifier) and isinstance(task, ImageClassification):
+        assert isinstance(config, ImageClassificationExperiment)
+        files = {"huggingface": huggingface_files, "timm": timm_files}[to]
+        _write(output, files(model, config, list(task.labels.names)))
+    elif to == "timm":
+        raise ConfigError(
+            f"{run}: timm has no {config.model.family} model", "Vision Transformers can be exported to it"
+        )
+    elif isinstance(task, TextClassification) and isinstance(model, BERTClassifier):
         export_encoder(model, task.tokenizer, output, task.labels)
     elif isinstance(task, TextTask) and isinstance(model, BERTForPretraining):
         export_encoder(model, task.tokenizer, output)
@@ -130,8 +130,8 @@ def export_run(run: Path, output: Path) -> None:
         languages = (task.source_language, task.target_language)
         export_model(model, task.tokenizer, output, task.config.decode, languages)
     else:
-        family = opened.config.model.family
-        raise ConfigError(f"{run}: a {family} model cannot be exported yet", "seq2seq, bert and gpt models can")
+        cause = f"{run}: a {config.model.family} model of {config.task} cannot be exported yet"
+        raise ConfigError(cause, "seq2seq, bert, gpt and vit models can")
 
 
 def export_gpt(model: GPT, tokenizer: Vocabulary, output: Path) -> None:
@@ -220,10 +220,10 @@ def import_model(path: Path, languages: tuple[str, str] = ("source", "target")) 
     """
     path = Path(path)
     where = path / CONFIG
-    found = _read_json(where)
+    found = read_json(where)
     kind = found.get("model_type")
     if kind in encoder.PREFIXES or kind == gpt.KIND:
-        tensors = _read_weights(path)
+        tensors = read_weights(path)
         if kind == gpt.KIND:
             settings = gpt.import_config(found, str(where))
             weights = gpt.import_weights(settings, tensors, str(path))
@@ -238,7 +238,7 @@ def import_model(path: Path, languages: tuple[str, str] = ("source", "target")) 
             raise ConfigError(f"{path}: model and tokenizer do not belong together ({sizes})")
         weights = {name: _first(value, rows, vocabulary.vocab_size) for name, value in weights.items()}
         return settings, weights, vocabulary
-    tensors = _read_weights(path)
+    tensors = read_weights(path)
     final_bias = FINAL_BIAS in tensors and bool(tensors[FINAL_BIAS].any())
     config = import_config(found, str(where), final_bias=final_bias)
     state = import_weights(config, tensors, str(path))
@@ -251,26 +251,6 @@ def import_model(path: Path, languages: tuple[str, str] = ("source", "target")) 
 def _first(value: Tensor, rows: int, pieces: int) -> Tensor:
     """Without the rows that pad a vocabulary to a round number."""
     return value[:pieces].clone() if value.shape[0] == rows else value
-
-
-def write_checkpoint(imported: Imported, target: Path, config: Experiment) -> None:
-    """Write what `import_model` read as a checkpoint, from which every verb can start.
-
-    Args:
-        imported: settings, weights and tokenizer.
-        target: the checkpoint's folder.
-        config: what the checkpoint's configuration says beside the model, which is the imported one.
-
-    Raises:
-        RunError: if the checkpoint cannot be written.
-    """
-    from tformer_cli.train.checkpoint import tensors_to_bytes, usable_files, write_folder
-
-    model, weights, tokenizer = imported
-    state = {"step": 0}
-    task_files = {f"tokenizer/{name}": content for name, content in tokenizer.files().items()}
-    experiment = dataclasses.replace(config, model=model)
-    write_folder(target, usable_files(tensors_to_bytes(weights), state, experiment, task_files))
 
 
 def generation_config(decode: DecodeConfig, config: Seq2SeqConfig, ids: Mapping[str, int]) -> dict[str, Any]:
@@ -328,49 +308,6 @@ def _write(output: Path, files: Mapping[str, bytes]) -> None:
         raise RunError(
             f"{output}: cannot be written: {error.strerror or error}", "free space, or name another folder"
         ) from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror or error}", "name a folder with a model in the Hugging Face format"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: not a JSON object")
-    return found
-
-
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of the folder's safetensors file, or of the shards that its index names."""
-    if (folder / WEIGHTS).is_file():
-        names = {WEIGHTS}
-    elif (folder / INDEX).is_file():
-        shards = _read_json(folder / INDEX).get("weight_map")
-        if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
-            raise DataError(f"{folder / INDEX}: no weight_map")
-        names = set(shards.values())
-        for name in names:
-            if Path(name).name != name or not name.endswith(".safetensors"):
-                raise DataError(f"{folder / INDEX}: names {name!r}, which is no safetensors file beside it")
-    else:
-        pickled = [name for name in PICKLED if (folder / name).is_file()]
-        if pickled:
-            raise DataError(
-                f"{folder}: only {pickled[0]}, and tformer reads no pickled weights, as they can run code",
-                "where you trust them, load them with transformers and save them with model.save_pretrained(FOLDER)",
-            )
-        raise DataError(f"{folder}: no {WEIGHTS}", "name a folder with a model in the Hugging Face format")
-    tensors: dict[str, Tensor] = {}
-    for name in sorted(names):
-        try:
-            tensors |= safetensors.torch.load_file(folder / name)
-        except (OSError, ValueError, safetensors.SafetensorError) as error:
-            raise DataError(f"{folder / name}: not a readable safetensors file ({error})") from error
-    return tensors
 
 
 def _check_fit(found: Mapping[str, Any], state: Mapping[str, Tensor], tokenizer: Vocabulary, where: str) -> None:

@@ -5,14 +5,26 @@ An error names the file, and the setting or tensor.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 from torch import Tensor
 
 from tformer_cli.config.schema import Activation, Combine, Positions, TransformerConfig
-from tformer_cli.errors import ConfigError
+from tformer_cli.errors import ConfigError, DataError
 
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED = (
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "tf_model.h5",
+    "flax_model.msgpack",
+    "rust_model.ot",
+)
 ACTIVATIONS = {
     "gelu": Activation.gelu,
     "gelu_new": Activation.gelu_tanh,
@@ -138,3 +150,55 @@ class Weights:
         for name in self.left:
             if not known(name):
                 raise ConfigError(f"{self.where}: the weights {name} have no place in tformer's model", remedy)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        DataError: if it cannot be read, or is none.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"{path}: {error.strerror or error}", "name a folder with a model in the Hugging Face format"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: not a JSON object")
+    return found
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of the folder's safetensors file, or of the shards that its index names.
+
+    Raises:
+        DataError: if there is none, or it is damaged, or there are pickled weights only.
+    """
+    if (folder / WEIGHTS).is_file():
+        names = {WEIGHTS}
+    elif (folder / INDEX).is_file():
+        shards = read_json(folder / INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+            raise DataError(f"{folder / INDEX}: no weight_map")
+        names = set(shards.values())
+        for name in names:
+            if Path(name).name != name or not name.endswith(".safetensors"):
+                raise DataError(f"{folder / INDEX}: names {name!r}, which is no safetensors file beside it")
+    else:
+        pickled = [name for name in PICKLED if (folder / name).is_file()]
+        if pickled:
+            raise DataError(
+                f"{folder}: only {pickled[0]}, and tformer reads no pickled weights, as they can run code",
+                "where you trust them, load them with transformers and save them with model.save_pretrained(FOLDER)",
+            )
+        raise DataError(f"{folder}: no {WEIGHTS}", "name a folder with a model in the Hugging Face format")
+    tensors: dict[str, Tensor] = {}
+    for name in sorted(names):
+        try:
+            tensors |= safetensors.torch.load_file(folder / name)
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            raise DataError(f"{folder / name}: not a readable safetensors file ({error})") from error
+    return tensors

@@ -1,0 +1,69 @@
+"""What fine-tuning starts from, of other libraries: any folder that is read here, in our terms."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from torch import Tensor
+
+from tformer_cli.config.schema import (
+    BERTConfig,
+    Experiment,
+    GPTConfig,
+    ImageClassificationExperiment,
+    Seq2SeqConfig,
+    ViTConfig,
+)
+from tformer_cli.interop.huggingface import CONFIG, import_model
+from tformer_cli.interop.picture_models import import_pictures, is_pictures
+from tformer_cli.interop.reading import read_json, read_weights
+
+
+@dataclasses.dataclass
+class Foreign:
+    """What a folder of another library holds, in our terms.
+
+    Attributes:
+        model: its settings.
+        weights: by our names.
+        pictures: how pictures are coded for it; None: it reads text.
+        files: of the task, as a checkpoint has them: the tokenizer.
+    """
+
+    model: Seq2SeqConfig | BERTConfig | GPTConfig | ViTConfig
+    weights: dict[str, Tensor]
+    pictures: ImageClassificationExperiment | None = None
+    files: dict[str, bytes] = dataclasses.field(default_factory=dict)
+
+
+def read_foreign(path: Path, languages: tuple[str, str] = ("source", "target")) -> Foreign:
+    """Read a model of text (`import_model`) or of pictures (`picture_models.import_pictures`) from a folder.
+
+    Raises:
+        ConfigError: if the architecture or a setting is not supported, or the weights do not fit.
+        DataError: if a file is missing or damaged, or there are pickled weights only.
+    """
+    found = read_json(Path(path) / CONFIG)
+    if is_pictures(found):
+        experiment, weights = import_pictures(Path(path), found, read_weights(Path(path)))
+        return Foreign(experiment.model, weights, experiment)
+    model, weights, tokenizer = import_model(path, languages)
+    return Foreign(model, weights, files={f"tokenizer/{name}": part for name, part in tokenizer.files().items()})
+
+
+def write_checkpoint(foreign: Foreign, target: Path, config: Experiment) -> None:
+    """Write what `read_foreign` read as a checkpoint, from which every verb can start.
+
+    Args:
+        foreign: settings, weights and files.
+        target: the checkpoint's folder.
+        config: what the checkpoint's configuration says beside the model, which is the foreign one.
+
+    Raises:
+        RunError: if the checkpoint cannot be written.
+    """
+    from tformer_cli.train.checkpoint import tensors_to_bytes, usable_files, write_folder
+
+    experiment = dataclasses.replace(config, model=foreign.model)
+    write_folder(target, usable_files(tensors_to_bytes(foreign.weights), {"step": 0}, experiment, foreign.files))
