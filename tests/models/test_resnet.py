@@ -122,6 +122,11 @@ def test_filters_are_standardised_and_groups_do_not_see_the_batch() -> None:
     torch.testing.assert_close(model(images)[:1], model(images[:1]), atol=1e-5, rtol=1e-5)
 
 
+def test_channels_are_innermost_in_memory() -> None:
+    model = ResNet(ResNetConfig(depths=[1, 1], dim=8), 3)
+    assert model(torch.randn(2, 3, 32, 32)).is_contiguous(memory_format=torch.channels_last)
+
+
 def test_a_small_stem_keeps_the_resolution() -> None:
     config = ResNetConfig(depths=[1, 1], dim=8, stem=ResNetStem.small)
     assert ResNet(config, 1)(torch.randn(2, 1, 16, 16)).shape == (2, 64, 8, 8) and config.pixels == 2
