@@ -88,6 +88,16 @@ def test_one_setting_does_not_change_what_another_draws():
         torch.testing.assert_close(run(pixels, 32, **base, **{other: 1e-6}), plain, atol=1e-3, rtol=0)
 
 
+def test_draws_of_settings_are_unrelated():
+    """How bright, how rich in contrast and colour, how turned and mirrored, of two pixels of two colours."""
+    pixels = torch.tensor([[[90, 60]], [[70, 90]], [[60, 80]]], dtype=torch.uint8).expand(2000, -1, -1, -1)
+    pixels = torch.cat((pixels, pixels), 2)
+    settings_ = ({"brightness": 0.3}, {"contrast": 0.3}, {"saturation": 0.3}, {"hue": 0.05}, {"flip": 0.5})
+    seen = np.stack([run(pixels, 2, **one)[:, 1, 0, 0].numpy() for one in settings_])
+    assert (seen.std(1) > 0).all()
+    assert np.abs(np.corrcoef(seen) - np.eye(5)).max() < 4.5 / math.sqrt(2000)
+
+
 def test_without_settings_it_is_evaluation():
     pixels, sizes = noise(3, 3, 20, 25), torch.tensor([[20, 25], [16, 17], [18, 16]])
     data = settings(16, mean=[0.5, 0.4, 0.3], deviation=[0.2, 0.3, 0.4])
@@ -234,6 +244,8 @@ def test_erasing_takes_a_rectangle_of_noise():
     top = rows.float().argmax(1) / (size - height).clamp(min=1)
     assert stats.kstest(top[height < 25].numpy(), "uniform").statistic < 0.1
     assert stats.kstest(found.movedim(1, 3)[erased][::7].flatten().numpy(), "uniform").pvalue > 1e-3
+    first = found[0].movedim(0, 2)[erased[0]]
+    assert first.unique().numel() > 0.99 * first.numel()  # each channel of each pixel on its own
     some = (run(pixels, size, erase=0.25) != 0).flatten(1).any(1)
     assert some.float().mean() == pytest.approx(0.25, abs=0.07)
 

@@ -20,7 +20,9 @@ def pictures(channels: int, seed: int = 0) -> np.ndarray:
     random = np.random.default_rng(seed)
     noise = random.integers(0, 256, (24, 40, channels))
     few = random.integers(90, 130, (24, 40, channels))
-    slopes = np.linspace(20, 220, 24)[:, None, None] * np.linspace(0.3, 1, 40)[:, None] * np.ones(channels)
+    slopes = (
+        np.linspace(20, 220, 24)[:, None, None] * np.linspace(0.3, 1, 40)[:, None] * np.array([1, 0.7, 0.4])[:channels]
+    )
     return np.stack((noise, few, slopes, np.full_like(noise, 77))).astype(np.uint8)
 
 
