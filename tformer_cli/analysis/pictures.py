@@ -75,7 +75,7 @@ def gallery(picture: Gallery) -> np.ndarray:
 
     font = font_for("".join(picture.captions))
     caption_pixels = FONT_PIXELS + 5 if any(picture.captions) else 0
-    columns = max(1, round((len(picture.images) * 1.6) ** 0.5))
+    columns = picture.columns or max(1, round((len(picture.images) * 1.6) ** 0.5))
     cell = IMAGE_PIXELS + 2 * FRAME_PIXELS
     size = (columns * (cell + 8), -(-len(picture.images) // columns) * (cell + caption_pixels + 8))
     sheet = Image.new("RGB", size, "white")

@@ -105,12 +105,14 @@ class Gallery:
         captions: a line under each.
         right: whether the model was right about it, which its frame says; None: nothing to say.
         weights: a heat map to lay over each, (rows, columns), float; none: the images as they are.
+        columns: images in a row; 0: as many as look well.
     """
 
     images: list[np.ndarray]
     captions: list[str]
     right: list[bool | None]
     weights: list[np.ndarray] = field(default_factory=list)
+    columns: int = 0
 
 
 Picture = HeatMap | Gallery

@@ -45,7 +45,7 @@ TOP = 5
 """A label counts as found among so many (Deng et al. 2009), where there are more."""
 MOST_CONFUSED = 40
 """Labels in the picture of confusions; those that are found least, if there are more."""
-SHOWN, SHOWN_EPOCHS = 20, 4
+SHOWN, SHOWN_EPOCHS = 24, 4
 """Predictions in a picture; and epochs in the picture of what training sees."""
 
 
@@ -241,4 +241,6 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
             images += self._visible(self._blended(batch)[0])
             captions += [f"{self.labels.names[number]} {epoch + 1}" for number in self._numbers("train")[rows]]
         order = [epoch * len(rows) + row for row in range(len(rows)) for epoch in range(SHOWN_EPOCHS)]
-        return Gallery([images[i] for i in order], [captions[i] for i in order], [None] * len(order))
+        return Gallery(
+            [images[i] for i in order], [captions[i] for i in order], [None] * len(order), columns=2 * SHOWN_EPOCHS
+        )

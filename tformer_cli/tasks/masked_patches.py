@@ -139,4 +139,5 @@ class MaskedPatches(ImageTask[ViTForMaskedPatches, ImageBatch]):
             whole = part.reshape(len(rows), side, side, patch, patch, channels).swapaxes(2, 3)
             shown.append(whole.reshape(len(rows), side * patch, side * patch, channels))
         images_shown = [part[row] for row in range(len(rows)) for part in shown]
-        return Gallery(images_shown, ["picture", "hidden", "guessed"] * len(rows), [None] * len(images_shown))
+        captions = ["picture", "hidden", "guessed"] * len(rows)
+        return Gallery(images_shown, captions, [None] * len(images_shown), columns=6)
