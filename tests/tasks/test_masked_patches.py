@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from tformer_cli import tasks
+from tformer_cli.cli.start import Start
 from tformer_cli.config.compose import compose
 from tformer_cli.errors import ConfigError
 from tformer_cli.tasks.base import Scoring
 from tformer_cli.tasks.masked_patches import MaskedPatches
+from tformer_cli.train.launch import launch
+from tformer_cli.train.restore import open_run
 
 SMALL = [
     "data.source=builtin", "data.path=digits", "data.size=40", "data.image_size=8", "data.batch_images=8",
@@ -95,3 +98,17 @@ def test_hidden_patches_are_not_seen(tmp_path):
     other = noise.flatten(4, 5).flatten(2, 3)
     assert not torch.equal(other, images)
     torch.testing.assert_close(model(other, masked, shown, places), scores)
+
+
+def test_what_was_learnt_without_labels_is_a_start(tmp_path):
+    settings = [*SMALL, f"data.cache={tmp_path}", "trainer.steps=2", "trainer.threads=1", "trainer.device=cpu"]
+    launch(compose("vit/masked_patches", settings), tmp_path / "first", quiet=True)
+    start = Start.find(str(tmp_path / "first"))
+    asked = ["data.source=builtin", "data.path=digits", "data.size=40", "data.image_size=16", "optim.lr=0"]
+    config = start.adapt(compose("vit/folder", [*asked, "trainer.steps=1"], whole=False), asked)
+    launch(config, tmp_path / "second", initial=start.checkpoint(config, tmp_path / "second"), quiet=True)
+    before, after = (open_run(tmp_path / name, device="cpu").model for name in ("first", "second"))
+    assert (before.encoder.grid, after.encoder.grid) == ((4, 4), (8, 8))
+    first, second = before.encoder.stack.state_dict(), after.encoder.stack.state_dict()
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert after.head.output.weight.shape == (10, 16)
