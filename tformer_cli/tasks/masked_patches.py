@@ -79,7 +79,7 @@ class MaskedPatches(ImageTask[ViTForMaskedPatches, ImageBatch]):
     def _guess(self, model: ViTForMaskedPatches, images: Tensor, batch: ImageBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Scores of colours (M, colours), the right ones (M,), and the places (M,)."""
         colours = self.colours(images)
-        masked, shown, places = self._hidden(batch, colours.shape[1])
+        masked, shown, places = (part.to(images.device) for part in self._hidden(batch, colours.shape[1]))
         return model(images, masked, shown, places).float(), colours.flatten()[places], places
 
     def loss(self, model: ViTForMaskedPatches, batch: ImageBatch) -> Loss:
