@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as Library
 from tokenizers import models, normalizers, pre_tokenizers
 from torch import Tensor
 
-from tformer_cli.config.schema import BERTConfig, HeadConfig, Target, TokenizerConfig, TokenizerKind
+from tformer_cli.config.schema import BERTConfig, ClassifierHeadConfig, Target, TokenizerConfig, TokenizerKind
 from tformer_cli.data.labelled import LabelSet
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface import export_encoder, import_model
@@ -201,7 +201,7 @@ def test_a_classifier_goes_out_with_its_labels(tmp_path):
     wordpiece(tmp_path / "words")
     tokenizer = JsonTokenizer.from_folder(tmp_path / "words")
     config = BERTConfig(dim=24, heads=3, ffn_dim=20, depth=2, max_length=19, dropout=0.0)
-    ours = BERTClassifier(config, tokenizer.vocab_size, HeadConfig(), 3).eval()
+    ours = BERTClassifier(config, tokenizer.vocab_size, ClassifierHeadConfig(), 3).eval()
     export_encoder(ours, tokenizer, tmp_path / "out", LabelSet(Target.label, ("bad", "good", "so-so")))
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
     assert theirs.config.id2label[2] == "so-so"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import BERTConfig, HeadConfig, Pooling
+from tformer_cli.config.schema import BERTConfig, ClassifierHeadConfig, HeadConfig, Pooling
 from tformer_cli.nn.attention import Mask
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout
@@ -170,7 +170,7 @@ class BERTClassifier(nn.Module):
 
     swaps_head = True
 
-    def __init__(self, config: BERTConfig, vocab_size: int, head: HeadConfig, outputs: int) -> None:
+    def __init__(self, config: BERTConfig, vocab_size: int, head: ClassifierHeadConfig, outputs: int) -> None:
         super().__init__()
         self.config = config
         self.encoder = BERT(config, vocab_size)

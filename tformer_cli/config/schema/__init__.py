@@ -41,6 +41,7 @@ from tformer_cli.config.schema.model import (
     Activation,
     BatchOrGroup,
     BERTConfig,
+    ClassifierHeadConfig,
     Combine,
     GPTConfig,
     HeadConfig,
@@ -133,7 +134,7 @@ class TextClassificationExperiment(TextExperiment):
     task: str = setting("text_classification", "entry of the task registry")
     data: LabelledTextDataConfig = field(default_factory=LabelledTextDataConfig)
     model: BERTConfig = field(default_factory=BERTConfig)
-    head: HeadConfig = field(default_factory=HeadConfig)
+    head: ClassifierHeadConfig = field(default_factory=ClassifierHeadConfig)
 
 
 @dataclass

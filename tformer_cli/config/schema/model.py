@@ -158,14 +158,20 @@ Pooling = Names("Pooling", "cls mean")
 class HeadConfig:
     """What fine-tuning puts on an encoder."""
 
-    pooling: Pooling = setting(Pooling.cls, "a text's vector: its first token's, by the pooler, or the mean of all")
-    dropout: float = setting(0.1, "on that vector", low=0, high=0.99)
+    dropout: float = setting(0.1, "on what the encoder gives", low=0, high=0.99)
     frozen: bool = setting(False, "train the head alone, on the encoder's features")
+
+
+@dataclass
+class ClassifierHeadConfig(HeadConfig):
+    """A head that says one thing of a whole text or picture."""
+
+    pooling: Pooling = setting(Pooling.cls, "its vector: the first token's, of texts by the pooler, or the mean of all")
     class_weights: bool = setting(False, "rare labels count more: by 1 / their share")
 
 
 @dataclass
-class ImageHeadConfig(HeadConfig):
+class ImageHeadConfig(ClassifierHeadConfig):
     """What classifies pictures."""
 
     dropout: float = setting(0.0, "on that vector", low=0, high=0.99)
