@@ -38,12 +38,12 @@ from tformer_cli.config.schema import (  # noqa: E402
     Activation,
     AugmentConfig,
     BERTConfig,
+    ClassifierHeadConfig,
     CorpusDataConfig,
     Crop,
     DecodeConfig,
     Experiment,
     GPTConfig,
-    HeadConfig,
     ImageClassificationExperiment,
     ImageDataConfig,
     LabelledTextDataConfig,
@@ -132,7 +132,7 @@ def experiment(job: dict[str, Any]) -> Experiment:
         return MaskedLanguageModelExperiment(data=CorpusDataConfig(**data), model=bert_config(shape), **common)
     if job["task"] == "language_model":
         return LanguageModelExperiment(data=CorpusDataConfig(**data), model=gpt_config(shape), **common)
-    texts, head = LabelledTextDataConfig(**data), HeadConfig(dropout=shape["dropout"])
+    texts, head = LabelledTextDataConfig(**data), ClassifierHeadConfig(dropout=shape["dropout"])
     return TextClassificationExperiment(data=texts, model=bert_config(shape), head=head, **common)
 
 

@@ -84,13 +84,6 @@ def test_blended_pictures_have_both_labels(tmp_path, blend):
     assert len(set(map(tuple, partners))) == 4
 
 
-def test_what_random_numbers_are_made_of_stays_on_the_host(tmp_path):
-    task = prepared(tmp_path, "augment.mixup=1")
-    moved = task.collate("train", 0, np.arange(3)).to(torch.device("meta"))
-    assert (moved.pixels.device.type, moved.targets.device.type) == ("meta", "meta")
-    assert {part.device.type for part in (moved.sample_ids, moved.shapes, moved.partners)} == {"cpu"}
-
-
 def test_rare_labels_count_more(tmp_path):
     data = tmp_path / "pictures"
     pictures(data / "train", 9, kinds={"many": 200})

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -47,12 +47,6 @@ class ImageBatch(Batch):
     epoch: int
     partners: Tensor | None
     unit: ClassVar[str] = "images"
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
-        """The same batch on another device, but for what random numbers are made of: asking for it would wait there."""
-        moved = super().to(device, non_blocking=non_blocking)
-        moved.sample_ids, moved.shapes, moved.partners = self.sample_ids, self.shapes, self.partners
-        return moved
 
     def sizes(self) -> tuple[int, int]:
         """Pictures, none of which is padding."""
