@@ -23,6 +23,11 @@ ROOM = 0.01  # of the number of batches: for lengths that differ from epoch to e
 KEPT_EPOCHS = 2  # a prefetching reader crosses the border between two
 
 
+def shuffled(count: int, *key: int) -> np.ndarray:
+    """The numbers below `count` in an order that a key alone decides (the seed, the epoch): (count,) int64."""
+    return np.argsort(np.random.Philox(np.random.SeedSequence(key)).random_raw(count), kind="stable")
+
+
 class ByEpoch(Generic[Kept]):
     """What belongs to an epoch, made when it is asked for; that of the last few is kept."""
 

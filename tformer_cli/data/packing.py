@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tformer_cli.data.batching import ByEpoch
+from tformer_cli.data.batching import ByEpoch, shuffled
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,12 @@ class PackedBlocks:
         if not self.shuffle:
             return _Plan(np.arange(len(self.lengths)), np.cumsum(self.lengths), 0, np.arange(self.blocks))
         # Raw words alone are drawn: numpy promises no more than that they stay the same.
-        order, rank, first = (np.random.Philox(np.random.SeedSequence([self.seed, epoch, i])) for i in range(3))
-        documents = np.argsort(order.random_raw(len(self.lengths)), kind="stable")
+        first = np.random.Philox(np.random.SeedSequence([self.seed, epoch, 2]))
+        documents = shuffled(len(self.lengths), self.seed, epoch, 0)
         spare = self.total - self.blocks * self.block  # places where the first block may start, at least one
         return _Plan(
             documents,
             np.cumsum(self.lengths[documents]),
             int(first.random_raw() % spare),
-            np.argsort(rank.random_raw(self.blocks), kind="stable"),
+            shuffled(self.blocks, self.seed, epoch, 1),
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 import numpy as np
 
 from tformer_cli.data import files
+from tformer_cli.data.batching import shuffled
 from tformer_cli.data.source import VALIDATION_NAMES, hub_splits
 from tformer_cli.errors import DataError
 
@@ -109,7 +110,7 @@ def draw(whole: RowsSplit, share: float, *, seed: int) -> tuple[RowsSplit, RowsS
 
 def draw_rows(count: int, share: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Divide row numbers into the rest and a share that the seed draws; both in order, int64."""
-    order = np.argsort(np.random.Philox(np.random.SeedSequence([seed])).random_raw(count), kind="stable")
+    order = shuffled(count, seed)
     most = round(count * share)
     return np.sort(order[most:]), np.sort(order[:most])
 

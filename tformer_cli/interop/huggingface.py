@@ -5,15 +5,12 @@ Neither direction needs `transformers`: its files are simple. What it does with 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 from torch import Tensor
 
 from tformer_cli.config.schema import (
@@ -41,6 +38,7 @@ from tformer_cli.interop.huggingface_weights import (
 from tformer_cli.interop.marian_tokenizer import from_marian
 from tformer_cli.interop.picture_models import huggingface_files, timm_files
 from tformer_cli.interop.reading import WEIGHTS, read_json, read_weights
+from tformer_cli.interop.writing import json_file, weights_file
 from tformer_cli.models.bert import BERTClassifier, BERTForPretraining
 from tformer_cli.models.gpt import GPT
 from tformer_cli.models.seq2seq import Seq2Seq
@@ -81,9 +79,9 @@ def export_model(
     sizes = (model.source_embedding.num_embeddings, model.target_embedding.num_embeddings)
     tensors = export_weights(config, model.state_dict(), model.source_positions.table)
     files = {
-        CONFIG: _json(export_config(config, sizes, ids)),
-        GENERATION: _json(generation_config(decode, config, ids)),
-        WEIGHTS: safetensors.torch.save(tensors, metadata={"format": "pt"}),
+        CONFIG: json_file(export_config(config, sizes, ids)),
+        GENERATION: json_file(generation_config(decode, config, ids)),
+        WEIGHTS: weights_file(tensors),
         **to_huggingface(tokenizer, languages, config.max_length),
     }
     files |= {
@@ -148,10 +146,8 @@ def export_gpt(model: GPT, tokenizer: Vocabulary, output: Path) -> None:
     """
     gpt.check_exportable(model.config)
     files = {
-        CONFIG: _json(gpt.export_config(model.config, tokenizer.vocab_size, tokenizer.eos_id)),
-        WEIGHTS: safetensors.torch.save(
-            gpt.export_weights(model.config, model.state_dict()), metadata={"format": "pt"}
-        ),
+        CONFIG: json_file(gpt.export_config(model.config, tokenizer.vocab_size, tokenizer.eos_id)),
+        WEIGHTS: weights_file(gpt.export_weights(model.config, model.state_dict())),
         **plain_files(tokenizer, model.config.max_length),
     }
     files |= {f"tokenizer/{name}": data for name, data in tokenizer.files().items()}
@@ -195,8 +191,8 @@ def export_encoder(
     else:
         found["architectures"] = ["BertForPreTraining" if model.next_sentence is not None else "BertForMaskedLM"]
     files = {
-        CONFIG: _json(found),
-        WEIGHTS: safetensors.torch.save(encoder.export_weights(config, model.state_dict()), metadata={"format": "pt"}),
+        CONFIG: json_file(found),
+        WEIGHTS: weights_file(encoder.export_weights(config, model.state_dict())),
         **encoder_files(tokenizer, config.max_length),
     }
     files |= {f"tokenizer/{name}": data for name, data in tokenizer.files().items()}
@@ -277,10 +273,6 @@ def generation_config(decode: DecodeConfig, config: Seq2SeqConfig, ids: Mapping[
     elif decode.beam > 1:
         found |= {"length_penalty": decode.length_penalty, "early_stopping": EARLY_STOPPING[decode.stopping]}
     return found
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
 
 
 def _write(output: Path, files: Mapping[str, bytes]) -> None:

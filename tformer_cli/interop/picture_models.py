@@ -5,12 +5,10 @@ How pictures are cut and coded stands in a file of its own there, or in timm's s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from torch import Tensor
 
 from tformer_cli.config.schema import (
@@ -22,7 +20,8 @@ from tformer_cli.config.schema import (
 )
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_vit, timm_vit
-from tformer_cli.interop.reading import WEIGHTS
+from tformer_cli.interop.reading import WEIGHTS, read_json
+from tformer_cli.interop.writing import json_file, weights_file
 from tformer_cli.models.vit import ViTClassifier
 
 CONFIG, CODING = "config.json", "preprocessor_config.json"
@@ -55,7 +54,7 @@ def import_pictures(path: Path, found: Mapping[str, Any], tensors: Mapping[str, 
     """
     where = str(path / CONFIG)
     if found.get("model_type") == "vit":
-        coding = _json_file(path / CODING)
+        coding = read_json(path / CODING) if (path / CODING).is_file() else {}
         mean, deviation = coding.get("image_mean"), coding.get("image_std")
         image_size, channels = huggingface_vit.import_size(found, where)
         model = huggingface_vit.import_config(found, where)
@@ -77,14 +76,6 @@ def import_pictures(path: Path, found: Mapping[str, Any], tensors: Mapping[str, 
         mean=list(mean or USUAL_MEAN)[:channels], deviation=list(deviation or USUAL_DEVIATION)[:channels],
     )  # fmt: skip
     return ImageClassificationExperiment(data=data, model=model, head=ImageHeadConfig(pooling=pooling)), weights
-
-
-def _json_file(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def huggingface_files(
@@ -118,7 +109,7 @@ def huggingface_files(
     }
     config = huggingface_vit.export_config(model.config, data.image_size, data.channels, labels)
     weights = huggingface_vit.export_weights(model.config, model.state_dict())
-    return {CONFIG: _bytes(config), CODING: _bytes(coding), WEIGHTS: _saved(weights)}
+    return {CONFIG: json_file(config), CODING: json_file(coding), WEIGHTS: weights_file(weights)}
 
 
 def timm_files(model: ViTClassifier, experiment: ImageClassificationExperiment, labels: list[str]) -> dict[str, bytes]:
@@ -160,17 +151,9 @@ def timm_files(model: ViTClassifier, experiment: ImageClassificationExperiment, 
         "model_args": arguments,
         "pretrained_cfg": coding,
     }
-    return {CONFIG: _bytes(found), WEIGHTS: _saved(weights)}
+    return {CONFIG: json_file(found), WEIGHTS: weights_file(weights)}
 
 
 def _three(values: list[float]) -> list[float]:
     """One number for each of three channels."""
     return list(values) * (3 if len(values) == 1 else 1)
-
-
-def _bytes(value: Any) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
-
-
-def _saved(weights: dict[str, Tensor]) -> bytes:
-    return safetensors.torch.save(weights, metadata={"format": "pt"})

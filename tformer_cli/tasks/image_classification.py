@@ -138,11 +138,16 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         own, others = images.chunk(2)
         return mix(self.config.augment, own, others, batch.sample_ids, batch.epoch, self.config.seed)
 
+    def _own(self, batch: LabelledImageBatch) -> Tensor:
+        """What evaluation sees, without partners: (B, channels, S, S)."""
+        number = len(batch.sample_ids)
+        return self._centers(batch.pixels[:number], batch.shapes[:number])
+
     def loss(self, model: ViTClassifier | ResNetClassifier, batch: LabelledImageBatch) -> Loss:
         """Cross-entropy, of both labels by their shares where pictures are blended; summed."""
         targets = batch.targets[: len(batch.sample_ids)]
         if not model.training:
-            scores = model(self._centers(batch.pixels, batch.shapes)[: len(targets)]).float()
+            scores = model(self._own(batch)).float()
             return Loss(self._entropies(scores, targets, 0.0).sum(), torch.tensor(len(scores), device=scores.device))
         images, share = self._blended(batch)
         scores, smoothing = model(images).float(), self._smoothing(model)
@@ -165,7 +170,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         probability = np.zeros(len(images), np.float32)
         total = 0.0
         for batch in batches_of(self, model, split):
-            scores = model(self._centers(batch.pixels, batch.shapes)[: len(batch.sample_ids)]).float()
+            scores = model(self._own(batch)).float()
             right = batch.targets[: len(scores)]
             total += float(self._entropies(scores, right, 0.0).sum())
             rows = batch.sample_ids.cpu().numpy()

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from tformer_cli.config.schema import BadSample, ResNetConfig
 from tformer_cli.data.augment import Augmentation, center, denormalise, normalise, uniforms
-from tformer_cli.data.batching import ByEpoch
+from tformer_cli.data.batching import ByEpoch, shuffled
 from tformer_cli.data.images import Images, duplicates, picture_files, read_images, read_picture
 from tformer_cli.errors import DataError
 from tformer_cli.tasks.base import AttentionShape, B, Batch, M, Prediction
-from tformer_cli.tasks.splits import SplitsTask
+from tformer_cli.tasks.splits import SplitsTask, windows
 
 DRAWN = "validation.txt"
 """In the run folder: the pictures that were drawn for validation, where the data has no such split."""
@@ -54,7 +54,7 @@ class ImageBatch(Batch):
 
 
 class ImageTask(SplitsTask[Images, M, B]):
-    """The data side of a task on pictures; a subclass gives `collate`, `_shown`, the model, the loss and the use."""
+    """The data side of a task on pictures; a subclass gives `collate`, `_answer`, the model and the loss."""
 
     labelled = True
     """Pictures come with labels."""
@@ -99,8 +99,7 @@ class ImageTask(SplitsTask[Images, M, B]):
         return order[index * size : (index + 1) * size]
 
     def _order(self, epoch: int) -> np.ndarray:
-        random = np.random.Philox(np.random.SeedSequence([self.config.seed, epoch]))
-        return np.argsort(random.random_raw(len(self._split("train"))), kind="stable")
+        return shuffled(len(self._split("train")), self.config.seed, epoch)
 
     def _partners(self, rows: np.ndarray, epoch: int) -> np.ndarray:
         """A picture of the training split for each row to be blended with, (B,) int64: whichever others are there."""
@@ -141,25 +140,19 @@ class ImageTask(SplitsTask[Images, M, B]):
         """
         return picture_files(path) if path.is_dir() else [path]
 
-    def _readable(self, inputs: Iterable[str]) -> Iterator[tuple[str, np.ndarray | DataError]]:
-        """Each input, the path of a picture, as it was read; or why it could not be, if that is to be skipped."""
-        for path in inputs:
-            try:
-                yield path, read_picture(Path(path), self.config.data, path)
-            except DataError as error:
-                if self.config.trainer.on_bad_sample is BadSample.stop:
-                    raise
-                yield path, error
+    def _readable(self, path: str) -> np.ndarray | DataError:
+        """A picture as it was read; or why it could not be, if such are to be skipped."""
+        try:
+            return read_picture(Path(path), self.config.data, path)
+        except DataError as error:
+            if self.config.trainer.on_bad_sample is BadSample.stop:
+                raise
+            return error
 
     def predict(self, model: M, inputs: Iterable[str]) -> Iterator[Prediction]:
         """An answer to each path of a picture, in order; some are read together."""
-        waiting: list[np.ndarray | DataError] = []
-        for _, found in self._readable(inputs):
-            waiting.append(found)
-            if len(waiting) == self.config.data.batch_images:
-                yield from self.answers(model, waiting)
-                waiting.clear()
-        yield from self.answers(model, waiting)
+        for _, paths in windows(inputs, self.config.data.batch_images):
+            yield from self.answers(model, [self._readable(path) for path in paths])
 
     def answers(self, model: M, found: Sequence[np.ndarray | DataError]) -> Iterator[Prediction]:
         """Answers to pictures as `read_picture` gives them, or what keeps them from being answered."""

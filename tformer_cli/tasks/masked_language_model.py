@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import MaskedLanguageModelExperiment
-from tformer_cli.data.batching import ByEpoch
+from tformer_cli.data.batching import ByEpoch, shuffled
 from tformer_cli.data.corpus import Corpus, sentences_of
 from tformer_cli.data.masking import Masked, Masking, SentencePairs
 from tformer_cli.data.text import pad
@@ -123,8 +123,7 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
         return order[index * self._sequences_a_batch : (index + 1) * self._sequences_a_batch]
 
     def _pair_order(self, epoch: int) -> np.ndarray:
-        random = np.random.Philox(np.random.SeedSequence([self.config.seed, epoch]))
-        return np.argsort(random.random_raw(len(self._paired("train"))), kind="stable")
+        return shuffled(len(self._paired("train")), self.config.seed, epoch)
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> MaskedBatch:
         """The given sequences of an epoch, with fresh masks in training and always the same ones elsewhere."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -90,3 +92,12 @@ class SplitsTask(Generic[S, M, B]):
 def spread(rows: int, number: int) -> list[int]:
     """`number` of `rows` rows, or all, evenly from the first to the last: samples to look at."""
     return np.linspace(0, rows - 1, min(number, rows), dtype=int).tolist()
+
+
+def windows(inputs: Iterable[str], size: int, *, largest: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """Some lines at a time, each time with how many came before: `size`, and twice as many again up to `largest`."""
+    lines, before = iter(inputs), 0
+    while part := list(islice(lines, size)):
+        yield before, part
+        before += len(part)
+        size = max(size, min(2 * size, largest))

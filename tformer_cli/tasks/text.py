@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from tformer_cli.decode.search import together
 from tformer_cli.decode.workers import Workers
 from tformer_cli.nn.cross_entropy import head_cross_entropy
 from tformer_cli.tasks.base import AttentionShape, B, Batch, Loss, M, Prediction
-from tformer_cli.tasks.splits import S, SplitsTask
+from tformer_cli.tasks.splits import S, SplitsTask, windows
 from tformer_cli.tokenizer import Tokenizer, Vocabulary
 
 WINDOW_BATCHES, LARGEST_WINDOW_BATCHES = 8, 64
@@ -124,15 +123,6 @@ class TextTask(SplitsTask[S, M, B]):
 def lines_of(texts: Iterable[str]) -> Iterator[str]:
     """The lines of texts, which is what a tokenizer is trained on."""
     return (line for text in texts for line in text.split("\n"))
-
-
-def windows(inputs: Iterable[str], size: int, *, largest: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """Some lines at a time, each time with how many came before: `size`, and twice as many again up to `largest`."""
-    lines, before = iter(inputs), 0
-    while part := list(islice(lines, size)):
-        yield before, part
-        before += len(part)
-        size = max(size, min(2 * size, largest))
 
 
 def searched(
