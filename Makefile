@@ -15,6 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(STAMP) pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt --group dev
+	$(BIN)/pip install --quiet --no-deps 'torchaudio>=2.9'
 	@touch $@
 
 setup: $(STAMP)  ## make .venv and install tformer into it

@@ -59,6 +59,18 @@ from tformer_cli.config.schema.model import (
     ViTConfig,
 )
 from tformer_cli.config.schema.settings import REQUIRED, Names, setting
+from tformer_cli.config.schema.speech import (
+    ConformerConfig,
+    Decoding,
+    FeatureConfig,
+    Features,
+    Normalisation,
+    Normalise,
+    SpeechAugmentConfig,
+    SpeechDataConfig,
+    SpeechDecodeConfig,
+    SpeechObjectiveConfig,
+)
 from tformer_cli.config.schema.training import (
     Attention,
     Average,
@@ -194,6 +206,19 @@ class MaskedPatchesExperiment(ImageExperiment):
     patches: PatchMaskingConfig = field(default_factory=PatchMaskingConfig)
 
 
+@dataclass
+class SpeechRecognitionExperiment(TextExperiment):
+    """Recordings to text, with a Conformer."""
+
+    task: str = setting("speech_recognition", "entry of the task registry")
+    data: SpeechDataConfig = field(default_factory=SpeechDataConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
+    model: ConformerConfig = field(default_factory=ConformerConfig)
+    objective: SpeechObjectiveConfig = field(default_factory=SpeechObjectiveConfig)
+    decode: SpeechDecodeConfig = field(default_factory=SpeechDecodeConfig)
+
+
 EXPERIMENTS: dict[str, type[Experiment]] = {
     "translation": TranslationExperiment,
     "language_model": LanguageModelExperiment,
@@ -204,4 +229,5 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
     "image_classification": ImageClassificationExperiment,
     "resnet_classification": ResNetClassificationExperiment,
     "masked_patches": MaskedPatchesExperiment,
+    "speech_recognition": SpeechRecognitionExperiment,
 }

@@ -1,0 +1,125 @@
+"""Settings of recordings: how they are read, what is computed and augmented of them, and what recognises speech."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tformer_cli.config.schema.data import DividedDataConfig
+from tformer_cli.config.schema.model import Activation, Positions, TextModelConfig
+from tformer_cli.config.schema.settings import Names, setting
+from tformer_cli.config.schema.training import DecodeConfig
+
+
+@dataclass
+class SpeechDataConfig(DividedDataConfig):
+    """Recordings and their transcripts."""
+
+    audio: str = setting("", "tables: column of the recording, its path or bytes; empty: file_name, audio or path")
+    text: str = setting("", "tables: column of the transcript; empty: transcription, transcript, sentence or text")
+    split_column: str = setting("split", "tables: column that says which split a row is of, where there is one")
+    only: str = setting("", "tables: of the rows, those with COLUMN=VALUE alone, or (COLUMN!=VALUE) all but those")
+    lower_case: bool = setting(False, "transcripts are put in lower case")
+    sample_rate: int = setting(
+        16_000, "samples a second; recordings of other rates are resampled", low=1000, high=192_000
+    )
+    max_seconds: float = setting(30.0, "longer recordings are left out of training (counted and said)", low=0.1)
+    join_low: int = setting(1, "validation, test: fewest recordings joined to one (strings of single words)", low=1)
+    join_high: int = setting(1, "validation, test: most recordings joined to one; the seed draws how many", low=1)
+    batch_seconds: float = setting(120.0, "seconds of sound in a batch: its rows times the longest of them", low=0.1)
+    max_batch: int = setting(0, "most recordings in a batch; 0: no limit", low=0)
+
+
+Features = Names("Features", "log_mel stored")
+Normalise = Names("Normalise", "none utterance corpus")
+
+
+@dataclass
+class FeatureConfig:
+    """What the model sees of a recording: a vector a frame."""
+
+    kind: Features = setting(Features.log_mel, "log_mel: computed from sound; stored: as the data's files hold them")
+    bins: int = setting(80, "mel filters; stored: numbers a frame", low=1, high=512)
+    window_ms: float = setting(25.0, "length of a frame, in milliseconds", low=1, high=1000)
+    hop_ms: float = setting(10.0, "from the start of a frame to that of the next, in milliseconds", low=1, high=1000)
+    low_hz: float = setting(20.0, "lowest frequency of the filters", low=0)
+    high_hz: float = setting(0.0, "highest frequency of the filters; 0: half of data.sample_rate", low=0)
+    preemphasis: float = setting(0.97, "share of the sample before that is subtracted from each", low=0, high=1)
+    normalise: Normalise = setting(
+        Normalise.utterance, "to mean 0 and variance 1 a bin: over the utterance, or over the training data"
+    )
+
+
+@dataclass
+class SpeechAugmentConfig:
+    """What is done to a recording before training sees it, anew in each epoch."""
+
+    time_masks: int = setting(0, "SpecAugment: stretches of time that are hidden", low=0)
+    time_mask_frames: int = setting(40, "SpecAugment: longest of them (T), in frames", low=1)
+    time_mask_share: float = setting(0.1, "SpecAugment: longest of them as a share of the utterance (p)", low=0, high=1)
+    adaptive_masks: float = setting(
+        0.0, "SpecAugment: stretches of time as a share of the frames, if time_masks is 0 (Park et al. 2020)", low=0,
+        high=1,
+    )  # fmt: skip
+    frequency_masks: int = setting(0, "SpecAugment: bands of frequency that are hidden", low=0)
+    frequency_mask_bins: int = setting(27, "SpecAugment: widest of them (F), in bins", low=1)
+    time_warp: int = setting(0, "SpecAugment: farthest shift of a point in time (W), in frames", low=0)
+    speeds: list[float] = setting([1.0], "factors of speed, one of which each utterance is played at")
+    gain_db: float = setting(0.0, "largest change of loudness, in decibels", low=0, high=60)
+    noise: float = setting(0.0, "share of utterances with white noise, or with noises of noise_path", low=0, high=1)
+    noise_low_db: float = setting(5.0, "lowest ratio of speech to noise, in decibels")
+    noise_high_db: float = setting(30.0, "highest ratio of speech to noise, in decibels")
+    noise_path: str = setting("", "folder of recordings of noise; empty: white noise")
+    shift_ms: float = setting(0.0, "longest silence that is put before and after an utterance, in milliseconds", low=0)
+    join: float = setting(0.0, "share of utterances that others are joined to", low=0, high=1)
+    join_most: int = setting(2, "most utterances joined to one", low=2)
+
+
+Normalisation = Names("Normalisation", "batch layer group")
+
+
+@dataclass
+class ConformerConfig(TextModelConfig):
+    """Conformer encoder (Gulati et al. 2020), with a Transformer decoder beside CTC if decoder_depth is not 0."""
+
+    family: str = setting("conformer", "entry of the model registry")
+    depth: int = setting(16, "encoder blocks", low=1)
+    dim: int = setting(144, "width of the residual stream", low=1)
+    heads: int = setting(4, "attention heads; must divide dim", low=1)
+    ffn_dim: int = setting(576, "inner width of the position-wise feed-forward layers", low=1)
+    activation: Activation = setting(
+        Activation.swish, "of the feed-forward layers; glu, reglu, geglu, swiglu are gated"
+    )
+    positions: Positions = setting(Positions.transformer_xl, "how the model knows the order of its inputs")
+    max_frames: int = setting(4096, "positions=learned or sinusoidal: most frames after subsampling", low=1)
+    subsampling: int = setting(4, "frames that the convolutions before the blocks make one of: 4 or 8", low=4, high=8)
+    subsampling_dim: int = setting(0, "channels of those convolutions; 0: dim", low=0)
+    kernel_size: int = setting(31, "frames that the depthwise convolution sees; odd", low=1)
+    convolution_norm: Normalisation = setting(Normalisation.batch, "in the convolution module, over valid frames alone")
+    causal_convolution: bool = setting(False, "the depthwise convolution sees no later frames")
+    decoder_depth: int = setting(0, "blocks of the attention decoder; 0: CTC alone", low=0)
+
+
+@dataclass
+class SpeechObjectiveConfig:
+    """What a recogniser is trained for."""
+
+    ctc_weight: float = setting(
+        0.3, "share of CTC in the loss, the rest is the attention decoder's; without one it is all", low=0, high=1
+    )
+
+
+Decoding = Names("Decoding", "auto greedy prefix attention joint")
+
+
+@dataclass
+class SpeechDecodeConfig(DecodeConfig):
+    """How a transcript is searched for."""
+
+    method: Decoding = setting(
+        Decoding.auto,
+        "greedy, prefix: by CTC; attention: by the decoder; joint: by both; auto: joint with a decoder, greedy without",
+    )
+    ctc_weight: float = setting(0.3, "joint: share of CTC in a hypothesis's score", low=0, high=1)
+    language_model: str = setting("", "prefix, attention, joint: a run of a language model, or an ARPA file of n-grams")
+    language_model_weight: float = setting(0.5, "by which its log-probabilities are multiplied", low=0)
+    word_bonus: float = setting(0.0, "prefix: added to the score for each word, against a language model's shortness")
