@@ -13,6 +13,7 @@ LEVELS = {
     "train": 1, "interop": 1, "analysis": 1,
     "tasks": 2,
     "models": 3, "decode": 3, "data": 3, "metrics": 3, "tokenizer": 3, "tokenizer_json": 3,
+    "tokenizer_training": 4,
     "segmentation": 4,
     "nn": 4,
     "config": 5,
@@ -24,6 +25,7 @@ SAME_LEVEL = {
     ("data", "tokenizer"),
     ("tokenizer", "tokenizer_json"),
     ("tokenizer_json", "tokenizer"),
+    ("tokenizer_training", "segmentation"),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
