@@ -1,0 +1,39 @@
+"""Counting the work of a step leaves the step as it is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tformer_cli.config.schema import Activation
+from tformer_cli.nn.feedforward import FeedForward
+from tformer_cli.tasks.base import Batch
+from tformer_cli.train.machine import Machine
+from tformer_cli.train.throughput import Throughput
+
+
+class Rows(Batch):
+    def sizes(self) -> tuple[int, int]:
+        return len(self.sample_ids), len(self.sample_ids)
+
+
+@pytest.mark.parametrize("activation", list(Activation))
+def test_counting_changes_no_gradient(activation):
+    torch.manual_seed(0)
+    layer, x = FeedForward(16, 40, activation), torch.randn(200, 16)
+
+    def gradient() -> torch.Tensor:
+        layer.zero_grad()
+        layer(x).square().sum().backward()
+        assert layer.project_in.weight.grad is not None
+        return layer.project_in.weight.grad.clone()
+
+    plain = gradient()
+    throughput = Throughput(Machine(torch.device("cpu"), "fp32", "explicit", 1, 1e9), ranks=1)
+    with throughput.counting([Rows(torch.arange(200))]):
+        counted = gradient()
+    assert torch.equal(counted, plain)
+    # two products forward, one for the input of the second, and one for each weight
+    shapes = layer.project_in.weight.numel() + layer.project_out.weight.numel()
+    products = 2 * 200 * (2 * shapes + layer.project_out.weight.numel())
+    assert throughput.flops_per_unit == products / 200
