@@ -11,25 +11,22 @@ import functools
 import hashlib
 import json
 import math
-import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import PIL
 
 from tformer_cli.config.schema import BadSample
-from tformer_cli.data.cache import Open, cached
-from tformer_cli.data.picture_sources import LAYOUT, Pictures, Row, find_pictures, listed
-from tformer_cli.data.pictures import BadPicture, file_size, picture_files, read_picture, scaled_size, stored_side
+from tformer_cli.data.cache import Open
+from tformer_cli.data.media import content_digest, file_size, in_order, kept, left_out, readable
+from tformer_cli.data.media_sources import Found, Row
+from tformer_cli.data.picture_sources import LAYOUT, find_pictures
+from tformer_cli.data.pictures import BadPicture, picture_files, read_picture, scaled_size, stored_side
 from tformer_cli.data.pixels import Pixels, Stored, Undecoded
 from tformer_cli.data.splits import draw, read_split
-from tformer_cli.data.store import ArrayWriter, Mapped, RaggedWriter, text_digest, unnamed
+from tformer_cli.data.store import ArrayWriter, Mapped, RaggedWriter, text_digest
 from tformer_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -42,7 +39,7 @@ __all__ = [
 FORMAT = 1
 """Counts changes of what is kept of pictures."""
 ARRAYS = ("content", "offsets", "sizes", "digests", "about")
-ROWS_A_JOB, MOST_THREADS = 8, 32
+ROWS_A_JOB = 8
 GIB = 1 << 30
 
 
@@ -139,7 +136,7 @@ class _Reading:
         labelled: whether labels are read.
     """
 
-    pictures: Pictures
+    pictures: Found
     config: ImageDataConfig
     decoded: bool
     checked: bool
@@ -159,25 +156,20 @@ class _Reading:
         content = RaggedWriter(stream("content"), stream("offsets"), np.uint8)
         sizes, digests = ArrayWriter(stream("sizes"), np.int32), ArrayWriter(stream("digests"), np.uint64)
         names, labels, bad = [], [], []
-        for row, done in _in_order(self.pictures.rows(), self._work):
-            if isinstance(done, BadPicture):
-                if not self.skip:
-                    raise done
-                bad.append((done.name, done.reason))
-                continue
-            values, size, digest = done
+        done = in_order(self.pictures.rows(), self._work, ROWS_A_JOB)
+        for row, (values, size, digest) in readable(done, self.skip, bad):
             content.extend(values, np.array([len(values)]))
             sizes.append(np.array(size))
             digests.append(np.array([digest]))
             names.append(row.name)
-            labels.append(row.label)
+            labels.append(row.text)
         if not names:
-            first = BadPicture(*bad[0]) if bad else "there are none"
+            first = bad[0] if bad else "there are none"
             raise DataError(f"{self.pictures.origin}: no picture of {len(bad):,} can be read: {first}")
         for writer in (content, sizes, digests):
             writer.finish()
-        about = json.dumps({"names": names, "labels": labels, "bad": bad}).encode()
-        np.save(stream("about"), np.frombuffer(about, np.uint8), allow_pickle=False)
+        about = {"names": names, "labels": labels, "bad": [(each.name, each.reason) for each in bad]}
+        np.save(stream("about"), np.frombuffer(json.dumps(about).encode(), np.uint8), allow_pickle=False)
 
     def _work(self, row: Row) -> tuple[np.ndarray, tuple[int, int], int] | BadPicture:
         """What is kept of a picture, its height and width if it is decoded, and its digest."""
@@ -186,13 +178,13 @@ class _Reading:
             pixels = read_picture(content, config, row.name) if self.checked else None
             if self.decoded and pixels is not None:
                 height, width, _ = pixels.shape
-                return pixels.reshape(-1), (height, width), _digest(f"{height} x {width}", pixels.data)
+                return pixels.reshape(-1), (height, width), content_digest(f"{height} x {width}", pixels.data)
             if isinstance(content, bytes):
                 if not content:
                     raise BadPicture(row.name, "empty (0 bytes)")
-                return np.frombuffer(content, np.uint8), (0, 0), _digest("", content)
-            place = f"{file_size(content, row.name)} {row.name.removeprefix(str(_root(config)))}"
-            return np.zeros(0, np.uint8), (0, 0), _digest(place, b"")
+                return np.frombuffer(content, np.uint8), (0, 0), content_digest("", content)
+            place = f"{file_size(content, row.name, BadPicture)} {row.name.removeprefix(str(_root(config)))}"
+            return np.zeros(0, np.uint8), (0, 0), content_digest(place, b"")
         except BadPicture as bad:
             return bad
 
@@ -201,18 +193,13 @@ def _read(config: ImageDataConfig, on_bad_sample: BadSample, labelled: bool, fou
     pictures = find_pictures(config, found, labelled)
     decoded, skip = _estimated_bytes(pictures, config) <= config.decoded_gib * GIB, on_bad_sample is BadSample.skip
     reading = _Reading(pictures, config, decoded, decoded or skip, skip, labelled)
-    if reading.key is None:
-        arrays, note = unnamed(config.cache, ARRAYS, reading.write), ""
-    else:
-        otherwise = functools.partial(unnamed, config.cache)
-        arrays, note = cached(config.cache, reading.key, ARRAYS, reading.write, kind="pictures", otherwise=otherwise)
+    arrays, note = kept(config.cache, reading.key, ARRAYS, reading.write, "pictures")
     about = json.loads(arrays["about"].tobytes())
     names, bad, notes = about["names"], about["bad"], pictures.notes
     if bad and not skip:  # they were read before, when such were left out
         raise BadPicture(*bad[0])
     if bad:
-        which = listed([f"{name} ({reason})" for name, reason in bad])
-        notes += (f"{len(bad):,} of {len(bad) + len(names):,} pictures could not be read and were left out: {which}",)
+        notes += (left_out(bad, len(bad) + len(names), "pictures"),)
     content, offsets = Mapped(arrays["content"]), arrays["offsets"]
     if decoded:
         pixels = Stored(content, offsets[:-1], arrays["sizes"].reshape(-1, 2), config.channels)
@@ -222,7 +209,7 @@ def _read(config: ImageDataConfig, on_bad_sample: BadSample, labelled: bool, fou
     return Images(pixels, labels, names, arrays["digests"], pictures.origin, notes=(*notes, *([note] if note else [])))
 
 
-def _estimated_bytes(pictures: Pictures, config: ImageDataConfig) -> float:
+def _estimated_bytes(pictures: Found, config: ImageDataConfig) -> float:
     """Of all pictures when scaled, from some of them; of those alone if it is not known how many there are."""
     areas = []
     for row in pictures.sample():
@@ -234,30 +221,3 @@ def _estimated_bytes(pictures: Pictures, config: ImageDataConfig) -> float:
 
 def _root(config: ImageDataConfig) -> Path:
     return Path(config.path).expanduser()
-
-
-def _digest(head: str, content: bytes | memoryview) -> int:
-    digest = hashlib.blake2b(head.encode(errors="surrogateescape") + b"\0", digest_size=8)
-    digest.update(content)
-    return int.from_bytes(digest.digest(), "little")
-
-
-Done = TypeVar("Done")
-
-
-def _in_order(rows: Iterator[Row], work: Callable[[Row], Done]) -> Iterator[tuple[Row, Done]]:
-    """Each row and what becomes of it, in order; some are ahead, on all cores (Pillow lets go of Python's lock)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = min(MOST_THREADS, cores)
-    waiting: deque[Future[list[tuple[Row, Done]]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            while job := list(islice(rows, ROWS_A_JOB)):
-                waiting.append(pool.submit(lambda job: [(row, work(row)) for row in job], job))
-                if len(waiting) > 2 * threads:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

@@ -8,16 +8,15 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import stat
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from tformer_cli.errors import DataError
+from tformer_cli.data.media import BadItem, file_size, files_below, reason
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import ImageDataConfig
@@ -37,21 +36,8 @@ TRANSPARENT = ("LA", "PA", "RGBA", "RGBa")
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class BadPicture(DataError):
-    """A picture that cannot be read; the others may be.
-
-    Args:
-        name: what the picture is called.
-        reason: what is wrong with it.
-    """
-
-    def __init__(self, name: str, reason: str) -> None:
-        self.name, self.reason = name, reason
-        super().__init__(f"{name}: {reason}", "mend or remove it, or leave such out: trainer.on_bad_sample=skip")
-
-    def __reduce__(self) -> tuple:
-        """Goes from a worker to its parent."""
-        return BadPicture, (self.name, self.reason)
+class BadPicture(BadItem):
+    """A picture that cannot be read; the others may be."""
 
 
 def stored_side(config: ImageDataConfig) -> int:
@@ -91,26 +77,9 @@ def scaled_size(source: Path | str | bytes, config: ImageDataConfig, name: str =
     return _open(source, name, lambda image: _scaled(image.size, stored_side(config)))
 
 
-def file_size(path: Path | str, name: str) -> int:
-    """The size of a picture's file, in bytes.
-
-    Raises:
-        BadPicture: if there is no such file, or it is empty.
-    """
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise BadPicture(name, _reason(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise BadPicture(name, "not a file")
-    if not status.st_size:
-        raise BadPicture(name, "empty (0 bytes)")
-    return status.st_size
-
-
 def _open(source: Path | str | bytes, name: str, use: Callable[[Image.Image], Result]) -> Result:
     if not isinstance(source, bytes):
-        file_size(source, name)
+        file_size(source, name, BadPicture)
     elif not source:
         raise BadPicture(name, "empty (0 bytes)")
     try:
@@ -126,14 +95,11 @@ def _open(source: Path | str | bytes, name: str, use: Callable[[Image.Image], Re
 
 
 def _reason(error: Exception) -> str:
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(error, Image.UnidentifiedImageError):
         return f"not a picture of a kind that is read ({', '.join(FORMATS)})"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MOST_PIXELS:,} pixels"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "cut off" if "truncated" in text.lower() else f"damaged: {text[:120]}"
+    return reason(error)
 
 
 def _check_png(stream: IO[bytes], name: str) -> None:
@@ -201,28 +167,10 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
     return image
 
 
-def walk(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """The files in a folder and those below it, sorted, and whether each is a picture that is not hidden.
-
-    Hidden folders are passed over.
-    """
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            yield Path(place, name), not name.startswith(".") and name.lower().endswith(ENDINGS)
-
-
 def picture_files(path: Path) -> list[Path]:
     """The pictures of a folder and those below it, sorted; or the one file that `path` is.
 
     Raises:
         DataError: if there is no such place, or no picture in it.
     """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise DataError(f"{path}: no such folder or file")
-    found = [file for file, picture in walk(path) if picture]
-    if not found:
-        raise DataError(f"{path}: no picture", f"expected files that end with one of {', '.join(ENDINGS)}")
-    return found
+    return files_below(path, ENDINGS, "picture")

@@ -85,7 +85,9 @@ class Mapped:
     def __reduce__(self) -> tuple:
         """Else a process that starts anew would get a copy of all of it."""
         base = self.array.base
-        if isinstance(base, np.memmap) and base.filename is not None:
+        while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):  # a view of a view
+            base = base.base
+        if isinstance(base, np.memmap) and base.filename is not None and base.nbytes == self.array.nbytes:
             return _map_again, (str(base.filename), self.array.dtype.str, base.offset, self.array.shape)
         return Mapped, (self.array,)
 
@@ -149,6 +151,36 @@ class RaggedWriter:
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """All values, and the offsets (N + 1,): sequence i is `values[offsets[i] : offsets[i + 1]]`."""
         return self.values.finish(), self.offsets.finish()
+
+
+class Ragged:
+    """Sequences of different lengths by number, laid end to end; it goes to another process without its values.
+
+    Args:
+        values: all of them, (total,) or (total, width), mapped.
+        starts: where each begins, (N,) int64.
+        lengths: of each, (N,) int64.
+    """
+
+    def __init__(self, values: Mapped, starts: np.ndarray, lengths: np.ndarray) -> None:
+        self.values, self.starts, self.lengths = values, starts, lengths
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """A sequence, a view, (length,) or (length, width)."""
+        start = self.starts[index]
+        return self.values.array[start : start + self.lengths[index]]
+
+    def gather(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The sequences at `rows`, views."""
+        return [self[int(row)] for row in rows]
+
+    def select(self, rows: np.ndarray) -> Ragged:
+        """The sequences at `rows`, in that order; their values stay where they are."""
+        return Ragged(self.values, self.starts[rows], self.lengths[rows])
 
 
 # --- texts --------------------------------------------------------------------------------------------------
