@@ -11,14 +11,18 @@ from tformer_cli.config.schema import (
     REQUIRED,
     Average,
     Combine,
+    ConformerConfig,
     Experiment,
+    Features,
     ImageExperiment,
     MaskedPatchesExperiment,
+    Normalisation,
     Pooling,
     Positions,
     ResNetConfig,
     Seq2SeqConfig,
     Source,
+    SpeechRecognitionExperiment,
     Stem,
     TextExperiment,
     TextModelConfig,
@@ -199,6 +203,58 @@ def _pictures(config: Experiment) -> None:
         )
 
 
+def _speech(config: Experiment) -> None:
+    if not isinstance(config, SpeechRecognitionExperiment):
+        return
+    data, features, augment = config.data, config.features, config.augment
+    if data.join_low > data.join_high:
+        cause = f"data.join_low: {data.join_low} is more than data.join_high {data.join_high}"
+        raise ConfigError(cause, f"data.join_high={data.join_low}")
+    if not augment.speeds or not all(0.1 <= speed <= 10 for speed in augment.speeds):
+        raise ConfigError(f"augment.speeds: {augment.speeds} must be from 0.1 to 10", "augment.speeds=[0.9,1.0,1.1]")
+    if not augment.noise_low_db <= augment.noise_high_db:
+        cause = f"augment.noise_low_db: {augment.noise_low_db:g} is more than noise_high_db {augment.noise_high_db:g}"
+        raise ConfigError(cause, f"augment.noise_high_db={augment.noise_low_db:g}")
+    if augment.noise_path and not augment.noise:
+        raise ConfigError("augment.noise_path: no utterance has noise, as augment.noise is 0", "augment.noise=0.5")
+    if augment.time_masks and augment.adaptive_masks:
+        cause = f"augment.adaptive_masks: augment.time_masks {augment.time_masks} says already how many there are"
+        raise ConfigError(cause, "augment.time_masks=0")
+    if augment.frequency_masks and augment.frequency_mask_bins >= features.bins:
+        widest = augment.frequency_mask_bins
+        cause = f"augment.frequency_mask_bins: {widest} would hide all of features.bins {features.bins}"
+        raise ConfigError(cause, f"augment.frequency_mask_bins={features.bins // 3}")
+    if features.kind is Features.stored:
+        for key, nothing in (("speeds", [1.0]), ("gain_db", 0), ("noise", 0), ("shift_ms", 0)):
+            if getattr(augment, key) != nothing:
+                cause = f"augment.{key}: needs sound, and features.kind is stored"
+                raise ConfigError(cause, f"augment.{key}={nothing}")
+        return
+    half = data.sample_rate / 2
+    if features.high_hz > half:
+        cause = f"features.high_hz: {features.high_hz:g} is more than half of data.sample_rate, {half:g}"
+        raise ConfigError(cause, "features.high_hz=0")
+    if features.low_hz >= (features.high_hz or half):
+        cause = f"features.low_hz: {features.low_hz:g} is not below the highest frequency, {features.high_hz or half:g}"
+        raise ConfigError(cause, "features.low_hz=20")
+
+
+def _convolutions(config: Experiment) -> None:
+    model = getattr(config, "model", None)
+    if not isinstance(model, ConformerConfig):
+        return
+    if model.kernel_size % 2 == 0:
+        cause = f"model.kernel_size: {model.kernel_size} has no frame in its middle"
+        raise ConfigError(cause, f"model.kernel_size={model.kernel_size - 1}")
+    if model.subsampling not in (4, 8):
+        raise ConfigError(f"model.subsampling: {model.subsampling} is neither 4 nor 8", "model.subsampling=4")
+    if model.causal_convolution and model.convolution_norm is Normalisation.group:
+        cause = (
+            "model.convolution_norm: group goes over the frames to come, which model.causal_convolution must not see"
+        )
+        raise ConfigError(cause, "model.convolution_norm=layer")
+
+
 CHECKS: tuple[Callable[[Experiment], None], ...] = (
     _length,
     _averaging,
@@ -208,4 +264,6 @@ CHECKS: tuple[Callable[[Experiment], None], ...] = (
     _model,
     _lengths,
     _pictures,
+    _speech,
+    _convolutions,
 )

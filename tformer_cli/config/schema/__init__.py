@@ -70,6 +70,7 @@ from tformer_cli.config.schema.speech import (
     SpeechDataConfig,
     SpeechDecodeConfig,
     SpeechObjectiveConfig,
+    Window,
 )
 from tformer_cli.config.schema.training import (
     Attention,

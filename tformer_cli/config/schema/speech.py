@@ -14,7 +14,9 @@ from tformer_cli.config.schema.training import DecodeConfig
 class SpeechDataConfig(DividedDataConfig):
     """Recordings and their transcripts."""
 
-    audio: str = setting("", "tables: column of the recording, its path or bytes; empty: file_name, audio or path")
+    audio: str = setting(
+        "", "tables: column of the recording, its path or bytes; empty: file_name, audio, path or audio_filepath"
+    )
     text: str = setting("", "tables: column of the transcript; empty: transcription, transcript, sentence or text")
     split_column: str = setting("split", "tables: column that says which split a row is of, where there is one")
     only: str = setting("", "tables: of the rows, those with COLUMN=VALUE alone, or (COLUMN!=VALUE) all but those")
@@ -30,6 +32,7 @@ class SpeechDataConfig(DividedDataConfig):
 
 
 Features = Names("Features", "log_mel stored")
+Window = Names("Window", "povey hann")
 Normalise = Names("Normalise", "none utterance corpus")
 
 
@@ -41,9 +44,14 @@ class FeatureConfig:
     bins: int = setting(80, "mel filters; stored: numbers a frame", low=1, high=512)
     window_ms: float = setting(25.0, "length of a frame, in milliseconds", low=1, high=1000)
     hop_ms: float = setting(10.0, "from the start of a frame to that of the next, in milliseconds", low=1, high=1000)
+    window: Window = setting(Window.povey, "weights of a frame's samples; povey: as Kaldi's features have them")
     low_hz: float = setting(20.0, "lowest frequency of the filters", low=0)
     high_hz: float = setting(0.0, "highest frequency of the filters; 0: half of data.sample_rate", low=0)
     preemphasis: float = setting(0.97, "share of the sample before that is subtracted from each", low=0, high=1)
+    margin: int = setting(
+        0, "frames of 0, the mean, before and after each recording: room for long transcripts of short sounds", low=0,
+        high=1000,
+    )  # fmt: skip
     normalise: Normalise = setting(
         Normalise.utterance, "to mean 0 and variance 1 a bin: over the utterance, or over the training data"
     )
@@ -54,11 +62,11 @@ class SpeechAugmentConfig:
     """What is done to a recording before training sees it, anew in each epoch."""
 
     time_masks: int = setting(0, "SpecAugment: stretches of time that are hidden", low=0)
-    time_mask_frames: int = setting(40, "SpecAugment: longest of them (T), in frames", low=1)
+    time_mask_frames: int = setting(40, "SpecAugment: longest of them (T), in frames; 0: the share alone", low=0)
     time_mask_share: float = setting(0.1, "SpecAugment: longest of them as a share of the utterance (p)", low=0, high=1)
     adaptive_masks: float = setting(
-        0.0, "SpecAugment: stretches of time as a share of the frames, if time_masks is 0 (Park et al. 2020)", low=0,
-        high=1,
+        0.0, "SpecAugment: their number as a share of the frames, 20 at most, if time_masks is 0 (Park et al. 2020)",
+        low=0, high=1,
     )  # fmt: skip
     frequency_masks: int = setting(0, "SpecAugment: bands of frequency that are hidden", low=0)
     frequency_mask_bins: int = setting(27, "SpecAugment: widest of them (F), in bins", low=1)
