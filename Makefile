@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(STAMP) pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt --group dev
-	$(BIN)/pip install --quiet --no-deps 'torchaudio>=2.9'
+	$(BIN)/pip install --quiet --no-deps --upgrade --target $(VENV)/torchaudio 'torchaudio>=2.9'  # to compare with; not importable
 	@touch $@
 
 setup: $(STAMP)  ## make .venv and install tformer into it

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import Activation, Norm, Positions, TransformerConfig
-from tformer_cli.nn.attention import Attention, Mask
+from tformer_cli.config.schema import Activation, Norm, Normalisation, Positions, TransformerConfig
+from tformer_cli.nn.attention import Attention, KeyValueCache, Mask
 from tformer_cli.nn.block import Block, Residual, Stack
+from tformer_cli.nn.convolution import ConvolutionModule, Frames
 
 DIM, HEADS, FFN = 24, 3, 40
 CLOSE = {torch.float64: 1e-12, torch.float32: 1e-5}
@@ -201,3 +202,39 @@ def test_the_first_tokens_alone_are_those_of_all(backend: str, norm: Norm, schem
     gradients = (torch.autograd.grad(out.square().sum(), wanted, materialize_grads=True) for out in (some, every))
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
+
+
+def convolution() -> ConvolutionModule:
+    return ConvolutionModule(DIM, 5, Normalisation.layer)
+
+
+@pytest.mark.parametrize("norm", Norm, ids=lambda norm: norm.name)
+def test_with_a_convolution_a_block_is_the_conformers(backend: str, norm: Norm) -> None:
+    """Gulati et al. 2020, eq. 1."""
+    stack = randomised(Stack(config(norm=norm), 2, convolution=convolution), torch.float64)
+    x, lengths = torch.randn(3, 6, DIM, dtype=torch.float64), torch.tensor([6, 3, 5])
+    mask, frames = Mask.from_lengths(lengths, 6), Frames(lengths, 6)
+    expected = x
+    for block in stack.blocks:
+        for part, scale, arguments in (
+            (block.feed_forward_before, 0.5, {}),
+            (block.attention, 1.0, {"mask": mask}),
+            (block.convolution, 1.0, {"frames": frames}),
+            (block.feed_forward, 0.5, {}),
+        ):
+            if norm is Norm.pre:
+                expected = expected + scale * part.sublayer(part.norm(expected), **arguments)
+            else:
+                expected = part.norm(expected + scale * part.sublayer(expected, **arguments))
+        expected = block.norm(expected)
+        assert isinstance(block.norm, nn.LayerNorm if norm is Norm.pre else nn.Identity)
+    assert isinstance(stack.norm, nn.Identity)
+    torch.testing.assert_close(stack(x, mask=mask, frames=frames), expected)
+
+
+def test_convolutions_need_all_frames() -> None:
+    stack, x, frames = Stack(config(), 1, convolution=convolution), torch.randn(1, 4, DIM), Frames(torch.tensor([4]), 4)
+    caches = [KeyValueCache(1, HEADS, 4, DIM // HEADS, x)]
+    for arguments in ({}, {"frames": frames, "first": 1}, {"frames": frames, "caches": caches}):
+        with pytest.raises(ValueError, match="convolutions need frames"):
+            stack(x, **arguments)

@@ -202,6 +202,22 @@ def test_transformer_xl_scores_every_distance(queries: tuple[int, int], keys: tu
             torch.testing.assert_close(got[:, :, t, s], expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_transformer_xl_picks_consecutive_distances_without_an_index(size: int) -> None:
+    module = TransformerXLRelative(6, 3).double()
+    torch.nn.init.normal_(module.position_bias)
+    q = torch.randn(2, 3, size, 2, dtype=torch.float64, requires_grad=True)
+    here = torch.arange(3, 3 + size)
+    wanted = [q, module.position_bias, module.project.weight]
+    results = []
+    for there in (here, here.clone()):
+        scores = module.scores(q, here, there, 0.5)
+        results.append([scores, *torch.autograd.grad(scores.square().sum(), wanted)])
+    for shifted, indexed in zip(*results, strict=True):
+        torch.testing.assert_close(shifted, indexed)
+    torch.testing.assert_close(results[0][0], module.scores(q, here, here) / 2)
+
+
 def test_transformer_xl_scores_of_interleaved_beams() -> None:
     """Keys of beams lie time-major: their positions repeat."""
     module = TransformerXLRelative(6, 3)

@@ -219,8 +219,8 @@ class Attention(nn.Module):
             memory: cross-attention: (B, S, D), or what `keys_values` made of it.
             mask: which keys each query may attend to.
             bias: added to the scores, broadcastable to (B, H, T, S).
-            positions: of queries (T,) or (1,) and keys (S,), int64; needed by rotary, shaw and transformer_xl. Of cells
-                of a grid, (T, 2) and (S, 2): needed by rotary_2d.
+            positions: of queries (T,) or (1,) and keys (S,), int64; needed by rotary, shaw and transformer_xl; the same
+                tensor for both if they are consecutive. Of cells of a grid, (T, 2) and (S, 2): needed by rotary_2d.
             cache: self-attention over what it holds and `x`.
             queries: self-attention without a cache: only the first T of `x`, (B, S, D), attend; None: all do.
 
@@ -282,8 +282,10 @@ class Attention(nn.Module):
         if self.shaw is not None:
             relative = self.shaw.scores(q, self.shaw.index(*given(positions))) * self.head_dim**-0.5
         elif self.transformer_xl is not None:
-            content = self.transformer_xl.content_bias.to(q.dtype) @ k.transpose(-1, -2)  # term (c): u . k
-            relative = (content + self.transformer_xl.scores(q, *given(positions))) * self.head_dim**-0.5
+            scale = self.head_dim**-0.5
+            content = self.transformer_xl.content_bias.to(q.dtype) * scale @ k.transpose(-1, -2)  # term (c): u . k
+            total = content if total is None else total + content  # the same for all queries, as padding is: small
+            relative = self.transformer_xl.scores(q, *given(positions), scale)
         if relative is not None:
             bias = relative if bias is None else relative + bias
         if bias is None:

@@ -6,14 +6,15 @@
 Where they are asked for, a sub-layer's output has learned factors (layer scale), and whole examples of it are left out
 (stochastic depth).
 
-Encoder = [attention, feed-forward]; decoder = [attention, cross-attention, feed-forward].
+Encoder = [attention, feed-forward]; decoder = [attention, cross-attention, feed-forward]; Conformer = [half
+feed-forward, attention, convolution, half feed-forward] and a last normalisation (Gulati et al. 2020, eq. 1).
 
 Shapes: B batch, T positions, D model width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Norm, Positions, TransformerConfig
 from tformer_cli.nn.attention import EVERYTHING, Attention, KeyValueCache, Mask
+from tformer_cli.nn.convolution import ConvolutionModule, Frames
 from tformer_cli.nn.dropout import Dropout, StochasticDepth
 from tformer_cli.nn.feedforward import FeedForward
 from tformer_cli.nn.positions import T5Bias
@@ -84,15 +86,26 @@ class Residual(nn.Module, Generic[Sublayer]):
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention if `cross`, feed-forward; each a `Residual`."""
+    """Self-attention, cross-attention if `cross`, feed-forward; each a `Residual`.
 
-    def __init__(self, config: TransformerConfig, *, cross: bool = False, stochastic_depth: float = 0.0) -> None:
+    With a convolution it is a Conformer's (Gulati et al. 2020, eq. 1 and figure 1): half a feed-forward layer comes
+    before attention and half a one last, the convolution between attention and that, and a normalisation at the end.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        cross: bool = False,
+        convolution: Callable[[], ConvolutionModule] | None = None,
+        stochastic_depth: float = 0.0,
+    ) -> None:
         super().__init__()
 
-        def residual(sublayer: Sublayer) -> Residual[Sublayer]:
+        def residual(sublayer: Sublayer, scale: float = 1.0) -> Residual[Sublayer]:
             return Residual(
                 config.dim, sublayer, norm=config.norm, dropout=config.dropout, bias=config.bias, eps=config.norm_eps,
-                layer_scale=config.layer_scale, stochastic_depth=stochastic_depth,
+                layer_scale=config.layer_scale, stochastic_depth=stochastic_depth, scale=scale,
             )  # fmt: skip
 
         def attention(**kwargs) -> Attention:
@@ -101,10 +114,18 @@ class Block(nn.Module):
                 relative_distance=config.relative_distance, **kwargs,
             )  # fmt: skip
 
+        def feed_forward() -> Residual[FeedForward]:
+            layer = FeedForward(config.dim, config.ffn_dim, config.activation, config.ffn_dropout, config.bias)
+            return residual(layer, 1.0 if convolution is None else 0.5)
+
+        self.feed_forward_before = None if convolution is None else feed_forward()
         self.attention = residual(attention(positions=config.positions))
         self.cross = residual(attention(cross=True)) if cross else None
-        feed_forward = FeedForward(config.dim, config.ffn_dim, config.activation, config.ffn_dropout, config.bias)
-        self.feed_forward = residual(feed_forward)
+        self.convolution = None if convolution is None else residual(convolution())
+        self.feed_forward = feed_forward()
+        self.norm = nn.Identity()
+        if convolution is not None and config.norm is Norm.pre:  # post-norm has just normalised
+            self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps, bias=config.bias)
 
     def forward(
         self,
@@ -117,16 +138,21 @@ class Block(nn.Module):
         positions: tuple[Tensor, Tensor] | None = None,
         cache: KeyValueCache | None = None,
         queries: int | None = None,
+        frames: Frames | None = None,
     ) -> Tensor:
-        """(B, T, D) to (B, T, D); arguments as in `Attention.forward`."""
+        """(B, T, D) to (B, T, D); arguments as in `Attention.forward`, and the frames that a convolution may see."""
+        if self.feed_forward_before is not None:
+            x = self.feed_forward_before(x)
         x = self.attention(x, mask=mask, bias=bias, positions=positions, cache=cache, queries=queries)
         if self.cross is not None:
             x = self.cross(x, memory, mask=memory_mask)
-        return self.feed_forward(x)
+        if self.convolution is not None:
+            x = self.convolution(x, frames)
+        return self.norm(self.feed_forward(x))
 
 
 class Stack(nn.Module):
-    """`depth` blocks one after the other, and a last normalisation when they are pre-norm.
+    """`depth` blocks one after the other, and a last normalisation when they are pre-norm and have none themselves.
 
     Args:
         config: the shared core's settings.
@@ -135,6 +161,7 @@ class Stack(nn.Module):
         bidirectional: queries see keys on both sides (for the T5 bias).
         bias: of self-attention's scores, shared by the blocks: positions of queries and keys to (H, T, S). The T5 bias
             is made here, where it is asked for.
+        convolution: makes the convolution module of a block: the blocks are a Conformer's.
     """
 
     def __init__(
@@ -145,13 +172,17 @@ class Stack(nn.Module):
         cross: bool = False,
         bidirectional: bool = True,
         bias: nn.Module | None = None,
+        convolution: Callable[[], ConvolutionModule] | None = None,
     ) -> None:
         super().__init__()
+        self.convolves = convolution is not None
         rates = [config.stochastic_depth * number / max(1, depth - 1) for number in range(depth)]
-        blocks = nn.ModuleList(Block(config, cross=cross, stochastic_depth=rate) for rate in rates)
+        blocks = nn.ModuleList(
+            Block(config, cross=cross, convolution=convolution, stochastic_depth=rate) for rate in rates
+        )
         self.blocks: Sequence[Block] = cast(Any, blocks)  # ModuleList does not say what it is a list of
         last = nn.LayerNorm(config.dim, eps=config.norm_eps, bias=config.bias)
-        self.norm = last if config.norm is Norm.pre else nn.Identity()
+        self.norm = last if config.norm is Norm.pre and not self.convolves else nn.Identity()
         self.bias = bias
         if config.positions is Positions.t5:
             self.bias = T5Bias(config.heads, config.relative_distance, bidirectional=bidirectional)
@@ -166,6 +197,7 @@ class Stack(nn.Module):
         positions: tuple[Tensor, Tensor] | None = None,
         caches: list[KeyValueCache] | None = None,
         first: int | None = None,
+        frames: Frames | None = None,
     ) -> Tensor:
         """(B, T, D) to (B, T, D), or (B, first, D).
 
@@ -178,7 +210,13 @@ class Stack(nn.Module):
                 1, ... for both.
             caches: one a block, for decoding step by step.
             first: only so many tokens are asked for: the last block makes no others, though these attend to all.
+            frames: which of x are real; asked for by convolutions, which know neither `caches` nor `first`.
+
+        Raises:
+            ValueError: if convolutions lack frames, or have caches or `first`.
         """
+        if self.convolves and (frames is None or caches is not None or first is not None):
+            raise ValueError("convolutions need frames, and go neither with caches nor with a number of first tokens")
         if positions is None:
             here = torch.arange(x.shape[1], device=x.device)
             positions = (here, here)
@@ -197,5 +235,6 @@ class Stack(nn.Module):
                 positions=positions,
                 cache=None if caches is None else caches[number],
                 queries=queries,
+                frames=frames,
             )
         return self.norm(x)

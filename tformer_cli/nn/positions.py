@@ -207,17 +207,27 @@ class TransformerXLRelative(nn.Module):
         self.frequency: Tensor
         self.register_buffer("frequency", frequencies(dim), persistent=False)
 
-    def scores(self, q: Tensor, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        """(q_i + v) . W_R R_{i-j} for queries (B, H, T, K): (B, H, T, S), unscaled.
+    def scores(self, q: Tensor, query_positions: Tensor, key_positions: Tensor, scale: float = 1.0) -> Tensor:
+        """(q_i + v) . W_R R_{i-j} for queries (B, H, T, K): (B, H, T, S), times `scale`.
 
         Each distance is embedded once, and each query is multiplied with every distance; the wanted ones are picked.
+        One and the same tensor for both positions says that they are consecutive: picking then costs nothing (appendix
+        B), where an index costs more than the product.
         """
+        if query_positions is key_positions:
+            size = len(query_positions)
+            # Query i wants distances i, i - 1, ...: in the flat (T, 2T) each row begins 2T - 1 after the one before.
+            by_distance = self._by_distance(q, torch.arange(size, -size, -1, device=q.device), scale)
+            return by_distance.flatten(-2)[..., size:].unflatten(-1, (size, 2 * size - 1))[..., :size]
         distance = query_positions[:, None] - key_positions[None, :]  # (T, S)
         lowest = -int(key_positions.shape[0]) + 1 if query_positions.shape[0] > 1 else 0
         lowest = min(lowest, int(distance.min()))
-        span = torch.arange(lowest, int(distance.max()) + 1, device=q.device)
-        heads, head_dim = self.content_bias.shape[0], self.content_bias.shape[-1]
-        embedded = self.project(sinusoids(span, self.frequency).to(q.dtype)).view(-1, heads, head_dim).permute(1, 2, 0)
-        by_distance = (q + self.position_bias.to(q.dtype)) @ embedded  # (B, H, T, distances)
+        by_distance = self._by_distance(q, torch.arange(lowest, int(distance.max()) + 1, device=q.device), scale)
         index = (distance - lowest).expand(*q.shape[:3], -1)  # beams share one position: (1, S)
         return by_distance.gather(-1, index)
+
+    def _by_distance(self, q: Tensor, span: Tensor, scale: float) -> Tensor:
+        """Of each query with each distance of `span`, (B, H, T, distances)."""
+        heads, head_dim = self.content_bias.shape[0], self.content_bias.shape[-1]
+        embedded = self.project(sinusoids(span, self.frequency).to(q.dtype)).view(-1, heads, head_dim).permute(1, 2, 0)
+        return ((q + self.position_bias.to(q.dtype)) * scale) @ embedded

@@ -1,0 +1,111 @@
+"""Conformer (Gulati et al. 2020): attention and convolution together recognise speech.
+
+    x~  = x   + 1/2 FFN(x)
+    x'  = x~  + MHSA(x~)
+    x'' = x'  + Conv(x')
+    y   = Layernorm(x'' + 1/2 FFN(x''))                             (eq. 1)
+
+What is heard is written by connectionist temporal classification (Graves et al. 2006), and by a Transformer decoder too
+where it is asked for (Watanabe et al. 2017).
+
+Shapes: B recordings, T frames, F numbers a frame, T' frames after subsampling, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import ConformerConfig, Positions
+from tformer_cli.errors import DataError
+from tformer_cli.models.decoding import Memory, ReadsAndWrites, initialise
+from tformer_cli.nn.attention import Mask
+from tformer_cli.nn.block import Stack
+from tformer_cli.nn.convolution import ConvolutionModule, Frames, Lengths, Subsampling
+from tformer_cli.nn.dropout import Dropout
+from tformer_cli.nn.positions import AbsolutePositions
+
+
+class ConformerEncoder(nn.Module):
+    """Subsampling, dropout, and the blocks (figure 1).
+
+    Args:
+        config: its shape.
+        bins: F.
+    """
+
+    def __init__(self, config: ConformerConfig, bins: int) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.subsampling_dim or config.dim
+        self.subsampling = Subsampling(bins, config.dim, config.subsampling, channels, bias=config.bias)
+        self.positions = AbsolutePositions(config.positions, config.combine, config.dim, config.max_frames)
+        self.dropout = Dropout(config.dropout)
+        self.stack = Stack(config, config.depth, convolution=self._convolution)
+
+    def _convolution(self) -> ConvolutionModule:
+        config = self.config
+        return ConvolutionModule(
+            config.dim, config.kernel_size, config.convolution_norm, causal=config.causal_convolution, bias=config.bias
+        )
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Memory:
+        """As `Conformer.encode`."""
+        x, lengths = self.subsampling(features, lengths)
+        size, most, scheme = x.shape[1], self.config.max_frames, self.config.positions
+        if size > most and scheme in (Positions.learned, Positions.sinusoidal):
+            cause = f"a recording has {size} frames after subsampling, and model.positions={scheme.name} knows {most}"
+            raise DataError(cause, "raise model.max_frames, or lower data.max_seconds")
+        x = self.dropout(self.positions(x, torch.arange(size, device=x.device)))
+        mask = Mask.from_lengths(lengths, size)
+        return Memory(self.stack(x, mask=mask, frames=Frames(lengths, size)), mask, lengths)
+
+
+class Conformer(ReadsAndWrites):
+    """The encoder, CTC's output layer, and a decoder if `decoder_depth` is not 0.
+
+    A decoder's embeddings, times sqrt(D), are the weights of its output projection too (Press and Wolf 2017).
+
+    Args:
+        config: its shape.
+        bins: F.
+        vocab_size: V; padding is CTC's blank.
+    """
+
+    swaps_head = True
+
+    def __init__(self, config: ConformerConfig, bins: int, vocab_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = ConformerEncoder(config, bins)
+        self.ctc = nn.Linear(config.dim, vocab_size)
+        self.dropout = Dropout(config.dropout)
+        if config.decoder_depth:
+            self.embedding_scale = config.dim**0.5
+            self.target_embedding = nn.Embedding(vocab_size, config.dim)
+            self.target_positions = AbsolutePositions(config.positions, config.combine, config.dim, config.max_length)
+            self.decoder = Stack(config, config.decoder_depth, cross=True, bidirectional=False)
+        self.apply(initialise)
+
+    def output_frames(self, lengths: Lengths) -> Lengths:
+        """Frames after subsampling of recordings of so many, (B,); 0 where a recording is too short for one."""
+        return self.encoder.subsampling.output_frames(lengths)
+
+    def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
+        """Listen.
+
+        Args:
+            source: features, (B, T, F), padded at the end.
+            source_lengths: real frames of each recording, (B,), int64.
+
+        Returns:
+            States (B, T', D), T' at least 1, and how many of them are real: `output_frames`.
+
+        Raises:
+            DataError: if a recording is longer than the model's absolute positions.
+        """
+        return self.encoder(source, source_lengths)
+
+    def ctc_logits(self, states: Tensor) -> Tensor:
+        """Scores of the tokens, and of padding, which is CTC's blank, in each frame: (..., D) to (..., V)."""
+        return self.ctc(self.dropout(states))
