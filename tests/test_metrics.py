@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
+from tformer_cli.errors import ConfigError
 from tformer_cli.metrics import (
     answer_scores,
     labels_scores,
     normal_answer,
     number_scores,
     several_labels_scores,
+    speech_scores,
     tags_scores,
 )
 
@@ -73,3 +77,44 @@ def test_case_punctuation_and_articles_are_no_part_of_an_answer(right, said):
 @pytest.mark.parametrize("right, said", [("theatre", "atre"), ("an owl", "two owl"), ("1.5", "1 5"), ("owls", "owl")])
 def test_all_else_is_part_of_an_answer(right, said):
     assert answer_scores([[right]], [said])["exact_match"] == 0.0
+
+
+def edits(wanted: list[str], said: list[str]) -> int:
+    """Levenshtein's distance by its recursion."""
+    row = list(range(len(said) + 1))
+    for i, one in enumerate(wanted, 1):
+        before, row = row, [i]
+        for j, other in enumerate(said, 1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (one != other)))
+    return row[-1]
+
+
+def test_transcripts_are_scored_over_all_words_and_characters():
+    targets = ["one two three", "four", "  five\u00a0six\t", "", "seven eight"]
+    found = ["one too three four", "", "five six", "what", "eight seven"]
+    scores, own = speech_scores(targets, found)
+    pairs = [(a.split(), b.split()) for a, b in zip(targets, found, strict=True)]
+    wanted = [edits(a, b) for a, b in pairs]
+    assert wanted == [2, 1, 0, 1, 2] and scores["words"] == 8
+    assert scores["wer"] == pytest.approx(100 * 6 / 8) and scores["sentence_errors"] == pytest.approx(80)
+    assert scores["substitutions"] + scores["insertions"] + scores["deletions"] == 6
+    assert scores["insertions"] >= 2 and scores["deletions"] >= 1
+    assert own == [pytest.approx(value) for value in (100 * 2 / 3, 100, 0, 100, 100)]
+    texts = [(list(" ".join(a)), list(" ".join(b))) for a, b in pairs]
+    characters = sum(edits(a, b) for a, b in texts) / sum(len(a) for a, _ in texts)
+    assert scores["cer"] == pytest.approx(100 * characters)
+    assert speech_scores(["A b"], ["a b"])[0]["wer"] == 50  # as they are: nothing is made alike
+
+
+def test_scores_of_no_transcripts_and_of_other_numbers():
+    scores, own = speech_scores([], [])
+    assert own == [] and set(scores.values()) == {0.0}
+    assert speech_scores([""], [""])[0]["wer"] == 0
+    with pytest.raises(ValueError, match="references"):
+        speech_scores(["a"], [])
+
+
+def test_a_missing_library_of_speech_names_its_extra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "jiwer", None)
+    with pytest.raises(ConfigError, match=r"jiwer.*tformer-cli\[speech\]"):
+        speech_scores(["a"], ["a"])

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 CHARACTER_LANGUAGES = ("ja", "zh", "ko", "th")
 """Written without spaces: BLEU is taken over characters there, which the signature says (tok:char)."""
 
+SPEECH_SCORES = ("wer", "cer", "sentence_errors", "substitutions", "insertions", "deletions", "words")
+"""What `speech_scores` gives, in order."""
+
 
 def library(module: str, package: str) -> Any:
     """A module of the extra `text`.
@@ -212,6 +215,57 @@ def tags_scores(
         if "avg" not in kind
     ]
     return scores, [("by kind", ["kind", "precision", "recall", "F1", "entities"], rows)]
+
+
+def speech_library() -> Any:
+    """jiwer; ask before training, to notice before it that transcripts could not be scored.
+
+    Raises:
+        ConfigError: if it is not installed.
+    """
+    return errors.library("jiwer", "jiwer", "speech")
+
+
+def speech_scores(targets: Sequence[str], found: Sequence[str]) -> tuple[dict[str, float], list[float]]:
+    """Word and character error rates by jiwer: substitutions, insertions and deletions over the reference's length.
+
+    The counts are summed over all utterances and divided once. Words are what white space separates; of characters a
+    single space between words is one. Texts are compared as they are: case, punctuation and Unicode forms count.
+
+    Args:
+        targets: reference transcripts; one may be empty, and then all that is found counts as inserted.
+        found: as many.
+
+    Returns:
+        Scores: `wer`, `cer` and the share of utterances with an error, `sentence_errors`, in percent (the first two
+        may be more than 100); and the counts of words, `substitutions`, `insertions`, `deletions`, `words`. And each
+        utterance's own word error rate in percent, by which the worst are found; without reference words: of one.
+    """
+    jiwer = speech_library()
+    targets, found = ([" ".join(text.split()) for text in texts] for texts in (targets, found))
+    if len(targets) != len(found):
+        raise ValueError(f"{len(targets)} references and {len(found)} transcripts")
+    if not targets:
+        return dict.fromkeys(SPEECH_SCORES, 0.0), []
+    words, characters = jiwer.process_words(targets, found), jiwer.process_characters(targets, found)
+    rates = []
+    for result in (words, characters):
+        errors_made = result.substitutions + result.deletions + result.insertions
+        length = result.hits + result.substitutions + result.deletions
+        rates.append(100 * errors_made / max(1, length))
+    own = [
+        100 * sum(_edits(chunk) for chunk in chunks) / max(1, len(text.split()))
+        for chunks, text in zip(words.alignments, targets, strict=True)
+    ]
+    wrong = 100 * sum(error > 0 for error in own) / len(own)
+    counts = words.substitutions, words.insertions, words.deletions, sum(len(text.split()) for text in targets)
+    return dict(zip(SPEECH_SCORES, (*rates, wrong, *map(float, counts)), strict=True)), own
+
+
+def _edits(chunk: Any) -> int:
+    """Errors in a stretch of jiwer's alignment."""
+    sizes = chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
+    return 0 if chunk.type == "equal" else max(sizes)
 
 
 def normal_answer(text: str) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tformer_cli.decode.select import Head
+from tformer_cli.nn.int8 import Int8Linear, available
 
 
 def make(vocab_size: int, sentences: int, rows: int, *, bias: bool, scale: float, dtype: torch.dtype) -> tuple:
@@ -65,3 +66,31 @@ def test_buffers_serve_fewer_rows_later() -> None:
         results.append(head.best(torch.zeros(sentences, 2), 3))
     for first, second in zip(*results, strict=True):
         torch.testing.assert_close(first[:2], second)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8"])
+def test_added_scores_count_in_every_answer(kind: str) -> None:
+    if kind == "int8" and not available():
+        pytest.skip("this CPU does not multiply bytes")
+    dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
+    weight, _, hidden = make(1024, 2, 3, bias=False, scale=0.3, dtype=dtype)
+    head = Head(Int8Linear(weight, None) if kind == "int8" else (weight, None), 8, torch.tensor([3]))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):  # the buffers are used again
+        head.project(hidden)
+        full = head.scaled().float().log_softmax(-1).view(2, 3, -1)
+        added = [-torch.rand(2, 3, 1024, generator=generator, dtype=torch.float64) * 5 for _ in range(2)]
+        added[1][:, :, 7] = -torch.inf
+        for one in added:
+            head.add(one)
+        full = (full + added[0] + added[1]).float()
+        asked = torch.randint(7, (2, 3), generator=generator)
+        wanted = full.gather(2, asked[..., None])[..., 0]
+        torch.testing.assert_close(head.log_probability(asked), wanted, atol=1e-4, rtol=1e-5)
+        head.forbid()
+        full[..., 3] = -torch.inf
+        torch.testing.assert_close(head.highest(), full.amax(-1), atol=1e-4, rtol=1e-5)
+        values, parents, tokens = head.best(torch.zeros(2, 3), 5)
+        wanted, index = full.flatten(1).topk(5)
+        torch.testing.assert_close(values, wanted, atol=1e-4, rtol=1e-5)
+        assert torch.equal(parents * 1024 + tokens, index)

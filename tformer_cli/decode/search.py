@@ -59,6 +59,28 @@ class Decoder(Protocol[S_contra]):
         ...
 
 
+class Scorer(Protocol):
+    """Another opinion of the hypotheses of a search, added to the decoder's; all rows advance by a token a step.
+
+    What it adds is never above 0, so that a hypothesis's score only falls, which stopping relies on.
+    """
+
+    def scores(self) -> Tensor:
+        """What each token would add to each hypothesis, </s> included: (B, R, V), natural logarithms, no NaN."""
+        ...
+
+    def advance(self, parents: Tensor, tokens: Tensor) -> None:
+        """Hypotheses change places and take their tokens: row r now is row parents[b, r] and tokens[b, r].
+
+        R grows once, from 1. Rows may be of no use any more, and hold any token.
+        """
+        ...
+
+    def keep(self, sentences: Tensor) -> None:
+        """Drop all but the given sentences, (B',) int64, ascending."""
+        ...
+
+
 @dataclass
 class Hypothesis:
     """One output.
@@ -66,7 +88,8 @@ class Hypothesis:
     Attributes:
         tokens: without <s> and </s>.
         score: what hypotheses are ranked by: log_probability / (tokens + 1) ** length_penalty.
-        log_probability: the model's, natural, of all tokens and </s>, a forced prefix included.
+        log_probability: the model's, natural, of all tokens and </s>, a forced prefix included; with scorers, the
+            weighted sum of all.
         finished: False if only the length limit ended it: </s> was forced, and was not the most probable token.
     """
 
@@ -100,6 +123,8 @@ def search(
     sample_ids: Sequence[int] | None = None,
     cached: int = 0,
     on_token: Callable[[int, int], None] | None = None,
+    scorers: Sequence[tuple[float, Scorer]] = (),
+    decoder_weight: float = 1.0,
 ) -> list[list[Hypothesis]]:
     """Find the best outputs of a batch, or draw some.
 
@@ -118,17 +143,23 @@ def search(
         cached: keys a sentence that are in the state already: those of a prompt.
         on_token: with one hypothesis a sentence: called with the sentence's number and each token as it is chosen,
             </s> included.
+        scorers: others that judge the hypotheses, each with its weight, 0 or more; not with sampling.
+        decoder_weight: of the decoder's own log-probabilities, above 0.
 
     Returns:
         For each sentence its hypotheses, best first: `n_best` of them, or fewer if search found fewer.
 
     Raises:
         RunError: if the model's scores are not finite.
-        ValueError: if a prefix holds </s>.
+        ValueError: if a prefix holds </s>; if scorers are to judge what is drawn, or the decoder has no weight.
     """
     if on_token is not None and width(config) > 1:
         raise ValueError("tokens can be watched only where nothing is ever taken back: with one hypothesis")
+    if (scorers and config.sample) or decoder_weight <= 0:
+        raise ValueError("scorers go with beam search only, and with a decoder that has a weight")
     run = _Search(decoder, state, config, eos_id, max_lengths, prefix, forbidden, sample_ids)
+    run.scorers = [(weight / decoder_weight, scorer) for weight, scorer in scorers if weight > 0]
+    run.weight = decoder_weight
     return run.run(bos_id, cached, on_token)
 
 
@@ -173,6 +204,8 @@ class _Search(Generic[S]):
         self.found: list[list[Hypothesis]] = [[] for _ in range(batch)]
         self.worst = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)  # of the n best found
         self.uniform = self._uniform_numbers(sample_ids or self.sentences) if config.sample else None
+        self.scorers: list[tuple[float, Scorer]] = []  # their weights as shares of the decoder's
+        self.weight = 1.0
 
     def run(
         self, first: int | Tensor, cached: int, on_token: Callable[[int, int], None] | None
@@ -185,6 +218,8 @@ class _Search(Generic[S]):
             if not self.sentences:
                 break
             self.head.project(self.decoder.step(self.tokens, self.state, self._mask()))
+            for weight, scorer in self.scorers:
+                self.head.add(weight * scorer.scores())
             log_probability, parents, tokens = self._extensions(step)
             if on_token is not None:
                 chosen = zip(self.sentences, tokens[:, 0].tolist(), log_probability[:, 0].tolist(), strict=True)
@@ -192,6 +227,8 @@ class _Search(Generic[S]):
                     if value > -math.inf:  # else it has ended, and only waits to leave the batch
                         on_token(sentence, token)
             self._advance(step, log_probability, parents, tokens)
+            for _, scorer in self.scorers:
+                scorer.advance(parents, tokens)
             self._drop(step)
         return self.found
 
@@ -288,7 +325,7 @@ class _Search(Generic[S]):
         """Note the hypotheses that ended, (B, beams) True; keep the n best of each sentence."""
         where = ended.nonzero()
         row, beam = where.unbind(1)
-        values = log_probability[row, beam].double()
+        values = log_probability[row, beam].double() * self.weight
         length = step + 1  # with </s>
         scores = values / length**self.config.length_penalty
         finished = torch.ones_like(row, dtype=torch.bool)
@@ -309,7 +346,7 @@ class _Search(Generic[S]):
 
     def _drop(self, step: int) -> None:
         """Leave sentences whose answer is settled; take them out of the batch when there are enough of them."""
-        best = self.so_far.amax(1).double()
+        best = self.so_far.amax(1).double() * self.weight
         alpha, length = self.config.length_penalty, torch.full_like(best, step + 2)  # if the next token ends it
         if self.config.stopping is Stopping.longest and alpha > 0:
             length = (self.limits + 1).double()
@@ -327,6 +364,8 @@ class _Search(Generic[S]):
         if not self.sentences:
             return
         self.state.keep(kept)
+        for _, scorer in self.scorers:
+            scorer.keep(kept)
         rows = ("tokens", "so_far", "outputs", "allowed", "worst", "limits", "prefix_lengths", "forced", "uniform")
         for name in rows:
             value = getattr(self, name)

@@ -93,6 +93,13 @@ class Head:
             return sums.log()
         return self._finite(torch.logsumexp(self.scaled().float(), dim=-1))
 
+    def add(self, scores: Tensor) -> None:
+        """Add to the log-probabilities of all tokens, (B, R, V), for all methods: they are then weighed by both."""
+        everything = self._all if self.scale is None else self._all * self.scale
+        self._all, self.scale = everything.float(), None
+        self.logits = self._all[:, : self.vocab_size]
+        self.logits += scores.reshape(self.logits.shape)
+
     def scaled(self) -> Tensor:
         """The logits, (N, V)."""
         return self.logits if self.scale is None else self.logits * self.scale

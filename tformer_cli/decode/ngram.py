@@ -1,0 +1,177 @@
+"""N-gram language models in ARPA files: written by SRILM, KenLM, lmplz and others; read here, plain or gzipped.
+
+The probability of a word is that of the longest n-gram that ends in it and is in the file; each word of context that
+had to be left out costs the back-off weight of what was left (Katz 1987).
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tformer_cli.errors import DataError
+
+MAX_ORDER = 5
+BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+MISSING_LOG10 = -100.0
+"""Of a word that is not in a file without <unk>: in practice never, yet not minus infinity."""
+SPACES = ("<space>", "<SPACE>", "\u2581", "|", "_")
+"""What stands for a space in files whose words are characters."""
+
+Context = tuple[int, ...]
+"""Words before the next one, the last at the end; no longer than the order has use for."""
+
+
+class Ngrams:
+    """An n-gram model.
+
+    Args:
+        numbers: of the words.
+        entries: log10 probability and back-off weight by the numbers of an n-gram's words.
+        order: n.
+    """
+
+    def __init__(self, numbers: dict[str, int], entries: dict[Context, tuple[float, float]], order: int) -> None:
+        self.numbers, self.entries, self.order = numbers, entries, order
+        self.unknown = numbers.get(UNKNOWN, numbers.get(UNKNOWN.upper(), -1))
+        words = [word for word in numbers if word not in (BEGIN, END) and word.lower() != UNKNOWN]
+        self.space = next((sign for sign in SPACES if sign in numbers), None)
+        self.of_characters = bool(words) and all(len(word) == 1 or word == self.space for word in words)
+        """Its words are single characters."""
+
+    def start(self) -> Context:
+        """The context at the beginning of a sentence."""
+        return (self.numbers[BEGIN],)[: self.order - 1] if BEGIN in self.numbers else ()
+
+    def score(self, context: Context, word: str) -> tuple[float, Context]:
+        """Natural log-probability of the next word, and the context after it."""
+        number = self.numbers.get(word, self.unknown)
+        after = ((*context, number)[1 - self.order :]) if self.order > 1 else ()
+        left_out = 0.0
+        while (found := self.entries.get((*context, number))) is None:
+            if not context:
+                found = (MISSING_LOG10, 0.0)
+                break
+            left_out += self.entries.get(context, (0.0, 0.0))[1]
+            context = context[1:]
+        return (left_out + found[0]) * math.log(10), after
+
+
+def read_ngrams(path: Path | str) -> Ngrams:
+    """Read an ARPA file.
+
+    Raises:
+        DataError: if it is not one, or is damaged: file and line.
+    """
+    return _Reader(Path(path)).read()
+
+
+class _Reader:
+    """A file and the number of the line that was read last."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.line = path, 0
+
+    def error(self, cause: str, remedy: str = "") -> DataError:
+        return DataError(f"{self.path}: line {self.line}: {cause}", remedy)
+
+    def lines(self) -> Iterator[str]:
+        """All lines but empty ones, without the white space around them."""
+        try:
+            with self.path.open("rb") as file:
+                packed = file.read(2) == b"\x1f\x8b"
+            with gzip.open(self.path) if packed else self.path.open("rb") as file:
+                for raw in file:
+                    self.line += 1
+                    text = raw.decode("utf-8").strip(" \t\r\n")
+                    if text:
+                        yield text
+        except UnicodeDecodeError as error:
+            raise self.error("not UTF-8") from error
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise self.error("the gzip file is cut off or damaged", "write or fetch it again") from error
+        except OSError as error:
+            raise DataError(f"{self.path}: {error.strerror or error}") from error
+
+    def read(self) -> Ngrams:
+        lines = self.lines()
+        for line in lines:
+            if line == "\\data\\":
+                break
+        else:
+            raise DataError(f"{self.path}: no line \\data\\", "give an ARPA file of n-grams, plain or gzipped")
+        counts, line = self._counts(lines)
+        numbers: dict[str, int] = {}
+        entries: dict[Context, tuple[float, float]] = {}
+        for order, count in enumerate(counts, 1):
+            if line != f"\\{order}-grams:":
+                raise self.error(f"'{line[:40]}' where \\{order}-grams: should be")
+            before = len(entries)
+            for line in lines:
+                if line.startswith("\\") and (line == "\\end\\" or line.endswith("-grams:")):
+                    break
+                self._entry(line, order, len(counts), numbers, entries)
+            else:
+                raise self.error("the file ends without \\end\\", "it was cut off")
+            if len(entries) - before != count:
+                raise self.error(f"{len(entries) - before} {order}-grams, \\data\\ says {count}")
+        if line != "\\end\\":
+            raise self.error(f"'{line[:40]}' where \\end\\ should be")
+        return Ngrams(numbers, entries, len(counts))
+
+    def _counts(self, lines: Iterator[str]) -> tuple[list[int], str]:
+        """How many n-grams there are of each order, and the line after that."""
+        counts: list[int] = []
+        line = ""
+        for line in lines:
+            found = re.fullmatch(r"ngram\s+(\d+)\s*=\s*(\d+)", line)
+            if found is None:
+                break
+            if int(found[1]) != len(counts) + 1:
+                raise self.error(f"n-grams of order {found[1]} where those of {len(counts) + 1} should be")
+            counts.append(int(found[2]))
+        if not counts:
+            raise self.error("no line such as 'ngram 1=1000' after \\data\\")
+        if len(counts) > MAX_ORDER:
+            raise self.error(f"n-grams of order {len(counts)}", f"orders up to {MAX_ORDER} are read")
+        return counts, line
+
+    def _entry(
+        self,
+        line: str,
+        order: int,
+        highest: int,
+        numbers: dict[str, int],
+        entries: dict[Context, tuple[float, float]],
+    ) -> None:
+        """One n-gram: log10 probability, words, and a back-off weight except in the highest order."""
+        fields = re.split(r"[ \t]+", line)
+        if not order + 1 <= len(fields) <= order + 2 - (order == highest and order > 1):
+            raise self.error(f"{len(fields)} fields, a {order}-gram has a probability, {order} words and a weight")
+        probability = self._number(fields[0])
+        weight = self._number(fields[order + 1]) if len(fields) == order + 2 else 0.0
+        if probability > 0:
+            raise self.error(f"{fields[0]} is no logarithm of a probability: it is above 0")
+        words: Sequence[str] = fields[1 : order + 1]
+        if order == 1:
+            numbers.setdefault(words[0], len(numbers))
+        try:
+            key = tuple(numbers[word] for word in words)
+        except KeyError as error:
+            raise self.error(f"{error.args[0]!r} is not among the 1-grams") from error
+        if key in entries:
+            raise self.error(f"{' '.join(words)!r} is there twice")
+        entries[key] = (probability, weight)
+
+    def _number(self, text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError as error:
+            raise self.error(f"{text[:40]!r} is not a number") from error
+        if math.isnan(value) or value == math.inf:
+            raise self.error(f"{text} is not a number")
+        return max(value, MISSING_LOG10)  # minus infinity would leave a search without any hypothesis
