@@ -10,7 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TORCH = "torch==2.13.0"
-PEERS = ("hf", "joeynmt", "timm")
+PEERS = ("hf", "joeynmt", "timm", "torchaudio")
 
 
 def python_of(name: str) -> Path:

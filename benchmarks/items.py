@@ -11,6 +11,7 @@ BASE = {"encoder_depth": 6, "decoder_depth": 6, "dim": 512, "heads": 8, "ffn_dim
 BERT_MINI = {"depth": 4, "dim": 256, "heads": 4, "ffn_dim": 1024, "max_length": 128, "dropout": 0.1}
 GPT_MINI = {"depth": 6, "dim": 384, "heads": 6, "ffn_dim": 1536, "max_length": 256, "dropout": 0.1}
 VIT_TI16 = {"image_size": 224, "patch_size": 16, "depth": 12, "dim": 192, "heads": 3, "ffn_dim": 768}
+CONFORMER_S8 = {"depth": 8, "dim": 144, "heads": 4, "ffn_dim": 576, "kernel_size": 31, "bins": 80, "dropout": 0.1}
 VIT_SMALL = {"image_size": 32, "patch_size": 4, "depth": 6, "dim": 192, "heads": 3, "ffn_dim": 768}
 
 
@@ -20,11 +21,12 @@ class Program:
 
     Attributes:
         name: in tables.
-        environment: whose interpreter runs it: ours, hf, joeynmt or timm.
+        environment: whose interpreter runs it: ours, hf, joeynmt, timm or torchaudio.
         script: relative to `benchmarks/`.
         options: what it adds to the item's job.
         goal: how many times as fast ours is meant to be; None: it is shown for comparison only.
         choice: programs of one choice are variants of one peer: all run once, the fastest goes on.
+        against: which of ours it is compared with, by its name; empty: the first.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Program:
     options: dict[str, Any] = field(default_factory=dict)
     goal: float | None = None
     choice: str = ""
+    against: str = ""
 
 
 @dataclass
@@ -155,6 +158,7 @@ def all_items() -> list[Item]:
         *(_decoding("tiny", TINY, beam, 512, joeynmt=True) for beam in (5, 1)),
         *(_decoding("base", BASE, beam, 256, joeynmt=False) for beam in (5, 1)),
         *_pictures(),
+        _speech(),
     ]
 
 
@@ -240,3 +244,32 @@ def _pictures() -> list[Item]:
             [OURS, *_timm(1.15)],
         ),
     ]
+
+
+def _speech() -> Item:
+    """Each precision against the same one of ours."""
+    programs = []
+    for precision in ("bf16", "fp32"):
+        mine = Program(f"tformer, {precision}", "ours", "ours.py", {"precision": precision})
+        options = {"precision": precision, "grouped": True}
+        peer = _torchaudio(f"{precision}, grouped", options, goal=1.5, against=mine.name)
+        programs += [mine, peer]
+    return _training(
+        "conformer",
+        "Conformer (8 blocks, 144 wide) on strings of spoken numbers, CTC",
+        "spoken_numbers",
+        [*programs, _torchaudio("defaults", {})],
+        task="speech_recognition",
+        shape=CONFORMER_S8,
+        rows="strings",
+        counted="utterance-seconds",
+        seconds_factor=2.0,
+        batch_seconds=100.0,
+        batch_utterances=12,
+        learning_rate=3e-4,
+    )
+
+
+def _torchaudio(name: str, options: dict[str, Any], goal: float | None = None, against: str = "") -> Program:
+    script = "peers/torchaudio_conformer.py"
+    return Program(f"torchaudio, {name}", "torchaudio", script, options, goal, against=against)

@@ -1,8 +1,8 @@
 """tformer on a benchmark's job: its own command's path for training, its own search for decoding.
 
-Training is `tformer pretrain` on the same text with the same SentencePiece model, or on the same pictures, so that
-reading, batching, loss, optimiser and all the loop's bookkeeping are paid for; only the clock is added. Decoding reads
-the weights that the peers read. Inference is the task's own scoring of the validation pictures.
+Training is `tformer pretrain` on the same text or sound with the same SentencePiece model, or on the same pictures, so
+that reading, batching, loss, optimiser and all the loop's bookkeeping are paid for; only the clock is added. Decoding
+reads the weights that the peers read. Inference is the task's own scoring of the validation pictures.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ from tformer_cli.config.schema import (  # noqa: E402
     AugmentConfig,
     BERTConfig,
     ClassifierHeadConfig,
+    ConformerConfig,
     CorpusDataConfig,
     Crop,
     DecodeConfig,
     Experiment,
+    FeatureConfig,
     GPTConfig,
     ImageClassificationExperiment,
     ImageDataConfig,
@@ -52,9 +54,12 @@ from tformer_cli.config.schema import (  # noqa: E402
     Norm,
     OptimConfig,
     ParallelDataConfig,
+    Positions,
     Precision,
     Schedule,
     Seq2SeqConfig,
+    SpeechDataConfig,
+    SpeechRecognitionExperiment,
     TextClassificationExperiment,
     TokenizerConfig,
     TrainerConfig,
@@ -87,6 +92,12 @@ def vit_config(shape: dict[str, Any]) -> ViTConfig:
     """The same Vision Transformer as timm's: pre-norm, gelu, learned positions, a [class] token, no dropout."""
     sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "depth", "patch_size")}
     return ViTConfig(dropout=0.0, **sizes)
+
+
+def conformer_config(shape: dict[str, Any]) -> ConformerConfig:
+    """The same Conformer as torchaudio's: no positions, batch normalisation, dropout on attention weights too."""
+    sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "depth", "kernel_size", "dropout")}
+    return ConformerConfig(positions=Positions.none, attention_dropout=shape["dropout"], **sizes)
 
 
 def augmentation(size: int) -> AugmentConfig:
@@ -122,8 +133,12 @@ def experiment(job: dict[str, Any]) -> Experiment:
         images = ImageDataConfig(image_size=size, crop_share=1.0, batch_images=job["batch_images"], **data)
         augment = augmentation(size) if job.get("augmented") else AugmentConfig()
         return ImageClassificationExperiment(data=images, augment=augment, model=vit_config(shape), **common)
-    data["batch_tokens"] = job["batch_tokens"]
     common["tokenizer"] = TokenizerConfig(path=job["tokenizer"])
+    if job["task"] == "speech_recognition":
+        recordings = SpeechDataConfig(batch_seconds=job["batch_seconds"], **data)
+        features = FeatureConfig(bins=shape["bins"])
+        return SpeechRecognitionExperiment(data=recordings, features=features, model=conformer_config(shape), **common)
+    data["batch_tokens"] = job["batch_tokens"]
     if job["task"] == "translation":
         source, target = job["languages"]
         pairs = ParallelDataConfig(source_language=source, target_language=target, **data)

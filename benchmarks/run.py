@@ -157,7 +157,8 @@ def collect(
     failures: dict[str, dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """What is written down of each program."""
-    ours = next((runs[p.name] for p in item.programs if p.environment == "ours"), [])
+    ours = {p.name: runs[p.name] for p in item.programs if p.environment == "ours"}
+    first = next(iter(ours.values()), [])
     reference = next((i for i, p in enumerate(item.programs) if p.script.endswith("hf_decode.py")), None)
     found = []
     for program in everyone:
@@ -169,8 +170,10 @@ def collect(
             entry |= failures[program.name]
         if mine:
             entry |= {"runs": mine, "summary": tables.summary(mine)}
-            if ours and program.environment != "ours":
-                entry["ratio"] = tables.ratios(ours, mine)
+            own = ours.get(program.against, first)
+            if own and program.environment != "ours":
+                entry["ratio"] = tables.ratios(own, mine)
+                entry["against"] = program.against
             if item.job["kind"] == "decode" and reference is not None and program.environment != "joeynmt":
                 paths = (WORK / f"outputs-{i}.json" for i in (item.programs.index(program), reference))
                 entry["same_as_hf_percent"] = agreement(*paths, item.job["forced_length"])
@@ -186,6 +189,8 @@ def rule(item: Item, trained: bool) -> str:
             "target tokens": "Target tokens that are not padding, EOS included,",
             "tokens": "Tokens that the model reads, without padding, special tokens included,",
             "images": f"Pictures, {job.get('batch_images')} in a batch,",
+            "utterance-seconds": "Seconds of sound without padding, in batches of at most "
+            f"{job.get('batch_seconds', 0):g} with it (random ones of {job.get('batch_utterances')} utterances),",
         }
         return (
             f"{counted[job['counted']]} a second of wall time, "

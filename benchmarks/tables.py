@@ -126,6 +126,13 @@ def _data(item: dict[str, Any]) -> str:
             f"Data: {kind['train']:,} pictures of {facts['name']} to train, {kind['validation']:,} to validate, "
             f"{kind['size']} x {kind['size']}, {kind['labels']:,} labels."
         )
+    if "batch_seconds" in item["job"]:
+        kind = facts[item["job"]["rows"]]
+        return (
+            f"Data: {kind['utterances']:,} {item['job']['rows']} of {facts['name'].replace('_', ' ')}, each of 1 to "
+            f"{kind['most_numbers']} (all as likely), {kind['seconds']['least']:.1f} to {kind['seconds']['most']:.1f} "
+            f"seconds, {kind['seconds']['mean']:.1f} on average; vocabulary of {facts['vocab_size']:,} characters."
+        )
     if "rows" in item["job"]:
         rows = item["job"]["rows"]
         kind = f"{rows[:-1] if facts[rows]['texts'] == 1 else rows} of {facts['name']}"
@@ -149,6 +156,8 @@ def item_lines(item: dict[str, Any]) -> list[str]:
     head = f"program | {unit}, median | range | ours / it (pairs) | goal | GEMM GFLOP/s (lowest) | others busy"
     lines += [f"| {head} |", "|" + " --- |" * 7, *map(_row, programs), ""]
     lines += [note for note in map(_note, programs) if note]
+    others = [program for program in programs if program.get("against")]
+    lines += [f"- {program['name']} is compared with {program['against']}." for program in others]
     lines += _likeness(item, programs)
     probed = [program for program in item["programs"] if "probe" in program]
     if probed:

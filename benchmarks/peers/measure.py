@@ -148,6 +148,46 @@ class Pictures:
         return torch.from_numpy(self.pixels), torch.from_numpy(self.labels)
 
 
+@dataclass
+class Utterances:
+    """Recordings with transcripts.
+
+    Attributes:
+        sound: all samples, flat, int16.
+        sound_offsets: where each recording begins, (N + 1,).
+        ids: all transcripts' ids, flat; no special tokens inside.
+        offsets: where each transcript begins, (N + 1,).
+        sample_rate: samples a second.
+    """
+
+    sound: np.ndarray
+    sound_offsets: np.ndarray
+    ids: np.ndarray
+    offsets: np.ndarray
+    sample_rate: int
+
+    @classmethod
+    def load(cls, job: dict[str, Any]) -> Utterances:
+        """Read what `prepare_speech.py` wrote of `job["rows"]`."""
+        names = ("sound", "sound_offsets", "ids", "offsets")
+        with np.load(job["data"], allow_pickle=False) as arrays:
+            return cls(*(arrays[f"{job['rows']}_{name}"] for name in names), int(arrays["sample_rate"]))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Samples of each, (N,)."""
+        return np.diff(self.sound_offsets)
+
+    def row(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Samples (N,), int16, and ids (U,), int64, of one."""
+        sound = self.sound[self.sound_offsets[index] : self.sound_offsets[index + 1]]
+        ids = self.ids[self.offsets[index] : self.offsets[index + 1]]
+        return torch.from_numpy(sound), torch.from_numpy(ids.astype(np.int64))
+
+
 def normalised(pixels: torch.Tensor) -> torch.Tensor:
     """Mean and deviation 0.5, as timm's and tformer's models of this family have it: uint8 to float32 in [-1, 1]."""
     return pixels.float().div_(127.5).sub_(1)
@@ -171,15 +211,15 @@ class TrainingClock:
 
     job: dict[str, Any]
     ticks: list[float] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    cells: list[int] = field(default_factory=list)
+    tokens: list[float] = field(default_factory=list)
+    cells: list[float] = field(default_factory=list)
     losses: list[Any] = field(default_factory=list)
 
-    def tick(self, tokens: int, cells: int, loss: Any) -> bool:
+    def tick(self, tokens: float, cells: float, loss: Any) -> bool:
         """Note a step.
 
         Args:
-            tokens: what the job counts (tokens or images), without padding.
+            tokens: what the job counts (tokens, images or seconds of sound), without padding.
             cells: the same with padding.
             loss: mean loss of a prediction; a number or a tensor that is read only at the end.
 

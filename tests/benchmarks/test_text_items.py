@@ -29,7 +29,7 @@ from tests.properties.families import batch_of  # noqa: E402
 from tformer_cli import tasks  # noqa: E402
 
 VOCAB_SIZE = 400
-TEXT_ITEMS = {item.name: item for item in items.all_items() if "rows" in item.job and item.data != "cifar10"}
+TEXT_ITEMS = {item.name: item for item in items.all_items() if item.data in ("imdb", "tinyshakespeare")}
 
 
 @pytest.fixture(scope="module")
