@@ -17,7 +17,10 @@ from tformer_cli.cli.main import main
     [
         ("tformer pre", ["predict", "pretrain"]),
         ("tformer --v", ["--version"]),
-        ("tformer pretrain quick", ["quickstart/bert", "quickstart/gpt", "quickstart/translation", "quickstart/vit"]),
+        (
+            "tformer pretrain quick",
+            [f"quickstart/{name}" for name in ("bert", "conformer", "gpt", "translation", "vit")],
+        ),
         ("tformer pretrain --qu", ["--quiet"]),
         ("tformer pretrain translation/files opt", ["optim=", "optim."]),
         ("tformer pretrain translation/files --run x opt", ["optim=", "optim."]),

@@ -113,13 +113,13 @@ def test_quickstart_shows_each_family_in_turn(stand_ins, monkeypatch, capsys):
         monkeypatch.setitem(quickstart.TURNS, name, replace(turn, examples=lambda opened, name=name: f"of {name}"))
     assert main(["quickstart", "--run", "q"]) == 0
     assert [call.run for call in stand_ins.launch] == [
-        Path("q", name) for name in ("translation", "bert", "gpt", "vit")
+        Path("q", name) for name in ("translation", "bert", "gpt", "vit", "conformer")
     ]
     assert [call.config.recipe for call in stand_ins.launch] == [f"quickstart/{name}" for name in quickstart.TURNS]
     err = capsys.readouterr().err
-    assert "[3/4] gpt: a language model" in err and 'tformer predict q/bert "of bert"' in err
+    assert "[3/5] gpt: a language model" in err and 'tformer predict q/bert "of bert"' in err
     assert main(["quickstart", "gpt", "bert", "gpt"]) == 0
-    assert [str(call.run) for call in stand_ins.launch[4:]] == ["runs/quickstart/gpt/001", "runs/quickstart/bert/001"]
+    assert [str(call.run) for call in stand_ins.launch[5:]] == ["runs/quickstart/gpt/001", "runs/quickstart/bert/001"]
     assert main(["quickstart", "music"]) == 2
     assert "quickstart has no family 'music'" in capsys.readouterr().err
 
@@ -131,7 +131,9 @@ def test_quickstart_leaves_out_what_needs_a_library_that_is_not_there(stand_ins,
         changed = replace(turn, examples=lambda opened: "x", needs="no_such_library" if name == "vit" else "")
         monkeypatch.setitem(quickstart.TURNS, name, changed)
     assert main(["quickstart", "--run", "q"]) == 0
-    assert [call.run for call in stand_ins.launch] == [Path("q", name) for name in ("translation", "bert", "gpt")]
+    assert [call.run for call in stand_ins.launch] == [
+        Path("q", name) for name in ("translation", "bert", "gpt", "conformer")
+    ]
     assert "vit is left out: it needs no_such_library (pip install 'tformer-cli[demo]')" in capsys.readouterr().err
     assert main(["quickstart", "vit"]) == 2
     assert "vit needs no_such_library, which is not installed: pip install" in capsys.readouterr().err

@@ -67,7 +67,8 @@ def test_every_option_of_every_group_fits_a_recipe():
     available = recipe_files.groups()
     assert {"model", "optim", "trainer", "decode", "data", "tokenizer"} <= set(available)
     unused = {(group, option) for group, options in available.items() for option in options}
-    for recipe in (RECIPE, "gpt/files", "bert/imdb", "text/classification", "vit/folder", "resnet/cifar10"):
+    others = ("gpt/files", "bert/imdb", "text/classification", "vit/folder", "resnet/cifar10", "conformer/folder")
+    for recipe in (RECIPE, *others):
         given = GIVEN if recipe == RECIPE else [DATA]
         settings = leaves(type(compose(recipe, given)))
         given = [*given, *(["tokenizer.sampling=0"] if "tokenizer.sampling" in settings else [])]
@@ -456,3 +457,43 @@ def test_a_sweep_understands_hydras_grammar():
 def test_impossible_sweeps_are_answered(given, answer):
     with pytest.raises(ConfigError, match=re.escape(answer)):
         expand([given])
+
+
+# --- speech ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["features.high_hz=5000"], "features.high_hz: 5000 is more than half of data.sample_rate, 4000: "),
+        (["features.low_hz=4000"], "features.low_hz: 4000 is not below the highest frequency, 4000: "),
+        (
+            ["features.low_hz=900", "features.high_hz=800"],
+            "features.low_hz: 900 is not below the highest frequency, 800: ",
+        ),
+        (["augment.speeds=[1.0,0]"], "augment.speeds: [1.0, 0.0] must be from 0.1 to 10: "),
+        (["augment.speeds=[-1.0]"], "augment.speeds: [-1.0] must be from 0.1 to 10: "),
+        (["augment.speeds=[]"], "augment.speeds: [] must be from 0.1 to 10: "),
+        (["augment.noise_low_db=40"], "augment.noise_low_db: 40 is more than noise_high_db 30: "),
+        (["augment.noise_path=noises"], "augment.noise_path: no utterance has noise, as augment.noise is 0: "),
+        (["augment.time_masks=2", "augment.adaptive_masks=0.05"], "augment.adaptive_masks: augment.time_masks 2 says "),
+        (["augment.frequency_masks=1", "features.bins=27"], "augment.frequency_mask_bins: 27 would hide all of "),
+        (["data.join_low=3"], "data.join_low: 3 is more than data.join_high 1: "),
+        (["features.kind=stored", "augment.gain_db=3"], "augment.gain_db: needs sound, and features.kind is stored: "),
+        (["features.kind=stored", "augment.noise=0.1"], "augment.noise: needs sound, and features.kind is stored: "),
+        (
+            ["features.kind=stored", "augment.shift_ms=5"],
+            "augment.shift_ms: needs sound, and features.kind is stored: ",
+        ),
+        (
+            ["features.kind=stored", "augment.speeds=[0.9]"],
+            "augment.speeds: needs sound, and features.kind is stored: ",
+        ),
+    ],
+)
+def test_speech_that_cannot_be_is_refused(tmp_path, overrides, message):
+    recipe = write(
+        tmp_path, "task: speech_recognition\ntrainer: {steps: 1}\ndata: {path: somewhere, sample_rate: 8000}\n"
+    )
+    assert compose(recipe, []).augment.speeds == [1.0]
+    assert failure(recipe, *overrides).startswith(message)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+import soundfile
 from PIL import Image
 
 from tformer_cli.data.builtin import parallel
@@ -26,6 +27,7 @@ TEXT = "tokenizer.vocab_size=400 data.batch_tokens=400"
 SMALL = {
     "translation": f"{TEXT} model.encoder_depth=1 model.decoder_depth=1",
     "vit": "model.depth=1 data.batch_images=4",
+    "conformer": "model.depth=1 model.subsampling_dim=4 data.batch_seconds=8 features.margin=20",
 }
 """By the first part of the recipe's name."""
 LIMIT_SECONDS = 100
@@ -63,6 +65,24 @@ def make_pictures(folder: Path) -> None:
         place.write_bytes(picture(number))
 
 
+def make_recordings(folder: Path) -> None:
+    """Noise that is said to be digits, in two folders, and some to be named."""
+    random = np.random.default_rng(1)
+
+    def recording(place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(place, 0.1 * random.standard_normal(6000), 8000)
+
+    for name in ("DIGITS", "RECORDINGS"):
+        rows = ["file_name,transcription,split"]
+        for number in range(24):
+            recording(folder / name / f"{number}.wav")
+            rows.append(f"{number}.wav,{('one', 'two')[number % 2]},{'test' if number > 20 else 'train'}")
+        (folder / name / "metadata.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    for place in ("a.wav", "b.flac", "folder/c.ogg"):
+        recording(folder / place)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
 def test_every_command_of_the_readme_runs(tmp_path):
     for folder in ("FOLDER", "OTHER"):
@@ -81,6 +101,7 @@ def test_every_command_of_the_readme_runs(tmp_path):
         lines = "".join(line.format(text, number % 2) for number, text in enumerate(texts))
         (tmp_path / folder / name).write_text(lines, encoding="utf-8")
     make_pictures(tmp_path)
+    make_recordings(tmp_path)
     (tmp_path / "in.en").write_text("The cat sleeps.\n\nWe read three books.\n", encoding="utf-8")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     assert len(commands()) >= 12

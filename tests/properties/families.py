@@ -50,6 +50,7 @@ def batch_of(task: Task, split: str, epoch: int, index: int) -> Batch:
 SENTIMENT = str(Path(__file__).with_name("sentiment.tsv"))
 ENTITIES = str(Path(__file__).with_name("entities.txt"))
 PICTURES = sorted(map(str, Path(__file__).with_name("pictures").glob("*.png")))
+RECORDINGS = sorted(map(str, Path(__file__).with_name("recordings").glob("*.wav")))
 QUESTIONS = str(Path(__file__).with_name("questions.json"))
 
 
@@ -115,5 +116,17 @@ FAMILIES = [
         ["data.source=builtin", "data.path=digits", "data.size=60", "data.image_size=8", "data.channels=1",
          "data.batch_images=4", "data.validation_share=0.2", "model.patch_size=2", "model.dim=16", "model.heads=2",
          "model.ffn_dim=32", "model.depth=1", "trainer.steps=10"],
+    ),
+    Family(
+        "conformer",
+        "quickstart/conformer",
+        ["data.size=40", "data.batch_seconds=8", "data.validation_share=0.25", "features.margin=15", "features.bins=16",
+         "augment.frequency_mask_bins=3", "augment.speeds=[0.9,1.0,1.1]", "augment.noise=0.5", "augment.gain_db=3",
+         "augment.join=0.3", "augment.shift_ms=50", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
+         "model.depth=1", "model.decoder_depth=1", "model.kernel_size=7", "model.subsampling_dim=4",
+         "model.convolution_norm=layer", "trainer.steps=10", "decode.beam=2"],
+        RECORDINGS,
+        ["augment.speeds=[1.0]", "augment.noise=0", "augment.gain_db=0", "augment.join=0", "augment.shift_ms=0",
+         "augment.time_masks=0", "augment.frequency_masks=0"],
     ),
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from tformer_cli.config.schema import (
     QuestionAnsweringExperiment,
     ResNetClassificationExperiment,
     Source,
+    SpeechRecognitionExperiment,
     TextClassificationExperiment,
     TokenTaggingExperiment,
     TranslationExperiment,
@@ -51,6 +52,12 @@ SHRUNK = {
     TokenTaggingExperiment: [
         f"data.path={ENTITIES}", "data.batch_tokens=64", "tokenizer.vocab_size=40", "model.max_length=24",
         "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1",
+    ],
+    SpeechRecognitionExperiment: [
+        "data.source=builtin", "data.path=numbers", "data.size=24", "data.batch_seconds=8", "features.margin=15",
+        "data.sample_rate=8000", "data.workers=0", "features.kind=log_mel", "features.bins=16",
+        "augment.frequency_mask_bins=3", "tokenizer.kind=char", "tokenizer.vocab_size=40", "model.dim=16",
+        "model.heads=2", "model.ffn_dim=32", "model.depth=1", "model.subsampling_dim=4", "model.kernel_size=7",
     ],
     QuestionAnsweringExperiment: [
         f"data.path={QUESTIONS}", "data.batch_tokens=96", "tokenizer.vocab_size=38", "model.max_length=24",

@@ -217,7 +217,9 @@ def test_not_finite_stops_and_is_never_saved(family, tmp_path, monkeypatch):
 def test_other_settings_or_data_are_refused_on_resume(family, tmp_path):
     run = tmp_path / "run"
     launch(family.config(tmp_path, *STEPS, "trainer.steps=2", "trainer.evaluate_limit=4"), run, quiet=True)
-    batch = "data.batch_images=3" if hasattr(family.config(tmp_path).data, "batch_images") else "data.batch_tokens=300"
+    sizes = {"batch_images": 3, "batch_seconds": 7, "batch_tokens": 300}
+    name = next(name for name in sizes if hasattr(family.config(tmp_path).data, name))
+    batch = f"data.{name}={sizes[name]}"
     for change in ("optim.lr=0.5", "seed=2", "model.dim=32", batch):
         with pytest.raises(RunError, match=change.split("=")[0]):
             launch(family.config(tmp_path, *STEPS, "trainer.steps=4", change), run, resume=True, quiet=True)

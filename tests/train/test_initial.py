@@ -5,14 +5,23 @@ import safetensors.torch
 import torch
 
 from tformer_cli.config.compose import compose
-from tformer_cli.config.schema import BERTConfig, ImageHeadConfig, Pooling, Positions, Seq2SeqConfig, ViTConfig
+from tformer_cli.config.schema import (
+    BERTConfig,
+    ConformerConfig,
+    ImageHeadConfig,
+    Pooling,
+    Positions,
+    Seq2SeqConfig,
+    ViTConfig,
+)
 from tformer_cli.errors import RunError
 from tformer_cli.models.bert import BERTForPretraining
+from tformer_cli.models.conformer import Conformer
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.models.vit import ViTClassifier, ViTForMaskedPatches
 from tformer_cli.nn.grid import resized
-from tformer_cli.train.checkpoint import model_tensors
-from tformer_cli.train.initial import load_initial, thinned, with_architecture, with_pictures
+from tformer_cli.train.checkpoint import model_tensors, tensors_to_bytes
+from tformer_cli.train.initial import load_initial, thinned, with_architecture, with_inputs
 
 SMALL = {"dim": 8, "heads": 2, "ffn_dim": 12}
 
@@ -23,7 +32,7 @@ def written(model, folder):
     for name, value in tensors.items():
         parts = name.split(".blocks.")
         value.data.fill_(float(parts[1].split(".")[0]) if len(parts) > 1 else -1)
-    safetensors.torch.save_file({name: v.detach().clone() for name, v in tensors.items()}, folder / "model.safetensors")
+    (folder / "model.safetensors").write_bytes(tensors_to_bytes(tensors))
     return folder
 
 
@@ -55,6 +64,29 @@ def test_a_deeper_model_is_refused(tmp_path):
     folder = written(BERTForPretraining(BERTConfig(depth=2, **SMALL), 20, nsp=False), tmp_path)
     with pytest.raises(RunError, match="missing weights: encoder.stack.blocks.2"):
         load_initial(BERTForPretraining(BERTConfig(depth=3, **SMALL), 20, nsp=False), folder)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "depth", "fresh"),
+    [(20, 1, []), (30, 1, ["ctc", "target_embedding"]), (30, 0, ["ctc"])],
+)
+def test_a_conformer_takes_the_encoder_and_begins_anew_where_the_vocabulary_is_another(
+    tmp_path, vocabulary, depth, fresh
+):
+    found = Conformer(ConformerConfig(depth=2, decoder_depth=1, **SMALL), 10, 20)
+    folder = written(found, tmp_path)
+    model = Conformer(ConformerConfig(depth=2, decoder_depth=depth, **SMALL), 10, vocabulary)
+    assert load_initial(model, folder) == fresh
+    own, theirs = model_tensors(model), model_tensors(found)
+    taken = [name for name in own if name.partition(".")[0] not in fresh]
+    assert any(name.endswith("convolution.sublayer.norm.variance") for name in taken)
+    assert all(torch.equal(own[name], theirs[name]) for name in taken)
+
+
+def test_a_conformer_of_another_kind_of_features_is_refused(tmp_path):
+    folder = written(Conformer(ConformerConfig(depth=1, **SMALL), 10, 20), tmp_path)
+    with pytest.raises(RunError, match=r"encoder.subsampling.project.weight has shape"):
+        load_initial(Conformer(ConformerConfig(depth=1, **SMALL), 40, 20), folder)
 
 
 def test_weights_outside_of_stacks_stay_as_they_are():
@@ -91,19 +123,28 @@ def test_pictures_are_coded_as_the_weights_know_them_and_the_hidden_layer_stays_
     coding = ["data.channels=1", "data.mean=[0.1]", "data.deviation=[0.3]", "model.class_token=false"]
     found = compose("vit/folder", ["data.path=x", "head.pooling=mean", *coding])
     settings = ["data.path=y", "head.hidden=true"]
-    changed = with_pictures(compose("vit/folder", settings), found)
+    changed = with_inputs(compose("vit/folder", settings), found)
     changed = with_architecture(changed, found.model, "there", ["data.path=y"])
     assert (changed.data.channels, changed.data.mean, changed.data.deviation) == (1, [0.1], [0.3])
     assert changed.data.path == "y" and not changed.head.hidden
     assert changed.head.pooling is Pooling.mean and not changed.model.class_token
-    asked = with_pictures(compose("vit/folder", settings), found)
+    asked = with_inputs(compose("vit/folder", settings), found)
     asked = with_architecture(asked, found.model, "there", ["data.channels=3", "head.hidden=true"])
     assert asked.data.channels == 3 and asked.head.hidden
+
+
+def test_of_recordings_the_same_features_are_computed():
+    found = compose("conformer/digits", ["data.path=x", "features.bins=33", "model.depth=2"])
+    own = compose("conformer/folder", ["data.path=y", "data.sample_rate=16000"])
+    changed = with_architecture(with_inputs(own, found), found.model, "there", [])
+    assert (changed.data.sample_rate, changed.features, changed.model.depth) == (8000, found.features, 2)
+    assert (changed.data.path, changed.augment) == ("y", own.augment)
+    assert with_inputs(compose("vit/folder", ["data.path=y"]), found) == compose("vit/folder", ["data.path=y"])
 
 
 @pytest.mark.parametrize(("class_token", "pooling"), [("true", Pooling.cls), ("false", Pooling.mean)])
 def test_a_head_pools_what_masked_patches_were_learnt_with(class_token, pooling):
     found = compose("vit/masked_patches", ["data.path=x", f"model.class_token={class_token}"])
     for recipe in ("vit/folder", "vit/cifar10"):
-        config = with_pictures(compose(recipe, ["data.path=y", "data.image_size=32"]), found)
+        config = with_inputs(compose(recipe, ["data.path=y", "data.image_size=32"]), found)
         assert with_architecture(config, found.model, "there", []).head.pooling is pooling

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tformer_cli.segmentation import SPACE_MARK
-from tformer_cli.tasks.base import Gallery, HeatMap, Picture
+from tformer_cli.tasks.base import Gallery, HeatMap, Picture, Spectrogram
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,6 +20,7 @@ LIGHT, DARK = np.array((250, 250, 252.0)), np.array((20, 60, 130.0))
 IMAGE_PIXELS, FRAME_PIXELS = 112, 4
 RIGHT, WRONG, NEITHER = "#2e7d32", "#c62828", "#ffffff"
 HEAT = np.array((255, 80, 0.0))
+FRAME_WIDTH_PIXELS, BIN_PIXELS, WIDEST_PIXELS, MARK = 3, 2, 3000, "#c62828"
 
 FONTS = (
     "DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf", "arial.ttf", "NotoSansCJK-Regular.ttc", "ipag.ttf",
@@ -53,7 +54,9 @@ def _drawn(font: FreeTypeFont, character: str) -> bytes:
 
 def draw(picture: Picture) -> np.ndarray:
     """Any picture that a task gives: (height, width, 3), uint8."""
-    return gallery(picture) if isinstance(picture, Gallery) else heat_map(picture)
+    if isinstance(picture, Gallery):
+        return gallery(picture)
+    return spectrogram(picture) if isinstance(picture, Spectrogram) else heat_map(picture)
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -134,4 +137,34 @@ def heat_map(picture: HeatMap) -> np.ndarray:
         label = Image.new("RGB", (top, CELL_PIXELS), "white")
         ImageDraw.Draw(label).text((3, CELL_PIXELS / 2), name, "black", font, anchor="lm")
         image.paste(label.rotate(90, expand=True), (left + column * CELL_PIXELS, 0))
+    return np.asarray(image)
+
+
+def spectrogram(picture: Spectrogram) -> np.ndarray:
+    """Sound as a picture, darkest where it is loudest; what is marked stands above the frame where it begins.
+
+    Returns:
+        (height, width, 3), uint8.
+    """
+    from PIL import Image, ImageDraw
+
+    font = font_for("".join((*(name for _, name in picture.marks), picture.caption)))
+    values = picture.values.astype(np.float64).T[::-1]  # low frequencies below
+    low, high = np.percentile(values, (1, 99.5))
+    share = ((values - low) / max(high - low, 1e-12)).clip(0, 1)
+    width_pixels = max(1, min(FRAME_WIDTH_PIXELS, WIDEST_PIXELS // max(1, values.shape[1])))
+    cells = (LIGHT + share[..., None] * (DARK - LIGHT)).astype(np.uint8)
+    cells = cells.repeat(BIN_PIXELS, axis=0).repeat(width_pixels, axis=1)
+    top = 2 * (FONT_PIXELS + 5) if picture.marks else 0
+    bottom = FONT_PIXELS + 7 if picture.caption else 0
+    width = max(cells.shape[1], int(font.getlength(picture.caption)) + 8)
+    image = Image.new("RGB", (width, top + cells.shape[0] + bottom), "white")
+    image.paste(Image.fromarray(cells), (0, top))
+    drawing = ImageDraw.Draw(image)
+    for number, (frame, name) in enumerate(picture.marks):  # names in two rows, so that they do not run together
+        x, y = frame * width_pixels, 2 + number % 2 * (FONT_PIXELS + 4)
+        drawing.line((x, y + FONT_PIXELS, x, top + cells.shape[0]), MARK)
+        drawing.text((x + 2, y), name, "black", font)
+    if picture.caption:
+        drawing.text((4, top + cells.shape[0] + 3), picture.caption, "black", font)
     return np.asarray(image)

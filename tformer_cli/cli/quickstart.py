@@ -15,7 +15,7 @@ from tformer_cli.errors import ConfigError
 if TYPE_CHECKING:
     from tformer_cli.train.restore import Opened
 
-SHOWN = 5  # translations, digits
+SHOWN = 5  # translations, digits, numbers
 EXTRA = "pip install 'tformer-cli[demo]'"
 SHADES = " .:-=+*#%@"
 
@@ -103,6 +103,27 @@ def digits(opened: Opened) -> str:
     return str(path)
 
 
+def spoken_numbers(opened: Opened) -> str:
+    """Test numbers as they were said, and what is heard; one is left in the run folder as a file."""
+    from tformer_cli.cli.output import result
+    from tformer_cli.data.audio import to_sound, wav
+    from tformer_cli.data.builtin.spoken_numbers import spoken_numbers as synthesised
+    from tformer_cli.models.conformer import Conformer
+    from tformer_cli.tasks.speech_recognition import SpeechRecognition
+
+    task = opened.task
+    assert isinstance(task, SpeechRecognition) and isinstance(opened.model, Conformer)
+    rate = task.config.data.sample_rate
+    said = list(synthesised("test", SHOWN, task.config.seed, rate))
+    sounds = [to_sound(samples) for _, samples, _ in said]
+    for (name, _, text), answer in zip(said, task.answers(opened.model, sounds), strict=True):
+        verdict = "right" if answer.text == text else f"said was {text}"
+        result(f"{name.rpartition(', ')[2]} -> {answer.text} ({verdict})\n")
+    path = opened.run / "number.wav"
+    path.write_bytes(wav(sounds[0], rate))
+    return str(path)
+
+
 TURNS = {
     "translation": Turn(
         "a Transformer that translates English into Japanese",
@@ -128,6 +149,13 @@ TURNS = {
         digits,
         "tformer predict RUN INPUT --top 3",
         needs="sklearn",
+    ),
+    "conformer": Turn(
+        "a Conformer that writes down spoken numbers",
+        "some numbers that were not in training, or not in this voice, and what it hears:",
+        spoken_numbers,
+        "tformer predict RUN INPUT --json",
+        needs="espeakng_loader",
     ),
 }
 

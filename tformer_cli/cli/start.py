@@ -47,7 +47,7 @@ class Start:
 
     def adapt(self, config: Experiment, overrides: Sequence[str]) -> Experiment:
         """The recipe's configuration with this model's architecture."""
-        from tformer_cli.train.initial import with_architecture, with_pictures
+        from tformer_cli.train.initial import with_architecture, with_inputs
 
         if self.foreign:
             from tformer_cli.interop.foreign import read_foreign
@@ -55,14 +55,14 @@ class Start:
             source, target = (getattr(config.data, f"{side}_language", side) for side in ("source", "target"))
             self.imported = read_foreign(self.folder, (source, target))
             if self.imported.pictures is not None:
-                config = with_pictures(config, self.imported.pictures)
+                config = with_inputs(config, self.imported.pictures)
             return with_architecture(config, self.imported.model, str(self.folder), overrides)
         from tformer_cli.config.compose import from_yaml
         from tformer_cli.train.run import locate
 
         checkpoint = locate(self.folder)[1]
         found = from_yaml(checkpoint / "config.yaml")
-        config = with_pictures(config, found)
+        config = with_inputs(config, found)
         return with_architecture(config, found.model, str(checkpoint), overrides)
 
     def checkpoint(self, config: Experiment, run: Path) -> Path:

@@ -24,8 +24,8 @@ INPUTS = typer.Argument(
 PROMPTS = typer.Argument(
     None,
     metavar="[TEXT | FILE | FOLDER]... [KEY=VALUE]...",
-    help="Text itself, or files of it, a line each; or pictures and folders of them. None: standard input, where a "
-    "picture is named by its path. Settings, as decode.length_penalty=0.6.",
+    help="Text itself, or files of it, a line each; or pictures, recordings, folders of them. None: standard input,"
+    " where these are named by their paths. Settings, as decode.length_penalty=0.6.",
 )
 BEAM = typer.Option(None, "--beam", min=1, help="Beam width; 1 is greedy.", show_default=False)
 N_BEST = typer.Option(None, "--n-best", min=1, help="Answers per line, one below the other.", show_default=False)
@@ -84,7 +84,7 @@ def predict(
     device: str = DEVICE,
     checkpoint: str = CHECKPOINT,
 ) -> None:
-    """Answer with a trained run of any task: one answer for each line, or picture, in order.
+    """Answer with a trained run of any task: one answer for each line, picture or recording, in order.
 
     A language model writes the text on; a single text given as an argument is written on as you watch.
     """
@@ -169,14 +169,15 @@ def _answer_files(
 
 def reads_text(run: Path) -> bool:
     """Whether a run answers lines of text; also if it cannot be said, as what opens the run then says why."""
-    from tformer_cli.config.schema import EXPERIMENTS, TextExperiment
+    from tformer_cli.config.schema import EXPERIMENTS, SpeechRecognitionExperiment, TextExperiment
     from tformer_cli.config.yaml import read_yaml
 
     try:
         task = read_yaml(run / "config.yaml").data.get("task")
     except ConfigError:
         return True
-    return issubclass(EXPERIMENTS.get(str(task), TextExperiment), TextExperiment)
+    experiment = EXPERIMENTS.get(str(task), TextExperiment)
+    return issubclass(experiment, TextExperiment) and not issubclass(experiment, SpeechRecognitionExperiment)
 
 
 def best(answer: Any, top: int) -> Any:

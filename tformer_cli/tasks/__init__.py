@@ -22,6 +22,7 @@ def build(config: Experiment) -> Task:
     from tformer_cli.tasks.masked_language_model import MaskedLanguageModel
     from tformer_cli.tasks.masked_patches import MaskedPatches
     from tformer_cli.tasks.question_answering import QuestionAnswering
+    from tformer_cli.tasks.speech_recognition import SpeechRecognition
     from tformer_cli.tasks.text_classification import TextClassification
     from tformer_cli.tasks.token_tagging import TokenTagging
     from tformer_cli.tasks.translation import Translation
@@ -36,6 +37,7 @@ def build(config: Experiment) -> Task:
         "image_classification": ImageClassification,
         "resnet_classification": ImageClassification,
         "masked_patches": MaskedPatches,
+        "speech_recognition": SpeechRecognition,
     }
     if config.task not in tasks:
         raise ConfigError(f"task: no task {config.task!r}", f"there are: {', '.join(tasks)}")

@@ -5,7 +5,7 @@ The loop knows a task only through `Task`. A task is thin: what it reads, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypedDict, TypeVar
@@ -44,8 +44,8 @@ class Batch:
     unit: ClassVar[str] = "tokens"
     """What `sizes` counts."""
 
-    def sizes(self) -> tuple[int, int]:
-        """Real and padded units (tokens, images, frames) that the model computes, for throughput and padding."""
+    def sizes(self) -> tuple[float, float]:
+        """Real and padded units (tokens, images, seconds) that the model computes, for throughput and padding."""
         raise NotImplementedError
 
 
@@ -115,7 +115,35 @@ class Gallery:
     columns: int = 0
 
 
-Picture = HeatMap | Gallery
+@dataclass
+class Spectrogram:
+    """Sound as it is seen: time runs to the right, frequency upwards.
+
+    Attributes:
+        values: (frames, bins), float.
+        marks: at which frame something begins, and what; a line down there, with its name above it.
+        caption: a line below.
+    """
+
+    values: np.ndarray
+    marks: list[tuple[int, str]] = field(default_factory=list)
+    caption: str = ""
+
+
+@dataclass
+class Sound:
+    """A recording to be listened to.
+
+    Attributes:
+        samples: (N,), float32 from -1 to 1.
+        rate: samples a second.
+    """
+
+    samples: np.ndarray
+    rate: int
+
+
+Picture = HeatMap | Gallery | Spectrogram
 
 
 @dataclass(frozen=True)
@@ -242,8 +270,8 @@ class Task(Protocol[M, B]):
         """Answers in the order of the inputs, by `config.decode`."""
         ...
 
-    def pictures(self, model: M) -> dict[str, Picture]:
-        """What to look at while training, by TensorBoard tag, from validation examples."""
+    def pictures(self, model: M) -> Mapping[str, Picture | Sound]:
+        """What to look at, or listen to, while training, by TensorBoard tag, from validation examples."""
         ...
 
     def describe(self) -> list[tuple[str, str]]:

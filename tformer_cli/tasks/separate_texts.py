@@ -1,4 +1,4 @@
-"""What the tasks share whose examples are texts by themselves, or pairs of texts: batches of like lengths."""
+"""What the tasks share whose examples are texts, pairs of texts, or recordings: batches of like lengths."""
 
 from __future__ import annotations
 
@@ -27,12 +27,17 @@ class SeparateTexts(TextTask[S, M, B]):
         """Tokens of each example as the model sees it, (N,) or, of pairs, (N, 2); or a function of the epoch."""
         raise NotImplementedError
 
+    @property
+    def _budget(self) -> int:
+        """Most that a batch may cost: its rows times the longest of them."""
+        return self.config.data.batch_tokens
+
     def _split_batches(self, split: str) -> LengthBatches:
         if split not in self._batches:
             data = self.config.data
             self._batches[split] = LengthBatches(
                 self._lengths(split),
-                batch_tokens=data.batch_tokens,
+                batch_tokens=self._budget,
                 max_batch=data.max_batch,
                 seed=self.config.seed,
                 shuffle=split == "train",

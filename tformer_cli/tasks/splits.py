@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from tformer_cli.tasks.base import B, M, Picture
+from tformer_cli.tasks.base import B, M, Picture, Sound
 
 
 class Split(Protocol):
@@ -84,7 +84,7 @@ class SplitsTask(Generic[S, M, B]):
         """Label smoothing is part of training, not of what is reported."""
         return self.config.optim.label_smoothing if model.training else 0.0
 
-    def pictures(self, model: M) -> dict[str, Picture]:
+    def pictures(self, model: M) -> Mapping[str, Picture | Sound]:
         """None while training."""
         return {}
 

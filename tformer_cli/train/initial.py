@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from tformer_cli.config.compose import override
 from tformer_cli.config.schema import (
     Experiment,
-    ImageExperiment,
     ImageHeadConfig,
     Pooling,
     Positions,
     ResNetConfig,
+    SpeechRecognitionExperiment,
     TextModelConfig,
     TransformerConfig,
 )
@@ -29,8 +29,8 @@ BODY = "encoder."
 BLOCK = re.compile(r"(.*\.blocks)\.(\d+)\.(.*)")
 REGULARISATION = ("dropout", "attention_dropout", "ffn_dropout", "stochastic_depth")
 """Settings of a model that no weights depend on: they are the recipe's."""
-CODING = ("channels", "mean", "deviation")
-"""Settings of pictures that weights were trained with."""
+CODING = ("channels", "mean", "deviation", "sample_rate")
+"""Settings of pictures, and of recordings, that weights were trained with."""
 
 
 @runtime_checkable
@@ -66,21 +66,26 @@ def with_architecture(
         if isinstance(found, TextModelConfig) and found.positions is not Positions.learned:
             kept.append("max_length")  # only a learned table has a row for each position
         model = dataclasses.replace(found, **{name: getattr(config.model, name) for name in kept})
-    again = [item for item in overrides if item.startswith(("model.", "data.", "head."))]
+    again = [item for item in overrides if item.startswith(("model.", "data.", "features.", "head."))]
     return override(dataclasses.replace(config, model=model), again)
 
 
-def with_pictures(config: Experiment, found: Experiment) -> Experiment:
-    """The recipe's configuration with pictures coded and pooled as the weights know them, and a head without a layer.
+def with_inputs(config: Experiment, found: Experiment) -> Experiment:
+    """The recipe's configuration with inputs as the weights know them.
+
+    Pictures are coded and pooled as they were, with a head that has no hidden layer; of recordings the same features
+    are computed.
 
     Args:
         config: composed from the recipe; `with_architecture` comes after it, where the command line's settings count.
         found: what the weights were trained with.
     """
-    if not isinstance(config, ImageExperiment) or not isinstance(found, ImageExperiment):
+    coding = {name: getattr(found.data, name) for name in CODING if hasattr(found.data, name)}
+    if not coding or not all(hasattr(config.data, name) for name in coding):
         return config
-    data = dataclasses.replace(config.data, **{name: getattr(found.data, name) for name in CODING})
-    changed = dataclasses.replace(config, data=data)
+    changed = dataclasses.replace(config, data=dataclasses.replace(config.data, **coding))
+    if isinstance(found, SpeechRecognitionExperiment):
+        return dataclasses.replace(changed, features=found.features)
     head = getattr(config, "head", None)
     if isinstance(head, ImageHeadConfig):
         pools = Pooling.cls if getattr(found.model, "class_token", False) else Pooling.mean

@@ -11,9 +11,12 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tformer_cli.train.run import METRICS, PERFORMANCE
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class JsonLines:
@@ -69,6 +72,10 @@ class Log:
     def image(self, step: int, tag: str, image: Any) -> None:
         """A picture, (height, width, 3) uint8, in TensorBoard."""
         self.board.add_image(tag, image, step, dataformats="HWC")
+
+    def sound(self, step: int, tag: str, samples: np.ndarray, rate: int) -> None:
+        """A recording, (N,) float32 from -1 to 1, in TensorBoard."""
+        self.board.add_audio(tag, samples[None], step, rate)
 
     def close(self) -> None:
         """Write out what is buffered."""

@@ -47,6 +47,10 @@ def open_run(path: Path, *, checkpoint: str = "", device: str = "auto", override
     config = override(from_yaml(chosen / "config.yaml"), [f"trainer.device={device}", *overrides])
     task = tasks.build(config)
     task.load(chosen)
+    other = getattr(getattr(config, "decode", None), "language_model", "")
+    if other and Path(other).is_dir():
+        found = open_run(Path(other), device=device)
+        setattr(task, "language_model", (found.model, getattr(found.task, "tokenizer")))  # noqa: B009, B010 - of speech
     machine = prepare(config.trainer, **task.shape())
     model = task.model()
     load_model_tensors(model, read_tensors(chosen / "model.safetensors"), str(chosen))

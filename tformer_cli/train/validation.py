@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from tformer_cli.analysis.pictures import draw
 from tformer_cli.errors import RunError
-from tformer_cli.tasks.base import Evaluation, Picture, Scoring, Task
+from tformer_cli.tasks.base import Evaluation, Picture, Scoring, Sound, Task
 from tformer_cli.train.log import Console, Log
 from tformer_cli.train.machine import Machine
 
@@ -48,7 +50,7 @@ class Validation:
         with torch.no_grad(), self._precision():
             return self.task.evaluate(self.model, "validation", scoring)
 
-    def pictures(self) -> dict[str, Picture]:
+    def pictures(self) -> Mapping[str, Picture | Sound]:
         """The task's pictures, unless nothing is to be shown."""
         with torch.no_grad(), self._precision():
             return self.task.pictures(self.model) if self.trainer.samples else {}
@@ -70,7 +72,9 @@ class Validation:
             return found.scores["loss"]
         raise RunError(f"trainer.metric: no score {self.metric!r}", f"there are: {', '.join(found.scores)}")
 
-    def show(self, log: Log, step: int, found: Evaluation, pictures: dict[str, Picture], *, better: bool) -> None:
+    def show(
+        self, log: Log, step: int, found: Evaluation, pictures: Mapping[str, Picture | Sound], *, better: bool
+    ) -> None:
         """An evaluation in the files, in TensorBoard and on the console."""
         log.scalars(step, "val", found.scores)
         if found.samples:
@@ -81,5 +85,8 @@ class Validation:
                     f"  input: {sample.input}\n  reference: {sample.reference}\n  prediction: {sample.prediction}"
                 )
         for tag, picture in {**found.pictures, **pictures}.items():
-            log.image(step, tag, draw(picture))
+            if isinstance(picture, Sound):
+                log.sound(step, tag, picture.samples, picture.rate)
+            else:
+                log.image(step, tag, draw(picture))
         self.console.evaluation(step, found.scores, better)

@@ -1,0 +1,259 @@
+"""Recordings to text: what is heard, what is left out, what is said of both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch.nn import functional
+
+from tformer_cli import tasks
+from tformer_cli.config.compose import compose
+from tformer_cli.data.cutting import quiet_pieces
+from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.tasks.base import Scoring, Sound, Spectrogram
+from tformer_cli.tasks.speech_recognition import SpeechRecognition
+from tformer_cli.train.launch import launch
+from tformer_cli.train.restore import open_run
+
+RATE = 8000
+WORDS = {"low": 300, "high": 1500}
+SMALL = [
+    "data.sample_rate=8000", "data.batch_seconds=8", "features.margin=15", "features.bins=16", "model=conformer_tiny",
+    "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1", "model.subsampling_dim=4",
+    "model.kernel_size=7", "model.dropout=0", "augment.frequency_mask_bins=3", "trainer.steps=2", "trainer.threads=1",
+    "trainer.device=cpu", "trainer.precision=fp32", "trainer.attention=explicit",
+]  # fmt: skip
+
+
+def tone(word: str, seconds: float, seed: int = 0) -> np.ndarray:
+    """A word: noise all the time, and a tone but for 0.1 seconds before and after it."""
+    time = np.arange(int(seconds * RATE)) / RATE
+    noise = np.random.default_rng(seed).standard_normal(len(time))
+    loud = 0.3 * (np.abs(time - seconds / 2) < seconds / 2 - 0.1)
+    return (loud * np.sin(2 * np.pi * WORDS[word] * time) + 0.01 * noise).astype(np.float32)
+
+
+def recordings(folder: Path, count: int = 12) -> Path:
+    """Tones of two heights, with their names."""
+    folder.mkdir(parents=True)
+    lines = ["file_name,transcription"]
+    for number in range(count):
+        word = list(WORDS)[number % 2]
+        soundfile.write(folder / f"{number}.wav", tone(word, 0.4 + 0.05 * (number % 12), number), RATE)
+        lines.append(f"{number}.wav,{word}")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def config_of(folder: Path, *more: str, data: Path | None = None, count: int = 12):
+    data = recordings(folder / "recordings", count) if data is None else data
+    return compose("conformer/folder", [*SMALL, f"data.path={data}", f"data.cache={folder / 'cache'}", *more])
+
+
+def prepared(folder: Path, *more: str, data: Path | None = None) -> SpeechRecognition:
+    task = tasks.build(config_of(folder, *more, data=data))
+    assert isinstance(task, SpeechRecognition)
+    task.prepare(folder)
+    return task
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_loss_is_ctc_and_cross_entropy_of_each_utterance(tmp_path, depth):
+    task = prepared(tmp_path, f"model.decoder_depth={depth}", "objective.ctc_weight=0.4", "optim.label_smoothing=0.1")
+    torch.manual_seed(0)
+    model = task.model().eval()
+    batch = task.collate("train", 0, np.arange(5))
+    expected = torch.zeros(())
+    for row in range(5):
+        one = task.collate("train", 0, np.arange(row, row + 1))
+        features, frames = task.front_end(one.sound, one.lengths, one.sample_ids, 0, training=False)
+        memory = model.encode(features, frames)
+        ids = task.tokenizer.encode(task._split("train").texts[row])
+        log_probs = model.ctc_logits(memory.states[0]).log_softmax(-1)
+        target = torch.tensor(ids)
+        ctc = functional.ctc_loss(log_probs, target, (len(log_probs),), (len(ids),), reduction="sum")
+        if depth:
+            start = torch.tensor([[task.tokenizer.bos_id, *ids]])
+            scores = model.logits(model.decode(memory, start))[0]
+            written = functional.cross_entropy(scores, torch.tensor([*ids, task.tokenizer.eos_id]), reduction="sum")
+            ctc = 0.4 * ctc + 0.6 * written
+        expected = expected + ctc
+    loss = task.loss(model, batch)
+    torch.testing.assert_close(loss.total, expected, rtol=1e-4, atol=1e-4)
+    assert int(loss.count) == sum(len(task.tokenizer.encode(text)) + 1 for text in task._split("train").texts[:5])
+
+
+def test_it_learns_and_says_when_each_word_was_said(tmp_path):
+    """Strings of tones, learnt from tones alone and joined ones."""
+    config = config_of(
+        tmp_path, "trainer.steps=200", "trainer.evaluate_every=0", "trainer.log_every=100", "augment.time_masks=0",
+        "augment.frequency_masks=0", "augment.speeds=[1.0]", "augment.join=0.5", "augment.join_most=3",
+        "data.join_high=3", "data.validation_share=0.25", "features.normalise=corpus", "optim.lr=0.01",
+        "optim.warmup_steps=10", "model.dim=32", "model.convolution_norm=layer", "tokenizer.kind=bpe",
+        "tokenizer.vocab_size=14", count=36,
+    )  # fmt: skip
+    launch(config, tmp_path / "run", quiet=True)
+    opened = open_run(tmp_path / "run")
+    with torch.inference_mode():
+        found = opened.task.evaluate(opened.model, "validation", Scoring())
+    assert found.scores["wer"] < 10 and found.scores["words"] == 9
+    assert isinstance(found.pictures["alignment"], Spectrogram)
+    said = np.concatenate([tone("low", 0.9, 1), tone("high", 0.9, 2)])
+    soundfile.write(tmp_path / "said.wav", said, RATE)
+    (answer,) = opened.task.predict(opened.model, [str(tmp_path / "said.wav")])
+    assert answer.text == "low high"
+    first, second = answer.details["words"]
+    assert first["start_seconds"] < 0.9 < second["start_seconds"] < second["end_seconds"] <= 1.8
+    assert 0.3 < answer.details["confidence"] <= 1
+
+
+@pytest.mark.parametrize("more", [["decode.method=prefix"], ["decode.method=joint"], ["decode.method=attention"]])
+def test_every_search_answers(tmp_path, more):
+    decoder = [] if "prefix" in more[0] else ["model.decoder_depth=1"]
+    task = prepared(tmp_path, *more, *decoder, "model.max_length=6", "decode.n_best=2")
+    model = task.model().eval()
+    paths = [str(tmp_path / "recordings" / f"{number}.wav") for number in (0, 11)]
+    answers = list(task.predict(model, paths))
+    assert len(answers) == 2
+    for answer in answers:
+        assert answer.text == answer.details["hypotheses"][0]["text"]
+        assert len(answer.details["hypotheses"]) == 2
+        words = "".join(word["text"] for word in answer.details["words"])
+        assert words == "".join(c for c in answer.text if c not in " \u2047")  # the sign of an unknown piece
+
+
+def test_a_language_model_takes_part(tmp_path):
+    path = tmp_path / "words.arpa"
+    path.write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-0.1\tlow\n-0.1\t</s>\n-99\t<s>\n\n\\end\\\n", encoding="utf-8")
+    task = prepared(tmp_path)
+    model = task.model().eval()
+    recording = str(tmp_path / "recordings" / "1.wav")
+    scores = []
+    for weight in (0, 2):
+        settings = [f"decode.language_model={path}", f"decode.language_model_weight={weight}"]
+        other = prepared(tmp_path, *settings, data=tmp_path / "recordings")
+        (answer,) = other.predict(model, [recording])
+        scores.append(answer.details["hypotheses"][0]["score"])
+    assert scores[1] < scores[0]
+    with pytest.raises(ConfigError, match="greedy decoding has no use"):
+        next(iter(prepared(tmp_path, f"decode.language_model={path}", "decode.method=greedy",
+                           data=tmp_path / "recordings").predict(model, [recording])))  # fmt: skip
+    with pytest.raises(ConfigError, match="needs a decoder"):
+        next(iter(prepared(tmp_path, "decode.method=joint", data=tmp_path / "recordings").predict(model, [recording])))
+
+
+def test_a_run_of_a_language_model_is_opened_and_heard(tmp_path):
+    (tmp_path / "train.txt").write_text("low high low\nhigh low\n" * 40, encoding="utf-8")
+    settings = [
+        f"data.path={tmp_path / 'train.txt'}", f"data.cache={tmp_path / 'cache'}", "data.documents=line",
+        "data.validation_share=0.1", "data.batch_tokens=64", "tokenizer.kind=char", "tokenizer.vocab_size=30",
+        "tokenizer.lossless=false", "model.max_length=16", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
+        "model.depth=1", "trainer.steps=2", "trainer.threads=1",
+    ]  # fmt: skip
+    launch(compose("gpt/files", settings), tmp_path / "gpt", quiet=True)
+    launch(config_of(tmp_path), tmp_path / "run", quiet=True)
+    recording = str(tmp_path / "recordings" / "3.wav")
+    scores = []
+    for weight in (0, 1):
+        more = [f"decode.language_model={tmp_path / 'gpt'}", f"decode.language_model_weight={weight}"]
+        opened = open_run(tmp_path / "run", overrides=more)
+        (answer,) = opened.task.predict(opened.model, [recording])
+        scores.append(answer.details["hypotheses"][0]["score"])
+    assert scores[1] < scores[0]
+
+
+def test_long_recordings_and_long_transcripts(tmp_path):
+    folder = recordings(tmp_path / "recordings")
+    with (folder / "metadata.csv").open("a", encoding="utf-8") as file:
+        file.write("long.wav,low low\nshort.wav,low high low high low high low high\n")
+    soundfile.write(folder / "long.wav", tone("low", 9.0), RATE)
+    soundfile.write(folder / "short.wav", tone("low", 0.2), RATE)
+    more = ["data.max_seconds=5", "data.validation_share=0", "data.validation=metadata"]
+    with pytest.raises(DataError, match=r"short.wav: its transcript needs 3\d frames, and there are \d+ after"):
+        prepared(tmp_path, *more, data=folder)
+    task = prepared(tmp_path, *more, "trainer.on_bad_sample=skip", data=folder)
+    facts = " | ".join(value for _, value in task.describe())
+    assert "1 recordings longer than 5 seconds" in facts and "1 recordings with too long a transcript" in facts
+    assert len(task._split("train")) == 12
+    with pytest.raises(DataError, match="every recording is longer than data.max_seconds 0.1"):
+        prepared(tmp_path, "data.max_seconds=0.1", data=folder)
+
+
+def test_a_recording_longer_than_the_model_takes_is_heard_in_pieces(tmp_path):
+    task = prepared(tmp_path, "data.max_seconds=2")
+    model = task.model().eval()
+    sound = (8000 * np.concatenate([tone("low", 1.5), np.zeros(800, np.float32), tone("high", 1.9)])).astype(np.int16)
+    (whole,) = task.answers(model, [sound])
+    pieces = quiet_pieces(sound, 2 * RATE)
+    assert len(pieces) == 2 and 1.5 * RATE < pieces[0][1] < 1.6 * RATE
+    parts = list(task.answers(model, [sound[start:stop] for start, stop in pieces]))
+    assert whole.text == " ".join(part.text for part in parts if part.text)
+    later = [word["start_seconds"] for word in parts[1].details["words"]]
+    own = [word["start_seconds"] for word in whole.details["words"][-len(later) :]]
+    assert own == pytest.approx([time + pieces[1][0] / RATE for time in later])
+
+
+@pytest.mark.parametrize("length", [1, 99, 100, 101, 250, 1234])
+def test_pieces_are_short_enough_and_leave_nothing_out(length):
+    sound = np.random.default_rng(length).integers(-1000, 1000, length).astype(np.int16)
+    pieces = quiet_pieces(sound, 100)
+    assert pieces[0][0] == 0 and pieces[-1][1] == length
+    assert all(0 < stop - start <= 100 for start, stop in pieces)
+    assert all(one[1] == other[0] for one, other in zip(pieces, pieces[1:], strict=False))
+
+
+def test_recordings_that_cannot_be_read_are_named_or_skipped(tmp_path):
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    good = tmp_path / "recordings" / "1.wav"
+    task = prepared(tmp_path)
+    with pytest.raises(DataError, match=r"bad\.wav"):
+        list(task.predict(task.model().eval(), [str(tmp_path / "bad.wav")]))
+    task = prepared(tmp_path, "trainer.on_bad_sample=skip", data=good.parent)
+    bad, fine = task.predict(task.model().eval(), [str(tmp_path / "bad.wav"), str(good)])
+    assert "bad.wav" in bad.details["error"] and "error" not in fine.details
+
+
+def test_finetuning_keeps_a_vocabulary_that_serves_and_makes_a_new_one_else(tmp_path):
+    data = recordings(tmp_path / "recordings")
+    launch(config_of(tmp_path, data=data), tmp_path / "first", quiet=True)
+    launch(config_of(tmp_path, data=data), tmp_path / "same", initial=tmp_path / "first", quiet=True)
+    with (data / "metadata.csv").open("a", encoding="utf-8") as file:
+        file.write("zoo.wav,zoo\n")
+    soundfile.write(data / "zoo.wav", tone("low", 0.7), RATE)
+    more = ["data.validation=metadata"]
+    launch(config_of(tmp_path, *more, data=data), tmp_path / "other", initial=tmp_path / "first", quiet=True)
+    first, same, other = (open_run(tmp_path / name).task.tokenizer for name in ("first", "same", "other"))
+    assert first.hash == same.hash != other.hash
+    assert other.decode(other.encode("zoo")) == "zoo"
+    with pytest.raises(DataError, match=r"zoo.wav: 'z' is in no piece"):
+        prepared(tmp_path, *more, f"tokenizer.path={tmp_path / 'first'}", data=data)
+
+
+def test_features_of_the_whole_corpus_are_kept_with_the_run(tmp_path):
+    settings = ["features.normalise=corpus", "augment.speeds=[1.0]"]
+    config = config_of(tmp_path, *settings)
+    launch(config, tmp_path / "run", quiet=True)
+    opened = open_run(tmp_path / "run")
+    train = prepared(tmp_path, *settings, data=tmp_path / "recordings")
+    assert opened.task.front_end.statistics == train.front_end.statistics
+    batch = train.collate("train", 0, np.arange(len(train._split("train"))))
+    values, frames = train.front_end(batch.sound, batch.lengths, batch.sample_ids, 0, training=False)
+    margin = config.features.margin
+    inner = torch.cat([row[margin : count - margin] for row, count in zip(values, frames.tolist(), strict=True)])
+    assert inner.mean(0).abs().max() < 1e-3 and (inner.std(0, correction=0) - 1).abs().max() < 1e-3
+
+
+def test_pictures_and_sounds(tmp_path):
+    task = prepared(tmp_path, "model.decoder_depth=1")
+    found = task.pictures(task.model().eval())
+    sound = found["training/sound"]
+    assert isinstance(sound, Sound) and sound.rate == RATE and 0.1 < np.abs(sound.samples).max() <= 1
+    for name in ("training/plain", "training/augmented", "alignment", "attention"):
+        picture = found[name]
+        assert isinstance(picture, Spectrogram) and np.isfinite(picture.values).all()
+    assert found["attention"].values.shape[0] == found["attention"].values.shape[1]
+    assert (found["training/plain"].values != found["training/augmented"].values).any()
