@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tformer_cli.cli.main import main
-from tformer_cli.cli.translate import in_order, is_setting
+from tformer_cli.cli.translate import as_rows, in_order, is_setting
 
 
 def stdin(monkeypatch, data: bytes, terminal: bool = False) -> None:
@@ -165,3 +165,20 @@ def test_someone_who_types_is_answered_line_by_line():
     answers = in_order(lines(), reading_ahead, at_once=True)
     assert (next(answers), read) == (("a", "A"), ["a"])
     assert list(answers) == [("", ""), ("b", "B")]
+
+
+def test_a_file_is_named_before_each_answer_and_silence_is_one_too(capsys):
+    def answer(text: str, **details):
+        return SimpleNamespace(text=text, details=details)
+
+    several = [{"text": "one"}, {"text": "won"}]
+    assert as_rows("a.wav", answer("one"), 1, 0) == "a.wav\tone\n"
+    assert as_rows("a.wav", answer(""), 1, 0) == "a.wav\t\n"
+    assert as_rows("a.wav", answer("one", hypotheses=several), 3, 0) == "a.wav\tone\na.wav\twon\n"
+    assert (
+        as_rows("a.png", answer("x", probabilities={"x": 0.75, "y": 0.25}), 1, 5)
+        == "a.png\tx\t0.7500\na.png\ty\t0.2500\n"
+    )
+    assert capsys.readouterr().err == ""
+    assert as_rows("b.wav", answer("", error="b.wav: empty (0 bytes)"), 1, 0) == ""
+    assert capsys.readouterr().err == "left out: b.wav: empty (0 bytes)\n"

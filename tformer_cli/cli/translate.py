@@ -150,6 +150,7 @@ def _answer_files(
 ) -> None:
     """Answer files that are no text: those given, those in folders, or those that standard input names."""
     from tformer_cli.cli import text
+    from tformer_cli.config.schema import TextExperiment
     from tformer_cli.train.restore import open_run
 
     for path in map(Path, given):
@@ -163,8 +164,8 @@ def _answer_files(
     if as_json:
         _write((as_object(line, answer) for line, answer in records), output)
         return
-    rows = ((line, as_lines(line, answer, 1, top).splitlines()) for line, answer in records)
-    _write(("".join(f"{line}\t{row}\n" for row in answers if row) for line, answers in rows), output)
+    n_best = opened.config.decode.n_best if isinstance(opened.config, TextExperiment) else 1
+    _write((as_rows(line, answer, n_best, top) for line, answer in records), output)
 
 
 def reads_text(run: Path) -> bool:
@@ -257,6 +258,17 @@ def as_lines(line: str, answer: Any, n_best: int, top: int = 0) -> str:
         texts = [answer.text]
     texts += [""] * (max(n_best, top) - len(texts))
     return "".join(text.replace("\r", " ").replace("\n", " ") + "\n" for text in texts)
+
+
+def as_rows(path: str, answer: Any, n_best: int, top: int) -> str:
+    """A file's name and an answer to it, a line each; what kept it from being answered goes to standard error."""
+    from tformer_cli.cli.output import note
+
+    if "error" in answer.details:
+        note(f"left out: {answer.details['error']}")
+        return ""
+    rows = [row for row in as_lines(path, answer, n_best, top).splitlines() if row]
+    return "".join(f"{path}\t{row}\n" for row in rows or [""])
 
 
 def as_object(line: str, answer: Any, n_best: int = 1, top: int = 0) -> str:
