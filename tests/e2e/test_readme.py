@@ -27,7 +27,7 @@ TEXT = "tokenizer.vocab_size=400 data.batch_tokens=400"
 SMALL = {
     "translation": f"{TEXT} model.encoder_depth=1 model.decoder_depth=1",
     "vit": "model.depth=1 data.batch_images=4",
-    "conformer": "model.depth=1 model.subsampling_dim=4 data.batch_seconds=8 features.margin=20",
+    "conformer": "model.depth=1 model.subsampling_dim=4 data.batch_seconds=8 features.margin=20 tokenizer.kind=char",
 }
 """By the first part of the recipe's name."""
 LIMIT_SECONDS = 100

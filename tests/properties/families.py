@@ -121,6 +121,7 @@ FAMILIES = [
         "conformer",
         "quickstart/conformer",
         ["data.size=40", "data.batch_seconds=8", "data.validation_share=0.25", "features.margin=15", "features.bins=16",
+         "features.normalise=utterance",
          "augment.frequency_mask_bins=3", "augment.speeds=[0.9,1.0,1.1]", "augment.noise=0.5", "augment.gain_db=3",
          "augment.join=0.3", "augment.shift_ms=50", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
          "model.depth=1", "model.decoder_depth=1", "model.kernel_size=7", "model.subsampling_dim=4",
