@@ -120,5 +120,5 @@ def test_documents_end_with_their_mark_and_are_encoded_once(tmp_path):
     assert [tokenizer.decode(tokens[i]) for i in range(2)] == ["ab ba", "abba"]
     assert all(int(tokens[i][-1]) == tokenizer.eos_id for i in range(2))
     again, _ = tokenize_corpus(corpus, tokenizer, str(tmp_path / "cache"))
-    assert again.tokens.tolist() == tokens.tokens.tolist()
+    assert again.values.tolist() == tokens.values.tolist()
     assert len(list((tmp_path / "cache" / "tokens").iterdir())) == 1

@@ -290,7 +290,7 @@ def test_stored_features(tmp_path):
     assert read(config(base), "test", features=STORED).lengths.tolist() == [2]
     part = found.select(np.array([1]), "one")
     again = pickle.loads(pickle.dumps(part.sound))
-    assert isinstance(again.values.array.base, np.memmap) and (again[0] == part.sound[0]).all()
+    assert isinstance(again.values.base, np.memmap) and (again[0] == part.sound[0]).all()
     assert len(pickle.dumps(part.sound)) < 1000
     assert part.sound[0].shape == (9, 13) and part.sound[0].dtype == np.float32
     said = fault(config(base), features=FeatureConfig(kind=Features.stored, bins=12))
@@ -410,13 +410,13 @@ def test_recordings_without_a_transcript_beside(tmp_path):
 def test_what_is_kept_is_opened_again(tmp_path, monkeypatch):
     place = metadata(tmp_path / "all", ".parquet")
     first = read(config(place))
-    assert isinstance(first.sound.values.array.base, np.memmap)
+    assert isinstance(first.sound.values.base, np.memmap)
     with monkeypatch.context() as patch:
         patch.setattr(reading, "read_sound", None)
         again = read(config(place))
         assert again.hash == first.hash and samples(again) == samples(first)
         again = pickle.loads(pickle.dumps(first.sound))
-        assert isinstance(again.values.array.base, np.memmap) and again[2].tolist() == first.sound[2].tolist()
+        assert isinstance(again.values.base, np.memmap) and again[2].tolist() == first.sound[2].tolist()
         for change in ({"sample_rate": 16_000}, {"only": "transcription=one"}):
             with pytest.raises(TypeError):
                 read(config(place, **change))

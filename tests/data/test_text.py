@@ -17,8 +17,8 @@ from tformer_cli.config.schema import ParallelDataConfig, TokenizerConfig, Token
 from tformer_cli.data import cache, text
 from tformer_cli.data.cache import default_cache
 from tformer_cli.data.source import ParallelSplit
-from tformer_cli.data.store import ArrayWriter
-from tformer_cli.data.text import ParallelTokens, TokenArrays, pad, tokenize_parallel
+from tformer_cli.data.store import ArrayWriter, Ragged
+from tformer_cli.data.text import ParallelTokens, pad, tokenize_parallel
 from tformer_cli.errors import DataError
 from tformer_cli.tokenizer import Tokenizer
 
@@ -45,7 +45,7 @@ def build(split: ParallelSplit, tokenizer: Tokenizer, settings: ParallelDataConf
     return tokenize_parallel(split, tokenizer, settings, **{"training": True, "max_length": 1000, **changes})
 
 
-def rows(arrays: TokenArrays) -> list[list[int]]:
+def rows(arrays: Ragged) -> list[list[int]]:
     return [arrays[index].tolist() for index in range(len(arrays))]
 
 
@@ -57,7 +57,7 @@ def test_evaluation_keeps_every_pair(tmp_path: Path, split: ParallelSplit, token
     assert tokens.lengths.tolist() == [
         [len(s), len(t)] for s, t in zip(rows(tokens.source), rows(tokens.target), strict=True)
     ]
-    assert tokens.source.tokens.dtype == np.uint16
+    assert tokens.source.values.dtype == np.uint16
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_cache_is_used_and_keyed(
     assert len(calls) == 2
     again = build(split, tokenizer, config(tmp_path, max_ratio=3.0))  # limits encode nothing anew
     assert len(calls) == 2 and again.dropped["ratio"] == 2
-    assert isinstance(first.source.tokens.base, np.memmap) and not first.source.tokens.flags.writeable
+    assert isinstance(first.source.values.base, np.memmap) and not first.source.values.flags.writeable
     other = ParallelSplit([*SOURCES[:-1], "b a"], TARGETS, origin="here")
     assert rows(build(other, tokenizer, config(tmp_path)).source)[-1] == tokenizer.encode("b a")
     changed = Tokenizer.train({"en": ["a b ab ba c"]}, TokenizerConfig(kind=TokenizerKind.char, vocab_size=20), seed=1)
@@ -292,11 +292,11 @@ def test_wide_vocabularies_have_wide_ids(
 ) -> None:
     for size, width in ((1 << 16, np.uint16), ((1 << 16) + 1, np.uint32)):
         monkeypatch.setattr(Tokenizer, "vocab_size", size)
-        assert build(split, tokenizer, config(tmp_path / str(size))).source.tokens.dtype == width
+        assert build(split, tokenizer, config(tmp_path / str(size))).source.values.dtype == width
 
 
 def test_select_and_from_offsets() -> None:
-    arrays = TokenArrays.from_offsets(np.arange(6, dtype=np.uint16), np.array([0, 2, 2, 6]))
+    arrays = Ragged.from_offsets(np.arange(6, dtype=np.uint16), np.array([0, 2, 2, 6]))
     assert rows(arrays) == [[0, 1], [], [2, 3, 4, 5]]
     assert rows(arrays.select(np.array([2, 0]))) == [[2, 3, 4, 5], [0, 1]]
 

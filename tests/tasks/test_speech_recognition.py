@@ -164,6 +164,11 @@ def test_a_run_of_a_language_model_is_opened_and_heard(tmp_path):
         (answer,) = opened.task.predict(opened.model, [recording])
         scores.append(answer.details["hypotheses"][0]["score"])
     assert scores[1] < scores[0]
+    # while training, too; and a run of another task is refused
+    data = tmp_path / "recordings"
+    launch(config_of(tmp_path, f"decode.language_model={tmp_path / 'gpt'}", data=data), tmp_path / "with", quiet=True)
+    with pytest.raises(ConfigError, match="run is a run of speech_recognition"):
+        open_run(tmp_path / "run", overrides=[f"decode.language_model={tmp_path / 'run'}"])
 
 
 def test_long_recordings_and_long_transcripts(tmp_path):

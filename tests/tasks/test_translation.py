@@ -42,7 +42,7 @@ def test_budget_and_header_are_of_the_sampled_segmentations(tmp_path, kind):
         padding.append(100 * (1 - real / padded))
         sizes.append(real)
     assert f"{padding[0]:.1f} % padding" in dict(task.describe())["batches"]
-    first, last = (task._sampled[epoch].source.tokens for epoch in (1, 2))
+    first, last = (task._sampled[epoch].source.values for epoch in (1, 2))
     assert first.tolist() != last.tolist()  # drawn anew in each epoch
     assert min(sizes) > 1.02 * sum(batch.sizes()[0] for batch in epoch_of(plain, 0))
 
@@ -95,7 +95,7 @@ def test_how_many_lines_are_read_at_once_changes_nothing(tmp_path, monkeypatch):
     found = task._sample(1)
     assert len(expected) > 14
     for side in ("source", "target"):
-        assert getattr(found, side).tokens.tolist() == getattr(expected, side).tokens.tolist()
+        assert getattr(found, side).values.tolist() == getattr(expected, side).values.tolist()
 
 
 def test_a_side_that_became_too_long_keeps_its_plain_segmentation(tmp_path):

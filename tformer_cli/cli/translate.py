@@ -7,7 +7,8 @@ import json
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,74 +112,43 @@ def _answer(
     settings = [given for given in inputs if is_setting(given)]
     rest = [given for given in inputs if not is_setting(given)]
     settings += [f"decode.{key}={value}" for key, value in decode.items() if value is not None]
-    if not reads_text(run):
-        _answer_files(run, rest, settings, as_json, output, device, checkpoint, top)
-        return
     texts = [given for given in rest if literal and is_text(given)]
     files = [Path(given) for given in rest if given not in texts]
-    text.check(files)
+    text.check(path for path in files if not path.is_dir())
+    from tformer_cli.tasks.files import AnswersFiles
     from tformer_cli.train.restore import open_run
 
     opened = open_run(run, checkpoint=checkpoint, device=device, overrides=settings)
     n_best = opened.config.decode.n_best if isinstance(opened.config, TextExperiment) else 1
-    if len(texts) == 1 and not files and not as_json and output is None and n_best == 1:
+    if isinstance(opened.task, AnswersFiles):
+        lines = _files(opened.task.files_of, [Path(given) for given in rest])
+        write = as_rows
+    else:
+        text.check(files)
         stream = getattr(opened.task, "stream", None)
-        if stream is not None:
+        if stream is not None and rest == texts[:1] and not as_json and output is None and n_best == 1:
             _watch(stream, opened.model, texts[0])
             return
-
-    def answers(lines: Iterable[str]) -> Iterator[Any]:
-        return opened.task.predict(opened.model, lines)
-
-    typed = not rest and sys.stdin.isatty()
-    lines = itertools.chain(texts, text.lines(files) if files or not texts else [])
-    records = in_order(lines, answers, at_once=typed)
+        lines = itertools.chain(texts, text.lines(files) if files or not texts else [])
+        write = as_lines
+    records = in_order(lines, partial(opened.task.predict, opened.model), at_once=not rest and sys.stdin.isatty())
     records = ((line, best(answer, top)) for line, answer in records)
-    write = as_object if as_json else as_lines
+    write = as_object if as_json else write
     _write((write(line, answer, n_best, top) for line, answer in records), output)
 
 
-def _answer_files(
-    run: Path,
-    given: list[str],
-    settings: list[str],
-    as_json: bool,
-    output: Path | None,
-    device: str,
-    checkpoint: str,
-    top: int,
-) -> None:
-    """Answer files that are no text: those given, those in folders, or those that standard input names."""
-    from tformer_cli.cli import text
-    from tformer_cli.config.schema import TextExperiment
-    from tformer_cli.train.restore import open_run
+def _files(files_of: Callable[[Path], list[Path]], given: Sequence[Path]) -> Iterator[str]:
+    """The files that are given, those in folders, or, of none, those that standard input names.
 
-    for path in map(Path, given):
+    Raises:
+        DataError: if there is no such file or folder: of those given, before the first is answered.
+    """
+    from tformer_cli.cli import text
+
+    for path in given:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
-    opened = open_run(run, checkpoint=checkpoint, device=device, overrides=settings)
-    files_of: Callable[[Path], list[Path]] = getattr(opened.task, "files_of")  # noqa: B009 - not of every task
-    lines = (str(file) for path in given or text.lines([]) for file in files_of(Path(path)))
-    records = in_order(lines, lambda paths: opened.task.predict(opened.model, paths))
-    records = ((line, best(answer, top)) for line, answer in records)
-    if as_json:
-        _write((as_object(line, answer) for line, answer in records), output)
-        return
-    n_best = opened.config.decode.n_best if isinstance(opened.config, TextExperiment) else 1
-    _write((as_rows(line, answer, n_best, top) for line, answer in records), output)
-
-
-def reads_text(run: Path) -> bool:
-    """Whether a run answers lines of text; also if it cannot be said, as what opens the run then says why."""
-    from tformer_cli.config.schema import EXPERIMENTS, SpeechRecognitionExperiment, TextExperiment
-    from tformer_cli.config.yaml import read_yaml
-
-    try:
-        task = read_yaml(run / "config.yaml").data.get("task")
-    except ConfigError:
-        return True
-    experiment = EXPERIMENTS.get(str(task), TextExperiment)
-    return issubclass(experiment, TextExperiment) and not issubclass(experiment, SpeechRecognitionExperiment)
+    return (str(file) for path in given or map(Path, text.lines([])) for file in files_of(path))
 
 
 def best(answer: Any, top: int) -> Any:

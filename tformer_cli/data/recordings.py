@@ -19,7 +19,7 @@ from tformer_cli.data.audio import EXTRA, BadRecording, read_recording, read_sou
 from tformer_cli.data.media import content_digest, in_order, kept, left_out, readable
 from tformer_cli.data.recording_sources import Wanted, find_recordings
 from tformer_cli.data.splits import draw, read_split
-from tformer_cli.data.store import ArrayWriter, Mapped, Ragged, RaggedWriter, text_digest
+from tformer_cli.data.store import ArrayWriter, Ragged, RaggedWriter, text_digest
 from tformer_cli.data.stored_features import read_features
 from tformer_cli.errors import DataError, library
 
@@ -187,7 +187,7 @@ def _read(wanted: Wanted, bins: int, skip: bool, found: str | list[Path]) -> Rec
     content, offsets = arrays["content"], arrays["offsets"]
     if reading.bins:
         content, offsets = content.reshape(-1, bins), offsets // bins
-    sound = Ragged(Mapped(content), offsets[:-1], np.diff(offsets))
+    sound = Ragged.from_offsets(content, offsets)
     texts = [text.lower() for text in about["texts"]] if config.lower_case else about["texts"]
     return Recordings(
         sound, texts, names, arrays["digests"], recordings.origin, notes=(*notes, *([note] if note else []))

@@ -12,6 +12,7 @@ import operator
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import IO, overload
 
@@ -153,17 +154,28 @@ class RaggedWriter:
         return self.values.finish(), self.offsets.finish()
 
 
+@dataclass(frozen=True)
 class Ragged:
     """Sequences of different lengths by number, laid end to end; it goes to another process without its values.
 
-    Args:
-        values: all of them, (total,) or (total, width), mapped.
+    Attributes:
+        values: all of them, (total,) or (total, width); it may lie in a memory-mapped file.
         starts: where each begins, (N,) int64.
         lengths: of each, (N,) int64.
     """
 
-    def __init__(self, values: Mapped, starts: np.ndarray, lengths: np.ndarray) -> None:
-        self.values, self.starts, self.lengths = values, starts, lengths
+    values: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def from_offsets(cls, values: np.ndarray, offsets: np.ndarray) -> Ragged:
+        """Sequences laid end to end: i is `values[offsets[i] : offsets[i + 1]]`; offsets (N + 1,) int64."""
+        return cls(values, np.asarray(offsets[:-1]), np.diff(offsets))
+
+    def __reduce__(self) -> tuple:
+        """Of mapped values their file's name goes."""
+        return _ragged_again, (Mapped(self.values), self.starts, self.lengths)
 
     def __len__(self) -> int:
         """How many."""
@@ -172,7 +184,7 @@ class Ragged:
     def __getitem__(self, index: int) -> np.ndarray:
         """A sequence, a view, (length,) or (length, width)."""
         start = self.starts[index]
-        return self.values.array[start : start + self.lengths[index]]
+        return self.values[start : start + self.lengths[index]]
 
     def gather(self, rows: np.ndarray) -> list[np.ndarray]:
         """The sequences at `rows`, views."""
@@ -181,6 +193,10 @@ class Ragged:
     def select(self, rows: np.ndarray) -> Ragged:
         """The sequences at `rows`, in that order; their values stay where they are."""
         return Ragged(self.values, self.starts[rows], self.lengths[rows])
+
+
+def _ragged_again(values: Mapped, starts: np.ndarray, lengths: np.ndarray) -> Ragged:
+    return Ragged(values.array, starts, lengths)
 
 
 # --- texts --------------------------------------------------------------------------------------------------

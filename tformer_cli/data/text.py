@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tformer_cli.data.cache import Open, cached
-from tformer_cli.data.store import RaggedWriter, chunks, temporary
+from tformer_cli.data.store import Ragged, RaggedWriter, chunks, temporary
 from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,39 +28,6 @@ if TYPE_CHECKING:
 
 FORMAT = 2  # since then the space before <mask> is a part of it
 LINES_AT_ONCE = 4096
-
-
-@dataclass(frozen=True)
-class TokenArrays:
-    """Sequences of ids of different lengths, laid end to end.
-
-    Attributes:
-        tokens: all ids, flat, uint16 or uint32; it may lie in a memory-mapped file.
-        starts: where each sequence begins, (N,) int64.
-        lengths: ids in each, (N,) int64.
-    """
-
-    tokens: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
-
-    @classmethod
-    def from_offsets(cls, tokens: np.ndarray, offsets: np.ndarray) -> TokenArrays:
-        """Sequences laid end to end: i is `tokens[offsets[i] : offsets[i + 1]]`; offsets (N + 1,) int64."""
-        return cls(tokens, np.asarray(offsets[:-1]), np.diff(offsets))
-
-    def __len__(self) -> int:
-        """Number of sequences."""
-        return len(self.starts)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """The ids of a sequence, a view, (length,)."""
-        start = self.starts[index]
-        return self.tokens[start : start + self.lengths[index]]
-
-    def select(self, rows: np.ndarray) -> TokenArrays:
-        """The sequences at `rows`, in that order; the ids stay where they are."""
-        return TokenArrays(self.tokens, self.starts[rows], self.lengths[rows])
 
 
 @dataclass(frozen=True)
@@ -75,8 +42,8 @@ class ParallelTokens:
         note: what the user should know, in a line, or "".
     """
 
-    source: TokenArrays
-    target: TokenArrays
+    source: Ragged
+    target: Ragged
     sample_ids: np.ndarray
     dropped: dict[str, int] = field(default_factory=dict)
     note: str = ""
@@ -157,19 +124,19 @@ def sample_parallel(
         (split.targets, config.target_language, tokens.target),
     )
     for side, (texts, language, plain) in enumerate(columns):
-        writer = RaggedWriter(temporary(config.cache), temporary(config.cache), plain.tokens.dtype)
+        writer = RaggedWriter(temporary(config.cache), temporary(config.cache), plain.values.dtype)
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, side])))
         start = 0
         for lines in chunks((texts[int(row)] for row in tokens.sample_ids), LINES_AT_ONCE):
             drawn = tokenizer.encode_batch_sampled(lines, language, strength=strength, rng=random)
             _append(writer, (ids if len(ids) <= max_length else plain[start + i] for i, ids in enumerate(drawn)))
             start += len(lines)
-        found.append(TokenArrays.from_offsets(*writer.finish()))
+        found.append(Ragged.from_offsets(*writer.finish()))
     sources, targets = found
     return ParallelTokens(sources, targets, tokens.sample_ids)
 
 
-def tokenize_corpus(corpus: Corpus, tokenizer: Vocabulary, cache: str = "") -> tuple[TokenArrays, str]:
+def tokenize_corpus(corpus: Corpus, tokenizer: Vocabulary, cache: str = "") -> tuple[Ragged, str]:
     """Encode documents, or open what an earlier run encoded; after each comes </s>.
 
     Args:
@@ -187,7 +154,7 @@ def tokenize_corpus(corpus: Corpus, tokenizer: Vocabulary, cache: str = "") -> t
 
 def tokenize_texts(
     columns: Sequence[Sequence[str]], text_hash: str, tokenizer: Vocabulary, cache: str = ""
-) -> list[TokenArrays]:
+) -> list[Ragged]:
     """Encode the columns of a table, or open what an earlier run encoded; no beginning, no end.
 
     Args:
@@ -270,7 +237,7 @@ def _append(writer: RaggedWriter, rows: Iterable[Sequence[int] | np.ndarray]) ->
 
 def _cached(
     cache: str, key: Sequence[object], columns: Sequence[_Column], tokenizer: Vocabulary
-) -> tuple[list[TokenArrays], str]:
+) -> tuple[list[Ragged], str]:
     """The columns' ids, which `key` stands for, encoded once; and a note if they could not be kept."""
 
     def write(stream: Open) -> None:
@@ -280,4 +247,4 @@ def _cached(
             writer.finish()
 
     arrays, note = cached(cache, key, [name for column in columns for name in (column.tokens, column.offsets)], write)
-    return [TokenArrays.from_offsets(arrays[column.tokens], arrays[column.offsets]) for column in columns], note
+    return [Ragged.from_offsets(arrays[column.tokens], arrays[column.offsets]) for column in columns], note

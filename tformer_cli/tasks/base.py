@@ -285,17 +285,31 @@ def batches_of(task: Task[M, B], model: M, split: str) -> Iterator[B]:
     return (task.collate(split, 0, task.rows(split, 0, index)).to(device) for index in range(task.num_batches(split)))
 
 
+@dataclass
+class LossSums:
+    """The loss over many batches: sums by name, `loss` and its parts, and the count that they are sums over."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, loss: Loss) -> None:
+        """One more batch's."""
+        for name, value in {"loss": loss.total, **loss.parts}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+        self.count += int(loss.count)
+
+    def means(self) -> dict[str, float]:
+        """Each sum divided by the count."""
+        return {name: value / self.count for name, value in self.sums.items()}
+
+
 def summed_loss(task: Task[M, B], model: M, split: str) -> tuple[dict[str, float], int]:
     """The loss over a whole split.
 
     Returns:
         Sums by name, `loss` and its parts, and the count that they are sums over.
     """
-    sums: dict[str, float] = {}
-    count = 0
+    sums = LossSums()
     for batch in batches_of(task, model, split):
-        loss = task.loss(model, batch)
-        for name, value in {"loss": loss.total, **loss.parts}.items():
-            sums[name] = sums.get(name, 0.0) + float(value)
-        count += int(loss.count)
-    return sums, count
+        sums.add(task.loss(model, batch))
+    return sums.sums, sums.count

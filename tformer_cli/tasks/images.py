@@ -8,7 +8,7 @@ Shapes: B pictures, R = B, or 2B with a partner for each, C channels, H and W of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import BadSample, ResNetConfig
+from tformer_cli.config.schema import ResNetConfig
 from tformer_cli.data.augment import Augmentation, center, denormalise, normalise, uniforms
 from tformer_cli.data.batching import ByEpoch, shuffled
 from tformer_cli.data.images import Images, duplicates, picture_files, read_images, read_picture
-from tformer_cli.errors import DataError
 from tformer_cli.tasks.base import AttentionShape, B, Batch, M, Prediction
-from tformer_cli.tasks.splits import SplitsTask, windows
+from tformer_cli.tasks.files import AnswersFiles
+from tformer_cli.tasks.splits import SplitsTask
 
 DRAWN = "validation.txt"
 """In the run folder: the pictures that were drawn for validation, where the data has no such split."""
@@ -53,7 +53,7 @@ class ImageBatch(Batch):
         return len(self.sample_ids), len(self.sample_ids)
 
 
-class ImageTask(SplitsTask[Images, M, B]):
+class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
     """The data side of a task on pictures; a subclass gives `collate`, `_answer`, the model and the loss."""
 
     labelled = True
@@ -140,31 +140,23 @@ class ImageTask(SplitsTask[Images, M, B]):
         """
         return picture_files(path) if path.is_dir() else [path]
 
-    def _readable(self, path: str) -> np.ndarray | DataError:
-        """A picture as it was read; or why it could not be, if such are to be skipped."""
-        try:
-            return read_picture(Path(path), self.config.data, path)
-        except DataError as error:
-            if self.config.trainer.on_bad_sample is BadSample.stop:
-                raise
-            return error
+    @property
+    def read_together(self) -> int:
+        """A batch."""
+        return self.config.data.batch_images
 
-    def predict(self, model: M, inputs: Iterable[str]) -> Iterator[Prediction]:
-        """An answer to each path of a picture, in order; some are read together."""
-        for _, paths in windows(inputs, self.config.data.batch_images):
-            yield from self.answers(model, [self._readable(path) for path in paths])
+    def read_file(self, path: str) -> np.ndarray:
+        """A picture as it was read."""
+        return read_picture(Path(path), self.config.data, path)
 
-    def answers(self, model: M, found: Sequence[np.ndarray | DataError]) -> Iterator[Prediction]:
-        """Answers to pictures as `read_picture` gives them, or what keeps them from being answered."""
-        pixels = [item for item in found if isinstance(item, np.ndarray)]
+    def answers(self, model: M, found: Sequence[np.ndarray]) -> list[Prediction]:
+        """Answers to pictures as `read_picture` gives them."""
         device = next(model.parameters()).device
         shown = []
-        for picture in pixels:
+        for picture in found:
             whole, shapes = canvas([picture])
             shown.append(self._centers(whole.to(device), shapes.to(device)))
-        answers = iter(self._answer(model, torch.cat(shown)) if shown else [])
-        for item in found:
-            yield next(answers) if isinstance(item, np.ndarray) else Prediction("", {"error": str(item)})
+        return self._answer(model, torch.cat(shown)) if shown else []
 
     def _answer(self, model: M, images: Tensor) -> list[Prediction]:
         """Answers to pictures (R, C, S, S)."""

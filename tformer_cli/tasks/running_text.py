@@ -9,7 +9,8 @@ import numpy as np
 
 from tformer_cli.data.corpus import Corpus, read_corpus
 from tformer_cli.data.packing import PackedBlocks
-from tformer_cli.data.text import TokenArrays, tokenize_corpus
+from tformer_cli.data.store import Ragged
+from tformer_cli.data.text import tokenize_corpus
 from tformer_cli.errors import DataError
 from tformer_cli.tasks.base import AttentionShape, B, M
 from tformer_cli.tasks.text import TextTask, lines_of
@@ -20,7 +21,7 @@ class RunningText(TextTask[Corpus, M, B]):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self._arrays: dict[str, TokenArrays] = {}
+        self._arrays: dict[str, Ragged] = {}
         self._note = ""
         self._blocks: dict[str, PackedBlocks] = {}
 
@@ -42,7 +43,7 @@ class RunningText(TextTask[Corpus, M, B]):
         """What is tokenised as one: documents."""
         return self._split(split)
 
-    def _tokens(self, split: str) -> TokenArrays:
+    def _tokens(self, split: str) -> Ragged:
         """The ids of each unit, with its end mark."""
         if split not in self._arrays:
             self._arrays[split], note = tokenize_corpus(self._units(split), self.tokenizer, self.config.data.cache)

@@ -5,14 +5,14 @@ Shapes: B utterances, T' frames after subsampling, U tokens of a transcript, V v
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from tformer_cli.config.schema import BadSample, SpeechRecognitionExperiment
+from tformer_cli.config.schema import SpeechRecognitionExperiment
 from tformer_cli.data.audio import read_sound, recording_files
 from tformer_cli.data.batching import LengthBatches
 from tformer_cli.data.cutting import quiet_pieces
@@ -20,7 +20,6 @@ from tformer_cli.data.media import files_below
 from tformer_cli.data.stored_features import ENDINGS as FEATURES
 from tformer_cli.data.stored_features import read_features
 from tformer_cli.decode.causal import Writer
-from tformer_cli.errors import DataError
 from tformer_cli.metrics import speech_library, speech_scores
 from tformer_cli.models.conformer import Conformer
 from tformer_cli.models.decoding import Memory
@@ -28,16 +27,18 @@ from tformer_cli.nn.attention import attention_weights
 from tformer_cli.tasks.base import (
     Evaluation,
     Loss,
+    LossSums,
     Picture,
     Prediction,
     Sample,
     Scoring,
     Sound,
     Spectrogram,
-    summed_loss,
+    batches_of,
 )
+from tformer_cli.tasks.files import AnswersFiles
 from tformer_cli.tasks.speech import SpeechBatch, SpeechTask
-from tformer_cli.tasks.splits import spread, windows
+from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.transcription import Transcriber, one_after_the_other
 from tformer_cli.tokenizer import Vocabulary
 
@@ -47,14 +48,14 @@ READ_TOGETHER = 64
 """Recordings that are read before those of like lengths are transcribed together."""
 
 
-class SpeechRecognition(SpeechTask[Conformer]):
+class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
     """The adapter between recordings with transcripts and the Conformer."""
 
     metric = "wer"
     lower_is_better = frozenset({"loss", "ctc", "attention", "wer", "cer"})
     config: SpeechRecognitionExperiment
     language_model: tuple[Writer, Vocabulary] | None = None
-    """Of the run that `decode.language_model` names; set by whoever opens it."""
+    """Of the run that `decode.language_model` names, where it names one: set by `train.restore`."""
 
     def __init__(self, config: SpeechRecognitionExperiment) -> None:
         super().__init__(config)
@@ -82,7 +83,9 @@ class SpeechRecognition(SpeechTask[Conformer]):
 
         Its count is of tokens, with an end for each transcript.
         """
-        memory = self._encode(model, batch)
+        return self._loss_of(model, batch, self._encode(model, batch))
+
+    def _loss_of(self, model: Conformer, batch: SpeechBatch, memory: Memory) -> Loss:
         count = (batch.target_lengths + 1).sum()
         log_probs = model.ctc_logits(memory.states).float().log_softmax(-1)
         heard = functional.ctc_loss(
@@ -100,15 +103,19 @@ class SpeechRecognition(SpeechTask[Conformer]):
 
     def evaluate(self, model: Conformer, split: str, scoring: Scoring) -> Evaluation:
         """The loss; word and character error rates of what is heard."""
-        sums, count = summed_loss(self, model, split)
-        scores = {name: value / count for name, value in sums.items()}
-        evaluation = Evaluation(scores, data_sha256=self._split(split).hash)
+        size = len(self._made_of(split, 0))
+        size = min(scoring.limit or size, size) if scoring.decoded else 0
+        sums, found = LossSums(), dict[int, Prediction]()
+        for batch in batches_of(self, model, split):
+            memory = self._encode(model, batch)
+            sums.add(self._loss_of(model, batch, memory))
+            if int(batch.sample_ids.min()) < size:
+                found |= zip(batch.sample_ids.tolist(), self._transcribe(model, batch, memory), strict=True)
+        evaluation = Evaluation(sums.means(), data_sha256=self._split(split).hash)
         if not scoring.decoded:
             return evaluation
-        size = len(self._made_of(split, 0))
-        size = min(scoring.limit or size, size)
         references, names = self._transcripts(split, 0, range(size)), [self._name(split, row) for row in range(size)]
-        heard = [prediction.text for prediction in self._heard(model, split, size)]
+        heard = [found[row].text for row in range(size)]
         rates, own = speech_scores(references, heard)
         evaluation.scores |= rates if scoring.thorough else {name: rates[name] for name in ("wer", "cer")}
         evaluation.samples = [Sample(names[row], references[row], heard[row]) for row in spread(size, scoring.samples)]
@@ -119,33 +126,26 @@ class SpeechRecognition(SpeechTask[Conformer]):
             evaluation.pictures["alignment"] = self._alignment(model, split)
         return evaluation
 
-    def _heard(self, model: Conformer, split: str, size: int) -> list[Prediction]:
-        """What is heard in the first utterances of a split, those of like lengths together."""
-        found: dict[int, Prediction] = {}
-        device = next(model.parameters()).device
-        for index in range(self.num_batches(split)):
-            rows = self.rows(split, 0, index)
-            if len(rows := rows[rows < size]):
-                answers = self._transcribe(model, self.collate(split, 0, rows).to(device))
-                found |= dict(zip(rows.tolist(), answers, strict=True))
-        return [found[row] for row in range(size)]
-
-    def _transcribe(self, model: Conformer, batch: SpeechBatch) -> list[Prediction]:
+    def _transcribe(self, model: Conformer, batch: SpeechBatch, memory: Memory) -> list[Prediction]:
+        """What is said in a batch, of which `memory` is what the model heard."""
         seconds = [length / batch.rate for length in batch.lengths.tolist()]
-        with torch.inference_mode():
-            return self.transcriber(model, self._encode(model, batch), self.config.model.max_length - 1, seconds)
+        return self.transcriber(model, memory, self.config.model.max_length - 1, seconds)
+
+    @torch.inference_mode()
+    def _hear(self, model: Conformer, batch: SpeechBatch) -> list[Prediction]:
+        return self._transcribe(model, batch, self._encode(model, batch))
 
     @property
     def transcriber(self) -> Transcriber:
         """What searches for transcripts."""
         if self._transcriber is None:
             hop_seconds = self.config.features.hop_ms / 1000
-            seconds, begin_seconds = (
-                self.config.model.subsampling * hop_seconds,
-                -self.config.features.margin * hop_seconds,
-            )
             self._transcriber = Transcriber(
-                self.config.decode, self.tokenizer, seconds, begin_seconds, self.language_model
+                self.config.decode,
+                self.tokenizer,
+                frame_seconds=self.config.model.subsampling * hop_seconds,
+                begin_seconds=-self.config.features.margin * hop_seconds,
+                other=self.language_model,
             )
         return self._transcriber
 
@@ -161,42 +161,30 @@ class SpeechRecognition(SpeechTask[Conformer]):
             return [path]
         return files_below(path, FEATURES, "features") if self.stored else recording_files(path)
 
-    def predict(self, model: Conformer, inputs: Iterable[str]) -> Iterator[Prediction]:
-        """What is heard in each recording, named by its path, in order; some are read together."""
-        for _, paths in windows(inputs, READ_TOGETHER):
-            yield from self.answers(model, [self._readable(path) for path in paths])
+    @property
+    def read_together(self) -> int:
+        """Enough to find some of like lengths."""
+        return READ_TOGETHER
 
-    def _readable(self, path: str) -> np.ndarray | DataError:
-        """A recording's samples, or frames; or why it could not be read, if such are to be skipped."""
-        try:
-            if self.stored:
-                return read_features(Path(path), self.config.features.bins, path)
-            return read_sound(Path(path), self.config.data.sample_rate, path)
-        except DataError as error:
-            if self.config.trainer.on_bad_sample is BadSample.stop:
-                raise
-            return error
+    def read_file(self, path: str) -> np.ndarray:
+        """A recording's samples, (n,) int16, or stored frames, (T, F) float32."""
+        if self.stored:
+            return read_features(Path(path), self.config.features.bins, path)
+        return read_sound(Path(path), self.config.data.sample_rate, path)
 
-    def answers(self, model: Conformer, found: Sequence[np.ndarray | DataError]) -> Iterator[Prediction]:
-        """What is heard in recordings, (n,) int16 or (T, F) float32, or what keeps them from being heard.
+    def answers(self, model: Conformer, found: Sequence[np.ndarray]) -> list[Prediction]:
+        """What is heard in recordings as `read_file` gives them.
 
         One that is longer than `data.max_seconds` is cut where it is quietest, and what is heard in its pieces joined.
         """
         longest = round(self.config.data.max_seconds * self.rate)
-        pieces: list[np.ndarray] = []
-        cuts: list[list[tuple[int, float]]] = []  # of each recording: its pieces, and at how many seconds they begin
-        for sound in found:
-            cuts.append([])
-            if isinstance(sound, np.ndarray):
-                for start, stop in quiet_pieces(sound, longest):
-                    cuts[-1].append((len(pieces), start / self.rate))
-                    pieces.append(sound[start:stop])
-        heard = self._heard_in(model, pieces) if pieces else []
-        for sound, parts in zip(found, cuts, strict=True):
-            if isinstance(sound, DataError):
-                yield Prediction("", {"error": str(sound)})
-            else:
-                yield one_after_the_other([heard[number] for number, _ in parts], [begin for _, begin in parts])
+        cuts = [quiet_pieces(sound, longest) for sound in found]
+        pieces = [sound[start:stop] for sound, parts in zip(found, cuts, strict=True) for start, stop in parts]
+        heard = iter(self._heard_in(model, pieces))
+        return [
+            one_after_the_other([next(heard) for _ in parts], [start / self.rate for start, _ in parts])
+            for parts in cuts
+        ]
 
     def _heard_in(self, model: Conformer, sounds: Sequence[np.ndarray]) -> list[Prediction]:
         """What is heard in recordings that are short enough, those of like lengths together."""
@@ -207,7 +195,7 @@ class SpeechRecognition(SpeechTask[Conformer]):
         for index in range(len(batches)):
             rows = batches.indices(0, index)
             batch = self._batch(rows, [sounds[row] for row in rows], [""] * len(rows), epoch=0)
-            found |= dict(zip(rows.tolist(), self._transcribe(model, batch.to(device)), strict=True))
+            found |= dict(zip(rows.tolist(), self._hear(model, batch.to(device)), strict=True))
         return [found[row] for row in range(len(sounds))]
 
     # --- pictures ---
@@ -223,13 +211,11 @@ class SpeechRecognition(SpeechTask[Conformer]):
         if not self.stored:
             samples = train.sound[0].numpy().astype(np.float32) / 32_768
             found["training/sound"] = Sound(samples, self.config.data.sample_rate)
+        caption = self._transcripts("train", 0, [0])[0]
+        sound = train.sound.to(device)
         for name, augmented in (("plain", False), ("augmented", True)):
-            values, _ = self.front_end(
-                train.sound.to(device), train.lengths, train.sample_ids, train.epoch, training=augmented
-            )
-            found[f"training/{name}"] = Spectrogram(
-                values[0].cpu().numpy(), caption=self._transcripts("train", 0, [0])[0]
-            )
+            values, _ = self.front_end(sound, train.lengths, train.sample_ids, train.epoch, training=augmented)
+            found[f"training/{name}"] = Spectrogram(values[0].cpu().numpy(), caption=caption)
         found["alignment"] = self._alignment(model, "validation")
         batch = self.collate("validation", 0, np.zeros(1, np.int64)).to(device)
         weights = attention_weights(model, lambda: self._encode(model, batch))
@@ -241,10 +227,10 @@ class SpeechRecognition(SpeechTask[Conformer]):
     def _alignment(self, model: Conformer, split: str) -> Spectrogram:
         """The first utterance of a split, and where CTC hears which word."""
         batch = self.collate(split, 0, np.zeros(1, np.int64)).to(next(model.parameters()).device)
-        (answer,) = self._transcribe(model, batch)
+        (answer,) = self._hear(model, batch)
         features, _ = self.front_end(batch.sound, batch.lengths, batch.sample_ids, 0, training=False)
-        words, hop_seconds = answer.details["words"], self.config.features.hop_ms / 1000
+        margin, hop_seconds = self.config.features.margin, self.config.features.hop_ms / 1000
         marks = [
-            (self.config.features.margin + round(word["start_seconds"] / hop_seconds), word["text"]) for word in words
+            (margin + round(word["start_seconds"] / hop_seconds), word["text"]) for word in answer.details["words"]
         ]
         return Spectrogram(features[0].cpu().numpy(), marks, f"said: {self._transcripts(split, 0, [0])[0]}")

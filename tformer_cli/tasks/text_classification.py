@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Cut, Target, TextClassificationExperiment
 from tformer_cli.data.labelled import LABELS, LabelledTexts, LabelSet, read_labelled
-from tformer_cli.data.text import TokenArrays, pad, tokenize_texts
+from tformer_cli.data.store import Ragged
+from tformer_cli.data.text import pad, tokenize_texts
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.models.bert import BERTClassifier
@@ -54,7 +55,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
     def __init__(self, config: TextClassificationExperiment) -> None:
         super().__init__(config)
         self.metric = METRICS[config.data.target]
-        self._parts: dict[str, list[TokenArrays]] = {}
+        self._parts: dict[str, list[Ragged]] = {}
         self._targets: dict[str, np.ndarray] = {}
 
     # --- data ---
@@ -86,7 +87,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         super()._learn(train)
         self.labels = LabelSet.of(train, self.config.data.target, self.config.data.separator)
 
-    def _tokens(self, split: str) -> list[TokenArrays]:
+    def _tokens(self, split: str) -> list[Ragged]:
         """The ids of the first texts, and of the second ones if there are pairs."""
         if split not in self._parts:
             data = self._split(split)

@@ -71,6 +71,7 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
     from tformer_cli.train.initial import load_initial
     from tformer_cli.train.log import Console
     from tformer_cli.train.loop import Trainer, seed_step
+    from tformer_cli.train.restore import add_language_model
     from tformer_cli.train.run import Lock, locate
 
     ranks = parallel.join(pick_device(config.trainer.device).type)
@@ -90,6 +91,7 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
             task.load(newest)
         elif initial is not None:
             task.load(locate(initial)[1])
+        add_language_model(task)
         if ranks.first:
             task.prepare(run)
         ranks.wait()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 
 from tformer_cli.config.schema import Experiment
+from tformer_cli.errors import ConfigError
 from tformer_cli.tasks.base import Task
 
 
@@ -47,11 +49,31 @@ def open_run(path: Path, *, checkpoint: str = "", device: str = "auto", override
     config = override(from_yaml(chosen / "config.yaml"), [f"trainer.device={device}", *overrides])
     task = tasks.build(config)
     task.load(chosen)
-    other = getattr(getattr(config, "decode", None), "language_model", "")
-    if other and Path(other).is_dir():
-        found = open_run(Path(other), device=device)
-        setattr(task, "language_model", (found.model, getattr(found.task, "tokenizer")))  # noqa: B009, B010 - of speech
+    add_language_model(task)
     machine = prepare(config.trainer, **task.shape())
     model = task.model()
     load_model_tensors(model, read_tensors(chosen / "model.safetensors"), str(chosen))
     return Opened(config, task, model.to(machine.device).eval(), chosen, run)
+
+
+def add_language_model(task: Task) -> None:
+    """Open the run of a language model that `decode.language_model` of a task names, if it names one.
+
+    Raises:
+        RunError: if there is no whole checkpoint.
+        ConfigError: if it is a run of another task.
+    """
+    from tformer_cli.models.gpt import GPT
+    from tformer_cli.tasks.language_model import LanguageModel
+    from tformer_cli.tasks.speech_recognition import SpeechRecognition
+
+    if not isinstance(task, SpeechRecognition):
+        return
+    name = task.config.decode.language_model
+    if not name or not Path(name).is_dir():
+        return  # none, or a file of n-grams
+    found = open_run(Path(name), device=task.config.trainer.device.name)
+    if not isinstance(found.task, LanguageModel):
+        cause = f"decode.language_model: {found.run} is a run of {found.config.task}"
+        raise ConfigError(cause, "name one of `tformer pretrain gpt/...`, or a file of n-grams")
+    task.language_model = (cast(GPT, found.model), found.task.tokenizer)
