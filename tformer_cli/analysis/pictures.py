@@ -20,7 +20,7 @@ LIGHT, DARK = np.array((250, 250, 252.0)), np.array((20, 60, 130.0))
 IMAGE_PIXELS, FRAME_PIXELS = 112, 4
 RIGHT, WRONG, NEITHER = "#2e7d32", "#c62828", "#ffffff"
 HEAT = np.array((255, 80, 0.0))
-FRAME_WIDTH_PIXELS, BIN_PIXELS, WIDEST_PIXELS, MARK = 3, 2, 3000, "#c62828"
+FRAME_WIDTH_PIXELS, BIN_PIXELS, LEAST_PIXELS, WIDEST_PIXELS, MARK = 3, 2, 240, 3000, "#c62828"
 
 FONTS = (
     "DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf", "arial.ttf", "NotoSansCJK-Regular.ttc", "ipag.ttf",
@@ -140,6 +140,17 @@ def heat_map(picture: HeatMap) -> np.ndarray:
     return np.asarray(image)
 
 
+def _lines(text: str, font: FreeTypeFont | ImageFont, width_pixels: int) -> list[str]:
+    """A text's words in lines that are not wider, but for single words."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width_pixels:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
 def spectrogram(picture: Spectrogram) -> np.ndarray:
     """Sound as a picture, darkest where it is loudest; what is marked stands above the frame where it begins.
 
@@ -152,19 +163,23 @@ def spectrogram(picture: Spectrogram) -> np.ndarray:
     values = picture.values.astype(np.float64).T[::-1]  # low frequencies below
     low, high = np.percentile(values, (1, 99.5))
     share = ((values - low) / max(high - low, 1e-12)).clip(0, 1)
-    width_pixels = max(1, min(FRAME_WIDTH_PIXELS, WIDEST_PIXELS // max(1, values.shape[1])))
+    bins, frames = share.shape
+    width_pixels = max(1, min(FRAME_WIDTH_PIXELS, WIDEST_PIXELS // frames), LEAST_PIXELS // frames)
+    bin_pixels = max(BIN_PIXELS, LEAST_PIXELS // 2 // bins)
     cells = (LIGHT + share[..., None] * (DARK - LIGHT)).astype(np.uint8)
-    cells = cells.repeat(BIN_PIXELS, axis=0).repeat(width_pixels, axis=1)
-    top = 2 * (FONT_PIXELS + 5) if picture.marks else 0
-    bottom = FONT_PIXELS + 7 if picture.caption else 0
-    width = max(cells.shape[1], int(font.getlength(picture.caption)) + 8)
-    image = Image.new("RGB", (width, top + cells.shape[0] + bottom), "white")
+    cells = cells.repeat(bin_pixels, axis=0).repeat(width_pixels, axis=1)
+    line = FONT_PIXELS + 5
+    top = 2 * line if picture.marks else 0
+    ends = [frame * width_pixels + 4 + int(font.getlength(name)) for frame, name in picture.marks]
+    width = max(cells.shape[1], *ends, LEAST_PIXELS)
+    caption = _lines(picture.caption, font, width - 8)
+    image = Image.new("RGB", (width, top + cells.shape[0] + line * len(caption) + 4), "white")
     image.paste(Image.fromarray(cells), (0, top))
     drawing = ImageDraw.Draw(image)
     for number, (frame, name) in enumerate(picture.marks):  # names in two rows, so that they do not run together
-        x, y = frame * width_pixels, 2 + number % 2 * (FONT_PIXELS + 4)
+        x, y = frame * width_pixels, 2 + number % 2 * (line - 1)
         drawing.line((x, y + FONT_PIXELS, x, top + cells.shape[0]), MARK)
         drawing.text((x + 2, y), name, "black", font)
-    if picture.caption:
-        drawing.text((4, top + cells.shape[0] + 3), picture.caption, "black", font)
+    for number, text in enumerate(caption):
+        drawing.text((4, top + cells.shape[0] + 3 + line * number), text, "black", font)
     return np.asarray(image)
