@@ -122,6 +122,13 @@ def test_group_normalisation_is_torchs_on_each_recording_alone() -> None:
             torch.testing.assert_close(got[row : row + 1, :length].mT, theirs(x[row : row + 1, :length].mT))
 
 
+def test_group_normalisation_is_computed_in_float32() -> None:
+    norm, frames = FrameGroupNorm(DIM), Frames(LENGTHS, 9)
+    x = (300 + 10 * noise(4, 9, DIM)).bfloat16()
+    got, exact = norm(x, frames), norm(x.double(), frames)
+    torch.testing.assert_close(got[[0, 1, 3]].double(), exact[[0, 1, 3]], atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize(("size", "before"), [(5, 2), (5, 4), (1, 0), (7, 3)])
 def test_depthwise_convolution_is_the_formula(size: int, before: int) -> None:
     x, weight, bias = noise(2, 4, 3).requires_grad_(), noise(3, 1, size).requires_grad_(), noise(3).requires_grad_()
