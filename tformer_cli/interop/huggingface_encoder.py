@@ -16,7 +16,8 @@ from torch import Tensor
 
 from tformer_cli.config.schema import Activation, BERTConfig, Norm, Positions
 from tformer_cli.errors import ConfigError
-from tformer_cli.interop.reading import ACTIVATIONS, LEARNED, THEIR_ACTIVATIONS, Settings, Weights, refuse_others
+from tformer_cli.interop.reading import LEARNED, Settings, Weights, refuse_others
+from tformer_cli.interop.writing import encoder_settings, plain
 
 
 def first_position(found: Mapping[str, Any]) -> int:
@@ -110,24 +111,16 @@ def import_config(found: Mapping[str, Any], where: str) -> BERTConfig:
     if found.get("model_type") == "distilbert":
         found = settings_of_bert(found)
     settings = Settings(found, where)
-    activation = settings.activation("hidden_act", "gelu", ACTIVATIONS)
+    blocks = settings.encoder(dropout=0.1)
     roberta = found.get("model_type") == "roberta"
-    if roberta and activation is not Activation.gelu:  # its head has gelu whatever the blocks have
+    if roberta and blocks["activation"] is not Activation.gelu:  # its head has gelu whatever the blocks have
         raise ConfigError(f"{where}: a RoBERTa with hidden_act {found['hidden_act']!r} is not supported")
     if found.get("position_embedding_type", "absolute") != "absolute":
         raise ConfigError(f"{where}: position_embedding_type {found['position_embedding_type']!r} is not supported")
-    dim, heads = settings.width("hidden_size", "num_attention_heads")
     return BERTConfig(
-        dim=dim,
-        heads=heads,
-        ffn_dim=settings.number("intermediate_size"),
-        depth=settings.number("num_hidden_layers"),
+        **blocks,
         norm=Norm.post,
-        activation=activation,
         positions=Positions.learned,
-        dropout=settings.rate("hidden_dropout_prob", 0.1),
-        attention_dropout=settings.rate("attention_probs_dropout_prob", 0.1),
-        norm_eps=float(found.get("layer_norm_eps", 1e-12)),
         max_length=settings.number("max_position_embeddings") - first_position(found),
         segments=settings.number("type_vocab_size", 0),
     )
@@ -192,7 +185,6 @@ def export_weights(config: BERTConfig, state: Mapping[str, Tensor]) -> dict[str,
         config: of the model; `check_exportable` has passed.
         state: the model's state dictionary.
     """
-    state = {name: value.detach().float().cpu() for name, value in state.items()}
     found: dict[str, Tensor] = {}
     for ours, theirs in EMBEDDINGS.items():
         value = state.get(ours)
@@ -207,7 +199,7 @@ def export_weights(config: BERTConfig, state: Mapping[str, Tensor]) -> dict[str,
                 found[f"{theirs}.{part}"] = state[f"{ours}.{part}"]
     if "head.bias" in state:
         found["cls.predictions.bias"] = state["head.bias"]
-    return {name: value.contiguous().clone() for name, value in found.items()}
+    return plain(found)
 
 
 def export_config(config: BERTConfig, vocab_size: int, pad_id: int) -> dict[str, Any]:
@@ -215,16 +207,9 @@ def export_config(config: BERTConfig, vocab_size: int, pad_id: int) -> dict[str,
     return {
         "model_type": "bert",
         "vocab_size": vocab_size,
-        "hidden_size": config.dim,
-        "num_hidden_layers": config.depth,
-        "num_attention_heads": config.heads,
-        "intermediate_size": config.ffn_dim,
-        "hidden_act": THEIR_ACTIVATIONS[config.activation],
-        "hidden_dropout_prob": config.dropout,
-        "attention_probs_dropout_prob": config.attention_dropout,
+        **encoder_settings(config),
         "max_position_embeddings": config.max_length,
         "type_vocab_size": max(1, config.segments),
-        "layer_norm_eps": config.norm_eps,
         "pad_token_id": pad_id,
         "tie_word_embeddings": True,
     }

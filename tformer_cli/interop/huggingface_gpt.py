@@ -15,6 +15,7 @@ from torch import Tensor
 from tformer_cli.config.schema import GPTConfig, Norm, Positions
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop.reading import ACTIVATIONS, LEARNED, THEIR_ACTIVATIONS, Settings, Weights, refuse_others
+from tformer_cli.interop.writing import plain
 
 KIND, PREFIX = "gpt2", "transformer."
 EMBEDDINGS = {"embedding.weight": "wte.weight", "positions.table": "wpe.weight"}
@@ -96,7 +97,6 @@ def check_exportable(config: GPTConfig) -> None:
 
 def export_weights(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our weights under their names and in their layout; the reverse of `import_weights`."""
-    state = {name: value.detach().float().cpu() for name, value in state.items()}
     found = {f"{PREFIX}{theirs}": state[ours] for ours, theirs in EMBEDDINGS.items()}
     for ours, theirs, turned in layers(config.depth):
         weight = state[f"{ours}.weight"]
@@ -104,7 +104,7 @@ def export_weights(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, 
         found[f"{PREFIX}{theirs}.bias"] = state[f"{ours}.bias"]
     if not config.tie_embeddings:
         found["lm_head.weight"] = state["output.weight"]
-    return {name: value.contiguous().clone() for name, value in found.items()}
+    return plain(found)
 
 
 def export_config(config: GPTConfig, vocab_size: int, eos_id: int) -> dict[str, Any]:

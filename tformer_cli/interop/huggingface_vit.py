@@ -16,7 +16,8 @@ from torch import Tensor
 
 from tformer_cli.config.schema import ImageHeadConfig, Norm, Pooling, Positions, Stem, ViTConfig
 from tformer_cli.errors import ConfigError
-from tformer_cli.interop.reading import ACTIVATIONS, LEARNED, THEIR_ACTIVATIONS, Settings, Weights, refuse_others
+from tformer_cli.interop.reading import LEARNED, Settings, Weights, refuse_others
+from tformer_cli.interop.writing import encoder_settings, plain
 
 Layers = Callable[[int], Iterator[tuple[str, tuple[str, ...]]]]
 """From the depth to each layer of the encoder: our name; theirs, of which ours is the concatenation."""
@@ -117,11 +118,6 @@ def write_encoder(
     return found
 
 
-def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, float32, on the CPU, each with memory of its own."""
-    return {name: value.detach().float().cpu().contiguous().clone() for name, value in tensors.items()}
-
-
 def import_size(found: Mapping[str, Any], where: str) -> tuple[int, int]:
     """Height and width, in pixels, and channels of the pictures, from their `config.json`.
 
@@ -150,18 +146,7 @@ def import_config(found: Mapping[str, Any], where: str) -> ViTConfig:
     settings = Settings(found, where)
     if not found.get("qkv_bias", True):
         raise ConfigError(f"{where}: qkv_bias false is not supported", "tformer has a bias in all layers, or in none")
-    dim, heads = settings.width("hidden_size", "num_attention_heads")
-    return ViTConfig(
-        dim=dim,
-        heads=heads,
-        ffn_dim=settings.number("intermediate_size"),
-        depth=settings.number("num_hidden_layers"),
-        activation=settings.activation("hidden_act", "gelu", ACTIVATIONS),
-        dropout=settings.rate("hidden_dropout_prob"),
-        attention_dropout=settings.rate("attention_probs_dropout_prob"),
-        norm_eps=float(found.get("layer_norm_eps", 1e-12)),
-        patch_size=_side(found, "patch_size", where),
-    )
+    return ViTConfig(**settings.encoder(dropout=0.0), patch_size=_side(found, "patch_size", where))
 
 
 def import_weights(
@@ -234,14 +219,7 @@ def export_config(config: ViTConfig, image_size: int, channels: int, labels: lis
     return {
         "architectures": ["ViTForImageClassification"],
         "model_type": "vit",
-        "hidden_size": config.dim,
-        "num_hidden_layers": config.depth,
-        "num_attention_heads": config.heads,
-        "intermediate_size": config.ffn_dim,
-        "hidden_act": THEIR_ACTIVATIONS[config.activation],
-        "hidden_dropout_prob": config.dropout,
-        "attention_probs_dropout_prob": config.attention_dropout,
-        "layer_norm_eps": config.norm_eps,
+        **encoder_settings(config),
         "image_size": image_size,
         "patch_size": config.patch_size,
         "num_channels": channels,

@@ -22,6 +22,7 @@ from torch import Tensor
 from tformer_cli.config.schema import Activation, Norm, Positions, Seq2SeqConfig, TieEmbeddings
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop.reading import EVERYWHERE, Settings, Weights, refuse_others
+from tformer_cli.interop.writing import plain
 
 ARCHITECTURES = {
     Norm.post: ("marian", "MarianMTModel"),
@@ -131,7 +132,7 @@ def export_weights(config: Seq2SeqConfig, state: Mapping[str, Tensor], table: Te
     tensors[FINAL_BIAS] = state.get(_final_bias_name(config), torch.zeros(vocabulary))[None]
     for side in ("encoder", "decoder"):
         tensors[TABLE.format(side=side)] = table.detach().float().cpu()[:, order]
-    return {name: value.contiguous().clone() for name, value in tensors.items()}
+    return plain(tensors)
 
 
 def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:

@@ -113,6 +113,24 @@ class Settings:
             raise ConfigError(f"{self.where}: {dim} {width} is no multiple of {number} heads")
         return width, number
 
+    def encoder(self, *, dropout: float) -> dict[str, Any]:
+        """Our settings of an encoder's blocks, which BERT, and those after it, call by the same names.
+
+        Args:
+            dropout: where it is not there.
+        """
+        dim, heads = self.width("hidden_size", "num_attention_heads")
+        return {
+            "dim": dim,
+            "heads": heads,
+            "ffn_dim": self.number("intermediate_size"),
+            "depth": self.number("num_hidden_layers"),
+            "activation": self.activation("hidden_act", "gelu", ACTIVATIONS),
+            "dropout": self.rate("hidden_dropout_prob", dropout),
+            "attention_dropout": self.rate("attention_probs_dropout_prob", dropout),
+            "norm_eps": float(self.found.get("layer_norm_eps", 1e-12)),
+        }
+
 
 class Weights:
     """The tensors of a file, float32, which are taken out one by one.

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from tformer_cli.config.schema import Norm, Stem, ViTConfig
 from tformer_cli.errors import ConfigError
-from tformer_cli.interop.huggingface_vit import FACTORS, plain, read_encoder, read_head, write_encoder
+from tformer_cli.interop.huggingface_vit import FACTORS, read_encoder, read_head, write_encoder
 from tformer_cli.interop.reading import LEARNED, Weights, refuse_others
+from tformer_cli.interop.writing import plain
 
 EMBEDDINGS = {"class_token": "cls_token", "positions": "pos_embed", "patches": "patch_embed.proj"}
 HEAD = "head"

@@ -1,12 +1,16 @@
-"""Files of other libraries' formats, as bytes."""
+"""What every export needs: tensors, settings and files as other libraries want them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import safetensors.torch
 from torch import Tensor
+
+from tformer_cli.config.schema import BERTConfig, ViTConfig
+from tformer_cli.interop.reading import THEIR_ACTIVATIONS
 
 
 def json_file(value: Any) -> bytes:
@@ -17,3 +21,22 @@ def json_file(value: Any) -> bytes:
 def weights_file(tensors: dict[str, Tensor]) -> bytes:
     """A safetensors file, marked as torch's, without which `transformers` refuses it."""
     return safetensors.torch.save(tensors, metadata={"format": "pt"})
+
+
+def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, float32, on the CPU, each with memory of its own."""
+    return {name: value.detach().float().cpu().contiguous().clone() for name, value in tensors.items()}
+
+
+def encoder_settings(config: BERTConfig | ViTConfig) -> dict[str, Any]:
+    """Settings of an encoder's blocks, as Hugging Face's BERT, and those after it, call them in `config.json`."""
+    return {
+        "hidden_size": config.dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.ffn_dim,
+        "hidden_act": THEIR_ACTIVATIONS[config.activation],
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": config.attention_dropout,
+        "layer_norm_eps": config.norm_eps,
+    }
