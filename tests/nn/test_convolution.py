@@ -208,6 +208,14 @@ def test_every_normalisation_has_its_layer() -> None:
 
 
 @pytest.mark.parametrize("factor", [4, 8])
+def test_subsampling_keeps_the_size_of_what_passes_its_relus() -> None:
+    for convolution in Subsampling(8, DIM, 4, 256).convolutions:
+        weight, bias = convolution.weight, convolution.bias
+        fan_in = weight[0].numel()
+        assert weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.1)  # He et al. 2015, eq. 10
+        assert not bias.any()
+
+
 @pytest.mark.parametrize("bins", [80, 13, 1])
 def test_subsampling_is_convolutions_and_a_linear_layer(factor: int, bins: int) -> None:
     ours = randomised(Subsampling(bins, DIM, factor, 3))
