@@ -17,9 +17,10 @@ from tformer_cli.config.schema import GRID_POSITIONS, Combine, ConformerConfig, 
 from tformer_cli.errors import DataError
 from tformer_cli.models.conformer import Conformer
 from tformer_cli.nn import backend as backends
-from tformer_cli.nn.attention import Mask
+from tformer_cli.nn.attention import Attention, Mask
 from tformer_cli.nn.block import Block, Stack
 from tformer_cli.nn.convolution import ConvolutionModule, Frames
+from tformer_cli.nn.dropout import Dropout
 
 BINS, VOCABULARY = 10, 13
 LINE = [scheme for scheme in Positions if scheme not in GRID_POSITIONS]
@@ -152,6 +153,27 @@ def test_dropout_is_seeded_and_off_in_evaluation() -> None:
     assert not torch.equal(first, scores())
     torch.manual_seed(4)
     assert torch.equal(first, scores())
+
+
+@torch.no_grad()
+def test_every_dropout_acts() -> None:
+    model = build(norm=Norm.pre).train()
+    features, lengths, target, _ = padded_batch()
+    dropouts = {name: module for name, module in model.named_modules() if isinstance(module, Dropout)}
+    for each in model.modules():
+        if isinstance(each, Attention):
+            each.dropout = 0.0
+
+    def outputs() -> Tensor:
+        memory = model.encode(features, lengths)
+        return torch.cat([model.ctc_logits(memory.states).flatten(), model.decode(memory, target).flatten()])
+
+    for name, module in dropouts.items():
+        for other in dropouts.values():
+            other.rate = 0.0
+        assert torch.equal(outputs(), outputs())
+        module.rate = 0.5
+        assert not torch.equal(outputs(), outputs()), name
 
 
 @pytest.mark.parametrize("scheme", [Positions.learned, Positions.sinusoidal], ids=lambda scheme: scheme.name)
