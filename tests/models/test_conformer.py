@@ -174,6 +174,11 @@ def test_every_dropout_acts() -> None:
         assert torch.equal(outputs(), outputs())
         module.rate = 0.5
         assert not torch.equal(outputs(), outputs()), name
+    for module in dropouts.values():
+        module.rate = 0.5 if module is model.dropout else 0.0
+    memory = model.encode(features, lengths)
+    assert not torch.equal(model.ctc_logits(memory.states), model.ctc_logits(memory.states))
+    assert not torch.equal(model.decode(memory, target), model.decode(memory, target))
 
 
 @pytest.mark.parametrize("scheme", [Positions.learned, Positions.sinusoidal], ids=lambda scheme: scheme.name)
