@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -13,9 +14,18 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import GRID_POSITIONS, Combine, ConformerConfig, Norm, Normalisation, Positions
+from tformer_cli.config.schema import (
+    GRID_POSITIONS,
+    Combine,
+    ConformerConfig,
+    Norm,
+    Normalisation,
+    Positions,
+    Seq2SeqConfig,
+)
 from tformer_cli.errors import DataError
 from tformer_cli.models.conformer import Conformer
+from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.nn import backend as backends
 from tformer_cli.nn.attention import Attention, Mask
 from tformer_cli.nn.block import Block, Stack
@@ -153,6 +163,22 @@ def test_dropout_is_seeded_and_off_in_evaluation() -> None:
     assert not torch.equal(first, scores())
     torch.manual_seed(4)
     assert torch.equal(first, scores())
+
+
+@torch.no_grad()
+def test_the_decoder_is_the_transformers() -> None:
+    ours = build()
+    common = {item.name for item in fields(Seq2SeqConfig)} & {item.name for item in fields(ConformerConfig)}
+    same = Seq2SeqConfig(**{name: getattr(ours.config, name) for name in common}, encoder_depth=1)
+    theirs = randomised(Seq2Seq(same, VOCABULARY, VOCABULARY)).double()
+    weights = {name: value for name, value in theirs.state_dict().items() if name in ours.state_dict()}
+    assert {name.split(".")[0] for name in weights} >= {"decoder", "target_embedding"}
+    ours.load_state_dict(weights, strict=False)
+    features, lengths, target, _ = padded_batch()
+    memory = ours.encode(features, lengths)
+    hidden = ours.decode(memory, target)
+    assert torch.equal(hidden, theirs.decode(memory, target)) and hidden.any()
+    assert torch.equal(ours.logits(hidden), theirs.logits(hidden))
 
 
 @torch.no_grad()
