@@ -181,6 +181,18 @@ def test_the_decoder_is_the_transformers() -> None:
     assert torch.equal(ours.logits(hidden), theirs.logits(hidden))
 
 
+def test_projections_begin_as_glorot_and_bengio_have_them() -> None:
+    model = Conformer(config(dim=64, ffn_dim=96), BINS, VOCABULARY)
+    block = model.encoder.stack.blocks[0]
+    linear = [model.ctc, block.attention.sublayer.project_out, *block.convolution.sublayer.children()]
+    weights = [each.weight for each in linear if isinstance(each, nn.Linear)]
+    weights += block.attention.sublayer.project_qkv.weight.chunk(3)  # each a matrix of its own
+    assert len(weights) == 7
+    for weight in weights:
+        bound = (6 / sum(weight.shape)) ** 0.5  # eq. 16
+        assert 0.9 * bound < weight.abs().max() <= bound
+
+
 @torch.no_grad()
 def test_every_dropout_acts() -> None:
     model = build(norm=Norm.pre).train()
