@@ -87,6 +87,18 @@ def test_loss_is_ctc_and_cross_entropy_of_each_utterance(tmp_path, depth):
     assert int(loss.count) == sum(len(task.tokenizer.encode(text)) + 1 for text in task._split("train").texts[:5])
 
 
+def test_a_transcript_that_does_not_fit_stops_training_and_counts_for_nothing_in_evaluation(tmp_path):
+    """Training leaves such recordings out; if one comes all the same, the loop must see that the loss is not finite."""
+    task = prepared(tmp_path)
+    model = task.model()
+    sounds, texts = [np.zeros(800, np.int16), np.zeros(8000, np.int16)], ["low high low high low high", "low"]
+    batch = task._batch(np.arange(2), sounds, texts, epoch=0)
+    assert task.loss(model.train(), batch).total.isinf()
+    fits = task._batch(np.arange(1), sounds[1:], texts[1:], epoch=0)
+    both, one = task.loss(model.eval(), batch).total, task.loss(model, fits).total
+    torch.testing.assert_close(both, one)
+
+
 def test_it_learns_and_says_when_each_word_was_said(tmp_path):
     """Strings of tones, learnt from tones alone and joined ones."""
     config = config_of(
