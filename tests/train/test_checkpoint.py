@@ -15,8 +15,8 @@ from tformer_cli.train.checkpoint import Checkpoints, damage, write_folder
 FILES = {"model.safetensors": b"weights" * 100, "tokenizer/joint.model": b"pieces", "state.json": b'{"step": 1}'}
 
 
-def files(step: int, score: float | None) -> dict[str, bytes]:
-    return {**FILES, "state.json": json.dumps({"step": step, "score": score}).encode()}
+def files(step: int, score: float | None, loss: float | None = None) -> dict[str, bytes]:
+    return {**FILES, "state.json": json.dumps({"step": step, "score": score, "loss": loss}).encode()}
 
 
 def test_whole_folder_is_whole_and_nothing_else_is_left(tmp_path):
@@ -66,11 +66,12 @@ def test_retention_keeps_the_best_and_the_newest(tmp_path):
         scores = {}
         for step in range(1, 15):
             score = round(random.random(), 1) if random.random() < 0.6 else None
-            checkpoints.save(step, files(step, score))
+            loss = None if score is None else round(random.random(), 1)
+            checkpoints.save(step, files(step, score, loss))
             if score is not None:
-                scores[step] = score
+                scores[step] = (-score if higher else score, loss, step)
             steps = {int(path.name.removeprefix("step-")) for path in checkpoints.steps()}
-            ranked = sorted(scores, key=lambda s: (-scores[s] if higher else scores[s], s))
+            ranked = sorted(scores, key=lambda step: scores[step])  # of equal scores the lower loss, then the older
             assert steps >= set(range(max(1, step - keep + 1), step + 1)) | set(ranked[:keep_best])
             assert len(steps) <= keep + keep_best
             assert checkpoints.latest() == checkpoints.path(step)

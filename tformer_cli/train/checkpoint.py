@@ -194,7 +194,7 @@ class Checkpoints:
         folder: `RUN/checkpoints`.
         keep: newest ones kept.
         keep_best: best ones kept.
-        higher_is_better: of the metric in `state.json` under `score`.
+        higher_is_better: of the metric in `state.json` under `score`; the validation loss is there under `loss`.
     """
 
     folder: Path
@@ -246,16 +246,16 @@ class Checkpoints:
         return path if target and "/" not in target and path.is_dir() else None
 
     def ranked(self) -> list[Path]:
-        """Scored checkpoints, best first; among equals the older."""
+        """Scored checkpoints, best first; among equals those of lower loss, then the older."""
         scored = []
         for path in self.steps():
             try:
-                score = read_state(path).get("score")
+                state = read_state(path)
             except (OSError, ValueError):
                 continue
-            if score is not None:
-                scored.append((-score if self.higher_is_better else score, path))
-        return [path for _, path in sorted(scored)]
+            if (score := state.get("score")) is not None:
+                scored.append((-score if self.higher_is_better else score, state.get("loss") or 0.0, path))
+        return [path for *_, path in sorted(scored)]
 
     def save(self, step: int, files: Mapping[str, bytes]) -> Path:
         """Write the checkpoint of `step`, move the pointers, then drop what need not be kept."""

@@ -64,7 +64,10 @@ class Progress:
     seconds: float = 0.0
     score: float | None = None
     """Of the evaluation at this step, if there was one."""
+    loss: float | None = None
+    """Likewise."""
     best: float | None = None
+    best_loss: float | None = None
     best_step: int = 0
     without_better: int = 0
     window: dict[str, float | Tensor] = field(default_factory=dict)
@@ -272,7 +275,7 @@ class Trainer:
         while not self.done():
             micro_batches, waited = throughput.timed(lambda: [next(stream) for _ in range(config.accumulate)])
             progress.step += 1
-            progress.score = None
+            progress.score = progress.loss = None
             with throughput.counting(micro_batches):
                 sums = self.train_step(step_module, micro_batches)
             log_now = progress.step % config.log_every == 0
@@ -342,13 +345,13 @@ class Trainer:
         if self.log is not None:  # only rank 0 has one
             with self.averaged():
                 found, pictures = self.validation.measure(), self.validation.pictures()
-            score = self.validation.score(found)
-            better = self.validation.better(score, progress.best)
+            score, loss = self.validation.score(found), found.scores["loss"]
+            better = self.validation.better(score, loss, progress.best, progress.best_loss)
             self.checkpoints.higher_is_better = self.validation.higher_is_better
-            progress.score = score
+            progress.score, progress.loss = score, loss
             progress.without_better = 0 if better else progress.without_better + 1
             if better:
-                progress.best, progress.best_step = score, progress.step
+                progress.best, progress.best_loss, progress.best_step = score, loss, progress.step
             self.validation.show(self.log, progress.step, found, pictures, better=better)
         patience = torch.tensor([float(progress.without_better if self.ranks.first else 0)], device=self.machine.device)
         progress.without_better = int(self.ranks.sum(patience).item())
@@ -368,14 +371,15 @@ class Trainer:
             folders = self.checkpoints.ranked()[: self.trainer.keep_best]
         weights = average_tensors(read_tensors(folder / "model.safetensors") for folder in folders)
         load_model_tensors(self.model, weights, "the average")
-        score = validation.score(validation.measure())
+        found = validation.measure()
+        score, loss = validation.score(found), found.scores["loss"]
         self.console.say(f"average of {len(folders)} checkpoints: {validation.metric} {score:.4g}")
         target = self.checkpoints.folder / "averaged"
-        state = {"step": progress.step, "score": score, "averaged": [folder.name for folder in folders]}
+        state = {"step": progress.step, "score": score, "loss": loss, "averaged": [folder.name for folder in folders]}
         write_folder(target, usable_files(tensors_to_bytes(weights), state, self.config, self.task.files()))
-        if not validation.better(score, progress.best):
+        if not validation.better(score, loss, progress.best, progress.best_loss):
             return None  # kept to be looked at, but a single checkpoint is better
-        progress.best = score
+        progress.best, progress.best_loss = score, loss
         replace_file(self.checkpoints.folder / "best", target.name.encode())
         return target
 

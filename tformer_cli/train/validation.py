@@ -34,9 +34,11 @@ class Validation:
         """Of the metric."""
         return self.metric not in self.task.lower_is_better
 
-    def better(self, score: float, best: float | None) -> bool:
-        """Whether `score` beats the best so far."""
-        return best is None or (score > best if self.higher_is_better else score < best)
+    def better(self, score: float, loss: float, best: float | None, best_loss: float | None) -> bool:
+        """Whether a score beats the best so far; of equals the lower loss does: on few examples many are equal."""
+        if best is None or score != best:
+            return best is None or (score > best if self.higher_is_better else score < best)
+        return best_loss is not None and loss < best_loss
 
     def measure(self) -> Evaluation:
         """Score the validation split with the weights as they are; leaves the model in evaluation mode."""

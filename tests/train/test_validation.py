@@ -1,0 +1,45 @@
+"""Which evaluation is the best, and that the loop's record of it is the checkpoint that is kept."""
+
+from __future__ import annotations
+
+import json
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tformer_cli.train.checkpoint import Checkpoints
+from tformer_cli.train.validation import Validation
+
+
+def validation(*, higher_is_better: bool) -> Validation:
+    found: Any = Validation.__new__(Validation)
+    found.metric = "score"
+    found.task = SimpleNamespace(lower_is_better=frozenset() if higher_is_better else frozenset({"score"}))
+    return found
+
+
+def test_of_equal_scores_the_lower_loss_is_better():
+    errors, accuracy = validation(higher_is_better=False), validation(higher_is_better=True)
+    assert errors.better(5.0, 1.0, None, None) and errors.better(4.0, 9.0, 5.0, 1.0)
+    assert not errors.better(6.0, 0.5, 5.0, 1.0)
+    assert accuracy.better(6.0, 9.0, 5.0, 1.0) and not accuracy.better(4.0, 0.5, 5.0, 1.0)
+    for each in (errors, accuracy):
+        assert each.better(5.0, 0.9, 5.0, 1.0)
+        assert not each.better(5.0, 1.0, 5.0, 1.0) and not each.better(5.0, 1.1, 5.0, 1.0)
+        assert not each.better(5.0, 0.1, 5.0, None)  # of a run from before losses were recorded
+
+
+@pytest.mark.parametrize("higher_is_better", [False, True])
+def test_the_loop_and_the_checkpoints_agree_on_the_best(tmp_path, higher_is_better):
+    scorer = validation(higher_is_better=higher_is_better)
+    checkpoints = Checkpoints(tmp_path, higher_is_better=higher_is_better)
+    random.seed(3)
+    best, best_loss, best_step = None, None, 0
+    for step in range(1, 40):
+        score, loss = random.randint(0, 3), random.randint(0, 3)
+        if scorer.better(score, loss, best, best_loss):
+            best, best_loss, best_step = score, loss, step
+        checkpoints.save(step, {"state.json": json.dumps({"step": step, "score": score, "loss": loss}).encode()})
+        assert checkpoints.best() == checkpoints.path(best_step)
