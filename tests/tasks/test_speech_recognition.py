@@ -14,7 +14,7 @@ from tformer_cli import tasks
 from tformer_cli.config.compose import compose
 from tformer_cli.data.cutting import quiet_pieces
 from tformer_cli.errors import ConfigError, DataError
-from tformer_cli.tasks.base import Scoring, Sound, Spectrogram
+from tformer_cli.tasks.base import Prediction, Scoring, Sound, Spectrogram
 from tformer_cli.tasks.speech_recognition import SpeechRecognition
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
@@ -97,6 +97,36 @@ def test_a_transcript_that_does_not_fit_stops_training_and_counts_for_nothing_in
     fits = task._batch(np.arange(1), sounds[1:], texts[1:], epoch=0)
     both, one = task.loss(model.eval(), batch).total, task.loss(model, fits).total
     torch.testing.assert_close(both, one)
+
+
+def test_the_worst_utterances_come_first_and_samples_say_which_is_which(tmp_path, monkeypatch):
+    task = prepared(tmp_path)
+    monkeypatch.setattr(task, "_transcripts", lambda split, epoch, rows: [f"one two three {row}" for row in rows])
+    heard = {row: f"one two three {row}" for row in range(12)}
+    heard |= {3: "one two", 5: "one two three", 7: "nothing of all this"}
+    calls = []
+
+    def transcribe(model, batch, memory):
+        calls.extend(batch.sample_ids.tolist())
+        return [Prediction(heard[row], {"words": []}) for row in batch.sample_ids.tolist()]
+
+    monkeypatch.setattr(task, "_transcribe", transcribe)
+    with torch.inference_mode():
+        found = task.evaluate(task.model().eval(), "train", Scoring(samples=3))
+        (_, header, rows), *_ = found.tables
+        assert header == ["WER", "said", "heard", "recording"]
+        assert [row[:3] for row in rows] == [
+            ["100.0", "one two three 7", "nothing of all this"],
+            ["50.0", "one two three 3", "one two"],
+            ["25.0", "one two three 5", "one two three"],
+        ]
+        assert [row[3] for row in rows] == [task._name("train", row) for row in (7, 3, 5)]
+        size = len(task._split("train"))
+        assert [sample.reference for sample in found.samples] == [f"one two three {row}" for row in (0, 5, size - 1)]
+        assert found.samples[1].prediction == "one two three"
+        calls.clear()
+        few = task.evaluate(task.model().eval(), "train", Scoring(thorough=False, limit=1))
+    assert few.scores["wer"] == 0 and 0 in calls and len(calls) < size
 
 
 def test_it_learns_and_says_when_each_word_was_said(tmp_path):
