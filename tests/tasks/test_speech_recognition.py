@@ -153,6 +153,17 @@ def test_it_learns_and_says_when_each_word_was_said(tmp_path):
     assert 0.3 < answer.details["confidence"] <= 1
 
 
+def test_times_are_those_of_the_recording_and_marks_those_of_the_spectrogram(tmp_path, monkeypatch):
+    task = prepared(tmp_path)
+    assert task.config.features.margin == 15 and task.config.model.subsampling == 4
+    assert task.transcriber.begin_seconds == pytest.approx(-0.15)  # of the margin, which is no part of the recording
+    assert task.transcriber.frame_seconds == pytest.approx(0.04)
+    word = {"text": "low", "start_seconds": 0.2, "end_seconds": 0.3, "confidence": 1.0}
+    monkeypatch.setattr(task, "_hear", lambda model, batch: [Prediction("low", {"words": [word]})])
+    picture = task._alignment(task.model(), "validation")
+    assert picture.marks == [(15 + 20, "low")] and len(picture.values) > 2 * 15 + 20
+
+
 @pytest.mark.parametrize("more", [["decode.method=prefix"], ["decode.method=joint"], ["decode.method=attention"]])
 def test_every_search_answers(tmp_path, more):
     decoder = [] if "prefix" in more[0] else ["model.decoder_depth=1"]
