@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from tformer_cli.data import audio_heads
-from tformer_cli.data.media import BadItem, file_size, files_below, reason
+from tformer_cli.data.media import BadItem, files_below, opened, reason
 from tformer_cli.errors import TformerError, library
 
 if TYPE_CHECKING:
@@ -86,12 +86,8 @@ def read_sound(source: Path | str | bytes, sample_rate: int, name: str = "") -> 
     """
     soundfile = library("soundfile", "soundfile", EXTRA)
     name = name or (str(source) if not isinstance(source, bytes) else "the recording")
-    if not isinstance(source, bytes):
-        file_size(source, name, BadRecording)
-    elif not source:
-        raise BadRecording(name, "empty (0 bytes)")
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as stream:
+        with opened(source, name, BadRecording) as stream:
             if wrong := audio_heads.fault(stream):
                 raise BadRecording(name, wrong)
             with soundfile.SoundFile(stream) as file:

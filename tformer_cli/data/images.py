@@ -20,7 +20,7 @@ import PIL
 
 from tformer_cli.config.schema import BadSample
 from tformer_cli.data.cache import Open
-from tformer_cli.data.media import content_digest, file_size, in_order, kept, left_out, readable
+from tformer_cli.data.media import content_digest, file_size, in_order, kept, readable
 from tformer_cli.data.media_sources import Found, Row
 from tformer_cli.data.picture_sources import LAYOUT, find_pictures
 from tformer_cli.data.pictures import BadPicture, picture_files, read_picture, scaled_size, stored_side
@@ -193,20 +193,16 @@ def _read(config: ImageDataConfig, on_bad_sample: BadSample, labelled: bool, fou
     pictures = find_pictures(config, found, labelled)
     decoded, skip = _estimated_bytes(pictures, config) <= config.decoded_gib * GIB, on_bad_sample is BadSample.skip
     reading = _Reading(pictures, config, decoded, decoded or skip, skip, labelled)
-    arrays, note = kept(config.cache, reading.key, ARRAYS, reading.write, "pictures")
-    about = json.loads(arrays["about"].tobytes())
-    names, bad, notes = about["names"], about["bad"], pictures.notes
-    if bad and not skip:  # they were read before, when such were left out
-        raise BadPicture(*bad[0])
-    if bad:
-        notes += (left_out(bad, len(bad) + len(names), "pictures"),)
+    arrays, about, notes = kept(
+        config.cache, reading.key, ARRAYS, reading.write, pictures, "pictures", BadPicture, skip=skip
+    )
     content, offsets = Mapped(arrays["content"]), arrays["offsets"]
     if decoded:
         pixels = Stored(content, offsets[:-1], arrays["sizes"].reshape(-1, 2), config.channels)
     else:
-        pixels = Undecoded(content, offsets[:-1], np.diff(offsets), names, config)
+        pixels = Undecoded(content, offsets[:-1], np.diff(offsets), about["names"], config)
     labels = about["labels"] if labelled else None
-    return Images(pixels, labels, names, arrays["digests"], pictures.origin, notes=(*notes, *([note] if note else [])))
+    return Images(pixels, labels, about["names"], arrays["digests"], pictures.origin, notes=notes)
 
 
 def _estimated_bytes(pictures: Found, config: ImageDataConfig) -> float:

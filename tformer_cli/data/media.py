@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
+import json
 import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from tformer_cli.data.cache import Write, cached
 from tformer_cli.data.store import unnamed
 from tformer_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from tformer_cli.data.media_sources import Found
 
 MOST_THREADS = 32
 
@@ -59,6 +65,21 @@ def file_size(path: Path | str, name: str, bad: type[BadItem] = BadItem) -> int:
     if not status.st_size:
         raise bad(name, "empty (0 bytes)")
     return status.st_size
+
+
+@contextmanager
+def opened(source: Path | str | bytes, name: str, bad: type[BadItem]) -> Iterator[IO[bytes]]:
+    """A file, or its content, to be read.
+
+    Raises:
+        BadItem: of the kind of `bad`, if there is no such file, or it is empty.
+    """
+    if not isinstance(source, bytes):
+        file_size(source, name, bad)
+    elif not source:
+        raise bad(name, "empty (0 bytes)")
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as stream:
+        yield stream
 
 
 def reason(error: Exception) -> str:
@@ -131,12 +152,48 @@ def readable(rows: Iterable[tuple[Row, Any]], skip: bool, bad: list[BadItem]) ->
             raise done
 
 
-def kept(cache: str, key: list[object] | None, names: Sequence[str], write: Write, kind: str) -> tuple[Arrays, str]:
-    """Arrays that a key stands for, as `cached`; without one, or where they cannot be kept, for this process alone."""
+def kept(
+    cache: str,
+    key: list[object] | None,
+    names: Sequence[str],
+    write: Write,
+    found: Found,
+    kind: str,
+    bad_item: type[BadItem],
+    *,
+    skip: bool,
+) -> tuple[Arrays, dict[str, Any], tuple[str, ...]]:
+    """What was read of a split and is kept under a key; without one, or without room, for this process alone.
+
+    Args:
+        cache: folder; empty: the user's.
+        key: all that the arrays depend on.
+        names: of the arrays. One is `about`, a JSON object as bytes: `names` of what could be read, and of what could
+            not, `bad`, names and reasons.
+        write: writes the arrays.
+        found: the split.
+        kind: what they are, for people.
+        bad_item: what one is that cannot be read.
+        skip: whether such are left out.
+
+    Returns:
+        The arrays, `about`, and what the user should know.
+
+    Raises:
+        BadItem: of the kind of `bad_item`, if one could not be read, and such are not to be left out.
+    """
     otherwise = functools.partial(unnamed, cache)
     if key is None:
-        return otherwise(names, write), ""
-    return cached(cache, key, names, write, kind=kind, otherwise=otherwise)
+        arrays, note = otherwise(names, write), ""
+    else:
+        arrays, note = cached(cache, key, names, write, kind=kind, otherwise=otherwise)
+    about = json.loads(arrays["about"].tobytes())
+    bad, notes = about["bad"], found.notes
+    if bad and not skip:  # they were read before, when such were left out
+        raise bad_item(*bad[0])
+    if bad:
+        notes += (left_out(bad, len(bad) + len(about["names"]), kind),)
+    return arrays, about, (*notes, *([note] if note else []))
 
 
 def in_order(items: Iterable[Item], work: Callable[[Item], Done], at_once: int) -> Iterator[tuple[Item, Done]]:

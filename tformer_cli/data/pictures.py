@@ -6,7 +6,6 @@ Nothing is decoded, and no room is made for pixels, before the picture's own sta
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import warnings
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import IO, TYPE_CHECKING, TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
-from tformer_cli.data.media import BadItem, file_size, files_below, reason
+from tformer_cli.data.media import BadItem, files_below, opened, reason
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import ImageDataConfig
@@ -78,12 +77,8 @@ def scaled_size(source: Path | str | bytes, config: ImageDataConfig, name: str =
 
 
 def _open(source: Path | str | bytes, name: str, use: Callable[[Image.Image], Result]) -> Result:
-    if not isinstance(source, bytes):
-        file_size(source, name, BadPicture)
-    elif not source:
-        raise BadPicture(name, "empty (0 bytes)")
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as stream:
+        with opened(source, name, BadPicture) as stream:
             _check_png(stream, name)
             with Image.open(stream, formats=FORMATS) as image:
                 _check_size(image, name)

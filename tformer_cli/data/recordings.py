@@ -16,7 +16,7 @@ import numpy as np
 
 from tformer_cli.config.schema import BadSample, Features
 from tformer_cli.data.audio import EXTRA, BadRecording, read_recording, read_sound, recording_files
-from tformer_cli.data.media import content_digest, in_order, kept, left_out, readable
+from tformer_cli.data.media import content_digest, in_order, kept, readable
 from tformer_cli.data.recording_sources import Wanted, find_recordings
 from tformer_cli.data.splits import draw, read_split
 from tformer_cli.data.store import ArrayWriter, Ragged, RaggedWriter, text_digest
@@ -177,18 +177,12 @@ def _versions() -> list[str]:
 def _read(wanted: Wanted, bins: int, skip: bool, found: str | list[Path]) -> Recordings:
     config, recordings = wanted.config, find_recordings(wanted, found)
     reading = _Reading(recordings, config.sample_rate, bins if wanted.features is Features.stored else 0, skip)
-    arrays, note = kept(config.cache, reading.key, ARRAYS, reading.write, "recordings")
-    about = json.loads(arrays["about"].tobytes())
-    names, bad, notes = about["names"], about["bad"], recordings.notes
-    if bad and not skip:  # they were read before, when such were left out
-        raise BadRecording(*bad[0])
-    if bad:
-        notes += (left_out(bad, len(bad) + len(names), "recordings"),)
+    arrays, about, notes = kept(
+        config.cache, reading.key, ARRAYS, reading.write, recordings, "recordings", BadRecording, skip=skip
+    )
     content, offsets = arrays["content"], arrays["offsets"]
     if reading.bins:
         content, offsets = content.reshape(-1, bins), offsets // bins
     sound = Ragged.from_offsets(content, offsets)
     texts = [text.lower() for text in about["texts"]] if config.lower_case else about["texts"]
-    return Recordings(
-        sound, texts, names, arrays["digests"], recordings.origin, notes=(*notes, *([note] if note else []))
-    )
+    return Recordings(sound, texts, about["names"], arrays["digests"], recordings.origin, notes=notes)

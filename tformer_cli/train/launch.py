@@ -65,13 +65,11 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
     from tformer_cli.train.machine import pick_device, prepare, tune_heap
 
     tune_heap()  # before torch allocates anything large
-    from tformer_cli import tasks
     from tformer_cli.train import parallel
     from tformer_cli.train.checkpoint import Checkpoints, read_state
     from tformer_cli.train.initial import load_initial
     from tformer_cli.train.log import Console
     from tformer_cli.train.loop import Trainer, seed_step
-    from tformer_cli.train.restore import add_language_model
     from tformer_cli.train.run import Lock, locate
 
     ranks = parallel.join(pick_device(config.trainer.device).type)
@@ -85,13 +83,7 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
         newest = checkpoints.newest(console.say)
         if newest is not None and not resume:
             raise RunError(f"{run}: already holds a run", NEVER_RESUMED)
-        task = tasks.build(config)
-        if newest is not None:
-            _check_same(config, newest)
-            task.load(newest)
-        elif initial is not None:
-            task.load(locate(initial)[1])
-        add_language_model(task)
+        task = _task(config, newest, initial)
         if ranks.first:
             task.prepare(run)
         ranks.wait()
@@ -124,6 +116,22 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
         parallel.leave()
         if lock is not None:
             lock.release()
+
+
+def _task(config, newest: Path | None, initial: Path | None):
+    """The run's task, with what a checkpoint to resume, or a run to start from, holds of it."""
+    from tformer_cli import tasks
+    from tformer_cli.train.restore import add_language_model
+    from tformer_cli.train.run import locate
+
+    task = tasks.build(config)
+    if newest is not None:
+        _check_same(config, newest)
+        task.load(newest)
+    elif initial is not None:
+        task.load(locate(initial)[1])
+    add_language_model(task)
+    return task
 
 
 def _check_same(config, newest: Path) -> None:
