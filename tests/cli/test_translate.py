@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from tformer_cli.cli.main import main
+from tformer_cli.cli.translate import _files as files
 from tformer_cli.cli.translate import as_rows, in_order, is_setting
+from tformer_cli.errors import DataError
 
 
 def stdin(monkeypatch, data: bytes, terminal: bool = False) -> None:
@@ -182,3 +184,10 @@ def test_a_file_is_named_before_each_answer_and_silence_is_one_too(capsys):
     assert capsys.readouterr().err == ""
     assert as_rows("b.wav", answer("", error="b.wav: empty (0 bytes)"), 1, 0) == ""
     assert capsys.readouterr().err == "left out: b.wav: empty (0 bytes)\n"
+
+
+def test_all_files_are_looked_for_before_the_first_is_answered(tmp_path):
+    (tmp_path / "one.wav").touch()
+    with pytest.raises(DataError, match="two.wav: no such file or folder"):
+        files(lambda path: [path], [tmp_path / "one.wav", tmp_path / "two.wav"])
+    assert list(files(lambda path: [path], [tmp_path / "one.wav"])) == [str(tmp_path / "one.wav")]
