@@ -205,6 +205,14 @@ def whole(name: str, tmp_path: Path):
         return fusion.from_ngrams(
             ngrams, SPELLING
         ), lambda tokens: math.log(10) * sum(log10_of(ngrams, text_of(tokens).split()))
+    if name == "known words":
+        ngrams, penalty = read(tmp_path, ARPA), 7.5
+
+        def of_known(tokens: Sequence[int]) -> float:
+            words = text_of(tokens).split()
+            return math.log(10) * sum(log10_of(ngrams, words)) - penalty * sum(w not in ("he", "you") for w in words)
+
+        return fusion.from_ngrams(ngrams, SPELLING, penalty), of_known
     if name == "characters":
         letters = read(tmp_path, LETTERS)
         model = fusion.from_ngrams(letters, SPELLING)
@@ -227,7 +235,7 @@ def whole(name: str, tmp_path: Path):
     return model, lambda tokens: gpt_total(gpt, encode(text_of(tokens)))
 
 
-MODELS = ["words", "characters", "count", "tokens", "gpt words"]
+MODELS = ["words", "known words", "characters", "count", "tokens", "gpt words"]
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -60,19 +60,33 @@ class WordModel(Protocol[W]):
         ...
 
 
-def from_ngrams(ngrams: Ngrams, spelling: Spelling) -> LanguageModel[Any]:
-    """N-grams of words, or of characters if all words of the file are single characters."""
-    return Characters(ngrams, spelling) if ngrams.of_characters else Words(NgramWords(ngrams), spelling)
+def from_ngrams(ngrams: Ngrams, spelling: Spelling, unknown_penalty: float = 0.0) -> LanguageModel[Any]:
+    """N-grams of words, or of characters if all words of the file are single characters.
+
+    Args:
+        ngrams: the file.
+        spelling: what the recogniser's tokens write.
+        unknown_penalty: see `NgramWords`.
+    """
+    if ngrams.of_characters:
+        return Characters(ngrams, spelling)
+    return Words(NgramWords(ngrams, unknown_penalty), spelling)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
 class NgramWords:
-    """N-grams whose words are words."""
+    """N-grams whose words are words.
 
-    def __init__(self, ngrams: Ngrams) -> None:
-        self.ngrams = ngrams
+    Args:
+        ngrams: the file.
+        unknown_penalty: taken from the log-probability of words that are not there: <unk> of a file with few words is
+            as probable as any of these, so that it would not keep a recogniser from misspelling them.
+    """
+
+    def __init__(self, ngrams: Ngrams, unknown_penalty: float = 0.0) -> None:
+        self.ngrams, self.unknown_penalty = ngrams, unknown_penalty
 
     def start(self, sentences: int) -> list[Context]:
         """<s>, for each."""
@@ -80,7 +94,9 @@ class NgramWords:
 
     def words(self, contexts: Sequence[Context], words: Sequence[str]) -> list[tuple[float, Context]]:
         """See `WordModel`."""
-        return [self.ngrams.score(context, word) for context, word in zip(contexts, words, strict=True)]
+        found = [self.ngrams.score(context, word) for context, word in zip(contexts, words, strict=True)]
+        lacks = [0.0 if word in self.ngrams.numbers else self.unknown_penalty for word in words]
+        return [(value - less, after) for (value, after), less in zip(found, lacks, strict=True)]
 
     def ends(self, contexts: Sequence[Context]) -> np.ndarray:
         """Of </s>."""

@@ -62,7 +62,8 @@ class Transcriber:
         if not self.config.language_model:
             return None
         if other is None:
-            return from_ngrams(read_ngrams(self.config.language_model), self.spelling)
+            ngrams = read_ngrams(self.config.language_model)
+            return from_ngrams(ngrams, self.spelling, self.config.unknown_word_penalty)
         model, vocabulary = other
         tokens = Tokens(model, vocabulary.eos_id)
         if vocabulary.hash == self.tokenizer.hash:

@@ -130,4 +130,7 @@ class SpeechDecodeConfig(DecodeConfig):
     ctc_weight: float = setting(0.3, "joint: share of CTC in a hypothesis's score", low=0, high=1)
     language_model: str = setting("", "prefix, attention, joint: a run of a language model, or an ARPA file of n-grams")
     language_model_weight: float = setting(0.5, "by which its log-probabilities are multiplied", low=0)
+    unknown_word_penalty: float = setting(
+        0.0, "taken from the log-probability of each word that an ARPA file of words lacks", low=0
+    )
     word_bonus: float = setting(0.0, "prefix: added to the score for each word, against a language model's shortness")
