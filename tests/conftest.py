@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tformer_cli.nn import backend
+from tformer_cli.nn import backend as backends
 
 torch.set_num_threads(1)
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="tformer-cache-")  # never the user's own
@@ -16,9 +16,22 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="tformer-cache-")  # neve
 @pytest.fixture(autouse=True)
 def same_backend():
     """A run that a test launched chooses an attention backend for the whole process: no other test may notice."""
-    kept = backend.attention
+    kept = backends.attention
     yield
-    backend.attention = kept
+    backends.attention = kept
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What a test draws of torch does not depend on the tests before it."""
+    torch.manual_seed(1)
+
+
+@pytest.fixture(params=["explicit", "fused"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test once an attention backend."""
+    monkeypatch.setattr(backends, "attention", request.param)
+    return request.param
 
 
 @pytest.fixture(scope="session")
