@@ -256,6 +256,23 @@ def test_what_tokens_add_sums_to_the_score_of_the_text(name: str, tmp_path: Path
             assert found == pytest.approx(total(output), abs=1e-3), output
 
 
+def test_a_word_that_no_longer_can_be_one_of_the_file_pays_at_once(tmp_path: Path):
+    model = fusion.from_ngrams(read(tmp_path, ARPA), SPELLING, 7.5)
+    (root,) = model.start(1)
+    he = model.follow(root, 4)
+    assert model.scores([root, he], np.array([4, 5, 7, 8])).tolist() == [
+        [0, 0, 0, 0],
+        [
+            pytest.approx(math.log(10) * -0.25),
+            pytest.approx(math.log(10) * -0.25),
+            -7.5,
+            -7.5,
+        ],  # " he", " you"; "he", "you"
+    ]
+    hehe = model.follow(he, 7)
+    assert model.scores([hehe], np.array([6, 7]))[0] == pytest.approx([math.log(10) * (-0.5 - 1.5), 0])  # as <unk>
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_prefix_beam_adds_the_language_model_and_the_word_bonus(name: str, tmp_path: Path):
     model, total = whole(name, tmp_path)

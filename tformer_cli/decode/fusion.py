@@ -7,7 +7,7 @@ Shapes: B sentences, R hypotheses of each, N hypotheses, C tokens looked at, V v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -70,7 +70,8 @@ def from_ngrams(ngrams: Ngrams, spelling: Spelling, unknown_penalty: float = 0.0
     """
     if ngrams.of_characters:
         return Characters(ngrams, spelling)
-    return Words(NgramWords(ngrams, unknown_penalty), spelling)
+    words = NgramWords(ngrams, unknown_penalty)
+    return Words(words, spelling, words.begun if unknown_penalty else None)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -87,6 +88,11 @@ class NgramWords:
 
     def __init__(self, ngrams: Ngrams, unknown_penalty: float = 0.0) -> None:
         self.ngrams, self.unknown_penalty = ngrams, unknown_penalty
+        self._beginnings = {word[:end] for word in ngrams.numbers for end in range(len(word) + 1)}
+
+    def begun(self, beginning: str) -> float:
+        """What is certain of a word that begins so: the penalty, if no word of the file does."""
+        return 0.0 if beginning in self._beginnings else -self.unknown_penalty
 
     def start(self, sentences: int) -> list[Context]:
         """<s>, for each."""
@@ -104,12 +110,19 @@ class NgramWords:
 
 
 class Words(Generic[W]):
-    """Any model of words, asked whenever a token ends one. A hypothesis: what is known, and the word being written."""
+    """Any model of words, asked whenever a token ends one. A hypothesis: what is known, and the word being written.
+
+    Args:
+        model: of words.
+        spelling: what the recogniser's tokens write.
+        begun: what is certain of a word from its beginning, at most 0 and falling as the beginning grows. It counts as
+            soon as it is certain, so that a search does not keep what is lost later; the whole word's score stays.
+    """
 
     highest = 0.0
 
-    def __init__(self, model: WordModel[W], spelling: Spelling) -> None:
-        self.model, self.spelling = model, spelling
+    def __init__(self, model: WordModel[W], spelling: Spelling, begun: Callable[[str], float] | None = None) -> None:
+        self.model, self.spelling, self.begun = model, spelling, begun
         self.simple = np.array([text[:1] == " " and " " not in text[1:] for text in spelling.texts])
 
     def start(self, sentences: int) -> list[tuple[W, str]]:
@@ -120,8 +133,14 @@ class Words(Generic[W]):
         """The log-probability of the word that is written so far, for all tokens that end it."""
         found = np.zeros((len(hypotheses), len(tokens)))
         ends = self.spelling.ends_word[tokens]
+        if self.begun is not None:
+            before = [self.begun(word) for _, word in hypotheses]
+            for column, token in enumerate(tokens):
+                text = self.spelling.texts[token]
+                words = [text[1:] if ends[column] else word + text for _, word in hypotheses]
+                found[:, column] = [self.begun(word) - value for word, value in zip(words, before, strict=True)]
         if ends.any():
-            found[:, ends] = np.array([value for value, _ in self._finished(hypotheses)])[:, None]
+            found[:, ends] += np.array([value for value, _ in self._finished(hypotheses)])[:, None]
         for column in np.flatnonzero(ends & ~self.simple[tokens]):  # they may finish words of their own
             text = self.spelling.texts[tokens[column]]
             found[:, column] = [self._write(one, text)[0] for one in hypotheses]
@@ -130,7 +149,8 @@ class Words(Generic[W]):
     def ends(self, hypotheses: Sequence[tuple[W, str]]) -> np.ndarray:
         """Of the last word and of the end."""
         last = self._finished(hypotheses)
-        return np.array([value for value, _ in last]) + self.model.ends([context for _, context in last])
+        found = np.array([value for value, _ in last]) + self.model.ends([context for _, context in last])
+        return found if self.begun is None else found - [self.begun(word) for _, word in hypotheses]
 
     def follow(self, hypothesis: tuple[W, str], token: int) -> tuple[W, str]:
         """See `LanguageModel`."""
@@ -147,11 +167,14 @@ class Words(Generic[W]):
 
     def _write(self, hypothesis: tuple[W, str], text: str) -> tuple[float, tuple[W, str]]:
         added, (context, word) = 0.0, hypothesis
+        before = word
         first, *others = text.split(" ")
         word += first
         for other in others:
             ((value, context),) = self._finished([(context, word)])
             added, word = added + value, other
+        if self.begun is not None:
+            added += self.begun(word) - self.begun(before)
         return added, (context, word)
 
 
