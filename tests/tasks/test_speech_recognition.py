@@ -214,6 +214,7 @@ def test_a_run_of_a_language_model_is_opened_and_heard(tmp_path):
     for weight in (0, 1):
         more = [f"decode.language_model={tmp_path / 'gpt'}", f"decode.language_model_weight={weight}"]
         opened = open_run(tmp_path / "run", overrides=more)
+        assert opened.task.in_use  # of training data too there are no changed recordings
         (answer,) = opened.task.predict(opened.model, [recording])
         scores.append(answer.details["hypotheses"][0]["score"])
     assert scores[1] < scores[0]
@@ -222,6 +223,21 @@ def test_a_run_of_a_language_model_is_opened_and_heard(tmp_path):
     launch(config_of(tmp_path, f"decode.language_model={tmp_path / 'gpt'}", data=data), tmp_path / "with", quiet=True)
     with pytest.raises(ConfigError, match="run is a run of speech_recognition"):
         open_run(tmp_path / "run", overrides=[f"decode.language_model={tmp_path / 'run'}"])
+
+
+def test_a_model_in_use_is_scored_on_training_recordings_as_they_are(tmp_path):
+    more = ["augment.join=1", "augment.speeds=[0.8]", "augment.shift_ms=50"]
+    task = prepared(tmp_path / "training", *more)
+    train = task._split("train")
+    rows = np.arange(len(train))
+    changed = task.collate("train", 0, rows)
+    task = tasks.build(config_of(tmp_path / "use", *more))
+    task.in_use = True
+    task.prepare(tmp_path / "use")
+    for epoch in (0, 1):
+        batch = task.collate("train", epoch, rows)
+        assert batch.lengths.tolist() == train.lengths.tolist() != changed.lengths.tolist()
+        assert task._transcripts("train", epoch, rows.tolist()) == train.texts
 
 
 def test_long_recordings_and_long_transcripts(tmp_path):

@@ -47,6 +47,20 @@ def test_budget_and_header_are_of_the_sampled_segmentations(tmp_path, kind):
     assert min(sizes) > 1.02 * sum(batch.sizes()[0] for batch in epoch_of(plain, 0))
 
 
+def test_a_model_in_use_is_scored_on_training_pairs_as_they_are(tmp_path):
+    task, plain = (TRANSLATION.task(tmp_path, *more) for more in (SAMPLING["unigram"], SAMPLING["unigram"][:-1]))
+    task.in_use = True
+
+    def sources(of) -> dict[int, list[int]]:
+        return {
+            sample: row[:length].tolist()
+            for batch in epoch_of(of, 1)
+            for sample, row, length in zip(batch.sample_ids.tolist(), batch.source, batch.source_lengths, strict=True)
+        }
+
+    assert sources(task) == sources(plain)
+
+
 def test_a_sample_means_the_same_text(tmp_path):
     task = TRANSLATION.task(tmp_path, *SAMPLING["unigram"])
     encode, decode = task.tokenizer.encode, task.tokenizer.decode

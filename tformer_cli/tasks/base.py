@@ -207,6 +207,8 @@ class Task(Protocol[M, B]):
     """What `best` means when the recipe does not say."""
     lower_is_better: frozenset[str]
     """Scores of which less is better."""
+    in_use: bool
+    """The model is trained: the training split too is shown as it is, the same in every epoch."""
 
     @property
     def config(self) -> Experiment:

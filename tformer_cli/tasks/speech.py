@@ -75,7 +75,7 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
         self.front_end = SpeechFeatures(
             config.features, config.augment, config.data.sample_rate, config.seed, self._read_noises
         )
-        self._utterances = {"train": ByEpoch(self._in_epoch)}
+        self._utterances: dict[str, ByEpoch[Utterances]] = {}
         self._notes: list[str] = []
 
     @property
@@ -182,16 +182,22 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
 
     def _made_of(self, split: str, epoch: int) -> Utterances:
         """What a split's recordings make up in an epoch: training's own, or always the same."""
+        changing = self._is_changing(split)
         if split not in self._utterances:
-            data = self.config.data
-            strings = fixed_strings(self._split(split).lengths, data.join_low, data.join_high, self.config.seed)
-            self._utterances[split] = ByEpoch(lambda _: strings)
-        return self._utterances[split][epoch if split == "train" else 0]
+            self._utterances[split] = ByEpoch(self._in_epoch if changing else lambda _: self._always(split))
+        return self._utterances[split][epoch if changing else 0]
+
+    def _always(self, split: str) -> Utterances:
+        data = self.config.data
+        return fixed_strings(self._split(split).lengths, data.join_low, data.join_high, self.config.seed)
+
+    def _is_changing(self, split: str) -> bool:
+        return split == "train" and not self.in_use
 
     def _lengths(self, split: str) -> np.ndarray | Callable[[int], np.ndarray]:
         augment = self.config.augment
         changes = augment.join or augment.shift_ms or augment.speeds != [1.0]
-        if split == "train" and changes:
+        if self._is_changing(split) and changes:
             return lambda epoch: self._made_of(split, epoch).lengths
         return self._made_of(split, 0).lengths
 

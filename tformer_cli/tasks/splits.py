@@ -40,6 +40,7 @@ class SplitsTask(Generic[S, M, B]):
 
     config: Any
     """The task's own `Experiment`."""
+    in_use = False
 
     def __init__(self, config: Any) -> None:
         self.config = config

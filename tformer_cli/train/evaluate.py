@@ -35,7 +35,7 @@ def evaluate_run(
 
     Args:
         run: run folder or checkpoint.
-        split: validation or test.
+        split: train, validation or test.
         overrides: settings that differ from the run's.
         checkpoint: which one; empty: the averaged or best.
         device: auto, cpu, cuda or mps.

@@ -48,6 +48,7 @@ def open_run(path: Path, *, checkpoint: str = "", device: str = "auto", override
     run, chosen = locate(path, checkpoint)
     config = override(from_yaml(chosen / "config.yaml"), [f"trainer.device={device}", *overrides])
     task = tasks.build(config)
+    task.in_use = True
     task.load(chosen)
     add_language_model(task)
     machine = prepare(config.trainer, **task.shape())
