@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import struct
+import threading
 import zlib
 from pathlib import Path
 
@@ -355,8 +356,9 @@ def test_a_bad_picture_is_named_or_left_out(tmp_path, name):
     place = folder(tmp_path / "data" / "train", made_up()).parent
     bad = place / "train" / "cat" / "003.png"
     bad.write_bytes(content)
-    with pytest.raises(DataError, match=f"003.png: {reason}.*: mend or remove it, or .*on_bad_sample=skip"):
+    with pytest.raises(DataError, match=f"003.png: {reason}.*: mend or remove it, or .*on_bad_sample=skip") as kept:
         read(config(place, validation_share=0))
+    assert kept.tb and not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
     found = read(config(place, validation_share=0), skip=True)
     assert len(found) == 12 and str(bad) not in found.names and len(found.labels) == len(found.digests) == 12
     [note] = found.notes

@@ -156,13 +156,13 @@ class _Reading:
         content = RaggedWriter(stream("content"), stream("offsets"), np.uint8)
         sizes, digests = ArrayWriter(stream("sizes"), np.int32), ArrayWriter(stream("digests"), np.uint64)
         names, labels, bad = [], [], []
-        done = in_order(self.pictures.rows(), self._work, ROWS_A_JOB)
-        for row, (values, size, digest) in readable(done, self.skip, bad):
-            content.extend(values, np.array([len(values)]))
-            sizes.append(np.array(size))
-            digests.append(np.array([digest]))
-            names.append(row.name)
-            labels.append(row.text)
+        with contextlib.closing(in_order(self.pictures.rows(), self._work, ROWS_A_JOB)) as done:
+            for row, (values, size, digest) in readable(done, self.skip, bad):
+                content.extend(values, np.array([len(values)]))
+                sizes.append(np.array(size))
+                digests.append(np.array([digest]))
+                names.append(row.name)
+                labels.append(row.text)
         if not names:
             first = bad[0] if bad else "there are none"
             raise DataError(f"{self.pictures.origin}: no picture of {len(bad):,} can be read: {first}")

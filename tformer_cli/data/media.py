@@ -9,7 +9,7 @@ import json
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -196,13 +196,18 @@ def kept(
     return arrays, about, (*notes, *([note] if note else []))
 
 
-def in_order(items: Iterable[Item], work: Callable[[Item], Done], at_once: int) -> Iterator[tuple[Item, Done]]:
+def in_order(
+    items: Iterable[Item], work: Callable[[Item], Done], at_once: int
+) -> Generator[tuple[Item, Done], None, None]:
     """Each item and what becomes of it, in order; some are ahead, on all cores (decoders let go of Python's lock).
 
     Args:
         items: taken as they are needed.
         work: is done to each, in a thread.
         at_once: items that a thread takes.
+
+    Who may leave it before its end closes it (`contextlib.closing`): left to the garbage collector, it can come to wait
+    for its threads from within the first lines of a new one, which hold a lock of Python's that this wait needs.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = min(MOST_THREADS, cores)

@@ -5,6 +5,7 @@ What is read is found in `tformer_cli.data.recording_sources`; `tformer_cli.data
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -139,12 +140,12 @@ class _Reading:
         content = RaggedWriter(stream("content"), stream("offsets"), np.float32 if self.bins else np.int16)
         digests = ArrayWriter(stream("digests"), np.uint64)
         names, texts, bad = [], [], []
-        done = in_order(self.recordings.rows(), self._work, ROWS_A_JOB)
-        for row, (values, text, digest) in readable(done, self.skip, bad):
-            content.extend(values.reshape(-1), np.array([values.size]))
-            digests.append(np.array([digest]))
-            names.append(row.name)
-            texts.append(text)
+        with contextlib.closing(in_order(self.recordings.rows(), self._work, ROWS_A_JOB)) as done:
+            for row, (values, text, digest) in readable(done, self.skip, bad):
+                content.extend(values.reshape(-1), np.array([values.size]))
+                digests.append(np.array([digest]))
+                names.append(row.name)
+                texts.append(text)
         if not names:
             cause = f"no recording of {len(bad):,} can be read: {bad[0]}" if bad else "there are no recordings"
             raise DataError(f"{self.recordings.origin}: {cause}")
