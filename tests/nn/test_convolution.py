@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Normalisation
 from tformer_cli.nn.convolution import (
+    FEW_CHANNELS,
     MOMENTUM,
     NORMALISATIONS,
     ConvolutionModule,
@@ -145,6 +149,22 @@ def test_depthwise_convolution_is_the_formula(size: int, before: int) -> None:
                 expected = expected + weight[:, 0, k] * x[:, t + k - before]
         torch.testing.assert_close(got[:, t], expected.expand(2, -1))
     assert torch.autograd.gradcheck(ours, (x, weight, bias))
+
+
+@pytest.mark.parametrize("channels", [FEW_CHANNELS, FEW_CHANNELS + 1])
+def test_depthwise_convolution_returns_in_bfloat16(channels: int) -> None:
+    """In a process of its own: a library's kernel that never returns cannot be interrupted."""
+    code = f"""
+import torch
+from tformer_cli.nn.convolution import depthwise
+x, w = torch.randn(2, 40, {channels}), torch.randn({channels}, 1, 15, requires_grad=True)
+exact = depthwise(x, w, None, 7, 7)
+with torch.autocast("cpu", torch.bfloat16):
+    y = depthwise(x.bfloat16(), w, None, 7, 7).float()
+y.sum().backward()
+torch.testing.assert_close(y, exact, atol=0.2, rtol=0.05)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -63,8 +63,9 @@ def test_accumulation_is_a_larger_batch(family, tmp_path, clip_norm):
         states = [trainer.optimizer.state[value] for value in trainer.model.parameters()]
         moments = [state["exp_avg" if "exp_avg" in state else "momentum"] for state in states]
         found.append(torch.cat([moment.flatten() for moment in moments]))
+    rounding = max(1e-8, 1e-7 * float(found[0].abs().max()))  # of what is small because large terms cancel
     for other in found[1:]:
-        torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-7 if clip_norm == 0 else 1e-8)
+        torch.testing.assert_close(other, found[0], rtol=1e-4, atol=rounding)
 
 
 def test_overfits_one_batch(family, tmp_path):

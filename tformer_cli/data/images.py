@@ -156,7 +156,7 @@ class _Reading:
         content = RaggedWriter(stream("content"), stream("offsets"), np.uint8)
         sizes, digests = ArrayWriter(stream("sizes"), np.int32), ArrayWriter(stream("digests"), np.uint64)
         names, labels, bad = [], [], []
-        with contextlib.closing(in_order(self.pictures.rows(), self._work, ROWS_A_JOB)) as done:
+        with in_order(self.pictures.rows(), self._work, ROWS_A_JOB) as done:
             for row, (values, size, digest) in readable(done, self.skip, bad):
                 content.extend(values, np.array([len(values)]))
                 sizes.append(np.array(size))
@@ -193,16 +193,14 @@ def _read(config: ImageDataConfig, on_bad_sample: BadSample, labelled: bool, fou
     pictures = find_pictures(config, found, labelled)
     decoded, skip = _estimated_bytes(pictures, config) <= config.decoded_gib * GIB, on_bad_sample is BadSample.skip
     reading = _Reading(pictures, config, decoded, decoded or skip, skip, labelled)
-    arrays, about, notes = kept(
-        config.cache, reading.key, ARRAYS, reading.write, pictures, "pictures", BadPicture, skip=skip
-    )
+    arrays, about, notes = kept(config.cache, reading.key, ARRAYS, reading.write, "pictures", BadPicture, skip=skip)
     content, offsets = Mapped(arrays["content"]), arrays["offsets"]
     if decoded:
         pixels = Stored(content, offsets[:-1], arrays["sizes"].reshape(-1, 2), config.channels)
     else:
         pixels = Undecoded(content, offsets[:-1], np.diff(offsets), about["names"], config)
     labels = about["labels"] if labelled else None
-    return Images(pixels, labels, about["names"], arrays["digests"], pictures.origin, notes=notes)
+    return Images(pixels, labels, about["names"], arrays["digests"], pictures.origin, notes=(*pictures.notes, *notes))
 
 
 def _estimated_bytes(pictures: Found, config: ImageDataConfig) -> float:

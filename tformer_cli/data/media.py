@@ -9,21 +9,18 @@ import json
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from tformer_cli.data.cache import Write, cached
 from tformer_cli.data.store import unnamed
 from tformer_cli.errors import DataError
-
-if TYPE_CHECKING:
-    from tformer_cli.data.media_sources import Found
 
 MOST_THREADS = 32
 
@@ -157,7 +154,6 @@ def kept(
     key: list[object] | None,
     names: Sequence[str],
     write: Write,
-    found: Found,
     kind: str,
     bad_item: type[BadItem],
     *,
@@ -171,7 +167,6 @@ def kept(
         names: of the arrays. One is `about`, a JSON object as bytes: `names` of what could be read, and of what could
             not, `bad`, names and reasons.
         write: writes the arrays.
-        found: the split.
         kind: what they are, for people.
         bad_item: what one is that cannot be read.
         skip: whether such are left out.
@@ -188,39 +183,42 @@ def kept(
     else:
         arrays, note = cached(cache, key, names, write, kind=kind, otherwise=otherwise)
     about = json.loads(arrays["about"].tobytes())
-    bad, notes = about["bad"], found.notes
+    bad = about["bad"]
     if bad and not skip:  # they were read before, when such were left out
         raise bad_item(*bad[0])
-    if bad:
-        notes += (left_out(bad, len(bad) + len(about["names"]), kind),)
-    return arrays, about, (*notes, *([note] if note else []))
+    notes = (left_out(bad, len(bad) + len(about["names"]), kind) if bad else "", note)
+    return arrays, about, tuple(filter(None, notes))
 
 
+@contextmanager
 def in_order(
     items: Iterable[Item], work: Callable[[Item], Done], at_once: int
-) -> Generator[tuple[Item, Done], None, None]:
+) -> Iterator[Iterator[tuple[Item, Done]]]:
     """Each item and what becomes of it, in order; some are ahead, on all cores (decoders let go of Python's lock).
+
+    The threads end with the `with` block, also where it is left early: ended by the garbage collector, they could be
+    waited for from within the first lines of a new thread, which hold a lock of Python's that the wait needs.
 
     Args:
         items: taken as they are needed.
         work: is done to each, in a thread.
         at_once: items that a thread takes.
-
-    Who may leave it before its end closes it (`contextlib.closing`): left to the garbage collector, it can come to wait
-    for its threads from within the first lines of a new one, which hold a lock of Python's that this wait needs.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = min(MOST_THREADS, cores)
-    waiting: deque[Future[list[tuple[Item, Done]]]] = deque()
-    rest = iter(items)
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            while job := list(islice(rest, at_once)):
-                waiting.append(pool.submit(lambda job: [(item, work(item)) for item in job], job))
-                if len(waiting) > 2 * threads:
-                    yield from waiting.popleft().result()
-            while waiting:
+    pool = ThreadPoolExecutor(threads)
+
+    def results() -> Iterator[tuple[Item, Done]]:
+        waiting: deque[Future[list[tuple[Item, Done]]]] = deque()
+        rest = iter(items)
+        while job := list(islice(rest, at_once)):
+            waiting.append(pool.submit(lambda job: [(item, work(item)) for item in job], job))
+            if len(waiting) > 2 * threads:
                 yield from waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield from waiting.popleft().result()
+
+    try:
+        yield results()
+    finally:
+        pool.shutdown(cancel_futures=True)

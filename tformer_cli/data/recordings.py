@@ -5,7 +5,6 @@ What is read is found in `tformer_cli.data.recording_sources`; `tformer_cli.data
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -140,7 +139,7 @@ class _Reading:
         content = RaggedWriter(stream("content"), stream("offsets"), np.float32 if self.bins else np.int16)
         digests = ArrayWriter(stream("digests"), np.uint64)
         names, texts, bad = [], [], []
-        with contextlib.closing(in_order(self.recordings.rows(), self._work, ROWS_A_JOB)) as done:
+        with in_order(self.recordings.rows(), self._work, ROWS_A_JOB) as done:
             for row, (values, text, digest) in readable(done, self.skip, bad):
                 content.extend(values.reshape(-1), np.array([values.size]))
                 digests.append(np.array([digest]))
@@ -178,12 +177,12 @@ def _versions() -> list[str]:
 def _read(wanted: Wanted, bins: int, skip: bool, found: str | list[Path]) -> Recordings:
     config, recordings = wanted.config, find_recordings(wanted, found)
     reading = _Reading(recordings, config.sample_rate, bins if wanted.features is Features.stored else 0, skip)
-    arrays, about, notes = kept(
-        config.cache, reading.key, ARRAYS, reading.write, recordings, "recordings", BadRecording, skip=skip
-    )
+    arrays, about, notes = kept(config.cache, reading.key, ARRAYS, reading.write, "recordings", BadRecording, skip=skip)
     content, offsets = arrays["content"], arrays["offsets"]
     if reading.bins:
         content, offsets = content.reshape(-1, bins), offsets // bins
     sound = Ragged.from_offsets(content, offsets)
     texts = [text.lower() for text in about["texts"]] if config.lower_case else about["texts"]
-    return Recordings(sound, texts, about["names"], arrays["digests"], recordings.origin, notes=notes)
+    return Recordings(
+        sound, texts, about["names"], arrays["digests"], recordings.origin, notes=(*recordings.notes, *notes)
+    )

@@ -8,6 +8,7 @@ Shapes: B sentences, R hypotheses of each, N hypotheses, C tokens looked at, V v
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -88,7 +89,10 @@ class NgramWords:
 
     def __init__(self, ngrams: Ngrams, unknown_penalty: float = 0.0) -> None:
         self.ngrams, self.unknown_penalty = ngrams, unknown_penalty
-        self._beginnings = {word[:end] for word in ngrams.numbers for end in range(len(word) + 1)}
+
+    @cached_property
+    def _beginnings(self) -> set[str]:
+        return {word[:end] for word in self.ngrams.numbers for end in range(len(word) + 1)}
 
     def begun(self, beginning: str) -> float:
         """What is certain of a word that begins so: the penalty, if no word of the file does."""
@@ -100,9 +104,11 @@ class NgramWords:
 
     def words(self, contexts: Sequence[Context], words: Sequence[str]) -> list[tuple[float, Context]]:
         """See `WordModel`."""
-        found = [self.ngrams.score(context, word) for context, word in zip(contexts, words, strict=True)]
-        lacks = [0.0 if word in self.ngrams.numbers else self.unknown_penalty for word in words]
-        return [(value - less, after) for (value, after), less in zip(found, lacks, strict=True)]
+        return [self._score(context, word) for context, word in zip(contexts, words, strict=True)]
+
+    def _score(self, context: Context, word: str) -> tuple[float, Context]:
+        value, after = self.ngrams.score(context, word)
+        return value if word in self.ngrams.numbers else value - self.unknown_penalty, after
 
     def ends(self, contexts: Sequence[Context]) -> np.ndarray:
         """Of </s>."""
@@ -133,15 +139,10 @@ class Words(Generic[W]):
         """The log-probability of the word that is written so far, for all tokens that end it."""
         found = np.zeros((len(hypotheses), len(tokens)))
         ends = self.spelling.ends_word[tokens]
-        if self.begun is not None:
-            before = [self.begun(word) for _, word in hypotheses]
-            for column, token in enumerate(tokens):
-                text = self.spelling.texts[token]
-                words = [text[1:] if ends[column] else word + text for _, word in hypotheses]
-                found[:, column] = [self.begun(word) - value for word, value in zip(words, before, strict=True)]
         if ends.any():
-            found[:, ends] += np.array([value for value, _ in self._finished(hypotheses)])[:, None]
-        for column in np.flatnonzero(ends & ~self.simple[tokens]):  # they may finish words of their own
+            found[:, ends] = np.array([value for value, _ in self._finished(hypotheses)])[:, None]
+        # these may finish words of their own; and with `begun` all count
+        for column in np.flatnonzero((ends & ~self.simple[tokens]) | (self.begun is not None)):
             text = self.spelling.texts[tokens[column]]
             found[:, column] = [self._write(one, text)[0] for one in hypotheses]
         return found

@@ -104,7 +104,9 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> LabelledImageBatch:
         """A batch of the given rows; in training with a partner for each, where pictures are blended."""
         augment, rows = self.config.augment, np.asarray(rows, np.int64)
-        partners = self._partners(rows, epoch) if split == "train" and (augment.mixup or augment.cutmix) else None
+        partners = (
+            self._partners(rows, epoch) if self._is_changing(split) and (augment.mixup or augment.cutmix) else None
+        )
         every = rows if partners is None else np.concatenate((rows, partners))
         return LabelledImageBatch(
             torch.from_numpy(rows),

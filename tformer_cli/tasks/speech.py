@@ -191,9 +191,6 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
         data = self.config.data
         return fixed_strings(self._split(split).lengths, data.join_low, data.join_high, self.config.seed)
 
-    def _is_changing(self, split: str) -> bool:
-        return split == "train" and not self.in_use
-
     def _lengths(self, split: str) -> np.ndarray | Callable[[int], np.ndarray]:
         augment = self.config.augment
         changes = augment.join or augment.shift_ms or augment.speeds != [1.0]

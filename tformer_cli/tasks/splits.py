@@ -81,6 +81,10 @@ class SplitsTask(Generic[S, M, B]):
         """A batch of the given rows."""
         raise NotImplementedError
 
+    def _is_changing(self, split: str) -> bool:
+        """Training changes its own examples anew in each epoch; a model in use is shown them as they are."""
+        return split == "train" and not self.in_use
+
     def _smoothing(self, model: M) -> float:
         """Label smoothing is part of training, not of what is reported."""
         return self.config.optim.label_smoothing if model.training else 0.0

@@ -111,7 +111,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         return self._collate(sources, targets, torch.from_numpy(ids))
 
     def _is_sampled(self, split: str) -> bool:
-        return split == "train" and not self.in_use and self.config.tokenizer.sampling > 0
+        return self._is_changing(split) and self.config.tokenizer.sampling > 0
 
     def _sample(self, epoch: int) -> ParallelTokens:
         """The training pairs as they are segmented in an epoch."""
