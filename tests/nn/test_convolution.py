@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Normalisation
 from tformer_cli.nn.convolution import (
-    FEW_CHANNELS,
     MOMENTUM,
     NORMALISATIONS,
     ConvolutionModule,
@@ -151,18 +150,16 @@ def test_depthwise_convolution_is_the_formula(size: int, before: int) -> None:
     assert torch.autograd.gradcheck(ours, (x, weight, bias))
 
 
-@pytest.mark.parametrize("channels", [FEW_CHANNELS, FEW_CHANNELS + 1])
-def test_depthwise_convolution_returns_in_bfloat16(channels: int) -> None:
+def test_depthwise_convolution_of_bfloat16_returns_on_a_cpu() -> None:
     """In a process of its own: a library's kernel that never returns cannot be interrupted."""
-    code = f"""
+    code = """
 import torch
 from tformer_cli.nn.convolution import depthwise
-x, w = torch.randn(2, 40, {channels}), torch.randn({channels}, 1, 15, requires_grad=True)
-exact = depthwise(x, w, None, 7, 7)
+x, w = torch.randn(2, 40, 16), torch.randn(16, 1, 15, requires_grad=True)
 with torch.autocast("cpu", torch.bfloat16):
-    y = depthwise(x.bfloat16(), w, None, 7, 7).float()
+    y = depthwise(x.bfloat16(), w, None, 7, 7)
 y.sum().backward()
-torch.testing.assert_close(y, exact, atol=0.2, rtol=0.05)
+torch.testing.assert_close(y, depthwise(x.bfloat16().float(), w, None, 7, 7))
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 

@@ -94,6 +94,20 @@ def test_add_of_different_types_is_as_torch_would() -> None:
     assert out.dtype is torch.float32 and set(out.unique().tolist()) == {0.0, 2.0}
 
 
+def test_a_branch_of_bfloat16_is_dropped_as_one_of_float32() -> None:
+    """By the same draws, and its factor is not rounded to bfloat16, which would be 0.3 % off at this rate."""
+    layer, residual, x = Dropout(0.1), torch.zeros(500, 400), torch.rand(500, 400).bfloat16() + 1
+    exact = seeded(layer.add, residual, x.float())
+    leaf = x.clone().requires_grad_()
+    out = seeded(layer.add, residual, leaf)
+    torch.testing.assert_close(out, exact)
+    alone = seeded(layer, x).float()
+    assert torch.equal(alone == 0, exact == 0)
+    assert float(alone.sum() / exact.sum()) == pytest.approx(1, abs=1e-4)
+    (gradient,) = torch.autograd.grad((out * x.float()).sum(), leaf)
+    assert float(gradient.float().sum() / exact.sum()) == pytest.approx(1, abs=1e-4)
+
+
 def test_gradcheck() -> None:
     layer = Dropout(0.4)
     residual, x = torch.randn(2, 3, 5, dtype=torch.float64)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Positions
 from tformer_cli.nn import backend
+from tformer_cli.nn.dropout import dropout
 from tformer_cli.nn.grid import rotate_2d
 from tformer_cli.nn.positions import ShawRelative, TransformerXLRelative, rotate
 
@@ -313,7 +314,7 @@ class Attention(nn.Module):
         positions: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         """softmax(QK^T / sqrt(K) + bias) V by the backend that `nn.backend` holds for this device: (B, H, T, K)."""
-        dropout = self.dropout if self.training else 0.0
+        rate = self.dropout if self.training else 0.0
         # For the few queries of a decoding step on a CPU the fused kernel is slower.
         decoding = q.device.type == "cpu" and (q.shape[2] == 1 or k.stride(-1) != 1)
         if self.shaw is None and backend.attention == "fused" and not decoding:
@@ -322,11 +323,11 @@ class Attention(nn.Module):
             score_bias = None if plain_causal else self._score_bias(q, k, mask, bias, positions)
             if score_bias is not None:
                 score_bias = score_bias.expand(q.shape[0], -1, -1, -1) if score_bias.dim() == 4 else score_bias
-            context = F.scaled_dot_product_attention(q, k, v, score_bias, dropout, is_causal=plain_causal)
+            context = F.scaled_dot_product_attention(q, k, v, score_bias, rate, is_causal=plain_causal)
             return mask.clear_empty(context)
         weights = self._softmax(q, k, mask, self._score_bias(q, k, mask, bias, positions))
-        if dropout:
-            weights = F.dropout(weights, dropout)
+        if rate:
+            weights = dropout(weights, rate)
         context = product(weights.flatten(0, 1), v.flatten(0, 1)).view(q.shape)
         if self.shaw is not None:
             context = context + self.shaw.mix(weights, self.shaw.index(*given(positions)))

@@ -24,8 +24,6 @@ KERNEL, STRIDE = 3, 2
 """Of a convolution that halves the number of frames."""
 MOMENTUM = 0.1
 """Share of a batch's statistics in the running ones (Ioffe and Szegedy 2015; torch's)."""
-FEW_CHANNELS = 16
-"""With so few, a depthwise convolution in bfloat16 never returns on a CPU with AVX512_BF16 (torch 2.13, oneDNN)."""
 
 
 class Frames:
@@ -153,7 +151,8 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, before: int, after
 
     As a convolution of pictures one pixel high, whose channels lie innermost in memory as they do here: on a CPU its
     forward pass takes a twentieth of that of torch's convolution over time, a step a quarter (16 x 100 x 144, kernel of
-    31, one thread, AVX-512).
+    31, one thread, AVX-512). There it is computed in the weights' float32: in bfloat16 it takes as long, and on a CPU with
+    AVX512_BF16 some shapes (16 channels or fewer, and others) never return (torch 2.13, oneDNN).
 
     Args:
         x: (B, T, C), contiguous.
@@ -168,9 +167,9 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, before: int, after
     x = x if before == after else F.pad(x, (0, 0, before, after))
     picture = x.mT[:, :, None]
     padding = before if before == after else 0
-    few = x.device.type == "cpu" and len(weight) <= FEW_CHANNELS
-    with torch.autocast("cpu", enabled=False) if few else contextlib.nullcontext():
-        picture = picture.to(weight.dtype) if few else picture
+    on_cpu = x.device.type == "cpu"
+    with torch.autocast("cpu", enabled=False) if on_cpu else contextlib.nullcontext():
+        picture = picture.to(weight.dtype) if on_cpu else picture
         return F.conv2d(picture, weight[:, :, None], bias, padding=(0, padding), groups=len(weight)).squeeze(2).mT
 
 

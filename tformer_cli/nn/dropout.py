@@ -24,27 +24,39 @@ def kept(shape: torch.Size, threshold: int) -> Tensor:
 
 
 class _DropoutAdd(torch.autograd.Function):
-    """residual + scale * dropout(x), saving one byte an element."""
+    """residual + scale * dropout(x), saving one byte an element.
+
+    The factor is applied last and by itself: a mask of bfloat16 that held it would hold it rounded. The branch is brought
+    to the residual's type first: torch takes operands of two types number by number.
+    """
 
     @staticmethod
     def forward(ctx, residual: Tensor | None, x: Tensor, threshold: int, scale: float) -> Tensor:
         keep = kept(x.shape, threshold)
         ctx.save_for_backward(keep)
-        ctx.scale = scale * 256 / (256 - threshold)
+        ctx.scale, ctx.dtype = scale * 256 / (256 - threshold), x.dtype
         if residual is None:
-            return keep.to(x.dtype).mul_(ctx.scale).mul_(x)
-        return torch.addcmul(residual, x, keep.to(x.dtype), value=ctx.scale)
+            return keep.to(x.dtype).mul_(x).mul_(ctx.scale)
+        return torch.addcmul(residual, x.to(residual.dtype), keep.to(residual.dtype), value=ctx.scale)
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         (gradient,) = grad_outputs
         (keep,) = ctx.saved_tensors
         residual = gradient if ctx.needs_input_grad[0] else None
-        return residual, keep.to(gradient.dtype).mul_(ctx.scale).mul_(gradient), None, None
+        return residual, keep.to(gradient.dtype).mul_(gradient).mul_(ctx.scale).to(ctx.dtype), None, None
+
+
+def dropout(x: Tensor, rate: float) -> Tensor:
+    """Zero each element of `x`, any shape, with probability `rate`, scaling the rest by 1 / (1 - rate)."""
+    threshold = round(rate * 256)
+    if x.device.type != "cpu" or not 0 < threshold < 256:
+        return F.dropout(x, rate)
+    return _DropoutAdd.apply(None, x, threshold, 1.0)
 
 
 class Dropout(nn.Module):
-    """Zero each element with probability `rate` in training, scaling the rest by 1 / (1 - rate)."""
+    """`dropout` in training."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -52,21 +64,15 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Dropout of `x`, any shape."""
-        if not (self.training and self.rate):
-            return x
-        threshold = round(self.rate * 256)
-        if x.device.type != "cpu" or not 0 < threshold < 256:
-            return F.dropout(x, self.rate)
-        return _DropoutAdd.apply(None, x, threshold, 1.0)
+        return dropout(x, self.rate) if self.training and self.rate else x
 
     def add(self, residual: Tensor, x: Tensor, scale: float = 1.0) -> Tensor:
-        """Residual + scale * dropout(x), in one pass less; shapes are equal."""
-        if not (self.training and self.rate):
-            return torch.add(residual, x, alpha=scale)
-        threshold = round(self.rate * 256)
-        if x.device.type != "cpu" or not 0 < threshold < 256 or residual.dtype != x.dtype:
-            return torch.add(residual, F.dropout(x, self.rate), alpha=scale)
-        return _DropoutAdd.apply(residual, x, threshold, scale)
+        """Residual + scale * dropout(x), in one pass less, in the residual's type; shapes are equal."""
+        rate = self.rate if self.training else 0.0
+        threshold = round(rate * 256)
+        if x.device.type == "cpu" and 0 < threshold < 256:
+            return _DropoutAdd.apply(residual, x, threshold, scale)
+        return torch.add(residual, (F.dropout(x, rate) if rate else x).to(residual.dtype), alpha=scale)
 
 
 class StochasticDepth(nn.Module):
