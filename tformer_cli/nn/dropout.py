@@ -26,8 +26,8 @@ def kept(shape: torch.Size, threshold: int) -> Tensor:
 class _DropoutAdd(torch.autograd.Function):
     """residual + scale * dropout(x), saving one byte an element.
 
-    The factor is applied last and by itself: a mask of bfloat16 that held it would hold it rounded. The branch is brought
-    to the residual's type first: torch takes operands of two types number by number.
+    The factor is applied last and by itself: a mask of bfloat16 that held it would hold it rounded. The branch is
+    brought to the residual's type first: torch takes operands of two types number by number.
     """
 
     @staticmethod
