@@ -256,7 +256,8 @@ class Subsampling(nn.Module):
             (B, T', D), T' at least 1, and how many of them are real, (B,), which may be 0.
         """
         least = (STRIDE**self.halvings - 1) * (KERNEL - 1) + 1
-        x = F.pad(features, (0, 0, 0, max(0, least - features.shape[1])))[:, None]
+        x = F.pad(features, (0, 0, 0, max(0, least - features.shape[1])))
+        x = x[..., None].permute(0, 3, 1, 2)  # its channel innermost, too, or what comes out would not be laid out so
         for convolution in self.convolutions:
             x = F.relu(convolution(x))
         return self.project(x.permute(0, 2, 3, 1).flatten(2)), self.output_frames(lengths)
