@@ -151,8 +151,9 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, before: int, after
 
     As a convolution of pictures one pixel high, whose channels lie innermost in memory as they do here: on a CPU its
     forward pass takes a twentieth of that of torch's convolution over time, a step a quarter (16 x 100 x 144, kernel of
-    31, one thread, AVX-512). There it is computed in the weights' float32: in bfloat16 it takes as long, and on a CPU
-    with AVX512_BF16 some shapes (16 channels or fewer, and others) never return (torch 2.13, oneDNN).
+    31, one thread, AVX-512). There it is computed in the weights' float32, though 512 channels would take a
+    third less in bfloat16 (144 as long): on a CPU with AVX512_BF16 some shapes, all of 16 channels or fewer, never
+    return in it (torch 2.13, oneDNN).
 
     Args:
         x: (B, T, C), contiguous.

@@ -47,12 +47,16 @@ class _DropoutAdd(torch.autograd.Function):
         return residual, keep.to(gradient.dtype).mul_(gradient).mul_(ctx.scale).to(ctx.dtype), None, None
 
 
+def _threshold(x: Tensor, rate: float) -> int:
+    """Of 256 elements, how many are dropped by bytes; 0: none are, and bytes do not serve."""
+    threshold = round(rate * 256)
+    return threshold if x.device.type == "cpu" and threshold < 256 else 0
+
+
 def dropout(x: Tensor, rate: float) -> Tensor:
     """Zero each element of `x`, any shape, with probability `rate`, scaling the rest by 1 / (1 - rate)."""
-    threshold = round(rate * 256)
-    if x.device.type != "cpu" or not 0 < threshold < 256:
-        return F.dropout(x, rate)
-    return _DropoutAdd.apply(None, x, threshold, 1.0)
+    threshold = _threshold(x, rate)
+    return _DropoutAdd.apply(None, x, threshold, 1.0) if threshold else F.dropout(x, rate)
 
 
 class Dropout(nn.Module):
@@ -69,8 +73,7 @@ class Dropout(nn.Module):
     def add(self, residual: Tensor, x: Tensor, scale: float = 1.0) -> Tensor:
         """Residual + scale * dropout(x), in one pass less, in the residual's type; shapes are equal."""
         rate = self.rate if self.training else 0.0
-        threshold = round(rate * 256)
-        if x.device.type == "cpu" and 0 < threshold < 256:
+        if threshold := _threshold(x, rate):
             return _DropoutAdd.apply(residual, x, threshold, scale)
         return torch.add(residual, (F.dropout(x, rate) if rate else x).to(residual.dtype), alpha=scale)
 
