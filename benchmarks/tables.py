@@ -81,15 +81,19 @@ def parameters(item: dict[str, Any]) -> dict[str, int]:
     return found
 
 
-def loss_at(curve: list[tuple[int, float]], tokens: int) -> float:
-    """The loss of a curve at a number of tokens, between its points on a straight line."""
-    before = curve[0]
-    for after in curve:
-        if after[0] >= tokens:
-            share = (tokens - before[0]) / max(1, after[0] - before[0])
-            return before[1] + max(0.0, share) * (after[1] - before[1])
-        before = after
-    return before[1]
+def mean_loss(curve: list[tuple[int, float]], start: float, stop: float) -> float:
+    """The mean loss from `start` to `stop` tokens.
+
+    Args:
+        curve: (tokens seen, mean loss since the point before), as `TrainingClock.result` gives it.
+        start: tokens seen before the stretch.
+        stop: tokens seen at its end, no more than the curve has.
+    """
+    total = before = 0.0
+    for seen, loss in curve:
+        total += loss * max(0.0, min(seen, stop) - max(before, start))
+        before = seen
+    return total / (stop - start)
 
 
 def _likeness(item: dict[str, Any], programs: list[dict[str, Any]]) -> list[str]:
@@ -108,11 +112,12 @@ def _likeness(item: dict[str, Any], programs: list[dict[str, Any]]) -> list[str]
             ", ".join(f"{name} {loss:.2f}" for name, loss in losses)
             for losses in (
                 [(name, run["first_loss"]) for name, run in last.items()],
-                [(name, loss_at(run["loss_curve"], tokens)) for name, run in last.items()],
+                [(name, mean_loss(run["loss_curve"], tokens / 2, tokens)) for name, run in last.items()],
             )
         )
         lines.append(
-            f"- Loss of the first step: {first}; at {tokens:,} {counted}, the most that all have seen: {after}."
+            f"- Loss of the first step: {first}; mean of the second half of {tokens:,} {counted}, the most that all have "
+            f"seen: {after}."
         )
     return lines
 

@@ -152,7 +152,8 @@ def test_the_page_says_whether_the_models_are_alike():
     alike = tables._likeness({"programs": programs}, programs)
     assert alike == [
         "- Each program trains 10 parameters.",
-        "- Loss of the first step: a 9.00, b 8.00; at 200 tokens, the most that all have seen: a 7.00, b 6.00.",
+        "- Loss of the first step: a 9.00, b 8.00; mean of the second half of 200 tokens, the most that all have seen: "
+        "a 7.00, b 6.00.",
     ]
     programs[1]["runs"][0]["parameters"] = 11
     assert tables._likeness({"programs": programs}, programs)[0] == (
@@ -160,6 +161,7 @@ def test_the_page_says_whether_the_models_are_alike():
     )
 
 
-def test_a_loss_between_two_points_of_a_curve():
-    curve = [(100, 9.0), (200, 7.0)]
-    assert [tables.loss_at(curve, tokens) for tokens in (50, 100, 150, 200, 300)] == [9.0, 9.0, 8.0, 7.0, 7.0]
+def test_the_mean_loss_of_a_stretch_weighs_each_part_by_its_tokens():
+    curve = [(100, 9.0), (200, 7.0), (400, 4.0)]
+    stretches = [(0, 100), (0, 200), (100, 400), (150, 300)]
+    assert [tables.mean_loss(curve, *stretch) for stretch in stretches] == [9.0, 8.0, 5.0, 5.0]
