@@ -116,8 +116,8 @@ def _likeness(item: dict[str, Any], programs: list[dict[str, Any]]) -> list[str]
             )
         )
         lines.append(
-            f"- Loss of the first step: {first}; mean of the second half of {tokens:,} {counted}, the most that all have "
-            f"seen: {after}."
+            f"- Loss of the first step: {first}; mean of the second half of {tokens:,} {counted}, "
+            f"the most that all have seen: {after}."
         )
     return lines
 

@@ -138,11 +138,12 @@ class Words(Generic[W]):
     def scores(self, hypotheses: Sequence[tuple[W, str]], tokens: np.ndarray) -> np.ndarray:
         """The log-probability of the word that is written so far, for all tokens that end it."""
         found = np.zeros((len(hypotheses), len(tokens)))
-        ends = self.spelling.ends_word[tokens]
-        if ends.any():
-            found[:, ends] = np.array([value for value, _ in self._finished(hypotheses)])[:, None]
-        # these may finish words of their own; and with `begun` all count
-        for column in np.flatnonzero((ends & ~self.simple[tokens]) | (self.begun is not None)):
+        # with `begun` every token counts; without, most end the word and begin another, so that one score does for all
+        written = np.ones(len(tokens), bool) if self.begun is not None else self.spelling.ends_word[tokens]
+        alike = written & self.simple[tokens] & (self.begun is None)
+        if alike.any():
+            found[:, alike] = np.array([value for value, _ in self._finished(hypotheses)])[:, None]
+        for column in np.flatnonzero(written & ~alike):
             text = self.spelling.texts[tokens[column]]
             found[:, column] = [self._write(one, text)[0] for one in hypotheses]
         return found
