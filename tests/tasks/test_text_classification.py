@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from tests.properties.families import FAMILIES
 from tformer_cli import tasks
+from tformer_cli.errors import ConfigError
 from tformer_cli.tasks.base import Scoring
 
 FAMILY = next(family for family in FAMILIES if family.name == "text classification")
@@ -51,3 +53,29 @@ def test_a_checkpoint_weighs_labels_as_training_did(tmp_path):
         for one in (trained, opened, plain)
     )
     assert first == second != pytest.approx(third, rel=1e-3)
+
+
+def test_symmetric_pairs_are_turned_round_in_training_alone(tmp_path):
+    """By (seed, epoch, sample): in another epoch others, and in the same one always the same."""
+    rows = "".join(f"{'a' * (1 + n % 5)}\t{'b' * (1 + n % 7)}\t{n % 2}\n" for n in range(200))
+    (tmp_path / "pairs.tsv").write_text(f"text\tother\tlabel\n{rows}", encoding="utf-8")
+    settings = [f"data.path={tmp_path / 'pairs.tsv'}", "data.second=other", "tokenizer.kind=char"]
+    plain, symmetric = (FAMILY.task(tmp_path, *settings, f"data.symmetric={on}") for on in ("false", "true"))
+
+    def turned(split: str, epoch: int) -> list[bool]:
+        chosen = np.arange(len(plain._split(split)))
+        batches = [task.collate(split, epoch, chosen) for task in (plain, symmetric)]
+        assert torch.equal(batches[0].lengths, batches[1].lengths)
+        assert torch.equal(batches[0].tokens.sort(1).values, batches[1].tokens.sort(1).values)
+        return (batches[0].tokens != batches[1].tokens).any(1).tolist()
+
+    first, second = turned("train", 0), turned("train", 1)
+    assert 0.35 < np.mean(first) < 0.65 and 0.35 < np.mean(second) < 0.65
+    assert first == turned("train", 0) != second
+    assert not any(turned("validation", 0))
+
+
+def test_symmetric_goes_with_pairs(tmp_path):
+    with pytest.raises(ConfigError, match="data.symmetric: goes with pairs") as caught:
+        FAMILY.task(tmp_path, "data.symmetric=true")
+    assert str(caught.value).endswith("data.symmetric=false")

@@ -112,6 +112,8 @@ def _data(config: Experiment) -> None:
             f"data.streaming: goes with data.source=hub, and that is {data.source.name}",
             "data.streaming=false",
         )
+    if getattr(data, "symmetric", False) and not data.second:
+        raise ConfigError("data.symmetric: goes with pairs, and data.second names no column", "data.symmetric=false")
     if not getattr(data, "across_documents", True) and getattr(getattr(config, "bert", None), "nsp", False):
         cause = "data.across_documents: false does not go with bert.nsp, whose B may be of another document than A"
         raise ConfigError(cause, "bert.nsp=false")

@@ -18,6 +18,7 @@ from tformer_cli.config.schema import Cut, Target, TextClassificationExperiment
 from tformer_cli.data.labelled import LABELS, LabelledTexts, LabelSet, read_labelled
 from tformer_cli.data.store import Ragged
 from tformer_cli.data.text import pad, tokenize_texts
+from tformer_cli.data.uniforms import uniforms
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.models.bert import BERTClassifier
@@ -26,6 +27,8 @@ from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.text import TokenBatch, lines_of
 
+ORDER_STREAM = 32
+"""Of the random numbers that turn symmetric pairs round."""
 METRICS = {Target.label: "accuracy", Target.number: "spearman", Target.labels: "f1_micro"}
 
 
@@ -107,9 +110,13 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> TextBatch:
         """A batch of the given rows."""
         parts = self._tokens(split)
-        tokens, lengths, segments = self._join([[part[row] for part in parts] for row in rows])
+        texts = [[part[row] for part in parts] for row in rows]
+        sample_ids = torch.from_numpy(np.asarray(rows, np.int64))
+        if self.config.data.symmetric and split == "train":
+            turned = uniforms(self.config.seed, epoch, sample_ids, 1, ORDER_STREAM)[:, 0] < 0.5
+            texts = [pair[::-1] if turn else pair for pair, turn in zip(texts, turned.tolist(), strict=True)]
         targets = torch.from_numpy(self._targets[split][rows])
-        return TextBatch(torch.from_numpy(np.asarray(rows, np.int64)), tokens, lengths, segments, targets)
+        return TextBatch(sample_ids, *self._join(texts), targets)
 
     def _join(self, rows: list[list[np.ndarray]]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Rows of one or two texts as [CLS] A [SEP] (B [SEP]); what is too long is cut, the longer one first."""

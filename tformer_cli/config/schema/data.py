@@ -81,6 +81,7 @@ class LabelledTextDataConfig(TokenBudget, DividedDataConfig):
     second: str = setting("", "column of a second text, for pairs; empty: single texts")
     label: str = setting("label", "column of the label, the number, or the labels")
     target: Target = setting(Target.label, "one label a text, a number (regression), or any number of labels")
+    symmetric: bool = setting(False, "pairs mean the same in either order: training sees half of them turned round")
     separator: str = setting(",", "between several labels of a text")
     columns: list[str] = setting([], "names of the columns, for a TSV or CSV file without a first line of names")
     cut: Cut = setting(
