@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
 
@@ -46,6 +47,21 @@ def library(module: str, package: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ConfigError(
-            f"this needs {package}, which is not installed", f"pip install 'tformer-cli[{extra}]'"
-        ) from error
+        raise ConfigError(f"this needs {package}, which is not installed", install_command(extra)) from error
+
+
+def install_command(extra: str) -> str:
+    """The command that installs the packages of an extra, by the names and versions that pip knows.
+
+    The packages are named one by one, because `pip install 'tformer-cli[EXTRA]'` finds nothing where tformer was
+    installed from a checkout or from a wheel.
+    """
+    from importlib import metadata
+
+    try:
+        requirements = metadata.requires("tformer-cli") or []
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        requirements = []
+    named = [line.partition(";") for line in requirements]
+    packages = [name.strip() for name, _, marker in named if re.search(rf"extra == ['\"]{extra}['\"]", marker)]
+    return "pip install " + (" ".join(f"'{name}'" for name in packages) or f"-e '.[{extra}]' in tformer's checkout")

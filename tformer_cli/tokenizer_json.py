@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.errors import ConfigError, DataError, install_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ class JsonTokenizer:
             library = importlib.import_module("tokenizers")
         except ImportError as error:
             cause = f"{origin}: needs tokenizers, which is not installed"
-            raise ConfigError(cause, "pip install 'tformer-cli[text]'") from error
+            raise ConfigError(cause, install_command("text")) from error
         try:
             self._tokenizer = library.Tokenizer.from_str(content.decode("utf-8"))
         except Exception as error:  # the library raises plain Exceptions

@@ -19,7 +19,7 @@ from tformer_cli.config.schema import BadSample, FeatureConfig, Features, Source
 from tformer_cli.data import recordings as reading
 from tformer_cli.data.audio import wav
 from tformer_cli.data.recordings import BadRecording, Recordings, read_recording, read_recordings
-from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.errors import ConfigError, DataError, install_command
 
 soundfile = pytest.importorskip("soundfile")
 pytest.importorskip("soxr")
@@ -324,7 +324,7 @@ def test_built_in_numbers(tmp_path, monkeypatch):
     assert "no built-in recordings are called 'letters': data.path=numbers" in fault(settings)
     settings.path = "numbers"
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    assert "espeakng-loader, which is not installed: pip install 'tformer-cli[demo]'" in fault(settings)
+    assert f"espeakng-loader, which is not installed: {install_command('demo')}" in fault(settings)
 
 
 # --- faults ---

@@ -19,6 +19,7 @@ from tformer_cli.cli import (
     quickstart,
     recipes,
     runs,
+    settings,
     tokenize,
     train,
     translate,
@@ -51,6 +52,7 @@ def _root(
 
 app.command("quickstart", short_help="Train, translate and score on built-in data.")(quickstart.quickstart)
 app.add_typer(recipes.app, name="recipes", short_help="List what can be trained; `show NAME` prints it.")
+app.command("settings", short_help="List every setting, its default and what it does.")(settings.settings)
 app.command("pretrain", short_help="Train a recipe from random weights.")(train.pretrain)
 app.command("finetune", short_help="Train a recipe from another run's weights.")(train.finetune)
 app.command("translate", short_help="Translate text with a trained run.")(translate.translate)

@@ -59,9 +59,7 @@ def doctor() -> None:
     if missing:
         from tformer_cli.errors import ConfigError
 
-        raise ConfigError(
-            f"missing: {', '.join(missing)}", "install tformer again: pip install --force-reinstall tformer"
-        )
+        raise ConfigError(f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
 
 
 def _machine() -> list[tuple[str, str]]:

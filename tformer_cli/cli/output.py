@@ -27,12 +27,21 @@ def note(text: str, *, quiet: bool = False) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
-    """Print a table as a result: drawn on a terminal, aligned text elsewhere."""
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], title: str = "", *, whole: Sequence[str] = ()
+) -> None:
+    """Print a table as a result: drawn on a terminal, aligned text elsewhere.
+
+    Args:
+        header: names of the columns.
+        rows: a value for each column.
+        title: printed above.
+        whole: columns whose cells a narrow terminal must not break, because they are copied from there.
+    """
     cells = [[_cell(value) for value in row] for row in rows]
     numeric = [bool(cells) and all(_is_number(row[column]) for row in cells) for column in range(len(header))]
     if sys.stdout.isatty():
-        _draw(header, cells, numeric, title)
+        _draw(header, cells, numeric, title, whole)
         return
     lines = [title] if title else []
     widths = [max(_width(row[column]) for row in [list(header), *cells]) for column in range(len(header))]
@@ -45,7 +54,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], title: str = 
     result("\n".join(lines) + "\n")
 
 
-def _draw(header: Sequence[str], cells: list[list[str]], numeric: list[bool], title: str) -> None:
+def _draw(header: Sequence[str], cells: list[list[str]], numeric: list[bool], title: str, whole: Sequence[str]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -53,7 +62,7 @@ def _draw(header: Sequence[str], cells: list[list[str]], numeric: list[bool], ti
 
     drawn = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left")
     for name, right in zip(header, numeric, strict=True):
-        drawn.add_column(name, justify="right" if right else "left", overflow="fold")
+        drawn.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name in whole)
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))  # Text: brackets in data are no markup
     Console().print(drawn)

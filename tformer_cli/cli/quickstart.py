@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tformer_cli.errors import ConfigError
+from tformer_cli.errors import ConfigError, install_command
 
 if TYPE_CHECKING:
     from tformer_cli.train.restore import Opened
 
 SHOWN = 5  # translations, digits, numbers
-EXTRA = "pip install 'tformer-cli[demo]'"
 SHADES = " .:-=+*#%@"
 
 
@@ -187,10 +186,10 @@ def quickstart(
         if family not in TURNS:
             raise ConfigError(f"quickstart has no family {family!r}", f"take one of {', '.join(TURNS)}")
         if not TURNS[family].possible:
-            raise ConfigError(f"{family} needs {TURNS[family].needs}, which is not installed", EXTRA)
+            raise ConfigError(f"{family} needs {TURNS[family].needs}, which is not installed", install_command("demo"))
     for family, turn in TURNS.items():
         if not families and not turn.possible:
-            note(f"{family} is left out: it needs {turn.needs} ({EXTRA})", quiet=quiet)
+            note(f"{family} is left out: it needs {turn.needs} ({install_command('demo')})", quiet=quiet)
     chosen = list(dict.fromkeys(families or (family for family, turn in TURNS.items() if turn.possible)))
     overrides = [] if minutes is None else ["trainer.steps=0", f"trainer.minutes={minutes}"]
     configs = {family: compose(f"quickstart/{family}", overrides) for family in chosen}

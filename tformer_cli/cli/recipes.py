@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="List the recipes that come with tformer; `recipes show NAME` prints one.", rich_markup_mode=None
+    help="List the recipes that come with tformer; `recipes show NAME` prints one whole.", rich_markup_mode=None
 )
 
 
@@ -18,11 +18,20 @@ def _list(context: typer.Context) -> None:
     from tformer_cli.cli.output import table
     from tformer_cli.config.recipes import recipes
 
-    rows = [
-        (info.name, info.description, info.header.get("time", ""), info.header.get("expected", ""))
-        for info in recipes()
-    ]
-    table(("recipe", "what", "time", "expected"), rows)
+    rows = [(info.name, _short(info.description), _short(info.header.get("expected", ""))) for info in recipes()]
+    table(("recipe", "what", "expected"), rows, whole=("recipe",))
+
+
+def _short(text: str, limit: int = 72) -> str:
+    """The first clause of a recipe's text, cut at a word; `recipes show` prints the whole of it."""
+    open_brackets = 0
+    for place, character in enumerate(text):
+        open_brackets += (character == "(") - (character == ")")
+        ends = character in ";:" or (character == "." and not text[:place].endswith("et al"))
+        if ends and not open_brackets and text[place + 1 : place + 2] in ("", " "):
+            text = text[:place]
+            break
+    return text if len(text) <= limit else text[: limit - 3].rpartition(" ")[0].rstrip(",") + " ..."
 
 
 @app.command()

@@ -34,13 +34,14 @@ __all__ = [
 ]
 
 
-def compose(recipe: str, overrides: Sequence[str] = (), *, whole: bool = True) -> Experiment:
+def compose(recipe: str, overrides: Sequence[str] = (), *, whole: bool = True, required: bool = True) -> Experiment:
     """The configuration of a recipe, with what the command line changes.
 
     Args:
         recipe: name of a recipe that comes with tformer, or path of a YAML file.
         overrides: `KEY=VALUE`, or `GROUP=OPTION`; of several for one key the last counts.
         whole: nothing comes to it any more, so that its settings must go together.
+        required: settings that have no default must be given.
 
     Raises:
         ConfigError: if anything is unknown, malformed, missing, out of range or cannot go together.
@@ -53,7 +54,8 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, whole: bool = True) -
     _same_task(asked, schema)
     config = _assemble(schema, selected, own, asked)
     config.recipe = config.recipe or default_name(recipe)
-    require(config)
+    if required:
+        require(config)
     if whole:
         check_together(config)
     return config

@@ -79,7 +79,7 @@ def unknown(key: str, schema: type, extra: Iterable[str] = ()) -> ConfigError:
     meant = meant or [name for word in suggest(key.rpartition(".")[2], last) for name in last[word]]
     if meant:
         return ConfigError(f"unknown setting {key!r}", f"did you mean {_either(meant)}?")
-    return ConfigError(f"unknown setting {key!r}", "see `tformer pretrain RECIPE --dry-run` for all there are")
+    return ConfigError(f"unknown setting {key!r}", "`tformer settings` lists all of them")
 
 
 def suggest(word: str, known: Iterable[str]) -> list[str]:

@@ -1,0 +1,55 @@
+"""`tformer settings`: the reference agrees with what configurations are checked against."""
+
+import json
+
+import pytest
+
+from tformer_cli.cli.main import main
+from tformer_cli.cli.settings import reference
+from tformer_cli.config.compose import compose
+from tformer_cli.config.recipes import names
+from tformer_cli.config.schema import EXPERIMENTS
+from tformer_cli.config.values import convert, leaves
+
+
+@pytest.mark.parametrize("task", EXPERIMENTS)
+def test_every_setting_of_a_task_is_listed_with_the_default_that_it_has(task):
+    lines = {line.key: line for line in reference(task)}
+    assert list(lines) == list(leaves(EXPERIMENTS[task]))
+    config = EXPERIMENTS[task]()
+    for key, leaf in leaves(EXPERIMENTS[task]).items():
+        value = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        shown = lines[key].default
+        if shown and not isinstance(value, list):
+            assert convert("" if shown == "''" else shown, leaf) == value, key
+        assert lines[key].about, key
+
+
+def test_a_key_whose_default_differs_has_a_line_for_each_default():
+    lines = [line for line in reference() if line.key == "head.pooling"]
+    assert len(lines) > 1 and len({line.default for line in lines}) == len(lines)
+    assert all(line.tasks for line in lines)
+    assert [line.tasks for line in reference() if line.key == "optim.lr"] == [()]
+
+
+def test_settings_prints_a_table_or_json_and_suggests_a_prefix(capsys):
+    assert main(["settings", "optim.l"]) == 0
+    out = capsys.readouterr().out
+    assert out.split("\n")[1].startswith("optim.lr ") and "number >= 0" in out and "seed" not in out
+    assert main(["settings", "optim.lr", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["key"] == "optim.lr"
+    assert main(["settings", "optm"]) == 2
+    assert capsys.readouterr().err == "error: no setting begins with 'optm': did you mean 'optim'?\n"
+    assert main(["settings", "--task", "translatio"]) == 2
+    assert capsys.readouterr().err == "error: --task: no task 'translatio': did you mean 'translation'?\n"
+
+
+def test_settings_of_a_recipe_have_its_values(capsys):
+    name = next(name for name in names() if name == "quickstart/translation")
+    assert main(["settings", "--recipe", name, "--json"]) == 0
+    shown = {line["key"]: line["default"] for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    config = compose(name, [])
+    assert shown["model.dim"] == str(config.model.dim)
+    assert shown["trainer.steps"] == str(config.trainer.steps)

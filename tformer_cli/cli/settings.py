@@ -1,0 +1,164 @@
+"""`tformer settings`: a reference of every setting, from the schema that configurations are checked against."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, asdict, dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tformer_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.values import Leaf
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of the reference.
+
+    Attributes:
+        key: dotted, as it is written on the command line.
+        default: as it is written on the command line; empty: it must be given.
+        values: the type, or the names or the range that are allowed.
+        about: what the setting does.
+        tasks: the tasks that have it with this default; empty: all.
+    """
+
+    key: str
+    default: str
+    values: str
+    about: str
+    tasks: tuple[str, ...]
+
+
+def settings(
+    prefix: Annotated[str, typer.Argument(metavar="[PREFIX]", help="Only keys that begin so: optim, data.path.")] = "",
+    task: Annotated[str, typer.Option("--task", help="Only the settings of one task.", show_default=False)] = "",
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="Only those of a recipe, with the recipe's values.", show_default=False)
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a setting.")] = False,
+) -> None:
+    """Print every setting with its default, the values that it takes, and what it does."""
+    from tformer_cli.cli.output import result, table
+
+    lines = _of_recipe(recipe) if recipe else reference(task)
+    chosen = [line for line in lines if _begins(line.key, prefix)]
+    if not chosen:
+        from tformer_cli.config.values import suggest
+
+        parts = {part for line in lines for part in (line.key, line.key.partition(".")[0])}
+        near = suggest(prefix, parts)
+        raise ConfigError(
+            f"no setting begins with {prefix!r}",
+            f"did you mean '{near[0]}'?" if near else "`tformer settings` prints all of them",
+        )
+    if as_json:
+        for line in chosen:
+            result(json.dumps(asdict(line), ensure_ascii=False) + "\n")
+        return
+    header = ("setting", "value" if recipe else "default", "takes", "what it does")
+    rows = [(line.key, line.default or "(required)", line.values, _described(line)) for line in chosen]
+    table(header, rows, whole=("setting",))
+
+
+def reference(task: str = "") -> list[Setting]:
+    """Every setting of all tasks, or of one, in the order of the schema.
+
+    A key whose default differs between tasks has a line for each default.
+
+    Raises:
+        ConfigError: if there is no such task.
+    """
+    from tformer_cli.config.schema import EXPERIMENTS
+    from tformer_cli.config.values import leaves, suggest
+
+    if task and task not in EXPERIMENTS:
+        near = suggest(task, EXPERIMENTS)
+        raise ConfigError(
+            f"--task: no task {task!r}", f"did you mean '{near[0]}'?" if near else f"one of {', '.join(EXPERIMENTS)}"
+        )
+    tasks = [task] if task else list(EXPERIMENTS)
+    by_line: dict[tuple[str, str, str, str], list[str]] = {}
+    for name in tasks:
+        for key, leaf in leaves(EXPERIMENTS[name]).items():
+            default = name if key == "task" else _default(EXPERIMENTS[name], key)
+            by_line.setdefault((key, default, _values(leaf), leaf.about), []).append(name)
+    order = {key: place for place, key in enumerate(dict.fromkeys(key for key, *_ in by_line))}
+    return [
+        Setting(*line, tasks=() if len(owners) == len(tasks) else tuple(owners))
+        for line, owners in sorted(by_line.items(), key=lambda item: order[item[0][0]])
+    ]
+
+
+def _of_recipe(recipe: str) -> list[Setting]:
+    """The settings of a recipe, with its values in place of the defaults."""
+    from tformer_cli.config.compose import compose
+    from tformer_cli.config.values import leaves
+
+    config = compose(recipe, whole=False, required=False)
+    return [
+        Setting(key, _written(_get(config, key)), _values(leaf), leaf.about, ())
+        for key, leaf in leaves(type(config)).items()
+    ]
+
+
+def _begins(key: str, prefix: str) -> bool:
+    """Whether a key is the prefix, below it, or continues its last word."""
+    return not prefix or key.startswith(prefix)
+
+
+def _described(line: Setting) -> str:
+    return f"{line.about} ({', '.join(line.tasks)})" if line.tasks else line.about
+
+
+def _default(schema: type, key: str) -> str:
+    """The default of a dotted key, as it is written on the command line; empty where there is none."""
+    from dataclasses import fields
+
+    value: object = schema
+    for name in key.split("."):
+        if not isinstance(value, type):
+            value = getattr(value, name)
+            continue
+        item = next(item for item in fields(value) if item.name == name)
+        value = item.default if item.default is not MISSING else item.default_factory()  # pyright: ignore[reportCallIssue]
+    return _written(value)
+
+
+def _get(config: object, key: str) -> object:
+    for name in key.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def _written(value: object) -> str:
+    """A value as it is written on the command line."""
+    from tformer_cli.config.schema import REQUIRED
+
+    if value == REQUIRED:
+        return ""
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(_written(item) for item in value)}]"
+    return str(value) if value != "" else "''"
+
+
+def _values(leaf: Leaf) -> str:
+    """The values that a setting takes."""
+    if leaf.options:
+        return " ".join(leaf.options)
+    low, high = leaf.field.metadata.get("low"), leaf.field.metadata.get("high")
+    kind = getattr(leaf.type, "__name__", None) if not getattr(leaf.type, "__args__", None) else str(leaf.type)
+    name = {"int": "whole number", "float": "number", "str": "text"}.get(str(kind), str(kind))
+    if low is not None and high is not None:
+        return f"{name} {low:g} to {high:g}"
+    if low is not None:
+        return f"{name} >= {low:g}"
+    return f"{name} <= {high:g}" if high is not None else name
