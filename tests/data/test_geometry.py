@@ -30,7 +30,7 @@ def smooth(size: int) -> np.ndarray:
 def test_the_middle_is_that_of_slices():
     sizes = torch.tensor([[9, 14], [8, 8], [13, 9], [8, 15]])
     pixels = noise(4, 3, 13, 15)
-    found = center(pixels, sizes, 8)
+    found = center(pixels, sizes, (8, 8))
     assert found.dtype == torch.uint8
     for row, picture, (height, width) in zip(found, pixels, sizes.tolist(), strict=True):
         top, left = (height - 8) // 2, (width - 8) // 2
@@ -40,7 +40,7 @@ def test_the_middle_is_that_of_slices():
 def test_windows_beyond_the_picture_see_its_nearest_pixel_and_say_so():
     pixels, sizes = noise(2, 1, 9, 9), torch.tensor([[6, 6], [6, 7]])  # what is beyond 6 and 7 must not be seen
     corners, flip = torch.tensor([[-2, 3], [4, -1]]), torch.tensor([False, True])
-    found, beyond = window(pixels, sizes, corners, flip, 6)
+    found, beyond = window(pixels, sizes, corners, flip, (6, 6))
     for i, (height, width) in enumerate(sizes.tolist()):
         rim = np.pad(pixels[i, 0, :height, :width].numpy(), 9, mode="edge")
         there = np.pad(np.zeros((height, width), dtype=bool), 9, constant_values=True)
@@ -57,9 +57,11 @@ def test_geometric_operations_do_as_pillow_does(name, strength):
     size, image = 65, Image.fromarray(smooth(65))
     operation = torch.tensor([Operation[name]])
     matrix = _maps(torch.eye(2)[None], torch.full((1, 2), (size - 1) / 2))
-    matrix = matrix @ _operations(operation, torch.tensor([strength], dtype=torch.float64), size)
+    matrix = matrix @ _operations(operation, torch.tensor([strength], dtype=torch.float64), (size, size))
     pixels = torch.from_numpy(smooth(65)).permute(2, 0, 1)[None]
-    found = resample(pixels, torch.tensor([[size, size]]), matrix, size, BLACK)[0].permute(1, 2, 0).numpy() * 255
+    found = (
+        resample(pixels, torch.tensor([[size, size]]), matrix, (size, size), BLACK)[0].permute(1, 2, 0).numpy() * 255
+    )
     if name == "rotate":
         wanted = image.rotate(30 * strength, Image.Resampling.BILINEAR)
     else:
@@ -84,7 +86,7 @@ def test_what_is_shrunk_is_averaged():
     """Noise, shown at a quarter: every 4 x 4 pixels' mean, which Pillow's box filter gives, not single ones."""
     pixels = noise(1, 1, 128, 128)
     matrix = _maps(4 * torch.eye(2)[None], torch.full((1, 2), 63.5))
-    found = resample(pixels, torch.tensor([[128, 128]]), matrix, 32, BLACK)[0, 0].numpy() * 255
+    found = resample(pixels, torch.tensor([[128, 128]]), matrix, (32, 32), BLACK)[0, 0].numpy() * 255
     wanted = np.array(Image.fromarray(pixels[0, 0].numpy()).resize((32, 32), Image.Resampling.BOX), dtype=float)
     assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.95
     assert found.std() == pytest.approx(wanted.std(), rel=0.15)
@@ -95,15 +97,15 @@ def test_the_canvas_changes_nothing():
     picture, turn = noise(1, 3, 37, 45), math.radians(20)
     linear = torch.tensor([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]], dtype=torch.float64)
     matrix, sizes = _maps(1.37 * linear[None], torch.tensor([[22.0, 18.0]])), torch.tensor([[37, 45]])
-    alone = resample(picture, sizes, matrix, 33, BLACK + 0.25)
+    alone = resample(picture, sizes, matrix, (33, 33), BLACK + 0.25)
     for height, width in ((37, 46), (64, 65), (200, 130)):
         canvas = noise(1, 3, height, width)
         canvas[:, :, :37, :45] = picture
-        assert torch.equal(resample(canvas, sizes, matrix, 33, BLACK + 0.25), alone)
+        assert torch.equal(resample(canvas, sizes, matrix, (33, 33), BLACK + 0.25), alone)
     assert (alone == 0.25).all(1).any()
 
 
 def test_rectangles_cover_their_bounds():
-    found = rectangle(torch.tensor([[1, 2, 3, 4], [0, 0, 0, 5], [6, 6, 2, 2]]), 8)
+    found = rectangle(torch.tensor([[1, 2, 3, 4], [0, 0, 0, 5], [6, 6, 2, 2]]), (8, 8))
     assert found.sum((1, 2)).tolist() == [12, 0, 4]
     assert found[0, 1:4, 2:6].all() and found[2, 6:, 6:].all()

@@ -19,7 +19,7 @@ from PIL import Image, ImageFile
 
 from tformer_cli.config.schema import BadSample, ImageDataConfig, Resample, Source, Target
 from tformer_cli.data import images as reading
-from tformer_cli.data.images import Images, duplicates, picture_files, read_images, read_picture, stored_side
+from tformer_cli.data.images import Images, duplicates, picture_files, read_images, read_picture, stored_size
 from tformer_cli.data.labelled import LabelSet
 from tformer_cli.errors import ConfigError, DataError
 
@@ -310,7 +310,7 @@ def test_the_first_frame_of_what_moves():
 
 
 def test_the_shorter_side_is_scaled():
-    assert stored_side(ImageDataConfig()) == 256 and stored_side(config("x")) == SIDE
+    assert stored_size(ImageDataConfig()) == (256, 256) and stored_size(config("x")) == (SIDE, SIDE)
     wide = Image.fromarray(made_up(1, 40)[0, :20, :, 0])
     for resample in Resample:
         found = one(saved(wide), resample=resample)

@@ -178,6 +178,9 @@ def _pictures(config: Experiment) -> None:
     data, model = config.data, config.model
     if data.channels == 2:
         raise ConfigError("data.channels: 2 is neither grey (1) nor colour (3)", "data.channels=3")
+    if isinstance(data.image_size, list) and len(data.image_size) != 2:
+        cause = f"data.image_size: {data.image_size} is neither one number nor two"
+        raise ConfigError(cause, "write the height, then the width: data.image_size=[32,128]")
     for name, numbers in (("mean", data.mean), ("deviation", data.deviation)):
         if len(numbers) not in (1, data.channels):
             cause = f"data.{name}: {len(numbers)} numbers for data.channels {data.channels}"
@@ -196,9 +199,11 @@ def _pictures(config: Experiment) -> None:
         cause = f"model.patch_size: convolutions halve, and {model.patch_size} is not a power of 2"
         raise ConfigError(cause, f"model.patch_size={2 ** round(math.log2(model.patch_size))}")
     stride = model.patch_pixels
-    if data.image_size % stride:
+    if any(side % stride for side in data.height_width):
         cause = f"data.image_size: {data.image_size} is not divisible by the {stride} pixels of a patch"
-        raise ConfigError(cause, f"data.image_size={max(1, round(data.image_size / stride)) * stride}")
+        nearest = [max(1, round(side / stride)) * stride for side in data.height_width]
+        pair = f"[{nearest[0]},{nearest[1]}]"
+        raise ConfigError(cause, f"data.image_size={nearest[0] if isinstance(data.image_size, int) else pair}")
     if head is not None and head.pooling is Pooling.cls and not model.class_token:
         raise ConfigError(
             "head.pooling: cls needs the [class] token, and model.class_token is false", "head.pooling=mean"

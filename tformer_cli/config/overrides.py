@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from types import UnionType
 from typing import Any, get_origin
 
 from tformer_cli.config.recipes import fitting, groups
@@ -104,7 +105,7 @@ def _value(key: str, text: str, kind: Any) -> Any:
     """Text as it stands, so that `data.path=/my corpus, v2 (x).txt` needs no quotes but the shell's."""
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1].replace(f"\\{text[0]}", text[0])
-    if get_origin(kind) is list:
+    if get_origin(kind) is list or (isinstance(kind, UnionType) and text.lstrip().startswith("[")):
         try:
             value = parse_yaml(f"value: {text}", key, typed=False).data["value"]
         except ConfigError:

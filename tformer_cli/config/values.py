@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from tformer_cli.config.schema import REQUIRED, Experiment
@@ -22,7 +23,10 @@ _LARGEST = 2**63 - 1
 
 @dataclass(frozen=True)
 class Leaf:
-    """One setting: its dotted key, its type (bool, int, float, str, an Enum or list[...]) and its field."""
+    """One setting: its dotted key, its type and its field.
+
+    The type is bool, int, float, str, an Enum, a list of one of these, or a union of one and such a list.
+    """
 
     key: str
     type: Any
@@ -102,17 +106,25 @@ def convert(value: Any, leaf: Leaf) -> Any:
         return value
     typed = _typed(value, leaf.type, leaf.key)
     low, high = leaf.field.metadata.get("low"), leaf.field.metadata.get("high")
-    if isinstance(typed, (int, float)) and not isinstance(typed, bool):
-        if low is not None and high is not None and not low <= typed <= high:
-            raise ConfigError(f"{leaf.key}: {_show(typed)} is not between {_show(low)} and {_show(high)}")
-        if low is not None and typed < low:
-            raise ConfigError(f"{leaf.key}: {_show(typed)} is too small", f"it must be {_show(low)} or more")
-        if high is not None and typed > high:
-            raise ConfigError(f"{leaf.key}: {_show(typed)} is too large", f"it must be {_show(high)} or less")
+    for number in typed if isinstance(typed, list) else [typed]:
+        _check_range(number, low, high, leaf.key)
     return typed
 
 
+def _check_range(typed: Any, low: float | None, high: float | None, key: str) -> None:
+    if isinstance(typed, (int, float)) and not isinstance(typed, bool):
+        if low is not None and high is not None and not low <= typed <= high:
+            raise ConfigError(f"{key}: {_show(typed)} is not between {_show(low)} and {_show(high)}")
+        if low is not None and typed < low:
+            raise ConfigError(f"{key}: {_show(typed)} is too small", f"it must be {_show(low)} or more")
+        if high is not None and typed > high:
+            raise ConfigError(f"{key}: {_show(typed)} is too large", f"it must be {_show(high)} or less")
+
+
 def _typed(value: Any, kind: Any, key: str) -> Any:
+    if isinstance(kind, UnionType):  # one value, or a list of them
+        one, several = get_args(kind)
+        kind = several if isinstance(value, list) else one
     if get_origin(kind) is list:
         if not isinstance(value, list):
             raise ConfigError(f"{key}: {_show(value)} is not a list", f"{key}=[a,b]")

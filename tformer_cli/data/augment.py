@@ -4,7 +4,7 @@ What becomes of a picture is a function of (seed, epoch, sample): its batch mate
 number of workers, ranks and micro-batches do not matter, to the last bit. docs/augmentation.md says what each setting
 does, and where it is from.
 
-B pictures, C channels, H and W height and width of the canvas, S height and width of what the model sees.
+B pictures, C channels, H and W height and width of the canvas, R and S height and width of what the model sees.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TRIES = 10
 STRONGEST = 30
 """RandAugment's M at which an operation has its full strength."""
 TURN, SHEAR, TRANSLATION = math.radians(30), 0.3, 150 / 331
-"""Full strengths of RandAugment's geometric operations; the last is a share of S (Cubuk et al. 2019, table 6)."""
+"""Full strengths of RandAugment's geometric operations; the last is a share of R and S (Cubuk et al. 2019, table 6)."""
 ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)
 """Lowest and highest share of the picture, and height over width, of what random erasing takes."""
 QUANTILES = 4096
@@ -55,18 +55,18 @@ def normalise(pixels: Tensor, data: ImageDataConfig) -> Tensor:
     """Subtract the mean and divide by the deviation.
 
     Args:
-        pixels: (B, C, S, S), uint8 levels, or float32 in [0, 1].
+        pixels: (B, C, R, S), uint8 levels, or float32 in [0, 1].
         data: mean and deviation, as shares of the brightest level.
 
     Returns:
-        (B, C, S, S), float32.
+        (B, C, R, S), float32.
     """
     images = _shares(pixels) if pixels.dtype == torch.uint8 else pixels
     return (images - _channels(data.mean, images)).div_(_channels(data.deviation, images))
 
 
 def denormalise(images: Tensor, data: ImageDataConfig) -> Tensor:
-    """What `normalise` was given, as shares of the brightest level: (B, C, S, S), float32."""
+    """What `normalise` was given, as shares of the brightest level: (B, C, R, S), float32."""
     return images * _channels(data.deviation, images) + _channels(data.mean, images)
 
 
@@ -107,7 +107,7 @@ class Augmentation:
             epoch: from 0.
 
         Returns:
-            (B, C, S, S), float32, normalised.
+            (B, C, R, S), float32, normalised.
         """
         sizes, samples = sizes.cpu(), samples.cpu()
         draw = partial(uniforms, self.seed, epoch, samples)
@@ -127,17 +127,18 @@ class Augmentation:
         return normalise(images, self.data)
 
     def _geometry(self, pixels: Tensor, sizes: Tensor, draw: Draw, operations: Tensor, strengths: Tensor) -> Tensor:
-        """(B, C, S, S), float32 in [0, 1]."""
-        config, size, mean = self.config, self.data.image_size, _channels(self.data.mean, pixels)
+        """(B, C, R, S), float32 in [0, 1]."""
+        config, shape, mean = self.config, self.data.height_width, _channels(self.data.mean, pixels)
+        size = torch.tensor(shape)
         flip = draw(1, Stream.flip)[:, 0] < config.flip
         if config.crop is Crop.resized:
-            corners, extents = _part(sizes, draw(4 * TRIES, Stream.crop).double(), config)
+            corners, extents = _part(sizes, draw(4 * TRIES, Stream.crop).double(), config, shape)
         else:
             padding = config.padding if config.crop is Crop.padded else 0
             shift = (draw(2, Stream.crop) * (2 * padding + 1)).long() - padding
-            corners, extents = (sizes - size) // 2 + shift, torch.full_like(sizes, size)
+            corners, extents = (sizes - size) // 2 + shift, size.expand_as(sizes)
             if not (config.rotation or config.scale or config.operations):
-                found, beyond = window(pixels, sizes, corners, flip, size)
+                found, beyond = window(pixels, sizes, corners, flip, shape)
                 return fill(_shares(found), beyond, mean) if padding else _shares(found)
         extents = extents.double()
         matrices = _maps(torch.diag_embed(extents / size).flip(1, 2), (corners + (extents - 1) / 2).flip(1))
@@ -146,8 +147,8 @@ class Augmentation:
         ratio = torch.exp((1 - 2 * draw(1, Stream.scale).double()) * math.log1p(config.scale))
         matrices = matrices @ _maps(_rotations(turn) * ratio[:, None])
         for place in range(config.operations):
-            matrices = matrices @ _operations(operations[:, place], strengths[:, place].double(), size)
-        return resample(pixels, sizes, matrices, size, mean)
+            matrices = matrices @ _operations(operations[:, place], strengths[:, place].double(), shape)
+        return resample(pixels, sizes, matrices, shape, mean)
 
     def _colour(self, images: Tensor, draw: Draw) -> Tensor:
         for stream, change in JITTER.items():
@@ -163,24 +164,27 @@ class Augmentation:
     def _erase(self, images: Tensor, samples: Tensor, draw: Draw, epoch: int) -> None:
         """Random erasing (Zhong et al. 2020, algorithm 1): each pixel of a rectangle becomes a random colour, in place.
 
-        The share and, from what fits, the logarithm of the aspect are uniform, so that nothing is rejected.
+        Of a picture that is not square the aspect is relative to the picture's own. The share and, from what fits, the logarithm of the aspect are uniform, so that nothing is rejected.
         """
-        size, (low, high) = self.data.image_size, ERASED_AREA
+        size, (low, high) = self.data.height_width, ERASED_AREA
         chance, area, aspect, row, column = draw(5, Stream.erase).double().unbind(1)
         area = low + (high - low) * area
         flattest, highest = area.clamp(min=ERASED_ASPECT[0]).log(), (1 / area).clamp(max=ERASED_ASPECT[1]).log()
         aspect = torch.exp(flattest + (highest - flattest) * aspect)
-        height, width = ((size * (area * by).sqrt()).round().clamp(1, size) for by in (aspect, 1 / aspect))
-        top, left = (row * (size - height + 1)).floor(), (column * (size - width + 1)).floor()
+        height, width = (
+            (side * (area * by).sqrt()).round().clamp(1, side)
+            for side, by in zip(size, (aspect, 1 / aspect), strict=True)
+        )
+        top, left = (row * (size[0] - height + 1)).floor(), (column * (size[1] - width + 1)).floor()
         height *= chance < self.config.erase
         erased = rectangle(torch.stack((top, left, height, width), 1).to(images.device, torch.int64), size)
         picture, y, x = erased.nonzero(as_tuple=True)
         keys = sequences(self.seed, epoch, samples, Stream.noise).to(images.device)[picture]
         for channel in range(images.shape[1]):
-            images[picture, channel, y, x] = numbers(keys, (channel * size + y) * size + x)
+            images[picture, channel, y, x] = numbers(keys, (channel * size[0] + y) * size[1] + x)
 
 
-def _part(sizes: Tensor, drawn: Tensor, config: AugmentConfig) -> tuple[Tensor, Tensor]:
+def _part(sizes: Tensor, drawn: Tensor, config: AugmentConfig, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """A part of each picture, of random area and aspect (Szegedy et al. 2015, section 6, as torchvision does it).
 
     The first of `TRIES` parts that fits; if none does, the largest in the middle whose aspect is allowed.
@@ -188,7 +192,8 @@ def _part(sizes: Tensor, drawn: Tensor, config: AugmentConfig) -> tuple[Tensor, 
     Args:
         sizes: heights and widths, (B, 2), int64.
         drawn: random numbers, (B, 4 TRIES), float64.
-        config: the smallest area and the largest aspect.
+        config: the smallest area and the largest aspect, which is relative to that of `shape`.
+        shape: R and S.
 
     Returns:
         Upper left corners and extents in whole pixels, (B, 2), int64 each.
@@ -196,10 +201,12 @@ def _part(sizes: Tensor, drawn: Tensor, config: AugmentConfig) -> tuple[Tensor, 
     whole = sizes[:, None]  # (B, 1, 2)
     area, aspect, *place = drawn.unflatten(1, (4, TRIES)).unbind(1)
     area = (config.area_low + (1 - config.area_low) * area) * sizes.prod(1, keepdim=True)
-    aspect = torch.exp((2 * aspect - 1) * math.log(config.aspect))
+    upright = shape[0] / shape[1]
+    aspect = torch.exp((2 * aspect - 1) * math.log(config.aspect)) * upright
     extents = torch.stack((area * aspect, area / aspect), 2).sqrt().round().long()
     corners = (torch.stack(place, 2) * (whole - extents + 1)).long()
-    largest = whole.minimum((whole.flip(2) * config.aspect).round().long())
+    limits = torch.tensor((upright, 1 / upright), dtype=torch.float64) * config.aspect
+    largest = whole.minimum((whole.flip(2) * limits).round().long().clamp(min=1))
     extents, corners = torch.cat((extents, largest), 1), torch.cat((corners, (whole - largest) // 2), 1)
     first = ((extents > 0) & (extents <= whole)).all(2).byte().argmax(1)
     rows = torch.arange(len(sizes))
@@ -221,7 +228,7 @@ def _rotations(turn: Tensor) -> Tensor:
     return torch.stack((cosine, -sine, sine, cosine), 1).unflatten(1, (2, 2))
 
 
-def _operations(operations: Tensor, strengths: Tensor, size: int) -> Tensor:
+def _operations(operations: Tensor, strengths: Tensor, shape: tuple[int, int]) -> Tensor:
     """Maps, (B, 3, 3), of RandAugment's geometric operations, (B,); the identity where the operation is another."""
 
     def strength(operation: Operation) -> Tensor:
@@ -231,7 +238,7 @@ def _operations(operations: Tensor, strengths: Tensor, size: int) -> Tensor:
     linear[:, 0, 1] += strength(Operation.shear_x) * SHEAR
     linear[:, 1, 0] += strength(Operation.shear_y) * SHEAR
     shift = torch.stack((strength(Operation.translate_x), strength(Operation.translate_y)), 1)
-    return _maps(linear, shift * TRANSLATION * size)
+    return _maps(linear, shift * TRANSLATION * torch.tensor(shape[::-1]))
 
 
 def mix(
@@ -241,30 +248,30 @@ def mix(
 
     Args:
         config: alphas.
-        images: (B, C, S, S), augmented and normalised.
+        images: (B, C, R, S), augmented and normalised.
         others: a partner for each, as `images`.
         samples: numbers of `images` in the data, (B,), int64; on the CPU the host does not have to wait for the device.
         epoch: from 0.
         seed: of the run.
 
     Returns:
-        Mixed pictures, (B, C, S, S), and the share of `images` in their targets, (B,), float32; of CutMix it is that of
+        Mixed pictures, (B, C, R, S), and the share of `images` in their targets, (B,), float32; of CutMix it is that of
         the pixels.
     """
     if not (config.mixup or config.cutmix):
         return images, torch.ones(len(images), device=images.device)
-    size, device = images.shape[-1], images.device
+    size, device = torch.tensor(images.shape[2:]), images.device
     chance, drawn, row, column = uniforms(seed, epoch, samples.cpu(), 4, Stream.mix).double().unbind(1)
     share = beta_quantile(config.mixup, drawn).float() if config.mixup else torch.zeros(len(images))
     weight = share.to(device)[:, None, None]
     if config.cutmix:
         cut = chance < (0.5 if config.mixup else 1)
-        half = (size * (1 - beta_quantile(config.cutmix, drawn)).sqrt()).long() // 2
+        half = (size * (1 - beta_quantile(config.cutmix, drawn)).sqrt()[:, None]).long() // 2
         middle = (size * torch.stack((row, column), 1)).long()
-        corners, ends = ((middle + sign * half[:, None]).clamp(0, size) for sign in (-1, 1))
+        corners, ends = ((middle + sign * half).clamp(min=0).minimum(size) for sign in (-1, 1))
         extents = ends - corners
-        share = torch.where(cut, 1 - extents.prod(1) / size**2, share)
-        covered = rectangle(torch.cat((corners, extents), 1).to(device), size)
+        share = torch.where(cut, 1 - extents.prod(1) / size.prod(), share)
+        covered = rectangle(torch.cat((corners, extents), 1).to(device), (images.shape[2], images.shape[3]))
         weight = torch.where(cut.to(device)[:, None, None], (~covered).float(), weight)
     return images * weight[:, None] + others * (1 - weight[:, None]), share.to(device)
 

@@ -1,6 +1,6 @@
 """Where the pixels of a picture go: whole pixels moved, or a linear map in one resampling.
 
-B pictures, C channels, H and W height and width of the canvas, S height and width of what is shown.
+B pictures, C channels, H and W height and width of the canvas, R and S height and width of what is shown.
 """
 
 from __future__ import annotations
@@ -15,45 +15,50 @@ TOGETHER = 16
 """Pictures that are resampled at a time, so that what is read stays in the cache."""
 
 
-def center(pixels: Tensor, sizes: Tensor, size: int) -> Tensor:
+def center(pixels: Tensor, sizes: Tensor, size: tuple[int, int]) -> Tensor:
     """The middle of each picture, exactly as it is.
 
     Args:
         pixels: (B, C, H, W), uint8; each picture in the upper left corner.
-        sizes: heights and widths of the pictures, (B, 2), int64, neither less than `size`.
-        size: S.
+        sizes: heights and widths of the pictures, (B, 2), int64, none less than `size`.
+        size: R and S.
 
     Returns:
-        (B, C, S, S), uint8.
+        (B, C, R, S), uint8.
     """
     sizes = sizes.cpu()
-    return window(pixels, sizes, (sizes - size) // 2, torch.zeros(len(sizes), dtype=torch.bool), size)[0]
+    return window(pixels, sizes, (sizes - torch.tensor(size)) // 2, torch.zeros(len(sizes), dtype=torch.bool), size)[0]
 
 
-def window(pixels: Tensor, sizes: Tensor, corners: Tensor, flip: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """A square of whole pixels of each picture.
+def window(
+    pixels: Tensor, sizes: Tensor, corners: Tensor, flip: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """A rectangle of whole pixels of each picture.
 
     Args:
         pixels: (B, C, H, W).
         sizes: heights and widths of the pictures, (B, 2), int64, on the CPU.
-        corners: row and column of the square's upper left pixel, which may be outside, (B, 2), int64, on the CPU.
-        flip: whether the square is mirrored left to right, (B,), bool, on the CPU.
-        size: S.
+        corners: row and column of its upper left pixel, which may be outside, (B, 2), int64, on the CPU.
+        flip: whether it is mirrored left to right, (B,), bool, on the CPU.
+        size: R and S.
 
     Returns:
-        (B, C, S, S), where beyond the picture its nearest pixel stands, and (B, S, S), bool: what is beyond.
+        (B, C, R, S), where beyond the picture its nearest pixel stands, and (B, R, S), bool: what is beyond.
     """
-    places = corners[:, :, None] + torch.arange(size)
-    places[:, 1] = torch.where(flip[:, None], places[:, 1].flip(1), places[:, 1])
-    nearest = places.clamp(min=0).minimum(sizes[:, :, None] - 1)
-    beyond = (places != nearest).to(pixels.device)
-    rows, columns = nearest.to(pixels.device).unbind(1)
-    index = (rows[:, :, None] * pixels.shape[3] + columns[:, None]).flatten(1)
+    rows, columns = (corners[:, axis, None] + torch.arange(side) for axis, side in enumerate(size))
+    columns = torch.where(flip[:, None], columns.flip(1), columns)
+    nearest_rows, nearest_columns = (
+        places.clamp(min=0).minimum(sizes[:, axis, None] - 1) for axis, places in enumerate((rows, columns))
+    )
+    beyond_rows = (rows != nearest_rows).to(pixels.device)
+    beyond_columns = (columns != nearest_columns).to(pixels.device)
+    nearest_rows, nearest_columns = nearest_rows.to(pixels.device), nearest_columns.to(pixels.device)
+    index = (nearest_rows[:, :, None] * pixels.shape[3] + nearest_columns[:, None]).flatten(1)
     found = pixels.flatten(2).gather(2, index[:, None].expand(-1, pixels.shape[1], -1))
-    return found.unflatten(2, (size, size)), beyond[:, 0, :, None] | beyond[:, 1, None]
+    return found.unflatten(2, size), beyond_rows[:, :, None] | beyond_columns[:, None]
 
 
-def resample(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: int, outside: Tensor) -> Tensor:
+def resample(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: tuple[int, int], outside: Tensor) -> Tensor:
     """What a linear map shows of each picture: bilinear, once.
 
     Where the map shrinks a picture, more places are read than are shown, so that they are at most 1.5 pixels apart, and
@@ -65,15 +70,15 @@ def resample(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: int, outside
         sizes: heights and widths of the pictures, (B, 2), int64, on the CPU.
         matrices: (B, 3, 3), float64, on the CPU: from (x, y, 1) of what is shown, in pixels from its middle, to that of
             the picture, in pixels from the middle of its upper left one.
-        size: S.
+        size: R and S.
         outside: colour of what is outside the picture, in [0, 1], (C or 1, 1, 1).
 
     Returns:
-        (B, C, S, S), float32 in [0, 1].
+        (B, C, R, S), float32 in [0, 1].
     """
     apart = matrices[:, 0, :2].hypot(matrices[:, 1, :2]).amax(1)  # pixels of the picture between two that are shown
     finer = (apart / 1.5 - 1e-9).ceil().clamp(min=1).long()
-    images = torch.empty(len(pixels), pixels.shape[1], size, size, device=pixels.device)
+    images = torch.empty(len(pixels), pixels.shape[1], *size, device=pixels.device)
     for times in finer.unique().tolist():
         for rows in (finer == times).nonzero()[:, 0].split(TOGETHER):
             there = rows.to(pixels.device)
@@ -81,18 +86,20 @@ def resample(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: int, outside
     return images
 
 
-def _places(matrices: Tensor, size: int, times: int, axis: int) -> tuple[Tensor, Tensor]:
+def _places(matrices: Tensor, size: tuple[int, int], times: int, axis: int) -> tuple[Tensor, Tensor]:
     """The columns (axis 0) or rows (axis 1) that a map shows, in subpixels: the sum of a row and a column."""
-    steps = (torch.arange(size * times, dtype=torch.float64) + 0.5) / times - size / 2
+    rows, columns = ((torch.arange(side * times, dtype=torch.float64) + 0.5) / times - side / 2 for side in size)
     across, down, start = (SUBPIXELS * matrices[:, axis]).unbind(1)
-    return (across[:, None] * steps + start[:, None]).float()[:, None], (down[:, None] * steps).float()[:, :, None]
+    return (across[:, None] * columns + start[:, None]).float()[:, None], (down[:, None] * rows).float()[:, :, None]
 
 
-def _bilinear(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: int, outside: Tensor, times: int) -> Tensor:
+def _bilinear(
+    pixels: Tensor, sizes: Tensor, matrices: Tensor, size: tuple[int, int], outside: Tensor, times: int
+) -> Tensor:
     """`resample` that reads `times` x `times` places for each that is shown."""
     height, width = (1 << (side - 1).bit_length() for side in pixels.shape[2:])
     source = functional.pad(pixels, (0, width - pixels.shape[3], 0, height - pixels.shape[2])).float()
-    grid = source.new_empty(len(pixels), size * times, size * times, 2)
+    grid = source.new_empty(len(pixels), size[0] * times, size[1] * times, 2)
     beyond = []
     for axis, side in enumerate((width, height)):
         across, down = _places(matrices, size, times, axis)
@@ -116,8 +123,8 @@ def fill(images: Tensor, beyond: Tensor, outside: Tensor) -> Tensor:
     """Give what is beyond the picture a colour, in place and exactly; `torch.where` takes twice as long on a CPU.
 
     Args:
-        images: (B, C, S, S), float32, finite.
-        beyond: (B, S or 1, S or 1), bool.
+        images: (B, C, R, S), float32, finite.
+        beyond: (B, R or 1, S or 1), bool.
         outside: (C or 1, 1, 1).
 
     Returns:
@@ -127,17 +134,17 @@ def fill(images: Tensor, beyond: Tensor, outside: Tensor) -> Tensor:
     return images.mul_(1 - weight).add_(weight * outside)
 
 
-def rectangle(bounds: Tensor, size: int) -> Tensor:
+def rectangle(bounds: Tensor, size: tuple[int, int]) -> Tensor:
     """What a rectangle covers.
 
     Args:
         bounds: top, left, height, width in pixels, (B, 4), int64; one without height or width covers nothing.
-        size: S.
+        size: R and S.
 
     Returns:
-        (B, S, S), bool.
+        (B, R, S), bool.
     """
     top, left, height, width = bounds[:, :, None].unbind(1)
-    steps = torch.arange(size, device=bounds.device)
-    rows, columns = (steps >= top) & (steps < top + height), (steps >= left) & (steps < left + width)
+    down, across = (torch.arange(side, device=bounds.device) for side in size)
+    rows, columns = (down >= top) & (down < top + height), (across >= left) & (across < left + width)
     return rows[:, :, None] & columns[:, None]

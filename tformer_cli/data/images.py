@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import PIL
 
-from tformer_cli.config.schema import BadSample
+from tformer_cli.config.schema import BadSample, Fit
 from tformer_cli.data.cache import Open
 from tformer_cli.data.media import content_digest, file_size, in_order, kept, readable
 from tformer_cli.data.media_sources import Found, Row
 from tformer_cli.data.picture_sources import LAYOUT, find_pictures
-from tformer_cli.data.pictures import BadPicture, picture_files, read_picture, scaled_size, stored_side
+from tformer_cli.data.pictures import BadPicture, picture_files, read_picture, scaled_size, stored_size
 from tformer_cli.data.pixels import Pixels, Stored, Undecoded
 from tformer_cli.data.splits import draw, read_split
 from tformer_cli.data.store import ArrayWriter, Mapped, RaggedWriter, text_digest
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import ImageDataConfig
 
 __all__ = [
-    "BadPicture", "Images", "duplicates", "picture_files", "read_images", "read_picture", "stored_side",
+    "BadPicture", "Images", "duplicates", "picture_files", "read_images", "read_picture", "stored_size",
 ]  # fmt: skip
 
 FORMAT = 1
@@ -48,7 +48,7 @@ class Images:
     """The pictures of a split.
 
     Attributes:
-        pixels: item i is a picture, (H, W, C) uint8, `stored_side` pixels on its shorter side.
+        pixels: item i is a picture, (H, W, C) uint8, scaled as `read_picture` does it.
         labels: as they stand in the data: names of class folders or of a data set's classes, text, numbers as text;
             None: they were not read.
         names: what errors call each: its file, or "row 17 of FILE".
@@ -147,7 +147,9 @@ class _Reading:
     def key(self) -> list[object] | None:
         """All that the arrays depend on; None: there is no telling."""
         config, key = self.config, self.pictures.key
-        scaling = [stored_side(config), config.channels, config.resample.name, PIL.__version__]
+        padding = config.mean if config.fit is Fit.pad else []
+        scaling = [*stored_size(config), config.channels, config.fit.name, padding]
+        scaling += [config.resample.name, PIL.__version__]
         columns = [config.image, config.label if self.labelled else None]
         return key and [FORMAT, key, str(_root(config)), columns, scaling, self.decoded, self.checked]
 

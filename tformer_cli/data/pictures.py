@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
+from tformer_cli.config.schema import Fit
 from tformer_cli.data.media import BadItem, files_below, opened, reason
 
 if TYPE_CHECKING:
@@ -39,16 +40,17 @@ class BadPicture(BadItem):
     """A picture that cannot be read; the others may be."""
 
 
-def stored_side(config: ImageDataConfig) -> int:
-    """The shorter side, in pixels, that pictures are scaled to when they are read."""
-    return round(config.image_size / config.crop_share)
+def stored_size(config: ImageDataConfig) -> tuple[int, int]:
+    """Return the height and width, in pixels, that pictures are scaled to when they are read, see `data.fit`."""
+    height, width = (round(side / config.crop_share) for side in config.height_width)
+    return height, width
 
 
 def read_picture(source: Path | str | bytes, config: ImageDataConfig, name: str = "") -> np.ndarray:
     """Decode a picture and scale it.
 
     The first frame, turned as its EXIF says, transparency on white, 16 bits scaled to 8, `data.channels` colours; then
-    `stored_side` pixels on the shorter side. A picture of that size already is left alone, bit for bit. Colour profiles
+    scaled to `stored_size` by `data.fit`. A picture of that size already is left alone, bit for bit. Colour profiles
     are passed over.
 
     Args:
@@ -73,7 +75,7 @@ def scaled_size(source: Path | str | bytes, config: ImageDataConfig, name: str =
     Raises:
         BadPicture: as far as a look at the head can tell.
     """
-    return _open(source, name, lambda image: _scaled(image.size, stored_side(config)))
+    return _open(source, name, lambda image: _scaled(image.size, config))
 
 
 def _open(source: Path | str | bytes, name: str, use: Callable[[Image.Image], Result]) -> Result:
@@ -123,22 +125,36 @@ def _check_size(image: Image.Image, name: str) -> None:
         raise BadPicture(name, f"{width:,} x {height:,} pixels: one side is over {MOST_ASPECT} times the other")
 
 
-def _scaled(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Width and height when the shorter becomes `side`."""
-    short = min(size)
-    width, height = (side if length == short else round(length * side / short) for length in size)
-    return width, height
+def _scaled(size: tuple[int, int], config: ImageDataConfig) -> tuple[int, int]:
+    """Width and height of a picture, given the same of it as it is, when it is scaled as `data.fit` says."""
+    (width, height), (rows, columns) = size, stored_size(config)
+    if config.fit is Fit.stretch:
+        return columns, rows
+    if (width * rows < height * columns) is (config.fit is Fit.crop):  # the width decides
+        return columns, max(1, round(height * columns / width))
+    return max(1, round(width * rows / height)), rows
 
 
 def _pixels(image: Image.Image, config: ImageDataConfig, name: str) -> np.ndarray:
     image.load()
     _turn(image)
     plain = _plain(image, name).convert("L" if config.channels == 1 else "RGB")
-    size = _scaled(plain.size, stored_side(config))
+    size = _scaled(plain.size, config)
     if plain.size != size:
         plain = plain.resize(size, Image.Resampling[config.resample.name.upper()])
+    if config.fit is Fit.pad:
+        plain = _padded(plain, config)
     pixels = np.array(plain)
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _padded(image: Image.Image, config: ImageDataConfig) -> Image.Image:
+    """Put a picture in the middle of `stored_size` pixels of the mean colour."""
+    (rows, columns), levels = stored_size(config), [round(255 * min(1, max(0, mean))) for mean in config.mean]
+    colour = levels[0] if config.channels == 1 else tuple(levels * (1 if len(levels) > 1 else config.channels))
+    whole = Image.new(image.mode, (columns, rows), colour)
+    whole.paste(image, ((columns - image.width) // 2, (rows - image.height) // 2))
+    return whole
 
 
 def _turn(image: Image.Image) -> None:

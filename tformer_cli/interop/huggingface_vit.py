@@ -214,7 +214,7 @@ def export_weights(config: ViTConfig, state: Mapping[str, Tensor]) -> dict[str, 
     return plain(found)
 
 
-def export_config(config: ViTConfig, image_size: int, channels: int, labels: list[str]) -> dict[str, Any]:
+def export_config(config: ViTConfig, image_size: int | list[int], channels: int, labels: list[str]) -> dict[str, Any]:
     """Their `config.json`."""
     return {
         "architectures": ["ViTForImageClassification"],

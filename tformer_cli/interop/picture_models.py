@@ -12,12 +12,14 @@ from typing import Any
 from torch import Tensor
 
 from tformer_cli.config.schema import (
+    Fit,
     ImageClassificationExperiment,
     ImageDataConfig,
     ImageHeadConfig,
     Pooling,
     Resample,
 )
+from tformer_cli.data.pictures import stored_size
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_vit, timm_vit
 from tformer_cli.interop.reading import WEIGHTS, read_json
@@ -27,6 +29,8 @@ from tformer_cli.models.vit import ViTClassifier
 CONFIG, CODING = "config.json", "preprocessor_config.json"
 FILTERS = {Resample.nearest: 0, Resample.lanczos: 1, Resample.bilinear: 2, Resample.bicubic: 3}
 """Pillow's numbers of them."""
+CROP_MODES = {Fit.crop: "center", Fit.stretch: "squash", Fit.pad: "border"}
+"""timm's names of them."""
 USUAL_MEAN = USUAL_DEVIATION = [0.5, 0.5, 0.5]
 """Of the paper's models, where nothing else is said."""
 
@@ -92,14 +96,13 @@ def huggingface_files(
         raise ConfigError(
             "data.channels: grey pictures cannot be exported: Hugging Face's processors make colours of them"
         )
-    side = round(data.image_size / data.crop_share)
     coding = {
         "image_processor_type": "CLIPImageProcessor",  # theirs of ViT distorts pictures that are no squares
         "do_resize": True,
-        "size": {"shortest_edge": side},
+        "size": _scaled_size(data),
         "resample": FILTERS[data.resample],
         "do_center_crop": True,
-        "crop_size": {"height": data.image_size, "width": data.image_size},
+        "crop_size": dict(zip(("height", "width"), data.height_width, strict=True)),
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
@@ -112,6 +115,21 @@ def huggingface_files(
     return {CONFIG: json_file(config), CODING: json_file(coding), WEIGHTS: weights_file(weights)}
 
 
+def _scaled_size(data: ImageDataConfig) -> dict[str, int]:
+    """Return what Hugging Face's processor scales pictures to before it cuts the centre out.
+
+    Raises:
+        ConfigError: if it has no way to do what `data.fit` says.
+    """
+    height, width = stored_size(data)
+    if data.fit is Fit.stretch:
+        return {"height": height, "width": width}
+    if data.fit is Fit.pad or height != width:
+        cause = f"data.fit={data.fit.name} with data.image_size={data.image_size}: Hugging Face's processors cannot"
+        raise ConfigError(cause, "export it for timm: --to timm")
+    return {"shortest_edge": height}
+
+
 def timm_files(model: ViTClassifier, experiment: ImageClassificationExperiment, labels: list[str]) -> dict[str, bytes]:
     """The files that `timm.create_model("local-dir:FOLDER")` reads, by name.
 
@@ -119,6 +137,7 @@ def timm_files(model: ViTClassifier, experiment: ImageClassificationExperiment, 
         ConfigError: if the model has no counterpart there.
     """
     data, config = experiment.data, model.config
+    height, width = data.height_width
     weights = timm_vit.export_weights(config, model.state_dict())
     pooled = "token" if experiment.head.pooling is Pooling.cls else "avg"
     arguments = {
@@ -135,9 +154,10 @@ def timm_files(model: ViTClassifier, experiment: ImageClassificationExperiment, 
         "init_values": config.layer_scale or None,
     }
     coding = {
-        "input_size": [data.channels, data.image_size, data.image_size],
+        "input_size": [data.channels, height, width],
         "interpolation": data.resample.name,
         "crop_pct": data.crop_share,
+        "crop_mode": CROP_MODES[data.fit],
         "mean": _three(data.mean),
         "std": _three(data.deviation),
         "num_classes": len(labels),

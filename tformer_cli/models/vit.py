@@ -5,19 +5,28 @@
     z_l  = MLP(LN(z'_l)) + z'_l,               l = 1 ... L          (eq. 3)
     y    = LN(z_L^0)                                                (eq. 4)
 
-Shapes: B pictures, C channels, S height and width in pixels, P those of a patch, N patches, T tokens (N, and 1 for
-[class]), D model width, M predicted patches of a batch.
+Shapes: B pictures, C channels, S height and width in pixels (they may differ), P those of a patch, N patches, T tokens
+(N, and 1 for [class]), D model width, M predicted patches of a batch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import GRID_POSITIONS, BatchOrGroup, ImageHeadConfig, Pooling, Positions, Stem, ViTConfig
+from tformer_cli.config.schema import (
+    GRID_POSITIONS,
+    BatchOrGroup,
+    ImageHeadConfig,
+    Pooling,
+    Positions,
+    Stem,
+    ViTConfig,
+    height_width,
+)
 from tformer_cli.errors import RunError
 from tformer_cli.models.image_head import ImageClassifier, lecun_normal
 from tformer_cli.models.resnet import Convolution, ResNet
@@ -94,18 +103,18 @@ class ViT(nn.Module):
 
     Args:
         config: its shape.
-        image_size: S, in pixels.
+        image_size: pixels: the side of a square, or height and width.
         channels: C.
 
     Attributes:
         grid: rows and columns of patches.
     """
 
-    def __init__(self, config: ViTConfig, image_size: int, channels: int) -> None:
+    def __init__(self, config: ViTConfig, image_size: int | Sequence[int], channels: int) -> None:
         super().__init__()
         self.config = config
-        side = image_size // config.patch_pixels
-        self.grid = (side, side)
+        height, width = height_width(image_size)
+        self.grid = (height // config.patch_pixels, width // config.patch_pixels)
         self.class_token = nn.Parameter(torch.zeros(config.dim)) if config.class_token else None
         self.positions = GridPositions(
             config.positions, config.combine, config.dim, self.grid, class_token=config.class_token
@@ -170,7 +179,7 @@ class ViTClassifier(ImageClassifier):
 
     Args:
         config: the encoder's shape.
-        image_size: S, in pixels.
+        image_size: pixels: the side of a square, or height and width.
         channels: C.
         head: pooling, hidden layer, dropout, and whether the encoder is trained too.
         outputs: numbers a picture gets.
@@ -178,7 +187,9 @@ class ViTClassifier(ImageClassifier):
 
     encoder: ViT
 
-    def __init__(self, config: ViTConfig, image_size: int, channels: int, head: ImageHeadConfig, outputs: int) -> None:
+    def __init__(
+        self, config: ViTConfig, image_size: int | Sequence[int], channels: int, head: ImageHeadConfig, outputs: int
+    ) -> None:
         super().__init__(ViT(config, image_size, channels), config.dim, head, outputs)
         self.config, self.pooling = config, head.pooling
 
@@ -199,12 +210,12 @@ class ViTForMaskedPatches(nn.Module):
 
     Args:
         config: the encoder's shape.
-        image_size: S, in pixels.
+        image_size: pixels: the side of a square, or height and width.
         channels: C.
         outputs: numbers that are predicted of a patch.
     """
 
-    def __init__(self, config: ViTConfig, image_size: int, channels: int, outputs: int) -> None:
+    def __init__(self, config: ViTConfig, image_size: int | Sequence[int], channels: int, outputs: int) -> None:
         super().__init__()
         self.config = config
         self.encoder = ViT(config, image_size, channels)

@@ -3,11 +3,13 @@
 Batches hold whole pictures as bytes; cutting and augmenting is done by the training process on the training device
 (`data.augment`), each picture by random numbers of its own, derived from (seed, epoch, sample).
 
-Shapes: B pictures, R = B, or 2B with a partner for each, C channels, H and W of the largest picture, S `image_size`.
+Shapes: B pictures, R = B, or 2B with a partner for each, C channels, H and W of the largest picture, S x S (or the
+height and width) of `image_size`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +121,7 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
 
     def _centers(self, pixels: Tensor, shapes: Tensor) -> Tensor:
         """What evaluation sees: (R, C, S, S), float32."""
-        return normalise(center(pixels, shapes, self.config.data.image_size), self.config.data)
+        return normalise(center(pixels, shapes, self.config.data.height_width), self.config.data)
 
     def _inputs(self, model: M, batch: ImageBatch) -> Tensor:
         """What the model sees, in training or evaluation."""
@@ -169,7 +171,7 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
         model = self.config.model
         if isinstance(model, ResNetConfig):
             return {"heads": 1, "head_dim": 1, "length": 1}
-        patches = (self.config.data.image_size // model.patch_pixels) ** 2
+        patches = math.prod(side // model.patch_pixels for side in self.config.data.height_width)
         return {
             "heads": model.heads,
             "head_dim": model.dim // model.heads,
@@ -180,7 +182,7 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
         """The header's lines on pictures and batches."""
         train, validation, data = self._split("train"), self._split("validation"), self.config.data
         drawn = ", drawn from training" if self.drawn else ""
-        size = f"{data.image_size} x {data.image_size} x {data.channels}"
+        size = " x ".join(map(str, (*data.height_width, data.channels)))
         facts = [("data", f"{len(train):,} pictures to train, {len(validation):,} to validate{drawn}; seen as {size}")]
         facts += [("note", note) for note in dict.fromkeys((*train.notes, *validation.notes))]
         if same := duplicates(train, validation):

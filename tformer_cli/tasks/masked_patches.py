@@ -125,19 +125,19 @@ class MaskedPatches(ImageTask[ViTForMaskedPatches, ImageBatch]):
         images = self._centers(batch.pixels, batch.shapes)
         scores, _, places = self._guess(model, images, batch)
         bits, channels, patch = self.config.patches.bits, images.shape[1], self.config.model.patch_size
-        side = images.shape[-1] // patch
+        rows_of_patches, columns = (side // patch for side in images.shape[2:])
         guessed = scores.argmax(1)
         shifts = bits * torch.arange(channels, device=guessed.device).flip(0)
         levels = (guessed[:, None] >> shifts) & (2**bits - 1)  # (M, channels)
-        tiles = np.stack(self._visible(images)).reshape(len(rows), side, patch, side, patch, channels)
+        tiles = np.stack(self._visible(images)).reshape(len(rows), rows_of_patches, patch, columns, patch, channels)
         hidden, filled = (tiles.swapaxes(2, 3).reshape(-1, patch, patch, channels).copy() for _ in range(2))
         at = places.cpu().numpy()
         hidden[at] = 128
         filled[at] = (((levels.float() + 0.5) * 255 / 2**bits).cpu().numpy()[:, None, None, :]).astype(np.uint8)
         shown = []
         for part in (tiles.swapaxes(2, 3), hidden, filled):
-            whole = part.reshape(len(rows), side, side, patch, patch, channels).swapaxes(2, 3)
-            shown.append(whole.reshape(len(rows), side * patch, side * patch, channels))
+            whole = part.reshape(len(rows), rows_of_patches, columns, patch, patch, channels).swapaxes(2, 3)
+            shown.append(whole.reshape(len(rows), *images.shape[2:], channels))
         images_shown = [part[row] for row in range(len(rows)) for part in shown]
         captions = ["picture", "hidden", "guessed"] * len(rows)
         return Gallery(images_shown, captions, [None] * len(images_shown), columns=6)

@@ -22,6 +22,7 @@ from tformer_cli.config.schema.data import (
     DataConfig,
     DividedDataConfig,
     Documents,
+    Fit,
     ImageDataConfig,
     LabelledTextDataConfig,
     MaskingConfig,
@@ -34,6 +35,7 @@ from tformer_cli.config.schema.data import (
     Target,
     TokenizerConfig,
     TokenizerKind,
+    height_width,
 )
 from tformer_cli.config.schema.model import (
     ABSOLUTE_POSITIONS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tformer_cli.config.schema.settings import REQUIRED, Names, setting
@@ -108,6 +109,13 @@ class QuestionDataConfig(TokenBudget, DividedDataConfig):
 
 
 Resample = Names("Resample", "nearest bilinear bicubic lanczos")
+Fit = Names("Fit", "crop stretch pad")
+
+
+def height_width(size: int | Sequence[int]) -> tuple[int, int]:
+    """Return the height and width that `data.image_size` stands for: one number is a square's side."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 @dataclass
@@ -116,12 +124,19 @@ class ImageDataConfig(DividedDataConfig):
 
     image: str = setting("image", "tables: column of the picture, its bytes or a path beside the table")
     label: str = setting("label", "tables: column of the label")
-    image_size: int = setting(224, "height and width, in pixels, of what the model sees", low=1, high=4096)
+    image_size: int | list[int] = setting(
+        224, "pixels of what the model sees: the side of a square, or [height, width]", low=1, high=4096
+    )
     channels: int = setting(3, "3: colour; 1: grey", low=1, high=3)
     crop_share: float = setting(
         0.875, "evaluation: image_size over the shorter side that a picture is scaled to, before its centre is cut out",
         low=0.1, high=1,
     )  # fmt: skip
+    fit: Fit = setting(
+        Fit.crop,
+        "a picture of another shape is scaled until it covers image_size, and its centre is cut out (crop); or it is "
+        "distorted to that shape (stretch); or it is scaled to fit inside, on the mean colour (pad)",
+    )
     resample: Resample = setting(Resample.bicubic, "how pictures are scaled when they are read")
     mean: list[float] = setting([0.5], "subtracted from pixels between 0 and 1; one for all channels or one for each")
     deviation: list[float] = setting([0.5], "by which they are divided then; one for all channels or one for each")
@@ -131,6 +146,11 @@ class ImageDataConfig(DividedDataConfig):
         "scaled pictures are kept in data.cache up to this size; more are decoded at each use",
         low=0,
     )
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """Height and width, in pixels, of what the model sees."""
+        return height_width(self.image_size)
 
 
 Crop = Names("Crop", "none padded resized")
