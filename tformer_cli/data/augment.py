@@ -164,7 +164,8 @@ class Augmentation:
     def _erase(self, images: Tensor, samples: Tensor, draw: Draw, epoch: int) -> None:
         """Random erasing (Zhong et al. 2020, algorithm 1): each pixel of a rectangle becomes a random colour, in place.
 
-        Of a picture that is not square the aspect is relative to the picture's own. The share and, from what fits, the logarithm of the aspect are uniform, so that nothing is rejected.
+        The share and, from what fits, the logarithm of the aspect are uniform, so that nothing is rejected. Of a
+        picture that is not square the aspect is relative to the picture's own.
         """
         size, (low, high) = self.data.height_width, ERASED_AREA
         chance, area, aspect, row, column = draw(5, Stream.erase).double().unbind(1)
