@@ -15,6 +15,7 @@ LEVELS = {
     "models": 3, "decode": 3, "data": 3, "metrics": 3, "tokenizer": 3, "tokenizer_json": 3,
     "tokenizer_training": 4,
     "segmentation": 4,
+    "languages": 4,
     "nn": 4,
     "config": 5,
     "errors": 6,

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import string
 import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tformer_cli import errors
+from tformer_cli import errors, languages
 
 if TYPE_CHECKING:
     import numpy as np
 
-CHARACTER_LANGUAGES = ("ja", "zh", "ko", "th")
-"""Written without spaces: BLEU is taken over characters there, which the signature says (tok:char)."""
+BLEU_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
+"""sacreBLEU's tokenizers of languages that set no spaces between words (and Korean); of all others, `char` serves."""
+EXTRAS = {"ja-mecab": "ja", "ko-mecab": "ko"}
+"""sacreBLEU's extra that a tokenizer needs."""
+AGREE, UNNAMED = 0.1, 0.3
+"""Least shares of letters without spaces between words: for a language's name to be believed; for references to be
+taken for such a language where none is named."""
 
 SPEECH_SCORES = ("wer", "cer", "sentence_errors", "substitutions", "insertions", "deletions", "words")
 """What `speech_scores` gives, in order."""
@@ -39,30 +46,108 @@ def needs_libraries(numbers: bool) -> None:
     library("scipy.stats", "scipy") if numbers else library("sklearn.metrics", "scikit-learn")
 
 
+@dataclass(frozen=True)
+class Tokenization:
+    """How BLEU divides text into words.
+
+    Attributes:
+        name: of sacreBLEU's tokenizer.
+        note: what the reader of the score should know; "" where the name says it all.
+    """
+
+    name: str
+    note: str = ""
+
+
+def bleu_tokenization(target_language: str, references: Sequence[str], wanted: str = "auto") -> Tokenization:
+    """The tokenizer that BLEU takes for a language.
+
+    Any spelling of a language picks it by the base language: sacreBLEU's `zh` for Chinese, `ja-mecab` and `ko-mecab`
+    where they are installed, `char` for other languages that set no spaces between words, `13a` for all others. The
+    references are looked at too: they may be in another script than the name says, or the name may be no language's.
+
+    Args:
+        target_language: code, tag or name.
+        references: texts in it.
+        wanted: a tokenizer that is set by hand; auto: by the language.
+
+    Raises:
+        ConfigError: if the tokenizer that is set by hand is not installed.
+    """
+    if wanted != "auto":
+        if wanted in EXTRAS and not _installed(wanted):
+            remedy = f"pip install 'sacrebleu[{EXTRAS[wanted]}]'"
+            raise errors.ConfigError(f"data.bleu_tokenizer={wanted} needs a library that is not installed", remedy)
+        return Tokenization(wanted)
+    language, shares = languages.unspaced_language(target_language), languages.script_shares(references)
+    unspaced = sum(shares.values())
+    if language and shares and unspaced < AGREE:
+        note = f"the references are not in the script of {target_language!r}: BLEU by 13a, on words between spaces"
+        return Tokenization("13a", note)
+    if not language:
+        if unspaced < UNNAMED:
+            return Tokenization("13a")
+        note = "the references are in a script that sets no spaces between words: BLEU over characters (tok:char)"
+        return Tokenization("char", note)
+    name = BLEU_TOKENIZERS.get(language, "char")
+    if name not in EXTRAS or _installed(name):
+        return Tokenization(name)
+    install = f"pip install 'sacrebleu[{language}]' for words (tok:{name})"
+    return Tokenization("char", f"BLEU over characters (tok:char), as MeCab is not installed; {install}")
+
+
+@functools.cache
+def _installed(tokenizer: str) -> bool:
+    """Whether MeCab is there, with the dictionary that sacreBLEU wants."""
+    from sacrebleu.metrics import BLEU
+
+    try:
+        BLEU(tokenize=tokenizer)
+    except (ImportError, RuntimeError, AssertionError):
+        return False
+    return True
+
+
 def translation_scores(
-    hypotheses: Sequence[str], references: Sequence[str], target_language: str, *, thorough: bool = True
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    target_language: str,
+    *,
+    thorough: bool = True,
+    tokenizer: str = "auto",
 ) -> tuple[dict[str, float], dict[str, str]]:
     """BLEU, chrF and TER by sacreBLEU (Post 2018) on raw text, and the share of exact matches.
+
+    BLEU takes all four orders of n-grams. Where no reference is long enough for one of four words, it takes the orders
+    that there are (`eff:yes` in its signature): a perfect translation would score 0 otherwise. TER of scripts that set
+    no spaces between words is taken over characters (`tok:tercom-char`).
 
     Args:
         hypotheses: detokenised output lines.
         references: as they lie in the data.
-        target_language: chooses the BLEU tokenisation: characters where words are not set apart, else sacreBLEU's 13a.
+        target_language: chooses the BLEU tokenizer, see `bleu_tokenization`.
         thorough: also lower-cased BLEU, chrF and TER.
+        tokenizer: sacreBLEU's name of one; auto: by the language.
 
     Returns:
         Scores (0 to 100; TER may be more) and sacreBLEU's signatures, by name.
     """
     from sacrebleu.metrics import BLEU, CHRF, TER
 
-    tokenize = "char" if target_language in CHARACTER_LANGUAGES else "13a"
-    scorers = {"bleu": BLEU(tokenize=tokenize)}
+    name = bleu_tokenization(target_language, references, tokenizer).name
+    bleu = BLEU(tokenize=name)
+    short = not any(len(bleu.tokenizer(reference.rstrip()).split()) >= bleu.max_ngram_order for reference in references)
+    scorers: dict[str, Any] = {"bleu": BLEU(tokenize=name, effective_order=short)}
     if thorough:
-        scorers |= {"bleu_lowercase": BLEU(tokenize=tokenize, lowercase=True), "chrf": CHRF(), "ter": TER()}
+        scorers["bleu_lowercase"] = BLEU(tokenize=name, lowercase=True, effective_order=short)
+        scorers |= {"chrf": CHRF(), "ter": TER()}
     scores, signatures = {}, {}
-    for name, scorer in scorers.items():
-        scores[name] = scorer.corpus_score(hypotheses, [references]).score
-        signatures[name] = str(scorer.get_signature())
+    for metric, scorer in scorers.items():
+        texts, suffix = (hypotheses, references), ""
+        if metric == "ter" and name not in ("13a", "intl", "ko-mecab"):
+            texts, suffix = [[" ".join("".join(text.split())) for text in side] for side in texts], "-char"
+        scores[metric] = scorer.corpus_score(texts[0], [texts[1]]).score
+        signatures[metric] = str(scorer.get_signature()).replace("tok:tercom", f"tok:tercom{suffix}")
     equal = sum(
         hypothesis.strip() == reference.strip() for hypothesis, reference in zip(hypotheses, references, strict=True)
     )
@@ -71,19 +156,31 @@ def translation_scores(
 
 
 def bleu_by_length(
-    hypotheses: Sequence[str], references: Sequence[str], lengths: Sequence[int], target_language: str, bands: int = 5
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    lengths: Sequence[int],
+    target_language: str,
+    bands: int = 5,
+    *,
+    tokenizer: str = "auto",
 ) -> list[list[str]]:
-    """BLEU by source length: rows of (tokens, sentences, BLEU), in bands of about equally many sentences."""
+    """BLEU by source length: rows of (tokens, sentences, BLEU), in bands of about equally many sentences.
+
+    A band without a reference of four words or more is scored by the orders of n-grams that there are, and says so.
+    """
+    tokenizer = bleu_tokenization(target_language, references, tokenizer).name
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     rows = []
     for band in range(bands):
         part = order[len(order) * band // bands : len(order) * (band + 1) // bands]
         if not part:
             continue
-        scores, _ = translation_scores(
-            [hypotheses[i] for i in part], [references[i] for i in part], target_language, thorough=False
-        )
-        rows.append([f"{lengths[part[0]]}-{lengths[part[-1]]}", str(len(part)), f"{scores['bleu']:.2f}"])
+        scores, signatures = translation_scores(
+            [hypotheses[i] for i in part], [references[i] for i in part], target_language, thorough=False,
+            tokenizer=tokenizer,
+        )  # fmt: skip
+        short = " (eff:yes)" if "|eff:yes|" in signatures["bleu"] else ""
+        rows.append([f"{lengths[part[0]]}-{lengths[part[-1]]}", str(len(part)), f"{scores['bleu']:.2f}{short}"])
     return rows
 
 

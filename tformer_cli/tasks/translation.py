@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from tformer_cli.data.text import ParallelTokens, pad, sample_parallel, tokenize
 from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.decode.search import Hypothesis, search, together, width
 from tformer_cli.errors import DataError
-from tformer_cli.metrics import bleu_by_length, translation_scores
+from tformer_cli.metrics import Tokenization, bleu_by_length, bleu_tokenization, translation_scores
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.nn.attention import attention_weights
 from tformer_cli.nn.int8 import Int8Decoder
@@ -69,6 +70,11 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         self._sampled = ByEpoch(self._sample)
 
     # --- data ---
+
+    def prepare(self, run: Path) -> None:
+        """Read training and validation pairs, train or load the tokenizer, see that BLEU can be taken."""
+        super().prepare(run)
+        self._bleu_tokenization("validation")
 
     def _read(self, split: str) -> dict[str, ParallelSplit]:
         found = read_parallel(self.config.data, split, seed=self.config.seed)
@@ -134,7 +140,12 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         data = f"{languages}, {len(train):,} pairs to train, {len(validation):,} to validate"
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in train.dropped.items() if count)
         note = (f"; left out: {dropped}" if dropped else "") + (f"; {train.note}" if train.note else "")
-        return [("data", data + note)]
+        words = self._bleu_tokenization("validation")
+        return [("data", data + note), *([("note", words.note)] if words.note else [])]
+
+    def _bleu_tokenization(self, split: str) -> Tokenization:
+        """How BLEU divides a split's references into words, whatever part of them is scored."""
+        return bleu_tokenization(self.target_language, self._split(split).targets, self.config.data.bleu_tokenizer.name)
 
     # --- model and loss ---
 
@@ -162,14 +173,16 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         size = min(scoring.limit or len(text.sources), len(text.sources))
         found = [prediction.text for prediction in self.predict(model, text.sources[:size])]
         references = text.targets[:size]
+        words = self._bleu_tokenization(split)
         more, evaluation.signatures = translation_scores(
-            found, references, self.target_language, thorough=scoring.thorough
+            found, references, self.target_language, thorough=scoring.thorough, tokenizer=words.name
         )
+        evaluation.notes += [words.note] if words.note else []
         evaluation.scores |= more
         evaluation.samples = [Sample(text.sources[i], references[i], found[i]) for i in spread(size, scoring.samples)]
         if scoring.thorough:
             lengths = [len(ids) for ids in self.tokenizer.encode_batch(text.sources[:size], self.source_language)]
-            rows = bleu_by_length(found, references, lengths, self.target_language)
+            rows = bleu_by_length(found, references, lengths, self.target_language, tokenizer=words.name)
             evaluation.tables.append(("BLEU by source length", ["tokens", "sentences", "BLEU"], rows))
         return evaluation
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tformer_cli.config.schema.data import (
     AugmentConfig,
+    BleuTokenizer,
     CorpusDataConfig,
     Crop,
     Cut,

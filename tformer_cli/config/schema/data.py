@@ -43,6 +43,9 @@ class DividedDataConfig(DataConfig):
     )
 
 
+BleuTokenizer = Names("BleuTokenizer", "auto 13a intl zh ja-mecab ko-mecab char")
+
+
 @dataclass
 class ParallelDataConfig(TokenBudget, DataConfig):
     """Sentence pairs."""
@@ -52,6 +55,9 @@ class ParallelDataConfig(TokenBudget, DataConfig):
     max_length: int = setting(256, "longer sentences, in tokens, are left out of training (counted and said)", low=1)
     max_ratio: float = setting(
         0.0, "pairs whose token counts differ by more than this factor are left out; 0: none", low=0
+    )
+    bleu_tokenizer: BleuTokenizer = setting(
+        BleuTokenizer.auto, "how sacreBLEU divides text into words; auto: by the target language and its script"
     )
 
 
