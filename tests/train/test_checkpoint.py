@@ -12,18 +12,24 @@ from tformer_cli.errors import RunError
 from tformer_cli.train.averaging import average_tensors
 from tformer_cli.train.checkpoint import Checkpoints, damage, write_folder
 
-FILES = {"model.safetensors": b"weights" * 100, "tokenizer/joint.model": b"pieces", "state.json": b'{"step": 1}'}
+FILES = {
+    "model.safetensors": b"weights" * 100,
+    "tokenizer/joint.model": b"pieces",
+    "state.json": b'{"step": 1}',
+    "config.yaml": b"task: translation",
+}
 
 
-def files(step: int, score: float | None, loss: float | None = None) -> dict[str, bytes]:
-    return {**FILES, "state.json": json.dumps({"step": step, "score": score, "loss": loss}).encode()}
+def files(step: int, score: float | None, loss: float | None = None, **more: object) -> dict[str, bytes]:
+    state = {"step": step, "score": score, "loss": loss, "best": score, "best_step": step, **more}
+    return {**FILES, "state.json": json.dumps(state).encode()}
 
 
 def test_whole_folder_is_whole_and_nothing_else_is_left(tmp_path):
     write_folder(tmp_path / "step-1", FILES)
     assert damage(tmp_path / "step-1") == ""
     assert os.listdir(tmp_path) == ["step-1"]
-    write_folder(tmp_path / "step-1", {**FILES, "state.json": b"{}"})
+    write_folder(tmp_path / "step-1", {**FILES, "state.json": b'{"step": 2}'})
     assert damage(tmp_path / "step-1") == "" and os.listdir(tmp_path) == ["step-1"]
 
 
@@ -52,7 +58,7 @@ def test_names_that_lead_outside_are_damage(tmp_path, name):
     folder = tmp_path / "step-1"
     write_folder(folder, FILES)
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    manifest["files"][name] = {"bytes": 0, "sha256": ""}
+    manifest["files"][name] = {"bytes": 0, "sha256": "0" * 64}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert "outside" in damage(folder)
 
@@ -67,9 +73,10 @@ def test_retention_keeps_the_best_and_the_newest(tmp_path):
         for step in range(1, 15):
             score = round(random.random(), 1) if random.random() < 0.6 else None
             loss = None if score is None else round(random.random(), 1)
-            checkpoints.save(step, files(step, score, loss))
             if score is not None:
                 scores[step] = (-score if higher else score, loss, step)
+            best = min(scores, key=scores.__getitem__, default=0)
+            checkpoints.save(step, files(step, score, loss, best=0.0 if best else None, best_step=best))
             steps = {int(path.name.removeprefix("step-")) for path in checkpoints.steps()}
             ranked = sorted(scores, key=lambda step: scores[step])  # of equal scores the lower loss, then the older
             assert steps >= set(range(max(1, step - keep + 1), step + 1)) | set(ranked[:keep_best])
@@ -107,8 +114,9 @@ sys.addaudithook(hook)
 checkpoints = Checkpoints(folder, keep=1)
 checkpoints.clean()
 for step in (2, 3, 3):  # the last replaces a folder that is there
-    state = json.dumps({"step": step, "score": step}).encode()
-    checkpoints.save(step, {"model.safetensors": b"x" * 1000, "state.json": state})
+    state = json.dumps({"step": step, "score": step, "best": step, "best_step": step}).encode()
+    files = {"model.safetensors": b"x" * 1000, "state.json": state, "config.yaml": b"x"}
+    checkpoints.save(step, files)
 """
 
 

@@ -41,5 +41,7 @@ def test_the_loop_and_the_checkpoints_agree_on_the_best(tmp_path, higher_is_bett
         score, loss = random.randint(0, 3), random.randint(0, 3)
         if scorer.better(score, loss, best, best_loss):
             best, best_loss, best_step = score, loss, step
-        checkpoints.save(step, {"state.json": json.dumps({"step": step, "score": score, "loss": loss}).encode()})
-        assert checkpoints.best() == checkpoints.path(best_step)
+        state = {"step": step, "score": score, "loss": loss, "best": best, "best_step": best_step}
+        checkpoints.save(step, {"model.safetensors": b"", "config.yaml": b"", "state.json": json.dumps(state).encode()})
+        assert checkpoints.best() == checkpoints.path(best_step) == checkpoints.ranked()[0]
+        assert (tmp_path / "best").read_text() == checkpoints.path(best_step).name

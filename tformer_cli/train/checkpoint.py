@@ -8,13 +8,16 @@ It is written beside its place, synced and renamed, so that under its own name i
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
@@ -24,10 +27,30 @@ from torch import Tensor, nn
 from tformer_cli.config.compose import to_yaml
 from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import RunError
+from tformer_cli.train.verify import FORMAT_VERSION, MANIFEST, damage, read_regular, read_state, state_of
 
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
-PREFIX = "step-"
+__all__ = ["MANIFEST", "Checkpoints", "damage", "read_state"]
+PREFIX, AVERAGED = "step-", "averaged"
+UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What fsync answers on file systems that cannot sync: the data is written, and nothing more can be done."""
+
+
+def sync(descriptor: int) -> None:
+    """Make an open file durable, where its file system can."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSYNCED:
+            raise
+
+
+def write_remedy(error: OSError) -> str:
+    """What helps against a failure to write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "free some space"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "make the folder writable"
+    return "check the disk"
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -36,7 +59,7 @@ def write_file(path: Path, content: bytes) -> None:
     with open(path, "wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:
@@ -92,7 +115,7 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(beside, ignore_errors=True)
         raise RunError(
             f"{target}: checkpoint cannot be written: {error.strerror or error}",
-            "free space or permissions, then continue with --resume; earlier checkpoints are whole",
+            f"{write_remedy(error)}, then continue with --resume; earlier checkpoints are whole",
         ) from error
 
 
@@ -142,33 +165,6 @@ def load_model_tensors(model: nn.Module, tensors: Mapping[str, Tensor], where: s
             value.copy_(tensors[name])
 
 
-def damage(folder: Path) -> str:
-    """What is wrong with a checkpoint folder, "" if nothing: every file's size and SHA-256 against the manifest."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        version, files = manifest["format_version"], manifest["files"]
-    except FileNotFoundError:
-        return "has no manifest.json"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"has an unreadable manifest.json ({type(error).__name__})"
-    if version > FORMAT_VERSION:
-        return f"is of format {version}, newer than this tformer knows ({FORMAT_VERSION})"
-    for name, entry in files.items():
-        parts = PurePosixPath(name).parts
-        if PurePosixPath(name).is_absolute() or ".." in parts or (folder / name).is_symlink():
-            return f"names a file outside itself: {name}"
-        try:
-            size = (folder / name).stat().st_size
-            if size != entry["bytes"]:
-                return f"{name} has {size} bytes instead of {entry['bytes']}"
-            with open(folder / name, "rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
-                    return f"{name} does not match its SHA-256"
-        except OSError as error:
-            return f"{name}: {error.strerror}"
-    return ""
-
-
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file.
 
@@ -179,11 +175,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise RunError(f"{path}: not a readable safetensors file ({error})") from error
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """`state.json` of a checkpoint: step, scores and the loop's counters."""
-    return json.loads((folder / "state.json").read_bytes())
 
 
 @dataclass
@@ -219,7 +210,7 @@ class Checkpoints:
         candidates = self.steps()[::-1]
         faults = []
         for path in candidates:
-            fault = damage(path)
+            fault = damage(path) or state_of(path)[1]
             if not fault:
                 for skipped in faults:
                     say(f"skipped a damaged checkpoint: {skipped}")
@@ -229,56 +220,140 @@ class Checkpoints:
             raise RunError(f"{self.folder}: every checkpoint is damaged: {'; '.join(faults)}", "start a new run")
         return None
 
-    def best(self) -> Path | None:
-        """What the `best` pointer names, if it is there."""
-        return self._pointer("best")
-
     def latest(self) -> Path | None:
-        """What the `latest` pointer names, if it is there."""
-        return self._pointer("latest")
+        """The checkpoint of the last step; whole or not."""
+        return next(reversed(self.steps()), None)
 
-    def _pointer(self, name: str) -> Path | None:
-        try:
-            target = (self.folder / name).read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError):
+    def best(self, newest: Path | None = None, *, strict: bool = True) -> Path | None:
+        """The checkpoint with the best score, by what the newest one recorded: pointers may be older than that.
+
+        Args:
+            newest: whose record counts; None: the last step's.
+            strict: do not pass over a damaged record, which could mean that another checkpoint is the best.
+
+        Returns:
+            Its folder, which may have been removed since; None if nothing has been scored.
+
+        Raises:
+            RunError: if the record cannot be trusted.
+        """
+        newest = newest or self.latest()
+        if newest is None:
             return None
-        path = self.folder / target
-        return path if target and "/" not in target and path.is_dir() else None
+        pointer = self._pointer("best")
+        state = self._record(newest, strict)
+        averaged = self._record(self.folder / AVERAGED, strict and pointer == AVERAGED)
+        if averaged and averaged["step"] == state.get("step") and averaged.get("better", pointer == AVERAGED):
+            return self.folder / AVERAGED  # 0.1 recorded "better" by the pointer alone
+        return self.path(state["best_step"]) if state.get("best") is not None and state.get("best_step") else None
 
-    def ranked(self) -> list[Path]:
-        """Scored checkpoints, best first; among equals those of lower loss, then the older."""
-        scored = []
-        for path in self.steps():
-            try:
-                state = read_state(path)
-            except (OSError, ValueError):
-                continue
-            if (score := state.get("score")) is not None:
-                scored.append((-score if self.higher_is_better else score, state.get("loss") or 0.0, path))
+    def _record(self, folder: Path, strict: bool) -> dict[str, Any]:
+        """The state of a checkpoint; nothing where it is absent, or damaged and not `strict`."""
+        state, fault = state_of(folder)
+        if fault and strict:
+            raise RunError(f"{folder}: damaged: {fault}", "name another one with --checkpoint")
+        return state
+
+    def _pointer(self, name: str) -> str:
+        """What a pointer file says, "" if there is none."""
+        try:
+            return read_regular(self.folder / name, 1000).decode("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def ranked(self, newest: Path | None = None) -> list[Path]:
+        """Checkpoints scored by the metric of the newest one, best first; among equals of lower loss, then the older.
+
+        Args:
+            newest: the last one that counts; None: the last step's.
+        """
+        states = [
+            (path, state)
+            for path in self.steps()
+            if newest is None or path.name <= newest.name
+            for state, fault in [state_of(path)]
+            if not fault and state.get("score") is not None and math.isfinite(state["score"])
+        ]
+        metric = next((state.get("metric") for _, state in reversed(states)), None)
+        scored = [
+            (-state["score"] if self.higher_is_better else state["score"], state.get("loss") or 0.0, path)
+            for path, state in states
+            if state.get("metric") == metric
+        ]
         return [path for *_, path in sorted(scored)]
 
     def save(self, step: int, files: Mapping[str, bytes]) -> Path:
         """Write the checkpoint of `step`, move the pointers, then drop what need not be kept."""
         path = self.path(step)
         write_folder(path, files)
-        replace_file(self.folder / "latest", path.name.encode())
-        ranked = self.ranked()
-        if ranked:
-            replace_file(self.folder / "best", ranked[0].name.encode())
-        kept = {*self.steps()[-self.keep :], *ranked[: self.keep_best], path}
-        for old in self.steps():
-            if old not in kept:
-                # renamed first, so that a crash in the middle leaves nothing that looks like a checkpoint
-                doomed = old.with_name(f".{old.name}.deleting")
-                os.replace(old, doomed)
-                shutil.rmtree(doomed, ignore_errors=True)
+        self.settle(path)
+        for later in self.steps():  # of a later step than this one are only damaged ones that were passed over
+            if later.name > path.name:
+                self._remove(later)
         return path
 
+    def settle(self, newest: Path) -> None:
+        """Do what follows the writing of a checkpoint: move the pointers, then drop what need not be kept.
+
+        A save that was interrupted after its checkpoint had been written is completed by the same call.
+        """
+        self.point(newest)
+        steps = [path for path in self.steps() if path.name <= newest.name]
+        kept = {*steps[-self.keep :], *self.ranked(newest)[: self.keep_best], self.best(newest, strict=False), newest}
+        for old in steps:
+            if old not in kept:
+                self._remove(old)
+
+    def point(self, newest: Path) -> None:
+        """Write the files `latest` and `best`, which are for people and other programs: nothing here relies on them."""
+        self._write_pointer("latest", newest)
+        best = self.best(newest, strict=False)
+        if best is not None:
+            self._write_pointer("best", best)
+
+    def _write_pointer(self, name: str, target: Path) -> None:
+        if self._pointer(name) != target.name:
+            replace_file(self.folder / name, target.name.encode())
+
+    def _remove(self, folder: Path) -> None:
+        """Remove a checkpoint; renamed first, so that a crash in the middle leaves nothing that looks like one."""
+        doomed = folder.with_name(f".{folder.name}.deleting")
+        shutil.rmtree(doomed, ignore_errors=True)
+        os.replace(folder, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def _leftovers(self) -> Iterator[Path]:
+        yield from self.folder.glob(".*.writing")
+        yield from self.folder.glob(".*.deleting")
+
+    def interrupted(self) -> bool:
+        """Whether the last save was cut short before its pointers had been moved."""
+        if any(self._leftovers()):
+            return True
+        newest = self.latest()
+        if newest is None or state_of(newest)[1]:
+            return False
+        best = self.best(newest, strict=False)
+        return self._pointer("latest") != newest.name or (best is not None and self._pointer("best") != best.name)
+
     def clean(self) -> None:
-        """Finish or remove what a crash left half-done."""
+        """Complete or undo what a crash left half-done."""
         for path in self.folder.glob(".*.writing"):
             target = path.with_name(path.name.removeprefix(".").removesuffix(".writing"))
             if path.is_dir() and not target.exists() and not damage(path):
                 os.replace(path, target)  # whole, only the last rename was missing
-        for path in [*self.folder.glob(".*.writing"), *self.folder.glob(".*.deleting")]:
+        for path in list(self._leftovers()):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def complete_save(folder: Path) -> None:
+    """Complete or undo an interrupted save in `RUN/checkpoints`, where that can be done: call it under the run's lock.
+
+    Readers do not depend on it: `Checkpoints.best` and `latest` go by the checkpoints themselves.
+    """
+    checkpoints = Checkpoints(folder)
+    with contextlib.suppress(OSError):
+        checkpoints.clean()
+        newest = checkpoints.latest()
+        if newest is not None and not damage(newest):
+            checkpoints.point(newest)

@@ -77,7 +77,9 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
     lock = Lock(run) if ranks.first else None
     try:
         checkpoints = Checkpoints(run / "checkpoints")
-        if ranks.first:
+        if lock is not None:
+            if lock.note:
+                console.say(lock.note)
             checkpoints.clean()
         ranks.wait()
         newest = checkpoints.newest(console.say)
@@ -89,7 +91,7 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
         ranks.wait()
         if not ranks.first:
             task.prepare(run)  # what rank 0 has tokenised lies in the cache now
-        chosen = read_state(newest)["machine"] if newest is not None else None
+        chosen = read_state(newest, resumable=True)["machine"] if newest is not None else None
         local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         machine = prepare(config.trainer, ranks=local_ranks, chosen=chosen, **task.shape())
         seed_step(config.seed, 0, 0)

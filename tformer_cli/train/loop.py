@@ -32,7 +32,9 @@ from tformer_cli.errors import RunError
 from tformer_cli.tasks.base import Batch, Loss, Task
 from tformer_cli.train.averaging import MovingAverage, average_tensors
 from tformer_cli.train.checkpoint import (
+    AVERAGED,
     Checkpoints,
+    damage,
     load_model_tensors,
     model_tensors,
     read_state,
@@ -131,7 +133,9 @@ class Trainer:
 
     def restore(self, folder: Path) -> None:
         """Continue from a checkpoint."""
-        state = read_state(folder)
+        state = read_state(folder, resumable=True)
+        if self.checkpoints.path(state["step"]).name != folder.name:
+            raise RunError(f"{folder}: its state is of step {state['step']}", "remove it, then --resume")
         own = self.task.fingerprint()
         changed = [name for name, digest in state["fingerprint"].items() if own.get(name) != digest]
         if changed:
@@ -148,6 +152,11 @@ class Trainer:
         names = {item.name for item in dataclasses.fields(Progress)}
         self.progress = Progress(**{name: value for name, value in state.items() if name in names})
         self.progress.finished = False
+        if not self.trainer.metric and state.get("metric"):
+            self.validation.metric = state["metric"]
+        self.checkpoints.higher_is_better = self.validation.higher_is_better
+        if self.ranks.first:
+            self.checkpoints.settle(folder)
 
     def start_average(self) -> None:
         """Begin the moving average at the model's present weights (they were just loaded)."""
@@ -363,24 +372,33 @@ class Trainer:
             The average's folder if it is better than every single checkpoint, scored in the same way.
         """
         wanted, progress, validation = self.trainer.average, self.progress, self.validation
+        newest = self.checkpoints.path(progress.step)
         if wanted is Average.none:
             return None
         if wanted is Average.last:
             folders = self.checkpoints.steps()[-self.trainer.keep :]
         else:
-            folders = self.checkpoints.ranked()[: self.trainer.keep_best]
+            folders = self.checkpoints.ranked(newest)[: self.trainer.keep_best]
+        faults = {folder: damage(folder) for folder in folders}
+        for folder in [folder for folder, fault in faults.items() if fault]:
+            self.console.say(f"not averaged: {folder.name} {faults[folder]}")
+            folders.remove(folder)
+        if not folders:
+            raise RunError(f"{self.checkpoints.folder}: no whole checkpoint to average", "trainer.average=none")
         weights = average_tensors(read_tensors(folder / "model.safetensors") for folder in folders)
         load_model_tensors(self.model, weights, "the average")
         found = validation.measure()
         score, loss = validation.score(found), found.scores["loss"]
         self.console.say(f"average of {len(folders)} checkpoints: {validation.metric} {score:.4g}")
-        target = self.checkpoints.folder / "averaged"
-        state = {"step": progress.step, "score": score, "loss": loss, "averaged": [folder.name for folder in folders]}
+        better = validation.better(score, loss, progress.best, progress.best_loss)
+        names = [folder.name for folder in folders]
+        state = {"step": progress.step, "score": score, "loss": loss, "averaged": names, "better": better}
+        target = self.checkpoints.folder / AVERAGED
         write_folder(target, usable_files(tensors_to_bytes(weights), state, self.config, self.task.files()))
-        if not validation.better(score, loss, progress.best, progress.best_loss):
+        self.checkpoints.point(newest)
+        if not better:
             return None  # kept to be looked at, but a single checkpoint is better
         progress.best, progress.best_loss = score, loss
-        replace_file(self.checkpoints.folder / "best", target.name.encode())
         return target
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import cast
 from torch import nn
 
 from tformer_cli.config.schema import Experiment
-from tformer_cli.errors import ConfigError
+from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.tasks.base import Task
 
 
@@ -23,6 +24,10 @@ class Opened:
     model: nn.Module
     checkpoint: Path
     run: Path
+    saved: Experiment
+    """The configuration of the checkpoint, before `overrides`."""
+    sha256: str
+    """Of the checkpoint's manifest."""
 
 
 def open_run(path: Path, *, checkpoint: str = "", device: str = "auto", overrides: Sequence[str] = ()) -> Opened:
@@ -38,23 +43,45 @@ def open_run(path: Path, *, checkpoint: str = "", device: str = "auto", override
         RunError: if there is no whole checkpoint.
         ConfigError: if an override is wrong.
     """
-    from tformer_cli import tasks
-    from tformer_cli.config.compose import from_yaml, override
-    from tformer_cli.train.checkpoint import load_model_tensors, read_tensors
-    from tformer_cli.train.machine import prepare, tune_heap
-    from tformer_cli.train.run import locate
+    from tformer_cli.train.machine import tune_heap
 
     tune_heap()
+    for last in (False, False, False, True):
+        before = _checkpoints(path)
+        try:
+            return _open(path, checkpoint, device, overrides)
+        except (RunError, DataError, ConfigError, OSError):
+            # A run that is training removes old checkpoints: this one may have gone while it was read.
+            if last or _checkpoints(path) == before:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _checkpoints(path: Path) -> list[str]:
+    return sorted(entry.name for entry in (path / "checkpoints").glob("step-*"))
+
+
+def _open(path: Path, checkpoint: str, device: str, overrides: Sequence[str]) -> Opened:
+    """Open a run: everything is read from the checkpoint at once, and then set up."""
+    from tformer_cli import tasks
+    from tformer_cli.config.compose import from_yaml, override
+    from tformer_cli.train.checkpoint import MANIFEST, load_model_tensors, read_tensors
+    from tformer_cli.train.machine import prepare
+    from tformer_cli.train.run import locate
+
     run, chosen = locate(path, checkpoint)
-    config = override(from_yaml(chosen / "config.yaml"), [f"trainer.device={device}", *overrides])
+    sha256 = hashlib.sha256((chosen / MANIFEST).read_bytes()).hexdigest()
+    saved = from_yaml(chosen / "config.yaml")
+    config = override(saved, [f"trainer.device={device}", *overrides])
     task = tasks.build(config)
     task.in_use = True
     task.load(chosen)
+    weights = read_tensors(chosen / "model.safetensors")
     add_language_model(task)
     machine = prepare(config.trainer, **task.shape())
     model = task.model()
-    load_model_tensors(model, read_tensors(chosen / "model.safetensors"), str(chosen))
-    return Opened(config, task, model.to(machine.device).eval(), chosen, run)
+    load_model_tensors(model, weights, str(chosen))
+    return Opened(config, task, model.to(machine.device).eval(), chosen, run, saved, sha256)
 
 
 def add_language_model(task: Task) -> None:

@@ -5,6 +5,8 @@ Every verb takes a run folder, or one checkpoint in it, and needs nothing else.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import platform
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from tformer_cli import __version__
 from tformer_cli.errors import RunError
-from tformer_cli.train.checkpoint import Checkpoints, damage, replace_file
+from tformer_cli.train.checkpoint import AVERAGED, Checkpoints, complete_save, damage, replace_file
 
 CONFIG, RESULT, METRICS, PERFORMANCE = "config.yaml", "result.json", "metrics.jsonl", "performance.jsonl"
 HARMLESS = (
@@ -26,9 +28,15 @@ HARMLESS = (
 
 
 class Lock:
-    """Two runs cannot write one folder; the lock dies with the process."""
+    """Two runs cannot write one folder; the lock dies with the process.
+
+    Attributes:
+        held: no other process can write; False where there are no locks.
+        note: what the user should know, in a line, or "".
+    """
 
     def __init__(self, run: Path) -> None:
+        self.held, self.note = False, ""
         try:
             run.mkdir(parents=True, exist_ok=True)
             self.file = open(run / ".lock", "a")  # noqa: SIM115 - held for the life of the run
@@ -36,11 +44,16 @@ class Lock:
             raise RunError(f"{run}: cannot be written: {error.strerror}", "choose another folder with --run") from error
         try:
             import fcntl
-        except ImportError:  # not on this platform
+        except ImportError:
+            self.note = "this platform has no file locks: start no second run in this folder"
             return
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.held = True
         except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):  # as ENOLCK of a network's disk
+                self.note = f"{run}: no file locks here ({error.strerror}): start no second run in this folder"
+                return
             raise RunError(
                 f"{run}: another process is writing this run", "wait for it, or use another --run"
             ) from error
@@ -72,18 +85,33 @@ def locate(path: Path, checkpoint: str = "") -> tuple[Path, Path]:
         if not (path / CONFIG).exists():
             raise RunError(f"{path}: not a run folder (it has no {CONFIG})", "give the folder that --run named")
         run, folder = path, Checkpoints(path / "checkpoints")
+        _complete(run)
         if checkpoint in ("", "best", "latest"):
             chosen = folder.latest() if checkpoint == "latest" else folder.best() or folder.latest()
         else:
             chosen = folder.folder / checkpoint
         if chosen is None or not chosen.is_dir():
-            what = f"checkpoint {checkpoint}" if checkpoint else "checkpoint yet"
-            names = ", ".join(step.name for step in folder.steps()) or "none"
-            raise RunError(f"{path}: no {what}", f"there are: {names}")
+            there = [step.name for step in [*folder.steps(), folder.folder / AVERAGED] if step.is_dir()]
+            if chosen is None:
+                raise RunError(f"{path}: no checkpoint yet", "continue the run with --resume")
+            names = ", ".join(there) or "none"
+            raise RunError(f"{path}: no checkpoint {chosen.name}", f"name one with --checkpoint; there are: {names}")
     fault = damage(chosen)
     if fault:
         raise RunError(f"{chosen}: damaged: {fault}", "choose another with --checkpoint")
     return run, chosen
+
+
+def _complete(run: Path) -> None:
+    """Complete an interrupted save, unless a process is writing the run, or this one may not."""
+    folder = run / "checkpoints"
+    if not Checkpoints(folder).interrupted():
+        return
+    with contextlib.suppress(RunError):
+        lock = Lock(run)
+        if lock.held:
+            complete_save(folder)
+        lock.release()
 
 
 def write_environment(run: Path, machine: str) -> None:

@@ -1,0 +1,209 @@
+"""Reading what a checkpoint folder says of itself: nothing in it is trusted, and nothing here needs torch."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tformer_cli.errors import RunError
+
+FORMAT_VERSION = 1
+MANIFEST, STATE = "manifest.json", "state.json"
+REQUIRED = ("model.safetensors", STATE, "config.yaml")
+"""Files that every checkpoint has."""
+LARGEST_TEXT = 64 << 20
+"""Bytes of the largest manifest, state or pointer that is read."""
+
+
+def read_regular(path: Path, largest: int = LARGEST_TEXT) -> bytes:
+    """Read a small file; a link, a pipe or a device in its place is refused, and never waited for.
+
+    Raises:
+        OSError: if it is absent, not a regular file, or larger than `largest` bytes.
+    """
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if status.st_size > largest:
+        raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
+    return path.read_bytes()
+
+
+def _sha256(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+def _count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def read_manifest(folder: Path) -> tuple[dict[str, tuple[int, str]], str]:
+    """Read and check `manifest.json`.
+
+    Returns:
+        Size and SHA-256 of each file by name, and what is wrong with the manifest ("" if nothing).
+    """
+    try:
+        manifest = json.loads(read_regular(folder / MANIFEST))
+    except FileNotFoundError:
+        return {}, f"has no {MANIFEST}"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        return {}, f"has an unreadable {MANIFEST} ({reason})"
+    malformed = f"has a malformed {MANIFEST}"
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        return {}, malformed
+    version = manifest.get("format_version")
+    if not isinstance(version, int) or not _count(version):
+        return {}, malformed
+    if version > FORMAT_VERSION:
+        return {}, f"is of format {version}, newer than this tformer knows ({FORMAT_VERSION})"
+    entries = {}
+    for name, entry in manifest["files"].items():
+        if not isinstance(entry, dict) or not _count(entry.get("bytes")) or not _sha256(entry.get("sha256")):
+            return {}, malformed
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name or not name:
+            return {}, f"names a file outside itself: {name}"
+        entries[name] = (entry["bytes"], entry["sha256"])
+    missing = [name for name in REQUIRED if name not in entries]
+    return entries, f"has no {', '.join(missing)} in its {MANIFEST}" if missing else ""
+
+
+def file_fault(folder: Path, name: str, size: int, sha256: str) -> str:
+    """Compare one file of a checkpoint with its manifest entry.
+
+    Returns:
+        What is wrong with it, "" if nothing.
+    """
+    parts = PurePosixPath(name).parts
+    try:
+        if any((folder / Path(*parts[: depth + 1])).is_symlink() for depth in range(len(parts))):
+            return f"names a file outside itself: {name} is a link"
+        status = (folder / name).lstat()
+        if not stat.S_ISREG(status.st_mode):
+            return f"{name} is not a regular file"
+        if status.st_size != size:
+            return f"{name} has {status.st_size} bytes instead of {size}"
+        with open(folder / name, "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                return f"{name} does not match its SHA-256"
+    except (OSError, ValueError) as error:
+        return f"{name}: {getattr(error, 'strerror', None) or type(error).__name__}"
+    return ""
+
+
+def damage(folder: Path) -> str:
+    """Compare every file of a checkpoint folder with the size and SHA-256 in its manifest.
+
+    Returns:
+        What is wrong, "" if nothing. It never raises: whatever lies there, the answer is a line.
+    """
+    entries, fault = read_manifest(folder)
+    if fault:
+        return fault
+    faults = (file_fault(folder, name, size, sha256) for name, (size, sha256) in entries.items())
+    return next(filter(None, faults), "")
+
+
+# --- state.json -----------------------------------------------------------------------------------------------------
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63)
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and _number(value) and math.isfinite(value)
+
+
+def _optional_number(value: object) -> bool:
+    return value is None or _number(value)
+
+
+def _mapping(check: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, dict) and all(check(item) for item in value.values())
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _machine(value: object) -> bool:
+    known = {"precision": ("fp32", "bf16"), "attention": ("fused", "explicit")}
+    return isinstance(value, dict) and all(value.get(name) in choices for name, choices in known.items())
+
+
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+FIELDS: Mapping[str, Callable[[object], bool]] = {
+    "step": _count,
+    "seconds": _finite,
+    "score": _optional_number,
+    "loss": _optional_number,
+    "best": _optional_number,
+    "best_loss": _optional_number,
+    "best_step": _count,
+    "without_better": _count,
+    "window": _mapping(_finite),
+    "finished": _flag,
+    "offsets": _mapping(_count),
+    "metric": _text,
+    "fingerprint": _mapping(_text),
+    "machine": _machine,
+    "metrics_sha256": _sha256,
+    "folder": _text,
+    "better": _flag,
+}
+"""What each field of `state.json` may hold, where it is there."""
+RESUMABLE = ("step", "seconds", "window", "offsets", "fingerprint", "machine")
+"""Fields without which no run continues."""
+
+
+def read_state(folder: Path, *, resumable: bool = False) -> dict[str, Any]:
+    """Read `state.json` of a checkpoint: step, scores and the loop's counters.
+
+    Args:
+        folder: the checkpoint.
+        resumable: a run is to continue from it, which needs more fields.
+
+    Raises:
+        RunError: if it cannot be read, or a field is absent or of another type.
+    """
+    place = folder / STATE
+    try:
+        state = json.loads(read_regular(place))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "not JSON"
+        raise RunError(f"{place}: cannot be read: {reason}", "choose another with --checkpoint") from error
+    if not isinstance(state, dict):
+        raise RunError(f"{place}: not a JSON object", "choose another with --checkpoint")
+    wrong = [name for name, check in FIELDS.items() if name in state and not check(state[name])]
+    wrong += [name for name in RESUMABLE if resumable and name not in state]
+    if wrong or "step" not in state:
+        names = ", ".join(wrong or ["step"])
+        raise RunError(f"{place}: absent or of another type: {names}", "choose another with --checkpoint")
+    return state
+
+
+def state_of(folder: Path) -> tuple[dict[str, Any], str]:
+    """Read `state.json` and compare it with the manifest.
+
+    Returns:
+        The state, and what is wrong with it ("" if nothing).
+    """
+    entries, fault = read_manifest(folder)
+    fault = fault or file_fault(folder, STATE, *entries[STATE])
+    if fault:
+        return {}, fault
+    try:
+        return read_state(folder), ""
+    except RunError as error:
+        return {}, error.cause
