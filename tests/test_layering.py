@@ -17,7 +17,7 @@ LEVELS = {
     "segmentation": 4,
     "languages": 4,
     "nn": 4,
-    "config": 5,
+    "config": 5, "writing": 5,
     "errors": 6,
 }  # fmt: skip
 SAME_LEVEL = {

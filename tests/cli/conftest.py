@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tformer_cli.config.compose import compose, override
+from tformer_cli.tasks.inputs import SEARCH, OnLong
 
 
 @dataclass
@@ -19,9 +20,17 @@ class Prediction:
 class Shouting:
     """A task that answers in capitals, reading ahead three lines at a time as a batched search does."""
 
+    options = SEARCH | {"batch", "workers"}
+    translates = True
+    on_long = OnLong.error
+    input_columns = ("en",)
+
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.config = None
+
+    def unused(self, name):
+        return ""
 
     def predict(self, model, lines):
         batch = []

@@ -98,7 +98,7 @@ class Raising:
 def test_every_failure_is_one_line_and_a_code(error, code, line, monkeypatch, capfd):
     monkeypatch.delenv("TFORMER_DEBUG", raising=False)
     monkeypatch.setattr(entry, "_run", Raising(error))
-    monkeypatch.setattr(entry, "_close_output", lambda: None)
+    monkeypatch.setattr(entry.streams, "give_up_output", lambda: None)
     assert main([]) == code
     out, err = capfd.readouterr()
     assert out == ""

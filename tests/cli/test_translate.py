@@ -8,10 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from tformer_cli.cli.inputs import Line, media
 from tformer_cli.cli.main import main
-from tformer_cli.cli.translate import _files as files
 from tformer_cli.cli.translate import as_rows, in_order, is_setting
 from tformer_cli.errors import DataError
+
+
+def of(line: str) -> Line:
+    return Line(line, "place", line)
 
 
 def stdin(monkeypatch, data: bytes, terminal: bool = False) -> None:
@@ -141,16 +145,16 @@ def test_answers_come_as_soon_as_they_are_there():
     def lines():
         for line in ["a", "", "b", "c"]:
             read.append(line)
-            yield line
+            yield of(line)
 
     def one_by_one(spoken):
         for line in spoken:
             yield line.upper()
 
     answers = in_order(lines(), one_by_one)
-    assert next(answers) == ("a", "A")
+    assert next(answers) == (of("a"), "A")
     assert read == ["a"]
-    assert list(answers) == [("", ""), ("b", "B"), ("c", "C")]
+    assert list(answers) == [(of(""), ""), (of("b"), "B"), (of("c"), "C")]
 
 
 def test_someone_who_types_is_answered_line_by_line():
@@ -159,14 +163,14 @@ def test_someone_who_types_is_answered_line_by_line():
     def lines():
         for line in ["a", "", "b"]:
             read.append(line)
-            yield line
+            yield of(line)
 
     def reading_ahead(spoken):
         yield from [line.upper() for line in spoken]
 
     answers = in_order(lines(), reading_ahead, at_once=True)
-    assert (next(answers), read) == (("a", "A"), ["a"])
-    assert list(answers) == [("", ""), ("b", "B")]
+    assert (next(answers), read) == ((of("a"), "A"), ["a"])
+    assert list(answers) == [(of(""), ""), (of("b"), "B")]
 
 
 def test_a_file_is_named_before_each_answer_and_silence_is_one_too(capsys):
@@ -174,20 +178,19 @@ def test_a_file_is_named_before_each_answer_and_silence_is_one_too(capsys):
         return SimpleNamespace(text=text, details=details)
 
     several = [{"text": "one"}, {"text": "won"}]
-    assert as_rows("a.wav", answer("one"), 1, 0) == "a.wav\tone\n"
-    assert as_rows("a.wav", answer(""), 1, 0) == "a.wav\t\n"
-    assert as_rows("a.wav", answer("one", hypotheses=several), 3, 0) == "a.wav\tone\na.wav\twon\n"
+    assert as_rows(of("a.wav"), answer("one"), 1, 0) == "a.wav\tone\n"
+    assert as_rows(of("a.wav"), answer(""), 1, 0) == "a.wav\t\n"
+    assert as_rows(of("a.wav"), answer("one", hypotheses=several), 3, 0) == "a.wav\tone\na.wav\twon\n"
     assert (
-        as_rows("a.png", answer("x", probabilities={"x": 0.75, "y": 0.25}), 1, 5)
+        as_rows(of("a.png"), answer("x", probabilities={"x": 0.75, "y": 0.25}), 1, 5)
         == "a.png\tx\t0.7500\na.png\ty\t0.2500\n"
     )
-    assert capsys.readouterr().err == ""
-    assert as_rows("b.wav", answer("", error="b.wav: empty (0 bytes)"), 1, 0) == ""
-    assert capsys.readouterr().err == "left out: b.wav: empty (0 bytes)\n"
+    assert as_rows(of("b.wav"), answer("", error="b.wav: empty (0 bytes)"), 1, 0) == ""
+    assert as_rows(of("a\nb\t.wav"), answer("one"), 1, 0) == "a\\nb\\t.wav\tone\n"
 
 
 def test_all_files_are_looked_for_before_the_first_is_answered(tmp_path):
     (tmp_path / "one.wav").touch()
-    with pytest.raises(DataError, match="two.wav: no such file or folder"):
-        files(lambda path: [path], [tmp_path / "one.wav", tmp_path / "two.wav"])
-    assert list(files(lambda path: [path], [tmp_path / "one.wav"])) == [str(tmp_path / "one.wav")]
+    with pytest.raises(DataError, match=r"two.wav: no such file or folder"):
+        media(None, [tmp_path / "one.wav", tmp_path / "two.wav"], ())
+    assert [line.value for line in media(None, [tmp_path / "one.wav"], ())] == [str(tmp_path / "one.wav")]

@@ -64,16 +64,24 @@ def test_the_keys_and_values_of_prompts_together_are_bounded(gpt, monkeypatch):
     task, decode = gpt[0], gpt[0].config.decode
     vars(decode).update({"batch": 0, "max_length": 8, **GREEDY})
     ids = len(task._ids("The list", 0))
+
+    def prompts(count: int) -> list:
+        return list(enumerate([task._ids("The list", 0)] * count))
+
     a_prompt = 2 * 1 * (ids + 9) * 16 * 4  # keys and values, blocks, tokens, width, bytes
     monkeypatch.setattr(language_model, "BATCH_CACHE_BYTES", 3 * a_prompt)
-    assert [part for part, _ in task._divide(["The list"] * 7, 0)] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [part for part, _ in task._divide(prompts(7))] == [
+        [0, 1, 2],
+        [3, 4, 5],
+        [6],
+    ]
     monkeypatch.setattr(language_model, "BATCH_CACHE_BYTES", 1)
-    assert [part for part, _ in task._divide(["The list"] * 2, 0)] == [[0], [1]]
+    assert [part for part, _ in task._divide(prompts(2))] == [[0], [1]]
     decode.batch = 4
-    assert [len(part) for part, _ in task._divide(["The list"] * 7, 0)] == [4, 3]
+    assert [len(part) for part, _ in task._divide(prompts(7))] == [4, 3]
 
 
 def test_a_prompt_that_is_too_long_is_named(gpt):
     task, model = gpt
-    with pytest.raises(DataError, match=r"input 4: \d+ tokens, the model's context is 16"):
+    with pytest.raises(DataError, match=r"input line 4: \d+ tokens, the model's context is 16"):
         list(task.predict(model, ["The list"] * 3 + ["word " * 30]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
@@ -10,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tformer_cli.errors import TformerError
+from tformer_cli.cli import streams
+from tformer_cli.errors import ConfigError, TformerError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -39,8 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code. Nothing is raised: whatever fails is said in one line (`TFORMER_DEBUG=1` adds the
         traceback).
     """
+    streams.repair()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        check_encoding(given)
         code = _run(given)
         sys.stdout.flush()
         return code
@@ -64,6 +66,28 @@ def _run(given: list[str]) -> int:
     return 0
 
 
+def check_encoding(arguments: Sequence[str]) -> None:
+    """Refuse settings that are not UTF-8; names of files may be any bytes.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    for argument in arguments:
+        if is_undecodable(argument) and re.match(r"[a-z_][a-z_0-9.]*=", argument):
+            raise ConfigError(f"{printable(argument)} is not UTF-8", "a setting must be; rename the file or the folder")
+
+
+def is_undecodable(text: str) -> bool:
+    """Whether an argument or a name came in bytes that are not UTF-8."""
+    return any("\udc80" <= character <= "\udcff" for character in text)
+
+
+def printable(text: str) -> str:
+    r"""Text in one line, with undecodable bytes as `\xe9`."""
+    line = "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text)
+    return " ".join(line.split())
+
+
 def report(error: BaseException, arguments: Sequence[str] = ()) -> int:
     """Say what went wrong, in one line on standard error.
 
@@ -77,7 +101,7 @@ def report(error: BaseException, arguments: Sequence[str] = ()) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, BrokenPipeError):
-        _close_output()
+        streams.give_up_output()
         return BROKEN_PIPE
     if os.environ.get("TFORMER_DEBUG", "") not in ("", "0"):
         import traceback
@@ -86,7 +110,8 @@ def report(error: BaseException, arguments: Sequence[str] = ()) -> int:
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return INTERRUPTED
     line, code = describe(error, arguments)
-    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    print(f"error: {printable(line)}", file=sys.stderr)
+    streams.give_up_output()
     return code
 
 
@@ -96,6 +121,8 @@ def describe(error: BaseException, arguments: Sequence[str] = ()) -> tuple[str, 
         return str(error), error.exit_code
     if callable(getattr(error, "format_message", None)):  # a usage error of the click that typer brings
         return _usage(error, arguments), 2
+    if isinstance(error, UnicodeEncodeError) and is_undecodable(error.object):
+        return f"{printable(error.object[:200])} is not UTF-8: rename the file, or convert the text", 1
     if isinstance(error, OSError) and error.errno is not None:
         return _system(error), 1
     text = str(error)
@@ -106,7 +133,9 @@ def describe(error: BaseException, arguments: Sequence[str] = ()) -> tuple[str, 
 
 
 def _system(error: OSError) -> str:
-    place = f"{error.filename}: " if error.filename is not None else ""
+    if isinstance(error, streams.Closed):
+        return str(error.strerror)
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{place}the disk is full: free some space; what was saved before is whole"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -125,9 +154,3 @@ def _usage(error: Any, arguments: Sequence[str]) -> str:
     path = context.command_path if context is not None else "tformer"
     hint = "" if message.endswith("?") else f": see `{path} --help`"
     return f"{message[:1].lower()}{message[1:]}{hint}"
-
-
-def _close_output() -> None:
-    """Whoever read our output has gone: what is still buffered must not fail again at exit."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import os
+import stat
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, cast
 
 from tformer_cli.errors import DataError
+
+LOOKED_AT_BYTES = 1 << 16
+"""Of the beginning of a file, to see what it is."""
+STDIN = "standard input"
 
 
 def lines(files: Sequence[Path]) -> Iterator[str]:
@@ -17,32 +27,60 @@ def lines(files: Sequence[Path]) -> Iterator[str]:
         DataError: if a file cannot be read or a line is not UTF-8 or holds NUL; file and line are named.
     """
     for file in files or [Path("-")]:
+        with opened(file) as stream:
+            yield from decoded(stream, name_of(file))
+
+
+def name_of(file: Path) -> str:
+    """What an error calls a file."""
+    return STDIN if str(file) == "-" else str(file)
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Any]:
+    """A file, unpacked if its name ends with .gz, or standard input for `-`; it can be peeked into.
+
+    Raises:
+        DataError: if it cannot be read, or is damaged; names it.
+    """
+    try:
         if str(file) == "-":
-            yield from decoded(sys.stdin.buffer, "standard input")
-            continue
-        try:
-            stream = file.open("rb")
-        except OSError as error:
-            raise DataError(f"{file} cannot be read ({error.strerror})") from error
-        with stream:
-            yield from decoded(stream, str(file))
+            stream = sys.stdin.buffer
+            yield stream if hasattr(stream, "peek") else io.BufferedReader(cast(Any, stream), LOOKED_AT_BYTES)
+        elif file.name.endswith(".gz"):
+            with gzip.open(file) as packed, io.BufferedReader(cast(Any, packed), LOOKED_AT_BYTES) as stream:
+                yield stream
+        else:
+            with open(file, "rb", buffering=LOOKED_AT_BYTES) as stream:
+                yield stream
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{file}: damaged gzip file", "copy it again") from error
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        raise DataError(f"{file} cannot be read ({error.strerror})") from error
 
 
 def check(files: Iterable[Path]) -> None:
     """Refuse files that cannot be opened, before anything slow starts.
 
+    Pipes are not opened: that would wait for the other end, and closing them would break it.
+
     Raises:
         DataError: naming the first.
     """
     for file in files:
-        if str(file) != "-":
-            try:
+        if str(file) == "-":
+            continue
+        try:
+            mode = os.stat(file).st_mode
+            if stat.S_ISDIR(mode):
+                raise DataError(f"{file} is a folder", "name the files in it")
+            if stat.S_ISREG(mode):
                 file.open("rb").close()
-            except OSError as error:
-                raise DataError(f"{file} cannot be read ({error.strerror})") from error
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def decoded(stream: BinaryIO, name: str) -> Iterator[str]:
+def decoded(stream: IO[bytes], name: str) -> Iterator[str]:
     r"""Lines of a byte stream, split at `\n` alone; one `\r` before it and a byte-order mark are dropped.
 
     `str.splitlines` would also split at U+2028, U+0085 and form feeds, and input and output would go out of
@@ -51,6 +89,8 @@ def decoded(stream: BinaryIO, name: str) -> Iterator[str]:
     for number, raw in enumerate(stream, 1):
         line = raw.removesuffix(b"\n").removesuffix(b"\r")
         if number == 1:
+            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise DataError(f"{name}:1 is UTF-16", "convert the file to UTF-8")
             line = line.removeprefix(b"\xef\xbb\xbf")
         if b"\0" in line:
             raise DataError(f"{name}:{number} holds a NUL character", "that is no text file, or a damaged one")

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import stat
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -133,6 +133,20 @@ def files_below(path: Path, endings: tuple[str, ...], what: str) -> list[Path]:
     if not found:
         raise DataError(f"{path}: no {what}", f"expected files that end with one of {', '.join(endings)}")
     return found
+
+
+def passed_over(folder: Path, endings: tuple[str, ...]) -> str:
+    """A line about the files in a folder and those below it that are of other kinds; empty: there are none.
+
+    Files are counted by their endings, and the first are named. Hidden ones do not count.
+    """
+    others = [path for path, wanted in walk(folder, endings) if not wanted and not path.name.startswith(".")]
+    if not others:
+        return ""
+    kinds = Counter(path.suffix.lower() or "without an ending" for path in others)
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    names = listed([str(path.relative_to(folder)) for path in others])
+    return f"{folder}: {len(others):,} file{'s'[: len(others) != 1]} of other kinds left out: {counts} ({names})"
 
 
 # --- many ---

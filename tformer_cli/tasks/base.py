@@ -5,7 +5,7 @@ The loop knows a task only through `Task`. A task is thin: what it reads, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypedDict, TypeVar
@@ -64,9 +64,18 @@ class Loss:
     parts: dict[str, Tensor] = field(default_factory=dict)
 
 
+Input = str | Sequence[str]
+"""What a model is asked: a line or the name of a file; or the texts of a table's columns; or a sentence's words."""
+
+
 @dataclass
 class Prediction:
-    """One answer to one input: what is printed as a line, and what `--json` adds to it."""
+    """One answer to one input.
+
+    Attributes:
+        text: what is printed as a line.
+        details: what `--json` adds to it: `error` is why there is no answer, `note` what the user should know of it.
+    """
 
     text: str
     details: dict[str, Any] = field(default_factory=dict)
@@ -209,6 +218,21 @@ class Task(Protocol[M, B]):
     """Scores of which less is better."""
     in_use: bool
     """The model is trained: the training split too is shown as it is, the same in every epoch."""
+    options: frozenset[str]
+    """Settings of `decode` that its predictions depend on; and `top` if it gives labels in order."""
+    translates: bool
+    """It writes a text in another language for each text."""
+    on_long: Any
+    """An `OnLong`: what becomes of an input that is longer than the model reads; None: none is too long."""
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Columns of the training tables that an input is made of."""
+        ...
+
+    def unused(self, name: str) -> str:
+        """Why a setting of `decode` among `options` has no effect with the others as they are; empty: it has one."""
+        ...
 
     @property
     def config(self) -> Experiment:
@@ -268,8 +292,8 @@ class Task(Protocol[M, B]):
         """
         ...
 
-    def predict(self, model: M, inputs: Iterable[str]) -> Iterator[Prediction]:
-        """Answers in the order of the inputs, by `config.decode`."""
+    def predict(self, model: M, inputs: Iterable[Input]) -> Iterator[Prediction]:
+        """Answers in the order of the inputs, by `config.decode`; an error in one comes after the answers before it."""
         ...
 
     def pictures(self, model: M) -> Mapping[str, Picture | Sound]:

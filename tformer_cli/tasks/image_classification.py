@@ -64,6 +64,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
     """The adapter between labelled pictures and a model with a linear head."""
 
     metric = "accuracy"
+    options = frozenset({"top"})
     lower_is_better = frozenset({"loss"})
     config: ImageClassificationExperiment | ResNetClassificationExperiment
     labels: LabelSet

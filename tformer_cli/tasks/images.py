@@ -23,6 +23,7 @@ from tformer_cli.config.schema import ResNetConfig
 from tformer_cli.data.augment import Augmentation, center, denormalise, normalise, uniforms
 from tformer_cli.data.batching import ByEpoch, shuffled
 from tformer_cli.data.images import Images, duplicates, picture_files, read_images, read_picture
+from tformer_cli.data.pictures import ENDINGS
 from tformer_cli.tasks.base import AttentionShape, B, Batch, M, Prediction
 from tformer_cli.tasks.files import AnswersFiles
 from tformer_cli.tasks.splits import SplitsTask
@@ -60,6 +61,11 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
 
     labelled = True
     """Pictures come with labels."""
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The column of the pictures."""
+        return (self.config.data.image,)
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -147,9 +153,14 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
         """A batch."""
         return self.config.data.batch_images
 
-    def read_file(self, path: str) -> np.ndarray:
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Of pictures."""
+        return ENDINGS
+
+    def read_content(self, content: Path | bytes, name: str) -> np.ndarray:
         """A picture as it was read."""
-        return read_picture(Path(path), self.config.data, path)
+        return read_picture(content, self.config.data, name)
 
     def answers(self, model: M, found: Sequence[np.ndarray]) -> list[Prediction]:
         """Answers to pictures as `read_picture` gives them."""

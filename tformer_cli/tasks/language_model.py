@@ -18,9 +18,9 @@ from tformer_cli.config.schema import LanguageModelExperiment
 from tformer_cli.data.corpus import Corpus
 from tformer_cli.data.text import pad
 from tformer_cli.decode.search import search, together, width
-from tformer_cli.errors import DataError
 from tformer_cli.models.gpt import GPT
-from tformer_cli.tasks.base import Batch, Evaluation, Loss, Prediction, Sample, Scoring, summed_loss
+from tformer_cli.tasks.base import Batch, Evaluation, Input, Loss, Prediction, Sample, Scoring, summed_loss
+from tformer_cli.tasks.inputs import SEARCH, Answer, BadInput, Readable, Refusal, unused_by_search
 from tformer_cli.tasks.running_text import RunningText
 from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.text import searched
@@ -59,6 +59,7 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
     """The adapter between running text and the causal model."""
 
     metric = "loss"
+    options = SEARCH | {"batch", "workers"}
     lower_is_better = frozenset({"loss", "perplexity", "bits_per_byte"})
     config: LanguageModelExperiment
 
@@ -112,22 +113,44 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
             found.append(Sample(prompt, rest, written.text))
         return found
 
-    def predict(self, model: GPT, inputs: Iterable[str]) -> Iterator[Prediction]:
-        """Each input written on, in order; the text is what comes after it."""
-        device = next(model.parameters()).device
-        yield from searched(inputs, self._divide, lambda job: self._write(model, *job), self.config.decode, device)
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The column of the text."""
+        return (self.config.data.column,)
 
-    def _divide(self, prompts: list[str], before: int) -> list[tuple[list[int], tuple[list[list[int]], list[int]]]]:
-        """The jobs of some prompts, those of equally many tokens together; `before` prompts came before them.
+    def unused(self, name: str) -> str:
+        """A search draws nothing, and what is drawn has no beam."""
+        return unused_by_search(self.config.decode, name)
+
+    def predict(self, model: GPT, inputs: Iterable[Input]) -> Iterator[Prediction]:
+        """Each input written on, in order; the text is what comes after it."""
+        decode, device = self.config.decode, next(model.parameters()).device
+
+        def write(job: tuple[list[list[int]], list[int]]) -> list[Prediction]:
+            return self._write(model, *job)
+
+        yield from searched(inputs, self._read_inputs, self._divide, write, decode, device)
+
+    def _read_inputs(self, given: list[Input]) -> list[Answer[list[int]] | Refusal]:
+        """The tokens of each prompt."""
+        return [self._prompt(text if isinstance(text, str) else text[0]) for text in given]
+
+    def _divide(
+        self, prompts: list[tuple[int, list[int]]]
+    ) -> list[tuple[list[int], tuple[list[list[int]], list[int]]]]:
+        """The jobs of some numbered prompts, those of equally many tokens together.
 
         So there is no padding, and one row of places serves all. The shortest come first: they have the most room left.
         """
-        ids = [self._ids(prompt, number) for number, prompt in enumerate(prompts, before)]
-        lengths, jobs = [len(row) for row in ids], []
-        for length, same in groupby(sorted(range(len(ids)), key=lengths.__getitem__), lengths.__getitem__):
-            places, size = list(same), self._together(length)
-            for part in (places[start : start + size] for start in range(0, len(places), size)):
-                jobs.append((part, ([ids[i] for i in part], [before + i for i in part])))
+        ids, jobs = dict(prompts), []
+
+        def length_of(number: int) -> int:
+            return len(ids[number])
+
+        for length, same in groupby(sorted(ids, key=length_of), length_of):
+            numbers, size = list(same), self._together(length)
+            for part in (numbers[start : start + size] for start in range(0, len(numbers), size)):
+                jobs.append((part, ([ids[number] for number in part], part)))
         return jobs
 
     def _together(self, length: int) -> int:
@@ -142,17 +165,32 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
         room = self.config.model.max_length - length
         return min(most or self.config.decode.max_length or room, room)
 
-    def _ids(self, prompt: str, number: int) -> list[int]:
+    def _prompt(self, prompt: str) -> Answer[list[int]] | Refusal:
         """The tokens of a prompt, the end of a document before them: one begins after the last one's end.
 
-        Raises:
-            DataError: if it leaves no room; names the input, of which `number` came before.
+        One that leaves no room is an error, skipped, or loses its beginning: then half of the context is left to
+        write in, or `decode.max_length`.
         """
-        context, ids = self.config.model.max_length, [self.tokenizer.eos_id, *self.tokenizer.encode(prompt)]
-        if len(ids) >= context:
-            cause = f"input {number + 1}: {len(ids) - 1} tokens, the model's context is {context}"
-            raise DataError(cause, "give its end only, or train with a larger model.max_length")
-        return ids
+        context, ids = self.config.model.max_length, self.tokenizer.encode(prompt)
+        if len(ids) + 1 < context:
+            return Readable([self.tokenizer.eos_id, *ids])
+        size = f"{len(ids):,} tokens, the model's context is {context:,}"
+        room = max(1, min(self.config.decode.max_length or context, context // 2))
+        rest = ids[len(ids) - max(1, context - 1 - room) :]
+        remedy = "give its end only, or train with a larger model.max_length"
+        return self._too_long(size, remedy, [self.tokenizer.eos_id, *rest], "its beginning was not read")
+
+    def _ids(self, prompt: str, number: int) -> list[int]:
+        """The tokens of a prompt that is not skipped.
+
+        Raises:
+            BadInput: if it leaves no room; `number` inputs came before it.
+        """
+        read = self._prompt(prompt)
+        if isinstance(read, Readable):
+            return read.value
+        reason, remedy = (read.reason, read.remedy) if isinstance(read, Refusal) else (read.details["error"], "")
+        raise BadInput(number, reason, remedy)
 
     def stream(self, model: GPT, prompt: str, say: Callable[[str], None]) -> None:
         """Write one input on, and hand over a few characters at a time, as they are chosen.

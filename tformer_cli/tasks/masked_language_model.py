@@ -21,13 +21,16 @@ from tformer_cli.data.text import pad
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.models.bert import BERTForPretraining
 from tformer_cli.nn.cross_entropy import head_cross_entropy
-from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample, Scoring, batches_of, summed_loss
+from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of, summed_loss
+from tformer_cli.tasks.inputs import Answer, Readable, Refusal
 from tformer_cli.tasks.running_text import RunningText
 from tformer_cli.tasks.text import TokenBatch
 from tformer_cli.tokenizer_json import MASK
 
 FILLINGS = 5
 """Answers shown for a hidden token."""
+BERT_MASK = "[MASK]"
+"""What BERT's own vocabulary calls a hidden token."""
 
 
 @dataclass
@@ -59,9 +62,12 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
 
     metric = "loss"
     lower_is_better = frozenset({"loss", "perplexity", "mlm_loss", "nsp_loss"})
+    options = frozenset({"batch", "top"})
     config: MaskedLanguageModelExperiment
     masking: Masking
     """Set by `prepare` or `load`."""
+    top = FILLINGS
+    """Fillings of a hidden token that `predict` gives, at least."""
 
     def __init__(self, config: MaskedLanguageModelExperiment) -> None:
         super().__init__(config)
@@ -238,21 +244,39 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
             found.append(Sample(text, " ".join(self.tokenizer.pieces(truth)), " ".join(self.tokenizer.pieces(guess))))
         return found
 
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The column of the text."""
+        return (self.config.data.column,)
+
+    def _read_inputs(self, given: list[Input]) -> list[Answer[tuple[str, np.ndarray]] | Refusal]:
+        """Each line with its tokens; `[MASK]`, as BERT writes it, is a hidden token too."""
+        tokenizer, most = self.tokenizer, self.config.model.max_length
+        found: list[Answer[tuple[str, np.ndarray]] | Refusal] = []
+        for line in given:
+            text = line if isinstance(line, str) else line[0]
+            ids = tokenizer.encode(text.replace(BERT_MASK, MASK))
+            cut = len(ids) > most - 2
+            row = np.array([tokenizer.bos_id, *ids[: most - 2], tokenizer.eos_id])
+            if cut:
+                size = f"{len(ids):,} tokens, the model reads {most - 2:,}"
+                found.append(self._too_long(size, "shorten the line", (text, row), "its end was not read"))
+            elif self.masking.mask_id in ids or not text.strip():
+                found.append(Readable((text, row)))
+            else:
+                found.append(Readable((text, row), f"no {MASK} in it, so that nothing was filled in"))
+        return found
+
     @torch.inference_mode()
-    def _answer(self, model: BERTForPretraining, texts: list[str], before: int) -> list[Prediction]:
+    def _answer(self, model: BERTForPretraining, rows: list[tuple[str, np.ndarray]]) -> list[Prediction]:
         """Each line with its hidden tokens filled in; the best fillings of each, with their probabilities."""
         tokenizer, device = self.tokenizer, next(model.parameters()).device
-        ids = [np.array([tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]) for text in texts]
-        for number, row in enumerate(ids, start=before + 1):
-            if len(row) > self.config.model.max_length:
-                cause = (
-                    f"input line {number}: {len(row) - 2} tokens, the model reads {self.config.model.max_length - 2}"
-                )
-                raise DataError(cause, "shorten the line")
-        tokens, lengths = (part.to(device) for part in pad(ids, tokenizer.pad_id))
+        texts = [text for text, _ in rows]
+        tokens, lengths = (part.to(device) for part in pad([ids for _, ids in rows], tokenizer.pad_id))
         places = (tokens == self.masking.mask_id).flatten().nonzero()[:, 0]
         chosen, _ = model(tokens, lengths, None, places)
-        probability, token = model.logits(chosen).float().softmax(-1).topk(FILLINGS, dim=-1)
+        number = min(max(FILLINGS, self.top), tokenizer.vocab_size)
+        probability, token = model.logits(chosen).float().softmax(-1).topk(number, dim=-1)
         found, width = [], tokens.shape[1]
         for row, text in enumerate(texts):
             mine = (places // width == row).nonzero()[:, 0].tolist()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +106,7 @@ class MaskedPatches(ImageTask[ViTForMaskedPatches, ImageBatch]):
             evaluation.samples.append(Sample(images.names[row], f"{len(right)} hidden patches", f"{found} right"))
         return evaluation
 
-    def predict(self, model: ViTForMaskedPatches, inputs: Iterable[str]) -> Iterator[Prediction]:
+    def predict(self, model: ViTForMaskedPatches, inputs: Iterable[Any]) -> Iterator[Prediction]:
         """There is nothing to say of a picture.
 
         Raises:

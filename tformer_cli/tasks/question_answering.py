@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from tformer_cli.config.schema import QuestionAnsweringExperiment
 from tformer_cli.data.questions import Question, Questions, read_questions
 from tformer_cli.data.text import pad
-from tformer_cli.errors import DataError
 from tformer_cli.metrics import answer_scores
 from tformer_cli.models.bert import BERTForSpans
-from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample, Scoring, batches_of
+from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
+from tformer_cli.tasks.inputs import Answer, OnLong, Readable, Refusal
 from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.text import TokenBatch, lines_of
@@ -76,6 +76,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
     metric = "f1"
     lower_is_better = frozenset({"loss"})
     usual_length = 256
+    on_long = OnLong.cut  # of the question, as in training; texts are read in windows, however long
     config: QuestionAnsweringExperiment
 
     def __init__(self, config: QuestionAnsweringExperiment) -> None:
@@ -209,19 +210,38 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
             if window.question not in best or score > best[window.question][0]:
                 best[window.question] = said
 
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Columns of the question and of the text that answers it, as tables of SQuAD call them."""
+        return ("question", "context")
+
+    def _read_inputs(self, given: list[Input]) -> list[Answer[tuple[str, str]] | Refusal]:
+        """Questions, each with its text: rows of two columns, or lines with a tab between them."""
+        most = self.config.model.max_length // 2
+        found: list[Answer[tuple[str, str]] | Refusal] = []
+        for row in given:
+            parts = row.split("\t", 1) if isinstance(row, str) else list(row)
+            if len(parts) != 2 and any(parts):
+                reason = "no tab between a question and the text that answers it"
+                found.append(self._malformed(reason, "write QUESTION<tab>TEXT"))
+                continue
+            question, context = parts if len(parts) == 2 else ("", "")
+            long = len(self.tokenizer.encode(question))
+            if long > most:
+                size = f"the question has {long:,} tokens, the model reads {most:,}"
+                rest = (question, context)
+                found.append(self._too_long(size, "shorten the question", rest, "its end was not read"))
+            else:
+                found.append(Readable((question, context)))
+        return found
+
     @torch.inference_mode()
-    def _answer(self, model: BERTForSpans, texts: list[str], before: int) -> list[Prediction]:
-        """The answer to each line, a question and its text with a tab between them."""
-        rows = []
-        for number, text in enumerate(texts, before + 1):
-            question, tab, context = text.partition("\t")
-            if text and not tab:
-                cause = f"input line {number}: no tab between a question and the text that answers it"
-                raise DataError(cause, "write QUESTION<tab>TEXT")
-            rows.append(Question(str(number), question, context, (("", 0),)))
+    def _answer(self, model: BERTForSpans, rows: list[tuple[str, str]]) -> list[Prediction]:
+        """The answer to each question."""
+        questions = [Question(str(n), question, context, (("", 0),)) for n, (question, context) in enumerate(rows)]
         device, best = next(model.parameters()).device, {}
-        for number, row in enumerate(rows):
+        for number, row in enumerate(questions):
             windows = self._cut(number, Question(row.name, row.question, row.context, ()))
             batch = self._join(windows, torch.arange(len(windows))).to(device)
-            self._point(self._scores(model, batch), windows, rows, best)
-        return [Prediction(best[n][1], {"answer": best[n][1], "score": best[n][0]}) for n in range(len(rows))]
+            self._point(self._scores(model, batch), windows, questions, best)
+        return [Prediction(best[n][1], {"answer": best[n][1], "score": best[n][0]}) for n in range(len(questions))]

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tformer_cli.config.schema import SpeechRecognitionExperiment
+from tformer_cli.config.schema import Decoding, SpeechRecognitionExperiment
+from tformer_cli.data.audio import ENDINGS as RECORDINGS
 from tformer_cli.data.audio import read_sound, recording_files
 from tformer_cli.data.batching import LengthBatches
 from tformer_cli.data.cutting import quiet_pieces
 from tformer_cli.data.media import files_below
+from tformer_cli.data.recording_sources import AUDIO
 from tformer_cli.data.stored_features import ENDINGS as FEATURES
 from tformer_cli.data.stored_features import read_features
 from tformer_cli.decode.causal import Writer
@@ -37,6 +39,7 @@ from tformer_cli.tasks.base import (
     batches_of,
 )
 from tformer_cli.tasks.files import AnswersFiles
+from tformer_cli.tasks.inputs import SEARCH, unused_by_search
 from tformer_cli.tasks.speech import SpeechBatch, SpeechTask
 from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.transcription import Transcriber, one_after_the_other
@@ -52,6 +55,15 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
     """The adapter between recordings with transcripts and the Conformer."""
 
     metric = "wer"
+    on_long = None  # long recordings are cut where they are quietest
+    options = SEARCH | {
+        "method",
+        "ctc_weight",
+        "language_model",
+        "language_model_weight",
+        "unknown_word_penalty",
+        "word_bonus",
+    }
     lower_is_better = frozenset({"loss", "ctc", "attention", "wer", "cer"})
     config: SpeechRecognitionExperiment
     language_model: tuple[Writer, Vocabulary] | None = None
@@ -65,6 +77,23 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
         """Read training and validation recordings, train or load the tokenizer, see that transcripts fit."""
         speech_library()
         super().prepare(run)
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The column of the recordings."""
+        return (self.config.data.audio,) if self.config.data.audio else AUDIO
+
+    def unused(self, name: str) -> str:
+        """Greedy decoding searches nothing; a search by CTC alone writes no token after another."""
+        decode, decoder = self.config.decode, self.config.model.decoder_depth > 0
+        method = decode.method
+        if method is Decoding.auto:
+            method = Decoding.joint if decoder else Decoding.prefix if decode.language_model else Decoding.greedy
+        if method is Decoding.greedy and name in SEARCH:
+            return "greedy decoding does not search: add decode.method=prefix"
+        if method is Decoding.prefix and name in SEARCH - {"beam", "n_best"}:
+            return "decode.method=prefix has no use for it"
+        return unused_by_search(decode, name)
 
     # --- model and loss ---
 
@@ -166,14 +195,19 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
         """Enough to find some of like lengths."""
         return READ_TOGETHER
 
-    def read_file(self, path: str) -> np.ndarray:
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Of recordings, or of stored features."""
+        return FEATURES if self.stored else RECORDINGS
+
+    def read_content(self, content: Path | bytes, name: str) -> np.ndarray:
         """A recording's samples, (n,) int16, or stored frames, (T, F) float32."""
         if self.stored:
-            return read_features(Path(path), self.config.features.bins, path)
-        return read_sound(Path(path), self.config.data.sample_rate, path)
+            return read_features(content, self.config.features.bins, name)
+        return read_sound(content, self.config.data.sample_rate, name)
 
     def answers(self, model: Conformer, found: Sequence[np.ndarray]) -> list[Prediction]:
-        """What is heard in recordings as `read_file` gives them.
+        """What is heard in recordings as `read_content` gives them.
 
         One that is longer than `data.max_seconds` is cut where it is quietest, and what is heard in its pieces joined.
         """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -41,6 +40,9 @@ class SplitsTask(Generic[S, M, B]):
     config: Any
     """The task's own `Experiment`."""
     in_use = False
+    options: frozenset[str] = frozenset()
+    translates = False
+    on_long: Any = None
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -61,6 +63,15 @@ class SplitsTask(Generic[S, M, B]):
         if split not in self._splits:
             self._splits |= self._read(split)
         return self._splits[split]
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Columns of the training tables that an input is made of."""
+        return ()
+
+    def unused(self, name: str) -> str:
+        """Why a setting of `decode` among `options` has no effect with the others as they are; empty: it has one."""
+        return ""
 
     def _read(self, split: str) -> dict[str, S]:
         """A split by its name, and any other that came of the same reading."""
@@ -97,12 +108,3 @@ class SplitsTask(Generic[S, M, B]):
 def spread(rows: int, number: int) -> list[int]:
     """`number` of `rows` rows, or all, evenly from the first to the last: samples to look at."""
     return np.linspace(0, rows - 1, min(number, rows), dtype=int).tolist()
-
-
-def windows(inputs: Iterable[str], size: int, *, largest: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """Some lines at a time, each time with how many came before: `size`, and twice as many again up to `largest`."""
-    lines, before = iter(inputs), 0
-    while part := list(islice(lines, size)):
-        yield before, part
-        before += len(part)
-        size = max(size, min(2 * size, largest))

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import DecodeConfig
+from tformer_cli.config.schema import BadSample, DecodeConfig
 from tformer_cli.decode.search import together
 from tformer_cli.decode.workers import Workers
 from tformer_cli.nn.cross_entropy import head_cross_entropy
-from tformer_cli.tasks.base import AttentionShape, B, Batch, Loss, M, Prediction
-from tformer_cli.tasks.splits import S, SplitsTask, windows
+from tformer_cli.tasks.base import AttentionShape, B, Batch, Input, Loss, M, Prediction
+from tformer_cli.tasks.inputs import Answer, OnLong, Readable, Refusal, merged, readable
+from tformer_cli.tasks.splits import S, SplitsTask
 from tformer_cli.tokenizer import Tokenizer, Vocabulary
 
 WINDOW_BATCHES, LARGEST_WINDOW_BATCHES = 8, 64
@@ -44,8 +45,11 @@ class TextTask(SplitsTask[S, M, B]):
     """Splits and vocabulary of a task.
 
     A subclass gives `_training_text`, `_describe_data` and `_describe_batches`, beside what `SplitsTask` asks for;
-    `_answer` too, unless it has a `predict` of its own.
+    `_read_inputs` and `_answer` too, unless it has a `predict` of its own.
     """
+
+    options = frozenset({"batch"})
+    on_long = OnLong.error
 
     tokenizer: Vocabulary
     """Set by `prepare` or `load`."""
@@ -110,14 +114,38 @@ class TextTask(SplitsTask[S, M, B]):
         )
         return Loss(total, lengths.sum(), {"nll": -log_likelihood})
 
-    def predict(self, model: M, inputs: Iterable[str]) -> Iterator[Prediction]:
-        """An answer to each line, in order; `decode.batch` of them are read together."""
-        for before, lines in windows(inputs, together(self.config.decode)):
-            yield from self._answer(model, lines, before)
+    def predict(self, model: M, inputs: Iterable[Input]) -> Iterator[Prediction]:
+        """An answer to each line or row, in order; `decode.batch` of them are read together."""
+        for _, items in readable(inputs, together(self.config.decode), self._read_inputs):
+            rows = [item.value for item in items if isinstance(item, Readable)]
+            yield from merged(items, self._answer(model, rows) if rows else [])
 
-    def _answer(self, model: M, texts: list[str], before: int) -> list[Prediction]:
-        """Answers to some lines; `before` lines came before them."""
+    def _read_inputs(self, given: list[Input]) -> Sequence[Answer[Any] | Refusal]:
+        """What the model reads of some lines or rows, as `_answer` takes it; or why it cannot."""
         raise NotImplementedError
+
+    def _answer(self, model: M, rows: list[Any]) -> list[Prediction]:
+        """Answers to what `_read_inputs` gave."""
+        raise NotImplementedError
+
+    def _malformed(self, reason: str, remedy: str) -> Prediction | Refusal:
+        """An input that the model cannot read: an error, or skipped by `trainer.on_bad_sample`."""
+        stop = self.config.trainer.on_bad_sample is BadSample.stop
+        return Refusal(reason, remedy) if stop else Prediction("", {"error": reason})
+
+    def _too_long(self, size: str, remedy: str, rest: Any, what: str) -> Answer[Any] | Refusal:
+        """An input that is longer than the model reads: an error, skipped, or cut, by `on_long`.
+
+        Args:
+            size: how long it is, and how long it may be.
+            remedy: what the user can do.
+            rest: what is read of it if it is cut.
+            what: what is lost then.
+        """
+        if self.on_long is OnLong.cut:
+            return Readable(rest, f"{size}; {what}")
+        remedy = f"{remedy}, or leave it to --on-long cut or skip"
+        return Refusal(size, remedy) if self.on_long is OnLong.error else Prediction("", {"error": size})
 
 
 def lines_of(texts: Iterable[str]) -> Iterator[str]:
@@ -126,8 +154,9 @@ def lines_of(texts: Iterable[str]) -> Iterator[str]:
 
 
 def searched(
-    inputs: Iterable[str],
-    divide: Callable[[list[str], int], Sequence[tuple[list[int], Any]]],
+    inputs: Iterable[Input],
+    read: Callable[[list[Any]], Sequence[Answer[Any] | Refusal]],
+    divide: Callable[[list[tuple[int, Any]]], Sequence[tuple[list[int], Any]]],
     search: Callable[[Any], list[Prediction]],
     decode: DecodeConfig,
     device: torch.device,
@@ -136,18 +165,20 @@ def searched(
 
     Args:
         inputs: lines.
-        divide: from some lines, and how many came before them, to jobs, those that take long first: the places of a
-            job's lines among them, and what the search is given. A line in no job gets an empty answer.
+        read: what the model reads of some lines.
+        divide: from the numbers of lines among all inputs, with what is read of each, to jobs, those that take long
+            first: the numbers of a job's lines, and what the search is given.
         search: the answers to a job's lines.
         decode: how many lines are read together, and how many processes search.
         device: where the model is.
     """
     size = together(decode)
+    most = LARGEST_WINDOW_BATCHES * size
     with Workers(search, decode.workers, device) as workers:
-        for before, lines in windows(inputs, WINDOW_BATCHES * size, largest=LARGEST_WINDOW_BATCHES * size):
-            predictions = [Prediction("", {"hypotheses": []}) for _ in lines]
-            jobs = divide(lines, before)
-            for (places, _), found in zip(jobs, workers.map([job for _, job in jobs]), strict=True):
-                for place, prediction in zip(places, found, strict=True):
-                    predictions[place] = prediction
-            yield from predictions
+        for before, items in readable(inputs, WINDOW_BATCHES * size, read, largest=most):
+            rows = [(number, item.value) for number, item in enumerate(items, before) if isinstance(item, Readable)]
+            jobs = divide(rows)
+            found: dict[int, Prediction] = {}
+            for (numbers, _), answers in zip(jobs, workers.map([job for _, job in jobs]), strict=True):
+                found |= zip(numbers, answers, strict=True)
+            yield from merged(items, [found[number] for number, _ in rows])

@@ -19,10 +19,10 @@ from tformer_cli.data.labelled import LABELS, LabelledTexts, LabelSet, read_labe
 from tformer_cli.data.store import Ragged
 from tformer_cli.data.text import pad, tokenize_texts
 from tformer_cli.data.uniforms import uniforms
-from tformer_cli.errors import DataError
 from tformer_cli.metrics import labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.models.bert import BERTClassifier
-from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample, Scoring, batches_of
+from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
+from tformer_cli.tasks.inputs import Answer, OnLong, Readable, Refusal, parts_of
 from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.text import TokenBatch, lines_of
@@ -51,6 +51,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
     """The adapter between labelled texts and an encoder with a linear head."""
 
     lower_is_better = frozenset({"loss", "mean_squared_error"})
+    on_long = OnLong.cut  # as in training: `data.cut` says what is lost
     config: TextClassificationExperiment
     labels: LabelSet
     """Set by `prepare` or `load`."""
@@ -58,6 +59,8 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
     def __init__(self, config: TextClassificationExperiment) -> None:
         super().__init__(config)
         self.metric = METRICS[config.data.target]
+        if config.data.target is not Target.number:
+            self.options |= {"top"}
         self._parts: dict[str, list[Ragged]] = {}
         self._targets: dict[str, np.ndarray] = {}
 
@@ -216,18 +219,36 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
             evaluation.samples.append(Sample(text[:300], data.labels[row], said[row].text))
         return evaluation
 
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The column of the text, or those of a pair."""
+        data = self.config.data
+        return (data.text, data.second) if data.second else (data.text,)
+
+    def _read_inputs(self, given: list[Input]) -> list[Answer[list[np.ndarray]] | Refusal]:
+        """The tokens of each line, or of both texts of a pair, which a tab divides."""
+        wanted, most = len(self.input_columns), self.config.model.max_length
+        found: list[Answer[list[np.ndarray]] | Refusal] = []
+        for text in given:
+            parts = [text] if wanted == 1 and isinstance(text, str) else parts_of(text)
+            if len(parts) != wanted:
+                count = f"{len(parts)} text{'s'[: len(parts) != 1]}"
+                found.append(self._malformed(f"{count} where the model compares two", "put a tab between them"))
+                continue
+            tokens = [np.asarray(self.tokenizer.encode(part), np.int64) for part in parts]
+            long = sum(map(len, tokens)) + 1 + wanted
+            if long <= most:
+                found.append(Readable(tokens))
+                continue
+            lost = {Cut.end: "its end was", Cut.beginning: "its beginning was", Cut.middle: "its middle was"}
+            what = f"{lost[self.config.data.cut]} not read"
+            size = f"{long:,} tokens, the model reads {most:,}"
+            found.append(self._too_long(size, "shorten the text", tokens, what))
+        return found
+
     @torch.inference_mode()
-    def _answer(self, model: BERTClassifier, texts: list[str], before: int) -> list[Prediction]:
-        """The label and its probability, a number, or the labels, of each line; a pair is divided by a tab."""
-        wanted = 2 if self.config.data.second else 1
-        rows = []
-        for number, text in enumerate(texts, before + 1):
-            parts = text.split("\t")
-            if wanted == 2 and len(parts) != 2:
-                cause = f"input line {number}: {len(parts)} texts where the model compares two"
-                raise DataError(cause, "put a tab between them")
-            parts = parts if wanted == 2 else [text]
-            rows.append([np.asarray(self.tokenizer.encode(part), np.int64) for part in parts])
+    def _answer(self, model: BERTClassifier, rows: list[list[np.ndarray]]) -> list[Prediction]:
+        """The label and its probability, a number, or the labels, of each text or pair."""
         device = next(model.parameters()).device
         tokens, lengths, segments = (None if part is None else part.to(device) for part in self._join(rows))
         return self._predictions(model(tokens, lengths, segments).float().cpu())

@@ -22,7 +22,8 @@ from tformer_cli.data.text import pad
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import library, tags_scores
 from tformer_cli.models.bert import BERTTagger
-from tformer_cli.tasks.base import Evaluation, Loss, Prediction, Sample, Scoring, batches_of
+from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
+from tformer_cli.tasks.inputs import Answer, Readable, Refusal
 from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.text import TokenBatch
@@ -202,20 +203,34 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
             evaluation.samples.append(Sample(text, truth, said))
         return evaluation
 
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The column of the words."""
+        return (self.config.data.words,)
+
+    def _read_inputs(self, given: list[Input]) -> list[Answer[list[str]] | Refusal]:
+        """The words of each line, which are apart by spaces, or of each sentence."""
+        words = [text.split() if isinstance(text, str) else list(text) for text in given]
+        encoded = self._encode(words)
+        counts = self._join(encoded)[-1].tolist() if encoded else []
+        found: list[Answer[list[str]] | Refusal] = []
+        for row, count in zip(words, counts, strict=True):
+            if count == len(row):
+                found.append(Readable(row))
+                continue
+            size = f"{len(row):,} words, of which {count:,} fit into the model"
+            found.append(self._too_long(size, "split it into sentences", row[:count], "the others have no tag"))
+        return found
+
     @torch.inference_mode()
-    def _answer(self, model: BERTTagger, texts: list[str], before: int) -> list[Prediction]:
-        """The tags of each line's words, which are apart by spaces."""
-        words = [text.split() for text in texts]
-        tokens, lengths, places, counts = self._join(self._encode(words))
-        for number, (row, count) in enumerate(zip(words, counts.tolist(), strict=True), before + 1):
-            if count < len(row):
-                cause = f"input line {number}: {len(row)} words, of which {count} fit into the model"
-                raise DataError(cause, "split the line into sentences")
+    def _answer(self, model: BERTTagger, rows: list[list[str]]) -> list[Prediction]:
+        """The tags of the words of sentences that fit into the model."""
+        tokens, lengths, places, _ = self._join(self._encode(rows))
         device = next(model.parameters()).device
         scores = model(tokens.to(device), lengths.to(device), places.to(device)).float().softmax(-1)
         probability, number = (part.tolist() for part in scores.max(-1))
         found, start = [], 0
-        for row in words:
+        for row in rows:
             stop = start + len(row)
             tags = [self.tags[n] for n in number[start:stop]]
             sure = [round(p, 6) for p in probability[start:stop]]

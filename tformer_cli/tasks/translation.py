@@ -25,7 +25,19 @@ from tformer_cli.metrics import Tokenization, bleu_by_length, bleu_tokenization,
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.nn.attention import attention_weights
 from tformer_cli.nn.int8 import Int8Decoder
-from tformer_cli.tasks.base import Batch, Evaluation, HeatMap, Loss, Picture, Prediction, Sample, Scoring, summed_loss
+from tformer_cli.tasks.base import (
+    Batch,
+    Evaluation,
+    HeatMap,
+    Input,
+    Loss,
+    Picture,
+    Prediction,
+    Sample,
+    Scoring,
+    summed_loss,
+)
+from tformer_cli.tasks.inputs import SEARCH, Answer, Readable, Refusal, unused_by_search
 from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.text import searched
@@ -61,6 +73,8 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
     metric = "bleu"
     lower_is_better = frozenset({"loss", "perplexity", "ter"})
     usual_length = 24
+    options = SEARCH | {"max_length_a", "max_length_b", "batch", "workers", "precision", "alignments"}
+    translates = True
     config: TranslationExperiment
 
     def __init__(self, config: TranslationExperiment) -> None:
@@ -186,24 +200,49 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
             evaluation.tables.append(("BLEU by source length", ["tokens", "sentences", "BLEU"], rows))
         return evaluation
 
-    def predict(self, model: Seq2Seq, inputs: Iterable[str]) -> Iterator[Prediction]:
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The column of the language that is read."""
+        return (self.source_language,)
+
+    def unused(self, name: str) -> str:
+        """A search draws nothing, and a drawn translation has no beam."""
+        return unused_by_search(self.config.decode, name)
+
+    def predict(self, model: Seq2Seq, inputs: Iterable[Input]) -> Iterator[Prediction]:
         """Translations in the order of the inputs; an empty line gives an empty line."""
         decode, device = self.config.decode, next(model.parameters()).device
         decoder = Int8Decoder(model) if decode.precision is DecodePrecision.int8 else model
-        yield from searched(inputs, self._divide, lambda job: self._translate(model, decoder, *job), decode, device)
 
-    def _divide(self, texts: list[str], before: int) -> list[tuple[list[int], tuple[list[np.ndarray], list[int]]]]:
-        """The jobs of some lines, those of like lengths together, longest first; `before` lines came before them."""
-        tokenizer, limit, size = self.tokenizer, self.config.model.max_length - 1, together(self.config.decode)
-        ids = [np.asarray(row, dtype=np.int64) for row in tokenizer.encode_batch(texts, self.source_language)]
-        for number, row in enumerate(ids, start=before + 1):
-            if len(row) > limit:
-                cause = f"input line {number}: {len(row)} tokens, the model reads at most {limit}"
-                raise DataError(cause, "split the line into sentences")
-        order = sorted((i for i, row in enumerate(ids) if len(row)), key=lambda i: (-len(ids[i]), i))
+        def translate(job: tuple[list[np.ndarray], list[int]]) -> list[Prediction]:
+            return self._translate(model, decoder, *job)
+
+        yield from searched(inputs, self._read_inputs, self._divide, translate, decode, device)
+
+    def _read_inputs(self, given: list[Input]) -> list[Answer[np.ndarray] | Refusal]:
+        """The tokens of each line."""
+        limit = self.config.model.max_length - 1
+        texts = [text if isinstance(text, str) else text[0] for text in given]
+        found: list[Answer[np.ndarray] | Refusal] = []
+        for ids in self.tokenizer.encode_batch(texts, self.source_language):
+            row = np.asarray(ids, dtype=np.int64)
+            if not len(row):
+                found.append(Prediction("", {"hypotheses": []}))
+            elif len(row) <= limit:
+                found.append(Readable(row))
+            else:
+                size = f"{len(row):,} tokens, the model reads at most {limit:,}"
+                lost = "its end was not translated"
+                found.append(self._too_long(size, "split it into sentences", row[:limit], lost))
+        return found
+
+    def _divide(self, rows: list[tuple[int, np.ndarray]]) -> list[tuple[list[int], tuple[list[np.ndarray], list[int]]]]:
+        """The jobs of some numbered lines, those of like lengths together, longest first."""
+        size, ids = together(self.config.decode), dict(rows)
+        order = sorted(ids, key=lambda number: (-len(ids[number]), number))
         parts = np.array_split(np.asarray(order, dtype=np.int64), max(1, -(-len(order) // size)))
         parts = [part.tolist() for part in parts if len(part)]
-        return [(part, ([ids[i] for i in part], [before + i for i in part])) for part in parts]
+        return [(part, ([ids[number] for number in part], part)) for part in parts]
 
     @torch.inference_mode()
     def _translate(

@@ -1,0 +1,229 @@
+"""Output files that a user names: written beside their place, and renamed into it when they are complete.
+
+So the file that was there before, which may be the very input, is whole until the new one is, whatever happens: a full
+disk, Ctrl-C, a fault in the last line. What was written until then stays in `NAME.partial`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from tformer_cli.errors import RunError
+
+PARTIAL = ".partial"
+MOST_LINKS, MOST_NAME_BYTES = 40, 255
+DESCRIPTOR = re.compile(r"/dev/(stdin|stdout|stderr|fd/\d+)|/proc/(self|thread-self|\d+)/(task/\d+/)?fd/\d+")
+"""Names of open files: to be written to as they are, never replaced."""
+
+
+class Output:
+    """A file that is being written.
+
+    Attributes:
+        path: what the user named.
+        records: how many complete records were written.
+        partial: where they are, if the file was not completed and holds any.
+    """
+
+    def __init__(self, path: Path, stream: IO[bytes]) -> None:
+        self.path, self.records = path, 0
+        self.partial: Path | None = None
+        self._stream, self._complete_bytes = stream, 0
+
+    def write(self, record: bytes) -> None:
+        """Write one record and hand it to the system at once."""
+        rest = memoryview(record)
+        while rest:
+            rest = rest[self._stream.write(rest) :]
+        self._complete_bytes += len(record)
+        self.records += 1
+
+
+def check_output(path: Path) -> None:
+    """Refuse a place that cannot be written, before anything slow starts; nothing is created.
+
+    Raises:
+        RunError: if it is a folder, or in no folder.
+        PermissionError: if it must not be written.
+    """
+    target = _target(path)
+    folder = os.path.dirname(target)
+    if os.path.isdir(target):
+        raise RunError(f"{path} is a folder", "name a file in it")
+    if not os.path.isdir(folder):
+        raise RunError(f"{path}: there is no folder {folder}", "make it first, or choose another place")
+    if os.path.exists(target):
+        if not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        if _is_stream(target):
+            return
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[Output]:
+    """Open a file to be written in whole.
+
+    It is written beside its place and renamed when the block ends. A symbolic link stays and what it points to is
+    replaced; permissions are kept. Pipes, devices and open files (`/dev/stdout`) are written to as they are.
+
+    Raises:
+        RunError: as `check_output`.
+        OSError: if it cannot be written.
+    """
+    check_output(path)
+    target = _target(path)
+    if _is_stream(target):
+        with _open_stream(target) as stream:
+            yield Output(path, stream)
+        return
+    beside, descriptor = _create_beside(target)
+    with open(descriptor, "wb", buffering=0) as stream:
+        output = Output(path, stream)
+        try:
+            yield output
+            _take_over(stream.fileno(), target)
+            sync(stream.fileno())
+            os.replace(beside, target)
+        except BaseException:
+            _keep_complete_records(output, stream, beside)
+            raise
+    sync_folder(os.path.dirname(target))
+
+
+def sync(descriptor: int) -> None:
+    """Make a file durable, where its file system can."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EROFS):
+            raise
+
+
+def sync_folder(folder: str) -> None:
+    """Make a folder's entries durable, where its file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _target(path: Path) -> str:
+    """The file that a name stands for, through symbolic links; the name of an open file stays."""
+    target = os.path.join(os.getcwd(), os.fspath(path))
+    for _ in range(MOST_LINKS):
+        if DESCRIPTOR.fullmatch(target) or not os.path.islink(target):
+            return target
+        target = os.path.join(os.path.dirname(target), os.readlink(target))
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def _is_stream(target: str) -> bool:
+    """Whether a file is not to be replaced: a pipe, a device, an open file."""
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return False
+    return DESCRIPTOR.fullmatch(target) is not None or not stat.S_ISREG(mode)
+
+
+def _open_stream(target: str) -> IO[bytes]:
+    number = {"/dev/stdout": 1, "/dev/stderr": 2}.get(target)
+    if number is None and (match := re.fullmatch(r"(?:/dev/fd|/proc/self/fd)/(\d+)", target)):
+        number = int(match[1])
+    if number is not None:  # opened anew it would begin at the start of the file that it leads to
+        return open(os.dup(number), "wb", buffering=0)
+    return open(target, "wb", buffering=0)
+
+
+def _create_beside(target: str) -> tuple[str, int]:
+    folder, name = os.path.split(target)
+    for number in range(1, 1000):
+        suffix = PARTIAL if number == 1 else f"{PARTIAL}-{number}"
+        short = os.fsdecode(os.fsencode(name)[: MOST_NAME_BYTES - len(suffix)])
+        beside = os.path.join(folder, short + suffix)
+        with contextlib.suppress(FileExistsError):  # of a run that was killed, or goes on: it is left alone
+            return beside, os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+    raise RunError(f"{target}{PARTIAL}: too many of them", "remove those that are not needed any more")
+
+
+def _take_over(descriptor: int, target: str) -> None:
+    """Give the new file the owner and the permissions of the one that it replaces."""
+    try:
+        status = os.stat(target)
+    except FileNotFoundError:
+        return
+    with contextlib.suppress(OSError):
+        if (status.st_uid, status.st_gid) != (os.fstat(descriptor).st_uid, os.fstat(descriptor).st_gid):
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+
+
+def _keep_complete_records(output: Output, stream: IO[bytes], beside: str) -> None:
+    """What stays of a file that was not completed: its complete records, or nothing if there are none."""
+    with contextlib.suppress(OSError):
+        if not output.records:
+            os.unlink(beside)
+            return
+        os.ftruncate(stream.fileno(), output._complete_bytes)
+        by_name = not output.path.is_absolute() and not output.path.is_symlink()
+        output.partial = output.path.with_name(os.path.basename(beside)) if by_name else Path(beside)
+
+
+def check_new_folder(path: Path) -> None:
+    """Refuse a folder that holds anything, before anything slow starts.
+
+    Raises:
+        RunError: if there is a file of that name, or a folder that is not empty.
+    """
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise RunError(f"{path} is there already", "name another folder, or remove it")
+
+
+def write_new_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder so that it is there in whole or not at all.
+
+    Args:
+        path: the folder; it is not there, or empty, and then stays the same folder.
+        files: content by name relative to the folder.
+
+    Raises:
+        RunError: as `check_new_folder`, or if it cannot be written; nothing is left of it then.
+    """
+    try:
+        check_new_folder(path)
+        beside = path / ".writing" if path.is_dir() else path.absolute().with_name(f".{path.name}.writing")
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            for name, content in files.items():
+                place = beside / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with open(place, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    sync(file.fileno())
+            if path.is_dir():
+                for child in sorted(beside.iterdir()):
+                    os.replace(child, path / child.name)
+                beside.rmdir()
+            else:
+                os.replace(beside, path)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+    except OSError as error:
+        cause = f"{path}: cannot be written: {error.strerror or error}"
+        raise RunError(cause, "free space, or name another folder") from error
