@@ -378,7 +378,7 @@ def test_a_saved_configuration_is_read_strictly(tmp_path):
         (["decode.n_best=6"], "decode.n_best: 6", "decode.beam=6"),
         (
             ["trainer.steps=0", "trainer.minutes=0"],
-            "trainer.steps and trainer.minutes",
+            "trainer.steps, trainer.epochs and trainer.minutes",
             "trainer.steps=10000",
         ),
         (["trainer.average=best", "trainer.keep_best=1"], "trainer.average: best", "trainer.keep_best=5"),

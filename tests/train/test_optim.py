@@ -14,10 +14,10 @@ from tformer_cli.train.optim import (
     build_optimizer,
     decayed,
     layer_scales,
-    learning_rate,
     load_optimizer_tensors,
     optimizer_tensors,
 )
+from tformer_cli.train.schedule import learning_rate
 
 
 def rates(schedule: Schedule, steps: int = 100, **settings) -> list[float]:

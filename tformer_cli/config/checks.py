@@ -63,8 +63,10 @@ def check_together(config: Experiment) -> None:
 
 
 def _length(config: Experiment) -> None:
-    if config.trainer.steps == 0 and config.trainer.minutes == 0:
-        raise ConfigError("trainer.steps and trainer.minutes are both 0", "say how long to train: trainer.steps=10000")
+    trainer = config.trainer
+    if not (trainer.steps or trainer.epochs or trainer.minutes):
+        cause = "trainer.steps, trainer.epochs and trainer.minutes are all 0"
+        raise ConfigError(cause, "say how long to train: trainer.steps=10000")
 
 
 def _averaging(config: Experiment) -> None:

@@ -106,7 +106,7 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
             trainer.start_average()
         if ranks.first:
             _write_start(config, run, machine)
-            _header(task, model, machine, ranks, run, console)
+            _header(trainer, ranks, run, console)
         if config.trainer.compile:
             for block in [module for module in model.modules() if type(module).__name__ == "Block"]:
                 block.compile()
@@ -164,19 +164,26 @@ def _write_start(config, run: Path, machine) -> None:
         raise RunError(f"{run}: cannot be written: {error.strerror}", "free space, or choose another --run") from error
 
 
-def _header(task, model, machine, ranks, run: Path, console) -> None:
-    """What is about to be trained, on what, into where."""
+def _header(trainer, ranks, run: Path, console) -> None:
+    """What is about to be trained, on what, how long, into where; and what the reader should know of its settings."""
+    from tformer_cli.train.notes import length, notes
+
+    task, model, machine, progress = trainer.task, trainer.model, trainer.machine, trainer.progress
+    batches, accumulate = task.num_batches("train"), trainer.trainer.accumulate
     parameters = sum(parameter.numel() for parameter in model.parameters())
     facts = [
         ("recipe", task.config.recipe),
         ("model", f"{task.config.model.family}, {parameters / 1e6:.2f} M parameters"),
         *task.describe(),
+        ("length", length(trainer.budget, batches, accumulate, progress.step, progress.seconds)),
         ("machine", machine.describe() + (f", {ranks.world} processes" if ranks.world > 1 else "")),
         ("run", str(run)),
     ]
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
         console.say(f"{name:>{width}}  {value}")
+    for line in notes(task.config, trainer.budget, model, ranks.world):
+        console.say(f"note: {line}")
 
 
 def _finish(trainer, progress, console) -> None:

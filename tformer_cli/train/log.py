@@ -13,10 +13,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tformer_cli.train.budget import clock
 from tformer_cli.train.run import METRICS, PERFORMANCE
 
 if TYPE_CHECKING:
     import numpy as np
+
+SHORTEST_PAUSE, LONGEST_SILENCE = 5, 30
+"""Seconds between two lines about progress where there is no terminal."""
 
 
 class JsonLines:
@@ -100,7 +104,9 @@ class Console:
         self.quiet = quiet
         self.live = not quiet and sys.stderr.isatty()
         self.progress: Any = None
-        self.last_line = 0.0
+        self.last_line = self.begun = 0.0
+        self.standing: dict[str, str] = {}
+        """How far the run is, for the next line: the steps it will have and the time that is left."""
 
     def say(self, line: str) -> None:
         """A line to keep."""
@@ -111,27 +117,53 @@ class Console:
         else:
             print(line, file=sys.stderr, flush=True)
 
-    def start(self, total_steps: int, step: int) -> None:
+    def start(self) -> None:
         """Begin to show progress."""
+        self.begun = time.monotonic()
         if not self.live:
             return
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
-        columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(bar_width=20), TextColumn("{task.fields[line]}"))
-        self.progress = Progress(*columns, TimeRemainingColumn(), console=RichConsole(stderr=True), transient=True)
-        self.task = self.progress.add_task("train", total=total_steps or None, completed=step, line="")
+        columns = (TextColumn("{task.fields[steps]}"), BarColumn(bar_width=20), TextColumn("{task.fields[line]}"))
+        self.progress = Progress(*columns, console=RichConsole(stderr=True), transient=True)
+        self.task = self.progress.add_task("train", total=1.0, steps="step 0", line="")
         self.progress.start()
+
+    def advance(self, step: int, total: int, share: float, left: float | None) -> None:
+        """Move the bar; cheap enough for each step.
+
+        Args:
+            step: the last one.
+            total: steps that the run is expected to have; 0: unknown.
+            share: of the budget that is used.
+            left: seconds that the run will still take; None: unknown.
+        """
+        self.standing = {"total": str(total)} if total else {}
+        if left is not None:
+            self.standing["eta"] = clock(left)
+        if self.progress is not None:
+            of = f"/{total:,}" if total else ""
+            steps = f"step {step:,}{of}" + (f" eta {clock(left)}" if left is not None else "")
+            self.progress.update(self.task, completed=share, steps=steps)
+
+    def stale(self) -> bool:
+        """Whether what is shown is so old that it should not wait for the next line of metrics."""
+        longest = 1 if self.progress is not None else LONGEST_SILENCE
+        return time.monotonic() - max(self.last_line, self.begun) > longest
 
     def step(self, step: int, values: dict[str, float]) -> None:
         """Show where training is; off a terminal at most a line every few seconds."""
         if self.quiet:
             return
         pairs = [f"{name}={shown(value)}" for name, value in values.items()]
+        now = time.monotonic()
         if self.progress is not None:
-            self.progress.update(self.task, completed=step, line=" ".join(pairs))
-        elif time.monotonic() - self.last_line > 5:
-            self.last_line = time.monotonic()
+            self.last_line = now
+            self.progress.update(self.task, line=" ".join(pairs))
+        elif now - self.last_line > SHORTEST_PAUSE:
+            self.last_line = now
+            pairs = [*(f"{name}={text}" for name, text in self.standing.items()), *pairs]
             self.say(f"step={step} " + " ".join(pair.replace(",", "") for pair in pairs))
 
     def evaluation(self, step: int, scores: dict[str, float], best: bool) -> None:

@@ -20,17 +20,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tformer_cli.config.compose import to_yaml
+from tformer_cli.config.compose import from_yaml, to_yaml
 from tformer_cli.config.schema import Average
 from tformer_cli.errors import RunError
 from tformer_cli.tasks.base import Batch, Loss, Task
 from tformer_cli.train.averaging import MovingAverage, average_tensors
+from tformer_cli.train.budget import Budget, Pace
 from tformer_cli.train.checkpoint import (
     AVERAGED,
     Checkpoints,
@@ -45,15 +47,16 @@ from tformer_cli.train.checkpoint import (
     write_folder,
 )
 from tformer_cli.train.data import batches
+from tformer_cli.train.display import Display
 from tformer_cli.train.log import Console, Log
 from tformer_cli.train.machine import Machine
 from tformer_cli.train.optim import (
     build_optimizer,
-    learning_rate,
     load_optimizer_tensors,
     optimizer_tensors,
 )
 from tformer_cli.train.parallel import Ranks
+from tformer_cli.train.schedule import LearningRate
 from tformer_cli.train.throughput import Throughput
 from tformer_cli.train.validation import Validation
 
@@ -75,6 +78,8 @@ class Progress:
     window: dict[str, float | Tensor] = field(default_factory=dict)
     """Sums since the last log line."""
     finished: bool = False
+    schedule: dict[str, Any] = field(default_factory=dict)
+    """A `ScheduleState`."""
 
 
 class TrainingStep(nn.Module):
@@ -117,6 +122,11 @@ class Trainer:
         self.config = task.config
         self.trainer = task.config.trainer
         self.progress = Progress()
+        self.budget = Budget.of(self.trainer, task.num_batches("train") if self.trainer.epochs else 0)
+        self.schedule = LearningRate(self.config.optim, self.budget)
+        self.pace = Pace(self.budget, self.trainer.evaluate_every)
+        self.clock = time.perf_counter
+        self.begun = self.clock()
         self.validation = Validation(task, model, machine, console)
         self.optimizer = build_optimizer(model, self.config.optim)
         self.average = MovingAverage(model, self.trainer.ema) if self.trainer.ema else None
@@ -157,6 +167,16 @@ class Trainer:
         self.checkpoints.higher_is_better = self.validation.higher_is_better
         if self.ranks.first:
             self.checkpoints.settle(folder)
+        self.restore_budget(folder)
+
+    def restore_budget(self, folder: Path) -> None:
+        """Continue the schedule of a checkpoint, whose run may have been meant to be longer or shorter."""
+        progress, saved = self.progress, from_yaml(folder / "config.yaml").trainer
+        before = Budget.of(saved, self.task.num_batches("train") if saved.epochs else 0)
+        changed = self.schedule.restore(progress.schedule, before, progress.step, progress.seconds)
+        if changed:
+            self.console.say(changed)
+        self.time_is_up = self.budget.time_is_up(progress.seconds)
 
     def start_average(self) -> None:
         """Begin the moving average at the model's present weights (they were just loaded)."""
@@ -174,6 +194,7 @@ class Trainer:
         with self.averaged():
             weights = tensors_to_bytes(model_tensors(self.model))
         self.progress.window = {name: float(value) for name, value in self.progress.window.items()}
+        self.progress.schedule = dataclasses.asdict(self.schedule.state)
         state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.validation.metric}
         state["fingerprint"] = self.task.fingerprint()
         state["machine"] = {"precision": self.machine.precision, "attention": self.machine.attention}
@@ -214,14 +235,14 @@ class Trainer:
                     loss.total.backward()
                 for name, value in {"loss": loss.total, "count": loss.count, **loss.parts}.items():
                     sums[name] = sums.get(name, 0) + value.detach().double()
-        minutes = self.trainer.minutes
-        for name, wish in {
-            "stop": self.signalled,
-            "time": bool(minutes) and self.progress.seconds >= 60 * minutes,
-        }.items():
-            sums[name] = torch.tensor(float(wish), dtype=torch.float64, device=self.machine.device)
+        seconds = self.seconds()
+        for name, value in {"stop": float(self.signalled), "seconds": seconds if ranks.first else 0.0}.items():
+            sums[name] = torch.tensor(value, dtype=torch.float64, device=self.machine.device)
         totals = ranks.sum(torch.stack(list(sums.values())))
         sums = dict(zip(sums, totals, strict=True))
+        if ranks.world > 1 and self.budget.seconds:  # the first rank's clock counts for all
+            seconds = float(sums["seconds"])
+        self.time_is_up = self.budget.time_is_up(seconds)
         # DistributedDataParallel averaged over ranks; the true gradient is the sum over all, divided by the global
         # count.
         scale = ranks.world / sums["count"].float().clamp(min=1)
@@ -230,7 +251,7 @@ class Trainer:
         clip = (config.clip_norm / norm).clamp(max=1.0) if config.clip_norm else torch.ones_like(norm)
         self.optimizer.grad_scale = 1 / (scale * clip)
         self.optimizer.found_inf = (~torch.isfinite(norm)).float()  # the kernel then leaves everything as it is
-        rate = learning_rate(self.progress.step, config, self.trainer.steps)
+        rate = self.schedule.advance(self.progress.step, seconds)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         self.optimizer.step()
@@ -262,15 +283,29 @@ class Trainer:
         self.log = Log(self.run, self.progress.step, self.offsets) if self.ranks.first else None
         if self.log is not None and not self.progress.step:
             self.log.text(0, "config", f"```yaml\n{to_yaml(self.config)}\n```")
-        self.console.start(self.trainer.steps, self.progress.step)
+        self.console.start()
         try:
             with self.signals():
+                self._nothing_left()
                 self._fit()
         finally:
             self.console.stop()
             if self.log is not None:
                 self.log.close()
         return self.progress
+
+    def _nothing_left(self) -> None:
+        """Say why a resumed run takes no step; evaluate its last one if that was not done."""
+        progress, budget = self.progress, self.budget
+        if not progress.step or not self.done():
+            return
+        why = f"{progress.step:,} steps, {progress.seconds / 60:.3g} minutes of {budget.describe()}"
+        self.console.say(f"nothing is left to train: {why}; more: trainer.steps, trainer.epochs or trainer.minutes")
+        if progress.score is None:
+            self.evaluate()
+            progress.finished = True
+            self.save()
+            self.ranks.wait()
 
     def _fit(self) -> None:
         config, progress, device = self.trainer, self.progress, self.machine.device
@@ -280,7 +315,8 @@ class Trainer:
         self.model.train()
         stream = batches(self.task, start=progress.step, accumulate=config.accumulate, ranks=self.ranks, device=device)
         throughput = Throughput(self.machine, self.ranks.world)
-        begun = time.perf_counter() - progress.seconds
+        display = Display(self.console, self.pace, self.schedule)
+        self.begun = self.clock() - progress.seconds
         while not self.done():
             micro_batches, waited = throughput.timed(lambda: [next(stream) for _ in range(config.accumulate)])
             progress.step += 1
@@ -290,22 +326,26 @@ class Trainer:
             log_now = progress.step % config.log_every == 0
             if device.type == "cpu" or log_now:  # elsewhere reading a number would wait for the device
                 self.check_finite(sums, micro_batches)
-                self.stop, self.time_is_up = bool(sums["stop"]), bool(sums["time"])
+                self.stop = bool(sums["stop"])
             throughput.add(micro_batches, waited, sums["count"])
             self.window_add(sums)
-            progress.seconds = time.perf_counter() - begun
+            self.pace.step(self.seconds() - progress.seconds)
+            progress.seconds = self.seconds()
             if log_now:
                 self.write_window(throughput)
+            display.show(progress)
             evaluate = self.due(config.evaluate_every) or (self.done() and not self.stop)
             if evaluate:
                 self.evaluate()
                 self.model.train()
                 throughput.skip()
-            progress.seconds = time.perf_counter() - begun
+                self.pace.evaluated(self.seconds() - progress.seconds)
+                progress.seconds = self.seconds()
             if evaluate or self.due(config.checkpoint_every) or self.done():
                 progress.finished = self.done() and not self.stop
                 self.save()
                 throughput.skip()
+                progress.seconds = self.seconds()
             if evaluate:
                 self.ranks.wait()
 
@@ -319,7 +359,7 @@ class Trainer:
         return (
             self.stop
             or self.time_is_up
-            or bool(config.steps and progress.step >= config.steps)
+            or bool(self.budget.steps and progress.step >= self.budget.steps)
             or bool(config.patience and progress.without_better >= config.patience)
         )
 
@@ -327,10 +367,14 @@ class Trainer:
         """Add a step's sums to the log window, without reading them from the device."""
         window = self.progress.window
         for name, value in sums.items():
-            if name not in ("stop", "time"):
+            if name not in ("stop", "seconds"):
                 value = float(value) if value.device.type == "cpu" else value.double()
                 window[name] = window.get(name, 0.0) + value
         window["steps"] = window.get("steps", 0.0) + 1
+
+    def seconds(self) -> float:
+        """Seconds of training until now, those before a `--resume` included."""
+        return self.clock() - self.begun
 
     def write_window(self, throughput: Throughput) -> None:
         """One line of metrics: means over the steps since the last one."""
@@ -338,7 +382,7 @@ class Trainer:
         self.progress.window.clear()
         count, steps, norm = window.pop("count"), window.pop("steps"), window.pop("gradient_norm")
         values = {name: value / max(count, 1) for name, value in window.items()}
-        rate = learning_rate(self.progress.step, self.config.optim, self.trainer.steps)
+        rate = self.schedule.state.rate
         values |= {"learning_rate": rate, "gradient_norm": norm / steps}
         rates = throughput.read()
         if self.log is not None:
@@ -362,8 +406,10 @@ class Trainer:
             if better:
                 progress.best, progress.best_loss, progress.best_step = score, loss, progress.step
             self.validation.show(self.log, progress.step, found, pictures, better=better)
-        patience = torch.tensor([float(progress.without_better if self.ranks.first else 0)], device=self.machine.device)
-        progress.without_better = int(self.ranks.sum(patience).item())
+        own = [float(progress.without_better), self.seconds()] if self.ranks.first else [0.0, 0.0]
+        agreed = self.ranks.sum(torch.tensor(own, device=self.machine.device)).tolist()
+        progress.without_better = int(agreed[0])
+        self.time_is_up = self.time_is_up or self.budget.time_is_up(agreed[1])
 
     def average_checkpoints(self) -> Path | None:
         """Average the weights of the last or best kept checkpoints, score and keep them as `averaged` (rank 0).

@@ -1,44 +1,15 @@
-"""The optimiser and its learning-rate schedules."""
+"""The optimiser: groups of parameters, and its state by name."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import Method, OptimConfig, Schedule
+from tformer_cli.config.schema import Method, OptimConfig
 from tformer_cli.train.muon import MuonAdamW
-
-
-def learning_rate(step: int, config: OptimConfig, total_steps: int) -> float:
-    """Learning rate of optimiser step `step` (the first is 1).
-
-    Linear warm-up to `config.lr`, then: inverse_square_root, lr * sqrt(warmup / step) (Vaswani et al. 2017, eq. 3);
-    cosine (Loshchilov and Hutter 2017, eq. 5) or linear down to `final_lr_ratio` at `total_steps`; constant; or
-    warmup_stable_decay, constant and then linear over the last `decay_steps` (Hu et al. 2024).
-
-    Args:
-        step: 1, 2, ...
-        config: peak, shape, warm-up.
-        total_steps: length of the run; needed by cosine, linear and warmup_stable_decay.
-    """
-    warmup = config.warmup_steps
-    if step <= warmup:
-        return config.lr * step / warmup
-    if config.schedule is Schedule.inverse_square_root:
-        return config.lr * math.sqrt(max(warmup, 1) / step)
-    if config.schedule is Schedule.constant:
-        return config.lr
-    decay = total_steps - warmup
-    if config.schedule is Schedule.warmup_stable_decay:
-        decay = min(decay, config.decay_steps or max(1, total_steps // 5))
-    progress = min(1.0, max(0.0, 1 - (total_steps - step) / max(1, decay)))
-    if config.schedule is Schedule.cosine:
-        progress = (1 - math.cos(math.pi * progress)) / 2
-    return config.lr * (1 - (1 - config.final_lr_ratio) * progress)
 
 
 def decayed(model: nn.Module) -> tuple[list[str], list[str]]:

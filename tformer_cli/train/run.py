@@ -19,7 +19,7 @@ from tformer_cli.train.checkpoint import AVERAGED, Checkpoints, complete_save, d
 
 CONFIG, RESULT, METRICS, PERFORMANCE = "config.yaml", "result.json", "metrics.jsonl", "performance.jsonl"
 HARMLESS = (
-    "recipe", "trainer.steps", "trainer.minutes", "trainer.device", "trainer.threads",
+    "recipe", "trainer.steps", "trainer.epochs", "trainer.minutes", "trainer.device", "trainer.threads",
     "trainer.compile", "trainer.evaluate_every", "trainer.checkpoint_every", "trainer.keep", "trainer.keep_best",
     "trainer.log_every", "trainer.patience", "trainer.average", "trainer.samples", "trainer.evaluate_decoded",
     "trainer.evaluate_limit", "data.workers", "data.cache", "data.test", "decode.",

@@ -18,7 +18,7 @@ class OptimConfig:
     lr: float = setting(1e-3, "peak learning rate", low=0)
     schedule: Schedule = setting(Schedule.inverse_square_root, "shape of the learning rate after warm-up")
     warmup_steps: int = setting(1000, "steps of linear warm-up", low=0)
-    decay_steps: int = setting(0, "warmup_stable_decay: steps of the final decay; 0: a fifth of all", low=0)
+    decay_steps: int = setting(0, "warmup_stable_decay: steps of the final decay; 0: a fifth of the run", low=0)
     final_lr_ratio: float = setting(
         0.0, "learning rate at the last step over its peak (cosine, linear, decay)", low=0, high=1
     )
@@ -47,8 +47,9 @@ BadSample = Names("BadSample", "stop skip")
 class TrainerConfig:
     """The loop: how long, how exact, what is kept."""
 
-    steps: int = setting(10_000, "optimiser steps; 0 with minutes: as many as fit", low=0)
-    minutes: float = setting(0.0, "training-time budget in minutes; 0: none", low=0)
+    steps: int = setting(10_000, "optimiser steps; 0: no limit. The first limit that is reached ends the run", low=0)
+    epochs: float = setting(0.0, "passes over the training data; 0: no limit", low=0)
+    minutes: float = setting(0.0, "minutes of training, evaluations included; 0: no limit", low=0)
     accumulate: int = setting(1, "batches summed into one step", low=1)
     device: Device = setting(Device.auto, "auto: cuda, then mps, then cpu")
     precision: Precision = setting(Precision.auto, "auto: bf16 when a short measurement says that it pays")

@@ -1,0 +1,162 @@
+"""How long a run trains: optimiser steps, epochs, minutes, or several of them; the first that is used up ends the run.
+
+Epochs are turned into steps at the start. Minutes count the time of training: steps, evaluations and checkpoints, those
+before a `--resume` included. They do not count what comes before the first step (reading data, training a tokenizer).
+The step during which the minutes run out is the last, and the evaluation at the end comes on top.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from tformer_cli.config.schema import TrainerConfig
+
+RECENT = 100
+"""Steps whose mean duration stands for those to come."""
+ENOUGH_STEPS, ENOUGH_SECONDS = 3, 2.0
+"""What must be measured before a run's length is announced."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The limits of a run; 0 is no limit.
+
+    Attributes:
+        steps: optimiser steps.
+        seconds: of training.
+    """
+
+    steps: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, trainer: TrainerConfig, batches: int) -> Budget:
+        """The limits that a configuration sets.
+
+        Args:
+            trainer: steps, epochs and minutes.
+            batches: of an epoch, each of which is a micro-batch.
+        """
+        limits = [trainer.steps] if trainer.steps else []
+        if trainer.epochs:
+            limits.append(max(1, math.ceil(trainer.epochs * batches / trainer.accumulate)))
+        return cls(min(limits, default=0), 60.0 * trainer.minutes)
+
+    @property
+    def total(self) -> float:
+        """The whole budget, in the unit of `used`."""
+        return self.steps or self.seconds
+
+    def used(self, step: int, seconds: float) -> float:
+        """How much of the budget is used: in steps if they are limited, else in seconds.
+
+        With two limits it is the larger share that counts: half the minutes are half the steps.
+        """
+        if not self.steps:
+            return seconds
+        return max(step, self.steps * self.time_share(seconds))
+
+    def time_share(self, seconds: float) -> float:
+        """The share of the minutes that is used; 0 if they are not limited."""
+        return min(1.0, seconds / self.seconds) if self.seconds else 0.0
+
+    def share(self, step: int, seconds: float) -> float:
+        """The share of the budget that is used, from 0 to 1."""
+        return min(1.0, self.used(step, seconds) / self.total) if self.total else 0.0
+
+    def time_is_up(self, seconds: float) -> bool:
+        """Whether the minutes are used up."""
+        return bool(self.seconds) and seconds >= self.seconds
+
+    def describe(self) -> str:
+        """The limits, for a reader: `1,500 steps or 5 minutes`."""
+        parts = [f"{self.steps:,} step{'s' if self.steps > 1 else ''}"] if self.steps else []
+        if self.seconds:
+            minutes = self.seconds / 60
+            parts.append(f"{minutes:g} minute{'' if minutes == 1 else 's'}")
+        return " or ".join(parts) + (", whichever is first" if len(parts) > 1 else "")
+
+
+class Pace:
+    """How long steps and evaluations take, and what follows for the rest of the run.
+
+    Args:
+        budget: of the run.
+        evaluate_every: steps between evaluations; 0: at the end only.
+    """
+
+    def __init__(self, budget: Budget, evaluate_every: int) -> None:
+        self.budget, self.evaluate_every = budget, evaluate_every
+        self.recent: deque[float] = deque(maxlen=RECENT)
+        self.evaluation = 0.0
+        self.steps, self.seconds = 0, 0.0
+
+    def step(self, seconds: float) -> None:
+        """Take in the duration of a step. The first is left out: it also measures and compiles."""
+        self.steps += 1
+        if self.steps > 1:
+            self.recent.append(seconds)
+            self.seconds += seconds
+
+    def evaluated(self, seconds: float) -> None:
+        """Take in the duration of an evaluation."""
+        self.evaluation = seconds
+
+    @property
+    def step_seconds(self) -> float | None:
+        """The mean duration of recent steps; None before the second."""
+        return sum(self.recent) / len(self.recent) if self.recent else None
+
+    @property
+    def known(self) -> bool:
+        """Whether enough was measured for a first estimate of the run's length."""
+        return len(self.recent) >= ENOUGH_STEPS and self.seconds >= ENOUGH_SECONDS
+
+    def expected_steps(self, step: int, seconds: float) -> int:
+        """How many steps the whole run will have; 0 where that cannot be told yet."""
+        if not self.budget.seconds:
+            return self.budget.steps
+        each = self.step_seconds
+        if each is None:
+            return 0
+        if self.evaluate_every:
+            each += self.evaluation / self.evaluate_every
+        fit = step + max(0, math.ceil((self.budget.seconds - seconds) / max(each, 1e-9)))
+        return min(self.budget.steps or fit, fit)
+
+    def seconds_left(self, step: int, seconds: float) -> float | None:
+        """How long the run will still take, its evaluations included; None where that cannot be told yet."""
+        each, total = self.step_seconds, self.expected_steps(step, seconds)
+        if each is None or not total:
+            return None
+        every = self.evaluate_every
+        evaluations = 1 + (max(total - 1, step) // every - step // every if every else 0)
+        left = (total - step) * each + evaluations * self.evaluation
+        if self.budget.seconds:
+            left = min(left, max(0.0, self.budget.seconds - seconds) + self.evaluation)
+        return max(0.0, left)
+
+    def announcement(self, step: int, seconds: float) -> str:
+        """What the first steps say about the length of the run."""
+        each, left, total = self.step_seconds, self.seconds_left(step, seconds), self.expected_steps(step, seconds)
+        if each is None or left is None:
+            return ""
+        about = "about " if total != self.budget.steps else ""
+        return f"{about}{total:,} steps of {each:.2g} s, done in about {spell(left)}"
+
+
+def spell(seconds: float) -> str:
+    """A duration in words: `40 seconds`, `7.5 minutes`, `3.2 hours`, `4.1 days`."""
+    for unit, size, most in (("seconds", 1, 100), ("minutes", 60, 100), ("hours", 3600, 48)):
+        if seconds < size * most:
+            return f"{seconds / size:.0f} {unit}" if unit == "seconds" else f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
+def clock(seconds: float) -> str:
+    """A duration as a clock shows it: `0:42`, `12:05`, `3:07:30`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

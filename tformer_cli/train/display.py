@@ -1,0 +1,48 @@
+"""What a reader sees of the loop between its log lines: the bar, the time left, what the first steps tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tformer_cli.train.budget import Pace
+from tformer_cli.train.log import Console
+from tformer_cli.train.schedule import LearningRate
+
+if TYPE_CHECKING:
+    from tformer_cli.train.loop import Progress
+
+
+class Display:
+    """Shows where a run stands after each step.
+
+    Args:
+        console: where it is shown.
+        pace: of the run.
+        schedule: of its learning rate.
+    """
+
+    def __init__(self, console: Console, pace: Pace, schedule: LearningRate) -> None:
+        self.console, self.pace, self.schedule = console, pace, schedule
+        self.announced = self.warmup_announced = False
+
+    def show(self, progress: Progress) -> None:
+        """Move the progress bar; off a terminal write a line if there was none for long."""
+        console, pace, step, seconds = self.console, self.pace, progress.step, progress.seconds
+        if console.quiet:
+            return
+        left = pace.seconds_left(step, seconds)
+        console.advance(step, pace.expected_steps(step, seconds), pace.budget.share(step, seconds), left)
+        self._announce(step, seconds)
+        if console.stale():
+            window = progress.window
+            loss = {"loss": float(window["loss"]) / max(float(window["count"]), 1)} if "loss" in window else {}
+            console.step(step, {**loss, "lr": self.schedule.state.rate})
+
+    def _announce(self, step: int, seconds: float) -> None:
+        if self.pace.known and not self.announced:
+            self.announced = True
+            self.console.say(self.pace.announcement(step, seconds))
+        if self.schedule.shortened and not self.warmup_announced:
+            self.warmup_announced = True
+            steps, wanted = self.schedule.state.warmup_steps, self.schedule.config.warmup_steps
+            self.console.say(f"the warm-up ends after {steps:,} of {wanted:,} steps, at half of trainer.minutes")

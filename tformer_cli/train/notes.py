@@ -1,0 +1,76 @@
+"""What the reader should know before a run starts: its length, and settings with an effect that surprises."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from tformer_cli.config.schema import Experiment, TrainerConfig
+from tformer_cli.train.budget import Budget
+
+
+def length(budget: Budget, batches: int, accumulate: int, step: int, seconds: float) -> str:
+    """How many steps the run is expected to have, as the header says it.
+
+    Args:
+        budget: of the run.
+        batches: micro-batches of an epoch.
+        accumulate: micro-batches of a step.
+        step: taken so far, by a run that is resumed.
+        seconds: that they took.
+    """
+    if not budget.seconds:
+        return f"{budget.describe()}, {_epochs(budget.steps * accumulate / batches)}"
+    if not step or not seconds:
+        return f"{budget.describe()}; the first steps tell how many fit"
+    fit = step + max(0, round((budget.seconds - seconds) * step / seconds))
+    steps = min(budget.steps or fit, fit)
+    return f"{budget.describe()}: about {steps:,} steps, {_epochs(steps * accumulate / batches)}"
+
+
+def _epochs(number: float) -> str:
+    return f"{number:.3g} epoch{'' if number == 1 else 's'} of the training data"
+
+
+def notes(config: Experiment, budget: Budget, model: nn.Module, processes: int) -> list[str]:
+    """A line for each setting whose effect is not what it seems to be."""
+    lines = [_warmup(config, budget), _patience(config.trainer, budget), _statistics(config, model, processes)]
+    return [line for line in lines if line]
+
+
+def _warmup(config: Experiment, budget: Budget) -> str:
+    warmup = config.optim.warmup_steps
+    if not budget.steps or warmup < budget.steps:
+        return ""
+    what = f"optim.warmup_steps={warmup} is not shorter than the run of {budget.steps:,} steps"
+    return f"{what}: all of it is warm-up; shorter: optim.warmup_steps={max(1, budget.steps // 10)}"
+
+
+def _patience(trainer: TrainerConfig, budget: Budget) -> str:
+    every, patience = trainer.evaluate_every, trainer.patience
+    if not patience:
+        return ""
+    if not every:
+        remedy = (
+            f"trainer.evaluate_every={max(1, budget.steps // 10)}" if budget.steps else "set trainer.evaluate_every"
+        )
+        return f"trainer.patience={patience} has no effect, as there is no evaluation before the end: {remedy}"
+    earliest = (patience + 1) * every
+    if not budget.steps or earliest < budget.steps:
+        return ""
+    cause = (
+        f"trainer.patience={patience} has no effect: with trainer.evaluate_every={every} it could end the run at step"
+    )
+    return f"{cause} {earliest:,} at the earliest, and the run has {budget.steps:,}"
+
+
+def _statistics(config: Experiment, model: nn.Module, processes: int) -> str:
+    """Batch normalisation sees a share of the batch only."""
+    if not any(name.endswith("running_mean") for name, _ in model.named_buffers()):
+        return ""
+    parts = [f"{processes} processes"] if processes > 1 else []
+    if config.trainer.accumulate > 1:
+        parts.append(f"trainer.accumulate={config.trainer.accumulate}")
+    if not parts:
+        return ""
+    what = "the model has batch normalisation, which computes its statistics over each process's micro-batch alone"
+    return f"{what}: with {' and '.join(parts)} the result is not that of one process with the whole batch"

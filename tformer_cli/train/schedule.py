@@ -1,0 +1,222 @@
+"""The learning rate as a function of the share of the budget that is used.
+
+After the warm-up, cosine, linear and warmup_stable_decay run through a *phase* from 0 to 1 while the rest of the budget
+is used up, whether that is counted in steps, in minutes, or in both. Under a budget of steps alone the rate is a pure
+function of the step. Minutes make it depend on the clock, and `--resume` may change the budget: what the rate then
+depends on is a small state, which checkpoints keep.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tformer_cli.config.schema import OptimConfig, Schedule
+from tformer_cli.train.budget import Budget
+
+LONGEST_WARMUP = 0.5
+"""The share of a budget of minutes at which the warm-up ends, however few steps were taken."""
+ALL_BUT_OVER = 0.9
+"""The phase beyond which a longer budget lets the learning rate climb again."""
+ENDLESS = (Schedule.inverse_square_root, Schedule.constant)
+"""Schedules that depend on no budget."""
+
+
+@dataclass
+class ScheduleState:
+    """Where a schedule stands; what is used of a budget is in the unit of `Budget.used`.
+
+    Attributes:
+        steps: limit of the budget that the rest refers to.
+        seconds: likewise.
+        rate: learning rate of the last step.
+        phase: of the decay at the last step, from 0 to 1.
+        warmup_steps: length of the warm-up; less than the setting if the minutes shortened it.
+        warm: share of the warm-up that the minutes alone make.
+        warm_end: what was used of the budget at the end of the warm-up; None if it has not begun.
+        begin: what was used where the decay began, or where it goes on under another budget; None before.
+        begin_phase: the phase there.
+        not_before: warmup_stable_decay: the decay begins no earlier.
+        climb: what was used where a climb began, what will be used where it ends, and the phase at its begin.
+    """
+
+    steps: int = 0
+    seconds: float = 0.0
+    rate: float = 0.0
+    phase: float = 0.0
+    warmup_steps: int = 0
+    warm: float = 0.0
+    warm_end: float | None = None
+    begin: float | None = None
+    begin_phase: float = 0.0
+    not_before: float = 0.0
+    climb: list[float] | None = None
+
+
+class LearningRate:
+    """The learning rate of a run, step by step.
+
+    Linear warm-up to `config.lr`, then: inverse_square_root, lr * sqrt(warmup / step) (Vaswani et al. 2017, eq. 3);
+    cosine (Loshchilov and Hutter 2017, eq. 5) or linear down to `final_lr_ratio` at the end of the budget; constant; or
+    warmup_stable_decay, constant and then linear over the last `decay_steps` (Hu et al. 2024), by default over the last
+    fifth of the budget.
+
+    A budget of minutes ends the warm-up at half of it at the latest: within that half, the rate rises with the time if
+    that is faster than with the steps.
+
+    Args:
+        config: peak, shape, warm-up.
+        budget: of the run.
+    """
+
+    def __init__(self, config: OptimConfig, budget: Budget) -> None:
+        self.config, self.budget = config, budget
+        self.state = ScheduleState(budget.steps, budget.seconds, warmup_steps=config.warmup_steps)
+
+    def advance(self, step: int, seconds: float) -> float:
+        """The learning rate of a step; steps are given in their order.
+
+        Args:
+            step: 1, 2, ...
+            seconds: of training until this step.
+        """
+        used = self.budget.used(step, seconds)
+        if step <= self.state.warmup_steps:
+            self.state.rate = self._warm_up(step, used, seconds)
+        elif self.config.schedule is Schedule.inverse_square_root:
+            self.state.rate = self.config.lr * math.sqrt(max(self.state.warmup_steps, 1) / step)
+        elif self.config.schedule is Schedule.constant:
+            self.state.rate = self.config.lr
+        else:
+            self.state.phase = self._climbing(self._phase(step, used), used)
+            self.state.rate = self._shape(self.state.phase)
+        return self.state.rate
+
+    @property
+    def shortened(self) -> bool:
+        """Whether the minutes ended the warm-up before its steps were taken."""
+        return self.state.warmup_steps < self.config.warmup_steps
+
+    def _warm_up(self, step: int, used: float, seconds: float) -> float:
+        config, state = self.config, self.state
+        state.warm = max(state.warm, self.budget.time_share(seconds) / LONGEST_WARMUP)
+        state.warm_end = used
+        if state.warm >= 1:
+            state.warmup_steps = step
+        if step / config.warmup_steps >= state.warm:
+            return config.lr * step / config.warmup_steps
+        return config.lr * min(1.0, state.warm)
+
+    def _phase(self, step: int, used: float) -> float:
+        """How much of the decay is done, from 0 to 1."""
+        state, total = self.state, self.budget.total
+        if used >= total:
+            return 1.0
+        begin = state.begin
+        if begin is None:
+            begin = state.warm_end if state.warm_end is not None else self._warm_end(step, used)
+            if self.config.schedule is Schedule.warmup_stable_decay:
+                begin = max(total - self._decay_length(step, used), begin, state.not_before)
+                if used < begin:
+                    return 0.0
+                state.begin = begin
+        done = min(1.0, max(0.0, 1 - (total - used) / (total - begin)))
+        return state.begin_phase + (1 - state.begin_phase) * done
+
+    def _warm_end(self, step: int, used: float) -> float:
+        """What was used of the budget at the end of a warm-up that this schedule has not seen."""
+        return self.state.warmup_steps * used / step
+
+    def _decay_length(self, step: int, used: float) -> float:
+        """warmup_stable_decay: the length of the decay, in the unit of the budget."""
+        if self.config.decay_steps:
+            return self.config.decay_steps * used / step
+        return max(1, self.budget.steps // 5) if self.budget.steps else self.budget.seconds / 5
+
+    def _climbing(self, phase: float, used: float) -> float:
+        """The phase, on the way from where a shorter budget had ended."""
+        if self.state.climb is None:
+            return phase
+        start, end, from_phase = self.state.climb
+        done = min(1.0, (used - start) / (end - start))
+        if done == 1.0:
+            self.state.climb = None
+        return from_phase + (phase - from_phase) * done
+
+    def _shape(self, phase: float) -> float:
+        """The learning rate at a phase of the decay."""
+        if self.config.schedule is Schedule.cosine:
+            phase = (1 - math.cos(math.pi * phase)) / 2
+        return self.config.lr * (1 - (1 - self.config.final_lr_ratio) * phase)
+
+    # --- resuming ---
+
+    def restore(self, saved: Mapping[str, Any], before: Budget, step: int, seconds: float) -> str:
+        """Continue from a checkpoint, whose budget may have been another one.
+
+        The learning rate goes on from where it is to the end over the rest of the new budget. If the old budget was all
+        but used up, and the new one is longer, the rate climbs to that of the new schedule and follows it.
+
+        Args:
+            saved: a `ScheduleState` as a dictionary; empty in a checkpoint of a version that had none.
+            before: the budget in such a checkpoint, of whose schedule only the steps counted.
+            step: of the checkpoint.
+            seconds: of training until then.
+
+        Returns:
+            What changed, for the reader; empty if nothing did.
+        """
+        names = {item.name for item in dataclasses.fields(ScheduleState)}
+        if saved:
+            self.state = ScheduleState(**{name: value for name, value in saved.items() if name in names})
+        else:
+            self.state = _without_state(self.config, before.steps, step)
+        state, budget = self.state, self.budget
+        old = Budget(state.steps, state.seconds)
+        if old == budget:
+            return ""
+        state.steps, state.seconds = budget.steps, budget.seconds
+        said = f"the budget was {old.describe() or 'not a number of steps'} and is now {budget.describe()}"
+        used = budget.used(step, seconds)
+        if not step or used >= budget.total:
+            return said
+        if self.config.schedule in ENDLESS:
+            return f"{said}; the learning rate does not depend on it"
+        if step < state.warmup_steps:
+            return f"{said}; the warm-up of the learning rate goes on"
+        state.warm_end = self._warm_end(step, used)
+        return f"{said}; the learning rate {self._go_on(step, used)}"
+
+    def _go_on(self, step: int, used: float) -> str:
+        """Set the schedule to go on from the present phase; says how."""
+        state, total = self.state, self.budget.total
+        phase, rate = state.phase, state.rate
+        state.begin, state.begin_phase, state.not_before, state.climb = None, 0.0, used, None
+        goal = self._phase(step, used)
+        state.begin = None
+        if phase >= ALL_BUT_OVER and goal < phase:
+            warmup = self.config.warmup_steps * used / step
+            end = used + min(max(warmup, (total - used) / 10), (total - used) / 2)
+            state.not_before = 0.0
+            state.climb = [used, end, phase]
+            goal_rate = self._shape(goal)
+            return f"had come down to {rate:.3g}: it climbs again, to {goal_rate:.3g}, and follows the new schedule"
+        if phase > 0 or self.config.schedule is not Schedule.warmup_stable_decay:
+            state.begin, state.begin_phase = used, phase
+        return f"goes on from {rate:.3g} to {self._shape(1.0):.3g} at the end"
+
+
+def _without_state(config: OptimConfig, steps: int, step: int) -> ScheduleState:
+    """The state of a schedule that followed its steps alone; without any it was at its end after the warm-up."""
+    schedule = LearningRate(config, Budget(steps))
+    if step:
+        schedule.advance(step, 0.0)
+    return schedule.state
+
+
+def learning_rate(step: int, config: OptimConfig, total_steps: int) -> float:
+    """Learning rate of optimiser step `step` (the first is 1) of a run of `total_steps`, see `LearningRate`."""
+    return LearningRate(config, Budget(total_steps)).advance(step, 0.0)
