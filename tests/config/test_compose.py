@@ -16,7 +16,7 @@ from tformer_cli.config.compose import (
 )
 from tformer_cli.config.overrides import expand
 from tformer_cli.config.schema import EXPERIMENTS, Experiment, Positions, Schedule
-from tformer_cli.config.values import leaves, plain
+from tformer_cli.config.values import SYNONYMS, leaves, plain
 from tformer_cli.errors import ConfigError
 
 RECIPE = "translation/multi30k_en_de"
@@ -497,3 +497,29 @@ def test_speech_that_cannot_be_is_refused(tmp_path, overrides, message):
     )
     assert compose(recipe, []).augment.speeds == [1.0]
     assert failure(recipe, *overrides).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("optim.learning_rate", "'optim.lr'"),
+        ("learning_rate", "'optim.lr'"),
+        ("batch_size", "'data.batch_tokens'"),
+        ("model.depth", "'model.encoder_depth' or 'model.decoder_depth'"),
+        ("model.d_model", "'model.dim'"),
+        ("trainer.gradient_accumulation_steps", "'trainer.accumulate'"),
+    ],
+)
+def test_names_of_other_toolkits_are_answered_with_ours(key, meant):
+    assert failure(RECIPE, DATA, f"{key}=1") == f"unknown setting {key!r}: did you mean {meant}?"
+
+
+def test_every_synonym_leads_to_a_setting():
+    known = {key.rpartition(".")[2] for schema in EXPERIMENTS.values() for key in leaves(schema)}
+    assert [word for word, ours in SYNONYMS.items() if not known & {*ours}] == []
+    assert [word for word in SYNONYMS if word in known - {"depth"}] == []
+
+
+def test_an_option_of_another_task_is_answered_with_those_that_fit():
+    answer = failure(RECIPE, DATA, "model=bert_mini")
+    assert answer.startswith("model=bert_mini does not go with task translation: one of transformer_base, ")

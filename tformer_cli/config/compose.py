@@ -16,7 +16,7 @@ from typing import Any, cast
 from tformer_cli.config import values
 from tformer_cli.config.checks import check_together, require
 from tformer_cli.config.overrides import Overrides, option, parse, refuse_text
-from tformer_cli.config.recipes import RecipeInfo, default_name, find, folder, groups, recipes
+from tformer_cli.config.recipes import RecipeInfo, default_name, find, fitting, folder, groups, recipes
 from tformer_cli.config.schema import EXPERIMENTS, Experiment
 from tformer_cli.config.values import differences, flatten
 from tformer_cli.config.yaml import Document, dump_yaml, read_yaml, strings
@@ -232,5 +232,9 @@ def _compose_groups(options: Mapping[str, str], schema: type[Experiment]) -> dic
         try:
             values.check({group: tree.get(group) or {}}, schema)
         except ConfigError as error:
+            suited = fitting(group, values.leaves(schema))
+            if suited and name in groups().get(group, ()) and name not in suited:
+                cause = f"{group}={name} does not go with task {schema.task}"
+                raise ConfigError(cause, f"one of {', '.join(suited)}") from None
             raise ConfigError(f"{group}={name}: {error.cause}", error.remedy) from None
     return values.check(tree, schema)

@@ -20,6 +20,44 @@ from tformer_cli.errors import ConfigError
 
 _LARGEST = 2**63 - 1
 
+SYNONYMS = {
+    "learning_rate": ("lr",),
+    "batch_size": ("batch_tokens", "batch_images", "batch_seconds"),
+    "train_batch_size": ("batch_tokens", "batch_images", "batch_seconds"),
+    "eval_steps": ("evaluate_every",),
+    "save_steps": ("checkpoint_every",),
+    "logging_steps": ("log_every",),
+    "gradient_accumulation_steps": ("accumulate",),
+    "max_grad_norm": ("clip_norm",),
+    "max_steps": ("steps",),
+    "num_train_epochs": ("epochs", "steps"),
+    "num_epochs": ("epochs", "steps"),
+    "lr_scheduler_type": ("schedule",),
+    "warmup": ("warmup_steps",),
+    "optimizer": ("method",),
+    "hidden_size": ("dim",),
+    "d_model": ("dim",),
+    "embed_dim": ("dim",),
+    "intermediate_size": ("ffn_dim",),
+    "dim_feedforward": ("ffn_dim",),
+    "depth": ("encoder_depth", "decoder_depth", "depths"),
+    "num_layers": ("depth", "encoder_depth", "decoder_depth"),
+    "num_hidden_layers": ("depth", "encoder_depth", "decoder_depth"),
+    "n_layer": ("depth", "encoder_depth", "decoder_depth"),
+    "num_heads": ("heads",),
+    "num_attention_heads": ("heads",),
+    "n_head": ("heads",),
+    "beam_size": ("beam",),
+    "num_beams": ("beam",),
+    "fp16": ("precision",),
+    "bf16": ("precision",),
+    "early_stopping_patience": ("patience",),
+    "num_workers": ("workers",),
+    "src_lang": ("source_language",),
+    "tgt_lang": ("target_language",),
+}
+"""Names of other toolkits, and the last parts of ours."""
+
 
 @dataclass(frozen=True)
 class Leaf:
@@ -76,9 +114,12 @@ def unknown(key: str, schema: type, extra: Iterable[str] = ()) -> ConfigError:
     last: dict[str, list[str]] = {}
     for name in known:
         last.setdefault(name.rpartition(".")[2], []).append(name)
-    # First a key given without the group it stands in, then a mistyped key, then a mistyped key without its
-    # group.
-    meant = last.get(key.rpartition(".")[2], []) if "." not in key else []
+    # First a key given without the group it stands in, then the name of another toolkit, then a mistyped key, then a
+    # mistyped key without its group.
+    group, _, word = key.rpartition(".")
+    meant = last.get(word, []) if not group else []
+    synonyms = [name for own in SYNONYMS.get(word, ()) for name in last.get(own, ())]
+    meant = meant or [name for name in synonyms if name.startswith(f"{group}.")] or synonyms
     meant = meant or suggest(key, known)
     meant = meant or [name for word in suggest(key.rpartition(".")[2], last) for name in last[word]]
     if meant:
