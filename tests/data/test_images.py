@@ -425,8 +425,8 @@ def test_what_is_no_picture_is_passed_over_and_counted(tmp_path):
     found = read(config(tmp_path, validation_share=0))
     assert len(found) == 13 and set(found.labels) == set(CLASSES)
     assert found.notes == (
-        "5 files hidden, in no class or of other kinds were passed over: "
-        ".DS_Store, .hidden.png, LICENSE, Thumbs.db, notes.txt",
+        "6 of 19 files were left out: 4 hidden, 1 without an ending, 1 .txt "
+        "(LICENSE, dog/notes.txt, .git, .DS_Store, cat/.hidden.png, ...)",
     )  # fmt: skip
 
 

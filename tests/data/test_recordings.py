@@ -401,7 +401,8 @@ def test_recordings_without_a_transcript_beside(tmp_path):
     (tmp_path / "all" / "notes.md").write_text("x")
     assert "000.wav: no transcript" in fault(config(tmp_path / "all"))
     found = read(config(tmp_path / "all"), skip=True)
-    assert len(found) == 5 and found.notes[0].endswith("were passed over: notes.md") and "1 of 6" in found.notes[1]
+    assert len(found) == 5 and "1 of 6" in found.notes[1]
+    assert found.notes[0] == "1 of 7 files was left out: 1 .md (notes.md)"
 
 
 # --- what is kept ---

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -40,7 +41,7 @@ class BadItem(DataError):
 
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
-        super().__init__(f"{name}: {reason}", "mend or remove it, or leave such out: trainer.on_bad_sample=skip")
+        super().__init__(f"{shown(name)}: {reason}", "mend or remove it, or leave such out: trainer.on_bad_sample=skip")
 
     def __reduce__(self) -> tuple:
         """Goes from a worker to its parent."""
@@ -89,7 +90,7 @@ def reason(error: Exception) -> str:
 
 def listed(names: Sequence[str], most: int = 5) -> str:
     """The first of them, for people."""
-    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
+    return ", ".join([*map(shown, names[:most]), *(["..."] if len(names) > most else [])])
 
 
 def left_out(bad: Sequence[Sequence[str]], count: int, what: str) -> str:
@@ -108,15 +109,123 @@ def content_digest(head: str, content: bytes | memoryview) -> int:
 # --- folders ---
 
 
-def walk(folder: Path, endings: tuple[str, ...]) -> Iterator[tuple[Path, bool]]:
-    """The files in a folder and those below it, sorted, and whether each has one of the endings and is not hidden.
+SYSTEM = frozenset(
+    ("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db",
+     "ehthumbs.db", "desktop.ini", "icon\r")
+)  # fmt: skip
+"""Names, in lower case, of what operating systems and their file managers leave in folders."""
 
-    Hidden folders are passed over.
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, or was put there by an operating system."""
+    return name.startswith(".") or name.lower() in SYSTEM
+
+
+def shown(name: str) -> str:
+    """A file name on one line: line breaks and other characters that cannot be printed are escaped."""
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
+
+
+@dataclass
+class Listing:
+    """What a folder and those below it hold.
+
+    Attributes:
+        folder: the folder.
+        files: files with the endings that are wanted, in the order of the folders.
+        others: files of other kinds.
+        hidden: hidden files and folders, and those of operating systems; what is in such folders is not listed.
+        links: links to folders that are not followed, because these hold the link or are listed anyway.
+        stray: wanted files where none are expected, as pictures beside the folders of classes.
     """
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            yield Path(place, name), not name.startswith(".") and name.lower().endswith(endings)
+
+    folder: Path
+    files: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    hidden: list[Path] = field(default_factory=list)
+    links: list[Path] = field(default_factory=list)
+    stray: list[Path] = field(default_factory=list)
+
+    def left_out(self) -> str:
+        """A line that counts by kind what is not read; empty if that is nothing."""
+        kinds = Counter(_kind(path) for path in self.others)
+        kinds.update(
+            {
+                "in no class": len(self.stray),
+                "hidden": len(self.hidden),
+                "linked to a folder that is read anyway": len(self.links),
+            }
+        )
+        kinds = +kinds
+        if not kinds:
+            return ""
+        names = [str(path.relative_to(self.folder)) for path in (*self.others, *self.stray, *self.hidden, *self.links)]
+        counts = listed([f"{count:,} {kind}" for kind, count in kinds.most_common()], most=12)
+        are = "was" if kinds.total() == 1 else "were"
+        return (
+            f"{kinds.total():,} of {len(self.files) + kinds.total():,} files {are} left out: {counts} ({listed(names)})"
+        )
+
+
+def _kind(path: Path) -> str:
+    if path.is_symlink() and not path.exists():
+        return "with a broken link"
+    return shown(path.suffix.lower()) or "without an ending"
+
+
+def listing(folder: Path, endings: tuple[str, ...], leave: Callable[[str], bool] = lambda name: False) -> Listing:
+    """List a folder and those below it, sorted by name; links to folders are followed.
+
+    A link is not followed if it leads to a folder that holds it, to one inside `folder`, or to one that another link
+    led to: what is there is listed once, and a loop of links ends.
+
+    Args:
+        folder: the folder.
+        endings: of the names of the files that are wanted, in lower case.
+        leave: whether a name in the folder itself is passed over, as that of another split.
+
+    Raises:
+        DataError: if one of the folders cannot be read.
+    """
+    listed_in, root, followed = Listing(folder), folder.resolve(), set[Path]()
+
+    def unreadable(error: OSError) -> None:
+        raise DataError(f"{shown(str(error.filename))}: the folder cannot be read ({error.strerror})")
+
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
+        here = Path(place)
+        if here == folder:
+            folders[:], names[:] = ([name for name in part if not leave(name)] for part in (folders, names))
+        entered = []
+        for path in sorted(here / name for name in folders):
+            if is_hidden(path.name):
+                listed_in.hidden.append(path)
+            elif path.is_symlink() and _is_listed(path.resolve(), here.resolve(), root, followed):
+                listed_in.links.append(path)
+            else:
+                entered.append(path.name)
+        folders[:] = entered
+        for path in sorted(here / name for name in names):
+            wanted = path.name.lower().endswith(endings)
+            part = listed_in.hidden if is_hidden(path.name) else listed_in.files if wanted else listed_in.others
+            part.append(path)
+    return listed_in
+
+
+def _is_listed(target: Path, here: Path, root: Path, followed: set[Path]) -> bool:
+    """Whether a folder that a link leads to is listed without it; if not, it counts as `followed` from now on."""
+    if here.is_relative_to(target) or target.is_relative_to(root) or any(map(target.is_relative_to, followed)):
+        return True
+    followed.add(target)
+    return False
+
+
+def passed_over(folder: Path, endings: tuple[str, ...]) -> str:
+    """A line that counts by kind the files in and below a folder that are not read; empty if there are none."""
+    note = listing(folder, endings).left_out()
+    return f"{shown(str(folder))}: {note}" if note else ""
 
 
 def files_below(path: Path, endings: tuple[str, ...], what: str) -> list[Path]:
@@ -128,11 +237,13 @@ def files_below(path: Path, endings: tuple[str, ...], what: str) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise DataError(f"{path}: no such folder or file")
-    found = [file for file, wanted in walk(path, endings) if wanted]
-    if not found:
-        raise DataError(f"{path}: no {what}", f"expected files that end with one of {', '.join(endings)}")
-    return found
+        raise DataError(f"{shown(str(path))}: no such folder or file")
+    found = listing(path, endings)
+    if not found.files:
+        note = found.left_out()
+        cause = f"{shown(str(path))}: no {what}" + (f", and {note}" if note else "")
+        raise DataError(cause, f"expected files that end with one of {', '.join(endings)}")
+    return found.files
 
 
 def passed_over(folder: Path, endings: tuple[str, ...]) -> str:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tformer_cli.config.schema import ClassNames
 from tformer_cli.data import files
 from tformer_cli.data.idx import LABELS, PICTURES, idx_items, open_idx
-from tformer_cli.data.media import listed, walk
+from tformer_cli.data.media import Listing, is_hidden, listed, listing, shown
 from tformer_cli.data.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table, state, text_value
 from tformer_cli.data.pictures import ENDINGS
 from tformer_cli.data.source import hub_data
-from tformer_cli.data.splits import Layout, draw_rows, other_splits, with_ending
+from tformer_cli.data.splits import NAMES, Layout, draw_rows, is_other_split, with_ending
 from tformer_cli.errors import DataError, library
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 SETTINGS = "data.image, data.label"
 IDX = re.compile(r"images([-.])idx3-ubyte(\.gz)?$")
+SPLITS = frozenset(name for names in NAMES.values() for name in names)
 DIGITS, DIGITS_TEST_SHARE, DIGITS_SEED, DIGITS_WHITE = "digits", 1 / 6, 1797, 16
 
 
@@ -54,7 +56,7 @@ def _named(place: Path) -> list[Path]:
     has_classes = place.is_dir() and any(path.is_dir() for path in place.iterdir())
     if place.is_file() or has_classes:
         return [place]
-    stems = ("test", "t10k") if place.name == "test" else (place.name,)
+    stems = (place.name, "t10k") if place.name.lower() == "test" else (place.name,)
     idx = [f"-images{dot}idx3-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
     tables = with_ending(place, files.TABLES)
     return [*tables, *(p for stem in stems for p in with_ending(place.with_name(stem), idx)), *_folders(place)][:1]
@@ -64,14 +66,9 @@ def _folders(place: Path) -> list[Path]:
     return [place] if place.is_dir() else []
 
 
-def _whole(folder: Path, others: set[str]) -> list[Path]:
-    there = any(path.is_dir() or path.name.lower().endswith(ENDINGS) for path in _but(folder, others))
-    return [folder] if there else []
-
-
-def _but(folder: Path, others: set[str]) -> list[Path]:
-    """What is in a folder, sorted, without what is hidden and what is another split."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in others)
+def _whole(folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
+    there = [path for path in folder.iterdir() if not is_hidden(path.name) and not is_other(path.name)]
+    return [folder] if any(path.is_dir() or path.name.lower().endswith(ENDINGS) for path in there) else []
 
 
 LAYOUT = Layout(
@@ -82,29 +79,67 @@ LAYOUT = Layout(
 
 def _folder(config: ImageDataConfig, folder: Path, labelled: bool) -> Found:
     is_all = folder == Path(config.path).expanduser()
-    there = _but(folder, other_splits(config) if is_all else set())
-    classes = [path for path in there if path.is_dir()]
-    rows, passed = [], [path for path in folder.iterdir() if path.is_file()]
-    if labelled and not classes:
+    is_other = is_other_split(config) if is_all else lambda name: False
+    found = listing(folder, ENDINGS, is_other)
+    if labelled:
+        top = {path.relative_to(folder).parts[0] for path in found.files if path.parent != folder}
+        _check_classes(found, top, is_other)
+        found.stray = [path for path in found.files if path.parent == folder]
+        found.files = [path for path in found.files if path.parent != folder]
+    notes = [note for note in (found.left_out(), _passed_splits(folder, is_other)) if note]
+    classes = dict.fromkeys(path.parent.relative_to(folder) for path in found.files)
+    labels = _labels(folder, list(classes), config.classes, notes) if labelled else {}
+    rows = [Row.of_file(path, labels.get(path.parent.relative_to(folder))) for path in found.files]
+    return of_files(str(folder), sorted(rows, key=lambda row: row.name), tuple(notes))
+
+
+def _check_classes(found: Listing, top: set[str], is_other: Callable[[str], bool]) -> None:
+    """Refuse a folder without folders of classes, and a class without pictures."""
+    folder = found.folder
+    there = [path for path in sorted(folder.iterdir()) if path.is_dir() and path not in (*found.hidden, *found.links)]
+    there = [path for path in there if not is_other(path.name)]
+    if not there:
         remedy = f"put the pictures of each class into a folder that has its name: {folder / 'CLASS'}"
-        raise DataError(f"{folder}: no folders of classes", remedy)
-    if not labelled:
-        rows = [Row.of_file(path, None) for path in passed if path in there and path.name.lower().endswith(ENDINGS)]
-        passed = [path for path in passed if str(path) not in {row.name for row in rows}]
-    for place in classes:
-        before = len(rows)
-        for path, picture in walk(place, ENDINGS):
-            if picture:
-                rows.append(Row.of_file(path, place.name if labelled else None))
-            else:
-                passed.append(path)
-        if labelled and len(rows) == before:
-            raise DataError(f"{place}: no picture in this class", f"remove it, or add files: {', '.join(ENDINGS)}")
-    which = (
-        f"files hidden, in no class or of other kinds were passed over: {listed(sorted(path.name for path in passed))}"
-    )
-    notes = (f"{len(passed):,} {which}",) if passed else ()
-    return of_files(str(folder), sorted(rows, key=lambda row: row.name), notes)
+        raise DataError(f"{shown(str(folder))}: no folders of classes", remedy)
+    empty = [path for path in there if path.name not in top]
+    if empty:
+        kinds = listing(empty[0], ENDINGS).left_out()
+        cause = f"{shown(str(empty[0]))}: no picture in this class" + (f", and {kinds}" if kinds else "")
+        raise DataError(cause, f"remove it, or add files: {', '.join(ENDINGS)}")
+
+
+def _passed_splits(folder: Path, is_other: Callable[[str], bool]) -> str:
+    """A line about folders that would be classes, if they were not called as splits are."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and is_other(path.name))
+    return f"taken for other splits, not for classes: {listed(names)}" if names else ""
+
+
+def _labels(folder: Path, classes: Sequence[Path], naming: ClassNames, notes: list[str]) -> dict[Path, str]:
+    """The label of each folder of pictures, by its place in the folder of the split.
+
+    Raises:
+        DataError: if a folder has pictures as well as folders of pictures, and nothing says how these are meant; or if
+            a folder within a class is called as a split is.
+    """
+    nested = [path for path in classes if len(path.parts) > 1]
+    if naming is ClassNames.first or not nested:
+        return {path: path.parts[0] for path in classes}
+    deep = next((path for path in nested if any(part.lower() in SPLITS for part in path.parts[1:])), None)
+    if deep:
+        place = folder.joinpath(*deep.parts[:-1] if deep.parts[-1].lower() in SPLITS else deep.parts[:1])
+        cause = f"{shown(str(folder / deep))}: the folder of a split within that of a class"
+        raise DataError(cause, f"name the folder of the splits, as data.path={place}, or data.classes=first")
+    mixed = [path for path in classes if any(other != path and other.is_relative_to(path) for other in nested)]
+    if mixed and naming is ClassNames.auto:
+        outer = mixed[0]
+        inner = next(other for other in nested if other != outer and other.is_relative_to(outer))
+        cause = f"{shown(str(folder / outer))} has pictures, and {shown(inner.as_posix())} in it has some too"
+        remedy = "data.classes=path makes two classes of them, data.classes=first one, named by the first folder"
+        raise DataError(cause, remedy)
+    if naming is ClassNames.auto:
+        example = shown(nested[0].as_posix())
+        notes.append(f"nested folders are classes by their paths, as {example}; data.classes=first joins them")
+    return {path: path.as_posix() for path in classes}
 
 
 # --- tables ---

@@ -8,7 +8,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from tformer_cli.config.schema import Features
 from tformer_cli.data import audio, files, stored_features
-from tformer_cli.data.media import listed, walk
+from tformer_cli.data.media import listing, shown
 from tformer_cli.data.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table, text_value
 from tformer_cli.data.source import hub_data, hub_named_rows, hub_origin
-from tformer_cli.data.splits import Layout, other_splits, with_ending
+from tformer_cli.data.splits import Layout, is_other_split, with_ending
 from tformer_cli.errors import ConfigError, DataError, library
 
 if TYPE_CHECKING:
@@ -116,19 +116,25 @@ def _named(config: SpeechDataConfig, place: Path) -> list[Path]:
         return [own]
     if tables := with_ending(place, files.TABLES):
         return tables[:1]
-    if lists := sorted((place.parent / "etc").glob(f"*_{place.name}{LISTS}")):
+    ending = f"_{place.name}{LISTS}".lower()
+    if lists := sorted(path for path in (place.parent / "etc").glob(f"*{LISTS}") if path.name.lower().endswith(ending)):
         return lists[:1]
     path = Path(config.path).expanduser()
     table = path if path.is_file() and path.parent == place.parent else _metadata(place.parent)
-    if table and files.table_kind(table) and place.name in _splits(table, config.split_column):
-        return [table / place.name]
+    if table and files.table_kind(table):
+        there = [name for name in _splits(table, config.split_column) if name.lower() == place.name.lower()]
+        if len(there) > 1:
+            cause = f"{table}: {' and '.join(sorted(map(repr, there)))} in column {config.split_column!r}"
+            raise DataError(cause, "write the name of the split in one way")
+        if there:
+            return [table / there[0]]
     return [place] if place.is_dir() else []
 
 
-def _whole(wanted: Wanted, folder: Path, others: set[str]) -> list[Path]:
+def _whole(wanted: Wanted, folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
     if table := _metadata(folder):
         return [] if wanted.config.split_column in _names(table) else [table]
-    return [folder] if any(_files(wanted, folder, others)[0]) else []
+    return [folder] if listing(folder, wanted.endings, is_other).files else []
 
 
 def _metadata(folder: Path) -> Path | None:
@@ -204,31 +210,19 @@ def _as_text(value: Any) -> str:
 # --- files ---
 
 
-def _files(wanted: Wanted, folder: Path, others: set[str]) -> tuple[list[Path], list[Path]]:
-    """The recordings of a folder that are not of another split, and the files that are neither those nor text."""
-    found: list[Path] = []
-    passed: list[Path] = []
-    for path, is_recording in walk(folder, wanted.endings):
-        if path.relative_to(folder).parts[0] not in others:
-            if is_recording:
-                found.append(path)
-            elif path.suffix != ".txt":
-                passed.append(path)
-    return found, passed
-
-
 def _folder(wanted: Wanted, folder: Path) -> Found:
     """Recordings that have their transcripts beside them: a.txt for a.wav, or a line of a *.trans.txt."""
     is_all = folder == Path(wanted.config.path).expanduser()
-    found, passed = _files(wanted, folder, other_splits(wanted.config) if is_all else set())
-    if not found:
-        raise DataError(f"{folder}: no recording", f"expected files that end with one of {', '.join(wanted.endings)}")
+    found = listing(folder, wanted.endings, is_other_split(wanted.config) if is_all else lambda name: False)
+    found.others = [path for path in found.others if path.suffix.lower() != ".txt"]
+    left_out = found.left_out()
+    if not found.files:
+        cause = f"{shown(str(folder))}: no recording" + (f", and {left_out}" if left_out else "")
+        raise DataError(cause, f"expected files that end with one of {', '.join(wanted.endings)}")
     in_folder = functools.cache(_lines_beside)
     rows = [Row.of_file(path, _text_of(path.with_suffix(".txt")) or in_folder(path.parent).get(path.stem))
-            for path in found]  # fmt: skip
-    names = listed(sorted(path.name for path in passed))
-    note = f"{len(passed):,} files hidden or of other kinds were passed over: {names}"
-    return of_files(str(folder), rows, (note,) if passed else ())
+            for path in found.files]  # fmt: skip
+    return of_files(str(folder), rows, (left_out,) if left_out else ())
 
 
 def _text_of(path: Path) -> str | None:

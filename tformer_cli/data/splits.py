@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import DataConfig, DividedDataConfig
 
 TEXT = ".txt"
+NAMES = {"train": ("train", "training"), "validation": VALIDATION_NAMES, "test": ("test", "testing")}
+"""What the files and folders of a split may be called, in capitals or small letters."""
+SEPARATORS = ("", ".", "-")
+"""What may follow a split's name in that of a file."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,13 @@ class Layout:
 
     Attributes:
         named: what a place (a folder, and a name with or without an ending) stands for; nothing if it is not there.
-        whole: the training split, if it is all of a folder but for the names of other splits; nothing if it is not.
+        whole: the training split, if it is all of a folder but for what is called as other splits are; nothing if it
+            is not.
         expected: what was looked for, where "NAME" is the split.
     """
 
     named: Callable[[Path], list[Path]]
-    whole: Callable[[Path, set[str]], list[Path]]
+    whole: Callable[[Path, Callable[[str], bool]], list[Path]]
     expected: str
 
 
@@ -129,6 +135,9 @@ def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> 
             there = hub_splits(config)
             wanted = [named] if named else VALIDATION_NAMES if split == "validation" else [split]
             found = next((name for name in wanted if name.partition("[")[0] in there), None)
+            if found is None:  # in other capitals
+                wanted = [name.lower() for name in wanted]
+                found = next((name for name in there if name.lower() in wanted), None)
             if named and found is None:
                 raise DataError(f"{config.path}: no split {named!r}", f"splits there: {', '.join(there)}")
             return found
@@ -146,13 +155,11 @@ def _find_files(config: DataConfig, split: str, named: str, layout: Layout) -> l
         folder = path
     else:
         raise DataError(f"data.path: {config.path}: no such folder or file")
-    names = [named] if named else list(VALIDATION_NAMES) if split == "validation" else [split]
-    for name in names:
-        found = layout.named(folder / Path(name).expanduser())  # an absolute name is a place of its own
-        if found:
-            return found
+    found = _places(folder, split, named, layout)
+    if found:
+        return found
     if split == "train" and named == "train":
-        found = layout.whole(folder, other_splits(config))
+        found = layout.whole(folder, is_other_split(config))
         if found:
             return found
     if not named:
@@ -162,9 +169,47 @@ def _find_files(config: DataConfig, split: str, named: str, layout: Layout) -> l
     raise DataError(f"no split {named!r} in {folder}", f"expected {expected}; there: {there}")
 
 
-def other_splits(config: DataConfig) -> set[str]:
-    """Names in the data's folder that are not of the training split."""
-    return {"test", f"test{TEXT}", *VALIDATION_NAMES, config.validation, config.test}
+def _places(folder: Path, split: str, named: str, layout: Layout) -> list[Path]:
+    """What a split's name stands for in a folder, in capitals or small letters.
+
+    Raises:
+        DataError: if there are two such names.
+    """
+    if named and named != split:  # what the user calls it
+        there = layout.named(folder / Path(named).expanduser())  # an absolute name is a place of its own
+        if there or "/" in named or "*" in named:
+            return there
+    names = [named] if named and named != split else list(NAMES[split])
+    entries, places = os.listdir(folder), dict[str, list[Path]]()
+    for name in names:
+        for spelling in _spellings(entries, name):
+            there = layout.named(folder / spelling)
+            if there and not any(_same(there, other) for other in places.values()):
+                places[spelling] = there
+    if len(places) > 1:
+        cause = f"{folder}: which one is the {split} split: {' or '.join(places)}?"
+        raise DataError(cause, f"rename or merge them, or name one: data.{split}=./{next(iter(places))}")
+    return next(iter(places.values()), [])
+
+
+def _spellings(entries: list[str], name: str) -> list[str]:
+    """A name, and the same in other capitals as the names of files and folders begin with it."""
+    begins = {entry[: len(name)] for entry in entries if entry[len(name) : len(name) + 1] in SEPARATORS}
+    return [name, *sorted(begin for begin in begins if begin != name and begin.lower() == name.lower())]
+
+
+def _same(one: list[Path], other: list[Path]) -> bool:
+    """Whether two names are one place, as on a file system that does not tell capitals."""
+    pairs = zip(one, other, strict=False)
+    return len(one) == len(other) and all(a == b or (a.exists() and b.exists() and a.samefile(b)) for a, b in pairs)
+
+
+def is_other_split(config: DataConfig) -> Callable[[str], bool]:
+    """Tell which names in the data's folder are of other splits than the one for training, in any capitals."""
+    named = {Path(name).parts[0] for name in (config.validation, config.test) if name and Path(name).parts}
+    others = {*NAMES["test"], *VALIDATION_NAMES, *named}
+    lower = {name.lower() for name in others}
+    return lambda name: name.lower() in lower or name.lower().removesuffix(TEXT) in lower
 
 
 def _named(place: Path) -> list[Path]:
@@ -180,9 +225,9 @@ def with_ending(place: Path, endings: Sequence[str]) -> list[Path]:
     return [found for ending in endings if (found := place.with_name(place.name + ending)).is_file()]
 
 
-def _texts_but(folder: Path, others: set[str]) -> list[Path]:
+def _texts_but(folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
     """Every text of the folder, but for what is another split."""
-    return [path for path in _texts(folder) if path.stem not in others and path.name not in others]
+    return [path for path in _texts(folder) if not is_other(path.stem) and not is_other(path.name)]
 
 
 def _texts(folder: Path) -> list[Path]:

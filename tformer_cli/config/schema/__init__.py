@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from tformer_cli.config.schema.data import (
     AugmentConfig,
     BleuTokenizer,
+    ClassNames,
     CorpusDataConfig,
     Crop,
     Cut,

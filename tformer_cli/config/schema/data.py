@@ -116,6 +116,7 @@ class QuestionDataConfig(TokenBudget, DividedDataConfig):
 
 Resample = Names("Resample", "nearest bilinear bicubic lanczos")
 Fit = Names("Fit", "crop stretch pad")
+ClassNames = Names("ClassNames", "auto path first")
 
 
 def height_width(size: int | Sequence[int]) -> tuple[int, int]:
@@ -130,6 +131,11 @@ class ImageDataConfig(DividedDataConfig):
 
     image: str = setting("image", "tables: column of the picture, its bytes or a path beside the table")
     label: str = setting("label", "tables: column of the label")
+    classes: ClassNames = setting(
+        ClassNames.auto,
+        "folders within a class's folder: classes of their own, named by their path (path), or parts of it (first); "
+        "auto: path, and an error where pictures lie beside such folders",
+    )
     image_size: int | list[int] = setting(
         224, "pixels of what the model sees: the side of a square, or [height, width]", low=1, high=4096
     )
