@@ -223,8 +223,13 @@ def _is_listed(target: Path, here: Path, root: Path, followed: set[Path]) -> boo
 
 
 def passed_over(folder: Path, endings: tuple[str, ...]) -> str:
-    """A line that counts by kind the files in and below a folder that are not read; empty if there are none."""
-    note = listing(folder, endings).left_out()
+    """A line that counts by kind the files in and below a folder that are not read; hidden ones do not count.
+
+    It is empty if there are none.
+    """
+    found = listing(folder, endings)
+    found.hidden.clear()
+    note = found.left_out()
     return f"{shown(str(folder))}: {note}" if note else ""
 
 
@@ -244,20 +249,6 @@ def files_below(path: Path, endings: tuple[str, ...], what: str) -> list[Path]:
         cause = f"{shown(str(path))}: no {what}" + (f", and {note}" if note else "")
         raise DataError(cause, f"expected files that end with one of {', '.join(endings)}")
     return found.files
-
-
-def passed_over(folder: Path, endings: tuple[str, ...]) -> str:
-    """A line about the files in a folder and those below it that are of other kinds; empty: there are none.
-
-    Files are counted by their endings, and the first are named. Hidden ones do not count.
-    """
-    others = [path for path, wanted in walk(folder, endings) if not wanted and not path.name.startswith(".")]
-    if not others:
-        return ""
-    kinds = Counter(path.suffix.lower() or "without an ending" for path in others)
-    counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-    names = listed([str(path.relative_to(folder)) for path in others])
-    return f"{folder}: {len(others):,} file{'s'[: len(others) != 1]} of other kinds left out: {counts} ({names})"
 
 
 # --- many ---
