@@ -7,7 +7,9 @@ reads the weights that the peers read. Inference is the task's own scoring of th
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -161,13 +163,14 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
 
     def noted_step(self: loop.Trainer, step_module: Any, micro_batches: list[Any]) -> dict[str, Any]:
         sums = step(self, step_module, micro_batches)
-        if not self.signalled:
+        if not self.asked.number:
             count = int(sums["count"])
             if job["task"] == "translation":  # whose target side is counted
                 real, cells = count, sum(batch.targets.numel() for batch in micro_batches)
             else:
                 real, cells = (sum(sizes) for sizes in zip(*(batch.sizes() for batch in micro_batches), strict=True))
-            self.signalled = clock.tick(real, cells, float(sums["loss"]) / count)  # ends the run after a step
+            if clock.tick(real, cells, float(sums["loss"]) / count):
+                self.asked.number = signal.SIGINT  # ends the run after a step
             seen.update(machine=self.machine, model=self.model)
         return sums
 
@@ -176,7 +179,8 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         add(self, micro_batches, waited, count)
 
     loop.Trainer.train_step, loop.Throughput.add = noted_step, noted_add
-    with tempfile.TemporaryDirectory() as folder:
+    # A run that is asked to stop ends with the exit status of the signal.
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(SystemExit):
         launch(experiment(job), Path(folder) / "run", quiet=True)
     result = clock.result()
     return result | {

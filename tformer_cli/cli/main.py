@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from tformer_cli import signals
 from tformer_cli.cli import streams
 from tformer_cli.errors import ConfigError, TformerError
 
@@ -42,9 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     streams.repair()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        check_encoding(given)
-        code = _run(given)
-        sys.stdout.flush()
+        with signals.ending():
+            check_encoding(given)
+            code = _run(given)
+            sys.stdout.flush()
         return code
     except BaseException as error:
         return report(error, given)

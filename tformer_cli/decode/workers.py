@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import signal
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from tformer_cli.errors import RunError, TformerError
+from tformer_cli.signals import name_of, start_helper
 
 
 class Workers:
@@ -50,7 +51,7 @@ class Workers:
         for connection in self._connections:
             connection.close()
         for process in self._processes:
-            process.terminate()
+            process.kill()  # they ignore SIGTERM, and have nothing to lose
         for process in self._processes:
             process.join()
 
@@ -75,13 +76,13 @@ class Workers:
         while begun < len(jobs) or busy:
             while idle and begun < len(jobs):
                 connection = idle.pop()
-                with _ended():
+                with self._ended(connection):
                     connection.send(jobs[begun])
                 busy[connection] = begun
                 begun += 1
             ready = wait(list(busy))
             for connection in [connection for connection in busy if connection in ready]:
-                with _ended():
+                with self._ended(connection):
                     error, answers[busy.pop(connection)] = connection.recv()
                 if error is not None:
                     raise error
@@ -93,11 +94,26 @@ class Workers:
         while len(self._processes) < count:
             ours, theirs = context.Pipe()
             inherited = [*self._connections, ours]
-            process = context.Process(target=_serve, args=(self.function, theirs, inherited), daemon=True)
+            arguments = (self.function, theirs, inherited, os.getpid())
+            process = context.Process(target=_serve, args=arguments, daemon=True)
             process.start()
             theirs.close()
             self._processes.append(process)
             self._connections.append(ours)
+
+    @contextlib.contextmanager
+    def _ended(self, connection: Connection) -> Iterator[None]:
+        """Report a broken pipe as the end of the process behind it."""
+        try:
+            yield
+        except (EOFError, OSError) as error:
+            process = self._processes[self._connections.index(connection)]
+            process.join(1)
+            code = process.exitcode or 0
+            by = f" by {name_of(-code)}" if code < 0 else ""
+            raise RunError(
+                f"a process that decoded was ended from outside{by}", "if memory ran out, use decode.workers=1"
+            ) from error
 
 
 @contextlib.contextmanager
@@ -110,21 +126,11 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@contextlib.contextmanager
-def _ended() -> Iterator[None]:
-    """What a pipe says when there is nobody at its other end, in words."""
-    try:
-        yield
-    except (EOFError, OSError) as error:
-        raise RunError(
-            "a process that decoded was ended from outside", "if memory ran out, use decode.workers=1"
-        ) from error
-
-
-def _serve(function: Callable[[Any], Any], connection: Connection, inherited: Sequence[Connection]) -> None:
-    """A worker's life: it ends when its pipe does, so that it outlives its parent in no case."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever presses Ctrl-C is answered by the parent
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _serve(
+    function: Callable[[Any], Any], connection: Connection, inherited: Sequence[Connection], parent: int
+) -> None:
+    """A worker's life: it ends when its pipe or its parent does."""
+    start_helper(parent)
     for other in inherited:  # the parent's ends: an open copy here would hide the parent's end
         other.close()
     torch.set_num_threads(1)
@@ -134,11 +140,11 @@ def _serve(function: Callable[[Any], Any], connection: Connection, inherited: Se
             try:
                 answer = None, function(job)
             except Exception as error:
-                answer = _portable(error), None
+                answer = portable(error), None
             connection.send(answer)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """An error that pickle can carry, with its traceback as a note."""
     if not isinstance(error, (TformerError, MemoryError)):
         error = RuntimeError(f"{type(error).__name__}: {error}" if type(error) is not RuntimeError else str(error))

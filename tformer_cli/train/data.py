@@ -6,22 +6,32 @@ Ranks share the rows of each batch, so that a step is the same step with any num
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-import signal
+import os
 from collections.abc import Iterator
 from typing import TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from tformer_cli.data.batching import stream_position
+from tformer_cli.decode.workers import portable
+from tformer_cli.signals import start_helper
 from tformer_cli.tasks.base import Batch, Task
 from tformer_cli.train.parallel import Ranks
 
 Item = TypeVar("Item")
 
 
-class _Shares(Dataset[Batch]):
+@dataclasses.dataclass
+class _Failure:
+    """What kept a worker from making a batch; the loader itself would wrap it in the text of a traceback."""
+
+    error: Exception
+
+
+class _Shares(Dataset["Batch | _Failure"]):
     """This rank's rows of micro-batch m, which is batch m % n of epoch m // n: a pure function, whoever computes it.
 
     Neighbours in a batch are of like lengths, so every world-th row makes shares of like sizes.
@@ -30,7 +40,16 @@ class _Shares(Dataset[Batch]):
     def __init__(self, task: Task, ranks: Ranks) -> None:
         self.task, self.ranks, self.num_batches = task, ranks, task.num_batches("train")
 
-    def __getitem__(self, micro_batch: int) -> Batch:
+    def __getitem__(self, micro_batch: int) -> Batch | _Failure:
+        if get_worker_info() is None:
+            return self.batch(micro_batch)
+        try:
+            return self.batch(micro_batch)
+        except Exception as error:
+            return _Failure(portable(error))
+
+    def batch(self, micro_batch: int) -> Batch:
+        """This rank's rows of a micro-batch."""
         epoch, index = stream_position(micro_batch, self.num_batches)
         rows = self.task.rows("train", epoch, index)
         own = rows[self.ranks.rank :: self.ranks.world]
@@ -39,10 +58,9 @@ class _Shares(Dataset[Batch]):
         return dataclasses.replace(self.task.collate("train", epoch, rows[:1]), idle=True)
 
 
-def _worker_signals(worker: int) -> None:
-    """Workers leave Ctrl-C and termination to the main process, which saves first and then ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _start_worker(parent: int, worker: int) -> None:
+    """Workers leave signals to the main process, which saves first and then ends them, and end with it."""
+    start_helper(parent)
     torch.set_num_threads(1)
 
 
@@ -68,8 +86,10 @@ def batches(task: Task, *, start: int, accumulate: int, ranks: Ranks, device: to
         num_workers=workers,
         collate_fn=_as_is,
         pin_memory=device.type == "cuda",
-        worker_init_fn=_worker_signals if workers else None,
+        worker_init_fn=functools.partial(_start_worker, os.getpid()) if workers else None,
         prefetch_factor=4 if workers else None,
     )
     for batch in loader:
+        if isinstance(batch, _Failure):
+            raise batch.error
         yield batch.to(device, non_blocking=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import sys
 from pathlib import Path
 
-from tformer_cli.errors import RunError, TformerError
+from tformer_cli.errors import RunError
+from tformer_cli.signals import exit_status
 
 NEVER_RESUMED = "choose another folder with --run, or continue this run with --resume"
 
@@ -28,40 +27,30 @@ def launch(
 
     Raises:
         TformerError: for anything the user can mend.
+        SystemExit: after a signal has stopped the run and it is saved; with 128 plus the signal's number.
     """
     if processes > 1 and "RANK" not in os.environ:
-        _spawn(config, run, resume, initial, processes, quiet)
+        from tformer_cli.train.processes import run_ranks
+
+        run_ranks(processes, train, (config, run, resume, initial, quiet))
         return
-    _train(config, run, resume, initial, quiet)
+    train(config, run, resume, initial, quiet)
 
 
-def _spawn(config, run: Path, resume: bool, initial: Path | None, processes: int, quiet: bool) -> None:
-    """Start the ranks; the first failure ends all of them and becomes ours."""
-    import torch.multiprocessing as multiprocessing
+def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -> None:
+    """Train in this process, which may be one rank of several.
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = (processes, port, config, run, resume, initial, quiet)
-    try:
-        multiprocessing.start_processes(_rank, args=arguments, nprocs=processes, start_method="spawn")
-    except multiprocessing.ProcessExitedException as error:
-        raise SystemExit(error.exit_code if error.exit_code > 0 else 1) from None
+    Args:
+        config: a checked `Experiment`.
+        run: the run folder.
+        resume: continue from the newest whole checkpoint.
+        initial: a run or checkpoint to start from.
+        quiet: say nothing but errors.
 
-
-def _rank(rank: int, world: int, port: int, config, run: Path, resume: bool, initial: Path | None, quiet: bool) -> None:
-    os.environ |= {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
-        "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-    }  # fmt: skip
-    try:
-        _train(config, run, resume, initial, quiet)
-    except TformerError as error:
-        print(f"error: rank {rank}: {error}", file=sys.stderr, flush=True)
-        os._exit(error.exit_code)  # the group may hang on a rank that failed
-
-
-def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -> None:
+    Raises:
+        TformerError: for anything the user can mend.
+        SystemExit: after a signal has stopped the run.
+    """
     from tformer_cli.train.machine import pick_device, prepare, tune_heap
 
     tune_heap()  # before torch allocates anything large
@@ -72,10 +61,12 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
     from tformer_cli.train.loop import Trainer, seed_step
     from tformer_cli.train.run import Lock, locate
 
-    ranks = parallel.join(pick_device(config.trainer.device).type)
+    ranks = parallel.join(pick_device(config.trainer.device).type, config.trainer.distributed_timeout)
     console = Console(quiet=quiet or not ranks.first)
-    lock = Lock(run) if ranks.first else None
+    run = Path(ranks.same_text(str(run)))
+    lock, failed = None, True
     try:
+        lock = Lock(run) if ranks.first else None
         checkpoints = Checkpoints(run / "checkpoints")
         if lock is not None:
             if lock.note:
@@ -114,10 +105,15 @@ def _train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -
         if ranks.first:
             _finish(trainer, progress, console)
         ranks.wait()
+        failed = False
+    except RuntimeError as error:
+        raise parallel.explained(error, ranks) from error
     finally:
-        parallel.leave()
+        parallel.leave(ranks, failed=failed)
         if lock is not None:
             lock.release()
+    if stopped_by := trainer.stop_signal or trainer.asked.number:
+        raise SystemExit(exit_status(stopped_by))
 
 
 def _task(config, newest: Path | None, initial: Path | None):
@@ -192,7 +188,7 @@ def _finish(trainer, progress, console) -> None:
     from tformer_cli.train.run import RESULT
 
     run, config = trainer.run, trainer.config
-    if trainer.stop:
+    if trainer.stop or (trainer.asked.number and config.trainer.average.name != "none"):
         console.say(f"stopped at step {progress.step:,}; to go on: the same command with --resume")
         return
     checkpoint = trainer.checkpoints.best()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -30,6 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tformer_cli.config.compose import from_yaml, to_yaml
 from tformer_cli.config.schema import Average
 from tformer_cli.errors import RunError
+from tformer_cli.signals import Stopper
 from tformer_cli.tasks.base import Batch, Loss, Task
 from tformer_cli.train.averaging import MovingAverage, average_tensors
 from tformer_cli.train.budget import Budget, Pace
@@ -55,7 +55,7 @@ from tformer_cli.train.optim import (
     load_optimizer_tensors,
     optimizer_tensors,
 )
-from tformer_cli.train.parallel import Ranks
+from tformer_cli.train.parallel import Ranks, ballot, elected
 from tformer_cli.train.schedule import LearningRate
 from tformer_cli.train.throughput import Throughput
 from tformer_cli.train.validation import Validation
@@ -134,8 +134,10 @@ class Trainer:
         self.checkpoints = Checkpoints(run / "checkpoints", self.trainer.keep, self.trainer.keep_best, higher)
         self.offsets: dict[str, int] = {}
         self.log: Log | None = None
-        self.signalled = False
-        """This process was asked to stop."""
+        self.asked = Stopper(moment=0.25 if ranks.world == 1 else 2.0)
+        """Whether a signal has asked this process to stop."""
+        self.stop_signal = 0
+        """The signal that made all ranks stop; 0: none."""
         self.stop = self.time_is_up = False
         """All ranks agreed to stop; or that the minutes are over."""
 
@@ -236,7 +238,7 @@ class Trainer:
                 for name, value in {"loss": loss.total, "count": loss.count, **loss.parts}.items():
                     sums[name] = sums.get(name, 0) + value.detach().double()
         seconds = self.seconds()
-        for name, value in {"stop": float(self.signalled), "seconds": seconds if ranks.first else 0.0}.items():
+        for name, value in {"stop": ballot(self.asked.number), "seconds": seconds if ranks.first else 0.0}.items():
             sums[name] = torch.tensor(value, dtype=torch.float64, device=self.machine.device)
         totals = ranks.sum(torch.stack(list(sums.values())))
         sums = dict(zip(sums, totals, strict=True))
@@ -285,7 +287,7 @@ class Trainer:
             self.log.text(0, "config", f"```yaml\n{to_yaml(self.config)}\n```")
         self.console.start()
         try:
-            with self.signals():
+            with self.asked.listening():
                 self._nothing_left()
                 self._fit()
         finally:
@@ -324,9 +326,11 @@ class Trainer:
             with throughput.counting(micro_batches):
                 sums = self.train_step(step_module, micro_batches)
             log_now = progress.step % config.log_every == 0
-            if device.type == "cpu" or log_now:  # elsewhere reading a number would wait for the device
+            alone_and_asked = self.ranks.world == 1 and self.asked.number
+            if device.type == "cpu" or log_now or alone_and_asked:  # elsewhere reading a number waits for the device
                 self.check_finite(sums, micro_batches)
-                self.stop = bool(sums["stop"])
+                self.stop_signal = elected(float(sums["stop"]))
+                self.stop = bool(self.stop_signal)
             throughput.add(micro_batches, waited, sums["count"])
             self.window_add(sums)
             self.pace.step(self.seconds() - progress.seconds)
@@ -446,19 +450,3 @@ class Trainer:
             return None  # kept to be looked at, but a single checkpoint is better
         progress.best, progress.best_loss = score, loss
         return target
-
-    @contextmanager
-    def signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT ask the loop to save and stop after this step; a second SIGINT leaves at once."""
-
-        def ask(number: int, frame: object) -> None:
-            if self.signalled and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.signalled = True
-
-        kept = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in kept.items():
-                signal.signal(number, handler)

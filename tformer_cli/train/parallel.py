@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import datetime
 import os
-from dataclasses import dataclass
+import re
+import signal
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from tformer_cli.errors import RunError
+from tformer_cli.train.heartbeat import Heartbeat
+
+RESUME = "continue the run with --resume"
+COLLECTIVE_TIMEOUT = datetime.timedelta(days=7)
+"""Of one exchange: the others wait in it while rank 0 evaluates. `Heartbeat` notices a rank that is gone."""
+_WEIGHTS = {signal.SIGINT: 1.0, getattr(signal, "SIGHUP", None): 2.0**20, signal.SIGTERM: 2.0**40}
 
 
 @dataclass
@@ -18,6 +28,7 @@ class Ranks:
     rank: int = 0
     world: int = 1
     local_rank: int = 0
+    heartbeat: Heartbeat | None = field(default=None, repr=False, compare=False)
 
     @property
     def first(self) -> bool:
@@ -35,11 +46,29 @@ class Ranks:
         if self.world > 1:
             dist.barrier()
 
+    def same_text(self, text: str) -> str:
+        """Rank 0's text, on every rank."""
+        return self.heartbeat.share(text) if self.heartbeat is not None else text
 
-def join(device_type: str) -> Ranks:
+
+def ballot(number: int) -> float:
+    """A signal as a term of a sum over ranks; 0 for no signal."""
+    return _WEIGHTS.get(number, 1.0) if number else 0.0
+
+
+def elected(total: float) -> int:
+    """The signal that a sum of ballots stands for: SIGTERM if any rank got it, else SIGHUP, else SIGINT; 0: none."""
+    return next((int(number) for number, weight in reversed(_WEIGHTS.items()) if number and total >= weight), 0)
+
+
+def join(device_type: str, timeout: float) -> Ranks:
     """Join the processes that torchrun or `--processes` started; alone if there are none.
 
-    Gloo on CPU, NCCL on GPUs. The timeout covers rank 0's evaluation, during which the others wait.
+    Gloo on CPU, NCCL on GPUs.
+
+    Args:
+        device_type: of the device that trains.
+        timeout: seconds without a sign of life after which a rank counts as lost.
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks()
@@ -48,11 +77,42 @@ def join(device_type: str) -> Ranks:
         torch.cuda.set_device(ranks.local_rank)
     backend = "nccl" if device_type == "cuda" else "gloo"
     if not dist.is_initialized():
-        dist.init_process_group(backend, timeout=datetime.timedelta(hours=2))
+        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+    ranks.heartbeat = Heartbeat(ranks.rank, ranks.world, timeout)
+    ranks.wait()  # each rank has given its first sign of life
+    ranks.heartbeat.start()
     return ranks
 
 
-def leave() -> None:
+def leave(ranks: Ranks, *, failed: bool) -> None:
     """Close the process group."""
+    if ranks.heartbeat is not None:
+        ranks.heartbeat.stop(failed=failed)
+        if not failed:
+            ranks.wait()  # rank 0 holds the store that the others still use
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def explained(error: BaseException, ranks: Ranks) -> BaseException:
+    """An error that came up because another process has ended, in words that say so; any other as it is.
+
+    Args:
+        error: what ended the training.
+        ranks: this process among others.
+    """
+    text = str(error)
+    if not isinstance(error, RuntimeError):
+        return error
+    if match := re.search(r"DataLoader worker \(pid[^)]*\) (is killed by signal: (\w+)|exited unexpectedly)", text):
+        by = f" by a signal ({match[2]})" if match[2] else ""
+        remedy = f"if memory ran out, use data.workers=0 or a smaller batch; {RESUME}"
+        return RunError(f"a process that prepared batches was ended from outside{by}", remedy)
+    if ranks.world > 1 and re.search(r"gloo|NCCL|[Cc]onnection (closed|reset|was)|Broken pipe|c10d|TCPStore", text):
+        lost = ranks.heartbeat.lost() if ranks.heartbeat is not None else ""
+        return LostRank(lost or "another rank has ended", RESUME)
+    return error
+
+
+class LostRank(RunError):
+    """Another rank has ended or does not answer; this one can't go on."""

@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import platform
 import sys
+import time
+import weakref
 from importlib import metadata
 from pathlib import Path
 
@@ -22,20 +25,29 @@ HARMLESS = (
     "recipe", "trainer.steps", "trainer.epochs", "trainer.minutes", "trainer.device", "trainer.threads",
     "trainer.compile", "trainer.evaluate_every", "trainer.checkpoint_every", "trainer.keep", "trainer.keep_best",
     "trainer.log_every", "trainer.patience", "trainer.average", "trainer.samples", "trainer.evaluate_decoded",
-    "trainer.evaluate_limit", "data.workers", "data.cache", "data.test", "decode.",
+    "trainer.evaluate_limit", "trainer.distributed_timeout", "data.workers", "data.cache", "data.test", "decode.",
 )  # fmt: skip
 """Settings that may differ on `--resume`: they change how long, how seen and how scored, not what is learnt when."""
 
 
 class Lock:
-    """Two runs cannot write one folder; the lock dies with the process.
+    """Two runs cannot write one folder; the lock ends with the process, whatever ends it.
+
+    Args:
+        run: the run folder; it is made.
+        patience: seconds to wait for a holder that is ending, as a large process that was killed takes a moment.
 
     Attributes:
         held: no other process can write; False where there are no locks.
         note: what the user should know, in a line, or "".
+
+    Raises:
+        RunError: if another process holds the lock, or the folder cannot be written.
     """
 
-    def __init__(self, run: Path) -> None:
+    _all: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+    def __init__(self, run: Path, patience: float = 2.0) -> None:
         self.held, self.note = False, ""
         try:
             run.mkdir(parents=True, exist_ok=True)
@@ -47,20 +59,39 @@ class Lock:
         except ImportError:
             self.note = "this platform has no file locks: start no second run in this folder"
             return
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.held = True
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):  # as ENOLCK of a network's disk
-                self.note = f"{run}: no file locks here ({error.strerror}): start no second run in this folder"
-                return
-            raise RunError(
-                f"{run}: another process is writing this run", "wait for it, or use another --run"
-            ) from error
+        self._all.add(self)
+        until = time.monotonic() + patience
+        while not self.held:
+            try:
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.held = True
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):  # as ENOLCK of a network's disk
+                    self.note = f"{run}: no file locks here ({error.strerror}): start no second run in this folder"
+                    return
+                if time.monotonic() < until:
+                    time.sleep(0.05)
+                    continue
+                self.release()
+                raise RunError(
+                    f"{run}: another process is writing this run", "wait for it, or use another --run"
+                ) from error
 
     def release(self) -> None:
         """Let others write."""
+        self._all.discard(self)
         self.file.close()
+
+    @classmethod
+    def forget(cls) -> None:
+        """Close what a forked process has inherited: the lock belongs to its parent alone, and ends with it."""
+        for lock in list(cls._all):
+            lock.file.close()
+        cls._all.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=Lock.forget)
 
 
 def locate(path: Path, checkpoint: str = "") -> tuple[Path, Path]:
@@ -108,7 +139,7 @@ def _complete(run: Path) -> None:
     if not Checkpoints(folder).interrupted():
         return
     with contextlib.suppress(RunError):
-        lock = Lock(run)
+        lock = Lock(run, patience=0)
         if lock.held:
             complete_save(folder)
         lock.release()

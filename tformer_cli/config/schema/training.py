@@ -71,6 +71,9 @@ class TrainerConfig:
     samples: int = setting(3, "sample predictions shown at each evaluation", low=0)
     evaluate_decoded: bool = setting(True, "evaluations also decode and score (slower)")
     evaluate_limit: int = setting(0, "examples decoded in an evaluation while training; 0: all", low=0)
+    distributed_timeout: float = setting(
+        45.0, "seconds without a sign of life after which a process of several counts as lost", low=1
+    )
 
 
 Stopping = Names("Stopping", "next longest")

@@ -1,0 +1,225 @@
+"""`--processes N`: the parent of the ranks on one machine, which passes signals on and answers for them."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from tformer_cli.errors import RunError, TformerError
+from tformer_cli.signals import STOPPING, Stopper, end_with_parent, ending, exit_status, name_of
+
+GRACE = 5.0
+"""Seconds that ranks have to end by themselves once one has failed."""
+LAST_GRACE = 60.0
+"""Seconds that ranks have to end once one has ended well."""
+
+
+@dataclass
+class Child:
+    """A rank as its parent sees it."""
+
+    rank: int
+    process: BaseProcess
+    reports: Connection
+    error: Exception | None = None
+    """What the rank says that it failed with."""
+    killed: bool = False
+    """Whether the parent ended it."""
+
+    def read(self) -> None:
+        """Take what the rank has reported."""
+        with contextlib.suppress(EOFError, OSError):
+            while self.error is None and self.reports.poll():
+                self.error = self.reports.recv()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is gone."""
+        return self.process.exitcode is not None
+
+    @property
+    def follows(self) -> bool:
+        """Whether it failed only because another rank has gone."""
+        return type(self.error).__name__ == "LostRank"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it ended as a rank does that was asked to stop."""
+        return self.process.exitcode in [exit_status(number) for number in STOPPING]
+
+
+def run_ranks(count: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Run a function in several processes of this machine, each a rank of one process group.
+
+    A signal to this process, to its group, or to one rank stops all of them after their step. The first failure ends
+    all of them and becomes this process's own.
+
+    Args:
+        count: number of ranks.
+        function: called by every rank with `arguments`; both travel by pickle.
+        arguments: of the function.
+
+    Raises:
+        TformerError: that a rank failed with; or naming the rank that was ended from outside.
+        SystemExit: if a signal has stopped the ranks.
+    """
+    asked = Stopper(moment=1.0)
+    children: list[Child] = []
+    with asked.listening():
+        try:
+            _start(children, count, function, arguments)
+            failed = _until_ended(children, asked)
+        finally:
+            for child in children:
+                child.process.kill()
+            for child in children:
+                child.process.join()
+    if failed is not None:
+        raise _failure(failed, count)
+    number = asked.number or max((child.process.exitcode or 0) - 128 for child in children)
+    if number > 0:
+        raise SystemExit(exit_status(number))
+
+
+def _start(children: list[Child], count: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    context = multiprocessing.get_context("spawn")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    resource_tracker.ensure_running()  # it lets signals through when it starts
+    # The ranks inherit both: they take signals once they can answer them, and leave it to this process to say that a
+    # rank is gone.
+    with _held_back(STOPPING), _environment("TORCH_CPP_LOG_LEVEL", "ERROR"):
+        for rank in range(count):
+            ours, theirs = context.Pipe(duplex=False)
+            environment = {
+                "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+            }  # fmt: skip
+            process = context.Process(target=_rank, args=(environment, theirs, os.getpid(), function, arguments))
+            process.start()
+            theirs.close()
+            children.append(Child(rank, process, ours))
+
+
+@contextlib.contextmanager
+def _held_back(numbers: tuple[int, ...]) -> Iterator[None]:
+    """Signals wait until the end of the block, here and for good in processes that are started in it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """An environment variable inside the block, unless the user has set it."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+def _until_ended(children: list[Child], asked: Stopper) -> Child | None:
+    """Wait for all ranks; the one that failed first, if one did."""
+    failed: Child | None = None
+    passed_on, deadline = False, float("inf")
+    while running := [child for child in children if not child.ended]:
+        wait([child.process.sentinel for child in running], timeout=0.1)
+        if asked.number and not passed_on:
+            passed_on = True
+            for child in running:  # always SIGTERM: a Ctrl-C has reached the ranks of a terminal already
+                child.process.terminate()
+        for child in children:
+            child.read()
+        ended = [child for child in children if child.ended]
+        bad = [child for child in ended if child.process.exitcode and not child.stopped and not child.killed]
+        if any(child.stopped for child in ended):  # the others may find that it has gone
+            bad = [child for child in bad if not child.follows]
+        bad.sort(key=lambda child: child.follows)
+        if bad and (failed is None or failed.follows):
+            deadline = min(deadline, time.monotonic() + GRACE) if failed else time.monotonic() + GRACE
+            failed = bad[0]
+        elif ended and deadline == float("inf"):
+            deadline = time.monotonic() + LAST_GRACE
+        if time.monotonic() > deadline:
+            for child in running:
+                child.killed = True
+                child.process.kill()
+    return failed
+
+
+def _failure(child: Child, count: int) -> Exception:
+    if child.error is not None:
+        if isinstance(child.error, TformerError) and not child.follows:
+            child.error.args = (f"rank {child.rank}: {child.error}",)
+        return child.error
+    remedy = "continue the run with --resume"
+    code = child.process.exitcode or 0
+    if code < 0:
+        how = f"was ended by {name_of(-code)}"
+        if -code == signal.SIGKILL:
+            remedy = f"if memory ran out, use a smaller batch or fewer processes; {remedy}"
+    else:
+        how = f"ended with exit status {code}"
+    return RunError(f"rank {child.rank} of {count} {how}", remedy)
+
+
+def _rank(
+    environment: dict[str, str],
+    reports: Connection,
+    parent: int,
+    function: Callable[..., None],
+    arguments: tuple[Any, ...],
+) -> None:
+    """A rank's life."""
+    with ending():
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        end_with_parent(parent)
+        os.environ |= environment
+        try:
+            from tformer_cli.train.heartbeat import Heartbeat
+            from tformer_cli.train.parallel import LostRank
+
+            Heartbeat.report = staticmethod(lambda message: reports.send(LostRank(message)))
+            function(*arguments)
+        except KeyboardInterrupt:
+            os._exit(exit_status(signal.SIGINT))
+        except SystemExit as stop:
+            os._exit(stop.code if isinstance(stop.code, int) else 1)
+        except BaseException as error:
+            reports.send(_portable(error))
+            os._exit(1)  # the process group may hang on a rank that failed
+
+
+def _portable(error: BaseException) -> Exception:
+    """An error that pickle can carry, with its traceback as a note."""
+    error.add_note(traceback.format_exc())
+    if isinstance(error, Exception):
+        with contextlib.suppress(Exception):
+            pickle.loads(pickle.dumps(error))
+            return error
+    carried = RuntimeError(f"{type(error).__name__}: {error}")
+    carried.add_note(traceback.format_exc())
+    return carried
