@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,7 @@ from tformer_cli.cli.output import note, result, table
 from tformer_cli.cli.summary import summarise
 from tformer_cli.cli.train import check_run, new_run
 from tformer_cli.errors import ConfigError, RunError
+from tformer_cli.signals import STOPPING, Stopper, end_with_parent, exit_status
 
 
 @dataclass
@@ -28,6 +30,13 @@ class Job:
     process: subprocess.Popen | None = None
     log: IO[bytes] | None = None
     code: int | None = None
+
+    @property
+    def state(self) -> str:
+        """How its process has ended."""
+        if self.code == 0:
+            return "done"
+        return "stopped" if self.code in [exit_status(number) for number in STOPPING] else "failed"
 
 
 def sweep(
@@ -50,6 +59,7 @@ def sweep(
         ConfigError: if a combination is not a configuration; which one is named.
         RunError: if the sweep's folder is in use.
         typer.Exit: with code 1, after the table, if a run failed.
+        SystemExit: if a signal has stopped the sweep; with 128 plus the signal's number.
     """
     from tformer_cli.config.compose import compose
     from tformer_cli.config.overrides import expand
@@ -89,29 +99,36 @@ def _same_plan(folder: Path, combinations: list[list[str]]) -> None:
 
 
 def _run_all(todo: list[Job], command: list[str], jobs: int, quiet: bool) -> None:
+    """Run the jobs; a signal stops and saves those that run, and starts no others."""
     waiting, running, done = list(todo), [], 0
-    threads = _threads(jobs)
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                job = waiting.pop(0)
-                _start(job, command, threads)
-                running.append(job)
-            for job in [job for job in running if job.process.poll() is not None]:
-                running.remove(job)
-                job.code, done = job.process.returncode, done + 1
-                job.log.close()
-                state = "done" if job.code == 0 else "FAILED"
-                note(f"[{done}/{len(todo)}] {state} {job.run} {' '.join(job.overrides)}", quiet=quiet)
-            time.sleep(0.05)
-    except BaseException:
-        # An interrupt reaches the runs by itself when it comes from the keyboard; a second one does no harm
-        # to their saving.
-        for job in running:
-            job.process.terminate()
-        for job in running:
-            job.process.wait()
-        raise
+    threads, asked, passed_on = _threads(jobs), Stopper(), False
+    with asked.listening():
+        try:
+            while running or (waiting and not asked.number):
+                while waiting and len(running) < jobs and not asked.number:
+                    job = waiting.pop(0)
+                    _start(job, command, threads)
+                    running.append(job)
+                if asked.number and not passed_on:
+                    passed_on = True
+                    for job in running:  # a Ctrl-C has reached them already; SIGTERM as well does no harm
+                        job.process.terminate()
+                for job in [job for job in running if job.process.poll() is not None]:
+                    running.remove(job)
+                    job.code, done = job.process.returncode, done + 1
+                    job.log.close()
+                    state = "FAILED" if job.state == "failed" else job.state
+                    note(f"[{done}/{len(todo)}] {state} {job.run} {' '.join(job.overrides)}", quiet=quiet)
+                time.sleep(0.05)
+        finally:
+            for job in running:
+                job.process.kill()
+            for job in running:
+                job.process.wait()
+    if asked.number:
+        complete = sum(job.state == "done" for job in todo)
+        note(f"stopped: {complete} of {len(todo)} runs are done; to go on: the same command with --resume")
+        raise SystemExit(exit_status(asked.number))
 
 
 def _start(job: Job, command: list[str], threads: list[str]) -> None:
@@ -127,6 +144,7 @@ def _start(job: Job, command: list[str], threads: list[str]) -> None:
         stdout=job.log,
         stderr=subprocess.STDOUT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        preexec_fn=partial(end_with_parent, os.getpid()) if os.name == "posix" else None,
     )
 
 
@@ -145,13 +163,12 @@ def _report(jobs: list[Job]) -> None:
     for job in jobs:
         summary = summarise(job.run)
         given = [job.overrides[index].partition("=")[2] for index in varying]
-        state = "done" if job.code == 0 else "failed"
-        rows.append((str(job.run), *given, summary.metric, summary.best, summary.step, summary.minutes, state))
+        rows.append((str(job.run), *given, summary.metric, summary.best, summary.step, summary.minutes, job.state))
     table(("run", *keys, "metric", "best", "step", "minutes", "state"), rows)
     failed = [job for job in jobs if job.code != 0]
     for job in failed:
         log = job.run.with_name(f"{job.run.name}.log")
         last = [line for line in log.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()][-1:]
-        note(f"{job.run} failed (exit code {job.code}, {log}): {last[0] if last else 'it said nothing'}")
+        note(f"{job.run} {job.state} (exit code {job.code}, {log}): {last[0] if last else 'it said nothing'}")
     if failed:
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,14 @@ OVERRIDES = typer.Argument(
     metavar="[KEY=VALUE]...",
     help="Settings, as optim.lr=0.001, and options, as model=transformer_base.",
 )
-RUN = typer.Option(None, "--run", help="Folder of the run.  [default: runs/RECIPE/NUMBER]", show_default=False)
+RUN = typer.Option(
+    None,
+    "--run",
+    "--run-folder",  # torchrun takes a --run among a script's arguments for its own --run-path
+    metavar="FOLDER",
+    help="Folder of the run.  [default: runs/RECIPE/NUMBER]",
+    show_default=False,
+)
 RESUME = typer.Option(False, "--resume", help="Continue the run in --run from its newest checkpoint.")
 PROCESSES = typer.Option(1, "--processes", min=1, help="Train with this many processes.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Print the whole configuration as YAML, and train nothing.")
@@ -92,6 +100,8 @@ def _train(
         ]
         sweep(verb, recipe, overrides, options, run, resume=resume, dry_run=dry_run, quiet=quiet, jobs=jobs)
         return
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):  # torchrun starts the ranks again after one has failed
+        resume, run = True, run or last_run(default_name(recipe))
     start = Start.find(initial) if initial is not None else None
     config = compose(recipe, overrides, whole=start is None)
     if start is not None:
@@ -106,11 +116,17 @@ def _train(
                 "--resume needs to know which run", f"add --run {last_run(default_name(recipe)) or 'FOLDER'}"
             )
         run = new_run(default_name(recipe))
-    check_run(run, resume)
+    if first_rank():
+        check_run(run, resume)
     from tformer_cli.train.launch import launch
 
-    checkpoint = start.checkpoint(config, run) if start is not None else None
+    checkpoint = start.checkpoint(config, run) if start is not None and first_rank() else None
     launch(config, run, resume=resume, initial=checkpoint, processes=processes, quiet=quiet)
+
+
+def first_rank() -> bool:
+    """Whether this process chooses and checks the run folder: of several that torchrun has started, the first does."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def summary(config: Experiment, run: Path | None) -> str:

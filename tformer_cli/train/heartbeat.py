@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,26 +18,19 @@ import torch.distributed as dist
 FAILED, LEFT = b"failed", b"left"
 
 
-def complain(message: str) -> None:
-    """Print an error for a rank that cannot be reached, as `tformer` prints its own."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
-
-
 class Heartbeat:
     """The signs of life of one rank, and its watch over the others.
 
     Args:
         rank: of this process.
         world: number of ranks.
-        timeout: seconds without a sign of life after which a rank counts as lost. The process then ends.
-        report: is told which rank was lost, just before this process ends.
+        timeout: seconds without a sign of life after which a rank counts as lost.
+        end: called once with a line that names the lost rank; it ends this process, whose main thread may wait in an
+            exchange that never ends.
     """
 
-    report: Callable[[str], None] = staticmethod(complain)
-    """Where to say which rank is lost; `--processes` has it told to the parent."""
-
-    def __init__(self, rank: int, world: int, timeout: float) -> None:
-        self.rank, self.world, self.timeout = rank, world, timeout
+    def __init__(self, rank: int, world: int, timeout: float, end: Callable[[str], None]) -> None:
+        self.rank, self.world, self.timeout, self.end = rank, world, timeout, end
         self.period = min(1.0, timeout / 10)
         self._store = dist.TCPStore(
             os.environ["MASTER_ADDR"],
@@ -93,9 +85,9 @@ class Heartbeat:
                 return message
             time.sleep(self.period / 4)
         if until - self._contact > 3 * self.period:
-            return f"{self._host()} ended or does not answer any more"
+            return f"{self._host()} ended or does not answer"
         silent = self._silent_for(3 * self.period, until)
-        return f"{self._named(silent)} ended or does not answer any more" if silent else ""
+        return f"{self._named(silent)} ended or does not answer" if silent else ""
 
     def _beat(self) -> None:
         with self._lock:
@@ -127,7 +119,10 @@ class Heartbeat:
                 self._contact = now
             last = now
             if message := self._failed() or self._silent(now):
-                self._end(message)
+                # An exchange that fails in the main thread says more, and cleans up: leave it a moment.
+                if not self._over.wait(2 * self.period):
+                    self.end(message)
+                return
 
     def _failed(self) -> str:
         failed = [number for number, value in enumerate(self._values) if value == FAILED and number != self.rank]
@@ -143,13 +138,6 @@ class Heartbeat:
             return f"{self._host()} was stopped or lost ({why})"
         silent = self._silent_for(self.timeout, now)
         return f"{self._named(silent)} was stopped or lost ({why})" if silent else ""
-
-    def _end(self, message: str) -> None:
-        time.sleep(2 * self.period)  # an exchange that fails says more
-        if self._over.is_set():
-            return
-        self.report(f"{message}: continue the run with --resume")
-        os._exit(1)  # the main thread may wait in an exchange that never ends
 
     def _named(self, ranks: list[int]) -> str:
         return ("rank " if len(ranks) == 1 else "ranks ") + f"{', '.join(map(str, ranks))} of {self.world}"

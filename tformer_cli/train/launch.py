@@ -63,7 +63,7 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
 
     ranks = parallel.join(pick_device(config.trainer.device).type, config.trainer.distributed_timeout)
     console = Console(quiet=quiet or not ranks.first)
-    run = Path(ranks.same_text(str(run)))
+    run, initial = _shared(ranks, run, initial)
     lock, failed = None, True
     try:
         lock = Lock(run) if ranks.first else None
@@ -114,6 +114,12 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
             lock.release()
     if stopped_by := trainer.stop_signal or trainer.asked.number:
         raise SystemExit(exit_status(stopped_by))
+
+
+def _shared(ranks, run: Path, initial: Path | None) -> tuple[Path, Path | None]:
+    """The folders that rank 0 has chosen, on every rank."""
+    chosen = json.loads(ranks.same_text(json.dumps([str(run), str(initial) if initial is not None else None])))
+    return Path(chosen[0]), Path(chosen[1]) if chosen[1] is not None else None
 
 
 def _task(config, newest: Path | None, initial: Path | None):

@@ -13,9 +13,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tformer_cli.errors import RunError
+from tformer_cli.train import processes
 from tformer_cli.train.heartbeat import Heartbeat
 
-RESUME = "continue the run with --resume"
 COLLECTIVE_TIMEOUT = datetime.timedelta(days=7)
 """Of one exchange: the others wait in it while rank 0 evaluates. `Heartbeat` notices a rank that is gone."""
 _WEIGHTS = {signal.SIGINT: 1.0, getattr(signal, "SIGHUP", None): 2.0**20, signal.SIGTERM: 2.0**40}
@@ -78,7 +78,7 @@ def join(device_type: str, timeout: float) -> Ranks:
     backend = "nccl" if device_type == "cuda" else "gloo"
     if not dist.is_initialized():
         dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
-    ranks.heartbeat = Heartbeat(ranks.rank, ranks.world, timeout)
+    ranks.heartbeat = Heartbeat(ranks.rank, ranks.world, timeout, processes.end_rank)
     ranks.wait()  # each rank has given its first sign of life
     ranks.heartbeat.start()
     return ranks
@@ -106,13 +106,9 @@ def explained(error: BaseException, ranks: Ranks) -> BaseException:
         return error
     if match := re.search(r"DataLoader worker \(pid[^)]*\) (is killed by signal: (\w+)|exited unexpectedly)", text):
         by = f" by a signal ({match[2]})" if match[2] else ""
-        remedy = f"if memory ran out, use data.workers=0 or a smaller batch; {RESUME}"
+        remedy = f"if memory ran out, use data.workers=0 or a smaller batch; {processes.RESUME}"
         return RunError(f"a process that prepared batches was ended from outside{by}", remedy)
     if ranks.world > 1 and re.search(r"gloo|NCCL|[Cc]onnection (closed|reset|was)|Broken pipe|c10d|TCPStore", text):
         lost = ranks.heartbeat.lost() if ranks.heartbeat is not None else ""
-        return LostRank(lost or "another rank has ended", RESUME)
+        return processes.LostRank(lost or "another rank has ended", processes.RESUME)
     return error
-
-
-class LostRank(RunError):
-    """Another rank has ended or does not answer; this one can't go on."""

@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -24,6 +25,31 @@ GRACE = 5.0
 """Seconds that ranks have to end by themselves once one has failed."""
 LAST_GRACE = 60.0
 """Seconds that ranks have to end once one has ended well."""
+
+
+RESUME = "continue the run with --resume"
+
+
+class LostRank(RunError):
+    """Another rank has ended or does not answer, so that this one can't go on."""
+
+
+_reports: Connection | None = None
+"""In a rank: the way to its parent."""
+
+
+def end_rank(message: str) -> None:
+    """End this process, a rank, because another one is lost.
+
+    Args:
+        message: a line that names it.
+    """
+    error = LostRank(message, RESUME)
+    if _reports is not None:
+        _reports.send(error)
+    else:  # torchrun's rank
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    os._exit(error.exit_code)
 
 
 @dataclass
@@ -52,7 +78,7 @@ class Child:
     @property
     def follows(self) -> bool:
         """Whether it failed only because another rank has gone."""
-        return type(self.error).__name__ == "LostRank"
+        return isinstance(self.error, LostRank)
 
     @property
     def stopped(self) -> bool:
@@ -174,7 +200,7 @@ def _failure(child: Child, count: int) -> Exception:
         if isinstance(child.error, TformerError) and not child.follows:
             child.error.args = (f"rank {child.rank}: {child.error}",)
         return child.error
-    remedy = "continue the run with --resume"
+    remedy = RESUME
     code = child.process.exitcode or 0
     if code < 0:
         how = f"was ended by {name_of(-code)}"
@@ -198,11 +224,9 @@ def _rank(
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         end_with_parent(parent)
         os.environ |= environment
+        global _reports
+        _reports = reports
         try:
-            from tformer_cli.train.heartbeat import Heartbeat
-            from tformer_cli.train.parallel import LostRank
-
-            Heartbeat.report = staticmethod(lambda message: reports.send(LostRank(message)))
             function(*arguments)
         except KeyboardInterrupt:
             os._exit(exit_status(signal.SIGINT))

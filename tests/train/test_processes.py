@@ -1,0 +1,135 @@
+"""The parent of `--processes`: what becomes of signals, failures and ranks that are ended from outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tformer_cli.errors import DataError, RunError
+from tformer_cli.signals import Stopper, exit_status
+from tformer_cli.train import processes
+from tformer_cli.train.processes import LostRank, run_ranks
+
+
+def mark(folder: Path, name: str) -> None:
+    (folder / f"{name}-{os.environ['RANK']}").write_text(str(os.getpid()))
+
+
+def work(folder: Path, doing: str) -> None:
+    """A rank that does nothing but wait, as a long step does, and one thing when it is time."""
+    rank = int(os.environ["RANK"])
+    asked = Stopper(moment=2.0)
+    with asked.listening():
+        mark(folder, "began")
+        if doing == "fail" and rank == 1:
+            raise DataError("line 3 is wrong", "mend it")
+        if doing == "disk" and rank == 0:
+            raise OSError(28, "No space left on device")
+        if doing == "killed" and rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if doing == "follow" and rank == 0:
+            raise LostRank("rank 1 of 2 ended")
+        until = time.monotonic() + (0.5 if doing == "end" else 60)
+        while not asked.number and time.monotonic() < until:
+            time.sleep(0.02)
+        if doing == "follow":
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGKILL)
+    mark(folder, "saved")
+    if asked.number:
+        raise SystemExit(exit_status(asked.number))
+
+
+def left(folder: Path) -> list[int]:
+    """The ranks that still run."""
+    pids = [int(place.read_text()) for place in folder.glob("began-*")]
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()] if Path("/proc").exists() else []
+
+
+def when_begun(folder: Path, act) -> threading.Thread:
+    """Do something once both ranks wait."""
+
+    def watch() -> None:
+        while len([place for place in folder.glob("began-*") if place.read_text()]) < 2:
+            time.sleep(0.02)
+        act()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_ranks_end_well(tmp_path):
+    run_ranks(2, work, (tmp_path, "end"))
+    assert len(list(tmp_path.glob("saved-*"))) == 2 and not left(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_parent_alone_reaches_the_ranks_once_and_is_its_status(tmp_path, number):
+    when_begun(tmp_path, lambda: os.kill(os.getpid(), number))
+    with pytest.raises(SystemExit) as stop:
+        run_ranks(2, work, (tmp_path, "wait"))
+    assert stop.value.code == 128 + number
+    assert len(list(tmp_path.glob("saved-*"))) == 2 and not left(tmp_path)
+
+
+def test_a_signal_to_every_process_is_one_signal(tmp_path):
+    def everyone() -> None:
+        pids = [int(place.read_text()) for place in tmp_path.glob("began-*")]
+        for pid in (os.getpid(), *pids):
+            os.kill(pid, signal.SIGINT)
+
+    when_begun(tmp_path, everyone)
+    with pytest.raises(SystemExit) as stop:
+        run_ranks(2, work, (tmp_path, "wait"))
+    assert stop.value.code == 130
+    assert len(list(tmp_path.glob("saved-*"))) == 2 and not left(tmp_path)
+
+
+def test_a_second_interrupt_leaves_at_once_and_leaves_nobody_behind(tmp_path):
+    def twice() -> None:
+        for pid in [int(place.read_text()) for place in tmp_path.glob("began-*")]:
+            os.kill(pid, signal.SIGSTOP)  # they will not answer the first
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    when_begun(tmp_path, twice)
+    with pytest.raises(KeyboardInterrupt):
+        run_ranks(2, work, (tmp_path, "wait"))
+    assert not left(tmp_path)
+
+
+def test_the_first_failure_is_named_with_its_rank_and_ends_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "GRACE", 0.2)
+    with pytest.raises(DataError) as caught:
+        run_ranks(2, work, (tmp_path, "fail"))
+    assert str(caught.value) == "rank 1: line 3 is wrong: mend it"
+    assert not left(tmp_path)
+
+
+def test_a_failure_of_the_system_stays_what_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "GRACE", 0.2)
+    with pytest.raises(OSError, match="No space left") as caught:
+        run_ranks(2, work, (tmp_path, "disk"))
+    assert caught.value.errno == 28
+
+
+def test_a_rank_that_is_killed_is_named_with_the_signal(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "GRACE", 0.2)
+    with pytest.raises(RunError, match="^rank 1 of 2 was ended by SIGKILL: if memory ran out"):
+        run_ranks(2, work, (tmp_path, "killed"))
+    assert not left(tmp_path)
+
+
+def test_a_rank_that_the_parent_ends_is_not_named_as_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "GRACE", 0.2)
+    with pytest.raises(LostRank) as caught:
+        run_ranks(2, work, (tmp_path, "follow"))
+    assert str(caught.value) == "rank 1 of 2 ended"
+    assert not left(tmp_path)
