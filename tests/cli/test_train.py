@@ -1,5 +1,11 @@
 """pretrain and finetune: what reaches the loop, which folder, and dry runs."""
 
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -148,6 +154,72 @@ def test_failed_runs_are_named_and_counted(fake_runs, capsys):
     out, err = capsys.readouterr()
     assert [line.split()[-1] for line in out.splitlines()[1:]] == ["failed", "done"]
     assert "s/1 failed (exit code 1, s/1.log): error: the loss is not finite" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_sweep_stops_its_runs_and_starts_no_others(stand_ins, monkeypatch, capsys, number):
+    slow = (
+        "import signal, sys, time, pathlib\n"
+        "run = sys.argv[sys.argv.index('--run') + 1]\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(run, 'saved').touch(), sys.exit(143)))\n"
+        "pathlib.Path(run).mkdir(); pathlib.Path(run, 'began').touch(); time.sleep(60)\n"
+    )
+    real = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda command, **more: real([sys.executable, "-c", slow, *command[3:]], **more)
+    )
+
+    def act():
+        while not Path("s/1/began").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=act, daemon=True).start()
+    assert main(["pretrain", RECIPE, DATA, "optim.lr=0.1,0.2", "-m", "--run", "s"]) == 128 + number
+    err = capsys.readouterr().err
+    assert "stopped: 0 of 2 runs are done; to go on: the same command with --resume" in err
+    assert "[1/2] stopped s/1" in err
+    assert Path("s/1/saved").exists() and not Path("s/2").exists()
+
+
+def test_torchruns_parser_takes_every_option_but_the_one_that_it_takes_for_its_own():
+    from torch.distributed.run import get_args_parser
+    from typer.main import get_command
+
+    from tformer_cli.cli import app
+
+    names = {
+        name
+        for verb in ("pretrain", "finetune")
+        for option in get_command(app).commands[verb].params
+        for name in [*option.opts, *option.secondary_opts]
+        if name.startswith("-") and name != "--run"
+    }
+    assert "--run-folder" in names and "--resume" in names
+    for name in sorted(names):
+        given = ["pretrain", "quickstart/vit", name, "x"]
+        assert get_args_parser().parse_args(["-m", "tformer_cli", *given]).training_script_args == given
+
+
+def test_the_run_folder_has_a_name_that_torchrun_leaves_alone(stand_ins):
+    assert main(["pretrain", RECIPE, DATA, "--run-folder", "r"]) == 0
+    assert stand_ins.launch[0].run == Path("r")
+
+
+def test_ranks_of_torchrun_leave_the_folder_to_the_first(stand_ins, monkeypatch):
+    Path("r").mkdir()
+    Path("r", "something").touch()  # rank 0 has begun
+    monkeypatch.setenv("RANK", "1")
+    assert main(["pretrain", RECIPE, DATA, "--run", "r"]) == 0
+    monkeypatch.setenv("RANK", "0")
+    assert main(["pretrain", RECIPE, DATA, "--run", "r"]) == 1
+
+
+def test_a_restart_by_torchrun_resumes(stand_ins, monkeypatch):
+    Path("runs/quickstart/translation/003").mkdir(parents=True)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert main(["pretrain", "quickstart/translation"]) == 0
+    assert (stand_ins.launch[0].run, stand_ins.launch[0].resume) == (Path("runs/quickstart/translation/003"), True)
 
 
 def test_all_combinations_are_checked_before_any_starts(fake_runs, capsys):

@@ -93,14 +93,15 @@ def test_a_process_that_is_ended_from_outside_is_named() -> None:
     def end(job: int) -> int:
         return job if job else os.kill(os.getpid(), signal.SIGKILL)
 
-    with Workers(end, 2, CPU) as workers, pytest.raises(RunError, match="ended from outside"):
+    with Workers(end, 2, CPU) as workers, pytest.raises(RunError, match="ended from outside by SIGKILL"):
         workers.map([1, 0, 1])
 
 
-def test_workers_ignore_an_interrupt_and_end_with_their_parent() -> None:
+def test_workers_leave_signals_to_their_parent_and_end_with_it() -> None:
     with Workers(about, 2, CPU) as workers:
         for _, pid, _ in workers.map([0.1, 0.1]):
-            os.kill(pid, signal.SIGINT)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(pid, number)
         assert [answer[0] for answer in workers.map([0.0, 0.01])] == [0.0, 0.01]
         for connection in workers._connections:  # as a parent that is killed leaves them
             connection.close()

@@ -28,7 +28,7 @@ RUN = typer.Option(
     show_default=False,
 )
 RESUME = typer.Option(False, "--resume", help="Continue the run in --run from its newest checkpoint.")
-PROCESSES = typer.Option(1, "--processes", min=1, help="Train with this many processes.")
+PROCESSES = typer.Option(1, "--processes", min=1, help="Train with this many processes of this machine.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Print the whole configuration as YAML, and train nothing.")
 QUIET = typer.Option(False, "--quiet", "-q", help="Say nothing but errors.")
 MULTIRUN = typer.Option(False, "--multirun", "-m", help="Train every combination of KEY=A,B values.")

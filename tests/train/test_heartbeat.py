@@ -1,0 +1,96 @@
+"""Signs of life between ranks: who is named as lost, and who is not."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch.distributed as dist
+
+from tformer_cli.train.heartbeat import Heartbeat
+
+
+@pytest.fixture
+def ranks(monkeypatch):
+    """Makes ranks of one run, each with the messages that would have ended it."""
+    server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(server.port))
+    monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+    made: list[Heartbeat] = []
+
+    def make(count: int, timeout: float = 1.0):
+        ended: list[list[str]] = [[] for _ in range(count)]
+        made.extend(Heartbeat(rank, count, timeout, ended[rank].append) for rank in range(count))
+        return made, ended
+
+    yield make
+    for heartbeat in made:
+        heartbeat._over.set()
+
+
+def wait_for(condition, seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert condition()
+
+
+def test_ranks_that_beat_are_not_lost_however_long_an_exchange_takes(ranks):
+    made, ended = ranks(3)
+    for heartbeat in made:
+        heartbeat.start()
+    time.sleep(2.5)
+    assert ended == [[], [], []] and made[0].lost() == ""
+
+
+def test_a_rank_that_stops_beating_is_named_by_the_others(ranks):
+    made, ended = ranks(3)
+    made[0].start()
+    made[2].start()  # rank 1 gave its first sign of life, and no other
+    wait_for(lambda: ended[0] and ended[2])
+    assert all("rank 1 of 3 was stopped or lost" in message for message in ended[0] + ended[2])
+    assert "trainer.distributed_timeout" in ended[0][0]
+
+
+def test_a_rank_that_fails_is_named_at_once_and_one_that_is_done_is_not(ranks):
+    made, ended = ranks(3, timeout=10)
+    for heartbeat in made:
+        heartbeat.start()
+    made[2].stop(failed=False)
+    made[1].stop(failed=True)
+    wait_for(lambda: ended[0])
+    assert ended == [["rank 1 of 3 failed"], [], []]
+
+
+def test_a_rank_that_was_stopped_itself_blames_nobody(ranks, monkeypatch):
+    made, ended = ranks(2, timeout=2)
+    halted, real = threading.Event(), time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: real() + (100 if halted.is_set() else 0))
+    for heartbeat in made:
+        heartbeat.start()
+    time.sleep(0.5)
+    halted.set()  # every clock jumps, as after Ctrl-Z and `fg`
+    time.sleep(1)
+    assert ended == [[], []]
+
+
+def test_a_store_that_has_gone_is_rank_0(ranks):
+    made, ended = ranks(2)
+    made[1].start()
+    made[1]._store = None  # every call fails from now on
+
+    class Gone:
+        def set(self, *_):
+            raise dist.DistNetworkError("gone")
+
+    made[1]._store = Gone()
+    wait_for(lambda: ended[1])
+    assert "rank 0 of 2 was stopped or lost" in ended[1][0]
+
+
+def test_a_text_of_rank_0_reaches_the_others(ranks):
+    made, _ = ranks(2)
+    assert made[0].share("runs/x/001") == "runs/x/001"
+    assert made[1].share("runs/x/002") == "runs/x/001"
