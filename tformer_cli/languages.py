@@ -7,6 +7,7 @@ all (columns `source` and `target`): then the text itself shows how it is writte
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import regex
@@ -120,10 +121,11 @@ def segments(text: str) -> list[str]:
     return _SEGMENT.findall(text)
 
 
-def units(text: str) -> list[tuple[int, int]]:
+@functools.lru_cache(256)
+def units(text: str) -> tuple[tuple[int, int], ...]:
     """Beginnings and ends of what an answer may begin or end with.
 
     A unit is a word with its combining marks and joiners, a character of a script that sets no spaces, with its marks,
     or any other character as it is seen: a mark of punctuation, a symbol, an emoji of several code points.
     """
-    return [match.span() for match in _UNIT.finditer(text)]
+    return tuple(match.span() for match in _UNIT.finditer(text))

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tformer_cli import errors, languages
+from tformer_cli import errors
+from tformer_cli.languages import script_shares, segments, unspaced_language
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +80,7 @@ def bleu_tokenization(target_language: str, references: Sequence[str], wanted: s
             remedy = f"pip install 'sacrebleu[{EXTRAS[wanted]}]'"
             raise errors.ConfigError(f"data.bleu_tokenizer={wanted} needs a library that is not installed", remedy)
         return Tokenization(wanted)
-    language, shares = languages.unspaced_language(target_language), languages.script_shares(references)
+    language, shares = unspaced_language(target_language), script_shares(references)
     unspaced = sum(shares.values())
     if language and shares and unspaced < AGREE:
         note = f"the references are not in the script of {target_language!r}: BLEU by 13a, on words between spaces"
@@ -365,16 +366,25 @@ def _edits(chunk: Any) -> int:
     return 0 if chunk.type == "equal" else max(sizes)
 
 
+JOINERS = "\u200c\u200d"
+"""The zero-width joiner and non-joiner, which are part of how words are spelled."""
+
+
 def normal_answer(text: str) -> list[str]:
     """The words of an answer as SQuAD compares them: lower case, no punctuation, no English articles.
 
-    Scripts without spaces are compared by character.
+    In scripts that set no spaces between words each character is a word, with its combining marks. Composed and
+    decomposed characters (NFC and NFD) are the same, and invisible marks of direction or hyphenation count for nothing.
+    An answer that is nothing but punctuation and articles is compared as it is.
     """
-    text = "".join(c for c in text.lower() if c not in string.punctuation and unicodedata.category(c)[0] != "P")
-    words: list[str] = []
-    for word in text.split():
-        words += list(word) if any(c >= "\u3040" and unicodedata.category(c) == "Lo" for c in word) else [word]
-    return [word for word in words if word not in ("a", "an", "the")]
+    text = unicodedata.normalize("NFC", text).lower()
+    plain = "".join(c for c in text if c not in string.punctuation and not _passed_over(c))
+    return [word for word in segments(plain) if word not in ("a", "an", "the")] or segments(text)
+
+
+def _passed_over(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] == "P" or (category == "Cf" and character not in JOINERS)
 
 
 def answer_scores(answers: Sequence[Sequence[str]], found: Sequence[str]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,20 @@ def _question(path: Path, context: str, entry: dict) -> Question:
         text, start = answer["text"], answer["answer_start"]
         if not isinstance(start, int) or start < 0 or context[start : start + len(text)] != text or not text:
             cause = f"{path}: question {name}: the answer {text[:40]!r} does not stand at character {start} of its text"
-            raise DataError(cause, "answer_start counts characters from 0")
+            raise DataError(cause, _remedy(context, text, start))
         answers.append((text, start))
     return Question(name, str(entry["question"]), context, tuple(answers))
+
+
+def _remedy(context: str, text: Any, start: Any) -> str:
+    """What may be wrong with an answer's place: other units are counted, or the characters are composed otherwise."""
+    remedy = "answer_start counts characters (Unicode code points) from 0"
+    if not isinstance(start, int) or not isinstance(text, str) or not text or start < 0:
+        return remedy
+    for encoding, width, unit in (("utf-16-le", 2, "UTF-16 units"), ("utf-8", 1, "bytes")):
+        data, wanted = (part.encode(encoding, "surrogatepass") for part in (context, text))
+        if data[start * width : start * width + len(wanted)] == wanted:
+            return f"{remedy}; it seems to count {unit} here"
+    if text not in context and unicodedata.normalize("NFC", text) in unicodedata.normalize("NFC", context):
+        return f"{remedy}; text and answer differ in their Unicode form (NFC, NFD)"
+    return remedy

@@ -8,7 +8,6 @@ Shapes: B windows, T tokens.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from tformer_cli.config.schema import QuestionAnsweringExperiment
 from tformer_cli.data.questions import Question, Questions, read_questions
 from tformer_cli.data.text import pad
+from tformer_cli.languages import units
 from tformer_cli.metrics import answer_scores
 from tformer_cli.models.bert import BERTForSpans
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
@@ -27,9 +27,6 @@ from tformer_cli.tasks.inputs import Answer, OnLong, Readable, Refusal
 from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.text import TokenBatch, lines_of
-
-UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|[^\w\s]|_")
-"""What an answer may begin or end with: a word, a mark, a character of a script without spaces."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +98,17 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
         """The windows of a question, with the place of its first answer."""
         tokenizer, most, data = self.tokenizer, self.config.model.max_length, self.config.data
         question = tokenizer.encode(row.question)[: most // 2]
-        places = list(UNIT.finditer(row.context))
-        pieces = tokenizer.encode_batch([place.group() for place in places])
+        places = units(row.context)
+        pieces = tokenizer.encode_batch([row.context[begin:end] for begin, end in places])
         pieces = [ids or [tokenizer.unk_id] for ids in pieces]
-        units = np.repeat(np.arange(len(pieces)), [len(ids) for ids in pieces])
+        unit_of = np.repeat(np.arange(len(pieces)), [len(ids) for ids in pieces])
         context = np.array(list(chain.from_iterable(pieces)), dtype=np.int64)
         begin = end = -1
         if row.answers:
             text, start = row.answers[0]
-            inside = [i for i, p in enumerate(places) if p.end() > start and p.start() < start + len(text)]
+            inside = [i for i, (first, after) in enumerate(places) if after > start and first < start + len(text)]
             if inside:
-                answer = np.flatnonzero((units >= inside[0]) & (units <= inside[-1]))
+                answer = np.flatnonzero((unit_of >= inside[0]) & (unit_of <= inside[-1]))
                 begin, end = int(answer[0]), int(answer[-1])
         head = [tokenizer.bos_id, *question, tokenizer.eos_id]
         room = most - len(head) - 1
@@ -123,7 +120,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
             here = (begin - start + len(head), end - start + len(head))
             fits = start <= begin and end < start + len(part) and begin >= 0
             span = here if fits else (0, 0)
-            found.append(Window(number, tokens, len(head), units[start : start + room], *span))
+            found.append(Window(number, tokens, len(head), unit_of[start : start + room], *span))
             if start + room >= len(context):
                 break
         return found
@@ -148,7 +145,29 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
     def _describe_data(self) -> list[tuple[str, str]]:
         train, validation = self._split("train"), self._split("validation")
         windows = f"{len(self._split_windows('train')):,} windows"
-        return [("data", f"{len(train):,} questions ({windows}) to train, {len(validation):,} to validate")]
+        facts = [("data", f"{len(train):,} questions ({windows}) to train, {len(validation):,} to validate")]
+        return facts + [("note", note) for note in self._unreachable("train")]
+
+    def _unreachable(self, split: str) -> list[str]:
+        """What keeps right answers of a split from being given, a line each."""
+        rows, longest = self._split(split).rows, dict[int, int]()
+        for window in self._split_windows(split):
+            if window.begin:
+                longest[window.question] = window.end - window.begin + 1
+        within = sum(_cuts_a_unit(row.context, *row.answers[0]) for row in rows if row.answers)
+        long, most = (
+            sum(tokens > self.config.data.max_answer for tokens in longest.values()),
+            max([0, *longest.values()]),
+        )
+        parted = sum(bool(row.answers) for row in rows) - len(longest)
+        notes = []
+        if within:
+            notes.append(f"{within:,} answers begin or end within a word: whole words are given")
+        if long:
+            notes.append(f"{long:,} answers have more than data.max_answer tokens, and are given shorter: up to {most}")
+        if parted:
+            notes.append(f"{parted:,} answers are in no window as a whole: raise data.stride or model.max_length")
+        return notes
 
     # --- model and loss ---
 
@@ -203,9 +222,10 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
             score, text = float(value[row] - none[row]), ""
             if np.isfinite(score):
                 begin, end = divmod(int(place[row]), width)
-                units = list(UNIT.finditer(rows[window.question].context))
-                first, last = (units[int(window.units[p - window.first])] for p in (begin, end))
-                text = rows[window.question].context[first.start() : last.end()]
+                context = rows[window.question].context
+                places = units(context)
+                (start, _), (_, stop) = (places[int(window.units[p - window.first])] for p in (begin, end))
+                text = context[start:stop]
             said = (score, text if score > 0 or all_have_answers else "")
             if window.question not in best or score > best[window.question][0]:
                 best[window.question] = said
@@ -245,3 +265,10 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
             batch = self._join(windows, torch.arange(len(windows))).to(device)
             self._point(self._scores(model, batch), windows, questions, best)
         return [Prediction(best[n][1], {"answer": best[n][1], "score": best[n][0]}) for n in range(len(questions))]
+
+
+def _cuts_a_unit(context: str, answer: str, start: int) -> bool:
+    """Whether an answer begins or ends within a word."""
+    stop = start + len(answer.rstrip())
+    start += len(answer) - len(answer.lstrip())
+    return any(first < edge < after for first, after in units(context) for edge in (start, stop))

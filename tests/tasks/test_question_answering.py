@@ -1,0 +1,205 @@
+"""Windows, spans and answers: nothing is off by one, in any script."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.properties.families import FAMILIES
+from tformer_cli.data.questions import Question
+from tformer_cli.errors import DataError
+from tformer_cli.languages import units
+from tformer_cli.tasks.base import Scoring
+from tformer_cli.tasks.question_answering import QuestionAnswering, SpanBatch
+
+FAMILY = next(family for family in FAMILIES if family.name == "question answering")
+ANSWERS = {  # a text, and an answer in the middle of it
+    "hindi": ("मीरा दिल्ली में रहती है और हिन्दी पढ़ाती है।", "हिन्दी"),
+    "tamil": ("மீரா சென்னையில் தமிழ் கற்பிக்கிறார்.", "தமிழ்"),
+    "thai": ("มีราอาศัยอยู่ที่กรุงเทพและสอนภาษาไทย", "กรุงเทพ"),
+    "khmer": ("មីរ៉ារស់នៅភ្នំពេញហើយបង្រៀនភាសាខ្មែរ", "ភ្នំពេញ"),
+    "burmese": ("မီရာသည်ရန်ကုန်တွင်နေထိုင်သည်", "ရန်ကုန်"),
+    "tibetan": ("བཀྲ་ཤིས་ལྷ་ས་ལ་སྡོད་ཀྱི་ཡོད།", "ལྷ་ས"),
+    "japanese": ("美良は東京に住み、日々フランス語を教えている。", "フランス語"),
+    "chinese": ("米拉住在𠮷林市，教iPhone课程。", "𠮷林市"),
+    "korean": ("미라는 서울에서 한국어를 가르친다.", "서울"),
+    "arabic": ("تسكن مِيرا في بَيْرُوت وتعلم العربية.", "بَيْرُوت"),
+    "persian": ("میرا می‌خواهد در شهر بماند", "می‌خواهد"),
+    "hebrew": ("מירה גרה בתל־אביב ומלמדת עִבְרִית.", "עִבְרִית"),
+    "vietnamese, decomposed": (unicodedata.normalize("NFD", "Mai sống ở Hà Nội và dạy."), "Hà Nội"),
+    "emoji": ("Mira 👩‍🏫 teaches 🇮🇹 Italian 😀 in Rome.", "🇮🇹 Italian 😀"),
+    "wide": ("Ｍｉｒａ　ｌｉｖｅｓ　ｉｎ　ﬁne Ｒｏｍｅ．", "ﬁne Ｒｏｍｅ"),
+}
+
+
+def written(folder: Path, texts: dict[str, tuple[str, str]]) -> str:
+    paragraphs = []
+    for number, (context, answer) in enumerate(texts.values()):
+        form = "NFD" if unicodedata.is_normalized("NFD", context) else "NFC"
+        answer = answer if answer in context else unicodedata.normalize(form, answer)
+        answers = [{"text": answer, "answer_start": context.index(answer)}]
+        question = {"id": str(number), "question": "?", "answers": answers}
+        paragraphs.append({"context": context, "qas": [question]})
+    path = folder / "questions.json"
+    path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory) -> QuestionAnswering:
+    return FAMILY.task(tmp_path_factory.mktemp("questions"))
+
+
+class Knowing(torch.nn.Module):
+    """Points at the spans of a batch: what a model that has learnt everything would do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.spans = torch.zeros(0, 2, dtype=torch.int64)
+
+    def forward(self, tokens, lengths, segments, allowed):
+        scores = torch.zeros(len(tokens), 2, tokens.shape[1]).masked_fill(~allowed[:, None], -torch.inf)
+        return scores.scatter(2, self.spans[:, :, None], 20.0)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char"])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_whoever_knows_the_answers_scores_100_in_every_script(tmp_path, monkeypatch, kind, lossless):
+    path = written(tmp_path, ANSWERS)
+    more = [f"data.path={path}", f"data.validation={path}", "data.max_answer=64", "tokenizer.byte_fallback=true"]
+    more += ["data.stride=60", f"tokenizer.kind={kind}", f"tokenizer.lossless={str(lossless).lower()}"]
+    task = FAMILY.task(tmp_path, *more, "tokenizer.vocab_size=500", "model.max_length=128")
+    model, join = Knowing(), task._join
+
+    def joined(windows, ids) -> SpanBatch:
+        batch = join(windows, ids)
+        model.spans = batch.spans
+        return batch
+
+    monkeypatch.setattr(task, "_join", joined)
+    evaluation = task.evaluate(model, "validation", Scoring(samples=100))
+    for sample in evaluation.samples:
+        assert sample.prediction == sample.reference
+    assert evaluation.scores["exact_match"] == 100 and evaluation.scores["f1"] == 100
+    assert not [note for name, note in task.describe() if name == "note"]
+
+
+@pytest.mark.parametrize("stride", [0, 3, 7, 100])
+@pytest.mark.parametrize("length", [0, 1, 8, 9, 10, 40])
+def test_windows_share_exactly_the_stride_and_leave_nothing_out(task, stride, length):
+    task.config.data.stride = stride
+    words = [f"{'abcdefgh'[i % 8]}{i}" for i in range(length)]
+    context = " ".join(words)
+    whole = [ids for word in words for ids in task.tokenizer.encode(word)]
+    windows = task._cut(5, Question("", "Who?", context, ()))
+    most, pieces = task.config.model.max_length, []
+    for window in windows:
+        head, part = window.tokens[: window.first].tolist(), window.tokens[window.first : -1].tolist()
+        question = task.tokenizer.encode("Who?")
+        assert head == [task.tokenizer.bos_id, *question, task.tokenizer.eos_id] and window.question == 5
+        assert window.tokens[-1] == task.tokenizer.eos_id and len(window.tokens) <= most
+        assert (window.begin, window.end) == (0, 0) and len(window.units) == len(part)
+        pieces.append(part)
+    room = most - len(head) - 1
+    shared = min(stride, room - 1)
+    assert pieces[0] == whole[:room]
+    for before, part in zip(pieces, pieces[1:], strict=False):
+        assert len(before) == room and len(part) > shared  # each window brings something new
+        assert before[len(before) - shared :] == part[:shared]
+    joined = pieces[0] + [token for part in pieces[1:] for token in part[shared:]]
+    assert joined == whole
+
+
+def test_the_answer_is_placed_at_its_own_tokens_in_each_window_that_holds_all_of_it(task):
+    task.config.data.stride = 6
+    context = " ".join(f"{'abcdefgh'[i % 8]}{i}" for i in range(24))
+    spans = units(context)
+    edges = set()
+    for first in range(len(spans)):
+        for last in range(first, min(first + 3, len(spans))):
+            start, stop = spans[first][0], spans[last][1]
+            answer = context[start:stop]
+            wanted = [i for a, b in spans[first : last + 1] for i in task.tokenizer.encode(context[a:b])]
+            windows = task._cut(0, Question("", "Who?", context, ((answer, start),)))
+            placed = 0
+            for window in windows:
+                holds = first in window.units and last in window.units
+                inside = np.flatnonzero((window.units >= first) & (window.units <= last))
+                holds = holds and len(inside) == len(wanted)
+                assert bool(window.begin) == bool(window.end) == holds
+                if holds:
+                    assert window.tokens[window.begin : window.end + 1].tolist() == wanted
+                    edges |= {window.begin == window.first, 2 + (window.end == len(window.tokens) - 2)}
+                placed += holds
+            assert placed or len(wanted) > 6
+    assert edges == {False, True, 2, 3}  # answers at the edges of windows were among them
+
+
+def test_the_best_span_is_found_and_no_other(task):
+    """Against all spans in turn: inside the text, no longer than the longest answer, or else [CLS]."""
+    task.config.data.max_answer, task.config.data.stride = 3, 4
+    rows = [Question("a", "Who?", "a b c d e f g h i j k l", ()), Question("b", "Who?", "a b", ())]
+    windows = [window for number, row in enumerate(rows) for window in task._cut(number, row)]
+    batch = task._join(windows, torch.arange(len(windows)))
+    for row, window in enumerate(windows):
+        inside = [i for i in range(batch.tokens.shape[1]) if window.first <= i < len(window.tokens) - 1]
+        assert batch.allowed[row].nonzero().flatten().tolist() == [0, *inside]
+        assert batch.segments[row].nonzero().flatten().tolist() == [*inside, len(window.tokens) - 1]
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        scores = torch.randn(len(windows), 2, batch.tokens.shape[1], generator=generator)
+        scores = scores.masked_fill(~batch.allowed[:, None], -torch.inf)
+        scores[:, :, 0] += 3 * (seed % 2)
+        best: dict = {}
+        task._point(scores, windows, rows, best)
+        probability = scores.log_softmax(-1)
+        for number, row in enumerate(rows):
+            expected = (-np.inf, "")
+            for i, window in enumerate(windows):
+                if window.question != number:
+                    continue
+                for begin in range(window.first, len(window.tokens) - 1):
+                    for end in range(begin, min(begin + 3, len(window.tokens) - 1)):
+                        score = float(probability[i, 0, begin] + probability[i, 1, end] - probability[i, :, 0].sum())
+                        first, last = (units(row.context)[window.units[p - window.first]] for p in (begin, end))
+                        expected = max(expected, (score, row.context[first[0] : last[1]]), key=lambda pair: pair[0])
+            score, text = expected
+            assert best[number][0] == pytest.approx(score, abs=1e-5)
+            assert best[number][1] == (text if score > 0 else "")
+
+
+def test_answers_that_cannot_be_given_are_counted(task):
+    task._splits["odd"] = dataclasses.replace(
+        task._split("train"),
+        rows=[
+            Question("0", "?", "behind the house", (("hind", 2),)),
+            Question("1", "?", "a b c d e f g h", (("a b c d e", 0),)),
+            Question("2", "?", "Rome", (("Rome", 0),)),
+        ],
+    )
+    task.config.data.max_answer, task.config.data.stride = 4, 4
+    notes = task._unreachable("odd")
+    assert any(note.startswith("1 answers begin or end within a word") for note in notes)
+    assert any(note.startswith("1 answers have more than data.max_answer tokens") for note in notes)
+
+
+@pytest.mark.parametrize(
+    "start, hint", [(9, "UTF-16 units"), (11, "bytes"), (3, "code points"), (None, "code points"), (-1, "code points")]
+)
+def test_a_place_that_counts_something_else_says_what(tmp_path, start, hint):
+    answers = [{"text": "Rome", "answer_start": start}]
+    data = {
+        "data": [
+            {"paragraphs": [{"context": "😀 is in Rome", "qas": [{"id": 1, "question": "?", "answers": answers}]}]}
+        ]
+    }
+    (tmp_path / "train.json").write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(DataError, match=f"answer_start counts.*{hint}"):
+        FAMILY.task(tmp_path, f"data.path={tmp_path / 'train.json'}")
