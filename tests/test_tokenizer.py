@@ -20,6 +20,7 @@ import sentencepiece
 from tformer_cli.config.schema import TokenizerConfig, TokenizerKind
 from tformer_cli.errors import ConfigError, DataError, TformerError
 from tformer_cli.tokenizer import Tokenizer
+from tformer_cli.tokenizer_json import JsonTokenizer
 
 
 def words(syllables: str, seed: int) -> list[str]:
@@ -448,3 +449,66 @@ def test_a_run_has_the_tokenizer_of_its_checkpoints(tmp_path: Path) -> None:
         (folder / name).write_bytes(content)
     for place in (tmp_path / "run", folder.parent, folder):
         assert Tokenizer.load(place).hash == own.hash
+
+
+@pytest.mark.parametrize(
+    "settings, least, named",
+    [
+        ({"byte_fallback": True}, 260, "special pieces and bytes"),
+        ({"lossless": True}, 260, "special pieces and bytes"),
+        ({"user_symbols": ["<a>", "<b>", "<c>", "<d>", "<e>"]}, 9, "special pieces and user symbols"),
+        ({"user_symbols": ["<a>"], "byte_fallback": True}, 261, "special pieces and bytes and user symbols"),
+    ],
+)
+def test_characters_without_room_for_what_is_no_character_are_refused_by_name(settings, least, named):
+    with pytest.raises(ConfigError, match=f"tokenizer.vocab_size: {named} alone need {least}, more than 8: set it to"):
+        train(kind=TokenizerKind.char, vocab_size=8, **settings)
+    tokenizer = train(kind=TokenizerKind.char, vocab_size=least + 3, **settings)
+    assert tokenizer.vocab_size == least + 3
+
+
+def test_a_seed_of_many_bits_trains_a_tokenizer():
+    config = TokenizerConfig(vocab_size=80)
+    assert Tokenizer.train(TEXTS, config, 2**63 - 1).vocab_size == 80
+
+
+def _tokenizer_json(**parts) -> bytes:
+    return json.dumps({"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, **parts}).encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        _tokenizer_json(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+        _tokenizer_json(model={"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": [["a", "b"]]}),
+        _tokenizer_json(model={"type": "BPE", "vocab": {"##a": 0, "b": 1}, "merges": [["b", "b"]]}),
+        _tokenizer_json(
+            model={
+                "type": "BPE",
+                "vocab": {"ab": 0, "b": 1},
+                "continuing_subword_prefix": "####",
+                "merges": [["b", "b"]],
+            }
+        ),
+        _tokenizer_json(normalizer={"type": "Replace", "pattern": {"Regex": "("}, "content": ""}),
+        _tokenizer_json(model={"type": "BPE", "vocab": {"a": 0, "b": 4_294_967_295}, "merges": []}),
+    ],
+)
+def test_a_damaged_tokenizer_json_is_named_and_nothing_else_is_printed(content, capfd):
+    """The library panics on some: that is no Exception in Python, and prints a stack."""
+    with pytest.raises(DataError, match="^FILE: "):
+        JsonTokenizer(content, dict.fromkeys(("pad", "unk", "bos", "eos"), "a"), "FILE")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_text_that_a_tokenizer_json_cannot_encode_is_an_error():
+    word_piece = {"type": "WordPiece", "vocab": {"a": 0}, "unk_token": "[UNK]", "continuing_subword_prefix": "##"}
+    content = _tokenizer_json(model={**word_piece, "max_input_chars_per_word": 100})
+    tokenizer = JsonTokenizer(content, dict.fromkeys(("pad", "unk", "bos", "eos"), "a"), "FILE")
+    for encode in (lambda: tokenizer.encode("xyz"), lambda: tokenizer.encode_batch(["xyz"])):
+        with pytest.raises(DataError, match="FILE: a text cannot be encoded"):
+            encode()

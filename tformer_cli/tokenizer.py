@@ -47,6 +47,9 @@ class Tokenizer:
         DataError: if a model cannot be read, or lacks a padding, beginning, end or unknown piece.
     """
 
+    decodes_in_steps = True
+    """Further tokens change nothing of the text of those before, but for bytes that are no whole character yet."""
+
     def __init__(self, models: Mapping[str, bytes], *, kind: str, lossless: bool = False, origin: str = "") -> None:
         """Load the models, and check that they can serve."""
         self.kind, self.lossless = kind, lossless
@@ -278,6 +281,51 @@ class Tokenizer:
 
 Vocabulary = Tokenizer | JsonTokenizer
 """What a task may have: both have the same methods."""
+
+
+REPLACEMENT = "\ufffd"
+"""What decoding gives for bytes that are not a whole character."""
+
+
+class Continuation:
+    """The text that tokens add to a prompt: its text and theirs together are the text of all tokens.
+
+    It is found by decoding both together, and not by the length of the prompt as it was typed: a vocabulary may change
+    its characters (by Unicode's NFKC, or lower case), and special tokens have no text. Spaces between prompt and
+    continuation belong to the continuation.
+
+    Args:
+        tokenizer: of both.
+        prompt: tokens.
+    """
+
+    def __init__(self, tokenizer: Vocabulary, prompt: Sequence[int]) -> None:
+        self._tokenizer, self._prompt = tokenizer, list(prompt)
+        self._before = tokenizer.decode(self._prompt)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What some tokens add.
+
+        Where decoding both changes the end of the prompt (WordPiece takes out spaces before punctuation), it is the
+        text of the tokens alone.
+        """
+        text = self._decoded(tokens)
+        for cut in range(1, 4) if text.endswith(REPLACEMENT) else ():
+            whole = self._decoded(tokens[:-cut])
+            if not whole.endswith(REPLACEMENT):  # the last tokens are bytes of a character that was not finished
+                return whole + REPLACEMENT
+        return text
+
+    def _decoded(self, tokens: Sequence[int]) -> str:
+        together = self._tokenizer.decode([*self._prompt, *tokens])
+        if together.startswith(self._before):
+            return together[len(self._before) :]
+        return self._tokenizer.decode(tokens)
+
+    def settled(self, tokens: Sequence[int]) -> str:
+        """The part of it that no further token changes: whole characters, and of WordPiece, whole words."""
+        text = self._decoded(tokens).rstrip(REPLACEMENT)
+        return text if self._tokenizer.decodes_in_steps else text[: max(text.rfind(" "), 0)]
 
 
 def _load_model(data: bytes, origin: str) -> sentencepiece.SentencePieceProcessor:

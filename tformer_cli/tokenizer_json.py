@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +33,44 @@ ROLES = {
 """What each of our special tokens may be called in theirs, the first that is there."""
 WORD_MARKS = ("\u2581", "\u0120")
 """What begins a piece that begins a word: SentencePiece's space and byte-level BPE's."""
+
+
+MOST_PIECES = 10_000_000
+"""A file that numbers a piece higher is damaged: a model has a row of weights for each."""
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Name the file in whatever the library raises: plain Exceptions, and panics of its Rust code.
+
+    Raises:
+        DataError: from either.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":  # which is no Exception
+            raise DataError(f"{what} ({' '.join(str(error).split())[:200]})") from error
+        raise
+
+
+@contextmanager
+def _without_standard_error() -> Iterator[None]:
+    """Discard what is written to standard error meanwhile: a panic prints its stack before it is raised."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 class JsonTokenizer:
@@ -55,10 +96,12 @@ class JsonTokenizer:
         except ImportError as error:
             cause = f"{origin}: needs tokenizers, which is not installed"
             raise ConfigError(cause, install_command("text")) from error
-        try:
+        with _named(f"{origin}: not a tokenizer's file"), _without_standard_error():
             self._tokenizer = library.Tokenizer.from_str(content.decode("utf-8"))
-        except Exception as error:  # the library raises plain Exceptions
-            raise DataError(f"{origin}: not a tokenizer's file ({str(error)[:200]})") from error
+        self._origin = origin
+        largest = max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+        if largest >= MOST_PIECES:
+            raise DataError(f"{origin}: a piece has the number {largest:,}", f"there may be {MOST_PIECES:,} at most")
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._content, self._special = content, dict(special)
@@ -112,6 +155,11 @@ class JsonTokenizer:
         """Pieces, special ones included."""
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
+    @property
+    def decodes_in_steps(self) -> bool:
+        """Whether further tokens change nothing of the text before; WordPiece takes out spaces before punctuation."""
+        return '"cleanup":true' not in json.dumps(json.loads(self._content).get("decoder"), separators=(",", ":"))
+
     def vocab_size_of(self, language: str | None = None) -> int:
         """The same for every language."""
         return self.vocab_size
@@ -128,12 +176,14 @@ class JsonTokenizer:
 
     def encode(self, text: str, language: str | None = None) -> list[int]:
         """Ids of a text, without beginning and end; `<mask>` is the mask whatever the vocabulary calls it."""
-        return self._tokenizer.encode(self._marked(text), add_special_tokens=False).ids
+        with _named(f"{self._origin}: a text cannot be encoded"):
+            return self._tokenizer.encode(self._marked(text), add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str], language: str | None = None) -> list[list[int]]:
         """Ids of many texts."""
-        found = self._tokenizer.encode_batch([self._marked(text) for text in texts], add_special_tokens=False)
-        return [one.ids for one in found]
+        with _named(f"{self._origin}: a text cannot be encoded"):
+            found = self._tokenizer.encode_batch([self._marked(text) for text in texts], add_special_tokens=False)
+            return [one.ids for one in found]
 
     def encode_sampled(
         self, text: str, language: str | None = None, *, strength: float, rng: np.random.Generator
@@ -149,7 +199,8 @@ class JsonTokenizer:
 
     def decode(self, ids: Iterable[int], language: str | None = None) -> str:
         """The text of ids; special pieces add nothing."""
-        return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
+        with _named(f"{self._origin}: tokens cannot be decoded"):
+            return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
 
     def pieces(self, ids: Iterable[int], language: str | None = None) -> list[str]:
         """The piece of each id."""

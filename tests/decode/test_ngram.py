@@ -339,3 +339,14 @@ def test_a_gpt_computes_a_prefix_once_and_begins_anew_at_the_end_of_its_context(
     assert rows == [1, 2, 4] and model.follow(model.follow(root, 4), 4) is nodes[0]
     later = model.follow(model.follow(nodes[0], 6), 7)  # </s> 4 4 6 is all that the context holds
     assert later is model.follow(root, 7)
+
+
+@pytest.mark.parametrize(
+    "before, after", [("ngram 1=5", "ngram 1=" + "5" * 10_000), ("ngram 2=3", f"ngram {'2' * 5000}=3")]
+)
+def test_numbers_of_thousands_of_digits_are_refused(tmp_path: Path, before: str, after: str):
+    with pytest.raises(DataError, match=r"model.arpa: line \d: a number of more than 18 digits"):
+        read(tmp_path, ARPA.replace(before, after))
+    with pytest.raises(DataError, match="not a number"):
+        read(tmp_path, ARPA.replace("-0.7\the", "9" * 10_000 + "\the"))
+    assert read(tmp_path, ARPA.replace("-0.7\the", "-" + "9" * 10_000 + "\the")).entries  # minus infinity: never

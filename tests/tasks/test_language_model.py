@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from tests.properties.families import FAMILIES
 from tformer_cli.errors import DataError
 from tformer_cli.tasks import language_model
+from tformer_cli.tasks.base import Scoring, batches_of
 from tformer_cli.tasks.language_model import LanguageModel
 
 GPT = next(family for family in FAMILIES if family.name == "gpt")
@@ -85,3 +87,20 @@ def test_a_prompt_that_is_too_long_is_named(gpt):
     task, model = gpt
     with pytest.raises(DataError, match=r"input line 4: \d+ tokens, the model's context is 16"):
         list(task.predict(model, ["The list"] * 3 + ["word " * 30]))
+
+
+def test_bits_per_byte_are_the_bits_that_the_text_takes_by_its_bytes(gpt):
+    """By definition: the sum of -log2 of each token's probability, over the bytes of the documents as UTF-8."""
+    task, model = gpt
+    scores = task.evaluate(model, "validation", Scoring(decoded=False)).scores
+    bits = tokens = 0.0
+    for batch in batches_of(task, model, "validation"):
+        logits = model.logits(model(batch.inputs, batch.documents)).double()
+        for row, length in enumerate(batch.lengths.tolist()):
+            probability = logits[row, :length].softmax(-1)[torch.arange(length), batch.targets[row, :length]]
+            bits -= float(probability.log2().sum())
+            tokens += length
+    size = sum(len(document.encode()) for document in task._split("validation").documents)
+    assert scores["bits_per_byte"] == pytest.approx(bits / size, rel=1e-4)
+    assert scores["perplexity"] == pytest.approx(2 ** (bits / tokens), rel=1e-3)
+    assert scores["loss"] == pytest.approx(bits / tokens * math.log(2), rel=1e-4)

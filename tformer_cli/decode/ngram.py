@@ -16,6 +16,7 @@ from pathlib import Path
 from tformer_cli.errors import DataError
 
 MAX_ORDER = 5
+MOST_DIGITS = 18
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 MISSING_LOG10 = -100.0
 """Of a word that is not in a file without <unk>: in practice never, yet not minus infinity."""
@@ -131,6 +132,8 @@ class _Reader:
             found = re.fullmatch(r"ngram\s+(\d+)\s*=\s*(\d+)", line)
             if found is None:
                 break
+            if max(map(len, found.groups())) > MOST_DIGITS:
+                raise self.error("a number of more than 18 digits", "the file is damaged")
             if int(found[1]) != len(counts) + 1:
                 raise self.error(f"n-grams of order {found[1]} where those of {len(counts) + 1} should be")
             counts.append(int(found[2]))

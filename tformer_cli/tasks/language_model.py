@@ -24,14 +24,13 @@ from tformer_cli.tasks.inputs import SEARCH, Answer, BadInput, Readable, Refusal
 from tformer_cli.tasks.running_text import RunningText
 from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.text import searched
+from tformer_cli.tokenizer import Continuation
 
 PROMPT_CHARACTERS, SAMPLE_TOKENS = 80, 120
 """Of the samples shown while training: characters of a validation document that are given, if they fit
 into half of the context; tokens that are written."""
 BATCH_CACHE_BYTES = 1 << 30
 """Most keys and values of prompts that are written on together, where the settings do not say how many."""
-REPLACEMENT = "\ufffd"
-"""What decoding gives for bytes that are not a whole character yet."""
 
 
 @dataclass
@@ -105,12 +104,13 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
         """What the model makes of the beginnings of some documents, and how they really go on."""
         found = []
         for number in spread(len(corpus), count):
-            text = corpus.documents[number]
-            ids = self.tokenizer.encode(text[:PROMPT_CHARACTERS])
-            prompt = self.tokenizer.decode(ids[: self.config.model.max_length // 2])
-            rest = text[len(prompt) : len(prompt) + PROMPT_CHARACTERS]
-            (written,) = self._write(model, [self._ids(prompt, number)], [number], most=SAMPLE_TOKENS)
-            found.append(Sample(prompt, rest, written.text))
+            text = corpus.documents[number][: 4 * PROMPT_CHARACTERS]
+            ids = self.tokenizer.encode(text)
+            size = len(self.tokenizer.encode(text[:PROMPT_CHARACTERS]))
+            prompt = ids[: min(size, self.config.model.max_length // 2, self.config.model.max_length - 2)]
+            rest = Continuation(self.tokenizer, prompt).text(ids[len(prompt) :])
+            (written,) = self._write(model, [[self.tokenizer.eos_id, *prompt]], [number], most=SAMPLE_TOKENS)
+            found.append(Sample(self.tokenizer.decode(prompt), rest[:PROMPT_CHARACTERS], written.text))
         return found
 
     @property
@@ -199,18 +199,19 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
             DataError: if the prompt leaves no room.
         """
         ids = self._ids(prompt, 0)
-        written: list[int] = []
-        told = ""
+        continuation, written, told = Continuation(self.tokenizer, ids), list[int](), ""
 
         def listen(_: int, token: int) -> None:
             nonlocal told
             written.append(token)
-            text = self.tokenizer.decode([*ids[1:], *written])[len(prompt) :]
-            if not text.endswith(REPLACEMENT):
-                say(text.removeprefix(told))
+            text = continuation.settled(written)
+            if text.startswith(told) and len(text) > len(told):
+                say(text[len(told) :])
                 told = text
 
-        self._write(model, [ids], [0], on_token=listen)
+        (prediction,) = self._write(model, [ids], [0], on_token=listen)
+        if len(prediction.text) > len(told):
+            say(prediction.text[len(told) :])
 
     @torch.inference_mode()
     def _write(
@@ -240,5 +241,9 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
             eos_id=tokenizer.eos_id, forbidden=sorted(never), max_lengths=torch.full((len(prompts),), limit),
             sample_ids=numbers, cached=tokens.shape[1] - 1, on_token=on_token,
         )  # fmt: skip
-        written = [[{"text": tokenizer.decode(one.tokens), "score": one.score} for one in each] for each in found]
-        return [Prediction(each[0]["text"], {"hypotheses": each}) for each in written]
+        predictions = []
+        for prompt, hypotheses in zip(prompts, found, strict=True):
+            text = Continuation(tokenizer, prompt).text
+            written = [{"text": text(one.tokens), "score": one.score} for one in hypotheses]
+            predictions.append(Prediction(written[0]["text"], {"hypotheses": written}))
+        return predictions

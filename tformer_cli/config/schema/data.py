@@ -213,7 +213,7 @@ class TokenizerConfig:
 
     path: str = setting("", "a trained tokenizer: a .model file, or a run folder; empty: train one")
     kind: TokenizerKind = setting(TokenizerKind.unigram, "segmentation")
-    vocab_size: int = setting(8000, "pieces, special tokens included", low=8)
+    vocab_size: int = setting(8000, "pieces, special tokens included", low=8, high=10_000_000)
     joint: bool = setting(True, "one vocabulary for both languages")
     character_coverage: float = setting(1.0, "share of characters that get a piece", low=0.9, high=1)
     byte_fallback: bool = setting(False, "unknown characters are spelled in bytes")
