@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from tformer_cli.errors import RunError
+from tformer_cli.train.checkpoint import damage, read_tensors
 
 
 class MovingAverage:
@@ -43,3 +47,22 @@ def average_tensors(models: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]
         for name, value in tensors.items():
             total[name] = total[name] + value.double() if name in total else value.double()
     return {name: (value / count).float() for name, value in total.items()}
+
+
+def average_folders(folders: Iterable[Path], say: Callable[[str], None]) -> tuple[dict[str, Tensor], list[str]]:
+    """Average the weights of checkpoints; damaged ones are named and left out.
+
+    Returns:
+        The mean of their weights, and the names of the checkpoints it is of.
+
+    Raises:
+        RunError: if none is whole.
+    """
+    faults = {folder: damage(folder) for folder in folders}
+    for folder, fault in faults.items():
+        if fault:
+            say(f"not averaged: {folder.name} {fault}")
+    whole = [folder for folder, fault in faults.items() if not fault]
+    if not whole:
+        raise RunError(f"{', '.join(map(str, faults)) or 'no checkpoint'}: nothing to average", "trainer.average=none")
+    return average_tensors(read_tensors(folder / "model.safetensors") for folder in whole), [f.name for f in whole]

@@ -151,7 +151,7 @@ def load_model_tensors(model: nn.Module, tensors: Mapping[str, Tensor], where: s
     """Put `model_tensors` back.
 
     Raises:
-        RunError: naming the first weights that are missing, left over or of another shape.
+        RunError: naming the first weights that are missing, left over, of another shape or not finite.
     """
     own = model_tensors(model)
     for kind, names in (("missing", own.keys() - tensors.keys()), ("unknown", tensors.keys() - own.keys())):
@@ -162,6 +162,8 @@ def load_model_tensors(model: nn.Module, tensors: Mapping[str, Tensor], where: s
             if value.shape != tensors[name].shape:
                 shapes = f"{tuple(tensors[name].shape)}, the model has {tuple(value.shape)}"
                 raise RunError(f"{where}: {name} has shape {shapes}", "it belongs to another model")
+            if value.is_floating_point() and not bool(tensors[name].isfinite().all()):
+                raise RunError(f"{where}: {name} is not finite: the training diverged", "use an earlier checkpoint")
             value.copy_(tensors[name])
 
 
@@ -196,6 +198,14 @@ class Checkpoints:
     def steps(self) -> list[Path]:
         """All checkpoint folders of training steps, oldest first; whole or not."""
         return sorted(path for path in self.folder.glob(f"{PREFIX}*") if path.is_dir())
+
+    def regular(self) -> list[Path]:
+        """Checkpoints of steps at which an undisturbed run saves too, oldest first.
+
+        The others were saved because a signal stopped the run. They do not count among the `keep` newest, and are
+        never averaged, so that a run that was stopped ends as one that was not.
+        """
+        return [path for path in self.steps() if not state_of(path)[0].get("extra", False)]
 
     def path(self, step: int) -> Path:
         """Folder of a step's checkpoint."""
@@ -299,7 +309,8 @@ class Checkpoints:
         """
         self.point(newest)
         steps = [path for path in self.steps() if path.name <= newest.name]
-        kept = {*steps[-self.keep :], *self.ranked(newest)[: self.keep_best], self.best(newest, strict=False), newest}
+        regular = [path for path in self.regular() if path in steps]
+        kept = {*regular[-self.keep :], *self.ranked(newest)[: self.keep_best], self.best(newest, strict=False), newest}
         for old in steps:
             if old not in kept:
                 self._remove(old)

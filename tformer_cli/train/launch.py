@@ -59,7 +59,7 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
     from tformer_cli.train.initial import load_initial
     from tformer_cli.train.log import Console
     from tformer_cli.train.loop import Trainer, seed_step
-    from tformer_cli.train.run import Lock, locate
+    from tformer_cli.train.run import RESULT, Lock, locate
 
     ranks = parallel.join(pick_device(config.trainer.device).type, config.trainer.distributed_timeout)
     console = Console(quiet=quiet or not ranks.first)
@@ -76,7 +76,7 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
         newest = checkpoints.newest(console.say)
         if newest is not None and not resume:
             raise RunError(f"{run}: already holds a run", NEVER_RESUMED)
-        task = _task(config, newest, initial)
+        task = _task(config, newest, initial, console)
         if ranks.first:
             task.prepare(run)
         ranks.wait()
@@ -97,6 +97,8 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
             trainer.start_average()
         if ranks.first:
             _write_start(config, run, machine)
+            if not trainer.done():
+                (run / RESULT).unlink(missing_ok=True)  # it was of fewer steps
             _header(trainer, ranks, run, console)
         if config.trainer.compile:
             for block in [module for module in model.modules() if type(module).__name__ == "Block"]:
@@ -122,7 +124,7 @@ def _shared(ranks, run: Path, initial: Path | None) -> tuple[Path, Path | None]:
     return Path(chosen[0]), Path(chosen[1]) if chosen[1] is not None else None
 
 
-def _task(config, newest: Path | None, initial: Path | None):
+def _task(config, newest: Path | None, initial: Path | None, console):
     """The run's task, with what a checkpoint to resume, or a run to start from, holds of it."""
     from tformer_cli import tasks
     from tformer_cli.train.restore import add_language_model
@@ -130,7 +132,7 @@ def _task(config, newest: Path | None, initial: Path | None):
 
     task = tasks.build(config)
     if newest is not None:
-        _check_same(config, newest)
+        _check_same(config, newest, console)
         task.load(newest)
     elif initial is not None:
         task.load(locate(initial)[1])
@@ -138,20 +140,31 @@ def _task(config, newest: Path | None, initial: Path | None):
     return task
 
 
-def _check_same(config, newest: Path) -> None:
+def _check_same(config, newest: Path, console) -> None:
     """Refuse to resume what is not the same run.
+
+    Data may have moved: whether it is the same, its hash says. After a step that was not finite the learning rate may
+    change. The metric may, as long as nothing has been scored.
 
     Raises:
         RunError: naming the settings that differ and matter.
     """
     from tformer_cli.config.compose import differences, from_yaml
-    from tformer_cli.train.run import HARMLESS
+    from tformer_cli.train.checkpoint import read_state
+    from tformer_cli.train.finite import diverged
+    from tformer_cli.train.run import HARMLESS, LOCATIONS, STEERING
 
-    changed = [line for line in differences(from_yaml(newest / "config.yaml"), config) if not line.startswith(HARMLESS)]
-    if changed:
+    state = read_state(newest)
+    allowed = (*HARMLESS, *LOCATIONS, *(STEERING if diverged(newest.parent.parent) else ()))
+    allowed += ("trainer.metric",) if state.get("best") is None else ()
+    changed = differences(from_yaml(newest / "config.yaml"), config)
+    if refused := [line for line in changed if not line.startswith(allowed)]:
         raise RunError(
-            f"{newest}: made with other settings: {'; '.join(changed)}", "resume with the same, or use another --run"
+            f"{newest}: made with other settings: {'; '.join(refused)}", "resume with the same, or use another --run"
         )
+    for line in changed:
+        if line.startswith(STEERING):
+            console.say(f"from step {state['step'] + 1:,} on: {line}")
 
 
 def _write_start(config, run: Path, machine) -> None:
@@ -209,9 +222,10 @@ def _finish(trainer, progress, console) -> None:
         "checkpoint": checkpoint.name if checkpoint else None,
     }
     replace_file(run / RESULT, json.dumps(result, indent=1).encode())
+    best = "" if progress.best is None else f"{progress.best:.4g}"
     console.say(
         f"done in {progress.seconds / 60:.1f} minutes: "
-        f"best {trainer.validation.metric} {progress.best:.4g} at step {progress.best_step:,}"
+        f"best {trainer.validation.metric} {best} at step {progress.best_step:,}"
     )
     console.say(
         f"next: tformer evaluate {run}"

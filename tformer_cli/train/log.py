@@ -6,14 +6,19 @@ ends with the same bytes as one that was left alone; times and rates go to `perf
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tformer_cli.errors import RunError
+from tformer_cli.train.board import Board
 from tformer_cli.train.budget import clock
+from tformer_cli.train.checkpoint import sync
 from tformer_cli.train.run import METRICS, PERFORMANCE
 
 if TYPE_CHECKING:
@@ -24,22 +29,55 @@ SHORTEST_PAUSE, LONGEST_SILENCE = 5, 30
 
 
 class JsonLines:
-    """A file of one JSON object a line, that can be cut back to where a checkpoint saw it."""
+    """A file of one JSON object a line, that can be cut back to where a checkpoint saw it.
 
-    def __init__(self, path: Path, offset: int | None) -> None:
-        self.file = open(path, "ab")  # noqa: SIM115 - held for the life of the run
-        if offset is not None:
-            self.file.truncate(min(offset, os.path.getsize(path)))
-            self.file.seek(0, os.SEEK_END)
+    Args:
+        path: the file.
+        offset: bytes of it that belong to the run so far.
+        sha256: of these bytes, as a checkpoint recorded it; "" if none did.
+
+    Attributes:
+        note: what the user should know about the lines so far, or "".
+
+    Raises:
+        RunError: if something else than a file lies there.
+    """
+
+    def __init__(self, path: Path, offset: int, sha256: str = "") -> None:
+        if path.exists() and not path.is_file():
+            raise RunError(f"{path}: not a regular file", "move it away, then --resume")
+        self.path, self.note = path, ""
+        self.file = open(path, "a+b")  # noqa: SIM115 - held for the life of the run
+        self.file.seek(0)
+        kept = self.file.read(offset)
+        if len(kept) < offset:
+            self.note = f"{path}: {len(kept):,} of {offset:,} bytes are left: the lines of some steps are lost"
+            kept = kept[: kept.rfind(b"\n") + 1]
+        elif sha256 and hashlib.sha256(kept).hexdigest() != sha256:
+            self.note = f"{path}: changed since the checkpoint was saved: do not rely on its earlier lines"
+        self.hash = hashlib.sha256(kept)
+        self.file.truncate(len(kept))
+        self.file.seek(0, os.SEEK_END)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a line."""
-        self.file.write((json.dumps(record) + "\n").encode())
+        line = (json.dumps(record) + "\n").encode()
+        self.file.write(line)
         self.file.flush()
+        self.hash.update(line)
 
     def offset(self) -> int:
-        """Bytes so far."""
+        """Bytes so far, which are on the disk when this returns."""
+        self.file.flush()
+        sync(self.file.fileno())
         return self.file.tell()
+
+    def cut(self, offset: int) -> None:
+        """Take back the lines after an offset."""
+        self.file.truncate(offset)
+        self.file.seek(0)
+        self.hash = hashlib.sha256(self.file.read(offset))
+        self.file.seek(0, os.SEEK_END)
 
 
 class Log:
@@ -49,37 +87,46 @@ class Log:
         run: the run folder.
         step: the step that training starts from.
         offsets: byte offsets of the two files at that step, if it comes from a checkpoint; else both start empty.
+        sha256: of `metrics.jsonl` up to its offset, if the checkpoint recorded it.
+        say: where to tell what happened to the files since.
     """
 
-    def __init__(self, run: Path, step: int, offsets: dict[str, int]) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.metrics = JsonLines(run / METRICS, offsets.get(METRICS, 0))
+    def __init__(
+        self, run: Path, step: int, offsets: dict[str, int], sha256: str = "", say: Callable[[str], None] = print
+    ) -> None:
+        self.metrics = JsonLines(run / METRICS, offsets.get(METRICS, 0), sha256)
         self.performance = JsonLines(run / PERFORMANCE, offsets.get(PERFORMANCE, 0))
-        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
+        for note in filter(None, (self.metrics.note, self.performance.note)):
+            say(note)
+        self.board = Board(run / "tensorboard", step, say)
 
     def offsets(self) -> dict[str, int]:
-        """What a checkpoint keeps, to cut the files back to."""
+        """What a checkpoint keeps, to cut the files back to; all that was logged before is on the disk then."""
+        self.board.flush()
         return {METRICS: self.metrics.offset(), PERFORMANCE: self.performance.offset()}
+
+    def sha256(self) -> str:
+        """SHA-256 of `metrics.jsonl`."""
+        return self.metrics.hash.hexdigest()
 
     def scalars(self, step: int, group: str, values: dict[str, float], *, timing: bool = False) -> None:
         """One line in the file, one point a value in TensorBoard under `group/name`."""
         record = {"step": step, **{f"{group}/{name}": value for name, value in values.items()}}
         (self.performance if timing else self.metrics).write(record)
         for name, value in values.items():
-            self.board.add_scalar(f"{group}/{name}", value, step)
+            self.board.add("scalar", f"{group}/{name}", value, step)
 
     def text(self, step: int, tag: str, text: str) -> None:
         """Markdown in TensorBoard."""
-        self.board.add_text(tag, text, step)
+        self.board.add("text", tag, text, step)
 
     def image(self, step: int, tag: str, image: Any) -> None:
         """A picture, (height, width, 3) uint8, in TensorBoard."""
-        self.board.add_image(tag, image, step, dataformats="HWC")
+        self.board.add("image", tag, image, step, dataformats="HWC")
 
     def sound(self, step: int, tag: str, samples: np.ndarray, rate: int) -> None:
         """A recording, (N,) float32 from -1 to 1, in TensorBoard."""
-        self.board.add_audio(tag, samples[None], step, rate)
+        self.board.add("audio", tag, samples[None], step, rate)
 
     def close(self) -> None:
         """Write out what is buffered."""

@@ -12,7 +12,6 @@ and resuming costs nothing.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -31,23 +30,22 @@ from tformer_cli.config.schema import Average
 from tformer_cli.errors import RunError
 from tformer_cli.signals import Stopper
 from tformer_cli.tasks.base import Batch, Loss, Task
-from tformer_cli.train.averaging import MovingAverage, average_tensors
+from tformer_cli.train.averaging import MovingAverage, average_folders
 from tformer_cli.train.budget import Budget, Pace
 from tformer_cli.train.checkpoint import (
     AVERAGED,
     Checkpoints,
-    damage,
     load_model_tensors,
     model_tensors,
     read_state,
     read_tensors,
-    replace_file,
     tensors_to_bytes,
     usable_files,
     write_folder,
 )
 from tformer_cli.train.data import batches
 from tformer_cli.train.display import Display
+from tformer_cli.train.finite import NotFiniteError, all_finite, forget, not_finite
 from tformer_cli.train.log import Console, Log
 from tformer_cli.train.machine import Machine
 from tformer_cli.train.optim import (
@@ -133,6 +131,7 @@ class Trainer:
         higher = self.validation.higher_is_better
         self.checkpoints = Checkpoints(run / "checkpoints", self.trainer.keep, self.trainer.keep_best, higher)
         self.offsets: dict[str, int] = {}
+        self.metrics_sha256 = ""
         self.log: Log | None = None
         self.asked = Stopper(moment=0.25 if ranks.world == 1 else 2.0)
         """Whether a signal has asked this process to stop."""
@@ -160,7 +159,7 @@ class Trainer:
             weights = {**weights, **raw}
         load_model_tensors(self.model, weights, str(folder))
         load_optimizer_tensors(self.model, self.optimizer, rest)
-        self.offsets = state.pop("offsets")
+        self.offsets, self.metrics_sha256 = state.pop("offsets"), state.get("metrics_sha256", "")
         names = {item.name for item in dataclasses.fields(Progress)}
         self.progress = Progress(**{name: value for name, value in state.items() if name in names})
         self.progress.finished = False
@@ -198,6 +197,8 @@ class Trainer:
         self.progress.window = {name: float(value) for name, value in self.progress.window.items()}
         self.progress.schedule = dataclasses.asdict(self.schedule.state)
         state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.validation.metric}
+        state["metrics_sha256"] = self.log.sha256()
+        state["extra"] = not self.saves()
         state["fingerprint"] = self.task.fingerprint()
         state["machine"] = {"precision": self.machine.precision, "attention": self.machine.attention}
         files = {
@@ -205,6 +206,7 @@ class Trainer:
             "optimizer.safetensors": tensors_to_bytes(rest),
         }
         self.checkpoints.save(self.progress.step, files)
+        forget(self.run)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -266,23 +268,34 @@ class Trainer:
         """Stop at a loss or gradient that is not finite, and write down which examples it met.
 
         Raises:
-            RunError: always, if it is not finite.
+            NotFiniteError: always, if it is not finite.
         """
-        if math.isfinite(float(sums["gradient_norm"])) and math.isfinite(float(sums["loss"])):
-            return
-        ids = [int(i) for batch in micro_batches for i in batch.sample_ids]
-        place = self.run / f"not-finite-rank{self.ranks.rank}.json"
-        replace_file(place, json.dumps({"step": self.progress.step, "sample_ids": ids}).encode())
-        raise RunError(
-            f"step {self.progress.step}: loss or gradient is not finite; the batch's samples are in {place}",
-            "lower optim.lr or raise optim.warmup_steps, then --resume from the last checkpoint",
-        )
+        if not (math.isfinite(float(sums["gradient_norm"])) and math.isfinite(float(sums["loss"]))):
+            before = self.checkpoints.path(self.progress.step - 1)
+            cause = before if before.is_dir() else None
+            raise self._not_finite("loss or gradient is not finite", micro_batches, cause)
+
+    def check_weights(self, micro_batches: list[Batch]) -> None:
+        """Stop before weights, or an optimiser's state, that are not finite are scored or saved.
+
+        Raises:
+            NotFiniteError: always, if one is not finite.
+        """
+        tensors = [*model_tensors(self.model).values(), *optimizer_tensors(self.model, self.optimizer).values()]
+        if not all_finite([*tensors, *(self.average.average if self.average is not None else [])]):
+            raise self._not_finite("weights or the optimiser's state are not finite", micro_batches)
+
+    def _not_finite(self, what: str, micro_batches: list[Batch], cause: Path | None = None) -> NotFiniteError:
+        return not_finite(self.run, self.ranks.rank, self.progress.step, what, micro_batches, cause)
 
     # --- the run ---
 
     def fit(self) -> Progress:
         """Train until the steps or minutes are up, a signal asks to stop, or nothing gets better any more."""
-        self.log = Log(self.run, self.progress.step, self.offsets) if self.ranks.first else None
+        if self.ranks.first:
+            if self.progress.best is None:
+                self.validation.check_metric()
+            self.log = Log(self.run, self.progress.step, self.offsets, self.metrics_sha256, self.console.say)
         if self.log is not None and not self.progress.step:
             self.log.text(0, "config", f"```yaml\n{to_yaml(self.config)}\n```")
         self.console.start()
@@ -297,17 +310,12 @@ class Trainer:
         return self.progress
 
     def _nothing_left(self) -> None:
-        """Say why a resumed run takes no step; evaluate its last one if that was not done."""
+        """Say why a resumed run takes no step."""
         progress, budget = self.progress, self.budget
         if not progress.step or not self.done():
             return
         why = f"{progress.step:,} steps, {progress.seconds / 60:.3g} minutes of {budget.describe()}"
         self.console.say(f"nothing is left to train: {why}; more: trainer.steps, trainer.epochs or trainer.minutes")
-        if progress.score is None:
-            self.evaluate()
-            progress.finished = True
-            self.save()
-            self.ranks.wait()
 
     def _fit(self) -> None:
         config, progress, device = self.trainer, self.progress, self.machine.device
@@ -319,6 +327,13 @@ class Trainer:
         throughput = Throughput(self.machine, self.ranks.world)
         display = Display(self.console, self.pace, self.schedule)
         self.begun = self.clock() - progress.seconds
+        if self.owes_evaluation():  # the run was stopped, or failed, before it
+            self.evaluate()
+            self.model.train()
+            progress.finished = self.over()
+            progress.seconds = self.seconds()
+            self.save()
+            self.ranks.wait()
         while not self.done():
             micro_batches, waited = throughput.timed(lambda: [next(stream) for _ in range(config.accumulate)])
             progress.step += 1
@@ -338,14 +353,16 @@ class Trainer:
             if log_now:
                 self.write_window(throughput)
             display.show(progress)
-            evaluate = self.due(config.evaluate_every) or (self.done() and not self.stop)
+            evaluate = self.owes_evaluation() and not self.stop
+            if self.saves() or self.stop:
+                self.check_weights(micro_batches)
             if evaluate:
                 self.evaluate()
                 self.model.train()
                 throughput.skip()
                 self.pace.evaluated(self.seconds() - progress.seconds)
                 progress.seconds = self.seconds()
-            if evaluate or self.due(config.checkpoint_every) or self.done():
+            if self.saves() or self.stop:
                 progress.finished = self.done() and not self.stop
                 self.save()
                 throughput.skip()
@@ -357,12 +374,24 @@ class Trainer:
         """Whether something done every so many steps is due."""
         return bool(every) and self.progress.step % every == 0
 
+    def owes_evaluation(self) -> bool:
+        """Whether this step is to be scored and has not been: one that is due, or the last."""
+        progress = self.progress
+        return bool(progress.step) and progress.score is None and (self.due(self.trainer.evaluate_every) or self.over())
+
+    def saves(self) -> bool:
+        """Whether this step is saved in any case, signal or not."""
+        return self.due(self.trainer.checkpoint_every) or self.due(self.trainer.evaluate_every) or self.over()
+
     def done(self) -> bool:
-        """Whether the run is over: steps, minutes, patience, or a signal."""
+        """Whether the loop ends here: the run is over, or a signal asked to stop."""
+        return self.stop or self.over()
+
+    def over(self) -> bool:
+        """Whether the run is over: steps, minutes or patience."""
         config, progress = self.trainer, self.progress
         return (
-            self.stop
-            or self.time_is_up
+            self.time_is_up
             or bool(self.budget.steps and progress.step >= self.budget.steps)
             or bool(config.patience and progress.without_better >= config.patience)
         )
@@ -397,23 +426,52 @@ class Trainer:
         self.console.step(self.progress.step, {**line, "wait%": rates["data_wait_percent"]})
 
     def evaluate(self) -> None:
-        """Score the validation split with the averaged weights, on rank 0; the others wait."""
+        """Score the validation split with the averaged weights, on rank 0; the others wait.
+
+        If that fails, the step is saved as one that has yet to be scored, and the failure goes on.
+        """
         progress = self.progress
         if self.log is not None:  # only rank 0 has one
-            with self.averaged():
-                found, pictures = self.validation.measure(), self.validation.pictures()
-            score, loss = self.validation.score(found), found.scores["loss"]
-            better = self.validation.better(score, loss, progress.best, progress.best_loss)
-            self.checkpoints.higher_is_better = self.validation.higher_is_better
-            progress.score, progress.loss = score, loss
-            progress.without_better = 0 if better else progress.without_better + 1
-            if better:
-                progress.best, progress.best_loss, progress.best_step = score, loss, progress.step
-            self.validation.show(self.log, progress.step, found, pictures, better=better)
+            before, offset = dataclasses.replace(progress), self.log.metrics.offset()
+            try:
+                self._score(self.log)
+            except NotFiniteError:
+                raise
+            except Exception:
+                self.progress.__dict__.update(before.__dict__)  # `_fit` holds the same object
+                self.log.metrics.cut(offset)
+                self._save_unscored()
+                raise
         own = [float(progress.without_better), self.seconds()] if self.ranks.first else [0.0, 0.0]
         agreed = self.ranks.sum(torch.tensor(own, device=self.machine.device)).tolist()
         progress.without_better = int(agreed[0])
         self.time_is_up = self.time_is_up or self.budget.time_is_up(agreed[1])
+
+    def _score(self, log: Log) -> None:
+        """Measure, compare with the best so far, and show."""
+        progress, metric = self.progress, self.validation.metric
+        with self.averaged():
+            found, pictures = self.validation.measure(), self.validation.pictures()
+        score, loss = self.validation.score(found), found.scores["loss"]
+        if not math.isfinite(loss) or math.isnan(score):
+            raise self._not_finite(f"the evaluation's loss is {loss}, its {self.validation.metric} {score}", [])
+        if self.validation.metric != metric:  # the scores so far were of another one
+            progress.best = progress.best_loss = None
+        better = self.validation.better(score, loss, progress.best, progress.best_loss)
+        self.checkpoints.higher_is_better = self.validation.higher_is_better
+        progress.score, progress.loss = score, loss
+        progress.without_better = 0 if better else progress.without_better + 1
+        if better:
+            progress.best, progress.best_loss, progress.best_step = score, loss, progress.step
+        self.validation.show(log, progress.step, found, pictures, better=better)
+
+    def _save_unscored(self) -> None:
+        """Save a step whose evaluation failed, if that can be done: a failure to save hides no other."""
+        try:
+            self.save()
+            self.console.say(f"the evaluation failed; step {self.progress.step:,} is saved, --resume goes on from it")
+        except Exception as error:
+            self.console.say(f"the evaluation failed, and step {self.progress.step:,} cannot be saved: {error}")
 
     def average_checkpoints(self) -> Path | None:
         """Average the weights of the last or best kept checkpoints, score and keep them as `averaged` (rank 0).
@@ -422,31 +480,23 @@ class Trainer:
             The average's folder if it is better than every single checkpoint, scored in the same way.
         """
         wanted, progress, validation = self.trainer.average, self.progress, self.validation
-        newest = self.checkpoints.path(progress.step)
         if wanted is Average.none:
             return None
-        if wanted is Average.last:
-            folders = self.checkpoints.steps()[-self.trainer.keep :]
-        else:
-            folders = self.checkpoints.ranked(newest)[: self.trainer.keep_best]
-        faults = {folder: damage(folder) for folder in folders}
-        for folder in [folder for folder, fault in faults.items() if fault]:
-            self.console.say(f"not averaged: {folder.name} {faults[folder]}")
-            folders.remove(folder)
-        if not folders:
-            raise RunError(f"{self.checkpoints.folder}: no whole checkpoint to average", "trainer.average=none")
-        weights = average_tensors(read_tensors(folder / "model.safetensors") for folder in folders)
+        newest = self.checkpoints.path(progress.step)
+        last, best = self.checkpoints.regular()[-self.trainer.keep :], self.checkpoints.ranked(newest)
+        weights, names = average_folders(
+            last if wanted is Average.last else best[: self.trainer.keep_best], self.console.say
+        )
         load_model_tensors(self.model, weights, "the average")
         found = validation.measure()
         score, loss = validation.score(found), found.scores["loss"]
-        self.console.say(f"average of {len(folders)} checkpoints: {validation.metric} {score:.4g}")
+        self.console.say(f"average of {len(names)} checkpoints: {validation.metric} {score:.4g}")
         better = validation.better(score, loss, progress.best, progress.best_loss)
-        names = [folder.name for folder in folders]
         state = {"step": progress.step, "score": score, "loss": loss, "averaged": names, "better": better}
-        target = self.checkpoints.folder / AVERAGED
-        write_folder(target, usable_files(tensors_to_bytes(weights), state, self.config, self.task.files()))
+        files = usable_files(tensors_to_bytes(weights), state, self.config, self.task.files())
+        write_folder(self.checkpoints.folder / AVERAGED, files)
         self.checkpoints.point(newest)
         if not better:
             return None  # kept to be looked at, but a single checkpoint is better
         progress.best, progress.best_loss = score, loss
-        return target
+        return self.checkpoints.folder / AVERAGED

@@ -28,6 +28,10 @@ HARMLESS = (
     "trainer.evaluate_limit", "trainer.distributed_timeout", "data.workers", "data.cache", "data.test", "decode.",
 )  # fmt: skip
 """Settings that may differ on `--resume`: they change how long, how seen and how scored, not what is learnt when."""
+LOCATIONS = ("data.path", "data.train", "data.validation", "data.source", "data.name")
+"""Where data lies: it may have moved, as long as it is the same, which its hash says."""
+STEERING = ("optim.lr", "optim.warmup_steps", "optim.clip_norm")
+"""Settings that may differ on `--resume` after a step that was not finite."""
 
 
 class Lock:

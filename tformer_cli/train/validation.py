@@ -52,6 +52,21 @@ class Validation:
         with torch.no_grad(), self._precision():
             return self.task.evaluate(self.model, "validation", scoring)
 
+    def check_metric(self) -> None:
+        """Refuse a `trainer.metric` that no evaluation gives, before anything is trained.
+
+        Which scores there are is found out by an evaluation that searches one example.
+
+        Raises:
+            RunError: if there is no such score.
+        """
+        if self.metric in (self.task.metric, "loss"):
+            return
+        self.model.eval()
+        scoring = Scoring(decoded=self.trainer.evaluate_decoded, thorough=False, limit=1, samples=0)
+        with torch.no_grad(), self._precision():
+            self.score(self.task.evaluate(self.model, "validation", scoring))
+
     def pictures(self) -> Mapping[str, Picture | Sound]:
         """The task's pictures, unless nothing is to be shown."""
         with torch.no_grad(), self._precision():

@@ -161,6 +161,7 @@ FIELDS: Mapping[str, Callable[[object], bool]] = {
     "metrics_sha256": _sha256,
     "folder": _text,
     "better": _flag,
+    "extra": _flag,
 }
 """What each field of `state.json` may hold, where it is there."""
 RESUMABLE = ("step", "seconds", "window", "offsets", "fingerprint", "machine")

@@ -1,0 +1,232 @@
+"""Whatever ends a run, in whichever step: what it leaves is right, and --resume ends as an undisturbed run does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.properties.families import FAMILIES
+from tformer_cli.errors import RunError
+from tformer_cli.train import machine
+from tformer_cli.train.checkpoint import Checkpoints, damage, load_model_tensors
+from tformer_cli.train.evaluate import evaluate_run
+from tformer_cli.train.launch import launch
+from tformer_cli.train.loop import Trainer
+from tformer_cli.train.run import locate
+from tformer_cli.train.validation import Validation
+
+FAMILY = next(family for family in FAMILIES if family.name == "text classification")
+SETTINGS = [
+    "trainer.steps=4", "trainer.log_every=1", "trainer.checkpoint_every=2", "trainer.evaluate_every=2",
+    "trainer.keep=2", "trainer.keep_best=2", "trainer.average=best", "trainer.evaluate_limit=4", "trainer.samples=0",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(machine, "product_rate", lambda *_, **__: 1e9)
+
+
+def train(tmp_path: Path, name: str, *more: str, resume: bool = False) -> Path:
+    launch(FAMILY.config(tmp_path, *SETTINGS, *more), tmp_path / name, resume=resume, quiet=True)
+    return tmp_path / name
+
+
+def contents(run: Path) -> dict[str, object]:
+    """All of a run that the seed determines."""
+    found: dict[str, object] = {"metrics": (run / "metrics.jsonl").read_bytes()}
+    for path in sorted((run / "checkpoints").rglob("*")):
+        name = str(path.relative_to(run))
+        if path.name == "state.json":
+            state = json.loads(path.read_bytes())
+            state.pop("seconds", None)
+            state.get("offsets", {}).pop("performance.jsonl", None)
+            found[name] = state
+        elif path.is_file() and path.name != "manifest.json":
+            found[name] = path.read_bytes()
+    if (run / "result.json").exists():
+        found["result"] = {**json.loads((run / "result.json").read_bytes()), "minutes": 0}
+    return found
+
+
+def at_step(monkeypatch, number: int, act) -> None:
+    whole = Trainer.train_step
+
+    def train_step(self, *arguments):
+        if self.progress.step == number:
+            act()
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+
+
+@pytest.mark.parametrize("every", [0, 2, 3])
+@pytest.mark.parametrize("step", [3, 4])
+def test_a_signal_in_any_step_the_last_included(tmp_path, monkeypatch, every, step):
+    more = [f"trainer.evaluate_every={every}", "trainer.average=last"]
+    whole = train(tmp_path, "whole", *more)
+    with monkeypatch.context() as patch:
+        at_step(patch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        try:
+            run = train(tmp_path, "run", *more)
+        except BaseException:  # it may leave by an exception
+            run = tmp_path / "run"
+    assert not (run / "result.json").exists()
+    train(tmp_path, "run", *more, resume=True)
+    assert contents(run) == contents(whole)
+
+
+@pytest.mark.parametrize("step", [2, 4])
+@pytest.mark.parametrize("where", ["measure", "show"])
+def test_an_evaluation_that_fails_loses_no_step(tmp_path, monkeypatch, step, where):
+    whole = train(tmp_path, "whole")
+    real, seen = getattr(Validation, where), []
+
+    def fails(self, *arguments, **more):
+        seen.append(where)
+        found = real(self, *arguments, **more)  # `show` has written its line then
+        if len(seen) == step // 2:
+            raise ValueError("a scorer stumbled")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Validation, where, fails)
+        with pytest.raises(ValueError, match="stumbled"):
+            train(tmp_path, "run")
+    run = tmp_path / "run"
+    newest = Checkpoints(run / "checkpoints").latest()
+    assert newest is not None and newest.name == f"step-{step:08d}" and damage(newest) == ""
+    train(tmp_path, "run", resume=True)
+    assert contents(run) == contents(whole)
+
+
+def test_a_mistyped_metric_is_found_before_training(tmp_path, monkeypatch):
+    at_step(monkeypatch, 1, lambda: pytest.fail("trained"))
+    with pytest.raises(RunError, match=r"trainer.metric: no score 'acuracy': there are: .*accuracy"):
+        train(tmp_path, "run", "trainer.metric=acuracy")
+    monkeypatch.undo()
+    monkeypatch.setattr(machine, "product_rate", lambda *_, **__: 1e9)
+    run = train(tmp_path, "run", "trainer.metric=f1", resume=True)
+    assert json.loads((run / "result.json").read_bytes())["metric"] == "f1"
+
+
+def test_the_metric_may_be_corrected_as_long_as_nothing_was_scored(tmp_path, monkeypatch):
+    """A run of version 0.1 has checkpoints from before its first evaluation, which failed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Validation, "check_metric", lambda self: None)
+        with pytest.raises(RunError, match="no score 'acuracy'"):
+            train(tmp_path, "run", "trainer.metric=acuracy")
+    train(tmp_path, "run", "trainer.metric=f1", resume=True)
+    with pytest.raises(RunError, match="trainer.metric: f1 -> loss"):
+        train(tmp_path, "run", "trainer.metric=loss", "trainer.steps=6", resume=True)
+
+
+FAST = ["optim.lr=1e38", "optim.warmup_steps=0", "optim.schedule=constant", "trainer.evaluate_every=4"]
+
+
+def test_weights_that_are_not_finite_are_never_saved_and_the_advice_works(tmp_path):
+    with pytest.raises(RunError, match=r"step \d: .*not finite.*lower optim.lr .*--resume"):
+        train(tmp_path, "run", *FAST, "trainer.checkpoint_every=1")
+    run = tmp_path / "run"
+    assert list(run.glob("not-finite-rank0.json"))
+    assert not Checkpoints(run / "checkpoints").steps()
+    train(tmp_path, "run", resume=True)
+    assert not list(run.glob("not-finite*"))
+    with pytest.raises(RunError, match="made with other settings: optim.lr"):
+        train(tmp_path, "run", "optim.lr=0.1", "trainer.steps=6", resume=True)
+
+
+def test_the_learning_rate_may_change_after_a_step_that_was_not_finite(tmp_path, monkeypatch, capsys):
+    whole = Trainer.train_step
+
+    def train_step(self, *arguments):
+        sums = whole(self, *arguments)
+        if self.progress.step == 3:
+            with torch.no_grad():
+                next(self.model.parameters()).flatten()[0] = float("inf")
+        return sums
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", train_step)
+        with pytest.raises(RunError, match="step 3: weights .* not finite"):
+            train(tmp_path, "run", "trainer.checkpoint_every=1", "trainer.evaluate_every=0")
+    capsys.readouterr()
+    more = ["trainer.checkpoint_every=1", "trainer.evaluate_every=0", "optim.lr=1e-5"]
+    with pytest.raises(RunError, match="made with other settings: model.dropout"):
+        train(tmp_path, "run", *more, "model.dropout=0.4", resume=True)
+    launch(FAMILY.config(tmp_path, *SETTINGS, *more), tmp_path / "run", resume=True)
+    assert "from step 3 on: optim.lr: " in capsys.readouterr().err
+    assert locate(tmp_path / "run", "latest")[1].name == "step-00000004"
+
+
+def test_an_evaluation_that_is_not_finite_stops_and_is_not_saved(tmp_path, monkeypatch):
+    real = Validation.measure
+
+    def measure(self):
+        found = real(self)
+        found.scores["loss"] = float("nan")
+        return found
+
+    monkeypatch.setattr(Validation, "measure", measure)
+    with pytest.raises(RunError, match="step 2: the evaluation's loss is nan"):
+        train(tmp_path, "run")
+    assert not Checkpoints(tmp_path / "run" / "checkpoints").steps()
+
+
+def test_weights_that_give_no_finite_loss_are_named(tmp_path, monkeypatch):
+    """Whatever the learning rate, the step after them would fail again."""
+    whole = Trainer.train_step
+
+    def train_step(self, *arguments):
+        if self.progress.step == 3:
+            with torch.no_grad():
+                next(self.model.parameters()).flatten()[:] = 1e38
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    with pytest.raises(RunError, match=r"step 3: loss or gradient is not finite.*remove \S*step-00000002,"):
+        train(tmp_path, "run", "trainer.evaluate_every=0")
+
+
+def test_nothing_starts_from_weights_that_are_not_finite(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    with pytest.raises(RunError, match="somewhere: weight is not finite"):
+        weight = torch.tensor([[0.0, float("nan")], [1.0, 2.0]])
+        load_model_tensors(model, {"weight": weight, "bias": torch.zeros(2)}, "somewhere")
+
+
+def test_a_damaged_checkpoint_is_left_out_of_the_average_and_named(tmp_path, capsys):
+    run = train(tmp_path, "run", "trainer.steps=4")
+    first = Checkpoints(run / "checkpoints").steps()[0]
+    weights = bytearray((first / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (first / "model.safetensors").write_bytes(weights)
+    launch(FAMILY.config(tmp_path, *SETTINGS), run, resume=True)
+    assert f"not averaged: {first.name} model.safetensors does not match" in capsys.readouterr().err
+    assert json.loads((run / "checkpoints" / "averaged" / "state.json").read_bytes())["averaged"] == ["step-00000004"]
+
+
+def test_a_result_is_of_all_steps_or_not_there(tmp_path, monkeypatch):
+    run = train(tmp_path, "run")
+    with monkeypatch.context() as patch:
+        at_step(patch, 5, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, "run", "trainer.steps=6", resume=True)
+    assert not (run / "result.json").exists()
+
+
+def test_data_that_moved_is_the_same_data(tmp_path):
+    run = train(tmp_path, "run")
+    source = Path(FAMILY.config(tmp_path).data.path)
+    moved = tmp_path / "moved.tsv"
+    moved.write_bytes(source.read_bytes())
+    train(tmp_path, "run", f"data.path={moved}", "trainer.steps=6", resume=True)
+    moved.write_bytes(source.read_bytes().replace(b"good", b"fine", 1))
+    with pytest.raises(RunError, match=r"data.train.* changed since|data.validation changed since"):
+        train(tmp_path, "run", f"data.path={moved}", "trainer.steps=8", resume=True)
+    assert evaluate_run(run, "validation", [f"data.path={source}"]).evaluation.scores

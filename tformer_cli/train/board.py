@@ -1,0 +1,141 @@
+"""TensorBoard's event files: written beside training, cut back on resume, and never a reason to stop a run."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FIXED64, VARINT = 0x09, 0x10
+"""The keys of the first two fields of an event: its time and its step."""
+
+
+class Board:
+    """TensorBoard of a run.
+
+    Training goes on without it where its folder has gone, cannot be written, or the disk is full.
+
+    Args:
+        folder: `RUN/tensorboard`.
+        step: the step that training starts from; events of later steps are removed.
+        say: where to tell that it could not be written.
+    """
+
+    def __init__(self, folder: Path, step: int, say: Callable[[str], None]) -> None:
+        self.folder, self.step, self.say = folder, step, say
+        self.writer: Any = None
+        try:
+            cut_events(folder, step)
+            self._open(step)
+        except OSError as error:
+            self._failed(error)
+
+    def _open(self, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        _quiet_threads()
+        # Whoever is looking at the moment forgets later steps too.
+        self.writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)
+
+    def add(self, kind: str, tag: str, value: Any, step: int, *rest: Any, **more: Any) -> None:
+        """Add a scalar, text, image or audio."""
+        self.step = step
+        for _ in range(2):
+            if self.writer is None:
+                return
+            try:
+                getattr(self.writer, f"add_{kind}")(tag, value, step, *rest, **more)
+                return
+            except OSError as error:
+                self._again(error)
+
+    def _again(self, error: OSError) -> None:
+        """Begin a new file where the folder was removed; otherwise do without."""
+        if self.folder.exists():
+            self._failed(error)
+            return
+        self.writer = None
+        try:
+            self._open(0)
+            self.say(f"{self.folder} was removed: TensorBoard begins anew at step {self.step:,}")
+        except OSError as failed:
+            self._failed(failed)
+
+    def _failed(self, error: OSError) -> None:
+        self.writer = None
+        self.say(f"{self.folder}: no TensorBoard from here on: {error.strerror or error}")
+
+    def flush(self) -> None:
+        """Write out what is buffered."""
+        if self.writer is not None:
+            try:
+                self.writer.flush()
+            except OSError as error:
+                self._again(error)
+
+    def close(self) -> None:
+        """Write out what is buffered, and close the file."""
+        if self.writer is not None:
+            try:
+                self.writer.close()
+            except OSError as error:
+                self._failed(error)
+
+
+def _quiet_threads() -> None:
+    """Keep TensorBoard's own thread from printing a traceback: its error comes up again where it is handled."""
+    whole = threading.excepthook
+    if getattr(whole, "quiet", False):
+        return
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        writes_events = type(arguments.thread).__module__.startswith("tensorboard.")
+        if not (writes_events and isinstance(arguments.exc_value, OSError)):
+            whole(arguments)
+
+    hook.quiet = True  # type: ignore[attr-defined]
+    threading.excepthook = hook
+
+
+def cut_events(folder: Path, step: int) -> None:
+    """Remove the events of later steps than `step` from the event files of a folder; of step 0, all files.
+
+    A run that is continued takes these steps again. TensorBoard's own purging leaves texts in place.
+    """
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        if not path.is_file():
+            continue
+        kept = kept_bytes(path, step) if step else 0
+        if not kept:
+            path.unlink()
+        elif kept < path.stat().st_size:
+            with path.open("r+b") as file:
+                file.truncate(kept)
+
+
+def kept_bytes(path: Path, step: int) -> int:
+    """Bytes of an event file up to its first event of a later step, or to where it is cut off."""
+    kept, size = 0, path.stat().st_size
+    with path.open("rb") as file:
+        while len(header := file.read(12)) == 12:  # length and its checksum; after the event comes one more
+            (length,) = struct.unpack("<Q", header[:8])
+            end = kept + 12 + length + 4
+            if end > size or event_step(file.read(min(length, 32))) > step:
+                break
+            kept = end
+            file.seek(kept)
+    return kept
+
+
+def event_step(event: bytes) -> int:
+    """The step of an event, from its first bytes as Protocol Buffers encode them; 0 if it has none."""
+    if len(event) < 11 or event[0] != FIXED64 or event[9] != VARINT:
+        return 0
+    step = 0
+    for place, byte in enumerate(event[10:20]):
+        step |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            break
+    return step
