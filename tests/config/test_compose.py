@@ -229,6 +229,7 @@ def test_defaults_lie_within_their_own_ranges():
         ("data.name=a\0b", "data.name: the value holds a NUL character"),
         ("data.name=\udcff", "data.name: the value is not UTF-8"),
         ("task=other", "task cannot be changed"),
+        ("model.encoder_depth=1000000000", "model.encoder_depth: 1000000000 is not between 1 and 1000"),
         ("data.source_language=???", "data.source_language must be given"),
         ("data.path=", "data.path must be given"),
     ],
@@ -523,3 +524,8 @@ def test_every_synonym_leads_to_a_setting():
 def test_an_option_of_another_task_is_answered_with_those_that_fit():
     answer = failure(RECIPE, DATA, "model=bert_mini")
     assert answer.startswith("model=bert_mini does not go with task translation: one of transformer_base, ")
+
+
+def test_each_number_of_a_list_is_in_its_range():
+    answer = failure("resnet/cifar10", "data.path=x", "model.depths=[2,1000000000]")
+    assert answer == "model.depths: 1000000000 is not between 1 and 1000"

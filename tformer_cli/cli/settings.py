@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import MISSING, asdict, dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
@@ -155,10 +156,18 @@ def _values(leaf: Leaf) -> str:
     if leaf.options:
         return " ".join(leaf.options)
     low, high = leaf.field.metadata.get("low"), leaf.field.metadata.get("high")
-    kind = getattr(leaf.type, "__name__", None) if not getattr(leaf.type, "__args__", None) else str(leaf.type)
-    name = {"int": "whole number", "float": "number", "str": "text"}.get(str(kind), str(kind))
+    name = _type_name(leaf.type)
     if low is not None and high is not None:
         return f"{name} {low:g} to {high:g}"
     if low is not None:
         return f"{name} >= {low:g}"
     return f"{name} <= {high:g}" if high is not None else name
+
+
+def _type_name(kind: Any) -> str:
+    """The name of a type for a reader."""
+    if get_origin(kind) is list:
+        return f"list [a,b,...] of {_type_name(get_args(kind)[0])}s"
+    if isinstance(kind, UnionType):
+        return " or ".join(_type_name(part) for part in get_args(kind))
+    return {int: "whole number", float: "number", str: "text"}.get(kind, getattr(kind, "__name__", str(kind)))

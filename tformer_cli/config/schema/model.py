@@ -65,8 +65,8 @@ class Seq2SeqConfig(TextModelConfig):
     """Encoder-decoder Transformer (Vaswani et al. 2017)."""
 
     family: str = setting("seq2seq", "entry of the model registry")
-    encoder_depth: int = setting(6, "encoder blocks", low=1)
-    decoder_depth: int = setting(6, "decoder blocks", low=1)
+    encoder_depth: int = setting(6, "encoder blocks", low=1, high=1000)
+    decoder_depth: int = setting(6, "decoder blocks", low=1, high=1000)
     tie_embeddings: TieEmbeddings = setting(
         TieEmbeddings.all, "decoder: target embedding = output weights; all: source too"
     )
@@ -79,7 +79,7 @@ class GPTConfig(TextModelConfig):
     """Causal language model (Radford et al. 2018): the decoder alone."""
 
     family: str = setting("gpt", "entry of the model registry")
-    depth: int = setting(6, "blocks", low=1)
+    depth: int = setting(6, "blocks", low=1, high=1000)
     activation: Activation = setting(Activation.gelu, "of the feed-forward layer; glu, reglu, geglu, swiglu are gated")
     positions: Positions = setting(Positions.learned, "how the model knows the order of its inputs")
     tie_embeddings: bool = setting(True, "the output weights are the token embedding")
@@ -90,7 +90,7 @@ class BERTConfig(TextModelConfig):
     """Bidirectional encoder (Devlin et al. 2019)."""
 
     family: str = setting("bert", "entry of the model registry")
-    depth: int = setting(4, "blocks", low=1)
+    depth: int = setting(4, "blocks", low=1, high=1000)
     norm: Norm = setting(Norm.post, "layer normalisation before each sub-layer (pre) or after the residual sum (post)")
     activation: Activation = setting(Activation.gelu, "of the feed-forward layer; glu, reglu, geglu, swiglu are gated")
     positions: Positions = setting(Positions.learned, "how the model knows the order of its inputs")
@@ -107,7 +107,9 @@ class ResNetConfig:
     """Residual network (He et al. 2016), with squeeze and excitation (Hu et al. 2018) if `squeeze` is set."""
 
     family: str = setting("resnet", "entry of the model registry")
-    depths: list[int] = setting([3, 4, 6, 3], "blocks in each stage; stages after the first halve the resolution")
+    depths: list[int] = setting(
+        [3, 4, 6, 3], "blocks in each stage; stages after the first halve the resolution", low=1, high=1000
+    )
     dim: int = setting(64, "channels of the first stage; each stage has twice as many as the one before", low=1)
     bottleneck: bool = setting(True, "blocks 1x1, 3x3, 1x1 with four times the channels, or two of 3x3")
     squeeze: int = setting(0, "squeeze and excitation: channels over the width of its bottleneck (r); 0: none", low=0)
@@ -132,7 +134,7 @@ class ViTConfig(TransformerConfig):
     """Vision Transformer (Dosovitskiy et al. 2021): the encoder over patches of a picture."""
 
     family: str = setting("vit", "entry of the model registry")
-    depth: int = setting(12, "blocks", low=1)
+    depth: int = setting(12, "blocks", low=1, high=1000)
     activation: Activation = setting(Activation.gelu, "of the feed-forward layer; glu, reglu, geglu, swiglu are gated")
     positions: Positions = setting(Positions.learned, "how the model knows where a patch lies")
     norm_eps: float = setting(1e-6, "added to the variance in layer normalisations", low=0)

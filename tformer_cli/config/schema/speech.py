@@ -90,7 +90,7 @@ class ConformerConfig(TextModelConfig):
     """Conformer encoder (Gulati et al. 2020), with a Transformer decoder beside CTC if decoder_depth is not 0."""
 
     family: str = setting("conformer", "entry of the model registry")
-    depth: int = setting(16, "encoder blocks", low=1)
+    depth: int = setting(16, "encoder blocks", low=1, high=1000)
     dim: int = setting(144, "width of the residual stream", low=1)
     heads: int = setting(4, "attention heads; must divide dim", low=1)
     ffn_dim: int = setting(576, "inner width of the position-wise feed-forward layers", low=1)
@@ -104,7 +104,7 @@ class ConformerConfig(TextModelConfig):
     kernel_size: int = setting(31, "frames that the depthwise convolution sees; odd", low=1)
     convolution_norm: Normalisation = setting(Normalisation.batch, "in the convolution module, over valid frames alone")
     causal_convolution: bool = setting(False, "the depthwise convolution sees no later frames")
-    decoder_depth: int = setting(0, "blocks of the attention decoder; 0: CTC alone", low=0)
+    decoder_depth: int = setting(0, "blocks of the attention decoder; 0: CTC alone", low=0, high=1000)
 
 
 @dataclass
