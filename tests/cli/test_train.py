@@ -74,10 +74,13 @@ def test_finetune_needs_a_run_that_is_there(stand_ins, capsys):
 
 
 def test_a_dry_run_can_be_saved_and_run_again(stand_ins, capfdbinary):
-    given = ["data.path=/a corpus, v2 (x) é.txt", "tokenizer.user_symbols=[<a>,'1']"]
+    (stand_ins.tmp / "a corpus, v2 (x) é").mkdir()
+    for name in ("val.en", "test_2016_flickr.en"):
+        (stand_ins.tmp / "a corpus, v2 (x) é" / name).touch()
+    given = ["data.path=a corpus, v2 (x) é", "tokenizer.user_symbols=[<a>,'1']"]
     assert main(["pretrain", RECIPE, *given, "--dry-run"]) == 0
     text, said = capfdbinary.readouterr()
-    assert said.startswith(b"would train translation/multi30k_en_de on /a corpus")
+    assert said.startswith(b"would train translation/multi30k_en_de on a corpus")
     Path("mine.yaml").write_bytes(text)
     assert main(["pretrain", "./mine.yaml", "--dry-run", "--quiet"]) == 0
     assert capfdbinary.readouterr() == (text, b"")

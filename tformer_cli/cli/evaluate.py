@@ -34,6 +34,8 @@ def evaluate(
 
     report = evaluate_run(run, split, overrides=overrides or [], checkpoint=checkpoint, device=device)
     show(report, as_json=as_json)
+    if report.failed:
+        raise typer.Exit(1)
 
 
 def show(report: Report, *, as_json: bool = False) -> None:
@@ -41,11 +43,16 @@ def show(report: Report, *, as_json: bool = False) -> None:
     from tformer_cli.cli.output import note, result, table
 
     evaluation = report.evaluation
-
     if as_json:
-        fields = {"scores": evaluation.scores, "signatures": evaluation.signatures, "path": str(report.path)}
+        fields = {
+            "scores": evaluation.scores,
+            "signatures": evaluation.signatures,
+            "path": str(report.path) if report.path else None,
+        }
         fields |= {"pictures": [str(path) for path in report.pictures]} if report.pictures else {}
         result(json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
+        if report.unsaved:
+            note(report.unsaved)
         return
     rows = [(name, value, evaluation.signatures.get(name, "")) for name, value in evaluation.scores.items()]
     table(("metric", "value", "signature"), rows)
@@ -54,4 +61,4 @@ def show(report: Report, *, as_json: bool = False) -> None:
         table(header, more, title=title)
     for line in evaluation.notes:
         note(line)
-    note(f"saved in {', '.join(map(str, [report.path, *report.pictures]))}")
+    note(report.unsaved or f"saved in {', '.join(map(str, [report.path, *report.pictures]))}")

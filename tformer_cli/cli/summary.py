@@ -49,9 +49,15 @@ def summarise(run: Path) -> Summary:
         summary.finished = True
         summary.metric, summary.best = outcome.get("metric"), _number(outcome.get("best"))
         summary.step, summary.minutes = outcome.get("step"), _number(outcome.get("minutes"))
-    else:
-        summary.step = last_step(run)
+    steps = [last_step(run), last_checkpoint(run), summary.step]
+    summary.step = max((step for step in steps if isinstance(step, int)), default=None)
     return summary
+
+
+def last_checkpoint(run: Path) -> int | None:
+    """The step of the newest checkpoint, by its name."""
+    names = (path.name.removeprefix("step-") for path in (run / "checkpoints").glob("step-*"))
+    return max((int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 16), default=None)
 
 
 def last_step(run: Path) -> int | None:
@@ -68,6 +74,8 @@ def find_runs(folder: Path) -> list[Path]:
     found, waiting = [], [folder]
     while waiting:
         here = waiting.pop()
+        if (here / "manifest.json").exists():  # a checkpoint, as RUN/initial of a start that failed
+            continue
         if (here / "config.yaml").is_file():
             found.append(here)
             continue
@@ -80,6 +88,8 @@ def find_runs(folder: Path) -> list[Path]:
 
 def _read(path: Path, tail: int = 1_000_000) -> bytes:
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return b""
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - tail))
             return file.read(tail)

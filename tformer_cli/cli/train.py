@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +33,8 @@ RUN = typer.Option(
 RESUME = typer.Option(False, "--resume", help="Continue the run in --run from its newest checkpoint.")
 PROCESSES = typer.Option(1, "--processes", min=1, help="Train with this many processes of this machine.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Print the whole configuration as YAML, and train nothing.")
+STARTING = {".lock", "initial", ".initial.writing", ".initial.deleting"}
+"""What lies in a run folder before training begins: the lock, and another library's model as a checkpoint."""
 QUIET = typer.Option(False, "--quiet", "-q", help="Say nothing but errors.")
 MULTIRUN = typer.Option(False, "--multirun", "-m", help="Train every combination of KEY=A,B values.")
 JOBS = typer.Option(1, "--jobs", "-j", min=1, help="With -m: runs at a time.")
@@ -87,6 +92,7 @@ def _train(
     from tformer_cli.cli.output import note, result
     from tformer_cli.cli.start import Start
     from tformer_cli.config.compose import compose, to_yaml
+    from tformer_cli.config.places import check_places
     from tformer_cli.config.recipes import default_name
 
     if jobs > 1 and not multirun:
@@ -108,6 +114,7 @@ def _train(
         config = start.adapt(config, overrides)
     if dry_run:
         result(to_yaml(config))
+        check_places(config)
         note(summary(config, run), quiet=quiet)
         return
     if run is None:
@@ -118,10 +125,18 @@ def _train(
         run = new_run(default_name(recipe))
     if first_rank():
         check_run(run, resume)
+        if not holds_run(run):
+            raise RunError(f"{run} holds no run to resume", "choose another folder with --run")
     from tformer_cli.train.launch import launch
 
-    checkpoint = start.checkpoint(config, run) if start is not None and first_rank() else None
-    launch(config, run, resume=resume, initial=checkpoint, processes=processes, quiet=quiet)
+    made = [folder for folder in (run, *run.parents) if not folder.exists()]
+    try:
+        checkpoint = start.checkpoint(config, run) if start is not None and first_rank() else None
+        launch(config, run, resume=resume, initial=checkpoint, processes=processes, quiet=quiet)
+    except BaseException:
+        if first_rank():
+            undo_start(run, made)
+        raise
 
 
 def first_rank() -> bool:
@@ -153,8 +168,38 @@ def check_run(run: Path, resume: bool) -> None:
     """
     if run.exists() and not run.is_dir():
         raise RunError(f"{run} is a file, not a folder", "choose another --run")
-    if not resume and run.is_dir() and any(entry.name != ".lock" for entry in run.iterdir()):
+    there = {entry.name for entry in run.iterdir()} - STARTING if run.is_dir() else set()
+    if there and not resume:
         raise RunError(f"{run} is not empty", "continue that run with --resume, or choose another folder with --run")
+
+
+def holds_run(run: Path) -> bool:
+    """Whether a folder is a run's, or may become one: there is nothing else in it."""
+    there = {entry.name for entry in run.iterdir()} - STARTING if run.is_dir() else set()
+    return not there or bool(there & {"config.yaml", "checkpoints"})
+
+
+def undo_start(run: Path, made: Sequence[Path]) -> None:
+    """Remove what a start that failed before training left in the run folder, so that the next one can use it.
+
+    Args:
+        run: the run folder; nothing is touched if training has begun there, or another process is writing it.
+        made: folders that this command has made, the run's first: they go as well.
+    """
+    from tformer_cli.train.run import CONFIG, Lock
+
+    if not run.is_dir() or any((run / name).exists() for name in (CONFIG, "checkpoints")):
+        return
+    with contextlib.suppress(RunError, OSError):
+        lock = Lock(run, patience=0)
+        for name in STARTING:
+            if (run / name).is_dir() and not (run / name).is_symlink():
+                shutil.rmtree(run / name, ignore_errors=True)
+            else:
+                (run / name).unlink(missing_ok=True)
+        lock.release()
+        for folder in made:
+            folder.rmdir()  # ends here where another run has begun beside it
 
 
 def new_run(name: str) -> Path:

@@ -86,6 +86,8 @@ def read_parallel(config: ParallelDataConfig, split: str, *, seed: int = 1) -> P
         DataError: if it is not there, or malformed; names file and line.
     """
     name = _find(config, split) if split in ROLES else split
+    if split == "train" and config.test:
+        _find(config, "test")  # a mistyped name is found before training, not by `evaluate` after it
     if name is None:
         raise _no_split(config, split)
     match config.source.name:

@@ -91,6 +91,8 @@ def read_split(
         DataError: if the split is not there.
     """
     find = functools.partial(find_split, config, layout=layout)
+    if split == "train" and config.test and config.source.name != "builtin":
+        find("test")  # a mistyped name is found before training, not by `evaluate` after it
     found = find(split)
     if found is None and split == "test":
         raise DataError(f"{config.path}: no test split was found", "name it: data.test=..., or score validation")
@@ -164,6 +166,9 @@ def _find_files(config: DataConfig, split: str, named: str, layout: Layout) -> l
             return found
     if not named:
         return None
+    found = layout.named(Path(named).expanduser())  # a path from the current folder
+    if found:
+        return found
     there = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
     expected = layout.expected.replace("NAME", named)
     raise DataError(f"no split {named!r} in {folder}", f"expected {expected}; there: {there}")

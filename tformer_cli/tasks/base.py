@@ -251,6 +251,10 @@ class Task(Protocol[M, B]):
         """SHA-256 of what is trained on, by name: a run is not resumed on other data."""
         ...
 
+    def origin(self, split: str) -> str:
+        """Where a split was read from, in words for the user."""
+        ...
+
     def files(self) -> dict[str, bytes]:
         """The files, by name relative to the checkpoint, that `load` needs."""
         ...

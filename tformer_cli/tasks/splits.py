@@ -59,6 +59,10 @@ class SplitsTask(Generic[S, M, B]):
         """SHA-256 of the training and validation data."""
         return {f"data.{split}": self._split(split).hash for split in ("train", "validation")}
 
+    def origin(self, split: str) -> str:
+        """Where a split was read from, in words for the user."""
+        return self._split(split).origin
+
     def _split(self, split: str) -> S:
         if split not in self._splits:
             self._splits |= self._read(split)

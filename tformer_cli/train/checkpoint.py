@@ -79,8 +79,13 @@ def sync_folder(path: Path) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Replace a file so that a reader sees the old content or the new, never half."""
     beside = path.with_name(f".{path.name}.writing")
-    write_file(beside, content)
-    os.replace(beside, path)
+    try:
+        write_file(beside, content)
+        os.replace(beside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

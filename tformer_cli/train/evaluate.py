@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +16,35 @@ import torch
 
 from tformer_cli.analysis.pictures import draw, png
 from tformer_cli.config.schema import TextExperiment
-from tformer_cli.config.values import plain
+from tformer_cli.config.values import differences, plain
+from tformer_cli.errors import RunError
 from tformer_cli.tasks.base import Evaluation, Scoring
-from tformer_cli.train.checkpoint import replace_file
-from tformer_cli.train.restore import open_run
+from tformer_cli.train.checkpoint import replace_file, write_remedy
+from tformer_cli.train.restore import Opened, open_run
+from tformer_cli.train.run import locate
+
+UNSCORED = ("trainer.device", "trainer.threads", "data.cache", "data.workers", "decode.batch", "decode.workers")
+"""Settings that no score depends on."""
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @dataclass
 class Report:
-    """An evaluation and where it was written."""
+    """An evaluation, and where it was written.
+
+    Attributes:
+        evaluation: the scores.
+        path: of the record; None if the run may not be written.
+        pictures: their paths.
+        unsaved: why nothing was written, in a line, or "".
+        failed: it was not for want of permission.
+    """
 
     evaluation: Evaluation
-    path: Path
+    path: Path | None
     pictures: list[Path]
+    unsaved: str = ""
+    failed: bool = False
 
 
 def evaluate_run(
@@ -42,24 +61,55 @@ def evaluate_run(
 
     Returns:
         The scores, also in `RUN/evaluation/SPLIT.json` with the scorers' signatures and the SHA-256 of checkpoint
-        and data.
+        and data. Other data, another checkpoint and other settings have a file of their own, `SPLIT-NAME-HASH.json`.
+
+    Raises:
+        RunError: if the loss is not finite.
     """
     opened = open_run(run, checkpoint=checkpoint, device=device, overrides=overrides)
     with torch.inference_mode():
         evaluation = opened.task.evaluate(opened.model, split, Scoring())
+    if not math.isfinite(evaluation.scores.get("loss", 0.0)):
+        raise RunError(f"{opened.checkpoint}: its loss on {split} is not finite", "use an earlier --checkpoint")
+    changed = [line for line in differences(opened.saved, opened.config) if not line.startswith(UNSCORED)]
+    name = split + _variant(opened, evaluation, changed)
     folder = opened.run / "evaluation"
-    folder.mkdir(exist_ok=True)
-    pictures = {name: folder / f"{split}-{name}.png" for name in evaluation.pictures}
-    for name, path in pictures.items():
-        replace_file(path, png(draw(evaluation.pictures[name])))
+    pictures = {title: folder / f"{name}-{title}.png" for title in evaluation.pictures}
     record = {
         "split": split,
+        "data": opened.task.origin(split),
+        "settings": changed,
         **dataclasses.asdict(dataclasses.replace(evaluation, pictures={})),
-        "pictures": {name: path.name for name, path in pictures.items()},
+        "pictures": {title: path.name for title, path in pictures.items()},
         "checkpoint": opened.checkpoint.name,
-        "checkpoint_sha256": hashlib.sha256((opened.checkpoint / "manifest.json").read_bytes()).hexdigest(),
+        "checkpoint_sha256": opened.sha256,
         **({"decode": plain(opened.config.decode)} if isinstance(opened.config, TextExperiment) else {}),
     }
-    path = folder / f"{split}.json"
-    replace_file(path, json.dumps(record, indent=1, ensure_ascii=False).encode())
+    path = folder / f"{name}.json"
+    try:
+        folder.mkdir(exist_ok=True)
+        for title, place in pictures.items():
+            replace_file(place, png(draw(evaluation.pictures[title])))
+        replace_file(path, json.dumps(record, indent=1, ensure_ascii=False).encode())
+    except OSError as error:
+        unsaved = f"not saved: {folder}: {error.strerror or error}"
+        failed = error.errno not in READ_ONLY
+        return Report(evaluation, None, [], unsaved + (f": {write_remedy(error)}" if failed else ""), failed)
     return Report(evaluation, path, list(pictures.values()))
+
+
+def _variant(opened: Opened, evaluation: Evaluation, changed: Sequence[str]) -> str:
+    """What distinguishes the file of an evaluation from that of the run's own split and best checkpoint, or ""."""
+    other = opened.checkpoint != opened.run and opened.checkpoint.resolve() != locate(opened.run)[1].resolve()
+    if not changed and not other:
+        return ""
+    data = opened.config.data
+    moved = [str(getattr(data, key)) for key in ("path", "test", "validation", "train") if _differs(opened, key)]
+    what = next(reversed(moved), opened.checkpoint.name if other else "settings")
+    identity = json.dumps([list(changed), opened.sha256 if other else "", evaluation.data_sha256])
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    return f"-{re.sub(r'[^A-Za-z0-9_.-]+', '_', Path(what).name)[:40]}-{digest}"
+
+
+def _differs(opened: Opened, key: str) -> bool:
+    return getattr(opened.config.data, key) != getattr(opened.saved.data, key)

@@ -76,6 +76,8 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
         newest = checkpoints.newest(console.say)
         if newest is not None and not resume:
             raise RunError(f"{run}: already holds a run", NEVER_RESUMED)
+        if newest is None and resume:
+            console.say(f"{run}: no checkpoint to resume from: a new run begins there")
         task = _task(config, newest, initial, console)
         if ranks.first:
             task.prepare(run)

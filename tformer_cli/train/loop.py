@@ -199,6 +199,7 @@ class Trainer:
         state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.validation.metric}
         state["metrics_sha256"] = self.log.sha256()
         state["extra"] = not self.saves()
+        state["folder"] = str(Path.cwd())  # that relative paths in the settings are of
         state["fingerprint"] = self.task.fingerprint()
         state["machine"] = {"precision": self.machine.precision, "attention": self.machine.attention}
         files = {

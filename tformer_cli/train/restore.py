@@ -65,13 +65,14 @@ def _open(path: Path, checkpoint: str, device: str, overrides: Sequence[str]) ->
     """Open a run: everything is read from the checkpoint at once, and then set up."""
     from tformer_cli import tasks
     from tformer_cli.config.compose import from_yaml, override
-    from tformer_cli.train.checkpoint import MANIFEST, load_model_tensors, read_tensors
+    from tformer_cli.config.places import located
+    from tformer_cli.train.checkpoint import MANIFEST, load_model_tensors, read_state, read_tensors
     from tformer_cli.train.machine import prepare
     from tformer_cli.train.run import locate
 
     run, chosen = locate(path, checkpoint)
     sha256 = hashlib.sha256((chosen / MANIFEST).read_bytes()).hexdigest()
-    saved = from_yaml(chosen / "config.yaml")
+    saved = located(from_yaml(chosen / "config.yaml"), read_state(chosen).get("folder", ""))
     config = override(saved, [f"trainer.device={device}", *overrides])
     task = tasks.build(config)
     task.in_use = True

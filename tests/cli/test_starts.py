@@ -1,0 +1,103 @@
+"""What a start leaves behind that fails before training, and what another start says to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.properties.families import FAMILIES
+from tformer_cli.cli.main import main
+from tformer_cli.cli.summary import find_runs, summarise
+from tformer_cli.config.compose import compose
+from tformer_cli.train import machine
+from tformer_cli.train.checkpoint import usable_files, write_folder
+from tformer_cli.train.run import Lock
+
+FAMILY = next(family for family in FAMILIES if family.name == "text classification")
+SMALL = [setting for setting in FAMILY.settings if not setting.startswith("trainer.")]
+SMALL += ["trainer.steps=2", "trainer.threads=1", "trainer.device=cpu", "trainer.precision=fp32"]
+COMMAND = ["pretrain", FAMILY.recipe, *SMALL, "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(machine, "product_rate", lambda *_, **__: 1e9)
+
+
+def test_a_start_that_fails_leaves_nothing(capsys):
+    assert main([*COMMAND, "data.path=missing.tsv"]) == 1
+    assert "missing.tsv" in capsys.readouterr().err
+    assert list(Path().iterdir()) == []
+    assert main([*COMMAND, "data.path=missing.tsv", "--run", "mine/a"]) == 1
+    assert list(Path().iterdir()) == []
+    Path("mine").mkdir()
+    assert main([*COMMAND, "data.path=missing.tsv", "--run", "mine"]) == 1
+    assert list(Path("mine").iterdir()) == []
+
+
+def test_a_run_that_another_process_starts_is_left_alone(capsys):
+    lock = Lock(Path("mine"))
+    assert main([*COMMAND, "data.path=missing.tsv", "--run", "mine"]) == 1
+    assert "another process is writing this run" in capsys.readouterr().err
+    assert [entry.name for entry in Path("mine").iterdir()] == [".lock"]
+    lock.release()
+
+
+def initial(run: Path) -> None:
+    """What a finetune from another library's model writes before it reads the data."""
+    write_folder(run / "initial", usable_files(b"", {"step": 0}, compose(FAMILY.recipe, ["data.path=x"]), {}))
+
+
+def test_what_a_killed_start_leaves_is_no_run_and_blocks_none(capsys):
+    initial(Path("runs/text/001"))
+    (Path("runs/text/001") / ".lock").touch()
+    assert find_runs(Path("runs")) == []
+    assert main([*COMMAND, "--run", "runs/text/001"]) == 0
+    assert find_runs(Path("runs")) == [Path("runs/text/001")]
+
+
+def test_a_failed_finetune_leaves_nothing(monkeypatch, capsys):
+    from tformer_cli.cli.start import Start
+
+    def checkpoint(self, config, run):
+        initial(run)
+        return run / "initial"
+
+    monkeypatch.setattr(Start, "find", classmethod(lambda cls, name: cls(Path(name), foreign=True)))
+    monkeypatch.setattr(Start, "adapt", lambda self, config, overrides: config)
+    monkeypatch.setattr(Start, "checkpoint", checkpoint)
+    assert main(["finetune", *COMMAND[1:], "--from", "hf:x", "data.path=missing.tsv", "--run", "mine"]) == 1
+    assert list(Path().iterdir()) == []
+
+
+def test_resuming_nothing_is_said_and_what_is_no_run_is_refused(capsys):
+    assert main([*COMMAND[:-1], "--run", "new", "--resume"]) == 0
+    assert "new: no checkpoint to resume from: a new run begins there" in capsys.readouterr().err
+    Path("home").mkdir()
+    Path("home/thesis.tex").write_text("x")
+    assert main([*COMMAND, "--run", "home", "--resume"]) == 1
+    assert "home holds no run to resume" in capsys.readouterr().err
+    assert [entry.name for entry in Path("home").iterdir()] == ["thesis.tex"]
+
+
+def test_a_dry_run_notices_data_that_is_not_there(capsys):
+    assert main([*COMMAND, "data.path=missing.tsv", "--dry-run"]) == 1
+    out, err = capsys.readouterr()
+    assert "path: missing.tsv" in out and "data.path: missing.tsv: no such folder or file" in err
+    assert main([*COMMAND, "data.test=tets", "--dry-run"]) == 1
+    assert "data.test: there is no tets in " in capsys.readouterr().err
+    Path("tets.tsv").touch()
+    assert main([*COMMAND, "data.test=tets", "--dry-run"]) == 0
+    assert main([*COMMAND, "--dry-run"]) == 0
+
+
+def test_runs_show_the_step_of_the_newest_checkpoint():
+    run = Path("run")
+    (run / "checkpoints" / "step-00000007").mkdir(parents=True)
+    (run / "config.yaml").write_text("recipe: x\n")
+    (run / "metrics.jsonl").write_text('{"step": 4}\n')
+    assert summarise(run).step == 7
+    (run / "result.json").write_text('{"metric": "bleu", "best": 3.0, "step": 2}')
+    assert summarise(run).step == 7

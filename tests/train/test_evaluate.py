@@ -1,0 +1,151 @@
+"""What `evaluate` writes: one file for the run's own test split, others for other data, checkpoints and settings."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.properties.families import FAMILIES, SENTIMENT
+from tformer_cli.cli.main import main
+from tformer_cli.errors import DataError, RunError
+from tformer_cli.train import evaluate, machine
+from tformer_cli.train.evaluate import evaluate_run
+from tformer_cli.train.launch import launch
+
+FAMILY = next(family for family in FAMILIES if family.name == "text classification")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run in a folder of its own, started from the folder above, where its data lies under a relative path."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "data").mkdir()
+    lines = Path(SENTIMENT).read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "data" / "train.tsv").write_text("".join(lines), encoding="utf-8")
+    (folder / "data" / "test.tsv").write_text("".join(lines[:9]), encoding="utf-8")
+    (folder / "other.tsv").write_text("".join(lines[:5]), encoding="utf-8")
+    kept, rate = os.getcwd(), machine.product_rate
+    os.chdir(folder)
+    machine.product_rate = lambda *_, **__: 1e9
+    try:
+        settings = ["trainer.steps=4", "trainer.checkpoint_every=2", "trainer.evaluate_every=2", "trainer.keep=9"]
+        launch(FAMILY.config(folder / "cache", *settings, "data.path=data"), folder / "run", quiet=True)
+    finally:
+        os.chdir(kept)
+        machine.product_rate = rate
+    return folder
+
+
+@pytest.fixture
+def project(trained, tmp_path, monkeypatch):
+    """A copy of it; the current folder is another one."""
+    monkeypatch.setattr(machine, "product_rate", lambda *_, **__: 1e9)
+    shutil.copytree(trained / "run", tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path
+
+
+def record(path) -> dict:
+    return json.loads(Path(path).read_bytes())
+
+
+def test_data_is_found_from_any_folder(project, trained):
+    report = evaluate_run(project / "run")
+    assert report.path == project / "run" / "evaluation" / "test.json"
+    found = record(report.path)
+    assert found["data"] == str(trained / "data" / "test.tsv") and found["settings"] == []
+
+
+def test_a_relative_path_of_a_command_is_of_the_current_folder(project, trained):
+    (project / "elsewhere" / "data").mkdir()
+    shutil.copy(trained / "other.tsv", project / "elsewhere" / "mine.tsv")
+    report = evaluate_run(project / "run", overrides=["data.test=mine.tsv"])
+    assert record(report.path)["data"].endswith("mine.tsv")
+    shutil.copy(trained / "other.tsv", project / "elsewhere" / "data" / "test.tsv")
+    report = evaluate_run(project / "run", overrides=["data.path=data"])
+    assert record(report.path)["data"] == "data/test.tsv"
+
+
+def test_other_data_checkpoints_and_settings_have_files_of_their_own(project, trained):
+    run = project / "run"
+    own = evaluate_run(run).path.read_bytes()
+    reports = [
+        evaluate_run(run, overrides=[f"data.test={trained / 'other.tsv'}"]),
+        evaluate_run(run, checkpoint="step-00000002" if record(run / "result.json")["step"] == 4 else "latest"),
+        evaluate_run(run, overrides=["trainer.on_bad_sample=skip"]),
+        evaluate_run(run, overrides=["seed=5"]),
+    ]
+    paths = [report.path for report in reports]
+    assert len({*paths, run / "evaluation" / "test.json"}) == 5
+    assert (run / "evaluation" / "test.json").read_bytes() == own
+    assert paths[0].name.startswith("test-other.tsv-") and paths[1].name.startswith("test-step-0000000")
+    assert record(paths[0])["data"] == str(trained / "other.tsv")
+    assert record(paths[0])["settings"] == [f'data.test: "" -> {trained / "other.tsv"}']
+    assert record(paths[0])["data_sha256"] != json.loads(own)["data_sha256"]
+    assert record(paths[1])["checkpoint"] != json.loads(own)["checkpoint"]
+    again = evaluate_run(run, overrides=[f"data.test={trained / 'other.tsv'}"])
+    assert again.path == paths[0]
+    assert evaluate_run(run, overrides=["trainer.threads=1"]).path == run / "evaluation" / "test.json"
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_scores_are_shown_where_they_cannot_be_saved(project, monkeypatch, capsys, code):
+    def refused(path, content):
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(evaluate, "replace_file", refused)
+    assert main(["evaluate", str(project / "run"), "--json"]) == (0 if code != errno.ENOSPC else 1)
+    out, err = capsys.readouterr()
+    assert json.loads(out)["path"] is None and json.loads(out)["scores"]
+    assert "not saved: " in err and str(project / "run" / "evaluation") in err
+
+
+def test_the_checkpoint_may_go_while_it_is_scored(project, monkeypatch):
+    """A run that goes on training removes old checkpoints."""
+    run = project / "run"
+    real = evaluate.open_run
+
+    def opened(*arguments, **more):
+        found = real(*arguments, **more)
+        shutil.rmtree(found.checkpoint)
+        return found
+
+    monkeypatch.setattr(evaluate, "open_run", opened)
+    report = evaluate_run(run, checkpoint="step-00000002")
+    assert len(record(report.path)["checkpoint_sha256"]) == 64
+
+
+def test_scores_that_are_not_finite_are_an_error(project, monkeypatch):
+    from tformer_cli.tasks.text_classification import TextClassification
+
+    real = TextClassification.evaluate
+
+    def spoilt(self, *arguments):
+        found = real(self, *arguments)
+        found.scores["loss"] = float("nan")
+        return found
+
+    monkeypatch.setattr(TextClassification, "evaluate", spoilt)
+    with pytest.raises(RunError, match="loss on test is not finite"):
+        evaluate_run(project / "run")
+    assert not (project / "run" / "evaluation").exists()
+
+
+@pytest.mark.parametrize("name", ["family", "translation"])
+def test_a_mistyped_test_split_is_found_before_training(tmp_path, monkeypatch, name):
+    if name == "family":
+        config = FAMILY.config(tmp_path, "data.test=tets")
+    else:
+        for end, text in (("en", "a\n"), ("ja", "b\n")):
+            for split in ("train", "val"):
+                (tmp_path / f"{split}.{end}").write_text(text * 200)
+        translation = next(family for family in FAMILIES if family.name == "translation")
+        config = translation.config(tmp_path, "data.source=files", f"data.path={tmp_path}", "data.test=tets")
+    with pytest.raises(DataError, match="tets"):
+        launch(config, tmp_path / "run", quiet=True)

@@ -1,0 +1,80 @@
+"""Paths in a configuration: relative ones are of the folder that the command was given in.
+
+A run records that folder, so that its data is found from anywhere. What is not there any more is looked for from the
+current folder, as for a run that was moved together with its data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TypeVar
+
+from tformer_cli.config.schema import Experiment, SpeechRecognitionExperiment
+from tformer_cli.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+E = TypeVar("E", bound=Experiment)
+
+
+def is_there(place: Path) -> bool:
+    """Whether there is a file or folder of this name, or files of this name with an ending."""
+    try:
+        return place.exists() or any(place.parent.glob(f"{place.name}.*"))
+    except (OSError, ValueError):
+        return False
+
+
+def _folder(path: str) -> Path:
+    """The folder that names of splits are relative to."""
+    place = Path(path).expanduser()
+    return place.parent if place.is_file() else place
+
+
+def located(config: E, base: str) -> E:
+    """A run's configuration with the paths that are relative to the folder it was started in made absolute.
+
+    Args:
+        config: of the run.
+        base: that folder; "" if it was not recorded.
+    """
+    root = Path(base)
+    if not base or not root.is_dir() or root == Path.cwd():
+        return config
+
+    def absolute(name: str) -> str:
+        relative = name and not Path(name).expanduser().is_absolute()
+        return str(root / name) if relative and is_there(root / name) else name
+
+    data = config.data
+    if data.source.name == "files":
+        path = absolute(data.path)
+        inside = _folder(path)
+        names = {split: getattr(data, split) for split in SPLITS}
+        moved = {split: name if is_there(inside / name) else absolute(name) for split, name in names.items() if name}
+        config = dataclasses.replace(config, data=dataclasses.replace(data, path=path, **moved))
+    if isinstance(config, SpeechRecognitionExperiment):
+        decode = dataclasses.replace(config.decode, language_model=absolute(config.decode.language_model))
+        config = dataclasses.replace(config, decode=decode)
+    return config
+
+
+def check_places(config: Experiment) -> None:
+    """Refuse data files that are not there; nothing is read.
+
+    Raises:
+        DataError: naming the setting.
+    """
+    data = config.data
+    if data.source.name != "files":
+        return
+    if data.path and not Path(data.path).expanduser().exists():
+        raise DataError(f"data.path: {data.path}: no such folder or file", f"the current folder is {Path.cwd()}")
+    for split in SPLITS:
+        name = getattr(data, split)
+        if name in ("", "train") or is_there(_folder(data.path) / name) or is_there(Path(name).expanduser()):
+            continue
+        raise DataError(
+            f"data.{split}: there is no {name} in {_folder(data.path)}, nor in the current folder {Path.cwd()}",
+            f"give a name in the data's folder, or a path: data.{split}=PATH",
+        )
