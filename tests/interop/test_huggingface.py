@@ -380,7 +380,7 @@ def exported(tmp_path: Path, joint: Tokenizer) -> Path:
     [
         ({"model_type": "t5", "architectures": ["T5Model"]}, ConfigError, "T5Model is not supported"),
         ({"model_type": None, "architectures": None}, ConfigError, "an unnamed architecture is not"),
-        ({"activation_function": "gelu_new"}, ConfigError, "activation_function 'gelu_new'"),
+        ({"activation_function": "mish"}, ConfigError, "activation_function 'mish'"),
         ({"decoder_attention_heads": 2}, ConfigError, "decoder_attention_heads \\(2\\) differ"),
         ({"d_model": "16"}, ConfigError, "d_model is '16'"),
         ({"d_model": 18}, ConfigError, "no multiple of 4 heads"),

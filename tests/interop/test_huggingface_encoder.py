@@ -18,7 +18,7 @@ from tformer_cli.config.schema import BERTConfig, ClassifierHeadConfig, Target, 
 from tformer_cli.data.labelled import LabelSet
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface import export_encoder, import_model
-from tformer_cli.interop.huggingface_tokenizer import encoder_files, plain_files, to_huggingface
+from tformer_cli.interop.huggingface_tokenizer import encoder_files, prompt_files, to_huggingface
 from tformer_cli.models.bert import BERTClassifier, BERTForPretraining
 from tformer_cli.tokenizer import Tokenizer
 from tformer_cli.tokenizer_json import JsonTokenizer
@@ -180,19 +180,19 @@ def test_a_gap_is_the_same_there(settings, tmp_path):
     ]
     lines = [" ".join(draw.choices(words, k=7)) + draw.choice(".,!") for _ in range(200)]
     tokenizer = Tokenizer.train({"text": lines}, settings)
-    for name, files in {"encoder": encoder_files(tokenizer, 99), "plain": plain_files(tokenizer, 99)}.items():
+    for name, files in {"encoder": encoder_files(tokenizer, 99, 2), "prompt": prompt_files(tokenizer, 99)}.items():
         (tmp_path / name).mkdir()
         for file, content in files.items():
             (tmp_path / name / file).write_bytes(content)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "encoder")
-    plain = transformers.AutoTokenizer.from_pretrained(tmp_path / "plain")
+    prompt = transformers.AutoTokenizer.from_pretrained(tmp_path / "prompt")
     assert theirs.mask_token_id == tokenizer.mask_id and len(theirs) == tokenizer.vocab_size
     theirs.save_pretrained(tmp_path / "again")
     again = transformers.AutoTokenizer.from_pretrained(tmp_path / "again")
     for line, expected in zip(GAPS, tokenizer.encode_batch(GAPS), strict=True):
         ids = theirs(line)["input_ids"]
         assert ids == [tokenizer.bos_id, *expected, tokenizer.eos_id], (line, theirs.convert_ids_to_tokens(ids))
-        assert again(line)["input_ids"] == ids and plain(line)["input_ids"] == expected
+        assert again(line)["input_ids"] == ids and prompt(line)["input_ids"] == [tokenizer.eos_id, *expected]
 
 
 def test_a_classifier_goes_out_with_its_labels(tmp_path):

@@ -70,7 +70,7 @@ def test_export_computes_the_same_and_comes_back(tied, tmp_path):
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     again = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     text = "the cat  sat\non mats"
-    assert again(text)["input_ids"] == tokenizer.encode(text)
+    assert again(text)["input_ids"] == [tokenizer.eos_id, *tokenizer.encode(text)]
     tokens = torch.tensor([[tokenizer.eos_id, *tokenizer.encode("the cat sat")]])
     with torch.no_grad():
         torch.testing.assert_close(ours.logits(ours(tokens)), theirs(tokens).logits, atol=1e-5, rtol=1e-5)

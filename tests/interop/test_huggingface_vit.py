@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -10,10 +11,12 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import ImageHeadConfig, Norm, Pooling, Positions, Stem, ViTConfig
+from tformer_cli.config.schema import Activation, Fit, ImageHeadConfig, Norm, Pooling, Positions, Stem, ViTConfig
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_vit as huggingface
 from tformer_cli.interop import timm_vit as timm
+from tformer_cli.interop.picture_models import import_pictures
+from tformer_cli.interop.reading import read_json, read_weights
 from tformer_cli.models.vit import ViTClassifier, ViTForMaskedPatches
 from tformer_cli.train.checkpoint import load_model_tensors
 
@@ -48,8 +51,8 @@ def test_import_computes_the_same_at_any_resolution(shape, tmp_path):
     theirs = theirs_of(transformers.ViTForImageClassification, shape)
     found, tensors = saved(theirs, tmp_path)
     config = huggingface.import_config(found, "theirs")
-    size, channels = huggingface.import_size(found, "theirs")
-    assert (size, channels) == (shape["image_size"], shape.get("num_channels", 3))
+    (size, width), channels = huggingface.import_size(found, "theirs")
+    assert (size, width, channels) == (shape["image_size"], shape["image_size"], shape.get("num_channels", 3))
     weights = huggingface.import_weights(config, found, tensors, "theirs")
     ours = ViTClassifier(config, size, channels, ImageHeadConfig(), 4).eval()
     load_model_tensors(ours, weights, "imported")
@@ -140,8 +143,8 @@ def test_what_they_do_not_have_is_refused(settings, what):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"qkv_bias": False}, "qkv_bias false is not supported"),
-        ({"patch_size": [4, 8]}, "patch_size is .4, 8., and tformer's pictures and patches are squares"),
+        ({"qkv_bias": "no"}, "qkv_bias is 'no', not true or false"),
+        ({"patch_size": [4, 8]}, "patch_size is .4, 8., and tformer's patches are squares"),
         ({"hidden_act": "mish"}, "hidden_act 'mish' is not supported"),
         ({"num_attention_heads": 5}, "hidden_size 24 is no multiple of 5 heads"),
     ],
@@ -162,6 +165,9 @@ def test_foreign_and_missing_weights_are_refused(tmp_path):
         huggingface.import_weights(config, found, tensors, "theirs")
     with pytest.raises(ConfigError, match=r"position_embeddings has shape \(1, 10, 24\) .* \(1, 17, 24\)"):
         huggingface.import_weights(config, found | {"image_size": 20}, tensors, "theirs")
+
+
+ARGUMENTS = {**timm.ARCHITECTURES["vit_tiny_patch16_224"], "num_heads": 3}
 
 
 class TheirBlock(nn.Module):
@@ -212,11 +218,11 @@ def test_timm_in_and_out(class_token, scale):
     torch.manual_seed(0)
     theirs = Theirs(class_token=class_token, scale=scale)
     tensors = theirs.state_dict()
-    config = timm.import_config(tensors, "theirs", heads=3)
+    config = timm.import_config(ARGUMENTS, tensors, "theirs")
     assert (config.dim, config.ffn_dim, config.depth, config.patch_size) == (24, 20, 2, 5)
     head = ImageHeadConfig(pooling=Pooling.cls if class_token else Pooling.mean)
     ours = ViTClassifier(config, 15, 3, head, 4).eval()
-    load_model_tensors(ours, timm.import_weights(config, 15, tensors, "theirs"), "imported")
+    load_model_tensors(ours, timm.import_weights(config, (15, 15), ARGUMENTS, tensors, "theirs"), "imported")
     images = torch.randn(2, 3, 15, 15)
     torch.testing.assert_close(ours(images), theirs(images), atol=1e-5, rtol=1e-5)
     back = timm.export_weights(config, ours.state_dict())
@@ -225,12 +231,90 @@ def test_timm_in_and_out(class_token, scale):
 
 def test_timm_of_another_kind_is_refused():
     tensors = Theirs().state_dict()
-    with pytest.raises(ConfigError, match="theirs: normalises after pooling"):
-        config = timm.import_config(tensors, "theirs", heads=3)
-        timm.import_weights(config, 15, {**tensors, "fc_norm.weight": torch.ones(24)}, "theirs")
-    with pytest.raises(ConfigError, match="theirs: the weights reg_token have no place"):
-        timm.import_weights(config, 15, {**tensors, "reg_token": torch.ones(1)}, "theirs")
+    config = timm.import_config(ARGUMENTS, tensors, "theirs")
+    for name, message in (
+        ("fc_norm.weight", "normalises after pooling"),
+        ("reg_token", "the weights reg_token"),
+    ):
+        with pytest.raises(ConfigError, match=f"theirs: {message}"):
+            timm.import_weights(config, (15, 15), ARGUMENTS, {**tensors, name: torch.ones(24)}, "theirs")
     with pytest.raises(ConfigError, match="theirs: no weights of timm"):
-        timm.import_config({"a": torch.ones(1)}, "theirs")
-    with pytest.raises(ConfigError, match="head.hidden: cannot be exported"):
-        timm.export_weights(config, classifier(head=ImageHeadConfig(hidden=True)).state_dict())
+        timm.import_config(ARGUMENTS, {"a": torch.ones(1)}, "theirs")
+    with pytest.raises(ConfigError, match=r"a width of 24 is no multiple of 5 heads \(num_heads\)"):
+        timm.import_config({**ARGUMENTS, "num_heads": 5}, tensors, "theirs")
+    with pytest.raises(ConfigError, match="head.hidden: true cannot be exported"):
+        timm.export_arguments(config, ImageHeadConfig(hidden=True), 15, 3)
+    for change, named in (
+        ({"activation": Activation.swiglu}, "model.activation: swiglu"),
+        ({"norm_eps": 1e-5}, "model.norm_eps: 1e-05"),
+        ({"positions": Positions.sinusoidal}, "model.positions: sinusoidal"),
+    ):
+        with pytest.raises(ConfigError, match=f"{named} cannot be exported"):
+            timm.export_weights(dataclasses.replace(config, **change), {})
+
+
+def timm_folder(tmp_path, **changes):
+    """A folder as timm writes it, and what its `config.json` holds."""
+    found = {"architecture": "vit_tiny_patch16_224", "model_args": {"num_heads": 3, "img_size": 15}} | changes
+    safetensors.torch.save_file(Theirs().state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(found))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "vit_relpos_small_patch16_224"}, "'vit_relpos_small_patch16_224' of timm is not supported"),
+        ({"architecture": "vit_base_patch16_clip_224"}, "'vit_base_patch16_clip_224' of timm is not supported"),
+        ({"architecture": "resnet50"}, "'resnet50' of timm is not supported"),
+        ({"architecture": ["vit"]}, "of timm is not supported"),
+        ({"model_args": {"act_layer": "quick_gelu"}}, "act_layer 'quick_gelu' is not supported"),
+        ({"model_args": {"global_pool": "map"}}, "global_pool 'map' is not supported"),
+        ({"model_args": {"global_pool": ["avg"]}}, "global_pool .*avg.* is not supported"),
+        ({"model_args": {"tilt": 3}}, "tilt = 3 is not supported"),
+        ({"model_args": {"qk_norm": True}}, "qk_norm 'True' is not supported"),
+        ({"model_args": {"reg_tokens": 4}}, "reg_tokens '4' is not supported"),
+        ({"model_args": {"norm_layer": "rmsnorm"}}, "norm_layer 'rmsnorm' is not supported"),
+        ({"model_args": {"num_heads": "x"}}, "num_heads is 'x', not a whole number"),
+        ({"model_args": {"num_heads": 5}}, r"no multiple of 5 heads"),
+        ({"model_args": {"img_size": [15, 20]}}, "img_size 15x20 does not go with positions of 9 patches"),
+        ({"model_args": {"img_size": 16}}, "img_size 16 is no multiple of 5 pixels"),
+        ({"model_args": [1]}, "model_args is .*, and no object"),
+        ({"global_pool": "avg"}, "global_pool is 'avg', and 'token' by its architecture"),
+        ({"pretrained_cfg": {"mean": ["a"]}}, "mean is .*, not a list of numbers"),
+        ({"pretrained_cfg": {"mean": [0.1, 0.2], "std": [1, 1]}}, "mean or std has 2 numbers, the model 3 channels"),
+    ],
+)
+def test_a_timm_folder_that_is_not_ours_is_refused_by_name(changes, message, tmp_path):
+    folder = timm_folder(tmp_path, **changes)
+    with pytest.raises(ConfigError, match=message):
+        import_pictures(folder, read_json(folder / "config.json"), read_weights(folder))
+
+
+def test_heads_and_the_rest_are_those_of_the_architecture(tmp_path):
+    folder = timm_folder(tmp_path, architecture="vit_small_patch16_224", model_args=None)
+    with pytest.warns(UserWarning, match="nothing says how pictures were coded"):
+        experiment, _ = import_pictures(folder, read_json(folder / "config.json"), read_weights(folder))
+    assert (experiment.model.heads, experiment.data.image_size) == (6, 15)
+    assert timm.ARCHITECTURES["vit_huge_patch14_224"]["num_heads"] == 16
+    assert timm.ARCHITECTURES["vit_base_patch16_gap_224"]["num_heads"] == 16
+    assert timm.ARCHITECTURES["vit_so400m_patch16_siglip_gap_384"]["act_layer"] == "gelu_tanh"
+    assert timm.ARCHITECTURES["vit_so400m_patch14_siglip_gap_384"]["global_pool"] == "avg"
+
+
+@pytest.mark.parametrize(
+    ("coding", "mean", "std"),
+    [
+        ({"image_mean": [0.4, 0.5, 0.6], "image_std": [0.1, 0.2, 0.3]}, [0.4, 0.5, 0.6], [0.1, 0.2, 0.3]),
+        ({"image_mean": [51.0], "image_std": [25.5], "do_rescale": False}, [0.2], [0.1]),
+        ({"image_mean": [0.5], "image_std": [0.25], "rescale_factor": 1 / 510}, [1.0], [0.5]),
+        ({"do_normalize": False, "image_mean": [9.0], "image_std": [9.0]}, [0.0], [1.0]),
+    ],
+)
+def test_pictures_are_coded_as_their_processor_does(coding, mean, std, tmp_path):
+    theirs = theirs_of(transformers.ViTForImageClassification, SHAPES[0])
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(coding | {"size": 224}))
+    experiment, _ = import_pictures(tmp_path, read_json(tmp_path / "config.json"), read_weights(tmp_path))
+    assert experiment.data.mean == pytest.approx(mean) and experiment.data.deviation == pytest.approx(std)
+    assert experiment.data.fit is Fit.stretch

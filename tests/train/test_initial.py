@@ -8,6 +8,7 @@ from tformer_cli.config.compose import compose
 from tformer_cli.config.schema import (
     BERTConfig,
     ConformerConfig,
+    GPTConfig,
     ImageHeadConfig,
     Pooling,
     Positions,
@@ -17,11 +18,12 @@ from tformer_cli.config.schema import (
 from tformer_cli.errors import RunError
 from tformer_cli.models.bert import BERTForPretraining
 from tformer_cli.models.conformer import Conformer
+from tformer_cli.models.gpt import GPT
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.models.vit import ViTClassifier, ViTForMaskedPatches
 from tformer_cli.nn.grid import resized
 from tformer_cli.train.checkpoint import model_tensors, tensors_to_bytes
-from tformer_cli.train.initial import load_initial, thinned, with_architecture, with_inputs
+from tformer_cli.train.initial import TakenOver, load_initial, thinned, with_architecture, with_inputs
 
 SMALL = {"dim": 8, "heads": 2, "ffn_dim": 12}
 
@@ -43,10 +45,46 @@ def written(model, folder):
 def test_a_shallower_encoder_takes_evenly_spaced_blocks(tmp_path, have, want, taken):
     folder = written(BERTForPretraining(BERTConfig(depth=have, **SMALL), 20, nsp=False), tmp_path)
     model = BERTForPretraining(BERTConfig(depth=want, **SMALL), 20, nsp=False)
-    assert load_initial(model, folder) == []
+    assert load_initial(model, folder).fresh == []
     for number, block in enumerate(model.encoder.stack.blocks):
         assert {float(value.detach().mean()) for value in block.parameters()} == {float(taken[number])}
     assert float(model.encoder.embedding.weight.detach().mean()) == -1
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt", "seq2seq"])
+def test_a_model_of_shorter_texts_takes_the_first_rows_of_the_positions(tmp_path, kind):
+    def build(rows):
+        if kind == "bert":
+            return BERTForPretraining(BERTConfig(depth=1, max_length=rows, **SMALL), 20, nsp=False)
+        if kind == "gpt":
+            return GPT(GPTConfig(depth=1, max_length=rows, **SMALL), 20)
+        shape = {"encoder_depth": 1, "decoder_depth": 1, "positions": Positions.learned, "max_length": rows, **SMALL}
+        return Seq2Seq(Seq2SeqConfig(**shape), 20, 20)
+
+    def tables(model):
+        return {name: value for name, value in model_tensors(model).items() if name.endswith("positions.table")}
+
+    long = build(12)
+    for table in tables(long).values():
+        torch.nn.init.normal_(table)
+    tensors = {name: value.detach().clone() for name, value in model_tensors(long).items()}
+    safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
+    short = build(7)
+    taken = load_initial(short, tmp_path)
+    assert taken.shortened == sorted(tables(long)) and "shortened: " in str(taken)
+    assert all(torch.equal(value, tables(long)[name][:7]) for name, value in tables(short).items())
+    with pytest.raises(RunError, match=r"has 12 rows, the model asks for 13: model\.max_length=12, or less"):
+        load_initial(build(13), tmp_path)
+
+
+def test_an_encoder_alone_and_one_with_other_heads_start_pretraining(tmp_path):
+    encoder = BERTForPretraining(BERTConfig(depth=1, **SMALL), 20, nsp=True)
+    tensors = {name: value.detach().clone() for name, value in model_tensors(encoder).items()}
+    kept = {name: value for name, value in tensors.items() if not name.startswith(("head", "next_sentence"))}
+    safetensors.torch.save_file(kept, tmp_path / "model.safetensors")
+    model = BERTForPretraining(BERTConfig(depth=1, **SMALL), 20, nsp=False)
+    assert load_initial(model, tmp_path) == TakenOver(["head"], ["pooler"], [])
+    assert torch.equal(model.encoder.embedding.weight, encoder.encoder.embedding.weight)
 
 
 def test_each_stack_by_itself(tmp_path):
@@ -76,7 +114,7 @@ def test_a_conformer_takes_the_encoder_and_begins_anew_where_the_vocabulary_is_a
     found = Conformer(ConformerConfig(depth=2, decoder_depth=1, **SMALL), 10, 20)
     folder = written(found, tmp_path)
     model = Conformer(ConformerConfig(depth=2, decoder_depth=depth, **SMALL), 10, vocabulary)
-    assert load_initial(model, folder) == fresh
+    assert load_initial(model, folder).fresh == fresh
     own, theirs = model_tensors(model), model_tensors(found)
     taken = [name for name in own if name.partition(".")[0] not in fresh]
     assert any(name.endswith("convolution.sublayer.norm.variance") for name in taken)
@@ -102,7 +140,7 @@ def test_a_model_of_pictures_starts_at_its_own_resolution(tmp_path):
     tensors = {name: value.detach().clone() for name, value in model_tensors(before).items()}
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
     model = ViTClassifier(ViTConfig(depth=2, patch_size=4, **SMALL), 20, 3, ImageHeadConfig(), 4)
-    assert load_initial(model, tmp_path) == ["head"]
+    assert load_initial(model, tmp_path) == TakenOver(["head"], ["mask", "output"], [])
     assert torch.equal(model.encoder.positions.table, resized(table, (5, 5)))
     assert [float(next(block.parameters()).mean()) for block in model.encoder.stack.blocks] == [0, 2]
     without = ViTConfig(depth=3, patch_size=4, class_token=False, **SMALL)

@@ -41,6 +41,8 @@ class Start:
             if not Path(name).is_dir():
                 remedy = "--from takes the folder of a run; `tformer runs` lists them"
                 raise RunError(f"{name}: no such run folder", remedy)
+            if _is_foreign(Path(name)):
+                raise RunError(f"{name}: no run, but a model in the format of another library", f"--from hf:{name}")
             return cls(Path(name), foreign=False)
         folder = Path(name.removeprefix(FOREIGN))
         return cls(folder if folder.is_dir() else _fetch(str(folder)), foreign=True)
@@ -50,10 +52,11 @@ class Start:
         from tformer_cli.train.initial import with_architecture, with_inputs
 
         if self.foreign:
+            from tformer_cli.cli.output import note
             from tformer_cli.interop.foreign import read_foreign
 
             source, target = (getattr(config.data, f"{side}_language", side) for side in ("source", "target"))
-            self.imported = read_foreign(self.folder, (source, target))
+            self.imported = read_foreign(self.folder, (source, target), note).for_task(config.task, note)
             if self.imported.pictures is not None:
                 config = with_inputs(config, self.imported.pictures)
             return with_architecture(config, self.imported.model, str(self.folder), overrides)
@@ -73,6 +76,12 @@ class Start:
 
         write_checkpoint(self.imported, run / "initial", config)
         return run / "initial"
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether a folder holds a model of another library, and no run or checkpoint."""
+    ours = ("config.yaml", "checkpoints", "manifest.json")
+    return (folder / "config.json").is_file() and not any((folder / name).exists() for name in ours)
 
 
 def _fetch(name: str) -> Path:

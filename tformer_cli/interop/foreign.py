@@ -15,7 +15,9 @@ from tformer_cli.config.schema import (
     Seq2SeqConfig,
     ViTConfig,
 )
+from tformer_cli.interop.gate import Say, warn
 from tformer_cli.interop.huggingface import CONFIG, import_model
+from tformer_cli.interop.huggingface_encoder import TASKS, head_kind
 from tformer_cli.interop.picture_models import import_pictures, is_pictures
 from tformer_cli.interop.reading import read_json, read_weights
 
@@ -29,16 +31,36 @@ class Foreign:
         weights: by our names.
         pictures: how pictures are coded for it; None: it reads text.
         files: of the task, as a checkpoint has them: the tokenizer.
+        head: what the head of a fine-tuned encoder answers: sequence, tokens or spans; empty: there is none.
     """
 
     model: Seq2SeqConfig | BERTConfig | GPTConfig | ViTConfig
     weights: dict[str, Tensor]
     pictures: ImageClassificationExperiment | None = None
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    head: str = ""
+
+    def for_task(self, task: str, say: Say = warn) -> Foreign:
+        """Return the same model without a head that answers something else than the task asks.
+
+        Args:
+            task: of our configuration.
+            say: takes the line on a head that is left out.
+        """
+        if not self.head or task not in TASKS or TASKS[task] == self.head:
+            return self
+        say(f"warning: the head of the model answers {self.head}, and not what {task} asks: it is left out")
+        kept = {name: value for name, value in self.weights.items() if not name.startswith("output.")}
+        return dataclasses.replace(self, weights=kept, head="")
 
 
-def read_foreign(path: Path, languages: tuple[str, str] = ("source", "target")) -> Foreign:
+def read_foreign(path: Path, languages: tuple[str, str] = ("source", "target"), say: Say = warn) -> Foreign:
     """Read a model of text (`import_model`) or of pictures (`picture_models.import_pictures`) from a folder.
+
+    Args:
+        path: the folder.
+        languages: as in `import_model`.
+        say: takes a line on what is not taken over.
 
     Raises:
         ConfigError: if the architecture or a setting is not supported, or the weights do not fit.
@@ -46,10 +68,11 @@ def read_foreign(path: Path, languages: tuple[str, str] = ("source", "target")) 
     """
     found = read_json(Path(path) / CONFIG)
     if is_pictures(found):
-        experiment, weights = import_pictures(Path(path), found, read_weights(Path(path)))
+        experiment, weights = import_pictures(Path(path), found, read_weights(Path(path)), say)
         return Foreign(experiment.model, weights, experiment)
-    model, weights, tokenizer = import_model(path, languages)
-    return Foreign(model, weights, files={f"tokenizer/{name}": part for name, part in tokenizer.files().items()})
+    model, weights, tokenizer = import_model(path, languages, say)
+    files = {f"tokenizer/{name}": part for name, part in tokenizer.files().items()}
+    return Foreign(model, weights, files=files, head=head_kind(found))
 
 
 def write_checkpoint(foreign: Foreign, target: Path, config: Experiment) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,18 @@ from tformer_cli.config.schema import (
     BERTConfig,
     DecodeConfig,
     GPTConfig,
+    HeadConfig,
     ImageClassificationExperiment,
     Seq2SeqConfig,
-    Stopping,
     TieEmbeddings,
 )
 from tformer_cli.data.labelled import LabelSet
 from tformer_cli.errors import ConfigError, RunError
+from tformer_cli.interop import generation
 from tformer_cli.interop import huggingface_encoder as encoder
 from tformer_cli.interop import huggingface_gpt as gpt
-from tformer_cli.interop.huggingface_tokenizer import encoder_files, plain_files, to_huggingface
+from tformer_cli.interop.gate import Say, check_export, warn
+from tformer_cli.interop.huggingface_tokenizer import encoder_files, prompt_files, to_huggingface
 from tformer_cli.interop.huggingface_weights import (
     FINAL_BIAS,
     check_exportable,
@@ -39,7 +41,7 @@ from tformer_cli.interop.marian_tokenizer import from_marian
 from tformer_cli.interop.picture_models import huggingface_files, timm_files
 from tformer_cli.interop.reading import WEIGHTS, read_json, read_weights
 from tformer_cli.interop.writing import json_file, weights_file
-from tformer_cli.models.bert import BERTClassifier, BERTForPretraining
+from tformer_cli.models.bert import BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
 from tformer_cli.models.gpt import GPT
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.models.vit import ViTClassifier
@@ -47,7 +49,6 @@ from tformer_cli.tokenizer import META, Tokenizer, Vocabulary
 from tformer_cli.tokenizer_json import JsonTokenizer
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
-EARLY_STOPPING = {Stopping.longest: "never", Stopping.next: False}
 Imported = tuple[Seq2SeqConfig | BERTConfig | GPTConfig, dict[str, Tensor], Vocabulary]
 
 
@@ -73,6 +74,7 @@ def export_model(
     """
     config = model.config
     check_exportable(config)
+    check_export(decode, generation.EXPORTED, "generate", "decode.")
     if not tokenizer.joint and config.tie_embeddings is TieEmbeddings.all:
         raise ConfigError("model.tie_embeddings: all goes with one vocabulary only, the tokenizer has one a language")
     ids = {"pad": tokenizer.pad_id, "bos": tokenizer.bos_id, "eos": tokenizer.eos_id}
@@ -80,7 +82,7 @@ def export_model(
     tensors = export_weights(config, model.state_dict(), model.source_positions.table)
     files = {
         CONFIG: json_file(export_config(config, sizes, ids)),
-        GENERATION: json_file(generation_config(decode, config, ids)),
+        GENERATION: json_file(generation.translation_config(decode, config, **ids)),
         WEIGHTS: weights_file(tensors),
         **to_huggingface(tokenizer, languages, config.max_length),
     }
@@ -99,12 +101,11 @@ def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
         to: huggingface, or timm for pictures.
 
     Raises:
-        ConfigError: if the run is not an encoder-decoder, or has a setting with no counterpart there.
+        ConfigError: if there is no format for the run's model, or it has a setting with no counterpart there.
         RunError: if the run cannot be read, or `output` cannot be written.
     """
     from tformer_cli.tasks.image_classification import ImageClassification
     from tformer_cli.tasks.text import TextTask
-    from tformer_cli.tasks.text_classification import TextClassification
     from tformer_cli.tasks.translation import Translation
     from tformer_cli.train.restore import open_run
 
@@ -118,94 +119,118 @@ def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
         raise ConfigError(
             f"{run}: timm has no {config.model.family} model", "Vision Transformers can be exported to it"
         )
-    elif isinstance(task, TextClassification) and isinstance(model, BERTClassifier):
-        export_encoder(model, task.tokenizer, output, task.labels)
-    elif isinstance(task, TextTask) and isinstance(model, BERTForPretraining):
-        export_encoder(model, task.tokenizer, output)
+    elif isinstance(task, TextTask) and isinstance(model, Encoder):
+        labels = getattr(task, "labels", None) or getattr(task, "tags", None)
+        export_encoder(model, task.tokenizer, output, labels, getattr(config, "head", None))
     elif isinstance(task, TextTask) and isinstance(model, GPT):
-        export_gpt(model, task.tokenizer, output)
+        export_gpt(model, task.tokenizer, output, getattr(config, "decode", None))
     elif isinstance(task, Translation) and isinstance(model, Seq2Seq):
         languages = (task.source_language, task.target_language)
         export_model(model, task.tokenizer, output, task.config.decode, languages)
     else:
         cause = f"{run}: a {config.model.family} model of {config.task} cannot be exported yet"
-        raise ConfigError(cause, "seq2seq, bert, gpt and vit models can")
+        raise ConfigError(cause, "models of translation, of texts, and Vision Transformers with labels can")
 
 
-def export_gpt(model: GPT, tokenizer: Vocabulary, output: Path) -> None:
+def export_gpt(model: GPT, tokenizer: Vocabulary, output: Path, decode: DecodeConfig | None = None) -> None:
     """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load, as a GPT2LMHeadModel.
 
     Args:
         model: a trained language model.
         tokenizer: the one it was trained with; a text begins after its </s>.
         output: the folder; it must not exist, or be empty.
+        decode: the search that `generate` does by default; None: that of the defaults.
 
     Raises:
         ConfigError: if the model or its tokenizer has no counterpart there.
         RunError: if the folder holds something already, or cannot be written.
     """
+    decode = DecodeConfig() if decode is None else decode
     gpt.check_exportable(model.config)
+    check_export(decode, generation.EXPORTED, "generate", "decode.")
+    pad, eos = tokenizer.pad_id, tokenizer.eos_id
+    never = {pad, tokenizer.bos_id, tokenizer.unk_id}
     files = {
-        CONFIG: json_file(gpt.export_config(model.config, tokenizer.vocab_size, tokenizer.eos_id)),
+        CONFIG: json_file(gpt.export_config(model.config, tokenizer.vocab_size, eos, pad)),
+        GENERATION: json_file(generation.continuation_config(decode, model.config, pad=pad, eos=eos, never=never)),
         WEIGHTS: weights_file(gpt.export_weights(model.config, model.state_dict())),
-        **plain_files(tokenizer, model.config.max_length),
+        **prompt_files(tokenizer, model.config.max_length),
     }
     files |= {f"tokenizer/{name}": data for name, data in tokenizer.files().items()}
     _write(output, files)
 
 
+Encoder = BERTForPretraining | BERTClassifier | BERTTagger | BERTForSpans
+"""The encoder with any of its heads."""
+
+
 def export_encoder(
-    model: BERTForPretraining | BERTClassifier,
+    model: Encoder,
     tokenizer: Vocabulary,
     output: Path,
-    labels: LabelSet | None = None,
+    labels: LabelSet | Sequence[str] | None = None,
+    head: HeadConfig | None = None,
 ) -> None:
-    """Write a folder that `AutoModelForMaskedLM`, or `AutoModelForSequenceClassification`, and `AutoTokenizer` load.
+    """Write a folder that `AutoTokenizer` loads, and the `AutoModelFor...` of what the model answers.
+
+    That is MaskedLM, SequenceClassification, TokenClassification or QuestionAnswering.
 
     Args:
         model: a trained encoder with its head.
         tokenizer: the one it was trained with.
         output: the folder; it must not exist, or be empty.
-        labels: of a classifier.
+        labels: of a classifier of texts, or the tags of one of words.
+        head: the settings of a fine-tuned model's head.
 
     Raises:
         ConfigError: if the model or its tokenizer has no counterpart there.
         RunError: if the folder holds something already, or cannot be written.
     """
     config = model.config
-    encoder.check_exportable(config)
-    found = encoder.export_config(config, tokenizer.vocab_size, tokenizer.pad_id)
-    if isinstance(model, BERTClassifier):
-        if model.pooler is None:
-            raise ConfigError(
-                "head.pooling: mean cannot be exported: Hugging Face's BERT takes the first token's vector"
-            )
-        found["architectures"] = ["BertForSequenceClassification"]
+    encoder.check_exportable(config, head)
+    if isinstance(model, BERTClassifier) and model.pooler is None:
+        raise ConfigError("head.pooling: mean cannot be exported: Hugging Face's BERT takes the first token's vector")
+    found = encoder.export_config(config, tokenizer.vocab_size, tokenizer.pad_id, head)
+    found["architectures"] = [_architecture(model)]
+    if isinstance(model, BERTClassifier | BERTTagger):
         if labels is None:
             raise ValueError("a classifier goes with its labels")
-        names = labels.names or ("number",)
+        names = (labels.names or ("number",)) if isinstance(labels, LabelSet) else labels
         found["id2label"] = {str(number): name for number, name in enumerate(names)}
         found["label2id"] = {name: number for number, name in enumerate(names)}
+    if isinstance(labels, LabelSet) and isinstance(model, BERTClassifier):
         problems = {"label": "single_label_classification", "labels": "multi_label_classification"}
         found["problem_type"] = problems.get(labels.target.name, "regression")
-    else:
-        found["architectures"] = ["BertForPreTraining" if model.next_sentence is not None else "BertForMaskedLM"]
+    spans = isinstance(model, BERTForSpans)
     files = {
         CONFIG: json_file(found),
-        WEIGHTS: weights_file(encoder.export_weights(config, model.state_dict())),
-        **encoder_files(tokenizer, config.max_length),
+        WEIGHTS: weights_file(encoder.export_weights(config, model.state_dict(), spans=spans)),
+        **encoder_files(tokenizer, config.max_length, config.segments),
     }
     files |= {f"tokenizer/{name}": data for name, data in tokenizer.files().items()}
     _write(output, files)
 
 
-def import_model(path: Path, languages: tuple[str, str] = ("source", "target")) -> Imported:
+def _architecture(model: Encoder) -> str:
+    """Their class for an encoder with its head."""
+    if isinstance(model, BERTForPretraining):
+        return "BertForPreTraining" if model.next_sentence is not None else "BertForMaskedLM"
+    names = {
+        BERTClassifier: "BertForSequenceClassification",
+        BERTTagger: "BertForTokenClassification",
+        BERTForSpans: "BertForQuestionAnswering",
+    }
+    return names[type(model)]
+
+
+def import_model(path: Path, languages: tuple[str, str] = ("source", "target"), say: Say = warn) -> Imported:
     """Read a MarianMTModel, a PegasusForConditionalGeneration, a BERT, a RoBERTa or a GPT-2 from a folder.
 
     Args:
         path: holds config.json, model.safetensors or its shards, and a tokenizer: tformer's own, Marian's, or a
             tokenizer.json.
         languages: names for the two sides of a tokenizer that has a model for each.
+        say: takes a line on what is not taken over.
 
     Returns:
         The model's settings; its weights, for `train.checkpoint.load_model_tensors`; its tokenizer.
@@ -217,62 +242,43 @@ def import_model(path: Path, languages: tuple[str, str] = ("source", "target")) 
     path = Path(path)
     where = path / CONFIG
     found = read_json(where)
-    kind = found.get("model_type")
+    kind = str(found.get("model_type"))
+    own = path / "tokenizer" / META
     if kind in encoder.PREFIXES or kind == gpt.KIND:
-        tensors = read_weights(path)
         if kind == gpt.KIND:
-            settings = gpt.import_config(found, str(where))
-            weights = gpt.import_weights(settings, tensors, str(path))
+            settings = gpt.import_config(found, str(where), say)
+            weights = gpt.import_weights(settings, read_weights(path), str(path))
         else:
-            settings = encoder.import_config(found, str(where))
-            weights = encoder.import_weights(settings, found, tensors, str(path))
-        own = path / "tokenizer" / META
+            settings = encoder.import_config(found, str(where), say)
+            weights = encoder.import_weights(settings, found, read_weights(path), str(path), say)
         vocabulary = Tokenizer.load(path) if own.is_file() else JsonTokenizer.from_folder(path)
-        rows = len(weights["embedding.weight" if kind == gpt.KIND else "encoder.embedding.weight"])
-        if vocabulary.vocab_size > rows:
-            sizes = f"{rows} embeddings, {vocabulary.vocab_size} pieces"
-            raise ConfigError(f"{path}: model and tokenizer do not belong together ({sizes})")
-        weights = {name: _first(value, rows, vocabulary.vocab_size) for name, value in weights.items()}
-        return settings, weights, vocabulary
+        return settings, _cut_vocabulary(weights, vocabulary.vocab_size, str(path)), vocabulary
+    import_config(found, str(where), final_bias=False, say=say)  # is refused before its weights are read
     tensors = read_weights(path)
     final_bias = FINAL_BIAS in tensors and bool(tensors[FINAL_BIAS].any())
-    config = import_config(found, str(where), final_bias=final_bias)
+    config = import_config(found, str(where), final_bias=final_bias, say=lambda line: None)
     state = import_weights(config, tensors, str(path))
-    own = path / "tokenizer" / META
     tokenizer = Tokenizer.load(path) if own.is_file() else from_marian(path, found, languages)
     _check_fit(found, state, tokenizer, str(path))
     return config, state, tokenizer
 
 
-def _first(value: Tensor, rows: int, pieces: int) -> Tensor:
-    """Without the rows that pad a vocabulary to a round number."""
-    return value[:pieces].clone() if value.shape[0] == rows else value
+BY_PIECE = ("embedding.weight", "encoder.embedding.weight", "output.weight", "head.bias")
+"""Weights with a row for each piece of the vocabulary; `output.weight` of a language model alone."""
 
 
-def generation_config(decode: DecodeConfig, config: Seq2SeqConfig, ids: Mapping[str, int]) -> dict[str, Any]:
-    """Their `generation_config.json` for our search.
+def _cut_vocabulary(weights: dict[str, Tensor], pieces: int, where: str) -> dict[str, Tensor]:
+    """Leave out the rows that pad a vocabulary to a round number: of the weights that have a row for each piece.
 
-    The score is the same. Where `generate` differs: its limit on the output's length does not grow with the input's,
-    </s> costs nothing at that limit, and it goes on until it has found `num_beams` hypotheses, so that it sometimes
-    finds another one.
+    Raises:
+        ConfigError: if there are fewer rows than pieces.
     """
-    limit = min(decode.max_length or config.max_length - 1, config.max_length - 1)
-    found: dict[str, Any] = {
-        "bos_token_id": ids["bos"],
-        "eos_token_id": ids["eos"],
-        "pad_token_id": ids["pad"],
-        "decoder_start_token_id": ids["bos"],
-        "forced_eos_token_id": ids["eos"],
-        "max_length": limit + 2,  # theirs counts <s> and </s>
-        "suppress_tokens": sorted({ids["pad"], ids["bos"]}),
-        "do_sample": decode.sample,
-        "num_beams": 1 if decode.sample else decode.beam,
-    }
-    if decode.sample:
-        found |= {"temperature": decode.temperature, "top_k": decode.top_k, "top_p": decode.top_p}
-    elif decode.beam > 1:
-        found |= {"length_penalty": decode.length_penalty, "early_stopping": EARLY_STOPPING[decode.stopping]}
-    return found
+    language_model = "embedding.weight" in weights
+    rows = len(weights["embedding.weight" if language_model else "encoder.embedding.weight"])
+    if pieces > rows:
+        raise ConfigError(f"{where}: model and tokenizer do not belong together ({rows} embeddings, {pieces} pieces)")
+    by_piece = {name for name in BY_PIECE if language_model or name != "output.weight"}
+    return {name: value[:pieces].clone() if name in by_piece else value for name, value in weights.items()}
 
 
 def _write(output: Path, files: Mapping[str, bytes]) -> None:

@@ -14,15 +14,70 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import Activation, BERTConfig, Norm, Positions
+from tformer_cli.config.schema import Activation, BERTConfig, HeadConfig, Norm, Pooling, Positions
 from tformer_cli.errors import ConfigError
-from tformer_cli.interop.reading import LEARNED, Settings, Weights, refuse_others
+from tformer_cli.interop.gate import (
+    FOREIGN,
+    TRAINING,
+    Rules,
+    Say,
+    carried,
+    check_export,
+    check_import,
+    irrelevant,
+    only,
+    warn,
+)
+from tformer_cli.interop.reading import LEARNED, Settings, Weights
 from tformer_cli.interop.writing import encoder_settings, plain
 
+EXPORTED: Rules = {
+    **LEARNED,
+    "norm": only({Norm.post}, "is post-norm"),
+    "segments": carried("type_vocab_size; a model without segments gets one of zeros"),
+    "ffn_dropout": irrelevant("acts in training alone; their BERT has none there"),
+}
+"""What becomes of our settings in a BERT of Hugging Face."""
+EXPORTED_HEAD: Rules = {
+    "dropout": carried("classifier_dropout"),
+    "frozen": TRAINING,
+    "class_weights": TRAINING,
+    "pooling": only({Pooling.cls}, "takes the first token's vector"),
+}
+"""What becomes of the settings of the heads."""
+READ: Rules = {
+    **FOREIGN,
+    "hidden_size": carried("dim"),
+    "num_hidden_layers": carried("depth"),
+    "num_attention_heads": carried("heads"),
+    "intermediate_size": carried("ffn_dim"),
+    "hidden_act": carried("activation"),
+    "hidden_dropout_prob": carried("dropout"),
+    "attention_probs_dropout_prob": carried("attention_dropout"),
+    "layer_norm_eps": carried("norm_eps"),
+    "max_position_embeddings": carried("max_length"),
+    "type_vocab_size": carried("segments"),
+    "pad_token_id": carried("RoBERTa: the row of the position table before the first"),
+    "position_embedding_type": only({"absolute", None}, "has absolute positions in this architecture"),
+    "tie_word_embeddings": irrelevant("the output weights are compared with the embedding"),
+    "directionality": only({"bidi", None}, "reads this architecture both ways"),
+    "pooler_fc_size": irrelevant("nothing in transformers reads it"),
+    "pooler_num_attention_heads": irrelevant("nothing in transformers reads it"),
+    "pooler_num_fc_layers": irrelevant("nothing in transformers reads it"),
+    "pooler_size_per_head": irrelevant("nothing in transformers reads it"),
+    "pooler_type": irrelevant("nothing in transformers reads it"),
+    "sinusoidal_pos_embds": irrelevant("says how a table began that is stored with the weights"),
+    "tie_weights_": irrelevant("the output weights are compared with the embedding"),
+    "gradient_checkpointing": TRAINING,
+}
+"""What becomes of the settings of a BERT or a RoBERTa."""
 
-def first_position(found: Mapping[str, Any]) -> int:
+
+def first_position(found: Mapping[str, Any], where: str = "") -> int:
     """The row of the position table that the first token has: RoBERTa's begins after that of its padding."""
-    return int(found.get("pad_token_id", 1)) + 1 if found.get("model_type") == "roberta" else 0
+    if found.get("model_type") != "roberta":
+        return 0
+    return Settings({"pad_token_id": 1, **found}, where).number("pad_token_id", 0) + 1
 
 
 PREFIXES = {"bert": "bert.", "roberta": "roberta.", "distilbert": "distilbert."}
@@ -35,6 +90,8 @@ DISTILBERT_SETTINGS = {
     "dropout": "hidden_dropout_prob",
     "attention_dropout": "attention_probs_dropout_prob",
 }
+READ_DISTILBERT: Rules = {**READ, **{theirs: READ[bert] for theirs, bert in DISTILBERT_SETTINGS.items()}}
+"""What becomes of the settings of a DistilBERT."""
 DISTILBERT_WEIGHTS = {
     "transformer.layer": "encoder.layer",
     "attention.q_lin": "attention.self.query",
@@ -88,46 +145,71 @@ EMBEDDINGS = {
     "encoder.positions.table": "embeddings.position_embeddings.weight",
     "encoder.segments.weight": "embeddings.token_type_embeddings.weight",
 }
-HEADS = {
+MASKED = {
     "bert": {
         "head.project": "cls.predictions.transform.dense",
         "head.norm": "cls.predictions.transform.LayerNorm",
         "next_sentence": "cls.seq_relationship",
-        "output": "classifier",
     },
     "roberta": {"head.project": "lm_head.dense", "head.norm": "lm_head.layer_norm"},
 }
-HEAD_BIAS = {"bert": "cls.predictions.bias", "roberta": "lm_head.bias"}
-IGNORED = ("embeddings.position_ids", "cls.predictions.decoder", "lm_head.decoder", "classifier", "qa_outputs")
-"""Names, or beginnings of names, of buffers, of copies of tied weights, and of other tasks' heads."""
+"""Layers of pre-training."""
+BIAS, OUTPUT = {"bert": "cls.predictions", "roberta": "lm_head"}, "decoder"
+"""Where the bias of each piece's score stands, and below it a copy, beside one of the embedding."""
+HEADS = {
+    "sequence": {"pooler.project": "classifier.dense", "output": "classifier.out_proj"},  # RoBERTa's
+    "tokens": {"output": "classifier"},
+    "spans": {"output": "qa_outputs"},
+}
+"""Heads of fine-tuned models; a BERT for sequences has `classifier` after its pooler."""
+POOLER = {"pooler.project": "pooler.dense"}
+KINDS = {
+    "ForSequenceClassification": "sequence",
+    "ForTokenClassification": "tokens",
+    "ForQuestionAnswering": "spans",
+}
+"""Ends of architectures' names, and what their heads answer."""
+TASKS = {"text_classification": "sequence", "token_tagging": "tokens", "question_answering": "spans"}
+"""What the heads of our tasks answer."""
+IGNORED = ("embeddings.position_ids",)
+"""Buffers."""
 
 
-def import_config(found: Mapping[str, Any], where: str) -> BERTConfig:
+def head_kind(found: Mapping[str, Any]) -> str:
+    """What the head of a `config.json` answers; "" if it is none of a fine-tuned model."""
+    names = found.get("architectures")
+    name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
+    return next((kind for end, kind in KINDS.items() if name.endswith(end)), "")
+
+
+def import_config(found: Mapping[str, Any], where: str, say: Say = warn) -> BERTConfig:
     """Our settings from their `config.json`.
 
     Raises:
         ConfigError: if it has a setting that we do not.
     """
+    names: dict[str, str] = {}
+    check_import(found, READ_DISTILBERT if found.get("model_type") == "distilbert" else READ, where, say)
     if found.get("model_type") == "distilbert":
         found = settings_of_bert(found)
-    settings = Settings(found, where)
+        names = {bert: theirs for theirs, bert in DISTILBERT_SETTINGS.items()}
+    settings = Settings(found, where, names)
     blocks = settings.encoder(dropout=0.1)
     roberta = found.get("model_type") == "roberta"
     if roberta and blocks["activation"] is not Activation.gelu:  # its head has gelu whatever the blocks have
         raise ConfigError(f"{where}: a RoBERTa with hidden_act {found['hidden_act']!r} is not supported")
-    if found.get("position_embedding_type", "absolute") != "absolute":
-        raise ConfigError(f"{where}: position_embedding_type {found['position_embedding_type']!r} is not supported")
+    first = first_position(found, where)
     return BERTConfig(
         **blocks,
         norm=Norm.post,
         positions=Positions.learned,
-        max_length=settings.number("max_position_embeddings") - first_position(found),
+        max_length=settings.number("max_position_embeddings", first + 2) - first,
         segments=settings.number("type_vocab_size", 0),
     )
 
 
 def import_weights(
-    config: BERTConfig, found: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
+    config: BERTConfig, found: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str, say: Say = warn
 ) -> dict[str, Tensor]:
     """Their weights under our names, float32.
 
@@ -136,6 +218,7 @@ def import_weights(
         found: their `config.json`.
         tensors: of their safetensors file.
         where: what an error calls them.
+        say: takes a line on a head that has no counterpart here.
 
     Raises:
         ConfigError: if one of the encoder's is missing or of another shape, or one has no place here.
@@ -147,43 +230,86 @@ def import_weights(
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):  # what the first BERTs were saved with
         named = {name.removesuffix(old) + new if name.endswith(old) else name: value for name, value in named.items()}
     weights = Weights(named, where)
+    state = _read_encoder(config, first_position(found), weights)
+    state |= _read_layers(weights, {**MASKED[kind], **POOLER}, config.dim)
+    state |= _read_output(weights, BIAS[kind], state["encoder.embedding.weight"])
+    state |= _read_head(weights, head_kind(found), config.dim)
+    weights.drop(lambda name: name.startswith(IGNORED))
+    dropped = weights.drop(lambda name: name.startswith(("classifier", "qa_outputs")))
+    if dropped:
+        say(f"warning: {where}: {', '.join(dropped)} has no counterpart in tformer's heads: the head begins anew")
+    weights.refuse_rest(lambda name: False)
+    return state
+
+
+def _read_encoder(config: BERTConfig, first: int, weights: Weights) -> dict[str, Tensor]:
+    """The weights that every head shares; `first`: the position table's row of the first token."""
     dim = config.dim
     state: dict[str, Tensor] = {}
     for ours, theirs in EMBEDDINGS.items():
         if "segments" not in ours or config.segments:
-            state[ours] = weights.take(theirs, -1, dim)
-    state["encoder.positions.table"] = state["encoder.positions.table"][first_position(found) :].contiguous()
+            rows = {"positions": config.max_length + first, "segments": config.segments}.get(ours.split(".")[1], -1)
+            state[ours] = weights.take(theirs, rows, dim)
+    state["encoder.positions.table"] = state["encoder.positions.table"][first:].contiguous()
     for ours, theirs in layers(config.depth):
         rows = config.ffn_dim if ours.endswith("project_in") else dim
         columns = config.ffn_dim if "feed_forward" in ours and ours.endswith("project_out") else dim
         shape = (rows,) if ours.endswith("norm") else (rows, columns)
         state[f"{ours}.weight"] = torch.cat([weights.take(f"{name}.weight", *shape) for name in theirs])
         state[f"{ours}.bias"] = torch.cat([weights.take(f"{name}.bias", rows) for name in theirs])
-    for ours, theirs in {**HEADS[kind], "pooler.project": "pooler.dense"}.items():
-        for part in ("weight", "bias"):
-            if f"{theirs}.{part}" in weights.left:
-                state[f"{ours}.{part}"] = weights.left.pop(f"{theirs}.{part}")
-    if HEAD_BIAS[kind] in weights.left:
-        state["head.bias"] = weights.left.pop(HEAD_BIAS[kind])
-    weights.refuse_rest(lambda name: name.startswith(IGNORED))
     return state
 
 
-def check_exportable(config: BERTConfig) -> None:
+def _read_layers(weights: Weights, names: Mapping[str, str], dim: int) -> dict[str, Tensor]:
+    """Those of the layers that the file has: our names and theirs."""
+    state = {}
+    for ours, theirs in names.items():
+        if f"{theirs}.weight" in weights.left:
+            shape = (-1,) if ours.endswith("norm") else (-1, dim)
+            state[f"{ours}.weight"] = weights.take(f"{theirs}.weight", *shape)
+            state[f"{ours}.bias"] = weights.take(f"{theirs}.bias", len(state[f"{ours}.weight"]))
+    return state
+
+
+def _read_output(weights: Weights, place: str, embedding: Tensor) -> dict[str, Tensor]:
+    """The bias of the pieces' scores; its copy, and the output weights, must be those that are tied."""
+    weights.match(f"{place}.{OUTPUT}.weight", embedding, "the embedding")
+    for name in (f"{place}.bias", f"{place}.{OUTPUT}.bias"):
+        if name in weights.left:
+            bias = weights.take(name, len(embedding))
+            weights.match(f"{place}.{OUTPUT}.bias", bias, f"{place}.bias")
+            return {"head.bias": bias}
+    return {}
+
+
+def _read_head(weights: Weights, kind: str, dim: int) -> dict[str, Tensor]:
+    """The head of a fine-tuned model, if ours computes the same."""
+    if not kind or "classifier.before.weight" in weights.left:  # DistilBERT's, whose function is not ours
+        return {}
+    names = HEADS[kind]
+    if kind == "sequence" and "classifier.weight" in weights.left:
+        names = HEADS["tokens"]
+    return _read_layers(weights, names, dim)
+
+
+def check_exportable(config: BERTConfig, head: HeadConfig | None = None) -> None:
     """Refuse what their BERT does not have.
 
     Raises:
         ConfigError: naming the first such setting.
     """
-    refuse_others(config, "BERT", {"norm": ({Norm.post}, "is post-norm"), **LEARNED})
+    check_export(config, EXPORTED, "Hugging Face's BERT")
+    if head is not None:
+        check_export(head, EXPORTED_HEAD, "Hugging Face's BERT", "head.")
 
 
-def export_weights(config: BERTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def export_weights(config: BERTConfig, state: Mapping[str, Tensor], *, spans: bool = False) -> dict[str, Tensor]:
     """Our weights under the names of their BERT; a model without segments gets one of zeros.
 
     Args:
         config: of the model; `check_exportable` has passed.
         state: the model's state dictionary.
+        spans: its head points at the begin and the end of answers.
     """
     found: dict[str, Tensor] = {}
     for ours, theirs in EMBEDDINGS.items():
@@ -193,7 +319,8 @@ def export_weights(config: BERTConfig, state: Mapping[str, Tensor]) -> dict[str,
         weights, biases = (state[f"{ours}.{part}"].chunk(len(theirs)) for part in ("weight", "bias"))
         for name, weight, bias in zip(theirs, weights, biases, strict=True):
             found |= {f"bert.{name}.weight": weight, f"bert.{name}.bias": bias}
-    for ours, theirs in {**HEADS["bert"], "pooler.project": "bert.pooler.dense"}.items():
+    output = HEADS["spans" if spans else "tokens"]
+    for ours, theirs in {**MASKED["bert"], "pooler.project": "bert.pooler.dense", **output}.items():
         for part in ("weight", "bias"):
             if f"{ours}.{part}" in state:
                 found[f"{theirs}.{part}"] = state[f"{ours}.{part}"]
@@ -202,7 +329,7 @@ def export_weights(config: BERTConfig, state: Mapping[str, Tensor]) -> dict[str,
     return plain(found)
 
 
-def export_config(config: BERTConfig, vocab_size: int, pad_id: int) -> dict[str, Any]:
+def export_config(config: BERTConfig, vocab_size: int, pad_id: int, head: HeadConfig | None = None) -> dict[str, Any]:
     """Their `config.json`, but for the architecture's name."""
     return {
         "model_type": "bert",
@@ -212,4 +339,5 @@ def export_config(config: BERTConfig, vocab_size: int, pad_id: int) -> dict[str,
         "type_vocab_size": max(1, config.segments),
         "pad_token_id": pad_id,
         "tie_word_embeddings": True,
+        "classifier_dropout": None if head is None else head.dropout,
     }

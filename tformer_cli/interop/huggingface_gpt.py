@@ -13,14 +13,54 @@ from typing import Any
 from torch import Tensor
 
 from tformer_cli.config.schema import GPTConfig, Norm, Positions
-from tformer_cli.errors import ConfigError
-from tformer_cli.interop.reading import ACTIVATIONS, LEARNED, THEIR_ACTIVATIONS, Settings, Weights, refuse_others
+from tformer_cli.interop.gate import (
+    FOREIGN,
+    Rules,
+    Say,
+    all_of,
+    carried,
+    check_export,
+    check_import,
+    irrelevant,
+    only,
+    warn,
+)
+from tformer_cli.interop.reading import ACTIVATIONS, LEARNED, THEIR_ACTIVATIONS, Settings, Weights
 from tformer_cli.interop.writing import plain
 
 KIND, PREFIX = "gpt2", "transformer."
 EMBEDDINGS = {"embedding.weight": "wte.weight", "positions.table": "wpe.weight"}
 IGNORED = ("attn.bias", "attn.masked_bias")
 """Ends of the names of buffers: the causal triangle."""
+EXPORTED: Rules = {
+    **LEARNED,
+    "norm": only({Norm.pre}, "is pre-norm"),
+    "tie_embeddings": carried("tie_word_embeddings"),
+    "ffn_dropout": irrelevant("acts in training alone; their GPT-2 has none there"),
+}
+"""What becomes of our settings in a GPT-2 of Hugging Face."""
+READ: Rules = {
+    **FOREIGN,
+    "n_embd": carried("dim"),
+    "n_layer": carried("depth"),
+    "n_head": carried("heads"),
+    "n_inner": carried("ffn_dim"),
+    "n_positions": carried("max_length"),
+    "activation_function": carried("activation"),
+    "resid_pdrop": carried("dropout"),
+    "attn_pdrop": carried("attention_dropout"),
+    "layer_norm_epsilon": carried("norm_eps"),
+    "tie_word_embeddings": carried("tie_embeddings"),
+    "n_ctx": irrelevant("is n_positions again, in old files"),
+    "scale_attn_weights": only({True}, "divides attention scores by the root of a head's width"),
+    "scale_attn_by_inverse_layer_idx": only({False, None}, "scales attention scores alike in every block"),
+    "reorder_and_upcast_attn": irrelevant("computes the same in float32"),
+    **all_of(
+        ("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels"),
+        irrelevant("is of heads whose weights do not pass"),
+    ),
+}
+"""What becomes of the settings of a GPT-2."""
 
 
 def layers(depth: int) -> Iterator[tuple[str, str, bool]]:
@@ -36,31 +76,29 @@ def layers(depth: int) -> Iterator[tuple[str, str, bool]]:
     yield "stack.norm", "ln_f", False
 
 
-def import_config(found: Mapping[str, Any], where: str) -> GPTConfig:
+def import_config(found: Mapping[str, Any], where: str, say: Say = warn) -> GPTConfig:
     """Our settings from their `config.json`.
 
     Raises:
         ConfigError: if it has a setting that we do not.
     """
+    check_import(found, READ, where, say)
     settings = Settings(found, where)
     activation = settings.activation("activation_function", "gelu_new", ACTIVATIONS)
-    for name, wanted in (("scale_attn_weights", True), ("scale_attn_by_inverse_layer_idx", False)):
-        if found.get(name, wanted) is not wanted:
-            raise ConfigError(f"{where}: {name} {found[name]} is not supported")
     dim, heads = settings.width("n_embd", "n_head")
     return GPTConfig(
         dim=dim,
         heads=heads,
-        ffn_dim=found.get("n_inner") or 4 * dim,
+        ffn_dim=4 * dim if found.get("n_inner") is None else settings.number("n_inner"),
         depth=settings.number("n_layer"),
         norm=Norm.pre,
         activation=activation,
         positions=Positions.learned,
         dropout=settings.rate("resid_pdrop", 0.1),
         attention_dropout=settings.rate("attn_pdrop", 0.1),
-        norm_eps=float(found.get("layer_norm_epsilon", 1e-5)),
-        max_length=settings.number("n_positions"),
-        tie_embeddings=bool(found.get("tie_word_embeddings", True)),
+        norm_eps=settings.positive("layer_norm_epsilon", 1e-5),
+        max_length=settings.number("n_positions", 2),
+        tie_embeddings=settings.flag("tie_word_embeddings", True),
     )
 
 
@@ -71,7 +109,8 @@ def import_weights(config: GPTConfig, tensors: Mapping[str, Tensor], where: str)
         ConfigError: if one is missing, of another shape, or has no place here.
     """
     weights = Weights({name.removeprefix(PREFIX): value for name, value in tensors.items()}, where)
-    state = {ours: weights.take(theirs, -1, config.dim) for ours, theirs in EMBEDDINGS.items()}
+    rows = {"wte.weight": -1, "wpe.weight": config.max_length}
+    state = {ours: weights.take(theirs, rows[theirs], config.dim) for ours, theirs in EMBEDDINGS.items()}
     rows = {"project_qkv": 3 * config.dim, "project_in": config.ffn_dim}
     for ours, theirs, turned in layers(config.depth):
         last = ours.rpartition(".")[2]
@@ -80,9 +119,11 @@ def import_weights(config: GPTConfig, tensors: Mapping[str, Tensor], where: str)
         weight = weights.take(f"{theirs}.weight", *((inputs, outputs) if turned else (outputs,)))
         state[f"{ours}.weight"] = weight.T.contiguous() if turned else weight
         state[f"{ours}.bias"] = weights.take(f"{theirs}.bias", outputs)
-    if not config.tie_embeddings:
-        state["output.weight"] = weights.take("lm_head.weight", -1, config.dim)
-    weights.refuse_rest(lambda name: name.endswith(IGNORED) or name == "lm_head.weight")
+    if config.tie_embeddings:
+        weights.match("lm_head.weight", state["embedding.weight"], "the embedding")
+    else:
+        state["output.weight"] = weights.take("lm_head.weight", len(state["embedding.weight"]), config.dim)
+    weights.refuse_rest(lambda name: name.endswith(IGNORED))
     return state
 
 
@@ -92,7 +133,7 @@ def check_exportable(config: GPTConfig) -> None:
     Raises:
         ConfigError: naming the first such setting.
     """
-    refuse_others(config, "GPT-2", {"norm": ({Norm.pre}, "is pre-norm"), **LEARNED})
+    check_export(config, EXPORTED, "Hugging Face's GPT-2")
 
 
 def export_weights(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -107,7 +148,7 @@ def export_weights(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, 
     return plain(found)
 
 
-def export_config(config: GPTConfig, vocab_size: int, eos_id: int) -> dict[str, Any]:
+def export_config(config: GPTConfig, vocab_size: int, eos_id: int, pad_id: int) -> dict[str, Any]:
     """Their `config.json`."""
     return {
         "model_type": KIND,
@@ -125,5 +166,6 @@ def export_config(config: GPTConfig, vocab_size: int, eos_id: int) -> dict[str, 
         "layer_norm_epsilon": config.norm_eps,
         "bos_token_id": eos_id,
         "eos_token_id": eos_id,
+        "pad_token_id": pad_id,
         "tie_word_embeddings": config.tie_embeddings,
     }

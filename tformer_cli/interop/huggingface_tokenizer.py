@@ -51,18 +51,27 @@ def to_huggingface(tokenizer: Vocabulary, languages: tuple[str, str], max_length
     return found
 
 
-def plain_files(tokenizer: Vocabulary, max_length: int) -> dict[str, bytes]:
-    """The files that `AutoTokenizer` reads, for a model whose inputs get no beginning and no end.
+def prompt_files(tokenizer: Vocabulary, max_length: int) -> dict[str, bytes]:
+    """The files that `AutoTokenizer` reads for a language model: a text begins after the end of another.
+
+    So does a prompt of `predict`: without that first token the model would be asked something else.
 
     Raises:
         ConfigError: if the vocabulary has a property that `tokenizer.json` cannot express.
     """
     names = {"pad": tokenizer.pad_id, "unk": tokenizer.unk_id, "bos": tokenizer.eos_id, "eos": tokenizer.eos_id}
-    return _files(tokenizer, max_length, names, None, ["input_ids", "attention_mask"])
+    end = tokenizer.eos_id
+    template = _template(tokenizer, [end, "A"], [end, "A", "B"], segments=1)
+    return _files(tokenizer, max_length, names, template, ["input_ids", "attention_mask"])
 
 
-def encoder_files(tokenizer: Vocabulary, max_length: int) -> dict[str, bytes]:
+def encoder_files(tokenizer: Vocabulary, max_length: int, segments: int) -> dict[str, bytes]:
     """The files that `AutoTokenizer` reads for an encoder: [CLS] A [SEP] and [CLS] A [SEP] B [SEP].
+
+    Args:
+        tokenizer: ours.
+        max_length: tokens that the model takes.
+        segments: that the model tells apart; with fewer than two B has the number of A.
 
     Raises:
         ConfigError: if the vocabulary has a property that `tokenizer.json` cannot express.
@@ -70,38 +79,42 @@ def encoder_files(tokenizer: Vocabulary, max_length: int) -> dict[str, bytes]:
     ids = {"pad": tokenizer.pad_id, "unk": tokenizer.unk_id, "cls": tokenizer.bos_id, "sep": tokenizer.eos_id}
     if tokenizer.mask_id is not None:
         ids["mask"] = tokenizer.mask_id
-    cls, sep = tokenizer.pieces([tokenizer.bos_id, tokenizer.eos_id])
+    first = [tokenizer.bos_id, "A", tokenizer.eos_id]
+    template = _template(tokenizer, first, [*first, "B", tokenizer.eos_id], segments)
+    inputs = ["input_ids", *(["token_type_ids"] if segments > 1 else []), "attention_mask"]
+    return _files(tokenizer, max_length, ids, template, inputs)
 
-    def special(piece: str, segment: int) -> dict[str, Any]:
-        return {"SpecialToken": {"id": piece, "type_id": segment}}
 
-    first = [special(cls, 0), {"Sequence": {"id": "A", "type_id": 0}}, special(sep, 0)]
-    template = {
+def _template(tokenizer: Vocabulary, single: list[int | str], pair: list[int | str], segments: int) -> dict[str, Any]:
+    """What stands around a text, and around two: ids of special tokens, and A and B for the texts."""
+
+    def parts(order: list[int | str]) -> list[dict[str, Any]]:
+        second, made = 0, []
+        for part in order:
+            second = int(segments > 1 and (part == "B" or second))
+            name, kind = (part, "Sequence") if isinstance(part, str) else (piece[part], "SpecialToken")
+            made.append({kind: {"id": name, "type_id": second}})
+        return made
+
+    special = [part for part in dict.fromkeys([*single, *pair]) if isinstance(part, int)]
+    piece = dict(zip(special, tokenizer.pieces(special), strict=True))
+    return {
         "type": "TemplateProcessing",
-        "single": first,
-        "pair": [*first, {"Sequence": {"id": "B", "type_id": 1}}, special(sep, 1)],
-        "special_tokens": {
-            cls: {"id": cls, "ids": [tokenizer.bos_id], "tokens": [cls]},
-            sep: {"id": sep, "ids": [tokenizer.eos_id], "tokens": [sep]},
-        },
+        "single": parts(single),
+        "pair": parts(pair),
+        "special_tokens": {name: {"id": name, "ids": [number], "tokens": [name]} for number, name in piece.items()},
     }
-    return _files(tokenizer, max_length, ids, template, ["input_ids", "token_type_ids", "attention_mask"])
 
 
 def _files(
-    tokenizer: Vocabulary,
-    max_length: int,
-    special: dict[str, int],
-    template: dict[str, Any] | None,
-    inputs: list[str],
+    tokenizer: Vocabulary, max_length: int, special: dict[str, int], template: dict[str, Any], inputs: list[str]
 ) -> dict[str, bytes]:
     named = dict(zip(special, tokenizer.pieces(special.values()), strict=True))
     if isinstance(tokenizer, JsonTokenizer):
         found = json.loads(tokenizer.files()[JSON_FILE])
     else:
         found = fast_tokenizer(tokenizer, parse(tokenizer.files()[f"{JOINT}.model"]))
-    if template is not None or not isinstance(tokenizer, JsonTokenizer):
-        found["post_processor"] = template
+    found["post_processor"] = template
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,

@@ -16,7 +16,19 @@ from torch import Tensor
 
 from tformer_cli.config.schema import ImageHeadConfig, Norm, Pooling, Positions, Stem, ViTConfig
 from tformer_cli.errors import ConfigError
-from tformer_cli.interop.reading import LEARNED, Settings, Weights, refuse_others
+from tformer_cli.interop.gate import (
+    FOREIGN,
+    TRAINING,
+    Rules,
+    Say,
+    carried,
+    check_export,
+    check_import,
+    irrelevant,
+    only,
+    warn,
+)
+from tformer_cli.interop.reading import LEARNED, Settings, Weights
 from tformer_cli.interop.writing import encoder_settings, plain
 
 Layers = Callable[[int], Iterator[tuple[str, tuple[str, ...]]]]
@@ -33,6 +45,51 @@ MASK = "embeddings.mask_token"
 HEAD = "classifier"
 IGNORED = ("pooler.", "decoder.")
 """Beginnings of names: of what no classifier has."""
+PICTURES: Rules = {
+    **LEARNED,
+    "norm": only({Norm.pre}, "is pre-norm"),
+    "positions": only({Positions.learned}, "has a learned position for each patch only"),
+    "stem": only({Stem.patches}, "has linear patches only"),
+    "patch_size": carried("patch_size"),
+    "class_token": carried("a [class] token or none"),
+    "stem_dim": irrelevant("belongs to stems that do not pass"),
+    "resnet": irrelevant("belongs to stems that do not pass"),
+    "ffn_dropout": irrelevant("acts in training alone"),
+}
+"""What becomes of our settings in any Vision Transformer."""
+EXPORTED: Rules = {
+    **PICTURES,
+    "class_token": only({True}, "has a [class] token"),
+    "layer_scale": only({0.0}, "has no layer scale"),
+}
+"""What becomes of our settings in a ViT of Hugging Face."""
+EXPORTED_HEAD: Rules = {
+    "dropout": TRAINING,
+    "frozen": TRAINING,
+    "class_weights": TRAINING,
+    "pooling": only({Pooling.cls}, "classifies by its [class] token"),
+    "hidden": only({False}, "has no hidden layer in its head"),
+}
+READ: Rules = {
+    **FOREIGN,
+    "hidden_size": carried("dim"),
+    "num_hidden_layers": carried("depth"),
+    "num_attention_heads": carried("heads"),
+    "intermediate_size": carried("ffn_dim"),
+    "hidden_act": carried("activation"),
+    "hidden_dropout_prob": carried("dropout"),
+    "attention_probs_dropout_prob": carried("attention_dropout"),
+    "layer_norm_eps": carried("norm_eps"),
+    "image_size": carried("data.image_size"),
+    "patch_size": carried("patch_size"),
+    "num_channels": carried("data.channels"),
+    "qkv_bias": carried("a bias that is not there is zero"),
+    "encoder_stride": irrelevant("belongs to the decoder of masked patches, which is left out"),
+    "pooler_output_size": irrelevant("belongs to the pooler, which no classifier of theirs has"),
+    "pooler_act": irrelevant("belongs to the pooler, which no classifier of theirs has"),
+    "tie_word_embeddings": irrelevant("there are no words"),
+}
+"""What becomes of the settings of a ViT."""
 
 
 def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -55,6 +112,9 @@ def read_encoder(
     weights: Weights,
     layers: Layers,
     embeddings: Mapping[str, str],
+    *,
+    qkv_bias: bool = True,
+    class_position: bool = True,
 ) -> dict[str, Tensor]:
     """Take an encoder's weights out of a file, under our names; other libraries' differ in theirs only.
 
@@ -64,6 +124,8 @@ def read_encoder(
         weights: what the file has.
         layers: their names of the layers.
         embeddings: their names of the rest.
+        qkv_bias: whether queries, keys and values have a bias there; one that they lack is zero.
+        class_position: whether [class] has a position there; one that it lacks is zero.
 
     Raises:
         ConfigError: if one is missing, or of another shape.
@@ -74,12 +136,12 @@ def read_encoder(
         "encoder.patches.project.weight": projection.flatten(1),
         "encoder.patches.project.bias": weights.take(f"{embeddings['patches']}.bias", dim),
     }
-    first = int(config.class_token)
+    first = int(config.class_token and class_position)
     if config.class_token:
         state["encoder.class_token"] = weights.take(embeddings["class_token"], 1, 1, dim).view(dim)
     positions = weights.take(embeddings["positions"], 1, rows * columns + first, dim)[0]
     if config.class_token:
-        state["encoder.positions.class_vector"] = positions[0].clone()
+        state["encoder.positions.class_vector"] = positions[0].clone() if first else torch.zeros(dim)
     state["encoder.positions.table"] = positions[first:].reshape(rows, columns, dim)
     for ours, theirs in layers(config.depth):
         if ours.endswith(FACTORS):
@@ -90,7 +152,11 @@ def read_encoder(
         width = config.ffn_dim if ours.endswith("feed_forward.sublayer.project_out") else dim
         shape = (height,) if ours.endswith("norm") else (height, width)
         state[f"{ours}.weight"] = torch.cat([weights.take(f"{name}.weight", *shape) for name in theirs])
-        state[f"{ours}.bias"] = torch.cat([weights.take(f"{name}.bias", height) for name in theirs])
+        without = ours.endswith("project_qkv") and not qkv_bias
+        zeros = [torch.zeros(height)] if without else []  # of qkv_bias=False
+        state[f"{ours}.bias"] = torch.cat(
+            zeros * len(theirs) or [weights.take(f"{name}.bias", height) for name in theirs]
+        )
     return state
 
 
@@ -118,39 +184,56 @@ def write_encoder(
     return found
 
 
-def import_size(found: Mapping[str, Any], where: str) -> tuple[int, int]:
+def import_size(found: Mapping[str, Any], where: str) -> tuple[tuple[int, int], int]:
     """Height and width, in pixels, and channels of the pictures, from their `config.json`.
 
     Raises:
-        ConfigError: if the pictures are no squares.
+        ConfigError: if patches are no squares, or pictures no whole number of patches.
     """
-    return _side(found, "image_size", where), Settings(found, where).number("num_channels")
+    patch = patch_side(found, "patch_size", where)
+    return pair(found, "image_size", where, patch), Settings(found, where).number("num_channels")
 
 
-def _side(found: Mapping[str, Any], name: str, where: str) -> int:
-    """A square's side; theirs may be a pair."""
+def patch_side(found: Mapping[str, Any], name: str, where: str) -> int:
+    """The side of a patch; theirs may be a pair.
+
+    Raises:
+        ConfigError: if it is no square.
+    """
+    rows, columns = pair(found, name, where)
+    if rows != columns:
+        raise ConfigError(f"{where}: {name} is {found[name]}, and tformer's patches are squares")
+    return rows
+
+
+def pair(found: Mapping[str, Any], name: str, where: str, multiple: int = 1) -> tuple[int, int]:
+    """Height and width; theirs may be one number, or a pair.
+
+    Raises:
+        ConfigError: if it is neither, or no multiple of `multiple`.
+    """
     value = found.get(name)
-    if isinstance(value, list) and len(set(value)) == 1:
-        value = value[0]
-    if isinstance(value, list):
-        raise ConfigError(f"{where}: {name} is {value}, and tformer's pictures and patches are squares")
-    return Settings({name: value}, where).number(name)
+    sides = value if isinstance(value, list) and len(value) == 2 else [value, value]
+    rows, columns = (Settings({name: side}, where).number(name) for side in sides)
+    if rows % multiple or columns % multiple:
+        raise ConfigError(f"{where}: {name} {value} is no multiple of {multiple} pixels, the side of a patch")
+    return rows, columns
 
 
-def import_config(found: Mapping[str, Any], where: str) -> ViTConfig:
+def import_config(found: Mapping[str, Any], where: str, say: Say = warn) -> ViTConfig:
     """Our settings from their `config.json`.
 
     Raises:
         ConfigError: if it has a setting that we do not.
     """
+    check_import(found, READ, where, say)
     settings = Settings(found, where)
-    if not found.get("qkv_bias", True):
-        raise ConfigError(f"{where}: qkv_bias false is not supported", "tformer has a bias in all layers, or in none")
-    return ViTConfig(**settings.encoder(dropout=0.0), patch_size=_side(found, "patch_size", where))
+    settings.flag("qkv_bias", True)
+    return ViTConfig(**settings.encoder(dropout=0.0), patch_size=patch_side(found, "patch_size", where))
 
 
 def import_weights(
-    config: ViTConfig, found: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
+    config: ViTConfig, found: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str, say: Say = warn
 ) -> dict[str, Tensor]:
     """Their weights under our names, float32; of a classifier with its head, of masked patches with the mask.
 
@@ -159,17 +242,23 @@ def import_weights(
         found: their `config.json`.
         tensors: of their safetensors file.
         where: what an error calls them.
+        say: takes a line on parts that are left out.
 
     Raises:
         ConfigError: if one of the encoder's is missing or of another shape, or one has no place here.
     """
-    side = import_size(found, where)[0] // config.patch_size
+    height, width = import_size(found, where)[0]
     weights = Weights({name.removeprefix(PREFIX): value for name, value in tensors.items()}, where)
-    state = read_encoder(config, (side, side), weights, layers, EMBEDDINGS)
+    qkv_bias = Settings(found, where).flag("qkv_bias", True)
+    grid = (height // config.patch_size, width // config.patch_size)
+    state = read_encoder(config, grid, weights, layers, EMBEDDINGS, qkv_bias=qkv_bias)
     state |= read_head(weights, HEAD, config.dim)
     if MASK in weights.left:
         state["mask"] = weights.take(MASK, 1, 1, config.dim).view(-1)
-    weights.refuse_rest(lambda name: name.startswith(IGNORED))
+    dropped = weights.drop(lambda name: name.startswith(IGNORED))
+    if dropped:
+        say(f"warning: {where}: {', '.join(dropped)} is left out: no classifier has it")
+    weights.refuse_rest(lambda name: False)
     return state
 
 
@@ -187,19 +276,8 @@ def check_exportable(config: ViTConfig, head: ImageHeadConfig) -> None:
     Raises:
         ConfigError: naming the first such setting.
     """
-    shape = {
-        "norm": ({Norm.pre}, "is pre-norm"),
-        "stem": ({Stem.patches}, "has linear patches only"),
-        "class_token": ({True}, "has a [class] token"),
-        "layer_scale": ({0.0}, "has no layer scale"),
-        **LEARNED,
-        "positions": ({Positions.learned}, "has a learned position for each patch only"),
-    }
-    refuse_others(config, "ViT", shape)
-    if head.pooling is not Pooling.cls:
-        raise ConfigError("head.pooling: mean cannot be exported: Hugging Face's ViT classifies by its [class] token")
-    if head.hidden:
-        raise ConfigError("head.hidden: cannot be exported: Hugging Face's ViT has no hidden layer in its head")
+    check_export(config, EXPORTED, "Hugging Face's ViT")
+    check_export(head, EXPORTED_HEAD, "Hugging Face's ViT", "head.")
 
 
 def export_weights(config: ViTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

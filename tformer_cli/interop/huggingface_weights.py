@@ -19,25 +19,94 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import Activation, Norm, Positions, Seq2SeqConfig, TieEmbeddings
+from tformer_cli.config.schema import Norm, Positions, Seq2SeqConfig, TieEmbeddings
 from tformer_cli.errors import ConfigError
-from tformer_cli.interop.reading import EVERYWHERE, Settings, Weights, refuse_others
+from tformer_cli.interop.gate import (
+    CORE,
+    FOREIGN,
+    Rules,
+    Say,
+    carried,
+    check_export,
+    check_import,
+    irrelevant,
+    only,
+    warn,
+)
+from tformer_cli.interop.reading import ACTIVATIONS, THEIR_ACTIVATIONS, Settings, Weights
 from tformer_cli.interop.writing import plain
 
 ARCHITECTURES = {
     Norm.post: ("marian", "MarianMTModel"),
     Norm.pre: ("pegasus", "PegasusForConditionalGeneration"),
 }
-ACTIVATIONS = {
-    "relu": Activation.relu,
-    "gelu": Activation.gelu,
-    "swish": Activation.swish,
-    "silu": Activation.swish,
-}
 SHARED = "model.shared.weight"
 FINAL_BIAS = "final_logits_bias"
 TABLE = "model.{side}.embed_positions.weight"
 REMEDY = "this model cannot be used here"
+NORM_EPS = 1e-5
+"""Epsilon of their normalisations, which no setting of theirs changes."""
+_SHARED: Rules = {
+    **CORE,
+    "encoder_depth": carried("encoder_layers"),
+    "decoder_depth": carried("decoder_layers"),
+    "positions": only({Positions.sinusoidal}, "has sinusoids only"),
+    "activation": carried("has relu, gelu, gelu_tanh and swish only", set(ACTIVATIONS.values())),
+    "dropout": carried("dropout"),
+    "attention_dropout": carried("attention_dropout"),
+    "ffn_dropout": carried("activation_dropout"),
+    "norm_eps": only({NORM_EPS}, f"has {NORM_EPS:g} in every normalisation"),
+    "max_length": carried("max_position_embeddings"),
+    "scale_embeddings": carried("scale_embedding"),
+    "final_bias": carried("final_logits_bias, among the weights"),
+}
+EXPORTED: Mapping[Norm, Rules] = {
+    Norm.post: {
+        **_SHARED,
+        "norm": only({Norm.post}, "is post-norm"),
+        "tie_embeddings": carried("tie_word_embeddings and share_encoder_decoder_embeddings"),
+    },
+    Norm.pre: {
+        **_SHARED,
+        "norm": only({Norm.pre}, "is pre-norm"),
+        "tie_embeddings": only(
+            {TieEmbeddings.all}, "ties all embeddings of a pre-norm model (norm: post could be exported)"
+        ),
+    },
+}
+"""What becomes of our settings in a Marian, or in a Pegasus, of Hugging Face."""
+READ: Rules = {
+    **FOREIGN,
+    "d_model": carried("dim"),
+    "encoder_layers": carried("encoder_depth"),
+    "decoder_layers": carried("decoder_depth"),
+    "encoder_attention_heads": carried("heads"),
+    "decoder_attention_heads": carried("heads"),
+    "encoder_ffn_dim": carried("ffn_dim"),
+    "decoder_ffn_dim": carried("ffn_dim"),
+    "activation_function": carried("activation"),
+    "dropout": carried("dropout"),
+    "attention_dropout": carried("attention_dropout"),
+    "activation_dropout": carried("ffn_dropout"),
+    "max_position_embeddings": carried("max_length"),
+    "scale_embedding": carried("scale_embeddings"),
+    "share_encoder_decoder_embeddings": carried("tie_embeddings"),
+    "tie_word_embeddings": carried("tie_embeddings"),
+    "pad_token_id": carried("compared with the tokenizer"),
+    "eos_token_id": carried("compared with the tokenizer"),
+    "decoder_start_token_id": carried("compared with the tokenizer"),
+    "decoder_vocab_size": irrelevant("is the number of rows of the decoder's embedding"),
+    "num_hidden_layers": irrelevant("is encoder_layers again"),
+    "static_position_embeddings": only({True, None}, "reads sinusoids in this architecture"),
+    "is_encoder_decoder": only({True, None}, "reads this architecture as encoder and decoder"),
+    "normalize_before": irrelevant("follows from the architecture, which is read"),
+    "add_final_layer_norm": irrelevant("follows from the architecture, which is read"),
+    "normalize_embedding": only({False, None}, "does not normalise embeddings in this architecture"),
+    "add_bias_logits": irrelevant("the bias of the output is among the weights"),
+    "extra_pos_embeddings": irrelevant("nothing in transformers reads it"),
+    "force_bos_token_to_be_generated": irrelevant("is of their search; a recipe has its own"),
+}
+"""What becomes of the settings of a Marian or a Pegasus."""
 
 
 def to_halves(dim: int) -> Tensor:
@@ -51,14 +120,7 @@ def check_exportable(config: Seq2SeqConfig) -> None:
     Raises:
         ConfigError: naming the first such setting.
     """
-    tied = {TieEmbeddings.all} if config.norm is Norm.pre else set(TieEmbeddings)
-    counterparts = {
-        "positions": ({Positions.sinusoidal}, "has sinusoids only"),
-        **EVERYWHERE,
-        "activation": (set(ACTIVATIONS.values()), "has relu, gelu and swish only"),
-        "tie_embeddings": (tied, "ties all embeddings of a pre-norm model (norm: post could be exported)"),
-    }
-    refuse_others(config, ARCHITECTURES[config.norm][1], counterparts)
+    check_export(config, EXPORTED[config.norm], f"Hugging Face's {ARCHITECTURES[config.norm][1]}")
 
 
 def _layers(config: Seq2SeqConfig) -> Iterator[tuple[str, tuple[str, ...], bool, bool]]:
@@ -88,17 +150,16 @@ def _layers(config: Seq2SeqConfig) -> Iterator[tuple[str, tuple[str, ...], bool,
             yield f"{stack}.norm", (f"model.{stack}.layer_norm",), False, True
 
 
-def _embeddings(config: Seq2SeqConfig) -> dict[str, str]:
-    """Our embeddings' names and theirs."""
+ENCODER, DECODER, HEAD = "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"
+
+
+def _embeddings(config: Seq2SeqConfig) -> dict[str, tuple[str, ...]]:
+    """Our embeddings' names and theirs: the one that is written, and its copies where it is tied."""
     if config.tie_embeddings is TieEmbeddings.all:
-        return {"target_embedding.weight": SHARED}
-    names = {
-        "source_embedding.weight": "model.encoder.embed_tokens.weight",
-        "target_embedding.weight": "model.decoder.embed_tokens.weight",
-    }
-    if config.tie_embeddings is TieEmbeddings.none:
-        names["output.weight"] = "lm_head.weight"
-    return names
+        return {"target_embedding.weight": (SHARED, DECODER, HEAD, ENCODER)}
+    if config.tie_embeddings is TieEmbeddings.decoder:
+        return {"source_embedding.weight": (ENCODER,), "target_embedding.weight": (DECODER, HEAD)}
+    return {"source_embedding.weight": (ENCODER,), "target_embedding.weight": (DECODER,), "output.weight": (HEAD,)}
 
 
 def _final_bias_name(config: Seq2SeqConfig) -> str:
@@ -126,8 +187,8 @@ def export_weights(config: Seq2SeqConfig, state: Mapping[str, Tensor], table: Te
         size = bias.shape[0] // len(theirs)
         for name, w, b in zip(theirs, weight.split(size), bias.split(size), strict=True):
             tensors |= {f"{name}.weight": w, f"{name}.bias": b}
-    for ours, theirs in _embeddings(config).items():
-        tensors[theirs] = state[ours][:, order]
+    for ours, names in _embeddings(config).items():
+        tensors[names[0]] = state[ours][:, order]
     vocabulary = state["target_embedding.weight"].shape[0]
     tensors[FINAL_BIAS] = state.get(_final_bias_name(config), torch.zeros(vocabulary))[None]
     for side in ("encoder", "decoder"):
@@ -162,11 +223,12 @@ def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: 
         bias = torch.cat([weights.take(f"{name}.bias", rows) for name in theirs])
         state[f"{ours}.weight"] = (weight[:, order] if reads else weight[order] if writes else weight).contiguous()
         state[f"{ours}.bias"] = bias[order] if writes else bias
-    copies = ("model.decoder.embed_tokens.weight", "lm_head.weight", "model.encoder.embed_tokens.weight")
-    for ours, theirs in _embeddings(config).items():
-        if theirs not in weights.left:  # a tied matrix may have been saved under another of its names
-            theirs = next((name for name in copies if name in weights.left), theirs)
-        state[ours] = weights.take(theirs, -1, config.dim)[:, order].contiguous()
+    for ours, names in _embeddings(config).items():
+        theirs = next((name for name in names if name in weights.left), names[0])
+        value = weights.take(theirs, -1, config.dim)
+        for copy in names:
+            weights.match(copy, value, theirs)
+        state[ours] = value[:, order].contiguous()
     if config.final_bias:
         vocabulary = state["target_embedding.weight"].shape[0]
         state[_final_bias_name(config)] = weights.take(FINAL_BIAS, 1, vocabulary)[0].clone()
@@ -175,14 +237,8 @@ def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: 
 
 
 def _check_rest(config: Seq2SeqConfig, weights: Weights) -> None:
-    """What is left over must be copies of tied weights, a bias of zeros, and sinusoids."""
-    known = {
-        FINAL_BIAS,
-        SHARED,
-        "lm_head.weight",
-        *(TABLE.format(side=side) for side in ("encoder", "decoder")),
-    }
-    known |= {f"model.{side}.embed_tokens.weight" for side in ("encoder", "decoder")}
+    """What is left over must be a bias of zeros, and sinusoids."""
+    known = {FINAL_BIAS, *(TABLE.format(side=side) for side in ("encoder", "decoder"))}
     weights.refuse_rest(known.__contains__, REMEDY)
     for name, value in weights.left.items():
         if "embed_positions" in name:
@@ -209,7 +265,6 @@ def export_config(config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Map
         ids: pad, bos and eos.
     """
     model_type, architecture = ARCHITECTURES[config.norm]
-    names = {activation: name for name, activation in reversed(ACTIVATIONS.items())}
     found = {
         "architectures": [architecture],
         "model_type": model_type,
@@ -221,7 +276,7 @@ def export_config(config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Map
         "decoder_attention_heads": config.heads,
         "encoder_ffn_dim": config.ffn_dim,
         "decoder_ffn_dim": config.ffn_dim,
-        "activation_function": names[config.activation],
+        "activation_function": THEIR_ACTIVATIONS[config.activation],
         "dropout": config.dropout,
         "attention_dropout": config.attention_dropout,
         "activation_dropout": config.ffn_dropout,
@@ -243,31 +298,36 @@ def export_config(config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Map
     return found
 
 
-def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool) -> Seq2SeqConfig:
+def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool, say: Say = warn) -> Seq2SeqConfig:
     """Our settings from their `config.json`.
 
     Args:
         found: the file's content.
         where: what an error calls it.
         final_bias: the output projection's bias is not all zero.
+        say: takes a line on settings that nothing here reads.
 
     Raises:
         ConfigError: if it is of another architecture, or has a setting that we do not.
     """
     by_type = {model_type: norm for norm, (model_type, _) in ARCHITECTURES.items()}
-    kind = found.get("model_type")
+    kind = str(found.get("model_type"))
     if kind not in by_type:
-        named = (found.get("architectures") or [kind or "an unnamed architecture"])[0]
+        listed = found.get("architectures")
+        named = (
+            listed[0] if isinstance(listed, list) and listed else found.get("model_type") or "an unnamed architecture"
+        )
         allowed = " and ".join(architecture for _, architecture in ARCHITECTURES.values())
         raise ConfigError(f"{where}: {named} is not supported", f"tformer reads {allowed}")
 
+    check_import(found, READ, where, say)
     settings = Settings(found, where)
     dim, heads = settings.number("d_model"), settings.same("attention_heads")
     if dim % 2 or dim % heads:
         raise ConfigError(f"{where}: d_model {dim} is odd, or no multiple of {heads} heads")
     activation = settings.activation("activation_function", "gelu", ACTIVATIONS)
-    shared = kind == "pegasus" or found.get("share_encoder_decoder_embeddings", True)
-    tied = found.get("tie_word_embeddings", True)
+    shared = kind == "pegasus" or settings.flag("share_encoder_decoder_embeddings", True)
+    tied = settings.flag("tie_word_embeddings", True)
     if shared and not tied:
         raise ConfigError(
             f"{where}: tie_word_embeddings is off while both embeddings are shared",
@@ -287,6 +347,7 @@ def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool) -> 
         encoder_depth=settings.number("encoder_layers"),
         decoder_depth=settings.number("decoder_layers"),
         tie_embeddings=TieEmbeddings.all if shared else TieEmbeddings.decoder if tied else TieEmbeddings.none,
-        scale_embeddings=bool(found.get("scale_embedding", False)),
+        scale_embeddings=settings.flag("scale_embedding", False),
+        norm_eps=NORM_EPS,
         final_bias=final_bias,
     )

@@ -22,7 +22,8 @@ from tformer_cli.config.schema import (
 from tformer_cli.data.pictures import stored_size
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_vit, timm_vit
-from tformer_cli.interop.reading import WEIGHTS, read_json
+from tformer_cli.interop.gate import Say, warn
+from tformer_cli.interop.reading import LARGEST, WEIGHTS, Settings, read_json
 from tformer_cli.interop.writing import json_file, weights_file
 from tformer_cli.models.vit import ViTClassifier
 
@@ -38,17 +39,18 @@ Found = tuple[ImageClassificationExperiment, dict[str, Tensor]]
 
 
 def is_pictures(found: Mapping[str, Any]) -> bool:
-    """Whether a `config.json` is of a model of pictures that is read here."""
-    return found.get("model_type") == "vit" or str(found.get("architecture", "")).startswith("vit_")
+    """Whether a `config.json` is of a model of pictures: a ViT of Hugging Face, or one of timm."""
+    return found.get("model_type") == "vit" or ("architecture" in found and "model_type" not in found)
 
 
-def import_pictures(path: Path, found: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Found:
+def import_pictures(path: Path, found: Mapping[str, Any], tensors: Mapping[str, Tensor], say: Say = warn) -> Found:
     """Read a ViTForImageClassification or ViTModel, or a VisionTransformer of timm.
 
     Args:
         path: the folder.
         found: its `config.json`.
         tensors: of its safetensors files.
+        say: takes a line on what is not taken over.
 
     Returns:
         The model's settings, and how pictures are coded for it; its weights, for `train.checkpoint.load_model_tensors`.
@@ -58,28 +60,64 @@ def import_pictures(path: Path, found: Mapping[str, Any], tensors: Mapping[str, 
     """
     where = str(path / CONFIG)
     if found.get("model_type") == "vit":
+        model = huggingface_vit.import_config(found, where, say)
+        size, channels = huggingface_vit.import_size(found, where)
+        weights = huggingface_vit.import_weights(model, found, tensors, str(path), say)
         coding = read_json(path / CODING) if (path / CODING).is_file() else {}
-        mean, deviation = coding.get("image_mean"), coding.get("image_std")
-        image_size, channels = huggingface_vit.import_size(found, where)
-        model = huggingface_vit.import_config(found, where)
-        weights = huggingface_vit.import_weights(model, found, tensors, str(path))
-        pooling = Pooling.cls
+        (mean, deviation), pooling = _huggingface_colours(coding, str(path / CODING)), Pooling.cls
+        stretched = isinstance(coding.get("size"), int) or _is_object(coding.get("size"), "height")
+        fit = Fit.stretch if stretched else Fit.crop
     else:
-        arguments, coding = found.get("model_args") or {}, found.get("pretrained_cfg") or {}
-        mean, deviation = coding.get("mean"), coding.get("std")
-        model = timm_vit.import_config(tensors, where, int(arguments.get("num_heads", 0)))
-        channels, image_size = tensors["patch_embed.proj.weight"].shape[1], 0
-        tokens = tensors["pos_embed"].shape[1] - model.class_token
-        image_size = round(tokens**0.5) * model.patch_size
-        weights = timm_vit.import_weights(model, image_size, tensors, str(path))
-        pooling = (
-            Pooling.mean if arguments.get("global_pool", found.get("global_pool", "token")) == "avg" else Pooling.cls
-        )
+        arguments = timm_vit.arguments_of(found, where)
+        model = timm_vit.import_config(arguments, tensors, where)
+        size = timm_vit.import_size(model, found, tensors, where)
+        weights = timm_vit.import_weights(model, size, arguments, tensors, str(path))
+        channels = tensors["patch_embed.proj.weight"].shape[1]
+        coding = found["pretrained_cfg"] if _is_object(found.get("pretrained_cfg")) else found
+        settings = Settings(coding, where)
+        mean, deviation = settings.numbers("mean", low=-LARGEST), settings.numbers("std", low=0)
+        pooling = timm_vit.POOLING[arguments["global_pool"]]
+        fit = {name: fit for fit, name in CROP_MODES.items()}.get(str(coding.get("crop_mode") or "center"), Fit.crop)
+    if mean is None or deviation is None:
+        say(f"warning: {path}: nothing says how pictures were coded: data.mean and data.deviation are taken as 0.5")
     data = ImageDataConfig(
-        path=str(path), image_size=image_size, channels=channels,
-        mean=list(mean or USUAL_MEAN)[:channels], deviation=list(deviation or USUAL_DEVIATION)[:channels],
+        path=str(path), image_size=size[0] if size[0] == size[1] else list(size), channels=channels, fit=fit,
+        mean=_colours(mean or USUAL_MEAN, channels, where),
+        deviation=_colours(deviation or USUAL_DEVIATION, channels, where),
     )  # fmt: skip
     return ImageClassificationExperiment(data=data, model=model, head=ImageHeadConfig(pooling=pooling)), weights
+
+
+def _is_object(value: Any, key: str = "") -> bool:
+    """Whether a value is a JSON object, with a key if one is asked for."""
+    return isinstance(value, dict) and (not key or key in value)
+
+
+def _huggingface_colours(coding: Mapping[str, Any], where: str) -> tuple[list[float] | None, list[float] | None]:
+    """Mean and deviation of pixels between 0 and 1, from the settings of their processor.
+
+    Theirs multiplies pixels of 0 to 255 by a factor, unless `do_rescale` is off, and standardises them then, unless
+    `do_normalize` is off.
+    """
+    settings = Settings(coding, where)
+    mean, deviation = settings.numbers("image_mean", low=-LARGEST), settings.numbers("image_std", low=0)
+    if not settings.flag("do_normalize", True):
+        mean, deviation = [0.0], [1.0]
+    factor = settings.positive("rescale_factor", 1 / 255) if settings.flag("do_rescale", True) else 1.0
+    if mean is None or deviation is None or abs(factor * 255 - 1) < 1e-6:
+        return mean, deviation
+    return [value / (255 * factor) for value in mean], [value / (255 * factor) for value in deviation]
+
+
+def _colours(values: list[float], channels: int, where: str) -> list[float]:
+    """One number for all channels, or one for each.
+
+    Raises:
+        ConfigError: if there are fewer than channels.
+    """
+    if len(values) not in (1, channels) and not (len(values) == 3 and channels == 1):
+        raise ConfigError(f"{where}: mean or std has {len(values)} numbers, the model {channels} channels")
+    return list(values)[:channels]
 
 
 def huggingface_files(
@@ -138,21 +176,8 @@ def timm_files(model: ViTClassifier, experiment: ImageClassificationExperiment, 
     """
     data, config = experiment.data, model.config
     height, width = data.height_width
+    arguments = timm_vit.export_arguments(config, experiment.head, data.image_size, data.channels)
     weights = timm_vit.export_weights(config, model.state_dict())
-    pooled = "token" if experiment.head.pooling is Pooling.cls else "avg"
-    arguments = {
-        "img_size": data.image_size,
-        "patch_size": config.patch_size,
-        "in_chans": data.channels,
-        "embed_dim": config.dim,
-        "depth": config.depth,
-        "num_heads": config.heads,
-        "mlp_ratio": config.ffn_dim / config.dim,
-        "class_token": config.class_token,
-        "global_pool": pooled,
-        "fc_norm": False,
-        "init_values": config.layer_scale or None,
-    }
     coding = {
         "input_size": [data.channels, height, width],
         "interpolation": data.resample.name,
@@ -167,7 +192,7 @@ def timm_files(model: ViTClassifier, experiment: ImageClassificationExperiment, 
         "architecture": "vit_tiny_patch16_224",  # of which `model_args` changes every size
         "num_classes": len(labels),
         "num_features": config.dim,
-        "global_pool": pooled,
+        "global_pool": arguments["global_pool"],
         "model_args": arguments,
         "pretrained_cfg": coding,
     }

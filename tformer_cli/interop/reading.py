@@ -6,16 +6,18 @@ An error names the file, and the setting or tensor.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import Activation, Combine, Positions, TransformerConfig
+from tformer_cli.config.schema import Activation, Positions
 from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.interop.gate import CORE, Rules, carried, only
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = (
@@ -33,35 +35,37 @@ ACTIVATIONS = {
     "silu": Activation.swish,
     "swish": Activation.swish,
 }
-"""Functions of BERT and GPT-2 by their names."""
+"""Functions of the feed-forward layers by their names in transformers."""
 THEIR_ACTIVATIONS = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
 
-Counterparts = Mapping[str, tuple[Collection[Any], str]]
-"""By the name of a setting: the values that an architecture of theirs has too, and what it does."""
-
-EVERYWHERE: Counterparts = {
-    "combine": ({Combine.add}, "adds positions to embeddings"),
-    "bias": ({True}, "has a bias in every layer"),
+ALIASES = {
+    "gelu_python": Activation.gelu,
+    "gelu_python_tanh": Activation.gelu_tanh,
+    "gelu_fast": Activation.gelu_tanh,
+    "gelu_accurate": Activation.gelu_tanh,
 }
-LEARNED: Counterparts = {
-    "positions": ({Positions.learned}, "has learned positions only"),
-    **EVERYWHERE,
-    "activation": (set(ACTIVATIONS.values()), "has gelu, gelu_tanh, relu and swish only"),
+"""Other names of the same functions, which are read and never written."""
+LARGEST = 2**31
+"""Whole numbers of a configuration are below it."""
+LEARNED: Rules = {
+    **CORE,
+    "positions": only({Positions.learned}, "has learned positions only"),
+    "activation": carried("has gelu, gelu_tanh, relu and swish only", set(ACTIVATIONS.values())),
+    "dropout": carried("dropout of the residual stream"),
+    "attention_dropout": carried("dropout of the attention weights"),
+    "norm_eps": carried("epsilon of every normalisation"),
+    "max_length": carried("rows of the table of positions"),
+    "depth": carried("blocks"),
 }
-"""Of BERT and GPT-2."""
+"""Of BERT, GPT-2 and ViT."""
 
 
-def refuse_others(config: TransformerConfig, architecture: str, counterparts: Counterparts) -> None:
-    """Refuse a model that has a setting without a counterpart.
-
-    Raises:
-        ConfigError: naming the first such setting.
-    """
-    for name, (values, what) in counterparts.items():
-        value = getattr(config, name)
-        if value not in values:
-            shown = getattr(value, "name", str(value).lower())
-            raise ConfigError(f"model.{name}: {shown} cannot be exported: Hugging Face's {architecture} {what}")
+def _short(value: Any) -> str:
+    """A value as an error shows it."""
+    try:
+        return f"{value!r}"[:60]
+    except ValueError:  # a whole number of more digits than Python writes
+        return "a huge number"
 
 
 class Settings:
@@ -70,17 +74,49 @@ class Settings:
     Args:
         found: its content.
         where: what an error calls it.
+        names: what an error calls a setting that the file has under another name.
     """
 
-    def __init__(self, found: Mapping[str, Any], where: str) -> None:
-        self.found, self.where = found, where
+    def __init__(self, found: Mapping[str, Any], where: str, names: Mapping[str, str] | None = None) -> None:
+        self.found, self.where, self.names = found, where, names or {}
+
+    def refuse(self, name: str, value: Any, wanted: str) -> ConfigError:
+        """Return the error on a value that is not what is wanted."""
+        return ConfigError(f"{self.where}: {self.names.get(name, name)} is {_short(value)}, not {wanted}")
 
     def number(self, name: str, least: int = 1) -> int:
         """A whole number."""
         value = self.found.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ConfigError(f"{self.where}: {name} is {value!r}, not a whole number of at least {least}")
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < LARGEST:
+            raise self.refuse(name, value, f"a whole number of at least {least}")
         return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or false; `default` if it is not there."""
+        value = self.found.get(name, default)
+        if value is None or not any(value is one for one in (True, False)):
+            raise self.refuse(name, value, "true or false")
+        return value
+
+    def positive(self, name: str, default: float) -> float:
+        """A number above 0 and below 1, as the epsilon of a normalisation is; `default` if it is not there."""
+        value = self.found.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+            raise self.refuse(name, value, "a number between 0 and 1")
+        return float(value)
+
+    def numbers(self, name: str, *, low: float) -> list[float] | None:
+        """A list of finite numbers above `low`; None if it is not there."""
+        value = self.found.get(name)
+        if value is None:
+            return None
+        fits = isinstance(value, list) and value and all(
+            isinstance(one, int | float) and not isinstance(one, bool) and low < one < LARGEST
+            for one in value
+        )  # fmt: skip
+        if not fits:
+            raise self.refuse(name, value, f"a list of numbers above {low:g}")
+        return [float(one) for one in value]
 
     def same(self, name: str) -> int:
         """A whole number that encoder and decoder share."""
@@ -96,21 +132,29 @@ class Settings:
         """A probability below 1; `default` if it is not there."""
         value = self.found.get(name, default)
         if not isinstance(value, int | float) or not 0 <= value < 1:
-            raise ConfigError(f"{self.where}: {name} is {value!r}, not a rate")
+            raise self.refuse(name, value, "a rate")
         return float(value)
 
-    def activation(self, name: str, default: str, known: Mapping[str, Activation]) -> Activation:
-        """Our name of a function."""
+    def activation(
+        self,
+        name: str,
+        default: str,
+        known: Mapping[str, Activation] = ACTIVATIONS,
+        aliases: Mapping[str, Activation] = ALIASES,
+    ) -> Activation:
+        """Our name of a function; errors list those that are known."""
         value = self.found.get(name, default)
-        if not isinstance(value, str) or value not in known:
-            raise ConfigError(f"{self.where}: {name} {value!r} is not supported", f"{', '.join(known)} are")
-        return known[value]
+        names = {**aliases, **known}
+        if not isinstance(value, str) or value not in names:
+            called = self.names.get(name, name)
+            raise ConfigError(f"{self.where}: {called} {_short(value)} is not supported", f"{', '.join(known)} are")
+        return names[value]
 
     def width(self, dim: str, heads: str) -> tuple[int, int]:
         """The model's width and its number of heads, which divides it."""
         width, number = self.number(dim), self.number(heads)
         if width % number:
-            raise ConfigError(f"{self.where}: {dim} {width} is no multiple of {number} heads")
+            raise ConfigError(f"{self.where}: {self.names.get(dim, dim)} {width} is no multiple of {number} heads")
         return width, number
 
     def encoder(self, *, dropout: float) -> dict[str, Any]:
@@ -128,7 +172,7 @@ class Settings:
             "activation": self.activation("hidden_act", "gelu", ACTIVATIONS),
             "dropout": self.rate("hidden_dropout_prob", dropout),
             "attention_dropout": self.rate("attention_probs_dropout_prob", dropout),
-            "norm_eps": float(self.found.get("layer_norm_eps", 1e-12)),
+            "norm_eps": self.positive("layer_norm_eps", 1e-12),
         }
 
 
@@ -158,6 +202,32 @@ class Weights:
         if len(shape) != value.dim() or any(a not in (-1, b) for a, b in zip(shape, value.shape, strict=True)):
             raise ConfigError(f"{self.where}: {name} has shape {tuple(value.shape)} where config.json means {shape}")
         return value
+
+    def match(self, name: str, value: Tensor, of: str) -> None:
+        """Take a copy of weights that are tied here, if the file has it.
+
+        Raises:
+            ConfigError: if it is no copy.
+        """
+        if name not in self.left:
+            return
+        copy = self.left.pop(name)
+        if copy.shape != value.shape or not torch.equal(copy, value):
+            raise ConfigError(
+                f"{self.where}: {name} differs from {of}, and tformer's model has one for both",
+                "fine-tune from the model without its head: save its base model alone",
+            )
+
+    def drop(self, known: Callable[[str], bool]) -> list[str]:
+        """Leave out what was not taken and has no place here.
+
+        Returns:
+            The first part of their names, each once.
+        """
+        names = [name for name in self.left if known(name)]
+        for name in names:
+            del self.left[name]
+        return sorted({name.rpartition(".")[0] or name for name in names})
 
     def refuse_rest(self, known: Callable[[str], bool], remedy: str = "") -> None:
         """Refuse what was not taken, unless its name is known.

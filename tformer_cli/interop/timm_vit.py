@@ -1,6 +1,7 @@
-"""Vision Transformers of timm (`VisionTransformer`) beside ours: names and layouts of the weights.
+"""Vision Transformers of timm (`VisionTransformer`) beside ours: names, layouts and settings of the weights.
 
-Their state dictionary says everything but the number of heads, which is D / 64 in nearly all of their models.
+Their `config.json` names an architecture and the arguments that differ from it. What an architecture alone says (heads,
+activation, pooling) is in `ARCHITECTURES` here; the rest follows from the shapes of the weights.
 
 Shapes: D model width, P height and width of a patch.
 """
@@ -9,18 +10,128 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 
-from tformer_cli.config.schema import Norm, Stem, ViTConfig
+from tformer_cli.config.schema import Activation, ImageHeadConfig, Pooling, ViTConfig
 from tformer_cli.errors import ConfigError
-from tformer_cli.interop.huggingface_vit import FACTORS, read_encoder, read_head, write_encoder
-from tformer_cli.interop.reading import LEARNED, Weights, refuse_others
+from tformer_cli.interop.gate import TRAINING, Rules, all_of, carried, check_export, check_import, irrelevant, only
+from tformer_cli.interop.huggingface_vit import (
+    EXPORTED_HEAD,
+    FACTORS,
+    PICTURES,
+    pair,
+    patch_side,
+    read_encoder,
+    read_head,
+    write_encoder,
+)
+from tformer_cli.interop.reading import Settings, Weights
 from tformer_cli.interop.writing import plain
 
 EMBEDDINGS = {"class_token": "cls_token", "positions": "pos_embed", "patches": "patch_embed.proj"}
 HEAD = "head"
-HEAD_DIM = 64
+NORM_EPS = 1e-6
+"""Epsilon of timm's LayerNorm, which no text in its files changes."""
+EXPORTED: Rules = {
+    **PICTURES,
+    "layer_scale": carried("init_values"),
+    "norm_eps": only({NORM_EPS}, f"has {NORM_EPS:g} in every normalisation"),
+}
+"""What becomes of our settings in a VisionTransformer of timm."""
+HEAD_RULES: Rules = {**EXPORTED_HEAD, "pooling": carried("global_pool")}
+"""What becomes of the settings of our head there."""
+POOLING = {"token": Pooling.cls, "avg": Pooling.mean}
+ACTIVATIONS = {
+    "gelu": Activation.gelu,
+    "gelu_tanh": Activation.gelu_tanh,
+    "relu": Activation.relu,
+    "silu": Activation.swish,
+    "swish": Activation.swish,
+}
+THEIR_ACTIVATIONS = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
+READ: Rules = {
+    "img_size": carried("data.image_size"),
+    "patch_size": carried("patch_size"),
+    "in_chans": carried("data.channels"),
+    "num_heads": carried("heads"),
+    "act_layer": carried("activation"),
+    "global_pool": carried("head.pooling"),
+    "qkv_bias": carried("a bias that is not there is zero"),
+    "no_embed_class": carried("a position that is not there is zero"),
+    **all_of(
+        ("num_classes", "embed_dim", "depth", "mlp_ratio", "class_token", "init_values"),
+        irrelevant("follows from the weights"),
+    ),
+    **all_of(("dynamic_img_size", "dynamic_img_pad"), irrelevant("lets pictures have other sizes than in training")),
+    **all_of(("weight_init", "fix_init"), irrelevant("says how weights began")),
+    **all_of(
+        ("drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate"),
+        TRAINING,
+    ),
+    "norm_layer": only({None, "layernorm", "layer_norm", "LayerNorm"}, "has layer normalisation in this architecture"),
+    "embed_norm_layer": only({None}, "does not normalise patches"),
+    "embed_layer": only({None}, "has linear patches"),
+    "block_fn": only({None}, "has plain blocks"),
+    "mlp_layer": only({None}, "has a plain feed-forward layer in this architecture"),
+    "attn_layer": only({None}, "has plain attention"),
+    "qk_norm": only({False, None}, "does not normalise queries and keys"),
+    "scale_attn_norm": only({False, None}, "has no normalisation within attention"),
+    "scale_mlp_norm": only({False, None}, "has no normalisation within the feed-forward layer"),
+    "proj_bias": only({True}, "has a bias in every layer"),
+    "pos_embed": only({"learn"}, "reads learned positions in this architecture"),
+    "reg_tokens": only({0, None}, "has no registers"),
+    "pre_norm": only({False, None}, "does not normalise before the first block"),
+    "final_norm": only({True}, "normalises after the last block"),
+    "fc_norm": only({False, None}, "normalises before pooling"),
+    "pool_include_prefix": only({False, None}, "takes the mean of patches alone"),
+}
+"""What becomes of the arguments of a VisionTransformer."""
+_BY_HEADS = {
+    2: "test_vit",
+    3: "vit_tiny_patch16_224 vit_tiny_patch16_384 deit_tiny_patch16_224",
+    6: "vit_small_patch8_224 vit_small_patch14_dinov2 vit_small_patch16_36x1_224 vit_small_patch16_224 "
+    "vit_small_patch16_384 vit_small_patch32_224 vit_small_patch32_384 deit_small_patch16_224 deit3_small_patch16_224 "
+    "deit3_small_patch16_384 flexivit_small",
+    8: "vit_medium_patch16_gap_240 vit_medium_patch16_gap_256 vit_medium_patch16_gap_384 deit3_medium_patch16_224",
+    10: "vit_betwixt_patch16_gap_256",
+    12: "vit_base_patch8_224 vit_base_patch14_dinov2 vit_base_patch16_224 vit_base_patch16_224_miil "
+    "vit_base_patch16_384 vit_base_patch16_siglip_gap_224 vit_base_patch16_siglip_gap_256 "
+    "vit_base_patch16_siglip_gap_384 vit_base_patch16_siglip_gap_512 vit_base_patch32_224 vit_base_patch32_384 "
+    "vit_base_patch32_siglip_gap_256 deit_base_patch16_224 deit_base_patch16_384 deit3_base_patch16_224 "
+    "deit3_base_patch16_384 flexivit_base",
+    14: "vit_base_patch16_plus_240 vit_base_patch32_plus_256",
+    16: "vit_base_patch16_gap_224 vit_large_patch14_224 vit_large_patch14_dinov2 vit_large_patch16_224 "
+    "vit_large_patch16_384 vit_large_patch16_siglip_gap_256 vit_large_patch16_siglip_gap_384 "
+    "vit_large_patch16_siglip_gap_512 vit_large_patch32_224 vit_large_patch32_384 deit3_large_patch16_224 "
+    "deit3_large_patch16_384 flexivit_large vit_huge_patch14_224 vit_huge_patch14_gap_224 vit_huge_patch16_gap_448 "
+    "deit3_huge_patch14_224 vit_giant_patch14_224 vit_giant_patch16_gap_224 vit_giantopt_patch16_siglip_gap_256 "
+    "vit_giantopt_patch16_siglip_gap_384 vit_gigantic_patch14_224 vit_so400m_patch14_siglip_gap_224 "
+    "vit_so400m_patch14_siglip_gap_378 vit_so400m_patch14_siglip_gap_384 vit_so400m_patch14_siglip_gap_448 "
+    "vit_so400m_patch14_siglip_gap_896 vit_so400m_patch16_siglip_gap_256 vit_so400m_patch16_siglip_gap_384 "
+    "vit_so400m_patch16_siglip_gap_512",
+}
+_TANH = (
+    "vit_base_patch32_siglip", "vit_giantopt", "vit_large_patch16_siglip_gap_512", "vit_so400m_patch16",
+)  # fmt: skip
+
+
+def _arguments(name: str, heads: int) -> dict[str, Any]:
+    """What timm makes an architecture of, where weights do not show it."""
+    made: dict[str, Any] = {"num_heads": heads, "global_pool": "token", "qkv_bias": True, "act_layer": "gelu"}
+    made["no_embed_class"] = name.startswith(("deit3_", "flexivit_"))
+    if "_gap_" in name:
+        made |= {"global_pool": "avg", "fc_norm": False}
+    if name.startswith(_TANH):
+        made["act_layer"] = "gelu_tanh"
+    if name.endswith("_miil") or name.startswith(("vit_medium_", "vit_betwixt_")):
+        made["qkv_bias"] = False
+    return made
+
+
+ARCHITECTURES = {name: _arguments(name, heads) for heads, names in _BY_HEADS.items() for name in names.split()}
+"""The architectures that are read, and their arguments (timm 1.0)."""
 SUBLAYERS = {
     "attention.norm": "norm1",
     "attention.sublayer.project_qkv": "attn.qkv",
@@ -40,55 +151,158 @@ def layers(depth: int, *, layer_scale: bool) -> Iterator[tuple[str, tuple[str, .
     yield "encoder.stack.norm", ("norm",)
 
 
-def import_config(tensors: Mapping[str, Tensor], where: str, heads: int = 0) -> ViTConfig:
-    """Our settings from the shapes of their weights.
-
-    Args:
-        tensors: their state dictionary.
-        where: what an error calls it.
-        heads: attention heads; 0: D / 64.
+def arguments_of(found: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The arguments of a model, from their `config.json`: the architecture's, and those that differ from it.
 
     Raises:
-        ConfigError: if it is none of a VisionTransformer.
+        ConfigError: if it is of an architecture, or has an argument, that we do not have.
+    """
+    name, given = found.get("architecture"), found.get("model_args")
+    if not isinstance(name, str) or name not in ARCHITECTURES:
+        remedy = f"tformer reads plain Vision Transformers, as {', '.join(list(ARCHITECTURES)[1:16:5])}: docs/images.md"
+        raise ConfigError(f"{where}: {str(name)[:60]!r} of timm is not supported", remedy)
+    if given is not None and not isinstance(given, dict):
+        raise ConfigError(f"{where}: model_args is {str(given)[:60]!r}, and no object")
+    arguments = {**ARCHITECTURES[name], **(given or {})}
+    check_import(arguments, READ, where, None)
+    pooling = arguments["global_pool"]
+    if not isinstance(pooling, str) or pooling not in POOLING:
+        raise ConfigError(f"{where}: global_pool {str(pooling)[:60]!r} is not supported", "tformer has token and avg")
+    if found.get("global_pool", pooling) != pooling:
+        cause = f"{where}: global_pool is {str(found['global_pool'])[:60]!r}, and {pooling!r} by its architecture"
+        raise ConfigError(cause, "save the model again with timm, which writes model_args")
+    return arguments
+
+
+def import_config(arguments: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> ViTConfig:
+    """Our settings from their arguments and the shapes of their weights.
+
+    Args:
+        arguments: of `arguments_of`.
+        tensors: their state dictionary.
+        where: what an error calls it.
+
+    Raises:
+        ConfigError: if it is none of a VisionTransformer, or has a setting that we do not.
     """
     try:
-        dim, _, patch_size, _ = tensors["patch_embed.proj.weight"].shape
+        dim, _, *patch = tensors["patch_embed.proj.weight"].shape
         ffn_dim = tensors["blocks.0.mlp.fc1.weight"].shape[0]
+        depth = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks."))
     except (KeyError, ValueError) as error:
         raise ConfigError(f"{where}: no weights of timm's VisionTransformer") from error
-    depth = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks."))
+    settings = Settings({"act_layer": "gelu", **arguments}, where)
+    heads = settings.number("num_heads")
+    if dim % heads:
+        raise ConfigError(f"{where}: a width of {dim} is no multiple of {heads} heads (num_heads)")
     return ViTConfig(
         dim=dim,
-        heads=heads or max(1, dim // HEAD_DIM),
+        heads=heads,
         ffn_dim=ffn_dim,
         depth=depth,
-        patch_size=patch_size,
+        activation=settings.activation("act_layer", "gelu", ACTIVATIONS, {}),
+        patch_size=patch_side({"patch_size": list(patch)}, "patch_size", where),
         class_token="cls_token" in tensors,
         layer_scale=1.0 if "blocks.0.ls1.gamma" in tensors else 0.0,
+        norm_eps=NORM_EPS,
     )
 
 
-def import_weights(config: ViTConfig, image_size: int, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+def import_size(
+    config: ViTConfig, found: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
+) -> tuple[int, int]:
+    """Height and width of their pictures in pixels: as the file says, else a square.
+
+    Args:
+        config: what `import_config` made of it.
+        found: their `config.json`.
+        tensors: their state dictionary.
+        where: what an error calls it.
+
+    Raises:
+        ConfigError: if the positions are of another grid.
+    """
+    table = tensors.get("pos_embed")
+    if table is None or table.dim() != 3:
+        raise ConfigError(f"{where}: no pos_embed, and tformer reads learned positions in this architecture")
+    arguments, patch = found.get("model_args") or {}, config.patch_size
+    outside = int(config.class_token and not arguments_of(found, where)["no_embed_class"])
+    patches = table.shape[1] - outside
+    if arguments.get("img_size") is not None:
+        size = pair(arguments, "img_size", where, patch)
+    else:
+        coding = found.get("pretrained_cfg") if isinstance(found.get("pretrained_cfg"), dict) else {}
+        given = coding.get("input_size") if coding else None
+        side = round(patches**0.5) * patch
+        size = (side, side)
+        if side * side != patches * patch * patch and isinstance(given, list) and len(given) == 3:
+            size = pair({"input_size": given[1:]}, "input_size", where, patch)
+    if size[0] * size[1] != patches * patch * patch:
+        cause = f"{where}: img_size {size[0]}x{size[1]} does not go with positions of {patches} patches"
+        raise ConfigError(cause, "give model_args.img_size, or fine-tune from a model that timm saved")
+    return size
+
+
+def import_weights(
+    config: ViTConfig,
+    size: tuple[int, int],
+    arguments: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    where: str,
+) -> dict[str, Tensor]:
     """Their weights under our names, float32, with the head if there is one.
 
     Args:
         config: what `import_config` made of them.
-        image_size: height and width of their pictures in pixels.
+        size: height and width of their pictures in pixels.
+        arguments: of `arguments_of`.
         tensors: their state dictionary.
         where: what an error calls it.
 
     Raises:
         ConfigError: if one of the encoder's is missing or of another shape, or one has no place here.
     """
-    side = image_size // config.patch_size
-    weights = Weights(tensors, where)
+    weights, settings = Weights(tensors, where), Settings(arguments, where)
     if "fc_norm.weight" in weights.left:
         raise ConfigError(f"{where}: normalises after pooling (fc_norm), tformer before it")
-    named = partial(layers, layer_scale=bool(config.layer_scale))
-    state = read_encoder(config, (side, side), weights, named, EMBEDDINGS)
+    grid = (size[0] // config.patch_size, size[1] // config.patch_size)
+    state = read_encoder(
+        config, grid, weights, partial(layers, layer_scale=bool(config.layer_scale)), EMBEDDINGS,
+        qkv_bias=settings.flag("qkv_bias", True), class_position=not settings.flag("no_embed_class", False),
+    )  # fmt: skip
     state |= read_head(weights, HEAD, config.dim)
     weights.refuse_rest(lambda name: False)
     return state
+
+
+def export_arguments(config: ViTConfig, head: ImageHeadConfig, size: int | list[int], channels: int) -> dict[str, Any]:
+    """The arguments of their model that is ours.
+
+    Args:
+        config: of the model.
+        head: of its head.
+        size: of pictures, in pixels: a square's side, or height and width.
+        channels: of pictures.
+
+    Raises:
+        ConfigError: if the model has a setting that theirs does not.
+    """
+    check_export(config, EXPORTED, "timm's VisionTransformer")
+    check_export(head, HEAD_RULES, "timm's VisionTransformer", "head.")
+    return {
+        "img_size": size,
+        "patch_size": config.patch_size,
+        "in_chans": channels,
+        "embed_dim": config.dim,
+        "depth": config.depth,
+        "num_heads": config.heads,
+        "mlp_ratio": config.ffn_dim / config.dim,
+        "act_layer": THEIR_ACTIVATIONS[config.activation],
+        "class_token": config.class_token,
+        "global_pool": next(name for name, pooling in POOLING.items() if pooling is head.pooling),
+        "fc_norm": False,
+        "init_values": config.layer_scale or None,
+    }
 
 
 def export_weights(config: ViTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -101,10 +315,7 @@ def export_weights(config: ViTConfig, state: Mapping[str, Tensor]) -> dict[str, 
     Raises:
         ConfigError: if the model has a setting that theirs does not.
     """
-    check = {"norm": ({Norm.pre}, "is pre-norm"), "stem": ({Stem.patches}, "has linear patches"), **LEARNED}
-    refuse_others(config, "timm", check)
-    if "head.hidden.weight" in state:
-        raise ConfigError("head.hidden: cannot be exported: timm's ViT has no hidden layer in its head")
+    check_export(config, EXPORTED, "timm's VisionTransformer")
     found = write_encoder(config, state, partial(layers, layer_scale=bool(config.layer_scale)), EMBEDDINGS)
     if "head.output.weight" in state:
         found |= {f"{HEAD}.{part}": state[f"head.output.{part}"] for part in ("weight", "bias")}

@@ -105,6 +105,8 @@ class BERTForPretraining(nn.Module):
         nsp: with the pooler and the next-sentence head.
     """
 
+    swaps_head = True
+
     def __init__(self, config: BERTConfig, vocab_size: int, *, nsp: bool) -> None:
         super().__init__()
         self.config = config

@@ -94,15 +94,31 @@ def with_inputs(config: Experiment, found: Experiment) -> Experiment:
     return changed
 
 
-def load_initial(model: nn.Module, checkpoint: Path) -> list[str]:
+@dataclasses.dataclass
+class TakenOver:
+    """What became of a checkpoint's weights in a model that starts from it.
+
+    Attributes:
+        fresh: names of the model's parts that begin anew.
+        left: names of the checkpoint's parts that the model does not have.
+        shortened: names of position tables that lost their last rows.
+    """
+
+    fresh: list[str]
+    left: list[str]
+    shortened: list[str]
+
+    def __str__(self) -> str:
+        parts = {"new": self.fresh, "left out": self.left, "shortened": self.shortened}
+        return "".join(f"; {what}: {', '.join(names)}" for what, names in parts.items() if names)
+
+
+def load_initial(model: nn.Module, checkpoint: Path) -> TakenOver:
     """Put a checkpoint's weights into a model; one with fewer blocks takes some of them, see `thinned`.
 
     A model that `swaps_head` takes over the encoder whole, and of the rest what is there and fits: the
     head of another task begins anew. Every other model takes over everything. A model of pictures first fits the
-    weights to its resolution.
-
-    Returns:
-        Names of the parts that begin anew.
+    weights to its resolution. Of a learned table of positions a model for shorter texts takes the first rows.
 
     Raises:
         RunError: if what must be taken over is not there, or of another shape.
@@ -113,14 +129,43 @@ def load_initial(model: nn.Module, checkpoint: Path) -> list[str]:
     found = thinned(read_tensors(checkpoint / "model.safetensors"), own)
     if isinstance(model, Resizable):
         found = model.fit(found)
+    found, cut = shortened(found, own, str(checkpoint))
     fresh: dict[str, Tensor] = {}
+    left: set[str] = set()
     if getattr(model, "swaps_head", False):
         fits = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
         body = {name for name in (*own, *found) if name.startswith(BODY)}
+        left = found.keys() - own.keys() - body
         found = {name: value for name, value in found.items() if name in body} | fits
         fresh = {name: value for name, value in own.items() if name not in found and not name.startswith(BODY)}
     load_model_tensors(model, found | fresh, str(checkpoint))
-    return sorted({name.partition(".")[0] for name in fresh})
+    parts = [sorted({name.partition(".")[0] for name in names}) for names in (fresh, left)]
+    return TakenOver(*parts, shortened=cut)
+
+
+def shortened(
+    found: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights for a model of shorter texts: the first rows of each learned table of positions.
+
+    Returns:
+        The weights, and the names of the tables that were cut.
+
+    Raises:
+        RunError: if the model is one of longer texts, for which there are no rows.
+    """
+    fitting, cut = dict(found), []
+    for name, value in found.items():
+        if not name.endswith("positions.table") or name not in own or value.dim() != 2:
+            continue
+        rows = len(own[name])
+        if rows > len(value):
+            cause = f"{where}: {name} has {len(value)} rows, the model asks for {rows}"
+            raise RunError(cause, f"model.max_length={len(value)}, or less")
+        if rows < len(value):
+            fitting[name] = value[:rows].clone()
+            cut.append(name)
+    return fitting, cut
 
 
 def thinned(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -94,8 +94,7 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
             trainer.restore(newest)
             console.say(f"resumed from {newest} at step {trainer.progress.step:,}")
         elif initial is not None:
-            fresh = load_initial(model, locate(initial)[1])
-            console.say(f"started from {initial}" + (f"; new: {', '.join(fresh)}" if fresh else ""))
+            console.say(f"started from {initial}{load_initial(model, locate(initial)[1])}")
             trainer.start_average()
         if ranks.first:
             _write_start(config, run, machine)

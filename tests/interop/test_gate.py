@@ -1,0 +1,109 @@
+"""The gate: every setting of a model has a rule on its way out and in."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tformer_cli.config import schema
+from tformer_cli.config.schema import (
+    BERTConfig,
+    ClassifierHeadConfig,
+    DecodeConfig,
+    GPTConfig,
+    HeadConfig,
+    ImageHeadConfig,
+    Norm,
+    Seq2SeqConfig,
+    ViTConfig,
+)
+from tformer_cli.errors import ConfigError
+from tformer_cli.interop import (
+    generation,
+    huggingface_encoder,
+    huggingface_gpt,
+    huggingface_vit,
+    huggingface_weights,
+    timm_vit,
+)
+from tformer_cli.interop.gate import carried, check_export, check_import, irrelevant, only
+
+OUT = {
+    "BERT": (BERTConfig, huggingface_encoder.EXPORTED),
+    "BERT's classifier": (ClassifierHeadConfig, huggingface_encoder.EXPORTED_HEAD),
+    "BERT's head": (HeadConfig, huggingface_encoder.EXPORTED_HEAD),
+    "GPT-2": (GPTConfig, huggingface_gpt.EXPORTED),
+    "Marian": (Seq2SeqConfig, huggingface_weights.EXPORTED[Norm.post]),
+    "Pegasus": (Seq2SeqConfig, huggingface_weights.EXPORTED[Norm.pre]),
+    "ViT": (ViTConfig, huggingface_vit.EXPORTED),
+    "ViT's head": (ImageHeadConfig, huggingface_vit.EXPORTED_HEAD),
+    "timm": (ViTConfig, timm_vit.EXPORTED),
+    "timm's head": (ImageHeadConfig, timm_vit.EXPORTED_HEAD),
+    "search": (DecodeConfig, generation.EXPORTED),
+}
+NOT_EXPORTED = {"conformer", "resnet"}
+"""Families that no library's format is written of: `export` says so."""
+IN = {
+    "BertConfig": huggingface_encoder.READ,
+    "RobertaConfig": huggingface_encoder.READ,
+    "DistilBertConfig": huggingface_encoder.READ_DISTILBERT,
+    "GPT2Config": huggingface_gpt.READ,
+    "MarianConfig": huggingface_weights.READ,
+    "PegasusConfig": huggingface_weights.READ,
+    "ViTConfig": huggingface_vit.READ,
+}
+
+
+@pytest.mark.parametrize("name", OUT)
+def test_every_setting_of_ours_has_a_rule(name):
+    kind, rules = OUT[name]
+    undeclared = {field.name for field in dataclasses.fields(kind)} - rules.keys()
+    assert not undeclared, f"declare them in the exporter of {name}: carried, irrelevant or only"
+
+
+def test_every_family_is_exported_or_said_not_to_be():
+    families = {
+        kind().family: kind
+        for name, kind in vars(schema).items()
+        if isinstance(kind, type) and name.endswith("Config") and "family" in getattr(kind, "__dataclass_fields__", {})
+    }
+    exported = {kind().family for kind, _ in OUT.values() if hasattr(kind(), "family")}
+    assert families.keys() == exported | NOT_EXPORTED
+
+
+@pytest.mark.parametrize("name", IN)
+def test_every_setting_of_theirs_has_a_rule(name):
+    transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")
+    undeclared = getattr(transformers, name)().to_dict().keys() - IN[name].keys()
+    assert not undeclared, f"declare them in the reader of {name}: carried, irrelevant or only"
+
+
+@dataclasses.dataclass
+class Sample:
+    width: int = 3
+    mode: str = "plain"
+    speed: float = 1.0
+
+
+def test_a_model_passes_only_with_a_rule_for_each_setting():
+    rules = {"width": carried("w"), "mode": only({"plain"}, "has plain models only"), "speed": irrelevant("fast")}
+    check_export(Sample(), rules, "there")
+    check_export(Sample(width=9, speed=3.0), rules, "there")
+    with pytest.raises(ConfigError, match=r"^model\.mode: odd cannot be exported: there has plain models only$"):
+        check_export(Sample(mode="odd"), rules, "there")
+    del rules["speed"]
+    with pytest.raises(ConfigError, match=r"^model\.speed: 1\.0 cannot be exported: there is not known to have it$"):
+        check_export(Sample(), rules, "there")
+
+
+def test_a_setting_that_nobody_reads_is_said():
+    rules, said = {"width": carried(), "mode": only({"plain", None}, "reads plain models only")}, []
+    check_import({"width": 3, "mode": None, "rare": False, "_own": 5, "list": []}, rules, "f", said.append)
+    assert said == []
+    check_import({"width": 3, "tilt": 0.5, "name": "x"}, rules, "f", said.append)
+    assert said == ["warning: f: tformer does not know and does not read tilt = 0.5; name = x"]
+    with pytest.raises(ConfigError, match=r"^f: mode 'odd' is not supported: tformer reads plain models only$"):
+        check_import({"mode": "odd"}, rules, "f", said.append)
+    with pytest.warns(UserWarning, match="tilt"):
+        check_import({"tilt": 0.5}, rules, "f")

@@ -1,0 +1,86 @@
+"""Our search as `generation_config.json`, which transformers' `generate` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tformer_cli.config.schema import DecodeConfig, GPTConfig, Seq2SeqConfig, Stopping
+from tformer_cli.interop.gate import HERE, Rules, carried, irrelevant
+
+EARLY_STOPPING = {Stopping.longest: "never", Stopping.next: False}
+EXPORTED: Rules = {
+    "beam": carried("num_beams"),
+    "sample": carried("do_sample"),
+    "length_penalty": carried("length_penalty"),
+    "max_length": carried("max_length, or max_new_tokens"),
+    "max_length_a": carried("max_length, which does not grow with the input there"),
+    "max_length_b": carried("max_length, which does not grow with the input there"),
+    "stopping": carried("early_stopping"),
+    "temperature": carried("temperature"),
+    "top_k": carried("top_k"),
+    "top_p": carried("top_p"),
+    "n_best": irrelevant("says how many hypotheses are shown"),
+    "alignments": irrelevant("says what is shown beside the output"),
+    "seed": irrelevant("what is drawn depends on the program that draws"),
+    "batch": HERE,
+    "workers": HERE,
+    "precision": HERE,
+}
+"""What becomes of the settings of our search."""
+
+
+def translation_config(decode: DecodeConfig, config: Seq2SeqConfig, *, pad: int, bos: int, eos: int) -> dict[str, Any]:
+    """The file for our search with an encoder-decoder.
+
+    The score is the same. Where `generate` differs: its limit on the output's length does not grow with the input's,
+    </s> costs nothing at that limit, and it goes on until it has found `num_beams` hypotheses, so that it sometimes
+    finds another one.
+    """
+    limit = min(decode.max_length or config.max_length - 1, config.max_length - 1)
+    return {
+        "bos_token_id": bos,
+        "eos_token_id": eos,
+        "pad_token_id": pad,
+        "decoder_start_token_id": bos,
+        "forced_eos_token_id": eos,
+        "max_length": limit + 2,  # theirs counts <s> and </s>
+        "suppress_tokens": sorted({pad, bos}),
+        **_search(decode),
+    }
+
+
+def continuation_config(
+    decode: DecodeConfig, config: GPTConfig, *, pad: int, eos: int, never: Iterable[int]
+) -> dict[str, Any]:
+    """The file for our search with a language model.
+
+    Args:
+        decode: the search.
+        config: of the model.
+        pad: the id of padding.
+        eos: of the end of a document, which a prompt begins with too.
+        never: ids that are never written.
+    """
+    found: dict[str, Any] = {
+        "bos_token_id": eos,
+        "eos_token_id": eos,
+        "pad_token_id": pad,
+        "max_length": config.max_length,  # of prompt and continuation
+        **_search(decode),
+    }
+    if decode.max_length:
+        found["max_new_tokens"] = decode.max_length
+    never = sorted(set(never) - {eos})
+    return found | ({"suppress_tokens": never} if never else {})
+
+
+def _search(decode: DecodeConfig) -> dict[str, Any]:
+    """How the next token is chosen."""
+    if decode.sample:
+        drawn = {"temperature": decode.temperature, "top_k": decode.top_k, "top_p": decode.top_p}
+        return {"do_sample": True, "num_beams": 1, **drawn}
+    found: dict[str, Any] = {"do_sample": False, "num_beams": decode.beam}
+    if decode.beam > 1:
+        found |= {"length_penalty": decode.length_penalty, "early_stopping": EARLY_STOPPING[decode.stopping]}
+    return found
