@@ -64,7 +64,7 @@ def stand_ins(monkeypatch, tmp_path):
             SimpleNamespace(config=config, run=run, resume=resume, initial=initial, processes=processes)
         )
 
-    def open_run(path, *, checkpoint="", device="auto", overrides=()):
+    def open_run(path, *, checkpoint="", device="auto", overrides=(), check=None):
         calls.open_run.append(SimpleNamespace(path=path, checkpoint=checkpoint, device=device, overrides=overrides))
         config = override(compose("quickstart/translation", []), overrides)
         calls.task.config = config

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from tformer_cli.cli.inputs import Line, media
+from tformer_cli.cli.answers import as_rows, in_order
+from tformer_cli.cli.asked import is_setting
+from tformer_cli.cli.inputs import Line
 from tformer_cli.cli.main import main
-from tformer_cli.cli.translate import as_rows, in_order, is_setting
+from tformer_cli.cli.media_inputs import media
 from tformer_cli.errors import DataError
 
 

@@ -65,8 +65,10 @@ OPTION_VALUES = {
     "--device": ["auto", "cpu", "cuda", "mps"],
     "--checkpoint": ["best", "latest"],
     "--kind": ["unigram", "bpe", "char"],
+    "--on-long": ["error", "cut", "skip"],
+    "--format": ["lines", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "conll"],
 }
-WITH_PATH = ("--run", "--from", "--output", "-o")
+WITH_PATH = ("--run", "--from", "--output", "-o", "--predictions")
 
 
 def completion(shell: Annotated[str, typer.Argument(help="bash, zsh or fish.")]) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from tformer_cli.errors import ConfigError
+
+SPLITS = ("train", "validation", "test")
 
 if TYPE_CHECKING:
     from tformer_cli.train.evaluate import Report
@@ -30,12 +35,25 @@ def evaluate(
     ] = "",
 ) -> None:
     """Score a trained run on a split of its data, or on other data; the result is also saved in the run."""
+    check_split(split)
     from tformer_cli.train.evaluate import evaluate_run
 
     report = evaluate_run(run, split, overrides=overrides or [], checkpoint=checkpoint, device=device)
     show(report, as_json=as_json)
     if report.failed:
         raise typer.Exit(1)
+
+
+def check_split(split: str) -> None:
+    """Refuse a split that no data has.
+
+    Raises:
+        ConfigError: if it is not train, validation or test.
+    """
+    if split not in SPLITS:
+        meant = difflib.get_close_matches(split, SPLITS, 1, 0.4) or (["validation"] if split == "dev" else [])
+        hint = f"did you mean {meant[0]}?" if meant else "data.test=... names other data"
+        raise ConfigError(f"--split: {split!r} is not one of {', '.join(SPLITS)}", hint)
 
 
 def show(report: Report, *, as_json: bool = False) -> None:

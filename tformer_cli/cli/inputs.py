@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import IO, Any
 from tformer_cli.cli import text
 from tformer_cli.errors import ConfigError, DataError
 
-LINES, CONLL = "lines", "conll"
+LINES, CONLL, SQUAD = "lines", "conll", "squad"
+SQUAD_CONTENT = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"(version|data)"\s*:')
 FORMATS = (LINES, "csv", "tsv", "json", "jsonl", "parquet", "arrow", CONLL)
 CONLL_ENDINGS = (".conll", ".conllu", ".conll03", ".iob", ".iob2", ".bio", ".bioes")
 MAGIC = {b"PAR1": ".parquet", b"ARROW1": ".arrow"}
@@ -56,6 +57,7 @@ class Reading:
         words: the inputs are sentences of words.
         word_column: of CoNLL files.
         known_tags: tags that such files may hold.
+        documents: reads a file of SQuAD's JSON, for runs that answer questions.
     """
 
     columns: tuple[str, ...] = ()
@@ -65,6 +67,7 @@ class Reading:
     words: bool = False
     word_column: int = 0
     known_tags: frozenset[str] = frozenset()
+    documents: Callable[[Path], Iterator[tuple[str, Any]]] | None = None
 
     def check(self) -> None:
         """See that options fit.
@@ -103,6 +106,11 @@ def _of_file(file: Path, how: Reading) -> Iterator[Line]:
                 yield Line(line, f"{name}:{number}", line)
         elif kind == CONLL:
             yield from _conll(text.decoded(stream, name), name, how)
+        elif kind == SQUAD and how.documents is not None:
+            with _on_disk(file, ".json", stream) as path, _named(path, name):
+                for place, row in how.documents(path):
+                    shown = dict(zip(how.expected, row, strict=True))
+                    yield Line(row, place.replace(str(path), name), shown)
         else:
             with _on_disk(file, kind, stream) as path, _named(path, name):
                 yield from _table(path, kind.removesuffix(".gz"), name, how)
@@ -119,6 +127,8 @@ def _kind(file: Path, start: bytes, how: Reading) -> str:
     from tformer_cli.data.files import table_kind
 
     ending = table_kind(file)
+    if how.documents is not None and not how.columns and not how.form and SQUAD_CONTENT.match(start):
+        return SQUAD
     if how.form:
         packed = ".gz" if ending.endswith(".gz") else ""
         return how.form if how.form in (LINES, CONLL) else f".{how.form}{packed}"
@@ -146,7 +156,7 @@ def _kind_of_content(name: str, start: bytes, how: Reading) -> str:
             return ".jsonl"
     for mark, kind in DELIMITERS.items():
         cells = _split(first, mark)
-        if len(cells) > 1 and wanted and set(wanted) <= set(cells):
+        if len(cells) > 1 and wanted and set(wanted) <= set(cells) and (how.columns or _is_header(lines, mark)):
             return kind
         if len(cells) > 1 and how.columns and all(map(_is_place, how.columns)):
             return kind
@@ -154,6 +164,15 @@ def _kind_of_content(name: str, start: bytes, how: Reading) -> str:
         cause = f"{name}: --column {how.columns[0]}, but the first line does not name such a column"
         raise DataError(cause, f"say what the file is: --format {', '.join(FORMATS[1:])}")
     return LINES
+
+
+def _is_header(lines: list[str], mark: str) -> bool:
+    """Whether the first line names columns: no spaces around the names, and a row of as many cells after it."""
+    try:
+        names, row, *_ = [*csv.reader((line + "\n" for line in lines[:LOOKED_AT_LINES]), delimiter=mark), [], []]
+    except csv.Error:
+        return False
+    return all(name == name.strip() for name in names) and len(row) in (0, len(names))
 
 
 def _is_place(column: str) -> bool:
@@ -238,7 +257,7 @@ def _columns(path: Path, kind: str, name: str, how: Reading) -> tuple[list[str],
         DataError: if neither the user nor the training tables' columns say it.
     """
     separated = kind in (".csv", ".tsv")
-    there = _names_there(path, kind, how.columns or how.expected, separated=separated)
+    there = names_there(path, kind, how.columns or how.expected, separated=separated)
     if there is None:
         return [], []
     wanted = how.columns or how.expected
@@ -260,7 +279,7 @@ def _columns(path: Path, kind: str, name: str, how: Reading) -> tuple[list[str],
     raise DataError(f"{name}: a table with columns {listed}", f"which is to be read? {ask}, or --format lines")
 
 
-def _names_there(path: Path, kind: str, wanted: Sequence[str], *, separated: bool) -> list[str] | None:
+def names_there(path: Path, kind: str, wanted: Sequence[str], *, separated: bool) -> list[str] | None:
     """The columns of a table; None if it is empty.
 
     Raises:
@@ -338,64 +357,7 @@ def reading_of(task: Any, columns: tuple[str, ...], form: str) -> Reading:
         words=hasattr(data, "word_column"),
         word_column=getattr(data, "word_column", 0),
         known_tags=frozenset(getattr(task, "tags", ())),
+        documents=getattr(task, "documents", None),
     )
     reading.check()
     return reading
-
-
-# --- pictures and recordings ---
-
-
-def media(task: Any, given: Sequence[Path], columns: tuple[str, ...]) -> Iterator[Line]:
-    """The files that are given, those in folders and tables, or, of none, those that standard input names.
-
-    Raises:
-        DataError: if there is no such file or folder: of those given, before the first is answered.
-    """
-    if len(columns) > 1:
-        raise ConfigError(f"--column is given {len(columns)} times", "an input is one column")
-    for path in given:
-        if str(path) != "-" and not path.exists():
-            raise DataError(f"{path}: no such file or folder")
-    return (line for path in given or [Path("-")] for line in _media_of(task, path, columns))
-
-
-def _media_of(task: Any, path: Path, columns: tuple[str, ...]) -> Iterator[Line]:
-    from tformer_cli.cli.output import note
-    from tformer_cli.data.files import table_kind
-    from tformer_cli.data.media import passed_over
-
-    if str(path) == "-":
-        for named in text.lines([path]):
-            if named:
-                yield from _media_of(task, Path(named), columns)
-    elif path.is_dir():
-        files = task.files_of(path)
-        if others := passed_over(path, task.endings):
-            note(others)
-        yield from (Line(str(file), str(file), str(file)) for file in files)
-    elif table_kind(path) and path.is_file():
-        for row in task.rows_of_table(path, _media_column(task, path, columns)):
-            yield Line(row, row.name, row.name)
-    else:
-        yield Line(str(path), str(path), str(path))
-
-
-def _media_column(task: Any, path: Path, columns: tuple[str, ...]) -> str:
-    """The column of a table that names or holds the files.
-
-    Raises:
-        DataError: if neither the user nor the training tables' columns say it.
-    """
-    from tformer_cli.data.files import table_kind
-
-    if columns:
-        return columns[0]
-    kind = table_kind(path).removesuffix(".gz")
-    there: list[str] = []
-    for wanted in task.input_columns:
-        there = _names_there(path, kind, [wanted], separated=kind in (".csv", ".tsv")) or []
-        if wanted in there:
-            return wanted
-    listed = ", ".join(map(repr, there[:12])) or "none"
-    raise DataError(f"{path}: a table with columns {listed}", "which names the files? --column NAME")

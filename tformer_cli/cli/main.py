@@ -125,6 +125,8 @@ def describe(error: BaseException, arguments: Sequence[str] = ()) -> tuple[str, 
         return _usage(error, arguments), 2
     if isinstance(error, UnicodeEncodeError) and is_undecodable(error.object):
         return f"{printable(error.object[:200])} is not UTF-8: rename the file, or convert the text", 1
+    if isinstance(error, RuntimeError) and str(error) == "Could not determine home directory.":
+        return "~ in a path stands for no folder here: set HOME, or write the path in full", 1
     if isinstance(error, OSError) and error.errno is not None:
         return _system(error), 1
     text = str(error)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tformer_cli.errors import ConfigError, RunError
+from tformer_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import TokenizerConfig
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train, use and inspect tokenizers: train, encode, decode, info.", rich_markup_mode=None)
 
 TOKENIZER = typer.Argument(help="Tokenizer folder, .model file, or run folder.")
-FILES = typer.Argument(None, metavar="[FILE]...", help="Text, a line each; none: standard input.")
+FILES = typer.Argument(None, metavar="[FILE]...", help="Text, a line each, or tables; none: standard input.")
+COLUMN = typer.Option(None, "--column", metavar="NAME", help="Tables: column of the text.", show_default=False)
+FORMAT = typer.Option("", "--format", help="lines, csv, tsv, json, jsonl, parquet or arrow.  [default: by name]",
+                      show_default=False)  # fmt: skip
+OUTPUT = typer.Option(None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False)
 LANGUAGE = typer.Option(None, "--language", help="Which of separate vocabularies.", show_default=False)
 
 
@@ -45,13 +49,15 @@ def train(
         typer.Option("--symbol", help="A piece that is never split; may be repeated.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same text, settings and seed: same tokenizer.")] = 1,
+    column: str = COLUMN,
+    form: str = FORMAT,
 ) -> None:
     """Train a tokenizer; use it with `tokenizer.path=FOLDER`."""
     from tformer_cli.cli import text
     from tformer_cli.cli.output import note
+    from tformer_cli.writing import check_new_folder, write_new_folder
 
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise RunError(f"{output} is there already", "choose another --output")
+    check_new_folder(output)
     text.check(files)
     config = _config(
         kind=kind, vocab_size=vocab_size, joint=not separate, byte_fallback=byte_fallback, lossless=lossless,
@@ -59,17 +65,35 @@ def train(
     )  # fmt: skip
     by_language: dict[str, list[Path]] = {}
     for file in files:
-        by_language.setdefault(file.suffix.removeprefix(".") or file.name, []).append(file)
+        by_language.setdefault(_language(file), []).append(file)
     if separate and len(by_language) < 2:
         raise ConfigError("--separate needs files of two languages", "name them by language, as train.en train.de")
     from tformer_cli.tokenizer import Tokenizer
 
-    texts = {language: text.lines(paths) for language, paths in by_language.items()}
+    texts = {language: _texts(paths, column, form) for language, paths in by_language.items()}
     tokenizer = Tokenizer.train(texts, config, seed)
-    output.mkdir(parents=True, exist_ok=True)
-    for name, data in tokenizer.files().items():
-        (output / name).write_bytes(data)
+    write_new_folder(output, tokenizer.files())
     note(f"written: {output} ({kind}, {tokenizer.vocab_size:,} pieces)")
+
+
+def _language(file: Path) -> str:
+    """The language that a file's name ends with, as train.en or train.en.gz."""
+    name = Path(file.name.removesuffix(".gz"))
+    return name.suffix.removeprefix(".") or name.name
+
+
+def _texts(files: list[Path], column: str | None, form: str) -> Iterator[str]:
+    """The lines of texts, and the column of tables; a text with line breaks is several lines."""
+    for line in _values(files, column, form):
+        yield from line.split("\n")
+
+
+def _values(files: list[Path], column: str | None, form: str) -> Iterator[str]:
+    from tformer_cli.cli.inputs import Reading, read
+
+    reading = Reading((column,) if column else (), form)
+    reading.check()
+    return (line.value for line in read(files, reading))
 
 
 def _config(**given: object) -> TokenizerConfig:
@@ -86,29 +110,35 @@ def encode(
     files: list[Path] = FILES,
     ids: Annotated[bool, typer.Option("--ids", help="Print ids instead of pieces.")] = False,
     language: str = LANGUAGE,
+    column: str = COLUMN,
+    form: str = FORMAT,
+    output: Path = OUTPUT,
 ) -> None:
-    """Cut text into pieces: a line of pieces, or ids, for each line."""
+    """Cut text into pieces: a line of pieces, or ids, for each line or row."""
     from tformer_cli.cli import text
-    from tformer_cli.cli.output import result
+    from tformer_cli.cli.answers import check_place, write
 
     text.check(files or [])
+    check_place(output)
     loaded = _load(tokenizer)
-    for line in text.lines(files or []):
-        encoded = loaded.encode(line, language)
-        result(" ".join(map(str, encoded) if ids else loaded.pieces(encoded, language)) + "\n")
+    encoded = (loaded.encode(line, language) for line in _values(files or [], column, form))
+    write((" ".join(map(str, row) if ids else loaded.pieces(row, language)) + "\n" for row in encoded), output)
 
 
 @app.command()
-def decode(tokenizer: Path = TOKENIZER, files: list[Path] = FILES, language: str = LANGUAGE) -> None:
+def decode(
+    tokenizer: Path = TOKENIZER, files: list[Path] = FILES, language: str = LANGUAGE, output: Path = OUTPUT
+) -> None:
     """Put ids (as `encode --ids` prints them) back together: a line of text for each line."""
     from tformer_cli.cli import text
-    from tformer_cli.cli.output import result
+    from tformer_cli.cli.answers import check_place, write
 
     text.check(files or [])
+    check_place(output)
     loaded = _load(tokenizer)
     size = loaded.vocab_size_of(language)
-    for number, line in enumerate(text.lines(files or []), 1):
-        result(loaded.decode(_ids(line, number, size), language) + "\n")
+    lines = enumerate(text.lines(files or []), 1)
+    write((loaded.decode(_ids(line, number, size), language) + "\n" for number, line in lines), output)
 
 
 def _ids(line: str, number: int, size: int) -> Iterator[int]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tformer_cli.errors import ConfigError, DataError, RunError
+from tformer_cli.cli.asked import Asked
+from tformer_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from tformer_cli.cli.inputs import Line
@@ -70,65 +66,6 @@ DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.")
 CHECKPOINT = typer.Option(
     "", "--checkpoint", help="best, latest, or a name in the run's checkpoints.", show_default=False
 )
-
-OPTIONS = {name: "--" + name.replace("_", "-") for name in ("beam", "n_best", "batch", "workers", "max_length",
-                                                           "temperature", "top_k", "top_p", "top")}  # fmt: skip
-"""Options by the settings that they stand for."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the user gave.
-
-    Attributes:
-        run: the run folder.
-        inputs: texts, files, folders and settings.
-        decode: settings of the search that options stand for; None: not given.
-        columns: of tables.
-        form: how files are read.
-        on_long: what becomes of long lines.
-        as_json: whether answers are JSON objects.
-        output: file to write; None: standard output.
-        device: where to compute.
-        checkpoint: which one.
-        top: labels shown of each input; 0: the likeliest, or all in JSON.
-        literal: arguments may be texts themselves.
-    """
-
-    run: Path
-    inputs: list[str]
-    decode: Mapping[str, float | None]
-    columns: tuple[str, ...]
-    form: str
-    on_long: str
-    as_json: bool
-    output: Path | None
-    device: str
-    checkpoint: str
-    top: int = 0
-    literal: bool = False
-
-    @property
-    def given(self) -> list[str]:
-        """What is to be read."""
-        return [item for item in self.inputs if not is_setting(item)]
-
-    @property
-    def settings(self) -> list[str]:
-        """KEY=VALUE, with those that options stand for."""
-        settings = [item for item in self.inputs if is_setting(item)]
-        return settings + [f"decode.{key}={value}" for key, value in self.decode.items() if value is not None]
-
-    @property
-    def texts(self) -> list[str]:
-        """What is given as text itself."""
-        return [item for item in self.given if self.literal and is_text(item)]
-
-    @property
-    def files(self) -> list[Path]:
-        """What is given as files or folders."""
-        texts = self.texts
-        return [Path(item) for item in self.given if item not in texts]
 
 
 def translate(
@@ -193,41 +130,54 @@ def predict(
 
 
 def _answer(asked: Asked, *, translating: bool = False) -> None:
-    from tformer_cli.cli import inputs, text
-    from tformer_cli.config.schema import TextExperiment
-    from tformer_cli.writing import check_output
+    from tformer_cli.cli import answers, inputs, text
+    from tformer_cli.cli.asked import check_options, use_options
+    from tformer_cli.config.schema import DecodeConfig, TextExperiment
 
     given, texts, files = asked.given, asked.texts, asked.files
     _check_arguments(given, texts)
     text.check(path for path in files if not path.is_dir())
     inputs.Reading(asked.columns, asked.form, words=True, expected=asked.columns).check()
-    if asked.output is not None and str(asked.output) != "-":
-        check_output(asked.output)
+    answers.check_place(asked.output)
+    from tformer_cli.cli.media_inputs import media
     from tformer_cli.tasks.files import AnswersFiles
     from tformer_cli.train.restore import open_run
 
-    opened = open_run(asked.run, checkpoint=asked.checkpoint, device=asked.device, overrides=asked.settings)
+    opened = open_run(
+        asked.run,
+        checkpoint=asked.checkpoint,
+        device=asked.device,
+        overrides=asked.settings,
+        check=partial(check_options, asked=asked, translating=translating),
+    )
     task = opened.task
-    check_options(task, asked, translating=translating)
-    n_best = opened.config.decode.n_best if isinstance(opened.config, TextExperiment) else 1
+    use_options(task, asked)
+    decode = opened.config.decode if isinstance(opened.config, TextExperiment) else DecodeConfig()
+    n_best = decode.n_best
     if isinstance(task, AnswersFiles):
-        lines = inputs.media(task, [Path(item) for item in given], asked.columns)
-        write = as_rows
+        lines = media(task, [Path(item) for item in given], asked.columns)
+        write = answers.as_rows
     else:
         text.check(files)
         stream = getattr(task, "stream", None)
-        one_text = len(texts) == len(given) == 1 and n_best == 1
+        one_text = len(texts) == len(given) == 1 and n_best == 1 and (decode.sample or decode.beam == 1)
         if stream is not None and one_text and not asked.as_json and asked.output is None:
             _watch(stream, opened.model, texts[0])
             return
         lines = _lines(asked, inputs.reading_of(task, asked.columns, asked.form))
-        write = as_lines
-    records = in_order(lines, partial(task.predict, opened.model), at_once=not given and sys.stdin.isatty())
-    records = ((line, best(answer, asked.top)) for line, answer in records)
-    write = as_object if asked.as_json else write
-    notes = Notes()
+        write = answers.as_lines
+    write = answers.as_object if asked.as_json else write
+    at_once = not given and sys.stdin.isatty()
+    records = answers.in_order(lines, partial(task.predict, opened.model), at_once=at_once)
+    notes = answers.Notes()
     try:
-        _write((write(line, notes.of(line, answer), n_best, asked.top) for line, answer in records), asked.output)
+        answers.write(
+            (
+                write(line, answers.best(notes.of(line, answer), asked.top), n_best, asked.top)
+                for line, answer in records
+            ),
+            asked.output,
+        )
     finally:
         notes.say()
 
@@ -261,51 +211,6 @@ def _lines(asked: Asked, how: Any) -> Iterator[Line]:
             yield from inputs.read([Path(item)], how)
 
 
-def check_options(task: Any, asked: Asked, *, translating: bool) -> None:
-    """Refuse options and settings of the search that mean nothing for a run, and set those that are the task's own.
-
-    Raises:
-        RunError: if the run does not translate, and is to.
-        ConfigError: naming the option.
-    """
-    from tformer_cli.tasks.inputs import OnLong
-
-    kind = task.config.task
-    if translating and not task.translates:
-        raise RunError(f"{asked.run} is a run of {kind}, which does not translate", f"tformer predict {asked.run}")
-    named = {name: OPTIONS[name] for name, value in asked.decode.items() if value is not None}
-    named |= {"top": "--top"} if asked.top else {}
-    for item in asked.inputs:
-        if is_setting(item) and item.startswith("decode."):
-            key = item.split("=", 1)[0]
-            named.setdefault(key.removeprefix("decode."), key)
-    for name, option in named.items():
-        if name not in task.options:
-            there = ", ".join(text for name, text in OPTIONS.items() if name in task.options) or "none"
-            raise ConfigError(f"{option} means nothing for a run of {kind}", f"options that do: {there}")
-        if reason := task.unused(name):
-            raise ConfigError(f"{option} has no effect", reason)
-    if asked.top:
-        task.top = asked.top
-    if asked.on_long:
-        names = [choice.name for choice in OnLong]
-        if asked.on_long not in names:
-            raise ConfigError(f"--on-long: {asked.on_long!r} is not one of {', '.join(names)}")
-        if task.on_long is None:
-            raise ConfigError(f"--on-long means nothing for a run of {kind}", "none of its inputs is too long")
-        task.on_long = OnLong[asked.on_long]
-
-
-def best(answer: Any, top: int) -> Any:
-    """An answer with the probabilities of its likeliest labels alone, likeliest first; 0: as it is."""
-    if top and "probabilities" in answer.details:
-        ranked = sorted(answer.details["probabilities"].items(), key=lambda item: -item[1])[:top]
-        answer.details["probabilities"] = dict(ranked)
-    if top and "fillings" in answer.details:
-        answer.details["fillings"] = [fillings[:top] for fillings in answer.details["fillings"]]
-    return answer
-
-
 def _watch(stream: Callable[[Any, str, Callable[[str], None]], None], model: Any, prompt: str) -> None:
     """Write a prompt on as it is written; nothing is printed before it is known that it fits."""
     from tformer_cli.cli.output import result
@@ -323,145 +228,3 @@ def _watch(stream: Callable[[Any, str, Callable[[str], None]], None], model: Any
     except BadInput as error:
         raise DataError(f"the text: {error.reason}", error.remedy) from error
     result("\n" if said else f"{prompt}\n")
-
-
-def is_text(given: str) -> bool:
-    """Whether an argument is itself the input: neither a file nor the likely name of one."""
-    if given == "-" or (given and _on_disk(given, Path.exists)):
-        return False
-    return re.fullmatch(r"\S+\.(txt|tsv|csv|jsonl?|parquet|arrow|conllu?|gz|[a-z]{2})|\S*/\S*", given) is None
-
-
-def is_setting(given: str) -> bool:
-    """Whether an argument is KEY=VALUE and not the name of a file."""
-    return re.match(r"[a-z_]+(\.[a-z_0-9]+)+=", given) is not None and not _on_disk(given, Path.exists)
-
-
-def _on_disk(given: str, check: Callable[[Path], bool]) -> bool:
-    try:
-        return check(Path(given))
-    except (OSError, ValueError):  # a text can be too long for a name
-        return False
-
-
-def in_order(
-    lines: Iterable[Line], answers: Callable[[Iterable[Any]], Iterator[Any]], *, at_once: bool = False
-) -> Iterator[tuple[Line, Any]]:
-    """Pair every input with its answer, in order, as soon as it is there.
-
-    Args:
-        lines: the input.
-        answers: from inputs to one answer each, in order; it may read ahead as far as it likes.
-        at_once: answer each line before the next is read, for someone who types.
-
-    Raises:
-        DataError: at an input that is malformed or too long, after the answers before it; names its place.
-    """
-    from tformer_cli.tasks.inputs import BadInput
-
-    waiting: deque[Line] = deque()
-
-    def read() -> Iterator[Any]:
-        for line in lines:
-            waiting.append(line)
-            yield line.value
-
-    def given() -> Iterator[Any]:
-        if not at_once:
-            yield from answers(read())
-            return
-        for value in read():
-            yield next(iter(answers([value])))
-
-    try:
-        for answer in given():
-            yield waiting.popleft(), answer
-    except BadInput as error:
-        raise DataError(f"{waiting[0].place}: {error.reason}", error.remedy) from error
-
-
-class Notes:
-    """What the user should know of inputs that were skipped, cut, or not understood: said at the end, by reason."""
-
-    most = 5
-
-    def __init__(self) -> None:
-        self._notes: dict[str, list[str]] = {}
-
-    def of(self, line: Line, answer: Any) -> Any:
-        """Take up what an answer says of its input."""
-        if "error" in answer.details:
-            self._add("left out", line.place, answer.details["error"])
-        elif "note" in answer.details:
-            self._add("note", line.place, answer.details["note"])
-        return answer
-
-    def _add(self, kind: str, place: str, reason: str) -> None:
-        line = reason if place in reason else f"{place}: {reason}"
-        self._notes.setdefault(kind, []).append(line)
-
-    def say(self) -> None:
-        """Print how many there are of each kind, and the first of them."""
-        from tformer_cli.cli.output import note
-
-        for kind, lines in self._notes.items():
-            for line in lines[: self.most]:
-                note(f"{kind}: {line}")
-            if len(lines) > self.most:
-                note(f"{kind}: {len(lines) - self.most:,} more, {len(lines):,} in all")
-        self._notes.clear()
-
-
-def as_lines(line: Line, answer: Any, n_best: int, top: int = 0) -> str:
-    """Plain text: always `n_best`, or `top`, lines, so that line i of the input begins at line i times as many."""
-    if n_best > 1 and answer.details.get("hypotheses"):
-        texts = [hypothesis["text"] for hypothesis in answer.details["hypotheses"][:n_best]]
-    elif top and "probabilities" in answer.details:
-        texts = [f"{name}\t{share:.4f}" for name, share in answer.details["probabilities"].items()]
-    elif top and answer.details.get("fillings"):
-        ranks = zip(*answer.details["fillings"], strict=True)
-        texts = ["\t".join(f"{one['text']}\t{one['probability']:.4f}" for one in rank) for rank in ranks]
-    else:
-        texts = [answer.text]
-    texts += [""] * (max(n_best, top) - len(texts))
-    return "".join(text.replace("\r", " ").replace("\n", " ") + "\n" for text in texts)
-
-
-def as_rows(line: Line, answer: Any, n_best: int, top: int) -> str:
-    """A file's name and an answer to it, a line each; nothing for one that was left out."""
-    if "error" in answer.details:
-        return ""
-    rows = [row for row in as_lines(line, answer, n_best, top).splitlines() if row]
-    return "".join(f"{one_line(line.shown)}\t{row}\n" for row in rows or [""])
-
-
-def one_line(name: str) -> str:
-    r"""A file's name in one cell of a line: a line break as `\n`, a tab as `\t`."""
-    return name.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-
-
-def as_object(line: Line, answer: Any, n_best: int = 1, top: int = 0) -> str:
-    """A JSON object: the input, the answer, and whatever the task adds to it."""
-    record = {"input": line.shown, "text": answer.text, **answer.details}
-    return json.dumps(record, ensure_ascii=False, default=lambda value: value.tolist()) + "\n"
-
-
-def _write(records: Iterable[str], output: Path | None) -> None:
-    from tformer_cli.cli.output import note, result
-    from tformer_cli.writing import output_file
-
-    if output is None or str(output) == "-":
-        for record in records:
-            result(record)
-        return
-    file = None
-    try:
-        with output_file(output) as file:
-            for record in records:
-                if record:
-                    file.write(record.encode("utf-8", "backslashreplace"))
-    except BaseException:
-        if file is not None and file.partial is not None:
-            what = f"{file.records:,} answer{'s'[: file.records != 1]}"
-            note(f"{os.fspath(file.partial)} holds the first {what}; {output} was left as it was")
-        raise

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -25,9 +26,14 @@ STALE_SECONDS = 24 * 3600  # a temporary folder this old was left by a process t
 
 
 def default_cache() -> Path:
-    """The user's cache folder for tformer."""
+    """The user's cache folder for tformer; for a user without a home, one among the temporary files."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "tformer"
+    if os.path.isabs(base):
+        return Path(base) / "tformer"
+    try:
+        return Path.home() / ".cache" / "tformer"
+    except RuntimeError:  # neither HOME nor an entry in the list of users
+        return Path(tempfile.gettempdir()) / f"tformer-{os.getuid()}"
 
 
 def cache_folder(cache: str) -> Path:

@@ -75,11 +75,15 @@ def read_questions(config: QuestionDataConfig, split: str, *, seed: int) -> dict
     """
     if config.source.name != "files":
         raise ConfigError(f"data.source: questions are read from files, not {config.source.name}", "data.source=files")
-    return read_split(config, split, _read, functools.partial(draw, seed=seed))
+    return read_split(config, split, read_squad, functools.partial(draw, seed=seed))
 
 
-def _read(found: Any) -> Questions:
-    """The questions of some files; nothing else is found here, see `read_questions`."""
+def read_squad(found: Any) -> Questions:
+    """The questions of some files of SQuAD's JSON.
+
+    Raises:
+        DataError: if one is malformed; names it.
+    """
     rows: list[Question] = []
     for path in found:
         try:

@@ -8,16 +8,17 @@ Shapes: B windows, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import QuestionAnsweringExperiment
-from tformer_cli.data.questions import Question, Questions, read_questions
+from tformer_cli.data.questions import Question, Questions, read_questions, read_squad
 from tformer_cli.data.text import pad
 from tformer_cli.languages import units
 from tformer_cli.metrics import answer_scores
@@ -234,6 +235,11 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
     def input_columns(self) -> tuple[str, ...]:
         """Columns of the question and of the text that answers it, as tables of SQuAD call them."""
         return ("question", "context")
+
+    def documents(self, path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
+        """The questions of a file of SQuAD's JSON, each with what an error calls it."""
+        for row in read_squad([path]).rows:
+            yield f"{path}: question {row.name}", (row.question, row.context)
 
     def _read_inputs(self, given: list[Input]) -> list[Answer[tuple[str, str]] | Refusal]:
         """Questions, each with its text: rows of two columns, or lines with a tab between them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -30,7 +30,14 @@ class Opened:
     """Of the checkpoint's manifest."""
 
 
-def open_run(path: Path, *, checkpoint: str = "", device: str = "auto", overrides: Sequence[str] = ()) -> Opened:
+def open_run(
+    path: Path,
+    *,
+    checkpoint: str = "",
+    device: str = "auto",
+    overrides: Sequence[str] = (),
+    check: Callable[[Task], None] | None = None,
+) -> Opened:
     """Load a run's model for evaluation.
 
     Args:
@@ -38,6 +45,7 @@ def open_run(path: Path, *, checkpoint: str = "", device: str = "auto", override
         checkpoint: which one; empty: the averaged or best.
         device: auto, cpu, cuda or mps.
         overrides: settings that differ from the run's (`decode.beam=1`, `data.test=...`).
+        check: is called with the task as the checkpoint has it, before overrides; what it raises ends the call.
 
     Raises:
         RunError: if there is no whole checkpoint.
@@ -49,7 +57,7 @@ def open_run(path: Path, *, checkpoint: str = "", device: str = "auto", override
     for last in (False, False, False, True):
         before = _checkpoints(path)
         try:
-            return _open(path, checkpoint, device, overrides)
+            return _open(path, checkpoint, device, overrides, check)
         except (RunError, DataError, ConfigError, OSError):
             # A run that is training removes old checkpoints: this one may have gone while it was read.
             if last or _checkpoints(path) == before:
@@ -61,7 +69,9 @@ def _checkpoints(path: Path) -> list[str]:
     return sorted(entry.name for entry in (path / "checkpoints").glob("step-*"))
 
 
-def _open(path: Path, checkpoint: str, device: str, overrides: Sequence[str]) -> Opened:
+def _open(
+    path: Path, checkpoint: str, device: str, overrides: Sequence[str], check: Callable[[Task], None] | None
+) -> Opened:
     """Open a run: everything is read from the checkpoint at once, and then set up."""
     from tformer_cli import tasks
     from tformer_cli.config.compose import from_yaml, override
@@ -73,6 +83,8 @@ def _open(path: Path, checkpoint: str, device: str, overrides: Sequence[str]) ->
     run, chosen = locate(path, checkpoint)
     sha256 = hashlib.sha256((chosen / MANIFEST).read_bytes()).hexdigest()
     saved = located(from_yaml(chosen / "config.yaml"), read_state(chosen).get("folder", ""))
+    if check is not None:
+        check(tasks.build(saved))
     config = override(saved, [f"trainer.device={device}", *overrides])
     task = tasks.build(config)
     task.in_use = True

@@ -1,0 +1,186 @@
+"""Tables are read as tables, columns of words as sentences, and everything else line by line."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tformer_cli.cli.inputs import Line, Reading, read
+from tformer_cli.errors import ConfigError, DataError
+
+TEXT = Reading(expected=("text",))
+PAIR = Reading(expected=("question", "context"))
+WORDS = Reading(expected=("tokens",), words=True, known_tags=frozenset({"O", "B-PER"}))
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def values(content: str | bytes, how: Reading = TEXT, name: str = "f.csv") -> list:
+    raw = content if isinstance(content, bytes) else content.encode()
+    Path(name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+    return [line.value for line in read([Path(name)], how)]
+
+
+def piped(monkeypatch, content: bytes, how: Reading = TEXT) -> list[Line]:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    return list(read([], how))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("f.csv", 'id,text\n1,"a, b"\n2,"c\nd ""e"""\n'),
+        ("f.csv", '\ufeffid,text\r\n1,"a, b"\r\n2,"c\nd ""e"""\r\n'),
+        ("f.jsonl", '{"text": "a, b"}\n{"id": 2, "text": "c\\nd \\"e\\""}\n'),
+        ("f.jsonl.gz", '{"text": "a, b"}\n{"text": "c\\nd \\"e\\""}\n'),
+        ("f.txt", 'id,text\n1,"a, b"\n2,"c\nd ""e"""\n'),  # a header of the training columns, whatever the name
+    ],
+)
+def test_rows_of_tables_with_the_training_columns(name, content, capsys):
+    assert values(content, name=name) == ["a, b", 'c\nd "e"']
+    assert capsys.readouterr().err == f"{name}: read as a table, column 'text'\n"
+
+
+def test_tab_separated_values_have_no_quotes():
+    assert values('text\tlabel\n"a\t1\n', name="f.tsv") == ['"a']
+
+
+def test_parquet_by_name_and_by_content(monkeypatch, capsys):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"text": ["a", "b"], "n": [1, 2]}), "t.parquet")
+    assert [line.value for line in read([Path("t.parquet")], TEXT)] == ["a", "b"]
+    Path("t.parquet").rename("t")
+    assert [line.value for line in read([Path("t")], TEXT)] == ["a", "b"]
+    assert [line.value for line in piped(monkeypatch, Path("t").read_bytes())] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("f.csv", "sentence,label\na,b\n"),
+        ("f.tsv", "b\ta\n"),
+        ("f.csv", "sentence,label\n"),
+        ("f.jsonl", '{"sentence": "a"}\n'),
+        ("f.jsonl", '{"text2": "a"}\n'),
+    ],
+)
+def test_a_table_with_other_columns_is_never_read_as_lines(name, content):
+    with pytest.raises(DataError, match=r"^f\.\w+: a table with columns '.*: which is to be read\? --column NAME"):
+        values(content, name=name)
+    assert values(content, Reading(form="lines", expected=("text",)), name)[0] == content.split("\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "content", "expected"),
+    [
+        ("sentence", "sentence,label\na,b\n", ["a"]),
+        ("1", "b\ta\nd\tc\n", ["a", "c"]),  # the place of a column, where the first line is data
+        ("-1", "b\ta\nd\tc\n", ["a", "c"]),
+        ("1", "1\t2\na\tb\n", ["a"]),  # a column of that name comes first
+    ],
+)
+def test_columns_that_the_user_names(column, content, expected):
+    name = "f.tsv" if "\t" in content else "f.csv"
+    assert values(content, Reading((column,), expected=("text",)), name) == expected
+
+
+def test_columns_that_are_not_there():
+    with pytest.raises(DataError, match=r"^f\.csv:\d: no column 'x': columns there: 'text', 'label'"):
+        values("text,label\na,b\n", Reading(("x",), expected=("text",)))
+    with pytest.raises(DataError, match=r"^f\.tsv: 2 columns, and --column 2: they count from 0"):
+        values("a\tb\n", Reading(("2",), expected=("text",)), "f.tsv")
+
+
+def test_training_tables_without_a_line_of_names():
+    how = Reading(expected=("text",), names=("label", "text"))
+    assert values("x\ta\ny\tb\n", how, "f.tsv") == ["a", "b"]
+    assert values("label\ttext\nx\ta\n", how, "f.tsv") == ["a"]
+    with pytest.raises(DataError, match="which is to be read"):
+        values("a\n", how, "f.tsv")
+
+
+def test_pairs_are_two_columns(capsys):
+    Path("f.csv").write_text('context,question\n"tab\there\nand on",why?\n')
+    (line,) = read([Path("f.csv")], PAIR)
+    assert line.value == ("why?", "tab\there\nand on") and line.place == "f.csv:2"
+    assert line.shown == {"question": "why?", "context": "tab\there\nand on"}
+    assert "columns 'question', 'context'" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="--column is given 1 time: an input is made of 2 columns"):
+        Reading(("question",), expected=PAIR.expected).check()
+
+
+def test_a_table_on_standard_input(monkeypatch, capsys):
+    (line,) = piped(monkeypatch, b"id,text\n1,a\n")
+    assert (line.value, line.place) == ("a", "standard input:2")
+    assert capsys.readouterr().err == "standard input: read as a table, column 'text'\n"
+    (line,) = piped(monkeypatch, b'{"sentence": "a"}\n', Reading(("sentence",), expected=("text",)))
+    assert line.value == "a"
+    with pytest.raises(DataError, match=r"standard input:2: .*text"):
+        piped(monkeypatch, b'{"text": "a"}\n{"text": null}\n')
+    with pytest.raises(DataError, match="the first line does not name such a column: say what the file is: --format"):
+        piped(monkeypatch, b"a b\n", Reading(("sentence",), expected=("text",)))
+
+
+@pytest.mark.parametrize("line", ["text, and more", "text,and more", "{a}", '{"x": 1}', "a\tb", "text", "\ufeff"])
+def test_what_only_looks_like_a_table_is_lines(line, monkeypatch):
+    assert [one.value for one in piped(monkeypatch, line.encode() + b"\nb\n")] == [line.removeprefix("\ufeff"), "b"]
+
+
+def test_a_pipe_is_read_once():
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_text("id,text\n1,a\n"))
+    writer.start()
+    assert [line.value for line in read([Path("pipe")], TEXT)] == ["a"]
+    writer.join()
+
+
+def test_lines_are_unpacked():
+    assert values("a\nb\n", name="f.txt.gz") == ["a", "b"]
+    Path("cut.txt.gz").write_bytes(gzip.compress(b"a\n" * 1000)[:-9])
+    with pytest.raises(DataError, match=r"cut.txt.gz: damaged gzip file"):
+        list(read([Path("cut.txt.gz")], TEXT))
+
+
+@pytest.mark.parametrize("name", ["f.conll", "f.txt"])
+def test_columns_of_words(name):
+    content = "-DOCSTART- O\n\n# id 7\nAnn B-PER\nsaw O\n\nBob B-PER\n-DOCSTART- O\nKim B-PER\n"
+    Path(name).write_text(content)
+    lines = list(read([Path(name)], WORDS))
+    assert [line.value for line in lines] == [["Ann", "saw"], ["Bob"], ["Kim"]]
+    assert [line.place for line in lines] == [f"{name}:4", f"{name}:7", f"{name}:9"]
+
+
+def test_other_columns_of_words():
+    content = "1\tNew York\tX\n2\tsaw\tX\n\n1\tBob\tX\n"
+    assert values(content, Reading(("1",), "conll", words=True), "f.txt") == [["New York", "saw"], ["Bob"]]
+    with pytest.raises(DataError, match=r"f.txt:1: 3 columns: --column says which"):
+        values(content, Reading(("3",), "conll", words=True), "f.txt")
+    with pytest.raises(DataError, match="columns of words"):
+        values(content, TEXT, "f.conll")
+    assert values("Ann saw Bob\nBob saw Ann\n", WORDS, "f.txt") == ["Ann saw Bob", "Bob saw Ann"]
+    with pytest.raises(ConfigError, match="--format conll goes with runs that tag words"):
+        Reading(form="conll").check()
+
+
+def test_lists_of_words():
+    assert values(json.dumps({"tokens": ["New York", "is"]}) + "\n", WORDS, "f.jsonl") == [["New York", "is"]]
+    assert values('tokens,tags\n"[""Ann"", ""saw""]",x\nAnn saw,x\n', WORDS) == [["Ann", "saw"], ["Ann", "saw"]]
+
+
+def test_impossible_options():
+    with pytest.raises(ConfigError, match="--format: 'pdf' is not one of lines, csv"):
+        Reading(form="pdf").check()
+    with pytest.raises(ConfigError, match="--column goes with tables"):
+        Reading(("a",), "lines", expected=("text",)).check()

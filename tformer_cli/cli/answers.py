@@ -1,0 +1,160 @@
+"""Answers out: in the order of the inputs, as lines or JSON, to standard output or a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tformer_cli.cli.inputs import Line
+from tformer_cli.errors import DataError
+
+
+def in_order(
+    lines: Iterable[Line], answers: Callable[[Iterable[Any]], Iterator[Any]], *, at_once: bool = False
+) -> Iterator[tuple[Line, Any]]:
+    """Pair every input with its answer, in order, as soon as it is there.
+
+    Args:
+        lines: the input.
+        answers: from inputs to one answer each, in order; it may read ahead as far as it likes.
+        at_once: answer each line before the next is read, for someone who types.
+
+    Raises:
+        DataError: at an input that is malformed or too long, after the answers before it; names its place.
+    """
+    from tformer_cli.tasks.inputs import BadInput
+
+    waiting: deque[Line] = deque()
+
+    def read() -> Iterator[Any]:
+        for line in lines:
+            waiting.append(line)
+            yield line.value
+
+    def given() -> Iterator[Any]:
+        if not at_once:
+            yield from answers(read())
+            return
+        for value in read():
+            yield next(iter(answers([value])))
+
+    try:
+        for answer in given():
+            yield waiting.popleft(), answer
+    except BadInput as error:
+        raise DataError(f"{waiting[0].place}: {error.reason}", error.remedy) from error
+
+
+def best(answer: Any, top: int) -> Any:
+    """An answer with the probabilities of its likeliest labels alone, likeliest first; 0: as it is."""
+    if top and "probabilities" in answer.details:
+        ranked = sorted(answer.details["probabilities"].items(), key=lambda item: -item[1])[:top]
+        answer.details["probabilities"] = dict(ranked)
+    if top and "fillings" in answer.details:
+        answer.details["fillings"] = [fillings[:top] for fillings in answer.details["fillings"]]
+    return answer
+
+
+class Notes:
+    """What the user should know of inputs that were skipped, cut, or not understood: said at the end, by reason."""
+
+    most = 5
+
+    def __init__(self) -> None:
+        self._notes: dict[str, list[str]] = {}
+
+    def of(self, line: Line, answer: Any) -> Any:
+        """Take up what an answer says of its input."""
+        if "error" in answer.details:
+            self._add("left out", line.place, answer.details["error"])
+        elif "note" in answer.details:
+            self._add("note", line.place, answer.details["note"])
+        return answer
+
+    def _add(self, kind: str, place: str, reason: str) -> None:
+        line = reason if place in reason else f"{place}: {reason}"
+        self._notes.setdefault(kind, []).append(line)
+
+    def say(self) -> None:
+        """Print how many there are of each kind, and the first of them."""
+        from tformer_cli.cli.output import note
+
+        for kind, lines in self._notes.items():
+            for line in lines[: self.most]:
+                note(f"{kind}: {line}")
+            if len(lines) > self.most:
+                note(f"{kind}: {len(lines) - self.most:,} more, {len(lines):,} in all")
+        self._notes.clear()
+
+
+def as_lines(line: Line, answer: Any, n_best: int, top: int = 0) -> str:
+    """Plain text: always `n_best`, or `top`, lines, so that line i of the input begins at line i times as many."""
+    if n_best > 1 and answer.details.get("hypotheses"):
+        texts = [hypothesis["text"] for hypothesis in answer.details["hypotheses"][:n_best]]
+    elif top and "probabilities" in answer.details:
+        texts = [f"{name}\t{share:.4f}" for name, share in answer.details["probabilities"].items()]
+    elif top and answer.details.get("fillings"):
+        ranks = zip(*answer.details["fillings"], strict=True)
+        texts = ["\t".join(f"{one['text']}\t{one['probability']:.4f}" for one in rank) for rank in ranks]
+    else:
+        texts = [answer.text]
+    texts += [""] * (max(n_best, top) - len(texts))
+    return "".join(text.replace("\r", " ").replace("\n", " ") + "\n" for text in texts)
+
+
+def as_rows(line: Line, answer: Any, n_best: int, top: int) -> str:
+    """A file's name and an answer to it, a line each; nothing for one that was left out."""
+    if "error" in answer.details:
+        return ""
+    rows = [row for row in as_lines(line, answer, n_best, top).splitlines() if row]
+    return "".join(f"{one_line(line.shown)}\t{row}\n" for row in rows or [""])
+
+
+def one_line(name: str) -> str:
+    r"""A file's name in one cell of a line: a line break as `\n`, a tab as `\t`."""
+    return name.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+
+
+def as_object(line: Line, answer: Any, n_best: int = 1, top: int = 0) -> str:
+    """A JSON object: the input, the answer, and whatever the task adds to it."""
+    record = {"input": line.shown, "text": answer.text, **answer.details}
+    return json.dumps(record, ensure_ascii=False, default=lambda value: value.tolist()) + "\n"
+
+
+def check_place(output: Path | None) -> None:
+    """Refuse a file that cannot be written, before anything slow starts.
+
+    Raises:
+        RunError: if it is a folder, or in no folder.
+        PermissionError: if it must not be written.
+    """
+    from tformer_cli.writing import check_output
+
+    if output is not None and str(output) != "-":
+        check_output(output)
+
+
+def write(records: Iterable[str], output: Path | None) -> None:
+    """Write records to a file, in whole or not at all, or each at once to standard output (None or `-`)."""
+    from tformer_cli.cli.output import note, result
+    from tformer_cli.writing import output_file
+
+    if output is None or str(output) == "-":
+        for record in records:
+            result(record)
+        return
+    file = None
+    try:
+        with output_file(output) as file:
+            for record in records:
+                if record:
+                    file.write(record.encode("utf-8", "backslashreplace"))
+    except BaseException:
+        if file is not None and file.partial is not None:
+            what = f"{file.records:,} answer{'s'[: file.records != 1]}"
+            note(f"{os.fspath(file.partial)} holds the first {what}; {output} was left as it was")
+        raise

@@ -1,0 +1,141 @@
+"""What a user asks of `translate` or `predict`: texts, files, settings, and options that must fit the run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tformer_cli.errors import ConfigError, RunError
+
+OPTIONS = {name: "--" + name.replace("_", "-") for name in ("beam", "n_best", "batch", "workers", "max_length",
+                                                           "temperature", "top_k", "top_p", "top")}  # fmt: skip
+"""Options by the settings that they stand for."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user gave.
+
+    Attributes:
+        run: the run folder.
+        inputs: texts, files, folders and settings.
+        decode: settings of the search that options stand for; None: not given.
+        columns: of tables.
+        form: how files are read.
+        on_long: what becomes of long lines.
+        as_json: whether answers are JSON objects.
+        output: file to write; None: standard output.
+        device: where to compute.
+        checkpoint: which one.
+        top: labels shown of each input; 0: the likeliest, or all in JSON.
+        literal: arguments may be texts themselves.
+    """
+
+    run: Path
+    inputs: list[str]
+    decode: Mapping[str, float | None]
+    columns: tuple[str, ...]
+    form: str
+    on_long: str
+    as_json: bool
+    output: Path | None
+    device: str
+    checkpoint: str
+    top: int = 0
+    literal: bool = False
+
+    @property
+    def given(self) -> list[str]:
+        """What is to be read."""
+        return [item for item in self.inputs if not is_setting(item)]
+
+    @property
+    def settings(self) -> list[str]:
+        """KEY=VALUE, with those that options stand for."""
+        settings = [item for item in self.inputs if is_setting(item)]
+        return settings + [f"decode.{key}={value}" for key, value in self.decode.items() if value is not None]
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Settings of the search, and `top`, that are given, and how."""
+        named = {name: OPTIONS[name] for name, value in self.decode.items() if value is not None}
+        named |= {"top": OPTIONS["top"]} if self.top else {}
+        for item in self.inputs:
+            if is_setting(item) and item.startswith("decode."):
+                key = item.split("=", 1)[0]
+                named.setdefault(key.removeprefix("decode."), key)
+        return named
+
+    @property
+    def texts(self) -> list[str]:
+        """What is given as text itself."""
+        return [item for item in self.given if self.literal and is_text(item)]
+
+    @property
+    def files(self) -> list[Path]:
+        """What is given as files or folders."""
+        texts = self.texts
+        return [Path(item) for item in self.given if item not in texts]
+
+
+def check_options(task: Any, asked: Asked, *, translating: bool) -> None:
+    """Refuse options and settings of the search that mean nothing for a run.
+
+    Raises:
+        RunError: if the run does not translate, and is to.
+        ConfigError: naming the option.
+    """
+    from tformer_cli.tasks.inputs import OnLong
+
+    kind = task.config.task
+    if translating and not task.translates:
+        raise RunError(f"{asked.run} is a run of {kind}, which does not translate", f"tformer predict {asked.run}")
+    for name, option in asked.options.items():
+        if name not in task.options:
+            there = ", ".join(text for name, text in OPTIONS.items() if name in task.options) or "none"
+            raise ConfigError(f"{option} means nothing for a run of {kind}", f"options that do: {there}")
+    if asked.on_long:
+        names = [choice.name for choice in OnLong]
+        if asked.on_long not in names:
+            raise ConfigError(f"--on-long: {asked.on_long!r} is not one of {', '.join(names)}")
+        if task.on_long is None:
+            raise ConfigError(f"--on-long means nothing for a run of {kind}", "none of its inputs is too long")
+
+
+def use_options(task: Any, asked: Asked) -> None:
+    """Set the options that are the task's own, and refuse those without effect beside the run's other settings.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    from tformer_cli.tasks.inputs import OnLong
+
+    for name, option in asked.options.items():
+        if reason := task.unused(name):
+            raise ConfigError(f"{option} has no effect", reason)
+    if asked.top:
+        task.top = asked.top
+    if asked.on_long:
+        task.on_long = OnLong[asked.on_long]
+
+
+def is_text(given: str) -> bool:
+    """Whether an argument is itself the input: neither a file nor the likely name of one."""
+    if given == "-" or (given and _on_disk(given, Path.exists)):
+        return False
+    return re.fullmatch(r"\S+\.(txt|tsv|csv|jsonl?|parquet|arrow|conllu?|gz|[a-z]{2})|\S*/\S*", given) is None
+
+
+def is_setting(given: str) -> bool:
+    """Whether an argument is KEY=VALUE and not the name of a file."""
+    return re.match(r"[a-z_]+(\.[a-z_0-9]+)+=", given) is not None and not _on_disk(given, Path.exists)
+
+
+def _on_disk(given: str, check: Callable[[Path], bool]) -> bool:
+    try:
+        return check(Path(given))
+    except (OSError, ValueError):  # a text can be too long for a name
+        return False

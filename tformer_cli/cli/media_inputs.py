@@ -1,0 +1,66 @@
+"""What `predict` reads of pictures and recordings: files, folders, tables that name or hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tformer_cli.cli import text
+from tformer_cli.cli.inputs import Line, names_there
+from tformer_cli.errors import ConfigError, DataError
+
+
+def media(task: Any, given: Sequence[Path], columns: tuple[str, ...]) -> Iterator[Line]:
+    """The files that are given, those in folders and tables, or, of none, those that standard input names.
+
+    Raises:
+        DataError: if there is no such file or folder: of those given, before the first is answered.
+    """
+    if len(columns) > 1:
+        raise ConfigError(f"--column is given {len(columns)} times", "an input is one column")
+    for path in given:
+        if str(path) != "-" and not path.exists():
+            raise DataError(f"{path}: no such file or folder")
+    return (line for path in given or [Path("-")] for line in _media_of(task, path, columns))
+
+
+def _media_of(task: Any, path: Path, columns: tuple[str, ...]) -> Iterator[Line]:
+    from tformer_cli.cli.output import note
+    from tformer_cli.data.files import table_kind
+    from tformer_cli.data.media import passed_over
+
+    if str(path) == "-":
+        for named in text.lines([path]):
+            if named:
+                yield from _media_of(task, Path(named), columns)
+    elif path.is_dir():
+        files = task.files_of(path)
+        if others := passed_over(path, task.endings):
+            note(others)
+        yield from (Line(str(file), str(file), str(file)) for file in files)
+    elif table_kind(path) and path.is_file():
+        for row in task.rows_of_table(path, _media_column(task, path, columns)):
+            yield Line(row, row.name, row.name)
+    else:
+        yield Line(str(path), str(path), str(path))
+
+
+def _media_column(task: Any, path: Path, columns: tuple[str, ...]) -> str:
+    """The column of a table that names or holds the files.
+
+    Raises:
+        DataError: if neither the user nor the training tables' columns say it.
+    """
+    from tformer_cli.data.files import table_kind
+
+    if columns:
+        return columns[0]
+    kind = table_kind(path).removesuffix(".gz")
+    there: list[str] = []
+    for wanted in task.input_columns:
+        there = names_there(path, kind, [wanted], separated=kind in (".csv", ".tsv")) or []
+        if wanted in there:
+            return wanted
+    listed = ", ".join(map(repr, there[:12])) or "none"
+    raise DataError(f"{path}: a table with columns {listed}", "which names the files? --column NAME")
