@@ -1,0 +1,155 @@
+"""Inputs that are too long or malformed: an error after the answers before it, cut, or skipped; in every family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.properties.families import FAMILIES
+from tformer_cli import tasks
+from tformer_cli.cli.asked import Asked, check_options, use_options
+from tformer_cli.errors import ConfigError, DataError, RunError
+from tformer_cli.tasks.base import Prediction
+from tformer_cli.tasks.inputs import BadInput, OnLong, Readable, Refusal, merged, readable, windows
+
+TEXTS = [family for family in FAMILIES if family.inputs and not family.inputs[0].endswith((".png", ".wav"))]
+LONG = {"question answering": "where " * 400 + "\tAnn lives in Oslo."}
+
+
+def by_name(families):
+    return pytest.mark.parametrize("family", families, ids=lambda family: family.name)
+
+
+def failing(*lines):
+    yield from lines
+    raise DataError("f.txt:3 is not UTF-8")
+
+
+def test_an_error_in_reading_comes_after_the_lines_before_it():
+    given = windows(failing("a", "b", "c"), 2)
+    assert [next(given), next(given)] == [(0, ["a", "b"]), (2, ["c"])]
+    with pytest.raises(DataError, match="not UTF-8"):
+        next(given)
+
+
+def test_a_refused_line_comes_after_those_before_it():
+    def read(lines):
+        return [Refusal("odd", "mend it") if line == "x" else Readable(line) for line in lines]
+
+    given = readable(["a", "b", "c", "x", "d"], 3, read)
+    assert next(given) == (0, [Readable("a"), Readable("b"), Readable("c")])
+    with pytest.raises(BadInput, match="input line 4: odd: mend it") as caught:
+        next(given)
+    assert caught.value.number == 3
+
+
+def test_answers_take_their_places_and_notes():
+    items = [Readable("a", "long"), Prediction("", {"error": "odd"}), Readable("b")]
+    answers = list(merged(items, [Prediction("A"), Prediction("B")]))
+    assert answers == [Prediction("A", {"note": "long"}), Prediction("", {"error": "odd"}), Prediction("B")]
+
+
+@by_name(TEXTS)
+def test_what_is_too_long_is_an_error_or_cut_or_skipped(family, tmp_path):
+    task = family.task(tmp_path)
+    model = task.model().eval()
+    long = LONG.get(family.name, "word " * 1000)
+    inputs = [family.inputs[0], long, family.inputs[0]]
+    alone = next(iter(task.predict(model, inputs[:1]))).text
+    task.on_long = OnLong.error
+    answers = task.predict(model, inputs)
+    assert next(answers).text == alone
+    with pytest.raises(BadInput, match="input line 2: ") as caught:
+        next(answers)
+    assert "--on-long cut or skip" in str(caught.value)
+    task.on_long = OnLong.skip
+    skipped = list(task.predict(model, inputs))
+    assert [answer.text for answer in skipped] == [alone, "", alone]
+    assert "error" in skipped[1].details
+    task.on_long = OnLong.cut
+    cut = list(task.predict(model, inputs))
+    assert [cut[0].text, cut[2].text] == [alone, alone]
+    assert "note" in cut[1].details and "note" not in cut[0].details
+
+
+@by_name([family for family in TEXTS if family.name in ("question answering",)])
+def test_a_malformed_line_is_an_error_or_skipped(family, tmp_path):
+    task = family.task(tmp_path)
+    model = task.model().eval()
+    answers = task.predict(model, [family.inputs[0], "no tab"])
+    next(answers)
+    with pytest.raises(BadInput, match="no tab between a question"):
+        next(answers)
+    task = family.task(tmp_path, "trainer.on_bad_sample=skip")
+    skipped = list(task.predict(model, [family.inputs[0], "no tab"]))
+    assert skipped[1].text == "" and "no tab" in skipped[1].details["error"]
+    rows = list(task.predict(model, [("Where?", "Ann lives\tin Oslo.")]))
+    assert rows[0].text in "Ann lives\tin Oslo."
+
+
+def asked(*inputs: str, top: int = 0, on_long: str = "", **decode) -> Asked:
+    return Asked(Path("r"), list(inputs), decode, (), "", on_long, False, None, "auto", "", top)
+
+
+@by_name(FAMILIES)
+def test_options_that_mean_nothing_are_refused(family, tmp_path):
+    task = tasks.build(family.config(tmp_path))
+    labels = "top" in task.options
+    searches = "beam" in task.options
+    for given, fits in ((asked(top=3), labels), (asked(beam=3), searches), (asked("decode.beam=3"), searches)):
+        if fits:
+            check_options(task, given, translating=False)
+        else:
+            with pytest.raises(ConfigError, match=r"(--top|--beam|decode.beam) means nothing for a run of"):
+                check_options(task, given, translating=False)
+    if not task.translates:
+        with pytest.raises(RunError, match="which does not translate: tformer predict r"):
+            check_options(task, asked(), translating=True)
+    if task.on_long is None:
+        with pytest.raises(ConfigError, match="--on-long means nothing"):
+            check_options(task, asked(on_long="cut"), translating=False)
+    else:
+        with pytest.raises(ConfigError, match="--on-long: 'no' is not one of error, cut, skip"):
+            check_options(task, asked(on_long="no"), translating=False)
+        use_options(task, asked(on_long="skip"))
+        assert task.on_long is OnLong.skip
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "given", "reason"),
+    [
+        ("translation", [], asked(temperature=0.5), "--temperature has no effect: it is for drawing"),
+        ("gpt", ["decode.sample=true"], asked(beam=2), "--beam has no effect: it is for searching"),
+        ("gpt", [], asked("decode.top_p=0.9"), "decode.top_p has no effect"),
+        ("conformer", ["model.decoder_depth=0"], asked(beam=2), "--beam has no effect: greedy decoding"),
+        (
+            "conformer",
+            ["decode.method=prefix"],
+            asked(max_length=2),
+            "--max-length has no effect: decode.method=prefix",
+        ),
+    ],
+)
+def test_options_without_effect_are_refused(name, settings, given, reason, tmp_path):
+    family = next(family for family in FAMILIES if family.name == name)
+    with pytest.raises(ConfigError, match=reason):
+        use_options(tasks.build(family.config(tmp_path, *settings)), given)
+
+
+def test_numbers_have_no_likeliest_labels(tmp_path):
+    family = next(family for family in FAMILIES if family.name == "text classification")
+    with pytest.raises(ConfigError, match="--top means nothing"):
+        check_options(tasks.build(family.config(tmp_path, "data.target=number")), asked(top=2), translating=False)
+
+
+def test_hidden_tokens_by_either_name(tmp_path):
+    family = next(family for family in FAMILIES if family.name == "bert")
+    task = family.task(tmp_path)
+    model = task.model().eval()
+    ours, theirs, none = task.predict(model, ["a <mask>", "a [MASK]", "no word"])
+    assert ours.text == theirs.text and ours.details["fillings"] == theirs.details["fillings"]
+    assert none.text == "no word" and "no <mask>" in none.details["note"]
+    use_options(task, asked(top=7))
+    (answer,) = task.predict(model, ["a <mask>"])
+    assert len(answer.details["fillings"][0]) == 7
