@@ -108,15 +108,12 @@ def as_lines(line: Line, answer: Any, n_best: int, top: int = 0) -> str:
 
 def as_rows(line: Line, answer: Any, n_best: int, top: int) -> str:
     """A file's name and an answer to it, a line each; nothing for one that was left out."""
+    from tformer_cli.data.media import shown
+
     if "error" in answer.details:
         return ""
     rows = [row for row in as_lines(line, answer, n_best, top).splitlines() if row]
-    return "".join(f"{one_line(line.shown)}\t{row}\n" for row in rows or [""])
-
-
-def one_line(name: str) -> str:
-    r"""A file's name in one cell of a line: a line break as `\n`, a tab as `\t`."""
-    return name.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    return "".join(f"{shown(line.shown)}\t{row}\n" for row in rows or [""])
 
 
 def as_object(line: Line, answer: Any, n_best: int = 1, top: int = 0) -> str:
