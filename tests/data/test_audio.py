@@ -51,6 +51,8 @@ def fault(content: Path | bytes, name: str = "it") -> str:
     [
         ("WAV", "PCM_16", 4e-5), ("WAV", "PCM_24", 2e-5), ("WAV", "PCM_32", 2e-5), ("WAV", "FLOAT", 2e-5),
         ("WAV", "DOUBLE", 2e-5), ("WAV", "PCM_U8", 0.01), ("WAV", "ULAW", 0.02), ("WAVEX", "PCM_16", 4e-5),
+        ("RF64", "PCM_16", 4e-5), ("W64", "PCM_24", 2e-5), ("AIFF", "PCM_16", 4e-5), ("AIFF", "FLOAT", 2e-5),
+        ("CAF", "PCM_16", 4e-5), ("AU", "PCM_16", 4e-5), ("NIST", "PCM_16", 4e-5), ("WAV", "ALAW", 0.02),
         ("FLAC", "PCM_16", 2e-5), ("FLAC", "PCM_24", 2e-5), ("OGG", "VORBIS", 0.05), ("OGG", "OPUS", 0.3),
         ("MP3", None, 0.05),
     ],
@@ -145,8 +147,8 @@ def test_cut_files(kind, sub):
 def test_files_that_are_no_recordings(tmp_path):
     text = tmp_path / "text.wav"
     text.write_text("these are words, not sound\n" * 40)
-    assert fault(text, "") == "not a recording of a kind that is read (WAV, FLAC, OGG, MP3)"
-    assert fault(encoded(tone(), "AIFF")) == "AIFF is not of a kind that is read (WAV, FLAC, OGG, MP3)"
+    assert fault(text, "").startswith("not a recording of a kind that is read (WAV, AIFF,")
+    assert fault(encoded(tone(), "VOC")).startswith("VOC is not of a kind that is read (WAV, AIFF,")
     assert fault(b"") == "empty (0 bytes)"
     (tmp_path / "empty.wav").touch()
     assert fault(tmp_path / "empty.wav") == "empty (0 bytes)"
@@ -183,20 +185,10 @@ def test_an_mp3_without_a_table_of_its_bit_rates():
         assert len(heard(content)) == len(samples)
         assert len(heard(content + b"TAG" + bytes(125))) == len(samples)
         bare = content[content.find(content[:2], 4) :]  # without the frame that holds the table
-        if mode == "VARIABLE":
-            assert fault(bare).startswith("its length cannot be told")
-        else:
-            assert abs(len(heard(bare)) - len(samples)) < 3 * 1152
+        assert abs(len(heard(bare)) - len(samples)) < 3 * 1152
 
 
-def test_a_flac_that_does_not_say_its_length():
-    content = bytearray(encoded(tone(), "FLAC"))
-    content[21] &= 0xF0
-    content[22:26] = bytes(4)
-    assert fault(bytes(content)).startswith("it does not say how long it is")
-
-
-@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF", "AU", "W64", "RF64", "NIST"])
 def test_damage_anywhere_is_one_line_or_sound(kind):
     content, random = encoded(tone(0.2), kind), np.random.default_rng(1)
     for _ in range(30):
@@ -217,7 +209,7 @@ def test_faults_go_to_other_processes():
 def test_a_missing_package_names_its_extra(monkeypatch, module):
     content = encoded(tone(rate=8000), rate=8000)
     monkeypatch.setitem(__import__("sys").modules, module, None)
-    with pytest.raises(ConfigError, match=rf"this needs {module}, .*pip install 'tformer-cli\[speech\]'"):
+    with pytest.raises(ConfigError, match=rf"this needs {module}, .*pip install"):
         read_sound(content, RATE)
 
 

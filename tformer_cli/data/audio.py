@@ -1,31 +1,33 @@
 """One recording: from a file, or its bytes, to samples; or to a line that says what is wrong with it.
 
-soundfile (libsndfile) decodes, soxr resamples. What libsndfile passes over in silence is looked for here and in
-`tformer_cli.data.audio_heads`: files that are shorter than they say, and an MP3 file whose length it misjudges.
+soundfile (libsndfile) decodes, soxr resamples. What libsndfile passes over in silence is looked for in
+`audio_heads`, `sound_streams` and `mp3_frames`: files that are shorter or longer than they say, and several in one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
 import wave
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tformer_cli.data import audio_heads
+from tformer_cli.data import audio_heads, sound_parts
 from tformer_cli.data.media import BadItem, files_below, opened, reason
 from tformer_cli.errors import TformerError, library
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import SpeechDataConfig
 
-FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")  # of libsndfile's
-ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
-KINDS = "WAV, FLAC, OGG, MP3"
+FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "NIST", "FLAC", "OGG", "MP3")  # of libsndfile's
+ENDINGS = (
+    ".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".sph", ".flac", ".ogg", ".oga",
+    ".opus", ".mp3",
+)  # fmt: skip
+KINDS = "WAV, AIFF, CAF, AU, SPHERE, FLAC, OGG (Vorbis, Opus), MP3"
 EXTRA = "speech"
 UNRECOGNISED = 1  # libsndfile's number for what is no recording
 LEAST_RATE, MOST_RATE = 1000, 768_000
@@ -33,7 +35,6 @@ MOST_HOURS = 4
 BLOCK_VALUES = 1 << 20  # that are decoded at once, all channels together
 UNKNOWN_FRAMES = 1 << 62
 MP3_FRAME = 1152  # samples; an MP3 says its length to a frame or two
-MP3_UNREAD = 16  # a part of an MP3 file that is left unread, and is more than tags
 FULL_SCALE = 1 << 15
 
 
@@ -72,7 +73,8 @@ def read_sound(source: Path | str | bytes, sample_rate: int, name: str = "") -> 
     full scale, which floating-point files and resampling bring, scale the recording down.
 
     Args:
-        source: a file, or its content: WAV, FLAC, OGG (Vorbis, Opus) or MP3, whatever its name says.
+        source: a file, or its content: WAV (RF64, W64), AIFF, CAF, AU, SPHERE, FLAC, OGG (Vorbis, Opus) or MP3,
+            whatever its name says. Where several are put one after the other in a file, all are read.
         sample_rate: samples a second that are wanted.
         name: what errors call it; empty: the file.
 
@@ -88,14 +90,18 @@ def read_sound(source: Path | str | bytes, sample_rate: int, name: str = "") -> 
     name = name or (str(source) if not isinstance(source, bytes) else "the recording")
     try:
         with opened(source, name, BadRecording) as stream:
-            if wrong := audio_heads.fault(stream):
-                raise BadRecording(name, wrong)
-            with soundfile.SoundFile(stream) as file:
-                _check_head(file, name)
-                samples = np.concatenate([np.zeros(0, np.float32), *_resampled(file, sample_rate, name)])
-            _check_mp3(stream, file, name)
+            blocks, most = [np.zeros(0, np.float32)], MOST_HOURS * 3600 * sample_rate
+            for part in audio_heads.parts(stream):
+                with soundfile.SoundFile(sound_parts.Stretch(stream, part)) as file:
+                    _check_head(file, name)
+                    blocks += _resampled(file, sample_rate, name)
+                if sum(map(len, blocks)) > most:
+                    raise BadRecording(name, f"longer than {MOST_HOURS} hours: cut it into utterances")
+            samples = np.concatenate(blocks)
     except TformerError:
         raise
+    except sound_parts.Fault as error:
+        raise BadRecording(name, str(error)) from error
     except soundfile.LibsndfileError as error:
         raise BadRecording(name, _said(error)) from error
     except Exception as error:  # whatever else a damaged file makes a decoder stumble over
@@ -149,13 +155,6 @@ def _mixed(file: Any, name: str) -> Iterator[np.ndarray]:
         yield block[:, 0] if file.channels == 1 else block.mean(1)
     if read < file.frames - 2 * MP3_FRAME * is_mp3:
         raise BadRecording(name, f"cut off: it says {file.frames:,} samples and has {read:,}")
-
-
-def _check_mp3(stream: IO[bytes], file: Any, name: str) -> None:
-    """Without a table of its bit rates (Xing, Info) libsndfile takes an MP3 to be as long as the first one makes it."""
-    place = stream.tell()
-    if file.format == "MP3" and (stream.seek(0, os.SEEK_END) - place) * MP3_UNREAD > place:
-        raise BadRecording(name, "its length cannot be told: its bit rate varies, without a table: encode it again")
 
 
 def wav(sound: np.ndarray, sample_rate: int) -> bytes:

@@ -1,74 +1,239 @@
-"""What sound files say of their length: libsndfile gives what there is of one that was cut, and says nothing."""
+"""What sound files say of their length, against how long they are.
+
+libsndfile decodes as much as a header says, or as there is, and reports neither what it left nor what was cut off. Here
+each file is looked through before it is decoded: it is refused, or divided into parts that are decoded one by one, with
+headers that say what is there.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import IO
 
+from tformer_cli.data import mp3_frames
+from tformer_cli.data.sound_parts import Fault, Part, after_tags, cut_off, without_tag
+from tformer_cli.data.sound_streams import flac_parts, ogg_parts
+
 STREAMED = 0x7FFFF000  # bytes that a WAV of unknown length says it has; ffmpeg and sox write this or more
-OGG_HEAD, OGG_END = 27, 4  # bytes of a page's head; the flag of the last page
-XING_REACH = 64  # bytes from an MP3's beginning in which its table of contents begins, and some
-XING_FRAMES, XING_BYTES = 1, 2  # flags: what the table says
+MOST_PARTS = 10_000
+
+FOREIGN = (
+    (4, b"ftyp", "MP4, M4A or 3GP"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA"),
+    (0, b"\x1a\x45\xdf\xa3", "WebM or Matroska"),
+    (0, b"#!AMR", "AMR"),
+    (0, b"#!SILK", "SILK"),
+    (0, b"MAC ", "Monkey's Audio"),
+    (0, b"wvpk", "WavPack"),
+    (0, b"FLV", "FLV"),
+    (0, b"ADIF", "AAC"),
+    (0, b"\xff\xf1", "AAC"),
+    (0, b"\xff\xf9", "AAC"),
+)
+"""Where kinds of files that are not read have their marks."""
 
 
-def fault(stream: IO[bytes]) -> str:
-    """What is wrong with a file's length, or its rate, in a few words; "" if nothing is, or it is of another kind.
+def parts(stream: IO[bytes]) -> list[Part]:
+    """Divide a file into what is decoded one by one: nearly always all of it.
 
     Args:
         stream: the file; it is left at its beginning.
+
+    Raises:
+        Fault: if it is cut off, its head is wrong, or it is of a kind that is known and not read.
     """
     whole = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    head = stream.read(12)
-    stream.seek(0)
+    head = stream.read(16)
     try:
-        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-            return _wav(stream, whole)
-        if head[:4] == b"OggS":
-            return _ogg(stream, whole)
-        return _mp3(stream, whole)
+        for place, mark, kind in FOREIGN:
+            if head[place:].startswith(mark):
+                raise Fault(f"{kind}, a kind that is not read: convert it to WAV or FLAC")
+        reader = _reader(head)
+        found = reader(stream, whole) if reader else []
+        if not found and head[:4] != b"NIST":
+            found = flac_parts(stream, whole, after_tags(stream)) or mp3_frames.parts(stream, whole)
+        if len(found) > MOST_PARTS:
+            raise Fault(f"more than {MOST_PARTS:,} recordings in one file")
+        return found or [Part(0, whole)]
     finally:
         stream.seek(0)
 
 
-def _wav(stream: IO[bytes], whole: int) -> str:
-    stream.seek(12)
-    while len(head := stream.read(8)) == 8:
-        size, start = int.from_bytes(head[4:], "little"), stream.tell()
-        if head[:4] == b"fmt " and stream.read(8)[4:] == bytes(4):
-            return "a rate of 0 samples a second"
-        if head[:4] == b"data":
-            return _cut(size, whole - start) if STREAMED > size > whole - start else ""
-        stream.seek(start + size + size % 2)
-    return ""
+def _reader(head: bytes) -> Callable[[IO[bytes], int], list[Part]] | None:
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
+        return _wav
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return _aiff
+    return {b"OggS": ogg_parts, b"caff": _caf, b".snd": _au, b"dns.": _au, b"riff": _w64, b"NIST": _nist}.get(head[:4])
 
 
-def _cut(says: int, has: int) -> str:
-    return f"cut off: it says {says:,} bytes of sound and has {has:,}"
+def _number(stream: IO[bytes], count: int, order: str) -> int:
+    return int.from_bytes(stream.read(count), "big" if order == "big" else "little")
 
 
-def _ogg(stream: IO[bytes], whole: int) -> str:
-    """The last page has a flag that says so (RFC 3533, section 6)."""
-    while len(head := stream.read(OGG_HEAD)) == OGG_HEAD and head[:4] == b"OggS":
-        end = stream.tell() + head[26] + sum(stream.read(head[26]))
-        if head[5] & OGG_END and end <= whole:
-            return ""
-        stream.seek(end)
-    return "cut off: its last page is missing"
+# --- chunks ---
 
 
-def _mp3(stream: IO[bytes], whole: int) -> str:
-    """After tags (ID3v2), the first frame may hold a table that says how many bytes there are."""
-    head = stream.read(10)
-    start = 0
-    if head[:3] == b"ID3":  # a size of four times seven bits
-        start = 10 + sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False))
-    stream.seek(start)
-    frame = stream.read(XING_REACH)
-    place = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if frame[:1] != b"\xff" or place < 0:
-        return ""
-    flags = int.from_bytes(frame[place + 4 : place + 8], "big")
-    says = place + 8 + (4 if flags & XING_FRAMES else 0)
-    size = int.from_bytes(frame[says : says + 4], "big") if flags & XING_BYTES else 0
-    return _cut(size, whole - start) if size > whole - start else ""
+def _wav(stream: IO[bytes], whole: int) -> list[Part]:
+    """WAV, also with 64-bit sizes (RF64) or big-endian numbers (RIFX), or several one after the other."""
+    found, start = [], 0
+    while start < whole:
+        part, start = _one_wav(stream, start, whole)
+        found.append(part)
+    return found
+
+
+def _one_wav(stream: IO[bytes], begin: int, whole: int) -> tuple[Part, int]:
+    """The WAV that begins at a place, and where what follows it begins."""
+    stream.seek(begin)
+    order = "big" if stream.read(4) == b"RIFX" else "little"
+    place, size64, patches = begin + 12, 0, ()
+    data = None  # where the sound begins and ends
+    while place + 8 <= whole:
+        stream.seek(place)
+        name, size = stream.read(4), _number(stream, 4, order)
+        start = place + 8
+        if data and name in (b"RIFF", b"RIFX", b"RF64"):
+            break
+        if name == b"ds64":
+            stream.seek(start + 8)
+            size64 = _number(stream, 8, order)
+        if name == b"fmt ":
+            stream.seek(start + 4)
+            if start + 8 <= whole and stream.read(4) == bytes(4):
+                raise Fault("a rate of 0 samples a second")
+        if name == b"data" and not data:
+            if size == 0xFFFFFFFF and 0 < size64 <= whole - start:
+                size = size64
+            elif size == 0xFFFFFFFF and size64 > whole - start:
+                raise cut_off(size64, whole - start)
+            end, patch = _data_end(stream, start, size, whole, order)
+            data = (start, end)
+            if patch:
+                patches = ((place + 4 - begin, patch),)
+            start, size = start, end - start
+        elif data and not _is_chunk(stream, place, whole, order):
+            break
+        place = start + size + size % 2
+        if size % 2 and not _is_chunk(stream, place, whole, order) and _is_chunk(stream, place - 1, whole, order):
+            place -= 1  # written without the byte that makes it even
+    end = whole if place + 8 > whole or not _begins_wav(stream, place) else place
+    return Part(begin, end, patches=patches), end
+
+
+def _begins_wav(stream: IO[bytes], place: int) -> bool:
+    stream.seek(place)
+    head = stream.read(12)
+    return head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE"
+
+
+def _data_end(stream: IO[bytes], start: int, size: int, whole: int, order: str) -> tuple[int, bytes]:
+    """Where the sound of a WAV ends, and the size that its chunk must say, if it says another."""
+    rest = without_tag(stream, whole) - start
+    if size >= STREAMED and size > rest:  # of a program that could not go back to say how long it became
+        return start + rest, b""
+    if size > whole - start:
+        raise cut_off(size, whole - start)
+    if size > rest or _ends_chunks(stream, start + size, whole, order):
+        return start + size, b""
+    return start + rest, min(rest, 0xFFFFFFFF).to_bytes(4, "big" if order == "big" else "little")
+
+
+def _ends_chunks(stream: IO[bytes], place: int, whole: int, order: str) -> bool:
+    """Whether what begins at a place is nothing, padding, a tag, another chunk, or another file, and so no sound."""
+    whole = without_tag(stream, whole)
+    if place >= whole - 1 or _is_chunk(stream, place, whole, order) or _is_chunk(stream, place + 1, whole, order):
+        return True
+    stream.seek(place)
+    rest = stream.read(min(whole - place, 1 << 16))
+    return len(rest) == whole - place and not rest.strip(b"\0")
+
+
+def _is_chunk(stream: IO[bytes], place: int, whole: int, order: str) -> bool:
+    """Whether a chunk begins at a place: a name in ASCII, and a size that fits into the file."""
+    stream.seek(place)
+    name, size = stream.read(4), stream.read(4)
+    number = int.from_bytes(size, "big" if order == "big" else "little")
+    fits = place + 8 + number <= whole + 1 or name in (b"RIFF", b"RF64")
+    return len(size) == 4 and all(32 <= byte < 127 for byte in name) and fits
+
+
+def _aiff(stream: IO[bytes], whole: int) -> list[Part]:
+    place, frame_bytes, says = 12, 0, 0
+    while place + 8 <= whole:
+        stream.seek(place)
+        name, size = stream.read(4), _number(stream, 4, "big")
+        if name == b"COMM":
+            channels, says, bits = _number(stream, 2, "big"), _number(stream, 4, "big"), _number(stream, 2, "big")
+            frame_bytes = channels * -(-bits // 8) if whole else 0
+        if name == b"SSND":
+            sound, rest = size - 8, whole - place - 16
+            if sound > rest:
+                raise cut_off(sound, rest)
+            if sound < rest and not _ends_chunks(stream, place + 8 + size, whole, "big"):
+                raise Fault(f"its head says {max(0, sound):,} bytes of sound, and it has {rest:,}: write it anew")
+            stream.seek(8)
+            if stream.read(4) == b"AIFF" and says * frame_bytes > sound:
+                raise cut_off(says * frame_bytes, sound)
+        place += 8 + size + size % 2
+    return [Part(0, whole)]
+
+
+def _caf(stream: IO[bytes], whole: int) -> list[Part]:
+    place = 8
+    while place + 12 <= whole:
+        stream.seek(place)
+        name, size = stream.read(4), _number(stream, 8, "big")
+        rest = whole - place - 12
+        if name == b"data" and size >> 63:  # -1: up to the end
+            return [Part(0, whole, patches=((place + 4, rest.to_bytes(8, "big")),))]
+        if name == b"data" and size > rest:
+            raise cut_off(size - 4, rest - 4)
+        place += 12 + size
+    return [Part(0, whole)]
+
+
+def _au(stream: IO[bytes], whole: int) -> list[Part]:
+    stream.seek(0)
+    order = "big" if stream.read(4) == b".snd" else "little"
+    start, says = _number(stream, 4, order), _number(stream, 4, order)
+    rest = whole - start
+    if says == rest or rest < 0:
+        return [Part(0, whole)]
+    if rest < says < STREAMED:
+        raise cut_off(says, rest)
+    return [Part(0, whole, patches=((8, min(rest, STREAMED).to_bytes(4, "big" if order == "big" else "little")),))]
+
+
+def _w64(stream: IO[bytes], whole: int) -> list[Part]:
+    """Names of 16 bytes and sizes of 8, which count both; the next chunk begins at a multiple of 8."""
+    place = 40
+    while place + 24 <= whole:
+        stream.seek(place)
+        name, size = stream.read(16), _number(stream, 8, "little")
+        if name[:4] == b"data":
+            if size > whole - place and size < 1 << 62:
+                raise cut_off(size - 24, whole - place - 24)
+            if size <= 24 or size > whole - place:
+                return [Part(0, whole, patches=((place + 16, (whole - place).to_bytes(8, "little")),))]
+            break
+        place += max(24, -(-size // 8) * 8)
+    return [Part(0, whole)]
+
+
+def _nist(stream: IO[bytes], whole: int) -> list[Part]:
+    """A head in words: `sample_count -i 48000`."""
+    stream.seek(0)
+    lines = [line.split() for line in stream.read(4096).split(b"\n")]
+    says = {line[0]: line[2] for line in lines if len(line) == 3}
+    counts = [says.get(name, b"1") for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    head = lines[1][0] if len(lines) > 1 and lines[1] else b""
+    if b"pcm,embedded" in says.get(b"sample_coding", b""):
+        raise Fault("compressed SPHERE, a kind that is not read: convert it to WAV or FLAC")
+    if all(number.isdigit() and len(number) < 16 for number in (*counts, head)) and b"sample_count" in says:
+        size = int(counts[0]) * int(counts[1]) * int(counts[2])
+        if size > whole - int(head):
+            raise cut_off(size, max(0, whole - int(head)))
+    return [Part(0, whole)]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BadRecording", "Recordings", "read_features", "read_recording", "read_recordings", "recording_files"]
 
-FORMAT = 1
+FORMAT = 2
 """Counts changes of what is kept of recordings."""
 ARRAYS = ("content", "offsets", "digests", "about")
 ROWS_A_JOB = 4

@@ -1,0 +1,127 @@
+"""Sound in streams of pages or frames: OGG, and FLAC; several that follow one another in a file are told apart."""
+
+from __future__ import annotations
+
+from typing import IO
+
+from tformer_cli.data.sound_parts import Fault, Part, without_tag
+
+OGG_HEAD, OGG_FIRST, OGG_LAST = 27, 2, 4  # bytes of a page's head; the flags of a stream's first and last page
+FLAC_BEGIN = b"fLaC\0\0\0\x22"  # the marker, and the head of the first block, STREAMINFO
+CHUNK_BYTES = 1 << 20
+OGG_READ = (b"\x01vorbis", b"OpusHead")
+OGG_OTHERS = ((b"\x7fFLAC", "FLAC in OGG"), (b"Speex   ", "Speex"), (b"\x80theora", "video"))
+
+
+def ogg_parts(stream: IO[bytes], whole: int) -> list[Part]:
+    """Pages of streams, the last of each with a flag that says so (RFC 3533, section 6); and streams in a chain."""
+    found: list[Part] = []
+    begin = place = 0
+    grouped, kinds, ended = True, [], False  # whether only first pages have come; of the streams
+    while (head := _page(stream, place)) is not None:
+        first, last, size, content = head
+        if first and not grouped:  # the next one of a chain
+            if not ended:
+                raise Fault("cut off: the last page of one of its parts is missing")
+            found.append(Part(begin, place))
+            begin, grouped, kinds, ended = place, True, [], False
+        if first:
+            kinds.append(content)
+        else:
+            grouped = False
+        if place + size > whole:
+            raise Fault("cut off: its last page is incomplete")
+        ended, place = ended or last, place + size
+        if not grouped:
+            _check_ogg(kinds)
+    _check_ogg(kinds)
+    if not ended:
+        raise Fault("cut off: its last page is missing")
+    stream.seek(place)
+    if b"OggS" in stream.read(CHUNK_BYTES):
+        raise Fault("damaged: bytes between its pages that are none of them")
+    return [*found, Part(begin, place)]
+
+
+def _check_ogg(kinds: list[bytes]) -> None:
+    """Refuse streams of which none is read, by how their first pages begin."""
+    if not any(kind.startswith(OGG_READ) for kind in kinds):
+        names = [name for mark, name in OGG_OTHERS for kind in kinds if kind.startswith(mark)]
+        raise Fault(f"{(names or ['an unknown kind of OGG'])[0]}, which is not read: convert it to WAV or FLAC")
+
+
+def _page(stream: IO[bytes], place: int) -> tuple[bool, bool, int, bytes] | None:
+    """Whether a page is its stream's first, or last; its size; and how it begins. None: there is no page."""
+    stream.seek(place)
+    head = stream.read(OGG_HEAD)
+    if len(head) < OGG_HEAD or head[:4] != b"OggS":
+        return None
+    sizes = stream.read(head[26])
+    return bool(head[5] & OGG_FIRST), bool(head[5] & OGG_LAST), OGG_HEAD + head[26] + sum(sizes), stream.read(8)
+
+
+def flac_parts(stream: IO[bytes], whole: int, start: int) -> list[Part]:
+    """FLAC, also behind tags or several one after the other; none if it is no FLAC."""
+    stream.seek(start)
+    if stream.read(4) != FLAC_BEGIN[:4]:
+        return []
+    begins, place, before = [start], start + len(FLAC_BEGIN), b""
+    stream.seek(place)
+    while block := stream.read(CHUNK_BYTES):
+        content = before + block
+        at = content.find(FLAC_BEGIN)
+        while at >= 0:
+            begins.append(place - len(before) + at)
+            at = content.find(FLAC_BEGIN, at + 1)
+        place, before = place + len(block), content[-len(FLAC_BEGIN) + 1 :]
+    ends = [*begins[1:], without_tag(stream, whole)]
+    return [Part(begin, end, patches=_flac_length(stream, begin, end)) for begin, end in zip(begins, ends, strict=True)]
+
+
+def _flac_length(stream: IO[bytes], begin: int, end: int) -> tuple[tuple[int, bytes], ...]:
+    """The number of samples that a FLAC should say in its first block, where it says none (RFC 9639, section 8.2)."""
+    stream.seek(begin + len(FLAC_BEGIN))
+    block = stream.read(34)
+    if len(block) < 34 or block[13] & 15 or any(block[14:18]):
+        return ()
+    total = _flac_samples(stream, begin, end, int.from_bytes(block[2:4], "big"))
+    number = ((block[13] << 32) + total).to_bytes(5, "big")
+    return ((len(FLAC_BEGIN) + 13, number),) if total else ()
+
+
+def _flac_samples(stream: IO[bytes], begin: int, end: int, usual: int) -> int:
+    """Samples up to the end of the last frame, by its head: which one it is, and how many it has (section 9.1)."""
+    start = max(begin, end - CHUNK_BYTES)
+    stream.seek(start)
+    content = stream.read(end - start)
+    at = len(content)
+    while (at := content.rfind(b"\xff", 0, at)) >= 0:
+        head = content[at : at + 16]
+        if len(head) < 6 or head[1] not in (0xF8, 0xF9) or head[3] & 1:
+            continue
+        extra = max(1, 8 - (head[4] ^ 0xFF).bit_length())  # bytes of the number, as in UTF-8
+        number = head[4] if extra == 1 else head[4] & (0x7F >> extra)
+        for byte in head[5 : 4 + extra]:
+            number = number << 6 | byte & 0x3F
+        size, place = head[2] >> 4, 4 + extra
+        wide = {6: 1, 7: 2}.get(size, 0)
+        samples = 1 + int.from_bytes(head[place : place + wide], "big") if wide else _flac_block(size)
+        place += wide + {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
+        if samples and place < len(head) and _crc8(head[:place]) == head[place]:
+            return samples + (number if head[1] & 1 else number * usual)
+    return 0
+
+
+def _flac_block(size: int) -> int:
+    """Samples of a frame, by its four bits."""
+    return 192 if size == 1 else 576 << size - 2 if 2 <= size <= 5 else 1 << size if size >= 8 else 0
+
+
+def _crc8(content: bytes) -> int:
+    """The checksum of a frame's head: of x^8 + x^2 + x + 1."""
+    value = 0
+    for byte in content:
+        value ^= byte
+        for _ in range(8):
+            value = (value << 1 ^ 0x07) & 0xFF if value & 0x80 else value << 1
+    return value
