@@ -21,6 +21,7 @@ from tformer_cli.config.schema import BadSample, ImageDataConfig, Resample, Sour
 from tformer_cli.data import images as reading
 from tformer_cli.data.images import Images, duplicates, picture_files, read_images, read_picture, stored_size
 from tformer_cli.data.labelled import LabelSet
+from tformer_cli.data.pictures import _formats
 from tformer_cli.errors import ConfigError, DataError
 
 SIDE, CLASSES = 8, ("cat", "dog")
@@ -592,3 +593,31 @@ def test_cifar_10(real_data, tmp_path):
     content = some["image"][17].as_py()["bytes"]
     assert batch[17].tolist() == np.asarray(Image.open(io.BytesIO(content))).tolist()
     assert 50 < batch.mean() < 200
+
+
+# --- formats ---
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "DIB", "TIFF", "WEBP"])
+def test_every_format_is_read_whole_or_refused(kind, tmp_path):
+    if kind not in _formats():
+        pytest.skip(f"this Pillow does not read {kind}")
+    picture = np.tile(np.arange(0, 240, 4, np.uint8)[:, None, None], (1, 40, 3))
+    content = encoded(picture, kind)
+    settings = config(tmp_path, image_size=16, channels=3)
+    found = read_picture(content, settings, "it").astype(int)
+    assert found.shape == (24, 16, 3) and (found[1:-1].mean((1, 2))[1:] > found[1:-1].mean((1, 2))[:-1]).all()
+    for share in (0.98, 0.5):
+        with pytest.raises(DataError, match=r"it: (cut off|damaged|not a picture)"):
+            read_picture(content[: int(share * len(content))], settings, "it")
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [(b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"), (b"\0\0\0\x18ftypmif1\0\0\0\0", "HEIF"), (b"\xff\x0a\0\0", "JPEG XL"),
+     (b"%PDF-1.7", "PDF"), (b"<svg xmlns=", "SVG"), (b"8BPS\0\1", "Photoshop")],
+)  # fmt: skip
+def test_formats_that_are_not_read_are_refused_by_name(head, name, tmp_path):
+    (tmp_path / "phone.jpg").write_bytes(head + bytes(100))
+    with pytest.raises(DataError, match=rf"phone\.jpg: {name}.*, a format that is not read: convert it to JPEG or PNG"):
+        read_picture(tmp_path / "phone.jpg", config(tmp_path))

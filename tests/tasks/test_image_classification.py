@@ -211,3 +211,16 @@ def test_finetuning_at_another_resolution_with_other_labels(tmp_path):
     grid = next(name for name, value in table.items() if value.shape == (4, 4, 16))
     wide = functional.interpolate(table[grid].permute(2, 0, 1)[None], (8, 8), mode="bicubic", align_corners=False)
     torch.testing.assert_close(after.encoder.state_dict()[grid], wide[0].permute(1, 2, 0))
+
+
+def test_pictures_that_two_splits_share_are_counted_in_the_split_that_is_named(tmp_path):
+    pixels = [np.full((8, 8), level, np.uint8) for level in (10, 90, 170, 250)]
+    shared = {"train": [0, 0, 0, 1], "test": [0, 2, 3], "val": [1, 1, 2]}
+    for split, levels in shared.items():
+        for number, level in enumerate(levels):
+            folder = tmp_path / "data" / split / ("a" if number % 2 else "b")
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[level]).save(folder / f"{number}.png")
+    task = prepared(tmp_path, data=tmp_path / "data")
+    assert task._seen(task._split("test")) == ["warning: 1 of 3 pictures to test are in the training split too"]
+    assert dict(task.describe())["warning"] == "2 pictures of validation are in training too"

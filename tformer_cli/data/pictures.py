@@ -6,6 +6,7 @@ Nothing is decoded, and no room is made for pixels, before the picture's own sta
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import warnings
 from collections.abc import Callable
@@ -23,8 +24,19 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM", "TIFF")  # not, say, EPS, which is a program that would be run
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "PPM", "TIFF", "AVIF", "JPEG2000")
+"""Formats that are read, by Pillow's names; not EPS, say, which is a program that would be run."""
+ENDINGS = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".tif", ".tiff", ".avif", ".jp2", ".j2k", ".jpx",
+)  # fmt: skip
+FOREIGN = (
+    (4, b"ftyphei", "HEIC (HEIF)"), (4, b"ftyphev", "HEIC (HEIF)"), (4, b"ftypmif1", "HEIF"), (4, b"ftypmsf1", "HEIF"),
+    (0, b"\xff\x0a", "JPEG XL"), (0, b"\0\0\0\x0cJXL ", "JPEG XL"), (0, b"%PDF", "PDF"), (0, b"%!PS", "PostScript"),
+    (0, b"8BPS", "Photoshop"), (0, b"<svg", "SVG"), (0, b"<?xml", "SVG or other XML"), (0, b"\0\0\1\0", "an icon"),
+    (0, b"FUJIFILM", "a raw photograph"), (8, b"CR\x02\0", "a raw photograph"), (4, b"ftypcrx", "a raw photograph"),
+)  # fmt: skip
+"""Where formats that are not read have their marks, and what they are called."""
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 26
 LEAST_SIDE, MOST_ASPECT = 2, 64
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
@@ -81,8 +93,9 @@ def scaled_size(source: Path | str | bytes, config: ImageDataConfig, name: str =
 def _open(source: Path | str | bytes, name: str, use: Callable[[Image.Image], Result]) -> Result:
     try:
         with opened(source, name, BadPicture) as stream:
+            _check_foreign(stream, name)
             _check_png(stream, name)
-            with Image.open(stream, formats=FORMATS) as image:
+            with Image.open(stream, formats=_formats()) as image:
                 _check_size(image, name)
                 return use(image)
     except BadPicture:
@@ -91,9 +104,25 @@ def _open(source: Path | str | bytes, name: str, use: Callable[[Image.Image], Re
         raise BadPicture(name, _reason(error)) from error
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Return the formats that this Pillow reads: older ones, and some builds, lack AVIF or JPEG 2000."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _check_foreign(stream: IO[bytes], name: str) -> None:
+    """Refuse by its name a format that is known and not read."""
+    head = stream.read(16)
+    stream.seek(0)
+    for place, mark, kind in FOREIGN:
+        if head[place:].startswith(mark):
+            raise BadPicture(name, f"{kind}, a format that is not read: convert it to JPEG or PNG")
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"not a picture of a kind that is read ({', '.join(FORMATS)})"
+        return f"not a picture of a kind that is read ({', '.join(_formats())})"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MOST_PIXELS:,} pixels"
     return reason(error)

@@ -199,7 +199,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
     def _seen(self, test: Images) -> list[str]:
         """A warning, if pictures of the test split were trained on."""
         try:
-            same = duplicates(self._split("train"), test)
+            same = duplicates(test, self._split("train"))
         except DataError:  # the training data is elsewhere
             return []
         return [f"warning: {same:,} of {len(test):,} pictures to test are in the training split too"] if same else []

@@ -196,7 +196,7 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
         size = " x ".join(map(str, (*data.height_width, data.channels)))
         facts = [("data", f"{len(train):,} pictures to train, {len(validation):,} to validate{drawn}; seen as {size}")]
         facts += [("note", note) for note in dict.fromkeys((*train.notes, *validation.notes))]
-        if same := duplicates(train, validation):
+        if same := duplicates(validation, train):
             facts.append(("warning", f"{same:,} pictures of validation are in training too"))
         facts.append(("batches", f"{self.num_batches('train'):,} an epoch, of {data.batch_images} pictures"))
         return facts
