@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from tformer_cli.analysis.pictures import LEAST_PIXELS, WIDEST_PIXELS, spectrogram
-from tformer_cli.tasks.base import Spectrogram
+from tformer_cli.analysis.pictures import (
+    CELL_PIXELS,
+    DARK,
+    FONT_PIXELS,
+    IMAGE_PIXELS,
+    LEAST_PIXELS,
+    WIDEST_PIXELS,
+    draw,
+    gallery,
+    heat_map,
+    spectrogram,
+)
+from tformer_cli.tasks.base import Gallery, HeatMap, Spectrogram
 
 RED = np.array((0xC6, 0x28, 0x28))
 
@@ -44,3 +56,50 @@ def test_a_long_caption_is_broken_and_does_not_make_the_picture_small():
 
 def test_hours_of_sound_are_one_pixel_a_frame():
     assert spectrogram(Spectrogram(np.zeros((WIDEST_PIXELS + 5, 3)))).shape[1] == WIDEST_PIXELS + 5
+
+
+@pytest.mark.parametrize("name", ["plain", "two\nlines", "\t\x00", "\udcff", "ねこ", ""])
+def test_names_of_any_kind_are_drawn(name):
+    heat = HeatMap(np.eye(2), [name, "b"], [name, "b"], name, name, name, percent=True)
+    images = [np.zeros((4, 9, 3), np.uint8), np.zeros((9, 2, 1), np.uint8)]
+    shown = Gallery(images, [name, f"{name}\nlabel: {name}"], [True, False], [np.ones((2, 3)), np.ones((3, 2))])
+    sound = Spectrogram(values(9, 4), [(2, name)], name, 0.01)
+    for picture in (heat, shown, sound):
+        assert draw(picture).ndim == 3
+
+
+def test_confusions_have_numbers_titles_and_a_scale():
+    matrix, names = np.array([[1.0, 0.0], [0.25, 0.75]]), ["cat", "dog"]
+    plain = heat_map(HeatMap(matrix, names, names)).astype(int)
+    numbered = heat_map(HeatMap(matrix, names, names, percent=True)).astype(int)
+    titled = heat_map(HeatMap(matrix, names, names, "all", "label", "predicted as", percent=True)).astype(int)
+
+    def white(image: np.ndarray) -> np.ndarray:
+        """The white pixels of the first dark cell."""
+        inside = (image == DARK).all(-1)
+        left = inside.any(0).nonzero()[0][0]
+        top = inside[:, left].nonzero()[0][0]
+        return (image[top : top + CELL_PIXELS, left : left + CELL_PIXELS] == 255).all(-1)
+
+    assert white(numbered).any() and not white(plain).any()
+    assert titled.shape[0] > numbered.shape[0] and titled.shape[1] > numbered.shape[1]
+    dark = (plain == DARK).all(-1)
+    assert dark[:, -70:].any() and dark[:, :-70].any()  # the scale has the colours of the cells
+
+
+def test_a_wrong_answer_has_its_label_below_and_shapes_are_kept():
+    wide = np.full((10, 40, 3), 7, np.uint8)
+    one = gallery(Gallery([wide], ["cat 0.9"], [True]))
+    two = gallery(Gallery([wide], ["cat 0.9\nlabel: dog"], [False]))
+    assert two.shape[0] == one.shape[0] + FONT_PIXELS
+    inside = (one == 7).all(-1)
+    rows, columns = inside.any(1).sum(), inside.any(0).sum()
+    assert (rows, columns) == (IMAGE_PIXELS // 4, IMAGE_PIXELS)
+
+
+def test_a_spectrogram_has_an_axis_of_time():
+    plain, timed = (spectrogram(Spectrogram(values(300, 20), frame_seconds=seconds)) for seconds in (0, 0.01))
+    assert timed.shape[0] > plain.shape[0]
+    black = (timed == 0).all(-1)
+    ticks = black[plain.shape[0] - 4 : plain.shape[0] - 2].all(0).nonzero()[0]
+    assert len(ticks) >= 3 and np.ptp(np.diff(ticks)) <= 1

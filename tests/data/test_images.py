@@ -342,7 +342,7 @@ FAULTS = {
     "PNG cut in its middle": (encoded(NOISE)[:3000], "cut off"),
     "empty": (b"", r"empty \(0 bytes\)"),
     "text": (b"this is no picture\n" * 9, "not a picture of a kind that is read"),
-    "program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture of a kind that is read"),
+    "program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript, a format that is not read"),
     "bomb": (png_head(10_000, 10_000), "10,000 x 10,000 pixels are more than 89,478,485"),
     "larger bomb": (png_head(60_000, 60_000), "more than 89,478,485 pixels"),
     "long and thin": (png_head(2, 40_000_000), "2 x 40,000,000 pixels: one side is over 64 times the other"),

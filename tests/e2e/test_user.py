@@ -59,7 +59,8 @@ def test_run_folder_has_what_it_should(run):
         "environment.json",
         "metrics.jsonl",
         "performance.jsonl",
-        "tensorboard",
+        "train",
+        "validation",
         "checkpoints",
         "result.json",
     } <= names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 
@@ -38,19 +39,20 @@ def test_each_step_is_there_once_after_any_resumption(tmp_path):
     offsets = log_steps(tmp_path, 0, 4)
     for end in (300, 6):  # each killed later than the checkpoint of step 4; steps of one and of two bytes
         log_steps(tmp_path, 4, end, offsets)
-    found = steps(tmp_path / "tensorboard")
+    found = steps(tmp_path / "train") | steps(tmp_path / "validation")
     assert set(map(tuple, found.values())) == {(1, 2, 3, 4, 5, 6)} and len(found) == 3
     log_steps(tmp_path, 0, 2)  # killed before the first checkpoint: everything begins anew
-    assert set(map(tuple, steps(tmp_path / "tensorboard").values())) == {(1, 2)}
+    found = steps(tmp_path / "train") | steps(tmp_path / "validation")
+    assert set(map(tuple, found.values())) == {(1, 2)}
 
 
 def test_an_event_that_is_cut_off_hides_no_later_ones(tmp_path):
     log_steps(tmp_path, 0, 4)
-    [path] = (tmp_path / "tensorboard").iterdir()
+    [path] = (tmp_path / "train").iterdir()
     path.write_bytes(path.read_bytes()[:-7])
-    cut_events(tmp_path / "tensorboard", 9)
+    cut_events(tmp_path / "train", 9)
     log_steps(tmp_path, 4, 6)
-    assert steps(tmp_path / "tensorboard")["train/loss"] == [1, 2, 3, 4, 5, 6]
+    assert sorted(steps(tmp_path / "train")["loss/loss"]) == [1, 2, 3, 5, 6]
 
 
 def test_removing_the_folder_stops_nothing(tmp_path, monkeypatch):
@@ -59,18 +61,18 @@ def test_removing_the_folder_stops_nothing(tmp_path, monkeypatch):
     log.scalars(1, "train", {"loss": 1.0})
     log.offsets()
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    shutil.rmtree(tmp_path / "tensorboard")
+    shutil.rmtree(tmp_path / "train")
     for step in range(2, 40):
         log.scalars(step, "train", {"loss": 1.0})
         log.offsets()
     log.close()
     assert len(said) == 1 and "TensorBoard begins anew at step" in said[0] and not raised
-    assert steps(tmp_path / "tensorboard")["train/loss"][-1] == 39
+    assert steps(tmp_path / "train")["loss/loss"][-1] == 39
     assert len((tmp_path / "metrics.jsonl").read_bytes().splitlines()) == 39
 
 
 def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path):
-    (tmp_path / "tensorboard").write_text("not a folder")
+    (tmp_path / "train").write_text("not a folder")
     said = []
     log = Log(tmp_path, 0, {}, say=said.append)
     log.scalars(1, "train", {"loss": 1.0})
@@ -126,3 +128,24 @@ def test_other_things_in_place_of_metrics_are_refused(tmp_path, how):
         place.symlink_to(how)
     with pytest.raises(RunError, match="not a regular file"):
         JsonLines(place, 0)
+
+
+def test_curves_are_named_and_grouped_as_they_are_looked_for(tmp_path):
+    (tmp_path / "run").mkdir()
+    log = Log(tmp_path / "run", 0, {})
+    log.scalars(1, "train", {"loss": 1.0, "learning_rate": 0.1, "ctc": 2.0})
+    log.scalars(1, "val", {"loss": 2.0, "accuracy": 50.0})
+    log.scalars(1, "perf", {"images_per_second": 9.0}, timing=True)
+    log.sound(1, "training/sound", np.zeros(100, np.float32), 8000, "one two")
+    log.close()
+    folders = {path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("events.*")}
+    assert folders == {"run/train", "run/validation"}  # what TensorBoard calls them
+    train, validation = (EventAccumulator(str(tmp_path / "run" / part)).Reload() for part in ("train", "validation"))
+    assert sorted(train.Tags()["scalars"]) == [
+        "loss/ctc", "loss/loss", "speed/images_per_second", "training/learning_rate",
+    ]  # fmt: skip
+    assert sorted(validation.Tags()["scalars"]) == ["loss/loss", "score/accuracy"]
+    metadata = train.SummaryMetadata("training/sound")
+    assert metadata.display_name == "training/sound: one two" and metadata.summary_description == "one two"
+    record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[1])
+    assert record == {"step": 1, "val/loss": 2.0, "val/accuracy": 50.0}

@@ -37,3 +37,19 @@ def test_counting_changes_no_gradient(activation):
     shapes = layer.project_in.weight.numel() + layer.project_out.weight.numel()
     products = 2 * 200 * (2 * shapes + layer.project_out.weight.numel())
     assert throughput.flops_per_unit == products / 200
+
+
+class Pictures(Rows):
+    is_padded = False
+
+
+@pytest.mark.parametrize(("kind", "targets"), [(Rows, 4), (Pictures, 4), (Pictures, 9)])
+def test_rates_say_nothing_twice(kind, targets):
+    throughput = Throughput(Machine(torch.device("cpu"), "fp32", "explicit", 1, 1e9), ranks=1)
+    batch = kind(torch.arange(4))
+    with throughput.counting([batch]):
+        pass
+    throughput.add([batch], 0.0, torch.tensor(targets))
+    names = set(throughput.read())
+    assert ("padding_percent" in names) == ("padded_tokens_per_second" in names) == (kind is Rows)
+    assert ("targets_per_second" in names) == (kind is Rows or targets == 9)

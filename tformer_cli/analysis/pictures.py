@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tformer_cli.data.media import shown
 from tformer_cli.segmentation import SPACE_MARK
 from tformer_cli.tasks.base import Gallery, HeatMap, Picture, Spectrogram
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageDraw
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
 CELL_PIXELS, FONT_PIXELS = 22, 13
@@ -21,6 +22,8 @@ IMAGE_PIXELS, FRAME_PIXELS = 112, 4
 RIGHT, WRONG, NEITHER = "#2e7d32", "#c62828", "#ffffff"
 HEAT = np.array((255, 80, 0.0))
 FRAME_WIDTH_PIXELS, BIN_PIXELS, LEAST_PIXELS, WIDEST_PIXELS, MARK = 3, 2, 240, 3000, "#c62828"
+TICK_SECONDS, TICK_PIXELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300), 40
+SCALE_PIXELS = 12
 
 FONTS = (
     "DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf", "arial.ttf", "NotoSansCJK-Regular.ttc", "ipag.ttf",
@@ -76,26 +79,52 @@ def gallery(picture: Gallery) -> np.ndarray:
     """
     from PIL import Image, ImageDraw
 
-    font = font_for("".join(picture.captions))
-    caption_pixels = FONT_PIXELS + 5 if any(picture.captions) else 0
+    captions = [[shown(line) for line in caption.split("\n")] for caption in picture.captions]
+    font = font_for("".join(line for caption in captions for line in caption))
+    lines = max((len(caption) for caption in captions if any(caption)), default=0)
+    caption_pixels = lines * FONT_PIXELS + 5 if lines else 0
     columns = picture.columns or max(1, round((len(picture.images) * 1.6) ** 0.5))
     cell = IMAGE_PIXELS + 2 * FRAME_PIXELS
     size = (columns * (cell + 8), -(-len(picture.images) // columns) * (cell + caption_pixels + 8))
     sheet = Image.new("RGB", size, "white")
     drawing = ImageDraw.Draw(sheet)
-    for number, (image, caption, right) in enumerate(zip(picture.images, picture.captions, picture.right, strict=True)):
+    for number, (image, caption, right) in enumerate(zip(picture.images, captions, picture.right, strict=True)):
         left, top = number % columns * (cell + 8), number // columns * (cell + caption_pixels + 8)
         frame = NEITHER if right is None else RIGHT if right else WRONG
         drawing.rectangle((left, top, left + cell - 1, top + cell - 1), frame)
-        pixels = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
-        shown = Image.fromarray(pixels).resize((IMAGE_PIXELS, IMAGE_PIXELS), Image.Resampling.NEAREST)
+        inner = _enlarged(image)
         if picture.weights:
-            shown = _heated(shown, picture.weights[number])
-        sheet.paste(shown, (left + FRAME_PIXELS, top + FRAME_PIXELS))
-        while caption and font.getlength(caption) > cell:
-            caption = caption[:-1]
-        drawing.text((left + cell / 2, top + cell + 2), caption, "black", font, anchor="mt")
+            inner = _heated(inner, picture.weights[number])
+        inside = (left + FRAME_PIXELS, top + FRAME_PIXELS)
+        drawing.rectangle((*inside, inside[0] + IMAGE_PIXELS - 1, inside[1] + IMAGE_PIXELS - 1), NEITHER)
+        sheet.paste(
+            inner, (inside[0] + (IMAGE_PIXELS - inner.width) // 2, inside[1] + (IMAGE_PIXELS - inner.height) // 2)
+        )
+        for place, line in enumerate(caption):
+            drawing.text(
+                (left + cell / 2, top + cell + 2 + place * FONT_PIXELS),
+                _cut(line, font, cell),
+                "black",
+                font,
+                anchor="mt",
+            )
     return np.asarray(sheet)
+
+
+def _enlarged(image: np.ndarray) -> Image.Image:
+    """An image whose longer side fills its cell."""
+    from PIL import Image
+
+    pixels = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
+    height, width = (max(1, round(side * IMAGE_PIXELS / max(image.shape[:2]))) for side in image.shape[:2])
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
+
+
+def _cut(text: str, font: FreeTypeFont | ImageFont, width_pixels: float) -> str:
+    """A text without what goes beyond a width."""
+    while text and font.getlength(text) > width_pixels:
+        text = text[:-1]
+    return text
 
 
 def _heated(image: Image.Image, weights: np.ndarray) -> Image.Image:
@@ -109,7 +138,7 @@ def _heated(image: Image.Image, weights: np.ndarray) -> Image.Image:
 
 
 def heat_map(picture: HeatMap) -> np.ndarray:
-    """A matrix as a picture with named rows and columns; darkest where the value is highest.
+    """A matrix as a picture with named rows and columns, titles and a scale; darkest where the value is highest.
 
     Returns:
         (height, width, 3), uint8.
@@ -117,27 +146,78 @@ def heat_map(picture: HeatMap) -> np.ndarray:
     from PIL import Image, ImageDraw
 
     row_names, column_names = (
-        [name.replace(SPACE_MARK, "_") for name in part] for part in (picture.rows, picture.columns)
+        [shown(name.replace(SPACE_MARK, "_")) for name in part] for part in (picture.rows, picture.columns)
     )
-    font = font_for("".join((*row_names, *column_names)))
-    rows, columns = picture.values.shape
-    left = max((int(font.getlength(name)) for name in row_names), default=0) + 8
-    top = max((int(font.getlength(name)) for name in column_names), default=0) + 8
+    title, row_title, column_title = map(shown, (picture.title, picture.row_title, picture.column_title))
+    font = font_for("".join((*row_names, *column_names, title, row_title, column_title)))
     values = picture.values.astype(np.float64)
-    share = values / max(float(values.max()), 1e-12)
-    cells = LIGHT + share[..., None].clip(0, 1) * (DARK - LIGHT)
-    cells = cells.astype(np.uint8).repeat(CELL_PIXELS, axis=0).repeat(CELL_PIXELS, axis=1)
-    image = Image.new("RGB", (left + columns * CELL_PIXELS, top + rows * CELL_PIXELS), "white")
+    numbers = [[_percent(value) for value in row] for row in values.tolist()] if picture.percent else []
+    widest = max((int(font.getlength(text)) for row in numbers for text in row), default=0)
+    cell, line = max(CELL_PIXELS, widest + 6), FONT_PIXELS + 5
+    rows, columns = values.shape
+    names_left, names_top = (
+        max((int(font.getlength(name)) for name in part), default=0) + 8 for part in (row_names, column_names)
+    )
+    left = names_left + line * bool(row_title)
+    top = names_top + line * (bool(title) + bool(column_title))
+    most = max(float(values.max(initial=0)), 1e-12)
+    share = (values / most).clip(0, 1)
+    cells = LIGHT + share[..., None] * (DARK - LIGHT)
+    cells = cells.astype(np.uint8).repeat(cell, axis=0).repeat(cell, axis=1)
+    highest = _short(most, percent=picture.percent)
+    scale = int(font.getlength(highest)) + SCALE_PIXELS + 24
+    right = left + columns * cell
+    least = max(map(int, map(font.getlength, (title, column_title)))) + left + 8
+    image = Image.new("RGB", (max(right + scale, least), max(top + rows * cell + 6, top + 3 * line)), "white")
     image.paste(Image.fromarray(cells), (left, top))
     draw = ImageDraw.Draw(image)
+    draw.text((4, line / 2), title, "black", font, anchor="lm")
+    draw.text((left, line * (bool(title) + 0.5)), column_title, "black", font, anchor="lm")
     for row, name in enumerate(row_names):
-        place = (left - 5, top + (row + 0.5) * CELL_PIXELS)
-        draw.text(place, name, "black", font, anchor="rm")
+        draw.text((left - 5, top + (row + 0.5) * cell), name, "black", font, anchor="rm")
     for column, name in enumerate(column_names):
-        label = Image.new("RGB", (top, CELL_PIXELS), "white")
-        ImageDraw.Draw(label).text((3, CELL_PIXELS / 2), name, "black", font, anchor="lm")
-        image.paste(label.rotate(90, expand=True), (left + column * CELL_PIXELS, 0))
+        upright = _upright(name, font, names_top, cell)
+        image.paste(upright, (left + column * cell, top - names_top))
+    if row_title:
+        length = max(int(font.getlength(row_title)) + 6, rows * cell)
+        image.paste(_upright(row_title, font, length, line), (0, max(0, top + rows * cell - length)))
+    for row, texts in enumerate(numbers):
+        for column, text in enumerate(texts):
+            colour = "white" if share[row, column] > 0.5 else "black"
+            draw.text((left + (column + 0.5) * cell, top + (row + 0.5) * cell), text, colour, font, anchor="mm")
+    _scale(image, right + 14, top, max(rows * cell, 2 * line), highest, font)
     return np.asarray(image)
+
+
+def _percent(share: float) -> str:
+    """A share as it stands in a cell, in percent; nothing for none."""
+    return "" if share == 0 else "<1" if share < 0.005 else f"{100 * share:.0f}"
+
+
+def _short(value: float, *, percent: bool) -> str:
+    return f"{100 * value:.3g} %" if percent else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+def _upright(text: str, font: FreeTypeFont | ImageFont, length: int, width: int) -> Image.Image:
+    """A text that is read from below to above."""
+    from PIL import Image, ImageDraw
+
+    label = Image.new("RGB", (length, width), "white")
+    ImageDraw.Draw(label).text((3, width / 2), text, "black", font, anchor="lm")
+    return label.rotate(90, expand=True)
+
+
+def _scale(image: Image.Image, left: int, top: int, height: int, most: str, font: FreeTypeFont | ImageFont) -> None:
+    """Draw what the colours mean: from 0 below to the highest value above."""
+    from PIL import Image, ImageDraw
+
+    share = np.linspace(1, 0, height)[:, None, None]
+    bar = (LIGHT + share * (DARK - LIGHT)).astype(np.uint8).repeat(SCALE_PIXELS, axis=1)
+    image.paste(Image.fromarray(bar), (left, top))
+    drawing = ImageDraw.Draw(image)
+    drawing.rectangle((left, top, left + SCALE_PIXELS - 1, top + height - 1), outline="#888888")
+    drawing.text((left + SCALE_PIXELS + 4, top), most, "black", font, anchor="lt")
+    drawing.text((left + SCALE_PIXELS + 4, top + height - 1), "0", "black", font, anchor="lb")
 
 
 def _lines(text: str, font: FreeTypeFont | ImageFont, width_pixels: int) -> list[str]:
@@ -159,7 +239,9 @@ def spectrogram(picture: Spectrogram) -> np.ndarray:
     """
     from PIL import Image, ImageDraw
 
-    font = font_for("".join((*(name for _, name in picture.marks), picture.caption)))
+    marks = [(frame, shown(name)) for frame, name in picture.marks]
+    words = shown(" ".join(picture.caption.split()))
+    font = font_for("".join((*(name for _, name in marks), words)))
     values = picture.values.astype(np.float64).T[::-1]  # low frequencies below
     low, high = np.percentile(values, (1, 99.5))
     share = ((values - low) / max(high - low, 1e-12)).clip(0, 1)
@@ -169,17 +251,33 @@ def spectrogram(picture: Spectrogram) -> np.ndarray:
     cells = (LIGHT + share[..., None] * (DARK - LIGHT)).astype(np.uint8)
     cells = cells.repeat(bin_pixels, axis=0).repeat(width_pixels, axis=1)
     line = FONT_PIXELS + 5
-    top = 2 * line if picture.marks else 0
-    ends = [frame * width_pixels + 4 + int(font.getlength(name)) for frame, name in picture.marks]
+    top = 2 * line if marks else 0
+    ends = [frame * width_pixels + 4 + int(font.getlength(name)) for frame, name in marks]
     width = max(cells.shape[1], *ends, LEAST_PIXELS)
-    caption = _lines(picture.caption, font, width - 8)
-    image = Image.new("RGB", (width, top + cells.shape[0] + line * len(caption) + 4), "white")
+    caption = _lines(words, font, width - 8)
+    axis = line + 4 if picture.frame_seconds else 0
+    image = Image.new("RGB", (width, top + cells.shape[0] + axis + line * len(caption) + 4), "white")
     image.paste(Image.fromarray(cells), (0, top))
     drawing = ImageDraw.Draw(image)
-    for number, (frame, name) in enumerate(picture.marks):  # names in two rows, so that they do not run together
+    for number, (frame, name) in enumerate(marks):  # names in two rows, so that they do not run together
         x, y = frame * width_pixels, 2 + number % 2 * (line - 1)
         drawing.line((x, y + FONT_PIXELS, x, top + cells.shape[0]), MARK)
         drawing.text((x + 2, y), name, "black", font)
+    if axis:
+        _time_axis(drawing, top + cells.shape[0], cells.shape[1], width_pixels / picture.frame_seconds, font)
     for number, text in enumerate(caption):
-        drawing.text((4, top + cells.shape[0] + 3 + line * number), text, "black", font)
+        drawing.text((4, top + cells.shape[0] + axis + 3 + line * number), text, "black", font)
     return np.asarray(image)
+
+
+def _time_axis(
+    drawing: ImageDraw.ImageDraw, top: int, width: int, second_pixels: float, font: FreeTypeFont | ImageFont
+) -> None:
+    """Draw ticks with their seconds below a spectrogram, as close as their numbers allow."""
+    step = next(step for step in TICK_SECONDS if step * second_pixels >= TICK_PIXELS or step == TICK_SECONDS[-1])
+    for tick in range(int(width / (step * second_pixels)) + 1):
+        x, seconds = round(tick * step * second_pixels), tick * step
+        drawing.line((x, top, x, top + 4), "black")
+        label = f"{seconds:g} s" if not tick else f"{seconds:g}"
+        anchor = "lt" if x < 12 else "rt" if x > width - 12 else "mt"
+        drawing.text((x, top + 6), label, "black", font, anchor=anchor)

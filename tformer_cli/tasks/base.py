@@ -43,6 +43,8 @@ class Batch:
 
     unit: ClassVar[str] = "tokens"
     """What `sizes` counts."""
+    is_padded: ClassVar[bool] = True
+    """Whether there may be padding."""
 
     def sizes(self) -> tuple[float, float]:
         """Real and padded units (tokens, images, seconds) that the model computes, for throughput and padding."""
@@ -98,11 +100,19 @@ class HeatMap:
         values: (rows, columns), float.
         rows: their names.
         columns: their names.
+        title: a line above it.
+        row_title: what the rows are.
+        column_title: what the columns are.
+        percent: whether the values are shares, which are written into the cells, in percent.
     """
 
     values: np.ndarray
     rows: list[str]
     columns: list[str]
+    title: str = ""
+    row_title: str = ""
+    column_title: str = ""
+    percent: bool = False
 
 
 @dataclass
@@ -111,7 +121,7 @@ class Gallery:
 
     Attributes:
         images: each (height, width, 3 or 1), uint8.
-        captions: a line under each.
+        captions: a line or two under each.
         right: whether the model was right about it, which its frame says; None: nothing to say.
         weights: a heat map to lay over each, (rows, columns), float; none: the images as they are.
         columns: images in a row; 0: as many as look well.
@@ -132,11 +142,13 @@ class Spectrogram:
         values: (frames, bins), float.
         marks: at which frame something begins, and what; a line down there, with its name above it.
         caption: a line below.
+        frame_seconds: time between two frames, for an axis below; 0: there is none.
     """
 
     values: np.ndarray
     marks: list[tuple[int, str]] = field(default_factory=list)
     caption: str = ""
+    frame_seconds: float = 0.0
 
 
 @dataclass
@@ -146,10 +158,12 @@ class Sound:
     Attributes:
         samples: (N,), float32 from -1 to 1.
         rate: samples a second.
+        caption: what is said in it.
     """
 
     samples: np.ndarray
     rate: int
+    caption: str = ""
 
 
 Picture = HeatMap | Gallery | Spectrogram

@@ -191,7 +191,9 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         if scoring.thorough or scoring.samples:
             matrix, kept = confusion(targets, found, len(names), MOST_CONFUSED)
             kept_names = [names[number] for number in kept]
-            evaluation.pictures["confusion"] = HeatMap(matrix, kept_names, kept_names)
+            evaluation.pictures["confusion"] = HeatMap(
+                matrix, kept_names, kept_names, f"{split}: % of each label", "label", "predicted as", percent=True
+            )
         if scoring.thorough and split == "test":
             evaluation.notes += self._seen(images)
         return evaluation
@@ -226,7 +228,10 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         shown, numbers = self._visible(images), self._numbers("validation")[rows]
         answers = self._answer(model, images)
         right = [answer.details["label"] == self.labels.names[n] for answer, n in zip(answers, numbers, strict=True)]
-        captions = [answer.text.replace("\t", " ") for answer in answers]
+        captions = [
+            answer.text.replace("\t", " ") + ("" if fits else f"\nlabel: {self.labels.names[number]}")
+            for answer, fits, number in zip(answers, right, numbers, strict=True)
+        ]
         found: dict[str, Picture] = {
             "predictions": Gallery(shown, captions, list(right)),
             "augmented": self._augmented_gallery(device),

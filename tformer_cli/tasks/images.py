@@ -50,6 +50,7 @@ class ImageBatch(Batch):
     epoch: int
     partners: Tensor | None
     unit: ClassVar[str] = "images"
+    is_padded: ClassVar[bool] = False
 
     def sizes(self) -> tuple[int, int]:
         """Pictures, none of which is padding."""

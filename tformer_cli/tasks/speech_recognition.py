@@ -241,15 +241,15 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
         """
         device = next(model.parameters()).device
         train = self.collate("train", 0, np.zeros(1, np.int64))
+        caption = self._transcripts("train", 0, [0])[0]
         found: dict[str, Picture | Sound] = {}
         if not self.stored:
             samples = train.sound[0].numpy().astype(np.float32) / 32_768
-            found["training/sound"] = Sound(samples, self.config.data.sample_rate)
-        caption = self._transcripts("train", 0, [0])[0]
-        sound = train.sound.to(device)
+            found["training/sound"] = Sound(samples, self.config.data.sample_rate, caption)
+        sound, hop_seconds = train.sound.to(device), self.config.features.hop_ms / 1000
         for name, augmented in (("plain", False), ("augmented", True)):
             values, _ = self.front_end(sound, train.lengths, train.sample_ids, train.epoch, training=augmented)
-            found[f"training/{name}"] = Spectrogram(values[0].cpu().numpy(), caption=caption)
+            found[f"training/{name}"] = Spectrogram(values[0].cpu().numpy(), [], caption, hop_seconds)
         found["alignment"] = self._alignment(model, "validation")
         batch = self.collate("validation", 0, np.zeros(1, np.int64)).to(device)
         weights = attention_weights(model, lambda: self._encode(model, batch))
@@ -267,4 +267,5 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
         marks = [
             (margin + round(word["start_seconds"] / hop_seconds), word["text"]) for word in answer.details["words"]
         ]
-        return Spectrogram(features[0].cpu().numpy(), marks, f"said: {self._transcripts(split, 0, [0])[0]}")
+        caption = f"said: {self._transcripts(split, 0, [0])[0]}"
+        return Spectrogram(features[0].cpu().numpy(), marks, caption, hop_seconds)

@@ -289,4 +289,6 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         last = [name for name in weights if name.endswith(".cross")][-1]
         columns = tokenizer.pieces(batch.source[0].tolist(), self.source_language)
         rows = tokenizer.pieces(batch.targets[0].tolist(), self.target_language)
-        return {"attention/cross": HeatMap(weights[last][0].float().mean(0).cpu().numpy(), rows, columns)}
+        mean = weights[last][0].float().mean(0).cpu().numpy()
+        title = "attention of the last block, mean over heads"
+        return {"attention/cross": HeatMap(mean, rows, columns, title, "written", "read")}

@@ -18,7 +18,7 @@ class Board:
     Training goes on without it where its folder has gone, cannot be written, or the disk is full.
 
     Args:
-        folder: `RUN/tensorboard`.
+        folder: one of the run folder, as `RUN/train`.
         step: the step that training starts from; events of later steps are removed.
         say: where to tell that it could not be written.
     """
@@ -40,16 +40,29 @@ class Board:
         self.writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)
 
     def add(self, kind: str, tag: str, value: Any, step: int, *rest: Any, **more: Any) -> None:
-        """Add a scalar, text, image or audio."""
+        """Add a scalar, text, image or summary."""
         self.step = step
         for _ in range(2):
             if self.writer is None:
                 return
             try:
-                getattr(self.writer, f"add_{kind}")(tag, value, step, *rest, **more)
+                if kind == "summary":
+                    self.writer._get_file_writer().add_summary(value, step)
+                else:
+                    getattr(self.writer, f"add_{kind}")(tag, value, step, *rest, **more)
                 return
             except OSError as error:
                 self._again(error)
+
+    def add_sound(self, tag: str, samples: Any, step: int, rate: int, caption: str) -> None:
+        """Add a recording, (N,) float32; its caption stands in its title and description."""
+        from torch.utils.tensorboard.summary import audio
+
+        summary = audio(tag, samples[None], rate)
+        if caption:
+            summary.value[0].metadata.display_name = f"{tag}: {caption}"
+            summary.value[0].metadata.summary_description = caption
+        self.add("summary", tag, summary, step)
 
     def _again(self, error: OSError) -> None:
         """Begin a new file where the folder was removed; otherwise do without."""

@@ -28,6 +28,30 @@ SHORTEST_PAUSE, LONGEST_SILENCE = 5, 30
 """Seconds between two lines about progress where there is no terminal."""
 
 
+TRAIN, VALIDATION = "train", "validation"
+"""Folders of TensorBoard's files in the run folder, which calls its curves NAME/train and NAME/validation."""
+TRAINING_TAGS = ("training", "augmented", "config")
+"""How the tags of texts, pictures and sounds of the training split begin."""
+
+LOSSES = ("nll", "ctc", "attention")
+"""Parts of losses that do not have it in their names."""
+
+
+def board_tag(group: str, name: str) -> str:
+    """Name a curve in TensorBoard, which sorts by it: losses come first, then scores, speed and training's own.
+
+    A loss has the same name in training and validation, so that both are lines of one chart.
+
+    Args:
+        group: train, val or perf.
+        name: of the value in it.
+    """
+    if "loss" in name or name in LOSSES:
+        return f"loss/{name}"
+    kind = {"val": "score", "perf": "speed"}.get(group, "training")
+    return f"{kind}/{name}"
+
+
 class JsonLines:
     """A file of one JSON object a line, that can be cut back to where a checkpoint saw it.
 
@@ -98,11 +122,12 @@ class Log:
         self.performance = JsonLines(run / PERFORMANCE, offsets.get(PERFORMANCE, 0))
         for note in filter(None, (self.metrics.note, self.performance.note)):
             say(note)
-        self.board = Board(run / "tensorboard", step, say)
+        self.boards = {part: Board(run / part, step, say) for part in (TRAIN, VALIDATION)}
 
     def offsets(self) -> dict[str, int]:
         """What a checkpoint keeps, to cut the files back to; all that was logged before is on the disk then."""
-        self.board.flush()
+        for board in self.boards.values():
+            board.flush()
         return {METRICS: self.metrics.offset(), PERFORMANCE: self.performance.offset()}
 
     def sha256(self) -> str:
@@ -110,27 +135,32 @@ class Log:
         return self.metrics.hash.hexdigest()
 
     def scalars(self, step: int, group: str, values: dict[str, float], *, timing: bool = False) -> None:
-        """One line in the file, one point a value in TensorBoard under `group/name`."""
+        """One line in the file, and one point a value in TensorBoard, see `board_tag`."""
         record = {"step": step, **{f"{group}/{name}": value for name, value in values.items()}}
         (self.performance if timing else self.metrics).write(record)
+        board = self.boards[VALIDATION if group == "val" else TRAIN]
         for name, value in values.items():
-            self.board.add("scalar", f"{group}/{name}", value, step)
+            board.add("scalar", board_tag(group, name), value, step)
 
     def text(self, step: int, tag: str, text: str) -> None:
         """Markdown in TensorBoard."""
-        self.board.add("text", tag, text, step)
+        self._board_of(tag).add("text", tag, text, step)
 
     def image(self, step: int, tag: str, image: Any) -> None:
         """A picture, (height, width, 3) uint8, in TensorBoard."""
-        self.board.add("image", tag, image, step, dataformats="HWC")
+        self._board_of(tag).add("image", tag, image, step, dataformats="HWC")
 
-    def sound(self, step: int, tag: str, samples: np.ndarray, rate: int) -> None:
-        """A recording, (N,) float32 from -1 to 1, in TensorBoard."""
-        self.board.add("audio", tag, samples[None], step, rate)
+    def sound(self, step: int, tag: str, samples: np.ndarray, rate: int, caption: str = "") -> None:
+        """A recording, (N,) float32 from -1 to 1, in TensorBoard, with a caption."""
+        self._board_of(tag).add_sound(tag, samples, step, rate, caption)
+
+    def _board_of(self, tag: str) -> Board:
+        return self.boards[TRAIN if tag.startswith(TRAINING_TAGS) else VALIDATION]
 
     def close(self) -> None:
         """Write out what is buffered."""
-        self.board.close()
+        for board in self.boards.values():
+            board.close()
         self.metrics.file.close()
         self.performance.file.close()
 

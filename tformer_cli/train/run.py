@@ -1,4 +1,6 @@
-"""The run folder: `config.yaml`, `environment.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, `result.json`.
+"""The run folder: `config.yaml`, `environment.json`, `metrics.jsonl`, `checkpoints/`, `result.json`.
+
+`train/` and `validation/` have TensorBoard's files.
 
 Every verb takes a run folder, or one checkpoint in it, and needs nothing else.
 """

@@ -41,7 +41,7 @@ class Throughput:
     def __init__(self, machine: Machine, ranks: int) -> None:
         self.machine, self.ranks = machine, ranks
         self.flops_per_unit = 0.0
-        self.unit = Batch.unit
+        self.unit, self.is_padded = Batch.unit, Batch.is_padded
         self._reset()
 
     def _reset(self) -> None:
@@ -57,7 +57,7 @@ class Throughput:
         if self.flops_per_unit:
             yield
             return
-        self.unit = micro_batches[0].unit
+        self.unit, self.is_padded = micro_batches[0].unit, micro_batches[0].is_padded
         with FlopCounterMode(display=False, custom_mapping=WHOLE) as counter:
             yield
         self.flops_per_unit = counter.get_total_flops() / max(1, sum(batch.sizes()[1] for batch in micro_batches))
@@ -90,11 +90,15 @@ class Throughput:
             torch.cuda.synchronize(self.machine.device)
         seconds = max(self.seconds, 1e-9)
         p50, p95 = np.percentile(self.step_seconds, (50, 95)) if self.step_seconds else (0.0, 0.0)
-        rates = {
-            f"{self.unit}_per_second": self.real / seconds,
-            f"padded_{self.unit}_per_second": self.padded / seconds,
-            "targets_per_second": float(self.count) / seconds,
-            "padding_percent": 100 * (1 - self.real / max(1, self.padded)),
+        rates = {f"{self.unit}_per_second": self.real / seconds}
+        if self.is_padded:
+            rates |= {
+                f"padded_{self.unit}_per_second": self.padded / seconds,
+                "padding_percent": 100 * (1 - self.real / max(1, self.padded)),
+            }
+        if self.is_padded or float(self.count) != self.real:  # else it is the same number
+            rates["targets_per_second"] = float(self.count) / seconds
+        rates |= {
             "data_wait_percent": 100 * self.waited / seconds,
             "step_seconds_p50": float(p50),
             "step_seconds_p95": float(p95),

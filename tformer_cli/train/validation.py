@@ -103,7 +103,7 @@ class Validation:
                 )
         for tag, picture in {**found.pictures, **pictures}.items():
             if isinstance(picture, Sound):
-                log.sound(step, tag, picture.samples, picture.rate)
+                log.sound(step, tag, picture.samples, picture.rate, picture.caption)
             else:
                 log.image(step, tag, draw(picture))
         self.console.evaluation(step, found.scores, better)
