@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from tformer_cli.cli import (
+    cache,
     completion,
     doctor,
     evaluate,
@@ -62,5 +63,6 @@ app.add_typer(tokenize.app, name="tokenize", short_help="Train, use and inspect 
 app.command("export", short_help="Write a run in another library's format.")(export.export)
 app.command("runs", short_help="List what has been trained.")(runs.runs)
 app.command("doctor", short_help="What this machine has, and how fast it is.")(doctor.doctor)
+app.command("cache", short_help="What the cache holds; --prune removes what is old.")(cache.cache)
 app.command("completion", short_help="Print a shell's completion script.")(completion.completion)
 app.command("complete", hidden=True)(completion.complete)

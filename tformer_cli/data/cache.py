@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -65,7 +66,10 @@ def cached(
     """
     folder = cache_folder(cache) / kind / hashlib.sha256(json.dumps(key).encode()).hexdigest()
     arrays, note = _open(folder, names), ""
-    if arrays is None:
+    if arrays is not None:
+        with contextlib.suppress(OSError):
+            os.utime(folder)  # when it was used last, for `entries`
+    else:
         try:
             _write(folder, names, write)
             arrays = _open(folder, names)
@@ -131,6 +135,47 @@ def _write(folder: Path, names: Sequence[str], write: Write) -> None:
     finally:
         shutil.rmtree(damaged, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a cache keeps under one key.
+
+    Attributes:
+        folder: where.
+        kind: of what is kept.
+        bytes: its size.
+        days: since a run used it.
+    """
+
+    folder: Path
+    kind: str
+    bytes: int
+    days: float
+
+
+def entries(cache: Path) -> list[Entry]:
+    """What a cache holds, but for what is being written."""
+    found = []
+    for folder in sorted(cache.glob("*/*")):
+        name = folder.name
+        if len(name) == 64 and set(name) <= set("0123456789abcdef") and folder.is_dir() and not folder.is_symlink():
+            with contextlib.suppress(OSError):
+                size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                days = (time.time() - folder.stat().st_mtime) / (24 * 3600)
+                found.append(Entry(folder, folder.parent.name, size, max(0.0, days)))
+    return found
+
+
+def remove(entry: Entry) -> bool:
+    """Remove an entry; renamed first, so that nobody opens half of it. Says whether that could be done."""
+    doomed = entry.folder.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+    try:
+        entry.folder.rename(doomed)
+    except OSError:
+        return False
+    shutil.rmtree(doomed, ignore_errors=True)
+    return True
 
 
 def _remove_stale(parent: Path) -> None:
