@@ -66,7 +66,7 @@ class Board:
 
     def _again(self, error: OSError) -> None:
         """Begin a new file where the folder was removed; otherwise do without."""
-        if self.folder.exists():
+        if self.folder.exists() or not self.folder.parent.is_dir():
             self._failed(error)
             return
         self.writer = None
