@@ -161,3 +161,8 @@ def test_a_full_disk_is_one_line():
     assert done.returncode == 1
     assert done.stderr.startswith("error: the disk is full")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_system_without_threads_left_is_answered_with_what_needs_fewer():
+    line, code = entry.describe(RuntimeError("can't start new thread"))
+    assert code == 1 and "trainer.threads" in line and "data.workers" in line

@@ -132,6 +132,8 @@ def describe(error: BaseException, arguments: Sequence[str] = ()) -> tuple[str, 
     text = str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         return "out of memory: a smaller data.batch_tokens, decode.batch or model needs less", 1
+    if "can't start new thread" in text:
+        return "the system allows no more threads: fewer trainer.threads, data.workers or decode.workers need less", 1
     kind = type(error).__name__
     return f"unexpected {kind}: {text[:500]} (set TFORMER_DEBUG=1 for the traceback)", UNEXPECTED
 

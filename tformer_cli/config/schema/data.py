@@ -23,7 +23,7 @@ class DataConfig:
     test: str = setting("", "as train; empty: test, or the only test* that is there")
     cache: str = setting("", "folder for tokenised text, decoded pictures and sound; empty: the user's cache folder")
     workers: int = setting(0, "processes that prepare batches; 0: the training process does", low=0, high=256)
-    size: int = setting(0, "builtin: number of training examples; 0: as it comes", low=0)
+    size: int = setting(0, "builtin: number of training examples; 0: as it comes", low=0, high=100_000_000)
 
 
 @dataclass
