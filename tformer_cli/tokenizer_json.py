@@ -9,10 +9,10 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tformer_cli.errors import ConfigError, DataError, install_command
 
@@ -110,28 +110,20 @@ class JsonTokenizer:
             ids[role] = self._tokenizer.token_to_id(piece)
             if ids[role] is None:
                 raise DataError(f"{origin}: the vocabulary has no piece {piece!r}")
-        self._find_in_text(list(special.values()), library.AddedToken)
+        self._find_in_text(special.values())
         self.pad_id, self.unk_id, self.bos_id, self.eos_id = (ids[role] for role in ("pad", "unk", "bos", "eos"))
         self.mask_id: int | None = ids.get("mask")
         from tformer_cli.tokenizer import hash_files
 
         self.hash = hash_files(self.files())
 
-    def _find_in_text(self, pieces: list[str], make: Callable[..., Any]) -> None:
-        """Have special pieces found in text, with their ids; those that the file adds itself as it says.
+    def _find_in_text(self, pieces: Iterable[str]) -> None:
+        """Have special pieces found in text, with their ids; those that the file adds itself stay as it says.
 
         RoBERTa's <mask> takes the space before it, which a plain addition of the same piece would undo.
         """
-        added = {token.content: token for token in self._tokenizer.get_added_tokens_decoder().values()}
-        missing = []
-        for piece in dict.fromkeys(pieces):
-            token = added.get(piece)
-            if token is None:
-                missing.append(piece)
-            elif not token.special:
-                how = {name: getattr(token, name) for name in ("lstrip", "rstrip", "single_word", "normalized")}
-                missing.append(make(piece, special=True, **how))
-        self._tokenizer.add_special_tokens(missing)
+        added = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
+        self._tokenizer.add_special_tokens([piece for piece in dict.fromkeys(pieces) if piece not in added])
 
     @classmethod
     def from_folder(cls, folder: Path) -> JsonTokenizer:

@@ -1,13 +1,16 @@
 """Completion: candidates, also after `=`, and the scripts in their shells."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from tformer_cli.cli import app
 from tformer_cli.cli.completion import SCRIPTS, candidates
 from tformer_cli.cli.main import main
 
@@ -41,7 +44,15 @@ from tformer_cli.cli.main import main
         ("tformer completion ", ["bash", "fish", "zsh"]),
         ("tformer evaluate runs/a --split v", ["validation"]),
         ("tformer evaluate runs/a decode=g", ["decode=greedy"]),
-        ("tformer export runs/a --to ", ["huggingface"]),
+        ("tformer export runs/a --to ", ["huggingface", "timm"]),
+        ("tformer export runs/a -o ", []),
+        ("tformer predict runs/a --on-long c", ["cut"]),
+        ("tformer tokenize train x.txt --kind b", ["bpe"]),
+        ("tformer quickstart g", ["gpt"]),
+        ("tformer quickstart vit b", ["bert"]),
+        ("tformer pretrain -j 2 quickstart/v", ["quickstart/vit"]),
+        ("tformer pretrain --run-folder x quickstart/v", ["quickstart/vit"]),
+        ("tformer pretrain --dry-run quickstart/v", ["quickstart/vit"]),
         ("tformer translate ", ["runs/a"]),
         ("tformer finetune translation/files --from r", ["runs/a"]),
         ("tformer pretrain 'translation/fi", []),
@@ -54,6 +65,53 @@ def test_candidates(line, found, tmp_path, monkeypatch):
     Path("runs/a").mkdir(parents=True)
     Path("runs/a/config.yaml").write_text("task: translation\n")
     assert candidates(line) == found
+
+
+def commands(command, words=("tformer",)):
+    """Every command of the program with its words."""
+    yield words, command
+    for name, one in getattr(command, "commands", {}).items():
+        yield from commands(one, (*words, name))
+
+
+def options_with_values():
+    """Every option that takes a value: the words of its command, its names, and the closed set that its help lists."""
+    found = []
+    for words, command in commands(get_command(app)):
+        for option in command.params:
+            if option.param_type_name == "option" and not option.is_flag and not command.hidden:
+                found.append((" ".join(words), option.opts, closed_set(option.help)))
+    return found
+
+
+def closed_set(text):
+    """The values that a help text lists as `a, b or c`, if all of it is that list."""
+    listed = re.match(r"(?:[^:.]*: )?((?:[a-z0-9]+, )*[a-z0-9]+ or [a-z0-9]+)\.(?:  \[default.*\])?$", text or "")
+    return re.split(", | or ", listed[1]) if listed else None
+
+
+def test_options_of_a_closed_set_complete_to_what_their_help_lists():
+    options = options_with_values()
+    listed = {(command, name): values for command, names, values in options if values for name in names}
+    assert {"--to", "--split", "--device", "--kind", "--format", "--on-long"} <= {name for _, name in listed}
+    for (command, name), values in listed.items():
+        assert candidates(f"{command} {name} ") == values, (command, name)
+
+
+def test_every_option_and_its_value_are_known(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command, names, _ in options_with_values():
+        dashes = [name for name in names if name.startswith("--")]
+        assert set(dashes) <= set(candidates(f"{command} --"))
+        first = candidates(f"{command} ")
+        for name in names:
+            assert candidates(f"{command} {name} x ") == first, (command, name)
+
+
+def test_export_lists_its_formats():
+    from tformer_cli.cli.export import FORMATS
+
+    assert candidates("tformer export x --to ") == list(FORMATS)
 
 
 def test_scripts_are_printed(capsys):

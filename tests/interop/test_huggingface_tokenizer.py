@@ -118,6 +118,25 @@ def test_multi30k_ids_are_the_same(tmp_path: Path, kind: TokenizerKind) -> None:
     compare(ours, theirs, nasty())
 
 
+@pytest.mark.parametrize("kind", TokenizerKind, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("lossless", [False, True])
+def test_pieces_in_any_order_are_one_text(tmp_path: Path, texts: dict, kind: TokenizerKind, lossless: bool) -> None:
+    """As a model that is not trained yet writes them: spaces at the beginning, and one after the other."""
+    settings = TokenizerConfig(kind=kind, vocab_size=400, lossless=lossless)
+    tokenizer = Tokenizer.train(texts, settings)
+    folder = save(to_huggingface(tokenizer, ("a", "b"), 50), tmp_path / "out")
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    pieces = tokenizer.pieces(range(tokenizer.vocab_size))
+    # Of bytes that are no character the library makes a mark each, also of a letter among them.
+    usable = [number for number in range(4, len(pieces)) if not pieces[number].startswith("<0x")]
+    draw = random.Random(5)
+    for _ in range(60):
+        ids = draw.choices(usable, k=draw.randint(0, 7))
+        if not lossless and draw.random() < 0.5:
+            ids = [pieces.index("\u2581")] * draw.randint(1, 4) + ids
+        assert theirs.decode(ids, skip_special_tokens=True) == tokenizer.decode(ids), tokenizer.pieces(ids)
+
+
 def test_special_tokens_in_text_are_text(tmp_path: Path, texts: dict) -> None:
     """No input can end a sentence or pad it, whether the vocabulary has its characters or not."""
     for number, extra in enumerate(("", " < / > s p a d u n k")):

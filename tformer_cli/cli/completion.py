@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from tformer_cli.cli.choices import one_of
 from tformer_cli.errors import ConfigError
 
 BASH = r"""# tformer completion for bash: add to ~/.bashrc:  source <(tformer completion bash)
@@ -57,21 +59,13 @@ complete -c tformer -a '(tformer complete -- (commandline -cp) 2>/dev/null)'
 
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
-TRAINING = ("pretrain", "finetune")
-WITH_RUN = ("translate", "predict", "evaluate", "export")
-OPTION_VALUES = {
-    "--split": ["train", "validation", "test"],
-    "--to": ["huggingface"],
-    "--device": ["auto", "cpu", "cuda", "mps"],
-    "--checkpoint": ["best", "latest"],
-    "--kind": ["unigram", "bpe", "char"],
-    "--on-long": ["error", "cut", "skip"],
-    "--format": ["lines", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "conll"],
-}
-WITH_PATH = ("--run", "--from", "--output", "-o", "--predictions")
+SETTINGS = "overrides"
+"""Name of the argument that takes settings, after a recipe or a run."""
 
 
-def completion(shell: Annotated[str, typer.Argument(help="bash, zsh or fish.")]) -> None:
+def completion(
+    shell: Annotated[str, typer.Argument(help="bash, zsh or fish.", autocompletion=one_of(*sorted(SCRIPTS)))],
+) -> None:
     """Print the completion script of a shell; its first lines say where it goes."""
     from tformer_cli.cli.output import result
 
@@ -104,37 +98,50 @@ def candidates(line: str) -> list[str]:
 
 def _possible(before: list[str], current: str) -> list[str]:
     """Candidates for a word, given those between the program and it; what is typed of it is not looked at."""
-    if not before:
-        return _verbs() if not current.startswith("-") else ["--help", "--version"]
-    verb, previous = before[0], before[-1]
-    if previous in OPTION_VALUES:
-        return OPTION_VALUES[previous]
-    if previous in WITH_PATH:
-        return _runs() if previous == "--from" else []
+    command, words = _command(), list(before)
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    option = _option(command, words[-1]) if words else None
+    if option is not None and not option.is_flag:
+        return _values(option)
     if current.startswith("-"):
-        return _options(before)
-    arguments = _arguments(before[1:])
-    if verb == "completion":
-        return sorted(SCRIPTS)
-    if verb == "tokenize" and not arguments:
-        return ["train", "encode", "decode", "info"]
-    if verb == "recipes":
-        return _recipes() if arguments == ["show"] else ["show"]
-    if verb in WITH_RUN and not arguments:
-        return _runs()
-    if verb in TRAINING and not arguments:
-        return _recipes()
-    return _settings(arguments[0], current) if verb in (*TRAINING, "evaluate") else []
+        return _options(command)
+    given = _arguments(command, words)
+    if not given and hasattr(command, "commands"):
+        names = [name for name, one in command.commands.items() if not one.hidden]
+        return names if before else sorted(names)
+    declared = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    if not given or (len(declared) == 1 and declared[0].nargs == -1):
+        return _values(declared[0]) if declared else []
+    return _settings(given[0], current) if any(one.name == SETTINGS for one in declared) else []
 
 
-def _arguments(words: list[str]) -> list[str]:
+def _option(command: Any, word: str) -> Any:
+    """The option of a command that a word names, if it does."""
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    return next((option for option in options if word in (*option.opts, *option.secondary_opts)), None)
+
+
+def _values(parameter: Any) -> list[str]:
+    """What a parameter may be, if it says so: its `autocompletion`."""
+    return [item.value for item in parameter.shell_complete(None, "") if item.type == "plain"]
+
+
+def _options(command: Any) -> list[str]:
+    """The names of a command's options."""
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    return [*(name for option in options for name in option.opts if name.startswith("--")), "--help"]
+
+
+def _arguments(command: Any, words: list[str]) -> list[str]:
     """The words that are neither options nor their values."""
-    taking = {*OPTION_VALUES, *WITH_PATH, "--processes", "--jobs", "-j"}
-    return [
-        word
-        for index, word in enumerate(words)
-        if not word.startswith("-") and (index == 0 or words[index - 1] not in taking)
-    ]
+    found, value = [], False
+    for word in words:
+        if not value and not word.startswith("-"):
+            found.append(word)
+        option = None if value else _option(command, word)
+        value = option is not None and not option.is_flag
+    return found
 
 
 def _settings(recipe: str, current: str) -> list[str]:
@@ -170,30 +177,7 @@ def _schema(recipe: str) -> type:
     return EXPERIMENTS.get(match[1] if match else "", next(iter(EXPERIMENTS.values())))
 
 
-def _recipes() -> list[str]:
-    from tformer_cli.config.recipes import names
-
-    return names()
-
-
-def _runs() -> list[str]:
-    from tformer_cli.cli.summary import find_runs
-
-    return [str(run) for run in find_runs(Path("runs"))] if Path("runs").is_dir() else []
-
-
-def _verbs() -> list[str]:
-    return sorted(name for name, command in _command().commands.items() if not command.hidden)
-
-
-def _options(before: list[str]) -> list[str]:
-    command = _command()
-    for word in before:
-        command = getattr(command, "commands", {}).get(word, command)
-    found = [name for parameter in command.params for name in parameter.opts if name.startswith("--")]
-    return [*found, "--help"]
-
-
+@cache
 def _command() -> Any:  # of the click that typer brings
     from typer.main import get_command
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tformer_cli.cli.choices import DEVICES, one_of, run_folders
 from tformer_cli.errors import ConfigError
 
 SPLITS = ("train", "validation", "test")
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder, or a checkpoint in one.")],
+    run: Annotated[Path, typer.Argument(help="Run folder, or a checkpoint in one.", autocompletion=run_folders)],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
@@ -26,12 +27,22 @@ def evaluate(
             help="Other data, as data.test=..., or another search, as decode.beam=1.",
         ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
+    split: Annotated[
+        str,
+        typer.Option("--split", help="train, validation or test.", autocompletion=one_of(*SPLITS)),
+    ] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, cuda or mps.", autocompletion=one_of(*DEVICES))
+    ] = "auto",
     checkpoint: Annotated[
         str,
-        typer.Option("--checkpoint", help="best, latest, or a name in the run's checkpoints.", show_default=False),
+        typer.Option(
+            "--checkpoint",
+            help="best, latest, or a name in the run's checkpoints.",
+            show_default=False,
+            autocompletion=one_of("best", "latest"),
+        ),
     ] = "",
 ) -> None:
     """Score a trained run on a split of its data, or on other data; the result is also saved in the run."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tformer_cli.cli.choices import one_of
 from tformer_cli.errors import ConfigError, install_command
 
 if TYPE_CHECKING:
@@ -161,7 +162,10 @@ TURNS = {
 
 def quickstart(
     families: Annotated[
-        list[str] | None, typer.Argument(metavar="[FAMILY]...", help=f"{', '.join(TURNS)}; none: each in turn.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[FAMILY]...", help=f"{', '.join(TURNS)}; none: each in turn.", autocompletion=one_of(*TURNS)
+        ),
     ] = None,
     minutes: Annotated[
         float | None,

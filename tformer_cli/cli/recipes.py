@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from tformer_cli.cli.choices import recipe_names
+
 app = typer.Typer(
     help="List the recipes that come with tformer; `recipes show NAME` prints one whole.", rich_markup_mode=None
 )
@@ -35,7 +37,9 @@ def _short(text: str, limit: int = 72) -> str:
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="Name of a recipe, or path of one.")]) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="Name of a recipe, or path of one.", autocompletion=recipe_names)],
+) -> None:
     """Print a recipe as it is: save it, change it, train it with `tformer pretrain ./FILE.yaml`."""
     from tformer_cli.cli.output import result
     from tformer_cli.config.recipes import find

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tformer_cli.cli.choices import one_of
 from tformer_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,8 +21,13 @@ app = typer.Typer(help="Train, use and inspect tokenizers: train, encode, decode
 TOKENIZER = typer.Argument(help="Tokenizer folder, .model file, or run folder.")
 FILES = typer.Argument(None, metavar="[FILE]...", help="Text, a line each, or tables; none: standard input.")
 COLUMN = typer.Option(None, "--column", metavar="NAME", help="Tables: column of the text.", show_default=False)
-FORMAT = typer.Option("", "--format", help="lines, csv, tsv, json, jsonl, parquet or arrow.  [default: by name]",
-                      show_default=False)  # fmt: skip
+FORMAT = typer.Option(
+    "",
+    "--format",
+    help="lines, csv, tsv, json, jsonl, parquet or arrow.  [default: by name]",
+    show_default=False,
+    autocompletion=one_of("lines", "csv", "tsv", "json", "jsonl", "parquet", "arrow"),
+)
 OUTPUT = typer.Option(None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False)
 LANGUAGE = typer.Option(None, "--language", help="Which of separate vocabularies.", show_default=False)
 
@@ -36,7 +42,9 @@ def _help(context: typer.Context) -> None:
 def train(
     files: Annotated[list[Path], typer.Argument(help="Text, a line each; the suffix is the language, as in train.en.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
-    kind: Annotated[str, typer.Option("--kind", help="unigram, bpe or char.")] = "unigram",
+    kind: Annotated[
+        str, typer.Option("--kind", help="unigram, bpe or char.", autocompletion=one_of("unigram", "bpe", "char"))
+    ] = "unigram",
     vocab_size: Annotated[int, typer.Option("--vocab-size", help="Pieces, special ones included.")] = 8000,
     separate: Annotated[bool, typer.Option("--separate", help="A vocabulary of its own for each language.")] = False,
     byte_fallback: Annotated[bool, typer.Option("--byte-fallback", help="Spell unknown characters in bytes.")] = False,

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tformer_cli.cli.choices import recipe_names, run_folders
 from tformer_cli.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import Experiment
 
-RECIPE = typer.Argument(metavar="RECIPE", help="Name of a recipe (see `tformer recipes`), or path of a YAML file.")
+RECIPE = typer.Argument(
+    metavar="RECIPE",
+    help="Name of a recipe (see `tformer recipes`), or path of a YAML file.",
+    autocompletion=recipe_names,
+)
 OVERRIDES = typer.Argument(
     None,
     metavar="[KEY=VALUE]...",
@@ -59,7 +64,10 @@ def finetune(
     initial: Annotated[
         str,
         typer.Option(
-            "--from", metavar="RUN", help="Run or checkpoint to start from, or hf:FOLDER or hf:ID (Hugging Face)."
+            "--from",
+            metavar="RUN",
+            help="Run or checkpoint to start from, or hf:FOLDER or hf:ID (Hugging Face, timm).",
+            autocompletion=run_folders,
         ),
     ],
     recipe: str = RECIPE,

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tformer_cli.cli.asked import Asked
+from tformer_cli.cli.choices import DEVICES, one_of, run_folders
 from tformer_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from tformer_cli.cli.inputs import Line
 
-RUN = typer.Argument(help="Run folder, or a checkpoint in one.")
+RUN = typer.Argument(help="Run folder, or a checkpoint in one.", autocompletion=run_folders)
 INPUTS = typer.Argument(
     None,
     metavar="[FILE]... [KEY=VALUE]...",
@@ -39,12 +40,14 @@ FORMAT = typer.Option(
     "",
     "--format",
     help="How files are read: lines, csv, tsv, json, jsonl, parquet, arrow or conll.  [default: by their names]",
+    autocompletion=one_of("lines", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "conll"),
     show_default=False,
 )
 ON_LONG = typer.Option(
     "",
     "--on-long",
     help="A line that is longer than the model reads: error, cut or skip.  [default: error; labels and answers: cut]",
+    autocompletion=one_of("error", "cut", "skip"),
     show_default=False,
 )
 BEAM = typer.Option(None, "--beam", min=1, help="Beam width; 1 is greedy.", show_default=False)
@@ -62,9 +65,13 @@ TOP = typer.Option(
 TOP_P = typer.Option(None, "--top-p", help="Draw among the most probable, up to this sum.", show_default=False)
 AS_JSON = typer.Option(False, "--json", help="One JSON object a line: input, text, scores, hypotheses.")
 OUTPUT = typer.Option(None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False)
-DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.")
+DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.", autocompletion=one_of(*DEVICES))
 CHECKPOINT = typer.Option(
-    "", "--checkpoint", help="best, latest, or a name in the run's checkpoints.", show_default=False
+    "",
+    "--checkpoint",
+    help="best, latest, or a name in the run's checkpoints.",
+    show_default=False,
+    autocompletion=one_of("best", "latest"),
 )
 
 

@@ -61,6 +61,9 @@ def continuation_config(
         pad: the id of padding.
         eos: of the end of a document, which a prompt begins with too.
         never: ids that are never written.
+
+    `predict` also ends where the model's context does. `generate` looks at one limit alone: with `decode.max_length` a
+    prompt that leaves less room than that is an error there.
     """
     found: dict[str, Any] = {
         "bos_token_id": eos,
@@ -69,7 +72,7 @@ def continuation_config(
         "max_length": config.max_length,  # of prompt and continuation
         **_search(decode),
     }
-    if decode.max_length:
+    if 0 < decode.max_length < config.max_length:  # else the room after the prompt ends it first
         found["max_new_tokens"] = decode.max_length
     never = sorted(set(never) - {eos})
     return found | ({"suppress_tokens": never} if never else {})

@@ -237,7 +237,8 @@ def import_weights(
     weights.drop(lambda name: name.startswith(IGNORED))
     dropped = weights.drop(lambda name: name.startswith(("classifier", "qa_outputs")))
     if dropped:
-        say(f"warning: {where}: {', '.join(dropped)} has no counterpart in tformer's heads: the head begins anew")
+        parts = ", ".join(sorted(name.replace("classifier.before", "pre_classifier") for name in dropped))
+        say(f"warning: {where}: tformer's heads have no counterpart of {parts}: the head begins anew")
     weights.refuse_rest(lambda name: False)
     return state
 

@@ -114,7 +114,7 @@ def _files(
         found = json.loads(tokenizer.files()[JSON_FILE])
     else:
         found = fast_tokenizer(tokenizer, parse(tokenizer.files()[f"{JOINT}.model"]))
-    found["post_processor"] = template
+    found["post_processor"] = _processor(found.get("post_processor"), template)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,
@@ -124,6 +124,13 @@ def _files(
         **({} if isinstance(tokenizer, JsonTokenizer) else WHOLE_LINES),
     }
     return {JSON_FILE: _json(found), "tokenizer_config.json": _json(settings)}
+
+
+def _processor(own: Any, template: dict[str, Any]) -> dict[str, Any]:
+    """What adds special pieces, after what a byte-level tokenizer does to the places of its pieces in a text."""
+    parts = own.get("processors") if isinstance(own, dict) and own.get("type") == "Sequence" else [own]
+    kept = [part for part in parts or [] if isinstance(part, dict) and part.get("type") == "ByteLevel"]
+    return {"type": "Sequence", "processors": [*kept, template]} if kept else template
 
 
 def _json(value: Any) -> bytes:

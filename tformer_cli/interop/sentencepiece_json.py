@@ -168,6 +168,10 @@ def _escape(text: str) -> str:
     return re.sub(r"([\\.^$|?*+()\[\]{}\-#&~])", r"\\\1", text)
 
 
+LEADING_SPACES = 1_000_000
+"""As many SentencePiece takes off the beginning of a decoded text where it takes them off lines: all."""
+
+
 def _decoders(tokenizer: Tokenizer, model) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = []
     if not tokenizer.lossless:
@@ -175,8 +179,10 @@ def _decoders(tokenizer: Tokenizer, model) -> list[dict[str, Any]]:
     if _has_bytes(model):
         steps.append({"type": "ByteFallback"})
     steps.append({"type": "Fuse"})
-    if model.normalizer_spec.add_dummy_prefix:
-        steps.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    spec = model.normalizer_spec
+    if spec.add_dummy_prefix or spec.remove_extra_whitespaces:
+        spaces = LEADING_SPACES if spec.remove_extra_whitespaces else 1
+        steps.append({"type": "Strip", "content": " ", "start": spaces, "stop": 0})
     return steps
 
 

@@ -1,0 +1,27 @@
+"""What options and arguments may be: each names its values where it is declared, and completion asks for them there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def one_of(*values: str) -> Callable[[], list[str]]:
+    """Return what typer's `autocompletion` takes for a closed set of values."""
+    return lambda: list(values)
+
+
+def run_folders() -> list[str]:
+    """Return the run folders below `runs`."""
+    from tformer_cli.cli.summary import find_runs
+
+    return [str(run) for run in find_runs(Path("runs"))] if Path("runs").is_dir() else []
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes."""
+    from tformer_cli.config.recipes import names
+
+    return names()
