@@ -225,8 +225,7 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
     def _describe_data(self) -> list[tuple[str, str]]:
         train, validation = self._split("train"), self._split("validation")
         facts = [("data", f"{self._amount(train)} to train, {self._amount(validation)} to validate")]
-        notes = dict.fromkeys((*train.notes, *validation.notes, *self._notes))
-        return facts + [("note", note) for note in notes]
+        return facts + [("note", note) for note in dict.fromkeys(self._notes)]
 
     def _amount(self, part: Recordings) -> str:
         return f"{len(part):,} recordings ({part.lengths.sum() / self.rate / 60:.1f} minutes)"

@@ -32,6 +32,7 @@ from tformer_cli.config.schema.data import (
     PatchMaskingConfig,
     QuestionDataConfig,
     Resample,
+    Scheme,
     Source,
     TaggedDataConfig,
     Target,
