@@ -75,7 +75,7 @@ def stand_ins(monkeypatch, tmp_path):
         tables = [("by length", ("words", "bleu"), [("1-10", 40.0), ("11-20", 35.125)])]
         scores = {"bleu": 39.5, "loss": 1.25}
         evaluation = SimpleNamespace(scores=scores, signatures={"bleu": "nrefs:1|[x]"}, tables=tables, notes=[])
-        return SimpleNamespace(evaluation=evaluation, path=run / "e.json", pictures=[])
+        return SimpleNamespace(evaluation=evaluation, path=run / "e.json", pictures=[], unsaved="", failed=False)
 
     modules = {
         "tformer_cli.train.launch": {"launch": launch},

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tformer_cli.cli.main import main
+from tformer_cli.cli.train import summary
 from tformer_cli.config.compose import compose
 from tformer_cli.train.checkpoint import usable_files, write_folder
 
@@ -244,3 +245,22 @@ def test_a_sweeps_dry_run_lists_its_combinations(fake_runs, capsys):
     assert main(["pretrain", RECIPE, DATA, "seed=range(1,4)", "-m", "--dry-run"]) == 0
     assert capsys.readouterr().out == f"{DATA} seed=1\n{DATA} seed=2\n{DATA} seed=3\n"
     assert not Path("runs").exists()
+
+
+def test_settings_that_are_given_twice_are_named(stand_ins, capsys):
+    given = [DATA, "optim.lr=0.1", "model=transformer_tiny", "++optim.lr=0.2", "model=transformer_base", "seed=2"]
+    assert main(["pretrain", RECIPE, *given, "--run", "r"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "note: optim.lr is given twice: optim.lr=0.2 counts",
+        "note: model is given twice: model=transformer_base counts",
+    ]
+    assert stand_ins.launch[0].config.optim.lr == 0.2
+    assert main(["pretrain", RECIPE, DATA, "seed=1", "seed=1", "seed=3", "--run", "s", "-q"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["evaluate", "r", "decode.beam=1", "decode.beam=2"]) == 0
+    assert "note: decode.beam is given twice: decode.beam=2 counts" in capsys.readouterr().err
+
+
+def test_a_dry_run_names_every_limit():
+    config = compose(RECIPE, [DATA, "trainer.epochs=2.5", "trainer.minutes=60"])
+    assert "for 9,000 steps or 2.5 epochs or 60 minutes in" in summary(config, None)

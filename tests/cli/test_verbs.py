@@ -86,6 +86,14 @@ def test_runs_are_listed_with_what_they_reached(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("error: nothing: no such folder")
 
 
+def test_runs_show_the_step_of_the_newest_checkpoint(tmp_path):
+    run = make_run(tmp_path / "r", "x", metrics_jsonl='{"step": 50}\n')
+    assert summarise(run).step == 50
+    for name in ("step-00000060", "step-00000070", ".step-00000080.writing", "best", "averaged"):
+        (run / "checkpoints" / name).mkdir(parents=True)
+    assert summarise(run).step == 70
+
+
 def test_a_damaged_run_is_still_listed(tmp_path):
     run = make_run(tmp_path / "r", "x")
     (run / "config.yaml").write_bytes(b"\xff")
@@ -98,7 +106,9 @@ def test_quickstart_trains_translates_scores_and_says_what_next(stand_ins, capsy
     assert main(["quickstart", "translation", "--minutes", "0.5", "--run", "q"]) == 0
     out, err = capsys.readouterr()
     (call,) = stand_ins.launch
-    assert (call.config.trainer.minutes, call.config.trainer.steps, call.run) == (0.5, 0, Path("q"))
+    trainer = call.config.trainer
+    assert (trainer.minutes, trainer.steps, call.run) == (0.5, 0, Path("q"))
+    assert trainer.evaluate_limit == 20
     source, reference = parallel("en-ja", "test", size=1)[0]
     assert f"{source} -> {source.upper()} (should be {reference})" in out
     assert f'echo "{source}" | tformer translate q' in err

@@ -197,6 +197,12 @@ def test_epochs_are_steps():
     assert Budget.of(TrainerConfig(steps=5, epochs=3, minutes=2), 10) == Budget(5, 120)
     assert Budget.of(TrainerConfig(steps=500, epochs=3), 10) == Budget(30, 0)
     assert Budget.of(TrainerConfig(steps=0, epochs=0.001), 10) == Budget(1, 0)
+    huge = Budget.of(TrainerConfig(steps=2**62, epochs=1e308, minutes=1e308), 10**9)
+    pace = Pace(huge, evaluate_every=0)
+    for _ in range(3):
+        pace.step(1.0)
+    assert huge.share(10, 10.0) < 1e-9 and pace.seconds_left(10, 10.0) is not None
+    assert LearningRate(config(Schedule.cosine), huge).advance(20, 20.0) == pytest.approx(1.0)
 
 
 def test_pace_tells_steps_and_time():

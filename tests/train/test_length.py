@@ -195,3 +195,16 @@ def test_the_bar_moves_with_each_step(monkeypatch):
         console.advance(step, 1500, step / 1500, 60.0)
     assert [move["completed"] for move in moves] == [1 / 1500, 2 / 1500, 3 / 1500]
     assert moves[-1]["steps"] == "step 3/1,500 eta 1:00"
+
+
+@pytest.mark.slow
+def test_processes_share_one_clock(tmp_path, capfd):
+    """All ranks take the rate from the first rank's clock, and end with it."""
+    settings = [*QUICK, "trainer.steps=0", "trainer.minutes=0.03", "trainer.threads=1", "optim.schedule=linear"]
+    run = tmp_path / "run"
+    launch(TRANSLATION.config(tmp_path, *settings), run, processes=2)
+    found = rates(run)
+    assert found[-1] == 0.0 and len(found) > 3
+    assert "done in" in capfd.readouterr().err
+    launch(TRANSLATION.config(tmp_path, *settings), run, processes=2, resume=True)
+    assert "nothing is left to train" in capfd.readouterr().err and rates(run) == found

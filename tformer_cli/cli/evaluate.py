@@ -47,8 +47,10 @@ def evaluate(
 ) -> None:
     """Score a trained run on a split of its data, or on other data; the result is also saved in the run."""
     check_split(split)
+    from tformer_cli.cli.output import note_repeated
     from tformer_cli.train.evaluate import evaluate_run
 
+    note_repeated(overrides or [])
     report = evaluate_run(run, split, overrides=overrides or [], checkpoint=checkpoint, device=device)
     show(report, as_json=as_json)
     if report.failed:

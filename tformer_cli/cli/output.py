@@ -27,6 +27,14 @@ def note(text: str, *, quiet: bool = False) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def note_repeated(overrides: Sequence[str], *, quiet: bool = False) -> None:
+    """Say which settings of the command line are given more than once."""
+    from tformer_cli.config.overrides import repeated
+
+    for line in repeated(overrides):
+        note(f"note: {line}", quiet=quiet)
+
+
 def table(
     header: Sequence[str], rows: Sequence[Sequence[object]], title: str = "", *, whole: Sequence[str] = ()
 ) -> None:

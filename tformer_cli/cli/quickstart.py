@@ -169,7 +169,12 @@ def quickstart(
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", help="Training time of each.  [default: the recipe's]", show_default=False),
+        typer.Option(
+            "--minutes",
+            help="Training time of each, evaluations included; reading data before it, and the last evaluation and the "
+            "scores after it, come on top.  [default: the recipe's steps]",
+            show_default=False,
+        ),
     ] = None,
     run: Annotated[
         Path | None,
@@ -195,8 +200,7 @@ def quickstart(
         if not families and not turn.possible:
             note(f"{family} is left out: it needs {turn.needs} ({install_command('demo')})", quiet=quiet)
     chosen = list(dict.fromkeys(families or (family for family, turn in TURNS.items() if turn.possible)))
-    overrides = [] if minutes is None else ["trainer.steps=0", f"trainer.minutes={minutes}"]
-    configs = {family: compose(f"quickstart/{family}", overrides) for family in chosen}
+    configs = {family: compose(f"quickstart/{family}", _length(minutes)) for family in chosen}
     runs = {family: run / family if run and len(chosen) > 1 else run for family in chosen}
     runs = {family: given or new_run(f"quickstart/{family}") for family, given in runs.items()}
     for folder in runs.values():
@@ -207,6 +211,14 @@ def quickstart(
         note(f"\n{place}{family}: {TURNS[family].about}", quiet=quiet)
         inputs[family] = _show(TURNS[family], configs[family], runs[family], quiet)
     note(next_steps(runs, inputs), quiet=quiet)
+
+
+def _length(minutes: float | None) -> list[str]:
+    """The settings of a run of so many minutes; evaluations of one shorter than a minute decode little."""
+    if minutes is None:
+        return []
+    short = ["trainer.evaluate_limit=20"] if minutes < 1 else []
+    return ["trainer.steps=0", f"trainer.minutes={minutes}", *short]
 
 
 def _show(turn: Turn, config: object, run: Path, quiet: bool) -> str:

@@ -42,6 +42,7 @@ STARTING = {".lock", "initial", ".initial.writing", ".initial.deleting"}
 """What lies in a run folder before training begins: the lock, and another library's model as a checkpoint."""
 QUIET = typer.Option(False, "--quiet", "-q", help="Say nothing but errors.")
 MULTIRUN = typer.Option(False, "--multirun", "-m", help="Train every combination of KEY=A,B values.")
+LIMITS = ("steps", "epochs", "minutes")
 JOBS = typer.Option(1, "--jobs", "-j", min=1, help="With -m: runs at a time.")
 
 
@@ -97,7 +98,7 @@ def _train(
     multirun: bool,
     jobs: int,
 ) -> None:
-    from tformer_cli.cli.output import note, result
+    from tformer_cli.cli.output import note, note_repeated, result
     from tformer_cli.cli.start import Start
     from tformer_cli.config.compose import compose, to_yaml
     from tformer_cli.config.places import check_places
@@ -105,6 +106,7 @@ def _train(
 
     if jobs > 1 and not multirun:
         raise ConfigError("--jobs goes with -m", "--processes N trains one run with N processes")
+    note_repeated(overrides, quiet=quiet)
     if multirun:
         from tformer_cli.cli.sweep import sweep
 
@@ -120,6 +122,13 @@ def _train(
     config = compose(recipe, overrides, whole=start is None)
     if start is not None:
         config = start.adapt(config, overrides)
+    else:
+        from tformer_cli.tasks.sizing import suggested
+
+        data, settings = suggested(config, overrides)
+        if settings:
+            note(f"sized to {data}: {' '.join(settings)}; what the command line gives wins", quiet=quiet)
+            config = compose(recipe, [*settings, *overrides])
     if dry_run:
         result(to_yaml(config))
         check_places(config)
@@ -157,13 +166,12 @@ def summary(config: Experiment, run: Path | None) -> str:
     from tformer_cli.config.values import flatten
 
     flat = flatten(config)
-    length = f"{flat['trainer.steps']:,} steps" if flat["trainer.steps"] else ""
-    minutes = f"{flat['trainer.minutes']:g} minutes" if flat["trainer.minutes"] else ""
+    limits = [f"{flat[f'trainer.{name}']:,.7g} {name}" for name in LIMITS if flat[f"trainer.{name}"]]
     languages = (
         f" {flat['data.source_language']}-{flat['data.target_language']}" if "data.source_language" in flat else ""
     )
     data = f"{flat.get('data.path', '')}{languages} ({flat.get('data.source', '')})"
-    most = " or ".join(part for part in (length, minutes) if part)
+    most = " or ".join(limits)
     where = run or f"a new folder of runs/{flat['recipe']}"
     return f"would train {flat['recipe']} on {data} for {most} in {where}"
 

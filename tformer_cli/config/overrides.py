@@ -87,6 +87,20 @@ def parse(overrides: Sequence[str], schema: type) -> Overrides:
     return parsed
 
 
+def repeated(overrides: Sequence[str]) -> list[str]:
+    """A line for each setting that is given more than once: of several values the last counts."""
+    given: dict[str, list[str]] = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if equals:
+            given.setdefault(key.lstrip("+").strip(), []).append(value)
+    return [
+        f"{key} is given {'twice' if len(values) == 2 else f'{len(values)} times'}: {key}={values[-1]} counts"
+        for key, values in given.items()
+        if len(values) > 1
+    ]
+
+
 def option(group: str, name: str, schema: type) -> str:
     """The name of an option, if its group has it.
 

@@ -13,8 +13,12 @@ from dataclasses import dataclass
 
 from tformer_cli.config.schema import TrainerConfig
 
+ENDLESS = 1e15
+"""More steps, and more seconds, than any run has."""
 RECENT = 100
 """Steps whose mean duration stands for those to come."""
+LONG = 2 * 3600.0
+"""Seconds from which on a run is long enough to say how to shorten it."""
 ENOUGH_STEPS, ENOUGH_SECONDS = 3, 2.0
 """What must be measured before a run's length is announced."""
 
@@ -41,8 +45,8 @@ class Budget:
         """
         limits = [trainer.steps] if trainer.steps else []
         if trainer.epochs:
-            limits.append(max(1, math.ceil(trainer.epochs * batches / trainer.accumulate)))
-        return cls(min(limits, default=0), 60.0 * trainer.minutes)
+            limits.append(max(1, math.ceil(min(trainer.epochs * batches / trainer.accumulate, ENDLESS))))
+        return cls(min(limits, default=0), min(60.0 * trainer.minutes, ENDLESS))
 
     @property
     def total(self) -> float:
@@ -144,7 +148,10 @@ class Pace:
         if each is None or left is None:
             return ""
         about = "about " if total != self.budget.steps else ""
-        return f"{about}{total:,} steps of {each:.2g} s, done in about {spell(left)}"
+        advice = (
+            "" if self.budget.seconds or left < LONG else "; trainer.minutes limits that, and the schedule follows it"
+        )
+        return f"{about}{total:,} steps of {each:.2g} s, done in about {spell(left)}{advice}"
 
 
 def spell(seconds: float) -> str:

@@ -123,6 +123,8 @@ class Trainer:
         self.budget = Budget.of(self.trainer, task.num_batches("train") if self.trainer.epochs else 0)
         self.schedule = LearningRate(self.config.optim, self.budget)
         self.pace = Pace(self.budget, self.trainer.evaluate_every)
+        self.budget_note = ""
+        """What a resumed run's other budget means for it."""
         self.clock = time.perf_counter
         self.begun = self.clock()
         self.validation = Validation(task, model, machine, console)
@@ -174,9 +176,7 @@ class Trainer:
         """Continue the schedule of a checkpoint, whose run may have been meant to be longer or shorter."""
         progress, saved = self.progress, from_yaml(folder / "config.yaml").trainer
         before = Budget.of(saved, self.task.num_batches("train") if saved.epochs else 0)
-        changed = self.schedule.restore(progress.schedule, before, progress.step, progress.seconds)
-        if changed:
-            self.console.say(changed)
+        self.budget_note = self.schedule.restore(progress.schedule, before, progress.step, progress.seconds)
         self.time_is_up = self.budget.time_is_up(progress.seconds)
 
     def start_average(self) -> None:
@@ -302,7 +302,7 @@ class Trainer:
         self.console.start()
         try:
             with self.asked.listening():
-                self._nothing_left()
+                self._say_what_is_left()
                 self._fit()
         finally:
             self.console.stop()
@@ -310,9 +310,11 @@ class Trainer:
                 self.log.close()
         return self.progress
 
-    def _nothing_left(self) -> None:
-        """Say why a resumed run takes no step."""
+    def _say_what_is_left(self) -> None:
+        """Say what another budget means for a resumed run, and why it takes no step if it takes none."""
         progress, budget = self.progress, self.budget
+        if self.budget_note:
+            self.console.say(f"note: {self.budget_note}")
         if not progress.step or not self.done():
             return
         why = f"{progress.step:,} steps, {progress.seconds / 60:.3g} minutes of {budget.describe()}"

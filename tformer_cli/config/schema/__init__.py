@@ -32,7 +32,6 @@ from tformer_cli.config.schema.data import (
     PatchMaskingConfig,
     QuestionDataConfig,
     Resample,
-    Scheme,
     Source,
     TaggedDataConfig,
     Target,
@@ -65,22 +64,16 @@ from tformer_cli.config.schema.model import (
 )
 from tformer_cli.config.schema.settings import REQUIRED, Names, setting
 from tformer_cli.config.schema.speech import (
-    Case,
     ConformerConfig,
     Decoding,
     FeatureConfig,
     Features,
     Normalisation,
     Normalise,
-    Numbers,
-    Punctuation,
-    Spaces,
     SpeechAugmentConfig,
     SpeechDataConfig,
     SpeechDecodeConfig,
     SpeechObjectiveConfig,
-    TranscriptConfig,
-    UnicodeForm,
     Window,
 )
 from tformer_cli.config.schema.training import (
@@ -123,11 +116,17 @@ class TextExperiment(Experiment):
         model: TextModelConfig = field(init=False)
 
 
+Size = Names("Size", "given auto")
+
+
 @dataclass
 class TranslationExperiment(TextExperiment):
     """Text to text with an encoder-decoder."""
 
     task: str = setting("translation", "entry of the task registry")
+    size: Size = setting(
+        Size.given, "auto: model, vocabulary, batches and steps by the number of training pairs, where not given"
+    )
     data: ParallelDataConfig = field(default_factory=ParallelDataConfig)
     model: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
 
@@ -224,8 +223,6 @@ class SpeechRecognitionExperiment(TextExperiment):
 
     task: str = setting("speech_recognition", "entry of the task registry")
     data: SpeechDataConfig = field(default_factory=SpeechDataConfig)
-    transcripts: TranscriptConfig = field(default_factory=TranscriptConfig)
-    scoring: TranscriptConfig = field(default_factory=TranscriptConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
     augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
     model: ConformerConfig = field(default_factory=ConformerConfig)
