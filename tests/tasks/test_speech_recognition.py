@@ -332,3 +332,89 @@ def test_pictures_and_sounds(tmp_path):
         assert isinstance(picture, Spectrogram) and np.isfinite(picture.values).all()
     assert found["attention"].values.shape[0] == found["attention"].values.shape[1]
     assert (found["training/plain"].values != found["training/augmented"].values).any()
+
+
+def written(folder: Path, texts: list[str]) -> Path:
+    """Recordings with given transcripts."""
+    place = recordings(folder, len(texts))
+    lines = ["file_name\ttranscription", *(f"{number}.wav\t{text}" for number, text in enumerate(texts))]
+    (place / "metadata.csv").unlink()
+    (place / "metadata.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return place
+
+
+FORM = ["case=lower", "punctuation=remove", "numbers=words", "language=en"]
+
+
+def test_transcripts_are_learnt_and_scored_in_the_form_that_is_asked_for(tmp_path, monkeypatch):
+    data = written(tmp_path / "odd", ["Low!", "LOW, 2", "don't low", "low."] * 3)
+    task = prepared(tmp_path, *(f"transcripts.{one}" for one in FORM), data=data)
+    texts = {text for split in ("train", "validation") for text in task._split(split).texts}
+    assert texts == {"low", "low two", "don't low"}
+    assert task.tokenizer.unk_id in task.tokenizer.encode("L2!") and task.tokenizer.unk_id not in task.tokenizer.encode(
+        "two"
+    )
+    found = scored(task, monkeypatch, lambda reference: reference.upper().replace("TWO", "2") + "?!")
+    assert found.scores["wer"] == 0 and found.scores["cer"] == 0
+    assert found.signatures["wer"].startswith("case:lower|punct:remove|num:words-en|space:single|form:keep|tok:space|")
+    assert found.signatures["cer"].startswith("case:lower|punct:remove|num:words-en|space:single|form:keep|tok:char|")
+    assert "version:jiwer-" in found.signatures["wer"]
+    assert found.samples[0].reference in texts
+
+
+def scored(task: SpeechRecognition, monkeypatch, answer):
+    references = task._transcripts("validation", 0, range(len(task._split("validation"))))
+
+    def transcribe(model, batch, memory):
+        return [Prediction(answer(references[row]), {"words": []}) for row in batch.sample_ids.tolist()]
+
+    monkeypatch.setattr(task, "_transcribe", transcribe)
+    monkeypatch.setattr(task, "_alignment", lambda *_: Spectrogram(np.zeros((1, 1))))
+    with torch.inference_mode():
+        return task.evaluate(task.model().eval(), "validation", Scoring(samples=1))
+
+
+def test_scoring_alone_may_pass_over_what_is_learnt(tmp_path, monkeypatch):
+    data = written(tmp_path / "odd", ["Low, 2!", "High."] * 6)
+    plain = prepared(tmp_path / "plain", data=data)
+    kept = scored(plain, monkeypatch, str.lower)
+    assert kept.scores["wer"] > 0 and kept.signatures["wer"].startswith("case:keep|punct:keep|num:keep|space:single|")
+    task = prepared(tmp_path / "scored", *(f"scoring.{one}" for one in FORM), data=data)
+    assert "Low, 2!" in task._split("train").texts + task._split("validation").texts
+    assert scored(task, monkeypatch, str.lower).scores["wer"] == 0
+    assert task._split("train").hash == plain._split("train").hash
+
+
+def test_the_old_setting_of_lower_case_is_in_the_signature(tmp_path, monkeypatch):
+    task = prepared(tmp_path, "data.lower_case=true", data=written(tmp_path / "odd", ["Low", "HIGH"] * 6))
+    found = scored(task, monkeypatch, str.lower)
+    assert found.scores["wer"] == 0 and found.signatures["wer"].startswith("case:lower|punct:keep|")
+
+
+def test_a_transcript_of_which_nothing_is_left_is_as_none(tmp_path):
+    data = written(tmp_path / "odd", ["low", "...", "high", "?!", "low high"] * 3)
+    with pytest.raises(DataError, match=r"1\.wav: transcripts\.\* leave nothing of its transcript '\.\.\.'.*6 such"):
+        prepared(
+            tmp_path, "transcripts.punctuation=remove", "data.validation_share=0", f"data.validation={data}", data=data
+        )
+    task = prepared(tmp_path, "transcripts.punctuation=remove", "trainer.on_bad_sample=skip", data=data)
+    sizes = [len(task._split(split)) for split in ("train", "validation")]
+    assert sum(sizes) == 9
+    notes = [note for name, note in task.describe() if name == "note"]
+    assert any("of whose transcript nothing is left" in note for note in notes)
+
+
+def test_a_wrong_form_is_noticed_before_anything_is_read(tmp_path):
+    for settings, message in (
+        (["transcripts.numbers=words"], "transcripts.numbers=words needs a language"),
+        (["scoring.numbers=words", "scoring.language=xx"], "scoring.language=xx: numbers cannot be written in words"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            prepared(tmp_path, *settings, data=tmp_path / "nowhere")
+
+
+def test_a_word_error_rate_of_text_without_spaces_is_not_to_be_gone_by(tmp_path, monkeypatch):
+    task = prepared(tmp_path, data=written(tmp_path / "odd", ["今天天气", "很好"] * 6))
+    assert any("go by cer" in note for note in scored(task, monkeypatch, str).notes)
+    task = prepared(tmp_path / "korean", data=written(tmp_path / "two", ["오늘 날씨", "좋다"] * 6))
+    assert not scored(task, monkeypatch, str).notes

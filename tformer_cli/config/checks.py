@@ -24,6 +24,7 @@ from tformer_cli.config.schema import (
     Source,
     SpeechRecognitionExperiment,
     Stem,
+    Target,
     TextExperiment,
     TextModelConfig,
     TieEmbeddings,
@@ -116,6 +117,13 @@ def _data(config: Experiment) -> None:
         )
     if getattr(data, "symmetric", False) and not data.second:
         raise ConfigError("data.symmetric: goes with pairs, and data.second names no column", "data.symmetric=false")
+    if getattr(data, "balance", 0):
+        labelled = getattr(config, "head", None)
+        if labelled is None or getattr(data, "target", Target.label) is not Target.label:
+            raise ConfigError("data.balance: evens out labels, one of which each example must have", "data.balance=0")
+        if getattr(labelled, "class_weights", False):
+            cause = "data.balance and head.class_weights both make rare labels count more"
+            raise ConfigError(cause, "choose one: head.class_weights=false, or data.balance=0")
     if not getattr(data, "across_documents", True) and getattr(getattr(config, "bert", None), "nsp", False):
         cause = "data.across_documents: false does not go with bert.nsp, whose B may be of another document than A"
         raise ConfigError(cause, "bert.nsp=false")

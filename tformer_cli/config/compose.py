@@ -84,7 +84,7 @@ def to_yaml(config: Experiment) -> str:
 def from_yaml(path: Path) -> Experiment:
     """The configuration that a run or a checkpoint was saved with.
 
-    Settings that are not in the file (an older version wrote it) have their defaults.
+    Settings that are not in the file (an older version wrote it) have their defaults, or what that version did.
 
     Raises:
         ConfigError: if it cannot be read, or holds a setting that this version does not know.
@@ -94,6 +94,8 @@ def from_yaml(path: Path) -> Experiment:
     if "defaults" in document.data:
         raise ConfigError(f"{path} is a recipe, not a run's configuration", f"tformer pretrain {path}")
     schema, _, own = _plan(document, saved=True)
+    before = {key: leaf.field.metadata.get("before") for key, leaf in values.leaves(schema).items()}
+    own = _merge(values.nest({key: value for key, value in before.items() if value is not None}), own)
     config = values.build(own, schema)
     require(config)
     check_together(config)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tformer_cli.config.schema import Documents
 from tformer_cli.data import files
+from tformer_cli.data.cells import Gate
 from tformer_cli.data.source import hub_origin, hub_rows
 from tformer_cli.data.splits import read_split
 from tformer_cli.data.store import gather, text_digest
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import CorpusDataConfig
 
 
+SETTING = "data.column"
+
+
 @dataclass(frozen=True)
 class Corpus:
     """The documents of a split, in the order of the source.
@@ -30,10 +34,12 @@ class Corpus:
     Attributes:
         documents: their text, in files or in memory.
         origin: where they come from, for people.
+        notes: what was left out, a line each.
     """
 
     documents: Sequence[str]
     origin: str
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that there is text."""
@@ -70,19 +76,25 @@ def sentences_of(text: str) -> list[str]:
     return [line for line in text.split("\n") if line.strip()]
 
 
-def read_corpus(config: CorpusDataConfig, split: str) -> dict[str, Corpus]:
+def read_corpus(config: CorpusDataConfig, split: str, *, skip: bool = False) -> dict[str, Corpus]:
     """Read a split, as `read_split`: where there is no validation split, the end of the training split serves.
+
+    Args:
+        config: where it is.
+        split: train, validation or test.
+        skip: leave out rows of a table whose document is null or NaN, which are an error otherwise.
 
     Raises:
         ConfigError: if the data's location is impossible.
         DataError: if the split is not there, or malformed; names file and line.
     """
-    return read_split(config, split, functools.partial(_read, config), _divide)
+    return read_split(config, split, functools.partial(_read, config, skip), _divide)
 
 
 def _divide(whole: Corpus, share: float) -> tuple[Corpus, Corpus | None]:
     begin, end = cut(whole.documents, share)
-    return Corpus(begin, whole.origin), Corpus(end, f"{whole.origin}, the last {share:.0%}") if any(end) else None
+    validation = Corpus(end, f"{whole.origin}, the last {share:.0%}", whole.notes) if any(end) else None
+    return Corpus(begin, whole.origin, whole.notes), validation
 
 
 def cut(documents: Sequence[str], share: float) -> tuple[Sequence[str], Sequence[str]]:
@@ -102,7 +114,7 @@ def cut(documents: Sequence[str], share: float) -> tuple[Sequence[str], Sequence
     return documents[:-count], documents[-count:]
 
 
-def _read(config: CorpusDataConfig, found: str | list[Path]) -> Corpus:
+def _read(config: CorpusDataConfig, skip: bool, found: str | list[Path]) -> Corpus:
     if config.source.name == "builtin":
         from tformer_cli.data.builtin import python_docs
 
@@ -110,19 +122,22 @@ def _read(config: CorpusDataConfig, found: str | list[Path]) -> Corpus:
             python_docs.documents(str(found), config.size if found == "train" else 0, config.cache),
             f"built-in {config.path}, {found}",
         )
+    gate = Gate(skip=skip)  # a document may be empty, or the word "None"
     if isinstance(found, str):
         origin = hub_origin(config, found)
-        rows = hub_rows(config, found, [config.column], setting="data.column")
+        rows = hub_rows(config, found, [config.column], setting=SETTING, gate=gate, blank=[config.column])
     else:
         origin = str(found[0]) if len(found) == 1 else f"{found[0].parent} ({len(found)} files)"
-        rows = chain.from_iterable(_rows(config, path) for path in found)
-    return Corpus(gather(rows, 1, cache=config.cache, origin=origin, unit="text")[0], origin)
+        rows = chain.from_iterable(_rows(config, path, gate) for path in found)
+    documents = gather(rows, 1, cache=config.cache, origin=origin, unit="text")[0]
+    return Corpus(documents, origin, gate.notes(len(documents)))
 
 
-def _rows(config: CorpusDataConfig, path: Path) -> Iterator[list[str]]:
+def _rows(config: CorpusDataConfig, path: Path, gate: Gate) -> Iterator[list[str]]:
     """The documents of a file, each a row of one column."""
     if files.table_kind(path):
-        return files.table_rows(path, [config.column], setting="data.column")
+        column = [config.column]
+        return files.table_rows(path, column, setting=SETTING, names=None, gate=gate, blank=column)
     return ([text] for text in divide(files.lines(path), config.documents))
 
 

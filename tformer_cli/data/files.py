@@ -5,28 +5,42 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import functools
 import gzip
+import itertools
 import json
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tformer_cli.data.cells import (
+    Gate,
+    MissingValue,
+    Place,
+    Places,
+    cell_text,
+    check_expansion,
+    missing_column,
+    schema_class_names,
+)
+from tformer_cli.data.columnar import COLUMNAR, ROWS_AT_ONCE, columnar_rows, columnar_schema
 from tformer_cli.errors import DataError
 
-if TYPE_CHECKING:
-    import pyarrow
-
-COLUMNAR = (".parquet", ".arrow")
-TABLES = (".tsv", ".csv", ".jsonl", ".jsonl.gz", *COLUMNAR)
-ROWS_AT_ONCE, PARQUET_BUFFER_BYTES = 256, 1 << 20  # of what is in memory at once
-ARROW_MAGIC = b"ARROW1"
+TABLES = (".tsv", ".csv", ".jsonl", ".tsv.gz", ".csv.gz", ".jsonl.gz", *COLUMNAR)
+"""Endings of tables, which a folder is searched for."""
+READABLE = (*TABLES, ".json", ".json.gz")
+"""Endings of tables, with one that other files have too."""
+DELIMITERS = ";\t|"
+"""What a CSV file may have in place of commas, as spreadsheets write it in much of Europe."""
+MOST_LINE_BYTES = 512 << 20
 TRANSLATION = "translation"  # the column that holds {language: text} in Hugging Face's parallel datasets
 
 
 def table_kind(path: Path) -> str:
-    """The ending in `TABLES` that `path` has, or ""."""
-    return next((ending for ending in TABLES if path.name.endswith(ending) and path.name != ending), "")
+    """The ending in `READABLE` that `path` has, or ""."""
+    return next((ending for ending in READABLE if path.name.endswith(ending) and path.name != ending), "")
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -36,7 +50,8 @@ def lines(path: Path) -> Iterator[str]:
     last line may lack its end. A byte-order mark at the file's start is dropped.
 
     Raises:
-        DataError: if the file cannot be read, is empty, is not UTF-8 or holds a NUL; names line and byte.
+        DataError: if the file cannot be read, is empty, is not UTF-8, holds a NUL or an endless line; names line and
+            byte.
     """
     number = 0
     for number, data in enumerate(_raw_lines(path), 1):
@@ -68,7 +83,13 @@ def read_lines(path: Path) -> list[str]:
 def _raw_lines(path: Path) -> Iterator[bytes]:
     try:
         with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
-            yield from stream
+            size, total = max(1, path.stat().st_size), 0
+            for number, line in enumerate(iter(functools.partial(stream.readline, MOST_LINE_BYTES), b""), 1):
+                total += len(line)
+                if len(line) == MOST_LINE_BYTES:
+                    raise DataError(f"{path}:{number}: a line of more than {MOST_LINE_BYTES >> 20} MiB", "break it up")
+                check_expansion(path, total, size)
+                yield line
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip file", "copy it again") from error
     except OSError as error:
@@ -84,21 +105,28 @@ def table_rows(
     columns: Sequence[str],
     *,
     setting: str = PAIR_SETTINGS,
-    names: Sequence[str] = (),
+    names: Sequence[str] | None = (),
     values: Collection[str] = (),
     kind: str = "",
+    gate: Gate | None = None,
+    blank: Collection[str] = (),
+    places: Places | None = None,
 ) -> Iterator[list[str]]:
-    """The named columns of a TSV (no quoting), CSV, JSON-lines, Parquet or Arrow file, a row at a time.
+    """The named columns of a TSV (no quoting), CSV, JSON, Parquet or Arrow file, a row at a time.
 
-    TSV and CSV name their columns in the first line. The others may hold the columns in one named `translation`.
+    TSV and CSV name their columns in the first line. JSON is an object a line, or a list of objects. It, Parquet and
+    Arrow may hold the columns in one named `translation`.
 
     Args:
         path: the file; its ending says what it is.
         columns: names.
         setting: where the names were set, for errors.
-        names: of all columns, for a TSV or CSV file whose first line is data.
-        values: columns that may hold numbers, truth values and lists of texts, which become text.
-        kind: of `TABLES`; empty: the file's ending.
+        names: of all columns, for a TSV or CSV file whose first line is data; None: there is no setting for them.
+        values: columns that may hold numbers, truth values, classes and lists, which become text.
+        kind: of `READABLE`; empty: the file's ending.
+        gate: as `pick`.
+        blank: as `pick`.
+        places: as `pick`.
 
     Yields:
         The values of each row, in the order of `columns`.
@@ -107,7 +135,13 @@ def table_rows(
         DataError: if a column or value is not there, or the file is malformed; names the row.
     """
     rows = named_rows(path, columns, setting=setting, names=names, kind=kind)
-    return pick(rows, columns, str(path), setting, values)
+    classes = table_class_names(path, kind)
+    return pick(rows, columns, str(path), setting, values, gate=gate, blank=blank, places=places, classes=classes)
+
+
+def table_class_names(path: Path, kind: str = "") -> dict[str, list[str]]:
+    """The names of a table's classes by column, where `datasets` wrote them into it."""
+    return schema_class_names(columnar_schema(path)[0].metadata) if (kind or table_kind(path)) in COLUMNAR else {}
 
 
 def named_rows(
@@ -115,10 +149,10 @@ def named_rows(
     columns: Sequence[str],
     *,
     setting: str,
-    names: Sequence[str] = (),
+    names: Sequence[str] | None = (),
     kind: str = "",
     rows_at_once: int = ROWS_AT_ONCE,
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Iterator[tuple[Place, dict[str, Any]]]:
     """The rows of a table as they are: the place of each, as an error would name it, and its values by column.
 
     Args:
@@ -130,12 +164,21 @@ def named_rows(
         rows_at_once: in memory.
 
     Raises:
-        DataError: if a column is not there (Parquet, Arrow), or the file is malformed; names the row.
+        DataError: if a column is not there (all but JSON), or the file is malformed; names the row.
     """
-    kind = kind or table_kind(path)
+    kind = (kind or table_kind(path)).removesuffix(".gz")
     if kind in COLUMNAR:
-        return _columnar_rows(path, kind, columns, setting, rows_at_once)
-    return _json_rows(path) if kind.startswith(".jsonl") else _separated_rows(path, kind, names)
+        wanted = [TRANSLATION] if _is_nested(path, columns) else list(dict.fromkeys(columns))
+        return columnar_rows(path, kind, wanted, setting, rows_at_once)
+    if kind in (".json", ".jsonl"):
+        return _json_rows(path, kind)
+    return _separated_rows(path, kind, columns, setting, names)
+
+
+def _is_nested(path: Path, columns: Sequence[str]) -> bool:
+    """Whether a Parquet or Arrow file has the columns in the one named `translation`."""
+    names = columnar_schema(path)[0].names
+    return TRANSLATION in names and not all(name in names for name in columns)
 
 
 def transpose(rows: Iterable[list[str]], columns: int) -> list[list[str]]:
@@ -148,11 +191,16 @@ def transpose(rows: Iterable[list[str]], columns: int) -> list[list[str]]:
 
 
 def pick(
-    rows: Iterator[tuple[str, dict[str, Any]]],
+    rows: Iterable[tuple[Place | str, dict[str, Any]]],
     columns: Sequence[str],
     origin: str,
     setting: str = PAIR_SETTINGS,
     values: Collection[str] = (),
+    *,
+    gate: Gate | None = None,
+    blank: Collection[str] = (),
+    places: Places | None = None,
+    classes: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[list[str]]:
     """The named columns of rows, in their order.
 
@@ -162,156 +210,174 @@ def pick(
             themselves.
         origin: what an error calls the table.
         setting: where the names were set, for errors.
-        values: columns that may hold numbers, truth values and lists of texts, which become text.
+        values: columns that may hold numbers, truth values, classes and lists, which become text.
+        gate: what counts as a missing value, and whether rows with one are left out; None: null and NaN are missing,
+            and an error.
+        blank: columns where empty text is no missing value.
+        places: takes the place of each row that is given.
+        classes: names of the classes by column, where numbers stand for them.
 
     Raises:
-        DataError: if a column is not there or a value is not text.
+        DataError: if a column is not there or a value is missing or no text.
     """
-    empty = True
+    if gate is None:
+        gate, blank = Gate(), columns
+    empty, seen, classes = True, set(), classes or {}
     for place, row in rows:
         nested = row.get(TRANSLATION)
         if isinstance(nested, dict) and not all(name in row for name in columns):
             row = nested
-        found = []
-        for name in columns:
-            value = row.get(name)
-            if name in values and isinstance(value, (int, float, list)):
-                value = json.dumps(value, ensure_ascii=False)
-            if not isinstance(value, str):
-                if name not in row:
+        try:
+            found = []
+            for name in columns:
+                if name in row:
+                    seen.add(name)
+                elif name not in seen:
                     raise missing_column(place, name, row, setting)
-                raise DataError(f"{place}: {name} is {'empty (null)' if value is None else 'not text'}")
-            found.append(value)
-        empty = False
+                label = name in values
+                found.append(
+                    cell_text(
+                        row.get(name), place, name, gate, label=label, names=classes.get(name), blank=name in blank
+                    )
+                )
+        except MissingValue as missing:
+            gate.refuse(missing)
+            continue
+        finally:
+            empty = False
+        if places is not None and isinstance(place, Place):
+            places.append(place)
         yield found
     if empty:
         raise DataError(f"{origin}: there are no rows")
 
 
-def missing_column(place: str, name: str, columns: Any, setting: str) -> DataError:
-    """The error for a column that is not there; lists those that are."""
-    listed = ", ".join(map(repr, columns)) or "none"
-    return DataError(
-        f"{place}: no column {name!r}",
-        f"columns there: {listed} ({setting})",
-    )
-
-
-def _separated_rows(path: Path, kind: str, names: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str]]]:
-    text = lines(path)
+def _separated_rows(
+    path: Path, kind: str, columns: Sequence[str], setting: str, given: Sequence[str] | None
+) -> Iterator[tuple[Place, dict[str, str]]]:
+    text = enumerate(lines(path), 1)
     if kind == ".csv":
-        csv.field_size_limit(2**31 - 1)
-        reader = csv.reader((line + "\n" for line in text), strict=True)
-        rows = _csv_rows(path, reader)
+        rows = _csv_rows(path, text, columns, given)
     else:
-        rows = ((number, line.split("\t")) for number, line in enumerate(text, 1))
-    if not names:
-        _, names = next(rows)
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise DataError(f"{path}:1: column {min(repeated)!r} is there twice")
+        rows = ((number, line.split("\t")) for number, line in text)
+    names = [name.strip() for name in given or next(rows)[1]]
+    counts = Counter(names)
+    if len(counts) < len(names):
+        raise DataError(f"{path}:1: column {counts.most_common(1)[0][0]!r} is there twice")
+    for column in columns:
+        if column not in counts:
+            raise missing_column(f"{path}:1", column, names, setting, _unnamed(given, columns, kind, names))
     for number, values in rows:
         if len(values) != len(names):
-            cause = f"{path}:{number}: {len(values)} columns where {len(names)} are named"
-            raise DataError(cause, "the first line, or data.columns, must name them all")
-        yield f"{path}:{number}", dict(zip(names, values, strict=True))
+            if len(names) > 1 and values in ([], [""]):  # an empty line
+                continue
+            if values:
+                cause = f"{path}:{number}: {len(values)} columns where {len(names)} are named"
+                raise DataError(cause, "the first line, or data.columns, must name them all")
+        yield Place(str(path), number, True), dict(zip(names, values or [""], strict=True))
 
 
-def _csv_rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    line = 1
+def _unnamed(given: Sequence[str] | None, columns: Sequence[str], kind: str, names: Sequence[str]) -> str:
+    """What to do if the first line does not name the columns, or they are divided by another mark."""
+    if given:
+        return ""
+    if len(names) == 1 and (mark := next((mark for mark in ",;|" if mark in names[0]), "")):
+        return f"; is the mark between columns {mark!r}? Write {'a tab' if kind == '.tsv' else 'a comma'}"
+    if given is None:
+        return "; the first line must name the columns"
+    return f"; if the first line is data, name its columns: data.columns=[{','.join(columns)}]"
+
+
+def _csv_rows(
+    path: Path, text: Iterator[tuple[int, str]], columns: Sequence[str], given: Sequence[str] | None
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file, each with the line that it begins at: a quoted value may span lines."""
+    csv.field_size_limit(2**31 - 1)
+    _, head = next(text)
+    skipped = 0
+    delimiter = _delimiter(head, columns, given)
+    if head.startswith("sep=") and len(head) == len("sep=;"):  # as Excel writes it
+        delimiter, skipped = head[-1], 1
+    rest = (line + "\n" for _, line in text)
+    reader = csv.reader(rest if skipped else itertools.chain([head + "\n"], rest), delimiter=delimiter, strict=True)
+    line = 1 + skipped
     try:
         for values in reader:
             yield line, values
-            line = reader.line_num + 1  # a quoted value may span lines: a row is named by its first
+            line = reader.line_num + skipped + 1
     except csv.Error as error:
         raise DataError(f"{path}:{line}: malformed CSV: {error}") from error
 
 
-def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(lines(path), 1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: not JSON", "each line must be one JSON object") from error
+def _delimiter(head: str, columns: Sequence[str], given: Sequence[str] | None) -> str:
+    """A comma, unless the first line has the columns, or as many as are named, only with another mark."""
+
+    def fits(mark: str) -> bool:
+        names = next(csv.reader([head], delimiter=mark), [])
+        return len(names) == len(given) if given else {name.strip() for name in names}.issuperset(columns)
+
+    with contextlib.suppress(csv.Error):
+        return "," if fits(",") else next((mark for mark in DELIMITERS if fits(mark)), ",")
+    return ","
+
+
+def _json_rows(path: Path, kind: str) -> Iterator[tuple[Place, dict[str, Any]]]:
+    text = enumerate(lines(path), 1)
+    start = next(((number, line) for number, line in text if line.strip()), None)
+    if start is None:
+        return
+    text = itertools.chain([start], text)
+    items = (
+        _json_array(path, text) if kind == ".json" and start[1].lstrip().startswith("[") else _json_lines(path, text)
+    )
+    for number, row in items:
         if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: not a JSON object", "each line must be one JSON object")
-        yield f"{path}:{number}", row
+            raise DataError(f"{path}:{number}: not a JSON object", "each line, or item of one list, must be an object")
+        yield Place(str(path), number, True), row
 
 
-@contextlib.contextmanager
-def _columnar_errors(path: Path, kind: str) -> Iterator[None]:
-    import pyarrow
-
-    try:
-        yield
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: cannot be read as {kind.removeprefix('.').capitalize()}: {reason}") from error
+def _json_lines(path: Path, text: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
+    for number, line in text:
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise _no_json(path, number) from error
 
 
-def _columnar_rows(
-    path: Path, kind: str, columns: Sequence[str], setting: str, rows_at_once: int
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    number = 0
-    with _columnar_errors(path, kind):
-        names = columnar_schema(path)[0].names
-        if TRANSLATION in names and not all(name in names for name in columns):
-            wanted = [TRANSLATION]
-        else:
-            wanted = list(dict.fromkeys(columns))
-            for name in wanted:
-                if name not in names:
-                    raise missing_column(str(path), name, names, setting)
-        batches = _arrow_batches if kind == ".arrow" else _parquet_batches
-        for batch in batches(path, wanted, rows_at_once):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path}: row {number}", row
+def _json_array(path: Path, text: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
+    """The items of a list, each with the line that it begins at."""
+    first, decoder = 0, json.JSONDecoder()
+    parts = []
+    for number, line in text:
+        first = first or number
+        parts.append(line)
+    whole = "\n".join(parts)
+    place, number, last = whole.index("[") + 1, first, 0
+    while True:
+        place = _after_blanks(whole, place)
+        number, last = number + whole.count("\n", last, place), place
+        if whole[place : place + 1] == "]":
+            break
+        try:
+            item, place = decoder.raw_decode(whole, place)
+        except (ValueError, RecursionError) as error:
+            raise _no_json(path, number) from error
+        yield number, item
+        place = _after_blanks(whole, place)
+        if whole[place : place + 1] == ",":
+            place += 1
+        elif whole[place : place + 1] != "]":
+            raise _no_json(path, number + whole.count("\n", last, place))
+    if whole[place + 1 :].strip():
+        raise _no_json(path, number + 1)
 
 
-def columnar_schema(path: Path) -> tuple[pyarrow.Schema, int]:
-    """The columns of a Parquet or Arrow file with their types, and its number of rows.
-
-    Raises:
-        DataError: if the file cannot be read as what its ending says.
-    """
-    kind = table_kind(path)
-    with _columnar_errors(path, kind):
-        if kind == ".arrow":
-            with _arrow_file(path) as (schema, batches):
-                return schema, sum(batch.num_rows for batch in batches)
-        import pyarrow.parquet
-
-        with pyarrow.parquet.ParquetFile(path) as file:
-            return file.schema_arrow, file.metadata.num_rows
+def _after_blanks(text: str, place: int) -> int:
+    while place < len(text) and text[place] in " \t\r\n":
+        place += 1
+    return place
 
 
-def _parquet_batches(path: Path, wanted: list[str], rows_at_once: int) -> Iterator[pyarrow.RecordBatch]:
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
-        yield from file.iter_batches(rows_at_once, columns=wanted, use_threads=False)
-
-
-def _arrow_batches(path: Path, wanted: list[str], rows_at_once: int) -> Iterator[pyarrow.RecordBatch]:
-    with _arrow_file(path) as (_, batches):
-        for batch in batches:
-            chosen = batch.select(wanted)
-            chosen.validate(full=True)
-            for start in range(0, chosen.num_rows, rows_at_once):
-                yield chosen.slice(start, rows_at_once)
-
-
-@contextlib.contextmanager
-def _arrow_file(path: Path) -> Iterator[tuple[pyarrow.Schema, Iterator[pyarrow.RecordBatch]]]:
-    """An Arrow file, mapped; of the random-access format or, as `datasets` writes it, of the streaming one."""
-    import pyarrow
-
-    with pyarrow.memory_map(str(path)) as source:
-        if source.read(len(ARROW_MAGIC)) == ARROW_MAGIC:
-            file = pyarrow.ipc.open_file(source)
-            yield file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
-        else:
-            source.seek(0)
-            stream = pyarrow.ipc.open_stream(source)
-            yield stream.schema, iter(stream)
+def _no_json(path: Path, number: int) -> DataError:
+    return DataError(f"{path}:{number}: not JSON", "each line, or item of one list, must be a JSON object")

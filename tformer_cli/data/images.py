@@ -20,6 +20,7 @@ import PIL
 
 from tformer_cli.config.schema import BadSample, Fit
 from tformer_cli.data.cache import Open
+from tformer_cli.data.division import Labels
 from tformer_cli.data.media import content_digest, file_size, in_order, kept, readable
 from tformer_cli.data.media_sources import Found, Row
 from tformer_cli.data.picture_sources import LAYOUT, find_pictures
@@ -66,7 +67,7 @@ class Images:
     origin: str
     hash: str = field(default="")
     notes: tuple[str, ...] = ()
-    label_settings: ClassVar[str] = "data.label"
+    label_settings: ClassVar[str] = "data.label=... (tables), data.path=... (a folder with one for each class)"
 
     def __post_init__(self) -> None:
         """Compute the hash."""
@@ -117,7 +118,11 @@ def read_images(
     if labelled and config.image == config.label:
         raise ConfigError("data.image and data.label must name different columns")
     read = functools.partial(_read, config, on_bad_sample, labelled)
-    return read_split(config, split, read, functools.partial(draw, seed=seed), LAYOUT)
+
+    def labels(data: Images) -> Labels | None:
+        return [[label] for label in data.labels] if data.labels is not None and config.stratified else None
+
+    return read_split(config, split, read, functools.partial(draw, seed=seed, labels=labels), LAYOUT)
 
 
 # --- reading ---
@@ -177,6 +182,8 @@ class _Reading:
         """What is kept of a picture, its height and width if it is decoded, and its digest."""
         content, config = row.content, self.config
         try:
+            if row.fault:
+                raise BadPicture(row.name, row.fault)
             pixels = read_picture(content, config, row.name) if self.checked else None
             if self.decoded and pixels is not None:
                 height, width, _ = pixels.shape

@@ -7,14 +7,19 @@ import functools
 import hashlib
 import json
 import math
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from tformer_cli.config.schema import Target
 from tformer_cli.data import files
+from tformer_cli.data.cells import Gate, Places, read_list
+from tformer_cli.data.division import Labels
 from tformer_cli.data.source import hub_origin, hub_rows
 from tformer_cli.data.splits import draw, read_split
 from tformer_cli.data.store import text_digest
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import LabelledTextDataConfig
 
 SETTINGS = "data.text, data.second, data.label"
+INTEGER, WHOLE = re.compile(r"[+-]?\d+"), re.compile(r"([+-]?\d+)\.0+")
 LABELS = "labels.json"
 """In a checkpoint: its label set."""
 
@@ -35,9 +41,11 @@ class LabelledTexts:
     Attributes:
         texts: the first text of each row.
         seconds: the second, or None for single texts.
-        labels: as they stand in the data.
+        labels: as they stand in the data; of several ones a JSON list, or text that `data.separator` divides.
         origin: where they come from, for people.
         hash: SHA-256 of all, in hex.
+        places: where each row stands; None: its number in the split must do.
+        notes: what was left out, a line each.
     """
 
     texts: list[str]
@@ -45,7 +53,9 @@ class LabelledTexts:
     labels: list[str]
     origin: str
     hash: str = field(default="")
-    label_settings: ClassVar[str] = "data.label, data.columns"
+    places: Places | None = None
+    notes: tuple[str, ...] = ()
+    label_settings: ClassVar[str] = "data.label=..., data.columns=[...]"
 
     def __post_init__(self) -> None:
         """Compute the hash."""
@@ -58,47 +68,59 @@ class LabelledTexts:
 
     def select(self, rows: np.ndarray, origin: str) -> LabelledTexts:
         """Some of the rows."""
+        texts, labels = ([column[row] for row in rows] for column in (self.texts, self.labels))
         seconds = None if self.seconds is None else [self.seconds[row] for row in rows]
-        return LabelledTexts([self.texts[row] for row in rows], seconds, [self.labels[row] for row in rows], origin)
+        places = None if self.places is None else self.places.select(rows)
+        return LabelledTexts(texts, seconds, labels, origin, places=places, notes=self.notes)
 
     def place(self, row: int) -> str:
         """What an error calls a row."""
-        return f"{self.origin}: row {row + 1}"
+        return f"{self.origin}: row {row + 1}" if self.places is None else str(self.places[row])
 
 
-def read_labelled(config: LabelledTextDataConfig, split: str, *, seed: int) -> dict[str, LabelledTexts]:
+def read_labelled(
+    config: LabelledTextDataConfig, split: str, *, seed: int, skip: bool = False
+) -> dict[str, LabelledTexts]:
     """Read a split, as `read_split`: where there is no validation split, training rows drawn by the seed serve.
+
+    Args:
+        config: where it is.
+        split: train, validation or test.
+        seed: of the draw.
+        skip: leave out rows without text or label, which are an error otherwise.
 
     Raises:
         ConfigError: if the data's location or columns are impossible.
         DataError: if the split is not there, or malformed; names file and line.
     """
-    return read_split(config, split, functools.partial(_read, config), functools.partial(draw, seed=seed))
+
+    def labels(data: LabelledTexts) -> Labels | None:
+        by_label = config.stratified and config.target is not Target.number
+        return row_labels(data, config.target, config.separator) if by_label else None
+
+    divide = functools.partial(draw, seed=seed, labels=labels)
+    return read_split(config, split, functools.partial(_read, config, skip), divide)
 
 
-def _read(config: LabelledTextDataConfig, found: str | list[Path]) -> LabelledTexts:
+def _read(config: LabelledTextDataConfig, skip: bool, found: str | list[Path]) -> LabelledTexts:
     wanted = [config.text, *([config.second] if config.second else []), config.label]
     if len(set(wanted)) < len(wanted):
         raise ConfigError("data.text, data.second and data.label must name different columns")
+    gate, places = Gate(frozenset(config.missing), skip), Places()
+    options: dict[str, Any] = {"setting": SETTINGS, "values": [config.label], "gate": gate, "places": places}
+    options["blank"] = [config.label] if config.target is Target.labels else []
     if isinstance(found, str):
-        rows, origin = (
-            hub_rows(config, found, wanted, setting=SETTINGS, values=[config.label]),
-            hub_origin(config, found),
-        )
-        columns = files.transpose(rows, len(wanted))
+        rows, origin = hub_rows(config, found, wanted, **options), hub_origin(config, found)
     else:
-        columns, origin = [[] for _ in wanted], str(found[0])
-        for path in found:
-            rows = files.table_rows(
-                path, wanted, setting=SETTINGS, names=config.columns, values=[config.label], kind=_kind(path, config)
-            )
-            for column, more in zip(columns, files.transpose(rows, len(wanted)), strict=True):
-                column += more
+        tables = (files.table_rows(p, wanted, names=config.columns, kind=_kind(p), **options) for p in found)
+        rows, origin = chain.from_iterable(tables), str(found[0])
+    columns = files.transpose(rows, len(wanted))
     second = columns[1] if config.second else None
-    return LabelledTexts(columns[0], second, columns[-1], origin)
+    notes = gate.notes(len(places))
+    return LabelledTexts(columns[0], second, columns[-1], origin, places=places, notes=notes)
 
 
-def _kind(path: Path, config: LabelledTextDataConfig) -> str:
+def _kind(path: Path) -> str:
     """How to read a file: by its ending; any other is taken for tab-separated values."""
     return files.table_kind(path) or ".tsv"
 
@@ -152,11 +174,13 @@ class LabelSet:
         """
         if target is Target.number:
             return cls(target, ())
-        found = set(_labels(data)) if target is Target.label else set().union(*_lists(data, separator))
-        if len(found) < 2:
-            only = ", ".join(sorted(found)) or "none"
-            raise DataError(f"{data.origin}: labels to tell apart: {only}", f"see {data.label_settings}")
-        return cls(target, tuple(sorted(found, key=lambda name: (not _is_number(name), _value(name), name))), separator)
+        found = set().union(*row_labels(data, target, separator))
+        names = label_names(found)
+        if len(names) < 2:
+            cause = f"every row has the label {names[0]!r}" if names else "no row has a label"
+            remedy = f"a classifier needs two or more: add examples of others, or see {data.label_settings}"
+            raise DataError(f"{data.origin}: {cause}", remedy)
+        return cls(target, names, separator)
 
     @property
     def outputs(self) -> int:
@@ -171,17 +195,22 @@ class LabelSet:
         """
         if self.target is Target.number:
             return np.array([self._number(text, row, data) for row, text in enumerate(_labels(data))], np.float32)
-        place = {name: number for number, name in enumerate(self.names)}
-        lists = [[label] for label in _labels(data)] if self.target is Target.label else _lists(data, self.separator)
-        table = np.zeros((len(lists), len(self.names)), np.float32)
+        number = {label_key(name): number for number, name in enumerate(self.names)}
+        lists = row_labels(data, self.target, self.separator)
+        rows, columns = [], []
         for row, labels in enumerate(lists):
             for label in labels:
-                if label not in place:
-                    known = ", ".join(self.names[:12])
+                if label_key(label) not in number:
+                    known = ", ".join(self.names[:12]) + (", ..." if len(self.names) > 12 else "")
                     cause = f"{data.place(row)}: label {label!r} is not in the training split"
-                    raise DataError(cause, f"there are: {known}")
-                table[row, place[label]] = 1
-        return table.argmax(1) if self.target is Target.label else table
+                    raise DataError(cause, f"labels there: {known}; correct it, or train with examples of it")
+                rows.append(row)
+                columns.append(number[label_key(label)])
+        if self.target is Target.label:
+            return np.array(columns, np.int64)
+        table = np.zeros((len(lists), len(self.names)), np.float32)
+        table[rows, columns] = 1
+        return table
 
     def _number(self, text: str, row: int, data: Labelled) -> float:
         if not _is_number(text):
@@ -196,6 +225,14 @@ class LabelSet:
         """
         counts = np.bincount(targets, minlength=self.outputs).clip(min=1)
         return dataclasses.replace(self, weights=tuple((counts.sum() / (len(counts) * counts)).tolist()))
+
+    def described(self, targets: np.ndarray, most: int = 8) -> str:
+        """The first labels and how often each is there, for people; `targets`: as `numbers` gives them."""
+        if self.target is Target.number:
+            return "numbers"
+        counts = np.bincount(targets, minlength=len(self.names)) if targets.ndim == 1 else targets.sum(0)
+        shown = ", ".join(f"{name} {int(counts[number]):,}" for number, name in enumerate(self.names[:most]))
+        return shown + (f" and {len(self.names) - most} more" if len(self.names) > most else "")
 
     def to_json(self) -> bytes:
         """For a checkpoint."""
@@ -217,18 +254,49 @@ def _labels(data: Labelled) -> list[str]:
     return data.labels
 
 
-def _lists(data: Labelled, separator: str) -> list[list[str]]:
+def row_labels(data: Labelled, target: Target, separator: str) -> list[list[str]]:
+    """The labels of each row, as they are written: one, or any number of them.
+
+    Raises:
+        DataError: if several labels are no list and not divided by `separator`; names the row.
+    """
+    if target is not Target.labels:
+        return [[label.strip()] for label in _labels(data)]
     found = []
     for row, text in enumerate(_labels(data)):
-        if text.startswith("["):
-            try:
-                values = json.loads(text)
-            except ValueError as error:
-                raise DataError(f"{data.place(row)}: not a list of labels") from error
-            found.append([value if isinstance(value, str) else json.dumps(value) for value in values])
-        else:
-            found.append([part.strip() for part in text.split(separator) if part.strip()])
+        try:
+            labels = read_list(text)
+        except ValueError as error:
+            raise DataError(f"{data.place(row)}: the list of labels {error}") from error
+        if labels is None and text.lstrip().startswith("["):
+            raise DataError(f"{data.place(row)}: not a list of labels: {text[:40]!r}", "write lists as JSON")
+        labels = text.split(separator) if labels is None else labels
+        found.append([label.strip() for label in labels if label.strip()])
     return found
+
+
+def label_key(label: str) -> str:
+    """What two spellings of a label have in common: True is true, 1.0 is 1."""
+    text = label.strip()
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    match = WHOLE.fullmatch(text)
+    return match[1] if match else text
+
+
+def label_names(labels: Iterable[str]) -> tuple[str, ...]:
+    """The different labels in order, numbers first.
+
+    Where all are truth values, or whole numbers, they are called by their keys, so that every format has the same.
+    """
+    spellings: dict[str, str] = {}
+    for label in sorted(labels, reverse=True):
+        spellings[label_key(label)] = label
+    if spellings.keys() <= {"true", "false"} or all(INTEGER.fullmatch(key) for key in spellings):
+        names = list(spellings)
+    else:
+        names = list(spellings.values())
+    return tuple(sorted(names, key=lambda name: (not _is_number(name), _value(name), name)))
 
 
 def _is_number(text: str) -> bool:

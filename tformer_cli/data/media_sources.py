@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tformer_cli.data import files
+from tformer_cli.data.cells import Gate, MissingValue, Place, cell_text, class_names
 from tformer_cli.data.source import hub_named_rows, hub_origin
 from tformer_cli.errors import DataError
 
@@ -31,11 +32,13 @@ class Row:
         name: its file, or its row in a table.
         text: its label or transcript; None: it has none, or they are not read.
         content: its file, or what would be in one.
+        fault: what is wrong with its label or transcript, or "".
     """
 
     name: str
     text: str | None
     content: Path | bytes
+    fault: str = ""
 
     @classmethod
     def of_file(cls, path: Path, text: str | None) -> Row:
@@ -71,7 +74,7 @@ class Columns:
     Attributes:
         content: column of the pictures or recordings: bytes, paths, or both as `datasets` has them.
         text: column of labels or transcripts; None: they are not read.
-        text_of: makes text of what stands there, given the names of the table's classes and the row's name.
+        missing: texts that stand for a missing label or transcript.
         what: what one is, for errors.
         setting: where the columns were set, for errors.
         others: columns that `keep` looks at.
@@ -80,7 +83,7 @@ class Columns:
 
     content: str
     text: str | None
-    text_of: Callable[[Any, Sequence[str] | None, str], str | None]
+    missing: tuple[str, ...]
     what: str
     setting: str
     others: tuple[str, ...] = ()
@@ -96,7 +99,7 @@ def of_files(origin: str, rows: list[Row], notes: tuple[str, ...] = ()) -> Found
     """Files, of which name, text, size and time say what is in them."""
     digest = hashlib.sha256()
     for row in rows:
-        digest.update(json.dumps([row.name, row.text, *state(row.content)]).encode())
+        digest.update(json.dumps([row.name, row.text, *state(row.content), *filter(None, [row.fault])]).encode())
     step = max(1, len(rows) // LOOKED_AT)
     key: list[object] = ["files", digest.hexdigest()]
     return Found(origin, key, len(rows), lambda: iter(rows), lambda: rows[::step], notes)
@@ -118,10 +121,9 @@ def of_stream(origin: str, key: list[object] | None, count: int | None, rows: Ca
 
 def of_table(path: Path, columns: Columns) -> Found:
     """The rows of a table; paths in it are relative to its folder."""
-    names, count, inside = None, None, False
+    names, count, inside = files.table_class_names(path).get(columns.text or ""), None, False
     if files.table_kind(path) in files.COLUMNAR:
         schema, count = files.columnar_schema(path)
-        names = _class_names(schema.metadata, columns.text)
         inside = columns.content in schema.names and str(schema.field(columns.content).type) not in PATHS
 
     def rows() -> Iterator[Row]:
@@ -130,15 +132,7 @@ def of_table(path: Path, columns: Columns) -> Found:
 
     if not inside:
         return of_files(str(path), list(rows()))
-    return of_stream(str(path), ["table", str(path.resolve()), *state(path)], count, rows)
-
-
-def _class_names(metadata: dict[bytes, bytes] | None, column: str | None) -> list[str] | None:
-    """Names of the classes, as `datasets` writes them into the schema of a table."""
-    with suppress(ValueError, KeyError, TypeError):
-        names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][column]["names"]
-        return [str(name) for name in names]
-    return None
+    return of_stream(str(path), ["table", str(path.resolve()), *state(path), *columns.missing], count, rows)
 
 
 def of_hub(config: DataConfig, split: str, data: Any, columns: Columns, decoded: type, undecoded: Any) -> Found:
@@ -152,13 +146,10 @@ def of_hub(config: DataConfig, split: str, data: Any, columns: Columns, decoded:
         decoded: its kind of feature for what is read.
         undecoded: what stands for that; pictures or recordings are decoded by tformer alone.
     """
-    import datasets
-
     origin, features, wanted = hub_origin(config, split), data.features or {}, columns.wanted
     if isinstance(features.get(columns.content), decoded):
         data = data.cast_column(columns.content, undecoded)
-    label = features.get(columns.text)
-    names = label.names if isinstance(label, datasets.ClassLabel) else None
+    names = class_names(features.get(columns.text))
     if set(wanted) < set(features):
         data = data.remove_columns([column for column in features if column not in wanted])
 
@@ -167,26 +158,31 @@ def of_hub(config: DataConfig, split: str, data: Any, columns: Columns, decoded:
 
     if config.streaming:  # what is in it, and how many, only reading tells
         return of_stream(origin, None, None, rows)
-    return of_stream(origin, ["hub", origin, data._fingerprint], len(data), rows)
+    return of_stream(origin, ["hub", origin, data._fingerprint, *columns.missing], len(data), rows)
 
 
 def _rows(
-    rows: Iterable[tuple[str, dict[str, Any]]],
+    rows: Iterable[tuple[Place, dict[str, Any]]],
     columns: Columns,
     origin: str,
     folder: Path | None,
     names: Sequence[str] | None,
 ) -> Iterator[Row]:
     """Rows of a table: `folder` is what its paths are relative to, `names` what its numbers of classes mean."""
-    number = 0
+    number, gate = 0, Gate(frozenset(columns.missing))
     for number, (place, row) in enumerate(rows, 1):
         for column in columns.wanted:
             if column not in row:
                 raise files.missing_column(place, column, row, columns.setting)
         if columns.keep and not columns.keep(row):
             continue
-        name = f"row {number} of {origin}"
-        text = None if columns.text is None else columns.text_of(row[columns.text], names, name)
+        name, text = f"row {number} of {origin}", None
+        if columns.text is not None:
+            try:
+                text = cell_text(row[columns.text], place, columns.text, gate, label=True, names=names)
+            except MissingValue as missing:
+                yield Row(str(place), None, b"", missing.reason)
+                continue
         content = _content(row[columns.content], folder, name, columns)
         yield Row.of_file(content, text) if isinstance(content, Path) else Row(name, text, content)
     if not number:
@@ -210,20 +206,3 @@ def _content(value: Any, folder: Path | None, name: str, columns: Columns) -> Pa
         with fsspec.open(path, "rb") as stream:
             return stream.read()  # pyright: ignore[reportAttributeAccessIssue] - typed as a list of files as well
     return (folder or Path()) / path
-
-
-def text_value(value: Any, names: Sequence[str] | None, name: str, column: str, setting: str) -> str:
-    """The text that stands in a column: as it is, the name of a class by its number, or numbers as text.
-
-    Raises:
-        DataError: if it is none of these; names the row.
-    """
-    if isinstance(value, int) and names is not None:
-        if not 0 <= value < len(names):
-            raise DataError(f"{name}: {column} is {value}, but there are names for {len(names)} classes", setting)
-        return names[value]
-    if isinstance(value, (int, float, list)):
-        return json.dumps(value, ensure_ascii=False)
-    if not isinstance(value, str):
-        raise DataError(f"{name}: {column} is {'empty (null)' if value is None else 'not text'}")
-    return value

@@ -6,18 +6,19 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tformer_cli.config.schema import ClassNames
 from tformer_cli.data import files
+from tformer_cli.data.division import draw_rows
 from tformer_cli.data.idx import LABELS, PICTURES, idx_items, open_idx
 from tformer_cli.data.media import Listing, is_hidden, listed, listing, shown
-from tformer_cli.data.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table, state, text_value
+from tformer_cli.data.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table, state
 from tformer_cli.data.pictures import ENDINGS
 from tformer_cli.data.source import hub_data
-from tformer_cli.data.splits import NAMES, Layout, draw_rows, is_other_split, with_ending
+from tformer_cli.data.splits import NAMES, Layout, is_other_split, with_ending
 from tformer_cli.errors import DataError, library
 
 if TYPE_CHECKING:
@@ -146,10 +147,7 @@ def _labels(folder: Path, classes: Sequence[Path], naming: ClassNames, notes: li
 
 
 def _columns(config: ImageDataConfig, labelled: bool) -> Columns:
-    def label(value: Any, names: Sequence[str] | None, name: str) -> str:
-        return text_value(value, names, name, config.label, SETTINGS)
-
-    return Columns(config.image, config.label if labelled else None, label, "picture", SETTINGS)
+    return Columns(config.image, config.label if labelled else None, tuple(config.missing), "picture", SETTINGS)
 
 
 def _hub(config: ImageDataConfig, split: str, labelled: bool) -> Found:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tformer_cli.data import files
+from tformer_cli.data.cells import Gate, MissingValue, cell_text
 from tformer_cli.data.splits import draw, read_split
 from tformer_cli.data.store import text_digest
 from tformer_cli.errors import ConfigError, DataError
@@ -46,11 +47,13 @@ class Questions:
         rows: the questions.
         origin: where they come from, for people.
         hash: SHA-256 of all, in hex.
+        notes: what was left out, a line each.
     """
 
     rows: list[Question]
     origin: str
     hash: str = field(default="")
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Compute the hash."""
@@ -63,11 +66,18 @@ class Questions:
 
     def select(self, rows: np.ndarray, origin: str) -> Questions:
         """Some of the questions."""
-        return Questions([self.rows[row] for row in rows], origin)
+        return Questions([self.rows[row] for row in rows], origin, notes=self.notes)
 
 
-def read_questions(config: QuestionDataConfig, split: str, *, seed: int) -> dict[str, Questions]:
+def read_questions(config: QuestionDataConfig, split: str, *, seed: int, skip: bool = False) -> dict[str, Questions]:
     """Read a split, as `read_split`: where there is no validation split, training questions drawn by the seed serve.
+
+    Args:
+        config: where it is.
+        split: train, validation or test.
+        seed: of the draw.
+        skip: leave out questions without text, or of which it is not said what answers them; they are an error
+            otherwise.
 
     Raises:
         ConfigError: if the data's source is impossible.
@@ -75,40 +85,58 @@ def read_questions(config: QuestionDataConfig, split: str, *, seed: int) -> dict
     """
     if config.source.name != "files":
         raise ConfigError(f"data.source: questions are read from files, not {config.source.name}", "data.source=files")
-    return read_split(config, split, read_squad, functools.partial(draw, seed=seed))
+    gate = Gate(frozenset(config.missing), skip)
+    divide = functools.partial(draw, seed=seed)
+    return read_split(config, split, functools.partial(read_squad, gate=gate), divide)
 
 
-def read_squad(found: Any) -> Questions:
+def read_squad(found: Any, gate: Gate | None = None) -> Questions:
     """The questions of some files of SQuAD's JSON.
+
+    Args:
+        found: the files.
+        gate: what counts as missing, and whether questions that lack something are left out; None: null alone.
 
     Raises:
         DataError: if one is malformed; names it.
     """
     rows: list[Question] = []
+    gate = gate or Gate()
     for path in found:
         try:
             document = json.loads("\n".join(files.read_lines(path)))
             for article in document["data"]:
                 for paragraph in article["paragraphs"]:
-                    rows += [_question(path, paragraph["context"], entry) for entry in paragraph["qas"]]
+                    for entry in paragraph["qas"]:
+                        try:
+                            rows.append(_question(path, paragraph["context"], entry, gate))
+                        except MissingValue as missing:
+                            gate.refuse(missing)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             cause = f"{path}: not SQuAD's JSON ({type(error).__name__}: {str(error)[:100]})"
             raise DataError(cause, "data: [{paragraphs: [{context, qas: [{id, question, answers}]}]}]") from error
+    notes = gate.notes(len(rows))
     if not rows:
         raise DataError(f"{found[0]}: there are no questions")
-    return Questions(rows, str(found[0]))
+    return Questions(rows, str(found[0]), notes=notes)
 
 
-def _question(path: Path, context: str, entry: dict) -> Question:
-    name = str(entry["id"])
+def _question(path: Path, context: Any, entry: dict, gate: Gate) -> Question:
+    name, place = str(entry["id"]), f"{path}: question {entry['id']}"
+    context = cell_text(context, place, "context", gate)
+    question = cell_text(entry["question"], place, "question", gate)
+    impossible = entry.get("is_impossible")
+    if not impossible and entry["answers"] is None:
+        raise MissingValue(place, "answers", None)
     answers = []
-    for answer in [] if entry.get("is_impossible") else entry["answers"]:
+    for answer in [] if impossible else entry["answers"]:
+        cell_text(answer["text"], place, "answer", Gate())
         text, start = answer["text"], answer["answer_start"]
         if not isinstance(start, int) or start < 0 or context[start : start + len(text)] != text or not text:
-            cause = f"{path}: question {name}: the answer {text[:40]!r} does not stand at character {start} of its text"
+            cause = f"{place}: the answer {text[:40]!r} does not stand at character {start} of its text"
             raise DataError(cause, _remedy(context, text, start))
         answers.append((text, start))
-    return Question(name, str(entry["question"]), context, tuple(answers))
+    return Question(name, question, context, tuple(answers))
 
 
 def _remedy(context: str, text: Any, start: Any) -> str:

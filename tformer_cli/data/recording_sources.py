@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tformer_cli.config.schema import Features
 from tformer_cli.data import audio, files, stored_features
 from tformer_cli.data.media import listing, shown
-from tformer_cli.data.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table, text_value
+from tformer_cli.data.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table
 from tformer_cli.data.source import hub_data, hub_named_rows, hub_origin
 from tformer_cli.data.splits import Layout, is_other_split, with_ending
 from tformer_cli.errors import ConfigError, DataError, library
@@ -186,11 +186,8 @@ def _columns(config: SpeechDataConfig, names: Sequence[str], place: str, split: 
     def keep(row: dict[str, Any]) -> bool:
         return all((_as_text(row[column]) == value) == (relation == "=") for column, relation, value in tests)
 
-    def transcript(value: Any, classes: Sequence[str] | None, name: str) -> str | None:
-        return None if value is None else text_value(value, classes, name, text, SETTINGS)
-
-    others = tuple(column for column, _, _ in tests)
-    return Columns(content, text, transcript, "recording", SETTINGS, others, keep if tests else None)
+    others, missing = tuple(column for column, _, _ in tests), tuple(config.missing)
+    return Columns(content, text, missing, "recording", SETTINGS, others, keep if tests else None)
 
 
 def _column(given: str, usual: Sequence[str], names: Sequence[str], place: str, what: str, setting: str) -> str:

@@ -158,7 +158,7 @@ class _Reading:
         try:
             text = " ".join((row.text or "").split())
             if not text:
-                raise BadRecording(row.name, "no transcript")
+                raise BadRecording(row.name, row.fault or "no transcript")
             if self.bins:
                 values = read_features(row.content, self.bins, row.name)
             else:

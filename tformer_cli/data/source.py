@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tformer_cli.data import files
+from tformer_cli.data.cells import Gate, Place, Places, class_names
 from tformer_cli.data.store import gather, text_digest
 from tformer_cli.errors import ConfigError, DataError
 
@@ -34,12 +35,14 @@ class ParallelSplit:
         targets: sentences to write, as many.
         origin: where they come from, for people.
         hash: SHA-256 of the text, in hex: the same for the same pairs in whichever format.
+        notes: what was left out, a line each.
     """
 
     sources: Sequence[str]
     targets: Sequence[str]
     origin: str
     hash: str = field(default="")
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the pairs and compute the hash."""
@@ -72,7 +75,7 @@ def find_splits(config: ParallelDataConfig) -> dict[str, str]:
     return {role: name for role in ROLES if (name := _find(config, role)) is not None}
 
 
-def read_parallel(config: ParallelDataConfig, split: str, *, seed: int = 1) -> ParallelSplit:
+def read_parallel(config: ParallelDataConfig, split: str, *, seed: int = 1, skip: bool = False) -> ParallelSplit:
     """Read a split.
 
     Args:
@@ -80,6 +83,7 @@ def read_parallel(config: ParallelDataConfig, split: str, *, seed: int = 1) -> P
         split: train, validation or test, as the configuration names them; or a split's own name (a stem or
             file).
         seed: of data that is generated (builtin).
+        skip: leave out rows of a table that lack a sentence, which are an error otherwise.
 
     Raises:
         ConfigError: as `find_splits`.
@@ -94,9 +98,9 @@ def read_parallel(config: ParallelDataConfig, split: str, *, seed: int = 1) -> P
         case "builtin":
             return _read_builtin(config, name, seed)
         case "hub":
-            return _read_hub(config, name)
+            return _read_hub(config, name, skip)
         case _:
-            return _read_files(config, name)
+            return _read_files(config, name, skip)
 
 
 def _find(config: ParallelDataConfig, role: str) -> str | None:
@@ -166,7 +170,7 @@ def _stems(config: ParallelDataConfig) -> list[str]:
     ending = f".{config.source_language}"
     stems = {name.removesuffix(ending) for name in there if name.endswith(ending)}
     pairs = {stem for stem in stems if stem and f"{stem}.{config.target_language}" in there}
-    tables = {name.removesuffix(kind) for name in there if (kind := files.table_kind(Path(name)))}
+    tables = {name.removesuffix(kind) for name in there if (kind := files.table_kind(Path(name))) in files.TABLES}
     return sorted(pairs | tables)
 
 
@@ -182,7 +186,7 @@ def _locate(config: ParallelDataConfig, name: str) -> list[Path]:
         pair = [place.with_name(f"{place.name}.{language}") for language in languages]
         if all(path.is_file() for path in pair):
             return pair
-        tables = [path for kind in files.TABLES if (path := place.with_name(place.name + kind)).is_file()]
+        tables = [path for kind in files.READABLE if (path := place.with_name(place.name + kind)).is_file()]
         if len(tables) > 1:
             raise DataError(f"{place}: which of {_list([path.name for path in tables])}?", "give the file's full name")
         if tables:
@@ -198,11 +202,11 @@ def _locate(config: ParallelDataConfig, name: str) -> list[Path]:
     raise DataError(f"no split {name!r} in {folder}", f"expected {expected}; there: {_list(there)}")
 
 
-def _read_files(config: ParallelDataConfig, name: str) -> ParallelSplit:
-    paths = _locate(config, name)
+def _read_files(config: ParallelDataConfig, name: str, skip: bool) -> ParallelSplit:
+    paths, languages = _locate(config, name), (config.source_language, config.target_language)
     if len(paths) == 1:
-        rows = files.table_rows(paths[0], (config.source_language, config.target_language))
-        return ParallelSplit(*gather(rows, 2, cache=config.cache, origin=str(paths[0])), origin=str(paths[0]))
+        gate = Gate(frozenset(config.missing), skip)
+        return _of_rows(config, files.table_rows(paths[0], languages, names=None, gate=gate), gate, str(paths[0]))
     sources, targets = (
         gather(([line] for line in files.lines(path)), 1, cache=config.cache, origin=str(path))[0] for path in paths
     )
@@ -212,6 +216,12 @@ def _read_files(config: ParallelDataConfig, name: str) -> ParallelSplit:
             "line by line, each must be the translation of the other",
         )
     return ParallelSplit(sources, targets, origin=f"{paths[0]}, {paths[1]}")
+
+
+def _of_rows(config: ParallelDataConfig, rows: Iterator[list[str]], gate: Gate, origin: str) -> ParallelSplit:
+    """The pairs of a table."""
+    sources, targets = gather(rows, 2, cache=config.cache, origin=origin)
+    return ParallelSplit(sources, targets, origin=origin, notes=gate.notes(len(sources)))
 
 
 # --- Hugging Face -------------------------------------------------------------------------------------------
@@ -233,9 +243,10 @@ def hub_splits(config: DataConfig) -> list[str]:
         raise _hub_error(config, error) from error
 
 
-def _read_hub(config: ParallelDataConfig, name: str) -> ParallelSplit:
-    rows, origin = hub_rows(config, name, (config.source_language, config.target_language)), hub_origin(config, name)
-    return ParallelSplit(*gather(rows, 2, cache=config.cache, origin=origin), origin=origin)
+def _read_hub(config: ParallelDataConfig, name: str, skip: bool) -> ParallelSplit:
+    gate = Gate(frozenset(config.missing), skip)
+    rows = hub_rows(config, name, (config.source_language, config.target_language), gate=gate)
+    return _of_rows(config, rows, gate, hub_origin(config, name))
 
 
 def hub_origin(config: DataConfig, name: str) -> str:
@@ -250,19 +261,25 @@ def hub_rows(
     *,
     setting: str = files.PAIR_SETTINGS,
     values: Collection[str] = (),
+    gate: Gate | None = None,
+    blank: Collection[str] = (),
+    places: Places | None = None,
 ) -> Iterator[list[str]]:
-    """The named columns of a dataset's split, a row at a time.
+    """The named columns of a dataset's split, a row at a time; the arguments are those of `files.pick`.
 
     Raises:
         DataError: if the dataset, the split or a column cannot be had.
     """
-    rows = hub_named_rows(config, name, hub_data(config, name))
-    yield from files.pick(rows, wanted, hub_origin(config, name), setting, values)
+    data, origin = hub_data(config, name), hub_origin(config, name)
+    found = {column: class_names(feature) for column, feature in (data.features or {}).items()}
+    classes = {column: names for column, names in found.items() if names is not None}
+    rows = hub_named_rows(config, name, data)
+    yield from files.pick(rows, wanted, origin, setting, values, gate=gate, blank=blank, places=places, classes=classes)
 
 
 def hub_named_rows(
     config: DataConfig, name: str, data: Any, rows_at_once: int = HUB_ROWS
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Iterator[tuple[Place, dict[str, Any]]]:
     """The rows of what `hub_data` gave: the place of each, as an error would name it, and its values by column.
 
     Raises:
@@ -273,7 +290,7 @@ def hub_named_rows(
         for batch in data.iter(batch_size=rows_at_once):
             for values in zip(*batch.values(), strict=True):
                 number += 1
-                yield f"{origin}: row {number}", dict(zip(batch, values, strict=True))
+                yield Place(origin, number, False), dict(zip(batch, values, strict=True))
 
 
 def hub_data(config: DataConfig, name: str) -> Any:

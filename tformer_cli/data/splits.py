@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 import numpy as np
 
 from tformer_cli.data import files
-from tformer_cli.data.batching import shuffled
+from tformer_cli.data.division import Labels, draw_rows
 from tformer_cli.data.source import VALIDATION_NAMES, hub_splits
 from tformer_cli.errors import DataError
 
@@ -95,7 +95,9 @@ def read_split(
         find("test")  # a mistyped name is found before training, not by `evaluate` after it
     found = find(split)
     if found is None and split == "test":
-        raise DataError(f"{config.path}: no test split was found", "name it: data.test=..., or score validation")
+        raise DataError(
+            f"{config.path}: no test split was found", "name it: data.test=..., or score --split validation"
+        )
     if found is not None and (split == "test" or find("validation") is not None):
         return {split: read(found)}
     found = find("train")
@@ -105,22 +107,30 @@ def read_split(
     if validation is not None:
         return {"train": train, "validation": validation}
     if split == "validation":
-        raise DataError(f"{train.origin}: no validation split", "data.validation=..., or data.validation_share=0.1")
+        given = bool(config.validation_share)
+        cause = ", and too few training rows (of a label) to draw one" if given else " (data.validation_share=0)"
+        remedy = "data.validation=..." + ("" if given else ", or data.validation_share=0.1")
+        raise DataError(f"{train.origin}: no validation split{cause}", remedy)
     return {"train": train}
 
 
-def draw(whole: RowsSplit, share: float, *, seed: int) -> tuple[RowsSplit, RowsSplit | None]:
-    """Divide rows into those to train on and those, drawn by the seed, to validate on; None: the share is no row."""
-    rest, drawn = draw_rows(len(whole), share, seed=seed)
+def draw(
+    whole: RowsSplit, share: float, *, seed: int, labels: Callable[[RowsSplit], Labels | None] | None = None
+) -> tuple[RowsSplit, RowsSplit | None]:
+    """Divide rows into those to train on and those, drawn by the seed, to validate on; None: the share is no row.
+
+    Args:
+        whole: the rows.
+        share: of them to validate on.
+        seed: of the draw.
+        labels: gives the labels of each row, by which is drawn; None: all rows are alike.
+
+    Returns:
+        Those to train on; and those to validate on.
+    """
+    rest, drawn = draw_rows(len(whole), share, seed=seed, labels=None if labels is None else labels(whole))
     train = whole.select(rest, whole.origin)
     return train, whole.select(drawn, f"{whole.origin}, {len(drawn)} rows of it") if len(drawn) else None
-
-
-def draw_rows(count: int, share: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divide row numbers into the rest and a share that the seed draws; both in order, int64."""
-    order = shuffled(count, seed)
-    most = round(count * share)
-    return np.sort(order[most:]), np.sort(order[:most])
 
 
 def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> str | list[Path] | None:
@@ -222,7 +232,11 @@ def _named(place: Path) -> list[Path]:
         return [place]
     if place.is_dir():
         return _texts(place)
-    return with_ending(place, (TEXT, *files.TABLES))[:1]
+    there = with_ending(place, (TEXT, *files.READABLE))
+    if len(there) > 1:
+        cause = f"{place}: which of {', '.join(path.name for path in there)}?"
+        raise DataError(cause, "give its full name: data.train=..., data.validation=... or data.test=...")
+    return there
 
 
 def with_ending(place: Path, endings: Sequence[str]) -> list[Path]:

@@ -45,7 +45,7 @@ class AnswersFiles(Generic[M]):
         Raises:
             DataError: if there is no such column, or the table is malformed.
         """
-        columns = Columns(column, None, lambda *_: None, "file", "--column")
+        columns = Columns(column, None, (), "file", "--column")
         return of_table(path, columns).rows()
 
     def read_content(self, content: Path | bytes, name: str) -> np.ndarray:

@@ -5,7 +5,6 @@ Shapes: B pictures, R = B, or 2B with a partner for each, C classes, S `image_si
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tformer_cli.config.schema import (
     Target,
 )
 from tformer_cli.data.augment import mix
+from tformer_cli.data.balance import Balance
 from tformer_cli.data.images import Images, duplicates
 from tformer_cli.data.labelled import LABELS, LabelSet
 from tformer_cli.errors import DataError, library
@@ -73,6 +73,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
     def __init__(self, config: ImageClassificationExperiment | ResNetClassificationExperiment) -> None:
         super().__init__(config)
         self._targets: dict[str, np.ndarray] = {}
+        self._balance: Balance | None = None
 
     # --- data ---
 
@@ -102,11 +103,21 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
             self._targets[split] = self.labels.numbers(self._split(split))
         return self._targets[split]
 
+    def _order(self, epoch: int) -> np.ndarray:
+        """An epoch's pictures in its order; draws of them, as `Balance` numbers them, where labels are evened out."""
+        strength = self.config.data.balance
+        if not (strength and self._is_changing("train")):
+            return super()._order(epoch)
+        if self._balance is None:
+            self._balance = Balance(self._numbers("train"), strength, self.config.seed)
+        return self._balance[epoch]
+
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> LabelledImageBatch:
-        """A batch of the given rows; in training with a partner for each, where pictures are blended."""
-        augment, rows = self.config.augment, np.asarray(rows, np.int64)
+        """A batch of the given rows, or draws of them; in training with a partner for each where they are blended."""
+        augment, draws = self.config.augment, np.asarray(rows, np.int64)
+        rows = draws % len(self._split(split))
         partners = (
-            self._partners(rows, epoch) if self._is_changing(split) and (augment.mixup or augment.cutmix) else None
+            self._partners(draws, epoch) if self._is_changing(split) and (augment.mixup or augment.cutmix) else None
         )
         every = rows if partners is None else np.concatenate((rows, partners))
         return LabelledImageBatch(
@@ -115,14 +126,12 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
             epoch,
             None if partners is None else torch.from_numpy(partners),
             torch.from_numpy(self._numbers(split)[every]),
+            draws=torch.from_numpy(draws) if self.config.data.balance else None,
         )
 
     def describe(self) -> list[tuple[str, str]]:
         """The header's lines on pictures, labels and batches."""
-        counts = Counter(self._split("train").labels)
-        names = [f"{name} {counts[name]:,}" for name in self.labels.names[:8]]
-        more = f" and {len(self.labels.names) - 8} more" if len(self.labels.names) > 8 else ""
-        return [*super().describe(), ("labels", ", ".join(names) + more)]
+        return [*super().describe(), ("labels", self.labels.described(self._numbers("train")))]
 
     # --- model and loss ---
 
@@ -139,7 +148,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         if batch.partners is None:
             return images, None
         own, others = images.chunk(2)
-        return mix(self.config.augment, own, others, batch.sample_ids, batch.epoch, self.config.seed)
+        return mix(self.config.augment, own, others, batch.drawn, batch.epoch, self.config.seed)
 
     def _own(self, batch: LabelledImageBatch) -> Tensor:
         """What evaluation sees, without partners: (B, channels, S, S)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,14 +43,22 @@ class ImageBatch(Batch):
         shapes: heights and widths, (R, 2), int64.
         epoch: whose random numbers augment them.
         partners: rows of the split that the last B pictures are, (B,), int64; None: there are none.
+        draws: what each picture's random numbers derive from, where it may be drawn more than once an epoch, (B,),
+            int64; None: its row.
     """
 
     pixels: Tensor
     shapes: Tensor
     epoch: int
     partners: Tensor | None
+    draws: Tensor | None = field(default=None, kw_only=True)
     unit: ClassVar[str] = "images"
     is_padded: ClassVar[bool] = False
+
+    @property
+    def drawn(self) -> Tensor:
+        """What each picture's random numbers derive from, (B,), int64."""
+        return self.sample_ids if self.draws is None else self.draws
 
     def sizes(self) -> tuple[int, int]:
         """Pictures, none of which is padding."""
@@ -123,7 +131,7 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
 
     def _augmented(self, batch: ImageBatch) -> Tensor:
         """What training sees: (R, C, S, S), float32."""
-        ids = batch.sample_ids if batch.partners is None else torch.cat((batch.sample_ids, batch.partners))
+        ids = batch.drawn if batch.partners is None else torch.cat((batch.drawn, batch.partners))
         return self.augmentation(batch.pixels, batch.shapes, ids, batch.epoch)
 
     def _centers(self, pixels: Tensor, shapes: Tensor) -> Tensor:

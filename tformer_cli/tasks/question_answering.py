@@ -84,7 +84,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
     # --- data ---
 
     def _read(self, split: str) -> dict[str, Questions]:
-        return read_questions(self.config.data, split, seed=self.config.seed)
+        return read_questions(self.config.data, split, seed=self.config.seed, skip=self._skips)
 
     def _training_text(self, train: Questions) -> dict[str, Iterable[str]]:
         return {"text": lines_of(dict.fromkeys(chain.from_iterable((row.question, row.context) for row in train.rows)))}
@@ -201,7 +201,8 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
             self._point(scores, windows, data.rows, best)
         found = [best[number][1] for number in range(len(data))]
         answers = [[text for text, _ in row.answers] for row in data.rows]
-        evaluation = Evaluation({"loss": total / count, **answer_scores(answers, found)}, data_sha256=data.hash)
+        scores = {"loss": total / count, **answer_scores(answers, found)}
+        evaluation = Evaluation(scores, data_sha256=data.hash, notes=list(data.notes))
         for row in spread(len(data), scoring.samples):
             evaluation.samples.append(Sample(data.rows[row].question, " | ".join(answers[row]), found[row]))
         return evaluation

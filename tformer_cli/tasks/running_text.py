@@ -26,7 +26,7 @@ class RunningText(TextTask[Corpus, M, B]):
         self._blocks: dict[str, PackedBlocks] = {}
 
     def _read(self, split: str) -> dict[str, Corpus]:
-        return read_corpus(self.config.data, split)
+        return read_corpus(self.config.data, split, skip=self._skips)
 
     def _training_text(self, train: Corpus) -> dict[str, Iterable[str]]:
         return {"text": lines_of(train.documents)}

@@ -8,6 +8,8 @@ Shapes: B utterances, N samples (or frames of stored features), F numbers a fram
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from tformer_cli.data.joining import Utterances, fixed_strings, training_strings
 from tformer_cli.data.recordings import Recordings, read_recordings
 from tformer_cli.data.speech_features import SpeechFeatures, Statistics
 from tformer_cli.data.text import pad
+from tformer_cli.data.transcripts import normaliser
 from tformer_cli.decode.ctc import needed_frames
 from tformer_cli.errors import DataError
 from tformer_cli.nn.convolution import subsampled
@@ -111,6 +114,7 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
         config = self.config
         bad = config.trainer.on_bad_sample
         found = read_recordings(config.data, config.features, split, seed=config.seed, on_bad_sample=bad)
+        found = {name: self._in_form(part) for name, part in found.items()}
         if "train" in found:
             train = found["train"]
             short = np.flatnonzero(train.lengths <= config.data.max_seconds * self.rate)
@@ -119,6 +123,29 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
                 raise DataError(cause, "raise it, or cut the recordings")
             found["train"] = self._without(train, short, f"longer than {config.data.max_seconds:g} seconds")
         return found
+
+    @functools.cached_property
+    def _form(self) -> Callable[[str], str]:
+        """What brings a transcript into the form that the model learns to write."""
+        return normaliser(self.config.transcripts, "transcripts")
+
+    def _in_form(self, part: Recordings) -> Recordings:
+        """Recordings with their transcripts in that form; one of which nothing is left is as one without any.
+
+        Raises:
+            DataError: if there is one, and such are not to be left out.
+        """
+        texts = [self._form(text) for text in part.texts]
+        if texts == part.texts:
+            return part
+        kept = np.array([row for row, text in enumerate(texts) if text], np.int64)
+        empty = len(texts) - len(kept)
+        if empty and self.config.trainer.on_bad_sample is BadSample.stop:
+            row = texts.index("")
+            cause = f"{part.place(row)}: transcripts.* leave nothing of its transcript {part.texts[row][:40]!r}"
+            raise DataError(cause, f"correct it, or trainer.on_bad_sample=skip ({empty:,} such recordings)")
+        notes = (f"left out: {empty:,} recordings of whose transcript nothing is left",) if empty else ()
+        return dataclasses.replace(part, texts=texts, notes=(*part.notes, *notes)).select(kept, part.origin)
 
     def _without(self, train: Recordings, kept: np.ndarray, reason: str) -> Recordings:
         """The training recordings that are kept; how many are not is said in the header."""
@@ -137,7 +164,7 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
         super()._learn(train)
         if strange := self._strange(train):
             if self.config.tokenizer.path:
-                remedy = "change the transcript (data.lower_case=true), or leave tokenizer.path empty"
+                remedy = "transcripts.case=lower, transcripts.punctuation=remove, or leave tokenizer.path empty"
                 raise DataError(f"{strange} is in no piece of tokenizer.path", remedy)
             del self.tokenizer  # of a run that was trained on other transcripts
             super()._learn(train)
@@ -225,8 +252,7 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
     def _describe_data(self) -> list[tuple[str, str]]:
         train, validation = self._split("train"), self._split("validation")
         facts = [("data", f"{self._amount(train)} to train, {self._amount(validation)} to validate")]
-        notes = dict.fromkeys((*train.notes, *validation.notes, *self._notes))
-        return facts + [("note", note) for note in notes]
+        return facts + [("note", note) for note in dict.fromkeys(self._notes)]
 
     def _amount(self, part: Recordings) -> str:
         return f"{len(part):,} recordings ({part.lengths.sum() / self.rate / 60:.1f} minutes)"

@@ -5,14 +5,17 @@ Shapes: B utterances, T' frames after subsampling, U tokens of a transcript, V v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import functools
+import importlib.metadata
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from tformer_cli.config.schema import Decoding, SpeechRecognitionExperiment
+from tformer_cli.config.schema import Case, Decoding, SpeechRecognitionExperiment
 from tformer_cli.data.audio import ENDINGS as RECORDINGS
 from tformer_cli.data.audio import read_sound, recording_files
 from tformer_cli.data.batching import LengthBatches
@@ -21,7 +24,9 @@ from tformer_cli.data.media import files_below
 from tformer_cli.data.recording_sources import AUDIO
 from tformer_cli.data.stored_features import ENDINGS as FEATURES
 from tformer_cli.data.stored_features import read_features
+from tformer_cli.data.transcripts import normaliser, signature, together
 from tformer_cli.decode.causal import Writer
+from tformer_cli.languages import script_shares
 from tformer_cli.metrics import speech_library, speech_scores
 from tformer_cli.models.conformer import Conformer
 from tformer_cli.models.decoding import Memory
@@ -47,6 +52,8 @@ from tformer_cli.tokenizer import Vocabulary
 
 WORST = 10
 """Utterances in the table of those with most errors."""
+UNSPACED_SHARE = 0.5
+"""Share of letters without spaces between words from which on a word error rate says little."""
 READ_TOGETHER = 64
 """Recordings that are read before those of like lengths are transcribed together."""
 
@@ -76,6 +83,7 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
     def prepare(self, run: Path) -> None:
         """Read training and validation recordings, train or load the tokenizer, see that transcripts fit."""
         speech_library()
+        _ = self._form, self._scored
         super().prepare(run)
 
     @property
@@ -130,6 +138,21 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
 
     # --- evaluation ---
 
+    @functools.cached_property
+    def _scored(self) -> Callable[[str], str]:
+        """What brings transcripts and answers into the form that they are compared in."""
+        further = normaliser(self.config.scoring, "scoring")
+        return lambda text: further(self._form(text))
+
+    def _signatures(self) -> dict[str, str]:
+        """How the error rates are computed."""
+        form = self.config.transcripts
+        if self.config.data.lower_case:
+            form = dataclasses.replace(form, case=Case.lower)
+        form = signature(together(form, self.config.scoring))
+        version = f"version:jiwer-{importlib.metadata.version('jiwer')}"
+        return {"wer": f"{form}|tok:space|{version}", "cer": f"{form}|tok:char|{version}"}
+
     def evaluate(self, model: Conformer, split: str, scoring: Scoring) -> Evaluation:
         """The loss; word and character error rates of what is heard."""
         size = len(self._made_of(split, 0))
@@ -145,12 +168,15 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
             return evaluation
         references, names = self._transcripts(split, 0, range(size)), [self._name(split, row) for row in range(size)]
         heard = [found[row].text for row in range(size)]
-        rates, own = speech_scores(references, heard)
+        compared, answers = ([self._scored(text) for text in texts] for texts in (references, heard))
+        rates, own = speech_scores(compared, answers)
+        evaluation.signatures = self._signatures()
+        evaluation.notes += _notes(compared)
         evaluation.scores |= rates if scoring.thorough else {name: rates[name] for name in ("wer", "cer")}
         evaluation.samples = [Sample(names[row], references[row], heard[row]) for row in spread(size, scoring.samples)]
         if scoring.thorough:
             worst = [row for row in sorted(range(size), key=lambda row: -own[row]) if own[row]][:WORST]
-            rows = [[f"{own[row]:.1f}", references[row], heard[row], names[row]] for row in worst]
+            rows = [[f"{own[row]:.1f}", compared[row], answers[row], names[row]] for row in worst]
             evaluation.tables.append(("worst utterances", ["WER", "said", "heard", "recording"], rows))
             evaluation.pictures["alignment"] = self._alignment(model, split)
         return evaluation
@@ -269,3 +295,11 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
         ]
         caption = f"said: {self._transcripts(split, 0, [0])[0]}"
         return Spectrogram(features[0].cpu().numpy(), marks, caption, hop_seconds)
+
+
+def _notes(references: Sequence[str]) -> list[str]:
+    """What the reader of the word error rate should know."""
+    shares = script_shares(references)
+    if sum(share for script, share in shares.items() if script != "hangul") < UNSPACED_SHARE:
+        return []
+    return ["words are what white space separates, and these transcripts set little between theirs: go by cer, not wer"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,11 @@ class TextTask(SplitsTask[S, M, B]):
         """The tokenizer's files."""
         return {f"tokenizer/{name}": content for name, content in self.tokenizer.files().items()}
 
+    @property
+    def _skips(self) -> bool:
+        """Rows without text or label are left out and counted."""
+        return self.config.trainer.on_bad_sample is BadSample.skip
+
     def _training_text(self, train: S) -> dict[str, Iterable[str]]:
         """Lines to train a tokenizer on, by language."""
         raise NotImplementedError
@@ -78,8 +84,10 @@ class TextTask(SplitsTask[S, M, B]):
     def describe(self) -> list[tuple[str, str]]:
         """The header's lines on data, batches and vocabulary."""
         tokenizer = self.tokenizer
+        notes = chain.from_iterable(getattr(self._split(split), "notes", ()) for split in ("train", "validation"))
         return [
             *self._describe_data(),
+            *(("note", note) for note in dict.fromkeys(notes)),
             ("batches", f"{self.num_batches('train'):,} an epoch, {self._describe_batches()}"),
             ("tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} pieces, {tokenizer.hash[:12]}"),
         ]

@@ -5,8 +5,7 @@ Shapes: B texts, T tokens, C outputs.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import Cut, Target, TextClassificationExperiment
+from tformer_cli.data.balance import Balance
 from tformer_cli.data.labelled import LABELS, LabelledTexts, LabelSet, read_labelled
 from tformer_cli.data.store import Ragged
 from tformer_cli.data.text import pad, tokenize_texts
@@ -63,6 +63,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
             self.options |= {"top"}
         self._parts: dict[str, list[Ragged]] = {}
         self._targets: dict[str, np.ndarray] = {}
+        self._balance: Balance | None = None
 
     # --- data ---
 
@@ -84,7 +85,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         return {**super().files(), LABELS: self.labels.to_json()}
 
     def _read(self, split: str) -> dict[str, LabelledTexts]:
-        return read_labelled(self.config.data, split, seed=self.config.seed)
+        return read_labelled(self.config.data, split, seed=self.config.seed, skip=self._skips)
 
     def _training_text(self, train: LabelledTexts) -> dict[str, Iterable[str]]:
         return {"text": lines_of((*train.texts, *(train.seconds or ())))}
@@ -107,19 +108,37 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         parts = self._tokens(split)
         return np.sum([part.lengths for part in parts], axis=0) + 1 + len(parts)
 
-    def _lengths(self, split: str) -> np.ndarray:
-        return np.minimum(self._whole_lengths(split), self.config.model.max_length)
+    def _lengths(self, split: str) -> np.ndarray | Callable[[int], np.ndarray]:
+        lengths = np.minimum(self._whole_lengths(split), self.config.model.max_length)
+        balance = self._balanced(split)
+        return lengths if balance is None else lambda epoch: lengths[balance[epoch] % len(lengths)]
+
+    def _balanced(self, split: str) -> Balance | None:
+        """What draws the rows of each epoch; None: they are taken as they are."""
+        data = self.config.data
+        if not (self._is_changing(split) and data.balance):
+            return None
+        if self._balance is None:
+            self._tokens(split)  # and with them the targets
+            self._balance = Balance(self._targets[split], data.balance, self.config.seed)
+        return self._balance
+
+    def rows(self, split: str, epoch: int, index: int) -> np.ndarray:
+        """Rows of batch `index` of `epoch`; draws of rows, as `Balance` numbers them, where labels are evened out."""
+        rows, balance = super().rows(split, epoch, index), self._balanced(split)
+        return rows if balance is None else balance[epoch][rows]
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> TextBatch:
-        """A batch of the given rows."""
+        """A batch of the given rows, or draws of them."""
+        draws = torch.from_numpy(np.asarray(rows, np.int64))
+        rows = np.asarray(rows, np.int64) % len(self._split(split))
         parts = self._tokens(split)
         texts = [[part[row] for part in parts] for row in rows]
-        sample_ids = torch.from_numpy(np.asarray(rows, np.int64))
         if self.config.data.symmetric and split == "train":
-            turned = uniforms(self.config.seed, epoch, sample_ids, 1, ORDER_STREAM)[:, 0] < 0.5
+            turned = uniforms(self.config.seed, epoch, draws, 1, ORDER_STREAM)[:, 0] < 0.5
             texts = [pair[::-1] if turn else pair for pair, turn in zip(texts, turned.tolist(), strict=True)]
         targets = torch.from_numpy(self._targets[split][rows])
-        return TextBatch(sample_ids, *self._join(texts), targets)
+        return TextBatch(torch.from_numpy(rows), *self._join(texts), targets)
 
     def _join(self, rows: list[list[np.ndarray]]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Rows of one or two texts as [CLS] A [SEP] (B [SEP]); what is too long is cut, the longer one first."""
@@ -154,16 +173,14 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         train, validation = self._split("train"), self._split("validation")
         kind = "pairs" if train.seconds is not None else "texts"
         long = int((self._whole_lengths("train") > self.config.model.max_length).sum())
-        counts = Counter(train.labels)
-        names = [f"{name} {counts[name]:,}" if name in counts else name for name in self.labels.names[:8]]
-        more = f" and {len(self.labels.names) - 8} more" if len(self.labels.names) > 8 else ""
+        names = self.labels.described(self._targets["train"])
         data = f"{len(train):,} {kind} to train, {len(validation):,} to validate"
         note = (
             f"; {long:,} longer than {self.config.model.max_length} tokens lose their {self.config.data.cut.name}"
             if long
             else ""
         )
-        return [("data", data + note), ("labels", ", ".join(names) + more if names else "numbers")]
+        return [("data", data + note), ("labels", names)]
 
     # --- model and loss ---
 
@@ -204,7 +221,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
             outputs[batch.sample_ids.cpu().numpy()] = scores.cpu().numpy()
             total += float(self._sum(scores, batch.targets, 0.0))
         names = list(self.labels.names)
-        evaluation = Evaluation({"loss": total / len(data)}, data_sha256=data.hash)
+        evaluation = Evaluation({"loss": total / len(data)}, data_sha256=data.hash, notes=list(data.notes))
         if self.labels.target is Target.label:
             more, tables = labels_scores(targets, outputs.argmax(1), names, thorough=scoring.thorough)
             evaluation.tables = tables

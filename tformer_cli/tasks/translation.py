@@ -91,7 +91,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         self._bleu_tokenization("validation")
 
     def _read(self, split: str) -> dict[str, ParallelSplit]:
-        found = read_parallel(self.config.data, split, seed=self.config.seed)
+        found = read_parallel(self.config.data, split, seed=self.config.seed, skip=self._skips)
         if split == "validation" and not len(found):
             raise DataError(f"{found.origin}: no validation sentences", "give a split with data.validation=...")
         return {split: found}
@@ -181,7 +181,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         sums, count = summed_loss(self, model, split)
         mean = sums["loss"] / count
         scores = {"loss": mean, "perplexity": math.exp(min(mean, 700))}
-        evaluation = Evaluation(scores, data_sha256=text.hash)
+        evaluation = Evaluation(scores, data_sha256=text.hash, notes=list(text.notes))
         if not scoring.decoded:
             return evaluation
         size = min(scoring.limit or len(text.sources), len(text.sources))

@@ -32,6 +32,7 @@ from tformer_cli.config.schema.data import (
     PatchMaskingConfig,
     QuestionDataConfig,
     Resample,
+    Scheme,
     Source,
     TaggedDataConfig,
     Target,
@@ -64,16 +65,22 @@ from tformer_cli.config.schema.model import (
 )
 from tformer_cli.config.schema.settings import REQUIRED, Names, setting
 from tformer_cli.config.schema.speech import (
+    Case,
     ConformerConfig,
     Decoding,
     FeatureConfig,
     Features,
     Normalisation,
     Normalise,
+    Numbers,
+    Punctuation,
+    Spaces,
     SpeechAugmentConfig,
     SpeechDataConfig,
     SpeechDecodeConfig,
     SpeechObjectiveConfig,
+    TranscriptConfig,
+    UnicodeForm,
     Window,
 )
 from tformer_cli.config.schema.training import (
@@ -223,6 +230,8 @@ class SpeechRecognitionExperiment(TextExperiment):
 
     task: str = setting("speech_recognition", "entry of the task registry")
     data: SpeechDataConfig = field(default_factory=SpeechDataConfig)
+    transcripts: TranscriptConfig = field(default_factory=TranscriptConfig)
+    scoring: TranscriptConfig = field(default_factory=TranscriptConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
     augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
     model: ConformerConfig = field(default_factory=ConformerConfig)

@@ -10,6 +10,11 @@ from tformer_cli.config.schema.settings import REQUIRED, Names, setting
 Source = Names("Source", "files hub builtin")
 
 
+MISSING = ["NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"]
+"""What stands for a missing value in tables that pandas or R wrote."""
+BALANCE = "training: how far labels are evened out: 0 as they come, 1 each equally often, 0.5 half the way"
+
+
 @dataclass
 class DataConfig:
     """Where examples come from, and how they are batched."""
@@ -24,6 +29,9 @@ class DataConfig:
     cache: str = setting("", "folder for tokenised text, decoded pictures and sound; empty: the user's cache folder")
     workers: int = setting(0, "processes that prepare batches; 0: the training process does", low=0, high=256)
     size: int = setting(0, "builtin: number of training examples; 0: as it comes", low=0, high=100_000_000)
+    missing: list[str] = setting(
+        MISSING, "texts of a table that stand for a missing label or text, beside nothing, null and NaN"
+    )
 
 
 @dataclass
@@ -44,6 +52,15 @@ class DividedDataConfig(DataConfig):
 
 
 BleuTokenizer = Names("BleuTokenizer", "auto 13a intl zh ja-mecab ko-mecab char")
+
+
+@dataclass
+class StratifiedDataConfig(DividedDataConfig):
+    """Examples with labels, which a part that is drawn from them should have as the whole has."""
+
+    stratified: bool = setting(
+        True, "that share is drawn by label: each has its part in it, and none is missing from training", before=False
+    )
 
 
 @dataclass
@@ -81,7 +98,7 @@ Cut = Names("Cut", "end beginning middle")
 
 
 @dataclass
-class LabelledTextDataConfig(TokenBudget, DividedDataConfig):
+class LabelledTextDataConfig(TokenBudget, StratifiedDataConfig):
     """Texts, or pairs of them, with what is to be said of each."""
 
     text: str = setting("text", "column of the text")
@@ -94,16 +111,28 @@ class LabelledTextDataConfig(TokenBudget, DividedDataConfig):
     cut: Cut = setting(
         Cut.end, "what a text that is too long loses; middle leaves a quarter of head and the rest of tail"
     )
+    balance: float = setting(0.0, BALANCE, low=0, high=1)
+
+
+Scheme = Names("Scheme", "auto io iob1 iob2 ioe1 ioe2 iobes bilou plain")
 
 
 @dataclass
-class TaggedDataConfig(TokenBudget, DividedDataConfig):
+class TaggedDataConfig(TokenBudget, StratifiedDataConfig):
     """Sentences of words, each with a tag."""
 
     words: str = setting("tokens", "tables: column of the words, a list a row")
     tags: str = setting("tags", "tables: column of the tags, as many")
-    word_column: int = setting(0, "CoNLL files (a word a line): its column, from 0; -1 is the last")
-    tag_column: int = setting(-1, "CoNLL files: the tag's column, from 0; -1 is the last")
+    word_column: int = setting(
+        0, "CoNLL files (a word a line): its column, from 0; -1 is the last; 0 passes over a column of word numbers"
+    )
+    tag_column: int = setting(
+        -1, "CoNLL files: the tag's column, from 0; -1 is the last, of CoNLL-U the part of speech (3)"
+    )
+    delimiter: str = setting("", "CoNLL files: mark between columns; empty: tabs if there are any, else blanks")
+    scheme: Scheme = setting(
+        Scheme.auto, "how tags mark entities; plain: they do not, as parts of speech; auto: found in the training split"
+    )
 
 
 @dataclass
@@ -126,11 +155,12 @@ def height_width(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 @dataclass
-class ImageDataConfig(DividedDataConfig):
+class ImageDataConfig(StratifiedDataConfig):
     """Pictures, with a label each where one is to be learnt."""
 
     image: str = setting("image", "tables: column of the picture, its bytes or a path beside the table")
     label: str = setting("label", "tables: column of the label")
+    balance: float = setting(0.0, BALANCE, low=0, high=1)
     classes: ClassNames = setting(
         ClassNames.auto,
         "folders within a class's folder: classes of their own, named by their path (path), or parts of it (first); "

@@ -9,9 +9,19 @@ from typing import Any
 REQUIRED = "???"  # OmegaConf's mark of a value that must be given
 
 
-def setting(default: Any, about: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """A dataclass field that says what it is, and between which bounds (both included) it must lie."""
-    metadata = {"about": about, "low": low, "high": high}
+def setting(
+    default: Any, about: str, *, low: float | None = None, high: float | None = None, before: Any = None
+) -> Any:
+    """A dataclass field that says what it is, and between which bounds (both included) it must lie.
+
+    Args:
+        default: of a new run.
+        about: what it is, in a line.
+        low: smallest value; None: no bound.
+        high: largest value; None: no bound.
+        before: value of a run that was saved before the setting existed; None: the default.
+    """
+    metadata = {"about": about, "low": low, "high": high, "before": before}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)

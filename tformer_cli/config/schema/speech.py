@@ -20,7 +20,7 @@ class SpeechDataConfig(DividedDataConfig):
     text: str = setting("", "tables: column of the transcript; empty: transcription, transcript, sentence or text")
     split_column: str = setting("split", "tables: column that says which split a row is of, where there is one")
     only: str = setting("", "tables: of the rows, those with COLUMN=VALUE alone, or (COLUMN!=VALUE) all but those")
-    lower_case: bool = setting(False, "transcripts are put in lower case")
+    lower_case: bool = setting(False, "transcripts are put in lower case; the same as transcripts.case=lower")
     sample_rate: int = setting(
         16_000, "samples a second; recordings of other rates are resampled", low=1000, high=192_000
     )
@@ -29,6 +29,30 @@ class SpeechDataConfig(DividedDataConfig):
     join_high: int = setting(1, "validation, test: most recordings joined to one; the seed draws how many", low=1)
     batch_seconds: float = setting(120.0, "seconds of sound in a batch: its rows times the longest of them", low=0.1)
     max_batch: int = setting(0, "most recordings in a batch; 0: no limit", low=0)
+
+
+Case = Names("Case", "keep lower")
+Punctuation = Names("Punctuation", "keep remove")
+Numbers = Names("Numbers", "keep words")
+Spaces = Names("Spaces", "single remove")
+UnicodeForm = Names("UnicodeForm", "keep nfc nfkc")
+
+
+@dataclass
+class TranscriptConfig:
+    """The form that transcripts are brought into."""
+
+    case: Case = setting(Case.keep, "lower: in lower case, by Unicode; in Turkish and Azeri I becomes ı")
+    punctuation: Punctuation = setting(
+        Punctuation.keep,
+        "remove: marks and symbols become spaces, except within words (don't) and numbers (3.5)",
+    )
+    numbers: Numbers = setting(Numbers.keep, "words: digits are written in words of `language`, by num2words")
+    spaces: Spaces = setting(Spaces.single, "single: one between words; remove: none at all, for scripts without them")
+    unicode_form: UnicodeForm = setting(
+        UnicodeForm.keep, "nfc: characters composed; nfkc: also full width, ligatures and the like made plain"
+    )
+    language: str = setting("", "language of the numbers, and of I in Turkish and Azeri, as en, de, pt_BR")
 
 
 Features = Names("Features", "log_mel stored")

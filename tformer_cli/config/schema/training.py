@@ -66,7 +66,9 @@ class TrainerConfig:
     ema: float = setting(0.0, "decay of the exponential moving average of the weights; 0: none", low=0, high=0.99999)
     average: Average = setting(Average.none, "at the end, average the weights of the last or best kept checkpoints")
     on_bad_sample: BadSample = setting(
-        BadSample.stop, "a picture or recording that cannot be read: stop and name it, or leave it out and count"
+        BadSample.stop,
+        "a picture or recording that cannot be read, a row without label or text: stop and name it, or leave it out"
+        " and count",
     )
     samples: int = setting(3, "sample predictions shown at each evaluation", low=0)
     evaluate_decoded: bool = setting(True, "evaluations also decode and score (slower)")

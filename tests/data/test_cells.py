@@ -1,0 +1,293 @@
+"""Cells of tables: values mean the same in every format, and what is missing is named."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import time
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from tformer_cli.config.schema import (
+    CorpusDataConfig,
+    LabelledTextDataConfig,
+    ParallelDataConfig,
+    QuestionDataConfig,
+    Source,
+    Target,
+)
+from tformer_cli.data import cells, files
+from tformer_cli.data.cells import Gate, Place, Places, read_list, value_text
+from tformer_cli.data.corpus import read_corpus
+from tformer_cli.data.labelled import LabelSet, read_labelled
+from tformer_cli.data.questions import read_questions
+from tformer_cli.data.source import read_parallel
+from tformer_cli.errors import DataError
+
+FORMATS = ("jsonl", "json", "csv", "tsv", "csv.gz", "parquet")
+
+
+def write(path, rows: list[dict], classes: dict[str, list[str]] | None = None):
+    """A table of these rows, in the format of the path's ending; `classes` as `datasets` stores them."""
+    kind = path.name.partition(".")[2]
+    if kind == "parquet":
+        table = pyarrow.Table.from_pylist(rows)
+        if classes:
+            features = {c: {"names": names, "_type": "ClassLabel"} for c, names in classes.items()}
+            table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+        pyarrow.parquet.write_table(table, path)
+    elif kind.startswith("json"):
+        text = json.dumps(rows, indent=1) if kind == "json" else "".join(json.dumps(row) + "\n" for row in rows)
+        path.write_text(text, encoding="utf-8")
+    else:
+        with (gzip.open if kind.endswith(".gz") else open)(path, "wt", newline="") as stream:
+            writer = csv.writer(stream, delimiter="\t" if kind == "tsv" else ",", lineterminator="\n")
+            writer.writerow(rows[0])
+            writer.writerows(row.values() for row in rows)
+    return path
+
+
+def labelled(path, **settings):
+    config = LabelledTextDataConfig(path=str(path), validation_share=0.0, **settings)
+    return read_labelled(config, "train", seed=1)["train"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([True, False, True], ("false", "true")),
+        ([3, 1, 10], ("1", "3", "10")),
+        (["pos", "neg", "pos"], ("neg", "pos")),
+        ([1.0, 2.0, 1.0], ("1", "2")),
+        ([0.5, 1.0, 1.5], ("0.5", "1.0", "1.5")),
+    ],
+)
+def test_labels_are_the_same_classes_in_each_format(tmp_path, kind, labels, names):
+    rows = [{"text": f"text {i}", "label": label} for i, label in enumerate(labels)]
+    data = labelled(write(tmp_path / f"train.{kind}", rows))
+    found = LabelSet.of(data, Target.label, ",")
+    assert found.names == names
+    other = labelled(write(tmp_path / "train.jsonl", rows))
+    assert found.numbers(other).tolist() == found.numbers(data).tolist()
+
+
+def test_a_checkpoint_with_other_spellings_still_knows_its_labels(tmp_path):
+    rows = [{"text": "a", "label": True}, {"text": "b", "label": False}]
+    old = LabelSet(Target.label, ("False", "True"))
+    assert old.numbers(labelled(write(tmp_path / "train.jsonl", rows))).tolist() == [1, 0]
+
+
+def test_classes_have_their_names(tmp_path):
+    rows = [{"text": "a", "label": 1}, {"text": "b", "label": 0}]
+    path = write(tmp_path / "train.parquet", rows, {"label": ["None", "pos"]})
+    assert labelled(path).labels == ["pos", "None"]  # the name of a class is a name, whatever it is
+    assert labelled(tmp_path, source=Source.hub).labels == ["pos", "None"]
+    rows.append({"text": "c", "label": -1})  # as `datasets` writes that there is no label
+    path = write(tmp_path / "train.parquet", rows, {"label": ["neg", "pos"]})
+    with pytest.raises(DataError, match=r"train\.parquet: row 3: label is missing \(-1\)"):
+        labelled(path)
+
+
+MISSING = [
+    ("jsonl", None, "null"), ("jsonl", float("nan"), "NaN"), ("jsonl", "", "empty"), ("jsonl", "  ", "empty"),
+    ("json", None, "null"), ("csv", "", "empty"), ("csv", "NA", "'NA', see data.missing"), ("tsv", "", "empty"),
+    ("csv", "NaN", "'NaN', see data.missing"), ("tsv", "None", "'None', see data.missing"),
+    ("parquet", None, "null"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("column", ["text", "label"])
+@pytest.mark.parametrize(("kind", "value", "shown"), MISSING)
+def test_a_missing_value_is_named_or_left_out(tmp_path, column, kind, value, shown):
+    rows = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(6)]
+    rows[3][column] = value
+    path = write(tmp_path / f"train.{kind}", rows)
+    place = {"parquet": f"{path}: row 4", "jsonl": f"{path}:4", "json": f"{path}:14"}.get(kind, f"{path}:5")
+    config = LabelledTextDataConfig(path=str(path), validation_share=0.0)
+    with pytest.raises(DataError) as caught:
+        read_labelled(config, "train", seed=1)
+    assert caught.value.cause == f"{place}: {column} is missing ({shown})"
+    data = read_labelled(config, "train", seed=1, skip=True)["train"]
+    assert data.texts == ["text 0", "text 1", "text 2", "text 4", "text 5"]
+    assert data.notes[0].startswith(f"1 of 6 rows lack a value and were left out: {place}")
+
+
+def test_missing_numbers_of_a_float_column(tmp_path):
+    table = pyarrow.table({"text": ["a", "b"], "label": pyarrow.array([0.5, float("nan")])})
+    pyarrow.parquet.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"row 2: label is missing \(NaN\)"):
+        labelled(tmp_path / "train.parquet", target=Target.number)
+
+
+def test_markers_of_missing_values_are_a_setting(tmp_path):
+    rows = [{"text": "null", "label": "None"}, {"text": "eins", "label": "NA"}]
+    path = write(tmp_path / "train.csv", rows)
+    assert labelled(path, missing=[]).labels == ["None", "NA"]
+    with pytest.raises(DataError, match=r"train\.csv:3: label is missing \('NA'"):
+        labelled(path, missing=["NA"])
+
+
+def test_no_labels_are_an_answer_where_there_may_be_several(tmp_path):
+    path = write(tmp_path / "train.csv", [{"text": "a", "label": ""}, {"text": "b", "label": "x,y"}])
+    data = labelled(path, target=Target.labels)
+    assert LabelSet.of(data, Target.labels, ",").numbers(data).tolist() == [[0, 0], [1, 1]]
+    path = write(tmp_path / "train.csv", [{"text": "a", "label": "NA"}, {"text": "b", "label": "x,y"}])
+    with pytest.raises(DataError, match="label is missing"):
+        labelled(path, target=Target.labels)
+
+
+def test_pairs_documents_and_questions_go_through_the_same_gate(tmp_path):
+    path = write(tmp_path / "train.csv", [{"en": "a", "de": "b"}, {"en": "", "de": "c"}, {"en": "d", "de": "NA"}])
+    pairs = ParallelDataConfig(path=str(path), source_language="en", target_language="de")
+    with pytest.raises(DataError, match=r"train\.csv:3: en is missing \(empty\)"):
+        read_parallel(pairs, "train")
+    split = read_parallel(pairs, "train", skip=True)
+    assert list(split) == [("a", "b")] and split.notes[0].startswith("2 of 3 rows")
+    path = write(tmp_path / "train.jsonl", [{"text": "x"}, {"text": None}, {"text": ""}, {"text": "None"}])
+    corpus = CorpusDataConfig(path=str(path), validation_share=0.0)
+    with pytest.raises(DataError, match=r"train\.jsonl:2: text is missing \(null\)"):
+        read_corpus(corpus, "train")
+    assert list(read_corpus(corpus, "train", skip=True)["train"].documents) == ["x", "", "None"]
+    ask = [{"id": i, "question": q, "answers": []} for i, q in enumerate(["Who?", None])]
+    (tmp_path / "q.json").write_text(json.dumps({"data": [{"paragraphs": [{"context": "Ann.", "qas": ask}]}]}))
+    questions = QuestionDataConfig(path=str(tmp_path / "q.json"), validation_share=0.0)
+    with pytest.raises(DataError, match=r"question 1: question is missing \(null\)"):
+        read_questions(questions, "train", seed=1)
+    assert len(read_questions(questions, "train", seed=1, skip=True)["train"]) == 1
+
+
+def test_a_column_that_nothing_stands_in_is_the_wrong_one(tmp_path):
+    path = write(tmp_path / "train.csv", [{"text": "a", "label": ""}, {"text": "b", "label": ""}])
+    with pytest.raises(DataError, match="and so it is in all 2 rows: name the right columns"):
+        read_labelled(LabelledTextDataConfig(path=str(path)), "train", seed=1, skip=True)
+
+
+# --- formats ---
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|", ","])
+def test_csv_with_another_mark_between_columns(tmp_path, mark):
+    (tmp_path / "train.csv").write_text(f'label{mark}text\nx{mark}"a, b; c"\ny{mark}d\n\n')
+    assert labelled(tmp_path / "train.csv").texts == ["a, b; c", "d"]
+    (tmp_path / "train.csv").write_text(f"x{mark}a\ny{mark}b\n")
+    assert labelled(tmp_path / "train.csv", columns=["label", "text"]).texts == ["a", "b"]
+
+
+def test_csv_as_excel_writes_it(tmp_path):
+    (tmp_path / "train.csv").write_bytes(b"\xef\xbb\xbfsep=;\r\ntext; label\r\na;x\r\nb;y\r\n")
+    data = labelled(tmp_path / "train.csv")
+    assert data.labels == ["x", "y"] and data.place(1) == f"{tmp_path / 'train.csv'}:4"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.tsv", "great film\t1\nbad\t0\n", r"t\.tsv:1: no column 'text'.*data\.columns=\[text,label\]"),
+        ("t.tsv", "text,label\na,x\n", r"t\.tsv:1: no column 'text'.*is the mark between columns ','"),
+        ("t.json", '{"text": {"0": "a"},\n "label": {}}', r"t\.json:1: not JSON: each line, or item of one list"),
+        ("t.json", '[{"text": "a", "label": "x"},\n {"text": 1 2}]', r"t\.json:2: not JSON"),
+        ("t.json", '[{"text": "a", "label": "x"},\n 7]', r"t\.json:2: not a JSON object"),
+        ("t.json", '[{"text": "a", "label": "x"}\n', r"t\.json:\d: not JSON"),
+    ],
+)
+def test_malformed_tables_have_a_remedy(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        labelled(tmp_path / name)
+
+
+def test_json_is_a_list_or_an_object_a_line(tmp_path):
+    rows = '{"text": "a", "label": "x"}', '{"text": "b",\n "label": "y"}'
+    for content in (f"[{rows[0]},\n{rows[1]}]", f"\n[ {rows[0]} , {rows[1]} ]\n", f"{rows[0]}\n\n{rows[0]}\n"):
+        (tmp_path / "train.json").write_text(content)
+        assert labelled(tmp_path / "train.json").texts[0] == "a"
+
+
+def test_two_tables_of_a_name_are_asked_about(tmp_path):
+    for kind in ("csv", "jsonl"):
+        write(tmp_path / f"train.{kind}", [{"text": "a", "label": "x"}])
+    with pytest.raises(DataError, match=r"which of train\.csv, train\.jsonl\?: give its full name"):
+        labelled(tmp_path)
+
+
+def test_a_million_columns_take_a_moment(tmp_path):
+    count = 300_000
+    (tmp_path / "train.csv").write_text(",".join(f"c{i}" for i in range(count)) + "\n" + ",".join("1" * count) + "\n")
+    start = time.perf_counter()
+    with pytest.raises(DataError) as caught:
+        labelled(tmp_path / "train.csv")
+    assert time.perf_counter() - start < 20 and len(str(caught.value)) < 1000
+
+
+def test_what_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_LINE_BYTES", 1000)
+    (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress(b'{"text": "' + b"a" * 5000))
+    with pytest.raises(DataError, match=r"train\.jsonl\.gz:1: a line of more than"):
+        labelled(tmp_path / "train.jsonl.gz")
+    monkeypatch.setattr(cells, "LARGE_BYTES", 100_000)
+    value = pyarrow.array(["a" * 10_000]).dictionary_encode()
+    column = pyarrow.DictionaryArray.from_arrays(np.zeros(10_000, np.int32), value.dictionary)
+    table = pyarrow.table({"text": column, "label": ["x"] * 10_000})
+    pyarrow.parquet.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(DataError, match="unpacks to more than 300 times"):
+        labelled(tmp_path / "train.parquet")
+
+
+# --- lists ---
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ('["a", "b c"]', ["a", "b c"]),
+        ("['a', 'b']", ["a", "b"]),
+        ("['a' 'b']", ["a", "b"]),
+        ("['a'\n 'b']", ["a", "b"]),
+        (str(np.array(["it's", 'say "x"', "both ' \""], dtype=object)), ["it's", 'say "x"', "both ' \""]),
+        (repr(np.array(["a", "b c"])), ["a", "b c"]),
+        (str(np.arange(3)), ["0", "1", "2"]),
+        (str([np.int64(3), np.int64(1)]), ["3", "1"]),
+        ("['np.array(3)', \"x\"]", ["np.array(3)", "x"]),
+        ("('a',)", ["a"]),
+        ("[]", []),
+        ("2019", None),
+        ("[Laughter] yes", None),
+        ("[ laughs ]", None),
+        ("[" * 10_000, None),
+    ],
+)
+def test_lists_of_json_python_and_numpy(text, items):
+    assert read_list(text) == items
+
+
+def test_lists_that_lost_something_are_refused():
+    with pytest.raises(ValueError, match="cut by NumPy"):
+        read_list(str(np.array(["a"] * 2000)))
+    for text in ('["a", null]', "['a', None]", "[1, NaN]"):
+        with pytest.raises(ValueError, match="nothing"):
+            read_list(text)
+
+
+def test_values_as_text():
+    assert [value_text(value) for value in (True, 1, 1.5, np.int64(3), b"a", ["a", 1])] == [
+        "true", "1", "1.5", "3", "a", '["a", 1]',
+    ]  # fmt: skip
+    assert value_text([0, 1], ["O", "B-PER"]) == '["O", "B-PER"]'
+    with pytest.raises(ValueError, match="names for 2 classes"):
+        value_text(2, ["a", "b"])
+
+
+def test_places_in_little_memory():
+    places = Places([Place("a", 3, True), Place("b", 1, False)])
+    assert str(places[0]) == f"{places[0]}" == "a:3" and str(places.select(np.array([1]))[0]) == "b: row 1"
+
+
+def test_the_gate_counts_what_it_leaves_out():
+    gate = Gate(frozenset({"NA"}), skip=True)
+    assert [gate.lacks(value) for value in (None, float("nan"), "", " NA ", "NAN", 0, [])] == [True] * 4 + [False] * 3
+    assert gate.notes(5) == ()

@@ -1,0 +1,324 @@
+"""What the cells of a table hold: text, numbers, truth values, classes, lists, or nothing.
+
+Every reader of tables (text, pictures, recordings) asks here, so that a value means the same in every format.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import math
+import re
+import warnings
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tformer_cli.errors import DataError
+
+SHOWN = 5
+"""Rows that a note names."""
+LISTED = 12
+"""Names of columns in an error."""
+MOST_EXPANSION, LARGE_BYTES = 300, 1 << 30
+"""What comes out of a file may be so many times as large, or so large, before the file is taken for an attack."""
+NUMPY_WRAPPER = re.compile(r"(?:np|numpy)\.\w+\(([^()]*)\)")
+NUMPY_ITEM = re.compile(
+    r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?=[\s\]])|True|False""", re.DOTALL
+)
+NUMPY_LIST = re.compile(rf"\[\s*(?:(?:{NUMPY_ITEM.pattern})(?:\s+|(?=\])))*\]", re.DOTALL)
+
+
+class Place(NamedTuple):
+    """Where a row stands: the line of a text file, or the row of a table that has no lines; both count from 1."""
+
+    origin: str
+    number: int
+    is_line: bool
+
+    def __str__(self) -> str:
+        """As an error names it."""
+        return f"{self.origin}:{self.number}" if self.is_line else f"{self.origin}: row {self.number}"
+
+    __format__ = object.__format__  # that of a tuple would not be this
+
+
+class Places:
+    """Where each row of a split stands, in little memory."""
+
+    def __init__(self, places: Iterable[Place] = ()) -> None:
+        self._origins: dict[tuple[str, bool], int] = {}
+        self._table = array("q")  # of each row: number of its origin, its own number
+        for place in places:
+            self.append(place)
+
+    def append(self, place: Place) -> None:
+        """Add the place of the next row."""
+        origin = self._origins.setdefault((place.origin, place.is_line), len(self._origins))
+        self._table.extend((origin, place.number))
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self._table) // 2
+
+    def __getitem__(self, row: int) -> Place:
+        """The place of a row, which counts from 0."""
+        origin, number = self._table[2 * row : 2 * row + 2]
+        name, is_line = list(self._origins)[origin]
+        return Place(name, number, is_line)
+
+    def select(self, rows: np.ndarray) -> Places:
+        """The places of some rows."""
+        return Places(self[int(row)] for row in rows)
+
+
+class MissingValue(DataError):
+    """A row that lacks a value: its label, its text, a tag."""
+
+    def __init__(self, place: Place | str, column: str, value: Any) -> None:
+        marker = ", see data.missing" if isinstance(value, str) and value.strip() else ""
+        self.place, self.reason = str(place), f"{column} is missing ({shown(value)}{marker})"
+        super().__init__(
+            f"{self.place}: {self.reason}", "fill it in, or leave such rows out: trainer.on_bad_sample=skip"
+        )
+
+
+def shown(value: Any) -> str:
+    """What stands in place of a value."""
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return "NaN"
+    if not isinstance(value, str):
+        return str(value)[:40]
+    return repr(value.strip()) if value.strip() else "empty"
+
+
+def missing_column(place: object, name: str, columns: Iterable[str], setting: str, more: str = "") -> DataError:
+    """The error for a column that is not there; lists those that are."""
+    listed = [repr(column)[:80] for column in itertools.islice(columns, LISTED + 1)] or ["none"]
+    there = ", ".join([*listed[:LISTED], *(["..."] if len(listed) > LISTED else [])])
+    return DataError(f"{place}: no column {name!r}", f"columns there: {there} ({setting}){more}")
+
+
+def check_expansion(path: Path, unpacked: int, size: int) -> None:
+    """Refuse a file that unpacks to far more than it holds.
+
+    Args:
+        path: the file.
+        unpacked: bytes that came out of it so far.
+        size: its own bytes.
+
+    Raises:
+        DataError: if it does.
+    """
+    if unpacked > LARGE_BYTES and unpacked > MOST_EXPANSION * size:
+        cause = f"{path}: unpacks to more than {MOST_EXPANSION} times its {size:,} bytes"
+        raise DataError(cause, "it is damaged, or made to fill the memory; if it is meant, unpack it first")
+
+
+@dataclass
+class Gate:
+    """Decides which rows of a table are read, by what counts as a missing value.
+
+    A missing value is null, NaN, or text that is empty or one of `markers`.
+
+    Attributes:
+        markers: texts that stand for a missing value (`data.missing`).
+        skip: leave such rows out; otherwise the first is an error.
+        left_out: what was left out, and why.
+    """
+
+    markers: frozenset[str] = frozenset()
+    skip: bool = False
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+    def lacks(self, value: Any, *, blank: bool = False) -> bool:
+        """Whether a value is missing; `blank`: empty text is a value."""
+        if not isinstance(value, str):
+            return value is None or (isinstance(value, float) and math.isnan(value))
+        text = value.strip()
+        return text in self.markers if text else not blank
+
+    def refuse(self, missing: MissingValue) -> None:
+        """Leave a row out and remember it.
+
+        Raises:
+            MissingValue: if such rows are not to be left out.
+        """
+        if not self.skip:
+            raise missing
+        self.left_out.append((missing.place, missing.reason))
+
+    def notes(self, kept: int) -> tuple[str, ...]:
+        """A line about what was left out, beside `kept` rows; none if nothing was.
+
+        Raises:
+            DataError: if nothing is left.
+        """
+        if not self.left_out:
+            return ()
+        count = len(self.left_out)
+        if not kept:
+            place, reason = self.left_out[0]
+            raise DataError(f"{place}: {reason}, and so it is in all {count:,} rows", "name the right columns")
+        which = ", ".join(f"{place} ({reason})" for place, reason in self.left_out[:SHOWN])
+        more = ", ..." if count > SHOWN else ""
+        return (f"{count:,} of {count + kept:,} rows lack a value and were left out: {which}{more}",)
+
+
+def class_names(feature: Any) -> list[str] | None:
+    """The names of the classes of a column, or of the lists in it, as `datasets` describes a column; None: it has none.
+
+    Args:
+        feature: a `datasets` feature, or its JSON as it stands in the schema of a Parquet or Arrow file.
+    """
+    while feature is not None:
+        names = feature.get("names") if isinstance(feature, dict) else getattr(feature, "names", None)
+        if isinstance(names, (list, tuple)):
+            return [str(name) for name in names]
+        if isinstance(feature, dict):
+            feature = feature.get("feature")
+        elif isinstance(feature, list):
+            feature = feature[0] if feature else None
+        else:
+            feature = getattr(feature, "feature", None)
+    return None
+
+
+def schema_class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """The names of the classes by column, as `datasets` writes them into the schema of a Parquet or Arrow file."""
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        found = {column: class_names(feature) for column, feature in features.items()}
+        return {column: names for column, names in found.items() if names is not None}
+    return {}
+
+
+def value_text(value: Any, names: Sequence[str] | None = None) -> str | None:
+    """A value as text: a class by its name, `true` and `false`, a list as JSON.
+
+    Args:
+        value: of a cell.
+        names: of the classes, where numbers stand for them.
+
+    Returns:
+        None for a missing value: null, NaN, a class below 0, as `datasets` writes it, or a list that holds one.
+
+    Raises:
+        ValueError: if it is none of these; the message completes "COLUMN ...".
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or (isinstance(value, (float, Decimal)) and math.isnan(value)):
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, (int, float, Decimal)):
+        if names is None or not math.isfinite(value) or value != int(value):
+            return str(value)
+        if value >= len(names):
+            raise ValueError(f"is {value}, but there are names for {len(names)} classes")
+        return names[int(value)] if value >= 0 else None
+    if isinstance(value, bytes):
+        with suppress(UnicodeDecodeError):
+            return value.decode()
+    if isinstance(value, (list, tuple, np.ndarray)):
+        items = [value_text(item, names) for item in value]
+        plain = names is None and all(isinstance(item, (str, int, float)) for item in value)
+        return None if None in items else json.dumps(list(value) if plain else items, ensure_ascii=False)
+    raise ValueError("is not text")
+
+
+def cell_text(
+    value: Any,
+    place: Place | str,
+    column: str,
+    gate: Gate,
+    *,
+    label: bool = False,
+    names: Sequence[str] | None = None,
+    blank: bool = False,
+) -> str:
+    """The text of a cell.
+
+    Args:
+        value: as the table has it.
+        place: of its row, for errors.
+        column: its name, for errors.
+        gate: what counts as missing.
+        label: it may be a number, a truth value, a class or a list.
+        names: of the classes, where numbers stand for them.
+        blank: empty text is a value.
+
+    Raises:
+        MissingValue: if there is no value.
+        DataError: if it is not text.
+    """
+    if gate.lacks(value, blank=blank):
+        raise MissingValue(place, column, value)
+    try:
+        if not label and not isinstance(value, (str, bytes)):
+            raise ValueError("is not text")
+        text = value_text(value, names)
+    except ValueError as error:
+        raise DataError(f"{place}: {column} {error}") from error
+    if text is None:
+        raise MissingValue(place, column, value)
+    return text
+
+
+def read_list(text: str) -> list[str] | None:
+    """The list that a text is, as JSON, Python or NumPy writes one; each item as text.
+
+    Returns:
+        None if it is no list.
+
+    Raises:
+        ValueError: if NumPy left items out ("..."), or an item is a list or nothing; the message says so.
+    """
+    text = text.strip()
+    if text.startswith("array(") and text.endswith(")"):
+        text = re.sub(r",\s*dtype=[^,\]]*\)$", ")", text)[len("array(") : -1].strip()
+    if not (text.startswith(("[", "(")) and text.endswith(("]", ")"))):
+        return None
+    values: Any = None
+    with suppress(ValueError, RecursionError):
+        values = json.loads(text)
+    if not isinstance(values, list) and NUMPY_LIST.fullmatch(text):
+        values = [ast.literal_eval(_bare(item)) for item in NUMPY_ITEM.findall(text)]
+    elif not isinstance(values, list):
+        values = _python_list(text)
+    if isinstance(values, (list, tuple)):
+        if any(isinstance(item, (list, tuple, dict)) for item in values):
+            raise ValueError("holds a list inside the list")
+        items = [value_text(item) for item in values]
+        if None in items:
+            raise ValueError("holds nothing (null, NaN) in one place")
+        return [item for item in items if item is not None]
+    if NUMPY_LIST.fullmatch(re.sub(r"\s\.\.\.(?=\s)", "", text)):
+        raise ValueError("was cut by NumPy ('...'): write lists as JSON")
+    return None
+
+
+def _bare(number: str) -> str:
+    """A number of NumPy's as Python writes it: without leading zeros."""
+    return number.lstrip("0") or "0" if number.isdigit() else number
+
+
+def _python_list(text: str) -> Any:
+    """What Python reads, None if it cannot."""
+    for source in (text, NUMPY_WRAPPER.sub(r"\1", text)):
+        with warnings.catch_warnings(), suppress(ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            warnings.simplefilter("ignore")  # of backslashes in text
+            return ast.literal_eval(source)
+    return None
