@@ -18,7 +18,7 @@ LEVELS = {
     "languages": 4,
     "nn": 4,
     "config": 5, "writing": 5,
-    "errors": 6, "signals": 6,
+    "errors": 6, "regular": 6, "signals": 6,
 }  # fmt: skip
 SAME_LEVEL = {
     ("train", "analysis"),

@@ -19,6 +19,7 @@ import sentencepiece
 
 from tformer_cli import tokenizer_training
 from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.regular import read_regular
 from tformer_cli.segmentation import SPACE_MARK, Segmenter, make_segmenter
 from tformer_cli.tokenizer_json import FILE as JSON_FILE
 from tformer_cli.tokenizer_json import KIND as JSON_KIND
@@ -365,7 +366,7 @@ def hash_files(files: Mapping[str, bytes]) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
 

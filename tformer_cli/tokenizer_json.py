@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tformer_cli.errors import ConfigError, DataError, install_command
+from tformer_cli.regular import read_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,7 +141,7 @@ class JsonTokenizer:
         for name in ("special_tokens_map.json", "tokenizer_config.json"):
             if (folder / name).is_file():
                 try:
-                    found = json.loads((folder / name).read_bytes())
+                    found = json.loads(read_regular(folder / name))
                 except (ValueError, RecursionError) as error:
                     raise DataError(f"{folder / name}: not JSON") from error
                 if not isinstance(found, dict):
@@ -156,7 +157,7 @@ class JsonTokenizer:
                 special[role] = piece
             elif role != "mask":
                 raise DataError(f"{folder}: no {names[0]} in tokenizer_config.json", "the folder is not complete")
-        return cls(place.read_bytes(), special, str(place))
+        return cls(read_regular(place), special, str(place))
 
     @property
     def vocab_size(self) -> int:

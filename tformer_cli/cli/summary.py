@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tformer_cli.errors import ConfigError
+from tformer_cli.regular import open_regular
 
 
 @dataclass
@@ -88,9 +89,7 @@ def find_runs(folder: Path) -> list[Path]:
 
 def _read(path: Path, tail: int = 1_000_000) -> bytes:
     try:
-        if not path.is_file():  # a pipe would be waited for
-            return b""
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(max(0, path.stat().st_size - tail))
             return file.read(tail)
     except OSError:

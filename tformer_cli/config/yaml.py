@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from tformer_cli.errors import ConfigError
+from tformer_cli.regular import open_regular
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -65,7 +66,7 @@ def read_yaml(path: Path) -> Document:
         ConfigError: if it cannot be read, is over 1 MB, is not UTF-8, or holds anything that is refused.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror})") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tformer_cli.data.cells import Place, check_expansion, missing_column
 from tformer_cli.errors import DataError
+from tformer_cli.regular import open_regular
 
 if TYPE_CHECKING:
     import pyarrow
@@ -57,6 +58,7 @@ def columnar_schema(path: Path) -> tuple[pyarrow.Schema, int]:
     """
     kind = path.suffix
     with _columnar_errors(path, kind):
+        open_regular(path).close()
         if kind == ".arrow":
             with _arrow_file(path) as (schema, batches):
                 return schema, sum(batch.num_rows for batch in batches)

@@ -27,6 +27,7 @@ from tformer_cli.data.cells import (
 )
 from tformer_cli.data.columnar import COLUMNAR, ROWS_AT_ONCE, columnar_rows, columnar_schema
 from tformer_cli.errors import DataError
+from tformer_cli.regular import open_regular
 
 TABLES = (".tsv", ".csv", ".jsonl", ".tsv.gz", ".csv.gz", ".jsonl.gz", *COLUMNAR)
 """Endings of tables, which a folder is searched for."""
@@ -82,7 +83,7 @@ def read_lines(path: Path) -> list[str]:
 
 def _raw_lines(path: Path) -> Iterator[bytes]:
     try:
-        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
+        with open_regular(path) as file, gzip.open(file) if path.name.endswith(".gz") else file as stream:
             size, total = max(1, path.stat().st_size), 0
             for number, line in enumerate(iter(functools.partial(stream.readline, MOST_LINE_BYTES), b""), 1):
                 total += len(line)

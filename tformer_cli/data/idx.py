@@ -10,21 +10,22 @@ import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedIOBase
 from pathlib import Path
+from typing import IO
 
 from tformer_cli.data.pictures import MOST_PIXELS
 from tformer_cli.errors import DataError
+from tformer_cli.regular import open_regular
 
 PICTURES, LABELS = 0x803, 0x801  # magic numbers: unsigned bytes, in three dimensions, in one
 
 
 @contextmanager
-def open_idx(path: Path, magic: int) -> Iterator[tuple[BufferedIOBase, list[int]]]:
+def open_idx(path: Path, magic: int) -> Iterator[tuple[IO[bytes] | gzip.GzipFile, list[int]]]:
     """An IDX file after its head, and its dimensions."""
     kind = "pictures" if magic == PICTURES else "labels"
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        with open_regular(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as stream:
             dimensions = magic & 0xFF
             head = stream.read(4 * (1 + dimensions))
             found, *sizes = (int.from_bytes(head[place : place + 4], "big") for place in range(0, len(head), 4))

@@ -24,6 +24,8 @@ ROLES = ("train", "validation", "test")
 VALIDATION_NAMES = ("val", "validation", "valid", "dev")
 HUB_ROWS = 256  # in memory at once
 BUILTIN_LANGUAGES = ("en", "ja")
+BUILDERS = frozenset({"arrow", "audiofolder", "cache", "csv", "hdf5", "imagefolder", "json", "parquet", "text", "xml"})
+"""Readers of the datasets library that a data set may need: none of them unpickles (`webdataset` does `.pth` files)."""
 
 
 @dataclass(frozen=True)
@@ -237,10 +239,48 @@ def hub_splits(config: DataConfig) -> list[str]:
         raise ConfigError("data.path is not set", "name a dataset id or a local snapshot: data.path=...")
     import datasets
 
-    try:
-        return [str(name) for name in datasets.get_dataset_split_names(config.path, config.name or None)]
-    except Exception as error:  # the library raises its own, the network's, the file system's and plain ValueErrors
-        raise _hub_error(config, error) from error
+    path = hub_path(config.path)
+    with _hub(config):
+        _check_builder(config, path)
+        return [str(name) for name in datasets.get_dataset_split_names(path, config.name or None)]
+
+
+def hub_path(path: str) -> str:
+    """What the library is asked for: a folder by its absolute path, since it takes some names for its own builders.
+
+    Raises:
+        DataError: if the name is one of the library's builders, which would read the files of the current folder;
+            one of them used to unpickle.
+    """
+    from datasets import packaged_modules
+
+    if Path(path).expanduser().is_dir():
+        return str(Path(path).expanduser().absolute())
+    if path.removeprefix("hf://datasets/").strip("/") in {*BUILDERS, *packaged_modules._PACKAGED_DATASETS_MODULES}:
+        raise DataError(
+            f"data.path: {path!r} is a builder of the datasets library, and no data set",
+            "give a folder, or the id of a data set as OWNER/NAME; for files: data.source=files",
+        )
+    return path
+
+
+def _check_builder(config: DataConfig, path: str) -> None:
+    """Refuse what only code, or a reader that is not known to be safe, could read; nothing is read here.
+
+    Raises:
+        DataError: naming the builder.
+    """
+    import datasets
+
+    module = type(datasets.load_dataset_builder(path, config.name or None)).__module__
+    package, _, name = module.partition("datasets.packaged_modules.")
+    name = name.partition(".")[0]
+    if package or name not in BUILDERS:
+        raise DataError(
+            f"data.path: {config.path}: the datasets library would read it with {name or module!r}, which tformer"
+            " does not use",
+            "convert it to Parquet, Arrow, CSV, JSON lines or text",
+        )
 
 
 def _read_hub(config: ParallelDataConfig, name: str, skip: bool) -> ParallelSplit:
@@ -301,8 +341,10 @@ def hub_data(config: DataConfig, name: str) -> Any:
     """
     import datasets
 
+    path = hub_path(config.path)
     with _hub(config):
-        return datasets.load_dataset(config.path, config.name or None, split=name, streaming=config.streaming)
+        _check_builder(config, path)
+        return datasets.load_dataset(path, config.name or None, split=name, streaming=config.streaming)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 
 from tformer_cli.data.audio import BadRecording
 from tformer_cli.data.media import file_size, reason
+from tformer_cli.regular import read_regular
 
 ENDINGS = (".mfc", ".npy")
 NUMPY = b"\x93NUMPY"
@@ -33,7 +34,7 @@ def read_features(source: Path | str | bytes, bins: int, name: str = "") -> np.n
     if not isinstance(source, bytes):
         file_size(source, name, BadRecording)
         try:
-            source = Path(source).read_bytes()
+            source = read_regular(source)
         except OSError as error:
             raise BadRecording(name, reason(error)) from error
     elif not source:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tformer_cli.errors import DataError
+from tformer_cli.regular import open_regular
 
 MAX_ORDER = 5
 MOST_DIGITS = 18
@@ -83,10 +84,11 @@ class _Reader:
     def lines(self) -> Iterator[str]:
         """All lines but empty ones, without the white space around them."""
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 packed = file.read(2) == b"\x1f\x8b"
-            with gzip.open(self.path) if packed else self.path.open("rb") as file:
-                for raw in file:
+                file.seek(0)
+                stream = gzip.GzipFile(fileobj=file) if packed else file
+                for raw in stream:
                     self.line += 1
                     text = raw.decode("utf-8").strip(" \t\r\n")
                     if text:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tformer_cli.errors import DataError
 from tformer_cli.interop.sentencepiece_json import BPE, CONTROL, UNKNOWN, UNUSED, parse
+from tformer_cli.regular import read_regular
 from tformer_cli.tokenizer import JOINT, Tokenizer
 
 LAST = -1e9  # score of a merge that must come after all others
@@ -42,7 +43,7 @@ def from_marian(folder: Path, config: Mapping[str, Any], languages: tuple[str, s
     vocabularies = [_read_vocabulary(folder / VOCABULARY)] * 2
     if separate:
         vocabularies[1] = _read_vocabulary(folder / TARGET_VOCABULARY)
-    raw = [(folder / name).read_bytes() for name in (SOURCE, TARGET)]
+    raw = [read_regular(folder / name) for name in (SOURCE, TARGET)]
     models = [
         _renumbered(parse(data, str(folder / name)), vocabulary, config, str(folder / name))
         for data, vocabulary, name in zip(raw, vocabularies, (SOURCE, TARGET), strict=True)
@@ -55,7 +56,7 @@ def from_marian(folder: Path, config: Mapping[str, Any], languages: tuple[str, s
 def _read_vocabulary(path: Path) -> list[str]:
     """Pieces in the order of their ids."""
     try:
-        ids = json.loads(path.read_bytes())
+        ids = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable JSON") from error
     if not isinstance(ids, dict) or sorted(ids.values(), key=repr) != sorted(range(len(ids)), key=repr):

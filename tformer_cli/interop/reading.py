@@ -18,6 +18,7 @@ from torch import Tensor
 from tformer_cli.config.schema import Activation, Positions
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.gate import CORE, Rules, carried, only
+from tformer_cli.regular import open_regular, read_regular
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = (
@@ -247,7 +248,7 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: if it cannot be read, or is none.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_regular(path))
     except OSError as error:
         raise DataError(
             f"{path}: {error.strerror or error}", "name a folder with a model in the Hugging Face format"
@@ -286,6 +287,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name in sorted(names):
         try:
+            open_regular(folder / name).close()
             tensors |= safetensors.torch.load_file(folder / name)
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             raise DataError(f"{folder / name}: not a readable safetensors file ({error})") from error

@@ -27,6 +27,7 @@ from tformer_cli.metrics import confusion, labels_scores
 from tformer_cli.models.resnet import ResNetClassifier
 from tformer_cli.models.vit import ViTClassifier
 from tformer_cli.nn.attention import attention_weights
+from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import (
     Evaluation,
     Gallery,
@@ -89,7 +90,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
     def load(self, folder: Path) -> None:
         """Take the labels from a checkpoint, if it is one of this task."""
         if (folder / LABELS).is_file():
-            self.labels = LabelSet.from_json((folder / LABELS).read_bytes())
+            self.labels = LabelSet.from_json(read_regular(folder / LABELS, links=False))
 
     def files(self) -> dict[str, bytes]:
         """The labels."""

@@ -30,6 +30,7 @@ from tformer_cli.data.transcripts import normaliser
 from tformer_cli.decode.ctc import needed_frames
 from tformer_cli.errors import DataError
 from tformer_cli.nn.convolution import subsampled
+from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Batch, M
 from tformer_cli.tasks.separate_texts import SeparateTexts
 
@@ -102,7 +103,7 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
         """Take the tokenizer, and the statistics of features, from a checkpoint."""
         super().load(folder)
         if (folder / STATISTICS).is_file():
-            content = (folder / STATISTICS).read_bytes()
+            content = read_regular(folder / STATISTICS, links=False)
             self.front_end.statistics = Statistics.of_json(content, self.config.features.bins, str(folder))
 
     def files(self) -> dict[str, bytes]:

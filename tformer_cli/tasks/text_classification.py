@@ -21,6 +21,7 @@ from tformer_cli.data.text import pad, tokenize_texts
 from tformer_cli.data.uniforms import uniforms
 from tformer_cli.metrics import labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.models.bert import BERTClassifier
+from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.inputs import Answer, OnLong, Readable, Refusal, parts_of
 from tformer_cli.tasks.separate_texts import SeparateTexts
@@ -78,7 +79,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         """Take the tokenizer from a checkpoint, and the labels if it is one of this task."""
         super().load(folder)
         if (folder / LABELS).is_file():
-            self.labels = LabelSet.from_json((folder / LABELS).read_bytes())
+            self.labels = LabelSet.from_json(read_regular(folder / LABELS, links=False))
 
     def files(self) -> dict[str, bytes]:
         """The tokenizer's files, and the labels."""

@@ -22,6 +22,7 @@ from tformer_cli.data.text import pad
 from tformer_cli.errors import DataError
 from tformer_cli.metrics import library, tags_scores
 from tformer_cli.models.bert import BERTTagger
+from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.inputs import Answer, Readable, Refusal
 from tformer_cli.tasks.separate_texts import SeparateTexts
@@ -84,7 +85,7 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         """Take the tokenizer from a checkpoint, and the tags if it is one of this task."""
         super().load(folder)
         if (folder / TAGS).is_file():
-            self.tags = tuple(json.loads((folder / TAGS).read_bytes()))
+            self.tags = tuple(json.loads(read_regular(folder / TAGS, links=False)))
 
     def files(self) -> dict[str, bytes]:
         """The tokenizer's files, and the tags."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tformer_cli.errors import RunError
+from tformer_cli.regular import NotRegularError, append_regular
 from tformer_cli.train.board import Board
 from tformer_cli.train.budget import clock
 from tformer_cli.train.checkpoint import sync
@@ -68,10 +69,11 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, offset: int, sha256: str = "") -> None:
-        if path.exists() and not path.is_file():
-            raise RunError(f"{path}: not a regular file", "move it away, then --resume")
         self.path, self.note = path, ""
-        self.file = open(path, "a+b")  # noqa: SIM115 - held for the life of the run
+        try:
+            self.file = append_regular(path)
+        except NotRegularError as error:
+            raise RunError(f"{path}: {error.strerror}", "move it away, then --resume") from error
         self.file.seek(0)
         kept = self.file.read(offset)
         if len(kept) < offset:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tformer_cli import __version__
 from tformer_cli.errors import RunError
+from tformer_cli.regular import append_regular
 from tformer_cli.train.checkpoint import AVERAGED, Checkpoints, complete_save, damage, replace_file
 
 CONFIG, RESULT, METRICS, PERFORMANCE = "config.yaml", "result.json", "metrics.jsonl", "performance.jsonl"
@@ -57,7 +58,7 @@ class Lock:
         self.held, self.note = False, ""
         try:
             run.mkdir(parents=True, exist_ok=True)
-            self.file = open(run / ".lock", "a")  # noqa: SIM115 - held for the life of the run
+            self.file = append_regular(run / ".lock")
         except OSError as error:
             raise RunError(f"{run}: cannot be written: {error.strerror}", "choose another folder with --run") from error
         try:

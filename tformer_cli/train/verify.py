@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tformer_cli import regular
 from tformer_cli.errors import RunError
 
 FORMAT_VERSION = 1
@@ -27,12 +27,7 @@ def read_regular(path: Path, largest: int = LARGEST_TEXT) -> bytes:
     Raises:
         OSError: if it is absent, not a regular file, or larger than `largest` bytes.
     """
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    if status.st_size > largest:
-        raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
-    return path.read_bytes()
+    return regular.read_regular(path, largest=largest, links=False)
 
 
 def _sha256(value: object) -> bool:
@@ -108,7 +103,20 @@ def damage(folder: Path) -> str:
     if fault:
         return fault
     faults = (file_fault(folder, name, size, sha256) for name, (size, sha256) in entries.items())
-    return next(filter(None, faults), "")
+    return next(filter(None, faults), "") or _stranger(folder)
+
+
+def _stranger(folder: Path) -> str:
+    """What a checkpoint folder holds beside files and folders: links, pipes and devices, in its manifest or not."""
+    try:
+        for entry in sorted(folder.rglob("*")):
+            mode = entry.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                what = "a link" if stat.S_ISLNK(mode) else "no regular file"
+                return f"holds {entry.relative_to(folder).as_posix()}, which is {what}"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return ""
 
 
 # --- state.json -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,93 @@
+"""Opening regular files only: a pipe in place of a file would be waited for, and `/dev/zero` read for ever."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+NOT_REGULAR = "not a regular file, but {kind}"
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISLNK, "a link"),
+)
+
+
+class NotRegularError(OSError):
+    """Something else lies where a file was expected."""
+
+
+def open_regular(path: Path | str, *, links: bool = True) -> BinaryIO:
+    """Open a file to be read, without waiting for anybody.
+
+    Args:
+        path: of the file.
+        links: whether it may be a symbolic link; False for files that a folder of unknown origin holds, which
+            could otherwise name any file of this machine.
+
+    Raises:
+        NotRegularError: if it is not a regular file; `strerror` says what it is.
+        OSError: if it is absent or cannot be read.
+    """
+    if not links:
+        _check(os.lstat(path).st_mode, path)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags | (0 if links else getattr(os, "O_NOFOLLOW", 0)))
+    try:
+        _check(os.fstat(descriptor).st_mode, path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path | str, *, largest: int | None = None, links: bool = True) -> bytes:
+    """Read a whole file, as `open_regular` opens it.
+
+    Args:
+        path: of the file.
+        largest: bytes that it may have at most; None: as many as it has.
+        links: whether it may be a symbolic link.
+
+    Raises:
+        OSError: as `open_regular`, or if it is larger.
+    """
+    with open_regular(path, links=links) as file:
+        if largest is not None and os.fstat(file.fileno()).st_size > largest:
+            raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
+        return file.read()
+
+
+def append_regular(path: Path | str) -> BinaryIO:
+    """Open a file of a run folder to be read and appended to.
+
+    A link or a pipe in its place is refused: the folder may be of unknown origin, and a link name any file.
+
+    Raises:
+        NotRegularError: if it is not a regular file.
+        OSError: if it cannot be written.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+    flags |= sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
+    if os.path.lexists(path):
+        _check(os.lstat(path).st_mode, path)
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        _check(os.fstat(descriptor).st_mode, path)
+        return os.fdopen(descriptor, "a+b")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check(mode: int, path: Path | str) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kind = next((name for test, name in _KINDS if test(mode)), "something else")
+    raise NotRegularError(errno.EINVAL, NOT_REGULAR.format(kind=kind), str(path))
