@@ -58,10 +58,29 @@ def test_a_rank_that_fails_is_named_at_once_and_one_that_is_done_is_not(ranks):
     made, ended = ranks(3, timeout=10)
     for heartbeat in made:
         heartbeat.start()
-    made[2].stop(failed=False)
+    threading.Thread(target=made[2].stop, kwargs={"failed": False}, daemon=True).start()
     made[1].stop(failed=True)
     wait_for(lambda: ended[0])
     assert ended == [["rank 1 of 3 failed"], [], []]
+
+
+def test_ranks_that_are_done_wait_for_each_other(ranks):
+    made, ended = ranks(3)
+    for heartbeat in made:
+        heartbeat.start()
+    left: list[int] = []
+
+    def leave(number: int) -> None:
+        made[number].stop(failed=False)
+        left.append(number)
+
+    for number in (0, 1):
+        threading.Thread(target=leave, args=(number,), daemon=True).start()
+    time.sleep(0.5)
+    assert not left
+    leave(2)
+    wait_for(lambda: len(left) == 3)
+    assert ended == [[], [], []]
 
 
 def test_a_rank_that_was_stopped_itself_blames_nobody(ranks, monkeypatch):

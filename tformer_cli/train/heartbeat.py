@@ -18,6 +18,20 @@ import torch.distributed as dist
 FAILED, LEFT = b"failed", b"left"
 
 
+def connect(*, hosts: bool, timeout: datetime.timedelta) -> dist.Store:
+    """A connection of its own to the store by which the ranks find each other.
+
+    torchrun may keep the store when it starts ranks again, so that each start has its own names in it.
+
+    Args:
+        hosts: whether this process holds the store.
+        timeout: of each request.
+    """
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=hosts, timeout=timeout, wait_for_workers=False, multi_tenant=hosts)
+    return dist.PrefixStore(f"tformer/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
 class Heartbeat:
     """The signs of life of one rank, and its watch over the others.
 
@@ -32,16 +46,8 @@ class Heartbeat:
     def __init__(self, rank: int, world: int, timeout: float, end: Callable[[str], None]) -> None:
         self.rank, self.world, self.timeout, self.end = rank, world, timeout, end
         self.period = min(1.0, timeout / 10)
-        self._store = dist.TCPStore(
-            os.environ["MASTER_ADDR"],
-            int(os.environ["MASTER_PORT"]),
-            is_master=False,
-            wait_for_workers=False,
-            timeout=datetime.timedelta(seconds=max(timeout, 10)),
-        )
-        restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        self._space = f"tformer/{restart}"
-        self.names = [f"{self._space}/heartbeat/{number}" for number in range(world)]
+        self._store = connect(hosts=False, timeout=datetime.timedelta(seconds=max(timeout, 10)))
+        self.names = [f"heartbeat/{number}" for number in range(world)]
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._values = [b""] * world
@@ -57,22 +63,38 @@ class Heartbeat:
             threading.Thread(target=target, daemon=True).start()
 
     def stop(self, *, failed: bool) -> None:
-        """Stop, and let the others know whether this rank is done or has failed."""
+        """Stop, and let the others know whether this rank is done or has failed.
+
+        Ranks that are done wait for each other, as a connection that closes early cuts off what the others still read.
+        """
         self._over.set()
-        if self._lock.acquire(timeout=1):  # else the store does not answer any more
-            try:
-                self._store.set(self.names[self.rank], (FAILED if failed else LEFT).decode())
-            except RuntimeError:  # it has gone with another rank
-                pass
-            finally:
-                self._lock.release()
+        if not self._lock.acquire(timeout=1):
+            return  # the store does not answer any more
+        try:
+            self._store.set(self.names[self.rank], (FAILED if failed else LEFT).decode())
+            if not failed:
+                self._wait_for(self.names, LEFT)
+                self._store.set(f"gone/{self.rank}", LEFT.decode())
+                if self.rank == 0:  # it may hold the store that the others still ask
+                    self._wait_for([f"gone/{number}" for number in range(self.world)], LEFT)
+        except RuntimeError:  # the store has gone with another rank
+            pass
+        finally:
+            self._lock.release()
+
+    def _wait_for(self, names: list[str], value: bytes, seconds: float = 10) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self._store.check(names) and all(other == value for other in self._store.multi_get(names)):
+                return
+            time.sleep(0.01)
 
     def share(self, text: str) -> str:
         """Rank 0's text, on every rank; once a run."""
         with self._lock:
             if self.rank == 0:
-                self._store.set(f"{self._space}/text", text)
-            return self._store.get(f"{self._space}/text").decode()
+                self._store.set("text", text)
+            return self._store.get("text").decode()
 
     def lost(self) -> str:
         """Which rank is lost, asked when an exchange has failed; empty if all give signs of life.
@@ -91,6 +113,8 @@ class Heartbeat:
 
     def _beat(self) -> None:
         with self._lock:
+            if self._over.is_set():  # the last word is said
+                return
             self._count += 1
             self._store.set(self.names[self.rank], str(self._count))
 

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from tformer_cli.errors import RunError
 from tformer_cli.train import processes
-from tformer_cli.train.heartbeat import Heartbeat
+from tformer_cli.train.heartbeat import Heartbeat, connect
 
 COLLECTIVE_TIMEOUT = datetime.timedelta(days=7)
 """Of one exchange: the others wait in it while rank 0 evaluates. `Heartbeat` notices a rank that is gone."""
+START_TIMEOUT = datetime.timedelta(minutes=5)
+"""Of ranks that wait for the others to start."""
 _WEIGHTS = {signal.SIGINT: 1.0, getattr(signal, "SIGHUP", None): 2.0**20, signal.SIGTERM: 2.0**40}
 
 
@@ -76,10 +78,17 @@ def join(device_type: str, timeout: float) -> Ranks:
     if device_type == "cuda":
         torch.cuda.set_device(ranks.local_rank)
     backend = "nccl" if device_type == "cuda" else "gloo"
-    if not dist.is_initialized():
-        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
-    ranks.heartbeat = Heartbeat(ranks.rank, ranks.world, timeout, processes.end_rank)
-    ranks.wait()  # each rank has given its first sign of life
+    try:
+        if not dist.is_initialized():
+            hosts = ranks.first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+            store = dist.PrefixStore("group", connect(hosts=hosts, timeout=START_TIMEOUT))
+            dist.init_process_group(
+                backend, store=store, rank=ranks.rank, world_size=ranks.world, timeout=COLLECTIVE_TIMEOUT
+            )
+        ranks.heartbeat = Heartbeat(ranks.rank, ranks.world, timeout, processes.end_rank)
+        ranks.wait()  # each rank has given its first sign of life
+    except RuntimeError as error:
+        raise explained(error, ranks) from error
     ranks.heartbeat.start()
     return ranks
 
@@ -88,8 +97,6 @@ def leave(ranks: Ranks, *, failed: bool) -> None:
     """Close the process group."""
     if ranks.heartbeat is not None:
         ranks.heartbeat.stop(failed=failed)
-        if not failed:
-            ranks.wait()  # rank 0 holds the store that the others still use
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
@@ -109,6 +116,6 @@ def explained(error: BaseException, ranks: Ranks) -> BaseException:
         remedy = f"if memory ran out, use data.workers=0 or a smaller batch; {processes.RESUME}"
         return RunError(f"a process that prepared batches was ended from outside{by}", remedy)
     if ranks.world > 1 and re.search(r"gloo|NCCL|[Cc]onnection (closed|reset|was)|Broken pipe|c10d|TCPStore", text):
-        lost = ranks.heartbeat.lost() if ranks.heartbeat is not None else ""
+        lost = ranks.heartbeat.lost() if ranks.heartbeat is not None else "no connection to the other ranks"
         return processes.LostRank(lost or "another rank has ended", processes.RESUME)
     return error
