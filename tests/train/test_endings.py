@@ -109,6 +109,7 @@ def test_a_mistyped_metric_is_found_before_training(tmp_path, monkeypatch):
     at_step(monkeypatch, 1, lambda: pytest.fail("trained"))
     with pytest.raises(RunError, match=r"trainer.metric: no score 'acuracy': there are: .*accuracy"):
         train(tmp_path, "run", "trainer.metric=acuracy")
+    assert not (tmp_path / "run" / "config.yaml").exists()
     monkeypatch.undo()
     monkeypatch.setattr(machine, "product_rate", lambda *_, **__: 1e9)
     run = train(tmp_path, "run", "trainer.metric=f1", resume=True)
@@ -214,9 +215,9 @@ def test_a_damaged_checkpoint_is_left_out_of_the_average_and_named(tmp_path, cap
 def test_a_result_is_of_all_steps_or_not_there(tmp_path, monkeypatch):
     run = train(tmp_path, "run")
     with monkeypatch.context() as patch:
-        at_step(patch, 5, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        at_step(patch, 7, lambda: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path, "run", "trainer.steps=6", resume=True)
+            train(tmp_path, "run", "trainer.steps=8", resume=True)
     assert not (run / "result.json").exists()
 
 

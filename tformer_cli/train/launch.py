@@ -59,7 +59,7 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
     from tformer_cli.train.initial import load_initial
     from tformer_cli.train.log import Console
     from tformer_cli.train.loop import Trainer, seed_step
-    from tformer_cli.train.run import RESULT, Lock, locate
+    from tformer_cli.train.run import Lock, locate
 
     ranks = parallel.join(pick_device(config.trainer.device).type, config.trainer.distributed_timeout)
     console = Console(quiet=quiet or not ranks.first)
@@ -97,9 +97,9 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
             console.say(f"started from {initial}{load_initial(model, locate(initial)[1])}")
             trainer.start_average()
         if ranks.first:
+            if trainer.progress.best is None:
+                trainer.validation.check_metric()
             _write_start(config, run, machine)
-            if not trainer.done():
-                (run / RESULT).unlink(missing_ok=True)  # it was of fewer steps
             _header(trainer, ranks, run, console)
         if config.trainer.compile:
             for block in [module for module in model.modules() if type(module).__name__ == "Block"]:

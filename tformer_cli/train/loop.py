@@ -54,6 +54,7 @@ from tformer_cli.train.optim import (
     optimizer_tensors,
 )
 from tformer_cli.train.parallel import Ranks, ballot, elected
+from tformer_cli.train.run import RESULT
 from tformer_cli.train.schedule import LearningRate
 from tformer_cli.train.throughput import Throughput
 from tformer_cli.train.validation import Validation
@@ -206,6 +207,7 @@ class Trainer:
             **usable_files(weights, state, self.config, self.task.files()),
             "optimizer.safetensors": tensors_to_bytes(rest),
         }
+        (self.run / RESULT).unlink(missing_ok=True)  # it was of fewer steps
         self.checkpoints.save(self.progress.step, files)
         forget(self.run)
 
@@ -294,8 +296,6 @@ class Trainer:
     def fit(self) -> Progress:
         """Train until the steps or minutes are up, a signal asks to stop, or nothing gets better any more."""
         if self.ranks.first:
-            if self.progress.best is None:
-                self.validation.check_metric()
             self.log = Log(self.run, self.progress.step, self.offsets, self.metrics_sha256, self.console.say)
         if self.log is not None and not self.progress.step:
             self.log.text(0, "config", f"```yaml\n{to_yaml(self.config)}\n```")
