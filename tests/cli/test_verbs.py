@@ -47,6 +47,15 @@ def test_evaluate_prints_tables_or_json(stand_ins, capsys):
     }
 
 
+def test_json_holds_the_notes_of_an_evaluation_too(capsys):
+    from tformer_cli.cli.evaluate import show
+    from tformer_cli.tasks.base import Evaluation
+    from tformer_cli.train.evaluate import Report
+
+    show(Report(Evaluation({"bleu": 1.0}, notes=["BLEU over characters"]), Path("r/e.json"), []), as_json=True)
+    assert json.loads(capsys.readouterr().out)["notes"] == ["BLEU over characters"]
+
+
 def test_export_checks_its_arguments(stand_ins, capsys):
     assert main(["export", "r", "--to", "onnx", "--output", "o"]) == 2
     assert capsys.readouterr().err == "error: --to: 'onnx' is not one of huggingface, timm\n"

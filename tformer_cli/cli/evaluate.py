@@ -80,6 +80,7 @@ def show(report: Report, *, as_json: bool = False) -> None:
             "signatures": evaluation.signatures,
             "path": str(report.path) if report.path else None,
         }
+        fields |= {"notes": evaluation.notes} if evaluation.notes else {}
         fields |= {"pictures": [str(path) for path in report.pictures]} if report.pictures else {}
         result(json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
         if report.unsaved:
