@@ -155,7 +155,7 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
 
     def evaluate(self, model: Conformer, split: str, scoring: Scoring) -> Evaluation:
         """The loss; word and character error rates of what is heard."""
-        size = len(self._made_of(split, 0))
+        in_form, size = self._scored, len(self._made_of(split, 0))
         size = min(scoring.limit or size, size) if scoring.decoded else 0
         sums, found = LossSums(), dict[int, Prediction]()
         for batch in batches_of(self, model, split):
@@ -168,7 +168,7 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
             return evaluation
         references, names = self._transcripts(split, 0, range(size)), [self._name(split, row) for row in range(size)]
         heard = [found[row].text for row in range(size)]
-        compared, answers = ([self._scored(text) for text in texts] for texts in (references, heard))
+        compared, answers = ([in_form(text) for text in texts] for texts in (references, heard))
         rates, own = speech_scores(compared, answers)
         evaluation.signatures = self._signatures()
         evaluation.notes += _notes(compared)

@@ -177,7 +177,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
 
     def evaluate(self, model: Seq2Seq, split: str, scoring: Scoring) -> Evaluation:
         """Loss and perplexity by teacher forcing; BLEU and the like of what search finds."""
-        text = self._split(split)
+        text, words = self._split(split), self._bleu_tokenization(split)
         sums, count = summed_loss(self, model, split)
         mean = sums["loss"] / count
         scores = {"loss": mean, "perplexity": math.exp(min(mean, 700))}
@@ -187,7 +187,6 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         size = min(scoring.limit or len(text.sources), len(text.sources))
         found = [prediction.text for prediction in self.predict(model, text.sources[:size])]
         references = text.targets[:size]
-        words = self._bleu_tokenization(split)
         more, evaluation.signatures = translation_scores(
             found, references, self.target_language, thorough=scoring.thorough, tokenizer=words.name
         )
