@@ -108,8 +108,20 @@ def nodes(schema: type) -> list[str]:
     return list(dict.fromkeys(key.rpartition(".")[0] for key in leaves(schema) if "." in key))
 
 
+STARTS = frozenset({
+    "pretrained", "pretrained_model", "pretrained_model_name_or_path", "pretrained_path", "pretrained_weights",
+    "model_name", "model_name_or_path", "from", "from_pretrained", "weights", "init_weights", "init_from", "init_model",
+    "initial", "initial_checkpoint", "checkpoint", "checkpoint_path", "ckpt", "ckpt_path", "load_from", "finetune_from",
+    "restore_file",
+})  # fmt: skip
+"""What other toolkits call the weights that training starts from: no setting, but an option."""
+
+
 def unknown(key: str, schema: type, extra: Iterable[str] = ()) -> ConfigError:
     """The error for a key that is not there, with what may have been meant."""
+    if key.rpartition(".")[2].lower() in STARTS:
+        remedy = "training starts from other weights by `tformer finetune RECIPE --from RUN`, or --from hf:FOLDER"
+        return ConfigError(f"unknown setting {key!r}", remedy)
     known = dict.fromkeys([*leaves(schema), *nodes(schema), *extra])
     last: dict[str, list[str]] = {}
     for name in known:
