@@ -137,6 +137,7 @@ def test_curves_are_named_and_grouped_as_they_are_looked_for(tmp_path):
     log.scalars(1, "val", {"loss": 2.0, "accuracy": 50.0})
     log.scalars(1, "perf", {"images_per_second": 9.0}, timing=True)
     log.sound(1, "training/sound", np.zeros(100, np.float32), 8000, "one two")
+    log.image(1, "confusion", np.zeros((4, 4, 3), np.uint8))
     log.close()
     folders = {path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("events.*")}
     assert folders == {"run/train", "run/validation"}  # what TensorBoard calls them
@@ -145,6 +146,7 @@ def test_curves_are_named_and_grouped_as_they_are_looked_for(tmp_path):
         "loss/ctc", "loss/loss", "speed/images_per_second", "training/learning_rate",
     ]  # fmt: skip
     assert sorted(validation.Tags()["scalars"]) == ["loss/loss", "score/accuracy"]
+    assert validation.Tags()["images"] == ["pictures/confusion"]
     metadata = train.SummaryMetadata("training/sound")
     assert metadata.display_name == "training/sound: one two" and metadata.summary_description == "one two"
     record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[1])

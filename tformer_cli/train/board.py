@@ -55,14 +55,24 @@ class Board:
                 self._again(error)
 
     def add_sound(self, tag: str, samples: Any, step: int, rate: int, caption: str) -> None:
-        """Add a recording, (N,) float32; its caption stands in its title and description."""
+        """Add a recording, (N,) float32; its caption stands in its title and description.
+
+        `SummaryWriter.add_audio` writes the older kind of record, whose title and description TensorBoard drops.
+        """
+        from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto  # pyright: ignore[reportAttributeAccessIssue]
+        from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto  # pyright: ignore[reportAttributeAccessIssue]
+        from tensorboard.compat.proto.types_pb2 import DT_STRING  # pyright: ignore[reportAttributeAccessIssue]
+        from tensorboard.plugins.audio import metadata
         from torch.utils.tensorboard.summary import audio
 
-        summary = audio(tag, samples[None], rate)
-        if caption:
-            summary.value[0].metadata.display_name = f"{tag}: {caption}"
-            summary.value[0].metadata.summary_description = caption
-        self.add("summary", tag, summary, step)
+        encoded = audio(tag, samples[None], rate).value[0].audio.encoded_audio_string
+        about = metadata.create_summary_metadata(
+            display_name=f"{tag}: {caption}" if caption else tag, description=caption, encoding=metadata.Encoding.WAV
+        )
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1), TensorShapeProto.Dim(size=2)])
+        tensor = TensorProto(dtype=DT_STRING, tensor_shape=shape, string_val=[encoded, b""])
+        self.add("summary", tag, Summary(value=[Summary.Value(tag=tag, tensor=tensor, metadata=about)]), step)
 
     def _again(self, error: OSError) -> None:
         """Begin a new file where the folder was removed; otherwise do without."""

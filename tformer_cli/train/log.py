@@ -149,8 +149,9 @@ class Log:
         self._board_of(tag).add("text", tag, text, step)
 
     def image(self, step: int, tag: str, image: Any) -> None:
-        """A picture, (height, width, 3) uint8, in TensorBoard."""
-        self._board_of(tag).add("image", tag, image, step, dataformats="HWC")
+        """A picture, (height, width, 3) uint8, in TensorBoard, which lists it after the losses."""
+        named = tag if tag.startswith("training/") else f"pictures/{tag}"
+        self._board_of(tag).add("image", named, image, step, dataformats="HWC")
 
     def sound(self, step: int, tag: str, samples: np.ndarray, rate: int, caption: str = "") -> None:
         """A recording, (N,) float32 from -1 to 1, in TensorBoard, with a caption."""
