@@ -100,12 +100,13 @@ def test_hidden_patches_are_not_seen(tmp_path):
     torch.testing.assert_close(model(other, masked, shown, places), scores)
 
 
-def test_what_was_learnt_without_labels_is_a_start(tmp_path):
+def test_what_was_learnt_without_labels_is_a_start(tmp_path, capsys):
     settings = [*SMALL, f"data.cache={tmp_path}", "trainer.steps=2", "trainer.threads=1", "trainer.device=cpu"]
     launch(compose("vit/masked_patches", settings), tmp_path / "first", quiet=True)
     start = Start.find(str(tmp_path / "first"))
     asked = ["data.source=builtin", "data.path=digits", "data.size=40", "data.image_size=16", "optim.lr=0"]
-    config = start.adapt(compose("vit/folder", [*asked, "trainer.steps=1"], whole=False), asked)
+    config = start.adapt(compose("vit/finetune", [*asked, "trainer.steps=1"], whole=False), asked)
+    assert "seen as 16 x 16, those of the weights were 8 x 8: data.image_size=8" in capsys.readouterr().err
     launch(config, tmp_path / "second", initial=start.checkpoint(config, tmp_path / "second"), quiet=True)
     before, after = (open_run(tmp_path / name, device="cpu").model for name in ("first", "second"))
     assert (before.encoder.grid, after.encoder.grid) == ((4, 4), (8, 8))

@@ -159,14 +159,14 @@ def test_the_length_is_the_recipes_where_no_weight_depends_on_it(positions, leng
 
 def test_pictures_are_coded_as_the_weights_know_them_and_the_hidden_layer_stays_behind():
     coding = ["data.channels=1", "data.mean=[0.1]", "data.deviation=[0.3]", "model.class_token=false"]
-    found = compose("vit/folder", ["data.path=x", "head.pooling=mean", *coding])
+    found = compose("vit/finetune", ["data.path=x", "head.pooling=mean", *coding])
     settings = ["data.path=y", "head.hidden=true"]
-    changed = with_inputs(compose("vit/folder", settings), found)
+    changed = with_inputs(compose("vit/finetune", settings), found)
     changed = with_architecture(changed, found.model, "there", ["data.path=y"])
     assert (changed.data.channels, changed.data.mean, changed.data.deviation) == (1, [0.1], [0.3])
     assert changed.data.path == "y" and not changed.head.hidden
     assert changed.head.pooling is Pooling.mean and not changed.model.class_token
-    asked = with_inputs(compose("vit/folder", settings), found)
+    asked = with_inputs(compose("vit/finetune", settings), found)
     asked = with_architecture(asked, found.model, "there", ["data.channels=3", "head.hidden=true"])
     assert asked.data.channels == 3 and asked.head.hidden
 
@@ -177,12 +177,12 @@ def test_of_recordings_the_same_features_are_computed():
     changed = with_architecture(with_inputs(own, found), found.model, "there", [])
     assert (changed.data.sample_rate, changed.features, changed.model.depth) == (8000, found.features, 2)
     assert (changed.data.path, changed.augment) == ("y", own.augment)
-    assert with_inputs(compose("vit/folder", ["data.path=y"]), found) == compose("vit/folder", ["data.path=y"])
+    assert with_inputs(compose("vit/finetune", ["data.path=y"]), found) == compose("vit/finetune", ["data.path=y"])
 
 
 @pytest.mark.parametrize(("class_token", "pooling"), [("true", Pooling.cls), ("false", Pooling.mean)])
 def test_a_head_pools_what_masked_patches_were_learnt_with(class_token, pooling):
     found = compose("vit/masked_patches", ["data.path=x", f"model.class_token={class_token}"])
-    for recipe in ("vit/folder", "vit/cifar10"):
+    for recipe in ("vit/folder", "vit/finetune", "vit/cifar10"):
         config = with_inputs(compose(recipe, ["data.path=y", "data.image_size=32"]), found)
         assert with_architecture(config, found.model, "there", []).head.pooling is pooling

@@ -59,14 +59,18 @@ class Start:
             self.imported = read_foreign(self.folder, (source, target), note).for_task(config.task, note)
             if self.imported.pictures is not None:
                 config = with_inputs(config, self.imported.pictures)
-            return with_architecture(config, self.imported.model, str(self.folder), overrides)
+            adapted = with_architecture(config, self.imported.model, str(self.folder), overrides)
+            _note_size(adapted, self.imported.pictures)
+            return adapted
         from tformer_cli.config.compose import from_yaml
         from tformer_cli.train.run import locate
 
         checkpoint = locate(self.folder)[1]
         found = from_yaml(checkpoint / "config.yaml")
         config = with_inputs(config, found)
-        return with_architecture(config, found.model, str(checkpoint), overrides)
+        adapted = with_architecture(config, found.model, str(checkpoint), overrides)
+        _note_size(adapted, found)
+        return adapted
 
     def checkpoint(self, config: Experiment, run: Path) -> Path:
         """Where the loop starts from: another library's model is first written as a checkpoint, `RUN/initial`."""
@@ -76,6 +80,19 @@ class Start:
 
         write_checkpoint(self.imported, run / "initial", config)
         return run / "initial"
+
+
+def _note_size(config: Experiment, start: Experiment | None) -> None:
+    """Tell that pictures have another size than those that the weights were trained with."""
+    from tformer_cli.cli.output import note
+    from tformer_cli.config.schema import ImageExperiment
+
+    if isinstance(config, ImageExperiment) and isinstance(start, ImageExperiment):
+        own, other = (each.data.height_width for each in (config, start))
+        if own != other:
+            sizes = [" x ".join(map(str, size)) for size in (own, other)]
+            given = str(start.data.image_size).replace(" ", "")
+            note(f"pictures are seen as {sizes[0]}, those of the weights were {sizes[1]}: data.image_size={given}")
 
 
 def _is_foreign(folder: Path) -> bool:
