@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from tests.interop.drawing import other_values
 from tformer_cli.config import schema
 from tformer_cli.config.schema import (
     BERTConfig,
@@ -77,6 +78,32 @@ def test_every_setting_of_theirs_has_a_rule(name):
     transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")
     undeclared = getattr(transformers, name)().to_dict().keys() - IN[name].keys()
     assert not undeclared, f"declare them in the reader of {name}: carried, irrelevant or only"
+
+
+REFUSED = [
+    (name, field, value)
+    for name, (kind, rules) in OUT.items()
+    for field in dataclasses.fields(kind)
+    for value in other_values(field)
+    if not rules[field.name].allows(value)
+]
+
+
+@pytest.mark.parametrize(("name", "field", "value"), REFUSED, ids=lambda part: getattr(part, "name", part))
+def test_a_value_without_a_counterpart_is_refused_by_name(name, field, value):
+    kind, rules = OUT[name]
+    passing = {one: rule.values[0] for one, rule in rules.items() if rule.kind == "only" and hasattr(kind(), one)}
+    check_export(kind(**passing), rules, name)
+    with pytest.raises(ConfigError, match=rf"^model\.{field.name}: .* cannot be exported: "):
+        check_export(kind(**passing | {field.name: value}), rules, name)
+
+
+def test_what_was_once_lost_in_silence_is_refused():
+    found = {(name, field.name) for name, field, _ in REFUSED}
+    everywhere = {"BERT", "GPT-2", "Marian", "Pegasus"}
+    assert {(name, "layer_scale") for name in (*everywhere, "ViT")} <= found
+    assert {(name, "norm_eps") for name in ("Marian", "Pegasus", "timm")} <= found
+    assert {(name, "activation") for name in (*everywhere, "ViT", "timm")} <= found
 
 
 @dataclasses.dataclass

@@ -317,8 +317,9 @@ def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool, say
         named = (
             listed[0] if isinstance(listed, list) and listed else found.get("model_type") or "an unnamed architecture"
         )
-        allowed = " and ".join(architecture for _, architecture in ARCHITECTURES.values())
-        raise ConfigError(f"{where}: {named} is not supported", f"tformer reads {allowed}")
+        allowed = ", ".join(architecture for _, architecture in ARCHITECTURES.values())
+        remedy = f"tformer reads {allowed}, BERT, RoBERTa, DistilBERT, GPT-2 and ViT, and Vision Transformers of timm"
+        raise ConfigError(f"{where}: {str(named)[:60]} is not supported", remedy)
 
     check_import(found, READ, where, say)
     settings = Settings(found, where)

@@ -231,8 +231,8 @@ def import_size(
     if arguments.get("img_size") is not None:
         size = pair(arguments, "img_size", where, patch)
     else:
-        coding = found.get("pretrained_cfg") if isinstance(found.get("pretrained_cfg"), dict) else {}
-        given = coding.get("input_size") if coding else None
+        coding = found.get("pretrained_cfg")
+        given = (coding if isinstance(coding, dict) else found).get("input_size")  # old files have one level
         side = round(patches**0.5) * patch
         size = (side, side)
         if side * side != patches * patch * patch and isinstance(given, list) and len(given) == 3:

@@ -1,0 +1,29 @@
+"""`--from`: runs, and folders of other libraries."""
+
+import json
+
+import pytest
+
+from tformer_cli.cli.start import Start
+from tformer_cli.errors import RunError
+
+
+@pytest.mark.parametrize("content", [{"model_type": "bert"}, {"architecture": "vit_tiny_patch16_224"}, {}])
+def test_a_folder_of_another_library_is_named_with_its_prefix(content, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=rf"no run, but a model in the format of another library: --from hf:{tmp_path}$"):
+        Start.find(str(tmp_path))
+    start = Start.find(f"hf:{tmp_path}")
+    assert (start.folder, start.foreign) == (tmp_path, True)
+
+
+@pytest.mark.parametrize("own", ["config.yaml", "checkpoints", "manifest.json"])
+def test_a_run_with_a_stray_file_is_a_run(own, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / own).mkdir()
+    assert not Start.find(str(tmp_path)).foreign
+
+
+def test_no_folder_is_said(tmp_path):
+    with pytest.raises(RunError, match="no such run folder"):
+        Start.find(str(tmp_path / "nothing"))
