@@ -7,7 +7,8 @@ import string
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -203,16 +204,17 @@ def labels_scores(
     metrics = library("sklearn.metrics", "scikit-learn")
 
     two = len(names) == 2
-    f1 = metrics.f1_score(targets, found, average="binary" if two else "macro", zero_division=0)
-    scores = {
-        "accuracy": 100 * float(metrics.accuracy_score(targets, found)),
-        "f1" if two else "f1_macro": 100 * float(f1),
-        "matthews": float(metrics.matthews_corrcoef(targets, found)),
-    }
-    if not thorough:
-        return scores, []
-    numbers = list(range(len(names)))
-    parts = metrics.precision_recall_fscore_support(targets, found, labels=numbers, zero_division=0)
+    with without_warnings():
+        f1 = metrics.f1_score(targets, found, average="binary" if two else "macro", zero_division=0)
+        scores = {
+            "accuracy": 100 * float(metrics.accuracy_score(targets, found)),
+            "f1" if two else "f1_macro": 100 * float(f1),
+            "matthews": float(metrics.matthews_corrcoef(targets, found)),
+        }
+        if not thorough:
+            return scores, []
+        numbers = list(range(len(names)))
+        parts = metrics.precision_recall_fscore_support(targets, found, labels=numbers, zero_division=0)
     rows = [
         [name, *(f"{100 * part[number]:.1f}" for part in parts[:3]), str(int(parts[3][number]))]
         for number, name in enumerate(names)
@@ -235,7 +237,8 @@ def confusion(targets: np.ndarray, found: np.ndarray, labels: int, most: int) ->
     import numpy as np
 
     metrics = library("sklearn.metrics", "scikit-learn")
-    counts = metrics.confusion_matrix(targets, found, labels=list(range(labels)))
+    with without_warnings():
+        counts = metrics.confusion_matrix(targets, found, labels=list(range(labels)))
     shares = counts / counts.sum(1, keepdims=True).clip(min=1)
     kept = np.sort(np.argsort(shares.diagonal(), kind="stable")[:most])
     return shares[np.ix_(kept, kept)], kept.tolist()
@@ -251,11 +254,12 @@ def several_labels_scores(targets: np.ndarray, found: np.ndarray) -> dict[str, f
     metrics = library("sklearn.metrics", "scikit-learn")
 
     targets, found = targets.astype(int), found.astype(int)
-    return {
-        "f1_micro": 100 * float(metrics.f1_score(targets, found, average="micro", zero_division=0)),
-        "f1_macro": 100 * float(metrics.f1_score(targets, found, average="macro", zero_division=0)),
-        "exact_match": 100 * float(metrics.accuracy_score(targets, found)),
-    }
+    with without_warnings():
+        return {
+            "f1_micro": 100 * float(metrics.f1_score(targets, found, average="micro", zero_division=0)),
+            "f1_macro": 100 * float(metrics.f1_score(targets, found, average="macro", zero_division=0)),
+            "exact_match": 100 * float(metrics.accuracy_score(targets, found)),
+        }
 
 
 def number_scores(targets: np.ndarray, found: np.ndarray) -> dict[str, float]:
@@ -278,41 +282,92 @@ def number_scores(targets: np.ndarray, found: np.ndarray) -> dict[str, float]:
 
 
 def tags_scores(
-    targets: Sequence[Sequence[str]], found: Sequence[Sequence[str]], *, thorough: bool = True
+    targets: Sequence[Sequence[str]], found: Sequence[Sequence[str]], scheme: str, *, thorough: bool = True
 ) -> tuple[dict[str, float], list[tuple[str, list[str], list[list[str]]]]]:
-    """Precision, recall and F1 of whole entities as `conlleval` counts them, by seqeval; and the share of right tags.
+    """Precision, recall and F1 of whole entities by seqeval in its strict mode; and the share of right tags.
 
     Args:
-        targets: tags of each sentence, in IOB.
+        targets: tags of each sentence, as `TagScheme.canonical` gives them: `O`, or a letter, a hyphen and the kind.
         found: as many.
+        scheme: IO, IOB1, IOB2, IOE1, IOE2, IOBES or BILOU, whose rules an entity must keep. What is against them is
+            no entity.
         thorough: also a table a kind of entity.
 
     Returns:
         Scores from 0 to 100, and tables.
     """
-    metrics = library("seqeval.metrics", "seqeval")
-    targets, found = list(map(list, targets)), list(map(list, found))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of kinds that were never found, which score 0
-        scores = {
-            "f1": 100 * float(metrics.f1_score(targets, found)),
-            "precision": 100 * float(metrics.precision_score(targets, found)),
-            "recall": 100 * float(metrics.recall_score(targets, found)),
-            "tag_accuracy": 100 * float(metrics.accuracy_score(targets, found)),
-        }
-        if not thorough:
-            return scores, []
-        report = metrics.classification_report(targets, found, output_dict=True)
+    schemes, v1 = library("seqeval.scheme", "seqeval"), library("seqeval.metrics.v1", "seqeval")
+    rules = getattr(schemes, {"IO": "IOB1", "BILOU": "IOBES"}.get(scheme.upper(), scheme.upper()))
+    kinds = sorted({tag[2:] for rows in (targets, found) for tags in rows for tag in tags if tag != "O"})
+    places = {kind: place for place, kind in enumerate(kinds)}  # seqeval strips hyphens off a kind's ends
+
+    def numbered(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+        return [[tag if tag == "O" else f"{tag[0]}-{places[tag[2:]]:06}" for tag in tags] for tags in rows]
+
+    truth, said = numbered(targets), numbered(found)
+    entities = {"entities_true": schemes.Entities(truth, rules), "entities_pred": schemes.Entities(said, rules)}
+
+    def scored(average: str | None) -> Any:
+        return v1.precision_recall_fscore_support(
+            truth, said, average=average, scheme=rules, zero_division=0, **entities
+        )
+
+    words = sum(map(len, targets))
+    equal = sum(one == other for a, b in zip(targets, found, strict=True) for one, other in zip(a, b, strict=True))
+    scores = dict(
+        zip(("precision", "recall", "f1"), (100 * float(share) for share in scored("micro")[:3]), strict=True)
+    )
+    scores = {"f1": scores.pop("f1"), **scores, "tag_accuracy": 100 * equal / max(1, words)}
+    if not thorough:
+        return scores, []
+    names = sorted(set().union(*(part.unique_tags for part in entities.values())))
     rows = [
-        [
-            kind,
-            *(f"{100 * values[key]:.1f}" for key in ("precision", "recall", "f1-score")),
-            str(int(values["support"])),
-        ]
-        for kind, values in report.items()
-        if "avg" not in kind
+        [kinds[int(name)], *(f"{100 * share:.1f}" for share in shares), str(int(there))]
+        for name, *shares, there in zip(names, *scored(None), strict=True)
     ]
     return scores, [("by kind", ["kind", "precision", "recall", "F1", "entities"], rows)]
+
+
+def plain_tags_scores(
+    targets: Sequence[Sequence[str]], found: Sequence[Sequence[str]], *, thorough: bool = True
+) -> tuple[dict[str, float], list[tuple[str, list[str], list[list[str]]]]]:
+    """Accuracy, and F1 as its mean over tags, of tags that mark no entities, by scikit-learn.
+
+    Args:
+        targets: tags of each sentence.
+        found: as many; a tag that no sentence has is wrong.
+        thorough: also a table a tag.
+
+    Returns:
+        Scores from 0 to 100, and tables.
+    """
+    import numpy as np
+
+    metrics = library("sklearn.metrics", "scikit-learn")
+    names = sorted({tag for tags in targets for tag in tags})
+    number = {name: place for place, name in enumerate(names)}
+    truth, said = (np.array([number.get(tag, -1) for tags in rows for tag in tags]) for rows in (targets, found))
+    with without_warnings():
+        parts = metrics.precision_recall_fscore_support(truth, said, labels=range(len(names)), zero_division=0)
+    scores = {"accuracy": 100 * float((truth == said).mean()), "f1_macro": 100 * float(parts[2].mean())}
+    if not thorough:
+        return scores, []
+    rows = [
+        [name, *(f"{100 * part[place]:.1f}" for part in parts[:3]), str(int(parts[3][place]))]
+        for place, name in enumerate(names)
+    ]
+    return scores, [("by tag", ["tag", "precision", "recall", "F1", "words"], rows)]
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep scikit-learn's warnings from users, who can change nothing: what it cannot divide scores 0 here.
+
+    It warns of labels that are in no answer, of a single label, and of more labels than it thinks likely.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
+        yield
 
 
 def speech_library() -> Any:

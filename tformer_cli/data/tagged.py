@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tformer_cli.data import files
+from tformer_cli.data.cells import Gate, MissingValue, Place, Places, read_list
+from tformer_cli.data.conll import Sentence, read_conll
+from tformer_cli.data.division import Labels
 from tformer_cli.data.source import hub_origin, hub_rows
 from tformer_cli.data.splits import draw, read_split
 from tformer_cli.data.store import text_digest
@@ -22,8 +25,7 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import TaggedDataConfig
 
 SETTINGS = "data.words, data.tags"
-DOCUMENT = "-DOCSTART-"
-"""The word that opens a document in CoNLL 2003: no sentence."""
+BLANKS = re.compile(r"[ \t\r\n]+")
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,16 @@ class TaggedSentences:
         tags: as many.
         origin: where they come from, for people.
         hash: SHA-256 of all, in hex.
+        places: where each sentence begins; None: its number in the split must do.
+        notes: what was left out, and how columns were read, a line each.
     """
 
     words: list[list[str]]
     tags: list[list[str]]
     origin: str
     hash: str = field(default="")
+    places: Places | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Compute the hash."""
@@ -54,76 +60,98 @@ class TaggedSentences:
 
     def select(self, rows: np.ndarray, origin: str) -> TaggedSentences:
         """Some of the sentences."""
-        return TaggedSentences([self.words[row] for row in rows], [self.tags[row] for row in rows], origin)
+        words, tags = ([part[row] for row in rows] for part in (self.words, self.tags))
+        places = None if self.places is None else self.places.select(rows)
+        return TaggedSentences(words, tags, origin, places=places, notes=self.notes)
+
+    def place(self, row: int) -> str:
+        """What an error calls a sentence."""
+        return f"{self.origin}: sentence {row + 1}" if self.places is None else str(self.places[row])
 
 
-def read_tagged(config: TaggedDataConfig, split: str, *, seed: int) -> dict[str, TaggedSentences]:
+def read_tagged(config: TaggedDataConfig, split: str, *, seed: int, skip: bool = False) -> dict[str, TaggedSentences]:
     """Read a split, as `read_split`: where there is no validation split, training sentences drawn by the seed serve.
+
+    Args:
+        config: where it is.
+        split: train, validation or test.
+        seed: of the draw.
+        skip: leave out sentences that lack a word or a tag, which are an error otherwise.
 
     Raises:
         ConfigError: if the data's location or columns are impossible.
         DataError: if the split is not there, or malformed; names file and line.
     """
-    return read_split(config, split, functools.partial(_read, config), functools.partial(draw, seed=seed))
+
+    def labels(data: TaggedSentences) -> Labels | None:
+        return [set(tags) for tags in data.tags] if config.stratified else None
+
+    divide = functools.partial(draw, seed=seed, labels=labels)
+    return read_split(config, split, functools.partial(_read, config, skip), divide)
 
 
-def _read(config: TaggedDataConfig, found: str | list[Path]) -> TaggedSentences:
-    words: list[list[str]] = []
-    tags: list[list[str]] = []
-    wanted = [config.words, config.tags]
+def _read(config: TaggedDataConfig, skip: bool, found: str | list[Path]) -> TaggedSentences:
+    gate = Gate(frozenset(config.missing), skip)
+    sentences: list[Sentence] = []
+    notes: list[str] = []
     if isinstance(found, str):
-        rows = hub_rows(config, found, wanted, setting=SETTINGS, values=wanted)
-        return _of_lists(files.transpose(rows, 2), hub_origin(config, found))
-    for path in found:
-        if files.table_kind(path):
-            rows = files.table_rows(path, wanted, setting=SETTINGS, values=wanted)
-            part = _of_lists(files.transpose(rows, 2), str(path))
-            words += part.words
-            tags += part.tags
-            continue
-        for sentence in _sentences(path, config):
-            words.append([word for word, _ in sentence])
-            tags.append([tag for _, tag in sentence])
-    if not words:
-        raise DataError(f"{found[0]}: there are no sentences")
-    return TaggedSentences(words, tags, str(found[0]))
+        sentences, origin = _of_table(config, gate, found), hub_origin(config, found)
+    else:
+        origin = str(found[0])
+        for path in found:
+            if files.table_kind(path):
+                sentences += _of_table(config, gate, path)
+            else:
+                more, note = read_conll(path, config, gate)
+                sentences += more
+                notes += [note] if note else []
+    notes += gate.notes(len(sentences))
+    if not sentences:
+        raise DataError(f"{origin}: there are no sentences")
+    if len(sentences) > 1 and all(len(words) == 1 for _, words, _ in sentences):
+        notes.append(
+            "every sentence has one word: a table holds a sentence a row, a CoNLL file an empty line after each"
+        )
+    words, tags = [words for _, words, _ in sentences], [tags for _, _, tags in sentences]
+    places = Places(place for place, _, _ in sentences)
+    return TaggedSentences(words, tags, origin, places=places, notes=tuple(dict.fromkeys(notes)))
 
 
-def _sentences(path: Path, config: TaggedDataConfig) -> Iterator[list[tuple[str, str]]]:
-    """CoNLL: a word a line, its columns apart by white space, a blank line after each sentence."""
-    sentence: list[tuple[str, str]] = []
-    width = 0
-    for number, line in enumerate([*files.read_lines(path), ""], 1):
-        columns = line.split()
-        if not columns:
-            if sentence and sentence[0][0] != DOCUMENT:
-                yield sentence
-            sentence = []
-            continue
-        width = width or len(columns)
-        if len(columns) != width:
-            raise DataError(f"{path}:{number}: {len(columns)} columns where the lines before have {width}")
+def _of_table(config: TaggedDataConfig, gate: Gate, found: str | Path) -> list[Sentence]:
+    """The sentences of a table's rows, or of a dataset's split."""
+    wanted, places = [config.words, config.tags], Places()
+    options: dict[str, Any] = {"setting": SETTINGS, "values": wanted, "gate": gate, "places": places}
+    if isinstance(found, str):
+        rows: Iterable[list[str]] = hub_rows(config, found, wanted, **options)
+    else:
+        rows = files.table_rows(found, wanted, names=None, **options)
+    sentences = []
+    for number, (words, tags) in enumerate(rows):
         try:
-            sentence.append((columns[config.word_column], columns[config.tag_column]))
-        except IndexError as error:
-            cause = f"{path}:{number}: {width} columns"
-            raise DataError(cause, "see data.word_column and data.tag_column, which count from 0") from error
+            sentences.append(_of_lists(places[number], words, tags, config, gate))
+        except MissingValue as missing:
+            gate.refuse(missing)
+    return sentences
 
 
-def _of_lists(columns: list[list[str]], origin: str) -> TaggedSentences:
-    rows: list[list[list[str]]] = [[], []]
-    for number, row in enumerate(zip(*columns, strict=True), 1):
-        lists = []
-        for text in row:
-            try:
-                values = json.loads(text)
-            except ValueError:
-                values = text.split()
-            if not isinstance(values, list):
-                raise DataError(f"{origin}: row {number}: not a list of words and one of tags")
-            lists.append([value if isinstance(value, str) else json.dumps(value) for value in values])
-        if len(lists[0]) != len(lists[1]) or not lists[0]:
-            raise DataError(f"{origin}: row {number}: {len(lists[0])} words and {len(lists[1])} tags")
-        for part, values in zip(rows, lists, strict=True):
-            part.append(values)
-    return TaggedSentences(rows[0], rows[1], origin)
+def _of_lists(place: Place, words: str, tags: str, config: TaggedDataConfig, gate: Gate) -> Sentence:
+    """A sentence of two lists, each written as JSON, Python or NumPy do, or with blanks between its items."""
+    try:
+        lists = read_list(words), read_list(tags)
+    except ValueError as error:
+        raise DataError(f"{place}: a list of words or tags {error}") from error
+    choices = [
+        [found, BLANKS.split(text.strip(" \t\r\n")), text.split()]
+        for found, text in zip(lists, (words, tags), strict=True)
+    ]
+    pairs = [(one, other) for one in choices[0] for other in choices[1] if one is not None and other is not None]
+    found_words, found_tags = next(((one, other) for one, other in pairs if len(one) == len(other)), pairs[0])
+    if not found_words:
+        raise MissingValue(place, config.words, "")
+    if len(found_words) != len(found_tags):
+        cause = f"{place}: {len(found_words)} words and {len(found_tags)} tags"
+        raise DataError(cause, "each word needs a tag: lists of one length, as JSON writes them")
+    lacking = next((tag for tag in found_tags if gate.lacks(tag)), None)
+    if lacking is not None:
+        raise MissingValue(place, f"a tag in {config.tags}", lacking)
+    return place, found_words, found_tags

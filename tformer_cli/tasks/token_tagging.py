@@ -6,7 +6,6 @@ Shapes: B sentences, T tokens, N words of a batch, C tags.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import TokenTaggingExperiment
+from tformer_cli.data.tag_schemes import TagScheme, find_scheme
 from tformer_cli.data.tagged import TaggedSentences, read_tagged
 from tformer_cli.data.text import pad
 from tformer_cli.errors import DataError
-from tformer_cli.metrics import library, tags_scores
+from tformer_cli.metrics import library, plain_tags_scores, tags_scores
 from tformer_cli.models.bert import BERTTagger
 from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
@@ -49,16 +49,6 @@ class TaggedBatch(TokenBatch):
     counts: Tensor
 
 
-def whole_scheme(tags: set[str]) -> set[str]:
-    """Tags with every kind of entity in every place: where I-PER and B-LOC occur, also B-PER and I-LOC.
-
-    A rare kind may have one-word entities alone in the training split, and longer ones in the test split (I-LST of
-    CoNLL-2000 does).
-    """
-    split = [match.groups() for tag in tags if (match := re.fullmatch("([BIESLU])-(.+)", tag))]
-    return tags | {f"{place}-{kind}" for place, _ in split for _, kind in split}
-
-
 class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
     """The adapter between tagged sentences and an encoder with a linear head on each word."""
 
@@ -70,7 +60,13 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
     def __init__(self, config: TokenTaggingExperiment) -> None:
         super().__init__(config)
         self.tags: tuple[str, ...] = ()
+        self.scheme: TagScheme | None = None  # None: a checkpoint of before it was found says nothing of it
         self._pieces: dict[str, list[list[list[int]]]] = {}
+
+    def _set_scheme(self, scheme: TagScheme | None) -> None:
+        """Tags that mark entities are compared by F1, others by accuracy."""
+        self.scheme = scheme
+        self.metric = "f1" if scheme is None or scheme.has_entities else "accuracy"
 
     # --- data ---
 
@@ -85,24 +81,32 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         """Take the tokenizer from a checkpoint, and the tags if it is one of this task."""
         super().load(folder)
         if (folder / TAGS).is_file():
-            self.tags = tuple(json.loads(read_regular(folder / TAGS, links=False)))
+            saved = json.loads(read_regular(folder / TAGS, links=False))
+            if isinstance(saved, list):  # a checkpoint of before
+                saved = {"tags": saved, "scheme": None}
+            self.tags = tuple(saved["tags"])
+            self._set_scheme(saved["scheme"] and TagScheme.from_json(saved["scheme"]))
 
     def files(self) -> dict[str, bytes]:
         """The tokenizer's files, and the tags."""
-        return {**super().files(), TAGS: json.dumps(self.tags, ensure_ascii=False).encode()}
+        saved = {"tags": self.tags, "scheme": self.scheme and self.scheme.to_json()}
+        return {**super().files(), TAGS: json.dumps(saved, ensure_ascii=False).encode()}
 
     def _read(self, split: str) -> dict[str, TaggedSentences]:
-        return read_tagged(self.config.data, split, seed=self.config.seed)
+        return read_tagged(self.config.data, split, seed=self.config.seed, skip=self._skips)
 
     def _training_text(self, train: TaggedSentences) -> dict[str, Iterable[str]]:
         return {"text": (" ".join(words) for words in train.words)}
 
     def _learn(self, train: TaggedSentences) -> None:
         super()._learn(train)
-        found = whole_scheme({tag for row in train.tags for tag in row})
-        self.tags = tuple(sorted(found, key=lambda tag: (tag != "O", tag)))
-        if len(self.tags) < 2:
-            raise DataError(f"{train.origin}: tags to tell apart: {', '.join(self.tags)}", "see data.tag_column")
+        scheme = find_scheme(train.tags, self.config.data.scheme, train.origin)
+        self._set_scheme(scheme)
+        found = scheme.completed(tag for row in train.tags for tag in row)
+        self.tags = tuple(sorted(found, key=lambda tag: (tag != scheme.outside, tag)))
+        if len(found) < 2:
+            cause = f"{train.origin}: every word has the tag {min(found)!r}"
+            raise DataError(cause, "name another column: data.tag_column=..., of tables data.tags=...")
 
     def _encode(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
         """The pieces of each word of each sentence; a word of which the vocabulary makes nothing is unknown."""
@@ -121,8 +125,9 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         for row in rows:
             unknown = next((tag for tag in data.tags[row] if tag not in place), None)
             if unknown is not None:
-                cause = f"{data.origin}: sentence {row + 1}: tag {unknown!r} is not in the training split"
-                raise DataError(cause, f"there are: {', '.join(self.tags[:12])}")
+                cause = f"{data.place(row)}: tag {unknown!r} is not in the training split"
+                known = ", ".join(self.tags[:12]) + (", ..." if len(self.tags) > 12 else "")
+                raise DataError(cause, f"tags there: {known}; correct it, or train with examples of it")
             found.append([place[tag] for tag in data.tags[row]])
         return found
 
@@ -166,7 +171,18 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         names = ", ".join(f"{tag} {count:,}" for tag, count in counts.most_common(8))
         data = f"{len(train):,} sentences to train, {len(validation):,} to validate"
         note = f"; {cut:,} longer than {most - 2} tokens lose their end" if cut else ""
-        return [("data", data + note), ("tags", names + (f" and {len(counts) - 8} more" if len(counts) > 8 else ""))]
+        more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
+        return [("data", data + note), ("tags", f"{self._describe_scheme(train)}: {names}{more}")]
+
+    def _describe_scheme(self, train: TaggedSentences) -> str:
+        """What the tags were taken for, and how many of them are against its rules."""
+        scheme = self.scheme
+        if scheme is None or not scheme.has_entities:
+            return "no entities"
+        tagged = sum(tag != scheme.outside for row in train.tags for tag in row)
+        inside = sum(stop - start for row in train.tags for _, start, stop in scheme.entities(row))
+        broken = f" ({tagged - inside:,} of {tagged:,} tags are in no entity by its rules)" if inside < tagged else ""
+        return f"{scheme.scheme.name.upper()}{broken}"
 
     # --- model and loss ---
 
@@ -186,9 +202,10 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
     # --- evaluation and use ---
 
     def evaluate(self, model: BERTTagger, split: str, scoring: Scoring) -> Evaluation:
-        """F1 of whole entities (or chunks) by seqeval, and the share of right tags; what did not fit counts as O."""
+        """F1 of whole entities (or chunks) by seqeval; accuracy of other tags. What did not fit counts as outside."""
         data = self._split(split)
-        found = [["O"] * len(tags) for tags in data.tags]
+        scheme = self.scheme or find_scheme(data.tags, self.config.data.scheme, data.origin)
+        found = [[scheme.outside if scheme.has_entities else ""] * len(tags) for tags in data.tags]
         total, count = 0.0, 0
         for batch in batches_of(self, model, split):
             scores = self._scores(model, batch)
@@ -197,8 +214,16 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
             numbers = iter(scores.argmax(-1).tolist())
             for row, words in zip(batch.sample_ids.tolist(), batch.counts.tolist(), strict=True):
                 found[row][:words] = [self.tags[next(numbers)] for _ in range(words)]
-        scores, tables = tags_scores(data.tags, found, thorough=scoring.thorough)
-        evaluation = Evaluation({"loss": total / max(1, count), **scores}, tables=tables, data_sha256=data.hash)
+        if scheme.has_entities:
+            name = scheme.scheme.name
+            truth, answers = ([scheme.canonical(row) for row in rows] for rows in (data.tags, found))
+            scores, tables = tags_scores(truth, answers, name, thorough=scoring.thorough)
+            signatures = {"f1": f"seqeval, strict, {name.upper()}"}
+        else:
+            scores, tables = plain_tags_scores(data.tags, found, thorough=scoring.thorough)
+            signatures = {}
+        evaluation = Evaluation({"loss": total / max(1, count), **scores}, signatures, tables=tables)
+        evaluation.data_sha256, evaluation.notes = data.hash, list(data.notes)
         for row in spread(len(data), scoring.samples):
             text, truth, said = (" ".join(part[row][:40]) for part in (data.words, data.tags, found))
             evaluation.samples.append(Sample(text, truth, said))
@@ -235,6 +260,18 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
             stop = start + len(row)
             tags = [self.tags[n] for n in number[start:stop]]
             sure = [round(p, 6) for p in probability[start:stop]]
-            found.append(Prediction(" ".join(tags), {"words": row, "tags": tags, "probabilities": sure}))
+            details = {"words": row, "tags": tags, "probabilities": sure, **self._entities(row, tags)}
+            found.append(Prediction(" ".join(tags), details))
             start = stop
         return found
+
+    def _entities(self, words: list[str], tags: list[str]) -> dict[str, list[dict[str, str | int]]]:
+        """The entities of a sentence, if its tags mark any: kind, text, first word, and the one after the last."""
+        if self.scheme is None or not self.scheme.has_entities:
+            return {}
+        return {
+            "entities": [
+                {"type": kind, "text": " ".join(words[start:stop]), "start": start, "stop": stop}
+                for kind, start, stop in self.scheme.entities(tags)
+            ]
+        }

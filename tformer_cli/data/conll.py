@@ -1,0 +1,236 @@
+"""Files of a word a line: CoNLL of all years, CoNLL-U, GermEval, WNUT, OntoNotes.
+
+Columns are divided by tabs where every word's line has one, by blanks otherwise; an empty line ends a sentence. Lines
+that mark documents, and comments, are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tformer_cli.data import files
+from tformer_cli.data.cells import Gate, MissingValue, Place
+from tformer_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import TaggedDataConfig
+
+DOCUMENT, COMMENT = "-DOCSTART-", "#"
+"""What opens a document in CoNLL 2002 and 2003, where a word would stand; and what opens a comment."""
+NO_TAG = {"O", "o", "-X-", "-", "_", "0", DOCUMENT}
+"""What stands beside `DOCUMENT`."""
+BLANKS = re.compile(r"[ \t]+")
+NUMBER, WORD_NUMBER = re.compile(r"\d{1,9}"), re.compile(r"\d{1,9}(?:[-.]\d{1,9})?")
+TAG = re.compile(r"O|[BIESLU]-.+")
+BRACKETS = re.compile(r"\*\)?|\([^()*\s]+[*)]")
+"""An entity as OntoNotes marks it: (ORG* where it begins, * within and outside, *) where it ends, (ORG) of one word."""
+CONLL_U, FORM, UPOS = 10, 1, 3
+GERMEVAL, OUTER_TAG = 4, 2
+ONTONOTES, ONTONOTES_NUMBER, ONTONOTES_WORD, ONTONOTES_ENTITY = 12, 2, 3, 10
+"""Columns of these formats, at least, and which of them is what."""
+
+Line = tuple[int, str]
+Sentence = tuple[Place, list[str], list[str]]
+"""Where it begins, its words, its tags."""
+
+
+@dataclass
+class _Layout:
+    """What the lines of a file have in common.
+
+    Attributes:
+        delimiter: mark between columns; "": blanks.
+        last: whether the last column counts: it does not where every line ends with a tab.
+        width: columns of a word's line.
+        word: its column of words.
+        tag: its column of tags.
+        is_conll_u: lines numbered 1-2 and 1.1 are no words, and _ is no tag.
+        brackets: entities are marked as in OntoNotes.
+        tags: that occur in lines which cannot be comments.
+        note: how the columns were read, if not as the settings say.
+    """
+
+    delimiter: str
+    last: bool = True
+    width: int = 0
+    word: int = 0
+    tag: int = -1
+    is_conll_u: bool = False
+    brackets: bool = False
+    tags: set[str] = field(default_factory=set)
+    note: str = ""
+
+    def columns(self, line: str) -> list[str]:
+        """The columns of a line."""
+        if not self.delimiter:
+            return BLANKS.split(line.strip(" \t"))
+        columns = [column.strip(" ") for column in line.split(self.delimiter)]
+        return columns if self.last else columns[:-1]
+
+
+def read_conll(path: Path, config: TaggedDataConfig, gate: Gate) -> tuple[list[Sentence], str]:
+    """The sentences of a file; and how it was read, if that needs a word.
+
+    Raises:
+        DataError: if there are none, or lines have different numbers of columns, or not those of the settings; names
+            the line.
+    """
+    blocks = list(_blocks(path))
+    layout = _layout(path, blocks, config)
+    found = []
+    for block in blocks:
+        try:
+            found += _sentences(path, block, layout, gate)
+        except MissingValue as missing:
+            gate.refuse(missing)
+    if not found and not gate.left_out:
+        raise DataError(f"{path}: there are no sentences")
+    return found, layout.note
+
+
+def _blocks(path: Path) -> Iterator[list[Line]]:
+    """The lines between empty lines."""
+    block: list[Line] = []
+    for number, line in enumerate(files.lines(path), 1):
+        if line.strip():
+            block.append((number, line))
+        elif block:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _sentences(path: Path, block: list[Line], layout: _Layout, gate: Gate) -> Iterator[Sentence]:
+    """The sentence of a block; two where a document begins within."""
+    words: list[str] = []
+    tags: list[str] = []
+    place = Place(str(path), block[0][0], True)
+    for number, line in block:
+        columns = layout.columns(line)
+        if _is_mark(columns, first=not words):
+            if words:
+                yield place, words, _plain_tags(tags, layout)
+            words, tags = [], []
+            continue
+        if _is_comment(line, columns, layout, first=not words):
+            continue
+        here = Place(str(path), number, True)
+        if len(columns) != layout.width:
+            cause = f"{here}: {len(columns)} columns where the lines before have {layout.width}"
+            raise DataError(cause, "mend the line, or name the mark between columns: data.delimiter=...")
+        if layout.is_conll_u and not NUMBER.fullmatch(columns[0]):
+            continue
+        place = place if words else here
+        word, tag = columns[layout.word], columns[layout.tag]
+        if not word.strip() or gate.lacks(tag) or (layout.is_conll_u and tag == "_"):
+            raise MissingValue(here, "the tag" if word.strip() else "the word", tag if word.strip() else word)
+        words.append(word)
+        tags.append(tag)
+    if words:
+        yield place, words, _plain_tags(tags, layout)
+
+
+def _is_mark(columns: list[str], *, first: bool) -> bool:
+    """Whether a line marks a document: it has no tag, and begins a sentence or is marked as no word."""
+    return columns[0] == DOCUMENT and (first or "-X-" in columns) and NO_TAG.issuperset(columns[1:])
+
+
+def _is_comment(line: str, columns: list[str], layout: _Layout, *, first: bool) -> bool:
+    """Whether a line that begins with # is a comment.
+
+    It is if it has not as many columns as words have, or no tag that words have; # alone within a sentence is a word.
+    """
+    if not line.startswith(COMMENT):
+        return False
+    if len(columns) != layout.width:
+        return True
+    return columns[layout.tag] not in layout.tags and (first or columns[0] != COMMENT)
+
+
+def _plain_tags(tags: list[str], layout: _Layout) -> list[str]:
+    """Tags as IOB2 where they are brackets: of entities inside entities the outermost is there already."""
+    if not layout.brackets:
+        return tags
+    found, kind, begins = [], "", False
+    for tag in tags:
+        if tag.startswith("("):
+            kind, begins = tag[1:-1], True
+        found.append(f"{'B' if begins else 'I'}-{kind}" if kind else "O")
+        begins = False
+        if tag.endswith(")"):
+            kind = ""
+    return found
+
+
+# --- how a file is laid out ---
+
+
+def _layout(path: Path, blocks: list[list[Line]], config: TaggedDataConfig) -> _Layout:
+    sure = [[line for line in block if not line[1].startswith((COMMENT, DOCUMENT))] for block in blocks]
+    sure = [block for block in sure if block] or [[line for line in block if _is_word(line[1])] for block in blocks]
+    lines = [line for block in sure for line in block]
+    if not lines:
+        raise DataError(f"{path}: there are no sentences", "put a word a line, and an empty line after each sentence")
+    layout = _Layout(config.delimiter or ("\t" if all("\t" in line.strip() for _, line in lines) else ""))
+    table = [[layout.columns(line) for _, line in block] for block in sure]
+    if layout.delimiter and all(columns[-1] == "" for block in table for columns in block):
+        layout.last = False
+        table = [[columns[:-1] for columns in block] for block in table]
+    layout.width, layout.word, layout.tag = len(table[0][0]), config.word_column, config.tag_column
+    even = [columns for block in table for columns in block if len(columns) == layout.width]
+    _recognise(layout, table, even)
+    for column in (layout.word, layout.tag):
+        if not -layout.width <= column < layout.width:
+            cause = f"{path}:{lines[0][0]}: {layout.width} columns"
+            raise DataError(cause, "see data.word_column and data.tag_column, which count from 0, and data.delimiter")
+    if layout.word % layout.width == layout.tag % layout.width:
+        cause = (
+            f"{path}:{lines[0][0]}: words and tags are both in column {layout.word % layout.width} of {layout.width}"
+        )
+        raise DataError(cause, "name them: data.word_column=..., data.tag_column=..., or the mark: data.delimiter=...")
+    within = [layout.columns(line) for block in blocks for _, line in block[1:] if line.startswith(COMMENT)]
+    hashes = [columns for columns in within if columns[0] == COMMENT and len(columns) == layout.width]
+    layout.tags = {columns[layout.tag] for columns in (*even, *hashes)}
+    values = {columns[layout.tag] for columns in even}
+    layout.brackets = "*" in values and len(values) > 1 and all(map(BRACKETS.fullmatch, values))
+    return layout
+
+
+def _is_word(line: str) -> bool:
+    """Of a file that has no line but such as begin with # or -DOCSTART-: whether it is no document's mark."""
+    return not line.startswith(DOCUMENT)
+
+
+def _recognise(layout: _Layout, table: list[list[list[str]]], even: list[list[str]]) -> None:
+    """Take the columns that a format is known for, where the settings do not name others."""
+    word, tag = layout.word, layout.tag
+    if layout.width == CONLL_U and layout.delimiter == "\t" and _counts(table, 0, WORD_NUMBER):
+        layout.is_conll_u = True
+        layout.word, layout.tag = word or FORM, UPOS if tag == -1 else tag
+        layout.note = f"CoNLL-U: words of column {layout.word}, tags of column {layout.tag}"
+    elif layout.width >= ONTONOTES and _counts(table, ONTONOTES_NUMBER, NUMBER) and not _counts(table, 0, NUMBER):
+        layout.word, layout.tag = word or ONTONOTES_WORD, ONTONOTES_ENTITY if tag == -1 else tag
+        layout.note = f"CoNLL-2012: words of column {layout.word}, tags of column {layout.tag}"
+    elif layout.width > 2 and not word and _counts(table, 0, NUMBER):
+        layout.word = 1
+        nested = layout.width == GERMEVAL and all(TAG.fullmatch(c[2]) and TAG.fullmatch(c[3]) for c in even)
+        layout.tag = OUTER_TAG if nested and tag == -1 else tag
+        what = f"the outer tags, of column {OUTER_TAG}" if layout.tag == OUTER_TAG and nested else "the tags"
+        layout.note = f"column 0 numbers the words, which are column 1, with {what}"
+
+
+def _counts(table: list[list[list[str]]], column: int, pattern: re.Pattern[str]) -> bool:
+    """Whether a column numbers the words of each sentence from 0 or 1; what is only of the `pattern` is passed over."""
+    for block in table:
+        cells = [columns[column] if column < len(columns) else "" for columns in block]
+        if not all(map(pattern.fullmatch, cells)):
+            return False
+        numbers = [int(cell) for cell in cells if NUMBER.fullmatch(cell)]
+        if not numbers or numbers[0] > 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+            return False
+    return True

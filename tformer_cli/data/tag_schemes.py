@@ -1,0 +1,273 @@
+"""How tags mark entities: IO, IOB1, IOB2, IOE1, IOE2, IOBES (BIOES, BMES), BILOU, or not at all.
+
+Schemes: Ramshaw and Marcus 1995 (IOB1), Tjong Kim Sang and Veenstra 1999 (IOB2, IOE1, IOE2), Ratinov and Roth 2009
+(BILOU). A tag is a letter and the kind of entity, with a mark between them: B-PER, I_LOC, PER-B.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tformer_cli.config.schema import Scheme
+from tformer_cli.errors import DataError
+
+OUTSIDE = ("O", "o", "_", "-", "0")
+"""What a word in no entity may be tagged."""
+LETTERS = {
+    Scheme.io: "I", Scheme.iob1: "IB", Scheme.iob2: "BI", Scheme.ioe1: "IE", Scheme.ioe2: "IE",
+    Scheme.iobes: "BIES", Scheme.bilou: "BILU",
+}  # fmt: skip
+SAME = {"M": "I", "L": "E", "U": "S", "W": "S"}
+"""Letters that mean what another does: the middle, the last, a unit, a whole entity."""
+PREFIX = re.compile(r"([BIESLUMWbieslumw])([-_:/|.+])(.+)", re.DOTALL)
+SUFFIX = re.compile(r"(.+)([-_:/|.+])([BIESLUMWbieslumw])", re.DOTALL)
+BARE = re.compile(r"[BIESLUMWbieslumw]")
+CLEAR = 0.1
+"""Of two schemes one is taken if fewer of its tags contradict it than this share of those that contradict the other."""
+NO_KIND = "_"
+"""Kind of entities that have no name, as seqeval calls it."""
+
+Entity = tuple[str, int, int]
+"""Its kind, its first word, and the one after its last."""
+
+
+@dataclass(frozen=True)
+class TagScheme:
+    """A scheme and how its tags are written.
+
+    Attributes:
+        scheme: which; `plain`: tags are no entities.
+        outside: tag of a word in no entity.
+        mark: between letter and kind; "": tags are letters alone, or (IO) kinds alone.
+        suffix: the letter follows the kind.
+    """
+
+    scheme: Scheme
+    outside: str = "O"
+    mark: str = "-"
+    suffix: bool = False
+
+    @property
+    def has_entities(self) -> bool:
+        """Whether the tags mark entities."""
+        return self.scheme is not Scheme.plain
+
+    def split(self, tag: str) -> tuple[str, str] | None:
+        """Letter and kind of a tag, the letter one of B, I, E, S; None: outside.
+
+        Raises:
+            ValueError: if it is no tag of the scheme.
+        """
+        if tag == self.outside:
+            return None
+        if not self.mark and self.scheme is Scheme.io:
+            return "I", tag
+        found = _parts(tag, self.suffix) if self.mark else (tag, "", NO_KIND) if BARE.fullmatch(tag) else None
+        if found is None or found[1] != self.mark:
+            raise ValueError(f"{tag!r} is no tag of {self.scheme.name.upper()}")
+        letter = found[0].upper()
+        letter = SAME.get(letter, letter)
+        if letter not in {SAME.get(known, known) for known in LETTERS[self.scheme]}:
+            raise ValueError(f"{tag!r} is no tag of {self.scheme.name.upper()}")
+        return letter, found[2]
+
+    def completed(self, tags: Iterable[str]) -> set[str]:
+        """Tags with every kind of entity in every place: where I-PER and B-LOC occur, also B-PER and I-LOC.
+
+        A rare kind may have one-word entities alone in the training split, and longer ones in the test split (I-LST of
+        CoNLL-2000 does).
+        """
+        tags = set(tags)
+        if not self.mark or not self.has_entities:
+            return tags
+        parts = [part for tag in tags if tag != self.outside and (part := _parts(tag, self.suffix))]
+        return tags | {
+            f"{kind}{self.mark}{letter}" if self.suffix else f"{letter}{self.mark}{kind}"
+            for letter, _, _ in parts
+            for _, _, kind in parts
+        }
+
+    def canonical(self, tags: Sequence[str]) -> list[str]:
+        """A sentence's tags as `B-PER`, with the letters B, I, E and S and `O`, whatever they are written like."""
+        parts = map(self.split, tags)
+        return ["O" if part is None else f"{part[0]}-{part[1]}" for part in parts]
+
+    def entities(self, tags: Sequence[str]) -> list[Entity]:
+        """The entities of a sentence, as seqeval finds them in its strict mode."""
+        return entities([self.split(tag) for tag in tags], self.scheme)
+
+    def to_json(self) -> dict[str, str | bool]:
+        """For a checkpoint."""
+        return {**dataclasses.asdict(self), "scheme": self.scheme.name}
+
+    @classmethod
+    def from_json(cls, value: dict) -> TagScheme:
+        """Of a checkpoint."""
+        return cls(Scheme[value["scheme"]], value["outside"], value["mark"], value["suffix"])
+
+
+def entities(parts: Sequence[tuple[str, str] | None], scheme: Scheme) -> list[Entity]:
+    """The entities in a sentence of letters and kinds, as seqeval finds them in its strict mode.
+
+    What breaks the rules of the scheme is no entity: in IOB2 one that begins with I, in IOBES one without E.
+    """
+    found: list[Entity] = []
+    start = 0
+    while start < len(parts):
+        stop = _stop(parts, start, scheme)
+        if stop:
+            found.append((parts[start][1], start, stop))  # type: ignore[index]
+        start = max(stop, start + 1)
+    return found
+
+
+def _stop(parts: Sequence[tuple[str, str] | None], start: int, scheme: Scheme) -> int:
+    """Where the entity that begins at `start` ends; 0: none begins there."""
+    part = parts[start]
+    if part is None:
+        return 0
+    (letter, kind), before = part, parts[start - 1] if start else None
+
+    def run(stop: int, letters: str) -> int:
+        while stop < len(parts) and (inner := parts[stop]) is not None and inner[1] == kind and inner[0] in letters:
+            stop += 1
+        return stop
+
+    match scheme:
+        case Scheme.io:
+            return run(start + 1, "I")
+        case Scheme.iob1:
+            # A B that divides nothing breaks the rules.
+            return run(start + 1, "I") if letter == "I" or (before is not None and before[1] == kind) else 0
+        case Scheme.iob2:
+            return run(start + 1, "I") if letter == "B" else 0
+        case Scheme.ioe1 | Scheme.ioe2:
+            stop = run(start, "I")
+            ends = stop < len(parts) and parts[stop] == ("E", kind)
+            return stop + 1 if ends else stop if scheme is Scheme.ioe1 else 0
+        case _:
+            if letter == "S":
+                return start + 1
+            stop = run(start + 1, "I") if letter == "B" else 0
+            return stop + 1 if stop and stop < len(parts) and parts[stop] == ("E", kind) else 0
+
+
+def _parts(tag: str, suffix: bool) -> tuple[str, str, str] | None:
+    """Letter, mark and kind of a tag; None: it has another form."""
+    match = (SUFFIX if suffix else PREFIX).fullmatch(tag)
+    if match is None:
+        return None
+    return (match[3], match[2], match[1]) if suffix else (match[1], match[2], match[3])
+
+
+# --- which it is ---
+
+
+def find_scheme(sentences: Sequence[Sequence[str]], asked: Scheme, origin: str) -> TagScheme:
+    """The scheme of the training split's tags.
+
+    Args:
+        sentences: tags of each.
+        asked: `data.scheme`.
+        origin: where they come from, for errors.
+
+    Raises:
+        DataError: if the tags are not of the scheme that was asked for, or could be of several.
+    """
+    counts = Counter(tag for tags in sentences for tag in tags)
+    if asked is Scheme.plain:
+        return TagScheme(asked)
+    written = _writing(counts, asked, origin)
+    if written is None:
+        return TagScheme(Scheme.plain)
+    if asked is Scheme.auto:
+        written = dataclasses.replace(written, scheme=_letters_scheme(written, counts, sentences, origin))
+    try:
+        for tag in counts:
+            written.split(tag)
+    except ValueError as error:
+        raise DataError(f"{origin}: {error}", "correct it, or name the scheme: data.scheme=...") from error
+    return written
+
+
+def _writing(counts: Counter[str], asked: Scheme, origin: str) -> TagScheme | None:
+    """How tags are written; None: they are plain."""
+    outside = next((tag for tag in OUTSIDE if tag in counts), "O")
+    inner = [tag for tag in counts if tag != outside]
+    for suffix in (False, True):
+        parts = [_parts(tag, suffix) for tag in inner]
+        marks = {part[1] for part in parts if part}
+        if inner and None not in parts and len(marks) == 1:
+            return TagScheme(asked, outside, marks.pop(), suffix)
+    if inner and all(map(BARE.fullmatch, inner)) and _are_letters(inner, outside in counts):
+        return TagScheme(asked, outside, "")
+    if asked is not Scheme.auto:
+        return TagScheme(asked, outside, "" if asked is Scheme.io else "-")
+    some = [tag for tag in inner if _parts(tag, False)]
+    kinds = Counter(part[2] for tag in some if (part := _parts(tag, False)))
+    if outside in counts and len(some) >= len(inner) / 2 and (len(kinds) < len(some) or len(some) > 2):
+        other = next((tag for tag in inner if tag not in some), some[-1])
+        cause = f"{origin}: tag {other!r} is not written as the others, such as {some[0]!r}"
+        raise DataError(cause, "correct it, or say that tags are no entities: data.scheme=plain")
+    if "O" not in counts:
+        return None
+    if counts.most_common(1)[0][0] == "O":
+        return TagScheme(Scheme.io, "O", "")
+    cause = f"{origin}: tags without letters, among them 'O', may be kinds of entities or parts of speech"
+    raise DataError(cause, "data.scheme=io for entities, data.scheme=plain for others")
+
+
+def _are_letters(tags: Sequence[str], has_outside: bool) -> bool:
+    """Whether bare letters are places in entities that have no kind, as for keywords or words of Chinese."""
+    letters = {SAME.get(tag.upper(), tag.upper()) for tag in tags}
+    return bool(letters & {"B", "I"}) and (has_outside or letters >= {"B", "E"} or letters == {"B", "I"})
+
+
+def _letters_scheme(
+    written: TagScheme, counts: Counter[str], sentences: Sequence[Sequence[str]], origin: str
+) -> Scheme:
+    """Which scheme has the letters of the tags, and is contradicted least."""
+    if written.scheme is Scheme.io:
+        return Scheme.io
+    loose = dataclasses.replace(written, scheme=Scheme.iobes)
+    letters = {part[0] for tag in counts if (part := loose.split(tag))}
+    raw = {part[0].upper() for tag in counts if (part := _parts(tag, written.suffix))}
+    if letters == {"I"}:
+        return Scheme.io
+    if letters <= {"B", "I"}:
+        return _fitting((Scheme.iob2, Scheme.iob1), loose, sentences, origin)
+    if letters <= {"I", "E"}:
+        return _fitting((Scheme.ioe2, Scheme.ioe1), loose, sentences, origin)
+    return Scheme.bilou if raw & {"L", "U"} else Scheme.iobes
+
+
+def _fitting(
+    schemes: tuple[Scheme, Scheme], loose: TagScheme, sentences: Sequence[Sequence[str]], origin: str
+) -> Scheme:
+    """The one of two schemes that fewer tags contradict.
+
+    IOB2 is contradicted by an I where an entity begins, IOB1 by a B where no entity of its kind goes before; IOE2 by an
+    I where an entity ends, IOE1 by an E where none of its kind follows.
+    """
+    strict, loosely = schemes
+    edge = "B" if strict is Scheme.iob2 else "E"
+    against = {strict: 0, loosely: 0}
+    for tags in sentences:
+        parts = [loose.split(tag) for tag in tags]
+        parts = parts if edge == "B" else parts[::-1]
+        before = None
+        for part in parts:
+            same = part is not None and before is not None and part[1] == before[1]
+            if part is not None and not same:
+                against[loosely if part[0] == edge else strict] += 1
+            before = part
+    best, other = sorted(schemes, key=lambda scheme: against[scheme])
+    if against[best] > CLEAR * against[other]:
+        names = " and ".join(scheme.name.upper() for scheme in schemes)
+        counted = f"{against[strict]:,} tags are against {strict.name}, {against[loosely]:,} against {loosely.name}"
+        raise DataError(f"{origin}: tags mix {names}: {counted}", f"data.scheme={strict.name}, or {loosely.name}")
+    return best
