@@ -10,13 +10,14 @@ import pytest
 from tformer_cli.errors import ConfigError
 from tformer_cli.metrics import (
     answer_scores,
+    confusion,
     labels_scores,
     normal_answer,
     number_scores,
     several_labels_scores,
     speech_scores,
-    tags_scores,
 )
+from tformer_cli.tasks.tag_scores import tags_scores
 
 
 def test_scores_of_labels():
@@ -42,7 +43,7 @@ def test_scores_of_several_labels_and_of_numbers():
 def test_entities_count_whole():
     targets = [["B-PER", "I-PER", "O", "B-LOC"], ["O", "B-LOC"]]
     found = [["B-PER", "O", "O", "B-LOC"], ["O", "B-LOC"]]
-    scores, tables = tags_scores(targets, found)
+    scores, tables = tags_scores(targets, found, "iob2")
     assert scores["precision"] == pytest.approx(100 * 2 / 3) and scores["tag_accuracy"] == pytest.approx(100 * 5 / 6)
     assert [row[0] for row in tables[0][2]] == ["LOC", "PER"]
 
@@ -118,3 +119,13 @@ def test_a_missing_library_of_speech_names_its_extra(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "jiwer", None)
     with pytest.raises(ConfigError, match=r"needs jiwer, .*pip install .*(jiwer>=|\[speech\])"):
         speech_scores(["a"], ["a"])
+
+
+def test_scores_are_quiet(recwarn):
+    """What scikit-learn cannot divide scores 0; it has nothing to tell a user about."""
+    one = np.zeros(3, np.int64)
+    labels_scores(one, one, ["a", "b", "c"])
+    labels_scores(np.arange(30), np.zeros(30, np.int64), [str(i) for i in range(30)])
+    confusion(one, one, 3, 3)
+    several_labels_scores(np.zeros((2, 2)), np.zeros((2, 2)))
+    assert not recwarn.list

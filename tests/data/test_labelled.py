@@ -84,14 +84,16 @@ def test_impossible_labels_are_named(tmp_path):
 
 def test_conll_columns(tmp_path):
     path = write(tmp_path / "train.txt", "-DOCSTART- x O\n\nEU NNP B-ORG\nrejects VBZ O\n\n\nPeter NNP B-PER\n")
-    config = TaggedDataConfig(path=path, validation_share=0.5)
-    both = [read_tagged(config, split, seed=1)[split] for split in ("train", "validation")]
-    rows = sorted(zip(both[0].words + both[1].words, both[0].tags + both[1].tags, strict=True))
-    assert rows == [(["EU", "rejects"], ["B-ORG", "O"]), (["Peter"], ["B-PER"])]
+    config = TaggedDataConfig(path=path, validation_share=0.0)
+    data = read_tagged(config, "train", seed=1)["train"]
+    assert (data.words, data.tags) == ([["EU", "rejects"], ["Peter"]], [["B-ORG", "O"], ["B-PER"]])
     config.tag_column = 1
-    both = read_tagged(config, "train", seed=1).values()
-    found = [tag for part in both for row in part.tags for tag in row]
-    assert len(both) == 2 and sorted(found) == ["NNP", "NNP", "VBZ"]
+    assert read_tagged(config, "train", seed=1)["train"].tags == [["NNP", "VBZ"], ["NNP"]]
+    text = "".join(f"w{n} {'B-A' if n % 2 else 'B-B'}\n\n" for n in range(9)) + "only B-C\n"
+    write(tmp_path / "train.txt", text)
+    config = TaggedDataConfig(path=path, validation_share=0.3)
+    parts = read_tagged(config, "train", seed=1)
+    assert [len(parts[name]) for name in ("train", "validation")] == [7, 3] and ["B-C"] in parts["train"].tags
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_lists_in_tables(tmp_path):
     found = read_tagged(TaggedDataConfig(path=path, validation_share=0.0), "train", seed=1)["train"]
     assert sorted(found.tags) == [["0", "1"], ["2"]]
     write(tmp_path / "train.jsonl", json.dumps({"tokens": ["a", "b"], "tags": [0]}))
-    with pytest.raises(DataError, match="row 1: 2 words and 1 tags"):
+    with pytest.raises(DataError, match=r"train\.jsonl:1: 2 words and 1 tags"):
         read_tagged(TaggedDataConfig(path=path), "train", seed=1)
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import torch
 
 from tests.properties.families import FAMILIES, batch_of
+from tformer_cli import tasks
+from tformer_cli.config.schema import Scheme
+from tformer_cli.data.tag_schemes import TagScheme
 from tformer_cli.errors import DataError
-from tformer_cli.tasks.token_tagging import whole_scheme
+from tformer_cli.tasks.base import Scoring
 
 
 def test_each_kind_of_entity_has_every_place():
-    assert whole_scheme({"O", "B-LST", "B-NP", "I-NP"}) == {"O", "B-LST", "I-LST", "B-NP", "I-NP"}
+    scheme = TagScheme(Scheme.iob2)
+    assert scheme.completed({"O", "B-LST", "B-NP", "I-NP"}) == {"O", "B-LST", "I-LST", "B-NP", "I-NP"}
+    assert TagScheme(Scheme.iob2, "O", "_", True).completed({"A_B", "C_I"}) == {"A_B", "A_I", "C_B", "C_I"}
     parts_of_speech = {"NN", "-LRB-", "PRP$", "B", "I-"}
-    assert whole_scheme(parts_of_speech) == parts_of_speech
+    assert TagScheme(Scheme.plain).completed(parts_of_speech) == parts_of_speech
 
 
 def test_a_tag_of_the_test_split_alone(tmp_path):
@@ -25,5 +33,68 @@ def test_a_tag_of_the_test_split_alone(tmp_path):
     task = family.task(tmp_path / "a", *(one.format("known") for one in settings))
     assert batch_of(task, "test", 0, 0).tags.tolist() == [task.tags.index("B-LOC"), task.tags.index("I-LOC")]
     task = family.task(tmp_path / "b", *(one.format("new") for one in settings))
-    with pytest.raises(DataError, match="new.txt: sentence 1: tag 'B-ORG' is not in the training split"):
+    with pytest.raises(DataError, match=r"new\.txt:1: tag 'B-ORG' is not in the training split"):
         batch_of(task, "test", 0, 0)
+
+
+def tagging(tmp_path, text: str, *settings: str):
+    (tmp_path / "train.txt").write_text(text, encoding="utf-8")
+    family = next(family for family in FAMILIES if family.name == "token tagging")
+    return family.task(tmp_path, f"data.path={tmp_path}", "data.train=train", "tokenizer.kind=char", *settings)
+
+
+PEOPLE = "".join(f"Ann{n} PER\nsaw O\nOslo ORG\n. O\nit O\n\n" for n in range(20))
+
+
+def test_entities_without_letters_are_scored_by_their_kinds(tmp_path):
+    """Missing every ORG is no perfect score, and kinds have their whole names."""
+    task = tagging(tmp_path, PEOPLE)
+    assert task.metric == "f1" and task.tags == ("O", "ORG", "PER") and "IO: " in dict(task.describe())["tags"]
+    torch.manual_seed(1)
+    model = task.model().eval()
+    with torch.no_grad():
+        model.output.weight.zero_()
+        model.output.bias.copy_(torch.tensor([5.0, 0.0, 0.0]))
+        scored = task.evaluate(model, "validation", Scoring())
+        assert scored.scores["f1"] == 0 and scored.scores["tag_accuracy"] == pytest.approx(60)
+        model.output.bias.copy_(torch.tensor([0.0, 0.0, 5.0]))
+        (answer,) = task.predict(model, ["Ann Oslo"])
+    assert [row[0] for row in scored.tables[0][2]] == ["ORG", "PER"]
+    assert scored.signatures == {"f1": "seqeval, strict, IO"}
+    assert answer.details["entities"] == [{"type": "PER", "text": "Ann Oslo", "start": 0, "stop": 2}]
+
+
+def test_parts_of_speech_have_an_accuracy(tmp_path):
+    task = tagging(tmp_path, "".join(f"the{n} DT\ncat NN\n. .\n\n" for n in range(20)))
+    assert task.metric == "accuracy" and "no entities" in dict(task.describe())["tags"]
+    model = task.model().eval()
+    with torch.no_grad():
+        model.output.weight.zero_()
+        model.output.bias.copy_(torch.tensor([0.0, 5.0, 0.0]))
+        scored = task.evaluate(model, "validation", Scoring())
+        (answer,) = task.predict(model, ["the cat"])
+    assert scored.scores["accuracy"] == pytest.approx(100 / 3) and "f1" not in scored.scores
+    assert [row[0] for row in scored.tables[0][2]] == [".", "DT", "NN"] and "entities" not in answer.details
+
+
+def test_the_scheme_goes_to_a_checkpoint_and_old_ones_are_read(tmp_path):
+    task = tagging(tmp_path, PEOPLE)
+    (tmp_path / "saved").mkdir()
+    for name, content in task.files().items():
+        (tmp_path / "saved" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "saved" / name).write_bytes(content)
+    again = tasks.build(task.config)
+    again.load(tmp_path / "saved")
+    assert again.scheme == task.scheme and again.tags == task.tags
+    (tmp_path / "saved" / "tags.json").write_text(json.dumps(task.tags))
+    again = tasks.build(task.config)
+    again.load(tmp_path / "saved")
+    assert again.scheme is None and again.tags == task.tags
+    scored = again.evaluate(task.model().eval(), "validation", Scoring())
+    assert "f1" in scored.scores
+
+
+def test_tags_against_the_rules_are_counted(tmp_path):
+    text = "".join(f"Ann{n} B-PER\nRay I-PER\nleft O\n\n" for n in range(30)) + "Oslo I-LOC\nis O\n"
+    task = tagging(tmp_path, text)
+    assert "in no entity by its rules" in dict(task.describe())["tags"]

@@ -127,8 +127,8 @@ def _sentences(path: Path, block: list[Line], layout: _Layout, gate: Gate) -> It
             continue
         place = place if words else here
         word, tag = columns[layout.word], columns[layout.tag]
-        if not word.strip() or gate.lacks(tag) or (layout.is_conll_u and tag == "_"):
-            raise MissingValue(here, "the tag" if word.strip() else "the word", tag if word.strip() else word)
+        if not word or gate.lacks(tag) or (layout.is_conll_u and tag == "_"):
+            raise MissingValue(here, "the tag" if word else "the word", tag if word else word)
         words.append(word)
         tags.append(tag)
     if words:
@@ -137,7 +137,7 @@ def _sentences(path: Path, block: list[Line], layout: _Layout, gate: Gate) -> It
 
 def _is_mark(columns: list[str], *, first: bool) -> bool:
     """Whether a line marks a document: it has no tag, and begins a sentence or is marked as no word."""
-    return columns[0] == DOCUMENT and (first or "-X-" in columns) and NO_TAG.issuperset(columns[1:])
+    return columns[0] == DOCUMENT and (first or "-X-" in columns) and columns[-1] in NO_TAG
 
 
 def _is_comment(line: str, columns: list[str], layout: _Layout, *, first: bool) -> bool:
@@ -176,7 +176,7 @@ def _layout(path: Path, blocks: list[list[Line]], config: TaggedDataConfig) -> _
     lines = [line for block in sure for line in block]
     if not lines:
         raise DataError(f"{path}: there are no sentences", "put a word a line, and an empty line after each sentence")
-    layout = _Layout(config.delimiter or ("\t" if all("\t" in line.strip() for _, line in lines) else ""))
+    layout = _Layout(config.delimiter or ("\t" if all("\t" in line for _, line in lines) else ""))
     table = [[layout.columns(line) for _, line in block] for block in sure]
     if layout.delimiter and all(columns[-1] == "" for block in table for columns in block):
         layout.last = False

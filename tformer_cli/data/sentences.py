@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
+from tformer_cli.data.cells import read_list
 from tformer_cli.errors import DataError
 
 DOCUMENT = "-DOCSTART-"
@@ -46,17 +47,17 @@ def word_sentences(lines: Iterable[str], origin: str, column: int) -> Iterator[t
 
 
 def words_of(cell: Any, place: str) -> list[str]:
-    """The words in a cell: a list, or text with a list in JSON, or words that are apart by spaces.
+    """The words in a cell: a list, or text with a list as JSON, Python or NumPy writes it, or words apart by spaces.
 
     Raises:
         DataError: if it is none of these.
     """
     if isinstance(cell, str):
         try:
-            values = json.loads(cell)
-        except ValueError:
-            values = cell.split()
-        cell = values if isinstance(values, list) else cell.split()
+            values = read_list(cell)
+        except ValueError as error:
+            raise DataError(f"{place}: the list of words {error}") from error
+        cell = cell.split() if values is None else values
     if not isinstance(cell, list):
         raise DataError(f"{place}: not a list of words")
     return [word if isinstance(word, str) else json.dumps(word) for word in cell]

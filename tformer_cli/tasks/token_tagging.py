@@ -20,13 +20,14 @@ from tformer_cli.data.tag_schemes import TagScheme, find_scheme
 from tformer_cli.data.tagged import TaggedSentences, read_tagged
 from tformer_cli.data.text import pad
 from tformer_cli.errors import DataError
-from tformer_cli.metrics import library, plain_tags_scores, tags_scores
+from tformer_cli.metrics import library
 from tformer_cli.models.bert import BERTTagger
 from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.inputs import Answer, Readable, Refusal
 from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.splits import spread
+from tformer_cli.tasks.tag_scores import plain_tags_scores, tags_scores
 from tformer_cli.tasks.text import TokenBatch
 
 TAGS = "tags.json"

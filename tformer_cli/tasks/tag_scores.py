@@ -1,0 +1,89 @@
+"""Scores of tags: whole entities by seqeval (Nakayama 2018), tags that mark none by scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tformer_cli.metrics import library, without_warnings
+
+Scores = tuple[dict[str, float], list[tuple[str, list[str], list[list[str]]]]]
+"""Scores from 0 to 100 by name, and tables: a title, a header and rows."""
+
+
+def tags_scores(
+    targets: Sequence[Sequence[str]], found: Sequence[Sequence[str]], scheme: str, *, thorough: bool = True
+) -> Scores:
+    """Precision, recall and F1 of whole entities by seqeval in its strict mode; and the share of right tags.
+
+    Args:
+        targets: tags of each sentence, as `TagScheme.canonical` gives them: `O`, or a letter, a hyphen and the kind.
+        found: as many.
+        scheme: IO, IOB1, IOB2, IOE1, IOE2, IOBES or BILOU, whose rules an entity must keep. What is against them is
+            no entity.
+        thorough: also a table a kind of entity.
+
+    Returns:
+        Scores from 0 to 100, and tables.
+    """
+    schemes, v1 = library("seqeval.scheme", "seqeval"), library("seqeval.metrics.v1", "seqeval")
+    rules = getattr(schemes, {"IO": "IOB1", "BILOU": "IOBES"}.get(scheme.upper(), scheme.upper()))
+    kinds = sorted({tag[2:] for rows in (targets, found) for tags in rows for tag in tags if tag != "O"})
+    places = {kind: place for place, kind in enumerate(kinds)}  # seqeval strips hyphens off a kind's ends
+
+    def numbered(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+        return [[tag if tag == "O" else f"{tag[0]}-{places[tag[2:]]:06}" for tag in tags] for tags in rows]
+
+    truth, said = numbered(targets), numbered(found)
+    entities = {"entities_true": schemes.Entities(truth, rules), "entities_pred": schemes.Entities(said, rules)}
+
+    def scored(average: str | None) -> Any:
+        return v1.precision_recall_fscore_support(
+            truth, said, average=average, scheme=rules, zero_division=0, **entities
+        )
+
+    words = sum(map(len, targets))
+    equal = sum(one == other for a, b in zip(targets, found, strict=True) for one, other in zip(a, b, strict=True))
+    scores = dict(
+        zip(("precision", "recall", "f1"), (100 * float(share) for share in scored("micro")[:3]), strict=True)
+    )
+    scores = {"f1": scores.pop("f1"), **scores, "tag_accuracy": 100 * equal / max(1, words)}
+    if not thorough:
+        return scores, []
+    names = sorted(set().union(*(part.unique_tags for part in entities.values())))
+    rows = [
+        [kinds[int(name)], *(f"{100 * share:.1f}" for share in shares), str(int(there))]
+        for name, *shares, there in zip(names, *scored(None), strict=True)
+    ]
+    return scores, [("by kind", ["kind", "precision", "recall", "F1", "entities"], rows)]
+
+
+def plain_tags_scores(
+    targets: Sequence[Sequence[str]], found: Sequence[Sequence[str]], *, thorough: bool = True
+) -> Scores:
+    """Accuracy, and F1 as its mean over tags, of tags that mark no entities, by scikit-learn.
+
+    Args:
+        targets: tags of each sentence.
+        found: as many; a tag that no sentence has is wrong.
+        thorough: also a table a tag.
+
+    Returns:
+        Scores from 0 to 100, and tables.
+    """
+    metrics = library("sklearn.metrics", "scikit-learn")
+    names = sorted({tag for tags in targets for tag in tags})
+    number = {name: place for place, name in enumerate(names)}
+    truth, said = (np.array([number.get(tag, -1) for tags in rows for tag in tags]) for rows in (targets, found))
+    with without_warnings():
+        parts = metrics.precision_recall_fscore_support(truth, said, labels=range(len(names)), zero_division=0)
+    scores = {"accuracy": 100 * float((truth == said).mean()), "f1_macro": 100 * float(parts[2].mean())}
+    if not thorough:
+        return scores, []
+    rows = [
+        [name, *(f"{100 * part[place]:.1f}" for part in parts[:3]), str(int(parts[3][place]))]
+        for place, name in enumerate(names)
+    ]
+    return scores, [("by tag", ["tag", "precision", "recall", "F1", "words"], rows)]
