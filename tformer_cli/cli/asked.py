@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,11 +63,7 @@ class Asked:
         """Settings of the search, and `top`, that are given, and how."""
         named = {name: OPTIONS[name] for name, value in self.decode.items() if value is not None}
         named |= {"top": OPTIONS["top"]} if self.top else {}
-        for item in self.inputs:
-            if is_setting(item) and item.startswith("decode."):
-                key = item.split("=", 1)[0]
-                named.setdefault(key.removeprefix("decode."), key)
-        return named
+        return decode_settings([item for item in self.inputs if is_setting(item)]) | named
 
     @property
     def texts(self) -> list[str]:
@@ -93,16 +89,37 @@ def check_options(task: Any, asked: Asked, *, translating: bool) -> None:
     kind = task.config.task
     if translating and not task.translates:
         raise RunError(f"{asked.run} is a run of {kind}, which does not translate", f"tformer predict {asked.run}")
-    for name, option in asked.options.items():
-        if name not in task.options:
-            there = ", ".join(text for name, text in OPTIONS.items() if name in task.options) or "none"
-            raise ConfigError(f"{option} means nothing for a run of {kind}", f"options that do: {there}")
+    check_decode(task, asked.options)
     if asked.on_long:
         names = [choice.name for choice in OnLong]
         if asked.on_long not in names:
             raise ConfigError(f"--on-long: {asked.on_long!r} is not one of {', '.join(names)}")
         if task.on_long is None:
             raise ConfigError(f"--on-long means nothing for a run of {kind}", "none of its inputs is too long")
+
+
+def decode_settings(settings: Sequence[str]) -> dict[str, str]:
+    """The settings of the search among some, and how they are given."""
+    keys = [setting.split("=", 1)[0] for setting in settings]
+    return {key.removeprefix("decode."): key for key in keys if key.startswith("decode.")}
+
+
+def check_decode(task: Any, given: Mapping[str, str]) -> None:
+    """Refuse settings of the search that a task makes no use of.
+
+    Args:
+        task: of the run.
+        given: options, or keys, by the settings' names.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    from tformer_cli.config.schema import DecodeConfig
+
+    for name, option in given.items():
+        if name not in task.options and (name in OPTIONS or hasattr(DecodeConfig, name)):
+            there = ", ".join(text for name, text in OPTIONS.items() if name in task.options) or "none"
+            raise ConfigError(f"{option} means nothing for a run of {task.config.task}", f"options that do: {there}")
 
 
 def use_options(task: Any, asked: Asked) -> None:

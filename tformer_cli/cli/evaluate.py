@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,17 +46,64 @@ def evaluate(
             autocompletion=one_of("best", "latest"),
         ),
     ] = "",
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            "--predictions",
+            metavar="FILE",
+            help="Also write every prediction, with its input and the right answer: .csv, .tsv, .jsonl or .parquet.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Score a trained run on a split of its data, or on other data; the result is also saved in the run."""
-    check_split(split)
     from tformer_cli.cli.output import note_repeated
+
+    check_split(split)
+    note_repeated(overrides or [])
+    kind = ""
+    if predictions is not None:
+        from tformer_cli.data.table_files import writable_kind
+        from tformer_cli.writing import check_output
+
+        kind = writable_kind(predictions, "--predictions")
+        check_output(predictions)
     from tformer_cli.train.evaluate import evaluate_run
 
-    note_repeated(overrides or [])
-    report = evaluate_run(run, split, overrides=overrides or [], checkpoint=checkpoint, device=device)
+    report = evaluate_run(
+        run, split, overrides=overrides or [], checkpoint=checkpoint, device=device, predictions=bool(kind),
+        check=partial(_check, settings=overrides or [], predictions=bool(kind)),
+    )  # fmt: skip
     show(report, as_json=as_json)
+    if predictions is not None:
+        _write_table(report.evaluation.predictions, predictions, kind)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _check(task: Any, settings: Sequence[str], *, predictions: bool) -> None:
+    """Refuse settings of the search, and a table of predictions, that mean nothing for a run.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    from tformer_cli.cli.asked import check_decode, decode_settings
+
+    check_decode(task, decode_settings(settings))
+    if predictions and not task.scores_examples:
+        cause = f"--predictions means nothing for a run of {task.config.task}"
+        raise ConfigError(cause, "it is scored as a whole, without a prediction for each example; leave it out")
+
+
+def _write_table(rows: list[dict[str, Any]], path: Path, kind: str) -> None:
+    from tformer_cli.cli.output import note
+    from tformer_cli.data.table_files import encoded_rows
+    from tformer_cli.writing import output_file
+
+    with output_file(path) as file:
+        for part in encoded_rows(rows, kind):
+            file.write(part)
+    note(f"{len(rows):,} predictions in {path}")
 
 
 def check_split(split: str) -> None:
@@ -87,7 +136,10 @@ def show(report: Report, *, as_json: bool = False) -> None:
             note(report.unsaved)
         return
     rows = [(name, value, evaluation.signatures.get(name, "")) for name, value in evaluation.scores.items()]
-    table(("metric", "value", "signature"), rows)
+    if any(evaluation.signatures.values()):
+        table(("metric", "value", "signature"), rows)
+    else:
+        table(("metric", "value"), [row[:2] for row in rows])
     for title, header, more in evaluation.tables:
         result("\n")
         table(header, more, title=title)

@@ -178,12 +178,14 @@ class Scoring:
         thorough: also the scores and tables that training does not need.
         limit: examples decoded; 0: all.
         samples: how many are returned.
+        predictions: whether all predictions are returned too.
     """
 
     decoded: bool = True
     thorough: bool = True
     limit: int = 0
     samples: int = 3
+    predictions: bool = False
 
 
 @dataclass
@@ -198,6 +200,8 @@ class Evaluation:
         pictures: what is better looked at, by name.
         notes: what the reader of the scores should know, a line each.
         data_sha256: of the data that was scored.
+        predictions: of all examples, if they were asked for: the columns of a table, with inputs, `reference` and
+            `prediction`, and what the task adds.
     """
 
     scores: dict[str, float]
@@ -207,6 +211,7 @@ class Evaluation:
     pictures: dict[str, Picture] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     data_sha256: str = ""
+    predictions: list[dict[str, Any]] = field(default_factory=list)
 
 
 class AttentionShape(TypedDict):
@@ -236,6 +241,8 @@ class Task(Protocol[M, B]):
     """Settings of `decode` that its predictions depend on; and `top` if it gives labels in order."""
     translates: bool
     """It writes a text in another language for each text."""
+    scores_examples: bool
+    """Evaluation predicts something of each example, which can be listed; False: it scores running text, or patches."""
     on_long: Any
     """An `OnLong`: what becomes of an input that is longer than the model reads; None: none is too long."""
 

@@ -181,6 +181,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         images, targets, names = self._split(split), self._numbers(split), list(self.labels.names)
         found, before = np.zeros(len(images), np.int64), np.zeros(len(images), np.int64)
         probability = np.zeros(len(images), np.float32)
+        answers: dict[int, Tensor] = {}
         total = 0.0
         for batch in batches_of(self, model, split):
             scores = model(self._own(batch)).float()
@@ -189,7 +190,10 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
             rows = batch.sample_ids.cpu().numpy()
             found[rows] = scores.argmax(1).cpu().numpy()
             before[rows] = (scores > scores.gather(1, right[:, None])).sum(1).cpu().numpy()
-            probability[rows] = scores.softmax(1).amax(1).cpu().numpy()
+            shares = scores.softmax(1).cpu()
+            probability[rows] = shares.amax(1).numpy()
+            if scoring.predictions:
+                answers |= zip(rows.tolist(), shares, strict=True)
         more, tables = labels_scores(targets, found, names, thorough=scoring.thorough)
         scores = {"loss": total / len(images), **more}
         if len(names) > TOP:
@@ -206,6 +210,13 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
             )
         if scoring.thorough and split == "test":
             evaluation.notes += self._seen(images)
+        for row, shares in sorted(answers.items()):
+            probabilities = {name: round(share, 6) for name, share in zip(names, shares.tolist(), strict=True)}
+            guess = names[found[row]]
+            evaluation.predictions.append(
+                {"picture": images.names[row], "reference": names[targets[row]], "prediction": guess,
+                 "probability": probabilities[guess], "probabilities": probabilities}
+            )  # fmt: skip
         return evaluation
 
     def _seen(self, test: Images) -> list[str]:

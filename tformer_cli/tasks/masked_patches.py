@@ -35,6 +35,7 @@ class MaskedPatches(ImageTask[ViTForMaskedPatches, ImageBatch]):
     """The adapter between pictures and an encoder that guesses the colours of hidden patches."""
 
     labelled = False
+    scores_examples = False
     metric = "accuracy"
     lower_is_better = frozenset({"loss", "perplexity"})
     config: MaskedPatchesExperiment

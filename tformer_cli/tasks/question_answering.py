@@ -205,6 +205,12 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
         evaluation = Evaluation(scores, data_sha256=data.hash, notes=list(data.notes))
         for row in spread(len(data), scoring.samples):
             evaluation.samples.append(Sample(data.rows[row].question, " | ".join(answers[row]), found[row]))
+        if scoring.predictions:
+            evaluation.predictions = [
+                {"id": row.name, "question": row.question, "context": row.context, "reference": right,
+                 "prediction": best[number][1], "score": best[number][0]}
+                for number, (row, right) in enumerate(zip(data.rows, answers, strict=True))
+            ]  # fmt: skip
         return evaluation
 
     def _point(

@@ -19,6 +19,8 @@ from tformer_cli.tasks.text import TextTask, lines_of
 class RunningText(TextTask[Corpus, M, B]):
     """The data side of a task; a subclass has the model, the loss and the use."""
 
+    scores_examples = False
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self._arrays: dict[str, Ragged] = {}

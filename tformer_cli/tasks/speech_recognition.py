@@ -179,6 +179,12 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
             rows = [[f"{own[row]:.1f}", compared[row], answers[row], names[row]] for row in worst]
             evaluation.tables.append(("worst utterances", ["WER", "said", "heard", "recording"], rows))
             evaluation.pictures["alignment"] = self._alignment(model, split)
+        if scoring.predictions:
+            evaluation.predictions = [
+                {"recording": names[row], "reference": references[row], "prediction": heard[row],
+                 "confidence": found[row].details["confidence"], "wer": own[row]}
+                for row in range(size)
+            ]  # fmt: skip
         return evaluation
 
     def _transcribe(self, model: Conformer, batch: SpeechBatch, memory: Memory) -> list[Prediction]:

@@ -42,6 +42,7 @@ class SplitsTask(Generic[S, M, B]):
     in_use = False
     options: frozenset[str] = frozenset()
     translates = False
+    scores_examples = True
     on_long: Any = None
 
     def __init__(self, config: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -235,7 +236,25 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         for row in spread(len(data), scoring.samples):
             text = data.texts[row] if data.seconds is None else f"{data.texts[row]}\t{data.seconds[row]}"
             evaluation.samples.append(Sample(text[:300], data.labels[row], said[row].text))
+        if scoring.predictions:
+            evaluation.predictions = [self._row(data, row, targets[row], said[row]) for row in range(len(data))]
         return evaluation
+
+    def _row(self, data: LabelledTexts, row: int, target: np.ndarray, answer: Prediction) -> dict[str, Any]:
+        """A row of the table of predictions."""
+        texts = (data.texts[row],) if data.seconds is None else (data.texts[row], data.seconds[row])
+        inputs = dict(zip(self.input_columns, texts, strict=True))
+        if self.labels.target is Target.number:
+            return {**inputs, "reference": float(target), "prediction": answer.details["number"]}
+        probabilities = answer.details["probabilities"]
+        if self.labels.target is Target.labels:
+            right = [name for name, there in zip(self.labels.names, target.tolist(), strict=True) if there]
+            chosen = [name for name, share in probabilities.items() if share > 0.5]
+            return {**inputs, "reference": right, "prediction": chosen, "probabilities": probabilities}
+        label = answer.details["label"]
+        right = self.labels.names[int(target)]
+        return {**inputs, "reference": right, "prediction": label, "probability": probabilities[label],
+                "probabilities": probabilities}  # fmt: skip
 
     @property
     def input_columns(self) -> tuple[str, ...]:

@@ -207,14 +207,17 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         data = self._split(split)
         scheme = self.scheme or find_scheme(data.tags, self.config.data.scheme, data.origin)
         found = [[scheme.outside if scheme.has_entities else ""] * len(tags) for tags in data.tags]
+        sure: list[list[float | None]] = [[None] * len(tags) for tags in data.tags]
         total, count = 0.0, 0
         for batch in batches_of(self, model, split):
             scores = self._scores(model, batch)
             total += float(nn.functional.cross_entropy(scores, batch.tags, reduction="sum"))
             count += len(scores)
             numbers = iter(scores.argmax(-1).tolist())
+            shares = iter(scores.softmax(-1).amax(-1).tolist())
             for row, words in zip(batch.sample_ids.tolist(), batch.counts.tolist(), strict=True):
                 found[row][:words] = [self.tags[next(numbers)] for _ in range(words)]
+                sure[row][:words] = [round(next(shares), 6) for _ in range(words)]
         if scheme.has_entities:
             name = scheme.scheme.name
             truth, answers = ([scheme.canonical(row) for row in rows] for rows in (data.tags, found))
@@ -228,6 +231,10 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         for row in spread(len(data), scoring.samples):
             text, truth, said = (" ".join(part[row][:40]) for part in (data.words, data.tags, found))
             evaluation.samples.append(Sample(text, truth, said))
+        if scoring.predictions:
+            columns = (self.config.data.words, "reference", "prediction", "probabilities")
+            rows = zip(data.words, data.tags, found, sure, strict=True)
+            evaluation.predictions = [dict(zip(columns, row, strict=True)) for row in rows]
         return evaluation
 
     @property

@@ -185,7 +185,8 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         if not scoring.decoded:
             return evaluation
         size = min(scoring.limit or len(text.sources), len(text.sources))
-        found = [prediction.text for prediction in self.predict(model, text.sources[:size])]
+        predictions = list(self.predict(model, text.sources[:size]))
+        found = [prediction.text for prediction in predictions]
         references = text.targets[:size]
         more, evaluation.signatures = translation_scores(
             found, references, self.target_language, thorough=scoring.thorough, tokenizer=words.name
@@ -197,6 +198,11 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
             lengths = [len(ids) for ids in self.tokenizer.encode_batch(text.sources[:size], self.source_language)]
             rows = bleu_by_length(found, references, lengths, self.target_language, tokenizer=words.name)
             evaluation.tables.append(("BLEU by source length", ["tokens", "sentences", "BLEU"], rows))
+        if scoring.predictions:
+            for source, reference, answer in zip(text.sources, references, predictions, strict=False):
+                score = answer.details["hypotheses"][0]["score"] if answer.details["hypotheses"] else None
+                row = {"source": source, "reference": reference, "prediction": answer.text, "score": score}
+                evaluation.predictions.append(row)
         return evaluation
 
     @property

@@ -8,9 +8,10 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ from tformer_cli.analysis.pictures import draw, png
 from tformer_cli.config.schema import TextExperiment
 from tformer_cli.config.values import differences, plain
 from tformer_cli.errors import RunError
-from tformer_cli.tasks.base import Evaluation, Scoring
+from tformer_cli.tasks.base import Evaluation, Scoring, Task
 from tformer_cli.train.checkpoint import replace_file, write_remedy
 from tformer_cli.train.restore import Opened, open_run
 from tformer_cli.train.run import locate
@@ -48,7 +49,14 @@ class Report:
 
 
 def evaluate_run(
-    run: Path, split: str = "test", overrides: Sequence[str] = (), checkpoint: str = "", device: str = "auto"
+    run: Path,
+    split: str = "test",
+    overrides: Sequence[str] = (),
+    checkpoint: str = "",
+    device: str = "auto",
+    *,
+    predictions: bool = False,
+    check: Callable[[Task], None] | None = None,
 ) -> Report:
     """Score a run.
 
@@ -58,6 +66,8 @@ def evaluate_run(
         overrides: settings that differ from the run's.
         checkpoint: which one; empty: the averaged or best.
         device: auto, cpu, cuda or mps.
+        predictions: whether the evaluation holds all predictions.
+        check: as in `open_run`.
 
     Returns:
         The scores, also in `RUN/evaluation/SPLIT.json` with the scorers' signatures and the SHA-256 of checkpoint
@@ -66,9 +76,9 @@ def evaluate_run(
     Raises:
         RunError: if the loss is not finite.
     """
-    opened = open_run(run, checkpoint=checkpoint, device=device, overrides=overrides)
+    opened = open_run(run, checkpoint=checkpoint, device=device, overrides=overrides, check=check)
     with torch.inference_mode():
-        evaluation = opened.task.evaluate(opened.model, split, Scoring())
+        evaluation = opened.task.evaluate(opened.model, split, Scoring(predictions=predictions))
     if not math.isfinite(evaluation.scores.get("loss", 0.0)):
         raise RunError(f"{opened.checkpoint}: its loss on {split} is not finite", "use an earlier --checkpoint")
     changed = [line for line in differences(opened.saved, opened.config) if not line.startswith(UNSCORED)]
@@ -79,7 +89,7 @@ def evaluate_run(
         "split": split,
         "data": opened.task.origin(split),
         "settings": changed,
-        **dataclasses.asdict(dataclasses.replace(evaluation, pictures={})),
+        **_scores(evaluation),
         "pictures": {title: path.name for title, path in pictures.items()},
         "checkpoint": opened.checkpoint.name,
         "checkpoint_sha256": opened.sha256,
@@ -96,6 +106,13 @@ def evaluate_run(
         failed = error.errno not in READ_ONLY
         return Report(evaluation, None, [], unsaved + (f": {write_remedy(error)}" if failed else ""), failed)
     return Report(evaluation, path, list(pictures.values()))
+
+
+def _scores(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation for its record: without pictures, and without the table of predictions."""
+    fields = dataclasses.asdict(dataclasses.replace(evaluation, pictures={}, predictions=[]))
+    del fields["predictions"]
+    return fields
 
 
 def _variant(opened: Opened, evaluation: Evaluation, changed: Sequence[str]) -> str:
