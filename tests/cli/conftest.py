@@ -70,11 +70,13 @@ def stand_ins(monkeypatch, tmp_path):
         calls.task.config = config
         return SimpleNamespace(config=config, task=calls.task, model=None, checkpoint=path)
 
-    def evaluate_run(run, split, overrides=(), checkpoint="", device="auto"):
+    def evaluate_run(run, split, overrides=(), checkpoint="", device="auto", *, predictions=False, check=None):
         calls.evaluate.append(SimpleNamespace(run=run, split=split, overrides=overrides, checkpoint=checkpoint))
         tables = [("by length", ("words", "bleu"), [("1-10", 40.0), ("11-20", 35.125)])]
         scores = {"bleu": 39.5, "loss": 1.25}
-        evaluation = SimpleNamespace(scores=scores, signatures={"bleu": "nrefs:1|[x]"}, tables=tables, notes=[])
+        evaluation = SimpleNamespace(
+            scores=scores, signatures={"bleu": "nrefs:1|[x]"}, tables=tables, notes=[], predictions=[]
+        )
         return SimpleNamespace(evaluation=evaluation, path=run / "e.json", pictures=[], unsaved="", failed=False)
 
     modules = {

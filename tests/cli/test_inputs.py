@@ -43,6 +43,9 @@ def piped(monkeypatch, content: bytes, how: Reading = TEXT) -> list[Line]:
         ("f.csv", 'id,text\n1,"a, b"\n2,"c\nd ""e"""\n'),
         ("f.csv", '\ufeffid,text\r\n1,"a, b"\r\n2,"c\nd ""e"""\r\n'),
         ("f.jsonl", '{"text": "a, b"}\n{"id": 2, "text": "c\\nd \\"e\\""}\n'),
+        ("f.csv", 'id;text\n1;"a, b"\n2;"c\nd ""e"""\n'),
+        ("f.csv.gz", 'id,text\n1,"a, b"\n2,"c\nd ""e"""\n'),
+        ("f.json", '[{"text": "a, b"}, {"text": "c\\nd \\"e\\""}]'),
         ("f.jsonl.gz", '{"text": "a, b"}\n{"text": "c\\nd \\"e\\""}\n'),
         ("f.txt", 'id,text\n1,"a, b"\n2,"c\nd ""e"""\n'),  # a header of the training columns, whatever the name
     ],
@@ -176,7 +179,8 @@ def test_other_columns_of_words():
 
 def test_lists_of_words():
     assert values(json.dumps({"tokens": ["New York", "is"]}) + "\n", WORDS, "f.jsonl") == [["New York", "is"]]
-    assert values('tokens,tags\n"[""Ann"", ""saw""]",x\nAnn saw,x\n', WORDS) == [["Ann", "saw"], ["Ann", "saw"]]
+    content = """tokens,tags\n"[""Ann"", ""saw""]",x\n"['Ann', 'saw']",x\nAnn saw,x\n"""
+    assert values(content, WORDS) == [["Ann", "saw"]] * 3
 
 
 def test_impossible_options():

@@ -1,0 +1,68 @@
+"""All predictions of an evaluation, as the rows of a table: as many as there are examples, and the scores follow."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from tests.properties.families import FAMILIES
+from tformer_cli import tasks
+from tformer_cli.cli.evaluate import _check as check
+from tformer_cli.errors import ConfigError
+from tformer_cli.tasks.base import Scoring
+
+LISTED = {
+    "translation": ["source", "reference", "prediction", "score"],
+    "text classification": ["text", "reference", "prediction", "probability", "probabilities"],
+    "token tagging": ["tokens", "reference", "prediction", "probabilities"],
+    "question answering": ["id", "question", "context", "reference", "prediction", "score"],
+    "vit": ["picture", "reference", "prediction", "probability", "probabilities"],
+    "conformer": ["recording", "reference", "prediction", "confidence", "wer"],
+}
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f.name in LISTED], ids=lambda family: family.name)
+def test_a_row_for_each_example(family, tmp_path):
+    task = family.task(tmp_path)
+    with torch.inference_mode():
+        evaluation = task.evaluate(task.model().eval(), "validation", Scoring(predictions=True))
+    rows = evaluation.predictions
+    assert len(rows) == len(task._split("validation"))
+    assert all(list(row) == LISTED[family.name] for row in rows)
+    json.dumps(rows)
+    right = 100 * sum(row["reference"] == row["prediction"] for row in rows) / len(rows)
+    if "accuracy" in evaluation.scores:
+        assert evaluation.scores["accuracy"] == pytest.approx(right)
+    if family.name == "translation":
+        assert evaluation.scores["exact_match"] == pytest.approx(right)
+    if family.name == "token tagging":
+        words = [(a, b) for row in rows for a, b in zip(row["reference"], row["prediction"], strict=True)]
+        share = 100 * sum(a == b for a, b in words) / len(words)
+        assert evaluation.scores["tag_accuracy"] == pytest.approx(share)
+    if "probability" in LISTED[family.name]:
+        assert all(row["probability"] == max(row["probabilities"].values()) for row in rows)
+
+
+@pytest.mark.parametrize(("target", "kinds"), [("number", (float, float)), ("labels", (list, list))])
+def test_numbers_and_several_labels(target, kinds, tmp_path):
+    family = next(family for family in FAMILIES if family.name == "text classification")
+    data = tmp_path / "train.tsv"
+    rows = [f"a film {n}\t{n % 3}{',1' if target == 'labels' else ''}" for n in range(30)]
+    data.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    task = family.task(tmp_path, f"data.path={data}", f"data.target={target}", "tokenizer.vocab_size=20")
+    with torch.inference_mode():
+        evaluation = task.evaluate(task.model().eval(), "validation", Scoring(predictions=True))
+    assert [type(evaluation.predictions[0][name]) for name in ("reference", "prediction")] == list(kinds)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_running_text_has_no_table_of_predictions(family, tmp_path):
+    task = tasks.build(family.config(tmp_path))
+    if family.name in LISTED:
+        check(task, [], predictions=True)
+        return
+    with pytest.raises(ConfigError, match="--predictions means nothing for a run of"):
+        check(task, [], predictions=True)
+    check(task, ["optim.lr=1"], predictions=False)
