@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 help:  ## what there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,16 @@ test: $(VENV)/.installed-dev  ## the tests
 test-all: $(VENV)/.installed-dev  ## the slow tests too
 	$(BIN)/python -m pytest
 
+LOWEST := .venv-lowest
+EVERYTHING := .[text,speech,demo,images,numbers,huggingface]
+
+test-lowest:  ## the tests with the lowest versions that pyproject.toml allows, in a venv of their own
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --python $(LOWEST) --resolution lowest-direct -e '$(EVERYTHING)'
+	$(LOWEST)/bin/uv pip install --python $(LOWEST) pytest pytest-xdist sacremoses kaldi-native-fbank
+	$(LOWEST)/bin/python -m pytest -m "not slow and not gpu" --ignore tests/e2e --numprocesses auto --maxprocesses 8 --dist worksteal
+
 lint: $(VENV)/.installed-dev  ## style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,6 +57,6 @@ wheel: $(VENV)/.installed-dev  ## a wheel in dist/
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:  ## remove what was built (not runs)
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .benchmark-env* benchmarks/work
+	rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .ruff_cache .benchmark-env* benchmarks/work
 
-.PHONY: help setup demo test test-all lint format types bench wheel clean
+.PHONY: help setup demo test test-all test-lowest lint format types bench wheel clean
