@@ -53,6 +53,10 @@ def ending() -> Iterator[None]:
         yield
 
 
+class StopRequested(Exception):  # noqa: N818 - no error, but it must pass through code that catches nothing else
+    """A signal has asked to stop work that can be given up and done again."""
+
+
 class Stopper:
     """Notes the first signal that asks to stop; a second Ctrl-C leaves at once.
 
@@ -74,6 +78,16 @@ class Stopper:
         with _handled([n for n in STOPPING if n != getattr(signal, "SIGHUP", None) or not _ignored(n)], self._note):
             yield
 
+    @contextlib.contextmanager
+    def giving_up(self) -> Iterator[None]:
+        """Let `poll` raise inside the block, once a signal was noted: its work is done again by a later run."""
+        global _polled
+        _polled = self
+        try:
+            yield
+        finally:
+            _polled = None
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if not self.number:
@@ -85,6 +99,19 @@ class Stopper:
         self._interrupts += 1
         if self._interrupts > 1:
             raise KeyboardInterrupt
+
+
+_polled: Stopper | None = None
+
+
+def poll() -> None:
+    """Give up work that a `Stopper` says can be given up; long loops call it between two of their parts.
+
+    Raises:
+        StopRequested: if a signal has asked to stop.
+    """
+    if _polled is not None and _polled.number:
+        raise StopRequested
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -31,9 +33,12 @@ def config(folder, *more: str):
     return TRANSLATION.config(folder, *SETTINGS, *more)
 
 
-def same_weights(one, two) -> bool:
+def same(one, two) -> bool:
+    """Whether two runs ended with the same weights, scores and best checkpoint."""
     tensors = [read_tensors(run / "checkpoints" / "step-00000004" / "model.safetensors") for run in (one, two)]
-    return all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+    texts = [[(run / name).read_bytes() for name in ("metrics.jsonl", "checkpoints/best")] for run in (one, two)]
+    return texts[0] == texts[1]
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +64,19 @@ def test_a_signal_in_a_step_saves_it_and_gives_its_exit_status(undisturbed, tmp_
     assert (tmp_path / "run" / "checkpoints" / "latest").read_text() == "step-00000003"
     monkeypatch.setattr(loop.Trainer, "train_step", step)
     launch(config(tmp_path), tmp_path / "run", resume=True, quiet=True)
-    assert same_weights(tmp_path / "run", undisturbed)
+    assert same(tmp_path / "run", undisturbed)
 
 
 @LINUX
-def test_a_signal_to_the_whole_group_while_decoding_finishes_the_evaluation(undisturbed, tmp_path, monkeypatch):
-    start, begun = Workers._start, []
+@pytest.mark.parametrize("evaluation", [1, 2])
+def test_a_signal_to_the_whole_group_while_decoding_saves_at_once(undisturbed, tmp_path, monkeypatch, evaluation):
+    """The evaluation is given up, and done by the resumed run: the first one, and the last."""
+    start, begun, starts = Workers._start, [], []
 
     def signalled(self, count):
         start(self, count)
-        if not begun:
+        starts.append(count)
+        if not begun and len(starts) == evaluation:
             begun.extend(process.pid for process in self._processes)
             for pid in (*begun, os.getpid()):
                 os.kill(pid, signal.SIGTERM)
@@ -78,8 +86,12 @@ def test_a_signal_to_the_whole_group_while_decoding_finishes_the_evaluation(undi
     with pytest.raises(SystemExit) as stop:
         launch(several, tmp_path / "run", quiet=True)
     assert stop.value.code == 143 and len(begun) == 2
+    step = f"step-0000000{2 * evaluation}"
+    assert (tmp_path / "run" / "checkpoints" / "latest").read_text() == step
+    assert json.loads((tmp_path / "run" / "checkpoints" / step / "state.json").read_bytes())["score"] is None
+    assert all(not process.is_alive() for process in multiprocessing.active_children())
     launch(several, tmp_path / "run", resume=True, quiet=True)
-    assert same_weights(tmp_path / "run", undisturbed)
+    assert same(tmp_path / "run", undisturbed)
 
 
 def test_a_signal_while_the_last_checkpoints_are_averaged_leaves_that_to_the_resumed_run(tmp_path, monkeypatch):
@@ -96,6 +108,25 @@ def test_a_signal_while_the_last_checkpoints_are_averaged_leaves_that_to_the_res
     monkeypatch.setattr(loop.Trainer, "average_checkpoints", average)
     launch(averaged, tmp_path / "run", resume=True, quiet=True)
     assert (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_signal_while_the_loss_is_measured_saves_at_once(undisturbed, tmp_path, monkeypatch):
+    from tformer_cli.tasks.translation import Translation
+
+    collate = Translation.collate
+
+    def signalled(self, split, epoch, rows):
+        if split == "validation":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return collate(self, split, epoch, rows)
+
+    monkeypatch.setattr(Translation, "collate", signalled)
+    with pytest.raises(SystemExit):
+        launch(config(tmp_path), tmp_path / "run", quiet=True)
+    assert (tmp_path / "run" / "checkpoints" / "latest").read_text() == "step-00000002"
+    monkeypatch.setattr(Translation, "collate", collate)
+    launch(config(tmp_path), tmp_path / "run", resume=True, quiet=True)
+    assert same(tmp_path / "run", undisturbed)
 
 
 @LINUX

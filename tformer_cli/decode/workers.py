@@ -21,7 +21,10 @@ from typing import Any
 import torch
 
 from tformer_cli.errors import RunError, TformerError
-from tformer_cli.signals import name_of, start_helper
+from tformer_cli.signals import name_of, poll, start_helper
+
+POLL_SECONDS = 0.2
+"""How soon a signal is noticed while processes decode."""
 
 
 class Workers:
@@ -64,11 +67,11 @@ class Workers:
             RunError: if a process was ended from outside; and whatever the function raises.
         """
         if len(jobs) < 2 or not self.divisible:
-            return [self.function(job) for job in jobs]
+            return [self._call(job) for job in jobs]
         count = min(self.count, len(jobs))
         if count < 2:
             with _one_thread():
-                return [self.function(job) for job in jobs]
+                return [self._call(job) for job in jobs]
         self._start(count)
         answers: list[Any] = [None] * len(jobs)
         idle, begun = self._connections[:count], 0
@@ -80,7 +83,8 @@ class Workers:
                     connection.send(jobs[begun])
                 busy[connection] = begun
                 begun += 1
-            ready = wait(list(busy))
+            ready = wait(list(busy), timeout=POLL_SECONDS)
+            poll()
             for connection in [connection for connection in busy if connection in ready]:
                 with self._ended(connection):
                     error, answers[busy.pop(connection)] = connection.recv()
@@ -88,6 +92,10 @@ class Workers:
                     raise error
                 idle.append(connection)
         return answers
+
+    def _call(self, job: Any) -> Any:
+        poll()
+        return self.function(job)
 
     def _start(self, count: int) -> None:
         context = multiprocessing.get_context("fork")

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tformer_cli.signals import poll
+
 if TYPE_CHECKING:
     from tformer_cli.config.schema import Experiment
 
@@ -333,7 +335,9 @@ class Task(Protocol[M, B]):
 def batches_of(task: Task[M, B], model: M, split: str) -> Iterator[B]:
     """The batches of a split's first epoch, on the model's device."""
     device = next(model.parameters()).device
-    return (task.collate(split, 0, task.rows(split, 0, index)).to(device) for index in range(task.num_batches(split)))
+    for index in range(task.num_batches(split)):
+        poll()
+        yield task.collate(split, 0, task.rows(split, 0, index)).to(device)
 
 
 @dataclass

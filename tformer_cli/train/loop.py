@@ -28,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tformer_cli.config.compose import from_yaml, to_yaml
 from tformer_cli.config.schema import Average
 from tformer_cli.errors import RunError
-from tformer_cli.signals import Stopper
+from tformer_cli.signals import Stopper, StopRequested
 from tformer_cli.tasks.base import Batch, Loss, Task
 from tformer_cli.train.averaging import MovingAverage, average_folders
 from tformer_cli.train.budget import Budget, Pace
@@ -333,7 +333,7 @@ class Trainer:
         if self.owes_evaluation():  # the run was stopped, or failed, before it
             self.evaluate()
             self.model.train()
-            progress.finished = self.over()
+            progress.finished = self.over() and not self.stop
             progress.seconds = self.seconds()
             self.save()
             self.ranks.wait()
@@ -437,18 +437,26 @@ class Trainer:
         if self.log is not None:  # only rank 0 has one
             before, offset = dataclasses.replace(progress), self.log.metrics.offset()
             try:
-                self._score(self.log)
+                with self.asked.giving_up():
+                    self._score(self.log)
             except NotFiniteError:
                 raise
+            except StopRequested:
+                self.progress.__dict__.update(before.__dict__)
+                self.log.metrics.cut(offset)
+                self.console.say("the evaluation was given up; --resume begins with it")
             except Exception:
                 self.progress.__dict__.update(before.__dict__)  # `_fit` holds the same object
                 self.log.metrics.cut(offset)
                 self._save_unscored()
                 raise
-        own = [float(progress.without_better), self.seconds()] if self.ranks.first else [0.0, 0.0]
+        own = [float(progress.without_better), self.seconds(), ballot(self.asked.number), progress.score is not None]
+        own = [float(value) if self.ranks.first else 0.0 for value in own]
         agreed = self.ranks.sum(torch.tensor(own, device=self.machine.device)).tolist()
         progress.without_better = int(agreed[0])
         self.time_is_up = self.time_is_up or self.budget.time_is_up(agreed[1])
+        if agreed[2] and not (agreed[3] and self.over()):  # a run that is over and scored is not stopped any more
+            self.stop, self.stop_signal = True, elected(agreed[2])
 
     def _score(self, log: Log) -> None:
         """Measure, compare with the best so far, and show."""
