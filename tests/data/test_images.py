@@ -445,6 +445,9 @@ def test_faults_of_idx_files(tmp_path, ending):
     assert "it says that it has 12 and has more" in fault(settings)
     pictures.write_bytes(pack(b"\0\0\x08\x01" + unpack(whole)[4:]))
     assert "not an IDX file of pictures: it begins with 00000801: expected 00000803" in fault(settings)
+    for content in (b"", bytes(3)):
+        pictures.write_bytes(pack(content))
+        assert "not an IDX file of pictures: it begins with " in fault(settings)
     pictures.write_bytes(pack(struct.pack(">4I", 0x803, 12, 1 << 31, 1 << 31)))
     assert "pictures of 2147483648 x 2147483648 pixels" in fault(settings)
     if ending:

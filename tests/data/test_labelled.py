@@ -156,3 +156,10 @@ def test_bad_questions_are_named(tmp_path, content, message):
 def test_hashes_follow_the_content():
     assert texts("a", "b").hash == texts("a", "b").hash != texts("a", "c").hash
     assert texts("a", "b").select(np.array([1, 0]), "x").hash != texts("a", "b").hash
+
+
+def test_rare_labels_weigh_more():
+    labels = LabelSet(Target.label, ("a", "b", "c"))
+    weights = labels.weighted(np.array([0, 0, 0, 1, 1, 2])).weights
+    assert weights == pytest.approx((6 / 9, 1.0, 2.0))  # 1 / share, over the number of labels
+    assert weights[0] < weights[1] < weights[2]

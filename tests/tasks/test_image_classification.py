@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from tformer_cli import tasks
 from tformer_cli.config.compose import compose
-from tformer_cli.errors import DataError
+from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.tasks.base import Gallery, HeatMap, Scoring
 from tformer_cli.tasks.image_classification import SHOWN, ImageClassification
 from tformer_cli.train.launch import launch
@@ -94,6 +94,23 @@ def test_rare_labels_count_more(tmp_path):
     assert weights["few"] == pytest.approx(3 * weights["many"])
     share = {"few": 0.25, "many": 0.75}
     assert sum(share[name] * weight for name, weight in weights.items()) == pytest.approx(1)
+
+
+def test_rare_pictures_are_drawn_more_often_and_augmented_anew(tmp_path):
+    data = tmp_path / "pictures"
+    pictures(data / "train", 12, kinds={"many": 200})
+    pictures(data / "train", 2, kinds={"few": 40}, seed=2)
+    pictures(data / "val", 1, kinds={"many": 200}, seed=3)
+    task = prepared(tmp_path, "data.balance=1", "augment.crop=padded", "augment.padding=4", data=data)
+    rows = np.concatenate([task.rows("train", 0, index) for index in range(task.num_batches("train"))])
+    batch = task.collate("train", 0, rows)
+    few = task.labels.names.index("few")
+    assert batch.targets.tolist().count(few) == 7 and int(batch.sample_ids.max()) < 14
+    row = next(int(row) for row in batch.sample_ids[batch.targets == few])
+    seen = task._augmented(batch)[batch.sample_ids == row]
+    assert len(seen) >= 3 and not all(torch.equal(seen[0], other) for other in seen[1:])
+    with pytest.raises(ConfigError, match="data.balance"):
+        compose("vit/masked_patches", ["data.path=x", "data.balance=1"])
 
 
 def test_scores_top_five_and_confusions(tmp_path, monkeypatch):

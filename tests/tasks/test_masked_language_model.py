@@ -70,3 +70,26 @@ def test_a_gap_in_a_line_looks_as_it_does_in_training(kind, tmp_path, settings):
     hidden = [*whole[:place], mask, *whole[place + 1 :]]
     assert tokenizer.encode(f"cats and {MASK} dog") == hidden
     assert tokenizer.encode(f"{MASK} dog")[-len(whole[place:]) :] == hidden[place:]
+
+
+def test_masks_are_fresh_in_each_epoch_and_the_same_in_validation(tmp_path, settings):
+    """The same block hides other tokens in the next epoch; what is scored always hides the same."""
+    task = BERT.task(tmp_path, *settings, "data.validation_share=0.5", "bert.nsp=true", "data.across_documents=true",
+                     "data.documents=file")  # fmt: skip
+    rows = np.arange(len(task._paired("train")))[:4]
+    first, again, later = (task.collate("train", epoch, rows) for epoch in (0, 0, 1))
+    assert torch.equal(first.places, again.places) and torch.equal(first.tokens, again.tokens)
+    assert not (first.places.shape == later.places.shape and torch.equal(first.places, later.places))
+    one, other = (task.collate("validation", epoch, rows) for epoch in (0, 1))
+    assert torch.equal(one.places, other.places) and torch.equal(one.tokens, other.tokens)
+
+
+def test_masks_of_one_text_differ_between_epochs(tmp_path):
+    """Not because epochs cut the text elsewhere: the random numbers themselves know the epoch."""
+    task = BERT.task(tmp_path)
+    text = np.arange(20, 34)
+    task._texts = lambda split, epoch, row, random: (text, None, True, None)
+    places = {epoch: task.collate("train", epoch, np.arange(8)).places.tolist() for epoch in range(3)}
+    assert places[0] != places[1] != places[2] != places[0]
+    scored = [task.collate("validation", epoch, np.arange(8)).places.tolist() for epoch in range(2)]
+    assert scored[0] == scored[1] != places[0]

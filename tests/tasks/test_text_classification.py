@@ -79,3 +79,38 @@ def test_symmetric_goes_with_pairs(tmp_path):
     with pytest.raises(ConfigError, match="data.symmetric: goes with pairs") as caught:
         FAMILY.task(tmp_path, "data.symmetric=true")
     assert str(caught.value).endswith("data.symmetric=false")
+
+
+RARE = "".join(f"text {n}\t{'rare' if n % 10 == 0 else 'common'}\n" for n in range(100))
+
+
+def test_labels_are_evened_out_in_training_alone(tmp_path):
+    (tmp_path / "train.tsv").write_text(f"text\tlabel\n{RARE}", encoding="utf-8")
+    settings = [f"data.path={tmp_path / 'train.tsv'}", "tokenizer.kind=char", "data.validation_share=0.2"]
+    task = FAMILY.task(tmp_path, *settings, "data.balance=1")
+    count = len(task._split("train"))
+
+    def epoch(number: int, parts: int = 1) -> list[tuple[list[int], list[int]]]:
+        """Rows and labels of an epoch's batches, each divided among `parts` ranks."""
+        batches = [task.rows("train", number, index) for index in range(task.num_batches("train"))]
+        shares = [rows[rank::parts] for rows in batches for rank in range(parts)]
+        found = [task.collate("train", number, rows) for rows in shares if len(rows)]
+        return [(batch.sample_ids.tolist(), batch.targets.tolist()) for batch in found]
+
+    for number in range(3):
+        rows, labels = (sum(part, []) for part in zip(*epoch(number), strict=True))
+        assert max(rows) < count and 0.35 < sum(labels) / len(labels) < 0.65  # an epoch may lose a batch
+        assert sorted(sum((rows for rows, _ in epoch(number, 2)), [])) == sorted(rows)
+    assert epoch(0) == epoch(0) != epoch(1)
+    task.in_use = True  # what is scored is taken as it is
+    again = tasks.build(task.config)
+    again.in_use, again.labels, again.tokenizer = True, task.labels, task.tokenizer
+    again._splits = task._splits
+    rows = [row for index in range(again.num_batches("train")) for row in again.rows("train", 0, index).tolist()]
+    assert sorted(rows) == list(range(count))
+
+
+@pytest.mark.parametrize("more", ["data.target=number", "data.target=labels", "head.class_weights=true"])
+def test_what_evening_out_does_not_go_with(tmp_path, more):
+    with pytest.raises(ConfigError, match="data.balance"):
+        FAMILY.config(tmp_path, "data.balance=1", more)

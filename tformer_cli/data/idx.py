@@ -28,10 +28,10 @@ def open_idx(path: Path, magic: int) -> Iterator[tuple[IO[bytes] | gzip.GzipFile
         with open_regular(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as stream:
             dimensions = magic & 0xFF
             head = stream.read(4 * (1 + dimensions))
-            found, *sizes = (int.from_bytes(head[place : place + 4], "big") for place in range(0, len(head), 4))
-            if len(head) < 4 * (1 + dimensions) or found != magic:
+            if len(head) < 4 * (1 + dimensions) or int.from_bytes(head[:4], "big") != magic:
                 cause = f"{path}: not an IDX file of {kind}: it begins with {head[:4].hex() or 'nothing'}"
                 raise DataError(cause, f"expected {magic:08x}")
+            sizes = [int.from_bytes(head[place : place + 4], "big") for place in range(4, len(head), 4)]
             if not 0 < math.prod(sizes[1:]) <= MOST_PIXELS:
                 raise DataError(f"{path}: pictures of {' x '.join(map(str, sizes[1:]))} pixels")
             yield stream, sizes

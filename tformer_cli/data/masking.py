@@ -55,7 +55,7 @@ class Masking:
             word -= word[0]
             turn = random.permutation(word[-1] + 1)  # of words, not of pieces: long words are not preferred
             order = np.lexsort((np.arange(len(free)), turn[word]))
-            number = _whole(word[order], number)
+            number = _whole(word[order], number, random)
         else:
             order = random.permutation(len(free))
         places = np.sort(free[order[:number]])
@@ -69,11 +69,17 @@ class Masking:
         return Masked(hidden, places, targets)
 
 
-def _whole(words: np.ndarray, number: int) -> int:
-    """The least count of at least `number`, or all, that ends with a word."""
-    while number < len(words) and words[number] == words[number - 1]:
-        number += 1
-    return number
+def _whole(words: np.ndarray, number: int, random: np.random.Generator) -> int:
+    """A count that ends with a word, and is `number` on average.
+
+    The word that `number` falls into is hidden with a probability that is the part of it up to there. The first word
+    always is, so that something is hidden.
+    """
+    last = np.flatnonzero(words == words[number - 1])
+    begin, end = int(last[0]), int(last[-1]) + 1
+    if begin == 0 or end == number:
+        return end
+    return end if random.random() < (number - begin) / (end - begin) else begin
 
 
 class SentencePairs:
