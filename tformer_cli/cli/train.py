@@ -128,7 +128,7 @@ def _train(
         data, settings = suggested(config, overrides)
         if settings:
             note(f"sized to {data}: {' '.join(settings)}; what the command line gives wins", quiet=quiet)
-            config = compose(recipe, [*settings, *overrides])
+            config = compose(recipe, [*settings, *overrides, "size=given"])  # it now says all, as a recipe of its own
     if dry_run:
         result(to_yaml(config))
         check_places(config)
