@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tformer_cli.errors import DataError
 
 def picture(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(sum(path.name.encode())).integers(0, 256, (8, 8), np.uint8)
+    pixels = np.random.default_rng(sum(os.fsencode(path.name))).integers(0, 256, (8, 8), np.uint8)
     Image.fromarray(pixels).save(path)
     return path
 
@@ -249,3 +250,18 @@ def test_recordings_that_are_left_out_are_counted(tmp_path):
     for name in ("b.m4a", "c.m4a", "d.wma"):
         (tmp_path / "speech" / name).write_bytes(b"x")
     assert heard(tmp_path / "speech").notes == ("3 of 4 files were left out: 2 .m4a, 1 .wma (b.m4a, c.m4a, d.wma)",)
+
+
+# --- names ---
+
+
+def test_names_of_any_kind_are_read_or_refused_in_a_line(tmp_path):
+
+    data = pictures(tmp_path / "data", "two\nlines/1.png", "b/line\nbreak.png")
+    (data / "b" / "empty\n.png").touch()
+    assert "empty\\n.png: empty (0 bytes)" in fault(data)
+    (data / "b" / "empty\n.png").unlink()
+    picture(Path(os.fsdecode(os.fsencode(data / "b") + b"/caf\xe9.png")))
+    assert sorted(read(data).labels) == ["b", "b", "two\nlines"]
+    picture(Path(os.fsdecode(os.fsencode(data) + b"/caf\xe9/1.png")))
+    assert "caf\\udce9: the name of this class is not UTF-8: rename the folder" in fault(data)

@@ -122,6 +122,12 @@ def _labels(folder: Path, classes: Sequence[Path], naming: ClassNames, notes: li
         DataError: if a folder has pictures as well as folders of pictures, and nothing says how these are meant; or if
             a folder within a class is called as a split is.
     """
+    for path in classes:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            cause = f"{shown(str(folder / path))}: the name of this class is not UTF-8"
+            raise DataError(cause, "rename the folder") from None
     nested = [path for path in classes if len(path.parts) > 1]
     if naming is ClassNames.first or not nested:
         return {path: path.parts[0] for path in classes}

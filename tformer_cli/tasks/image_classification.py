@@ -22,6 +22,7 @@ from tformer_cli.data.augment import mix
 from tformer_cli.data.balance import Balance
 from tformer_cli.data.images import Images, duplicates
 from tformer_cli.data.labelled import LABELS, LabelSet
+from tformer_cli.data.media import shown
 from tformer_cli.errors import DataError, library
 from tformer_cli.metrics import confusion, labels_scores
 from tformer_cli.models.resnet import ResNetClassifier
@@ -178,7 +179,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
 
     def evaluate(self, model: ViTClassifier | ResNetClassifier, split: str, scoring: Scoring) -> Evaluation:
         """Accuracy, the right label among the first five, and more a label."""
-        images, targets, names = self._split(split), self._numbers(split), list(self.labels.names)
+        images, targets, names = self._split(split), self._numbers(split), [shown(name) for name in self.labels.names]
         found, before = np.zeros(len(images), np.int64), np.zeros(len(images), np.int64)
         probability = np.zeros(len(images), np.float32)
         answers: dict[int, Tensor] = {}
@@ -201,7 +202,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         evaluation = Evaluation(scores, tables=tables, data_sha256=images.hash)
         for row in spread(len(images), scoring.samples):
             said = f"{names[found[row]]} {probability[row]:.2f}"
-            evaluation.samples.append(Sample(images.names[row], names[targets[row]], said))
+            evaluation.samples.append(Sample(shown(images.names[row]), names[targets[row]], said))
         if scoring.thorough or scoring.samples:
             matrix, kept = confusion(targets, found, len(names), MOST_CONFUSED)
             kept_names = [names[number] for number in kept]
@@ -234,7 +235,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         for row in model(images).float().softmax(-1).cpu().tolist():
             ranked = sorted(zip(self.labels.names, row, strict=True), key=lambda item: -item[1])
             details = {"label": ranked[0][0], "probabilities": {name: round(p, 6) for name, p in ranked}}
-            found.append(Prediction(f"{ranked[0][0]}\t{ranked[0][1]:.4f}", details))
+            found.append(Prediction(f"{shown(ranked[0][0])}\t{ranked[0][1]:.4f}", details))
         return found
 
     # --- pictures ---
@@ -246,15 +247,15 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         rows = np.array(spread(len(validation), SHOWN), np.int64)
         batch = self.collate("validation", 0, rows).to(device)
         images = self._centers(batch.pixels, batch.shapes)
-        shown, numbers = self._visible(images), self._numbers("validation")[rows]
+        visible, numbers = self._visible(images), self._numbers("validation")[rows]
         answers = self._answer(model, images)
         right = [answer.details["label"] == self.labels.names[n] for answer, n in zip(answers, numbers, strict=True)]
         captions = [
-            answer.text.replace("\t", " ") + ("" if fits else f"\nlabel: {self.labels.names[number]}")
+            answer.text.replace("\t", " ") + ("" if fits else f"\nlabel: {shown(self.labels.names[number])}")
             for answer, fits, number in zip(answers, right, numbers, strict=True)
         ]
         found: dict[str, Picture] = {
-            "predictions": Gallery(shown, captions, list(right)),
+            "predictions": Gallery(visible, captions, list(right)),
             "augmented": self._augmented_gallery(device),
         }
         if isinstance(model, ViTClassifier):
@@ -262,7 +263,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
             last = weights[list(weights)[-1]].float().mean(1)  # of all heads, (B, T, T)
             seen = last.mean(1) if model.encoder.class_token is None else last[:, 0, 1:]
             maps = seen.unflatten(1, model.encoder.grid).cpu().numpy()
-            found["attention"] = Gallery(shown, captions, list(right), list(maps))
+            found["attention"] = Gallery(visible, captions, list(right), list(maps))
         return found
 
     def _augmented_gallery(self, device: torch.device) -> Gallery:
@@ -273,7 +274,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         for epoch in range(SHOWN_EPOCHS):
             batch = self.collate("train", epoch, rows).to(device)
             images += self._visible(self._blended(batch)[0])
-            captions += [f"{self.labels.names[number]} {epoch + 1}" for number in self._numbers("train")[rows]]
+            captions += [f"{shown(self.labels.names[number])} {epoch + 1}" for number in self._numbers("train")[rows]]
         order = [epoch * len(rows) + row for row in range(len(rows)) for epoch in range(SHOWN_EPOCHS)]
         return Gallery(
             [images[i] for i in order], [captions[i] for i in order], [None] * len(order), columns=2 * SHOWN_EPOCHS

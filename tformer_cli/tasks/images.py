@@ -23,6 +23,7 @@ from tformer_cli.config.schema import ResNetConfig
 from tformer_cli.data.augment import Augmentation, center, denormalise, normalise, uniforms
 from tformer_cli.data.batching import ByEpoch, shuffled
 from tformer_cli.data.images import Images, duplicates, picture_files, read_images, read_picture
+from tformer_cli.data.media import shown
 from tformer_cli.data.pictures import ENDINGS
 from tformer_cli.tasks.base import AttentionShape, B, Batch, M, Prediction
 from tformer_cli.tasks.files import AnswersFiles
@@ -89,7 +90,7 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
         super().prepare(run)
         if self.drawn and run.is_dir():
             names = self._split("validation").names
-            (run / DRAWN).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+            (run / DRAWN).write_text("".join(f"{shown(name)}\n" for name in names), encoding="utf-8")
 
     def load(self, folder: Path) -> None:
         """Nothing but the weights is needed."""
