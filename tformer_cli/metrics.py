@@ -334,7 +334,7 @@ def speech_scores(targets: Sequence[str], found: Sequence[str]) -> tuple[dict[st
     ]
     wrong = 100 * sum(error > 0 for error in own) / len(own)
     counts = words.substitutions, words.insertions, words.deletions, sum(len(text.split()) for text in targets)
-    return dict(zip(SPEECH_SCORES, (*rates, wrong, *map(float, counts)), strict=True)), own
+    return dict(zip(SPEECH_SCORES, (*rates, wrong, *counts), strict=True)), own
 
 
 def _edits(chunk: Any) -> int:

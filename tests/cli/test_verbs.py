@@ -56,6 +56,28 @@ def test_json_holds_the_notes_of_an_evaluation_too(capsys):
     assert json.loads(capsys.readouterr().out)["notes"] == ["BLEU over characters"]
 
 
+def test_a_column_of_signatures_is_there_only_with_signatures(stand_ins, capsys, monkeypatch):
+    evaluate_run = sys.modules["tformer_cli.train.evaluate"].evaluate_run
+
+    def unsigned(*arguments, **named):
+        report = evaluate_run(*arguments, **named)
+        report.evaluation.signatures, report.evaluation.tables = {}, []
+        report.evaluation.predictions = [{"text": "a, b", "reference": "x", "prediction": "y"}]
+        return report
+
+    monkeypatch.setattr(sys.modules["tformer_cli.train.evaluate"], "evaluate_run", unsigned)
+    assert main(["evaluate", "r", "--predictions", "p.csv"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "metric  value\nbleu    39.50\nloss     1.25\n"
+    assert err == "saved in r/e.json\n1 predictions in p.csv\n"
+    assert Path("p.csv").read_bytes() == b'text,reference,prediction\n"a, b",x,y\n'
+    for place, error in (("p.xlsx", "no table ends so"), ("none/p.csv", "there is no folder")):
+        assert main(["evaluate", "r", "--predictions", place]) != 0
+        assert error in capsys.readouterr().err
+    assert main(["evaluate", "r", "--split", "dev"]) == 2
+    assert capsys.readouterr().err.startswith("error: --split: 'dev' is not one of train, validation, test: did you")
+
+
 def test_export_checks_its_arguments(stand_ins, capsys):
     assert main(["export", "r", "--to", "onnx", "--output", "o"]) == 2
     assert capsys.readouterr().err == "error: --to: 'onnx' is not one of huggingface, timm\n"
@@ -93,6 +115,30 @@ def test_runs_are_listed_with_what_they_reached(tmp_path, monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["step"] == 10
     assert main(["runs", "nothing"]) == 1
     assert capsys.readouterr().err.startswith("error: nothing: no such folder")
+
+
+def test_runs_show_the_score_of_the_test_split(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    result = json.dumps({"metric": "bleu", "best": 39.5, "step": 900, "minutes": 59.9})
+    run = make_run(Path("runs/a"), "x/a", result_json=result)
+    make_run(Path("runs/b"), "x/b", result_json=result)
+    (run / "evaluation").mkdir()
+    record = {"checkpoint": "step-00000900", "scores": {"bleu": 37.25, "loss": 2.0}}
+    (run / "evaluation" / "test.json").write_text(json.dumps(record))
+    assert main(["runs"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["run", "recipe", "step", "metric", "best", "test", "minutes", "state"],
+        ["runs/a", "x/a", "900", "bleu", "39.50", "37.25", "59.90", "finished"],
+        ["runs/b", "x/b", "900", "bleu", "39.50", "-", "59.90", "finished"],
+    ]
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "best").write_text("step-00000900")
+    assert summarise(run).test == 37.25
+    (run / "checkpoints" / "best").write_text("step-00000800")  # scored before the run went on
+    assert summarise(run).test is None
+    (run / "evaluation" / "test.json").write_text('{"scores": [1]}')
+    assert summarise(run).test is None
 
 
 def test_runs_show_the_step_of_the_newest_checkpoint(tmp_path):

@@ -16,7 +16,7 @@ def runs(
     folder: Annotated[Path, typer.Argument(help="Folder to look in.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a run.")] = False,
 ) -> None:
-    """List the runs below a folder, with their recipe, steps and best result."""
+    """List the runs below a folder, with their recipe, steps, best validation result, and test result if any."""
     from tformer_cli.cli.output import note, result, table
     from tformer_cli.cli.summary import find_runs, summarise
 
@@ -30,6 +30,7 @@ def runs(
         for summary in found:
             result(json.dumps({**asdict(summary), "run": str(summary.run)}, ensure_ascii=False) + "\n")
         return
+    tested = any(summary.test is not None for summary in found)
     rows = [
         (
             str(s.run),
@@ -37,12 +38,14 @@ def runs(
             s.step,
             s.metric,
             s.best,
+            *([s.test] if tested else []),
             s.minutes,
             "finished" if s.finished else "unfinished",
         )
         for s in found
     ]
     if rows:
-        table(("run", "recipe", "step", "metric", "best", "minutes", "state"), rows)
+        scores = ("best", "test") if tested else ("best",)
+        table(("run", "recipe", "step", "metric", *scores, "minutes", "state"), rows)
     else:
         note(f"no runs in {folder}")

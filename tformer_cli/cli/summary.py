@@ -20,7 +20,8 @@ class Summary:
         run: its folder.
         recipe: that it was trained from.
         metric: what best means.
-        best: value of the metric.
+        best: value of the metric on the validation split.
+        test: value of the metric on the run's own test split, where `evaluate` has scored it.
         step: steps taken.
         minutes: of training.
         finished: the run came to its end.
@@ -30,6 +31,7 @@ class Summary:
     recipe: str | None = None
     metric: str | None = None
     best: float | None = None
+    test: float | None = None
     step: int | None = None
     minutes: float | None = None
     finished: bool = False
@@ -50,9 +52,20 @@ def summarise(run: Path) -> Summary:
         summary.finished = True
         summary.metric, summary.best = outcome.get("metric"), _number(outcome.get("best"))
         summary.step, summary.minutes = outcome.get("step"), _number(outcome.get("minutes"))
+        summary.test = _test_score(run, summary.metric)
     steps = [last_step(run), last_checkpoint(run), summary.step]
     summary.step = max((step for step in steps if isinstance(step, int)), default=None)
     return summary
+
+
+def _test_score(run: Path, metric: Any) -> float | None:
+    """What `evaluate` gave for the run's own test split, unless another checkpoint has become the best since."""
+    record = _json(_read(run / "evaluation" / "test.json"))
+    best = _read(run / "checkpoints" / "best").decode("utf-8", "replace").strip()
+    if best and record.get("checkpoint") not in (best, "averaged"):
+        return None
+    scores = record.get("scores")
+    return _number(scores.get(metric)) if isinstance(scores, dict) else None
 
 
 def last_checkpoint(run: Path) -> int | None:

@@ -40,7 +40,11 @@ class Machine:
 
     def describe(self) -> str:
         """One line for the header."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else f"cpu, {self.threads} threads"
+        name = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else f"cpu, {self.threads} thread{'s'[: self.threads != 1]}"
+        )
         return f"{name}, {self.precision}, {self.attention} attention, {self.peak_flops / 1e9:,.0f} GFLOP/s measured"
 
 
