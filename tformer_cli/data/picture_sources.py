@@ -133,9 +133,13 @@ def _labels(folder: Path, classes: Sequence[Path], naming: ClassNames, notes: li
         return {path: path.parts[0] for path in classes}
     deep = next((path for path in nested if any(part.lower() in SPLITS for part in path.parts[1:])), None)
     if deep:
-        place = folder.joinpath(*deep.parts[:-1] if deep.parts[-1].lower() in SPLITS else deep.parts[:1])
         cause = f"{shown(str(folder / deep))}: the folder of a split within that of a class"
-        raise DataError(cause, f"name the folder of the splits, as data.path={place}, or data.classes=first")
+        above = folder / deep.parts[0]
+        inner = deep.parts[-1].lower() in SPLITS
+        remedy = (
+            "make it SPLIT/CLASS/*.jpg" if inner else f"name the folder of the splits: data.path={shown(str(above))}"
+        )
+        raise DataError(cause, f"{remedy}; or data.classes=first")
     mixed = [path for path in classes if any(other != path and other.is_relative_to(path) for other in nested)]
     if mixed and naming is ClassNames.auto:
         outer = mixed[0]
