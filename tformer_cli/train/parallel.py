@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tformer_cli.errors import RunError
+from tformer_cli.signals import end_with_parent
 from tformer_cli.train import processes
 from tformer_cli.train.heartbeat import Heartbeat, connect
 
@@ -74,6 +75,8 @@ def join(device_type: str, timeout: float) -> Ranks:
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks()
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # a rank that torchrun has left behind would wait for the others for ever
+        end_with_parent(os.getppid())
     ranks = Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0")))
     if device_type == "cuda":
         torch.cuda.set_device(ranks.local_rank)
