@@ -16,24 +16,26 @@ from tests.properties.families import FAMILIES
 from tformer_cli.train import machine
 from tformer_cli.train.checkpoint import Checkpoints, damage
 from tformer_cli.train.launch import launch
-from tformer_cli.train.run import locate
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
 FAMILY = next(family for family in FAMILIES if family.name == "text classification")
 SETTINGS = [
     "trainer.steps=4", "trainer.log_every=1", "trainer.checkpoint_every=2", "trainer.evaluate_every=2",
-    "trainer.keep=1", "trainer.keep_best=2", "trainer.average=best", "trainer.ema=0.9", "trainer.samples=1",
+    "trainer.keep=1", "trainer.keep_best=1", "trainer.ema=0.9", "trainer.samples=1",
 ]  # fmt: skip
+AVERAGED = ["trainer.keep_best=2", "trainer.average=best"]
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
 
 
 def train(tmp_path: Path, name: str, *, resume: bool = False) -> None:
-    launch(FAMILY.config(tmp_path / "cache", *SETTINGS), tmp_path / name, resume=resume, quiet=True)
+    more = (tmp_path / "more").read_text().split() if (tmp_path / "more").exists() else []
+    launch(FAMILY.config(tmp_path / "cache", *SETTINGS, *more), tmp_path / name, resume=resume, quiet=True)
 
 
 def contents(run: Path) -> dict[str, object]:
     """All of a run that the seed determines, and each step of each tag in TensorBoard's files."""
     found: dict[str, object] = {"metrics": (run / "metrics.jsonl").read_bytes()}
+    found |= {name: (run / "checkpoints" / name).read_bytes() for name in ("best", "latest")}
     for path in sorted((run / "checkpoints").rglob("*")):
         if path.name == "state.json":
             state = json.loads(path.read_bytes())
@@ -52,8 +54,8 @@ def contents(run: Path) -> dict[str, object]:
     return found
 
 
-def killed(tmp_path: Path, name: str, at: int) -> tuple[int, bool]:
-    """Train in a forked process that is killed at its `at`-th change of a file; how many there were, and whether."""
+def killed(tmp_path: Path, name: str, at: int) -> tuple[list[str], bool]:
+    """Train in a forked process that is killed at its `at`-th change of a file; the changes, and whether it was."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -64,7 +66,7 @@ def killed(tmp_path: Path, name: str, at: int) -> tuple[int, bool]:
             writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
             if (writes or event in CHANGES) and any(str(part).startswith(folder) for part in arguments):
                 count += 1
-                os.write(writer, b".")
+                os.write(writer, f"{arguments[0]}\n".encode())
                 if count == at:
                     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -75,41 +77,47 @@ def killed(tmp_path: Path, name: str, at: int) -> tuple[int, bool]:
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
-        count = len(stream.read())
-    return count, os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        changes = stream.read().decode().splitlines()
+    return changes, os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-@pytest.fixture
-def whole(tmp_path, monkeypatch):
+@pytest.fixture(params=[[], AVERAGED], ids=["single", "averaged"])
+def whole(tmp_path, monkeypatch, request):
+    (tmp_path / "more").write_text(" ".join(request.param))
     monkeypatch.setattr(machine, "product_rate", lambda *_, **__: 1e9)
     train(tmp_path, "whole")
     return contents(tmp_path / "whole")
 
 
 def check(tmp_path: Path, at: int, whole: dict[str, object]) -> None:
-    count, dead = killed(tmp_path, "run", at)
-    assert dead and count == at
+    changes, dead = killed(tmp_path, "run", at)
+    assert dead and len(changes) == at
     newest = Checkpoints(tmp_path / "run" / "checkpoints").latest()
     if newest is not None:
-        assert damage(newest) == "" and damage(locate(tmp_path / "run")[1]) == ""
+        best = Checkpoints(newest.parent).best()  # readers need nothing completed
+        assert damage(newest) == "" and (best is None or damage(best) == "")
     train(tmp_path, "run", resume=True)
-    assert contents(tmp_path / "run") == whole
+    found = contents(tmp_path / "run")
+    assert [name for name in found.keys() | whole.keys() if found.get(name) != whole.get(name)] == []
     assert not [path for path in (tmp_path / "run").rglob(".*") if path.name != ".lock"]
     shutil.rmtree(tmp_path / "run")
 
 
 @LINUX
-@pytest.mark.parametrize("share", [0.35, 0.93, 0.97])
-def test_killed_at_a_few_events(tmp_path, whole, share):
-    count, dead = killed(tmp_path, "counted", 0)
-    assert count > 60 and not dead
-    check(tmp_path, int(share * count), whole)
+def test_killed_at_a_few_events(tmp_path, whole):
+    """In the tail of the last save above all: pointers, retention, the average, the result."""
+    changes, dead = killed(tmp_path, "counted", 0)
+    assert len(changes) > 60 and not dead
+    for name in ("/.latest.writing", "/.best.writing", ".step-00000002.deleting", "/averaged", "/.result.json.writing"):
+        events = [number for number, change in enumerate(changes, 1) if name in change]
+        if events:
+            check(tmp_path, events[-2 if name.endswith(".writing") else 0], whole)
 
 
 @LINUX
 @pytest.mark.slow
 def test_killed_at_every_event(tmp_path, whole):
-    count, _ = killed(tmp_path, "counted", 0)
+    changes, _ = killed(tmp_path, "counted", 0)
     step = int(os.environ.get("TFORMER_KILL_EVERY", "1"))
-    for at in range(1, count + 1, step):
+    for at in range(1, len(changes) + 1, step):
         check(tmp_path, at, whole)
