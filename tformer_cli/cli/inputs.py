@@ -234,12 +234,16 @@ def _named_columns(columns: Sequence[str]) -> str:
 
 def _value(row: dict[str, Any], column: str, place: str, *, words: bool) -> Any:
     from tformer_cli.data import files
+    from tformer_cli.data.cells import MissingValue
 
     if words:
         from tformer_cli.data.sentences import words_of
 
         return words_of(_cell(row, column, place), place)
-    return next(files.pick(iter([(place, row)]), [column], place, SETTING))[0]
+    try:
+        return next(files.pick(iter([(place, row)]), [column], place, SETTING))[0]
+    except MissingValue as error:
+        raise DataError(error.cause, "fill it in, or remove the row") from error
 
 
 def _cell(row: dict[str, Any], column: str, place: str) -> Any:

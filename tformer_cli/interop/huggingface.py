@@ -5,8 +5,6 @@ Neither direction needs `transformers`: its files are simple. What it does with 
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from tformer_cli.config.schema import (
     TieEmbeddings,
 )
 from tformer_cli.data.labelled import LabelSet
-from tformer_cli.errors import ConfigError, RunError
+from tformer_cli.errors import ConfigError
 from tformer_cli.interop import generation
 from tformer_cli.interop import huggingface_encoder as encoder
 from tformer_cli.interop import huggingface_gpt as gpt
@@ -47,6 +45,7 @@ from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.models.vit import ViTClassifier
 from tformer_cli.tokenizer import META, Tokenizer, Vocabulary
 from tformer_cli.tokenizer_json import JsonTokenizer
+from tformer_cli.writing import write_new_folder
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 Imported = tuple[Seq2SeqConfig | BERTConfig | GPTConfig, dict[str, Tensor], Vocabulary]
@@ -89,7 +88,7 @@ def export_model(
     files |= {
         f"tokenizer/{name}": data for name, data in tokenizer.files().items()
     }  # to be read back by `import_model`
-    _write(output, files)
+    write_new_folder(output, files)
 
 
 def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
@@ -114,7 +113,7 @@ def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
     if isinstance(model, ViTClassifier) and isinstance(task, ImageClassification):
         assert isinstance(config, ImageClassificationExperiment)
         files = {"huggingface": huggingface_files, "timm": timm_files}[to]
-        _write(output, files(model, config, list(task.labels.names)))
+        write_new_folder(output, files(model, config, list(task.labels.names)))
     elif to == "timm":
         raise ConfigError(
             f"{run}: timm has no {config.model.family} model", "Vision Transformers can be exported to it"
@@ -157,7 +156,7 @@ def export_gpt(model: GPT, tokenizer: Vocabulary, output: Path, decode: DecodeCo
         **prompt_files(tokenizer, model.config.max_length),
     }
     files |= {f"tokenizer/{name}": data for name, data in tokenizer.files().items()}
-    _write(output, files)
+    write_new_folder(output, files)
 
 
 Encoder = BERTForPretraining | BERTClassifier | BERTTagger | BERTForSpans
@@ -208,7 +207,7 @@ def export_encoder(
         **encoder_files(tokenizer, config.max_length, config.segments),
     }
     files |= {f"tokenizer/{name}": data for name, data in tokenizer.files().items()}
-    _write(output, files)
+    write_new_folder(output, files)
 
 
 def _architecture(model: Encoder) -> str:
@@ -279,33 +278,6 @@ def _cut_vocabulary(weights: dict[str, Tensor], pieces: int, where: str) -> dict
         raise ConfigError(f"{where}: model and tokenizer do not belong together ({rows} embeddings, {pieces} pieces)")
     by_piece = {name for name in BY_PIECE if language_model or name != "output.weight"}
     return {name: value[:pieces].clone() if name in by_piece else value for name, value in weights.items()}
-
-
-def _write(output: Path, files: Mapping[str, bytes]) -> None:
-    """Write beside `output`, then rename, so that it is whole or not there."""
-    try:
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise RunError(f"{output}: is there already", "name another folder, or remove it")
-        beside = output.with_name(f".{output.name}.writing")
-        shutil.rmtree(beside, ignore_errors=True)
-        try:
-            for name, content in files.items():
-                place = beside / name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with open(place, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            if output.exists():
-                output.rmdir()
-            os.replace(beside, output)
-        except OSError:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
-    except OSError as error:
-        raise RunError(
-            f"{output}: cannot be written: {error.strerror or error}", "free space, or name another folder"
-        ) from error
 
 
 def _check_fit(found: Mapping[str, Any], state: Mapping[str, Tensor], tokenizer: Vocabulary, where: str) -> None:
