@@ -107,7 +107,7 @@ def _training_error(message: str, config: TokenizerConfig, where: str) -> Config
         least = 4 + len(config.user_symbols) + 256 * bytes_too
         parts = ["special pieces", *(["bytes"] * bytes_too), *(["user symbols"] * bool(config.user_symbols))]
         cause = f"tokenizer.vocab_size: {' and '.join(parts)} alone{where} need {least}, more than {config.vocab_size}"
-        return ConfigError(cause, f"set it to {least} plus the number of characters, or more: no more are used than there are")
+        return ConfigError(cause, f"set it to {least} plus the number of characters, or more; the rest is not used")
     if "sentences_.empty()" in message:
         return DataError(f"there is no text to train a tokenizer from{where}")
     return ConfigError(f"tokenizer{where}: SentencePiece: {' '.join(message.split())}")
