@@ -158,11 +158,11 @@ def test_lines_are_unpacked():
 
 @pytest.mark.parametrize("name", ["f.conll", "f.txt"])
 def test_columns_of_words(name):
-    content = "-DOCSTART- O\n\n# id 7\nAnn B-PER\nsaw O\n\nBob B-PER\n-DOCSTART- O\nKim B-PER\n"
+    content = "-DOCSTART- O\n\n# id 7\nAnn B-PER\nsaw O\n\nBob B-PER\n\n-DOCSTART- O\nKim B-PER\n"
     Path(name).write_text(content)
     lines = list(read([Path(name)], WORDS))
     assert [line.value for line in lines] == [["Ann", "saw"], ["Bob"], ["Kim"]]
-    assert [line.place for line in lines] == [f"{name}:4", f"{name}:7", f"{name}:9"]
+    assert [line.place for line in lines] == [f"{name}:4", f"{name}:7", f"{name}:10"]
 
 
 def test_other_columns_of_words():
@@ -188,3 +188,17 @@ def test_impossible_options():
         Reading(form="pdf").check()
     with pytest.raises(ConfigError, match="--column goes with tables"):
         Reading(("a",), "lines", expected=("text",)).check()
+
+
+def test_columns_of_words_are_read_as_training_reads_them():
+    """CoNLL-U numbers its words, has several in one (1-2), and comments; GermEval numbers them too."""
+    word = "{}\t{}\t_\tNOUN\t_\t_\t0\t_\t_\t_\n"
+    content = "# text = du vin\n" + "".join(
+        word.format(*pair) for pair in [("1-2", "du"), (1, "de"), (2, "le"), (3, "vin"), ("3.1", "x"), (4, "#")]
+    )
+    assert values(content, WORDS, "f.conllu") == [["de", "le", "vin", "#"]]
+    assert values(content, Reading(("2",), "conll", words=True), "f.conllu") == [["_", "_", "_", "_"]]
+    assert values("# http://x [2009]\n1\tNew\n2\tYork\n\n1\tBob\n", WORDS, "g.conll") == [["New", "York"], ["Bob"]]
+    assert values("New;York\nBob;Kim\n", Reading((), "conll", words=True, delimiter=";"), "g.conll") == [["New", "Bob"]]
+    with pytest.raises(DataError, match=r"h.conll:2: 1 columns where the lines before have 2"):
+        values("Ann O\nsaw\n", WORDS, "h.conll")

@@ -56,6 +56,7 @@ class Reading:
         names: of all columns, where the training tables had no line of names.
         words: the inputs are sentences of words.
         word_column: of CoNLL files.
+        delimiter: between columns of CoNLL files; empty: by the file.
         known_tags: tags that such files may hold.
         documents: reads a file of SQuAD's JSON, for runs that answer questions.
     """
@@ -66,6 +67,7 @@ class Reading:
     names: tuple[str, ...] = ()
     words: bool = False
     word_column: int = 0
+    delimiter: str = ""
     known_tags: frozenset[str] = frozenset()
     documents: Callable[[Path], Iterator[tuple[str, Any]]] | None = None
 
@@ -200,12 +202,13 @@ def _has_word_columns(lines: list[str], how: Reading) -> bool:
 
 def _conll(lines: Iterator[str], name: str, how: Reading) -> Iterator[Line]:
     """Sentences of words: a word a line, a blank line after each sentence."""
-    column = int(how.columns[0]) if how.columns and _is_place(how.columns[0]) else how.word_column
-    if how.columns and not _is_place(how.columns[0]):
+    named = bool(how.columns)
+    if named and not _is_place(how.columns[0]):
         raise ConfigError(f"--column {how.columns[0]}: columns of CoNLL files have numbers", "--column 0 is the first")
-    from tformer_cli.data.sentences import word_sentences
+    from tformer_cli.data.conll import read_words
 
-    for number, words in word_sentences(lines, name, column):
+    column = int(how.columns[0]) if named else how.word_column
+    for number, words in read_words(lines, name, how.delimiter, column, named=named):
         yield Line(words, f"{name}:{number}", words)
 
 
@@ -360,6 +363,7 @@ def reading_of(task: Any, columns: tuple[str, ...], form: str) -> Reading:
         names=tuple(getattr(data, "columns", ())),
         words=hasattr(data, "word_column"),
         word_column=getattr(data, "word_column", 0),
+        delimiter=getattr(data, "delimiter", ""),
         known_tags=frozenset(getattr(task, "tags", ())),
         documents=getattr(task, "documents", None),
     )

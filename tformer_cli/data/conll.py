@@ -7,7 +7,7 @@ that mark documents, and comments, are passed over.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,12 +79,12 @@ def read_conll(path: Path, config: TaggedDataConfig, gate: Gate) -> tuple[list[S
         DataError: if there are none, or lines have different numbers of columns, or not those of the settings; names
             the line.
     """
-    blocks = list(_blocks(path))
-    layout = _layout(path, blocks, config)
+    blocks = list(_blocks(files.lines(path)))
+    layout = _layout(str(path), blocks, config.delimiter, config.word_column, config.tag_column)
     found = []
     for block in blocks:
         try:
-            found += _sentences(path, block, layout, gate)
+            found += _sentences(str(path), block, layout, gate)
         except MissingValue as missing:
             gate.refuse(missing)
     if not found and not gate.left_out:
@@ -92,10 +92,38 @@ def read_conll(path: Path, config: TaggedDataConfig, gate: Gate) -> tuple[list[S
     return found, layout.note
 
 
-def _blocks(path: Path) -> Iterator[list[Line]]:
+def read_words(
+    lines: Iterable[str], origin: str, delimiter: str, word_column: int, *, named: bool = False
+) -> Iterator[tuple[int, list[str]]]:
+    """The sentences of a file whose tags are not asked for, or not there, as `read_conll` reads them.
+
+    Args:
+        lines: of the file.
+        origin: what an error calls it.
+        delimiter: mark between columns; "": by the file.
+        word_column: column of words, from 0; -1 is the last.
+        named: the user named that column, so that a format's own does not take its place.
+
+    Yields:
+        The number of each sentence's first line, and its words.
+
+    Raises:
+        DataError: if lines have different numbers of columns, or not that one; names the line.
+    """
+    blocks = list(_blocks(lines))
+    if not blocks:
+        return
+    layout = _layout(origin, blocks, delimiter, word_column, None)
+    layout.word = word_column if named else layout.word
+    for block in blocks:
+        for place, words, _ in _sentences(origin, block, layout, None):
+            yield place.number, words
+
+
+def _blocks(lines: Iterable[str]) -> Iterator[list[Line]]:
     """The lines between empty lines."""
     block: list[Line] = []
-    for number, line in enumerate(files.lines(path), 1):
+    for number, line in enumerate(lines, 1):
         if line.strip():
             block.append((number, line))
         elif block:
@@ -105,11 +133,11 @@ def _blocks(path: Path) -> Iterator[list[Line]]:
         yield block
 
 
-def _sentences(path: Path, block: list[Line], layout: _Layout, gate: Gate) -> Iterator[Sentence]:
-    """The sentence of a block; two where a document begins within."""
+def _sentences(path: str, block: list[Line], layout: _Layout, gate: Gate | None) -> Iterator[Sentence]:
+    """The sentence of a block; two where a document begins within. Without a gate nothing is asked of tags."""
     words: list[str] = []
     tags: list[str] = []
-    place = Place(str(path), block[0][0], True)
+    place = Place(path, block[0][0], True)
     for number, line in block:
         columns = layout.columns(line)
         if _is_mark(columns, first=not words):
@@ -119,7 +147,7 @@ def _sentences(path: Path, block: list[Line], layout: _Layout, gate: Gate) -> It
             continue
         if _is_comment(line, columns, layout, first=not words):
             continue
-        here = Place(str(path), number, True)
+        here = Place(path, number, True)
         if len(columns) != layout.width:
             cause = f"{here}: {len(columns)} columns where the lines before have {layout.width}"
             raise DataError(cause, "mend the line, or name the mark between columns: data.delimiter=...")
@@ -127,7 +155,7 @@ def _sentences(path: Path, block: list[Line], layout: _Layout, gate: Gate) -> It
             continue
         place = place if words else here
         word, tag = columns[layout.word], columns[layout.tag]
-        if not word or gate.lacks(tag) or (layout.is_conll_u and tag == "_"):
+        if not word or (gate is not None and (gate.lacks(tag) or (layout.is_conll_u and tag == "_"))):
             raise MissingValue(here, "the tag" if word else "the word", tag if word else word)
         words.append(word)
         tags.append(tag)
@@ -170,25 +198,29 @@ def _plain_tags(tags: list[str], layout: _Layout) -> list[str]:
 # --- how a file is laid out ---
 
 
-def _layout(path: Path, blocks: list[list[Line]], config: TaggedDataConfig) -> _Layout:
+def _layout(path: str, blocks: list[list[Line]], delimiter: str, word_column: int, tag_column: int | None) -> _Layout:
+    """How a file is laid out; a `tag_column` of None: its tags are not asked for."""
     sure = [[line for line in block if not line[1].startswith((COMMENT, DOCUMENT))] for block in blocks]
     sure = [block for block in sure if block] or [[line for line in block if _is_word(line[1])] for block in blocks]
     lines = [line for block in sure for line in block]
     if not lines:
         raise DataError(f"{path}: there are no sentences", "put a word a line, and an empty line after each sentence")
-    layout = _Layout(config.delimiter or ("\t" if all("\t" in line for _, line in lines) else ""))
+    layout = _Layout(delimiter or ("\t" if all("\t" in line for _, line in lines) else ""))
     table = [[layout.columns(line) for _, line in block] for block in sure]
     if layout.delimiter and all(columns[-1] == "" for block in table for columns in block):
         layout.last = False
         table = [[columns[:-1] for columns in block] for block in table]
-    layout.width, layout.word, layout.tag = len(table[0][0]), config.word_column, config.tag_column
+    layout.width, layout.word, layout.tag = len(table[0][0]), word_column, -1 if tag_column is None else tag_column
     even = [columns for block in table for columns in block if len(columns) == layout.width]
-    _recognise(layout, table, even)
+    _recognise(layout, table, even, tagged=tag_column is not None)
     for column in (layout.word, layout.tag):
         if not -layout.width <= column < layout.width:
             cause = f"{path}:{lines[0][0]}: {layout.width} columns"
-            raise DataError(cause, "see data.word_column and data.tag_column, which count from 0, and data.delimiter")
-    if layout.word % layout.width == layout.tag % layout.width:
+            remedy = "see data.word_column and data.tag_column, which count from 0, and data.delimiter"
+            raise DataError(
+                cause, "--column says which of them has the words, from 0" if tag_column is None else remedy
+            )
+    if tag_column is not None and layout.word % layout.width == layout.tag % layout.width:
         cause = (
             f"{path}:{lines[0][0]}: words and tags are both in column {layout.word % layout.width} of {layout.width}"
         )
@@ -206,7 +238,7 @@ def _is_word(line: str) -> bool:
     return not line.startswith(DOCUMENT)
 
 
-def _recognise(layout: _Layout, table: list[list[list[str]]], even: list[list[str]]) -> None:
+def _recognise(layout: _Layout, table: list[list[list[str]]], even: list[list[str]], *, tagged: bool) -> None:
     """Take the columns that a format is known for, where the settings do not name others."""
     word, tag = layout.word, layout.tag
     if layout.width == CONLL_U and layout.delimiter == "\t" and _counts(table, 0, WORD_NUMBER):
@@ -216,7 +248,7 @@ def _recognise(layout: _Layout, table: list[list[list[str]]], even: list[list[st
     elif layout.width >= ONTONOTES and _counts(table, ONTONOTES_NUMBER, NUMBER) and not _counts(table, 0, NUMBER):
         layout.word, layout.tag = word or ONTONOTES_WORD, ONTONOTES_ENTITY if tag == -1 else tag
         layout.note = f"CoNLL-2012: words of column {layout.word}, tags of column {layout.tag}"
-    elif layout.width > 2 and not word and _counts(table, 0, NUMBER):
+    elif layout.width > 1 + tagged and not word and _counts(table, 0, NUMBER):
         layout.word = 1
         nested = layout.width == GERMEVAL and all(TAG.fullmatch(c[2]) and TAG.fullmatch(c[3]) for c in even)
         layout.tag = OUTER_TAG if nested and tag == -1 else tag

@@ -1,49 +1,12 @@
-"""Sentences of words without their tags: of CoNLL columns, and of cells that hold lists."""
+"""Sentences of words in the cells of a table."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from itertools import chain
 from typing import Any
 
 from tformer_cli.data.cells import read_list
 from tformer_cli.errors import DataError
-
-DOCUMENT = "-DOCSTART-"
-"""The word that opens a document in CoNLL 2003: no sentence."""
-
-
-def word_sentences(lines: Iterable[str], origin: str, column: int) -> Iterator[tuple[int, list[str]]]:
-    """Sentences of CoNLL columns: a word a line, apart by tabs or white space, a blank line after each sentence.
-
-    Args:
-        lines: of the file.
-        origin: what an error calls it.
-        column: of the words, from 0; -1 is the last.
-
-    Yields:
-        The number of each sentence's first line, and its words.
-
-    Raises:
-        DataError: if a line has no such column.
-    """
-    first, words = 0, list[str]()
-    for number, line in enumerate(chain(lines, [""]), 1):
-        columns = line.split("\t") if "\t" in line else line.split()
-        if not line.strip() or columns[0] == DOCUMENT:
-            if words:
-                yield first, words
-            words = []
-            continue
-        if not words and line.startswith("#") and (len(columns) == 1 or line.startswith("# ")):
-            continue  # a comment
-        try:
-            words.append(columns[column])
-        except IndexError as error:
-            remedy = "--column says which of them has the words, from 0"
-            raise DataError(f"{origin}:{number}: {len(columns)} columns", remedy) from error
-        first = first if len(words) > 1 else number
 
 
 def words_of(cell: Any, place: str) -> list[str]:
