@@ -17,7 +17,7 @@ LEVELS = {
     "segmentation": 4,
     "languages": 4,
     "nn": 4,
-    "config": 5, "writing": 5,
+    "config": 5, "writing": 5, "raw_lines": 5,
     "errors": 6, "regular": 6, "signals": 6,
 }  # fmt: skip
 SAME_LEVEL = {

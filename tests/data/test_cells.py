@@ -12,6 +12,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from tformer_cli import raw_lines
 from tformer_cli.config.schema import (
     CorpusDataConfig,
     LabelledTextDataConfig,
@@ -20,7 +21,6 @@ from tformer_cli.config.schema import (
     Source,
     Target,
 )
-from tformer_cli.data import cells, files
 from tformer_cli.data.cells import Gate, Place, Places, read_list, value_text
 from tformer_cli.data.corpus import read_corpus
 from tformer_cli.data.labelled import LabelSet, read_labelled
@@ -225,11 +225,11 @@ def test_a_million_columns_take_a_moment(tmp_path):
 
 
 def test_what_unpacks_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MOST_LINE_BYTES", 1000)
+    monkeypatch.setattr(raw_lines, "MOST_LINE_BYTES", 1000)
     (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress(b'{"text": "' + b"a" * 5000))
     with pytest.raises(DataError, match=r"train\.jsonl\.gz:1: a line of more than"):
         labelled(tmp_path / "train.jsonl.gz")
-    monkeypatch.setattr(cells, "LARGE_BYTES", 100_000)
+    monkeypatch.setattr(raw_lines, "LARGE_BYTES", 100_000)
     value = pyarrow.array(["a" * 10_000]).dictionary_encode()
     column = pyarrow.DictionaryArray.from_arrays(np.zeros(10_000, np.int32), value.dictionary)
     table = pyarrow.table({"text": column, "label": ["x"] * 10_000})

@@ -14,7 +14,7 @@ import torch
 from toy import BOS, EOS, FORBIDDEN, ToyDecoder, plain_beam_search
 
 from tformer_cli.config.schema import DecodeConfig, GPTConfig, Positions, Stopping
-from tformer_cli.decode import causal, ctc, fusion
+from tformer_cli.decode import causal, ctc, fusion, ngram
 from tformer_cli.decode.ngram import MISSING_LOG10, Ngrams, read_ngrams
 from tformer_cli.decode.search import search
 from tformer_cli.decode.spelling import Spelling
@@ -138,6 +138,12 @@ def test_files_that_are_not_text_or_not_there(tmp_path: Path):
         read(tmp_path, b"\x1f\x8bnothing")
     with pytest.raises(DataError, match="No such file"):
         read_ngrams(tmp_path / "absent")
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ngram, "MOST_LINE_BYTES", 1000)
+    with pytest.raises(DataError, match="model.arpa:2: a line of more than 1,000 bytes"):
+        read(tmp_path, gzip.compress(b"\\data\\\nngram 1=" + b"9" * 5000))
 
 
 # --- in a search -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from tformer_cli.errors import DataError
+from tformer_cli.raw_lines import raw_lines
 
 LOOKED_AT_BYTES = 1 << 16
 """Of the beginning of a file, to see what it is."""
@@ -86,7 +87,7 @@ def decoded(stream: IO[bytes], name: str) -> Iterator[str]:
     `str.splitlines` would also split at U+2028, U+0085 and form feeds, and input and output would go out of
     step.
     """
-    for number, raw in enumerate(stream, 1):
+    for number, raw in enumerate(raw_lines(stream, name), 1):
         line = raw.removesuffix(b"\n").removesuffix(b"\r")
         if number == 1:
             if line.startswith((b"\xff\xfe", b"\xfe\xff")):

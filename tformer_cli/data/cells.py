@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +26,6 @@ SHOWN = 5
 """Rows that a note names."""
 LISTED = 12
 """Names of columns in an error."""
-MOST_EXPANSION, LARGE_BYTES = 300, 1 << 30
-"""What comes out of a file may be so many times as large, or so large, before the file is taken for an attack."""
 NUMPY_WRAPPER = re.compile(r"(?:np|numpy)\.\w+\(([^()]*)\)")
 NUMPY_ITEM = re.compile(
     r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?=[\s\]])|True|False""", re.DOTALL
@@ -106,22 +103,6 @@ def missing_column(place: object, name: str, columns: Iterable[str], setting: st
     listed = [repr(column)[:80] for column in itertools.islice(columns, LISTED + 1)] or ["none"]
     there = ", ".join([*listed[:LISTED], *(["..."] if len(listed) > LISTED else [])])
     return DataError(f"{place}: no column {name!r}", f"columns there: {there} ({setting}){more}")
-
-
-def check_expansion(path: Path, unpacked: int, size: int) -> None:
-    """Refuse a file that unpacks to far more than it holds.
-
-    Args:
-        path: the file.
-        unpacked: bytes that came out of it so far.
-        size: its own bytes.
-
-    Raises:
-        DataError: if it does.
-    """
-    if unpacked > LARGE_BYTES and unpacked > MOST_EXPANSION * size:
-        cause = f"{path}: unpacks to more than {MOST_EXPANSION} times its {size:,} bytes"
-        raise DataError(cause, "it is damaged, or made to fill the memory; if it is meant, unpack it first")
 
 
 @dataclass

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tformer_cli.data.cells import Place, check_expansion, missing_column
+from tformer_cli.data.cells import Place, missing_column
 from tformer_cli.errors import DataError
+from tformer_cli.raw_lines import check_expansion
 from tformer_cli.regular import open_regular
 
 if TYPE_CHECKING:

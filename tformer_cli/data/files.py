@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
-import functools
 import gzip
 import itertools
 import json
@@ -21,12 +20,12 @@ from tformer_cli.data.cells import (
     Place,
     Places,
     cell_text,
-    check_expansion,
     missing_column,
     schema_class_names,
 )
 from tformer_cli.data.columnar import COLUMNAR, ROWS_AT_ONCE, columnar_rows, columnar_schema
 from tformer_cli.errors import DataError
+from tformer_cli.raw_lines import raw_lines
 from tformer_cli.regular import open_regular
 
 TABLES = (".tsv", ".csv", ".jsonl", ".tsv.gz", ".csv.gz", ".jsonl.gz", *COLUMNAR)
@@ -35,7 +34,9 @@ READABLE = (*TABLES, ".json", ".json.gz")
 """Endings of tables, with one that other files have too."""
 DELIMITERS = ";\t|"
 """What a CSV file may have in place of commas, as spreadsheets write it in much of Europe."""
-MOST_LINE_BYTES = 512 << 20
+MOST_CELL_CHARACTERS = 64 << 20
+"""In a value of a CSV file: a quote that is never closed would take in the rest of the file."""
+DOUBLED = 'within a quoted value, write a quote twice: ""'
 TRANSLATION = "translation"  # the column that holds {language: text} in Hugging Face's parallel datasets
 
 
@@ -55,7 +56,7 @@ def lines(path: Path) -> Iterator[str]:
             byte.
     """
     number = 0
-    for number, data in enumerate(_raw_lines(path), 1):
+    for number, data in enumerate(_bytes_lines(path), 1):
         if number == 1:
             if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 raise DataError(f"{path}: the file is UTF-16", "convert it to UTF-8")
@@ -81,16 +82,10 @@ def read_lines(path: Path) -> list[str]:
     return list(lines(path))
 
 
-def _raw_lines(path: Path) -> Iterator[bytes]:
+def _bytes_lines(path: Path) -> Iterator[bytes]:
     try:
         with open_regular(path) as file, gzip.open(file) if path.name.endswith(".gz") else file as stream:
-            size, total = max(1, path.stat().st_size), 0
-            for number, line in enumerate(iter(functools.partial(stream.readline, MOST_LINE_BYTES), b""), 1):
-                total += len(line)
-                if len(line) == MOST_LINE_BYTES:
-                    raise DataError(f"{path}:{number}: a line of more than {MOST_LINE_BYTES >> 20} MiB", "break it up")
-                check_expansion(path, total, size)
-                yield line
+            yield from raw_lines(stream, path, size=max(1, path.stat().st_size))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip file", "copy it again") from error
     except OSError as error:
@@ -293,7 +288,7 @@ def _csv_rows(
     path: Path, text: Iterator[tuple[int, str]], columns: Sequence[str], given: Sequence[str] | None
 ) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file, each with the line that it begins at: a quoted value may span lines."""
-    csv.field_size_limit(2**31 - 1)
+    csv.field_size_limit(MOST_CELL_CHARACTERS)
     _, head = next(text)
     skipped = 0
     delimiter = _delimiter(head, columns, given)
@@ -307,7 +302,22 @@ def _csv_rows(
             yield line, values
             line = reader.line_num + skipped + 1
     except csv.Error as error:
-        raise DataError(f"{path}:{line}: malformed CSV: {error}") from error
+        raise _malformed_csv(path, line, str(error)) from error
+
+
+def _malformed_csv(path: Path, line: int, reason: str) -> DataError:
+    """The error for a row of a CSV file, in the words of the format and not of Python's reader."""
+    place = f"{path}:{line}: malformed CSV"
+    if reason == "unexpected end of data":
+        return DataError(f"{place}: a quote that opens in this row is never closed", f"close it; {DOUBLED}")
+    if reason.startswith("field larger than"):
+        cause = f"{place}: a value of more than {MOST_CELL_CHARACTERS:,} characters begins in this row"
+        return DataError(cause, "if a quote in it is never closed, close it")
+    if "expected after" in reason:
+        return DataError(f"{place}: text after a closing quote", DOUBLED)
+    if reason.startswith("new-line character seen"):
+        return DataError(f"{place}: a carriage return within a value", "quote the value, or remove it")
+    return DataError(f"{place}: {reason}")
 
 
 def _delimiter(head: str, columns: Sequence[str], given: Sequence[str] | None) -> str:

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tformer_cli.errors import DataError
+from tformer_cli.raw_lines import raw_lines
 from tformer_cli.regular import open_regular
 
 MAX_ORDER = 5
-MOST_DIGITS = 18
+MOST_DIGITS, MOST_LINE_BYTES = 18, 1 << 20
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 MISSING_LOG10 = -100.0
 """Of a word that is not in a file without <unk>: in practice never, yet not minus infinity."""
@@ -88,7 +89,8 @@ class _Reader:
                 packed = file.read(2) == b"\x1f\x8b"
                 file.seek(0)
                 stream = gzip.GzipFile(fileobj=file) if packed else file
-                for raw in stream:
+                size = max(1, self.path.stat().st_size)
+                for raw in raw_lines(stream, self.path, size=size, longest=MOST_LINE_BYTES):
                     self.line += 1
                     text = raw.decode("utf-8").strip(" \t\r\n")
                     if text:

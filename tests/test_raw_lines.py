@@ -1,0 +1,36 @@
+"""Lines of bytes, in bounded memory."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from tformer_cli import raw_lines
+from tformer_cli.cli import text
+from tformer_cli.errors import DataError
+
+
+def test_lines_keep_their_ends_and_may_be_just_as_long_as_allowed():
+    content = b"ab\r\n\nabc\nd"
+    assert list(raw_lines.raw_lines(io.BytesIO(content), "x", longest=4)) == content.splitlines(keepends=True)
+
+
+def test_a_line_that_is_too_long_is_named_and_not_read_whole():
+    stream = io.BytesIO(b"a\n" + b"b" * 1000)
+    with pytest.raises(DataError, match="x:2: a line of more than 9 bytes"):
+        list(raw_lines.raw_lines(stream, "x", longest=9))
+    assert stream.tell() < 20
+
+
+def test_what_unpacks_to_far_more_than_it_holds_is_refused(monkeypatch):
+    monkeypatch.setattr(raw_lines, "LARGE_BYTES", 100)
+    lines = raw_lines.raw_lines(io.BytesIO(b"a\n" * 1000), "x.gz", size=1)
+    with pytest.raises(DataError, match="x.gz: unpacks to more than 300 times its 1 bytes"):
+        list(lines)
+
+
+def test_input_of_a_verb_is_read_in_bounded_memory_too(monkeypatch):
+    monkeypatch.setattr(raw_lines, "MOST_LINE_BYTES", 100)
+    with pytest.raises(DataError, match="standard input:1: a line of more than"):
+        list(text.decoded(io.BytesIO(b"a" * 1000), text.STDIN))
