@@ -84,7 +84,7 @@ def test_a_classifier_from_an_encoder(folder, bert, capsys):
     assert "matthews" in capsys.readouterr().out
     (folder / "odd.tsv").write_text("text\tlabel\nwhat\tunheard\n", encoding="utf-8")
     assert main(["evaluate", str(run), f"data.test={folder / 'odd.tsv'}"]) == 1
-    assert "row 1: label 'unheard' is not in the training split" in capsys.readouterr().err
+    assert "odd.tsv:2: label 'unheard' is not in the training split" in capsys.readouterr().err
 
 
 def test_frozen_features_and_layer_decay(folder, bert):

@@ -144,7 +144,8 @@ def test_mistakes_are_answered_in_one_line(run, arguments, said, capsys, tmp_pat
 def test_too_long_a_line_is_named(run, tmp_path, capsys):
     (tmp_path / "long").write_text("short\n" + "word " * 2000 + "\n", encoding="utf-8")
     assert main(["translate", str(run), str(tmp_path / "long")]) != 0
-    assert "line 2" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "long:2: " in err and "--on-long cut or skip" in err and out.count("\n") == 1
 
 
 def start(arguments: list[str]) -> subprocess.Popen:
