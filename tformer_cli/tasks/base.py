@@ -270,6 +270,10 @@ class Task(Protocol[M, B]):
         """Take from a checkpoint folder what it holds of the task (tokenizer, labels); no data is read."""
         ...
 
+    def has_split(self, split: str) -> bool:
+        """Whether there is such a split, told without reading it."""
+        ...
+
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of what is trained on, by name: a run is not resumed on other data."""
         ...

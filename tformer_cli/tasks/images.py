@@ -24,7 +24,9 @@ from tformer_cli.data.augment import Augmentation, center, denormalise, normalis
 from tformer_cli.data.batching import ByEpoch, shuffled
 from tformer_cli.data.images import Images, duplicates, picture_files, read_images, read_picture
 from tformer_cli.data.media import shown
+from tformer_cli.data.picture_sources import LAYOUT
 from tformer_cli.data.pictures import ENDINGS
+from tformer_cli.data.splits import find_split
 from tformer_cli.tasks.base import AttentionShape, B, Batch, M, Prediction
 from tformer_cli.tasks.files import AnswersFiles
 from tformer_cli.tasks.splits import SplitsTask
@@ -105,6 +107,9 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
         found = read_images(config.data, split, seed=config.seed, on_bad_sample=bad, labelled=self.labelled)
         self.drawn |= len(found) > 1
         return found
+
+    def _find_split(self, split: str) -> bool:
+        return find_split(self.config.data, split, LAYOUT) is not None
 
     def num_batches(self, split: str) -> int:
         """Batches in an epoch."""

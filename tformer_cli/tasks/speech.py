@@ -23,8 +23,10 @@ from tformer_cli.config.schema import BadSample, Features, Normalise, SpeechReco
 from tformer_cli.data.audio import read_sound, recording_files
 from tformer_cli.data.batching import ByEpoch
 from tformer_cli.data.joining import Utterances, fixed_strings, training_strings
+from tformer_cli.data.recording_sources import Wanted
 from tformer_cli.data.recordings import Recordings, read_recordings
 from tformer_cli.data.speech_features import SpeechFeatures, Statistics
+from tformer_cli.data.splits import find_split
 from tformer_cli.data.text import pad
 from tformer_cli.data.transcripts import normaliser
 from tformer_cli.decode.ctc import needed_frames
@@ -110,6 +112,10 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
         """The tokenizer's files, and the statistics of features."""
         statistics = self.front_end.statistics
         return {**super().files(), **({STATISTICS: statistics.to_json()} if statistics else {})}
+
+    def _find_split(self, split: str) -> bool:
+        wanted = Wanted(self.config.data, self.config.features.kind, self.config.seed)
+        return find_split(self.config.data, split, wanted.layout) is not None
 
     def _read(self, split: str) -> dict[str, Recordings]:
         config = self.config

@@ -8,6 +8,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from tformer_cli.data.splits import find_split
+from tformer_cli.errors import DataError
 from tformer_cli.tasks.base import B, M, Picture, Sound
 
 
@@ -63,6 +65,16 @@ class SplitsTask(Generic[S, M, B]):
     def origin(self, split: str) -> str:
         """Where a split was read from, in words for the user."""
         return self._split(split).origin
+
+    def has_split(self, split: str) -> bool:
+        """Whether there is such a split, told without reading it."""
+        try:
+            return self._find_split(split)
+        except (DataError, OSError):
+            return False
+
+    def _find_split(self, split: str) -> bool:
+        return find_split(self.config.data, split) is not None
 
     def _split(self, split: str) -> S:
         if split not in self._splits:

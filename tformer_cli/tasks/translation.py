@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tformer_cli.config.schema import DecodePrecision, TranslationExperiment
 from tformer_cli.data.batching import ByEpoch
-from tformer_cli.data.source import ParallelSplit, read_parallel
+from tformer_cli.data.source import ParallelSplit, find_splits, read_parallel
 from tformer_cli.data.text import ParallelTokens, pad, sample_parallel, tokenize_parallel
 from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.decode.search import Hypothesis, search, together, width
@@ -89,6 +89,9 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         """Read training and validation pairs, train or load the tokenizer, see that BLEU can be taken."""
         super().prepare(run)
         self._bleu_tokenization("validation")
+
+    def _find_split(self, split: str) -> bool:
+        return split in find_splits(self.config.data)
 
     def _read(self, split: str) -> dict[str, ParallelSplit]:
         found = read_parallel(self.config.data, split, seed=self.config.seed, skip=self._skips)

@@ -228,7 +228,8 @@ def _finish(trainer, progress, console) -> None:
         f"done in {progress.seconds / 60:.1f} minutes: "
         f"best {trainer.validation.metric} {best} at step {progress.best_step:,}"
     )
+    split = "" if trainer.task.has_split("test") else " --split validation"
     console.say(
-        f"next: tformer evaluate {run}"
+        f"next: tformer evaluate {run}{split}"
         + (f"   or   tformer translate {run} < FILE" if config.task == "translation" else "")
     )
