@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -36,6 +38,23 @@ class DataError(TformerError):
 
 class RunError(TformerError):
     """A run folder or checkpoint is absent, locked, damaged or of another kind."""
+
+
+@contextlib.contextmanager
+def checkpoint_content(place: object, expected: str) -> Iterator[None]:
+    """Turn what the parser of a checkpoint's file raises, when the file is malformed, into one line.
+
+    Args:
+        place: the file.
+        expected: what it should hold.
+
+    Raises:
+        RunError: in place of an error of JSON, of a type, or of an absent field.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise RunError(f"{place}: does not hold {expected}", "choose another with --checkpoint") from error
 
 
 def library(module: str, package: str, extra: str) -> Any:

@@ -11,7 +11,7 @@ from tformer_cli.config.schema import LabelledTextDataConfig, QuestionDataConfig
 from tformer_cli.data.labelled import LabelledTexts, LabelSet, read_labelled
 from tformer_cli.data.questions import read_questions
 from tformer_cli.data.tagged import read_tagged
-from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.errors import ConfigError, DataError, RunError
 
 
 def texts(*labels: str) -> LabelledTexts:
@@ -65,6 +65,18 @@ def test_labels_go_to_a_checkpoint_and_back():
     assert several.numbers(texts("b,c", "")).tolist() == [[0, 1, 1], [0, 0, 0]]
     for labels in (several, LabelSet(Target.number, ()), LabelSet(Target.label, ("x", "y"))):
         assert LabelSet.from_json(labels.to_json()) == labels
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"target": "x"}, {"target": []}, {"names": 3}, {"names": [1]}, {"names": None}, {"separator": None}]
+    + [{"weights": ["x"]}, {"weights": [1]}, {"weights": [1, -1]}, {"weights": [1, 10**400]}, {"weights": 3}],
+)
+def test_damaged_labels_of_a_checkpoint_are_named(change):
+    value = {**json.loads(LabelSet(Target.label, ("x", "y")).to_json()), **change}
+    for content in (json.dumps(value).encode(), b"[" * 100_000, b"[]", b"\xff", b""):
+        with pytest.raises(RunError, match=r"^run/labels\.json: does not hold labels"):
+            LabelSet.from_json(content, "run/labels.json")
 
 
 def test_impossible_labels_are_named(tmp_path):

@@ -104,7 +104,8 @@ def test_statistics_are_those_of_all_frames_of_all_batches():
 @pytest.mark.parametrize(
     "content",
     [b"", b"[1]", b"{}", b'{"mean": 3, "deviation": [1]}', b'{"mean": [0, 0], "deviation": [1, 0]}', b"\xff"]
-    + [b'{"mean": [0], "deviation": [1]}', b'{"mean": [0, NaN], "deviation": [1, 1]}'],
+    + [b'{"mean": [0], "deviation": [1]}', b'{"mean": [0, NaN], "deviation": [1, 1]}']
+    + [b"[" * 100_000, b'{"mean": [0, 1' + b"0" * 400 + b'], "deviation": [1, 1]}'],
 )
 def test_damaged_statistics_are_named(content):
     with pytest.raises(RunError, match=r"^run/statistics\.json: "):

@@ -11,7 +11,7 @@ from tests.properties.families import FAMILIES, batch_of
 from tformer_cli import tasks
 from tformer_cli.config.schema import Scheme
 from tformer_cli.data.tag_schemes import TagScheme
-from tformer_cli.errors import DataError
+from tformer_cli.errors import DataError, RunError
 from tformer_cli.tasks.base import Scoring
 
 
@@ -92,6 +92,21 @@ def test_the_scheme_goes_to_a_checkpoint_and_old_ones_are_read(tmp_path):
     assert again.scheme is None and again.tags == task.tags
     scored = again.evaluate(task.model().eval(), "validation", Scoring())
     assert "f1" in scored.scores
+
+
+def test_damaged_tags_of_a_checkpoint_are_named(tmp_path):
+    task = tagging(tmp_path, PEOPLE)
+    for name, content in task.files().items():
+        (tmp_path / "saved" / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / "saved" / name).write_bytes(content)
+    scheme = {"scheme": "iob2", "outside": "O", "mark": "-", "suffix": False}
+    damaged = [3, {}, {"tags": 3, "scheme": None}, {"tags": [3], "scheme": None}, {"tags": ["O"]}]
+    damaged += [{"tags": ["O", "x"], "scheme": scheme}, {"tags": ["O"], "scheme": [1]}]
+    damaged += [{"tags": ["O"], "scheme": scheme | change} for change in ({"scheme": "x"}, {"outside": 3}, {"mark": 1})]
+    for content in ["[" * 100_000, "{", *map(json.dumps, damaged)]:
+        (tmp_path / "saved" / "tags.json").write_text(content)
+        with pytest.raises(RunError, match=r"saved/tags\.json: does not hold tags"):
+            tasks.build(task.config).load(tmp_path / "saved")
 
 
 def test_tags_against_the_rules_are_counted(tmp_path):

@@ -176,7 +176,7 @@ def class_names(feature: Any) -> list[str] | None:
 
 def schema_class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
     """The names of the classes by column, as `datasets` writes them into the schema of a Parquet or Arrow file."""
-    with suppress(ValueError, KeyError, TypeError, AttributeError):
+    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         found = {column: class_names(feature) for column, feature in features.items()}
         return {column: names for column, names in found.items() if names is not None}

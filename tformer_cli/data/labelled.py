@@ -23,7 +23,7 @@ from tformer_cli.data.division import Labels
 from tformer_cli.data.source import hub_origin, hub_rows
 from tformer_cli.data.splits import draw, read_split
 from tformer_cli.data.store import text_digest
-from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.errors import ConfigError, DataError, checkpoint_content
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import LabelledTextDataConfig
@@ -242,10 +242,23 @@ class LabelSet:
         return json.dumps(value, ensure_ascii=False, indent=1).encode()
 
     @classmethod
-    def from_json(cls, content: bytes) -> LabelSet:
-        """Of a checkpoint."""
-        value = json.loads(content)
-        return cls(Target(value["target"]), tuple(value["names"]), value["separator"], tuple(value.get("weights", ())))
+    def from_json(cls, content: bytes, origin: object = "labels") -> LabelSet:
+        """Of a checkpoint.
+
+        Args:
+            content: what `to_json` gave.
+            origin: what an error calls it.
+
+        Raises:
+            RunError: if that is not what it is.
+        """
+        with checkpoint_content(origin, "labels"):
+            value = json.loads(content)
+            names, weights = tuple(value["names"]), tuple(map(float, value.get("weights", ())))
+            fits = all(isinstance(text, str) for text in (*names, value["separator"]))
+            if not fits or not all(0 <= weight < math.inf for weight in weights) or len(weights) not in (0, len(names)):
+                raise ValueError
+            return cls(Target(value["target"]), names, value["separator"], weights)
 
 
 def _labels(data: Labelled) -> list[str]:

@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 from tformer_cli.config.schema import FeatureConfig, Features, Normalise, SpeechAugmentConfig
 from tformer_cli.data.log_mel import LogMel, exact, mask_of
 from tformer_cli.data.speech_augment import SpeechAugmentation, shares
-from tformer_cli.errors import DataError, RunError
+from tformer_cli.errors import DataError, RunError, checkpoint_content
 
 __all__ = ["SpeechFeatures", "Statistics"]
 
@@ -50,11 +50,9 @@ class Statistics:
         Raises:
             RunError: if that is not what it is; names `origin`.
         """
-        try:
+        with checkpoint_content(origin, "means and deviations of features"):
             found = json.loads(content)
             found = cls([float(value) for value in found["mean"]], [float(value) for value in found["deviation"]])
-        except (ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{origin}: no means and deviations of features") from error
         fit = len(found.mean) == len(found.deviation) == bins and all(map(math.isfinite, found.mean))
         if not fit or not all(0 < value < math.inf for value in found.deviation):
             raise RunError(f"{origin}: not the means and deviations of {bins} numbers a frame")

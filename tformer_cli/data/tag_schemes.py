@@ -107,7 +107,10 @@ class TagScheme:
     @classmethod
     def from_json(cls, value: dict) -> TagScheme:
         """Of a checkpoint."""
-        return cls(Scheme[value["scheme"]], value["outside"], value["mark"], value["suffix"])
+        outside, mark, suffix = value["outside"], value["mark"], value["suffix"]
+        if not (isinstance(outside, str) and isinstance(mark, str) and isinstance(suffix, bool)):
+            raise TypeError(f"no scheme of tags: {value}")
+        return cls(Scheme[value["scheme"]], outside, mark, suffix)
 
 
 def entities(parts: Sequence[tuple[str, str] | None], scheme: Scheme) -> list[Entity]:

@@ -91,7 +91,8 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
     def load(self, folder: Path) -> None:
         """Take the labels from a checkpoint, if it is one of this task."""
         if (folder / LABELS).is_file():
-            self.labels = LabelSet.from_json(read_regular(folder / LABELS, links=False))
+            content = read_regular(folder / LABELS, links=False)
+            self.labels = LabelSet.from_json(content, folder / LABELS)
 
     def files(self) -> dict[str, bytes]:
         """The labels."""

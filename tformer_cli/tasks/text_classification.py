@@ -80,7 +80,8 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         """Take the tokenizer from a checkpoint, and the labels if it is one of this task."""
         super().load(folder)
         if (folder / LABELS).is_file():
-            self.labels = LabelSet.from_json(read_regular(folder / LABELS, links=False))
+            content = read_regular(folder / LABELS, links=False)
+            self.labels = LabelSet.from_json(content, folder / LABELS)
 
     def files(self) -> dict[str, bytes]:
         """The tokenizer's files, and the labels."""

@@ -19,7 +19,7 @@ from tformer_cli.config.schema import TokenTaggingExperiment
 from tformer_cli.data.tag_schemes import TagScheme, find_scheme
 from tformer_cli.data.tagged import TaggedSentences, read_tagged
 from tformer_cli.data.text import pad
-from tformer_cli.errors import DataError
+from tformer_cli.errors import DataError, checkpoint_content
 from tformer_cli.metrics import library
 from tformer_cli.models.bert import BERTTagger
 from tformer_cli.regular import read_regular
@@ -82,11 +82,18 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         """Take the tokenizer from a checkpoint, and the tags if it is one of this task."""
         super().load(folder)
         if (folder / TAGS).is_file():
-            saved = json.loads(read_regular(folder / TAGS, links=False))
-            if isinstance(saved, list):  # a checkpoint of before
-                saved = {"tags": saved, "scheme": None}
-            self.tags = tuple(saved["tags"])
-            self._set_scheme(saved["scheme"] and TagScheme.from_json(saved["scheme"]))
+            with checkpoint_content(folder / TAGS, "tags"):
+                saved = json.loads(read_regular(folder / TAGS, links=False))
+                if isinstance(saved, list):  # a checkpoint of before
+                    saved = {"tags": saved, "scheme": None}
+                self.tags = tuple(saved["tags"])
+                scheme = TagScheme.from_json(saved["scheme"]) if saved["scheme"] is not None else None
+                for tag in self.tags:
+                    if not isinstance(tag, str):
+                        raise TypeError
+                    if scheme is not None and scheme.has_entities:
+                        scheme.split(tag)
+                self._set_scheme(scheme)
 
     def files(self) -> dict[str, bytes]:
         """The tokenizer's files, and the tags."""

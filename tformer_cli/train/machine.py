@@ -162,7 +162,7 @@ def remembered(key: str, measure: Callable[[], str]) -> str:
         known = json.loads(place.read_bytes())
         if known.get(key) in ("fp32", "bf16", "fused", "explicit"):
             return known[key]
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         known = {}
     choice = measure()
     with contextlib.suppress(OSError):  # a cache that cannot be written only costs the next measurement
