@@ -101,3 +101,14 @@ def test_runs_show_the_step_of_the_newest_checkpoint():
     assert summarise(run).step == 7
     (run / "result.json").write_text('{"metric": "bleu", "best": 3.0, "step": 2}')
     assert summarise(run).step == 7
+
+
+def test_a_run_of_an_earlier_version_is_resumed_as_it_began(capsys):
+    as_before = ["data.stratified=false", "data.missing=[]"]
+    assert main([*COMMAND, *as_before, "--run", "old"]) == 0
+    assert main([*COMMAND, "trainer.steps=3", "--run", "old", "--resume"]) == 0
+    assert main([*COMMAND, "trainer.steps=4", "--run", "old", "--resume"]) == 0
+    assert summarise(Path("old")).step == 4
+    capsys.readouterr()
+    assert main([*COMMAND, "data.stratified=true", "--run", "old", "--resume"]) == 1
+    assert "made with other settings: data.stratified" in capsys.readouterr().err

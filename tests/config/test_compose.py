@@ -6,6 +6,7 @@ import pytest
 
 from tformer_cli.config import recipes as recipe_files
 from tformer_cli.config.compose import (
+    as_resumed,
     compose,
     differences,
     flatten,
@@ -535,3 +536,16 @@ def test_an_option_of_another_task_is_answered_with_those_that_fit():
 def test_each_number_of_a_list_is_in_its_range():
     answer = failure("resnet/cifar10", "data.path=x", "model.depths=[2,1000000000]")
     assert answer == "model.depths: 1000000000 is not between 1 and 1000"
+
+
+def test_what_an_earlier_version_did_stays_when_its_run_is_resumed(tmp_path):
+    config = compose("text/classification", ["data.path=x"])
+    lines = [line for line in to_yaml(config).splitlines(keepends=True) if "stratified:" not in line]
+    saved = tmp_path / "config.yaml"
+    begin = next(number for number, line in enumerate(lines) if line.startswith("  missing:"))
+    end = next(number for number, line in enumerate(lines) if number > begin and not line.startswith("  - "))
+    saved.write_text("".join(lines[:begin] + lines[end:]))
+    again = as_resumed(config, saved, [])
+    assert (again.data.stratified, again.data.missing) == (False, [])
+    assert as_resumed(config, saved, ["data.stratified=true", "data.missing=[NA]"]) == config
+    assert as_resumed(config, tmp_path / "none", []) == config

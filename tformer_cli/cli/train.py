@@ -100,7 +100,7 @@ def _train(
 ) -> None:
     from tformer_cli.cli.output import note, note_repeated, result
     from tformer_cli.cli.start import Start
-    from tformer_cli.config.compose import compose, to_yaml
+    from tformer_cli.config.compose import as_resumed, compose, to_yaml
     from tformer_cli.config.places import check_places
     from tformer_cli.config.recipes import default_name
 
@@ -129,6 +129,8 @@ def _train(
         if settings:
             note(f"sized to {data}: {' '.join(settings)}; what the command line gives wins", quiet=quiet)
             config = compose(recipe, [*settings, *overrides, "size=given"])  # it now says all, as a recipe of its own
+    if resume and run is not None:
+        config = as_resumed(config, run / "config.yaml", overrides)
     if dry_run:
         result(to_yaml(config))
         check_places(config)

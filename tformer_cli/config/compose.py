@@ -76,6 +76,26 @@ def override(config: Experiment, overrides: Sequence[str]) -> Experiment:
     return changed
 
 
+def as_resumed(config: Experiment, saved: Path, overrides: Sequence[str]) -> Experiment:
+    """The configuration to resume a run with: what other versions did by default stays as the run has it.
+
+    Args:
+        config: composed anew.
+        saved: the run's own, a YAML file; if it is not there, nothing changes.
+        overrides: the command line's, which count.
+
+    Raises:
+        ConfigError: as `from_yaml`.
+    """
+    if not saved.is_file():
+        return config
+    given = {item.partition("=")[0].lstrip("+").strip() for item in overrides}
+    keys = [key for key, leaf in values.leaves(type(config)).items() if leaf.field.metadata.get("before") is not None]
+    before = flatten(from_yaml(saved))
+    kept = {key: before[key] for key in keys if key in before and key not in given}
+    return values.build(values.check(_merge(values.plain(config), values.nest(kept)), type(config)), type(config))
+
+
 def to_yaml(config: Experiment) -> str:
     """The whole configuration as YAML, in the schema's order; `compose` of the text gives the same again."""
     return dump_yaml(values.plain(config))

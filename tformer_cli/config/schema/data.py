@@ -30,7 +30,7 @@ class DataConfig:
     workers: int = setting(0, "processes that prepare batches; 0: the training process does", low=0, high=256)
     size: int = setting(0, "builtin: number of training examples; 0: as it comes", low=0, high=100_000_000)
     missing: list[str] = setting(
-        MISSING, "texts of a table that stand for a missing label or text, beside nothing, null and NaN"
+        MISSING, "texts of a table that stand for a missing label or text, beside nothing, null and NaN", before=[]
     )
 
 
