@@ -100,6 +100,16 @@ def test_a_run_whose_minutes_are_up_takes_no_more_steps(tmp_path, capsys):
     assert "nothing is left to train: 6 steps" in capsys.readouterr().err
 
 
+def test_a_run_that_patience_ended_says_so(tmp_path, capsys):
+    settings = ["trainer.steps=9", "trainer.evaluate_every=1", "trainer.patience=1", "optim.lr=0"]
+    first = train(tmp_path, *settings)
+    assert first.progress.step < 9
+    capsys.readouterr()
+    train(tmp_path, *settings, resume=True)
+    said = capsys.readouterr().err
+    assert "trainer.patience=1 ended the run" in said and "trainer.steps" not in said
+
+
 def test_more_minutes_train_on_smoothly_and_fewer_end_the_run(tmp_path, capsys):
     train(tmp_path, "trainer.steps=0", "trainer.minutes=1", "optim.schedule=linear", "optim.lr=1")
     capsys.readouterr()

@@ -318,7 +318,11 @@ class Trainer:
         if not progress.step or not self.done():
             return
         why = f"{progress.step:,} steps, {progress.seconds / 60:.3g} minutes of {budget.describe()}"
-        self.console.say(f"nothing is left to train: {why}; more: trainer.steps, trainer.epochs or trainer.minutes")
+        more = "trainer.steps, trainer.epochs or trainer.minutes"
+        if self.is_patience_over() and not self.time_is_up and not (budget.steps and progress.step >= budget.steps):
+            why = f"trainer.patience={self.trainer.patience} ended the run at step {progress.step:,}"
+            more = "a larger trainer.patience, or 0"
+        self.console.say(f"nothing is left to train: {why}; more: {more}")
 
     def _fit(self) -> None:
         config, progress, device = self.trainer, self.progress, self.machine.device
@@ -392,12 +396,14 @@ class Trainer:
 
     def over(self) -> bool:
         """Whether the run is over: steps, minutes or patience."""
-        config, progress = self.trainer, self.progress
+        progress = self.progress
         return (
-            self.time_is_up
-            or bool(self.budget.steps and progress.step >= self.budget.steps)
-            or bool(config.patience and progress.without_better >= config.patience)
+            self.time_is_up or bool(self.budget.steps and progress.step >= self.budget.steps) or self.is_patience_over()
         )
+
+    def is_patience_over(self) -> bool:
+        """Whether as many evaluations as `trainer.patience` allows brought nothing better."""
+        return bool(self.trainer.patience) and self.progress.without_better >= self.trainer.patience
 
     def window_add(self, sums: dict[str, Tensor]) -> None:
         """Add a step's sums to the log window, without reading them from the device."""
