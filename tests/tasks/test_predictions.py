@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -66,3 +67,15 @@ def test_running_text_has_no_table_of_predictions(family, tmp_path):
     with pytest.raises(ConfigError, match="--predictions means nothing for a run of"):
         check(task, [], predictions=True)
     check(task, ["optim.lr=1"], predictions=False)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_what_was_left_out_of_a_split_is_said_with_its_scores(family, tmp_path):
+    task = family.task(tmp_path)
+    split = task._split("validation")
+    if not hasattr(split, "notes"):
+        pytest.skip("nothing is left out of such data")
+    task._splits["validation"] = dataclasses.replace(split, notes=("1 of 7 was left out",))
+    with torch.inference_mode():
+        scoring = Scoring(decoded=False, thorough=False, samples=0)
+        assert "1 of 7 was left out" in task.evaluate(task.model().eval(), "validation", scoring).notes

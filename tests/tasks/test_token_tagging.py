@@ -10,7 +10,7 @@ import torch
 from tests.properties.families import FAMILIES, batch_of
 from tformer_cli import tasks
 from tformer_cli.config.schema import Scheme
-from tformer_cli.data.tag_schemes import TagScheme
+from tformer_cli.data.tag_schemes import TagScheme, find_scheme
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.tasks.base import Scoring
 
@@ -92,6 +92,8 @@ def test_the_scheme_goes_to_a_checkpoint_and_old_ones_are_read(tmp_path):
     assert again.scheme is None and again.tags == task.tags
     scored = again.evaluate(task.model().eval(), "validation", Scoring())
     assert "f1" in scored.scores
+    again.tags = ("O", "B-PER", "E-PER", "I-PER", "S-PER")  # a model may say what a split does not have
+    assert find_scheme([["O", "B-PER", "I-PER"]], Scheme.auto, "x", again.tags).scheme is Scheme.iobes
 
 
 def test_damaged_tags_of_a_checkpoint_are_named(tmp_path):

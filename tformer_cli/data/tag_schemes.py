@@ -170,18 +170,20 @@ def _parts(tag: str, suffix: bool) -> tuple[str, str, str] | None:
 # --- which it is ---
 
 
-def find_scheme(sentences: Sequence[Sequence[str]], asked: Scheme, origin: str) -> TagScheme:
+def find_scheme(sentences: Sequence[Sequence[str]], asked: Scheme, origin: str, known: Iterable[str] = ()) -> TagScheme:
     """The scheme of the training split's tags.
 
     Args:
         sentences: tags of each.
         asked: `data.scheme`.
         origin: where they come from, for errors.
+        known: further tags that are of the scheme.
 
     Raises:
         DataError: if the tags are not of the scheme that was asked for, or could be of several.
     """
     counts = Counter(tag for tags in sentences for tag in tags)
+    counts.update(dict.fromkeys(known, 0))
     if asked is Scheme.plain:
         return TagScheme(asked)
     written = _writing(counts, asked, origin)

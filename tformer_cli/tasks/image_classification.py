@@ -200,7 +200,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         scores = {"loss": total / len(images), **more}
         if len(names) > TOP:
             scores[f"top{TOP}_accuracy"] = 100 * float((before < TOP).mean())
-        evaluation = Evaluation(scores, tables=tables, data_sha256=images.hash)
+        evaluation = Evaluation(scores, tables=tables, data_sha256=images.hash, notes=list(images.notes))
         for row in spread(len(images), scoring.samples):
             said = f"{names[found[row]]} {probability[row]:.2f}"
             evaluation.samples.append(Sample(shown(images.names[row]), names[targets[row]], said))

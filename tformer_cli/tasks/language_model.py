@@ -95,7 +95,7 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
         mean = sums["loss"] / count
         scores = {"loss": mean, "perplexity": math.exp(min(mean, 700))}
         scores["bits_per_byte"] = sums["loss"] / math.log(2) / corpus.bytes
-        evaluation = Evaluation(scores, data_sha256=corpus.hash)
+        evaluation = Evaluation(scores, data_sha256=corpus.hash, notes=list(corpus.notes))
         if scoring.decoded and scoring.samples:
             evaluation.samples = self._samples(model, corpus, scoring.samples)
         return evaluation

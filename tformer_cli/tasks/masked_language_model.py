@@ -225,7 +225,7 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
         if "nsp_correct" in sums:
             scores["nsp_accuracy"] = 100 * sums["nsp_correct"] / len(self._paired(split))
         corpus = self._split(split)
-        evaluation = Evaluation(scores, data_sha256=corpus.hash)
+        evaluation = Evaluation(scores, data_sha256=corpus.hash, notes=list(corpus.notes))
         if scoring.decoded and scoring.samples:
             evaluation.samples = self._samples(model, split, scoring.samples)
         return evaluation

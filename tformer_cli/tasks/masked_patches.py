@@ -96,10 +96,10 @@ class MaskedPatches(ImageTask[ViTForMaskedPatches, ImageBatch]):
         sums, count = summed_loss(self, model, split)
         loss = sums["loss"] / count
         scores = {"loss": loss, "perplexity": math.exp(min(loss, 100)), "accuracy": 100 * sums["right"] / count}
-        evaluation = Evaluation(scores, data_sha256=self._split(split).hash)
+        images = self._split(split)
+        evaluation = Evaluation(scores, data_sha256=images.hash, notes=list(images.notes))
         if scoring.samples:
             evaluation.pictures["patches"] = self._filled(model, split)
-        images = self._split(split)
         for row in spread(len(images), scoring.samples):
             batch = self.collate(split, 0, np.array([row])).to(next(model.parameters()).device)
             guessed, right, _ = self._guess(model, self._centers(batch.pixels, batch.shapes), batch)

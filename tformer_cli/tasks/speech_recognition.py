@@ -163,7 +163,8 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
             sums.add(self._loss_of(model, batch, memory))
             if int(batch.sample_ids.min()) < size:
                 found |= zip(batch.sample_ids.tolist(), self._transcribe(model, batch, memory), strict=True)
-        evaluation = Evaluation(sums.means(), data_sha256=self._split(split).hash)
+        data = self._split(split)
+        evaluation = Evaluation(sums.means(), data_sha256=data.hash, notes=list(data.notes))
         if not scoring.decoded:
             return evaluation
         references, names = self._transcripts(split, 0, range(size)), [self._name(split, row) for row in range(size)]

@@ -212,7 +212,7 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
     def evaluate(self, model: BERTTagger, split: str, scoring: Scoring) -> Evaluation:
         """F1 of whole entities (or chunks) by seqeval; accuracy of other tags. What did not fit counts as outside."""
         data = self._split(split)
-        scheme = self.scheme or find_scheme(data.tags, self.config.data.scheme, data.origin)
+        scheme = self.scheme or find_scheme(data.tags, self.config.data.scheme, data.origin, self.tags)
         found = [[scheme.outside if scheme.has_entities else ""] * len(tags) for tags in data.tags]
         sure: list[list[float | None]] = [[None] * len(tags) for tags in data.tags]
         total, count = 0.0, 0
