@@ -203,3 +203,21 @@ def test_a_place_that_counts_something_else_says_what(tmp_path, start, hint):
     (tmp_path / "train.json").write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(DataError, match=f"answer_start counts.*{hint}"):
         FAMILY.task(tmp_path, f"data.path={tmp_path / 'train.json'}")
+
+
+def test_an_empty_text_has_no_answer_and_a_score_that_json_can_hold(task):
+    with torch.inference_mode():
+        answers = list(task.predict(task.model().eval(), iter(["Who?\t", "", "Where?\tAnn lives in Oslo."])))
+    assert [answer.details["score"] is None for answer in answers] == [True, True, False]
+    for answer in answers:
+        json.dumps(answer.details, allow_nan=False)
+
+
+def test_questions_to_be_answered_need_no_answers(task, tmp_path):
+    entries = [
+        {"id": 1, "question": "Who?"},
+        {"id": 2, "question": "Where?", "answers": [{"text": "x", "answer_start": 9}]},
+    ]
+    path = tmp_path / "asked.json"
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": "Ann lives in Oslo.", "qas": entries}]}]}))
+    assert [row for _, row in task.documents(path)] == [(entry["question"], "Ann lives in Oslo.") for entry in entries]

@@ -90,12 +90,13 @@ def read_questions(config: QuestionDataConfig, split: str, *, seed: int, skip: b
     return read_split(config, split, functools.partial(read_squad, gate=gate), divide)
 
 
-def read_squad(found: Any, gate: Gate | None = None) -> Questions:
+def read_squad(found: Any, gate: Gate | None = None, *, answered: bool = True) -> Questions:
     """The questions of some files of SQuAD's JSON.
 
     Args:
         found: the files.
         gate: what counts as missing, and whether questions that lack something are left out; None: null alone.
+        answered: whether answers are read; otherwise there need not be any.
 
     Raises:
         DataError: if one is malformed; names it.
@@ -109,7 +110,7 @@ def read_squad(found: Any, gate: Gate | None = None) -> Questions:
                 for paragraph in article["paragraphs"]:
                     for entry in paragraph["qas"]:
                         try:
-                            rows.append(_question(path, paragraph["context"], entry, gate))
+                            rows.append(_question(path, paragraph["context"], entry, gate, answered=answered))
                         except MissingValue as missing:
                             gate.refuse(missing)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -121,11 +122,11 @@ def read_squad(found: Any, gate: Gate | None = None) -> Questions:
     return Questions(rows, str(found[0]), notes=notes)
 
 
-def _question(path: Path, context: Any, entry: dict, gate: Gate) -> Question:
+def _question(path: Path, context: Any, entry: dict, gate: Gate, *, answered: bool) -> Question:
     name, place = str(entry["id"]), f"{path}: question {entry['id']}"
     context = cell_text(context, place, "context", gate)
     question = cell_text(entry["question"], place, "question", gate)
-    impossible = entry.get("is_impossible")
+    impossible = entry.get("is_impossible") or not answered
     if not impossible and entry["answers"] is None:
         raise MissingValue(place, "answers", None)
     answers = []

@@ -8,6 +8,7 @@ Shapes: B windows, T tokens.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -208,7 +209,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
         if scoring.predictions:
             evaluation.predictions = [
                 {"id": row.name, "question": row.question, "context": row.context, "reference": right,
-                 "prediction": best[number][1], "score": best[number][0]}
+                 "prediction": best[number][1], "score": _shown(best[number][0])}
                 for number, (row, right) in enumerate(zip(data.rows, answers, strict=True))
             ]  # fmt: skip
         return evaluation
@@ -245,7 +246,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
 
     def documents(self, path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
         """The questions of a file of SQuAD's JSON, each with what an error calls it."""
-        for row in read_squad([path]).rows:
+        for row in read_squad([path], answered=False).rows:
             yield f"{path}: question {row.name}", (row.question, row.context)
 
     def _read_inputs(self, given: list[Input]) -> list[Answer[tuple[str, str]] | Refusal]:
@@ -277,7 +278,14 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
             windows = self._cut(number, Question(row.name, row.question, row.context, ()))
             batch = self._join(windows, torch.arange(len(windows))).to(device)
             self._point(self._scores(model, batch), windows, questions, best)
-        return [Prediction(best[n][1], {"answer": best[n][1], "score": best[n][0]}) for n in range(len(questions))]
+        return [
+            Prediction(best[n][1], {"answer": best[n][1], "score": _shown(best[n][0])}) for n in range(len(questions))
+        ]
+
+
+def _shown(score: float) -> float | None:
+    """A score; None where the text is empty and nothing can be an answer: JSON has no infinity."""
+    return score if math.isfinite(score) else None
 
 
 def _cuts_a_unit(context: str, answer: str, start: int) -> bool:
