@@ -17,6 +17,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image, ImageFile
 
+from tformer_cli import raw_lines
 from tformer_cli.config.schema import BadSample, ImageDataConfig, Resample, Source, Target
 from tformer_cli.data import images as reading
 from tformer_cli.data.images import Images, duplicates, picture_files, read_images, read_picture, stored_size
@@ -429,6 +430,12 @@ def test_what_is_no_picture_is_passed_over_and_counted(tmp_path):
         "6 of 19 files were left out: 4 hidden, 1 without an ending, 1 .txt "
         "(LICENSE, dog/notes.txt, .git, .DS_Store, cat/.hidden.png, ...)",
     )  # fmt: skip
+
+
+def test_an_idx_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(raw_lines, "LARGE_BYTES", 100_000)
+    place = idx(tmp_path, np.zeros((3000, 20, 20), np.uint8), [0, 1] * 1500, ending=".gz")
+    assert "train-images-idx3-ubyte.gz: unpacks to more than 300 times" in fault(config(place, validation_share=0))
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])

@@ -15,6 +15,7 @@ from typing import IO
 
 from tformer_cli.data.pictures import MOST_PIXELS
 from tformer_cli.errors import DataError
+from tformer_cli.raw_lines import check_expansion
 from tformer_cli.regular import open_regular
 
 PICTURES, LABELS = 0x803, 0x801  # magic numbers: unsigned bytes, in three dimensions, in one
@@ -44,8 +45,9 @@ def open_idx(path: Path, magic: int) -> Iterator[tuple[IO[bytes] | gzip.GzipFile
 def idx_items(path: Path, magic: int) -> Iterator[bytes]:
     """The pictures, or labels, of an IDX file."""
     with open_idx(path, magic) as (stream, (count, *shape)):
-        size = math.prod(shape)
+        size, file_bytes = math.prod(shape), max(1, path.stat().st_size)
         for number in range(count):
+            check_expansion(path, number * size, file_bytes)
             item = stream.read(size)
             if len(item) < size:
                 raise DataError(f"{path}: cut off: it says that it has {count:,} and has {number:,}", "copy it again")
