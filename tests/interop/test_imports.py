@@ -21,6 +21,7 @@ from tformer_cli.errors import ConfigError, DataError, TformerError
 from tformer_cli.interop.foreign import read_foreign
 from tformer_cli.interop.huggingface import import_model
 from tformer_cli.interop.huggingface_tokenizer import encoder_files
+from tformer_cli.interop.reading import Settings
 from tformer_cli.models.bert import BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
 from tformer_cli.models.gpt import GPT
 from tformer_cli.tokenizer_json import JsonTokenizer
@@ -327,3 +328,12 @@ def test_a_damaged_tokenizer_is_named(text, tmp_path):
     (tmp_path / "tokenizer.json").write_text(text)
     with pytest.raises(DataError, match=r"tokenizer\.json: not a tokenizer's file|has no piece"):
         import_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [(0, "of at least 1"), ("3", "of at least 1"), (True, "of at least 1"), (10**12, "below 2,147,483,648")],
+)
+def test_a_size_that_cannot_be_is_told_from_one_that_is_too_large(value, wanted):
+    with pytest.raises(ConfigError, match=f"depth is {value!r}, not a whole number {wanted}"):
+        Settings({"depth": value}, "config.json").number("depth")

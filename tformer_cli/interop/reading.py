@@ -89,7 +89,9 @@ class Settings:
         """A whole number."""
         value = self.found.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value < LARGEST:
-            raise self.refuse(name, value, f"a whole number of at least {least}")
+            too_large = isinstance(value, int) and value >= LARGEST
+            bound = f"below {LARGEST:,}" if too_large else f"of at least {least}"
+            raise self.refuse(name, value, f"a whole number {bound}")
         return value
 
     def flag(self, name: str, default: bool) -> bool:
