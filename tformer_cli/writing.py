@@ -20,6 +20,8 @@ from typing import IO
 from tformer_cli.errors import RunError
 
 PARTIAL = ".partial"
+UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What fsync answers on file systems that cannot sync: the data is written, and nothing more can be done."""
 MOST_LINKS, MOST_NAME_BYTES = 40, 255
 DESCRIPTOR = re.compile(r"/dev/(stdin|stdout|stderr|fd/\d+)|/proc/(self|thread-self|\d+)/(task/\d+/)?fd/\d+")
 """Names of open files: to be written to as they are, never replaced."""
@@ -106,11 +108,11 @@ def sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EROFS):
+        if error.errno not in UNSYNCED:
             raise
 
 
-def sync_folder(folder: str) -> None:
+def sync_folder(folder: str | Path) -> None:
     """Make a folder's entries durable, where its file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

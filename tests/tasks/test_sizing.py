@@ -7,6 +7,7 @@ import pytest
 from tformer_cli.cli.main import main
 from tformer_cli.config.compose import compose, from_yaml
 from tformer_cli.config.schema import TranslationExperiment
+from tformer_cli.errors import DataError
 from tformer_cli.tasks import build
 from tformer_cli.tasks.sizing import suggested
 
@@ -87,3 +88,12 @@ def test_the_command_sizes_says_so_and_resumes(tmp_path, capsys):
     assert "sized" not in err and "nothing is left to train" in err
     assert main(["pretrain", "translation/files", f"data.path={tmp_path}/none", *LANGUAGES]) == 1
     assert "none" in capsys.readouterr().err
+
+
+def test_rows_that_are_left_out_do_not_count(tmp_path):
+    rows = [f"text {number}\ttekst {number}" for number in range(9)]
+    (tmp_path / "train.tsv").write_text("\n".join(["en\tja", *rows, "no partner\t"]) + "\n")
+    given = [f"data.path={tmp_path}", f"data.cache={tmp_path}/cache", *LANGUAGES]
+    with pytest.raises(DataError, match="trainer.on_bad_sample=skip"):
+        suggested(compose("translation/files", given))
+    assert suggested(compose("translation/files", [*given, "trainer.on_bad_sample=skip"]))[0] == "9 pairs"

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tformer_cli.config.schema import Experiment, Size, TranslationExperiment
+from tformer_cli.config.schema import BadSample, Experiment, Size, TranslationExperiment
 from tformer_cli.data.source import ParallelSplit, read_parallel
 
 SEEN = 100_000
@@ -62,7 +62,8 @@ def suggested(config: Experiment, overrides: Sequence[str] = ()) -> tuple[str, l
     """
     if not isinstance(config, TranslationExperiment) or config.size is not Size.auto:
         return "", []
-    train = read_parallel(config.data, "train", seed=config.seed)
+    skip = config.trainer.on_bad_sample is BadSample.skip
+    train = read_parallel(config.data, "train", seed=config.seed, skip=skip)
     given = {override.partition("=")[0].lstrip("+") for override in overrides}
     if config.tokenizer.path:
         given.add("tokenizer.vocab_size")

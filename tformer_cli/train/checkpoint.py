@@ -28,20 +28,10 @@ from tformer_cli.config.compose import to_yaml
 from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import RunError
 from tformer_cli.train.verify import FORMAT_VERSION, MANIFEST, damage, read_regular, read_state, state_of
+from tformer_cli.writing import sync, sync_folder
 
 __all__ = ["MANIFEST", "Checkpoints", "damage", "read_state"]
 PREFIX, AVERAGED = "step-", "averaged"
-UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What fsync answers on file systems that cannot sync: the data is written, and nothing more can be done."""
-
-
-def sync(descriptor: int) -> None:
-    """Make an open file durable, where its file system can."""
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in UNSYNCED:
-            raise
 
 
 def write_remedy(error: OSError) -> str:
@@ -60,20 +50,6 @@ def write_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         sync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Make a folder's entries durable (nothing to do where folders cannot be opened)."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
 
 
 def replace_file(path: Path, content: bytes) -> None:

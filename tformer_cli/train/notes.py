@@ -33,8 +33,21 @@ def _epochs(number: float) -> str:
 
 def notes(config: Experiment, budget: Budget, model: nn.Module, processes: int) -> list[str]:
     """A line for each setting whose effect is not what it seems to be."""
-    lines = [_warmup(config, budget), _patience(config.trainer, budget), _statistics(config, model, processes)]
+    lines = [
+        _epochs_limit(config.trainer, budget),
+        _warmup(config, budget),
+        _patience(config.trainer, budget),
+        _statistics(config, model, processes),
+    ]
     return [line for line in lines if line]
+
+
+def _epochs_limit(trainer: TrainerConfig, budget: Budget) -> str:
+    """Epochs that are asked for, and that a recipe's own steps cut short."""
+    if not (trainer.epochs and trainer.steps) or budget.steps < trainer.steps:
+        return ""
+    what = f"trainer.steps={trainer.steps} ends the run before trainer.epochs={trainer.epochs:g} are over"
+    return f"{what}; to train for all of them: trainer.steps=0"
 
 
 def _warmup(config: Experiment, budget: Budget) -> str:
