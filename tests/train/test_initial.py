@@ -9,6 +9,7 @@ from tformer_cli.config.schema import (
     BERTConfig,
     ConformerConfig,
     GPTConfig,
+    HeadConfig,
     ImageHeadConfig,
     Pooling,
     Positions,
@@ -16,7 +17,7 @@ from tformer_cli.config.schema import (
     ViTConfig,
 )
 from tformer_cli.errors import RunError
-from tformer_cli.models.bert import BERTForPretraining
+from tformer_cli.models.bert import BERTForPretraining, BERTForSpans, BERTTagger
 from tformer_cli.models.conformer import Conformer
 from tformer_cli.models.gpt import GPT
 from tformer_cli.models.seq2seq import Seq2Seq
@@ -186,3 +187,33 @@ def test_a_head_pools_what_masked_patches_were_learnt_with(class_token, pooling)
     for recipe in ("vit/folder", "vit/finetune", "vit/cifar10"):
         config = with_inputs(compose(recipe, ["data.path=y", "data.image_size=32"]), found)
         assert with_architecture(config, found.model, "there", []).head.pooling is pooling
+
+
+@pytest.mark.parametrize(
+    ("labels", "initial", "rows", "said"),
+    [
+        (("O", "PER"), ("O", "PER"), [0, 1], ""),
+        (("O", "PER"), ("PER", "O"), [1, 0], ""),
+        (("O", "PER"), (), [0, 1], ""),
+        (("O", "PER"), ("O", "LOC"), None, "; new, as the labels are others: output"),
+        (("O", "PER"), None, None, "; new: output"),
+    ],
+)
+def test_rows_of_the_output_layer_follow_the_names_of_labels(tmp_path, labels, initial, rows, said):
+    """As many labels are not the same labels."""
+    config = BERTConfig(depth=1, **SMALL)
+    old = BERTTagger(config, 20, HeadConfig(), 2)
+    (tmp_path / "model.safetensors").write_bytes(tensors_to_bytes(model_tensors(old)))
+    model = BERTTagger(config, 20, HeadConfig(), 2)
+    own = model.output.weight.detach().clone()
+    taken = load_initial(model, tmp_path, labels, initial)
+    assert torch.equal(model.output.weight, own if rows is None else old.output.weight[rows])
+    assert torch.equal(model.encoder.embedding.weight, old.encoder.embedding.weight) and str(taken) == said
+
+
+def test_a_head_of_another_task_with_as_many_outputs_begins_anew(tmp_path):
+    config = BERTConfig(depth=1, **SMALL)
+    (tmp_path / "model.safetensors").write_bytes(
+        tensors_to_bytes(model_tensors(BERTTagger(config, 20, HeadConfig(), 2)))
+    )
+    assert load_initial(BERTForSpans(config, 20, HeadConfig()), tmp_path, (), None).fresh == ["output"]

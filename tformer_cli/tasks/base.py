@@ -249,6 +249,11 @@ class Task(Protocol[M, B]):
     """An `OnLong`: what becomes of an input that is longer than the model reads; None: none is too long."""
 
     @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the rows of the model's output layer, after `load` or `prepare`; empty: they have none."""
+        ...
+
+    @property
     def input_columns(self) -> tuple[str, ...]:
         """Columns of the training tables that an input is made of."""
         ...

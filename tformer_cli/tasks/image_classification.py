@@ -94,6 +94,12 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
             content = read_regular(folder / LABELS, links=False)
             self.labels = LabelSet.from_json(content, folder / LABELS)
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The labels, in order."""
+        labels = getattr(self, "labels", None)
+        return () if labels is None else labels.names
+
     def files(self) -> dict[str, bytes]:
         """The labels."""
         return {LABELS: self.labels.to_json()}

@@ -82,6 +82,11 @@ class SplitsTask(Generic[S, M, B]):
         return self._splits[split]
 
     @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the rows of the model's output layer, after `load` or `prepare`; empty: they have none."""
+        return ()
+
+    @property
     def input_columns(self) -> tuple[str, ...]:
         """Columns of the training tables that an input is made of."""
         return ()

@@ -83,6 +83,12 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
             content = read_regular(folder / LABELS, links=False)
             self.labels = LabelSet.from_json(content, folder / LABELS)
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The labels, in order; none of numbers."""
+        labels = getattr(self, "labels", None)
+        return () if labels is None else labels.names
+
     def files(self) -> dict[str, bytes]:
         """The tokenizer's files, and the labels."""
         return {**super().files(), LABELS: self.labels.to_json()}

@@ -95,6 +95,11 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
                         scheme.split(tag)
                 self._set_scheme(scheme)
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The tags, in order."""
+        return self.tags
+
     def files(self) -> dict[str, bytes]:
         """The tokenizer's files, and the tags."""
         saved = {"tags": self.tags, "scheme": self.scheme and self.scheme.to_json()}

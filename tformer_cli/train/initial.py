@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BODY = "encoder."
 """Where weights lie that every task of a family shares."""
+OUTPUT = "output."
+"""Where the weights of a head's last layer lie."""
 BLOCK = re.compile(r"(.*\.blocks)\.(\d+)\.(.*)")
 REGULARISATION = ("dropout", "attention_dropout", "ffn_dropout", "stochastic_depth")
 """Settings of a model that no weights depend on: they are the recipe's."""
@@ -102,23 +104,36 @@ class TakenOver:
         fresh: names of the model's parts that begin anew.
         left: names of the checkpoint's parts that the model does not have.
         shortened: names of position tables that lost their last rows.
+        relabelled: names of the output layer, if it begins anew because the labels are others.
     """
 
     fresh: list[str]
     left: list[str]
     shortened: list[str]
+    relabelled: list[str] = dataclasses.field(default_factory=list)
 
     def __str__(self) -> str:
-        parts = {"new": self.fresh, "left out": self.left, "shortened": self.shortened}
+        relabelled = "new, as the labels are others"
+        parts = {"new": self.fresh, relabelled: self.relabelled, "left out": self.left, "shortened": self.shortened}
         return "".join(f"; {what}: {', '.join(names)}" for what, names in parts.items() if names)
 
 
-def load_initial(model: nn.Module, checkpoint: Path) -> TakenOver:
+def load_initial(
+    model: nn.Module, checkpoint: Path, labels: Sequence[str] = (), initial_labels: Sequence[str] | None = ()
+) -> TakenOver:
     """Put a checkpoint's weights into a model; one with fewer blocks takes some of them, see `thinned`.
 
     A model that `swaps_head` takes over the encoder whole, and of the rest what is there and fits: the
     head of another task begins anew. Every other model takes over everything. A model of pictures first fits the
-    weights to its resolution. Of a learned table of positions a model for shorter texts takes the first rows.
+    weights to its resolution. Of a learned table of positions a model for shorter texts takes the first rows. Rows
+    of an output layer belong to labels by name: they are put in the order of the model's labels, and the layer
+    begins anew if the checkpoint's labels are others, or its task is.
+
+    Args:
+        model: gets the weights.
+        checkpoint: folder that holds them.
+        labels: names of the model's outputs, in order; empty: they have none.
+        initial_labels: those of the checkpoint; empty: they are not known; None: the checkpoint is of another task.
 
     Raises:
         RunError: if what must be taken over is not there, or of another shape.
@@ -132,15 +147,38 @@ def load_initial(model: nn.Module, checkpoint: Path) -> TakenOver:
     found, cut = shortened(found, own, str(checkpoint))
     fresh: dict[str, Tensor] = {}
     left: set[str] = set()
+    relabelled: list[str] = []
     if getattr(model, "swaps_head", False):
+        found, relabelled = _relabelled(found, tuple(labels), initial_labels)
         fits = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
         body = {name for name in (*own, *found) if name.startswith(BODY)}
         left = found.keys() - own.keys() - body
         found = {name: value for name, value in found.items() if name in body} | fits
         fresh = {name: value for name, value in own.items() if name not in found and not name.startswith(BODY)}
     load_model_tensors(model, found | fresh, str(checkpoint))
+    fresh = {name: value for name, value in fresh.items() if name.partition(".")[0] not in relabelled}
     parts = [sorted({name.partition(".")[0] for name in names}) for names in (fresh, left)]
-    return TakenOver(*parts, shortened=cut)
+    return TakenOver(*parts, shortened=cut, relabelled=relabelled)
+
+
+def _relabelled(
+    found: dict[str, Tensor], labels: tuple[str, ...], initial: Sequence[str] | None
+) -> tuple[dict[str, Tensor], list[str]]:
+    """A checkpoint's weights with the output layer's rows in the order of `labels`, or without that layer.
+
+    Returns:
+        The weights; and the name of the layer if it is not among them because the labels are others.
+    """
+    of_output = {name for name in found if name.startswith(OUTPUT)}
+    others = {name: value for name, value in found.items() if name not in of_output}
+    if initial is None:
+        return others, []
+    if not labels or not initial or labels == tuple(initial):
+        return found, []
+    if set(labels) != set(initial):
+        return others, [OUTPUT.rstrip(".")]
+    order = [initial.index(label) for label in labels]
+    return {name: value[order] if name in of_output else value for name, value in found.items()}, []
 
 
 def shortened(

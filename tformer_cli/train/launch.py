@@ -79,6 +79,7 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
         if newest is None and resume:
             console.say(f"{run}: no checkpoint to resume from: a new run begins there")
         task = _task(config, newest, initial, console)
+        initial_labels = _initial_labels(task, initial)
         if ranks.first:
             task.prepare(run)
         ranks.wait()
@@ -94,7 +95,9 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
             trainer.restore(newest)
             console.say(f"resumed from {newest} at step {trainer.progress.step:,}")
         elif initial is not None:
-            console.say(f"started from {initial}{load_initial(model, locate(initial)[1])}")
+            console.say(
+                f"started from {initial}{load_initial(model, locate(initial)[1], task.output_names, initial_labels)}"
+            )
             trainer.start_average()
         if ranks.first:
             if trainer.progress.best is None:
@@ -139,6 +142,20 @@ def _task(config, newest: Path | None, initial: Path | None, console):
         task.load(locate(initial)[1])
     add_language_model(task)
     return task
+
+
+def _initial_labels(task, initial: Path | None) -> tuple[str, ...] | None:
+    """Names of the outputs of the run to start from, before `prepare` puts those of the data in their place.
+
+    None: it is a run of another task.
+    """
+    from tformer_cli.config.compose import from_yaml
+    from tformer_cli.train.run import CONFIG, locate
+
+    if initial is None:
+        return ()
+    same = from_yaml(locate(initial)[1] / CONFIG).task == task.config.task
+    return task.output_names if same else None
 
 
 def _check_same(config, newest: Path, console) -> None:
