@@ -39,6 +39,11 @@ test-lowest:  ## the tests with the lowest versions that pyproject.toml allows, 
 	$(LOWEST)/bin/uv pip install --python $(LOWEST) pytest pytest-xdist sacremoses kaldi-native-fbank
 	$(LOWEST)/bin/python -m pytest -m "not slow and not gpu" --ignore tests/e2e --numprocesses auto --maxprocesses 8 --dist worksteal
 
+mutants: $(VENV)/.installed-dev  ## changes of the code that no test notices (hours; PATTERN='tformer_cli.train.optim*' for some)
+	$(BIN)/pip install --quiet -c constraints.txt --group mutants
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(PATTERN)
+	$(BIN)/mutmut results
+
 lint: $(VENV)/.installed-dev  ## style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,6 +62,6 @@ wheel: $(VENV)/.installed-dev  ## a wheel in dist/
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:  ## remove what was built (not runs)
-	rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .ruff_cache .benchmark-env* benchmarks/work
+	rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .ruff_cache .benchmark-env* benchmarks/work mutants
 
-.PHONY: help setup demo test test-all test-lowest lint format types bench wheel clean
+.PHONY: help setup demo test test-all test-lowest mutants lint format types bench wheel clean
