@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 from collections.abc import Iterator
 from typing import IO
 
@@ -13,7 +14,7 @@ MOST_EXPANSION, LARGE_BYTES = 300, 1 << 30
 """What comes out of a file may be so many times as large, or so large, before the file is taken for an attack."""
 
 
-def raw_lines(stream: IO[bytes], place: object, *, size: int = 0, longest: int = 0) -> Iterator[bytes]:
+def raw_lines(stream: IO[bytes] | gzip.GzipFile, place: object, *, size: int = 0, longest: int = 0) -> Iterator[bytes]:
     r"""The lines of a byte stream with their ends, split at `\n` alone.
 
     Args:

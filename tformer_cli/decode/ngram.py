@@ -12,7 +12,6 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, cast
 
 from tformer_cli.errors import DataError
 from tformer_cli.raw_lines import raw_lines
@@ -89,7 +88,7 @@ class _Reader:
             with open_regular(self.path) as file:
                 packed = file.read(2) == b"\x1f\x8b"
                 file.seek(0)
-                stream = cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if packed else file
+                stream = gzip.GzipFile(fileobj=file) if packed else file
                 size = max(1, self.path.stat().st_size)
                 for raw in raw_lines(stream, self.path, size=size, longest=MOST_LINE_BYTES):
                     self.line += 1
