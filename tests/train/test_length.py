@@ -169,7 +169,8 @@ def test_settings_without_effect_are_named(tmp_path):
     assert "at step 12 at the earliest" in said(*calm, "trainer.patience=2", "trainer.evaluate_every=4")
     assert said(*calm, "trainer.patience=2", "trainer.evaluate_every=3") == ""
     assert "trainer.steps=10 ends the run before trainer.epochs=3 are over" in said(*calm, "trainer.epochs=3")
-    assert said(*calm, "trainer.epochs=0.9") == "" and "epochs" not in said("trainer.steps=0", "trainer.epochs=3")
+    assert "epochs" not in said(*calm, "trainer.epochs=0.9")
+    assert "epochs" not in said("trainer.steps=0", "trainer.epochs=3")
     normalised = torch.nn.BatchNorm1d(3)
     assert said(*calm, model=normalised) == ""
     assert "with 2 processes the result" in said(*calm, model=normalised, processes=2)
