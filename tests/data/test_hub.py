@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
 import tarfile
 from pathlib import Path
 
+import datasets
 import pytest
 
 from tformer_cli.config.compose import compose
-from tformer_cli.data.source import hub_data, hub_path, hub_splits
+from tformer_cli.data.source import hub_data, hub_path, hub_rows, hub_splits
+from tformer_cli.data.splits import find_split
 from tformer_cli.errors import DataError
 
 
@@ -101,3 +105,32 @@ def test_other_builders_are_refused_by_name(folder, monkeypatch):
 def test_an_id_of_the_hub_stays_one():
     assert hub_path("stanfordnlp/imdb") == "stanfordnlp/imdb"
     assert hub_path("imdb") == "imdb"
+
+
+@pytest.mark.parametrize("streaming", ["true", "false"])
+def test_a_folder_of_save_to_disk(folder, streaming):
+    """One split or several: the names of classes are there, and data.source=files says how it is read."""
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    saved = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [0, 1, 1]}, features=features)
+    saved.save_to_disk(folder / "one", num_shards=2)
+    datasets.DatasetDict({"train": saved}).save_to_disk(folder / "several")
+    for name in ("one", "several"):
+        settings = [f"data.path={folder / name}", "data.source=hub", f"data.streaming={streaming}"]
+        read = compose("text/classification", settings).data
+        assert hub_splits(read) == ["train"]
+        assert list(hub_rows(read, "train", ("text", "label"))) == [["a", "no"], ["b", "yes"], ["c", "yes"]]
+        files = compose("text/classification", [f"data.path={folder / name}"]).data
+        with pytest.raises(DataError, match="written by save_to_disk of datasets: read it with data.source=hub"):
+            find_split(files, "train")
+
+
+@pytest.mark.parametrize("name", ["../elsewhere.arrow", "pipe.arrow", "gone.arrow"])
+def test_a_saved_split_reads_no_files_but_its_own(folder, name):
+    place = folder / "one"
+    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(place)
+    os.mkfifo(place / "pipe.arrow")
+    (folder / "elsewhere.arrow").write_bytes((place / "data-00000-of-00001.arrow").read_bytes())
+    state = json.loads((place / "state.json").read_text())
+    (place / "state.json").write_text(json.dumps(state | {"_data_files": [{"filename": name}]}))
+    with pytest.raises(DataError, match="which state.json names, is no file there"):
+        hub_data(config(place), "train")

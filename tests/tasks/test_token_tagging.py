@@ -115,3 +115,16 @@ def test_tags_against_the_rules_are_counted(tmp_path):
     text = "".join(f"Ann{n} B-PER\nRay I-PER\nleft O\n\n" for n in range(30)) + "Oslo I-LOC\nis O\n"
     task = tagging(tmp_path, text)
     assert "in no entity by its rules" in dict(task.describe())["tags"]
+
+
+def test_sentences_in_another_scheme_are_said_with_their_score(tmp_path):
+    """They hold few entities by the rules of the run, or none: an F1 of 0 alone would look like a bad model."""
+    text = "".join(
+        f"Ann{n} B-PER\nRay L-PER\nleft O\nOslo U-PER\nin O\nAnn B-PER\nde I-PER\nLuz L-PER\n\n" for n in range(30)
+    )
+    (tmp_path / "other.txt").write_text("Ann B-PER\nRay I-PER\nleft O\n\nOslo U-PER\n", encoding="utf-8")
+    task = tagging(tmp_path, text, "data.test=other")
+    model = task.model().eval()
+    (note,) = task.evaluate(model, "test", Scoring()).notes
+    assert "2 of 3 tags are in no entity by the rules of BILOU" in note and "other.txt" in note
+    assert task.evaluate(model, "validation", Scoring()).notes == []

@@ -7,6 +7,7 @@ training keeps of it, a memory-mapped array of token ids, is made by `tformer_cl
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from tformer_cli.data import files
 from tformer_cli.data.cells import Gate, Place, Places, class_names
 from tformer_cli.data.store import gather, text_digest
 from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.regular import read_regular
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import DataConfig, ParallelDataConfig
@@ -199,6 +201,7 @@ def _locate(config: ParallelDataConfig, name: str) -> list[Path]:
         absent = [language for language in languages if language not in endings]
         if endings:
             raise DataError(f"{place}.{absent[0]}: no such file", f"languages there: {_list(endings)}")
+    refuse_saved(folder)
     there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     expected = f"{name}.{languages[0]} and {name}.{languages[1]}, or a .tsv, .csv, .jsonl, .parquet or .arrow file"
     raise DataError(f"no split {name!r} in {folder}", f"expected {expected}; there: {_list(there)}")
@@ -240,9 +243,38 @@ def hub_splits(config: DataConfig) -> list[str]:
     import datasets
 
     path = hub_path(config.path)
+    if is_saved_split(path):
+        return ["train"]
     with _hub(config):
         _check_builder(config, path)
         return [str(name) for name in datasets.get_dataset_split_names(path, config.name or None)]
+
+
+def is_saved_split(path: str | Path) -> bool:
+    """Whether a folder is what `save_to_disk` wrote of one split: Arrow files, and what `datasets` notes of them."""
+    return all((Path(path) / name).is_file() for name in ("state.json", "dataset_info.json"))
+
+
+def _check_saved_files(folder: Path) -> None:
+    """Refuse a saved split that names files elsewhere, or pipes and devices.
+
+    Raises:
+        DataError: naming the first such file.
+    """
+    for entry in json.loads(read_regular(folder / "state.json"))["_data_files"]:
+        name = str(entry["filename"])
+        if Path(name).name != name or not (folder / name).is_file():
+            raise DataError(f"{folder}: {name!r}, which state.json names, is no file there", "save the data set again")
+
+
+def refuse_saved(folder: Path) -> None:
+    """Say how a folder that `save_to_disk` wrote is read.
+
+    Raises:
+        DataError: if the folder is one.
+    """
+    if is_saved_split(folder) or (folder / "dataset_dict.json").is_file():
+        raise DataError(f"{folder} was written by save_to_disk of datasets", "read it with data.source=hub")
 
 
 def hub_path(path: str) -> str:
@@ -343,6 +375,10 @@ def hub_data(config: DataConfig, name: str) -> Any:
 
     path = hub_path(config.path)
     with _hub(config):
+        if is_saved_split(path):
+            _check_saved_files(Path(path))
+            saved = datasets.Dataset.load_from_disk(path)
+            return saved.to_iterable_dataset() if config.streaming else saved
         _check_builder(config, path)
         return datasets.load_dataset(path, config.name or None, split=name, streaming=config.streaming)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tformer_cli.data import files
 from tformer_cli.data.division import Labels, draw_rows
-from tformer_cli.data.source import VALIDATION_NAMES, hub_splits
+from tformer_cli.data.source import VALIDATION_NAMES, hub_splits, refuse_saved
 from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ def _find_files(config: DataConfig, split: str, named: str, layout: Layout) -> l
     found = layout.named(Path(named).expanduser())  # a path from the current folder
     if found:
         return found
+    refuse_saved(folder)
     there = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
     expected = layout.expected.replace("NAME", named)
     raise DataError(f"no split {named!r} in {folder}", f"expected {expected}; there: {there}")

@@ -192,10 +192,8 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         scheme = self.scheme
         if scheme is None or not scheme.has_entities:
             return "no entities"
-        tagged = sum(tag != scheme.outside for row in train.tags for tag in row)
-        inside = sum(stop - start for row in train.tags for _, start, stop in scheme.entities(row))
-        broken = f" ({tagged - inside:,} of {tagged:,} tags are in no entity by its rules)" if inside < tagged else ""
-        return f"{scheme.scheme.name.upper()}{broken}"
+        broken = _broken(scheme, train.tags)
+        return scheme.scheme.name.upper() + (f" ({broken} by its rules)" if broken else "")
 
     # --- model and loss ---
 
@@ -240,6 +238,11 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
             signatures = {}
         evaluation = Evaluation({"loss": total / max(1, count), **scores}, signatures, tables=tables)
         evaluation.data_sha256, evaluation.notes = data.hash, list(data.notes)
+        if broken := _broken(scheme, data.tags):
+            name = scheme.scheme.name.upper()
+            evaluation.notes.append(
+                f"{data.origin}: {broken} by the rules of {name}, the scheme of the run's training data"
+            )
         for row in spread(len(data), scoring.samples):
             text, truth, said = (" ".join(part[row][:40]) for part in (data.words, data.tags, found))
             evaluation.samples.append(Sample(text, truth, said))
@@ -295,3 +298,14 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
                 for kind, start, stop in self.scheme.entities(tags)
             ]
         }
+
+
+def _broken(scheme: TagScheme, sentences: Iterable[Sequence[str]]) -> str:
+    """How many tags break the rules of their scheme, in words; empty: none do, or there are no entities."""
+    if not scheme.has_entities:
+        return ""
+    tagged = inside = 0
+    for tags in sentences:
+        tagged += sum(tag != scheme.outside for tag in tags)
+        inside += sum(stop - start for _, start, stop in scheme.entities(tags))
+    return f"{tagged - inside:,} of {tagged:,} tags are in no entity" if inside < tagged else ""
