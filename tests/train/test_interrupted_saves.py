@@ -111,7 +111,9 @@ def test_readers_need_no_write_access(begun, tmp_path, monkeypatch):
     for pointer in ("best", "latest"):
         (begun / pointer).write_text("step-00000001")
     (begun / ".step-00000004.writing").mkdir()
-    monkeypatch.setattr("tformer_cli.train.run.Lock", lambda run: (_ for _ in ()).throw(RunError("read-only")))
+    monkeypatch.setattr(
+        "tformer_cli.train.run.Lock", lambda run, patience=0: (_ for _ in ()).throw(RunError("read-only"))
+    )
     assert [locate(run, name)[1].name for name in ("", "best", "latest")] == ["step-00000003"] * 3
     assert (begun / "best").read_text() == "step-00000001"
 
