@@ -78,7 +78,9 @@ def rows(line: str, count: int = 40) -> str:
 
 PAIRS = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n" + rows("{n}\t7\t8\t{a}\t{b}\n")
 RELATED = "pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment\n" + rows("7\t{a}\t{b}\t{n}.5\tX\n")
-CHUNKS = "".join(f"{word} NN {'BI'[i % 2]}-NP\n" + "\n" * (i % 3 == 2) for i, word in enumerate(rows("{a} ").split()))
+CHUNKS = "".join(
+    f"{word} NN {'BI'[i % 3 > 0]}-NP\n" + "\n" * (i % 3 == 2) for i, word in enumerate(rows("{a} ").split())
+)
 FILES = {
     "text/cola": dict.fromkeys(("in_domain_train.tsv", "in_domain_dev.tsv"), rows("x\t{n}\t*\t{a}\n")),
     "text/mrpc": {f"msr-para-{split}.tsv": "\ufeff" + PAIRS for split in ("train", "val", "test")},

@@ -81,17 +81,18 @@ def as_resumed(config: Experiment, saved: Path, overrides: Sequence[str]) -> Exp
 
     Args:
         config: composed anew.
-        saved: the run's own, a YAML file; if it is not there, nothing changes.
+        saved: the run's own, a YAML file; if it is not there, or damaged, nothing changes: training compares the
+            settings with those of the newest checkpoint anyway.
         overrides: the command line's, which count.
-
-    Raises:
-        ConfigError: as `from_yaml`.
     """
     if not saved.is_file():
         return config
+    try:
+        before = flatten(from_yaml(saved))
+    except ConfigError:
+        return config
     given = {item.partition("=")[0].lstrip("+").strip() for item in overrides}
     keys = [key for key, leaf in values.leaves(type(config)).items() if leaf.field.metadata.get("before") is not None]
-    before = flatten(from_yaml(saved))
     kept = {key: before[key] for key in keys if key in before and key not in given}
     return values.build(values.check(_merge(values.plain(config), values.nest(kept)), type(config)), type(config))
 

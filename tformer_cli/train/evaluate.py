@@ -22,7 +22,6 @@ from tformer_cli.errors import RunError
 from tformer_cli.tasks.base import Evaluation, Scoring, Task
 from tformer_cli.train.checkpoint import replace_file, write_remedy
 from tformer_cli.train.restore import Opened, open_run
-from tformer_cli.train.run import locate
 
 UNSCORED = ("trainer.device", "trainer.threads", "data.cache", "data.workers", "decode.batch", "decode.workers")
 """Settings that no score depends on."""
@@ -117,8 +116,8 @@ def _scores(evaluation: Evaluation) -> dict[str, Any]:
 
 def _variant(opened: Opened, evaluation: Evaluation, changed: Sequence[str]) -> str:
     """What distinguishes the file of an evaluation from that of the run's own split and best checkpoint, or ""."""
-    other = opened.checkpoint != opened.run and opened.checkpoint.resolve() != locate(opened.run)[1].resolve()
-    if not changed and not other:
+    other = not opened.is_best
+    if not (changed or other):
         return ""
     data = opened.config.data
     moved = [str(getattr(data, key)) for key in ("path", "test", "validation", "train") if _differs(opened, key)]

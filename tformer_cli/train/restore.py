@@ -28,6 +28,8 @@ class Opened:
     """The configuration of the checkpoint, before `overrides`."""
     sha256: str
     """Of the checkpoint's manifest."""
+    is_best: bool
+    """Whether the checkpoint was the one that the run is used with when it was opened."""
 
 
 def open_run(
@@ -65,6 +67,16 @@ def open_run(
     raise AssertionError("unreachable")
 
 
+def _is_best(run: Path, chosen: Path) -> bool:
+    """Whether a checkpoint is the one that a run is used with; a folder of its own is no run's."""
+    from tformer_cli.train.run import locate
+
+    try:
+        return chosen == run or chosen.resolve() == locate(run)[1].resolve()
+    except RunError:  # the best one is damaged, say
+        return False
+
+
 def _checkpoints(path: Path) -> list[str]:
     return sorted(entry.name for entry in (path / "checkpoints").glob("step-*"))
 
@@ -81,6 +93,7 @@ def _open(
     from tformer_cli.train.run import locate
 
     run, chosen = locate(path, checkpoint)
+    is_best = _is_best(run, chosen)
     sha256 = hashlib.sha256((chosen / MANIFEST).read_bytes()).hexdigest()
     saved = located(from_yaml(chosen / "config.yaml"), read_state(chosen).get("folder", ""))
     if check is not None:
@@ -94,7 +107,7 @@ def _open(
     machine = prepare(config.trainer, **task.shape())
     model = task.model()
     load_model_tensors(model, weights, str(chosen))
-    return Opened(config, task, model.to(machine.device).eval(), chosen, run, saved, sha256)
+    return Opened(config, task, model.to(machine.device).eval(), chosen, run, saved, sha256, is_best)
 
 
 def add_language_model(task: Task) -> None:
