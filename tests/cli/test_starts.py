@@ -82,6 +82,15 @@ def test_resuming_nothing_is_said_and_what_is_no_run_is_refused(capsys):
     assert [entry.name for entry in Path("home").iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_a_start_that_was_killed_while_it_wrote_its_settings_begins_anew(more):
+    Path("new").mkdir()
+    Path("new/.lock").touch()
+    Path("new/.config.yaml.writing").write_text("task: ")
+    assert main([*COMMAND[:-1], "--run", "new", *more]) == 0
+    assert not Path("new/.config.yaml.writing").exists() and Path("new/config.yaml").is_file()
+
+
 def test_a_dry_run_notices_data_that_is_not_there(capsys):
     assert main([*COMMAND, "data.path=missing.tsv", "--dry-run"]) == 1
     out, err = capsys.readouterr()

@@ -38,8 +38,8 @@ RUN = typer.Option(
 RESUME = typer.Option(False, "--resume", help="Continue the run in --run from its newest checkpoint.")
 PROCESSES = typer.Option(1, "--processes", min=1, help="Train with this many processes of this machine.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Print the whole configuration as YAML, and train nothing.")
-STARTING = {".lock", "initial", ".initial.writing", ".initial.deleting"}
-"""What lies in a run folder before training begins: the lock, and another library's model as a checkpoint."""
+STARTING = {".lock", "initial", ".initial.writing", ".initial.deleting", ".config.yaml.writing"}
+"""What lies in a run folder before training begins: the lock, another library's model, half a configuration."""
 QUIET = typer.Option(False, "--quiet", "-q", help="Say nothing but errors.")
 MULTIRUN = typer.Option(False, "--multirun", "-m", help="Train every combination of KEY=A,B values.")
 LIMITS = ("steps", "epochs", "minutes")
@@ -186,14 +186,18 @@ def check_run(run: Path, resume: bool) -> None:
     """
     if run.exists() and not run.is_dir():
         raise RunError(f"{run} is a file, not a folder", "choose another --run")
-    there = {entry.name for entry in run.iterdir()} - STARTING if run.is_dir() else set()
-    if there and not resume:
+    if contents(run) and not resume:
         raise RunError(f"{run} is not empty", "continue that run with --resume, or choose another folder with --run")
+
+
+def contents(run: Path) -> set[str]:
+    """The names in a run folder, without those of a start that was cut short."""
+    return {entry.name for entry in run.iterdir()} - STARTING if run.is_dir() else set()
 
 
 def holds_run(run: Path) -> bool:
     """Whether a folder is a run's, or may become one: there is nothing else in it."""
-    there = {entry.name for entry in run.iterdir()} - STARTING if run.is_dir() else set()
+    there = contents(run)
     return not there or bool(there & {"config.yaml", "checkpoints"})
 
 
