@@ -237,6 +237,8 @@ class Task(Protocol[M, B]):
     """What `best` means when the recipe does not say."""
     lower_is_better: frozenset[str]
     """Scores of which less is better."""
+    use: str
+    """A command that a finished run is used with, {run} for its folder; empty: none is advised."""
     in_use: bool
     """The model is trained: the training split too is shown as it is, the same in every epoch."""
     options: frozenset[str]

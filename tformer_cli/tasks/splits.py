@@ -46,6 +46,7 @@ class SplitsTask(Generic[S, M, B]):
     translates = False
     scores_examples = True
     on_long: Any = None
+    use = ""
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -70,6 +70,7 @@ class TranslationBatch(Batch):
 class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
     """The adapter between parallel text and the encoder-decoder."""
 
+    use = "tformer translate {run} < FILE"
     metric = "bleu"
     lower_is_better = frozenset({"loss", "perplexity", "ter"})
     usual_length = 24

@@ -246,7 +246,5 @@ def _finish(trainer, progress, console) -> None:
         f"best {trainer.validation.metric} {best} at step {progress.best_step:,}"
     )
     split = "" if trainer.task.has_split("test") else " --split validation"
-    console.say(
-        f"next: tformer evaluate {run}{split}"
-        + (f"   or   tformer translate {run} < FILE" if config.task == "translation" else "")
-    )
+    use = f"   or   {trainer.task.use.format(run=run)}" if trainer.task.use else ""
+    console.say(f"next: tformer evaluate {run}{split}{use}")
