@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -44,6 +45,16 @@ def test_each_step_is_there_once_after_any_resumption(tmp_path):
     log_steps(tmp_path, 0, 2)  # killed before the first checkpoint: everything begins anew
     found = steps(tmp_path / "train") | steps(tmp_path / "validation")
     assert set(map(tuple, found.values())) == {(1, 2)}
+
+
+def test_a_run_resumed_within_the_same_second_keeps_its_order(tmp_path):
+    """TensorBoard sorts the files of one second by process number, which need not grow."""
+    offsets = log_steps(tmp_path, 0, 4)
+    for path in [*(tmp_path / "train").iterdir(), *(tmp_path / "validation").iterdir()]:
+        path.rename(path.with_name(f"events.out.tfevents.{int(time.time()):010d}.zz.99999999.0"))
+    log_steps(tmp_path, 4, 6, offsets)
+    events = steps(tmp_path / "train") | steps(tmp_path / "validation")
+    assert set(map(tuple, events.values())) == {(1, 2, 3, 4, 5, 6)}
 
 
 def test_an_event_that_is_cut_off_hides_no_later_ones(tmp_path):

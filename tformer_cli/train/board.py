@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Board:
         from torch.utils.tensorboard import SummaryWriter
 
         _quiet_threads()
+        _wait_for_a_later_name(self.folder)
         # Whoever is looking at the moment forgets later steps too.
         self.writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)
 
@@ -120,6 +122,16 @@ def _quiet_threads() -> None:
 
     hook.quiet = True  # type: ignore[attr-defined]
     threading.excepthook = hook
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    """Wait for the next second where an event file of this one is there, as after a kill and a restart at once.
+
+    TensorBoard reads the files in the order of their names, which hold the second and then the number of the process.
+    """
+    now = time.time()
+    if any(path.name.split(".")[3] == f"{int(now):010d}" for path in folder.glob("events.out.tfevents.*.*")):
+        time.sleep(1 - now % 1)
 
 
 def cut_events(folder: Path, step: int) -> None:
