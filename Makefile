@@ -58,10 +58,13 @@ types: $(VENV)/.installed-dev  ## types
 bench: $(VENV)/.installed-dev  ## tformer and its peers on the same work, in one run
 	$(BIN)/python benchmarks/run.py
 
+bench-loss: $(VENV)/.installed-dev  ## hashes of a short seeded run of every family, to compare before and after a change
+	$(BIN)/python benchmarks/loss_hashes.py
+
 wheel: $(VENV)/.installed-dev  ## a wheel in dist/
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:  ## remove what was built (not runs)
 	rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .ruff_cache .benchmark-env* benchmarks/work mutants
 
-.PHONY: help setup demo test test-all test-lowest mutants lint format types bench wheel clean
+.PHONY: help setup demo test test-all test-lowest mutants lint format types bench bench-loss wheel clean

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tformer_cli import tasks
@@ -131,3 +131,26 @@ FAMILIES = [
          "augment.time_masks=0", "augment.frequency_masks=0"],
     ),
 ]  # fmt: skip
+
+
+def _variant(family: str, name: str, *settings: str, recipe: str = "") -> Family:
+    """A family of the list with other settings, under a name of its own."""
+    base = next(other for other in FAMILIES if other.name == family)
+    return replace(base, name=name, recipe=recipe or base.recipe, settings=[*base.settings, *settings])
+
+
+VARIANTS = [
+    _variant("translation", "translation, untied", "model.tie_embeddings=none", "model.norm=post"),
+    _variant("translation", "translation, averaged", "trainer.ema=0.9", "trainer.keep_best=2", "trainer.average=best"),
+    _variant("bert", "bert, next sentence", "bert.nsp=true", "data.documents=line"),
+    Family(
+        "resnet",
+        "resnet/cifar10",
+        ["data.source=builtin", "data.path=digits", "data.size=60", "data.image_size=8", "data.channels=1",
+         "data.batch_images=4", "data.validation_share=0.2", "model.depths=[1,1]", "model.dim=8", "model.squeeze=2",
+         "augment.mixup=0.5", "trainer.steps=10"],
+        PICTURES,
+    ),
+    _variant("conformer", "conformer, CTC alone", "model.decoder_depth=0", "objective.ctc_weight=1", "decode.beam=4"),
+]  # fmt: skip
+"""Families in other settings that take other ways through the code; too many for each property."""
