@@ -5,7 +5,8 @@
 
 Each family of `tests/properties/families.py` trains for six steps on one thread, in float32, and is validated twice.
 A line shows the last loss and, shortened, SHA-256 of: the last weights, tensor by tensor under their names; the weights
-in use (the best or averaged); the optimiser's state; `metrics.jsonl`; and predictions for a few inputs. `two ranks` trains one family in two processes.
+in use (the best or averaged); the optimiser's state; `metrics.jsonl`; and predictions for a few inputs. `two ranks`
+trains one family in two processes.
 Rounding differs between kinds of processors, so a stored file is compared on the machine that wrote it.
 """
 

@@ -1,4 +1,4 @@
-"""The seeded hashes that a refactoring is held against are the same twice, and notice another seed and another weight."""
+"""The seeded hashes that a refactoring is held against are the same twice; another seed changes them."""
 
 from __future__ import annotations
 
