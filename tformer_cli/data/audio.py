@@ -1,7 +1,8 @@
-"""One recording: from a file, or its bytes, to samples; or to a line that says what is wrong with it.
+"""Decoding of one recording, from a file or its bytes, to samples.
 
-soundfile (libsndfile) decodes, soxr resamples. What libsndfile passes over in silence is looked for in
-`audio_heads`, `sound_streams` and `mp3_frames`: files that are shorter or longer than they say, and several in one.
+soundfile (libsndfile) decodes, and soxr resamples. `audio_heads`, `sound_streams` and `mp3_frames` detect what
+libsndfile ignores silently: files that are shorter or longer than their header says, and several files concatenated
+into one.
 """
 
 from __future__ import annotations
@@ -69,21 +70,21 @@ def to_sound(samples: np.ndarray) -> np.ndarray:
 def read_sound(source: Path | str | bytes, sample_rate: int, name: str = "") -> np.ndarray:
     """Decode a recording, mix its channels and resample it.
 
-    16-bit samples of one channel at the same rate stay as they are, bit for bit. Channels are averaged. Samples beyond
-    full scale, which floating-point files and resampling bring, scale the recording down.
+    16-bit samples of one channel at the same rate are unchanged, bit for bit. Channels are averaged. Samples beyond
+    full scale, which occur in floating-point files and after resampling, scale the recording down.
 
     Args:
         source: a file, or its content: WAV (RF64, W64), AIFF, CAF, AU, SPHERE, FLAC, OGG (Vorbis, Opus) or MP3,
-            whatever its name says. Where several are put one after the other in a file, all are read.
-        sample_rate: samples a second that are wanted.
-        name: what errors call it; empty: the file.
+            whatever its name. If a file contains several, all are read.
+        sample_rate: samples per second of the output.
+        name: name in error messages; empty: that of the file.
 
     Returns:
         (N,) int16.
 
     Raises:
-        BadRecording: a `DataError`: if it is absent, empty, cut off, no recording, without samples, at a rate under
-            1,000 or over 768,000 samples a second, not finite, or longer than 4 hours.
+        BadRecording: a `DataError`: if it is missing, empty, truncated, not a recording, without samples, not finite,
+            longer than 4 hours, or its rate is under 1,000 or over 768,000 samples per second.
         ConfigError: if soundfile or soxr is not installed.
     """
     soundfile = library("soundfile", "soundfile", EXTRA)

@@ -1,8 +1,8 @@
-"""What sound files say of their length, against how long they are.
+"""Checks that the headers of sound files give their true length.
 
-libsndfile decodes as much as a header says, or as there is, and reports neither what it left nor what was cut off. Here
-each file is looked through before it is decoded: it is refused, or divided into parts that are decoded one by one, with
-headers that say what is there.
+libsndfile decodes as much as a header says or as there is, and reports neither unread nor missing samples. Each file is
+therefore checked before it is decoded. It is refused, or divided into parts with corrected headers that are decoded
+one by one.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ FOREIGN = (
     (0, b"\xff\xf1", "AAC"),
     (0, b"\xff\xf9", "AAC"),
 )
-"""Where kinds of files that are not read have their marks."""
+"""Offsets and signatures of formats that are not supported."""
 
 
 def parts(stream: IO[bytes]) -> list[Part]:
-    """Divide a file into what is decoded one by one: nearly always all of it.
+    """Divide a file into parts that are decoded one by one; nearly always there is a single part.
 
     Args:
-        stream: the file; it is left at its beginning.
+        stream: the file; its position is reset to the beginning.
 
     Raises:
-        Fault: if it is cut off, its head is wrong, or it is of a kind that is known and not read.
+        Fault: if it is truncated, its header is wrong, or its format is known but not supported.
     """
     whole = stream.seek(0, os.SEEK_END)
     stream.seek(0)
@@ -77,7 +77,7 @@ def _number(stream: IO[bytes], count: int, order: str) -> int:
 
 
 def _wav(stream: IO[bytes], whole: int) -> list[Part]:
-    """WAV, also with 64-bit sizes (RF64) or big-endian numbers (RIFX), or several one after the other."""
+    """Return the parts of a WAV file, which may be RF64 or RIFX, or several files in one."""
     found, start = [], 0
     while start < whole:
         part, start = _one_wav(stream, start, whole)
@@ -86,11 +86,11 @@ def _wav(stream: IO[bytes], whole: int) -> list[Part]:
 
 
 def _one_wav(stream: IO[bytes], begin: int, whole: int) -> tuple[Part, int]:
-    """The WAV that begins at a place, and where what follows it begins."""
+    """Return the WAV that begins at an offset, and the offset of what follows it."""
     stream.seek(begin)
     order = "big" if stream.read(4) == b"RIFX" else "little"
     place, size64, patches = begin + 12, 0, ()
-    data = None  # where the sound begins and ends
+    data = None  # offsets of the audio data
     while place + 8 <= whole:
         stream.seek(place)
         name, size = stream.read(4), _number(stream, 4, order)
@@ -118,7 +118,7 @@ def _one_wav(stream: IO[bytes], begin: int, whole: int) -> tuple[Part, int]:
             break
         place = start + size + size % 2
         if size % 2 and not _is_chunk(stream, place, whole, order) and _is_chunk(stream, place - 1, whole, order):
-            place -= 1  # written without the byte that makes it even
+            place -= 1  # written without the padding byte
     end = whole if place + 8 > whole or not _begins_wav(stream, place) else place
     return Part(begin, end, patches=patches), end
 
@@ -130,9 +130,9 @@ def _begins_wav(stream: IO[bytes], place: int) -> bool:
 
 
 def _data_end(stream: IO[bytes], start: int, size: int, whole: int, order: str) -> tuple[int, bytes]:
-    """Where the sound of a WAV ends, and the size that its chunk must say, if it says another."""
+    """Return the end of the audio data of a WAV, and the corrected size of its chunk if the size is wrong."""
     rest = without_tag(stream, whole) - start
-    if size >= STREAMED and size > rest:  # of a program that could not go back to say how long it became
+    if size >= STREAMED and size > rest:  # from a program that could not seek back to write the length
         return start + rest, b""
     if size > whole - start:
         raise cut_off(size, whole - start)
@@ -142,7 +142,7 @@ def _data_end(stream: IO[bytes], start: int, size: int, whole: int, order: str) 
 
 
 def _ends_chunks(stream: IO[bytes], place: int, whole: int, order: str) -> bool:
-    """Whether what begins at a place is nothing, padding, a tag, another chunk, or another file, and so no sound."""
+    """Return whether no audio data follow an offset: only the end, padding, a tag, another chunk or another file."""
     whole = without_tag(stream, whole)
     if place >= whole - 1 or _is_chunk(stream, place, whole, order) or _is_chunk(stream, place + 1, whole, order):
         return True
@@ -152,7 +152,7 @@ def _ends_chunks(stream: IO[bytes], place: int, whole: int, order: str) -> bool:
 
 
 def _is_chunk(stream: IO[bytes], place: int, whole: int, order: str) -> bool:
-    """Whether a chunk begins at a place: a name in ASCII, and a size that fits into the file."""
+    """Return whether a chunk begins at an offset: a name in ASCII, and a size that fits into the file."""
     stream.seek(place)
     name, size = stream.read(4), stream.read(4)
     number = int.from_bytes(size, "big" if order == "big" else "little")
@@ -208,7 +208,7 @@ def _au(stream: IO[bytes], whole: int) -> list[Part]:
 
 
 def _w64(stream: IO[bytes], whole: int) -> list[Part]:
-    """Names of 16 bytes and sizes of 8, which count both; the next chunk begins at a multiple of 8."""
+    """Return the parts of a W64 file: names of 16 bytes, sizes of 8 that include both, chunks aligned to 8 bytes."""
     place = 40
     while place + 24 <= whole:
         stream.seek(place)
@@ -224,7 +224,7 @@ def _w64(stream: IO[bytes], whole: int) -> list[Part]:
 
 
 def _nist(stream: IO[bytes], whole: int) -> list[Part]:
-    """A head in words: `sample_count -i 48000`."""
+    """Return the parts of a SPHERE file, whose header is text such as `sample_count -i 48000`."""
     stream.seek(0)
     lines = [line.split() for line in stream.read(4096).split(b"\n")]
     says = {line[0]: line[2] for line in lines if len(line) == 3}

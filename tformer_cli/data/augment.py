@@ -1,10 +1,10 @@
-"""Augmentation of pictures, a batch at a time, on whatever device the batch is on.
+"""Augmentation of batches of images, on the device of the batch.
 
-What becomes of a picture is a function of (seed, epoch, sample): its batch mates, the size of their common canvas, the
-number of workers, ranks and micro-batches do not matter, to the last bit. docs/augmentation.md says what each setting
-does, and where it is from.
+The augmentation of an image is a function of (seed, epoch, sample). It does not depend on the other images of the
+batch, the size of their common canvas, or the number of workers, ranks and micro-batches, to the last bit. See
+docs/augmentation.md for each setting and its source.
 
-B pictures, C channels, H and W height and width of the canvas, R and S height and width of what the model sees.
+B images, C channels, H and W height and width of the canvas, R and S height and width of the model's input.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ Draw = Callable[[int, int], Tensor]
 
 
 def normalise(pixels: Tensor, data: ImageDataConfig) -> Tensor:
-    """Subtract the mean and divide by the deviation.
+    """Subtract the mean and divide by the standard deviation.
 
     Args:
         pixels: (B, C, R, S), uint8 levels, or float32 in [0, 1].
-        data: mean and deviation, as shares of the brightest level.
+        data: mean and standard deviation, as shares of the brightest level.
 
     Returns:
         (B, C, R, S), float32.
@@ -66,7 +66,7 @@ def normalise(pixels: Tensor, data: ImageDataConfig) -> Tensor:
 
 
 def denormalise(images: Tensor, data: ImageDataConfig) -> Tensor:
-    """What `normalise` was given, as shares of the brightest level: (B, C, R, S), float32."""
+    """Invert `normalise`: (B, C, R, S), float32, as shares of the brightest level."""
     return images * _channels(data.deviation, images) + _channels(data.mean, images)
 
 
@@ -101,9 +101,9 @@ class Augmentation:
         """Augment a batch.
 
         Args:
-            pixels: (B, C, H, W), uint8; pictures of different sizes, each in the upper left corner of its canvas.
-            sizes: their heights and widths, (B, 2), int64; on the CPU the host does not have to wait for the device.
-            samples: their numbers in the data, (B,), int64; as `sizes`.
+            pixels: (B, C, H, W), uint8; images of different sizes, each in the upper left corner of its canvas.
+            sizes: their heights and widths, (B, 2), int64; on the CPU, to avoid a synchronisation with the device.
+            samples: their indices in the data, (B,), int64; on the CPU, like `sizes`.
             epoch: from 0.
 
         Returns:
@@ -127,7 +127,7 @@ class Augmentation:
         return normalise(images, self.data)
 
     def _geometry(self, pixels: Tensor, sizes: Tensor, draw: Draw, operations: Tensor, strengths: Tensor) -> Tensor:
-        """(B, C, R, S), float32 in [0, 1]."""
+        """Apply the geometric operations: (B, C, R, S), float32 in [0, 1]."""
         config, shape, mean = self.config, self.data.height_width, _channels(self.data.mean, pixels)
         size = torch.tensor(shape)
         flip = draw(1, Stream.flip)[:, 0] < config.flip
@@ -162,10 +162,10 @@ class Augmentation:
         return images
 
     def _erase(self, images: Tensor, samples: Tensor, draw: Draw, epoch: int) -> None:
-        """Random erasing (Zhong et al. 2020, algorithm 1): each pixel of a rectangle becomes a random colour, in place.
+        """Erase a random rectangle in place: each of its pixels gets a random colour (Zhong et al. 2020, algorithm 1).
 
-        The share and, from what fits, the logarithm of the aspect are uniform, so that nothing is rejected. Of a
-        picture that is not square the aspect is relative to the picture's own.
+        The share of the area is uniform, and so is the logarithm of the aspect ratio among those that fit, so nothing
+        is rejected. The aspect ratio is relative to that of the image.
         """
         size, (low, high) = self.data.height_width, ERASED_AREA
         chance, area, aspect, row, column = draw(5, Stream.erase).double().unbind(1)
@@ -186,14 +186,15 @@ class Augmentation:
 
 
 def _part(sizes: Tensor, drawn: Tensor, config: AugmentConfig, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """A part of each picture, of random area and aspect (Szegedy et al. 2015, section 6, as torchvision does it).
+    """Draw a crop of each image with random area and aspect ratio (Szegedy et al. 2015, section 6, as in torchvision).
 
-    The first of `TRIES` parts that fits; if none does, the largest in the middle whose aspect is allowed.
+    It is the first of `TRIES` crops that fits. If none fits, it is the largest central crop with an allowed aspect
+    ratio.
 
     Args:
         sizes: heights and widths, (B, 2), int64.
         drawn: random numbers, (B, 4 TRIES), float64.
-        config: the smallest area and the largest aspect, which is relative to that of `shape`.
+        config: the smallest area and the largest aspect ratio, relative to that of `shape`.
         shape: R and S.
 
     Returns:
@@ -245,19 +246,21 @@ def _operations(operations: Tensor, strengths: Tensor, shape: tuple[int, int]) -
 def mix(
     config: AugmentConfig, images: Tensor, others: Tensor, samples: Tensor, epoch: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Mixup (Zhang et al. 2018, eq. 1) or CutMix (Yun et al. 2019, eqs. 1 and 2); with both, either, half and half.
+    """Apply mixup (Zhang et al. 2018, eq. 1) or CutMix (Yun et al. 2019, eqs. 1 and 2).
+
+    With both on, each is applied half of the time.
 
     Args:
         config: alphas.
         images: (B, C, R, S), augmented and normalised.
-        others: a partner for each, as `images`.
-        samples: numbers of `images` in the data, (B,), int64; on the CPU the host does not have to wait for the device.
+        others: a partner for each, with the shape of `images`.
+        samples: indices of `images` in the data, (B,), int64; on the CPU, to avoid a synchronisation with the device.
         epoch: from 0.
         seed: of the run.
 
     Returns:
-        Mixed pictures, (B, C, R, S), and the share of `images` in their targets, (B,), float32; of CutMix it is that of
-        the pixels.
+        Mixed images, (B, C, R, S), and the weight of `images` in their targets, (B,), float32. With CutMix the weight
+        is the share of pixels.
     """
     if not (config.mixup or config.cutmix):
         return images, torch.ones(len(images), device=images.device)

@@ -1,4 +1,4 @@
-"""Class-balanced sampling: each epoch draws as many rows as there are, rare labels more often."""
+"""Class-balanced sampling: an epoch draws as many rows as there are, and rare labels more often."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from tformer_cli.data.batching import ByEpoch, shuffled
 
 
 class Balance:
-    """Draws the rows of an epoch, so that labels occur more evenly than in the data.
+    """Draws the rows of an epoch such that labels occur more evenly than in the data.
 
-    Label c of n(c) rows gets a share of the epoch that is proportional to n(c) ** (1 - strength): of its own size with
-    strength 0, the same as every other label with 1. A row is then drawn with a probability inverse to n(c) **
-    strength. Within a label each row is drawn equally often, but for one time, and which are drawn once more depends on
-    (seed, epoch) alone.
+    A label c with n(c) rows gets a share of the epoch proportional to n(c) ** (1 - strength). With strength 0 this is
+    its share of the data, with 1 it is the same for all labels. The probability of a row is proportional to n(c) **
+    -strength. The rows of a label are drawn equally often, up to a difference of one. Which rows are drawn once more
+    depends only on (seed, epoch).
 
     Args:
-        targets: number of each row's label, (N,), int64.
+        targets: label index of each row, (N,), int64.
         strength: 0 to 1.
-        seed: of the draws.
+        seed: seed of the draws.
     """
 
     def __init__(self, targets: np.ndarray, strength: float, seed: int) -> None:
@@ -31,10 +31,10 @@ class Balance:
         self._drawn = ByEpoch(self._draw)
 
     def __getitem__(self, epoch: int) -> np.ndarray:
-        """The draws of an epoch in an order of its own, (N,) int64.
+        """Return the shuffled draws of an epoch, (N,) int64.
 
-        A row's first draw is its number, the next are N, 2 N, ... more: `draw % N` is the row, and random numbers that
-        are derived from the draw differ each time.
+        The first draw of a row is its index, and further draws add N, 2 N and so on. The row is `draw % N`, and random
+        numbers derived from a draw are different each time.
         """
         return self._drawn[epoch]
 

@@ -27,13 +27,13 @@ STALE_SECONDS = 24 * 3600  # a temporary folder this old was left by a process t
 
 
 def default_cache() -> Path:
-    """The user's cache folder for tformer; for a user without a home, one among the temporary files."""
+    """Return the user's cache folder for tformer; without a home folder, a folder for temporary files."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(base):
         return Path(base) / "tformer"
     try:
         return Path.home() / ".cache" / "tformer"
-    except RuntimeError:  # neither HOME nor an entry in the list of users
+    except RuntimeError:  # neither HOME nor an entry in the user database
         return Path(tempfile.gettempdir()) / f"tformer-{os.getuid()}"
 
 
@@ -68,7 +68,7 @@ def cached(
     arrays, note = _open(folder, names), ""
     if arrays is not None:
         with contextlib.suppress(OSError):
-            os.utime(folder)  # when it was used last, for `entries`
+            os.utime(folder)  # the time of the last use, for `entries`
     else:
         try:
             _write(folder, names, write)
@@ -139,13 +139,13 @@ def _write(folder: Path, names: Sequence[str], write: Write) -> None:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a cache keeps under one key.
+    """An entry of the cache.
 
     Attributes:
-        folder: where.
-        kind: of what is kept.
+        folder: its path.
+        kind: the kind of its data.
         bytes: its size.
-        days: since a run used it.
+        days: days since a run used it.
     """
 
     folder: Path
@@ -155,7 +155,7 @@ class Entry:
 
 
 def entries(cache: Path) -> list[Entry]:
-    """What a cache holds, but for what is being written."""
+    """Return the complete entries of a cache."""
     found = []
     for folder in sorted(cache.glob("*/*")):
         name = folder.name
@@ -168,7 +168,7 @@ def entries(cache: Path) -> list[Entry]:
 
 
 def remove(entry: Entry) -> bool:
-    """Remove an entry; renamed first, so that nobody opens half of it. Says whether that could be done."""
+    """Remove an entry, and return whether it could be removed; it is renamed first, so that no process opens a part."""
     doomed = entry.folder.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
         entry.folder.rename(doomed)

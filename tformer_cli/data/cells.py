@@ -1,6 +1,6 @@
-"""What the cells of a table hold: text, numbers, truth values, classes, lists, or nothing.
+"""The values of table cells: text, numbers, Booleans, classes, lists, or missing values.
 
-Every reader of tables (text, pictures, recordings) asks here, so that a value means the same in every format.
+Every reader of tables (text, images, recordings) uses this module, so that a value means the same in every format.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import numpy as np
 from tformer_cli.errors import DataError
 
 SHOWN = 5
-"""Rows that a note names."""
+"""Number of rows that a note names."""
 LISTED = 12
-"""Names of columns in an error."""
+"""Number of column names in an error."""
 NUMPY_WRAPPER = re.compile(r"(?:np|numpy)\.\w+\(([^()]*)\)")
 NUMPY_ITEM = re.compile(
     r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?=[\s\]])|True|False""", re.DOTALL
@@ -34,50 +34,50 @@ NUMPY_LIST = re.compile(rf"\[\s*(?:(?:{NUMPY_ITEM.pattern})(?:\s+|(?=\])))*\]", 
 
 
 class Place(NamedTuple):
-    """Where a row stands: the line of a text file, or the row of a table that has no lines; both count from 1."""
+    """The location of a row: a line of a text file, or a row of a table without lines; both count from 1."""
 
     origin: str
     number: int
     is_line: bool
 
     def __str__(self) -> str:
-        """As an error names it."""
+        """Return the location as error messages write it."""
         return f"{self.origin}:{self.number}" if self.is_line else f"{self.origin}: row {self.number}"
 
-    __format__ = object.__format__  # that of a tuple would not be this
+    __format__ = object.__format__  # not that of a tuple
 
 
 class Places:
-    """Where each row of a split stands, in little memory."""
+    """The locations of the rows of a split, stored compactly."""
 
     def __init__(self, places: Iterable[Place] = ()) -> None:
         self._origins: dict[tuple[str, bool], int] = {}
-        self._table = array("q")  # of each row: number of its origin, its own number
+        self._table = array("q")  # for each row: index of its origin, row number
         for place in places:
             self.append(place)
 
     def append(self, place: Place) -> None:
-        """Add the place of the next row."""
+        """Add the location of the next row."""
         origin = self._origins.setdefault((place.origin, place.is_line), len(self._origins))
         self._table.extend((origin, place.number))
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return len(self._table) // 2
 
     def __getitem__(self, row: int) -> Place:
-        """The place of a row, which counts from 0."""
+        """Return the location of a row; rows count from 0."""
         origin, number = self._table[2 * row : 2 * row + 2]
         name, is_line = list(self._origins)[origin]
         return Place(name, number, is_line)
 
     def select(self, rows: np.ndarray) -> Places:
-        """The places of some rows."""
+        """Return the locations of some rows."""
         return Places(self[int(row)] for row in rows)
 
 
 class MissingValue(DataError):
-    """A row that lacks a value: its label, its text, a tag."""
+    """A row without a required value, such as its label, text or tag."""
 
     def __init__(self, place: Place | str, column: str, value: Any) -> None:
         marker = ", see data.missing" if isinstance(value, str) and value.strip() else ""
@@ -88,7 +88,7 @@ class MissingValue(DataError):
 
 
 def shown(value: Any) -> str:
-    """What stands in place of a value."""
+    """Return how a message shows a missing value."""
     if value is None:
         return "null"
     if isinstance(value, float):
@@ -99,7 +99,7 @@ def shown(value: Any) -> str:
 
 
 def missing_column(place: object, name: str, columns: Iterable[str], setting: str, more: str = "") -> DataError:
-    """The error for a column that is not there; lists those that are."""
+    """Return the error for a missing column, with the existing columns."""
     listed = [repr(column)[:80] for column in itertools.islice(columns, LISTED + 1)] or ["none"]
     there = ", ".join([*listed[:LISTED], *(["..."] if len(listed) > LISTED else [])])
     return DataError(f"{place}: no column {name!r}", f"columns there: {there} ({setting}){more}")
@@ -107,14 +107,14 @@ def missing_column(place: object, name: str, columns: Iterable[str], setting: st
 
 @dataclass
 class Gate:
-    """Decides which rows of a table are read, by what counts as a missing value.
+    """Decides which rows of a table are read, depending on missing values.
 
-    A missing value is null, NaN, or text that is empty or one of `markers`.
+    A value is missing if it is null, NaN, empty text or one of `markers`.
 
     Attributes:
-        markers: texts that stand for a missing value (`data.missing`).
-        skip: leave such rows out; otherwise the first is an error.
-        left_out: what was left out, and why.
+        markers: texts that mean a missing value (`data.missing`).
+        skip: skip rows with missing values; otherwise the first one is an error.
+        left_out: the skipped rows and the reasons.
     """
 
     markers: frozenset[str] = frozenset()
@@ -122,27 +122,27 @@ class Gate:
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def lacks(self, value: Any, *, blank: bool = False) -> bool:
-        """Whether a value is missing; `blank`: empty text is a value."""
+        """Return whether a value is missing; with `blank`, empty text is a value."""
         if not isinstance(value, str):
             return value is None or (isinstance(value, float) and math.isnan(value))
         text = value.strip()
         return text in self.markers if text else not blank
 
     def refuse(self, missing: MissingValue) -> None:
-        """Leave a row out and remember it.
+        """Skip a row and record it.
 
         Raises:
-            MissingValue: if such rows are not to be left out.
+            MissingValue: if such rows must not be skipped.
         """
         if not self.skip:
             raise missing
         self.left_out.append((missing.place, missing.reason))
 
     def notes(self, kept: int) -> tuple[str, ...]:
-        """A line about what was left out, beside `kept` rows; none if nothing was.
+        """Return a line about the skipped rows, given that `kept` rows remain; nothing if none was skipped.
 
         Raises:
-            DataError: if nothing is left.
+            DataError: if no row remains.
         """
         if not self.left_out:
             return ()
@@ -156,10 +156,10 @@ class Gate:
 
 
 def class_names(feature: Any) -> list[str] | None:
-    """The names of the classes of a column, or of the lists in it, as `datasets` describes a column; None: it has none.
+    """Return the class names of a column, or of the lists in it, from its `datasets` feature; None if it has none.
 
     Args:
-        feature: a `datasets` feature, or its JSON as it stands in the schema of a Parquet or Arrow file.
+        feature: a `datasets` feature, or its JSON in the schema of a Parquet or Arrow file.
     """
     while feature is not None:
         names = feature.get("names") if isinstance(feature, dict) else getattr(feature, "names", None)
@@ -175,7 +175,7 @@ def class_names(feature: Any) -> list[str] | None:
 
 
 def schema_class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
-    """The names of the classes by column, as `datasets` writes them into the schema of a Parquet or Arrow file."""
+    """Return the class names by column that `datasets` writes into the schema of a Parquet or Arrow file."""
     with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         found = {column: class_names(feature) for column, feature in features.items()}
@@ -184,17 +184,17 @@ def schema_class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list
 
 
 def value_text(value: Any, names: Sequence[str] | None = None) -> str | None:
-    """A value as text: a class by its name, `true` and `false`, a list as JSON.
+    """Convert a value to text: a class to its name, a Boolean to `true` or `false`, a list to JSON.
 
     Args:
-        value: of a cell.
-        names: of the classes, where numbers stand for them.
+        value: the value of a cell.
+        names: class names, if numbers are class indices.
 
     Returns:
-        None for a missing value: null, NaN, a class below 0, as `datasets` writes it, or a list that holds one.
+        None for a missing value: null, NaN, a class index below 0 (written by `datasets`), or a list that contains one.
 
     Raises:
-        ValueError: if it is none of these; the message completes "COLUMN ...".
+        ValueError: for any other value; the message completes "COLUMN ...".
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -230,16 +230,16 @@ def cell_text(
     names: Sequence[str] | None = None,
     blank: bool = False,
 ) -> str:
-    """The text of a cell.
+    """Return the text of a cell.
 
     Args:
-        value: as the table has it.
-        place: of its row, for errors.
+        value: the value in the table.
+        place: location of its row, for errors.
         column: its name, for errors.
-        gate: what counts as missing.
-        label: it may be a number, a truth value, a class or a list.
-        names: of the classes, where numbers stand for them.
-        blank: empty text is a value.
+        gate: decides which values are missing.
+        label: also accept numbers, Booleans, classes and lists.
+        names: class names, if numbers are class indices.
+        blank: whether empty text is a value.
 
     Raises:
         MissingValue: if there is no value.
@@ -259,13 +259,13 @@ def cell_text(
 
 
 def read_list(text: str) -> list[str] | None:
-    """The list that a text is, as JSON, Python or NumPy writes one; each item as text.
+    """Parse a list in JSON, Python or NumPy notation; each item becomes text.
 
     Returns:
-        None if it is no list.
+        None if the text is not a list.
 
     Raises:
-        ValueError: if NumPy left items out ("..."), or an item is a list or nothing; the message says so.
+        ValueError: if NumPy omitted items ("..."), or an item is a list or missing; the message names the cause.
     """
     text = text.strip()
     if text.startswith("array(") and text.endswith(")"):
@@ -292,14 +292,14 @@ def read_list(text: str) -> list[str] | None:
 
 
 def _bare(number: str) -> str:
-    """A number of NumPy's as Python writes it: without leading zeros."""
+    """Convert a number in NumPy notation to Python notation, without leading zeros."""
     return number.lstrip("0") or "0" if number.isdigit() else number
 
 
 def _python_list(text: str) -> Any:
-    """What Python reads, None if it cannot."""
+    """Parse a Python literal; None if it is not one."""
     for source in (text, NUMPY_WRAPPER.sub(r"\1", text)):
         with warnings.catch_warnings(), suppress(ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-            warnings.simplefilter("ignore")  # of backslashes in text
+            warnings.simplefilter("ignore")  # about backslashes in text
             return ast.literal_eval(source)
     return None

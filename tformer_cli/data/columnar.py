@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 COLUMNAR = (".parquet", ".arrow")
-ROWS_AT_ONCE, PARQUET_BUFFER_BYTES = 256, 1 << 20  # of what is in memory at once
+ROWS_AT_ONCE, PARQUET_BUFFER_BYTES = 256, 1 << 20  # in memory at once
 FEW_ROWS, MOST_BATCH_BYTES = 8, 1 << 30
 ARROW_MAGIC = b"ARROW1"
 
@@ -35,7 +35,7 @@ def _columnar_errors(path: Path, kind: str) -> Iterator[None]:
 def columnar_rows(
     path: Path, kind: str, wanted: list[str], setting: str, rows_at_once: int
 ) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The rows of a Parquet or Arrow file, as `files.named_rows` gives them."""
+    """Yield the rows of a Parquet or Arrow file in the form of `files.named_rows`."""
     number = unpacked = 0
     with _columnar_errors(path, kind):
         names = columnar_schema(path)[0].names
@@ -52,10 +52,10 @@ def columnar_rows(
 
 
 def columnar_schema(path: Path) -> tuple[pyarrow.Schema, int]:
-    """The columns of a Parquet or Arrow file with their types, and its number of rows.
+    """Return the columns of a Parquet or Arrow file with their types, and its number of rows.
 
     Raises:
-        DataError: if the file cannot be read as what its ending says.
+        DataError: if the file cannot be read in the format of its ending.
     """
     kind = path.suffix
     with _columnar_errors(path, kind):
@@ -75,7 +75,7 @@ def _parquet_batches(path: Path, wanted: list[str], rows_at_once: int) -> Iterat
     with pyarrow.parquet.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
         groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
         chunks = (group.column(number) for group in groups for number in range(group.num_columns))
-        largest = max(  # a value is no larger than the column's part of a group, which a dictionary may repeat
+        largest = max(  # bound on a value: the column's size in a row group
             (c.total_uncompressed_size for c in chunks if c.path_in_schema.partition(".")[0] in wanted), default=0
         )
         rows = max(min(FEW_ROWS, rows_at_once), min(rows_at_once, MOST_BATCH_BYTES // max(1, largest)))
@@ -93,7 +93,7 @@ def _arrow_batches(path: Path, wanted: list[str], rows_at_once: int) -> Iterator
 
 @contextlib.contextmanager
 def _arrow_file(path: Path) -> Iterator[tuple[pyarrow.Schema, Iterator[pyarrow.RecordBatch]]]:
-    """An Arrow file, mapped; of the random-access format or, as `datasets` writes it, of the streaming one."""
+    """Open a memory-mapped Arrow file, in the random-access format or in the streaming format of `datasets`."""
     import pyarrow
 
     with pyarrow.memory_map(str(path)) as source:

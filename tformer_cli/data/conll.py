@@ -1,7 +1,7 @@
-"""Files of a word a line: CoNLL of all years, CoNLL-U, GermEval, WNUT, OntoNotes.
+"""Files with one word per line: CoNLL of all years, CoNLL-U, GermEval, WNUT, OntoNotes.
 
-Columns are divided by tabs where every word's line has one, by blanks otherwise; an empty line ends a sentence. Lines
-that mark documents, and comments, are passed over.
+Columns are separated by tabs if every line of a word has one, and by blanks otherwise. An empty line ends a sentence.
+Comments and lines that mark documents are skipped.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import TaggedDataConfig
 
 DOCUMENT, COMMENT = "-DOCSTART-", "#"
-"""What opens a document in CoNLL 2002 and 2003, where a word would stand; and what opens a comment."""
+"""First column of a document mark in CoNLL 2002 and 2003; first character of a comment."""
 NO_TAG = {"O", "o", "-X-", "-", "_", "0", DOCUMENT}
-"""What stands beside `DOCUMENT`."""
+"""Values in the tag column of a document mark."""
 BLANKS = re.compile(r"[ \t]+")
 NUMBER, WORD_NUMBER = re.compile(r"\d{1,9}"), re.compile(r"\d{1,9}(?:[-.]\d{1,9})?")
 TAG = re.compile(r"O|[BIESLU]-.+")
 BRACKETS = re.compile(r"\*\)?|\([^()*\s]+[*)]")
-"""An entity as OntoNotes marks it: (ORG* where it begins, * within and outside, *) where it ends, (ORG) of one word."""
+"""Entities in OntoNotes: (ORG* begins one, * continues it or is outside, *) ends it, (ORG) is one of a single word."""
 CONLL_U, FORM, UPOS = 10, 1, 3
 GERMEVAL, OUTER_TAG = 4, 2
 ONTONOTES, ONTONOTES_NUMBER, ONTONOTES_WORD, ONTONOTES_ENTITY = 12, 2, 3, 10
-"""Columns of these formats, at least, and which of them is what."""
+"""Smallest number of columns of these formats, and the indices of their columns."""
 
 Line = tuple[int, str]
 Sentence = tuple[Place, list[str], list[str]]
-"""Where it begins, its words, its tags."""
+"""Location of the first line, words, tags."""
 
 
 @dataclass
 class _Layout:
-    """What the lines of a file have in common.
+    """The layout of the lines of a file.
 
     Attributes:
-        delimiter: mark between columns; "": blanks.
-        last: whether the last column counts: it does not where every line ends with a tab.
-        width: columns of a word's line.
-        word: its column of words.
-        tag: its column of tags.
-        is_conll_u: lines numbered 1-2 and 1.1 are no words, and _ is no tag.
-        brackets: entities are marked as in OntoNotes.
-        tags: that occur in lines which cannot be comments.
-        note: how the columns were read, if not as the settings say.
+        delimiter: delimiter of columns; "": blanks.
+        last: whether the last column counts; it does not if every line ends with a tab.
+        width: number of columns of a word's line.
+        word: index of the column of words.
+        tag: index of the column of tags.
+        is_conll_u: whether lines numbered 1-2 and 1.1 are not words, and _ is not a tag.
+        brackets: whether entities are marked as in OntoNotes.
+        tags: the tags of lines that cannot be comments.
+        note: how the columns were read, if not by the settings.
     """
 
     delimiter: str
@@ -65,7 +65,7 @@ class _Layout:
     note: str = ""
 
     def columns(self, line: str) -> list[str]:
-        """The columns of a line."""
+        """Return the columns of a line."""
         if not self.delimiter:
             return BLANKS.split(line.strip(" \t"))
         columns = [column.strip(" ") for column in line.split(self.delimiter)]
@@ -73,11 +73,11 @@ class _Layout:
 
 
 def read_conll(path: Path, config: TaggedDataConfig, gate: Gate) -> tuple[list[Sentence], str]:
-    """The sentences of a file; and how it was read, if that needs a word.
+    """Read the sentences of a file, and return them with a note on how the columns were read.
 
     Raises:
-        DataError: if there are none, or lines have different numbers of columns, or not those of the settings; names
-            the line.
+        DataError: if there are no sentences, or lines have different numbers of columns, or not the columns of the
+            settings; names the line.
     """
     blocks = list(_blocks(files.lines(path)))
     layout = _layout(str(path), blocks, config.delimiter, config.word_column, config.tag_column)
@@ -95,20 +95,20 @@ def read_conll(path: Path, config: TaggedDataConfig, gate: Gate) -> tuple[list[S
 def read_words(
     lines: Iterable[str], origin: str, delimiter: str, word_column: int, *, named: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
-    """The sentences of a file whose tags are not asked for, or not there, as `read_conll` reads them.
+    """Read the sentences of a file without its tags, by the rules of `read_conll`.
 
     Args:
-        lines: of the file.
-        origin: what an error calls it.
-        delimiter: mark between columns; "": by the file.
-        word_column: column of words, from 0; -1 is the last.
-        named: the user named that column, so that a format's own does not take its place.
+        lines: lines of the file.
+        origin: name of the file in error messages.
+        delimiter: delimiter of columns; "": detected from the file.
+        word_column: index of the column of words, from 0; -1 is the last.
+        named: whether the user named that column, so that the column of a known format does not replace it.
 
     Yields:
-        The number of each sentence's first line, and its words.
+        The line number at which each sentence begins, and its words.
 
     Raises:
-        DataError: if lines have different numbers of columns, or not that one; names the line.
+        DataError: if lines have different numbers of columns, or lack that column; names the line.
     """
     blocks = list(_blocks(lines))
     if not blocks:
@@ -121,7 +121,7 @@ def read_words(
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[Line]]:
-    """The lines between empty lines."""
+    """Yield blocks of lines between empty lines."""
     block: list[Line] = []
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -134,7 +134,7 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[Line]]:
 
 
 def _sentences(path: str, block: list[Line], layout: _Layout, gate: Gate | None) -> Iterator[Sentence]:
-    """The sentence of a block; two where a document begins within. Without a gate nothing is asked of tags."""
+    """Yield the sentence of a block, or two if a document begins within it; without a gate, tags are not checked."""
     words: list[str] = []
     tags: list[str] = []
     place = Place(path, block[0][0], True)
@@ -164,14 +164,15 @@ def _sentences(path: str, block: list[Line], layout: _Layout, gate: Gate | None)
 
 
 def _is_mark(columns: list[str], *, first: bool) -> bool:
-    """Whether a line marks a document: it has no tag, and begins a sentence or is marked as no word."""
+    """Return whether a line marks a document: it has no tag, and begins a sentence or cannot be a word."""
     return columns[0] == DOCUMENT and (first or "-X-" in columns) and columns[-1] in NO_TAG
 
 
 def _is_comment(line: str, columns: list[str], layout: _Layout, *, first: bool) -> bool:
-    """Whether a line that begins with # is a comment.
+    """Return whether a line that begins with # is a comment.
 
-    It is if it has not as many columns as words have, or no tag that words have; # alone within a sentence is a word.
+    It is one if its number of columns is not that of words, or if its tag is none of theirs. A single # within a
+    sentence is a word.
     """
     if not line.startswith(COMMENT):
         return False
@@ -181,7 +182,7 @@ def _is_comment(line: str, columns: list[str], layout: _Layout, *, first: bool) 
 
 
 def _plain_tags(tags: list[str], layout: _Layout) -> list[str]:
-    """Tags as IOB2 where they are brackets: of entities inside entities the outermost is there already."""
+    """Convert bracketed tags to IOB2; of nested entities the columns contain only the outermost."""
     if not layout.brackets:
         return tags
     found, kind, begins = [], "", False
@@ -195,11 +196,11 @@ def _plain_tags(tags: list[str], layout: _Layout) -> list[str]:
     return found
 
 
-# --- how a file is laid out ---
+# --- layout of a file ---
 
 
 def _layout(path: str, blocks: list[list[Line]], delimiter: str, word_column: int, tag_column: int | None) -> _Layout:
-    """How a file is laid out; a `tag_column` of None: its tags are not asked for."""
+    """Detect the layout of a file; if `tag_column` is None, tags are not read."""
     sure = [[line for line in block if not line[1].startswith((COMMENT, DOCUMENT))] for block in blocks]
     sure = [block for block in sure if block] or [[line for line in block if _is_word(line[1])] for block in blocks]
     lines = [line for block in sure for line in block]
@@ -234,12 +235,12 @@ def _layout(path: str, blocks: list[list[Line]], delimiter: str, word_column: in
 
 
 def _is_word(line: str) -> bool:
-    """Of a file that has no line but such as begin with # or -DOCSTART-: whether it is no document's mark."""
+    """Return whether a line is a word, in a file whose lines all begin with # or -DOCSTART-."""
     return not line.startswith(DOCUMENT)
 
 
 def _recognise(layout: _Layout, table: list[list[list[str]]], even: list[list[str]], *, tagged: bool) -> None:
-    """Take the columns that a format is known for, where the settings do not name others."""
+    """Use the columns of a known format, unless the settings name others."""
     word, tag = layout.word, layout.tag
     if layout.width == CONLL_U and layout.delimiter == "\t" and _counts(table, 0, WORD_NUMBER):
         layout.is_conll_u = True
@@ -257,7 +258,7 @@ def _recognise(layout: _Layout, table: list[list[list[str]]], even: list[list[st
 
 
 def _counts(table: list[list[list[str]]], column: int, pattern: re.Pattern[str]) -> bool:
-    """Whether a column numbers the words of each sentence from 0 or 1; what is only of the `pattern` is passed over."""
+    """Return whether a column numbers the words of each sentence from 0 or 1; other values of `pattern` are ignored."""
     for block in table:
         cells = [columns[column] if column < len(columns) else "" for columns in block]
         if not all(map(pattern.fullmatch, cells)):

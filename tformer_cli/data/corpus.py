@@ -33,8 +33,8 @@ class Corpus:
 
     Attributes:
         documents: their text, in files or in memory.
-        origin: where they come from, for people.
-        notes: what was left out, a line each.
+        origin: source of the documents, for messages.
+        notes: notes about skipped rows, one line each.
     """
 
     documents: Sequence[str]
@@ -77,16 +77,16 @@ def sentences_of(text: str) -> list[str]:
 
 
 def read_corpus(config: CorpusDataConfig, split: str, *, skip: bool = False) -> dict[str, Corpus]:
-    """Read a split, as `read_split`: where there is no validation split, the end of the training split serves.
+    """Read a split; without a validation split, the end of the training split is used.
 
     Args:
-        config: where it is.
+        config: location of the data.
         split: train, validation or test.
-        skip: leave out rows of a table whose document is null or NaN, which are an error otherwise.
+        skip: skip rows of a table whose document is null or NaN, which are an error otherwise.
 
     Raises:
         ConfigError: if the data's location is impossible.
-        DataError: if the split is not there, or malformed; names file and line.
+        DataError: if the split is missing or malformed; names file and line.
     """
     return read_split(config, split, functools.partial(_read, config, skip), _divide)
 

@@ -1,4 +1,4 @@
-"""Dividing a training split: rows to train on, and rows that the seed draws to validate on."""
+"""Division of a training split into rows for training and randomly drawn rows for validation."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Labels = Sequence[Collection[str]]
 
 
 def draw_rows(count: int, share: float, *, seed: int, labels: Labels | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Divide row numbers into the rest and a share that the seed draws.
+    """Draw a share of the row numbers, and return the remaining and the drawn ones.
 
     Args:
-        count: rows.
-        share: of them; if it is more than 0 and there are two rows, at least one is drawn.
-        seed: of the order.
-        labels: of each row. Where each row has one, a label has its part among the drawn rows, by largest remainder.
-            In any case a row is left to the rest for each label.
+        count: number of rows.
+        share: share to draw; if it is more than 0 and there are two rows, at least one row is drawn.
+        seed: seed of the draw.
+        labels: labels of each row. If each row has one, the draw is stratified by the largest remainder method. At
+            least one row of each label always remains.
 
     Returns:
-        The rest and the drawn rows, both in order, int64.
+        The remaining and the drawn rows, both sorted, int64.
     """
     order = shuffled(count, seed)
     most = max(round(count * share), int(share > 0 and count > 1))
@@ -38,7 +38,7 @@ def draw_rows(count: int, share: float, *, seed: int, labels: Labels | None = No
 
 
 def _by_label(order: np.ndarray, most: int, labels: Sequence[str], seed: int) -> np.ndarray:
-    """Rows to draw: of each label its part of `most`, the first in `order`; all but one row at most."""
+    """Return the rows to draw, stratified: the first of each label in `order`, and at most all but one of its rows."""
     names, classes, counts = np.unique(np.asarray(labels, dtype=object), return_inverse=True, return_counts=True)
     exact, room = counts * most / len(order), counts - 1
     parts = np.minimum(exact.astype(np.int64), room)
@@ -54,7 +54,7 @@ def _by_label(order: np.ndarray, most: int, labels: Sequence[str], seed: int) ->
 
 
 def _keeping(order: np.ndarray, most: int, labels: Labels) -> np.ndarray:
-    """Rows to draw, the first in `order` that leave a row to the rest for each of their labels."""
+    """Return the rows to draw: the first in `order`, as long as each of their labels keeps a remaining row."""
     left = Counter(label for row in labels for label in set(row))
     drawn: list[int] = []
     for row in order.tolist():

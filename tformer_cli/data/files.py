@@ -29,31 +29,31 @@ from tformer_cli.raw_lines import raw_lines
 from tformer_cli.regular import open_regular
 
 TABLES = (".tsv", ".csv", ".jsonl", ".tsv.gz", ".csv.gz", ".jsonl.gz", *COLUMNAR)
-"""Endings of tables, which a folder is searched for."""
+"""Endings of the tables that are searched in a folder."""
 READABLE = (*TABLES, ".json", ".json.gz")
-"""Endings of tables, with one that other files have too."""
+"""Endings of readable tables, including one that other files have too."""
 DELIMITERS = ";\t|"
-"""What a CSV file may have in place of commas, as spreadsheets write it in much of Europe."""
+"""Delimiters of CSV files other than commas, which spreadsheets write in many countries."""
 MOST_CELL_CHARACTERS = 64 << 20
-"""In a value of a CSV file: a quote that is never closed would take in the rest of the file."""
+"""Longest value of a CSV file; an unclosed quote would otherwise read the rest of the file."""
 DOUBLED = 'within a quoted value, write a quote twice: ""'
 TRANSLATION = "translation"  # the column that holds {language: text} in Hugging Face's parallel datasets
 
 
 def table_kind(path: Path) -> str:
-    """The ending in `READABLE` that `path` has, or ""."""
+    """Return the ending of `path` that is in `READABLE`, or ""."""
     return next((ending for ending in READABLE if path.name.endswith(ending) and path.name != ending), "")
 
 
 def lines(path: Path) -> Iterator[str]:
-    r"""The lines of a UTF-8 file, gzipped if its name ends so, one at a time.
+    r"""Yield the lines of a UTF-8 file, which is gzipped if its name ends with .gz.
 
-    Only "\n" ends a line, and one "\r" before it belongs to it; U+2028 and other separators are text. The
-    last line may lack its end. A byte-order mark at the file's start is dropped.
+    Only "\n" ends a line, and a "\r" before it is removed; U+2028 and other separators are text. The last line may
+    lack its end. A byte-order mark at the start of the file is removed.
 
     Raises:
-        DataError: if the file cannot be read, is empty, is not UTF-8, holds a NUL or an endless line; names line and
-            byte.
+        DataError: if the file cannot be read, is empty, is not UTF-8, or contains a NUL or a line that is too long;
+            names line and byte.
     """
     number = 0
     for number, data in enumerate(_bytes_lines(path), 1):
@@ -108,27 +108,27 @@ def table_rows(
     blank: Collection[str] = (),
     places: Places | None = None,
 ) -> Iterator[list[str]]:
-    """The named columns of a TSV (no quoting), CSV, JSON, Parquet or Arrow file, a row at a time.
+    """Yield the named columns of a TSV (no quoting), CSV, JSON, Parquet or Arrow file, row by row.
 
-    TSV and CSV name their columns in the first line. JSON is an object a line, or a list of objects. It, Parquet and
-    Arrow may hold the columns in one named `translation`.
+    TSV and CSV name their columns in the first line. JSON is an object per line, or a list of objects. JSON, Parquet
+    and Arrow may contain the columns within one named `translation`.
 
     Args:
-        path: the file; its ending says what it is.
-        columns: names.
-        setting: where the names were set, for errors.
-        names: of all columns, for a TSV or CSV file whose first line is data; None: there is no setting for them.
-        values: columns that may hold numbers, truth values, classes and lists, which become text.
-        kind: of `READABLE`; empty: the file's ending.
-        gate: as `pick`.
-        blank: as `pick`.
-        places: as `pick`.
+        path: the file; its ending gives the format.
+        columns: names of the columns to read.
+        setting: setting that names the columns, for errors.
+        names: names of all columns, for a TSV or CSV file whose first line is data; None: there is no such setting.
+        values: columns that may contain numbers, Booleans, classes and lists, which are converted to text.
+        kind: one of `READABLE`; empty: the file's ending.
+        gate: see `pick`.
+        blank: see `pick`.
+        places: see `pick`.
 
     Yields:
         The values of each row, in the order of `columns`.
 
     Raises:
-        DataError: if a column or value is not there, or the file is malformed; names the row.
+        DataError: if a column or value is missing, or the file is malformed; names the row.
     """
     rows = named_rows(path, columns, setting=setting, names=names, kind=kind)
     classes = table_class_names(path, kind)
@@ -136,7 +136,7 @@ def table_rows(
 
 
 def table_class_names(path: Path, kind: str = "") -> dict[str, list[str]]:
-    """The names of a table's classes by column, where `datasets` wrote them into it."""
+    """Return the class names of a table by column, if `datasets` stored them in it."""
     return schema_class_names(columnar_schema(path)[0].metadata) if (kind or table_kind(path)) in COLUMNAR else {}
 
 
@@ -149,18 +149,18 @@ def named_rows(
     kind: str = "",
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The rows of a table as they are: the place of each, as an error would name it, and its values by column.
+    """Yield the rows of a table: the location of each, for error messages, and its values by column.
 
     Args:
-        path: as `table_rows`.
-        columns: as `table_rows`; Parquet and Arrow give these columns, the others all.
-        setting: as `table_rows`.
-        names: as `table_rows`.
-        kind: as `table_rows`.
-        rows_at_once: in memory.
+        path: see `table_rows`.
+        columns: see `table_rows`; Parquet and Arrow give these columns, other formats give all.
+        setting: see `table_rows`.
+        names: see `table_rows`.
+        kind: see `table_rows`.
+        rows_at_once: number of rows in memory.
 
     Raises:
-        DataError: if a column is not there (all but JSON), or the file is malformed; names the row.
+        DataError: if a column is missing (all formats but JSON), or the file is malformed; names the row.
     """
     kind = (kind or table_kind(path)).removesuffix(".gz")
     if kind in COLUMNAR:
@@ -172,7 +172,7 @@ def named_rows(
 
 
 def _is_nested(path: Path, columns: Sequence[str]) -> bool:
-    """Whether a Parquet or Arrow file has the columns in the one named `translation`."""
+    """Return whether a Parquet or Arrow file has the columns within one named `translation`."""
     names = columnar_schema(path)[0].names
     return TRANSLATION in names and not all(name in names for name in columns)
 
@@ -198,23 +198,21 @@ def pick(
     places: Places | None = None,
     classes: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[list[str]]:
-    """The named columns of rows, in their order.
+    """Yield the named columns of rows, in the order of `columns`.
 
     Args:
-        rows: the place of each row, as an error would name it, and its values by column.
-        columns: names; looked up in a column named `translation` if there is one and they are not there
-            themselves.
-        origin: what an error calls the table.
-        setting: where the names were set, for errors.
-        values: columns that may hold numbers, truth values, classes and lists, which become text.
-        gate: what counts as a missing value, and whether rows with one are left out; None: null and NaN are missing,
-            and an error.
-        blank: columns where empty text is no missing value.
-        places: takes the place of each row that is given.
-        classes: names of the classes by column, where numbers stand for them.
+        rows: the location of each row, for error messages, and its values by column.
+        columns: names of the columns; if they do not exist, they are looked up within a column named `translation`.
+        origin: name of the table in error messages.
+        setting: setting that names the columns, for errors.
+        values: columns that may contain numbers, Booleans, classes and lists, which are converted to text.
+        gate: decides which values are missing and whether their rows are skipped; None: null and NaN are errors.
+        blank: columns in which empty text is not a missing value.
+        places: collects the location of each row that is yielded.
+        classes: class names by column, if numbers are class indices.
 
     Raises:
-        DataError: if a column is not there or a value is missing or no text.
+        DataError: if a column is missing, or a value is missing or not text.
     """
     if gate is None:
         gate, blank = Gate(), columns
@@ -274,7 +272,7 @@ def _separated_rows(
 
 
 def _unnamed(given: Sequence[str] | None, columns: Sequence[str], kind: str, names: Sequence[str]) -> str:
-    """What to do if the first line does not name the columns, or they are divided by another mark."""
+    """Return the remedy if the first line does not name the columns, or another delimiter separates them."""
     if given:
         return ""
     if len(names) == 1 and (mark := next((mark for mark in ",;|" if mark in names[0]), "")):
@@ -287,12 +285,12 @@ def _unnamed(given: Sequence[str] | None, columns: Sequence[str], kind: str, nam
 def _csv_rows(
     path: Path, text: Iterator[tuple[int, str]], columns: Sequence[str], given: Sequence[str] | None
 ) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file, each with the line that it begins at: a quoted value may span lines."""
+    """Yield the rows of a CSV file, each with the number of its first line; a quoted value may span lines."""
     csv.field_size_limit(MOST_CELL_CHARACTERS)
     _, head = next(text)
     skipped = 0
     delimiter = _delimiter(head, columns, given)
-    if head.startswith("sep=") and len(head) == len("sep=;"):  # as Excel writes it
+    if head.startswith("sep=") and len(head) == len("sep=;"):  # written by Excel
         delimiter, skipped = head[-1], 1
     rest = (line + "\n" for _, line in text)
     reader = csv.reader(rest if skipped else itertools.chain([head + "\n"], rest), delimiter=delimiter, strict=True)
@@ -306,7 +304,7 @@ def _csv_rows(
 
 
 def _malformed_csv(path: Path, line: int, reason: str) -> DataError:
-    """The error for a row of a CSV file, in the words of the format and not of Python's reader."""
+    """Return the error for a malformed row of a CSV file, in terms of the format instead of Python's reader."""
     place = f"{path}:{line}: malformed CSV"
     if reason == "unexpected end of data":
         return DataError(f"{place}: a quote that opens in this row is never closed", f"close it; {DOUBLED}")
@@ -321,7 +319,7 @@ def _malformed_csv(path: Path, line: int, reason: str) -> DataError:
 
 
 def _delimiter(head: str, columns: Sequence[str], given: Sequence[str] | None) -> str:
-    """A comma, unless the first line has the columns, or as many as are named, only with another mark."""
+    """Return the delimiter: a comma, unless only another one gives the columns, or as many as are named."""
 
     def fits(mark: str) -> bool:
         names = next(csv.reader([head], delimiter=mark), [])
@@ -357,7 +355,7 @@ def _json_lines(path: Path, text: Iterable[tuple[int, str]]) -> Iterator[tuple[i
 
 
 def _json_array(path: Path, text: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
-    """The items of a list, each with the line that it begins at."""
+    """Yield the items of a JSON list, each with the number of its first line."""
     first, decoder = 0, json.JSONDecoder()
     parts = []
     for number, line in text:

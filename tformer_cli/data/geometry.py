@@ -1,6 +1,6 @@
-"""Where the pixels of a picture go: whole pixels moved, or a linear map in one resampling.
+"""Geometric operations on images: shifts by whole pixels, or a linear map with one resampling.
 
-B pictures, C channels, H and W height and width of the canvas, R and S height and width of what is shown.
+B images, C channels, H and W height and width of the canvas, R and S height and width of the output.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ TOGETHER = 16
 
 
 def center(pixels: Tensor, sizes: Tensor, size: tuple[int, int]) -> Tensor:
-    """The middle of each picture, exactly as it is.
+    """Crop the centre of each image, without resampling.
 
     Args:
-        pixels: (B, C, H, W), uint8; each picture in the upper left corner.
-        sizes: heights and widths of the pictures, (B, 2), int64, none less than `size`.
+        pixels: (B, C, H, W), uint8; each image in the upper left corner.
+        sizes: heights and widths of the images, (B, 2), int64, none less than `size`.
         size: R and S.
 
     Returns:
@@ -33,17 +33,17 @@ def center(pixels: Tensor, sizes: Tensor, size: tuple[int, int]) -> Tensor:
 def window(
     pixels: Tensor, sizes: Tensor, corners: Tensor, flip: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """A rectangle of whole pixels of each picture.
+    """Crop a rectangle of whole pixels of each image.
 
     Args:
         pixels: (B, C, H, W).
-        sizes: heights and widths of the pictures, (B, 2), int64, on the CPU.
-        corners: row and column of its upper left pixel, which may be outside, (B, 2), int64, on the CPU.
-        flip: whether it is mirrored left to right, (B,), bool, on the CPU.
+        sizes: heights and widths of the images, (B, 2), int64, on the CPU.
+        corners: row and column of the upper left pixel, which may be outside, (B, 2), int64, on the CPU.
+        flip: whether to mirror it left to right, (B,), bool, on the CPU.
         size: R and S.
 
     Returns:
-        (B, C, R, S), where beyond the picture its nearest pixel stands, and (B, R, S), bool: what is beyond.
+        (B, C, R, S), padded with the nearest pixel of the image, and the mask of the padding, (B, R, S), bool.
     """
     rows, columns = (corners[:, axis, None] + torch.arange(side) for axis, side in enumerate(size))
     columns = torch.where(flip[:, None], columns.flip(1), columns)
@@ -59,19 +59,19 @@ def window(
 
 
 def resample(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: tuple[int, int], outside: Tensor) -> Tensor:
-    """What a linear map shows of each picture: bilinear, once.
+    """Apply a linear map to each image with one bilinear resampling.
 
-    Where the map shrinks a picture, more places are read than are shown, so that they are at most 1.5 pixels apart, and
-    averaged. Places are rounded to 1/256 pixel and the canvas is widened to powers of two, so that float32 holds them
-    exactly, as shares of it too: the size of the canvas changes nothing.
+    If the map shrinks an image, several points per output pixel, at most 1.5 pixels apart, are read and averaged.
+    Points are rounded to 1/256 pixel and the canvas is padded to powers of two. Float32 then represents them exactly,
+    and the size of the canvas has no effect.
 
     Args:
-        pixels: (B, C, H, W), uint8; each picture in the upper left corner.
-        sizes: heights and widths of the pictures, (B, 2), int64, on the CPU.
-        matrices: (B, 3, 3), float64, on the CPU: from (x, y, 1) of what is shown, in pixels from its middle, to that of
-            the picture, in pixels from the middle of its upper left one.
+        pixels: (B, C, H, W), uint8; each image in the upper left corner.
+        sizes: heights and widths of the images, (B, 2), int64, on the CPU.
+        matrices: (B, 3, 3), float64, on the CPU: from (x, y, 1) of the output, in pixels from its centre, to that of
+            the image, in pixels from the centre of its upper left pixel.
         size: R and S.
-        outside: colour of what is outside the picture, in [0, 1], (C or 1, 1, 1).
+        outside: colour outside the image, in [0, 1], (C or 1, 1, 1).
 
     Returns:
         (B, C, R, S), float32 in [0, 1].
@@ -120,7 +120,7 @@ def _bilinear(
 
 
 def fill(images: Tensor, beyond: Tensor, outside: Tensor) -> Tensor:
-    """Give what is beyond the picture a colour, in place and exactly; `torch.where` takes twice as long on a CPU.
+    """Fill the pixels beyond the image with a colour, in place; `torch.where` takes twice as long on a CPU.
 
     Args:
         images: (B, C, R, S), float32, finite.
@@ -135,10 +135,10 @@ def fill(images: Tensor, beyond: Tensor, outside: Tensor) -> Tensor:
 
 
 def rectangle(bounds: Tensor, size: tuple[int, int]) -> Tensor:
-    """What a rectangle covers.
+    """Return the mask of a rectangle.
 
     Args:
-        bounds: top, left, height, width in pixels, (B, 4), int64; one without height or width covers nothing.
+        bounds: top, left, height, width in pixels, (B, 4), int64; the mask is empty if height or width is 0.
         size: R and S.
 
     Returns:

@@ -46,18 +46,18 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Images:
-    """The pictures of a split.
+    """The images of a split.
 
     Attributes:
-        pixels: item i is a picture, (H, W, C) uint8, scaled as `read_picture` does it.
-        labels: as they stand in the data: names of class folders or of a data set's classes, text, numbers as text;
+        pixels: item i is an image, (H, W, C) uint8, scaled by `read_picture`.
+        labels: labels as in the data: names of class folders or of a dataset's classes, text, numbers as text;
             None: they were not read.
-        names: what errors call each: its file, or "row 17 of FILE".
-        digests: the same for the same picture, (N,) uint64: of its size and scaled pixels. Where it is decoded at each
-            use: of the bytes in the table, or of the file's place in the data's folder and its size.
-        origin: where they come from, for people.
+        names: name of each in error messages: its file, or "row 17 of FILE".
+        digests: equal for equal images, (N,) uint64: hashes of size and scaled pixels. For images decoded at each use:
+            hashes of the bytes in the table, or of the path in the data's folder and the size of the file.
+        origin: source of the images, for messages.
         hash: SHA-256 of digests and labels, in hex.
-        notes: what was left out, and what else the user should know, a line each.
+        notes: notes for the user, for example on skipped files, one line each.
     """
 
     pixels: Pixels

@@ -41,11 +41,11 @@ class LabelledTexts:
     Attributes:
         texts: the first text of each row.
         seconds: the second, or None for single texts.
-        labels: as they stand in the data; of several ones a JSON list, or text that `data.separator` divides.
-        origin: where they come from, for people.
-        hash: SHA-256 of all, in hex.
-        places: where each row stands; None: its number in the split must do.
-        notes: what was left out, a line each.
+        labels: labels as in the data; several labels are a JSON list, or text separated by `data.separator`.
+        origin: source of the rows, for messages.
+        hash: SHA-256 of texts and labels, in hex.
+        places: location of each row; None: errors name its index in the split.
+        notes: notes about skipped rows, one line each.
     """
 
     texts: list[str]
@@ -81,17 +81,17 @@ class LabelledTexts:
 def read_labelled(
     config: LabelledTextDataConfig, split: str, *, seed: int, skip: bool = False
 ) -> dict[str, LabelledTexts]:
-    """Read a split, as `read_split`: where there is no validation split, training rows drawn by the seed serve.
+    """Read a split; without a validation split, training rows drawn by the seed are used.
 
     Args:
-        config: where it is.
+        config: location of the data.
         split: train, validation or test.
-        seed: of the draw.
-        skip: leave out rows without text or label, which are an error otherwise.
+        seed: seed of the draw.
+        skip: skip rows without text or label, which are an error otherwise.
 
     Raises:
         ConfigError: if the data's location or columns are impossible.
-        DataError: if the split is not there, or malformed; names file and line.
+        DataError: if the split is missing or malformed; names file and line.
     """
 
     def labels(data: LabelledTexts) -> Labels | None:
@@ -227,7 +227,7 @@ class LabelSet:
         return dataclasses.replace(self, weights=tuple((counts.sum() / (len(counts) * counts)).tolist()))
 
     def described(self, targets: np.ndarray, most: int = 8) -> str:
-        """The first labels and how often each is there, for people; `targets`: as `numbers` gives them."""
+        """Describe the first labels and their counts in a line; `targets` come from `numbers`."""
         if self.target is Target.number:
             return "numbers"
         counts = np.bincount(targets, minlength=len(self.names)) if targets.ndim == 1 else targets.sum(0)
@@ -243,14 +243,14 @@ class LabelSet:
 
     @classmethod
     def from_json(cls, content: bytes, origin: object = "labels") -> LabelSet:
-        """Of a checkpoint.
+        """Read the labels of a checkpoint.
 
         Args:
-            content: what `to_json` gave.
-            origin: what an error calls it.
+            content: the output of `to_json`.
+            origin: name of the file in error messages.
 
         Raises:
-            RunError: if that is not what it is.
+            RunError: if the content is not valid.
         """
         with checkpoint_content(origin, "labels"):
             value = json.loads(content)
@@ -268,10 +268,10 @@ def _labels(data: Labelled) -> list[str]:
 
 
 def row_labels(data: Labelled, target: Target, separator: str) -> list[list[str]]:
-    """The labels of each row, as they are written: one, or any number of them.
+    """Return the labels of each row as they are written: one, or any number of them.
 
     Raises:
-        DataError: if several labels are no list and not divided by `separator`; names the row.
+        DataError: if several labels are neither a list nor separated by `separator`; names the row.
     """
     if target is not Target.labels:
         return [[label.strip()] for label in _labels(data)]
@@ -289,7 +289,7 @@ def row_labels(data: Labelled, target: Target, separator: str) -> list[list[str]
 
 
 def label_key(label: str) -> str:
-    """What two spellings of a label have in common: True is true, 1.0 is 1."""
+    """Return the canonical spelling of a label: True becomes true, and 1.0 becomes 1."""
     text = label.strip()
     if text.lower() in ("true", "false"):
         return text.lower()
@@ -298,9 +298,9 @@ def label_key(label: str) -> str:
 
 
 def label_names(labels: Iterable[str]) -> tuple[str, ...]:
-    """The different labels in order, numbers first.
+    """Return the distinct labels in order, numbers first.
 
-    Where all are truth values, or whole numbers, they are called by their keys, so that every format has the same.
+    If all are Booleans, or all are integers, their canonical spellings are used, which are the same in every format.
     """
     spellings: dict[str, str] = {}
     for label in sorted(labels, reverse=True):

@@ -70,10 +70,10 @@ class Masking:
 
 
 def _whole(words: np.ndarray, number: int, random: np.random.Generator) -> int:
-    """A count that ends with a word, and is `number` on average.
+    """Draw a count of tokens that consists of whole words and is `number` on average.
 
-    The word that `number` falls into is hidden with a probability that is the part of it up to there. The first word
-    always is, so that something is hidden.
+    The word that contains token `number` is masked with a probability equal to the fraction of it before that token.
+    The first word is always masked.
     """
     last = np.flatnonzero(words == words[number - 1])
     begin, end = int(last[0]), int(last[-1]) + 1

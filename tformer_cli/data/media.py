@@ -113,16 +113,16 @@ SYSTEM = frozenset(
     ("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db",
      "ehthumbs.db", "desktop.ini", "icon\r")
 )  # fmt: skip
-"""Names, in lower case, of what operating systems and their file managers leave in folders."""
+"""Lower-case names of files that operating systems and file managers create in folders."""
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden, or was put there by an operating system."""
+    """Return whether a file or folder is hidden, or was created by an operating system."""
     return name.startswith(".") or name.lower() in SYSTEM
 
 
 def shown(name: str) -> str:
-    """A file name on one line: line breaks and other characters that cannot be printed are escaped."""
+    """Return a file name on one line: line breaks and other unprintable characters are escaped."""
     if name.isprintable():
         return name
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
@@ -130,15 +130,15 @@ def shown(name: str) -> str:
 
 @dataclass
 class Listing:
-    """What a folder and those below it hold.
+    """The contents of a folder and its subfolders.
 
     Attributes:
         folder: the folder.
-        files: files with the endings that are wanted, in the order of the folders.
+        files: files with the requested endings, in the order of the folders.
         others: files of other kinds.
-        hidden: hidden files and folders, and those of operating systems; what is in such folders is not listed.
-        links: links to folders that are not followed, because these hold the link or are listed anyway.
-        stray: wanted files where none are expected, as pictures beside the folders of classes.
+        hidden: hidden files and folders, and those of operating systems; the contents of such folders are not listed.
+        links: links that are not followed, because their folder contains the link or is listed already.
+        stray: files with the requested endings in unexpected folders, such as images beside the folders of classes.
     """
 
     folder: Path
@@ -149,7 +149,7 @@ class Listing:
     stray: list[Path] = field(default_factory=list)
 
     def left_out(self) -> str:
-        """A line that counts by kind what is not read; empty if that is nothing."""
+        """Return a line that counts skipped files by kind; empty if there are none."""
         kinds = Counter(_kind(path) for path in self.others)
         kinds.update(
             {
@@ -178,13 +178,13 @@ def _kind(path: Path) -> str:
 def listing(folder: Path, endings: tuple[str, ...], leave: Callable[[str], bool] = lambda name: False) -> Listing:
     """List a folder and those below it, sorted by name; links to folders are followed.
 
-    A link is not followed if it leads to a folder that holds it, to one inside `folder`, or to one that another link
-    led to: what is there is listed once, and a loop of links ends.
+    A link is not followed if its target contains the link, is inside `folder`, or was reached by another link. Every
+    file is therefore listed once, and a loop of links ends.
 
     Args:
         folder: the folder.
-        endings: of the names of the files that are wanted, in lower case.
-        leave: whether a name in the folder itself is passed over, as that of another split.
+        endings: requested endings of file names, in lower case.
+        leave: whether to skip a name in the folder itself, such as that of another split.
 
     Raises:
         DataError: if one of the folders cannot be read.
@@ -215,7 +215,7 @@ def listing(folder: Path, endings: tuple[str, ...], leave: Callable[[str], bool]
 
 
 def _is_listed(target: Path, here: Path, root: Path, followed: set[Path]) -> bool:
-    """Whether a folder that a link leads to is listed without it; if not, it counts as `followed` from now on."""
+    """Return whether the target of a link is listed without it; if not, add it to `followed`."""
     if here.is_relative_to(target) or target.is_relative_to(root) or any(map(target.is_relative_to, followed)):
         return True
     followed.add(target)
@@ -223,7 +223,7 @@ def _is_listed(target: Path, here: Path, root: Path, followed: set[Path]) -> boo
 
 
 def passed_over(folder: Path, endings: tuple[str, ...]) -> str:
-    """A line that counts by kind the files in and below a folder that are not read; hidden ones do not count.
+    """Return a line that counts by kind the skipped files in and below a folder, except hidden ones.
 
     It is empty if there are none.
     """

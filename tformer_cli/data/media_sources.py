@@ -26,13 +26,13 @@ LOOKED_AT = 64  # that the size of all is estimated from
 
 @dataclass(frozen=True)
 class Row:
-    """A picture or recording that is still as it came.
+    """An image or recording that is not decoded yet.
 
     Attributes:
         name: its file, or its row in a table.
-        text: its label or transcript; None: it has none, or they are not read.
-        content: its file, or what would be in one.
-        fault: what is wrong with its label or transcript, or "".
+        text: its label or transcript; None if it has none, or if they are not read.
+        content: its file, or the content of a file.
+        fault: the fault of its label or transcript, or "".
     """
 
     name: str
@@ -69,16 +69,16 @@ class Found:
 
 @dataclass(frozen=True)
 class Columns:
-    """What is read of a table.
+    """The columns that are read from a table.
 
     Attributes:
-        content: column of the pictures or recordings: bytes, paths, or both as `datasets` has them.
+        content: column of images or recordings: bytes, paths, or both in the form of `datasets`.
         text: column of labels or transcripts; None: they are not read.
-        missing: texts that stand for a missing label or transcript.
-        what: what one is, for errors.
-        setting: where the columns were set, for errors.
-        others: columns that `keep` looks at.
-        keep: whether a row is wanted, by its values.
+        missing: texts that mean a missing label or transcript.
+        what: name of an item, for errors.
+        setting: setting that names the columns, for errors.
+        others: columns that `keep` reads.
+        keep: whether to keep a row, given its values.
     """
 
     content: str

@@ -1,4 +1,4 @@
-"""The frames of an MP3 file, counted: libsndfile guesses their number where no table says it, or says it wrongly.
+"""Counts the frames of MP3 files, since libsndfile guesses their number if a table is missing or wrong.
 
 The layout is that of ISO/IEC 11172-3 (MPEG-1) and 13818-3 (MPEG-2), and of MPEG-2.5; the table is Xing's.
 """
@@ -18,22 +18,22 @@ KBITS = {
     (2, 1): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
     (2, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""Bit rates by MPEG version (1, or 2 and 2.5) and layer; layer 3 of version 2 has those of layer 2."""
+"""Bit rates by MPEG version (1, or 2 and 2.5) and layer; layer 3 of version 2 uses those of layer 2."""
 RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-XING_FRAMES, XING_BYTES = 1, 2  # flags: what the table says
-SEARCHED = 1 << 16  # bytes in which the next frame is looked for
+XING_FRAMES, XING_BYTES = 1, 2  # flags: the fields of the table
+SEARCHED = 1 << 16  # bytes in which the next frame is searched
 BUFFERED = 1 << 20
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame's head.
+    """The header of a frame.
 
     Attributes:
         layer: 1, 2 or 3.
         is_first_version: whether it is MPEG-1.
         mono: whether it has one channel.
-        size: bytes; 0: it does not say (free bit rate).
+        size: size in bytes; 0: unknown (free bit rate).
     """
 
     layer: int
@@ -43,12 +43,12 @@ class Frame:
 
     @property
     def table(self) -> int:
-        """Where a table would begin, in bytes from the beginning: behind the side information."""
+        """The offset of a table in the frame, in bytes: after the side information."""
         return 4 + ((17 if self.mono else 32) if self.is_first_version else (9 if self.mono else 17))
 
 
 def frame_of(head: bytes) -> Frame | None:
-    """Read the four bytes of a frame's head; None: it is none."""
+    """Read the four bytes of a frame's header; None if they are not one."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
@@ -66,7 +66,7 @@ def frame_of(head: bytes) -> Frame | None:
 
 
 class _Bytes:
-    """Bytes of a file by their place, read in blocks."""
+    """Bytes of a file by offset, read in blocks."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.start, self.block = stream, 0, b""
@@ -79,13 +79,13 @@ class _Bytes:
 
 
 def parts(stream: IO[bytes], whole: int) -> list[Part]:
-    """Divide an MP3 where a new file begins in it; each has a table of how many frames there are.
+    """Divide an MP3 at the beginning of each file in it, and give each part a table with its number of frames.
 
     Returns:
-        Nothing if it is no MP3, or one of free bit rate.
+        The parts; none if the file is not an MP3, or has a free bit rate.
 
     Raises:
-        Fault: if it is cut off.
+        Fault: if it is truncated.
     """
     content = _Bytes(stream)
     end = without_tag(stream, whole)
@@ -114,7 +114,7 @@ def parts(stream: IO[bytes], whole: int) -> list[Part]:
 
 
 def _frames(content: _Bytes, place: int, end: int) -> Iterator[tuple[int, Frame]]:
-    """Place and head of each frame; tags and other bytes between are passed over."""
+    """Yield offset and header of each frame; tags and other bytes between frames are skipped."""
     while place + 4 <= end:
         head = content.at(place, 4)
         frame = frame_of(head)
@@ -133,7 +133,7 @@ def _frames(content: _Bytes, place: int, end: int) -> Iterator[tuple[int, Frame]
 
 
 def _next_frame(content: _Bytes, place: int, end: int) -> int | None:
-    """Where the next frame begins that is followed by another one, or by the end."""
+    """Return the offset of the next frame that is followed by another frame or by the end."""
     limit = min(end, place + SEARCHED)
     while place + 4 <= limit:
         block = content.at(place, min(limit - place, 4096))
@@ -150,7 +150,7 @@ def _next_frame(content: _Bytes, place: int, end: int) -> int | None:
 
 
 def _table(content: _Bytes, place: int, frame: Frame) -> tuple[int, int] | None:
-    """The frames and bytes that a table says, 0 where it does not; None: this frame is no table."""
+    """Return the numbers of frames and bytes in a table, 0 if absent; None if this frame is not a table."""
     head = content.at(place, min(frame.size, frame.table + 24))
     at = max(head.find(b"Xing"), head.find(b"Info")) if frame.layer == 3 else -1
     if at < 4 or any(head[4 : min(at, 13)]) or at > frame.table + 2:
@@ -162,13 +162,13 @@ def _table(content: _Bytes, place: int, frame: Frame) -> tuple[int, int] | None:
 
 
 def _part(content: _Bytes, begin: int, end: int, count: int, table: tuple[int, int] | None) -> Part:
-    """A stretch with a table that says how many frames it has, `count`, that of the table included."""
+    """Return a part with a table of its number of frames; `count` includes the frame of the table."""
     frame = frame_of(content.at(begin, 4))
     if frame is None or frame.layer < 3:
         return Part(begin, end)
     if table is None:
         sizes = {each.size for _, each in _frames(content, begin, end)}
-        varies = max(sizes) - min(sizes) > 1  # by more than the byte of padding: the number of frames cannot be guessed
+        varies = max(sizes) - min(sizes) > 1  # by more than padding: the number of frames cannot be guessed
         head = _made_table(content.at(begin, 4), frame, count, end - begin) if varies else b""
         return Part(begin, end, head=head)
     if table[0] == count - 1:
@@ -185,8 +185,8 @@ def _part(content: _Bytes, begin: int, end: int, count: int, table: tuple[int, i
 
 
 def _made_table(head: bytes, frame: Frame, count: int, size: int) -> bytes:
-    """A frame like the first of the file, silent, with a table of frames and bytes."""
-    for number in range(1, 15):  # the smallest that has room for it, without a checksum
+    """Return a silent frame like the first of the file, with a table of frames and bytes."""
+    for number in range(1, 15):  # the smallest one with enough room, without a checksum
         made = bytes([head[0], head[1] | 1, number << 4 | head[2] & 0x0C, head[3]])
         own = frame_of(made)
         if own and own.size >= own.table + 16:

@@ -95,7 +95,7 @@ def _folder(config: ImageDataConfig, folder: Path, labelled: bool) -> Found:
 
 
 def _check_classes(found: Listing, top: set[str], is_other: Callable[[str], bool]) -> None:
-    """Refuse a folder without folders of classes, and a class without pictures."""
+    """Refuse a folder without class folders, and a class without images."""
     folder = found.folder
     there = [path for path in sorted(folder.iterdir()) if path.is_dir() and path not in (*found.hidden, *found.links)]
     there = [path for path in there if not is_other(path.name)]
@@ -110,17 +110,17 @@ def _check_classes(found: Listing, top: set[str], is_other: Callable[[str], bool
 
 
 def _passed_splits(folder: Path, is_other: Callable[[str], bool]) -> str:
-    """A line about folders that would be classes, if they were not called as splits are."""
+    """Return a line about folders that would be classes, but have the names of splits."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and is_other(path.name))
     return f"taken for other splits, not for classes: {listed(names)}" if names else ""
 
 
 def _labels(folder: Path, classes: Sequence[Path], naming: ClassNames, notes: list[str]) -> dict[Path, str]:
-    """The label of each folder of pictures, by its place in the folder of the split.
+    """Return the label of each folder of images, by its path in the folder of the split.
 
     Raises:
-        DataError: if a folder has pictures as well as folders of pictures, and nothing says how these are meant; or if
-            a folder within a class is called as a split is.
+        DataError: if a folder contains both images and folders of images and `data.classes` is not set, or if a folder
+            within a class has the name of a split.
     """
     for path in classes:
         try:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "PPM", "TIFF", "AVIF", "JPEG2000")
-"""Formats that are read, by Pillow's names; not EPS, say, which is a program that would be run."""
+"""Supported formats, by Pillow's names; not EPS, for example, which is a program that would be run."""
 ENDINGS = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm",
     ".tif", ".tiff", ".avif", ".jp2", ".j2k", ".jpx",
@@ -36,7 +36,7 @@ FOREIGN = (
     (0, b"8BPS", "Photoshop"), (0, b"<svg", "SVG"), (0, b"<?xml", "SVG or other XML"), (0, b"\0\0\1\0", "an icon"),
     (0, b"FUJIFILM", "a raw photograph"), (8, b"CR\x02\0", "a raw photograph"), (4, b"ftypcrx", "a raw photograph"),
 )  # fmt: skip
-"""Where formats that are not read have their marks, and what they are called."""
+"""Offsets, signatures and names of formats that are not supported."""
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 26
 LEAST_SIDE, MOST_ASPECT = 2, 64
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
@@ -53,29 +53,29 @@ class BadPicture(BadItem):
 
 
 def stored_size(config: ImageDataConfig) -> tuple[int, int]:
-    """Return the height and width, in pixels, that pictures are scaled to when they are read, see `data.fit`."""
+    """Return the height and width, in pixels, to which images are scaled when they are read; see `data.fit`."""
     height, width = (round(side / config.crop_share) for side in config.height_width)
     return height, width
 
 
 def read_picture(source: Path | str | bytes, config: ImageDataConfig, name: str = "") -> np.ndarray:
-    """Decode a picture and scale it.
+    """Decode an image and scale it.
 
-    The first frame, turned as its EXIF says, transparency on white, 16 bits scaled to 8, `data.channels` colours; then
-    scaled to `stored_size` by `data.fit`. A picture of that size already is left alone, bit for bit. Colour profiles
-    are passed over.
+    The first frame is rotated by its EXIF data, composed over white, and converted to 8 bits and `data.channels`
+    colours. It is then scaled to `stored_size` by `data.fit`. An image that has this size is unchanged, bit for bit.
+    Colour profiles are ignored.
 
     Args:
         source: a file, or its content.
         config: size, channels and filter.
-        name: what errors call it; empty: the file.
+        name: name in error messages; empty: that of the file.
 
     Returns:
         (H, W, C) uint8.
 
     Raises:
-        BadPicture: a `DataError`: if it is absent, empty, cut off, no picture, less than 2 pixels on a side, over 64
-            times as long as wide, or of more pixels than Pillow deems safe (`PIL.Image.MAX_IMAGE_PIXELS`).
+        BadPicture: a `DataError`: if it is missing, empty, truncated, not an image, less than 2 pixels on a side, over
+            64 times as long as wide, or larger than Pillow's safety limit (`PIL.Image.MAX_IMAGE_PIXELS`).
     """
     name = name or (str(source) if not isinstance(source, bytes) else "the picture")
     return _open(source, name, lambda image: _pixels(image, config, name))
@@ -106,13 +106,13 @@ def _open(source: Path | str | bytes, name: str, use: Callable[[Image.Image], Re
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """Return the formats that this Pillow reads: older ones, and some builds, lack AVIF or JPEG 2000."""
+    """Return the formats that this Pillow supports; older versions and some builds lack AVIF or JPEG 2000."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _check_foreign(stream: IO[bytes], name: str) -> None:
-    """Refuse by its name a format that is known and not read."""
+    """Refuse a known but unsupported format by its name."""
     head = stream.read(16)
     stream.seek(0)
     for place, mark, kind in FOREIGN:
@@ -155,7 +155,7 @@ def _check_size(image: Image.Image, name: str) -> None:
 
 
 def _scaled(size: tuple[int, int], config: ImageDataConfig) -> tuple[int, int]:
-    """Width and height of a picture, given the same of it as it is, when it is scaled as `data.fit` says."""
+    """Return the width and height of an image of the given size after scaling by `data.fit`."""
     (width, height), (rows, columns) = size, stored_size(config)
     if config.fit is Fit.stretch:
         return columns, rows
@@ -178,7 +178,7 @@ def _pixels(image: Image.Image, config: ImageDataConfig, name: str) -> np.ndarra
 
 
 def _padded(image: Image.Image, config: ImageDataConfig) -> Image.Image:
-    """Put a picture in the middle of `stored_size` pixels of the mean colour."""
+    """Paste an image into the centre of `stored_size` pixels of the mean colour."""
     (rows, columns), levels = stored_size(config), [round(255 * min(1, max(0, mean))) for mean in config.mean]
     colour = levels[0] if config.channels == 1 else tuple(levels * (1 if len(levels) > 1 else config.channels))
     whole = Image.new(image.mode, (columns, rows), colour)

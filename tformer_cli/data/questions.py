@@ -45,9 +45,9 @@ class Questions:
 
     Attributes:
         rows: the questions.
-        origin: where they come from, for people.
-        hash: SHA-256 of all, in hex.
-        notes: what was left out, a line each.
+        origin: source of the questions, for messages.
+        hash: SHA-256 of the questions, in hex.
+        notes: notes about skipped questions, one line each.
     """
 
     rows: list[Question]
@@ -70,18 +70,17 @@ class Questions:
 
 
 def read_questions(config: QuestionDataConfig, split: str, *, seed: int, skip: bool = False) -> dict[str, Questions]:
-    """Read a split, as `read_split`: where there is no validation split, training questions drawn by the seed serve.
+    """Read a split; without a validation split, training questions drawn by the seed are used.
 
     Args:
-        config: where it is.
+        config: location of the data.
         split: train, validation or test.
-        seed: of the draw.
-        skip: leave out questions without text, or of which it is not said what answers them; they are an error
-            otherwise.
+        seed: seed of the draw.
+        skip: skip questions without text or without answers, which are an error otherwise.
 
     Raises:
         ConfigError: if the data's source is impossible.
-        DataError: if the split is not there, or malformed; names file and question.
+        DataError: if the split is missing or malformed; names file and question.
     """
     if config.source.name != "files":
         raise ConfigError(f"data.source: questions are read from files, not {config.source.name}", "data.source=files")
@@ -91,12 +90,12 @@ def read_questions(config: QuestionDataConfig, split: str, *, seed: int, skip: b
 
 
 def read_squad(found: Any, gate: Gate | None = None, *, answered: bool = True) -> Questions:
-    """The questions of some files of SQuAD's JSON.
+    """Read the questions of files in SQuAD's JSON.
 
     Args:
         found: the files.
-        gate: what counts as missing, and whether questions that lack something are left out; None: null alone.
-        answered: whether answers are read; otherwise there need not be any.
+        gate: decides which values are missing and whether such questions are skipped; None: only null is missing.
+        answered: whether answers are required and read.
 
     Raises:
         DataError: if one is malformed; names it.
@@ -141,7 +140,7 @@ def _question(path: Path, context: Any, entry: dict, gate: Gate, *, answered: bo
 
 
 def _remedy(context: str, text: Any, start: Any) -> str:
-    """What may be wrong with an answer's place: other units are counted, or the characters are composed otherwise."""
+    """Return a possible cause for a wrong answer offset: other units, or another composition of characters."""
     remedy = "answer_start counts characters (Unicode code points) from 0"
     if not isinstance(start, int) or not isinstance(text, str) or not text or start < 0:
         return remedy

@@ -10,7 +10,7 @@ from tformer_cli.errors import DataError
 
 
 def words_of(cell: Any, place: str) -> list[str]:
-    """The words in a cell: a list, or text with a list as JSON, Python or NumPy writes it, or words apart by spaces.
+    """Return the words in a cell: a list, a list in JSON, Python or NumPy notation, or words separated by spaces.
 
     Raises:
         DataError: if it is none of these.

@@ -1,4 +1,4 @@
-"""A stretch of a sound file that a decoder takes for a whole file, and what can be wrong with one."""
+"""Parts of a sound file that a decoder can read as separate files, and their faults."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ ID3V1_BYTES = 128
 
 
 class Fault(Exception):  # noqa: N818
-    """What is wrong with a file's length or kind, in a few words."""
+    """A fault of a file's length or format, in a few words."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a file that is a whole file to a decoder.
+    """A part of a file that a decoder reads as a complete file.
 
     Attributes:
-        start: of the stretch, in bytes.
-        end: of the stretch.
-        head: bytes that a decoder must see before it.
-        patches: places in the stretch, and the bytes that a decoder must see there instead.
+        start: its first byte.
+        end: the byte after its last.
+        head: bytes to insert before it.
+        patches: offsets in the part, and the bytes that replace those at the offsets.
     """
 
     start: int
@@ -32,7 +32,7 @@ class Part:
 
 
 class Stretch(io.RawIOBase):
-    """A part of a file as a file of its own, to be read."""
+    """A readable file object over a part of a file."""
 
     def __init__(self, stream: IO[bytes], part: Part) -> None:
         super().__init__()
@@ -48,19 +48,19 @@ class Stretch(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a place, as in any file."""
+        """Move to an offset."""
         self.place = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: self.size}[whence])
         return self.place
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the offset."""
         return self.place
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Read what fits into a buffer; the number of bytes."""
+        """Read into a buffer, and return the number of bytes."""
         part, first = self.part, self.place
         content = part.head[first : first + len(buffer)]
-        inside = first + len(content) - len(part.head)  # the place in the stretch
+        inside = first + len(content) - len(part.head)  # the offset in the part
         if (count := min(len(buffer) - len(content), part.end - part.start - inside)) > 0:
             self.stream.seek(part.start + inside)
             found = bytearray(self.stream.read(count))
@@ -75,12 +75,12 @@ class Stretch(io.RawIOBase):
 
 
 def cut_off(says: int, has: int) -> Fault:
-    """Make the fault of a file that says more bytes of sound than it has."""
+    """Return the fault of a file whose header gives more bytes of audio than it contains."""
     return Fault(f"cut off: it says {says:,} bytes of sound and has {has:,}")
 
 
 def without_tag(stream: IO[bytes], whole: int) -> int:
-    """Where a file ends without the ID3v1 tag that some programs append."""
+    """Return the end of a file without the ID3v1 tag that some programs append."""
     if whole < ID3V1_BYTES:
         return whole
     stream.seek(whole - ID3V1_BYTES)
@@ -88,11 +88,11 @@ def without_tag(stream: IO[bytes], whole: int) -> int:
 
 
 def after_tags(stream: IO[bytes], place: int = 0) -> int:
-    """Where a file's ID3v2 tags end."""
+    """Return the end of a file's ID3v2 tags."""
     while True:
         stream.seek(place)
         head = stream.read(10)
         if len(head) < 10 or head[:3] != b"ID3" or max(head[6:]) > 127:
             return place
         size = sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
-        place += 10 + size + (10 if head[5] & 16 else 0)  # a tag may have a foot, as large as its head
+        place += 10 + size + (10 if head[5] & 16 else 0)  # a tag may have a footer, as large as its header

@@ -1,4 +1,4 @@
-"""Sound in streams of pages or frames: OGG, and FLAC; several that follow one another in a file are told apart."""
+"""Audio in streams of pages or frames (OGG and FLAC), of which a file may contain several."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import IO
 
 from tformer_cli.data.sound_parts import Fault, Part, without_tag
 
-OGG_HEAD, OGG_FIRST, OGG_LAST = 27, 2, 4  # bytes of a page's head; the flags of a stream's first and last page
-FLAC_BEGIN = b"fLaC\0\0\0\x22"  # the marker, and the head of the first block, STREAMINFO
+OGG_HEAD, OGG_FIRST, OGG_LAST = 27, 2, 4  # bytes of a page's header; the flags of a stream's first and last page
+FLAC_BEGIN = b"fLaC\0\0\0\x22"  # the marker, and the header of the first block, STREAMINFO
 CHUNK_BYTES = 1 << 20
 OGG_READ = (b"\x01vorbis", b"OpusHead")
 OGG_OTHERS = ((b"\x7fFLAC", "FLAC in OGG"), (b"Speex   ", "Speex"), (b"\x80theora", "video"))
 
 
 def ogg_parts(stream: IO[bytes], whole: int) -> list[Part]:
-    """Pages of streams, the last of each with a flag that says so (RFC 3533, section 6); and streams in a chain."""
+    """Return the parts of an OGG file, one per link of a chain; a flag marks the last page (RFC 3533, section 6)."""
     found: list[Part] = []
     begin = place = 0
-    grouped, kinds, ended = True, [], False  # whether only first pages have come; of the streams
+    grouped, kinds, ended = True, [], False  # whether only first pages were read; one item per stream
     while (head := _page(stream, place)) is not None:
         first, last, size, content = head
-        if first and not grouped:  # the next one of a chain
+        if first and not grouped:  # the next link of a chain
             if not ended:
                 raise Fault("cut off: the last page of one of its parts is missing")
             found.append(Part(begin, place))
@@ -44,14 +44,14 @@ def ogg_parts(stream: IO[bytes], whole: int) -> list[Part]:
 
 
 def _check_ogg(kinds: list[bytes]) -> None:
-    """Refuse streams of which none is read, by how their first pages begin."""
+    """Refuse a file without a supported stream, by the beginnings of the first pages."""
     if not any(kind.startswith(OGG_READ) for kind in kinds):
         names = [name for mark, name in OGG_OTHERS for kind in kinds if kind.startswith(mark)]
         raise Fault(f"{(names or ['an unknown kind of OGG'])[0]}, which is not read: convert it to WAV or FLAC")
 
 
 def _page(stream: IO[bytes], place: int) -> tuple[bool, bool, int, bytes] | None:
-    """Whether a page is its stream's first, or last; its size; and how it begins. None: there is no page."""
+    """Return whether a page is the first or last of its stream, its size, and its beginning; None if there is none."""
     stream.seek(place)
     head = stream.read(OGG_HEAD)
     if len(head) < OGG_HEAD or head[:4] != b"OggS":
@@ -61,7 +61,7 @@ def _page(stream: IO[bytes], place: int) -> tuple[bool, bool, int, bytes] | None
 
 
 def flac_parts(stream: IO[bytes], whole: int, start: int) -> list[Part]:
-    """FLAC, also behind tags or several one after the other; none if it is no FLAC."""
+    """Return the parts of a FLAC file, also after tags or with several files; none if it is not FLAC."""
     stream.seek(start)
     if stream.read(4) != FLAC_BEGIN[:4]:
         return []
@@ -79,7 +79,7 @@ def flac_parts(stream: IO[bytes], whole: int, start: int) -> list[Part]:
 
 
 def _flac_length(stream: IO[bytes], begin: int, end: int) -> tuple[tuple[int, bytes], ...]:
-    """The number of samples that a FLAC should say in its first block, where it says none (RFC 9639, section 8.2)."""
+    """Return the patch with the number of samples, if the first block lacks it (RFC 9639, section 8.2)."""
     stream.seek(begin + len(FLAC_BEGIN))
     block = stream.read(34)
     if len(block) < 34 or block[13] & 15 or any(block[14:18]):
@@ -90,7 +90,7 @@ def _flac_length(stream: IO[bytes], begin: int, end: int) -> tuple[tuple[int, by
 
 
 def _flac_samples(stream: IO[bytes], begin: int, end: int, usual: int) -> int:
-    """Samples up to the end of the last frame, by its head: which one it is, and how many it has (section 9.1)."""
+    """Return the number of samples up to the end of the last frame, from its header (section 9.1)."""
     start = max(begin, end - CHUNK_BYTES)
     stream.seek(start)
     content = stream.read(end - start)
@@ -99,7 +99,7 @@ def _flac_samples(stream: IO[bytes], begin: int, end: int, usual: int) -> int:
         head = content[at : at + 16]
         if len(head) < 6 or head[1] not in (0xF8, 0xF9) or head[3] & 1:
             continue
-        extra = max(1, 8 - (head[4] ^ 0xFF).bit_length())  # bytes of the number, as in UTF-8
+        extra = max(1, 8 - (head[4] ^ 0xFF).bit_length())  # bytes of the frame's number, coded like UTF-8
         number = head[4] if extra == 1 else head[4] & (0x7F >> extra)
         for byte in head[5 : 4 + extra]:
             number = number << 6 | byte & 0x3F
@@ -113,12 +113,12 @@ def _flac_samples(stream: IO[bytes], begin: int, end: int, usual: int) -> int:
 
 
 def _flac_block(size: int) -> int:
-    """Samples of a frame, by its four bits."""
+    """Return the number of samples of a frame, from its four bits."""
     return 192 if size == 1 else 576 << size - 2 if 2 <= size <= 5 else 1 << size if size >= 8 else 0
 
 
 def _crc8(content: bytes) -> int:
-    """The checksum of a frame's head: of x^8 + x^2 + x + 1."""
+    """Return the checksum of a frame's header, with the polynomial x^8 + x^2 + x + 1."""
     value = 0
     for byte in content:
         value ^= byte

@@ -27,7 +27,7 @@ VALIDATION_NAMES = ("val", "validation", "valid", "dev")
 HUB_ROWS = 256  # in memory at once
 BUILTIN_LANGUAGES = ("en", "ja")
 BUILDERS = frozenset({"arrow", "audiofolder", "cache", "csv", "hdf5", "imagefolder", "json", "parquet", "text", "xml"})
-"""Readers of the datasets library that a data set may need: none of them unpickles (`webdataset` does `.pth` files)."""
+"""Builders of the datasets library that are allowed; none unpickles (`webdataset` unpickles `.pth` files)."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class ParallelSplit:
     """The pairs of a split, in the order of the file.
 
     Attributes:
-        sources: sentences to read, in files or in memory.
-        targets: sentences to write, as many.
-        origin: where they come from, for people.
-        hash: SHA-256 of the text, in hex: the same for the same pairs in whichever format.
-        notes: what was left out, a line each.
+        sources: source sentences, in files or in memory.
+        targets: target sentences, as many.
+        origin: source of the pairs, for messages.
+        hash: SHA-256 of the text, in hex; the same pairs have the same hash in every format.
+        notes: notes about skipped rows, one line each.
     """
 
     sources: Sequence[str]
@@ -83,19 +83,19 @@ def read_parallel(config: ParallelDataConfig, split: str, *, seed: int = 1, skip
     """Read a split.
 
     Args:
-        config: where it is; its languages name files' endings or columns.
-        split: train, validation or test, as the configuration names them; or a split's own name (a stem or
+        config: location of the data; its languages name the endings of files or columns.
+        split: train, validation or test, as the configuration names them, or the name of a split (a stem or
             file).
-        seed: of data that is generated (builtin).
-        skip: leave out rows of a table that lack a sentence, which are an error otherwise.
+        seed: seed of generated data (builtin).
+        skip: skip rows of a table without a sentence, which are an error otherwise.
 
     Raises:
-        ConfigError: as `find_splits`.
-        DataError: if it is not there, or malformed; names file and line.
+        ConfigError: see `find_splits`.
+        DataError: if it is missing or malformed; names file and line.
     """
     name = _find(config, split) if split in ROLES else split
     if split == "train" and config.test:
-        _find(config, "test")  # a mistyped name is found before training, not by `evaluate` after it
+        _find(config, "test")  # reports a mistyped name before training, not in `evaluate` after it
     if name is None:
         raise _no_split(config, split)
     match config.source.name:
@@ -224,7 +224,7 @@ def _read_files(config: ParallelDataConfig, name: str, skip: bool) -> ParallelSp
 
 
 def _of_rows(config: ParallelDataConfig, rows: Iterator[list[str]], gate: Gate, origin: str) -> ParallelSplit:
-    """The pairs of a table."""
+    """Return the pairs of a table."""
     sources, targets = gather(rows, 2, cache=config.cache, origin=origin)
     return ParallelSplit(sources, targets, origin=origin, notes=gate.notes(len(sources)))
 
@@ -233,10 +233,10 @@ def _of_rows(config: ParallelDataConfig, rows: Iterator[list[str]], gate: Gate, 
 
 
 def hub_splits(config: DataConfig) -> list[str]:
-    """The splits that a dataset has.
+    """Return the splits that a dataset has.
 
     Raises:
-        ConfigError, DataError: if there is none of that name.
+            ConfigError, DataError: if there is none of that name.
     """
     if not config.path:
         raise ConfigError("data.path is not set", "name a dataset id or a local snapshot: data.path=...")
@@ -251,7 +251,7 @@ def hub_splits(config: DataConfig) -> list[str]:
 
 
 def is_saved_split(path: str | Path) -> bool:
-    """Whether a folder is what `save_to_disk` wrote of one split: Arrow files, and what `datasets` notes of them."""
+    """Return whether `save_to_disk` wrote the folder for a single split: Arrow files with metadata of `datasets`."""
     return all((Path(path) / name).is_file() for name in ("state.json", "dataset_info.json"))
 
 
@@ -259,7 +259,7 @@ def _check_saved_files(folder: Path) -> None:
     """Refuse a saved split that names files elsewhere, or pipes and devices.
 
     Raises:
-        DataError: naming the first such file.
+        DataError: if there is such a file; names the first one.
     """
     for entry in json.loads(read_regular(folder / "state.json"))["_data_files"]:
         name = str(entry["filename"])
@@ -268,7 +268,7 @@ def _check_saved_files(folder: Path) -> None:
 
 
 def refuse_saved(folder: Path) -> None:
-    """Say how a folder that `save_to_disk` wrote is read.
+    """Refuse a folder written by `save_to_disk`, and name the setting that reads it.
 
     Raises:
         DataError: if the folder is one.
@@ -278,11 +278,11 @@ def refuse_saved(folder: Path) -> None:
 
 
 def hub_path(path: str) -> str:
-    """What the library is asked for: a folder by its absolute path, since it takes some names for its own builders.
+    """Return the path for the library: folders by absolute path, since some names mean its builders.
 
     Raises:
-        DataError: if the name is one of the library's builders, which would read the files of the current folder;
-            one of them used to unpickle.
+        DataError: if the name is one of the library's builders, which would read files of the current folder and may
+            unpickle.
     """
     from datasets import packaged_modules
 
@@ -297,10 +297,10 @@ def hub_path(path: str) -> str:
 
 
 def _check_builder(config: DataConfig, path: str) -> None:
-    """Refuse what only code, or a reader that is not known to be safe, could read; nothing is read here.
+    """Refuse datasets that need code or a builder that is not known to be safe, without reading them.
 
     Raises:
-        DataError: naming the builder.
+        DataError: if the builder is refused; names it.
     """
     import datasets
 
@@ -337,10 +337,10 @@ def hub_rows(
     blank: Collection[str] = (),
     places: Places | None = None,
 ) -> Iterator[list[str]]:
-    """The named columns of a dataset's split, a row at a time; the arguments are those of `files.pick`.
+    """Yield the named columns of a dataset's split, row by row; the arguments are those of `files.pick`.
 
     Raises:
-        DataError: if the dataset, the split or a column cannot be had.
+        DataError: if the dataset, the split or a column is not available.
     """
     data, origin = hub_data(config, name), hub_origin(config, name)
     found = {column: class_names(feature) for column, feature in (data.features or {}).items()}

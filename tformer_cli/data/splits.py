@@ -21,20 +21,19 @@ if TYPE_CHECKING:
 
 TEXT = ".txt"
 NAMES = {"train": ("train", "training"), "validation": VALIDATION_NAMES, "test": ("test", "testing")}
-"""What the files and folders of a split may be called, in capitals or small letters."""
+"""Names of the files and folders of a split, in upper or lower case."""
 SEPARATORS = ("", ".", "-")
-"""What may follow a split's name in that of a file."""
+"""Separators that may follow a split's name in a file name."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How files and folders make a split.
+    """The rules by which files and folders form a split.
 
     Attributes:
-        named: what a place (a folder, and a name with or without an ending) stands for; nothing if it is not there.
-        whole: the training split, if it is all of a folder but for what is called as other splits are; nothing if it
-            is not.
-        expected: what was looked for, where "NAME" is the split.
+        named: the files of a path (a folder and a name with or without an ending); nothing if it does not exist.
+        whole: the training split, if it is a whole folder except files named like other splits; nothing otherwise.
+            expected: description of the expected files, in which "NAME" is the split.
     """
 
     named: Callable[[Path], list[Path]]
@@ -92,7 +91,7 @@ def read_split(
     """
     find = functools.partial(find_split, config, layout=layout)
     if split == "train" and config.test and config.source.name != "builtin":
-        find("test")  # a mistyped name is found before training, not by `evaluate` after it
+        find("test")  # reports a mistyped name before training, not in `evaluate` after it
     found = find(split)
     if found is None and split == "test":
         raise DataError(
@@ -117,16 +116,16 @@ def read_split(
 def draw(
     whole: RowsSplit, share: float, *, seed: int, labels: Callable[[RowsSplit], Labels | None] | None = None
 ) -> tuple[RowsSplit, RowsSplit | None]:
-    """Divide rows into those to train on and those, drawn by the seed, to validate on; None: the share is no row.
+    """Divide rows into training rows and validation rows drawn by the seed; None if the share is less than a row.
 
     Args:
         whole: the rows.
-        share: of them to validate on.
-        seed: of the draw.
-        labels: gives the labels of each row, by which is drawn; None: all rows are alike.
+        share: share of validation rows.
+        seed: seed of the draw.
+        labels: returns the labels of each row for a stratified draw; None: the draw is not stratified.
 
     Returns:
-        Those to train on; and those to validate on.
+        The training rows and the validation rows.
     """
     rest, drawn = draw_rows(len(whole), share, seed=seed, labels=None if labels is None else labels(whole))
     train = whole.select(rest, whole.origin)
@@ -147,7 +146,7 @@ def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> 
             there = hub_splits(config)
             wanted = [named] if named else VALIDATION_NAMES if split == "validation" else [split]
             found = next((name for name in wanted if name.partition("[")[0] in there), None)
-            if found is None:  # in other capitals
+            if found is None:  # in another case
                 wanted = [name.lower() for name in wanted]
                 found = next((name for name in there if name.lower() in wanted), None)
             if named and found is None:
@@ -186,13 +185,13 @@ def _find_files(config: DataConfig, split: str, named: str, layout: Layout) -> l
 
 
 def _places(folder: Path, split: str, named: str, layout: Layout) -> list[Path]:
-    """What a split's name stands for in a folder, in capitals or small letters.
+    """Return the paths that a split's name means in a folder, in upper or lower case.
 
     Raises:
         DataError: if there are two such names.
     """
-    if named and named != split:  # what the user calls it
-        there = layout.named(folder / Path(named).expanduser())  # an absolute name is a place of its own
+    if named and named != split:  # a name given by the user
+        there = layout.named(folder / Path(named).expanduser())  # an absolute path ignores the folder
         if there or "/" in named or "*" in named:
             return there
     names = [named] if named and named != split else list(NAMES[split])
@@ -209,19 +208,19 @@ def _places(folder: Path, split: str, named: str, layout: Layout) -> list[Path]:
 
 
 def _spellings(entries: list[str], name: str) -> list[str]:
-    """A name, and the same in other capitals as the names of files and folders begin with it."""
+    """Return a name and its spellings in another case with which names of files and folders begin."""
     begins = {entry[: len(name)] for entry in entries if entry[len(name) : len(name) + 1] in SEPARATORS}
     return [name, *sorted(begin for begin in begins if begin != name and begin.lower() == name.lower())]
 
 
 def _same(one: list[Path], other: list[Path]) -> bool:
-    """Whether two names are one place, as on a file system that does not tell capitals."""
+    """Return whether two names are the same file, as on a case-insensitive file system."""
     pairs = zip(one, other, strict=False)
     return len(one) == len(other) and all(a == b or (a.exists() and b.exists() and a.samefile(b)) for a, b in pairs)
 
 
 def is_other_split(config: DataConfig) -> Callable[[str], bool]:
-    """Tell which names in the data's folder are of other splits than the one for training, in any capitals."""
+    """Return a function that tells whether a name in the data's folder belongs to another split than training."""
     named = {Path(name).parts[0] for name in (config.validation, config.test) if name and Path(name).parts}
     others = {*NAMES["test"], *VALIDATION_NAMES, *named}
     lower = {name.lower() for name in others}

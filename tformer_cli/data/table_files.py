@@ -1,4 +1,4 @@
-"""Tables as they are written: CSV, TSV, JSON lines or Parquet, by the file's ending."""
+"""Writing of tables: CSV, TSV, JSON lines or Parquet, by the file's ending."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ROWS_AT_ONCE = 1024
 
 
 def writable_kind(path: Path, option: str) -> str:
-    """The ending in `WRITABLE` that `path` has.
+    """Return the ending of `path` that is in `WRITABLE`.
 
     Raises:
-        ConfigError: if it has none; names the option that gave it.
+        ConfigError: if it has none; names the option that gave the path.
     """
     kind = next((ending for ending in WRITABLE if path.name.lower().endswith(ending) and path.name != ending), "")
     if not kind:
@@ -29,13 +29,13 @@ def writable_kind(path: Path, option: str) -> str:
 
 
 def encoded_rows(rows: Sequence[Mapping[str, Any]], kind: str) -> Iterator[bytes]:
-    """The content of a table's file, some rows at a time.
+    """Yield the content of a table's file, some rows at a time.
 
-    Lists and mappings are JSON in CSV and TSV. TSV has no quotes: tabs and line breaks in its values become spaces.
+    Lists and mappings are JSON in CSV and TSV. TSV has no quoting: tabs and line breaks in its values become spaces.
 
     Args:
-        rows: all with the same columns.
-        kind: of `WRITABLE`.
+        rows: the rows, all with the same columns.
+        kind: one of `WRITABLE`.
     """
     if kind == ".parquet":
         yield _parquet(rows)
@@ -45,7 +45,7 @@ def encoded_rows(rows: Sequence[Mapping[str, Any]], kind: str) -> Iterator[bytes
         yield from (line.encode("utf-8", "backslashreplace") for line in lines)
         return
     packed = io.BytesIO()
-    with gzip.GzipFile("", "wb", fileobj=packed, mtime=0) as file:  # no name or time: same rows, same bytes
+    with gzip.GzipFile("", "wb", fileobj=packed, mtime=0) as file:  # reproducible: no name, no time
         for line in lines:
             file.write(line.encode("utf-8", "backslashreplace"))
     yield packed.getvalue()
@@ -69,7 +69,7 @@ def _text(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A cell of CSV (RFC 4180): in quotes if it has quotes, commas, line breaks, or spaces at an end."""
+    """Return a cell of CSV (RFC 4180), quoted if it contains quotes, commas, line breaks, or spaces at an end."""
     if text != text.strip() or any(mark in text for mark in ',"\r\n'):
         return '"' + text.replace('"', '""') + '"'
     return text
@@ -90,7 +90,7 @@ def _parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _valid(value: Any) -> Any:
-    """A value whose texts are UTF-8: names of files may hold other bytes."""
+    """Return a value with valid UTF-8, since names of files may contain other bytes."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""How tags mark entities: IO, IOB1, IOB2, IOE1, IOE2, IOBES (BIOES, BMES), BILOU, or not at all.
+"""Tagging schemes: IO, IOB1, IOB2, IOE1, IOE2, IOBES (BIOES, BMES), BILOU, and plain tags.
 
 Schemes: Ramshaw and Marcus 1995 (IOB1), Tjong Kim Sang and Veenstra 1999 (IOB2, IOE1, IOE2), Ratinov and Roth 2009
-(BILOU). A tag is a letter and the kind of entity, with a mark between them: B-PER, I_LOC, PER-B.
+(BILOU). A tag consists of a letter, a separator and the type of the entity: B-PER, I_LOC, PER-B.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from tformer_cli.config.schema import Scheme
 from tformer_cli.errors import DataError
 
 OUTSIDE = ("O", "o", "_", "-", "0")
-"""What a word in no entity may be tagged."""
+"""Possible tags of a word outside of entities."""
 LETTERS = {
     Scheme.io: "I", Scheme.iob1: "IB", Scheme.iob2: "BI", Scheme.ioe1: "IE", Scheme.ioe2: "IE",
     Scheme.iobes: "BIES", Scheme.bilou: "BILU",
 }  # fmt: skip
 SAME = {"M": "I", "L": "E", "U": "S", "W": "S"}
-"""Letters that mean what another does: the middle, the last, a unit, a whole entity."""
+"""Synonymous letters: middle, last, unit, whole entity."""
 PREFIX = re.compile(r"([BIESLUMWbieslumw])([-_:/|.+])(.+)", re.DOTALL)
 SUFFIX = re.compile(r"(.+)([-_:/|.+])([BIESLUMWbieslumw])", re.DOTALL)
 BARE = re.compile(r"[BIESLUMWbieslumw]")
 CLEAR = 0.1
-"""Of two schemes one is taken if fewer of its tags contradict it than this share of those that contradict the other."""
+"""A scheme is chosen if its contradicting tags are fewer than this share of those that contradict the other scheme."""
 NO_KIND = "_"
-"""Kind of entities that have no name, as seqeval calls it."""
+"""Type of entities without a type, as in seqeval."""
 
 Entity = tuple[str, int, int]
-"""Its kind, its first word, and the one after its last."""
+"""Type, index of the first word, index after the last word."""
 
 
 @dataclass(frozen=True)
 class TagScheme:
-    """A scheme and how its tags are written.
+    """A tagging scheme and the form of its tags.
 
     Attributes:
-        scheme: which; `plain`: tags are no entities.
-        outside: tag of a word in no entity.
-        mark: between letter and kind; "": tags are letters alone, or (IO) kinds alone.
-        suffix: the letter follows the kind.
+        scheme: the scheme; `plain`: tags do not mark entities.
+        outside: tag of a word outside of entities.
+        mark: separator of letter and type; "": tags are only letters, or (IO) only types.
+        suffix: whether the letter follows the type.
     """
 
     scheme: Scheme
@@ -53,14 +53,14 @@ class TagScheme:
 
     @property
     def has_entities(self) -> bool:
-        """Whether the tags mark entities."""
+        """Return whether the tags mark entities."""
         return self.scheme is not Scheme.plain
 
     def split(self, tag: str) -> tuple[str, str] | None:
-        """Letter and kind of a tag, the letter one of B, I, E, S; None: outside.
+        """Return the letter (B, I, E or S) and the type of a tag; None if it is outside.
 
         Raises:
-            ValueError: if it is no tag of the scheme.
+            ValueError: if it is not a tag of the scheme.
         """
         if tag == self.outside:
             return None
@@ -76,10 +76,10 @@ class TagScheme:
         return letter, found[2]
 
     def completed(self, tags: Iterable[str]) -> set[str]:
-        """Tags with every kind of entity in every place: where I-PER and B-LOC occur, also B-PER and I-LOC.
+        """Add the missing letters of every type: if I-PER and B-LOC occur, also B-PER and I-LOC.
 
-        A rare kind may have one-word entities alone in the training split, and longer ones in the test split (I-LST of
-        CoNLL-2000 does).
+        A rare type may have only one-word entities in the training split and longer ones in the test split, such as
+        I-LST of CoNLL-2000.
         """
         tags = set(tags)
         if not self.mark or not self.has_entities:
@@ -92,21 +92,21 @@ class TagScheme:
         }
 
     def canonical(self, tags: Sequence[str]) -> list[str]:
-        """A sentence's tags as `B-PER`, with the letters B, I, E and S and `O`, whatever they are written like."""
+        """Return the tags of a sentence in the form `B-PER`, with the letters B, I, E and S and `O`."""
         parts = map(self.split, tags)
         return ["O" if part is None else f"{part[0]}-{part[1]}" for part in parts]
 
     def entities(self, tags: Sequence[str]) -> list[Entity]:
-        """The entities of a sentence, as seqeval finds them in its strict mode."""
+        """Return the entities of a sentence by the rules of seqeval's strict mode."""
         return entities([self.split(tag) for tag in tags], self.scheme)
 
     def to_json(self) -> dict[str, str | bool]:
-        """For a checkpoint."""
+        """Return the content for a checkpoint."""
         return {**dataclasses.asdict(self), "scheme": self.scheme.name}
 
     @classmethod
     def from_json(cls, value: dict) -> TagScheme:
-        """Of a checkpoint."""
+        """Read the content of a checkpoint."""
         outside, mark, suffix = value["outside"], value["mark"], value["suffix"]
         if not (isinstance(outside, str) and isinstance(mark, str) and isinstance(suffix, bool)):
             raise TypeError(f"no scheme of tags: {value}")
@@ -114,9 +114,10 @@ class TagScheme:
 
 
 def entities(parts: Sequence[tuple[str, str] | None], scheme: Scheme) -> list[Entity]:
-    """The entities in a sentence of letters and kinds, as seqeval finds them in its strict mode.
+    """Return the entities in a sentence of letters and types, by the rules of seqeval's strict mode.
 
-    What breaks the rules of the scheme is no entity: in IOB2 one that begins with I, in IOBES one without E.
+    A sequence that breaks the rules of the scheme is not an entity: in IOB2 one that begins with I, in IOBES one
+    without E.
     """
     found: list[Entity] = []
     start = 0
@@ -129,7 +130,7 @@ def entities(parts: Sequence[tuple[str, str] | None], scheme: Scheme) -> list[En
 
 
 def _stop(parts: Sequence[tuple[str, str] | None], start: int, scheme: Scheme) -> int:
-    """Where the entity that begins at `start` ends; 0: none begins there."""
+    """Return the end of the entity that begins at `start`; 0 if none begins there."""
     part = parts[start]
     if part is None:
         return 0
@@ -144,7 +145,7 @@ def _stop(parts: Sequence[tuple[str, str] | None], start: int, scheme: Scheme) -
         case Scheme.io:
             return run(start + 1, "I")
         case Scheme.iob1:
-            # A B that divides nothing breaks the rules.
+            # A B that separates nothing breaks the rules.
             return run(start + 1, "I") if letter == "I" or (before is not None and before[1] == kind) else 0
         case Scheme.iob2:
             return run(start + 1, "I") if letter == "B" else 0
@@ -160,27 +161,27 @@ def _stop(parts: Sequence[tuple[str, str] | None], start: int, scheme: Scheme) -
 
 
 def _parts(tag: str, suffix: bool) -> tuple[str, str, str] | None:
-    """Letter, mark and kind of a tag; None: it has another form."""
+    """Return the letter, separator and type of a tag; None if it has another form."""
     match = (SUFFIX if suffix else PREFIX).fullmatch(tag)
     if match is None:
         return None
     return (match[3], match[2], match[1]) if suffix else (match[1], match[2], match[3])
 
 
-# --- which it is ---
+# --- detection of the scheme ---
 
 
 def find_scheme(sentences: Sequence[Sequence[str]], asked: Scheme, origin: str, known: Iterable[str] = ()) -> TagScheme:
-    """The scheme of the training split's tags.
+    """Detect the scheme of the training split's tags.
 
     Args:
-        sentences: tags of each.
+        sentences: tags of each sentence.
         asked: `data.scheme`.
-        origin: where they come from, for errors.
-        known: further tags that are of the scheme.
+        origin: source of the tags, for errors.
+        known: further tags of the scheme.
 
     Raises:
-        DataError: if the tags are not of the scheme that was asked for, or could be of several.
+        DataError: if the tags do not fit the requested scheme, or fit several schemes.
     """
     counts = Counter(tag for tags in sentences for tag in tags)
     counts.update(dict.fromkeys(known, 0))
@@ -200,7 +201,7 @@ def find_scheme(sentences: Sequence[Sequence[str]], asked: Scheme, origin: str, 
 
 
 def _writing(counts: Counter[str], asked: Scheme, origin: str) -> TagScheme | None:
-    """How tags are written; None: they are plain."""
+    """Return the form of the tags; None if they are plain."""
     outside = next((tag for tag in OUTSIDE if tag in counts), "O")
     inner = [tag for tag in counts if tag != outside]
     for suffix in (False, True):
@@ -227,7 +228,7 @@ def _writing(counts: Counter[str], asked: Scheme, origin: str) -> TagScheme | No
 
 
 def _are_letters(tags: Sequence[str], has_outside: bool) -> bool:
-    """Whether bare letters are places in entities that have no kind, as for keywords or words of Chinese."""
+    """Return whether bare letters mark entities without a type, as for keywords or Chinese word segmentation."""
     letters = {SAME.get(tag.upper(), tag.upper()) for tag in tags}
     return bool(letters & {"B", "I"}) and (has_outside or letters >= {"B", "E"} or letters == {"B", "I"})
 
@@ -235,7 +236,7 @@ def _are_letters(tags: Sequence[str], has_outside: bool) -> bool:
 def _letters_scheme(
     written: TagScheme, counts: Counter[str], sentences: Sequence[Sequence[str]], origin: str
 ) -> Scheme:
-    """Which scheme has the letters of the tags, and is contradicted least."""
+    """Return the scheme that has the letters of the tags and the fewest contradictions."""
     if written.scheme is Scheme.io:
         return Scheme.io
     loose = dataclasses.replace(written, scheme=Scheme.iobes)
@@ -253,10 +254,10 @@ def _letters_scheme(
 def _fitting(
     schemes: tuple[Scheme, Scheme], loose: TagScheme, sentences: Sequence[Sequence[str]], origin: str
 ) -> Scheme:
-    """The one of two schemes that fewer tags contradict.
+    """Return which of two schemes fewer tags contradict.
 
-    IOB2 is contradicted by an I where an entity begins, IOB1 by a B where no entity of its kind goes before; IOE2 by an
-    I where an entity ends, IOE1 by an E where none of its kind follows.
+    An I that begins an entity contradicts IOB2; a B that follows no entity of its type contradicts IOB1. An I that ends
+    an entity contradicts IOE2; an E that precedes no entity of its type contradicts IOE1.
     """
     strict, loosely = schemes
     edge = "B" if strict is Scheme.iob2 else "E"

@@ -33,12 +33,12 @@ class TaggedSentences:
     """The sentences of a split.
 
     Attributes:
-        words: of each sentence.
-        tags: as many.
-        origin: where they come from, for people.
-        hash: SHA-256 of all, in hex.
-        places: where each sentence begins; None: its number in the split must do.
-        notes: what was left out, and how columns were read, a line each.
+        words: words of each sentence.
+        tags: tags of each sentence, one per word.
+        origin: source of the sentences, for messages.
+        hash: SHA-256 of words and tags, in hex.
+        places: location of each sentence; None: errors name its index in the split.
+        notes: notes about skipped sentences and the layout of columns, one line each.
     """
 
     words: list[list[str]]
@@ -65,22 +65,22 @@ class TaggedSentences:
         return TaggedSentences(words, tags, origin, places=places, notes=self.notes)
 
     def place(self, row: int) -> str:
-        """What an error calls a sentence."""
+        """Return the name of a sentence in error messages."""
         return f"{self.origin}: sentence {row + 1}" if self.places is None else str(self.places[row])
 
 
 def read_tagged(config: TaggedDataConfig, split: str, *, seed: int, skip: bool = False) -> dict[str, TaggedSentences]:
-    """Read a split, as `read_split`: where there is no validation split, training sentences drawn by the seed serve.
+    """Read a split; without a validation split, training sentences drawn by the seed are used.
 
     Args:
-        config: where it is.
+        config: location of the data.
         split: train, validation or test.
-        seed: of the draw.
-        skip: leave out sentences that lack a word or a tag, which are an error otherwise.
+        seed: seed of the draw.
+        skip: skip sentences without a word or a tag, which are an error otherwise.
 
     Raises:
         ConfigError: if the data's location or columns are impossible.
-        DataError: if the split is not there, or malformed; names file and line.
+        DataError: if the split is missing or malformed; names file and line.
     """
 
     def labels(data: TaggedSentences) -> Labels | None:
@@ -118,7 +118,7 @@ def _read(config: TaggedDataConfig, skip: bool, found: str | list[Path]) -> Tagg
 
 
 def _of_table(config: TaggedDataConfig, gate: Gate, found: str | Path) -> list[Sentence]:
-    """The sentences of a table's rows, or of a dataset's split."""
+    """Return the sentences of a table, or of a split of a dataset."""
     wanted, places = [config.words, config.tags], Places()
     options: dict[str, Any] = {"setting": SETTINGS, "values": wanted, "gate": gate, "places": places}
     if isinstance(found, str):
@@ -135,7 +135,7 @@ def _of_table(config: TaggedDataConfig, gate: Gate, found: str | Path) -> list[S
 
 
 def _of_lists(place: Place, words: str, tags: str, config: TaggedDataConfig, gate: Gate) -> Sentence:
-    """A sentence of two lists, each written as JSON, Python or NumPy do, or with blanks between its items."""
+    """Return a sentence from two lists in JSON, Python or NumPy notation, or separated by blanks."""
     try:
         lists = read_list(words), read_list(tags)
     except ValueError as error:

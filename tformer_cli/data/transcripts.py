@@ -1,7 +1,6 @@
-"""Transcripts brought into one form: case, punctuation, numbers, white space and Unicode form, each by a switch.
+"""Normalisation of transcripts: case, punctuation, numbers, white space and Unicode form, each with a setting.
 
-The same form serves what a model learns to write and what its answers are compared in, so that neither a comma nor the
-spelling of a number counts as an error.
+Training and scoring use the same normal form, so that neither a comma nor the spelling of a number counts as an error.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
 
 FORMS: dict[UnicodeForm, Literal["NFC", "NFKC"]] = {UnicodeForm.nfc: "NFC", UnicodeForm.nfkc: "NFKC"}
 DECIMAL_POINT = frozenset(["en", "zh", "ja", "ko", "th", "he", "hi", "bn", "kn", "te", "am", "ms"])
-"""Languages that write 3.5, and 1,000; all others write 3,5, and 1.000."""
+"""Languages that write 3.5 and 1,000; all others write 3,5 and 1.000."""
 DOTLESS = frozenset(("tr", "az"))
-"""Languages whose small letter of I is ı, and of İ, i."""
+"""Languages in which the lower case of I is ı, and that of İ is i."""
 MOST_DIGITS = 15
-"""Numbers of more digits are read digit by digit, as those that begin with 0."""
+"""Numbers with more digits are read digit by digit, like those that begin with 0."""
 CODES = {
     "eng": "en", "deu": "de", "ger": "de", "fra": "fr", "fre": "fr", "spa": "es", "ita": "it", "por": "pt", "nld": "nl",
     "dut": "nl", "rus": "ru", "ukr": "uk", "pol": "pl", "ces": "cs", "cze": "cs", "tur": "tr", "aze": "az", "jpn": "ja",
@@ -36,7 +35,7 @@ CODES = {
     "dan": "da", "nor": "no", "nb": "no", "nn": "no", "ron": "ro", "rum": "ro", "cat": "ca", "ben": "bn", "fas": "fa",
     "per": "fa", "kk": "kz", "kaz": "kz",
 }  # fmt: skip
-"""Codes that num2words does not know, by those that it does."""
+"""Codes of num2words for language codes that it does not support."""
 
 _NUMBER = regex.compile(r"(?:(?<![\p{L}\p{M}\p{Nd}\p{P}])([-\u2212]))?(\p{Nd}+(?:[.,]\p{Nd}+)*)")
 _ENGLISH_ORDINAL = regex.compile(r"(?<![\p{L}\p{Nd}.,])(\p{Nd}+)(?:st|nd|rd|th)(?![\p{L}\p{M}\p{Nd}])", regex.I)
@@ -48,14 +47,14 @@ _INVISIBLE = regex.compile(
 
 
 def normaliser(config: TranscriptConfig, where: str) -> Callable[[str], str]:
-    """What brings a text into the form that is asked for. Doing so twice changes nothing more.
+    """Return a function that normalises a text; the function is idempotent.
 
     Args:
-        config: the form.
-        where: its place among the settings, for errors.
+        config: the normal form.
+        where: its setting, for errors.
 
     Raises:
-        ConfigError: if numbers are to be words, and the language is not named or not known, or a library is missing.
+        ConfigError: if numbers become words, and the language is missing or unknown, or a library is missing.
     """
     language = _language(config.language)
     steps: list[Callable[[str], str]] = []
@@ -78,7 +77,7 @@ def normaliser(config: TranscriptConfig, where: str) -> Callable[[str], str]:
 
 
 def signature(config: TranscriptConfig) -> str:
-    """What is done to texts before they are compared, in the manner of sacreBLEU's signatures."""
+    """Return the signature of the normalisation, in the style of sacreBLEU's signatures."""
     numbers = config.numbers.name + (f"-{config.language}" if config.numbers is Numbers.words else "")
     return (
         f"case:{config.case.name}|punct:{config.punctuation.name}|num:{numbers}|space:{config.spaces.name}"
@@ -87,7 +86,7 @@ def signature(config: TranscriptConfig) -> str:
 
 
 def together(first: TranscriptConfig, second: TranscriptConfig) -> TranscriptConfig:
-    """The form of a text that is brought into the first form, and then into the second."""
+    """Return the normal form that results from the first form followed by the second."""
     plain, language = type(first)(), first.language or second.language
     if first.numbers is Numbers.keep:
         language = second.language or first.language
@@ -112,7 +111,7 @@ def _lower_dotless(text: str) -> str:
 
 
 def _without_punctuation(text: str) -> str:
-    """Marks of punctuation and symbols become spaces, but for those within words (don't) and numbers (3.5)."""
+    """Replace punctuation and symbols by spaces, except within words (don't) and numbers (3.5)."""
     return _INVISIBLE.sub("", _MARK.sub(_kept, text))
 
 
@@ -132,10 +131,10 @@ def _is_letter(character: str) -> bool:
 
 
 def _speller(tag: str, language: str, where: str) -> Callable[..., str]:
-    """num2words, in a language.
+    """Return num2words for a language.
 
     Raises:
-        ConfigError: if it does not know the language.
+        ConfigError: if it does not support the language.
     """
     if not tag:
         raise ConfigError(f"{where}.numbers=words needs a language", f"{where}.language=en")
@@ -150,7 +149,7 @@ def _speller(tag: str, language: str, where: str) -> Callable[..., str]:
 
 
 def _spelled(text: str, *, spell: Callable[..., str], language: str) -> str:
-    """A text with its numbers in words, set apart from letters beside them by spaces."""
+    """Return a text with its numbers as words, separated from adjacent letters by spaces."""
     if language == "en":
         text = _ENGLISH_ORDINAL.sub(lambda match: _words(spell, match[1], to="ordinal"), text)
 
@@ -164,7 +163,7 @@ def _spelled(text: str, *, spell: Callable[..., str], language: str) -> str:
 
 
 def _number(number: str, spell: Callable[..., str], language: str, sign: str) -> str:
-    """A number with its separators in words; what is no number as a whole (1.2.3) part by part."""
+    """Return a number as words; if its separators do not form one number (1.2.3), each part is read separately."""
     digits = "".join(c if c in ".," else str(unicodedata.decimal(c)) for c in number)
     point, group = (".", ",") if language in DECIMAL_POINT else (",", ".")
     whole, mark, decimals = digits.partition(point)
@@ -178,7 +177,7 @@ def _number(number: str, spell: Callable[..., str], language: str, sign: str) ->
 def _words(spell: Callable[..., str], number: str, **more: str) -> str:
     whole = number.removeprefix("-").partition(".")[0]
     if len(whole) <= MOST_DIGITS and (whole == "0" or whole[0] != "0"):
-        # what a language cannot say as a whole it says digit by digit
+        # a number that the language cannot express is read digit by digit
         with contextlib.suppress(NotImplementedError, ArithmeticError, ValueError, TypeError, LookupError):
             return spell(Decimal(number) if "." in number else int(number), **more).replace(",", "")
     return " ".join(spell(int(digit)) for digit in number if digit.isdecimal())
