@@ -1,4 +1,4 @@
-"""Answers out: in the order of the inputs, as lines or JSON, to standard output or a file."""
+"""Output of predictions in the order of the inputs, as lines or JSON, to standard output or a file."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tformer_cli.errors import DataError
 def in_order(
     lines: Iterable[Line], answers: Callable[[Iterable[Any]], Iterator[Any]], *, at_once: bool = False
 ) -> Iterator[tuple[Line, Any]]:
-    """Pair every input with its answer, in order, as soon as it is there.
+    """Yield every input with its prediction, in order, as soon as it is available.
 
     Args:
-        lines: the input.
-        answers: from inputs to one answer each, in order; it may read ahead as far as it likes.
-        at_once: answer each line before the next is read, for someone who types.
+        lines: the inputs.
+        answers: maps inputs to one prediction each, in order; it may read ahead.
+        at_once: predict each line before the next is read, for interactive input.
 
     Raises:
-        DataError: at an input that is malformed or too long, after the answers before it; names its place.
+        DataError: for an input that is malformed or too long, after the predictions before it; names its location.
     """
     from tformer_cli.tasks.inputs import BadInput
 
@@ -50,7 +50,7 @@ def in_order(
 
 
 def best(answer: Any, top: int) -> Any:
-    """An answer with the probabilities of its likeliest labels alone, likeliest first; 0: as it is."""
+    """Return a prediction with only the `top` most probable labels, in order; 0: unchanged."""
     if top and "probabilities" in answer.details:
         ranked = sorted(answer.details["probabilities"].items(), key=lambda item: -item[1])[:top]
         answer.details["probabilities"] = dict(ranked)
@@ -60,7 +60,7 @@ def best(answer: Any, top: int) -> Any:
 
 
 class Notes:
-    """What the user should know of inputs that were skipped, cut, or not understood: said at the end, by reason."""
+    """Notes about skipped, cut or malformed inputs, printed at the end by reason."""
 
     most = 5
 
@@ -68,7 +68,7 @@ class Notes:
         self._notes: dict[str, list[str]] = {}
 
     def of(self, line: Line, answer: Any) -> Any:
-        """Take up what an answer says of its input."""
+        """Record the notes of a prediction about its input."""
         if "error" in answer.details:
             self._add("left out", line.place, answer.details["error"])
         elif "note" in answer.details:
@@ -80,7 +80,7 @@ class Notes:
         self._notes.setdefault(kind, []).append(line)
 
     def say(self) -> None:
-        """Print how many there are of each kind, and the first of them."""
+        """Print the number of inputs of each kind, and the first of them."""
         from tformer_cli.cli.output import note
 
         for kind, lines in self._notes.items():
@@ -92,7 +92,7 @@ class Notes:
 
 
 def as_lines(line: Line, answer: Any, n_best: int, top: int = 0) -> str:
-    """Plain text: always `n_best`, or `top`, lines, so that line i of the input begins at line i times as many."""
+    """Return plain text: always `n_best` or `top` lines, so that the output of each input line has a known position."""
     if n_best > 1 and answer.details.get("hypotheses"):
         texts = [hypothesis["text"] for hypothesis in answer.details["hypotheses"][:n_best]]
     elif top and "probabilities" in answer.details:
@@ -107,7 +107,7 @@ def as_lines(line: Line, answer: Any, n_best: int, top: int = 0) -> str:
 
 
 def as_rows(line: Line, answer: Any, n_best: int, top: int) -> str:
-    """A file's name and an answer to it, a line each; nothing for one that was left out."""
+    """Return lines with the name of a file and its prediction; nothing for a skipped file."""
     from tformer_cli.data.media import shown
 
     if "error" in answer.details:
@@ -117,17 +117,17 @@ def as_rows(line: Line, answer: Any, n_best: int, top: int) -> str:
 
 
 def as_object(line: Line, answer: Any, n_best: int = 1, top: int = 0) -> str:
-    """A JSON object: the input, the answer, and whatever the task adds to it."""
+    """Return a JSON object with the input, the prediction, and the details of the task."""
     record = {"input": line.shown, "text": answer.text, **answer.details}
     return json.dumps(record, ensure_ascii=False, default=lambda value: value.tolist()) + "\n"
 
 
 def check_place(output: Path | None) -> None:
-    """Refuse a file that cannot be written, before anything slow starts.
+    """Refuse an output file that cannot be written, before slow work starts.
 
     Raises:
-        RunError: if it is a folder, or in no folder.
-        PermissionError: if it must not be written.
+        RunError: if it is a folder, or its folder does not exist.
+        PermissionError: if it is not writable.
     """
     from tformer_cli.writing import check_output
 
@@ -136,7 +136,7 @@ def check_place(output: Path | None) -> None:
 
 
 def write(records: Iterable[str], output: Path | None) -> None:
-    """Write records to a file, in whole or not at all, or each at once to standard output (None or `-`)."""
+    """Write records to a file atomically, or to standard output (None or `-`) one by one."""
     from tformer_cli.cli.output import note, result
     from tformer_cli.writing import output_file
 

@@ -1,4 +1,4 @@
-"""What a user asks of `translate` or `predict`: texts, files, settings, and options that must fit the run."""
+"""Arguments of `translate` and `predict`: texts, files, settings, and options that must fit the run."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from tformer_cli.errors import ConfigError, RunError
 
 OPTIONS = {name: "--" + name.replace("_", "-") for name in ("beam", "n_best", "batch", "workers", "max_length",
                                                            "temperature", "top_k", "top_p", "top")}  # fmt: skip
-"""Options by the settings that they stand for."""
+"""Options by the settings that they set."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user gave.
+    """The arguments of the user.
 
     Attributes:
         run: the run folder.
         inputs: texts, files, folders and settings.
-        decode: settings of the search that options stand for; None: not given.
-        columns: of tables.
-        form: how files are read.
-        on_long: what becomes of long lines.
-        as_json: whether answers are JSON objects.
+        decode: search settings given as options; None: not given.
+        columns: columns of tables.
+        form: format of files.
+        on_long: treatment of long lines.
+        as_json: whether to print JSON objects.
         output: file to write; None: standard output.
-        device: where to compute.
-        checkpoint: which one.
-        top: labels shown of each input; 0: the likeliest, or all in JSON.
-        literal: arguments may be texts themselves.
+        device: device of the model.
+        checkpoint: name of the checkpoint.
+        top: number of labels per input; 0: the most probable one, or all in JSON.
+        literal: whether arguments may be texts.
     """
 
     run: Path
@@ -49,40 +49,40 @@ class Asked:
 
     @property
     def given(self) -> list[str]:
-        """What is to be read."""
+        """The arguments that are inputs."""
         return [item for item in self.inputs if not is_setting(item)]
 
     @property
     def settings(self) -> list[str]:
-        """KEY=VALUE, with those that options stand for."""
+        """The settings KEY=VALUE, including those given as options."""
         settings = [item for item in self.inputs if is_setting(item)]
         return settings + [f"decode.{key}={value}" for key, value in self.decode.items() if value is not None]
 
     @property
     def options(self) -> dict[str, str]:
-        """Settings of the search, and `top`, that are given, and how."""
+        """The given search settings, and `top`, with the form in which they were given."""
         named = {name: OPTIONS[name] for name, value in self.decode.items() if value is not None}
         named |= {"top": OPTIONS["top"]} if self.top else {}
         return decode_settings([item for item in self.inputs if is_setting(item)]) | named
 
     @property
     def texts(self) -> list[str]:
-        """What is given as text itself."""
+        """The inputs given as text."""
         return [item for item in self.given if self.literal and is_text(item)]
 
     @property
     def files(self) -> list[Path]:
-        """What is given as files or folders."""
+        """The inputs given as files or folders."""
         texts = self.texts
         return [Path(item) for item in self.given if item not in texts]
 
 
 def check_options(task: Any, asked: Asked, *, translating: bool) -> None:
-    """Refuse options and settings of the search that mean nothing for a run.
+    """Refuse options and search settings that do not apply to a run.
 
     Raises:
-        RunError: if the run does not translate, and is to.
-        ConfigError: naming the option.
+        RunError: if `translate` is used on a run that does not translate.
+        ConfigError: if an option does not apply; names it.
     """
     from tformer_cli.tasks.inputs import OnLong
 
@@ -99,20 +99,20 @@ def check_options(task: Any, asked: Asked, *, translating: bool) -> None:
 
 
 def decode_settings(settings: Sequence[str]) -> dict[str, str]:
-    """The settings of the search among some, and how they are given."""
+    """Return the search settings among the given settings, with the form in which they were given."""
     keys = [setting.split("=", 1)[0] for setting in settings]
     return {key.removeprefix("decode."): key for key in keys if key.startswith("decode.")}
 
 
 def check_decode(task: Any, given: Mapping[str, str]) -> None:
-    """Refuse settings of the search that a task makes no use of.
+    """Refuse search settings that do not apply to a task.
 
     Args:
-        task: of the run.
-        given: options, or keys, by the settings' names.
+        task: task of the run.
+        given: options or keys by the names of settings.
 
     Raises:
-        ConfigError: naming the first.
+        ConfigError: if one does not apply; names the first.
     """
     from tformer_cli.config.schema import DecodeConfig
 
@@ -123,10 +123,10 @@ def check_decode(task: Any, given: Mapping[str, str]) -> None:
 
 
 def use_options(task: Any, asked: Asked) -> None:
-    """Set the options that are the task's own, and refuse those without effect beside the run's other settings.
+    """Set the options of the task, and refuse those without effect under the run's other settings.
 
     Raises:
-        ConfigError: naming the option.
+        ConfigError: if an option has no effect; names it.
     """
     from tformer_cli.tasks.inputs import OnLong
 
@@ -140,19 +140,19 @@ def use_options(task: Any, asked: Asked) -> None:
 
 
 def is_text(given: str) -> bool:
-    """Whether an argument is itself the input: neither a file nor the likely name of one."""
+    """Return whether an argument is an input text: neither a file nor the likely name of one."""
     if given == "-" or (given and _on_disk(given, Path.exists)):
         return False
     return re.fullmatch(r"\S+\.(txt|tsv|csv|jsonl?|parquet|arrow|conllu?|gz|[a-z]{2})|\S*/\S*", given) is None
 
 
 def is_setting(given: str) -> bool:
-    """Whether an argument is KEY=VALUE and not the name of a file."""
+    """Return whether an argument is KEY=VALUE and not the name of a file."""
     return re.match(r"[a-z_]+(\.[a-z_0-9]+)+=", given) is not None and not _on_disk(given, Path.exists)
 
 
 def _on_disk(given: str, check: Callable[[Path], bool]) -> bool:
     try:
         return check(Path(given))
-    except (OSError, ValueError):  # a text can be too long for a name
+    except (OSError, ValueError):  # a text can be too long for a file name
         return False

@@ -1,4 +1,4 @@
-"""`tformer cache`: how much the cache holds, and what of it can go."""
+"""The command `tformer cache`, which shows and prunes the cache."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ FOLDER = typer.Option(None, "--folder", help="Another cache, as data.cache names
 
 
 def cache(prune: float = OLDER, folder: Path = FOLDER) -> None:
-    """Show what the cache of tokenised text, pictures and sound holds; with --prune, remove what is old.
+    """Show the size of the cache of tokenised text, images and audio; with --prune, delete old entries.
 
-    Nothing is lost: what a run needs again is made again. A run that is in progress keeps what it uses.
+    No data is lost: deleted entries are created again when needed. Entries in use by a run remain valid.
     """
     from tformer_cli.cli.output import note, table
     from tformer_cli.data.cache import cache_folder, entries, remove

@@ -1,4 +1,4 @@
-"""What options and arguments may be: each names its values where it is declared, and completion asks for them there."""
+"""Values of options and arguments, which are declared with them and used by completion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def one_of(*values: str) -> Callable[[], list[str]]:
-    """Return what typer's `autocompletion` takes for a closed set of values."""
+    """Return a function for typer's `autocompletion` that lists a closed set of values."""
     return lambda: list(values)
 
 

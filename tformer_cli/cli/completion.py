@@ -60,7 +60,7 @@ complete -c tformer -a '(tformer complete -- (commandline -cp) 2>/dev/null)'
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 SETTINGS = "overrides"
-"""Name of the argument that takes settings, after a recipe or a run."""
+"""Name of the argument for settings, after a recipe or a run."""
 
 
 def completion(
@@ -117,18 +117,18 @@ def _possible(before: list[str], current: str) -> list[str]:
 
 
 def _option(command: Any, word: str) -> Any:
-    """The option of a command that a word names, if it does."""
+    """Return the option of a command that a word names; None if it names none."""
     options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
     return next((option for option in options if word in (*option.opts, *option.secondary_opts)), None)
 
 
 def _values(parameter: Any) -> list[str]:
-    """What a parameter may be, if it says so: its `autocompletion`."""
+    """Return the values of a parameter from its `autocompletion`, if it has one."""
     return [item.value for item in parameter.shell_complete(None, "") if item.type == "plain"]
 
 
 def _options(command: Any) -> list[str]:
-    """The names of a command's options."""
+    """Return the names of a command's options."""
     options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
     return [*(name for option in options for name in option.opts if name.startswith("--")), "--help"]
 

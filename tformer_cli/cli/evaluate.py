@@ -82,10 +82,10 @@ def evaluate(
 
 
 def _check(task: Any, settings: Sequence[str], *, predictions: bool) -> None:
-    """Refuse settings of the search, and a table of predictions, that mean nothing for a run.
+    """Refuse search settings, and a table of predictions, that do not apply to a run.
 
     Raises:
-        ConfigError: naming the first.
+        ConfigError: if one does not apply; names the first.
     """
     from tformer_cli.cli.asked import check_decode, decode_settings
 
@@ -107,7 +107,7 @@ def _write_table(rows: list[dict[str, Any]], path: Path, kind: str) -> None:
 
 
 def check_split(split: str) -> None:
-    """Refuse a split that no data has.
+    """Refuse an unknown split.
 
     Raises:
         ConfigError: if it is not train, validation or test.

@@ -20,12 +20,12 @@ def export(
         str, typer.Option("--to", help=f"Format: {' or '.join(FORMATS)}.", autocompletion=one_of(*FORMATS))
     ] = "huggingface",
 ) -> None:
-    """Write a run in another library's format: of Hugging Face, or for Vision Transformers of timm.
+    """Export a run to the format of Hugging Face, or of timm for Vision Transformers.
 
-    The folder loads with `from_pretrained` of `AutoTokenizer`, or `AutoImageProcessor`, and of the `AutoModelFor...` of
-    the run's task (translation: Seq2SeqLM, gpt: CausalLM, bert: MaskedLM, texts with labels: SequenceClassification,
-    tags: TokenClassification, answers: QuestionAnswering, pictures: ImageClassification); or with
-    `timm.create_model("local-dir:FOLDER", pretrained=True)`. What has no counterpart there is refused by name.
+    Hugging Face loads the folder by `from_pretrained` of `AutoTokenizer` or `AutoImageProcessor` and of
+    `AutoModelFor...`. The classes are Seq2SeqLM (translation), CausalLM (gpt), MaskedLM (bert), SequenceClassification
+    (texts with labels), TokenClassification (tags), QuestionAnswering and ImageClassification. timm loads it by
+    `timm.create_model("local-dir:FOLDER", pretrained=True)`. Settings without a counterpart are refused by name.
     """
     from tformer_cli.cli.output import note
 

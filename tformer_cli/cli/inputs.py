@@ -1,6 +1,6 @@
-"""What `predict`, `translate` and `tokenize` read: lines of text, rows of tables, sentences of CoNLL columns.
+"""Inputs of `predict`, `translate` and `tokenize`: lines of text, rows of tables, sentences of CoNLL files.
 
-A table is never read as lines: its columns are those that the run was trained on, or those that `--column` names.
+A table is never read as lines. Its columns are those of the training data, or those that `--column` names.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Line:
     """An input.
 
     Attributes:
-        value: as a task takes it.
-        place: what an error calls it.
-        shown: as `--json` shows it.
+        value: the input for the task.
+        place: its name in error messages.
+        shown: its form in the output of `--json`.
     """
 
     value: Any
@@ -47,18 +47,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read.
+    """Options for reading files.
 
     Attributes:
-        columns: that the user named.
-        form: of `FORMATS`, if the user said; empty: by the file.
+        columns: columns named by the user.
+        form: one of `FORMATS`, if the user named it; empty: detected from the file.
         expected: columns of the training tables.
-        names: of all columns, where the training tables had no line of names.
-        words: the inputs are sentences of words.
-        word_column: of CoNLL files.
-        delimiter: between columns of CoNLL files; empty: by the file.
-        known_tags: tags that such files may hold.
-        documents: reads a file of SQuAD's JSON, for runs that answer questions.
+        names: names of all columns, if the training tables have no header line.
+        words: whether the inputs are sentences of words.
+        word_column: column of words in CoNLL files.
+        delimiter: delimiter of columns in CoNLL files; empty: detected from the file.
+        known_tags: tags that identify such files.
+        documents: reads a file in SQuAD's JSON, for question answering.
     """
 
     columns: tuple[str, ...] = ()
@@ -72,10 +72,10 @@ class Reading:
     documents: Callable[[Path], Iterator[tuple[str, Any]]] | None = None
 
     def check(self) -> None:
-        """See that options fit.
+        """Check that the options are compatible.
 
         Raises:
-            ConfigError: if they do not.
+            ConfigError: if they are not.
         """
         if self.form and self.form not in FORMATS:
             raise ConfigError(f"--format: {self.form!r} is not one of {', '.join(FORMATS)}")
@@ -90,10 +90,10 @@ class Reading:
 
 
 def read(files: Sequence[Path], how: Reading) -> Iterator[Line]:
-    """The inputs in some files, or in standard input when there are none; `-` names it too.
+    """Yield the inputs in files, or in standard input (`-`) if there are none.
 
     Raises:
-        DataError: if something cannot be read, or a table does not say which columns are wanted; names the place.
+        DataError: if a file cannot be read, or the columns of a table are unknown; names the location.
     """
     for file in files or [Path("-")]:
         yield from _of_file(file, how)
@@ -119,12 +119,12 @@ def _of_file(file: Path, how: Reading) -> Iterator[Line]:
 
 
 def _kind(file: Path, start: bytes, how: Reading) -> str:
-    """How a file is read: lines, CoNLL columns, or a table by its ending.
+    """Return the format of a file: lines, CoNLL columns, or the ending of a table.
 
     Args:
         file: its name; `-` for standard input.
-        start: of its bytes.
-        how: what the user and the run say.
+        start: its first bytes.
+        how: options of the user and the run.
     """
     from tformer_cli.data.files import table_kind
 
@@ -169,7 +169,7 @@ def _kind_of_content(name: str, start: bytes, how: Reading) -> str:
 
 
 def _is_header(lines: list[str], mark: str) -> bool:
-    """Whether the first line names columns: no spaces around the names, and a row of as many cells after it."""
+    """Return whether the first line is a header: names without spaces around them, and a row with as many cells."""
     try:
         names, row, *_ = [*csv.reader((line + "\n" for line in lines[:LOOKED_AT_LINES]), delimiter=mark), [], []]
     except csv.Error:
@@ -178,7 +178,7 @@ def _is_header(lines: list[str], mark: str) -> bool:
 
 
 def _is_place(column: str) -> bool:
-    """Whether a column is named by its place, from 0; -1 is the last."""
+    """Return whether a column is given by its index, from 0; -1 is the last."""
     return re.fullmatch(r"-?\d{1,6}", column) is not None
 
 
@@ -191,7 +191,7 @@ def _json_object(line: str) -> dict[str, Any] | None:
 
 
 def _has_word_columns(lines: list[str], how: Reading) -> bool:
-    """Whether lines are words with their tags, as CoNLL has them: as many columns in each, a known tag in one."""
+    """Return whether lines are in CoNLL format: the same number of columns, and a column with known tags."""
     rows = [line.split() for line in lines[: min(LOOKED_AT_LINES, len(lines) - 1)] if not line.startswith("#")]
     rows = [row for row in rows if row and row[0] != "-DOCSTART-"]
     widths = {len(row) for row in rows}
@@ -201,7 +201,7 @@ def _has_word_columns(lines: list[str], how: Reading) -> bool:
 
 
 def _conll(lines: Iterator[str], name: str, how: Reading) -> Iterator[Line]:
-    """Sentences of words: a word a line, a blank line after each sentence."""
+    """Yield sentences of words: one word per line, a blank line after each sentence."""
     named = bool(how.columns)
     if named and not _is_place(how.columns[0]):
         raise ConfigError(f"--column {how.columns[0]}: columns of CoNLL files have numbers", "--column 0 is the first")
@@ -258,10 +258,10 @@ def _cell(row: dict[str, Any], column: str, place: str) -> Any:
 
 
 def _columns(path: Path, kind: str, name: str, how: Reading) -> tuple[list[str], list[str]]:
-    """The columns to read of a table, none if it is empty; and the names of all, if its first line is data.
+    """Return the columns to read of a table, none if it is empty, and the names of all if its first line is data.
 
     Raises:
-        DataError: if neither the user nor the training tables' columns say it.
+        DataError: if neither the user nor the training tables determine them.
     """
     separated = kind in (".csv", ".tsv")
     there = names_there(path, kind, how.columns or how.expected, separated=separated)
@@ -273,7 +273,7 @@ def _columns(path: Path, kind: str, name: str, how: Reading) -> tuple[list[str],
     width = len(there)
     if how.columns:
         if not (separated and all(map(_is_place, how.columns))):
-            return list(how.columns), []  # an error will say which are there
+            return list(how.columns), []  # an error will list the existing columns
         if not all(-width <= int(column) < width for column in how.columns):
             raise DataError(f"{name}: {width} columns, and --column {', '.join(how.columns)}", "they count from 0")
         return [str(int(column) % width) for column in how.columns], list(map(str, range(width)))
@@ -287,7 +287,7 @@ def _columns(path: Path, kind: str, name: str, how: Reading) -> tuple[list[str],
 
 
 def names_there(path: Path, kind: str, wanted: Sequence[str], *, separated: bool) -> list[str] | None:
-    """The columns of a table; None if it is empty.
+    """Return the columns of a table; None if it is empty.
 
     Raises:
         DataError: if it cannot be read.
@@ -308,7 +308,7 @@ def names_there(path: Path, kind: str, wanted: Sequence[str], *, separated: bool
 
 
 def _cells(line: str, marks: str, wanted: Sequence[str]) -> list[str]:
-    """The cells of the first line of a table, by the mark that gives the columns that are wanted, or else most."""
+    """Split the first line of a table by the delimiter that gives the wanted columns, or otherwise the most."""
     if line.startswith("sep=") and len(line) == len("sep=;"):
         return list(wanted)
     rows = [line.split("\t") if marks == "\t" else _split(line, mark) for mark in marks]
@@ -316,7 +316,7 @@ def _cells(line: str, marks: str, wanted: Sequence[str]) -> list[str]:
 
 
 def _split(line: str, mark: str) -> list[str]:
-    """The cells of a line of CSV; none if it is malformed."""
+    """Return the cells of a line of CSV; none if it is malformed."""
     try:
         return [cell.strip() for cell in next(csv.reader([line], delimiter=mark), [])]
     except csv.Error:
@@ -325,7 +325,7 @@ def _split(line: str, mark: str) -> list[str]:
 
 @contextmanager
 def _on_disk(file: Path, kind: str, stream: IO[bytes]) -> Iterator[Path]:
-    """A table as a file with the ending of its kind: itself, or a copy of what comes through a pipe."""
+    """Return a table as a file with the ending of its format: the file itself, or a copy of piped data."""
     from tformer_cli.data import files
 
     regular = str(file) != "-" and stat.S_ISREG(file.stat().st_mode)
@@ -340,7 +340,7 @@ def _on_disk(file: Path, kind: str, stream: IO[bytes]) -> Iterator[Path]:
 
 @contextmanager
 def _named(path: Path, name: str) -> Iterator[None]:
-    """Errors name the file as the user knows it."""
+    """Make errors name the file as the user gave it."""
     try:
         yield
     except DataError as error:
@@ -350,10 +350,10 @@ def _named(path: Path, name: str) -> Iterator[None]:
 
 
 def reading_of(task: Any, columns: tuple[str, ...], form: str) -> Reading:
-    """How the text inputs of a task are read.
+    """Return the options for reading the text inputs of a task.
 
     Raises:
-        ConfigError: if the options do not go with it.
+        ConfigError: if the options do not apply to it.
     """
     data = task.config.data
     reading = Reading(

@@ -69,10 +69,10 @@ def _run(given: list[str]) -> int:
 
 
 def check_encoding(arguments: Sequence[str]) -> None:
-    """Refuse settings that are not UTF-8; names of files may be any bytes.
+    """Refuse settings that are not UTF-8; file names may be any bytes.
 
     Raises:
-        ConfigError: naming the first.
+        ConfigError: if one is not UTF-8; names the first.
     """
     for argument in arguments:
         if is_undecodable(argument) and re.match(r"[a-z_][a-z_0-9.]*=", argument):
@@ -80,12 +80,12 @@ def check_encoding(arguments: Sequence[str]) -> None:
 
 
 def is_undecodable(text: str) -> bool:
-    """Whether an argument or a name came in bytes that are not UTF-8."""
+    """Return whether an argument or a name contains bytes that are not UTF-8."""
     return any("\udc80" <= character <= "\udcff" for character in text)
 
 
 def printable(text: str) -> str:
-    r"""Text in one line, with undecodable bytes as `\xe9`."""
+    r"""Return text on one line, with undecodable bytes as `\xe9`."""
     line = "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text)
     return " ".join(line.split())
 

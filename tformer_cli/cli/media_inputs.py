@@ -1,4 +1,4 @@
-"""What `predict` reads of pictures and recordings: files, folders, tables that name or hold them."""
+"""Inputs of `predict` for images and recordings: files, folders, and tables that name or contain them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tformer_cli.errors import ConfigError, DataError
 
 
 def media(task: Any, given: Sequence[Path], columns: tuple[str, ...]) -> Iterator[Line]:
-    """The files that are given, those in folders and tables, or, of none, those that standard input names.
+    """Yield the given files and those in folders and tables; without arguments, those named on standard input.
 
     Raises:
-        DataError: if there is no such file or folder: of those given, before the first is answered.
+        DataError: if a file or folder does not exist; for arguments, before the first prediction.
     """
     if len(columns) > 1:
         raise ConfigError(f"--column is given {len(columns)} times", "an input is one column")
@@ -47,10 +47,10 @@ def _media_of(task: Any, path: Path, columns: tuple[str, ...]) -> Iterator[Line]
 
 
 def _media_column(task: Any, path: Path, columns: tuple[str, ...]) -> str:
-    """The column of a table that names or holds the files.
+    """Return the column of a table that names or contains the files.
 
     Raises:
-        DataError: if neither the user nor the training tables' columns say it.
+        DataError: if neither the user nor the training tables determine it.
     """
     from tformer_cli.data.files import table_kind
 

@@ -28,7 +28,7 @@ def note(text: str, *, quiet: bool = False) -> None:
 
 
 def note_repeated(overrides: Sequence[str], *, quiet: bool = False) -> None:
-    """Say which settings of the command line are given more than once."""
+    """Print a note about settings that are given more than once."""
     from tformer_cli.config.overrides import repeated
 
     for line in repeated(overrides):
@@ -38,13 +38,13 @@ def note_repeated(overrides: Sequence[str], *, quiet: bool = False) -> None:
 def table(
     header: Sequence[str], rows: Sequence[Sequence[object]], title: str = "", *, whole: Sequence[str] = ()
 ) -> None:
-    """Print a table as a result: drawn on a terminal, aligned text elsewhere.
+    """Print a table: with borders on a terminal, as aligned text elsewhere.
 
     Args:
         header: names of the columns.
         rows: a value for each column.
         title: printed above.
-        whole: columns whose cells a narrow terminal must not break, because they are copied from there.
+        whole: columns whose cells are never wrapped, so that users can copy them.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     numeric = [bool(cells) and all(_is_number(row[column]) for row in cells) for column in range(len(header))]

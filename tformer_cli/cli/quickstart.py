@@ -214,7 +214,7 @@ def quickstart(
 
 
 def _length(minutes: float | None) -> list[str]:
-    """The settings of a run of so many minutes; evaluations of one shorter than a minute decode little."""
+    """Return the settings for a run of the given minutes; under a minute, evaluations decode few examples."""
     if minutes is None:
         return []
     short = ["trainer.evaluate_limit=20"] if minutes < 1 else []

@@ -25,7 +25,7 @@ def _list(context: typer.Context) -> None:
 
 
 def _short(text: str, limit: int = 72) -> str:
-    """The first clause of a recipe's text, cut at a word; `recipes show` prints the whole of it."""
+    """Return the first clause of a recipe's description, cut at a word; `recipes show` prints all of it."""
     open_brackets = 0
     for place, character in enumerate(text):
         open_brackets += (character == "(") - (character == ")")

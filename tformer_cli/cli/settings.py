@@ -1,4 +1,4 @@
-"""`tformer settings`: a reference of every setting, from the schema that configurations are checked against."""
+"""The command `tformer settings`, a reference of every setting from the schema of configurations."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setting:
-    """One line of the reference.
+    """A line of the reference.
 
     Attributes:
-        key: dotted, as it is written on the command line.
-        default: as it is written on the command line; empty: it must be given.
-        values: the type, or the names or the range that are allowed.
-        about: what the setting does.
-        tasks: the tasks that have it with this default; empty: all.
+        key: dotted key in command line syntax.
+        default: default in command line syntax; empty: the setting is required.
+        values: the type, or the allowed names or range.
+        about: description of the setting.
+        tasks: tasks that have it with this default; empty: all.
     """
 
     key: str
@@ -43,7 +43,7 @@ def settings(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a setting.")] = False,
 ) -> None:
-    """Print every setting with its default, the values that it takes, and what it does."""
+    """Print every setting with its default, its values and its description."""
     from tformer_cli.cli.output import result, table
 
     lines = _of_recipe(recipe) if recipe else reference(task)
@@ -67,9 +67,9 @@ def settings(
 
 
 def reference(task: str = "") -> list[Setting]:
-    """Every setting of all tasks, or of one, in the order of the schema.
+    """Return every setting of all tasks, or of one, in the order of the schema.
 
-    A key whose default differs between tasks has a line for each default.
+    If the default of a key differs between tasks, there is a line for each default.
 
     Raises:
         ConfigError: if there is no such task.
@@ -96,7 +96,7 @@ def reference(task: str = "") -> list[Setting]:
 
 
 def _of_recipe(recipe: str) -> list[Setting]:
-    """The settings of a recipe, with its values in place of the defaults."""
+    """Return the settings of a recipe, with its values as defaults."""
     from tformer_cli.config.compose import compose
     from tformer_cli.config.values import leaves
 
@@ -108,7 +108,7 @@ def _of_recipe(recipe: str) -> list[Setting]:
 
 
 def _begins(key: str, prefix: str) -> bool:
-    """Whether a key is the prefix, below it, or continues its last word."""
+    """Return whether a key equals the prefix, is below it, or continues its last word."""
     return not prefix or key.startswith(prefix)
 
 
@@ -117,7 +117,7 @@ def _described(line: Setting) -> str:
 
 
 def _default(schema: type, key: str) -> str:
-    """The default of a dotted key, as it is written on the command line; empty where there is none."""
+    """Return the default of a dotted key in command line syntax; empty if there is none."""
     from dataclasses import fields
 
     value: object = schema
@@ -137,7 +137,7 @@ def _get(config: object, key: str) -> object:
 
 
 def _written(value: object) -> str:
-    """A value as it is written on the command line."""
+    """Return a value in command line syntax."""
     from tformer_cli.config.schema import REQUIRED
 
     if value == REQUIRED:
@@ -152,7 +152,7 @@ def _written(value: object) -> str:
 
 
 def _values(leaf: Leaf) -> str:
-    """The values that a setting takes."""
+    """Return the allowed values of a setting."""
     if leaf.options:
         return " ".join(leaf.options)
     low, high = leaf.field.metadata.get("low"), leaf.field.metadata.get("high")
@@ -165,7 +165,7 @@ def _values(leaf: Leaf) -> str:
 
 
 def _type_name(kind: Any) -> str:
-    """The name of a type for a reader."""
+    """Return the readable name of a type."""
     if get_origin(kind) is list:
         return f"list [a,b,...] of {_type_name(get_args(kind)[0])}s"
     if isinstance(kind, UnionType):

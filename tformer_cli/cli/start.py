@@ -83,7 +83,7 @@ class Start:
 
 
 def _note_size(config: Experiment, start: Experiment | None) -> None:
-    """Tell that pictures have another size than those that the weights were trained with."""
+    """Print a note if images have another size than those of the starting model's training."""
     from tformer_cli.cli.output import note
     from tformer_cli.config.schema import ImageExperiment
 
@@ -96,7 +96,7 @@ def _note_size(config: Experiment, start: Experiment | None) -> None:
 
 
 def _is_foreign(folder: Path) -> bool:
-    """Whether a folder holds a model of another library, and no run or checkpoint."""
+    """Return whether a folder contains a model of another library, and no run or checkpoint."""
     ours = ("config.yaml", "checkpoints", "manifest.json")
     return (folder / "config.json").is_file() and not any((folder / name).exists() for name in ours)
 

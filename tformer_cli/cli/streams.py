@@ -1,4 +1,4 @@
-"""Standard input, output and error that the user has closed (`<&-`, `>&-`, `2>&-`): no other file takes their place."""
+"""Handling of closed standard streams (`<&-`, `>&-`, `2>&-`), so that no other file reuses their descriptors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Closed(OSError):
 
 
 class _ClosedStream(io.RawIOBase):
-    """A stream that says so when it is used."""
+    """A stream that raises `Closed` when it is used."""
 
     def __init__(self, name: str, remedy: str) -> None:
         self._closed_name, self._remedy = name, remedy
@@ -37,10 +37,10 @@ class _ClosedStream(io.RawIOBase):
 
 
 def repair() -> None:
-    """Stand in for closed streams: input and output that say so when they are used, and error that is dropped.
+    """Replace closed streams: input and output raise an error when used, and standard error is discarded.
 
-    Their descriptors are taken by the null device, or the next file that is opened would be written to as standard
-    error. Python has None for such a stream, and `print` takes standard output for it.
+    The null device takes their descriptors. Otherwise the next opened file would receive standard error. In Python such
+    a stream is None, and `print` then writes to standard output.
     """
     if sys.stdin is not None and sys.stdout is not None and sys.stderr is not None:
         return
@@ -48,7 +48,7 @@ def repair() -> None:
         with contextlib.suppress(OSError):
             os.fstat(number)
             continue
-        os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+        os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor
         os.set_inheritable(number, True)
     if sys.stdin is None:
         closed = _ClosedStream("input", "give the text, or files, as arguments")
@@ -61,7 +61,7 @@ def repair() -> None:
 
 
 def give_up_output() -> None:
-    """Drop what standard output still holds: nobody reads it, and it must not fail again at exit."""
+    """Discard the buffer of standard output, which has no reader, so that it does not fail again at exit."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         return

@@ -14,17 +14,17 @@ from tformer_cli.regular import open_regular
 
 @dataclass
 class Summary:
-    """A run at a glance; None where the folder does not say.
+    """Summary of a run; None for values that the folder does not contain.
 
     Attributes:
         run: its folder.
-        recipe: that it was trained from.
-        metric: what best means.
+        recipe: its recipe.
+        metric: metric that selects the best checkpoint.
         best: value of the metric on the validation split.
-        test: value of the metric on the run's own test split, where `evaluate` has scored it.
-        step: steps taken.
-        minutes: of training.
-        finished: the run came to its end.
+        test: value of the metric on the run's test split, if `evaluate` has computed it.
+        step: number of steps.
+        minutes: minutes of training.
+        finished: whether the run is complete.
     """
 
     run: Path
@@ -59,7 +59,7 @@ def summarise(run: Path) -> Summary:
 
 
 def _test_score(run: Path, metric: Any) -> float | None:
-    """What `evaluate` gave for the run's own test split, unless another checkpoint has become the best since."""
+    """Return the score of `evaluate` on the run's test split, unless another checkpoint is the best by now."""
     record = _json(_read(run / "evaluation" / "test.json"))
     best = _read(run / "checkpoints" / "best").decode("utf-8", "replace").strip()
     if best and record.get("checkpoint") not in (best, "averaged"):
@@ -69,7 +69,7 @@ def _test_score(run: Path, metric: Any) -> float | None:
 
 
 def last_checkpoint(run: Path) -> int | None:
-    """The step of the newest checkpoint, by its name."""
+    """Return the step of the newest checkpoint, from its name."""
     names = (path.name.removeprefix("step-") for path in (run / "checkpoints").glob("step-*"))
     return max((int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 16), default=None)
 
@@ -88,7 +88,7 @@ def find_runs(folder: Path) -> list[Path]:
     found, waiting = [], [folder]
     while waiting:
         here = waiting.pop()
-        if (here / "manifest.json").exists():  # a checkpoint, as RUN/initial of a start that failed
+        if (here / "manifest.json").exists():  # a checkpoint, such as RUN/initial of a failed start
             continue
         if (here / "config.yaml").is_file():
             found.append(here)

@@ -33,7 +33,7 @@ class Job:
 
     @property
     def state(self) -> str:
-        """How its process has ended."""
+        """The state in which its process ended."""
         if self.code == 0:
             return "done"
         return "stopped" if self.code in [exit_status(number) for number in STOPPING] else "failed"
@@ -53,13 +53,13 @@ def sweep(
 ) -> None:
     """Train every combination, at most `jobs` at a time, and print a table of the results.
 
-    All combinations are composed before the first starts, so that a mistake in the last costs nothing.
+    All combinations are composed before the first starts, so that mistakes are reported early.
 
     Raises:
-        ConfigError: if a combination is not a configuration; which one is named.
+        ConfigError: if a combination is not a valid configuration; names it.
         RunError: if the sweep's folder is in use.
         typer.Exit: with code 1, after the table, if a run failed.
-        SystemExit: if a signal has stopped the sweep; with 128 plus the signal's number.
+        SystemExit: if a signal stopped the sweep; the status is 128 plus the signal's number.
     """
     from tformer_cli.config.compose import compose
     from tformer_cli.config.overrides import expand
@@ -99,7 +99,7 @@ def _same_plan(folder: Path, combinations: list[list[str]]) -> None:
 
 
 def _run_all(todo: list[Job], command: list[str], jobs: int, quiet: bool) -> None:
-    """Run the jobs; a signal stops and saves those that run, and starts no others."""
+    """Run the jobs; after a signal, save and stop running jobs and start no others."""
     waiting, running, done = list(todo), [], 0
     threads, asked, passed_on = _threads(jobs), Stopper(), False
     with asked.listening():
@@ -111,7 +111,7 @@ def _run_all(todo: list[Job], command: list[str], jobs: int, quiet: bool) -> Non
                     running.append(job)
                 if asked.number and not passed_on:
                     passed_on = True
-                    for job in running:  # a Ctrl-C has reached them already; SIGTERM as well does no harm
+                    for job in running:  # a Ctrl-C has reached them already; an additional SIGTERM is harmless
                         job.process.terminate()
                 for job in [job for job in running if job.process.poll() is not None]:
                     running.remove(job)

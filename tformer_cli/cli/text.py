@@ -17,7 +17,7 @@ from tformer_cli.errors import DataError
 from tformer_cli.raw_lines import raw_lines
 
 LOOKED_AT_BYTES = 1 << 16
-"""Of the beginning of a file, to see what it is."""
+"""Size of the beginning of a file from which its format is detected."""
 STDIN = "standard input"
 
 
@@ -33,16 +33,16 @@ def lines(files: Sequence[Path]) -> Iterator[str]:
 
 
 def name_of(file: Path) -> str:
-    """What an error calls a file."""
+    """Return the name of a file in error messages."""
     return STDIN if str(file) == "-" else str(file)
 
 
 @contextmanager
 def opened(file: Path) -> Iterator[Any]:
-    """A file, unpacked if its name ends with .gz, or standard input for `-`; it can be peeked into.
+    """Open a file, unpacked if its name ends with .gz, or standard input for `-`; the stream supports `peek`.
 
     Raises:
-        DataError: if it cannot be read, or is damaged; names it.
+        DataError: if it cannot be read or is damaged; names it.
     """
     try:
         if str(file) == "-":
@@ -61,12 +61,12 @@ def opened(file: Path) -> Iterator[Any]:
 
 
 def check(files: Iterable[Path]) -> None:
-    """Refuse files that cannot be opened, before anything slow starts.
+    """Refuse files that cannot be opened, before slow work starts.
 
-    Pipes are not opened: that would wait for the other end, and closing them would break it.
+    Pipes are not opened, since this would wait for the writer, and closing them would break the pipe.
 
     Raises:
-        DataError: naming the first.
+        DataError: if a file cannot be opened; names the first.
     """
     for file in files:
         if str(file) == "-":

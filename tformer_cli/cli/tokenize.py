@@ -85,13 +85,13 @@ def train(
 
 
 def _language(file: Path) -> str:
-    """The language that a file's name ends with, as train.en or train.en.gz."""
+    """Return the language at the end of a file name such as train.en or train.en.gz."""
     name = Path(file.name.removesuffix(".gz"))
     return name.suffix.removeprefix(".") or name.name
 
 
 def _texts(files: list[Path], column: str | None, form: str) -> Iterator[str]:
-    """The lines of texts, and the column of tables; a text with line breaks is several lines."""
+    """Yield the lines of texts, and the column of tables; a text with line breaks is several lines."""
     for line in _values(files, column, form):
         yield from line.split("\n")
 
@@ -122,7 +122,7 @@ def encode(
     form: str = FORMAT,
     output: Path = OUTPUT,
 ) -> None:
-    """Cut text into pieces: a line of pieces, or ids, for each line or row."""
+    """Tokenize text: print a line of pieces, or ids, for each line or row."""
     from tformer_cli.cli import text
     from tformer_cli.cli.answers import check_place, write
 

@@ -30,7 +30,7 @@ OVERRIDES = typer.Argument(
 RUN = typer.Option(
     None,
     "--run",
-    "--run-folder",  # torchrun takes a --run among a script's arguments for its own --run-path
+    "--run-folder",  # torchrun takes the --run of a script for its own --run-path
     metavar="FOLDER",
     help="Folder of the run.  [default: runs/RECIPE/NUMBER]",
     show_default=False,
@@ -39,7 +39,7 @@ RESUME = typer.Option(False, "--resume", help="Continue the run in --run from it
 PROCESSES = typer.Option(1, "--processes", min=1, help="Train with this many processes of this machine.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Print the whole configuration as YAML, and train nothing.")
 STARTING = {".lock", "initial", ".initial.writing", ".initial.deleting", ".config.yaml.writing"}
-"""What lies in a run folder before training begins: the lock, another library's model, half a configuration."""
+"""Files in a run folder before training: the lock, another library's model, a partial configuration."""
 QUIET = typer.Option(False, "--quiet", "-q", help="Say nothing but errors.")
 MULTIRUN = typer.Option(False, "--multirun", "-m", help="Train every combination of KEY=A,B values.")
 LIMITS = ("steps", "epochs", "minutes")
@@ -116,7 +116,7 @@ def _train(
         ]
         sweep(verb, recipe, overrides, options, run, resume=resume, dry_run=dry_run, quiet=quiet, jobs=jobs)
         return
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):  # torchrun starts the ranks again after one has failed
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):  # torchrun restarts the ranks after a failure
         resume, run = True, run or last_run(default_name(recipe))
     start = Start.find(initial) if initial is not None else None
     config = compose(recipe, overrides, whole=start is None)
@@ -128,7 +128,7 @@ def _train(
         data, settings = suggested(config, overrides)
         if settings:
             note(f"sized to {data}: {' '.join(settings)}; what the command line gives wins", quiet=quiet)
-            config = compose(recipe, [*settings, *overrides, "size=given"])  # it now says all, as a recipe of its own
+            config = compose(recipe, [*settings, *overrides, "size=given"])  # now complete, like a recipe
     if resume and run is not None:
         config = as_resumed(config, run / "config.yaml", overrides)
     if dry_run:
@@ -159,7 +159,7 @@ def _train(
 
 
 def first_rank() -> bool:
-    """Whether this process chooses and checks the run folder: of several that torchrun has started, the first does."""
+    """Return whether this process chooses and checks the run folder; with torchrun, the first process does."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
@@ -191,22 +191,22 @@ def check_run(run: Path, resume: bool) -> None:
 
 
 def contents(run: Path) -> set[str]:
-    """The names in a run folder, without those of a start that was cut short."""
+    """Return the names in a run folder, without those of an interrupted start."""
     return {entry.name for entry in run.iterdir()} - STARTING if run.is_dir() else set()
 
 
 def holds_run(run: Path) -> bool:
-    """Whether a folder is a run's, or may become one: there is nothing else in it."""
+    """Return whether a folder is a run folder, or may become one because it contains nothing else."""
     there = contents(run)
     return not there or bool(there & {"config.yaml", "checkpoints"})
 
 
 def undo_start(run: Path, made: Sequence[Path]) -> None:
-    """Remove what a start that failed before training left in the run folder, so that the next one can use it.
+    """Remove the files of a start that failed before training, so that the run folder can be used again.
 
     Args:
-        run: the run folder; nothing is touched if training has begun there, or another process is writing it.
-        made: folders that this command has made, the run's first: they go as well.
+        run: the run folder; it is unchanged if training has begun there, or another process is writing it.
+        made: folders created by this command, the run's first; they are removed too.
     """
     from tformer_cli.train.run import CONFIG, Lock
 
@@ -221,7 +221,7 @@ def undo_start(run: Path, made: Sequence[Path]) -> None:
                 (run / name).unlink(missing_ok=True)
         lock.release()
         for folder in made:
-            folder.rmdir()  # ends here where another run has begun beside it
+            folder.rmdir()  # fails if another run has begun there
 
 
 def new_run(name: str) -> Path:

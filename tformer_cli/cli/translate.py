@@ -122,9 +122,9 @@ def predict(
     device: str = DEVICE,
     checkpoint: str = CHECKPOINT,
 ) -> None:
-    """Answer with a trained run of any task: one answer for each line, row, picture or recording, in order.
+    """Predict with a trained run of any task: one output for each line, row, image or recording, in order.
 
-    A language model writes the text on; a single text given as an argument is written on as you watch.
+    A language model continues the text; the continuation of a single text given as an argument is streamed.
     """
     decode = {"beam": beam, "n_best": n_best, "batch": batch, "workers": workers, "max_length": max_length}
     decode |= {"temperature": temperature, "top_k": top_k, "top_p": top_p}
@@ -190,10 +190,10 @@ def _answer(asked: Asked, *, translating: bool = False) -> None:
 
 
 def _check_arguments(given: list[str], texts: list[str]) -> None:
-    """Refuse texts that are not UTF-8, and folders and standard input in the wrong place.
+    """Refuse texts that are not UTF-8, and folders and standard input where they are not allowed.
 
     Raises:
-        ConfigError: naming the first.
+        ConfigError: if there is one; names the first.
     """
     from tformer_cli.cli.main import is_undecodable, printable
 
@@ -205,7 +205,7 @@ def _check_arguments(given: list[str], texts: list[str]) -> None:
 
 
 def _lines(asked: Asked, how: Any) -> Iterator[Line]:
-    """The texts, and what is in the files, in the order that they are given; or what is in standard input."""
+    """Yield the texts and the contents of files in the given order, or the contents of standard input."""
     from tformer_cli.cli import inputs
 
     texts = asked.texts
@@ -219,7 +219,7 @@ def _lines(asked: Asked, how: Any) -> Iterator[Line]:
 
 
 def _watch(stream: Callable[[Any, str, Callable[[str], None]], None], model: Any, prompt: str) -> None:
-    """Write a prompt on as it is written; nothing is printed before it is known that it fits."""
+    """Stream the continuation of a prompt; nothing is printed before the prompt is known to fit."""
     from tformer_cli.cli.output import result
     from tformer_cli.tasks.inputs import BadInput
 

@@ -83,8 +83,8 @@ def read_sound(source: Path | str | bytes, sample_rate: int, name: str = "") -> 
         (N,) int16.
 
     Raises:
-        BadRecording: a `DataError`: if it is missing, empty, truncated, not a recording, without samples, not finite,
-            longer than 4 hours, or its rate is under 1,000 or over 768,000 samples per second.
+        BadRecording: a `DataError`: if it is missing, empty, truncated, not a recording, without samples, not finite or
+            longer than 4 hours. Rates under 1,000 and over 768,000 samples per second are errors too.
         ConfigError: if soundfile or soxr is not installed.
     """
     soundfile = library("soundfile", "soundfile", EXTRA)

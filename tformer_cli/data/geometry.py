@@ -68,8 +68,8 @@ def resample(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: tuple[int, i
     Args:
         pixels: (B, C, H, W), uint8; each image in the upper left corner.
         sizes: heights and widths of the images, (B, 2), int64, on the CPU.
-        matrices: (B, 3, 3), float64, on the CPU: from (x, y, 1) of the output, in pixels from its centre, to that of
-            the image, in pixels from the centre of its upper left pixel.
+        matrices: (B, 3, 3), float64, on the CPU. They map (x, y, 1) of the output, in pixels from its centre, to that
+            of the image, in pixels from the centre of its upper left pixel.
         size: R and S.
         outside: colour outside the image, in [0, 1], (C or 1, 1, 1).
 

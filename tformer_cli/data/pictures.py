@@ -74,8 +74,8 @@ def read_picture(source: Path | str | bytes, config: ImageDataConfig, name: str 
         (H, W, C) uint8.
 
     Raises:
-        BadPicture: a `DataError`: if it is missing, empty, truncated, not an image, less than 2 pixels on a side, over
-            64 times as long as wide, or larger than Pillow's safety limit (`PIL.Image.MAX_IMAGE_PIXELS`).
+        BadPicture: a `DataError`: if it is missing, empty, truncated or not an image, or its size is not allowed. A
+            side has at least 2 pixels and at most 64 times the other, and `PIL.Image.MAX_IMAGE_PIXELS` limits the area.
     """
     name = name or (str(source) if not isinstance(source, bytes) else "the picture")
     return _open(source, name, lambda image: _pixels(image, config, name))

@@ -33,7 +33,7 @@ class Layout:
     Attributes:
         named: the files of a path (a folder and a name with or without an ending); nothing if it does not exist.
         whole: the training split, if it is a whole folder except files named like other splits; nothing otherwise.
-            expected: description of the expected files, in which "NAME" is the split.
+        expected: description of the expected files, in which "NAME" is the split.
     """
 
     named: Callable[[Path], list[Path]]

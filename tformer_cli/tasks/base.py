@@ -69,7 +69,7 @@ class Loss:
 
 
 Input = str | Sequence[str]
-"""What a model is asked: a line or the name of a file; or the texts of a table's columns; or a sentence's words."""
+"""An input of a model: a line, the name of a file, the texts of a table's columns, or the words of a sentence."""
 
 
 @dataclass
@@ -77,8 +77,9 @@ class Prediction:
     """One answer to one input.
 
     Attributes:
-        text: what is printed as a line.
-        details: what `--json` adds to it: `error` is why there is no answer, `note` what the user should know of it.
+        text: the printed line.
+        details: the fields that `--json` adds: `error` is the reason for a missing answer, `note` a remark for the
+            user.
     """
 
     text: str
@@ -96,16 +97,16 @@ class Sample:
 
 @dataclass
 class HeatMap:
-    """A matrix to be drawn.
+    """A matrix that is drawn as a heat map.
 
     Attributes:
         values: (rows, columns), float.
         rows: their names.
         columns: their names.
         title: a line above it.
-        row_title: what the rows are.
-        column_title: what the columns are.
-        percent: whether the values are shares, which are written into the cells, in percent.
+        row_title: label of the rows.
+        column_title: label of the columns.
+        percent: whether the values are shares; they are then written into the cells, in percent.
     """
 
     values: np.ndarray
@@ -119,14 +120,14 @@ class HeatMap:
 
 @dataclass
 class Gallery:
-    """Images to be laid out in a grid.
+    """Images that are arranged in a grid.
 
     Attributes:
         images: each (height, width, 3 or 1), uint8.
         captions: a line or two under each.
-        right: whether the model was right about it, which its frame says; None: nothing to say.
-        weights: a heat map to lay over each, (rows, columns), float; none: the images as they are.
-        columns: images in a row; 0: as many as look well.
+        right: whether the model's prediction is correct, shown by the colour of the frame; None: no frame.
+        weights: a heat map over each image, (rows, columns), float; none: only the images.
+        columns: number of images in a row; 0: chosen automatically.
     """
 
     images: list[np.ndarray]
@@ -138,13 +139,13 @@ class Gallery:
 
 @dataclass
 class Spectrogram:
-    """Sound as it is seen: time runs to the right, frequency upwards.
+    """A spectrogram: time runs to the right, frequency upwards.
 
     Attributes:
         values: (frames, bins), float.
-        marks: at which frame something begins, and what; a line down there, with its name above it.
+        marks: frames and their names, each drawn as a vertical line with the name above it.
         caption: a line below.
-        frame_seconds: time between two frames, for an axis below; 0: there is none.
+        frame_seconds: time between two frames, for the time axis; 0: no axis.
     """
 
     values: np.ndarray
@@ -155,12 +156,12 @@ class Spectrogram:
 
 @dataclass
 class Sound:
-    """A recording to be listened to.
+    """A recording for playback.
 
     Attributes:
         samples: (N,), float32 from -1 to 1.
-        rate: samples a second.
-        caption: what is said in it.
+        rate: samples per second.
+        caption: its transcript.
     """
 
     samples: np.ndarray
@@ -173,14 +174,14 @@ Picture = HeatMap | Gallery | Spectrogram
 
 @dataclass(frozen=True)
 class Scoring:
-    """How thoroughly a split is scored: by default in every way there is.
+    """The extent of an evaluation; by default everything is computed.
 
     Attributes:
-        decoded: also search and score what is found, which is slower than the loss alone.
-        thorough: also the scores and tables that training does not need.
-        limit: examples decoded; 0: all.
-        samples: how many are returned.
-        predictions: whether all predictions are returned too.
+        decoded: also decode and score the predictions, which is slower than the loss alone.
+        thorough: also compute the scores and tables that training does not need.
+        limit: number of decoded examples; 0: all.
+        samples: number of returned samples.
+        predictions: whether to return all predictions too.
     """
 
     decoded: bool = True
@@ -192,18 +193,18 @@ class Scoring:
 
 @dataclass
 class Evaluation:
-    """What scoring a split gave.
+    """The result of evaluating a split.
 
     Attributes:
-        scores: by name; what `trainer.metric` may name.
-        signatures: how a score was computed, in the scorer's own words.
+        scores: scores by name; `trainer.metric` may name one.
+        signatures: signatures of the scorers, which describe how scores are computed.
         samples: a few examples.
-        tables: (title, header, rows) of anything finer.
-        pictures: what is better looked at, by name.
-        notes: what the reader of the scores should know, a line each.
-        data_sha256: of the data that was scored.
-        predictions: of all examples, if they were asked for: the columns of a table, with inputs, `reference` and
-            `prediction`, and what the task adds.
+        tables: (title, header, rows) of detailed scores.
+        pictures: figures by name.
+        notes: notes for the reader of the scores, one line each.
+        data_sha256: hash of the evaluated data.
+        predictions: predictions of all examples, if requested, as columns of a table: inputs, `reference`, `prediction`
+            and further columns of the task.
     """
 
     scores: dict[str, float]
@@ -238,30 +239,30 @@ class Task(Protocol[M, B]):
     lower_is_better: frozenset[str]
     """Scores of which less is better."""
     use: str
-    """A command that a finished run is used with, {run} for its folder; empty: none is advised."""
+    """A command that uses a finished run, with {run} for its folder; empty: no command is suggested."""
     in_use: bool
     """The model is trained: the training split too is shown as it is, the same in every epoch."""
     options: frozenset[str]
-    """Settings of `decode` that its predictions depend on; and `top` if it gives labels in order."""
+    """Settings of `decode` that affect its predictions, and `top` if it ranks labels."""
     translates: bool
-    """It writes a text in another language for each text."""
+    """Whether it translates each text into another language."""
     scores_examples: bool
-    """Evaluation predicts something of each example, which can be listed; False: it scores running text, or patches."""
+    """Whether evaluation gives a prediction for each example; False: it scores running text or patches."""
     on_long: Any
-    """An `OnLong`: what becomes of an input that is longer than the model reads; None: none is too long."""
+    """An `OnLong`: the treatment of inputs that are longer than the model's limit; None: there is no limit."""
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Names of the rows of the model's output layer, after `load` or `prepare`; empty: they have none."""
+        """The names of the rows of the model's output layer, after `load` or `prepare`; empty: they have none."""
         ...
 
     @property
     def input_columns(self) -> tuple[str, ...]:
-        """Columns of the training tables that an input is made of."""
+        """Return the columns of the training tables that form an input."""
         ...
 
     def unused(self, name: str) -> str:
-        """Why a setting of `decode` among `options` has no effect with the others as they are; empty: it has one."""
+        """Return why a setting of `decode` in `options` has no effect with the present settings; empty: it has one."""
         ...
 
     @property
@@ -278,7 +279,7 @@ class Task(Protocol[M, B]):
         ...
 
     def has_split(self, split: str) -> bool:
-        """Whether there is such a split, told without reading it."""
+        """Return whether there is such a split, without reading it."""
         ...
 
     def fingerprint(self) -> dict[str, str]:
@@ -286,7 +287,7 @@ class Task(Protocol[M, B]):
         ...
 
     def origin(self, split: str) -> str:
-        """Where a split was read from, in words for the user."""
+        """Return the source of a split, for messages."""
         ...
 
     def files(self) -> dict[str, bytes]:
@@ -331,7 +332,7 @@ class Task(Protocol[M, B]):
         ...
 
     def predict(self, model: M, inputs: Iterable[Input]) -> Iterator[Prediction]:
-        """Answers in the order of the inputs, by `config.decode`; an error in one comes after the answers before it."""
+        """Yield predictions in order, by `config.decode`; an error is raised after the predictions before it."""
         ...
 
     def pictures(self, model: M) -> Mapping[str, Picture | Sound]:

@@ -16,14 +16,14 @@ from tformer_cli.tasks.inputs import Answer, Readable, merged, readable
 
 
 class AnswersFiles(Generic[M]):
-    """The use of a task on files; a subclass gives `files_of`, `read_content`, `read_together` and `answers`."""
+    """Predictions for files; a subclass implements `files_of`, `read_content`, `read_together` and `answers`."""
 
     config: Any
     """The task's own `Experiment`."""
 
     @property
     def endings(self) -> tuple[str, ...]:
-        """Of the files that are looked for in a folder."""
+        """Return the endings of the files that are searched in a folder."""
         raise NotImplementedError
 
     @property
@@ -40,30 +40,30 @@ class AnswersFiles(Generic[M]):
         raise NotImplementedError
 
     def rows_of_table(self, path: Path, column: str) -> Iterator[Row]:
-        """The files that a table names in a column, relative to its folder, or holds there as bytes.
+        """Yield the files in a column of a table: paths relative to its folder, or bytes.
 
         Raises:
-            DataError: if there is no such column, or the table is malformed.
+            DataError: if the column is missing, or the table is malformed.
         """
         columns = Columns(column, None, (), "file", "--column")
         return of_table(path, columns).rows()
 
     def read_content(self, content: Path | bytes, name: str) -> np.ndarray:
-        """What is in a file, or would be in one, as `answers` takes it.
+        """Decode a file, or the content of a file, to the input of `answers`.
 
         Raises:
-            DataError: if it cannot be read; calls it `name`.
+            DataError: if it cannot be read; the message contains `name`.
         """
         raise NotImplementedError
 
     def answers(self, model: M, found: Sequence[np.ndarray]) -> list[Prediction]:
-        """An answer to each of what `read_content` gave, in order."""
+        """Return a prediction for each output of `read_content`, in order."""
         raise NotImplementedError
 
     def predict(self, model: M, inputs: Iterable[Any]) -> Iterator[Prediction]:
-        """An answer to each file, named by its path, or row of a table, in order.
+        """Yield a prediction for each file, named by its path, or row of a table, in order.
 
-        Or, if such are skipped, why it could not be read.
+        The prediction of a skipped file contains the reason.
         """
         for _, items in readable(inputs, self.read_together, lambda paths: [self._readable(path) for path in paths]):
             found = [item.value for item in items if isinstance(item, Readable)]

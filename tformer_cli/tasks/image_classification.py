@@ -96,7 +96,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The labels, in order."""
+        """Return the labels, in order."""
         labels = getattr(self, "labels", None)
         return () if labels is None else labels.names
 
@@ -113,7 +113,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         return self._targets[split]
 
     def _order(self, epoch: int) -> np.ndarray:
-        """An epoch's pictures in its order; draws of them, as `Balance` numbers them, where labels are evened out."""
+        """Return the images of an epoch in order; with balanced labels, the draws of `Balance`."""
         strength = self.config.data.balance
         if not (strength and self._is_changing("train")):
             return super()._order(epoch)
@@ -122,7 +122,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
         return self._balance[epoch]
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> LabelledImageBatch:
-        """A batch of the given rows, or draws of them; in training with a partner for each where they are blended."""
+        """Return a batch of the given rows or draws; for mixup and CutMix with a partner for each."""
         augment, draws = self.config.augment, np.asarray(rows, np.int64)
         rows = draws % len(self._split(split))
         partners = (

@@ -1,10 +1,10 @@
-"""What the tasks on pictures share: splits, batches of pictures as they were read, and what the model sees of them.
+"""Common parts of the tasks on images: splits, batches of decoded images, and the input of the model.
 
-Batches hold whole pictures as bytes; cutting and augmenting is done by the training process on the training device
-(`data.augment`), each picture by random numbers of its own, derived from (seed, epoch, sample).
+Batches contain complete images as bytes. The training process crops and augments them on the training device
+(`data.augment`), with random numbers for each image derived from (seed, epoch, sample).
 
-Shapes: B pictures, R = B, or 2B with a partner for each, C channels, H and W of the largest picture, S x S (or the
-height and width) of `image_size`.
+Shapes: B images; R = B, or 2B with a partner for each; C channels; H and W are height and width of the largest image.
+S x S (or height and width) is `image_size`.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ PARTNER_STREAM = 64
 
 @dataclass
 class ImageBatch(Batch):
-    """Pictures as they were read.
+    """A batch of images before augmentation.
 
     Attributes:
         pixels: (R, C, H, W), uint8, each in the upper left corner.
         shapes: heights and widths, (R, 2), int64.
-        epoch: whose random numbers augment them.
-        partners: rows of the split that the last B pictures are, (B,), int64; None: there are none.
-        draws: what each picture's random numbers derive from, where it may be drawn more than once an epoch, (B,),
+        epoch: the epoch, from which random numbers are derived.
+        partners: rows of the last B images in the split, (B,), int64; None: there are no partners.
+        draws: numbers from which random numbers are derived, if an image may be drawn several times per epoch, (B,),
             int64; None: its row.
     """
 
@@ -60,7 +60,7 @@ class ImageBatch(Batch):
 
     @property
     def drawn(self) -> Tensor:
-        """What each picture's random numbers derive from, (B,), int64."""
+        """The numbers from which random numbers of images are derived, (B,), int64."""
         return self.sample_ids if self.draws is None else self.draws
 
     def sizes(self) -> tuple[int, int]:
@@ -76,7 +76,7 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
 
     @property
     def input_columns(self) -> tuple[str, ...]:
-        """The column of the pictures."""
+        """Return the column of images."""
         return (self.config.data.image,)
 
     def __init__(self, config: Any) -> None:
@@ -170,7 +170,7 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
 
     @property
     def endings(self) -> tuple[str, ...]:
-        """Of pictures."""
+        """Return the endings of images."""
         return ENDINGS
 
     def read_content(self, content: Path | bytes, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a trained model is asked, line by line: what cannot be read of it, and what is too long."""
+"""Inputs of trained models, line by line, with malformed and too long inputs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tformer_cli.tasks.base import Input, Prediction
 Value = TypeVar("Value")
 
 OnLong = Names("OnLong", "error cut skip")
-"""What becomes of an input that is longer than the model reads."""
+"""The treatment of inputs that are longer than the model's limit."""
 SEARCH = frozenset(
     ("beam", "sample", "length_penalty", "max_length", "n_best", "stopping", "temperature", "top_k", "top_p", "seed")
 )
-"""Settings of `decode` that a search over tokens uses."""
+"""Settings of `decode` that apply to a search over tokens."""
 
 
 class BadInput(DataError):
-    """An input that is malformed, or too long.
+    """An input that is malformed or too long.
 
     Args:
-        number: inputs before it.
-        reason: what is wrong with it.
-        remedy: what to do about it.
+        number: number of inputs before it.
+        reason: its fault.
+        remedy: the remedy.
     """
 
     def __init__(self, number: int, reason: str, remedy: str) -> None:
@@ -37,7 +37,7 @@ class BadInput(DataError):
 
 @dataclass
 class Refusal:
-    """Why an input is not answered, and what to do about it."""
+    """The reason why an input has no prediction, and the remedy."""
 
     reason: str
     remedy: str
@@ -45,20 +45,20 @@ class Refusal:
 
 @dataclass
 class Readable(Generic[Value]):
-    """An input as the model reads it, and what the user should know about it."""
+    """An input in the form that the model reads, and a note for the user."""
 
     value: Value
     note: str = ""
 
 
 Answer = Readable[Value] | Prediction
-"""An input to be answered, or its answer already: of one that is skipped, with the reason in `details["error"]`."""
+"""A readable input, or the prediction of a skipped input with the reason in `details["error"]`."""
 
 
 def windows(inputs: Iterable[Input], size: int, *, largest: int = 0) -> Iterator[tuple[int, list[Input]]]:
-    """Some inputs at a time, each time with how many came before: `size`, and twice as many again up to `largest`.
+    """Yield windows of inputs with the number of inputs before them; sizes double from `size` up to `largest`.
 
-    An error in reading one is raised only after those before it have been given.
+    An error in reading an input is raised after the inputs before it are yielded.
     """
     lines, before = iter(inputs), 0
     while True:
@@ -66,7 +66,7 @@ def windows(inputs: Iterable[Input], size: int, *, largest: int = 0) -> Iterator
         error: TformerError | None = None
         try:
             for line in islice(lines, size):
-                part.append(line)  # noqa: PERF402 - those before an error are kept
+                part.append(line)  # noqa: PERF402 - inputs before an error are kept
         except TformerError as raised:
             error = raised
         if part:
@@ -86,17 +86,17 @@ def readable(
     *,
     largest: int = 0,
 ) -> Iterator[tuple[int, list[Answer[Value]]]]:
-    """Windows of inputs as the model reads them; the first that is refused is raised after those before it.
+    """Yield windows of readable inputs; the error for a refused input is raised after those before it.
 
     Args:
         inputs: lines, rows or files.
-        size: of a window; see `windows`.
-        read: from the inputs of a window to what the model reads of each.
+        size: size of the first window; see `windows`.
+        read: converts the inputs of a window to the form that the model reads.
         largest: see `windows`.
 
     Raises:
-        BadInput: at a `Refusal`.
-        DataError: at another error that `read` gave for an input.
+        BadInput: for a `Refusal`.
+        DataError: for another error that `read` returns for an input.
     """
     for before, lines in windows(inputs, size, largest=largest):
         items: list[Answer[Value]] = []
@@ -113,7 +113,7 @@ def readable(
 
 
 def merged(items: Iterable[Answer[Value]], answers: Iterable[Prediction]) -> Iterator[Prediction]:
-    """The answers to all items, in order: `answers` has those to what is `Readable`."""
+    """Yield the predictions of all items in order; `answers` contains those of the `Readable` items."""
     waiting = iter(answers)
     for item in items:
         if isinstance(item, Prediction):
@@ -126,7 +126,7 @@ def merged(items: Iterable[Answer[Value]], answers: Iterable[Prediction]) -> Ite
 
 
 def unused_by_search(decode: DecodeConfig, name: str) -> str:
-    """Why a setting has no effect on a search, or on drawing; empty: it has one."""
+    """Return why a setting has no effect on search or sampling; empty: it has one."""
     if name in ("temperature", "top_k", "top_p", "seed") and not decode.sample:
         return "it is for drawing, and this run searches: add decode.sample=true"
     if name in ("beam", "stopping") and decode.sample:
@@ -135,5 +135,5 @@ def unused_by_search(decode: DecodeConfig, name: str) -> str:
 
 
 def parts_of(given: Input) -> list[str]:
-    """The texts of an input: the columns of a row, or what tabs divide in a line."""
+    """Return the texts of an input: the columns of a row, or the fields of a line separated by tabs."""
     return given.split("\t") if isinstance(given, str) else list(given)

@@ -115,11 +115,11 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
 
     @property
     def input_columns(self) -> tuple[str, ...]:
-        """The column of the text."""
+        """Return the column of texts."""
         return (self.config.data.column,)
 
     def unused(self, name: str) -> str:
-        """A search draws nothing, and what is drawn has no beam."""
+        """Return why a setting has no effect: search does not sample, and sampling has no beam."""
         return unused_by_search(self.config.decode, name)
 
     def predict(self, model: GPT, inputs: Iterable[Input]) -> Iterator[Prediction]:
@@ -132,15 +132,16 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
         yield from searched(inputs, self._read_inputs, self._divide, write, decode, device)
 
     def _read_inputs(self, given: list[Input]) -> list[Answer[list[int]] | Refusal]:
-        """The tokens of each prompt."""
+        """Return the tokens of each prompt."""
         return [self._prompt(text if isinstance(text, str) else text[0]) for text in given]
 
     def _divide(
         self, prompts: list[tuple[int, list[int]]]
     ) -> list[tuple[list[int], tuple[list[list[int]], list[int]]]]:
-        """The jobs of some numbered prompts, those of equally many tokens together.
+        """Return the jobs of numbered prompts, grouped by their number of tokens.
 
-        So there is no padding, and one row of places serves all. The shortest come first: they have the most room left.
+        There is no padding, and all prompts of a job share their positions. The shortest come first, since they have
+        the most room left.
         """
         ids, jobs = dict(prompts), []
 
@@ -166,10 +167,10 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
         return min(most or self.config.decode.max_length or room, room)
 
     def _prompt(self, prompt: str) -> Answer[list[int]] | Refusal:
-        """The tokens of a prompt, the end of a document before them: one begins after the last one's end.
+        """Return the tokens of a prompt after an end-of-document token, as at the beginning of a document.
 
-        One that leaves no room is an error, skipped, or loses its beginning: then half of the context is left to
-        write in, or `decode.max_length`.
+        A prompt that leaves no room is an error, is skipped, or loses its beginning. In the last case half of the
+        context remains for the output, or `decode.max_length`.
         """
         context, ids = self.config.model.max_length, self.tokenizer.encode(prompt)
         if len(ids) + 1 < context:
@@ -181,10 +182,10 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
         return self._too_long(size, remedy, [self.tokenizer.eos_id, *rest], "its beginning was not read")
 
     def _ids(self, prompt: str, number: int) -> list[int]:
-        """The tokens of a prompt that is not skipped.
+        """Return the tokens of a prompt that is not skipped.
 
         Raises:
-            BadInput: if it leaves no room; `number` inputs came before it.
+            BadInput: if it leaves no room; `number` is the number of inputs before it.
         """
         read = self._prompt(prompt)
         if isinstance(read, Readable):

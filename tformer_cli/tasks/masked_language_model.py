@@ -30,7 +30,7 @@ from tformer_cli.tokenizer_json import MASK
 FILLINGS = 5
 """Answers shown for a hidden token."""
 BERT_MASK = "[MASK]"
-"""What BERT's own vocabulary calls a hidden token."""
+"""The mask token in BERT's vocabulary."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
     masking: Masking
     """Set by `prepare` or `load`."""
     top = FILLINGS
-    """Fillings of a hidden token that `predict` gives, at least."""
+    """Smallest number of predictions for a masked token in the output of `predict`."""
 
     def __init__(self, config: MaskedLanguageModelExperiment) -> None:
         super().__init__(config)
@@ -246,11 +246,11 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
 
     @property
     def input_columns(self) -> tuple[str, ...]:
-        """The column of the text."""
+        """Return the column of texts."""
         return (self.config.data.column,)
 
     def _read_inputs(self, given: list[Input]) -> list[Answer[tuple[str, np.ndarray]] | Refusal]:
-        """Each line with its tokens; `[MASK]`, as BERT writes it, is a hidden token too."""
+        """Return each line with its tokens; BERT's `[MASK]` is a mask token too."""
         tokenizer, most = self.tokenizer, self.config.model.max_length
         found: list[Answer[tuple[str, np.ndarray]] | Refusal] = []
         for line in given:

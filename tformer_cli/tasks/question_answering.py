@@ -75,7 +75,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
     metric = "f1"
     lower_is_better = frozenset({"loss"})
     usual_length = 256
-    on_long = OnLong.cut  # of the question, as in training; texts are read in windows, however long
+    on_long = OnLong.cut  # the question is cut, as in training; texts of any length are read in windows
     config: QuestionAnsweringExperiment
 
     def __init__(self, config: QuestionAnsweringExperiment) -> None:
@@ -151,7 +151,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
         return facts + [("note", note) for note in self._unreachable("train")]
 
     def _unreachable(self, split: str) -> list[str]:
-        """What keeps right answers of a split from being given, a line each."""
+        """Return the reasons why correct answers of a split cannot be predicted, one line each."""
         rows, longest = self._split(split).rows, dict[int, int]()
         for window in self._split_windows(split):
             if window.begin:
@@ -241,16 +241,16 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
 
     @property
     def input_columns(self) -> tuple[str, ...]:
-        """Columns of the question and of the text that answers it, as tables of SQuAD call them."""
+        """Return the columns of the question and its text, named as in tables of SQuAD."""
         return ("question", "context")
 
     def documents(self, path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
-        """The questions of a file of SQuAD's JSON, each with what an error calls it."""
+        """Yield the questions of a file in SQuAD's JSON, each with its name in error messages."""
         for row in read_squad([path], answered=False).rows:
             yield f"{path}: question {row.name}", (row.question, row.context)
 
     def _read_inputs(self, given: list[Input]) -> list[Answer[tuple[str, str]] | Refusal]:
-        """Questions, each with its text: rows of two columns, or lines with a tab between them."""
+        """Return questions with their texts, from rows of two columns or from lines separated by a tab."""
         most = self.config.model.max_length // 2
         found: list[Answer[tuple[str, str]] | Refusal] = []
         for row in given:
@@ -271,7 +271,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
 
     @torch.inference_mode()
     def _answer(self, model: BERTForSpans, rows: list[tuple[str, str]]) -> list[Prediction]:
-        """The answer to each question."""
+        """Return the answer to each question."""
         questions = [Question(str(n), question, context, (("", 0),)) for n, (question, context) in enumerate(rows)]
         device, best = next(model.parameters()).device, {}
         for number, row in enumerate(questions):
@@ -284,12 +284,12 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
 
 
 def _shown(score: float) -> float | None:
-    """A score; None where the text is empty and nothing can be an answer: JSON has no infinity."""
+    """Return a score; None if the text is empty and has no answer, since JSON cannot store infinity."""
     return score if math.isfinite(score) else None
 
 
 def _cuts_a_unit(context: str, answer: str, start: int) -> bool:
-    """Whether an answer begins or ends within a word."""
+    """Return whether an answer begins or ends within a word."""
     stop = start + len(answer.rstrip())
     start += len(answer) - len(answer.lstrip())
     return any(first < edge < after for first, after in units(context) for edge in (start, stop))

@@ -1,8 +1,8 @@
-"""A model, a vocabulary and a length of training that suit the size of the data.
+"""Chooses a model, a vocabulary and a length of training by the size of the data.
 
-What is known is the smallest tier: on 29,000 pairs of image captions its settings were measured
-(`recipes/translation/multi30k_en_de.yaml`). From there the vocabulary and the number of steps grow with the square root
-of the number of pairs, so that a larger collection is seen in fewer passes, and the model grows in two steps.
+The settings of the smallest tier were measured on 29,000 pairs of image captions
+(`recipes/translation/multi30k_en_de.yaml`). The vocabulary and the number of steps grow with the square root of the
+number of pairs, so that a larger corpus is seen in fewer passes. The model grows in two tiers.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from tformer_cli.config.schema import BadSample, Experiment, Size, TranslationEx
 from tformer_cli.data.source import ParallelSplit, read_parallel
 
 SEEN = 100_000
-"""Pairs whose characters are counted."""
+"""Number of pairs whose characters are counted."""
 
 
 @dataclass(frozen=True)
 class Tier:
-    """Settings up to some number of pairs.
+    """Settings for up to some number of pairs.
 
     Attributes:
-        pairs: fewer than these.
+        pairs: upper bound of the number of pairs, exclusive.
         model: option of the group `model`.
         lr: peak learning rate.
-        batch_tokens: in a batch.
+        batch_tokens: tokens per batch.
     """
 
     pairs: float
@@ -46,15 +46,14 @@ PIECES_PER_ROOT, MOST_PIECES = 35, 32_000
 
 
 def suggested(config: Experiment, overrides: Sequence[str] = ()) -> tuple[str, list[str]]:
-    """Settings that suit the data, where the configuration leaves that open (`size=auto`).
+    """Choose settings by the size of the data if the configuration has `size=auto`.
 
     Args:
-        config: with a location of data.
-        overrides: settings of the command line, which are kept; the warm-up and the evaluations follow given steps.
+        config: a configuration with a data location.
+        overrides: settings of the command line, which are kept; warm-up and evaluations are adapted to given steps.
 
     Returns:
-        The size of the data, for the reader, and settings as they are written on the command line; "" and none if the
-        configuration says all.
+        A description of the size of the data, and settings in command line syntax; "" and none without `size=auto`.
 
     Raises:
         ConfigError: if the data's location or languages are impossible.
@@ -73,7 +72,7 @@ def suggested(config: Experiment, overrides: Sequence[str] = ()) -> tuple[str, l
 
 
 def _settings(train: ParallelSplit, steps: int, *, joint: bool) -> dict[str, object]:
-    """Settings by the number of pairs, for so many steps; 0: as many as suit."""
+    """Return settings by the number of pairs, for the given number of steps; 0: chosen by the number of pairs."""
     pairs = max(1, len(train))
     tier = next(tier for tier in TIERS if pairs < tier.pairs)
     steps = steps or min(MOST_STEPS, max(FEWEST_STEPS, 10 * round(STEPS_PER_ROOT * math.sqrt(pairs) / 10)))
@@ -91,7 +90,7 @@ def _settings(train: ParallelSplit, steps: int, *, joint: bool) -> dict[str, obj
 
 
 def _pieces(train: ParallelSplit, joint: bool) -> int:
-    """A vocabulary that holds all characters, and no more pieces than a small text has."""
+    """Return a vocabulary size that covers all characters and is not too large for a small text."""
     characters: set[str] = set()
     for source, target in itertools.islice(train, SEEN):
         characters.update(source, target)

@@ -133,14 +133,14 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
 
     @functools.cached_property
     def _form(self) -> Callable[[str], str]:
-        """What brings a transcript into the form that the model learns to write."""
+        """Return the normaliser of training transcripts."""
         return normaliser(self.config.transcripts, "transcripts")
 
     def _in_form(self, part: Recordings) -> Recordings:
-        """Recordings with their transcripts in that form; one of which nothing is left is as one without any.
+        """Return recordings with normalised transcripts; an empty result counts as a missing transcript.
 
         Raises:
-            DataError: if there is one, and such are not to be left out.
+            DataError: if there is a missing transcript, and such recordings are not skipped.
         """
         texts = [self._form(text) for text in part.texts]
         if texts == part.texts:

@@ -53,7 +53,7 @@ from tformer_cli.tokenizer import Vocabulary
 WORST = 10
 """Utterances in the table of those with most errors."""
 UNSPACED_SHARE = 0.5
-"""Share of letters without spaces between words from which on a word error rate says little."""
+"""Share of letters of scripts without spaces above which a word error rate is not meaningful."""
 READ_TOGETHER = 64
 """Recordings that are read before those of like lengths are transcribed together."""
 
@@ -62,7 +62,7 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
     """The adapter between recordings with transcripts and the Conformer."""
 
     metric = "wer"
-    on_long = None  # long recordings are cut where they are quietest
+    on_long = None  # long recordings are split at the quietest points
     options = SEARCH | {
         "method",
         "ctc_weight",
@@ -88,11 +88,11 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
 
     @property
     def input_columns(self) -> tuple[str, ...]:
-        """The column of the recordings."""
+        """Return the column of recordings."""
         return (self.config.data.audio,) if self.config.data.audio else AUDIO
 
     def unused(self, name: str) -> str:
-        """Greedy decoding searches nothing; a search by CTC alone writes no token after another."""
+        """Return why a setting has no effect: greedy decoding has no search, and CTC search is not autoregressive."""
         decode, decoder = self.config.decode, self.config.model.decoder_depth > 0
         method = decode.method
         if method is Decoding.auto:
@@ -140,12 +140,12 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
 
     @functools.cached_property
     def _scored(self) -> Callable[[str], str]:
-        """What brings transcripts and answers into the form that they are compared in."""
+        """Return the normaliser of references and predictions for scoring."""
         further = normaliser(self.config.scoring, "scoring")
         return lambda text: further(self._form(text))
 
     def _signatures(self) -> dict[str, str]:
-        """How the error rates are computed."""
+        """Return the signatures of the error rates."""
         form = self.config.transcripts
         if self.config.data.lower_case:
             form = dataclasses.replace(form, case=Case.lower)
@@ -230,7 +230,7 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
 
     @property
     def endings(self) -> tuple[str, ...]:
-        """Of recordings, or of stored features."""
+        """Return the endings of recordings or of stored features."""
         return FEATURES if self.stored else RECORDINGS
 
     def read_content(self, content: Path | bytes, name: str) -> np.ndarray:
@@ -240,9 +240,9 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
         return read_sound(content, self.config.data.sample_rate, name)
 
     def answers(self, model: Conformer, found: Sequence[np.ndarray]) -> list[Prediction]:
-        """What is heard in recordings as `read_content` gives them.
+        """Return the transcripts of recordings read by `read_content`.
 
-        One that is longer than `data.max_seconds` is cut where it is quietest, and what is heard in its pieces joined.
+        A recording longer than `data.max_seconds` is split at the quietest points, and the transcripts are joined.
         """
         longest = round(self.config.data.max_seconds * self.rate)
         cuts = [quiet_pieces(sound, longest) for sound in found]
@@ -305,7 +305,7 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
 
 
 def _notes(references: Sequence[str]) -> list[str]:
-    """What the reader of the word error rate should know."""
+    """Return notes for the reader of the word error rate."""
     shares = script_shares(references)
     if sum(share for script, share in shares.items() if script != "hangul") < UNSPACED_SHARE:
         return []

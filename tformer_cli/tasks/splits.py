@@ -64,11 +64,11 @@ class SplitsTask(Generic[S, M, B]):
         return {f"data.{split}": self._split(split).hash for split in ("train", "validation")}
 
     def origin(self, split: str) -> str:
-        """Where a split was read from, in words for the user."""
+        """Return the source of a split, for messages."""
         return self._split(split).origin
 
     def has_split(self, split: str) -> bool:
-        """Whether there is such a split, told without reading it."""
+        """Return whether there is such a split, without reading it."""
         try:
             return self._find_split(split)
         except (DataError, OSError):
@@ -84,16 +84,16 @@ class SplitsTask(Generic[S, M, B]):
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Names of the rows of the model's output layer, after `load` or `prepare`; empty: they have none."""
+        """The names of the rows of the model's output layer, after `load` or `prepare`; empty: they have none."""
         return ()
 
     @property
     def input_columns(self) -> tuple[str, ...]:
-        """Columns of the training tables that an input is made of."""
+        """Return the columns of the training tables that form an input."""
         return ()
 
     def unused(self, name: str) -> str:
-        """Why a setting of `decode` among `options` has no effect with the others as they are; empty: it has one."""
+        """Return why a setting of `decode` in `options` has no effect with the present settings; empty: it has one."""
         return ""
 
     def _read(self, split: str) -> dict[str, S]:

@@ -1,4 +1,4 @@
-"""Scores of tags: whole entities by seqeval (Nakayama 2018), tags that mark none by scikit-learn."""
+"""Scores of tags: entities by seqeval (Nakayama 2018), plain tags by scikit-learn."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ Scores = tuple[dict[str, float], list[tuple[str, list[str], list[list[str]]]]]
 def tags_scores(
     targets: Sequence[Sequence[str]], found: Sequence[Sequence[str]], scheme: str, *, thorough: bool = True
 ) -> Scores:
-    """Precision, recall and F1 of whole entities by seqeval in its strict mode; and the share of right tags.
+    """Compute precision, recall and F1 of entities by seqeval in strict mode, and the accuracy of tags.
 
     Args:
-        targets: tags of each sentence, as `TagScheme.canonical` gives them: `O`, or a letter, a hyphen and the kind.
-        found: as many.
-        scheme: IO, IOB1, IOB2, IOE1, IOE2, IOBES or BILOU, whose rules an entity must keep. What is against them is
-            no entity.
-        thorough: also a table a kind of entity.
+        targets: tags of each sentence from `TagScheme.canonical`: `O`, or a letter, a hyphen and the type.
+        found: predicted tags, as many.
+        scheme: IO, IOB1, IOB2, IOE1, IOE2, IOBES or BILOU. A sequence that breaks its rules is not an entity.
+        thorough: whether to add a table with a row for each type of entity.
 
     Returns:
         Scores from 0 to 100, and tables.
@@ -31,7 +30,7 @@ def tags_scores(
     schemes, v1 = library("seqeval.scheme", "seqeval"), library("seqeval.metrics.v1", "seqeval")
     rules = getattr(schemes, {"IO": "IOB1", "BILOU": "IOBES"}.get(scheme.upper(), scheme.upper()))
     kinds = sorted({tag[2:] for rows in (targets, found) for tags in rows for tag in tags if tag != "O"})
-    places = {kind: place for place, kind in enumerate(kinds)}  # seqeval strips hyphens off a kind's ends
+    places = {kind: place for place, kind in enumerate(kinds)}  # seqeval strips hyphens from the ends of a type
 
     def numbered(rows: Sequence[Sequence[str]]) -> list[list[str]]:
         return [[tag if tag == "O" else f"{tag[0]}-{places[tag[2:]]:06}" for tag in tags] for tags in rows]
@@ -63,12 +62,12 @@ def tags_scores(
 def plain_tags_scores(
     targets: Sequence[Sequence[str]], found: Sequence[Sequence[str]], *, thorough: bool = True
 ) -> Scores:
-    """Accuracy, and F1 as its mean over tags, of tags that mark no entities, by scikit-learn.
+    """Compute accuracy and macro-averaged F1 of plain tags by scikit-learn.
 
     Args:
         targets: tags of each sentence.
-        found: as many; a tag that no sentence has is wrong.
-        thorough: also a table a tag.
+        found: predicted tags, as many; a tag that no sentence has is wrong.
+        thorough: whether to add a table with a row for each tag.
 
     Returns:
         Scores from 0 to 100, and tables.

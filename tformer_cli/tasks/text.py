@@ -43,10 +43,10 @@ class TokenBatch(Batch):
 
 
 class TextTask(SplitsTask[S, M, B]):
-    """Splits and vocabulary of a task.
+    """Base class of tasks on text, with splits and a vocabulary.
 
-    A subclass gives `_training_text`, `_describe_data` and `_describe_batches`, beside what `SplitsTask` asks for;
-    `_read_inputs` and `_answer` too, unless it has a `predict` of its own.
+    A subclass implements `_training_text`, `_describe_data` and `_describe_batches`, in addition to the methods of
+    `SplitsTask`. It also implements `_read_inputs` and `_answer`, unless it overrides `predict`.
     """
 
     options = frozenset({"batch"})
@@ -65,7 +65,7 @@ class TextTask(SplitsTask[S, M, B]):
 
     @property
     def _skips(self) -> bool:
-        """Rows without text or label are left out and counted."""
+        """Return whether rows without text or label are skipped and counted."""
         return self.config.trainer.on_bad_sample is BadSample.skip
 
     def _training_text(self, train: S) -> dict[str, Iterable[str]]:
@@ -123,32 +123,32 @@ class TextTask(SplitsTask[S, M, B]):
         return Loss(total, lengths.sum(), {"nll": -log_likelihood})
 
     def predict(self, model: M, inputs: Iterable[Input]) -> Iterator[Prediction]:
-        """An answer to each line or row, in order; `decode.batch` of them are read together."""
+        """Yield a prediction for each line or row, in order; `decode.batch` of them are read together."""
         for _, items in readable(inputs, together(self.config.decode), self._read_inputs):
             rows = [item.value for item in items if isinstance(item, Readable)]
             yield from merged(items, self._answer(model, rows) if rows else [])
 
     def _read_inputs(self, given: list[Input]) -> Sequence[Answer[Any] | Refusal]:
-        """What the model reads of some lines or rows, as `_answer` takes it; or why it cannot."""
+        """Convert lines or rows to the input of `_answer`, or to refusals."""
         raise NotImplementedError
 
     def _answer(self, model: M, rows: list[Any]) -> list[Prediction]:
-        """Answers to what `_read_inputs` gave."""
+        """Return the predictions for the output of `_read_inputs`."""
         raise NotImplementedError
 
     def _malformed(self, reason: str, remedy: str) -> Prediction | Refusal:
-        """An input that the model cannot read: an error, or skipped by `trainer.on_bad_sample`."""
+        """Return the result for a malformed input: an error, or skipped by `trainer.on_bad_sample`."""
         stop = self.config.trainer.on_bad_sample is BadSample.stop
         return Refusal(reason, remedy) if stop else Prediction("", {"error": reason})
 
     def _too_long(self, size: str, remedy: str, rest: Any, what: str) -> Answer[Any] | Refusal:
-        """An input that is longer than the model reads: an error, skipped, or cut, by `on_long`.
+        """Return the result for an input beyond the model's limit: an error, skipped, or cut, by `on_long`.
 
         Args:
-            size: how long it is, and how long it may be.
-            remedy: what the user can do.
-            rest: what is read of it if it is cut.
-            what: what is lost then.
+            size: its length and the limit.
+            remedy: the remedy.
+            rest: the remaining input if it is cut.
+            what: the part that is cut.
         """
         if self.on_long is OnLong.cut:
             return Readable(rest, f"{size}; {what}")
@@ -169,16 +169,16 @@ def searched(
     decode: DecodeConfig,
     device: torch.device,
 ) -> Iterator[Prediction]:
-    """Answers that are searched for, in the order of the inputs, on all cores.
+    """Yield predictions found by search, in the order of the inputs, on all cores.
 
     Args:
         inputs: lines.
-        read: what the model reads of some lines.
-        divide: from the numbers of lines among all inputs, with what is read of each, to jobs, those that take long
-            first: the numbers of a job's lines, and what the search is given.
-        search: the answers to a job's lines.
-        decode: how many lines are read together, and how many processes search.
-        device: where the model is.
+        read: converts lines to the form that the model reads.
+        divide: divides numbered lines into jobs, longest first; a job is the numbers of its lines and the arguments of
+            the search.
+        search: returns the predictions of a job.
+        decode: number of lines read together, and number of processes.
+        device: device of the model.
     """
     size = together(decode)
     most = LARGEST_WINDOW_BATCHES * size

@@ -53,7 +53,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
     """The adapter between labelled texts and an encoder with a linear head."""
 
     lower_is_better = frozenset({"loss", "mean_squared_error"})
-    on_long = OnLong.cut  # as in training: `data.cut` says what is lost
+    on_long = OnLong.cut  # as in training; `data.cut` selects the part that is cut
     config: TextClassificationExperiment
     labels: LabelSet
     """Set by `prepare` or `load`."""
@@ -85,7 +85,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The labels, in order; none of numbers."""
+        """Return the labels, in order; none for regression."""
         labels = getattr(self, "labels", None)
         return () if labels is None else labels.names
 
@@ -123,7 +123,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         return lengths if balance is None else lambda epoch: lengths[balance[epoch] % len(lengths)]
 
     def _balanced(self, split: str) -> Balance | None:
-        """What draws the rows of each epoch; None: they are taken as they are."""
+        """Return the sampler of rows if labels are balanced; None otherwise."""
         data = self.config.data
         if not (self._is_changing(split) and data.balance):
             return None
@@ -133,12 +133,12 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         return self._balance
 
     def rows(self, split: str, epoch: int, index: int) -> np.ndarray:
-        """Rows of batch `index` of `epoch`; draws of rows, as `Balance` numbers them, where labels are evened out."""
+        """Return the rows of batch `index` of `epoch`; with balanced labels, the draws of `Balance`."""
         rows, balance = super().rows(split, epoch, index), self._balanced(split)
         return rows if balance is None else balance[epoch][rows]
 
     def collate(self, split: str, epoch: int, rows: np.ndarray) -> TextBatch:
-        """A batch of the given rows, or draws of them."""
+        """Return a batch of the given rows or draws."""
         draws = torch.from_numpy(np.asarray(rows, np.int64))
         rows = np.asarray(rows, np.int64) % len(self._split(split))
         parts = self._tokens(split)
@@ -248,7 +248,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         return evaluation
 
     def _row(self, data: LabelledTexts, row: int, target: np.ndarray, answer: Prediction) -> dict[str, Any]:
-        """A row of the table of predictions."""
+        """Return a row of the table of predictions."""
         texts = (data.texts[row],) if data.seconds is None else (data.texts[row], data.seconds[row])
         inputs = dict(zip(self.input_columns, texts, strict=True))
         if self.labels.target is Target.number:
@@ -265,12 +265,12 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
 
     @property
     def input_columns(self) -> tuple[str, ...]:
-        """The column of the text, or those of a pair."""
+        """Return the column of texts, or the two columns of pairs."""
         data = self.config.data
         return (data.text, data.second) if data.second else (data.text,)
 
     def _read_inputs(self, given: list[Input]) -> list[Answer[list[np.ndarray]] | Refusal]:
-        """The tokens of each line, or of both texts of a pair, which a tab divides."""
+        """Return the tokens of each line, or of both texts of a pair separated by a tab."""
         wanted, most = len(self.input_columns), self.config.model.max_length
         found: list[Answer[list[np.ndarray]] | Refusal] = []
         for text in given:
@@ -292,7 +292,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
 
     @torch.inference_mode()
     def _answer(self, model: BERTClassifier, rows: list[list[np.ndarray]]) -> list[Prediction]:
-        """The label and its probability, a number, or the labels, of each text or pair."""
+        """Return the label and its probability, a number, or the labels, of each text or pair."""
         device = next(model.parameters()).device
         tokens, lengths, segments = (None if part is None else part.to(device) for part in self._join(rows))
         return self._predictions(model(tokens, lengths, segments).float().cpu())

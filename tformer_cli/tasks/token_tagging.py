@@ -61,11 +61,11 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
     def __init__(self, config: TokenTaggingExperiment) -> None:
         super().__init__(config)
         self.tags: tuple[str, ...] = ()
-        self.scheme: TagScheme | None = None  # None: a checkpoint of before it was found says nothing of it
+        self.scheme: TagScheme | None = None  # None: checkpoints of version 0.1 do not record it
         self._pieces: dict[str, list[list[list[int]]]] = {}
 
     def _set_scheme(self, scheme: TagScheme | None) -> None:
-        """Tags that mark entities are compared by F1, others by accuracy."""
+        """Set the scheme and the metric: F1 for tags that mark entities, accuracy for others."""
         self.scheme = scheme
         self.metric = "f1" if scheme is None or scheme.has_entities else "accuracy"
 
@@ -84,7 +84,7 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         if (folder / TAGS).is_file():
             with checkpoint_content(folder / TAGS, "tags"):
                 saved = json.loads(read_regular(folder / TAGS, links=False))
-                if isinstance(saved, list):  # a checkpoint of before
+                if isinstance(saved, list):  # a checkpoint of version 0.1
                     saved = {"tags": saved, "scheme": None}
                 self.tags = tuple(saved["tags"])
                 scheme = TagScheme.from_json(saved["scheme"]) if saved["scheme"] is not None else None
@@ -97,7 +97,7 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The tags, in order."""
+        """Return the tags, in order."""
         return self.tags
 
     def files(self) -> dict[str, bytes]:
@@ -188,7 +188,7 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         return [("data", data + note), ("tags", f"{self._describe_scheme(train)}: {names}{more}")]
 
     def _describe_scheme(self, train: TaggedSentences) -> str:
-        """What the tags were taken for, and how many of them are against its rules."""
+        """Describe the detected scheme, and the number of tags that break its rules."""
         scheme = self.scheme
         if scheme is None or not scheme.has_entities:
             return "no entities"
@@ -213,7 +213,7 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
     # --- evaluation and use ---
 
     def evaluate(self, model: BERTTagger, split: str, scoring: Scoring) -> Evaluation:
-        """F1 of whole entities (or chunks) by seqeval; accuracy of other tags. What did not fit counts as outside."""
+        """Compute F1 of entities by seqeval, or accuracy of other tags; truncated words count as outside."""
         data = self._split(split)
         scheme = self.scheme or find_scheme(data.tags, self.config.data.scheme, data.origin, self.tags)
         found = [[scheme.outside if scheme.has_entities else ""] * len(tags) for tags in data.tags]
@@ -254,11 +254,11 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
 
     @property
     def input_columns(self) -> tuple[str, ...]:
-        """The column of the words."""
+        """Return the column of words."""
         return (self.config.data.words,)
 
     def _read_inputs(self, given: list[Input]) -> list[Answer[list[str]] | Refusal]:
-        """The words of each line, which are apart by spaces, or of each sentence."""
+        """Return the words of each line, separated by spaces, or of each sentence."""
         words = [text.split() if isinstance(text, str) else list(text) for text in given]
         encoded = self._encode(words)
         counts = self._join(encoded)[-1].tolist() if encoded else []
@@ -273,7 +273,7 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
 
     @torch.inference_mode()
     def _answer(self, model: BERTTagger, rows: list[list[str]]) -> list[Prediction]:
-        """The tags of the words of sentences that fit into the model."""
+        """Return the tags of the words of sentences within the model's limit."""
         tokens, lengths, places, _ = self._join(self._encode(rows))
         device = next(model.parameters()).device
         scores = model(tokens.to(device), lengths.to(device), places.to(device)).float().softmax(-1)
@@ -289,7 +289,7 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
         return found
 
     def _entities(self, words: list[str], tags: list[str]) -> dict[str, list[dict[str, str | int]]]:
-        """The entities of a sentence, if its tags mark any: kind, text, first word, and the one after the last."""
+        """Return the entities of a sentence, if its tags mark any: type, text, first word, word after the last."""
         if self.scheme is None or not self.scheme.has_entities:
             return {}
         return {
@@ -301,7 +301,7 @@ class TokenTagging(SeparateTexts[TaggedSentences, BERTTagger, TaggedBatch]):
 
 
 def _broken(scheme: TagScheme, sentences: Iterable[Sequence[str]]) -> str:
-    """How many tags break the rules of their scheme, in words; empty: none do, or there are no entities."""
+    """Describe how many tags break the rules of their scheme; empty: none do, or there are no entities."""
     if not scheme.has_entities:
         return ""
     tagged = inside = 0

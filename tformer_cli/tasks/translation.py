@@ -87,7 +87,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
     # --- data ---
 
     def prepare(self, run: Path) -> None:
-        """Read training and validation pairs, train or load the tokenizer, see that BLEU can be taken."""
+        """Read training and validation pairs, train or load the tokenizer, and check that BLEU can be computed."""
         super().prepare(run)
         self._bleu_tokenization("validation")
 
@@ -162,7 +162,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         return [("data", data + note), *([("note", words.note)] if words.note else [])]
 
     def _bleu_tokenization(self, split: str) -> Tokenization:
-        """How BLEU divides a split's references into words, whatever part of them is scored."""
+        """Return BLEU's tokenizer for all references of a split, even if only a part is scored."""
         return bleu_tokenization(self.target_language, self._split(split).targets, self.config.data.bleu_tokenizer.name)
 
     # --- model and loss ---
@@ -211,11 +211,11 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
 
     @property
     def input_columns(self) -> tuple[str, ...]:
-        """The column of the language that is read."""
+        """Return the column of the source language."""
         return (self.source_language,)
 
     def unused(self, name: str) -> str:
-        """A search draws nothing, and a drawn translation has no beam."""
+        """Return why a setting has no effect: search does not sample, and sampling has no beam."""
         return unused_by_search(self.config.decode, name)
 
     def predict(self, model: Seq2Seq, inputs: Iterable[Input]) -> Iterator[Prediction]:
@@ -229,7 +229,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         yield from searched(inputs, self._read_inputs, self._divide, translate, decode, device)
 
     def _read_inputs(self, given: list[Input]) -> list[Answer[np.ndarray] | Refusal]:
-        """The tokens of each line."""
+        """Return the tokens of each line."""
         limit = self.config.model.max_length - 1
         texts = [text if isinstance(text, str) else text[0] for text in given]
         found: list[Answer[np.ndarray] | Refusal] = []
@@ -246,7 +246,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         return found
 
     def _divide(self, rows: list[tuple[int, np.ndarray]]) -> list[tuple[list[int], tuple[list[np.ndarray], list[int]]]]:
-        """The jobs of some numbered lines, those of like lengths together, longest first."""
+        """Return the jobs of numbered lines, grouped by length, longest first."""
         size, ids = together(self.config.decode), dict(rows)
         order = sorted(ids, key=lambda number: (-len(ids[number]), number))
         parts = np.array_split(np.asarray(order, dtype=np.int64), max(1, -(-len(order) // size)))
