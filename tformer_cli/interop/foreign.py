@@ -24,14 +24,14 @@ from tformer_cli.interop.reading import read_json, read_weights
 
 @dataclasses.dataclass
 class Foreign:
-    """What a folder of another library holds, in our terms.
+    """A model of another library, converted to tformer's settings and weights.
 
     Attributes:
         model: its settings.
-        weights: by our names.
-        pictures: how pictures are coded for it; None: it reads text.
-        files: of the task, as a checkpoint has them: the tokenizer.
-        head: what the head of a fine-tuned encoder answers: sequence, tokens or spans; empty: there is none.
+        weights: weights by tformer's names.
+        pictures: preprocessing of images; None: it reads text.
+        files: files of the task as in a checkpoint: the tokenizer.
+        head: kind of head of a fine-tuned encoder: sequence, tokens or spans; empty: it has none.
     """
 
     model: Seq2SeqConfig | BERTConfig | GPTConfig | ViTConfig
@@ -41,11 +41,11 @@ class Foreign:
     head: str = ""
 
     def for_task(self, task: str, say: Say = warn) -> Foreign:
-        """Return the same model without a head that answers something else than the task asks.
+        """Return the same model without a head of another task.
 
         Args:
-            task: of our configuration.
-            say: takes the line on a head that is left out.
+            task: task of tformer's configuration.
+            say: receives the warning about a head that is left out.
         """
         if not self.head or task not in TASKS or TASKS[task] == self.head:
             return self
@@ -55,16 +55,16 @@ class Foreign:
 
 
 def read_foreign(path: Path, languages: tuple[str, str] = ("source", "target"), say: Say = warn) -> Foreign:
-    """Read a model of text (`import_model`) or of pictures (`picture_models.import_pictures`) from a folder.
+    """Read a model of text (`import_model`) or of images (`picture_models.import_pictures`) from a folder.
 
     Args:
         path: the folder.
-        languages: as in `import_model`.
-        say: takes a line on what is not taken over.
+        languages: see `import_model`.
+        say: receives warnings about parts that are not imported.
 
     Raises:
         ConfigError: if the architecture or a setting is not supported, or the weights do not fit.
-        DataError: if a file is missing or damaged, or there are pickled weights only.
+        DataError: if a file is missing or damaged, or all weights are pickled.
     """
     found = read_json(Path(path) / CONFIG)
     if is_pictures(found):

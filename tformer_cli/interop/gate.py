@@ -1,9 +1,9 @@
-"""The gate that every model passes on its way to, and from, another library: a rule for each setting.
+"""Rules for each setting on import from and export to another library.
 
-The outputs of a model depend on its weights and on its settings. A setting that is lost on the way changes them
-without an error, so each one is declared: `carried` (it has a counterpart), `irrelevant` (the outputs do not depend on
-it), or `only` some of its values pass. A model with a setting that no rule names does not pass; the tests compare the
-rules with the fields of our configurations and of theirs.
+The outputs of a model depend on its weights and settings, and a lost setting changes them without an error. Each
+setting is therefore declared: `carried` (it has a counterpart), `irrelevant` (the outputs do not depend on it), or
+`only` (some values are accepted). A model with an undeclared setting is refused. The tests compare the rules with the
+fields of tformer's configurations and those of the other libraries.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from tformer_cli.config.schema import Combine
 from tformer_cli.errors import ConfigError
 
 Say = Callable[[str], None]
-"""Takes a line that the user must see."""
+"""A function that receives a line for the user."""
 
 
 def warn(line: str) -> None:
-    """Give a line to whoever calls the Python functions; the command line prints it instead."""
+    """Issue a line as a Python warning; the command line prints it instead."""
     warnings.warn(line, stacklevel=2)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What happens to one setting on the way.
+    """The rule for one setting.
 
     Attributes:
         kind: carried, irrelevant or only.
-        about: its name there; why it is irrelevant; or what the other side has in its place.
-        values: those that pass; None: all.
+        about: its name in the other library, the reason why it is irrelevant, or the other library's counterpart.
+        values: accepted values; None: all.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Rule:
     values: tuple[Any, ...] | None = None
 
     def allows(self, value: Any) -> bool:
-        """Whether the setting may have this value."""
+        """Return whether the setting may have this value."""
         return self.values is None or any(value is one or value == one for one in self.values)
 
 
@@ -48,26 +48,26 @@ Rules = Mapping[str, Rule]
 
 
 def carried(name: str = "", values: Collection[Any] | None = None) -> Rule:
-    """Declare a setting that the other side has too.
+    """Declare a setting that the other library has too.
 
     Args:
-        name: what it is called there, or where it stands; of a setting with `values`: what the other side has.
-        values: those with a counterpart; None: all.
+        name: its name or path in the other library; for a setting with `values`, the other library's counterpart.
+        values: values with a counterpart; None: all.
     """
     return Rule("carried", name, None if values is None else tuple(values))
 
 
 def irrelevant(why: str) -> Rule:
-    """Declare a setting on which the outputs in use do not depend."""
+    """Declare a setting on which the outputs do not depend at inference."""
     return Rule("irrelevant", why)
 
 
 def only(values: Collection[Any], what: str) -> Rule:
-    """Declare a setting of which only these values have the same meaning on the other side.
+    """Declare a setting of which only these values have the same meaning in the other library.
 
     Args:
-        values: those that pass.
-        what: what the other side has or does: it ends the error's sentence.
+        values: accepted values.
+        what: the other library's counterpart, which completes the error message.
     """
     return Rule("only", what, tuple(values))
 
@@ -89,20 +89,20 @@ CORE: Rules = {
     "layer_scale": only({0.0}, "has no factors of a sub-layer's output"),
     "relative_distance": irrelevant("belongs to positions that do not pass"),
 }
-"""Of `TransformerConfig`; norm, activation, positions and norm_eps are each architecture's own."""
+"""Rules for `TransformerConfig`, except norm, activation, positions and norm_eps, which depend on the architecture."""
 
 
 def check_export(config: Any, rules: Rules, target: str, prefix: str = "model.") -> None:
-    """Refuse a configuration with a setting that the target does not have.
+    """Refuse a configuration with a setting that the target does not support.
 
     Args:
         config: a dataclass of the schema.
-        rules: one for each of its fields.
-        target: what an error calls the other side.
-        prefix: of the settings' names on the command line.
+        rules: a rule for each of its fields.
+        target: name of the other library in error messages.
+        prefix: prefix of the settings' names on the command line.
 
     Raises:
-        ConfigError: naming the first setting that does not pass, or that has no rule.
+        ConfigError: if a setting is refused or has no rule; names the first.
     """
     for field in dataclasses.fields(config):
         value, rule = getattr(config, field.name), rules.get(field.name)
@@ -114,23 +114,23 @@ def check_export(config: Any, rules: Rules, target: str, prefix: str = "model.")
 
 
 EMPTY = (None, False, 0, "", [], {})
-"""Values by which a setting is usually off."""
+"""Values that usually mean that a setting is off."""
 
 
 def check_import(found: Mapping[str, Any], rules: Rules, where: str, say: Say | None = warn) -> None:
-    """Refuse another library's configuration with a setting that tformer does not have.
+    """Refuse another library's configuration with a setting that tformer does not support.
 
-    A setting without a rule may be one of a newer version, or of its author's own: unless it is off, it is said, as
-    nothing here reads it.
+    A setting without a rule may come from a newer version or from the author of the model. It causes a warning unless
+    it is off, since tformer does not read it.
 
     Args:
         found: the content of its `config.json`.
-        rules: by the names of its settings.
-        where: what an error calls the file.
-        say: takes the line on settings without a rule; None: they do not pass.
+        rules: rules by the names of its settings.
+        where: name of the file in error messages.
+        say: receives the warning about settings without a rule; None: they are refused.
 
     Raises:
-        ConfigError: naming the first setting that does not pass.
+        ConfigError: if a setting is refused; names the first.
     """
     unknown = []
     for name, value in found.items():
@@ -147,7 +147,7 @@ def check_import(found: Mapping[str, Any], rules: Rules, where: str, say: Say | 
 
 
 def all_of(names: Iterable[str], rule: Rule) -> dict[str, Rule]:
-    """The same rule for many settings."""
+    """Return the same rule for many settings."""
     return dict.fromkeys(names, rule)
 
 
@@ -191,4 +191,4 @@ FOREIGN: Rules = {
     "pruned_heads": only(({}, None), "has all heads in every block"),
     "quantization_config": only(({}, None), "reads weights of 16 or 32 bits"),
 }  # fmt: skip
-"""Of every `config.json` of transformers, old and new."""
+"""Rules for the common settings of every `config.json` of transformers, old and new."""

@@ -1,4 +1,4 @@
-"""Our search as `generation_config.json`, which transformers' `generate` reads."""
+"""Export of the search settings to `generation_config.json`, which transformers' `generate` reads."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ EXPORTED: Rules = {
     "workers": HERE,
     "precision": HERE,
 }
-"""What becomes of the settings of our search."""
+"""Rules for the settings of search."""
 
 
 def translation_config(decode: DecodeConfig, config: Seq2SeqConfig, *, pad: int, bos: int, eos: int) -> dict[str, Any]:
-    """The file for our search with an encoder-decoder.
+    """Return the file for search with an encoder-decoder.
 
-    The score is the same. Where `generate` differs: its limit on the output's length does not grow with the input's,
-    </s> costs nothing at that limit, and it goes on until it has found `num_beams` hypotheses, so that it sometimes
-    finds another one.
+    The score is the same, but `generate` differs in three ways. Its limit on the output length does not depend on the
+    input length, </s> has no cost at that limit, and it continues until it has `num_beams` hypotheses. It therefore
+    sometimes returns another one.
     """
     limit = min(decode.max_length or config.max_length - 1, config.max_length - 1)
     return {
@@ -44,7 +44,7 @@ def translation_config(decode: DecodeConfig, config: Seq2SeqConfig, *, pad: int,
         "pad_token_id": pad,
         "decoder_start_token_id": bos,
         "forced_eos_token_id": eos,
-        "max_length": limit + 2,  # theirs counts <s> and </s>
+        "max_length": limit + 2,  # generate counts <s> and </s>
         "suppress_tokens": sorted({pad, bos}),
         **_search(decode),
     }
@@ -53,17 +53,17 @@ def translation_config(decode: DecodeConfig, config: Seq2SeqConfig, *, pad: int,
 def continuation_config(
     decode: DecodeConfig, config: GPTConfig, *, pad: int, eos: int, never: Iterable[int]
 ) -> dict[str, Any]:
-    """The file for our search with a language model.
+    """Return the file for search with a language model.
 
     Args:
-        decode: the search.
-        config: of the model.
-        pad: the id of padding.
-        eos: of the end of a document, which a prompt begins with too.
-        never: ids that are never written.
+        decode: settings of the search.
+        config: settings of the model.
+        pad: id of padding.
+        eos: id of the end of a document, with which a prompt begins too.
+        never: ids that are never generated.
 
-    `predict` also ends where the model's context does. `generate` looks at one limit alone: with `decode.max_length` a
-    prompt that leaves less room than that is an error there.
+    `predict` also stops at the end of the model's context. `generate` has a single limit, so with `decode.max_length` a
+    prompt that leaves less room is an error.
     """
     found: dict[str, Any] = {
         "bos_token_id": eos,
@@ -72,14 +72,14 @@ def continuation_config(
         "max_length": config.max_length,  # of prompt and continuation
         **_search(decode),
     }
-    if 0 < decode.max_length < config.max_length:  # else the room after the prompt ends it first
+    if 0 < decode.max_length < config.max_length:  # otherwise the context ends first
         found["max_new_tokens"] = decode.max_length
     never = sorted(set(never) - {eos})
     return found | ({"suppress_tokens": never} if never else {})
 
 
 def _search(decode: DecodeConfig) -> dict[str, Any]:
-    """How the next token is chosen."""
+    """Return the settings that select the next token."""
     if decode.sample:
         drawn = {"temperature": decode.temperature, "top_k": decode.top_k, "top_p": decode.top_p}
         return {"do_sample": True, "num_beams": 1, **drawn}

@@ -92,15 +92,15 @@ def export_model(
 
 
 def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
-    """Write a run's model in the Hugging Face format, with its search settings and tokenizer; or in timm's.
+    """Write a run's model, search settings and tokenizer in the format of Hugging Face, or the model in that of timm.
 
     Args:
-        run: run folder, or one checkpoint in it.
-        output: the folder; it must not exist, or be empty.
-        to: huggingface, or timm for pictures.
+        run: run folder, or one of its checkpoints.
+        output: output folder; it must not exist, or be empty.
+        to: huggingface, or timm for images.
 
     Raises:
-        ConfigError: if there is no format for the run's model, or it has a setting with no counterpart there.
+        ConfigError: if there is no format for the run's model, or it has a setting without a counterpart.
         RunError: if the run cannot be read, or `output` cannot be written.
     """
     from tformer_cli.tasks.image_classification import ImageClassification
@@ -136,9 +136,9 @@ def export_gpt(model: GPT, tokenizer: Vocabulary, output: Path, decode: DecodeCo
 
     Args:
         model: a trained language model.
-        tokenizer: the one it was trained with; a text begins after its </s>.
-        output: the folder; it must not exist, or be empty.
-        decode: the search that `generate` does by default; None: that of the defaults.
+        tokenizer: the tokenizer it was trained with; a text begins after its </s>.
+        output: output folder; it must not exist, or be empty.
+        decode: default search settings of `generate`; None: tformer's defaults.
 
     Raises:
         ConfigError: if the model or its tokenizer has no counterpart there.
@@ -160,7 +160,7 @@ def export_gpt(model: GPT, tokenizer: Vocabulary, output: Path, decode: DecodeCo
 
 
 Encoder = BERTForPretraining | BERTClassifier | BERTTagger | BERTForSpans
-"""The encoder with any of its heads."""
+"""An encoder with any of its heads."""
 
 
 def export_encoder(
@@ -170,16 +170,16 @@ def export_encoder(
     labels: LabelSet | Sequence[str] | None = None,
     head: HeadConfig | None = None,
 ) -> None:
-    """Write a folder that `AutoTokenizer` loads, and the `AutoModelFor...` of what the model answers.
+    """Write a folder that `AutoTokenizer` and the `AutoModelFor...` of the model's task load.
 
-    That is MaskedLM, SequenceClassification, TokenClassification or QuestionAnswering.
+    The class is MaskedLM, SequenceClassification, TokenClassification or QuestionAnswering.
 
     Args:
         model: a trained encoder with its head.
-        tokenizer: the one it was trained with.
-        output: the folder; it must not exist, or be empty.
-        labels: of a classifier of texts, or the tags of one of words.
-        head: the settings of a fine-tuned model's head.
+        tokenizer: the tokenizer it was trained with.
+        output: output folder; it must not exist, or be empty.
+        labels: labels of a classifier, or tags of a tagger.
+        head: settings of a fine-tuned model's head.
 
     Raises:
         ConfigError: if the model or its tokenizer has no counterpart there.
@@ -211,7 +211,7 @@ def export_encoder(
 
 
 def _architecture(model: Encoder) -> str:
-    """Their class for an encoder with its head."""
+    """Return the class in transformers for an encoder with its head."""
     if isinstance(model, BERTForPretraining):
         return "BertForPreTraining" if model.next_sentence is not None else "BertForMaskedLM"
     names = {
@@ -226,10 +226,10 @@ def import_model(path: Path, languages: tuple[str, str] = ("source", "target"), 
     """Read a MarianMTModel, a PegasusForConditionalGeneration, a BERT, a RoBERTa or a GPT-2 from a folder.
 
     Args:
-        path: holds config.json, model.safetensors or its shards, and a tokenizer: tformer's own, Marian's, or a
+        path: folder with config.json, model.safetensors or its shards, and a tokenizer: tformer's, Marian's, or a
             tokenizer.json.
-        languages: names for the two sides of a tokenizer that has a model for each.
-        say: takes a line on what is not taken over.
+        languages: names of the two sides of a tokenizer with a model for each.
+        say: receives warnings about parts that are not imported.
 
     Returns:
         The model's settings; its weights, for `train.checkpoint.load_model_tensors`; its tokenizer.
@@ -252,7 +252,7 @@ def import_model(path: Path, languages: tuple[str, str] = ("source", "target"), 
             weights = encoder.import_weights(settings, found, read_weights(path), str(path), say)
         vocabulary = Tokenizer.load(path) if own.is_file() else JsonTokenizer.from_folder(path)
         return settings, _cut_vocabulary(weights, vocabulary.vocab_size, str(path)), vocabulary
-    import_config(found, str(where), final_bias=False, say=say)  # is refused before its weights are read
+    import_config(found, str(where), final_bias=False, say=say)  # refuses settings before weights are read
     tensors = read_weights(path)
     final_bias = FINAL_BIAS in tensors and bool(tensors[FINAL_BIAS].any())
     config = import_config(found, str(where), final_bias=final_bias, say=lambda line: None)
@@ -263,11 +263,11 @@ def import_model(path: Path, languages: tuple[str, str] = ("source", "target"), 
 
 
 BY_PIECE = ("embedding.weight", "encoder.embedding.weight", "output.weight", "head.bias")
-"""Weights with a row for each piece of the vocabulary; `output.weight` of a language model alone."""
+"""Weights with a row for each piece of the vocabulary; only language models have `output.weight`."""
 
 
 def _cut_vocabulary(weights: dict[str, Tensor], pieces: int, where: str) -> dict[str, Tensor]:
-    """Leave out the rows that pad a vocabulary to a round number: of the weights that have a row for each piece.
+    """Remove the rows that pad a vocabulary to a round number, from weights with a row for each piece.
 
     Raises:
         ConfigError: if there are fewer rows than pieces.

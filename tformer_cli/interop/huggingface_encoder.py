@@ -1,4 +1,4 @@
-"""BERT, RoBERTa and DistilBERT of Hugging Face beside ours: names, layouts and settings of the weights.
+"""Import and export of BERT, RoBERTa and DistilBERT of Hugging Face: names, layouts and settings of the weights.
 
 We project queries, keys and values in one product, they in three. RoBERTa's table of positions begins two rows late.
 DistilBERT is BERT without segments and pooler under other names; it is renamed first.
@@ -37,14 +37,14 @@ EXPORTED: Rules = {
     "segments": carried("type_vocab_size; a model without segments gets one of zeros"),
     "ffn_dropout": irrelevant("acts in training alone; their BERT has none there"),
 }
-"""What becomes of our settings in a BERT of Hugging Face."""
+"""Rules for the export of settings to BERT of Hugging Face."""
 EXPORTED_HEAD: Rules = {
     "dropout": carried("classifier_dropout"),
     "frozen": TRAINING,
     "class_weights": TRAINING,
     "pooling": only({Pooling.cls}, "takes the first token's vector"),
 }
-"""What becomes of the settings of the heads."""
+"""Rules for the export of settings of the heads."""
 READ: Rules = {
     **FOREIGN,
     "hidden_size": carried("dim"),
@@ -70,7 +70,7 @@ READ: Rules = {
     "tie_weights_": irrelevant("the output weights are compared with the embedding"),
     "gradient_checkpointing": TRAINING,
 }
-"""What becomes of the settings of a BERT or a RoBERTa."""
+"""Rules for the import of settings of BERT and RoBERTa."""
 
 
 def first_position(found: Mapping[str, Any], where: str = "") -> int:
@@ -91,7 +91,7 @@ DISTILBERT_SETTINGS = {
     "attention_dropout": "attention_probs_dropout_prob",
 }
 READ_DISTILBERT: Rules = {**READ, **{theirs: READ[bert] for theirs, bert in DISTILBERT_SETTINGS.items()}}
-"""What becomes of the settings of a DistilBERT."""
+"""Rules for the import of settings of DistilBERT."""
 DISTILBERT_WEIGHTS = {
     "transformer.layer": "encoder.layer",
     "attention.q_lin": "attention.self.query",
@@ -153,30 +153,30 @@ MASKED = {
     },
     "roberta": {"head.project": "lm_head.dense", "head.norm": "lm_head.layer_norm"},
 }
-"""Layers of pre-training."""
+"""Layers of the pre-training head."""
 BIAS, OUTPUT = {"bert": "cls.predictions", "roberta": "lm_head"}, "decoder"
-"""Where the bias of each piece's score stands, and below it a copy, beside one of the embedding."""
+"""Prefix of the output bias, and of its copy and that of the embedding below it."""
 HEADS = {
     "sequence": {"pooler.project": "classifier.dense", "output": "classifier.out_proj"},  # RoBERTa's
     "tokens": {"output": "classifier"},
     "spans": {"output": "qa_outputs"},
 }
-"""Heads of fine-tuned models; a BERT for sequences has `classifier` after its pooler."""
+"""Layers of the heads of fine-tuned models; a BERT for sequences has `classifier` after its pooler."""
 POOLER = {"pooler.project": "pooler.dense"}
 KINDS = {
     "ForSequenceClassification": "sequence",
     "ForTokenClassification": "tokens",
     "ForQuestionAnswering": "spans",
 }
-"""Ends of architectures' names, and what their heads answer."""
+"""Kinds of heads by the endings of architecture names."""
 TASKS = {"text_classification": "sequence", "token_tagging": "tokens", "question_answering": "spans"}
-"""What the heads of our tasks answer."""
+"""Kinds of heads by task."""
 IGNORED = ("embeddings.position_ids",)
-"""Buffers."""
+"""Buffers that are not weights."""
 
 
 def head_kind(found: Mapping[str, Any]) -> str:
-    """What the head of a `config.json` answers; "" if it is none of a fine-tuned model."""
+    """Return the kind of head in a `config.json`; "" if the model is not fine-tuned."""
     names = found.get("architectures")
     name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
     return next((kind for end, kind in KINDS.items() if name.endswith(end)), "")
@@ -211,17 +211,17 @@ def import_config(found: Mapping[str, Any], where: str, say: Say = warn) -> BERT
 def import_weights(
     config: BERTConfig, found: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str, say: Say = warn
 ) -> dict[str, Tensor]:
-    """Their weights under our names, float32.
+    """Return the weights under tformer's names, in float32.
 
     Args:
-        config: what `import_config` made of theirs.
-        found: their `config.json`.
-        tensors: of their safetensors file.
-        where: what an error calls them.
-        say: takes a line on a head that has no counterpart here.
+        config: settings from `import_config`.
+        found: content of `config.json`.
+        tensors: tensors of the safetensors file.
+        where: name of the file in error messages.
+        say: receives the warning about a head without a counterpart.
 
     Raises:
-        ConfigError: if one of the encoder's is missing or of another shape, or one has no place here.
+        ConfigError: if a weight of the encoder is missing or has another shape, or a weight has no counterpart.
     """
     kind = found["model_type"]
     named = {name.removeprefix(PREFIXES[kind]): value for name, value in tensors.items()}
@@ -244,7 +244,7 @@ def import_weights(
 
 
 def _read_encoder(config: BERTConfig, first: int, weights: Weights) -> dict[str, Tensor]:
-    """The weights that every head shares; `first`: the position table's row of the first token."""
+    """Return the weights of the encoder; `first` is the row of the first token in the position table."""
     dim = config.dim
     state: dict[str, Tensor] = {}
     for ours, theirs in EMBEDDINGS.items():
@@ -262,7 +262,7 @@ def _read_encoder(config: BERTConfig, first: int, weights: Weights) -> dict[str,
 
 
 def _read_layers(weights: Weights, names: Mapping[str, str], dim: int) -> dict[str, Tensor]:
-    """Those of the layers that the file has: our names and theirs."""
+    """Return the weights of the layers that the file contains, given tformer's names and the names in the file."""
     state = {}
     for ours, theirs in names.items():
         if f"{theirs}.weight" in weights.left:
@@ -273,7 +273,7 @@ def _read_layers(weights: Weights, names: Mapping[str, str], dim: int) -> dict[s
 
 
 def _read_output(weights: Weights, place: str, embedding: Tensor) -> dict[str, Tensor]:
-    """The bias of the pieces' scores; its copy, and the output weights, must be those that are tied."""
+    """Return the output bias; its copy and the output weights must equal the tied ones."""
     weights.match(f"{place}.{OUTPUT}.weight", embedding, "the embedding")
     for name in (f"{place}.bias", f"{place}.{OUTPUT}.bias"):
         if name in weights.left:
@@ -284,8 +284,8 @@ def _read_output(weights: Weights, place: str, embedding: Tensor) -> dict[str, T
 
 
 def _read_head(weights: Weights, kind: str, dim: int) -> dict[str, Tensor]:
-    """The head of a fine-tuned model, if ours computes the same."""
-    if not kind or "classifier.before.weight" in weights.left:  # DistilBERT's, whose function is not ours
+    """Return the head of a fine-tuned model, if tformer's head computes the same function."""
+    if not kind or "classifier.before.weight" in weights.left:  # DistilBERT's head has another activation
         return {}
     names = HEADS[kind]
     if kind == "sequence" and "classifier.weight" in weights.left:
@@ -305,12 +305,12 @@ def check_exportable(config: BERTConfig, head: HeadConfig | None = None) -> None
 
 
 def export_weights(config: BERTConfig, state: Mapping[str, Tensor], *, spans: bool = False) -> dict[str, Tensor]:
-    """Our weights under the names of their BERT; a model without segments gets one of zeros.
+    """Return the weights under the names of Hugging Face's BERT, with a zero embedding if there are no segments.
 
     Args:
-        config: of the model; `check_exportable` has passed.
+        config: settings of the model, accepted by `check_exportable`.
         state: the model's state dictionary.
-        spans: its head points at the begin and the end of answers.
+        spans: whether its head predicts the start and end of answers.
     """
     found: dict[str, Tensor] = {}
     for ours, theirs in EMBEDDINGS.items():

@@ -38,7 +38,7 @@ EXPORTED: Rules = {
     "tie_embeddings": carried("tie_word_embeddings"),
     "ffn_dropout": irrelevant("acts in training alone; their GPT-2 has none there"),
 }
-"""What becomes of our settings in a GPT-2 of Hugging Face."""
+"""Rules for the export of settings to GPT-2 of Hugging Face."""
 READ: Rules = {
     **FOREIGN,
     "n_embd": carried("dim"),
@@ -60,7 +60,7 @@ READ: Rules = {
         irrelevant("is of heads whose weights do not pass"),
     ),
 }
-"""What becomes of the settings of a GPT-2."""
+"""Rules for the import of settings of GPT-2."""
 
 
 def layers(depth: int) -> Iterator[tuple[str, str, bool]]:

@@ -52,9 +52,9 @@ def to_huggingface(tokenizer: Vocabulary, languages: tuple[str, str], max_length
 
 
 def prompt_files(tokenizer: Vocabulary, max_length: int) -> dict[str, bytes]:
-    """The files that `AutoTokenizer` reads for a language model: a text begins after the end of another.
+    """Return the files that `AutoTokenizer` reads for a language model; a text begins after an end-of-document token.
 
-    So does a prompt of `predict`: without that first token the model would be asked something else.
+    A prompt of `predict` begins with this token too, so that both give the model the same input.
 
     Raises:
         ConfigError: if the vocabulary has a property that `tokenizer.json` cannot express.
@@ -66,12 +66,12 @@ def prompt_files(tokenizer: Vocabulary, max_length: int) -> dict[str, bytes]:
 
 
 def encoder_files(tokenizer: Vocabulary, max_length: int, segments: int) -> dict[str, bytes]:
-    """The files that `AutoTokenizer` reads for an encoder: [CLS] A [SEP] and [CLS] A [SEP] B [SEP].
+    """Return the files that `AutoTokenizer` reads for an encoder: [CLS] A [SEP] and [CLS] A [SEP] B [SEP].
 
     Args:
-        tokenizer: ours.
-        max_length: tokens that the model takes.
-        segments: that the model tells apart; with fewer than two B has the number of A.
+        tokenizer: tformer's tokenizer.
+        max_length: limit of the model in tokens.
+        segments: number of segments of the model; with fewer than two, B has the segment of A.
 
     Raises:
         ConfigError: if the vocabulary has a property that `tokenizer.json` cannot express.
@@ -86,7 +86,7 @@ def encoder_files(tokenizer: Vocabulary, max_length: int, segments: int) -> dict
 
 
 def _template(tokenizer: Vocabulary, single: list[int | str], pair: list[int | str], segments: int) -> dict[str, Any]:
-    """What stands around a text, and around two: ids of special tokens, and A and B for the texts."""
+    """Return the template for one text and for two: ids of special tokens, and A and B for the texts."""
 
     def parts(order: list[int | str]) -> list[dict[str, Any]]:
         second, made = 0, []
@@ -127,7 +127,7 @@ def _files(
 
 
 def _processor(own: Any, template: dict[str, Any]) -> dict[str, Any]:
-    """What adds special pieces, after what a byte-level tokenizer does to the places of its pieces in a text."""
+    """Return the post-processor that adds special tokens, after a byte-level tokenizer's own post-processor."""
     parts = own.get("processors") if isinstance(own, dict) and own.get("type") == "Sequence" else [own]
     kept = [part for part in parts or [] if isinstance(part, dict) and part.get("type") == "ByteLevel"]
     return {"type": "Sequence", "processors": [*kept, template]} if kept else template

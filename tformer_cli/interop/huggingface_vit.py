@@ -1,4 +1,4 @@
-"""Vision Transformers of Hugging Face beside ours: names, layouts and settings of the weights.
+"""Import and export of Vision Transformers of Hugging Face: names, layouts and settings of the weights.
 
 We project queries, keys and values in one product, they in three; our patches are a linear layer, theirs a convolution;
 our positions lie on the grid of the patches, theirs in a line behind that of [class].
@@ -56,13 +56,13 @@ PICTURES: Rules = {
     "resnet": irrelevant("belongs to stems that do not pass"),
     "ffn_dropout": irrelevant("acts in training alone"),
 }
-"""What becomes of our settings in any Vision Transformer."""
+"""Rules for the export of settings that all Vision Transformers share."""
 EXPORTED: Rules = {
     **PICTURES,
     "class_token": only({True}, "has a [class] token"),
     "layer_scale": only({0.0}, "has no layer scale"),
 }
-"""What becomes of our settings in a ViT of Hugging Face."""
+"""Rules for the export of settings to ViT of Hugging Face."""
 EXPORTED_HEAD: Rules = {
     "dropout": TRAINING,
     "frozen": TRAINING,
@@ -89,7 +89,7 @@ READ: Rules = {
     "pooler_act": irrelevant("belongs to the pooler, which no classifier of theirs has"),
     "tie_word_embeddings": irrelevant("there are no words"),
 }
-"""What becomes of the settings of a ViT."""
+"""Rules for the import of settings of ViT."""
 
 
 def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -116,19 +116,19 @@ def read_encoder(
     qkv_bias: bool = True,
     class_position: bool = True,
 ) -> dict[str, Tensor]:
-    """Take an encoder's weights out of a file, under our names; other libraries' differ in theirs only.
+    """Return an encoder's weights in a file under tformer's names; libraries differ only in the names.
 
     Args:
-        config: of the model.
+        config: settings of the model.
         grid: rows and columns of patches.
-        weights: what the file has.
-        layers: their names of the layers.
-        embeddings: their names of the rest.
-        qkv_bias: whether queries, keys and values have a bias there; one that they lack is zero.
-        class_position: whether [class] has a position there; one that it lacks is zero.
+        weights: weights of the file.
+        layers: names of the layers in the file.
+        embeddings: names of the other weights in the file.
+        qkv_bias: whether the file has biases of queries, keys and values; missing ones are zero.
+        class_position: whether the file has a position of [class]; a missing one is zero.
 
     Raises:
-        ConfigError: if one is missing, or of another shape.
+        ConfigError: if one is missing or has another shape.
     """
     dim, (rows, columns) = config.dim, grid
     projection = weights.take(f"{embeddings['patches']}.weight", dim, -1, config.patch_size, config.patch_size)
@@ -153,7 +153,7 @@ def read_encoder(
         shape = (height,) if ours.endswith("norm") else (height, width)
         state[f"{ours}.weight"] = torch.cat([weights.take(f"{name}.weight", *shape) for name in theirs])
         without = ours.endswith("project_qkv") and not qkv_bias
-        zeros = [torch.zeros(height)] if without else []  # of qkv_bias=False
+        zeros = [torch.zeros(height)] if without else []  # for qkv_bias=False
         state[f"{ours}.bias"] = torch.cat(
             zeros * len(theirs) or [weights.take(f"{name}.bias", height) for name in theirs]
         )
@@ -185,20 +185,20 @@ def write_encoder(
 
 
 def import_size(found: Mapping[str, Any], where: str) -> tuple[tuple[int, int], int]:
-    """Height and width, in pixels, and channels of the pictures, from their `config.json`.
+    """Return the height and width in pixels and the channels of images, from `config.json`.
 
     Raises:
-        ConfigError: if patches are no squares, or pictures no whole number of patches.
+        ConfigError: if patches are not square, or the size is not a multiple of the patch size.
     """
     patch = patch_side(found, "patch_size", where)
     return pair(found, "image_size", where, patch), Settings(found, where).number("num_channels")
 
 
 def patch_side(found: Mapping[str, Any], name: str, where: str) -> int:
-    """The side of a patch; theirs may be a pair.
+    """Return the side of a patch, which may be given as a pair.
 
     Raises:
-        ConfigError: if it is no square.
+        ConfigError: if it is not square.
     """
     rows, columns = pair(found, name, where)
     if rows != columns:
@@ -207,10 +207,10 @@ def patch_side(found: Mapping[str, Any], name: str, where: str) -> int:
 
 
 def pair(found: Mapping[str, Any], name: str, where: str, multiple: int = 1) -> tuple[int, int]:
-    """Height and width; theirs may be one number, or a pair.
+    """Return height and width, which may be given as one number or a pair.
 
     Raises:
-        ConfigError: if it is neither, or no multiple of `multiple`.
+        ConfigError: if it is neither, or not a multiple of `multiple`.
     """
     value = found.get(name)
     sides = value if isinstance(value, list) and len(value) == 2 else [value, value]
@@ -235,17 +235,17 @@ def import_config(found: Mapping[str, Any], where: str, say: Say = warn) -> ViTC
 def import_weights(
     config: ViTConfig, found: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str, say: Say = warn
 ) -> dict[str, Tensor]:
-    """Their weights under our names, float32; of a classifier with its head, of masked patches with the mask.
+    """Return the weights under tformer's names, in float32, with the head of a classifier or the mask token.
 
     Args:
-        config: what `import_config` made of theirs.
-        found: their `config.json`.
-        tensors: of their safetensors file.
-        where: what an error calls them.
-        say: takes a line on parts that are left out.
+        config: settings from `import_config`.
+        found: content of `config.json`.
+        tensors: tensors of the safetensors file.
+        where: name of the file in error messages.
+        say: receives warnings about parts that are left out.
 
     Raises:
-        ConfigError: if one of the encoder's is missing or of another shape, or one has no place here.
+        ConfigError: if a weight of the encoder is missing or has another shape, or a weight has no counterpart.
     """
     height, width = import_size(found, where)[0]
     weights = Weights({name.removeprefix(PREFIX): value for name, value in tensors.items()}, where)

@@ -1,4 +1,4 @@
-"""Names, layouts and settings of Hugging Face's encoder-decoders beside ours.
+"""Import and export of Hugging Face's encoder-decoders: names, layouts and settings of the weights.
 
 Post-norm models are `MarianMTModel`, pre-norm ones `PegasusForConditionalGeneration`: the same weights, but that
 Pegasus normalises before each sub-layer and once more after the last block.
@@ -45,7 +45,7 @@ FINAL_BIAS = "final_logits_bias"
 TABLE = "model.{side}.embed_positions.weight"
 REMEDY = "this model cannot be used here"
 NORM_EPS = 1e-5
-"""Epsilon of their normalisations, which no setting of theirs changes."""
+"""Epsilon of the normalisations of Marian and Pegasus, which has no setting there."""
 _SHARED: Rules = {
     **CORE,
     "encoder_depth": carried("encoder_layers"),
@@ -74,7 +74,7 @@ EXPORTED: Mapping[Norm, Rules] = {
         ),
     },
 }
-"""What becomes of our settings in a Marian, or in a Pegasus, of Hugging Face."""
+"""Rules for the export of settings to Marian or Pegasus of Hugging Face."""
 READ: Rules = {
     **FOREIGN,
     "d_model": carried("dim"),
@@ -106,7 +106,7 @@ READ: Rules = {
     "extra_pos_embeddings": irrelevant("nothing in transformers reads it"),
     "force_bos_token_to_be_generated": irrelevant("is of their search; a recipe has its own"),
 }
-"""What becomes of the settings of a Marian or a Pegasus."""
+"""Rules for the import of settings of Marian and Pegasus."""
 
 
 def to_halves(dim: int) -> Tensor:
@@ -154,7 +154,7 @@ ENCODER, DECODER, HEAD = "model.encoder.embed_tokens.weight", "model.decoder.emb
 
 
 def _embeddings(config: Seq2SeqConfig) -> dict[str, tuple[str, ...]]:
-    """Our embeddings' names and theirs: the one that is written, and its copies where it is tied."""
+    """Return the names of embeddings and their names in the file: the exported one, and its tied copies."""
     if config.tie_embeddings is TieEmbeddings.all:
         return {"target_embedding.weight": (SHARED, DECODER, HEAD, ENCODER)}
     if config.tie_embeddings is TieEmbeddings.decoder:
@@ -237,7 +237,7 @@ def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: 
 
 
 def _check_rest(config: Seq2SeqConfig, weights: Weights) -> None:
-    """What is left over must be a bias of zeros, and sinusoids."""
+    """Check that the remaining weights are a bias of zeros and sinusoids."""
     known = {FINAL_BIAS, *(TABLE.format(side=side) for side in ("encoder", "decoder"))}
     weights.refuse_rest(known.__contains__, REMEDY)
     for name, value in weights.left.items():
@@ -299,16 +299,16 @@ def export_config(config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Map
 
 
 def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool, say: Say = warn) -> Seq2SeqConfig:
-    """Our settings from their `config.json`.
+    """Return tformer's settings for a `config.json`.
 
     Args:
         found: the file's content.
-        where: what an error calls it.
-        final_bias: the output projection's bias is not all zero.
-        say: takes a line on settings that nothing here reads.
+        where: name of the file in error messages.
+        final_bias: whether the bias of the output projection is not all zero.
+        say: receives the warning about settings without a rule.
 
     Raises:
-        ConfigError: if it is of another architecture, or has a setting that we do not.
+        ConfigError: if it is of another architecture, or has an unsupported setting.
     """
     by_type = {model_type: norm for norm, (model_type, _) in ARCHITECTURES.items()}
     kind = str(found.get("model_type"))

@@ -31,7 +31,7 @@ CONFIG, CODING = "config.json", "preprocessor_config.json"
 FILTERS = {Resample.nearest: 0, Resample.lanczos: 1, Resample.bilinear: 2, Resample.bicubic: 3}
 """Pillow's numbers of them."""
 CROP_MODES = {Fit.crop: "center", Fit.stretch: "squash", Fit.pad: "border"}
-"""timm's names of them."""
+"""timm's names of the values of `data.fit`."""
 USUAL_MEAN = USUAL_DEVIATION = [0.5, 0.5, 0.5]
 """Of the paper's models, where nothing else is said."""
 
@@ -39,7 +39,7 @@ Found = tuple[ImageClassificationExperiment, dict[str, Tensor]]
 
 
 def is_pictures(found: Mapping[str, Any]) -> bool:
-    """Whether a `config.json` is of a model of pictures: a ViT of Hugging Face, or one of timm."""
+    """Return whether a `config.json` belongs to an image model: a ViT of Hugging Face, or a model of timm."""
     return found.get("model_type") == "vit" or ("architecture" in found and "model_type" not in found)
 
 
@@ -48,12 +48,12 @@ def import_pictures(path: Path, found: Mapping[str, Any], tensors: Mapping[str, 
 
     Args:
         path: the folder.
-        found: its `config.json`.
-        tensors: of its safetensors files.
-        say: takes a line on what is not taken over.
+        found: content of its `config.json`.
+        tensors: tensors of its safetensors files.
+        say: receives warnings about parts that are not imported.
 
     Returns:
-        The model's settings, and how pictures are coded for it; its weights, for `train.checkpoint.load_model_tensors`.
+        The model's settings, its preprocessing of images, and its weights for `train.checkpoint.load_model_tensors`.
 
     Raises:
         ConfigError: if a setting is not supported, or the weights do not fit.
@@ -89,15 +89,15 @@ def import_pictures(path: Path, found: Mapping[str, Any], tensors: Mapping[str, 
 
 
 def _is_object(value: Any, key: str = "") -> bool:
-    """Whether a value is a JSON object, with a key if one is asked for."""
+    """Return whether a value is a JSON object, with the given key if any."""
     return isinstance(value, dict) and (not key or key in value)
 
 
 def _huggingface_colours(coding: Mapping[str, Any], where: str) -> tuple[list[float] | None, list[float] | None]:
-    """Mean and deviation of pixels between 0 and 1, from the settings of their processor.
+    """Return the mean and standard deviation of pixels in [0, 1], from the settings of Hugging Face's processor.
 
-    Theirs multiplies pixels of 0 to 255 by a factor, unless `do_rescale` is off, and standardises them then, unless
-    `do_normalize` is off.
+    The processor multiplies pixels in [0, 255] by a factor unless `do_rescale` is off, and then standardises them
+    unless `do_normalize` is off.
     """
     settings = Settings(coding, where)
     mean, deviation = settings.numbers("image_mean", low=-LARGEST), settings.numbers("image_std", low=0)
@@ -110,7 +110,7 @@ def _huggingface_colours(coding: Mapping[str, Any], where: str) -> tuple[list[fl
 
 
 def _colours(values: list[float], channels: int, where: str) -> list[float]:
-    """One number for all channels, or one for each.
+    """Return one number for all channels, or one for each.
 
     Raises:
         ConfigError: if there are fewer than channels.
@@ -135,7 +135,7 @@ def huggingface_files(
             "data.channels: grey pictures cannot be exported: Hugging Face's processors make colours of them"
         )
     coding = {
-        "image_processor_type": "CLIPImageProcessor",  # theirs of ViT distorts pictures that are no squares
+        "image_processor_type": "CLIPImageProcessor",  # that of ViT distorts images that are not square
         "do_resize": True,
         "size": _scaled_size(data),
         "resample": FILTERS[data.resample],
@@ -154,10 +154,10 @@ def huggingface_files(
 
 
 def _scaled_size(data: ImageDataConfig) -> dict[str, int]:
-    """Return what Hugging Face's processor scales pictures to before it cuts the centre out.
+    """Return the size to which Hugging Face's processor scales images before the centre crop.
 
     Raises:
-        ConfigError: if it has no way to do what `data.fit` says.
+        ConfigError: if the processor has no counterpart of `data.fit`.
     """
     height, width = stored_size(data)
     if data.fit is Fit.stretch:

@@ -36,7 +36,7 @@ ACTIVATIONS = {
     "silu": Activation.swish,
     "swish": Activation.swish,
 }
-"""Functions of the feed-forward layers by their names in transformers."""
+"""Activations of the feed-forward layers by their names in transformers."""
 THEIR_ACTIVATIONS = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
 
 ALIASES = {
@@ -45,9 +45,9 @@ ALIASES = {
     "gelu_fast": Activation.gelu_tanh,
     "gelu_accurate": Activation.gelu_tanh,
 }
-"""Other names of the same functions, which are read and never written."""
+"""Other names of the same activations, for import only."""
 LARGEST = 2**31
-"""Whole numbers of a configuration are below it."""
+"""Upper bound of the integers in a configuration."""
 LEARNED: Rules = {
     **CORE,
     "positions": only({Positions.learned}, "has learned positions only"),
@@ -58,14 +58,14 @@ LEARNED: Rules = {
     "max_length": carried("rows of the table of positions"),
     "depth": carried("blocks"),
 }
-"""Of BERT, GPT-2 and ViT."""
+"""Names of activations in BERT, GPT-2 and ViT."""
 
 
 def _short(value: Any) -> str:
-    """A value as an error shows it."""
+    """Return a value as error messages show it."""
     try:
         return f"{value!r}"[:60]
-    except ValueError:  # a whole number of more digits than Python writes
+    except ValueError:  # an integer with more digits than Python prints
         return "a huge number"
 
 
@@ -74,15 +74,15 @@ class Settings:
 
     Args:
         found: its content.
-        where: what an error calls it.
-        names: what an error calls a setting that the file has under another name.
+        where: name of the file in error messages.
+        names: names in error messages for settings with another name in the file.
     """
 
     def __init__(self, found: Mapping[str, Any], where: str, names: Mapping[str, str] | None = None) -> None:
         self.found, self.where, self.names = found, where, names or {}
 
     def refuse(self, name: str, value: Any, wanted: str) -> ConfigError:
-        """Return the error on a value that is not what is wanted."""
+        """Return the error for an unexpected value."""
         return ConfigError(f"{self.where}: {self.names.get(name, name)} is {_short(value)}, not {wanted}")
 
     def number(self, name: str, least: int = 1) -> int:
@@ -95,21 +95,21 @@ class Settings:
         return value
 
     def flag(self, name: str, default: bool) -> bool:
-        """True or false; `default` if it is not there."""
+        """Return a Boolean; `default` if it is missing."""
         value = self.found.get(name, default)
         if value is None or not any(value is one for one in (True, False)):
             raise self.refuse(name, value, "true or false")
         return value
 
     def positive(self, name: str, default: float) -> float:
-        """A number above 0 and below 1, as the epsilon of a normalisation is; `default` if it is not there."""
+        """Return a number in (0, 1), such as the epsilon of a normalisation; `default` if it is missing."""
         value = self.found.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
             raise self.refuse(name, value, "a number between 0 and 1")
         return float(value)
 
     def numbers(self, name: str, *, low: float) -> list[float] | None:
-        """A list of finite numbers above `low`; None if it is not there."""
+        """Return a list of finite numbers above `low`; None if it is missing."""
         value = self.found.get(name)
         if value is None:
             return None
@@ -145,7 +145,7 @@ class Settings:
         known: Mapping[str, Activation] = ACTIVATIONS,
         aliases: Mapping[str, Activation] = ALIASES,
     ) -> Activation:
-        """Our name of a function; errors list those that are known."""
+        """Return tformer's name of an activation; errors list the supported ones."""
         value = self.found.get(name, default)
         names = {**aliases, **known}
         if not isinstance(value, str) or value not in names:
@@ -207,10 +207,10 @@ class Weights:
         return value
 
     def match(self, name: str, value: Tensor, of: str) -> None:
-        """Take a copy of weights that are tied here, if the file has it.
+        """Consume the copy of a tied weight, if the file contains it.
 
         Raises:
-            ConfigError: if it is no copy.
+            ConfigError: if it is not a copy.
         """
         if name not in self.left:
             return
@@ -222,10 +222,10 @@ class Weights:
             )
 
     def drop(self, known: Callable[[str], bool]) -> list[str]:
-        """Leave out what was not taken and has no place here.
+        """Remove the remaining known weights that have no counterpart.
 
         Returns:
-            The first part of their names, each once.
+            The distinct first parts of their names.
         """
         names = [name for name in self.left if known(name)]
         for name in names:

@@ -169,7 +169,7 @@ def _escape(text: str) -> str:
 
 
 LEADING_SPACES = 1_000_000
-"""As many SentencePiece takes off the beginning of a decoded text where it takes them off lines: all."""
+"""Number of leading spaces to strip from a decoded text, large enough for all, as SentencePiece does."""
 
 
 def _decoders(tokenizer: Tokenizer, model) -> list[dict[str, Any]]:

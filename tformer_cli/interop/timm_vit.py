@@ -1,7 +1,7 @@
-"""Vision Transformers of timm (`VisionTransformer`) beside ours: names, layouts and settings of the weights.
+"""Import from and export to Vision Transformers of timm (`VisionTransformer`): names, layouts and settings.
 
-Their `config.json` names an architecture and the arguments that differ from it. What an architecture alone says (heads,
-activation, pooling) is in `ARCHITECTURES` here; the rest follows from the shapes of the weights.
+The `config.json` of timm names an architecture and the arguments that differ from it. `ARCHITECTURES` contains what
+only the architecture determines (heads, activation, pooling). The shapes of the weights determine the other settings.
 
 Shapes: D model width, P height and width of a patch.
 """
@@ -33,15 +33,15 @@ from tformer_cli.interop.writing import plain
 EMBEDDINGS = {"class_token": "cls_token", "positions": "pos_embed", "patches": "patch_embed.proj"}
 HEAD = "head"
 NORM_EPS = 1e-6
-"""Epsilon of timm's LayerNorm, which no text in its files changes."""
+"""Epsilon of timm's LayerNorm, which its files cannot change."""
 EXPORTED: Rules = {
     **PICTURES,
     "layer_scale": carried("init_values"),
     "norm_eps": only({NORM_EPS}, f"has {NORM_EPS:g} in every normalisation"),
 }
-"""What becomes of our settings in a VisionTransformer of timm."""
+"""Rules for the export of settings to VisionTransformer of timm."""
 HEAD_RULES: Rules = {**EXPORTED_HEAD, "pooling": carried("global_pool")}
-"""What becomes of the settings of our head there."""
+"""Rules for the export of settings of the head."""
 POOLING = {"token": Pooling.cls, "avg": Pooling.mean}
 ACTIVATIONS = {
     "gelu": Activation.gelu,
@@ -87,7 +87,7 @@ READ: Rules = {
     "fc_norm": only({False, None}, "normalises before pooling"),
     "pool_include_prefix": only({False, None}, "takes the mean of patches alone"),
 }
-"""What becomes of the arguments of a VisionTransformer."""
+"""Rules for the import of arguments of VisionTransformer."""
 _BY_HEADS = {
     2: "test_vit",
     3: "vit_tiny_patch16_224 vit_tiny_patch16_384 deit_tiny_patch16_224",
@@ -118,7 +118,7 @@ _TANH = (
 
 
 def _arguments(name: str, heads: int) -> dict[str, Any]:
-    """What timm makes an architecture of, where weights do not show it."""
+    """Return the arguments of an architecture that do not follow from its weights."""
     made: dict[str, Any] = {"num_heads": heads, "global_pool": "token", "qkv_bias": True, "act_layer": "gelu"}
     made["no_embed_class"] = name.startswith(("deit3_", "flexivit_"))
     if "_gap_" in name:
@@ -131,7 +131,7 @@ def _arguments(name: str, heads: int) -> dict[str, Any]:
 
 
 ARCHITECTURES = {name: _arguments(name, heads) for heads, names in _BY_HEADS.items() for name in names.split()}
-"""The architectures that are read, and their arguments (timm 1.0)."""
+"""Supported architectures and their arguments (timm 1.0)."""
 SUBLAYERS = {
     "attention.norm": "norm1",
     "attention.sublayer.project_qkv": "attn.qkv",
@@ -152,10 +152,10 @@ def layers(depth: int, *, layer_scale: bool) -> Iterator[tuple[str, tuple[str, .
 
 
 def arguments_of(found: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The arguments of a model, from their `config.json`: the architecture's, and those that differ from it.
+    """Return the arguments of a model from `config.json`: those of the architecture, updated by those that differ.
 
     Raises:
-        ConfigError: if it is of an architecture, or has an argument, that we do not have.
+        ConfigError: if its architecture or an argument is not supported.
     """
     name, given = found.get("architecture"), found.get("model_args")
     if not isinstance(name, str) or name not in ARCHITECTURES:
@@ -175,15 +175,15 @@ def arguments_of(found: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def import_config(arguments: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> ViTConfig:
-    """Our settings from their arguments and the shapes of their weights.
+    """Return tformer's settings for timm's arguments and the shapes of the weights.
 
     Args:
-        arguments: of `arguments_of`.
-        tensors: their state dictionary.
-        where: what an error calls it.
+        arguments: arguments from `arguments_of`.
+        tensors: timm's state dictionary.
+        where: name of the file in error messages.
 
     Raises:
-        ConfigError: if it is none of a VisionTransformer, or has a setting that we do not.
+        ConfigError: if it is not a VisionTransformer, or has an unsupported setting.
     """
     try:
         dim, _, *patch = tensors["patch_embed.proj.weight"].shape
@@ -211,16 +211,16 @@ def import_config(arguments: Mapping[str, Any], tensors: Mapping[str, Tensor], w
 def import_size(
     config: ViTConfig, found: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
 ) -> tuple[int, int]:
-    """Height and width of their pictures in pixels: as the file says, else a square.
+    """Return the height and width of images in pixels: those in the file, otherwise a square.
 
     Args:
-        config: what `import_config` made of it.
-        found: their `config.json`.
-        tensors: their state dictionary.
-        where: what an error calls it.
+        config: settings from `import_config`.
+        found: content of `config.json`.
+        tensors: timm's state dictionary.
+        where: name of the file in error messages.
 
     Raises:
-        ConfigError: if the positions are of another grid.
+        ConfigError: if the positions have another grid.
     """
     table = tensors.get("pos_embed")
     if table is None or table.dim() != 3:
@@ -232,7 +232,7 @@ def import_size(
         size = pair(arguments, "img_size", where, patch)
     else:
         coding = found.get("pretrained_cfg")
-        given = (coding if isinstance(coding, dict) else found).get("input_size")  # old files have one level
+        given = (coding if isinstance(coding, dict) else found).get("input_size")  # old files are not nested
         side = round(patches**0.5) * patch
         size = (side, side)
         if side * side != patches * patch * patch and isinstance(given, list) and len(given) == 3:
@@ -250,17 +250,17 @@ def import_weights(
     tensors: Mapping[str, Tensor],
     where: str,
 ) -> dict[str, Tensor]:
-    """Their weights under our names, float32, with the head if there is one.
+    """Return the weights under tformer's names, in float32, with the head if there is one.
 
     Args:
-        config: what `import_config` made of them.
-        size: height and width of their pictures in pixels.
-        arguments: of `arguments_of`.
-        tensors: their state dictionary.
-        where: what an error calls it.
+        config: settings from `import_config`.
+        size: height and width of images in pixels.
+        arguments: arguments from `arguments_of`.
+        tensors: timm's state dictionary.
+        where: name of the file in error messages.
 
     Raises:
-        ConfigError: if one of the encoder's is missing or of another shape, or one has no place here.
+        ConfigError: if a weight of the encoder is missing or has another shape, or a weight has no counterpart.
     """
     weights, settings = Weights(tensors, where), Settings(arguments, where)
     if "fc_norm.weight" in weights.left:
@@ -276,16 +276,16 @@ def import_weights(
 
 
 def export_arguments(config: ViTConfig, head: ImageHeadConfig, size: int | list[int], channels: int) -> dict[str, Any]:
-    """The arguments of their model that is ours.
+    """Return timm's arguments for a model.
 
     Args:
-        config: of the model.
-        head: of its head.
-        size: of pictures, in pixels: a square's side, or height and width.
-        channels: of pictures.
+        config: settings of the model.
+        head: settings of its head.
+        size: size of images in pixels: the side of a square, or height and width.
+        channels: channels of images.
 
     Raises:
-        ConfigError: if the model has a setting that theirs does not.
+        ConfigError: if the model has a setting without a counterpart.
     """
     check_export(config, EXPORTED, "timm's VisionTransformer")
     check_export(head, HEAD_RULES, "timm's VisionTransformer", "head.")
@@ -313,7 +313,7 @@ def export_weights(config: ViTConfig, state: Mapping[str, Tensor]) -> dict[str, 
         state: the model's state dictionary.
 
     Raises:
-        ConfigError: if the model has a setting that theirs does not.
+        ConfigError: if the model has a setting without a counterpart.
     """
     check_export(config, EXPORTED, "timm's VisionTransformer")
     found = write_encoder(config, state, partial(layers, layer_scale=bool(config.layer_scale)), EMBEDDINGS)
