@@ -12,12 +12,13 @@ from tformer_cli.metrics import (
     answer_scores,
     confusion,
     labels_scores,
+    needs_libraries,
     normal_answer,
     number_scores,
     several_labels_scores,
     speech_scores,
 )
-from tformer_cli.tasks.tag_scores import tags_scores
+from tformer_cli.tasks.tag_scores import plain_tags_scores, tags_scores
 
 
 def test_scores_of_labels():
@@ -26,7 +27,9 @@ def test_scores_of_labels():
     assert scores["accuracy"] == pytest.approx(60)
     assert scores["f1"] == pytest.approx(100 * 2 / 3)
     assert scores["matthews"] == pytest.approx((2 * 1 - 1 * 1) / np.sqrt(3 * 3 * 2 * 2))
-    assert tables[0][2][1] == ["yes", "66.7", "66.7", "66.7", "3"]
+    header = ["label", "precision", "recall", "F1", "examples"]
+    rows = [["no", "50.0", "50.0", "50.0", "2"], ["yes", "66.7", "66.7", "66.7", "3"]]
+    assert tables == [("by label", header, rows)]
     assert "f1_macro" in labels_scores(targets, found, ["a", "b", "c"], thorough=False)[0]
 
 
@@ -45,7 +48,9 @@ def test_entities_count_whole():
     found = [["B-PER", "O", "O", "B-LOC"], ["O", "B-LOC"]]
     scores, tables = tags_scores(targets, found, "iob2")
     assert scores["precision"] == pytest.approx(100 * 2 / 3) and scores["tag_accuracy"] == pytest.approx(100 * 5 / 6)
-    assert [row[0] for row in tables[0][2]] == ["LOC", "PER"]
+    header = ["kind", "precision", "recall", "F1", "entities"]
+    rows = [["LOC", "100.0", "100.0", "100.0", "2"], ["PER", "0.0", "0.0", "0.0", "1"]]
+    assert tables == [("by kind", header, rows)]
 
 
 def test_answers_are_compared_as_squad_does():
@@ -119,6 +124,28 @@ def test_a_missing_library_of_speech_names_its_extra(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "jiwer", None)
     with pytest.raises(ConfigError, match=r"needs jiwer, .*pip install .*(jiwer>=|\[speech\])"):
         speech_scores(["a"], ["a"])
+
+
+NUMBERS = np.array([0.0, 1.0, 3.0])
+NEED = {
+    "scikit-learn": [
+        lambda: needs_libraries(False),
+        lambda: labels_scores(NUMBERS, NUMBERS, ["a", "b"]),
+        lambda: confusion(NUMBERS, NUMBERS, 2, 2),
+        lambda: several_labels_scores(NUMBERS, NUMBERS),
+        lambda: plain_tags_scores([["A"]], [["A"]]),
+    ],
+    "scipy": [lambda: needs_libraries(True), lambda: number_scores(NUMBERS, NUMBERS)],
+    "seqeval": [lambda: tags_scores([["O"]], [["O"]], "iob2")],
+}
+
+
+@pytest.mark.parametrize(("package", "score"), [(name, score) for name, scores in NEED.items() for score in scores])
+def test_a_missing_library_of_text_is_named(package, score, monkeypatch):
+    for module in ("sklearn.metrics", "scipy.stats", "seqeval.scheme"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=rf"needs {package}, .*pip install"):
+        score()
 
 
 def test_scores_are_quiet(recwarn):

@@ -58,6 +58,14 @@ def test_words_are_hidden_whole():
     assert lengths.mean() == pytest.approx(np.bincount(word)[word].mean(), rel=0.1)  # long words are not preferred
 
 
+def test_a_special_token_ends_a_word():
+    tokens = np.array([8, 7, 2, 7, 7, 8, 7, 7, 3, 3, 7])  # 8 begins a word, 7 goes on, 2 and 3 are special
+    parts = [{0, 1}, {3, 4}, {5, 6, 7}, {10}]
+    hidden = [set(hide(tokens, seed, whole_words=True).places.tolist()) for seed in range(200)]
+    assert all(places & part in (set(), part) for places in hidden for part in parts)
+    assert all(any(places == part for places in hidden) for part in parts)
+
+
 def sentences() -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(3)
     documents = np.sort(random.integers(0, 40, size=600))

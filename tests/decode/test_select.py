@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tformer_cli.decode import select
 from tformer_cli.decode.select import Head
 from tformer_cli.nn.int8 import Int8Linear, available
 
@@ -51,6 +52,16 @@ def test_equals_a_full_sort(vocab_size: int, rows: int, count: int, scale: float
 
 def test_bfloat16_is_summed_in_float32() -> None:
     weight, added, hidden = make(3000, 2, 3, bias=True, scale=0.3, dtype=torch.bfloat16)
+    head = Head((weight, added), 6, torch.tensor([], dtype=torch.int64))
+    head.project(hidden)
+    torch.testing.assert_close(head.normalizer, head.logits.double().logsumexp(-1).float(), atol=1e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("part", [1, 100, 250, 10_000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_large_vocabulary_is_summed_in_parts(part: int, dtype: torch.dtype, monkeypatch) -> None:
+    monkeypatch.setattr(select, "CACHED_LOGITS", part)  # of 97 tokens: a row at once, two, all six
+    weight, added, hidden = make(97, 2, 3, bias=True, scale=0.3, dtype=dtype)
     head = Head((weight, added), 6, torch.tensor([], dtype=torch.int64))
     head.project(hidden)
     torch.testing.assert_close(head.normalizer, head.logits.double().logsumexp(-1).float(), atol=1e-5, rtol=1e-6)

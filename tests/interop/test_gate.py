@@ -117,6 +117,11 @@ def test_a_model_passes_only_with_a_rule_for_each_setting():
     rules = {"width": carried("w"), "mode": only({"plain"}, "has plain models only"), "speed": irrelevant("fast")}
     check_export(Sample(), rules, "there")
     check_export(Sample(width=9, speed=3.0), rules, "there")
+    assert carried("w").kind == "carried" and carried("w").values is None
+    some = rules | {"width": carried("has widths of 3 and 9", {3, 9})}
+    check_export(Sample(width=9), some, "there")
+    with pytest.raises(ConfigError, match=r"^model\.width: 4 cannot be exported: there has widths of 3 and 9$"):
+        check_export(Sample(width=4), some, "there")
     with pytest.raises(ConfigError, match=r"^model\.mode: odd cannot be exported: there has plain models only$"):
         check_export(Sample(mode="odd"), rules, "there")
     del rules["speed"]

@@ -108,10 +108,22 @@ def test_only_wanted_gradients_are_made() -> None:
     assert not silent.requires_grad
     loss, _ = head_cross_entropy(hidden, weight.detach(), targets, bias=bias.detach())
     torch.testing.assert_close(loss, silent)
+    assert [made is not None for made in loss.grad_fn.saved_tensors] == [True, False, False]
     expected = F.cross_entropy(F.linear(hidden, weight, bias), targets, reduction="sum")
     (a,) = torch.autograd.grad(loss, hidden)
     (b,) = torch.autograd.grad(expected, hidden)
     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("wanted", [0, 1, 2], ids=["hidden", "weight", "bias"])
+def test_each_gradient_is_right_without_the_others(wanted: int, smoothing: float) -> None:
+    hidden, weight, bias, targets = problem(True)
+    leaves = [leaf.detach().requires_grad_(place == wanted) for place, leaf in enumerate((hidden, weight, bias))]
+    loss, _ = head_cross_entropy(*leaves[:2], targets, bias=leaves[2], label_smoothing=smoothing)
+    expected = F.cross_entropy(F.linear(*leaves), targets, label_smoothing=smoothing, reduction="sum")
+    (got,), (right,) = (torch.autograd.grad(value, leaves[wanted]) for value in (loss, expected))
+    torch.testing.assert_close(got, right, atol=1e-5, rtol=1e-5)
 
 
 def test_the_counts_are_not_differentiable() -> None:

@@ -197,6 +197,7 @@ def test_epochs_are_steps():
     assert Budget.of(TrainerConfig(steps=5, epochs=3, minutes=2), 10) == Budget(5, 120)
     assert Budget.of(TrainerConfig(steps=500, epochs=3), 10) == Budget(30, 0)
     assert Budget.of(TrainerConfig(steps=0, epochs=0.001), 10) == Budget(1, 0)
+    assert Budget.of(TrainerConfig(steps=0, epochs=0, minutes=0.5), 10) == Budget(0, 30)
     huge = Budget.of(TrainerConfig(steps=2**62, epochs=1e308, minutes=1e308), 10**9)
     pace = Pace(huge, evaluate_every=0)
     for _ in range(3):
@@ -217,12 +218,25 @@ def test_pace_tells_steps_and_time():
     assert pace.expected_steps(10, 30.0) == 10 + 70
     assert pace.seconds_left(10, 30.0) == pytest.approx(70 * 0.5 + 7 * 5.0)
     steps = Pace(Budget(100), evaluate_every=40)
+    assert steps.expected_steps(0, 0.0) == 100 and steps.seconds_left(0, 0.0) is None
     for _ in range(6):
         steps.step(2.0)
     steps.evaluated(7.0)
     assert steps.expected_steps(60, 0.0) == 100
     assert steps.seconds_left(60, 0.0) == pytest.approx(40 * 2.0 + 2 * 7.0)
     assert steps.announcement(60, 0.0) == "100 steps of 2 s, done in about 94 seconds"
+
+
+def test_a_budget_is_described():
+    budgets = [Budget(1), Budget(1500), Budget(0, 60.0), Budget(0, 90.0), Budget(2, 300.0), Budget()]
+    assert [budget.describe() for budget in budgets] == [
+        "1 step",
+        "1,500 steps",
+        "1 minute",
+        "1.5 minutes",
+        "2 steps or 5 minutes, whichever is first",
+        "",
+    ]
 
 
 def test_durations_for_readers():

@@ -8,9 +8,18 @@ import sys
 import pytest
 import torch
 
+from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import RunError
-from tformer_cli.train.averaging import average_tensors
-from tformer_cli.train.checkpoint import Checkpoints, damage, write_folder
+from tformer_cli.train.averaging import average_folders, average_tensors
+from tformer_cli.train.checkpoint import (
+    Checkpoints,
+    damage,
+    load_model_tensors,
+    model_tensors,
+    tensors_to_bytes,
+    usable_files,
+    write_folder,
+)
 
 FILES = {
     "model.safetensors": b"weights" * 100,
@@ -163,3 +172,69 @@ def test_damaged_ones_are_named_and_all_damaged_is_an_error(tmp_path):
 def test_average():
     found = average_tensors([{"a": torch.tensor([1.0, 2.0])}, {"a": torch.tensor([3.0, 6.0])}])
     assert torch.equal(found["a"], torch.tensor([2.0, 4.0]))
+
+
+def test_the_average_of_checkpoints_is_of_the_whole_ones(tmp_path):
+    folders, said = [tmp_path / f"step-{number}" for number in (1, 2, 3)], []
+    for folder, value in zip(folders, (1.0, 50.0, 4.0), strict=True):
+        write_folder(folder, {**FILES, "model.safetensors": tensors_to_bytes({"a": torch.tensor([value])})})
+    (folders[1] / "model.safetensors").unlink()
+    weights, names = average_folders(folders, said.append)
+    assert weights["a"].tolist() == [2.5] and names == ["step-1", "step-3"]
+    assert said == [f"not averaged: step-2 {damage(folders[1])}"]
+    for none, cause in ((folders[1:2], str(folders[1])), ([], "no checkpoint")):
+        with pytest.raises(RunError, match=rf"^{cause}: nothing to average: trainer\.average=none$"):
+            average_folders(none, said.append)
+
+
+def test_weights_of_another_model_are_named():
+    model = torch.nn.ModuleDict({"a": torch.nn.Linear(2, 3), "b": torch.nn.Linear(3, 2)})
+    right = {name: torch.full_like(value, 5.0) for name, value in model_tensors(model).items()}
+    for change, cause in (
+        ({"a.weight": None, "b.bias": None}, "missing weights: a.weight, b.bias"),
+        ({"c": torch.zeros(1)}, "unknown weights: c"),
+        ({"b.bias": torch.zeros(9)}, r"b.bias has shape \(9,\), the model has \(2,\)"),
+    ):
+        wrong = {name: value for name, value in (right | change).items() if value is not None}
+        with pytest.raises(RunError, match=rf"^here: {cause}: it belongs to another model$"):
+            load_model_tensors(model, wrong, "here")
+    load_model_tensors(model, right, "here")
+    assert all((value == 5.0).all() for value in model.state_dict().values())
+
+
+def test_a_checkpoint_has_what_it_takes_to_use_it():
+    found = usable_files(b"weights", {"step": 7}, Experiment(), {"labels.json": b"[]"})
+    assert found.keys() == {"model.safetensors", "state.json", "config.yaml", "labels.json"}
+    assert found["model.safetensors"] == b"weights" and json.loads(found["state.json"]) == {"step": 7}
+    assert b"trainer:" in found["config.yaml"] and found["labels.json"] == b"[]"
+
+
+def test_a_leftover_that_cannot_be_removed_stops_nothing(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, files(1, 1.0))
+    leftover = tmp_path / ".step-00000002.deleting"
+    (leftover / "inside").mkdir(parents=True)
+    assert checkpoints.interrupted()
+
+    def refuse(*arguments, **more):
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", refuse)
+        checkpoints.clean()
+    assert leftover.is_dir()
+    checkpoints.clean()
+    assert not leftover.exists() and not checkpoints.interrupted()
+
+
+@pytest.mark.parametrize("pointer", ["latest", "best"])
+def test_a_pointer_that_is_behind_tells_of_an_interrupted_save(tmp_path, pointer):
+    checkpoints = Checkpoints(tmp_path)
+    assert not checkpoints.interrupted()
+    for step in (1, 2):
+        checkpoints.save(step, files(step, float(step)))
+    assert not checkpoints.interrupted()
+    (tmp_path / pointer).write_text("step-00000001")
+    assert checkpoints.interrupted()
+    checkpoints.settle(checkpoints.path(2))
+    assert not checkpoints.interrupted() and (tmp_path / pointer).read_text() == "step-00000002"

@@ -49,6 +49,37 @@ def test_only_matrices_decay():
     assert sorted(yes + no) == sorted(name for name, _ in model.named_parameters())
     assert all(name.endswith("weight") and "norm" not in name and "embedding" not in name for name in yes)
     assert any("embedding" in name for name in no) and any("norm" in name for name in no)
+    tied = nn.ModuleDict({"output": nn.Linear(4, 7), "embedding": nn.Embedding(7, 4)})
+    tied["output"].weight = tied["embedding"].weight
+    assert decayed(tied) == ([], ["output.weight", "output.bias"])
+
+
+@pytest.mark.parametrize("method", list(Method), ids=lambda method: method.name)
+def test_each_parameter_is_in_the_group_that_it_belongs_to(method):
+    model = nn.ModuleDict({
+        "embedding": nn.Embedding(7, 4),
+        "blocks": nn.ModuleList([nn.Conv1d(4, 4, 3, groups=4), nn.LayerNorm(4)]),
+        "output": nn.Linear(4, 7),
+    })  # fmt: skip
+    model["embedding"].requires_grad_(False)
+    rates = dict(lr=0.3, weight_decay=0.1, momentum=0.8, layer_decay=0.5, beta1=0.7, beta2=0.6, eps=0.01)
+    optimizer = build_optimizer(model, OptimConfig(method=method, **rates))
+    assert optimizer.defaults["lr"] == 0.3 and optimizer.defaults["betas"] == (0.7, 0.6)
+    assert optimizer.defaults["eps"] == 0.01 and optimizer.defaults["fused"]
+    names = {id(value): name for name, value in model.named_parameters()}
+    found = {
+        names[id(value)]: tuple(group[key] for key in ("weight_decay", "muon", "momentum", "scale"))
+        for group in optimizer.param_groups
+        for value in group["params"]
+    }
+    assert found == {
+        "blocks.0.weight": (0.1, False, 0.8, 0.25),  # depthwise: no matrix
+        "blocks.0.bias": (0.0, False, 0.8, 0.25),
+        "blocks.1.weight": (0.0, False, 0.8, 0.5),
+        "blocks.1.bias": (0.0, False, 0.8, 0.5),
+        "output.weight": (0.1, method is Method.muon, 0.8, 1.0),
+        "output.bias": (0.0, False, 0.8, 1.0),
+    }
 
 
 def train_a_little(model: nn.Module, optimizer, steps: int, infinite_at: int = -1) -> None:
