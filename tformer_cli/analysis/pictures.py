@@ -112,7 +112,7 @@ def gallery(picture: Gallery) -> np.ndarray:
 
 
 def _enlarged(image: np.ndarray) -> Image.Image:
-    """An image whose longer side fills its cell."""
+    """Return an image whose longer side fills its cell."""
     from PIL import Image
 
     pixels = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
@@ -121,7 +121,7 @@ def _enlarged(image: np.ndarray) -> Image.Image:
 
 
 def _cut(text: str, font: FreeTypeFont | ImageFont, width_pixels: float) -> str:
-    """A text without what goes beyond a width."""
+    """Return a text truncated to a width."""
     while text and font.getlength(text) > width_pixels:
         text = text[:-1]
     return text
@@ -138,7 +138,7 @@ def _heated(image: Image.Image, weights: np.ndarray) -> Image.Image:
 
 
 def heat_map(picture: HeatMap) -> np.ndarray:
-    """A matrix as a picture with named rows and columns, titles and a scale; darkest where the value is highest.
+    """Draw a matrix with named rows and columns, titles and a scale; the highest value is darkest.
 
     Returns:
         (height, width, 3), uint8.
@@ -190,7 +190,7 @@ def heat_map(picture: HeatMap) -> np.ndarray:
 
 
 def _percent(share: float) -> str:
-    """A share as it stands in a cell, in percent; nothing for none."""
+    """Return a share in percent as text for a cell; empty for 0."""
     return "" if share == 0 else "<1" if share < 0.005 else f"{100 * share:.0f}"
 
 
@@ -199,7 +199,7 @@ def _short(value: float, *, percent: bool) -> str:
 
 
 def _upright(text: str, font: FreeTypeFont | ImageFont, length: int, width: int) -> Image.Image:
-    """A text that is read from below to above."""
+    """Draw a text that runs upwards."""
     from PIL import Image, ImageDraw
 
     label = Image.new("RGB", (length, width), "white")
@@ -208,7 +208,7 @@ def _upright(text: str, font: FreeTypeFont | ImageFont, length: int, width: int)
 
 
 def _scale(image: Image.Image, left: int, top: int, height: int, most: str, font: FreeTypeFont | ImageFont) -> None:
-    """Draw what the colours mean: from 0 below to the highest value above."""
+    """Draw the colour scale, from 0 at the bottom to the highest value at the top."""
     from PIL import Image, ImageDraw
 
     share = np.linspace(1, 0, height)[:, None, None]
@@ -259,7 +259,7 @@ def spectrogram(picture: Spectrogram) -> np.ndarray:
     image = Image.new("RGB", (width, top + cells.shape[0] + axis + line * len(caption) + 4), "white")
     image.paste(Image.fromarray(cells), (0, top))
     drawing = ImageDraw.Draw(image)
-    for number, (frame, name) in enumerate(marks):  # names in two rows, so that they do not run together
+    for number, (frame, name) in enumerate(marks):  # names in two rows, so that they do not overlap
         x, y = frame * width_pixels, 2 + number % 2 * (line - 1)
         drawing.line((x, y + FONT_PIXELS, x, top + cells.shape[0]), MARK)
         drawing.text((x + 2, y), name, "black", font)
@@ -273,7 +273,7 @@ def spectrogram(picture: Spectrogram) -> np.ndarray:
 def _time_axis(
     drawing: ImageDraw.ImageDraw, top: int, width: int, second_pixels: float, font: FreeTypeFont | ImageFont
 ) -> None:
-    """Draw ticks with their seconds below a spectrogram, as close as their numbers allow."""
+    """Draw ticks with seconds below a spectrogram, as dense as their labels allow."""
     step = next(step for step in TICK_SECONDS if step * second_pixels >= TICK_PIXELS or step == TICK_SECONDS[-1])
     for tick in range(int(width / (step * second_pixels)) + 1):
         x, seconds = round(tick * step * second_pixels), tick * step

@@ -35,16 +35,16 @@ __all__ = [
 
 
 def compose(recipe: str, overrides: Sequence[str] = (), *, whole: bool = True, required: bool = True) -> Experiment:
-    """The configuration of a recipe, with what the command line changes.
+    """Compose the configuration of a recipe and overrides of the command line.
 
     Args:
         recipe: name of a recipe that comes with tformer, or path of a YAML file.
-        overrides: `KEY=VALUE`, or `GROUP=OPTION`; of several for one key the last counts.
-        whole: nothing comes to it any more, so that its settings must go together.
-        required: settings that have no default must be given.
+        overrides: `KEY=VALUE`, or `GROUP=OPTION`; the last one for a key counts.
+        whole: whether the configuration is complete, so that its settings must be compatible.
+        required: whether settings without a default must be given.
 
     Raises:
-        ConfigError: if anything is unknown, malformed, missing, out of range or cannot go together.
+        ConfigError: if a setting is unknown, malformed, missing, out of range or incompatible with others.
     """
     path = find(recipe)
     document = read_yaml(path)
@@ -77,13 +77,13 @@ def override(config: Experiment, overrides: Sequence[str]) -> Experiment:
 
 
 def as_resumed(config: Experiment, saved: Path, overrides: Sequence[str]) -> Experiment:
-    """The configuration to resume a run with: what other versions did by default stays as the run has it.
+    """Return the configuration to resume a run, which keeps the defaults of the version that started it.
 
     Args:
-        config: composed anew.
-        saved: the run's own, a YAML file; if it is not there, or damaged, nothing changes: training compares the
-            settings with those of the newest checkpoint anyway.
-        overrides: the command line's, which count.
+        config: newly composed configuration.
+        saved: configuration of the run, a YAML file. If it is missing or damaged, nothing changes, since training
+            compares the settings with those of the newest checkpoint.
+        overrides: overrides of the command line, which take precedence.
     """
     if not saved.is_file():
         return config
@@ -103,12 +103,12 @@ def to_yaml(config: Experiment) -> str:
 
 
 def from_yaml(path: Path) -> Experiment:
-    """The configuration that a run or a checkpoint was saved with.
+    """Read the configuration of a run or a checkpoint.
 
-    Settings that are not in the file (an older version wrote it) have their defaults, or what that version did.
+    Settings that are missing in the file of an older version have their defaults, or the behaviour of that version.
 
     Raises:
-        ConfigError: if it cannot be read, or holds a setting that this version does not know.
+        ConfigError: if it cannot be read, or contains a setting that is unknown in this version.
     """
     document = read_yaml(path)
     _refuse(document)

@@ -53,7 +53,7 @@ def refuse_text(key: str, text: str) -> None:
 
     Raises:
         ConfigError: on an interpolation (it would copy the environment into a run's folder), on bytes that
-        are no UTF-8,
+            are no UTF-8,
             on NUL.
     """
     if "${" in text:
@@ -88,7 +88,7 @@ def parse(overrides: Sequence[str], schema: type) -> Overrides:
 
 
 def repeated(overrides: Sequence[str]) -> list[str]:
-    """A line for each setting that is given more than once: of several values the last counts."""
+    """Return a line for each setting that is given more than once; the last value counts."""
     given: dict[str, list[str]] = {}
     for override in overrides:
         key, equals, value = override.partition("=")

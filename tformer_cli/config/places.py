@@ -1,7 +1,7 @@
-"""Paths in a configuration: relative ones are of the folder that the command was given in.
+"""Paths in a configuration, which are relative to the folder in which the run was started.
 
-A run records that folder, so that its data is found from anywhere. What is not there any more is looked for from the
-current folder, as for a run that was moved together with its data.
+A run records that folder, so that its data is found from anywhere. Missing files are looked up from the current folder,
+for runs that were moved together with their data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ E = TypeVar("E", bound=Experiment)
 
 
 def is_there(place: Path) -> bool:
-    """Whether there is a file or folder of this name, or files of this name with an ending."""
+    """Return whether there is a file or folder of this name, or files of this name with an ending."""
     try:
         return place.exists() or any(place.parent.glob(f"{place.name}.*"))
     except (OSError, ValueError):
@@ -26,17 +26,17 @@ def is_there(place: Path) -> bool:
 
 
 def _folder(path: str) -> Path:
-    """The folder that names of splits are relative to."""
+    """Return the folder to which names of splits are relative."""
     place = Path(path).expanduser()
     return place.parent if place.is_file() else place
 
 
 def located(config: E, base: str) -> E:
-    """A run's configuration with the paths that are relative to the folder it was started in made absolute.
+    """Return a run's configuration with absolute paths instead of those relative to its starting folder.
 
     Args:
-        config: of the run.
-        base: that folder; "" if it was not recorded.
+        config: configuration of the run.
+        base: the starting folder; "" if it was not recorded.
     """
     root = Path(base)
     if not base or not root.is_dir() or root == Path.cwd():
@@ -60,10 +60,10 @@ def located(config: E, base: str) -> E:
 
 
 def check_places(config: Experiment) -> None:
-    """Refuse data files that are not there; nothing is read.
+    """Refuse missing data files, without reading any.
 
     Raises:
-        DataError: naming the setting.
+        DataError: if a file is missing; names the setting.
     """
     data = config.data
     if data.source.name != "files":

@@ -56,12 +56,12 @@ SYNONYMS = {
     "src_lang": ("source_language",),
     "tgt_lang": ("target_language",),
 }
-"""Names of other toolkits, and the last parts of ours."""
+"""Names of settings in other toolkits, and the last parts of tformer's names."""
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One setting: its dotted key, its type and its field.
+    """A setting: its dotted key, its type and its field.
 
     The type is bool, int, float, str, an Enum, a list of one of these, or a union of one and such a list.
     """
@@ -114,7 +114,7 @@ STARTS = frozenset({
     "initial", "initial_checkpoint", "checkpoint", "checkpoint_path", "ckpt", "ckpt_path", "load_from", "finetune_from",
     "restore_file",
 })  # fmt: skip
-"""What other toolkits call the weights that training starts from: no setting, but an option."""
+"""Names of initial weights in other toolkits, which are an option here and not a setting."""
 
 
 def unknown(key: str, schema: type, extra: Iterable[str] = ()) -> ConfigError:
@@ -126,7 +126,7 @@ def unknown(key: str, schema: type, extra: Iterable[str] = ()) -> ConfigError:
     last: dict[str, list[str]] = {}
     for name in known:
         last.setdefault(name.rpartition(".")[2], []).append(name)
-    # First a key given without the group it stands in, then the name of another toolkit, then a mistyped key, then a
+    # First a key without its group, then the name of another toolkit, then a mistyped key, then a
     # mistyped key without its group.
     group, _, word = key.rpartition(".")
     meant = last.get(word, []) if not group else []

@@ -24,7 +24,7 @@ from tformer_cli.errors import RunError, TformerError
 from tformer_cli.signals import name_of, poll, start_helper
 
 POLL_SECONDS = 0.2
-"""How soon a signal is noticed while processes decode."""
+"""Seconds between checks for a signal while processes decode."""
 
 
 class Workers:
@@ -54,7 +54,7 @@ class Workers:
         for connection in self._connections:
             connection.close()
         for process in self._processes:
-            process.kill()  # they ignore SIGTERM, and have nothing to lose
+            process.kill()  # they ignore SIGTERM and hold no state
         for process in self._processes:
             process.join()
 
@@ -111,7 +111,7 @@ class Workers:
 
     @contextlib.contextmanager
     def _ended(self, connection: Connection) -> Iterator[None]:
-        """Report a broken pipe as the end of the process behind it."""
+        """Report a broken pipe as the end of its process."""
         try:
             yield
         except (EOFError, OSError) as error:
@@ -137,7 +137,7 @@ def _one_thread() -> Iterator[None]:
 def _serve(
     function: Callable[[Any], Any], connection: Connection, inherited: Sequence[Connection], parent: int
 ) -> None:
-    """A worker's life: it ends when its pipe or its parent does."""
+    """Run a worker until its pipe or its parent ends."""
     start_helper(parent)
     for other in inherited:  # the parent's ends: an open copy here would hide the parent's end
         other.close()

@@ -1,7 +1,7 @@
 """Import and export of Vision Transformers of Hugging Face: names, layouts and settings of the weights.
 
-We project queries, keys and values in one product, they in three; our patches are a linear layer, theirs a convolution;
-our positions lie on the grid of the patches, theirs in a line behind that of [class].
+tformer projects queries, keys and values in one product, and Hugging Face in three. Patches are a linear layer here and
+a convolution there. Positions have the shape of the grid here; there they are a sequence after that of [class].
 
 Shapes: D model width, F feed-forward width, C channels, P height and width of a patch, N patches.
 """

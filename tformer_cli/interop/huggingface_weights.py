@@ -1,12 +1,12 @@
 """Import and export of Hugging Face's encoder-decoders: names, layouts and settings of the weights.
 
-Post-norm models are `MarianMTModel`, pre-norm ones `PegasusForConditionalGeneration`: the same weights, but that
-Pegasus normalises before each sub-layer and once more after the last block.
+Post-norm models are `MarianMTModel`, and pre-norm models are `PegasusForConditionalGeneration`. Both have the same
+weights, but Pegasus normalises before each sub-layer and once more after the last block.
 
-Two things differ. We project queries, keys and values in one product, they in three. And our sinusoids are
-interleaved, as in the paper (sin, cos, sin, cos, ...), while theirs are halves (all sin, then all cos). The rest of
-the network does not care in which order the residual stream's components lie, so that every weight that reads or
-writes the stream is permuted on the way.
+Two things differ. tformer projects queries, keys and values in one product, and Hugging Face in three. tformer's
+sinusoids are interleaved, as in the paper (sin, cos, sin, cos, ...), while those of Hugging Face are halves (all sin,
+then all cos). The network does not depend on the order of the residual stream's components. Every weight that reads or
+writes the stream is therefore permuted.
 
 Shapes: D model width, F feed-forward width, V vocabulary, N longest sequence.
 """

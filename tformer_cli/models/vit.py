@@ -1,12 +1,12 @@
-"""Vision Transformer (Dosovitskiy et al. 2021): a Transformer encoder over the patches of a picture, and its heads.
+"""Vision Transformer (Dosovitskiy et al. 2021): a Transformer encoder over the patches of an image, and its heads.
 
     z_0  = [x_class; x_1 E; x_2 E; ...; x_N E] + E_pos              (eq. 1)
     z'_l = MSA(LN(z_{l-1})) + z_{l-1},         l = 1 ... L          (eq. 2)
     z_l  = MLP(LN(z'_l)) + z'_l,               l = 1 ... L          (eq. 3)
     y    = LN(z_L^0)                                                (eq. 4)
 
-Shapes: B pictures, C channels, S height and width in pixels (they may differ), P those of a patch, N patches, T tokens
-(N, and 1 for [class]), D model width, M predicted patches of a batch.
+Shapes: B images; C channels; S height and width in pixels (they may differ); P height and width of a patch. N patches;
+    T tokens (N, and 1 for [class]); D model width; M predicted patches of a batch.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Patches(nn.Module):
 
 
 class ViT(nn.Module):
-    """The encoder.
+    """The encoder of a Vision Transformer.
 
     Args:
         config: its shape.
@@ -182,7 +182,7 @@ class ViTClassifier(ImageClassifier):
         image_size: pixels: the side of a square, or height and width.
         channels: C.
         head: pooling, hidden layer, dropout, and whether the encoder is trained too.
-        outputs: numbers a picture gets.
+        outputs: number of outputs per image.
     """
 
     encoder: ViT
@@ -206,13 +206,13 @@ class ViTClassifier(ImageClassifier):
 
 
 class ViTForMaskedPatches(nn.Module):
-    """The encoder with what it learns from without labels: hidden patches (appendix B.1.2).
+    """The encoder with a head for masked patch prediction (appendix B.1.2).
 
     Args:
         config: the encoder's shape.
         image_size: pixels: the side of a square, or height and width.
         channels: C.
-        outputs: numbers that are predicted of a patch.
+        outputs: number of outputs per patch.
     """
 
     def __init__(self, config: ViTConfig, image_size: int | Sequence[int], channels: int, outputs: int) -> None:

@@ -50,13 +50,13 @@ def average_tensors(models: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]
 
 
 def average_folders(folders: Iterable[Path], say: Callable[[str], None]) -> tuple[dict[str, Tensor], list[str]]:
-    """Average the weights of checkpoints; damaged ones are named and left out.
+    """Average the weights of checkpoints; damaged ones are named and skipped.
 
     Returns:
-        The mean of their weights, and the names of the checkpoints it is of.
+        The mean of their weights, and the names of the averaged checkpoints.
 
     Raises:
-        RunError: if none is whole.
+        RunError: if none is complete.
     """
     faults = {folder: damage(folder) for folder in folders}
     for folder, fault in faults.items():

@@ -1,4 +1,4 @@
-"""TensorBoard's event files: written beside training, cut back on resume, and never a reason to stop a run."""
+"""TensorBoard's event files, which are truncated on resumption and whose failures never stop a run."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 FIXED64, VARINT = 0x09, 0x10
-"""The keys of the first two fields of an event: its time and its step."""
+"""Keys of the first two fields of an event: its time and its step."""
 
 
 class Board:
-    """TensorBoard of a run.
+    """The TensorBoard files of a run.
 
-    Training goes on without it where its folder has gone, cannot be written, or the disk is full.
+    Training continues without them if the folder is missing or not writable, or the disk is full.
 
     Args:
-        folder: one of the run folder, as `RUN/train`.
-        step: the step that training starts from; events of later steps are removed.
-        say: where to tell that it could not be written.
+        folder: a folder such as `RUN/train`.
+        step: first step of training; events of later steps are removed.
+        say: receives messages about failures.
     """
 
     def __init__(self, folder: Path, step: int, say: Callable[[str], None]) -> None:
@@ -38,7 +38,7 @@ class Board:
 
         _quiet_threads()
         _wait_for_a_later_name(self.folder)
-        # Whoever is looking at the moment forgets later steps too.
+        # A running TensorBoard discards later steps too.
         self.writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)
 
     def add(self, kind: str, tag: str, value: Any, step: int, *rest: Any, **more: Any) -> None:
@@ -57,9 +57,9 @@ class Board:
                 self._again(error)
 
     def add_sound(self, tag: str, samples: Any, step: int, rate: int, caption: str) -> None:
-        """Add a recording, (N,) float32; its caption stands in its title and description.
+        """Add a recording, (N,) float32, with its caption as title and description.
 
-        `SummaryWriter.add_audio` writes the older kind of record, whose title and description TensorBoard drops.
+        `SummaryWriter.add_audio` writes the older kind of record, whose title and description TensorBoard ignores.
         """
         from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
         from tensorboard.compat.proto.tensor_pb2 import TensorProto  # pyright: ignore[reportAttributeAccessIssue]
@@ -77,7 +77,7 @@ class Board:
         self.add("summary", tag, Summary(value=[Summary.Value(tag=tag, tensor=tensor, metadata=about)]), step)
 
     def _again(self, error: OSError) -> None:
-        """Begin a new file where the folder was removed; otherwise do without."""
+        """Begin a new file if the folder was removed; otherwise stop writing."""
         if self.folder.exists() or not self.folder.parent.is_dir():
             self._failed(error)
             return
@@ -93,7 +93,7 @@ class Board:
         self.say(f"{self.folder}: no TensorBoard from here on: {error.strerror or error}")
 
     def flush(self) -> None:
-        """Write out what is buffered."""
+        """Write the buffered events."""
         if self.writer is not None:
             try:
                 self.writer.flush()
@@ -101,7 +101,7 @@ class Board:
                 self._again(error)
 
     def close(self) -> None:
-        """Write out what is buffered, and close the file."""
+        """Write the buffered events, and close the file."""
         if self.writer is not None:
             try:
                 self.writer.close()
@@ -110,7 +110,7 @@ class Board:
 
 
 def _quiet_threads() -> None:
-    """Keep TensorBoard's own thread from printing a traceback: its error comes up again where it is handled."""
+    """Prevent TensorBoard's thread from printing a traceback; its error is raised again where it is handled."""
     whole = threading.excepthook
     if getattr(whole, "quiet", False):
         return
@@ -125,9 +125,9 @@ def _quiet_threads() -> None:
 
 
 def _wait_for_a_later_name(folder: Path) -> None:
-    """Wait for the next second where an event file of this one is there, as after a kill and a restart at once.
+    """Wait for the next second if there is an event file of this second, as after a kill and an immediate restart.
 
-    TensorBoard reads the files in the order of their names, which hold the second and then the number of the process.
+    TensorBoard reads files in the order of their names, which contain the second and then the process id.
     """
     now = time.time()
     if any(path.name.split(".")[3] == f"{int(now):010d}" for path in folder.glob("events.out.tfevents.*.*")):
@@ -135,9 +135,9 @@ def _wait_for_a_later_name(folder: Path) -> None:
 
 
 def cut_events(folder: Path, step: int) -> None:
-    """Remove the events of later steps than `step` from the event files of a folder; of step 0, all files.
+    """Remove the events of steps after `step` from the event files of a folder; for step 0, remove all files.
 
-    A run that is continued takes these steps again. TensorBoard's own purging leaves texts in place.
+    A resumed run takes these steps again. TensorBoard's own purging does not remove texts.
     """
     for path in sorted(folder.glob("events.out.tfevents.*")):
         if not path.is_file():
@@ -151,10 +151,10 @@ def cut_events(folder: Path, step: int) -> None:
 
 
 def kept_bytes(path: Path, step: int) -> int:
-    """Bytes of an event file up to its first event of a later step, or to where it is cut off."""
+    """Return the bytes of an event file before its first event of a later step, or before a truncated event."""
     kept, size = 0, path.stat().st_size
     with path.open("rb") as file:
-        while len(header := file.read(12)) == 12:  # length and its checksum; after the event comes one more
+        while len(header := file.read(12)) == 12:  # length and its checksum; the event's checksum follows it
             (length,) = struct.unpack("<Q", header[:8])
             end = kept + 12 + length + 4
             if end > size or event_step(file.read(min(length, 32))) > step:
@@ -165,7 +165,7 @@ def kept_bytes(path: Path, step: int) -> int:
 
 
 def event_step(event: bytes) -> int:
-    """The step of an event, from its first bytes as Protocol Buffers encode them; 0 if it has none."""
+    """Return the step of an event, from its first bytes in Protocol Buffers encoding; 0 if it has none."""
     if len(event) < 11 or event[0] != FIXED64 or event[9] != VARINT:
         return 0
     step = 0

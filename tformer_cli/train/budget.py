@@ -1,8 +1,8 @@
-"""How long a run trains: optimiser steps, epochs, minutes, or several of them; the first that is used up ends the run.
+"""The length of a run in optimiser steps, epochs or minutes; the first limit that is reached ends the run.
 
-Epochs are turned into steps at the start. Minutes count the time of training: steps, evaluations and checkpoints, those
-before a `--resume` included. They do not count what comes before the first step (reading data, training a tokenizer).
-The step during which the minutes run out is the last, and the evaluation at the end comes on top.
+Epochs are converted to steps at the start. Minutes count steps, evaluations and checkpoints, including those before a
+`--resume`, but not the preparation before the first step (reading data, training a tokenizer). The step during which
+the minutes run out is the last one, and the final evaluation follows it.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from dataclasses import dataclass
 from tformer_cli.config.schema import TrainerConfig
 
 ENDLESS = 1e15
-"""More steps, and more seconds, than any run has."""
+"""A number of steps or seconds beyond any run."""
 RECENT = 100
-"""Steps whose mean duration stands for those to come."""
+"""Number of recent steps whose mean duration predicts that of later steps."""
 LONG = 2 * 3600.0
-"""Seconds from which on a run is long enough to say how to shorten it."""
+"""Duration in seconds above which a message explains how to shorten a run."""
 ENOUGH_STEPS, ENOUGH_SECONDS = 3, 2.0
-"""What must be measured before a run's length is announced."""
+"""Measurements that are required before a run's length is announced."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The limits of a run; 0 is no limit.
+    """The limits of a run; 0 means no limit.
 
     Attributes:
-        steps: optimiser steps.
-        seconds: of training.
+        steps: limit of optimiser steps.
+        seconds: limit of seconds of training.
     """
 
     steps: int = 0
@@ -37,11 +37,11 @@ class Budget:
 
     @classmethod
     def of(cls, trainer: TrainerConfig, batches: int) -> Budget:
-        """The limits that a configuration sets.
+        """Return the limits of a configuration.
 
         Args:
             trainer: steps, epochs and minutes.
-            batches: of an epoch, each of which is a micro-batch.
+            batches: micro-batches per epoch.
         """
         limits = [trainer.steps] if trainer.steps else []
         if trainer.epochs:
@@ -50,32 +50,32 @@ class Budget:
 
     @property
     def total(self) -> float:
-        """The whole budget, in the unit of `used`."""
+        """Return the budget, in the unit of `used`."""
         return self.steps or self.seconds
 
     def used(self, step: int, seconds: float) -> float:
-        """How much of the budget is used: in steps if they are limited, else in seconds.
+        """Return the used part of the budget, in steps if they are limited and otherwise in seconds.
 
-        With two limits it is the larger share that counts: half the minutes are half the steps.
+        With two limits the larger share counts: half of the minutes equals half of the steps.
         """
         if not self.steps:
             return seconds
         return max(step, self.steps * self.time_share(seconds))
 
     def time_share(self, seconds: float) -> float:
-        """The share of the minutes that is used; 0 if they are not limited."""
+        """Return the used share of the minutes; 0 if they are not limited."""
         return min(1.0, seconds / self.seconds) if self.seconds else 0.0
 
     def share(self, step: int, seconds: float) -> float:
-        """The share of the budget that is used, from 0 to 1."""
+        """Return the used share of the budget, from 0 to 1."""
         return min(1.0, self.used(step, seconds) / self.total) if self.total else 0.0
 
     def time_is_up(self, seconds: float) -> bool:
-        """Whether the minutes are used up."""
+        """Return whether the minutes are used up."""
         return bool(self.seconds) and seconds >= self.seconds
 
     def describe(self) -> str:
-        """The limits, for a reader: `1,500 steps or 5 minutes`."""
+        """Return the limits as text: `1,500 steps or 5 minutes`."""
         parts = [f"{self.steps:,} step{'s' if self.steps > 1 else ''}"] if self.steps else []
         if self.seconds:
             minutes = self.seconds / 60
@@ -84,11 +84,11 @@ class Budget:
 
 
 class Pace:
-    """How long steps and evaluations take, and what follows for the rest of the run.
+    """Durations of steps and evaluations, and estimates for the rest of the run.
 
     Args:
-        budget: of the run.
-        evaluate_every: steps between evaluations; 0: at the end only.
+        budget: budget of the run.
+        evaluate_every: steps between evaluations; 0: only at the end.
     """
 
     def __init__(self, budget: Budget, evaluate_every: int) -> None:
@@ -98,14 +98,14 @@ class Pace:
         self.steps, self.seconds = 0, 0.0
 
     def step(self, seconds: float) -> None:
-        """Take in the duration of a step. The first is left out: it also measures and compiles."""
+        """Record the duration of a step; the first is ignored, since it includes measurements and compilation."""
         self.steps += 1
         if self.steps > 1:
             self.recent.append(seconds)
             self.seconds += seconds
 
     def evaluated(self, seconds: float) -> None:
-        """Take in the duration of an evaluation."""
+        """Record the duration of an evaluation."""
         self.evaluation = seconds
 
     @property
@@ -115,11 +115,11 @@ class Pace:
 
     @property
     def known(self) -> bool:
-        """Whether enough was measured for a first estimate of the run's length."""
+        """Whether there are enough measurements to estimate the run's length."""
         return len(self.recent) >= ENOUGH_STEPS and self.seconds >= ENOUGH_SECONDS
 
     def expected_steps(self, step: int, seconds: float) -> int:
-        """How many steps the whole run will have; 0 where that cannot be told yet."""
+        """Return the expected number of steps of the run; 0 if it is not known yet."""
         if not self.budget.seconds:
             return self.budget.steps
         each = self.step_seconds
@@ -131,7 +131,7 @@ class Pace:
         return min(self.budget.steps or fit, fit)
 
     def seconds_left(self, step: int, seconds: float) -> float | None:
-        """How long the run will still take, its evaluations included; None where that cannot be told yet."""
+        """Return the remaining seconds of the run with its evaluations; None if they are not known yet."""
         each, total = self.step_seconds, self.expected_steps(step, seconds)
         if each is None or not total:
             return None
@@ -143,7 +143,7 @@ class Pace:
         return max(0.0, left)
 
     def announcement(self, step: int, seconds: float) -> str:
-        """What the first steps say about the length of the run."""
+        """Return a message about the length of the run, estimated from the first steps."""
         each, left, total = self.step_seconds, self.seconds_left(step, seconds), self.expected_steps(step, seconds)
         if each is None or left is None:
             return ""
@@ -155,7 +155,7 @@ class Pace:
 
 
 def spell(seconds: float) -> str:
-    """A duration in words: `40 seconds`, `7.5 minutes`, `3.2 hours`, `4.1 days`."""
+    """Return a duration in words: `40 seconds`, `7.5 minutes`, `3.2 hours`, `4.1 days`."""
     for unit, size, most in (("seconds", 1, 100), ("minutes", 60, 100), ("hours", 3600, 48)):
         if seconds < size * most:
             return f"{seconds / size:.0f} {unit}" if unit == "seconds" else f"{seconds / size:.1f} {unit}"
@@ -163,7 +163,7 @@ def spell(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A duration as a clock shows it: `0:42`, `12:05`, `3:07:30`."""
+    """Return a duration in clock format: `0:42`, `12:05`, `3:07:30`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

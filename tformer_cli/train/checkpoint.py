@@ -35,7 +35,7 @@ PREFIX, AVERAGED = "step-", "averaged"
 
 
 def write_remedy(error: OSError) -> str:
-    """What helps against a failure to write."""
+    """Return the remedy for a failure to write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "free some space"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -129,10 +129,10 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_model_tensors(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Put `model_tensors` back.
+    """Load the tensors of `model_tensors` into a model.
 
     Raises:
-        RunError: naming the first weights that are missing, left over, of another shape or not finite.
+        RunError: if weights are missing, superfluous, of another shape or not finite; names the first.
     """
     own = model_tensors(model)
     for kind, names in (("missing", own.keys() - tensors.keys()), ("unknown", tensors.keys() - own.keys())):
@@ -181,10 +181,10 @@ class Checkpoints:
         return sorted(path for path in self.folder.glob(f"{PREFIX}*") if path.is_dir())
 
     def regular(self) -> list[Path]:
-        """Checkpoints of steps at which an undisturbed run saves too, oldest first.
+        """Return the checkpoints of scheduled steps, oldest first.
 
-        The others were saved because a signal stopped the run. They do not count among the `keep` newest, and are
-        never averaged, so that a run that was stopped ends as one that was not.
+        A signal caused the others. They do not count among the `keep` newest and are never averaged, so that an
+        interrupted run ends like an uninterrupted one.
         """
         return [path for path in self.steps() if not state_of(path)[0].get("extra", False)]
 
@@ -212,21 +212,21 @@ class Checkpoints:
         return None
 
     def latest(self) -> Path | None:
-        """The checkpoint of the last step; whole or not."""
+        """Return the checkpoint of the last step, complete or not."""
         return next(reversed(self.steps()), None)
 
     def best(self, newest: Path | None = None, *, strict: bool = True) -> Path | None:
-        """The checkpoint with the best score, by what the newest one recorded: pointers may be older than that.
+        """Return the checkpoint with the best score, from the record of the newest one; pointers may be older.
 
         Args:
-            newest: whose record counts; None: the last step's.
-            strict: do not pass over a damaged record, which could mean that another checkpoint is the best.
+            newest: checkpoint whose record is used; None: that of the last step.
+            strict: whether a damaged record is an error; another checkpoint could be the best one.
 
         Returns:
-            Its folder, which may have been removed since; None if nothing has been scored.
+            Its folder, which may have been removed since; None if no checkpoint has been scored.
 
         Raises:
-            RunError: if the record cannot be trusted.
+            RunError: if the record is damaged.
         """
         newest = newest or self.latest()
         if newest is None:
@@ -235,28 +235,28 @@ class Checkpoints:
         state = self._record(newest, strict)
         averaged = self._record(self.folder / AVERAGED, strict and pointer == AVERAGED)
         if averaged and averaged["step"] == state.get("step") and averaged.get("better", pointer == AVERAGED):
-            return self.folder / AVERAGED  # 0.1 recorded "better" by the pointer alone
+            return self.folder / AVERAGED  # version 0.1 recorded this only by the pointer
         return self.path(state["best_step"]) if state.get("best") is not None and state.get("best_step") else None
 
     def _record(self, folder: Path, strict: bool) -> dict[str, Any]:
-        """The state of a checkpoint; nothing where it is absent, or damaged and not `strict`."""
+        """Return the state of a checkpoint; empty if it is missing, or damaged and not `strict`."""
         state, fault = state_of(folder)
         if fault and strict:
             raise RunError(f"{folder}: damaged: {fault}", "name another one with --checkpoint")
         return state
 
     def _pointer(self, name: str) -> str:
-        """What a pointer file says, "" if there is none."""
+        """Return the content of a pointer file, "" if there is none."""
         try:
             return read_regular(self.folder / name, 1000).decode("ascii").strip()
         except (OSError, UnicodeDecodeError):
             return ""
 
     def ranked(self, newest: Path | None = None) -> list[Path]:
-        """Checkpoints scored by the metric of the newest one, best first; among equals of lower loss, then the older.
+        """Return checkpoints by the metric of the newest one, best first; ties go to the lower loss, then to the older.
 
         Args:
-            newest: the last one that counts; None: the last step's.
+            newest: last checkpoint to consider; None: that of the last step.
         """
         states = [
             (path, state)
@@ -278,15 +278,15 @@ class Checkpoints:
         path = self.path(step)
         write_folder(path, files)
         self.settle(path)
-        for later in self.steps():  # of a later step than this one are only damaged ones that were passed over
+        for later in self.steps():  # later ones are damaged and were skipped
             if later.name > path.name:
                 self._remove(later)
         return path
 
     def settle(self, newest: Path) -> None:
-        """Do what follows the writing of a checkpoint: move the pointers, then drop what need not be kept.
+        """Complete a save after the checkpoint is written: update the pointers, then remove old checkpoints.
 
-        A save that was interrupted after its checkpoint had been written is completed by the same call.
+        The same call completes a save that was interrupted after its checkpoint was written.
         """
         self.point(newest)
         steps = [path for path in self.steps() if path.name <= newest.name]
@@ -297,7 +297,7 @@ class Checkpoints:
                 self._remove(old)
 
     def point(self, newest: Path) -> None:
-        """Write the files `latest` and `best`, which are for people and other programs: nothing here relies on them."""
+        """Write the files `latest` and `best`, which only inform users and other programs."""
         self._write_pointer("latest", newest)
         best = self.best(newest, strict=False)
         if best is not None:
@@ -308,7 +308,7 @@ class Checkpoints:
             replace_file(self.folder / name, target.name.encode())
 
     def _remove(self, folder: Path) -> None:
-        """Remove a checkpoint; renamed first, so that a crash in the middle leaves nothing that looks like one."""
+        """Remove a checkpoint; it is renamed first, so that a crash does not leave a partial checkpoint."""
         doomed = folder.with_name(f".{folder.name}.deleting")
         shutil.rmtree(doomed, ignore_errors=True)
         os.replace(folder, doomed)
@@ -319,7 +319,7 @@ class Checkpoints:
         yield from self.folder.glob(".*.deleting")
 
     def interrupted(self) -> bool:
-        """Whether the last save was cut short before its pointers had been moved."""
+        """Return whether the last save was interrupted before its pointers were updated."""
         if any(self._leftovers()):
             return True
         newest = self.latest()
@@ -329,7 +329,7 @@ class Checkpoints:
         return self._pointer("latest") != newest.name or (best is not None and self._pointer("best") != best.name)
 
     def clean(self) -> None:
-        """Complete or undo what a crash left half-done."""
+        """Complete or undo an operation that a crash interrupted."""
         for path in self.folder.glob(".*.writing"):
             target = path.with_name(path.name.removeprefix(".").removesuffix(".writing"))
             if path.is_dir() and not target.exists() and not damage(path):
@@ -339,9 +339,9 @@ class Checkpoints:
 
 
 def complete_save(folder: Path) -> None:
-    """Complete or undo an interrupted save in `RUN/checkpoints`, where that can be done: call it under the run's lock.
+    """Complete or undo an interrupted save in `RUN/checkpoints` if possible; the caller must hold the run's lock.
 
-    Readers do not depend on it: `Checkpoints.best` and `latest` go by the checkpoints themselves.
+    Readers do not depend on it, since `Checkpoints.best` and `latest` use the checkpoints themselves.
     """
     checkpoints = Checkpoints(folder)
     with contextlib.suppress(OSError):

@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 
 @dataclasses.dataclass
 class _Failure:
-    """What kept a worker from making a batch; the loader itself would wrap it in the text of a traceback."""
+    """The error of a worker; the loader itself would convert it to the text of a traceback."""
 
     error: Exception
 
@@ -49,7 +49,7 @@ class _Shares(Dataset["Batch | _Failure"]):
             return _Failure(portable(error))
 
     def batch(self, micro_batch: int) -> Batch:
-        """This rank's rows of a micro-batch."""
+        """Return this rank's rows of a micro-batch."""
         epoch, index = stream_position(micro_batch, self.num_batches)
         rows = self.task.rows("train", epoch, index)
         own = rows[self.ranks.rank :: self.ranks.world]
@@ -59,7 +59,7 @@ class _Shares(Dataset["Batch | _Failure"]):
 
 
 def _start_worker(parent: int, worker: int) -> None:
-    """Workers leave signals to the main process, which saves first and then ends them, and end with it."""
+    """Make a worker ignore signals, which the main process handles, and end with the main process."""
     start_helper(parent)
     torch.set_num_threads(1)
 

@@ -1,4 +1,4 @@
-"""What a reader sees of the loop between its log lines: the bar, the time left, what the first steps tell."""
+"""The display of progress between log lines: the bar, the time left, and the announcement after the first steps."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class Display:
-    """Shows where a run stands after each step.
+    """Shows the progress of a run after each step.
 
     Args:
-        console: where it is shown.
-        pace: of the run.
-        schedule: of its learning rate.
+        console: output.
+        pace: durations of the run.
+        schedule: schedule of its learning rate.
     """
 
     def __init__(self, console: Console, pace: Pace, schedule: LearningRate) -> None:
@@ -26,7 +26,7 @@ class Display:
         self.announced = self.warmup_announced = False
 
     def show(self, progress: Progress) -> None:
-        """Move the progress bar; off a terminal write a line if there was none for long."""
+        """Update the progress bar; without a terminal, print a line if the last one is too old."""
         console, pace, step, seconds = self.console, self.pace, progress.step, progress.seconds
         if console.quiet:
             return

@@ -24,20 +24,20 @@ from tformer_cli.train.checkpoint import replace_file, write_remedy
 from tformer_cli.train.restore import Opened, open_run
 
 UNSCORED = ("trainer.device", "trainer.threads", "data.cache", "data.workers", "decode.batch", "decode.workers")
-"""Settings that no score depends on."""
+"""Settings that do not affect scores."""
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @dataclass
 class Report:
-    """An evaluation, and where it was written.
+    """An evaluation and the location of its record.
 
     Attributes:
         evaluation: the scores.
-        path: of the record; None if the run may not be written.
-        pictures: their paths.
-        unsaved: why nothing was written, in a line, or "".
-        failed: it was not for want of permission.
+        path: path of the record; None if the run is not writable.
+        pictures: paths of the figures.
+        unsaved: the reason why nothing was written, in a line, or "".
+        failed: whether this reason is another one than a missing permission.
     """
 
     evaluation: Evaluation
@@ -57,20 +57,20 @@ def evaluate_run(
     predictions: bool = False,
     check: Callable[[Task], None] | None = None,
 ) -> Report:
-    """Score a run.
+    """Evaluate a run.
 
     Args:
         run: run folder or checkpoint.
         split: train, validation or test.
         overrides: settings that differ from the run's.
-        checkpoint: which one; empty: the averaged or best.
+        checkpoint: name of the checkpoint; empty: the averaged or best.
         device: auto, cpu, cuda or mps.
-        predictions: whether the evaluation holds all predictions.
-        check: as in `open_run`.
+        predictions: whether the evaluation includes all predictions.
+        check: see `open_run`.
 
     Returns:
-        The scores, also in `RUN/evaluation/SPLIT.json` with the scorers' signatures and the SHA-256 of checkpoint
-        and data. Other data, another checkpoint and other settings have a file of their own, `SPLIT-NAME-HASH.json`.
+        The scores. They are also written to `RUN/evaluation/SPLIT.json`, with the scorers' signatures and the SHA-256
+        of checkpoint and data. For other data, checkpoints or settings the file is `SPLIT-NAME-HASH.json`.
 
     Raises:
         RunError: if the loss is not finite.
@@ -108,14 +108,14 @@ def evaluate_run(
 
 
 def _scores(evaluation: Evaluation) -> dict[str, Any]:
-    """An evaluation for its record: without pictures, and without the table of predictions."""
+    """Return the record of an evaluation, without figures and the table of predictions."""
     fields = dataclasses.asdict(dataclasses.replace(evaluation, pictures={}, predictions=[]))
     del fields["predictions"]
     return fields
 
 
 def _variant(opened: Opened, evaluation: Evaluation, changed: Sequence[str]) -> str:
-    """What distinguishes the file of an evaluation from that of the run's own split and best checkpoint, or ""."""
+    """Return the suffix of an evaluation's file; "" for the run's own split and best checkpoint."""
     other = not opened.is_best
     if not (changed or other):
         return ""

@@ -1,4 +1,4 @@
-"""Infinity and NaN: they stop a run before anything of them is scored or saved."""
+"""Checks for infinity and NaN, which stop a run before they are evaluated or saved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tformer_cli.tasks.base import Batch
 from tformer_cli.train.checkpoint import replace_file
 
 MARK = "not-finite-rank"
-"""Begins the names of the files in a run folder that say which samples such a step met."""
+"""Prefix of the files in a run folder that record the samples of such a step."""
 
 
 class NotFiniteError(RunError):
@@ -22,7 +22,7 @@ class NotFiniteError(RunError):
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether every number of some tensors is finite; waits for the device once."""
+    """Return whether all numbers of tensors are finite; synchronises with the device once."""
     answers = [tensor.detach().isfinite().all() for tensor in tensors if tensor.is_floating_point()]
     return not answers or bool(torch.stack([answer.to(answers[0].device) for answer in answers]).all())
 
@@ -30,15 +30,15 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 def not_finite(
     run: Path, rank: int, step: int, what: str, batches: Sequence[Batch], cause: Path | None = None
 ) -> NotFiniteError:
-    """Write down which samples a step met.
+    """Record the samples of a step that is not finite.
 
     Args:
         run: the run folder.
-        rank: of this process.
-        step: at which it was noticed.
-        what: is not finite.
-        batches: of the step.
-        cause: the checkpoint whose weights give this, whatever comes after them; None: the steps since may.
+        rank: rank of this process.
+        step: step at which it was detected.
+        what: name of the value that is not finite.
+        batches: batches of the step.
+        cause: the checkpoint whose weights always lead to this; None: later steps may be the cause.
 
     Returns:
         The error to raise.
@@ -54,11 +54,11 @@ def not_finite(
 
 
 def forget(run: Path) -> None:
-    """Remove what `not_finite` wrote, once that step has been passed."""
+    """Remove the record of `not_finite` after that step has succeeded."""
     for place in run.glob(f"{MARK}*.json"):
         place.unlink(missing_ok=True)
 
 
 def diverged(run: Path) -> bool:
-    """Whether a run stopped at a step that was not finite, and has saved nothing since."""
+    """Return whether a run stopped at a step that was not finite, and has saved nothing since."""
     return any(run.glob(f"{MARK}*.json"))

@@ -1,8 +1,8 @@
-"""Signs of life between the ranks of a run, so that one that was stopped or lost does not leave the others waiting.
+"""Heartbeats between the ranks of a run, so that a stopped or lost rank does not block the others.
 
-How long an exchange may take says nothing: rank 0 may evaluate for an hour while the others wait in one. So each rank
-counts up a number in the store that PyTorch's process group has anyway, from a thread of its own, and watches the
-numbers of the others.
+The duration of a collective operation is no indication, since rank 0 may evaluate for an hour while the others wait in
+one. Each rank therefore increments a number in the store of PyTorch's process group from a separate thread, and watches
+the numbers of the others.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ FAILED, LEFT = b"failed", b"left"
 
 
 def connect(*, hosts: bool, timeout: datetime.timedelta) -> dist.Store:
-    """A connection of its own to the store by which the ranks find each other.
+    """Return a separate connection to the store of the process group.
 
-    torchrun may keep the store when it starts ranks again, so that each start has its own names in it.
+    torchrun may keep the store when it restarts ranks, so each start uses its own names.
 
     Args:
-        hosts: whether this process holds the store.
-        timeout: of each request.
+        hosts: whether this process hosts the store.
+        timeout: timeout of each request.
     """
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(address, port, is_master=hosts, timeout=timeout, wait_for_workers=False, multi_tenant=hosts)
@@ -33,14 +33,14 @@ def connect(*, hosts: bool, timeout: datetime.timedelta) -> dist.Store:
 
 
 class Heartbeat:
-    """The signs of life of one rank, and its watch over the others.
+    """Sends the heartbeats of one rank and watches those of the others.
 
     Args:
-        rank: of this process.
+        rank: rank of this process.
         world: number of ranks.
-        timeout: seconds without a sign of life after which a rank counts as lost.
-        end: called once with a line that names the lost rank; it ends this process, whose main thread may wait in an
-            exchange that never ends.
+        timeout: seconds without a heartbeat after which a rank counts as lost.
+        end: called once with a line that names the lost rank. It ends this process, whose main thread may wait in a
+            collective operation that never ends.
     """
 
     def __init__(self, rank: int, world: int, timeout: float, end: Callable[[str], None]) -> None:
@@ -58,26 +58,26 @@ class Heartbeat:
         self._beat()
 
     def start(self) -> None:
-        """Begin to beat and to watch."""
+        """Start to send and watch heartbeats."""
         for target in (self._keep_beating, self._keep_watch):
             threading.Thread(target=target, daemon=True).start()
 
     def stop(self, *, failed: bool) -> None:
-        """Stop, and let the others know whether this rank is done or has failed.
+        """Stop, and inform the others whether this rank is done or has failed.
 
-        Ranks that are done wait for each other, as a connection that closes early cuts off what the others still read.
+        Ranks that are done wait for each other, since closing a connection early interrupts the requests of others.
         """
         self._over.set()
         if not self._lock.acquire(timeout=1):
-            return  # the store does not answer any more
+            return  # the store no longer answers
         try:
             self._store.set(self.names[self.rank], (FAILED if failed else LEFT).decode())
             if not failed:
                 self._wait_for(self.names, LEFT)
                 self._store.set(f"gone/{self.rank}", LEFT.decode())
-                if self.rank == 0:  # it may hold the store that the others still ask
+                if self.rank == 0:  # it may host the store that the others still use
                     self._wait_for([f"gone/{number}" for number in range(self.world)], LEFT)
-        except RuntimeError:  # the store has gone with another rank
+        except RuntimeError:  # the store ended with another rank
             pass
         finally:
             self._lock.release()
@@ -90,16 +90,16 @@ class Heartbeat:
             time.sleep(0.01)
 
     def share(self, text: str) -> str:
-        """Rank 0's text, on every rank; once a run."""
+        """Return rank 0's text on every rank; call it once per run."""
         with self._lock:
             if self.rank == 0:
                 self._store.set("text", text)
             return self._store.get("text").decode()
 
     def lost(self) -> str:
-        """Which rank is lost, asked when an exchange has failed; empty if all give signs of life.
+        """Return a message about the lost rank after a failed collective operation; empty if all ranks are alive.
 
-        Waits for some of them, as a rank that has just ended was alive a moment ago.
+        It waits for several heartbeats, since a rank that has just ended was alive a moment ago.
         """
         until = time.monotonic() + 5 * self.period
         while time.monotonic() < until:
@@ -113,7 +113,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         with self._lock:
-            if self._over.is_set():  # the last word is said
+            if self._over.is_set():  # the end was announced already
                 return
             self._count += 1
             self._store.set(self.names[self.rank], str(self._count))
@@ -125,7 +125,7 @@ class Heartbeat:
                 with self._lock:
                     values = self._store.multi_get(self.names)
             except dist.DistNetworkError:
-                return  # the store has gone with the process that held it, which the watch will say
+                return  # the store ended with its host, which the watch reports
             except RuntimeError:
                 continue
             now = time.monotonic()
@@ -138,12 +138,12 @@ class Heartbeat:
         last = time.monotonic()
         while not self._over.wait(self.period):
             now = time.monotonic()
-            if now - last > 5 * self.period + 1:  # this process itself was stopped, or the machine slept
+            if now - last > 5 * self.period + 1:  # this process was stopped, or the machine was suspended
                 self._heard = [now] * self.world
                 self._contact = now
             last = now
             if message := self._failed() or self._silent(now):
-                # An exchange that fails in the main thread says more, and cleans up: leave it a moment.
+                # Wait: an error in the main thread is more informative, and cleans up.
                 if not self._over.wait(2 * self.period):
                     self.end(message)
                 return
@@ -167,7 +167,7 @@ class Heartbeat:
         return ("rank " if len(ranks) == 1 else "ranks ") + f"{', '.join(map(str, ranks))} of {self.world}"
 
     def _host(self) -> str:
-        """Who holds the store: rank 0, or with torchrun the agent of the first machine."""
+        """Return the host of the store: rank 0, or with torchrun the agent of the first machine."""
         if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             return f"torchrun's agent at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         return self._named([0])

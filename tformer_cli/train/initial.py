@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BODY = "encoder."
 """Where weights lie that every task of a family shares."""
 OUTPUT = "output."
-"""Where the weights of a head's last layer lie."""
+"""Prefix of the weights of a head's last layer."""
 BLOCK = re.compile(r"(.*\.blocks)\.(\d+)\.(.*)")
 REGULARISATION = ("dropout", "attention_dropout", "ffn_dropout", "stochastic_depth")
 """Settings of a model that no weights depend on: they are the recipe's."""
@@ -98,13 +98,13 @@ def with_inputs(config: Experiment, found: Experiment) -> Experiment:
 
 @dataclasses.dataclass
 class TakenOver:
-    """What became of a checkpoint's weights in a model that starts from it.
+    """The result of loading a checkpoint's weights into a new model.
 
     Attributes:
-        fresh: names of the model's parts that begin anew.
+        fresh: names of the model's parts that are newly initialised.
         left: names of the checkpoint's parts that the model does not have.
-        shortened: names of position tables that lost their last rows.
-        relabelled: names of the output layer, if it begins anew because the labels are others.
+        shortened: names of position tables without their last rows.
+        relabelled: names of the output layer, if it is newly initialised because the labels differ.
     """
 
     fresh: list[str]
@@ -121,22 +121,22 @@ class TakenOver:
 def load_initial(
     model: nn.Module, checkpoint: Path, labels: Sequence[str] = (), initial_labels: Sequence[str] | None = ()
 ) -> TakenOver:
-    """Put a checkpoint's weights into a model; one with fewer blocks takes some of them, see `thinned`.
+    """Load a checkpoint's weights into a model; a model with fewer blocks takes some of them, see `thinned`.
 
-    A model that `swaps_head` takes over the encoder whole, and of the rest what is there and fits: the
-    head of another task begins anew. Every other model takes over everything. A model of pictures first fits the
-    weights to its resolution. Of a learned table of positions a model for shorter texts takes the first rows. Rows
-    of an output layer belong to labels by name: they are put in the order of the model's labels, and the layer
-    begins anew if the checkpoint's labels are others, or its task is.
+    A model that `swaps_head` takes the complete encoder, and other weights if they exist and fit; the head of another
+    task is newly initialised. Every other model takes all weights. An image model first adapts the weights to its
+    resolution. A model for shorter texts takes the first rows of learned positions. Rows of an output layer belong to
+    labels by name and are sorted by the model's labels. The layer is newly initialised if the checkpoint has other
+    labels or another task.
 
     Args:
-        model: gets the weights.
-        checkpoint: folder that holds them.
+        model: model that receives the weights.
+        checkpoint: folder with the weights.
         labels: names of the model's outputs, in order; empty: they have none.
-        initial_labels: those of the checkpoint; empty: they are not known; None: the checkpoint is of another task.
+        initial_labels: names of the checkpoint's outputs; empty: unknown; None: the checkpoint has another task.
 
     Raises:
-        RunError: if what must be taken over is not there, or of another shape.
+        RunError: if a required weight is missing or has another shape.
     """
     from tformer_cli.train.checkpoint import load_model_tensors, model_tensors, read_tensors
 
@@ -164,10 +164,10 @@ def load_initial(
 def _relabelled(
     found: dict[str, Tensor], labels: tuple[str, ...], initial: Sequence[str] | None
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """A checkpoint's weights with the output layer's rows in the order of `labels`, or without that layer.
+    """Return a checkpoint's weights with the output layer's rows in the order of `labels`, or without that layer.
 
     Returns:
-        The weights; and the name of the layer if it is not among them because the labels are others.
+        The weights, and the name of the layer if it is removed because the labels differ.
     """
     of_output = {name for name in found if name.startswith(OUTPUT)}
     others = {name: value for name, value in found.items() if name not in of_output}
@@ -184,13 +184,13 @@ def _relabelled(
 def shortened(
     found: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Weights for a model of shorter texts: the first rows of each learned table of positions.
+    """Return the weights for a model of shorter texts, with the first rows of each learned position table.
 
     Returns:
-        The weights, and the names of the tables that were cut.
+        The weights, and the names of the shortened tables.
 
     Raises:
-        RunError: if the model is one of longer texts, for which there are no rows.
+        RunError: if the model is for longer texts, for which there are no rows.
     """
     fitting, cut = dict(found), []
     for name, value in found.items():

@@ -15,19 +15,19 @@ NEVER_RESUMED = "choose another folder with --run, or continue this run with --r
 def launch(
     config, run: Path, *, resume: bool = False, initial: Path | None = None, processes: int = 1, quiet: bool = False
 ) -> None:
-    """Train.
+    """Train a model in one process or several.
 
     Args:
         config: a checked `Experiment`.
         run: the run folder.
-        resume: continue from the newest whole checkpoint in it, if there is one.
-        initial: a run or checkpoint whose weights and tokenizer to start from (fine-tuning).
-        processes: ranks on this machine, each with its share of the cores; torchrun's own ranks are joined instead.
-        quiet: say nothing but errors.
+        resume: continue from the newest complete checkpoint in it, if there is one.
+        initial: run or checkpoint with initial weights and tokenizer (fine-tuning).
+        processes: number of ranks on this machine, each with a share of the cores; with torchrun its ranks are used.
+        quiet: print only errors.
 
     Raises:
-        TformerError: for anything the user can mend.
-        SystemExit: after a signal has stopped the run and it is saved; with 128 plus the signal's number.
+        TformerError: for errors that the user can correct.
+        SystemExit: after a signal stopped the run and it was saved; the status is 128 plus the signal's number.
     """
     if processes > 1 and "RANK" not in os.environ:
         from tformer_cli.train.processes import run_ranks
@@ -43,13 +43,13 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
     Args:
         config: a checked `Experiment`.
         run: the run folder.
-        resume: continue from the newest whole checkpoint.
-        initial: a run or checkpoint to start from.
-        quiet: say nothing but errors.
+        resume: continue from the newest complete checkpoint.
+        initial: run or checkpoint to start from.
+        quiet: print only errors.
 
     Raises:
-        TformerError: for anything the user can mend.
-        SystemExit: after a signal has stopped the run.
+        TformerError: for errors that the user can correct.
+        SystemExit: after a signal stopped the run.
     """
     from tformer_cli.train.machine import pick_device, prepare, tune_heap
 
@@ -123,7 +123,7 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
 
 
 def _shared(ranks, run: Path, initial: Path | None) -> tuple[Path, Path | None]:
-    """The folders that rank 0 has chosen, on every rank."""
+    """Return the folders chosen by rank 0, on every rank."""
     chosen = json.loads(ranks.same_text(json.dumps([str(run), str(initial) if initial is not None else None])))
     return Path(chosen[0]), Path(chosen[1]) if chosen[1] is not None else None
 
@@ -145,9 +145,9 @@ def _task(config, newest: Path | None, initial: Path | None, console):
 
 
 def _initial_labels(task, initial: Path | None) -> tuple[str, ...] | None:
-    """Names of the outputs of the run to start from, before `prepare` puts those of the data in their place.
+    """Return the output names of the run to start from, before `prepare` replaces them by those of the data.
 
-    None: it is a run of another task.
+    The result is None if the run has another task.
     """
     from tformer_cli.config.compose import from_yaml
     from tformer_cli.train.run import CONFIG, locate
@@ -159,13 +159,13 @@ def _initial_labels(task, initial: Path | None) -> tuple[str, ...] | None:
 
 
 def _check_same(config, newest: Path, console) -> None:
-    """Refuse to resume what is not the same run.
+    """Refuse to resume a run with other settings.
 
-    Data may have moved: whether it is the same, its hash says. After a step that was not finite the learning rate may
-    change. The metric may, as long as nothing has been scored.
+    Data may have moved; its hash must be the same. After a step that was not finite the learning rate may change. The
+    metric may change as long as nothing has been scored.
 
     Raises:
-        RunError: naming the settings that differ and matter.
+        RunError: if relevant settings differ; names them.
     """
     from tformer_cli.config.compose import differences, from_yaml
     from tformer_cli.train.checkpoint import read_state
@@ -198,7 +198,7 @@ def _write_start(config, run: Path, machine) -> None:
 
 
 def _header(trainer, ranks, run: Path, console) -> None:
-    """What is about to be trained, on what, how long, into where; and what the reader should know of its settings."""
+    """Print the header of a run: model, data, length, folder, and notes about settings."""
     from tformer_cli.train.notes import length, notes
 
     task, model, machine, progress = trainer.task, trainer.model, trainer.machine, trainer.progress

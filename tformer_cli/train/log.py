@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     import numpy as np
 
 SHORTEST_PAUSE, LONGEST_SILENCE = 5, 30
-"""Seconds between two lines about progress where there is no terminal."""
+"""Seconds between two progress lines without a terminal."""
 
 
 TRAIN, VALIDATION = "train", "validation"
-"""Folders of TensorBoard's files in the run folder, which calls its curves NAME/train and NAME/validation."""
+"""Folders of TensorBoard's files in the run folder; their curves are called NAME/train and NAME/validation."""
 TRAINING_TAGS = ("training", "augmented", "config")
-"""How the tags of texts, pictures and sounds of the training split begin."""
+"""Prefixes of the tags of texts, images and recordings of the training split."""
 
 LOSSES = ("nll", "ctc", "attention")
-"""Parts of losses that do not have it in their names."""
+"""Components of losses without `loss` in their names."""
 
 
 def board_tag(group: str, name: str) -> str:
-    """Name a curve in TensorBoard, which sorts by it: losses come first, then scores, speed and training's own.
+    """Return the tag of a curve in TensorBoard, which sorts by tags: losses, scores, speed, training.
 
-    A loss has the same name in training and validation, so that both are lines of one chart.
+    A loss has the same tag in training and validation, so that both curves are in one chart.
 
     Args:
         group: train, val or perf.
-        name: of the value in it.
+        name: name of the value in the group.
     """
     if "loss" in name or name in LOSSES:
         return f"loss/{name}"
@@ -54,18 +54,18 @@ def board_tag(group: str, name: str) -> str:
 
 
 class JsonLines:
-    """A file of one JSON object a line, that can be cut back to where a checkpoint saw it.
+    """A file of JSON lines that can be truncated to the length recorded in a checkpoint.
 
     Args:
         path: the file.
-        offset: bytes of it that belong to the run so far.
-        sha256: of these bytes, as a checkpoint recorded it; "" if none did.
+        offset: number of its bytes that belong to the run so far.
+        sha256: hash of these bytes recorded in a checkpoint; "" if there is none.
 
     Attributes:
-        note: what the user should know about the lines so far, or "".
+        note: a note for the user about the lines so far, or "".
 
     Raises:
-        RunError: if something else than a file lies there.
+        RunError: if the path is not a file.
     """
 
     def __init__(self, path: Path, offset: int, sha256: str = "") -> None:
@@ -93,13 +93,13 @@ class JsonLines:
         self.hash.update(line)
 
     def offset(self) -> int:
-        """Bytes so far, which are on the disk when this returns."""
+        """Return the number of bytes so far, after syncing them to disk."""
         self.file.flush()
         sync(self.file.fileno())
         return self.file.tell()
 
     def cut(self, offset: int) -> None:
-        """Take back the lines after an offset."""
+        """Remove the lines after an offset."""
         self.file.truncate(offset)
         self.file.seek(0)
         self.hash = hashlib.sha256(self.file.read(offset))
@@ -107,14 +107,14 @@ class JsonLines:
 
 
 class Log:
-    """Files and TensorBoard of a run.
+    """Writes the metrics files and TensorBoard files of a run.
 
     Args:
         run: the run folder.
-        step: the step that training starts from.
-        offsets: byte offsets of the two files at that step, if it comes from a checkpoint; else both start empty.
-        sha256: of `metrics.jsonl` up to its offset, if the checkpoint recorded it.
-        say: where to tell what happened to the files since.
+        step: first step of training.
+        offsets: byte offsets of the two files at that step in a checkpoint; without them both start empty.
+        sha256: hash of `metrics.jsonl` up to its offset, if the checkpoint recorded it.
+        say: receives messages about changes to the files.
     """
 
     def __init__(
@@ -127,17 +127,17 @@ class Log:
         self.boards = {part: Board(run / part, step, say) for part in (TRAIN, VALIDATION)}
 
     def offsets(self) -> dict[str, int]:
-        """What a checkpoint keeps, to cut the files back to; all that was logged before is on the disk then."""
+        """Return the lengths of the files for a checkpoint, after syncing them to disk."""
         for board in self.boards.values():
             board.flush()
         return {METRICS: self.metrics.offset(), PERFORMANCE: self.performance.offset()}
 
     def sha256(self) -> str:
-        """SHA-256 of `metrics.jsonl`."""
+        """Return the SHA-256 of `metrics.jsonl`."""
         return self.metrics.hash.hexdigest()
 
     def scalars(self, step: int, group: str, values: dict[str, float], *, timing: bool = False) -> None:
-        """One line in the file, and one point a value in TensorBoard, see `board_tag`."""
+        """Write a line to the file, and a point per value to TensorBoard, see `board_tag`."""
         record = {"step": step, **{f"{group}/{name}": value for name, value in values.items()}}
         (self.performance if timing else self.metrics).write(record)
         board = self.boards[VALIDATION if group == "val" else TRAIN]
@@ -149,12 +149,12 @@ class Log:
         self._board_of(tag).add("text", tag, text, step)
 
     def image(self, step: int, tag: str, image: Any) -> None:
-        """A picture, (height, width, 3) uint8, in TensorBoard, which lists it after the losses."""
+        """Write an image, (height, width, 3) uint8, to TensorBoard, which lists it after the losses."""
         named = tag if tag.startswith("training/") else f"pictures/{tag}"
         self._board_of(tag).add("image", named, image, step, dataformats="HWC")
 
     def sound(self, step: int, tag: str, samples: np.ndarray, rate: int, caption: str = "") -> None:
-        """A recording, (N,) float32 from -1 to 1, in TensorBoard, with a caption."""
+        """Write a recording, (N,) float32 from -1 to 1, to TensorBoard with a caption."""
         self._board_of(tag).add_sound(tag, samples, step, rate, caption)
 
     def _board_of(self, tag: str) -> Board:
@@ -186,7 +186,7 @@ class Console:
         self.progress: Any = None
         self.last_line = self.begun = 0.0
         self.standing: dict[str, str] = {}
-        """How far the run is, for the next line: the steps it will have and the time that is left."""
+        """Progress for the next line: the expected number of steps and the time left."""
 
     def say(self, line: str) -> None:
         """A line to keep."""
@@ -211,13 +211,13 @@ class Console:
         self.progress.start()
 
     def advance(self, step: int, total: int, share: float, left: float | None) -> None:
-        """Move the bar; cheap enough for each step.
+        """Update the bar; this is cheap enough for each step.
 
         Args:
-            step: the last one.
-            total: steps that the run is expected to have; 0: unknown.
-            share: of the budget that is used.
-            left: seconds that the run will still take; None: unknown.
+            step: last step.
+            total: expected number of steps of the run; 0: unknown.
+            share: used share of the budget.
+            left: remaining seconds of the run; None: unknown.
         """
         self.standing = {"total": str(total)} if total else {}
         if left is not None:
@@ -228,7 +228,7 @@ class Console:
             self.progress.update(self.task, completed=share, steps=steps)
 
     def stale(self) -> bool:
-        """Whether what is shown is so old that it should not wait for the next line of metrics."""
+        """Return whether the display is too old to wait for the next line of metrics."""
         longest = 1 if self.progress is not None else LONGEST_SILENCE
         return time.monotonic() - max(self.last_line, self.begun) > longest
 

@@ -125,7 +125,7 @@ class Trainer:
         self.schedule = LearningRate(self.config.optim, self.budget)
         self.pace = Pace(self.budget, self.trainer.evaluate_every)
         self.budget_note = ""
-        """What a resumed run's other budget means for it."""
+        """The effect of a changed budget on a resumed run."""
         self.clock = time.perf_counter
         self.begun = self.clock()
         self.validation = Validation(task, model, machine, console)
@@ -137,9 +137,9 @@ class Trainer:
         self.metrics_sha256 = ""
         self.log: Log | None = None
         self.asked = Stopper(moment=0.25 if ranks.world == 1 else 2.0)
-        """Whether a signal has asked this process to stop."""
+        """Records whether a signal has asked this process to stop."""
         self.stop_signal = 0
-        """The signal that made all ranks stop; 0: none."""
+        """The signal that stopped all ranks; 0: none."""
         self.stop = self.time_is_up = False
         """All ranks agreed to stop; or that the minutes are over."""
 
@@ -174,7 +174,7 @@ class Trainer:
         self.restore_budget(folder)
 
     def restore_budget(self, folder: Path) -> None:
-        """Continue the schedule of a checkpoint, whose run may have been meant to be longer or shorter."""
+        """Continue the schedule of a checkpoint, whose run may have had another budget."""
         progress, saved = self.progress, from_yaml(folder / "config.yaml").trainer
         before = Budget.of(saved, self.task.num_batches("train") if saved.epochs else 0)
         self.budget_note = self.schedule.restore(progress.schedule, before, progress.step, progress.seconds)
@@ -200,14 +200,14 @@ class Trainer:
         state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.validation.metric}
         state["metrics_sha256"] = self.log.sha256()
         state["extra"] = not self.saves()
-        state["folder"] = str(Path.cwd())  # that relative paths in the settings are of
+        state["folder"] = str(Path.cwd())  # base of relative paths in the settings
         state["fingerprint"] = self.task.fingerprint()
         state["machine"] = {"precision": self.machine.precision, "attention": self.machine.attention}
         files = {
             **usable_files(weights, state, self.config, self.task.files()),
             "optimizer.safetensors": tensors_to_bytes(rest),
         }
-        (self.run / RESULT).unlink(missing_ok=True)  # it was of fewer steps
+        (self.run / RESULT).unlink(missing_ok=True)  # it is outdated
         self.checkpoints.save(self.progress.step, files)
         forget(self.run)
 
@@ -247,7 +247,7 @@ class Trainer:
             sums[name] = torch.tensor(value, dtype=torch.float64, device=self.machine.device)
         totals = ranks.sum(torch.stack(list(sums.values())))
         sums = dict(zip(sums, totals, strict=True))
-        if ranks.world > 1 and self.budget.seconds:  # the first rank's clock counts for all
+        if ranks.world > 1 and self.budget.seconds:  # all ranks use the clock of the first
             seconds = float(sums["seconds"])
         self.time_is_up = self.budget.time_is_up(seconds)
         # DistributedDataParallel averaged over ranks; the true gradient is the sum over all, divided by the global
@@ -268,10 +268,10 @@ class Trainer:
         return {**sums, "gradient_norm": norm}
 
     def check_finite(self, sums: dict[str, Tensor], micro_batches: list[Batch]) -> None:
-        """Stop at a loss or gradient that is not finite, and write down which examples it met.
+        """Stop at a loss or gradient that is not finite, and record the examples of the step.
 
         Raises:
-            NotFiniteError: always, if it is not finite.
+            NotFiniteError: if it is not finite.
         """
         if not (math.isfinite(float(sums["gradient_norm"])) and math.isfinite(float(sums["loss"]))):
             before = self.checkpoints.path(self.progress.step - 1)
@@ -279,10 +279,10 @@ class Trainer:
             raise self._not_finite("loss or gradient is not finite", micro_batches, cause)
 
     def check_weights(self, micro_batches: list[Batch]) -> None:
-        """Stop before weights, or an optimiser's state, that are not finite are scored or saved.
+        """Stop before weights or optimiser state that are not finite are evaluated or saved.
 
         Raises:
-            NotFiniteError: always, if one is not finite.
+            NotFiniteError: if one is not finite.
         """
         tensors = [*model_tensors(self.model).values(), *optimizer_tensors(self.model, self.optimizer).values()]
         if not all_finite([*tensors, *(self.average.average if self.average is not None else [])]):
@@ -311,7 +311,7 @@ class Trainer:
         return self.progress
 
     def _say_what_is_left(self) -> None:
-        """Say what another budget means for a resumed run, and why it takes no step if it takes none."""
+        """Print the effect of a changed budget on a resumed run, and the reason if it takes no step."""
         progress, budget = self.progress, self.budget
         if self.budget_note:
             self.console.say(f"note: {self.budget_note}")
@@ -334,7 +334,7 @@ class Trainer:
         throughput = Throughput(self.machine, self.ranks.world)
         display = Display(self.console, self.pace, self.schedule)
         self.begun = self.clock() - progress.seconds
-        if self.owes_evaluation():  # the run was stopped, or failed, before it
+        if self.owes_evaluation():  # the run stopped or failed before it
             self.evaluate()
             self.model.train()
             progress.finished = self.over() and not self.stop
@@ -349,7 +349,7 @@ class Trainer:
                 sums = self.train_step(step_module, micro_batches)
             log_now = progress.step % config.log_every == 0
             alone_and_asked = self.ranks.world == 1 and self.asked.number
-            if device.type == "cpu" or log_now or alone_and_asked:  # elsewhere reading a number waits for the device
+            if device.type == "cpu" or log_now or alone_and_asked:  # on a GPU, reading a number waits for the device
                 self.check_finite(sums, micro_batches)
                 self.stop_signal = elected(float(sums["stop"]))
                 self.stop = bool(self.stop_signal)
@@ -382,27 +382,27 @@ class Trainer:
         return bool(every) and self.progress.step % every == 0
 
     def owes_evaluation(self) -> bool:
-        """Whether this step is to be scored and has not been: one that is due, or the last."""
+        """Return whether the evaluation of this step is due, by schedule or as the last step, and not done yet."""
         progress = self.progress
         return bool(progress.step) and progress.score is None and (self.due(self.trainer.evaluate_every) or self.over())
 
     def saves(self) -> bool:
-        """Whether this step is saved in any case, signal or not."""
+        """Return whether this step is saved with or without a signal."""
         return self.due(self.trainer.checkpoint_every) or self.due(self.trainer.evaluate_every) or self.over()
 
     def done(self) -> bool:
-        """Whether the loop ends here: the run is over, or a signal asked to stop."""
+        """Return whether the loop ends: the run is over, or a signal asked to stop."""
         return self.stop or self.over()
 
     def over(self) -> bool:
-        """Whether the run is over: steps, minutes or patience."""
+        """Return whether the run is over, by steps, minutes or patience."""
         progress = self.progress
         return (
             self.time_is_up or bool(self.budget.steps and progress.step >= self.budget.steps) or self.is_patience_over()
         )
 
     def is_patience_over(self) -> bool:
-        """Whether as many evaluations as `trainer.patience` allows brought nothing better."""
+        """Return whether the last `trainer.patience` evaluations brought no improvement."""
         return bool(self.trainer.patience) and self.progress.without_better >= self.trainer.patience
 
     def window_add(self, sums: dict[str, Tensor]) -> None:
@@ -415,7 +415,7 @@ class Trainer:
         window["steps"] = window.get("steps", 0.0) + 1
 
     def seconds(self) -> float:
-        """Seconds of training until now, those before a `--resume` included."""
+        """Return the seconds of training so far, including those before a `--resume`."""
         return self.clock() - self.begun
 
     def write_window(self, throughput: Throughput) -> None:
@@ -435,9 +435,9 @@ class Trainer:
         self.console.step(self.progress.step, {**line, "wait%": rates["data_wait_percent"]})
 
     def evaluate(self) -> None:
-        """Score the validation split with the averaged weights, on rank 0; the others wait.
+        """Evaluate the validation split with the averaged weights on rank 0, while the others wait.
 
-        If that fails, the step is saved as one that has yet to be scored, and the failure goes on.
+        If this fails, the step is saved without a score, and the error is raised again.
         """
         progress = self.progress
         if self.log is not None:  # only rank 0 has one
@@ -452,7 +452,7 @@ class Trainer:
                 self.log.metrics.cut(offset)
                 self.console.say("the evaluation was given up; --resume begins with it")
             except Exception:
-                self.progress.__dict__.update(before.__dict__)  # `_fit` holds the same object
+                self.progress.__dict__.update(before.__dict__)  # `_fit` refers to the same object
                 self.log.metrics.cut(offset)
                 self._save_unscored()
                 raise
@@ -461,18 +461,18 @@ class Trainer:
         agreed = self.ranks.sum(torch.tensor(own, device=self.machine.device)).tolist()
         progress.without_better = int(agreed[0])
         self.time_is_up = self.time_is_up or self.budget.time_is_up(agreed[1])
-        if agreed[2] and not (agreed[3] and self.over()):  # a run that is over and scored is not stopped any more
+        if agreed[2] and not (agreed[3] and self.over()):  # a signal no longer stops a run that is over and scored
             self.stop, self.stop_signal = True, elected(agreed[2])
 
     def _score(self, log: Log) -> None:
-        """Measure, compare with the best so far, and show."""
+        """Evaluate, compare with the best score so far, and print."""
         progress, metric = self.progress, self.validation.metric
         with self.averaged():
             found, pictures = self.validation.measure(), self.validation.pictures()
         score, loss = self.validation.score(found), found.scores["loss"]
         if not math.isfinite(loss) or math.isnan(score):
             raise self._not_finite(f"the evaluation's loss is {loss}, its {self.validation.metric} {score}", [])
-        if self.validation.metric != metric:  # the scores so far were of another one
+        if self.validation.metric != metric:  # previous scores used another metric
             progress.best = progress.best_loss = None
         better = self.validation.better(score, loss, progress.best, progress.best_loss)
         self.checkpoints.higher_is_better = self.validation.higher_is_better
@@ -483,7 +483,7 @@ class Trainer:
         self.validation.show(log, progress.step, found, pictures, better=better)
 
     def _save_unscored(self) -> None:
-        """Save a step whose evaluation failed, if that can be done: a failure to save hides no other."""
+        """Save a step whose evaluation failed, if possible; a failure to save does not hide the first error."""
         try:
             self.save()
             self.console.say(f"the evaluation failed; step {self.progress.step:,} is saved, --resume goes on from it")

@@ -1,4 +1,4 @@
-"""What the reader should know before a run starts: its length, and settings with an effect that surprises."""
+"""Notes before a run starts: its length, and settings with an unexpected effect."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tformer_cli.train.budget import Budget
 
 
 def length(budget: Budget, batches: int, accumulate: int, step: int, seconds: float) -> str:
-    """How many steps the run is expected to have, as the header says it.
+    """Return the expected number of steps for the header.
 
     Args:
-        budget: of the run.
-        batches: micro-batches of an epoch.
-        accumulate: micro-batches of a step.
-        step: taken so far, by a run that is resumed.
-        seconds: that they took.
+        budget: budget of the run.
+        batches: micro-batches per epoch.
+        accumulate: micro-batches per step.
+        step: number of steps of a resumed run so far.
+        seconds: duration of these steps.
     """
     if not budget.seconds:
         return f"{budget.describe()}, {_epochs(budget.steps * accumulate / batches)}"
@@ -32,7 +32,7 @@ def _epochs(number: float) -> str:
 
 
 def notes(config: Experiment, budget: Budget, model: nn.Module, processes: int) -> list[str]:
-    """A line for each setting whose effect is not what it seems to be."""
+    """Return a line for each setting with an unexpected effect."""
     lines = [
         _epochs_limit(config.trainer, budget),
         _warmup(config, budget),
@@ -43,7 +43,7 @@ def notes(config: Experiment, budget: Budget, model: nn.Module, processes: int) 
 
 
 def _epochs_limit(trainer: TrainerConfig, budget: Budget) -> str:
-    """Epochs that are asked for, and that a recipe's own steps cut short."""
+    """Return a note if the steps of the recipe end the run before the requested epochs."""
     if not (trainer.epochs and trainer.steps) or budget.steps < trainer.steps:
         return ""
     what = f"trainer.steps={trainer.steps} ends the run before trainer.epochs={trainer.epochs:g} are over"
@@ -77,7 +77,7 @@ def _patience(trainer: TrainerConfig, budget: Budget) -> str:
 
 
 def _statistics(config: Experiment, model: nn.Module, processes: int) -> str:
-    """Batch normalisation sees a share of the batch only."""
+    """Return a note if batch normalisation uses statistics of a part of the batch."""
     if not any(name.endswith("running_mean") for name, _ in model.named_buffers()):
         return ""
     parts = [f"{processes} processes"] if processes > 1 else []

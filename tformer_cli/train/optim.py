@@ -1,4 +1,4 @@
-"""The optimiser: groups of parameters, and its state by name."""
+"""The optimiser: groups of parameters, and its state by parameter name."""
 
 from __future__ import annotations
 

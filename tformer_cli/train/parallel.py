@@ -18,9 +18,9 @@ from tformer_cli.train import processes
 from tformer_cli.train.heartbeat import Heartbeat, connect
 
 COLLECTIVE_TIMEOUT = datetime.timedelta(days=7)
-"""Of one exchange: the others wait in it while rank 0 evaluates. `Heartbeat` notices a rank that is gone."""
+"""Timeout of a collective operation, in which others wait while rank 0 evaluates; `Heartbeat` detects lost ranks."""
 START_TIMEOUT = datetime.timedelta(minutes=5)
-"""Of ranks that wait for the others to start."""
+"""Timeout of ranks that wait for the others to start."""
 _WEIGHTS = {signal.SIGINT: 1.0, getattr(signal, "SIGHUP", None): 2.0**20, signal.SIGTERM: 2.0**40}
 
 
@@ -50,32 +50,32 @@ class Ranks:
             dist.barrier()
 
     def same_text(self, text: str) -> str:
-        """Rank 0's text, on every rank."""
+        """Return rank 0's text on every rank."""
         return self.heartbeat.share(text) if self.heartbeat is not None else text
 
 
 def ballot(number: int) -> float:
-    """A signal as a term of a sum over ranks; 0 for no signal."""
+    """Encode a signal as a term of a sum over ranks; 0 for no signal."""
     return _WEIGHTS.get(number, 1.0) if number else 0.0
 
 
 def elected(total: float) -> int:
-    """The signal that a sum of ballots stands for: SIGTERM if any rank got it, else SIGHUP, else SIGINT; 0: none."""
+    """Decode a sum of ballots: SIGTERM if any rank received it, else SIGHUP, else SIGINT; 0: none."""
     return next((int(number) for number, weight in reversed(_WEIGHTS.items()) if number and total >= weight), 0)
 
 
 def join(device_type: str, timeout: float) -> Ranks:
-    """Join the processes that torchrun or `--processes` started; alone if there are none.
+    """Join the processes started by torchrun or `--processes`; return a single rank without them.
 
-    Gloo on CPU, NCCL on GPUs.
+    The backend is Gloo on CPUs and NCCL on GPUs.
 
     Args:
-        device_type: of the device that trains.
-        timeout: seconds without a sign of life after which a rank counts as lost.
+        device_type: type of the training device.
+        timeout: seconds without a heartbeat after which a rank counts as lost.
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks()
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # a rank that torchrun has left behind would wait for the others for ever
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # a rank left behind by torchrun would wait forever
         end_with_parent(os.getppid())
     ranks = Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0")))
     if device_type == "cuda":
@@ -89,7 +89,7 @@ def join(device_type: str, timeout: float) -> Ranks:
                 backend, store=store, rank=ranks.rank, world_size=ranks.world, timeout=COLLECTIVE_TIMEOUT
             )
         ranks.heartbeat = Heartbeat(ranks.rank, ranks.world, timeout, processes.end_rank)
-        ranks.wait()  # each rank has given its first sign of life
+        ranks.wait()  # each rank has sent its first heartbeat
     except RuntimeError as error:
         raise explained(error, ranks) from error
     ranks.heartbeat.start()
@@ -105,11 +105,11 @@ def leave(ranks: Ranks, *, failed: bool) -> None:
 
 
 def explained(error: BaseException, ranks: Ranks) -> BaseException:
-    """An error that came up because another process has ended, in words that say so; any other as it is.
+    """Return a clear error if another process ended; other errors are unchanged.
 
     Args:
-        error: what ended the training.
-        ranks: this process among others.
+        error: the error that ended training.
+        ranks: the process group.
     """
     text = str(error)
     if not isinstance(error, RuntimeError):

@@ -1,4 +1,4 @@
-"""`--processes N`: the parent of the ranks on one machine, which passes signals on and answers for them."""
+"""The parent process of `--processes N`, which starts ranks on one machine, forwards signals and reports errors."""
 
 from __future__ import annotations
 
@@ -22,67 +22,67 @@ from tformer_cli.errors import RunError, TformerError
 from tformer_cli.signals import STOPPING, Stopper, end_with_parent, ending, exit_status, name_of
 
 GRACE = 5.0
-"""Seconds that ranks have to end by themselves once one has failed."""
+"""Seconds in which ranks may end by themselves after one has failed."""
 LAST_GRACE = 60.0
-"""Seconds that ranks have to end once one has ended well."""
+"""Seconds in which ranks may end after one has ended successfully."""
 
 
 RESUME = "continue the run with --resume"
 
 
 class LostRank(RunError):
-    """Another rank has ended or does not answer, so that this one can't go on."""
+    """Another rank has ended or does not answer, so that this one cannot continue."""
 
 
 _reports: Connection | None = None
-"""In a rank: the way to its parent."""
+"""In a rank, the connection to its parent."""
 
 
 def end_rank(message: str) -> None:
-    """End this process, a rank, because another one is lost.
+    """End this rank because another one is lost.
 
     Args:
-        message: a line that names it.
+        message: a line that names the lost rank.
     """
     error = LostRank(message, RESUME)
     if _reports is not None:
         _reports.send(error)
-    else:  # torchrun's rank
+    else:  # a rank of torchrun
         print(f"error: {error}", file=sys.stderr, flush=True)
     os._exit(error.exit_code)
 
 
 @dataclass
 class Child:
-    """A rank as its parent sees it."""
+    """A rank in its parent process."""
 
     rank: int
     process: BaseProcess
     reports: Connection
     error: Exception | None = None
-    """What the rank says that it failed with."""
+    """The error that the rank reported."""
     killed: bool = False
     """Whether the parent ended it."""
 
     def read(self) -> None:
-        """Take what the rank has reported."""
+        """Read the report of the rank."""
         with contextlib.suppress(EOFError, OSError):
             while self.error is None and self.reports.poll():
                 self.error = self.reports.recv()
 
     @property
     def ended(self) -> bool:
-        """Whether the process is gone."""
+        """Return whether the process has ended."""
         return self.process.exitcode is not None
 
     @property
     def follows(self) -> bool:
-        """Whether it failed only because another rank has gone."""
+        """Return whether it failed only because another rank ended."""
         return isinstance(self.error, LostRank)
 
     @property
     def stopped(self) -> bool:
-        """Whether it ended as a rank does that was asked to stop."""
+        """Return whether it ended because it was asked to stop."""
         return self.process.exitcode in [exit_status(number) for number in STOPPING]
 
 
@@ -90,16 +90,16 @@ def run_ranks(count: int, function: Callable[..., None], arguments: tuple[Any, .
     """Run a function in several processes of this machine, each a rank of one process group.
 
     A signal to this process, to its group, or to one rank stops all of them after their step. The first failure ends
-    all of them and becomes this process's own.
+    all ranks and is raised in this process.
 
     Args:
         count: number of ranks.
-        function: called by every rank with `arguments`; both travel by pickle.
-        arguments: of the function.
+        function: called by every rank with `arguments`; both are pickled.
+        arguments: arguments of the function.
 
     Raises:
-        TformerError: that a rank failed with; or naming the rank that was ended from outside.
-        SystemExit: if a signal has stopped the ranks.
+        TformerError: the error of a rank, or an error that names the killed rank.
+        SystemExit: if a signal stopped the ranks.
     """
     asked = Stopper(moment=1.0)
     children: list[Child] = []
@@ -124,9 +124,9 @@ def _start(children: list[Child], count: int, function: Callable[..., None], arg
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    resource_tracker.ensure_running()  # it lets signals through when it starts
-    # The ranks inherit both: they take signals once they can answer them, and leave it to this process to say that a
-    # rank is gone.
+    resource_tracker.ensure_running()  # its start unblocks signals
+    # The ranks inherit both: they handle signals once they are ready, and leave it to this process to report that a
+    # rank has ended.
     with _held_back(STOPPING), _environment("TORCH_CPP_LOG_LEVEL", "ERROR"):
         for rank in range(count):
             ours, theirs = context.Pipe(duplex=False)
@@ -142,7 +142,7 @@ def _start(children: list[Child], count: int, function: Callable[..., None], arg
 
 @contextlib.contextmanager
 def _held_back(numbers: tuple[int, ...]) -> Iterator[None]:
-    """Signals wait until the end of the block, here and for good in processes that are started in it."""
+    """Block signals until the end of the context, and permanently in processes started within it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -155,7 +155,7 @@ def _held_back(numbers: tuple[int, ...]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
-    """An environment variable inside the block, unless the user has set it."""
+    """Set an environment variable within the context, unless the user has set it."""
     if name in os.environ:
         yield
         return
@@ -167,20 +167,20 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 def _until_ended(children: list[Child], asked: Stopper) -> Child | None:
-    """Wait for all ranks; the one that failed first, if one did."""
+    """Wait for all ranks, and return the one that failed first, if any."""
     failed: Child | None = None
     passed_on, deadline = False, float("inf")
     while running := [child for child in children if not child.ended]:
         wait([child.process.sentinel for child in running], timeout=0.1)
         if asked.number and not passed_on:
             passed_on = True
-            for child in running:  # always SIGTERM: a Ctrl-C has reached the ranks of a terminal already
+            for child in running:  # always SIGTERM, since a Ctrl-C in a terminal has reached the ranks already
                 child.process.terminate()
         for child in children:
             child.read()
         ended = [child for child in children if child.ended]
         bad = [child for child in ended if child.process.exitcode and not child.stopped and not child.killed]
-        if any(child.stopped for child in ended):  # the others may find that it has gone
+        if any(child.stopped for child in ended):  # the others may notice that it ended
             bad = [child for child in bad if not child.follows]
         bad.sort(key=lambda child: child.follows)
         if bad and (failed is None or failed.follows):
@@ -218,7 +218,7 @@ def _rank(
     function: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> None:
-    """A rank's life."""
+    """Run a rank."""
     with ending():
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
@@ -234,11 +234,11 @@ def _rank(
             os._exit(stop.code if isinstance(stop.code, int) else 1)
         except BaseException as error:
             reports.send(_portable(error))
-            os._exit(1)  # the process group may hang on a rank that failed
+            os._exit(1)  # the process group may hang after a failure
 
 
 def _portable(error: BaseException) -> Exception:
-    """An error that pickle can carry, with its traceback as a note."""
+    """Return an error that can be pickled, with its traceback as a note."""
     error.add_note(traceback.format_exc())
     if isinstance(error, Exception):
         with contextlib.suppress(Exception):

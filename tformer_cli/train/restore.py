@@ -27,9 +27,9 @@ class Opened:
     saved: Experiment
     """The configuration of the checkpoint, before `overrides`."""
     sha256: str
-    """Of the checkpoint's manifest."""
+    """SHA-256 of the checkpoint's manifest."""
     is_best: bool
-    """Whether the checkpoint was the one that the run is used with when it was opened."""
+    """Whether the checkpoint was the run's best one when it was opened."""
 
 
 def open_run(
@@ -44,13 +44,13 @@ def open_run(
 
     Args:
         path: run folder or checkpoint.
-        checkpoint: which one; empty: the averaged or best.
+        checkpoint: name of the checkpoint; empty: the averaged or best.
         device: auto, cpu, cuda or mps.
         overrides: settings that differ from the run's (`decode.beam=1`, `data.test=...`).
-        check: is called with the task as the checkpoint has it, before overrides; what it raises ends the call.
+        check: called with the task of the checkpoint, before overrides; its errors are raised.
 
     Raises:
-        RunError: if there is no whole checkpoint.
+        RunError: if there is no complete checkpoint.
         ConfigError: if an override is wrong.
     """
     from tformer_cli.train.machine import tune_heap
@@ -61,19 +61,19 @@ def open_run(
         try:
             return _open(path, checkpoint, device, overrides, check)
         except (RunError, DataError, ConfigError, OSError):
-            # A run that is training removes old checkpoints: this one may have gone while it was read.
+            # A run in progress removes old checkpoints; this one may be removed while it is read.
             if last or _checkpoints(path) == before:
                 raise
     raise AssertionError("unreachable")
 
 
 def _is_best(run: Path, chosen: Path) -> bool:
-    """Whether a checkpoint is the one that a run is used with; a folder of its own is no run's."""
+    """Return whether a checkpoint is the best one of its run; a checkpoint outside of a run is not."""
     from tformer_cli.train.run import locate
 
     try:
         return chosen == run or chosen.resolve() == locate(run)[1].resolve()
-    except RunError:  # the best one is damaged, say
+    except RunError:  # for example, the best one is damaged
         return False
 
 
@@ -84,7 +84,7 @@ def _checkpoints(path: Path) -> list[str]:
 def _open(
     path: Path, checkpoint: str, device: str, overrides: Sequence[str], check: Callable[[Task], None] | None
 ) -> Opened:
-    """Open a run: everything is read from the checkpoint at once, and then set up."""
+    """Open a run: read everything from the checkpoint first, and then set it up."""
     from tformer_cli import tasks
     from tformer_cli.config.compose import from_yaml, override
     from tformer_cli.config.places import located
@@ -114,7 +114,7 @@ def add_language_model(task: Task) -> None:
     """Open the run of a language model that `decode.language_model` of a task names, if it names one.
 
     Raises:
-        RunError: if there is no whole checkpoint.
+        RunError: if there is no complete checkpoint.
         ConfigError: if it is a run of another task.
     """
     from tformer_cli.models.gpt import GPT

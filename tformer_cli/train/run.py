@@ -1,8 +1,8 @@
 """The run folder: `config.yaml`, `environment.json`, `metrics.jsonl`, `checkpoints/`, `result.json`.
 
-`train/` and `validation/` have TensorBoard's files.
+`train/` and `validation/` contain TensorBoard's files.
 
-Every verb takes a run folder, or one checkpoint in it, and needs nothing else.
+Every command takes a run folder, or one of its checkpoints, and needs no other files.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ HARMLESS = (
 )  # fmt: skip
 """Settings that may differ on `--resume`: they change how long, how seen and how scored, not what is learnt when."""
 LOCATIONS = ("data.path", "data.train", "data.validation", "data.source", "data.name")
-"""Where data lies: it may have moved, as long as it is the same, which its hash says."""
+"""Locations of data, which may change if the hash of the data is the same."""
 STEERING = ("optim.lr", "optim.warmup_steps", "optim.clip_norm")
 """Settings that may differ on `--resume` after a step that was not finite."""
 
 
 class Lock:
-    """Two runs cannot write one folder; the lock ends with the process, whatever ends it.
+    """The lock of a run folder against a second writer; it ends with the process.
 
     Args:
-        run: the run folder; it is made.
-        patience: seconds to wait for a holder that is ending, as a large process that was killed takes a moment.
+        run: the run folder, which is created.
+        patience: seconds to wait for a holder that is ending, since a large killed process takes a moment.
 
     Attributes:
-        held: no other process can write; False where there are no locks.
-        note: what the user should know, in a line, or "".
+        held: whether no other process can write; False if the file system has no locks.
+        note: a note for the user, in a line, or "".
 
     Raises:
-        RunError: if another process holds the lock, or the folder cannot be written.
+        RunError: if another process holds the lock, or the folder is not writable.
     """
 
     _all: weakref.WeakSet[Lock] = weakref.WeakSet()
@@ -73,7 +73,11 @@ class Lock:
                 fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self.held = True
             except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):  # as ENOLCK of a network's disk
+                if error.errno not in (
+                    errno.EWOULDBLOCK,
+                    errno.EAGAIN,
+                    errno.EACCES,
+                ):  # such as ENOLCK on NFS
                     self.note = f"{run}: no file locks here ({error.strerror}): start no second run in this folder"
                     return
                 if time.monotonic() < until:
@@ -91,7 +95,7 @@ class Lock:
 
     @classmethod
     def forget(cls) -> None:
-        """Close what a forked process has inherited: the lock belongs to its parent alone, and ends with it."""
+        """Close the lock in a forked process, since it belongs to the parent."""
         for lock in list(cls._all):
             lock.file.close()
         cls._all.clear()
@@ -141,7 +145,7 @@ def locate(path: Path, checkpoint: str = "") -> tuple[Path, Path]:
 
 
 def _complete(run: Path) -> None:
-    """Complete an interrupted save, unless a process is writing the run, or this one may not."""
+    """Complete an interrupted save, unless another process is writing the run, or this one may not write."""
     folder = run / "checkpoints"
     if not Checkpoints(folder).interrupted():
         return

@@ -1,9 +1,9 @@
-"""The learning rate as a function of the share of the budget that is used.
+"""The learning rate as a function of the used share of the budget.
 
-After the warm-up, cosine, linear and warmup_stable_decay run through a *phase* from 0 to 1 while the rest of the budget
-is used up, whether that is counted in steps, in minutes, or in both. Under a budget of steps alone the rate is a pure
-function of the step. Minutes make it depend on the clock, and `--resume` may change the budget: what the rate then
-depends on is a small state, which checkpoints keep.
+After the warm-up, cosine, linear and warmup_stable_decay run through a *phase* from 0 to 1 over the remaining budget,
+which is counted in steps, minutes or both. With a budget of steps alone, the rate is a pure function of the step.
+Minutes make it depend on the clock, and `--resume` may change the budget. The rate therefore depends on a small state
+that is stored in checkpoints.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from tformer_cli.config.schema import OptimConfig, Schedule
 from tformer_cli.train.budget import Budget
 
 LONGEST_WARMUP = 0.5
-"""The share of a budget of minutes at which the warm-up ends, however few steps were taken."""
+"""Share of a budget of minutes at which the warm-up ends at the latest."""
 ALL_BUT_OVER = 0.9
-"""The phase beyond which a longer budget lets the learning rate climb again."""
+"""Phase beyond which a longer budget lets the learning rate climb again."""
 ENDLESS = (Schedule.inverse_square_root, Schedule.constant)
-"""Schedules that depend on no budget."""
+"""Schedules that do not depend on the budget."""
 
 
 @dataclass
 class ScheduleState:
-    """Where a schedule stands; what is used of a budget is in the unit of `Budget.used`.
+    """The state of a schedule; used parts of a budget are in the unit of `Budget.used`.
 
     Attributes:
-        steps: limit of the budget that the rest refers to.
-        seconds: likewise.
+        steps: limit of steps of the budget to which this state refers.
+        seconds: limit of seconds of this budget.
         rate: learning rate of the last step.
-        phase: of the decay at the last step, from 0 to 1.
+        phase: phase of the decay at the last step, from 0 to 1.
         warmup_steps: length of the warm-up; less than the setting if the minutes shortened it.
-        warm: share of the warm-up that the minutes alone make.
-        warm_end: what was used of the budget at the end of the warm-up; None if it has not begun.
-        begin: what was used where the decay began, or where it goes on under another budget; None before.
-        begin_phase: the phase there.
-        not_before: warmup_stable_decay: the decay begins no earlier.
-        climb: what was used where a climb began, what will be used where it ends, and the phase at its begin.
+        warm: share of the warm-up due to minutes.
+        warm_end: used budget at the end of the warm-up; None if the decay has not begun.
+        begin: used budget at the beginning of the decay, or at its continuation under another budget; None before.
+        begin_phase: phase at that point.
+        not_before: for warmup_stable_decay, the earliest beginning of the decay.
+        climb: used budget at the beginning and at the end of a climb, and the phase at its beginning.
     """
 
     steps: int = 0
@@ -59,17 +59,17 @@ class ScheduleState:
 class LearningRate:
     """The learning rate of a run, step by step.
 
-    Linear warm-up to `config.lr`, then: inverse_square_root, lr * sqrt(warmup / step) (Vaswani et al. 2017, eq. 3);
-    cosine (Loshchilov and Hutter 2017, eq. 5) or linear down to `final_lr_ratio` at the end of the budget; constant; or
-    warmup_stable_decay, constant and then linear over the last `decay_steps` (Hu et al. 2024), by default over the last
-    fifth of the budget.
+    After a linear warm-up to `config.lr` there are five schedules. inverse_square_root is lr * sqrt(warmup / step)
+    (Vaswani et al. 2017, eq. 3). cosine (Loshchilov and Hutter 2017, eq. 5) and linear decay to `final_lr_ratio` at the
+    end of the budget. constant does not decay. warmup_stable_decay is constant, and then linear over the last
+    `decay_steps` (Hu et al. 2024), by default over the last fifth of the budget.
 
-    A budget of minutes ends the warm-up at half of it at the latest: within that half, the rate rises with the time if
-    that is faster than with the steps.
+    A budget of minutes ends the warm-up after half of the minutes at the latest. Until then the rate follows time or
+    steps, whichever is faster.
 
     Args:
-        config: peak, shape, warm-up.
-        budget: of the run.
+        config: peak, schedule and warm-up.
+        budget: budget of the run.
     """
 
     def __init__(self, config: OptimConfig, budget: Budget) -> None:
@@ -77,11 +77,11 @@ class LearningRate:
         self.state = ScheduleState(budget.steps, budget.seconds, warmup_steps=config.warmup_steps)
 
     def advance(self, step: int, seconds: float) -> float:
-        """The learning rate of a step; steps are given in their order.
+        """Return the learning rate of a step; steps must be given in order.
 
         Args:
             step: 1, 2, ...
-            seconds: of training until this step.
+            seconds: seconds of training until this step.
         """
         used = self.budget.used(step, seconds)
         if step <= self.state.warmup_steps:
@@ -97,7 +97,7 @@ class LearningRate:
 
     @property
     def shortened(self) -> bool:
-        """Whether the minutes ended the warm-up before its steps were taken."""
+        """Return whether the minutes ended the warm-up before its steps were taken."""
         return self.state.warmup_steps < self.config.warmup_steps
 
     def _warm_up(self, step: int, used: float, seconds: float) -> float:
@@ -111,7 +111,7 @@ class LearningRate:
         return config.lr * min(1.0, state.warm)
 
     def _phase(self, step: int, used: float) -> float:
-        """How much of the decay is done, from 0 to 1."""
+        """Return the phase of the decay, from 0 to 1."""
         state, total = self.state, self.budget.total
         if used >= total:
             return 1.0
@@ -127,17 +127,17 @@ class LearningRate:
         return state.begin_phase + (1 - state.begin_phase) * done
 
     def _warm_end(self, step: int, used: float) -> float:
-        """What was used of the budget at the end of a warm-up that this schedule has not seen."""
+        """Return the used budget at the end of a warm-up that precedes this schedule."""
         return self.state.warmup_steps * used / step
 
     def _decay_length(self, step: int, used: float) -> float:
-        """warmup_stable_decay: the length of the decay, in the unit of the budget."""
+        """Return the length of the decay of warmup_stable_decay, in the unit of the budget."""
         if self.config.decay_steps:
             return self.config.decay_steps * used / step
         return max(1, self.budget.steps // 5) if self.budget.steps else self.budget.seconds / 5
 
     def _climbing(self, phase: float, used: float) -> float:
-        """The phase, on the way from where a shorter budget had ended."""
+        """Return the phase during a climb from the end of a shorter budget."""
         if self.state.climb is None:
             return phase
         start, end, from_phase = self.state.climb
@@ -147,7 +147,7 @@ class LearningRate:
         return from_phase + (phase - from_phase) * done
 
     def _shape(self, phase: float) -> float:
-        """The learning rate at a phase of the decay."""
+        """Return the learning rate at a phase of the decay."""
         if self.config.schedule is Schedule.cosine:
             phase = (1 - math.cos(math.pi * phase)) / 2
         return self.config.lr * (1 - (1 - self.config.final_lr_ratio) * phase)
@@ -155,19 +155,19 @@ class LearningRate:
     # --- resuming ---
 
     def restore(self, saved: Mapping[str, Any], before: Budget, step: int, seconds: float) -> str:
-        """Continue from a checkpoint, whose budget may have been another one.
+        """Continue from a checkpoint, which may have another budget.
 
-        The learning rate goes on from where it is to the end over the rest of the new budget. If the old budget was all
-        but used up, and the new one is longer, the rate climbs to that of the new schedule and follows it.
+        The learning rate decays from its present value to its end over the rest of the new budget. If the old budget
+        was almost used up and the new one is longer, the rate climbs to that of the new schedule and follows it.
 
         Args:
-            saved: a `ScheduleState` as a dictionary; empty in a checkpoint of a version that had none.
-            before: the budget in such a checkpoint, of whose schedule only the steps counted.
-            step: of the checkpoint.
-            seconds: of training until then.
+            saved: a `ScheduleState` as a dictionary; empty in checkpoints of version 0.1.
+            before: the budget in such a checkpoint, whose schedule depended on steps only.
+            step: step of the checkpoint.
+            seconds: seconds of training until then.
 
         Returns:
-            What changed, for the reader; empty if nothing did.
+            A message about the change; empty if nothing changed.
         """
         names = {item.name for item in dataclasses.fields(ScheduleState)}
         if saved:
@@ -191,7 +191,7 @@ class LearningRate:
         return f"{said}; the learning rate {self._go_on(step, used)}"
 
     def _go_on(self, step: int, used: float) -> str:
-        """Set the schedule to go on from the present phase; says how."""
+        """Continue the schedule from the present phase, and return a message."""
         state, total = self.state, self.budget.total
         phase, rate = state.phase, state.rate
         state.begin, state.begin_phase, state.not_before, state.climb = None, 0.0, used, None
@@ -210,7 +210,7 @@ class LearningRate:
 
 
 def _without_state(config: OptimConfig, steps: int, step: int) -> ScheduleState:
-    """The state of a schedule that followed its steps alone; without any it was at its end after the warm-up."""
+    """Return the state of a schedule of version 0.1, which used only steps, or ended after the warm-up without them."""
     schedule = LearningRate(config, Budget(steps))
     if step:
         schedule.advance(step, 0.0)
@@ -218,5 +218,5 @@ def _without_state(config: OptimConfig, steps: int, step: int) -> ScheduleState:
 
 
 def learning_rate(step: int, config: OptimConfig, total_steps: int) -> float:
-    """Learning rate of optimiser step `step` (the first is 1) of a run of `total_steps`, see `LearningRate`."""
+    """Return the learning rate of optimiser step `step` (from 1) of a run of `total_steps`, see `LearningRate`."""
     return LearningRate(config, Budget(total_steps)).advance(step, 0.0)

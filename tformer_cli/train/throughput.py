@@ -96,7 +96,7 @@ class Throughput:
                 f"padded_{self.unit}_per_second": self.padded / seconds,
                 "padding_percent": 100 * (1 - self.real / max(1, self.padded)),
             }
-        if self.is_padded or float(self.count) != self.real:  # else it is the same number
+        if self.is_padded or float(self.count) != self.real:  # otherwise both are equal
             rates["targets_per_second"] = float(self.count) / seconds
         rates |= {
             "data_wait_percent": 100 * self.waited / seconds,

@@ -53,9 +53,9 @@ class Validation:
             return self.task.evaluate(self.model, "validation", scoring)
 
     def check_metric(self) -> None:
-        """Refuse a `trainer.metric` that no evaluation gives, before anything is trained.
+        """Refuse an unknown `trainer.metric` before training.
 
-        Which scores there are is found out by an evaluation that searches one example.
+        The available scores come from an evaluation that decodes one example.
 
         Raises:
             RunError: if there is no such score.

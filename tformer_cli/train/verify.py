@@ -1,4 +1,4 @@
-"""Reading what a checkpoint folder says of itself: nothing in it is trusted, and nothing here needs torch."""
+"""Reading and verification of the records of a checkpoint, without torch; none of them is trusted."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tformer_cli.errors import RunError
 FORMAT_VERSION = 1
 MANIFEST, STATE = "manifest.json", "state.json"
 REQUIRED = ("model.safetensors", STATE, "config.yaml")
-"""Files that every checkpoint has."""
+"""Files of every checkpoint."""
 LARGEST_TEXT = 64 << 20
-"""Bytes of the largest manifest, state or pointer that is read."""
+"""Largest size, in bytes, of a manifest, state or pointer."""
 
 
 def read_regular(path: Path, largest: int = LARGEST_TEXT) -> bytes:
-    """Read a small file; a link, a pipe or a device in its place is refused, and never waited for.
+    """Read a small file; links, pipes and devices are refused without blocking.
 
     Raises:
-        OSError: if it is absent, not a regular file, or larger than `largest` bytes.
+        OSError: if it is missing, not a regular file, or larger than `largest` bytes.
     """
     return regular.read_regular(path, largest=largest, links=False)
 
@@ -42,7 +42,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, tuple[int, str]], str]:
     """Read and check `manifest.json`.
 
     Returns:
-        Size and SHA-256 of each file by name, and what is wrong with the manifest ("" if nothing).
+        Size and SHA-256 of each file by name, and the fault of the manifest ("" if none).
     """
     try:
         manifest = json.loads(read_regular(folder / MANIFEST))
@@ -74,7 +74,7 @@ def file_fault(folder: Path, name: str, size: int, sha256: str) -> str:
     """Compare one file of a checkpoint with its manifest entry.
 
     Returns:
-        What is wrong with it, "" if nothing.
+        Its fault, "" if none.
     """
     parts = PurePosixPath(name).parts
     try:
@@ -97,7 +97,7 @@ def damage(folder: Path) -> str:
     """Compare every file of a checkpoint folder with the size and SHA-256 in its manifest.
 
     Returns:
-        What is wrong, "" if nothing. It never raises: whatever lies there, the answer is a line.
+        The fault in a line, "" if none; no errors are raised.
     """
     entries, fault = read_manifest(folder)
     if fault:
@@ -107,7 +107,7 @@ def damage(folder: Path) -> str:
 
 
 def _stranger(folder: Path) -> str:
-    """What a checkpoint folder holds beside files and folders: links, pipes and devices, in its manifest or not."""
+    """Return the first link, pipe or device in a checkpoint folder, in its manifest or not."""
     try:
         for entry in sorted(folder.rglob("*")):
             mode = entry.lstat().st_mode
@@ -171,9 +171,9 @@ FIELDS: Mapping[str, Callable[[object], bool]] = {
     "better": _flag,
     "extra": _flag,
 }
-"""What each field of `state.json` may hold, where it is there."""
+"""Checks of the optional fields of `state.json`."""
 RESUMABLE = ("step", "seconds", "window", "offsets", "fingerprint", "machine")
-"""Fields without which no run continues."""
+"""Fields that are required to resume a run."""
 
 
 def read_state(folder: Path, *, resumable: bool = False) -> dict[str, Any]:
@@ -181,10 +181,10 @@ def read_state(folder: Path, *, resumable: bool = False) -> dict[str, Any]:
 
     Args:
         folder: the checkpoint.
-        resumable: a run is to continue from it, which needs more fields.
+        resumable: whether a run will continue from it, which requires more fields.
 
     Raises:
-        RunError: if it cannot be read, or a field is absent or of another type.
+        RunError: if it cannot be read, or a field is missing or has another type.
     """
     place = folder / STATE
     try:
@@ -206,7 +206,7 @@ def state_of(folder: Path) -> tuple[dict[str, Any], str]:
     """Read `state.json` and compare it with the manifest.
 
     Returns:
-        The state, and what is wrong with it ("" if nothing).
+        The state, and its fault ("" if none).
     """
     entries, fault = read_manifest(folder)
     fault = fault or file_fault(folder, STATE, *entries[STATE])

@@ -11,7 +11,7 @@ Source = Names("Source", "files hub builtin")
 
 
 MISSING = ["NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"]
-"""What stands for a missing value in tables that pandas or R wrote."""
+"""Texts that mean a missing value in tables of pandas or R."""
 BALANCE = "training: how far labels are evened out: 0 as they come, 1 each equally often, 0.5 half the way"
 
 
@@ -56,7 +56,7 @@ BleuTokenizer = Names("BleuTokenizer", "auto 13a intl zh ja-mecab ko-mecab char"
 
 @dataclass
 class StratifiedDataConfig(DividedDataConfig):
-    """Examples with labels, which a part that is drawn from them should have as the whole has."""
+    """Settings of labelled data with stratified splits."""
 
     stratified: bool = setting(
         True, "that share is drawn by label: each has its part in it, and none is missing from training", before=False
@@ -149,7 +149,7 @@ ClassNames = Names("ClassNames", "auto path first")
 
 
 def height_width(size: int | Sequence[int]) -> tuple[int, int]:
-    """Return the height and width that `data.image_size` stands for: one number is a square's side."""
+    """Return the height and width given by `data.image_size`, of which one number is the side of a square."""
     height, width = (size, size) if isinstance(size, int) else size
     return height, width
 
@@ -191,7 +191,7 @@ class ImageDataConfig(StratifiedDataConfig):
 
     @property
     def height_width(self) -> tuple[int, int]:
-        """Height and width, in pixels, of what the model sees."""
+        """Height and width, in pixels, of the model's input."""
         return height_width(self.image_size)
 
 

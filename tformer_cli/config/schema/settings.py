@@ -12,14 +12,14 @@ REQUIRED = "???"  # OmegaConf's mark of a value that must be given
 def setting(
     default: Any, about: str, *, low: float | None = None, high: float | None = None, before: Any = None
 ) -> Any:
-    """A dataclass field that says what it is, and between which bounds (both included) it must lie.
+    """Return a dataclass field with a description and inclusive bounds.
 
     Args:
-        default: of a new run.
-        about: what it is, in a line.
+        default: default in a new run.
+        about: description, in a line.
         low: smallest value; None: no bound.
         high: largest value; None: no bound.
-        before: value of a run that was saved before the setting existed; None: the default.
+        before: value in runs of versions without the setting; None: the default.
     """
     metadata = {"about": about, "low": low, "high": high, "before": before}
     if isinstance(default, (list, dict)):

@@ -40,7 +40,7 @@ UnicodeForm = Names("UnicodeForm", "keep nfc nfkc")
 
 @dataclass
 class TranscriptConfig:
-    """The form that transcripts are brought into."""
+    """Settings of the normalisation of transcripts."""
 
     case: Case = setting(Case.keep, "lower: in lower case, by Unicode; in Turkish and Azeri I becomes ı")
     punctuation: Punctuation = setting(
