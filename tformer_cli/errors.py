@@ -42,14 +42,14 @@ class RunError(TformerError):
 
 @contextlib.contextmanager
 def checkpoint_content(place: object, expected: str) -> Iterator[None]:
-    """Turn what the parser of a checkpoint's file raises, when the file is malformed, into one line.
+    """Convert parser errors for a malformed file of a checkpoint into an error of one line.
 
     Args:
         place: the file.
-        expected: what it should hold.
+        expected: expected content.
 
     Raises:
-        RunError: in place of an error of JSON, of a type, or of an absent field.
+        RunError: instead of an error of JSON, of a type, or of a missing field.
     """
     try:
         yield
@@ -70,16 +70,16 @@ def library(module: str, package: str, extra: str) -> Any:
 
 
 def install_command(extra: str) -> str:
-    """The command that installs the packages of an extra, by the names and versions that pip knows.
+    """Return the command that installs the packages of an extra, with their names and versions.
 
-    The packages are named one by one, because `pip install 'tformer-cli[EXTRA]'` finds nothing where tformer was
-    installed from a checkout or from a wheel.
+    The packages are named one by one, because `pip install 'tformer-cli[EXTRA]'` fails if tformer was installed from a
+    checkout or a wheel.
     """
     from importlib import metadata
 
     try:
         requirements = metadata.requires("tformer-cli") or []
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+    except metadata.PackageNotFoundError:  # a checkout that is not installed
         requirements = []
     named = [line.partition(";") for line in requirements]
     packages = [name.strip() for name, _, marker in named if re.search(rf"extra == ['\"]{extra}['\"]", marker)]

@@ -1,8 +1,8 @@
-"""Languages by the names that people give them, and scripts by the characters that are written.
+"""Recognition of languages by their usual names, and of scripts by the characters of a text.
 
-A language may be named by an ISO 639 code (`zh`, `zho`, `chi`, `cmn`), by a tag with script, region or variant in any
-spelling (`zh-CN`, `zh_Hant_TW`, `zho_Hans`, `ja_XX`), or by its English or own name. Data may also name no language at
-all (columns `source` and `target`): then the text itself shows how it is written.
+A language may be named by an ISO 639 code (`zh`, `zho`, `chi`, `cmn`), or by its English or native name. Tags with
+script, region or variant are accepted in any spelling (`zh-CN`, `zh_Hant_TW`, `zho_Hans`, `ja_XX`). If the data names
+no language (columns `source` and `target`), the script is detected from the text.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ HAN, KANA, HANGUL = r"\p{Han}", r"\p{Hiragana}\p{Katakana}\u30fc\uff70", r"\p{Ha
 _OTHERS = """Thai Lao Khmer Myanmar Tibetan Javanese Balinese Buginese Batak Rejang Makasar Kawi Ahom Bopomofo Yi
 Nushu Tangut Khitan_Small_Script Tai_Le New_Tai_Lue Tai_Tham Tai_Viet"""
 OTHERS = "".join(rf"\p{{{script}}}" for script in _OTHERS.split())
-"""Further scripts that set no space between words."""
+"""Further scripts without spaces between words."""
 UNSPACED = HAN + KANA + OTHERS + HANGUL
-"""Characters, as the inside of a regular expression's class, of scripts that set no space between words. Korean sets
-spaces, but between phrases: an answer to a question often is a part of one."""
+"""Character class, for regular expressions, of scripts without spaces between words. Korean is included, since its
+spaces separate phrases, and answers to questions are often parts of phrases."""
 
 CODES = {
     "zh": "zh zho chi cmn cn yue wuu nan hak gan hsn cdo cjy cpx czh czo mnp lzh och ltc zhx",
@@ -33,7 +33,7 @@ CODES = {
     "ii": "ii iii",
     "und": "khb tdd blt",
 }
-"""Languages that are usually written without spaces between words (and Korean), by the codes of each and its kin."""
+"""Languages usually written without spaces between words (and Korean), with the codes of related languages."""
 NAMES = {
     "zh": "chinese mandarin cantonese putonghua hokkien hakka 中文 汉语 漢語 华语 華語 国语 國語"
     " 普通话 普通話 简体中文 繁体中文 簡體中文 繁體中文 粤语 粵語",
@@ -58,7 +58,7 @@ SCRIPTS = {
     "und": "talu tale tavt lana java bali bugi batk",
     "": "latn cyrl arab aran hebr grek deva beng taml telu knda mlym gujr guru orya sinh geor armn ethi mong tfng thaa",
 }
-"""Codes of scripts, by a language that is written in them; "" for those that set spaces between words."""
+"""Languages by codes of scripts; "" for scripts with spaces between words."""
 
 
 def _inverted(table: dict[str, str]) -> dict[str, str]:
@@ -69,15 +69,14 @@ _CODES, _NAMES, _SCRIPTS = map(_inverted, (CODES, NAMES, SCRIPTS))
 
 
 def unspaced_language(tag: str) -> str:
-    """The base language of a tag, if it is usually written without spaces between words, or in Hangul.
+    """Return the base language of a tag, if it is usually written without spaces between words, or in Hangul.
 
     Args:
         tag: a code, a tag with subtags in any spelling, or a name.
 
     Returns:
-        `zh`, `ja`, `ko`, `th`, `lo`, `km`, `my`, `bo`, `ii`, or `und` for scripts that are rarer; "" for all other
-        languages, for a tag that says that the text is in another script (`zh_Latn`), and for a tag that names no
-        language.
+        `zh`, `ja`, `ko`, `th`, `lo`, `km`, `my`, `bo`, `ii`, or `und` for rarer scripts. "" for all other languages,
+        for tags with another script (`zh_Latn`), and for tags that name no language.
     """
     first, *others = regex.findall(r"[\w--[_\d]]+", tag.casefold(), flags=regex.VERSION1) or [""]
     language = _CODES.get(first, "")
@@ -89,15 +88,15 @@ def unspaced_language(tag: str) -> str:
 
 
 def script_shares(texts: Sequence[str], most: int = 2000) -> dict[str, float]:
-    """What the letters of some texts are.
+    """Return the shares of scripts among the letters of texts.
 
     Args:
-        texts: any number; of more than `most`, so many are looked at, evenly spaced.
-        most: texts that are looked at.
+        texts: any number of texts; if there are more than `most`, evenly spaced ones are used.
+        most: largest number of texts to use.
 
     Returns:
-        Shares of all letters by script: `han`, `kana`, `hangul`, and `other` for all other scripts that set no
-        spaces; empty if there are no letters.
+        Shares of all letters by script: `han`, `kana`, `hangul`, and `other` for other scripts without spaces; empty
+        if there are no letters.
     """
     text = " ".join(texts[row] for row in range(0, len(texts), max(1, len(texts) // most)))
     letters = len(regex.findall(r"\p{L}", text))
@@ -117,15 +116,15 @@ _UNIT = regex.compile(rf"(?=[{UNSPACED}])\X|{_WORD}|(?!\s)\X")
 
 
 def segments(text: str) -> list[str]:
-    """What white space separates; of scripts that set no spaces, each character with its marks."""
+    """Split text at white space, and in scripts without spaces after each character with its marks."""
     return _SEGMENT.findall(text)
 
 
 @functools.lru_cache(256)
 def units(text: str) -> tuple[tuple[int, int], ...]:
-    """Beginnings and ends of what an answer may begin or end with.
+    """Return the beginnings and ends of the units at which an answer may begin or end.
 
-    A unit is a word with its combining marks and joiners, a character of a script that sets no spaces, with its marks,
-    or any other character as it is seen: a mark of punctuation, a symbol, an emoji of several code points.
+    A unit is a word with its combining marks and joiners, or a character with its marks in scripts without spaces. Any
+    other user-perceived character is a unit too: a punctuation mark, a symbol, an emoji of several code points.
     """
     return tuple(match.span() for match in _UNIT.finditer(text))

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 BLEU_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
-"""sacreBLEU's tokenizers of languages that set no spaces between words (and Korean); of all others, `char` serves."""
+"""sacreBLEU's tokenizers for languages without spaces between words (and Korean); others use `char`."""
 EXTRAS = {"ja-mecab": "ja", "ko-mecab": "ko"}
-"""sacreBLEU's extra that a tokenizer needs."""
+"""sacreBLEU's extras by tokenizer."""
 AGREE, UNNAMED = 0.1, 0.3
-"""Least shares of letters without spaces between words: for a language's name to be believed; for references to be
-taken for such a language where none is named."""
+"""Smallest shares of letters of scripts without spaces: to accept the named language, and to detect such a language
+if none is named."""
 
 SPEECH_SCORES = ("wer", "cer", "sentence_errors", "substitutions", "insertions", "deletions", "words")
 """What `speech_scores` gives, in order."""
@@ -50,11 +50,11 @@ def needs_libraries(numbers: bool) -> None:
 
 @dataclass(frozen=True)
 class Tokenization:
-    """How BLEU divides text into words.
+    """The tokenizer of BLEU.
 
     Attributes:
-        name: of sacreBLEU's tokenizer.
-        note: what the reader of the score should know; "" where the name says it all.
+        name: name of sacreBLEU's tokenizer.
+        note: a note for the reader of the score, or "".
     """
 
     name: str
@@ -62,19 +62,19 @@ class Tokenization:
 
 
 def bleu_tokenization(target_language: str, references: Sequence[str], wanted: str = "auto") -> Tokenization:
-    """The tokenizer that BLEU takes for a language.
+    """Return the tokenizer of BLEU for a language.
 
-    Any spelling of a language picks it by the base language: sacreBLEU's `zh` for Chinese, `ja-mecab` and `ko-mecab`
-    where they are installed, `char` for other languages that set no spaces between words, `13a` for all others. The
-    references are looked at too: they may be in another script than the name says, or the name may be no language's.
+    The base language decides, in any spelling: sacreBLEU's `zh` for Chinese, `ja-mecab` and `ko-mecab` if installed,
+    `char` for other languages without spaces between words, and `13a` for all others. The references are checked too,
+    since their script may differ from the named language, or the name may not be that of a language.
 
     Args:
         target_language: code, tag or name.
         references: texts in it.
-        wanted: a tokenizer that is set by hand; auto: by the language.
+        wanted: a tokenizer set by the user; auto: by the language.
 
     Raises:
-        ConfigError: if the tokenizer that is set by hand is not installed.
+        ConfigError: if the tokenizer set by the user is not installed.
     """
     if wanted != "auto":
         if wanted in EXTRAS and not _installed(wanted):
@@ -100,7 +100,7 @@ def bleu_tokenization(target_language: str, references: Sequence[str], wanted: s
 
 @functools.cache
 def _installed(tokenizer: str) -> bool:
-    """Whether MeCab is there, with the dictionary that sacreBLEU wants."""
+    """Return whether MeCab is installed with the dictionary that sacreBLEU requires."""
     from sacrebleu.metrics import BLEU
 
     try:
@@ -118,18 +118,18 @@ def translation_scores(
     thorough: bool = True,
     tokenizer: str = "auto",
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """BLEU, chrF and TER by sacreBLEU (Post 2018) on raw text, and the share of exact matches.
+    """Compute BLEU, chrF and TER by sacreBLEU (Post 2018) on raw text, and the share of exact matches.
 
-    BLEU takes all four orders of n-grams. Where no reference is long enough for one of four words, it takes the orders
-    that there are (`eff:yes` in its signature): a perfect translation would score 0 otherwise. TER of scripts that set
-    no spaces between words is taken over characters (`tok:tercom-char`).
+    BLEU uses four orders of n-grams. If no reference has four words, it uses the orders that exist (`eff:yes` in its
+    signature), since a perfect translation would score 0 otherwise. TER of scripts without spaces between words counts
+    characters (`tok:tercom-char`).
 
     Args:
         hypotheses: detokenised output lines.
-        references: as they lie in the data.
-        target_language: chooses the BLEU tokenizer, see `bleu_tokenization`.
-        thorough: also lower-cased BLEU, chrF and TER.
-        tokenizer: sacreBLEU's name of one; auto: by the language.
+        references: references, as in the data.
+        target_language: selects the BLEU tokenizer, see `bleu_tokenization`.
+        thorough: whether to compute lower-cased BLEU, chrF and TER too.
+        tokenizer: name of sacreBLEU's tokenizer; auto: by the language.
 
     Returns:
         Scores (0 to 100; TER may be more) and sacreBLEU's signatures, by name.
@@ -166,9 +166,9 @@ def bleu_by_length(
     *,
     tokenizer: str = "auto",
 ) -> list[list[str]]:
-    """BLEU by source length: rows of (tokens, sentences, BLEU), in bands of about equally many sentences.
+    """Compute BLEU by source length: rows of (tokens, sentences, BLEU), in bands of about equally many sentences.
 
-    A band without a reference of four words or more is scored by the orders of n-grams that there are, and says so.
+    A band without a reference of at least four words is scored by the orders of n-grams that exist, and marked.
     """
     tokenizer = bleu_tokenization(target_language, references, tokenizer).name
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
@@ -283,9 +283,9 @@ def number_scores(targets: np.ndarray, found: np.ndarray) -> dict[str, float]:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Keep scikit-learn's warnings from users, who can change nothing: what it cannot divide scores 0 here.
+    """Suppress scikit-learn's warnings about undefined scores, which are 0 here.
 
-    It warns of labels that are in no answer, of a single label, and of more labels than it thinks likely.
+    It warns about labels without predictions, about a single label, and about unusually many labels.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
@@ -344,15 +344,15 @@ def _edits(chunk: Any) -> int:
 
 
 JOINERS = "\u200c\u200d"
-"""The zero-width joiner and non-joiner, which are part of how words are spelled."""
+"""The zero-width joiner and non-joiner, which are parts of words."""
 
 
 def normal_answer(text: str) -> list[str]:
-    """The words of an answer as SQuAD compares them: lower case, no punctuation, no English articles.
+    """Return the words of an answer as SQuAD compares them: lower case, no punctuation, no English articles.
 
-    In scripts that set no spaces between words each character is a word, with its combining marks. Composed and
-    decomposed characters (NFC and NFD) are the same, and invisible marks of direction or hyphenation count for nothing.
-    An answer that is nothing but punctuation and articles is compared as it is.
+    In scripts without spaces each character with its combining marks is a word. Composed and decomposed characters
+    (NFC and NFD) are equal, and invisible marks of direction or hyphenation are ignored. An answer that consists only
+    of punctuation and articles is unchanged.
     """
     text = unicodedata.normalize("NFC", text).lower()
     plain = "".join(c for c in text if c not in string.punctuation and not _passed_over(c))

@@ -1,4 +1,4 @@
-"""Lines of bytes in bounded memory, whatever a file holds or unpacks to."""
+"""Reading of lines in bounded memory, with limits on their length and on the expansion of packed files."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tformer_cli.errors import DataError
 
 MOST_LINE_BYTES = 512 << 20
 MOST_EXPANSION, LARGE_BYTES = 300, 1 << 30
-"""What comes out of a file may be so many times as large, or so large, before the file is taken for an attack."""
+"""Largest expansion of a packed file that is larger than this number of bytes when unpacked."""
 
 
 def raw_lines(stream: IO[bytes] | gzip.GzipFile, place: object, *, size: int = 0, longest: int = 0) -> Iterator[bytes]:
-    r"""The lines of a byte stream with their ends, split at `\n` alone.
+    r"""Yield the lines of a byte stream with their ends, split only at `\n`.
 
     Args:
-        stream: what to read.
-        place: what an error calls it.
-        size: bytes of the file that the stream unpacks; 0: not known, and not checked.
-        longest: bytes that a line may have; 0: `MOST_LINE_BYTES`.
+        stream: the stream.
+        place: its name in error messages.
+        size: size of the packed file in bytes; 0: unknown, and not checked.
+        longest: largest number of bytes in a line; 0: `MOST_LINE_BYTES`.
 
     Raises:
-        DataError: if a line is longer, or the file unpacks to far more than it holds.
+        DataError: if a line is too long, or the file expands too much.
     """
     longest, total = longest or MOST_LINE_BYTES, 0
     for number, line in enumerate(iter(functools.partial(stream.readline, longest + 1), b""), 1):
@@ -38,15 +38,15 @@ def raw_lines(stream: IO[bytes] | gzip.GzipFile, place: object, *, size: int = 0
 
 
 def check_expansion(place: object, unpacked: int, size: int) -> None:
-    """Refuse a file that unpacks to far more than it holds.
+    """Refuse a file that expands too much.
 
     Args:
-        place: what an error calls the file.
-        unpacked: bytes that came out of it so far.
-        size: its own bytes.
+        place: name of the file in error messages.
+        unpacked: unpacked bytes so far.
+        size: size of the file in bytes.
 
     Raises:
-        DataError: if it does.
+        DataError: if it expands too much.
     """
     if unpacked > LARGE_BYTES and unpacked > MOST_EXPANSION * size:
         cause = f"{place}: unpacks to more than {MOST_EXPANSION} times its {size:,} bytes"

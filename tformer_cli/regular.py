@@ -1,4 +1,4 @@
-"""Opening regular files only: a pipe in place of a file would be waited for, and `/dev/zero` read for ever."""
+"""Opening of regular files only, since a pipe would block, and `/dev/zero` would never end."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _KINDS = (
 
 
 class NotRegularError(OSError):
-    """Something else lies where a file was expected."""
+    """The path is not a regular file."""
 
 
 def open_regular(path: Path | str, *, links: bool = True) -> BinaryIO:
-    """Open a file to be read, without waiting for anybody.
+    """Open a file for reading, without blocking.
 
     Args:
-        path: of the file.
-        links: whether it may be a symbolic link; False for files that a folder of unknown origin holds, which
-            could otherwise name any file of this machine.
+        path: path of the file.
+        links: whether it may be a symbolic link; False for files in folders of unknown origin, in which links could
+            refer to any file of the machine.
 
     Raises:
-        NotRegularError: if it is not a regular file; `strerror` says what it is.
-        OSError: if it is absent or cannot be read.
+        NotRegularError: if it is not a regular file; `strerror` names its kind.
+        OSError: if it is missing or cannot be read.
     """
     if not links:
         _check(os.lstat(path).st_mode, path)
@@ -48,15 +48,15 @@ def open_regular(path: Path | str, *, links: bool = True) -> BinaryIO:
 
 
 def read_regular(path: Path | str, *, largest: int | None = None, links: bool = True) -> bytes:
-    """Read a whole file, as `open_regular` opens it.
+    """Read a file opened by `open_regular`.
 
     Args:
-        path: of the file.
-        largest: bytes that it may have at most; None: as many as it has.
+        path: path of the file.
+        largest: largest size in bytes; None: no limit.
         links: whether it may be a symbolic link.
 
     Raises:
-        OSError: as `open_regular`, or if it is larger.
+        OSError: see `open_regular`, or if it is larger.
     """
     with open_regular(path, links=links) as file:
         if largest is not None and os.fstat(file.fileno()).st_size > largest:
@@ -65,9 +65,9 @@ def read_regular(path: Path | str, *, largest: int | None = None, links: bool = 
 
 
 def append_regular(path: Path | str) -> BinaryIO:
-    """Open a file of a run folder to be read and appended to.
+    """Open a file of a run folder for reading and appending.
 
-    A link or a pipe in its place is refused: the folder may be of unknown origin, and a link name any file.
+    Links and pipes are refused, since the folder may be of unknown origin, and a link could refer to any file.
 
     Raises:
         NotRegularError: if it is not a regular file.

@@ -1,8 +1,8 @@
-"""Signals that ask a process to stop, and helper processes that end with their parent.
+"""Handling of signals that stop a process, and worker processes that end with their parent.
 
-Ctrl-C (SIGINT), SIGTERM (systemd, Slurm, Kubernetes, `kill`) and SIGHUP (a closed terminal) all mean: stop. A verb that
-trains finishes its step and saves (`Stopper`); every other verb ends at once, closing its files (`ending`). The exit
-status is 128 plus the signal's number, as shells count.
+Ctrl-C (SIGINT), SIGTERM (systemd, Slurm, Kubernetes, `kill`) and SIGHUP (a closed terminal) ask a process to stop. A
+training command finishes its step and saves (`Stopper`). Every other command closes its files and ends (`ending`). The
+exit status is 128 plus the signal's number, as in shells.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from collections.abc import Iterator
 from types import FrameType
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
+PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
 
 
 def exit_status(number: int) -> int:
-    """The exit status of a process that a signal has ended."""
+    """Return the exit status of a process ended by a signal."""
     return 128 + number
 
 
 def name_of(number: int) -> str:
-    """The name of a signal, as SIGKILL."""
+    """Return the name of a signal, such as SIGKILL."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -35,15 +35,15 @@ def name_of(number: int) -> str:
 
 
 def _ignored(number: int) -> bool:
-    """Whether whoever started this process wants it to ignore a signal, as `nohup` does with SIGHUP."""
+    """Return whether the parent made this process ignore a signal, as `nohup` does with SIGHUP."""
     return signal.getsignal(number) == signal.SIG_IGN
 
 
 @contextlib.contextmanager
 def ending() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into `SystemExit` inside the block, as Python turns Ctrl-C into `KeyboardInterrupt`.
+    """Convert SIGTERM and SIGHUP to `SystemExit` within the context, as Python converts Ctrl-C to `KeyboardInterrupt`.
 
-    Files are then closed and helpers ended on the way out. Outside the main thread nothing is changed.
+    Files are then closed, and workers end. Outside of the main thread this has no effect.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -53,34 +53,34 @@ def ending() -> Iterator[None]:
         yield
 
 
-class StopRequested(Exception):  # noqa: N818 - no error, but it must pass through code that catches nothing else
-    """A signal has asked to stop work that can be given up and done again."""
+class StopRequested(Exception):  # noqa: N818 - not an error, but it must pass through other code
+    """A signal has asked to stop work that can be abandoned and repeated."""
 
 
 class Stopper:
-    """Notes the first signal that asks to stop; a second Ctrl-C leaves at once.
+    """Records the first signal that asks to stop; a second Ctrl-C ends the process at once.
 
     Args:
-        moment: signals within so many seconds of the first count as one. A launcher (torchrun, a wrapper script) may
-            pass on a Ctrl-C that the terminal has already sent to each of its processes.
+        moment: seconds after the first signal in which others are ignored. A launcher (torchrun, a wrapper script) may
+            forward a Ctrl-C that the terminal has already sent to each of its processes.
     """
 
     def __init__(self, moment: float = 0.25) -> None:
         self.moment = moment
         self.number = 0
-        """Of the first signal; 0: nobody has asked to stop."""
+        """Number of the first signal; 0: none."""
         self._since = 0.0
         self._interrupts = 0
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Note signals inside the block."""
+        """Record signals within the context."""
         with _handled([n for n in STOPPING if n != getattr(signal, "SIGHUP", None) or not _ignored(n)], self._note):
             yield
 
     @contextlib.contextmanager
     def giving_up(self) -> Iterator[None]:
-        """Let `poll` raise inside the block, once a signal was noted: its work is done again by a later run."""
+        """Let `poll` raise an exception after a signal within the context, whose work can be repeated."""
         global _polled
         _polled = self
         try:
@@ -105,7 +105,7 @@ _polled: Stopper | None = None
 
 
 def poll() -> None:
-    """Give up work that a `Stopper` says can be given up; long loops call it between two of their parts.
+    """Abandon work if a `Stopper` allows it; long loops call this function regularly.
 
     Raises:
         StopRequested: if a signal has asked to stop.
@@ -116,7 +116,7 @@ def poll() -> None:
 
 @contextlib.contextmanager
 def _handled(numbers: list[int], handler) -> Iterator[None]:
-    """Handle signals inside the block, where that is possible: in the main thread."""
+    """Handle signals within the context if this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -129,10 +129,10 @@ def _handled(numbers: list[int], handler) -> Iterator[None]:
 
 
 def start_helper(parent: int) -> None:
-    """Prepare a forked helper: it leaves signals to its parent, and ends when its parent does.
+    """Prepare a forked worker, which leaves signals to its parent and ends with it.
 
-    Call it first in the helper. A signal to the whole process group would otherwise end the helpers while the parent
-    still needs them for its last step.
+    The worker must call it first. Otherwise a signal to the process group would end the workers while the parent still
+    needs them for its last step.
 
     Args:
         parent: process id of the parent, read before the fork.
@@ -150,7 +150,7 @@ def end_with_parent(parent: int) -> None:
     """
     if not sys.platform.startswith("linux"):
         return
-    with contextlib.suppress(OSError, AttributeError):  # another C library: helpers notice closed pipes instead
+    with contextlib.suppress(OSError, AttributeError):  # another C library: workers detect closed pipes instead
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != parent:  # it ended before the call
+        if os.getppid() != parent:  # the parent ended before the call
             os._exit(1)

@@ -49,7 +49,7 @@ class Tokenizer:
     """
 
     decodes_in_steps = True
-    """Further tokens change nothing of the text of those before, but for bytes that are no whole character yet."""
+    """Whether further tokens do not change the text of previous ones, except for incomplete characters."""
 
     def __init__(self, models: Mapping[str, bytes], *, kind: str, lossless: bool = False, origin: str = "") -> None:
         """Load the models, and check that they can serve."""
@@ -285,19 +285,19 @@ Vocabulary = Tokenizer | JsonTokenizer
 
 
 REPLACEMENT = "\ufffd"
-"""What decoding gives for bytes that are not a whole character."""
+"""The character that decoding gives for bytes of an incomplete character."""
 
 
 class Continuation:
-    """The text that tokens add to a prompt: its text and theirs together are the text of all tokens.
+    """The text that tokens add to a prompt, such that prompt and continuation are the text of all tokens.
 
-    It is found by decoding both together, and not by the length of the prompt as it was typed: a vocabulary may change
-    its characters (by Unicode's NFKC, or lower case), and special tokens have no text. Spaces between prompt and
+    Both are decoded together. The length of the given prompt cannot be used, because a vocabulary may normalise its
+    characters (by Unicode's NFKC, or lower case), and special tokens have no text. Spaces between prompt and
     continuation belong to the continuation.
 
     Args:
-        tokenizer: of both.
-        prompt: tokens.
+        tokenizer: tokenizer of both.
+        prompt: tokens of the prompt.
     """
 
     def __init__(self, tokenizer: Vocabulary, prompt: Sequence[int]) -> None:
@@ -305,15 +305,15 @@ class Continuation:
         self._before = tokenizer.decode(self._prompt)
 
     def text(self, tokens: Sequence[int]) -> str:
-        """What some tokens add.
+        """Return the text that tokens add.
 
-        Where decoding both changes the end of the prompt (WordPiece takes out spaces before punctuation), it is the
+        If decoding both changes the end of the prompt (WordPiece removes spaces before punctuation), the result is the
         text of the tokens alone.
         """
         text = self._decoded(tokens)
         for cut in range(1, 4) if text.endswith(REPLACEMENT) else ():
             whole = self._decoded(tokens[:-cut])
-            if not whole.endswith(REPLACEMENT):  # the last tokens are bytes of a character that was not finished
+            if not whole.endswith(REPLACEMENT):  # the last tokens are bytes of an incomplete character
                 return whole + REPLACEMENT
         return text
 
@@ -324,7 +324,7 @@ class Continuation:
         return self._tokenizer.decode(tokens)
 
     def settled(self, tokens: Sequence[int]) -> str:
-        """The part of it that no further token changes: whole characters, and of WordPiece, whole words."""
+        """Return the part that further tokens do not change: complete characters, or complete words for WordPiece."""
         text = self._decoded(tokens).rstrip(REPLACEMENT)
         return text if self._tokenizer.decodes_in_steps else text[: max(text.rfind(" "), 0)]
 

@@ -37,27 +37,27 @@ WORD_MARKS = ("\u2581", "\u0120")
 
 
 MOST_PIECES = 10_000_000
-"""A file that numbers a piece higher is damaged: a model has a row of weights for each."""
+"""Largest id of a piece in a valid file; a model has a row of weights for each."""
 
 
 @contextmanager
 def _named(what: str) -> Iterator[None]:
-    """Name the file in whatever the library raises: plain Exceptions, and panics of its Rust code.
+    """Add the name of the file to errors of the library: Exceptions, and panics of its Rust code.
 
     Raises:
-        DataError: from either.
+        DataError: instead of either.
     """
     try:
         yield
     except BaseException as error:
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":  # which is no Exception
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":  # it is not an Exception
             raise DataError(f"{what} ({' '.join(str(error).split())[:200]})") from error
         raise
 
 
 @contextmanager
 def _without_standard_error() -> Iterator[None]:
-    """Discard what is written to standard error meanwhile: a panic prints its stack before it is raised."""
+    """Discard standard error within the context, since a panic prints its stack before it is raised."""
     try:
         kept = os.dup(2)
     except OSError:  # it is closed
@@ -119,9 +119,9 @@ class JsonTokenizer:
         self.hash = hash_files(self.files())
 
     def _find_in_text(self, pieces: Iterable[str]) -> None:
-        """Have special pieces found in text, with their ids; those that the file adds itself stay as it says.
+        """Make the tokenizer recognise special pieces in text with their ids; those added by the file are unchanged.
 
-        RoBERTa's <mask> takes the space before it, which a plain addition of the same piece would undo.
+        RoBERTa's <mask> includes the space before it, which adding the same piece again would undo.
         """
         added = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
         self._tokenizer.add_special_tokens([piece for piece in dict.fromkeys(pieces) if piece not in added])
@@ -166,7 +166,7 @@ class JsonTokenizer:
 
     @property
     def decodes_in_steps(self) -> bool:
-        """Whether further tokens change nothing of the text before; WordPiece takes out spaces before punctuation."""
+        """Whether further tokens do not change previous text; WordPiece removes spaces before punctuation."""
         return '"cleanup":true' not in json.dumps(json.loads(self._content).get("decoder"), separators=(",", ":"))
 
     def vocab_size_of(self, language: str | None = None) -> int:

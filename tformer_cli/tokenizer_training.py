@@ -67,7 +67,7 @@ def train(lines: Iterator[str], config: TokenizerConfig, seed: int, where: str =
         "remove_extra_whitespaces": False,
     }
     writer = io.BytesIO()
-    sentencepiece.set_random_generator_seed(seed % 2**32)  # it takes no more bits
+    sentencepiece.set_random_generator_seed(seed % 2**32)  # it accepts 32 bits
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=lines,
@@ -102,7 +102,7 @@ def _training_error(message: str, config: TokenizerConfig, where: str) -> Config
         size = config.vocab_size
         cause = f"tokenizer.vocab_size: characters and special pieces alone{where} need more than {size}"
         return ConfigError(cause, f"set it to at least {found[1]}, or lower tokenizer.character_coverage")
-    if "(vocab_size) >= (0)" in message:  # kind=char: not even what is no character has room
+    if "(vocab_size) >= (0)" in message:  # kind=char: too small even for the special pieces
         bytes_too = config.byte_fallback or config.lossless
         least = 4 + len(config.user_symbols) + 256 * bytes_too
         parts = ["special pieces", *(["bytes"] * bytes_too), *(["user symbols"] * bool(config.user_symbols))]

@@ -1,7 +1,7 @@
-"""Output files that a user names: written beside their place, and renamed into it when they are complete.
+"""Atomic writing of output files: a file is written under another name, and renamed when it is complete.
 
-So the file that was there before, which may be the very input, is whole until the new one is, whatever happens: a full
-disk, Ctrl-C, a fault in the last line. What was written until then stays in `NAME.partial`.
+The previous file, which may be the input itself, is therefore intact until the new one is complete. After a full disk,
+Ctrl-C or an error in the last line, the records so far remain in `NAME.partial`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from tformer_cli.errors import RunError
 
 PARTIAL = ".partial"
 UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What fsync answers on file systems that cannot sync: the data is written, and nothing more can be done."""
+"""Errors of fsync on file systems without support for it, which are ignored."""
 MOST_LINKS, MOST_NAME_BYTES = 40, 255
 DESCRIPTOR = re.compile(r"/dev/(stdin|stdout|stderr|fd/\d+)|/proc/(self|thread-self|\d+)/(task/\d+/)?fd/\d+")
-"""Names of open files: to be written to as they are, never replaced."""
+"""Names of open files, which are written to directly and never replaced."""
 
 
 class Output:
-    """A file that is being written.
+    """An output file in progress.
 
     Attributes:
-        path: what the user named.
-        records: how many complete records were written.
-        partial: where they are, if the file was not completed and holds any.
+        path: path given by the user.
+        records: number of complete records.
+        partial: path of the records, if the file was not completed and contains any.
     """
 
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
@@ -42,7 +42,7 @@ class Output:
         self._stream, self._complete_bytes = stream, 0
 
     def write(self, record: bytes) -> None:
-        """Write one record and hand it to the system at once."""
+        """Write one record without buffering."""
         rest = memoryview(record)
         while rest:
             rest = rest[self._stream.write(rest) :]
@@ -51,11 +51,11 @@ class Output:
 
 
 def check_output(path: Path) -> None:
-    """Refuse a place that cannot be written, before anything slow starts; nothing is created.
+    """Refuse a path that is not writable, before slow work starts; nothing is created.
 
     Raises:
-        RunError: if it is a folder, or in no folder.
-        PermissionError: if it must not be written.
+        RunError: if it is a folder, or its folder does not exist.
+        PermissionError: if it is not writable.
     """
     target = _target(path)
     folder = os.path.dirname(target)
@@ -74,13 +74,13 @@ def check_output(path: Path) -> None:
 
 @contextmanager
 def output_file(path: Path) -> Iterator[Output]:
-    """Open a file to be written in whole.
+    """Open a file that is written atomically.
 
-    It is written beside its place and renamed when the block ends. A symbolic link stays and what it points to is
-    replaced; permissions are kept. Pipes, devices and open files (`/dev/stdout`) are written to as they are.
+    The file is written under another name and renamed at the end of the context. The target of a symbolic link is
+    replaced, and permissions are kept. Pipes, devices and open files (`/dev/stdout`) are written to directly.
 
     Raises:
-        RunError: as `check_output`.
+        RunError: see `check_output`.
         OSError: if it cannot be written.
     """
     check_output(path)
@@ -104,7 +104,7 @@ def output_file(path: Path) -> Iterator[Output]:
 
 
 def sync(descriptor: int) -> None:
-    """Make a file durable, where its file system can."""
+    """Sync a file to disk, if its file system supports it."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -113,7 +113,7 @@ def sync(descriptor: int) -> None:
 
 
 def sync_folder(folder: str | Path) -> None:
-    """Make a folder's entries durable, where its file system can."""
+    """Sync the entries of a folder to disk, if its file system supports it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -123,7 +123,7 @@ def sync_folder(folder: str | Path) -> None:
 
 
 def _target(path: Path) -> str:
-    """The file that a name stands for, through symbolic links; the name of an open file stays."""
+    """Return the target of a path with symbolic links; the name of an open file is unchanged."""
     target = os.path.join(os.getcwd(), os.fspath(path))
     for _ in range(MOST_LINKS):
         if DESCRIPTOR.fullmatch(target) or not os.path.islink(target):
@@ -133,7 +133,7 @@ def _target(path: Path) -> str:
 
 
 def _is_stream(target: str) -> bool:
-    """Whether a file is not to be replaced: a pipe, a device, an open file."""
+    """Return whether a file must not be replaced: a pipe, a device, an open file."""
     try:
         mode = os.stat(target).st_mode
     except FileNotFoundError:
@@ -145,7 +145,7 @@ def _open_stream(target: str) -> IO[bytes]:
     number = {"/dev/stdout": 1, "/dev/stderr": 2}.get(target)
     if number is None and (match := re.fullmatch(r"(?:/dev/fd|/proc/self/fd)/(\d+)", target)):
         number = int(match[1])
-    if number is not None:  # opened anew it would begin at the start of the file that it leads to
+    if number is not None:  # opening it again would start at the beginning of its file
         return open(os.dup(number), "wb", buffering=0)
     return open(target, "wb", buffering=0)
 
@@ -156,13 +156,13 @@ def _create_beside(target: str) -> tuple[str, int]:
         suffix = PARTIAL if number == 1 else f"{PARTIAL}-{number}"
         short = os.fsdecode(os.fsencode(name)[: MOST_NAME_BYTES - len(suffix)])
         beside = os.path.join(folder, short + suffix)
-        with contextlib.suppress(FileExistsError):  # of a run that was killed, or goes on: it is left alone
+        with contextlib.suppress(FileExistsError):  # it belongs to a killed or running process, and is kept
             return beside, os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
     raise RunError(f"{target}{PARTIAL}: too many of them", "remove those that are not needed any more")
 
 
 def _take_over(descriptor: int, target: str) -> None:
-    """Give the new file the owner and the permissions of the one that it replaces."""
+    """Give the new file the owner and the permissions of the file that it replaces."""
     try:
         status = os.stat(target)
     except FileNotFoundError:
@@ -175,7 +175,7 @@ def _take_over(descriptor: int, target: str) -> None:
 
 
 def _keep_complete_records(output: Output, stream: IO[bytes], beside: str) -> None:
-    """What stays of a file that was not completed: its complete records, or nothing if there are none."""
+    """Keep the complete records of a file that was not completed, or remove it if there are none."""
     with contextlib.suppress(OSError):
         if not output.records:
             os.unlink(beside)
@@ -186,7 +186,7 @@ def _keep_complete_records(output: Output, stream: IO[bytes], beside: str) -> No
 
 
 def check_new_folder(path: Path) -> None:
-    """Refuse a folder that holds anything, before anything slow starts.
+    """Refuse a folder that is not empty, before slow work starts.
 
     Raises:
         RunError: if there is a file of that name, or a folder that is not empty.
@@ -196,14 +196,14 @@ def check_new_folder(path: Path) -> None:
 
 
 def write_new_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder so that it is there in whole or not at all.
+    """Write a folder atomically.
 
     Args:
-        path: the folder; it is not there, or empty, and then stays the same folder.
+        path: the folder, which must not exist or be empty; an empty folder is filled.
         files: content by name relative to the folder.
 
     Raises:
-        RunError: as `check_new_folder`, or if it cannot be written; nothing is left of it then.
+        RunError: see `check_new_folder`, or if it cannot be written; no files remain in this case.
     """
     try:
         check_new_folder(path)

@@ -3,10 +3,10 @@
 Post-norm models are `MarianMTModel`, and pre-norm models are `PegasusForConditionalGeneration`. Both have the same
 weights, but Pegasus normalises before each sub-layer and once more after the last block.
 
-Two things differ. tformer projects queries, keys and values in one product, and Hugging Face in three. tformer's
-sinusoids are interleaved, as in the paper (sin, cos, sin, cos, ...), while those of Hugging Face are halves (all sin,
-then all cos). The network does not depend on the order of the residual stream's components. Every weight that reads or
-writes the stream is therefore permuted.
+Two things differ. First, tformer projects queries, keys and values in one product, and Hugging Face in three. Second,
+sinusoids are interleaved here, as in the paper (sin, cos, sin, cos, ...), and halves there (all sin, then all cos). The
+network does not depend on the order of the residual stream's components. Every weight that reads or writes the stream
+is therefore permuted.
 
 Shapes: D model width, F feed-forward width, V vocabulary, N longest sequence.
 """

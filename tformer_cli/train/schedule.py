@@ -36,7 +36,7 @@ class ScheduleState:
         phase: phase of the decay at the last step, from 0 to 1.
         warmup_steps: length of the warm-up; less than the setting if the minutes shortened it.
         warm: share of the warm-up due to minutes.
-        warm_end: used budget at the end of the warm-up; None if the decay has not begun.
+        warm_end: used budget at the end of the warm-up; None if the warm-up has not begun.
         begin: used budget at the beginning of the decay, or at its continuation under another budget; None before.
         begin_phase: phase at that point.
         not_before: for warmup_stable_decay, the earliest beginning of the decay.
