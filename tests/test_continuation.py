@@ -1,4 +1,4 @@
-"""The text that tokens add to a prompt: exact for every vocabulary, whole or token by token."""
+"""The continuation of a prompt is exact for every vocabulary, at once or token by token."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def gpt(tmp_path_factory):
 
 
 def drawn(vocabulary: Vocabulary, random: np.random.Generator) -> list[int]:
-    """Random tokens: pieces, stray bytes and special ones."""
+    """Return random tokens: pieces, single bytes and special ones."""
     return random.integers(0, vocabulary.vocab_size, random.integers(1, 20)).tolist()
 
 

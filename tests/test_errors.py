@@ -1,4 +1,4 @@
-"""What an error advises to install is what pip finds."""
+"""The packages that errors suggest to install are names that pip finds."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""Languages by their many names, and how what is written in them is divided."""
+"""Names of languages, and the division of text in their scripts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_any_spelling_picks_the_tokenizer_and_a_perfect_translation_scores_100(l
 @pytest.mark.parametrize("language", TEXTS)
 @pytest.mark.parametrize("name", ["target", "tgt", "", "xx"])
 def test_data_that_names_no_language_is_scored_by_its_script(language, name):
-    """Nearly right translations tell more than perfect ones: of one word a line, BLEU would be 0."""
+    """Imperfect translations reveal the tokenizer, since BLEU of one word per line would be 0."""
     text = TEXTS[language][0]
     scores, signatures = translation_scores([text[:-1] + "x"], [text], name)
     assert f"|tok:{'13a' if language in ('en', 'hi') else 'char'}|" in signatures["bleu"]
@@ -75,11 +75,11 @@ def test_scripts_with_spaces_are_scored_by_words(tag):
 
 
 def test_a_name_that_only_looks_like_a_language_is_not_believed():
-    """`my_text` is not Burmese, nor are romanised Japanese references in characters."""
+    """`my_text` is not Burmese, and romanised Japanese references are not scored by characters."""
     for name in ("my_text", "ja", "zh"):
         found = bleu_tokenization(name, ["My dog has a name."])
         assert found.name == "13a" and name in found.note
-    assert bleu_tokenization("my", ["", "12"]).name == "char"  # nothing speaks against the name
+    assert bleu_tokenization("my", ["", "12"]).name == "char"  # nothing contradicts the name
     assert bleu_tokenization("zh", ["打开 Visual Studio Code 设置"]).name == "zh"
 
 

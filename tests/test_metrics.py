@@ -149,7 +149,7 @@ def test_a_missing_library_of_text_is_named(package, score, monkeypatch):
 
 
 def test_scores_are_quiet(recwarn):
-    """What scikit-learn cannot divide scores 0; it has nothing to tell a user about."""
+    """Undefined scores are 0, without warnings of scikit-learn."""
     one = np.zeros(3, np.int64)
     labels_scores(one, one, ["a", "b", "c"])
     labels_scores(np.arange(30), np.zeros(30, np.int64), [str(i) for i in range(30)])

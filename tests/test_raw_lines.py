@@ -1,4 +1,4 @@
-"""Lines of bytes, in bounded memory."""
+"""Lines are read in bounded memory."""
 
 from __future__ import annotations
 

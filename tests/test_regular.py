@@ -1,4 +1,4 @@
-"""A pipe or a device in place of a file is refused in a line, by every reader, and never waited for."""
+"""Every reader refuses pipes and devices with an error of one line, and does not block."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipe
 
 @pytest.fixture(autouse=True)
 def no_hang():
-    """Whoever waits for a pipe is interrupted."""
+    """Interrupt a test that blocks on a pipe."""
 
     def late(*_):
         raise TimeoutError("it waits")
@@ -45,7 +45,7 @@ def no_hang():
 
 @pytest.fixture(params=["pipe", "device"])
 def strange(request, tmp_path):
-    """Makes such a file."""
+    """Return a function that creates a special file."""
 
     def make(name: str, folder: Path = tmp_path) -> Path:
         place = folder / name
@@ -150,7 +150,7 @@ def test_checkpoints_hold_files_and_folders_only(tmp_path):
     config = FAMILIES[0].config(tmp_path)
     write_folder(folder, usable_files(b"weights", {"step": 1}, config, {"tokenizer/a": b"x"}))
     assert damage(folder) == ""
-    (folder / "labels.json").symlink_to("/etc/hostname")  # in no manifest, and yet a task would read it
+    (folder / "labels.json").symlink_to("/etc/hostname")  # not in the manifest, but a task would read it
     assert damage(folder) == "holds labels.json, which is a link"
     (folder / "labels.json").unlink()
     os.mkfifo(folder / "tokenizer" / "b")

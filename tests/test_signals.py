@@ -1,4 +1,4 @@
-"""Signals as one process meets them: what is noted, what ends it, and with which exit status."""
+"""Signals in one process: which are recorded, which end it, and with which exit status."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_second_interrupt_leaves_at_once():
 @pytest.mark.parametrize(
     "numbers",
     [
-        (signal.SIGINT, signal.SIGTERM),  # a Ctrl-C that the parent passes on
+        (signal.SIGINT, signal.SIGTERM),  # a Ctrl-C that the parent forwards
         (signal.SIGTERM, signal.SIGINT),
         (signal.SIGTERM, signal.SIGTERM, signal.SIGTERM),
     ],

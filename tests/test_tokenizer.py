@@ -499,7 +499,7 @@ def _tokenizer_json(**parts) -> bytes:
     ],
 )
 def test_a_damaged_tokenizer_json_is_named_and_nothing_else_is_printed(content, capfd):
-    """The library panics on some: that is no Exception in Python, and prints a stack."""
+    """The library panics on some files; a panic is not an Exception in Python, and prints a stack."""
     with pytest.raises(DataError, match="^FILE: "):
         JsonTokenizer(content, dict.fromkeys(("pad", "unk", "bos", "eos"), "a"), "FILE")
     assert capfd.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""Files that a user names are replaced in whole, or not at all."""
+"""Output files are replaced atomically."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_complete_records_stay_beside_when_something_fails(tmp_path, error):
         raise error
     assert path.read_bytes() == b"old"
     assert output.partial is not None and output.partial.read_bytes() == b"one\n" and output.records == 1
-    with output_file(path) as output:  # what was kept is not written over
+    with output_file(path) as output:  # kept records are not overwritten
         output.write(b"x")
     assert (tmp_path / "out.partial").read_bytes() == b"one\n" and path.read_bytes() == b"x"
 

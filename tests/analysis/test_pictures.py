@@ -75,7 +75,7 @@ def test_confusions_have_numbers_titles_and_a_scale():
     titled = heat_map(HeatMap(matrix, names, names, "all", "label", "predicted as", percent=True)).astype(int)
 
     def white(image: np.ndarray) -> np.ndarray:
-        """The white pixels of the first dark cell."""
+        """Return the white pixels of the first dark cell."""
         inside = (image == DARK).all(-1)
         left = inside.any(0).nonzero()[0][0]
         top = inside[:, left].nonzero()[0][0]

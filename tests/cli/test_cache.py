@@ -1,4 +1,4 @@
-"""The cache is shown and pruned; nothing else in its folder is touched, and what is in use is used last."""
+"""The cache is shown and pruned; other files are kept, and entries in use have a recent time."""
 
 from __future__ import annotations
 

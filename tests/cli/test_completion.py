@@ -68,14 +68,14 @@ def test_candidates(line, found, tmp_path, monkeypatch):
 
 
 def commands(command, words=("tformer",)):
-    """Every command of the program with its words."""
+    """Yield every command of the program with its words."""
     yield words, command
     for name, one in getattr(command, "commands", {}).items():
         yield from commands(one, (*words, name))
 
 
 def options_with_values():
-    """Every option that takes a value: the words of its command, its names, and the closed set that its help lists."""
+    """Yield every option with a value: the words of its command, its names, and the values listed in its help."""
     found = []
     for words, command in commands(get_command(app)):
         for option in command.params:
@@ -85,7 +85,7 @@ def options_with_values():
 
 
 def closed_set(text):
-    """The values that a help text lists as `a, b or c`, if all of it is that list."""
+    """Return the values that a help text lists as `a, b or c`, if it is only such a list."""
     listed = re.match(r"(?:[^:.]*: )?((?:[a-z0-9]+, )*[a-z0-9]+ or [a-z0-9]+)\.(?:  \[default.*\])?$", text or "")
     return re.split(", | or ", listed[1]) if listed else None
 

@@ -1,4 +1,4 @@
-"""`--from`: runs, and folders of other libraries."""
+"""The option `--from` with runs and with folders of other libraries."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Tables are read as tables, columns of words as sentences, and everything else line by line."""
+"""Tables are read by columns, CoNLL files by sentences, and other files line by line."""
 
 from __future__ import annotations
 
@@ -89,9 +89,9 @@ def test_a_table_with_other_columns_is_never_read_as_lines(name, content):
     ("column", "content", "expected"),
     [
         ("sentence", "sentence,label\na,b\n", ["a"]),
-        ("1", "b\ta\nd\tc\n", ["a", "c"]),  # the place of a column, where the first line is data
+        ("1", "b\ta\nd\tc\n", ["a", "c"]),  # the index of a column, if the first line is data
         ("-1", "b\ta\nd\tc\n", ["a", "c"]),
-        ("1", "1\t2\na\tb\n", ["a"]),  # a column of that name comes first
+        ("1", "1\t2\na\tb\n", ["a"]),  # a column with this name takes precedence
     ],
 )
 def test_columns_that_the_user_names(column, content, expected):
@@ -191,7 +191,7 @@ def test_impossible_options():
 
 
 def test_columns_of_words_are_read_as_training_reads_them():
-    """CoNLL-U numbers its words, has several in one (1-2), and comments; GermEval numbers them too."""
+    """CoNLL-U has word numbers, multiword tokens (1-2) and comments; GermEval has word numbers too."""
     word = "{}\t{}\t_\tNOUN\t_\t_\t0\t_\t_\t_\n"
     content = "# text = du vin\n" + "".join(
         word.format(*pair) for pair in [("1-2", "du"), (1, "de"), (2, "le"), (3, "vin"), ("3.1", "x"), (4, "#")]

@@ -1,4 +1,4 @@
-"""`tformer settings`: the reference agrees with what configurations are checked against."""
+"""The reference of `tformer settings` agrees with the schema of configurations."""
 
 import json
 

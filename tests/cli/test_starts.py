@@ -1,4 +1,4 @@
-"""What a start leaves behind that fails before training, and what another start says to it."""
+"""The files of a start that failed before training, and the behaviour of the next start."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_run_that_another_process_starts_is_left_alone(capsys):
 
 
 def initial(run: Path) -> None:
-    """What a finetune from another library's model writes before it reads the data."""
+    """Write the files that fine-tuning from another library's model creates before it reads the data."""
     write_folder(run / "initial", usable_files(b"", {"step": 0}, compose(FAMILY.recipe, ["data.path=x"]), {}))
 
 

@@ -1,4 +1,4 @@
-"""Closed streams, arguments and names of odd bytes, users without a home: no surprise."""
+"""Closed streams, arguments and file names that are not UTF-8, and users without a home folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TFORMER = f'"{sys.executable}" -m tformer_cli'
 
 
 def shell(command: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a line in a shell, in which T is tformer."""
+    """Return the exit code, standard output and standard error of a shell line, in which T is tformer."""
     done = subprocess.run(["sh", "-c", command.replace("T ", f"{TFORMER} ", 1)], capture_output=True, timeout=60)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 

@@ -135,7 +135,7 @@ def test_runs_show_the_score_of_the_test_split(tmp_path, monkeypatch, capsys):
     (run / "checkpoints").mkdir()
     (run / "checkpoints" / "best").write_text("step-00000900")
     assert summarise(run).test == 37.25
-    (run / "checkpoints" / "best").write_text("step-00000800")  # scored before the run went on
+    (run / "checkpoints" / "best").write_text("step-00000800")  # scored before the run continued
     assert summarise(run).test is None
     (run / "evaluation" / "test.json").write_text('{"scores": [1]}')
     assert summarise(run).test is None

@@ -1,4 +1,4 @@
-"""Recordings whose heads say another length than they have, or that are several in one file."""
+"""Recordings with a wrong length in their header, and files that contain several recordings."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def fault(content: bytes) -> str:
 
 
 def with_size(content: bytes, name: bytes, size: int, form: str = "<I", after: int = 4) -> bytes:
-    """A file whose chunk of a name says another size."""
+    """Return a file with another size in the chunk of a name."""
     place = content.index(name) + after
     return content[:place] + struct.pack(form, size) + content[place + struct.calcsize(form) :]
 
 
-# --- heads that are wrong ---
+# --- wrong headers ---
 
 
 @pytest.mark.parametrize("size", [0, 1, 1001, 8000, 0x7FFFFFFF, 0x7FFFF024, 0xFFFFFFFF, 0xFFFFFFFE])
@@ -69,7 +69,7 @@ def test_what_stands_behind_the_sound_of_a_wav_is_no_sound(tail, sub):
         content = encoded(tone()[:count] if count == 8000 else np.append(tone(), 0.1), sub=sub)
         whole = heard(content)
         assert len(whole) == count and (heard(content + tail) == whole).all()
-        if sub == "PCM_U8" and count == 8001:  # written without the byte that makes the chunk even
+        if sub == "PCM_U8" and count == 8001:  # written without the padding byte
             assert (heard(content[:-1] + tail) == whole).all()
 
 
@@ -78,7 +78,7 @@ def test_chunks_before_the_sound():
     place = content.index(b"data")
     for chunk in (b"LIST\x03\0\0\0abc\0", b"junk\x1c\0\0\0" + b"data" * 7):
         assert (heard(content[:place] + chunk + content[place:]) == heard(content)).all()
-    odd = b"LIST\x03\0\0\0abc"  # without the byte that makes it even, libsndfile does not find what follows
+    odd = b"LIST\x03\0\0\0abc"  # without the padding byte, libsndfile does not find the next chunk
     assert fault(content[:place] + odd + content[place:]).startswith("damaged: ")
 
 
@@ -131,7 +131,7 @@ def test_an_au_whose_head_says_less_is_read_to_its_end():
 
 
 def unsaid(content: bytes) -> bytes:
-    """A FLAC whose first block says no number of samples."""
+    """Return a FLAC without the number of samples in its first block."""
     return content[:21] + bytes([content[21] & 0xF0]) + bytes(4) + content[26:]
 
 
@@ -188,7 +188,7 @@ def mp3(seconds: float = 1.0, mode: str = "CONSTANT", hertz: float = 440.0) -> b
 
 
 def bare(content: bytes) -> bytes:
-    """An MP3 without the frame that holds its table."""
+    """Return an MP3 without the frame that contains its table."""
     return content[content.find(content[:2], 4) :]
 
 
@@ -220,7 +220,7 @@ def test_several_mp3s_in_one_are_all_read(modes):
     assert len(heard(one + two)) == 4 * RATE
     assert len(heard(two + b"ID3\3\0\0\0\0\0\4abcd" + one + b"TAG" + bytes(125))) == 4 * RATE
     assert (heard(one + two)[: RATE - 200] == heard(one)[:-200]).all()
-    longer = len(heard(one + bare(two)))  # the table of the first says nothing of the second
+    longer = len(heard(one + bare(two)))  # the table of the first does not include the second
     assert 4 * RATE <= longer <= 4 * RATE + 3 * 1152
 
 
@@ -229,7 +229,7 @@ def test_a_cut_mp3_is_refused():
         assert fault(content[: len(content) // 2 + 17]).startswith("cut off: ")
 
 
-# --- what is not read ---
+# --- unsupported formats ---
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Cells of tables: values mean the same in every format, and what is missing is named."""
+"""Cells of tables: values mean the same in every format, and errors name missing values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FORMATS = ("jsonl", "json", "csv", "tsv", "csv.gz", "parquet")
 
 
 def write(path, rows: list[dict], classes: dict[str, list[str]] | None = None):
-    """A table of these rows, in the format of the path's ending; `classes` as `datasets` stores them."""
+    """Write a table of rows in the format of the path's ending; `classes` are stored like those of `datasets`."""
     kind = path.name.partition(".")[2]
     if kind == "parquet":
         table = pyarrow.Table.from_pylist(rows)
@@ -85,9 +85,9 @@ def test_a_checkpoint_with_other_spellings_still_knows_its_labels(tmp_path):
 def test_classes_have_their_names(tmp_path):
     rows = [{"text": "a", "label": 1}, {"text": "b", "label": 0}]
     path = write(tmp_path / "train.parquet", rows, {"label": ["None", "pos"]})
-    assert labelled(path).labels == ["pos", "None"]  # the name of a class is a name, whatever it is
+    assert labelled(path).labels == ["pos", "None"]  # the name of a class is never missing
     assert labelled(tmp_path, source=Source.hub).labels == ["pos", "None"]
-    rows.append({"text": "c", "label": -1})  # as `datasets` writes that there is no label
+    rows.append({"text": "c", "label": -1})  # how `datasets` writes a missing label
     path = write(tmp_path / "train.parquet", rows, {"label": ["neg", "pos"]})
     with pytest.raises(DataError, match=r"train\.parquet: row 3: label is missing \(-1\)"):
         labelled(path)

@@ -1,4 +1,4 @@
-"""Files of a word a line, as their makers meant them."""
+"""CoNLL files in the formats of their publishers."""
 
 from __future__ import annotations
 

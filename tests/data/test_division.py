@@ -1,4 +1,4 @@
-"""Drawing a validation split by label, and evening labels out in training."""
+"""Stratified validation splits, and balanced labels in training."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_advice_is_not_what_is_set_already(tmp_path):
         read_labelled(config, "validation", seed=1)
 
 
-# --- evened out ---
+# --- balanced labels ---
 
 TARGETS = np.array([0] * 90 + [1] * 9 + [2])
 
@@ -85,7 +85,7 @@ def test_labels_get_their_share_of_each_epoch(strength, shares):
     balance = Balance(TARGETS, strength, seed=3)
     for epoch in range(5):
         draws = balance[epoch]
-        assert len(draws) == len(set(draws.tolist())) == 100  # no draw is another's, so that each is augmented anew
+        assert len(draws) == len(set(draws.tolist())) == 100  # all draws differ, so that each has its own augmentation
         counts = np.bincount(TARGETS[draws % 100], minlength=3)
         assert np.all(np.abs(counts - shares) <= 1)
 
@@ -94,5 +94,5 @@ def test_draws_depend_on_seed_and_epoch_alone():
     one, other = Balance(TARGETS, 1.0, 3), Balance(TARGETS, 1.0, 3)
     assert np.array_equal(other[2], one[2]) and not np.array_equal(one[0], one[1])
     assert not np.array_equal(one[0], Balance(TARGETS, 1.0, 4)[0])
-    assert len({row for epoch in range(10) for row in one[epoch] % 100 if row < 90}) > 80  # all rows come in time
+    assert len({row for epoch in range(10) for row in one[epoch] % 100 if row < 90}) > 80  # all are drawn over time
     assert sorted(Balance(TARGETS, 0.0, 3)[0]) == list(range(100))

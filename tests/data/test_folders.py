@@ -1,4 +1,4 @@
-"""Folders of pictures and recordings: links, splits in any capitals, nested classes, what is left out."""
+"""Folders of images and recordings: links, names of splits in any case, nested classes, skipped files."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_links_to_folders_and_files_are_followed(tmp_path):
     found = read(data, classes=ClassNames.first)
     assert sorted(found.labels) == ["cat", "cat", "dog", "dog"]
     assert found.notes == ("1 of 5 files was left out: 1 linked to a folder that is read anyway (dog/more)",)
-    assert read(tmp_path / "data", train=str(data / "cat" / ".."))  # a place reached through a link
+    assert read(tmp_path / "data", train=str(data / "cat" / ".."))  # a path through a link
 
 
 def test_a_split_may_be_a_link(tmp_path):
@@ -214,7 +214,7 @@ def test_splits_within_classes_are_refused(name, tmp_path):
     assert "the folder of a split within that of a class" in fault(data)
 
 
-# --- what is left out ---
+# --- skipped files ---
 
 
 def test_kinds_that_are_left_out_are_counted(tmp_path):

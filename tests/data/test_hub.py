@@ -1,4 +1,4 @@
-"""Data sets of the hub and local snapshots: whatever lies there, none of its code runs."""
+"""Datasets of the hub and local snapshots, whose code is never run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tformer_cli.errors import DataError
 
 
 class Evil:
-    """Unpickling this makes a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -29,7 +29,7 @@ class Evil:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The current folder, with a pickle in it; afterwards nothing may have been unpickled or imported."""
+    """The current folder with a pickle in it, which must not be unpickled or imported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
@@ -71,7 +71,7 @@ def test_a_script_beside_the_data_is_never_run(folder):
     with pytest.raises(DataError):
         hub_splits(config("films/films.py"))
     (place / "films.py").rename(place / "other.py")
-    assert hub_splits(config("films")) == ["train"]  # data beside a file that nobody reads
+    assert hub_splits(config("films")) == ["train"]  # data beside a file that is not read
 
 
 @pytest.mark.parametrize("ending", ["pkl", "pickle", "pt", "pth", "npy", "bin"])
@@ -109,7 +109,7 @@ def test_an_id_of_the_hub_stays_one():
 
 @pytest.mark.parametrize("streaming", ["true", "false"])
 def test_a_folder_of_save_to_disk(folder, streaming):
-    """One split or several: the names of classes are there, and data.source=files says how it is read."""
+    """Class names are read from one split or several, and data.source=files names the setting to use."""
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
     saved = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [0, 1, 1]}, features=features)
     saved.save_to_disk(folder / "one", num_shards=2)

@@ -59,7 +59,7 @@ def test_words_are_hidden_whole():
 
 
 def test_a_special_token_ends_a_word():
-    tokens = np.array([8, 7, 2, 7, 7, 8, 7, 7, 3, 3, 7])  # 8 begins a word, 7 goes on, 2 and 3 are special
+    tokens = np.array([8, 7, 2, 7, 7, 8, 7, 7, 3, 3, 7])  # 8 begins a word, 7 continues it, 2 and 3 are special
     parts = [{0, 1}, {3, 4}, {5, 6, 7}, {10}]
     hidden = [set(hide(tokens, seed, whole_words=True).places.tolist()) for seed in range(200)]
     assert all(places & part in (set(), part) for places in hidden for part in parts)
@@ -110,7 +110,7 @@ def test_one_document_has_no_strangers():
 
 @pytest.mark.parametrize("length", [2, 6, 11])
 def test_whole_words_keep_the_share_however_long_they_are(length):
-    """A word that would go beyond the share is hidden as often as makes the share right on average."""
-    tokens = np.where(np.arange(length * 24) % length, 7, 8)  # 8 begins a word, 7 goes on
+    """A word beyond the share is masked with the probability that keeps the share on average."""
+    tokens = np.where(np.arange(length * 24) % length, 7, 8)  # 8 begins a word, 7 continues it
     counts = [len(hide(tokens, seed, whole_words=True).places) for seed in range(600)]
     assert np.mean(counts) / len(tokens) == pytest.approx(0.15, abs=0.008) and len(set(counts)) <= 2

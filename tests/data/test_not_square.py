@@ -1,4 +1,4 @@
-"""Pictures that are not square: settings, scaling, augmentation, models, training."""
+"""Images that are not square: settings, scaling, augmentation, models, training."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_what_is_no_size_is_refused(size, cause, remedy):
     assert cause in error.value.cause and remedy in (error.value.remedy or "")
 
 
-# --- one picture ---
+# --- decoding ---
 
 
 def data(size, fit=Fit.crop, **settings) -> ImageDataConfig:
@@ -72,7 +72,7 @@ def data(size, fit=Fit.crop, **settings) -> ImageDataConfig:
 
 
 def a_picture(height: int, width: int, folder: Path) -> Path:
-    """A red left half and a blue right half."""
+    """Write an image with a red left half and a blue right half."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[:, : width // 2, 0] = pixels[:, width // 2 :, 2] = 255
     Image.fromarray(pixels).save(folder / "a.png")
@@ -108,7 +108,7 @@ def test_a_square_is_scaled_as_before(tmp_path):
 
 
 def slopes(count: int, height: int, width: int) -> torch.Tensor:
-    """Red is the row and green the column, (count, 3, height, width), uint8."""
+    """Return images whose red is the row and green the column, (count, 3, height, width), uint8."""
     rows, columns = torch.arange(height)[:, None].expand(height, width), torch.arange(width).expand(height, width)
     return torch.stack((rows, columns, 0 * rows)).to(torch.uint8).repeat(count, 1, 1, 1)
 
@@ -124,11 +124,11 @@ def test_rows_stay_rows_and_columns_stay_columns(crop):
     config = AugmentConfig(crop=crop, padding=2, aspect=1.2, area_low=0.3)
     seen = 255 * augmented(slopes(64, 40, 120), [20, 60], config)
     assert seen.shape == (64, 3, 20, 60)
-    inner = seen[:, :, 2:-2, 2:-2]  # what shifting leaves in the picture
+    inner = seen[:, :, 2:-2, 2:-2]  # the part that remains after a shift
     down, across = inner[:, 0].diff(dim=1), inner[:, 1].diff(dim=2)
     assert inner[:, 0].diff(dim=2).abs().max() < 1e-3 and inner[:, 1].diff(dim=1).abs().max() < 1e-3
     assert down.min() > 0 and across.min() > 0
-    ratio = down.mean((1, 2)) / across.mean((1, 2))  # how much a part is distorted
+    ratio = down.mean((1, 2)) / across.mean((1, 2))  # the distortion of a crop
     assert (ratio > 1 / 1.35).all() and (ratio < 1.35).all()
     if crop is Crop.none:
         assert torch.allclose(seen[0, 0, :, 0], torch.arange(10.0, 30)) and seen[0, 1, 0, 0].round() == 30
@@ -173,7 +173,7 @@ def exchanged(images: torch.Tensor, one: tuple[int, int], other: tuple[int, int]
 @pytest.mark.parametrize("positions", list(Positions), ids=lambda scheme: scheme.name)
 @torch.no_grad()
 def test_every_position_scheme_knows_rows_from_columns(backend: str, positions: Positions):
-    """Two patches that change places are noticed, in a grid of 2 x 5 and of 5 x 2."""
+    """Exchanging two patches changes the output, in a grid of 2 x 5 and of 5 x 2."""
     torch.manual_seed(1)
     config = ViTConfig(
         dim=16, heads=2, ffn_dim=20, depth=1, patch_size=4, positions=positions, dropout=0, class_token=False

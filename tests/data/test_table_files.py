@@ -1,4 +1,4 @@
-"""Tables as they are written: what is read back is what was written."""
+"""Written tables have the same content when they are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schemes of tags: which it is, and which entities it marks."""
+"""Detection of tagging schemes, and the entities of tags."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_entities_are_those_of_seqeval(scheme):
 
 @pytest.mark.parametrize("scheme", [Scheme.iob1, Scheme.ioe1])
 def test_entities_of_well_formed_tags(scheme):
-    """Where tags are well-formed; of others seqeval passes over a B before a B of another kind, and most E of IOE1."""
+    """Entities of well-formed tags equal seqeval's; in others it ignores a B before another type and most E of IOE1."""
     cases = {
         Scheme.iob1: (["I-A", "B-A", "I-A", "O", "I-B", "I-A"], [("A", 0, 1), ("A", 1, 3), ("B", 4, 5), ("A", 5, 6)]),
         Scheme.ioe1: (["I-A", "E-A", "I-A", "O", "I-B", "I-A"], [("A", 0, 2), ("A", 2, 3), ("B", 4, 5), ("A", 5, 6)]),
@@ -133,7 +133,7 @@ def test_a_scheme_is_asked_for_where_it_could_be_two():
     with pytest.raises(DataError, match="tags mix IOB2 and IOB1: 2 tags.*data.scheme=iob2, or iob1"):
         found(*mixed)
     assert found(*mixed, asked=Scheme.iob1).scheme is Scheme.iob1
-    assert found(*["B-A I-A O B-A"] * 30, "I-A O").scheme is Scheme.iob2  # a slip
+    assert found(*["B-A I-A O B-A"] * 30, "I-A O").scheme is Scheme.iob2  # a tagging error
     with pytest.raises(DataError, match="'O', may be kinds of entities or parts of speech.*data.scheme=io"):
         found("N V O N", "V N N")
     assert found("N V O N", asked=Scheme.plain).scheme is Scheme.plain

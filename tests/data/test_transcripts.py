@@ -1,4 +1,4 @@
-"""Transcripts in one form: each switch does what it says, and nothing else."""
+"""Normalisation of transcripts: each setting has its effect and no other."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_one_form_after_another_is_that_of_both():
 
 
 def test_forms_are_stable_over_all_kinds_of_characters():
-    """Doing it twice changes nothing: what is trained on is what is scored."""
+    """Normalisation is idempotent, so that training and scoring use the same form."""
     characters = [chr(code) for code in range(32, 0x3100) if unicodedata.category(chr(code))[0] != "C"]
     text = " ".join("a" + "b".join(characters[start : start + 7]) for start in range(0, len(characters), 7))
     for unicode_form in UnicodeForm:

@@ -1,4 +1,4 @@
-"""Configurations at random, of ours and of other libraries', and random weights for their models."""
+"""Random configurations of tformer and other libraries, and random weights for their models."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Choices = dict[str, list[Any]]
 
 
 def generator(*names: object) -> random.Random:
-    """A generator that these names seed, on every machine alike."""
+    """Return a generator seeded by names, which is the same on every machine."""
     return random.Random(zlib.crc32(" ".join(map(str, names)).encode()))
 
 
 def drawn(rng: random.Random, passing: Choices, refused: Choices, share: float) -> tuple[dict[str, Any], set[str]]:
-    """Draw a value for each setting; for a share of the draws, one of a setting that must be refused.
+    """Draw a value for each setting, and for a share of the draws a value that must be refused.
 
     Returns:
-        The values, and the names of those that must be refused.
+        The values, and the names of the settings that must be refused.
     """
     values = {name: rng.choice(options) for name, options in passing.items()}
     bad: set[str] = set()
@@ -35,7 +35,7 @@ def drawn(rng: random.Random, passing: Choices, refused: Choices, share: float) 
 
 
 def other_values(field: dataclasses.Field) -> list[Any]:
-    """Values of a field of a configuration that are not its default."""
+    """Return values of a field of a configuration that are not its default."""
     default = field.default
     if isinstance(default, bool):
         return [not default]
@@ -50,7 +50,7 @@ def other_values(field: dataclasses.Field) -> list[Any]:
 
 @torch.no_grad()
 def randomise(model: nn.Module, rng: random.Random) -> nn.Module:
-    """Give every parameter and every bias random values, so that none can be lost unseen."""
+    """Give every parameter random values, so that a lost one is detected."""
     source = torch.Generator().manual_seed(rng.randrange(2**31))
     for name, value in model.state_dict().items():
         if value.is_floating_point() and "embed_positions" not in name:

@@ -1,4 +1,4 @@
-"""Runs that go out: what the library's own tokenizer and model answer is what `predict` answers."""
+"""Exported runs: the outputs of the library's tokenizer and model equal those of `predict`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BY_NAME = {family.name: family for family in FAMILIES}
 
 
 def exported(folder: Path, family: str, *more: str) -> tuple[Opened, Path]:
-    """A run of a family, and the folder that it was exported to."""
+    """Return a run of a family, and the folder to which it is exported."""
     launch(BY_NAME[family].config(folder, "trainer.steps=20", "optim.lr=0.01", *more), folder / "run", quiet=True)
     export_run(folder / "run", folder / "out")
     return open_run(folder / "run", device="cpu"), folder / "out"
 
 
 def same_text(tokenizer, prompt_ids, ids, answer: str) -> bool:
-    """Whether what was written after a prompt is an answer of ours, which ends before bytes of no whole character."""
+    """Return whether generated text equals tformer's output, which ends before incomplete characters."""
     texts = [tokenizer.decode(part, skip_special_tokens=True) for part in (prompt_ids, ids)]
     return texts[1].rstrip("\ufffd") == (texts[0] + answer).rstrip("\ufffd")
 
@@ -131,7 +131,7 @@ def test_a_model_of_questions_goes_out_with_its_head(tmp_path):
 
 
 def test_every_dropout_of_a_translation_model_is_written():
-    """A mutant that lost one of them was not noticed: nothing that is computed in use depends on it."""
+    """Outputs at inference do not depend on dropout, so other tests cannot detect a lost setting."""
     config = Seq2SeqConfig(dropout=0.11, attention_dropout=0.12, ffn_dropout=0.13)
     found = export_config(config, (9, 9), {"pad": 0, "bos": 1, "eos": 2})
     rates = [found[name] for name in ("dropout", "attention_dropout", "activation_dropout")]

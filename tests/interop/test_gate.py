@@ -1,4 +1,4 @@
-"""The gate: every setting of a model has a rule on its way out and in."""
+"""Every setting of a model has a rule for export and import."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OUT = {
     "search": (DecodeConfig, generation.EXPORTED),
 }
 NOT_EXPORTED = {"conformer", "resnet"}
-"""Families that no library's format is written of: `export` says so."""
+"""Families without an export format, which `export` refuses."""
 IN = {
     "BertConfig": huggingface_encoder.READ,
     "RobertaConfig": huggingface_encoder.READ,

@@ -121,13 +121,13 @@ def test_multi30k_ids_are_the_same(tmp_path: Path, kind: TokenizerKind) -> None:
 @pytest.mark.parametrize("kind", TokenizerKind, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("lossless", [False, True])
 def test_pieces_in_any_order_are_one_text(tmp_path: Path, texts: dict, kind: TokenizerKind, lossless: bool) -> None:
-    """As a model that is not trained yet writes them: spaces at the beginning, and one after the other."""
+    """Random pieces, as from an untrained model, with leading and repeated spaces."""
     settings = TokenizerConfig(kind=kind, vocab_size=400, lossless=lossless)
     tokenizer = Tokenizer.train(texts, settings)
     folder = save(to_huggingface(tokenizer, ("a", "b"), 50), tmp_path / "out")
     theirs = transformers.AutoTokenizer.from_pretrained(folder)
     pieces = tokenizer.pieces(range(tokenizer.vocab_size))
-    # Of bytes that are no character the library makes a mark each, also of a letter among them.
+    # The library replaces each byte of an incomplete character by a mark, and letters among them too.
     usable = [number for number in range(4, len(pieces)) if not pieces[number].startswith("<0x")]
     draw = random.Random(5)
     for _ in range(60):

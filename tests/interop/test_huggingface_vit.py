@@ -254,7 +254,7 @@ def test_timm_of_another_kind_is_refused():
 
 
 def timm_folder(tmp_path, **changes):
-    """A folder as timm writes it, and what its `config.json` holds."""
+    """Return a folder in timm's format, and the content of its `config.json`."""
     found = {"architecture": "vit_tiny_patch16_224", "model_args": {"num_heads": 3, "img_size": 15}} | changes
     safetensors.torch.save_file(Theirs().state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(found))

@@ -1,4 +1,4 @@
-"""What an import takes over of a folder beside its body: heads, tied weights, vocabularies, tokenizers, odd files."""
+"""Import of heads, tied weights, vocabularies and tokenizers, and handling of malformed files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DISTILBERT = {"dim": 16, "n_heads": 2, "n_layers": 1, "hidden_dim": 20, "max_pos
 
 
 def theirs_of(name: str, folder: Path, **changes):
-    """A random model of a class of transformers, saved with a tokenizer."""
+    """Save a random model of a class of transformers with a tokenizer."""
     shape = dict(DISTILBERT if name.startswith("Distil") else SHAPE) | {"vocab_size": len(WORDS)} | changes
     if name.startswith("Roberta"):
         shape |= {"pad_token_id": 0}
@@ -158,7 +158,7 @@ def test_copies_of_tied_weights_pass_and_others_do_not(tmp_path):
 
 @torch.no_grad()
 def test_rows_that_pad_a_vocabulary_are_cut_from_the_weights_that_have_a_row_a_piece(tmp_path):
-    rows = 16  # as many as the width, the positions and the inner width have
+    rows = 16  # equal to the width, the number of positions and the inner width
     shape = {"vocab_size": rows, "hidden_size": 16, "intermediate_size": 16, "max_position_embeddings": 16}
     theirs = theirs_of("BertForPreTraining", tmp_path, **shape)
     config, weights, tokenizer = import_model(tmp_path)
@@ -199,7 +199,7 @@ def test_a_classifier_with_as_many_labels_as_pieces_keeps_them(tmp_path):
 
 
 def roberta_tokenizer(folder: Path) -> Library:
-    """A byte-level tokenizer as RoBERTa has it: <mask> takes the space before it."""
+    """Return a byte-level tokenizer like RoBERTa's, whose <mask> includes the space before it."""
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     pieces = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet()), "th", "\u0120th", "<mask>"]
     library = Library(models.BPE({piece: i for i, piece in enumerate(pieces)}, [("t", "h"), ("\u0120", "th")]))
@@ -256,7 +256,7 @@ def test_special_pieces_are_found_as_their_file_says(how, tmp_path):
         assert tokenizer.encode(text) == library.encode(text, add_special_tokens=False).ids
 
 
-# --- odd files --------------------------------------------------------------------------------------------------------
+# --- bad files --------------------------------------------------------------------------------------------------------
 
 ODD = [None, True, False, 0, -1, 1, 7, 1.5, 10**30, 1e300, float("nan"), float("inf"), "", "x", "128", [], [1, 2], {},
        {"a": 1}, [[]], ["relu"]]  # fmt: skip
@@ -264,7 +264,7 @@ ODD = [None, True, False, 0, -1, 1, 7, 1.5, 10**30, 1e300, float("nan"), float("
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
-    """A folder of each architecture."""
+    """Return a folder of each architecture."""
     made = {}
     for name in ("BertForMaskedLM", "RobertaForMaskedLM", "DistilBertForMaskedLM"):
         made[name] = tmp_path_factory.mktemp(name)

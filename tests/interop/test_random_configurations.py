@@ -1,6 +1,6 @@
-"""Thirty configurations an architecture, drawn at random: the same logits there and here, or a refusal by name.
+"""Thirty random configurations per architecture have the same logits in both libraries, or are refused by name.
 
-What does not depend on a draw (one weight, one file, one message) has tests of its own beside this one.
+Other test files cover cases that do not depend on a random configuration (one weight, one file, one message).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ VIT: Choices = {
 
 
 def tokens(rng: Any) -> tuple[Tensor, Tensor]:
-    """Some texts, padded at the end, and their lengths."""
+    """Return random texts, padded at the end, and their lengths."""
     lengths = torch.tensor([LENGTH, rng.randint(1, LENGTH), 1])
     ids = torch.tensor([[rng.randrange(2, VOCABULARY - 1) for _ in range(LENGTH)] for _ in lengths])
     return ids, lengths
@@ -122,7 +122,7 @@ def real(lengths: Tensor) -> Tensor:
 
 
 def encoder_pair(folder: Path, theirs: Any, rng: Any) -> tuple[Tensor, Tensor]:
-    """Our logits and theirs, of a masked language model."""
+    """Return the logits of tformer and transformers for a masked language model."""
     found, where = read_json(folder / "config.json"), "theirs"
     config = huggingface_encoder.import_config(found, where)
     weights = huggingface_encoder.import_weights(config, found, read_weights(folder), where)
@@ -181,11 +181,11 @@ class Theirs:
 
     Attributes:
         config: class of its configuration.
-        model: class of the model that is drawn.
+        model: class of the random model.
         passing: values that must give the same logits.
         refused: values that must be refused by name.
-        pair: our logits and theirs.
-        adapt: changes drawn values so that they go together.
+        pair: returns the logits of tformer and transformers.
+        adapt: makes random values compatible.
     """
 
     config: str
@@ -279,7 +279,7 @@ SIZES: Choices = {
     "relative_distance": [32, 4], "scale_embeddings": [True, False], "final_bias": [True, False],
     "tie_embeddings": [True, False],
 }  # fmt: skip
-"""Values of our settings that every architecture of theirs has."""
+"""Values of tformer's settings that every architecture of transformers supports."""
 
 
 def ours_drawn(kind: type, rng: Any, **more: list[Any]) -> dict[str, Any]:
@@ -288,7 +288,7 @@ def ours_drawn(kind: type, rng: Any, **more: list[Any]) -> dict[str, Any]:
 
 
 def bert_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: Any) -> tuple[Tensor, Tensor]:
-    """Any of the heads."""
+    """Return the logits of a model with a random head before and after export."""
     config = BERTConfig(**values)
     made = rng.choice(["masked", "sequence", "tokens", "spans"])
     pieces, head = tokenizer.vocab_size, ClassifierHeadConfig(dropout=0.2)
@@ -361,13 +361,13 @@ def vit_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: Any
 
 @dataclasses.dataclass
 class Ours:
-    """A family of ours, and what of it another library has.
+    """A family of tformer and its counterpart in another library.
 
     Attributes:
         config: its settings.
-        out: our logits and theirs after an export.
-        more: values that pass, beside `SIZES`.
-        passing: settings of which every value passes.
+        out: returns the logits before and after export.
+        more: further accepted values, in addition to `SIZES`.
+        passing: settings of which every value is accepted.
     """
 
     config: type
@@ -410,7 +410,7 @@ EVERY = [(name, field.name) for name, kind in FAMILIES.items() for field in data
 @pytest.mark.parametrize(("name", "setting"), EVERY)
 @torch.no_grad()
 def test_every_setting_of_ours_is_exported_or_refused_by_name(name, setting, tokenizer, tmp_path):
-    """Each field of a model by itself, at each of its other values: a new field is tried without a line here."""
+    """Each field of a model is tried alone at each other value; new fields are included automatically."""
     kind = FAMILIES[name]
     field = next(one for one in dataclasses.fields(kind.config) if one.name == setting)
     sizes = [] if isinstance(field.default, Enum) else SIZES.get(setting, [])
@@ -424,7 +424,7 @@ def test_every_setting_of_ours_is_exported_or_refused_by_name(name, setting, tok
         except ConfigError as error:
             assert str(error).startswith(f"model.{setting}: "), error
         except (ValueError, AssertionError, RuntimeError):
-            if setting not in ("dim", "heads", "patch_size"):  # which do not go with each other at every value
+            if setting not in ("dim", "heads", "patch_size"):  # whose values are not all compatible
                 raise
         else:
             torch.testing.assert_close(ours, expected, **CLOSE)

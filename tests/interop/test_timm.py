@@ -1,4 +1,4 @@
-"""Vision Transformers of timm itself: thirty at random in and out, and every architecture that it lists."""
+"""Import and export of thirty random Vision Transformers of timm, and every architecture that it lists."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tformer_cli.train.checkpoint import load_model_tensors
 
 
 def library():
-    """timm, also where torchvision's compiled part is for a torch with CUDA and does not load beside this one."""
+    """Return timm, even if torchvision's compiled part was built for a CUDA version of torch and does not load."""
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
@@ -64,11 +64,11 @@ REFUSED: Choices = {
 
 
 def made(rng, refused: str = "", value: object = None):
-    """A model of theirs, drawn, and the arguments that it was made with."""
+    """Return a random model of timm, and its arguments."""
     arguments, _ = drawn(rng, PASSING, {}, 0)
     name = arguments.pop("architecture")
     arguments = {key: one for key, one in arguments.items() if one is not None}
-    if arguments.get("num_heads") is None:  # the architecture's own
+    if arguments.get("num_heads") is None:  # the default of the architecture
         arguments["embed_dim"] = 8 * timm_vit.ARCHITECTURES[name]["num_heads"]
     if "gap" not in name and rng.random() < 0.3:
         arguments |= {"global_pool": "avg", "fc_norm": False, "class_token": rng.random() < 0.5}
@@ -128,7 +128,7 @@ def test_a_model_of_ours_computes_the_same_there(number, tmp_path):
 
 
 def arguments_of(name: str) -> tuple[str, dict]:
-    """The class of an architecture, and what it is made with, its weights aside."""
+    """Return the class of an architecture and its arguments, except those about weights."""
     seen: dict = {}
 
     class Stop(Exception):

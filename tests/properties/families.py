@@ -134,7 +134,7 @@ FAMILIES = [
 
 
 def _variant(family: str, name: str, *settings: str, recipe: str = "") -> Family:
-    """A family of the list with other settings, under a name of its own."""
+    """Return a family of the list with other settings, under another name."""
     base = next(other for other in FAMILIES if other.name == family)
     return replace(base, name=name, recipe=recipe or base.recipe, settings=[*base.settings, *settings])
 
@@ -153,4 +153,4 @@ VARIANTS = [
     ),
     _variant("conformer", "conformer, CTC alone", "model.decoder_depth=0", "objective.ctc_weight=1", "decode.beam=4"),
 ]  # fmt: skip
-"""Families in other settings that take other ways through the code; too many for each property."""
+"""Families with other settings that cover other parts of the code; too many for each property."""

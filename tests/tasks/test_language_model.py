@@ -90,7 +90,7 @@ def test_a_prompt_that_is_too_long_is_named(gpt):
 
 
 def test_bits_per_byte_are_the_bits_that_the_text_takes_by_its_bytes(gpt):
-    """By definition: the sum of -log2 of each token's probability, over the bytes of the documents as UTF-8."""
+    """Bits per byte are the sum of -log2 of the tokens' probabilities, divided by the bytes of the UTF-8 text."""
     task, model = gpt
     scores = task.evaluate(model, "validation", Scoring(decoded=False)).scores
     bits = tokens = 0.0

@@ -1,4 +1,4 @@
-"""Inputs that are too long or malformed: an error after the answers before it, cut, or skipped; in every family."""
+"""Inputs that are too long or malformed are an error after previous predictions, cut, or skipped, in every family."""
 
 from __future__ import annotations
 

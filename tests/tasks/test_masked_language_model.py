@@ -73,7 +73,7 @@ def test_a_gap_in_a_line_looks_as_it_does_in_training(kind, tmp_path, settings):
 
 
 def test_masks_are_fresh_in_each_epoch_and_the_same_in_validation(tmp_path, settings):
-    """The same block hides other tokens in the next epoch; what is scored always hides the same."""
+    """Masks of a block change with each epoch in training, and are the same in each evaluation."""
     task = BERT.task(tmp_path, *settings, "data.validation_share=0.5", "bert.nsp=true", "data.across_documents=true",
                      "data.documents=file")  # fmt: skip
     rows = np.arange(len(task._paired("train")))[:4]
@@ -85,7 +85,7 @@ def test_masks_are_fresh_in_each_epoch_and_the_same_in_validation(tmp_path, sett
 
 
 def test_masks_of_one_text_differ_between_epochs(tmp_path):
-    """Not because epochs cut the text elsewhere: the random numbers themselves know the epoch."""
+    """Masks change because random numbers depend on the epoch, and not only because blocks change."""
     task = BERT.task(tmp_path)
     text = np.arange(20, 34)
     task._texts = lambda split, epoch, row, random: (text, None, True, None)

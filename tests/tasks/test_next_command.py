@@ -1,4 +1,4 @@
-"""What a finished run advises to type next can be typed."""
+"""The commands that a finished run suggests are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All predictions of an evaluation, as the rows of a table: as many as there are examples, and the scores follow."""
+"""The table of predictions has a row for each example, and the scores follow from it."""
 
 from __future__ import annotations
 

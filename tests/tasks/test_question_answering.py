@@ -1,4 +1,4 @@
-"""Windows, spans and answers: nothing is off by one, in any script."""
+"""Windows, spans and answers have correct boundaries in every script."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tformer_cli.tasks.base import Scoring
 from tformer_cli.tasks.question_answering import QuestionAnswering, SpanBatch
 
 FAMILY = next(family for family in FAMILIES if family.name == "question answering")
-ANSWERS = {  # a text, and an answer in the middle of it
+ANSWERS = {  # texts, with an answer in the middle of each
     "hindi": ("मीरा दिल्ली में रहती है और हिन्दी पढ़ाती है।", "हिन्दी"),
     "tamil": ("மீரா சென்னையில் தமிழ் கற்பிக்கிறார்.", "தமிழ்"),
     "thai": ("มีราอาศัยอยู่ที่กรุงเทพและสอนภาษาไทย", "กรุงเทพ"),
@@ -57,7 +57,7 @@ def task(tmp_path_factory) -> QuestionAnswering:
 
 
 class Knowing(torch.nn.Module):
-    """Points at the spans of a batch: what a model that has learnt everything would do."""
+    """A model that predicts the correct spans of a batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ def test_windows_share_exactly_the_stride_and_leave_nothing_out(task, stride, le
     shared = min(stride, room - 1)
     assert pieces[0] == whole[:room]
     for before, part in zip(pieces, pieces[1:], strict=False):
-        assert len(before) == room and len(part) > shared  # each window brings something new
+        assert len(before) == room and len(part) > shared  # each window contains new tokens
         assert before[len(before) - shared :] == part[:shared]
     joined = pieces[0] + [token for part in pieces[1:] for token in part[shared:]]
     assert joined == whole
@@ -143,7 +143,7 @@ def test_the_answer_is_placed_at_its_own_tokens_in_each_window_that_holds_all_of
 
 
 def test_the_best_span_is_found_and_no_other(task):
-    """Against all spans in turn: inside the text, no longer than the longest answer, or else [CLS]."""
+    """The result equals a search over all spans within the text, up to the longest answer, and [CLS]."""
     task.config.data.max_answer, task.config.data.stride = 3, 4
     rows = [Question("a", "Who?", "a b c d e f g h i j k l", ()), Question("b", "Who?", "a b", ())]
     windows = [window for number, row in enumerate(rows) for window in task._cut(number, row)]

@@ -1,4 +1,4 @@
-"""What `size: auto` makes of parallel text."""
+"""The settings that `size: auto` chooses for parallel text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LANGUAGES = ["data.source_language=en", "data.target_language=ja"]
 
 
 def data_of(folder, pairs: int) -> list[str]:
-    """A folder of so many pairs of built-in text, and how it is named."""
+    """Write a folder with pairs of built-in text, and return the settings that name it."""
     from tformer_cli.data.builtin import parallel
 
     lines = parallel("en-ja", "train", size=pairs)

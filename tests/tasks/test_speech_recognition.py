@@ -335,7 +335,7 @@ def test_pictures_and_sounds(tmp_path):
 
 
 def written(folder: Path, texts: list[str]) -> Path:
-    """Recordings with given transcripts."""
+    """Write recordings with the given transcripts."""
     place = recordings(folder, len(texts))
     lines = ["file_name\ttranscription", *(f"{number}.wav\t{text}" for number, text in enumerate(texts))]
     (place / "metadata.csv").unlink()

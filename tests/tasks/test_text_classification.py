@@ -91,7 +91,7 @@ def test_labels_are_evened_out_in_training_alone(tmp_path):
     count = len(task._split("train"))
 
     def epoch(number: int, parts: int = 1) -> list[tuple[list[int], list[int]]]:
-        """Rows and labels of an epoch's batches, each divided among `parts` ranks."""
+        """Return rows and labels of an epoch's batches, each divided among `parts` ranks."""
         batches = [task.rows("train", number, index) for index in range(task.num_batches("train"))]
         shares = [rows[rank::parts] for rows in batches for rank in range(parts)]
         found = [task.collate("train", number, rows) for rows in shares if len(rows)]
@@ -99,10 +99,10 @@ def test_labels_are_evened_out_in_training_alone(tmp_path):
 
     for number in range(3):
         rows, labels = (sum(part, []) for part in zip(*epoch(number), strict=True))
-        assert max(rows) < count and 0.35 < sum(labels) / len(labels) < 0.65  # an epoch may lose a batch
+        assert max(rows) < count and 0.35 < sum(labels) / len(labels) < 0.65  # an epoch may drop a batch
         assert sorted(sum((rows for rows, _ in epoch(number, 2)), [])) == sorted(rows)
     assert epoch(0) == epoch(0) != epoch(1)
-    task.in_use = True  # what is scored is taken as it is
+    task.in_use = True  # evaluation uses the data without balancing
     again = tasks.build(task.config)
     again.in_use, again.labels, again.tokenizer = True, task.labels, task.tokenizer
     again._splits = task._splits

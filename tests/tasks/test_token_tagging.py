@@ -47,7 +47,7 @@ PEOPLE = "".join(f"Ann{n} PER\nsaw O\nOslo ORG\n. O\nit O\n\n" for n in range(20
 
 
 def test_entities_without_letters_are_scored_by_their_kinds(tmp_path):
-    """Missing every ORG is no perfect score, and kinds have their whole names."""
+    """A prediction without any ORG is not a perfect score, and types have their full names."""
     task = tagging(tmp_path, PEOPLE)
     assert task.metric == "f1" and task.tags == ("O", "ORG", "PER") and "IO: " in dict(task.describe())["tags"]
     torch.manual_seed(1)
@@ -92,7 +92,7 @@ def test_the_scheme_goes_to_a_checkpoint_and_old_ones_are_read(tmp_path):
     assert again.scheme is None and again.tags == task.tags
     scored = again.evaluate(task.model().eval(), "validation", Scoring())
     assert "f1" in scored.scores
-    again.tags = ("O", "B-PER", "E-PER", "I-PER", "S-PER")  # a model may say what a split does not have
+    again.tags = ("O", "B-PER", "E-PER", "I-PER", "S-PER")  # a model may predict tags that a split does not have
     assert find_scheme([["O", "B-PER", "I-PER"]], Scheme.auto, "x", again.tags).scheme is Scheme.iobes
 
 
@@ -118,7 +118,7 @@ def test_tags_against_the_rules_are_counted(tmp_path):
 
 
 def test_sentences_in_another_scheme_are_said_with_their_score(tmp_path):
-    """They hold few entities by the rules of the run, or none: an F1 of 0 alone would look like a bad model."""
+    """A note explains a low F1 if few or no entities follow the scheme of the run."""
     text = "".join(
         f"Ann{n} B-PER\nRay L-PER\nleft O\nOslo U-PER\nin O\nAnn B-PER\nde I-PER\nLuz L-PER\n\n" for n in range(30)
     )

@@ -1,4 +1,4 @@
-"""TensorBoard's files hold each step once however often a run is killed, and never stop one."""
+"""TensorBoard's files contain each step once, even after kills, and their failures never stop a run."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_each_step_is_there_once_after_any_resumption(tmp_path):
         log_steps(tmp_path, 4, end, offsets)
     found = steps(tmp_path / "train") | steps(tmp_path / "validation")
     assert set(map(tuple, found.values())) == {(1, 2, 3, 4, 5, 6)} and len(found) == 3
-    log_steps(tmp_path, 0, 2)  # killed before the first checkpoint: everything begins anew
+    log_steps(tmp_path, 0, 2)  # killed before the first checkpoint: the run starts again
     found = steps(tmp_path / "train") | steps(tmp_path / "validation")
     assert set(map(tuple, found.values())) == {(1, 2)}
 
 
 def test_a_run_resumed_within_the_same_second_keeps_its_order(tmp_path):
-    """TensorBoard sorts the files of one second by process number, which need not grow."""
+    """TensorBoard sorts the files of one second by process id, which need not increase."""
     offsets = log_steps(tmp_path, 0, 4)
     for path in [*(tmp_path / "train").iterdir(), *(tmp_path / "validation").iterdir()]:
         path.rename(path.with_name(f"events.out.tfevents.{int(time.time()):010d}.zz.99999999.0"))
@@ -151,7 +151,7 @@ def test_curves_are_named_and_grouped_as_they_are_looked_for(tmp_path):
     log.image(1, "confusion", np.zeros((4, 4, 3), np.uint8))
     log.close()
     folders = {path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("events.*")}
-    assert folders == {"run/train", "run/validation"}  # what TensorBoard calls them
+    assert folders == {"run/train", "run/validation"}  # their names in TensorBoard
     train, validation = (EventAccumulator(str(tmp_path / "run" / part)).Reload() for part in ("train", "validation"))
     assert sorted(train.Tags()["scalars"]) == [
         "loss/ctc", "loss/loss", "speed/images_per_second", "training/learning_rate",

@@ -30,7 +30,7 @@ def config(schedule: Schedule, **settings) -> OptimConfig:
 
 
 def expected(settings: OptimConfig, budget: Budget, step: int, seconds: float, warm_share: float) -> float:
-    """The shapes as a formula of the share of the budget that is used, for steps after the warm-up."""
+    """Return the expected rate after the warm-up, by a formula of the used share of the budget."""
     share = budget.share(step, seconds)
     if settings.schedule is Schedule.constant:
         return settings.lr
@@ -46,7 +46,7 @@ def expected(settings: OptimConfig, budget: Budget, step: int, seconds: float, w
 
 
 def run(schedule: LearningRate, pace, step: int = 0, seconds: float = 0.0, until: int = 10**6):
-    """(step, seconds, rate) of each step until the budget is used up, as the loop takes them."""
+    """Return (step, seconds, rate) of each step until the budget is used up, as in the training loop."""
     budget = schedule.budget
     while step < until and not (budget.steps and step >= budget.steps) and not budget.time_is_up(seconds):
         step += 1
@@ -92,7 +92,7 @@ def test_the_final_decay_has_the_steps_that_were_asked_for(budget):
 
 @pytest.mark.parametrize("kind", list(Schedule))
 def test_minutes_end_a_warm_up_at_half_of_them(kind):
-    """Forty steps fit into the minutes, and the warm-up is meant to take a thousand."""
+    """Forty steps fit into the minutes, and the warm-up has a thousand."""
     schedule = LearningRate(config(kind, warmup_steps=1000), Budget(0, 40.0))
     rates = [rate for *_, rate in run(schedule, PACES["steady"])]
     assert len(rates) == 40 and schedule.shortened and schedule.state.warmup_steps == 20
@@ -111,7 +111,7 @@ def test_steps_leave_a_long_warm_up_as_it_is():
 
 
 def restored(schedule: LearningRate, settings: OptimConfig, budget: Budget, step: int, seconds: float):
-    """The schedule of a run that is resumed with some budget, and what is said of it."""
+    """Return the schedule of a run that is resumed with a budget, and its message."""
     again = LearningRate(settings, budget)
     saved = json.loads(json.dumps(dataclasses.asdict(schedule.state)))
     return again, again.restore(saved, Budget(), step, seconds)
@@ -161,14 +161,14 @@ def test_another_budget_is_continued_smoothly_and_said(kind, change, stop):
         return
     assert "learning rate" in said
     rates = [rate, *(rate for *_, rate in rest)]
-    # The warm-up is the steepest that a schedule may be, unless little of the budget is left to come down.
+    # No part of a schedule is steeper than the warm-up, unless little of the budget is left for the decay.
     steepest = max(1 / WARMUP, 2.5 / len(rest))
     assert max(abs(a - b) for a, b in itertools.pairwise(rates)) <= steepest + 1e-9
     if kind not in ENDLESS:
         assert rates[-1] == pytest.approx(0.01)
     if before.total and kind is Schedule.cosine and stop == 200 and len(rest) > 100:
-        assert max(rates) > 0.3  # a run that had come to its end learns again
-    # and it can be resumed once more in the middle of this
+        assert max(rates) > 0.3  # a run that was complete learns again
+    # it can be resumed again in the middle of the climb
     middle = len(rest) // 2
     third = LearningRate(settings, after)
     third.restore(dataclasses.asdict(first.state), Budget(), step, seconds)
@@ -185,7 +185,7 @@ def test_checkpoints_without_a_schedule_are_continued():
     again = LearningRate(settings, Budget(100))
     assert again.restore({}, Budget(100), 60, 60.0) == ""
     assert [rate for *_, rate in run(again, PACES["steady"], 60, 60.0)] == whole[60:]
-    limited = LearningRate(settings, Budget(0, 100.0))  # was at its floor, as no steps were known
+    limited = LearningRate(settings, Budget(0, 100.0))  # was at the lowest rate, as the number of steps was unknown
     assert "climbs again" in limited.restore({}, Budget(0, 100.0), 40, 40.0)
     rates = [rate for *_, rate in run(limited, PACES["steady"], 40, 40.0)]
     assert max(rates) > 0.4 and rates[-1] == 0

@@ -1,4 +1,4 @@
-"""Whatever ends a run, in whichever step: what it leaves is right, and --resume ends as an undisturbed run does."""
+"""A run that ends in any way at any step leaves valid files, and --resume ends like an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def train(tmp_path: Path, name: str, *more: str, resume: bool = False) -> Path:
 
 
 def contents(run: Path) -> dict[str, object]:
-    """All of a run that the seed determines."""
+    """Return all contents of a run that the seed determines."""
     found: dict[str, object] = {"metrics": (run / "metrics.jsonl").read_bytes()}
     for path in sorted((run / "checkpoints").rglob("*")):
         name = str(path.relative_to(run))
@@ -74,7 +74,7 @@ def test_a_signal_in_any_step_the_last_included(tmp_path, monkeypatch, every, st
         at_step(patch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
         try:
             run = train(tmp_path, "run", *more)
-        except BaseException:  # it may leave by an exception
+        except BaseException:  # it may end with an exception
             run = tmp_path / "run"
     assert not (run / "result.json").exists()
     train(tmp_path, "run", *more, resume=True)
@@ -89,7 +89,7 @@ def test_an_evaluation_that_fails_loses_no_step(tmp_path, monkeypatch, step, whe
 
     def fails(self, *arguments, **more):
         seen.append(where)
-        found = real(self, *arguments, **more)  # `show` has written its line then
+        found = real(self, *arguments, **more)  # after `show` has written its line
         if len(seen) == step // 2:
             raise ValueError("a scorer stumbled")
         return found
@@ -117,7 +117,7 @@ def test_a_mistyped_metric_is_found_before_training(tmp_path, monkeypatch):
 
 
 def test_the_metric_may_be_corrected_as_long_as_nothing_was_scored(tmp_path, monkeypatch):
-    """A run of version 0.1 has checkpoints from before its first evaluation, which failed."""
+    """A run of version 0.1 may have checkpoints from before its first evaluation, which failed."""
     with monkeypatch.context() as patch:
         patch.setattr(Validation, "check_metric", lambda self: None)
         with pytest.raises(RunError, match="no score 'acuracy'"):
@@ -180,7 +180,7 @@ def test_an_evaluation_that_is_not_finite_stops_and_is_not_saved(tmp_path, monke
 
 
 def test_weights_that_give_no_finite_loss_are_named(tmp_path, monkeypatch):
-    """Whatever the learning rate, the step after them would fail again."""
+    """With such weights the next step fails at any learning rate."""
     whole = Trainer.train_step
 
     def train_step(self, *arguments):

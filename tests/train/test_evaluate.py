@@ -1,4 +1,4 @@
-"""What `evaluate` writes: one file for the run's own test split, others for other data, checkpoints and settings."""
+"""Files of `evaluate`: one for the run's test split, and others for other data, checkpoints and settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAMILY = next(family for family in FAMILIES if family.name == "text classificati
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run in a folder of its own, started from the folder above, where its data lies under a relative path."""
+    """A run in a separate folder, started from the folder above, with data under a relative path."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "data").mkdir()
     lines = Path(SENTIMENT).read_text(encoding="utf-8").splitlines(keepends=True)
@@ -43,7 +43,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def project(trained, tmp_path, monkeypatch):
-    """A copy of it; the current folder is another one."""
+    """A copy of the run, with another current folder."""
     monkeypatch.setattr(machine, "product_rate", lambda *_, **__: 1e9)
     shutil.copytree(trained / "run", tmp_path / "run")
     (tmp_path / "elsewhere").mkdir()
@@ -107,7 +107,7 @@ def test_scores_are_shown_where_they_cannot_be_saved(project, monkeypatch, capsy
 
 
 def test_the_checkpoint_may_go_while_it_is_scored(project, monkeypatch):
-    """A run that goes on training removes old checkpoints."""
+    """A run in progress removes old checkpoints."""
     run = project / "run"
     real = evaluate.open_run
 

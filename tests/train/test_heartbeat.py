@@ -1,4 +1,4 @@
-"""Signs of life between ranks: who is named as lost, and who is not."""
+"""Heartbeats between ranks: which ranks are reported as lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tformer_cli.train.heartbeat import Heartbeat
 
 @pytest.fixture
 def ranks(monkeypatch):
-    """Makes ranks of one run, each with the messages that would have ended it."""
+    """Return a function that creates ranks of one run, each with the messages that would end it."""
     server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(server.port))
@@ -48,7 +48,7 @@ def test_ranks_that_beat_are_not_lost_however_long_an_exchange_takes(ranks):
 def test_a_rank_that_stops_beating_is_named_by_the_others(ranks):
     made, ended = ranks(3)
     made[0].start()
-    made[2].start()  # rank 1 gave its first sign of life, and no other
+    made[2].start()  # rank 1 sent its first heartbeat, and no other
     wait_for(lambda: ended[0] and ended[2])
     assert all("rank 1 of 3 was stopped or lost" in message for message in ended[0] + ended[2])
     assert "trainer.distributed_timeout" in ended[0][0]
@@ -90,7 +90,7 @@ def test_a_rank_that_was_stopped_itself_blames_nobody(ranks, monkeypatch):
     for heartbeat in made:
         heartbeat.start()
     time.sleep(0.5)
-    halted.set()  # every clock jumps, as after Ctrl-Z and `fg`
+    halted.set()  # every clock jumps, as after Ctrl-Z and fg
     time.sleep(1)
     assert ended == [[], []]
 

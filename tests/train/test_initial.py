@@ -200,7 +200,7 @@ def test_a_head_pools_what_masked_patches_were_learnt_with(class_token, pooling)
     ],
 )
 def test_rows_of_the_output_layer_follow_the_names_of_labels(tmp_path, labels, initial, rows, said):
-    """As many labels are not the same labels."""
+    """The same number of labels does not mean the same labels."""
     config = BERTConfig(depth=1, **SMALL)
     old = BERTTagger(config, 20, HeadConfig(), 2)
     (tmp_path / "model.safetensors").write_bytes(tensors_to_bytes(model_tensors(old)))

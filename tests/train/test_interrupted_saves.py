@@ -1,4 +1,4 @@
-"""A save that is interrupted anywhere is completed or undone, and until then readers use the right checkpoint."""
+"""An interrupted save is completed or undone, and until then readers use the correct checkpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tformer_cli.train.run import Lock, locate
 
 
 class Killed(BaseException):
-    """The process ends here: nothing below catches it."""
+    """An exception that stands for the end of the process, which no code catches."""
 
 
 def files(step: int, best_step: int, score: float | None = None) -> dict[str, bytes]:
@@ -29,7 +29,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def last_save(folder: Path) -> None:
-    """The last of three saves, which is the new best, so that the tail moves both pointers and removes a checkpoint."""
+    """Write the last of three saves, the new best, which updates both pointers and removes a checkpoint."""
     Checkpoints(folder, keep=1).save(3, files(3, 3, 30.0))
 
 
@@ -44,7 +44,7 @@ def begun(tmp_path):
 
 
 def killed_at(number: int, monkeypatch) -> list[str]:
-    """Kill at the `number`-th event that changes the disk; the events are listed as they come."""
+    """Kill the process at the `number`-th change of the disk, and return the list of changes so far."""
     events: list[str] = []
 
     def wrap(owner, name):
@@ -87,7 +87,7 @@ def test_killed_anywhere_in_a_save_it_is_completed_or_undone(begun, monkeypatch,
         readers = Checkpoints(folder)
         newest = readers.latest()
         assert newest is not None and damage(newest) == ""
-        assert readers.best() == readers.path(3 if newest.name.endswith("3") else 1)  # before anything is completed
+        assert readers.best() == readers.path(3 if newest.name.endswith("3") else 1)  # before the save is completed
         outcomes.add(newest.name)
         complete_save(folder)
         readers = Checkpoints(folder)
@@ -98,7 +98,7 @@ def test_killed_anywhere_in_a_save_it_is_completed_or_undone(begun, monkeypatch,
         trainer.clean()
         newest = trainer.newest(print)
         trainer.settle(newest)
-        if newest.name.endswith("2"):  # undone: the step is taken again
+        if newest.name.endswith("2"):  # undone, and the step is taken again
             last_save(folder)
         assert tree(folder) == whole
     assert len(outcomes) == 2
@@ -125,7 +125,7 @@ def test_every_verb_completes_a_save_unless_a_process_is_writing(begun, tmp_path
     (begun / ".step-00000004.writing").mkdir()
     lock = Lock(tmp_path)
     assert lock.held and locate(tmp_path)[1].name == "step-00000003"
-    assert (begun / ".step-00000004.writing").is_dir()  # it is the other process that writes it
+    assert (begun / ".step-00000004.writing").is_dir()  # another process is writing it
     lock.release()
     assert locate(tmp_path)[1].name == "step-00000003"
     assert (begun / "best").read_text() == "step-00000003" and not list(begun.glob(".*"))

@@ -1,4 +1,4 @@
-"""A run that is killed at a file event ends, resumed, with the same bytes as one that was left alone."""
+"""A run that is killed at a change of a file and resumed ends with the same bytes as an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def train(tmp_path: Path, name: str, *, resume: bool = False) -> None:
 
 
 def contents(run: Path) -> dict[str, object]:
-    """All of a run that the seed determines, and each step of each tag in TensorBoard's files."""
+    """Return all contents of a run that the seed determines, and the steps of each tag in TensorBoard's files."""
     found: dict[str, object] = {"metrics": (run / "metrics.jsonl").read_bytes()}
     found |= {name: (run / "checkpoints" / name).read_bytes() for name in ("best", "latest")}
     for path in sorted((run / "checkpoints").rglob("*")):
@@ -55,7 +55,7 @@ def contents(run: Path) -> dict[str, object]:
 
 
 def killed(tmp_path: Path, name: str, at: int) -> tuple[list[str], bool]:
-    """Train in a forked process that is killed at its `at`-th change of a file; the changes, and whether it was."""
+    """Train in a forked process killed at its `at`-th change of a file; return the changes and whether it died."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -94,7 +94,7 @@ def check(tmp_path: Path, at: int, whole: dict[str, object]) -> None:
     assert dead and len(changes) == at
     newest = Checkpoints(tmp_path / "run" / "checkpoints").latest()
     if newest is not None:
-        best = Checkpoints(newest.parent).best()  # readers need nothing completed
+        best = Checkpoints(newest.parent).best()  # readers do not need a completed save
         assert damage(newest) == "" and (best is None or damage(best) == "")
     train(tmp_path, "run", resume=True)
     found = contents(tmp_path / "run")
@@ -105,7 +105,7 @@ def check(tmp_path: Path, at: int, whole: dict[str, object]) -> None:
 
 @LINUX
 def test_killed_at_a_few_events(tmp_path, whole):
-    """In the tail of the last save above all: pointers, retention, the average, the result."""
+    """Most kills are in the end of the last save: pointers, retention, the average, the result."""
     changes, dead = killed(tmp_path, "counted", 0)
     assert len(changes) > 60 and not dead
     for name in ("/.latest.writing", "/.best.writing", ".step-00000002.deleting", "/averaged", "/.result.json.writing"):

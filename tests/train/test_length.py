@@ -1,4 +1,4 @@
-"""How long a run is, in the loop itself, with a clock that the test moves."""
+"""The length of a run in the training loop, with a simulated clock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUICK = ["trainer.evaluate_decoded=false", "trainer.samples=0", "trainer.log_eve
 
 
 class Clock:
-    """Time that passes in steps and evaluations only."""
+    """A clock that advances only in steps and evaluations."""
 
     def __init__(self, step: float, evaluation: float) -> None:
         self.now, self.step, self.evaluation = 100.0, step, evaluation
@@ -33,18 +33,18 @@ class Clock:
 
 
 class Timed(Trainer):
-    """A trainer whose steps and evaluations take as long as its clock says."""
+    """A trainer with simulated durations of steps and evaluations."""
 
     clock: Clock  # type: ignore[assignment]
     evaluations = 0
 
     def train_step(self, step_module, micro_batches):
-        """A step."""
+        """Advance the clock by a step."""
         self.clock.now += self.clock.step
         return super().train_step(step_module, micro_batches)
 
     def evaluate(self):
-        """An evaluation."""
+        """Advance the clock by an evaluation."""
         self.clock.now += self.clock.evaluation
         self.evaluations += 1
         super().evaluate()
@@ -78,7 +78,7 @@ def test_minutes_train_to_the_end_of_the_schedule(tmp_path):
 
 @pytest.mark.parametrize("every", [0, 4, 100])
 def test_a_run_ends_within_its_minutes_and_one_step_and_one_evaluation(tmp_path, every):
-    """Evaluations count; one during which the minutes run out is the last."""
+    """Evaluations count, and the one during which the minutes run out is the last."""
     settings = [
         "trainer.steps=0",
         "trainer.minutes=0.2",
@@ -180,7 +180,7 @@ def test_settings_without_effect_are_named(tmp_path):
 
 
 def test_lines_show_the_time_left_before_the_first_metrics(capsys, monkeypatch):
-    """A line is written when there was none for half a minute, however rarely metrics are logged."""
+    """A line is written after half a minute without one, even if metrics are logged rarely."""
     now = [1000.0]
     monkeypatch.setattr("tformer_cli.train.log.time.monotonic", lambda: now[0])
     console = Console()
@@ -212,7 +212,7 @@ def test_the_bar_moves_with_each_step(monkeypatch):
 
 @pytest.mark.slow
 def test_processes_share_one_clock(tmp_path, capfd):
-    """All ranks take the rate from the first rank's clock, and end with it."""
+    """All ranks use the first rank's clock for the learning rate and the end of the run."""
     settings = [*QUICK, "trainer.steps=0", "trainer.minutes=0.03", "trainer.threads=1", "optim.schedule=linear"]
     run = tmp_path / "run"
     launch(TRANSLATION.config(tmp_path, *settings), run, processes=2)

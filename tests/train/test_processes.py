@@ -1,4 +1,4 @@
-"""The parent of `--processes`: what becomes of signals, failures and ranks that are ended from outside."""
+"""The parent of `--processes`: signals, failures and killed ranks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def mark(folder: Path, name: str) -> None:
 
 
 def work(folder: Path, doing: str) -> None:
-    """A rank that does nothing but wait, as a long step does, and one thing when it is time."""
+    """Run a rank that only waits, like a long step, and then does one thing."""
     rank = int(os.environ["RANK"])
     asked = Stopper(moment=2.0)
     with asked.listening():
@@ -46,13 +46,13 @@ def work(folder: Path, doing: str) -> None:
 
 
 def left(folder: Path) -> list[int]:
-    """The ranks that still run."""
+    """Return the ranks that are still running."""
     pids = [int(place.read_text()) for place in folder.glob("began-*")]
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()] if Path("/proc").exists() else []
 
 
 def when_begun(folder: Path, act) -> threading.Thread:
-    """Do something once both ranks wait."""
+    """Call a function once both ranks are waiting."""
 
     def watch() -> None:
         while len([place for place in folder.glob("began-*") if place.read_text()]) < 2:
@@ -94,7 +94,7 @@ def test_a_signal_to_every_process_is_one_signal(tmp_path):
 def test_a_second_interrupt_leaves_at_once_and_leaves_nobody_behind(tmp_path):
     def twice() -> None:
         for pid in [int(place.read_text()) for place in tmp_path.glob("began-*")]:
-            os.kill(pid, signal.SIGSTOP)  # they will not answer the first
+            os.kill(pid, signal.SIGSTOP)  # they do not answer the first signal
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1.1)
         os.kill(os.getpid(), signal.SIGINT)

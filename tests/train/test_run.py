@@ -1,4 +1,4 @@
-"""Run folders on file systems that lack something, and what an error says of one."""
+"""Run folders on file systems with missing features, and the errors about them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_run_without_a_checkpoint_and_names_that_are_not_there(tmp_path):
     state = {"step": 2, "best": 1.0, "best_step": 2, "score": 1.0}
     checkpoints.save(2, {**FILES, "state.json": json.dumps(state).encode()})
     for name in ("best", "latest"):
-        (checkpoints.folder / name).write_text("step-00000009")  # of a save that was undone
+        (checkpoints.folder / name).write_text("step-00000009")  # from a save that was undone
         assert locate(tmp_path, name)[1].name == locate(tmp_path)[1].name == "step-00000002"
     with pytest.raises(RunError, match="no checkpoint step-7: name one with --checkpoint; there are: step-00000002"):
         locate(tmp_path, "step-7")

@@ -1,4 +1,4 @@
-"""One optimiser step, beside the same step written out with PyTorch's own AdamW and gradient clipping."""
+"""One optimiser step, compared with the same step by PyTorch's AdamW and gradient clipping."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tformer_cli.train.optim import build_optimizer
 
 
 def test_adamw_takes_the_steps_of_its_equation_where_epsilon_counts():
-    """Gradients as small as epsilon, so that another value takes other steps (Loshchilov and Hutter 2019, alg. 2)."""
+    """Gradients are as small as epsilon, so that its value affects the steps (Loshchilov and Hutter 2019, alg. 2)."""
     config = OptimConfig(lr=0.1)
     assert (config.beta1, config.beta2, config.eps) == (0.9, 0.98, 1e-9)  # Vaswani et al. 2017, section 5.3
     model = nn.Linear(3, 1, bias=False)
@@ -40,7 +40,7 @@ def test_adamw_takes_the_steps_of_its_equation_where_epsilon_counts():
 @pytest.mark.parametrize("clip_norm", [0.0, 0.01, 1e6])
 @pytest.mark.parametrize("name", ["translation", "gpt"])
 def test_a_step_clips_the_global_norm_as_pytorch_does(name, clip_norm, tmp_path):
-    """The gradient that reaches the optimiser is that of `clip_grad_norm_`; 0 clips nothing."""
+    """The optimiser receives the gradient of `clip_grad_norm_`; 0 disables clipping."""
     family = next(family for family in FAMILIES if family.name == name)
     task = family.task(tmp_path, "model.dropout=0", "optim.method=adamw", f"optim.clip_norm={clip_norm}")
     trainer = trainer_of(task, tmp_path)
@@ -50,7 +50,7 @@ def test_a_step_clips_the_global_norm_as_pytorch_does(name, clip_norm, tmp_path)
     loss = task.loss(reference, batch)
     (loss.total / loss.count).backward()
     norm = torch.nn.utils.clip_grad_norm_(reference.parameters(), clip_norm or float("inf"))
-    assert norm > 0.02  # so that the small limit clips
+    assert norm > 0.02  # the small limit has an effect
 
     trainer.model.train()
     trainer.progress.step = 1

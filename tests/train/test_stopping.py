@@ -1,4 +1,4 @@
-"""Runs that are stopped: by signals in a step and while decoding, by lost helpers, and what the next start finds."""
+"""Runs stopped by signals in a step or while decoding, or by lost workers, and their next start."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def config(folder, *more: str):
 
 
 def same(one, two) -> bool:
-    """Whether two runs ended with the same weights, scores and best checkpoint."""
+    """Return whether two runs ended with the same weights, scores and best checkpoint."""
     tensors = [read_tensors(run / "checkpoints" / "step-00000004" / "model.safetensors") for run in (one, two)]
     assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
     texts = [[(run / name).read_bytes() for name in ("metrics.jsonl", "checkpoints/best")] for run in (one, two)]
@@ -70,7 +70,7 @@ def test_a_signal_in_a_step_saves_it_and_gives_its_exit_status(undisturbed, tmp_
 @LINUX
 @pytest.mark.parametrize("evaluation", [1, 2])
 def test_a_signal_to_the_whole_group_while_decoding_saves_at_once(undisturbed, tmp_path, monkeypatch, evaluation):
-    """The evaluation is given up, and done by the resumed run: the first one, and the last."""
+    """The first or last evaluation is abandoned, and repeated by the resumed run."""
     start, begun, starts = Workers._start, [], []
 
     def signalled(self, count):
@@ -98,7 +98,7 @@ def test_a_signal_while_the_last_checkpoints_are_averaged_leaves_that_to_the_res
     average = loop.Trainer.average_checkpoints
 
     def signalled(self):
-        raise SystemExit(143)  # as the command line's handler does
+        raise SystemExit(143)  # like the handler of the command line
 
     monkeypatch.setattr(loop.Trainer, "average_checkpoints", signalled)
     averaged = config(tmp_path, "trainer.average=last")
@@ -138,7 +138,7 @@ def test_forked_processes_do_not_keep_the_lock(tmp_path):
         os._exit(0)
     try:
         time.sleep(0.05)
-        lock.file.close()  # as the end of the parent does, however it comes
+        lock.file.close()  # like any end of the parent
         Lock(tmp_path, patience=1).release()
         os.kill(child, 0)
     finally:

@@ -1,4 +1,4 @@
-"""Checkpoint folders that anything has happened to are refused in a line; none hangs, raises or leads outside."""
+"""Damaged checkpoint folders are refused with an error of one line, without blocking or following links."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_bit_of_the_manifest_counts(folder):
         flipped[bit // 8] ^= 1 << bit % 8
         place.write_bytes(flipped)
         fault = damage(folder)
-        assert fault or json.loads(flipped)["files"].keys() >= FILES.keys()  # as a space that becomes another
+        assert fault or json.loads(flipped)["files"].keys() >= FILES.keys()  # such as a space replaced by another
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "state.json", "model.safetensors", "tokenizer/joint.model"])
@@ -82,7 +82,7 @@ def test_a_linked_folder_leads_outside(folder, tmp_path):
     "value", [None, "x", [], {}, -1, True, 1.5, float("nan"), pytest.param(10**400, id="huge"), {"a": []}, [[1]]]
 )
 def test_a_state_of_other_types_is_a_line(folder, name, value):
-    """With a manifest that agrees, as someone who edits the file would write it."""
+    """The manifest agrees with the state, as after a manual edit of both."""
     write_folder(folder, {**FILES, "state.json": json.dumps({**STATE, name: value}).encode()})
     said: list[str] = []
     checkpoints = Checkpoints(folder.parent)
