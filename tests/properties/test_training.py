@@ -15,8 +15,9 @@ from tformer_cli.errors import RunError
 from tformer_cli.tasks.base import Scoring
 from tformer_cli.train.checkpoint import model_tensors
 from tformer_cli.train.launch import launch
+from tformer_cli.train.learner import TrainingStep, seed_step
 from tformer_cli.train.log import Console
-from tformer_cli.train.loop import Trainer, TrainingStep, seed_step
+from tformer_cli.train.loop import Trainer
 from tformer_cli.train.machine import Machine
 from tformer_cli.train.parallel import Ranks
 
@@ -60,7 +61,7 @@ def test_accumulation_is_a_larger_batch(family, tmp_path, clip_norm):
         parts = [task.collate("train", 0, part) for part in np.split(rows, cuts)]
         trainer.train_step(TrainingStep(task, trainer.model), parts)
         # the first moment is the clipped gradient; the weights' own step would blow up rounding where it is near zero
-        states = [trainer.optimizer.state[value] for value in trainer.model.parameters()]
+        states = [trainer.learner.optimizer.state[value] for value in trainer.model.parameters()]
         moments = [state["exp_avg" if "exp_avg" in state else "momentum"] for state in states]
         found.append(torch.cat([moment.flatten() for moment in moments]))
     rounding = max(1e-8, 1e-7 * float(found[0].abs().max()))  # of what is small because large terms cancel

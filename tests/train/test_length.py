@@ -12,8 +12,9 @@ from tests.properties.families import FAMILIES
 from tformer_cli.train.budget import Budget
 from tformer_cli.train.checkpoint import Checkpoints
 from tformer_cli.train.launch import launch
+from tformer_cli.train.learner import seed_step
 from tformer_cli.train.log import Console
-from tformer_cli.train.loop import Trainer, seed_step
+from tformer_cli.train.loop import Trainer
 from tformer_cli.train.machine import Machine
 from tformer_cli.train.notes import length, notes
 from tformer_cli.train.parallel import Ranks

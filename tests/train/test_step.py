@@ -12,7 +12,7 @@ from torch import nn
 from tests.properties.families import FAMILIES
 from tests.properties.test_training import trainer_of
 from tformer_cli.config.schema import OptimConfig
-from tformer_cli.train.loop import TrainingStep, seed_step
+from tformer_cli.train.learner import TrainingStep, seed_step
 from tformer_cli.train.optim import build_optimizer
 
 
@@ -57,5 +57,5 @@ def test_a_step_clips_the_global_norm_as_pytorch_does(name, clip_norm, tmp_path)
     sums = trainer.train_step(TrainingStep(task, trainer.model), [batch])
     assert float(sums["gradient_norm"]) == pytest.approx(float(norm), rel=1e-4)
     for ours, theirs in zip(trainer.model.parameters(), reference.parameters(), strict=True):
-        moment = trainer.optimizer.state[ours]["exp_avg"] / (1 - task.config.optim.beta1)
+        moment = trainer.learner.optimizer.state[ours]["exp_avg"] / (1 - task.config.optim.beta1)
         torch.testing.assert_close(moment, theirs.grad, rtol=1e-3, atol=1e-6 * float(theirs.grad.abs().max() + 1e-9))

@@ -15,7 +15,7 @@ import torch
 from tests.properties.families import FAMILIES
 from tformer_cli.decode.workers import Workers
 from tformer_cli.errors import DataError, RunError
-from tformer_cli.train import loop
+from tformer_cli.train import ending, loop
 from tformer_cli.train.checkpoint import read_tensors
 from tformer_cli.train.launch import launch
 from tformer_cli.train.parallel import ballot, elected
@@ -95,17 +95,17 @@ def test_a_signal_to_the_whole_group_while_decoding_saves_at_once(undisturbed, t
 
 
 def test_a_signal_while_the_last_checkpoints_are_averaged_leaves_that_to_the_resumed_run(tmp_path, monkeypatch):
-    average = loop.Trainer.average_checkpoints
+    average = ending.average_checkpoints
 
-    def signalled(self):
-        raise SystemExit(143)  # like the handler of the command line
+    def signalled(trainer):
+        raise SystemExit(143)  # as the command line's handler does
 
-    monkeypatch.setattr(loop.Trainer, "average_checkpoints", signalled)
+    monkeypatch.setattr(ending, "average_checkpoints", signalled)
     averaged = config(tmp_path, "trainer.average=last")
     with pytest.raises(SystemExit):
         launch(averaged, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run" / "result.json").exists()
-    monkeypatch.setattr(loop.Trainer, "average_checkpoints", average)
+    monkeypatch.setattr(ending, "average_checkpoints", average)
     launch(averaged, tmp_path / "run", resume=True, quiet=True)
     assert (tmp_path / "run" / "result.json").exists()
 

@@ -56,9 +56,11 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
     tune_heap()  # before torch allocates anything large
     from tformer_cli.train import parallel
     from tformer_cli.train.checkpoint import Checkpoints, read_state
+    from tformer_cli.train.ending import finish
     from tformer_cli.train.initial import load_initial
+    from tformer_cli.train.learner import seed_step
     from tformer_cli.train.log import Console
-    from tformer_cli.train.loop import Trainer, seed_step
+    from tformer_cli.train.loop import Trainer
     from tformer_cli.train.run import Lock, locate
 
     ranks = parallel.join(pick_device(config.trainer.device).type, config.trainer.distributed_timeout)
@@ -98,7 +100,7 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
             console.say(
                 f"started from {initial}{load_initial(model, locate(initial)[1], task.output_names, initial_labels)}"
             )
-            trainer.start_average()
+            trainer.learner.start_average()
         if ranks.first:
             if trainer.progress.best is None:
                 trainer.validation.check_metric()
@@ -107,9 +109,9 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
         if config.trainer.compile:
             for block in [module for module in model.modules() if type(module).__name__ == "Block"]:
                 block.compile()
-        progress = trainer.fit()
+        trainer.fit()
         if ranks.first:
-            _finish(trainer, progress, console)
+            finish(trainer)
         ranks.wait()
         failed = False
     except RuntimeError as error:
@@ -217,34 +219,3 @@ def _header(trainer, ranks, run: Path, console) -> None:
         console.say(f"{name:>{width}}  {value}")
     for line in notes(task.config, trainer.budget, model, ranks.world):
         console.say(f"note: {line}")
-
-
-def _finish(trainer, progress, console) -> None:
-    """Average if asked, write `result.json`, and say what came out and what to do next."""
-    from tformer_cli.train.checkpoint import replace_file
-    from tformer_cli.train.run import RESULT
-
-    run, config = trainer.run, trainer.config
-    if trainer.stop or (trainer.asked.number and config.trainer.average.name != "none"):
-        console.say(f"stopped at step {progress.step:,}; to go on: the same command with --resume")
-        return
-    checkpoint = trainer.checkpoints.best()
-    averaged = trainer.average_checkpoints()
-    if averaged is not None:
-        checkpoint = averaged
-    result = {
-        "metric": trainer.validation.metric,
-        "best": progress.best,
-        "step": progress.best_step,
-        "minutes": round(progress.seconds / 60, 2),
-        "checkpoint": checkpoint.name if checkpoint else None,
-    }
-    replace_file(run / RESULT, json.dumps(result, indent=1).encode())
-    best = "" if progress.best is None else f"{progress.best:.4g}"
-    console.say(
-        f"done in {progress.seconds / 60:.1f} minutes: "
-        f"best {trainer.validation.metric} {best} at step {progress.best_step:,}"
-    )
-    split = "" if trainer.task.has_split("test") else " --split validation"
-    use = f"   or   {trainer.task.use.format(run=run)}" if trainer.task.use else ""
-    console.say(f"next: tformer evaluate {run}{split}{use}")

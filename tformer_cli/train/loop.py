@@ -14,91 +14,31 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tformer_cli.config.compose import from_yaml, to_yaml
-from tformer_cli.config.schema import Average
 from tformer_cli.errors import RunError
 from tformer_cli.signals import Stopper, StopRequested
-from tformer_cli.tasks.base import Batch, Loss, Task
-from tformer_cli.train.averaging import MovingAverage, average_folders
+from tformer_cli.tasks.base import Batch, Task
 from tformer_cli.train.budget import Budget, Pace
-from tformer_cli.train.checkpoint import (
-    AVERAGED,
-    Checkpoints,
-    load_model_tensors,
-    model_tensors,
-    read_state,
-    read_tensors,
-    tensors_to_bytes,
-    usable_files,
-    write_folder,
-)
+from tformer_cli.train.checkpoint import Checkpoints, read_state, read_tensors, usable_files
 from tformer_cli.train.data import batches
 from tformer_cli.train.display import Display
-from tformer_cli.train.finite import NotFiniteError, all_finite, forget, not_finite
+from tformer_cli.train.finite import NotFiniteError, forget, not_finite
+from tformer_cli.train.learner import Learner, TrainingStep, seed_step
 from tformer_cli.train.log import Console, Log
 from tformer_cli.train.machine import Machine
-from tformer_cli.train.optim import (
-    build_optimizer,
-    load_optimizer_tensors,
-    optimizer_tensors,
-)
 from tformer_cli.train.parallel import Ranks, ballot, elected
+from tformer_cli.train.progress import Progress
 from tformer_cli.train.run import RESULT
 from tformer_cli.train.schedule import LearningRate
 from tformer_cli.train.throughput import Throughput
 from tformer_cli.train.validation import Validation
-
-
-@dataclass
-class Progress:
-    """Where a run stands: all that a checkpoint's `state.json` says beside offsets and hashes."""
-
-    step: int = 0
-    seconds: float = 0.0
-    score: float | None = None
-    """Of the evaluation at this step, if there was one."""
-    loss: float | None = None
-    """Likewise."""
-    best: float | None = None
-    best_loss: float | None = None
-    best_step: int = 0
-    without_better: int = 0
-    window: dict[str, float | Tensor] = field(default_factory=dict)
-    """Sums since the last log line."""
-    finished: bool = False
-    schedule: dict[str, Any] = field(default_factory=dict)
-    """A `ScheduleState`."""
-
-
-class TrainingStep(nn.Module):
-    """The task's loss as a module's forward, which is what DistributedDataParallel wants to wrap."""
-
-    def __init__(self, task: Task, model: nn.Module) -> None:
-        super().__init__()
-        self.task, self.model = task, model
-
-    def forward(self, batch: Batch) -> Loss:
-        """The loss of one micro-batch."""
-        loss = self.task.loss(self.model, batch)
-        if not batch.idle:
-            return loss
-        return Loss(0 * loss.total, 0 * loss.count, {name: 0 * part for name, part in loss.parts.items()})
-
-
-def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed torch's generators (dropout) from (seed, step, rank)."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]))
 
 
 class Trainer:
@@ -129,8 +69,7 @@ class Trainer:
         self.clock = time.perf_counter
         self.begun = self.clock()
         self.validation = Validation(task, model, machine, console)
-        self.optimizer = build_optimizer(model, self.config.optim)
-        self.average = MovingAverage(model, self.trainer.ema) if self.trainer.ema else None
+        self.learner = Learner(model, self.config.optim, self.trainer.ema)
         higher = self.validation.higher_is_better
         self.checkpoints = Checkpoints(run / "checkpoints", self.trainer.keep, self.trainer.keep_best, higher)
         self.offsets: dict[str, int] = {}
@@ -154,18 +93,10 @@ class Trainer:
         changed = [name for name, digest in state["fingerprint"].items() if own.get(name) != digest]
         if changed:
             raise RunError(f"{folder}: {', '.join(changed)} changed since", "restore the data, or start a new run")
-        weights, rest = read_tensors(folder / "model.safetensors"), read_tensors(folder / "optimizer.safetensors")
-        if self.average is not None:
-            load_model_tensors(self.model, weights, str(folder))
-            self.start_average()
-            raw = {name.removeprefix("raw."): value for name, value in rest.items() if name.startswith("raw.")}
-            weights = {**weights, **raw}
-        load_model_tensors(self.model, weights, str(folder))
-        load_optimizer_tensors(self.model, self.optimizer, rest)
-        self.offsets, self.metrics_sha256 = state.pop("offsets"), state.get("metrics_sha256", "")
-        names = {item.name for item in dataclasses.fields(Progress)}
-        self.progress = Progress(**{name: value for name, value in state.items() if name in names})
-        self.progress.finished = False
+        weights, optimizer = read_tensors(folder / "model.safetensors"), read_tensors(folder / "optimizer.safetensors")
+        self.learner.load(weights, optimizer, str(folder))
+        self.offsets, self.metrics_sha256 = state["offsets"], state.get("metrics_sha256", "")
+        self.progress = Progress.resumed(state)
         if not self.trainer.metric and state.get("metric"):
             self.validation.metric = state["metric"]
         self.checkpoints.higher_is_better = self.validation.higher_is_better
@@ -180,22 +111,12 @@ class Trainer:
         self.budget_note = self.schedule.restore(progress.schedule, before, progress.step, progress.seconds)
         self.time_is_up = self.budget.time_is_up(progress.seconds)
 
-    def start_average(self) -> None:
-        """Begin the moving average at the model's present weights (they were just loaded)."""
-        if self.average is not None:
-            self.average = MovingAverage(self.model, self.trainer.ema)
-
     def save(self) -> None:
         """Write a checkpoint of this step (rank 0), while `fit` runs."""
         if self.log is None:  # only rank 0 has one
             return
-        rest = optimizer_tensors(self.model, self.optimizer)
-        if self.average is not None:
-            raw = dict(self.model.named_parameters())
-            rest |= {f"raw.{name}": value for name, value in raw.items()}
-        with self.averaged():
-            weights = tensors_to_bytes(model_tensors(self.model))
-        self.progress.window = {name: float(value) for name, value in self.progress.window.items()}
+        weights, optimizer = self.learner.to_bytes()
+        self.progress.read_window()
         self.progress.schedule = dataclasses.asdict(self.schedule.state)
         state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.validation.metric}
         state["metrics_sha256"] = self.log.sha256()
@@ -203,31 +124,16 @@ class Trainer:
         state["folder"] = str(Path.cwd())  # base of relative paths in the settings
         state["fingerprint"] = self.task.fingerprint()
         state["machine"] = {"precision": self.machine.precision, "attention": self.machine.attention}
-        files = {
-            **usable_files(weights, state, self.config, self.task.files()),
-            "optimizer.safetensors": tensors_to_bytes(rest),
-        }
+        files = usable_files(weights, state, self.config, self.task.files()) | {"optimizer.safetensors": optimizer}
         (self.run / RESULT).unlink(missing_ok=True)  # it is outdated
         self.checkpoints.save(self.progress.step, files)
         forget(self.run)
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Inside, the model has the averaged weights (where there is an average)."""
-        if self.average is None:
-            yield
-            return
-        self.average.swap()
-        try:
-            yield
-        finally:
-            self.average.swap()
 
     # --- one step ---
 
     def train_step(self, step_module: nn.Module, micro_batches: list[Batch]) -> dict[str, Tensor]:
         """One optimiser step over this rank's micro-batches; returns the sums over all ranks, still on the device."""
-        config, ranks = self.config.optim, self.ranks
+        ranks = self.ranks
         seed_step(self.config.seed, self.progress.step, ranks.rank)
         bf16 = self.machine.precision == "bf16"
         sums: dict[str, Tensor] = {}
@@ -250,21 +156,8 @@ class Trainer:
         if ranks.world > 1 and self.budget.seconds:  # all ranks use the clock of the first
             seconds = float(sums["seconds"])
         self.time_is_up = self.budget.time_is_up(seconds)
-        # DistributedDataParallel averaged over ranks; the true gradient is the sum over all, divided by the global
-        # count.
-        scale = ranks.world / sums["count"].float().clamp(min=1)
-        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients) * scale
-        clip = (config.clip_norm / norm).clamp(max=1.0) if config.clip_norm else torch.ones_like(norm)
-        self.optimizer.grad_scale = 1 / (scale * clip)
-        self.optimizer.found_inf = (~torch.isfinite(norm)).float()  # the kernel then leaves everything as it is
         rate = self.schedule.advance(self.progress.step, seconds)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None:
-            self.average.update(self.progress.step)
+        norm = self.learner.update(self.progress.step, rate, sums["count"], ranks.world)
         return {**sums, "gradient_norm": norm}
 
     def check_finite(self, sums: dict[str, Tensor], micro_batches: list[Batch]) -> None:
@@ -284,8 +177,7 @@ class Trainer:
         Raises:
             NotFiniteError: if one is not finite.
         """
-        tensors = [*model_tensors(self.model).values(), *optimizer_tensors(self.model, self.optimizer).values()]
-        if not all_finite([*tensors, *(self.average.average if self.average is not None else [])]):
+        if not self.learner.all_finite():
             raise self._not_finite("weights or the optimiser's state are not finite", micro_batches)
 
     def _not_finite(self, what: str, micro_batches: list[Batch], cause: Path | None = None) -> NotFiniteError:
@@ -354,7 +246,7 @@ class Trainer:
                 self.stop_signal = elected(float(sums["stop"]))
                 self.stop = bool(self.stop_signal)
             throughput.add(micro_batches, waited, sums["count"])
-            self.window_add(sums)
+            progress.add_sums(sums)
             self.pace.step(self.seconds() - progress.seconds)
             progress.seconds = self.seconds()
             if log_now:
@@ -405,27 +297,15 @@ class Trainer:
         """Return whether the last `trainer.patience` evaluations brought no improvement."""
         return bool(self.trainer.patience) and self.progress.without_better >= self.trainer.patience
 
-    def window_add(self, sums: dict[str, Tensor]) -> None:
-        """Add a step's sums to the log window, without reading them from the device."""
-        window = self.progress.window
-        for name, value in sums.items():
-            if name not in ("stop", "seconds"):
-                value = float(value) if value.device.type == "cpu" else value.double()
-                window[name] = window.get(name, 0.0) + value
-        window["steps"] = window.get("steps", 0.0) + 1
-
     def seconds(self) -> float:
         """Return the seconds of training so far, including those before a `--resume`."""
         return self.clock() - self.begun
 
     def write_window(self, throughput: Throughput) -> None:
         """One line of metrics: means over the steps since the last one."""
-        window = {name: float(value) for name, value in self.progress.window.items()}
-        self.progress.window.clear()
-        count, steps, norm = window.pop("count"), window.pop("steps"), window.pop("gradient_norm")
-        values = {name: value / max(count, 1) for name, value in window.items()}
-        rate = self.schedule.state.rate
-        values |= {"learning_rate": rate, "gradient_norm": norm / steps}
+        means, rate = self.progress.take_means(), self.schedule.state.rate
+        norm = means.pop("gradient_norm")
+        values = {**means, "learning_rate": rate, "gradient_norm": norm}
         rates = throughput.read()
         if self.log is not None:
             self.log.scalars(self.progress.step, "train", values)
@@ -467,7 +347,7 @@ class Trainer:
     def _score(self, log: Log) -> None:
         """Evaluate, compare with the best score so far, and print."""
         progress, metric = self.progress, self.validation.metric
-        with self.averaged():
+        with self.learner.averaged():
             found, pictures = self.validation.measure(), self.validation.pictures()
         score, loss = self.validation.score(found), found.scores["loss"]
         if not math.isfinite(loss) or math.isnan(score):
@@ -476,10 +356,7 @@ class Trainer:
             progress.best = progress.best_loss = None
         better = self.validation.better(score, loss, progress.best, progress.best_loss)
         self.checkpoints.higher_is_better = self.validation.higher_is_better
-        progress.score, progress.loss = score, loss
-        progress.without_better = 0 if better else progress.without_better + 1
-        if better:
-            progress.best, progress.best_loss, progress.best_step = score, loss, progress.step
+        progress.record(score, loss, better=better)
         self.validation.show(log, progress.step, found, pictures, better=better)
 
     def _save_unscored(self) -> None:
@@ -489,31 +366,3 @@ class Trainer:
             self.console.say(f"the evaluation failed; step {self.progress.step:,} is saved, --resume goes on from it")
         except Exception as error:
             self.console.say(f"the evaluation failed, and step {self.progress.step:,} cannot be saved: {error}")
-
-    def average_checkpoints(self) -> Path | None:
-        """Average the weights of the last or best kept checkpoints, score and keep them as `averaged` (rank 0).
-
-        Returns:
-            The average's folder if it is better than every single checkpoint, scored in the same way.
-        """
-        wanted, progress, validation = self.trainer.average, self.progress, self.validation
-        if wanted is Average.none:
-            return None
-        newest = self.checkpoints.path(progress.step)
-        last, best = self.checkpoints.regular()[-self.trainer.keep :], self.checkpoints.ranked(newest)
-        weights, names = average_folders(
-            last if wanted is Average.last else best[: self.trainer.keep_best], self.console.say
-        )
-        load_model_tensors(self.model, weights, "the average")
-        found = validation.measure()
-        score, loss = validation.score(found), found.scores["loss"]
-        self.console.say(f"average of {len(names)} checkpoints: {validation.metric} {score:.4g}")
-        better = validation.better(score, loss, progress.best, progress.best_loss)
-        state = {"step": progress.step, "score": score, "loss": loss, "averaged": names, "better": better}
-        files = usable_files(tensors_to_bytes(weights), state, self.config, self.task.files())
-        write_folder(self.checkpoints.folder / AVERAGED, files)
-        self.checkpoints.point(newest)
-        if not better:
-            return None  # kept to be looked at, but a single checkpoint is better
-        progress.best, progress.best_loss = score, loss
-        return self.checkpoints.folder / AVERAGED

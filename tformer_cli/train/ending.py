@@ -1,0 +1,84 @@
+"""What follows the last step of a run: the average of its checkpoints, `result.json`, and a word on what comes next."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tformer_cli.config.schema import Average
+from tformer_cli.train.averaging import average_folders
+from tformer_cli.train.checkpoint import (
+    AVERAGED,
+    load_model_tensors,
+    replace_file,
+    tensors_to_bytes,
+    usable_files,
+    write_folder,
+)
+from tformer_cli.train.loop import Trainer
+from tformer_cli.train.run import RESULT
+
+
+def finish(trainer: Trainer) -> None:
+    """Average if asked, write `result.json`, and say what came out and what to do next (rank 0).
+
+    Args:
+        trainer: after `fit`.
+    """
+    run, config, progress, console = trainer.run, trainer.config, trainer.progress, trainer.console
+    if trainer.stop or (trainer.asked.number and config.trainer.average is not Average.none):
+        console.say(f"stopped at step {progress.step:,}; to go on: the same command with --resume")
+        return
+    checkpoint = trainer.checkpoints.best()
+    averaged = average_checkpoints(trainer)
+    if averaged is not None:
+        checkpoint = averaged
+    result = {
+        "metric": trainer.validation.metric,
+        "best": progress.best,
+        "step": progress.best_step,
+        "minutes": round(progress.seconds / 60, 2),
+        "checkpoint": checkpoint.name if checkpoint else None,
+    }
+    replace_file(run / RESULT, json.dumps(result, indent=1).encode())
+    best = "" if progress.best is None else f"{progress.best:.4g}"
+    console.say(
+        f"done in {progress.seconds / 60:.1f} minutes: "
+        f"best {trainer.validation.metric} {best} at step {progress.best_step:,}"
+    )
+    split = "" if trainer.task.has_split("test") else " --split validation"
+    use = f"   or   {trainer.task.use.format(run=run)}" if trainer.task.use else ""
+    console.say(f"next: tformer evaluate {run}{split}{use}")
+
+
+def average_checkpoints(trainer: Trainer) -> Path | None:
+    """Average the weights of the last or best kept checkpoints, score and keep them as `averaged` (rank 0).
+
+    Returns:
+        The average's folder if it is better than every single checkpoint, scored in the same way.
+
+    Raises:
+        RunError: if no checkpoint is whole, or the average cannot be written.
+    """
+    settings, progress, validation = trainer.trainer, trainer.progress, trainer.validation
+    if settings.average is Average.none:
+        return None
+    checkpoints = trainer.checkpoints
+    newest = checkpoints.path(progress.step)
+    last, best = checkpoints.regular()[-settings.keep :], checkpoints.ranked(newest)
+    weights, names = average_folders(
+        last if settings.average is Average.last else best[: settings.keep_best], trainer.console.say
+    )
+    load_model_tensors(trainer.model, weights, "the average")
+    evaluation = validation.measure()
+    score, loss = validation.score(evaluation), evaluation.scores["loss"]
+    trainer.console.say(f"average of {len(names)} checkpoints: {validation.metric} {score:.4g}")
+    better = validation.better(score, loss, progress.best, progress.best_loss)
+    state = {"step": progress.step, "score": score, "loss": loss, "averaged": names, "better": better}
+    files = usable_files(tensors_to_bytes(weights), state, trainer.config, trainer.task.files())
+    write_folder(checkpoints.folder / AVERAGED, files)
+    checkpoints.point(newest)
+    if not better:
+        return None  # kept to be looked at, but a single checkpoint is better
+    progress.best, progress.best_loss = score, loss
+    return checkpoints.folder / AVERAGED

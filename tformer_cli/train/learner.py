@@ -1,0 +1,137 @@
+"""What one step does to the weights: the loss of a micro-batch, and the update by the optimiser and the moving average.
+
+gradient of the summed loss -> divided once by the global count -> clip -> optimiser -> moving average
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import OptimConfig
+from tformer_cli.tasks.base import Batch, Loss, Task
+from tformer_cli.train.averaging import MovingAverage
+from tformer_cli.train.checkpoint import load_model_tensors, model_tensors, tensors_to_bytes
+from tformer_cli.train.finite import all_finite
+from tformer_cli.train.optim import build_optimizer, load_optimizer_tensors, optimizer_tensors
+
+RAW = "raw."
+"""Begins the names of the raw weights that a checkpoint keeps beside their average."""
+
+
+class TrainingStep(nn.Module):
+    """The task's loss as a module's forward, which is what DistributedDataParallel wants to wrap."""
+
+    def __init__(self, task: Task, model: nn.Module) -> None:
+        super().__init__()
+        self.task, self.model = task, model
+
+    def forward(self, batch: Batch) -> Loss:
+        """The loss of one micro-batch."""
+        loss = self.task.loss(self.model, batch)
+        if not batch.idle:
+            return loss
+        return Loss(0 * loss.total, 0 * loss.count, {name: 0 * part for name, part in loss.parts.items()})
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seed torch's generators (dropout) from (seed, step, rank)."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]))
+
+
+class Learner:
+    """A model's weights in training, with their optimiser and, where there is one, their moving average.
+
+    Args:
+        model: on its device.
+        config: of the optimiser.
+        decay: of the moving average; 0: there is none.
+    """
+
+    def __init__(self, model: nn.Module, config: OptimConfig, decay: float) -> None:
+        self.model, self.config, self.decay = model, config, decay
+        self.optimizer = build_optimizer(model, config)
+        self.average: MovingAverage | None = None
+        self.start_average()
+
+    def start_average(self) -> None:
+        """Begin the moving average at the model's present weights."""
+        self.average = MovingAverage(self.model, self.decay) if self.decay else None
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the model has the averaged weights (where there is an average)."""
+        if self.average is None:
+            yield
+            return
+        self.average.swap()
+        try:
+            yield
+        finally:
+            self.average.swap()
+
+    def update(self, step: int, rate: float, count: Tensor, world: int) -> Tensor:
+        """Take one optimiser step by the gradients that the model holds, and clear them.
+
+        A gradient that is not finite leaves weights and moments as they are.
+
+        Args:
+            step: its number.
+            rate: the learning rate.
+            count: what the loss is a sum over, on all ranks; a scalar.
+            world: how many ranks DistributedDataParallel averaged the gradients over.
+
+        Returns:
+            The norm of the whole gradient before clipping; a scalar, still on the device.
+        """
+        # The true gradient is the sum over all ranks, divided by the global count.
+        scale = world / count.float().clamp(min=1)
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients) * scale
+        clip = (self.config.clip_norm / norm).clamp(max=1.0) if self.config.clip_norm else torch.ones_like(norm)
+        self.optimizer.grad_scale = 1 / (scale * clip)
+        self.optimizer.found_inf = (~torch.isfinite(norm)).float()  # the kernel then leaves everything as it is
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(step)
+        return norm
+
+    def all_finite(self) -> bool:
+        """Whether the weights, their average and the optimiser's state are finite; waits for the device."""
+        tensors = [*model_tensors(self.model).values(), *optimizer_tensors(self.model, self.optimizer).values()]
+        return all_finite([*tensors, *(self.average.average if self.average is not None else [])])
+
+    def to_bytes(self) -> tuple[bytes, bytes]:
+        """The contents of a checkpoint's `model.safetensors` and `optimizer.safetensors`."""
+        optimizer = optimizer_tensors(self.model, self.optimizer)
+        if self.average is not None:
+            optimizer |= {f"{RAW}{name}": value for name, value in self.model.named_parameters()}
+        with self.averaged():
+            weights = tensors_to_bytes(model_tensors(self.model))
+        return weights, tensors_to_bytes(optimizer)
+
+    def load(self, weights: Mapping[str, Tensor], optimizer: dict[str, Tensor], where: str) -> None:
+        """Put back what `to_bytes` gave.
+
+        Args:
+            weights: of `model.safetensors`, by name.
+            optimizer: of `optimizer.safetensors`, by name.
+            where: what an error calls the checkpoint.
+
+        Raises:
+            RunError: if it belongs to another model, or is not finite.
+        """
+        if self.average is not None:
+            load_model_tensors(self.model, weights, where)
+            self.start_average()
+            raw = {name.removeprefix(RAW): value for name, value in optimizer.items() if name.startswith(RAW)}
+            weights = {**weights, **raw}
+        load_model_tensors(self.model, weights, where)
+        load_optimizer_tensors(self.model, self.optimizer, optimizer)

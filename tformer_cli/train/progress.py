@@ -1,0 +1,75 @@
+"""Where a run stands: the numbers that a checkpoint's `state.json` keeps for the run that resumes from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from torch import Tensor
+
+
+@dataclass
+class Progress:
+    """Where a run stands: all that a checkpoint's `state.json` says beside offsets and hashes."""
+
+    step: int = 0
+    seconds: float = 0.0
+    score: float | None = None
+    """Of the evaluation at this step, if there was one."""
+    loss: float | None = None
+    """Likewise."""
+    best: float | None = None
+    best_loss: float | None = None
+    best_step: int = 0
+    without_better: int = 0
+    window: dict[str, float | Tensor] = field(default_factory=dict)
+    """Sums since the last log line."""
+    finished: bool = False
+    schedule: dict[str, Any] = field(default_factory=dict)
+    """A `ScheduleState`."""
+
+    @classmethod
+    def resumed(cls, state: Mapping[str, Any]) -> Self:
+        """The progress that a checkpoint's state holds, of a run that goes on."""
+        names = {item.name for item in dataclasses.fields(cls)} - {"finished"}
+        return cls(**{name: value for name, value in state.items() if name in names})
+
+    def record(self, score: float, loss: float, *, better: bool) -> None:
+        """Note the scores of an evaluation at this step.
+
+        Args:
+            score: of the metric that says which checkpoint is best.
+            loss: of the same evaluation.
+            better: whether it beats all before it.
+        """
+        self.score, self.loss = score, loss
+        self.without_better = 0 if better else self.without_better + 1
+        if better:
+            self.best, self.best_loss, self.best_step = score, loss, self.step
+
+    def add_sums(self, sums: Mapping[str, Tensor]) -> None:
+        """Add a step's sums to the log window, without reading them from the device."""
+        for name, value in sums.items():
+            if name not in ("stop", "seconds"):
+                number = float(value) if value.device.type == "cpu" else value.double()
+                self.window[name] = self.window.get(name, 0.0) + number
+        self.window["steps"] = self.window.get("steps", 0.0) + 1
+
+    def read_window(self) -> dict[str, float]:
+        """Turn the log window's sums into plain numbers, which waits for the device."""
+        numbers = {name: float(value) for name, value in self.window.items()}
+        self.window = {**numbers}
+        return numbers
+
+    def take_means(self) -> dict[str, float]:
+        """Empty the log window.
+
+        Returns:
+            The loss and its parts over all that was counted, and `gradient_norm` over the steps.
+        """
+        window = self.read_window()
+        self.window.clear()
+        count, steps, norm = window.pop("count"), window.pop("steps"), window.pop("gradient_norm")
+        return {**{name: value / max(count, 1) for name, value in window.items()}, "gradient_norm": norm / steps}
