@@ -51,17 +51,14 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
         TformerError: for errors that the user can correct.
         SystemExit: after a signal stopped the run.
     """
-    from tformer_cli.train.machine import pick_device, prepare, tune_heap
+    from tformer_cli.train.machine import pick_device, tune_heap
 
     tune_heap()  # before torch allocates anything large
+    from tformer_cli.nn.block import Block
     from tformer_cli.train import parallel
-    from tformer_cli.train.checkpoint import Checkpoints, read_state
     from tformer_cli.train.ending import finish
-    from tformer_cli.train.initial import load_initial
-    from tformer_cli.train.learner import seed_step
     from tformer_cli.train.log import Console
-    from tformer_cli.train.loop import Trainer
-    from tformer_cli.train.run import Lock, locate
+    from tformer_cli.train.run import Lock
 
     ranks = parallel.join(pick_device(config.trainer.device).type, config.trainer.distributed_timeout)
     console = Console(quiet=quiet or not ranks.first)
@@ -69,45 +66,20 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
     lock, failed = None, True
     try:
         lock = Lock(run) if ranks.first else None
-        checkpoints = Checkpoints(run / "checkpoints")
-        if lock is not None:
-            if lock.note:
-                console.say(lock.note)
-            checkpoints.clean()
-        ranks.wait()
-        newest = checkpoints.newest(console.say)
-        if newest is not None and not resume:
-            raise RunError(f"{run}: already holds a run", NEVER_RESUMED)
-        if newest is None and resume:
-            console.say(f"{run}: no checkpoint to resume from: a new run begins there")
+        newest = _newest_checkpoint(run, lock, resume, ranks, console)
         task = _task(config, newest, initial, console)
         initial_labels = _initial_labels(task, initial)
-        if ranks.first:
-            task.prepare(run)
-        ranks.wait()
-        if not ranks.first:
-            task.prepare(run)  # what rank 0 has tokenised lies in the cache now
-        chosen = read_state(newest, resumable=True)["machine"] if newest is not None else None
-        local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        machine = prepare(config.trainer, ranks=local_ranks, chosen=chosen, **task.shape())
-        seed_step(config.seed, 0, 0)
-        model = task.model().to(machine.device)
-        trainer = Trainer(task, model, run, machine, ranks, console)
-        if newest is not None:
-            trainer.restore(newest)
-            console.say(f"resumed from {newest} at step {trainer.progress.step:,}")
-        elif initial is not None:
-            console.say(
-                f"started from {initial}{load_initial(model, locate(initial)[1], task.output_names, initial_labels)}"
-            )
-            trainer.learner.start_average()
+        _prepare(task, run, ranks)
+        trainer = _trainer(task, run, newest, ranks, console)
+        if newest is None and initial is not None:
+            _start_from(initial, trainer, initial_labels)
         if ranks.first:
             if trainer.progress.best is None:
                 trainer.validation.check_metric()
-            _write_start(config, run, machine)
+            _write_start(config, run, trainer.machine)
             _header(trainer, ranks, run, console)
         if config.trainer.compile:
-            for block in [module for module in model.modules() if type(module).__name__ == "Block"]:
+            for block in [module for module in trainer.model.modules() if isinstance(module, Block)]:
                 block.compile()
         trainer.fit()
         if ranks.first:
@@ -128,6 +100,28 @@ def _shared(ranks, run: Path, initial: Path | None) -> tuple[Path, Path | None]:
     """Return the folders chosen by rank 0, on every rank."""
     chosen = json.loads(ranks.same_text(json.dumps([str(run), str(initial) if initial is not None else None])))
     return Path(chosen[0]), Path(chosen[1]) if chosen[1] is not None else None
+
+
+def _newest_checkpoint(run: Path, lock, resume: bool, ranks, console) -> Path | None:
+    """The checkpoint that the run resumes from, after rank 0, which holds the lock, has completed interrupted saves.
+
+    Raises:
+        RunError: if there is one, and the run is not to be resumed.
+    """
+    from tformer_cli.train.checkpoint import Checkpoints
+
+    checkpoints = Checkpoints(run / "checkpoints")
+    if lock is not None:
+        if lock.note:
+            console.say(lock.note)
+        checkpoints.clean()
+    ranks.wait()
+    newest = checkpoints.newest(console.say)
+    if newest is not None and not resume:
+        raise RunError(f"{run}: already holds a run", NEVER_RESUMED)
+    if newest is None and resume:
+        console.say(f"{run}: no checkpoint to resume from: a new run begins there")
+    return newest
 
 
 def _task(config, newest: Path | None, initial: Path | None, console):
@@ -158,6 +152,43 @@ def _initial_labels(task, initial: Path | None) -> tuple[str, ...] | None:
         return ()
     same = from_yaml(locate(initial)[1] / CONFIG).task == task.config.task
     return task.output_names if same else None
+
+
+def _prepare(task, run: Path, ranks) -> None:
+    """Prepare a task on every rank; the others find in the cache what rank 0 has tokenised."""
+    if ranks.first:
+        task.prepare(run)
+    ranks.wait()
+    if not ranks.first:
+        task.prepare(run)
+
+
+def _trainer(task, run: Path, newest: Path | None, ranks, console):
+    """The trainer of a prepared task, with seeded weights or those of the checkpoint that it resumes from."""
+    from tformer_cli.train.checkpoint import read_state
+    from tformer_cli.train.learner import seed_step
+    from tformer_cli.train.loop import Trainer
+    from tformer_cli.train.machine import prepare
+
+    chosen = read_state(newest, resumable=True)["machine"] if newest is not None else None
+    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    machine = prepare(task.config.trainer, ranks=local_ranks, chosen=chosen, **task.shape())
+    seed_step(task.config.seed, 0, 0)
+    trainer = Trainer(task, task.model().to(machine.device), run, machine, ranks, console)
+    if newest is not None:
+        trainer.restore(newest)
+        console.say(f"resumed from {newest} at step {trainer.progress.step:,}")
+    return trainer
+
+
+def _start_from(initial: Path, trainer, labels: tuple[str, ...] | None) -> None:
+    """Give a new run the weights of another one, whose outputs have the names `labels`."""
+    from tformer_cli.train.initial import load_initial
+    from tformer_cli.train.run import locate
+
+    note = load_initial(trainer.model, locate(initial)[1], trainer.task.output_names, labels)
+    trainer.console.say(f"started from {initial}{note}")
+    trainer.learner.start_average()
 
 
 def _check_same(config, newest: Path, console) -> None:
