@@ -15,6 +15,7 @@ from tformer_cli.cli.choices import recipe_names, run_folders
 from tformer_cli.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
+    from tformer_cli.cli.start import Start
     from tformer_cli.config.schema import Experiment
 
 RECIPE = typer.Argument(
@@ -100,7 +101,7 @@ def _train(
 ) -> None:
     from tformer_cli.cli.output import note, note_repeated, result
     from tformer_cli.cli.start import Start
-    from tformer_cli.config.compose import as_resumed, compose, to_yaml
+    from tformer_cli.config.compose import as_resumed, to_yaml
     from tformer_cli.config.places import check_places
     from tformer_cli.config.recipes import default_name
 
@@ -119,16 +120,7 @@ def _train(
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):  # torchrun restarts the ranks after a failure
         resume, run = True, run or last_run(default_name(recipe))
     start = Start.find(initial) if initial is not None else None
-    config = compose(recipe, overrides, whole=start is None)
-    if start is not None:
-        config = start.adapt(config, overrides)
-    else:
-        from tformer_cli.tasks.sizing import suggested
-
-        data, settings = suggested(config, overrides)
-        if settings:
-            note(f"sized to {data}: {' '.join(settings)}; what the command line gives wins", quiet=quiet)
-            config = compose(recipe, [*settings, *overrides, "size=given"])  # now complete, like a recipe
+    config = _composed(recipe, overrides, start, quiet=quiet)
     if resume and run is not None:
         config = as_resumed(config, run / "config.yaml", overrides)
     if dry_run:
@@ -142,6 +134,28 @@ def _train(
                 "--resume needs to know which run", f"add --run {last_run(default_name(recipe)) or 'FOLDER'}"
             )
         run = new_run(default_name(recipe))
+    _launch(config, run, start, resume=resume, processes=processes, quiet=quiet)
+
+
+def _composed(recipe: str, overrides: list[str], start: Start | None, *, quiet: bool) -> Experiment:
+    """The configuration of a run: of one from random weights sized to its data, of another adapted to its start."""
+    from tformer_cli.cli.output import note
+    from tformer_cli.config.compose import compose
+
+    config = compose(recipe, overrides, whole=start is None)
+    if start is not None:
+        return start.adapt(config, overrides)
+    from tformer_cli.tasks.sizing import suggested
+
+    data, settings = suggested(config, overrides)
+    if settings:
+        note(f"sized to {data}: {' '.join(settings)}; what the command line gives wins", quiet=quiet)
+        config = compose(recipe, [*settings, *overrides, "size=given"])  # now complete, like a recipe
+    return config
+
+
+def _launch(config: Experiment, run: Path, start: Start | None, *, resume: bool, processes: int, quiet: bool) -> None:
+    """Train in a run folder; a start that fails before training leaves nothing in it."""
     if first_rank():
         check_run(run, resume)
         if not holds_run(run):
