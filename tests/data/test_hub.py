@@ -12,7 +12,7 @@ import datasets
 import pytest
 
 from tformer_cli.config.compose import compose
-from tformer_cli.data.source import hub_data, hub_path, hub_rows, hub_splits
+from tformer_cli.data.hub import hub_data, hub_path, hub_rows, hub_splits
 from tformer_cli.data.splits import find_split
 from tformer_cli.errors import DataError
 

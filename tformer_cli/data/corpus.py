@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tformer_cli.config.schema import Documents
 from tformer_cli.data import files
 from tformer_cli.data.cells import Gate
-from tformer_cli.data.source import hub_origin, hub_rows
+from tformer_cli.data.hub import hub_origin, hub_rows
 from tformer_cli.data.splits import read_split
 from tformer_cli.data.store import gather, text_digest
 from tformer_cli.errors import DataError

@@ -20,7 +20,7 @@ from tformer_cli.config.schema import Target
 from tformer_cli.data import files
 from tformer_cli.data.cells import Gate, Places, read_list
 from tformer_cli.data.division import Labels
-from tformer_cli.data.source import hub_origin, hub_rows
+from tformer_cli.data.hub import hub_origin, hub_rows
 from tformer_cli.data.splits import draw, read_split
 from tformer_cli.data.store import text_digest
 from tformer_cli.errors import ConfigError, DataError, checkpoint_content

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tformer_cli.data import files
 from tformer_cli.data.cells import Gate, MissingValue, Place, cell_text, class_names
-from tformer_cli.data.source import hub_named_rows, hub_origin
+from tformer_cli.data.hub import hub_named_rows, hub_origin
 from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ import numpy as np
 from tformer_cli.config.schema import ClassNames
 from tformer_cli.data import files
 from tformer_cli.data.division import draw_rows
+from tformer_cli.data.hub import hub_data
 from tformer_cli.data.idx import LABELS, PICTURES, idx_items, open_idx
 from tformer_cli.data.media import Listing, is_hidden, listed, listing, shown
 from tformer_cli.data.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table, state
 from tformer_cli.data.pictures import ENDINGS
-from tformer_cli.data.source import hub_data
 from tformer_cli.data.splits import NAMES, Layout, is_other_split, with_ending
 from tformer_cli.errors import DataError, library
 

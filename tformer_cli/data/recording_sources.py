@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from tformer_cli.config.schema import Features
 from tformer_cli.data import audio, files, stored_features
+from tformer_cli.data.hub import hub_data, hub_named_rows, hub_origin
 from tformer_cli.data.media import listing, shown
 from tformer_cli.data.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table
-from tformer_cli.data.source import hub_data, hub_named_rows, hub_origin
 from tformer_cli.data.splits import Layout, is_other_split, with_ending
 from tformer_cli.errors import ConfigError, DataError, library
 

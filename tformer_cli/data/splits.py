@@ -13,7 +13,8 @@ import numpy as np
 
 from tformer_cli.data import files
 from tformer_cli.data.division import Labels, draw_rows
-from tformer_cli.data.source import VALIDATION_NAMES, hub_splits, refuse_saved
+from tformer_cli.data.hub import hub_splits, refuse_saved
+from tformer_cli.data.source import VALIDATION_NAMES
 from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from tformer_cli.data import files
 from tformer_cli.data.cells import Gate, MissingValue, Place, Places, read_list
 from tformer_cli.data.conll import Sentence, read_conll
 from tformer_cli.data.division import Labels
-from tformer_cli.data.source import hub_origin, hub_rows
+from tformer_cli.data.hub import hub_origin, hub_rows
 from tformer_cli.data.splits import draw, read_split
 from tformer_cli.data.store import text_digest
 from tformer_cli.errors import DataError
