@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 NOT_REGULAR = "not a regular file, but {kind}"
 _KINDS = (
@@ -35,16 +35,7 @@ def open_regular(path: Path | str, *, links: bool = True) -> BinaryIO:
         NotRegularError: if it is not a regular file; `strerror` names its kind.
         OSError: if it is missing or cannot be read.
     """
-    if not links:
-        _check(os.lstat(path).st_mode, path)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags | (0 if links else getattr(os, "O_NOFOLLOW", 0)))
-    try:
-        _check(os.fstat(descriptor).st_mode, path)
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
+    return _open(path, os.O_RDONLY, "rb", links=links)
 
 
 def read_regular(path: Path | str, *, largest: int | None = None, links: bool = True) -> bytes:
@@ -73,14 +64,18 @@ def append_regular(path: Path | str) -> BinaryIO:
         NotRegularError: if it is not a regular file.
         OSError: if it cannot be written.
     """
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-    flags |= sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
-    if os.path.lexists(path):
+    return _open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, "a+b", links=False)
+
+
+def _open(path: Path | str, flags: int, mode: str, *, links: bool) -> BinaryIO:
+    """Open a file by the flags of `os.open`, unless it is not a regular one, before and after it is open."""
+    if not links and os.path.lexists(path):
         _check(os.lstat(path).st_mode, path)
-    descriptor = os.open(path, flags, 0o666)
+    safe = ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY", *(() if links else ("O_NOFOLLOW",)))
+    descriptor = os.open(path, flags | sum(getattr(os, name, 0) for name in safe), 0o666)
     try:
         _check(os.fstat(descriptor).st_mode, path)
-        return os.fdopen(descriptor, "a+b")
+        return cast(BinaryIO, os.fdopen(descriptor, mode))
     except BaseException:
         os.close(descriptor)
         raise

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from tformer_cli.config.compose import to_yaml
 from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import RunError
-from tformer_cli.train.verify import FORMAT_VERSION, MANIFEST, damage, read_regular, read_state, state_of
+from tformer_cli.regular import read_regular
+from tformer_cli.train.verify import FORMAT_VERSION, MANIFEST, damage, read_state, state_of
 from tformer_cli.writing import sync, sync_folder
 
 __all__ = ["MANIFEST", "Checkpoints", "damage", "read_state"]
@@ -248,7 +249,7 @@ class Checkpoints:
     def _pointer(self, name: str) -> str:
         """Return the content of a pointer file, "" if there is none."""
         try:
-            return read_regular(self.folder / name, 1000).decode("ascii").strip()
+            return read_regular(self.folder / name, largest=1000, links=False).decode("ascii").strip()
         except (OSError, UnicodeDecodeError):
             return ""
 

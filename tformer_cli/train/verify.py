@@ -10,24 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tformer_cli import regular
 from tformer_cli.errors import RunError
+from tformer_cli.regular import read_regular
 
 FORMAT_VERSION = 1
 MANIFEST, STATE = "manifest.json", "state.json"
 REQUIRED = ("model.safetensors", STATE, "config.yaml")
 """Files of every checkpoint."""
 LARGEST_TEXT = 64 << 20
-"""Largest size, in bytes, of a manifest, state or pointer."""
-
-
-def read_regular(path: Path, largest: int = LARGEST_TEXT) -> bytes:
-    """Read a small file; links, pipes and devices are refused without blocking.
-
-    Raises:
-        OSError: if it is missing, not a regular file, or larger than `largest` bytes.
-    """
-    return regular.read_regular(path, largest=largest, links=False)
+"""Largest size, in bytes, of a manifest or state."""
 
 
 def _sha256(value: object) -> bool:
@@ -45,7 +36,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, tuple[int, str]], str]:
         Size and SHA-256 of each file by name, and the fault of the manifest ("" if none).
     """
     try:
-        manifest = json.loads(read_regular(folder / MANIFEST))
+        manifest = json.loads(read_regular(folder / MANIFEST, largest=LARGEST_TEXT, links=False))
     except FileNotFoundError:
         return {}, f"has no {MANIFEST}"
     except (OSError, ValueError, RecursionError) as error:
@@ -188,7 +179,7 @@ def read_state(folder: Path, *, resumable: bool = False) -> dict[str, Any]:
     """
     place = folder / STATE
     try:
-        state = json.loads(read_regular(place))
+        state = json.loads(read_regular(place, largest=LARGEST_TEXT, links=False))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "not JSON"
         raise RunError(f"{place}: cannot be read: {reason}", "choose another with --checkpoint") from error
