@@ -1,4 +1,4 @@
-"""Atomic writing of output files: a file is written under another name, and renamed when it is complete.
+"""Atomic writing of files and folders: they are written under another name, and renamed when they are complete.
 
 The previous file, which may be the input itself, is therefore intact until the new one is complete. After a full disk,
 Ctrl-C or an error in the last line, the records so far remain in `NAME.partial`.
@@ -185,6 +185,53 @@ def _keep_complete_records(output: Output, stream: IO[bytes], beside: str) -> No
         output.partial = output.path.with_name(os.path.basename(beside)) if by_name else Path(beside)
 
 
+def write_remedy(error: OSError) -> str:
+    """Return the remedy for a failure to write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "free some space"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "make the folder writable"
+    return "check the disk"
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write and sync files in their order, then the folders that hold them.
+
+    Args:
+        folder: where.
+        files: content by name relative to the folder.
+
+    Raises:
+        OSError: if one cannot be written; those before it stay.
+    """
+    for name, content in files.items():
+        _write_file(folder / name, content)
+    for place in {(folder / name).parent for name in files}:
+        sync_folder(place)
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    """Write and sync one file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        sync(file.fileno())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file so that a reader sees the old content or the new, never half."""
+    beside = path.with_name(f".{path.name}.writing")
+    try:
+        _write_file(beside, content)
+        os.replace(beside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
 def check_new_folder(path: Path) -> None:
     """Refuse a folder that is not empty, before slow work starts.
 
@@ -210,13 +257,7 @@ def write_new_folder(path: Path, files: Mapping[str, bytes]) -> None:
         beside = path / ".writing" if path.is_dir() else path.absolute().with_name(f".{path.name}.writing")
         shutil.rmtree(beside, ignore_errors=True)
         try:
-            for name, content in files.items():
-                place = beside / name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with open(place, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    sync(file.fileno())
+            write_files(beside, files)
             if path.is_dir():
                 for child in sorted(beside.iterdir()):
                     os.replace(child, path / child.name)

@@ -10,8 +10,9 @@ import pytest
 
 from tformer_cli.errors import RunError
 from tformer_cli.train import checkpoint
-from tformer_cli.train.checkpoint import Checkpoints, damage, replace_file, write_folder
+from tformer_cli.train.checkpoint import Checkpoints, damage, write_folder
 from tformer_cli.train.run import Lock, locate
+from tformer_cli.writing import replace_file
 
 FILES = {"model.safetensors": b"w", "config.yaml": b"x", "state.json": b'{"step": 1}'}
 

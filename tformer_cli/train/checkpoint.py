@@ -9,7 +9,6 @@ It is written beside its place, synced and renamed, so that under its own name i
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import math
@@ -29,41 +28,10 @@ from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import RunError
 from tformer_cli.regular import read_regular
 from tformer_cli.train.verify import FORMAT_VERSION, MANIFEST, damage, read_state, state_of
-from tformer_cli.writing import sync, sync_folder
+from tformer_cli.writing import replace_file, sync_folder, write_files, write_remedy
 
 __all__ = ["MANIFEST", "Checkpoints", "damage", "read_state"]
 PREFIX, AVERAGED = "step-", "averaged"
-
-
-def write_remedy(error: OSError) -> str:
-    """Return the remedy for a failure to write."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "free some space"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "make the folder writable"
-    return "check the disk"
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write and sync one file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        sync(file.fileno())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file so that a reader sees the old content or the new, never half."""
-    beside = path.with_name(f".{path.name}.writing")
-    try:
-        write_file(beside, content)
-        os.replace(beside, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
 
 
 def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
@@ -80,14 +48,12 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        entries = {}
-        for name, content in files.items():
-            write_file(beside / name, content)
-            entries[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        entries = {
+            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in files.items()
+        }
         manifest = {"format_version": FORMAT_VERSION, "files": entries}
-        write_file(beside / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
-        for folder in {(beside / name).parent for name in files}:
-            sync_folder(folder)
+        write_files(beside, {**files, MANIFEST: json.dumps(manifest, indent=1, sort_keys=True).encode()})
         if target.exists():
             os.replace(target, target.with_name(f".{target.name}.deleting"))
         os.replace(beside, target)

@@ -10,13 +10,13 @@ from tformer_cli.train.averaging import average_folders
 from tformer_cli.train.checkpoint import (
     AVERAGED,
     load_model_tensors,
-    replace_file,
     tensors_to_bytes,
     usable_files,
     write_folder,
 )
 from tformer_cli.train.loop import Trainer
 from tformer_cli.train.run import RESULT
+from tformer_cli.writing import replace_file
 
 
 def finish(trainer: Trainer) -> None:

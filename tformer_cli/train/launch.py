@@ -220,8 +220,8 @@ def _check_same(config, newest: Path, console) -> None:
 
 def _write_start(config, run: Path, machine) -> None:
     from tformer_cli.config.compose import to_yaml
-    from tformer_cli.train.checkpoint import replace_file
     from tformer_cli.train.run import CONFIG, write_environment
+    from tformer_cli.writing import replace_file
 
     try:
         replace_file(run / CONFIG, to_yaml(config).encode())

@@ -22,8 +22,8 @@ from tformer_cli.config.schema import Attention, Device, Precision, TrainerConfi
 from tformer_cli.data.cache import default_cache
 from tformer_cli.errors import ConfigError
 from tformer_cli.nn import attention, backend
-from tformer_cli.train.checkpoint import replace_file
 from tformer_cli.train.run import processor
+from tformer_cli.writing import replace_file
 
 
 @dataclass

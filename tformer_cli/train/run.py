@@ -21,7 +21,8 @@ from pathlib import Path
 from tformer_cli import __version__
 from tformer_cli.errors import RunError
 from tformer_cli.regular import append_regular
-from tformer_cli.train.checkpoint import AVERAGED, Checkpoints, complete_save, damage, replace_file
+from tformer_cli.train.checkpoint import AVERAGED, Checkpoints, complete_save, damage
+from tformer_cli.writing import replace_file
 
 CONFIG, RESULT, METRICS, PERFORMANCE = "config.yaml", "result.json", "metrics.jsonl", "performance.jsonl"
 HARMLESS = (
