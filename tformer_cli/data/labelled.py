@@ -24,6 +24,7 @@ from tformer_cli.data.hub import hub_origin, hub_rows
 from tformer_cli.data.splits import draw, read_split
 from tformer_cli.data.store import text_digest
 from tformer_cli.errors import ConfigError, DataError, checkpoint_content
+from tformer_cli.regular import read_regular
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import LabelledTextDataConfig
@@ -240,6 +241,18 @@ class LabelSet:
         if self.weights:
             value["weights"] = self.weights
         return json.dumps(value, ensure_ascii=False, indent=1).encode()
+
+    @classmethod
+    def of_checkpoint(cls, folder: Path) -> LabelSet | None:
+        """Read the labels in a checkpoint's folder, if it has any.
+
+        Raises:
+            OSError: if the file cannot be read, or is no regular one.
+            RunError: if its content is not valid.
+        """
+        if not (folder / LABELS).is_file():
+            return None
+        return cls.from_json(read_regular(folder / LABELS, links=False), folder / LABELS)
 
     @classmethod
     def from_json(cls, content: bytes, origin: object = "labels") -> LabelSet:

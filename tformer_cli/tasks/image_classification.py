@@ -28,7 +28,6 @@ from tformer_cli.metrics import confusion, labels_scores
 from tformer_cli.models.resnet import ResNetClassifier
 from tformer_cli.models.vit import ViTClassifier
 from tformer_cli.nn.attention import attention_weights
-from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import (
     Evaluation,
     Gallery,
@@ -90,9 +89,8 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
 
     def load(self, folder: Path) -> None:
         """Take the labels from a checkpoint, if it is one of this task."""
-        if (folder / LABELS).is_file():
-            content = read_regular(folder / LABELS, links=False)
-            self.labels = LabelSet.from_json(content, folder / LABELS)
+        if (labels := LabelSet.of_checkpoint(folder)) is not None:
+            self.labels = labels
 
     @property
     def output_names(self) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ from tformer_cli.data.text import pad, tokenize_texts
 from tformer_cli.data.uniforms import uniforms
 from tformer_cli.metrics import labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.models.bert import BERTClassifier
-from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.inputs import Answer, OnLong, Readable, Refusal, parts_of
 from tformer_cli.tasks.separate_texts import SeparateTexts
@@ -79,9 +78,8 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
     def load(self, folder: Path) -> None:
         """Take the tokenizer from a checkpoint, and the labels if it is one of this task."""
         super().load(folder)
-        if (folder / LABELS).is_file():
-            content = read_regular(folder / LABELS, links=False)
-            self.labels = LabelSet.from_json(content, folder / LABELS)
+        if (labels := LabelSet.of_checkpoint(folder)) is not None:
+            self.labels = labels
 
     @property
     def output_names(self) -> tuple[str, ...]:
