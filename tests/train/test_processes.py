@@ -105,11 +105,18 @@ def test_a_second_interrupt_leaves_at_once_and_leaves_nobody_behind(tmp_path):
     assert not left(tmp_path)
 
 
-def test_the_first_failure_is_named_with_its_rank_and_ends_the_others(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("doing", "error", "message"),
+    [
+        ("fail", DataError, r"rank 1: line 3 is wrong: mend it$"),
+        ("killed", RunError, r"rank 1 of 2 was ended by SIGKILL: if memory ran out"),
+        ("follow", LostRank, r"rank 1 of 2 ended$"),  # the parent's own SIGKILL is not the cause
+    ],
+)
+def test_the_first_failure_is_named_with_its_rank_and_ends_the_others(tmp_path, monkeypatch, doing, error, message):
     monkeypatch.setattr(processes, "GRACE", 0.2)
-    with pytest.raises(DataError) as caught:
-        run_ranks(2, work, (tmp_path, "fail"))
-    assert str(caught.value) == "rank 1: line 3 is wrong: mend it"
+    with pytest.raises(error, match=f"^{message}"):
+        run_ranks(2, work, (tmp_path, doing))
     assert not left(tmp_path)
 
 
@@ -118,18 +125,3 @@ def test_a_failure_of_the_system_stays_what_it_is(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left") as caught:
         run_ranks(2, work, (tmp_path, "disk"))
     assert caught.value.errno == 28
-
-
-def test_a_rank_that_is_killed_is_named_with_the_signal(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "GRACE", 0.2)
-    with pytest.raises(RunError, match="^rank 1 of 2 was ended by SIGKILL: if memory ran out"):
-        run_ranks(2, work, (tmp_path, "killed"))
-    assert not left(tmp_path)
-
-
-def test_a_rank_that_the_parent_ends_is_not_named_as_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "GRACE", 0.2)
-    with pytest.raises(LostRank) as caught:
-        run_ranks(2, work, (tmp_path, "follow"))
-    assert str(caught.value) == "rank 1 of 2 ended"
-    assert not left(tmp_path)
