@@ -98,7 +98,7 @@ def test_a_signal_while_the_last_checkpoints_are_averaged_leaves_that_to_the_res
     average = ending.average_checkpoints
 
     def signalled(trainer):
-        raise SystemExit(143)  # as the command line's handler does
+        raise SystemExit(143)  # like the handler of the command line
 
     monkeypatch.setattr(ending, "average_checkpoints", signalled)
     averaged = config(tmp_path, "trainer.average=last")

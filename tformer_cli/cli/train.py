@@ -138,7 +138,7 @@ def _train(
 
 
 def _composed(recipe: str, overrides: list[str], start: Start | None, *, quiet: bool) -> Experiment:
-    """The configuration of a run: of one from random weights sized to its data, of another adapted to its start."""
+    """Compose the configuration of a run, sized to its data or adapted to the model that it starts from."""
     from tformer_cli.cli.output import note
     from tformer_cli.config.compose import compose
 

@@ -1,4 +1,4 @@
-"""What follows the last step of a run: the average of its checkpoints, `result.json`, and a word on what comes next."""
+"""The end of a run after its last step: the average of its checkpoints, `result.json`, and the next command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tformer_cli.writing import replace_file
 
 
 def finish(trainer: Trainer) -> None:
-    """Average if asked, write `result.json`, and say what came out and what to do next (rank 0).
+    """Average the checkpoints if asked, write `result.json`, and print the result and the next command (rank 0).
 
     Args:
         trainer: after `fit`.

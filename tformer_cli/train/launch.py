@@ -103,7 +103,7 @@ def _shared(ranks, run: Path, initial: Path | None) -> tuple[Path, Path | None]:
 
 
 def _newest_checkpoint(run: Path, lock, resume: bool, ranks, console) -> Path | None:
-    """The checkpoint that the run resumes from, after rank 0, which holds the lock, has completed interrupted saves.
+    """Return the checkpoint to resume from, after rank 0, which holds the lock, has completed interrupted saves.
 
     Raises:
         RunError: if there is one, and the run is not to be resumed.
@@ -155,7 +155,7 @@ def _initial_labels(task, initial: Path | None) -> tuple[str, ...] | None:
 
 
 def _prepare(task, run: Path, ranks) -> None:
-    """Prepare a task on every rank; the others find in the cache what rank 0 has tokenised."""
+    """Prepare a task on every rank; the others read from the cache what rank 0 has tokenised."""
     if ranks.first:
         task.prepare(run)
     ranks.wait()
@@ -164,7 +164,7 @@ def _prepare(task, run: Path, ranks) -> None:
 
 
 def _trainer(task, run: Path, newest: Path | None, ranks, console):
-    """The trainer of a prepared task, with seeded weights or those of the checkpoint that it resumes from."""
+    """Build the trainer of a prepared task, with seeded weights or those of the checkpoint to resume from."""
     from tformer_cli.train.checkpoint import read_state
     from tformer_cli.train.learner import seed_step
     from tformer_cli.train.loop import Trainer
@@ -182,7 +182,7 @@ def _trainer(task, run: Path, newest: Path | None, ranks, console):
 
 
 def _start_from(initial: Path, trainer, labels: tuple[str, ...] | None) -> None:
-    """Give a new run the weights of another one, whose outputs have the names `labels`."""
+    """Give a new run the weights of another run, whose outputs have the names `labels`."""
     from tformer_cli.train.initial import load_initial
     from tformer_cli.train.run import locate
 

@@ -64,7 +64,7 @@ class Learner:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside, the model has the averaged weights (where there is an average)."""
+        """Give the model the averaged weights inside the context, if there is an average."""
         if self.average is None:
             yield
             return
@@ -104,12 +104,12 @@ class Learner:
         return norm
 
     def all_finite(self) -> bool:
-        """Whether the weights, their average and the optimiser's state are finite; waits for the device."""
+        """Return whether the weights, their average and the optimiser state are finite; waits for the device."""
         tensors = [*model_tensors(self.model).values(), *optimizer_tensors(self.model, self.optimizer).values()]
         return all_finite([*tensors, *(self.average.average if self.average is not None else [])])
 
     def to_bytes(self) -> tuple[bytes, bytes]:
-        """The contents of a checkpoint's `model.safetensors` and `optimizer.safetensors`."""
+        """Return the contents of a checkpoint's `model.safetensors` and `optimizer.safetensors`."""
         optimizer = optimizer_tensors(self.model, self.optimizer)
         if self.average is not None:
             optimizer |= {f"{RAW}{name}": value for name, value in self.model.named_parameters()}
@@ -118,12 +118,12 @@ class Learner:
         return weights, tensors_to_bytes(optimizer)
 
     def load(self, weights: Mapping[str, Tensor], optimizer: dict[str, Tensor], where: str) -> None:
-        """Put back what `to_bytes` gave.
+        """Restore the weights, their average and the optimiser state of a checkpoint.
 
         Args:
             weights: of `model.safetensors`, by name.
             optimizer: of `optimizer.safetensors`, by name.
-            where: what an error calls the checkpoint.
+            where: name of the checkpoint in error messages.
 
         Raises:
             RunError: if it belongs to another model, or is not finite.

@@ -32,7 +32,7 @@ class Progress:
 
     @classmethod
     def resumed(cls, state: Mapping[str, Any]) -> Self:
-        """The progress that a checkpoint's state holds, of a run that goes on."""
+        """Return the progress in the state of a checkpoint that a run resumes from."""
         names = {item.name for item in dataclasses.fields(cls)} - {"finished"}
         return cls(**{name: value for name, value in state.items() if name in names})
 
@@ -67,7 +67,7 @@ class Progress:
         """Empty the log window.
 
         Returns:
-            The loss and its parts over all that was counted, and `gradient_norm` over the steps.
+            The means of the loss and its parts over the counted targets, and of `gradient_norm` over the steps.
         """
         window = self.read_window()
         self.window.clear()
