@@ -156,6 +156,9 @@ def test_a_damaged_record_of_the_best_is_no_reason_to_use_another(begun, tmp_pat
     with pytest.raises(RunError, match="step-00000002: damaged: state.json .*--checkpoint"):
         locate(tmp_path)
     assert locate(tmp_path, "step-00000001")[1].name == "step-00000001"
+    with pytest.raises(RunError, match="step-00000002: damaged: state.json .*--checkpoint"):
+        Checkpoints(begun).best()
+    assert Checkpoints(begun).best(strict=False) is None
 
 
 def test_the_average_counts_for_the_step_that_it_is_of(begun):
