@@ -182,7 +182,8 @@ def test_the_average_of_checkpoints_is_of_the_whole_ones(tmp_path):
     weights, names = average_folders(folders, said.append)
     assert weights["a"].tolist() == [2.5] and names == ["step-1", "step-3"]
     assert said == [f"not averaged: step-2 {damage(folders[1])}"]
-    for none, cause in ((folders[1:2], str(folders[1])), ([], "no checkpoint")):
+    absent = tmp_path / "absent"
+    for none, cause in (([folders[1], absent], f"{folders[1]}, {absent}"), ([], "no checkpoint")):
         with pytest.raises(RunError, match=rf"^{cause}: nothing to average: trainer\.average=none$"):
             average_folders(none, said.append)
 
