@@ -12,7 +12,7 @@ import tokenizers
 import torch
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import family_named
 from tformer_cli.config.schema import TokenizerConfig, TokenizerKind
 from tformer_cli.tokenizer import JOINT, REPLACEMENT, Continuation, Tokenizer, Vocabulary
 from tformer_cli.tokenizer_json import JsonTokenizer
@@ -88,7 +88,7 @@ def vocabulary(request) -> Vocabulary:
 
 @pytest.fixture(scope="module")
 def gpt(tmp_path_factory):
-    family = next(family for family in FAMILIES if family.name == "gpt")
+    family = family_named("gpt")
     return family.task(tmp_path_factory.mktemp("gpt"))
 
 

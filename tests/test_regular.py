@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import FAMILIES, family_named
 from tformer_cli.cli.main import main
 from tformer_cli.cli.summary import summarise
 from tformer_cli.config.compose import compose
@@ -132,7 +132,7 @@ def test_verbs_refuse_a_run_that_holds_it(strange, tmp_path, capsys, verb, name)
 
 @pytest.mark.parametrize("what", ["recipe", "data", "tokenizer"])
 def test_training_refuses_it(strange, tmp_path, capsys, what):
-    family = next(family for family in FAMILIES if family.name == "text classification")
+    family = family_named("text classification")
     others = [item for item in family.settings if not item.startswith("data.path=")]
     settings = {
         "recipe": [str(strange("x.yaml"))],

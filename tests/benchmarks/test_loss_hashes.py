@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from tests.properties.families import FAMILIES, VARIANTS
+from tests.properties.families import FAMILIES, VARIANTS, family_named
 from tformer_cli.train import machine
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "loss_hashes.py"
@@ -28,7 +28,7 @@ def load(monkeypatch):
 
 def test_the_same_twice_and_others_with_another_seed(tmp_path, monkeypatch):
     script = load(monkeypatch)
-    vit = next(family for family in FAMILIES if family.name == "vit")
+    vit = family_named("vit")
     first, second = (script.run_hashes(vit, tmp_path / name) for name in ("first", "second"))
     assert first == second
     config = type(vit).config

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import family_named
 from tformer_cli.cli.main import main
 from tformer_cli.cli.summary import find_runs, summarise
 from tformer_cli.config.compose import compose
@@ -14,7 +14,7 @@ from tformer_cli.train import machine
 from tformer_cli.train.checkpoint import usable_files, write_folder
 from tformer_cli.train.run import Lock
 
-FAMILY = next(family for family in FAMILIES if family.name == "text classification")
+FAMILY = family_named("text classification")
 SMALL = [setting for setting in FAMILY.settings if not setting.startswith("trainer.")]
 SMALL += ["trainer.steps=2", "trainer.threads=1", "trainer.device=cpu", "trainer.precision=fp32"]
 COMMAND = ["pretrain", FAMILY.recipe, *SMALL, "--quiet"]

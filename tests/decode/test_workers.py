@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import family_named
 from tformer_cli.decode.workers import Workers
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.tasks.translation import Translation
@@ -112,7 +112,7 @@ def test_workers_leave_signals_to_their_parent_and_end_with_it() -> None:
 
 @pytest.fixture(scope="module")
 def translation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Translation, torch.nn.Module]:
-    family = next(family for family in FAMILIES if family.name == "translation")
+    family = family_named("translation")
     task = family.task(tmp_path_factory.mktemp("translation"), "decode.batch=2", "decode.beam=2", "decode.max_length=6")
     torch.manual_seed(1)
     return task, task.model().eval()

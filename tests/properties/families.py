@@ -133,9 +133,14 @@ FAMILIES = [
 ]  # fmt: skip
 
 
+def family_named(name: str) -> Family:
+    """Return the family of that name in the list."""
+    return next(family for family in FAMILIES if family.name == name)
+
+
 def _variant(family: str, name: str, *settings: str, recipe: str = "") -> Family:
     """Return a family of the list with other settings, under another name."""
-    base = next(other for other in FAMILIES if other.name == family)
+    base = family_named(family)
     return replace(base, name=name, recipe=recipe or base.recipe, settings=[*base.settings, *settings])
 
 

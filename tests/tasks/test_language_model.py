@@ -8,13 +8,13 @@ from collections import Counter
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import family_named
 from tformer_cli.errors import DataError
 from tformer_cli.tasks import language_model
 from tformer_cli.tasks.base import Scoring, batches_of
 from tformer_cli.tasks.language_model import LanguageModel
 
-GPT = next(family for family in FAMILIES if family.name == "gpt")
+GPT = family_named("gpt")
 PROMPTS = ["The list", "", "def main(", "A class", "of", "The list", "is a", "or the method", "", "A class"] * 3
 BEAM = {"beam": 3, "n_best": 2, "sample": False}
 GREEDY = {"beam": 1, "n_best": 1, "sample": False}

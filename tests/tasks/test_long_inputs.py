@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import FAMILIES, family_named
 from tformer_cli import tasks
 from tformer_cli.cli.asked import Asked, check_options, use_options
 from tformer_cli.errors import ConfigError, DataError, RunError
@@ -132,19 +132,19 @@ def test_options_that_mean_nothing_are_refused(family, tmp_path):
     ],
 )
 def test_options_without_effect_are_refused(name, settings, given, reason, tmp_path):
-    family = next(family for family in FAMILIES if family.name == name)
+    family = family_named(name)
     with pytest.raises(ConfigError, match=reason):
         use_options(tasks.build(family.config(tmp_path, *settings)), given)
 
 
 def test_numbers_have_no_likeliest_labels(tmp_path):
-    family = next(family for family in FAMILIES if family.name == "text classification")
+    family = family_named("text classification")
     with pytest.raises(ConfigError, match="--top means nothing"):
         check_options(tasks.build(family.config(tmp_path, "data.target=number")), asked(top=2), translating=False)
 
 
 def test_hidden_tokens_by_either_name(tmp_path):
-    family = next(family for family in FAMILIES if family.name == "bert")
+    family = family_named("bert")
     task = family.task(tmp_path)
     model = task.model().eval()
     ours, theirs, none = task.predict(model, ["a <mask>", "a [MASK]", "no word"])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES, batch_of
+from tests.properties.families import batch_of, family_named
 from tformer_cli.errors import ConfigError
 from tformer_cli.tokenizer_json import MASK
 
-BERT = next(family for family in FAMILIES if family.name == "bert")
+BERT = family_named("bert")
 SMALL = ("data.source=files", "data.documents=line", "data.across_documents=false", "tokenizer.vocab_size=40")
 
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.properties.families import FAMILIES, SENTIMENT
+from tests.properties.families import FAMILIES, SENTIMENT, family_named
 from tformer_cli.cli.main import main
 from tformer_cli.errors import DataError
 
@@ -31,7 +31,7 @@ def test_the_next_command_scores_a_split_that_is_there(with_test, tmp_path, monk
     shutil.copy(SENTIMENT, "data/train.tsv")
     if with_test:
         shutil.copy(SENTIMENT, "data/test.tsv")
-    family = next(family for family in FAMILIES if family.name == "text classification")
+    family = family_named("text classification")
     settings = [item for item in family.settings if not item.startswith("data.path")]
     small = ["trainer.threads=1", "trainer.precision=fp32", "trainer.attention=explicit", "trainer.steps=1"]
     command = ["pretrain", family.recipe, *settings, *small, "data.path=data", f"data.cache={tmp_path}", "--run", "run"]

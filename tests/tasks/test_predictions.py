@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import FAMILIES, family_named
 from tformer_cli import tasks
 from tformer_cli.cli.evaluate import _check as check
 from tformer_cli.errors import ConfigError
@@ -48,7 +48,7 @@ def test_a_row_for_each_example(family, tmp_path):
 
 @pytest.mark.parametrize(("target", "kinds"), [("number", (float, float)), ("labels", (list, list))])
 def test_numbers_and_several_labels(target, kinds, tmp_path):
-    family = next(family for family in FAMILIES if family.name == "text classification")
+    family = family_named("text classification")
     data = tmp_path / "train.tsv"
     rows = [f"a film {n}\t{n % 3}{',1' if target == 'labels' else ''}" for n in range(30)]
     data.write_text("text\tlabel\n" + "\n".join(rows) + "\n")

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import family_named
 from tformer_cli.data.questions import Question
 from tformer_cli.errors import DataError
 from tformer_cli.languages import units
 from tformer_cli.tasks.base import Scoring
 from tformer_cli.tasks.question_answering import QuestionAnswering, SpanBatch
 
-FAMILY = next(family for family in FAMILIES if family.name == "question answering")
+FAMILY = family_named("question answering")
 ANSWERS = {  # texts, with an answer in the middle of each
     "hindi": ("मीरा दिल्ली में रहती है और हिन्दी पढ़ाती है।", "हिन्दी"),
     "tamil": ("மீரா சென்னையில் தமிழ் கற்பிக்கிறார்.", "தமிழ்"),

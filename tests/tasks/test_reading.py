@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.properties.families import ENTITIES, FAMILIES, QUESTIONS, SENTIMENT
+from tests.properties.families import ENTITIES, QUESTIONS, SENTIMENT, family_named
 from tformer_cli.data import files
 
 
@@ -22,7 +22,7 @@ def test_what_both_splits_are_parts_of_is_read_once(name, data, tmp_path, monkey
     opened: Counter[Path] = Counter()
     read = files.lines
     monkeypatch.setattr(files, "lines", lambda path: opened.update([path]) or read(path))
-    family = next(family for family in FAMILIES if family.name == name)
+    family = family_named(name)
     task = family.task(tmp_path, "data.source=files", f"data.path={data}")
     assert len(set(task.fingerprint().values())) == 2
     assert opened == {Path(data): 1}

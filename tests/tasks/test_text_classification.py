@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import family_named
 from tformer_cli import tasks
 from tformer_cli.errors import ConfigError
 from tformer_cli.tasks.base import Scoring
 
-FAMILY = next(family for family in FAMILIES if family.name == "text classification")
+FAMILY = family_named("text classification")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES, batch_of
+from tests.properties.families import batch_of, family_named
 from tformer_cli import tasks
 from tformer_cli.config.schema import Scheme
 from tformer_cli.data.tag_schemes import TagScheme, find_scheme
@@ -28,7 +28,7 @@ def test_a_tag_of_the_test_split_alone(tmp_path):
     words = "".join(f"w{n} B-LOC\nthe O\nbig B-PER\nman I-PER\n\n" for n in range(30))
     for name, content in {"train": words, "known": "w1 B-LOC\nw2 I-LOC\n", "new": "w1 B-ORG\n"}.items():
         (tmp_path / f"{name}.txt").write_text(content, encoding="utf-8")
-    family = next(family for family in FAMILIES if family.name == "token tagging")
+    family = family_named("token tagging")
     settings = [f"data.path={tmp_path}", "data.train=train", "data.test={}", "tokenizer.kind=char"]
     task = family.task(tmp_path / "a", *(one.format("known") for one in settings))
     assert batch_of(task, "test", 0, 0).tags.tolist() == [task.tags.index("B-LOC"), task.tags.index("I-LOC")]
@@ -39,7 +39,7 @@ def test_a_tag_of_the_test_split_alone(tmp_path):
 
 def tagging(tmp_path, text: str, *settings: str):
     (tmp_path / "train.txt").write_text(text, encoding="utf-8")
-    family = next(family for family in FAMILIES if family.name == "token tagging")
+    family = family_named("token tagging")
     return family.task(tmp_path, f"data.path={tmp_path}", "data.train=train", "tokenizer.kind=char", *settings)
 
 

@@ -10,7 +10,7 @@ from itertools import islice
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES, SMALL, batch_of
+from tests.properties.families import SMALL, batch_of, family_named
 from tformer_cli import tasks
 from tformer_cli.config.compose import compose
 from tformer_cli.data import text as data_text
@@ -19,7 +19,7 @@ from tformer_cli.train.data import batches
 from tformer_cli.train.launch import launch
 from tformer_cli.train.parallel import Ranks
 
-TRANSLATION = next(family for family in FAMILIES if family.name == "translation")
+TRANSLATION = family_named("translation")
 SAMPLING = {"unigram": ("tokenizer.sampling=0.2",), "bpe": ("tokenizer.kind=bpe", "tokenizer.sampling=0.1")}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import family_named
 from tformer_cli.errors import RunError
 from tformer_cli.train import machine
 from tformer_cli.train.checkpoint import Checkpoints, damage, load_model_tensors
@@ -20,7 +20,7 @@ from tformer_cli.train.loop import Trainer
 from tformer_cli.train.run import locate
 from tformer_cli.train.validation import Validation
 
-FAMILY = next(family for family in FAMILIES if family.name == "text classification")
+FAMILY = family_named("text classification")
 SETTINGS = [
     "trainer.steps=4", "trainer.log_every=1", "trainer.checkpoint_every=2", "trainer.evaluate_every=2",
     "trainer.keep=2", "trainer.keep_best=2", "trainer.average=best", "trainer.evaluate_limit=4", "trainer.samples=0",

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.properties.families import FAMILIES, SENTIMENT
+from tests.properties.families import SENTIMENT, family_named
 from tformer_cli.cli.main import main
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.train import evaluate, machine
 from tformer_cli.train.evaluate import evaluate_run
 from tformer_cli.train.launch import launch
 
-FAMILY = next(family for family in FAMILIES if family.name == "text classification")
+FAMILY = family_named("text classification")
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_a_mistyped_test_split_is_found_before_training(tmp_path, monkeypatch, n
         for end, text in (("en", "a\n"), ("ja", "b\n")):
             for split in ("train", "val"):
                 (tmp_path / f"{split}.{end}").write_text(text * 200)
-        translation = next(family for family in FAMILIES if family.name == "translation")
+        translation = family_named("translation")
         config = translation.config(tmp_path, "data.source=files", f"data.path={tmp_path}", "data.test=tets")
     with pytest.raises(DataError, match="tets"):
         launch(config, tmp_path / "run", quiet=True)

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import family_named
 from tformer_cli.train import machine
 from tformer_cli.train.checkpoint import Checkpoints, damage
 from tformer_cli.train.launch import launch
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
-FAMILY = next(family for family in FAMILIES if family.name == "text classification")
+FAMILY = family_named("text classification")
 SETTINGS = [
     "trainer.steps=4", "trainer.log_every=1", "trainer.checkpoint_every=2", "trainer.evaluate_every=2",
     "trainer.keep=1", "trainer.keep_best=1", "trainer.ema=0.9", "trainer.samples=1",

@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import family_named
 from tformer_cli.train.budget import Budget
 from tformer_cli.train.checkpoint import Checkpoints
 from tformer_cli.train.launch import launch
@@ -19,7 +19,7 @@ from tformer_cli.train.machine import Machine
 from tformer_cli.train.notes import length, notes
 from tformer_cli.train.parallel import Ranks
 
-TRANSLATION = next(family for family in FAMILIES if family.name == "translation")
+TRANSLATION = family_named("translation")
 QUICK = ["trainer.evaluate_decoded=false", "trainer.samples=0", "trainer.log_every=1", "optim.warmup_steps=2"]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import family_named
 from tests.properties.test_training import trainer_of
 from tformer_cli.config.schema import OptimConfig
 from tformer_cli.train.learner import TrainingStep, seed_step
@@ -41,7 +41,7 @@ def test_adamw_takes_the_steps_of_its_equation_where_epsilon_counts():
 @pytest.mark.parametrize("name", ["translation", "gpt"])
 def test_a_step_clips_the_global_norm_as_pytorch_does(name, clip_norm, tmp_path):
     """The optimiser receives the gradient of `clip_grad_norm_`; 0 disables clipping."""
-    family = next(family for family in FAMILIES if family.name == name)
+    family = family_named(name)
     task = family.task(tmp_path, "model.dropout=0", "optim.method=adamw", f"optim.clip_norm={clip_norm}")
     trainer = trainer_of(task, tmp_path)
     batch = task.collate("train", 0, np.arange(6))

@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import family_named
 from tformer_cli.decode.workers import Workers
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.train import ending, loop
@@ -22,7 +22,7 @@ from tformer_cli.train.parallel import ballot, elected
 from tformer_cli.train.run import Lock
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
-TRANSLATION = next(family for family in FAMILIES if family.name == "translation")
+TRANSLATION = family_named("translation")
 SETTINGS = [
     "trainer.steps=4", "trainer.log_every=1", "trainer.evaluate_every=2", "trainer.evaluate_limit=4",
     "model.dropout=0.3", "decode.beam=1", "decode.max_length=8", "trainer.samples=1",
