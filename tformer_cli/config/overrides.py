@@ -181,12 +181,12 @@ def _is_glob(parsed: Any) -> bool:
 
 
 def _matching(group: str, glob: Any) -> list[str]:
-    found = [
+    options = [
         name
         for name in groups().get(group, [])
         if any(fnmatchcase(name, pattern) for pattern in glob.include)
         and not any(fnmatchcase(name, pattern) for pattern in glob.exclude)
     ]
-    if not found:
+    if not options:
         raise ConfigError(f"{group}: no option matches {', '.join(glob.include)}")
-    return found
+    return options

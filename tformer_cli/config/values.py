@@ -91,15 +91,15 @@ def _hints(schema: type) -> dict[str, Any]:
 @cache
 def leaves(schema: type) -> dict[str, Leaf]:
     """Every setting of a schema by dotted key, in the order of its fields."""
-    found: dict[str, Leaf] = {}
+    settings: dict[str, Leaf] = {}
     for item in fields(schema):
         hint = _hints(schema)[item.name]
         if is_dataclass(hint):
             for key, leaf in leaves(hint).items():
-                found[f"{item.name}.{key}"] = Leaf(f"{item.name}.{key}", leaf.type, leaf.field)
+                settings[f"{item.name}.{key}"] = Leaf(f"{item.name}.{key}", leaf.type, leaf.field)
         else:
-            found[item.name] = Leaf(item.name, hint, item)
-    return found
+            settings[item.name] = Leaf(item.name, hint, item)
+    return settings
 
 
 @cache
@@ -130,7 +130,7 @@ def unknown(key: str, schema: type, extra: Iterable[str] = ()) -> ConfigError:
     # mistyped key without its group.
     group, _, word = key.rpartition(".")
     meant = last.get(word, []) if not group else []
-    synonyms = [name for own in SYNONYMS.get(word, ()) for name in last.get(own, ())]
+    synonyms = [name for setting in SYNONYMS.get(word, ()) for name in last.get(setting, ())]
     meant = meant or [name for name in synonyms if name.startswith(f"{group}.")] or synonyms
     meant = meant or suggest(key, known)
     meant = meant or [name for word in suggest(key.rpartition(".")[2], last) for name in last[word]]
@@ -253,12 +253,12 @@ def check(tree: Mapping[str, Any], schema: type) -> dict[str, Any]:
     Raises:
         ConfigError: at the first key that is unknown, or value that is not allowed.
     """
-    known, found = leaves(schema), {}
+    known, values = leaves(schema), {}
     for key, value in walk(tree, schema):
         if key not in known:
             raise unknown(key, schema)
-        found[key] = convert(value, known[key])
-    return nest(found)
+        values[key] = convert(value, known[key])
+    return nest(values)
 
 
 def walk(tree: Mapping[str, Any], schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:

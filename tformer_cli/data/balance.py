@@ -45,7 +45,7 @@ class Balance:
         parts[turn[most]] += 1
         draws = []
         for label, (rows, number) in enumerate(zip(self.rows, parts.tolist(), strict=True)):
-            times, more = divmod(number, len(rows))
+            times, remainder = divmod(number, len(rows))
             draws += [rows + time * self.count for time in range(times)]
-            draws.append(rows[shuffled(len(rows), self.seed, epoch, 2, label)[:more]] + times * self.count)
+            draws.append(rows[shuffled(len(rows), self.seed, epoch, 2, label)[:remainder]] + times * self.count)
         return np.concatenate(draws)[shuffled(self.count, self.seed, epoch)]

@@ -60,8 +60,8 @@ def _keeping(order: np.ndarray, most: int, labels: Labels) -> np.ndarray:
     for row in order.tolist():
         if len(drawn) == most:
             break
-        own = set(labels[row])
-        if all(left[label] > 1 for label in own):
-            left.subtract(own)
+        distinct = set(labels[row])
+        if all(left[label] > 1 for label in distinct):
+            left.subtract(distinct)
             drawn.append(row)
     return np.array(drawn, np.int64)

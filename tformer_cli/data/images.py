@@ -198,8 +198,8 @@ class _Reading:
             return bad
 
 
-def _read(config: ImageDataConfig, on_bad_sample: BadSample, labelled: bool, found: str | list[Path]) -> Images:
-    pictures = find_pictures(config, found, labelled)
+def _read(config: ImageDataConfig, on_bad_sample: BadSample, labelled: bool, split: str | list[Path]) -> Images:
+    pictures = find_pictures(config, split, labelled)
     decoded, skip = _estimated_bytes(pictures, config) <= config.decoded_gib * GIB, on_bad_sample is BadSample.skip
     reading = _Reading(pictures, config, decoded, decoded or skip, skip, labelled)
     arrays, about, notes = kept(config.cache, reading.key, ARRAYS, reading.write, "pictures", BadPicture, skip=skip)

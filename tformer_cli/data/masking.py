@@ -101,13 +101,13 @@ class SentencePairs:
 
     def _starts(self) -> np.ndarray:
         """Sentences that samples begin at: each takes up where the sentences of the one before it ended."""
-        found, place = [], 0
+        starts, place = [], 0
         while place < len(self.lengths):
             stop = self._fit(place, self.size)
             if stop - place >= 2:
-                found.append(place)
+                starts.append(place)
             place = stop
-        return np.asarray(found, dtype=np.int64)
+        return np.asarray(starts, dtype=np.int64)
 
     def __len__(self) -> int:
         """Samples in an epoch."""

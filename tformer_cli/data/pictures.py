@@ -130,13 +130,13 @@ def _reason(error: Exception) -> str:
 
 def _check_png(stream: IO[bytes], name: str) -> None:
     """A PNG must have its end: Pillow reads one without, whatever is missing before it."""
-    whole = stream.seek(0, os.SEEK_END)
+    size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if stream.read(len(PNG_HEAD)) == PNG_HEAD:
         while True:
             head = stream.read(8)
             end = stream.tell() + int.from_bytes(head[:4], "big") + PNG_CHUNK_EXTRA
-            if len(head) < 8 or end > whole:
+            if len(head) < 8 or end > size:
                 raise BadPicture(name, "cut off")
             if head[4:] == b"IEND":
                 break
@@ -181,9 +181,9 @@ def _padded(image: Image.Image, config: ImageDataConfig) -> Image.Image:
     """Paste an image into the centre of `stored_size` pixels of the mean colour."""
     (rows, columns), levels = stored_size(config), [round(255 * min(1, max(0, mean))) for mean in config.mean]
     colour = levels[0] if config.channels == 1 else tuple(levels * (1 if len(levels) > 1 else config.channels))
-    whole = Image.new(image.mode, (columns, rows), colour)
-    whole.paste(image, ((columns - image.width) // 2, (rows - image.height) // 2))
-    return whole
+    padded = Image.new(image.mode, (columns, rows), colour)
+    padded.paste(image, ((columns - image.width) // 2, (rows - image.height) // 2))
+    return padded
 
 
 def _turn(image: Image.Image) -> None:

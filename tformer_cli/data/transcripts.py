@@ -166,18 +166,18 @@ def _number(number: str, spell: Callable[..., str], language: str, sign: str) ->
     """Return a number as words; if its separators do not form one number (1.2.3), each part is read separately."""
     digits = "".join(c if c in ".," else str(unicodedata.decimal(c)) for c in number)
     point, group = (".", ",") if language in DECIMAL_POINT else (",", ".")
-    whole, mark, decimals = digits.partition(point)
-    first, *groups = whole.split(group)
+    integer, mark, decimals = digits.partition(point)
+    first, *groups = integer.split(group)
     is_number = all(len(part) == 3 for part in groups) and (not groups or len(first) <= 3)
     if not is_number or (mark and not decimals.isdecimal()):
         return " ".join(_words(spell, part) for part in regex.split("[.,]", digits))
     return _words(spell, "".join((sign, first, *groups, *([".", decimals] if mark else []))))
 
 
-def _words(spell: Callable[..., str], number: str, **more: str) -> str:
-    whole = number.removeprefix("-").partition(".")[0]
-    if len(whole) <= MOST_DIGITS and (whole == "0" or whole[0] != "0"):
+def _words(spell: Callable[..., str], number: str, **options: str) -> str:
+    integer = number.removeprefix("-").partition(".")[0]
+    if len(integer) <= MOST_DIGITS and (integer == "0" or integer[0] != "0"):
         # a number that the language cannot express is read digit by digit
         with contextlib.suppress(NotImplementedError, ArithmeticError, ValueError, TypeError, LookupError):
-            return spell(Decimal(number) if "." in number else int(number), **more).replace(",", "")
+            return spell(Decimal(number) if "." in number else int(number), **options).replace(",", "")
     return " ".join(spell(int(digit)) for digit in number if digit.isdecimal())

@@ -66,8 +66,8 @@ def _read_vocabulary(path: Path) -> list[str]:
 
 def _renumbered(model, vocabulary: list[str], config: Mapping[str, Any], origin: str) -> bytes:
     """The SentencePiece model with the pieces of `vocabulary`, in its order; what it lacks is unused."""
-    own = {piece.piece: piece for piece in model.pieces}
-    missing = own.keys() - set(vocabulary) - {p.piece for p in model.pieces if p.type in (CONTROL, UNKNOWN)}
+    pieces = {piece.piece: piece for piece in model.pieces}
+    missing = pieces.keys() - set(vocabulary) - {p.piece for p in model.pieces if p.type in (CONTROL, UNKNOWN)}
     if missing and model.trainer_spec.model_type == BPE:
         raise DataError(
             f"{origin}: {len(missing)} pieces are not in {VOCABULARY}",
@@ -95,8 +95,8 @@ def _renumbered(model, vocabulary: list[str], config: Mapping[str, Any], origin:
             piece.type = UNKNOWN
         elif number in control:
             piece.type = CONTROL
-        elif name in own and own[name].type not in (CONTROL, UNKNOWN):
-            piece.CopyFrom(own[name])
+        elif name in pieces and pieces[name].type not in (CONTROL, UNKNOWN):
+            piece.CopyFrom(pieces[name])
     spec = made.trainer_spec
     spec.vocab_size = len(vocabulary)
     special: dict[str, Any] = {"pad": pad, "unk": unknown, "bos": start, "eos": end}

@@ -155,23 +155,23 @@ class ViT(nn.Module):
         return self.encode(self.embed(images), first)
 
 
-def fit(model: ViTClassifier | ViTForMaskedPatches, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fit(model: ViTClassifier | ViTForMaskedPatches, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A checkpoint's weights for a model at another resolution: learned positions are resized (section 3.2).
 
     Of a model without [class] what only [class] needs is left out.
 
     Args:
         model: the one that starts.
-        found: weights by name.
+        checkpoint: weights by name.
 
     Raises:
         RunError: if only the model has a [class] token.
     """
-    weights, own = fitted(model, found), model.state_dict()
+    weights, parameters = fitted(model, checkpoint), model.state_dict()
     of_class = {f"encoder.{name}" for name in ("class_token", "positions.class_vector", "stack.bias.class_entries")}
-    if "encoder.class_token" in own and "encoder.class_token" not in found:
+    if "encoder.class_token" in parameters and "encoder.class_token" not in checkpoint:
         raise RunError("the model to start from has no [class] token", "model.class_token=false head.pooling=mean")
-    return {name: value for name, value in weights.items() if name in own or name not in of_class}
+    return {name: value for name, value in weights.items() if name in parameters or name not in of_class}
 
 
 class ViTClassifier(ImageClassifier):
@@ -200,9 +200,9 @@ class ViTClassifier(ImageClassifier):
         tokens = self.encoder(images)
         return self.head(tokens[:, -math.prod(self.encoder.grid) :].mean(1))
 
-    def fit(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A checkpoint's weights at this model's resolution, see `fit`."""
-        return fit(self, found)
+        return fit(self, checkpoint)
 
 
 class ViTForMaskedPatches(nn.Module):
@@ -243,6 +243,6 @@ class ViTForMaskedPatches(nn.Module):
         tokens = self.encoder.encode(patches)[:, -patches.shape[1] :]
         return self.output(tokens.flatten(0, 1)[places])
 
-    def fit(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A checkpoint's weights at this model's resolution, see `fit`."""
-        return fit(self, found)
+        return fit(self, checkpoint)

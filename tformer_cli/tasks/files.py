@@ -56,7 +56,7 @@ class AnswersFiles(Generic[M]):
         """
         raise NotImplementedError
 
-    def answers(self, model: M, found: Sequence[np.ndarray]) -> list[Prediction]:
+    def answers(self, model: M, contents: Sequence[np.ndarray]) -> list[Prediction]:
         """Return a prediction for each output of `read_content`, in order."""
         raise NotImplementedError
 

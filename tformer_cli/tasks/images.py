@@ -104,9 +104,9 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
     def _read(self, split: str) -> dict[str, Images]:
         config = self.config
         bad = config.trainer.on_bad_sample
-        found = read_images(config.data, split, seed=config.seed, on_bad_sample=bad, labelled=self.labelled)
-        self.drawn |= len(found) > 1
-        return found
+        splits = read_images(config.data, split, seed=config.seed, on_bad_sample=bad, labelled=self.labelled)
+        self.drawn |= len(splits) > 1
+        return splits
 
     def _find_split(self, split: str) -> bool:
         return find_split(self.config.data, split, LAYOUT) is not None
@@ -177,13 +177,13 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
         """A picture as it was read."""
         return read_picture(content, self.config.data, name)
 
-    def answers(self, model: M, found: Sequence[np.ndarray]) -> list[Prediction]:
+    def answers(self, model: M, contents: Sequence[np.ndarray]) -> list[Prediction]:
         """Answers to pictures as `read_picture` gives them."""
         device = next(model.parameters()).device
         shown = []
-        for picture in found:
-            whole, shapes = canvas([picture])
-            shown.append(self._centers(whole.to(device), shapes.to(device)))
+        for picture in contents:
+            images, shapes = canvas([picture])
+            shown.append(self._centers(images.to(device), shapes.to(device)))
         return self._answer(model, torch.cat(shown)) if shown else []
 
     def _answer(self, model: M, images: Tensor) -> list[Prediction]:
@@ -228,8 +228,8 @@ def canvas(pictures: np.ndarray | Sequence[np.ndarray]) -> tuple[Tensor, Tensor]
     """
     shapes = np.array([picture.shape[:2] for picture in pictures], np.int64)
     if not isinstance(pictures, np.ndarray):
-        whole = np.zeros((len(pictures), *shapes.max(0), pictures[0].shape[2]), np.uint8)
-        for place, picture in zip(whole, pictures, strict=True):
+        padded = np.zeros((len(pictures), *shapes.max(0), pictures[0].shape[2]), np.uint8)
+        for place, picture in zip(padded, pictures, strict=True):
             place[: picture.shape[0], : picture.shape[1]] = picture
-        pictures = whole
+        pictures = padded
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(shapes)

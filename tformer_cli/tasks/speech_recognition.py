@@ -239,14 +239,14 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
             return read_features(content, self.config.features.bins, name)
         return read_sound(content, self.config.data.sample_rate, name)
 
-    def answers(self, model: Conformer, found: Sequence[np.ndarray]) -> list[Prediction]:
+    def answers(self, model: Conformer, contents: Sequence[np.ndarray]) -> list[Prediction]:
         """Return the transcripts of recordings read by `read_content`.
 
         A recording longer than `data.max_seconds` is split at the quietest points, and the transcripts are joined.
         """
         longest = round(self.config.data.max_seconds * self.rate)
-        cuts = [quiet_pieces(sound, longest) for sound in found]
-        pieces = [sound[start:stop] for sound, parts in zip(found, cuts, strict=True) for start, stop in parts]
+        cuts = [quiet_pieces(sound, longest) for sound in contents]
+        pieces = [sound[start:stop] for sound, parts in zip(contents, cuts, strict=True) for start, stop in parts]
         heard = iter(self._heard_in(model, pieces))
         return [
             one_after_the_other([next(heard) for _ in parts], [start / self.rate for start, _ in parts])

@@ -62,7 +62,8 @@ def average_folders(folders: Iterable[Path], say: Callable[[str], None]) -> tupl
     for folder, fault in faults.items():
         if fault:
             say(f"not averaged: {folder.name} {fault}")
-    whole = [folder for folder, fault in faults.items() if not fault]
-    if not whole:
+    complete = [folder for folder, fault in faults.items() if not fault]
+    if not complete:
         raise RunError(f"{', '.join(map(str, faults)) or 'no checkpoint'}: nothing to average", "trainer.average=none")
-    return average_tensors(read_tensors(folder / "model.safetensors") for folder in whole), [f.name for f in whole]
+    weights = average_tensors(read_tensors(folder / "model.safetensors") for folder in complete)
+    return weights, [folder.name for folder in complete]

@@ -52,9 +52,9 @@ class _Shares(Dataset["Batch | _Failure"]):
         """Return this rank's rows of a micro-batch."""
         epoch, index = stream_position(micro_batch, self.num_batches)
         rows = self.task.rows("train", epoch, index)
-        own = rows[self.ranks.rank :: self.ranks.world]
-        if len(own):
-            return self.task.collate("train", epoch, own)
+        share = rows[self.ranks.rank :: self.ranks.world]
+        if len(share):
+            return self.task.collate("train", epoch, share)
         return dataclasses.replace(self.task.collate("train", epoch, rows[:1]), idle=True)
 
 

@@ -39,7 +39,7 @@ CODING = ("channels", "mean", "deviation", "fit", "sample_rate")
 class Resizable(Protocol):
     """A model whose weights depend on the size of its inputs."""
 
-    def fit(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights of such a model for other sizes, fitted to this one's."""
         ...
 

@@ -89,8 +89,8 @@ class Trainer:
         state = read_state(folder, resumable=True)
         if self.checkpoints.path(state["step"]).name != folder.name:
             raise RunError(f"{folder}: its state is of step {state['step']}", "remove it, then --resume")
-        own = self.task.fingerprint()
-        changed = [name for name, digest in state["fingerprint"].items() if own.get(name) != digest]
+        fingerprint = self.task.fingerprint()
+        changed = [name for name, digest in state["fingerprint"].items() if fingerprint.get(name) != digest]
         if changed:
             raise RunError(f"{folder}: {', '.join(changed)} changed since", "restore the data, or start a new run")
         weights, optimizer = read_tensors(folder / "model.safetensors"), read_tensors(folder / "optimizer.safetensors")
@@ -210,11 +210,11 @@ class Trainer:
         if not progress.step or not self.done():
             return
         why = f"{progress.step:,} steps, {progress.seconds / 60:.3g} minutes of {budget.describe()}"
-        more = "trainer.steps, trainer.epochs or trainer.minutes"
+        remedy = "trainer.steps, trainer.epochs or trainer.minutes"
         if self.is_patience_over() and not self.time_is_up and not (budget.steps and progress.step >= budget.steps):
             why = f"trainer.patience={self.trainer.patience} ended the run at step {progress.step:,}"
-            more = "a larger trainer.patience, or 0"
-        self.console.say(f"nothing is left to train: {why}; more: {more}")
+            remedy = "a larger trainer.patience, or 0"
+        self.console.say(f"nothing is left to train: {why}; more: {remedy}")
 
     def _fit(self) -> None:
         config, progress, device = self.trainer, self.progress, self.machine.device
@@ -336,20 +336,20 @@ class Trainer:
                 self.log.metrics.cut(offset)
                 self._save_unscored()
                 raise
-        own = [float(progress.without_better), self.seconds(), ballot(self.asked.number), progress.score is not None]
-        own = [float(value) if self.ranks.first else 0.0 for value in own]
-        agreed = self.ranks.sum(torch.tensor(own, device=self.machine.device)).tolist()
-        progress.without_better = int(agreed[0])
-        self.time_is_up = self.time_is_up or self.budget.time_is_up(agreed[1])
-        if agreed[2] and not (agreed[3] and self.over()):  # a signal no longer stops a run that is over and scored
-            self.stop, self.stop_signal = True, elected(agreed[2])
+        first = [progress.without_better, self.seconds(), ballot(self.asked.number), progress.score is not None]
+        first = [float(value) if self.ranks.first else 0.0 for value in first]
+        without_better, seconds, stop, scored = self.ranks.sum(torch.tensor(first, device=self.machine.device)).tolist()
+        progress.without_better = int(without_better)
+        self.time_is_up = self.time_is_up or self.budget.time_is_up(seconds)
+        if stop and not (scored and self.over()):  # a signal no longer stops a run that is over and scored
+            self.stop, self.stop_signal = True, elected(stop)
 
     def _score(self, log: Log) -> None:
         """Evaluate, compare with the best score so far, and print."""
         progress, metric = self.progress, self.validation.metric
         with self.learner.averaged():
-            found, pictures = self.validation.measure(), self.validation.pictures()
-        score, loss = self.validation.score(found), found.scores["loss"]
+            evaluation, pictures = self.validation.measure(), self.validation.pictures()
+        score, loss = self.validation.score(evaluation), evaluation.scores["loss"]
         if not math.isfinite(loss) or math.isnan(score):
             raise self._not_finite(f"the evaluation's loss is {loss}, its {self.validation.metric} {score}", [])
         if self.validation.metric != metric:  # previous scores used another metric
@@ -357,7 +357,7 @@ class Trainer:
         better = self.validation.better(score, loss, progress.best, progress.best_loss)
         self.checkpoints.higher_is_better = self.validation.higher_is_better
         progress.record(score, loss, better=better)
-        self.validation.show(log, progress.step, found, pictures, better=better)
+        self.validation.show(log, progress.step, evaluation, pictures, better=better)
 
     def _save_unscored(self) -> None:
         """Save a step whose evaluation failed, if possible; a failure to save does not hide the first error."""

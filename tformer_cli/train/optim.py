@@ -45,7 +45,7 @@ def layer_scales(names: Iterable[str], decay: float) -> dict[str, float]:
 def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
     """Fused AdamW (Loshchilov and Hutter 2019) with two groups: decayed or not; the decayed ones by Muon if asked.
 
-    `found_inf` is set by the loop before each step: the fused kernel then leaves weights and moments as they are,
+    `Learner.update` sets `found_inf` before each step: the fused kernel then leaves weights and moments as they are,
     without the host having to wait for the device to learn that a gradient was not finite.
     """
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
@@ -53,8 +53,8 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
     muon = config.method is Method.muon
     # a depthwise convolution's channels are apart: nothing to make orthogonal
     matrices = [name for name in yes if muon and parameters[name].shape[1] > 1]
-    rest = [name for name in yes if name not in matrices]
-    kinds = ((matrices, config.weight_decay, True), (rest, config.weight_decay, False), (no, 0.0, False))
+    others = [name for name in yes if name not in matrices]
+    kinds = ((matrices, config.weight_decay, True), (others, config.weight_decay, False), (no, 0.0, False))
     scales = layer_scales(parameters, config.layer_decay)
     groups = [
         {

@@ -76,34 +76,34 @@ class Validation:
         bf16 = self.machine.precision == "bf16"
         return torch.autocast(self.machine.device.type, torch.bfloat16, enabled=bf16)
 
-    def score(self, found: Evaluation) -> float:
+    def score(self, evaluation: Evaluation) -> float:
         """The score that says which checkpoint is best.
 
         Raises:
             RunError: if there is no such score.
         """
-        if self.metric in found.scores:
-            return found.scores[self.metric]
+        if self.metric in evaluation.scores:
+            return evaluation.scores[self.metric]
         if self.metric == self.task.metric and not self.trainer.evaluate_decoded:
             self.metric = "loss"  # nothing was decoded, so that the task's own metric is not there
-            return found.scores["loss"]
-        raise RunError(f"trainer.metric: no score {self.metric!r}", f"there are: {', '.join(found.scores)}")
+            return evaluation.scores["loss"]
+        raise RunError(f"trainer.metric: no score {self.metric!r}", f"there are: {', '.join(evaluation.scores)}")
 
     def show(
-        self, log: Log, step: int, found: Evaluation, pictures: Mapping[str, Picture | Sound], *, better: bool
+        self, log: Log, step: int, evaluation: Evaluation, pictures: Mapping[str, Picture | Sound], *, better: bool
     ) -> None:
         """An evaluation in the files, in TensorBoard and on the console."""
-        log.scalars(step, "val", found.scores)
-        if found.samples:
-            rows = "\n".join(f"| {s.input} | {s.reference} | {s.prediction} |" for s in found.samples)
+        log.scalars(step, "val", evaluation.scores)
+        if evaluation.samples:
+            rows = "\n".join(f"| {s.input} | {s.reference} | {s.prediction} |" for s in evaluation.samples)
             log.text(step, "samples", f"| input | reference | prediction |\n|---|---|---|\n{rows}")
-            for sample in found.samples[:1]:
+            for sample in evaluation.samples[:1]:
                 self.console.say(
                     f"  input: {sample.input}\n  reference: {sample.reference}\n  prediction: {sample.prediction}"
                 )
-        for tag, picture in {**found.pictures, **pictures}.items():
+        for tag, picture in {**evaluation.pictures, **pictures}.items():
             if isinstance(picture, Sound):
                 log.sound(step, tag, picture.samples, picture.rate, picture.caption)
             else:
                 log.image(step, tag, draw(picture))
-        self.console.evaluation(step, found.scores, better)
+        self.console.evaluation(step, evaluation.scores, better)
