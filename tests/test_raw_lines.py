@@ -34,3 +34,11 @@ def test_input_of_a_verb_is_read_in_bounded_memory_too(monkeypatch):
     monkeypatch.setattr(raw_lines, "MOST_LINE_BYTES", 100)
     with pytest.raises(DataError, match="standard input:1: a line of more than"):
         list(text.decoded(io.BytesIO(b"a" * 1000), text.STDIN))
+
+
+def test_lines_that_end_with_carriage_returns_alone_are_refused_and_not_read_as_one():
+    assert list(raw_lines.raw_lines(io.BytesIO(b"a\rb\n"), "x")) == [b"a\rb\n"]
+    assert list(raw_lines.raw_lines(io.BytesIO(b"a\r"), "x")) == [b"a\r"]
+    for content in (b"a\rb", b"a\rb\r"):
+        with pytest.raises(DataError, match="x: lines end with carriage returns alone"):
+            list(raw_lines.raw_lines(io.BytesIO(content), "x"))

@@ -24,7 +24,7 @@ def raw_lines(stream: IO[bytes] | gzip.GzipFile, place: object, *, size: int = 0
         longest: largest number of bytes in a line; 0: `MOST_LINE_BYTES`.
 
     Raises:
-        DataError: if a line is too long, or the file expands too much.
+        DataError: if a line is too long, the file expands too much, or its lines end in carriage returns alone.
     """
     longest, total = longest or MOST_LINE_BYTES, 0
     for number, line in enumerate(iter(functools.partial(stream.readline, longest + 1), b""), 1):
@@ -34,6 +34,8 @@ def raw_lines(stream: IO[bytes] | gzip.GzipFile, place: object, *, size: int = 0
             raise DataError(f"{place}:{number}: a line of more than {most}", "break it up")
         if size:
             check_expansion(place, total, size)
+        if number == 1 and b"\r" in line[:-1] and not line.endswith(b"\n"):
+            raise DataError(f"{place}: lines end with carriage returns alone (old Mac)", "end them with line feeds")
         yield line
 
 

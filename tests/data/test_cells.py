@@ -291,3 +291,68 @@ def test_the_gate_counts_what_it_leaves_out():
     gate = Gate(frozenset({"NA"}), skip=True)
     assert [gate.lacks(value) for value in (None, float("nan"), "", " NA ", "NAN", 0, [])] == [True] * 4 + [False] * 3
     assert gate.notes(5) == ()
+
+
+@pytest.mark.parametrize("kind", ["CSV", "Tsv", "JSONL", "PARQUET", "csv.GZ"])
+def test_endings_of_tables_are_known_in_any_capitals(tmp_path, kind):
+    rows = [{"text": f"t{i}", "label": "ab"[i % 2]} for i in range(8)]
+    small = write(tmp_path / f"small.{kind.lower()}", rows)
+    path = small.rename(tmp_path / f"TRAIN.{kind}")
+    for place in (path, tmp_path):
+        config = LabelledTextDataConfig(path=str(place), validation_share=0.0)
+        assert read_labelled(config, "train", seed=1)["train"].texts == [row["text"] for row in rows]
+
+
+def test_csv_with_a_space_before_quotes_and_columns_without_a_name(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text('text, label,,\n"a, b", "x",,\nc, "y, z",,\n')
+    data = read_labelled(LabelledTextDataConfig(path=str(path), validation_share=0.0), "train", seed=1)["train"]
+    assert (data.texts, data.labels) == (["a, b", "c"], ["x", "y, z"])
+    path.write_text("text,label,label\na,b,c\n")
+    with pytest.raises(DataError, match="'label' is there twice"):
+        read_labelled(LabelledTextDataConfig(path=str(path)), "train", seed=1)
+
+
+def test_json_lines_with_another_ending_are_told_how_to_be_named(tmp_path):
+    (path := tmp_path / "x.ndjson").write_text('{"text": "a", "label": "b"}\n')
+    with pytest.raises(DataError, match=r"end the name with \.jsonl"):
+        read_labelled(LabelledTextDataConfig(path=str(path)), "train", seed=1)
+
+
+def test_a_list_is_no_single_label(tmp_path):
+    path = write(tmp_path / "train.jsonl", [{"text": "a", "label": ["x"]}, {"text": "b", "label": ["y", "x"]}])
+    config = LabelledTextDataConfig(path=str(path), validation_share=0.0, target=Target.labels)
+    data = read_labelled(config, "train", seed=1)["train"]
+    assert LabelSet.of(data, Target.labels, ",").names == ("x", "y")
+    with pytest.raises(DataError, match=r"train.jsonl:1: the label is a list.*data.target=labels"):
+        LabelSet.of(data, Target.label, ",")
+
+
+@pytest.mark.parametrize(("label", "shown"), [("b,NaN", "'NaN'"), ('["a", "NA"]', "'NA'")])
+def test_a_missing_value_among_several_labels_is_no_class(tmp_path, label, shown):
+    path = write(tmp_path / "train.jsonl", [{"text": t, "label": v} for t, v in (("1", "a"), ("2", label), ("3", "b"))])
+    config = LabelledTextDataConfig(path=str(path), validation_share=0.0, target=Target.labels)
+    with pytest.raises(DataError, match=f"train.jsonl:2: a label in label is missing \\({shown}"):
+        read_labelled(config, "train", seed=1)
+    data = read_labelled(config, "train", seed=1, skip=True)["train"]
+    assert (data.texts, [data.place(row)[-2:] for row in range(2)]) == (["1", "3"], [":1", ":3"])
+    assert "1 of 3 rows" in data.notes[0]
+
+
+def test_numbers_of_32_bits_are_the_labels_that_a_csv_file_has(tmp_path):
+    values = pyarrow.array([0.1, 0.2] * 2, pyarrow.float32())
+    pyarrow.parquet.write_table(pyarrow.table({"text": list("abcd"), "label": values}), tmp_path / "train.parquet")
+    config = LabelledTextDataConfig(path=str(tmp_path), validation_share=0.0)
+    assert read_labelled(config, "train", seed=1)["train"].labels == ["0.1", "0.2"] * 2
+
+
+@pytest.mark.parametrize("text", ["{'a', 'b'}", "{a,b}", 'c("a", "b")'])
+def test_lists_in_other_notations_are_refused(text):
+    with pytest.raises(ValueError, match="write lists as JSON"):
+        read_list(text)
+
+
+def test_a_python_list_with_nan_lacks_a_value_and_is_no_words():
+    assert read_list("['nan', 'a']") == ["nan", "a"]
+    with pytest.raises(ValueError, match="holds nothing"):
+        read_list("['a', nan]")

@@ -158,3 +158,31 @@ def test_missing_words_and_tags_of_tables(tmp_path):
 
 def test_a_table_of_a_word_a_row_is_noticed(tmp_path):
     assert "every sentence has one word" in read(tmp_path, "tokens,tags\na,O\nb,O\n", "train.csv").notes[0]
+
+
+BLANK_CONLL_U = """# text = It's
+1-2 It's _ _ _ _ _ _ _ _
+1 It it PRON PRP _ 2 nsubj _ _
+2 's be VERB VBZ _ 0 root _ SpaceAfter=No
+2.1 x x X X _ _ _ _ _
+
+"""
+
+
+def test_conll_u_with_blanks_between_its_columns(tmp_path):
+    assert sentences(tmp_path, BLANK_CONLL_U) == ["It/PRON 's/VERB"]
+    numbered = "".join(f"{number} w{number} a b c d e f g T\n" for number in (1, 2))  # ten columns, but no heads
+    assert sentences(tmp_path, numbered) == ["w1/T w2/T"]
+
+
+def test_a_document_mark_may_name_the_document(tmp_path):
+    for line in ("-DOCSTART- (1 EU)", "-DOCSTART-\t(1 EU)"):
+        assert sentences(tmp_path, f"{line}\nEU\tB\tEU\tB-X\nit\t\t\tO\n") == ["EU/B-X it/O"]
+
+
+def test_an_empty_word_of_a_table_is_named(tmp_path):
+    rows = [{"tokens": ["a", ""], "tags": ["O", "O"]}, {"tokens": ["b"], "tags": ["O"]}]
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    with pytest.raises(DataError, match=r"train.jsonl:1: a word in tokens is missing \(empty"):
+        read(tmp_path, content, "train.jsonl")
+    assert sentences(tmp_path, content, "train.jsonl", skip=True) == ["b/O"]

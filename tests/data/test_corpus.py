@@ -122,3 +122,15 @@ def test_documents_end_with_their_mark_and_are_encoded_once(tmp_path):
     again, _ = tokenize_corpus(corpus, tokenizer, str(tmp_path / "cache"))
     assert again.values.tolist() == tokens.values.tolist()
     assert len(list((tmp_path / "cache" / "tokens").iterdir())) == 1
+
+
+def test_a_folder_of_texts_counts_what_it_leaves_out(tmp_path):
+    for name in ("a.txt", "B.TXT", ".c.txt", "._a.txt", "d.md", "below/e.txt", "test/f.txt", "test/g.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"text of {name}\n")
+    train = read_corpus(config(tmp_path, validation_share=0.0), "train")["train"]
+    assert sorted(train.documents) == ["text of B.TXT\n", "text of a.txt\n"]
+    assert train.notes == (f"left out of {tmp_path}: 1 .md, 1 in folders below (below/e.txt, d.md)",)
+    assert read_corpus(config(tmp_path), "test")["test"].notes == (f"left out of {tmp_path}/test: 1 .md (g.md)",)
+    (tmp_path / "train.txt").write_text("text\n" * 20)
+    assert read_corpus(config(tmp_path), "train")["train"].notes == ()

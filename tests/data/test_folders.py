@@ -265,3 +265,15 @@ def test_names_of_any_kind_are_read_or_refused_in_a_line(tmp_path):
     assert sorted(read(data).labels) == ["b", "b", "two\nlines"]
     picture(Path(os.fsdecode(os.fsencode(data) + b"/caf\xe9/1.png")))
     assert "caf\\udce9: the name of this class is not UTF-8: rename the folder" in fault(data)
+
+
+def test_two_tables_of_one_split_are_asked_about(tmp_path):
+    picture(tmp_path / "x" / "1.png")
+    for name in ("train.csv", "train.JSONL"):
+        (tmp_path / name).write_text("image,label\nx/1.png,a\n" if name == "train.csv" else "{}\n")
+    assert "which of train.csv, train.JSONL?" in fault(tmp_path)
+    spoken(tmp_path / "heard" / "a.wav", "a")
+    for name in ("metadata.csv", "metadata.jsonl"):
+        (tmp_path / "heard" / name).write_text("file_name,transcription\na.wav,a\n")
+    with pytest.raises(DataError, match="which of metadata.csv, metadata.jsonl"):
+        heard(tmp_path / "heard")

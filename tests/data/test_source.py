@@ -155,8 +155,8 @@ def test_validation_is_found(tmp_path: Path, name: str) -> None:
     assert find_splits(config(tmp_path)) == {"train": "train", "validation": name, "test": "test_2016"}
 
 
-def test_first_validation_name_wins_and_two_tests_are_nobodys(tmp_path: Path) -> None:
-    for stem in ("train", "dev", "val", "test_a", "test_b"):
+def test_of_two_tests_neither_is_taken(tmp_path: Path) -> None:
+    for stem in ("train", "val", "test_a", "test_b"):
         write_pair(tmp_path, stem)
     (tmp_path / "test_c.en").write_text("one side only\n")
     assert find_splits(config(tmp_path)) == {"train": "train", "validation": "val"}
@@ -409,3 +409,21 @@ def test_multi30k() -> None:
 
 def test_long_lists_are_cut() -> None:
     assert source_module._list([str(number) for number in range(20)]).endswith("11, and 8 more")
+
+
+def test_splits_are_known_in_any_capitals(tmp_path):
+    for stem in ("Training", "DEV", "Test"):
+        write_pair(tmp_path, stem, FULL)
+    assert find_splits(config(tmp_path)) == {"train": "Training", "validation": "DEV", "test": "Test"}
+    assert len(read_parallel(config(tmp_path), "train")) == len(FULL)
+
+
+def test_two_places_of_one_split_are_asked_about(tmp_path):
+    for stem in ("train", "val"):
+        write_pair(tmp_path, stem, FULL)
+    (tmp_path / "train.TSV").write_text("en\tde\na\tb\n")
+    assert "which of the pair of text files, train.TSV?" in fault(config(tmp_path))
+    assert len(read_parallel(config(tmp_path, train="train.TSV"), "train")) == 1
+    write_pair(tmp_path, "dev", FULL)
+    assert "which one is the validation split: dev or val?" in fault(config(tmp_path), "validation")
+    assert len(read_parallel(config(tmp_path, validation="val"), "validation")) == len(FULL)

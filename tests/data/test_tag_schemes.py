@@ -142,3 +142,17 @@ def test_a_scheme_is_asked_for_where_it_could_be_two():
     with pytest.raises(DataError, match="'E-PER' is no tag of IOB2"):
         found("B-PER E-PER", asked=Scheme.iob2)
     assert TagScheme.from_json(found("PER_B O").to_json()) == found("PER_B O")
+
+
+@pytest.mark.parametrize("outside", ["OUT", "OTHER", "none"])
+def test_words_in_no_entity_may_be_tagged_otherwise(outside):
+    scheme = find_scheme([["B-PER", "I-PER", outside], [outside, "B-LOC"]], Scheme.auto, "here")
+    assert (scheme.scheme, scheme.outside) == (Scheme.iob2, outside)
+
+
+def test_one_tag_of_another_form_is_asked_about_and_not_taken_for_a_part_of_speech():
+    with pytest.raises(DataError, match="does tag 'nil' mark words in no entity"):
+        find_scheme([["B-PER", "I-PER", "nil"], ["nil", "B-LOC"]], Scheme.auto, "here")
+    assert find_scheme([["B-NN", "VB", "DT"]], Scheme.auto, "here").scheme is Scheme.plain
+    scheme = find_scheme([["person", "o", "o"]], Scheme.auto, "here")
+    assert (scheme.scheme, scheme.outside) == (Scheme.io, "o")

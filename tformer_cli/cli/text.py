@@ -48,7 +48,7 @@ def opened(file: Path) -> Iterator[Any]:
         if str(file) == "-":
             stream = sys.stdin.buffer
             yield stream if hasattr(stream, "peek") else io.BufferedReader(cast(Any, stream), LOOKED_AT_BYTES)
-        elif file.name.endswith(".gz"):
+        elif file.name.lower().endswith(".gz"):
             with gzip.open(file) as packed, io.BufferedReader(cast(Any, packed), LOOKED_AT_BYTES) as stream:
                 yield stream
         else:

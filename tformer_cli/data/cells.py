@@ -30,6 +30,9 @@ NUMPY_WRAPPER = re.compile(r"(?:np|numpy)\.\w+\(([^()]*)\)")
 NUMPY_ITEM = re.compile(
     r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?=[\s\]])|True|False""", re.DOTALL
 )
+FOREIGN_LIST = re.compile(r"(?:\{|c\()\S[^\n]*,[^\n]*\S[})]")
+"""Sets of Python, arrays of PostgreSQL, vectors of R."""
+BARE_NAN = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\bnan\b""", re.DOTALL)
 NUMPY_LIST = re.compile(rf"\[\s*(?:(?:{NUMPY_ITEM.pattern})(?:\s+|(?=\])))*\]", re.DOTALL)
 
 
@@ -70,6 +73,12 @@ class Places:
         origin, number = self._table[2 * row : 2 * row + 2]
         name, is_line = list(self._origins)[origin]
         return Place(name, number, is_line)
+
+    def pop(self) -> Place:
+        """Take the last place away and return it."""
+        place = self[len(self) - 1]
+        del self._table[-2:]
+        return place
 
     def select(self, rows: np.ndarray) -> Places:
         """Return the locations of some rows."""
@@ -220,6 +229,18 @@ def value_text(value: Any, names: Sequence[str] | None = None) -> str | None:
     raise ValueError("is not text")
 
 
+def has_short_floats(arrow_type: str) -> bool:
+    """Return whether values of an Arrow type are, or hold, floating-point numbers of 16 or 32 bits."""
+    return re.search(r"\b(float|halffloat)\b", arrow_type) is not None
+
+
+def shortest(value: Any) -> Any:
+    """Return numbers of 32 bits as they are written: 0.1, which Python has as 0.10000000149011612."""
+    if isinstance(value, list):
+        return [shortest(item) for item in value]
+    return float(str(np.float32(value))) if isinstance(value, float) else value
+
+
 def cell_text(
     value: Any,
     place: Place | str,
@@ -270,6 +291,8 @@ def read_list(text: str) -> list[str] | None:
     text = text.strip()
     if text.startswith("array(") and text.endswith(")"):
         text = re.sub(r",\s*dtype=[^,\]]*\)$", ")", text)[len("array(") : -1].strip()
+    if FOREIGN_LIST.fullmatch(text):
+        raise ValueError("is in no notation of JSON, Python or NumPy: write lists as JSON")
     if not (text.startswith(("[", "(")) and text.endswith(("]", ")"))):
         return None
     values: Any = None
@@ -298,7 +321,8 @@ def _bare(number: str) -> str:
 
 def _python_list(text: str) -> Any:
     """Parse a Python literal; None if it is not one."""
-    for source in (text, NUMPY_WRAPPER.sub(r"\1", text)):
+    without_nan = BARE_NAN.sub(lambda match: "None" if match[0] == "nan" else match[0], text)
+    for source in (text, NUMPY_WRAPPER.sub(r"\1", text), without_nan):
         with warnings.catch_warnings(), suppress(ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             warnings.simplefilter("ignore")  # about backslashes in text
             return ast.literal_eval(source)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tformer_cli.data.cells import Place, missing_column
+from tformer_cli.data.cells import Place, has_short_floats, missing_column, shortest
 from tformer_cli.errors import DataError
 from tformer_cli.raw_lines import check_expansion
 from tformer_cli.regular import open_regular
@@ -46,9 +46,10 @@ def columnar_rows(
         for batch in batches(path, wanted, rows_at_once):
             unpacked += batch.nbytes
             check_expansion(path, unpacked, path.stat().st_size)
+            short = [field.name for field in batch.schema if has_short_floats(str(field.type))]
             for row in batch.to_pylist():
                 number += 1
-                yield Place(str(path), number, False), row
+                yield Place(str(path), number, False), row | {name: shortest(row[name]) for name in short}
 
 
 def columnar_schema(path: Path) -> tuple[pyarrow.Schema, int]:
@@ -57,7 +58,7 @@ def columnar_schema(path: Path) -> tuple[pyarrow.Schema, int]:
     Raises:
         DataError: if the file cannot be read in the format of its ending.
     """
-    kind = path.suffix
+    kind = path.suffix.lower()
     with _columnar_errors(path, kind):
         open_regular(path).close()
         if kind == ".arrow":

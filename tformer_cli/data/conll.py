@@ -25,10 +25,11 @@ NO_TAG = {"O", "o", "-X-", "-", "_", "0", DOCUMENT}
 """Values in the tag column of a document mark."""
 BLANKS = re.compile(r"[ \t]+")
 NUMBER, WORD_NUMBER = re.compile(r"\d{1,9}"), re.compile(r"\d{1,9}(?:[-.]\d{1,9})?")
+WORD_HEAD = re.compile(r"\d{1,9}|_")
 TAG = re.compile(r"O|[BIESLU]-.+")
 BRACKETS = re.compile(r"\*\)?|\([^()*\s]+[*)]")
 """Entities in OntoNotes: (ORG* begins one, * continues it or is outside, *) ends it, (ORG) is one of a single word."""
-CONLL_U, FORM, UPOS = 10, 1, 3
+CONLL_U, FORM, UPOS, HEAD = 10, 1, 3, 6
 GERMEVAL, OUTER_TAG = 4, 2
 ONTONOTES, ONTONOTES_NUMBER, ONTONOTES_WORD, ONTONOTES_ENTITY = 12, 2, 3, 10
 """Smallest number of columns of these formats, and the indices of their columns."""
@@ -140,7 +141,7 @@ def _sentences(path: str, block: list[Line], layout: _Layout, gate: Gate | None)
     place = Place(path, block[0][0], True)
     for number, line in block:
         columns = layout.columns(line)
-        if _is_mark(columns, first=not words):
+        if _is_mark(line, columns, layout, first=not words):
             if words:
                 yield place, words, _plain_tags(tags, layout)
             words, tags = [], []
@@ -163,9 +164,11 @@ def _sentences(path: str, block: list[Line], layout: _Layout, gate: Gate | None)
         yield place, words, _plain_tags(tags, layout)
 
 
-def _is_mark(columns: list[str], *, first: bool) -> bool:
+def _is_mark(line: str, columns: list[str], layout: _Layout, *, first: bool) -> bool:
     """Return whether a line marks a document: it has no tag, and begins a sentence or cannot be a word."""
-    return columns[0] == DOCUMENT and (first or "-X-" in columns) and columns[-1] in NO_TAG
+    if line.split()[0] != DOCUMENT:
+        return False
+    return (first or "-X-" in columns) and (columns[-1] in NO_TAG or len(columns) != layout.width)
 
 
 def _is_comment(line: str, columns: list[str], layout: _Layout, *, first: bool) -> bool:
@@ -242,7 +245,8 @@ def _is_word(line: str) -> bool:
 def _recognise(layout: _Layout, table: list[list[list[str]]], even: list[list[str]], *, tagged: bool) -> None:
     """Use the columns of a known format, unless the settings name others."""
     word, tag = layout.word, layout.tag
-    if layout.width == CONLL_U and layout.delimiter == "\t" and _counts(table, 0, WORD_NUMBER):
+    is_wide = layout.width == CONLL_U and _counts(table, 0, WORD_NUMBER)
+    if is_wide and (layout.delimiter == "\t" or all(WORD_HEAD.fullmatch(columns[HEAD]) for columns in even)):
         layout.is_conll_u = True
         layout.word, layout.tag = word or FORM, UPOS if tag == -1 else tag
         layout.note = f"CoNLL-U: words of column {layout.word}, tags of column {layout.tag}"

@@ -6,6 +6,7 @@ A split is laid down in files as it is read (`tformer_cli.data.store`): it may b
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,7 +17,9 @@ from tformer_cli.config.schema import Documents
 from tformer_cli.data import files
 from tformer_cli.data.cells import Gate
 from tformer_cli.data.hub import hub_origin, hub_rows
-from tformer_cli.data.splits import read_split
+from tformer_cli.data.media import listed, listing, shown
+from tformer_cli.data.names import NAMES
+from tformer_cli.data.splits import TEXT, is_other_split, read_split
 from tformer_cli.data.store import gather, text_digest
 from tformer_cli.errors import DataError
 
@@ -130,7 +133,23 @@ def _read(config: CorpusDataConfig, skip: bool, found: str | list[Path]) -> Corp
         origin = str(found[0]) if len(found) == 1 else f"{found[0].parent} ({len(found)} files)"
         rows = chain.from_iterable(_rows(config, path, gate) for path in found)
     documents = gather(rows, 1, cache=config.cache, origin=origin, unit="text")[0]
-    return Corpus(documents, origin, gate.notes(len(documents)))
+    left_out = "" if isinstance(found, str) else _left_out(config, found)
+    return Corpus(documents, origin, (*gate.notes(len(documents)), *([left_out] if left_out else [])))
+
+
+def _left_out(config: CorpusDataConfig, found: Sequence[Path]) -> str:
+    """Return a line that counts by kind what a folder of text files holds beside them; "" if that is nothing."""
+    folder, named = found[0].parent, {config.train.lower(), Path(config.path).stem.lower(), *chain(*NAMES.values())}
+    if len(found) == 1 and found[0].name.lower().partition(".")[0] in named:
+        return ""  # a file that is named, and no folder
+    is_whole = folder == Path(config.path).expanduser()
+    there = listing(folder, (TEXT,), is_other_split(config) if is_whole else lambda name: False)
+    below = [path for path in there.files if path.parent != folder]
+    kinds = Counter(path.suffix.lower() or "without an ending" for path in there.others)
+    kinds.update({"in folders below": len(below)})
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in (+kinds).most_common(8))
+    some = listed([str(path.relative_to(folder)) for path in (*below, *there.others)])
+    return f"left out of {shown(str(folder))}: {counts} ({some})" if counts else ""
 
 
 def _rows(config: CorpusDataConfig, path: Path, gate: Gate) -> Iterator[list[str]]:

@@ -41,8 +41,9 @@ TRANSLATION = "translation"  # the column that holds {language: text} in Hugging
 
 
 def table_kind(path: Path) -> str:
-    """Return the ending of `path` that is in `READABLE`, or ""."""
-    return next((ending for ending in READABLE if path.name.endswith(ending) and path.name != ending), "")
+    """Return the ending of `path` that is in `READABLE`, in capitals or small letters, or ""."""
+    name = path.name.lower()
+    return next((ending for ending in READABLE if name.endswith(ending) and name != ending), "")
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -64,7 +65,7 @@ def lines(path: Path) -> Iterator[str]:
             if not data:
                 break
         if b"\0" in data:
-            raise DataError(f"{path}:{number}: a NUL byte", "remove it")
+            raise DataError(f"{path}:{number}: a NUL byte", "convert the file to UTF-8 if it is UTF-16, else remove it")
         try:
             line = data.decode()
         except UnicodeDecodeError as error:
@@ -84,7 +85,7 @@ def read_lines(path: Path) -> list[str]:
 
 def _bytes_lines(path: Path) -> Iterator[bytes]:
     try:
-        with open_regular(path) as file, gzip.open(file) if path.name.endswith(".gz") else file as stream:
+        with open_regular(path) as file, gzip.open(file) if path.name.lower().endswith(".gz") else file as stream:
             yield from raw_lines(stream, path, size=max(1, path.stat().st_size))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip file", "copy it again") from error
@@ -256,9 +257,9 @@ def _separated_rows(
         rows = ((number, line.split("\t")) for number, line in text)
     names = [name.strip() for name in given or next(rows)[1]]
     counts = Counter(names)
-    if len(counts) < len(names):
-        raise DataError(f"{path}:1: column {counts.most_common(1)[0][0]!r} is there twice")
     for column in columns:
+        if counts[column] > 1:
+            raise DataError(f"{path}:1: column {column!r} is there twice", "rename one of them")
         if column not in counts:
             raise missing_column(f"{path}:1", column, names, setting, _unnamed(given, columns, kind, names))
     for number, values in rows:
@@ -275,6 +276,8 @@ def _unnamed(given: Sequence[str] | None, columns: Sequence[str], kind: str, nam
     """Return the remedy if the first line does not name the columns, or another delimiter separates them."""
     if given:
         return ""
+    if names[0].startswith("{"):
+        return "; for JSON lines, end the name with .jsonl"
     if len(names) == 1 and (mark := next((mark for mark in ",;|" if mark in names[0]), "")):
         return f"; is the mark between columns {mark!r}? Write {'a tab' if kind == '.tsv' else 'a comma'}"
     if given is None:
@@ -293,7 +296,8 @@ def _csv_rows(
     if head.startswith("sep=") and len(head) == len("sep=;"):  # written by Excel
         delimiter, skipped = head[-1], 1
     rest = (line + "\n" for _, line in text)
-    reader = csv.reader(rest if skipped else itertools.chain([head + "\n"], rest), delimiter=delimiter, strict=True)
+    whole = rest if skipped else itertools.chain([head + "\n"], rest)
+    reader = csv.reader(whole, delimiter=delimiter, strict=True, skipinitialspace=True)  # a space before a quote
     line = 1 + skipped
     try:
         for values in reader:

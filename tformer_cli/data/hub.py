@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tformer_cli.data import files
-from tformer_cli.data.cells import Gate, Place, Places, class_names
+from tformer_cli.data.cells import Gate, Place, Places, class_names, has_short_floats, shortest
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.regular import read_regular
 
@@ -145,7 +145,10 @@ def hub_named_rows(
     """
     number, origin = 0, hub_origin(config, name)
     with _hub(config):
+        schema = data.features.arrow_schema if data.features else ()
+        short = {field.name for field in schema if has_short_floats(str(field.type))}
         for batch in data.iter(batch_size=rows_at_once):
+            batch = {column: shortest(values) if column in short else values for column, values in batch.items()}
             for values in zip(*batch.values(), strict=True):
                 number += 1
                 yield Place(origin, number, False), dict(zip(batch, values, strict=True))

@@ -26,7 +26,7 @@ def open_idx(path: Path, magic: int) -> Iterator[tuple[IO[bytes] | gzip.GzipFile
     """An IDX file after its head, and its dimensions."""
     kind = "pictures" if magic == PICTURES else "labels"
     try:
-        with open_regular(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as stream:
+        with open_regular(path) as raw, gzip.open(raw) if path.suffix.lower() == ".gz" else raw as stream:
             dimensions = magic & 0xFF
             head = stream.read(4 * (1 + dimensions))
             if len(head) < 4 * (1 + dimensions) or int.from_bytes(head[:4], "big") != magic:

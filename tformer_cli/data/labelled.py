@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 
 from tformer_cli.config.schema import Target
 from tformer_cli.data import files
-from tformer_cli.data.cells import Gate, Places, read_list
+from tformer_cli.data.cells import Gate, MissingValue, Places, read_list
 from tformer_cli.data.division import Labels
 from tformer_cli.data.hub import hub_origin, hub_rows
 from tformer_cli.data.splits import draw, read_split
@@ -115,10 +116,27 @@ def _read(config: LabelledTextDataConfig, skip: bool, found: str | list[Path]) -
     else:
         tables = (files.table_rows(p, wanted, names=config.columns, kind=_kind(p), **options) for p in found)
         rows, origin = chain.from_iterable(tables), str(found[0])
+    if config.target is Target.labels:
+        rows = _with_labels(rows, config, gate, places)
     columns = files.transpose(rows, len(wanted))
     second = columns[1] if config.second else None
     notes = gate.notes(len(places))
     return LabelledTexts(columns[0], second, columns[-1], origin, places=places, notes=notes)
+
+
+def _with_labels(
+    rows: Iterable[list[str]], config: LabelledTextDataConfig, gate: Gate, places: Places
+) -> Iterator[list[str]]:
+    """Yield the rows whose several labels hold no missing value; `places` has the place of each row that was read."""
+    for row in rows:
+        with contextlib.suppress(ValueError):  # a malformed list is named when labels are counted
+            labels = read_list(row[-1])
+            labels = row[-1].split(config.separator) if labels is None else labels
+            lacking = next((label for label in labels if label.strip() and gate.lacks(label)), None)
+            if lacking is not None:
+                gate.refuse(MissingValue(places.pop(), f"a label in {config.label}", lacking))
+                continue
+        yield row
 
 
 def _kind(path: Path) -> str:
@@ -287,6 +305,8 @@ def row_labels(data: Labelled, target: Target, separator: str) -> list[list[str]
         DataError: if several labels are neither a list nor separated by `separator`; names the row.
     """
     if target is not Target.labels:
+        if target is Target.label:
+            _refuse_lists(data)
         return [[label.strip()] for label in _labels(data)]
     found = []
     for row, text in enumerate(_labels(data)):
@@ -299,6 +319,19 @@ def row_labels(data: Labelled, target: Target, separator: str) -> list[list[str]
         labels = text.split(separator) if labels is None else labels
         found.append([label.strip() for label in labels if label.strip()])
     return found
+
+
+def _refuse_lists(data: Labelled) -> None:
+    """Refuse lists where each row has one label: each combination would be a class.
+
+    Raises:
+        DataError: at the first; names the row.
+    """
+    for row, label in enumerate(_labels(data)):
+        with contextlib.suppress(ValueError):
+            if label.lstrip().startswith("[") and read_list(label) is not None:
+                cause = f"{data.place(row)}: the label is a list: {label[:40]}"
+                raise DataError(cause, "several labels a text need data.target=labels; else give the class alone")
 
 
 def label_key(label: str) -> str:

@@ -17,8 +17,9 @@ from tformer_cli.data.hub import hub_data
 from tformer_cli.data.idx import LABELS, PICTURES, idx_items, open_idx
 from tformer_cli.data.media import Listing, is_hidden, listed, listing, shown
 from tformer_cli.data.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table, state
+from tformer_cli.data.names import NAMES, one_with_ending, with_ending
 from tformer_cli.data.pictures import ENDINGS
-from tformer_cli.data.splits import NAMES, Layout, is_other_split, with_ending
+from tformer_cli.data.splits import Layout, is_other_split
 from tformer_cli.errors import DataError, library
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _named(place: Path) -> list[Path]:
         return [place]
     stems = (place.name, "t10k") if place.name.lower() == "test" else (place.name,)
     idx = [f"-images{dot}idx3-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
-    tables = with_ending(place, files.TABLES)
+    tables = one_with_ending(place, files.TABLES)
     return [*tables, *(p for stem in stems for p in with_ending(place.with_name(stem), idx)), *_folders(place)][:1]
 
 

@@ -19,7 +19,8 @@ from tformer_cli.data import audio, files, stored_features
 from tformer_cli.data.hub import hub_data, hub_named_rows, hub_origin
 from tformer_cli.data.media import listing, shown
 from tformer_cli.data.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table
-from tformer_cli.data.splits import Layout, is_other_split, with_ending
+from tformer_cli.data.names import one_with_ending, with_ending
+from tformer_cli.data.splits import Layout, is_other_split
 from tformer_cli.errors import ConfigError, DataError, library
 
 if TYPE_CHECKING:
@@ -114,8 +115,8 @@ def _named(config: SpeechDataConfig, place: Path) -> list[Path]:
         return [found for path in sorted(place.parent.glob(place.name)) for found in _named(config, path)]
     if own := _metadata(place):
         return [own]
-    if tables := with_ending(place, files.TABLES):
-        return tables[:1]
+    if tables := one_with_ending(place, files.TABLES):
+        return tables
     ending = f"_{place.name}{LISTS}".lower()
     if lists := sorted(path for path in (place.parent / "etc").glob(f"*{LISTS}") if path.name.lower().endswith(ending)):
         return lists[:1]
@@ -138,7 +139,7 @@ def _whole(wanted: Wanted, folder: Path, is_other: Callable[[str], bool]) -> lis
 
 
 def _metadata(folder: Path) -> Path | None:
-    return next(iter(with_ending(folder / METADATA, files.TABLES)), None)
+    return next(iter(one_with_ending(folder / METADATA, files.TABLES, "keep one of them")), None)
 
 
 def _names(table: Path) -> list[str]:

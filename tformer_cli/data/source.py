@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tformer_cli.data import files
 from tformer_cli.data.cells import Gate
 from tformer_cli.data.hub import hub_origin, hub_rows, hub_splits, refuse_saved
+from tformer_cli.data.names import NAMES, VALIDATION_NAMES, with_ending
 from tformer_cli.data.store import gather, text_digest
 from tformer_cli.errors import ConfigError, DataError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import ParallelDataConfig
 
 ROLES = ("train", "validation", "test")
-VALIDATION_NAMES = ("val", "validation", "valid", "dev")
 BUILTIN_LANGUAGES = ("en", "ja")
 
 
@@ -120,8 +120,12 @@ def _find(config: ParallelDataConfig, role: str) -> str | None:
                 return _named_file(config, role, named)
             existing = _stems(config)
     if role == "validation":
-        return next((name for name in VALIDATION_NAMES if name in existing), None)
-    tests = [name for name in existing if name.startswith("test")]
+        there = [name for name in existing if name.lower() in VALIDATION_NAMES]
+        if len(there) > 1 and config.source.name == "files":
+            cause = f"{config.path}: which one is the validation split: {' or '.join(there)}?"
+            raise DataError(cause, f"name it: data.validation={there[0]}")
+        return next((name for name in VALIDATION_NAMES if name in existing), next(iter(there), None))
+    tests = [name for name in existing if name.lower().startswith("test")]
     return "test" if "test" in tests else tests[0] if len(tests) == 1 else None
 
 
@@ -157,6 +161,10 @@ def _named_file(config: ParallelDataConfig, role: str, named: str) -> str:
         return path.name
     if not config.path and not Path(named).expanduser().is_absolute() and named == "train":
         raise ConfigError("data.path is not set", "name the folder that holds the data: data.path=...")
+    if role == named == "train":
+        existing = _stems(config)
+        others = [stem for stem in existing if stem.lower() in NAMES["train"]]
+        named = named if named in existing or len(others) != 1 else others[0]
     _locate(config, named)
     return named
 
@@ -169,7 +177,7 @@ def _stems(config: ParallelDataConfig) -> list[str]:
     ending = f".{config.source_language}"
     stems = {name.removesuffix(ending) for name in there if name.endswith(ending)}
     pairs = {stem for stem in stems if stem and f"{stem}.{config.target_language}" in there}
-    tables = {name.removesuffix(kind) for name in there if (kind := files.table_kind(Path(name))) in files.TABLES}
+    tables = {name[: -len(kind)] for name in there if (kind := files.table_kind(Path(name))) in files.TABLES}
     return sorted(pairs | tables)
 
 
@@ -183,13 +191,13 @@ def _locate(config: ParallelDataConfig, name: str) -> list[Path]:
         if files.table_kind(place) and place.is_file():
             return [place]
         pair = [place.with_name(f"{place.name}.{language}") for language in languages]
-        if all(path.is_file() for path in pair):
-            return pair
-        tables = [path for kind in files.READABLE if (path := place.with_name(place.name + kind)).is_file()]
-        if len(tables) > 1:
-            raise DataError(f"{place}: which of {_list([path.name for path in tables])}?", "give the file's full name")
-        if tables:
-            return tables
+        is_pair = all(path.is_file() for path in pair)
+        tables = with_ending(place, files.READABLE)
+        if len(tables) + is_pair > 1:
+            names = [*(["the pair of text files"] if is_pair else []), *(path.name for path in tables)]
+            raise DataError(f"{place}: which of {_list(names)}?", "give the table's full name, or move it away")
+        if is_pair or tables:
+            return pair if is_pair else tables
     for place in places:
         there = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
         endings = [path.name.removeprefix(place.name + ".") for path in there if path.name.startswith(place.name + ".")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
@@ -14,15 +14,14 @@ import numpy as np
 from tformer_cli.data import files
 from tformer_cli.data.division import Labels, draw_rows
 from tformer_cli.data.hub import hub_splits, refuse_saved
-from tformer_cli.data.source import VALIDATION_NAMES
+from tformer_cli.data.media import is_hidden
+from tformer_cli.data.names import NAMES, VALIDATION_NAMES, one_with_ending
 from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import DataConfig, DividedDataConfig
 
 TEXT = ".txt"
-NAMES = {"train": ("train", "training"), "validation": VALIDATION_NAMES, "test": ("test", "testing")}
-"""Names of the files and folders of a split, in upper or lower case."""
 SEPARATORS = ("", ".", "-")
 """Separators that may follow a split's name in a file name."""
 
@@ -233,16 +232,7 @@ def _named(place: Path) -> list[Path]:
         return [place]
     if place.is_dir():
         return _texts(place)
-    there = with_ending(place, (TEXT, *files.READABLE))
-    if len(there) > 1:
-        cause = f"{place}: which of {', '.join(path.name for path in there)}?"
-        raise DataError(cause, "give its full name: data.train=..., data.validation=... or data.test=...")
-    return there
-
-
-def with_ending(place: Path, endings: Sequence[str]) -> list[Path]:
-    """The files of this name with one of these endings, in their order."""
-    return [found for ending in endings if (found := place.with_name(place.name + ending)).is_file()]
+    return one_with_ending(place, (TEXT, *files.READABLE))
 
 
 def _texts_but(folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
@@ -251,7 +241,8 @@ def _texts_but(folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
 
 
 def _texts(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix == TEXT and path.is_file())
+    texts = (path for path in folder.iterdir() if path.suffix.lower() == TEXT and not is_hidden(path.name))
+    return sorted(path for path in texts if path.is_file())
 
 
 TEXTS = Layout(_named, _texts_but, f"NAME with one of {', '.join((TEXT, *files.TABLES))}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tformer_cli.config.schema import Scheme
 from tformer_cli.errors import DataError
 
-OUTSIDE = ("O", "o", "_", "-", "0")
+OUTSIDE = ("O", "o", "_", "-", "0", "OUT", "out", "OUTSIDE", "outside", "OTHER", "other", "NONE", "none")
 """Possible tags of a word outside of entities."""
 LETTERS = {
     Scheme.io: "I", Scheme.iob1: "IB", Scheme.iob2: "BI", Scheme.ioe1: "IE", Scheme.ioe2: "IE",
@@ -219,11 +219,15 @@ def _writing(counts: Counter[str], asked: Scheme, origin: str) -> TagScheme | No
         other = next((tag for tag in inner if tag not in some), some[-1])
         cause = f"{origin}: tag {other!r} is not written as the others, such as {some[0]!r}"
         raise DataError(cause, "correct it, or say that tags are no entities: data.scheme=plain")
-    if "O" not in counts:
+    others = [tag for tag in inner if tag not in some]
+    if outside not in counts and len(others) == 1 and len(kinds) < len(some):
+        cause = f"{origin}: does tag {others[0]!r} mark words in no entity, beside tags such as {some[0]!r}?"
+        raise DataError(cause, "write it as O, or say that tags are no entities: data.scheme=plain")
+    if outside not in ("O", "o") or outside not in counts:
         return None
-    if counts.most_common(1)[0][0] == "O":
-        return TagScheme(Scheme.io, "O", "")
-    cause = f"{origin}: tags without letters, among them 'O', may be kinds of entities or parts of speech"
+    if counts.most_common(1)[0][0] == outside:
+        return TagScheme(Scheme.io, outside, "")
+    cause = f"{origin}: tags without letters, among them {outside!r}, may be kinds of entities or parts of speech"
     raise DataError(cause, "data.scheme=io for entities, data.scheme=plain for others")
 
 

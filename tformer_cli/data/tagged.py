@@ -151,6 +151,8 @@ def _of_lists(place: Place, words: str, tags: str, config: TaggedDataConfig, gat
     if len(found_words) != len(found_tags):
         cause = f"{place}: {len(found_words)} words and {len(found_tags)} tags"
         raise DataError(cause, "each word needs a tag: lists of one length, as JSON writes them")
+    if any(not word.strip() for word in found_words):
+        raise MissingValue(place, f"a word in {config.words}", "")
     lacking = next((tag for tag in found_tags if gate.lacks(tag)), None)
     if lacking is not None:
         raise MissingValue(place, f"a tag in {config.tags}", lacking)

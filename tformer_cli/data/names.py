@@ -1,0 +1,42 @@
+"""What the files and folders of a split are called, in capitals or small letters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tformer_cli.errors import DataError
+
+VALIDATION_NAMES = ("val", "validation", "valid", "dev")
+NAMES = {"train": ("train", "training"), "validation": VALIDATION_NAMES, "test": ("test", "testing")}
+"""Names of the files and folders of each split."""
+FULL_NAME = "give its full name: data.train=..., data.validation=... or data.test=..."
+
+
+def with_ending(place: Path, endings: Sequence[str]) -> list[Path]:
+    """Return the files of this name with one of these endings, in the order of the endings, in any capitals."""
+    begins = [name for name in _names_in(place.parent) if name.startswith(place.name)]
+    pairs = ((name, ending) for ending in endings for name in begins)
+    places = [place.with_name(name) for name, ending in pairs if name[len(place.name) :].lower() == ending.lower()]
+    return [path for path in places if path.is_file()]
+
+
+def one_with_ending(place: Path, endings: Sequence[str], remedy: str = FULL_NAME) -> list[Path]:
+    """Return the one file of this name with one of these endings, or nothing.
+
+    Raises:
+        DataError: if there are several; names them.
+    """
+    there = with_ending(place, endings)
+    if len(there) > 1:
+        raise DataError(f"{place}: which of {', '.join(path.name for path in there)}?", remedy)
+    return there
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Return the names in a folder in order; none if it is no folder, or cannot be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
