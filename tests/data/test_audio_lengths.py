@@ -253,3 +253,8 @@ def test_a_stretch_reads_as_the_bytes_it_stands_for():
             stretch.seek(start)
             assert stretch.read(count) == bytes(whole[start : start + count])
     assert stretch.seek(-4, io.SEEK_END) == 100 and stretch.seek(2, io.SEEK_CUR) == 102 and stretch.tell() == 102
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "OGG"])
+def test_a_tag_before_the_sound_of_other_kinds_takes_none_in_silence(kind):
+    assert "an ID3 tag stands before the sound" in fault(b"ID3\4\0\0\0\0\0\4abcd" + encoded(tone(), kind))

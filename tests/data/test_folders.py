@@ -277,3 +277,12 @@ def test_two_tables_of_one_split_are_asked_about(tmp_path):
         (tmp_path / "heard" / name).write_text("file_name,transcription\na.wav,a\n")
     with pytest.raises(DataError, match="which of metadata.csv, metadata.jsonl"):
         heard(tmp_path / "heard")
+
+
+def test_texts_in_capitals_and_tables_with_semicolons_belong_to_recordings(tmp_path):
+    spoken(tmp_path / "capitals" / "a.WAV", "one")
+    (tmp_path / "capitals" / "a.txt").rename(tmp_path / "capitals" / "a.TXT")
+    assert heard(tmp_path / "capitals").texts == ["one"]
+    spoken(tmp_path / "table" / "a.wav", "")
+    (tmp_path / "table" / "metadata.csv").write_text("file_name;transcription\na.wav;one, two\n")
+    assert heard(tmp_path / "table").texts == ["one, two"]

@@ -179,3 +179,8 @@ def test_formats_that_are_not_read_are_refused_by_name(head, name, tmp_path):
     (tmp_path / "phone.jpg").write_bytes(head + bytes(100))
     with pytest.raises(DataError, match=rf"phone\.jpg: {name}.*, a format that is not read: convert it to JPEG or PNG"):
         read_picture(tmp_path / "phone.jpg", config(tmp_path))
+
+
+def test_grey_of_32_bits_does_not_become_black():
+    with pytest.raises(DataError, match="it: grey of 32 bits, which does not say what is white"):
+        one(saved(Image.fromarray(np.full((SIDE, SIDE), 200, np.int32)), "TIFF"))

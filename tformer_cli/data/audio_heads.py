@@ -50,7 +50,10 @@ def parts(stream: IO[bytes]) -> list[Part]:
         for place, mark, kind in FOREIGN:
             if head[place:].startswith(mark):
                 raise Fault(f"{kind}, a kind that is not read: convert it to WAV or FLAC")
-        reader = _reader(head)
+        reader, start = _reader(head), after_tags(stream)
+        stream.seek(start)
+        if start and _reader(stream.read(16)):
+            raise Fault("an ID3 tag stands before the sound: remove it, or convert the file")
         found = reader(stream, whole) if reader else []
         if not found and head[:4] != b"NIST":
             found = flac_parts(stream, whole, after_tags(stream)) or mp3_frames.parts(stream, whole)

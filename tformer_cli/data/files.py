@@ -327,7 +327,9 @@ def _delimiter(head: str, columns: Sequence[str], given: Sequence[str] | None) -
 
     def fits(mark: str) -> bool:
         names = next(csv.reader([head], delimiter=mark), [])
-        return len(names) == len(given) if given else {name.strip() for name in names}.issuperset(columns)
+        if given or not columns:  # without either, there are at least two columns, if a delimiter makes them
+            return len(names) == len(given) if given else len(names) > 1
+        return {name.strip() for name in names}.issuperset(columns)
 
     with contextlib.suppress(csv.Error):
         return "," if fits(",") else next((mark for mark in DELIMITERS if fits(mark)), ",")

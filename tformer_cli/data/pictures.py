@@ -42,6 +42,7 @@ LEAST_SIDE, MOST_ASPECT = 2, 64
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 PNG_CHUNK_EXTRA = 4  # bytes of a chunk after its content: the checksum
 DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # of Pillow's modes: 16 bits, also where they lie in 32
+BITS_PER_SAMPLE = 258  # tag of TIFF
 TRANSPARENT = ("LA", "PA", "RGBA", "RGBa")
 
 # What a picture says of itself and cannot be believed is refused or passed over here, and not worth lines of warnings.
@@ -195,6 +196,8 @@ def _turn(image: Image.Image) -> None:
 def _plain(image: Image.Image, name: str) -> Image.Image:
     """8 bits a channel, and nothing that shines through."""
     if image.mode in DEEP_GREY:
+        if image.format == "TIFF" and 32 in getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, ()):
+            raise BadPicture(name, "grey of 32 bits, which does not say what is white")
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise BadPicture(name, "grey of more than 16 bits")

@@ -218,13 +218,15 @@ def _folder(wanted: Wanted, folder: Path) -> Found:
         cause = f"{shown(str(folder))}: no recording" + (f", and {left_out}" if left_out else "")
         raise DataError(cause, f"expected files that end with one of {', '.join(wanted.endings)}")
     in_folder = functools.cache(_lines_beside)
-    rows = [Row.of_file(path, _text_of(path.with_suffix(".txt")) or in_folder(path.parent).get(path.stem))
-            for path in found.files]  # fmt: skip
+    rows = [Row.of_file(path, _text_beside(path) or in_folder(path.parent).get(path.stem)) for path in found.files]
     return of_files(str(folder), rows, (left_out,) if left_out else ())
 
 
-def _text_of(path: Path) -> str | None:
-    return "\n".join(files.lines(path)) if path.is_file() and path.stat().st_size else None
+def _text_beside(recording: Path) -> str | None:
+    """Return the content of the text file beside a recording; None if there is none, or it is empty."""
+    places = (recording.with_suffix(ending) for ending in (".txt", ".TXT"))
+    path = next((place for place in places if place.is_file() and place.stat().st_size), None)
+    return None if path is None else "\n".join(files.lines(path))
 
 
 def _lines_beside(folder: Path) -> dict[str, str]:
