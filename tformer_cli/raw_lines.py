@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import gzip
 from collections.abc import Iterator
@@ -37,6 +38,42 @@ def raw_lines(stream: IO[bytes] | gzip.GzipFile, place: object, *, size: int = 0
         if number == 1 and b"\r" in line[:-1] and not line.endswith(b"\n"):
             raise DataError(f"{place}: lines end with carriage returns alone (old Mac)", "end them with line feeds")
         yield line
+
+
+def without_mark(data: bytes, place: object) -> bytes:
+    """Return the beginning of a UTF-8 text without its byte-order mark.
+
+    Args:
+        data: the first line or more.
+        place: name of the text in error messages.
+
+    Raises:
+        DataError: if the text is UTF-16.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{place}: the text is UTF-16", "convert it to UTF-8")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def decoded_line(data: bytes, place: object, number: int) -> str:
+    r"""Decode a line of a UTF-8 text; its end, `\n` or `\r\n`, is removed.
+
+    Args:
+        data: the line.
+        place: name of the text in error messages.
+        number: number of the line, from 1.
+
+    Raises:
+        DataError: if the line contains a NUL or is not UTF-8.
+    """
+    if b"\0" in data:
+        raise DataError(f"{place}:{number}: a NUL byte", "convert the file to UTF-8 if it is UTF-16, else remove it")
+    try:
+        line = data.decode()
+    except UnicodeDecodeError as error:
+        wrong = f"byte {error.start + 1} of the line is 0x{data[error.start]:02x}"
+        raise DataError(f"{place}:{number}: not UTF-8: {wrong}", "convert the file to UTF-8") from error
+    return line.removesuffix("\n").removesuffix("\r")
 
 
 def check_expansion(place: object, unpacked: int, size: int) -> None:

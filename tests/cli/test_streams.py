@@ -54,7 +54,8 @@ def test_files_may_have_any_name(stand_ins, capfdbinary):
     assert Path(name).read_text() == "A\n"
     Path(name).write_bytes(b"a\xff\n")
     assert main(["translate", "r", name]) == 1
-    assert capfdbinary.readouterr().err == b"error: caf\\xe9 .txt:1 is not UTF-8 (byte 2): convert the file to UTF-8\n"
+    cause = b"caf\\xe9 .txt:1: not UTF-8: byte 2 of the line is 0xff"
+    assert capfdbinary.readouterr().err == b"error: " + cause + b": convert the file to UTF-8\n"
     assert printable("a\n b\udcff") == "a b\\xff"
 
 

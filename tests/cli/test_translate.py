@@ -108,9 +108,9 @@ def test_output_goes_to_a_file_only_once_the_run_is_open(stand_ins, monkeypatch,
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (b"a\nb\xff\n", "error: standard input:2 is not UTF-8 (byte 2): "),
-        (b"a\0\n", "error: standard input:1 holds a NUL character: "),
-        ("a\n".encode("utf-16"), "error: standard input:1 "),
+        (b"a\nb\xff\n", "error: standard input:2: not UTF-8: byte 2 of the line is 0xff: "),
+        (b"a\0\n", "error: standard input:1: a NUL byte: "),
+        ("a\n".encode("utf-16"), "error: standard input: the text is UTF-16: "),
     ],
 )
 def test_bad_bytes_are_named(data, line, stand_ins, monkeypatch, capsys):

@@ -76,7 +76,7 @@ def test_lines_are_exact(tmp_path: Path, data: bytes, lines: list[str]) -> None:
         (b"\xe9t\xe9", "text:1: not UTF-8: byte 1 of the line is 0xe9"),
         (b"ok\nok\n\xed\xa0\x80", "text:3: not UTF-8: byte 1"),
         (b"ok\nok\na\0b\n", "text:3: a NUL byte"),
-        ("ab".encode("utf-16"), "text: the file is UTF-16"),
+        ("ab".encode("utf-16"), "text: the text is UTF-16"),
     ],
 )
 def test_bad_bytes_are_named(tmp_path: Path, data: bytes, message: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from tformer_cli.errors import DataError
-from tformer_cli.raw_lines import raw_lines
+from tformer_cli.raw_lines import decoded_line, raw_lines, without_mark
 
 LOOKED_AT_BYTES = 1 << 16
 """Size of the beginning of a file from which its format is detected."""
@@ -88,16 +88,4 @@ def decoded(stream: IO[bytes], name: str) -> Iterator[str]:
     step.
     """
     for number, raw in enumerate(raw_lines(stream, name), 1):
-        line = raw.removesuffix(b"\n").removesuffix(b"\r")
-        if number == 1:
-            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise DataError(f"{name}:1 is UTF-16", "convert the file to UTF-8")
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if b"\0" in line:
-            raise DataError(f"{name}:{number} holds a NUL character", "that is no text file, or a damaged one")
-        try:
-            yield line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{name}:{number} is not UTF-8 (byte {error.start + 1})", "convert the file to UTF-8"
-            ) from None
+        yield decoded_line(without_mark(raw, name) if number == 1 else raw, name, number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import csv
 import gzip
@@ -25,7 +24,7 @@ from tformer_cli.data.cells import (
 )
 from tformer_cli.data.columnar import COLUMNAR, ROWS_AT_ONCE, columnar_rows, columnar_schema
 from tformer_cli.errors import DataError
-from tformer_cli.raw_lines import raw_lines
+from tformer_cli.raw_lines import decoded_line, raw_lines, without_mark
 from tformer_cli.regular import open_regular
 
 TABLES = (".tsv", ".csv", ".jsonl", ".tsv.gz", ".csv.gz", ".jsonl.gz", *COLUMNAR)
@@ -59,19 +58,10 @@ def lines(path: Path) -> Iterator[str]:
     number = 0
     for number, data in enumerate(_bytes_lines(path), 1):
         if number == 1:
-            if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                raise DataError(f"{path}: the file is UTF-16", "convert it to UTF-8")
-            data = data.removeprefix(codecs.BOM_UTF8)
+            data = without_mark(data, path)
             if not data:
                 break
-        if b"\0" in data:
-            raise DataError(f"{path}:{number}: a NUL byte", "convert the file to UTF-8 if it is UTF-16, else remove it")
-        try:
-            line = data.decode()
-        except UnicodeDecodeError as error:
-            wrong = f"byte {error.start + 1} of the line is 0x{data[error.start]:02x}"
-            raise DataError(f"{path}:{number}: not UTF-8: {wrong}", "convert the file to UTF-8") from error
-        yield line.removesuffix("\n").removesuffix("\r")
+        yield decoded_line(data, path, number)
     else:
         if number:
             return
