@@ -64,7 +64,7 @@ def test_an_exported_run_is_a_start(tmp_path, to, more):
     settings = ["data.source=builtin", "data.path=digits", "data.size=30", f"data.cache={tmp_path}", "trainer.steps=1"]
     settings += ["optim.lr=0", "data.image_size=24", "trainer.device=cpu"]
     start = Start.find(f"hf:{tmp_path / 'out'}")
-    config = start.adapt(compose("vit/finetune", settings, whole=False), settings)
+    config = start.adapt(compose("vit/finetune", settings, complete=False), settings)
     before = open_run(run, device="cpu")
     heads = before.config.model.heads
     assert (config.model.dim, config.model.depth, config.model.patch_size, config.model.heads) == (16, 2, 4, heads)

@@ -105,7 +105,7 @@ def test_what_was_learnt_without_labels_is_a_start(tmp_path, capsys):
     launch(compose("vit/masked_patches", settings), tmp_path / "first", quiet=True)
     start = Start.find(str(tmp_path / "first"))
     asked = ["data.source=builtin", "data.path=digits", "data.size=40", "data.image_size=16", "optim.lr=0"]
-    config = start.adapt(compose("vit/finetune", [*asked, "trainer.steps=1"], whole=False), asked)
+    config = start.adapt(compose("vit/finetune", [*asked, "trainer.steps=1"], complete=False), asked)
     assert "seen as 16 x 16, those of the weights were 8 x 8: data.image_size=8" in capsys.readouterr().err
     launch(config, tmp_path / "second", initial=start.checkpoint(config, tmp_path / "second"), quiet=True)
     before, after = (open_run(tmp_path / name, device="cpu").model for name in ("first", "second"))

@@ -140,9 +140,9 @@ def show(report: Report, *, as_json: bool = False) -> None:
         table(("metric", "value", "signature"), rows)
     else:
         table(("metric", "value"), [row[:2] for row in rows])
-    for title, header, more in evaluation.tables:
+    for title, header, table_rows in evaluation.tables:
         result("\n")
-        table(header, more, title=title)
+        table(header, table_rows, title=title)
     for line in evaluation.notes:
         note(line)
     note(report.unsaved or f"saved in {', '.join(map(str, [report.path, *report.pictures]))}")

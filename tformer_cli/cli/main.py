@@ -154,8 +154,8 @@ def _usage(error: Any, arguments: Sequence[str]) -> str:
         if match := re.fullmatch(r"--?([a-z_]+\.[a-z_0-9.]+(?:=.*)?)", argument, re.DOTALL):
             return f"settings are written without dashes: {match[1]}"
     message = error.format_message().rstrip(".").replace(". Did you mean", ": did you mean")
-    for theirs, ours in _WORDING:
-        message = re.sub(f"(?<=: )(?:{theirs})$", ours, message)
+    for wording, replacement in _WORDING:
+        message = re.sub(f"(?<=: )(?:{wording})$", replacement, message)
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "tformer"
     hint = "" if message.endswith("?") else f": see `{path} --help`"

@@ -36,7 +36,7 @@ def note_repeated(overrides: Sequence[str], *, quiet: bool = False) -> None:
 
 
 def table(
-    header: Sequence[str], rows: Sequence[Sequence[object]], title: str = "", *, whole: Sequence[str] = ()
+    header: Sequence[str], rows: Sequence[Sequence[object]], title: str = "", *, unwrapped: Sequence[str] = ()
 ) -> None:
     """Print a table: with borders on a terminal, as aligned text elsewhere.
 
@@ -44,12 +44,12 @@ def table(
         header: names of the columns.
         rows: a value for each column.
         title: printed above.
-        whole: columns whose cells are never wrapped, so that users can copy them.
+        unwrapped: columns whose cells are never wrapped, so that users can copy them.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     numeric = [bool(cells) and all(_is_number(row[column]) for row in cells) for column in range(len(header))]
     if sys.stdout.isatty():
-        _draw(header, cells, numeric, title, whole)
+        _draw(header, cells, numeric, title, unwrapped)
         return
     lines = [title] if title else []
     widths = [max(_width(row[column]) for row in [list(header), *cells]) for column in range(len(header))]
@@ -62,7 +62,9 @@ def table(
     result("\n".join(lines) + "\n")
 
 
-def _draw(header: Sequence[str], cells: list[list[str]], numeric: list[bool], title: str, whole: Sequence[str]) -> None:
+def _draw(
+    header: Sequence[str], cells: list[list[str]], numeric: list[bool], title: str, unwrapped: Sequence[str]
+) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -70,7 +72,7 @@ def _draw(header: Sequence[str], cells: list[list[str]], numeric: list[bool], ti
 
     drawn = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left")
     for name, right in zip(header, numeric, strict=True):
-        drawn.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name in whole)
+        drawn.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name in unwrapped)
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))  # Text: brackets in data are no markup
     Console().print(drawn)

@@ -96,8 +96,8 @@ def digits(opened: Opened) -> str:
         shades = ["".join(2 * SHADES[int(value) * len(SHADES) // 256] for value in p[line, :, 0]) for p in pictures]
         result("  ".join(shades).rstrip() + "\n")
     width = 2 * pictures[0].shape[1] + 2
-    said = (answer.text.replace("\t", " ") for answer in task.answers(opened.model, pictures))
-    result("".join(f"{text:<{width}}" for text in said).rstrip() + "\n")
+    predictions = (answer.text.replace("\t", " ") for answer in task.answers(opened.model, pictures))
+    result("".join(f"{text:<{width}}" for text in predictions).rstrip() + "\n")
     path = opened.run / "digit.png"
     path.write_bytes(png(pictures[0].repeat(3, axis=-1)))
     return str(path)
@@ -114,9 +114,9 @@ def spoken_numbers(opened: Opened) -> str:
     task = opened.task
     assert isinstance(task, SpeechRecognition) and isinstance(opened.model, Conformer)
     rate = task.config.data.sample_rate
-    said = list(synthesised("test", SHOWN, task.config.seed, rate))
-    sounds = [to_sound(samples) for _, samples, _ in said]
-    for (name, _, text), answer in zip(said, task.answers(opened.model, sounds), strict=True):
+    recordings = list(synthesised("test", SHOWN, task.config.seed, rate))
+    sounds = [to_sound(samples) for _, samples, _ in recordings]
+    for (name, _, text), answer in zip(recordings, task.answers(opened.model, sounds), strict=True):
         verdict = "right" if answer.text == text else f"said was {text}"
         result(f"{name.rpartition(', ')[2]} -> {answer.text} ({verdict})\n")
     path = opened.run / "number.wav"

@@ -21,7 +21,7 @@ def _list(context: typer.Context) -> None:
     from tformer_cli.config.recipes import recipes
 
     rows = [(info.name, _short(info.description), _short(info.header.get("expected", ""))) for info in recipes()]
-    table(("recipe", "what", "expected"), rows, whole=("recipe",))
+    table(("recipe", "what", "expected"), rows, unwrapped=("recipe",))
 
 
 def _short(text: str, limit: int = 72) -> str:

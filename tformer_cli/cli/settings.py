@@ -63,7 +63,7 @@ def settings(
         return
     header = ("setting", "value" if recipe else "default", "takes", "what it does")
     rows = [(line.key, line.default or "(required)", line.values, _described(line)) for line in chosen]
-    table(header, rows, whole=("setting",))
+    table(header, rows, unwrapped=("setting",))
 
 
 def reference(task: str = "") -> list[Setting]:
@@ -100,7 +100,7 @@ def _of_recipe(recipe: str) -> list[Setting]:
     from tformer_cli.config.compose import compose
     from tformer_cli.config.values import leaves
 
-    config = compose(recipe, whole=False, required=False)
+    config = compose(recipe, complete=False, required=False)
     return [
         Setting(key, _written(_get(config, key)), _values(leaf), leaf.about, ())
         for key, leaf in leaves(type(config)).items()

@@ -142,7 +142,7 @@ def _composed(recipe: str, overrides: list[str], start: Start | None, *, quiet: 
     from tformer_cli.cli.output import note
     from tformer_cli.config.compose import compose
 
-    config = compose(recipe, overrides, whole=start is None)
+    config = compose(recipe, overrides, complete=start is None)
     if start is not None:
         return start.adapt(config, overrides)
     from tformer_cli.tasks.sizing import suggested

@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 
-def compose(recipe: str, overrides: Sequence[str] = (), *, whole: bool = True, required: bool = True) -> Experiment:
+def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True, required: bool = True) -> Experiment:
     """Compose the configuration of a recipe and overrides of the command line.
 
     Args:
         recipe: name of a recipe that comes with tformer, or path of a YAML file.
         overrides: `KEY=VALUE`, or `GROUP=OPTION`; the last one for a key counts.
-        whole: whether the configuration is complete, so that its settings must be compatible.
+        complete: whether the configuration is complete, so that its settings must be compatible.
         required: whether settings without a default must be given.
 
     Raises:
@@ -49,14 +49,14 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, whole: bool = True, r
     path = find(recipe)
     document = read_yaml(path)
     _refuse(document)
-    schema, selected, own = _plan(document)
+    schema, selected, given = _plan(document)
     asked = parse(overrides, schema)
     _same_task(asked, schema)
-    config = _assemble(schema, selected, own, asked)
+    config = _assemble(schema, selected, given, asked)
     config.recipe = config.recipe or default_name(recipe)
     if required:
         require(config)
-    if whole:
+    if complete:
         check_together(config)
     return config
 
@@ -114,10 +114,10 @@ def from_yaml(path: Path) -> Experiment:
     _refuse(document)
     if "defaults" in document.data:
         raise ConfigError(f"{path} is a recipe, not a run's configuration", f"tformer pretrain {path}")
-    schema, _, own = _plan(document, saved=True)
+    schema, _, given = _plan(document, saved=True)
     before = {key: leaf.field.metadata.get("before") for key, leaf in values.leaves(schema).items()}
-    own = _merge(values.nest({key: value for key, value in before.items() if value is not None}), own)
-    config = values.build(own, schema)
+    given = _merge(values.nest({key: value for key, value in before.items() if value is not None}), given)
+    config = values.build(given, schema)
     require(config)
     check_together(config)
     return config
@@ -137,11 +137,11 @@ def _refuse(document: Document) -> None:
 
 def _plan(document: Document, *, saved: bool = False) -> tuple[type[Experiment], dict[str, str], dict[str, Any]]:
     """What a file asks for: its schema, its options by group in order, and its own values, checked."""
-    own = dict(document.data)
+    given = dict(document.data)
     try:
-        listed = _defaults(own.pop("defaults", []))
+        listed = _defaults(given.pop("defaults", []))
         by_schema, by_task = listed.pop("schema", None), listed.pop("task", None)
-        task = own.get("task") or by_schema or by_task
+        task = given.get("task") or by_schema or by_task
         if not isinstance(task, str):
             raise ConfigError(f"{document.name} does not say its task", f"write task: {next(iter(EXPERIMENTS))}")
         if task not in EXPERIMENTS:
@@ -151,26 +151,26 @@ def _plan(document: Document, *, saved: bool = False) -> tuple[type[Experiment],
             if group not in available or group not in values.nodes(schema):
                 raise values.unknown(group, schema)
             option(group, name, schema)
-        own["task"] = task
+        given["task"] = task
     except ConfigError as error:
         cause = error.cause if error.cause.startswith(document.name) else f"{document.where('defaults')}: {error.cause}"
         raise ConfigError(cause, error.remedy) from None
-    return schema, listed, _check(document, own, schema, saved)
+    return schema, listed, _check(document, given, schema, saved)
 
 
-def _check(document: Document, own: Mapping[str, Any], schema: type[Experiment], saved: bool) -> dict[str, Any]:
+def _check(document: Document, given: Mapping[str, Any], schema: type[Experiment], saved: bool) -> dict[str, Any]:
     """A file's own values, one by one, so that an error names the line."""
-    known, found = values.leaves(schema), {}
-    for key, value in values.walk(own, schema):
+    known, checked = values.leaves(schema), {}
+    for key, value in values.walk(given, schema):
         try:
             if key not in known and saved:
                 raise ConfigError(f"unknown setting {key!r}", "a newer version of tformer wrote this: use that version")
             if key not in known:
                 raise values.unknown(key, schema)
-            found[key] = values.convert(value, known[key])
+            checked[key] = values.convert(value, known[key])
         except ConfigError as error:
             raise ConfigError(f"{document.where(key)}: {error.cause}", error.remedy) from None
-    return values.nest(found)
+    return values.nest(checked)
 
 
 def _defaults(entries: Any) -> dict[str, str]:
@@ -196,7 +196,7 @@ def _same_task(asked: Overrides, schema: type[Experiment]) -> None:
         raise ConfigError("task cannot be changed", "choose a recipe of that task")
 
 
-def _assemble(schema: type[Experiment], selected: Mapping[str, str], own: Mapping[str, Any], asked: Overrides) -> Any:
+def _assemble(schema: type[Experiment], selected: Mapping[str, str], given: Mapping[str, Any], asked: Overrides) -> Any:
     """Groups, then the recipe's own values, then the command line's, as a dataclass.
 
     An option given on the command line takes the place of the recipe's for that group, below the recipe's own
@@ -206,15 +206,15 @@ def _assemble(schema: type[Experiment], selected: Mapping[str, str], own: Mappin
     below = {group: asked.options.get(group, name) for group, name in selected.items()}
     above = {group: name for group, name in asked.options.items() if group not in selected}
     tree = _compose_groups(below, schema)
-    for more in (own, _compose_groups(above, schema), values.nest(asked.values)):
-        tree = _merge(tree, more)
+    for layer in (given, _compose_groups(above, schema), values.nest(asked.values)):
+        tree = _merge(tree, layer)
     return values.build(tree, schema)
 
 
-def _merge(tree: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(tree: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
     """A tree with another laid over it."""
     merged = dict(tree)
-    for key, value in more.items():
+    for key, value in overlay.items():
         inner = merged.get(key)
         merged[key] = _merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return merged

@@ -127,8 +127,8 @@ def of_table(path: Path, columns: Columns) -> Found:
         inside = columns.content in schema.names and str(schema.field(columns.content).type) not in PATHS
 
     def rows() -> Iterator[Row]:
-        found = files.named_rows(path, columns.wanted, setting=columns.setting, rows_at_once=ROWS_AT_ONCE)
-        return _rows(found, columns, str(path), path.parent, names)
+        table_rows = files.named_rows(path, columns.wanted, setting=columns.setting, rows_at_once=ROWS_AT_ONCE)
+        return _rows(table_rows, columns, str(path), path.parent, names)
 
     if not inside:
         return of_files(str(path), list(rows()))

@@ -174,8 +174,8 @@ def _versions() -> list[str]:
     return [soundfile.__libsndfile_version__, soxr.__version__]
 
 
-def _read(wanted: Wanted, bins: int, skip: bool, found: str | list[Path]) -> Recordings:
-    config, recordings = wanted.config, find_recordings(wanted, found)
+def _read(wanted: Wanted, bins: int, skip: bool, split: str | list[Path]) -> Recordings:
+    config, recordings = wanted.config, find_recordings(wanted, split)
     reading = _Reading(recordings, config.sample_rate, bins if wanted.features is Features.stored else 0, skip)
     arrays, about, notes = kept(config.cache, reading.key, ARRAYS, reading.write, "recordings", BadRecording, skip=skip)
     content, offsets = arrays["content"], arrays["offsets"]

@@ -138,8 +138,8 @@ def _no_split(config: ParallelDataConfig, role: str) -> DataError:
 
 
 def _list(names: Sequence[str], most: int = 12) -> str:
-    more = [f"and {len(names) - most} more"] if len(names) > most else []
-    return ", ".join([*names[:most], *more]) or "nothing"
+    remainder = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *remainder]) or "nothing"
 
 
 # --- files --------------------------------------------------------------------------------------------------

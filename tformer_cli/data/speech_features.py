@@ -51,12 +51,12 @@ class Statistics:
             RunError: if that is not what it is; names `origin`.
         """
         with checkpoint_content(origin, "means and deviations of features"):
-            found = json.loads(content)
-            found = cls([float(value) for value in found["mean"]], [float(value) for value in found["deviation"]])
-        fit = len(found.mean) == len(found.deviation) == bins and all(map(math.isfinite, found.mean))
-        if not fit or not all(0 < value < math.inf for value in found.deviation):
+            value = json.loads(content)
+            statistics = cls([float(mean) for mean in value["mean"]], [float(std) for std in value["deviation"]])
+        fit = len(statistics.mean) == len(statistics.deviation) == bins and all(map(math.isfinite, statistics.mean))
+        if not fit or not all(0 < value < math.inf for value in statistics.deviation):
             raise RunError(f"{origin}: not the means and deviations of {bins} numbers a frame")
-        return found
+        return statistics
 
 
 class SpeechFeatures:
