@@ -178,6 +178,43 @@ class Tokenizer:
         found = self._processor(language)[1].encode(list(texts), num_threads=1)
         return [self._with_whole_gaps(ids) for ids in found] if self._gap else found
 
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each word of a sentence, as if it followed a space."""
+        return self.encode_batch(words)
+
+    @property
+    def pair_separator(self) -> list[int]:
+        """Return the ids between the two texts of a pair."""
+        return [self.eos_id]
+
+    def encode_with_offsets(self, text: str, language: str | None = None) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the ids of a text, and the characters that each of them stands for.
+
+        Args:
+            text: a text of any length; its line ends are white space.
+            language: whose vocabulary, if separate.
+
+        Returns:
+            The same ids as `encode` gives; and for each, the place of its first character and the one after its last.
+            A piece that shares its character with the next one (bytes of a character, the parts of a ligature) may
+            have an empty place before that character.
+        """
+        name, model = self._processor(language)
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        place = 0
+        for number, part in enumerate(text.split(SPACE_MARK) if self.lossless else [text]):
+            if number:
+                ids += self._mark[name]
+                offsets += [(place, place + 1)] * len(self._mark[name])
+                place += 1
+            encoded = model.encode(part, return_type="offset_mapping")
+            ids += encoded["ids"]
+            offsets += [(place + begin, place + end) for begin, end in encoded["offsets"]]
+            place += len(part)
+        kept = self._outside_gaps(ids)
+        return [ids[number] for number in kept], [offsets[number] for number in kept]
+
     def encode_sampled(
         self, text: str, language: str | None = None, *, strength: float, rng: np.random.Generator
     ) -> list[int]:
@@ -264,9 +301,13 @@ class Tokenizer:
         return (pieces.index(SPACE_MARK), mask) if begin_words and SPACE_MARK in pieces else None
 
     def _with_whole_gaps(self, ids: list[int]) -> list[int]:
+        return [ids[number] for number in kept] if len(kept := self._outside_gaps(ids)) < len(ids) else ids
+
+    def _outside_gaps(self, ids: list[int]) -> Sequence[int]:
+        """Return the indices of the ids that stay where a `<mask>` takes the space before it."""
         if self._gap is None or self._gap[1] not in ids:
-            return ids
-        return [one for one, following in zip_longest(ids, ids[1:]) if (one, following) != self._gap]
+            return range(len(ids))
+        return [number for number, pair in enumerate(zip_longest(ids, ids[1:])) if pair != self._gap]
 
     def _each_part(self, text: str, language: str | None, encode: Callable[[str], list[int]]) -> list[int]:
         """Encode; lossless: U+2581 is spelled in bytes, as SentencePiece decodes its piece to a space."""
@@ -282,51 +323,6 @@ class Tokenizer:
 
 Vocabulary = Tokenizer | JsonTokenizer
 """What a task may have: both have the same methods."""
-
-
-REPLACEMENT = "\ufffd"
-"""The character that decoding gives for bytes of an incomplete character."""
-
-
-class Continuation:
-    """The text that tokens add to a prompt, such that prompt and continuation are the text of all tokens.
-
-    Both are decoded together. The length of the given prompt cannot be used, because a vocabulary may normalise its
-    characters (by Unicode's NFKC, or lower case), and special tokens have no text. Spaces between prompt and
-    continuation belong to the continuation.
-
-    Args:
-        tokenizer: tokenizer of both.
-        prompt: tokens of the prompt.
-    """
-
-    def __init__(self, tokenizer: Vocabulary, prompt: Sequence[int]) -> None:
-        self._tokenizer, self._prompt = tokenizer, list(prompt)
-        self._before = tokenizer.decode(self._prompt)
-
-    def text(self, tokens: Sequence[int]) -> str:
-        """Return the text that tokens add.
-
-        If decoding both changes the end of the prompt (WordPiece removes spaces before punctuation), the result is the
-        text of the tokens alone.
-        """
-        text = self._decoded(tokens)
-        for cut in range(1, 4) if text.endswith(REPLACEMENT) else ():
-            whole = self._decoded(tokens[:-cut])
-            if not whole.endswith(REPLACEMENT):  # the last tokens are bytes of an incomplete character
-                return whole + REPLACEMENT
-        return text
-
-    def _decoded(self, tokens: Sequence[int]) -> str:
-        together = self._tokenizer.decode([*self._prompt, *tokens])
-        if together.startswith(self._before):
-            return together[len(self._before) :]
-        return self._tokenizer.decode(tokens)
-
-    def settled(self, tokens: Sequence[int]) -> str:
-        """Return the part that further tokens do not change: complete characters, or complete words for WordPiece."""
-        text = self._decoded(tokens).rstrip(REPLACEMENT)
-        return text if self._tokenizer.decodes_in_steps else text[: max(text.rfind(" "), 0)]
 
 
 def _load_model(data: bytes, origin: str) -> sentencepiece.SentencePieceProcessor:

@@ -5,6 +5,7 @@ They serve wherever a SentencePiece one does: the same ids by the same names, ke
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -12,13 +13,14 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tformer_cli.errors import ConfigError, DataError, install_command
 from tformer_cli.regular import read_regular
 
 if TYPE_CHECKING:
     import numpy as np
+    import tokenizers
 
 KIND = "tokenizers"
 FILE = "tokenizer.json"
@@ -194,6 +196,46 @@ class JsonTokenizer:
             found = self._tokenizer.encode_batch([self._marked(text) for text in texts], add_special_tokens=False)
             return [one.ids for one in found]
 
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each word of a sentence, as if it followed a space.
+
+        These are the ids that transformers gives with `is_split_into_words=True, add_prefix_space=True`.
+        """
+        with _named(f"{self._origin}: a text cannot be encoded"):
+            found = self._word_tokenizer.encode_batch([self._marked(word) for word in words], add_special_tokens=False)
+            return [one.ids for one in found]
+
+    @functools.cached_property
+    def _word_tokenizer(self) -> tokenizers.Tokenizer:
+        """Return the same vocabulary for single words: a byte-level one puts a space before each."""
+        content = json.loads(self._tokenizer.to_str())
+        add_prefix_space(content)
+        return type(self._tokenizer).from_str(json.dumps(content, ensure_ascii=False))
+
+    @functools.cached_property
+    def pair_separator(self) -> list[int]:
+        """Return the ids between the two texts of a pair: RoBERTa has two ends there, others have one."""
+        with _named(f"{self._origin}: a pair of texts cannot be encoded"):
+            pair = self._tokenizer.encode("a", "a")
+        try:
+            second = pair.sequence_ids.index(1)
+        except ValueError:  # the vocabulary makes nothing of the letter
+            return [self.eos_id]
+        between = [
+            token for token, text in zip(pair.ids[:second], pair.sequence_ids[:second], strict=True) if text is None
+        ][1:]
+        return between if between and set(between) == {self.eos_id} else [self.eos_id]
+
+    def encode_with_offsets(self, text: str, language: str | None = None) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the ids of a text, and the characters that each of them stands for; `<mask>` is text.
+
+        Returns:
+            The ids; and for each, the place of its first character and the one after its last.
+        """
+        with _named(f"{self._origin}: a text cannot be encoded"):
+            encoded = self._tokenizer.encode(text, add_special_tokens=False)
+        return encoded.ids, encoded.offsets
+
     def encode_sampled(
         self, text: str, language: str | None = None, *, strength: float, rng: np.random.Generator
     ) -> list[int]:
@@ -221,3 +263,11 @@ class JsonTokenizer:
         if any(piece.startswith(WORD_MARKS) for piece in pieces):
             return [piece.startswith(WORD_MARKS) for piece in pieces]
         return [not piece.startswith("##") for piece in pieces]
+
+
+def add_prefix_space(content: dict[str, Any]) -> None:
+    """Have a byte-level `tokenizer.json` put a space before each text, or each word of a list, that has none."""
+    splitter = content.get("pre_tokenizer") or {}
+    for part in (splitter, *splitter.get("pretokenizers", ())):
+        if part.get("type") == "ByteLevel":
+            part["add_prefix_space"] = True

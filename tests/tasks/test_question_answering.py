@@ -7,7 +7,6 @@ import json
 import unicodedata
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -16,7 +15,7 @@ from tformer_cli.data.questions import Question
 from tformer_cli.errors import DataError
 from tformer_cli.languages import units
 from tformer_cli.tasks.base import Scoring
-from tformer_cli.tasks.question_answering import QuestionAnswering, SpanBatch
+from tformer_cli.tasks.question_answering import QuestionAnswering, SpanBatch, whole_units
 
 FAMILY = family_named("question answering")
 ANSWERS = {  # texts, with an answer in the middle of each
@@ -85,10 +84,14 @@ def test_whoever_knows_the_answers_scores_100_in_every_script(tmp_path, monkeypa
 
     monkeypatch.setattr(task, "_join", joined)
     evaluation = task.evaluate(model, "validation", Scoring(samples=100))
+    longer = 0
     for sample in evaluation.samples:
-        assert sample.prediction == sample.reference
-    assert evaluation.scores["exact_match"] == 100 and evaluation.scores["f1"] == 100
-    assert not [note for name, note in task.describe() if name == "note"]
+        assert sample.reference in sample.prediction
+        longer += sample.prediction != sample.reference
+    assert longer <= (0 if kind == "char" else 5)  # where a piece holds the end of an answer and what comes after it
+    assert evaluation.scores["exact_match"] == pytest.approx(100 * (1 - longer / len(ANSWERS)))
+    notes = [note for name, note in task.describe() if name == "note"]
+    assert [note.startswith(f"{longer} answers begin or end within") for note in notes] == [True] * bool(longer)
 
 
 @pytest.mark.parametrize("stride", [0, 3, 7, 100])
@@ -97,7 +100,7 @@ def test_windows_share_exactly_the_stride_and_leave_nothing_out(task, stride, le
     task.config.data.stride = stride
     words = [f"{'abcdefgh'[i % 8]}{i}" for i in range(length)]
     context = " ".join(words)
-    whole = [ids for word in words for ids in task.tokenizer.encode(word)]
+    whole = task.tokenizer.encode(context)
     windows = task._cut(5, Question("", "Who?", context, ()))
     most, pieces = task.config.model.max_length, []
     for window in windows:
@@ -105,7 +108,7 @@ def test_windows_share_exactly_the_stride_and_leave_nothing_out(task, stride, le
         question = task.tokenizer.encode("Who?")
         assert head == [task.tokenizer.bos_id, *question, task.tokenizer.eos_id] and window.question == 5
         assert window.tokens[-1] == task.tokenizer.eos_id and len(window.tokens) <= most
-        assert (window.begin, window.end) == (0, 0) and len(window.units) == len(part)
+        assert (window.begin, window.end) == (0, 0) and len(window.characters) == len(part)
         pieces.append(part)
     room = most - len(head) - 1
     shared = min(stride, room - 1)
@@ -120,22 +123,24 @@ def test_windows_share_exactly_the_stride_and_leave_nothing_out(task, stride, le
 def test_the_answer_is_placed_at_its_own_tokens_in_each_window_that_holds_all_of_it(task):
     task.config.data.stride = 6
     context = " ".join(f"{'abcdefgh'[i % 8]}{i}" for i in range(24))
-    spans = units(context)
+    spans, whole = units(context), task.tokenizer.encode(context)
+    of_text = whole_units(context, task.tokenizer.encode_with_offsets(context)[1])
     edges = set()
     for first in range(len(spans)):
         for last in range(first, min(first + 3, len(spans))):
             start, stop = spans[first][0], spans[last][1]
             answer = context[start:stop]
-            wanted = [i for a, b in spans[first : last + 1] for i in task.tokenizer.encode(context[a:b])]
+            inside = [i for i, (begin, end) in enumerate(of_text.tolist()) if start < end <= stop and begin < end]
+            wanted = whole[inside[0] : inside[-1] + 1]
             windows = task._cut(0, Question("", "Who?", context, ((answer, start),)))
             placed = 0
             for window in windows:
-                holds = first in window.units and last in window.units
-                inside = np.flatnonzero((window.units >= first) & (window.units <= last))
-                holds = holds and len(inside) == len(wanted)
+                found = [i for i, (begin, end) in enumerate(window.characters.tolist()) if start < end <= stop > begin]
+                holds = len([i for i in found if window.characters[i, 0] < window.characters[i, 1]]) == len(inside)
                 assert bool(window.begin) == bool(window.end) == holds
                 if holds:
                     assert window.tokens[window.begin : window.end + 1].tolist() == wanted
+                    assert window.text(context, window.begin, window.end) == answer
                     edges |= {window.begin == window.first, 2 + (window.end == len(window.tokens) - 2)}
                 placed += holds
             assert placed or len(wanted) > 6
@@ -150,7 +155,8 @@ def test_the_best_span_is_found_and_no_other(task):
     batch = task._join(windows, torch.arange(len(windows)))
     for row, window in enumerate(windows):
         inside = [i for i in range(batch.tokens.shape[1]) if window.first <= i < len(window.tokens) - 1]
-        assert batch.allowed[row].nonzero().flatten().tolist() == [0, *inside]
+        spaces = {i for i in inside if window.characters[i - window.first, 0] >= window.characters[i - window.first, 1]}
+        assert batch.allowed[row].nonzero().flatten().tolist() == [0, *(i for i in inside if i not in spaces)]
         assert batch.segments[row].nonzero().flatten().tolist() == [*inside, len(window.tokens) - 1]
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
@@ -161,30 +167,31 @@ def test_the_best_span_is_found_and_no_other(task):
         task._point(scores, windows, rows, best)
         probability = scores.log_softmax(-1)
         for number, row in enumerate(rows):
-            expected = (-np.inf, "")
+            expected = (-torch.inf, "")
             for i, window in enumerate(windows):
                 if window.question != number:
                     continue
                 for begin in range(window.first, len(window.tokens) - 1):
                     for end in range(begin, min(begin + 3, len(window.tokens) - 1)):
                         score = float(probability[i, 0, begin] + probability[i, 1, end] - probability[i, :, 0].sum())
-                        first, last = (units(row.context)[window.units[p - window.first]] for p in (begin, end))
+                        first, last = (window.characters[p - window.first] for p in (begin, end))
                         expected = max(expected, (score, row.context[first[0] : last[1]]), key=lambda pair: pair[0])
             score, text = expected
             assert best[number][0] == pytest.approx(score, abs=1e-5)
-            assert best[number][1] == (text if score > 0 else "")
+            assert best[number][1] == text and task._given(best[number], always=True) == text
+            assert task._given(best[number], always=False) == (text if score > 0 else "")
 
 
 def test_answers_that_cannot_be_given_are_counted(task):
     rows = [("behind the house", "hind"), ("a b c", "b"), ("a b c d e f", "a b c d e "), ("a " * 40, "a " * 30)]
     rows = [Question("", "?", context, ((answer, context.index(answer)),)) for context, answer in rows]
     task._splits["odd"] = dataclasses.replace(task._split("train"), rows=rows)
-    words = [len(task.tokenizer.encode(text)) for text in ("behind", "b", *"abcde")]
+    words = [len(task.tokenizer.encode(text)) for text in ("behind", "b", "a b c d e")]
     task.config.data.max_answer, task.config.data.stride = max(words[:2]), 4
-    most = max(words[0], sum(words[2:]))
-    assert sum(words[2:]) > max(words[:2])
+    most = max(words[0], words[2])
+    assert words[2] > max(words[:2])
     assert task._unreachable("odd") == [
-        "1 answers begin or end within a word: whole words are given",
+        "1 answers begin or end within a word or piece of the vocabulary: all is given",
         f"1 answers have more than data.max_answer tokens, and are given shorter: up to {most}",
         "1 answers are in no window as a whole: raise data.stride or model.max_length",
     ]

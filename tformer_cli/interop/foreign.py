@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -20,6 +23,8 @@ from tformer_cli.interop.huggingface import CONFIG, import_model
 from tformer_cli.interop.huggingface_encoder import TASKS, head_kind
 from tformer_cli.interop.picture_models import import_pictures, is_pictures
 from tformer_cli.interop.reading import read_json, read_weights
+from tformer_cli.tasks.fine_tuned import ENCODING, encoding_file
+from tformer_cli.train.initial import OUTPUT_NAMES, UNNAMED
 
 
 @dataclasses.dataclass
@@ -32,6 +37,7 @@ class Foreign:
         pictures: preprocessing of images; None: it reads text.
         files: files of the task as in a checkpoint: the tokenizer.
         head: kind of head of a fine-tuned encoder: sequence, tokens or spans; empty: it has none.
+        labels: names of the outputs of a head with labels, in order.
     """
 
     model: Seq2SeqConfig | BERTConfig | GPTConfig | ViTConfig
@@ -39,6 +45,7 @@ class Foreign:
     pictures: ImageClassificationExperiment | None = None
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
     head: str = ""
+    labels: tuple[str, ...] = ()
 
     def for_task(self, task: str, say: Say = warn) -> Foreign:
         """Return the same model without a head of another task.
@@ -51,7 +58,7 @@ class Foreign:
             return self
         say(f"warning: the head of the model answers {self.head}, and not what {task} asks: it is left out")
         kept = {name: value for name, value in self.weights.items() if not name.startswith("output.")}
-        return dataclasses.replace(self, weights=kept, head="")
+        return dataclasses.replace(self, weights=kept, head="", labels=())
 
 
 def read_foreign(path: Path, languages: tuple[str, str] = ("source", "target"), say: Say = warn) -> Foreign:
@@ -69,10 +76,35 @@ def read_foreign(path: Path, languages: tuple[str, str] = ("source", "target"), 
     found = read_json(Path(path) / CONFIG)
     if is_pictures(found):
         experiment, weights = import_pictures(Path(path), found, read_weights(Path(path)), say)
-        return Foreign(experiment.model, weights, experiment)
+        return Foreign(experiment.model, weights, experiment, labels=label_names(found, weights))
     model, weights, tokenizer = import_model(path, languages, say)
     files = {f"tokenizer/{name}": part for name, part in tokenizer.files().items()}
-    return Foreign(model, weights, files=files, head=head_kind(found))
+    head = head_kind(found)
+    labels = label_names(found, weights) if head in ("sequence", "tokens") else ()
+    return Foreign(model, weights, files=files, head=head, labels=labels)
+
+
+def label_names(found: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return the names of the rows of a head's last layer: of `id2label` of transformers, or of `label_names` of timm.
+
+    Rows without names, or with names for some of them only, have the names that transformers gives.
+
+    Args:
+        found: the `config.json`.
+        weights: weights by tformer's names.
+    """
+    output = next((weights[name] for name in ("output.weight", "head.output.weight") if name in weights), None)
+    if output is None:
+        return ()
+    rows = len(output)
+    numbered = found.get("id2label")
+    coding = found.get("pretrained_cfg")
+    listed = next(
+        (part["label_names"] for part in (found, coding) if isinstance(part, dict) and "label_names" in part), None
+    )
+    names = [numbered.get(str(row)) for row in range(rows)] if isinstance(numbered, dict) else listed
+    whole = isinstance(names, list) and len(set(map(str, names))) == len(names) == rows and None not in names
+    return tuple(map(str, names)) if whole and names else tuple(f"{UNNAMED}{row}" for row in range(rows))
 
 
 def write_checkpoint(foreign: Foreign, target: Path, config: Experiment) -> None:
@@ -89,4 +121,7 @@ def write_checkpoint(foreign: Foreign, target: Path, config: Experiment) -> None
     from tformer_cli.train.checkpoint import tensors_to_bytes, usable_files, write_folder
 
     experiment = dataclasses.replace(config, model=foreign.model)
-    write_folder(target, usable_files(tensors_to_bytes(foreign.weights), {"step": 0}, experiment, foreign.files))
+    files = {**foreign.files, ENCODING: encoding_file()} if foreign.pictures is None else dict(foreign.files)
+    if foreign.labels:
+        files[OUTPUT_NAMES] = json.dumps(foreign.labels).encode()
+    write_folder(target, usable_files(tensors_to_bytes(foreign.weights), {"step": 0}, experiment, files))

@@ -103,8 +103,10 @@ def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
         ConfigError: if there is no format for the run's model, or it has a setting without a counterpart.
         RunError: if the run cannot be read, or `output` cannot be written.
     """
+    from tformer_cli.tasks.fine_tuned import FIRST_ENCODING, FineTuned
     from tformer_cli.tasks.image_classification import ImageClassification
     from tformer_cli.tasks.text import TextTask
+    from tformer_cli.tasks.token_tagging import TokenTagging
     from tformer_cli.tasks.translation import Translation
     from tformer_cli.train.restore import open_run
 
@@ -120,7 +122,9 @@ def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
         )
     elif isinstance(task, TextTask) and isinstance(model, Encoder):
         labels = getattr(task, "labels", None) or getattr(task, "tags", None)
-        export_encoder(model, task.tokenizer, output, labels, getattr(config, "head", None))
+        separator = task.separator if isinstance(task, FineTuned) else None
+        words = isinstance(task, TokenTagging) and task.encoding != FIRST_ENCODING
+        export_encoder(model, task.tokenizer, output, labels, getattr(config, "head", None), separator, words=words)
     elif isinstance(task, TextTask) and isinstance(model, GPT):
         export_gpt(model, task.tokenizer, output, getattr(config, "decode", None))
     elif isinstance(task, Translation) and isinstance(model, Seq2Seq):
@@ -169,6 +173,9 @@ def export_encoder(
     output: Path,
     labels: LabelSet | Sequence[str] | None = None,
     head: HeadConfig | None = None,
+    separator: list[int] | None = None,
+    *,
+    words: bool = False,
 ) -> None:
     """Write a folder that `AutoTokenizer` and the `AutoModelFor...` of the model's task load.
 
@@ -180,6 +187,8 @@ def export_encoder(
         output: output folder; it must not exist, or be empty.
         labels: labels of a classifier, or tags of a tagger.
         head: settings of a fine-tuned model's head.
+        separator: ids between two texts; None: those of the vocabulary.
+        words: the model reads lists of words, each as if it followed a space.
 
     Raises:
         ConfigError: if the model or its tokenizer has no counterpart there.
@@ -204,7 +213,7 @@ def export_encoder(
     files = {
         CONFIG: json_file(found),
         WEIGHTS: weights_file(encoder.export_weights(config, model.state_dict(), spans=spans)),
-        **encoder_files(tokenizer, config.max_length, config.segments),
+        **encoder_files(tokenizer, config.max_length, config.segments, separator, words=words),
     }
     files |= {f"tokenizer/{name}": data for name, data in tokenizer.files().items()}
     write_new_folder(output, files)

@@ -10,7 +10,7 @@ from tformer_cli.interop.marian_tokenizer import SOURCE, TARGET, TARGET_VOCABULA
 from tformer_cli.interop.sentencepiece_json import fast_tokenizer, parse
 from tformer_cli.tokenizer import JOINT, Tokenizer, Vocabulary
 from tformer_cli.tokenizer_json import FILE as JSON_FILE
-from tformer_cli.tokenizer_json import JsonTokenizer
+from tformer_cli.tokenizer_json import JsonTokenizer, add_prefix_space
 
 WHOLE_LINES = {"split_special_tokens": True}
 """No special token is looked for before a line is normalised: `</s>` in a text is text, and `<mask>`, a user symbol, is
@@ -65,13 +65,22 @@ def prompt_files(tokenizer: Vocabulary, max_length: int) -> dict[str, bytes]:
     return _files(tokenizer, max_length, names, template, ["input_ids", "attention_mask"])
 
 
-def encoder_files(tokenizer: Vocabulary, max_length: int, segments: int) -> dict[str, bytes]:
+def encoder_files(
+    tokenizer: Vocabulary,
+    max_length: int,
+    segments: int,
+    separator: list[int] | None = None,
+    *,
+    words: bool = False,
+) -> dict[str, bytes]:
     """Return the files that `AutoTokenizer` reads for an encoder: [CLS] A [SEP] and [CLS] A [SEP] B [SEP].
 
     Args:
         tokenizer: tformer's tokenizer.
         max_length: limit of the model in tokens.
         segments: number of segments of the model; with fewer than two, B has the segment of A.
+        separator: ids between two texts; None: those of the vocabulary.
+        words: the model reads lists of words, each as if it followed a space.
 
     Raises:
         ConfigError: if the vocabulary has a property that `tokenizer.json` cannot express.
@@ -80,9 +89,11 @@ def encoder_files(tokenizer: Vocabulary, max_length: int, segments: int) -> dict
     if tokenizer.mask_id is not None:
         ids["mask"] = tokenizer.mask_id
     first = [tokenizer.bos_id, "A", tokenizer.eos_id]
-    template = _template(tokenizer, first, [*first, "B", tokenizer.eos_id], segments)
+    separator = tokenizer.pair_separator if separator is None else separator
+    pair = [tokenizer.bos_id, "A", *separator, "B", tokenizer.eos_id]
+    template = _template(tokenizer, first, pair, segments)
     inputs = ["input_ids", *(["token_type_ids"] if segments > 1 else []), "attention_mask"]
-    return _files(tokenizer, max_length, ids, template, inputs)
+    return _files(tokenizer, max_length, ids, template, inputs, words=words)
 
 
 def _template(tokenizer: Vocabulary, single: list[int | str], pair: list[int | str], segments: int) -> dict[str, Any]:
@@ -107,11 +118,19 @@ def _template(tokenizer: Vocabulary, single: list[int | str], pair: list[int | s
 
 
 def _files(
-    tokenizer: Vocabulary, max_length: int, special: dict[str, int], template: dict[str, Any], inputs: list[str]
+    tokenizer: Vocabulary,
+    max_length: int,
+    special: dict[str, int],
+    template: dict[str, Any],
+    inputs: list[str],
+    *,
+    words: bool = False,
 ) -> dict[str, bytes]:
     named = dict(zip(special, tokenizer.pieces(special.values()), strict=True))
     if isinstance(tokenizer, JsonTokenizer):
         found = json.loads(tokenizer.files()[JSON_FILE])
+        if words:
+            add_prefix_space(found)
     else:
         found = fast_tokenizer(tokenizer, parse(tokenizer.files()[f"{JOINT}.model"]))
     found["post_processor"] = _processor(found.get("post_processor"), template)

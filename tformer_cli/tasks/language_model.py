@@ -17,6 +17,7 @@ from torch import Tensor
 from tformer_cli.config.schema import LanguageModelExperiment
 from tformer_cli.data.corpus import Corpus
 from tformer_cli.data.text import pad
+from tformer_cli.decode.continuation import Continuation
 from tformer_cli.decode.search import search, together, width
 from tformer_cli.models.gpt import GPT
 from tformer_cli.tasks.base import Batch, Evaluation, Input, Loss, Prediction, Sample, Scoring, summed_loss
@@ -24,7 +25,6 @@ from tformer_cli.tasks.inputs import SEARCH, Answer, BadInput, Readable, Refusal
 from tformer_cli.tasks.running_text import RunningText
 from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.text import searched
-from tformer_cli.tokenizer import Continuation
 
 PROMPT_CHARACTERS, SAMPLE_TOKENS = 80, 120
 """Of the samples shown while training: characters of a validation document that are given, if they fit

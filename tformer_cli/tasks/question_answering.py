@@ -8,8 +8,9 @@ Shapes: B windows, T tokens.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,14 +22,18 @@ from torch import Tensor, nn
 from tformer_cli.config.schema import QuestionAnsweringExperiment
 from tformer_cli.data.questions import Question, Questions, read_questions, read_squad
 from tformer_cli.data.text import pad
+from tformer_cli.errors import checkpoint_content
 from tformer_cli.languages import units
 from tformer_cli.metrics import answer_scores
 from tformer_cli.models.bert import BERTForSpans
+from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
+from tformer_cli.tasks.fine_tuned import FIRST_ENCODING, FineTuned
 from tformer_cli.tasks.inputs import Answer, OnLong, Readable, Refusal
-from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.text import TokenBatch, lines_of
+
+ANSWERS = "answers.json"
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Window:
         question: row of the split.
         tokens: [CLS] question [SEP] part [SEP], (T,) int64.
         first: place of the part's first token.
-        units: number of each of the part's tokens' unit, (part,) int64.
+        characters: where an answer begins that begins with one of the part's tokens, and where one ends that ends with
+            it: whole units, (part, 2) int64.
         begin: place of the answer's first token; 0, that of [CLS], if the answer is not in this window.
         end: place of its last token.
     """
@@ -47,9 +53,13 @@ class Window:
     question: int
     tokens: np.ndarray
     first: int
-    units: np.ndarray
+    characters: np.ndarray
     begin: int = 0
     end: int = 0
+
+    def text(self, context: str, begin: int, end: int) -> str:
+        """Return the part of the text from one token of the window to another."""
+        return context[self.characters[begin - self.first, 0] : self.characters[end - self.first, 1]]
 
 
 @dataclass
@@ -60,7 +70,7 @@ class SpanBatch(TokenBatch):
         tokens: (B, T), int64, padded at the end.
         lengths: real tokens a row, (B,), int64.
         segments: 0 for the question, 1 for the text, (B, T), int64.
-        allowed: where an answer may begin and end: the text, and [CLS], (B, T), bool.
+        allowed: where an answer may begin and end: [CLS], and the text without its white space, (B, T), bool.
         spans: places of its first and last token, (B, 2), int64.
     """
 
@@ -69,7 +79,7 @@ class SpanBatch(TokenBatch):
     spans: Tensor
 
 
-class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
+class QuestionAnswering(FineTuned[Questions, BERTForSpans, SpanBatch]):
     """The adapter between questions with their texts and an encoder that points at spans."""
 
     metric = "f1"
@@ -80,9 +90,30 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
 
     def __init__(self, config: QuestionAnsweringExperiment) -> None:
         super().__init__(config)
+        self.always_answers: bool | None = None
+        """Whether every training question has an answer, and so gets one; None: a run of version 0.1, which does not
+        say."""
         self._windows: dict[str, list[Window]] = {}
 
     # --- data ---
+
+    def load(self, folder: Path) -> None:
+        """Take the tokenizer from a checkpoint; and whether each question is answered, if it is one of this task."""
+        super().load(folder)
+        if (folder / ANSWERS).is_file():
+            with checkpoint_content(folder / ANSWERS, "whether questions have answers"):
+                always = json.loads(read_regular(folder / ANSWERS, links=False))["always"]
+                if not isinstance(always, bool):
+                    raise TypeError
+                self.always_answers = always
+
+    def files(self) -> dict[str, bytes]:
+        """Return the tokenizer's files, and whether each question is answered."""
+        return {**super().files(), ANSWERS: json.dumps({"always": self.always_answers is not False}).encode()}
+
+    def _learn(self, train: Questions) -> None:
+        super()._learn(train)
+        self.always_answers = all(row.answers for row in train.rows)
 
     def _read(self, split: str) -> dict[str, Questions]:
         return read_questions(self.config.data, split, seed=self.config.seed, skip=self._skips)
@@ -100,19 +131,14 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
         """The windows of a question, with the place of its first answer."""
         tokenizer, most, data = self.tokenizer, self.config.model.max_length, self.config.data
         question = tokenizer.encode(row.question)[: most // 2]
-        places = units(row.context)
-        pieces = tokenizer.encode_batch([row.context[begin:end] for begin, end in places])
-        pieces = [ids or [tokenizer.unk_id] for ids in pieces]
-        unit_of = np.repeat(np.arange(len(pieces)), [len(ids) for ids in pieces])
-        context = np.array(list(chain.from_iterable(pieces)), dtype=np.int64)
+        context, characters = self._pieces(row.context)
         begin = end = -1
         if row.answers:
             text, start = row.answers[0]
-            inside = [i for i, (first, after) in enumerate(places) if after > start and first < start + len(text)]
-            if inside:
-                answer = np.flatnonzero((unit_of >= inside[0]) & (unit_of <= inside[-1]))
-                begin, end = int(answer[0]), int(answer[-1])
-        head = [tokenizer.bos_id, *question, tokenizer.eos_id]
+            firsts, stops = characters.T
+            answer = np.flatnonzero((firsts < start + len(text)) & (stops > start) & (firsts < stops))
+            begin, end = (int(answer[0]), int(answer[-1])) if len(answer) else (-1, -1)
+        head = [tokenizer.bos_id, *question, *self.separator]
         room = most - len(head) - 1
         step = max(1, room - data.stride)
         found = []
@@ -122,10 +148,24 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
             here = (begin - start + len(head), end - start + len(head))
             fits = start <= begin and end < start + len(part) and begin >= 0
             span = here if fits else (0, 0)
-            found.append(Window(number, tokens, len(head), unit_of[start : start + room], *span))
+            found.append(Window(number, tokens, len(head), characters[start : start + room], *span))
             if start + room >= len(context):
                 break
         return found
+
+    def _pieces(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of a text, (N,), and the characters of the units that each lies in, (N, 2).
+
+        A piece of white space lies in none: it ends before it begins.
+        """
+        if self.encoding != FIRST_ENCODING:
+            ids, offsets = self.tokenizer.encode_with_offsets(text)
+            return np.array(ids, np.int64), whole_units(text, offsets)
+        places = units(text)
+        pieces = self.tokenizer.encode_batch([text[begin:end] for begin, end in places])
+        pieces = [ids or [self.tokenizer.unk_id] for ids in pieces]
+        ids = np.array(list(chain.from_iterable(pieces)), np.int64)
+        return ids, np.repeat(np.array(places, np.int64).reshape(-1, 2), [len(ids) for ids in pieces], axis=0)
 
     def _lengths(self, split: str) -> np.ndarray:
         return np.array([len(window.tokens) for window in self._split_windows(split)])
@@ -139,7 +179,10 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
         tokens, lengths = pad([window.tokens for window in windows], self.tokenizer.pad_id)
         first = torch.tensor([window.first for window in windows])[:, None]
         here = torch.arange(tokens.shape[1])
-        inside = (here >= first) & (here < lengths[:, None] - 1)
+        inside = torch.zeros(tokens.shape, dtype=torch.bool)
+        for row, window in enumerate(windows):
+            begins, ends = window.characters.T
+            inside[row, window.first : window.first + len(begins)] = torch.from_numpy(begins < ends)
         segments = ((here >= first) & (here < lengths[:, None])).long()
         spans = torch.tensor([[window.begin, window.end] for window in windows])
         return SpanBatch(ids, tokens, lengths, segments, inside | (here == 0), spans)
@@ -152,11 +195,13 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
 
     def _unreachable(self, split: str) -> list[str]:
         """Return the reasons why correct answers of a split cannot be predicted, one line each."""
-        rows, longest = self._split(split).rows, dict[int, int]()
+        rows, longest, within = self._split(split).rows, dict[int, int](), set[int]()
         for window in self._split_windows(split):
             if window.begin:
+                row = rows[window.question]
                 longest[window.question] = window.end - window.begin + 1
-        within = sum(_cuts_a_unit(row.context, *row.answers[0]) for row in rows if row.answers)
+                if window.text(row.context, window.begin, window.end) != row.answers[0][0].strip():
+                    within.add(window.question)
         long, most = (
             sum(tokens > self.config.data.max_answer for tokens in longest.values()),
             max([0, *longest.values()]),
@@ -164,7 +209,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
         parted = sum(bool(row.answers) for row in rows) - len(longest)
         notes = []
         if within:
-            notes.append(f"{within:,} answers begin or end within a word: whole words are given")
+            notes.append(f"{len(within):,} answers begin or end within a word or piece of the vocabulary: all is given")
         if long:
             notes.append(f"{long:,} answers have more than data.max_answer tokens, and are given shorter: up to {most}")
         if parted:
@@ -200,7 +245,10 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
             total, count = total + float(self._sum(scores, batch)), count + len(scores)
             windows = [self._split_windows(split)[row] for row in batch.sample_ids.tolist()]
             self._point(scores, windows, data.rows, best)
-        found = [best[number][1] for number in range(len(data))]
+        always = self.always_answers
+        if always is None:  # a run of version 0.1 goes by the split
+            always = all(row.answers for row in data.rows)
+        found = [self._given(best[number], always=always) for number in range(len(data))]
         answers = [[text for text, _ in row.answers] for row in data.rows]
         scores = {"loss": total / count, **answer_scores(answers, found)}
         evaluation = Evaluation(scores, data_sha256=data.hash, notes=list(data.notes))
@@ -209,7 +257,7 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
         if scoring.predictions:
             evaluation.predictions = [
                 {"id": row.name, "question": row.question, "context": row.context, "reference": right,
-                 "prediction": best[number][1], "score": _shown(best[number][0])}
+                 "prediction": found[number], "score": _shown(best[number][0])}
                 for number, (row, right) in enumerate(zip(data.rows, answers, strict=True))
             ]  # fmt: skip
         return evaluation
@@ -225,19 +273,18 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
         none = together[:, 0, 0]
         together = together.masked_fill(~far, -torch.inf)
         together[:, 0, :] = together[:, :, 0] = -torch.inf
-        all_have_answers = all(row.answers for row in rows)  # then each question gets one
         value, place = together.flatten(1).max(1)
         for row, window in enumerate(windows):
             score, text = float(value[row] - none[row]), ""
             if np.isfinite(score):
-                begin, end = divmod(int(place[row]), width)
-                context = rows[window.question].context
-                places = units(context)
-                (start, _), (_, stop) = (places[int(window.units[p - window.first])] for p in (begin, end))
-                text = context[start:stop]
-            said = (score, text if score > 0 or all_have_answers else "")
+                text = window.text(rows[window.question].context, *divmod(int(place[row]), width))
             if window.question not in best or score > best[window.question][0]:
-                best[window.question] = said
+                best[window.question] = (score, text)
+
+    def _given(self, span: tuple[float, str], *, always: bool) -> str:
+        """Return the best span as the answer, or nothing where its score is too low."""
+        score, text = span
+        return text if always or score > self.config.data.answer_threshold else ""
 
     @property
     def input_columns(self) -> tuple[str, ...]:
@@ -278,8 +325,12 @@ class QuestionAnswering(SeparateTexts[Questions, BERTForSpans, SpanBatch]):
             windows = self._cut(number, Question(row.name, row.question, row.context, ()))
             batch = self._join(windows, torch.arange(len(windows))).to(device)
             self._point(self._scores(model, batch), windows, questions, best)
+        always = self.always_answers is not False
+        threshold = None if always else self.config.data.answer_threshold
+        answers = [self._given(best[number], always=always) for number in range(len(questions))]
         return [
-            Prediction(best[n][1], {"answer": best[n][1], "score": _shown(best[n][0])}) for n in range(len(questions))
+            Prediction(answer, {"answer": answer, "score": _shown(best[number][0]), "threshold": threshold})
+            for number, answer in enumerate(answers)
         ]
 
 
@@ -288,8 +339,20 @@ def _shown(score: float) -> float | None:
     return score if math.isfinite(score) else None
 
 
-def _cuts_a_unit(context: str, answer: str, start: int) -> bool:
-    """Return whether an answer begins or ends within a word."""
-    stop = start + len(answer.rstrip())
-    start += len(answer) - len(answer.lstrip())
-    return any(first < edge < after for first, after in units(context) for edge in (start, stop))
+def whole_units(text: str, offsets: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return the characters of the units that pieces of a text lie in, (N, 2) int64.
+
+    Args:
+        text: what was encoded.
+        offsets: the characters of each piece; an empty place is that of the character after it.
+
+    Returns:
+        The beginning of a piece's first unit and the end of its last; of a piece of white space, the beginning of the
+        unit after it and the end of the one before it.
+    """
+    places = np.array(units(text), np.int64).reshape(-1, 2)
+    begins, ends = np.array(offsets, np.int64).reshape(-1, 2).T
+    ends = np.maximum(ends, begins + 1)
+    first = np.searchsorted(places[:, 1], begins, side="right")
+    last = np.searchsorted(places[:, 0], ends, side="left")
+    return np.stack([np.append(places[:, 0], len(text))[first], np.insert(places[:, 1], 0, 0)[last]], axis=1)

@@ -23,8 +23,8 @@ from tformer_cli.data.uniforms import uniforms
 from tformer_cli.metrics import labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.models.bert import BERTClassifier
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
+from tformer_cli.tasks.fine_tuned import FineTuned
 from tformer_cli.tasks.inputs import Answer, OnLong, Readable, Refusal, parts_of
-from tformer_cli.tasks.separate_texts import SeparateTexts
 from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.text import TokenBatch, lines_of
 
@@ -48,7 +48,7 @@ class TextBatch(TokenBatch):
     targets: Tensor
 
 
-class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]):
+class TextClassification(FineTuned[LabelledTexts, BERTClassifier, TextBatch]):
     """The adapter between labelled texts and an encoder with a linear head."""
 
     lower_is_better = frozenset({"loss", "mean_squared_error"})
@@ -113,7 +113,11 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
     def _whole_lengths(self, split: str) -> np.ndarray:
         """Tokens of each row before what is too long is cut, (N,)."""
         parts = self._tokens(split)
-        return np.sum([part.lengths for part in parts], axis=0) + 1 + len(parts)
+        return np.sum([part.lengths for part in parts], axis=0) + self._around(len(parts))
+
+    def _around(self, texts: int) -> int:
+        """Return the number of special tokens around and between a row's texts."""
+        return 2 + (len(self.separator) if texts > 1 else 0)
 
     def _lengths(self, split: str) -> np.ndarray | Callable[[int], np.ndarray]:
         lengths = np.minimum(self._whole_lengths(split), self.config.model.max_length)
@@ -152,14 +156,15 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
         tokenizer, most = self.tokenizer, self.config.model.max_length
         texts, kinds = [], []
         for first, *others in rows:
-            room = most - 2 - len(others)
+            room = most - self._around(1 + len(others))
             second = others[0] if others else first[:0]
             first = self._cut(first, max(room - len(second), room - room // 2))
-            parts = [[tokenizer.bos_id], first, [tokenizer.eos_id]]
+            parts = [[tokenizer.bos_id], first]
             if others:
-                parts += [self._cut(second, room - len(first)), [tokenizer.eos_id]]
-            texts.append(np.concatenate(parts).astype(np.int64))
-            kinds.append(np.repeat([0, 1], [len(first) + 2, len(texts[-1]) - len(first) - 2]))
+                parts += [self.separator, self._cut(second, room - len(first))]
+            texts.append(np.concatenate([*parts, [tokenizer.eos_id]]).astype(np.int64))
+            before = min(len(texts[-1]), 1 + len(first) + len(self.separator))
+            kinds.append(np.repeat([0, 1], [before, len(texts[-1]) - before]))
         tokens, lengths = pad(texts, tokenizer.pad_id)
         pairs = len(rows[0]) == 2 and self.config.model.segments > 1
         return tokens, lengths, pad(kinds, 0)[0] if pairs else None
@@ -278,7 +283,7 @@ class TextClassification(SeparateTexts[LabelledTexts, BERTClassifier, TextBatch]
                 found.append(self._malformed(f"{count} where the model compares two", "put a tab between them"))
                 continue
             tokens = [np.asarray(self.tokenizer.encode(part), np.int64) for part in parts]
-            long = sum(map(len, tokens)) + 1 + wanted
+            long = sum(map(len, tokens)) + self._around(wanted)
             if long <= most:
                 found.append(Readable(tokens))
                 continue

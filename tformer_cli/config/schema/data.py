@@ -141,6 +141,11 @@ class QuestionDataConfig(TokenBudget, DividedDataConfig):
 
     stride: int = setting(64, "tokens of text that one window shares with the next", low=0)
     max_answer: int = setting(30, "longest answer, in tokens", low=1)
+    answer_threshold: float = setting(
+        0.0,
+        "an answer is given if its log-probability is so much above that of having none; where every training question"
+        " has an answer, each question gets one",
+    )
 
 
 Resample = Names("Resample", "nearest bilinear bicubic lanczos")

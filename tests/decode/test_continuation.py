@@ -14,7 +14,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from tests.properties.families import family_named
 from tformer_cli.config.schema import TokenizerConfig, TokenizerKind
-from tformer_cli.tokenizer import JOINT, REPLACEMENT, Continuation, Tokenizer, Vocabulary
+from tformer_cli.decode.continuation import REPLACEMENT, Continuation
+from tformer_cli.tokenizer import JOINT, Tokenizer, Vocabulary
 from tformer_cli.tokenizer_json import JsonTokenizer
 
 LINES = [
