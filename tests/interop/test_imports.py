@@ -16,14 +16,24 @@ from tokenizers import Tokenizer as Library
 from tests.interop.drawing import generator, randomise
 from tests.interop.test_huggingface_encoder import WORDS, wordpiece
 from tests.interop.test_huggingface_gpt import byte_level
-from tformer_cli.config.schema import ClassifierHeadConfig, HeadConfig
+from tests.properties.families import FAMILIES
+from tformer_cli.config.schema import (
+    ClassifierHeadConfig,
+    HeadConfig,
+    ImageClassificationExperiment,
+    ImageDataConfig,
+    ImageHeadConfig,
+    ViTConfig,
+)
 from tformer_cli.errors import ConfigError, DataError, TformerError
-from tformer_cli.interop.foreign import read_foreign
+from tformer_cli.interop.foreign import Foreign, label_names, read_foreign, write_checkpoint
 from tformer_cli.interop.huggingface import import_model
 from tformer_cli.interop.huggingface_tokenizer import encoder_files
+from tformer_cli.interop.picture_models import timm_files
 from tformer_cli.interop.reading import Settings
 from tformer_cli.models.bert import BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
 from tformer_cli.models.gpt import GPT
+from tformer_cli.models.vit import ViTClassifier
 from tformer_cli.tokenizer_json import JsonTokenizer
 from tformer_cli.train.checkpoint import load_model_tensors, tensors_to_bytes
 from tformer_cli.train.initial import load_initial
@@ -87,6 +97,68 @@ def test_a_trained_head_comes_along(name, kind, tmp_path):
         scores = ours.eval()(tokens, lengths, torch.zeros_like(tokens), torch.ones_like(kept)).transpose(1, 2)[kept]
         expected = torch.stack((found.start_logits, found.end_logits), -1)[kept]
         torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("BertForSequenceClassification", "text classification"),
+        ("RobertaForTokenClassification", "token tagging"),
+        ("ViTForImageClassification", "vit"),
+        ("timm", "vit"),
+    ],
+)
+def test_rows_of_a_trained_head_are_those_of_the_labels_of_their_names(name, task, tmp_path):
+    """Through the checkpoint that a run starts from: the names in `config.json`, in another order than the data's."""
+    family = next(family for family in FAMILIES if family.name == task)
+    names = {"text classification": ("good", "bad"), "token tagging": ("O", "PER"), "vit": tuple("0918273645")}[task]
+    named = {"id2label": dict(enumerate(names)), "label2id": {label: number for number, label in enumerate(names)}}
+    if name == "timm":
+        foreign = timm_folder(tmp_path, names)
+    elif task == "vit":
+        config = transformers.ViTConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=1, intermediate_size=16,
+                                        image_size=8, patch_size=2, num_channels=1, **named)  # fmt: skip
+        transformers.ViTForImageClassification(config).save_pretrained(tmp_path)
+        foreign = read_foreign(tmp_path)
+    else:
+        theirs_of(name, tmp_path, num_labels=2, **named)
+        foreign = read_foreign(tmp_path)
+    assert foreign.labels == names
+    write_checkpoint(foreign, tmp_path / "initial", family.config(tmp_path))
+    labels = tuple(sorted(names))
+    head = {"text classification": lambda: BERTClassifier(foreign.model, len(WORDS), ClassifierHeadConfig(), 2),
+            "token tagging": lambda: BERTTagger(foreign.model, len(WORDS), HeadConfig(), 2),
+            "vit": lambda: ViTClassifier(foreign.model, 8, 1, ImageHeadConfig(), 10)}[task]()  # fmt: skip
+    taken = load_initial(head, tmp_path / "initial", labels, ())
+    rows = [names.index(label) for label in labels]
+    prefix = "head." if task == "vit" else ""
+    assert torch.equal(head.state_dict()[f"{prefix}output.weight"], foreign.weights[f"{prefix}output.weight"][rows])
+    assert not taken.fresh
+    taken = load_initial(head, tmp_path / "initial", tuple(f"{label}!" for label in labels), ())
+    assert taken.relabelled == "the labels are others"
+
+
+def timm_folder(folder: Path, names: tuple[str, ...]) -> Foreign:
+    """A random model of ours, as timm writes it, read again."""
+    config = ViTConfig(dim=8, heads=2, ffn_dim=16, depth=1, patch_size=2)
+    data = ImageDataConfig(path="x", image_size=8, channels=1, mean=[0.5], deviation=[0.5])
+    model = ViTClassifier(config, 8, 1, ImageHeadConfig(), len(names))
+    experiment = ImageClassificationExperiment(data=data, model=config)
+    for name, content in timm_files(model, experiment, list(names)).items():
+        (folder / name).write_bytes(content)
+    return read_foreign(folder)
+
+
+def test_rows_that_a_config_does_not_name_have_no_names_of_labels(tmp_path):
+    weights = {"output.weight": torch.zeros(3, 4)}
+    unnamed = ("LABEL_0", "LABEL_1", "LABEL_2")
+    for found in ({}, {"id2label": {"0": "a", "1": "b"}}, {"id2label": {"0": "a", "1": "a", "2": "b"}},
+                  {"label_names": ["a", "b"]}, {"id2label": 3}, {"label_names": "abc"}):  # fmt: skip
+        assert label_names(found, weights) == unnamed
+    for found in ({"id2label": {"2": "c", "0": "a", "1": 7}}, {"label_names": ["a", 7, "c"]},
+                  {"pretrained_cfg": {"label_names": ["a", 7, "c"]}}):  # fmt: skip
+        assert label_names(found, weights) == ("a", "7", "c")
+    assert label_names({"id2label": {"0": "a"}}, {}) == ()
 
 
 def test_a_head_that_computes_something_else_is_left_out_and_said(tmp_path):
@@ -238,8 +310,9 @@ def test_a_mask_that_takes_the_space_before_it_adds_no_piece(tmp_path):
     again = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     for text in TEXTS:
         found = again(text, "th")
-        expected = [tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]
+        expected = [tokenizer.bos_id, *tokenizer.encode(text), *[tokenizer.eos_id] * 2]
         assert found["input_ids"] == [*expected, *tokenizer.encode("th"), tokenizer.eos_id]
+        assert not text or found["input_ids"] == theirs(text, "th")["input_ids"]
         assert "token_type_ids" not in found  # the model has one segment
 
 

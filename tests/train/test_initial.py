@@ -1,5 +1,7 @@
 """Where fine-tuning starts."""
 
+import json
+
 import pytest
 import safetensors.torch
 import torch
@@ -24,7 +26,15 @@ from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.models.vit import ViTClassifier, ViTForMaskedPatches
 from tformer_cli.nn.grid import resized
 from tformer_cli.train.checkpoint import model_tensors, tensors_to_bytes
-from tformer_cli.train.initial import TakenOver, load_initial, thinned, with_architecture, with_inputs
+from tformer_cli.train.initial import (
+    OUTPUT_NAMES,
+    TakenOver,
+    load_initial,
+    output_names,
+    thinned,
+    with_architecture,
+    with_inputs,
+)
 
 SMALL = {"dim": 8, "heads": 2, "ffn_dim": 12}
 
@@ -217,3 +227,53 @@ def test_a_head_of_another_task_with_as_many_outputs_begins_anew(tmp_path):
         tensors_to_bytes(model_tensors(BERTTagger(config, 20, HeadConfig(), 2)))
     )
     assert load_initial(BERTForSpans(config, 20, HeadConfig()), tmp_path, (), None).fresh == ["output"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "foreign", "rows", "said"),
+    [
+        (("bad", "good"), ["good", "bad"], [1, 0], ""),
+        (("bad", "good"), ["BAD", "GOOD"], [0, 1], ""),
+        (("bad", "good"), ["Good", "Bad"], [1, 0], ""),
+        (("bad", "good"), ["bad", "fine"], None, "; new, as the labels are others: output"),
+        (("bad", "good"), ["LABEL_0", "LABEL_1"], None, "; new, as the model does not name its labels: output"),
+        (("0", "1"), ["LABEL_0", "LABEL_1"], [0, 1], ""),
+        (("0", "1"), ["bad", "good"], [0, 1], "; labels are taken for the model's: 0 for bad, 1 for good"),
+        (("0", "1"), ["1", "0"], [1, 0], ""),
+        (("1", "2"), ["LABEL_0", "LABEL_1"], None, "; new, as the model does not name its labels: output"),
+        (("Bad", "bad"), ["bad", "BAD"], None, "; new, as the labels are others: output"),
+        (("bad", "fine", "good"), ["bad", "good"], None, "; new, as the labels are others: output"),
+        ((), ["LABEL_0", "LABEL_1"], [0, 1], ""),
+    ],
+)
+def test_rows_of_another_librarys_head_go_to_labels_by_name(tmp_path, labels, foreign, rows, said):
+    config = BERTConfig(depth=1, **SMALL)
+    old = BERTTagger(config, 20, HeadConfig(), len(foreign))
+    (tmp_path / "model.safetensors").write_bytes(tensors_to_bytes(model_tensors(old)))
+    (tmp_path / OUTPUT_NAMES).write_text(json.dumps(foreign))
+    model = BERTTagger(config, 20, HeadConfig(), len(labels) or 2)
+    own = model.output.weight.detach().clone()
+    taken = load_initial(model, tmp_path, labels, ())
+    assert torch.equal(model.output.weight, own if rows is None else old.output.weight[rows])
+    assert torch.equal(model.output.bias, model.output.bias if rows is None else old.output.bias[rows])
+    assert str(taken) == said
+
+
+def test_rows_of_a_head_of_pictures_follow_the_names_of_labels_too(tmp_path):
+    config = ViTConfig(depth=1, patch_size=2, **SMALL)
+    old = ViTClassifier(config, 4, 1, ImageHeadConfig(), 2)
+    torch.nn.init.normal_(old.head.output.weight)
+    (tmp_path / "model.safetensors").write_bytes(tensors_to_bytes(model_tensors(old)))
+    for labels, rows in ((("b", "a"), [1, 0]), (("a", "b"), [0, 1]), (("a", "c"), None)):
+        model = ViTClassifier(config, 4, 1, ImageHeadConfig(), 2)
+        taken = load_initial(model, tmp_path, labels, ("a", "b"))
+        expected = torch.zeros_like(old.head.output.weight) if rows is None else old.head.output.weight[rows]
+        assert torch.equal(model.head.output.weight, expected)
+        assert str(taken) == ("; new, as the labels are others: output" if rows is None else "")
+
+
+def test_damaged_names_of_outputs_are_named(tmp_path):
+    for content in ("{", "3", "[" * 100_000):
+        (tmp_path / OUTPUT_NAMES).write_text(content)
+        with pytest.raises(RunError, match=rf"{OUTPUT_NAMES}: does not hold names"):
+            output_names(tmp_path)

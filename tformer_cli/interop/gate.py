@@ -153,6 +153,7 @@ def all_of(names: Iterable[str], rule: Rule) -> dict[str, Rule]:
 
 FOREIGN: Rules = {
     **all_of(("model_type", "architectures"), carried("chooses the reader")),
+    "id2label": carried("rows of a head go to labels by their names"),
     **all_of(
         ("transformers_version", "_name_or_path", "torch_dtype", "dtype", "torchscript", "return_dict",
          "output_hidden_states", "output_attentions", "output_past", "use_cache", "use_bfloat16", "tf_legacy_loss",
@@ -160,8 +161,8 @@ FOREIGN: Rules = {
         irrelevant("says how transformers computes or answers, not what"),
     ),
     **all_of(
-        ("id2label", "label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task",
-         "task_specific_params", "tokenizer_class", "prefix"),
+        ("label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task", "task_specific_params",
+         "tokenizer_class", "prefix"),
         irrelevant("names labels and tasks; the recipe has its own"),
     ),
     **all_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,15 +20,18 @@ from tformer_cli.config.schema import (
     TextModelConfig,
     TransformerConfig,
 )
-from tformer_cli.errors import RunError
+from tformer_cli.errors import RunError, checkpoint_content
+from tformer_cli.regular import read_regular
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BODY = "encoder."
 """Where weights lie that every task of a family shares."""
-OUTPUT = "output."
-"""Prefix of the weights of a head's last layer."""
+OUTPUT = ("output.", "head.output.")
+"""Prefixes of the weights of a head's last layer: for texts, and for images."""
+OUTPUT_NAMES = "output_names.json"
+"""File with the names of the outputs of another library's model, in the checkpoint that is made of it."""
 BLOCK = re.compile(r"(.*\.blocks)\.(\d+)\.(.*)")
 REGULARISATION = ("dropout", "attention_dropout", "ffn_dropout", "stochastic_depth")
 """Settings of a model that no weights depend on: they are the recipe's."""
@@ -104,18 +108,21 @@ class TakenOver:
         fresh: names of the model's parts that are newly initialised.
         left: names of the checkpoint's parts that the model does not have.
         shortened: names of position tables without their last rows.
-        relabelled: names of the output layer, if it is newly initialised because the labels differ.
+        relabelled: why the output layer is newly initialised, if its labels are the reason.
+        note: the labels that its rows are used for, or "".
     """
 
     fresh: list[str]
     left: list[str]
     shortened: list[str]
-    relabelled: list[str] = dataclasses.field(default_factory=list)
+    relabelled: str = ""
+    note: str = ""
 
     def __str__(self) -> str:
-        relabelled = "new, as the labels are others"
-        parts = {"new": self.fresh, relabelled: self.relabelled, "left out": self.left, "shortened": self.shortened}
-        return "".join(f"; {what}: {', '.join(names)}" for what, names in parts.items() if names)
+        output = ["output"] if self.relabelled else []
+        parts = {"new": self.fresh, f"new, as {self.relabelled}": output, "left out": self.left,
+                 "shortened": self.shortened}  # fmt: skip
+        return "".join(f"; {what}: {', '.join(names)}" for what, names in parts.items() if names) + self.note
 
 
 def load_initial(
@@ -127,7 +134,7 @@ def load_initial(
     task is newly initialised. Every other model takes all weights. An image model first adapts the weights to its
     resolution. A model for shorter texts takes the first rows of learned positions. Rows of an output layer belong to
     labels by name and are sorted by the model's labels. The layer is newly initialised if the checkpoint has other
-    labels or another task.
+    labels or another task. The names of another library's outputs are in the checkpoint and replace `initial_labels`.
 
     Args:
         model: model that receives the weights.
@@ -147,38 +154,85 @@ def load_initial(
     found, cut = shortened(found, own, str(checkpoint))
     fresh: dict[str, Tensor] = {}
     left: set[str] = set()
-    relabelled: list[str] = []
+    note = relabelled = ""
     if getattr(model, "swaps_head", False):
-        found, relabelled = _relabelled(found, tuple(labels), initial_labels)
+        foreign = output_names(checkpoint)
+        if foreign is not None:
+            initial_labels, note = by_our_names(foreign, tuple(labels))
+        found, others = _relabelled(found, tuple(labels), initial_labels)
+        relabelled = _reason(initial_labels) if others else ""
         fits = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
         body = {name for name in (*own, *found) if name.startswith(BODY)}
         left = found.keys() - own.keys() - body
         found = {name: value for name, value in found.items() if name in body} | fits
         fresh = {name: value for name, value in own.items() if name not in found and not name.startswith(BODY)}
     load_model_tensors(model, found | fresh, str(checkpoint))
-    fresh = {name: value for name, value in fresh.items() if name.partition(".")[0] not in relabelled}
+    if relabelled:
+        fresh = {name: value for name, value in fresh.items() if not name.startswith(OUTPUT)}
     parts = [sorted({name.partition(".")[0] for name in names}) for names in (fresh, left)]
-    return TakenOver(*parts, shortened=cut, relabelled=relabelled)
+    return TakenOver(*parts, shortened=cut, relabelled=relabelled, note=note)
 
 
 def _relabelled(
     found: dict[str, Tensor], labels: tuple[str, ...], initial: Sequence[str] | None
-) -> tuple[dict[str, Tensor], list[str]]:
+) -> tuple[dict[str, Tensor], bool]:
     """Return a checkpoint's weights with the output layer's rows in the order of `labels`, or without that layer.
 
     Returns:
-        The weights, and the name of the layer if it is removed because the labels differ.
+        The weights, and whether the layer is removed because the labels differ.
     """
     of_output = {name for name in found if name.startswith(OUTPUT)}
     others = {name: value for name, value in found.items() if name not in of_output}
     if initial is None:
-        return others, []
+        return others, False
     if not labels or not initial or labels == tuple(initial):
-        return found, []
+        return found, False
     if set(labels) != set(initial):
-        return others, [OUTPUT.rstrip(".")]
+        return others, True
     order = [initial.index(label) for label in labels]
-    return {name: value[order] if name in of_output else value for name, value in found.items()}, []
+    return {name: value[order] if name in of_output else value for name, value in found.items()}, False
+
+
+UNNAMED = "LABEL_"
+"""Prefix of the names that transformers gives to outputs without names."""
+
+
+def _reason(initial: Sequence[str] | None) -> str:
+    """Return why the labels of the data get no rows of the output layer."""
+    unnamed = initial and all(name.startswith(UNNAMED) for name in initial)
+    return "the model does not name its labels" if unnamed else "the labels are others"
+
+
+def output_names(checkpoint: Path) -> tuple[str, ...] | None:
+    """Return the names of the outputs of another library's model; None: the checkpoint was not made of one.
+
+    Raises:
+        RunError: if the file is damaged.
+    """
+    place = checkpoint / OUTPUT_NAMES
+    if not place.is_file():
+        return None
+    with checkpoint_content(place, "names"):
+        return tuple(map(str, json.loads(read_regular(place, links=False))))
+
+
+def by_our_names(foreign: tuple[str, ...], labels: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Return another library's names of outputs as the data writes them, where the data has the same.
+
+    Capitals do not count; labels that are the numbers of all outputs name these.
+
+    Returns:
+        The names, and a note for the user, or "".
+    """
+    numbers = tuple(map(str, range(len(foreign))))
+    if set(labels) == set(numbers) and set(foreign) != set(numbers):
+        pairs = [f"{number} for {name}" for number, name in zip(numbers, foreign, strict=True)]
+        shown = ", ".join(pairs[:4]) + (", ..." if len(pairs) > 4 else "")
+        return numbers, "" if foreign[0].startswith(UNNAMED) else f"; labels are taken for the model's: {shown}"
+    ours = {label.casefold(): label for label in labels}
+    known = tuple(ours.get(name.casefold(), name) for name in foreign)
+    same = len(ours) == len(labels) and set(known) == set(labels)
+    return (known if same else foreign), ""
 
 
 def shortened(
