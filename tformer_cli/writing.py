@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from tformer_cli.errors import RunError
 PARTIAL = ".partial"
 UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """Errors of fsync on file systems without support for it, which are ignored."""
+ABANDONED_SECONDS = 600
+"""A file that is not complete after this time belongs to a killed process."""
 MOST_LINKS, MOST_NAME_BYTES = 40, 255
 DESCRIPTOR = re.compile(r"/dev/(stdin|stdout|stderr|fd/\d+)|/proc/(self|thread-self|\d+)/(task/\d+/)?fd/\d+")
 """Names of open files, which are written to directly and never replaced."""
@@ -220,8 +223,15 @@ def _write_file(path: Path, content: bytes) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file so that a reader sees the old content or the new, never half."""
-    beside = path.with_name(f".{path.name}.writing")
+    """Replace a file so that a reader sees the old content or the new, never half.
+
+    Several processes may do so at once; the last one's content stays. Files of killed processes are removed.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    for old in path.parent.glob(".*.writing"):
+        with contextlib.suppress(OSError):
+            if old.is_file() and time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
+                old.unlink()
     try:
         _write_file(beside, content)
         os.replace(beside, path)

@@ -72,6 +72,35 @@ def test_a_failed_finetune_leaves_nothing(monkeypatch, capsys):
     assert list(Path().iterdir()) == []
 
 
+def test_a_model_of_another_library_is_kept_until_its_weights_are_read_and_no_longer(monkeypatch):
+    from tformer_cli.cli.start import Start
+    from tformer_cli.train import launch
+    from tformer_cli.train.checkpoint import model_tensors, tensors_to_bytes
+
+    written: list[Path] = []
+
+    def checkpoint(self, config, run):
+        task = FAMILY.task(Path("cache"))
+        files = usable_files(tensors_to_bytes(model_tensors(task.model())), {"step": 0}, config, task.files())
+        write_folder(run / "initial", files)
+        written.append(run)
+        return run / "initial"
+
+    monkeypatch.setattr(Start, "find", classmethod(lambda cls, name: cls(Path(name), foreign=True)))
+    monkeypatch.setattr(Start, "adapt", lambda self, config, overrides: config)
+    monkeypatch.setattr(Start, "checkpoint", checkpoint)
+    command = ["finetune", *COMMAND[1:], "--from", "hf:x", "--run", "mine"]
+    with monkeypatch.context() as patch:  # a start that is killed right after it has read its weights begins anew
+        patch.setattr(launch, "_header", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(command) == 130
+    assert not Path("mine/initial").exists() and Path("mine/config.yaml").exists()
+    Path("mine/.initial.writing").mkdir()
+    Path("mine/.result.json.7.writing").touch()
+    assert main([*command, "--resume"]) == 0 and len(written) == 2
+    assert {path.name for path in Path("mine").glob(".*")} == {".lock"} and not Path("mine/initial").exists()
+    assert main([*command, "--resume", "trainer.steps=3"]) == 0 and len(written) == 2
+
+
 def test_resuming_nothing_is_said_and_what_is_no_run_is_refused(capsys):
     assert main([*COMMAND[:-1], "--run", "new", "--resume"]) == 0
     assert "new: no checkpoint to resume from: a new run begins there" in capsys.readouterr().err

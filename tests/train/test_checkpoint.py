@@ -4,6 +4,8 @@ import json
 import os
 import random
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from tformer_cli.train.checkpoint import (
     usable_files,
     write_folder,
 )
+from tformer_cli.writing import replace_file
 
 FILES = {
     "model.safetensors": b"weights" * 100,
@@ -239,3 +242,32 @@ def test_a_pointer_that_is_behind_tells_of_an_interrupted_save(tmp_path, pointer
     assert checkpoints.interrupted()
     checkpoints.settle(checkpoints.path(2))
     assert not checkpoints.interrupted() and (tmp_path / pointer).read_text() == "step-00000002"
+
+
+def test_several_processes_replace_one_file_each_with_its_own_whole_content(tmp_path, monkeypatch):
+    """None writes where another does, and what a killed one left goes."""
+    path, names = tmp_path / "test.json", []
+    whole = os.replace
+
+    def replace(source, target):
+        names.append(Path(source).name)
+        if len(names) == 1:  # meanwhile another process writes the same file
+            monkeypatch.setattr(os, "getpid", lambda: 7)
+            replace_file(path, b"second")
+        whole(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    abandoned, recent = (tmp_path / f".{name}.writing" for name in ("test.json.5", "other.json.6"))
+    for place, age in ((abandoned, 3600), (recent, 5)):
+        place.touch()
+        os.utime(place, (time.time() - age,) * 2)
+    replace_file(path, b"first")
+    assert path.read_bytes() == b"first" and len(set(names)) == 2
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [recent.name, path.name]
+
+
+def test_only_scores_that_can_be_compared_are_ranked(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step, score in ((2, 90.0), (4, 10.0), (6, 20.0)):
+        write_folder(checkpoints.path(step), files(step, score, 1.0, metric="f1", compared_from=4 * (step > 3)))
+    assert [path.name[-1] for path in checkpoints.ranked()] == ["6", "4"]

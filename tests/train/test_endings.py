@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from tests.properties.families import family_named
+from tformer_cli import tasks
 from tformer_cli.errors import RunError
 from tformer_cli.train import machine
 from tformer_cli.train.checkpoint import Checkpoints, damage, load_model_tensors
@@ -192,6 +194,78 @@ def test_weights_that_give_no_finite_loss_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "train_step", train_step)
     with pytest.raises(RunError, match=r"step 3: loss or gradient is not finite.*remove \S*step-00000002,"):
         train(tmp_path, "run", "trainer.evaluate_every=0")
+
+
+def test_a_checkpoint_whose_evaluation_overflows_is_named(tmp_path, monkeypatch):
+    """Its weights are finite: whatever the learning rate, --resume would score it again."""
+    real = Validation.measure
+
+    def measure(self):
+        raise OSError("no disk")
+
+    def overflowing(self):
+        found = real(self)
+        found.scores["loss"] = float("inf")
+        return found
+
+    monkeypatch.setattr(Validation, "measure", measure)
+    with pytest.raises(OSError):
+        train(tmp_path, "run", "trainer.keep=9")
+    monkeypatch.setattr(Validation, "measure", overflowing)
+    with pytest.raises(
+        RunError, match=r"step 2: the evaluation's loss is inf.*remove \S*step-00000002, whose"
+    ) as raised:
+        train(tmp_path, "run", "trainer.keep=9", resume=True)
+    assert "samples" not in str(raised.value)
+
+
+# --- scorers ----------------------------------------------------------------------------------------------------------
+
+
+def rescored(run: Path, **changes) -> None:
+    """Give the newest checkpoint another record, as another version would have written it; None takes a field out."""
+    newest = Checkpoints(run / "checkpoints").latest()
+    assert newest is not None
+    state = json.loads((newest / "state.json").read_bytes()) | changes
+    content = json.dumps({name: value for name, value in state.items() if value is not None}).encode()
+    (newest / "state.json").write_bytes(content)
+    manifest = json.loads((newest / "manifest.json").read_bytes())
+    digest = hashlib.sha256(content).hexdigest()
+    manifest["files"]["state.json"] = {"bytes": len(content), "sha256": digest}
+    (newest / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "said"),
+    [
+        ("token tagging", {"signature": None}, "f1 before, f1 (seqeval, strict, IOB2) now"),
+        ("token tagging", {"metric": "accuracy"}, "accuracy (seqeval, strict, IOB2) before, f1 (seqeval"),
+        ("token tagging", {}, ""),
+        ("text classification", {"signature": None}, ""),
+        ("text classification", {"signature": "another"}, "accuracy (another) before, accuracy now"),
+    ],
+)
+def test_scores_of_another_scorer_are_not_compared(tmp_path, capsys, family, changes, said):
+    """The best of before is no measure any more: the comparison begins anew, and says so."""
+    chosen = family_named(family)
+    settings = ["trainer.steps=4", "trainer.checkpoint_every=2", "trainer.evaluate_every=2", "trainer.average=none"]
+    run = tmp_path / "run"
+    launch(chosen.config(tmp_path, *settings), run)
+    rescored(run, best=1000.0, best_loss=0.0, best_step=2, **changes)
+    capsys.readouterr()
+    launch(chosen.config(tmp_path, *settings, "trainer.steps=6"), run, resume=True)
+    err = capsys.readouterr().err
+    assert ("scores are computed otherwise than before" in err) == bool(said) and said in err
+    state = json.loads((run / "checkpoints" / "step-00000006" / "state.json").read_bytes())
+    assert (state["best"] == 1000) == (not said) and state["compared_from"] == (6 if said else 0)
+    assert Checkpoints(run / "checkpoints").best().name == ("step-00000006" if said else "step-00000002")
+
+
+@pytest.mark.parametrize(("language", "earlier"), [("zh", "tok:char"), ("zh-CN", "tok:13a"), ("de", "tok:13a")])
+def test_version_0_1_knew_four_languages_without_spaces_by_their_codes(tmp_path, language, earlier):
+    family = family_named("translation")
+    task = tasks.build(family.config(tmp_path, f"data.target_language={language}"))
+    assert f"|{earlier}|" in (task.first_scorer("bleu") or "") and task.first_scorer("loss") is None
 
 
 def test_nothing_starts_from_weights_that_are_not_finite(tmp_path):

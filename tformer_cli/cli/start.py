@@ -73,13 +73,17 @@ class Start:
         return adapted
 
     def checkpoint(self, config: Experiment, run: Path) -> Path:
-        """Where the loop starts from: another library's model is first written as a checkpoint, `RUN/initial`."""
+        """Where the loop starts from: another library's model is first written as a checkpoint, `RUN/initial`.
+
+        It is removed when the model has its weights.
+        """
         if self.imported is None:
             return self.folder
         from tformer_cli.interop.foreign import write_checkpoint
+        from tformer_cli.train.run import INITIAL
 
-        write_checkpoint(self.imported, run / "initial", config)
-        return run / "initial"
+        write_checkpoint(self.imported, run / INITIAL, config)
+        return run / INITIAL
 
 
 def _note_size(config: Experiment, start: Experiment | None) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,8 +40,8 @@ RUN = typer.Option(
 RESUME = typer.Option(False, "--resume", help="Continue the run in --run from its newest checkpoint.")
 PROCESSES = typer.Option(1, "--processes", min=1, help="Train with this many processes of this machine.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Print the whole configuration as YAML, and train nothing.")
-STARTING = {".lock", "initial", ".initial.writing", ".initial.deleting", ".config.yaml.writing"}
-"""Files in a run folder before training: the lock, another library's model, a partial configuration."""
+STARTING = (".lock", "initial", ".initial.*", ".config.yaml.*")
+"""Names in a run folder before training: the lock, another library's model, a partial configuration."""
 QUIET = typer.Option(False, "--quiet", "-q", help="Say nothing but errors.")
 MULTIRUN = typer.Option(False, "--multirun", "-m", help="Train every combination of KEY=A,B values.")
 LIMITS = ("steps", "epochs", "minutes")
@@ -164,7 +165,8 @@ def _launch(config: Experiment, run: Path, start: Start | None, *, resume: bool,
 
     made = [folder for folder in (run, *run.parents) if not folder.exists()]
     try:
-        checkpoint = start.checkpoint(config, run) if start is not None and first_rank() else None
+        begins = start is not None and first_rank() and not _has_checkpoints(run)
+        checkpoint = start.checkpoint(config, run) if start is not None and begins else None
         launch(config, run, resume=resume, initial=checkpoint, processes=processes, quiet=quiet)
     except BaseException:
         if first_rank():
@@ -206,7 +208,14 @@ def check_run(run: Path, resume: bool) -> None:
 
 def contents(run: Path) -> set[str]:
     """Return the names in a run folder, without those of an interrupted start."""
-    return {entry.name for entry in run.iterdir()} - STARTING if run.is_dir() else set()
+    if not run.is_dir():
+        return set()
+    return {entry.name for entry in run.iterdir() if not any(fnmatch(entry.name, name) for name in STARTING)}
+
+
+def _has_checkpoints(run: Path) -> bool:
+    """Return whether a run has checkpoints of its own to continue from."""
+    return any((run / "checkpoints").glob("step-*"))
 
 
 def holds_run(run: Path) -> bool:
@@ -228,11 +237,11 @@ def undo_start(run: Path, made: Sequence[Path]) -> None:
         return
     with contextlib.suppress(RunError, OSError):
         lock = Lock(run, patience=0)
-        for name in STARTING:
-            if (run / name).is_dir() and not (run / name).is_symlink():
-                shutil.rmtree(run / name, ignore_errors=True)
+        for place in (place for name in STARTING for place in run.glob(name)):
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place, ignore_errors=True)
             else:
-                (run / name).unlink(missing_ok=True)
+                place.unlink(missing_ok=True)
         lock.release()
         for folder in made:
             folder.rmdir()  # fails if another run has begun there

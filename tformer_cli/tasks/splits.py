@@ -87,6 +87,10 @@ class SplitsTask(Generic[S, M, B]):
         """The names of the rows of the model's output layer, after `load` or `prepare`; empty: they have none."""
         return ()
 
+    def first_scorer(self, metric: str) -> str | None:
+        """Return the signature of version 0.1's scorer, which its checkpoints lack; None: the same as now."""
+        return None
+
     @property
     def input_columns(self) -> tuple[str, ...]:
         """Return the columns of the training tables that form an input."""

@@ -179,6 +179,12 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
 
     # --- evaluation and use ---
 
+    def first_scorer(self, metric: str) -> str | None:
+        """Return the signature of version 0.1's scorer: it knew four languages without spaces, by their codes."""
+        characters = self.target_language in ("ja", "zh", "ko", "th")
+        name = "char" if characters else "13a"
+        return f"nrefs:1|case:mixed|eff:no|tok:{name}|smooth:exp" if metric == "bleu" else None
+
     def evaluate(self, model: Seq2Seq, split: str, scoring: Scoring) -> Evaluation:
         """Loss and perplexity by teacher forcing; BLEU and the like of what search finds."""
         text, words = self._split(split), self._bleu_tokenization(split)

@@ -233,10 +233,11 @@ class Checkpoints:
             if not fault and state.get("score") is not None and math.isfinite(state["score"])
         ]
         metric = next((state.get("metric") for _, state in reversed(states)), None)
+        first = next((state.get("compared_from", 0) for _, state in reversed(states)), 0)
         scored = [
             (-state["score"] if self.higher_is_better else state["score"], state.get("loss") or 0.0, path)
             for path, state in states
-            if state.get("metric") == metric
+            if state.get("metric") == metric and state["step"] >= first
         ]
         return [path for *_, path in sorted(scored)]
 

@@ -37,7 +37,7 @@ def not_finite(
         rank: rank of this process.
         step: step at which it was detected.
         what: name of the value that is not finite.
-        batches: batches of the step.
+        batches: batches of the step; none: no samples are the cause.
         cause: the checkpoint whose weights always lead to this; None: later steps may be the cause.
 
     Returns:
@@ -47,7 +47,7 @@ def not_finite(
     place = run / f"{MARK}{rank}.json"
     replace_file(place, json.dumps({"step": step, "sample_ids": ids}).encode())
     return NotFiniteError(
-        f"step {step}: {what}; the batch's samples are in {place}",
+        f"step {step}: {what}" + (f"; the batch's samples are in {place}" if batches else ""),
         "lower optim.lr or raise optim.warmup_steps, "
         + (f"remove {cause}, whose weights give this, then --resume" if cause else "then --resume"),
     )

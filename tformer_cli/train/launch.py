@@ -58,7 +58,7 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
     from tformer_cli.train import parallel
     from tformer_cli.train.ending import finish
     from tformer_cli.train.log import Console
-    from tformer_cli.train.run import Lock
+    from tformer_cli.train.run import Lock, clear_start
 
     ranks = parallel.join(pick_device(config.trainer.device).type, config.trainer.distributed_timeout)
     console = Console(quiet=quiet or not ranks.first)
@@ -73,7 +73,9 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
         trainer = _trainer(task, run, newest, ranks, console)
         if newest is None and initial is not None:
             _start_from(initial, trainer, initial_labels)
+        ranks.wait()  # until every rank has read the weights that it starts from
         if ranks.first:
+            clear_start(run)
             if trainer.progress.best is None:
                 trainer.validation.check_metric()
             _write_start(config, run, trainer.machine)

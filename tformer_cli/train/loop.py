@@ -97,8 +97,7 @@ class Trainer:
         self.learner.load(weights, optimizer, str(folder))
         self.offsets, self.metrics_sha256 = state["offsets"], state.get("metrics_sha256", "")
         self.progress = Progress.resumed(state)
-        if not self.trainer.metric and state.get("metric"):
-            self.validation.metric = state["metric"]
+        self.validation.restore(state)
         self.checkpoints.higher_is_better = self.validation.higher_is_better
         if self.ranks.first:
             self.checkpoints.settle(folder)
@@ -119,6 +118,7 @@ class Trainer:
         self.progress.read_window()
         self.progress.schedule = dataclasses.asdict(self.schedule.state)
         state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.validation.metric}
+        state |= {"signature": self.validation.scored[1]} if self.validation.scored else {}
         state["metrics_sha256"] = self.log.sha256()
         state["extra"] = not self.saves()
         state["folder"] = str(Path.cwd())  # base of relative paths in the settings
@@ -346,14 +346,21 @@ class Trainer:
 
     def _score(self, log: Log) -> None:
         """Evaluate, compare with the best score so far, and print."""
-        progress, metric = self.progress, self.validation.metric
+        progress, before = self.progress, self.validation.scored
         with self.learner.averaged():
             evaluation, pictures = self.validation.measure(), self.validation.pictures()
         score, loss = self.validation.score(evaluation), evaluation.scores["loss"]
         if not math.isfinite(loss) or math.isnan(score):
-            raise self._not_finite(f"the evaluation's loss is {loss}, its {self.validation.metric} {score}", [])
-        if self.validation.metric != metric:  # previous scores used another metric
+            saved = self.checkpoints.path(progress.step)
+            what = f"the evaluation's loss is {loss}, its {self.validation.metric} {score}"
+            raise self._not_finite(what, [], saved if saved.is_dir() else None)
+        changed = self.validation.changed(before)
+        if changed and progress.best is not None:
             progress.best = progress.best_loss = None
+            progress.compared_from = progress.step
+            self.console.say(
+                f"note: scores are computed otherwise than before: {changed}; the best is sought from here on"
+            )
         better = self.validation.better(score, loss, progress.best, progress.best_loss)
         self.checkpoints.higher_is_better = self.validation.higher_is_better
         progress.record(score, loss, better=better)

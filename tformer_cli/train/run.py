@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 import weakref
@@ -24,6 +25,8 @@ from tformer_cli.regular import append_regular
 from tformer_cli.train.checkpoint import AVERAGED, Checkpoints, complete_save, damage
 from tformer_cli.writing import replace_file
 
+INITIAL = "initial"
+"""What a run starts from that another library's model is written to, until its weights have been read."""
 CONFIG, RESULT, METRICS, PERFORMANCE = "config.yaml", "result.json", "metrics.jsonl", "performance.jsonl"
 HARMLESS = (
     "recipe", "trainer.steps", "trainer.epochs", "trainer.minutes", "trainer.device", "trainer.threads",
@@ -104,6 +107,15 @@ class Lock:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=Lock.forget)
+
+
+def clear_start(run: Path) -> None:
+    """Remove what a run folder needs no more once its model has its first weights: call it under the run's lock."""
+    for place in (run / INITIAL, *run.glob(f".{INITIAL}.*"), *run.glob(".*.writing")):
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place, ignore_errors=True)
+        elif place.name != INITIAL:
+            place.unlink(missing_ok=True)
 
 
 def locate(path: Path, checkpoint: str = "") -> tuple[Path, Path]:

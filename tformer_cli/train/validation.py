@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,6 +30,23 @@ class Validation:
         self.task, self.model, self.machine, self.console = task, model, machine, console
         self.trainer = task.config.trainer
         self.metric = self.trainer.metric or task.metric
+        self.scored: tuple[str, str | None] | None = None
+        """Metric of the last score, and its scorer's signature (None: not known)."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take from a checkpoint's state how its scores were computed; keep its metric where the task has it."""
+        metric = state.get("metric") or self.metric
+        if not self.trainer.metric and metric in (self.task.metric, "loss"):
+            self.metric = metric
+        self.scored = (metric, state.get("signature", self.task.first_scorer(metric)))
+
+    def changed(self, before: tuple[str, str | None] | None) -> str:
+        """Return how the computation of scores has changed since an earlier one, in words; "" if it has not."""
+        now = self.scored
+        if before is None or now is None or (before[0] == now[0] and (before[1] is None or before[1] == now[1])):
+            return ""
+        first, last = (f"{metric} ({signature})" if signature else metric for metric, signature in (before, now))
+        return f"{first} before, {last} now"
 
     @property
     def higher_is_better(self) -> bool:
@@ -82,11 +101,16 @@ class Validation:
         Raises:
             RunError: if there is no such score.
         """
-        if self.metric in evaluation.scores:
-            return evaluation.scores[self.metric]
-        if self.metric == self.task.metric and not self.trainer.evaluate_decoded:
+        if (
+            self.metric not in evaluation.scores
+            and self.metric == self.task.metric
+            and not self.trainer.evaluate_decoded
+        ):
             self.metric = "loss"  # nothing was decoded, so that the task's own metric is not there
-            return evaluation.scores["loss"]
+        if self.metric in evaluation.scores:
+            signature = evaluation.signatures.get(self.metric, "")
+            self.scored = (self.metric, re.sub(r"\|version:[^|]*$", "", signature))  # other versions score alike
+            return evaluation.scores[self.metric]
         raise RunError(f"trainer.metric: no score {self.metric!r}", f"there are: {', '.join(evaluation.scores)}")
 
     def show(

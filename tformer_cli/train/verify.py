@@ -133,6 +133,10 @@ def _text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _optional_text(value: object) -> bool:
+    return value is None or _text(value)
+
+
 def _machine(value: object) -> bool:
     known = {"precision": ("fp32", "bf16"), "attention": ("fused", "explicit")}
     return isinstance(value, dict) and all(value.get(name) in choices for name, choices in known.items())
@@ -151,10 +155,12 @@ FIELDS: Mapping[str, Callable[[object], bool]] = {
     "best_loss": _optional_number,
     "best_step": _count,
     "without_better": _count,
+    "compared_from": _count,
     "window": _mapping(_finite),
     "finished": _flag,
     "offsets": _mapping(_count),
     "metric": _text,
+    "signature": _optional_text,
     "fingerprint": _mapping(_text),
     "machine": _machine,
     "metrics_sha256": _sha256,
