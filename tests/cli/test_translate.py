@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from tformer_cli.cli.answers import as_rows, in_order
+from tformer_cli.cli.answers import Notes, as_rows, in_order
 from tformer_cli.cli.asked import is_setting
 from tformer_cli.cli.inputs import Line
 from tformer_cli.cli.main import main
 from tformer_cli.cli.media_inputs import media
-from tformer_cli.errors import DataError
+from tformer_cli.errors import DataError, RunError
 
 
 def of(line: str) -> Line:
@@ -196,3 +196,16 @@ def test_all_files_are_looked_for_before_the_first_is_answered(tmp_path):
     with pytest.raises(DataError, match=r"two.wav: no such file or folder"):
         media(None, [tmp_path / "one.wav", tmp_path / "two.wav"], ())
     assert [line.value for line in media(None, [tmp_path / "one.wav"], ())] == [str(tmp_path / "one.wav")]
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "details", [{"probabilities": {"a": NAN}}, {"fillings": [[{"probability": NAN}]]}, {"number": NAN}]
+)
+def test_a_model_whose_numbers_overflow_gives_an_error_and_no_answer(details):
+    with pytest.raises(RunError, match="place: the model's output is not finite: .*--checkpoint"):
+        Notes().of(of("a"), SimpleNamespace(text="x", details=details))
+    fine = SimpleNamespace(text="x", details={"probabilities": {"a": 0.5}, "score": None, "words": ["nan"]})
+    assert Notes().of(of("a"), fine) is fine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tformer_cli.cli.inputs import Line
-from tformer_cli.errors import DataError
+from tformer_cli.errors import DataError, RunError
 
 
 def in_order(
@@ -68,7 +69,14 @@ class Notes:
         self._notes: dict[str, list[str]] = {}
 
     def of(self, line: Line, answer: Any) -> Any:
-        """Record the notes of a prediction about its input."""
+        """Record the notes of a prediction about its input.
+
+        Raises:
+            RunError: if a number of the prediction is not a number, as where finite weights overflow.
+        """
+        if _has_nan(answer.details):
+            cause = f"{line.place}: the model's output is not finite"
+            raise RunError(cause, "its weights overflow: choose another checkpoint with --checkpoint")
         if "error" in answer.details:
             self._add("left out", line.place, answer.details["error"])
         elif "note" in answer.details:
@@ -89,6 +97,15 @@ class Notes:
             if len(lines) > self.most:
                 note(f"{kind}: {len(lines) - self.most:,} more, {len(lines):,} in all")
         self._notes.clear()
+
+
+def _has_nan(value: Any) -> bool:
+    """Return whether a value of JSON holds a number that is none."""
+    if isinstance(value, dict):
+        return any(map(_has_nan, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_nan, value))
+    return isinstance(value, float) and math.isnan(value)
 
 
 def as_lines(line: Line, answer: Any, n_best: int, top: int = 0) -> str:
