@@ -16,7 +16,7 @@ from tokenizers import Tokenizer as Library
 from tests.interop.drawing import generator, randomise
 from tests.interop.test_huggingface_encoder import WORDS, wordpiece
 from tests.interop.test_huggingface_gpt import byte_level
-from tests.properties.families import FAMILIES
+from tests.properties.families import family_named
 from tformer_cli.config.schema import (
     ClassifierHeadConfig,
     HeadConfig,
@@ -110,7 +110,7 @@ def test_a_trained_head_comes_along(name, kind, tmp_path):
 )
 def test_rows_of_a_trained_head_are_those_of_the_labels_of_their_names(name, task, tmp_path):
     """Through the checkpoint that a run starts from: the names in `config.json`, in another order than the data's."""
-    family = next(family for family in FAMILIES if family.name == task)
+    family = family_named(task)
     names = {"text classification": ("good", "bad"), "token tagging": ("O", "PER"), "vit": tuple("0918273645")}[task]
     named = {"id2label": dict(enumerate(names)), "label2id": {label: number for number, label in enumerate(names)}}
     if name == "timm":

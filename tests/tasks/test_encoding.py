@@ -13,7 +13,7 @@ import transformers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Library
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import family_named
 from tests.tasks.test_question_answering import ANSWERS
 from tformer_cli import tasks
 from tformer_cli.config.schema import TokenizerConfig, TokenizerKind
@@ -141,7 +141,7 @@ def test_questions_and_texts_are_read_as_a_pair_of_transformers(kind, tmp_path):
 
 
 def question_task(kind: str, folder: Path):
-    family = next(family for family in FAMILIES if family.name == "question answering")
+    family = family_named("question answering")
     task = tasks.build(family.config(folder, "model.max_length=400"))
     task.tokenizer = JsonTokenizer.from_folder(written(kind, folder))
     return task, transformers.AutoTokenizer.from_pretrained(folder)
@@ -149,7 +149,7 @@ def question_task(kind: str, folder: Path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pairs_to_classify_are_read_as_those_of_transformers(kind, tmp_path):
-    family = next(family for family in FAMILIES if family.name == "text classification")
+    family = family_named("text classification")
     task = tasks.build(family.config(tmp_path, "model.max_length=400", "data.second=other"))
     task.tokenizer = JsonTokenizer.from_folder(written(kind, tmp_path))
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
@@ -177,7 +177,7 @@ def saved(task, folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", FINE_TUNED)
 def test_a_checkpoint_says_how_it_reads_and_one_of_before_reads_as_it_did(name, tmp_path):
-    family = next(family for family in FAMILIES if family.name == name)
+    family = family_named(name)
     task = family.task(tmp_path / "cache")
     folder = saved(task, tmp_path / "saved")
     for encoding in (2, 1):
@@ -188,7 +188,7 @@ def test_a_checkpoint_says_how_it_reads_and_one_of_before_reads_as_it_did(name, 
         (folder / "answers.json").unlink(missing_ok=True)
     for other in FINE_TUNED:  # an encoder of another task is read as new ones are
         if other != name:
-            again = tasks.build(next(family for family in FAMILIES if family.name == other).config(tmp_path))
+            again = tasks.build(family_named(other).config(tmp_path))
             again.load(folder)
             assert again.encoding == 2
     for content in ('{"encoding": 3}', "[]", "{"):
@@ -210,7 +210,7 @@ def test_old_runs_answer_questions_word_by_word(tmp_path):
 
 
 def test_old_taggers_read_words_without_the_space_before_them(tmp_path):
-    family = next(family for family in FAMILIES if family.name == "token tagging")
+    family = family_named("token tagging")
     task = tasks.build(family.config(tmp_path))
     task.tokenizer = JsonTokenizer.from_folder(written("byte level", tmp_path))
     words = ["lives", "in", "Oslo"]
@@ -230,7 +230,7 @@ def test_predict_and_evaluate_follow_one_rule_for_questions_without_an_answer(un
     data = {"data": [{"paragraphs": [{"context": "Ann lives in Oslo.", "qas": entries}]}]}
     (tmp_path / "train.json").write_text(json.dumps(data), encoding="utf-8")
     (tmp_path / "validation.json").write_text(json.dumps(data), encoding="utf-8")
-    family = next(family for family in FAMILIES if family.name == "question answering")
+    family = family_named("question answering")
     places = [f"data.path={tmp_path / 'train.json'}", f"data.validation={tmp_path / 'validation.json'}"]
     for threshold, given in ((-1e9, True), (1e9, False)):
         task = family.task(tmp_path, *places, "tokenizer.kind=char", f"data.answer_threshold={threshold}")
