@@ -38,7 +38,8 @@ class Validation:
         metric = state.get("metric") or self.metric
         if not self.trainer.metric and metric in (self.task.metric, "loss"):
             self.metric = metric
-        self.scored = (metric, state.get("signature", self.task.first_scorer(metric)))
+        if state.get("best") is not None:
+            self.scored = (metric, state.get("signature", self.task.first_scorer(metric)))
 
     def changed(self, before: tuple[str, str | None] | None) -> str:
         """Return how the computation of scores has changed since an earlier one, in words; "" if it has not."""
