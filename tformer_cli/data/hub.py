@@ -28,7 +28,7 @@ def hub_splits(config: DataConfig) -> list[str]:
     """Return the splits that a dataset has.
 
     Raises:
-        ConfigError, DataError: if there is none of that name.
+            ConfigError, DataError: if there is none of that name.
     """
     if not config.path:
         raise ConfigError("data.path is not set", "name a dataset id or a local snapshot: data.path=...")
@@ -108,7 +108,7 @@ def _check_builder(config: DataConfig, path: str) -> None:
 
 
 def hub_origin(config: DataConfig, name: str) -> str:
-    """Where a dataset's split comes from, for people."""
+    """Return the source of a dataset's split, for messages."""
     return " ".join(part for part in (config.path, config.name, name) if part)
 
 
@@ -138,7 +138,7 @@ def hub_rows(
 def hub_named_rows(
     config: DataConfig, name: str, data: Any, rows_at_once: int = HUB_ROWS
 ) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The rows of what `hub_data` gave: the place of each, as an error would name it, and its values by column.
+    """Yield the rows of a split loaded by `hub_data`: the location of each, for errors, and its values by column.
 
     Raises:
         DataError: if the dataset cannot be read, or not to its end.
@@ -155,10 +155,10 @@ def hub_named_rows(
 
 
 def hub_data(config: DataConfig, name: str) -> Any:
-    """A split as `datasets` loads it: its `datasets.Dataset`, or `IterableDataset` if `data.streaming` is set.
+    """Load a split as a `datasets.Dataset`, or as an `IterableDataset` if `data.streaming` is set.
 
     Raises:
-        DataError: if the dataset or the split cannot be had.
+        DataError: if the dataset or the split is not available.
     """
     import datasets
 
@@ -174,7 +174,7 @@ def hub_data(config: DataConfig, name: str) -> Any:
 
 @contextlib.contextmanager
 def _hub(config: DataConfig) -> Iterator[None]:
-    """While the library works: its faults are ours, and its progress bars are off."""
+    """Convert the library's errors to `DataError` and disable its progress bars within the context."""
     import datasets
 
     bars = datasets.is_progress_bar_enabled()

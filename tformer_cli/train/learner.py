@@ -1,4 +1,4 @@
-"""What one step does to the weights: the loss of a micro-batch, and the update by the optimiser and the moving average.
+"""The update of weights in a step: the loss of a micro-batch, the optimiser and the moving average.
 
 gradient of the summed loss -> divided once by the global count -> clip -> optimiser -> moving average
 """
@@ -20,18 +20,18 @@ from tformer_cli.train.finite import all_finite
 from tformer_cli.train.optim import build_optimizer, load_optimizer_tensors, optimizer_tensors
 
 RAW = "raw."
-"""Begins the names of the raw weights that a checkpoint keeps beside their average."""
+"""Prefix of the raw weights that a checkpoint stores in addition to their average."""
 
 
 class TrainingStep(nn.Module):
-    """The task's loss as a module's forward, which is what DistributedDataParallel wants to wrap."""
+    """A module whose forward pass is the task's loss, to be wrapped by DistributedDataParallel."""
 
     def __init__(self, task: Task, model: nn.Module) -> None:
         super().__init__()
         self.task, self.model = task, model
 
     def forward(self, batch: Batch) -> Loss:
-        """The loss of one micro-batch."""
+        """Return the loss of one micro-batch."""
         loss = self.task.loss(self.model, batch)
         if not batch.idle:
             return loss
@@ -44,12 +44,12 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 class Learner:
-    """A model's weights in training, with their optimiser and, where there is one, their moving average.
+    """A model's weights in training, with their optimiser and an optional moving average.
 
     Args:
-        model: on its device.
-        config: of the optimiser.
-        decay: of the moving average; 0: there is none.
+        model: the model on its device.
+        config: settings of the optimiser.
+        decay: decay of the moving average; 0: no average.
     """
 
     def __init__(self, model: nn.Module, config: OptimConfig, decay: float) -> None:
@@ -75,18 +75,18 @@ class Learner:
             self.average.swap()
 
     def update(self, step: int, rate: float, count: Tensor, world: int) -> Tensor:
-        """Take one optimiser step by the gradients that the model holds, and clear them.
+        """Take one optimiser step with the model's gradients, and clear them.
 
-        A gradient that is not finite leaves weights and moments as they are.
+        A gradient that is not finite leaves weights and moments unchanged.
 
         Args:
-            step: its number.
+            step: number of the step.
             rate: the learning rate.
-            count: what the loss is a sum over, on all ranks; a scalar.
-            world: how many ranks DistributedDataParallel averaged the gradients over.
+            count: number of summands of the loss on all ranks; a scalar.
+            world: number of ranks over which DistributedDataParallel averaged the gradients.
 
         Returns:
-            The norm of the whole gradient before clipping; a scalar, still on the device.
+            The global norm of the gradient before clipping; a scalar on the device.
         """
         # The true gradient is the sum over all ranks, divided by the global count.
         scale = world / count.float().clamp(min=1)

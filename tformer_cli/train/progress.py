@@ -1,4 +1,4 @@
-"""Where a run stands: the numbers that a checkpoint's `state.json` keeps for the run that resumes from it."""
+"""The progress of a run: the numbers that a checkpoint's `state.json` stores for resumption."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 
 @dataclass
 class Progress:
-    """Where a run stands: all that a checkpoint's `state.json` says beside offsets and hashes."""
+    """The progress of a run: the content of a checkpoint's `state.json`, except offsets and hashes."""
 
     step: int = 0
     seconds: float = 0.0
     score: float | None = None
-    """Of the evaluation at this step, if there was one."""
+    """Score of the evaluation at this step, if there was one."""
     loss: float | None = None
-    """Likewise."""
+    """Loss of this evaluation."""
     best: float | None = None
     best_loss: float | None = None
     best_step: int = 0
@@ -39,12 +39,12 @@ class Progress:
         return cls(**{name: value for name, value in state.items() if name in names})
 
     def record(self, score: float, loss: float, *, better: bool) -> None:
-        """Note the scores of an evaluation at this step.
+        """Record the scores of an evaluation at this step.
 
         Args:
-            score: of the metric that says which checkpoint is best.
-            loss: of the same evaluation.
-            better: whether it beats all before it.
+            score: value of the metric that selects the best checkpoint.
+            loss: loss of the same evaluation.
+            better: whether it is the best so far.
         """
         self.score, self.loss = score, loss
         self.without_better = 0 if better else self.without_better + 1
