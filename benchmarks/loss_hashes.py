@@ -1,13 +1,19 @@
-"""Hashes of a short seeded run of every family: a refactoring shows the same before and after, on the same machine.
+"""Hashes of a short seeded run of every family, which a refactoring must not change on the same machine.
 
     make bench-loss
     python benchmarks/loss_hashes.py [--output FILE] [--compare FILE] [NAME ...]
 
-Each family of `tests/properties/families.py` trains for six steps on one thread, in float32, and is validated twice.
-A line shows the last loss and, shortened, SHA-256 of: the last weights, tensor by tensor under their names; the weights
-in use (the best or averaged); the optimiser's state; `metrics.jsonl`; and predictions for a few inputs. `two ranks`
-trains one family in two processes.
-Rounding differs between kinds of processors, so a stored file is compared on the machine that wrote it.
+Each family of `tests/properties/families.py` trains for six steps on one thread, in float32, and is evaluated twice. A
+line shows the last loss and shortened SHA-256 hashes of five results:
+
+- the last weights, tensor by tensor under their names;
+- the weights in use (the best or averaged);
+- the optimiser's state;
+- `metrics.jsonl`;
+- predictions for a few inputs.
+
+`two ranks` trains one family in two processes. Rounding differs between processors, so compare a stored file on the
+machine that wrote it.
 """
 
 from __future__ import annotations
@@ -40,7 +46,7 @@ SETTINGS = [
 
 @dataclass(frozen=True)
 class Hashes:
-    """What a seeded run ends with: the last training loss, and SHA-256 of what it has written."""
+    """The results of a seeded run: the last training loss, and SHA-256 of its files."""
 
     loss: float
     weights: str
@@ -51,7 +57,7 @@ class Hashes:
 
 
 def tensors_hash(path: Path) -> str:
-    """SHA-256 over the names, types, shapes and bytes of the tensors in a file, in the order of their names."""
+    """Return the SHA-256 of the names, types, shapes and bytes of a file's tensors, in the order of their names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(read_tensors(path).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -60,7 +66,7 @@ def tensors_hash(path: Path) -> str:
 
 
 def run_hashes(family: Family, folder: Path, processes: int = 1) -> Hashes:
-    """Train a family in a folder and hash what it ends with."""
+    """Train a family in a folder, and hash its results."""
     run = folder / "run"
     launch(family.config(folder / "cache", *SETTINGS), run, processes=processes, quiet=True)
     newest = run / "checkpoints" / "step-00000006"

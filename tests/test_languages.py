@@ -77,8 +77,8 @@ def test_scripts_with_spaces_are_scored_by_words(tag):
 def test_a_name_that_only_looks_like_a_language_is_not_believed():
     """`my_text` is not Burmese, and romanised Japanese references are not scored by characters."""
     for name in ("my_text", "ja", "zh"):
-        found = bleu_tokenization(name, ["My dog has a name."])
-        assert found.name == "13a" and name in found.note
+        tokenization = bleu_tokenization(name, ["My dog has a name."])
+        assert tokenization.name == "13a" and name in tokenization.note
     assert bleu_tokenization("my", ["", "12"]).name == "char"  # nothing contradicts the name
     assert bleu_tokenization("zh", ["打开 Visual Studio Code 设置"]).name == "zh"
 

@@ -22,15 +22,15 @@ from tformer_cli.tasks.tag_scores import plain_tags_scores, tags_scores
 
 
 def test_scores_of_labels():
-    targets, found = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0])
-    scores, tables = labels_scores(targets, found, ["no", "yes"])
+    targets, predictions = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0])
+    scores, tables = labels_scores(targets, predictions, ["no", "yes"])
     assert scores["accuracy"] == pytest.approx(60)
     assert scores["f1"] == pytest.approx(100 * 2 / 3)
     assert scores["matthews"] == pytest.approx((2 * 1 - 1 * 1) / np.sqrt(3 * 3 * 2 * 2))
     header = ["label", "precision", "recall", "F1", "examples"]
     rows = [["no", "50.0", "50.0", "50.0", "2"], ["yes", "66.7", "66.7", "66.7", "3"]]
     assert tables == [("by label", header, rows)]
-    assert "f1_macro" in labels_scores(targets, found, ["a", "b", "c"], thorough=False)[0]
+    assert "f1_macro" in labels_scores(targets, predictions, ["a", "b", "c"], thorough=False)[0]
 
 
 def test_scores_of_several_labels_and_of_numbers():
@@ -45,8 +45,8 @@ def test_scores_of_several_labels_and_of_numbers():
 
 def test_entities_count_whole():
     targets = [["B-PER", "I-PER", "O", "B-LOC"], ["O", "B-LOC"]]
-    found = [["B-PER", "O", "O", "B-LOC"], ["O", "B-LOC"]]
-    scores, tables = tags_scores(targets, found, "iob2")
+    predictions = [["B-PER", "O", "O", "B-LOC"], ["O", "B-LOC"]]
+    scores, tables = tags_scores(targets, predictions, "iob2")
     assert scores["precision"] == pytest.approx(100 * 2 / 3) and scores["tag_accuracy"] == pytest.approx(100 * 5 / 6)
     header = ["kind", "precision", "recall", "F1", "entities"]
     rows = [["LOC", "100.0", "100.0", "100.0", "2"], ["PER", "0.0", "0.0", "0.0", "1"]]

@@ -187,34 +187,34 @@ def bleu_by_length(
 
 
 def labels_scores(
-    targets: np.ndarray, found: np.ndarray, names: Sequence[str], *, thorough: bool = True
+    targets: np.ndarray, predictions: np.ndarray, names: Sequence[str], *, thorough: bool = True
 ) -> tuple[dict[str, float], list[tuple[str, list[str], list[list[str]]]]]:
-    """Accuracy, F1 and Matthews correlation of one label an example, by scikit-learn.
+    """Compute accuracy, F1 and Matthews correlation of one label per example, by scikit-learn.
 
     Args:
         targets: (N,) int64.
-        found: (N,) int64.
-        names: of the labels.
-        thorough: also a table a label.
+        predictions: (N,) int64.
+        names: names of the labels.
+        thorough: whether to add a table with a row for each label.
 
     Returns:
-        Scores, accuracy and F1 from 0 to 100 (F1 of the second label where there are two, else the mean over labels),
-        Matthews' coefficient from -1 to 1; and tables.
+        Scores and tables. Accuracy and F1 are from 0 to 100 (F1 of the second of two labels, or the mean over more
+        labels), and Matthews' coefficient is from -1 to 1.
     """
     metrics = library("sklearn.metrics", "scikit-learn")
 
     two = len(names) == 2
     with without_warnings():
-        f1 = metrics.f1_score(targets, found, average="binary" if two else "macro", zero_division=0)
+        f1 = metrics.f1_score(targets, predictions, average="binary" if two else "macro", zero_division=0)
         scores = {
-            "accuracy": 100 * float(metrics.accuracy_score(targets, found)),
+            "accuracy": 100 * float(metrics.accuracy_score(targets, predictions)),
             "f1" if two else "f1_macro": 100 * float(f1),
-            "matthews": float(metrics.matthews_corrcoef(targets, found)),
+            "matthews": float(metrics.matthews_corrcoef(targets, predictions)),
         }
         if not thorough:
             return scores, []
         numbers = list(range(len(names)))
-        parts = metrics.precision_recall_fscore_support(targets, found, labels=numbers, zero_division=0)
+        parts = metrics.precision_recall_fscore_support(targets, predictions, labels=numbers, zero_division=0)
     rows = [
         [name, *(f"{100 * part[number]:.1f}" for part in parts[:3]), str(int(parts[3][number]))]
         for number, name in enumerate(names)
@@ -222,43 +222,44 @@ def labels_scores(
     return scores, [("by label", ["label", "precision", "recall", "F1", "examples"], rows)]
 
 
-def confusion(targets: np.ndarray, found: np.ndarray, labels: int, most: int) -> tuple[np.ndarray, list[int]]:
-    """How often each label was taken for each other, by scikit-learn.
+def confusion(targets: np.ndarray, predictions: np.ndarray, labels: int, most: int) -> tuple[np.ndarray, list[int]]:
+    """Compute the confusion matrix of labels, by scikit-learn.
 
     Args:
         targets: (N,) int64.
-        found: (N,) int64.
-        labels: how many there are.
-        most: rows in the result: the labels that are found least, if there are more.
+        predictions: (N,) int64.
+        labels: number of labels.
+        most: largest number of rows; if there are more labels, those with the lowest recall are kept.
 
     Returns:
-        Shares of each row's label, (K, K) float, rows right and columns found; and which labels the rows are.
+        Shares of each row's label, (K, K) float, with correct labels as rows and predicted ones as columns; and the
+        label indices of the rows.
     """
     import numpy as np
 
     metrics = library("sklearn.metrics", "scikit-learn")
     with without_warnings():
-        counts = metrics.confusion_matrix(targets, found, labels=list(range(labels)))
+        counts = metrics.confusion_matrix(targets, predictions, labels=list(range(labels)))
     shares = counts / counts.sum(1, keepdims=True).clip(min=1)
     kept = np.sort(np.argsort(shares.diagonal(), kind="stable")[:most])
     return shares[np.ix_(kept, kept)], kept.tolist()
 
 
-def several_labels_scores(targets: np.ndarray, found: np.ndarray) -> dict[str, float]:
+def several_labels_scores(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     """F1 over all labels and texts, its mean over labels, and texts with exactly the right labels, by scikit-learn.
 
     Args:
         targets: (N, labels), 0 or 1.
-        found: (N, labels), 0 or 1.
+        predictions: (N, labels), 0 or 1.
     """
     metrics = library("sklearn.metrics", "scikit-learn")
 
-    targets, found = targets.astype(int), found.astype(int)
+    targets, predictions = targets.astype(int), predictions.astype(int)
     with without_warnings():
         return {
-            "f1_micro": 100 * float(metrics.f1_score(targets, found, average="micro", zero_division=0)),
-            "f1_macro": 100 * float(metrics.f1_score(targets, found, average="macro", zero_division=0)),
-            "exact_match": 100 * float(metrics.accuracy_score(targets, found)),
+            "f1_micro": 100 * float(metrics.f1_score(targets, predictions, average="micro", zero_division=0)),
+            "f1_macro": 100 * float(metrics.f1_score(targets, predictions, average="macro", zero_division=0)),
+            "exact_match": 100 * float(metrics.accuracy_score(targets, predictions)),
         }
 
 
@@ -301,28 +302,28 @@ def speech_library() -> Any:
     return errors.library("jiwer", "jiwer", "speech")
 
 
-def speech_scores(targets: Sequence[str], found: Sequence[str]) -> tuple[dict[str, float], list[float]]:
-    """Word and character error rates by jiwer: substitutions, insertions and deletions over the reference's length.
+def speech_scores(targets: Sequence[str], predictions: Sequence[str]) -> tuple[dict[str, float], list[float]]:
+    """Compute word and character error rates by jiwer: substitutions, insertions and deletions per reference length.
 
-    The counts are summed over all utterances and divided once. Words are what white space separates; of characters a
-    single space between words is one. Texts are compared as they are: case, punctuation and Unicode forms count.
+    The counts are summed over all utterances and divided once. Words are separated by white space, and a single space
+    between words counts as a character. Case, punctuation and Unicode forms count.
 
     Args:
-        targets: reference transcripts; one may be empty, and then all that is found counts as inserted.
-        found: as many.
+        targets: reference transcripts; for an empty one, all words of the prediction count as insertions.
+        predictions: predicted transcripts, as many.
 
     Returns:
-        Scores: `wer`, `cer` and the share of utterances with an error, `sentence_errors`, in percent (the first two
-        may be more than 100); and the counts of words, `substitutions`, `insertions`, `deletions`, `words`. And each
-        utterance's own word error rate in percent, by which the worst are found; without reference words: of one.
+        Scores in percent: `wer`, `cer` (both may be more than 100), and `sentence_errors`, the share of utterances with
+        an error. Counts of words: `substitutions`, `insertions`, `deletions`, `words`. Also the word error rate of each
+        utterance in percent, which selects the worst; an empty reference counts as one word.
     """
     jiwer = speech_library()
-    targets, found = ([" ".join(text.split()) for text in texts] for texts in (targets, found))
-    if len(targets) != len(found):
-        raise ValueError(f"{len(targets)} references and {len(found)} transcripts")
+    targets, predictions = ([" ".join(text.split()) for text in texts] for texts in (targets, predictions))
+    if len(targets) != len(predictions):
+        raise ValueError(f"{len(targets)} references and {len(predictions)} transcripts")
     if not targets:
         return dict.fromkeys(SPEECH_SCORES, 0.0), []
-    words, characters = jiwer.process_words(targets, found), jiwer.process_characters(targets, found)
+    words, characters = jiwer.process_words(targets, predictions), jiwer.process_characters(targets, predictions)
     rates = []
     for result in (words, characters):
         errors_made = result.substitutions + result.deletions + result.insertions

@@ -143,12 +143,12 @@ class JsonTokenizer:
         for name in ("special_tokens_map.json", "tokenizer_config.json"):
             if (folder / name).is_file():
                 try:
-                    found = json.loads(read_regular(folder / name))
+                    content = json.loads(read_regular(folder / name))
                 except (ValueError, RecursionError) as error:
                     raise DataError(f"{folder / name}: not JSON") from error
-                if not isinstance(found, dict):
+                if not isinstance(content, dict):
                     raise DataError(f"{folder / name}: not a JSON object")
-                for key, value in found.items():
+                for key, value in content.items():
                     text = value.get("content") if isinstance(value, dict) else value
                     if key.endswith("_token") and isinstance(text, str):
                         named[key] = text
@@ -193,8 +193,8 @@ class JsonTokenizer:
     def encode_batch(self, texts: Sequence[str], language: str | None = None) -> list[list[int]]:
         """Ids of many texts."""
         with _named(f"{self._origin}: a text cannot be encoded"):
-            found = self._tokenizer.encode_batch([self._marked(text) for text in texts], add_special_tokens=False)
-            return [one.ids for one in found]
+            encodings = self._tokenizer.encode_batch([self._marked(text) for text in texts], add_special_tokens=False)
+            return [one.ids for one in encodings]
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Return the ids of each word of a sentence, as if it followed a space.

@@ -95,13 +95,13 @@ def train(lines: Iterator[str], config: TokenizerConfig, seed: int, where: str =
 
 
 def _training_error(message: str, config: TokenizerConfig, where: str) -> ConfigError | DataError:
-    if found := re.search(r"too high \(\d+\).*<= (\d+)", message):
+    if match := re.search(r"too high \(\d+\).*<= (\d+)", message):
         cause = f"tokenizer.vocab_size: the text{where} is too small for {config.vocab_size} pieces"
-        return ConfigError(cause, f"set it to at most {found[1]}")
-    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        return ConfigError(cause, f"set it to at most {match[1]}")
+    if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
         size = config.vocab_size
         cause = f"tokenizer.vocab_size: characters and special pieces alone{where} need more than {size}"
-        return ConfigError(cause, f"set it to at least {found[1]}, or lower tokenizer.character_coverage")
+        return ConfigError(cause, f"set it to at least {match[1]}, or lower tokenizer.character_coverage")
     if "(vocab_size) >= (0)" in message:  # kind=char: too small even for the special pieces
         bytes_too = config.byte_fallback or config.lossless
         least = 4 + len(config.user_symbols) + 256 * bytes_too

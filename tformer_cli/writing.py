@@ -46,9 +46,9 @@ class Output:
 
     def write(self, record: bytes) -> None:
         """Write one record without buffering."""
-        rest = memoryview(record)
-        while rest:
-            rest = rest[self._stream.write(rest) :]
+        unwritten = memoryview(record)
+        while unwritten:
+            unwritten = unwritten[self._stream.write(unwritten) :]
         self._complete_bytes += len(record)
         self.records += 1
 

@@ -16,7 +16,7 @@ from tformer_cli.cli.main import main
 
 
 @pytest.mark.parametrize(
-    ("line", "found"),
+    ("line", "expected"),
     [
         ("tformer pre", ["predict", "pretrain"]),
         ("tformer --v", ["--version"]),
@@ -60,11 +60,11 @@ from tformer_cli.cli.main import main
         ("", []),
     ],
 )  # fmt: skip
-def test_candidates(line, found, tmp_path, monkeypatch):
+def test_candidates(line, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("runs/a").mkdir(parents=True)
     Path("runs/a/config.yaml").write_text("task: translation\n")
-    assert candidates(line) == found
+    assert candidates(line) == expected
 
 
 def commands(command, words=("tformer",)):
@@ -76,12 +76,12 @@ def commands(command, words=("tformer",)):
 
 def options_with_values():
     """Yield every option with a value: the words of its command, its names, and the values listed in its help."""
-    found = []
+    options = []
     for words, command in commands(get_command(app)):
         for option in command.params:
             if option.param_type_name == "option" and not option.is_flag and not command.hidden:
-                found.append((" ".join(words), option.opts, closed_set(option.help)))
-    return found
+                options.append((" ".join(words), option.opts, closed_set(option.help)))
+    return options
 
 
 def closed_set(text):

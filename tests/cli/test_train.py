@@ -80,8 +80,8 @@ def test_a_dry_run_can_be_saved_and_run_again(stand_ins, capfdbinary):
         (stand_ins.tmp / "a corpus, v2 (x) é" / name).touch()
     given = ["data.path=a corpus, v2 (x) é", "tokenizer.user_symbols=[<a>,'1']"]
     assert main(["pretrain", RECIPE, *given, "--dry-run"]) == 0
-    text, said = capfdbinary.readouterr()
-    assert said.startswith(b"would train translation/multi30k_en_de on a corpus")
+    text, messages = capfdbinary.readouterr()
+    assert messages.startswith(b"would train translation/multi30k_en_de on a corpus")
     Path("mine.yaml").write_bytes(text)
     assert main(["pretrain", "./mine.yaml", "--dry-run", "--quiet"]) == 0
     assert capfdbinary.readouterr() == (text, b"")

@@ -85,10 +85,10 @@ def test_chunks_before_the_sound():
 @pytest.mark.parametrize("sub", ["MS_ADPCM", "IMA_ADPCM", "GSM610"])
 def test_a_wav_in_blocks_is_read_to_its_last_block(sub):
     content = encoded(tone(), sub=sub)
-    found = heard(content)
-    assert 8000 <= len(found) < 8000 + 1100 and np.abs(found[:8000] - tone()).max() < 0.4
-    assert (heard(with_size(content, b"data", 0)) == found).all()
-    assert (heard(with_size(content, b"data", 0xFFFFFFFF)) == found).all()
+    samples = heard(content)
+    assert 8000 <= len(samples) < 8000 + 1100 and np.abs(samples[:8000] - tone()).max() < 0.4
+    assert (heard(with_size(content, b"data", 0)) == samples).all()
+    assert (heard(with_size(content, b"data", 0xFFFFFFFF)) == samples).all()
 
 
 def test_several_wavs_in_one_are_all_read():

@@ -101,9 +101,9 @@ def test_draws_of_settings_are_unrelated():
 def test_without_settings_it_is_evaluation():
     pixels, sizes = noise(3, 3, 20, 25), torch.tensor([[20, 25], [16, 17], [18, 16]])
     data = settings(16, mean=[0.5, 0.4, 0.3], deviation=[0.2, 0.3, 0.4])
-    found = Augmentation(AugmentConfig(), data, 0)(pixels, sizes, torch.arange(3), 0)
+    augmented = Augmentation(AugmentConfig(), data, 0)(pixels, sizes, torch.arange(3), 0)
     wanted = normalise(augment.center(pixels, sizes, (16, 16)), data)
-    assert torch.equal(found, wanted)
+    assert torch.equal(augmented, wanted)
     by_hand = (pixels[0, 1, 2:18, 4:20].numpy() / 255 - 0.4) / 0.3
     assert np.allclose(wanted[0, 1].numpy(), by_hand, atol=1e-6)
 

@@ -70,10 +70,10 @@ def labelled(path, **settings):
 def test_labels_are_the_same_classes_in_each_format(tmp_path, kind, labels, names):
     rows = [{"text": f"text {i}", "label": label} for i, label in enumerate(labels)]
     data = labelled(write(tmp_path / f"train.{kind}", rows))
-    found = LabelSet.of(data, Target.label, ",")
-    assert found.names == names
+    label_set = LabelSet.of(data, Target.label, ",")
+    assert label_set.names == names
     other = labelled(write(tmp_path / "train.jsonl", rows))
-    assert found.numbers(other).tolist() == found.numbers(data).tolist()
+    assert label_set.numbers(other).tolist() == label_set.numbers(data).tolist()
 
 
 def test_a_checkpoint_with_other_spellings_still_knows_its_labels(tmp_path):

@@ -17,19 +17,19 @@ from tformer_cli.errors import DataError
 @pytest.mark.parametrize("seed", range(20))
 def test_each_label_has_its_part(seed):
     labels = ["a"] * 70 + ["b"] * 25 + ["c"] * 4 + ["d"]
-    rest, drawn = draw_rows(100, 0.1, seed=seed, labels=[[label] for label in labels])
+    remaining, drawn = draw_rows(100, 0.1, seed=seed, labels=[[label] for label in labels])
     counts = Counter(labels[row] for row in drawn)
     assert len(drawn) == 10 and counts["a"] == 7 and counts["b"] in (2, 3) and counts["d"] == 0
-    assert sorted([*rest, *drawn]) == list(range(100)) and len({labels[row] for row in rest}) == 4
+    assert sorted([*remaining, *drawn]) == list(range(100)) and len({labels[row] for row in remaining}) == 4
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_label_is_lost_to_training_where_rows_have_several(seed):
     random = np.random.default_rng(seed)
     labels = [random.choice(list("abcdefgh"), 2, replace=False).tolist() for _ in range(40)] + [["rare", "a"], []]
-    rest, drawn = draw_rows(len(labels), 0.4, seed=seed, labels=labels)
-    assert {label for row in rest for label in labels[row]} == {label for row in labels for label in row}
-    assert abs(len(drawn) - 17) <= 1 and sorted([*rest, *drawn]) == list(range(len(labels)))
+    remaining, drawn = draw_rows(len(labels), 0.4, seed=seed, labels=labels)
+    assert {label for row in remaining for label in labels[row]} == {label for row in labels for label in row}
+    assert abs(len(drawn) - 17) <= 1 and sorted([*remaining, *drawn]) == list(range(len(labels)))
 
 
 def test_without_labels_and_with_little():
@@ -48,10 +48,10 @@ def table(folder, labels) -> LabelledTextDataConfig:
 def test_a_drawn_split_never_has_a_label_of_its_own(tmp_path):
     config = table(tmp_path, [*("ab" * 30), "c", "d"])
     for seed in range(10):
-        found = read_labelled(config, "train", seed=seed)
-        labels = LabelSet.of(found["train"], Target.label, ",")
-        labels.numbers(found["validation"])
-        assert labels.names == ("a", "b", "c", "d") and len(found["validation"]) == 6
+        splits = read_labelled(config, "train", seed=seed)
+        labels = LabelSet.of(splits["train"], Target.label, ",")
+        labels.numbers(splits["validation"])
+        assert labels.names == ("a", "b", "c", "d") and len(splits["validation"]) == 6
     config.stratified = False
     drawn = (read_labelled(config, "validation", seed=seed)["validation"].labels for seed in range(20))
     assert any({"c", "d"} & set(labels) for labels in drawn)

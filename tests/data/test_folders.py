@@ -68,9 +68,9 @@ def test_links_to_folders_and_files_are_followed(tmp_path):
     (data / "cat").symlink_to(pool / "cats")
     (data / "dog" / "linked.png").symlink_to(pool / "one.png")
     (data / "dog" / "more").symlink_to(pool / "cats")
-    found = read(data, classes=ClassNames.first)
-    assert sorted(found.labels) == ["cat", "cat", "dog", "dog"]
-    assert found.notes == ("1 of 5 files was left out: 1 linked to a folder that is read anyway (dog/more)",)
+    images = read(data, classes=ClassNames.first)
+    assert sorted(images.labels) == ["cat", "cat", "dog", "dog"]
+    assert images.notes == ("1 of 5 files was left out: 1 linked to a folder that is read anyway (dog/more)",)
     assert read(tmp_path / "data", train=str(data / "cat" / ".."))  # a path through a link
 
 
@@ -89,9 +89,9 @@ def test_a_split_may_be_a_link(tmp_path):
 def test_a_loop_of_links_ends_and_is_told(target, tmp_path):
     data = pictures(tmp_path / "data", "cat/1.png", "dog/2.png")
     (data / "cat" / "again").symlink_to(target)
-    found = read(data)
-    assert sorted(found.labels) == ["cat", "dog"]
-    assert "linked to a folder that is read anyway (cat/again)" in found.notes[0]
+    images = read(data)
+    assert sorted(images.labels) == ["cat", "dog"]
+    assert "linked to a folder that is read anyway (cat/again)" in images.notes[0]
 
 
 def test_links_between_folders_are_read_once(tmp_path):
@@ -145,8 +145,8 @@ def test_splits_are_known_in_any_capitals(train, validation, test, tmp_path):
     names = [f"{split}/{label}/{label}.png" for split in (train, validation, test) for label in ("cat", "dog")]
     data = pictures(tmp_path / "data", *names)
     for split, place in (("train", train), ("validation", validation), ("test", test)):
-        found = read(data, split)
-        assert sorted(found.labels) == ["cat", "dog"] and found.origin == str(data / place)
+        images = read(data, split)
+        assert sorted(images.labels) == ["cat", "dog"] and images.origin == str(data / place)
         spoken(tmp_path / "speech" / place / "a.wav", split)
     for split in ("train", "validation", "test"):
         assert heard(tmp_path / "speech", split).texts == [split]
@@ -155,9 +155,9 @@ def test_splits_are_known_in_any_capitals(train, validation, test, tmp_path):
 @pytest.mark.parametrize("name", ["Test", "VALIDATION", "Dev"])
 def test_a_split_beside_the_classes_is_no_class(name, tmp_path):
     data = pictures(tmp_path / "data", "cat/1.png", "dog/2.png", f"{name}/cat/3.png", f"{name}/dog/4.png")
-    found = read(data)
-    assert sorted(found.labels) == ["cat", "dog"]
-    assert f"taken for other splits, not for classes: {name}" in found.notes
+    images = read(data)
+    assert sorted(images.labels) == ["cat", "dog"]
+    assert f"taken for other splits, not for classes: {name}" in images.notes
 
 
 def test_tables_and_lists_in_capitals(tmp_path):
@@ -192,12 +192,12 @@ def test_two_names_of_one_split_are_refused(other, tmp_path):
 def test_nested_folders_are_classes_by_their_paths(tmp_path):
     names = ("animal/cat/1.png", "animal/dog/2.png", "plant/cat/3.png", "stone/4.png")
     data = pictures(tmp_path / "data", *names)
-    found = read(data)
-    assert sorted(found.labels) == ["animal/cat", "animal/dog", "plant/cat", "stone"]
-    assert "nested folders are classes by their paths, as animal/cat" in found.notes[0]
+    images = read(data)
+    assert sorted(images.labels) == ["animal/cat", "animal/dog", "plant/cat", "stone"]
+    assert "nested folders are classes by their paths, as animal/cat" in images.notes[0]
     assert sorted(read(data, classes=ClassNames.first).labels) == ["animal", "animal", "plant", "stone"]
     train = pictures(tmp_path / "divided", *(f"train/{name}" for name in names), *(f"Test/{name}" for name in names))
-    assert sorted(read(train, "test").labels) == sorted(found.labels)
+    assert sorted(read(train, "test").labels) == sorted(images.labels)
 
 
 def test_pictures_beside_folders_of_pictures_are_refused_unless_it_is_said_what_they_are(tmp_path):
@@ -230,9 +230,9 @@ def test_kinds_that_are_left_out_are_counted(tmp_path):
     ):
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         (data / name).write_bytes(b"x")
-    found = read(data)
-    assert len(found) == 2
-    [note] = found.notes
+    images = read(data)
+    assert len(images) == 2
+    [note] = images.notes
     assert note.startswith("8 of 10 files were left out: 3 hidden, 2 .heic, ")
     assert "1 .svg" in note and "1 .psd" in note and "1 in no class" in note and "x\\ny.psd" in note
     assert "2 .heic" in passed_over(data, ENDINGS)

@@ -30,9 +30,9 @@ def smooth(size: int) -> np.ndarray:
 def test_the_middle_is_that_of_slices():
     sizes = torch.tensor([[9, 14], [8, 8], [13, 9], [8, 15]])
     pixels = noise(4, 3, 13, 15)
-    found = center(pixels, sizes, (8, 8))
-    assert found.dtype == torch.uint8
-    for row, picture, (height, width) in zip(found, pixels, sizes.tolist(), strict=True):
+    centers = center(pixels, sizes, (8, 8))
+    assert centers.dtype == torch.uint8
+    for row, picture, (height, width) in zip(centers, pixels, sizes.tolist(), strict=True):
         top, left = (height - 8) // 2, (width - 8) // 2
         assert torch.equal(row, picture[:, top : top + 8, left : left + 8])
 
@@ -40,7 +40,7 @@ def test_the_middle_is_that_of_slices():
 def test_windows_beyond_the_picture_see_its_nearest_pixel_and_say_so():
     pixels, sizes = noise(2, 1, 9, 9), torch.tensor([[6, 6], [6, 7]])  # what is beyond 6 and 7 must not be seen
     corners, flip = torch.tensor([[-2, 3], [4, -1]]), torch.tensor([False, True])
-    found, beyond = window(pixels, sizes, corners, flip, (6, 6))
+    windows, beyond = window(pixels, sizes, corners, flip, (6, 6))
     for i, (height, width) in enumerate(sizes.tolist()):
         rim = np.pad(pixels[i, 0, :height, :width].numpy(), 9, mode="edge")
         there = np.pad(np.zeros((height, width), dtype=bool), 9, constant_values=True)
@@ -48,7 +48,7 @@ def test_windows_beyond_the_picture_see_its_nearest_pixel_and_say_so():
         wanted = [array[top : top + 6, left : left + 6] for array in (rim, there)]
         if flip[i]:
             wanted = [array[:, ::-1] for array in wanted]
-        assert np.array_equal(found[i, 0], wanted[0]) and np.array_equal(beyond[i], wanted[1])
+        assert np.array_equal(windows[i, 0], wanted[0]) and np.array_equal(beyond[i], wanted[1])
 
 
 @pytest.mark.parametrize("name", ["identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y"])
@@ -59,7 +59,7 @@ def test_geometric_operations_do_as_pillow_does(name, strength):
     matrix = _maps(torch.eye(2)[None], torch.full((1, 2), (size - 1) / 2))
     matrix = matrix @ _operations(operation, torch.tensor([strength], dtype=torch.float64), (size, size))
     pixels = torch.from_numpy(smooth(65)).permute(2, 0, 1)[None]
-    found = (
+    transformed = (
         resample(pixels, torch.tensor([[size, size]]), matrix, (size, size), BLACK)[0].permute(1, 2, 0).numpy() * 255
     )
     if name == "rotate":
@@ -75,9 +75,9 @@ def test_geometric_operations_do_as_pillow_does(name, strength):
             "translate_y": (1, 0, 0, 0, 1, far),
         }[name]
         wanted = image.transform((size, size), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
-    off = np.abs(found - np.array(wanted))
+    off = np.abs(transformed - np.array(wanted))
     off[np.array(wanted).sum(2) == 0] = 0  # at the rim one or the other is outside
-    assert np.quantile(off, 0.97) < 1.5 and (found.sum(2) == 0).mean() == pytest.approx(
+    assert np.quantile(off, 0.97) < 1.5 and (transformed.sum(2) == 0).mean() == pytest.approx(
         (np.array(wanted).sum(2) == 0).mean(), abs=0.02
     )
 
@@ -86,10 +86,10 @@ def test_what_is_shrunk_is_averaged():
     """Noise, shown at a quarter: every 4 x 4 pixels' mean, which Pillow's box filter gives, not single ones."""
     pixels = noise(1, 1, 128, 128)
     matrix = _maps(4 * torch.eye(2)[None], torch.full((1, 2), 63.5))
-    found = resample(pixels, torch.tensor([[128, 128]]), matrix, (32, 32), BLACK)[0, 0].numpy() * 255
+    shrunk = resample(pixels, torch.tensor([[128, 128]]), matrix, (32, 32), BLACK)[0, 0].numpy() * 255
     wanted = np.array(Image.fromarray(pixels[0, 0].numpy()).resize((32, 32), Image.Resampling.BOX), dtype=float)
-    assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.95
-    assert found.std() == pytest.approx(wanted.std(), rel=0.15)
+    assert np.corrcoef(shrunk.ravel(), wanted.ravel())[0, 1] > 0.95
+    assert shrunk.std() == pytest.approx(wanted.std(), rel=0.15)
 
 
 def test_the_canvas_changes_nothing():
@@ -106,6 +106,6 @@ def test_the_canvas_changes_nothing():
 
 
 def test_rectangles_cover_their_bounds():
-    found = rectangle(torch.tensor([[1, 2, 3, 4], [0, 0, 0, 5], [6, 6, 2, 2]]), (8, 8))
-    assert found.sum((1, 2)).tolist() == [12, 0, 4]
-    assert found[0, 1:4, 2:6].all() and found[2, 6:, 6:].all()
+    masks = rectangle(torch.tensor([[1, 2, 3, 4], [0, 0, 0, 5], [6, 6, 2, 2]]), (8, 8))
+    assert masks.sum((1, 2)).tolist() == [12, 0, 4]
+    assert masks[0, 1:4, 2:6].all() and masks[2, 6:, 6:].all()

@@ -188,8 +188,8 @@ def test_class_names_of_a_table(tmp_path):
     pyarrow.parquet.write_table(table(made_up(), labels, names=list(CLASSES)), tmp_path / "train.parquet")
     assert read(config(tmp_path, validation_share=0)).labels[:3] == ["cat", "dog", "cat"]
     pyarrow.parquet.write_table(table(made_up(), [*labels[:-1], 2], names=list(CLASSES)), tmp_path / "train.parquet")
-    said = fault(config(tmp_path, validation_share=0), skip=True)
-    assert said.startswith(f"{tmp_path / 'train.parquet'}: row 12: label is 2, but there are names for 2 classes")
+    message = fault(config(tmp_path, validation_share=0), skip=True)
+    assert message.startswith(f"{tmp_path / 'train.parquet'}: row 12: label is 2, but there are names for 2 classes")
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -244,8 +244,8 @@ def test_bad_rows_of_tables(tmp_path):
     pyarrow.parquet.write_table(table(pictures, [0, 1] * 3 + [0]), tmp_path / "train.parquet")
     settings = config(tmp_path, validation_share=0)
     assert fault(settings).startswith(f"row 5 of {tmp_path / 'train.parquet'}: empty (0 bytes)")
-    found = read(settings, skip=True)
-    assert pixels(found) == made_up(4).tolist() and found.notes[0].startswith("3 of 7 pictures")
+    images = read(settings, skip=True)
+    assert pixels(images) == made_up(4).tolist() and images.notes[0].startswith("3 of 7 pictures")
     (tmp_path / "other.csv").write_text("image,label\nnot_there.png,a\n")
     settings = config(tmp_path, train="other.csv")
     assert "not_there.png: No such file" in fault(settings)
@@ -280,9 +280,9 @@ def test_what_is_no_picture_is_passed_over_and_counted(tmp_path):
         (place / name).write_text("x")
     (place / ".git").mkdir()
     (place / "cat" / "UPPER.PNG").write_bytes(encoded(made_up()[0]))
-    found = read(config(tmp_path, validation_share=0))
-    assert len(found) == 13 and set(found.labels) == set(CLASSES)
-    assert found.notes == (
+    images = read(config(tmp_path, validation_share=0))
+    assert len(images) == 13 and set(images.labels) == set(CLASSES)
+    assert images.notes == (
         "6 of 19 files were left out: 4 hidden, 1 without an ending, 1 .txt "
         "(LICENSE, dog/notes.txt, .git, .DS_Store, cat/.hidden.png, ...)",
     )  # fmt: skip
@@ -319,7 +319,7 @@ def test_faults_of_idx_files(tmp_path, ending):
     pictures.write_bytes(whole)
     idx(tmp_path / "other", made_up(), [0] * 11, ending=ending)
     labels.write_bytes((tmp_path / "other" / labels.name).read_bytes())
-    assert "has 12 pictures and" in (said := fault(settings)) and "11 labels" in said
+    assert "has 12 pictures and" in (message := fault(settings)) and "11 labels" in message
     labels.unlink()
     assert f"{labels}: No such file" in fault(settings)
     assert len(read(settings, labelled=False)) == 12

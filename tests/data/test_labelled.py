@@ -125,8 +125,8 @@ def test_uneven_columns_are_named(tmp_path, content, settings, message):
 def test_lists_in_tables(tmp_path):
     rows = [{"tokens": ["a", "b"], "tags": [0, 1]}, {"tokens": ["c"], "tags": [2]}]
     path = write(tmp_path / "train.jsonl", "\n".join(map(json.dumps, rows)))
-    found = read_tagged(TaggedDataConfig(path=path, validation_share=0.0), "train", seed=1)["train"]
-    assert sorted(found.tags) == [["0", "1"], ["2"]]
+    sentences = read_tagged(TaggedDataConfig(path=path, validation_share=0.0), "train", seed=1)["train"]
+    assert sorted(sentences.tags) == [["0", "1"], ["2"]]
     write(tmp_path / "train.jsonl", json.dumps({"tokens": ["a", "b"], "tags": [0]}))
     with pytest.raises(DataError, match=r"train\.jsonl:1: 2 words and 1 tags"):
         read_tagged(TaggedDataConfig(path=path), "train", seed=1)

@@ -47,13 +47,13 @@ def test_equal_generators_hide_the_same_and_others_do_not():
 
 def test_words_are_hidden_whole():
     tokens = np.random.default_rng(2).integers(5, V, size=3_000)
-    found = hide(tokens, whole_words=True)
+    masked = hide(tokens, whole_words=True)
     word = np.cumsum(STARTS[tokens])
     hidden = np.zeros(len(tokens), dtype=bool)
-    hidden[found.places] = True
+    hidden[masked.places] = True
     for number in np.unique(word[hidden]):
         assert hidden[word == number].all()
-    assert abs(len(found.places) - 450) <= 2
+    assert abs(len(masked.places) - 450) <= 2
     lengths = np.bincount(word)[word[hidden]]
     assert lengths.mean() == pytest.approx(np.bincount(word)[word].mean(), rel=0.1)  # long words are not preferred
 

@@ -195,10 +195,10 @@ def test_learned_positions_are_resized_along_the_right_axis():
     before, after = (ViTClassifier(config, size, 3, ImageHeadConfig(), 2) for size in ([8, 16], [8, 32]))
     table = before.encoder.positions.table
     table.copy_(torch.arange(4.0)[None, :, None].expand_as(table) + 10 * torch.arange(2.0)[:, None, None])
-    found = after.fit(before.state_dict())["encoder.positions.table"]
-    assert found.shape == (2, 8, 16)
-    torch.testing.assert_close(found[1] - found[0], torch.full_like(found[0], 10))
-    assert (found[0].diff(dim=0) > -0.2).all() and found[0, -1, 0] - found[0, 0, 0] > 2.5
+    resized = after.fit(before.state_dict())["encoder.positions.table"]
+    assert resized.shape == (2, 8, 16)
+    torch.testing.assert_close(resized[1] - resized[0], torch.full_like(resized[0], 10))
+    assert (resized[0].diff(dim=0) > -0.2).all() and resized[0, -1, 0] - resized[0, 0, 0] > 2.5
 
 
 @pytest.mark.parametrize("stem", list(Stem), ids=lambda stem: stem.name)

@@ -33,9 +33,9 @@ def saved(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 def test_kinds_of_files(kind, channels):
     flat = np.broadcast_to(np.array([200, 200, 200], np.uint8), (SIDE, SIDE, 3))
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100}}.get(kind, {})
-    found = one(saved(Image.fromarray(flat), kind, **options), channels=channels)
-    assert found.shape == (SIDE, SIDE, channels) and found.dtype == np.uint8
-    assert np.abs(found.astype(int) - 200).max() <= (2 if kind == "JPEG" else 0)
+    pixels = one(saved(Image.fromarray(flat), kind, **options), channels=channels)
+    assert pixels.shape == (SIDE, SIDE, channels) and pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(int) - 200).max() <= (2 if kind == "JPEG" else 0)
 
 
 def test_colours_become_what_is_asked_for():
@@ -72,8 +72,8 @@ def test_pictures_are_turned_as_their_exif_says(kind):
     image.paste(255, (0, 0, 8, SIDE))  # left half white
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise: what was left is then above
-    found = one(saved(image.convert("RGB"), kind, exif=exif))
-    assert found.shape == (16, SIDE, 1) and found[:6].min() > 200 and found[10:].max() < 50
+    turned = one(saved(image.convert("RGB"), kind, exif=exif))
+    assert turned.shape == (16, SIDE, 1) and turned[:6].min() > 200 and turned[10:].max() < 50
 
 
 def test_damaged_exif_takes_nothing_from_the_picture():
@@ -92,9 +92,9 @@ def test_the_shorter_side_is_scaled():
     assert stored_size(ImageDataConfig()) == (256, 256) and stored_size(config("x")) == (SIDE, SIDE)
     wide = Image.fromarray(made_up(1, 40)[0, :20, :, 0])
     for resample in Resample:
-        found = one(saved(wide), resample=resample)
+        scaled = one(saved(wide), resample=resample)
         filter_of = Image.Resampling[resample.name.upper()]
-        assert found[:, :, 0].tolist() == np.asarray(wide.resize((16, 8), filter_of)).tolist()
+        assert scaled[:, :, 0].tolist() == np.asarray(wide.resize((16, 8), filter_of)).tolist()
     assert one(saved(wide.resize((20, 8))))[:, :, 0].tolist() == np.asarray(wide.resize((20, 8))).tolist()
     assert one(saved(wide), crop_share=0.5).shape == (16, 32, 1)
 
@@ -134,9 +134,9 @@ def test_a_bad_picture_is_named_or_left_out(tmp_path, name):
     with pytest.raises(DataError, match=f"003.png: {reason}.*: mend or remove it, or .*on_bad_sample=skip") as kept:
         read(config(place, validation_share=0))
     assert kept.tb and not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
-    found = read(config(place, validation_share=0), skip=True)
-    assert len(found) == 12 and str(bad) not in found.names and len(found.labels) == len(found.digests) == 12
-    [note] = found.notes
+    images = read(config(place, validation_share=0), skip=True)
+    assert len(images) == 12 and str(bad) not in images.names and len(images.labels) == len(images.digests) == 12
+    [note] = images.notes
     assert note.startswith(f"1 of 13 pictures could not be read and were left out: {bad} (")
     assert "003.png: " in fault(config(place, validation_share=0))  # though the cache knows those without it
     with pytest.raises(DataError, match=reason):
@@ -163,8 +163,8 @@ def test_every_format_is_read_whole_or_refused(kind, tmp_path):
     picture = np.tile(np.arange(0, 240, 4, np.uint8)[:, None, None], (1, 40, 3))
     content = encoded(picture, kind)
     settings = config(tmp_path, image_size=16, channels=3)
-    found = read_picture(content, settings, "it").astype(int)
-    assert found.shape == (24, 16, 3) and (found[1:-1].mean((1, 2))[1:] > found[1:-1].mean((1, 2))[:-1]).all()
+    pixels = read_picture(content, settings, "it").astype(int)
+    assert pixels.shape == (24, 16, 3) and (pixels[1:-1].mean((1, 2))[1:] > pixels[1:-1].mean((1, 2))[:-1]).all()
     for share in (0.98, 0.5):
         with pytest.raises(DataError, match=r"it: (cut off|damaged|not a picture)"):
             read_picture(content[: int(share * len(content))], settings, "it")

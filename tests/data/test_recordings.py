@@ -316,8 +316,8 @@ def test_built_in_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr("tformer_cli.data.builtin.spoken_numbers", module, raising=False)
     settings = config(tmp_path / "x", source=Source.builtin, size=6)
     settings.path = "numbers"
-    found = read(settings)
-    assert samples(found) == [sound.tolist() for sound in sounds()] and found.texts == words()
+    recordings = read(settings)
+    assert samples(recordings) == [sound.tolist() for sound in sounds()] and recordings.texts == words()
     read(settings), read(settings, "test")
     assert asked == [("train", 6, 1, RATE), ("test", 0, 1, RATE)]
     settings.path = "letters"
@@ -351,12 +351,12 @@ def broken(place: Path) -> dict[int, str]:
 
 def test_what_cannot_be_read_is_named(tmp_path):
     place = tmp_path / "all"
-    for row, said in broken(place).items():
+    for row, message in broken(place).items():
         lines = (place / "metadata.csv").read_text().splitlines()
         one = table(place / "one.csv", [{"file_name": "000.wav", "transcription": "x"}])
         one.write_text(f"{lines[0]}\n{lines[row + 1]}\n")
         name = f"{one}:2" if row == 7 else place / f"{row:03}.wav"
-        assert fault(config(one)).startswith(f"{name}: {said}")
+        assert fault(config(one)).startswith(f"{name}: {message}")
 
 
 def test_what_cannot_be_read_is_left_out_and_counted(tmp_path):
@@ -380,8 +380,10 @@ def test_null_transcripts_and_recordings_in_a_table(tmp_path):
     rows[1]["text"] = rows[2]["audio"] = None
     settings = config(table(tmp_path / "all" / "train.parquet", rows).parent)
     assert f"{tmp_path / 'all' / 'train.parquet'}: row 2: text is missing (null)" in fault(settings)
-    found = read(settings, skip=True)
-    assert len(found) == 4 and "2 of 6 recordings" in found.notes[0] and "empty (0 bytes)" in found.notes[0]
+    recordings = read(settings, skip=True)
+    assert (
+        len(recordings) == 4 and "2 of 6 recordings" in recordings.notes[0] and "empty (0 bytes)" in recordings.notes[0]
+    )
 
 
 def test_nothing_there(tmp_path):
@@ -401,9 +403,9 @@ def test_recordings_without_a_transcript_beside(tmp_path):
         path.with_suffix(".txt").write_text("word")
     (tmp_path / "all" / "notes.md").write_text("x")
     assert "000.wav: no transcript" in fault(config(tmp_path / "all"))
-    found = read(config(tmp_path / "all"), skip=True)
-    assert len(found) == 5 and "1 of 6" in found.notes[1]
-    assert found.notes[0] == "1 of 7 files was left out: 1 .md (notes.md)"
+    recordings = read(config(tmp_path / "all"), skip=True)
+    assert len(recordings) == 5 and "1 of 6" in recordings.notes[1]
+    assert recordings.notes[0] == "1 of 7 files was left out: 1 .md (notes.md)"
 
 
 # --- what is kept ---

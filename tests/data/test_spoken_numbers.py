@@ -252,9 +252,9 @@ def test_wrong_splits_and_sizes():
 @pytest.mark.parametrize("module", ["espeakng_loader", "soxr"])
 def test_a_missing_library(monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
-    said = fault("train", 1, 1, RATE)
-    assert install_command("demo") in said
-    assert module.replace("_", "-") in said
+    message = fault("train", 1, 1, RATE)
+    assert install_command("demo") in message
+    assert module.replace("_", "-") in message
 
 
 def test_a_damaged_library(monkeypatch, tmp_path, capfd):

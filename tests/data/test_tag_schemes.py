@@ -26,9 +26,11 @@ def drawn(letters: str, seed: int, count: int = 400) -> list[list[str]]:
 
 @pytest.mark.parametrize("scheme", [Scheme.io, Scheme.iob2, Scheme.ioe2, Scheme.iobes, Scheme.bilou])
 def test_entities_are_those_of_seqeval(scheme):
-    theirs, letters = THEIRS[scheme]
+    seqeval_scheme, letters = THEIRS[scheme]
     for tags in drawn(letters, 1):
-        assert TagScheme(scheme).entities(tags) == [(e.tag, e.start, e.end) for e in Tokens(tags, theirs).entities]
+        assert TagScheme(scheme).entities(tags) == [
+            (e.tag, e.start, e.end) for e in Tokens(tags, seqeval_scheme).entities
+        ]
 
 
 @pytest.mark.parametrize("scheme", [Scheme.iob1, Scheme.ioe1])
@@ -47,14 +49,16 @@ def test_entities_of_well_formed_tags(scheme):
 def test_scores_are_those_of_seqeval_in_its_strict_mode(scheme):
     from seqeval.metrics import f1_score, precision_score, recall_score
 
-    theirs, letters = THEIRS[scheme]
-    targets, found = drawn(letters, 2), drawn(letters, 2)
-    for row, other in zip(found, drawn(letters, 3), strict=True):
+    seqeval_scheme, letters = THEIRS[scheme]
+    targets, predictions = drawn(letters, 2), drawn(letters, 2)
+    for row, other in zip(predictions, drawn(letters, 3), strict=True):
         row[: len(row) // 2] = (other * 4)[: len(row) // 2]
     ours = TagScheme(scheme)
-    scores, tables = tags_scores([ours.canonical(t) for t in targets], [ours.canonical(t) for t in found], scheme.name)
+    scores, tables = tags_scores(
+        [ours.canonical(t) for t in targets], [ours.canonical(t) for t in predictions], scheme.name
+    )
     for name, score in (("f1", f1_score), ("precision", precision_score), ("recall", recall_score)):
-        assert scores[name] == pytest.approx(100 * score(targets, found, mode="strict", scheme=theirs))
+        assert scores[name] == pytest.approx(100 * score(targets, predictions, mode="strict", scheme=seqeval_scheme))
     assert [row[0] for row in tables[0][2]] == ["PER", "work-of-art"]
 
 

@@ -124,17 +124,17 @@ def test_a_model_of_questions_goes_out_with_its_head(tmp_path):
     kept = torch.arange(batch.tokens.shape[1]) < batch.lengths[:, None]
     with torch.no_grad():
         ours = opened.model(batch.tokens, batch.lengths, batch.segments, batch.allowed)
-        found = model(batch.tokens, attention_mask=kept.long(), token_type_ids=batch.segments)
-    for row, theirs in enumerate((found.start_logits, found.end_logits)):
+        outputs = model(batch.tokens, attention_mask=kept.long(), token_type_ids=batch.segments)
+    for row, exported_logits in enumerate((outputs.start_logits, outputs.end_logits)):
         where = batch.allowed & kept
-        torch.testing.assert_close(ours[:, row][where], theirs[where], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ours[:, row][where], exported_logits[where], atol=1e-4, rtol=1e-4)
 
 
 def test_every_dropout_of_a_translation_model_is_written():
     """Outputs at inference do not depend on dropout, so other tests cannot detect a lost setting."""
     config = Seq2SeqConfig(dropout=0.11, attention_dropout=0.12, ffn_dropout=0.13)
-    found = export_config(config, (9, 9), {"pad": 0, "bos": 1, "eos": 2})
-    rates = [found[name] for name in ("dropout", "attention_dropout", "activation_dropout")]
+    exported_config = export_config(config, (9, 9), {"pad": 0, "bos": 1, "eos": 2})
+    rates = [exported_config[name] for name in ("dropout", "attention_dropout", "activation_dropout")]
     assert rates == [0.11, 0.12, 0.13]
 
 
@@ -146,7 +146,7 @@ def test_the_search_goes_out_with_a_language_model(tmp_path):
     model = GPT(GPTConfig(dim=8, heads=2, ffn_dim=8, depth=1, max_length=20), tokenizer.vocab_size)
     drawn = DecodeConfig(sample=True, temperature=0.7, top_k=5, top_p=0.9, max_length=6)
     export_gpt(model, tokenizer, tmp_path / "out", drawn)
-    found = json.loads((tmp_path / "out" / "generation_config.json").read_bytes())
-    assert (found["do_sample"], found["temperature"], found["top_k"], found["top_p"]) == (True, 0.7, 5, 0.9)
-    assert (found["max_length"], found["max_new_tokens"], found["eos_token_id"]) == (20, 6, tokenizer.eos_id)
-    assert found["suppress_tokens"] == sorted({tokenizer.pad_id, tokenizer.bos_id, tokenizer.unk_id})
+    saved = json.loads((tmp_path / "out" / "generation_config.json").read_bytes())
+    assert (saved["do_sample"], saved["temperature"], saved["top_k"], saved["top_p"]) == (True, 0.7, 5, 0.9)
+    assert (saved["max_length"], saved["max_new_tokens"], saved["eos_token_id"]) == (20, 6, tokenizer.eos_id)
+    assert saved["suppress_tokens"] == sorted({tokenizer.pad_id, tokenizer.bos_id, tokenizer.unk_id})

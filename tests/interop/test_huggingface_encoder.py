@@ -184,14 +184,14 @@ def test_a_gap_is_the_same_there(settings, tmp_path):
         (tmp_path / name).mkdir()
         for file, content in files.items():
             (tmp_path / name / file).write_bytes(content)
-    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "encoder")
+    library = transformers.AutoTokenizer.from_pretrained(tmp_path / "encoder")
     prompt = transformers.AutoTokenizer.from_pretrained(tmp_path / "prompt")
-    assert theirs.mask_token_id == tokenizer.mask_id and len(theirs) == tokenizer.vocab_size
-    theirs.save_pretrained(tmp_path / "again")
+    assert library.mask_token_id == tokenizer.mask_id and len(library) == tokenizer.vocab_size
+    library.save_pretrained(tmp_path / "again")
     again = transformers.AutoTokenizer.from_pretrained(tmp_path / "again")
     for line, expected in zip(GAPS, tokenizer.encode_batch(GAPS), strict=True):
-        ids = theirs(line)["input_ids"]
-        assert ids == [tokenizer.bos_id, *expected, tokenizer.eos_id], (line, theirs.convert_ids_to_tokens(ids))
+        ids = library(line)["input_ids"]
+        assert ids == [tokenizer.bos_id, *expected, tokenizer.eos_id], (line, library.convert_ids_to_tokens(ids))
         assert again(line)["input_ids"] == ids and prompt(line)["input_ids"] == [tokenizer.eos_id, *expected]
 
 

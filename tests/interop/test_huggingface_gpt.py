@@ -67,13 +67,13 @@ def test_export_computes_the_same_and_comes_back(tied, tmp_path):
         for value in ours.parameters():
             value.add_(0.1 * torch.randn_like(value))
     export_gpt(ours, tokenizer, tmp_path / "out")
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    reference = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     again = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     text = "the cat  sat\non mats"
     assert again(text)["input_ids"] == [tokenizer.eos_id, *tokenizer.encode(text)]
     tokens = torch.tensor([[tokenizer.eos_id, *tokenizer.encode("the cat sat")]])
     with torch.no_grad():
-        torch.testing.assert_close(ours.logits(ours(tokens)), theirs(tokens).logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours.logits(ours(tokens)), reference(tokens).logits, atol=1e-5, rtol=1e-5)
     back_config, weights, back = import_model(tmp_path / "out")
     assert back_config == config and back.hash == tokenizer.hash
     own = ours.state_dict()

@@ -125,7 +125,7 @@ def test_pieces_in_any_order_are_one_text(tmp_path: Path, texts: dict, kind: Tok
     settings = TokenizerConfig(kind=kind, vocab_size=400, lossless=lossless)
     tokenizer = Tokenizer.train(texts, settings)
     folder = save(to_huggingface(tokenizer, ("a", "b"), 50), tmp_path / "out")
-    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    library = transformers.AutoTokenizer.from_pretrained(folder)
     pieces = tokenizer.pieces(range(tokenizer.vocab_size))
     # The library replaces each byte of an incomplete character by a mark, and letters among them too.
     usable = [number for number in range(4, len(pieces)) if not pieces[number].startswith("<0x")]
@@ -134,7 +134,7 @@ def test_pieces_in_any_order_are_one_text(tmp_path: Path, texts: dict, kind: Tok
         ids = draw.choices(usable, k=draw.randint(0, 7))
         if not lossless and draw.random() < 0.5:
             ids = [pieces.index("\u2581")] * draw.randint(1, 4) + ids
-        assert theirs.decode(ids, skip_special_tokens=True) == tokenizer.decode(ids), tokenizer.pieces(ids)
+        assert library.decode(ids, skip_special_tokens=True) == tokenizer.decode(ids), tokenizer.pieces(ids)
 
 
 def test_special_tokens_in_text_are_text(tmp_path: Path, texts: dict) -> None:

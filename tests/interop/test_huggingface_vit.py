@@ -48,22 +48,22 @@ def saved(model: nn.Module, folder) -> tuple[dict, dict[str, Tensor]]:
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"width {shape['hidden_size']}")
 @torch.no_grad()
 def test_import_computes_the_same_at_any_resolution(shape, tmp_path):
-    theirs = theirs_of(transformers.ViTForImageClassification, shape)
-    found, tensors = saved(theirs, tmp_path)
-    config = huggingface.import_config(found, "theirs")
-    (size, width), channels = huggingface.import_size(found, "theirs")
+    reference = theirs_of(transformers.ViTForImageClassification, shape)
+    settings, tensors = saved(reference, tmp_path)
+    config = huggingface.import_config(settings, "theirs")
+    (size, width), channels = huggingface.import_size(settings, "theirs")
     assert (size, width, channels) == (shape["image_size"], shape["image_size"], shape.get("num_channels", 3))
-    weights = huggingface.import_weights(config, found, tensors, "theirs")
+    weights = huggingface.import_weights(config, settings, tensors, "theirs")
     ours = ViTClassifier(config, size, channels, ImageHeadConfig(), 4).eval()
     load_model_tensors(ours, weights, "imported")
     images = torch.randn(3, channels, size, size)
-    torch.testing.assert_close(ours(images), theirs(images).logits, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(ours.encoder(images), theirs.vit(images).last_hidden_state, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(images), reference(images).logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.encoder(images), reference.vit(images).last_hidden_state, atol=1e-5, rtol=1e-5)
     for other in (size + config.patch_size, 3 * size):
         larger = ViTClassifier(config, other, channels, ImageHeadConfig(), 4).eval()
         load_model_tensors(larger, larger.fit(weights), "fitted")
         images = torch.randn(2, channels, other, other)
-        expected = theirs(images, interpolate_pos_encoding=True).logits
+        expected = reference(images, interpolate_pos_encoding=True).logits
         torch.testing.assert_close(larger(images), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -216,15 +216,15 @@ class Theirs(nn.Module):
 @torch.no_grad()
 def test_timm_in_and_out(class_token, scale):
     torch.manual_seed(0)
-    theirs = Theirs(class_token=class_token, scale=scale)
-    tensors = theirs.state_dict()
+    reference = Theirs(class_token=class_token, scale=scale)
+    tensors = reference.state_dict()
     config = timm.import_config(ARGUMENTS, tensors, "theirs")
     assert (config.dim, config.ffn_dim, config.depth, config.patch_size) == (24, 20, 2, 5)
     head = ImageHeadConfig(pooling=Pooling.cls if class_token else Pooling.mean)
     ours = ViTClassifier(config, 15, 3, head, 4).eval()
     load_model_tensors(ours, timm.import_weights(config, (15, 15), ARGUMENTS, tensors, "theirs"), "imported")
     images = torch.randn(2, 3, 15, 15)
-    torch.testing.assert_close(ours(images), theirs(images), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(images), reference(images), atol=1e-5, rtol=1e-5)
     back = timm.export_weights(config, ours.state_dict())
     assert back.keys() == tensors.keys() and all(torch.equal(back[name], tensors[name]) for name in tensors)
 
@@ -255,9 +255,9 @@ def test_timm_of_another_kind_is_refused():
 
 def timm_folder(tmp_path, **changes):
     """Return a folder in timm's format, and the content of its `config.json`."""
-    found = {"architecture": "vit_tiny_patch16_224", "model_args": {"num_heads": 3, "img_size": 15}} | changes
+    settings = {"architecture": "vit_tiny_patch16_224", "model_args": {"num_heads": 3, "img_size": 15}} | changes
     safetensors.torch.save_file(Theirs().state_dict(), tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps(found))
+    (tmp_path / "config.json").write_text(json.dumps(settings))
     return tmp_path
 
 
@@ -312,8 +312,8 @@ def test_heads_and_the_rest_are_those_of_the_architecture(tmp_path):
     ],
 )
 def test_pictures_are_coded_as_their_processor_does(coding, mean, std, tmp_path):
-    theirs = theirs_of(transformers.ViTForImageClassification, SHAPES[0])
-    theirs.save_pretrained(tmp_path)
+    reference = theirs_of(transformers.ViTForImageClassification, SHAPES[0])
+    reference.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(coding | {"size": 224}))
     experiment, _ = import_pictures(tmp_path, read_json(tmp_path / "config.json"), read_weights(tmp_path))
     assert experiment.data.mean == pytest.approx(mean) and experiment.data.deviation == pytest.approx(std)

@@ -75,7 +75,7 @@ HEADS = [
 @pytest.mark.parametrize(("name", "kind"), HEADS)
 @torch.no_grad()
 def test_a_trained_head_comes_along(name, kind, tmp_path):
-    theirs = theirs_of(name, tmp_path, **({"num_labels": 2} if kind == "spans" else {}))
+    reference = theirs_of(name, tmp_path, **({"num_labels": 2} if kind == "spans" else {}))
     foreign = read_foreign(tmp_path)
     assert foreign.head == kind
     head = ClassifierHeadConfig()
@@ -87,15 +87,15 @@ def test_a_trained_head_comes_along(name, kind, tmp_path):
     taken = load_initial(ours, tmp_path / "ours")
     assert taken.fresh == [] and taken.left == ([] if kind != "tokens" else taken.left)
     tokens, lengths, kept = batch()
-    found = theirs(tokens, attention_mask=kept.long())
+    outputs = reference(tokens, attention_mask=kept.long())
     if kind == "sequence":
-        torch.testing.assert_close(ours.eval()(tokens, lengths), found.logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours.eval()(tokens, lengths), outputs.logits, atol=1e-5, rtol=1e-5)
     elif kind == "tokens":
         places = kept.flatten().nonzero()[:, 0]
-        torch.testing.assert_close(ours.eval()(tokens, lengths, places), found.logits[kept], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours.eval()(tokens, lengths, places), outputs.logits[kept], atol=1e-5, rtol=1e-5)
     else:
         scores = ours.eval()(tokens, lengths, torch.zeros_like(tokens), torch.ones_like(kept)).transpose(1, 2)[kept]
-        expected = torch.stack((found.start_logits, found.end_logits), -1)[kept]
+        expected = torch.stack((outputs.start_logits, outputs.end_logits), -1)[kept]
         torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -163,20 +163,20 @@ def test_rows_that_a_config_does_not_name_have_no_names_of_labels(tmp_path):
 
 def test_a_head_that_computes_something_else_is_left_out_and_said(tmp_path):
     theirs_of("DistilBertForSequenceClassification", tmp_path)
-    said: list[str] = []
-    foreign = read_foreign(tmp_path, say=said.append)
+    messages: list[str] = []
+    foreign = read_foreign(tmp_path, say=messages.append)
     assert not [name for name in foreign.weights if not name.startswith("encoder.")]
-    assert len(said) == 1 and "no counterpart of classifier, pre_classifier" in said[0]
+    assert len(messages) == 1 and "no counterpart of classifier, pre_classifier" in messages[0]
 
 
 def test_a_head_for_another_task_is_left_out_and_said(tmp_path):
     theirs_of("BertForQuestionAnswering", tmp_path, num_labels=2)
-    said: list[str] = []
+    messages: list[str] = []
     foreign = read_foreign(tmp_path)
-    assert foreign.for_task("question_answering", said.append) is foreign and not said
-    assert foreign.for_task("masked_language_model", said.append) is foreign
-    other = foreign.for_task("text_classification", said.append)
-    assert not [name for name in other.weights if name.startswith("output.")] and "answers spans" in said[0]
+    assert foreign.for_task("question_answering", messages.append) is foreign and not messages
+    assert foreign.for_task("masked_language_model", messages.append) is foreign
+    other = foreign.for_task("text_classification", messages.append)
+    assert not [name for name in other.weights if name.startswith("output.")] and "answers spans" in messages[0]
 
 
 def test_a_pooler_and_other_heads_do_not_keep_pretraining_from_starting(tmp_path):
@@ -232,14 +232,14 @@ def test_copies_of_tied_weights_pass_and_others_do_not(tmp_path):
 def test_rows_that_pad_a_vocabulary_are_cut_from_the_weights_that_have_a_row_a_piece(tmp_path):
     rows = 16  # equal to the width, the number of positions and the inner width
     shape = {"vocab_size": rows, "hidden_size": 16, "intermediate_size": 16, "max_position_embeddings": 16}
-    theirs = theirs_of("BertForPreTraining", tmp_path, **shape)
+    reference = theirs_of("BertForPreTraining", tmp_path, **shape)
     config, weights, tokenizer = import_model(tmp_path)
     assert tokenizer.vocab_size == len(WORDS) < rows
     ours = BERTForPretraining(config, tokenizer.vocab_size, nsp=True).eval()
     load_model_tensors(ours, weights, "imported")
     tokens, lengths, kept = batch()
     chosen, _ = ours(tokens, lengths, torch.zeros_like(tokens), kept.flatten().nonzero()[:, 0])
-    expected = theirs(tokens, attention_mask=kept.long()).prediction_logits[kept][:, : len(WORDS)]
+    expected = reference(tokens, attention_mask=kept.long()).prediction_logits[kept][:, : len(WORDS)]
     torch.testing.assert_close(ours.logits(chosen), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -250,13 +250,13 @@ def test_a_language_model_loses_the_rows_that_pad_its_vocabulary(tied, tmp_path)
     size = Library.from_file(str(tmp_path / "tokenizer.json")).get_vocab_size()
     rows = size + 5
     shape = {"n_embd": 8, "n_head": 2, "n_layer": 1, "n_positions": rows, "n_inner": rows, "vocab_size": rows}
-    theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(**shape, tie_word_embeddings=tied))
-    randomise(theirs, generator("padded", tied)).save_pretrained(tmp_path)
+    reference = transformers.GPT2LMHeadModel(transformers.GPT2Config(**shape, tie_word_embeddings=tied))
+    randomise(reference, generator("padded", tied)).save_pretrained(tmp_path)
     config, weights, tokenizer = import_model(tmp_path)
     ours = GPT(config, tokenizer.vocab_size).eval()
     load_model_tensors(ours, weights, "imported")
     tokens = torch.randint(size, (2, 7), generator=torch.Generator().manual_seed(1))
-    expected = theirs(tokens).logits[..., :size]
+    expected = reference(tokens).logits[..., :size]
     torch.testing.assert_close(ours.logits(ours(tokens)), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -302,18 +302,20 @@ def test_a_mask_that_takes_the_space_before_it_adds_no_piece(tmp_path):
         assert tokenizer.encode(text) == library.encode(text, add_special_tokens=False).ids, text
     assert tokenizer.encode_batch(TEXTS) == [tokenizer.encode(text) for text in TEXTS]
     assert "\u0120" not in tokenizer.pieces(tokenizer.encode("th <mask>"))
-    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    assert [theirs(text, add_special_tokens=False)["input_ids"] for text in TEXTS] == tokenizer.encode_batch(TEXTS)
+    library_tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert [library_tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS] == tokenizer.encode_batch(
+        TEXTS
+    )
     (tmp_path / "out").mkdir()
     for name, content in encoder_files(tokenizer, 99, 1).items():
         (tmp_path / "out" / name).write_bytes(content)
     again = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     for text in TEXTS:
-        found = again(text, "th")
+        encoded = again(text, "th")
         expected = [tokenizer.bos_id, *tokenizer.encode(text), *[tokenizer.eos_id] * 2]
-        assert found["input_ids"] == [*expected, *tokenizer.encode("th"), tokenizer.eos_id]
-        assert not text or found["input_ids"] == theirs(text, "th")["input_ids"]
-        assert "token_type_ids" not in found  # the model has one segment
+        assert encoded["input_ids"] == [*expected, *tokenizer.encode("th"), tokenizer.eos_id]
+        assert not text or encoded["input_ids"] == library_tokenizer(text, "th")["input_ids"]
+        assert "token_type_ids" not in encoded  # the model has one segment
 
 
 @pytest.mark.parametrize("how", [{}, {"lstrip": True}, {"rstrip": True}, {"single_word": True}])

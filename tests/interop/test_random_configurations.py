@@ -121,50 +121,50 @@ def real(lengths: Tensor) -> Tensor:
     return torch.arange(LENGTH) < lengths[:, None]
 
 
-def encoder_pair(folder: Path, theirs: Any, rng: Any) -> tuple[Tensor, Tensor]:
+def encoder_pair(folder: Path, reference: Any, rng: Any) -> tuple[Tensor, Tensor]:
     """Return the logits of tformer and transformers for a masked language model."""
-    found, where = read_json(folder / "config.json"), "theirs"
-    config = huggingface_encoder.import_config(found, where)
-    weights = huggingface_encoder.import_weights(config, found, read_weights(folder), where)
+    settings, where = read_json(folder / "config.json"), "theirs"
+    config = huggingface_encoder.import_config(settings, where)
+    weights = huggingface_encoder.import_weights(config, settings, read_weights(folder), where)
     ours = BERTForPretraining(config, VOCABULARY, nsp=False).eval()
     load_model_tensors(ours, weights, where)
     ids, lengths = tokens(rng)
-    ids[~real(lengths)] = found.get("pad_token_id") or 0
+    ids[~real(lengths)] = settings.get("pad_token_id") or 0
     segments = torch.randint(max(1, config.segments), ids.shape) if config.segments else None
     kinds = {} if segments is None else {"token_type_ids": segments}
     chosen, _ = ours(ids, lengths, segments, real(lengths).flatten().nonzero()[:, 0])
-    return ours.logits(chosen), theirs(ids, attention_mask=real(lengths).long(), **kinds).logits[real(lengths)]
+    return ours.logits(chosen), reference(ids, attention_mask=real(lengths).long(), **kinds).logits[real(lengths)]
 
 
-def gpt_pair(folder: Path, theirs: Any, rng: Any) -> tuple[Tensor, Tensor]:
+def gpt_pair(folder: Path, reference: Any, rng: Any) -> tuple[Tensor, Tensor]:
     config = huggingface_gpt.import_config(read_json(folder / "config.json"), "theirs")
     ours = GPT(config, VOCABULARY).eval()
     load_model_tensors(ours, huggingface_gpt.import_weights(config, read_weights(folder), "theirs"), "theirs")
     ids, _ = tokens(rng)
-    return ours.logits(ours(ids)), theirs(ids).logits
+    return ours.logits(ours(ids)), reference(ids).logits
 
 
-def seq2seq_pair(folder: Path, theirs: Any, rng: Any) -> tuple[Tensor, Tensor]:
-    found = read_json(folder / "config.json")
-    config = huggingface_weights.import_config(found, "theirs", final_bias=True)
+def seq2seq_pair(folder: Path, reference: Any, rng: Any) -> tuple[Tensor, Tensor]:
+    settings = read_json(folder / "config.json")
+    config = huggingface_weights.import_config(settings, "theirs", final_bias=True)
     weights = huggingface_weights.import_weights(config, read_weights(folder), "theirs")
     ours = Seq2Seq(config, VOCABULARY, VOCABULARY).eval()
     load_model_tensors(ours, weights, "theirs")
     source, lengths = tokens(rng)
     target, _ = tokens(rng)
-    expected = theirs(input_ids=source, attention_mask=real(lengths).long(), decoder_input_ids=target).logits
+    expected = reference(input_ids=source, attention_mask=real(lengths).long(), decoder_input_ids=target).logits
     return ours.logits(ours(source, lengths, target)), expected
 
 
-def vit_pair(folder: Path, theirs: Any, rng: Any) -> tuple[Tensor, Tensor]:
-    found = read_json(folder / "config.json")
-    (height, width), channels = huggingface_vit.import_size(found, "theirs")
-    config = huggingface_vit.import_config(found, "theirs")
-    weights = huggingface_vit.import_weights(config, found, read_weights(folder), "theirs")
-    ours = ViTClassifier(config, (height, width), channels, ImageHeadConfig(), theirs.config.num_labels).eval()
+def vit_pair(folder: Path, reference: Any, rng: Any) -> tuple[Tensor, Tensor]:
+    settings = read_json(folder / "config.json")
+    (height, width), channels = huggingface_vit.import_size(settings, "theirs")
+    config = huggingface_vit.import_config(settings, "theirs")
+    weights = huggingface_vit.import_weights(config, settings, read_weights(folder), "theirs")
+    ours = ViTClassifier(config, (height, width), channels, ImageHeadConfig(), reference.config.num_labels).eval()
     load_model_tensors(ours, weights, "theirs")
     images = torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(rng.randrange(1000)))
-    return ours(images), theirs(pixel_values=images).logits
+    return ours(images), reference(pixel_values=images).logits
 
 
 def heads_alike(values: dict[str, Any], rng: Any) -> None:
@@ -239,9 +239,9 @@ def test_a_model_of_theirs_computes_the_same_here(name, number, tmp_path, recwar
     kind.adapt(values, rng)
     torch.manual_seed(number)
     config = getattr(transformers, kind.config)(**values)
-    theirs = randomise(getattr(transformers, kind.model)(config), rng)
-    theirs.save_pretrained(tmp_path)
-    ours, expected = kind.pair(tmp_path, theirs, rng)
+    reference = randomise(getattr(transformers, kind.model)(config), rng)
+    reference.save_pretrained(tmp_path)
+    ours, expected = kind.pair(tmp_path, reference, rng)
     assert expected.std() > 0.05
     torch.testing.assert_close(ours, expected, **CLOSE)
     assert not [line for line in recwarn if "does not know" in str(line.message)]
@@ -304,32 +304,32 @@ def bert_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: An
         ours, auto = BERTForSpans(config, pieces, HeadConfig()), "AutoModelForQuestionAnswering"
     randomise(ours, rng)
     export_encoder(ours, tokenizer, folder, labels, None if made == "masked" else head)
-    theirs = getattr(transformers, auto).from_pretrained(folder).eval()
+    exported = getattr(transformers, auto).from_pretrained(folder).eval()
     ids, lengths = tokens(rng)
     kept = real(lengths)
     segments = torch.randint(max(1, config.segments), ids.shape)
-    found = theirs(ids, attention_mask=kept.long(), token_type_ids=segments)
+    outputs = exported(ids, attention_mask=kept.long(), token_type_ids=segments)
     segments = segments if config.segments else None
     if isinstance(ours, BERTForPretraining):
-        return ours.logits(ours(ids, lengths, segments, kept.flatten().nonzero()[:, 0])[0]), found.logits[kept]
+        return ours.logits(ours(ids, lengths, segments, kept.flatten().nonzero()[:, 0])[0]), outputs.logits[kept]
     if isinstance(ours, BERTClassifier):
-        assert theirs.config.id2label == dict(enumerate(names))
-        return ours(ids, lengths, segments), found.logits
+        assert exported.config.id2label == dict(enumerate(names))
+        return ours(ids, lengths, segments), outputs.logits
     if isinstance(ours, BERTTagger):
-        found = theirs(ids, attention_mask=kept.long())
-        return ours(ids, lengths, kept.flatten().nonzero()[:, 0]), found.logits[kept]
+        outputs = exported(ids, attention_mask=kept.long())
+        return ours(ids, lengths, kept.flatten().nonzero()[:, 0]), outputs.logits[kept]
     segments = torch.zeros_like(ids) if segments is None or config.segments < 2 else segments
-    found = theirs(ids, attention_mask=kept.long(), token_type_ids=segments)
+    outputs = exported(ids, attention_mask=kept.long(), token_type_ids=segments)
     scores = ours(ids, lengths, segments, torch.ones_like(kept))
-    return scores.transpose(1, 2)[kept], torch.stack((found.start_logits, found.end_logits), -1)[kept]
+    return scores.transpose(1, 2)[kept], torch.stack((outputs.start_logits, outputs.end_logits), -1)[kept]
 
 
 def gpt_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: Any) -> tuple[Tensor, Tensor]:
     ours = randomise(GPT(GPTConfig(**values), tokenizer.vocab_size), rng)
     export_gpt(ours, tokenizer, folder)
     ids, _ = tokens(rng)
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
-    return ours.logits(ours(ids)), theirs(ids).logits
+    exported = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    return ours.logits(ours(ids)), exported(ids).logits
 
 
 def seq2seq_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: Any) -> tuple[Tensor, Tensor]:
@@ -337,8 +337,8 @@ def seq2seq_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng:
     export_model(ours, tokenizer, folder, DecodeConfig())
     source, lengths = tokens(rng)
     target, _ = tokens(rng)
-    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
-    expected = theirs(input_ids=source, attention_mask=real(lengths).long(), decoder_input_ids=target).logits
+    exported = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    expected = exported(input_ids=source, attention_mask=real(lengths).long(), decoder_input_ids=target).logits
     return ours.logits(ours(source, lengths, target)), expected
 
 
@@ -354,9 +354,9 @@ def vit_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: Any
     (folder / "config.json").write_bytes(json_file(settings))
     weights = huggingface_vit.export_weights(config, ours.state_dict())
     (folder / "model.safetensors").write_bytes(weights_file(weights))
-    theirs = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
+    exported = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(rng.randrange(1000)))
-    return ours(images), theirs(pixel_values=images).logits
+    return ours(images), exported(pixel_values=images).logits
 
 
 @dataclasses.dataclass

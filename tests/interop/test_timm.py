@@ -85,22 +85,24 @@ def made(rng, refused: str = "", value: object = None):
 @torch.no_grad()
 def test_a_model_of_theirs_computes_the_same_here(number, tmp_path):
     rng = generator("timm in", number)
-    theirs, _ = made(rng)
-    save_for_hf(theirs, tmp_path, safe_serialization=True)
+    reference, _ = made(rng)
+    save_for_hf(reference, tmp_path, safe_serialization=True)
     experiment, weights = import_pictures(tmp_path, read_json(tmp_path / "config.json"), read_weights(tmp_path))
     data = experiment.data
-    ours = ViTClassifier(experiment.model, data.image_size, data.channels, experiment.head, theirs.num_classes).eval()
+    ours = ViTClassifier(
+        experiment.model, data.image_size, data.channels, experiment.head, reference.num_classes
+    ).eval()
     load_model_tensors(ours, weights, "theirs")
     images = torch.randn(2, data.channels, *data.height_width, generator=torch.Generator().manual_seed(number))
-    expected = theirs(images)
+    expected = reference(images)
     assert expected.std() > 0.05
     torch.testing.assert_close(ours(images), expected, **CLOSE)
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in REFUSED.items() for value in values])
 def test_what_ours_does_not_have_is_refused_by_name(name, value, tmp_path):
-    theirs, _ = made(generator("timm refused", name, value), name, value)
-    save_for_hf(theirs, tmp_path, safe_serialization=True)
+    reference, _ = made(generator("timm refused", name, value), name, value)
+    save_for_hf(reference, tmp_path, safe_serialization=True)
     with pytest.raises(ConfigError, match=name):
         import_pictures(tmp_path, read_json(tmp_path / "config.json"), read_weights(tmp_path))
 
@@ -122,9 +124,9 @@ def test_a_model_of_ours_computes_the_same_there(number, tmp_path):
     files = timm_files(ours, ImageClassificationExperiment(data=data, model=ours.config, head=head), ["a", "b", "c"])
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    exported = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
     images = torch.randn(2, channels, *data.height_width, generator=torch.Generator().manual_seed(number))
-    torch.testing.assert_close(ours(images), theirs(images), **CLOSE)
+    torch.testing.assert_close(ours(images), exported(images), **CLOSE)
 
 
 def arguments_of(name: str) -> tuple[str, dict]:
@@ -175,11 +177,11 @@ def test_every_argument_of_theirs_has_a_rule():
 
 
 def test_old_files_without_arguments_are_read(tmp_path):
-    theirs = timm.create_model("test_vit", num_classes=3).eval()
-    save_for_hf(theirs, tmp_path, safe_serialization=True)
+    reference = timm.create_model("test_vit", num_classes=3).eval()
+    save_for_hf(reference, tmp_path, safe_serialization=True)
     place = Path(tmp_path) / "config.json"
-    found = json.loads(place.read_text())
-    del found["model_args"]
-    place.write_text(json.dumps(found))
-    experiment, _ = import_pictures(tmp_path, found, read_weights(tmp_path))
+    settings = json.loads(place.read_text())
+    del settings["model_args"]
+    place.write_text(json.dumps(settings))
+    experiment, _ = import_pictures(tmp_path, settings, read_weights(tmp_path))
     assert (experiment.model.heads, experiment.data.image_size) == (2, 160)

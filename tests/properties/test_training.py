@@ -53,7 +53,7 @@ def test_accumulation_is_a_larger_batch(family, tmp_path, clip_norm):
     """One step over eight micro-batches, of whatever size, is a step over their union."""
     task = family.task(tmp_path, "model.dropout=0", "optim.warmup_steps=1", f"optim.clip_norm={clip_norm}")
     rows = np.arange(12)
-    found = []
+    runs = []
     for cuts in ((), (6,), (1, 2, 7), tuple(range(1, 12))):
         trainer = trainer_of(task, tmp_path)
         trainer.model.train()
@@ -63,10 +63,10 @@ def test_accumulation_is_a_larger_batch(family, tmp_path, clip_norm):
         # the first moment is the clipped gradient; the weights' own step would blow up rounding where it is near zero
         states = [trainer.learner.optimizer.state[value] for value in trainer.model.parameters()]
         moments = [state["exp_avg" if "exp_avg" in state else "momentum"] for state in states]
-        found.append(torch.cat([moment.flatten() for moment in moments]))
-    rounding = max(1e-8, 1e-7 * float(found[0].abs().max()))  # of what is small because large terms cancel
-    for other in found[1:]:
-        torch.testing.assert_close(other, found[0], rtol=1e-4, atol=rounding)
+        runs.append(torch.cat([moment.flatten() for moment in moments]))
+    rounding = max(1e-8, 1e-7 * float(runs[0].abs().max()))  # of what is small because large terms cancel
+    for other in runs[1:]:
+        torch.testing.assert_close(other, runs[0], rtol=1e-4, atol=rounding)
 
 
 def test_overfits_one_batch(family, tmp_path):

@@ -147,8 +147,8 @@ def test_hidden_tokens_by_either_name(tmp_path):
     family = family_named("bert")
     task = family.task(tmp_path)
     model = task.model().eval()
-    ours, theirs, none = task.predict(model, ["a <mask>", "a [MASK]", "no word"])
-    assert ours.text == theirs.text and ours.details["fillings"] == theirs.details["fillings"]
+    own_name, bert_name, none = task.predict(model, ["a <mask>", "a [MASK]", "no word"])
+    assert own_name.text == bert_name.text and own_name.details["fillings"] == bert_name.details["fillings"]
     assert none.text == "no word" and "no <mask>" in none.details["note"]
     use_options(task, asked(top=7))
     (answer,) = task.predict(model, ["a <mask>"])

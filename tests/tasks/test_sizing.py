@@ -47,17 +47,17 @@ def test_the_sizes_grow_with_the_data(tmp_path, monkeypatch):
         def __len__(self) -> int:
             return self.number
 
-    found = {}
+    sizes = {}
     for number in (100, 29_000, 300_000, 5_000_000):
         monkeypatch.setattr(sizing, "read_parallel", lambda *_, number=number, **__: Pairs(number))
         _, settings = suggested(compose("translation/files", ["data.path=x", *LANGUAGES]))
-        found[number] = dict(setting.split("=") for setting in settings)
-    assert [values["model"] for values in found.values()] == [
+        sizes[number] = dict(setting.split("=") for setting in settings)
+    assert [values["model"] for values in sizes.values()] == [
         "transformer_tiny", "transformer_tiny", "transformer_small", "transformer_base"
     ]  # fmt: skip
-    assert [int(values["trainer.steps"]) for values in found.values()] == [1000, 9030, 29030, 100_000]
-    assert [int(values["tokenizer.vocab_size"]) for values in found.values()] == [350, 5960, 19170, 32_000]
-    assert found[29_000]["optim.warmup_steps"] == "451" and found[29_000]["trainer.evaluate_every"] == "903"
+    assert [int(values["trainer.steps"]) for values in sizes.values()] == [1000, 9030, 29030, 100_000]
+    assert [int(values["tokenizer.vocab_size"]) for values in sizes.values()] == [350, 5960, 19170, 32_000]
+    assert sizes[29_000]["optim.warmup_steps"] == "451" and sizes[29_000]["trainer.evaluate_every"] == "903"
 
 
 def test_what_is_given_wins_and_the_rest_follows_it(tmp_path):

@@ -354,12 +354,16 @@ def test_transcripts_are_learnt_and_scored_in_the_form_that_is_asked_for(tmp_pat
     assert task.tokenizer.unk_id in task.tokenizer.encode("L2!") and task.tokenizer.unk_id not in task.tokenizer.encode(
         "two"
     )
-    found = scored(task, monkeypatch, lambda reference: reference.upper().replace("TWO", "2") + "?!")
-    assert found.scores["wer"] == 0 and found.scores["cer"] == 0
-    assert found.signatures["wer"].startswith("case:lower|punct:remove|num:words-en|space:single|form:keep|tok:space|")
-    assert found.signatures["cer"].startswith("case:lower|punct:remove|num:words-en|space:single|form:keep|tok:char|")
-    assert "version:jiwer-" in found.signatures["wer"]
-    assert found.samples[0].reference in texts
+    evaluation = scored(task, monkeypatch, lambda reference: reference.upper().replace("TWO", "2") + "?!")
+    assert evaluation.scores["wer"] == 0 and evaluation.scores["cer"] == 0
+    assert evaluation.signatures["wer"].startswith(
+        "case:lower|punct:remove|num:words-en|space:single|form:keep|tok:space|"
+    )
+    assert evaluation.signatures["cer"].startswith(
+        "case:lower|punct:remove|num:words-en|space:single|form:keep|tok:char|"
+    )
+    assert "version:jiwer-" in evaluation.signatures["wer"]
+    assert evaluation.samples[0].reference in texts
 
 
 def scored(task: SpeechRecognition, monkeypatch, answer):
@@ -387,8 +391,8 @@ def test_scoring_alone_may_pass_over_what_is_learnt(tmp_path, monkeypatch):
 
 def test_the_old_setting_of_lower_case_is_in_the_signature(tmp_path, monkeypatch):
     task = prepared(tmp_path, "data.lower_case=true", data=written(tmp_path / "odd", ["Low", "HIGH"] * 6))
-    found = scored(task, monkeypatch, str.lower)
-    assert found.scores["wer"] == 0 and found.signatures["wer"].startswith("case:lower|punct:keep|")
+    evaluation = scored(task, monkeypatch, str.lower)
+    assert evaluation.scores["wer"] == 0 and evaluation.signatures["wer"].startswith("case:lower|punct:keep|")
 
 
 def test_a_transcript_of_which_nothing_is_left_is_as_none(tmp_path):

@@ -94,8 +94,8 @@ def test_labels_are_evened_out_in_training_alone(tmp_path):
         """Return rows and labels of an epoch's batches, each divided among `parts` ranks."""
         batches = [task.rows("train", number, index) for index in range(task.num_batches("train"))]
         shares = [rows[rank::parts] for rows in batches for rank in range(parts)]
-        found = [task.collate("train", number, rows) for rows in shares if len(rows)]
-        return [(batch.sample_ids.tolist(), batch.targets.tolist()) for batch in found]
+        collated = [task.collate("train", number, rows) for rows in shares if len(rows)]
+        return [(batch.sample_ids.tolist(), batch.targets.tolist()) for batch in collated]
 
     for number in range(3):
         rows, labels = (sum(part, []) for part in zip(*epoch(number), strict=True))

@@ -20,31 +20,31 @@ def steps(folder) -> dict[str, list[int]]:
     accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0, "images": 0})
     accumulator.Reload()
     tags = accumulator.Tags()
-    found = {tag: [event.step for event in accumulator.Scalars(tag)] for tag in tags["scalars"]}
-    found |= {tag: [event.step for event in accumulator.Tensors(tag)] for tag in tags["tensors"]}
-    return found | {tag: [event.step for event in accumulator.Images(tag)] for tag in tags["images"]}
+    events = {tag: [event.step for event in accumulator.Scalars(tag)] for tag in tags["scalars"]}
+    events |= {tag: [event.step for event in accumulator.Tensors(tag)] for tag in tags["tensors"]}
+    return events | {tag: [event.step for event in accumulator.Images(tag)] for tag in tags["images"]}
 
 
-def log_steps(run, start: int, end: int, offsets=None, said=None) -> dict[str, int]:
-    log = Log(run, start, offsets or {}, say=(said if said is not None else []).append)
+def log_steps(run, start: int, end: int, offsets=None, messages=None) -> dict[str, int]:
+    log = Log(run, start, offsets or {}, say=(messages if messages is not None else []).append)
     for step in range(start + 1, end + 1):
         log.scalars(step, "train", {"loss": 1 / step})
         log.text(step, "samples", f"text of {step}")
         log.image(step, "picture", np.zeros((4, 4, 3), np.uint8))
-    found = log.offsets()
+    new_offsets = log.offsets()
     log.close()
-    return found
+    return new_offsets
 
 
 def test_each_step_is_there_once_after_any_resumption(tmp_path):
     offsets = log_steps(tmp_path, 0, 4)
     for end in (300, 6):  # each killed later than the checkpoint of step 4; steps of one and of two bytes
         log_steps(tmp_path, 4, end, offsets)
-    found = steps(tmp_path / "train") | steps(tmp_path / "validation")
-    assert set(map(tuple, found.values())) == {(1, 2, 3, 4, 5, 6)} and len(found) == 3
+    events = steps(tmp_path / "train") | steps(tmp_path / "validation")
+    assert set(map(tuple, events.values())) == {(1, 2, 3, 4, 5, 6)} and len(events) == 3
     log_steps(tmp_path, 0, 2)  # killed before the first checkpoint: the run starts again
-    found = steps(tmp_path / "train") | steps(tmp_path / "validation")
-    assert set(map(tuple, found.values())) == {(1, 2)}
+    events = steps(tmp_path / "train") | steps(tmp_path / "validation")
+    assert set(map(tuple, events.values())) == {(1, 2)}
 
 
 def test_a_run_resumed_within_the_same_second_keeps_its_order(tmp_path):
@@ -67,8 +67,8 @@ def test_an_event_that_is_cut_off_hides_no_later_ones(tmp_path):
 
 
 def test_removing_the_folder_stops_nothing(tmp_path, monkeypatch):
-    said, raised = [], []
-    log = Log(tmp_path, 0, {}, say=said.append)
+    messages, raised = [], []
+    log = Log(tmp_path, 0, {}, say=messages.append)
     log.scalars(1, "train", {"loss": 1.0})
     log.offsets()
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
@@ -77,18 +77,18 @@ def test_removing_the_folder_stops_nothing(tmp_path, monkeypatch):
         log.scalars(step, "train", {"loss": 1.0})
         log.offsets()
     log.close()
-    assert len(said) == 1 and "TensorBoard begins anew at step" in said[0] and not raised
+    assert len(messages) == 1 and "TensorBoard begins anew at step" in messages[0] and not raised
     assert steps(tmp_path / "train")["loss/loss"][-1] == 39
     assert len((tmp_path / "metrics.jsonl").read_bytes().splitlines()) == 39
 
 
 def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path):
     (tmp_path / "train").write_text("not a folder")
-    said = []
-    log = Log(tmp_path, 0, {}, say=said.append)
+    messages = []
+    log = Log(tmp_path, 0, {}, say=messages.append)
     log.scalars(1, "train", {"loss": 1.0})
     log.close()
-    assert len(said) == 1 and "no TensorBoard from here on" in said[0]
+    assert len(messages) == 1 and "no TensorBoard from here on" in messages[0]
 
 
 def test_metrics_are_on_the_disk_before_a_checkpoint_relies_on_them(tmp_path, monkeypatch):

@@ -127,8 +127,8 @@ def test_resuming_with_the_same_budget_changes_nothing(kind, budget, stop):
     first = LearningRate(settings, budget)
     parts = list(run(first, pace, until=stop))
     step, seconds, _ = parts[-1]
-    second, said = restored(first, settings, budget, step, seconds)
-    assert said == ""
+    second, message = restored(first, settings, budget, step, seconds)
+    assert message == ""
     assert parts + list(run(second, pace, step, seconds)) == whole
 
 
@@ -153,30 +153,30 @@ def test_another_budget_is_continued_smoothly_and_said(kind, change, stop):
     first = LearningRate(settings, before)
     parts = list(run(first, pace, until=stop))
     step, seconds, rate = parts[-1]
-    second, said = restored(first, settings, after, step, seconds)
-    assert before.describe() in said and after.describe() in said
-    rest = list(run(second, pace, step, seconds))
-    if not rest:
+    second, message = restored(first, settings, after, step, seconds)
+    assert before.describe() in message and after.describe() in message
+    continued = list(run(second, pace, step, seconds))
+    if not continued:
         assert after.share(step, seconds) == 1
         return
-    assert "learning rate" in said
-    rates = [rate, *(rate for *_, rate in rest)]
+    assert "learning rate" in message
+    rates = [rate, *(rate for *_, rate in continued)]
     # No part of a schedule is steeper than the warm-up, unless little of the budget is left for the decay.
-    steepest = max(1 / WARMUP, 2.5 / len(rest))
+    steepest = max(1 / WARMUP, 2.5 / len(continued))
     assert max(abs(a - b) for a, b in itertools.pairwise(rates)) <= steepest + 1e-9
     if kind not in ENDLESS:
         assert rates[-1] == pytest.approx(0.01)
-    if before.total and kind is Schedule.cosine and stop == 200 and len(rest) > 100:
+    if before.total and kind is Schedule.cosine and stop == 200 and len(continued) > 100:
         assert max(rates) > 0.3  # a run that was complete learns again
     # it can be resumed again in the middle of the climb
-    middle = len(rest) // 2
+    middle = len(continued) // 2
     third = LearningRate(settings, after)
     third.restore(dataclasses.asdict(first.state), Budget(), step, seconds)
     taken = list(run(third, pace, step, seconds, until=step + middle))
     if taken:
         fourth, silent = restored(third, settings, after, taken[-1][0], taken[-1][1])
         assert silent == ""
-        assert taken + list(run(fourth, pace, taken[-1][0], taken[-1][1])) == rest
+        assert taken + list(run(fourth, pace, taken[-1][0], taken[-1][1])) == continued
 
 
 def test_checkpoints_without_a_schedule_are_continued():

@@ -178,17 +178,17 @@ def test_average():
 
 
 def test_the_average_of_checkpoints_is_of_the_whole_ones(tmp_path):
-    folders, said = [tmp_path / f"step-{number}" for number in (1, 2, 3)], []
+    folders, messages = [tmp_path / f"step-{number}" for number in (1, 2, 3)], []
     for folder, value in zip(folders, (1.0, 50.0, 4.0), strict=True):
         write_folder(folder, {**FILES, "model.safetensors": tensors_to_bytes({"a": torch.tensor([value])})})
     (folders[1] / "model.safetensors").unlink()
-    weights, names = average_folders(folders, said.append)
+    weights, names = average_folders(folders, messages.append)
     assert weights["a"].tolist() == [2.5] and names == ["step-1", "step-3"]
-    assert said == [f"not averaged: step-2 {damage(folders[1])}"]
+    assert messages == [f"not averaged: step-2 {damage(folders[1])}"]
     absent = tmp_path / "absent"
     for none, cause in (([folders[1], absent], f"{folders[1]}, {absent}"), ([], "no checkpoint")):
         with pytest.raises(RunError, match=rf"^{cause}: nothing to average: trainer\.average=none$"):
-            average_folders(none, said.append)
+            average_folders(none, messages.append)
 
 
 def test_weights_of_another_model_are_named():
@@ -207,10 +207,10 @@ def test_weights_of_another_model_are_named():
 
 
 def test_a_checkpoint_has_what_it_takes_to_use_it():
-    found = usable_files(b"weights", {"step": 7}, Experiment(), {"labels.json": b"[]"})
-    assert found.keys() == {"model.safetensors", "state.json", "config.yaml", "labels.json"}
-    assert found["model.safetensors"] == b"weights" and json.loads(found["state.json"]) == {"step": 7}
-    assert b"trainer:" in found["config.yaml"] and found["labels.json"] == b"[]"
+    files = usable_files(b"weights", {"step": 7}, Experiment(), {"labels.json": b"[]"})
+    assert files.keys() == {"model.safetensors", "state.json", "config.yaml", "labels.json"}
+    assert files["model.safetensors"] == b"weights" and json.loads(files["state.json"]) == {"step": 7}
+    assert b"trainer:" in files["config.yaml"] and files["labels.json"] == b"[]"
 
 
 def test_a_leftover_that_cannot_be_removed_stops_nothing(tmp_path, monkeypatch):

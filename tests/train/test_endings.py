@@ -41,19 +41,19 @@ def train(tmp_path: Path, name: str, *more: str, resume: bool = False) -> Path:
 
 def contents(run: Path) -> dict[str, object]:
     """Return all contents of a run that the seed determines."""
-    found: dict[str, object] = {"metrics": (run / "metrics.jsonl").read_bytes()}
+    parts: dict[str, object] = {"metrics": (run / "metrics.jsonl").read_bytes()}
     for path in sorted((run / "checkpoints").rglob("*")):
         name = str(path.relative_to(run))
         if path.name == "state.json":
             state = json.loads(path.read_bytes())
             state.pop("seconds", None)
             state.get("offsets", {}).pop("performance.jsonl", None)
-            found[name] = state
+            parts[name] = state
         elif path.is_file() and path.name != "manifest.json":
-            found[name] = path.read_bytes()
+            parts[name] = path.read_bytes()
     if (run / "result.json").exists():
-        found["result"] = {**json.loads((run / "result.json").read_bytes()), "minutes": 0}
-    return found
+        parts["result"] = {**json.loads((run / "result.json").read_bytes()), "minutes": 0}
+    return parts
 
 
 def at_step(monkeypatch, number: int, act) -> None:
@@ -91,10 +91,10 @@ def test_an_evaluation_that_fails_loses_no_step(tmp_path, monkeypatch, step, whe
 
     def fails(self, *arguments, **more):
         seen.append(where)
-        found = real(self, *arguments, **more)  # after `show` has written its line
+        result = real(self, *arguments, **more)  # after `show` has written its line
         if len(seen) == step // 2:
             raise ValueError("a scorer stumbled")
-        return found
+        return result
 
     with monkeypatch.context() as patch:
         patch.setattr(Validation, where, fails)
@@ -171,9 +171,9 @@ def test_an_evaluation_that_is_not_finite_stops_and_is_not_saved(tmp_path, monke
     real = Validation.measure
 
     def measure(self):
-        found = real(self)
-        found.scores["loss"] = float("nan")
-        return found
+        scores = real(self)
+        scores.scores["loss"] = float("nan")
+        return scores
 
     monkeypatch.setattr(Validation, "measure", measure)
     with pytest.raises(RunError, match="step 2: the evaluation's loss is nan"):

@@ -58,8 +58,8 @@ def record(path) -> dict:
 def test_data_is_found_from_any_folder(project, trained):
     report = evaluate_run(project / "run")
     assert report.path == project / "run" / "evaluation" / "test.json"
-    found = record(report.path)
-    assert found["data"] == str(trained / "data" / "test.tsv") and found["settings"] == []
+    saved = record(report.path)
+    assert saved["data"] == str(trained / "data" / "test.tsv") and saved["settings"] == []
 
 
 def test_a_relative_path_of_a_command_is_of_the_current_folder(project, trained):
@@ -112,9 +112,9 @@ def test_the_checkpoint_may_go_while_it_is_scored(project, monkeypatch):
     real = evaluate.open_run
 
     def opened(*arguments, **more):
-        found = real(*arguments, **more)
-        shutil.rmtree(found.checkpoint)
-        return found
+        result = real(*arguments, **more)
+        shutil.rmtree(result.checkpoint)
+        return result
 
     monkeypatch.setattr(evaluate, "open_run", opened)
     report = evaluate_run(run, checkpoint="step-00000002")
@@ -127,9 +127,9 @@ def test_scores_that_are_not_finite_are_an_error(project, monkeypatch):
     real = TextClassification.evaluate
 
     def spoilt(self, *arguments):
-        found = real(self, *arguments)
-        found.scores["loss"] = float("nan")
-        return found
+        evaluation = real(self, *arguments)
+        evaluation.scores["loss"] = float("nan")
+        return evaluation
 
     monkeypatch.setattr(TextClassification, "evaluate", spoilt)
     with pytest.raises(RunError, match="loss on test is not finite"):

@@ -122,14 +122,14 @@ def test_a_deeper_model_is_refused(tmp_path):
 def test_a_conformer_takes_the_encoder_and_begins_anew_where_the_vocabulary_is_another(
     tmp_path, vocabulary, depth, fresh
 ):
-    found = Conformer(ConformerConfig(depth=2, decoder_depth=1, **SMALL), 10, 20)
-    folder = written(found, tmp_path)
+    checkpoint_model = Conformer(ConformerConfig(depth=2, decoder_depth=1, **SMALL), 10, 20)
+    folder = written(checkpoint_model, tmp_path)
     model = Conformer(ConformerConfig(depth=2, decoder_depth=depth, **SMALL), 10, vocabulary)
     assert load_initial(model, folder).fresh == fresh
-    own, theirs = model_tensors(model), model_tensors(found)
-    taken = [name for name in own if name.partition(".")[0] not in fresh]
+    weights, checkpoint_weights = model_tensors(model), model_tensors(checkpoint_model)
+    taken = [name for name in weights if name.partition(".")[0] not in fresh]
     assert any(name.endswith("convolution.sublayer.norm.variance") for name in taken)
-    assert all(torch.equal(own[name], theirs[name]) for name in taken)
+    assert all(torch.equal(weights[name], checkpoint_weights[name]) for name in taken)
 
 
 def test_a_conformer_of_another_kind_of_features_is_refused(tmp_path):
@@ -170,37 +170,37 @@ def test_the_length_is_the_recipes_where_no_weight_depends_on_it(positions, leng
 
 def test_pictures_are_coded_as_the_weights_know_them_and_the_hidden_layer_stays_behind():
     coding = ["data.channels=1", "data.mean=[0.1]", "data.deviation=[0.3]", "model.class_token=false"]
-    found = compose("vit/finetune", ["data.path=x", "head.pooling=mean", *coding])
+    initial = compose("vit/finetune", ["data.path=x", "head.pooling=mean", *coding])
     settings = ["data.path=y", "head.hidden=true"]
-    changed = with_inputs(compose("vit/finetune", settings), found)
-    changed = with_architecture(changed, found.model, "there", ["data.path=y"])
+    changed = with_inputs(compose("vit/finetune", settings), initial)
+    changed = with_architecture(changed, initial.model, "there", ["data.path=y"])
     assert (changed.data.channels, changed.data.mean, changed.data.deviation) == (1, [0.1], [0.3])
     assert changed.data.path == "y" and not changed.head.hidden
     assert changed.head.pooling is Pooling.mean and not changed.model.class_token
-    asked = with_inputs(compose("vit/finetune", settings), found)
-    asked = with_architecture(asked, found.model, "there", ["data.channels=3", "head.hidden=true"])
+    asked = with_inputs(compose("vit/finetune", settings), initial)
+    asked = with_architecture(asked, initial.model, "there", ["data.channels=3", "head.hidden=true"])
     assert asked.data.channels == 3 and asked.head.hidden
 
 
 def test_of_recordings_the_same_features_are_computed():
-    found = compose("conformer/digits", ["data.path=x", "features.bins=33", "model.depth=2"])
+    initial = compose("conformer/digits", ["data.path=x", "features.bins=33", "model.depth=2"])
     own = compose("conformer/folder", ["data.path=y", "data.sample_rate=16000"])
-    changed = with_architecture(with_inputs(own, found), found.model, "there", [])
-    assert (changed.data.sample_rate, changed.features, changed.model.depth) == (8000, found.features, 2)
+    changed = with_architecture(with_inputs(own, initial), initial.model, "there", [])
+    assert (changed.data.sample_rate, changed.features, changed.model.depth) == (8000, initial.features, 2)
     assert (changed.data.path, changed.augment) == ("y", own.augment)
-    assert with_inputs(compose("vit/finetune", ["data.path=y"]), found) == compose("vit/finetune", ["data.path=y"])
+    assert with_inputs(compose("vit/finetune", ["data.path=y"]), initial) == compose("vit/finetune", ["data.path=y"])
 
 
 @pytest.mark.parametrize(("class_token", "pooling"), [("true", Pooling.cls), ("false", Pooling.mean)])
 def test_a_head_pools_what_masked_patches_were_learnt_with(class_token, pooling):
-    found = compose("vit/masked_patches", ["data.path=x", f"model.class_token={class_token}"])
+    initial = compose("vit/masked_patches", ["data.path=x", f"model.class_token={class_token}"])
     for recipe in ("vit/folder", "vit/finetune", "vit/cifar10"):
-        config = with_inputs(compose(recipe, ["data.path=y", "data.image_size=32"]), found)
-        assert with_architecture(config, found.model, "there", []).head.pooling is pooling
+        config = with_inputs(compose(recipe, ["data.path=y", "data.image_size=32"]), initial)
+        assert with_architecture(config, initial.model, "there", []).head.pooling is pooling
 
 
 @pytest.mark.parametrize(
-    ("labels", "initial", "rows", "said"),
+    ("labels", "initial", "rows", "message"),
     [
         (("O", "PER"), ("O", "PER"), [0, 1], ""),
         (("O", "PER"), ("PER", "O"), [1, 0], ""),
@@ -209,7 +209,7 @@ def test_a_head_pools_what_masked_patches_were_learnt_with(class_token, pooling)
         (("O", "PER"), None, None, "; new: output"),
     ],
 )
-def test_rows_of_the_output_layer_follow_the_names_of_labels(tmp_path, labels, initial, rows, said):
+def test_rows_of_the_output_layer_follow_the_names_of_labels(tmp_path, labels, initial, rows, message):
     """The same number of labels does not mean the same labels."""
     config = BERTConfig(depth=1, **SMALL)
     old = BERTTagger(config, 20, HeadConfig(), 2)
@@ -218,7 +218,7 @@ def test_rows_of_the_output_layer_follow_the_names_of_labels(tmp_path, labels, i
     own = model.output.weight.detach().clone()
     taken = load_initial(model, tmp_path, labels, initial)
     assert torch.equal(model.output.weight, own if rows is None else old.output.weight[rows])
-    assert torch.equal(model.encoder.embedding.weight, old.encoder.embedding.weight) and str(taken) == said
+    assert torch.equal(model.encoder.embedding.weight, old.encoder.embedding.weight) and str(taken) == message
 
 
 def test_a_head_of_another_task_with_as_many_outputs_begins_anew(tmp_path):

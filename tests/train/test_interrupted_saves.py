@@ -16,7 +16,7 @@ from tformer_cli.train.run import Lock, locate
 
 
 class Killed(BaseException):
-    """An exception that stands for the end of the process, which no code catches."""
+    """An exception that simulates the end of the process, which no code catches."""
 
 
 def files(step: int, best_step: int, score: float | None = None) -> dict[str, bytes]:

@@ -34,24 +34,24 @@ def train(tmp_path: Path, name: str, *, resume: bool = False) -> None:
 
 def contents(run: Path) -> dict[str, object]:
     """Return all contents of a run that the seed determines, and the steps of each tag in TensorBoard's files."""
-    found: dict[str, object] = {"metrics": (run / "metrics.jsonl").read_bytes()}
-    found |= {name: (run / "checkpoints" / name).read_bytes() for name in ("best", "latest")}
+    parts: dict[str, object] = {"metrics": (run / "metrics.jsonl").read_bytes()}
+    parts |= {name: (run / "checkpoints" / name).read_bytes() for name in ("best", "latest")}
     for path in sorted((run / "checkpoints").rglob("*")):
         if path.name == "state.json":
             state = json.loads(path.read_bytes())
             state.pop("seconds", None)
             state.get("offsets", {}).pop("performance.jsonl", None)
-            found[str(path.relative_to(run))] = state
+            parts[str(path.relative_to(run))] = state
         elif path.is_file() and path.name != "manifest.json":
-            found[str(path.relative_to(run))] = path.read_bytes()
-    found["result"] = {**json.loads((run / "result.json").read_bytes()), "minutes": 0}
+            parts[str(path.relative_to(run))] = path.read_bytes()
+    parts["result"] = {**json.loads((run / "result.json").read_bytes()), "minutes": 0}
     for part in ("train", "validation"):
         board = EventAccumulator(str(run / part))
         board.Reload()
         tags = board.Tags()
-        found |= {f"{part} {tag}": [event.step for event in board.Scalars(tag)] for tag in tags["scalars"]}
-        found |= {f"{part} {tag}": [event.step for event in board.Tensors(tag)] for tag in tags["tensors"]}
-    return found
+        parts |= {f"{part} {tag}": [event.step for event in board.Scalars(tag)] for tag in tags["scalars"]}
+        parts |= {f"{part} {tag}": [event.step for event in board.Tensors(tag)] for tag in tags["tensors"]}
+    return parts
 
 
 def killed(tmp_path: Path, name: str, at: int) -> tuple[list[str], bool]:
@@ -97,8 +97,8 @@ def check(tmp_path: Path, at: int, whole: dict[str, object]) -> None:
         best = Checkpoints(newest.parent).best()  # readers do not need a completed save
         assert damage(newest) == "" and (best is None or damage(best) == "")
     train(tmp_path, "run", resume=True)
-    found = contents(tmp_path / "run")
-    assert [name for name in found.keys() | whole.keys() if found.get(name) != whole.get(name)] == []
+    resumed = contents(tmp_path / "run")
+    assert [name for name in resumed.keys() | whole.keys() if resumed.get(name) != whole.get(name)] == []
     assert not [path for path in (tmp_path / "run").rglob(".*") if path.name != ".lock"]
     shutil.rmtree(tmp_path / "run")
 

@@ -107,8 +107,8 @@ def test_a_run_that_patience_ended_says_so(tmp_path, capsys):
     assert first.progress.step < 9
     capsys.readouterr()
     train(tmp_path, *settings, resume=True)
-    said = capsys.readouterr().err
-    assert "trainer.patience=1 ended the run" in said and "trainer.steps" not in said
+    output = capsys.readouterr().err
+    assert "trainer.patience=1 ended the run" in output and "trainer.steps" not in output
 
 
 def test_more_minutes_train_on_smoothly_and_fewer_end_the_run(tmp_path, capsys):
@@ -119,9 +119,12 @@ def test_more_minutes_train_on_smoothly_and_fewer_end_the_run(tmp_path, capsys):
         "the budget was 1 minute and is now 2 minutes; the learning rate had come down to 0" in capsys.readouterr().err
     )
     assert more.progress.step == 120
-    found = rates(tmp_path)
-    assert max(abs(a - b) for a, b in zip(found[59:], found[60:], strict=False)) < 0.1 and max(found[60:]) > 0.4
-    assert found[-1] == 0
+    resumed_rates = rates(tmp_path)
+    assert (
+        max(abs(a - b) for a, b in zip(resumed_rates[59:], resumed_rates[60:], strict=False)) < 0.1
+        and max(resumed_rates[60:]) > 0.4
+    )
+    assert resumed_rates[-1] == 0
     fewer = train(tmp_path, "trainer.steps=90", "optim.schedule=linear", "optim.lr=1", resume=True)
     assert fewer.progress.step == 120 and "nothing is left to train" in capsys.readouterr().err
 
@@ -142,9 +145,9 @@ def test_epochs_end_a_run(tmp_path, capsys):
     run = tmp_path / "run"
     launch(config, run)
     err = capsys.readouterr().err
-    found = re.search(r"batches +([\d,]+) an epoch", err)
-    assert found is not None
-    steps = -(-int(found[1]) // 2)
+    match = re.search(r"batches +([\d,]+) an epoch", err)
+    assert match is not None
+    steps = -(-int(match[1]) // 2)
     assert Checkpoints(run / "checkpoints").steps()[-1].name == f"step-{steps:08d}"
     assert re.search(rf"length +{steps} steps, ", err)
 
@@ -217,8 +220,8 @@ def test_processes_share_one_clock(tmp_path, capfd):
     settings = [*QUICK, "trainer.steps=0", "trainer.minutes=0.03", "trainer.threads=1", "optim.schedule=linear"]
     run = tmp_path / "run"
     launch(TRANSLATION.config(tmp_path, *settings), run, processes=2)
-    found = rates(run)
-    assert found[-1] == 0.0 and len(found) > 3
+    shared_rates = rates(run)
+    assert shared_rates[-1] == 0.0 and len(shared_rates) > 3
     assert "done in" in capfd.readouterr().err
     launch(TRANSLATION.config(tmp_path, *settings), run, processes=2, resume=True)
-    assert "nothing is left to train" in capfd.readouterr().err and rates(run) == found
+    assert "nothing is left to train" in capfd.readouterr().err and rates(run) == shared_rates

@@ -67,12 +67,12 @@ def test_each_parameter_is_in_the_group_that_it_belongs_to(method):
     assert optimizer.defaults["lr"] == 0.3 and optimizer.defaults["betas"] == (0.7, 0.6)
     assert optimizer.defaults["eps"] == 0.01 and optimizer.defaults["fused"]
     names = {id(value): name for name, value in model.named_parameters()}
-    found = {
+    groups = {
         names[id(value)]: tuple(group[key] for key in ("weight_decay", "muon", "momentum", "scale"))
         for group in optimizer.param_groups
         for value in group["params"]
     }
-    assert found == {
+    assert groups == {
         "blocks.0.weight": (0.1, False, 0.8, 0.25),  # depthwise: no matrix
         "blocks.0.bias": (0.0, False, 0.8, 0.25),
         "blocks.1.weight": (0.0, False, 0.8, 0.5),

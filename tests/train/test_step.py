@@ -56,6 +56,8 @@ def test_a_step_clips_the_global_norm_as_pytorch_does(name, clip_norm, tmp_path)
     trainer.progress.step = 1
     sums = trainer.train_step(TrainingStep(task, trainer.model), [batch])
     assert float(sums["gradient_norm"]) == pytest.approx(float(norm), rel=1e-4)
-    for ours, theirs in zip(trainer.model.parameters(), reference.parameters(), strict=True):
-        moment = trainer.learner.optimizer.state[ours]["exp_avg"] / (1 - task.config.optim.beta1)
-        torch.testing.assert_close(moment, theirs.grad, rtol=1e-3, atol=1e-6 * float(theirs.grad.abs().max() + 1e-9))
+    for actual, expected in zip(trainer.model.parameters(), reference.parameters(), strict=True):
+        moment = trainer.learner.optimizer.state[actual]["exp_avg"] / (1 - task.config.optim.beta1)
+        torch.testing.assert_close(
+            moment, expected.grad, rtol=1e-3, atol=1e-6 * float(expected.grad.abs().max() + 1e-9)
+        )

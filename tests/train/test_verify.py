@@ -84,13 +84,13 @@ def test_a_linked_folder_leads_outside(folder, tmp_path):
 def test_a_state_of_other_types_is_a_line(folder, name, value):
     """The manifest agrees with the state, as after a manual edit of both."""
     write_folder(folder, {**FILES, "state.json": json.dumps({**STATE, name: value}).encode()})
-    said: list[str] = []
+    messages: list[str] = []
     checkpoints = Checkpoints(folder.parent)
     try:
         read_state(folder, resumable=True)
     except RunError as error:
         assert name in str(error)
-    for work in (lambda: checkpoints.newest(said.append), checkpoints.ranked, checkpoints.best):
+    for work in (lambda: checkpoints.newest(messages.append), checkpoints.ranked, checkpoints.best):
         try:
             work()
         except RunError as error:

@@ -22,17 +22,17 @@ def cache(prune: float = OLDER, folder: Path = FOLDER) -> None:
     from tformer_cli.data.cache import cache_folder, entries, remove
 
     place = cache_folder(str(folder) if folder is not None else "")
-    found = entries(place)
+    cache_entries = entries(place)
     if prune is not None:
-        old = [entry for entry in found if entry.days >= prune]
+        old = [entry for entry in cache_entries if entry.days >= prune]
         removed = [entry for entry in old if remove(entry)]
         note(f"removed {len(removed)} entries, {sum(entry.bytes for entry in removed) / 1e6:,.1f} MB, from {place}")
         if len(removed) < len(old):
             note(f"{len(old) - len(removed)} entries cannot be removed: no permission")
-        found = entries(place)
+        cache_entries = entries(place)
     rows = []
-    for kind in sorted({entry.kind for entry in found}):
-        some = [entry for entry in found if entry.kind == kind]
+    for kind in sorted({entry.kind for entry in cache_entries}):
+        some = [entry for entry in cache_entries if entry.kind == kind]
         oldest = max(entry.days for entry in some)
         rows.append((kind, len(some), f"{sum(entry.bytes for entry in some) / 1e6:,.1f}", f"{oldest:.0f}"))
     if rows:

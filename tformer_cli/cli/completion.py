@@ -135,13 +135,13 @@ def _options(command: Any) -> list[str]:
 
 def _arguments(command: Any, words: list[str]) -> list[str]:
     """The words that are neither options nor their values."""
-    found, value = [], False
+    arguments, value = [], False
     for word in words:
         if not value and not word.startswith("-"):
-            found.append(word)
+            arguments.append(word)
         option = None if value else _option(command, word)
         value = option is not None and not option.is_flag
-    return found
+    return arguments
 
 
 def _settings(recipe: str, current: str) -> list[str]:

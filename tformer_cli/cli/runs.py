@@ -25,12 +25,12 @@ def runs(
             f"{folder}: no such folder",
             "train something: `tformer quickstart`, or give the folder of your runs",
         )
-    found = [summarise(run) for run in find_runs(folder)]
+    summaries = [summarise(run) for run in find_runs(folder)]
     if as_json:
-        for summary in found:
+        for summary in summaries:
             result(json.dumps({**asdict(summary), "run": str(summary.run)}, ensure_ascii=False) + "\n")
         return
-    tested = any(summary.test is not None for summary in found)
+    tested = any(summary.test is not None for summary in summaries)
     rows = [
         (
             str(s.run),
@@ -42,7 +42,7 @@ def runs(
             s.minutes,
             "finished" if s.finished else "unfinished",
         )
-        for s in found
+        for s in summaries
     ]
     if rows:
         scores = ("best", "test") if tested else ("best",)

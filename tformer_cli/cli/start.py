@@ -66,10 +66,10 @@ class Start:
         from tformer_cli.train.run import locate
 
         checkpoint = locate(self.folder)[1]
-        found = from_yaml(checkpoint / "config.yaml")
-        config = with_inputs(config, found)
-        adapted = with_architecture(config, found.model, str(checkpoint), overrides)
-        _note_size(adapted, found)
+        initial = from_yaml(checkpoint / "config.yaml")
+        config = with_inputs(config, initial)
+        adapted = with_architecture(config, initial.model, str(checkpoint), overrides)
+        _note_size(adapted, initial)
         return adapted
 
     def checkpoint(self, config: Experiment, run: Path) -> Path:

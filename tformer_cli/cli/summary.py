@@ -85,19 +85,19 @@ def last_step(run: Path) -> int | None:
 
 def find_runs(folder: Path) -> list[Path]:
     """Every run folder below a folder, or the folder itself, sorted; a run's own folders are not searched."""
-    found, waiting = [], [folder]
+    runs, waiting = [], [folder]
     while waiting:
         here = waiting.pop()
         if (here / "manifest.json").exists():  # a checkpoint, such as RUN/initial of a failed start
             continue
         if (here / "config.yaml").is_file():
-            found.append(here)
+            runs.append(here)
             continue
         try:
             waiting.extend(entry for entry in here.iterdir() if entry.is_dir() and not entry.is_symlink())
         except OSError:
             continue
-    return sorted(found)
+    return sorted(runs)
 
 
 def _read(path: Path, tail: int = 1_000_000) -> bytes:

@@ -223,15 +223,15 @@ def _watch(stream: Callable[[Any, str, Callable[[str], None]], None], model: Any
     from tformer_cli.cli.output import result
     from tformer_cli.tasks.inputs import BadInput
 
-    said = False
+    printed = False
 
     def say(text: str) -> None:
-        nonlocal said
-        result(text if said else prompt + text)
-        said = True
+        nonlocal printed
+        result(text if printed else prompt + text)
+        printed = True
 
     try:
         stream(model, prompt, say)
     except BadInput as error:
         raise DataError(f"the text: {error.reason}", error.remedy) from error
-    result("\n" if said else f"{prompt}\n")
+    result("\n" if printed else f"{prompt}\n")

@@ -54,12 +54,12 @@ def parts(stream: IO[bytes]) -> list[Part]:
         stream.seek(start)
         if start and _reader(stream.read(16)):
             raise Fault("an ID3 tag stands before the sound: remove it, or convert the file")
-        found = reader(stream, whole) if reader else []
-        if not found and head[:4] != b"NIST":
-            found = flac_parts(stream, whole, after_tags(stream)) or mp3_frames.parts(stream, whole)
-        if len(found) > MOST_PARTS:
+        file_parts = reader(stream, whole) if reader else []
+        if not file_parts and head[:4] != b"NIST":
+            file_parts = flac_parts(stream, whole, after_tags(stream)) or mp3_frames.parts(stream, whole)
+        if len(file_parts) > MOST_PARTS:
             raise Fault(f"more than {MOST_PARTS:,} recordings in one file")
-        return found or [Part(0, whole)]
+        return file_parts or [Part(0, whole)]
     finally:
         stream.seek(0)
 
@@ -81,11 +81,11 @@ def _number(stream: IO[bytes], count: int, order: str) -> int:
 
 def _wav(stream: IO[bytes], whole: int) -> list[Part]:
     """Return the parts of a WAV file, which may be RF64 or RIFX, or several files in one."""
-    found, start = [], 0
+    file_parts, start = [], 0
     while start < whole:
         part, start = _one_wav(stream, start, whole)
-        found.append(part)
-    return found
+        file_parts.append(part)
+    return file_parts
 
 
 def _one_wav(stream: IO[bytes], begin: int, whole: int) -> tuple[Part, int]:
@@ -134,14 +134,14 @@ def _begins_wav(stream: IO[bytes], place: int) -> bool:
 
 def _data_end(stream: IO[bytes], start: int, size: int, whole: int, order: str) -> tuple[int, bytes]:
     """Return the end of the audio data of a WAV, and the corrected size of its chunk if the size is wrong."""
-    rest = without_tag(stream, whole) - start
-    if size >= STREAMED and size > rest:  # from a program that could not seek back to write the length
-        return start + rest, b""
+    available = without_tag(stream, whole) - start
+    if size >= STREAMED and size > available:  # from a program that could not seek back to write the length
+        return start + available, b""
     if size > whole - start:
         raise cut_off(size, whole - start)
-    if size > rest or _ends_chunks(stream, start + size, whole, order):
+    if size > available or _ends_chunks(stream, start + size, whole, order):
         return start + size, b""
-    return start + rest, min(rest, 0xFFFFFFFF).to_bytes(4, "big" if order == "big" else "little")
+    return start + available, min(available, 0xFFFFFFFF).to_bytes(4, "big" if order == "big" else "little")
 
 
 def _ends_chunks(stream: IO[bytes], place: int, whole: int, order: str) -> bool:
@@ -150,8 +150,8 @@ def _ends_chunks(stream: IO[bytes], place: int, whole: int, order: str) -> bool:
     if place >= whole - 1 or _is_chunk(stream, place, whole, order) or _is_chunk(stream, place + 1, whole, order):
         return True
     stream.seek(place)
-    rest = stream.read(min(whole - place, 1 << 16))
-    return len(rest) == whole - place and not rest.strip(b"\0")
+    following = stream.read(min(whole - place, 1 << 16))
+    return len(following) == whole - place and not following.strip(b"\0")
 
 
 def _is_chunk(stream: IO[bytes], place: int, whole: int, order: str) -> bool:
@@ -172,11 +172,11 @@ def _aiff(stream: IO[bytes], whole: int) -> list[Part]:
             channels, says, bits = _number(stream, 2, "big"), _number(stream, 4, "big"), _number(stream, 2, "big")
             frame_bytes = channels * -(-bits // 8) if whole else 0
         if name == b"SSND":
-            sound, rest = size - 8, whole - place - 16
-            if sound > rest:
-                raise cut_off(sound, rest)
-            if sound < rest and not _ends_chunks(stream, place + 8 + size, whole, "big"):
-                raise Fault(f"its head says {max(0, sound):,} bytes of sound, and it has {rest:,}: write it anew")
+            sound, available = size - 8, whole - place - 16
+            if sound > available:
+                raise cut_off(sound, available)
+            if sound < available and not _ends_chunks(stream, place + 8 + size, whole, "big"):
+                raise Fault(f"its head says {max(0, sound):,} bytes of sound, and it has {available:,}: write it anew")
             stream.seek(8)
             if stream.read(4) == b"AIFF" and says * frame_bytes > sound:
                 raise cut_off(says * frame_bytes, sound)
@@ -189,11 +189,11 @@ def _caf(stream: IO[bytes], whole: int) -> list[Part]:
     while place + 12 <= whole:
         stream.seek(place)
         name, size = stream.read(4), _number(stream, 8, "big")
-        rest = whole - place - 12
+        available = whole - place - 12
         if name == b"data" and size >> 63:  # -1: up to the end
-            return [Part(0, whole, patches=((place + 4, rest.to_bytes(8, "big")),))]
-        if name == b"data" and size > rest:
-            raise cut_off(size - 4, rest - 4)
+            return [Part(0, whole, patches=((place + 4, available.to_bytes(8, "big")),))]
+        if name == b"data" and size > available:
+            raise cut_off(size - 4, available - 4)
         place += 12 + size
     return [Part(0, whole)]
 
@@ -202,12 +202,12 @@ def _au(stream: IO[bytes], whole: int) -> list[Part]:
     stream.seek(0)
     order = "big" if stream.read(4) == b".snd" else "little"
     start, says = _number(stream, 4, order), _number(stream, 4, order)
-    rest = whole - start
-    if says == rest or rest < 0:
+    available = whole - start
+    if says == available or available < 0:
         return [Part(0, whole)]
-    if rest < says < STREAMED:
-        raise cut_off(says, rest)
-    return [Part(0, whole, patches=((8, min(rest, STREAMED).to_bytes(4, "big" if order == "big" else "little")),))]
+    if available < says < STREAMED:
+        raise cut_off(says, available)
+    return [Part(0, whole, patches=((8, min(available, STREAMED).to_bytes(4, "big" if order == "big" else "little")),))]
 
 
 def _w64(stream: IO[bytes], whole: int) -> list[Part]:

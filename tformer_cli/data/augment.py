@@ -138,8 +138,8 @@ class Augmentation:
             shift = (draw(2, Stream.crop) * (2 * padding + 1)).long() - padding
             corners, extents = (sizes - size) // 2 + shift, size.expand_as(sizes)
             if not (config.rotation or config.scale or config.operations):
-                found, beyond = window(pixels, sizes, corners, flip, shape)
-                return fill(_shares(found), beyond, mean) if padding else _shares(found)
+                cropped, beyond = window(pixels, sizes, corners, flip, shape)
+                return fill(_shares(cropped), beyond, mean) if padding else _shares(cropped)
         extents = extents.double()
         matrices = _maps(torch.diag_embed(extents / size).flip(1, 2), (corners + (extents - 1) / 2).flip(1))
         matrices[:, 0, 0] *= torch.where(flip, -1, 1)

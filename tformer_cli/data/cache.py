@@ -156,15 +156,15 @@ class Entry:
 
 def entries(cache: Path) -> list[Entry]:
     """Return the complete entries of a cache."""
-    found = []
+    cache_entries = []
     for folder in sorted(cache.glob("*/*")):
         name = folder.name
         if len(name) == 64 and set(name) <= set("0123456789abcdef") and folder.is_dir() and not folder.is_symlink():
             with contextlib.suppress(OSError):
                 size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
                 days = (time.time() - folder.stat().st_mtime) / (24 * 3600)
-                found.append(Entry(folder, folder.parent.name, size, max(0.0, days)))
-    return found
+                cache_entries.append(Entry(folder, folder.parent.name, size, max(0.0, days)))
+    return cache_entries
 
 
 def remove(entry: Entry) -> bool:

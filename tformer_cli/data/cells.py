@@ -187,8 +187,8 @@ def schema_class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list
     """Return the class names by column that `datasets` writes into the schema of a Parquet or Arrow file."""
     with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        found = {column: class_names(feature) for column, feature in features.items()}
-        return {column: names for column, names in found.items() if names is not None}
+        by_column = {column: class_names(feature) for column, feature in features.items()}
+        return {column: names for column, names in by_column.items() if names is not None}
     return {}
 
 

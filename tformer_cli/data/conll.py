@@ -82,15 +82,15 @@ def read_conll(path: Path, config: TaggedDataConfig, gate: Gate) -> tuple[list[S
     """
     blocks = list(_blocks(files.lines(path)))
     layout = _layout(str(path), blocks, config.delimiter, config.word_column, config.tag_column)
-    found = []
+    sentences = []
     for block in blocks:
         try:
-            found += _sentences(str(path), block, layout, gate)
+            sentences += _sentences(str(path), block, layout, gate)
         except MissingValue as missing:
             gate.refuse(missing)
-    if not found and not gate.left_out:
+    if not sentences and not gate.left_out:
         raise DataError(f"{path}: there are no sentences")
-    return found, layout.note
+    return sentences, layout.note
 
 
 def read_words(
@@ -174,7 +174,7 @@ def _is_mark(line: str, columns: list[str], layout: _Layout, *, first: bool) -> 
 def _is_comment(line: str, columns: list[str], layout: _Layout, *, first: bool) -> bool:
     """Return whether a line that begins with # is a comment.
 
-    It is one if its number of columns is not that of words, or if its tag is none of theirs. A single # within a
+    It is one if its number of columns is not that of words, or if its tag is no tag of a word. A single # within a
     sentence is a word.
     """
     if not line.startswith(COMMENT):
@@ -188,15 +188,15 @@ def _plain_tags(tags: list[str], layout: _Layout) -> list[str]:
     """Convert bracketed tags to IOB2; of nested entities the columns contain only the outermost."""
     if not layout.brackets:
         return tags
-    found, kind, begins = [], "", False
+    plain, kind, begins = [], "", False
     for tag in tags:
         if tag.startswith("("):
             kind, begins = tag[1:-1], True
-        found.append(f"{'B' if begins else 'I'}-{kind}" if kind else "O")
+        plain.append(f"{'B' if begins else 'I'}-{kind}" if kind else "O")
         begins = False
         if tag.endswith(")"):
             kind = ""
-    return found
+    return plain
 
 
 # --- layout of a file ---

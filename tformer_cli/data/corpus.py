@@ -117,30 +117,30 @@ def cut(documents: Sequence[str], share: float) -> tuple[Sequence[str], Sequence
     return documents[:-count], documents[-count:]
 
 
-def _read(config: CorpusDataConfig, skip: bool, found: str | list[Path]) -> Corpus:
+def _read(config: CorpusDataConfig, skip: bool, location: str | list[Path]) -> Corpus:
     if config.source.name == "builtin":
         from tformer_cli.data.builtin import python_docs
 
         return Corpus(
-            python_docs.documents(str(found), config.size if found == "train" else 0, config.cache),
-            f"built-in {config.path}, {found}",
+            python_docs.documents(str(location), config.size if location == "train" else 0, config.cache),
+            f"built-in {config.path}, {location}",
         )
     gate = Gate(skip=skip)  # a document may be empty, or the word "None"
-    if isinstance(found, str):
-        origin = hub_origin(config, found)
-        rows = hub_rows(config, found, [config.column], setting=SETTING, gate=gate, blank=[config.column])
+    if isinstance(location, str):
+        origin = hub_origin(config, location)
+        rows = hub_rows(config, location, [config.column], setting=SETTING, gate=gate, blank=[config.column])
     else:
-        origin = str(found[0]) if len(found) == 1 else f"{found[0].parent} ({len(found)} files)"
-        rows = chain.from_iterable(_rows(config, path, gate) for path in found)
+        origin = str(location[0]) if len(location) == 1 else f"{location[0].parent} ({len(location)} files)"
+        rows = chain.from_iterable(_rows(config, path, gate) for path in location)
     documents = gather(rows, 1, cache=config.cache, origin=origin, unit="text")[0]
-    left_out = "" if isinstance(found, str) else _left_out(config, found)
+    left_out = "" if isinstance(location, str) else _left_out(config, location)
     return Corpus(documents, origin, (*gate.notes(len(documents)), *([left_out] if left_out else [])))
 
 
-def _left_out(config: CorpusDataConfig, found: Sequence[Path]) -> str:
+def _left_out(config: CorpusDataConfig, paths: Sequence[Path]) -> str:
     """Return a line that counts by kind what a folder of text files holds beside them; "" if that is nothing."""
-    folder, named = found[0].parent, {config.train.lower(), Path(config.path).stem.lower(), *chain(*NAMES.values())}
-    if len(found) == 1 and found[0].name.lower().partition(".")[0] in named:
+    folder, named = paths[0].parent, {config.train.lower(), Path(config.path).stem.lower(), *chain(*NAMES.values())}
+    if len(paths) == 1 and paths[0].name.lower().partition(".")[0] in named:
         return ""  # a file that is named, and no folder
     is_whole = folder == Path(config.path).expanduser()
     there = listing(folder, (TEXT,), is_other_split(config) if is_whole else lambda name: False)

@@ -213,14 +213,14 @@ def pick(
         if isinstance(nested, dict) and not all(name in row for name in columns):
             row = nested
         try:
-            found = []
+            picked = []
             for name in columns:
                 if name in row:
                     seen.add(name)
                 elif name not in seen:
                     raise missing_column(place, name, row, setting)
                 label = name in values
-                found.append(
+                picked.append(
                     cell_text(
                         row.get(name), place, name, gate, label=label, names=classes.get(name), blank=name in blank
                     )
@@ -232,7 +232,7 @@ def pick(
             empty = False
         if places is not None and isinstance(place, Place):
             places.append(place)
-        yield found
+        yield picked
     if empty:
         raise DataError(f"{origin}: there are no rows")
 
@@ -285,8 +285,8 @@ def _csv_rows(
     delimiter = _delimiter(head, columns, given)
     if head.startswith("sep=") and len(head) == len("sep=;"):  # written by Excel
         delimiter, skipped = head[-1], 1
-    rest = (line + "\n" for _, line in text)
-    whole = rest if skipped else itertools.chain([head + "\n"], rest)
+    following = (line + "\n" for _, line in text)
+    whole = following if skipped else itertools.chain([head + "\n"], following)
     reader = csv.reader(whole, delimiter=delimiter, strict=True, skipinitialspace=True)  # a space before a quote
     line = 1 + skipped
     try:

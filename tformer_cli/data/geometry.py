@@ -54,8 +54,8 @@ def window(
     beyond_columns = (columns != nearest_columns).to(pixels.device)
     nearest_rows, nearest_columns = nearest_rows.to(pixels.device), nearest_columns.to(pixels.device)
     index = (nearest_rows[:, :, None] * pixels.shape[3] + nearest_columns[:, None]).flatten(1)
-    found = pixels.flatten(2).gather(2, index[:, None].expand(-1, pixels.shape[1], -1))
-    return found.unflatten(2, size), beyond_rows[:, :, None] | beyond_columns[:, None]
+    cropped = pixels.flatten(2).gather(2, index[:, None].expand(-1, pixels.shape[1], -1))
+    return cropped.unflatten(2, size), beyond_rows[:, :, None] | beyond_columns[:, None]
 
 
 def resample(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: tuple[int, int], outside: Tensor) -> Tensor:
@@ -113,10 +113,10 @@ def _bilinear(
         if leaves:
             beyond.append((places < -SUBPIXELS / 2) | (places > last + SUBPIXELS / 2))
         grid[..., axis] = places.clamp_(min=0).minimum(last) * (2 / (SUBPIXELS * side)) + (1 / side - 1)
-    found = functional.grid_sample(source, grid, mode="bilinear", align_corners=False).div_(255)
+    resampled = functional.grid_sample(source, grid, mode="bilinear", align_corners=False).div_(255)
     for part in beyond:
-        fill(found, part, outside)
-    return functional.avg_pool2d(found, times) if times > 1 else found
+        fill(resampled, part, outside)
+    return functional.avg_pool2d(resampled, times) if times > 1 else resampled
 
 
 def fill(images: Tensor, beyond: Tensor, outside: Tensor) -> Tensor:

@@ -129,8 +129,8 @@ def hub_rows(
         DataError: if the dataset, the split or a column is not available.
     """
     data, origin = hub_data(config, name), hub_origin(config, name)
-    found = {column: class_names(feature) for column, feature in (data.features or {}).items()}
-    classes = {column: names for column, names in found.items() if names is not None}
+    class_lists = {column: class_names(feature) for column, feature in (data.features or {}).items()}
+    classes = {column: names for column, names in class_lists.items() if names is not None}
     rows = hub_named_rows(config, name, data)
     yield from files.pick(rows, wanted, origin, setting, values, gate=gate, blank=blank, places=places, classes=classes)
 

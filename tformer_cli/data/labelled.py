@@ -104,18 +104,18 @@ def read_labelled(
     return read_split(config, split, functools.partial(_read, config, skip), divide)
 
 
-def _read(config: LabelledTextDataConfig, skip: bool, found: str | list[Path]) -> LabelledTexts:
+def _read(config: LabelledTextDataConfig, skip: bool, location: str | list[Path]) -> LabelledTexts:
     wanted = [config.text, *([config.second] if config.second else []), config.label]
     if len(set(wanted)) < len(wanted):
         raise ConfigError("data.text, data.second and data.label must name different columns")
     gate, places = Gate(frozenset(config.missing), skip), Places()
     options: dict[str, Any] = {"setting": SETTINGS, "values": [config.label], "gate": gate, "places": places}
     options["blank"] = [config.label] if config.target is Target.labels else []
-    if isinstance(found, str):
-        rows, origin = hub_rows(config, found, wanted, **options), hub_origin(config, found)
+    if isinstance(location, str):
+        rows, origin = hub_rows(config, location, wanted, **options), hub_origin(config, location)
     else:
-        tables = (files.table_rows(p, wanted, names=config.columns, kind=_kind(p), **options) for p in found)
-        rows, origin = chain.from_iterable(tables), str(found[0])
+        tables = (files.table_rows(p, wanted, names=config.columns, kind=_kind(p), **options) for p in location)
+        rows, origin = chain.from_iterable(tables), str(location[0])
     if config.target is Target.labels:
         rows = _with_labels(rows, config, gate, places)
     columns = files.transpose(rows, len(wanted))
@@ -193,8 +193,8 @@ class LabelSet:
         """
         if target is Target.number:
             return cls(target, ())
-        found = set().union(*row_labels(data, target, separator))
-        names = label_names(found)
+        labels = set().union(*row_labels(data, target, separator))
+        names = label_names(labels)
         if len(names) < 2:
             cause = f"every row has the label {names[0]!r}" if names else "no row has a label"
             remedy = f"a classifier needs two or more: add examples of others, or see {data.label_settings}"
@@ -308,7 +308,7 @@ def row_labels(data: Labelled, target: Target, separator: str) -> list[list[str]
         if target is Target.label:
             _refuse_lists(data)
         return [[label.strip()] for label in _labels(data)]
-    found = []
+    rows = []
     for row, text in enumerate(_labels(data)):
         try:
             labels = read_list(text)
@@ -317,8 +317,8 @@ def row_labels(data: Labelled, target: Target, separator: str) -> list[list[str]
         if labels is None and text.lstrip().startswith("["):
             raise DataError(f"{data.place(row)}: not a list of labels: {text[:40]!r}", "write lists as JSON")
         labels = text.split(separator) if labels is None else labels
-        found.append([label.strip() for label in labels if label.strip()])
-    return found
+        rows.append([label.strip() for label in labels if label.strip()])
+    return rows
 
 
 def _refuse_lists(data: Labelled) -> None:

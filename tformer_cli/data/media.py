@@ -227,9 +227,9 @@ def passed_over(folder: Path, endings: tuple[str, ...]) -> str:
 
     It is empty if there are none.
     """
-    found = listing(folder, endings)
-    found.hidden.clear()
-    note = found.left_out()
+    skipped = listing(folder, endings)
+    skipped.hidden.clear()
+    note = skipped.left_out()
     return f"{shown(str(folder))}: {note}" if note else ""
 
 
@@ -243,12 +243,12 @@ def files_below(path: Path, endings: tuple[str, ...], what: str) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DataError(f"{shown(str(path))}: no such folder or file")
-    found = listing(path, endings)
-    if not found.files:
-        note = found.left_out()
+    listed = listing(path, endings)
+    if not listed.files:
+        note = listed.left_out()
         cause = f"{shown(str(path))}: no {what}" + (f", and {note}" if note else "")
         raise DataError(cause, f"expected files that end with one of {', '.join(endings)}")
-    return found.files
+    return listed.files
 
 
 # --- many ---

@@ -97,7 +97,7 @@ def parts(stream: IO[bytes], whole: int) -> list[Part]:
     frame = None if place is None else frame_of(content.at(place, 4))
     if place is None or frame is None:
         return []
-    found, begin, count, table, stop = [], place, 0, _table(content, place, frame), place
+    file_parts, begin, count, table, stop = [], place, 0, _table(content, place, frame), place
     if table and table[1] > whole - begin:
         raise cut_off(table[1], whole - begin)
     for at, each in _frames(content, place, end):
@@ -105,12 +105,12 @@ def parts(stream: IO[bytes], whole: int) -> list[Part]:
             raise Fault("cut off: its last frame is incomplete")
         other = _table(content, at, each) if at > place else None
         if other:
-            found.append(_part(content, begin, at, count, table))
+            file_parts.append(_part(content, begin, at, count, table))
             begin, count, table = at, 0, other
         count += 1
         stop = at + each.size
-    found.append(_part(content, begin, stop, count, table))
-    return found
+    file_parts.append(_part(content, begin, stop, count, table))
+    return file_parts
 
 
 def _frames(content: _Bytes, place: int, end: int) -> Iterator[tuple[int, Frame]]:

@@ -82,23 +82,23 @@ LAYOUT = Layout(
 def _folder(config: ImageDataConfig, folder: Path, labelled: bool) -> Found:
     is_all = folder == Path(config.path).expanduser()
     is_other = is_other_split(config) if is_all else lambda name: False
-    found = listing(folder, ENDINGS, is_other)
+    listed = listing(folder, ENDINGS, is_other)
     if labelled:
-        top = {path.relative_to(folder).parts[0] for path in found.files if path.parent != folder}
-        _check_classes(found, top, is_other)
-        found.stray = [path for path in found.files if path.parent == folder]
-        found.files = [path for path in found.files if path.parent != folder]
-    notes = [note for note in (found.left_out(), _passed_splits(folder, is_other)) if note]
-    classes = dict.fromkeys(path.parent.relative_to(folder) for path in found.files)
+        top = {path.relative_to(folder).parts[0] for path in listed.files if path.parent != folder}
+        _check_classes(listed, top, is_other)
+        listed.stray = [path for path in listed.files if path.parent == folder]
+        listed.files = [path for path in listed.files if path.parent != folder]
+    notes = [note for note in (listed.left_out(), _passed_splits(folder, is_other)) if note]
+    classes = dict.fromkeys(path.parent.relative_to(folder) for path in listed.files)
     labels = _labels(folder, list(classes), config.classes, notes) if labelled else {}
-    rows = [Row.of_file(path, labels.get(path.parent.relative_to(folder))) for path in found.files]
+    rows = [Row.of_file(path, labels.get(path.parent.relative_to(folder))) for path in listed.files]
     return of_files(str(folder), sorted(rows, key=lambda row: row.name), tuple(notes))
 
 
-def _check_classes(found: Listing, top: set[str], is_other: Callable[[str], bool]) -> None:
+def _check_classes(listed: Listing, top: set[str], is_other: Callable[[str], bool]) -> None:
     """Refuse a folder without class folders, and a class without images."""
-    folder = found.folder
-    there = [path for path in sorted(folder.iterdir()) if path.is_dir() and path not in (*found.hidden, *found.links)]
+    folder = listed.folder
+    there = [path for path in sorted(folder.iterdir()) if path.is_dir() and path not in (*listed.hidden, *listed.links)]
     there = [path for path in there if not is_other(path.name)]
     if not there:
         remedy = f"put the pictures of each class into a folder that has its name: {folder / 'CLASS'}"

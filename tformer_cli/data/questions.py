@@ -89,11 +89,11 @@ def read_questions(config: QuestionDataConfig, split: str, *, seed: int, skip: b
     return read_split(config, split, functools.partial(read_squad, gate=gate), divide)
 
 
-def read_squad(found: Any, gate: Gate | None = None, *, answered: bool = True) -> Questions:
+def read_squad(contents: Any, gate: Gate | None = None, *, answered: bool = True) -> Questions:
     """Read the questions of files in SQuAD's JSON.
 
     Args:
-        found: the files.
+        contents: the files.
         gate: decides which values are missing and whether such questions are skipped; None: only null is missing.
         answered: whether answers are required and read.
 
@@ -102,7 +102,7 @@ def read_squad(found: Any, gate: Gate | None = None, *, answered: bool = True) -
     """
     rows: list[Question] = []
     gate = gate or Gate()
-    for path in found:
+    for path in contents:
         try:
             document = json.loads("\n".join(files.read_lines(path)))
             for article in document["data"]:
@@ -117,8 +117,8 @@ def read_squad(found: Any, gate: Gate | None = None, *, answered: bool = True) -
             raise DataError(cause, "data: [{paragraphs: [{context, qas: [{id, question, answers}]}]}]") from error
     notes = gate.notes(len(rows))
     if not rows:
-        raise DataError(f"{found[0]}: there are no questions")
-    return Questions(rows, str(found[0]), notes=notes)
+        raise DataError(f"{contents[0]}: there are no questions")
+    return Questions(rows, str(contents[0]), notes=notes)
 
 
 def _question(path: Path, context: Any, entry: dict, gate: Gate, *, answered: bool) -> Question:

@@ -112,7 +112,7 @@ def _named(config: SpeechDataConfig, place: Path) -> list[Path]:
     if place.is_file():
         return [place]
     if "*" in place.name:
-        return [found for path in sorted(place.parent.glob(place.name)) for found in _named(config, path)]
+        return [row for path in sorted(place.parent.glob(place.name)) for row in _named(config, path)]
     if own := _metadata(place):
         return [own]
     if tables := one_with_ending(place, files.TABLES):
@@ -211,14 +211,14 @@ def _as_text(value: Any) -> str:
 def _folder(wanted: Wanted, folder: Path) -> Found:
     """Recordings that have their transcripts beside them: a.txt for a.wav, or a line of a *.trans.txt."""
     is_all = folder == Path(wanted.config.path).expanduser()
-    found = listing(folder, wanted.endings, is_other_split(wanted.config) if is_all else lambda name: False)
-    found.others = [path for path in found.others if path.suffix.lower() != ".txt"]
-    left_out = found.left_out()
-    if not found.files:
+    listed = listing(folder, wanted.endings, is_other_split(wanted.config) if is_all else lambda name: False)
+    listed.others = [path for path in listed.others if path.suffix.lower() != ".txt"]
+    left_out = listed.left_out()
+    if not listed.files:
         cause = f"{shown(str(folder))}: no recording" + (f", and {left_out}" if left_out else "")
         raise DataError(cause, f"expected files that end with one of {', '.join(wanted.endings)}")
     in_folder = functools.cache(_lines_beside)
-    rows = [Row.of_file(path, _text_beside(path) or in_folder(path.parent).get(path.stem)) for path in found.files]
+    rows = [Row.of_file(path, _text_beside(path) or in_folder(path.parent).get(path.stem)) for path in listed.files]
     return of_files(str(folder), rows, (left_out,) if left_out else ())
 
 

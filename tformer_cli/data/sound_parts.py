@@ -40,11 +40,11 @@ class Stretch(io.RawIOBase):
         self.size = len(part.head) + part.end - part.start
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -63,12 +63,12 @@ class Stretch(io.RawIOBase):
         inside = first + len(content) - len(part.head)  # the offset in the part
         if (count := min(len(buffer) - len(content), part.end - part.start - inside)) > 0:
             self.stream.seek(part.start + inside)
-            found = bytearray(self.stream.read(count))
+            chunk = bytearray(self.stream.read(count))
             for place, patch in part.patches:
                 for number, byte in enumerate(patch, place - inside):
-                    if 0 <= number < len(found):
-                        found[number] = byte
-            content += bytes(found)
+                    if 0 <= number < len(chunk):
+                        chunk[number] = byte
+            content += bytes(chunk)
         memoryview(buffer).cast("B")[: len(content)] = content
         self.place = first + len(content)
         return len(content)

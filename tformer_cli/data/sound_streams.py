@@ -15,7 +15,7 @@ OGG_OTHERS = ((b"\x7fFLAC", "FLAC in OGG"), (b"Speex   ", "Speex"), (b"\x80theor
 
 def ogg_parts(stream: IO[bytes], whole: int) -> list[Part]:
     """Return the parts of an OGG file, one per link of a chain; a flag marks the last page (RFC 3533, section 6)."""
-    found: list[Part] = []
+    file_parts: list[Part] = []
     begin = place = 0
     grouped, kinds, ended = True, [], False  # whether only first pages were read; one item per stream
     while (head := _page(stream, place)) is not None:
@@ -23,7 +23,7 @@ def ogg_parts(stream: IO[bytes], whole: int) -> list[Part]:
         if first and not grouped:  # the next link of a chain
             if not ended:
                 raise Fault("cut off: the last page of one of its parts is missing")
-            found.append(Part(begin, place))
+            file_parts.append(Part(begin, place))
             begin, grouped, kinds, ended = place, True, [], False
         if first:
             kinds.append(content)
@@ -40,7 +40,7 @@ def ogg_parts(stream: IO[bytes], whole: int) -> list[Part]:
     stream.seek(place)
     if b"OggS" in stream.read(CHUNK_BYTES):
         raise Fault("damaged: bytes between its pages that are none of them")
-    return [*found, Part(begin, place)]
+    return [*file_parts, Part(begin, place)]
 
 
 def _check_ogg(kinds: list[bytes]) -> None:

@@ -92,17 +92,17 @@ def read_split(
     find = functools.partial(find_split, config, layout=layout)
     if split == "train" and config.test and config.source.name != "builtin":
         find("test")  # reports a mistyped name before training, not in `evaluate` after it
-    found = find(split)
-    if found is None and split == "test":
+    location = find(split)
+    if location is None and split == "test":
         raise DataError(
             f"{config.path}: no test split was found", "name it: data.test=..., or score --split validation"
         )
-    if found is not None and (split == "test" or find("validation") is not None):
-        return {split: read(found)}
-    found = find("train")
-    if found is None:
+    if location is not None and (split == "test" or find("validation") is not None):
+        return {split: read(location)}
+    location = find("train")
+    if location is None:
         raise DataError(f"{config.path}: no training split was found", "name it: data.train=...")
-    train, validation = divide(read(found), config.validation_share)
+    train, validation = divide(read(location), config.validation_share)
     if validation is not None:
         return {"train": train, "validation": validation}
     if split == "validation":
@@ -127,8 +127,8 @@ def draw(
     Returns:
         The training rows and the validation rows.
     """
-    rest, drawn = draw_rows(len(whole), share, seed=seed, labels=None if labels is None else labels(whole))
-    train = whole.select(rest, whole.origin)
+    remaining, drawn = draw_rows(len(whole), share, seed=seed, labels=None if labels is None else labels(whole))
+    train = whole.select(remaining, whole.origin)
     return train, whole.select(drawn, f"{whole.origin}, {len(drawn)} rows of it") if len(drawn) else None
 
 
@@ -145,13 +145,13 @@ def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> 
         case "hub":
             there = hub_splits(config)
             wanted = [named] if named else VALIDATION_NAMES if split == "validation" else [split]
-            found = next((name for name in wanted if name.partition("[")[0] in there), None)
-            if found is None:  # in another case
+            name_there = next((name for name in wanted if name.partition("[")[0] in there), None)
+            if name_there is None:  # in another case
                 wanted = [name.lower() for name in wanted]
-                found = next((name for name in there if name.lower() in wanted), None)
-            if named and found is None:
+                name_there = next((name for name in there if name.lower() in wanted), None)
+            if named and name_there is None:
                 raise DataError(f"{config.path}: no split {named!r}", f"splits there: {', '.join(there)}")
-            return found
+            return name_there
         case _:
             return _find_files(config, split, named, layout or TEXTS)
 
@@ -166,18 +166,18 @@ def _find_files(config: DataConfig, split: str, named: str, layout: Layout) -> l
         folder = path
     else:
         raise DataError(f"data.path: {config.path}: no such folder or file")
-    found = _places(folder, split, named, layout)
-    if found:
-        return found
+    files = _places(folder, split, named, layout)
+    if files:
+        return files
     if split == "train" and named == "train":
-        found = layout.whole(folder, is_other_split(config))
-        if found:
-            return found
+        files = layout.whole(folder, is_other_split(config))
+        if files:
+            return files
     if not named:
         return None
-    found = layout.named(Path(named).expanduser())  # a path from the current folder
-    if found:
-        return found
+    files = layout.named(Path(named).expanduser())  # a path from the current folder
+    if files:
+        return files
     refuse_saved(folder)
     there = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
     expected = layout.expected.replace("NAME", named)

@@ -66,14 +66,14 @@ class TagScheme:
             return None
         if not self.mark and self.scheme is Scheme.io:
             return "I", tag
-        found = _parts(tag, self.suffix) if self.mark else (tag, "", NO_KIND) if BARE.fullmatch(tag) else None
-        if found is None or found[1] != self.mark:
+        parts = _parts(tag, self.suffix) if self.mark else (tag, "", NO_KIND) if BARE.fullmatch(tag) else None
+        if parts is None or parts[1] != self.mark:
             raise ValueError(f"{tag!r} is no tag of {self.scheme.name.upper()}")
-        letter = found[0].upper()
+        letter = parts[0].upper()
         letter = SAME.get(letter, letter)
         if letter not in {SAME.get(known, known) for known in LETTERS[self.scheme]}:
             raise ValueError(f"{tag!r} is no tag of {self.scheme.name.upper()}")
-        return letter, found[2]
+        return letter, parts[2]
 
     def completed(self, tags: Iterable[str]) -> set[str]:
         """Add the missing letters of every type: if I-PER and B-LOC occur, also B-PER and I-LOC.
@@ -119,14 +119,14 @@ def entities(parts: Sequence[tuple[str, str] | None], scheme: Scheme) -> list[En
     A sequence that breaks the rules of the scheme is not an entity: in IOB2 one that begins with I, in IOBES one
     without E.
     """
-    found: list[Entity] = []
+    spans: list[Entity] = []
     start = 0
     while start < len(parts):
         stop = _stop(parts, start, scheme)
         if stop:
-            found.append((parts[start][1], start, stop))  # type: ignore[index]
+            spans.append((parts[start][1], start, stop))  # type: ignore[index]
         start = max(stop, start + 1)
-    return found
+    return spans
 
 
 def _stop(parts: Sequence[tuple[str, str] | None], start: int, scheme: Scheme) -> int:

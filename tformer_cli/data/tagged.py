@@ -90,15 +90,15 @@ def read_tagged(config: TaggedDataConfig, split: str, *, seed: int, skip: bool =
     return read_split(config, split, functools.partial(_read, config, skip), divide)
 
 
-def _read(config: TaggedDataConfig, skip: bool, found: str | list[Path]) -> TaggedSentences:
+def _read(config: TaggedDataConfig, skip: bool, location: str | list[Path]) -> TaggedSentences:
     gate = Gate(frozenset(config.missing), skip)
     sentences: list[Sentence] = []
     notes: list[str] = []
-    if isinstance(found, str):
-        sentences, origin = _of_table(config, gate, found), hub_origin(config, found)
+    if isinstance(location, str):
+        sentences, origin = _of_table(config, gate, location), hub_origin(config, location)
     else:
-        origin = str(found[0])
-        for path in found:
+        origin = str(location[0])
+        for path in location:
             if files.table_kind(path):
                 sentences += _of_table(config, gate, path)
             else:
@@ -117,14 +117,14 @@ def _read(config: TaggedDataConfig, skip: bool, found: str | list[Path]) -> Tagg
     return TaggedSentences(words, tags, origin, places=places, notes=tuple(dict.fromkeys(notes)))
 
 
-def _of_table(config: TaggedDataConfig, gate: Gate, found: str | Path) -> list[Sentence]:
+def _of_table(config: TaggedDataConfig, gate: Gate, location: str | Path) -> list[Sentence]:
     """Return the sentences of a table, or of a split of a dataset."""
     wanted, places = [config.words, config.tags], Places()
     options: dict[str, Any] = {"setting": SETTINGS, "values": wanted, "gate": gate, "places": places}
-    if isinstance(found, str):
-        rows: Iterable[list[str]] = hub_rows(config, found, wanted, **options)
+    if isinstance(location, str):
+        rows: Iterable[list[str]] = hub_rows(config, location, wanted, **options)
     else:
-        rows = files.table_rows(found, wanted, names=None, **options)
+        rows = files.table_rows(location, wanted, names=None, **options)
     sentences = []
     for number, (words, tags) in enumerate(rows):
         try:
@@ -141,8 +141,8 @@ def _of_lists(place: Place, words: str, tags: str, config: TaggedDataConfig, gat
     except ValueError as error:
         raise DataError(f"{place}: a list of words or tags {error}") from error
     choices = [
-        [found, BLANKS.split(text.strip(" \t\r\n")), text.split()]
-        for found, text in zip(lists, (words, tags), strict=True)
+        [lists_of_text, BLANKS.split(text.strip(" \t\r\n")), text.split()]
+        for lists_of_text, text in zip(lists, (words, tags), strict=True)
     ]
     pairs = [(one, other) for one in choices[0] for other in choices[1] if one is not None and other is not None]
     found_words, found_tags = next(((one, other) for one, other in pairs if len(one) == len(other)), pairs[0])

@@ -133,14 +133,14 @@ class _Reader:
         counts: list[int] = []
         line = ""
         for line in lines:
-            found = re.fullmatch(r"ngram\s+(\d+)\s*=\s*(\d+)", line)
-            if found is None:
+            match = re.fullmatch(r"ngram\s+(\d+)\s*=\s*(\d+)", line)
+            if match is None:
                 break
-            if max(map(len, found.groups())) > MOST_DIGITS:
+            if max(map(len, match.groups())) > MOST_DIGITS:
                 raise self.error("a number of more than 18 digits", "the file is damaged")
-            if int(found[1]) != len(counts) + 1:
-                raise self.error(f"n-grams of order {found[1]} where those of {len(counts) + 1} should be")
-            counts.append(int(found[2]))
+            if int(match[1]) != len(counts) + 1:
+                raise self.error(f"n-grams of order {match[1]} where those of {len(counts) + 1} should be")
+            counts.append(int(match[2]))
         if not counts:
             raise self.error("no line such as 'ngram 1=1000' after \\data\\")
         if len(counts) > MAX_ORDER:

@@ -100,14 +100,14 @@ class Workers:
     def _start(self, count: int) -> None:
         context = multiprocessing.get_context("fork")
         while len(self._processes) < count:
-            ours, theirs = context.Pipe()
-            inherited = [*self._connections, ours]
-            arguments = (self.function, theirs, inherited, os.getpid())
+            connection, child_connection = context.Pipe()
+            inherited = [*self._connections, connection]
+            arguments = (self.function, child_connection, inherited, os.getpid())
             process = context.Process(target=_serve, args=arguments, daemon=True)
             process.start()
-            theirs.close()
+            child_connection.close()
             self._processes.append(process)
-            self._connections.append(ours)
+            self._connections.append(connection)
 
     @contextlib.contextmanager
     def _ended(self, connection: Connection) -> Iterator[None]:

@@ -73,14 +73,14 @@ def read_foreign(path: Path, languages: tuple[str, str] = ("source", "target"), 
         ConfigError: if the architecture or a setting is not supported, or the weights do not fit.
         DataError: if a file is missing or damaged, or all weights are pickled.
     """
-    found = read_json(Path(path) / CONFIG)
-    if is_pictures(found):
-        experiment, weights = import_pictures(Path(path), found, read_weights(Path(path)), say)
-        return Foreign(experiment.model, weights, experiment, labels=label_names(found, weights))
+    settings = read_json(Path(path) / CONFIG)
+    if is_pictures(settings):
+        experiment, weights = import_pictures(Path(path), settings, read_weights(Path(path)), say)
+        return Foreign(experiment.model, weights, experiment, labels=label_names(settings, weights))
     model, weights, tokenizer = import_model(path, languages, say)
     files = {f"tokenizer/{name}": part for name, part in tokenizer.files().items()}
-    head = head_kind(found)
-    labels = label_names(found, weights) if head in ("sequence", "tokens") else ()
+    head = head_kind(settings)
+    labels = label_names(settings, weights) if head in ("sequence", "tokens") else ()
     return Foreign(model, weights, files=files, head=head, labels=labels)
 
 

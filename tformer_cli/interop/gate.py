@@ -117,14 +117,14 @@ EMPTY = (None, False, 0, "", [], {})
 """Values that usually mean that a setting is off."""
 
 
-def check_import(found: Mapping[str, Any], rules: Rules, where: str, say: Say | None = warn) -> None:
+def check_import(settings: Mapping[str, Any], rules: Rules, where: str, say: Say | None = warn) -> None:
     """Refuse another library's configuration with a setting that tformer does not support.
 
     A setting without a rule may come from a newer version or from the author of the model. It causes a warning unless
     it is off, since tformer does not read it.
 
     Args:
-        found: the content of its `config.json`.
+        settings: the content of its `config.json`.
         rules: rules by the names of its settings.
         where: name of the file in error messages.
         say: receives the warning about settings without a rule; None: they are refused.
@@ -133,7 +133,7 @@ def check_import(found: Mapping[str, Any], rules: Rules, where: str, say: Say | 
         ConfigError: if a setting is refused; names the first.
     """
     unknown = []
-    for name, value in found.items():
+    for name, value in settings.items():
         rule = rules.get(name)
         if rule is None:
             if value not in EMPTY and not name.startswith("_"):

@@ -65,7 +65,7 @@ def continuation_config(
     `predict` also stops at the end of the model's context. `generate` has a single limit, so with `decode.max_length` a
     prompt that leaves less room is an error.
     """
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "bos_token_id": eos,
         "eos_token_id": eos,
         "pad_token_id": pad,
@@ -73,9 +73,9 @@ def continuation_config(
         **_search(decode),
     }
     if 0 < decode.max_length < config.max_length:  # otherwise the context ends first
-        found["max_new_tokens"] = decode.max_length
+        settings["max_new_tokens"] = decode.max_length
     never = sorted(set(never) - {eos})
-    return found | ({"suppress_tokens": never} if never else {})
+    return settings | ({"suppress_tokens": never} if never else {})
 
 
 def _search(decode: DecodeConfig) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def _search(decode: DecodeConfig) -> dict[str, Any]:
     if decode.sample:
         drawn = {"temperature": decode.temperature, "top_k": decode.top_k, "top_p": decode.top_p}
         return {"do_sample": True, "num_beams": 1, **drawn}
-    found: dict[str, Any] = {"do_sample": False, "num_beams": decode.beam}
+    settings: dict[str, Any] = {"do_sample": False, "num_beams": decode.beam}
     if decode.beam > 1:
-        found |= {"length_penalty": decode.length_penalty, "early_stopping": EARLY_STOPPING[decode.stopping]}
-    return found
+        settings |= {"length_penalty": decode.length_penalty, "early_stopping": EARLY_STOPPING[decode.stopping]}
+    return settings

@@ -198,20 +198,20 @@ def export_encoder(
     encoder.check_exportable(config, head)
     if isinstance(model, BERTClassifier) and model.pooler is None:
         raise ConfigError("head.pooling: mean cannot be exported: Hugging Face's BERT takes the first token's vector")
-    found = encoder.export_config(config, tokenizer.vocab_size, tokenizer.pad_id, head)
-    found["architectures"] = [_architecture(model)]
+    settings = encoder.export_config(config, tokenizer.vocab_size, tokenizer.pad_id, head)
+    settings["architectures"] = [_architecture(model)]
     if isinstance(model, BERTClassifier | BERTTagger):
         if labels is None:
             raise ValueError("a classifier goes with its labels")
         names = (labels.names or ("number",)) if isinstance(labels, LabelSet) else labels
-        found["id2label"] = {str(number): name for number, name in enumerate(names)}
-        found["label2id"] = {name: number for number, name in enumerate(names)}
+        settings["id2label"] = {str(number): name for number, name in enumerate(names)}
+        settings["label2id"] = {name: number for number, name in enumerate(names)}
     if isinstance(labels, LabelSet) and isinstance(model, BERTClassifier):
         problems = {"label": "single_label_classification", "labels": "multi_label_classification"}
-        found["problem_type"] = problems.get(labels.target.name, "regression")
+        settings["problem_type"] = problems.get(labels.target.name, "regression")
     spans = isinstance(model, BERTForSpans)
     files = {
-        CONFIG: json_file(found),
+        CONFIG: json_file(settings),
         WEIGHTS: weights_file(encoder.export_weights(config, model.state_dict(), spans=spans)),
         **encoder_files(tokenizer, config.max_length, config.segments, separator, words=words),
     }
@@ -249,25 +249,25 @@ def import_model(path: Path, languages: tuple[str, str] = ("source", "target"), 
     """
     path = Path(path)
     where = path / CONFIG
-    found = read_json(where)
-    kind = str(found.get("model_type"))
+    content = read_json(where)
+    kind = str(content.get("model_type"))
     own = path / "tokenizer" / META
     if kind in encoder.PREFIXES or kind == gpt.KIND:
         if kind == gpt.KIND:
-            settings = gpt.import_config(found, str(where), say)
+            settings = gpt.import_config(content, str(where), say)
             weights = gpt.import_weights(settings, read_weights(path), str(path))
         else:
-            settings = encoder.import_config(found, str(where), say)
-            weights = encoder.import_weights(settings, found, read_weights(path), str(path), say)
+            settings = encoder.import_config(content, str(where), say)
+            weights = encoder.import_weights(settings, content, read_weights(path), str(path), say)
         vocabulary = Tokenizer.load(path) if own.is_file() else JsonTokenizer.from_folder(path)
         return settings, _cut_vocabulary(weights, vocabulary.vocab_size, str(path)), vocabulary
-    import_config(found, str(where), final_bias=False, say=say)  # refuses settings before weights are read
+    import_config(content, str(where), final_bias=False, say=say)  # refuses settings before weights are read
     tensors = read_weights(path)
     final_bias = FINAL_BIAS in tensors and bool(tensors[FINAL_BIAS].any())
-    config = import_config(found, str(where), final_bias=final_bias, say=lambda line: None)
+    config = import_config(content, str(where), final_bias=final_bias, say=lambda line: None)
     state = import_weights(config, tensors, str(path))
-    tokenizer = Tokenizer.load(path) if own.is_file() else from_marian(path, found, languages)
-    _check_fit(found, state, tokenizer, str(path))
+    tokenizer = Tokenizer.load(path) if own.is_file() else from_marian(path, content, languages)
+    _check_fit(content, state, tokenizer, str(path))
     return config, state, tokenizer
 
 

@@ -73,11 +73,11 @@ READ: Rules = {
 """Rules for the import of settings of BERT and RoBERTa."""
 
 
-def first_position(found: Mapping[str, Any], where: str = "") -> int:
+def first_position(settings: Mapping[str, Any], where: str = "") -> int:
     """The row of the position table that the first token has: RoBERTa's begins after that of its padding."""
-    if found.get("model_type") != "roberta":
+    if settings.get("model_type") != "roberta":
         return 0
-    return Settings({"pad_token_id": 1, **found}, where).number("pad_token_id", 0) + 1
+    return Settings({"pad_token_id": 1, **settings}, where).number("pad_token_id", 0) + 1
 
 
 PREFIXES = {"bert": "bert.", "roberta": "roberta.", "distilbert": "distilbert."}
@@ -120,8 +120,8 @@ def names_of_bert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A DistilBERT's weights under BERT's names."""
     named = {}
     for name, value in tensors.items():
-        for theirs, bert in DISTILBERT_WEIGHTS.items():
-            name = name.replace(theirs, bert)
+        for external_name, bert in DISTILBERT_WEIGHTS.items():
+            name = name.replace(external_name, bert)
         named[name] = value
     return named
 
@@ -130,14 +130,14 @@ def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Each linear layer and normalisation of the encoder: our name; theirs, of which ours is the concatenation."""
     yield "encoder.norm", ("embeddings.LayerNorm",)
     for number in range(depth):
-        ours, theirs = f"encoder.stack.blocks.{number}", f"encoder.layer.{number}"
-        attention = tuple(f"{theirs}.attention.self.{part}" for part in ("query", "key", "value"))
-        yield f"{ours}.attention.sublayer.project_qkv", attention
-        yield f"{ours}.attention.sublayer.project_out", (f"{theirs}.attention.output.dense",)
-        yield f"{ours}.attention.norm", (f"{theirs}.attention.output.LayerNorm",)
-        yield f"{ours}.feed_forward.sublayer.project_in", (f"{theirs}.intermediate.dense",)
-        yield f"{ours}.feed_forward.sublayer.project_out", (f"{theirs}.output.dense",)
-        yield f"{ours}.feed_forward.norm", (f"{theirs}.output.LayerNorm",)
+        name, external_name = f"encoder.stack.blocks.{number}", f"encoder.layer.{number}"
+        attention = tuple(f"{external_name}.attention.self.{part}" for part in ("query", "key", "value"))
+        yield f"{name}.attention.sublayer.project_qkv", attention
+        yield f"{name}.attention.sublayer.project_out", (f"{external_name}.attention.output.dense",)
+        yield f"{name}.attention.norm", (f"{external_name}.attention.output.LayerNorm",)
+        yield f"{name}.feed_forward.sublayer.project_in", (f"{external_name}.intermediate.dense",)
+        yield f"{name}.feed_forward.sublayer.project_out", (f"{external_name}.output.dense",)
+        yield f"{name}.feed_forward.norm", (f"{external_name}.output.LayerNorm",)
 
 
 EMBEDDINGS = {
@@ -175,30 +175,30 @@ IGNORED = ("embeddings.position_ids",)
 """Buffers that are not weights."""
 
 
-def head_kind(found: Mapping[str, Any]) -> str:
+def head_kind(settings: Mapping[str, Any]) -> str:
     """Return the kind of head in a `config.json`; "" if the model is not fine-tuned."""
-    names = found.get("architectures")
+    names = settings.get("architectures")
     name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
     return next((kind for end, kind in KINDS.items() if name.endswith(end)), "")
 
 
-def import_config(found: Mapping[str, Any], where: str, say: Say = warn) -> BERTConfig:
+def import_config(content: Mapping[str, Any], where: str, say: Say = warn) -> BERTConfig:
     """Our settings from their `config.json`.
 
     Raises:
         ConfigError: if it has a setting that we do not.
     """
     names: dict[str, str] = {}
-    check_import(found, READ_DISTILBERT if found.get("model_type") == "distilbert" else READ, where, say)
-    if found.get("model_type") == "distilbert":
-        found = settings_of_bert(found)
-        names = {bert: theirs for theirs, bert in DISTILBERT_SETTINGS.items()}
-    settings = Settings(found, where, names)
+    check_import(content, READ_DISTILBERT if content.get("model_type") == "distilbert" else READ, where, say)
+    if content.get("model_type") == "distilbert":
+        content = settings_of_bert(content)
+        names = {bert: external_name for external_name, bert in DISTILBERT_SETTINGS.items()}
+    settings = Settings(content, where, names)
     blocks = settings.encoder(dropout=0.1)
-    roberta = found.get("model_type") == "roberta"
+    roberta = content.get("model_type") == "roberta"
     if roberta and blocks["activation"] is not Activation.gelu:  # its head has gelu whatever the blocks have
-        raise ConfigError(f"{where}: a RoBERTa with hidden_act {found['hidden_act']!r} is not supported")
-    first = first_position(found, where)
+        raise ConfigError(f"{where}: a RoBERTa with hidden_act {content['hidden_act']!r} is not supported")
+    first = first_position(content, where)
     return BERTConfig(
         **blocks,
         norm=Norm.post,
@@ -209,13 +209,13 @@ def import_config(found: Mapping[str, Any], where: str, say: Say = warn) -> BERT
 
 
 def import_weights(
-    config: BERTConfig, found: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str, say: Say = warn
+    config: BERTConfig, settings: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str, say: Say = warn
 ) -> dict[str, Tensor]:
     """Return the weights under tformer's names, in float32.
 
     Args:
         config: settings from `import_config`.
-        found: content of `config.json`.
+        settings: content of `config.json`.
         tensors: tensors of the safetensors file.
         where: name of the file in error messages.
         say: receives the warning about a head without a counterpart.
@@ -223,17 +223,17 @@ def import_weights(
     Raises:
         ConfigError: if a weight of the encoder is missing or has another shape, or a weight has no counterpart.
     """
-    kind = found["model_type"]
+    kind = settings["model_type"]
     named = {name.removeprefix(PREFIXES[kind]): value for name, value in tensors.items()}
     if kind == "distilbert":
         kind, named = "bert", names_of_bert(named)
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):  # what the first BERTs were saved with
         named = {name.removesuffix(old) + new if name.endswith(old) else name: value for name, value in named.items()}
     weights = Weights(named, where)
-    state = _read_encoder(config, first_position(found), weights)
+    state = _read_encoder(config, first_position(settings), weights)
     state |= _read_layers(weights, {**MASKED[kind], **POOLER}, config.dim)
     state |= _read_output(weights, BIAS[kind], state["encoder.embedding.weight"])
-    state |= _read_head(weights, head_kind(found), config.dim)
+    state |= _read_head(weights, head_kind(settings), config.dim)
     weights.drop(lambda name: name.startswith(IGNORED))
     dropped = weights.drop(lambda name: name.startswith(("classifier", "qa_outputs")))
     if dropped:
@@ -247,28 +247,28 @@ def _read_encoder(config: BERTConfig, first: int, weights: Weights) -> dict[str,
     """Return the weights of the encoder; `first` is the row of the first token in the position table."""
     dim = config.dim
     state: dict[str, Tensor] = {}
-    for ours, theirs in EMBEDDINGS.items():
-        if "segments" not in ours or config.segments:
-            rows = {"positions": config.max_length + first, "segments": config.segments}.get(ours.split(".")[1], -1)
-            state[ours] = weights.take(theirs, rows, dim)
+    for own_name, external_name in EMBEDDINGS.items():
+        if "segments" not in own_name or config.segments:
+            rows = {"positions": config.max_length + first, "segments": config.segments}.get(own_name.split(".")[1], -1)
+            state[own_name] = weights.take(external_name, rows, dim)
     state["encoder.positions.table"] = state["encoder.positions.table"][first:].contiguous()
-    for ours, theirs in layers(config.depth):
-        rows = config.ffn_dim if ours.endswith("project_in") else dim
-        columns = config.ffn_dim if "feed_forward" in ours and ours.endswith("project_out") else dim
-        shape = (rows,) if ours.endswith("norm") else (rows, columns)
-        state[f"{ours}.weight"] = torch.cat([weights.take(f"{name}.weight", *shape) for name in theirs])
-        state[f"{ours}.bias"] = torch.cat([weights.take(f"{name}.bias", rows) for name in theirs])
+    for own_name, external_name in layers(config.depth):
+        rows = config.ffn_dim if own_name.endswith("project_in") else dim
+        columns = config.ffn_dim if "feed_forward" in own_name and own_name.endswith("project_out") else dim
+        shape = (rows,) if own_name.endswith("norm") else (rows, columns)
+        state[f"{own_name}.weight"] = torch.cat([weights.take(f"{name}.weight", *shape) for name in external_name])
+        state[f"{own_name}.bias"] = torch.cat([weights.take(f"{name}.bias", rows) for name in external_name])
     return state
 
 
 def _read_layers(weights: Weights, names: Mapping[str, str], dim: int) -> dict[str, Tensor]:
     """Return the weights of the layers that the file contains, given tformer's names and the names in the file."""
     state = {}
-    for ours, theirs in names.items():
-        if f"{theirs}.weight" in weights.left:
-            shape = (-1,) if ours.endswith("norm") else (-1, dim)
-            state[f"{ours}.weight"] = weights.take(f"{theirs}.weight", *shape)
-            state[f"{ours}.bias"] = weights.take(f"{theirs}.bias", len(state[f"{ours}.weight"]))
+    for name, external_name in names.items():
+        if f"{external_name}.weight" in weights.left:
+            shape = (-1,) if name.endswith("norm") else (-1, dim)
+            state[f"{name}.weight"] = weights.take(f"{external_name}.weight", *shape)
+            state[f"{name}.bias"] = weights.take(f"{external_name}.bias", len(state[f"{name}.weight"]))
     return state
 
 
@@ -312,22 +312,22 @@ def export_weights(config: BERTConfig, state: Mapping[str, Tensor], *, spans: bo
         state: the model's state dictionary.
         spans: whether its head predicts the start and end of answers.
     """
-    found: dict[str, Tensor] = {}
-    for ours, theirs in EMBEDDINGS.items():
-        value = state.get(ours)
-        found[f"bert.{theirs}"] = torch.zeros(1, config.dim) if value is None else value
-    for ours, theirs in layers(config.depth):
-        weights, biases = (state[f"{ours}.{part}"].chunk(len(theirs)) for part in ("weight", "bias"))
-        for name, weight, bias in zip(theirs, weights, biases, strict=True):
-            found |= {f"bert.{name}.weight": weight, f"bert.{name}.bias": bias}
+    tensors: dict[str, Tensor] = {}
+    for own_name, external_name in EMBEDDINGS.items():
+        value = state.get(own_name)
+        tensors[f"bert.{external_name}"] = torch.zeros(1, config.dim) if value is None else value
+    for own_name, external_name in layers(config.depth):
+        weights, biases = (state[f"{own_name}.{part}"].chunk(len(external_name)) for part in ("weight", "bias"))
+        for name, weight, bias in zip(external_name, weights, biases, strict=True):
+            tensors |= {f"bert.{name}.weight": weight, f"bert.{name}.bias": bias}
     output = HEADS["spans" if spans else "tokens"]
-    for ours, theirs in {**MASKED["bert"], "pooler.project": "bert.pooler.dense", **output}.items():
+    for own_name, external_name in {**MASKED["bert"], "pooler.project": "bert.pooler.dense", **output}.items():
         for part in ("weight", "bias"):
-            if f"{ours}.{part}" in state:
-                found[f"{theirs}.{part}"] = state[f"{ours}.{part}"]
+            if f"{own_name}.{part}" in state:
+                tensors[f"{external_name}.{part}"] = state[f"{own_name}.{part}"]
     if "head.bias" in state:
-        found["cls.predictions.bias"] = state["head.bias"]
-    return plain(found)
+        tensors["cls.predictions.bias"] = state["head.bias"]
+    return plain(tensors)
 
 
 def export_config(config: BERTConfig, vocab_size: int, pad_id: int, head: HeadConfig | None = None) -> dict[str, Any]:

@@ -66,30 +66,30 @@ READ: Rules = {
 def layers(depth: int) -> Iterator[tuple[str, str, bool]]:
     """Each linear layer and normalisation: our name, theirs, whether it is turned round."""
     for number in range(depth):
-        ours, theirs = f"stack.blocks.{number}", f"h.{number}"
-        yield f"{ours}.attention.norm", f"{theirs}.ln_1", False
-        yield f"{ours}.attention.sublayer.project_qkv", f"{theirs}.attn.c_attn", True
-        yield f"{ours}.attention.sublayer.project_out", f"{theirs}.attn.c_proj", True
-        yield f"{ours}.feed_forward.norm", f"{theirs}.ln_2", False
-        yield f"{ours}.feed_forward.sublayer.project_in", f"{theirs}.mlp.c_fc", True
-        yield f"{ours}.feed_forward.sublayer.project_out", f"{theirs}.mlp.c_proj", True
+        name, external_name = f"stack.blocks.{number}", f"h.{number}"
+        yield f"{name}.attention.norm", f"{external_name}.ln_1", False
+        yield f"{name}.attention.sublayer.project_qkv", f"{external_name}.attn.c_attn", True
+        yield f"{name}.attention.sublayer.project_out", f"{external_name}.attn.c_proj", True
+        yield f"{name}.feed_forward.norm", f"{external_name}.ln_2", False
+        yield f"{name}.feed_forward.sublayer.project_in", f"{external_name}.mlp.c_fc", True
+        yield f"{name}.feed_forward.sublayer.project_out", f"{external_name}.mlp.c_proj", True
     yield "stack.norm", "ln_f", False
 
 
-def import_config(found: Mapping[str, Any], where: str, say: Say = warn) -> GPTConfig:
+def import_config(content: Mapping[str, Any], where: str, say: Say = warn) -> GPTConfig:
     """Our settings from their `config.json`.
 
     Raises:
         ConfigError: if it has a setting that we do not.
     """
-    check_import(found, READ, where, say)
-    settings = Settings(found, where)
+    check_import(content, READ, where, say)
+    settings = Settings(content, where)
     activation = settings.activation("activation_function", "gelu_new", ACTIVATIONS)
     dim, heads = settings.width("n_embd", "n_head")
     return GPTConfig(
         dim=dim,
         heads=heads,
-        ffn_dim=4 * dim if found.get("n_inner") is None else settings.number("n_inner"),
+        ffn_dim=4 * dim if content.get("n_inner") is None else settings.number("n_inner"),
         depth=settings.number("n_layer"),
         norm=Norm.pre,
         activation=activation,
@@ -110,15 +110,18 @@ def import_weights(config: GPTConfig, tensors: Mapping[str, Tensor], where: str)
     """
     weights = Weights({name.removeprefix(PREFIX): value for name, value in tensors.items()}, where)
     rows = {"wte.weight": -1, "wpe.weight": config.max_length}
-    state = {ours: weights.take(theirs, rows[theirs], config.dim) for ours, theirs in EMBEDDINGS.items()}
+    state = {
+        own_name: weights.take(external_name, rows[external_name], config.dim)
+        for own_name, external_name in EMBEDDINGS.items()
+    }
     rows = {"project_qkv": 3 * config.dim, "project_in": config.ffn_dim}
-    for ours, theirs, turned in layers(config.depth):
-        last = ours.rpartition(".")[2]
+    for own_name, external_name, turned in layers(config.depth):
+        last = own_name.rpartition(".")[2]
         outputs = rows.get(last, config.dim)
-        inputs = config.ffn_dim if "feed_forward" in ours and last == "project_out" else config.dim
-        weight = weights.take(f"{theirs}.weight", *((inputs, outputs) if turned else (outputs,)))
-        state[f"{ours}.weight"] = weight.T.contiguous() if turned else weight
-        state[f"{ours}.bias"] = weights.take(f"{theirs}.bias", outputs)
+        inputs = config.ffn_dim if "feed_forward" in own_name and last == "project_out" else config.dim
+        weight = weights.take(f"{external_name}.weight", *((inputs, outputs) if turned else (outputs,)))
+        state[f"{own_name}.weight"] = weight.T.contiguous() if turned else weight
+        state[f"{own_name}.bias"] = weights.take(f"{external_name}.bias", outputs)
     if config.tie_embeddings:
         weights.match("lm_head.weight", state["embedding.weight"], "the embedding")
     else:
@@ -138,14 +141,14 @@ def check_exportable(config: GPTConfig) -> None:
 
 def export_weights(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our weights under their names and in their layout; the reverse of `import_weights`."""
-    found = {f"{PREFIX}{theirs}": state[ours] for ours, theirs in EMBEDDINGS.items()}
-    for ours, theirs, turned in layers(config.depth):
-        weight = state[f"{ours}.weight"]
-        found[f"{PREFIX}{theirs}.weight"] = weight.T if turned else weight
-        found[f"{PREFIX}{theirs}.bias"] = state[f"{ours}.bias"]
+    tensors = {f"{PREFIX}{external_name}": state[name] for name, external_name in EMBEDDINGS.items()}
+    for name, external_name, turned in layers(config.depth):
+        weight = state[f"{name}.weight"]
+        tensors[f"{PREFIX}{external_name}.weight"] = weight.T if turned else weight
+        tensors[f"{PREFIX}{external_name}.bias"] = state[f"{name}.bias"]
     if not config.tie_embeddings:
-        found["lm_head.weight"] = state["output.weight"]
-    return plain(found)
+        tensors["lm_head.weight"] = state["output.weight"]
+    return plain(tensors)
 
 
 def export_config(config: GPTConfig, vocab_size: int, eos_id: int, pad_id: int) -> dict[str, Any]:

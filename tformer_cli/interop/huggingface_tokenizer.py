@@ -128,12 +128,12 @@ def _files(
 ) -> dict[str, bytes]:
     named = dict(zip(special, tokenizer.pieces(special.values()), strict=True))
     if isinstance(tokenizer, JsonTokenizer):
-        found = json.loads(tokenizer.files()[JSON_FILE])
+        content = json.loads(tokenizer.files()[JSON_FILE])
         if words:
-            add_prefix_space(found)
+            add_prefix_space(content)
     else:
-        found = fast_tokenizer(tokenizer, parse(tokenizer.files()[f"{JOINT}.model"]))
-    found["post_processor"] = _processor(found.get("post_processor"), template)
+        content = fast_tokenizer(tokenizer, parse(tokenizer.files()[f"{JOINT}.model"]))
+    content["post_processor"] = _processor(content.get("post_processor"), template)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,
@@ -142,7 +142,7 @@ def _files(
         "model_input_names": inputs,
         **({} if isinstance(tokenizer, JsonTokenizer) else WHOLE_LINES),
     }
-    return {JSON_FILE: _json(found), "tokenizer_config.json": _json(settings)}
+    return {JSON_FILE: _json(content), "tokenizer_config.json": _json(settings)}
 
 
 def _processor(own: Any, template: dict[str, Any]) -> dict[str, Any]:

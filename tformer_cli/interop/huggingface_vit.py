@@ -95,14 +95,14 @@ READ: Rules = {
 def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Each linear layer and normalisation, see `Layers`."""
     for number in range(depth):
-        ours, theirs = f"encoder.stack.blocks.{number}", f"encoder.layer.{number}"
-        attention = tuple(f"{theirs}.attention.attention.{part}" for part in ("query", "key", "value"))
-        yield f"{ours}.attention.norm", (f"{theirs}.layernorm_before",)
-        yield f"{ours}.attention.sublayer.project_qkv", attention
-        yield f"{ours}.attention.sublayer.project_out", (f"{theirs}.attention.output.dense",)
-        yield f"{ours}.feed_forward.norm", (f"{theirs}.layernorm_after",)
-        yield f"{ours}.feed_forward.sublayer.project_in", (f"{theirs}.intermediate.dense",)
-        yield f"{ours}.feed_forward.sublayer.project_out", (f"{theirs}.output.dense",)
+        name, external_name = f"encoder.stack.blocks.{number}", f"encoder.layer.{number}"
+        attention = tuple(f"{external_name}.attention.attention.{part}" for part in ("query", "key", "value"))
+        yield f"{name}.attention.norm", (f"{external_name}.layernorm_before",)
+        yield f"{name}.attention.sublayer.project_qkv", attention
+        yield f"{name}.attention.sublayer.project_out", (f"{external_name}.attention.output.dense",)
+        yield f"{name}.feed_forward.norm", (f"{external_name}.layernorm_after",)
+        yield f"{name}.feed_forward.sublayer.project_in", (f"{external_name}.intermediate.dense",)
+        yield f"{name}.feed_forward.sublayer.project_out", (f"{external_name}.output.dense",)
     yield "encoder.stack.norm", ("layernorm",)
 
 
@@ -143,19 +143,19 @@ def read_encoder(
     if config.class_token:
         state["encoder.positions.class_vector"] = positions[0].clone() if first else torch.zeros(dim)
     state["encoder.positions.table"] = positions[first:].reshape(rows, columns, dim)
-    for ours, theirs in layers(config.depth):
-        if ours.endswith(FACTORS):
-            state[ours] = weights.take(theirs[0], dim)
+    for own_name, external_name in layers(config.depth):
+        if own_name.endswith(FACTORS):
+            state[own_name] = weights.take(external_name[0], dim)
             continue
         rows_of = {"project_qkv": 3 * dim, "project_in": config.ffn_dim}
-        height = rows_of.get(ours.rpartition(".")[2], dim) // len(theirs)
-        width = config.ffn_dim if ours.endswith("feed_forward.sublayer.project_out") else dim
-        shape = (height,) if ours.endswith("norm") else (height, width)
-        state[f"{ours}.weight"] = torch.cat([weights.take(f"{name}.weight", *shape) for name in theirs])
-        without = ours.endswith("project_qkv") and not qkv_bias
+        height = rows_of.get(own_name.rpartition(".")[2], dim) // len(external_name)
+        width = config.ffn_dim if own_name.endswith("feed_forward.sublayer.project_out") else dim
+        shape = (height,) if own_name.endswith("norm") else (height, width)
+        state[f"{own_name}.weight"] = torch.cat([weights.take(f"{name}.weight", *shape) for name in external_name])
+        without = own_name.endswith("project_qkv") and not qkv_bias
         zeros = [torch.zeros(height)] if without else []  # for qkv_bias=False
-        state[f"{ours}.bias"] = torch.cat(
-            zeros * len(theirs) or [weights.take(f"{name}.bias", height) for name in theirs]
+        state[f"{own_name}.bias"] = torch.cat(
+            zeros * len(external_name) or [weights.take(f"{name}.bias", height) for name in external_name]
         )
     return state
 
@@ -165,54 +165,54 @@ def write_encoder(
 ) -> dict[str, Tensor]:
     """An encoder's weights under their names: the other way round, arguments as in `read_encoder`."""
     projection = state["encoder.patches.project.weight"]
-    found = {
+    tensors = {
         f"{embeddings['patches']}.weight": projection.unflatten(1, (-1, config.patch_size, config.patch_size)),
         f"{embeddings['patches']}.bias": state["encoder.patches.project.bias"],
     }
     positions = state["encoder.positions.table"].flatten(0, 1)
     if config.class_token:
-        found[embeddings["class_token"]] = state["encoder.class_token"].view(1, 1, -1)
+        tensors[embeddings["class_token"]] = state["encoder.class_token"].view(1, 1, -1)
         positions = torch.cat((state["encoder.positions.class_vector"][None], positions))
-    found[embeddings["positions"]] = positions[None]
-    for ours, theirs in layers(config.depth):
-        if ours.endswith(FACTORS):
-            found[theirs[0]] = state[ours]
+    tensors[embeddings["positions"]] = positions[None]
+    for own_name, external_name in layers(config.depth):
+        if own_name.endswith(FACTORS):
+            tensors[external_name[0]] = state[own_name]
             continue
         for part in ("weight", "bias"):
-            for name, value in zip(theirs, state[f"{ours}.{part}"].chunk(len(theirs)), strict=True):
-                found[f"{name}.{part}"] = value
-    return found
+            for name, value in zip(external_name, state[f"{own_name}.{part}"].chunk(len(external_name)), strict=True):
+                tensors[f"{name}.{part}"] = value
+    return tensors
 
 
-def import_size(found: Mapping[str, Any], where: str) -> tuple[tuple[int, int], int]:
+def import_size(settings: Mapping[str, Any], where: str) -> tuple[tuple[int, int], int]:
     """Return the height and width in pixels and the channels of images, from `config.json`.
 
     Raises:
         ConfigError: if patches are not square, or the size is not a multiple of the patch size.
     """
-    patch = patch_side(found, "patch_size", where)
-    return pair(found, "image_size", where, patch), Settings(found, where).number("num_channels")
+    patch = patch_side(settings, "patch_size", where)
+    return pair(settings, "image_size", where, patch), Settings(settings, where).number("num_channels")
 
 
-def patch_side(found: Mapping[str, Any], name: str, where: str) -> int:
+def patch_side(settings: Mapping[str, Any], name: str, where: str) -> int:
     """Return the side of a patch, which may be given as a pair.
 
     Raises:
         ConfigError: if it is not square.
     """
-    rows, columns = pair(found, name, where)
+    rows, columns = pair(settings, name, where)
     if rows != columns:
-        raise ConfigError(f"{where}: {name} is {found[name]}, and tformer's patches are squares")
+        raise ConfigError(f"{where}: {name} is {settings[name]}, and tformer's patches are squares")
     return rows
 
 
-def pair(found: Mapping[str, Any], name: str, where: str, multiple: int = 1) -> tuple[int, int]:
+def pair(settings: Mapping[str, Any], name: str, where: str, multiple: int = 1) -> tuple[int, int]:
     """Return height and width, which may be given as one number or a pair.
 
     Raises:
         ConfigError: if it is neither, or not a multiple of `multiple`.
     """
-    value = found.get(name)
+    value = settings.get(name)
     sides = value if isinstance(value, list) and len(value) == 2 else [value, value]
     rows, columns = (Settings({name: side}, where).number(name) for side in sides)
     if rows % multiple or columns % multiple:
@@ -220,26 +220,26 @@ def pair(found: Mapping[str, Any], name: str, where: str, multiple: int = 1) -> 
     return rows, columns
 
 
-def import_config(found: Mapping[str, Any], where: str, say: Say = warn) -> ViTConfig:
+def import_config(content: Mapping[str, Any], where: str, say: Say = warn) -> ViTConfig:
     """Our settings from their `config.json`.
 
     Raises:
         ConfigError: if it has a setting that we do not.
     """
-    check_import(found, READ, where, say)
-    settings = Settings(found, where)
+    check_import(content, READ, where, say)
+    settings = Settings(content, where)
     settings.flag("qkv_bias", True)
-    return ViTConfig(**settings.encoder(dropout=0.0), patch_size=patch_side(found, "patch_size", where))
+    return ViTConfig(**settings.encoder(dropout=0.0), patch_size=patch_side(content, "patch_size", where))
 
 
 def import_weights(
-    config: ViTConfig, found: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str, say: Say = warn
+    config: ViTConfig, settings: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str, say: Say = warn
 ) -> dict[str, Tensor]:
     """Return the weights under tformer's names, in float32, with the head of a classifier or the mask token.
 
     Args:
         config: settings from `import_config`.
-        found: content of `config.json`.
+        settings: content of `config.json`.
         tensors: tensors of the safetensors file.
         where: name of the file in error messages.
         say: receives warnings about parts that are left out.
@@ -247,9 +247,9 @@ def import_weights(
     Raises:
         ConfigError: if a weight of the encoder is missing or has another shape, or a weight has no counterpart.
     """
-    height, width = import_size(found, where)[0]
+    height, width = import_size(settings, where)[0]
     weights = Weights({name.removeprefix(PREFIX): value for name, value in tensors.items()}, where)
-    qkv_bias = Settings(found, where).flag("qkv_bias", True)
+    qkv_bias = Settings(settings, where).flag("qkv_bias", True)
     grid = (height // config.patch_size, width // config.patch_size)
     state = read_encoder(config, grid, weights, layers, EMBEDDINGS, qkv_bias=qkv_bias)
     state |= read_head(weights, HEAD, config.dim)

@@ -131,21 +131,21 @@ def _layers(config: Seq2SeqConfig) -> Iterator[tuple[str, tuple[str, ...], bool,
     """
     for stack, depth in (("encoder", config.encoder_depth), ("decoder", config.decoder_depth)):
         for number in range(depth):
-            ours, theirs = f"{stack}.blocks.{number}", f"model.{stack}.layers.{number}"
-            inner = f"{theirs}.self_attn"
+            name, external_name = f"{stack}.blocks.{number}", f"model.{stack}.layers.{number}"
+            inner = f"{external_name}.self_attn"
             parts = tuple(f"{inner}.{part}_proj" for part in "qkv")
-            yield f"{ours}.attention.sublayer.project_qkv", parts, True, False
-            yield f"{ours}.attention.sublayer.project_out", (f"{inner}.out_proj",), False, True
-            yield f"{ours}.attention.norm", (f"{theirs}.self_attn_layer_norm",), False, True
+            yield f"{name}.attention.sublayer.project_qkv", parts, True, False
+            yield f"{name}.attention.sublayer.project_out", (f"{inner}.out_proj",), False, True
+            yield f"{name}.attention.norm", (f"{external_name}.self_attn_layer_norm",), False, True
             if stack == "decoder":
-                inner = f"{theirs}.encoder_attn"
-                yield f"{ours}.cross.sublayer.project_q", (f"{inner}.q_proj",), True, False
-                yield f"{ours}.cross.sublayer.project_kv", (f"{inner}.k_proj", f"{inner}.v_proj"), True, False
-                yield f"{ours}.cross.sublayer.project_out", (f"{inner}.out_proj",), False, True
-                yield f"{ours}.cross.norm", (f"{theirs}.encoder_attn_layer_norm",), False, True
-            yield f"{ours}.feed_forward.sublayer.project_in", (f"{theirs}.fc1",), True, False
-            yield f"{ours}.feed_forward.sublayer.project_out", (f"{theirs}.fc2",), False, True
-            yield f"{ours}.feed_forward.norm", (f"{theirs}.final_layer_norm",), False, True
+                inner = f"{external_name}.encoder_attn"
+                yield f"{name}.cross.sublayer.project_q", (f"{inner}.q_proj",), True, False
+                yield f"{name}.cross.sublayer.project_kv", (f"{inner}.k_proj", f"{inner}.v_proj"), True, False
+                yield f"{name}.cross.sublayer.project_out", (f"{inner}.out_proj",), False, True
+                yield f"{name}.cross.norm", (f"{external_name}.encoder_attn_layer_norm",), False, True
+            yield f"{name}.feed_forward.sublayer.project_in", (f"{external_name}.fc1",), True, False
+            yield f"{name}.feed_forward.sublayer.project_out", (f"{external_name}.fc2",), False, True
+            yield f"{name}.feed_forward.norm", (f"{external_name}.final_layer_norm",), False, True
         if config.norm is Norm.pre:
             yield f"{stack}.norm", (f"model.{stack}.layer_norm",), False, True
 
@@ -180,15 +180,15 @@ def export_weights(config: Seq2SeqConfig, state: Mapping[str, Tensor], table: Te
     order = to_halves(config.dim)
     state = {name: value.detach().float().cpu() for name, value in state.items()}
     tensors: dict[str, Tensor] = {}
-    for ours, theirs, reads, writes in _layers(config):
-        weight, bias = state[f"{ours}.weight"], state[f"{ours}.bias"]
+    for own_name, external_name, reads, writes in _layers(config):
+        weight, bias = state[f"{own_name}.weight"], state[f"{own_name}.bias"]
         weight = weight[:, order] if reads else weight[order] if writes else weight
         bias = bias[order] if writes else bias
-        size = bias.shape[0] // len(theirs)
-        for name, w, b in zip(theirs, weight.split(size), bias.split(size), strict=True):
+        size = bias.shape[0] // len(external_name)
+        for name, w, b in zip(external_name, weight.split(size), bias.split(size), strict=True):
             tensors |= {f"{name}.weight": w, f"{name}.bias": b}
-    for ours, names in _embeddings(config).items():
-        tensors[names[0]] = state[ours][:, order]
+    for own_name, names in _embeddings(config).items():
+        tensors[names[0]] = state[own_name][:, order]
     vocabulary = state["target_embedding.weight"].shape[0]
     tensors[FINAL_BIAS] = state.get(_final_bias_name(config), torch.zeros(vocabulary))[None]
     for side in ("encoder", "decoder"):
@@ -213,22 +213,22 @@ def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: 
     order = torch.argsort(to_halves(config.dim))
     weights = Weights(tensors, where)
     state: dict[str, Tensor] = {}
-    for ours, theirs, reads, writes in _layers(config):
-        norm = ours.endswith("norm")
-        inner = "feed_forward" in ours and not norm
+    for own_name, external_name, reads, writes in _layers(config):
+        norm = own_name.endswith("norm")
+        inner = "feed_forward" in own_name and not norm
         rows = config.ffn_dim if inner and reads else config.dim
         columns = config.ffn_dim if inner and writes else config.dim
         shape = (rows,) if norm else (rows, columns)
-        weight = torch.cat([weights.take(f"{name}.weight", *shape) for name in theirs])
-        bias = torch.cat([weights.take(f"{name}.bias", rows) for name in theirs])
-        state[f"{ours}.weight"] = (weight[:, order] if reads else weight[order] if writes else weight).contiguous()
-        state[f"{ours}.bias"] = bias[order] if writes else bias
-    for ours, names in _embeddings(config).items():
-        theirs = next((name for name in names if name in weights.left), names[0])
-        value = weights.take(theirs, -1, config.dim)
+        weight = torch.cat([weights.take(f"{name}.weight", *shape) for name in external_name])
+        bias = torch.cat([weights.take(f"{name}.bias", rows) for name in external_name])
+        state[f"{own_name}.weight"] = (weight[:, order] if reads else weight[order] if writes else weight).contiguous()
+        state[f"{own_name}.bias"] = bias[order] if writes else bias
+    for own_name, names in _embeddings(config).items():
+        external_name = next((name for name in names if name in weights.left), names[0])
+        value = weights.take(external_name, -1, config.dim)
         for copy in names:
-            weights.match(copy, value, theirs)
-        state[ours] = value[:, order].contiguous()
+            weights.match(copy, value, external_name)
+        state[own_name] = value[:, order].contiguous()
     if config.final_bias:
         vocabulary = state["target_embedding.weight"].shape[0]
         state[_final_bias_name(config)] = weights.take(FINAL_BIAS, 1, vocabulary)[0].clone()
@@ -265,7 +265,7 @@ def export_config(config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Map
         ids: pad, bos and eos.
     """
     model_type, architecture = ARCHITECTURES[config.norm]
-    found = {
+    settings = {
         "architectures": [architecture],
         "model_type": model_type,
         "is_encoder_decoder": True,
@@ -293,16 +293,16 @@ def export_config(config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Map
         "torch_dtype": "float32",
     }
     if config.norm is Norm.post:
-        found["share_encoder_decoder_embeddings"] = config.tie_embeddings is TieEmbeddings.all
-        found["decoder_vocab_size"] = vocabularies[1]
-    return found
+        settings["share_encoder_decoder_embeddings"] = config.tie_embeddings is TieEmbeddings.all
+        settings["decoder_vocab_size"] = vocabularies[1]
+    return settings
 
 
-def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool, say: Say = warn) -> Seq2SeqConfig:
+def import_config(content: Mapping[str, Any], where: str, *, final_bias: bool, say: Say = warn) -> Seq2SeqConfig:
     """Return tformer's settings for a `config.json`.
 
     Args:
-        found: the file's content.
+        content: the file's content.
         where: name of the file in error messages.
         final_bias: whether the bias of the output projection is not all zero.
         say: receives the warning about settings without a rule.
@@ -311,18 +311,18 @@ def import_config(found: Mapping[str, Any], where: str, *, final_bias: bool, say
         ConfigError: if it is of another architecture, or has an unsupported setting.
     """
     by_type = {model_type: norm for norm, (model_type, _) in ARCHITECTURES.items()}
-    kind = str(found.get("model_type"))
+    kind = str(content.get("model_type"))
     if kind not in by_type:
-        listed = found.get("architectures")
+        listed = content.get("architectures")
         named = (
-            listed[0] if isinstance(listed, list) and listed else found.get("model_type") or "an unnamed architecture"
+            listed[0] if isinstance(listed, list) and listed else content.get("model_type") or "an unnamed architecture"
         )
         allowed = ", ".join(architecture for _, architecture in ARCHITECTURES.values())
         remedy = f"tformer reads {allowed}, BERT, RoBERTa, DistilBERT, GPT-2 and ViT, and Vision Transformers of timm"
         raise ConfigError(f"{where}: {str(named)[:60]} is not supported", remedy)
 
-    check_import(found, READ, where, say)
-    settings = Settings(found, where)
+    check_import(content, READ, where, say)
+    settings = Settings(content, where)
     dim, heads = settings.number("d_model"), settings.same("attention_heads")
     if dim % 2 or dim % heads:
         raise ConfigError(f"{where}: d_model {dim} is odd, or no multiple of {heads} heads")

@@ -38,17 +38,17 @@ USUAL_MEAN = USUAL_DEVIATION = [0.5, 0.5, 0.5]
 Found = tuple[ImageClassificationExperiment, dict[str, Tensor]]
 
 
-def is_pictures(found: Mapping[str, Any]) -> bool:
+def is_pictures(settings: Mapping[str, Any]) -> bool:
     """Return whether a `config.json` belongs to an image model: a ViT of Hugging Face, or a model of timm."""
-    return found.get("model_type") == "vit" or ("architecture" in found and "model_type" not in found)
+    return settings.get("model_type") == "vit" or ("architecture" in settings and "model_type" not in settings)
 
 
-def import_pictures(path: Path, found: Mapping[str, Any], tensors: Mapping[str, Tensor], say: Say = warn) -> Found:
+def import_pictures(path: Path, content: Mapping[str, Any], tensors: Mapping[str, Tensor], say: Say = warn) -> Found:
     """Read a ViTForImageClassification or ViTModel, or a VisionTransformer of timm.
 
     Args:
         path: the folder.
-        found: content of its `config.json`.
+        content: content of its `config.json`.
         tensors: tensors of its safetensors files.
         say: receives warnings about parts that are not imported.
 
@@ -59,21 +59,21 @@ def import_pictures(path: Path, found: Mapping[str, Any], tensors: Mapping[str, 
         ConfigError: if a setting is not supported, or the weights do not fit.
     """
     where = str(path / CONFIG)
-    if found.get("model_type") == "vit":
-        model = huggingface_vit.import_config(found, where, say)
-        size, channels = huggingface_vit.import_size(found, where)
-        weights = huggingface_vit.import_weights(model, found, tensors, str(path), say)
+    if content.get("model_type") == "vit":
+        model = huggingface_vit.import_config(content, where, say)
+        size, channels = huggingface_vit.import_size(content, where)
+        weights = huggingface_vit.import_weights(model, content, tensors, str(path), say)
         coding = read_json(path / CODING) if (path / CODING).is_file() else {}
         (mean, deviation), pooling = _huggingface_colours(coding, str(path / CODING)), Pooling.cls
         stretched = isinstance(coding.get("size"), int) or _is_object(coding.get("size"), "height")
         fit = Fit.stretch if stretched else Fit.crop
     else:
-        arguments = timm_vit.arguments_of(found, where)
+        arguments = timm_vit.arguments_of(content, where)
         model = timm_vit.import_config(arguments, tensors, where)
-        size = timm_vit.import_size(model, found, tensors, where)
+        size = timm_vit.import_size(model, content, tensors, where)
         weights = timm_vit.import_weights(model, size, arguments, tensors, str(path))
         channels = tensors["patch_embed.proj.weight"].shape[1]
-        coding = found["pretrained_cfg"] if _is_object(found.get("pretrained_cfg")) else found
+        coding = content["pretrained_cfg"] if _is_object(content.get("pretrained_cfg")) else content
         settings = Settings(coding, where)
         mean, deviation = settings.numbers("mean", low=-LARGEST), settings.numbers("std", low=0)
         pooling = timm_vit.POOLING[arguments["global_pool"]]
@@ -188,7 +188,7 @@ def timm_files(model: ViTClassifier, experiment: ImageClassificationExperiment, 
         "num_classes": len(labels),
         "label_names": labels,
     }
-    found = {
+    settings = {
         "architecture": "vit_tiny_patch16_224",  # of which `model_args` changes every size
         "num_classes": len(labels),
         "num_features": config.dim,
@@ -196,7 +196,7 @@ def timm_files(model: ViTClassifier, experiment: ImageClassificationExperiment, 
         "model_args": arguments,
         "pretrained_cfg": coding,
     }
-    return {CONFIG: json_file(found), WEIGHTS: weights_file(weights)}
+    return {CONFIG: json_file(settings), WEIGHTS: weights_file(weights)}
 
 
 def _three(values: list[float]) -> list[float]:

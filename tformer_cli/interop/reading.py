@@ -78,8 +78,8 @@ class Settings:
         names: names in error messages for settings with another name in the file.
     """
 
-    def __init__(self, found: Mapping[str, Any], where: str, names: Mapping[str, str] | None = None) -> None:
-        self.found, self.where, self.names = found, where, names or {}
+    def __init__(self, content: Mapping[str, Any], where: str, names: Mapping[str, str] | None = None) -> None:
+        self.found, self.where, self.names = content, where, names or {}
 
     def refuse(self, name: str, value: Any, wanted: str) -> ConfigError:
         """Return the error for an unexpected value."""
@@ -250,16 +250,16 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: if it cannot be read, or is none.
     """
     try:
-        found = json.loads(read_regular(path))
+        content = json.loads(read_regular(path))
     except OSError as error:
         raise DataError(
             f"{path}: {error.strerror or error}", "name a folder with a model in the Hugging Face format"
         ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise DataError(f"{path}: not a JSON object")
-    return found
+    return content
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -146,18 +146,18 @@ SCALES = {f"attention.{FACTORS}": "ls1.gamma", f"feed_forward.{FACTORS}": "ls2.g
 def layers(depth: int, *, layer_scale: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Each layer of the encoder, as in `huggingface_vit.layers`."""
     for number in range(depth):
-        for ours, theirs in (SUBLAYERS | SCALES if layer_scale else SUBLAYERS).items():
-            yield f"encoder.stack.blocks.{number}.{ours}", (f"blocks.{number}.{theirs}",)
+        for name, external_name in (SUBLAYERS | SCALES if layer_scale else SUBLAYERS).items():
+            yield f"encoder.stack.blocks.{number}.{name}", (f"blocks.{number}.{external_name}",)
     yield "encoder.stack.norm", ("norm",)
 
 
-def arguments_of(found: Mapping[str, Any], where: str) -> dict[str, Any]:
+def arguments_of(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the arguments of a model from `config.json`: those of the architecture, updated by those that differ.
 
     Raises:
         ConfigError: if its architecture or an argument is not supported.
     """
-    name, given = found.get("architecture"), found.get("model_args")
+    name, given = settings.get("architecture"), settings.get("model_args")
     if not isinstance(name, str) or name not in ARCHITECTURES:
         remedy = f"tformer reads plain Vision Transformers, as {', '.join(list(ARCHITECTURES)[1:16:5])}: docs/images.md"
         raise ConfigError(f"{where}: {str(name)[:60]!r} of timm is not supported", remedy)
@@ -168,8 +168,8 @@ def arguments_of(found: Mapping[str, Any], where: str) -> dict[str, Any]:
     pooling = arguments["global_pool"]
     if not isinstance(pooling, str) or pooling not in POOLING:
         raise ConfigError(f"{where}: global_pool {str(pooling)[:60]!r} is not supported", "tformer has token and avg")
-    if found.get("global_pool", pooling) != pooling:
-        cause = f"{where}: global_pool is {str(found['global_pool'])[:60]!r}, and {pooling!r} by its architecture"
+    if settings.get("global_pool", pooling) != pooling:
+        cause = f"{where}: global_pool is {str(settings['global_pool'])[:60]!r}, and {pooling!r} by its architecture"
         raise ConfigError(cause, "save the model again with timm, which writes model_args")
     return arguments
 
@@ -209,13 +209,13 @@ def import_config(arguments: Mapping[str, Any], tensors: Mapping[str, Tensor], w
 
 
 def import_size(
-    config: ViTConfig, found: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
+    config: ViTConfig, settings: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
 ) -> tuple[int, int]:
     """Return the height and width of images in pixels: those in the file, otherwise a square.
 
     Args:
         config: settings from `import_config`.
-        found: content of `config.json`.
+        settings: content of `config.json`.
         tensors: timm's state dictionary.
         where: name of the file in error messages.
 
@@ -225,14 +225,14 @@ def import_size(
     table = tensors.get("pos_embed")
     if table is None or table.dim() != 3:
         raise ConfigError(f"{where}: no pos_embed, and tformer reads learned positions in this architecture")
-    arguments, patch = found.get("model_args") or {}, config.patch_size
-    outside = int(config.class_token and not arguments_of(found, where)["no_embed_class"])
+    arguments, patch = settings.get("model_args") or {}, config.patch_size
+    outside = int(config.class_token and not arguments_of(settings, where)["no_embed_class"])
     patches = table.shape[1] - outside
     if arguments.get("img_size") is not None:
         size = pair(arguments, "img_size", where, patch)
     else:
-        coding = found.get("pretrained_cfg")
-        given = (coding if isinstance(coding, dict) else found).get("input_size")  # old files are not nested
+        coding = settings.get("pretrained_cfg")
+        given = (coding if isinstance(coding, dict) else settings).get("input_size")  # old files are not nested
         side = round(patches**0.5) * patch
         size = (side, side)
         if side * side != patches * patch * patch and isinstance(given, list) and len(given) == 3:
@@ -306,17 +306,17 @@ def export_arguments(config: ViTConfig, head: ImageHeadConfig, size: int | list[
 
 
 def export_weights(config: ViTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our weights under their names; for a head on the mean make their model with `fc_norm=False`.
+    """Return the weights under timm's names; with mean pooling, timm's model needs `fc_norm=False`.
 
     Args:
-        config: of the model.
+        config: settings of the model.
         state: the model's state dictionary.
 
     Raises:
         ConfigError: if the model has a setting without a counterpart.
     """
     check_export(config, EXPORTED, "timm's VisionTransformer")
-    found = write_encoder(config, state, partial(layers, layer_scale=bool(config.layer_scale)), EMBEDDINGS)
+    tensors = write_encoder(config, state, partial(layers, layer_scale=bool(config.layer_scale)), EMBEDDINGS)
     if "head.output.weight" in state:
-        found |= {f"{HEAD}.{part}": state[f"head.output.{part}"] for part in ("weight", "bias")}
-    return plain(found)
+        tensors |= {f"{HEAD}.{part}": state[f"head.output.{part}"] for part in ("weight", "bias")}
+    return plain(tensors)

@@ -66,8 +66,8 @@ class AnswersFiles(Generic[M]):
         The prediction of a skipped file contains the reason.
         """
         for _, items in readable(inputs, self.read_together, lambda paths: [self._readable(path) for path in paths]):
-            found = [item.value for item in items if isinstance(item, Readable)]
-            yield from merged(items, self.answers(model, found) if found else [])
+            contents = [item.value for item in items if isinstance(item, Readable)]
+            yield from merged(items, self.answers(model, contents) if contents else [])
 
     def _readable(self, path: Any) -> Answer[np.ndarray] | DataError:
         try:

@@ -185,7 +185,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
     def evaluate(self, model: ViTClassifier | ResNetClassifier, split: str, scoring: Scoring) -> Evaluation:
         """Accuracy, the right label among the first five, and more a label."""
         images, targets, names = self._split(split), self._numbers(split), [shown(name) for name in self.labels.names]
-        found, before = np.zeros(len(images), np.int64), np.zeros(len(images), np.int64)
+        predicted, before = np.zeros(len(images), np.int64), np.zeros(len(images), np.int64)
         probability = np.zeros(len(images), np.float32)
         answers: dict[int, Tensor] = {}
         total = 0.0
@@ -194,22 +194,22 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
             right = batch.targets[: len(scores)]
             total += float(self._entropies(scores, right, 0.0).sum())
             rows = batch.sample_ids.cpu().numpy()
-            found[rows] = scores.argmax(1).cpu().numpy()
+            predicted[rows] = scores.argmax(1).cpu().numpy()
             before[rows] = (scores > scores.gather(1, right[:, None])).sum(1).cpu().numpy()
             shares = scores.softmax(1).cpu()
             probability[rows] = shares.amax(1).numpy()
             if scoring.predictions:
                 answers |= zip(rows.tolist(), shares, strict=True)
-        more, tables = labels_scores(targets, found, names, thorough=scoring.thorough)
+        more, tables = labels_scores(targets, predicted, names, thorough=scoring.thorough)
         scores = {"loss": total / len(images), **more}
         if len(names) > TOP:
             scores[f"top{TOP}_accuracy"] = 100 * float((before < TOP).mean())
         evaluation = Evaluation(scores, tables=tables, data_sha256=images.hash, notes=list(images.notes))
         for row in spread(len(images), scoring.samples):
-            said = f"{names[found[row]]} {probability[row]:.2f}"
-            evaluation.samples.append(Sample(shown(images.names[row]), names[targets[row]], said))
+            caption = f"{names[predicted[row]]} {probability[row]:.2f}"
+            evaluation.samples.append(Sample(shown(images.names[row]), names[targets[row]], caption))
         if scoring.thorough or scoring.samples:
-            matrix, kept = confusion(targets, found, len(names), MOST_CONFUSED)
+            matrix, kept = confusion(targets, predicted, len(names), MOST_CONFUSED)
             kept_names = [names[number] for number in kept]
             evaluation.pictures["confusion"] = HeatMap(
                 matrix, kept_names, kept_names, f"{split}: % of each label", "label", "predicted as", percent=True
@@ -218,7 +218,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
             evaluation.notes += self._seen(images)
         for row, shares in sorted(answers.items()):
             probabilities = {name: round(share, 6) for name, share in zip(names, shares.tolist(), strict=True)}
-            guess = names[found[row]]
+            guess = names[predicted[row]]
             evaluation.predictions.append(
                 {"picture": images.names[row], "reference": names[targets[row]], "prediction": guess,
                  "probability": probabilities[guess], "probabilities": probabilities}
@@ -236,12 +236,12 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
     @torch.inference_mode()
     def _answer(self, model: ViTClassifier | ResNetClassifier, images: Tensor) -> list[Prediction]:
         """The label and its probability, of each picture."""
-        found = []
+        predictions = []
         for row in model(images).float().softmax(-1).cpu().tolist():
             ranked = sorted(zip(self.labels.names, row, strict=True), key=lambda item: -item[1])
             details = {"label": ranked[0][0], "probabilities": {name: round(p, 6) for name, p in ranked}}
-            found.append(Prediction(f"{shown(ranked[0][0])}\t{ranked[0][1]:.4f}", details))
-        return found
+            predictions.append(Prediction(f"{shown(ranked[0][0])}\t{ranked[0][1]:.4f}", details))
+        return predictions
 
     # --- pictures ---
 
@@ -259,7 +259,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
             answer.text.replace("\t", " ") + ("" if fits else f"\nlabel: {shown(self.labels.names[number])}")
             for answer, fits, number in zip(answers, right, numbers, strict=True)
         ]
-        found: dict[str, Picture] = {
+        figures: dict[str, Picture] = {
             "predictions": Gallery(visible, captions, list(right)),
             "augmented": self._augmented_gallery(device),
         }
@@ -268,8 +268,8 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
             last = weights[list(weights)[-1]].float().mean(1)  # of all heads, (B, T, T)
             seen = last.mean(1) if model.encoder.class_token is None else last[:, 0, 1:]
             maps = seen.unflatten(1, model.encoder.grid).cpu().numpy()
-            found["attention"] = Gallery(visible, captions, list(right), list(maps))
-        return found
+            figures["attention"] = Gallery(visible, captions, list(right), list(maps))
+        return figures
 
     def _augmented_gallery(self, device: torch.device) -> Gallery:
         """A few training pictures as several epochs show them."""

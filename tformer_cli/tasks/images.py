@@ -174,11 +174,11 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
         return ENDINGS
 
     def read_content(self, content: Path | bytes, name: str) -> np.ndarray:
-        """A picture as it was read."""
+        """Return a decoded image."""
         return read_picture(content, self.config.data, name)
 
     def answers(self, model: M, contents: Sequence[np.ndarray]) -> list[Prediction]:
-        """Answers to pictures as `read_picture` gives them."""
+        """Return the predictions for images read by `read_picture`."""
         device = next(model.parameters()).device
         shown = []
         for picture in contents:
@@ -187,7 +187,7 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
         return self._answer(model, torch.cat(shown)) if shown else []
 
     def _answer(self, model: M, images: Tensor) -> list[Prediction]:
-        """Answers to pictures (R, C, S, S)."""
+        """Return the predictions for images (R, C, S, S)."""
         raise NotImplementedError
 
     # --- for people ---

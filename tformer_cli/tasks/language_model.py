@@ -102,16 +102,16 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
 
     def _samples(self, model: GPT, corpus: Corpus, count: int) -> list[Sample]:
         """What the model makes of the beginnings of some documents, and how they really go on."""
-        found = []
+        samples = []
         for number in spread(len(corpus), count):
             text = corpus.documents[number][: 4 * PROMPT_CHARACTERS]
             ids = self.tokenizer.encode(text)
             size = len(self.tokenizer.encode(text[:PROMPT_CHARACTERS]))
             prompt = ids[: min(size, self.config.model.max_length // 2, self.config.model.max_length - 2)]
-            rest = Continuation(self.tokenizer, prompt).text(ids[len(prompt) :])
+            continuation = Continuation(self.tokenizer, prompt).text(ids[len(prompt) :])
             (written,) = self._write(model, [[self.tokenizer.eos_id, *prompt]], [number], most=SAMPLE_TOKENS)
-            found.append(Sample(self.tokenizer.decode(prompt), rest[:PROMPT_CHARACTERS], written.text))
-        return found
+            samples.append(Sample(self.tokenizer.decode(prompt), continuation[:PROMPT_CHARACTERS], written.text))
+        return samples
 
     @property
     def input_columns(self) -> tuple[str, ...]:
@@ -177,9 +177,9 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
             return Readable([self.tokenizer.eos_id, *ids])
         size = f"{len(ids):,} tokens, the model's context is {context:,}"
         room = max(1, min(self.config.decode.max_length or context, context // 2))
-        rest = ids[len(ids) - max(1, context - 1 - room) :]
+        kept = ids[len(ids) - max(1, context - 1 - room) :]
         remedy = "give its end only, or train with a larger model.max_length"
-        return self._too_long(size, remedy, [self.tokenizer.eos_id, *rest], "its beginning was not read")
+        return self._too_long(size, remedy, [self.tokenizer.eos_id, *kept], "its beginning was not read")
 
     def _ids(self, prompt: str, number: int) -> list[int]:
         """Return the tokens of a prompt that is not skipped.
@@ -237,13 +237,13 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
         tokens = torch.tensor(prompts, device=next(model.parameters()).device)
         limit = self._limit(tokens.shape[1], most)
         never = {tokenizer.pad_id, tokenizer.bos_id, tokenizer.unk_id} - {tokenizer.eos_id}
-        found = search(
+        results = search(
             model, model.start(tokens, width(decode), limit), config=decode, bos_id=tokens[:, -1],
             eos_id=tokenizer.eos_id, forbidden=sorted(never), max_lengths=torch.full((len(prompts),), limit),
             sample_ids=numbers, cached=tokens.shape[1] - 1, on_token=on_token,
         )  # fmt: skip
         predictions = []
-        for prompt, hypotheses in zip(prompts, found, strict=True):
+        for prompt, hypotheses in zip(prompts, results, strict=True):
             text = Continuation(tokenizer, prompt).text
             written = [{"text": text(one.tokens), "score": one.score} for one in hypotheses]
             predictions.append(Prediction(written[0]["text"], {"hypotheses": written}))

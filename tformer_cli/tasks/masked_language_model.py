@@ -252,7 +252,7 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
     def _read_inputs(self, given: list[Input]) -> list[Answer[tuple[str, np.ndarray]] | Refusal]:
         """Return each line with its tokens; BERT's `[MASK]` is a mask token too."""
         tokenizer, most = self.tokenizer, self.config.model.max_length
-        found: list[Answer[tuple[str, np.ndarray]] | Refusal] = []
+        answers: list[Answer[tuple[str, np.ndarray]] | Refusal] = []
         for line in given:
             text = line if isinstance(line, str) else line[0]
             ids = tokenizer.encode(text.replace(BERT_MASK, MASK))
@@ -260,12 +260,12 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
             row = np.array([tokenizer.bos_id, *ids[: most - 2], tokenizer.eos_id])
             if cut:
                 size = f"{len(ids):,} tokens, the model reads {most - 2:,}"
-                found.append(self._too_long(size, "shorten the line", (text, row), "its end was not read"))
+                answers.append(self._too_long(size, "shorten the line", (text, row), "its end was not read"))
             elif self.masking.mask_id in ids or not text.strip():
-                found.append(Readable((text, row)))
+                answers.append(Readable((text, row)))
             else:
-                found.append(Readable((text, row), f"no {MASK} in it, so that nothing was filled in"))
-        return found
+                answers.append(Readable((text, row), f"no {MASK} in it, so that nothing was filled in"))
+        return answers
 
     @torch.inference_mode()
     def _answer(self, model: BERTForPretraining, rows: list[tuple[str, np.ndarray]]) -> list[Prediction]:
@@ -277,7 +277,7 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
         chosen, _ = model(tokens, lengths, None, places)
         number = min(max(FILLINGS, self.top), tokenizer.vocab_size)
         probability, token = model.logits(chosen).float().softmax(-1).topk(number, dim=-1)
-        found, width = [], tokens.shape[1]
+        predictions, width = [], tokens.shape[1]
         for row, text in enumerate(texts):
             mine = (places // width == row).nonzero()[:, 0].tolist()
             fillings = [
@@ -290,5 +290,5 @@ class MaskedLanguageModel(RunningText[BERTForPretraining, MaskedBatch]):
             filled = tokens[row, 1 : int(lengths[row]) - 1].clone()
             filled[filled == self.masking.mask_id] = token[mine, 0]
             text = tokenizer.decode(filled.tolist()) if mine else text
-            found.append(Prediction(text, {"fillings": fillings}))
-        return found
+            predictions.append(Prediction(text, {"fillings": fillings}))
+        return predictions

@@ -103,8 +103,8 @@ class MaskedPatches(ImageTask[ViTForMaskedPatches, ImageBatch]):
         for row in spread(len(images), scoring.samples):
             batch = self.collate(split, 0, np.array([row])).to(next(model.parameters()).device)
             guessed, right, _ = self._guess(model, self._centers(batch.pixels, batch.shapes), batch)
-            found = int((guessed.argmax(1) == right).sum())
-            evaluation.samples.append(Sample(images.names[row], f"{len(right)} hidden patches", f"{found} right"))
+            num_correct = int((guessed.argmax(1) == right).sum())
+            evaluation.samples.append(Sample(images.names[row], f"{len(right)} hidden patches", f"{num_correct} right"))
         return evaluation
 
     def predict(self, model: ViTForMaskedPatches, inputs: Iterable[Any]) -> Iterator[Prediction]:

@@ -141,17 +141,17 @@ class QuestionAnswering(FineTuned[Questions, BERTForSpans, SpanBatch]):
         head = [tokenizer.bos_id, *question, *self.separator]
         room = most - len(head) - 1
         step = max(1, room - data.stride)
-        found = []
+        windows = []
         for start in range(0, max(1, len(context)), step):
             part = context[start : start + room]
             tokens = np.concatenate([head, part, [tokenizer.eos_id]]).astype(np.int64)
             here = (begin - start + len(head), end - start + len(head))
             fits = start <= begin and end < start + len(part) and begin >= 0
             span = here if fits else (0, 0)
-            found.append(Window(number, tokens, len(head), characters[start : start + room], *span))
+            windows.append(Window(number, tokens, len(head), characters[start : start + room], *span))
             if start + room >= len(context):
                 break
-        return found
+        return windows
 
     def _pieces(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of a text, (N,), and the characters of the units that each lies in, (N, 2).
@@ -248,16 +248,16 @@ class QuestionAnswering(FineTuned[Questions, BERTForSpans, SpanBatch]):
         always = self.always_answers
         if always is None:  # a run of version 0.1 goes by the split
             always = all(row.answers for row in data.rows)
-        found = [self._given(best[number], always=always) for number in range(len(data))]
+        predictions = [self._given(best[number], always=always) for number in range(len(data))]
         answers = [[text for text, _ in row.answers] for row in data.rows]
-        scores = {"loss": total / count, **answer_scores(answers, found)}
+        scores = {"loss": total / count, **answer_scores(answers, predictions)}
         evaluation = Evaluation(scores, data_sha256=data.hash, notes=list(data.notes))
         for row in spread(len(data), scoring.samples):
-            evaluation.samples.append(Sample(data.rows[row].question, " | ".join(answers[row]), found[row]))
+            evaluation.samples.append(Sample(data.rows[row].question, " | ".join(answers[row]), predictions[row]))
         if scoring.predictions:
             evaluation.predictions = [
                 {"id": row.name, "question": row.question, "context": row.context, "reference": right,
-                 "prediction": found[number], "score": _shown(best[number][0])}
+                 "prediction": predictions[number], "score": _shown(best[number][0])}
                 for number, (row, right) in enumerate(zip(data.rows, answers, strict=True))
             ]  # fmt: skip
         return evaluation
@@ -299,22 +299,22 @@ class QuestionAnswering(FineTuned[Questions, BERTForSpans, SpanBatch]):
     def _read_inputs(self, given: list[Input]) -> list[Answer[tuple[str, str]] | Refusal]:
         """Return questions with their texts, from rows of two columns or from lines separated by a tab."""
         most = self.config.model.max_length // 2
-        found: list[Answer[tuple[str, str]] | Refusal] = []
+        answers: list[Answer[tuple[str, str]] | Refusal] = []
         for row in given:
             parts = row.split("\t", 1) if isinstance(row, str) else list(row)
             if len(parts) != 2 and any(parts):
                 reason = "no tab between a question and the text that answers it"
-                found.append(self._malformed(reason, "write QUESTION<tab>TEXT"))
+                answers.append(self._malformed(reason, "write QUESTION<tab>TEXT"))
                 continue
             question, context = parts if len(parts) == 2 else ("", "")
             long = len(self.tokenizer.encode(question))
             if long > most:
                 size = f"the question has {long:,} tokens, the model reads {most:,}"
-                rest = (question, context)
-                found.append(self._too_long(size, "shorten the question", rest, "its end was not read"))
+                kept = (question, context)
+                answers.append(self._too_long(size, "shorten the question", kept, "its end was not read"))
             else:
-                found.append(Readable((question, context)))
-        return found
+                answers.append(Readable((question, context)))
+        return answers
 
     @torch.inference_mode()
     def _answer(self, model: BERTForSpans, rows: list[tuple[str, str]]) -> list[Prediction]:

@@ -120,16 +120,16 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
     def _read(self, split: str) -> dict[str, Recordings]:
         config = self.config
         bad = config.trainer.on_bad_sample
-        found = read_recordings(config.data, config.features, split, seed=config.seed, on_bad_sample=bad)
-        found = {name: self._in_form(part) for name, part in found.items()}
-        if "train" in found:
-            train = found["train"]
+        parts = read_recordings(config.data, config.features, split, seed=config.seed, on_bad_sample=bad)
+        parts = {name: self._in_form(part) for name, part in parts.items()}
+        if "train" in parts:
+            train = parts["train"]
             short = np.flatnonzero(train.lengths <= config.data.max_seconds * self.rate)
             if not len(short):
                 cause = f"{train.origin}: every recording is longer than data.max_seconds {config.data.max_seconds:g}"
                 raise DataError(cause, "raise it, or cut the recordings")
-            found["train"] = self._without(train, short, f"longer than {config.data.max_seconds:g} seconds")
-        return found
+            parts["train"] = self._without(train, short, f"longer than {config.data.max_seconds:g} seconds")
+        return parts
 
     @functools.cached_property
     def _form(self) -> Callable[[str], str]:

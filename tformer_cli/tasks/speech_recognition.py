@@ -157,18 +157,18 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
         """The loss; word and character error rates of what is heard."""
         in_form, size = self._scored, len(self._made_of(split, 0))
         size = min(scoring.limit or size, size) if scoring.decoded else 0
-        sums, found = LossSums(), dict[int, Prediction]()
+        sums, predictions = LossSums(), dict[int, Prediction]()
         for batch in batches_of(self, model, split):
             memory = self._encode(model, batch)
             sums.add(self._loss_of(model, batch, memory))
             if int(batch.sample_ids.min()) < size:
-                found |= zip(batch.sample_ids.tolist(), self._transcribe(model, batch, memory), strict=True)
+                predictions |= zip(batch.sample_ids.tolist(), self._transcribe(model, batch, memory), strict=True)
         data = self._split(split)
         evaluation = Evaluation(sums.means(), data_sha256=data.hash, notes=list(data.notes))
         if not scoring.decoded:
             return evaluation
         references, names = self._transcripts(split, 0, range(size)), [self._name(split, row) for row in range(size)]
-        heard = [found[row].text for row in range(size)]
+        heard = [predictions[row].text for row in range(size)]
         compared, answers = ([in_form(text) for text in texts] for texts in (references, heard))
         rates, own = speech_scores(compared, answers)
         evaluation.signatures = self._signatures()
@@ -183,7 +183,7 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
         if scoring.predictions:
             evaluation.predictions = [
                 {"recording": names[row], "reference": references[row], "prediction": heard[row],
-                 "confidence": found[row].details["confidence"], "wer": own[row]}
+                 "confidence": predictions[row].details["confidence"], "wer": own[row]}
                 for row in range(size)
             ]  # fmt: skip
         return evaluation
@@ -275,21 +275,21 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
         device = next(model.parameters()).device
         train = self.collate("train", 0, np.zeros(1, np.int64))
         caption = self._transcripts("train", 0, [0])[0]
-        found: dict[str, Picture | Sound] = {}
+        figures: dict[str, Picture | Sound] = {}
         if not self.stored:
             samples = train.sound[0].numpy().astype(np.float32) / 32_768
-            found["training/sound"] = Sound(samples, self.config.data.sample_rate, caption)
+            figures["training/sound"] = Sound(samples, self.config.data.sample_rate, caption)
         sound, hop_seconds = train.sound.to(device), self.config.features.hop_ms / 1000
         for name, augmented in (("plain", False), ("augmented", True)):
             values, _ = self.front_end(sound, train.lengths, train.sample_ids, train.epoch, training=augmented)
-            found[f"training/{name}"] = Spectrogram(values[0].cpu().numpy(), [], caption, hop_seconds)
-        found["alignment"] = self._alignment(model, "validation")
+            figures[f"training/{name}"] = Spectrogram(values[0].cpu().numpy(), [], caption, hop_seconds)
+        figures["alignment"] = self._alignment(model, "validation")
         batch = self.collate("validation", 0, np.zeros(1, np.int64)).to(device)
         weights = attention_weights(model, lambda: self._encode(model, batch))
         last = [name for name in weights if name.startswith("encoder.")][-1]
         caption = "attention of the last block, mean over heads: from below to above queries, from left to right keys"
-        found["attention"] = Spectrogram(weights[last][0].float().mean(0).T.cpu().numpy(), caption=caption)
-        return found
+        figures["attention"] = Spectrogram(weights[last][0].float().mean(0).T.cpu().numpy(), caption=caption)
+        return figures
 
     def _alignment(self, model: Conformer, split: str) -> Spectrogram:
         """The first utterance of a split, and where CTC hears which word."""

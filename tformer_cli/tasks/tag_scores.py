@@ -14,13 +14,13 @@ Scores = tuple[dict[str, float], list[tuple[str, list[str], list[list[str]]]]]
 
 
 def tags_scores(
-    targets: Sequence[Sequence[str]], found: Sequence[Sequence[str]], scheme: str, *, thorough: bool = True
+    targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]], scheme: str, *, thorough: bool = True
 ) -> Scores:
     """Compute precision, recall and F1 of entities by seqeval in strict mode, and the accuracy of tags.
 
     Args:
         targets: tags of each sentence from `TagScheme.canonical`: `O`, or a letter, a hyphen and the type.
-        found: predicted tags, as many.
+        predictions: predicted tags, as many.
         scheme: IO, IOB1, IOB2, IOE1, IOE2, IOBES or BILOU. A sequence that breaks its rules is not an entity.
         thorough: whether to add a table with a row for each type of entity.
 
@@ -29,22 +29,24 @@ def tags_scores(
     """
     schemes, v1 = library("seqeval.scheme", "seqeval"), library("seqeval.metrics.v1", "seqeval")
     rules = getattr(schemes, {"IO": "IOB1", "BILOU": "IOBES"}.get(scheme.upper(), scheme.upper()))
-    kinds = sorted({tag[2:] for rows in (targets, found) for tags in rows for tag in tags if tag != "O"})
+    kinds = sorted({tag[2:] for rows in (targets, predictions) for tags in rows for tag in tags if tag != "O"})
     places = {kind: place for place, kind in enumerate(kinds)}  # seqeval strips hyphens from the ends of a type
 
     def numbered(rows: Sequence[Sequence[str]]) -> list[list[str]]:
         return [[tag if tag == "O" else f"{tag[0]}-{places[tag[2:]]:06}" for tag in tags] for tags in rows]
 
-    truth, said = numbered(targets), numbered(found)
-    entities = {"entities_true": schemes.Entities(truth, rules), "entities_pred": schemes.Entities(said, rules)}
+    truth, predicted = numbered(targets), numbered(predictions)
+    entities = {"entities_true": schemes.Entities(truth, rules), "entities_pred": schemes.Entities(predicted, rules)}
 
     def scored(average: str | None) -> Any:
         return v1.precision_recall_fscore_support(
-            truth, said, average=average, scheme=rules, zero_division=0, **entities
+            truth, predicted, average=average, scheme=rules, zero_division=0, **entities
         )
 
     words = sum(map(len, targets))
-    equal = sum(one == other for a, b in zip(targets, found, strict=True) for one, other in zip(a, b, strict=True))
+    equal = sum(
+        one == other for a, b in zip(targets, predictions, strict=True) for one, other in zip(a, b, strict=True)
+    )
     scores = dict(
         zip(("precision", "recall", "f1"), (100 * float(share) for share in scored("micro")[:3]), strict=True)
     )
@@ -60,13 +62,13 @@ def tags_scores(
 
 
 def plain_tags_scores(
-    targets: Sequence[Sequence[str]], found: Sequence[Sequence[str]], *, thorough: bool = True
+    targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]], *, thorough: bool = True
 ) -> Scores:
     """Compute accuracy and macro-averaged F1 of plain tags by scikit-learn.
 
     Args:
         targets: tags of each sentence.
-        found: predicted tags, as many; a tag that no sentence has is wrong.
+        predictions: predicted tags, as many; a tag that no sentence has is wrong.
         thorough: whether to add a table with a row for each tag.
 
     Returns:
@@ -75,10 +77,12 @@ def plain_tags_scores(
     metrics = library("sklearn.metrics", "scikit-learn")
     names = sorted({tag for tags in targets for tag in tags})
     number = {name: place for place, name in enumerate(names)}
-    truth, said = (np.array([number.get(tag, -1) for tags in rows for tag in tags]) for rows in (targets, found))
+    truth, predicted = (
+        np.array([number.get(tag, -1) for tags in rows for tag in tags]) for rows in (targets, predictions)
+    )
     with without_warnings():
-        parts = metrics.precision_recall_fscore_support(truth, said, labels=range(len(names)), zero_division=0)
-    scores = {"accuracy": 100 * float((truth == said).mean()), "f1_macro": 100 * float(parts[2].mean())}
+        parts = metrics.precision_recall_fscore_support(truth, predicted, labels=range(len(names)), zero_division=0)
+    scores = {"accuracy": 100 * float((truth == predicted).mean()), "f1_macro": 100 * float(parts[2].mean())}
     if not thorough:
         return scores, []
     rows = [

@@ -141,17 +141,17 @@ class TextTask(SplitsTask[S, M, B]):
         stop = self.config.trainer.on_bad_sample is BadSample.stop
         return Refusal(reason, remedy) if stop else Prediction("", {"error": reason})
 
-    def _too_long(self, size: str, remedy: str, rest: Any, what: str) -> Answer[Any] | Refusal:
+    def _too_long(self, size: str, remedy: str, kept: Any, what: str) -> Answer[Any] | Refusal:
         """Return the result for an input beyond the model's limit: an error, skipped, or cut, by `on_long`.
 
         Args:
             size: its length and the limit.
             remedy: the remedy.
-            rest: the remaining input if it is cut.
+            kept: the remaining input if it is cut.
             what: the part that is cut.
         """
         if self.on_long is OnLong.cut:
-            return Readable(rest, f"{size}; {what}")
+            return Readable(kept, f"{size}; {what}")
         remedy = f"{remedy}, or leave it to --on-long cut or skip"
         return Refusal(size, remedy) if self.on_long is OnLong.error else Prediction("", {"error": size})
 
@@ -186,7 +186,7 @@ def searched(
         for before, items in readable(inputs, WINDOW_BATCHES * size, read, largest=most):
             rows = [(number, item.value) for number, item in enumerate(items, before) if isinstance(item, Readable)]
             jobs = divide(rows)
-            found: dict[int, Prediction] = {}
+            predictions: dict[int, Prediction] = {}
             for (numbers, _), answers in zip(jobs, workers.map([job for _, job in jobs]), strict=True):
-                found |= zip(numbers, answers, strict=True)
-            yield from merged(items, [found[number] for number, _ in rows])
+                predictions |= zip(numbers, answers, strict=True)
+            yield from merged(items, [predictions[number] for number, _ in rows])

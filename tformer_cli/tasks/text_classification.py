@@ -242,12 +242,12 @@ class TextClassification(FineTuned[LabelledTexts, BERTClassifier, TextBatch]):
         else:
             more = several_labels_scores(targets, outputs > 0)
         evaluation.scores |= more
-        said = self._predictions(torch.from_numpy(outputs))
+        predictions = self._predictions(torch.from_numpy(outputs))
         for row in spread(len(data), scoring.samples):
             text = data.texts[row] if data.seconds is None else f"{data.texts[row]}\t{data.seconds[row]}"
-            evaluation.samples.append(Sample(text[:300], data.labels[row], said[row].text))
+            evaluation.samples.append(Sample(text[:300], data.labels[row], predictions[row].text))
         if scoring.predictions:
-            evaluation.predictions = [self._row(data, row, targets[row], said[row]) for row in range(len(data))]
+            evaluation.predictions = [self._row(data, row, targets[row], predictions[row]) for row in range(len(data))]
         return evaluation
 
     def _row(self, data: LabelledTexts, row: int, target: np.ndarray, answer: Prediction) -> dict[str, Any]:
@@ -275,23 +275,23 @@ class TextClassification(FineTuned[LabelledTexts, BERTClassifier, TextBatch]):
     def _read_inputs(self, given: list[Input]) -> list[Answer[list[np.ndarray]] | Refusal]:
         """Return the tokens of each line, or of both texts of a pair separated by a tab."""
         wanted, most = len(self.input_columns), self.config.model.max_length
-        found: list[Answer[list[np.ndarray]] | Refusal] = []
+        answers: list[Answer[list[np.ndarray]] | Refusal] = []
         for text in given:
             parts = [text] if wanted == 1 and isinstance(text, str) else parts_of(text)
             if len(parts) != wanted:
                 count = f"{len(parts)} text{'s'[: len(parts) != 1]}"
-                found.append(self._malformed(f"{count} where the model compares two", "put a tab between them"))
+                answers.append(self._malformed(f"{count} where the model compares two", "put a tab between them"))
                 continue
             tokens = [np.asarray(self.tokenizer.encode(part), np.int64) for part in parts]
             long = sum(map(len, tokens)) + self._around(wanted)
             if long <= most:
-                found.append(Readable(tokens))
+                answers.append(Readable(tokens))
                 continue
             lost = {Cut.end: "its end was", Cut.beginning: "its beginning was", Cut.middle: "its middle was"}
             what = f"{lost[self.config.data.cut]} not read"
             size = f"{long:,} tokens, the model reads {most:,}"
-            found.append(self._too_long(size, "shorten the text", tokens, what))
-        return found
+            answers.append(self._too_long(size, "shorten the text", tokens, what))
+        return answers
 
     @torch.inference_mode()
     def _answer(self, model: BERTClassifier, rows: list[list[np.ndarray]]) -> list[Prediction]:

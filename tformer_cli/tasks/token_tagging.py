@@ -119,10 +119,10 @@ class TokenTagging(FineTuned[TaggedSentences, BERTTagger, TaggedBatch]):
         super()._learn(train)
         scheme = find_scheme(train.tags, self.config.data.scheme, train.origin)
         self._set_scheme(scheme)
-        found = scheme.completed(tag for row in train.tags for tag in row)
-        self.tags = tuple(sorted(found, key=lambda tag: (tag != scheme.outside, tag)))
-        if len(found) < 2:
-            cause = f"{train.origin}: every word has the tag {min(found)!r}"
+        tags = scheme.completed(tag for row in train.tags for tag in row)
+        self.tags = tuple(sorted(tags, key=lambda tag: (tag != scheme.outside, tag)))
+        if len(tags) < 2:
+            cause = f"{train.origin}: every word has the tag {min(tags)!r}"
             raise DataError(cause, "name another column: data.tag_column=..., of tables data.tags=...")
 
     def _encode(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
@@ -140,15 +140,15 @@ class TokenTagging(FineTuned[TaggedSentences, BERTTagger, TaggedBatch]):
 
     def _numbers(self, split: str, rows: Iterable[int]) -> list[list[int]]:
         place = {tag: number for number, tag in enumerate(self.tags)}
-        data, found = self._split(split), []
+        data, numbers = self._split(split), []
         for row in rows:
             unknown = next((tag for tag in data.tags[row] if tag not in place), None)
             if unknown is not None:
                 cause = f"{data.place(row)}: tag {unknown!r} is not in the training split"
                 known = ", ".join(self.tags[:12]) + (", ..." if len(self.tags) > 12 else "")
                 raise DataError(cause, f"tags there: {known}; correct it, or train with examples of it")
-            found.append([place[tag] for tag in data.tags[row]])
-        return found
+            numbers.append([place[tag] for tag in data.tags[row]])
+        return numbers
 
     def _whole_lengths(self, split: str) -> np.ndarray:
         """Tokens of each sentence before what is too long is cut, (N,)."""
@@ -222,7 +222,7 @@ class TokenTagging(FineTuned[TaggedSentences, BERTTagger, TaggedBatch]):
         """Compute F1 of entities by seqeval, or accuracy of other tags; truncated words count as outside."""
         data = self._split(split)
         scheme = self.scheme or find_scheme(data.tags, self.config.data.scheme, data.origin, self.tags)
-        found = [[scheme.outside if scheme.has_entities else ""] * len(tags) for tags in data.tags]
+        predictions = [[scheme.outside if scheme.has_entities else ""] * len(tags) for tags in data.tags]
         sure: list[list[float | None]] = [[None] * len(tags) for tags in data.tags]
         total, count = 0.0, 0
         for batch in batches_of(self, model, split):
@@ -232,15 +232,15 @@ class TokenTagging(FineTuned[TaggedSentences, BERTTagger, TaggedBatch]):
             numbers = iter(scores.argmax(-1).tolist())
             shares = iter(scores.softmax(-1).amax(-1).tolist())
             for row, words in zip(batch.sample_ids.tolist(), batch.counts.tolist(), strict=True):
-                found[row][:words] = [self.tags[next(numbers)] for _ in range(words)]
+                predictions[row][:words] = [self.tags[next(numbers)] for _ in range(words)]
                 sure[row][:words] = [round(next(shares), 6) for _ in range(words)]
         if scheme.has_entities:
             name = scheme.scheme.name
-            truth, answers = ([scheme.canonical(row) for row in rows] for rows in (data.tags, found))
+            truth, answers = ([scheme.canonical(row) for row in rows] for rows in (data.tags, predictions))
             scores, tables = tags_scores(truth, answers, name, thorough=scoring.thorough)
             signatures = {"f1": f"seqeval, strict, {name.upper()}"}
         else:
-            scores, tables = plain_tags_scores(data.tags, found, thorough=scoring.thorough)
+            scores, tables = plain_tags_scores(data.tags, predictions, thorough=scoring.thorough)
             signatures = {}
         evaluation = Evaluation({"loss": total / max(1, count), **scores}, signatures, tables=tables)
         evaluation.data_sha256, evaluation.notes = data.hash, list(data.notes)
@@ -250,11 +250,11 @@ class TokenTagging(FineTuned[TaggedSentences, BERTTagger, TaggedBatch]):
                 f"{data.origin}: {broken} by the rules of {name}, the scheme of the run's training data"
             )
         for row in spread(len(data), scoring.samples):
-            text, truth, said = (" ".join(part[row][:40]) for part in (data.words, data.tags, found))
-            evaluation.samples.append(Sample(text, truth, said))
+            text, truth, predicted = (" ".join(part[row][:40]) for part in (data.words, data.tags, predictions))
+            evaluation.samples.append(Sample(text, truth, predicted))
         if scoring.predictions:
             columns = (self.config.data.words, "reference", "prediction", "probabilities")
-            rows = zip(data.words, data.tags, found, sure, strict=True)
+            rows = zip(data.words, data.tags, predictions, sure, strict=True)
             evaluation.predictions = [dict(zip(columns, row, strict=True)) for row in rows]
         return evaluation
 
@@ -268,14 +268,14 @@ class TokenTagging(FineTuned[TaggedSentences, BERTTagger, TaggedBatch]):
         words = [text.split() if isinstance(text, str) else list(text) for text in given]
         encoded = self._encode(words)
         counts = self._join(encoded)[-1].tolist() if encoded else []
-        found: list[Answer[list[str]] | Refusal] = []
+        answers: list[Answer[list[str]] | Refusal] = []
         for row, count in zip(words, counts, strict=True):
             if count == len(row):
-                found.append(Readable(row))
+                answers.append(Readable(row))
                 continue
             size = f"{len(row):,} words, of which {count:,} fit into the model"
-            found.append(self._too_long(size, "split it into sentences", row[:count], "the others have no tag"))
-        return found
+            answers.append(self._too_long(size, "split it into sentences", row[:count], "the others have no tag"))
+        return answers
 
     @torch.inference_mode()
     def _answer(self, model: BERTTagger, rows: list[list[str]]) -> list[Prediction]:
@@ -284,15 +284,15 @@ class TokenTagging(FineTuned[TaggedSentences, BERTTagger, TaggedBatch]):
         device = next(model.parameters()).device
         scores = model(tokens.to(device), lengths.to(device), places.to(device)).float().softmax(-1)
         probability, number = (part.tolist() for part in scores.max(-1))
-        found, start = [], 0
+        predictions, start = [], 0
         for row in rows:
             stop = start + len(row)
             tags = [self.tags[n] for n in number[start:stop]]
             sure = [round(p, 6) for p in probability[start:stop]]
             details = {"words": row, "tags": tags, "probabilities": sure, **self._entities(row, tags)}
-            found.append(Prediction(" ".join(tags), details))
+            predictions.append(Prediction(" ".join(tags), details))
             start = stop
-        return found
+        return predictions
 
     def _entities(self, words: list[str], tags: list[str]) -> dict[str, list[dict[str, str | int]]]:
         """Return the entities of a sentence, if its tags mark any: type, text, first word, word after the last."""

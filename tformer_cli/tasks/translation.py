@@ -95,10 +95,10 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         return split in find_splits(self.config.data)
 
     def _read(self, split: str) -> dict[str, ParallelSplit]:
-        found = read_parallel(self.config.data, split, seed=self.config.seed, skip=self._skips)
-        if split == "validation" and not len(found):
-            raise DataError(f"{found.origin}: no validation sentences", "give a split with data.validation=...")
-        return {split: found}
+        splits = read_parallel(self.config.data, split, seed=self.config.seed, skip=self._skips)
+        if split == "validation" and not len(splits):
+            raise DataError(f"{splits.origin}: no validation sentences", "give a split with data.validation=...")
+        return {split: splits}
 
     def _training_text(self, train: ParallelSplit) -> dict[str, Iterable[str]]:
         return {self.source_language: train.sources, self.target_language: train.targets}
@@ -196,17 +196,19 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
             return evaluation
         size = min(scoring.limit or len(text.sources), len(text.sources))
         predictions = list(self.predict(model, text.sources[:size]))
-        found = [prediction.text for prediction in predictions]
+        hypotheses = [prediction.text for prediction in predictions]
         references = text.targets[:size]
         more, evaluation.signatures = translation_scores(
-            found, references, self.target_language, thorough=scoring.thorough, tokenizer=words.name
+            hypotheses, references, self.target_language, thorough=scoring.thorough, tokenizer=words.name
         )
         evaluation.notes += [words.note] if words.note else []
         evaluation.scores |= more
-        evaluation.samples = [Sample(text.sources[i], references[i], found[i]) for i in spread(size, scoring.samples)]
+        evaluation.samples = [
+            Sample(text.sources[i], references[i], hypotheses[i]) for i in spread(size, scoring.samples)
+        ]
         if scoring.thorough:
             lengths = [len(ids) for ids in self.tokenizer.encode_batch(text.sources[:size], self.source_language)]
-            rows = bleu_by_length(found, references, lengths, self.target_language, tokenizer=words.name)
+            rows = bleu_by_length(hypotheses, references, lengths, self.target_language, tokenizer=words.name)
             evaluation.tables.append(("BLEU by source length", ["tokens", "sentences", "BLEU"], rows))
         if scoring.predictions:
             for source, reference, answer in zip(text.sources, references, predictions, strict=False):
@@ -238,18 +240,18 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         """Return the tokens of each line."""
         limit = self.config.model.max_length - 1
         texts = [text if isinstance(text, str) else text[0] for text in given]
-        found: list[Answer[np.ndarray] | Refusal] = []
+        answers: list[Answer[np.ndarray] | Refusal] = []
         for ids in self.tokenizer.encode_batch(texts, self.source_language):
             row = np.asarray(ids, dtype=np.int64)
             if not len(row):
-                found.append(Prediction("", {"hypotheses": []}))
+                answers.append(Prediction("", {"hypotheses": []}))
             elif len(row) <= limit:
-                found.append(Readable(row))
+                answers.append(Readable(row))
             else:
                 size = f"{len(row):,} tokens, the model reads at most {limit:,}"
                 lost = "its end was not translated"
-                found.append(self._too_long(size, "split it into sentences", row[:limit], lost))
-        return found
+                answers.append(self._too_long(size, "split it into sentences", row[:limit], lost))
+        return answers
 
     def _divide(self, rows: list[tuple[int, np.ndarray]]) -> list[tuple[list[int], tuple[list[np.ndarray], list[int]]]]:
         """Return the jobs of numbered lines, grouped by length, longest first."""

@@ -41,7 +41,7 @@ class Board:
         # A running TensorBoard discards later steps too.
         self.writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)
 
-    def add(self, kind: str, tag: str, value: Any, step: int, *rest: Any, **more: Any) -> None:
+    def add(self, kind: str, tag: str, value: Any, step: int, *arguments: Any, **more: Any) -> None:
         """Add a scalar, text, image or summary."""
         self.step = step
         for _ in range(2):
@@ -51,7 +51,7 @@ class Board:
                 if kind == "summary":
                     self.writer._get_file_writer().add_summary(value, step)
                 else:
-                    getattr(self.writer, f"add_{kind}")(tag, value, step, *rest, **more)
+                    getattr(self.writer, f"add_{kind}")(tag, value, step, *arguments, **more)
                 return
             except OSError as error:
                 self._again(error)

@@ -164,6 +164,6 @@ def spell(seconds: float) -> str:
 
 def clock(seconds: float) -> str:
     """Return a duration in clock format: `0:42`, `12:05`, `3:07:30`."""
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, seconds_left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"

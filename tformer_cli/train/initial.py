@@ -148,10 +148,10 @@ def load_initial(
     from tformer_cli.train.checkpoint import load_model_tensors, model_tensors, read_tensors
 
     own = model_tensors(model)
-    found = thinned(read_tensors(checkpoint / "model.safetensors"), own)
+    weights = thinned(read_tensors(checkpoint / "model.safetensors"), own)
     if isinstance(model, Resizable):
-        found = model.fit(found)
-    found, cut = shortened(found, own, str(checkpoint))
+        weights = model.fit(weights)
+    weights, cut = shortened(weights, own, str(checkpoint))
     fresh: dict[str, Tensor] = {}
     left: set[str] = set()
     note = relabelled = ""
@@ -159,14 +159,14 @@ def load_initial(
         foreign = output_names(checkpoint)
         if foreign is not None:
             initial_labels, note = by_our_names(foreign, tuple(labels))
-        found, others = _relabelled(found, tuple(labels), initial_labels)
+        weights, others = _relabelled(weights, tuple(labels), initial_labels)
         relabelled = _reason(initial_labels) if others else ""
-        fits = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
-        body = {name for name in (*own, *found) if name.startswith(BODY)}
-        left = found.keys() - own.keys() - body
-        found = {name: value for name, value in found.items() if name in body} | fits
-        fresh = {name: value for name, value in own.items() if name not in found and not name.startswith(BODY)}
-    load_model_tensors(model, found | fresh, str(checkpoint))
+        fits = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
+        body = {name for name in (*own, *weights) if name.startswith(BODY)}
+        left = weights.keys() - own.keys() - body
+        weights = {name: value for name, value in weights.items() if name in body} | fits
+        fresh = {name: value for name, value in own.items() if name not in weights and not name.startswith(BODY)}
+    load_model_tensors(model, weights | fresh, str(checkpoint))
     if relabelled:
         fresh = {name: value for name, value in fresh.items() if not name.startswith(OUTPUT)}
     parts = [sorted({name.partition(".")[0] for name in names}) for names in (fresh, left)]
@@ -174,23 +174,23 @@ def load_initial(
 
 
 def _relabelled(
-    found: dict[str, Tensor], labels: tuple[str, ...], initial: Sequence[str] | None
+    weights: dict[str, Tensor], labels: tuple[str, ...], initial: Sequence[str] | None
 ) -> tuple[dict[str, Tensor], bool]:
     """Return a checkpoint's weights with the output layer's rows in the order of `labels`, or without that layer.
 
     Returns:
         The weights, and whether the layer is removed because the labels differ.
     """
-    of_output = {name for name in found if name.startswith(OUTPUT)}
-    others = {name: value for name, value in found.items() if name not in of_output}
+    of_output = {name for name in weights if name.startswith(OUTPUT)}
+    others = {name: value for name, value in weights.items() if name not in of_output}
     if initial is None:
         return others, False
     if not labels or not initial or labels == tuple(initial):
-        return found, False
+        return weights, False
     if set(labels) != set(initial):
         return others, True
     order = [initial.index(label) for label in labels]
-    return {name: value[order] if name in of_output else value for name, value in found.items()}, False
+    return {name: value[order] if name in of_output else value for name, value in weights.items()}, False
 
 
 UNNAMED = "LABEL_"
@@ -236,7 +236,7 @@ def by_our_names(foreign: tuple[str, ...], labels: tuple[str, ...]) -> tuple[tup
 
 
 def shortened(
-    found: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Return the weights for a model of shorter texts, with the first rows of each learned position table.
 
@@ -246,8 +246,8 @@ def shortened(
     Raises:
         RunError: if the model is for longer texts, for which there are no rows.
     """
-    fitting, cut = dict(found), []
-    for name, value in found.items():
+    fitting, cut = dict(weights), []
+    for name, value in weights.items():
         if not name.endswith("positions.table") or name not in own or value.dim() != 2:
             continue
         rows = len(own[name])

@@ -129,15 +129,17 @@ def _start(children: list[Child], count: int, function: Callable[..., None], arg
     # rank has ended.
     with _held_back(STOPPING), _environment("TORCH_CPP_LOG_LEVEL", "ERROR"):
         for rank in range(count):
-            ours, theirs = context.Pipe(duplex=False)
+            connection, child_connection = context.Pipe(duplex=False)
             environment = {
                 "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
             }  # fmt: skip
-            process = context.Process(target=_rank, args=(environment, theirs, os.getpid(), function, arguments))
+            process = context.Process(
+                target=_rank, args=(environment, child_connection, os.getpid(), function, arguments)
+            )
             process.start()
-            theirs.close()
-            children.append(Child(rank, process, ours))
+            child_connection.close()
+            children.append(Child(rank, process, connection))
 
 
 @contextlib.contextmanager

@@ -126,8 +126,8 @@ def add_language_model(task: Task) -> None:
     name = task.config.decode.language_model
     if not name or not Path(name).is_dir():
         return  # none, or a file of n-grams
-    found = open_run(Path(name), device=task.config.trainer.device.name)
-    if not isinstance(found.task, LanguageModel):
-        cause = f"decode.language_model: {found.run} is a run of {found.config.task}"
+    opened = open_run(Path(name), device=task.config.trainer.device.name)
+    if not isinstance(opened.task, LanguageModel):
+        cause = f"decode.language_model: {opened.run} is a run of {opened.config.task}"
         raise ConfigError(cause, "name one of `tformer pretrain gpt/...`, or a file of n-grams")
-    task.language_model = (cast(GPT, found.model), found.task.tokenizer)
+    task.language_model = (cast(GPT, opened.model), opened.task.tokenizer)

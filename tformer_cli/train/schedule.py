@@ -179,16 +179,16 @@ class LearningRate:
         if old == budget:
             return ""
         state.steps, state.seconds = budget.steps, budget.seconds
-        said = f"the budget was {old.describe() or 'not a number of steps'} and is now {budget.describe()}"
+        message = f"the budget was {old.describe() or 'not a number of steps'} and is now {budget.describe()}"
         used = budget.used(step, seconds)
         if not step or used >= budget.total:
-            return said
+            return message
         if self.config.schedule in ENDLESS:
-            return f"{said}; the learning rate does not depend on it"
+            return f"{message}; the learning rate does not depend on it"
         if step < state.warmup_steps:
-            return f"{said}; the warm-up of the learning rate goes on"
+            return f"{message}; the warm-up of the learning rate goes on"
         state.warm_end = self._warm_end(step, used)
-        return f"{said}; the learning rate {self._go_on(step, used)}"
+        return f"{message}; the learning rate {self._go_on(step, used)}"
 
     def _go_on(self, step: int, used: float) -> str:
         """Continue the schedule from the present phase, and return a message."""
