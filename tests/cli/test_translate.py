@@ -209,3 +209,8 @@ def test_a_model_whose_numbers_overflow_gives_an_error_and_no_answer(details):
         Notes().of(of("a"), SimpleNamespace(text="x", details=details))
     fine = SimpleNamespace(text="x", details={"probabilities": {"a": 0.5}, "score": None, "words": ["nan"]})
     assert Notes().of(of("a"), fine) is fine
+
+
+def test_blank_lines_of_standard_input_name_no_folder(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n  \r\n\t\n")))
+    assert list(media(None, [], ())) == []

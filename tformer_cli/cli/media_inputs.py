@@ -32,7 +32,7 @@ def _media_of(task: Any, path: Path, columns: tuple[str, ...]) -> Iterator[Line]
 
     if str(path) == "-":
         for named in text.lines([path]):
-            if named:
+            if named.strip():
                 yield from _media_of(task, Path(named), columns)
     elif path.is_dir():
         files = task.files_of(path)
