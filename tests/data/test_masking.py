@@ -106,6 +106,7 @@ def test_one_document_has_no_strangers():
     pairs = SentencePairs(np.full(10, 3), np.zeros(10, dtype=np.int64), size=9)
     assert all(pairs.pair(sample, np.random.default_rng(sample))[2] for sample in range(len(pairs)))
     assert len(SentencePairs(np.full(4, 30), np.zeros(4, dtype=np.int64), size=9)) == 0
+    assert [len(SentencePairs(np.full(n, 3), np.zeros(n, dtype=np.int64), size=9)) for n in (1, 2, 3)] == [0, 1, 1]
 
 
 @pytest.mark.parametrize("length", [2, 6, 11])
