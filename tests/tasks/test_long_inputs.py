@@ -8,7 +8,7 @@ import pytest
 
 from tests.properties.families import FAMILIES, family_named
 from tformer_cli import tasks
-from tformer_cli.cli.asked import Asked, check_options, use_options
+from tformer_cli.cli.asked import Asked, check_options, check_trained, use_options
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.tasks.base import Prediction
 from tformer_cli.tasks.inputs import BadInput, OnLong, Readable, Refusal, merged, readable, windows
@@ -90,6 +90,13 @@ def test_a_malformed_line_is_an_error_or_skipped(family, tmp_path):
 
 def asked(*inputs: str, top: int = 0, on_long: str = "", **decode) -> Asked:
     return Asked(Path("r"), list(inputs), decode, (), "", on_long, False, None, "auto", "", top)
+
+
+@pytest.mark.parametrize("setting", ["optim.lr=1", "augment.mixup=1", "trainer.steps=3", "data.balance=1"])
+def test_settings_of_training_are_refused_on_a_trained_model(setting):
+    with pytest.raises(ConfigError, match="has no effect on a trained model"):
+        check_trained(["decode.beam=2", "data.batch_tokens=9", setting])
+    check_trained(["trainer.threads=1", "data.test=x"])
 
 
 @by_name(FAMILIES)

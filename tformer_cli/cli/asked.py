@@ -15,6 +15,10 @@ OPTIONS = {name: "--" + name.replace("_", "-") for name in ("beam", "n_best", "b
 """Options by the settings that they set."""
 
 
+TRAINING = ("optim.", "augment.", "trainer.steps", "trainer.epochs", "trainer.minutes", "data.balance")
+"""Beginnings of the settings that only training uses."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """The arguments of the user.
@@ -89,6 +93,7 @@ def check_options(task: Any, asked: Asked, *, translating: bool) -> None:
     kind = task.config.task
     if translating and not task.translates:
         raise RunError(f"{asked.run} is a run of {kind}, which does not translate", f"tformer predict {asked.run}")
+    check_trained(asked.settings)
     check_decode(task, asked.options)
     if asked.on_long:
         names = [choice.name for choice in OnLong]
@@ -102,6 +107,18 @@ def decode_settings(settings: Sequence[str]) -> dict[str, str]:
     """Return the search settings among the given settings, with the form in which they were given."""
     keys = [setting.split("=", 1)[0] for setting in settings]
     return {key.removeprefix("decode."): key for key in keys if key.startswith("decode.")}
+
+
+def check_trained(settings: Sequence[str]) -> None:
+    """Refuse settings that only training uses, as the trained model would be the same without them.
+
+    Raises:
+        ConfigError: if there is one; names the first.
+    """
+    for setting in settings:
+        key = setting.split("=", 1)[0]
+        if key.startswith(TRAINING):
+            raise ConfigError(f"{key} has no effect on a trained model", "leave it out, or set it for training")
 
 
 def check_decode(task: Any, given: Mapping[str, str]) -> None:

@@ -87,8 +87,9 @@ def _check(task: Any, settings: Sequence[str], *, predictions: bool) -> None:
     Raises:
         ConfigError: if one does not apply; names the first.
     """
-    from tformer_cli.cli.asked import check_decode, decode_settings
+    from tformer_cli.cli.asked import check_decode, check_trained, decode_settings
 
+    check_trained(settings)
     check_decode(task, decode_settings(settings))
     if predictions and not task.scores_examples:
         cause = f"--predictions means nothing for a run of {task.config.task}"
