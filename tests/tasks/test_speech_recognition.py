@@ -289,7 +289,8 @@ def test_recordings_that_cannot_be_read_are_named_or_skipped(tmp_path):
         list(task.predict(task.model().eval(), [str(tmp_path / "bad.wav")]))
     task = prepared(tmp_path, "trainer.on_bad_sample=skip", data=good.parent)
     bad, fine = task.predict(task.model().eval(), [str(tmp_path / "bad.wav"), str(good)])
-    assert "bad.wav" in bad.details["error"] and "error" not in fine.details
+    assert "bad.wav" in bad.details["error"] and "on_bad_sample" not in bad.details["error"]
+    assert "error" not in fine.details
 
 
 def test_finetuning_keeps_a_vocabulary_that_serves_and_makes_a_new_one_else(tmp_path):

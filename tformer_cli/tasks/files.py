@@ -75,4 +75,4 @@ class AnswersFiles(Generic[M]):
             return Readable(self.read_content(content, name))
         except DataError as error:
             stop = self.config.trainer.on_bad_sample is BadSample.stop
-            return error if stop else Prediction("", {"error": str(error)})
+            return error if stop else Prediction("", {"error": error.cause})  # the remedy, to skip it, is taken
