@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.properties.families import SMALL as FAST
 from tests.properties.families import family_named
 from tformer_cli.cli.main import main
 from tformer_cli.cli.summary import find_runs, summarise
@@ -35,6 +36,16 @@ def test_a_start_that_fails_leaves_nothing(capsys):
     Path("mine").mkdir()
     assert main([*COMMAND, "data.path=missing.tsv", "--run", "mine"]) == 1
     assert list(Path("mine").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["vit", "conformer"])
+def test_a_start_that_fails_after_its_data_was_read_leaves_nothing(name, capsys):
+    family = family_named(name)
+    command = ["pretrain", family.recipe, *FAST, *family.settings, "data.cache=cache", "trainer.steps=1", "--quiet"]
+    assert main([*command, "trainer.metric=blue", "--run", "mine"]) == 1
+    assert "blue" in capsys.readouterr().err and not Path("mine").exists()
+    assert main([*command, "--run", "mine"]) == 0
+    assert Path("mine/validation.txt").exists() == (name == "vit")  # it was drawn from the training split
 
 
 def test_a_run_that_another_process_starts_is_left_alone(capsys):

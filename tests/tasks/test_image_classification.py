@@ -145,7 +145,7 @@ def test_scores_top_five_and_confusions(tmp_path, monkeypatch):
 
 def test_drawn_validation_is_written_down(tmp_path):
     task = prepared(tmp_path, "data.validation_share=0.25")
-    names = (tmp_path / "validation.txt").read_text().splitlines()
+    names = task.run_files()["validation.txt"].decode().splitlines()
     assert len(names) == 6 and not set(names) & set(task._split("train").names)
     assert names == task._split("validation").names
     assert "6 to validate, drawn from training" in dict(task.describe())["data"]

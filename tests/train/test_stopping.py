@@ -94,7 +94,7 @@ def test_a_signal_to_the_whole_group_while_decoding_saves_at_once(undisturbed, t
     assert same(tmp_path / "run", undisturbed)
 
 
-def test_a_signal_while_the_last_checkpoints_are_averaged_leaves_that_to_the_resumed_run(tmp_path, monkeypatch):
+def test_a_signal_while_the_last_checkpoints_are_averaged_leaves_that_to_the_resumed_run(tmp_path, monkeypatch, capsys):
     average = ending.average_checkpoints
 
     def signalled(trainer):
@@ -103,8 +103,9 @@ def test_a_signal_while_the_last_checkpoints_are_averaged_leaves_that_to_the_res
     monkeypatch.setattr(ending, "average_checkpoints", signalled)
     averaged = config(tmp_path, "trainer.average=last")
     with pytest.raises(SystemExit):
-        launch(averaged, tmp_path / "run", quiet=True)
+        launch(averaged, tmp_path / "run")
     assert not (tmp_path / "run" / "result.json").exists()
+    assert "--resume" in capsys.readouterr().err.splitlines()[-1]
     monkeypatch.setattr(ending, "average_checkpoints", average)
     launch(averaged, tmp_path / "run", resume=True, quiet=True)
     assert (tmp_path / "run" / "result.json").exists()

@@ -282,6 +282,10 @@ class Task(Protocol[M, B]):
         """Take from a checkpoint folder what it holds of the task (tokenizer, labels); no data is read."""
         ...
 
+    def run_files(self) -> dict[str, bytes]:
+        """The files, by name relative to the run folder, that describe the prepared data to people."""
+        ...
+
     def has_split(self, split: str) -> bool:
         """Return whether there is such a split, without reading it."""
         ...

@@ -87,12 +87,12 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
 
     # --- data ---
 
-    def prepare(self, run: Path) -> None:
-        """Read training and validation pictures; where validation was drawn from training, write down what it is."""
-        super().prepare(run)
-        if self.drawn and run.is_dir():
-            names = self._split("validation").names
-            (run / DRAWN).write_text("".join(f"{shown(name)}\n" for name in names), encoding="utf-8")
+    def run_files(self) -> dict[str, bytes]:
+        """The names of the images for validation, where they were drawn from the training split."""
+        if not self.drawn:
+            return {}
+        names = self._split("validation").names
+        return {DRAWN: "".join(f"{shown(name)}\n" for name in names).encode()}
 
     def load(self, folder: Path) -> None:
         """Nothing but the weights is needed."""

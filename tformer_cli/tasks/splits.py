@@ -59,6 +59,10 @@ class SplitsTask(Generic[S, M, B]):
         for split in ("train", "validation"):
             self.num_batches(split)
 
+    def run_files(self) -> dict[str, bytes]:
+        """No files of its own in the run folder."""
+        return {}
+
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of the training and validation data."""
         return {f"data.{split}": self._split(split).hash for split in ("train", "validation")}

@@ -29,18 +29,11 @@ def finish(trainer: Trainer) -> None:
     if trainer.stop or (trainer.asked.number and config.trainer.average is not Average.none):
         console.say(f"stopped at step {progress.step:,}; to go on: the same command with --resume")
         return
-    checkpoint = trainer.checkpoints.best()
-    averaged = average_checkpoints(trainer)
-    if averaged is not None:
-        checkpoint = averaged
-    result = {
-        "metric": trainer.validation.metric,
-        "best": progress.best,
-        "step": progress.best_step,
-        "minutes": round(progress.seconds / 60, 2),
-        "checkpoint": checkpoint.name if checkpoint else None,
-    }
-    replace_file(run / RESULT, json.dumps(result, indent=1).encode())
+    try:
+        _write_result(trainer)
+    except (KeyboardInterrupt, SystemExit):
+        console.say("stopped before the result was written; to go on: the same command with --resume")
+        raise
     best = "" if progress.best is None else f"{progress.best:.4g}"
     console.say(
         f"done in {progress.seconds / 60:.1f} minutes: "
@@ -49,6 +42,20 @@ def finish(trainer: Trainer) -> None:
     split = "" if trainer.task.has_split("test") else " --split validation"
     use = f"   or   {trainer.task.use.format(run=run)}" if trainer.task.use else ""
     console.say(f"next: tformer evaluate {run}{split}{use}")
+
+
+def _write_result(trainer: Trainer) -> None:
+    """Average the checkpoints if asked, and write `result.json`."""
+    progress, best = trainer.progress, trainer.checkpoints.best()
+    checkpoint = average_checkpoints(trainer) or best
+    result = {
+        "metric": trainer.validation.metric,
+        "best": progress.best,
+        "step": progress.best_step,
+        "minutes": round(progress.seconds / 60, 2),
+        "checkpoint": checkpoint.name if checkpoint else None,
+    }
+    replace_file(trainer.run / RESULT, json.dumps(result, indent=1).encode())
 
 
 def average_checkpoints(trainer: Trainer) -> Path | None:

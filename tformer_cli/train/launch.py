@@ -78,7 +78,7 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
             clear_start(run)
             if trainer.progress.best is None:
                 trainer.validation.check_metric()
-            _write_start(config, run, trainer.machine)
+            _write_start(task, run, trainer.machine)
             _header(trainer, ranks, run, console)
         if config.trainer.compile:
             for block in [module for module in trainer.model.modules() if isinstance(module, Block)]:
@@ -220,14 +220,17 @@ def _check_same(config, newest: Path, console) -> None:
             console.say(f"from step {state['step'] + 1:,} on: {line}")
 
 
-def _write_start(config, run: Path, machine) -> None:
+def _write_start(task, run: Path, machine) -> None:
+    """Write what the run folder says of the run; `config.yaml`, which makes it a run folder, comes first."""
     from tformer_cli.config.compose import to_yaml
     from tformer_cli.train.run import CONFIG, write_environment
     from tformer_cli.writing import replace_file
 
     try:
-        replace_file(run / CONFIG, to_yaml(config).encode())
+        replace_file(run / CONFIG, to_yaml(task.config).encode())
         write_environment(run, machine.describe())
+        for name, content in task.run_files().items():
+            replace_file(run / name, content)
     except OSError as error:
         raise RunError(f"{run}: cannot be written: {error.strerror}", "free space, or choose another --run") from error
 
