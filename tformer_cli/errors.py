@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import re
 from collections.abc import Iterator
@@ -34,6 +35,29 @@ class ConfigError(TformerError):
 
 class DataError(TformerError):
     """Data is absent, unreadable or malformed."""
+
+
+_UNREADABLE = {
+    errno.ENOENT: ("no such file", "check the path"),
+    errno.ENOTDIR: ("no such file: a part of the path is no folder", "check the path"),
+    errno.EACCES: ("no permission to read it", "change its permissions, or read a copy"),
+    errno.EPERM: ("no permission to read it", "change its permissions, or read a copy"),
+    errno.EISDIR: ("a folder, not a file", "name the files in it"),
+    errno.EIO: ("the disk cannot read it", "copy it again, or from another disk"),
+}
+
+
+def unreadable(place: object, error: Exception) -> DataError:
+    """Return the error for a file that cannot be opened or read.
+
+    Args:
+        place: the file, as the user knows it.
+        error: what the system or Python raised.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    reason = getattr(error, "strerror", None) or str(error)
+    cause, remedy = _UNREADABLE.get(number or 0, (reason[:1].lower() + reason[1:], ""))
+    return DataError(f"{place}: {cause}", remedy)
 
 
 class RunError(TformerError):

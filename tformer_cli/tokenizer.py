@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import sentencepiece
 
 from tformer_cli import tokenizer_training
-from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.errors import ConfigError, DataError, unreadable
 from tformer_cli.regular import read_regular
 from tformer_cli.segmentation import SPACE_MARK, Segmenter, make_segmenter
 from tformer_cli.tokenizer_json import FILE as JSON_FILE
@@ -364,7 +364,7 @@ def _read(path: Path) -> bytes:
     try:
         return read_regular(path)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
 
 
 def _is_language(name: str) -> bool:

@@ -47,10 +47,24 @@ class Output:
     def write(self, record: bytes) -> None:
         """Write one record without buffering."""
         unwritten = memoryview(record)
-        while unwritten:
-            unwritten = unwritten[self._stream.write(unwritten) :]
+        with writing(str(self.path)):
+            while unwritten:
+                unwritten = unwritten[self._stream.write(unwritten) :]
         self._complete_bytes += len(record)
         self.records += 1
+
+
+@contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Give an error of the system the name of the file that is written, where it lacks one."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+            raise OSError(error.errno, error.strerror, name) from error
+        raise
 
 
 def check_output(path: Path) -> None:
@@ -65,7 +79,10 @@ def check_output(path: Path) -> None:
     if os.path.isdir(target):
         raise RunError(f"{path} is a folder", "name a file in it")
     if not os.path.isdir(folder):
-        raise RunError(f"{path}: there is no folder {folder}", "make it first, or choose another place")
+        raise RunError(
+            f"{path}: there is no folder {folder if os.path.islink(path) else path.parent}",
+            "make it first, or choose another place",
+        )
     if os.path.exists(target):
         if not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))

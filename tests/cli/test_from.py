@@ -27,3 +27,22 @@ def test_a_run_with_a_stray_file_is_a_run(own, tmp_path):
 def test_no_folder_is_said(tmp_path):
     with pytest.raises(RunError, match="no such run folder"):
         Start.find(str(tmp_path / "nothing"))
+
+
+def test_the_hub_is_asked_aloud_and_its_retries_stay_silent(monkeypatch, capsys, caplog):
+    import logging
+
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def offline(*_, **__):
+        logging.getLogger("huggingface_hub.utils").warning("Retrying in 1s [Retry 1/5].")
+        raise LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(RunError, match="neither a folder nor a model that the hub gives"):
+        Start.find("hf:owner/absent")
+    assert capsys.readouterr().err == "owner/absent is no folder here: asking the Hugging Face hub for it\n"
+    assert "Retrying" not in caplog.text
+    logging.getLogger("huggingface_hub.utils").warning("later")
+    assert "later" in caplog.text

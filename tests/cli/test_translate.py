@@ -123,7 +123,7 @@ def test_bad_bytes_are_named(data, line, stand_ins, monkeypatch, capsys):
 
 def test_files_are_looked_for_before_the_model_is_loaded(stand_ins, capsys):
     assert main(["translate", "r", "nothing"]) == 1
-    assert capsys.readouterr().err == "error: nothing cannot be read (No such file or directory)\n"
+    assert capsys.readouterr().err == "error: nothing: no such file: check the path\n"
     assert stand_ins.open_run == []
 
 

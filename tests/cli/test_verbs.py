@@ -71,7 +71,7 @@ def test_a_column_of_signatures_is_there_only_with_signatures(stand_ins, capsys,
     assert out == "metric  value\nbleu    39.50\nloss     1.25\n"
     assert err == "saved in r/e.json\n1 predictions in p.csv\n"
     assert Path("p.csv").read_bytes() == b'text,reference,prediction\n"a, b",x,y\n'
-    for place, error in (("p.xlsx", "no table ends so"), ("none/p.csv", "there is no folder")):
+    for place, error in (("p.xlsx", "not the name of a table"), ("none/p.csv", "there is no folder")):
         assert main(["evaluate", "r", "--predictions", place]) != 0
         assert error in capsys.readouterr().err
     assert main(["evaluate", "r", "--split", "dev"]) == 2
@@ -169,7 +169,7 @@ def test_quickstart_trains_translates_scores_and_says_what_next(stand_ins, capsy
     assert f'echo "{source}" | tformer translate q' in err
     assert "bleu" in out
     assert main(["quickstart", "--minutes", "-1"]) == 2
-    assert capsys.readouterr().err == "error: trainer.minutes: -1 is too small: it must be 0 or more\n"
+    assert capsys.readouterr().err == "error: --minutes: -1 is no time to train: give more than 0, as --minutes 1\n"
 
 
 def test_quickstart_shows_each_family_in_turn(stand_ins, monkeypatch, capsys):
@@ -272,14 +272,14 @@ def test_tokenize_separate_vocabularies(trained, capsys):
     ("arguments", "line"),
     [
         (["train", "train.en", "-o", "tok"], "error: tok is there already"),
-        (["train", "nothing", "-o", "new"], "error: nothing cannot be read"),
+        (["train", "nothing", "-o", "new"], "error: nothing: no such file"),
         (
             ["train", "train.en", "-o", "new", "--kind", "word"],
             "error: kind: 'word' is not one of unigram, bpe, char",
         ),
         (["train", "train.en", "-o", "new", "--vocab-size", "2"], "error: vocab_size: 2 is "),
         (["decode", "tok", "ids"], "error: line 1: 'x' is not an id below 50"),
-        (["encode", "tok", "nothing"], "error: nothing cannot be read"),
+        (["encode", "tok", "nothing"], "error: nothing: no such file"),
         (["info", "nothing"], "error: nothing: "),
     ],
 )

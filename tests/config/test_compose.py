@@ -236,3 +236,21 @@ def test_a_sweep_understands_hydras_grammar():
 def test_impossible_sweeps_are_answered(given, answer):
     with pytest.raises(ConfigError, match=re.escape(answer)):
         expand([given])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting"),
+    [
+        ("quickstart/translation", "model.positions=sinusoidal"),
+        ("quickstart/translation", "tokenizer.kind=bpe"),
+        ("quickstart/conformer", "features.window_ms=50"),
+        ("quickstart/conformer", "data.sample_rate=16000"),
+        ("quickstart/vit", "model.norm=post"),
+    ],
+)
+def test_a_trained_run_keeps_what_its_weights_belong_to(recipe, setting):
+    config, key = compose(recipe), setting.partition("=")[0]
+    assert flatten(override(config, [setting])) != flatten(config)
+    with pytest.raises(ConfigError, match=f"{key}: this run was trained with .*: leave this setting out"):
+        override(config, [setting], trained=True)
+    override(config, ["trainer.threads=1", "model.norm=pre"], trained=True)

@@ -80,7 +80,7 @@ def test_a_key_without_its_group_names_every_place_it_has():
 def test_everything_that_must_be_given_is_named_at_once():
     assert failure("translation/files") == (
         "data.path, data.source_language and data.target_language must be given: "
-        "data.path=... data.source_language=... data.target_language=..."
+        "add data.path=FOLDER data.source_language=en data.target_language=de"
     )
     assert failure("translation/files", *GIVEN[:1], *GIVEN[2:]).startswith("data.source_language must be given")
 

@@ -202,7 +202,7 @@ def test_damage_anywhere_is_one_line_or_sound(kind):
 
 def test_faults_go_to_other_processes():
     error = pickle.loads(pickle.dumps(BadRecording("a.wav", "cut off")))
-    assert isinstance(error, BadRecording) and str(error).startswith("a.wav: cut off: mend or remove it")
+    assert isinstance(error, BadRecording) and str(error).startswith("a.wav: cut off: repair or remove it")
 
 
 @pytest.mark.parametrize("module", ["soundfile", "soxr"])

@@ -53,7 +53,7 @@ def test_tables_have_a_document_a_row(tmp_path):
     rows = [json.dumps({"text": f"row {number}\nline", "label": 1}) for number in range(4)]
     (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress("\n".join(rows).encode()))
     assert read_corpus(config(tmp_path, validation_share=0.0), "train")["train"].documents[1] == "row 1\nline"
-    with pytest.raises(DataError, match=r"no column 'body'.*columns there: 'text', 'label' \(data\.column\)"):
+    with pytest.raises(DataError, match=r"no column 'body'.*'text', 'label'; name the right one with data\.column"):
         read_corpus(config(tmp_path, column="body"), "train")
 
 

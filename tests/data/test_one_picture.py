@@ -131,7 +131,7 @@ def test_a_bad_picture_is_named_or_left_out(tmp_path, name):
     place = folder(tmp_path / "data" / "train", made_up()).parent
     bad = place / "train" / "cat" / "003.png"
     bad.write_bytes(content)
-    with pytest.raises(DataError, match=f"003.png: {reason}.*: mend or remove it, or .*on_bad_sample=skip") as kept:
+    with pytest.raises(DataError, match=f"003.png: {reason}.*: repair or remove it, or .*on_bad_sample=skip") as kept:
         read(config(place, validation_share=0))
     assert kept.tb and not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
     images = read(config(place, validation_share=0), skip=True)

@@ -228,11 +228,11 @@ def test_columns(tmp_path):
     assert len(read(config(place, audio="clip", text="said"))) == 6
     said = fault(config(place))
     assert (
-        "no column of recordings: file_name, audio, path, audio_filepath: columns there: 'clip', 'said' (data.audio)"
-        in said
+        "no column of recordings: file_name, audio, path, audio_filepath: "
+        "columns there: 'clip', 'said'; name the right one with data.audio" in said
     )
     assert "no column of transcripts" in fault(config(place, audio="clip"))
-    assert "no column 'heard': columns there: 'clip', 'said' (data.text)" in fault(
+    assert "no column 'heard': columns there: 'clip', 'said'; name the right one with data.text" in fault(
         config(place, audio="clip", text="heard")
     )
     assert "both name 'clip'" in fault(config(place, audio="clip", text="clip"))

@@ -65,5 +65,7 @@ def test_the_ending_says_which():
     assert writable_kind(Path("a/B.CSV"), "--predictions") == ".csv"
     assert writable_kind(Path("b.jsonl.gz"), "--predictions") == ".jsonl.gz"
     for name in ("b.xlsx", ".csv", "csv"):
-        with pytest.raises(ConfigError, match="--predictions .*: no table ends so: end it with one of .csv"):
+        with pytest.raises(
+            ConfigError, match="--predictions .*: not the name of a table that is written: end it with one of .csv"
+        ):
             writable_kind(Path(name), "--predictions")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tformer_cli.errors import ConfigError, RunError
 OPTIONS = {name: "--" + name.replace("_", "-") for name in ("beam", "n_best", "batch", "workers", "max_length",
                                                            "temperature", "top_k", "top_p", "top")}  # fmt: skip
 """Options by the settings that they set."""
+DEVICE_NAME = {"trainer.device": "--device"}
 
 
 TRAINING = ("optim.", "augment.", "trainer.steps", "trainer.epochs", "trainer.minutes", "data.balance")
@@ -70,6 +72,13 @@ class Asked:
         return decode_settings([item for item in self.inputs if is_setting(item)]) | named
 
     @property
+    def names(self) -> dict[str, str]:
+        """Options by the settings that they stand for, without those that are given as settings."""
+        given = decode_settings([item for item in self.inputs if is_setting(item)])
+        names = {f"decode.{name}": OPTIONS[name] for name in self.decode if name not in given}
+        return names | ({} if self.device == "auto" else DEVICE_NAME)
+
+    @property
     def texts(self) -> list[str]:
         """The inputs given as text."""
         return [item for item in self.given if self.literal and is_text(item)]
@@ -101,6 +110,28 @@ def check_options(task: Any, asked: Asked, *, translating: bool) -> None:
             raise ConfigError(f"--on-long: {asked.on_long!r} is not one of {', '.join(names)}")
         if task.on_long is None:
             raise ConfigError(f"--on-long means nothing for a run of {kind}", "none of its inputs is too long")
+
+
+@contextlib.contextmanager
+def named_as_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Name, in errors, the options that the user typed or can type in place of the settings that they stand for.
+
+    Args:
+        options: options by settings, as `{"decode.beam": "--beam"}`.
+
+    Raises:
+        ConfigError: as the block raises it; `decode.beam=5` becomes `--beam 5`.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        cause, remedy = error.cause, error.remedy
+        for key, option in options.items():
+            name = re.compile(rf"(?<![\w.']){re.escape(key)}(?![\w.])(=?)")
+            cause, remedy = (
+                name.sub(rf"{option}\1", text).replace(f"{option}=", f"{option} ") for text in (cause, remedy)
+            )
+        raise ConfigError(cause, remedy) from error
 
 
 def decode_settings(settings: Sequence[str]) -> dict[str, str]:

@@ -68,12 +68,14 @@ def evaluate(
 
         kind = writable_kind(predictions, "--predictions")
         check_output(predictions)
+    from tformer_cli.cli.asked import DEVICE_NAME, named_as_options
     from tformer_cli.train.evaluate import evaluate_run
 
-    report = evaluate_run(
-        run, split, overrides=overrides or [], checkpoint=checkpoint, device=device, predictions=bool(kind),
-        check=partial(_check, settings=overrides or [], predictions=bool(kind)),
-    )  # fmt: skip
+    with named_as_options({} if device == "auto" else DEVICE_NAME):
+        report = evaluate_run(
+            run, split, overrides=overrides or [], checkpoint=checkpoint, device=device, predictions=bool(kind),
+            check=partial(_check, settings=overrides or [], predictions=bool(kind)),
+        )  # fmt: skip
     show(report, as_json=as_json)
     if predictions is not None:
         _write_table(report.evaluation.predictions, predictions, kind)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tformer_cli import signals
 from tformer_cli.cli import streams
-from tformer_cli.errors import ConfigError, TformerError
+from tformer_cli.errors import ConfigError, TformerError, unreadable
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -142,6 +142,8 @@ def _system(error: OSError) -> str:
     if isinstance(error, streams.Closed):
         return str(error.strerror)
     place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR) and place:
+        return str(unreadable(place.removesuffix(": "), error))
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{place}the disk is full: free some space; what was saved before is whole"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

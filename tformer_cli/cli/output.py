@@ -6,6 +6,8 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 
+from tformer_cli.writing import writing
+
 
 def result(text: str) -> None:
     """Write to standard output at once: UTF-8 and line feeds, whatever the locale or platform.
@@ -14,11 +16,12 @@ def result(text: str) -> None:
         text: complete lines, the last line feed included.
     """
     stream = getattr(sys.stdout, "buffer", None)
-    if stream is None:  # a stand-in that holds text
-        sys.stdout.write(text)
-    else:
-        stream.write(text.encode("utf-8", "backslashreplace"))
-    sys.stdout.flush()
+    with writing("standard output"):
+        if stream is None:  # a stand-in that holds text
+            sys.stdout.write(text)
+        else:
+            stream.write(text.encode("utf-8", "backslashreplace"))
+        sys.stdout.flush()
 
 
 def note(text: str, *, quiet: bool = False) -> None:

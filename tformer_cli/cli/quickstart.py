@@ -217,6 +217,8 @@ def _length(minutes: float | None) -> list[str]:
     """Return the settings for a run of the given minutes; under a minute, evaluations decode few examples."""
     if minutes is None:
         return []
+    if not minutes > 0:
+        raise ConfigError(f"--minutes: {minutes:g} is no time to train", "give more than 0, as --minutes 1")
     short = ["trainer.evaluate_limit=20"] if minutes < 1 else []
     return ["trainer.steps=0", f"trainer.minutes={minutes}", *short]
 

@@ -110,8 +110,13 @@ def _fetch(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    from tformer_cli.cli.output import note
+    from tformer_cli.data.hub_log import quiet_hub
+
+    note(f"{name} is no folder here: asking the Hugging Face hub for it")
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+        with quiet_hub():
+            return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RunError(

@@ -73,7 +73,7 @@ def sweep(
             raise ConfigError(f"{' '.join(combination)}: {error.cause}", error.remedy) from error
     if dry_run:
         result("".join(" ".join(combination) + "\n" for combination in combinations))
-        note(f"would train {len(combinations)} runs of {recipe}", quiet=quiet)
+        note(f"would train {len(combinations)} run{'s'[: len(combinations) != 1]} of {recipe}", quiet=quiet)
         return
     if resume and run is None:
         raise RunError("--resume needs to know which sweep", "add --run FOLDER")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from tformer_cli.errors import DataError
+from tformer_cli.errors import DataError, unreadable
 from tformer_cli.raw_lines import decoded_line, raw_lines, without_mark
 
 LOOKED_AT_BYTES = 1 << 16
@@ -57,7 +57,7 @@ def opened(file: Path) -> Iterator[Any]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{file}: damaged gzip file", "copy it again") from error
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        raise DataError(f"{file} cannot be read ({error.strerror})") from error
+        raise unreadable(file, error) from error
 
 
 def check(files: Iterable[Path]) -> None:
@@ -74,11 +74,11 @@ def check(files: Iterable[Path]) -> None:
         try:
             mode = os.stat(file).st_mode
             if stat.S_ISDIR(mode):
-                raise DataError(f"{file} is a folder", "name the files in it")
+                raise DataError(f"{file}: a folder, not a file", "name the files in it")
             if stat.S_ISREG(mode):
                 file.open("rb").close()
         except (OSError, ValueError) as error:
-            raise DataError(f"{file} cannot be read ({getattr(error, 'strerror', None) or error})") from error
+            raise unreadable(file, error) from error
 
 
 def decoded(stream: IO[bytes], name: str) -> Iterator[str]:

@@ -107,7 +107,7 @@ def _train(
     from tformer_cli.config.recipes import default_name
 
     if jobs > 1 and not multirun:
-        raise ConfigError("--jobs goes with -m", "--processes N trains one run with N processes")
+        raise ConfigError("--jobs has no effect without -m", "add -m, or train one run with --processes N")
     note_repeated(overrides, quiet=quiet)
     if multirun:
         from tformer_cli.cli.sweep import sweep

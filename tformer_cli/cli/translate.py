@@ -138,7 +138,7 @@ def predict(
 
 def _answer(asked: Asked, *, translating: bool = False) -> None:
     from tformer_cli.cli import answers, inputs, text
-    from tformer_cli.cli.asked import check_options, use_options
+    from tformer_cli.cli.asked import check_options, named_as_options, use_options
     from tformer_cli.config.schema import DecodeConfig, TextExperiment
 
     given, texts, files = asked.given, asked.texts, asked.files
@@ -150,13 +150,14 @@ def _answer(asked: Asked, *, translating: bool = False) -> None:
     from tformer_cli.tasks.files import AnswersFiles
     from tformer_cli.train.restore import open_run
 
-    opened = open_run(
-        asked.run,
-        checkpoint=asked.checkpoint,
-        device=asked.device,
-        overrides=asked.settings,
-        check=partial(check_options, asked=asked, translating=translating),
-    )
+    with named_as_options(asked.names):
+        opened = open_run(
+            asked.run,
+            checkpoint=asked.checkpoint,
+            device=asked.device,
+            overrides=asked.settings,
+            check=partial(check_options, asked=asked, translating=translating),
+        )
     task = opened.task
     use_options(task, asked)
     decode = opened.config.decode if isinstance(opened.config, TextExperiment) else DecodeConfig()

@@ -50,7 +50,12 @@ def require(config: Experiment) -> None:
         missing.append("data.path")
     if missing:
         listed = ", ".join(missing[:-1]) + " and " + missing[-1] if len(missing) > 1 else missing[0]
-        raise ConfigError(f"{listed} must be given", " ".join(f"{key}=..." for key in missing))
+        raise ConfigError(f"{listed} must be given", "add " + " ".join(f"{key}={_placeholder(key)}" for key in missing))
+
+
+def _placeholder(key: str) -> str:
+    """What stands for a value in a remedy."""
+    return {"data.path": "FOLDER", "data.source_language": "en", "data.target_language": "de"}.get(key, "...")
 
 
 def check_together(config: Experiment) -> None:

@@ -9,6 +9,7 @@ values: it can run no code (`_target_` is refused) and reads no environment (`${
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -61,8 +62,13 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
     return config
 
 
-def override(config: Experiment, overrides: Sequence[str]) -> Experiment:
+def override(config: Experiment, overrides: Sequence[str], *, trained: bool = False) -> Experiment:
     """A configuration with some settings changed; the given one stays as it is.
+
+    Args:
+        config: the configuration.
+        overrides: as in `compose`.
+        trained: weights have been trained with it, so that settings of the model and of what it reads must stay.
 
     Raises:
         ConfigError: as `compose`.
@@ -71,9 +77,29 @@ def override(config: Experiment, overrides: Sequence[str]) -> Experiment:
     asked = parse(overrides, schema)
     _same_task(asked, schema)
     changed = _assemble(schema, {}, values.check(values.plain(config), schema), asked)
+    if trained:
+        _refuse_retraining(flatten(config), flatten(changed))
     require(changed)
     check_together(changed)
     return changed
+
+
+_TRAINED = re.compile(r"(model|tokenizer|features)\..*|data\.(sample_rate|channels)")
+"""Settings that the weights of a run belong to: with others, its answers would be wrong without a word."""
+_FREE = ("model.max_length", "tokenizer.sampling", "tokenizer.lines")
+"""Settings among them that no weight depends on; where one does, its shape does not fit, which is an error."""
+
+
+def _refuse_retraining(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Refuse other values of settings that a trained run cannot change.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    for key, value in before.items():
+        if _TRAINED.fullmatch(key) and key not in _FREE and after.get(key) != value:
+            cause = f"{key}: this run was trained with {value}, and its weights are of no use with {after.get(key)}"
+            raise ConfigError(cause, "leave this setting out, or train another run with it")
 
 
 def as_resumed(config: Experiment, saved: Path, overrides: Sequence[str]) -> Experiment:

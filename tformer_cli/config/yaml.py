@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from tformer_cli.errors import ConfigError
+from tformer_cli.errors import ConfigError, unreadable
 from tformer_cli.regular import open_regular
 
 MAX_BYTES = 1_000_000
@@ -69,14 +69,15 @@ def read_yaml(path: Path) -> Document:
         with open_regular(path) as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
+        wrong = unreadable(path, error)
+        raise ConfigError(wrong.cause, wrong.remedy) from error
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"{path} is larger than {MAX_BYTES // 1_000_000} MB", "that is no configuration file")
     try:
         text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line} is not UTF-8", "save the file as UTF-8") from error
+        raise ConfigError(f"{path}:{line}: not UTF-8", "save the file as UTF-8") from error
     return parse_yaml(text, str(path))
 
 

@@ -91,9 +91,7 @@ class MissingValue(DataError):
     def __init__(self, place: Place | str, column: str, value: Any) -> None:
         marker = ", see data.missing" if isinstance(value, str) and value.strip() else ""
         self.place, self.reason = str(place), f"{column} is missing ({shown(value)}{marker})"
-        super().__init__(
-            f"{self.place}: {self.reason}", "fill it in, or leave such rows out: trainer.on_bad_sample=skip"
-        )
+        super().__init__(f"{self.place}: {self.reason}", "fill it in, or skip such rows: trainer.on_bad_sample=skip")
 
 
 def shown(value: Any) -> str:
@@ -111,7 +109,7 @@ def missing_column(place: object, name: str, columns: Iterable[str], setting: st
     """Return the error for a missing column, with the existing columns."""
     listed = [repr(column)[:80] for column in itertools.islice(columns, LISTED + 1)] or ["none"]
     there = ", ".join([*listed[:LISTED], *(["..."] if len(listed) > LISTED else [])])
-    return DataError(f"{place}: no column {name!r}", f"columns there: {there} ({setting}){more}")
+    return DataError(f"{place}: no column {name!r}", f"columns there: {there}; name the right one with {setting}{more}")
 
 
 @dataclass

@@ -150,7 +150,9 @@ def _sentences(path: str, block: list[Line], layout: _Layout, gate: Gate | None)
             continue
         here = Place(path, number, True)
         if len(columns) != layout.width:
-            cause = f"{here}: {len(columns)} columns where the lines before have {layout.width}"
+            cause = (
+                f"{here}: {len(columns)} column{'s'[: len(columns) != 1]} where the lines before have {layout.width}"
+            )
             raise DataError(cause, "mend the line, or name the mark between columns: data.delimiter=...")
         if layout.is_conll_u and not NUMBER.fullmatch(columns[0]):
             continue

@@ -23,7 +23,7 @@ from tformer_cli.data.cells import (
     schema_class_names,
 )
 from tformer_cli.data.columnar import COLUMNAR, ROWS_AT_ONCE, columnar_rows, columnar_schema
-from tformer_cli.errors import DataError
+from tformer_cli.errors import DataError, unreadable
 from tformer_cli.raw_lines import decoded_line, raw_lines, without_mark
 from tformer_cli.regular import open_regular
 
@@ -65,7 +65,7 @@ def lines(path: Path) -> Iterator[str]:
     else:
         if number:
             return
-    raise DataError(f"{path}: the file is empty")
+    raise DataError(f"{path}: the file is empty", "write it again, or choose another")
 
 
 def read_lines(path: Path) -> list[str]:
@@ -80,7 +80,7 @@ def _bytes_lines(path: Path) -> Iterator[bytes]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip file", "copy it again") from error
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
 
 
 PAIR_SETTINGS = "data.source_language, data.target_language"
@@ -251,7 +251,7 @@ def _separated_rows(
         if counts[column] > 1:
             raise DataError(f"{path}:1: column {column!r} is there twice", "rename one of them")
         if column not in counts:
-            raise missing_column(f"{path}:1", column, names, setting, _unnamed(given, columns, kind, names))
+            raise missing_column(f"{path}:1", column, names, setting, _unnamed(given, columns, kind, names, setting))
     for number, values in rows:
         if len(values) != len(names):
             if len(names) > 1 and values in ([], [""]):  # an empty line
@@ -262,7 +262,7 @@ def _separated_rows(
         yield Place(str(path), number, True), dict(zip(names, values or [""], strict=True))
 
 
-def _unnamed(given: Sequence[str] | None, columns: Sequence[str], kind: str, names: Sequence[str]) -> str:
+def _unnamed(given: Sequence[str] | None, columns: Sequence[str], kind: str, names: Sequence[str], setting: str) -> str:
     """Return the remedy if the first line does not name the columns, or another delimiter separates them."""
     if given:
         return ""
@@ -272,6 +272,8 @@ def _unnamed(given: Sequence[str] | None, columns: Sequence[str], kind: str, nam
         return f"; is the mark between columns {mark!r}? Write {'a tab' if kind == '.tsv' else 'a comma'}"
     if given is None:
         return "; the first line must name the columns"
+    if setting.startswith("--"):
+        return f"; if the first line is data, a column's place counts from 0: {setting} 0"
     return f"; if the first line is data, name its columns: data.columns=[{','.join(columns)}]"
 
 

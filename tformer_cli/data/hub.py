@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tformer_cli.data import files
 from tformer_cli.data.cells import Gate, Place, Places, class_names, has_short_floats, shortest
+from tformer_cli.data.hub_log import quiet_hub
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.regular import read_regular
 
@@ -180,7 +181,8 @@ def _hub(config: DataConfig) -> Iterator[None]:
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        yield
+        with quiet_hub():
+            yield
     except DataError:
         raise
     except Exception as error:

@@ -41,7 +41,9 @@ class BadItem(DataError):
 
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
-        super().__init__(f"{shown(name)}: {reason}", "mend or remove it, or leave such out: trainer.on_bad_sample=skip")
+        super().__init__(
+            f"{shown(name)}: {reason}", "repair or remove it, or skip such files: trainer.on_bad_sample=skip"
+        )
 
     def __reduce__(self) -> tuple:
         """Goes from a worker to its parent."""
@@ -242,7 +244,7 @@ def files_below(path: Path, endings: tuple[str, ...], what: str) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise DataError(f"{shown(str(path))}: no such folder or file")
+        raise DataError(f"{shown(str(path))}: no such folder or file", "check the path")
     listed = listing(path, endings)
     if not listed.files:
         note = listed.left_out()

@@ -113,8 +113,10 @@ def read_squad(contents: Any, gate: Gate | None = None, *, answered: bool = True
                         except MissingValue as missing:
                             gate.refuse(missing)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            cause = f"{path}: not SQuAD's JSON ({type(error).__name__}: {str(error)[:100]})"
-            raise DataError(cause, "data: [{paragraphs: [{context, qas: [{id, question, answers}]}]}]") from error
+            cause = f"{path}: not SQuAD's JSON ({str(error)[:100] or type(error).__name__})"
+            raise DataError(
+                cause, "write {data: [{paragraphs: [{context, qas: [{id, question, answers}]}]}]}"
+            ) from error
     notes = gate.notes(len(rows))
     if not rows:
         raise DataError(f"{contents[0]}: there are no questions")

@@ -196,7 +196,7 @@ def _column(given: str, usual: Sequence[str], names: Sequence[str], place: str, 
     if found is None:
         if given:
             raise files.missing_column(place, given, names, setting)
-        remedy = f"columns there: {', '.join(map(repr, names))} ({setting})"
+        remedy = f"columns there: {', '.join(map(repr, names))}; name the right one with {setting}"
         raise DataError(f"{place}: no column of {what}: {', '.join(usual)}", remedy)
     return found
 

@@ -158,7 +158,9 @@ class _Reading:
         try:
             text = " ".join((row.text or "").split())
             if not text:
-                raise BadRecording(row.name, row.fault or "no transcript")
+                raise BadRecording(
+                    row.name, row.fault or "no transcript, neither in metadata.csv nor in a text file beside it"
+                )
             if self.bins:
                 values = read_features(row.content, self.bins, row.name)
             else:

@@ -151,7 +151,7 @@ def _folder(config: ParallelDataConfig) -> Path:
     if path.is_file():
         return path.parent
     if config.path and not path.is_dir():
-        raise DataError(f"data.path: {config.path}: no such folder or file")
+        raise DataError(f"data.path: {config.path}: no such folder or file", "check the path")
     return path
 
 

@@ -165,7 +165,7 @@ def _find_files(config: DataConfig, split: str, named: str, layout: Layout) -> l
     elif path.is_dir():
         folder = path
     else:
-        raise DataError(f"data.path: {config.path}: no such folder or file")
+        raise DataError(f"data.path: {config.path}: no such folder or file", "check the path")
     files = _places(folder, split, named, layout)
     if files:
         return files

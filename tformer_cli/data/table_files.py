@@ -24,7 +24,9 @@ def writable_kind(path: Path, option: str) -> str:
     """
     kind = next((ending for ending in WRITABLE if path.name.lower().endswith(ending) and path.name != ending), "")
     if not kind:
-        raise ConfigError(f"{option} {path}: no table ends so", f"end it with one of {', '.join(WRITABLE)}")
+        raise ConfigError(
+            f"{option} {path}: not the name of a table that is written", f"end it with one of {', '.join(WRITABLE)}"
+        )
     return kind
 
 

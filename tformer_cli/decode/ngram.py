@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tformer_cli.errors import DataError
+from tformer_cli.errors import DataError, unreadable
 from tformer_cli.raw_lines import raw_lines
 from tformer_cli.regular import open_regular
 
@@ -100,7 +100,7 @@ class _Reader:
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise self.error("the gzip file is cut off or damaged", "write or fetch it again") from error
         except OSError as error:
-            raise DataError(f"{self.path}: {error.strerror or error}") from error
+            raise unreadable(self.path, error) from error
 
     def read(self) -> Ngrams:
         lines = self.lines()

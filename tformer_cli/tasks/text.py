@@ -152,7 +152,7 @@ class TextTask(SplitsTask[S, M, B]):
         """
         if self.on_long is OnLong.cut:
             return Readable(kept, f"{size}; {what}")
-        remedy = f"{remedy}, or leave it to --on-long cut or skip"
+        remedy = f"{remedy}, or add --on-long cut or --on-long skip"
         return Refusal(size, remedy) if self.on_long is OnLong.error else Prediction("", {"error": size})
 
 

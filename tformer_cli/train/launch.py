@@ -69,7 +69,7 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
         newest = _newest_checkpoint(run, lock, resume, ranks, console)
         task = _task(config, newest, initial, console)
         initial_labels = _initial_labels(task, initial)
-        _prepare(task, run, ranks)
+        _prepare(task, run, ranks, console)
         trainer = _trainer(task, run, newest, ranks, console)
         if newest is None and initial is not None:
             _start_from(initial, trainer, initial_labels)
@@ -156,10 +156,11 @@ def _initial_labels(task, initial: Path | None) -> tuple[str, ...] | None:
     return task.output_names if same else None
 
 
-def _prepare(task, run: Path, ranks) -> None:
+def _prepare(task, run: Path, ranks, console) -> None:
     """Prepare a task on every rank; the others read from the cache what rank 0 has tokenised."""
     if ranks.first:
-        task.prepare(run)
+        with console.if_slow("preparing the data (later runs on the same data take it from the cache)"):
+            task.prepare(run)
     ranks.wait()
     if not ranks.first:
         task.prepare(run)

@@ -6,12 +6,14 @@ ends with the same bytes as one that was left alone; times and rates go to `perf
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 SHORTEST_PAUSE, LONGEST_SILENCE = 5, 30
 """Seconds between two progress lines without a terminal."""
+SLOW_SECONDS = 4.0
+"""Work before training that takes longer than this is announced."""
 
 
 TRAIN, VALIDATION = "train", "validation"
@@ -196,6 +200,17 @@ class Console:
             self.progress.console.print(line, markup=False, highlight=False)
         else:
             print(line, file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def if_slow(self, line: str) -> Iterator[None]:
+        """Say a line while the block runs, if it takes longer than a user waits without wondering."""
+        timer = threading.Timer(SLOW_SECONDS, self.say, [line])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def start(self) -> None:
         """Begin to show progress."""

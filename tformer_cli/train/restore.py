@@ -98,7 +98,7 @@ def _open(
     saved = located(from_yaml(chosen / "config.yaml"), read_state(chosen).get("folder", ""))
     if check is not None:
         check(tasks.build(saved))
-    config = override(saved, [f"trainer.device={device}", *overrides])
+    config = override(saved, [f"trainer.device={device}", *overrides], trained=True)
     task = tasks.build(config)
     task.in_use = True
     task.load(chosen)

@@ -153,7 +153,11 @@ def locate(path: Path, checkpoint: str = "") -> tuple[Path, Path]:
             raise RunError(f"{path}: no checkpoint {chosen.name}", f"name one with --checkpoint; there are: {names}")
     fault = damage(chosen)
     if fault:
-        raise RunError(f"{chosen}: damaged: {fault}", "choose another with --checkpoint")
+        others = [step.name for step in Checkpoints(run / "checkpoints").steps() if step.name != chosen.name]
+        remedy = (
+            f"choose another with --checkpoint: {', '.join(others)}" if others else "there is no other: train again"
+        )
+        raise RunError(f"{chosen}: damaged: {fault}", remedy)
     return run, chosen
 
 
