@@ -92,6 +92,19 @@ def asked(*inputs: str, top: int = 0, on_long: str = "", **decode) -> Asked:
     return Asked(Path("r"), list(inputs), decode, (), "", on_long, False, None, "auto", "", top)
 
 
+@pytest.mark.parametrize("depth", [0, 1])
+def test_advice_for_an_option_without_effect_gives_it_one(depth, tmp_path):
+    def without_effect(name: str, method: str) -> str:
+        more = (f"decode.method={method}", f"model.decoder_depth={depth}")
+        return tasks.build(speech.config(tmp_path, *more)).unused(name)
+
+    speech = next(family for family in FAMILIES if family.name == "conformer")
+    assert "add decode.method=prefix" in without_effect("beam", "greedy") and not without_effect("beam", "prefix")
+    for method in ("greedy", "prefix"):
+        assert ("add decode.method=joint" in without_effect("length_penalty", method)) == bool(depth)
+    assert not depth or not without_effect("length_penalty", "joint")
+
+
 @pytest.mark.parametrize("setting", ["optim.lr=1", "augment.mixup=1", "trainer.steps=3", "data.balance=1"])
 def test_settings_of_training_are_refused_on_a_trained_model(setting):
     with pytest.raises(ConfigError, match="has no effect on a trained model"):

@@ -97,10 +97,12 @@ class SpeechRecognition(AnswersFiles[Conformer], SpeechTask[Conformer]):
         method = decode.method
         if method is Decoding.auto:
             method = Decoding.joint if decoder else Decoding.prefix if decode.language_model else Decoding.greedy
-        if method is Decoding.greedy and name in SEARCH:
+        by_tokens = name in SEARCH - {"beam", "n_best"}
+        if method is Decoding.greedy and name in SEARCH and not by_tokens:
             return "greedy decoding does not search: add decode.method=prefix"
-        if method is Decoding.prefix and name in SEARCH - {"beam", "n_best"}:
-            return "decode.method=prefix has no use for it"
+        if method in (Decoding.greedy, Decoding.prefix) and by_tokens:
+            more = ": add decode.method=joint" if decoder else ""
+            return f"decode.method={method.name} has no use for it{more}"
         return unused_by_search(decode, name)
 
     # --- model and loss ---
