@@ -26,7 +26,7 @@ def test_a_line_that_is_too_long_is_named_and_not_read_whole():
 def test_what_unpacks_to_far_more_than_it_holds_is_refused(monkeypatch):
     monkeypatch.setattr(raw_lines, "LARGE_BYTES", 100)
     lines = raw_lines.raw_lines(io.BytesIO(b"a\n" * 1000), "x.gz", size=1)
-    with pytest.raises(DataError, match="x.gz: unpacks to more than 300 times its 1 bytes"):
+    with pytest.raises(DataError, match="x.gz: unpacks to more than 100 times its 1 bytes"):
         list(lines)
 
 

@@ -11,7 +11,7 @@ from typing import IO
 from tformer_cli.errors import DataError
 
 MOST_LINE_BYTES = 512 << 20
-MOST_EXPANSION, LARGE_BYTES = 300, 1 << 30
+MOST_EXPANSION, LARGE_BYTES = 100, 128 << 20
 """Largest expansion of a packed file that is larger than this number of bytes when unpacked."""
 
 
@@ -89,4 +89,4 @@ def check_expansion(place: object, unpacked: int, size: int) -> None:
     """
     if unpacked > LARGE_BYTES and unpacked > MOST_EXPANSION * size:
         cause = f"{place}: unpacks to more than {MOST_EXPANSION} times its {size:,} bytes"
-        raise DataError(cause, "it is damaged, or made to fill the memory; if it is meant, unpack it first")
+        raise DataError(cause, "it is damaged, or made to fill the memory; if it is meant, store it unpacked")

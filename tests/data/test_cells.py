@@ -234,7 +234,7 @@ def test_what_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     column = pyarrow.DictionaryArray.from_arrays(np.zeros(10_000, np.int32), value.dictionary)
     table = pyarrow.table({"text": column, "label": ["x"] * 10_000})
     pyarrow.parquet.write_table(table, tmp_path / "train.parquet")
-    with pytest.raises(DataError, match="unpacks to more than 300 times"):
+    with pytest.raises(DataError, match="unpacks to more than 100 times"):
         labelled(tmp_path / "train.parquet")
 
 

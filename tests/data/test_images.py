@@ -291,7 +291,7 @@ def test_what_is_no_picture_is_passed_over_and_counted(tmp_path):
 def test_an_idx_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(raw_lines, "LARGE_BYTES", 100_000)
     place = idx(tmp_path, np.zeros((3000, 20, 20), np.uint8), [0, 1] * 1500, ending=".gz")
-    assert "train-images-idx3-ubyte.gz: unpacks to more than 300 times" in fault(config(place, validation_share=0))
+    assert "train-images-idx3-ubyte.gz: unpacks to more than 100 times" in fault(config(place, validation_share=0))
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])

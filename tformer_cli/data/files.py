@@ -156,7 +156,7 @@ def named_rows(
     kind = (kind or table_kind(path)).removesuffix(".gz")
     if kind in COLUMNAR:
         wanted = [TRANSLATION] if _is_nested(path, columns) else list(dict.fromkeys(columns))
-        return columnar_rows(path, kind, wanted, setting, rows_at_once)
+        return columnar_rows(path, wanted, setting, rows_at_once)
     if kind in (".json", ".jsonl"):
         return _json_rows(path, kind)
     return _separated_rows(path, kind, columns, setting, names)
