@@ -9,7 +9,7 @@ import pytest
 from tformer_cli import metrics
 from tformer_cli.errors import ConfigError
 from tformer_cli.languages import segments, units, unspaced_language
-from tformer_cli.metrics import bleu_by_length, bleu_tokenization, translation_scores
+from tformer_cli.metrics import bleu_by_length, tokenization, translation_scores
 
 TEXTS = {
     "zh": ("今天天气很好，我们去公园散步。", "好"),
@@ -62,7 +62,7 @@ def test_data_that_names_no_language_is_scored_by_its_script(language, name):
     assert f"|tok:{'13a' if language in ('en', 'hi') else 'char'}|" in signatures["bleu"]
     assert scores["bleu"] > 40
     assert translation_scores(list(TEXTS[language]), list(TEXTS[language]), name)[0]["bleu"] == pytest.approx(100)
-    note = bleu_tokenization(name, [text]).note
+    note = tokenization(name, [text]).note
     assert ("tok:char" in note) == ("tok:char" in signatures["bleu"])
 
 
@@ -71,28 +71,28 @@ def test_data_that_names_no_language_is_scored_by_its_script(language, name):
 )
 def test_scripts_with_spaces_are_scored_by_words(tag):
     assert unspaced_language(tag) == ""
-    assert bleu_tokenization(tag, ["Jintian tianqi hen hao"]) == metrics.Tokenization("13a")
+    assert tokenization(tag, ["Jintian tianqi hen hao"]) == metrics.Tokenization("13a")
 
 
 def test_a_name_that_only_looks_like_a_language_is_not_believed():
     """`my_text` is not Burmese, and romanised Japanese references are not scored by characters."""
     for name in ("my_text", "ja", "zh"):
-        tokenization = bleu_tokenization(name, ["My dog has a name."])
-        assert tokenization.name == "13a" and name in tokenization.note
-    assert bleu_tokenization("my", ["", "12"]).name == "char"  # nothing contradicts the name
-    assert bleu_tokenization("zh", ["打开 Visual Studio Code 设置"]).name == "zh"
+        divided = tokenization(name, ["My dog has a name."])
+        assert divided.name == "13a" and name in divided.note
+    assert tokenization("my", ["", "12"]).name == "char"  # nothing contradicts the name
+    assert tokenization("zh", ["打开 Visual Studio Code 设置"]).name == "zh"
 
 
 def test_mecab_serves_where_it_is_installed_and_characters_elsewhere(monkeypatch):
     for language in ("ja", "ko"):
-        absent = bleu_tokenization(language, [TEXTS[language][0]])
+        absent = tokenization(language, [TEXTS[language][0]])
         assert absent.name == "char" and f"pip install 'sacrebleu[{language}]'" in absent.note
         with pytest.raises(ConfigError, match=rf"sacrebleu\[{language}\]"):
-            bleu_tokenization(language, [], f"{language}-mecab")
+            tokenization(language, [], f"{language}-mecab")
     monkeypatch.setattr(metrics, "_installed", lambda tokenizer: True)
-    assert bleu_tokenization("jpn_Jpan", [TEXTS["ja"][0]]) == metrics.Tokenization("ja-mecab")
-    assert bleu_tokenization("kor_Hang", [TEXTS["ko"][0]]) == metrics.Tokenization("ko-mecab")
-    assert bleu_tokenization("en", [], "intl") == metrics.Tokenization("intl")
+    assert tokenization("jpn_Jpan", [TEXTS["ja"][0]]) == metrics.Tokenization("ja-mecab", ter_characters=True)
+    assert tokenization("kor_Hang", [TEXTS["ko"][0]]) == metrics.Tokenization("ko-mecab")
+    assert tokenization("en", [], "intl") == metrics.Tokenization("intl")
 
 
 def test_bleu_of_long_enough_references_is_sacrebleus_own():
@@ -116,6 +116,27 @@ def test_short_references_are_scored_by_the_orders_that_there_are():
 def test_ter_of_scripts_without_spaces_is_of_characters():
     scores, signatures = translation_scores(["今天天气不好"], ["今天天气很好"], "zh_Hans")
     assert scores["ter"] == pytest.approx(100 / 6) and "tok:tercom-char" in signatures["ter"]
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "characters"),
+    [
+        ("en", "the cat sat on the mat", False),
+        ("ja", TEXTS["ja"][0], True),
+        ("ja", "kyou wa tenki ga ii", False),
+        ("ko", TEXTS["ko"][0], False),
+        ("th", TEXTS["th"][0], True),
+        ("target", TEXTS["zh"][0], True),
+        ("target", TEXTS["ko"][0], False),
+    ],
+)
+@pytest.mark.parametrize("tokenizer", ["auto", "char", "13a", "zh"])
+def test_ter_does_not_depend_on_how_bleu_divides_text(language, text, characters, tokenizer):
+    assert tokenization(language, [text], tokenizer).ter_characters is characters
+    scores, signatures = translation_scores([text[:-1]], [text], language, tokenizer=tokenizer)
+    assert ("tok:tercom-char" in signatures["ter"]) is characters
+    assert ("|tok:char|" in signatures["bleu"]) is (tokenizer == "char") or tokenizer == "auto"
+    assert scores["ter"] == translation_scores([text[:-1]], [text], language)[0]["ter"]
 
 
 def test_a_unit_of_an_answer_is_what_a_reader_takes_for_one():

@@ -50,19 +50,34 @@ def needs_libraries(numbers: bool) -> None:
 
 @dataclass(frozen=True)
 class Tokenization:
-    """The tokenizer of BLEU.
+    """How BLEU and TER divide text.
 
     Attributes:
-        name: name of sacreBLEU's tokenizer.
-        note: a note for the reader of the score, or "".
+        name: of sacreBLEU's tokenizer, for BLEU.
+        ter_characters: whether TER counts edits of characters, not of words.
+        note: what the reader of the score should know; "" where the name says it all.
     """
 
     name: str
+    ter_characters: bool = False
     note: str = ""
 
 
-def bleu_tokenization(target_language: str, references: Sequence[str], wanted: str = "auto") -> Tokenization:
-    """Return the tokenizer of BLEU for a language.
+def tokenization(target_language: str, references: Sequence[str], wanted: str = "auto") -> Tokenization:
+    """Return how text of a language is divided for BLEU and for TER.
+
+    TER counts words between spaces, or characters where the references set no spaces between words, whichever tokenizer
+    BLEU takes. sacreBLEU's own option, `asian_support`, leaves runs of kana, Thai and other scripts whole.
+    """
+    name, note = _bleu_tokenizer(target_language, references, wanted)
+    language, shares = unspaced_language(target_language), script_shares(references)
+    unspaced = sum(share for script, share in shares.items() if script != "hangul")  # Korean sets spaces
+    least = UNNAMED if not language else AGREE if shares else 0.0
+    return Tokenization(name, language != "ko" and unspaced >= least, note)
+
+
+def _bleu_tokenizer(target_language: str, references: Sequence[str], wanted: str) -> tuple[str, str]:
+    """Return the tokenizer of BLEU for a language, and a note for the reader of the score.
 
     The base language decides, in any spelling: sacreBLEU's `zh` for Chinese, `ja-mecab` and `ko-mecab` if installed,
     `char` for other languages without spaces between words, and `13a` for all others. The references are checked too,
@@ -80,22 +95,22 @@ def bleu_tokenization(target_language: str, references: Sequence[str], wanted: s
         if wanted in EXTRAS and not _installed(wanted):
             remedy = f"pip install 'sacrebleu[{EXTRAS[wanted]}]'"
             raise errors.ConfigError(f"data.bleu_tokenizer={wanted} needs a library that is not installed", remedy)
-        return Tokenization(wanted)
+        return wanted, ""
     language, shares = unspaced_language(target_language), script_shares(references)
     unspaced = sum(shares.values())
     if language and shares and unspaced < AGREE:
         note = f"the references are not in the script of {target_language!r}: BLEU by 13a, on words between spaces"
-        return Tokenization("13a", note)
+        return "13a", note
     if not language:
         if unspaced < UNNAMED:
-            return Tokenization("13a")
+            return "13a", ""
         note = "the references are in a script that sets no spaces between words: BLEU over characters (tok:char)"
-        return Tokenization("char", note)
+        return "char", note
     name = BLEU_TOKENIZERS.get(language, "char")
     if name not in EXTRAS or _installed(name):
-        return Tokenization(name)
+        return name, ""
     install = f"pip install 'sacrebleu[{language}]' for words (tok:{name})"
-    return Tokenization("char", f"BLEU over characters (tok:char), as MeCab is not installed; {install}")
+    return "char", f"BLEU over characters (tok:char), as MeCab is not installed; {install}"
 
 
 @functools.cache
@@ -117,26 +132,29 @@ def translation_scores(
     *,
     thorough: bool = True,
     tokenizer: str = "auto",
+    divided: Tokenization | None = None,
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Compute BLEU, chrF and TER by sacreBLEU (Post 2018) on raw text, and the share of exact matches.
 
-    BLEU uses four orders of n-grams. If no reference has four words, it uses the orders that exist (`eff:yes` in its
-    signature), since a perfect translation would score 0 otherwise. TER of scripts without spaces between words counts
-    characters (`tok:tercom-char`).
+    BLEU takes all four orders of n-grams. Where no reference is long enough for one of four words, it takes the orders
+    that there are (`eff:yes` in its signature): a perfect translation would score 0 otherwise. TER of scripts that set
+    no spaces between words is taken over characters (`tok:tercom-char`), whichever tokenizer BLEU takes.
 
     Args:
         hypotheses: detokenised output lines.
-        references: references, as in the data.
-        target_language: selects the BLEU tokenizer, see `bleu_tokenization`.
-        thorough: whether to compute lower-cased BLEU, chrF and TER too.
-        tokenizer: name of sacreBLEU's tokenizer; auto: by the language.
+        references: as they lie in the data.
+        target_language: says how text is divided, see `tokenization`.
+        thorough: also lower-cased BLEU, chrF and TER.
+        tokenizer: for BLEU, sacreBLEU's name of one; auto: by the language.
+        divided: how text is divided, if that is known already, of more references than these.
 
     Returns:
         Scores (0 to 100; TER may be more) and sacreBLEU's signatures, by name.
     """
     from sacrebleu.metrics import BLEU, CHRF, TER
 
-    name = bleu_tokenization(target_language, references, tokenizer).name
+    divided = divided or tokenization(target_language, references, tokenizer)
+    name = divided.name
     bleu = BLEU(tokenize=name)
     short = not any(len(bleu.tokenizer(reference.rstrip()).split()) >= bleu.max_ngram_order for reference in references)
     scorers: dict[str, Any] = {"bleu": BLEU(tokenize=name, effective_order=short)}
@@ -146,7 +164,7 @@ def translation_scores(
     scores, signatures = {}, {}
     for metric, scorer in scorers.items():
         texts, suffix = (hypotheses, references), ""
-        if metric == "ter" and name not in ("13a", "intl", "ko-mecab"):
+        if metric == "ter" and divided.ter_characters:
             texts, suffix = [[" ".join("".join(text.split())) for text in side] for side in texts], "-char"
         scores[metric] = scorer.corpus_score(texts[0], [texts[1]]).score
         signatures[metric] = str(scorer.get_signature()).replace("tok:tercom", f"tok:tercom{suffix}")
@@ -170,7 +188,7 @@ def bleu_by_length(
 
     A band without a reference of at least four words is scored by the orders of n-grams that exist, and marked.
     """
-    tokenizer = bleu_tokenization(target_language, references, tokenizer).name
+    divided = tokenization(target_language, references, tokenizer)
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     rows = []
     for band in range(bands):
@@ -179,7 +197,7 @@ def bleu_by_length(
             continue
         scores, signatures = translation_scores(
             [hypotheses[i] for i in part], [references[i] for i in part], target_language, thorough=False,
-            tokenizer=tokenizer,
+            divided=divided,
         )  # fmt: skip
         short = " (eff:yes)" if "|eff:yes|" in signatures["bleu"] else ""
         rows.append([f"{lengths[part[0]]}-{lengths[part[-1]]}", str(len(part)), f"{scores['bleu']:.2f}{short}"])

@@ -172,12 +172,48 @@ def test_a_chained_ogg_is_read_whole(sub):
 def test_other_streams_in_ogg_are_refused_by_name():
     page = b"OggS\0\2" + bytes(8) + b"\1\0\0\0" + bytes(8) + b"\1\x1e"
     for begin, name in (
-        (b"\x7fFLAC\1\0", "FLAC in OGG"),
         (b"Speex   ", "Speex"),
         (b"\x80theora", "video"),
         (b"x", "an"),
     ):
         assert fault(page + begin.ljust(30, b"\0")).startswith(name)
+
+
+def in_ogg(content: bytes, stream: int = 7, page_bytes: int = 3000) -> bytes:
+    """FLAC in OGG: its first block in a page of its own, then the rest, in pages that frames span."""
+    first = b"\x7fFLAC\1\0\0\1" + content[:42]
+    pages = [first, *(content[at : at + page_bytes] for at in range(42, len(content), page_bytes))]
+    flags = [2, *[0] * (len(pages) - 2), 4]
+    return b"".join(ogg_page(*page, stream) for page in zip(pages, flags, range(len(pages)), strict=True))
+
+
+def ogg_page(content: bytes, flags: int, number: int, stream: int) -> bytes:
+    sizes = [255] * (len(content) // 255) + [len(content) % 255]
+    return b"OggS\0" + struct.pack("<BqIIIB", flags, 0, stream, number, 0, len(sizes)) + bytes(sizes) + content
+
+
+def test_flac_in_ogg_is_read_whole():
+    content = encoded(tone(), "FLAC", "PCM_16")
+    whole = heard(content)
+    assert (heard(in_ogg(content)) == whole).all() and len(whole) == 8000
+    assert (heard(in_ogg(content) + in_ogg(content, 8)) == np.tile(whole, 2)).all()
+    assert (heard(in_ogg(unsaid(content))) == whole).all()
+    mixed = in_ogg(content) + encoded(tone(), "OGG", "VORBIS")
+    assert len(heard(mixed)) == 16_000 and (heard(mixed)[:8000] == whole).all()
+    assert fault(in_ogg(content)[:-2000]).startswith("cut off: its last page")
+    assert fault(in_ogg(b"fLaX" + content[4:])).startswith("damaged")
+    assert fault(in_ogg(content[:2000])).startswith(("cut off", "damaged"))
+
+
+@pytest.mark.parametrize(
+    ("begin", "name"),
+    [
+        (b"RIFF\0\0\0\0AVI ", "AVI"), (b"TTA1", "True Audio"), (b"MPCK", "Musepack"), (b"DSD ", "DSD"),
+        (b".RMF", "RealMedia"), (b"ajkg", "Shorten"), (b"MThd", "MIDI"), (b"\0\0\1\xba", "MPEG"), (b"\x0b\x77", "AC-3"),
+    ],
+)  # fmt: skip
+def test_kinds_that_are_not_read_are_named(begin, name):
+    assert fault(begin + bytes(2000)).startswith(f"{name}, ")
 
 
 # --- MP3 ---

@@ -28,7 +28,7 @@ ENDINGS = (
     ".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".sph", ".flac", ".ogg", ".oga",
     ".opus", ".mp3",
 )  # fmt: skip
-KINDS = "WAV, AIFF, CAF, AU, SPHERE, FLAC, OGG (Vorbis, Opus), MP3"
+KINDS = "WAV, AIFF, CAF, AU, SPHERE, FLAC, OGG (Vorbis, Opus, FLAC), MP3"
 EXTRA = "speech"
 UNRECOGNISED = 1  # libsndfile's number for what is no recording
 LEAST_RATE, MOST_RATE = 1000, 768_000
@@ -74,7 +74,7 @@ def read_sound(source: Path | str | bytes, sample_rate: int, name: str = "") -> 
     full scale, which occur in floating-point files and after resampling, scale the recording down.
 
     Args:
-        source: a file, or its content: WAV (RF64, W64), AIFF, CAF, AU, SPHERE, FLAC, OGG (Vorbis, Opus) or MP3,
+        source: a file, or its content: WAV (RF64, W64), AIFF, CAF, AU, SPHERE, FLAC, OGG (Vorbis, Opus, FLAC) or MP3,
             whatever its name. If a file contains several, all are read.
         sample_rate: samples per second of the output.
         name: name in error messages; empty: that of the file.

@@ -2,62 +2,115 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import dataclass
 from typing import IO
 
-from tformer_cli.data.sound_parts import Fault, Part, without_tag
+from tformer_cli.data.sound_parts import Fault, Part, Stretch, without_tag
 
 OGG_HEAD, OGG_FIRST, OGG_LAST = 27, 2, 4  # bytes of a page's header; the flags of a stream's first and last page
 FLAC_BEGIN = b"fLaC\0\0\0\x22"  # the marker, and the header of the first block, STREAMINFO
 CHUNK_BYTES = 1 << 20
-OGG_READ = (b"\x01vorbis", b"OpusHead")
-OGG_OTHERS = ((b"\x7fFLAC", "FLAC in OGG"), (b"Speex   ", "Speex"), (b"\x80theora", "video"))
+OGG_READ, OGG_FLAC = (b"\x01vorbis", b"OpusHead"), b"\x7fFLAC"
+OGG_FLAC_HEAD = 9  # bytes of the first packet before the marker of FLAC itself
+MOST_OGG_FLAC_BYTES = 1 << 30  # in memory
+OGG_OTHERS = ((b"Speex   ", "Speex"), (b"\x80theora", "video"))
+
+
+@dataclass(frozen=True)
+class _Page:
+    """A page of OGG.
+
+    Attributes:
+        first: whether it is its stream's first.
+        last: whether it is its stream's last.
+        stream: number of its stream.
+        head: bytes before its content.
+        size: of all of it, in bytes.
+        begin: how its content begins.
+    """
+
+    first: bool
+    last: bool
+    stream: bytes
+    head: int
+    size: int
+    begin: bytes
 
 
 def ogg_parts(stream: IO[bytes], whole: int) -> list[Part]:
     """Return the parts of an OGG file, one per link of a chain; a flag marks the last page (RFC 3533, section 6)."""
     file_parts: list[Part] = []
     begin = place = 0
-    grouped, kinds, ended = True, [], False  # whether only first pages were read; one item per stream
-    while (head := _page(stream, place)) is not None:
-        first, last, size, content = head
-        if first and not grouped:  # the next link of a chain
+    grouped, ended = True, False  # whether only first pages have come
+    firsts: list[_Page] = []
+    while (page := _page(stream, place)) is not None:
+        if page.first and not grouped:  # the next one of a chain
             if not ended:
                 raise Fault("cut off: the last page of one of its parts is missing")
-            file_parts.append(Part(begin, place))
-            begin, grouped, kinds, ended = place, True, [], False
-        if first:
-            kinds.append(content)
+            file_parts += _link(stream, begin, place, firsts)
+            begin, grouped, firsts, ended = place, True, [], False
+        if page.first:
+            firsts.append(page)
         else:
             grouped = False
-        if place + size > whole:
+        if place + page.size > whole:
             raise Fault("cut off: its last page is incomplete")
-        ended, place = ended or last, place + size
+        ended, place = ended or page.last, place + page.size
         if not grouped:
-            _check_ogg(kinds)
-    _check_ogg(kinds)
+            _check_ogg(firsts)
+    _check_ogg(firsts)
     if not ended:
         raise Fault("cut off: its last page is missing")
     stream.seek(place)
     if b"OggS" in stream.read(CHUNK_BYTES):
         raise Fault("damaged: bytes between its pages that are none of them")
-    return [*file_parts, Part(begin, place)]
+    return [*file_parts, *_link(stream, begin, place, firsts)]
 
 
-def _check_ogg(kinds: list[bytes]) -> None:
-    """Refuse a file without a supported stream, by the beginnings of the first pages."""
-    if not any(kind.startswith(OGG_READ) for kind in kinds):
-        names = [name for mark, name in OGG_OTHERS for kind in kinds if kind.startswith(mark)]
+def _check_ogg(firsts: list[_Page]) -> None:
+    """Refuse streams of which none is read, by how their first pages begin."""
+    if not any(page.begin.startswith((*OGG_READ, OGG_FLAC)) for page in firsts):
+        names = [name for mark, name in OGG_OTHERS for page in firsts if page.begin.startswith(mark)]
         raise Fault(f"{(names or ['an unknown kind of OGG'])[0]}, which is not read: convert it to WAV or FLAC")
 
 
-def _page(stream: IO[bytes], place: int) -> tuple[bool, bool, int, bytes] | None:
-    """Return whether a page is the first or last of its stream, its size, and its beginning; None if there is none."""
+def _link(stream: IO[bytes], begin: int, end: int, firsts: list[_Page]) -> list[Part]:
+    """What is decoded of the pages from `begin` to `end`: they as they are, or the FLAC in them, as a file of its own.
+
+    libsndfile does not look for FLAC in OGG. The packets of such a stream, one after the other, are FLAC behind a head
+    of 9 bytes (Xiph.Org, Ogg encapsulation for FLAC).
+    """
+    flac = next((page for page in firsts if page.begin.startswith(OGG_FLAC)), None)
+    if flac is None or any(page.begin.startswith(OGG_READ) for page in firsts):
+        return [Part(begin, end)]
+    if end - begin > MOST_OGG_FLAC_BYTES:
+        raise Fault("FLAC in OGG of more than 1 GiB: convert it to FLAC")
+    content = bytearray()
+    place = begin
+    while place < end and (page := _page(stream, place)) is not None:
+        if page.stream == flac.stream:
+            stream.seek(place + page.head)
+            content += stream.read(page.size - page.head)
+        place += page.size
+    del content[:OGG_FLAC_HEAD]
+    inner = io.BytesIO(content)
+    parts = flac_parts(inner, len(content), 0)
+    if not parts:
+        raise Fault("damaged: what it says is FLAC is none")
+    return [Part(begin, begin, Stretch(inner, part).read()) for part in parts]
+
+
+def _page(stream: IO[bytes], place: int) -> _Page | None:
+    """The page at a place; None: there is none."""
     stream.seek(place)
     head = stream.read(OGG_HEAD)
     if len(head) < OGG_HEAD or head[:4] != b"OggS":
         return None
     sizes = stream.read(head[26])
-    return bool(head[5] & OGG_FIRST), bool(head[5] & OGG_LAST), OGG_HEAD + head[26] + sum(sizes), stream.read(8)
+    length = OGG_HEAD + head[26]
+    first, last = bool(head[5] & OGG_FIRST), bool(head[5] & OGG_LAST)
+    return _Page(first, last, head[14:18], length, length + sum(sizes), stream.read(8))
 
 
 def flac_parts(stream: IO[bytes], whole: int, start: int) -> list[Part]:

@@ -21,7 +21,7 @@ from tformer_cli.data.text import ParallelTokens, pad, sample_parallel, tokenize
 from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.decode.search import Hypothesis, search, together, width
 from tformer_cli.errors import DataError
-from tformer_cli.metrics import Tokenization, bleu_by_length, bleu_tokenization, translation_scores
+from tformer_cli.metrics import Tokenization, bleu_by_length, tokenization, translation_scores
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.nn.attention import attention_weights
 from tformer_cli.nn.int8 import Int8Decoder
@@ -89,7 +89,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
     def prepare(self, run: Path) -> None:
         """Read training and validation pairs, train or load the tokenizer, and check that BLEU can be computed."""
         super().prepare(run)
-        self._bleu_tokenization("validation")
+        self._tokenization("validation")
 
     def _find_split(self, split: str) -> bool:
         return split in find_splits(self.config.data)
@@ -158,12 +158,12 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         data = f"{languages}, {len(train):,} pairs to train, {len(validation):,} to validate"
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in train.dropped.items() if count)
         note = (f"; left out: {dropped}" if dropped else "") + (f"; {train.note}" if train.note else "")
-        words = self._bleu_tokenization("validation")
+        words = self._tokenization("validation")
         return [("data", data + note), *([("note", words.note)] if words.note else [])]
 
-    def _bleu_tokenization(self, split: str) -> Tokenization:
-        """Return BLEU's tokenizer for all references of a split, even if only a part is scored."""
-        return bleu_tokenization(self.target_language, self._split(split).targets, self.config.data.bleu_tokenizer.name)
+    def _tokenization(self, split: str) -> Tokenization:
+        """Return how BLEU and TER divide all references of a split, even if only a part is scored."""
+        return tokenization(self.target_language, self._split(split).targets, self.config.data.bleu_tokenizer.name)
 
     # --- model and loss ---
 
@@ -187,7 +187,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
 
     def evaluate(self, model: Seq2Seq, split: str, scoring: Scoring) -> Evaluation:
         """Loss and perplexity by teacher forcing; BLEU and the like of what search finds."""
-        text, words = self._split(split), self._bleu_tokenization(split)
+        text, words = self._split(split), self._tokenization(split)
         sums, count = summed_loss(self, model, split)
         mean = sums["loss"] / count
         scores = {"loss": mean, "perplexity": math.exp(min(mean, 700))}
@@ -199,7 +199,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         hypotheses = [prediction.text for prediction in predictions]
         references = text.targets[:size]
         more, evaluation.signatures = translation_scores(
-            hypotheses, references, self.target_language, thorough=scoring.thorough, tokenizer=words.name
+            hypotheses, references, self.target_language, thorough=scoring.thorough, divided=words
         )
         evaluation.notes += [words.note] if words.note else []
         evaluation.scores |= more
