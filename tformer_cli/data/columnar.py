@@ -38,7 +38,7 @@ def _columnar_errors(path: Path) -> Iterator[None]:
 
 
 def columnar_rows(path: Path, wanted: list[str], setting: str, rows_at_once: int) -> Iterator[tuple[Place, dict]]:
-    """The rows of a Parquet or Arrow file, as `files.named_rows` gives them.
+    """Yield the rows of a Parquet or Arrow file, in the form of `files.named_rows`.
 
     Rows are unpacked some at a time, and a file that unpacks to far more than it holds is refused before it is.
     """
@@ -71,6 +71,7 @@ def columnar_schema(path: Path) -> tuple[pyarrow.Schema, int]:
         open_regular(path).close()
         if path.suffix.lower() != ".parquet":
             with _arrow_file(path) as (schema, num_rows, _):
+                _ = schema.names  # those of a damaged file are no text
                 return schema, num_rows
         import pyarrow.parquet
 
