@@ -13,8 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from tformer_cli.cli.inputs import Line, Reading, read
+from tformer_cli.cli.answers import as_lines, in_order
+from tformer_cli.cli.inputs import read
+from tformer_cli.cli.reading import Line, Reading
 from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.tasks.base import Prediction
 
 TEXT = Reading(expected=("text",))
 PAIR = Reading(expected=("question", "context"))
@@ -202,3 +205,35 @@ def test_columns_of_words_are_read_as_training_reads_them():
     assert values("New;York\nBob;Kim\n", Reading((), "conll", words=True, delimiter=";"), "g.conll") == [["New", "Bob"]]
     with pytest.raises(DataError, match=r"h.conll:2: 1 column where the lines before have 2"):
         values("Ann O\nsaw\n", WORDS, "h.conll")
+
+
+def test_rows_without_a_value_keep_their_place_if_they_are_skipped():
+    Path("f.jsonl").write_text('{"text": "a"}\n{"text": null}\n{"text": "c"}\n')
+    with pytest.raises(DataError, match=r"f.jsonl:2: text is missing \(null\): .*trainer.on_bad_sample=skip"):
+        list(read([Path("f.jsonl")], Reading(expected=("text",), skip=False)))
+    lines = list(read([Path("f.jsonl")], Reading(expected=("text",), skip=True)))
+    assert [(line.place, line.fault) for line in lines] == [
+        ("f.jsonl:1", ""), ("f.jsonl:2", "text is missing (null)"), ("f.jsonl:3", ""),
+    ]  # fmt: skip
+    Path("f.jsonl").write_text('{"question": "q", "context": null}\n{"question": null, "context": null}\n')
+    lines = list(read([Path("f.jsonl")], Reading(expected=("question", "context"), skip=True)))
+    assert [line.fault for line in lines] == ["context is missing (null)", "question is missing (null)"]
+    assert lines[0].shown == {"question": "q", "context": None}
+    Path("f.jsonl").write_text('{"tokens": ["a", null]}\n{"tokens": null}\n{"tokens": ["a"]}\n')
+    lines = list(read([Path("f.jsonl")], Reading(expected=("tokens",), words=True, skip=True)))
+    assert [line.fault for line in lines] == ["a word in tokens is missing (null)", "tokens is missing (null)", ""]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_inputs_with_a_fault_have_an_empty_prediction_in_their_place(at_once):
+    def answers(inputs):
+        yield from (Prediction(value.upper()) for value in inputs)
+
+    faults = ["", "f", "f", "", "f"]
+    lines = [Line(None if fault else "abcde"[n], f"p:{n}", None, fault) for n, fault in enumerate(faults)]
+    records = list(in_order(lines, answers, at_once=at_once))
+    assert [line.place for line, _ in records] == [f"p:{n}" for n in range(5)]
+    assert [answer.text for _, answer in records] == ["A", "", "", "D", ""]
+    assert [answer.details.get("error", "") for _, answer in records] == faults
+    assert [as_lines(*record, 1) for record in records] == ["A\n", "\n", "\n", "D\n", "\n"]
+    assert next(iter(in_order(lines[1:3], answers, at_once=at_once)))[1].details == {"error": "f"}

@@ -10,9 +10,9 @@ import pytest
 
 from tformer_cli.cli.answers import Notes, as_rows, in_order
 from tformer_cli.cli.asked import is_setting
-from tformer_cli.cli.inputs import Line
 from tformer_cli.cli.main import main
 from tformer_cli.cli.media_inputs import media
+from tformer_cli.cli.reading import Line
 from tformer_cli.errors import DataError, RunError
 
 

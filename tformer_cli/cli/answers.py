@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tformer_cli.cli.inputs import Line
+from tformer_cli.cli.reading import Line
 from tformer_cli.errors import DataError, RunError
 
 
@@ -18,6 +18,8 @@ def in_order(
     lines: Iterable[Line], answers: Callable[[Iterable[Any]], Iterator[Any]], *, at_once: bool = False
 ) -> Iterator[tuple[Line, Any]]:
     """Yield every input with its prediction, in order, as soon as it is available.
+
+    An input with a fault is not predicted: its prediction is empty, with the fault in `details["error"]`.
 
     Args:
         lines: the inputs.
@@ -27,6 +29,7 @@ def in_order(
     Raises:
         DataError: for an input that is malformed or too long, after the predictions before it; names its location.
     """
+    from tformer_cli.tasks.base import Prediction
     from tformer_cli.tasks.inputs import BadInput
 
     waiting: deque[Line] = deque()
@@ -34,7 +37,13 @@ def in_order(
     def read() -> Iterator[Any]:
         for line in lines:
             waiting.append(line)
-            yield line.value
+            if not line.fault:
+                yield line.value
+
+    def skipped() -> Iterator[tuple[Line, Any]]:
+        while waiting and waiting[0].fault:
+            line = waiting.popleft()
+            yield line, Prediction("", {"error": line.fault})
 
     def given() -> Iterator[Any]:
         if not at_once:
@@ -45,8 +54,11 @@ def in_order(
 
     try:
         for answer in given():
+            yield from skipped()
             yield waiting.popleft(), answer
+        yield from skipped()
     except BadInput as error:
+        yield from skipped()
         raise DataError(f"{waiting[0].place}: {error.reason}", error.remedy) from error
 
 

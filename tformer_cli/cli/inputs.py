@@ -11,82 +11,22 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from tformer_cli.cli import text
+from tformer_cli.cli.reading import CONLL, FORMATS, LINES, Line, Reading, is_place, split_line
+from tformer_cli.cli.table_inputs import rows_of
 from tformer_cli.errors import ConfigError, DataError
 
-LINES, CONLL, SQUAD = "lines", "conll", "squad"
+SQUAD = "squad"
 SQUAD_CONTENT = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"(version|data)"\s*:')
-FORMATS = (LINES, "csv", "tsv", "json", "jsonl", "parquet", "arrow", CONLL)
 CONLL_ENDINGS = (".conll", ".conllu", ".conll03", ".iob", ".iob2", ".bio", ".bioes")
 MAGIC = {b"PAR1": ".parquet", b"ARROW1": ".arrow"}
 DELIMITERS = {"\t": ".tsv", ",": ".csv", ";": ".csv"}
-SETTING = "--column"
 LOOKED_AT_LINES = 200
-
-
-@dataclass(frozen=True)
-class Line:
-    """An input.
-
-    Attributes:
-        value: the input for the task.
-        place: its name in error messages.
-        shown: its form in the output of `--json`.
-    """
-
-    value: Any
-    place: str
-    shown: Any
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Options for reading files.
-
-    Attributes:
-        columns: columns named by the user.
-        form: one of `FORMATS`, if the user named it; empty: detected from the file.
-        expected: columns of the training tables.
-        names: names of all columns, if the training tables have no header line.
-        words: whether the inputs are sentences of words.
-        word_column: column of words in CoNLL files.
-        delimiter: delimiter of columns in CoNLL files; empty: detected from the file.
-        known_tags: tags that identify such files.
-        documents: reads a file in SQuAD's JSON, for question answering.
-    """
-
-    columns: tuple[str, ...] = ()
-    form: str = ""
-    expected: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    words: bool = False
-    word_column: int = 0
-    delimiter: str = ""
-    known_tags: frozenset[str] = frozenset()
-    documents: Callable[[Path], Iterator[tuple[str, Any]]] | None = None
-
-    def check(self) -> None:
-        """Check that the options are compatible.
-
-        Raises:
-            ConfigError: if they are not.
-        """
-        if self.form and self.form not in FORMATS:
-            raise ConfigError(f"--format: {self.form!r} is not one of {', '.join(FORMATS)}")
-        if self.columns and self.form == LINES:
-            raise ConfigError("--column goes with tables, and --format lines reads lines", "leave one of them out")
-        if self.form == CONLL and not self.words:
-            raise ConfigError("--format conll goes with runs that tag words", "--format lines reads lines")
-        if self.columns and len(self.columns) != max(1, len(self.expected)):
-            wanted = max(1, len(self.expected))
-            cause = f"--column is given {len(self.columns)} time{'s'[: len(self.columns) != 1]}"
-            raise ConfigError(cause, f"an input is made of {wanted} column{'s'[: wanted != 1]}")
 
 
 def read(files: Sequence[Path], how: Reading) -> Iterator[Line]:
@@ -110,12 +50,10 @@ def _of_file(file: Path, how: Reading) -> Iterator[Line]:
             yield from _conll(text.decoded(stream, name), name, how)
         elif kind == SQUAD and how.documents is not None:
             with _on_disk(file, ".json", stream) as path, _named(path, name):
-                for place, row in how.documents(path):
-                    shown = dict(zip(how.expected, row, strict=True))
-                    yield Line(row, place.replace(str(path), name), shown)
+                yield from _questions(path, name, how)
         else:
             with _on_disk(file, kind, stream) as path, _named(path, name):
-                yield from _table(path, kind.removesuffix(".gz"), name, how)
+                yield from rows_of(path, kind.removesuffix(".gz"), name, how)
 
 
 def _kind(file: Path, start: bytes, how: Reading) -> str:
@@ -150,17 +88,17 @@ def _kind_of_content(name: str, start: bytes, how: Reading) -> str:
     lines = start.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").split("\n")
     first = lines[0].removesuffix("\r")
     wanted = how.columns or how.expected
-    if how.words and (all(map(_is_place, how.columns)) if how.columns else _has_word_columns(lines, how)):
+    if how.words and (all(map(is_place, how.columns)) if how.columns else _has_word_columns(lines, how)):
         return CONLL
     if first.startswith("{"):
         row = _json_object(first)
         if row is not None and (how.columns or set(wanted) <= row.keys() or "translation" in row):
             return ".jsonl"
     for mark, kind in DELIMITERS.items():
-        cells = _split(first, mark)
+        cells = split_line(first, mark)
         if len(cells) > 1 and wanted and set(wanted) <= set(cells) and (how.columns or _is_header(lines, mark)):
             return kind
-        if len(cells) > 1 and how.columns and all(map(_is_place, how.columns)):
+        if len(cells) > 1 and how.columns and all(map(is_place, how.columns)):
             return kind
     if how.columns:
         cause = f"{name}: --column {how.columns[0]}, but the first line does not name such a column"
@@ -175,11 +113,6 @@ def _is_header(lines: list[str], mark: str) -> bool:
     except csv.Error:
         return False
     return all(name == name.strip() for name in names) and len(row) in (0, len(names))
-
-
-def _is_place(column: str) -> bool:
-    """Return whether a column is given by its index, from 0; -1 is the last."""
-    return re.fullmatch(r"-?\d{1,6}", column) is not None
 
 
 def _json_object(line: str) -> dict[str, Any] | None:
@@ -203,7 +136,7 @@ def _has_word_columns(lines: list[str], how: Reading) -> bool:
 def _conll(lines: Iterator[str], name: str, how: Reading) -> Iterator[Line]:
     """Yield sentences of words: one word per line, a blank line after each sentence."""
     named = bool(how.columns)
-    if named and not _is_place(how.columns[0]):
+    if named and not is_place(how.columns[0]):
         raise ConfigError(f"--column {how.columns[0]}: columns of CoNLL files have numbers", "--column 0 is the first")
     from tformer_cli.data.conll import read_words
 
@@ -212,115 +145,22 @@ def _conll(lines: Iterator[str], name: str, how: Reading) -> Iterator[Line]:
         yield Line(words, f"{name}:{number}", words)
 
 
-# --- tables ---
-
-
-def _table(path: Path, kind: str, name: str, how: Reading) -> Iterator[Line]:
-    from tformer_cli.cli.output import note
-    from tformer_cli.data import files
-
-    columns, names = _columns(path, kind, name, how)
-    if not columns:
-        return
-    if not how.columns:
-        note(f"{name}: read as a table, {_named_columns(columns)}")
-    for at, row in files.named_rows(path, columns, setting=SETTING, names=names, kind=kind):
-        place = str(at).replace(str(path), name)
-        values = [_value(row, column, place, words=how.words) for column in columns]
-        shown = values[0] if len(values) == 1 else dict(zip(columns, values, strict=True))
-        yield Line(values[0] if len(values) == 1 else tuple(values), place, shown)
-
-
-def _named_columns(columns: Sequence[str]) -> str:
-    return f"column{'s'[: len(columns) != 1]} {', '.join(map(repr, columns))}"
-
-
-def _value(row: dict[str, Any], column: str, place: str, *, words: bool) -> Any:
-    from tformer_cli.data import files
+def _questions(path: Path, name: str, how: Reading) -> Iterator[Line]:
+    """Yield the questions of a file in SQuAD's JSON; one that lacks a value is an error, or an input with a fault."""
     from tformer_cli.data.cells import MissingValue
 
-    if words:
-        from tformer_cli.data.sentences import words_of
-
-        return words_of(_cell(row, column, place), place)
-    try:
-        return next(files.pick(iter([(place, row)]), [column], place, SETTING))[0]
-    except MissingValue as error:
-        raise DataError(error.cause, "fill it in, or remove the row") from error
-
-
-def _cell(row: dict[str, Any], column: str, place: str) -> Any:
-    from tformer_cli.data import files
-
-    if column not in row:
-        raise files.missing_column(place, column, row, SETTING)
-    return row[column]
+    assert how.documents is not None
+    for at, row in how.documents(path):
+        place = at.replace(str(path), name)
+        if not isinstance(row, MissingValue):
+            yield Line(row, place, dict(zip(how.expected, row, strict=True)))
+        elif how.skip:
+            yield Line(None, place, None, row.reason)
+        else:
+            raise row
 
 
-def _columns(path: Path, kind: str, name: str, how: Reading) -> tuple[list[str], list[str]]:
-    """Return the columns to read of a table, none if it is empty, and the names of all if its first line is data.
-
-    Raises:
-        DataError: if neither the user nor the training tables determine them.
-    """
-    separated = kind in (".csv", ".tsv")
-    there = names_there(path, kind, how.columns or how.expected, separated=separated)
-    if there is None:
-        return [], []
-    wanted = how.columns or how.expected
-    if wanted and set(wanted) <= set(there):
-        return list(wanted), []
-    width = len(there)
-    if how.columns:
-        if not (separated and all(map(_is_place, how.columns))):
-            return list(how.columns), []  # an error will list the existing columns
-        if not all(-width <= int(column) < width for column in how.columns):
-            raise DataError(f"{name}: {width} columns, and --column {', '.join(how.columns)}", "they count from 0")
-        return [str(int(column) % width) for column in how.columns], list(map(str, range(width)))
-    if separated and width == len(how.names) and set(wanted) <= set(how.names):
-        return list(wanted), list(how.names)
-    listed = ", ".join(map(repr, there[:12])) + (", ..." if width > 12 else "")
-    ask = "--column NAME" + (" for each text of a pair" if len(how.expected) > 1 else "")
-    if separated:
-        ask += " (or its place, from 0, if the first line is data)"
-    raise DataError(f"{name}: a table with columns {listed}", f"which is to be read? {ask}, or --format lines")
-
-
-def names_there(path: Path, kind: str, wanted: Sequence[str], *, separated: bool) -> list[str] | None:
-    """Return the columns of a table; None if it is empty.
-
-    Raises:
-        DataError: if it cannot be read.
-    """
-    from tformer_cli.data import files
-
-    if kind in files.COLUMNAR:
-        names = list(files.columnar_schema(path)[0].names)
-        return [*names, *wanted] if files.TRANSLATION in names else names
-    if not path.stat().st_size:
-        return None
-    if separated:
-        return _cells(next(iter(files.lines(path))), "\t" if kind.startswith(".tsv") else ",;\t|", wanted)
-    for _, row in files.named_rows(path, [], setting=SETTING, kind=kind):
-        nested = row.get(files.TRANSLATION)
-        return [*row, *nested] if isinstance(nested, dict) else list(row)
-    return None
-
-
-def _cells(line: str, marks: str, wanted: Sequence[str]) -> list[str]:
-    """Split the first line of a table by the delimiter that gives the wanted columns, or otherwise the most."""
-    if line.startswith("sep=") and len(line) == len("sep=;"):
-        return list(wanted)
-    rows = [line.split("\t") if marks == "\t" else _split(line, mark) for mark in marks]
-    return next((row for row in rows if wanted and set(wanted) <= set(row)), max(rows, key=len))
-
-
-def _split(line: str, mark: str) -> list[str]:
-    """Return the cells of a line of CSV; none if it is malformed."""
-    try:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=mark), [])]
-    except csv.Error:
-        return []
+# --- files ---
 
 
 @contextmanager
@@ -355,6 +195,8 @@ def reading_of(task: Any, columns: tuple[str, ...], form: str) -> Reading:
     Raises:
         ConfigError: if the options do not apply to it.
     """
+    from tformer_cli.config.schema import BadSample
+
     data = task.config.data
     reading = Reading(
         columns,
@@ -366,6 +208,7 @@ def reading_of(task: Any, columns: tuple[str, ...], form: str) -> Reading:
         delimiter=getattr(data, "delimiter", ""),
         known_tags=frozenset(getattr(task, "tags", ())),
         documents=getattr(task, "documents", None),
+        skip=task.config.trainer.on_bad_sample is BadSample.skip,
     )
     reading.check()
     return reading

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tformer_cli.cli import text
-from tformer_cli.cli.inputs import Line, names_there
+from tformer_cli.cli.reading import Line
+from tformer_cli.cli.table_inputs import names_there
 from tformer_cli.errors import ConfigError, DataError
 
 

@@ -97,7 +97,8 @@ def _texts(files: list[Path], column: str | None, form: str) -> Iterator[str]:
 
 
 def _values(files: list[Path], column: str | None, form: str) -> Iterator[str]:
-    from tformer_cli.cli.inputs import Reading, read
+    from tformer_cli.cli.inputs import read
+    from tformer_cli.cli.reading import Reading
 
     reading = Reading((column,) if column else (), form)
     reading.check()

@@ -15,7 +15,7 @@ from tformer_cli.cli.choices import DEVICES, one_of, run_folders
 from tformer_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from tformer_cli.cli.inputs import Line
+    from tformer_cli.cli.reading import Line
 
 RUN = typer.Argument(help="Run folder, or a checkpoint in one.", autocompletion=run_folders)
 INPUTS = typer.Argument(
@@ -139,12 +139,13 @@ def predict(
 def _answer(asked: Asked, *, translating: bool = False) -> None:
     from tformer_cli.cli import answers, inputs, text
     from tformer_cli.cli.asked import check_options, named_as_options, use_options
+    from tformer_cli.cli.reading import Reading
     from tformer_cli.config.schema import DecodeConfig, TextExperiment
 
     given, texts, files = asked.given, asked.texts, asked.files
     _check_arguments(given, texts)
     text.check(path for path in files if not path.is_dir())
-    inputs.Reading(asked.columns, asked.form, words=True, expected=asked.columns).check()
+    Reading(asked.columns, asked.form, words=True, expected=asked.columns).check()
     answers.check_place(asked.output)
     from tformer_cli.cli.media_inputs import media
     from tformer_cli.tasks.files import AnswersFiles
@@ -208,13 +209,14 @@ def _check_arguments(given: list[str], texts: list[str]) -> None:
 def _lines(asked: Asked, how: Any) -> Iterator[Line]:
     """Yield the texts and the contents of files in the given order, or the contents of standard input."""
     from tformer_cli.cli import inputs
+    from tformer_cli.cli.reading import Line
 
     texts = asked.texts
     if not asked.given:
         yield from inputs.read([], how)
     for number, item in enumerate(asked.given, 1):
         if item in texts:
-            yield inputs.Line(item, f"text {number}" if len(asked.given) > 1 else "the text", item)
+            yield Line(item, f"text {number}" if len(asked.given) > 1 else "the text", item)
         else:
             yield from inputs.read([Path(item)], how)
 

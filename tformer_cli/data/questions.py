@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,13 +90,12 @@ def read_questions(config: QuestionDataConfig, split: str, *, seed: int, skip: b
     return read_split(config, split, functools.partial(read_squad, gate=gate), divide)
 
 
-def read_squad(contents: Any, gate: Gate | None = None, *, answered: bool = True) -> Questions:
+def read_squad(contents: Any, gate: Gate | None = None) -> Questions:
     """Read the questions of files in SQuAD's JSON.
 
     Args:
         contents: the files.
         gate: decides which values are missing and whether such questions are skipped; None: only null is missing.
-        answered: whether answers are required and read.
 
     Raises:
         DataError: if one is malformed; names it.
@@ -103,24 +103,41 @@ def read_squad(contents: Any, gate: Gate | None = None, *, answered: bool = True
     rows: list[Question] = []
     gate = gate or Gate()
     for path in contents:
-        try:
-            document = json.loads("\n".join(files.read_lines(path)))
-            for article in document["data"]:
-                for paragraph in article["paragraphs"]:
-                    for entry in paragraph["qas"]:
-                        try:
-                            rows.append(_question(path, paragraph["context"], entry, gate, answered=answered))
-                        except MissingValue as missing:
-                            gate.refuse(missing)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            cause = f"{path}: not SQuAD's JSON ({str(error)[:100] or type(error).__name__})"
-            raise DataError(
-                cause, "write {data: [{paragraphs: [{context, qas: [{id, question, answers}]}]}]}"
-            ) from error
+        for row in squad_rows(path, gate, answered=True):
+            if isinstance(row, MissingValue):
+                gate.refuse(row)
+            else:
+                rows.append(row)
     notes = gate.notes(len(rows))
     if not rows:
         raise DataError(f"{contents[0]}: there are no questions")
     return Questions(rows, str(contents[0]), notes=notes)
+
+
+def squad_rows(path: Path, gate: Gate, *, answered: bool) -> Iterator[Question | MissingValue]:
+    """Yield the questions of a file in SQuAD's JSON, or what they lack.
+
+    Args:
+        path: the file.
+        gate: decides which values are missing.
+        answered: whether answers are required and read.
+
+    Raises:
+        DataError: if the file is malformed; names it.
+    """
+    try:
+        document = json.loads("\n".join(files.read_lines(path)))
+        for article in document["data"]:
+            for paragraph in article["paragraphs"]:
+                for entry in paragraph["qas"]:
+                    try:
+                        row = _question(path, paragraph["context"], entry, gate, answered=answered)
+                    except MissingValue as missing:
+                        row = missing
+                    yield row
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        cause = f"{path}: not SQuAD's JSON ({str(error)[:100] or type(error).__name__})"
+        raise DataError(cause, "write {data: [{paragraphs: [{context, qas: [{id, question, answers}]}]}]}") from error
 
 
 def _question(path: Path, context: Any, entry: dict, gate: Gate, *, answered: bool) -> Question:

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import QuestionAnsweringExperiment
-from tformer_cli.data.questions import Question, Questions, read_questions, read_squad
+from tformer_cli.data.cells import Gate, MissingValue
+from tformer_cli.data.questions import Question, Questions, read_questions, squad_rows
 from tformer_cli.data.text import pad
-from tformer_cli.errors import checkpoint_content
+from tformer_cli.errors import DataError, checkpoint_content
 from tformer_cli.languages import units
 from tformer_cli.metrics import answer_scores
 from tformer_cli.models.bert import BERTForSpans
@@ -291,10 +292,21 @@ class QuestionAnswering(FineTuned[Questions, BERTForSpans, SpanBatch]):
         """Return the columns of the question and its text, named as in tables of SQuAD."""
         return ("question", "context")
 
-    def documents(self, path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
-        """Yield the questions of a file in SQuAD's JSON, each with its name in error messages."""
-        for row in read_squad([path], answered=False).rows:
-            yield f"{path}: question {row.name}", (row.question, row.context)
+    def documents(self, path: Path) -> Iterator[tuple[str, tuple[str, str] | MissingValue]]:
+        """Yield the questions of a file in SQuAD's JSON, or what they lack, each with its name in error messages.
+
+        Raises:
+            DataError: if the file is malformed, or contains no questions.
+        """
+        empty = True
+        for row in squad_rows(path, Gate(), answered=False):
+            empty = False
+            if isinstance(row, MissingValue):
+                yield row.place, row
+            else:
+                yield f"{path}: question {row.name}", (row.question, row.context)
+        if empty:
+            raise DataError(f"{path}: there are no questions")
 
     def _read_inputs(self, given: list[Input]) -> list[Answer[tuple[str, str]] | Refusal]:
         """Return questions with their texts, from rows of two columns or from lines separated by a tab."""

@@ -1,0 +1,96 @@
+"""Options for reading the inputs of `predict`, `translate` and `tokenize`, and one such input."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tformer_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tformer_cli.data.cells import MissingValue
+
+LINES, CONLL = "lines", "conll"
+FORMATS = (LINES, "csv", "tsv", "json", "jsonl", "parquet", "arrow", CONLL)
+SETTING = "--column"
+
+
+@dataclass(frozen=True)
+class Line:
+    """An input.
+
+    Attributes:
+        value: the input for the task.
+        place: its name in error messages.
+        shown: its form in the output of `--json`.
+        fault: reason why the input is skipped; empty for most.
+    """
+
+    value: Any
+    place: str
+    shown: Any
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Options for reading files.
+
+    Attributes:
+        columns: columns named by the user.
+        form: one of `FORMATS`, if the user named it; empty: detected from the file.
+        expected: columns of the training tables.
+        names: names of all columns, if the training tables have no header line.
+        words: whether the inputs are sentences of words.
+        word_column: column of words in CoNLL files.
+        delimiter: delimiter of columns in CoNLL files; empty: detected from the file.
+        known_tags: tags that identify such files.
+        documents: reads a file in SQuAD's JSON, for question answering; yields the location of each question, and its
+            values or what it lacks.
+        skip: skip rows that lack a value, otherwise the first is an error; None: there is no such setting.
+    """
+
+    columns: tuple[str, ...] = ()
+    form: str = ""
+    expected: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    words: bool = False
+    word_column: int = 0
+    delimiter: str = ""
+    known_tags: frozenset[str] = frozenset()
+    documents: Callable[[Path], Iterator[tuple[str, tuple[str, ...] | MissingValue]]] | None = None
+    skip: bool | None = None
+
+    def check(self) -> None:
+        """Check that the options are compatible.
+
+        Raises:
+            ConfigError: if they are not.
+        """
+        if self.form and self.form not in FORMATS:
+            raise ConfigError(f"--format: {self.form!r} is not one of {', '.join(FORMATS)}")
+        if self.columns and self.form == LINES:
+            raise ConfigError("--column goes with tables, and --format lines reads lines", "leave one of them out")
+        if self.form == CONLL and not self.words:
+            raise ConfigError("--format conll goes with runs that tag words", "--format lines reads lines")
+        if self.columns and len(self.columns) != max(1, len(self.expected)):
+            wanted = max(1, len(self.expected))
+            cause = f"--column is given {len(self.columns)} time{'s'[: len(self.columns) != 1]}"
+            raise ConfigError(cause, f"an input is made of {wanted} column{'s'[: wanted != 1]}")
+
+
+def is_place(column: str) -> bool:
+    """Return whether a column is given by its index, from 0; -1 is the last."""
+    return re.fullmatch(r"-?\d{1,6}", column) is not None
+
+
+def split_line(line: str, mark: str) -> list[str]:
+    """Return the cells of a line of CSV; none if it is malformed."""
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=mark), [])]
+    except csv.Error:
+        return []
