@@ -43,6 +43,10 @@ def sentences(*arguments, **settings) -> list[str]:
         ("one two\tO\nthree\u00a0four\tB-A\n", ["one two/O three\u00a0four/B-A"]),
         ("three\u00a0four B-A\n\u3000 O\n", ["three\u00a0four/B-A \u3000/O"]),
         ("a\tO\t\nb\tO\t\n", ["a/O b/O"]),
+        ("-DOCSTART-\na\tO\t\nb\tO\t\n", ["a/O b/O"]),  # the mark has no tab
+        ("-DOCSTART- O\n\n#a O\n#b B-X\n", ["#a/O #b/B-X"]),  # all words begin as comments do
+        ("a X O\nb  X\tB-A\n\n c X O\nd X O \n", ["a/O b/B-A", "c/O d/O"]),  # uneven blanks
+        ("a\tX\tO\n\n b \tX\tB-A\nc d\tX\tO\n", ["a/O", "b/B-A c d/O"]),
         ("a O  \n b\tO", ["a/O b/O"]),
         (b"\xef\xbb\xbfa O\r\nb B-X\r\n \r\nc O", ["a/O b/B-X", "c/O"]),
     ],

@@ -7,7 +7,7 @@ Comments and lines that mark documents are skipped.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,6 @@ DOCUMENT, COMMENT = "-DOCSTART-", "#"
 """First column of a document mark in CoNLL 2002 and 2003; first character of a comment."""
 NO_TAG = {"O", "o", "-X-", "-", "_", "0", DOCUMENT}
 """Values in the tag column of a document mark."""
-BLANKS = re.compile(r"[ \t]+")
 NUMBER, WORD_NUMBER = re.compile(r"\d{1,9}"), re.compile(r"\d{1,9}(?:[-.]\d{1,9})?")
 WORD_HEAD = re.compile(r"\d{1,9}|_")
 TAG = re.compile(r"O|[BIESLU]-.+")
@@ -34,7 +33,10 @@ GERMEVAL, OUTER_TAG = 4, 2
 ONTONOTES, ONTONOTES_NUMBER, ONTONOTES_WORD, ONTONOTES_ENTITY = 12, 2, 3, 10
 """Smallest number of columns of these formats, and the indices of their columns."""
 
-Line = tuple[int, str]
+Block = tuple[int, list[str]]
+"""Number of the first line, and the lines; none is empty."""
+Table = list[list[str]]
+"""Columns of the lines of a block."""
 Sentence = tuple[Place, list[str], list[str]]
 """Location of the first line, words, tags."""
 
@@ -50,7 +52,8 @@ class _Layout:
         word: index of the column of words.
         tag: index of the column of tags.
         is_conll_u: whether lines numbered 1-2 and 1.1 are not words, and _ is not a tag.
-        brackets: whether entities are marked as in OntoNotes.
+        is_word: whether the beginning of a line shows that it is a word's.
+        values: the tags of these lines.
         tags: the tags of lines that cannot be comments.
         note: how the columns were read, if not by the settings.
     """
@@ -61,16 +64,42 @@ class _Layout:
     word: int = 0
     tag: int = -1
     is_conll_u: bool = False
-    brackets: bool = False
+    is_word: Callable[[str], bool] = lambda line: not line.startswith((COMMENT, DOCUMENT))
+    values: set[str] = field(default_factory=set)
     tags: set[str] = field(default_factory=set)
     note: str = ""
 
     def columns(self, line: str) -> list[str]:
         """Return the columns of a line."""
         if not self.delimiter:
-            return BLANKS.split(line.strip(" \t"))
-        columns = [column.strip(" ") for column in line.split(self.delimiter)]
+            columns = line.replace("\t", " ").split(" ")  # other white space may be a part of a word
+            return [column for column in columns if column] if "" in columns else columns
+        columns = line.split(self.delimiter)
+        columns = [column.strip(" ") for column in columns] if " " in line else columns
         return columns if self.last else columns[:-1]
+
+    def words_and_tags(self, lines: list[str]) -> tuple[list[str], list[str]] | None:
+        """Return the words and tags of lines that all have `width` columns; None if a line has not.
+
+        A list for each line would take twice as long, so all lines are divided at once if they are regular: one
+        delimiter between columns, and no blanks around them.
+        """
+        text, delimiter = "\n".join(lines), self.delimiter or " "
+        text = text if self.delimiter else text.replace("\t", " ")
+        if self.last and not (self.delimiter and " " in text):
+            cells = text.replace("\n", f"{delimiter}\n{delimiter}").split(delimiter)
+            step, ends = self.width + 1, len(lines) - 1
+            is_even = len(cells) == step * len(lines) - 1 and cells[self.width :: step].count("\n") == ends
+            if is_even and cells.count("\n") == ends and (self.delimiter or "" not in cells):
+                return cells[self.word % self.width :: step], cells[self.tag % self.width :: step]
+        table = [self.columns(line) for line in lines]
+        if any(len(columns) != self.width for columns in table):
+            return None
+        return [columns[self.word] for columns in table], [columns[self.tag] for columns in table]
+
+    def has_brackets(self) -> bool:
+        """Return whether entities are marked as in OntoNotes."""
+        return "*" in self.values and len(self.values) > 1 and all(map(BRACKETS.fullmatch, self.values))
 
 
 def read_conll(path: Path, config: TaggedDataConfig, gate: Gate) -> tuple[list[Sentence], str]:
@@ -82,12 +111,7 @@ def read_conll(path: Path, config: TaggedDataConfig, gate: Gate) -> tuple[list[S
     """
     blocks = list(_blocks(files.lines(path)))
     layout = _layout(str(path), blocks, config.delimiter, config.word_column, config.tag_column)
-    sentences = []
-    for block in blocks:
-        try:
-            sentences += _sentences(str(path), block, layout, gate)
-        except MissingValue as missing:
-            gate.refuse(missing)
+    sentences = list(_sentences(str(path), blocks, layout, gate))
     if not sentences and not gate.left_out:
         raise DataError(f"{path}: there are no sentences")
     return sentences, layout.note
@@ -116,34 +140,82 @@ def read_words(
         return
     layout = _layout(origin, blocks, delimiter, word_column, None)
     layout.word = word_column if named else layout.word
-    for block in blocks:
-        for place, words, _ in _sentences(origin, block, layout, None):
-            yield place.number, words
+    for place, words, _ in _sentences(origin, blocks, layout, None):
+        yield place.number, words
 
 
-def _blocks(lines: Iterable[str]) -> Iterator[list[Line]]:
+def _blocks(lines: Iterable[str]) -> Iterator[Block]:
     """Yield blocks of lines between empty lines."""
-    block: list[Line] = []
+    number, block = 0, list[str]()
     for number, line in enumerate(lines, 1):
-        if line.strip():
-            block.append((number, line))
+        if line and not line.isspace():
+            block.append(line)
         elif block:
-            yield block
+            yield number - len(block), block
             block = []
     if block:
-        yield block
+        yield number - len(block) + 1, block
 
 
-def _sentences(path: str, block: list[Line], layout: _Layout, gate: Gate | None) -> Iterator[Sentence]:
-    """Yield the sentence of a block, or two if a document begins within it; without a gate, tags are not checked."""
+def _sentences(path: str, blocks: list[Block], layout: _Layout, gate: Gate | None) -> Iterator[Sentence]:
+    """Yield the sentences of a file; without a gate, tags are not checked.
+
+    Nearly all blocks contain only words with their tags, and are read at once. The tags of all blocks decide which
+    lines of the others are comments.
+    """
+    simple = [_simple_block(lines, layout, gate) for _, lines in blocks]
+    has_brackets = layout.has_brackets()
+    for block, sentence in zip(blocks, simple, strict=True):
+        sentences = [(Place(path, block[0], True), *sentence)] if sentence else _line_by_line(path, block, layout, gate)
+        try:
+            for place, words, tags in sentences:
+                yield place, words, _plain_tags(tags) if has_brackets else tags
+        except MissingValue as missing:
+            if gate is None:
+                raise
+            gate.refuse(missing)
+
+
+def _simple_block(lines: list[str], layout: _Layout, gate: Gate | None) -> tuple[list[str], list[str]] | None:
+    """Return the words and tags of a block if each line is a word with its tag; None: it is read line by line.
+
+    The tags are added to those of the layout.
+    """
+    has_marks = any(line[0] == COMMENT or DOCUMENT in line for line in lines)
+    sentence = None if has_marks else layout.words_and_tags(lines)
+    if not sentence:
+        _add_tags(lines, layout)
+        return None
+    words, tags = sentence
+    values = set(tags)
+    layout.values |= values
+    layout.tags |= values
+    lacks = not all(words) or (gate is not None and any(map(gate.lacks, values)))
+    return None if lacks or layout.is_conll_u else sentence
+
+
+def _add_tags(lines: list[str], layout: _Layout) -> None:
+    """Add the tags of lines that are surely words to the layout, and those of lines that may be the word #."""
+    for index, line in enumerate(lines):
+        is_word = layout.is_word(line)
+        if is_word or (index and line.startswith(COMMENT)):
+            columns = layout.columns(line)
+            if len(columns) == layout.width and (is_word or columns[0] == COMMENT):
+                layout.tags.add(columns[layout.tag])
+                layout.values |= {columns[layout.tag]} if is_word else set()
+
+
+def _line_by_line(path: str, block: Block, layout: _Layout, gate: Gate | None) -> Iterator[Sentence]:
+    """Yield the sentence of a block, or two if a document begins within it."""
     words: list[str] = []
     tags: list[str] = []
-    place = Place(path, block[0][0], True)
-    for number, line in block:
+    first, lines = block
+    place = Place(path, first, True)
+    for number, line in enumerate(lines, first):
         columns = layout.columns(line)
         if _is_mark(line, columns, layout, first=not words):
             if words:
-                yield place, words, _plain_tags(tags, layout)
+                yield place, words, tags
             words, tags = [], []
             continue
         if _is_comment(line, columns, layout, first=not words):
@@ -163,14 +235,14 @@ def _sentences(path: str, block: list[Line], layout: _Layout, gate: Gate | None)
         words.append(word)
         tags.append(tag)
     if words:
-        yield place, words, _plain_tags(tags, layout)
+        yield place, words, tags
 
 
 def _is_mark(line: str, columns: list[str], layout: _Layout, *, first: bool) -> bool:
     """Return whether a line marks a document: it has no tag, and begins a sentence or cannot be a word."""
     if line.split()[0] != DOCUMENT:
         return False
-    return (first or "-X-" in columns) and (columns[-1] in NO_TAG or len(columns) != layout.width)
+    return (first or "-X-" in columns) and (len(columns) != layout.width or columns[-1] in NO_TAG)
 
 
 def _is_comment(line: str, columns: list[str], layout: _Layout, *, first: bool) -> bool:
@@ -186,10 +258,8 @@ def _is_comment(line: str, columns: list[str], layout: _Layout, *, first: bool) 
     return columns[layout.tag] not in layout.tags and (first or columns[0] != COMMENT)
 
 
-def _plain_tags(tags: list[str], layout: _Layout) -> list[str]:
+def _plain_tags(tags: list[str]) -> list[str]:
     """Convert bracketed tags to IOB2; of nested entities the columns contain only the outermost."""
-    if not layout.brackets:
-        return tags
     plain, kind, begins = [], "", False
     for tag in tags:
         if tag.startswith("("):
@@ -204,38 +274,37 @@ def _plain_tags(tags: list[str], layout: _Layout) -> list[str]:
 # --- layout of a file ---
 
 
-def _layout(path: str, blocks: list[list[Line]], delimiter: str, word_column: int, tag_column: int | None) -> _Layout:
-    """Detect the layout of a file; if `tag_column` is None, tags are not read."""
-    sure = [[line for line in block if not line[1].startswith((COMMENT, DOCUMENT))] for block in blocks]
-    sure = [block for block in sure if block] or [[line for line in block if _is_word(line[1])] for block in blocks]
-    lines = [line for block in sure for line in block]
-    if not lines:
+def _layout(path: str, blocks: list[Block], delimiter: str, word_column: int, tag_column: int | None) -> _Layout:
+    """Detect the layout of a file, except its tags; if `tag_column` is None, tags are not read."""
+    layout = _Layout(delimiter)
+    if not any(layout.is_word(line) for _, block in blocks for line in block):
+        layout.is_word = _is_word
+
+    def words() -> Iterator[str]:
+        return (line for _, block in blocks for line in block if layout.is_word(line))
+
+    head = next(words(), None)
+    if head is None:
         raise DataError(f"{path}: there are no sentences", "put a word a line, and an empty line after each sentence")
-    layout = _Layout(delimiter or ("\t" if all("\t" in line for _, line in lines) else ""))
-    table = [[layout.columns(line) for _, line in block] for block in sure]
-    if layout.delimiter and all(columns[-1] == "" for block in table for columns in block):
-        layout.last = False
-        table = [[columns[:-1] for columns in block] for block in table]
-    layout.width, layout.word, layout.tag = len(table[0][0]), word_column, -1 if tag_column is None else tag_column
-    even = [columns for block in table for columns in block if len(columns) == layout.width]
-    _recognise(layout, table, even, tagged=tag_column is not None)
+    layout.delimiter = delimiter or ("\t" if all("\t" in line for line in words()) else "")
+    layout.last = not layout.delimiter or any(layout.columns(line)[-1] for line in words())
+    layout.width, layout.word = len(layout.columns(head)), word_column
+    layout.tag = -1 if tag_column is None else tag_column
+    _recognise(layout, blocks, tagged=tag_column is not None)
+    numbered = (item for first, block in blocks for item in enumerate(block, first))
+    line_number = next(number for number, line in numbered if layout.is_word(line))
     for column in (layout.word, layout.tag):
         if not -layout.width <= column < layout.width:
-            cause = f"{path}:{lines[0][0]}: {layout.width} columns"
+            cause = f"{path}:{line_number}: {layout.width} columns"
             remedy = "see data.word_column and data.tag_column, which count from 0, and data.delimiter"
             raise DataError(
                 cause, "--column says which of them has the words, from 0" if tag_column is None else remedy
             )
     if tag_column is not None and layout.word % layout.width == layout.tag % layout.width:
         cause = (
-            f"{path}:{lines[0][0]}: words and tags are both in column {layout.word % layout.width} of {layout.width}"
+            f"{path}:{line_number}: words and tags are both in column {layout.word % layout.width} of {layout.width}"
         )
         raise DataError(cause, "name them: data.word_column=..., data.tag_column=..., or the mark: data.delimiter=...")
-    within = [layout.columns(line) for block in blocks for _, line in block[1:] if line.startswith(COMMENT)]
-    hashes = [columns for columns in within if columns[0] == COMMENT and len(columns) == layout.width]
-    layout.tags = {columns[layout.tag] for columns in (*even, *hashes)}
-    values = {columns[layout.tag] for columns in even}
-    layout.brackets = "*" in values and len(values) > 1 and all(map(BRACKETS.fullmatch, values))
     return layout
 
 
@@ -244,29 +313,44 @@ def _is_word(line: str) -> bool:
     return not line.startswith(DOCUMENT)
 
 
-def _recognise(layout: _Layout, table: list[list[list[str]]], even: list[list[str]], *, tagged: bool) -> None:
+def _tables(layout: _Layout, blocks: list[Block]) -> Iterator[Table]:
+    """Yield the columns of the lines of words, block by block."""
+    for _, block in blocks:
+        if table := [layout.columns(line) for line in block if layout.is_word(line)]:
+            yield table
+
+
+def _recognise(layout: _Layout, blocks: list[Block], *, tagged: bool) -> None:
     """Use the columns of a known format, unless the settings name others."""
+
+    def counts(column: int, pattern: re.Pattern[str]) -> bool:
+        return _counts(_tables(layout, blocks), column, pattern)
+
+    def matches(column: int, pattern: re.Pattern[str]) -> bool:
+        rows = (columns for table in _tables(layout, blocks) for columns in table if len(columns) == layout.width)
+        return all(pattern.fullmatch(columns[column]) for columns in rows)
+
     word, tag = layout.word, layout.tag
-    is_wide = layout.width == CONLL_U and _counts(table, 0, WORD_NUMBER)
-    if is_wide and (layout.delimiter == "\t" or all(WORD_HEAD.fullmatch(columns[HEAD]) for columns in even)):
+    is_wide = layout.width == CONLL_U and counts(0, WORD_NUMBER)
+    if is_wide and (layout.delimiter == "\t" or matches(HEAD, WORD_HEAD)):
         layout.is_conll_u = True
         layout.word, layout.tag = word or FORM, UPOS if tag == -1 else tag
         layout.note = f"CoNLL-U: words of column {layout.word}, tags of column {layout.tag}"
-    elif layout.width >= ONTONOTES and _counts(table, ONTONOTES_NUMBER, NUMBER) and not _counts(table, 0, NUMBER):
+    elif layout.width >= ONTONOTES and counts(ONTONOTES_NUMBER, NUMBER) and not counts(0, NUMBER):
         layout.word, layout.tag = word or ONTONOTES_WORD, ONTONOTES_ENTITY if tag == -1 else tag
         layout.note = f"CoNLL-2012: words of column {layout.word}, tags of column {layout.tag}"
-    elif layout.width > 1 + tagged and not word and _counts(table, 0, NUMBER):
+    elif layout.width > 1 + tagged and not word and counts(0, NUMBER):
         layout.word = 1
-        nested = layout.width == GERMEVAL and all(TAG.fullmatch(c[2]) and TAG.fullmatch(c[3]) for c in even)
+        nested = layout.width == GERMEVAL and matches(2, TAG) and matches(3, TAG)
         layout.tag = OUTER_TAG if nested and tag == -1 else tag
         what = f"the outer tags, of column {OUTER_TAG}" if layout.tag == OUTER_TAG and nested else "the tags"
         layout.note = f"column 0 numbers the words, which are column 1, with {what}"
 
 
-def _counts(table: list[list[list[str]]], column: int, pattern: re.Pattern[str]) -> bool:
+def _counts(tables: Iterable[Table], column: int, pattern: re.Pattern[str]) -> bool:
     """Return whether a column numbers the words of each sentence from 0 or 1; other values of `pattern` are ignored."""
-    for block in table:
-        cells = [columns[column] if column < len(columns) else "" for columns in block]
+    for table in tables:
+        cells = [columns[column] if column < len(columns) else "" for columns in table]
         if not all(map(pattern.fullmatch, cells)):
             return False
         numbers = [int(cell) for cell in cells if NUMBER.fullmatch(cell)]
