@@ -94,7 +94,9 @@ def test_a_table_with_other_columns_is_never_read_as_lines(name, content):
         ("sentence", "sentence,label\na,b\n", ["a"]),
         ("1", "b\ta\nd\tc\n", ["a", "c"]),  # the index of a column, if the first line is data
         ("-1", "b\ta\nd\tc\n", ["a", "c"]),
-        ("1", "1\t2\na\tb\n", ["a"]),  # a column with this name takes precedence
+        ("1", "1\t2\na\tb\n", ["2", "b"]),  # numbers are no names
+        ("1", "1\ttext\na\tb\n", ["a"]),  # except beside the training columns
+        ("-1", "sep=;\nx;a b\n", ["a b"]),
     ],
 )
 def test_columns_that_the_user_names(column, content, expected):
@@ -205,6 +207,43 @@ def test_columns_of_words_are_read_as_training_reads_them():
     assert values("New;York\nBob;Kim\n", Reading((), "conll", words=True, delimiter=";"), "g.conll") == [["New", "Bob"]]
     with pytest.raises(DataError, match=r"h.conll:2: 1 column where the lines before have 2"):
         values("Ann O\nsaw\n", WORDS, "h.conll")
+
+
+@pytest.mark.parametrize(
+    ("content", "column", "expected", "reported"),
+    [
+        ("label\ttext\nx\ta\n", "1", ["a"], "column 1 ('text'); the first line names the columns (if it is"),
+        ("mood\tsentence\nx\ta b\ny\tc d\n", "-1", ["a b", "c d"], "column 1 ('sentence'); the first line names"),
+        ("id\tsentence\n1\ta\n2\tb\n", "1", ["a", "b"], "column 1 ('sentence'); the first line names"),
+        ("x\ta b\ny\tc d\n", "1", ["a b", "c d"], "column 1; the first line is data (if it names"),
+        ("x\ta\ny\tc d\nx\te f\n", "1", ["a", "c d", "e f"], "column 1; the first line is data"),
+        ("x\ta\ny\tb\n", "1", ["a", "b"], "column 1; the first line is data"),
+        ("1\ta\n2\tc d\n", "1", ["a", "c d"], "column 1; the first line is data"),
+        ("x\ta\n", "1", ["a"], "column 1; the first line is data"),
+    ],
+)  # fmt: skip
+def test_the_header_is_detected_and_reported_for_a_column_given_by_its_place(
+    content, column, expected, reported, capsys
+):
+    assert values(content, Reading((column,), expected=("text",)), "f.tsv") == expected
+    assert capsys.readouterr().err.startswith(f"f.tsv: read as a table, {reported}")
+
+
+def test_options_set_whether_the_first_line_is_a_header(capsys):
+    content = "mood\tsentence\nx\ta b\n"
+    assert values(content, Reading(("1",), expected=("text",), header=False), "f.tsv") == ["sentence", "a b"]
+    assert values("x\ta\ny\tb\n", Reading(("1",), expected=("text",), header=True), "f.tsv") == ["b"]
+    assert [line.partition("; ")[2] for line in capsys.readouterr().err.splitlines()] == [
+        "the first line is data", "the first line names the columns",
+    ]  # fmt: skip
+    assert values("0\t1\nx\ta\n", Reading(("1",), expected=("text",), header=True), "f.tsv") == ["a"]
+    with pytest.raises(ConfigError, match="--column text with --no-header"):
+        Reading(("text",), expected=("text",), header=False).check()
+    with pytest.raises(ConfigError, match="--header goes with CSV and TSV, and --format is lines"):
+        Reading((), "lines", header=True).check()
+    for name, line in (("f.jsonl", '{"text": "a"}\n'), ("f.txt", "a line\n")):
+        with pytest.raises(DataError, match=f"{name}: --no-header goes with CSV and TSV"):
+            values(line, Reading(expected=("text",), header=False), name)
 
 
 def test_rows_without_a_value_keep_their_place_if_they_are_skipped():

@@ -13,8 +13,8 @@ import torch
 
 from tests.properties.families import family_named
 from tformer_cli.cli.answers import in_order
-from tformer_cli.cli.inputs import read
-from tformer_cli.cli.reading import Reading
+from tformer_cli.cli.inputs import read, reading_of
+from tformer_cli.config.schema import BadSample
 from tformer_cli.data.questions import Question
 from tformer_cli.errors import DataError
 from tformer_cli.languages import units
@@ -234,15 +234,16 @@ def test_questions_to_be_answered_need_no_answers(task, tmp_path):
     assert [row for _, row in task.documents(path)] == [(entry["question"], "Ann lives in Oslo.") for entry in entries]
 
 
-def test_questions_without_a_text_keep_their_place_if_they_are_skipped(task, tmp_path):
+def test_questions_without_a_text_keep_their_place_if_they_are_skipped(task, tmp_path, monkeypatch):
     entries = [{"id": 1, "question": "Who?"}, {"id": 2, "question": None}, {"id": 3, "question": "Where?"}]
     path = tmp_path / "asked.json"
     path.write_text(json.dumps({"data": [{"paragraphs": [{"context": "Ann lives in Oslo.", "qas": entries}]}]}))
-    lines = list(read([path], Reading(expected=task.input_columns, documents=task.documents, skip=True)))
+    with pytest.raises(DataError, match=r"question 2: question is missing .*trainer.on_bad_sample=skip"):
+        list(read([path], reading_of(task, (), "")))
+    monkeypatch.setattr(task.config.trainer, "on_bad_sample", BadSample.skip)
+    lines = list(read([path], reading_of(task, (), "")))
     assert [line.place for line in lines] == [f"{path}: question {number}" for number in (1, 2, 3)]
     assert [line.fault for line in lines] == ["", "question is missing (null)", ""]
     with torch.inference_mode():
         records = list(in_order(lines, partial(task.predict, task.model().eval())))
     assert ["error" in answer.details for _, answer in records] == [False, True, False]
-    with pytest.raises(DataError, match=r"question 2: question is missing .*trainer.on_bad_sample=skip"):
-        list(read([path], Reading(expected=task.input_columns, documents=task.documents, skip=False)))

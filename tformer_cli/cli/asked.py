@@ -38,6 +38,7 @@ class Asked:
         checkpoint: name of the checkpoint.
         top: number of labels per input; 0: the most probable one, or all in JSON.
         literal: whether arguments may be texts.
+        header: whether the first line of CSV and TSV names the columns; None: not given.
     """
 
     run: Path
@@ -52,6 +53,7 @@ class Asked:
     checkpoint: str
     top: int = 0
     literal: bool = False
+    header: bool | None = None
 
     @property
     def given(self) -> list[str]:
@@ -191,7 +193,7 @@ def is_text(given: str) -> bool:
     """Return whether an argument is an input text: neither a file nor the likely name of one."""
     if given == "-" or (given and _on_disk(given, Path.exists)):
         return False
-    return re.fullmatch(r"\S+\.(txt|tsv|csv|jsonl?|parquet|arrow|conllu?|gz|[a-z]{2})|\S*/\S*", given) is None
+    return re.fullmatch(r"\S+\.(txt|tsv|csv|jsonl?|parquet|arrow|feather|conllu?|gz|[a-z]{2})|\S*/\S*", given) is None
 
 
 def is_setting(given: str) -> bool:

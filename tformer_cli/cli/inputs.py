@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tformer_cli.cli import text
-from tformer_cli.cli.reading import CONLL, FORMATS, LINES, Line, Reading, is_place, split_line
+from tformer_cli.cli.reading import CONLL, FORMATS, LINES, SEPARATED, Line, Reading, is_place, split_line
 from tformer_cli.cli.table_inputs import rows_of
 from tformer_cli.errors import ConfigError, DataError
 
@@ -43,6 +43,9 @@ def _of_file(file: Path, how: Reading) -> Iterator[Line]:
     name = text.name_of(file)
     with text.opened(file) as stream:
         kind = _kind(file, stream.peek(text.LOOKED_AT_BYTES), how)
+        if how.header is not None and kind.removesuffix(".gz") not in SEPARATED:
+            cause = f"{name}: {how.header_option} goes with CSV and TSV, which this file is not"
+            raise DataError(cause, "leave it out, or name the format: --format csv")
         if kind == LINES:
             for number, line in enumerate(text.decoded(stream, name), 1):
                 yield Line(line, f"{name}:{number}", line)
@@ -189,7 +192,7 @@ def _named(path: Path, name: str) -> Iterator[None]:
         raise DataError(error.cause.replace(str(path), name), error.remedy) from error
 
 
-def reading_of(task: Any, columns: tuple[str, ...], form: str) -> Reading:
+def reading_of(task: Any, columns: tuple[str, ...], form: str, header: bool | None = None) -> Reading:
     """Return the options for reading the text inputs of a task.
 
     Raises:
@@ -208,6 +211,7 @@ def reading_of(task: Any, columns: tuple[str, ...], form: str) -> Reading:
         delimiter=getattr(data, "delimiter", ""),
         known_tags=frozenset(getattr(task, "tags", ())),
         documents=getattr(task, "documents", None),
+        header=header,
         skip=task.config.trainer.on_bad_sample is BadSample.skip,
     )
     reading.check()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LINES, CONLL = "lines", "conll"
 FORMATS = (LINES, "csv", "tsv", "json", "jsonl", "parquet", "arrow", CONLL)
+SEPARATED = (".csv", ".tsv")
 SETTING = "--column"
 
 
@@ -51,6 +52,7 @@ class Reading:
         known_tags: tags that identify such files.
         documents: reads a file in SQuAD's JSON, for question answering; yields the location of each question, and its
             values or what it lacks.
+        header: whether the first line of a CSV or TSV file names its columns; None: detected from the file.
         skip: skip rows that lack a value, otherwise the first is an error; None: there is no such setting.
     """
 
@@ -63,7 +65,13 @@ class Reading:
     delimiter: str = ""
     known_tags: frozenset[str] = frozenset()
     documents: Callable[[Path], Iterator[tuple[str, tuple[str, ...] | MissingValue]]] | None = None
+    header: bool | None = None
     skip: bool | None = None
+
+    @property
+    def header_option(self) -> str:
+        """The option that sets `header`."""
+        return "--header" if self.header else "--no-header"
 
     def check(self) -> None:
         """Check that the options are compatible.
@@ -75,6 +83,12 @@ class Reading:
             raise ConfigError(f"--format: {self.form!r} is not one of {', '.join(FORMATS)}")
         if self.columns and self.form == LINES:
             raise ConfigError("--column goes with tables, and --format lines reads lines", "leave one of them out")
+        if self.header is not None and self.form not in ("", "csv", "tsv"):
+            cause = f"{self.header_option} goes with CSV and TSV, and --format is {self.form}"
+            raise ConfigError(cause, "leave one of them out")
+        if self.header is False and not all(map(is_place, self.columns)):
+            cause = f"--column {self.columns[0]} with --no-header: no line names the columns"
+            raise ConfigError(cause, "--column 0 is the first")
         if self.form == CONLL and not self.words:
             raise ConfigError("--format conll goes with runs that tag words", "--format lines reads lines")
         if self.columns and len(self.columns) != max(1, len(self.expected)):

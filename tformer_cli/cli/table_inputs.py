@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tformer_cli.cli.reading import SETTING, Line, Reading, is_place, split_line
+from tformer_cli.cli.reading import SEPARATED, SETTING, Line, Reading, is_place, split_line
 from tformer_cli.errors import DataError
+
+COMPARED_ROWS = 200
+NAME = re.compile(r"[^\W\d][\w.-]{0,39}")
+"""Usual names of columns; never a number."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns to read of a table.
+
+    Attributes:
+        columns: their names, in order; none: the table is empty.
+        names: names of all columns, if the first line does not name them or its names are not used.
+        skips_first: whether the first line is skipped.
+        note: description for the user; empty: none is needed.
+    """
+
+    columns: list[str]
+    names: list[str]
+    skips_first: bool = False
+    note: str = ""
 
 
 def rows_of(path: Path, kind: str, name: str, how: Reading) -> Iterator[Line]:
@@ -25,13 +50,14 @@ def rows_of(path: Path, kind: str, name: str, how: Reading) -> Iterator[Line]:
     from tformer_cli.cli.output import note
     from tformer_cli.data import files
 
-    columns, names = _columns(path, kind, name, how)
-    if not columns:
+    layout = _layout(path, kind, name, how)
+    if not layout.columns:
         return
-    if not how.columns:
-        note(f"{name}: read as a table, {_named_columns(columns)}")
-    for at, row in files.named_rows(path, columns, setting=SETTING, names=names, kind=kind):
-        yield _line(row, columns, str(at).replace(str(path), name), how)
+    if layout.note:
+        note(f"{name}: read as a table, {layout.note}")
+    rows = files.named_rows(path, layout.columns, setting=SETTING, names=layout.names, kind=kind)
+    for at, row in islice(rows, int(layout.skips_first), None):
+        yield _line(row, layout.columns, str(at).replace(str(path), name), how)
 
 
 def _line(row: dict[str, Any], columns: Sequence[str], place: str, how: Reading) -> Line:
@@ -74,33 +100,77 @@ def _named_columns(columns: Sequence[str]) -> str:
     return f"column{'s'[: len(columns) != 1]} {', '.join(map(repr, columns))}"
 
 
-def _columns(path: Path, kind: str, name: str, how: Reading) -> tuple[list[str], list[str]]:
-    """Return the columns to read of a table, none if it is empty, and the names of all if its first line is data.
+def _layout(path: Path, kind: str, name: str, how: Reading) -> Layout:
+    """Return the columns to read of a table.
 
     Raises:
         DataError: if neither the user nor the training tables determine them.
     """
-    separated = kind in (".csv", ".tsv")
-    there = names_there(path, kind, how.columns or how.expected, separated=separated)
+    separated, wanted = kind in SEPARATED, how.columns or how.expected
+    there = names_there(path, kind, wanted, separated=separated)
     if there is None:
-        return [], []
-    wanted = how.columns or how.expected
-    if wanted and set(wanted) <= set(there):
-        return list(wanted), []
-    width = len(there)
+        return Layout([], [])
+    by_place = separated and len(how.columns) > 0 and all(map(is_place, how.columns))
+    is_header = how.header or (how.header is None and (not by_place or _has_training_columns(there, how)))
+    if wanted and is_header and set(wanted) <= set(there):
+        return Layout(list(wanted), [], note="" if how.columns else _named_columns(wanted))
+    if by_place:
+        return _by_place(path, kind, name, how, there)
     if how.columns:
-        if not (separated and all(map(is_place, how.columns))):
-            return list(how.columns), []  # an error will list the existing columns
-        if not all(-width <= int(column) < width for column in how.columns):
-            raise DataError(f"{name}: {width} columns, and --column {', '.join(how.columns)}", "they count from 0")
-        return [str(int(column) % width) for column in how.columns], list(map(str, range(width)))
-    if separated and width == len(how.names) and set(wanted) <= set(how.names):
-        return list(wanted), list(how.names)
-    listed = ", ".join(map(repr, there[:12])) + (", ..." if width > 12 else "")
+        return Layout(list(how.columns), [])  # an error will list the existing columns
+    if separated and not how.header and len(there) == len(how.names) and set(wanted) <= set(how.names):
+        return Layout(list(wanted), list(how.names), note=_named_columns(wanted))
+    listed = ", ".join(map(repr, there[:12])) + (", ..." if len(there) > 12 else "")
     ask = "--column NAME" + (" for each text of a pair" if len(how.expected) > 1 else "")
     if separated:
-        ask += " (or its place, from 0, if the first line is data)"
+        ask += " (or its place, from 0)"
     raise DataError(f"{name}: a table with columns {listed}", f"which is to be read? {ask}, or --format lines")
+
+
+def _has_training_columns(first: Sequence[str], how: Reading) -> bool:
+    return bool(how.expected) and set(how.expected) <= set(first)
+
+
+def _by_place(path: Path, kind: str, name: str, how: Reading, first: list[str]) -> Layout:
+    """Return the columns that the user gave by index, and whether the first line is a header.
+
+    Raises:
+        DataError: if there are fewer columns.
+    """
+    width = len(first)
+    if not all(-width <= int(column) < width for column in how.columns):
+        raise DataError(f"{name}: {width} columns, and --column {', '.join(how.columns)}", "they count from 0")
+    places, names = [int(column) % width for column in how.columns], list(map(str, range(width)))
+    header = how.header
+    if header is None:
+        header = _has_training_columns(first, how) or _are_names(path, kind, first, names)
+    what = f"column{'s'[: len(places) != 1]} {', '.join(map(str, places))}"
+    if header:
+        what += f" ({', '.join(repr(first[place]) for place in places)}); the first line names the columns"
+        what += "" if how.header else " (if it is data: --no-header)"
+    else:
+        what += "; the first line is data" + ("" if how.header is False else " (if it names the columns: --header)")
+    return Layout(list(map(str, places)), names, header, what)
+
+
+def _are_names(path: Path, kind: str, first: list[str], places: list[str]) -> bool:
+    """Return whether the first line looks like a header.
+
+    Its cells are then names, no column contains its name again, and at least half of the values of one column are
+    numbers or sentences.
+    """
+    from tformer_cli.data import files
+
+    if not all(map(NAME.fullmatch, first)) or len(set(first)) < len(first):
+        return False
+    rows: list[list[str]] = []
+    with suppress(DataError):  # raised again when that row is read
+        for _, row in islice(files.named_rows(path, [], setting=SETTING, names=places, kind=kind), COMPARED_ROWS):
+            rows.append([value.strip() for value in row.values()])  # noqa: PERF401 - those before an error are kept
+    columns = list(zip(*rows[1:], strict=True))
+    if any(name in column for name, column in zip(first, columns, strict=False)):
+        return False
+    return any(2 * sum(map(bool, map(NAME.fullmatch, column))) <= len(column) for column in columns)
 
 
 def names_there(path: Path, kind: str, wanted: Sequence[str], *, separated: bool) -> list[str] | None:
@@ -117,7 +187,10 @@ def names_there(path: Path, kind: str, wanted: Sequence[str], *, separated: bool
     if not path.stat().st_size:
         return None
     if separated:
-        return _cells(next(iter(files.lines(path))), "\t" if kind.startswith(".tsv") else ",;\t|", wanted)
+        first, *second = islice(files.lines(path), 2)
+        if first.startswith("sep=") and len(first) == len("sep=;"):  # written by Excel
+            return split_line(second[0], first[-1]) if second else None
+        return _cells(first, "\t" if kind.startswith(".tsv") else ",;\t|", wanted)
     for _, row in files.named_rows(path, [], setting=SETTING, kind=kind):
         nested = row.get(files.TRANSLATION)
         return [*row, *nested] if isinstance(nested, dict) else list(row)
@@ -126,7 +199,5 @@ def names_there(path: Path, kind: str, wanted: Sequence[str], *, separated: bool
 
 def _cells(line: str, marks: str, wanted: Sequence[str]) -> list[str]:
     """Split the first line of a table by the delimiter that gives the wanted columns, or otherwise the most."""
-    if line.startswith("sep=") and len(line) == len("sep=;"):
-        return list(wanted)
     rows = [line.split("\t") if marks == "\t" else split_line(line, mark) for mark in marks]
     return next((row for row in rows if wanted and set(wanted) <= set(row)), max(rows, key=len))

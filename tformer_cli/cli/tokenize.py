@@ -21,6 +21,12 @@ app = typer.Typer(help="Train, use and inspect tokenizers: train, encode, decode
 TOKENIZER = typer.Argument(help="Tokenizer folder, .model file, or run folder.")
 FILES = typer.Argument(None, metavar="[FILE]...", help="Text, a line each, or tables; none: standard input.")
 COLUMN = typer.Option(None, "--column", metavar="NAME", help="Tables: column of the text.", show_default=False)
+HEADER = typer.Option(
+    None,
+    "--header/--no-header",
+    help="CSV, TSV: whether the first line names the columns.  [default: detected, and reported]",
+    show_default=False,
+)
 FORMAT = typer.Option(
     "",
     "--format",
@@ -59,6 +65,7 @@ def train(
     seed: Annotated[int, typer.Option("--seed", help="Same text, settings and seed: same tokenizer.")] = 1,
     column: str = COLUMN,
     form: str = FORMAT,
+    header: bool = HEADER,
 ) -> None:
     """Train a tokenizer; use it with `tokenizer.path=FOLDER`."""
     from tformer_cli.cli import text
@@ -78,7 +85,7 @@ def train(
         raise ConfigError("--separate needs files of two languages", "name them by language, as train.en train.de")
     from tformer_cli.tokenizer import Tokenizer
 
-    texts = {language: _texts(paths, column, form) for language, paths in by_language.items()}
+    texts = {language: _texts(paths, column, form, header) for language, paths in by_language.items()}
     tokenizer = Tokenizer.train(texts, config, seed)
     write_new_folder(output, tokenizer.files())
     note(f"written: {output} ({kind}, {tokenizer.vocab_size:,} pieces)")
@@ -90,17 +97,17 @@ def _language(file: Path) -> str:
     return name.suffix.removeprefix(".") or name.name
 
 
-def _texts(files: list[Path], column: str | None, form: str) -> Iterator[str]:
+def _texts(files: list[Path], column: str | None, form: str, header: bool | None) -> Iterator[str]:
     """Yield the lines of texts, and the column of tables; a text with line breaks is several lines."""
-    for line in _values(files, column, form):
+    for line in _values(files, column, form, header):
         yield from line.split("\n")
 
 
-def _values(files: list[Path], column: str | None, form: str) -> Iterator[str]:
+def _values(files: list[Path], column: str | None, form: str, header: bool | None) -> Iterator[str]:
     from tformer_cli.cli.inputs import read
     from tformer_cli.cli.reading import Reading
 
-    reading = Reading((column,) if column else (), form)
+    reading = Reading((column,) if column else (), form, header=header)
     reading.check()
     return (line.value for line in read(files, reading))
 
@@ -121,6 +128,7 @@ def encode(
     language: str = LANGUAGE,
     column: str = COLUMN,
     form: str = FORMAT,
+    header: bool = HEADER,
     output: Path = OUTPUT,
 ) -> None:
     """Tokenize text: print a line of pieces, or ids, for each line or row."""
@@ -130,7 +138,7 @@ def encode(
     text.check(files or [])
     check_place(output)
     loaded = _load(tokenizer)
-    encoded = (loaded.encode(line, language) for line in _values(files or [], column, form))
+    encoded = (loaded.encode(line, language) for line in _values(files or [], column, form, header))
     write((" ".join(map(str, row) if ids else loaded.pieces(row, language)) + "\n" for row in encoded), output)
 
 

@@ -43,6 +43,12 @@ FORMAT = typer.Option(
     autocompletion=one_of("lines", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "conll"),
     show_default=False,
 )
+HEADER = typer.Option(
+    None,
+    "--header/--no-header",
+    help="CSV, TSV: whether the first line names the columns.  [default: detected, and reported]",
+    show_default=False,
+)
 ON_LONG = typer.Option(
     "",
     "--on-long",
@@ -80,6 +86,7 @@ def translate(
     inputs: list[str] = INPUTS,
     column: list[str] = COLUMN,
     form: str = FORMAT,
+    header: bool = HEADER,
     on_long: str = ON_LONG,
     beam: int = BEAM,
     n_best: int = N_BEST,
@@ -96,10 +103,9 @@ def translate(
     scores.
     """
     decode = {"beam": beam, "n_best": n_best, "batch": batch, "workers": workers}
-    _answer(
-        Asked(run, inputs or [], decode, tuple(column or ()), form, on_long, as_json, output, device, checkpoint),
-        translating=True,
-    )
+    columns = tuple(column or ())
+    asked = Asked(run, inputs or [], decode, columns, form, on_long, as_json, output, device, checkpoint, header=header)
+    _answer(asked, translating=True)
 
 
 def predict(
@@ -107,6 +113,7 @@ def predict(
     inputs: list[str] = PROMPTS,
     column: list[str] = COLUMN,
     form: str = FORMAT,
+    header: bool = HEADER,
     on_long: str = ON_LONG,
     beam: int = BEAM,
     n_best: int = N_BEST,
@@ -131,7 +138,19 @@ def predict(
     columns = tuple(column or ())
     _answer(
         Asked(
-            run, inputs or [], decode, columns, form, on_long, as_json, output, device, checkpoint, top or 0, True
+            run,
+            inputs or [],
+            decode,
+            columns,
+            form,
+            on_long,
+            as_json,
+            output,
+            device,
+            checkpoint,
+            top or 0,
+            True,
+            header,
         )  # fmt: skip
     )
 
@@ -145,7 +164,7 @@ def _answer(asked: Asked, *, translating: bool = False) -> None:
     given, texts, files = asked.given, asked.texts, asked.files
     _check_arguments(given, texts)
     text.check(path for path in files if not path.is_dir())
-    Reading(asked.columns, asked.form, words=True, expected=asked.columns).check()
+    Reading(asked.columns, asked.form, words=True, expected=asked.columns, header=asked.header).check()
     answers.check_place(asked.output)
     from tformer_cli.cli.media_inputs import media
     from tformer_cli.tasks.files import AnswersFiles
@@ -164,6 +183,9 @@ def _answer(asked: Asked, *, translating: bool = False) -> None:
     decode = opened.config.decode if isinstance(opened.config, TextExperiment) else DecodeConfig()
     n_best = decode.n_best
     if isinstance(task, AnswersFiles):
+        if asked.header is not None:
+            cause = f"--header and --no-header mean nothing for a run of {task.config.task}"
+            raise ConfigError(cause, "its tables name their columns in the first line")
         lines = media(task, [Path(item) for item in given], asked.columns)
         write = answers.as_rows
     else:
@@ -173,7 +195,7 @@ def _answer(asked: Asked, *, translating: bool = False) -> None:
         if stream is not None and one_text and not asked.as_json and asked.output is None:
             _watch(stream, opened.model, texts[0])
             return
-        lines = _lines(asked, inputs.reading_of(task, asked.columns, asked.form))
+        lines = _lines(asked, inputs.reading_of(task, asked.columns, asked.form, asked.header))
         write = answers.as_lines
     write = answers.as_object if asked.as_json else write
     at_once = not given and sys.stdin.isatty()
