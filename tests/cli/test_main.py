@@ -85,7 +85,7 @@ class Raising:
         (
             FileNotFoundError(errno.ENOENT, "No such file or directory", "x"),
             1,
-            "error: x: No such file or directory\n",
+            "error: x: no such file: check the path\n",
         ),
         (
             ValueError("odd\nthing"),
@@ -159,7 +159,7 @@ def test_a_full_disk_is_one_line():
             timeout=60,
         )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: the disk is full")
+    assert done.stderr.startswith("error: standard output: the disk is full: ")
     assert done.stderr.count("\n") == 1
 
 

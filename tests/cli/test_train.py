@@ -92,7 +92,7 @@ def test_a_dry_run_can_be_saved_and_run_again(stand_ins, capfdbinary):
 @pytest.mark.parametrize("jobs", [["--jobs", "2"], ["-j", "3"]])
 def test_jobs_without_a_sweep_are_a_mistake(stand_ins, jobs, capsys):
     assert main(["pretrain", RECIPE, DATA, *jobs]) == 2
-    assert capsys.readouterr().err.startswith("error: --jobs goes with -m")
+    assert capsys.readouterr().err.startswith("error: --jobs has no effect without -m")
 
 
 # --- sweeps ---------------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def test_alias_bomb_is_refused_at_once():
 def test_files_are_checked_before_they_are_parsed(tmp_path):
     path = tmp_path / "f.yaml"
     path.write_bytes(b"a: 1\nb: \xff\n")
-    with pytest.raises(ConfigError, match=r"f\.yaml:2 is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"f\.yaml:2: not UTF-8"):
         read_yaml(path)
     path.write_bytes(b"#" * (MAX_BYTES + 1))
     with pytest.raises(ConfigError, match="larger than 1 MB"):

@@ -93,11 +93,11 @@ def test_archives_whose_reader_can_unpickle_are_refused(folder):
 
 
 def test_other_builders_are_refused_by_name(folder, monkeypatch):
-    from tformer_cli.data import source
+    from tformer_cli.data import hub
 
     (folder / "films").mkdir()
     (folder / "films" / "train.csv").write_text("text,label\na,1\n")
-    monkeypatch.setattr(source, "BUILDERS", frozenset({"json"}))
+    monkeypatch.setattr(hub, "BUILDERS", frozenset({"json"}))
     with pytest.raises(DataError, match="would read it with 'csv', which tformer does not use"):
         hub_splits(config("films"))
 

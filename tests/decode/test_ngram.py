@@ -136,7 +136,7 @@ def test_files_that_are_not_text_or_not_there(tmp_path: Path):
         read(tmp_path, gzip.compress(ARPA.encode())[:-20])
     with pytest.raises(DataError, match="gzip"):
         read(tmp_path, b"\x1f\x8bnothing")
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="absent: no such file"):
         read_ngrams(tmp_path / "absent")
 
 
