@@ -269,3 +269,62 @@ def test_damaged_arrow_files_are_one_error_or_read(name, tmp_path):
                 read(tmp_path / name, column)
             except DataError as error:
                 assert name in str(error) and "\n" not in str(error)
+
+
+def footer_of_negative_length(data: bytes) -> bytes:
+    return data[:-10] + (-5).to_bytes(4, "little", signed=True) + data[-6:]
+
+
+def footer_that_refers_to_the_end(data: bytes) -> bytes:
+    """Its only batch lies, it says, where the end of all batches is marked."""
+    marker = b"\xff\xff\xff\xff"
+    batch = data.index(marker, data.index(marker) + 1)
+    place = batch.to_bytes(8, "little")
+    assert data.count(place) == 1
+    return data.replace(place, data.rindex(marker + bytes(4)).to_bytes(8, "little"))
+
+
+@pytest.mark.parametrize("damage", [footer_of_negative_length, footer_that_refers_to_the_end])
+def test_a_damaged_footer_of_arrow_is_one_error(damage, tmp_path):
+    write_arrow(tmp_path / "t.arrow", pyarrow.table({"text": ["a", "b"]}))
+    (tmp_path / "t.arrow").write_bytes(damage((tmp_path / "t.arrow").read_bytes()))
+    with pytest.raises(DataError, match=r"t\.arrow: cannot be read as Arrow: \w"):
+        read(tmp_path / "t.arrow")
+
+
+def test_a_page_of_parquet_whose_header_has_a_number_for_a_struct_is_one_error(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a", "b"]}), tmp_path / "t.parquet", use_dictionary=False)
+    data = bytearray((tmp_path / "t.parquet").read_bytes())
+    start = pyarrow.parquet.read_metadata(tmp_path / "t.parquet").row_group(0).column(0).data_page_offset
+    struct_of_values = data.index(b"\x2c", start)  # field 5, after fields 1 to 3: a struct
+    data[struct_of_values] = 0x25  # a number
+    (tmp_path / "t.parquet").write_bytes(data)
+    with pytest.raises(
+        DataError, match=r"t\.parquet: cannot be read as Parquet: the header of a page, or the footer, is damaged"
+    ):
+        read(tmp_path / "t.parquet")
+
+
+def test_a_damaged_footer_of_parquet_is_one_error_and_never_ends_the_process(tmp_path):
+    """pyarrow calls `abort` when it makes an object of a column whose statistics of sizes are damaged."""
+    table = pyarrow.table({"text": [["a"], ["b", None], None] * 9})
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    data = (tmp_path / "t.parquet").read_bytes()
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tformer_cli.data import files\n"
+        "from tformer_cli.errors import DataError\n"
+        "path, begin = Path(sys.argv[1]), int(sys.argv[2])\n"
+        "data, damaged = path.read_bytes(), path.with_name('damaged.parquet')\n"
+        "for place in range(begin, len(data) - 8):\n"
+        "    damaged.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1:])\n"
+        "    try:\n"
+        "        list(files.table_rows(damaged, ['text']))\n"
+        "    except DataError as error:\n"
+        "        assert str(damaged) in str(error)\n"
+    )
+    begin = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    line = [sys.executable, "-c", code, str(tmp_path / "t.parquet"), str(begin)]
+    child = subprocess.run(line, capture_output=True, text=True, timeout=300)
+    assert child.returncode == 0, child.stderr[-500:]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tformer_cli.data.cells import Place, has_short_floats, missing_column, shortest
 from tformer_cli.data.columnar_sizes import VALUE_BYTES, check_messages, check_type, pieces, plain, viewed_bytes
-from tformer_cli.data.parquet_pages import pages
+from tformer_cli.data.parquet_pages import pages, row_groups
 from tformer_cli.errors import DataError
 from tformer_cli.raw_lines import check_expansion
 from tformer_cli.regular import open_regular
@@ -31,7 +31,7 @@ def _columnar_errors(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, ValueError, struct.error, AssertionError) as error:
+    except (pyarrow.ArrowException, OSError, EOFError, ValueError, struct.error, AssertionError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         kind = "Parquet" if path.suffix.lower() == ".parquet" else "Arrow"
         raise DataError(f"{path}: cannot be read as {kind}: {reason}") from error
@@ -92,10 +92,12 @@ def _parquet_batches(path: Path, wanted: list[str], rows_at_once: int) -> Iterat
         open_regular(path) as raw,
         pyarrow.parquet.ParquetFile(path, metadata=metadata, read_dictionary=lists, **options) as file,
     ):
-        for number in range(metadata.num_row_groups):
-            group, largest = metadata.row_group(number), 1
+        for number, columns in enumerate(row_groups(raw)):
+            largest = 1
+            if len(columns) != metadata.num_columns:
+                raise ValueError(f"row group {number + 1} has {len(columns)} of {metadata.num_columns} columns")
             for leaf in leaves:
-                for page in pages(raw, group.column(leaf)):
+                for page in pages(raw, columns[leaf]):
                     claimed += page.size + VALUE_BYTES * page.num_values
                     check_expansion(path, claimed, size)
                     largest = max(largest, page.size)  # no value is larger than its page, and a dictionary repeats it

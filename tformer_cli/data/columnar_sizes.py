@@ -163,7 +163,7 @@ def check_messages(path: Path, source: Any) -> int:
 
     Raises:
         DataError: if it does.
-        ValueError, struct.error: if it is damaged.
+        ValueError, EOFError, struct.error: if it is damaged.
     """
     num_rows, claimed, size = 0, 0, path.stat().st_size
     for message in _messages(source):
@@ -193,6 +193,8 @@ def _indexed(source: Any) -> Iterator[Any]:
 
     source.seek(source.size() - len(FOOTER) - 4)
     (length,) = struct.unpack("<i", source.read(4))
+    if length < 0:
+        raise ValueError("the footer is damaged")
     source.seek(source.size() - len(FOOTER) - 4 - length)
     footer = source.read(length)
     root = _root(footer)

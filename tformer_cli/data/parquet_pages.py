@@ -1,23 +1,29 @@
 """The pages of a Parquet file by their headers: how much each unpacks to is known before any of it is unpacked.
 
-The footer of a file says it too, but nothing compares that with the pages. Headers are Thrift's compact protocol; the
-fields are those of `parquet.thrift` in Apache Parquet's format.
+The footer of a file says it too, but nothing compares that with the pages. Headers and the footer are Thrift's compact
+protocol; the fields are those of `parquet.thrift` in Apache Parquet's format. pyarrow has objects for parts of the
+footer, but ends the process when it makes them of a damaged one.
 """
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
-
-if TYPE_CHECKING:
-    from pyarrow.parquet import ColumnChunkMetaData
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 HEADER_BYTES, MOST_HEADER_BYTES = 1 << 12, 16 << 20
-MOST_DEPTH = 8
+MOST_DEPTH = 16
+ROW_GROUPS, COLUMNS, COLUMN = 4, 1, 3
+"""Fields that lead from the footer to a column of a row group."""
+COLUMN_VALUES, COLUMN_SIZE, DATA_START, DICTIONARY_START = 5, 7, 9, 11
+FOOTER_TAIL_BYTES = 8
 UNPACKED_SIZE, PACKED_SIZE = 2, 3
 DATA_HEADER, DICTIONARY_HEADER, DATA_HEADER_2 = 5, 7, 8
 NUM_VALUES = 1
-DAMAGED = "the header of a page is damaged"
+STRUCT = 12
+Value = TypeVar("Value", int, dict, list)
+DAMAGED = "the header of a page, or the footer, is damaged"
 
 
 class Page(NamedTuple):
@@ -34,25 +40,66 @@ class Page(NamedTuple):
     is_dictionary: bool
 
 
-def pages(file: BinaryIO, chunk: ColumnChunkMetaData) -> Iterator[Page]:
-    """The pages of a column in a row group, as far as pyarrow reads them.
+class Column(NamedTuple):
+    """Where the pages of a column in a row group lie.
+
+    Attributes:
+        start: of the first page in the file.
+        size: bytes of all pages.
+        num_values: of all pages.
+    """
+
+    start: int
+    size: int
+    num_values: int
+
+
+def row_groups(file: BinaryIO) -> Iterator[list[Column]]:
+    """Yield the columns of each row group, as the footer describes them.
+
+    Args:
+        file: a Parquet file whose footer pyarrow has read.
+
+    Raises:
+        ValueError, struct.error: if the footer is damaged.
+    """
+    file.seek(-FOOTER_TAIL_BYTES, os.SEEK_END)
+    (size,) = struct.unpack_from("<I", file.read(FOOTER_TAIL_BYTES))
+    file.seek(-FOOTER_TAIL_BYTES - size, os.SEEK_END)
+    try:
+        footer = _Compact(file.read(size)).struct(0)
+    except IndexError as error:
+        raise ValueError(DAMAGED) from error
+    for group in _field(footer, ROW_GROUPS, list):
+        yield [_column(_field(column, COLUMN, dict)) for column in _field(group, COLUMNS, list)]
+
+
+def _column(fields: dict[int, Any]) -> Column:
+    if not fields.keys() >= {COLUMN_VALUES, COLUMN_SIZE, DATA_START}:
+        raise ValueError(DAMAGED)
+    start, dictionary = _field(fields, DATA_START, int), _field(fields, DICTIONARY_START, int)
+    start = dictionary if 0 < dictionary < start else start
+    return Column(start, _field(fields, COLUMN_SIZE, int), _field(fields, COLUMN_VALUES, int))
+
+
+def pages(file: BinaryIO, column: Column) -> Iterator[Page]:
+    """Yield the pages of a column in a row group, as far as pyarrow reads them.
 
     Raises:
         ValueError: if a header is damaged.
     """
-    start, dictionary = chunk.data_page_offset, chunk.dictionary_page_offset
-    position = dictionary if chunk.has_dictionary_page and dictionary and 0 < dictionary < start else start
-    end, seen = position + chunk.total_compressed_size, 0
-    while seen < chunk.num_values and position < end:
+    position, end, seen = column.start, column.start + column.size, 0
+    while seen < column.num_values and position < end:
         header, length = _header(file, position)
-        content = header.get(DATA_HEADER) or header.get(DATA_HEADER_2) or {}
-        entries = header.get(DICTIONARY_HEADER) or {}
-        page = Page(header[UNPACKED_SIZE], (content or entries).get(NUM_VALUES, 0), bool(entries))
-        if min(page.size, page.num_values, header[PACKED_SIZE]) < 0:
+        content = _field(header, DATA_HEADER, dict) or _field(header, DATA_HEADER_2, dict)
+        entries, packed_size = _field(header, DICTIONARY_HEADER, dict), _field(header, PACKED_SIZE, int)
+        num_values = _field(content or entries, NUM_VALUES, int)
+        page = Page(_field(header, UNPACKED_SIZE, int), num_values, bool(entries))
+        if min(page.size, page.num_values, packed_size) < 0:
             raise ValueError("a page of negative size")
         yield page
-        seen += content.get(NUM_VALUES, 0)
-        position += length + header[PACKED_SIZE]
+        seen += num_values if content else 0
+        position += length + packed_size
 
 
 def _header(file: BinaryIO, position: int) -> tuple[dict[int, Any], int]:
@@ -74,8 +121,20 @@ def _header(file: BinaryIO, position: int) -> tuple[dict[int, Any], int]:
         return header, compact.at
 
 
+def _field(fields: dict[int, Any], number: int, kind: type[Value]) -> Value:
+    """Return a field of a struct, or the empty value of its kind if it is absent.
+
+    Raises:
+        ValueError: if it is of another kind.
+    """
+    value = fields.get(number, kind())
+    if not isinstance(value, kind):
+        raise ValueError(DAMAGED)
+    return value
+
+
 class _Compact:
-    """Values in Thrift's compact protocol; texts and lists are passed over.
+    """Values in Thrift's compact protocol; texts and lists are passed over, except for lists of structs.
 
     Args:
         data: their bytes; IndexError says that they end too early.
@@ -111,9 +170,11 @@ class _Compact:
             case 9 | 10:
                 head = self.byte()
                 count = head >> 4 if head >> 4 < 15 else self.varint()
+                if head & 15 == STRUCT:
+                    return [self.value(STRUCT, depth + 1) for _ in range(count)]
                 for _ in range(count):
                     self.byte() if head & 15 in (1, 2) else self.value(head & 15, depth + 1)
-            case 12:
+            case 12:  # STRUCT
                 return self.struct(depth + 1)
             case _:
                 raise ValueError(DAMAGED)
