@@ -189,7 +189,11 @@ def test_csv_as_excel_writes_it(tmp_path):
     [
         ("t.tsv", "great film\t1\nbad\t0\n", r"t\.tsv:1: no column 'text'.*data\.columns=\[text,label\]"),
         ("t.tsv", "text,label\na,x\n", r"t\.tsv:1: no column 'text'.*is the mark between columns ','"),
-        ("t.json", '{"text": {"0": "a"},\n "label": {}}', r"t\.json:1: not JSON: each line, or item of one list"),
+        (
+            "t.json",
+            '{"text": {"0": "a"},\n "label": {}}',
+            r"t\.json: one object \('text', 'label'\), which is no table: ",
+        ),
         ("t.json", '[{"text": "a", "label": "x"},\n {"text": 1 2}]', r"t\.json:2: not JSON"),
         ("t.json", '[{"text": "a", "label": "x"},\n 7]', r"t\.json:2: not a JSON object"),
         ("t.json", '[{"text": "a", "label": "x"}\n', r"t\.json:\d: not JSON"),

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import gzip
 import itertools
-import json
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from tformer_cli.data.cells import (
     schema_class_names,
 )
 from tformer_cli.data.columnar import COLUMNAR, ROWS_AT_ONCE, columnar_rows, columnar_schema
+from tformer_cli.data.json_tables import json_rows
 from tformer_cli.errors import DataError, unreadable
 from tformer_cli.raw_lines import decoded_line, raw_lines, without_mark
 from tformer_cli.regular import open_regular
@@ -101,8 +101,8 @@ def table_rows(
 ) -> Iterator[list[str]]:
     """Yield the named columns of a TSV (no quoting), CSV, JSON, Parquet or Arrow file, row by row.
 
-    TSV and CSV name their columns in the first line. JSON is an object per line, or a list of objects. JSON, Parquet
-    and Arrow may contain the columns within one named `translation`.
+    TSV and CSV name their columns in the first line. JSON is an object per line, a list of objects, or a form that
+    `json_tables` reads. JSON, Parquet and Arrow may contain the columns within one named `translation`.
 
     Args:
         path: the file; its ending gives the format.
@@ -158,7 +158,7 @@ def named_rows(
         wanted = [TRANSLATION] if _is_nested(path, columns) else list(dict.fromkeys(columns))
         return columnar_rows(path, wanted, setting, rows_at_once)
     if kind in (".json", ".jsonl"):
-        return _json_rows(path, kind)
+        return json_rows(path, kind, lines(path))
     return _separated_rows(path, kind, columns, setting, names)
 
 
@@ -326,65 +326,3 @@ def _delimiter(head: str, columns: Sequence[str], given: Sequence[str] | None) -
     with contextlib.suppress(csv.Error):
         return "," if fits(",") else next((mark for mark in DELIMITERS if fits(mark)), ",")
     return ","
-
-
-def _json_rows(path: Path, kind: str) -> Iterator[tuple[Place, dict[str, Any]]]:
-    text = enumerate(lines(path), 1)
-    start = next(((number, line) for number, line in text if line.strip()), None)
-    if start is None:
-        return
-    text = itertools.chain([start], text)
-    items = (
-        _json_array(path, text) if kind == ".json" and start[1].lstrip().startswith("[") else _json_lines(path, text)
-    )
-    for number, row in items:
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: not a JSON object", "each line, or item of one list, must be an object")
-        yield Place(str(path), number, True), row
-
-
-def _json_lines(path: Path, text: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
-    for number, line in text:
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise _no_json(path, number) from error
-
-
-def _json_array(path: Path, text: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
-    """Yield the items of a JSON list, each with the number of its first line."""
-    first, decoder = 0, json.JSONDecoder()
-    parts = []
-    for number, line in text:
-        first = first or number
-        parts.append(line)
-    whole = "\n".join(parts)
-    place, number, last = whole.index("[") + 1, first, 0
-    while True:
-        place = _after_blanks(whole, place)
-        number, last = number + whole.count("\n", last, place), place
-        if whole[place : place + 1] == "]":
-            break
-        try:
-            item, place = decoder.raw_decode(whole, place)
-        except (ValueError, RecursionError) as error:
-            raise _no_json(path, number) from error
-        yield number, item
-        place = _after_blanks(whole, place)
-        if whole[place : place + 1] == ",":
-            place += 1
-        elif whole[place : place + 1] != "]":
-            raise _no_json(path, number + whole.count("\n", last, place))
-    if whole[place + 1 :].strip():
-        raise _no_json(path, number + 1)
-
-
-def _after_blanks(text: str, place: int) -> int:
-    while place < len(text) and text[place] in " \t\r\n":
-        place += 1
-    return place
-
-
-def _no_json(path: Path, number: int) -> DataError:
-    return DataError(f"{path}:{number}: not JSON", "each line, or item of one list, must be a JSON object")
