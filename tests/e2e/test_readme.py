@@ -30,7 +30,7 @@ SMALL = {
     "conformer": "model.depth=1 model.subsampling_dim=4 data.batch_seconds=8 features.margin=20 tokenizer.kind=char",
 }
 """By the first part of the recipe's name."""
-LIMIT_SECONDS = 100
+LIMIT_SECONDS = 300
 
 
 def commands() -> list[str]:
