@@ -270,7 +270,8 @@ def test_missing_column_lists_columns(tmp_path: Path, kind: str) -> None:
             '{"en": "a", "de": "a"}\n{"en": "a", "de": "\\ud800"}\n',
             "train.jsonl: row 2: half of a surrogate",
         ),
-        ("train.jsonl", "[" * 100_000 + "\n", "train.jsonl:1: not JSON"),
+        ("train.jsonl", "[" * 100_000 + "\n", "train.jsonl:1: a list, where each line must be an object"),
+        ("train.jsonl", '{"en": ' * 100_000 + "\n", "train.jsonl:1: not JSON"),
         ("train.parquet", "no parquet", "train.parquet: cannot be read as Parquet"),
     ],
 )
