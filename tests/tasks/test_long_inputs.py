@@ -62,7 +62,7 @@ def test_what_is_too_long_is_an_error_or_cut_or_skipped(family, tmp_path):
     assert next(answers).text == alone
     with pytest.raises(BadInput, match="input line 2: ") as caught:
         next(answers)
-    assert "--on-long cut or skip" in str(caught.value)
+    assert "--on-long cut or --on-long skip" in str(caught.value)
     task.on_long = OnLong.skip
     skipped = list(task.predict(model, inputs))
     assert [answer.text for answer in skipped] == [alone, "", alone]
