@@ -18,7 +18,8 @@ LEVELS = {
     "languages": 4,
     "nn": 4,
     "config": 5, "writing": 5, "raw_lines": 5,
-    "errors": 6, "regular": 6, "signals": 6,
+    "packed": 6,
+    "errors": 7, "regular": 7, "signals": 7,
 }  # fmt: skip
 SAME_LEVEL = {
     ("train", "analysis"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 
 import pytest
 
 from tformer_cli import raw_lines
 from tformer_cli.cli import text
+from tformer_cli.data import files
 from tformer_cli.errors import DataError
 
 
@@ -42,3 +46,29 @@ def test_lines_that_end_with_carriage_returns_alone_are_refused_and_not_read_as_
     for content in (b"a\rb", b"a\rb\r"):
         with pytest.raises(DataError, match="x: lines end with carriage returns alone"):
             list(raw_lines.raw_lines(io.BytesIO(content), "x"))
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (gzip.compress(b"a"), "packed with gzip, not text: unpack it, or end its name with .gz"),
+        (bz2.compress(b"a"), "packed with bzip2"),
+        (lzma.compress(b"a"), "packed with xz"),
+        (b"\x28\xb5\x2f\xfd" + bytes(9), "packed with zstd"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"PK\3\4\r" + bytes(9), "a ZIP archive"),
+        (b"SQLite format 3\0", "an SQLite database"),
+    ],
+)
+def test_packed_and_binary_files_are_refused_by_name(start, message, tmp_path):
+    (tmp_path / "f.jsonl").write_bytes(start)
+    with pytest.raises(DataError, match=message):
+        list(files.lines(tmp_path / "f.jsonl"))
+    with pytest.raises(DataError, match=message):
+        list(text.decoded(io.BytesIO(start), text.STDIN))
+
+
+@pytest.mark.parametrize("line", ["BZh is a mark", "PAR1 and PAR2", "PK"])
+def test_text_that_begins_like_a_packed_file_is_text(line, tmp_path):
+    (tmp_path / "f.txt").write_text(line + "\n")
+    assert list(files.lines(tmp_path / "f.txt")) == [line]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from tformer_cli.errors import DataError
+from tformer_cli.packed import check_is_text
 
 MOST_LINE_BYTES = 512 << 20
 MOST_EXPANSION, LARGE_BYTES = 100, 128 << 20
@@ -35,9 +36,16 @@ def raw_lines(stream: IO[bytes] | gzip.GzipFile, place: object, *, size: int = 0
             raise DataError(f"{place}:{number}: a line of more than {most}", "break it up")
         if size:
             check_expansion(place, total, size)
-        if number == 1 and b"\r" in line[:-1] and not line.endswith(b"\n"):
-            raise DataError(f"{place}: lines end with carriage returns alone (old Mac)", "end them with line feeds")
+        if number == 1:
+            _check_ends(place, line)
         yield line
+
+
+def _check_ends(place: object, first: bytes) -> None:
+    """Refuse a file by its first line if it is not text, or its lines end with carriage returns alone."""
+    check_is_text(place, first)
+    if b"\r" in first[:-1] and not first.endswith(b"\n"):
+        raise DataError(f"{place}: lines end with carriage returns alone (old Mac)", "end them with line feeds")
 
 
 def without_mark(data: bytes, place: object) -> bytes:
@@ -48,8 +56,9 @@ def without_mark(data: bytes, place: object) -> bytes:
         place: name of the text in error messages.
 
     Raises:
-        DataError: if the text is UTF-16.
+        DataError: if the text is UTF-16, or is packed or binary data.
     """
+    check_is_text(place, data)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(f"{place}: the text is UTF-16", "convert it to UTF-8")
     return data.removeprefix(codecs.BOM_UTF8)

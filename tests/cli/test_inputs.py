@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tformer_cli import raw_lines
 from tformer_cli.cli.answers import as_lines, in_order
 from tformer_cli.cli.inputs import read
 from tformer_cli.cli.reading import Line, Reading
@@ -276,3 +277,13 @@ def test_inputs_with_a_fault_have_an_empty_prediction_in_their_place(at_once):
     assert [answer.details.get("error", "") for _, answer in records] == faults
     assert [as_lines(*record, 1) for record in records] == ["A\n", "\n", "\n", "D\n", "\n"]
     assert next(iter(in_order(lines[1:3], answers, at_once=at_once)))[1].details == {"error": "f"}
+
+
+def test_a_packed_table_is_bounded_while_it_is_copied(monkeypatch):
+    monkeypatch.setattr(raw_lines, "LARGE_BYTES", 1 << 16)
+    Path("f.parquet.gz").write_bytes(gzip.compress(b"PAR1" + bytes(1 << 20)))
+    with pytest.raises(DataError, match=r"f.parquet.gz: unpacks to more than 100 times its"):
+        list(read([Path("f.parquet.gz")], Reading(form="parquet", expected=("text",))))
+    Path("f.zip").write_bytes(b"PK\3\4" + bytes(9))
+    with pytest.raises(DataError, match=r"f.zip: a ZIP archive"):
+        list(read([Path("f.zip")], Reading(("text",), expected=("text",))))

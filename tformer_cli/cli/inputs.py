@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,8 @@ from tformer_cli.cli import text
 from tformer_cli.cli.reading import CONLL, FORMATS, LINES, SEPARATED, Line, Reading, is_place, split_line
 from tformer_cli.cli.table_inputs import rows_of
 from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.packed import check_is_text
+from tformer_cli.raw_lines import check_expansion
 
 SQUAD = "squad"
 SQUAD_CONTENT = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"(version|data)"\s*:')
@@ -88,6 +89,7 @@ def _kind_of_content(name: str, start: bytes, how: Reading) -> str:
     for magic, kind in MAGIC.items():
         if start.startswith(magic):
             return kind
+    check_is_text(name, start)
     lines = start.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").split("\n")
     first = lines[0].removesuffix("\r")
     wanted = how.columns or how.expected
@@ -176,7 +178,11 @@ def _on_disk(file: Path, kind: str, stream: IO[bytes]) -> Iterator[Path]:
         yield file
         return
     with tempfile.NamedTemporaryFile(prefix="tformer-", suffix=kind.removesuffix(".gz")) as copy:
-        shutil.copyfileobj(stream, copy)
+        copied, size = 0, file.stat().st_size if regular else 0
+        while block := stream.read(text.LOOKED_AT_BYTES):
+            copied += copy.write(block)
+            if size:
+                check_expansion(file, copied, size)
         copy.flush()
         yield Path(copy.name)
 
