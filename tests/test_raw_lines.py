@@ -72,3 +72,39 @@ def test_packed_and_binary_files_are_refused_by_name(start, message, tmp_path):
 def test_text_that_begins_like_a_packed_file_is_text(line, tmp_path):
     (tmp_path / "f.txt").write_text(line + "\n")
     assert list(files.lines(tmp_path / "f.txt")) == [line]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize(
+    "content", [b"a\n", b"a\r\n\n\xc3\xa9b\nc", b"\n\n", b"a\rb\n\r\n", b"\r", b"abcdefgh\ni", b"\xe2\x80\xa8x\n\x0c\n"]
+)
+def test_lines_read_in_blocks_are_those_read_one_by_one(monkeypatch, content, block_bytes):
+    monkeypatch.setattr(raw_lines, "BLOCK_BYTES", block_bytes)
+    lines, number = [], 1
+    for block in raw_lines.line_blocks(io.BytesIO(content), "x"):
+        lines += raw_lines.decoded_lines(block, "x", number)
+        number += block.count(b"\n")
+    one_by_one = enumerate(raw_lines.raw_lines(io.BytesIO(content), "x"), 1)
+    assert lines == [raw_lines.decoded_line(line, "x", number) for number, line in one_by_one]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 4, 100])
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"a\nb" + b"c" * 100, "x:2: a line of more than 9 bytes"),
+        (b"a\n\nb\xff\nc", "x:3: not UTF-8: byte 2 of the line is 0xff"),
+        (b"a\n\xc3\n\0", "x:2: not UTF-8: byte 1 of the line is 0xc3"),
+        (b"a\n\0\n\xff", "x:2: a NUL byte"),
+        (b"a\rb", "x: lines end with carriage returns alone"),
+    ],
+)
+def test_faults_of_lines_read_in_blocks_name_the_line(monkeypatch, content, fault, block_bytes):
+    monkeypatch.setattr(raw_lines, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(raw_lines, "MOST_LINE_BYTES", 9)
+    stream, number = io.BytesIO(content), 1
+    with pytest.raises(DataError, match=fault):
+        for block in raw_lines.line_blocks(stream, "x"):
+            list(raw_lines.decoded_lines(block, "x", number))
+            number += block.count(b"\n")
+    assert stream.tell() <= 20

@@ -56,13 +56,19 @@ class Places:
     def __init__(self, places: Iterable[Place] = ()) -> None:
         self._origins: dict[tuple[str, bool], int] = {}
         self._table = array("q")  # for each row: index of its origin, row number
+        self._last: tuple[object, object, int] = (None, None, 0)  # origin of the last row, and its index
         for place in places:
             self.append(place)
 
     def append(self, place: Place) -> None:
         """Add the location of the next row."""
-        origin = self._origins.setdefault((place.origin, place.is_line), len(self._origins))
-        self._table.extend((origin, place.number))
+        name, number, is_line = place
+        last_name, was_line, origin = self._last
+        if name is not last_name or is_line is not was_line:
+            origin = self._origins.setdefault((name, is_line), len(self._origins))
+            self._last = name, is_line, origin
+        self._table.append(origin)
+        self._table.append(number)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -82,7 +88,10 @@ class Places:
 
     def select(self, rows: np.ndarray) -> Places:
         """Return the locations of some rows."""
-        return Places(self[int(row)] for row in rows)
+        places = Places()
+        places._origins = dict(self._origins)
+        places._table.frombytes(np.array(self._table, np.int64).reshape(-1, 2)[rows].tobytes())
+        return places
 
 
 class MissingValue(DataError):

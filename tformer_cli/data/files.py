@@ -24,7 +24,7 @@ from tformer_cli.data.cells import (
 from tformer_cli.data.columnar import COLUMNAR, ROWS_AT_ONCE, columnar_rows, columnar_schema
 from tformer_cli.data.json_tables import json_rows
 from tformer_cli.errors import DataError, unreadable
-from tformer_cli.raw_lines import decoded_line, raw_lines, without_mark
+from tformer_cli.raw_lines import decoded_lines, line_blocks, without_mark
 from tformer_cli.regular import open_regular
 
 TABLES = (".tsv", ".csv", ".jsonl", ".tsv.gz", ".csv.gz", ".jsonl.gz", *COLUMNAR)
@@ -55,17 +55,14 @@ def lines(path: Path) -> Iterator[str]:
         DataError: if the file cannot be read, is empty, is not UTF-8, or contains a NUL or a line that is too long;
             names line and byte.
     """
-    number = 0
-    for number, data in enumerate(_bytes_lines(path), 1):
-        if number == 1:
-            data = without_mark(data, path)
-            if not data:
-                break
-        yield decoded_line(data, path, number)
-    else:
-        if number:
-            return
-    raise DataError(f"{path}: the file is empty", "write it again, or choose another")
+    count = 0
+    for block in _line_blocks(path):
+        text = block if count else without_mark(block, path)
+        if text:
+            yield from decoded_lines(text, path, count + 1)
+            count += text.count(b"\n") + (not text.endswith(b"\n"))
+    if not count:
+        raise DataError(f"{path}: the file is empty", "write it again, or choose another")
 
 
 def read_lines(path: Path) -> list[str]:
@@ -73,10 +70,10 @@ def read_lines(path: Path) -> list[str]:
     return list(lines(path))
 
 
-def _bytes_lines(path: Path) -> Iterator[bytes]:
+def _line_blocks(path: Path) -> Iterator[bytes]:
     try:
         with open_regular(path) as file, gzip.open(file) if path.name.lower().endswith(".gz") else file as stream:
-            yield from raw_lines(stream, path, size=max(1, path.stat().st_size))
+            yield from line_blocks(stream, path, size=max(1, path.stat().st_size))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip file", "copy it again") from error
     except OSError as error:
@@ -207,29 +204,29 @@ def pick(
     """
     if gate is None:
         gate, blank = Gate(), columns
-    empty, seen, classes = True, set(), classes or {}
+    empty, seen, classes, markers = True, set(), classes or {}, gate.markers
+    cells = [(name, {"label": name in values, "names": classes.get(name), "blank": name in blank}) for name in columns]
     for place, row in rows:
-        nested = row.get(TRANSLATION)
-        if isinstance(nested, dict) and not all(name in row for name in columns):
-            row = nested
+        empty = False
+        if TRANSLATION in row:
+            nested = row[TRANSLATION]
+            if isinstance(nested, dict) and not all(name in row for name in columns):
+                row = nested
         try:
             picked = []
-            for name in columns:
-                if name in row:
+            for name, options in cells:
+                value = row.get(name)
+                if name not in seen:
+                    if name not in row:
+                        raise missing_column(place, name, row, setting)
                     seen.add(name)
-                elif name not in seen:
-                    raise missing_column(place, name, row, setting)
-                label = name in values
-                picked.append(
-                    cell_text(
-                        row.get(name), place, name, gate, label=label, names=classes.get(name), blank=name in blank
-                    )
-                )
+                text = value.strip() if type(value) is str else ""
+                if not text or text in markers:  # nearly all cells are text that is its own value
+                    value = cell_text(value, place, name, gate, **options)
+                picked.append(value)
         except MissingValue as missing:
             gate.refuse(missing)
             continue
-        finally:
-            empty = False
         if places is not None and isinstance(place, Place):
             places.append(place)
         yield picked
@@ -246,6 +243,7 @@ def _separated_rows(
     else:
         rows = ((number, line.split("\t")) for number, line in text)
     names = [name.strip() for name in given or next(rows)[1]]
+    origin, width = str(path), len(names)
     counts = Counter(names)
     for column in columns:
         if counts[column] > 1:
@@ -253,13 +251,13 @@ def _separated_rows(
         if column not in counts:
             raise missing_column(f"{path}:1", column, names, setting, _unnamed(given, columns, kind, names, setting))
     for number, values in rows:
-        if len(values) != len(names):
+        if len(values) != width:
             if len(names) > 1 and values in ([], [""]):  # an empty line
                 continue
             if values:
                 cause = f"{path}:{number}: {len(values)} columns where {len(names)} are named"
                 raise DataError(cause, "the first line, or data.columns, must name them all")
-        yield Place(str(path), number, True), dict(zip(names, values or [""], strict=True))
+        yield Place(origin, number, True), dict(zip(names, values or [""], strict=True))
 
 
 def _unnamed(given: Sequence[str] | None, columns: Sequence[str], kind: str, names: Sequence[str], setting: str) -> str:

@@ -328,8 +328,10 @@ def _refuse_lists(data: Labelled) -> None:
         DataError: at the first; names the row.
     """
     for row, label in enumerate(_labels(data)):
+        if not label.lstrip().startswith("["):
+            continue
         with contextlib.suppress(ValueError):
-            if label.lstrip().startswith("[") and read_list(label) is not None:
+            if read_list(label) is not None:
                 cause = f"{data.place(row)}: the label is a list: {label[:40]}"
                 raise DataError(cause, "several labels a text need data.target=labels; else give the class alone")
 

@@ -12,8 +12,9 @@ import operator
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import IO, overload
 
 import numpy as np
@@ -23,6 +24,7 @@ from tformer_cli.errors import DataError
 
 READ_BYTES = 1 << 20  # of text, when it is read from beginning to end
 OFFSETS_AT_ONCE = 1 << 12  # of texts that are written
+TEXTS_AT_ONCE = 64  # in a digest
 CHARACTERS_AT_ONCE = 1 << 20  # of text that is encoded
 
 
@@ -318,8 +320,19 @@ def text_digest(columns: Sequence[Sequence[str]], origin: str, unit: str = "text
     """
     digest = hashlib.sha256(f"{len(columns[0])}\0".encode())
     for column in columns:
-        for number, text in enumerate(column, 1):
-            digest.update(utf8(text, origin, unit, number) + b"\0")
+        count = 0
+        rows = iter(column)
+        while texts := list(islice(rows, TEXTS_AT_ONCE)):
+            data = b""
+            if sum(map(len, texts)) <= CHARACTERS_AT_ONCE:
+                with suppress(UnicodeEncodeError):
+                    data = "\0".join([*texts, ""]).encode()
+            if data.count(b"\0") != len(texts):  # long texts, or a fault, which `utf8` names
+                data = b"".join(
+                    utf8(text, origin, unit, number) + b"\0" for number, text in enumerate(texts, count + 1)
+                )
+            digest.update(data)
+            count += len(texts)
     return digest.hexdigest()
 
 
