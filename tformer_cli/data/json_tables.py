@@ -52,20 +52,22 @@ def json_rows(path: Path, kind: str, lines: Iterable[str]) -> Iterator[tuple[Pla
         items = _lines(path, text)
     else:
         items = _lines(path, text)
+    origin = str(path)
     for number, row in items:
         if not isinstance(row, dict):
             raise DataError(f"{path}:{number}: not a JSON object", "each line, or item of one list, must be an object")
-        yield Place(str(path), number, True), row
+        yield Place(origin, number, True), row
 
 
 # --- an object per line, or a list of objects ---
 
 
 def _lines(path: Path, text: NumberedLines) -> Iterator[tuple[int, Any]]:
+    decode = json.JSONDecoder().decode
     for number, line in text:
-        if line.strip():
+        if line and not line.isspace():
             try:
-                yield number, json.loads(line)
+                yield number, decode(line)
             except (ValueError, RecursionError) as error:
                 raise _no_json(path, number) from error
 
