@@ -66,7 +66,7 @@ def test_running_text_has_no_table_of_predictions(family, tmp_path):
         return
     with pytest.raises(ConfigError, match="--predictions means nothing for a run of"):
         check(task, [], predictions=True)
-    check(task, ["optim.lr=1"], predictions=False)
+    check(task, [], predictions=False)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
