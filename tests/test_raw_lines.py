@@ -108,3 +108,12 @@ def test_faults_of_lines_read_in_blocks_name_the_line(monkeypatch, content, faul
             list(raw_lines.decoded_lines(block, "x", number))
             number += block.count(b"\n")
     assert stream.tell() <= 20
+
+
+def test_a_line_that_expands_too_much_is_refused_before_it_is_read_whole(monkeypatch):
+    monkeypatch.setattr(raw_lines, "LARGE_BYTES", 100)
+    monkeypatch.setattr(raw_lines, "BLOCK_BYTES", 50)
+    stream = io.BytesIO(b"a" * 100_000)
+    with pytest.raises(DataError, match="unpacks to more than 100 times"):
+        list(raw_lines.line_blocks(stream, "x.gz", size=1))
+    assert stream.tell() < 1000

@@ -58,6 +58,8 @@ def line_blocks(stream: IO[bytes] | gzip.GzipFile, place: object, *, size: int =
         if not end:
             parts.append(block)
             waiting += len(block)
+            if size:
+                check_expansion(place, total + waiting, size)
             continue
         lines = b"".join([*parts, block[:end]])
         parts, waiting = [block[end:]], len(block) - end
