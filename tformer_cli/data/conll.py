@@ -181,7 +181,8 @@ def _simple_block(lines: list[str], layout: _Layout, gate: Gate | None) -> tuple
 
     The tags are added to those of the layout.
     """
-    has_marks = any(line[0] == COMMENT or DOCUMENT in line for line in lines)
+    text = "\n".join(lines)
+    has_marks = text.startswith(COMMENT) or f"\n{COMMENT}" in text or DOCUMENT in text
     sentence = None if has_marks else layout.words_and_tags(lines)
     if not sentence:
         _add_tags(lines, layout)
