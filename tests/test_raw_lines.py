@@ -51,7 +51,7 @@ def test_lines_that_end_with_carriage_returns_alone_are_refused_and_not_read_as_
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        (gzip.compress(b"a"), "packed with gzip, not text: unpack it, or end its name with .gz"),
+        (gzip.compress(b"a", mtime=0), "packed with gzip, not text: unpack it, or end its name with .gz"),
         (bz2.compress(b"a"), "packed with bzip2"),
         (lzma.compress(b"a"), "packed with xz"),
         (b"\x28\xb5\x2f\xfd" + bytes(9), "packed with zstd"),
@@ -59,6 +59,7 @@ def test_lines_that_end_with_carriage_returns_alone_are_refused_and_not_read_as_
         (b"PK\3\4\r" + bytes(9), "a ZIP archive"),
         (b"SQLite format 3\0", "an SQLite database"),
     ],
+    ids=["gzip", "bzip2", "xz", "zstd", "7z", "zip", "sqlite"],
 )
 def test_packed_and_binary_files_are_refused_by_name(start, message, tmp_path):
     (tmp_path / "f.jsonl").write_bytes(start)
