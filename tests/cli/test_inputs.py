@@ -98,6 +98,10 @@ def test_a_table_with_other_columns_is_never_read_as_lines(name, content):
         ("1", "1\t2\na\tb\n", ["2", "b"]),  # numbers are no names
         ("1", "1\ttext\na\tb\n", ["a"]),  # except beside the training columns
         ("-1", "sep=;\nx;a b\n", ["a b"]),
+        ("text", "\n\ntext,label\na,b\n", ["a"]),
+        ("1", "\n\nlabel,text\nb,a\n", ["a"]),
+        ("-1", "\nsep=;\nx;a b\n", ["a b"]),
+        ("text", "\n\n", []),
     ],
 )
 def test_columns_that_the_user_names(column, content, expected):

@@ -12,7 +12,7 @@ import pytest
 
 from tformer_cli.data import files
 from tformer_cli.data.table_files import encoded_rows, writable_kind
-from tformer_cli.errors import ConfigError
+from tformer_cli.errors import ConfigError, DataError
 
 ROWS = [
     {"text": 'a "b", c\r\nd\te', "reference": "x", "probability": 0.25, "probabilities": {"x": 0.25, "y, z": 0.75}},
@@ -69,3 +69,34 @@ def test_the_ending_says_which():
             ConfigError, match="--predictions .*: not the name of a table that is written: end it with one of .csv"
         ):
             writable_kind(Path(name), "--predictions")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rows"),
+    [
+        ("t.csv", "\n\ntext,label\na,x\n\nb,y\n", [["a", "x"], ["b", "y"]]),
+        ("t.csv", "\nsep=;\ntext;label\na;x\n", [["a", "x"]]),
+        ("t.csv", "sep=;\n\ntext;label\na;x\n", [["a", "x"]]),
+        ("t.tsv", "\n\ntext\tlabel\na\tx\n", [["a", "x"]]),
+    ],
+)
+def test_empty_lines_may_stand_before_the_names_of_columns(name, content, rows, tmp_path):
+    (tmp_path / name).write_text(content)
+    assert list(files.table_rows(tmp_path / name, ("text", "label"))) == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", "\n\n", "there are no rows"),
+        ("t.tsv", "\n\n", "there are no rows"),
+        ("t.csv", "sep=;\n", "there are no rows"),
+        ("t.csv", "\n\ntext,label\na\n", "t.csv:4: 1 columns where 2 are named"),
+        ("t.csv", "\n\ntxt,label\na,b\n", "t.csv:3: no column 'text'"),
+        ("t.csv", '\n\ntext,label\na,"b\n', "t.csv:4: malformed CSV"),
+    ],
+)
+def test_faults_after_empty_lines_name_the_line(name, content, message, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        list(files.table_rows(tmp_path / name, ("text", "label")))

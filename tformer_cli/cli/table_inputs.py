@@ -187,7 +187,10 @@ def names_there(path: Path, kind: str, wanted: Sequence[str], *, separated: bool
     if not path.stat().st_size:
         return None
     if separated:
-        first, *second = islice(files.lines(path), 2)
+        lines = list(islice(filter(None, files.lines(path)), 2))  # empty lines may stand before the names
+        if not lines:
+            return None
+        first, *second = lines
         if first.startswith("sep=") and len(first) == len("sep=;"):  # written by Excel
             return split_line(second[0], first[-1]) if second else None
         return _cells(first, "\t" if kind.startswith(".tsv") else ",;\t|", wanted)

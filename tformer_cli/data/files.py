@@ -238,18 +238,25 @@ def _separated_rows(
     path: Path, kind: str, columns: Sequence[str], setting: str, given: Sequence[str] | None
 ) -> Iterator[tuple[Place, dict[str, str]]]:
     text = enumerate(lines(path), 1)
+    if not given or len(given) > 1:  # an empty line is no row
+        text = itertools.dropwhile(lambda numbered: not numbered[1], text)
     if kind == ".csv":
         rows = _csv_rows(path, text, columns, given)
     else:
         rows = ((number, line.split("\t")) for number, line in text)
-    names = [name.strip() for name in given or next(rows)[1]]
+    first, header = (1, given) if given else next((row for row in rows if row[1]), (1, []))
+    if not header:
+        raise DataError(f"{path}: there are no rows")
+    names = [name.strip() for name in header]
     origin, width = str(path), len(names)
     counts = Counter(names)
     for column in columns:
         if counts[column] > 1:
-            raise DataError(f"{path}:1: column {column!r} is there twice", "rename one of them")
+            raise DataError(f"{path}:{first}: column {column!r} is there twice", "rename one of them")
         if column not in counts:
-            raise missing_column(f"{path}:1", column, names, setting, _unnamed(given, columns, kind, names, setting))
+            raise missing_column(
+                f"{path}:{first}", column, names, setting, _unnamed(given, columns, kind, names, setting)
+            )
     for number, values in rows:
         if len(values) != width:
             if len(names) > 1 and values in ([], [""]):  # an empty line
@@ -280,13 +287,14 @@ def _csv_rows(
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file, each with the number of its first line; a quoted value may span lines."""
     csv.field_size_limit(MOST_CELL_CHARACTERS)
-    _, head = next(text)
-    skipped = 0
+    first, head = next(text, (1, ""))
+    skipped = first - 1
     delimiter = _delimiter(head, columns, given)
+    whole = (line + "\n" for _, line in text)
     if head.startswith("sep=") and len(head) == len("sep=;"):  # written by Excel
-        delimiter, skipped = head[-1], 1
-    following = (line + "\n" for _, line in text)
-    whole = following if skipped else itertools.chain([head + "\n"], following)
+        delimiter, skipped = head[-1], first
+    else:
+        whole = itertools.chain([head + "\n"], whole)
     reader = csv.reader(whole, delimiter=delimiter, strict=True, skipinitialspace=True)  # a space before a quote
     line = 1 + skipped
     try:
