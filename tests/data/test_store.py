@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tformer_cli import raw_lines
 from tformer_cli.config.schema import (
     CorpusDataConfig,
     Documents,
@@ -128,6 +129,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.
     """A corpus and pairs of 100 kB and of 2 MB are read, hashed, learnt from and encoded in about the same memory."""
     for name, size in (("READ_BYTES", 1 << 14), ("CHARACTERS_AT_ONCE", 1 << 14), ("OFFSETS_AT_ONCE", 64)):
         monkeypatch.setattr(store, name, size)
+    monkeypatch.setattr(raw_lines, "BLOCK_BYTES", 1 << 14)
     line = "abc ba " * 140
     tokenizer = Tokenizer.train({"x": [line] * 9}, TokenizerConfig(kind=TokenizerKind.char, vocab_size=20))
     languages = {"source_language": "en", "target_language": "de"}
