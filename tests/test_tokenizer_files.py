@@ -61,7 +61,7 @@ def test_no_tokenizer(tmp_path: Path) -> None:
             Tokenizer.load(path)
     folder = write(train(), tmp_path / "tokenizer")
     (folder / "joint.model").unlink()
-    with pytest.raises(DataError, match=r"joint\.model: No such file"):
+    with pytest.raises(DataError, match=r"joint\.model: no such file"):
         Tokenizer.load(folder)
 
 
