@@ -108,15 +108,15 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_has_the_tokenizer_of_its_checkpoints(tmp_path: Path) -> None:
-    own = Tokenizer.train(
+    tokenizer = Tokenizer.train(
         {"text": ["a cat sat", "cats sat"] * 9}, TokenizerConfig(kind=TokenizerKind.char, vocab_size=16)
     )
     folder = tmp_path / "run" / "checkpoints" / "step-00000002" / "tokenizer"
     folder.mkdir(parents=True)
-    for name, content in own.files().items():
+    for name, content in tokenizer.files().items():
         (folder / name).write_bytes(content)
     for place in (tmp_path / "run", folder.parent, folder):
-        assert Tokenizer.load(place).hash == own.hash
+        assert Tokenizer.load(place).hash == tokenizer.hash
 
 
 def _tokenizer_json(**parts) -> bytes:

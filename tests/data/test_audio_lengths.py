@@ -194,12 +194,12 @@ def ogg_page(content: bytes, flags: int, number: int, stream: int) -> bytes:
 
 def test_flac_in_ogg_is_read_whole():
     content = encoded(tone(), "FLAC", "PCM_16")
-    whole = heard(content)
-    assert (heard(in_ogg(content)) == whole).all() and len(whole) == 8000
-    assert (heard(in_ogg(content) + in_ogg(content, 8)) == np.tile(whole, 2)).all()
-    assert (heard(in_ogg(unsaid(content))) == whole).all()
+    samples = heard(content)
+    assert (heard(in_ogg(content)) == samples).all() and len(samples) == 8000
+    assert (heard(in_ogg(content) + in_ogg(content, 8)) == np.tile(samples, 2)).all()
+    assert (heard(in_ogg(unsaid(content))) == samples).all()
     mixed = in_ogg(content) + encoded(tone(), "OGG", "VORBIS")
-    assert len(heard(mixed)) == 16_000 and (heard(mixed)[:8000] == whole).all()
+    assert len(heard(mixed)) == 16_000 and (heard(mixed)[:8000] == samples).all()
     assert fault(in_ogg(content)[:-2000]).startswith("cut off: its last page")
     assert fault(in_ogg(b"fLaX" + content[4:])).startswith("damaged")
     assert fault(in_ogg(content[:2000])).startswith(("cut off", "damaged"))

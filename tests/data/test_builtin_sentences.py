@@ -43,7 +43,7 @@ def some(name: str, determiner: str = "the", **details) -> Phrase:
 
 
 def own(name: str, owner: Phrase, **details) -> Phrase:
-    """What somebody has."""
+    """Return the phrase of a thing that somebody owns."""
     return Phrase(NOUNS[name], owner=owner, **details)
 
 

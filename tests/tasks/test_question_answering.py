@@ -104,7 +104,7 @@ def test_windows_share_exactly_the_stride_and_leave_nothing_out(task, stride, le
     task.config.data.stride = stride
     words = [f"{'abcdefgh'[i % 8]}{i}" for i in range(length)]
     context = " ".join(words)
-    whole = task.tokenizer.encode(context)
+    tokens = task.tokenizer.encode(context)
     windows = task._cut(5, Question("", "Who?", context, ()))
     most, pieces = task.config.model.max_length, []
     for window in windows:
@@ -116,18 +116,18 @@ def test_windows_share_exactly_the_stride_and_leave_nothing_out(task, stride, le
         pieces.append(part)
     room = most - len(head) - 1
     shared = min(stride, room - 1)
-    assert pieces[0] == whole[:room]
+    assert pieces[0] == tokens[:room]
     for before, part in zip(pieces, pieces[1:], strict=False):
         assert len(before) == room and len(part) > shared  # each window contains new tokens
         assert before[len(before) - shared :] == part[:shared]
     joined = pieces[0] + [token for part in pieces[1:] for token in part[shared:]]
-    assert joined == whole
+    assert joined == tokens
 
 
 def test_the_answer_is_placed_at_its_own_tokens_in_each_window_that_holds_all_of_it(task):
     task.config.data.stride = 6
     context = " ".join(f"{'abcdefgh'[i % 8]}{i}" for i in range(24))
-    spans, whole = units(context), task.tokenizer.encode(context)
+    spans, tokens = units(context), task.tokenizer.encode(context)
     of_text = whole_units(context, task.tokenizer.encode_with_offsets(context)[1])
     edges = set()
     for first in range(len(spans)):
@@ -135,19 +135,21 @@ def test_the_answer_is_placed_at_its_own_tokens_in_each_window_that_holds_all_of
             start, stop = spans[first][0], spans[last][1]
             answer = context[start:stop]
             inside = [i for i, (begin, end) in enumerate(of_text.tolist()) if start < end <= stop and begin < end]
-            wanted = whole[inside[0] : inside[-1] + 1]
+            answer_tokens = tokens[inside[0] : inside[-1] + 1]
             windows = task._cut(0, Question("", "Who?", context, ((answer, start),)))
             placed = 0
             for window in windows:
-                found = [i for i, (begin, end) in enumerate(window.characters.tolist()) if start < end <= stop > begin]
-                holds = len([i for i in found if window.characters[i, 0] < window.characters[i, 1]]) == len(inside)
+                covered = [
+                    i for i, (begin, end) in enumerate(window.characters.tolist()) if start < end <= stop > begin
+                ]
+                holds = len([i for i in covered if window.characters[i, 0] < window.characters[i, 1]]) == len(inside)
                 assert bool(window.begin) == bool(window.end) == holds
                 if holds:
-                    assert window.tokens[window.begin : window.end + 1].tolist() == wanted
+                    assert window.tokens[window.begin : window.end + 1].tolist() == answer_tokens
                     assert window.text(context, window.begin, window.end) == answer
                     edges |= {window.begin == window.first, 2 + (window.end == len(window.tokens) - 2)}
                 placed += holds
-            assert placed or len(wanted) > 6
+            assert placed or len(answer_tokens) > 6
     assert edges == {False, True, 2, 3}  # answers at the edges of windows were among them
 
 

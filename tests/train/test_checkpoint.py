@@ -247,14 +247,14 @@ def test_a_pointer_that_is_behind_tells_of_an_interrupted_save(tmp_path, pointer
 def test_several_processes_replace_one_file_each_with_its_own_whole_content(tmp_path, monkeypatch):
     """None writes where another does, and what a killed one left goes."""
     path, names = tmp_path / "test.json", []
-    whole = os.replace
+    real_replace = os.replace
 
     def replace(source, target):
         names.append(Path(source).name)
         if len(names) == 1:  # meanwhile another process writes the same file
             monkeypatch.setattr(os, "getpid", lambda: 7)
             replace_file(path, b"second")
-        whole(source, target)
+        real_replace(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
     abandoned, recent = (tmp_path / f".{name}.writing" for name in ("test.json.5", "other.json.6"))

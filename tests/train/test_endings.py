@@ -204,9 +204,9 @@ def test_a_checkpoint_whose_evaluation_overflows_is_named(tmp_path, monkeypatch)
         raise OSError("no disk")
 
     def overflowing(self):
-        found = real(self)
-        found.scores["loss"] = float("inf")
-        return found
+        evaluation = real(self)
+        evaluation.scores["loss"] = float("inf")
+        return evaluation
 
     monkeypatch.setattr(Validation, "measure", measure)
     with pytest.raises(OSError):
