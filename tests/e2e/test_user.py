@@ -145,7 +145,7 @@ def test_too_long_a_line_is_named(run, tmp_path, capsys):
     (tmp_path / "long").write_text("short\n" + "word " * 2000 + "\n", encoding="utf-8")
     assert main(["translate", str(run), str(tmp_path / "long")]) != 0
     out, err = capsys.readouterr()
-    assert "long:2: " in err and "--on-long cut or skip" in err and out.count("\n") == 1
+    assert "long:2: " in err and "--on-long cut or --on-long skip" in err and out.count("\n") == 1
 
 
 def start(arguments: list[str]) -> subprocess.Popen:
