@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 
 import pytest
 import torch.distributed as dist
 
+from tformer_cli.signals import ending
 from tformer_cli.train.heartbeat import Heartbeat
+from tformer_cli.train.parallel import Ranks, explained
+from tformer_cli.train.processes import LostRank
 
 
 @pytest.fixture
@@ -113,3 +118,15 @@ def test_a_text_of_rank_0_reaches_the_others(ranks):
     made, _ = ranks(2)
     assert made[0].share("runs/x/001") == "runs/x/001"
     assert made[1].share("runs/x/002") == "runs/x/001"
+
+
+def test_a_signal_while_the_lost_rank_is_determined_does_not_hide_it():
+    # As torchrun sends it to the ranks of a machine once the ranks of another have ended.
+    class Slow:
+        def lost(self) -> str:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return "rank 1 of 2 ended or does not answer"
+
+    with ending():
+        error = explained(RuntimeError("[gloo] Connection closed by peer"), Ranks(0, 2, heartbeat=Slow()))
+    assert isinstance(error, LostRank) and "rank 1 of 2 ended or does not answer: continue" in str(error)

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tformer_cli.errors import RunError
-from tformer_cli.signals import end_with_parent
+from tformer_cli.signals import Stopper, end_with_parent
 from tformer_cli.train import processes
 from tformer_cli.train.heartbeat import Heartbeat, connect
 
@@ -119,6 +119,9 @@ def explained(error: BaseException, ranks: Ranks) -> BaseException:
         remedy = f"if memory ran out, use data.workers=0 or a smaller batch; {processes.RESUME}"
         return RunError(f"a process that prepared batches was ended from outside{by}", remedy)
     if ranks.world > 1 and re.search(r"gloo|NCCL|[Cc]onnection (closed|reset|was)|Broken pipe|c10d|TCPStore", text):
-        lost = ranks.heartbeat.lost() if ranks.heartbeat is not None else "no connection to the other ranks"
+        lost = "no connection to the other ranks"
+        if ranks.heartbeat is not None:
+            with Stopper().listening():  # torchrun sends SIGTERM to the remaining ranks meanwhile
+                lost = ranks.heartbeat.lost()
         return processes.LostRank(lost or "another rank has ended", processes.RESUME)
     return error
