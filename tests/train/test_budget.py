@@ -240,7 +240,8 @@ def test_a_budget_is_described():
 
 
 def test_durations_for_readers():
-    assert [spell(s) for s in (3, 99, 150, 6000, 400_000)] == [
+    assert [spell(s) for s in (1, 3, 99, 150, 6000, 400_000)] == [
+        "1 second",
         "3 seconds",
         "99 seconds",
         "2.5 minutes",

@@ -172,6 +172,12 @@ def test_settings_without_effect_are_named(tmp_path):
     assert "no evaluation before the end" in said(*calm, "trainer.patience=2", "trainer.evaluate_every=0")
     assert "at step 12 at the earliest" in said(*calm, "trainer.patience=2", "trainer.evaluate_every=4")
     assert said(*calm, "trainer.patience=2", "trainer.evaluate_every=3") == ""
+    decay = [*calm[:1], "trainer.steps=30", "optim.schedule=warmup_stable_decay"]
+    assert "is not shorter than the 21 steps after the warm-up" in said(*decay, "optim.decay_steps=21")
+    assert said(*decay, "optim.decay_steps=20") == said(*decay) == ""
+    assert "optim.decay_steps=3 has no effect with optim.schedule=cosine" in said(
+        *calm, "optim.schedule=cosine", "optim.decay_steps=3"
+    )
     assert "trainer.steps=10 ends the run before trainer.epochs=3 are over" in said(*calm, "trainer.epochs=3")
     assert "epochs" not in said(*calm, "trainer.epochs=0.9")
     assert "epochs" not in said("trainer.steps=0", "trainer.epochs=3")
@@ -181,6 +187,20 @@ def test_settings_without_effect_are_named(tmp_path):
     assert "with 3 processes and trainer.accumulate=2" in said(
         *calm, "trainer.accumulate=2", model=normalised, processes=3
     )
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 30, 100])
+@pytest.mark.parametrize("settings", [["trainer.patience=1"], ["trainer.patience=20"], ["optim.warmup_steps=200"]])
+@pytest.mark.parametrize("every", [0, 50])
+def test_the_remedy_of_a_note_has_an_effect(steps, settings, every, tmp_path):
+    def said(*more: str) -> list[str]:
+        first = ["optim.warmup_steps=0", f"trainer.steps={steps}", f"trainer.evaluate_every={every}"]
+        config = TRANSLATION.config(tmp_path, *first, *settings, *more)
+        return notes(config, Budget.of(config.trainer, 10), torch.nn.Linear(1, 1), 1)
+
+    for note in said():
+        remedy = re.search(r"[a-z_.]+=\d+$", note)
+        assert said(remedy[0]) == [] if remedy else note.endswith("a smaller one")
 
 
 def test_lines_show_the_time_left_before_the_first_metrics(capsys, monkeypatch):

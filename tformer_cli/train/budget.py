@@ -158,7 +158,9 @@ def spell(seconds: float) -> str:
     """Return a duration in words: `40 seconds`, `7.5 minutes`, `3.2 hours`, `4.1 days`."""
     for unit, size, most in (("seconds", 1, 100), ("minutes", 60, 100), ("hours", 3600, 48)):
         if seconds < size * most:
-            return f"{seconds / size:.0f} {unit}" if unit == "seconds" else f"{seconds / size:.1f} {unit}"
+            if unit == "seconds":
+                return "1 second" if round(seconds) == 1 else f"{seconds:.0f} seconds"
+            return f"{seconds / size:.1f} {unit}"
     return f"{seconds / 86400:.1f} days"
 
 

@@ -32,14 +32,14 @@ class Display:
             return
         left = pace.seconds_left(step, seconds)
         console.advance(step, pace.expected_steps(step, seconds), pace.budget.share(step, seconds), left)
-        self._announce(step, seconds)
+        self._announce(step, seconds, left)
         if console.stale():
             window = progress.window
             loss = {"loss": float(window["loss"]) / max(float(window["count"]), 1)} if "loss" in window else {}
             console.step(step, {**loss, "lr": self.schedule.state.rate})
 
-    def _announce(self, step: int, seconds: float) -> None:
-        if self.pace.known and not self.announced:
+    def _announce(self, step: int, seconds: float, left: float | None) -> None:
+        if self.pace.known and not self.announced and left is not None and left >= 1:
             self.announced = True
             self.console.say(self.pace.announcement(step, seconds))
         if self.schedule.shortened and not self.warmup_announced:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tformer_cli.config.schema import Average
 from tformer_cli.train.averaging import average_folders
+from tformer_cli.train.budget import spell
 from tformer_cli.train.checkpoint import (
     AVERAGED,
     load_model_tensors,
@@ -36,8 +37,7 @@ def finish(trainer: Trainer) -> None:
         raise
     best = "" if progress.best is None else f"{progress.best:.4g}"
     console.say(
-        f"done in {progress.seconds / 60:.1f} minutes: "
-        f"best {trainer.validation.metric} {best} at step {progress.best_step:,}"
+        f"done in {spell(progress.seconds)}: best {trainer.validation.metric} {best} at step {progress.best_step:,}"
     )
     split = "" if trainer.task.has_split("test") else " --split validation"
     use = f"   or   {trainer.task.use.format(run=run)}" if trainer.task.use else ""

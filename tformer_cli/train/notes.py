@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from tformer_cli.config.schema import Experiment, TrainerConfig
+from tformer_cli.config.schema import Experiment, Schedule, TrainerConfig
 from tformer_cli.train.budget import Budget
 
 
@@ -36,6 +36,7 @@ def notes(config: Experiment, budget: Budget, model: nn.Module, processes: int) 
     lines = [
         _epochs_limit(config.trainer, budget),
         _warmup(config, budget),
+        _decay(config, budget),
         _patience(config.trainer, budget),
         _statistics(config, model, processes),
     ]
@@ -55,25 +56,47 @@ def _warmup(config: Experiment, budget: Budget) -> str:
     if not budget.steps or warmup < budget.steps:
         return ""
     what = f"optim.warmup_steps={warmup} is not shorter than the run of {budget.steps:,} steps"
-    return f"{what}: all of it is warm-up; shorter: optim.warmup_steps={max(1, budget.steps // 10)}"
+    return (
+        f"{what}: all of it is warm-up; shorter: optim.warmup_steps={min(max(1, budget.steps // 10), budget.steps - 1)}"
+    )
+
+
+def _decay(config: Experiment, budget: Budget) -> str:
+    """Return a note if the decay of warmup_stable_decay leaves no step at the peak, or another schedule has none."""
+    optim = config.optim
+    if not optim.decay_steps:
+        return ""
+    what = f"optim.decay_steps={optim.decay_steps}"
+    if optim.schedule is not Schedule.warmup_stable_decay:
+        return (
+            f"{what} has no effect with optim.schedule={optim.schedule.value}: only warmup_stable_decay has such steps"
+        )
+    after = budget.steps - optim.warmup_steps
+    if not budget.steps or after <= 0 or optim.decay_steps < after:
+        return ""
+    what = (
+        f"{what} is not shorter than the {after:,} step{'s' if after > 1 else ''} after the warm-up: all of them decay"
+    )
+    return f"{what}; a fifth of the run: optim.decay_steps=0"
 
 
 def _patience(trainer: TrainerConfig, budget: Budget) -> str:
     every, patience = trainer.evaluate_every, trainer.patience
     if not patience:
         return ""
-    if not every:
-        remedy = (
-            f"trainer.evaluate_every={max(1, budget.steps // 10)}" if budget.steps else "set trainer.evaluate_every"
-        )
-        return f"trainer.patience={patience} has no effect, as there is no evaluation before the end: {remedy}"
     earliest = (patience + 1) * every
-    if not budget.steps or earliest < budget.steps:
+    if every and (not budget.steps or earliest < budget.steps):
         return ""
+    remedy = "set trainer.evaluate_every"
+    if budget.steps:
+        often = (budget.steps - 1) // (patience + 1)
+        remedy = f"trainer.evaluate_every={min(often, max(1, budget.steps // 10))}" if often else "a smaller one"
+    if not every:
+        return f"trainer.patience={patience} has no effect, as there is no evaluation before the end: {remedy}"
     cause = (
         f"trainer.patience={patience} has no effect: with trainer.evaluate_every={every} it could end the run at step"
     )
-    return f"{cause} {earliest:,} at the earliest, and the run has {budget.steps:,}"
+    return f"{cause} {earliest:,} at the earliest, and the run has {budget.steps:,}: {remedy}"
 
 
 def _statistics(config: Experiment, model: nn.Module, processes: int) -> str:
