@@ -188,6 +188,9 @@ def test_a_file_is_named_before_each_answer_and_silence_is_one_too(capsys):
         == "a.png\tx\t0.7500\na.png\ty\t0.2500\n"
     )
     assert as_rows(of("b.wav"), answer("", error="b.wav: empty (0 bytes)"), 1, 0) == ""
+    assert (
+        as_rows(of("a.png"), answer("a\x0bb\x85c\u2028d\t0.5"), 1, 0) == "a.png\ta\x0bb\x85c\u2028d\t0.5\n"
+    )  # one line
     assert as_rows(of("a\nb\t.wav"), answer("one"), 1, 0) == "a\\nb\\t.wav\tone\n"
 
 

@@ -47,6 +47,30 @@ def test_evaluate_prints_tables_or_json(stand_ins, capsys):
     }
 
 
+def test_predictions_are_written_although_nobody_reads_the_scores(stand_ins, monkeypatch, capsys):
+    def nobody(text: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("tformer_cli.cli.output.result", nobody)
+    assert main(["evaluate", "r", "--predictions", "all.jsonl"]) == 141
+    assert Path("all.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "checkpoints/mine.jsonl", "link.jsonl"])
+def test_an_output_never_replaces_a_file_of_a_run(name, stand_ins, capsys):
+    Path("r/checkpoints").mkdir(parents=True)
+    for own in ("config.yaml", "metrics.jsonl"):
+        Path("r", own).write_text("kept")
+    Path("r/link.jsonl").symlink_to("metrics.jsonl")
+    assert main(["predict", "r", "a text", "--output", f"r/{name}"]) == 1
+    assert f"error: r/{name} is a file of a run, which would be lost: choose another name" in capsys.readouterr().err
+    if name.endswith("jsonl"):
+        assert main(["evaluate", "r", "--predictions", f"r/{name}"]) == 1
+    assert Path("r/metrics.jsonl").read_text() == "kept"
+    assert main(["evaluate", "r", "--predictions", "r/mine.jsonl"]) == 0
+    assert main(["evaluate", "r", "--predictions", "r/mine.jsonl"]) == 0  # the user's own file, again
+
+
 def test_json_holds_the_notes_of_an_evaluation_too(capsys):
     from tformer_cli.cli.evaluate import show
     from tformer_cli.tasks.base import Evaluation

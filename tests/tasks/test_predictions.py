@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from tests.properties.families import FAMILIES, family_named
 from tformer_cli import tasks
 from tformer_cli.cli.evaluate import _check as check
-from tformer_cli.errors import ConfigError
+from tformer_cli.errors import ConfigError, RunError
 from tformer_cli.tasks.base import Scoring
 
 LISTED = {
@@ -58,15 +59,41 @@ def test_numbers_and_several_labels(target, kinds, tmp_path):
     assert [type(evaluation.predictions[0][name]) for name in ("reference", "prediction")] == list(kinds)
 
 
+def test_numbers_are_those_of_the_data(tmp_path):
+    family = family_named("text classification")
+    data = tmp_path / "train.tsv"
+    data.write_text("text\tlabel\n" + "".join(f"a film {n}\t{n / 10}\n" for n in range(30)))
+    task = family.task(tmp_path, f"data.path={data}", "data.target=number", "tokenizer.vocab_size=20")
+    with torch.inference_mode():
+        rows = task.evaluate(task.model().eval(), "train", Scoring(predictions=True)).predictions
+    written = {str(row["reference"]) for row in rows}
+    assert written and written <= {str(n / 10) for n in range(30)}  # 0.1, not 0.10000000149011612
+    assert all(len(str(row["prediction"]).lstrip("-0.")) < 13 for row in rows)
+
+
+def test_the_data_is_not_replaced_by_its_predictions(tmp_path):
+    family = family_named("text classification")
+    rows = Path(family.task(tmp_path).config.data.path).read_bytes()
+    data = [tmp_path / name for name in ("train.tsv", "test.tsv", "mine.tsv")]
+    for path in data:
+        path.write_bytes(rows)
+    alone = family.task(tmp_path, f"data.path={data[0]}")
+    with_test = family.task(tmp_path, f"data.path={tmp_path}")
+    for task, split, path in ((alone, "validation", data[0]), (with_test, "test", data[1])):
+        with pytest.raises(RunError, match=f"{path.name}: it is the run's data: name another file"):
+            check(task, split, [], predictions=path)
+        check(task, split, [], predictions=data[2])
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_running_text_has_no_table_of_predictions(family, tmp_path):
     task = tasks.build(family.config(tmp_path))
     if family.name in LISTED:
-        check(task, [], predictions=True)
+        check(task, "validation", [], predictions=Path("x.csv"))
         return
     with pytest.raises(ConfigError, match="--predictions means nothing for a run of"):
-        check(task, [], predictions=True)
-    check(task, [], predictions=False)
+        check(task, "validation", [], predictions=Path("x.csv"))
+    check(task, "validation", [], predictions=None)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)

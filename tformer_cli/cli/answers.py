@@ -141,7 +141,7 @@ def as_rows(line: Line, answer: Any, n_best: int, top: int) -> str:
 
     if "error" in answer.details:
         return ""
-    rows = [row for row in as_lines(line, answer, n_best, top).splitlines() if row]
+    rows = [row for row in as_lines(line, answer, n_best, top).split("\n") if row]
     return "".join(f"{shown(line.shown)}\t{row}\n" for row in rows or [""])
 
 
@@ -155,13 +155,21 @@ def check_place(output: Path | None) -> None:
     """Refuse an output file that cannot be written, before slow work starts.
 
     Raises:
-        RunError: if it is a folder, or its folder does not exist.
+        RunError: if it is a folder, its folder does not exist, or it is a file that a run consists of.
         PermissionError: if it is not writable.
     """
     from tformer_cli.writing import check_output
 
-    if output is not None and str(output) != "-":
-        check_output(output)
+    if output is None or str(output) == "-":
+        return
+    check_output(output)
+    target = Path(os.path.realpath(output))
+    if not any((folder / "checkpoints").is_dir() for folder in target.parents):
+        return
+    from tformer_cli.train.run import is_part_of_run
+
+    if is_part_of_run(target):
+        raise RunError(f"{output} is a file of a run, which would be lost", "choose another name")
 
 
 def write(records: Iterable[str], output: Path | None) -> None:

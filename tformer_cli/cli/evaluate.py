@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tformer_cli.cli.choices import DEVICES, one_of, run_folders
-from tformer_cli.errors import ConfigError
+from tformer_cli.errors import ConfigError, RunError
 
 SPLITS = ("train", "validation", "test")
 
@@ -57,56 +58,64 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a trained run on a split of its data, or on other data; the result is also saved in the run."""
-    from tformer_cli.cli.output import note_repeated
+    from tformer_cli.cli.output import note, note_repeated
 
     check_split(split)
     note_repeated(overrides or [])
     kind = ""
     if predictions is not None:
+        from tformer_cli.cli.answers import check_place
         from tformer_cli.data.table_files import writable_kind
-        from tformer_cli.writing import check_output
 
         kind = writable_kind(predictions, "--predictions")
-        check_output(predictions)
+        check_place(predictions)
     from tformer_cli.cli.asked import DEVICE_NAME, named_as_options
     from tformer_cli.train.evaluate import evaluate_run
 
     with named_as_options({} if device == "auto" else DEVICE_NAME):
         report = evaluate_run(
             run, split, overrides=overrides or [], checkpoint=checkpoint, device=device, predictions=bool(kind),
-            check=partial(_check, settings=overrides or [], predictions=bool(kind)),
+            check=partial(_check, split=split, settings=overrides or [], predictions=predictions),
         )  # fmt: skip
-    show(report, as_json=as_json)
+    try:  # before the scores, since the reader of standard output may end first
+        if predictions is not None:
+            _write_table(report.evaluation.predictions, predictions, kind)
+    finally:
+        show(report, as_json=as_json)
     if predictions is not None:
-        _write_table(report.evaluation.predictions, predictions, kind)
+        note(f"{len(report.evaluation.predictions):,} predictions in {predictions}")
     if report.failed:
         raise typer.Exit(1)
 
 
-def _check(task: Any, settings: Sequence[str], *, predictions: bool) -> None:
-    """Refuse search settings, and a table of predictions, that do not apply to a run.
+def _check(task: Any, split: str, settings: Sequence[str], *, predictions: Path | None) -> None:
+    """Refuse search settings, and a table of predictions, that do not apply to a run, or would replace its data.
 
     Raises:
         ConfigError: if one does not apply; names the first.
+        RunError: if the table would replace this data.
     """
     from tformer_cli.cli.asked import check_decode, check_trained, decode_settings
 
     check_trained(settings)
     check_decode(task, decode_settings(settings))
-    if predictions and not task.scores_examples:
+    if predictions is None:
+        return
+    if not task.scores_examples:
         cause = f"--predictions means nothing for a run of {task.config.task}"
         raise ConfigError(cause, "it is scored as a whole, without a prediction for each example; leave it out")
+    for data in (task.config.data.path, task.origin(split)):
+        if data and predictions.exists() and os.path.exists(data) and predictions.samefile(data):
+            raise RunError(f"--predictions {predictions}: it is the run's data", "name another file")
 
 
 def _write_table(rows: list[dict[str, Any]], path: Path, kind: str) -> None:
-    from tformer_cli.cli.output import note
     from tformer_cli.data.table_files import encoded_rows
     from tformer_cli.writing import output_file
 
     with output_file(path) as file:
         for part in encoded_rows(rows, kind):
             file.write(part)
-    note(f"{len(rows):,} predictions in {path}")
 
 
 def check_split(split: str) -> None:

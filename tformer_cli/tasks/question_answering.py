@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import QuestionAnsweringExperiment
-from tformer_cli.data.cells import Gate, MissingValue
+from tformer_cli.data.cells import Gate, MissingValue, shortest
 from tformer_cli.data.questions import Question, Questions, read_questions, squad_rows
 from tformer_cli.data.text import pad
 from tformer_cli.errors import DataError, checkpoint_content
@@ -348,7 +348,7 @@ class QuestionAnswering(FineTuned[Questions, BERTForSpans, SpanBatch]):
 
 def _shown(score: float) -> float | None:
     """Return a score; None if the text is empty and has no answer, since JSON cannot store infinity."""
-    return score if math.isfinite(score) else None
+    return shortest(score) if math.isfinite(score) else None
 
 
 def whole_units(text: str, offsets: Sequence[tuple[int, int]]) -> np.ndarray:

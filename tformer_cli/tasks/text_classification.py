@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Cut, Target, TextClassificationExperiment
 from tformer_cli.data.balance import Balance
+from tformer_cli.data.cells import shortest
 from tformer_cli.data.labelled import LABELS, LabelledTexts, LabelSet, read_labelled
 from tformer_cli.data.store import Ragged
 from tformer_cli.data.text import pad, tokenize_texts
@@ -255,7 +256,7 @@ class TextClassification(FineTuned[LabelledTexts, BERTClassifier, TextBatch]):
         texts = (data.texts[row],) if data.seconds is None else (data.texts[row], data.seconds[row])
         inputs = dict(zip(self.input_columns, texts, strict=True))
         if self.labels.target is Target.number:
-            return {**inputs, "reference": float(target), "prediction": answer.details["number"]}
+            return {**inputs, "reference": shortest(float(target)), "prediction": answer.details["number"]}
         probabilities = answer.details["probabilities"]
         if self.labels.target is Target.labels:
             right = [name for name, there in zip(self.labels.names, target.tolist(), strict=True) if there]
@@ -303,7 +304,7 @@ class TextClassification(FineTuned[LabelledTexts, BERTClassifier, TextBatch]):
     def _predictions(self, outputs: Tensor) -> list[Prediction]:
         names = self.labels.names
         if self.labels.target is Target.number:
-            return [Prediction(f"{value:.4f}", {"number": value}) for value in outputs[:, 0].tolist()]
+            return [Prediction(f"{value:.4f}", {"number": shortest(value)}) for value in outputs[:, 0].tolist()]
         several = self.labels.target is Target.labels
         found = []
         for row in (outputs.sigmoid() if several else outputs.softmax(-1)).tolist():

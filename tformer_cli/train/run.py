@@ -28,6 +28,8 @@ from tformer_cli.writing import replace_file
 INITIAL = "initial"
 """What a run starts from that another library's model is written to, until its weights have been read."""
 CONFIG, RESULT, METRICS, PERFORMANCE = "config.yaml", "result.json", "metrics.jsonl", "performance.jsonl"
+ENVIRONMENT = "environment.json"
+OWN_FILES = (CONFIG, ENVIRONMENT, METRICS, PERFORMANCE, RESULT)
 HARMLESS = (
     "recipe", "trainer.steps", "trainer.epochs", "trainer.minutes", "trainer.device", "trainer.threads",
     "trainer.compile", "trainer.evaluate_every", "trainer.checkpoint_every", "trainer.keep", "trainer.keep_best",
@@ -109,6 +111,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=Lock.forget)
 
 
+def is_part_of_run(path: Path) -> bool:
+    """Return whether a file is one that a run consists of; other files in a run folder are the user's.
+
+    Args:
+        path: an absolute path without symbolic links.
+    """
+    for run in path.parents:
+        if (run / CONFIG).exists() and (run / "checkpoints").is_dir():
+            first, *below = path.relative_to(run).parts
+            return first == "checkpoints" if below else first in OWN_FILES
+    return False
+
+
 def clear_start(run: Path) -> None:
     """Remove what a run folder needs no more once its model has its first weights: call it under the run's lock."""
     for place in (run / INITIAL, *run.glob(f".{INITIAL}.*"), *run.glob(".*.writing")):
@@ -186,7 +201,7 @@ def write_environment(run: Path, machine: str) -> None:
         "versions": versions,
         "command": sys.argv,
     }
-    replace_file(run / "environment.json", json.dumps(facts, indent=1).encode())
+    replace_file(run / ENVIRONMENT, json.dumps(facts, indent=1).encode())
 
 
 def processor() -> str:
