@@ -296,4 +296,4 @@ def write_new_folder(path: Path, files: Mapping[str, bytes]) -> None:
             raise
     except OSError as error:
         cause = f"{path}: cannot be written: {error.strerror or error}"
-        raise RunError(cause, "free space, or name another folder") from error
+        raise RunError(cause, f"{write_remedy(error)}, or name another folder") from error

@@ -80,7 +80,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(ArrayWriter, "append", full)
-    with pytest.raises(DataError, match=r"No space left on device: free space, or .*data\.cache"):
+    with pytest.raises(DataError, match=r"No space left on device: free some space, or .*data\.cache"):
         gather([["a"]], 1, cache=str(tmp_path), origin="here")
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from tformer_cli.data.cache import Write, cache_folder
 from tformer_cli.errors import DataError
+from tformer_cli.writing import write_remedy
 
 READ_BYTES = 1 << 20  # of text, when it is read from beginning to end
 OFFSETS_AT_ONCE = 1 << 12  # of texts that are written
@@ -47,7 +48,7 @@ def temporary(cache: str) -> IO[bytes]:
 
 def _no_room(cache: str, error: OSError) -> DataError:
     cause = f"{cache_folder(cache)}: data cannot be laid down here: {error.strerror or error}"
-    return DataError(cause, "free space, or choose another folder: data.cache=...")
+    return DataError(cause, f"{write_remedy(error)}, or choose another folder: data.cache=...")
 
 
 # --- arrays -------------------------------------------------------------------------------------------------

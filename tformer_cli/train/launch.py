@@ -225,7 +225,7 @@ def _write_start(task, run: Path, machine) -> None:
     """Write what the run folder says of the run; `config.yaml`, which makes it a run folder, comes first."""
     from tformer_cli.config.compose import to_yaml
     from tformer_cli.train.run import CONFIG, write_environment
-    from tformer_cli.writing import replace_file
+    from tformer_cli.writing import replace_file, write_remedy
 
     try:
         replace_file(run / CONFIG, to_yaml(task.config).encode())
@@ -233,7 +233,9 @@ def _write_start(task, run: Path, machine) -> None:
         for name, content in task.run_files().items():
             replace_file(run / name, content)
     except OSError as error:
-        raise RunError(f"{run}: cannot be written: {error.strerror}", "free space, or choose another --run") from error
+        raise RunError(
+            f"{run}: cannot be written: {error.strerror}", f"{write_remedy(error)}, or choose another --run"
+        ) from error
 
 
 def _header(trainer, ranks, run: Path, console) -> None:
