@@ -6,10 +6,10 @@ import unicodedata
 
 import pytest
 
-from tformer_cli import metrics
 from tformer_cli.errors import ConfigError
 from tformer_cli.languages import segments, units, unspaced_language
-from tformer_cli.metrics import bleu_by_length, tokenization, translation_scores
+from tformer_cli.metrics import translation as translation_metrics
+from tformer_cli.metrics.translation import Tokenization, bleu_by_length, tokenization, translation_scores
 
 TEXTS = {
     "zh": ("今天天气很好，我们去公园散步。", "好"),
@@ -40,7 +40,7 @@ WANTED = {"zh": "zh", "ja": "char", "ko": "char", "en": "13a", "hi": "13a"}
 
 @pytest.fixture(autouse=True)
 def without_mecab(monkeypatch):
-    monkeypatch.setattr(metrics, "_installed", lambda tokenizer: False)
+    monkeypatch.setattr(translation_metrics, "_installed", lambda tokenizer: False)
 
 
 @pytest.mark.parametrize("language, tag", [(base, tag) for base, tags in TAGS.items() for tag in tags.split()])
@@ -71,7 +71,7 @@ def test_data_that_names_no_language_is_scored_by_its_script(language, name):
 )
 def test_scripts_with_spaces_are_scored_by_words(tag):
     assert unspaced_language(tag) == ""
-    assert tokenization(tag, ["Jintian tianqi hen hao"]) == metrics.Tokenization("13a")
+    assert tokenization(tag, ["Jintian tianqi hen hao"]) == Tokenization("13a")
 
 
 def test_a_name_that_only_looks_like_a_language_is_not_believed():
@@ -89,10 +89,10 @@ def test_mecab_serves_where_it_is_installed_and_characters_elsewhere(monkeypatch
         assert absent.name == "char" and f"pip install 'sacrebleu[{language}]'" in absent.note
         with pytest.raises(ConfigError, match=rf"sacrebleu\[{language}\]"):
             tokenization(language, [], f"{language}-mecab")
-    monkeypatch.setattr(metrics, "_installed", lambda tokenizer: True)
-    assert tokenization("jpn_Jpan", [TEXTS["ja"][0]]) == metrics.Tokenization("ja-mecab", ter_characters=True)
-    assert tokenization("kor_Hang", [TEXTS["ko"][0]]) == metrics.Tokenization("ko-mecab")
-    assert tokenization("en", [], "intl") == metrics.Tokenization("intl")
+    monkeypatch.setattr(translation_metrics, "_installed", lambda tokenizer: True)
+    assert tokenization("jpn_Jpan", [TEXTS["ja"][0]]) == Tokenization("ja-mecab", ter_characters=True)
+    assert tokenization("kor_Hang", [TEXTS["ko"][0]]) == Tokenization("ko-mecab")
+    assert tokenization("en", [], "intl") == Tokenization("intl")
 
 
 def test_bleu_of_long_enough_references_is_sacrebleus_own():

@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 
 from tformer_cli.errors import ConfigError
-from tformer_cli.metrics import (
-    answer_scores,
-    confusion,
-    labels_scores,
-    needs_libraries,
-    normal_answer,
-    number_scores,
-    several_labels_scores,
-    speech_scores,
-)
+from tformer_cli.metrics.answers import answer_scores, normal_answer
+from tformer_cli.metrics.labels import confusion, labels_scores, needs_libraries, number_scores, several_labels_scores
+from tformer_cli.metrics.speech import speech_scores
 from tformer_cli.tasks.tag_scores import plain_tags_scores, tags_scores
 
 

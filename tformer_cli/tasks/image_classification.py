@@ -24,7 +24,7 @@ from tformer_cli.data.images import Images, duplicates
 from tformer_cli.data.labelled import LABELS, LabelSet
 from tformer_cli.data.media import shown
 from tformer_cli.errors import DataError, library
-from tformer_cli.metrics import confusion, labels_scores
+from tformer_cli.metrics.labels import confusion, labels_scores
 from tformer_cli.models.resnet import ResNetClassifier
 from tformer_cli.models.vit import ViTClassifier
 from tformer_cli.nn.attention import attention_weights

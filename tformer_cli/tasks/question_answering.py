@@ -25,7 +25,7 @@ from tformer_cli.data.questions import Question, Questions, read_questions, squa
 from tformer_cli.data.text import pad
 from tformer_cli.errors import DataError, checkpoint_content
 from tformer_cli.languages import units
-from tformer_cli.metrics import answer_scores
+from tformer_cli.metrics.answers import answer_scores
 from tformer_cli.models.bert import BERTForSpans
 from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of

@@ -27,7 +27,7 @@ from tformer_cli.data.stored_features import read_features
 from tformer_cli.data.transcripts import normaliser, signature, together
 from tformer_cli.decode.causal import Writer
 from tformer_cli.languages import script_shares
-from tformer_cli.metrics import speech_library, speech_scores
+from tformer_cli.metrics.speech import speech_library, speech_scores
 from tformer_cli.models.conformer import Conformer
 from tformer_cli.models.decoding import Memory
 from tformer_cli.nn.attention import attention_weights

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tformer_cli.metrics import library, without_warnings
+from tformer_cli.metrics.labels import library, without_warnings
 
 Scores = tuple[dict[str, float], list[tuple[str, list[str], list[list[str]]]]]
 """Scores from 0 to 100 by name, and tables: a title, a header and rows."""

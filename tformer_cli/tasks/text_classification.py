@@ -21,7 +21,7 @@ from tformer_cli.data.labelled import LABELS, LabelledTexts, LabelSet, read_labe
 from tformer_cli.data.store import Ragged
 from tformer_cli.data.text import pad, tokenize_texts
 from tformer_cli.data.uniforms import uniforms
-from tformer_cli.metrics import labels_scores, needs_libraries, number_scores, several_labels_scores
+from tformer_cli.metrics.labels import labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.models.bert import BERTClassifier
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.fine_tuned import FineTuned

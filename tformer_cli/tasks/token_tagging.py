@@ -20,7 +20,7 @@ from tformer_cli.data.tag_schemes import TagScheme, find_scheme
 from tformer_cli.data.tagged import TaggedSentences, read_tagged
 from tformer_cli.data.text import pad
 from tformer_cli.errors import DataError, checkpoint_content
-from tformer_cli.metrics import library
+from tformer_cli.metrics.labels import library
 from tformer_cli.models.bert import BERTTagger
 from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of

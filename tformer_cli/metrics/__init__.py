@@ -1,0 +1,1 @@
+"""Scores, from the libraries that the field compares with."""

@@ -1,0 +1,138 @@
+"""Scores of labels and numbers, from scikit-learn and SciPy."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tformer_cli import errors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def library(module: str, package: str) -> Any:
+    """Import and return a module of the extra `text`.
+
+    Raises:
+        ConfigError: if it is not installed.
+    """
+    return errors.library(module, package, "text")
+
+
+def needs_libraries(numbers: bool) -> None:
+    """Check before training that the scores of labels, or of numbers, can be computed.
+
+    Raises:
+        ConfigError: if a library is not installed.
+    """
+    library("scipy.stats", "scipy") if numbers else library("sklearn.metrics", "scikit-learn")
+
+
+def labels_scores(
+    targets: np.ndarray, predictions: np.ndarray, names: Sequence[str], *, thorough: bool = True
+) -> tuple[dict[str, float], list[tuple[str, list[str], list[list[str]]]]]:
+    """Compute accuracy, F1 and Matthews correlation of one label per example, by scikit-learn.
+
+    Args:
+        targets: (N,) int64.
+        predictions: (N,) int64.
+        names: names of the labels.
+        thorough: whether to add a table with a row for each label.
+
+    Returns:
+        Scores and tables. Accuracy and F1 are from 0 to 100 (F1 of the second of two labels, or the mean over more
+        labels), and Matthews' coefficient is from -1 to 1.
+    """
+    metrics = library("sklearn.metrics", "scikit-learn")
+
+    two = len(names) == 2
+    with without_warnings():
+        f1 = metrics.f1_score(targets, predictions, average="binary" if two else "macro", zero_division=0)
+        scores = {
+            "accuracy": 100 * float(metrics.accuracy_score(targets, predictions)),
+            "f1" if two else "f1_macro": 100 * float(f1),
+            "matthews": float(metrics.matthews_corrcoef(targets, predictions)),
+        }
+        if not thorough:
+            return scores, []
+        numbers = list(range(len(names)))
+        parts = metrics.precision_recall_fscore_support(targets, predictions, labels=numbers, zero_division=0)
+    rows = [
+        [name, *(f"{100 * part[number]:.1f}" for part in parts[:3]), str(int(parts[3][number]))]
+        for number, name in enumerate(names)
+    ]
+    return scores, [("by label", ["label", "precision", "recall", "F1", "examples"], rows)]
+
+
+def confusion(targets: np.ndarray, predictions: np.ndarray, labels: int, most: int) -> tuple[np.ndarray, list[int]]:
+    """Compute the confusion matrix of labels, by scikit-learn.
+
+    Args:
+        targets: (N,) int64.
+        predictions: (N,) int64.
+        labels: number of labels.
+        most: largest number of rows; if there are more labels, those with the lowest recall are kept.
+
+    Returns:
+        Shares of each row's label, (K, K) float, with correct labels as rows and predicted ones as columns; and the
+        label indices of the rows.
+    """
+    import numpy as np
+
+    metrics = library("sklearn.metrics", "scikit-learn")
+    with without_warnings():
+        counts = metrics.confusion_matrix(targets, predictions, labels=list(range(labels)))
+    shares = counts / counts.sum(1, keepdims=True).clip(min=1)
+    kept = np.sort(np.argsort(shares.diagonal(), kind="stable")[:most])
+    return shares[np.ix_(kept, kept)], kept.tolist()
+
+
+def several_labels_scores(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """Compute F1 over all labels and texts, its mean over labels, and the share of texts whose labels are all right.
+
+    Args:
+        targets: (N, labels), 0 or 1.
+        predictions: (N, labels), 0 or 1.
+    """
+    metrics = library("sklearn.metrics", "scikit-learn")
+
+    targets, predictions = targets.astype(int), predictions.astype(int)
+    with without_warnings():
+        return {
+            "f1_micro": 100 * float(metrics.f1_score(targets, predictions, average="micro", zero_division=0)),
+            "f1_macro": 100 * float(metrics.f1_score(targets, predictions, average="macro", zero_division=0)),
+            "exact_match": 100 * float(metrics.accuracy_score(targets, predictions)),
+        }
+
+
+def number_scores(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """Compute Pearson and Spearman correlation (0 if one side is constant) and mean squared error, by SciPy.
+
+    Args:
+        targets: (N,).
+        predictions: (N,).
+    """
+    import numpy as np
+
+    stats = library("scipy.stats", "scipy")
+
+    varied = len(targets) > 1 and np.ptp(targets) > 0 and np.ptp(predictions) > 0
+    return {
+        "pearson": float(stats.pearsonr(targets, predictions).statistic) if varied else 0.0,
+        "spearman": float(stats.spearmanr(targets, predictions).statistic) if varied else 0.0,
+        "mean_squared_error": float(np.mean((targets - predictions) ** 2)),
+    }
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Suppress scikit-learn's warnings about undefined scores, which are 0 here.
+
+    It warns about labels without predictions, about a single label, and about unusually many labels.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
+        yield

@@ -1,0 +1,175 @@
+"""Scores of translations, from sacreBLEU; its signatures are kept with the numbers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tformer_cli import errors
+from tformer_cli.languages import script_shares, unspaced_language
+
+BLEU_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
+"""sacreBLEU's tokenizers for languages without spaces between words (and Korean); others use `char`."""
+EXTRAS = {"ja-mecab": "ja", "ko-mecab": "ko"}
+"""sacreBLEU's extras by tokenizer."""
+AGREE, UNNAMED = 0.1, 0.3
+"""Smallest shares of letters of scripts without spaces: to accept the named language, and to detect such a language
+if none is named."""
+
+
+@dataclass(frozen=True)
+class Tokenization:
+    """How BLEU and TER divide text.
+
+    Attributes:
+        name: of sacreBLEU's tokenizer, for BLEU.
+        ter_characters: whether TER counts edits of characters, not of words.
+        note: what the reader of the score should know; "" where the name says it all.
+    """
+
+    name: str
+    ter_characters: bool = False
+    note: str = ""
+
+
+def tokenization(target_language: str, references: Sequence[str], wanted: str = "auto") -> Tokenization:
+    """Return how text of a language is divided for BLEU and for TER.
+
+    TER counts words between spaces, or characters where the references set no spaces between words, whichever tokenizer
+    BLEU takes. sacreBLEU's own option, `asian_support`, leaves runs of kana, Thai and other scripts whole.
+    """
+    name, note = _bleu_tokenizer(target_language, references, wanted)
+    language, shares = unspaced_language(target_language), script_shares(references)
+    unspaced = sum(share for script, share in shares.items() if script != "hangul")  # Korean sets spaces
+    least = UNNAMED if not language else AGREE if shares else 0.0
+    return Tokenization(name, language != "ko" and unspaced >= least, note)
+
+
+def _bleu_tokenizer(target_language: str, references: Sequence[str], wanted: str) -> tuple[str, str]:
+    """Return the tokenizer of BLEU for a language, and a note for the reader of the score.
+
+    The base language decides, in any spelling: sacreBLEU's `zh` for Chinese, `ja-mecab` and `ko-mecab` if installed,
+    `char` for other languages without spaces between words, and `13a` for all others. The references are checked too,
+    since their script may differ from the named language, or the name may not be that of a language.
+
+    Args:
+        target_language: code, tag or name.
+        references: texts in it.
+        wanted: a tokenizer set by the user; auto: by the language.
+
+    Raises:
+        ConfigError: if the tokenizer set by the user is not installed.
+    """
+    if wanted != "auto":
+        if wanted in EXTRAS and not _installed(wanted):
+            remedy = f"pip install 'sacrebleu[{EXTRAS[wanted]}]'"
+            raise errors.ConfigError(f"data.bleu_tokenizer={wanted} needs a library that is not installed", remedy)
+        return wanted, ""
+    language, shares = unspaced_language(target_language), script_shares(references)
+    unspaced = sum(shares.values())
+    if language and shares and unspaced < AGREE:
+        note = f"the references are not in the script of {target_language!r}: BLEU by 13a, on words between spaces"
+        return "13a", note
+    if not language:
+        if unspaced < UNNAMED:
+            return "13a", ""
+        note = "the references are in a script that sets no spaces between words: BLEU over characters (tok:char)"
+        return "char", note
+    name = BLEU_TOKENIZERS.get(language, "char")
+    if name not in EXTRAS or _installed(name):
+        return name, ""
+    install = f"pip install 'sacrebleu[{language}]' for words (tok:{name})"
+    return "char", f"BLEU over characters (tok:char), as MeCab is not installed; {install}"
+
+
+@functools.cache
+def _installed(tokenizer: str) -> bool:
+    """Return whether MeCab is installed with the dictionary that sacreBLEU requires."""
+    from sacrebleu.metrics import BLEU
+
+    try:
+        BLEU(tokenize=tokenizer)
+    except (ImportError, RuntimeError, AssertionError):
+        return False
+    return True
+
+
+def translation_scores(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    target_language: str,
+    *,
+    thorough: bool = True,
+    tokenizer: str = "auto",
+    divided: Tokenization | None = None,
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Compute BLEU, chrF and TER by sacreBLEU (Post 2018) on raw text, and the share of exact matches.
+
+    BLEU takes all four orders of n-grams. Where no reference is long enough for one of four words, it takes the orders
+    that there are (`eff:yes` in its signature): a perfect translation would score 0 otherwise. TER of scripts that set
+    no spaces between words is taken over characters (`tok:tercom-char`), whichever tokenizer BLEU takes.
+
+    Args:
+        hypotheses: detokenised output lines.
+        references: as they lie in the data.
+        target_language: says how text is divided, see `tokenization`.
+        thorough: also lower-cased BLEU, chrF and TER.
+        tokenizer: for BLEU, sacreBLEU's name of one; auto: by the language.
+        divided: how text is divided, if that is known already, of more references than these.
+
+    Returns:
+        Scores (0 to 100; TER may be more) and sacreBLEU's signatures, by name.
+    """
+    from sacrebleu.metrics import BLEU, CHRF, TER
+
+    divided = divided or tokenization(target_language, references, tokenizer)
+    name = divided.name
+    bleu = BLEU(tokenize=name)
+    short = not any(len(bleu.tokenizer(reference.rstrip()).split()) >= bleu.max_ngram_order for reference in references)
+    scorers: dict[str, Any] = {"bleu": BLEU(tokenize=name, effective_order=short)}
+    if thorough:
+        scorers["bleu_lowercase"] = BLEU(tokenize=name, lowercase=True, effective_order=short)
+        scorers |= {"chrf": CHRF(), "ter": TER()}
+    scores, signatures = {}, {}
+    for metric, scorer in scorers.items():
+        texts, suffix = (hypotheses, references), ""
+        if metric == "ter" and divided.ter_characters:
+            texts, suffix = [[" ".join("".join(text.split())) for text in side] for side in texts], "-char"
+        scores[metric] = scorer.corpus_score(texts[0], [texts[1]]).score
+        signatures[metric] = str(scorer.get_signature()).replace("tok:tercom", f"tok:tercom{suffix}")
+    equal = sum(
+        hypothesis.strip() == reference.strip() for hypothesis, reference in zip(hypotheses, references, strict=True)
+    )
+    scores["exact_match"] = 100 * equal / max(1, len(references))
+    return scores, signatures
+
+
+def bleu_by_length(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    lengths: Sequence[int],
+    target_language: str,
+    bands: int = 5,
+    *,
+    tokenizer: str = "auto",
+) -> list[list[str]]:
+    """Compute BLEU by source length: rows of (tokens, sentences, BLEU), in bands of about equally many sentences.
+
+    A band without a reference of at least four words is scored by the orders of n-grams that exist, and marked.
+    """
+    divided = tokenization(target_language, references, tokenizer)
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    rows = []
+    for band in range(bands):
+        part = order[len(order) * band // bands : len(order) * (band + 1) // bands]
+        if not part:
+            continue
+        scores, signatures = translation_scores(
+            [hypotheses[i] for i in part], [references[i] for i in part], target_language, thorough=False,
+            divided=divided,
+        )  # fmt: skip
+        short = " (eff:yes)" if "|eff:yes|" in signatures["bleu"] else ""
+        rows.append([f"{lengths[part[0]]}-{lengths[part[-1]]}", str(len(part)), f"{scores['bleu']:.2f}{short}"])
+    return rows
