@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
+import os
+import shutil
+import socket
 
 import numpy as np
 import pytest
 import torch
 
-from tests.properties.families import batch_of
+from tests.properties.families import FAMILIES, batch_of
 from tformer_cli.errors import RunError
 from tformer_cli.tasks.base import Scoring
-from tformer_cli.train.checkpoint import model_tensors
-from tformer_cli.train.launch import launch
+from tformer_cli.train.checkpoint import model_tensors, read_tensors
+from tformer_cli.train.launch import launch, train
 from tformer_cli.train.learner import TrainingStep, seed_step
 from tformer_cli.train.log import Console
 from tformer_cli.train.loop import Trainer
 from tformer_cli.train.machine import Machine
 from tformer_cli.train.parallel import Ranks
+from tformer_cli.train.processes import run_ranks
 
 STEPS = ["trainer.log_every=2", "trainer.evaluate_every=4", "trainer.checkpoint_every=2", "trainer.keep=9"]
 
@@ -139,14 +144,16 @@ def test_a_batch_moves_with_all_its_tensors_and_whatever_else_it_holds(family, t
             assert after is before
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_resumed_run_ends_with_the_same_bytes(family, tmp_path, workers):
-    """Stopped in mid-epoch, between two log lines and between evaluations; dropout and averaging are on."""
+def test_resumed_run_ends_with_the_same_bytes(family, tmp_path):
+    """Stopped in mid-epoch, between two log lines and between evaluations; dropout and averaging are on.
+
+    The second of the three parts reads its data in worker processes.
+    """
     settings = [*STEPS, "trainer.ema=0.9", "trainer.accumulate=2", "model.dropout=0.3", "trainer.evaluate_limit=4"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     launch(family.config(tmp_path, *settings, "trainer.steps=6"), whole, quiet=True)
     launch(family.config(tmp_path, *settings, "trainer.steps=3"), parts, quiet=True)
-    workers = f"data.workers={workers}"
+    workers = "data.workers=2"
     launch(family.config(tmp_path, *settings, "trainer.steps=5", workers), parts, resume=True, quiet=True)
     launch(family.config(tmp_path, *settings, "trainer.steps=6"), parts, resume=True, quiet=True)
     assert weights(parts, 6) == weights(whole, 6)
@@ -163,8 +170,6 @@ def test_killed_run_resumes_to_the_same_bytes(family, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     launch(family.config(tmp_path, *settings, "trainer.steps=6"), whole, quiet=True)
     launch(family.config(tmp_path, *settings, "trainer.steps=6"), killed, quiet=True)
-    import shutil
-
     for step in (6, 4):
         shutil.rmtree(killed / "checkpoints" / f"step-{step:08d}")
     launch(family.config(tmp_path, *settings, "trainer.steps=6"), killed, resume=True, quiet=True)
@@ -230,19 +235,37 @@ def test_other_settings_or_data_are_refused_on_resume(family, tmp_path):
     launch(family.config(tmp_path, *STEPS, "trainer.steps=3", "trainer.log_every=1"), run, resume=True, quiet=True)
 
 
-def test_two_processes_take_the_same_steps_as_one(family, tmp_path):
+def train_all(runs):
+    """Train runs one after the other in this rank; each has a port of its own for its process group."""
+    for config, run, port in runs:
+        os.environ["MASTER_PORT"] = str(port)
+        train(config, run, resume=False, initial=None, quiet=True)
+
+
+def test_two_processes_take_the_same_steps_as_one(tmp_path):
+    """Two ranks train all families in turn, since the start of a process takes longer than three steps."""
     # The gradient of a key's bias is rounding noise alone, which AdamW would scale up without a large eps.
     settings = ["model.dropout=0", "trainer.steps=3", "trainer.evaluate_decoded=false", "trainer.samples=0"]
     settings += ["optim.eps=0.01", "optim.lr=0.1", "optim.clip_norm=0"]  # clipping alone would hide a wrong scale
-    one, two = tmp_path / "one", tmp_path / "two"
-    launch(family.config(tmp_path, *settings), one, quiet=True)
-    launch(family.config(tmp_path, *settings), two, processes=2, quiet=True)
-    from tformer_cli.train.checkpoint import read_tensors
-
-    first, second = (read_tensors(run / "checkpoints" / "step-00000003" / "model.safetensors") for run in (one, two))
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-5)
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in FAMILIES]
+        ports = [each.getsockname()[1] for each in sockets]
+    runs = []
+    for number, (family, port) in enumerate(zip(FAMILIES, ports, strict=True)):
+        config = family.config(tmp_path, *settings)
+        launch(config, tmp_path / f"one-{number}", quiet=True)
+        runs.append((config, tmp_path / f"two-{number}", port))
+    run_ranks(2, train_all, (runs,))
+    for number, family in enumerate(FAMILIES):
+        first, second = (
+            read_tensors(tmp_path / f"{ranks}-{number}" / "checkpoints" / "step-00000003" / "model.safetensors")
+            for ranks in ("one", "two")
+        )
+        assert first.keys() == second.keys()
+        for name, value in first.items():
+            torch.testing.assert_close(
+                second[name], value, rtol=1e-4, atol=1e-5, msg=lambda text, at=(family.name, name): f"{at}: {text}"
+            )
 
 
 def test_two_runs_cannot_write_one_folder(family, tmp_path):

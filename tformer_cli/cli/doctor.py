@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 PACKAGES = (
     "torch",
@@ -72,23 +71,9 @@ def _machine() -> list[tuple[str, str]]:
         ("threads", f"{torch.get_num_threads()} of {os.cpu_count()} CPUs"),
     ]
     if device != "mps":
-        full, half = (_product_rate(device, dtype) for dtype in (torch.float32, torch.bfloat16))
+        from tformer_cli.train.machine import product_rate
+
+        full, half = (product_rate(torch.device(device), dtype) / 1e9 for dtype in (torch.float32, torch.bfloat16))
         verdict = f"{half / full:.1f}x float32" if half > full else "slower than float32 here"
         rows.append(("matrix products", f"float32 {full:.0f} GFLOP/s, bfloat16 {half:.0f}: {verdict}"))
     return rows
-
-
-def _product_rate(device: str, dtype: torch.dtype, width: int = 1024, seconds: float = 0.3) -> float:
-    """GFLOP/s of square matrix products, the best of some short measurements."""
-    import torch
-
-    a, b = (torch.randn(width, width, device=device).to(dtype) for _ in range(2))
-    best, end = float("inf"), time.perf_counter() + seconds
-    torch.mm(a, b)
-    while time.perf_counter() < end or best == float("inf"):
-        start = time.perf_counter()
-        torch.mm(a, b)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return 2 * width**3 / best / 1e9

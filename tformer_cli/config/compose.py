@@ -9,6 +9,8 @@ values: it can run no code (`_target_` is refused) and reads no environment (`${
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -246,14 +248,18 @@ def _merge(tree: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _compose_groups(options: Mapping[str, str], schema: type[Experiment]) -> dict[str, Any]:
-    """The settings of some options of `conf/`, composed by Hydra and checked.
+@functools.lru_cache(maxsize=64)
+def _composed_by_hydra(conf: Path, options: tuple[tuple[str, str], ...], changed: tuple[int, ...]) -> dict[str, Any]:
+    """Compose options of a configuration folder by Hydra, once in a process unless the folder's files change.
+
+    Args:
+        conf: the configuration folder.
+        options: pairs of group and option.
+        changed: times at which the folder's files changed last.
 
     Raises:
-        ConfigError: if an option holds what the task's schema does not, as a vision model for translation.
+        ConfigError: if Hydra cannot compose them.
     """
-    if not options:
-        return {}
     import hydra
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
@@ -261,22 +267,33 @@ def _compose_groups(options: Mapping[str, str], schema: type[Experiment]) -> dic
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    ConfigStore.instance().store("tformer_recipe", {"defaults": [{group: name} for group, name in options.items()]})
+    ConfigStore.instance().store("tformer_recipe", {"defaults": [{group: name} for group, name in options]})
     outer = GlobalHydra.instance().hydra  # whoever calls us may use Hydra too
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(folder("conf")), version_base="1.3"):
+        with hydra.initialize_config_dir(str(conf), version_base="1.3"):
             composed = hydra.compose("tformer_recipe")
-        tree = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=False))
+        return cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=False))
     except (HydraException, OmegaConfBaseException) as error:
-        listed = ", ".join(f"{group}={name}" for group, name in options.items())
-        raise ConfigError(
-            f"the options {listed} cannot be composed", f"check their files in {folder('conf')}"
-        ) from error
+        listed = ", ".join(f"{group}={name}" for group, name in options)
+        raise ConfigError(f"the options {listed} cannot be composed", f"check their files in {conf}") from error
     finally:
         GlobalHydra.instance().clear()
         if outer is not None:
             GlobalHydra.instance().initialize(outer)
+
+
+def _compose_groups(options: Mapping[str, str], schema: type[Experiment]) -> dict[str, Any]:
+    """Compose the settings of some options of `conf/` by Hydra, and check them.
+
+    Raises:
+        ConfigError: if an option holds what the task's schema does not, as a vision model for translation.
+    """
+    if not options:
+        return {}
+    conf = folder("conf")
+    changed = tuple(path.stat().st_mtime_ns for path in sorted(conf.rglob("*.yaml")))
+    tree = copy.deepcopy(_composed_by_hydra(conf, tuple(options.items()), changed))
     for group, name in options.items():
         try:
             values.check({group: tree.get(group) or {}}, schema)

@@ -117,16 +117,31 @@ def fastest(works: dict[str, Callable[[], object]], device: torch.device, rounds
     return min(least, key=least.__getitem__)
 
 
+SMALL_PRODUCT, PRODUCT_SECONDS = 16, 0.25
+"""Rows of the first product that `product_rate` measures on a CPU, and the longest that a product may take."""
+
+
 def product_rate(device: torch.device, dtype: torch.dtype, width: int = 512) -> float:
-    """FLOP/s of a (2048, width) x (width, 4 width) product and its transpose, the shapes of a training step."""
-    rows = 2048 if device.type == "cpu" else 16384
-    a = torch.randn(rows, width, device=device, dtype=dtype)
+    """Measure the speed of matrix products in the shapes of a training step.
+
+    The product is (R, width) x (width, 4 width). On a CPU without instructions for `dtype` it can be a hundred times
+    as slow, so that R is then less than 2048 rows.
+
+    Returns:
+        FLOP/s.
+    """
     b = torch.randn(width, 4 * width, device=device, dtype=dtype)
+    rows = 2048 if device.type == "cpu" else 16384
+    if device.type == "cpu":
+        few = torch.randn(SMALL_PRODUCT, width, dtype=dtype)
+        bound = PRODUCT_SECONDS / seconds(lambda: few @ b, device, repeats=1)
+        rows = max(SMALL_PRODUCT, min(rows, int(SMALL_PRODUCT * bound)))
+    a = torch.randn(rows, width, device=device, dtype=dtype)
     return 2 * rows * width * 4 * width / seconds(lambda: a @ b, device)
 
 
 def pick_precision(device: torch.device) -> str:
-    """bf16 where its products run at least 1.2 times as fast as fp32's."""
+    """Return bf16 if its products run at least 1.2 times as fast as those of fp32, which it otherwise returns."""
     return "bf16" if product_rate(device, torch.bfloat16) > 1.2 * product_rate(device, torch.float32) else "fp32"
 
 

@@ -1,0 +1,24 @@
+"""Measurements of the machine before a run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tformer_cli.train import machine
+
+
+@pytest.mark.parametrize(("row_seconds", "most_seconds", "rows"), [(2e-5, 1.0, 2048), (8e-3, 3.0, 31), (0.1, 20.0, 16)])
+def test_slow_products_are_measured_with_fewer_rows(monkeypatch, row_seconds, most_seconds, rows):
+    """A CPU without bfloat16 instructions computes its products a hundred times as slowly as those of float32."""
+    measured, total = [], []
+
+    def seconds(work, device, repeats=5):
+        measured.append(work().shape[0])
+        total.append((repeats + 2) * measured[-1] * row_seconds)
+        return measured[-1] * row_seconds
+
+    monkeypatch.setattr(machine, "seconds", seconds)
+    rate = machine.product_rate.__wrapped__(torch.device("cpu"), torch.float32)
+    assert measured[-1] == rows and sum(total) < most_seconds
+    assert rate == pytest.approx(2 * 512 * 2048 / row_seconds)
