@@ -153,7 +153,7 @@ def test_a_narrow_prefix_beam_equals_a_plain_one(beam: int, spread: float):
             for weight, model in scorers
         )
 
-    for seed in range(5):
+    for seed in range(2):
         log_probs = random_frames(2, 25, 8, seed, spread)
         log_probs[0, 5:9] = torch.tensor([50.0, *[0.0] * 7]).log_softmax(-1)  # nothing but blanks
         found = ctc.prefix_beam(log_probs, torch.tensor([25, 20]), beam=beam, n_best=beam)

@@ -65,7 +65,7 @@ FAMILIES = [
     Family(
         "gpt",
         "quickstart/gpt",
-        ["data.size=30", "data.batch_tokens=64", "tokenizer.vocab_size=600", "model.max_length=16", "model.dim=16",
+        ["data.size=8", "data.batch_tokens=64", "tokenizer.vocab_size=600", "model.max_length=16", "model.dim=16",
          "model.heads=2", "model.ffn_dim=32", "model.depth=1", "trainer.steps=10",
          "decode.max_length=8", "trainer.samples=1", "decode.sample=false", "decode.beam=2"],
         ["The list", "", "def main("],
@@ -73,7 +73,7 @@ FAMILIES = [
     Family(
         "bert",
         "quickstart/bert",
-        ["data.size=30", "data.batch_tokens=64", "tokenizer.kind=bpe", "tokenizer.vocab_size=600",
+        ["data.size=8", "data.batch_tokens=64", "tokenizer.kind=bpe", "tokenizer.vocab_size=600",
          "model.positions=learned", "model.max_length=16", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
          "model.depth=1", "trainer.steps=10", "trainer.samples=1"],
         ["The <mask> statement", "", "No hidden word"],

@@ -36,12 +36,12 @@ SHRUNK = {
         "model.encoder_depth=1", "model.decoder_depth=1",
     ],
     LanguageModelExperiment: [
-        "data.source=builtin", "data.path=python-docs", "data.size=20", "data.batch_tokens=64",
+        "data.source=builtin", "data.path=python-docs", "data.size=8", "data.batch_tokens=64",
         "tokenizer.vocab_size=600", "model.max_length=16", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
         "model.depth=1", "decode.max_length=8",
     ],
     MaskedLanguageModelExperiment: [
-        "data.source=builtin", "data.path=python-docs", "data.size=20", "data.batch_tokens=64",
+        "data.source=builtin", "data.path=python-docs", "data.size=8", "data.batch_tokens=64",
         "tokenizer.vocab_size=600", "model.max_length=16", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
         "model.depth=1",
     ],

@@ -76,7 +76,7 @@ def test_names_that_lead_outside_are_damage(tmp_path, name):
 
 
 def test_retention_keeps_the_best_and_the_newest(tmp_path):
-    for trial in range(20):
+    for trial in range(8):
         random.seed(trial)
         keep, keep_best, higher = random.randint(1, 3), random.randint(1, 2), bool(trial % 2)
         checkpoints = Checkpoints(tmp_path / str(trial), keep, keep_best, higher)
@@ -133,8 +133,9 @@ for step in (2, 3, 3):  # the last replaces a folder that is there
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_every_file_event_a_whole_checkpoint_is_left(tmp_path):
+def test_killed_at_every_file_event_a_whole_checkpoint_is_left(tmp_path, monkeypatch):
     """SIGKILL at the k-th file event of three saves, for every k: a whole checkpoint is always there."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # what a process has written survives it
     survivors = []
     for crash_at in range(1, 200):
         folder = tmp_path / str(crash_at)
