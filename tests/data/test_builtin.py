@@ -54,7 +54,7 @@ def test_a_smaller_set_is_the_beginning_of_a_larger_one(splits):
     assert len(larger) == 600 and larger[:500] == splits["test"]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_each_sentence_has_one_translation(seed):
     """In both directions, over all meanings drawn, those of equal sentences included."""
     forwards, backwards = defaultdict(set), defaultdict(set)
@@ -84,7 +84,7 @@ def test_each_action_has_one_translation(name):
     assert [item for item in translations.items() if len(item[1]) > 1] == []
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_training_never_shows_what_is_held_out(seed):
     kept = builtin.held_out(seed)
     assert Counter(kept.values())["validation"] == Counter(kept.values())["test"] > 50

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from tests.e2e.preloaded import program
 from tformer_cli.data.builtin import parallel
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -83,8 +83,27 @@ def make_recordings(folder: Path) -> None:
         recording(folder / place)
 
 
+def run_command(command: str, folder: Path, path: str) -> None:
+    """Run a command of the README in a shell; a training is made short."""
+    trains = command.startswith(("tformer pretrain", "tformer finetune"))
+    family = command.split()[2].partition("/")[0] if trains else ""
+    settings = f"{SHORT} {SMALL.get(family, f'{TEXT} model.depth=1')}".split()
+    settings = " ".join(item for item in settings if "finetune" not in command or "model." not in item)
+    done = subprocess.run(
+        f"{command} {settings}" if trains else command,
+        shell=True,
+        cwd=folder,
+        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: {done.stderr[-500:]}"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
-def test_every_command_of_the_readme_runs(tmp_path):
+def test_every_command_of_the_readme_runs(tmp_path, tmp_path_factory):
     for folder in ("FOLDER", "OTHER"):
         (tmp_path / folder).mkdir()
         for name, split in (("train", "train"), ("val", "validation"), ("test_2016_flickr", "test")):
@@ -103,23 +122,10 @@ def test_every_command_of_the_readme_runs(tmp_path):
     make_pictures(tmp_path)
     make_recordings(tmp_path)
     (tmp_path / "in.en").write_text("The cat sleeps.\n\nWe read three books.\n", encoding="utf-8")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     assert len(commands()) >= 12
-    for command in commands():
-        trains = command.startswith(("tformer pretrain", "tformer finetune"))
-        family = command.split()[2].partition("/")[0] if trains else ""
-        settings = f"{SHORT} {SMALL.get(family, f'{TEXT} model.depth=1')}".split()
-        settings = " ".join(item for item in settings if "finetune" not in command or "model." not in item)
-        done = subprocess.run(
-            f"{command} {settings}" if trains else command,
-            shell=True,
-            cwd=tmp_path,
-            env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}: {done.stderr[-500:]}"
+    with program(tmp_path_factory.mktemp("bin")) as folder:
+        path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+        for command in commands():
+            run_command(command, tmp_path, path)
     assert (tmp_path / "out.de").read_text(encoding="utf-8").count("\n") == 3
     assert (tmp_path / "hf" / "model.safetensors").is_file()

@@ -18,7 +18,7 @@ ENCODER = [
     "model.max_length=24", "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1",
     "model.positions=learned", "tokenizer.kind=bpe",
 ]  # fmt: skip
-CORPUS = ["data.size=30", "data.batch_tokens=96", "tokenizer.vocab_size=600"]
+CORPUS = ["data.size=8", "data.batch_tokens=96", "tokenizer.vocab_size=600"]
 
 
 @pytest.fixture(scope="module")
