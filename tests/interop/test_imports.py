@@ -124,7 +124,7 @@ def test_rows_of_a_trained_head_are_those_of_the_labels_of_their_names(name, tas
         theirs_of(name, tmp_path, num_labels=2, **named)
         foreign = read_foreign(tmp_path)
     assert foreign.labels == names
-    write_checkpoint(foreign, tmp_path / "initial", family.config(tmp_path))
+    write_checkpoint(foreign, tmp_path / "initial", family.config(tmp_path), "hf:it")
     labels = tuple(sorted(names))
     head = {"text classification": lambda: BERTClassifier(foreign.model, len(WORDS), ClassifierHeadConfig(), 2),
             "token tagging": lambda: BERTTagger(foreign.model, len(WORDS), HeadConfig(), 2),

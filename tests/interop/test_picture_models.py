@@ -58,7 +58,7 @@ MEAN = ["model.class_token=false", "head.pooling=mean", "model.layer_scale=0.1"]
 
 
 @pytest.mark.parametrize(("to", "more"), [("huggingface", []), ("timm", []), ("timm", MEAN)])
-def test_an_exported_run_is_a_start(tmp_path, to, more):
+def test_an_exported_run_is_a_start(tmp_path, to, more, capsys):
     run = trained(tmp_path, *more)
     export_run(run, tmp_path / "out", to)
     settings = ["data.source=builtin", "data.path=digits", "data.size=30", f"data.cache={tmp_path}", "trainer.steps=1"]
@@ -71,7 +71,8 @@ def test_an_exported_run_is_a_start(tmp_path, to, more):
     assert config.model.class_token is not bool(more)
     assert (config.data.channels, config.data.mean, config.data.deviation) == (3, [0.3, 0.4, 0.5], [0.2, 0.3, 0.4])
     assert config.head.pooling is (Pooling.mean if more else Pooling.cls) and config.data.image_size == 24
-    launch(config, tmp_path / "second", initial=start.checkpoint(config, tmp_path / "second"), quiet=True)
+    launch(config, tmp_path / "second", initial=start.checkpoint(config, tmp_path / "second"))
+    assert f"started from hf:{tmp_path / 'out'}" in capsys.readouterr().err  # not RUN/initial, which is removed
     after = open_run(tmp_path / "second", device="cpu")
     assert after.model.encoder.grid == (6, 6)
     first, second = before.model.encoder.stack.state_dict(), after.model.encoder.stack.state_dict()

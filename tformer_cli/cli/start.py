@@ -82,7 +82,7 @@ class Start:
         from tformer_cli.interop.foreign import write_checkpoint
         from tformer_cli.train.run import INITIAL
 
-        write_checkpoint(self.imported, run / INITIAL, config)
+        write_checkpoint(self.imported, run / INITIAL, config, f"{FOREIGN}{self.folder}")
         return run / INITIAL
 
 

@@ -107,13 +107,14 @@ def label_names(found: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tupl
     return tuple(map(str, names)) if whole and names else tuple(f"{UNNAMED}{row}" for row in range(rows))
 
 
-def write_checkpoint(foreign: Foreign, target: Path, config: Experiment) -> None:
+def write_checkpoint(foreign: Foreign, target: Path, config: Experiment, source: str) -> None:
     """Write what `read_foreign` read as a checkpoint, from which every verb can start.
 
     Args:
         foreign: settings, weights and files.
         target: the checkpoint's folder.
         config: what the checkpoint's configuration says beside the model, which is the foreign one.
+        source: name of the model, for messages.
 
     Raises:
         RunError: if the checkpoint cannot be written.
@@ -124,4 +125,6 @@ def write_checkpoint(foreign: Foreign, target: Path, config: Experiment) -> None
     files = {**foreign.files, ENCODING: encoding_file()} if foreign.pictures is None else dict(foreign.files)
     if foreign.labels:
         files[OUTPUT_NAMES] = json.dumps(foreign.labels).encode()
-    write_folder(target, usable_files(tensors_to_bytes(foreign.weights), {"step": 0}, experiment, files))
+    write_folder(
+        target, usable_files(tensors_to_bytes(foreign.weights), {"step": 0, "source": source}, experiment, files)
+    )

@@ -186,11 +186,14 @@ def _trainer(task, run: Path, newest: Path | None, ranks, console):
 
 def _start_from(initial: Path, trainer, labels: tuple[str, ...] | None) -> None:
     """Give a new run the weights of another run, whose outputs have the names `labels`."""
+    from tformer_cli.train.checkpoint import read_state
     from tformer_cli.train.initial import load_initial
     from tformer_cli.train.run import locate
 
-    note = load_initial(trainer.model, locate(initial)[1], trainer.task.output_names, labels)
-    trainer.console.say(f"started from {initial}{note}")
+    checkpoint = locate(initial)[1]
+    note = load_initial(trainer.model, checkpoint, trainer.task.output_names, labels)
+    source = read_state(checkpoint).get("source", initial)  # RUN/initial will be removed
+    trainer.console.say(f"started from {source}{note}")
     trainer.learner.start_average()
 
 
