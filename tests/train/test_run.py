@@ -82,3 +82,12 @@ def test_a_best_that_was_removed_by_hand_is_missed(tmp_path):
     with pytest.raises(RunError, match="no checkpoint step-00000001: name one"):
         locate(tmp_path)
     assert checkpoint.damage(locate(tmp_path, "latest")[1]) == ""
+
+
+def test_a_run_that_may_not_be_written_is_made_writable_or_left(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("tformer_cli.train.run.append_regular", refuse)
+    with pytest.raises(RunError, match="Permission denied: make the folder writable, or choose another folder"):
+        Lock(tmp_path)

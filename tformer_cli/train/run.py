@@ -23,7 +23,7 @@ from tformer_cli import __version__
 from tformer_cli.errors import RunError
 from tformer_cli.regular import append_regular
 from tformer_cli.train.checkpoint import AVERAGED, Checkpoints, complete_save, damage
-from tformer_cli.writing import replace_file
+from tformer_cli.writing import replace_file, write_remedy
 
 INITIAL = "initial"
 """What a run starts from that another library's model is written to, until its weights have been read."""
@@ -66,7 +66,8 @@ class Lock:
             run.mkdir(parents=True, exist_ok=True)
             self.file = append_regular(run / ".lock")
         except OSError as error:
-            raise RunError(f"{run}: cannot be written: {error.strerror}", "choose another folder with --run") from error
+            remedy = f"{write_remedy(error)}, or choose another folder with --run"
+            raise RunError(f"{run}: cannot be written: {error.strerror}", remedy) from error
         try:
             import fcntl
         except ImportError:
