@@ -258,6 +258,27 @@ def test_long_recordings_and_long_transcripts(tmp_path):
         prepared(tmp_path, "data.max_seconds=0.1", data=folder)
 
 
+def test_joined_recordings_fit_their_transcripts_too(tmp_path):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    lines = ["file_name,transcription"]
+    for number in range(12):  # each fits with its margins, and two of the short ones with the margins of one do not
+        soundfile.write(folder / f"{number}.wav", tone("low", 0.1 if number < 8 else 1.0, number), RATE)
+        lines.append(f"{number}.wav,low low")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    more = ["augment.join=1", "augment.join_most=3", "augment.speeds=[1.0]", "features.margin=20"]
+    task = prepared(tmp_path, *more, data=folder)
+    model, joined = task.model().train(), 0
+    for epoch in range(3):
+        rows = np.arange(len(task._split("train")))
+        assert task.loss(model, task.collate("train", epoch, rows)).total.isfinite()
+        utterances = task._made_of("train", epoch)
+        joined += int((utterances.parts[:, 1] >= 0).sum())
+        sounds = [utterances.sound(row, task._split("train").sound.gather) for row in rows.tolist()]
+        assert [len(sound) for sound in sounds] == utterances.lengths.tolist()
+    assert joined  # those that fit stay
+
+
 def test_a_recording_longer_than_the_model_takes_is_heard_in_pieces(tmp_path):
     task = prepared(tmp_path, "data.max_seconds=2")
     model = task.model().eval()

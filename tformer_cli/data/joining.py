@@ -65,6 +65,17 @@ class Utterances:
         before, after = self.silences[place].tolist()
         return np.pad(sound, (before, after)) if before or after else sound
 
+    def apart(self, places: np.ndarray, lengths: np.ndarray) -> Utterances:
+        """Return the utterances with nothing joined to some of them.
+
+        Args:
+            places: of those, (P,) int64.
+            lengths: samples of each recording, (N,) int64.
+        """
+        parts = self.parts.copy()
+        parts[places, 1:] = -1
+        return _utterances(lengths, parts, self.speeds, self.silences)
+
     def text(self, place: int, texts: Sequence[str]) -> str:
         """What is said in an utterance: the recordings' transcripts, a space between."""
         return " ".join(texts[int(row)] for row in _present(self.parts[place]).tolist())

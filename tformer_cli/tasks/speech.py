@@ -195,7 +195,7 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
         Raises:
             DataError: naming the first that does not fit, unless such are to be left out.
         """
-        needed = np.array([needed_frames(ids) for ids in self.tokenizer.encode_batch(train.texts)])
+        needed = self._frames_for(train.texts)
         there = self._output_frames((train.lengths / max(self.config.augment.speeds)).astype(np.int64))
         if self.config.trainer.on_bad_sample is BadSample.stop and (needed > there).any():
             row = int(np.flatnonzero(needed > there)[0])
@@ -212,7 +212,33 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
     def _in_epoch(self, epoch: int) -> Utterances:
         data, train = self.config.data, self._split("train")
         longest = round(data.max_seconds * self.rate)
-        return training_strings(train.lengths, self.config.augment, data.sample_rate, longest, self.config.seed, epoch)
+        drawn = training_strings(train.lengths, self.config.augment, data.sample_rate, longest, self.config.seed, epoch)
+        unfit = self._unfit(drawn)
+        return drawn.apart(unfit, train.lengths) if len(unfit) else drawn
+
+    def _unfit(self, drawn: Utterances) -> np.ndarray:
+        """Return the places of joined recordings whose transcript has more tokens than CTC can write in their frames.
+
+        Each recording fits by itself, but has its own margins then.
+        """
+        followers, texts = (drawn.parts[:, 1:] >= 0).sum(1), self._split("train").texts
+        if not followers.any():
+            return np.zeros(0, np.int64)
+        # A space and a blank at most between two of them. Only close cases are tokenised.
+        most = np.where(drawn.parts >= 0, self._needed[drawn.parts], 0).sum(1) + 2 * followers
+        there = self._output_frames(drawn.lengths)
+        close = np.flatnonzero((most > there) & (followers > 0))
+        needed = self._frames_for([drawn.text(place, texts) for place in close.tolist()])
+        return close[needed > there[close]]
+
+    @functools.cached_property
+    def _needed(self) -> np.ndarray:
+        """Fewest frames in which CTC can write each training transcript, (N,) int64."""
+        return self._frames_for(self._split("train").texts)
+
+    def _frames_for(self, texts: list[str]) -> np.ndarray:
+        """Return the fewest frames in which CTC can write each text, (N,) int64."""
+        return np.array([needed_frames(ids) for ids in self.tokenizer.encode_batch(texts)], np.int64)
 
     def _made_of(self, split: str, epoch: int) -> Utterances:
         """What a split's recordings make up in an epoch: training's own, or always the same."""
