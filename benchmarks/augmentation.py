@@ -25,7 +25,7 @@ from kornia.augmentation.auto import RandAugment
 from torch import Tensor
 
 from tformer_cli.config.schema import AugmentConfig, Crop, ImageDataConfig
-from tformer_cli.data.augment import Augmentation
+from tformer_cli.data.image.augment import Augmentation
 from tformer_cli.train.machine import tune_heap
 
 COLOUR = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}

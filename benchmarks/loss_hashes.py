@@ -33,8 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch  # noqa: E402
 
 from tests.properties.families import FAMILIES, VARIANTS, Family  # noqa: E402
+from tformer_cli.runs.checkpoint import read_tensors  # noqa: E402
 from tformer_cli.train import machine  # noqa: E402
-from tformer_cli.train.checkpoint import read_tensors  # noqa: E402
 from tformer_cli.train.launch import launch  # noqa: E402
 from tformer_cli.train.restore import open_run  # noqa: E402
 

@@ -219,7 +219,7 @@ def infer(job: dict[str, Any]) -> dict[str, Any]:
 def write_weights(job: dict[str, Any]) -> dict[str, Any]:
     """Random weights, exported as `tformer export` does, for every decoder to read."""
     from tformer_cli.interop.huggingface import export_model
-    from tformer_cli.tokenizer import Tokenizer
+    from tformer_cli.tokenizers.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(Path(job["tokenizer"]))
     model = Seq2Seq(model_config(job["shape"]), tokenizer.vocab_size, tokenizer.vocab_size)
@@ -229,11 +229,11 @@ def write_weights(job: dict[str, Any]) -> dict[str, Any]:
 
 def decode(job: dict[str, Any]) -> dict[str, Any]:
     """Greedy or beam search on the weights that the peers read."""
-    from tformer_cli.data.text import pad
+    from tformer_cli.data.text.encoded import pad
     from tformer_cli.decode.search import search
     from tformer_cli.decode.workers import Workers
     from tformer_cli.interop.huggingface import import_model
-    from tformer_cli.train.checkpoint import load_model_tensors
+    from tformer_cli.runs.checkpoint import load_model_tensors
 
     sizes, tensors, tokenizer = import_model(Path(job["weights"]))
     model = Seq2Seq(sizes, tokenizer.vocab_size, tokenizer.vocab_size)

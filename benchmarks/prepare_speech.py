@@ -20,7 +20,7 @@ import pyarrow.parquet
 import sentencepiece
 from prepare import flat, train_tokenizer
 
-from tformer_cli.data.builtin.spoken_numbers import spoken_numbers
+from tformer_cli.builtin.spoken_numbers import spoken_numbers
 
 SAMPLE_RATE = 16_000
 SPOKEN = 600  # numbers that strings are made of

@@ -11,7 +11,7 @@ import pytest
 
 from tformer_cli import raw_lines
 from tformer_cli.cli import text
-from tformer_cli.data import files
+from tformer_cli.data.core import files
 from tformer_cli.errors import DataError
 
 

@@ -13,18 +13,18 @@ from tformer_cli.cli.main import main
 from tformer_cli.cli.summary import summarise
 from tformer_cli.config.compose import compose
 from tformer_cli.config.yaml import read_yaml
-from tformer_cli.data import files
-from tformer_cli.data.idx import idx_items
-from tformer_cli.data.pictures import BadPicture, read_picture
-from tformer_cli.data.stored_features import read_features
+from tformer_cli.data.core import files
+from tformer_cli.data.image.idx import idx_items
+from tformer_cli.data.image.pictures import BadPicture, read_picture
+from tformer_cli.data.speech.stored_features import read_features
 from tformer_cli.decode.ngram import read_ngrams
 from tformer_cli.errors import TformerError
 from tformer_cli.interop.reading import read_json, read_weights
 from tformer_cli.regular import NotRegularError, append_regular, open_regular, read_regular
-from tformer_cli.tokenizer import Tokenizer
+from tformer_cli.runs.folder import Lock
+from tformer_cli.runs.verify import damage
+from tformer_cli.tokenizers.tokenizer import Tokenizer
 from tformer_cli.train.log import JsonLines
-from tformer_cli.train.run import Lock
-from tformer_cli.train.verify import damage
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 
@@ -144,7 +144,7 @@ def test_training_refuses_it(strange, tmp_path, capsys, what):
 
 
 def test_checkpoints_hold_files_and_folders_only(tmp_path):
-    from tformer_cli.train.checkpoint import usable_files, write_folder
+    from tformer_cli.runs.checkpoint import usable_files, write_folder
 
     folder = tmp_path / "step-00000001"
     config = FAMILIES[0].config(tmp_path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tformer_cli.cli.main import main
-from tformer_cli.data.cache import cached, entries
+from tformer_cli.data.core.cache import cached, entries
 
 
 @pytest.fixture

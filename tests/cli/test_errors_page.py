@@ -24,7 +24,7 @@ from PIL import Image
 
 from tests.properties.families import FAMILIES, SENTIMENT, SMALL
 from tformer_cli.cli.main import main
-from tformer_cli.train.run import Lock
+from tformer_cli.runs.folder import Lock
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```\n", re.MULTILINE | re.DOTALL)

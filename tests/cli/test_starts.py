@@ -11,9 +11,9 @@ from tests.properties.families import family_named
 from tformer_cli.cli.main import main
 from tformer_cli.cli.summary import find_runs, summarise
 from tformer_cli.config.compose import compose
+from tformer_cli.runs.checkpoint import usable_files, write_folder
+from tformer_cli.runs.folder import Lock
 from tformer_cli.train import machine
-from tformer_cli.train.checkpoint import usable_files, write_folder
-from tformer_cli.train.run import Lock
 
 FAMILY = family_named("text classification")
 SMALL = [setting for setting in FAMILY.settings if not setting.startswith("trainer.")]
@@ -85,8 +85,8 @@ def test_a_failed_finetune_leaves_nothing(monkeypatch, capsys):
 
 def test_a_model_of_another_library_is_kept_until_its_weights_are_read_and_no_longer(monkeypatch):
     from tformer_cli.cli.start import Start
+    from tformer_cli.runs.checkpoint import model_tensors, tensors_to_bytes
     from tformer_cli.train import launch
-    from tformer_cli.train.checkpoint import model_tensors, tensors_to_bytes
 
     written: list[Path] = []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tformer_cli.cli.main import main, printable
-from tformer_cli.data import cache
+from tformer_cli.data.core import cache
 
 TFORMER = f'"{sys.executable}" -m tformer_cli'
 

@@ -13,7 +13,7 @@ import pytest
 from tformer_cli.cli.main import main
 from tformer_cli.cli.train import summary
 from tformer_cli.config.compose import compose
-from tformer_cli.train.checkpoint import usable_files, write_folder
+from tformer_cli.runs.checkpoint import usable_files, write_folder
 
 RECIPE = "translation/multi30k_en_de"
 DATA = "data.path=data"

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from tformer_cli.builtin import parallel
 from tformer_cli.cli.main import main
 from tformer_cli.cli.output import table
 from tformer_cli.cli.summary import find_runs, last_step, summarise
 from tformer_cli.config.recipes import find, names
-from tformer_cli.data.builtin import parallel
 from tformer_cli.errors import install_command
 
 

@@ -15,8 +15,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from tests.properties.families import family_named
 from tformer_cli.config.schema import TokenizerConfig, TokenizerKind
 from tformer_cli.decode.continuation import REPLACEMENT, Continuation
-from tformer_cli.tokenizer import JOINT, Tokenizer, Vocabulary
-from tformer_cli.tokenizer_json import JsonTokenizer
+from tformer_cli.tokenizers.huggingface import JsonTokenizer
+from tformer_cli.tokenizers.tokenizer import JOINT, Tokenizer, Vocabulary
 
 LINES = [
     "The cat doesn't sit on the mat, it sleeps (always).",

@@ -15,7 +15,7 @@ import soundfile
 from PIL import Image
 
 from tests.e2e.preloaded import program
-from tformer_cli.data.builtin import parallel
+from tformer_cli.builtin import parallel
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 SHORT = (

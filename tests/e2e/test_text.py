@@ -88,8 +88,8 @@ def test_a_classifier_from_an_encoder(folder, bert, capsys):
 
 
 def test_frozen_features_and_layer_decay(folder, bert):
-    from tformer_cli.train.checkpoint import read_tensors
-    from tformer_cli.train.run import locate
+    from tformer_cli.runs.checkpoint import read_tensors
+    from tformer_cli.runs.folder import locate
 
     run = finetune(folder, "frozen", "text/classification", SENTIMENT, str(bert), "head.frozen=true")
     finetune(folder, "decay", "text/classification", SENTIMENT, str(bert), "optim.layer_decay=0.5")

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tformer_cli.builtin import parallel
 from tformer_cli.cli.main import main
-from tformer_cli.data.builtin import parallel
-from tformer_cli.train.checkpoint import read_tensors
-from tformer_cli.train.run import locate
+from tformer_cli.runs.checkpoint import read_tensors
+from tformer_cli.runs.folder import locate
 
 SMALL = [
     "data.source_language=en", "data.target_language=ja", "data.batch_tokens=400", "tokenizer.vocab_size=400",
@@ -195,7 +195,7 @@ def test_no_room_on_disk_is_said_and_loses_nothing(corpus, run, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))
     try:
         from tformer_cli.errors import RunError
-        from tformer_cli.train.checkpoint import Checkpoints, damage, write_folder
+        from tformer_cli.runs.checkpoint import Checkpoints, damage, write_folder
 
         with pytest.raises(RunError, match="checkpoint cannot be written"):
             write_folder(small / "checkpoints" / "step-00000009", {"model.safetensors": bytes(100_000)})

@@ -12,7 +12,7 @@ from tests.properties.families import FAMILIES
 from tformer_cli.config.schema import DecodeConfig, Seq2SeqConfig
 from tformer_cli.interop.huggingface import export_gpt, export_run
 from tformer_cli.interop.huggingface_weights import export_config
-from tformer_cli.tokenizer import Tokenizer
+from tformer_cli.tokenizers.tokenizer import Tokenizer
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import Opened, open_run
 
@@ -73,7 +73,7 @@ def test_a_fine_tuned_gpt_2_writes_on_as_predict_does(tmp_path):
     from tformer_cli.config.schema import GPTConfig
     from tformer_cli.models.gpt import GPT
     from tformer_cli.tasks.language_model import LanguageModel
-    from tformer_cli.tokenizer_json import JsonTokenizer
+    from tformer_cli.tokenizers.huggingface import JsonTokenizer
 
     byte_level(tmp_path)
     task = LanguageModel(compose("quickstart/gpt", ["decode.sample=false", "decode.beam=1", "model.max_length=32"]))

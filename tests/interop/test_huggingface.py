@@ -28,8 +28,8 @@ from tformer_cli.decode.search import search
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.interop.huggingface import export_model, import_model
 from tformer_cli.models.seq2seq import Seq2Seq
-from tformer_cli.tokenizer import Tokenizer
-from tformer_cli.train.checkpoint import load_model_tensors
+from tformer_cli.runs.checkpoint import load_model_tensors
+from tformer_cli.tokenizers.tokenizer import Tokenizer
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")
 

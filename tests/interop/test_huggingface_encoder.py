@@ -15,14 +15,14 @@ from tokenizers import models, normalizers, pre_tokenizers
 from torch import Tensor
 
 from tformer_cli.config.schema import BERTConfig, ClassifierHeadConfig, Target, TokenizerConfig, TokenizerKind
-from tformer_cli.data.labelled import LabelSet
+from tformer_cli.data.text.labelled import LabelSet
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface import export_encoder, import_model
 from tformer_cli.interop.huggingface_tokenizer import encoder_files, prompt_files, to_huggingface
 from tformer_cli.models.bert import BERTClassifier, BERTForPretraining
-from tformer_cli.tokenizer import Tokenizer
-from tformer_cli.tokenizer_json import JsonTokenizer
-from tformer_cli.train.checkpoint import load_model_tensors
+from tformer_cli.runs.checkpoint import load_model_tensors
+from tformer_cli.tokenizers.huggingface import JsonTokenizer
+from tformer_cli.tokenizers.tokenizer import Tokenizer
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "##s", "un", "##known", "on", "."]
 SHAPES = [

@@ -14,8 +14,8 @@ from tformer_cli.config.schema import GPTConfig, Positions, TokenizerConfig, Tok
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop.huggingface import export_gpt, import_model
 from tformer_cli.models.gpt import GPT
-from tformer_cli.tokenizer import Tokenizer
-from tformer_cli.train.checkpoint import load_model_tensors
+from tformer_cli.runs.checkpoint import load_model_tensors
+from tformer_cli.tokenizers.tokenizer import Tokenizer
 
 SHAPES = [
     {"n_embd": 24, "n_head": 3, "n_layer": 2, "n_inner": None},

@@ -27,7 +27,7 @@ from tformer_cli.interop.huggingface_tokenizer import to_huggingface
 from tformer_cli.interop.marian_tokenizer import from_marian
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.tasks.translation import Translation
-from tformer_cli.tokenizer import Tokenizer
+from tformer_cli.tokenizers.tokenizer import Tokenizer
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")
 

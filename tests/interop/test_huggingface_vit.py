@@ -18,7 +18,7 @@ from tformer_cli.interop import timm_vit as timm
 from tformer_cli.interop.picture_models import import_pictures
 from tformer_cli.interop.reading import read_json, read_weights
 from tformer_cli.models.vit import ViTClassifier, ViTForMaskedPatches
-from tformer_cli.train.checkpoint import load_model_tensors
+from tformer_cli.runs.checkpoint import load_model_tensors
 
 SHAPES = [
     {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 20, "image_size": 15,

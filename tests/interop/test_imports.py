@@ -34,8 +34,8 @@ from tformer_cli.interop.reading import Settings
 from tformer_cli.models.bert import BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
 from tformer_cli.models.gpt import GPT
 from tformer_cli.models.vit import ViTClassifier
-from tformer_cli.tokenizer_json import JsonTokenizer
-from tformer_cli.train.checkpoint import load_model_tensors, tensors_to_bytes
+from tformer_cli.runs.checkpoint import load_model_tensors, tensors_to_bytes
+from tformer_cli.tokenizers.huggingface import JsonTokenizer
 from tformer_cli.train.initial import load_initial
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")

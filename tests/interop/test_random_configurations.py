@@ -33,7 +33,7 @@ from tformer_cli.config.schema import (
     TokenizerKind,
     ViTConfig,
 )
-from tformer_cli.data.labelled import LabelSet
+from tformer_cli.data.text.labelled import LabelSet
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_encoder, huggingface_gpt, huggingface_vit, huggingface_weights
 from tformer_cli.interop.huggingface import export_encoder, export_gpt, export_model
@@ -42,8 +42,8 @@ from tformer_cli.models.bert import BERTClassifier, BERTForPretraining, BERTForS
 from tformer_cli.models.gpt import GPT
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.models.vit import ViTClassifier
-from tformer_cli.tokenizer import Tokenizer
-from tformer_cli.train.checkpoint import load_model_tensors
+from tformer_cli.runs.checkpoint import load_model_tensors
+from tformer_cli.tokenizers.tokenizer import Tokenizer
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")
 

@@ -24,7 +24,7 @@ from tformer_cli.interop import timm_vit
 from tformer_cli.interop.picture_models import import_pictures, timm_files
 from tformer_cli.interop.reading import read_json, read_weights
 from tformer_cli.models.vit import ViTClassifier
-from tformer_cli.train.checkpoint import load_model_tensors
+from tformer_cli.runs.checkpoint import load_model_tensors
 
 
 def library():

@@ -16,8 +16,8 @@ import torch
 
 from tests.properties.families import FAMILIES, batch_of
 from tformer_cli.errors import RunError
+from tformer_cli.runs.checkpoint import model_tensors, read_tensors
 from tformer_cli.tasks.base import Scoring
-from tformer_cli.train.checkpoint import model_tensors, read_tensors
 from tformer_cli.train.launch import launch, train
 from tformer_cli.train.learner import TrainingStep, seed_step
 from tformer_cli.train.log import Console
@@ -269,7 +269,7 @@ def test_two_processes_take_the_same_steps_as_one(tmp_path):
 
 
 def test_two_runs_cannot_write_one_folder(family, tmp_path):
-    from tformer_cli.train.run import Lock
+    from tformer_cli.runs.folder import Lock
 
     run = tmp_path / "run"
     lock = Lock(run)

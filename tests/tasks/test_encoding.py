@@ -17,14 +17,14 @@ from tests.properties.families import family_named
 from tests.tasks.test_question_answering import ANSWERS
 from tformer_cli import tasks
 from tformer_cli.config.schema import TokenizerConfig, TokenizerKind
-from tformer_cli.data.questions import Question
+from tformer_cli.data.text.questions import Question
 from tformer_cli.errors import RunError
 from tformer_cli.interop.huggingface_tokenizer import encoder_files
 from tformer_cli.languages import units
 from tformer_cli.tasks.fine_tuned import ENCODING
 from tformer_cli.tasks.question_answering import whole_units
-from tformer_cli.tokenizer import Tokenizer
-from tformer_cli.tokenizer_json import JsonTokenizer
+from tformer_cli.tokenizers.huggingface import JsonTokenizer
+from tformer_cli.tokenizers.tokenizer import Tokenizer
 
 TEXTS = [context for context, _ in ANSWERS.values()] + [
     "Ann's house, (the old one) costs $5.50 - isn't it?",

@@ -8,7 +8,7 @@ import torch
 
 from tests.properties.families import batch_of, family_named
 from tformer_cli.errors import ConfigError
-from tformer_cli.tokenizer_json import MASK
+from tformer_cli.tokenizers.huggingface import MASK
 
 BERT = family_named("bert")
 SMALL = ("data.source=files", "data.documents=line", "data.across_documents=false", "tokenizer.vocab_size=40")

@@ -15,7 +15,7 @@ from tests.properties.families import family_named
 from tformer_cli.cli.answers import in_order
 from tformer_cli.cli.inputs import read, reading_of
 from tformer_cli.config.schema import BadSample
-from tformer_cli.data.questions import Question
+from tformer_cli.data.text.questions import Question
 from tformer_cli.errors import DataError
 from tformer_cli.languages import units
 from tformer_cli.tasks.base import Scoring

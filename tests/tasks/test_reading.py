@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.properties.families import ENTITIES, QUESTIONS, SENTIMENT, family_named
-from tformer_cli.data import files
+from tformer_cli.data.core import files
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ LANGUAGES = ["data.source_language=en", "data.target_language=ja"]
 
 def data_of(folder, pairs: int) -> list[str]:
     """Write a folder with pairs of built-in text, and return the settings that name it."""
-    from tformer_cli.data.builtin import parallel
+    from tformer_cli.builtin import parallel
 
     lines = parallel("en-ja", "train", size=pairs)
     for side, language in enumerate(("en", "ja")):

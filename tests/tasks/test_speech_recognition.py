@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from tformer_cli import tasks
 from tformer_cli.config.compose import compose
-from tformer_cli.data.cutting import quiet_pieces
+from tformer_cli.data.speech.cutting import quiet_pieces
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.tasks.base import Prediction, Scoring, Sound, Spectrogram
 from tformer_cli.tasks.speech_recognition import SpeechRecognition

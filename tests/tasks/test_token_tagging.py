@@ -10,7 +10,7 @@ import torch
 from tests.properties.families import batch_of, family_named
 from tformer_cli import tasks
 from tformer_cli.config.schema import Scheme
-from tformer_cli.data.tag_schemes import TagScheme, find_scheme
+from tformer_cli.data.text.tag_schemes import TagScheme, find_scheme
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.tasks.base import Scoring
 

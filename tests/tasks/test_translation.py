@@ -13,8 +13,8 @@ import torch
 from tests.properties.families import SMALL, batch_of, family_named
 from tformer_cli import tasks
 from tformer_cli.config.compose import compose
-from tformer_cli.data import text as data_text
-from tformer_cli.data.text import sample_parallel
+from tformer_cli.data.text import encoded as data_text
+from tformer_cli.data.text.encoded import sample_parallel
 from tformer_cli.train.data import batches
 from tformer_cli.train.launch import launch
 from tformer_cli.train.parallel import Ranks

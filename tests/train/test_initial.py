@@ -25,7 +25,7 @@ from tformer_cli.models.gpt import GPT
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.models.vit import ViTClassifier, ViTForMaskedPatches
 from tformer_cli.nn.grid import resized
-from tformer_cli.train.checkpoint import model_tensors, tensors_to_bytes
+from tformer_cli.runs.checkpoint import model_tensors, tensors_to_bytes
 from tformer_cli.train.initial import (
     OUTPUT_NAMES,
     TakenOver,

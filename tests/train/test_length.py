@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.properties.families import family_named
+from tformer_cli.runs.checkpoint import Checkpoints
 from tformer_cli.train.budget import Budget
-from tformer_cli.train.checkpoint import Checkpoints
 from tformer_cli.train.launch import launch
 from tformer_cli.train.learner import seed_step
 from tformer_cli.train.log import Console

@@ -15,11 +15,11 @@ import torch
 from tests.properties.families import family_named
 from tformer_cli.decode.workers import Workers
 from tformer_cli.errors import DataError, RunError
+from tformer_cli.runs.checkpoint import read_tensors
+from tformer_cli.runs.folder import Lock
 from tformer_cli.train import ending, loop
-from tformer_cli.train.checkpoint import read_tensors
 from tformer_cli.train.launch import launch
 from tformer_cli.train.parallel import ballot, elected
-from tformer_cli.train.run import Lock
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
 TRANSLATION = family_named("translation")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tformer_cli.train.checkpoint import Checkpoints
+from tformer_cli.runs.checkpoint import Checkpoints
 from tformer_cli.train.validation import Validation
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tformer_cli.data.media import shown
-from tformer_cli.segmentation import SPACE_MARK
+from tformer_cli.data.core.media import shown
 from tformer_cli.tasks.base import Gallery, HeatMap, Picture, Spectrogram
+from tformer_cli.tokenizers.segmentation import SPACE_MARK
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw

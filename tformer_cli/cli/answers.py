@@ -137,7 +137,7 @@ def as_lines(line: Line, answer: Any, n_best: int, top: int = 0) -> str:
 
 def as_rows(line: Line, answer: Any, n_best: int, top: int) -> str:
     """Return lines with the name of a file and its prediction; nothing for a skipped file."""
-    from tformer_cli.data.media import shown
+    from tformer_cli.data.core.media import shown
 
     if "error" in answer.details:
         return ""
@@ -158,7 +158,7 @@ def check_place(output: Path | None) -> None:
         RunError: if it is a folder, its folder does not exist, or it is a file that a run consists of.
         PermissionError: if it is not writable.
     """
-    from tformer_cli.writing import check_output
+    from tformer_cli.runs.writing import check_output
 
     if output is None or str(output) == "-":
         return
@@ -166,7 +166,7 @@ def check_place(output: Path | None) -> None:
     target = Path(os.path.realpath(output))
     if not any((folder / "checkpoints").is_dir() for folder in target.parents):
         return
-    from tformer_cli.train.run import is_part_of_run
+    from tformer_cli.runs.folder import is_part_of_run
 
     if is_part_of_run(target):
         raise RunError(f"{output} is a file of a run, which would be lost", "choose another name")
@@ -175,7 +175,7 @@ def check_place(output: Path | None) -> None:
 def write(records: Iterable[str], output: Path | None) -> None:
     """Write records to a file atomically, or to standard output (None or `-`) one by one."""
     from tformer_cli.cli.output import note, result
-    from tformer_cli.writing import output_file
+    from tformer_cli.runs.writing import output_file
 
     if output is None or str(output) == "-":
         for record in records:

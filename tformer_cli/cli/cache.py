@@ -19,7 +19,7 @@ def cache(prune: float = OLDER, folder: Path = FOLDER) -> None:
     No data is lost: deleted entries are created again when needed. Entries in use by a run remain valid.
     """
     from tformer_cli.cli.output import note, table
-    from tformer_cli.data.cache import cache_folder, entries, remove
+    from tformer_cli.data.core.cache import cache_folder, entries, remove
 
     place = cache_folder(str(folder) if folder is not None else "")
     cache_entries = entries(place)

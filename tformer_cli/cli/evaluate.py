@@ -65,7 +65,7 @@ def evaluate(
     kind = ""
     if predictions is not None:
         from tformer_cli.cli.answers import check_place
-        from tformer_cli.data.table_files import writable_kind
+        from tformer_cli.data.core.table_files import writable_kind
 
         kind = writable_kind(predictions, "--predictions")
         check_place(predictions)
@@ -110,8 +110,8 @@ def _check(task: Any, split: str, settings: Sequence[str], *, predictions: Path 
 
 
 def _write_table(rows: list[dict[str, Any]], path: Path, kind: str) -> None:
-    from tformer_cli.data.table_files import encoded_rows
-    from tformer_cli.writing import output_file
+    from tformer_cli.data.core.table_files import encoded_rows
+    from tformer_cli.runs.writing import output_file
 
     with output_file(path) as file:
         for part in encoded_rows(rows, kind):

@@ -68,7 +68,7 @@ def _kind(file: Path, start: bytes, how: Reading) -> str:
         start: its first bytes.
         how: options of the user and the run.
     """
-    from tformer_cli.data.files import table_kind
+    from tformer_cli.data.core.files import table_kind
 
     ending = table_kind(file)
     if how.documents is not None and not how.columns and not how.form and SQUAD_CONTENT.match(start):
@@ -143,7 +143,7 @@ def _conll(lines: Iterator[str], name: str, how: Reading) -> Iterator[Line]:
     named = bool(how.columns)
     if named and not is_place(how.columns[0]):
         raise ConfigError(f"--column {how.columns[0]}: columns of CoNLL files have numbers", "--column 0 is the first")
-    from tformer_cli.data.conll import read_words
+    from tformer_cli.data.text.conll import read_words
 
     column = int(how.columns[0]) if named else how.word_column
     for number, words in read_words(lines, name, how.delimiter, column, named=named):
@@ -152,7 +152,7 @@ def _conll(lines: Iterator[str], name: str, how: Reading) -> Iterator[Line]:
 
 def _questions(path: Path, name: str, how: Reading) -> Iterator[Line]:
     """Yield the questions of a file in SQuAD's JSON; one that lacks a value is an error, or an input with a fault."""
-    from tformer_cli.data.cells import MissingValue
+    from tformer_cli.data.core.cells import MissingValue
 
     assert how.documents is not None
     for at, row in how.documents(path):
@@ -171,7 +171,7 @@ def _questions(path: Path, name: str, how: Reading) -> Iterator[Line]:
 @contextmanager
 def _on_disk(file: Path, kind: str, stream: IO[bytes]) -> Iterator[Path]:
     """Return a table as a file with the ending of its format: the file itself, or a copy of piped data."""
-    from tformer_cli.data import files
+    from tformer_cli.data.core import files
 
     regular = str(file) != "-" and stat.S_ISREG(file.stat().st_mode)
     if regular and (kind not in files.COLUMNAR or files.table_kind(file) == kind):

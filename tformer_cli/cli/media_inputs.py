@@ -28,8 +28,8 @@ def media(task: Any, given: Sequence[Path], columns: tuple[str, ...]) -> Iterato
 
 def _media_of(task: Any, path: Path, columns: tuple[str, ...]) -> Iterator[Line]:
     from tformer_cli.cli.output import note
-    from tformer_cli.data.files import table_kind
-    from tformer_cli.data.media import passed_over
+    from tformer_cli.data.core.files import table_kind
+    from tformer_cli.data.core.media import passed_over
 
     if str(path) == "-":
         for named in text.lines([path]):
@@ -53,7 +53,7 @@ def _media_column(task: Any, path: Path, columns: tuple[str, ...]) -> str:
     Raises:
         DataError: if neither the user nor the training tables determine it.
     """
-    from tformer_cli.data.files import table_kind
+    from tformer_cli.data.core.files import table_kind
 
     if columns:
         return columns[0]

@@ -6,7 +6,7 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 
-from tformer_cli.writing import writing
+from tformer_cli.runs.writing import writing
 
 
 def result(text: str) -> None:

@@ -46,8 +46,8 @@ class Turn:
 
 def translations(opened: Opened) -> str:
     """Test sentences in translation, judged by the grammar."""
+    from tformer_cli.builtin import parallel
     from tformer_cli.cli.output import result
-    from tformer_cli.data.builtin import parallel
 
     pairs = parallel(opened.config.data.path, "test", size=SHOWN, seed=opened.config.seed)
     sources = [source for source, _ in pairs]
@@ -85,7 +85,7 @@ def digits(opened: Opened) -> str:
     from tformer_cli.analysis.pictures import png
     from tformer_cli.cli.output import result
     from tformer_cli.config.schema import BadSample, ImageExperiment
-    from tformer_cli.data.images import read_images
+    from tformer_cli.data.image.images import read_images
     from tformer_cli.tasks.images import ImageTask
 
     task, config = opened.task, opened.config
@@ -105,9 +105,9 @@ def digits(opened: Opened) -> str:
 
 def spoken_numbers(opened: Opened) -> str:
     """Test numbers as they were said, and what is heard; one is left in the run folder as a file."""
+    from tformer_cli.builtin.spoken_numbers import spoken_numbers as synthesised
     from tformer_cli.cli.output import result
-    from tformer_cli.data.audio import to_sound, wav
-    from tformer_cli.data.builtin.spoken_numbers import spoken_numbers as synthesised
+    from tformer_cli.data.speech.audio import to_sound, wav
     from tformer_cli.models.conformer import Conformer
     from tformer_cli.tasks.speech_recognition import SpeechRecognition
 

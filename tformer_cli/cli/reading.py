@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tformer_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tformer_cli.data.cells import MissingValue
+    from tformer_cli.data.core.cells import MissingValue
 
 LINES, CONLL = "lines", "conll"
 FORMATS = (LINES, "csv", "tsv", "json", "jsonl", "parquet", "arrow", CONLL)

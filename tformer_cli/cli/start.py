@@ -63,7 +63,7 @@ class Start:
             _note_size(adapted, self.imported.pictures)
             return adapted
         from tformer_cli.config.compose import from_yaml
-        from tformer_cli.train.run import locate
+        from tformer_cli.runs.folder import locate
 
         checkpoint = locate(self.folder)[1]
         initial = from_yaml(checkpoint / "config.yaml")
@@ -80,7 +80,7 @@ class Start:
         if self.imported is None:
             return self.folder
         from tformer_cli.interop.foreign import write_checkpoint
-        from tformer_cli.train.run import INITIAL
+        from tformer_cli.runs.folder import INITIAL
 
         write_checkpoint(self.imported, run / INITIAL, config, f"{FOREIGN}{self.folder}")
         return run / INITIAL
@@ -111,7 +111,7 @@ def _fetch(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     from tformer_cli.cli.output import note
-    from tformer_cli.data.hub_log import quiet_hub
+    from tformer_cli.data.core.hub_log import quiet_hub
 
     note(f"{name} is no folder here: asking the Hugging Face hub for it")
     try:

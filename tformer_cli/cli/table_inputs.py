@@ -48,7 +48,7 @@ def rows_of(path: Path, kind: str, name: str, how: Reading) -> Iterator[Line]:
         DataError: if it cannot be read, its columns are unknown, or a row lacks a value; names the location.
     """
     from tformer_cli.cli.output import note
-    from tformer_cli.data import files
+    from tformer_cli.data.core import files
 
     layout = _layout(path, kind, name, how)
     if not layout.columns:
@@ -66,7 +66,7 @@ def _line(row: dict[str, Any], columns: Sequence[str], place: str, how: Reading)
     Raises:
         DataError: if a value is missing and not skipped, or is not text.
     """
-    from tformer_cli.data.cells import MissingValue
+    from tformer_cli.data.core.cells import MissingValue
 
     values: list[Any] = []
     fault = ""
@@ -85,11 +85,11 @@ def _line(row: dict[str, Any], columns: Sequence[str], place: str, how: Reading)
 
 
 def _value(row: dict[str, Any], column: str, place: str, *, words: bool) -> Any:
-    from tformer_cli.data import files
+    from tformer_cli.data.core import files
 
     if not words:
         return next(files.pick(iter([(place, row)]), [column], place, SETTING))[0]
-    from tformer_cli.data.sentences import words_of
+    from tformer_cli.data.text.sentences import words_of
 
     if column not in row:
         raise files.missing_column(place, column, row, SETTING)
@@ -159,7 +159,7 @@ def _are_names(path: Path, kind: str, first: list[str], places: list[str]) -> bo
     Its cells are then names, no column contains its name again, and at least half of the values of one column are
     numbers or sentences.
     """
-    from tformer_cli.data import files
+    from tformer_cli.data.core import files
 
     if not all(map(NAME.fullmatch, first)) or len(set(first)) < len(first):
         return False
@@ -179,7 +179,7 @@ def names_there(path: Path, kind: str, wanted: Sequence[str], *, separated: bool
     Raises:
         DataError: if it cannot be read.
     """
-    from tformer_cli.data import files
+    from tformer_cli.data.core import files
 
     if kind in files.COLUMNAR:
         names = list(files.columnar_schema(path)[0].names)

@@ -14,7 +14,7 @@ from tformer_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import TokenizerConfig
-    from tformer_cli.tokenizer import Vocabulary
+    from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 app = typer.Typer(help="Train, use and inspect tokenizers: train, encode, decode, info.", rich_markup_mode=None)
 
@@ -70,7 +70,7 @@ def train(
     """Train a tokenizer; use it with `tokenizer.path=FOLDER`."""
     from tformer_cli.cli import text
     from tformer_cli.cli.output import note
-    from tformer_cli.writing import check_new_folder, write_new_folder
+    from tformer_cli.runs.writing import check_new_folder, write_new_folder
 
     check_new_folder(output)
     text.check(files)
@@ -83,7 +83,7 @@ def train(
         by_language.setdefault(_language(file), []).append(file)
     if separate and len(by_language) < 2:
         raise ConfigError("--separate needs files of two languages", "name them by language, as train.en train.de")
-    from tformer_cli.tokenizer import Tokenizer
+    from tformer_cli.tokenizers.tokenizer import Tokenizer
 
     texts = {language: _texts(paths, column, form, header) for language, paths in by_language.items()}
     tokenizer = Tokenizer.train(texts, config, seed)
@@ -198,6 +198,6 @@ def info(
 
 
 def _load(path: Path) -> Vocabulary:
-    from tformer_cli.tokenizer import Tokenizer
+    from tformer_cli.tokenizers.tokenizer import Tokenizer
 
     return Tokenizer.load(path)

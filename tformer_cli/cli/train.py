@@ -231,7 +231,7 @@ def undo_start(run: Path, made: Sequence[Path]) -> None:
         run: the run folder; it is unchanged if training has begun there, or another process is writing it.
         made: folders created by this command, the run's first; they are removed too.
     """
-    from tformer_cli.train.run import CONFIG, Lock
+    from tformer_cli.runs.folder import CONFIG, Lock
 
     if not run.is_dir() or any((run / name).exists() for name in (CONFIG, "checkpoints")):
         return

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tformer_cli.tokenizer import Vocabulary
+    from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 REPLACEMENT = "\ufffd"
 """The character that decoding gives for bytes of an incomplete character."""

@@ -119,7 +119,7 @@ def write_checkpoint(foreign: Foreign, target: Path, config: Experiment, source:
     Raises:
         RunError: if the checkpoint cannot be written.
     """
-    from tformer_cli.train.checkpoint import tensors_to_bytes, usable_files, write_folder
+    from tformer_cli.runs.checkpoint import tensors_to_bytes, usable_files, write_folder
 
     experiment = dataclasses.replace(config, model=foreign.model)
     files = {**foreign.files, ENCODING: encoding_file()} if foreign.pictures is None else dict(foreign.files)

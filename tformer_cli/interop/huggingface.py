@@ -20,7 +20,7 @@ from tformer_cli.config.schema import (
     Seq2SeqConfig,
     TieEmbeddings,
 )
-from tformer_cli.data.labelled import LabelSet
+from tformer_cli.data.text.labelled import LabelSet
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import generation
 from tformer_cli.interop import huggingface_encoder as encoder
@@ -43,9 +43,9 @@ from tformer_cli.models.bert import BERTClassifier, BERTForPretraining, BERTForS
 from tformer_cli.models.gpt import GPT
 from tformer_cli.models.seq2seq import Seq2Seq
 from tformer_cli.models.vit import ViTClassifier
-from tformer_cli.tokenizer import META, Tokenizer, Vocabulary
-from tformer_cli.tokenizer_json import JsonTokenizer
-from tformer_cli.writing import write_new_folder
+from tformer_cli.runs.writing import write_new_folder
+from tformer_cli.tokenizers.huggingface import JsonTokenizer
+from tformer_cli.tokenizers.tokenizer import META, Tokenizer, Vocabulary
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 Imported = tuple[Seq2SeqConfig | BERTConfig | GPTConfig, dict[str, Tensor], Vocabulary]
@@ -241,7 +241,7 @@ def import_model(path: Path, languages: tuple[str, str] = ("source", "target"), 
         say: receives warnings about parts that are not imported.
 
     Returns:
-        The model's settings; its weights, for `train.checkpoint.load_model_tensors`; its tokenizer.
+        The model's settings; its weights, for `runs.checkpoint.load_model_tensors`; its tokenizer.
 
     Raises:
         ConfigError: if the architecture or a setting is not supported, or the weights do not fit.

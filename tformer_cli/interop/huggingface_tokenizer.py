@@ -8,9 +8,9 @@ from typing import Any
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop.marian_tokenizer import SOURCE, TARGET, TARGET_VOCABULARY, VOCABULARY
 from tformer_cli.interop.sentencepiece_json import fast_tokenizer, parse
-from tformer_cli.tokenizer import JOINT, Tokenizer, Vocabulary
-from tformer_cli.tokenizer_json import FILE as JSON_FILE
-from tformer_cli.tokenizer_json import JsonTokenizer, add_prefix_space
+from tformer_cli.tokenizers.huggingface import FILE as JSON_FILE
+from tformer_cli.tokenizers.huggingface import JsonTokenizer, add_prefix_space
+from tformer_cli.tokenizers.tokenizer import JOINT, Tokenizer, Vocabulary
 
 WHOLE_LINES = {"split_special_tokens": True}
 """No special token is looked for before a line is normalised: `</s>` in a text is text, and `<mask>`, a user symbol, is

@@ -205,7 +205,7 @@ def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: 
         where: what an error calls them.
 
     Returns:
-        Float32, by the names of `train.checkpoint.model_tensors`: tied embeddings once.
+        Float32, by the names of `runs.checkpoint.model_tensors`: tied embeddings once.
 
     Raises:
         ConfigError: if a tensor is missing, of another shape than `config` says, or of no known use.

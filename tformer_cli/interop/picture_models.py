@@ -19,7 +19,7 @@ from tformer_cli.config.schema import (
     Pooling,
     Resample,
 )
-from tformer_cli.data.pictures import stored_size
+from tformer_cli.data.image.pictures import stored_size
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_vit, timm_vit
 from tformer_cli.interop.gate import Say, warn
@@ -53,7 +53,7 @@ def import_pictures(path: Path, content: Mapping[str, Any], tensors: Mapping[str
         say: receives warnings about parts that are not imported.
 
     Returns:
-        The model's settings, its preprocessing of images, and its weights for `train.checkpoint.load_model_tensors`.
+        The model's settings, its preprocessing of images, and its weights for `runs.checkpoint.load_model_tensors`.
 
     Raises:
         ConfigError: if a setting is not supported, or the weights do not fit.

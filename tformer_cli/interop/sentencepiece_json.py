@@ -12,8 +12,8 @@ import unicodedata
 from typing import Any
 
 from tformer_cli.errors import ConfigError, DataError
-from tformer_cli.tokenizer import SPACE_MARK, Tokenizer
-from tformer_cli.tokenizer_json import MASK
+from tformer_cli.tokenizers.huggingface import MASK
+from tformer_cli.tokenizers.tokenizer import SPACE_MARK, Tokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # SentencePiece's types of pieces
 UNIGRAM, BPE, _, CHAR = range(1, 5)  # SentencePiece's types of models

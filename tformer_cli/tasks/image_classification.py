@@ -18,11 +18,11 @@ from tformer_cli.config.schema import (
     ResNetClassificationExperiment,
     Target,
 )
-from tformer_cli.data.augment import mix
-from tformer_cli.data.balance import Balance
-from tformer_cli.data.images import Images, duplicates
-from tformer_cli.data.labelled import LABELS, LabelSet
-from tformer_cli.data.media import shown
+from tformer_cli.data.core.balance import Balance
+from tformer_cli.data.core.media import shown
+from tformer_cli.data.image.augment import mix
+from tformer_cli.data.image.images import Images, duplicates
+from tformer_cli.data.text.labelled import LABELS, LabelSet
 from tformer_cli.errors import DataError, library
 from tformer_cli.metrics.labels import confusion, labels_scores
 from tformer_cli.models.resnet import ResNetClassifier

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from tformer_cli.config.schema import ResNetConfig
-from tformer_cli.data.augment import Augmentation, center, denormalise, normalise, uniforms
-from tformer_cli.data.batching import ByEpoch, shuffled
-from tformer_cli.data.images import Images, duplicates, picture_files, read_images, read_picture
-from tformer_cli.data.media import shown
-from tformer_cli.data.picture_sources import LAYOUT
-from tformer_cli.data.pictures import ENDINGS
-from tformer_cli.data.splits import find_split
+from tformer_cli.data.core.batching import ByEpoch, shuffled
+from tformer_cli.data.core.media import shown
+from tformer_cli.data.core.splits import find_split
+from tformer_cli.data.image.augment import Augmentation, center, denormalise, normalise, uniforms
+from tformer_cli.data.image.images import Images, duplicates, picture_files, read_images, read_picture
+from tformer_cli.data.image.picture_sources import LAYOUT
+from tformer_cli.data.image.pictures import ENDINGS
 from tformer_cli.tasks.base import AttentionShape, B, Batch, M, Prediction
 from tformer_cli.tasks.files import AnswersFiles
 from tformer_cli.tasks.splits import SplitsTask

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from tformer_cli.config.schema import LanguageModelExperiment
-from tformer_cli.data.corpus import Corpus
-from tformer_cli.data.text import pad
+from tformer_cli.data.text.corpus import Corpus
+from tformer_cli.data.text.encoded import pad
 from tformer_cli.decode.continuation import Continuation
 from tformer_cli.decode.search import search, together, width
 from tformer_cli.models.gpt import GPT

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import MaskedLanguageModelExperiment
-from tformer_cli.data.batching import ByEpoch, shuffled
-from tformer_cli.data.corpus import Corpus, sentences_of
-from tformer_cli.data.masking import Masked, Masking, SentencePairs
-from tformer_cli.data.text import pad
+from tformer_cli.data.core.batching import ByEpoch, shuffled
+from tformer_cli.data.text.corpus import Corpus, sentences_of
+from tformer_cli.data.text.encoded import pad
+from tformer_cli.data.text.masking import Masked, Masking, SentencePairs
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.models.bert import BERTForPretraining
 from tformer_cli.nn.cross_entropy import head_cross_entropy
@@ -25,7 +25,7 @@ from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, 
 from tformer_cli.tasks.inputs import Answer, Readable, Refusal
 from tformer_cli.tasks.running_text import RunningText
 from tformer_cli.tasks.text import TokenBatch
-from tformer_cli.tokenizer_json import MASK
+from tformer_cli.tokenizers.huggingface import MASK
 
 FILLINGS = 5
 """Answers shown for a hidden token."""

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import QuestionAnsweringExperiment
-from tformer_cli.data.cells import Gate, MissingValue, shortest
-from tformer_cli.data.questions import Question, Questions, read_questions, squad_rows
-from tformer_cli.data.text import pad
+from tformer_cli.data.core.cells import Gate, MissingValue, shortest
+from tformer_cli.data.text.encoded import pad
+from tformer_cli.data.text.questions import Question, Questions, read_questions, squad_rows
 from tformer_cli.errors import DataError, checkpoint_content
 from tformer_cli.languages import units
 from tformer_cli.metrics.answers import answer_scores

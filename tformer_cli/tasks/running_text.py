@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tformer_cli.data.corpus import Corpus, read_corpus
-from tformer_cli.data.packing import PackedBlocks
-from tformer_cli.data.store import Ragged
-from tformer_cli.data.text import tokenize_corpus
+from tformer_cli.data.core.store import Ragged
+from tformer_cli.data.text.corpus import Corpus, read_corpus
+from tformer_cli.data.text.encoded import tokenize_corpus
+from tformer_cli.data.text.packing import PackedBlocks
 from tformer_cli.errors import DataError
 from tformer_cli.tasks.base import AttentionShape, B, M
 from tformer_cli.tasks.text import TextTask, lines_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tformer_cli.data.batching import LengthBatches
+from tformer_cli.data.core.batching import LengthBatches
 from tformer_cli.tasks.base import AttentionShape, B, M
 from tformer_cli.tasks.splits import S
 from tformer_cli.tasks.text import TextTask

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tformer_cli.config.schema import BadSample, Experiment, Size, TranslationExperiment
-from tformer_cli.data.source import ParallelSplit, read_parallel
+from tformer_cli.data.text.parallel import ParallelSplit, read_parallel
 
 SEEN = 100_000
 """Number of pairs whose characters are counted."""

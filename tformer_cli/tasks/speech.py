@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 
 from tformer_cli.config.schema import BadSample, Features, Normalise, SpeechRecognitionExperiment
-from tformer_cli.data.audio import read_sound, recording_files
-from tformer_cli.data.batching import ByEpoch
-from tformer_cli.data.joining import Utterances, fixed_strings, training_strings
-from tformer_cli.data.recording_sources import Wanted
-from tformer_cli.data.recordings import Recordings, read_recordings
-from tformer_cli.data.speech_features import SpeechFeatures, Statistics
-from tformer_cli.data.splits import find_split
-from tformer_cli.data.text import pad
-from tformer_cli.data.transcripts import normaliser
+from tformer_cli.data.core.batching import ByEpoch
+from tformer_cli.data.core.splits import find_split
+from tformer_cli.data.speech.audio import read_sound, recording_files
+from tformer_cli.data.speech.features import SpeechFeatures, Statistics
+from tformer_cli.data.speech.joining import Utterances, fixed_strings, training_strings
+from tformer_cli.data.speech.recording_sources import Wanted
+from tformer_cli.data.speech.recordings import Recordings, read_recordings
+from tformer_cli.data.speech.transcripts import normaliser
+from tformer_cli.data.text.encoded import pad
 from tformer_cli.decode.ctc import needed_frames
 from tformer_cli.errors import DataError
 from tformer_cli.nn.convolution import subsampled

@@ -16,15 +16,15 @@ import torch
 from torch.nn import functional
 
 from tformer_cli.config.schema import Case, Decoding, SpeechRecognitionExperiment
-from tformer_cli.data.audio import ENDINGS as RECORDINGS
-from tformer_cli.data.audio import read_sound, recording_files
-from tformer_cli.data.batching import LengthBatches
-from tformer_cli.data.cutting import quiet_pieces
-from tformer_cli.data.media import files_below
-from tformer_cli.data.recording_sources import AUDIO
-from tformer_cli.data.stored_features import ENDINGS as FEATURES
-from tformer_cli.data.stored_features import read_features
-from tformer_cli.data.transcripts import normaliser, signature, together
+from tformer_cli.data.core.batching import LengthBatches
+from tformer_cli.data.core.media import files_below
+from tformer_cli.data.speech.audio import ENDINGS as RECORDINGS
+from tformer_cli.data.speech.audio import read_sound, recording_files
+from tformer_cli.data.speech.cutting import quiet_pieces
+from tformer_cli.data.speech.recording_sources import AUDIO
+from tformer_cli.data.speech.stored_features import ENDINGS as FEATURES
+from tformer_cli.data.speech.stored_features import read_features
+from tformer_cli.data.speech.transcripts import normaliser, signature, together
 from tformer_cli.decode.causal import Writer
 from tformer_cli.languages import script_shares
 from tformer_cli.metrics.speech import speech_library, speech_scores
@@ -48,7 +48,7 @@ from tformer_cli.tasks.inputs import SEARCH, unused_by_search
 from tformer_cli.tasks.speech import SpeechBatch, SpeechTask
 from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.transcription import Transcriber, one_after_the_other
-from tformer_cli.tokenizer import Vocabulary
+from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 WORST = 10
 """Utterances in the table of those with most errors."""

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from tformer_cli.data.splits import find_split
+from tformer_cli.data.core.splits import find_split
 from tformer_cli.errors import DataError
 from tformer_cli.tasks.base import B, M, Picture, Sound
 

@@ -18,7 +18,7 @@ from tformer_cli.nn.cross_entropy import head_cross_entropy
 from tformer_cli.tasks.base import AttentionShape, B, Batch, Input, Loss, M, Prediction
 from tformer_cli.tasks.inputs import Answer, OnLong, Readable, Refusal, merged, readable
 from tformer_cli.tasks.splits import S, SplitsTask
-from tformer_cli.tokenizer import Tokenizer, Vocabulary
+from tformer_cli.tokenizers.tokenizer import Tokenizer, Vocabulary
 
 WINDOW_BATCHES, LARGEST_WINDOW_BATCHES = 8, 64
 """Inputs of so many batches are read ahead, divided by length, searched, and put back into their order: few at first,

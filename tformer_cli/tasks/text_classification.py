@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import Cut, Target, TextClassificationExperiment
-from tformer_cli.data.balance import Balance
-from tformer_cli.data.cells import shortest
-from tformer_cli.data.labelled import LABELS, LabelledTexts, LabelSet, read_labelled
-from tformer_cli.data.store import Ragged
-from tformer_cli.data.text import pad, tokenize_texts
-from tformer_cli.data.uniforms import uniforms
+from tformer_cli.data.core.balance import Balance
+from tformer_cli.data.core.cells import shortest
+from tformer_cli.data.core.store import Ragged
+from tformer_cli.data.core.uniforms import uniforms
+from tformer_cli.data.text.encoded import pad, tokenize_texts
+from tformer_cli.data.text.labelled import LABELS, LabelledTexts, LabelSet, read_labelled
 from tformer_cli.metrics.labels import labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.models.bert import BERTClassifier
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import TokenTaggingExperiment
-from tformer_cli.data.tag_schemes import TagScheme, find_scheme
-from tformer_cli.data.tagged import TaggedSentences, read_tagged
-from tformer_cli.data.text import pad
+from tformer_cli.data.text.encoded import pad
+from tformer_cli.data.text.tag_schemes import TagScheme, find_scheme
+from tformer_cli.data.text.tagged import TaggedSentences, read_tagged
 from tformer_cli.errors import DataError, checkpoint_content
 from tformer_cli.metrics.labels import library
 from tformer_cli.models.bert import BERTTagger

@@ -26,7 +26,7 @@ from tformer_cli.errors import ConfigError
 from tformer_cli.models.conformer import Conformer
 from tformer_cli.models.decoding import Memory
 from tformer_cli.tasks.base import Prediction
-from tformer_cli.tokenizer import Vocabulary
+from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 
 class Transcriber:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from tformer_cli.config.schema import DecodePrecision, TranslationExperiment
-from tformer_cli.data.batching import ByEpoch
-from tformer_cli.data.source import ParallelSplit, find_splits, read_parallel
-from tformer_cli.data.text import ParallelTokens, pad, sample_parallel, tokenize_parallel
+from tformer_cli.data.core.batching import ByEpoch
+from tformer_cli.data.text.encoded import ParallelTokens, pad, sample_parallel, tokenize_parallel
+from tformer_cli.data.text.parallel import ParallelSplit, find_splits, read_parallel
 from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.decode.search import Hypothesis, search, together, width
 from tformer_cli.errors import DataError

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.errors import RunError
-from tformer_cli.train.checkpoint import damage, read_tensors
+from tformer_cli.runs.checkpoint import damage, read_tensors
 
 
 class MovingAverage:

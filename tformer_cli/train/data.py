@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from tformer_cli.data.batching import stream_position
+from tformer_cli.data.core.batching import stream_position
 from tformer_cli.decode.workers import portable
 from tformer_cli.signals import start_helper
 from tformer_cli.tasks.base import Batch, Task

@@ -6,18 +6,18 @@ import json
 from pathlib import Path
 
 from tformer_cli.config.schema import Average
-from tformer_cli.train.averaging import average_folders
-from tformer_cli.train.budget import spell
-from tformer_cli.train.checkpoint import (
+from tformer_cli.runs.checkpoint import (
     AVERAGED,
     load_model_tensors,
     tensors_to_bytes,
     usable_files,
     write_folder,
 )
+from tformer_cli.runs.folder import RESULT
+from tformer_cli.runs.writing import replace_file
+from tformer_cli.train.averaging import average_folders
+from tformer_cli.train.budget import spell
 from tformer_cli.train.loop import Trainer
-from tformer_cli.train.run import RESULT
-from tformer_cli.writing import replace_file
 
 
 def finish(trainer: Trainer) -> None:

@@ -19,9 +19,9 @@ from tformer_cli.analysis.pictures import draw, png
 from tformer_cli.config.schema import TextExperiment
 from tformer_cli.config.values import differences, plain
 from tformer_cli.errors import RunError
+from tformer_cli.runs.writing import replace_file, write_remedy
 from tformer_cli.tasks.base import Evaluation, Scoring, Task
 from tformer_cli.train.restore import Opened, open_run
-from tformer_cli.writing import replace_file, write_remedy
 
 UNSCORED = ("trainer.device", "trainer.threads", "data.cache", "data.workers", "decode.batch", "decode.workers")
 """Settings that do not affect scores."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from tformer_cli.errors import RunError
+from tformer_cli.runs.writing import replace_file
 from tformer_cli.tasks.base import Batch
-from tformer_cli.writing import replace_file
 
 MARK = "not-finite-rank"
 """Prefix of the files in a run folder that record the samples of such a step."""

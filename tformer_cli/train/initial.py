@@ -145,7 +145,7 @@ def load_initial(
     Raises:
         RunError: if a required weight is missing or has another shape.
     """
-    from tformer_cli.train.checkpoint import load_model_tensors, model_tensors, read_tensors
+    from tformer_cli.runs.checkpoint import load_model_tensors, model_tensors, read_tensors
 
     own = model_tensors(model)
     weights = thinned(read_tensors(checkpoint / "model.safetensors"), own)

@@ -55,10 +55,10 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
 
     tune_heap()  # before torch allocates anything large
     from tformer_cli.nn.block import Block
+    from tformer_cli.runs.folder import Lock, clear_start
     from tformer_cli.train import parallel
     from tformer_cli.train.ending import finish
     from tformer_cli.train.log import Console
-    from tformer_cli.train.run import Lock, clear_start
 
     ranks = parallel.join(pick_device(config.trainer.device).type, config.trainer.distributed_timeout)
     console = Console(quiet=quiet or not ranks.first)
@@ -110,7 +110,7 @@ def _newest_checkpoint(run: Path, lock, resume: bool, ranks, console) -> Path | 
     Raises:
         RunError: if there is one, and the run is not to be resumed.
     """
-    from tformer_cli.train.checkpoint import Checkpoints
+    from tformer_cli.runs.checkpoint import Checkpoints
 
     checkpoints = Checkpoints(run / "checkpoints")
     if lock is not None:
@@ -129,8 +129,8 @@ def _newest_checkpoint(run: Path, lock, resume: bool, ranks, console) -> Path | 
 def _task(config, newest: Path | None, initial: Path | None, console):
     """The run's task, with what a checkpoint to resume, or a run to start from, holds of it."""
     from tformer_cli import tasks
+    from tformer_cli.runs.folder import locate
     from tformer_cli.train.restore import add_language_model
-    from tformer_cli.train.run import locate
 
     task = tasks.build(config)
     if newest is not None:
@@ -148,7 +148,7 @@ def _initial_labels(task, initial: Path | None) -> tuple[str, ...] | None:
     The result is None if the run has another task.
     """
     from tformer_cli.config.compose import from_yaml
-    from tformer_cli.train.run import CONFIG, locate
+    from tformer_cli.runs.folder import CONFIG, locate
 
     if initial is None:
         return ()
@@ -168,7 +168,7 @@ def _prepare(task, run: Path, ranks, console) -> None:
 
 def _trainer(task, run: Path, newest: Path | None, ranks, console):
     """Build the trainer of a prepared task, with seeded weights or those of the checkpoint to resume from."""
-    from tformer_cli.train.checkpoint import read_state
+    from tformer_cli.runs.checkpoint import read_state
     from tformer_cli.train.learner import seed_step
     from tformer_cli.train.loop import Trainer
     from tformer_cli.train.machine import prepare
@@ -186,9 +186,9 @@ def _trainer(task, run: Path, newest: Path | None, ranks, console):
 
 def _start_from(initial: Path, trainer, labels: tuple[str, ...] | None) -> None:
     """Give a new run the weights of another run, whose outputs have the names `labels`."""
-    from tformer_cli.train.checkpoint import read_state
+    from tformer_cli.runs.checkpoint import read_state
+    from tformer_cli.runs.folder import locate
     from tformer_cli.train.initial import load_initial
-    from tformer_cli.train.run import locate
 
     checkpoint = locate(initial)[1]
     note = load_initial(trainer.model, checkpoint, trainer.task.output_names, labels)
@@ -207,9 +207,9 @@ def _check_same(config, newest: Path, console) -> None:
         RunError: if relevant settings differ; names them.
     """
     from tformer_cli.config.compose import differences, from_yaml
-    from tformer_cli.train.checkpoint import read_state
+    from tformer_cli.runs.checkpoint import read_state
+    from tformer_cli.runs.folder import HARMLESS, LOCATIONS, STEERING
     from tformer_cli.train.finite import diverged
-    from tformer_cli.train.run import HARMLESS, LOCATIONS, STEERING
 
     state = read_state(newest)
     allowed = (*HARMLESS, *LOCATIONS, *(STEERING if diverged(newest.parent.parent) else ()))
@@ -227,8 +227,8 @@ def _check_same(config, newest: Path, console) -> None:
 def _write_start(task, run: Path, machine) -> None:
     """Write what the run folder says of the run; `config.yaml`, which makes it a run folder, comes first."""
     from tformer_cli.config.compose import to_yaml
-    from tformer_cli.train.run import CONFIG, write_environment
-    from tformer_cli.writing import replace_file, write_remedy
+    from tformer_cli.runs.folder import CONFIG, write_environment
+    from tformer_cli.runs.writing import replace_file, write_remedy
 
     try:
         replace_file(run / CONFIG, to_yaml(task.config).encode())

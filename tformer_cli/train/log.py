@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from tformer_cli.errors import RunError
 from tformer_cli.regular import NotRegularError, append_regular
+from tformer_cli.runs.folder import METRICS, PERFORMANCE
+from tformer_cli.runs.writing import sync
 from tformer_cli.train.board import Board
 from tformer_cli.train.budget import clock
-from tformer_cli.train.run import METRICS, PERFORMANCE
-from tformer_cli.writing import sync
 
 if TYPE_CHECKING:
     import numpy as np

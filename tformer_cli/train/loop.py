@@ -23,10 +23,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tformer_cli.config.compose import from_yaml, to_yaml
 from tformer_cli.errors import RunError
+from tformer_cli.runs.checkpoint import Checkpoints, read_state, read_tensors, usable_files
+from tformer_cli.runs.folder import RESULT
 from tformer_cli.signals import Stopper, StopRequested
 from tformer_cli.tasks.base import Batch, Task
 from tformer_cli.train.budget import Budget, Pace
-from tformer_cli.train.checkpoint import Checkpoints, read_state, read_tensors, usable_files
 from tformer_cli.train.data import batches
 from tformer_cli.train.display import Display
 from tformer_cli.train.finite import NotFiniteError, forget, not_finite
@@ -35,7 +36,6 @@ from tformer_cli.train.log import Console, Log
 from tformer_cli.train.machine import Machine
 from tformer_cli.train.parallel import Ranks, ballot, elected
 from tformer_cli.train.progress import Progress
-from tformer_cli.train.run import RESULT
 from tformer_cli.train.schedule import LearningRate
 from tformer_cli.train.throughput import Throughput
 from tformer_cli.train.validation import Validation

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import torch
 
 from tformer_cli.config.schema import Attention, Device, Precision, TrainerConfig
-from tformer_cli.data.cache import default_cache
+from tformer_cli.data.core.cache import default_cache
 from tformer_cli.errors import ConfigError
 from tformer_cli.nn import attention, backend
-from tformer_cli.train.run import processor
-from tformer_cli.writing import replace_file
+from tformer_cli.runs.folder import processor
+from tformer_cli.runs.writing import replace_file
 
 
 @dataclass

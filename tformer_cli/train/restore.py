@@ -69,7 +69,7 @@ def open_run(
 
 def _is_best(run: Path, chosen: Path) -> bool:
     """Return whether a checkpoint is the best one of its run; a checkpoint outside of a run is not."""
-    from tformer_cli.train.run import locate
+    from tformer_cli.runs.folder import locate
 
     try:
         return chosen == run or chosen.resolve() == locate(run)[1].resolve()
@@ -88,9 +88,9 @@ def _open(
     from tformer_cli import tasks
     from tformer_cli.config.compose import from_yaml, override
     from tformer_cli.config.places import located
-    from tformer_cli.train.checkpoint import MANIFEST, load_model_tensors, read_state, read_tensors
+    from tformer_cli.runs.checkpoint import MANIFEST, load_model_tensors, read_state, read_tensors
+    from tformer_cli.runs.folder import locate
     from tformer_cli.train.machine import prepare
-    from tformer_cli.train.run import locate
 
     run, chosen = locate(path, checkpoint)
     is_best = _is_best(run, chosen)

@@ -1,0 +1,137 @@
+"""Datasets of the hub and local snapshots, whose code is never run."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import tarfile
+from pathlib import Path
+
+import datasets
+import pytest
+
+from tformer_cli.config.compose import compose
+from tformer_cli.data.core.hub import hub_data, hub_path, hub_rows, hub_splits
+from tformer_cli.data.core.splits import find_split
+from tformer_cli.errors import DataError
+
+
+class Evil:
+    """An object that creates a file when it is unpickled."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self):
+        return Path.touch, (self.place,)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder with a pickle in it, which must not be unpickled or imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    ran = tmp_path / "ran"
+    (tmp_path / "train.pkl").write_bytes(pickle.dumps(Evil(ran)))
+    yield tmp_path
+    assert not ran.exists()
+
+
+def config(path: object):
+    return compose("text/classification", [f"data.path={path}", "data.source=hub"]).data
+
+
+BUILDERS = ["pandas", "csv", "json", "text", "parquet", "arrow", "webdataset", "imagefolder", "audiofolder", "xml"]
+
+
+@pytest.mark.parametrize("name", [*BUILDERS, "hf://datasets/pandas", "hf://datasets/pandas/", "pandas/"])
+def test_the_name_of_a_builder_is_no_data_set(folder, name):
+    for ask in (hub_splits, lambda config: hub_data(config, "train")):
+        with pytest.raises(DataError, match="is a builder of the datasets library, and no data set: give a folder"):
+            ask(config(name))
+
+
+@pytest.mark.parametrize("name", ["text", "pandas", "./csv", "elsewhere"])
+def test_a_folder_is_a_folder_whatever_its_name(folder, name):
+    (folder / name).mkdir()
+    (folder / name / "train.csv").write_text("text,label\na good film,1\n")
+    assert hub_splits(config(name)) == ["train"]
+    assert list(hub_data(config(name), "train")) == [{"text": "a good film", "label": 1}]
+
+
+def test_a_script_beside_the_data_is_never_run(folder):
+    place = folder / "films"
+    place.mkdir()
+    (place / "films.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
+    (place / "train.csv").write_text("text,label\na,1\n")
+    with pytest.raises(DataError, match="scripts are no longer supported"):
+        hub_splits(config("films"))
+    with pytest.raises(DataError):
+        hub_splits(config("films/films.py"))
+    (place / "films.py").rename(place / "other.py")
+    assert hub_splits(config("films")) == ["train"]  # data beside a file that is not read
+
+
+@pytest.mark.parametrize("ending", ["pkl", "pickle", "pt", "pth", "npy", "bin"])
+def test_pickles_are_not_read(folder, ending):
+    place = folder / "pickles"
+    place.mkdir()
+    (folder / "train.pkl").rename(place / f"train.{ending}")
+    with pytest.raises(DataError, match="pickles"):
+        hub_splits(config(place))
+
+
+def test_archives_whose_reader_can_unpickle_are_refused(folder):
+    place = folder / "web"
+    place.mkdir()
+    with tarfile.open(place / "train.tar", "w") as archive:
+        archive.add(folder / "train.pkl", "0.pth")
+    with pytest.raises(DataError, match="would read it with 'webdataset', which tformer does not use: convert"):
+        hub_splits(config(place))
+
+
+def test_other_builders_are_refused_by_name(folder, monkeypatch):
+    from tformer_cli.data.core import hub
+
+    (folder / "films").mkdir()
+    (folder / "films" / "train.csv").write_text("text,label\na,1\n")
+    monkeypatch.setattr(hub, "BUILDERS", frozenset({"json"}))
+    with pytest.raises(DataError, match="would read it with 'csv', which tformer does not use"):
+        hub_splits(config("films"))
+
+
+def test_an_id_of_the_hub_stays_one():
+    assert hub_path("stanfordnlp/imdb") == "stanfordnlp/imdb"
+    assert hub_path("imdb") == "imdb"
+
+
+@pytest.mark.parametrize("streaming", ["true", "false"])
+def test_a_folder_of_save_to_disk(folder, streaming):
+    """Class names are read from one split or several, and data.source=files names the setting to use."""
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    saved = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [0, 1, 1]}, features=features)
+    saved.save_to_disk(folder / "one", num_shards=2)
+    datasets.DatasetDict({"train": saved}).save_to_disk(folder / "several")
+    for name in ("one", "several"):
+        settings = [f"data.path={folder / name}", "data.source=hub", f"data.streaming={streaming}"]
+        read = compose("text/classification", settings).data
+        assert hub_splits(read) == ["train"]
+        rows = hub_rows(read, "train", ("text", "label"), values=("label",))
+        assert list(rows) == [["a", "no"], ["b", "yes"], ["c", "yes"]]
+        files = compose("text/classification", [f"data.path={folder / name}"]).data
+        with pytest.raises(DataError, match="written by save_to_disk of datasets: read it with data.source=hub"):
+            find_split(files, "train")
+
+
+@pytest.mark.parametrize("name", ["../elsewhere.arrow", "pipe.arrow", "gone.arrow"])
+def test_a_saved_split_reads_no_files_but_its_own(folder, name):
+    place = folder / "one"
+    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(place)
+    os.mkfifo(place / "pipe.arrow")
+    (folder / "elsewhere.arrow").write_bytes((place / "data-00000-of-00001.arrow").read_bytes())
+    state = json.loads((place / "state.json").read_text())
+    (place / "state.json").write_text(json.dumps(state | {"_data_files": [{"filename": name}]}))
+    with pytest.raises(DataError, match="which state.json names, is no file there"):
+        hub_data(config(place), "train")

@@ -1,0 +1,489 @@
+"""Recordings: every source gives the same sound and words; every fault is one line, or left out and counted."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+import struct
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from tformer_cli.config.schema import BadSample, FeatureConfig, Features, Source, SpeechDataConfig
+from tformer_cli.data.speech import recordings as reading
+from tformer_cli.data.speech.audio import wav
+from tformer_cli.data.speech.recordings import BadRecording, Recordings, read_recording, read_recordings
+from tformer_cli.errors import ConfigError, DataError, install_command
+
+soundfile = pytest.importorskip("soundfile")
+pytest.importorskip("soxr")
+RATE = 8000
+WORDS = ("one", "two three", "four", "five five")
+
+
+def sounds(count: int = 6) -> list[np.ndarray]:
+    """Recordings of different lengths, int16."""
+    random = np.random.default_rng(0)
+    return [random.integers(-9000, 9000, 400 + 50 * number).astype(np.int16) for number in range(count)]
+
+
+def words(count: int = 6) -> list[str]:
+    return [WORDS[number % len(WORDS)] for number in range(count)]
+
+
+def config(path, **settings) -> SpeechDataConfig:
+    defaults = {"sample_rate": RATE, "cache": str(Path(path).parent / "cache"), "validation_share": 0}
+    return SpeechDataConfig(path=str(path), **{**defaults, **settings})
+
+
+STORED = FeatureConfig(kind=Features.stored, bins=13)
+
+
+def read(
+    settings: SpeechDataConfig, split: str = "train", *, skip: bool = False, features: FeatureConfig | None = None
+) -> Recordings:
+    bad = BadSample.skip if skip else BadSample.stop
+    return read_recordings(settings, features or FeatureConfig(), split, seed=1, on_bad_sample=bad)[split]
+
+
+def fault(settings: SpeechDataConfig, split: str = "train", **options) -> str:
+    with pytest.raises((DataError, ConfigError)) as caught:
+        read(settings, split, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def samples(split: Recordings) -> list[list]:
+    return [split.sound[row].tolist() for row in range(len(split))]
+
+
+def folder(place: Path, count: int = 6) -> list[Path]:
+    place.mkdir(parents=True, exist_ok=True)
+    paths = [place / f"{number:03}.wav" for number in range(count)]
+    for path, sound in zip(paths, sounds(count), strict=True):
+        path.write_bytes(wav(sound, RATE))
+    return paths
+
+
+def table(path: Path, rows: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    else:
+        with path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, rows[0], delimiter="\t" if path.suffix == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+def metadata(place: Path, ending: str = ".csv", count: int = 6, **columns) -> Path:
+    """Recordings with a table among them; further columns are lists."""
+    rows = [
+        {"file_name": path.name, "transcription": text, **{name: values[row] for name, values in columns.items()}}
+        for row, (path, text) in enumerate(zip(folder(place, count), words(count), strict=True))
+    ]
+    table(place / f"metadata{ending}", rows)
+    return place
+
+
+def sphinx_file(frames: np.ndarray) -> bytes:
+    return struct.pack(">i", frames.size) + frames.astype(">f4").tobytes()
+
+
+# --- sources ---
+
+
+def sources(place: Path) -> dict[str, SpeechDataConfig]:
+    """The same recordings from each source."""
+    found = {}
+    for ending in (".csv", ".tsv", ".jsonl", ".parquet"):
+        found[ending] = config(metadata(place / f"meta{ending}" / "all", ending))
+        metadata(place / f"split{ending}" / "all" / "train", ending)
+        found[f"folder {ending}"] = config(place / f"split{ending}" / "all")
+    paths = folder(place / "wavs")
+    rows = [{"audio": f"wavs/{path.name}", "sentence": text} for path, text in zip(paths, words(), strict=True)]
+    table(place / "named" / "train.tsv", [{**row, "audio": str(place / row["audio"])} for row in rows])
+    found["absolute"] = config(place / "named")
+    found["file"] = config(table(place / "mine.csv", rows))
+    inside = [{"bytes": path.read_bytes(), "path": None} for path in paths]
+    for name, values in (("struct", inside), ("binary", [each["bytes"] for each in inside])):
+        rows = [{"audio": value, "text": text} for value, text in zip(values, words(), strict=True)]
+        found[name] = config(table(place / name / "train.parquet", rows).parent)
+    for path, text in zip(folder(place / "beside" / "all" / "deep"), words(), strict=True):
+        path.with_suffix(".txt").write_text(f"  {text.replace(' ', chr(10))}\n")
+    found["beside"] = config(place / "beside" / "all")
+    for path in folder(place / "libri" / "all" / "train-clean" / "12"):
+        path.rename(path.with_name(f"12-{path.name}"))
+    lines = "".join(f"12-{number:03} {text}\n" for number, text in enumerate(words()))
+    (place / "libri" / "all" / "train-clean" / "12" / "12.trans.txt").write_text(lines)
+    found["trans.txt"] = config(place / "libri" / "all", train="train-clean")
+    base = place / "sphinx" / "all"
+    folder(base / "wav" / "set")
+    (base / "etc").mkdir()
+    (base / "etc" / "mine_train.fileids").write_text("".join(f"set/{number:03}\n" for number in range(6)))
+    lines = "".join(f"<s> {text} </s> ({number:03})\n" for number, text in enumerate(words()))
+    (base / "etc" / "mine_train.transcription").write_text(lines)
+    found["sphinx"] = config(base)
+    return found
+
+
+def test_the_same_recordings_are_the_same_from_every_source(tmp_path):
+    hashes = set()
+    for name, settings in sources(tmp_path).items():
+        found = read(settings)
+        assert samples(found) == [sound.tolist() for sound in sounds()], name
+        assert found.texts == words() and found.lengths.tolist() == [400, 450, 500, 550, 600, 650], name
+        assert found.sound[0].dtype == np.int16 and len(found.names) == len(found) == 6, name
+        hashes.add(found.hash)
+    assert len(hashes) == 1
+
+
+def test_names_say_the_file_or_the_row(tmp_path):
+    settings = sources(tmp_path)
+    assert read(settings[".csv"]).place(1) == str(tmp_path / "meta.csv" / "all" / "001.wav")
+    assert read(settings["struct"]).names[1] == f"row 2 of {tmp_path / 'struct' / 'train.parquet'}"
+
+
+def test_a_hash_of_all_sound_and_text(tmp_path):
+    settings = config(metadata(tmp_path / "all"))
+    first = read(settings)
+    changed = sounds()[2]
+    changed[100] += 1
+    (tmp_path / "all" / "002.wav").write_bytes(wav(changed, RATE))
+    second = read(settings)
+    assert second.hash != first.hash and (second.digests != first.digests).tolist() == [row == 2 for row in range(6)]
+    lines = (tmp_path / "all" / "metadata.csv").read_text()
+    (tmp_path / "all" / "metadata.csv").write_text(lines.replace("four", "fore"))
+    assert read(settings).hash not in (first.hash, second.hash)
+    part = second.select(np.array([4, 1]), "some")
+    assert part.texts == ["one", "two three"] and samples(part) == [sounds()[row].tolist() for row in (4, 1)]
+    assert [each.tolist() for each in part.sound.gather(np.array([1]))] == [sounds()[1].tolist()]
+
+
+def test_splits_in_a_column(tmp_path):
+    names = ["train", "test", "train", "val", "train", "test"]
+    for ending in (".csv", ".parquet"):
+        settings = config(metadata(tmp_path / ending[1:], ending, split=names))
+        for split, rows in (("train", [0, 2, 4]), ("validation", [3]), ("test", [1, 5])):
+            assert samples(read(settings, split)) == [sounds()[row].tolist() for row in rows]
+    file = config(tmp_path / "csv" / "metadata.csv")
+    assert len(read(file)) == 3 and len(read(file, "test")) == 2 and len(read(file, "validation")) == 1
+    other = config(tmp_path / "csv", split_column="other")
+    assert len(read(other)) == 6 and "no test split" in fault(other, "test")
+    assert "no split 'eval'" in fault(config(tmp_path / "csv", test="eval"), "test")
+
+
+def test_a_split_without_validation_draws_one(tmp_path):
+    settings = config(metadata(tmp_path / "all", count=20), validation_share=0.2)
+    parts = [
+        read_recordings(settings, FeatureConfig(), "train", seed=seed, on_bad_sample=BadSample.stop)
+        for seed in (1, 1, 2)
+    ]
+    first, again, other = ([part[name].names for name in ("train", "validation")] for part in parts)
+    assert first == again != other and sorted(first[0] + first[1]) == sorted(other[0] + other[1])
+    assert len(first[0]) == 16 and len(first[1]) == 4
+
+
+def test_a_folder_that_is_all_but_the_other_splits(tmp_path):
+    for name in ("train-a", "train-b", "test", "dev"):
+        for path in folder(tmp_path / "all" / name, 2):
+            path.with_suffix(".txt").write_text(name)
+    assert read(config(tmp_path / "all")).texts == ["train-a"] * 2 + ["train-b"] * 2
+    assert read(config(tmp_path / "all", train="train-*")).texts == ["train-a"] * 2 + ["train-b"] * 2
+    assert read(config(tmp_path / "all"), "test").texts == ["test"] * 2
+    assert read(config(tmp_path / "all"), "validation").texts == ["dev"] * 2
+
+
+def test_only_some_rows(tmp_path):
+    place = metadata(tmp_path / "all", speaker=["theo", "ann", "theo", "bob", "ann", "theo"], split=["train"] * 6)
+    assert samples(read(config(place, only="speaker=theo"))) == [sounds()[row].tolist() for row in (0, 2, 5)]
+    assert samples(read(config(place, only="speaker!=theo"))) == [sounds()[row].tolist() for row in (1, 3, 4)]
+    assert "no column 'voice': columns there: 'file_name', " in fault(config(place, only="voice=theo"))
+    assert "speaker=carl: there are no recordings" in fault(config(place, only="speaker=carl"))
+    assert "what is asked of which column?: COLUMN=VALUE, COLUMN!=VALUE" in fault(config(place, only="theo"))
+    beside = sources(tmp_path / "more")["beside"]
+    beside.only = "speaker=theo"
+    assert "is no table" in fault(beside)
+
+
+def test_only_some_rows_of_a_table_that_holds_the_sound(tmp_path):
+    rows = [{"audio": wav(sound, RATE), "text": "x", "age": age} for age, sound in enumerate(sounds())]
+    place = table(tmp_path / "all" / "train.parquet", rows).parent
+    for only, expected in (("age=3", [3]), ("age!=3", [0, 1, 2, 4, 5]), ("", range(6)), ("age=3", [3])):
+        assert samples(read(config(place, only=only))) == [sounds()[row].tolist() for row in expected]
+
+
+def test_columns(tmp_path):
+    rows = [{"clip": path.name, "said": "x"} for path in folder(tmp_path / "all")]
+    place = table(tmp_path / "all" / "metadata.jsonl", rows).parent
+    assert len(read(config(place, audio="clip", text="said"))) == 6
+    said = fault(config(place))
+    assert (
+        "no column of recordings: file_name, audio, path, audio_filepath: "
+        "columns there: 'clip', 'said'; name the right one with data.audio" in said
+    )
+    assert "no column of transcripts" in fault(config(place, audio="clip"))
+    assert "no column 'heard': columns there: 'clip', 'said'; name the right one with data.text" in fault(
+        config(place, audio="clip", text="heard")
+    )
+    assert "both name 'clip'" in fault(config(place, audio="clip", text="clip"))
+
+
+def test_lower_case(tmp_path):
+    place = metadata(tmp_path / "all")
+    (place / "metadata.csv").write_text("file_name,transcription\n000.wav,ÄB  C\u00a0D\n")
+    assert read(config(place)).texts == ["ÄB C D"] and read(config(place, lower_case=True)).texts == ["äb c d"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_hugging_face_data(tmp_path, monkeypatch, streaming):
+    import datasets
+
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hub-cache")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    place = tmp_path / "snapshot"
+    place.mkdir()
+    kinds = {
+        "audio": {"_type": "Audio"}, "sentence": {"dtype": "string", "_type": "Value"},
+        "label": {"names": ["a", "b"], "_type": "ClassLabel"}, "other": {"dtype": "int64", "_type": "Value"},
+    }  # fmt: skip
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    inside = pyarrow.array([{"bytes": wav(sound, RATE), "path": None} for sound in sounds()], kind)
+    data = pyarrow.table({"audio": inside, "sentence": words(), "label": [0, 1] * 3, "other": [0] * 6})
+    data = data.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": kinds}})})
+    pyarrow.parquet.write_table(data, place / "train.parquet")
+    assert isinstance(datasets.Features.from_arrow_schema(data.schema)["audio"], datasets.Audio)
+    settings = config(place, source=Source.hub, streaming=streaming)
+    found = read(settings)
+    assert samples(found) == [sound.tolist() for sound in sounds()] and found.texts == words()
+    settings.text, settings.only = "label", "other=0"
+    assert read(settings).texts == ["a", "b"] * 3
+    settings.only = "nothing=0"
+    assert "no column 'nothing'" in fault(settings)
+
+
+def test_stored_features(tmp_path):
+    base, random = tmp_path / "an4", np.random.default_rng(0)
+    frames = [random.standard_normal((length, 13)).astype(np.float32) for length in (5, 9, 2)]
+    for path in ("etc", "feat/s/a", "feat/s/b"):
+        (base / path).mkdir(parents=True)
+    ids = ["s/a/x-1", "s/a/x-2", "s/b/y-1"]
+    for name, values in zip(ids, frames, strict=True):
+        (base / "feat" / f"{name}.mfc").write_bytes(sphinx_file(values))
+    for split, rows in (("train", [0, 1]), ("test", [2])):
+        (base / "etc" / f"an4_{split}.fileids").write_text("".join(f"{ids[row]}\n" for row in rows))
+        lines = "".join(f"SAY {row} ({Path(ids[row]).name})\n" for row in reversed(rows))
+        (base / "etc" / f"an4_{split}.transcription").write_text(lines)
+    found = read(config(base), features=STORED)
+    assert [found.sound[row].tolist() for row in range(2)] == [each.tolist() for each in frames[:2]]
+    assert found.texts == ["SAY 0", "SAY 1"] and found.lengths.tolist() == [5, 9]
+    assert read(config(base), "test", features=STORED).lengths.tolist() == [2]
+    part = found.select(np.array([1]), "one")
+    again = pickle.loads(pickle.dumps(part.sound))
+    assert isinstance(again.values.base, np.memmap) and (again[0] == part.sound[0]).all()
+    assert len(pickle.dumps(part.sound)) < 1000
+    assert part.sound[0].shape == (9, 13) and part.sound[0].dtype == np.float32
+    said = fault(config(base), features=FeatureConfig(kind=Features.stored, bins=12))
+    assert "s/a/x-1.mfc: 65 numbers are no whole frames of features.bins=12" in said
+    (base / "etc" / "an4_train.transcription").write_text("SAY 0 (x-1)\n")
+    assert "x-2.mfc: no transcript" in fault(config(base), features=STORED)
+    (base / "etc" / "an4_train.transcription").write_text("SAY 0\n")
+    assert "an4_train.transcription:1: not a transcript" in fault(config(base), features=STORED)
+
+
+def test_built_in_numbers(tmp_path, monkeypatch):
+    asked = []
+
+    def spoken_numbers(split: str, size: int, seed: int, sample_rate: int):
+        asked.append((split, size, seed, sample_rate))
+        for number, (sound, text) in enumerate(zip(sounds(), words(), strict=True)):
+            yield f"number {number}", sound.astype(np.float32) / 32768, text
+
+    module = types.ModuleType("spoken_numbers")
+    module.__file__ = __file__
+    module.spoken_numbers = spoken_numbers
+    monkeypatch.setitem(sys.modules, "tformer_cli.builtin.spoken_numbers", module)
+    monkeypatch.setattr("tformer_cli.builtin.spoken_numbers", module, raising=False)
+    settings = config(tmp_path / "x", source=Source.builtin, size=6)
+    settings.path = "numbers"
+    recordings = read(settings)
+    assert samples(recordings) == [sound.tolist() for sound in sounds()] and recordings.texts == words()
+    read(settings), read(settings, "test")
+    assert asked == [("train", 6, 1, RATE), ("test", 0, 1, RATE)]
+    settings.path = "letters"
+    assert "no built-in recordings are called 'letters': data.path=numbers" in fault(settings)
+    settings.path = "numbers"
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    assert f"espeakng-loader, which is not installed: {install_command('demo')}" in fault(settings)
+
+
+# --- faults ---
+
+
+def broken(place: Path) -> dict[int, str]:
+    """Recordings of which some are broken, by their rows; what is said of them."""
+    metadata(place, count=10)
+    content = (place / "001.wav").read_bytes()
+    (place / "001.wav").write_bytes(content[:-200])
+    (place / "002.wav").write_text("words, not sound")
+    (place / "003.wav").unlink()
+    (place / "004.wav").write_bytes(wav(np.zeros(0, np.int16), RATE))
+    (place / "005.wav").write_bytes(content[:24] + bytes(4) + content[28:])
+    (place / "006.wav").write_bytes(b"")
+    lines = (place / "metadata.csv").read_text()
+    (place / "metadata.csv").write_text(lines.replace(f"007.wav,{words(10)[7]}", "007.wav, "))
+    return {
+        1: "cut off: it says 900 bytes of sound and has 700", 2: "not a recording of a kind that is read",
+        3: "No such file or directory", 4: "no samples", 5: "a rate of 0 samples a second", 6: "empty (0 bytes)",
+        7: "transcription is missing (empty)",
+    }  # fmt: skip
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    place = tmp_path / "all"
+    for row, message in broken(place).items():
+        lines = (place / "metadata.csv").read_text().splitlines()
+        one = table(place / "one.csv", [{"file_name": "000.wav", "transcription": "x"}])
+        one.write_text(f"{lines[0]}\n{lines[row + 1]}\n")
+        name = f"{one}:2" if row == 7 else place / f"{row:03}.wav"
+        assert fault(config(one)).startswith(f"{name}: {message}")
+
+
+def test_what_cannot_be_read_is_left_out_and_counted(tmp_path):
+    bad = broken(tmp_path / "all")
+    settings = config(tmp_path / "all")
+    for _ in range(2):  # anew, and as it was kept
+        found = read(settings, skip=True)
+        assert samples(found) == [sounds(10)[row].tolist() for row in (0, 8, 9)]
+        assert found.texts == [words(10)[row] for row in (0, 8, 9)]
+        [note] = found.notes
+        assert note.startswith(f"7 of 10 recordings could not be read and were left out: {tmp_path}")
+        assert "001.wav (cut off: it says 900 bytes" in note and note.endswith(", ...")
+    assert "001.wav: cut off" in fault(settings)
+    for row in (0, 8, 9):
+        (tmp_path / "all" / f"{row:03}.wav").unlink()
+    assert "no recording of 10 can be read: " in fault(settings, skip=True) and len(bad) == 7
+
+
+def test_null_transcripts_and_recordings_in_a_table(tmp_path):
+    rows = [{"audio": wav(sound, RATE), "text": text} for sound, text in zip(sounds(), words(), strict=True)]
+    rows[1]["text"] = rows[2]["audio"] = None
+    settings = config(table(tmp_path / "all" / "train.parquet", rows).parent)
+    assert f"{tmp_path / 'all' / 'train.parquet'}: row 2: text is missing (null)" in fault(settings)
+    recordings = read(settings, skip=True)
+    assert (
+        len(recordings) == 4 and "2 of 6 recordings" in recordings.notes[0] and "empty (0 bytes)" in recordings.notes[0]
+    )
+
+
+def test_nothing_there(tmp_path):
+    (tmp_path / "bare").mkdir()
+    assert "no split 'train'" in fault(config(tmp_path / "bare"))
+    assert "no such folder or file" in fault(config(tmp_path / "none"))
+    (tmp_path / "bare" / "train").mkdir()
+    assert "no recording: expected files that end with one of .wav" in fault(config(tmp_path / "bare"))
+    (tmp_path / "bare" / "train" / "metadata.csv").write_text("file_name,transcription\n")
+    assert "there are no rows" in fault(config(tmp_path / "bare"))
+    (tmp_path / "bare" / "words.md").write_text("x")
+    assert "neither a table, nor a folder" in fault(config(tmp_path / "bare", train="words.md"))
+
+
+def test_recordings_without_a_transcript_beside(tmp_path):
+    for path in folder(tmp_path / "all")[1:]:
+        path.with_suffix(".txt").write_text("word")
+    (tmp_path / "all" / "notes.md").write_text("x")
+    assert "000.wav: no transcript" in fault(config(tmp_path / "all"))
+    recordings = read(config(tmp_path / "all"), skip=True)
+    assert len(recordings) == 5 and "1 of 6" in recordings.notes[1]
+    assert recordings.notes[0] == "1 of 7 files was left out: 1 .md (notes.md)"
+
+
+# --- what is kept ---
+
+
+def test_what_is_kept_is_opened_again(tmp_path, monkeypatch):
+    place = metadata(tmp_path / "all", ".parquet")
+    first = read(config(place))
+    assert isinstance(first.sound.values.base, np.memmap)
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "read_sound", None)
+        again = read(config(place))
+        assert again.hash == first.hash and samples(again) == samples(first)
+        again = pickle.loads(pickle.dumps(first.sound))
+        assert isinstance(again.values.base, np.memmap) and again[2].tolist() == first.sound[2].tolist()
+        for change in ({"sample_rate": 16_000}, {"only": "transcription=one"}):
+            with pytest.raises(TypeError):
+                read(config(place, **change))
+    assert read(config(place, sample_rate=4000)).lengths.tolist() == [200, 225, 250, 275, 300, 325]
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file")
+    found = read(config(place, cache=str(blocked)))
+    assert samples(found) == samples(first) and "data.cache" in found.notes[0]
+
+
+def test_many_recordings_keep_their_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "ROWS_A_JOB", 2)
+    found = read(config(metadata(tmp_path / "all", count=50)))
+    assert samples(found) == [sound.tolist() for sound in sounds(50)]
+
+
+def test_one_recording_is_read_as_a_split_is(tmp_path):
+    place = metadata(tmp_path / "all")
+    settings = config(place, sample_rate=11_025)
+    found = read(settings)
+    for row in range(3):
+        assert (read_recording(place / f"{row:03}.wav", settings) == found.sound[row] / 32768).all()
+
+
+# --- real data ---
+
+
+def real(real_data: Path, name: str, tmp_path: Path, **settings) -> SpeechDataConfig:
+    if not (real_data / name).is_dir():
+        pytest.skip(f"no {name} at {real_data}")
+    return config(real_data / name, cache=str(tmp_path), **settings)
+
+
+def test_spoken_digits(real_data, tmp_path):
+    settings = real(real_data, "fsdd", tmp_path, only="speaker=george")
+    assert len(read(settings)) == 450 and len(read(settings, "test")) == 50
+    digits = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    assert set(read(settings).texts) == set(digits)
+    test = read(settings, "test")
+    samples, rate = soundfile.read(test.names[0], dtype="int16")
+    assert rate == RATE and (test.sound[0] == samples).all()
+
+
+def test_yes_and_no(real_data, tmp_path):
+    found = read(real(real_data, "yesno", tmp_path))
+    assert len(found) == 60 and {len(text.split()) for text in found.texts} == {8}
+    assert (found.lengths > 4 * RATE).all()
+
+
+def test_an4(real_data, tmp_path):
+    settings = real(real_data, "an4_mfcc", tmp_path)
+    train, test = (read(settings, split, features=STORED) for split in ("train", "test"))
+    assert len(train) == 948 and len(test) == 130 and train.texts[0] == "YES" and train.sound[0].shape[1] == 13
+    first = np.fromfile(test.names[0], ">f4", offset=4)
+    assert (test.sound[0].reshape(-1) == first).all() and test.texts[0] == "RUBOUT G M E F THREE NINE"
+
+
+def test_sentences_at_mixed_rates(real_data, tmp_path):
+    settings = real(real_data, "speech_sentences", tmp_path)
+    found = read(settings)
+    assert len(found) == 18
+    for row, name in enumerate(found.names):
+        info = soundfile.info(name)
+        assert abs(found.lengths[row] - info.frames * RATE / info.samplerate) <= 1
+    assert np.abs(found.sound[0]).max() > 1000
+    assert isinstance(BadRecording("a", "b"), DataError)

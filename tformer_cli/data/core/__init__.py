@@ -1,0 +1,1 @@
+"""Tables, splits, caches and batches, which all kinds of data share."""

@@ -1,0 +1,249 @@
+"""Which files, or which split of a dataset, a role stands for; and a validation split where there is none."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+import numpy as np
+
+from tformer_cli.data.core import files
+from tformer_cli.data.core.division import Labels, draw_rows
+from tformer_cli.data.core.hub import hub_splits, refuse_saved
+from tformer_cli.data.core.media import is_hidden
+from tformer_cli.data.core.names import NAMES, VALIDATION_NAMES, one_with_ending
+from tformer_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import DataConfig, DividedDataConfig
+
+TEXT = ".txt"
+SEPARATORS = ("", ".", "-")
+"""Separators that may follow a split's name in a file name."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The rules by which files and folders form a split.
+
+    Attributes:
+        named: the files of a path (a folder and a name with or without an ending); nothing if it does not exist.
+        whole: the training split, if it is a whole folder except files named like other splits; nothing otherwise.
+        expected: description of the expected files, in which "NAME" is the split.
+    """
+
+    named: Callable[[Path], list[Path]]
+    whole: Callable[[Path, Callable[[str], bool]], list[Path]]
+    expected: str
+
+
+class Read(Protocol):
+    """A split, as it was read."""
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for people."""
+        ...
+
+
+class Rows(Read, Protocol):
+    """A split that is held in memory."""
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: np.ndarray, origin: str) -> Self:
+        """Some of the rows."""
+        ...
+
+
+Split = TypeVar("Split", bound=Read)
+RowsSplit = TypeVar("RowsSplit", bound=Rows)
+
+
+def read_split(
+    config: DividedDataConfig,
+    split: str,
+    read: Callable[[str | list[Path]], Split],
+    divide: Callable[[Split, float], tuple[Split, Split | None]],
+    layout: Layout | None = None,
+) -> dict[str, Split]:
+    """Read a split.
+
+    Where there is no validation split, a part of the training split serves, and training leaves it out. It is read once
+    for both.
+
+    Args:
+        config: where it is, and the share of the training split that becomes validation.
+        split: train, validation or test.
+        read: reads what `find_split` found.
+        divide: from a split and that share to what is trained on, and what is validated on if the share is anything.
+        layout: of files; None: texts and tables.
+
+    Returns:
+        The split by its name; and the other one where training and validation are parts of one.
+
+    Raises:
+        DataError: if the split is not there.
+    """
+    find = functools.partial(find_split, config, layout=layout)
+    if split == "train" and config.test and config.source.name != "builtin":
+        find("test")  # reports a mistyped name before training, not in `evaluate` after it
+    location = find(split)
+    if location is None and split == "test":
+        raise DataError(
+            f"{config.path}: no test split was found", "name it: data.test=..., or score --split validation"
+        )
+    if location is not None and (split == "test" or find("validation") is not None):
+        return {split: read(location)}
+    location = find("train")
+    if location is None:
+        raise DataError(f"{config.path}: no training split was found", "name it: data.train=...")
+    train, validation = divide(read(location), config.validation_share)
+    if validation is not None:
+        return {"train": train, "validation": validation}
+    if split == "validation":
+        given = bool(config.validation_share)
+        cause = ", and too few training rows (of a label) to draw one" if given else " (data.validation_share=0)"
+        remedy = "data.validation=..." + ("" if given else ", or data.validation_share=0.1")
+        raise DataError(f"{train.origin}: no validation split{cause}", remedy)
+    return {"train": train}
+
+
+def draw(
+    whole: RowsSplit, share: float, *, seed: int, labels: Callable[[RowsSplit], Labels | None] | None = None
+) -> tuple[RowsSplit, RowsSplit | None]:
+    """Divide rows into training rows and validation rows drawn by the seed; None if the share is less than a row.
+
+    Args:
+        whole: the rows.
+        share: share of validation rows.
+        seed: seed of the draw.
+        labels: returns the labels of each row for a stratified draw; None: the draw is not stratified.
+
+    Returns:
+        The training rows and the validation rows.
+    """
+    remaining, drawn = draw_rows(len(whole), share, seed=seed, labels=None if labels is None else labels(whole))
+    train = whole.select(remaining, whole.origin)
+    return train, whole.select(drawn, f"{whole.origin}, {len(drawn)} rows of it") if len(drawn) else None
+
+
+def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> str | list[Path] | None:
+    """What is read for a split: files, the name of a dataset's split, or None where it was not named and is not there.
+
+    Raises:
+        DataError: if the place, or a split that was named, is not there.
+    """
+    named = getattr(config, split)
+    match config.source.name:
+        case "builtin":
+            return split if split != "validation" else None
+        case "hub":
+            there = hub_splits(config)
+            wanted = [named] if named else VALIDATION_NAMES if split == "validation" else [split]
+            name_there = next((name for name in wanted if name.partition("[")[0] in there), None)
+            if name_there is None:  # in another case
+                wanted = [name.lower() for name in wanted]
+                name_there = next((name for name in there if name.lower() in wanted), None)
+            if named and name_there is None:
+                raise DataError(f"{config.path}: no split {named!r}", f"splits there: {', '.join(there)}")
+            return name_there
+        case _:
+            return _find_files(config, split, named, layout or TEXTS)
+
+
+def _find_files(config: DataConfig, split: str, named: str, layout: Layout) -> list[Path] | None:
+    path = Path(config.path).expanduser()
+    if path.is_file():
+        if split == "train" and named == "train":
+            return [path]
+        folder = path.parent
+    elif path.is_dir():
+        folder = path
+    else:
+        raise DataError(f"data.path: {config.path}: no such folder or file", "check the path")
+    files = _places(folder, split, named, layout)
+    if files:
+        return files
+    if split == "train" and named == "train":
+        files = layout.whole(folder, is_other_split(config))
+        if files:
+            return files
+    if not named:
+        return None
+    files = layout.named(Path(named).expanduser())  # a path from the current folder
+    if files:
+        return files
+    refuse_saved(folder)
+    there = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
+    expected = layout.expected.replace("NAME", named)
+    raise DataError(f"no split {named!r} in {folder}", f"expected {expected}; there: {there}")
+
+
+def _places(folder: Path, split: str, named: str, layout: Layout) -> list[Path]:
+    """Return the paths that a split's name means in a folder, in upper or lower case.
+
+    Raises:
+        DataError: if there are two such names.
+    """
+    if named and named != split:  # a name given by the user
+        there = layout.named(folder / Path(named).expanduser())  # an absolute path ignores the folder
+        if there or "/" in named or "*" in named:
+            return there
+    names = [named] if named and named != split else list(NAMES[split])
+    entries, places = os.listdir(folder), dict[str, list[Path]]()
+    for name in names:
+        for spelling in _spellings(entries, name):
+            there = layout.named(folder / spelling)
+            if there and not any(_same(there, other) for other in places.values()):
+                places[spelling] = there
+    if len(places) > 1:
+        cause = f"{folder}: which one is the {split} split: {' or '.join(places)}?"
+        raise DataError(cause, f"rename or merge them, or name one: data.{split}=./{next(iter(places))}")
+    return next(iter(places.values()), [])
+
+
+def _spellings(entries: list[str], name: str) -> list[str]:
+    """Return a name and its spellings in another case with which names of files and folders begin."""
+    begins = {entry[: len(name)] for entry in entries if entry[len(name) : len(name) + 1] in SEPARATORS}
+    return [name, *sorted(begin for begin in begins if begin != name and begin.lower() == name.lower())]
+
+
+def _same(one: list[Path], other: list[Path]) -> bool:
+    """Return whether two names are the same file, as on a case-insensitive file system."""
+    pairs = zip(one, other, strict=False)
+    return len(one) == len(other) and all(a == b or (a.exists() and b.exists() and a.samefile(b)) for a, b in pairs)
+
+
+def is_other_split(config: DataConfig) -> Callable[[str], bool]:
+    """Return a function that tells whether a name in the data's folder belongs to another split than training."""
+    named = {Path(name).parts[0] for name in (config.validation, config.test) if name and Path(name).parts}
+    others = {*NAMES["test"], *VALIDATION_NAMES, *named}
+    lower = {name.lower() for name in others}
+    return lambda name: name.lower() in lower or name.lower().removesuffix(TEXT) in lower
+
+
+def _named(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    if place.is_dir():
+        return _texts(place)
+    return one_with_ending(place, (TEXT, *files.READABLE))
+
+
+def _texts_but(folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
+    """Every text of the folder, but for what is another split."""
+    return [path for path in _texts(folder) if not is_other(path.stem) and not is_other(path.name)]
+
+
+def _texts(folder: Path) -> list[Path]:
+    texts = (path for path in folder.iterdir() if path.suffix.lower() == TEXT and not is_hidden(path.name))
+    return sorted(path for path in texts if path.is_file())
+
+
+TEXTS = Layout(_named, _texts_but, f"NAME with one of {', '.join((TEXT, *files.TABLES))}")
+"""A split is a text file or a table, or a folder of text files."""

@@ -1,0 +1,56 @@
+"""IDX files, as MNIST has them: a magic number, a big-endian number for each dimension, then bytes.
+
+Source: http://yann.lecun.com/exdb/mnist, "the IDX file format".
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from tformer_cli.data.image.pictures import MOST_PIXELS
+from tformer_cli.errors import DataError
+from tformer_cli.raw_lines import check_expansion
+from tformer_cli.regular import open_regular
+
+PICTURES, LABELS = 0x803, 0x801  # magic numbers: unsigned bytes, in three dimensions, in one
+
+
+@contextmanager
+def open_idx(path: Path, magic: int) -> Iterator[tuple[IO[bytes] | gzip.GzipFile, list[int]]]:
+    """An IDX file after its head, and its dimensions."""
+    kind = "pictures" if magic == PICTURES else "labels"
+    try:
+        with open_regular(path) as raw, gzip.open(raw) if path.suffix.lower() == ".gz" else raw as stream:
+            dimensions = magic & 0xFF
+            head = stream.read(4 * (1 + dimensions))
+            if len(head) < 4 * (1 + dimensions) or int.from_bytes(head[:4], "big") != magic:
+                cause = f"{path}: not an IDX file of {kind}: it begins with {head[:4].hex() or 'nothing'}"
+                raise DataError(cause, f"expected {magic:08x}")
+            sizes = [int.from_bytes(head[place : place + 4], "big") for place in range(4, len(head), 4)]
+            if not 0 < math.prod(sizes[1:]) <= MOST_PIXELS:
+                raise DataError(f"{path}: pictures of {' x '.join(map(str, sizes[1:]))} pixels")
+            yield stream, sizes
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: damaged gzip file", "copy it again") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+
+
+def idx_items(path: Path, magic: int) -> Iterator[bytes]:
+    """The pictures, or labels, of an IDX file."""
+    with open_idx(path, magic) as (stream, (count, *shape)):
+        size, file_bytes = math.prod(shape), max(1, path.stat().st_size)
+        for number in range(count):
+            check_expansion(path, number * size, file_bytes)
+            item = stream.read(size)
+            if len(item) < size:
+                raise DataError(f"{path}: cut off: it says that it has {count:,} and has {number:,}", "copy it again")
+            yield item
+        if stream.read(1):
+            raise DataError(f"{path}: it says that it has {count:,} and has more", "copy it again")

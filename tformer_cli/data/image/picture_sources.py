@@ -1,0 +1,221 @@
+"""Where the pictures of a split are: folders of classes, tables, IDX files, Hugging Face datasets, built-in digits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tformer_cli.config.schema import ClassNames
+from tformer_cli.data.core import files
+from tformer_cli.data.core.division import draw_rows
+from tformer_cli.data.core.hub import hub_data
+from tformer_cli.data.core.media import Listing, is_hidden, listed, listing, shown
+from tformer_cli.data.core.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table, state
+from tformer_cli.data.core.names import NAMES, one_with_ending, with_ending
+from tformer_cli.data.core.splits import Layout, is_other_split
+from tformer_cli.data.image.idx import LABELS, PICTURES, idx_items, open_idx
+from tformer_cli.data.image.pictures import ENDINGS
+from tformer_cli.errors import DataError, library
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import ImageDataConfig
+
+SETTINGS = "data.image, data.label"
+IDX = re.compile(r"images([-.])idx3-ubyte(\.gz)?$")
+SPLITS = frozenset(name for names in NAMES.values() for name in names)
+DIGITS, DIGITS_TEST_SHARE, DIGITS_SEED, DIGITS_WHITE = "digits", 1 / 6, 1797, 16
+
+
+def find_pictures(config: ImageDataConfig, found: str | list[Path], labelled: bool) -> Found:
+    """The pictures of what `find_split` found.
+
+    Raises:
+        DataError: if a folder has no classes, a class no picture, a table no such column, or IDX files do not fit
+            together. What is wrong with a row comes when it is read.
+    """
+    if isinstance(found, str):
+        return (_hub if config.source.name == "hub" else _digits)(config, found, labelled)
+    [path] = found
+    if path.is_dir():
+        return _folder(config, path, labelled)
+    if IDX.search(path.name):
+        return _idx(path, labelled)
+    if not files.table_kind(path):
+        cause = f"{path}: neither a folder of classes, nor a table, nor an IDX file of pictures"
+        raise DataError(cause, f"tables end with one of {', '.join(files.TABLES)}")
+    return of_table(path, _columns(config, labelled))
+
+
+# --- files ---
+
+
+def _named(place: Path) -> list[Path]:
+    has_classes = place.is_dir() and any(path.is_dir() for path in place.iterdir())
+    if place.is_file() or has_classes:
+        return [place]
+    stems = (place.name, "t10k") if place.name.lower() == "test" else (place.name,)
+    idx = [f"-images{dot}idx3-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
+    tables = one_with_ending(place, files.TABLES)
+    return [*tables, *(p for stem in stems for p in with_ending(place.with_name(stem), idx)), *_folders(place)][:1]
+
+
+def _folders(place: Path) -> list[Path]:
+    return [place] if place.is_dir() else []
+
+
+def _whole(folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
+    there = [path for path in folder.iterdir() if not is_hidden(path.name) and not is_other(path.name)]
+    return [folder] if any(path.is_dir() or path.name.lower().endswith(ENDINGS) for path in there) else []
+
+
+LAYOUT = Layout(
+    _named, _whole, f"NAME/CLASS/*.jpg, CLASS/*.jpg, NAME and one of {', '.join(files.TABLES)}, or IDX files"
+)
+"""A split is a folder with a folder for each class, a table, or an IDX file of pictures beside one of labels."""
+
+
+def _folder(config: ImageDataConfig, folder: Path, labelled: bool) -> Found:
+    is_all = folder == Path(config.path).expanduser()
+    is_other = is_other_split(config) if is_all else lambda name: False
+    listed = listing(folder, ENDINGS, is_other)
+    if labelled:
+        top = {path.relative_to(folder).parts[0] for path in listed.files if path.parent != folder}
+        _check_classes(listed, top, is_other)
+        listed.stray = [path for path in listed.files if path.parent == folder]
+        listed.files = [path for path in listed.files if path.parent != folder]
+    notes = [note for note in (listed.left_out(), _passed_splits(folder, is_other)) if note]
+    classes = dict.fromkeys(path.parent.relative_to(folder) for path in listed.files)
+    labels = _labels(folder, list(classes), config.classes, notes) if labelled else {}
+    rows = [Row.of_file(path, labels.get(path.parent.relative_to(folder))) for path in listed.files]
+    return of_files(str(folder), sorted(rows, key=lambda row: row.name), tuple(notes))
+
+
+def _check_classes(listed: Listing, top: set[str], is_other: Callable[[str], bool]) -> None:
+    """Refuse a folder without class folders, and a class without images."""
+    folder = listed.folder
+    there = [path for path in sorted(folder.iterdir()) if path.is_dir() and path not in (*listed.hidden, *listed.links)]
+    there = [path for path in there if not is_other(path.name)]
+    if not there:
+        remedy = f"put the pictures of each class into a folder that has its name: {folder / 'CLASS'}"
+        raise DataError(f"{shown(str(folder))}: no folders of classes", remedy)
+    empty = [path for path in there if path.name not in top]
+    if empty:
+        kinds = listing(empty[0], ENDINGS).left_out()
+        cause = f"{shown(str(empty[0]))}: no picture in this class" + (f", and {kinds}" if kinds else "")
+        raise DataError(cause, f"remove it, or add files: {', '.join(ENDINGS)}")
+
+
+def _passed_splits(folder: Path, is_other: Callable[[str], bool]) -> str:
+    """Return a line about folders that would be classes, but have the names of splits."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and is_other(path.name))
+    return f"taken for other splits, not for classes: {listed(names)}" if names else ""
+
+
+def _labels(folder: Path, classes: Sequence[Path], naming: ClassNames, notes: list[str]) -> dict[Path, str]:
+    """Return the label of each folder of images, by its path in the folder of the split.
+
+    Raises:
+        DataError: if a folder contains both images and folders of images and `data.classes` is not set, or if a folder
+            within a class has the name of a split.
+    """
+    for path in classes:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            cause = f"{shown(str(folder / path))}: the name of this class is not UTF-8"
+            raise DataError(cause, "rename the folder") from None
+    nested = [path for path in classes if len(path.parts) > 1]
+    if naming is ClassNames.first or not nested:
+        return {path: path.parts[0] for path in classes}
+    deep = next((path for path in nested if any(part.lower() in SPLITS for part in path.parts[1:])), None)
+    if deep:
+        cause = f"{shown(str(folder / deep))}: the folder of a split within that of a class"
+        above = folder / deep.parts[0]
+        inner = deep.parts[-1].lower() in SPLITS
+        remedy = (
+            "make it SPLIT/CLASS/*.jpg" if inner else f"name the folder of the splits: data.path={shown(str(above))}"
+        )
+        raise DataError(cause, f"{remedy}; or data.classes=first")
+    mixed = [path for path in classes if any(other != path and other.is_relative_to(path) for other in nested)]
+    if mixed and naming is ClassNames.auto:
+        outer = mixed[0]
+        inner = next(other for other in nested if other != outer and other.is_relative_to(outer))
+        cause = f"{shown(str(folder / outer))} has pictures, and {shown(inner.as_posix())} in it has some too"
+        remedy = "data.classes=path makes two classes of them, data.classes=first one, named by the first folder"
+        raise DataError(cause, remedy)
+    if naming is ClassNames.auto:
+        example = shown(nested[0].as_posix())
+        notes.append(f"nested folders are classes by their paths, as {example}; data.classes=first joins them")
+    return {path: path.as_posix() for path in classes}
+
+
+# --- tables ---
+
+
+def _columns(config: ImageDataConfig, labelled: bool) -> Columns:
+    return Columns(config.image, config.label if labelled else None, tuple(config.missing), "picture", SETTINGS)
+
+
+def _hub(config: ImageDataConfig, split: str, labelled: bool) -> Found:
+    import datasets
+
+    data = hub_data(config, split)
+    return of_hub(config, split, data, _columns(config, labelled), datasets.Image, datasets.Image(decode=False))
+
+
+# --- IDX ---
+
+
+def _idx(path: Path, labelled: bool) -> Found:
+    """Pictures and labels as MNIST has them: a number, big-endian, for each dimension, then bytes."""
+    labels = path.with_name(IDX.sub(r"labels\1idx1-ubyte\2", path.name))
+    other = labels.with_name(labels.name.removesuffix(".gz") if labels.suffix == ".gz" else f"{labels.name}.gz")
+    labels = labels if labels.is_file() or not other.is_file() else other
+    with open_idx(path, PICTURES) as (_, (count, height, width)):
+        pass
+    if labelled:
+        with open_idx(labels, LABELS) as (_, (count_labels,)):
+            if count_labels != count:
+                raise DataError(
+                    f"{path} has {count:,} pictures and {labels} {count_labels:,} labels", "copy them again"
+                )
+
+    def rows() -> Iterator[Row]:
+        head = b"P5 %d %d 255\n" % (width, height)  # of a grey PGM file, of which the rest is what IDX has
+        classes = idx_items(labels, LABELS) if labelled else repeat(None, count)
+        for number, (picture, label) in enumerate(zip(idx_items(path, PICTURES), classes, strict=True), 1):
+            yield Row(f"row {number} of {path}", None if label is None else str(label[0]), head + picture)
+
+    key = ["idx", *((str(file.resolve()), *state(file)) for file in (path, labels))]
+    return of_stream(str(path), key, count, rows)
+
+
+# --- built in ---
+
+
+def _digits(config: ImageDataConfig, split: str, labelled: bool) -> Found:
+    """Handwritten digits of 8 x 8 pixels that scikit-learn brings (Alpaydin and Kaynak 1998, UCI); a sixth is test."""
+    if config.path != DIGITS:
+        raise DataError(f"no built-in pictures are called {config.path!r}", f"data.path={DIGITS}")
+    learn = library("sklearn", "scikit-learn", "demo")
+
+    def rows() -> Iterator[Row]:
+        found = library("sklearn.datasets", "scikit-learn", "demo").load_digits()
+        pictures = np.rint(found.images * (255 / DIGITS_WHITE)).astype(np.uint8)
+        head = b"P5 %d %d 255\n" % pictures.shape[:0:-1]
+        for row in _digits_rows(config, split, len(pictures)):
+            label = str(found.target[row]) if labelled else None
+            yield Row(f"row {row + 1} of {DIGITS}", label, head + pictures[row].tobytes())
+
+    key = [DIGITS, learn.__version__, split, config.size]
+    return of_stream(f"built-in {DIGITS}, {split}", key, None, rows)
+
+
+def _digits_rows(config: ImageDataConfig, split: str, count: int) -> np.ndarray:
+    train, test = draw_rows(count, DIGITS_TEST_SHARE, seed=DIGITS_SEED)
+    return test if split == "test" else train[: config.size or None]

@@ -1,0 +1,1 @@
+"""Reading, features and augmentation of recordings."""

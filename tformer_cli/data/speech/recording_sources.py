@@ -1,0 +1,297 @@
+"""Where the recordings of a split are: tables, transcripts beside them, Sphinx's lists, Hugging Face, built in."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tformer_cli.config.schema import Features
+from tformer_cli.data.core import files
+from tformer_cli.data.core.hub import hub_data, hub_named_rows, hub_origin
+from tformer_cli.data.core.media import listing, shown
+from tformer_cli.data.core.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table
+from tformer_cli.data.core.names import one_with_ending, with_ending
+from tformer_cli.data.core.splits import Layout, is_other_split
+from tformer_cli.data.speech import audio, stored_features
+from tformer_cli.errors import ConfigError, DataError, library
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import SpeechDataConfig
+
+SETTINGS = "data.audio, data.text, data.split_column, data.only"
+AUDIO = ("file_name", "audio", "path", "audio_filepath")
+TEXT = ("transcription", "transcript", "sentence", "text")
+METADATA = "metadata"  # the stem of a table that lies among its recordings
+LISTS, TRANSCRIPTS = ".fileids", ".transcription"  # of Sphinx: etc/NAME_SPLIT.fileids
+SPHINX_LINE = re.compile(r"(?:<s>)?(.*?)(?:</s>)?\s*\(([^()]+)\)\s*")
+BESIDE = ".trans.txt"  # of LibriSpeech: a line is a stem and what is said
+ONLY = re.compile(r"([^=!]+)(!?=)(.*)")
+NUMBERS = "numbers"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is looked for.
+
+    Attributes:
+        config: where.
+        features: whether it is sound or features that were stored.
+        seed: of recordings that are generated.
+    """
+
+    config: SpeechDataConfig
+    features: Features
+    seed: int
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Of the files."""
+        return stored_features.ENDINGS if self.features is Features.stored else audio.ENDINGS
+
+    @property
+    def layout(self) -> Layout:
+        """A split is a table, rows of one, a folder of recordings with their transcripts, or a list of Sphinx's."""
+        tables = ", ".join(files.TABLES)
+        return Layout(
+            functools.partial(_named, self.config), functools.partial(_whole, self),
+            f"NAME with one of {tables}, a folder NAME, {METADATA}.csv with NAME in its column"
+            f" {self.config.split_column!r}, or etc/*_NAME{LISTS}",
+        )  # fmt: skip
+
+
+def find_recordings(wanted: Wanted, found: str | list[Path]) -> Found:
+    """The recordings of what `find_split` found.
+
+    Raises:
+        DataError: if a folder has no recordings, or a table no such column. What is wrong with a recording comes when
+            it is read.
+        ConfigError: if settings are impossible, or built-in speech is not installed.
+    """
+    config = wanted.config
+    if isinstance(found, str):
+        return (_hub if config.source.name == "hub" else _numbers)(wanted, found)
+    parts = [_of_place(wanted, path) for path in found]
+    if len(parts) == 1:
+        return parts[0]
+    keys = [part.key for part in parts]
+    return of_stream(
+        ", ".join(part.origin for part in parts), None if None in keys else ["parts", *keys], None,
+        lambda: chain.from_iterable(part.rows() for part in parts),
+    )  # fmt: skip
+
+
+def _of_place(wanted: Wanted, path: Path) -> Found:
+    config = wanted.config
+    if files.table_kind(path) and path.is_file():
+        is_all = path == Path(config.path).expanduser() and config.split_column in _names(path)
+        return _table(config, path, config.train if is_all else "")
+    if files.table_kind(path.parent) and path.parent.is_file():
+        return _table(config, path.parent, path.name)
+    if config.only:
+        raise ConfigError(f"data.only={config.only}: {path} is no table", f"put a {METADATA}.csv among the recordings")
+    if path.is_dir():
+        return _folder(wanted, path)
+    if path.suffix == LISTS:
+        return _sphinx(wanted, path)
+    cause = f"{path}: neither a table, nor a folder of recordings, nor a list of Sphinx's"
+    raise DataError(cause, f"tables end with one of {', '.join(files.TABLES)}")
+
+
+# --- which ---
+
+
+def _named(config: SpeechDataConfig, place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    if "*" in place.name:
+        return [row for path in sorted(place.parent.glob(place.name)) for row in _named(config, path)]
+    if own := _metadata(place):
+        return [own]
+    if tables := one_with_ending(place, files.TABLES):
+        return tables
+    ending = f"_{place.name}{LISTS}".lower()
+    if lists := sorted(path for path in (place.parent / "etc").glob(f"*{LISTS}") if path.name.lower().endswith(ending)):
+        return lists[:1]
+    path = Path(config.path).expanduser()
+    table = path if path.is_file() and path.parent == place.parent else _metadata(place.parent)
+    if table and files.table_kind(table):
+        there = [name for name in _splits(table, config.split_column) if name.lower() == place.name.lower()]
+        if len(there) > 1:
+            cause = f"{table}: {' and '.join(sorted(map(repr, there)))} in column {config.split_column!r}"
+            raise DataError(cause, "write the name of the split in one way")
+        if there:
+            return [table / there[0]]
+    return [place] if place.is_dir() else []
+
+
+def _whole(wanted: Wanted, folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
+    if table := _metadata(folder):
+        return [] if wanted.config.split_column in _names(table) else [table]
+    return [folder] if listing(folder, wanted.endings, is_other).files else []
+
+
+def _metadata(folder: Path) -> Path | None:
+    return next(iter(one_with_ending(folder / METADATA, files.TABLES, "keep one of them")), None)
+
+
+def _names(table: Path) -> list[str]:
+    """The columns of a table."""
+    if files.table_kind(table) in files.COLUMNAR:
+        return files.columnar_schema(table)[0].names
+    for _, row in files.named_rows(table, [], setting=SETTINGS):
+        return list(row)
+    raise DataError(f"{table}: there are no rows")
+
+
+def _splits(table: Path, column: str) -> set[str]:
+    if column not in _names(table):
+        return set()
+    return {_as_text(row.get(column)) for _, row in files.named_rows(table, [column], setting=SETTINGS)}
+
+
+# --- tables ---
+
+
+def _table(config: SpeechDataConfig, path: Path, split: str) -> Found:
+    columns = _columns(config, _names(path), str(path), split)
+    found = of_table(path, columns)
+    where = f"{path}, {config.split_column}={split}" if split else str(path)
+    return _narrowed(found, config, columns, split, where)
+
+
+def _narrowed(found: Found, config: SpeechDataConfig, columns: Columns, split: str, origin: str) -> Found:
+    """With all that says which rows are read in its key, and in its name."""
+    key = found.key and [*found.key, columns.wanted, config.split_column, split, config.only]
+    return dataclasses.replace(found, key=key, origin=f"{origin}, {config.only}" if config.only else origin)
+
+
+def _columns(config: SpeechDataConfig, names: Sequence[str], place: str, split: str = "") -> Columns:
+    content = _column(config.audio, AUDIO, names, place, "recordings", "data.audio")
+    text = _column(config.text, TEXT, names, place, "transcripts", "data.text")
+    if content == text:
+        raise ConfigError(f"data.audio and data.text both name {content!r}", "they must name different columns")
+    tests = [(config.split_column, "=", split)] if split else []
+    if config.only:
+        if not (match := ONLY.fullmatch(config.only)):
+            raise ConfigError(f"data.only={config.only}: what is asked of which column?", "COLUMN=VALUE, COLUMN!=VALUE")
+        tests.append((match[1], match[2], match[3]))
+
+    def keep(row: dict[str, Any]) -> bool:
+        return all((_as_text(row[column]) == value) == (relation == "=") for column, relation, value in tests)
+
+    others, missing = tuple(column for column, _, _ in tests), tuple(config.missing)
+    return Columns(content, text, missing, "recording", SETTINGS, others, keep if tests else None)
+
+
+def _column(given: str, usual: Sequence[str], names: Sequence[str], place: str, what: str, setting: str) -> str:
+    found = next((name for name in ([given] if given else usual) if name in names), None)
+    if found is None:
+        if given:
+            raise files.missing_column(place, given, names, setting)
+        remedy = f"columns there: {', '.join(map(repr, names))}; name the right one with {setting}"
+        raise DataError(f"{place}: no column of {what}: {', '.join(usual)}", remedy)
+    return found
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+# --- files ---
+
+
+def _folder(wanted: Wanted, folder: Path) -> Found:
+    """Recordings that have their transcripts beside them: a.txt for a.wav, or a line of a *.trans.txt."""
+    is_all = folder == Path(wanted.config.path).expanduser()
+    listed = listing(folder, wanted.endings, is_other_split(wanted.config) if is_all else lambda name: False)
+    listed.others = [path for path in listed.others if path.suffix.lower() != ".txt"]
+    left_out = listed.left_out()
+    if not listed.files:
+        cause = f"{shown(str(folder))}: no recording" + (f", and {left_out}" if left_out else "")
+        raise DataError(cause, f"expected files that end with one of {', '.join(wanted.endings)}")
+    in_folder = functools.cache(_lines_beside)
+    rows = [Row.of_file(path, _text_beside(path) or in_folder(path.parent).get(path.stem)) for path in listed.files]
+    return of_files(str(folder), rows, (left_out,) if left_out else ())
+
+
+def _text_beside(recording: Path) -> str | None:
+    """Return the content of the text file beside a recording; None if there is none, or it is empty."""
+    places = (recording.with_suffix(ending) for ending in (".txt", ".TXT"))
+    path = next((place for place in places if place.is_file() and place.stat().st_size), None)
+    return None if path is None else "\n".join(files.lines(path))
+
+
+def _lines_beside(folder: Path) -> dict[str, str]:
+    """What is said in each recording of a folder, by its stem."""
+    lines = chain.from_iterable(files.lines(path) for path in sorted(folder.glob(f"*{BESIDE}")))
+    return {stem: text for stem, _, text in (line.partition(" ") for line in lines)}
+
+
+def _sphinx(wanted: Wanted, path: Path) -> Found:
+    """A list of places below feat/ or wav/, and in the file beside it a line for each: what is said (PLACE)."""
+    texts = {}
+    transcripts = path.with_suffix(TRANSCRIPTS)
+    for number, line in enumerate(files.lines(transcripts), 1):
+        if line.strip():
+            match = SPHINX_LINE.fullmatch(line)
+            if match is None:
+                raise DataError(f"{transcripts}:{number}: not a transcript, then its recording's name in brackets")
+            texts[match[2]] = match[1]
+    base = path.parent.parent / ("feat" if wanted.features is Features.stored else "wav")
+    rows = []
+    for name in filter(None, map(str.strip, files.lines(path))):
+        place = base / name
+        there = with_ending(place, wanted.endings)
+        file = there[0] if there else place.with_name(place.name + wanted.endings[0])
+        rows.append(Row.of_file(file, texts.get(name, texts.get(place.name))))
+    return of_files(str(path), rows)
+
+
+# --- Hugging Face ---
+
+
+def _hub(wanted: Wanted, split: str) -> Found:
+    import datasets
+
+    config, origin = wanted.config, hub_origin(wanted.config, split)
+    data = hub_data(config, split)
+    names = list(data.features or next((row for _, row in hub_named_rows(config, split, data, 1)), {}))
+    columns = _columns(config, names, origin)
+    undecoded = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}  # Audio itself needs ffmpeg
+    found = of_hub(config, split, data, columns, datasets.Audio, undecoded)
+    return _narrowed(found, config, columns, "", origin)
+
+
+# --- built in ---
+
+
+def _numbers(wanted: Wanted, split: str) -> Found:
+    """Numbers that eSpeak NG says in several voices."""
+    config = wanted.config
+    if config.path != NUMBERS:
+        raise DataError(f"no built-in recordings are called {config.path!r}", f"data.path={NUMBERS}")
+    if config.only or wanted.features is Features.stored:
+        raise ConfigError(f"data.path={NUMBERS} is sound without columns", "features.kind=log_mel, data.only=")
+    library("espeakng_loader", "espeakng-loader", "demo")
+    from tformer_cli.builtin import spoken_numbers
+
+    size = config.size if split == "train" else 0
+
+    def rows() -> Iterator[Row]:
+        spoken = spoken_numbers.spoken_numbers(split, size, wanted.seed, config.sample_rate)
+        for name, samples, text in spoken:
+            yield Row(f"{name} of {NUMBERS}", text, audio.wav(audio.to_sound(samples), config.sample_rate))
+
+    code = hashlib.sha256(Path(spoken_numbers.__file__).read_bytes()).hexdigest()
+    voices = importlib.metadata.version("espeakng-loader")
+    key: list[object] = [NUMBERS, code, voices, split, size, wanted.seed, config.sample_rate]
+    return of_stream(f"built-in {NUMBERS}, {split}", key, None, rows)

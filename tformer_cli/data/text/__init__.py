@@ -1,0 +1,1 @@
+"""Reading of text: parallel sentences, corpora, labelled and tagged texts, questions."""

@@ -1,0 +1,175 @@
+"""Running text: documents from files, tables, a Hugging Face dataset, or built in.
+
+A split is written to files as it is read (`tformer_cli.data.core.store`), so that it may be larger than memory; a
+document may not.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tformer_cli.config.schema import Documents
+from tformer_cli.data.core import files
+from tformer_cli.data.core.cells import Gate
+from tformer_cli.data.core.hub import hub_origin, hub_rows
+from tformer_cli.data.core.media import listed, listing, shown
+from tformer_cli.data.core.names import NAMES
+from tformer_cli.data.core.splits import TEXT, is_other_split, read_split
+from tformer_cli.data.core.store import gather, text_digest
+from tformer_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import CorpusDataConfig
+
+
+SETTING = "data.column"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The documents of a split, in the order of the source.
+
+    Attributes:
+        documents: their text, in files or in memory.
+        origin: source of the documents, for messages.
+        notes: notes about skipped rows, one line each.
+    """
+
+    documents: Sequence[str]
+    origin: str
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that there is text."""
+        if not any(text.strip() for text in self.documents):
+            raise DataError(f"{self.origin}: there is no text")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the text, in hex."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        """All text is read for this: not where a split is only divided."""
+        return text_digest([self.documents], self.origin)
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        return len(self.documents)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the text in UTF-8."""
+        return sum(len(text.encode()) for text in self.documents)
+
+    def sentences(self, cache: str) -> Corpus:
+        """The lines that hold text, each as a document of its own; `cache` is `data.cache`."""
+        lines = ([line] for text in self.documents for line in sentences_of(text))
+        return Corpus(gather(lines, 1, cache=cache, origin=self.origin, unit="line")[0], self.origin)
+
+
+def sentences_of(text: str) -> list[str]:
+    """The lines of a document that hold text."""
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def read_corpus(config: CorpusDataConfig, split: str, *, skip: bool = False) -> dict[str, Corpus]:
+    """Read a split; without a validation split, the end of the training split is used.
+
+    Args:
+        config: location of the data.
+        split: train, validation or test.
+        skip: skip rows of a table whose document is null or NaN, which are an error otherwise.
+
+    Raises:
+        ConfigError: if the data's location is impossible.
+        DataError: if the split is missing or malformed; names file and line.
+    """
+    return read_split(config, split, functools.partial(_read, config, skip), _divide)
+
+
+def _divide(whole: Corpus, share: float) -> tuple[Corpus, Corpus | None]:
+    begin, end = cut(whole.documents, share)
+    validation = Corpus(end, f"{whole.origin}, the last {share:.0%}", whole.notes) if any(end) else None
+    return Corpus(begin, whole.origin, whole.notes), validation
+
+
+def cut(documents: Sequence[str], share: float) -> tuple[Sequence[str], Sequence[str]]:
+    """Divide documents into a beginning, and an end that has `share` of all characters.
+
+    Several documents stay whole; at least one goes to each side. A single one is cut at a character.
+    """
+    if not share:
+        return documents, []
+    if len(documents) == 1:
+        place = round(len(documents[0]) * (1 - share))
+        return [documents[0][:place]], [documents[0][place:]]
+    wanted, count, taken = share * sum(map(len, documents)), 0, 0
+    while taken < wanted and count < len(documents) - 1:
+        count += 1
+        taken += len(documents[-count])
+    return documents[:-count], documents[-count:]
+
+
+def _read(config: CorpusDataConfig, skip: bool, location: str | list[Path]) -> Corpus:
+    if config.source.name == "builtin":
+        from tformer_cli.builtin import python_docs
+
+        return Corpus(
+            python_docs.documents(str(location), config.size if location == "train" else 0, config.cache),
+            f"built-in {config.path}, {location}",
+        )
+    gate = Gate(skip=skip)  # a document may be empty, or the word "None"
+    if isinstance(location, str):
+        origin = hub_origin(config, location)
+        rows = hub_rows(config, location, [config.column], setting=SETTING, gate=gate, blank=[config.column])
+    else:
+        origin = str(location[0]) if len(location) == 1 else f"{location[0].parent} ({len(location)} files)"
+        rows = chain.from_iterable(_rows(config, path, gate) for path in location)
+    documents = gather(rows, 1, cache=config.cache, origin=origin, unit="text")[0]
+    left_out = "" if isinstance(location, str) else _left_out(config, location)
+    return Corpus(documents, origin, (*gate.notes(len(documents)), *([left_out] if left_out else [])))
+
+
+def _left_out(config: CorpusDataConfig, paths: Sequence[Path]) -> str:
+    """Return a line that counts by kind what a folder of text files holds beside them; "" if that is nothing."""
+    folder, named = paths[0].parent, {config.train.lower(), Path(config.path).stem.lower(), *chain(*NAMES.values())}
+    if len(paths) == 1 and paths[0].name.lower().partition(".")[0] in named:
+        return ""  # a file that is named, and no folder
+    is_whole = folder == Path(config.path).expanduser()
+    there = listing(folder, (TEXT,), is_other_split(config) if is_whole else lambda name: False)
+    below = [path for path in there.files if path.parent != folder]
+    kinds = Counter(path.suffix.lower() or "without an ending" for path in there.others)
+    kinds.update({"in folders below": len(below)})
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in (+kinds).most_common(8))
+    some = listed([str(path.relative_to(folder)) for path in (*below, *there.others)])
+    return f"left out of {shown(str(folder))}: {counts} ({some})" if counts else ""
+
+
+def _rows(config: CorpusDataConfig, path: Path, gate: Gate) -> Iterator[list[str]]:
+    """The documents of a file, each a row of one column."""
+    if files.table_kind(path):
+        column = [config.column]
+        return files.table_rows(path, column, setting=SETTING, names=None, gate=gate, blank=column)
+    return ([text] for text in divide(files.lines(path), config.documents))
+
+
+def divide(lines: Iterable[str], kind: Documents) -> Iterator[str]:
+    """The documents of a text file's lines; empty ones are left out."""
+    if kind is Documents.file:
+        yield "\n".join(lines) + "\n"
+        return
+    block: list[str] = []
+    for line in chain(lines, [""]):
+        if line.strip():
+            block.append(line)
+        if block and (kind is Documents.line or not line.strip()):
+            yield "\n".join(block)
+            block = []

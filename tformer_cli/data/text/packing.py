@@ -1,0 +1,109 @@
+"""Packing: documents laid end to end and cut into whole blocks, so that next to nothing is padding.
+
+The order is a pure function of (seed, epoch), and every epoch has the same number of blocks, so that a step number is
+an epoch and an index by one division.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tformer_cli.data.core.batching import ByEpoch, shuffled
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """An epoch: documents in `order` end at `ends` of the stream, blocks are shown in the order of `rank`."""
+
+    order: np.ndarray  # (documents,) int64
+    ends: np.ndarray  # (documents,) int64
+    offset: int
+    rank: np.ndarray  # (blocks,) int64
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of a document in a block: its tokens `start` to `stop`."""
+
+    document: int
+    start: int
+    stop: int
+
+
+class PackedBlocks:
+    """Blocks of `block` tokens and the one that follows each, which is what the last token predicts.
+
+    In training, each epoch puts the documents in another order and starts its first block elsewhere, so that blocks
+    begin at other places; what is left over at both ends (less than two blocks) is left out of that epoch. For
+    evaluation everything is covered once, in order, and the last block may be shorter.
+
+    Args:
+        lengths: tokens of each document, its end mark included, (N,) int64.
+        block: tokens of a block.
+        rows: blocks in a batch.
+        seed: of the order.
+        shuffle: False: for evaluation.
+
+    Raises:
+        ValueError: if there are fewer than two tokens.
+    """
+
+    def __init__(self, lengths: np.ndarray, *, block: int, rows: int, seed: int, shuffle: bool = True) -> None:
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+        self.total = int(self.lengths.sum())
+        if self.total < 2:
+            raise ValueError("a token and one that follows it are needed")
+        self.rows, self.seed, self.shuffle = rows, seed, shuffle
+        self.block = min(block, self.total - 1)
+        free = self.total - 1
+        self.blocks = max(1, (free - self.block + 1) // self.block) if shuffle else -(-free // self.block)
+        self._plans = ByEpoch(self._make_plan)
+
+    def __len__(self) -> int:
+        """Batches in an epoch, the same in each."""
+        return -(-self.blocks // self.rows)
+
+    def indices(self, epoch: int, index: int) -> np.ndarray:
+        """The blocks of a batch, by their place in the epoch's stream, (rows or fewer,) int64.
+
+        Raises:
+            IndexError: if there is no such batch.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        return self._plan(epoch).rank[index * self.rows : (index + 1) * self.rows].copy()
+
+    def pieces(self, epoch: int, place: int) -> list[Piece]:
+        """What a block holds, in order: `block + 1` tokens, or fewer in the last one of an evaluation."""
+        plan = self._plan(epoch)
+        start = plan.offset + place * self.block
+        stop = min(start + self.block + 1, self.total)
+        first = int(np.searchsorted(plan.ends, start, side="right"))
+        found = []
+        while start < stop:
+            document = int(plan.order[first])
+            begin = int(plan.ends[first]) - int(self.lengths[document])
+            end = min(stop, int(plan.ends[first]))
+            if end > start:
+                found.append(Piece(document, start - begin, end - begin))
+            start, first = end, first + 1
+        return found
+
+    def _plan(self, epoch: int) -> _Plan:
+        return self._plans[epoch if self.shuffle else 0]
+
+    def _make_plan(self, epoch: int) -> _Plan:
+        if not self.shuffle:
+            return _Plan(np.arange(len(self.lengths)), np.cumsum(self.lengths), 0, np.arange(self.blocks))
+        # Raw words alone are drawn: numpy promises no more than that they stay the same.
+        first = np.random.Philox(np.random.SeedSequence([self.seed, epoch, 2]))
+        documents = shuffled(len(self.lengths), self.seed, epoch, 0)
+        spare = self.total - self.blocks * self.block  # places where the first block may start, at least one
+        return _Plan(
+            documents,
+            np.cumsum(self.lengths[documents]),
+            int(first.random_raw() % spare),
+            shuffled(self.blocks, self.seed, epoch, 1),
+        )

@@ -1,0 +1,257 @@
+"""Sentence pairs from files, from a Hugging Face dataset, or built in.
+
+A split is laid down in files as it is read (`tformer_cli.data.core.store`), so that it may be larger than memory. What
+training keeps of it, a memory-mapped array of token ids, is made by `tformer_cli.data.text.encoded`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tformer_cli.data.core import files
+from tformer_cli.data.core.cells import Gate
+from tformer_cli.data.core.hub import hub_origin, hub_rows, hub_splits, refuse_saved
+from tformer_cli.data.core.names import NAMES, VALIDATION_NAMES, with_ending
+from tformer_cli.data.core.store import gather, text_digest
+from tformer_cli.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import ParallelDataConfig
+
+ROLES = ("train", "validation", "test")
+BUILTIN_LANGUAGES = ("en", "ja")
+
+
+@dataclass(frozen=True)
+class ParallelSplit:
+    """The pairs of a split, in the order of the file.
+
+    Attributes:
+        sources: source sentences, in files or in memory.
+        targets: target sentences, as many.
+        origin: source of the pairs, for messages.
+        hash: SHA-256 of the text, in hex; the same pairs have the same hash in every format.
+        notes: notes about skipped rows, one line each.
+    """
+
+    sources: Sequence[str]
+    targets: Sequence[str]
+    origin: str
+    hash: str = field(default="")
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the pairs and compute the hash."""
+        if len(self.sources) != len(self.targets):
+            raise ValueError(f"{len(self.sources)} sources and {len(self.targets)} targets")
+        object.__setattr__(self, "hash", text_digest([self.sources, self.targets], self.origin, "row"))
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.sources)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """The pairs."""
+        return zip(self.sources, self.targets, strict=True)
+
+
+def find_splits(config: ParallelDataConfig) -> dict[str, str]:
+    """Which splits exist, without reading them.
+
+    A split that the configuration names must exist. One that it leaves open is looked for: validation under
+    `val`, `validation`, `valid` or `dev`, test under `test` or as the only split whose name starts so.
+
+    Returns:
+        For each of train, validation and test that is there: its name (a stem or file, a split of a dataset).
+
+    Raises:
+        ConfigError: if the data's location or languages are impossible.
+        DataError: if the training split, or one that is named, is not there.
+    """
+    return {role: name for role in ROLES if (name := _find(config, role)) is not None}
+
+
+def read_parallel(config: ParallelDataConfig, split: str, *, seed: int = 1, skip: bool = False) -> ParallelSplit:
+    """Read a split.
+
+    Args:
+        config: location of the data; its languages name the endings of files or columns.
+        split: train, validation or test, as the configuration names them, or the name of a split (a stem or
+            file).
+        seed: seed of generated data (builtin).
+        skip: skip rows of a table without a sentence, which are an error otherwise.
+
+    Raises:
+        ConfigError: see `find_splits`.
+        DataError: if it is missing or malformed; names file and line.
+    """
+    name = _find(config, split) if split in ROLES else split
+    if split == "train" and config.test:
+        _find(config, "test")  # reports a mistyped name before training, not in `evaluate` after it
+    if name is None:
+        raise _no_split(config, split)
+    match config.source.name:
+        case "builtin":
+            return _read_builtin(config, name, seed)
+        case "hub":
+            return _read_hub(config, name, skip)
+        case _:
+            return _read_files(config, name, skip)
+
+
+def _find(config: ParallelDataConfig, role: str) -> str | None:
+    """The split that plays `role`, None if the configuration leaves it open and there is none."""
+    named = getattr(config, role)
+    match config.source.name:
+        case "builtin":
+            _check_builtin(config)
+            return role
+        case "hub":
+            existing = hub_splits(config)
+            if named:
+                if named.partition("[")[0] not in existing:
+                    raise DataError(f"{config.path}: no split {named!r}", f"splits there: {', '.join(existing)}")
+                return named
+        case _:
+            if named:
+                return _named_file(config, role, named)
+            existing = _stems(config)
+    if role == "validation":
+        there = [name for name in existing if name.lower() in VALIDATION_NAMES]
+        if len(there) > 1 and config.source.name == "files":
+            cause = f"{config.path}: which one is the validation split: {' or '.join(there)}?"
+            raise DataError(cause, f"name it: data.validation={there[0]}")
+        return next((name for name in VALIDATION_NAMES if name in existing), next(iter(there), None))
+    tests = [name for name in existing if name.lower().startswith("test")]
+    return "test" if "test" in tests else tests[0] if len(tests) == 1 else None
+
+
+def _no_split(config: ParallelDataConfig, role: str) -> DataError:
+    existing = {"files": _stems, "hub": hub_splits}[config.source.name](config)
+    return DataError(
+        f"{config.path or '.'}: no {role} split was found",
+        f"name it: data.{role}=..., there: {_list(existing)}",
+    )
+
+
+def _list(names: Sequence[str], most: int = 12) -> str:
+    remainder = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *remainder]) or "nothing"
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def _folder(config: ParallelDataConfig) -> Path:
+    """The folder that splits' names are relative to."""
+    path = Path(config.path).expanduser()
+    if path.is_file():
+        return path.parent
+    if config.path and not path.is_dir():
+        raise DataError(f"data.path: {config.path}: no such folder or file", "check the path")
+    return path
+
+
+def _named_file(config: ParallelDataConfig, role: str, named: str) -> str:
+    path = Path(config.path).expanduser()
+    if role == "train" and named == "train" and path.is_file():  # data.path is the table itself
+        return path.name
+    if not config.path and not Path(named).expanduser().is_absolute() and named == "train":
+        raise ConfigError("data.path is not set", "name the folder that holds the data: data.path=...")
+    if role == named == "train":
+        existing = _stems(config)
+        others = [stem for stem in existing if stem.lower() in NAMES["train"]]
+        named = named if named in existing or len(others) != 1 else others[0]
+    _locate(config, named)
+    return named
+
+
+def _stems(config: ParallelDataConfig) -> list[str]:
+    """Splits in the folder that have both languages or are tables, sorted."""
+    if not config.path or Path(config.path).expanduser().is_file():
+        return []
+    there = {path.name for path in _folder(config).iterdir() if path.is_file()}
+    ending = f".{config.source_language}"
+    stems = {name.removesuffix(ending) for name in there if name.endswith(ending)}
+    pairs = {stem for stem in stems if stem and f"{stem}.{config.target_language}" in there}
+    tables = {name[: -len(kind)] for name in there if (kind := files.table_kind(Path(name))) in files.TABLES}
+    return sorted(pairs | tables)
+
+
+def _locate(config: ParallelDataConfig, name: str) -> list[Path]:
+    """The two text files, or the one table, of a split."""
+    folder = _folder(config)
+    given = Path(name).expanduser()
+    places = dict.fromkeys([folder / given, given])  # an absolute path is both
+    languages = (config.source_language, config.target_language)
+    for place in places:
+        if files.table_kind(place) and place.is_file():
+            return [place]
+        pair = [place.with_name(f"{place.name}.{language}") for language in languages]
+        is_pair = all(path.is_file() for path in pair)
+        tables = with_ending(place, files.READABLE)
+        if len(tables) + is_pair > 1:
+            names = [*(["the pair of text files"] if is_pair else []), *(path.name for path in tables)]
+            raise DataError(f"{place}: which of {_list(names)}?", "give the table's full name, or move it away")
+        if is_pair or tables:
+            return pair if is_pair else tables
+    for place in places:
+        there = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
+        endings = [path.name.removeprefix(place.name + ".") for path in there if path.name.startswith(place.name + ".")]
+        absent = [language for language in languages if language not in endings]
+        if endings:
+            raise DataError(f"{place}.{absent[0]}: no such file", f"languages there: {_list(endings)}")
+    refuse_saved(folder)
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    expected = f"{name}.{languages[0]} and {name}.{languages[1]}, or a .tsv, .csv, .jsonl, .parquet or .arrow file"
+    raise DataError(f"no split {name!r} in {folder}", f"expected {expected}; there: {_list(there)}")
+
+
+def _read_files(config: ParallelDataConfig, name: str, skip: bool) -> ParallelSplit:
+    paths, languages = _locate(config, name), (config.source_language, config.target_language)
+    if len(paths) == 1:
+        gate = Gate(frozenset(config.missing), skip)
+        return _of_rows(config, files.table_rows(paths[0], languages, names=None, gate=gate), gate, str(paths[0]))
+    sources, targets = (
+        gather(([line] for line in files.lines(path)), 1, cache=config.cache, origin=str(path))[0] for path in paths
+    )
+    if len(sources) != len(targets):
+        raise DataError(
+            f"{paths[0]} has {len(sources)} lines and {paths[1]} has {len(targets)}",
+            "line by line, each must be the translation of the other",
+        )
+    return ParallelSplit(sources, targets, origin=f"{paths[0]}, {paths[1]}")
+
+
+def _of_rows(config: ParallelDataConfig, rows: Iterator[list[str]], gate: Gate, origin: str) -> ParallelSplit:
+    """Return the pairs of a table."""
+    sources, targets = gather(rows, 2, cache=config.cache, origin=origin)
+    return ParallelSplit(sources, targets, origin=origin, notes=gate.notes(len(sources)))
+
+
+def _read_hub(config: ParallelDataConfig, name: str, skip: bool) -> ParallelSplit:
+    gate = Gate(frozenset(config.missing), skip)
+    rows = hub_rows(config, name, (config.source_language, config.target_language), gate=gate)
+    return _of_rows(config, rows, gate, hub_origin(config, name))
+
+
+# --- built in -----------------------------------------------------------------------------------------------
+
+
+def _check_builtin(config: ParallelDataConfig) -> None:
+    for key in ("source_language", "target_language"):
+        if (language := getattr(config, key)) not in BUILTIN_LANGUAGES:
+            raise ConfigError(f"data.{key}: built-in data is in en and ja, not {language!r}", "choose one of them")
+
+
+def _read_builtin(config: ParallelDataConfig, split: str, seed: int) -> ParallelSplit:
+    from tformer_cli import builtin
+
+    _check_builtin(config)
+    pairs = builtin.parallel(config.path, split, size=config.size if split == "train" else 0, seed=seed)
+    columns: dict[str, list[str]] = dict(zip(BUILTIN_LANGUAGES, map(list, zip(*pairs, strict=True)), strict=True))
+    sources, targets = columns[config.source_language], columns[config.target_language]
+    return ParallelSplit(sources, targets, origin=f"built-in {config.path}, {split}")

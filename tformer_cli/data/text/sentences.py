@@ -1,0 +1,37 @@
+"""Sentences of words in the cells of a table."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tformer_cli.data.core.cells import Gate, MissingValue, read_list
+from tformer_cli.errors import DataError
+
+
+def words_of(cell: Any, place: str, column: str) -> list[str]:
+    """Return the words in a cell: a list, a list in JSON, Python or NumPy notation, or words separated by spaces.
+
+    Args:
+        cell: the value in the table.
+        place: location of its row, for errors.
+        column: its name, for errors.
+
+    Raises:
+        MissingValue: if the value, or a word of a list, is null or NaN.
+        DataError: if it is none of these.
+    """
+    if Gate().lacks(cell, blank=True):
+        raise MissingValue(place, column, cell)
+    for word in cell if isinstance(cell, list) else []:
+        if Gate().lacks(word, blank=True):
+            raise MissingValue(place, f"a word in {column}", word)
+    if isinstance(cell, str):
+        try:
+            values = read_list(cell)
+        except ValueError as error:
+            raise DataError(f"{place}: the list of words {error}") from error
+        cell = cell.split() if values is None else values
+    if not isinstance(cell, list):
+        raise DataError(f"{place}: not a list of words")
+    return [word if isinstance(word, str) else json.dumps(word) for word in cell]

@@ -1,0 +1,214 @@
+"""The run folder: `config.yaml`, `environment.json`, `metrics.jsonl`, `checkpoints/`, `result.json`.
+
+`train/` and `validation/` contain TensorBoard's files.
+
+Every command takes a run folder, or one of its checkpoints, and needs no other files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+import weakref
+from importlib import metadata
+from pathlib import Path
+
+from tformer_cli import __version__
+from tformer_cli.errors import RunError
+from tformer_cli.regular import append_regular
+from tformer_cli.runs.checkpoint import AVERAGED, Checkpoints, complete_save, damage
+from tformer_cli.runs.writing import replace_file, write_remedy
+
+INITIAL = "initial"
+"""What a run starts from that another library's model is written to, until its weights have been read."""
+CONFIG, RESULT, METRICS, PERFORMANCE = "config.yaml", "result.json", "metrics.jsonl", "performance.jsonl"
+ENVIRONMENT = "environment.json"
+OWN_FILES = (CONFIG, ENVIRONMENT, METRICS, PERFORMANCE, RESULT)
+HARMLESS = (
+    "recipe", "trainer.steps", "trainer.epochs", "trainer.minutes", "trainer.device", "trainer.threads",
+    "trainer.compile", "trainer.evaluate_every", "trainer.checkpoint_every", "trainer.keep", "trainer.keep_best",
+    "trainer.log_every", "trainer.patience", "trainer.average", "trainer.samples", "trainer.evaluate_decoded",
+    "trainer.evaluate_limit", "trainer.distributed_timeout", "data.workers", "data.cache", "data.test", "decode.",
+)  # fmt: skip
+"""Settings that may differ on `--resume`: they change how long, how seen and how scored, not what is learnt when."""
+LOCATIONS = ("data.path", "data.train", "data.validation", "data.source", "data.name")
+"""Locations of data, which may change if the hash of the data is the same."""
+STEERING = ("optim.lr", "optim.warmup_steps", "optim.clip_norm")
+"""Settings that may differ on `--resume` after a step that was not finite."""
+
+
+class Lock:
+    """The lock of a run folder against a second writer; it ends with the process.
+
+    Args:
+        run: the run folder, which is created.
+        patience: seconds to wait for a holder that is ending, since a large killed process takes a moment.
+
+    Attributes:
+        held: whether no other process can write; False if the file system has no locks.
+        note: a note for the user, in a line, or "".
+
+    Raises:
+        RunError: if another process holds the lock, or the folder is not writable.
+    """
+
+    _all: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+    def __init__(self, run: Path, patience: float = 2.0) -> None:
+        self.held, self.note = False, ""
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            self.file = append_regular(run / ".lock")
+        except OSError as error:
+            remedy = f"{write_remedy(error)}, or choose another folder with --run"
+            raise RunError(f"{run}: cannot be written: {error.strerror}", remedy) from error
+        try:
+            import fcntl
+        except ImportError:
+            self.note = "this platform has no file locks: start no second run in this folder"
+            return
+        self._all.add(self)
+        until = time.monotonic() + patience
+        while not self.held:
+            try:
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.held = True
+            except OSError as error:
+                if error.errno not in (
+                    errno.EWOULDBLOCK,
+                    errno.EAGAIN,
+                    errno.EACCES,
+                ):  # such as ENOLCK on NFS
+                    self.note = f"{run}: no file locks here ({error.strerror}): start no second run in this folder"
+                    return
+                if time.monotonic() < until:
+                    time.sleep(0.05)
+                    continue
+                self.release()
+                raise RunError(
+                    f"{run}: another process is writing this run", "wait for it, or use another --run"
+                ) from error
+
+    def release(self) -> None:
+        """Let others write."""
+        self._all.discard(self)
+        self.file.close()
+
+    @classmethod
+    def forget(cls) -> None:
+        """Close the lock in a forked process, since it belongs to the parent."""
+        for lock in list(cls._all):
+            lock.file.close()
+        cls._all.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=Lock.forget)
+
+
+def is_part_of_run(path: Path) -> bool:
+    """Return whether a file is one that a run consists of; other files in a run folder are the user's.
+
+    Args:
+        path: an absolute path without symbolic links.
+    """
+    for run in path.parents:
+        if (run / CONFIG).exists() and (run / "checkpoints").is_dir():
+            first, *below = path.relative_to(run).parts
+            return first == "checkpoints" if below else first in OWN_FILES
+    return False
+
+
+def clear_start(run: Path) -> None:
+    """Remove what a run folder needs no more once its model has its first weights: call it under the run's lock."""
+    for place in (run / INITIAL, *run.glob(f".{INITIAL}.*"), *run.glob(".*.writing")):
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place, ignore_errors=True)
+        elif place.name != INITIAL:
+            place.unlink(missing_ok=True)
+
+
+def locate(path: Path, checkpoint: str = "") -> tuple[Path, Path]:
+    """The run folder and the checkpoint that a user's path means.
+
+    Args:
+        path: a run folder, or a checkpoint in one (or copied elsewhere).
+        checkpoint: name of a checkpoint of the run, `best` or `latest`; empty: the averaged one, else the best, else
+            the latest.
+
+    Returns:
+        The run folder (the checkpoint itself when it stands alone), and the checkpoint.
+
+    Raises:
+        RunError: if there is no whole checkpoint.
+    """
+    if not path.is_dir():
+        raise RunError(f"{path}: no such run folder", "give the folder that --run named; `tformer runs` lists them")
+    if (path / "manifest.json").exists():
+        run, chosen = (path.parent.parent if path.parent.name == "checkpoints" else path), path
+    else:
+        if not (path / CONFIG).exists():
+            raise RunError(f"{path}: not a run folder (it has no {CONFIG})", "give the folder that --run named")
+        run, folder = path, Checkpoints(path / "checkpoints")
+        _complete(run)
+        if checkpoint in ("", "best", "latest"):
+            chosen = folder.latest() if checkpoint == "latest" else folder.best() or folder.latest()
+        else:
+            chosen = folder.folder / checkpoint
+        if chosen is None or not chosen.is_dir():
+            there = [step.name for step in [*folder.steps(), folder.folder / AVERAGED] if step.is_dir()]
+            if chosen is None:
+                raise RunError(f"{path}: no checkpoint yet", "continue the run with --resume")
+            names = ", ".join(there) or "none"
+            raise RunError(f"{path}: no checkpoint {chosen.name}", f"name one with --checkpoint; there are: {names}")
+    fault = damage(chosen)
+    if fault:
+        others = [step.name for step in Checkpoints(run / "checkpoints").steps() if step.name != chosen.name]
+        remedy = (
+            f"choose another with --checkpoint: {', '.join(others)}" if others else "there is no other: train again"
+        )
+        raise RunError(f"{chosen}: damaged: {fault}", remedy)
+    return run, chosen
+
+
+def _complete(run: Path) -> None:
+    """Complete an interrupted save, unless another process is writing the run, or this one may not write."""
+    folder = run / "checkpoints"
+    if not Checkpoints(folder).interrupted():
+        return
+    with contextlib.suppress(RunError):
+        lock = Lock(run, patience=0)
+        if lock.held:
+            complete_save(folder)
+        lock.release()
+
+
+def write_environment(run: Path, machine: str) -> None:
+    """What the run was made with, for whoever wants to check a number later."""
+    names = ("torch", "numpy", "sentencepiece", "sacrebleu", "datasets", "safetensors", "hydra-core")
+    versions = {name: metadata.version(name) for name in names}
+    facts = {
+        "tformer": __version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": processor(),
+        "machine": machine,
+        "versions": versions,
+        "command": sys.argv,
+    }
+    replace_file(run / ENVIRONMENT, json.dumps(facts, indent=1).encode())
+
+
+def processor() -> str:
+    """Name of the CPU."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

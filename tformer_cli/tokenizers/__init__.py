@@ -1,0 +1,1 @@
+"""Tokenizers: their use, their training, their files, and sampled segmentations."""

@@ -1,0 +1,273 @@
+"""Vocabularies of the `tokenizers` library (WordPiece, byte-level BPE, ...), as pre-trained models bring them.
+
+They serve wherever a SentencePiece one does: the same ids by the same names, kept in the same folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tformer_cli.errors import ConfigError, DataError, install_command
+from tformer_cli.regular import read_regular
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tokenizers
+
+KIND = "tokenizers"
+FILE = "tokenizer.json"
+MASK = "<mask>"
+"""What a user writes for a hidden token, whatever the vocabulary calls it."""
+ROLES = {
+    "pad": ("pad_token", "eos_token", "unk_token"),  # a GPT-2 has one special piece for everything
+    "unk": ("unk_token", "eos_token"),
+    "bos": ("cls_token", "bos_token"),
+    "eos": ("sep_token", "eos_token"),
+    "mask": ("mask_token",),
+}
+"""What each of our special tokens may be called in theirs, the first that is there."""
+WORD_MARKS = ("\u2581", "\u0120")
+"""What begins a piece that begins a word: SentencePiece's space and byte-level BPE's."""
+
+
+MOST_PIECES = 10_000_000
+"""Largest id of a piece in a valid file; a model has a row of weights for each."""
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Add the name of the file to errors of the library: Exceptions, and panics of its Rust code.
+
+    Raises:
+        DataError: instead of either.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":  # it is not an Exception
+            raise DataError(f"{what} ({' '.join(str(error).split())[:200]})") from error
+        raise
+
+
+@contextmanager
+def _without_standard_error() -> Iterator[None]:
+    """Discard standard error within the context, since a panic prints its stack before it is raised."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+class JsonTokenizer:
+    """Text to ids and back by a `tokenizer.json`.
+
+    Args:
+        content: the file.
+        special: pieces by role: pad, unk, bos (or [CLS]), eos (or [SEP]), mask if there is one.
+        origin: what an error calls it.
+
+    Raises:
+        ConfigError: if the library is not installed.
+        DataError: if the file cannot be read, or a special piece is not in it.
+    """
+
+    kind = KIND
+    joint, lossless = True, False
+    languages: tuple[str, ...] = ()
+
+    def __init__(self, content: bytes, special: Mapping[str, str], origin: str = FILE) -> None:
+        try:
+            library = importlib.import_module("tokenizers")
+        except ImportError as error:
+            cause = f"{origin}: needs tokenizers, which is not installed"
+            raise ConfigError(cause, install_command("text")) from error
+        with _named(f"{origin}: not a tokenizer's file"), _without_standard_error():
+            self._tokenizer = library.Tokenizer.from_str(content.decode("utf-8"))
+        self._origin = origin
+        largest = max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+        if largest >= MOST_PIECES:
+            raise DataError(f"{origin}: a piece has the number {largest:,}", f"there may be {MOST_PIECES:,} at most")
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._content, self._special = content, dict(special)
+        ids = {}
+        for role, piece in special.items():
+            ids[role] = self._tokenizer.token_to_id(piece)
+            if ids[role] is None:
+                raise DataError(f"{origin}: the vocabulary has no piece {piece!r}")
+        self._find_in_text(special.values())
+        self.pad_id, self.unk_id, self.bos_id, self.eos_id = (ids[role] for role in ("pad", "unk", "bos", "eos"))
+        self.mask_id: int | None = ids.get("mask")
+        from tformer_cli.tokenizers.tokenizer import hash_files
+
+        self.hash = hash_files(self.files())
+
+    def _find_in_text(self, pieces: Iterable[str]) -> None:
+        """Make the tokenizer recognise special pieces in text with their ids; those added by the file are unchanged.
+
+        RoBERTa's <mask> includes the space before it, which adding the same piece again would undo.
+        """
+        added = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
+        self._tokenizer.add_special_tokens([piece for piece in dict.fromkeys(pieces) if piece not in added])
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> JsonTokenizer:
+        """Of a pre-trained model's folder.
+
+        Raises:
+            DataError: if there is no `tokenizer.json`, or its special pieces are not named.
+        """
+        place = folder / FILE
+        if not place.is_file():
+            remedy = "save it with AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+            raise DataError(f"{folder}: no {FILE}", remedy)
+        named: dict[str, str] = {}
+        for name in ("special_tokens_map.json", "tokenizer_config.json"):
+            if (folder / name).is_file():
+                try:
+                    content = json.loads(read_regular(folder / name))
+                except (ValueError, RecursionError) as error:
+                    raise DataError(f"{folder / name}: not JSON") from error
+                if not isinstance(content, dict):
+                    raise DataError(f"{folder / name}: not a JSON object")
+                for key, value in content.items():
+                    text = value.get("content") if isinstance(value, dict) else value
+                    if key.endswith("_token") and isinstance(text, str):
+                        named[key] = text
+        special = {}
+        for role, names in ROLES.items():
+            piece = next((named[name] for name in names if name in named), None)
+            if piece is not None:
+                special[role] = piece
+            elif role != "mask":
+                raise DataError(f"{folder}: no {names[0]} in tokenizer_config.json", "the folder is not complete")
+        return cls(read_regular(place), special, str(place))
+
+    @property
+    def vocab_size(self) -> int:
+        """Pieces, special ones included."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    @property
+    def decodes_in_steps(self) -> bool:
+        """Whether further tokens do not change previous text; WordPiece removes spaces before punctuation."""
+        return '"cleanup":true' not in json.dumps(json.loads(self._content).get("decoder"), separators=(",", ":"))
+
+    def vocab_size_of(self, language: str | None = None) -> int:
+        """The same for every language."""
+        return self.vocab_size
+
+    def files(self) -> dict[str, bytes]:
+        """What to write into a folder, by name."""
+        from tformer_cli.tokenizers.tokenizer import FORMAT, META
+
+        meta = {"format": FORMAT, "kind": KIND, "special": self._special}
+        return {META: (json.dumps(meta, ensure_ascii=False, indent=2) + "\n").encode(), FILE: self._content}
+
+    def _marked(self, text: str) -> str:
+        return text.replace(MASK, self._special["mask"]) if "mask" in self._special else text
+
+    def encode(self, text: str, language: str | None = None) -> list[int]:
+        """Ids of a text, without beginning and end; `<mask>` is the mask whatever the vocabulary calls it."""
+        with _named(f"{self._origin}: a text cannot be encoded"):
+            return self._tokenizer.encode(self._marked(text), add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str], language: str | None = None) -> list[list[int]]:
+        """Ids of many texts."""
+        with _named(f"{self._origin}: a text cannot be encoded"):
+            encodings = self._tokenizer.encode_batch([self._marked(text) for text in texts], add_special_tokens=False)
+            return [one.ids for one in encodings]
+
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each word of a sentence, as if it followed a space.
+
+        These are the ids that transformers gives with `is_split_into_words=True, add_prefix_space=True`.
+        """
+        with _named(f"{self._origin}: a text cannot be encoded"):
+            found = self._word_tokenizer.encode_batch([self._marked(word) for word in words], add_special_tokens=False)
+            return [one.ids for one in found]
+
+    @functools.cached_property
+    def _word_tokenizer(self) -> tokenizers.Tokenizer:
+        """Return the same vocabulary for single words: a byte-level one puts a space before each."""
+        content = json.loads(self._tokenizer.to_str())
+        add_prefix_space(content)
+        return type(self._tokenizer).from_str(json.dumps(content, ensure_ascii=False))
+
+    @functools.cached_property
+    def pair_separator(self) -> list[int]:
+        """Return the ids between the two texts of a pair: RoBERTa has two ends there, others have one."""
+        with _named(f"{self._origin}: a pair of texts cannot be encoded"):
+            pair = self._tokenizer.encode("a", "a")
+        try:
+            second = pair.sequence_ids.index(1)
+        except ValueError:  # the vocabulary makes nothing of the letter
+            return [self.eos_id]
+        between = [
+            token for token, text in zip(pair.ids[:second], pair.sequence_ids[:second], strict=True) if text is None
+        ][1:]
+        return between if between and set(between) == {self.eos_id} else [self.eos_id]
+
+    def encode_with_offsets(self, text: str, language: str | None = None) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the ids of a text, and the characters that each of them stands for; `<mask>` is text.
+
+        Returns:
+            The ids; and for each, the place of its first character and the one after its last.
+        """
+        with _named(f"{self._origin}: a text cannot be encoded"):
+            encoded = self._tokenizer.encode(text, add_special_tokens=False)
+        return encoded.ids, encoded.offsets
+
+    def encode_sampled(
+        self, text: str, language: str | None = None, *, strength: float, rng: np.random.Generator
+    ) -> list[int]:
+        """The same as `encode`: these vocabularies have one segmentation."""
+        return self.encode(text)
+
+    def encode_batch_sampled(
+        self, texts: Sequence[str], language: str | None = None, *, strength: float, rng: np.random.Generator
+    ) -> list[list[int]]:
+        """The same as `encode_batch`."""
+        return self.encode_batch(texts)
+
+    def decode(self, ids: Iterable[int], language: str | None = None) -> str:
+        """The text of ids; special pieces add nothing."""
+        with _named(f"{self._origin}: tokens cannot be decoded"):
+            return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
+
+    def pieces(self, ids: Iterable[int], language: str | None = None) -> list[str]:
+        """The piece of each id."""
+        return [self._tokenizer.id_to_token(int(i)) or "" for i in ids]
+
+    def word_starts(self) -> list[bool]:
+        """Whether each piece begins a word: WordPiece marks those that do not, the others those that do."""
+        pieces = self.pieces(range(self.vocab_size))
+        if any(piece.startswith(WORD_MARKS) for piece in pieces):
+            return [piece.startswith(WORD_MARKS) for piece in pieces]
+        return [not piece.startswith("##") for piece in pieces]
+
+
+def add_prefix_space(content: dict[str, Any]) -> None:
+    """Have a byte-level `tokenizer.json` put a space before each text, or each word of a list, that has none."""
+    splitter = content.get("pre_tokenizer") or {}
+    for part in (splitter, *splitter.get("pretokenizers", ())):
+        if part.get("type") == "ByteLevel":
+            part["add_prefix_space"] = True

@@ -1,0 +1,113 @@
+"""How a SentencePiece model is trained: in memory, in one thread, so that the same text gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import sentencepiece
+
+from tformer_cli.errors import ConfigError, DataError
+from tformer_cli.tokenizers.segmentation import SPACE_MARK
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import TokenizerConfig
+
+PAD_ID, UNK_ID, BOS_ID, EOS_ID = range(4)  # of every model that is trained here
+RESERVED = "\u2585"  # the trainer skips lines that hold this character
+LINE_CHARACTERS = 4096  # longer lines are cut for training; SentencePiece would skip lines over a limit
+
+
+def check_symbols(symbols: Sequence[str]) -> None:
+    """Refuse pieces that no vocabulary can have.
+
+    Raises:
+        ConfigError: naming the first of them.
+    """
+    taken = {"<pad>", "<unk>", "<s>", "</s>"}
+    for symbol in symbols:
+        if not symbol or symbol in taken or SPACE_MARK in symbol:
+            why = "is empty" if not symbol else "holds U+2581" if SPACE_MARK in symbol else "is there already"
+            raise ConfigError(f"tokenizer.user_symbols: {symbol!r} {why}", "leave it out")
+        taken.add(symbol)
+
+
+def training_lines(texts: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Every character of the texts but U+2585, in lines that the trainer takes."""
+    for lines in texts:
+        for line in lines:
+            for part in line.split(RESERVED) if RESERVED in line else (line,):
+                while len(part) > LINE_CHARACTERS:
+                    end = part.rfind(" ", 1, LINE_CHARACTERS)
+                    end = end if end > 0 else LINE_CHARACTERS
+                    yield part[:end]
+                    part = part[end:]
+                if part:
+                    yield part
+
+
+def train(lines: Iterator[str], config: TokenizerConfig, seed: int, where: str = "") -> bytes:
+    """A serialised model, learnt from lines.
+
+    Args:
+        lines: as `training_lines` gives them.
+        config: kind and size.
+        seed: of SentencePiece's own generator.
+        where: what errors add to name the text, as " for de".
+
+    Raises:
+        ConfigError: if the vocabulary is too large or too small for the text.
+        DataError: if there is no text.
+    """
+    exact = {
+        "normalization_rule_name": "identity",
+        "add_dummy_prefix": False,
+        "remove_extra_whitespaces": False,
+    }
+    writer = io.BytesIO()
+    sentencepiece.set_random_generator_seed(seed % 2**32)  # it accepts 32 bits
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines,
+            model_writer=writer,
+            model_type=config.kind.name,
+            vocab_size=config.vocab_size,
+            character_coverage=config.character_coverage,
+            byte_fallback=config.byte_fallback or config.lossless,
+            user_defined_symbols=list(config.user_symbols),
+            input_sentence_size=config.lines,
+            shuffle_input_sentence=True,
+            hard_vocab_limit=config.kind.name != "char",
+            pad_id=PAD_ID,
+            unk_id=UNK_ID,
+            bos_id=BOS_ID,
+            eos_id=EOS_ID,
+            max_sentence_length=4 * LINE_CHARACTERS,
+            num_threads=1,
+            minloglevel=3,
+            **(exact if config.lossless else {}),
+        )
+    except RuntimeError as error:
+        raise _training_error(str(error), config, where) from error
+    return writer.getvalue()
+
+
+def _training_error(message: str, config: TokenizerConfig, where: str) -> ConfigError | DataError:
+    if match := re.search(r"too high \(\d+\).*<= (\d+)", message):
+        cause = f"tokenizer.vocab_size: the text{where} is too small for {config.vocab_size} pieces"
+        return ConfigError(cause, f"set it to at most {match[1]}")
+    if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        size = config.vocab_size
+        cause = f"tokenizer.vocab_size: characters and special pieces alone{where} need more than {size}"
+        return ConfigError(cause, f"set it to at least {match[1]}, or lower tokenizer.character_coverage")
+    if "(vocab_size) >= (0)" in message:  # kind=char: too small even for the special pieces
+        bytes_too = config.byte_fallback or config.lossless
+        least = 4 + len(config.user_symbols) + 256 * bytes_too
+        parts = ["special pieces", *(["bytes"] * bytes_too), *(["user symbols"] * bool(config.user_symbols))]
+        cause = f"tokenizer.vocab_size: {' and '.join(parts)} alone{where} need {least}, more than {config.vocab_size}"
+        return ConfigError(cause, f"set it to {least} plus the number of characters, or more; the rest is not used")
+    if "sentences_.empty()" in message:
+        return DataError(f"there is no text to train a tokenizer from{where}")
+    return ConfigError(f"tokenizer{where}: SentencePiece: {' '.join(message.split())}")
