@@ -40,8 +40,6 @@ def test_the_hub_is_asked_aloud_and_its_retries_stay_silent(monkeypatch, capsys,
         raise LocalEntryNotFoundError("no network")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    logger = logging.getLogger("huggingface_hub")  # other libraries may have ended its propagation
-    monkeypatch.setattr(logger, "handlers", [*logger.handlers, caplog.handler])
     with pytest.raises(RunError, match="neither a folder nor a model that the hub gives"):
         Start.find("hf:owner/absent")
     assert capsys.readouterr().err == "owner/absent is no folder here: asking the Hugging Face hub for it\n"

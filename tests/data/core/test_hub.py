@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import tarfile
@@ -13,6 +14,7 @@ import pytest
 
 from tformer_cli.config.compose import compose
 from tformer_cli.data.core.hub import hub_data, hub_path, hub_rows, hub_splits
+from tformer_cli.data.core.hub_log import quiet_hub, without_bars
 from tformer_cli.data.core.splits import find_split
 from tformer_cli.errors import DataError
 
@@ -135,3 +137,18 @@ def test_a_saved_split_reads_no_files_but_its_own(folder, name):
     (place / "state.json").write_text(json.dumps(state | {"_data_files": [{"filename": name}]}))
     with pytest.raises(DataError, match="which state.json names, is no file there"):
         hub_data(config(place), "train")
+
+
+def test_what_the_libraries_show_is_restored_in_whatever_order_contexts_end(monkeypatch):
+    logger = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    monkeypatch.setattr(quiet_hub, "before", [])
+    bars = datasets.is_progress_bar_enabled()
+    for setting in (quiet_hub, without_bars):
+        first, second = setting(), setting()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert setting.read() == setting.value
+        second.__exit__(None, None, None)
+    assert logger.level == logging.INFO and datasets.is_progress_bar_enabled() == bars

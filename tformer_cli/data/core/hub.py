@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tformer_cli.data.core import files
 from tformer_cli.data.core.cells import Gate, Place, Places, class_names, has_short_floats, shortest
-from tformer_cli.data.core.hub_log import quiet_hub
+from tformer_cli.data.core.hub_log import quiet_hub, without_bars
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.regular import read_regular
 
@@ -176,20 +176,13 @@ def hub_data(config: DataConfig, name: str) -> Any:
 @contextlib.contextmanager
 def _hub(config: DataConfig) -> Iterator[None]:
     """Convert the library's errors to `DataError` and disable its progress bars within the context."""
-    import datasets
-
-    bars = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
     try:
-        with quiet_hub():
+        with quiet_hub(), without_bars():
             yield
     except DataError:
         raise
     except Exception as error:
         raise _hub_error(config, error) from error
-    finally:
-        if bars:
-            datasets.enable_progress_bars()
 
 
 def _hub_error(config: DataConfig, error: Exception) -> DataError:
