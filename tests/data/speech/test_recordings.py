@@ -169,6 +169,13 @@ def test_a_hash_of_all_sound_and_text(tmp_path):
     assert [each.tolist() for each in part.sound.gather(np.array([1]))] == [sounds()[1].tolist()]
 
 
+def test_the_table_may_be_named_in_capitals(tmp_path):
+    settings = config(metadata(tmp_path / "all"))
+    first = read(settings)
+    (tmp_path / "all" / "metadata.csv").rename(tmp_path / "all" / "METADATA.CSV")
+    assert read(settings).texts == first.texts
+
+
 def test_splits_in_a_column(tmp_path):
     names = ["train", "test", "train", "val", "train", "test"]
     for ending in (".csv", ".parquet"):

@@ -14,21 +14,32 @@ NAMES = {"train": ("train", "training"), "validation": VALIDATION_NAMES, "test":
 FULL_NAME = "give its full name: data.train=..., data.validation=... or data.test=..."
 
 
-def with_ending(place: Path, endings: Sequence[str]) -> list[Path]:
-    """Return the files of this name with one of these endings, in the order of the endings, in any capitals."""
-    begins = [name for name in _names_in(place.parent) if name.startswith(place.name)]
+def with_ending(place: Path, endings: Sequence[str], *, any_capitals: bool = False) -> list[Path]:
+    """Return the files of this name with one of these endings, in the order of the endings.
+
+    Args:
+        place: path of the file without its ending.
+        endings: endings, in any capitals.
+        any_capitals: whether the name is in any capitals too.
+    """
+    known = _names_in(place.parent)
+    begins = [name for name in known if name.startswith(place.name)]
+    if any_capitals:
+        begins = [name for name in known if name.lower().startswith(place.name.lower())]
     pairs = ((name, ending) for ending in endings for name in begins)
     places = [place.with_name(name) for name, ending in pairs if name[len(place.name) :].lower() == ending.lower()]
     return [path for path in places if path.is_file()]
 
 
-def one_with_ending(place: Path, endings: Sequence[str], remedy: str = FULL_NAME) -> list[Path]:
-    """Return the one file of this name with one of these endings, or nothing.
+def one_with_ending(
+    place: Path, endings: Sequence[str], remedy: str = FULL_NAME, *, any_capitals: bool = False
+) -> list[Path]:
+    """Return the one file of this name with one of these endings, or nothing; see `with_ending`.
 
     Raises:
         DataError: if there are several; names them.
     """
-    there = with_ending(place, endings)
+    there = with_ending(place, endings, any_capitals=any_capitals)
     if len(there) > 1:
         raise DataError(f"{place}: which of {', '.join(path.name for path in there)}?", remedy)
     return there

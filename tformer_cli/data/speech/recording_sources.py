@@ -140,7 +140,9 @@ def _whole(wanted: Wanted, folder: Path, is_other: Callable[[str], bool]) -> lis
 
 
 def _metadata(folder: Path) -> Path | None:
-    return next(iter(one_with_ending(folder / METADATA, files.TABLES, "keep one of them")), None)
+    """Return the table that lies among a folder's recordings, if there is one."""
+    tables = one_with_ending(folder / METADATA, files.TABLES, "keep one of them", any_capitals=True)
+    return tables[0] if tables else None
 
 
 def _names(table: Path) -> list[str]:
