@@ -73,6 +73,19 @@ def test_the_ends_of_the_unit_interval_draw_possible_tokens() -> None:
             assert int(draw(logits, torch.tensor([number], dtype=torch.float64), **options)) in (1, 2, 4)
 
 
+def test_the_last_possible_token_is_that_of_its_own_row() -> None:
+    logits = torch.full((3, 6), -torch.inf)
+    for row, last in enumerate((1, 5, 0)):
+        logits[row, : last + 1] = 0.0
+    numbers = torch.full((3,), 1.0, dtype=torch.float64)
+    assert draw(logits, numbers).tolist() == [1, 5, 0]
+
+
+def test_the_smallest_set_that_reaches_top_p_ends_there() -> None:
+    logits = torch.tensor([[0.5, 0.25, 0.25]], dtype=torch.float64).log()
+    assert int(draw(logits, torch.tensor([0.999], dtype=torch.float64), top_p=0.5)) == 0
+
+
 def test_whole_outputs_follow_the_model() -> None:
     decoder = ToyDecoder(6, 0, spread=1.0)
     outputs: dict[tuple[int, ...], int] = {}

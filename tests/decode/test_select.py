@@ -10,6 +10,18 @@ from tformer_cli.decode.select import Head
 from tformer_cli.nn.int8 import Int8Linear, available
 
 
+class Scaled(Int8Linear):
+    """The interface of an 8-bit layer on any CPU: its products lack a factor of each row."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        torch.nn.Module.__init__(self)
+        self.weight, self.scale, self.bias = weight, torch.ones(len(weight)), None
+
+    def product(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scale = x.abs().amax(-1, keepdim=True) / 127
+        return x @ self.weight.t() / scale, scale
+
+
 def make(vocab_size: int, sentences: int, rows: int, *, bias: bool, scale: float, dtype: torch.dtype) -> tuple:
     generator = torch.Generator().manual_seed(vocab_size + rows)
     weight = (torch.randn(vocab_size, 16, generator=generator) * scale).to(dtype)
@@ -79,13 +91,29 @@ def test_buffers_serve_fewer_rows_later() -> None:
         torch.testing.assert_close(first[:2], second)
 
 
-@pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8"])
+def test_products_up_to_a_scale_give_the_same_answers() -> None:
+    weight, _, hidden = make(1024, 2, 3, bias=False, scale=0.3, dtype=torch.float32)
+    so_far, asked = -torch.rand(2, 3) * 3, torch.randint(1024, (2, 3))
+    answers = []
+    for output in ((weight, None), Scaled(weight)):
+        head = Head(output, 8, torch.tensor([3]))
+        head.project(hidden)
+        assert (head.scale is not None) == isinstance(output, Scaled)
+        first = [head.normalizer, head.scaled().clone(), head.log_probability(asked)]
+        head.forbid()
+        answers.append([*first, head.highest(), *head.best(so_far, 5)])
+    for exact, scaled in zip(*answers, strict=True):
+        torch.testing.assert_close(scaled, exact, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "scaled", "int8"])
 def test_added_scores_count_in_every_answer(kind: str) -> None:
     if kind == "int8" and not available():
         pytest.skip("this CPU does not multiply bytes")
     dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
     weight, _, hidden = make(1024, 2, 3, bias=False, scale=0.3, dtype=dtype)
-    head = Head(Int8Linear(weight, None) if kind == "int8" else (weight, None), 8, torch.tensor([3]))
+    outputs = {"int8": lambda: Int8Linear(weight, None), "scaled": lambda: Scaled(weight)}
+    head = Head(outputs.get(kind, lambda: (weight, None))(), 8, torch.tensor([3]))
     generator = torch.Generator().manual_seed(0)
     for _ in range(2):  # the buffers are used again
         head.project(hidden)
