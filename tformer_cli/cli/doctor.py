@@ -6,10 +6,6 @@ import os
 import platform
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 PACKAGES = (
     "torch",

@@ -62,13 +62,7 @@ def evaluate(
 
     check_split(split)
     note_repeated(overrides or [])
-    kind = ""
-    if predictions is not None:
-        from tformer_cli.cli.answers import check_place
-        from tformer_cli.data.core.table_files import writable_kind
-
-        kind = writable_kind(predictions, "--predictions")
-        check_place(predictions)
+    kind = "" if predictions is None else _table_kind(predictions)
     from tformer_cli.cli.asked import DEVICE_NAME, named_as_options
     from tformer_cli.train.evaluate import evaluate_run
 
@@ -86,6 +80,20 @@ def evaluate(
         note(f"{len(report.evaluation.predictions):,} predictions in {predictions}")
     if report.failed:
         raise typer.Exit(1)
+
+
+def _table_kind(path: Path) -> str:
+    """Return the format of a table of predictions, which is checked before slow work starts.
+
+    Raises:
+        TformerError: if its ending names no format, or it cannot be written.
+    """
+    from tformer_cli.cli.answers import check_place
+    from tformer_cli.data.core.table_files import writable_kind
+
+    kind = writable_kind(path, "--predictions")
+    check_place(path)
+    return kind
 
 
 def _check(task: Any, split: str, settings: Sequence[str], *, predictions: Path | None) -> None:

@@ -21,7 +21,7 @@ if none is named."""
 
 @dataclass(frozen=True)
 class Tokenization:
-    """How BLEU and TER divide text.
+    """Division of text for BLEU and TER.
 
     Attributes:
         name: of sacreBLEU's tokenizer, for BLEU.

@@ -1,4 +1,4 @@
-"""What the libraries of the Hugging Face hub show while tformer asks them: warnings in the log, and progress bars."""
+"""Contexts that keep warnings and progress bars of the Hugging Face hub's libraries off the terminal."""
 
 from __future__ import annotations
 

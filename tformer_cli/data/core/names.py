@@ -22,10 +22,8 @@ def with_ending(place: Path, endings: Sequence[str], *, any_capitals: bool = Fal
         endings: endings, in any capitals.
         any_capitals: whether the name is in any capitals too.
     """
-    known = _names_in(place.parent)
-    begins = [name for name in known if name.startswith(place.name)]
-    if any_capitals:
-        begins = [name for name in known if name.lower().startswith(place.name.lower())]
+    spelled = str.lower if any_capitals else str
+    begins = [name for name in _names_in(place.parent) if spelled(name).startswith(spelled(place.name))]
     pairs = ((name, ending) for ending in endings for name in begins)
     places = [place.with_name(name) for name, ending in pairs if name[len(place.name) :].lower() == ending.lower()]
     return [path for path in places if path.is_file()]
