@@ -1,9 +1,12 @@
 """Tests of recipes, overrides and sweeps: the configurations that they give."""
 
+import os
 import re
+import shutil
 
 import pytest
 
+from tformer_cli.config import compose as composing
 from tformer_cli.config import recipes as recipe_files
 from tformer_cli.config.compose import (
     as_resumed,
@@ -255,3 +258,17 @@ def test_a_trained_run_keeps_what_its_weights_belong_to(recipe, setting):
     with pytest.raises(ConfigError, match=f"{key}: this run was trained with .*: leave this setting out"):
         override(config, [setting], trained=True)
     override(config, ["trainer.threads=1", "model.norm=pre"], trained=True)
+
+
+def test_a_changed_option_file_counts_and_results_are_not_shared(tmp_path, monkeypatch):
+    """Hydra composes the same options once in a process, as long as no file of the folder changes."""
+    conf = tmp_path / "conf"
+    shutil.copytree(recipe_files.folder("conf"), conf)
+    monkeypatch.setattr(composing, "folder", lambda kind: conf if kind == "conf" else recipe_files.folder(kind))
+    before = compose(RECIPE, [*GIVEN, "optim=cosine"])
+    file = conf / "optim" / "cosine.yaml"
+    file.write_text(file.read_text(encoding="utf-8") + "beta1: 0.125\n", encoding="utf-8")
+    os.utime(file, ns=(1, 1))
+    assert before.optim.beta1 != 0.125 == compose(RECIPE, [*GIVEN, "optim=cosine"]).optim.beta1
+    composing._compose_groups({"optim": "cosine"}, type(before))["optim"].clear()
+    assert composing._compose_groups({"optim": "cosine"}, type(before))["optim"]
