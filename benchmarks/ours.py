@@ -68,7 +68,7 @@ from tformer_cli.config.schema import (  # noqa: E402
     TranslationExperiment,
     ViTConfig,
 )
-from tformer_cli.models.seq2seq import Seq2Seq  # noqa: E402
+from tformer_cli.models.seq2seq.model import Seq2Seq  # noqa: E402
 from tformer_cli.train import machine  # noqa: E402
 
 

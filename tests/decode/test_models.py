@@ -12,7 +12,7 @@ from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.decode.search import Hypothesis, search, width
 from tformer_cli.decode.select import Head
 from tformer_cli.errors import ConfigError
-from tformer_cli.models.seq2seq import Seq2Seq
+from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.nn import backend, int8
 
 PAD, UNK, BOS, EOS, VOCAB = 0, 1, 2, 3, 60

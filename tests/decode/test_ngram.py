@@ -19,7 +19,7 @@ from tformer_cli.decode.ngram import MISSING_LOG10, Ngrams, read_ngrams
 from tformer_cli.decode.search import search
 from tformer_cli.decode.spelling import Spelling
 from tformer_cli.errors import DataError
-from tformer_cli.models.gpt import GPT
+from tformer_cli.models.gpt.model import GPT
 
 ARPA = """written by hand
 

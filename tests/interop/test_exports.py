@@ -71,7 +71,7 @@ def test_a_fine_tuned_gpt_2_writes_on_as_predict_does(tmp_path):
     from tests.interop.test_huggingface_gpt import byte_level
     from tformer_cli.config.compose import compose
     from tformer_cli.config.schema import GPTConfig
-    from tformer_cli.models.gpt import GPT
+    from tformer_cli.models.gpt.model import GPT
     from tformer_cli.tasks.language_model import LanguageModel
     from tformer_cli.tokenizers.huggingface import JsonTokenizer
 
@@ -140,7 +140,7 @@ def test_every_dropout_of_a_translation_model_is_written():
 
 def test_the_search_goes_out_with_a_language_model(tmp_path):
     from tformer_cli.config.schema import GPTConfig, TokenizerConfig, TokenizerKind
-    from tformer_cli.models.gpt import GPT
+    from tformer_cli.models.gpt.model import GPT
 
     tokenizer = Tokenizer.train({"text": ["abc abd"]}, TokenizerConfig(kind=TokenizerKind.char, vocab_size=300))
     model = GPT(GPTConfig(dim=8, heads=2, ffn_dim=8, depth=1, max_length=20), tokenizer.vocab_size)

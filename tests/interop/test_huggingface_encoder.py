@@ -19,7 +19,7 @@ from tformer_cli.data.text.labelled import LabelSet
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface import export_encoder, import_model
 from tformer_cli.interop.huggingface_tokenizer import encoder_files, prompt_files, to_huggingface
-from tformer_cli.models.bert import BERTClassifier, BERTForPretraining
+from tformer_cli.models.bert.model import BERTClassifier, BERTForPretraining
 from tformer_cli.runs.checkpoint import load_model_tensors
 from tformer_cli.tokenizers.huggingface import JsonTokenizer
 from tformer_cli.tokenizers.tokenizer import Tokenizer

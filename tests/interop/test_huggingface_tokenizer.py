@@ -25,7 +25,7 @@ from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface import export_run, import_model
 from tformer_cli.interop.huggingface_tokenizer import to_huggingface
 from tformer_cli.interop.marian_tokenizer import from_marian
-from tformer_cli.models.seq2seq import Seq2Seq
+from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.tasks.translation import Translation
 from tformer_cli.tokenizers.tokenizer import Tokenizer
 

@@ -17,7 +17,7 @@ from tformer_cli.interop import huggingface_vit as huggingface
 from tformer_cli.interop import timm_vit as timm
 from tformer_cli.interop.picture_models import import_pictures
 from tformer_cli.interop.reading import read_json, read_weights
-from tformer_cli.models.vit import ViTClassifier, ViTForMaskedPatches
+from tformer_cli.models.vit.model import ViTClassifier, ViTForMaskedPatches
 from tformer_cli.runs.checkpoint import load_model_tensors
 
 SHAPES = [

@@ -31,9 +31,9 @@ from tformer_cli.interop.huggingface import import_model
 from tformer_cli.interop.huggingface_tokenizer import encoder_files
 from tformer_cli.interop.picture_models import timm_files
 from tformer_cli.interop.reading import Settings
-from tformer_cli.models.bert import BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
-from tformer_cli.models.gpt import GPT
-from tformer_cli.models.vit import ViTClassifier
+from tformer_cli.models.bert.model import BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
+from tformer_cli.models.gpt.model import GPT
+from tformer_cli.models.vit.model import ViTClassifier
 from tformer_cli.runs.checkpoint import load_model_tensors, tensors_to_bytes
 from tformer_cli.tokenizers.huggingface import JsonTokenizer
 from tformer_cli.train.initial import load_initial

@@ -23,7 +23,7 @@ from tformer_cli.errors import ConfigError
 from tformer_cli.interop import timm_vit
 from tformer_cli.interop.picture_models import import_pictures, timm_files
 from tformer_cli.interop.reading import read_json, read_weights
-from tformer_cli.models.vit import ViTClassifier
+from tformer_cli.models.vit.model import ViTClassifier
 from tformer_cli.runs.checkpoint import load_model_tensors
 
 

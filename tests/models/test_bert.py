@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tformer_cli.config.schema import GRID_POSITIONS, BERTConfig, Positions
-from tformer_cli.models.bert import BERTForPretraining
+from tformer_cli.models.bert.model import BERTForPretraining
 
 V = 23
 LINE = [scheme for scheme in Positions if scheme not in GRID_POSITIONS]

@@ -24,8 +24,8 @@ from tformer_cli.config.schema import (
     Seq2SeqConfig,
 )
 from tformer_cli.errors import DataError
-from tformer_cli.models.conformer import Conformer
-from tformer_cli.models.seq2seq import Seq2Seq
+from tformer_cli.models.conformer.model import Conformer
+from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.nn import backend as backends
 from tformer_cli.nn.attention import Attention, Mask
 from tformer_cli.nn.block import Block, Stack

@@ -8,7 +8,7 @@ import transformers
 from torch import nn
 
 from tformer_cli.config.schema import BatchOrGroup, ImageHeadConfig, Pooling, ResNetConfig, ResNetStem
-from tformer_cli.models.resnet import ResNet, ResNetClassifier, SqueezeExcitation, StandardisedConvolution
+from tformer_cli.models.resnet.model import ResNet, ResNetClassifier, SqueezeExcitation, StandardisedConvolution
 
 HEAD = ImageHeadConfig(pooling=Pooling.mean)
 SHAPES = [

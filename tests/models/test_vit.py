@@ -20,7 +20,7 @@ from tformer_cli.config.schema import (
     ViTConfig,
 )
 from tformer_cli.errors import RunError
-from tformer_cli.models.vit import ViT, ViTClassifier, ViTForMaskedPatches
+from tformer_cli.models.vit.model import ViT, ViTClassifier, ViTForMaskedPatches
 
 SIZE, CHANNELS, PATCH = 12, 2, 4
 

@@ -19,11 +19,11 @@ from tformer_cli.config.schema import (
     ViTConfig,
 )
 from tformer_cli.errors import RunError
-from tformer_cli.models.bert import BERTForPretraining, BERTForSpans, BERTTagger
-from tformer_cli.models.conformer import Conformer
-from tformer_cli.models.gpt import GPT
-from tformer_cli.models.seq2seq import Seq2Seq
-from tformer_cli.models.vit import ViTClassifier, ViTForMaskedPatches
+from tformer_cli.models.bert.model import BERTForPretraining, BERTForSpans, BERTTagger
+from tformer_cli.models.conformer.model import Conformer
+from tformer_cli.models.gpt.model import GPT
+from tformer_cli.models.seq2seq.model import Seq2Seq
+from tformer_cli.models.vit.model import ViTClassifier, ViTForMaskedPatches
 from tformer_cli.nn.grid import resized
 from tformer_cli.runs.checkpoint import model_tensors, tensors_to_bytes
 from tformer_cli.train.initial import (

@@ -108,7 +108,7 @@ def spoken_numbers(opened: Opened) -> str:
     from tformer_cli.builtin.spoken_numbers import spoken_numbers as synthesised
     from tformer_cli.cli.output import result
     from tformer_cli.data.speech.audio import to_sound, wav
-    from tformer_cli.models.conformer import Conformer
+    from tformer_cli.models.conformer.model import Conformer
     from tformer_cli.tasks.speech_recognition import SpeechRecognition
 
     task = opened.task

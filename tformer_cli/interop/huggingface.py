@@ -39,10 +39,10 @@ from tformer_cli.interop.marian_tokenizer import from_marian
 from tformer_cli.interop.picture_models import huggingface_files, timm_files
 from tformer_cli.interop.reading import WEIGHTS, read_json, read_weights
 from tformer_cli.interop.writing import json_file, weights_file
-from tformer_cli.models.bert import BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
-from tformer_cli.models.gpt import GPT
-from tformer_cli.models.seq2seq import Seq2Seq
-from tformer_cli.models.vit import ViTClassifier
+from tformer_cli.models.bert.model import BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
+from tformer_cli.models.gpt.model import GPT
+from tformer_cli.models.seq2seq.model import Seq2Seq
+from tformer_cli.models.vit.model import ViTClassifier
 from tformer_cli.runs.writing import write_new_folder
 from tformer_cli.tokenizers.huggingface import JsonTokenizer
 from tformer_cli.tokenizers.tokenizer import META, Tokenizer, Vocabulary

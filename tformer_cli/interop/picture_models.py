@@ -25,7 +25,7 @@ from tformer_cli.interop import huggingface_vit, timm_vit
 from tformer_cli.interop.gate import Say, warn
 from tformer_cli.interop.reading import LARGEST, WEIGHTS, Settings, read_json
 from tformer_cli.interop.writing import json_file, weights_file
-from tformer_cli.models.vit import ViTClassifier
+from tformer_cli.models.vit.model import ViTClassifier
 
 CONFIG, CODING = "config.json", "preprocessor_config.json"
 FILTERS = {Resample.nearest: 0, Resample.lanczos: 1, Resample.bilinear: 2, Resample.bicubic: 3}

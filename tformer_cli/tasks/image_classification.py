@@ -25,8 +25,8 @@ from tformer_cli.data.image.images import Images, duplicates
 from tformer_cli.data.text.labelled import LABELS, LabelSet
 from tformer_cli.errors import DataError, library
 from tformer_cli.metrics.labels import confusion, labels_scores
-from tformer_cli.models.resnet import ResNetClassifier
-from tformer_cli.models.vit import ViTClassifier
+from tformer_cli.models.resnet.model import ResNetClassifier
+from tformer_cli.models.vit.model import ViTClassifier
 from tformer_cli.nn.attention import attention_weights
 from tformer_cli.tasks.base import (
     Evaluation,

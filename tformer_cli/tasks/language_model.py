@@ -19,7 +19,7 @@ from tformer_cli.data.text.corpus import Corpus
 from tformer_cli.data.text.encoded import pad
 from tformer_cli.decode.continuation import Continuation
 from tformer_cli.decode.search import search, together, width
-from tformer_cli.models.gpt import GPT
+from tformer_cli.models.gpt.model import GPT
 from tformer_cli.tasks.base import Batch, Evaluation, Input, Loss, Prediction, Sample, Scoring, summed_loss
 from tformer_cli.tasks.inputs import SEARCH, Answer, BadInput, Readable, Refusal, unused_by_search
 from tformer_cli.tasks.running_text import RunningText

@@ -26,7 +26,7 @@ from tformer_cli.data.text.questions import Question, Questions, read_questions,
 from tformer_cli.errors import DataError, checkpoint_content
 from tformer_cli.languages import units
 from tformer_cli.metrics.answers import answer_scores
-from tformer_cli.models.bert import BERTForSpans
+from tformer_cli.models.bert.model import BERTForSpans
 from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.fine_tuned import FIRST_ENCODING, FineTuned

@@ -21,7 +21,7 @@ from tformer_cli.data.text.tag_schemes import TagScheme, find_scheme
 from tformer_cli.data.text.tagged import TaggedSentences, read_tagged
 from tformer_cli.errors import DataError, checkpoint_content
 from tformer_cli.metrics.labels import library
-from tformer_cli.models.bert import BERTTagger
+from tformer_cli.models.bert.model import BERTTagger
 from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.fine_tuned import FIRST_ENCODING, FineTuned

@@ -23,7 +23,7 @@ from tformer_cli.decode.ngram import read_ngrams
 from tformer_cli.decode.search import Hypothesis, search, width
 from tformer_cli.decode.spelling import Spelling
 from tformer_cli.errors import ConfigError
-from tformer_cli.models.conformer import Conformer
+from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.models.decoding import Memory
 from tformer_cli.tasks.base import Prediction
 from tformer_cli.tokenizers.tokenizer import Vocabulary

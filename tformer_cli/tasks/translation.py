@@ -22,7 +22,7 @@ from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.decode.search import Hypothesis, search, together, width
 from tformer_cli.errors import DataError
 from tformer_cli.metrics.translation import Tokenization, bleu_by_length, tokenization, translation_scores
-from tformer_cli.models.seq2seq import Seq2Seq
+from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.nn.attention import attention_weights
 from tformer_cli.nn.int8 import Int8Decoder
 from tformer_cli.tasks.base import (

@@ -117,7 +117,7 @@ def add_language_model(task: Task) -> None:
         RunError: if there is no complete checkpoint.
         ConfigError: if it is a run of another task.
     """
-    from tformer_cli.models.gpt import GPT
+    from tformer_cli.models.gpt.model import GPT
     from tformer_cli.tasks.language_model import LanguageModel
     from tformer_cli.tasks.speech_recognition import SpeechRecognition
 

@@ -25,7 +25,7 @@ from tformer_cli.config.schema import (
 from tformer_cli.data.image.augment import Augmentation, mix
 from tformer_cli.data.image.pictures import read_picture, stored_size
 from tformer_cli.errors import ConfigError
-from tformer_cli.models.vit import ViTClassifier
+from tformer_cli.models.vit.model import ViTClassifier
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
 

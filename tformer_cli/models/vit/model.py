@@ -29,7 +29,7 @@ from tformer_cli.config.schema import (
 )
 from tformer_cli.errors import RunError
 from tformer_cli.models.image_head import ImageClassifier, lecun_normal
-from tformer_cli.models.resnet import Convolution, ResNet
+from tformer_cli.models.resnet.model import Convolution, ResNet
 from tformer_cli.nn.attention import Attention
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout

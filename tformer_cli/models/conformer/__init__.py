@@ -1,0 +1,1 @@
+"""Conformer (Gulati et al. 2020): a recogniser of speech."""
