@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tformer_cli.config.schema import GRID_POSITIONS, Combine, DecodeConfig, Norm, Positions, Seq2SeqConfig, Stopping
 from tformer_cli.decode.alignment import alignments, links
-from tformer_cli.decode.search import Hypothesis, search, width
+from tformer_cli.decode.search import Hypothesis, num_hypotheses, search
 from tformer_cli.decode.select import Head
 from tformer_cli.errors import ConfigError
 from tformer_cli.models.seq2seq.model import Seq2Seq
@@ -53,7 +53,7 @@ def translate(
 ) -> list[list[Hypothesis]]:
     source, lengths = padded(rows)
     limits = lengths + 8
-    state = model.start(model.encode(source, lengths), width(config), int(limits.max()))
+    state = model.start(model.encode(source, lengths), num_hypotheses(config), int(limits.max()))
     return search(
         model, state, config=config, bos_id=BOS, eos_id=EOS, max_lengths=limits, forbidden=(PAD, UNK, BOS),
         sample_ids=names,
@@ -75,7 +75,7 @@ def test_log_probabilities_are_those_of_teacher_forcing(
     source, lengths = padded(rows)
     for config in (BEAM, SAMPLE, DecodeConfig(beam=1)):
         for i, hypotheses in enumerate(translate(model, rows, config)):
-            assert len(hypotheses) == width(config) if config.sample else config.n_best
+            assert len(hypotheses) == num_hypotheses(config) if config.sample else config.n_best
             for one in hypotheses:
                 inputs, targets = torch.tensor([[BOS, *one.tokens]]), torch.tensor([*one.tokens, EOS])
                 logits = model.logits(model(source[i : i + 1, : lengths[i]], lengths[i : i + 1], inputs))[0]

@@ -11,7 +11,7 @@ from toy import BOS, EOS, FORBIDDEN, ToyDecoder, assert_same, exhaustive, plain_
 
 from tformer_cli.config.schema import DecodeConfig, Stopping
 from tformer_cli.decode import search as module
-from tformer_cli.decode.search import Hypothesis, search, together
+from tformer_cli.decode.search import Hypothesis, batch_sentences, search
 from tformer_cli.errors import RunError
 
 
@@ -162,8 +162,8 @@ def test_scores_that_are_no_numbers_are_an_error() -> None:
 
 
 def test_a_batch_has_as_many_sentences_as_hypotheses_leave_room_for() -> None:
-    assert together(DecodeConfig(beam=5)) == 64
-    assert together(DecodeConfig(beam=1)) == 320
-    assert together(DecodeConfig(sample=True, beam=1, n_best=2)) == 160
-    assert together(DecodeConfig(beam=1024)) == 1
-    assert together(DecodeConfig(beam=1, batch=7)) == 7
+    assert batch_sentences(DecodeConfig(beam=5)) == 64
+    assert batch_sentences(DecodeConfig(beam=1)) == 320
+    assert batch_sentences(DecodeConfig(sample=True, beam=1, n_best=2)) == 160
+    assert batch_sentences(DecodeConfig(beam=1024)) == 1
+    assert batch_sentences(DecodeConfig(beam=1, batch=7)) == 7

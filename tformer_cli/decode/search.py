@@ -99,14 +99,14 @@ class Hypothesis:
     finished: bool
 
 
-def width(config: DecodeConfig) -> int:
-    """Hypotheses a sentence that are decoded side by side: what a decoder's state must have room for."""
+def num_hypotheses(config: DecodeConfig) -> int:
+    """Return the number of hypotheses that are decoded for each sentence: a decoder's state must have room for them."""
     return config.n_best if config.sample else config.beam
 
 
-def together(config: DecodeConfig) -> int:
-    """Inputs in a batch: fewer hypotheses each leave room for more, and a step costs little more with them."""
-    return config.batch or max(1, BATCH_HYPOTHESES // width(config))
+def batch_sentences(config: DecodeConfig) -> int:
+    """Return the number of sentences in a batch: `decode.batch`, or as many as have `BATCH_HYPOTHESES` hypotheses."""
+    return config.batch or max(1, BATCH_HYPOTHESES // num_hypotheses(config))
 
 
 @torch.inference_mode()
@@ -130,7 +130,7 @@ def search(
 
     Args:
         decoder: the model, in evaluation mode.
-        state: what it needs to know of the B sentences, with room for `width(config)` hypotheses of
+        state: what it needs to know of the B sentences, with room for `num_hypotheses(config)` hypotheses of
             `max_lengths.max()` tokens.
         config: the kind of search.
         bos_id: the token that each output starts after; or one a sentence, (B,) int64.
@@ -153,7 +153,7 @@ def search(
         RunError: if the model's scores are not finite.
         ValueError: if a prefix holds </s>; if scorers are to judge what is drawn, or the decoder has no weight.
     """
-    if on_token is not None and width(config) > 1:
+    if on_token is not None and num_hypotheses(config) > 1:
         raise ValueError("tokens can be watched only where nothing is ever taken back: with one hypothesis")
     if (scorers and config.sample) or decoder_weight <= 0:
         raise ValueError("scorers go with beam search only, and with a decoder that has a weight")
@@ -180,7 +180,7 @@ class _Search(Generic[S]):
         self.decoder, self.state, self.config, self.eos_id = decoder, state, config, eos_id
         output = decoder.output_layer()
         self.device = device = (output[0] if isinstance(output, tuple) else output.scale).device
-        batch, self.beams = len(max_lengths), width(config)
+        batch, self.beams = len(max_lengths), num_hypotheses(config)
         prefix = prefix or [()] * batch
         if any(eos_id in part for part in prefix):
             raise ValueError("a prefix may not hold the token that ends the output")

@@ -101,7 +101,7 @@ class DecoderState:
             self.memory_mask = Mask(self.memory_mask.allowed[sentences])
 
 
-class ReadsAndWrites(nn.Module):
+class TransformerDecoderBase(nn.Module):
     """A model whose decoder (Vaswani et al. 2017, section 3.1) reads what its encoder made: everything but the encoder.
 
     A subclass makes the attributes, in an order of its own, and `encode`.

@@ -18,7 +18,7 @@ from tformer_cli.config.schema import LanguageModelExperiment
 from tformer_cli.data.text.corpus import Corpus
 from tformer_cli.data.text.encoded import pad
 from tformer_cli.decode.continuation import Continuation
-from tformer_cli.decode.search import search, together, width
+from tformer_cli.decode.search import batch_sentences, num_hypotheses, search
 from tformer_cli.models.gpt.model import GPT
 from tformer_cli.tasks.base import Batch, Evaluation, Input, Loss, Prediction, Sample, Scoring, summed_loss
 from tformer_cli.tasks.inputs import SEARCH, Answer, BadInput, Readable, Refusal, unused_by_search
@@ -157,9 +157,9 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
     def _together(self, length: int) -> int:
         """Prompts of so many tokens that are written on together."""
         decode, model = self.config.decode, self.config.model
-        places = length + width(decode) * (self._limit(length) + 1)
+        places = length + num_hypotheses(decode) * (self._limit(length) + 1)
         cache_bytes = 2 * model.depth * places * model.dim * torch.float32.itemsize  # keys and values
-        return decode.batch or max(1, min(together(decode), BATCH_CACHE_BYTES // cache_bytes))
+        return decode.batch or max(1, min(batch_sentences(decode), BATCH_CACHE_BYTES // cache_bytes))
 
     def _limit(self, length: int, most: int = 0) -> int:
         """Most tokens that are written after so many: what there is room for, or `most`, or what the settings say."""
@@ -238,7 +238,7 @@ class LanguageModel(RunningText[GPT, CausalBatch]):
         limit = self._limit(tokens.shape[1], most)
         never = {tokenizer.pad_id, tokenizer.bos_id, tokenizer.unk_id} - {tokenizer.eos_id}
         results = search(
-            model, model.start(tokens, width(decode), limit), config=decode, bos_id=tokens[:, -1],
+            model, model.start(tokens, num_hypotheses(decode), limit), config=decode, bos_id=tokens[:, -1],
             eos_id=tokenizer.eos_id, forbidden=sorted(never), max_lengths=torch.full((len(prompts),), limit),
             sample_ids=numbers, cached=tokens.shape[1] - 1, on_token=on_token,
         )  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tformer_cli.config.schema import BadSample, DecodeConfig
-from tformer_cli.decode.search import together
+from tformer_cli.decode.search import batch_sentences
 from tformer_cli.decode.workers import Workers
 from tformer_cli.nn.cross_entropy import head_cross_entropy
 from tformer_cli.tasks.base import AttentionShape, B, Batch, Input, Loss, M, Prediction
@@ -124,7 +124,7 @@ class TextTask(SplitsTask[S, M, B]):
 
     def predict(self, model: M, inputs: Iterable[Input]) -> Iterator[Prediction]:
         """Yield a prediction for each line or row, in order; `decode.batch` of them are read together."""
-        for _, items in readable(inputs, together(self.config.decode), self._read_inputs):
+        for _, items in readable(inputs, batch_sentences(self.config.decode), self._read_inputs):
             rows = [item.value for item in items if isinstance(item, Readable)]
             yield from merged(items, self._answer(model, rows) if rows else [])
 
@@ -180,7 +180,7 @@ def searched(
         decode: number of lines read together, and number of processes.
         device: device of the model.
     """
-    size = together(decode)
+    size = batch_sentences(decode)
     most = LARGEST_WINDOW_BATCHES * size
     with Workers(search, decode.workers, device) as workers:
         for before, items in readable(inputs, WINDOW_BATCHES * size, read, largest=most):

@@ -20,7 +20,7 @@ from tformer_cli.decode.causal import GPTWords, Tokens, Writer
 from tformer_cli.decode.fusion import Fusion, LanguageModel, WordCount, Words, from_ngrams
 from tformer_cli.decode.joint import CTCPrefix
 from tformer_cli.decode.ngram import read_ngrams
-from tformer_cli.decode.search import Hypothesis, search, width
+from tformer_cli.decode.search import Hypothesis, num_hypotheses, search
 from tformer_cli.decode.spelling import Spelling
 from tformer_cli.errors import ConfigError
 from tformer_cli.models.conformer.model import Conformer
@@ -140,7 +140,7 @@ class Transcriber:
         for weight, scorer in self._scorers(bonus=False):
             fused = Fusion(scorer, len(log_probs), tokenizer.vocab_size, tokenizer.eos_id, device)
             scorers.append((weight, fused))
-        state = model.start(memory, width(config), int(longest.max()))
+        state = model.start(memory, num_hypotheses(config), int(longest.max()))
         return search(
             model, state, config=config, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, max_lengths=longest,
             forbidden=(tokenizer.pad_id, tokenizer.bos_id), scorers=scorers, decoder_weight=1.0 - share,

@@ -19,7 +19,7 @@ from tformer_cli.data.core.batching import ByEpoch
 from tformer_cli.data.text.encoded import ParallelTokens, pad, sample_parallel, tokenize_parallel
 from tformer_cli.data.text.parallel import ParallelSplit, find_splits, read_parallel
 from tformer_cli.decode.alignment import alignments, links
-from tformer_cli.decode.search import Hypothesis, search, together, width
+from tformer_cli.decode.search import Hypothesis, batch_sentences, num_hypotheses, search
 from tformer_cli.errors import DataError
 from tformer_cli.metrics.translation import Tokenization, bleu_by_length, tokenization, translation_scores
 from tformer_cli.models.seq2seq.model import Seq2Seq
@@ -255,7 +255,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
 
     def _divide(self, rows: list[tuple[int, np.ndarray]]) -> list[tuple[list[int], tuple[list[np.ndarray], list[int]]]]:
         """Return the jobs of numbered lines, grouped by length, longest first."""
-        size, ids = together(self.config.decode), dict(rows)
+        size, ids = batch_sentences(self.config.decode), dict(rows)
         order = sorted(ids, key=lambda number: (-len(ids[number]), number))
         parts = np.array_split(np.asarray(order, dtype=np.int64), max(1, -(-len(order) // size)))
         parts = [part.tolist() for part in parts if len(part)]
@@ -273,7 +273,7 @@ class Translation(SeparateTexts[ParallelSplit, Seq2Seq, TranslationBatch]):
         longest = torch.full_like(longest, decode.max_length) if decode.max_length else longest
         longest = longest.clamp(max=limit)
         source, lengths = source.to(device), lengths.to(device)
-        state = decoder.start(decoder.encode(source, lengths), width(decode), int(longest.max()))
+        state = decoder.start(decoder.encode(source, lengths), num_hypotheses(decode), int(longest.max()))
         found = search(
             decoder, state, config=decode, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id,
             forbidden=(tokenizer.pad_id, tokenizer.bos_id), max_lengths=longest, sample_ids=sample_ids,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import ConformerConfig, Positions
 from tformer_cli.errors import DataError
-from tformer_cli.models.decoding import Memory, ReadsAndWrites, initialise
+from tformer_cli.models.decoding import Memory, TransformerDecoderBase, initialise
 from tformer_cli.nn.attention import Mask
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.convolution import ConvolutionModule, Frames, Lengths, Subsampling
@@ -61,7 +61,7 @@ class ConformerEncoder(nn.Module):
         return Memory(self.stack(x, mask=mask, frames=Frames(lengths, size)), mask, lengths)
 
 
-class Conformer(ReadsAndWrites):
+class Conformer(TransformerDecoderBase):
     """The encoder, CTC's output layer, and a decoder if `decoder_depth` is not 0.
 
     A decoder's embeddings, times sqrt(D), are the weights of its output projection too (Press and Wolf 2017).

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import Seq2SeqConfig, TieEmbeddings
-from tformer_cli.models.decoding import Memory, ReadsAndWrites, initialise
+from tformer_cli.models.decoding import Memory, TransformerDecoderBase, initialise
 from tformer_cli.nn.attention import Mask
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.positions import AbsolutePositions
 
 
-class Seq2Seq(ReadsAndWrites):
+class Seq2Seq(TransformerDecoderBase):
     """Encoder-decoder Transformer.
 
     Args:
