@@ -194,14 +194,14 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
 def infer(job: dict[str, Any]) -> dict[str, Any]:
     """Loss, accuracy and the like of the validation pictures, again and again, as an evaluation while training."""
     from tformer_cli import tasks
-    from tformer_cli.tasks.base import Scoring
+    from tformer_cli.evaluators.base import Scoring
 
     config = experiment(job)
     task = tasks.build(config)
     task.prepare(Path(job["work"]))
-    chosen = machine.prepare(config.trainer, **task.shape())
+    chosen = machine.prepare(config.trainer, **machine.attention_shape(config.model, task.data.usual_length))
     model = task.model().eval()
-    count = sum(len(task.rows("validation", 0, index)) for index in range(task.num_batches("validation")))
+    count = sum(len(task.view("validation").rows(0, index)) for index in range(task.view("validation").num_batches))
 
     @torch.inference_mode()
     def all_pictures() -> int:

@@ -95,9 +95,9 @@ def test_the_model_sees_the_same_pictures(both, split):
     job, task, read = both
     pixels, labels = read[split].tensors()
     model, seen = torch.nn.Identity().train(split == "train"), {}
-    for index in range(task.num_batches(split)):
-        rows = task.rows(split, 0, index)
-        batch = task.collate(split, 0, rows)
+    for index in range(task.view(split).num_batches):
+        rows = task.view(split).rows(0, index)
+        batch = task.view(split).collate(0, rows)
         seen |= dict(zip(rows.tolist(), zip(task._inputs(model, batch), batch.targets, strict=True), strict=True))
     assert sorted(seen) == list(range(len(pixels)))
     mine = torch.stack([seen[row][0] for row in range(len(pixels))])
@@ -121,7 +121,7 @@ def test_augmented_pictures_are_others(folder, tmp_path):
     job = job_of("train-vit-32px", folder, tmp_path) | items.OURS_AUGMENTED.options | {"precision": "fp32"}
     task = tasks.build(ours.experiment(job))
     task.prepare(tmp_path)
-    batch = task.collate("train", 0, np.arange(8))
+    batch = task.view("train").collate(0, np.arange(8))
     assert not torch.allclose(task._augmented(batch), task._centers(batch.pixels, batch.shapes), atol=0.1)
 
 

@@ -95,7 +95,9 @@ def test_as_many_parameters_are_trained(both):
 
 def test_the_same_tokens_are_read(both):
     job, task, (_, rows, collate) = both
-    read = [row for index in range(task.num_batches("train")) for row in rows_of(batch_of(task, "train", 0, index))]
+    read = [
+        row for index in range(task.view("train").num_batches) for row in rows_of(batch_of(task, "train", 0, index))
+    ]
     if job["rows"] == "sentences":
         assert sorted(read) == sorted(row["input_ids"] for row in rows)
         return

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tformer_cli.config.compose import compose, override
-from tformer_cli.tasks.inputs import SEARCH, OnLong
+from tformer_cli.predictors.inputs import SEARCH, OnLong
 
 
 @dataclass

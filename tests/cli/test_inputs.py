@@ -18,7 +18,7 @@ from tformer_cli.cli.answers import as_lines, in_order
 from tformer_cli.cli.inputs import read
 from tformer_cli.cli.reading import Line, Reading
 from tformer_cli.errors import ConfigError, DataError
-from tformer_cli.tasks.base import Prediction
+from tformer_cli.predictors.base import Prediction
 
 TEXT = Reading(expected=("text",))
 PAIR = Reading(expected=("question", "context"))

@@ -92,7 +92,7 @@ def test_a_model_of_another_library_is_kept_until_its_weights_are_read_and_no_lo
 
     def checkpoint(self, config, run):
         task = FAMILY.task(Path("cache"))
-        files = usable_files(tensors_to_bytes(model_tensors(task.model())), {"step": 0}, config, task.files())
+        files = usable_files(tensors_to_bytes(model_tensors(task.model())), {"step": 0}, config, task.data.files())
         write_folder(run / "initial", files)
         written.append(run)
         return run / "initial"

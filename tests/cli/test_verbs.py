@@ -73,7 +73,7 @@ def test_an_output_never_replaces_a_file_of_a_run(name, stand_ins, capsys):
 
 def test_json_holds_the_notes_of_an_evaluation_too(capsys):
     from tformer_cli.cli.evaluate import show
-    from tformer_cli.tasks.base import Evaluation
+    from tformer_cli.evaluators.base import Evaluation
     from tformer_cli.train.evaluate import Report
 
     show(Report(Evaluation({"bleu": 1.0}, notes=["BLEU over characters"]), Path("r/e.json"), []), as_json=True)

@@ -61,7 +61,10 @@ def test_generate_writes_on_as_predict_does(search, tmp_path):
     assert len({answer.text for answer in answers}) > 1
     for prompt, answer in zip(PROMPTS, answers, strict=True):
         given = tokenizer(prompt, return_tensors="pt")
-        assert given["input_ids"][0].tolist() == [opened.task.tokenizer.eos_id, *opened.task.tokenizer.encode(prompt)]
+        assert given["input_ids"][0].tolist() == [
+            opened.task.data.tokenizer.eos_id,
+            *opened.task.data.tokenizer.encode(prompt),
+        ]
         (written,) = model.generate(**given)
         assert same_text(tokenizer, given["input_ids"][0], written, answer.text), prompt
 
@@ -77,13 +80,13 @@ def test_a_fine_tuned_gpt_2_writes_on_as_predict_does(tmp_path):
 
     byte_level(tmp_path)
     task = LanguageModel(compose("quickstart/gpt", ["decode.sample=false", "decode.beam=1", "model.max_length=32"]))
-    task.tokenizer = JsonTokenizer.from_folder(tmp_path)
+    task.data.tokenizer = JsonTokenizer.from_folder(tmp_path)
     task.config.model = GPTConfig(dim=16, heads=2, ffn_dim=20, depth=2, max_length=32)
     torch.manual_seed(2)
-    ours = GPT(task.config.model, task.tokenizer.vocab_size).eval()
+    ours = GPT(task.config.model, task.data.tokenizer.vocab_size).eval()
     for value in ours.parameters():
         value.add_(0.3 * torch.randn_like(value))
-    export_gpt(ours, task.tokenizer, tmp_path / "out", task.config.decode)
+    export_gpt(ours, task.data.tokenizer, tmp_path / "out", task.config.decode)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     prompts = ["the thing", "", " th th", "a\nb"]
@@ -93,7 +96,7 @@ def test_a_fine_tuned_gpt_2_writes_on_as_predict_does(tmp_path):
         (written,) = model.generate(**given, do_sample=False)
         assert same_text(tokenizer, given["input_ids"][0], written, answer.text), prompt
     again = JsonTokenizer.from_folder(tmp_path / "out")
-    assert [again.encode(prompt) for prompt in prompts] == [task.tokenizer.encode(prompt) for prompt in prompts]
+    assert [again.encode(prompt) for prompt in prompts] == [task.data.tokenizer.encode(prompt) for prompt in prompts]
 
 
 def test_a_tagger_goes_out_with_its_tags(tmp_path):
@@ -120,7 +123,7 @@ def test_a_model_of_questions_goes_out_with_its_head(tmp_path):
     model = transformers.AutoModelForQuestionAnswering.from_pretrained(out).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     assert tokenizer("Where?", "Ann lives").sequence_ids()[0] is None
-    batch = opened.task.collate("train", 0, [0, 1])
+    batch = opened.task.view("train").collate(0, [0, 1])
     kept = torch.arange(batch.tokens.shape[1]) < batch.lengths[:, None]
     with torch.no_grad():
         ours = opened.model(batch.tokens, batch.lengths, batch.segments, batch.allowed)

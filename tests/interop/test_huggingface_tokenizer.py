@@ -275,7 +275,7 @@ def test_a_run_is_exported_with_its_tokenizer(tmp_path: Path, texts: dict, monke
     data = ParallelDataConfig(source_language="en", target_language="xx")
     config = TranslationExperiment(data=data, decode=DecodeConfig(beam=3), model=settings)
     task = Translation(config)
-    task.tokenizer = tokenizer
+    task.data.tokenizer = tokenizer
     opened = SimpleNamespace(model=Seq2Seq(settings, 200, 200), task=task, config=config)
     monkeypatch.setattr(restore, "open_run", lambda path, **_: opened)
     export_run(tmp_path / "run", tmp_path / "out")

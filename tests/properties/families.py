@@ -8,7 +8,8 @@ from pathlib import Path
 from tformer_cli import tasks
 from tformer_cli.config.compose import compose
 from tformer_cli.config.schema import Experiment
-from tformer_cli.tasks.base import Batch, Task
+from tformer_cli.data.core.batch import Batch
+from tformer_cli.tasks.task import Task
 
 SMALL = ["trainer.threads=1", "trainer.precision=fp32", "trainer.attention=explicit", "trainer.device=cpu"]
 
@@ -44,7 +45,7 @@ class Family:
 
 def batch_of(task: Task, split: str, epoch: int, index: int) -> Batch:
     """Batch `index` of `epoch`, with all its rows."""
-    return task.collate(split, epoch, task.rows(split, epoch, index))
+    return task.view(split).collate(epoch, task.view(split).rows(epoch, index))
 
 
 SENTIMENT = str(Path(__file__).with_name("sentiment.tsv"))

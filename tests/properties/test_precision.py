@@ -15,7 +15,7 @@ from tests.properties.families import FAMILIES
 from tformer_cli.config.schema import Positions
 from tformer_cli.nn import backend
 from tformer_cli.nn.dropout import Dropout
-from tformer_cli.tasks.base import Task
+from tformer_cli.tasks.task import Task
 
 SUMS_AND_PRODUCTS = ("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "addcmul", "addcmul_")
 
@@ -48,7 +48,7 @@ def slow_ways(task: Task, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             module.rate = 0.1
         elif isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.1
-    batch = task.collate("train", 0, np.arange(8))
+    batch = task.view("train").collate(0, np.arange(8))
     with Slow() as slow, torch.autocast("cpu", torch.bfloat16):
         task.loss(model, batch).total.backward()
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())

@@ -16,8 +16,8 @@ import torch
 
 from tests.properties.families import FAMILIES, batch_of
 from tformer_cli.errors import RunError
+from tformer_cli.evaluators.base import Scoring
 from tformer_cli.runs.checkpoint import model_tensors, read_tensors
-from tformer_cli.tasks.base import Scoring
 from tformer_cli.train.launch import launch, train
 from tformer_cli.train.learner import TrainingStep, seed_step
 from tformer_cli.train.log import Console
@@ -47,8 +47,8 @@ def test_padding_changes_nothing(family, tmp_path):
     task = family.task(tmp_path)
     model = task.model().eval().requires_grad_(False)
     rows = np.arange(6)
-    together = task.loss(model, task.collate("validation", 0, rows))
-    alone = [task.loss(model, task.collate("validation", 0, rows[i : i + 1])) for i in range(len(rows))]
+    together = task.loss(model, task.view("validation").collate(0, rows))
+    alone = [task.loss(model, task.view("validation").collate(0, rows[i : i + 1])) for i in range(len(rows))]
     assert int(together.count) == sum(int(loss.count) for loss in alone)
     assert float(together.total) == pytest.approx(sum(float(loss.total) for loss in alone), rel=1e-5)
 
@@ -63,7 +63,7 @@ def test_accumulation_is_a_larger_batch(family, tmp_path, clip_norm):
         trainer = trainer_of(task, tmp_path)
         trainer.model.train()
         trainer.progress.step = 1
-        parts = [task.collate("train", 0, part) for part in np.split(rows, cuts)]
+        parts = [task.view("train").collate(0, part) for part in np.split(rows, cuts)]
         trainer.train_step(TrainingStep(task, trainer.model), parts)
         # the first moment is the clipped gradient; the weights' own step would blow up rounding where it is near zero
         states = [trainer.learner.optimizer.state[value] for value in trainer.model.parameters()]
@@ -78,7 +78,7 @@ def test_overfits_one_batch(family, tmp_path):
     settings = ("optim.lr=0.01", "optim.warmup_steps=1", "optim.label_smoothing=0", "optim.schedule=constant")
     task = family.task(tmp_path, "model.dropout=0", *settings, *family.same)
     trainer = trainer_of(task, tmp_path)
-    batch = task.collate("train", 0, np.arange(4))
+    batch = task.view("train").collate(0, np.arange(4))
     trainer.model.train()
     losses = []
     for step in range(1, 151):
@@ -92,7 +92,7 @@ def test_batches_are_a_pure_function_and_ranks_are_disjoint(family, tmp_path):
     from tformer_cli.train.data import batches
 
     task, again = family.task(tmp_path), family.task(tmp_path)
-    count = task.num_batches("train")
+    count = task.view("train").num_batches
     first = [batch_of(task, "train", 0, i).sample_ids.tolist() for i in range(count)]
     assert sorted(sum(first, [])) == list(range(len(set(sum(first, [])))))
     assert batch_of(again, "train", 3, 1).sample_ids.tolist() == batch_of(task, "train", 3, 1).sample_ids.tolist()
@@ -118,7 +118,7 @@ def test_a_rank_without_a_row_of_its_own_changes_nothing(family, tmp_path):
 
     task = family.task(tmp_path)
     model = task.model()
-    rows = len(task.rows("train", 0, 0))
+    rows = len(task.view("train").rows(0, 0))
     device = torch.device("cpu")
     busy, idle = (
         next(batches(task, start=0, accumulate=1, ranks=Ranks(r, 2 * rows), device=device)) for r in (0, rows)
@@ -289,7 +289,7 @@ def test_prediction_does_not_depend_on_batch_mates(family, tmp_path):
 def test_a_split_is_scored_to_its_end_and_no_more_is_done_than_asked(family, tmp_path):
     task = family.task(tmp_path)
     model = task.model().eval().requires_grad_(False)
-    losses = [task.loss(model, batch_of(task, "validation", 0, i)) for i in range(task.num_batches("validation"))]
+    losses = [task.loss(model, batch_of(task, "validation", 0, i)) for i in range(task.view("validation").num_batches)]
     assert len(losses) > 1
     found = task.evaluate(model, "validation", Scoring(decoded=False, thorough=False, samples=0))
     mean = sum(float(loss.total) for loss in losses) / sum(int(loss.count) for loss in losses)

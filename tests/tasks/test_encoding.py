@@ -131,7 +131,7 @@ def test_questions_and_texts_are_read_as_a_pair_of_transformers(kind, tmp_path):
     for text in filter(None, TEXTS):  # transformers takes a pair with an empty text for one text
         (window,) = task._cut(0, Question("", "Where is it?", text, ()))
         assert window.tokens.tolist() == theirs("Where is it?", text)["input_ids"]
-        spans = whole_units(text, task.tokenizer.encode_with_offsets(text)[1])
+        spans = whole_units(text, task.data.tokenizer.encode_with_offsets(text)[1])
         assert np.array_equal(spans, window.characters)
         units_of, edges = units(text), {edge for unit in units(text) for edge in unit}
         for begin, end in spans.tolist():
@@ -143,7 +143,7 @@ def test_questions_and_texts_are_read_as_a_pair_of_transformers(kind, tmp_path):
 def question_task(kind: str, folder: Path):
     family = family_named("question answering")
     task = tasks.build(family.config(folder, "model.max_length=400"))
-    task.tokenizer = JsonTokenizer.from_folder(written(kind, folder))
+    task.data.tokenizer = JsonTokenizer.from_folder(written(kind, folder))
     return task, transformers.AutoTokenizer.from_pretrained(folder)
 
 
@@ -151,7 +151,7 @@ def question_task(kind: str, folder: Path):
 def test_pairs_to_classify_are_read_as_those_of_transformers(kind, tmp_path):
     family = family_named("text classification")
     task = tasks.build(family.config(tmp_path, "model.max_length=400", "data.second=other"))
-    task.tokenizer = JsonTokenizer.from_folder(written(kind, tmp_path))
+    task.data.tokenizer = JsonTokenizer.from_folder(written(kind, tmp_path))
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     rows = [("Ann lives here.", "Ann lives in Oslo."), ("", "x"), ("a b", " b")]
     answers = task._read_inputs([f"{first}\t{second}" for first, second in rows])
@@ -168,7 +168,7 @@ FINE_TUNED = ("text classification", "token tagging", "question answering")
 def saved(task, folder: Path) -> Path:
     from tformer_cli.config.compose import to_yaml
 
-    files = {**task.files(), "config.yaml": to_yaml(task.config).encode()}
+    files = {**task.data.files(), "config.yaml": to_yaml(task.config).encode()}
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -182,14 +182,14 @@ def test_a_checkpoint_says_how_it_reads_and_one_of_before_reads_as_it_did(name, 
     folder = saved(task, tmp_path / "saved")
     for encoding in (2, 1):
         again = tasks.build(task.config)
-        again.load(folder)
+        again.data.load(folder)
         assert again.encoding == encoding
         (folder / ENCODING).unlink(missing_ok=True)
         (folder / "answers.json").unlink(missing_ok=True)
     for other in FINE_TUNED:  # an encoder of another task is read as new ones are
         if other != name:
             again = tasks.build(family_named(other).config(tmp_path))
-            again.load(folder)
+            again.data.load(folder)
             assert again.encoding == 2
     for content in ('{"encoding": 3}', "[]", "{"):
         (folder / ENCODING).write_text(content)
@@ -203,20 +203,20 @@ def test_old_runs_answer_questions_word_by_word(tmp_path):
     task.encoding = 1
     text = "Ann lives in Oslo, \u6771\u4eac."
     (window,) = task._cut(0, Question("", "Where?", text, (("Oslo", text.index("Oslo")),)))
-    pieces = [task.tokenizer.encode(text[begin:end]) for begin, end in units(text)]
-    head = [task.tokenizer.bos_id, *task.tokenizer.encode("Where?"), task.tokenizer.eos_id]
-    assert window.tokens.tolist() == [*head, *(piece for ids in pieces for piece in ids), task.tokenizer.eos_id]
+    pieces = [task.data.tokenizer.encode(text[begin:end]) for begin, end in units(text)]
+    head = [task.data.tokenizer.bos_id, *task.data.tokenizer.encode("Where?"), task.data.tokenizer.eos_id]
+    assert window.tokens.tolist() == [*head, *(piece for ids in pieces for piece in ids), task.data.tokenizer.eos_id]
     assert window.text(text, window.begin, window.end) == "Oslo"
 
 
 def test_old_taggers_read_words_without_the_space_before_them(tmp_path):
     family = family_named("token tagging")
     task = tasks.build(family.config(tmp_path))
-    task.tokenizer = JsonTokenizer.from_folder(written("byte level", tmp_path))
+    task.data.tokenizer = JsonTokenizer.from_folder(written("byte level", tmp_path))
     words = ["lives", "in", "Oslo"]
-    assert task._encode([words]) == [[task.tokenizer.encode(f" {word}") for word in words]]
+    assert task._encode([words]) == [[task.data.tokenizer.encode(f" {word}") for word in words]]
     task.encoding = 1
-    assert task._encode([words]) == [[task.tokenizer.encode(word) for word in words]]
+    assert task._encode([words]) == [[task.data.tokenizer.encode(word) for word in words]]
 
 
 # --- questions without an answer --------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def test_predict_and_evaluate_follow_one_rule_for_questions_without_an_answer(un
         task = family.task(tmp_path, *places, "tokenizer.kind=char", f"data.answer_threshold={threshold}")
         model = task.model().eval()
         again = tasks.build(task.config)
-        again.load(saved(task, tmp_path / "saved"))
+        again.data.load(saved(task, tmp_path / "saved"))
         again.in_use = True
         (answer,) = again.predict(model, iter(["Who?\tAnn lives in Oslo."]))
         (scored, *_) = again_evaluation(again, model)
@@ -246,7 +246,7 @@ def test_predict_and_evaluate_follow_one_rule_for_questions_without_an_answer(un
 
 
 def again_evaluation(task, model) -> list[dict]:
-    from tformer_cli.tasks.base import Scoring
+    from tformer_cli.evaluators.base import Scoring
 
     with torch.inference_mode():
         return task.evaluate(model, "validation", Scoring(predictions=True)).predictions

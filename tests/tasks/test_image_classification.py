@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from tformer_cli import tasks
 from tformer_cli.config.compose import compose
+from tformer_cli.draw import Gallery, HeatMap
 from tformer_cli.errors import ConfigError, DataError
-from tformer_cli.tasks.base import Gallery, HeatMap, Scoring
+from tformer_cli.evaluators.base import Scoring
 from tformer_cli.tasks.image_classification import SHOWN, ImageClassification
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
@@ -50,8 +51,8 @@ def test_loss_is_cross_entropy_of_the_centre(tmp_path):
     task = prepared(tmp_path, "data.crop_share=0.5", "data.mean=[0.5]", "data.deviation=[0.5]")
     model = task.model().eval()
     torch.nn.init.normal_(model.head.output.weight)
-    batch = task.collate("validation", 0, np.arange(2))
-    images = [task._split("validation").pixels[row] for row in range(2)]
+    batch = task.view("validation").collate(0, np.arange(2))
+    images = [task.data.split("validation").pixels[row] for row in range(2)]
     assert {image.shape for image in images} == {(16, 16, 1)}
     seen = torch.from_numpy(np.stack(images)[:, 4:12, 4:12, 0]).float()[:, None] / 127.5 - 1
     expected = functional.cross_entropy(model(seen), batch.targets, reduction="sum")
@@ -65,7 +66,7 @@ def test_blended_pictures_have_both_labels(tmp_path, blend):
     task = prepared(tmp_path, f"augment.{blend}=1", "augment.crop=none", "augment.rotation=0", "augment.scale=0")
     model = task.model().train()
     torch.nn.init.normal_(model.head.output.weight)
-    batch = task.collate("train", 3, np.arange(6))
+    batch = task.view("train").collate(3, np.arange(6))
     assert batch.partners is not None and batch.pixels.shape[0] == batch.targets.shape[0] == 12
     seen, share = task._blended(batch)
     assert share is not None and share.unique().numel() > 3
@@ -78,9 +79,9 @@ def test_blended_pictures_have_both_labels(tmp_path, blend):
         inside = torch.stack((plain[row], plain[row + 6])).aminmax(dim=0)
         assert (seen[row] >= inside.min - 1e-5).all() and (seen[row] <= inside.max + 1e-5).all()
     # whom a picture is blended with, and how, does not depend on its batch
-    alone = task.collate("train", 3, np.array([4]))
+    alone = task.view("train").collate(3, np.array([4]))
     torch.testing.assert_close(task._blended(alone)[0][0], seen[4])
-    partners = [task.collate("train", epoch, np.arange(6)).partners.tolist() for epoch in range(4)]
+    partners = [task.view("train").collate(epoch, np.arange(6)).partners.tolist() for epoch in range(4)]
     assert len(set(map(tuple, partners))) == 4
 
 
@@ -102,8 +103,8 @@ def test_rare_pictures_are_drawn_more_often_and_augmented_anew(tmp_path):
     pictures(data / "train", 2, kinds={"few": 40}, seed=2)
     pictures(data / "val", 1, kinds={"many": 200}, seed=3)
     task = prepared(tmp_path, "data.balance=1", "augment.crop=padded", "augment.padding=4", data=data)
-    rows = np.concatenate([task.rows("train", 0, index) for index in range(task.num_batches("train"))])
-    batch = task.collate("train", 0, rows)
+    rows = np.concatenate([task.view("train").rows(0, index) for index in range(task.view("train").num_batches)])
+    batch = task.view("train").collate(0, rows)
     few = task.labels.names.index("few")
     assert batch.targets.tolist().count(few) == 7 and int(batch.sample_ids.max()) < 14
     row = next(int(row) for row in batch.sample_ids[batch.targets == few])
@@ -116,7 +117,7 @@ def test_rare_pictures_are_drawn_more_often_and_augmented_anew(tmp_path):
 def test_scores_top_five_and_confusions(tmp_path, monkeypatch):
     data = pictures(tmp_path / "train_and_more", 4, kinds={f"c{n}": 20 * n + 30 for n in range(7)})
     task = prepared(tmp_path, "data.validation_share=0.25", data=data)
-    count = len(task._split("validation"))
+    count = len(task.data.split("validation"))
     targets = task._numbers("validation")
     model = task.model().eval()
     place = {}  # the right label comes in place row % 7
@@ -145,9 +146,9 @@ def test_scores_top_five_and_confusions(tmp_path, monkeypatch):
 
 def test_drawn_validation_is_written_down(tmp_path):
     task = prepared(tmp_path, "data.validation_share=0.25")
-    names = task.run_files()["validation.txt"].decode().splitlines()
-    assert len(names) == 6 and not set(names) & set(task._split("train").names)
-    assert names == task._split("validation").names
+    names = task.data.run_files()["validation.txt"].decode().splitlines()
+    assert len(names) == 6 and not set(names) & set(task.data.split("train").names)
+    assert names == task.data.split("validation").names
     assert "6 to validate, drawn from training" in dict(task.describe())["data"]
 
 
@@ -190,20 +191,20 @@ def test_what_is_predicted_and_what_cannot_be(tmp_path):
     mixed = list(skipping.predict(model, [good[0], str(broken), good[1]]))
     assert [answer.text for answer in mixed] == [answers[0].text, "", answers[1].text]
     assert "broken.png" in mixed[1].details["error"] and "on_bad_sample" not in mixed[1].details["error"]
-    assert [str(path) for path in task.files_of(tmp_path / "pictures")][:5] == good
-    assert task.files_of(broken) == [broken]
+    assert [str(path) for path in task.predictor.files_of(tmp_path / "pictures")][:5] == good
+    assert task.predictor.files_of(broken) == [broken]
 
 
 def test_pictures_to_look_at(tmp_path):
     task = prepared(tmp_path, "augment.mixup=1", "augment.erase=1")
-    found = task.pictures(task.model().eval())
+    found = task.evaluator.pictures(task.model().eval())
     assert found.keys() == {"predictions", "augmented", "attention"}
     galleries = [part for part in found.values() if isinstance(part, Gallery)]
     assert len(galleries) == 3
     assert all(image.shape == (8, 8, 1) and image.dtype == np.uint8 for part in galleries for image in part.images)
-    assert len(found["predictions"].images) == min(SHOWN, len(task._split("validation")))
+    assert len(found["predictions"].images) == min(SHOWN, len(task.data.split("validation")))
     assert {weights.shape for weights in found["attention"].weights} == {(4, 4)}
-    from tformer_cli.analysis.pictures import draw
+    from tformer_cli.draw import draw
 
     drawn = {name: draw(picture) for name, picture in found.items()}
     assert drawn["augmented"].shape[1] == 8 * (112 + 2 * 4 + 8)  # two pictures in a row, each in four epochs
@@ -239,5 +240,5 @@ def test_pictures_that_two_splits_share_are_counted_in_the_split_that_is_named(t
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels[level]).save(folder / f"{number}.png")
     task = prepared(tmp_path, data=tmp_path / "data")
-    assert task._seen(task._split("test")) == ["warning: 1 of 3 pictures to test are in the training split too"]
+    assert task._seen(task.data.split("test")) == ["warning: 1 of 3 pictures to test are in the training split too"]
     assert dict(task.describe())["warning"] == "2 pictures of validation are in training too"

@@ -10,8 +10,8 @@ import torch
 
 from tests.properties.families import family_named
 from tformer_cli.errors import DataError
+from tformer_cli.evaluators.base import Scoring, batches_of
 from tformer_cli.tasks import language_model
-from tformer_cli.tasks.base import Scoring, batches_of
 from tformer_cli.tasks.language_model import LanguageModel
 
 GPT = family_named("gpt")
@@ -94,13 +94,13 @@ def test_bits_per_byte_are_the_bits_that_the_text_takes_by_its_bytes(gpt):
     task, model = gpt
     scores = task.evaluate(model, "validation", Scoring(decoded=False)).scores
     bits = tokens = 0.0
-    for batch in batches_of(task, model, "validation"):
+    for batch in batches_of(task.view("validation"), model):
         logits = model.logits(model(batch.inputs, batch.documents)).double()
         for row, length in enumerate(batch.lengths.tolist()):
             probability = logits[row, :length].softmax(-1)[torch.arange(length), batch.targets[row, :length]]
             bits -= float(probability.log2().sum())
             tokens += length
-    size = sum(len(document.encode()) for document in task._split("validation").documents)
+    size = sum(len(document.encode()) for document in task.data.split("validation").documents)
     assert scores["bits_per_byte"] == pytest.approx(bits / size, rel=1e-4)
     assert scores["perplexity"] == pytest.approx(2 ** (bits / tokens), rel=1e-3)
     assert scores["loss"] == pytest.approx(bits / tokens * math.log(2), rel=1e-4)

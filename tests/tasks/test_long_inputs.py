@@ -10,8 +10,8 @@ from tests.properties.families import FAMILIES, family_named
 from tformer_cli import tasks
 from tformer_cli.cli.asked import Asked, check_options, check_trained, use_options
 from tformer_cli.errors import ConfigError, DataError, RunError
-from tformer_cli.tasks.base import Prediction
-from tformer_cli.tasks.inputs import BadInput, OnLong, Readable, Refusal, merged, readable, windows
+from tformer_cli.predictors.base import Prediction
+from tformer_cli.predictors.inputs import BadInput, OnLong, Readable, Refusal, merged, readable, windows
 
 TEXTS = [family for family in FAMILIES if family.inputs and not family.inputs[0].endswith((".png", ".wav"))]
 LONG = {"question answering": "where " * 400 + "\tAnn lives in Oslo."}
@@ -57,17 +57,17 @@ def test_what_is_too_long_is_an_error_or_cut_or_skipped(family, tmp_path):
     long = LONG.get(family.name, "word " * 1000)
     inputs = [family.inputs[0], long, family.inputs[0]]
     alone = next(iter(task.predict(model, inputs[:1]))).text
-    task.on_long = OnLong.error
+    task.predictor.on_long = OnLong.error
     answers = task.predict(model, inputs)
     assert next(answers).text == alone
     with pytest.raises(BadInput, match="input line 2: ") as caught:
         next(answers)
     assert "--on-long cut or --on-long skip" in str(caught.value)
-    task.on_long = OnLong.skip
+    task.predictor.on_long = OnLong.skip
     skipped = list(task.predict(model, inputs))
     assert [answer.text for answer in skipped] == [alone, "", alone]
     assert "error" in skipped[1].details
-    task.on_long = OnLong.cut
+    task.predictor.on_long = OnLong.cut
     cut = list(task.predict(model, inputs))
     assert [cut[0].text, cut[2].text] == [alone, alone]
     assert "note" in cut[1].details and "note" not in cut[0].details
@@ -115,25 +115,25 @@ def test_settings_of_training_are_refused_on_a_trained_model(setting):
 @by_name(FAMILIES)
 def test_options_that_mean_nothing_are_refused(family, tmp_path):
     task = tasks.build(family.config(tmp_path))
-    labels = "top" in task.options
-    searches = "beam" in task.options
+    labels = "top" in task.predictor.options
+    searches = "beam" in task.predictor.options
     for given, fits in ((asked(top=3), labels), (asked(beam=3), searches), (asked("decode.beam=3"), searches)):
         if fits:
             check_options(task, given, translating=False)
         else:
             with pytest.raises(ConfigError, match=r"(--top|--beam|decode.beam) means nothing for a run of"):
                 check_options(task, given, translating=False)
-    if not task.translates:
+    if not task.predictor.translates:
         with pytest.raises(RunError, match="which does not translate: tformer predict r"):
             check_options(task, asked(), translating=True)
-    if task.on_long is None:
+    if task.predictor.on_long is None:
         with pytest.raises(ConfigError, match="--on-long means nothing"):
             check_options(task, asked(on_long="cut"), translating=False)
     else:
         with pytest.raises(ConfigError, match="--on-long: 'no' is not one of error, cut, skip"):
             check_options(task, asked(on_long="no"), translating=False)
         use_options(task, asked(on_long="skip"))
-        assert task.on_long is OnLong.skip
+        assert task.predictor.on_long is OnLong.skip
 
 
 @pytest.mark.parametrize(

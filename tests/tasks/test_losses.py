@@ -30,7 +30,7 @@ def prepared(name: str, folder: Path, *more: str):
 
 
 def epoch(task) -> list:
-    return [batch_of(task, "train", 0, index) for index in range(task.num_batches("train"))]
+    return [batch_of(task, "train", 0, index) for index in range(task.view("train").num_batches)]
 
 
 def check(task, model, plain) -> None:
@@ -57,9 +57,9 @@ def labels_and_scores(task, model):
     """The labels as they stand in the data, and the scores (N, outputs) of the same rows."""
     labels, scores = [], []
     for batch in epoch(task):
-        labels += [task._split("train").labels[row] for row in batch.sample_ids.tolist()]
+        labels += [task.data.split("train").labels[row] for row in batch.sample_ids.tolist()]
         scores.append(model(batch.tokens, batch.lengths, batch.segments))
-    assert len(labels) == len(task._split("train"))
+    assert len(labels) == len(task.data.split("train"))
     return labels, torch.cat(scores)
 
 
@@ -108,7 +108,7 @@ def test_several_labels(tmp_path):
 
 def test_tags(tmp_path):
     task, model = prepared("token tagging", tmp_path, "model.max_length=12")
-    data = task._split("train")
+    data = task.data.split("train")
     names = sorted({tag for tags in data.tags for tag in tags} - {"O"})
     scores, tags = [], []
     for batch in epoch(task):
@@ -126,7 +126,7 @@ def test_answers(tmp_path):
     for batch in epoch(task):
         scores = model(batch.tokens, batch.lengths, batch.segments, batch.allowed)
         each += [functional.cross_entropy(row, span) for row, span in zip(scores, batch.spans, strict=True)]
-    assert len(each) > len(task._split("train"))  # windows
+    assert len(each) > len(task.data.split("train"))  # windows
     check(task, model, lambda _: torch.stack(each).mean())
 
 
@@ -172,5 +172,5 @@ def test_translations(tmp_path):
         for row, length in enumerate(batch.target_lengths.tolist()):
             scores.append(logits[row, :length])
             targets.append(batch.targets[row, :length])
-    assert len(targets) == len(task._tokens("train"))
+    assert len(targets) == len(task.data.tokens("train"))
     check(task, model, lambda e: functional.cross_entropy(torch.cat(scores), torch.cat(targets), label_smoothing=e))

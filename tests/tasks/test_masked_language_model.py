@@ -28,7 +28,7 @@ def test_documents_of_a_packed_block_do_not_see_each_other(tmp_path, settings):
     model = task.model().eval()
     assert batch.documents.shape == batch.tokens.shape and int(batch.documents.max()) > 0
     assert (batch.lengths == batch.tokens.shape[1]).all()  # whole blocks
-    ends = (batch.tokens == task.tokenizer.eos_id).long()
+    ends = (batch.tokens == task.data.tokenizer.eos_id).long()
     inside = torch.cumsum(ends, 1) - ends  # a document's end mark is its own last token
     assert torch.equal(batch.documents[:, 1:-1], inside[:, 1:-1])
     changed = batch.tokens.clone()
@@ -47,9 +47,9 @@ def test_padding_changes_nothing_with_documents_apart(tmp_path, settings):
     task = BERT.task(tmp_path, *settings, "data.validation_share=0.5")
     model = task.model().eval().requires_grad_(False)
     rows = np.arange(task._packed("validation").blocks)
-    together = task.collate("validation", 0, rows)
+    together = task.view("validation").collate(0, rows)
     assert int(together.lengths.min()) < together.tokens.shape[1]
-    alone = [task.loss(model, task.collate("validation", 0, rows[i : i + 1])) for i in range(len(rows))]
+    alone = [task.loss(model, task.view("validation").collate(0, rows[i : i + 1])) for i in range(len(rows))]
     assert float(task.loss(model, together).total) == pytest.approx(sum(float(one.total) for one in alone), rel=1e-5)
 
 
@@ -62,7 +62,7 @@ def test_documents_apart_and_next_sentences_contradict_each_other(tmp_path, sett
 def test_a_gap_in_a_line_looks_as_it_does_in_training(kind, tmp_path, settings):
     """Pieces of words bring the space before them along, so that a gap is not preceded by a space of its own."""
     task = BERT.task(tmp_path, *settings, f"tokenizer.kind={kind}", "tokenizer.vocab_size=48")
-    tokenizer, mask = task.tokenizer, task.masking.mask_id
+    tokenizer, mask = task.data.tokenizer, task.masking.mask_id
     word = "f" if kind == "char" else "the"
     line = f"cats and {word} dog"
     whole = tokenizer.encode(line)
@@ -77,10 +77,10 @@ def test_masks_are_fresh_in_each_epoch_and_the_same_in_validation(tmp_path, sett
     task = BERT.task(tmp_path, *settings, "data.validation_share=0.5", "bert.nsp=true", "data.across_documents=true",
                      "data.documents=file")  # fmt: skip
     rows = np.arange(len(task._paired("train")))[:4]
-    first, again, later = (task.collate("train", epoch, rows) for epoch in (0, 0, 1))
+    first, again, later = (task.view("train").collate(epoch, rows) for epoch in (0, 0, 1))
     assert torch.equal(first.places, again.places) and torch.equal(first.tokens, again.tokens)
     assert not (first.places.shape == later.places.shape and torch.equal(first.places, later.places))
-    one, other = (task.collate("validation", epoch, rows) for epoch in (0, 1))
+    one, other = (task.view("validation").collate(epoch, rows) for epoch in (0, 1))
     assert torch.equal(one.places, other.places) and torch.equal(one.tokens, other.tokens)
 
 
@@ -89,7 +89,7 @@ def test_masks_of_one_text_differ_between_epochs(tmp_path):
     task = BERT.task(tmp_path)
     text = np.arange(20, 34)
     task._texts = lambda split, epoch, row, random: (text, None, True, None)
-    places = {epoch: task.collate("train", epoch, np.arange(8)).places.tolist() for epoch in range(3)}
+    places = {epoch: task.view("train").collate(epoch, np.arange(8)).places.tolist() for epoch in range(3)}
     assert places[0] != places[1] != places[2] != places[0]
-    scored = [task.collate("validation", epoch, np.arange(8)).places.tolist() for epoch in range(2)]
+    scored = [task.view("validation").collate(epoch, np.arange(8)).places.tolist() for epoch in range(2)]
     assert scored[0] == scored[1] != places[0]

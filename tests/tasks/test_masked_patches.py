@@ -12,7 +12,7 @@ from tformer_cli import tasks
 from tformer_cli.cli.start import Start
 from tformer_cli.config.compose import compose
 from tformer_cli.errors import ConfigError
-from tformer_cli.tasks.base import Scoring
+from tformer_cli.evaluators.base import Scoring
 from tformer_cli.tasks.masked_patches import MaskedPatches
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
@@ -50,7 +50,7 @@ def test_colours_are_the_mean_in_a_few_bits(tmp_path, channels, bits):
 
 def test_half_are_to_be_predicted_and_of_these_most_are_hidden(tmp_path):
     task = prepared(tmp_path, "data.image_size=32", "data.channels=1")
-    batch = task.collate("train", 0, np.arange(30))
+    batch = task.view("train").collate(0, np.arange(30))
     masked, shown, places = task._hidden(batch, 256)
     here = torch.arange(256).expand(30, -1)
     assert len(places) == 30 * 128 and len(set(places.tolist())) == len(places)
@@ -65,10 +65,10 @@ def test_half_are_to_be_predicted_and_of_these_most_are_hidden(tmp_path):
 
 def test_fresh_ones_each_epoch_and_the_same_for_a_picture_whoever_is_beside_it(tmp_path):
     task = prepared(tmp_path)
-    first, again, later = (task._hidden(task.collate("train", epoch, np.arange(8)), 16) for epoch in (0, 0, 1))
+    first, again, later = (task._hidden(task.view("train").collate(epoch, np.arange(8)), 16) for epoch in (0, 0, 1))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], later[0])
-    alone = task._hidden(task.collate("train", 0, np.array([5])), 16)
+    alone = task._hidden(task.view("train").collate(0, np.array([5])), 16)
     assert torch.equal(alone[0][0], first[0][5]) and torch.equal(alone[1][0], first[1][5])
 
 
@@ -89,7 +89,7 @@ def test_hidden_patches_are_not_seen(tmp_path):
     task = prepared(tmp_path, "patches.mask=1", "patches.random=0")
     model = task.model().eval()
     torch.nn.init.normal_(model.output.weight)
-    batch = task.collate("validation", 0, np.arange(2))
+    batch = task.view("validation").collate(0, np.arange(2))
     images = task._centers(batch.pixels, batch.shapes)
     masked, shown, places = task._hidden(batch, 16)
     scores = model(images, masked, shown, places)

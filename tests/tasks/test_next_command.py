@@ -17,11 +17,11 @@ def test_a_split_is_there_if_it_can_be_read(family, tmp_path_factory):
     task = family.task(tmp_path_factory.getbasetemp())  # Python's documentation is parsed once for two families
     for split in ("train", "test"):
         try:
-            task._split(split)
+            task.data.split(split)
             readable = True
         except DataError:
             readable = False
-        assert task.has_split(split) == readable
+        assert task.data.has_split(split) == readable
 
 
 @pytest.mark.parametrize("with_test", [False, True])

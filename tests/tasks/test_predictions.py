@@ -13,7 +13,7 @@ from tests.properties.families import FAMILIES, family_named
 from tformer_cli import tasks
 from tformer_cli.cli.evaluate import _check as check
 from tformer_cli.errors import ConfigError, RunError
-from tformer_cli.tasks.base import Scoring
+from tformer_cli.evaluators.base import Scoring
 
 LISTED = {
     "translation": ["source", "reference", "prediction", "score"],
@@ -31,7 +31,7 @@ def test_a_row_for_each_example(family, tmp_path):
     with torch.inference_mode():
         evaluation = task.evaluate(task.model().eval(), "validation", Scoring(predictions=True))
     rows = evaluation.predictions
-    assert len(rows) == len(task._split("validation"))
+    assert len(rows) == len(task.data.split("validation"))
     assert all(list(row) == LISTED[family.name] for row in rows)
     json.dumps(rows)
     right = 100 * sum(row["reference"] == row["prediction"] for row in rows) / len(rows)
@@ -99,10 +99,10 @@ def test_running_text_has_no_table_of_predictions(family, tmp_path):
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_what_was_left_out_of_a_split_is_said_with_its_scores(family, tmp_path):
     task = family.task(tmp_path)
-    split = task._split("validation")
+    split = task.data.split("validation")
     if not hasattr(split, "notes"):
         pytest.skip("nothing is left out of such data")
-    task._splits["validation"] = dataclasses.replace(split, notes=("1 of 7 was left out",))
+    task.data._splits["validation"] = dataclasses.replace(split, notes=("1 of 7 was left out",))
     with torch.inference_mode():
         scoring = Scoring(decoded=False, thorough=False, samples=0)
         assert "1 of 7 was left out" in task.evaluate(task.model().eval(), "validation", scoring).notes

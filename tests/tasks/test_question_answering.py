@@ -17,8 +17,8 @@ from tformer_cli.cli.inputs import read, reading_of
 from tformer_cli.config.schema import BadSample
 from tformer_cli.data.text.questions import Question
 from tformer_cli.errors import DataError
+from tformer_cli.evaluators.base import Scoring
 from tformer_cli.languages import units
-from tformer_cli.tasks.base import Scoring
 from tformer_cli.tasks.question_answering import QuestionAnswering, SpanBatch, whole_units
 
 FAMILY = family_named("question answering")
@@ -104,14 +104,14 @@ def test_windows_share_exactly_the_stride_and_leave_nothing_out(task, stride, le
     task.config.data.stride = stride
     words = [f"{'abcdefgh'[i % 8]}{i}" for i in range(length)]
     context = " ".join(words)
-    tokens = task.tokenizer.encode(context)
+    tokens = task.data.tokenizer.encode(context)
     windows = task._cut(5, Question("", "Who?", context, ()))
     most, pieces = task.config.model.max_length, []
     for window in windows:
         head, part = window.tokens[: window.first].tolist(), window.tokens[window.first : -1].tolist()
-        question = task.tokenizer.encode("Who?")
-        assert head == [task.tokenizer.bos_id, *question, task.tokenizer.eos_id] and window.question == 5
-        assert window.tokens[-1] == task.tokenizer.eos_id and len(window.tokens) <= most
+        question = task.data.tokenizer.encode("Who?")
+        assert head == [task.data.tokenizer.bos_id, *question, task.data.tokenizer.eos_id] and window.question == 5
+        assert window.tokens[-1] == task.data.tokenizer.eos_id and len(window.tokens) <= most
         assert (window.begin, window.end) == (0, 0) and len(window.characters) == len(part)
         pieces.append(part)
     room = most - len(head) - 1
@@ -127,8 +127,8 @@ def test_windows_share_exactly_the_stride_and_leave_nothing_out(task, stride, le
 def test_the_answer_is_placed_at_its_own_tokens_in_each_window_that_holds_all_of_it(task):
     task.config.data.stride = 6
     context = " ".join(f"{'abcdefgh'[i % 8]}{i}" for i in range(24))
-    spans, tokens = units(context), task.tokenizer.encode(context)
-    of_text = whole_units(context, task.tokenizer.encode_with_offsets(context)[1])
+    spans, tokens = units(context), task.data.tokenizer.encode(context)
+    of_text = whole_units(context, task.data.tokenizer.encode_with_offsets(context)[1])
     edges = set()
     for first in range(len(spans)):
         for last in range(first, min(first + 3, len(spans))):
@@ -191,8 +191,8 @@ def test_the_best_span_is_found_and_no_other(task):
 def test_answers_that_cannot_be_given_are_counted(task):
     rows = [("behind the house", "hind"), ("a b c", "b"), ("a b c d e f", "a b c d e "), ("a " * 40, "a " * 30)]
     rows = [Question("", "?", context, ((answer, context.index(answer)),)) for context, answer in rows]
-    task._splits["odd"] = dataclasses.replace(task._split("train"), rows=rows)
-    words = [len(task.tokenizer.encode(text)) for text in ("behind", "b", "a b c d e")]
+    task._splits["odd"] = dataclasses.replace(task.data.split("train"), rows=rows)
+    words = [len(task.data.tokenizer.encode(text)) for text in ("behind", "b", "a b c d e")]
     task.config.data.max_answer, task.config.data.stride = max(words[:2]), 4
     most = max(words[0], words[2])
     assert words[2] > max(words[:2])

@@ -24,5 +24,5 @@ def test_what_both_splits_are_parts_of_is_read_once(name, data, tmp_path, monkey
     monkeypatch.setattr(files, "lines", lambda path: opened.update([path]) or read(path))
     family = family_named(name)
     task = family.task(tmp_path, "data.source=files", f"data.path={data}")
-    assert len(set(task.fingerprint().values())) == 2
+    assert len(set(task.data.fingerprint().values())) == 2
     assert opened == {Path(data): 1}

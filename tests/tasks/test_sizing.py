@@ -33,7 +33,7 @@ def test_small_collections_have_a_vocabulary_that_fits(tmp_path, pairs):
     assert size == f"{pairs:,} pairs" and "model=transformer_tiny" in settings
     task = build(compose("translation/files", [*settings, *given]))
     task.prepare(tmp_path)  # the tokenizer can be trained
-    assert task.num_batches("train") >= 1
+    assert task.view("train").num_batches >= 1
 
 
 def test_the_sizes_grow_with_the_data(tmp_path, monkeypatch):

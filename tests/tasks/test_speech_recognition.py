@@ -13,8 +13,10 @@ from torch.nn import functional
 from tformer_cli import tasks
 from tformer_cli.config.compose import compose
 from tformer_cli.data.speech.cutting import quiet_pieces
+from tformer_cli.draw import Sound, Spectrogram
 from tformer_cli.errors import ConfigError, DataError
-from tformer_cli.tasks.base import Prediction, Scoring, Sound, Spectrogram
+from tformer_cli.evaluators.base import Scoring
+from tformer_cli.predictors.base import Prediction
 from tformer_cli.tasks.speech_recognition import SpeechRecognition
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
@@ -66,25 +68,29 @@ def test_loss_is_ctc_and_cross_entropy_of_each_utterance(tmp_path, depth):
     task = prepared(tmp_path, f"model.decoder_depth={depth}", "objective.ctc_weight=0.4", "optim.label_smoothing=0.1")
     torch.manual_seed(0)
     model = task.model().eval()
-    batch = task.collate("train", 0, np.arange(5))
+    batch = task.view("train").collate(0, np.arange(5))
     expected = torch.zeros(())
     for row in range(5):
-        one = task.collate("train", 0, np.arange(row, row + 1))
+        one = task.view("train").collate(0, np.arange(row, row + 1))
         features, frames = task.front_end(one.sound, one.lengths, one.sample_ids, 0, training=False)
         memory = model.encode(features, frames)
-        ids = task.tokenizer.encode(task._split("train").texts[row])
+        ids = task.data.tokenizer.encode(task.data.split("train").texts[row])
         log_probs = model.ctc_logits(memory.states[0]).log_softmax(-1)
         target = torch.tensor(ids)
         ctc = functional.ctc_loss(log_probs, target, (len(log_probs),), (len(ids),), reduction="sum")
         if depth:
-            start = torch.tensor([[task.tokenizer.bos_id, *ids]])
+            start = torch.tensor([[task.data.tokenizer.bos_id, *ids]])
             scores = model.logits(model.decode(memory, start))[0]
-            written = functional.cross_entropy(scores, torch.tensor([*ids, task.tokenizer.eos_id]), reduction="sum")
+            written = functional.cross_entropy(
+                scores, torch.tensor([*ids, task.data.tokenizer.eos_id]), reduction="sum"
+            )
             ctc = 0.4 * ctc + 0.6 * written
         expected = expected + ctc
     loss = task.loss(model, batch)
     torch.testing.assert_close(loss.total, expected, rtol=1e-4, atol=1e-4)
-    assert int(loss.count) == sum(len(task.tokenizer.encode(text)) + 1 for text in task._split("train").texts[:5])
+    assert int(loss.count) == sum(
+        len(task.data.tokenizer.encode(text)) + 1 for text in task.data.split("train").texts[:5]
+    )
 
 
 def test_a_transcript_that_does_not_fit_stops_training_and_counts_for_nothing_in_evaluation(tmp_path):
@@ -121,7 +127,7 @@ def test_the_worst_utterances_come_first_and_samples_say_which_is_which(tmp_path
             ["25.0", "one two three 5", "one two three"],
         ]
         assert [row[3] for row in rows] == [task._name("train", row) for row in (7, 3, 5)]
-        size = len(task._split("train"))
+        size = len(task.data.split("train"))
         assert [sample.reference for sample in found.samples] == [f"one two three {row}" for row in (0, 5, size - 1)]
         assert found.samples[1].prediction == "one two three"
         calls.clear()
@@ -228,14 +234,14 @@ def test_a_run_of_a_language_model_is_opened_and_heard(tmp_path):
 def test_a_model_in_use_is_scored_on_training_recordings_as_they_are(tmp_path):
     more = ["augment.join=1", "augment.speeds=[0.8]", "augment.shift_ms=50"]
     task = prepared(tmp_path / "training", *more)
-    train = task._split("train")
+    train = task.data.split("train")
     rows = np.arange(len(train))
-    changed = task.collate("train", 0, rows)
+    changed = task.view("train").collate(0, rows)
     task = tasks.build(config_of(tmp_path / "use", *more))
     task.in_use = True
     task.prepare(tmp_path / "use")
     for epoch in (0, 1):
-        batch = task.collate("train", epoch, rows)
+        batch = task.view("train").collate(epoch, rows)
         assert batch.lengths.tolist() == train.lengths.tolist() != changed.lengths.tolist()
         assert task._transcripts("train", epoch, rows.tolist()) == train.texts
 
@@ -253,7 +259,7 @@ def test_long_recordings_and_long_transcripts(tmp_path):
     task = prepared(tmp_path, *more, "trainer.on_bad_sample=skip", data=folder)
     facts = " | ".join(value for _, value in task.describe())
     assert "1 recordings longer than 5 seconds" in facts and "1 recordings with too long a transcript" in facts
-    assert len(task._split("train")) == 12
+    assert len(task.data.split("train")) == 12
     with pytest.raises(DataError, match="every recording is longer than data.max_seconds 0.1"):
         prepared(tmp_path, "data.max_seconds=0.1", data=folder)
 
@@ -270,11 +276,11 @@ def test_joined_recordings_fit_their_transcripts_too(tmp_path):
     task = prepared(tmp_path, *more, data=folder)
     model, joined = task.model().train(), 0
     for epoch in range(3):
-        rows = np.arange(len(task._split("train")))
-        assert task.loss(model, task.collate("train", epoch, rows)).total.isfinite()
+        rows = np.arange(len(task.data.split("train")))
+        assert task.loss(model, task.view("train").collate(epoch, rows)).total.isfinite()
         utterances = task._made_of("train", epoch)
         joined += int((utterances.parts[:, 1] >= 0).sum())
-        sounds = [utterances.sound(row, task._split("train").sound.gather) for row in rows.tolist()]
+        sounds = [utterances.sound(row, task.data.split("train").sound.gather) for row in rows.tolist()]
         assert [len(sound) for sound in sounds] == utterances.lengths.tolist()
     assert joined  # those that fit stay
 
@@ -283,10 +289,10 @@ def test_a_recording_longer_than_the_model_takes_is_heard_in_pieces(tmp_path):
     task = prepared(tmp_path, "data.max_seconds=2")
     model = task.model().eval()
     sound = (8000 * np.concatenate([tone("low", 1.5), np.zeros(800, np.float32), tone("high", 1.9)])).astype(np.int16)
-    (whole,) = task.answers(model, [sound])
+    (whole,) = task.predictor.answers(model, [sound])
     pieces = quiet_pieces(sound, 2 * RATE)
     assert len(pieces) == 2 and 1.5 * RATE < pieces[0][1] < 1.6 * RATE
-    parts = list(task.answers(model, [sound[start:stop] for start, stop in pieces]))
+    parts = list(task.predictor.answers(model, [sound[start:stop] for start, stop in pieces]))
     assert whole.text == " ".join(part.text for part in parts if part.text)
     later = [word["start_seconds"] for word in parts[1].details["words"]]
     own = [word["start_seconds"] for word in whole.details["words"][-len(later) :]]
@@ -323,7 +329,7 @@ def test_finetuning_keeps_a_vocabulary_that_serves_and_makes_a_new_one_else(tmp_
     soundfile.write(data / "zoo.wav", tone("low", 0.7), RATE)
     more = ["data.validation=metadata"]
     launch(config_of(tmp_path, *more, data=data), tmp_path / "other", initial=tmp_path / "first", quiet=True)
-    first, same, other = (open_run(tmp_path / name).task.tokenizer for name in ("first", "same", "other"))
+    first, same, other = (open_run(tmp_path / name).task.data.tokenizer for name in ("first", "same", "other"))
     assert first.hash == same.hash != other.hash
     assert other.decode(other.encode("zoo")) == "zoo"
     with pytest.raises(DataError, match=r"zoo.wav: 'z' is in no piece"):
@@ -346,7 +352,7 @@ def test_features_of_the_whole_corpus_are_kept_with_the_run(tmp_path):
 
 def test_pictures_and_sounds(tmp_path):
     task = prepared(tmp_path, "model.decoder_depth=1")
-    found = task.pictures(task.model().eval())
+    found = task.evaluator.pictures(task.model().eval())
     sound = found["training/sound"]
     assert isinstance(sound, Sound) and sound.rate == RATE and 0.1 < np.abs(sound.samples).max() <= 1
     for name in ("training/plain", "training/augmented", "alignment", "attention"):
@@ -371,11 +377,10 @@ FORM = ["case=lower", "punctuation=remove", "numbers=words", "language=en"]
 def test_transcripts_are_learnt_and_scored_in_the_form_that_is_asked_for(tmp_path, monkeypatch):
     data = written(tmp_path / "odd", ["Low!", "LOW, 2", "don't low", "low."] * 3)
     task = prepared(tmp_path, *(f"transcripts.{one}" for one in FORM), data=data)
-    texts = {text for split in ("train", "validation") for text in task._split(split).texts}
+    texts = {text for split in ("train", "validation") for text in task.data.split(split).texts}
     assert texts == {"low", "low two", "don't low"}
-    assert task.tokenizer.unk_id in task.tokenizer.encode("L2!") and task.tokenizer.unk_id not in task.tokenizer.encode(
-        "two"
-    )
+    tokenizer = task.data.tokenizer
+    assert tokenizer.unk_id in tokenizer.encode("L2!") and tokenizer.unk_id not in tokenizer.encode("two")
     evaluation = scored(task, monkeypatch, lambda reference: reference.upper().replace("TWO", "2") + "?!")
     assert evaluation.scores["wer"] == 0 and evaluation.scores["cer"] == 0
     assert evaluation.signatures["wer"].startswith(
@@ -389,7 +394,7 @@ def test_transcripts_are_learnt_and_scored_in_the_form_that_is_asked_for(tmp_pat
 
 
 def scored(task: SpeechRecognition, monkeypatch, answer):
-    references = task._transcripts("validation", 0, range(len(task._split("validation"))))
+    references = task._transcripts("validation", 0, range(len(task.data.split("validation"))))
 
     def transcribe(model, batch, memory):
         return [Prediction(answer(references[row]), {"words": []}) for row in batch.sample_ids.tolist()]
@@ -406,9 +411,9 @@ def test_scoring_alone_may_pass_over_what_is_learnt(tmp_path, monkeypatch):
     kept = scored(plain, monkeypatch, str.lower)
     assert kept.scores["wer"] > 0 and kept.signatures["wer"].startswith("case:keep|punct:keep|num:keep|space:single|")
     task = prepared(tmp_path / "scored", *(f"scoring.{one}" for one in FORM), data=data)
-    assert "Low, 2!" in task._split("train").texts + task._split("validation").texts
+    assert "Low, 2!" in task.data.split("train").texts + task.data.split("validation").texts
     assert scored(task, monkeypatch, str.lower).scores["wer"] == 0
-    assert task._split("train").hash == plain._split("train").hash
+    assert task.data.split("train").hash == plain.data.split("train").hash
 
 
 def test_the_old_setting_of_lower_case_is_in_the_signature(tmp_path, monkeypatch):
@@ -424,7 +429,7 @@ def test_a_transcript_of_which_nothing_is_left_is_as_none(tmp_path):
             tmp_path, "transcripts.punctuation=remove", "data.validation_share=0", f"data.validation={data}", data=data
         )
     task = prepared(tmp_path, "transcripts.punctuation=remove", "trainer.on_bad_sample=skip", data=data)
-    sizes = [len(task._split(split)) for split in ("train", "validation")]
+    sizes = [len(task.data.split(split)) for split in ("train", "validation")]
     assert sum(sizes) == 9
     notes = [note for name, note in task.describe() if name == "note"]
     assert any("of whose transcript nothing is left" in note for note in notes)

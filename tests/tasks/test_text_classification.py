@@ -9,7 +9,7 @@ import torch
 from tests.properties.families import family_named
 from tformer_cli import tasks
 from tformer_cli.errors import ConfigError
-from tformer_cli.tasks.base import Scoring
+from tformer_cli.evaluators.base import Scoring
 
 FAMILY = family_named("text classification")
 
@@ -26,7 +26,7 @@ def test_what_is_too_long_loses_what_the_settings_say(cut, single, pair, tmp_pat
     """16 tokens are read: [CLS] and 14 with a [SEP], or 7 and 6 of a pair with one each."""
     task = FAMILY.task(tmp_path, f"data.cut={cut}", "model.max_length=16")
     first, second, short = np.arange(10, 40), np.arange(50, 70), np.arange(10, 13)
-    begin, end = task.tokenizer.bos_id, task.tokenizer.eos_id
+    begin, end = task.data.tokenizer.bos_id, task.data.tokenizer.eos_id
     tokens, lengths, _ = task._join([[first]])
     assert tokens.tolist() == [[begin, *single, end]] and lengths.tolist() == [16]
     tokens, lengths, _ = task._join([[first, second]])
@@ -63,8 +63,8 @@ def test_symmetric_pairs_are_turned_round_in_training_alone(tmp_path):
     plain, symmetric = (FAMILY.task(tmp_path, *settings, f"data.symmetric={on}") for on in ("false", "true"))
 
     def turned(split: str, epoch: int) -> list[bool]:
-        chosen = np.arange(len(plain._split(split)))
-        batches = [task.collate(split, epoch, chosen) for task in (plain, symmetric)]
+        chosen = np.arange(len(plain.data.split(split)))
+        batches = [task.view(split).collate(epoch, chosen) for task in (plain, symmetric)]
         assert torch.equal(batches[0].lengths, batches[1].lengths)
         assert torch.equal(batches[0].tokens.sort(1).values, batches[1].tokens.sort(1).values)
         return (batches[0].tokens != batches[1].tokens).any(1).tolist()
@@ -88,13 +88,13 @@ def test_labels_are_evened_out_in_training_alone(tmp_path):
     (tmp_path / "train.tsv").write_text(f"text\tlabel\n{RARE}", encoding="utf-8")
     settings = [f"data.path={tmp_path / 'train.tsv'}", "tokenizer.kind=char", "data.validation_share=0.2"]
     task = FAMILY.task(tmp_path, *settings, "data.balance=1")
-    count = len(task._split("train"))
+    count = len(task.data.split("train"))
 
     def epoch(number: int, parts: int = 1) -> list[tuple[list[int], list[int]]]:
         """Return rows and labels of an epoch's batches, each divided among `parts` ranks."""
-        batches = [task.rows("train", number, index) for index in range(task.num_batches("train"))]
+        batches = [task.view("train").rows(number, index) for index in range(task.view("train").num_batches)]
         shares = [rows[rank::parts] for rows in batches for rank in range(parts)]
-        collated = [task.collate("train", number, rows) for rows in shares if len(rows)]
+        collated = [task.view("train").collate(number, rows) for rows in shares if len(rows)]
         return [(batch.sample_ids.tolist(), batch.targets.tolist()) for batch in collated]
 
     for number in range(3):
@@ -104,9 +104,11 @@ def test_labels_are_evened_out_in_training_alone(tmp_path):
     assert epoch(0) == epoch(0) != epoch(1)
     task.in_use = True  # evaluation uses the data without balancing
     again = tasks.build(task.config)
-    again.in_use, again.labels, again.tokenizer = True, task.labels, task.tokenizer
+    again.in_use, again.labels, again.data.tokenizer = True, task.labels, task.data.tokenizer
     again._splits = task._splits
-    rows = [row for index in range(again.num_batches("train")) for row in again.rows("train", 0, index).tolist()]
+    rows = [
+        row for index in range(again.view("train").num_batches) for row in again.view("train").rows(0, index).tolist()
+    ]
     assert sorted(rows) == list(range(count))
 
 

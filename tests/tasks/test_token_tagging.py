@@ -12,7 +12,7 @@ from tformer_cli import tasks
 from tformer_cli.config.schema import Scheme
 from tformer_cli.data.text.tag_schemes import TagScheme, find_scheme
 from tformer_cli.errors import DataError, RunError
-from tformer_cli.tasks.base import Scoring
+from tformer_cli.evaluators.base import Scoring
 
 
 def test_each_kind_of_entity_has_every_place():
@@ -49,7 +49,9 @@ PEOPLE = "".join(f"Ann{n} PER\nsaw O\nOslo ORG\n. O\nit O\n\n" for n in range(20
 def test_entities_without_letters_are_scored_by_their_kinds(tmp_path):
     """A prediction without any ORG is not a perfect score, and types have their full names."""
     task = tagging(tmp_path, PEOPLE)
-    assert task.metric == "f1" and task.tags == ("O", "ORG", "PER") and "IO: " in dict(task.describe())["tags"]
+    assert (
+        task.evaluator.metric == "f1" and task.tags == ("O", "ORG", "PER") and "IO: " in dict(task.describe())["tags"]
+    )
     torch.manual_seed(1)
     model = task.model().eval()
     with torch.no_grad():
@@ -66,7 +68,7 @@ def test_entities_without_letters_are_scored_by_their_kinds(tmp_path):
 
 def test_parts_of_speech_have_an_accuracy(tmp_path):
     task = tagging(tmp_path, "".join(f"the{n} DT\ncat NN\n. .\n\n" for n in range(20)))
-    assert task.metric == "accuracy" and "no entities" in dict(task.describe())["tags"]
+    assert task.evaluator.metric == "accuracy" and "no entities" in dict(task.describe())["tags"]
     model = task.model().eval()
     with torch.no_grad():
         model.output.weight.zero_()
@@ -80,15 +82,15 @@ def test_parts_of_speech_have_an_accuracy(tmp_path):
 def test_the_scheme_goes_to_a_checkpoint_and_old_ones_are_read(tmp_path):
     task = tagging(tmp_path, PEOPLE)
     (tmp_path / "saved").mkdir()
-    for name, content in task.files().items():
+    for name, content in task.data.files().items():
         (tmp_path / "saved" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "saved" / name).write_bytes(content)
     again = tasks.build(task.config)
-    again.load(tmp_path / "saved")
+    again.data.load(tmp_path / "saved")
     assert again.scheme == task.scheme and again.tags == task.tags
     (tmp_path / "saved" / "tags.json").write_text(json.dumps(task.tags))
     again = tasks.build(task.config)
-    again.load(tmp_path / "saved")
+    again.data.load(tmp_path / "saved")
     assert again.scheme is None and again.tags == task.tags
     scored = again.evaluate(task.model().eval(), "validation", Scoring())
     assert "f1" in scored.scores
@@ -98,7 +100,7 @@ def test_the_scheme_goes_to_a_checkpoint_and_old_ones_are_read(tmp_path):
 
 def test_damaged_tags_of_a_checkpoint_are_named(tmp_path):
     task = tagging(tmp_path, PEOPLE)
-    for name, content in task.files().items():
+    for name, content in task.data.files().items():
         (tmp_path / "saved" / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / "saved" / name).write_bytes(content)
     scheme = {"scheme": "iob2", "outside": "O", "mark": "-", "suffix": False}

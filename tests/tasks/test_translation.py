@@ -24,7 +24,7 @@ SAMPLING = {"unigram": ("tokenizer.sampling=0.2",), "bpe": ("tokenizer.kind=bpe"
 
 
 def epoch_of(task, epoch: int) -> list:
-    return [batch_of(task, "train", epoch, index) for index in range(task.num_batches("train"))]
+    return [batch_of(task, "train", epoch, index) for index in range(task.view("train").num_batches)]
 
 
 @pytest.mark.parametrize("kind", SAMPLING)
@@ -35,26 +35,26 @@ def test_budget_and_header_are_of_the_sampled_segmentations(tmp_path, kind):
     for epoch in range(3):
         found = epoch_of(task, epoch)
         ids = torch.cat([batch.sample_ids for batch in found]).tolist()
-        assert sorted(ids) == sorted(task._tokens("train").sample_ids.tolist())
+        assert sorted(ids) == sorted(task.data.tokens("train").sample_ids.tolist())
         for batch in found:
             assert len(batch.sample_ids) * max(batch.source.shape[1], batch.targets.shape[1]) <= 400
         real, padded = (sum(batch.sizes()[side] for batch in found) for side in (0, 1))
         padding.append(100 * (1 - real / padded))
         sizes.append(real)
     assert f"{padding[0]:.1f} % padding" in dict(task.describe())["batches"]
-    first, last = (task._sampled[epoch].source.values for epoch in (1, 2))
+    first, last = (task.data.sampled[epoch].source.values for epoch in (1, 2))
     assert first.tolist() != last.tolist()  # drawn anew in each epoch
     assert min(sizes) > 1.02 * sum(batch.sizes()[0] for batch in epoch_of(plain, 0))
 
 
 def test_a_model_in_use_is_scored_on_training_pairs_as_they_are(tmp_path):
     task, plain = (TRANSLATION.task(tmp_path, *more) for more in (SAMPLING["unigram"], SAMPLING["unigram"][:-1]))
-    task.in_use = True
 
     def sources(of) -> dict[int, list[int]]:
+        view = of.data.view("train", training=False)
         return {
             sample: row[:length].tolist()
-            for batch in epoch_of(of, 1)
+            for batch in (view.batch(1, index) for index in range(view.num_batches))
             for sample, row, length in zip(batch.sample_ids.tolist(), batch.source, batch.source_lengths, strict=True)
         }
 
@@ -63,33 +63,34 @@ def test_a_model_in_use_is_scored_on_training_pairs_as_they_are(tmp_path):
 
 def test_a_sample_means_the_same_text(tmp_path):
     task = TRANSLATION.task(tmp_path, *SAMPLING["unigram"])
-    encode, decode = task.tokenizer.encode, task.tokenizer.decode
+    encode, decode = task.data.tokenizer.encode, task.data.tokenizer.decode
     for batch in epoch_of(task, 3):
         for row, sample in enumerate(batch.sample_ids.tolist()):
             for ids, lengths, texts in (
-                (batch.source, batch.source_lengths, task._split("train").sources),
-                (batch.targets, batch.target_lengths, task._split("train").targets),
+                (batch.source, batch.source_lengths, task.data.split("train").sources),
+                (batch.targets, batch.target_lengths, task.data.split("train").targets),
             ):
                 assert decode(ids[row, : int(lengths[row]) - 1]) == decode(encode(texts[sample]))
 
 
 def test_any_batch_is_the_same_in_whichever_order_and_with_workers(tmp_path):
     settings = SAMPLING["unigram"]
-    task, other, workers = (TRANSLATION.task(tmp_path, *settings, f"data.workers={n}") for n in (0, 0, 2))
-    count = task.num_batches("train")
+    task, other, workers = (TRANSLATION.task(tmp_path, *settings) for _ in range(3))
+    count = task.view("train").num_batches
     forward = [batch_of(task, "train", epoch, index) for epoch in range(3) for index in range(count)]
     for number in (2 * count + 1, 5, count - 1):
         alone = batch_of(other, "train", *divmod(number, count))
         assert torch.equal(alone.source, forward[number].source) and torch.equal(alone.targets, forward[number].targets)
     start = count - 2
-    stream = batches(workers, start=start, accumulate=1, ranks=Ranks(), device=torch.device("cpu"))
+    view = workers.view("train")
+    stream = batches(view, start=start, accumulate=1, ranks=Ranks(), device=torch.device("cpu"), workers=2)
     for found, expected in zip(islice(stream, 4), forward[start:], strict=False):
         assert torch.equal(found.source, expected.source)
 
 
 def test_run_with_sampling_resumed_by_another_process_ends_with_the_same_bytes(tmp_path):
     probe = TRANSLATION.task(tmp_path, *SAMPLING["bpe"])
-    steps = probe.num_batches("train") + 4  # over the border of an epoch
+    steps = probe.view("train").num_batches + 4  # over the border of an epoch
     settings = [*SAMPLING["bpe"], "trainer.evaluate_limit=4", "trainer.samples=0", "trainer.evaluate_every=0"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     launch(TRANSLATION.config(tmp_path, *settings, f"trainer.steps={steps}"), whole, quiet=True)
@@ -104,9 +105,9 @@ def test_run_with_sampling_resumed_by_another_process_ends_with_the_same_bytes(t
 
 def test_how_many_lines_are_read_at_once_changes_nothing(tmp_path, monkeypatch):
     task = TRANSLATION.task(tmp_path, *SAMPLING["unigram"])
-    expected = task._sample(1)
+    expected = task.data.sample(1)
     monkeypatch.setattr(data_text, "LINES_AT_ONCE", 7)
-    found = task._sample(1)
+    found = task.data.sample(1)
     assert len(expected) > 14
     for side in ("source", "target"):
         assert getattr(found, side).values.tolist() == getattr(expected, side).values.tolist()
@@ -114,10 +115,10 @@ def test_how_many_lines_are_read_at_once_changes_nothing(tmp_path, monkeypatch):
 
 def test_a_side_that_became_too_long_keeps_its_plain_segmentation(tmp_path):
     task = TRANSLATION.task(tmp_path, *SAMPLING["bpe"])
-    text, plain = task._split("train"), task._tokens("train")
-    limit = int(plain.lengths.max())
+    text, plain = task.data.split("train"), task.data.tokens("train")
+    limit, vocabulary = int(plain.lengths.max()), task.data.tokenizer
     free, bounded = (
-        sample_parallel(text, plain, task.tokenizer, task.config.data, strength=0.3, seed=1, epoch=0, max_length=most)
+        sample_parallel(text, plain, vocabulary, task.config.data, strength=0.3, seed=1, epoch=0, max_length=most)
         for most in (1000, limit)
     )
     assert free.source.lengths.max() > limit >= bounded.lengths.max()

@@ -265,7 +265,7 @@ def test_scores_of_another_scorer_are_not_compared(tmp_path, capsys, family, cha
 def test_version_0_1_knew_four_languages_without_spaces_by_their_codes(tmp_path, language, earlier):
     family = family_named("translation")
     task = tasks.build(family.config(tmp_path, f"data.target_language={language}"))
-    assert f"|{earlier}|" in (task.first_scorer("bleu") or "") and task.first_scorer("loss") is None
+    assert f"|{earlier}|" in (task.evaluator.first_scorer("bleu") or "") and task.evaluator.first_scorer("loss") is None
 
 
 def test_nothing_starts_from_weights_that_are_not_finite(tmp_path):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tformer_cli.config.schema import Activation
+from tformer_cli.data.core.batch import Batch
 from tformer_cli.nn.feedforward import FeedForward
-from tformer_cli.tasks.base import Batch
 from tformer_cli.train.machine import Machine
 from tformer_cli.train.throughput import Throughput
 

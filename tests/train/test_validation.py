@@ -16,7 +16,9 @@ from tformer_cli.train.validation import Validation
 def validation(*, higher_is_better: bool) -> Validation:
     found: Any = Validation.__new__(Validation)
     found.metric = "score"
-    found.task = SimpleNamespace(lower_is_better=frozenset() if higher_is_better else frozenset({"score"}))
+    found.task = SimpleNamespace(
+        evaluator=SimpleNamespace(lower_is_better=frozenset() if higher_is_better else frozenset({"score"}))
+    )
     return found
 
 

@@ -29,8 +29,8 @@ def in_order(
     Raises:
         DataError: for an input that is malformed or too long, after the predictions before it; names its location.
     """
-    from tformer_cli.tasks.base import Prediction
-    from tformer_cli.tasks.inputs import BadInput
+    from tformer_cli.predictors.base import Prediction
+    from tformer_cli.predictors.inputs import BadInput
 
     waiting: deque[Line] = deque()
 

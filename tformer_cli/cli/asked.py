@@ -99,10 +99,10 @@ def check_options(task: Any, asked: Asked, *, translating: bool) -> None:
         RunError: if `translate` is used on a run that does not translate.
         ConfigError: if an option does not apply; names it.
     """
-    from tformer_cli.tasks.inputs import OnLong
+    from tformer_cli.predictors.inputs import OnLong
 
     kind = task.config.task
-    if translating and not task.translates:
+    if translating and not task.predictor.translates:
         raise RunError(f"{asked.run} is a run of {kind}, which does not translate", f"tformer predict {asked.run}")
     check_trained(asked.settings)
     check_decode(task, asked.options)
@@ -110,7 +110,7 @@ def check_options(task: Any, asked: Asked, *, translating: bool) -> None:
         names = [choice.name for choice in OnLong]
         if asked.on_long not in names:
             raise ConfigError(f"--on-long: {asked.on_long!r} is not one of {', '.join(names)}")
-        if task.on_long is None:
+        if task.predictor.on_long is None:
             raise ConfigError(f"--on-long means nothing for a run of {kind}", "none of its inputs is too long")
 
 
@@ -167,8 +167,8 @@ def check_decode(task: Any, given: Mapping[str, str]) -> None:
     from tformer_cli.config.schema import DecodeConfig
 
     for name, option in given.items():
-        if name not in task.options and (name in OPTIONS or hasattr(DecodeConfig, name)):
-            there = ", ".join(text for name, text in OPTIONS.items() if name in task.options) or "none"
+        if name not in task.predictor.options and (name in OPTIONS or hasattr(DecodeConfig, name)):
+            there = ", ".join(text for name, text in OPTIONS.items() if name in task.predictor.options) or "none"
             raise ConfigError(f"{option} means nothing for a run of {task.config.task}", f"options that do: {there}")
 
 
@@ -178,15 +178,15 @@ def use_options(task: Any, asked: Asked) -> None:
     Raises:
         ConfigError: if an option has no effect; names it.
     """
-    from tformer_cli.tasks.inputs import OnLong
+    from tformer_cli.predictors.inputs import OnLong
 
     for name, option in asked.options.items():
-        if reason := task.unused(name):
+        if reason := task.predictor.unused(name):
             raise ConfigError(f"{option} has no effect", reason)
     if asked.top:
-        task.top = asked.top
+        task.predictor.top = asked.top
     if asked.on_long:
-        task.on_long = OnLong[asked.on_long]
+        task.predictor.on_long = OnLong[asked.on_long]
 
 
 def is_text(given: str) -> bool:

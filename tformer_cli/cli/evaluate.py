@@ -109,10 +109,10 @@ def _check(task: Any, split: str, settings: Sequence[str], *, predictions: Path 
     check_decode(task, decode_settings(settings))
     if predictions is None:
         return
-    if not task.scores_examples:
+    if not task.evaluator.scores_examples:
         cause = f"--predictions means nothing for a run of {task.config.task}"
         raise ConfigError(cause, "it is scored as a whole, without a prediction for each example; leave it out")
-    for data in (task.config.data.path, task.origin(split)):
+    for data in (task.config.data.path, task.data.split(split).origin):
         if data and predictions.exists() and os.path.exists(data) and predictions.samefile(data):
             raise RunError(f"--predictions {predictions}: it is the run's data", "name another file")
 

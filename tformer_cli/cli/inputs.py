@@ -210,13 +210,13 @@ def reading_of(task: Any, columns: tuple[str, ...], form: str, header: bool | No
     reading = Reading(
         columns,
         form,
-        expected=task.input_columns,
+        expected=task.predictor.input_columns,
         names=tuple(getattr(data, "columns", ())),
         words=hasattr(data, "word_column"),
         word_column=getattr(data, "word_column", 0),
         delimiter=getattr(data, "delimiter", ""),
-        known_tags=frozenset(getattr(task, "tags", ())),
-        documents=getattr(task, "documents", None),
+        known_tags=frozenset(getattr(task.data, "tags", ())),
+        documents=getattr(task.predictor, "documents", None),
         header=header,
         skip=task.config.trainer.on_bad_sample is BadSample.skip,
     )

@@ -36,12 +36,12 @@ def _media_of(task: Any, path: Path, columns: tuple[str, ...]) -> Iterator[Line]
             if named.strip():
                 yield from _media_of(task, Path(named), columns)
     elif path.is_dir():
-        files = task.files_of(path)
-        if others := passed_over(path, task.endings):
+        files = task.predictor.files_of(path)
+        if others := passed_over(path, task.predictor.endings):
             note(others)
         yield from (Line(str(file), str(file), str(file)) for file in files)
     elif table_kind(path) and path.is_file():
-        for row in task.rows_of_table(path, _media_column(task, path, columns)):
+        for row in task.predictor.rows_of_table(path, _media_column(task, path, columns)):
             yield Line(row, row.name, row.name)
     else:
         yield Line(str(path), str(path), str(path))
@@ -59,7 +59,7 @@ def _media_column(task: Any, path: Path, columns: tuple[str, ...]) -> str:
         return columns[0]
     kind = table_kind(path).removesuffix(".gz")
     there: list[str] = []
-    for wanted in task.input_columns:
+    for wanted in task.predictor.input_columns:
         there = names_there(path, kind, [wanted], separated=kind in (".csv", ".tsv")) or []
         if wanted in there:
             return wanted

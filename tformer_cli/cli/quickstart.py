@@ -82,10 +82,10 @@ def continuation(opened: Opened) -> str:
 
 def digits(opened: Opened) -> str:
     """Test digits as they look, and what they are taken for; one is left in the run folder as a file."""
-    from tformer_cli.analysis.pictures import png
     from tformer_cli.cli.output import result
     from tformer_cli.config.schema import BadSample, ImageExperiment
     from tformer_cli.data.image.images import read_images
+    from tformer_cli.draw import png
     from tformer_cli.tasks.images import ImageTask
 
     task, config = opened.task, opened.config
@@ -96,7 +96,7 @@ def digits(opened: Opened) -> str:
         shades = ["".join(2 * SHADES[int(value) * len(SHADES) // 256] for value in p[line, :, 0]) for p in pictures]
         result("  ".join(shades).rstrip() + "\n")
     width = 2 * pictures[0].shape[1] + 2
-    predictions = (answer.text.replace("\t", " ") for answer in task.answers(opened.model, pictures))
+    predictions = (answer.text.replace("\t", " ") for answer in task.predictor.answers(opened.model, pictures))
     result("".join(f"{text:<{width}}" for text in predictions).rstrip() + "\n")
     path = opened.run / "digit.png"
     path.write_bytes(png(pictures[0].repeat(3, axis=-1)))
@@ -116,7 +116,7 @@ def spoken_numbers(opened: Opened) -> str:
     rate = task.config.data.sample_rate
     recordings = list(synthesised("test", SHOWN, task.config.seed, rate))
     sounds = [to_sound(samples) for _, samples, _ in recordings]
-    for (name, _, text), answer in zip(recordings, task.answers(opened.model, sounds), strict=True):
+    for (name, _, text), answer in zip(recordings, task.predictor.answers(opened.model, sounds), strict=True):
         verdict = "right" if answer.text == text else f"said was {text}"
         result(f"{name.rpartition(', ')[2]} -> {answer.text} ({verdict})\n")
     path = opened.run / "number.wav"

@@ -167,7 +167,6 @@ def _answer(asked: Asked, *, translating: bool = False) -> None:
     Reading(asked.columns, asked.form, words=True, expected=asked.columns, header=asked.header).check()
     answers.check_place(asked.output)
     from tformer_cli.cli.media_inputs import media
-    from tformer_cli.tasks.files import AnswersFiles
     from tformer_cli.train.restore import open_run
 
     with named_as_options(asked.names):
@@ -182,7 +181,7 @@ def _answer(asked: Asked, *, translating: bool = False) -> None:
     use_options(task, asked)
     decode = opened.config.decode if isinstance(opened.config, TextExperiment) else DecodeConfig()
     n_best = decode.n_best
-    if isinstance(task, AnswersFiles):
+    if task.predictor.reads == "files":
         if asked.header is not None:
             cause = f"--header and --no-header mean nothing for a run of {task.config.task}"
             raise ConfigError(cause, "its tables name their columns in the first line")
@@ -190,7 +189,7 @@ def _answer(asked: Asked, *, translating: bool = False) -> None:
         write = answers.as_rows
     else:
         text.check(files)
-        stream = getattr(task, "stream", None)
+        stream = task.predictor.stream
         one_text = len(texts) == len(given) == 1 and n_best == 1 and (decode.sample or decode.beam == 1)
         if stream is not None and one_text and not asked.as_json and asked.output is None:
             _watch(stream, opened.model, texts[0])
@@ -246,7 +245,7 @@ def _lines(asked: Asked, how: Any) -> Iterator[Line]:
 def _watch(stream: Callable[[Any, str, Callable[[str], None]], None], model: Any, prompt: str) -> None:
     """Stream the continuation of a prompt; nothing is printed before the prompt is known to fit."""
     from tformer_cli.cli.output import result
-    from tformer_cli.tasks.inputs import BadInput
+    from tformer_cli.predictors.inputs import BadInput
 
     printed = False
 

@@ -13,10 +13,10 @@ import multiprocessing
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -25,6 +25,27 @@ from tformer_cli.signals import name_of, poll, start_helper
 
 POLL_SECONDS = 0.2
 """Seconds between checks for a signal while processes decode."""
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+class Share(Protocol):
+    """How independent jobs are shared out: all to this process, or some to each rank."""
+
+    def __call__(self, compute: Callable[[Sequence[J]], Iterable[R]], jobs: Sequence[J], /) -> Iterable[R]:
+        """Return the results of all jobs, in their order.
+
+        Args:
+            compute: yields the results of the jobs that it is given; between ranks they travel by pickle.
+            jobs: the jobs, the same on every rank.
+        """
+        ...
+
+
+def unshared(compute: Callable[[Sequence[J]], Iterable[R]], jobs: Sequence[J], /) -> Iterable[R]:
+    """Compute all jobs in this process."""
+    return compute(jobs)
 
 
 class Workers:
@@ -58,15 +79,19 @@ class Workers:
         for process in self._processes:
             process.join()
 
-    def map(self, jobs: Sequence[Any]) -> list[Any]:
-        """The function's answers in the order of the jobs, which are begun in this order too: give long ones first.
+    def map(self, jobs: Sequence[Any], *, one_of_many: bool = False) -> list[Any]:
+        """Return the function's answers in the order of the jobs, which are begun in this order too: long ones first.
 
         A job alone is done by this process, with all its threads.
+
+        Args:
+            jobs: the arguments of the function.
+            one_of_many: other ranks compute other jobs of the same work, so that a single one gets one thread too.
 
         Raises:
             RunError: if a process was ended from outside; and whatever the function raises.
         """
-        if len(jobs) < 2 or not self.divisible:
+        if (len(jobs) < 2 and not one_of_many) or not self.divisible:
             return [self._call(job) for job in jobs]
         count = min(self.count, len(jobs))
         if count < 2:

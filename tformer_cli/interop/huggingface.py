@@ -103,11 +103,11 @@ def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
         ConfigError: if there is no format for the run's model, or it has a setting without a counterpart.
         RunError: if the run cannot be read, or `output` cannot be written.
     """
+    from tformer_cli.predictors.translation import Translator
     from tformer_cli.tasks.fine_tuned import FIRST_ENCODING, FineTuned
     from tformer_cli.tasks.image_classification import ImageClassification
     from tformer_cli.tasks.text import TextTask
     from tformer_cli.tasks.token_tagging import TokenTagging
-    from tformer_cli.tasks.translation import Translation
     from tformer_cli.train.restore import open_run
 
     opened = open_run(run, device="cpu")
@@ -127,9 +127,10 @@ def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
         export_encoder(model, task.tokenizer, output, labels, getattr(config, "head", None), separator, words=words)
     elif isinstance(task, TextTask) and isinstance(model, GPT):
         export_gpt(model, task.tokenizer, output, getattr(config, "decode", None))
-    elif isinstance(task, Translation) and isinstance(model, Seq2Seq):
-        languages = (task.source_language, task.target_language)
-        export_model(model, task.tokenizer, output, task.config.decode, languages)
+    elif isinstance(task.predictor, Translator) and isinstance(model, Seq2Seq):
+        data = task.predictor.data
+        languages = (data.source_language, data.target_language)
+        export_model(model, data.tokenizer, output, task.config.decode, languages)
     else:
         cause = f"{run}: a {config.model.family} model of {config.task} cannot be exported yet"
         raise ConfigError(cause, "models of translation, of texts, and Vision Transformers with labels can")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import Experiment
-    from tformer_cli.tasks.base import Task
+    from tformer_cli.tasks.task import Task
 
 
 def build(config: Experiment) -> Task:
@@ -17,6 +17,7 @@ def build(config: Experiment) -> Task:
         ConfigError: if there is none of that name.
     """
     from tformer_cli.errors import ConfigError
+    from tformer_cli.tasks import translation
     from tformer_cli.tasks.image_classification import ImageClassification
     from tformer_cli.tasks.language_model import LanguageModel
     from tformer_cli.tasks.masked_language_model import MaskedLanguageModel
@@ -25,10 +26,9 @@ def build(config: Experiment) -> Task:
     from tformer_cli.tasks.speech_recognition import SpeechRecognition
     from tformer_cli.tasks.text_classification import TextClassification
     from tformer_cli.tasks.token_tagging import TokenTagging
-    from tformer_cli.tasks.translation import Translation
 
     tasks: dict[str, Callable[[Any], Task]] = {
-        "translation": Translation,
+        "translation": translation.build,
         "language_model": LanguageModel,
         "masked_language_model": MaskedLanguageModel,
         "text_classification": TextClassification,

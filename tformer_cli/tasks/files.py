@@ -11,8 +11,8 @@ import numpy as np
 from tformer_cli.config.schema import BadSample
 from tformer_cli.data.core.media_sources import Columns, Row, of_table
 from tformer_cli.errors import DataError
+from tformer_cli.predictors.inputs import Answer, Readable, merged, readable
 from tformer_cli.tasks.base import M, Prediction
-from tformer_cli.tasks.inputs import Answer, Readable, merged, readable
 
 
 class AnswersFiles(Generic[M]):

@@ -24,6 +24,7 @@ from tformer_cli.data.image.augment import mix
 from tformer_cli.data.image.images import Images, duplicates
 from tformer_cli.data.text.labelled import LABELS, LabelSet
 from tformer_cli.errors import DataError, library
+from tformer_cli.evaluators.base import spread
 from tformer_cli.metrics.labels import confusion, labels_scores
 from tformer_cli.models.resnet.model import ResNetClassifier
 from tformer_cli.models.vit.model import ViTClassifier
@@ -40,7 +41,6 @@ from tformer_cli.tasks.base import (
     batches_of,
 )
 from tformer_cli.tasks.images import ImageBatch, ImageTask
-from tformer_cli.tasks.splits import spread
 
 TOP = 5
 """A label counts as found among so many (Deng et al. 2009), where there are more."""

@@ -19,12 +19,12 @@ from tformer_cli.data.text.corpus import Corpus
 from tformer_cli.data.text.encoded import pad
 from tformer_cli.decode.continuation import Continuation
 from tformer_cli.decode.search import batch_sentences, num_hypotheses, search
+from tformer_cli.evaluators.base import spread
 from tformer_cli.models.gpt.model import GPT
+from tformer_cli.predictors.inputs import SEARCH, Answer, BadInput, Readable, Refusal, unused_by_search
+from tformer_cli.predictors.text import searched
 from tformer_cli.tasks.base import Batch, Evaluation, Input, Loss, Prediction, Sample, Scoring, summed_loss
-from tformer_cli.tasks.inputs import SEARCH, Answer, BadInput, Readable, Refusal, unused_by_search
 from tformer_cli.tasks.running_text import RunningText
-from tformer_cli.tasks.splits import spread
-from tformer_cli.tasks.text import searched
 
 PROMPT_CHARACTERS, SAMPLE_TOKENS = 80, 120
 """Of the samples shown while training: characters of a validation document that are given, if they fit

@@ -20,10 +20,10 @@ from torch.nn import functional
 from tformer_cli.config.schema import MaskedPatchesExperiment
 from tformer_cli.data.image.augment import denormalise, uniforms
 from tformer_cli.errors import ConfigError
+from tformer_cli.evaluators.base import spread
 from tformer_cli.models.vit.model import ViTForMaskedPatches
 from tformer_cli.tasks.base import Evaluation, Gallery, Loss, Prediction, Sample, Scoring, summed_loss
 from tformer_cli.tasks.images import ImageBatch, ImageTask
-from tformer_cli.tasks.splits import spread
 
 MASKING_STREAM = 65
 """Of random numbers: which patches are hidden, and how."""

@@ -21,18 +21,18 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import QuestionAnsweringExperiment
 from tformer_cli.data.core.cells import Gate, MissingValue, shortest
+from tformer_cli.data.text.dataset import TokenBatch, lines_of
 from tformer_cli.data.text.encoded import pad
 from tformer_cli.data.text.questions import Question, Questions, read_questions, squad_rows
 from tformer_cli.errors import DataError, checkpoint_content
+from tformer_cli.evaluators.base import spread
 from tformer_cli.languages import units
 from tformer_cli.metrics.answers import answer_scores
 from tformer_cli.models.bert.model import BERTForSpans
+from tformer_cli.predictors.inputs import Answer, OnLong, Readable, Refusal
 from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.fine_tuned import FIRST_ENCODING, FineTuned
-from tformer_cli.tasks.inputs import Answer, OnLong, Readable, Refusal
-from tformer_cli.tasks.splits import spread
-from tformer_cli.tasks.text import TokenBatch, lines_of
 
 ANSWERS = "answers.json"
 

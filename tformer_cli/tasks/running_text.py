@@ -9,11 +9,12 @@ import numpy as np
 
 from tformer_cli.data.core.store import Ragged
 from tformer_cli.data.text.corpus import Corpus, read_corpus
+from tformer_cli.data.text.dataset import lines_of
 from tformer_cli.data.text.encoded import tokenize_corpus
 from tformer_cli.data.text.packing import PackedBlocks
 from tformer_cli.errors import DataError
 from tformer_cli.tasks.base import AttentionShape, B, M
-from tformer_cli.tasks.text import TextTask, lines_of
+from tformer_cli.tasks.text import TextTask
 
 
 class RunningText(TextTask[Corpus, M, B]):

@@ -26,11 +26,13 @@ from tformer_cli.data.speech.stored_features import ENDINGS as FEATURES
 from tformer_cli.data.speech.stored_features import read_features
 from tformer_cli.data.speech.transcripts import normaliser, signature, together
 from tformer_cli.decode.causal import Writer
+from tformer_cli.evaluators.base import spread
 from tformer_cli.languages import script_shares
 from tformer_cli.metrics.speech import speech_library, speech_scores
 from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.models.decoding import Memory
 from tformer_cli.nn.attention import attention_weights
+from tformer_cli.predictors.inputs import SEARCH, unused_by_search
 from tformer_cli.tasks.base import (
     Evaluation,
     Loss,
@@ -44,9 +46,7 @@ from tformer_cli.tasks.base import (
     batches_of,
 )
 from tformer_cli.tasks.files import AnswersFiles
-from tformer_cli.tasks.inputs import SEARCH, unused_by_search
 from tformer_cli.tasks.speech import SpeechBatch, SpeechTask
-from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.transcription import Transcriber, one_after_the_other
 from tformer_cli.tokenizers.tokenizer import Vocabulary
 

@@ -9,8 +9,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from tformer_cli.data.core.splits import find_split
+from tformer_cli.draw import Picture, Sound
 from tformer_cli.errors import DataError
-from tformer_cli.tasks.base import B, M, Picture, Sound
+from tformer_cli.tasks.base import B, M
 
 
 class Split(Protocol):
@@ -33,6 +34,64 @@ S = TypeVar("S", bound=Split)
 """What a task reads."""
 
 
+class _Facet:
+    """The data, the objective, the evaluator or the predictor of a task that is not yet composed of them."""
+
+    def __init__(self, task: Any) -> None:
+        self.__dict__["task"] = task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.task, name, value)
+
+
+class _Data(_Facet):
+    def view(self, split: str, *, training: bool = False) -> Any:
+        return _View(self.task, split, training)
+
+    @property
+    def usual_length(self) -> int:
+        return self.task.shape()["length"]
+
+    def split(self, name: str) -> Any:
+        return self.task._split(name)
+
+
+class _View:
+    def __init__(self, task: Any, split: str, training: bool) -> None:
+        self.task, self.split, self.training = task, split, training
+
+    @property
+    def num_batches(self) -> int:
+        return self.task.num_batches(self.split)
+
+    def rows(self, epoch: int, index: int) -> np.ndarray:
+        return self.task.rows(self.split, epoch, index)
+
+    def collate(self, epoch: int, rows: np.ndarray) -> Any:
+        return self.task.collate(self.split, epoch, rows)
+
+    def batch(self, epoch: int, index: int) -> Any:
+        return self.collate(epoch, self.rows(epoch, index))
+
+
+class _Evaluator(_Facet):
+    def evaluate(self, model: Any, view: Any, scoring: Any, share: Any = None) -> Any:
+        return self.task.evaluate(model, view.split, scoring)
+
+
+class _Predictor(_Facet):
+    @property
+    def reads(self) -> str:
+        return "files" if hasattr(self.task, "files_of") else "text"
+
+    @property
+    def stream(self) -> Any:
+        return getattr(self.task, "stream", None)
+
+
 class SplitsTask(Generic[S, M, B]):
     """Splits of a task; a subclass says what is read, and has the model, the loss and the use.
 
@@ -47,10 +106,19 @@ class SplitsTask(Generic[S, M, B]):
     scores_examples = True
     on_long: Any = None
     use = ""
+    top = 0
+    companions: Mapping[str, Path] = {}
 
     def __init__(self, config: Any) -> None:
         self.config = config
         self._splits: dict[str, S] = {}
+        self.data: Any = _Data(self)
+        self.evaluator: Any = _Evaluator(self)
+        self.predictor: Any = _Predictor(self)
+
+    def view(self, split: str) -> Any:
+        """Return a split as a run in training sees it."""
+        return self.data.view(split, training=split == "train")
 
     def prepare(self, run: Path) -> None:
         """Read training and validation data, learn from the first what the task must know, divide both into batches."""
@@ -134,8 +202,3 @@ class SplitsTask(Generic[S, M, B]):
     def pictures(self, model: M) -> Mapping[str, Picture | Sound]:
         """None while training."""
         return {}
-
-
-def spread(rows: int, number: int) -> list[int]:
-    """`number` of `rows` rows, or all, evenly from the first to the last: samples to look at."""
-    return np.linspace(0, rows - 1, min(number, rows), dtype=int).tolist()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,35 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import BadSample, DecodeConfig
+from tformer_cli.config.schema import BadSample
 from tformer_cli.decode.search import batch_sentences
-from tformer_cli.decode.workers import Workers
 from tformer_cli.nn.cross_entropy import head_cross_entropy
-from tformer_cli.tasks.base import AttentionShape, B, Batch, Input, Loss, M, Prediction
-from tformer_cli.tasks.inputs import Answer, OnLong, Readable, Refusal, merged, readable
+from tformer_cli.predictors.inputs import Answer, OnLong, Readable, Refusal, merged, readable
+from tformer_cli.tasks.base import AttentionShape, B, Input, Loss, M, Prediction
 from tformer_cli.tasks.splits import S, SplitsTask
 from tformer_cli.tokenizers.tokenizer import Tokenizer, Vocabulary
-
-WINDOW_BATCHES, LARGEST_WINDOW_BATCHES = 8, 64
-"""Inputs of so many batches are read ahead, divided by length, searched, and put back into their order: few at first,
-for early answers, then each time twice as many, for equal work on many cores."""
-
-
-@dataclass
-class TokenBatch(Batch):
-    """Sequences that an encoder reads.
-
-    Attributes:
-        tokens: (B, T), int64, padded at the end.
-        lengths: real tokens a row, (B,), int64.
-    """
-
-    tokens: Tensor
-    lengths: Tensor
-
-    def sizes(self) -> tuple[int, int]:
-        """Real and padded tokens."""
-        return int(self.lengths.sum()), self.tokens.numel()
 
 
 class TextTask(SplitsTask[S, M, B]):
@@ -154,39 +131,3 @@ class TextTask(SplitsTask[S, M, B]):
             return Readable(kept, f"{size}; {what}")
         remedy = f"{remedy}, or add --on-long cut or --on-long skip"
         return Refusal(size, remedy) if self.on_long is OnLong.error else Prediction("", {"error": size})
-
-
-def lines_of(texts: Iterable[str]) -> Iterator[str]:
-    """The lines of texts, which is what a tokenizer is trained on."""
-    return (line for text in texts for line in text.split("\n"))
-
-
-def searched(
-    inputs: Iterable[Input],
-    read: Callable[[list[Any]], Sequence[Answer[Any] | Refusal]],
-    divide: Callable[[list[tuple[int, Any]]], Sequence[tuple[list[int], Any]]],
-    search: Callable[[Any], list[Prediction]],
-    decode: DecodeConfig,
-    device: torch.device,
-) -> Iterator[Prediction]:
-    """Yield predictions found by search, in the order of the inputs, on all cores.
-
-    Args:
-        inputs: lines.
-        read: converts lines to the form that the model reads.
-        divide: divides numbered lines into jobs, longest first; a job is the numbers of its lines and the arguments of
-            the search.
-        search: returns the predictions of a job.
-        decode: number of lines read together, and number of processes.
-        device: device of the model.
-    """
-    size = batch_sentences(decode)
-    most = LARGEST_WINDOW_BATCHES * size
-    with Workers(search, decode.workers, device) as workers:
-        for before, items in readable(inputs, WINDOW_BATCHES * size, read, largest=most):
-            rows = [(number, item.value) for number, item in enumerate(items, before) if isinstance(item, Readable)]
-            jobs = divide(rows)
-            predictions: dict[int, Prediction] = {}
-            for (numbers, _), answers in zip(jobs, workers.map([job for _, job in jobs]), strict=True):
-                predictions |= zip(numbers, answers, strict=True)
-            yield from merged(items, [predictions[number] for number, _ in rows])

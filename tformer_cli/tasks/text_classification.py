@@ -19,15 +19,15 @@ from tformer_cli.data.core.balance import Balance
 from tformer_cli.data.core.cells import shortest
 from tformer_cli.data.core.store import Ragged
 from tformer_cli.data.core.uniforms import uniforms
+from tformer_cli.data.text.dataset import TokenBatch, lines_of
 from tformer_cli.data.text.encoded import pad, tokenize_texts
 from tformer_cli.data.text.labelled import LABELS, LabelledTexts, LabelSet, read_labelled
+from tformer_cli.evaluators.base import spread
 from tformer_cli.metrics.labels import labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.models.bert.model import BERTClassifier
+from tformer_cli.predictors.inputs import Answer, OnLong, Readable, Refusal, parts_of
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.fine_tuned import FineTuned
-from tformer_cli.tasks.inputs import Answer, OnLong, Readable, Refusal, parts_of
-from tformer_cli.tasks.splits import spread
-from tformer_cli.tasks.text import TokenBatch, lines_of
 
 ORDER_STREAM = 32
 """Of the random numbers that turn symmetric pairs round."""

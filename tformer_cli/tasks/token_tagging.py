@@ -16,19 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import TokenTaggingExperiment
+from tformer_cli.data.text.dataset import TokenBatch
 from tformer_cli.data.text.encoded import pad
 from tformer_cli.data.text.tag_schemes import TagScheme, find_scheme
 from tformer_cli.data.text.tagged import TaggedSentences, read_tagged
 from tformer_cli.errors import DataError, checkpoint_content
+from tformer_cli.evaluators.base import spread
 from tformer_cli.metrics.labels import library
 from tformer_cli.models.bert.model import BERTTagger
+from tformer_cli.predictors.inputs import Answer, Readable, Refusal
 from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of
 from tformer_cli.tasks.fine_tuned import FIRST_ENCODING, FineTuned
-from tformer_cli.tasks.inputs import Answer, Readable, Refusal
-from tformer_cli.tasks.splits import spread
 from tformer_cli.tasks.tag_scores import plain_tags_scores, tags_scores
-from tformer_cli.tasks.text import TokenBatch
 
 TAGS = "tags.json"
 

@@ -10,15 +10,16 @@ import functools
 import itertools
 import os
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from tformer_cli.data.core.batch import Batch
 from tformer_cli.data.core.batching import stream_position
+from tformer_cli.data.core.view import View
 from tformer_cli.decode.workers import portable
 from tformer_cli.signals import start_helper
-from tformer_cli.tasks.base import Batch, Task
 from tformer_cli.train.parallel import Ranks
 
 Item = TypeVar("Item")
@@ -37,8 +38,8 @@ class _Shares(Dataset["Batch | _Failure"]):
     Neighbours in a batch are of like lengths, so every world-th row makes shares of like sizes.
     """
 
-    def __init__(self, task: Task, ranks: Ranks) -> None:
-        self.task, self.ranks, self.num_batches = task, ranks, task.num_batches("train")
+    def __init__(self, view: View[Any], ranks: Ranks) -> None:
+        self.view, self.ranks, self.num_batches = view, ranks, view.num_batches
 
     def __getitem__(self, micro_batch: int) -> Batch | _Failure:
         if get_worker_info() is None:
@@ -51,11 +52,11 @@ class _Shares(Dataset["Batch | _Failure"]):
     def batch(self, micro_batch: int) -> Batch:
         """Return this rank's rows of a micro-batch."""
         epoch, index = stream_position(micro_batch, self.num_batches)
-        rows = self.task.rows("train", epoch, index)
+        rows = self.view.rows(epoch, index)
         share = rows[self.ranks.rank :: self.ranks.world]
         if len(share):
-            return self.task.collate("train", epoch, share)
-        return dataclasses.replace(self.task.collate("train", epoch, rows[:1]), idle=True)
+            return self.view.collate(epoch, share)
+        return dataclasses.replace(self.view.collate(epoch, rows[:1]), idle=True)
 
 
 def _start_worker(parent: int, worker: int) -> None:
@@ -68,19 +69,21 @@ def _as_is(item: Item) -> Item:
     return item
 
 
-def batches(task: Task, *, start: int, accumulate: int, ranks: Ranks, device: torch.device) -> Iterator[Batch]:
+def batches(
+    view: View[Any], *, start: int, accumulate: int, ranks: Ranks, device: torch.device, workers: int
+) -> Iterator[Batch]:
     """This rank's micro-batches for ever, from optimiser step `start` on.
 
     Args:
-        task: gives each batch as a pure function of its number.
+        view: gives each batch as a pure function of its number.
         start: optimiser steps already taken.
         accumulate: micro-batches that are summed into one step.
         ranks: this process among others; ranks see disjoint rows, but for one that is left without any (`Batch.idle`).
         device: where the batches are moved to; from page-locked memory if it is a GPU.
+        workers: processes that prepare batches; 0: this one.
     """
-    workers = task.config.data.workers
     loader = DataLoader(
-        _Shares(task, ranks),
+        _Shares(view, ranks),
         batch_size=None,
         sampler=itertools.count(start * accumulate),
         num_workers=workers,

@@ -39,7 +39,7 @@ def finish(trainer: Trainer) -> None:
     console.say(
         f"done in {spell(progress.seconds)}: best {trainer.validation.metric} {best} at step {progress.best_step:,}"
     )
-    split = "" if trainer.task.has_split("test") else " --split validation"
+    split = "" if trainer.task.data.has_split("test") else " --split validation"
     use = f"   or   {trainer.task.use.format(run=run)}" if trainer.task.use else ""
     console.say(f"next: tformer evaluate {run}{split}{use}")
 
@@ -82,7 +82,7 @@ def average_checkpoints(trainer: Trainer) -> Path | None:
     trainer.console.say(f"average of {len(names)} checkpoints: {validation.metric} {score:.4g}")
     better = validation.better(score, loss, progress.best, progress.best_loss)
     state = {"step": progress.step, "score": score, "loss": loss, "averaged": names, "better": better}
-    files = usable_files(tensors_to_bytes(weights), state, trainer.config, trainer.task.files())
+    files = usable_files(tensors_to_bytes(weights), state, trainer.config, trainer.task.data.files())
     write_folder(checkpoints.folder / AVERAGED, files)
     checkpoints.point(newest)
     if not better:

@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 
-from tformer_cli.analysis.pictures import draw, png
 from tformer_cli.config.schema import TextExperiment
 from tformer_cli.config.values import differences, plain
+from tformer_cli.draw import draw, png
 from tformer_cli.errors import RunError
+from tformer_cli.evaluators.base import Evaluation, Scoring
 from tformer_cli.runs.writing import replace_file, write_remedy
-from tformer_cli.tasks.base import Evaluation, Scoring, Task
+from tformer_cli.tasks.task import Task
 from tformer_cli.train.restore import Opened, open_run
 
 UNSCORED = ("trainer.device", "trainer.threads", "data.cache", "data.workers", "decode.batch", "decode.workers")
@@ -86,7 +87,7 @@ def evaluate_run(
     pictures = {title: folder / f"{name}-{title}.png" for title in evaluation.pictures}
     record = {
         "split": split,
-        "data": opened.task.origin(split),
+        "data": opened.task.data.split(split).origin,
         "settings": changed,
         **_scores(evaluation),
         "pictures": {title: path.name for title, path in pictures.items()},

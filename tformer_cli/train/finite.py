@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tformer_cli.data.core.batch import Batch
 from tformer_cli.errors import RunError
 from tformer_cli.runs.writing import replace_file
-from tformer_cli.tasks.base import Batch
 
 MARK = "not-finite-rank"
 """Prefix of the files in a run folder that record the samples of such a step."""

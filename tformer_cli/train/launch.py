@@ -135,9 +135,9 @@ def _task(config, newest: Path | None, initial: Path | None, console):
     task = tasks.build(config)
     if newest is not None:
         _check_same(config, newest, console)
-        task.load(newest)
+        task.data.load(newest)
     elif initial is not None:
-        task.load(locate(initial)[1])
+        task.data.load(locate(initial)[1])
     add_language_model(task)
     return task
 
@@ -153,7 +153,7 @@ def _initial_labels(task, initial: Path | None) -> tuple[str, ...] | None:
     if initial is None:
         return ()
     same = from_yaml(locate(initial)[1] / CONFIG).task == task.config.task
-    return task.output_names if same else None
+    return task.data.output_names if same else None
 
 
 def _prepare(task, run: Path, ranks, console) -> None:
@@ -171,11 +171,12 @@ def _trainer(task, run: Path, newest: Path | None, ranks, console):
     from tformer_cli.runs.checkpoint import read_state
     from tformer_cli.train.learner import seed_step
     from tformer_cli.train.loop import Trainer
-    from tformer_cli.train.machine import prepare
+    from tformer_cli.train.machine import attention_shape, prepare
 
     chosen = read_state(newest, resumable=True)["machine"] if newest is not None else None
     local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    machine = prepare(task.config.trainer, ranks=local_ranks, chosen=chosen, **task.shape())
+    attention = attention_shape(task.config.model, task.data.usual_length)
+    machine = prepare(task.config.trainer, ranks=local_ranks, chosen=chosen, **attention)
     seed_step(task.config.seed, 0, 0)
     trainer = Trainer(task, task.model().to(machine.device), run, machine, ranks, console)
     if newest is not None:
@@ -191,7 +192,7 @@ def _start_from(initial: Path, trainer, labels: tuple[str, ...] | None) -> None:
     from tformer_cli.train.initial import load_initial
 
     checkpoint = locate(initial)[1]
-    note = load_initial(trainer.model, checkpoint, trainer.task.output_names, labels)
+    note = load_initial(trainer.model, checkpoint, trainer.task.data.output_names, labels)
     source = read_state(checkpoint).get("source", initial)  # RUN/initial will be removed
     trainer.console.say(f"started from {source}{note}")
     trainer.learner.start_average()
@@ -233,7 +234,7 @@ def _write_start(task, run: Path, machine) -> None:
     try:
         replace_file(run / CONFIG, to_yaml(task.config).encode())
         write_environment(run, machine.describe())
-        for name, content in task.run_files().items():
+        for name, content in task.data.run_files().items():
             replace_file(run / name, content)
     except OSError as error:
         raise RunError(
@@ -246,7 +247,7 @@ def _header(trainer, ranks, run: Path, console) -> None:
     from tformer_cli.train.notes import length, notes
 
     task, model, machine, progress = trainer.task, trainer.model, trainer.machine, trainer.progress
-    batches, accumulate = task.num_batches("train"), trainer.trainer.accumulate
+    batches, accumulate = trainer.view.num_batches, trainer.trainer.accumulate
     parameters = sum(parameter.numel() for parameter in model.parameters())
     facts = [
         ("recipe", task.config.recipe),

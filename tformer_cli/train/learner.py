@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import OptimConfig
+from tformer_cli.data.core.batch import Batch
+from tformer_cli.objectives.base import Loss
 from tformer_cli.runs.checkpoint import load_model_tensors, model_tensors, tensors_to_bytes
-from tformer_cli.tasks.base import Batch, Loss, Task
+from tformer_cli.tasks.task import Task
 from tformer_cli.train.averaging import MovingAverage
 from tformer_cli.train.finite import all_finite
 from tformer_cli.train.optim import build_optimizer, load_optimizer_tensors, optimizer_tensors

@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tformer_cli.config.compose import from_yaml, to_yaml
+from tformer_cli.data.core.batch import Batch
 from tformer_cli.errors import RunError
 from tformer_cli.runs.checkpoint import Checkpoints, read_state, read_tensors, usable_files
 from tformer_cli.runs.folder import RESULT
 from tformer_cli.signals import Stopper, StopRequested
-from tformer_cli.tasks.base import Batch, Task
+from tformer_cli.tasks.task import Task
 from tformer_cli.train.budget import Budget, Pace
 from tformer_cli.train.data import batches
 from tformer_cli.train.display import Display
@@ -45,7 +46,7 @@ class Trainer:
     """One run of one model on one rank.
 
     Args:
-        task: the family's adapter, prepared.
+        task: the prepared task.
         model: on the machine's device.
         run: the run folder.
         machine: device, precision and backends.
@@ -61,7 +62,8 @@ class Trainer:
         self.config = task.config
         self.trainer = task.config.trainer
         self.progress = Progress()
-        self.budget = Budget.of(self.trainer, task.num_batches("train") if self.trainer.epochs else 0)
+        self.view = task.view("train")
+        self.budget = Budget.of(self.trainer, self.view.num_batches if self.trainer.epochs else 0)
         self.schedule = LearningRate(self.config.optim, self.budget)
         self.pace = Pace(self.budget, self.trainer.evaluate_every)
         self.budget_note = ""
@@ -89,7 +91,7 @@ class Trainer:
         state = read_state(folder, resumable=True)
         if self.checkpoints.path(state["step"]).name != folder.name:
             raise RunError(f"{folder}: its state is of step {state['step']}", "remove it, then --resume")
-        fingerprint = self.task.fingerprint()
+        fingerprint = self.task.data.fingerprint()
         changed = [name for name, digest in state["fingerprint"].items() if fingerprint.get(name) != digest]
         if changed:
             raise RunError(f"{folder}: {', '.join(changed)} changed since", "restore the data, or start a new run")
@@ -106,7 +108,7 @@ class Trainer:
     def restore_budget(self, folder: Path) -> None:
         """Continue the schedule of a checkpoint, whose run may have had another budget."""
         progress, saved = self.progress, from_yaml(folder / "config.yaml").trainer
-        before = Budget.of(saved, self.task.num_batches("train") if saved.epochs else 0)
+        before = Budget.of(saved, self.view.num_batches if saved.epochs else 0)
         self.budget_note = self.schedule.restore(progress.schedule, before, progress.step, progress.seconds)
         self.time_is_up = self.budget.time_is_up(progress.seconds)
 
@@ -122,9 +124,9 @@ class Trainer:
         state["metrics_sha256"] = self.log.sha256()
         state["extra"] = not self.saves()
         state["folder"] = str(Path.cwd())  # base of relative paths in the settings
-        state["fingerprint"] = self.task.fingerprint()
+        state["fingerprint"] = self.task.data.fingerprint()
         state["machine"] = {"precision": self.machine.precision, "attention": self.machine.attention}
-        files = usable_files(weights, state, self.config, self.task.files()) | {"optimizer.safetensors": optimizer}
+        files = usable_files(weights, state, self.config, self.task.data.files()) | {"optimizer.safetensors": optimizer}
         (self.run / RESULT).unlink(missing_ok=True)  # it is outdated
         self.checkpoints.save(self.progress.step, files)
         forget(self.run)
@@ -222,7 +224,15 @@ class Trainer:
         if self.ranks.world > 1:
             step_module = DistributedDataParallel(step_module)
         self.model.train()
-        stream = batches(self.task, start=progress.step, accumulate=config.accumulate, ranks=self.ranks, device=device)
+        workers = self.config.data.workers
+        stream = batches(
+            self.view,
+            start=progress.step,
+            accumulate=config.accumulate,
+            ranks=self.ranks,
+            device=device,
+            workers=workers,
+        )
         throughput = Throughput(self.machine, self.ranks.world)
         display = Display(self.console, self.pace, self.schedule)
         self.begun = self.clock() - progress.seconds

@@ -12,7 +12,7 @@ from torch import nn
 
 from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import ConfigError, DataError, RunError
-from tformer_cli.tasks.base import Task
+from tformer_cli.tasks.task import Task
 
 
 @dataclass
@@ -90,7 +90,7 @@ def _open(
     from tformer_cli.config.places import located
     from tformer_cli.runs.checkpoint import MANIFEST, load_model_tensors, read_state, read_tensors
     from tformer_cli.runs.folder import locate
-    from tformer_cli.train.machine import prepare
+    from tformer_cli.train.machine import attention_shape, prepare
 
     run, chosen = locate(path, checkpoint)
     is_best = _is_best(run, chosen)
@@ -100,11 +100,11 @@ def _open(
         check(tasks.build(saved))
     config = override(saved, [f"trainer.device={device}", *overrides], trained=True)
     task = tasks.build(config)
-    task.in_use = True
-    task.load(chosen)
+    task.in_use = True  # type: ignore[attr-defined]
+    task.data.load(chosen)
     weights = read_tensors(chosen / "model.safetensors")
     add_language_model(task)
-    machine = prepare(config.trainer, **task.shape())
+    machine = prepare(config.trainer, **attention_shape(config.model, task.data.usual_length))
     model = task.model()
     load_model_tensors(model, weights, str(chosen))
     return Opened(config, task, model.to(machine.device).eval(), chosen, run, saved, sha256, is_best)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tformer_cli.tasks.base import Batch
+from tformer_cli.data.core.batch import Batch
 from tformer_cli.train.machine import Machine
 
 Result = TypeVar("Result")

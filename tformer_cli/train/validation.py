@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from tformer_cli.analysis.pictures import draw
+from tformer_cli.draw import Picture, Sound, draw
 from tformer_cli.errors import RunError
-from tformer_cli.tasks.base import Evaluation, Picture, Scoring, Sound, Task
+from tformer_cli.evaluators.base import Evaluation, Scoring
+from tformer_cli.tasks.task import Task
 from tformer_cli.train.log import Console, Log
 from tformer_cli.train.machine import Machine
 
@@ -29,17 +30,17 @@ class Validation:
     def __init__(self, task: Task, model: nn.Module, machine: Machine, console: Console) -> None:
         self.task, self.model, self.machine, self.console = task, model, machine, console
         self.trainer = task.config.trainer
-        self.metric = self.trainer.metric or task.metric
+        self.metric = self.trainer.metric or task.evaluator.metric
         self.scored: tuple[str, str | None] | None = None
         """Metric of the last score, and its scorer's signature (None: not known)."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take from a checkpoint's state how its scores were computed; keep its metric where the task has it."""
         metric = state.get("metric") or self.metric
-        if not self.trainer.metric and metric in (self.task.metric, "loss"):
+        if not self.trainer.metric and metric in (self.task.evaluator.metric, "loss"):
             self.metric = metric
         if state.get("best") is not None:
-            self.scored = (metric, state.get("signature", self.task.first_scorer(metric)))
+            self.scored = (metric, state.get("signature", self.task.evaluator.first_scorer(metric)))
 
     def changed(self, before: tuple[str, str | None] | None) -> str:
         """Return how the computation of scores has changed since an earlier one, in words; "" if it has not."""
@@ -52,7 +53,7 @@ class Validation:
     @property
     def higher_is_better(self) -> bool:
         """Of the metric."""
-        return self.metric not in self.task.lower_is_better
+        return self.metric not in self.task.evaluator.lower_is_better
 
     def better(self, score: float, loss: float, best: float | None, best_loss: float | None) -> bool:
         """Whether a score beats the best so far; of equals the lower loss does: on few examples many are equal."""
@@ -80,7 +81,7 @@ class Validation:
         Raises:
             RunError: if there is no such score.
         """
-        if self.metric in (self.task.metric, "loss"):
+        if self.metric in (self.task.evaluator.metric, "loss"):
             return
         self.model.eval()
         scoring = Scoring(decoded=self.trainer.evaluate_decoded, thorough=False, limit=1, samples=0)
@@ -90,7 +91,7 @@ class Validation:
     def pictures(self) -> Mapping[str, Picture | Sound]:
         """The task's pictures, unless nothing is to be shown."""
         with torch.no_grad(), self._precision():
-            return self.task.pictures(self.model) if self.trainer.samples else {}
+            return self.task.evaluator.pictures(self.model) if self.trainer.samples else {}
 
     def _precision(self) -> torch.autocast:
         bf16 = self.machine.precision == "bf16"
@@ -104,7 +105,7 @@ class Validation:
         """
         if (
             self.metric not in evaluation.scores
-            and self.metric == self.task.metric
+            and self.metric == self.task.evaluator.metric
             and not self.trainer.evaluate_decoded
         ):
             self.metric = "loss"  # nothing was decoded, so that the task's own metric is not there

@@ -5,19 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tformer_cli.analysis.pictures import (
+from tformer_cli.draw import (
     CELL_PIXELS,
     DARK,
     FONT_PIXELS,
     IMAGE_PIXELS,
     LEAST_PIXELS,
     WIDEST_PIXELS,
+    Gallery,
+    HeatMap,
+    Spectrogram,
     draw,
     gallery,
     heat_map,
     spectrogram,
 )
-from tformer_cli.tasks.base import Gallery, HeatMap, Spectrogram
 
 RED = np.array((0xC6, 0x28, 0x28))
 

@@ -1,14 +1,14 @@
-"""Pictures, drawn with Pillow (which TensorBoard brings along)."""
+"""Figures of a run, heat maps, galleries and spectrograms, and how Pillow draws them."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tformer_cli.data.core.media import shown
-from tformer_cli.tasks.base import Gallery, HeatMap, Picture, Spectrogram
 from tformer_cli.tokenizers.segmentation import SPACE_MARK
 
 if TYPE_CHECKING:
@@ -30,6 +30,83 @@ FONTS = (
     "fonts-japanese-gothic.ttf", "Hiragino Sans GB.ttc", "Arial Unicode.ttf", "msgothic.ttc", "wqy-zenhei.ttc",
 )  # fmt: skip
 """Of the usual systems, by the file's name; Pillow's own lacks all but plain Latin."""
+
+
+@dataclass
+class HeatMap:
+    """A matrix that is drawn as a heat map.
+
+    Attributes:
+        values: (rows, columns), float.
+        rows: their names.
+        columns: their names.
+        title: a line above it.
+        row_title: label of the rows.
+        column_title: label of the columns.
+        percent: whether the values are shares; they are then written into the cells, in percent.
+    """
+
+    values: np.ndarray
+    rows: list[str]
+    columns: list[str]
+    title: str = ""
+    row_title: str = ""
+    column_title: str = ""
+    percent: bool = False
+
+
+@dataclass
+class Gallery:
+    """Images that are arranged in a grid.
+
+    Attributes:
+        images: each (height, width, 3 or 1), uint8.
+        captions: a line or two under each.
+        right: whether the model's prediction is correct, shown by the colour of the frame; None: no frame.
+        weights: a heat map over each image, (rows, columns), float; none: only the images.
+        columns: number of images in a row; 0: chosen automatically.
+    """
+
+    images: list[np.ndarray]
+    captions: list[str]
+    right: list[bool | None]
+    weights: list[np.ndarray] = field(default_factory=list)
+    columns: int = 0
+
+
+@dataclass
+class Spectrogram:
+    """A spectrogram: time runs to the right, frequency upwards.
+
+    Attributes:
+        values: (frames, bins), float.
+        marks: frames and their names, each drawn as a vertical line with the name above it.
+        caption: a line below.
+        frame_seconds: time between two frames, for the time axis; 0: no axis.
+    """
+
+    values: np.ndarray
+    marks: list[tuple[int, str]] = field(default_factory=list)
+    caption: str = ""
+    frame_seconds: float = 0.0
+
+
+@dataclass
+class Sound:
+    """A recording for playback.
+
+    Attributes:
+        samples: (N,), float32 from -1 to 1.
+        rate: samples per second.
+        caption: its transcript.
+    """
+
+    samples: np.ndarray
+    rate: int
+    caption: str = ""
+
+
+Picture = HeatMap | Gallery | Spectrogram
 
 
 def font_for(text: str) -> FreeTypeFont | ImageFont:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from tformer_cli.config.schema import DecodeConfig, Names
 from tformer_cli.errors import DataError, TformerError
-from tformer_cli.tasks.base import Input, Prediction
+from tformer_cli.predictors.base import Input, Prediction
 
 Value = TypeVar("Value")
 

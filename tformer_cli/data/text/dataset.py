@@ -1,0 +1,93 @@
+"""Data that consists of text: a vocabulary is learned from the training split, or read from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from torch import Tensor
+
+from tformer_cli.config.schema import BadSample
+from tformer_cli.data.core.batch import B, Batch
+from tformer_cli.data.core.dataset import Data, S
+from tformer_cli.tokenizers.tokenizer import Tokenizer, Vocabulary
+
+
+@dataclass
+class TokenBatch(Batch):
+    """Sequences that an encoder reads.
+
+    Attributes:
+        tokens: (B, T), int64, padded at the end.
+        lengths: real tokens in each row, (B,), int64.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+
+    def sizes(self) -> tuple[int, int]:
+        """Return real and padded tokens."""
+        return int(self.lengths.sum()), self.tokens.numel()
+
+
+class TextData(Data[S, B]):
+    """Data with a vocabulary.
+
+    A subclass implements `training_text`, `describe_splits` and `describe_batches`, in addition to the methods of
+    `Data`.
+    """
+
+    tokenizer: Vocabulary
+    """Set by `prepare` or `load`."""
+
+    def load(self, folder: Path) -> None:
+        """Take the tokenizer from a checkpoint."""
+        self.tokenizer = Tokenizer.load(folder / "tokenizer")
+
+    def files(self) -> dict[str, bytes]:
+        """Return the tokenizer's files."""
+        return {f"tokenizer/{name}": content for name, content in self.tokenizer.files().items()}
+
+    def learn(self, train: S) -> None:
+        """Take the vocabulary from the settings' place, or from the training split, unless it was loaded."""
+        if not hasattr(self, "tokenizer"):
+            settings = self.config.tokenizer
+            if settings.path:
+                self.tokenizer = Tokenizer.load(Path(settings.path))
+            else:
+                self.tokenizer = Tokenizer.train(self.training_text(train), settings, self.config.seed)
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Return the header's lines on data, batches and vocabulary."""
+        tokenizer, train = self.tokenizer, self.view("train", training=True)
+        notes = chain.from_iterable(getattr(self.split(split), "notes", ()) for split in ("train", "validation"))
+        return [
+            *self.describe_splits(),
+            *(("note", note) for note in dict.fromkeys(notes)),
+            ("batches", f"{train.num_batches:,} an epoch, {self.describe_batches()}"),
+            ("tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} pieces, {tokenizer.hash[:12]}"),
+        ]
+
+    @property
+    def skips(self) -> bool:
+        """Return whether rows without text or label are skipped and counted."""
+        return self.config.trainer.on_bad_sample is BadSample.skip
+
+    def training_text(self, train: S) -> dict[str, Iterable[str]]:
+        """Return lines to train a tokenizer on, by language."""
+        raise NotImplementedError
+
+    def describe_splits(self) -> list[tuple[str, str]]:
+        """Return the header's lines on the splits."""
+        raise NotImplementedError
+
+    def describe_batches(self) -> str:
+        """Return a description of the training batches."""
+        raise NotImplementedError
+
+
+def lines_of(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of texts, which is what a tokenizer is trained on."""
+    return (line for text in texts for line in text.split("\n"))

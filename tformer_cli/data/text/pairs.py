@@ -1,0 +1,188 @@
+"""Sentence pairs as token batches: for translation, and for every other task with text on both sides.
+
+Shapes: B batch, S source length, T target length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tformer_cli.data.core.batch import Batch
+from tformer_cli.data.core.batching import ByEpoch
+from tformer_cli.data.core.view import LengthBucketed
+from tformer_cli.data.text.dataset import TextData
+from tformer_cli.data.text.encoded import ParallelTokens, pad, sample_parallel, tokenize_parallel
+from tformer_cli.data.text.parallel import ParallelSplit, find_splits, read_parallel
+from tformer_cli.errors import DataError
+
+USUAL_LENGTH = 24
+"""Tokens of a sentence if no data was read."""
+
+
+@dataclass
+class PairBatch(Batch):
+    """Sentence pairs.
+
+    Attributes:
+        source: tokens and </s>, (B, S), padded at the end; int64.
+        source_lengths: (B,), int64.
+        target_inputs: <s> and tokens, (B, T), padded at the end; int64.
+        targets: tokens and </s>, (B, T), padded at the end; int64.
+        target_lengths: (B,), int64.
+    """
+
+    source: Tensor
+    source_lengths: Tensor
+    target_inputs: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+
+    def sizes(self) -> tuple[int, int]:
+        """Return real and padded tokens of both sides."""
+        real = int(self.source_lengths.sum()) + int(self.target_lengths.sum())
+        return real, self.source.numel() + self.targets.numel()
+
+
+class Pairs(TextData[ParallelSplit, PairBatch]):
+    """Parallel text in two languages, with one vocabulary for both or one for each.
+
+    Args:
+        config: a `TranslationExperiment`.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.source_language, self.target_language = config.data.source_language, config.data.target_language
+        self._tokens: dict[str, ParallelTokens] = {}
+        self.sampled = ByEpoch(self.sample)
+        """Training pairs as they are segmented in an epoch."""
+
+    @property
+    def usual_length(self) -> int:
+        """Return the mean length of training's sentences, or a usual one if none was read."""
+        view = self._views.get(("train", True))
+        return view.mean_length if isinstance(view, LengthBucketed) else USUAL_LENGTH
+
+    @property
+    def limit(self) -> int:
+        """Return the maximum number of tokens of a sentence, without </s> or <s>."""
+        return self.config.model.max_length - 1
+
+    def vocabulary_sizes(self) -> tuple[int, int]:
+        """Return the number of pieces of source and target."""
+        sizes = [self.tokenizer.vocab_size_of(name) for name in (self.source_language, self.target_language)]
+        return sizes[0], sizes[1]
+
+    def training_text(self, train: ParallelSplit) -> dict[str, Iterable[str]]:
+        """Return the sentences by language."""
+        return {self.source_language: train.sources, self.target_language: train.targets}
+
+    def tokens(self, split: str) -> ParallelTokens:
+        """Return the tokens of a split.
+
+        Raises:
+            DataError: if a pair of validation or test is longer than the model's limit; nothing is left out of what is
+                scored.
+        """
+        if split not in self._tokens:
+            text, training = self.split(split), split == "train"
+            tokens = tokenize_parallel(text, self.tokenizer, self.config.data, training=training, max_length=self.limit)
+            if not training:
+                self._check_lengths(text, tokens)
+            self._tokens[split] = tokens
+        return self._tokens[split]
+
+    def sample(self, epoch: int) -> ParallelTokens:
+        """Return the training pairs with the segmentations of an epoch (subword regularisation)."""
+        return sample_parallel(
+            self.split("train"), self.tokens("train"), self.tokenizer, self.config.data,
+            strength=self.config.tokenizer.sampling, seed=self.config.seed, epoch=epoch, max_length=self.limit,
+        )  # fmt: skip
+
+    def collate(self, sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], ids: Tensor) -> PairBatch:
+        """Return a batch of pairs.
+
+        Args:
+            sources: tokens of each source, (S,).
+            targets: tokens of each target, (T,).
+            ids: rows of the split, (B,), int64.
+        """
+        tokenizer = self.tokenizer
+        source, source_lengths = pad(sources, tokenizer.pad_id, end=tokenizer.eos_id)
+        outputs, target_lengths = pad(targets, tokenizer.pad_id, end=tokenizer.eos_id)
+        inputs, _ = pad(targets, tokenizer.pad_id, begin=tokenizer.bos_id)
+        return PairBatch(ids, source, source_lengths, inputs, outputs, target_lengths)
+
+    def inputs(self, batch: PairBatch, *, training: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Return source, source lengths and target inputs."""
+        return batch.source, batch.source_lengths, batch.target_inputs
+
+    def describe_splits(self) -> list[tuple[str, str]]:
+        """Return languages, numbers of pairs, and what is left out."""
+        train, validation = self.tokens("train"), self.tokens("validation")
+        languages = f"{self.source_language} to {self.target_language}"
+        counts = f"{languages}, {len(train):,} pairs to train, {len(validation):,} to validate"
+        dropped = ", ".join(f"{count:,} {reason}" for reason, count in train.dropped.items() if count)
+        note = (f"; left out: {dropped}" if dropped else "") + (f"; {train.note}" if train.note else "")
+        return [("data", counts + note)]
+
+    def describe_batches(self) -> str:
+        """Return the share of padding."""
+        view = self.view("train", training=True)
+        assert isinstance(view, LengthBucketed)
+        return f"{view.batches.padding_percent():.1f} % padding"
+
+    def _find_split(self, split: str) -> bool:
+        return split in find_splits(self.config.data)
+
+    def _read(self, split: str) -> dict[str, ParallelSplit]:
+        pairs = read_parallel(self.config.data, split, seed=self.config.seed, skip=self.skips)
+        if split == "validation" and not len(pairs):
+            raise DataError(f"{pairs.origin}: no validation sentences", "give a split with data.validation=...")
+        return {split: pairs}
+
+    def _check_lengths(self, text: ParallelSplit, tokens: ParallelTokens) -> None:
+        too_long = np.flatnonzero(tokens.lengths.max(axis=1) > self.limit)
+        if len(too_long):
+            row = int(too_long[0])
+            size = f"{tokens.lengths[row].max()} tokens, the model takes {self.limit}"
+            cause = f"{text.origin}: pair {row + 1} has {size} ({len(too_long)} such pairs)"
+            raise DataError(cause, "raise model.max_length, or split the sentences")
+
+    def _make_view(self, split: str, *, training: bool) -> PairsView:
+        return PairsView(self, split, training=training)
+
+
+class PairsView(LengthBucketed[PairBatch]):
+    """Sentence pairs in batches of similar lengths; in training segmentations may be sampled.
+
+    Args:
+        data: the pairs.
+        split: name of the split.
+        training: see `View`.
+    """
+
+    def __init__(self, data: Pairs, split: str, *, training: bool) -> None:
+        self.data = data
+        config = data.config
+        self.is_sampled = training and config.tokenizer.sampling > 0
+        super().__init__(
+            split, self._sampled_lengths if self.is_sampled else data.tokens(split).lengths + 1,  # with </s>
+            budget=config.data.batch_tokens, max_batch=config.data.max_batch, seed=config.seed, training=training,
+        )  # fmt: skip
+
+    def _sampled_lengths(self, epoch: int) -> np.ndarray:
+        return self.data.sampled[epoch].lengths + 1  # with </s>
+
+    def collate(self, epoch: int, rows: np.ndarray) -> PairBatch:
+        """Return the batch of the given rows."""
+        tokens = self.data.sampled[epoch] if self.is_sampled else self.data.tokens(self.split)
+        ids = np.asarray(tokens.sample_ids[rows], dtype=np.int64)
+        sources, targets = ([side[row] for row in rows] for side in (tokens.source, tokens.target))
+        return self.data.collate(sources, targets, torch.from_numpy(ids))

@@ -1,0 +1,166 @@
+"""Evaluation: its extent, its result, and what all evaluators share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+import numpy as np
+from torch import nn
+
+from tformer_cli.data.core.batch import B
+from tformer_cli.data.core.view import View
+from tformer_cli.decode.workers import Share, unshared
+from tformer_cli.draw import Picture, Sound
+from tformer_cli.objectives.base import Loss, LossSums, M, Objective
+from tformer_cli.signals import poll
+
+
+@dataclass
+class Sample:
+    """An example with the model's prediction, for the reader of a log.
+
+    Attributes:
+        input: the input.
+        reference: the correct answer.
+        prediction: the model's answer.
+    """
+
+    input: str
+    reference: str
+    prediction: str
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The extent of an evaluation; by default everything is computed.
+
+    Attributes:
+        decoded: also decode and score the predictions, which is slower than the loss alone.
+        thorough: also compute the scores and tables that training does not need.
+        limit: number of decoded examples; 0: all.
+        samples: number of returned samples.
+        predictions: whether to return all predictions too.
+    """
+
+    decoded: bool = True
+    thorough: bool = True
+    limit: int = 0
+    samples: int = 3
+    predictions: bool = False
+
+
+@dataclass
+class Evaluation:
+    """The result of evaluating a split.
+
+    Attributes:
+        scores: scores by name; `trainer.metric` may name one.
+        signatures: signatures of the scorers, which describe how scores are computed.
+        samples: a few examples.
+        tables: (title, header, rows) of detailed scores.
+        pictures: figures by name.
+        notes: notes for the reader of the scores, one line each.
+        data_sha256: hash of the evaluated data.
+        predictions: predictions of all examples, if requested, as columns of a table: inputs, `reference`, `prediction`
+            and further columns of the task.
+    """
+
+    scores: dict[str, float]
+    signatures: dict[str, str] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+    tables: list[tuple[str, list[str], list[list[str]]]] = field(default_factory=list)
+    pictures: dict[str, Picture] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    data_sha256: str = ""
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Evaluator(Generic[M, B]):
+    """Scores of a model on a split; a subclass implements `evaluate`.
+
+    Attributes:
+        metric: the score that selects the best checkpoint, unless the recipe names another.
+        lower_is_better: scores of which less is better.
+        scores_examples: whether there is a prediction for each example; False: text or patches are scored as a whole.
+        objective: what the model is trained for.
+        data: the data.
+    """
+
+    metric = "loss"
+    lower_is_better: frozenset[str] = frozenset({"loss"})
+    scores_examples = True
+
+    def __init__(self, objective: Objective[M, B]) -> None:
+        self.objective = objective
+        self.data: Any = objective.data
+
+    def require(self) -> None:
+        """Check, before any data is read, that the libraries that compute the scores are installed.
+
+        Raises:
+            ConfigError: if one is missing.
+        """
+
+    def prepare(self) -> None:
+        """Check that the scores of the prepared data can be computed.
+
+        Raises:
+            TformerError: if they cannot.
+        """
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Return name and value of the header's lines on scoring."""
+        return []
+
+    def first_scorer(self, metric: str) -> str | None:
+        """Return the signature of version 0.1's scorer, which its checkpoints lack; None: the same as now."""
+        return None
+
+    def evaluate(self, model: M, view: View[B], scoring: Scoring, share: Share = unshared) -> Evaluation:
+        """Score a view of a split; nothing but the scored texts is kept in memory for all examples at once.
+
+        Args:
+            model: in evaluation mode.
+            view: the examples as they are.
+            scoring: extent of the evaluation.
+            share: how batches are shared out among ranks.
+        """
+        raise NotImplementedError
+
+    def pictures(self, model: M) -> Mapping[str, Picture | Sound]:
+        """Return figures and sounds for TensorBoard during training, by tag, from validation examples."""
+        return {}
+
+    def summed_loss(self, model: M, view: View[B], share: Share = unshared) -> LossSums:
+        """Return the loss over all batches of a view."""
+
+        def sums_of(index: int) -> tuple[dict[str, float], int]:
+            batch = batch_on_device(view, model, index)
+            sums = LossSums.of(self._loss(model, batch))
+            return sums.sums, sums.count
+
+        total = LossSums()
+        for sums, count in share(lambda indices: map(sums_of, indices), range(view.num_batches)):
+            total.merge(sums, count)
+        return total
+
+    def _loss(self, model: M, batch: B) -> Loss:
+        return self.objective.loss(model, self.objective.outputs(model, batch), batch)
+
+
+def batch_on_device(view: View[B], model: nn.Module, index: int) -> B:
+    """Return a batch of the first epoch on the model's device; a signal is noticed between batches."""
+    poll()
+    return view.batch(0, index).to(next(model.parameters()).device)
+
+
+def batches_of(view: View[B], model: nn.Module) -> Iterator[B]:
+    """Yield the batches of the first epoch on the model's device."""
+    return (batch_on_device(view, model, index) for index in range(view.num_batches))
+
+
+def spread(rows: int, number: int) -> list[int]:
+    """Return `number` of `rows` rows, or all, evenly from the first to the last: samples to look at."""
+    return np.linspace(0, rows - 1, min(number, rows), dtype=int).tolist()

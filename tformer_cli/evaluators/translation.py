@@ -1,0 +1,103 @@
+"""Scores of translations: loss and perplexity by teacher forcing; BLEU, chrF and TER of decoded translations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from tformer_cli.data.core.view import View
+from tformer_cli.data.text.pairs import PairBatch, Pairs
+from tformer_cli.decode.workers import Share, unshared
+from tformer_cli.draw import HeatMap, Picture
+from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, spread
+from tformer_cli.metrics.translation import Tokenization, bleu_by_length, tokenization, translation_scores
+from tformer_cli.nn.attention import attention_weights
+from tformer_cli.objectives.base import Objective
+from tformer_cli.predictors.base import Prediction, Predictor
+
+
+class TranslationEvaluator(Evaluator[Any, PairBatch]):
+    """Loss, perplexity, BLEU, chrF and TER.
+
+    Args:
+        objective: next-token prediction on sentence pairs.
+        predictor: decodes the translations that are scored.
+    """
+
+    metric = "bleu"
+    lower_is_better = frozenset({"loss", "perplexity", "ter"})
+    data: Pairs
+
+    def __init__(self, objective: Objective[Any, PairBatch], predictor: Predictor[Any]) -> None:
+        super().__init__(objective)
+        self.predictor = predictor
+
+    def prepare(self) -> None:
+        """Check that BLEU can be computed for the target language."""
+        self._tokenization("validation")
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Return a note on how BLEU divides the references, if it needs one."""
+        words = self._tokenization("validation")
+        return [("note", words.note)] if words.note else []
+
+    def first_scorer(self, metric: str) -> str | None:
+        """Return the signature of version 0.1's scorer: it knew four languages without spaces, by their codes."""
+        characters = self.data.target_language in ("ja", "zh", "ko", "th")
+        name = "char" if characters else "13a"
+        return f"nrefs:1|case:mixed|eff:no|tok:{name}|smooth:exp" if metric == "bleu" else None
+
+    def evaluate(self, model: Any, view: View[PairBatch], scoring: Scoring, share: Share = unshared) -> Evaluation:
+        """Return loss and perplexity by teacher forcing, and the scores of decoded translations."""
+        text, words = self.data.split(view.split), self._tokenization(view.split)
+        mean = self.summed_loss(model, view, share).means()["loss"]
+        scores = {"loss": mean, "perplexity": math.exp(min(mean, 700))}
+        evaluation = Evaluation(scores, data_sha256=text.hash, notes=list(text.notes))
+        if not scoring.decoded:
+            return evaluation
+        size = min(scoring.limit or len(text.sources), len(text.sources))
+        sources, references = text.sources[:size], text.targets[:size]
+        predictions = list(self.predictor.predict(model, sources, share))
+        hypotheses = [prediction.text for prediction in predictions]
+        more, evaluation.signatures = translation_scores(
+            hypotheses, references, self.data.target_language, thorough=scoring.thorough, divided=words
+        )
+        evaluation.notes += [words.note] if words.note else []
+        evaluation.scores |= more
+        rows = spread(size, scoring.samples)
+        evaluation.samples = [Sample(sources[row], references[row], hypotheses[row]) for row in rows]
+        if scoring.thorough:
+            lengths = [len(ids) for ids in self.data.tokenizer.encode_batch(sources, self.data.source_language)]
+            table = bleu_by_length(hypotheses, references, lengths, self.data.target_language, tokenizer=words.name)
+            evaluation.tables.append(("BLEU by source length", ["tokens", "sentences", "BLEU"], table))
+        if scoring.predictions:
+            evaluation.predictions = [
+                {"source": source, "reference": reference, "prediction": answer.text, "score": _score(answer)}
+                for source, reference, answer in zip(sources, references, predictions, strict=True)
+            ]
+        return evaluation
+
+    def pictures(self, model: Any) -> dict[str, Picture]:
+        """Return the cross-attention of the last block over the first validation pair, averaged over heads."""
+        data, tokens = self.data, self.data.tokens("validation")
+        batch = data.collate([tokens.source[0]], [tokens.target[0]], torch.zeros(1, dtype=torch.int64))
+        batch = batch.to(next(model.parameters()).device)
+        weights = attention_weights(model, lambda: self.objective.outputs(model, batch))
+        last = [name for name in weights if name.endswith(".cross")][-1]
+        columns = data.tokenizer.pieces(batch.source[0].tolist(), data.source_language)
+        rows = data.tokenizer.pieces(batch.targets[0].tolist(), data.target_language)
+        mean = weights[last][0].float().mean(0).cpu().numpy()
+        title = "attention of the last block, mean over heads"
+        return {"attention/cross": HeatMap(mean, rows, columns, title, "written", "read")}
+
+    def _tokenization(self, split: str) -> Tokenization:
+        """Return how BLEU and TER divide all references of a split, even if only a part is scored."""
+        references = self.data.split(split).targets
+        return tokenization(self.data.target_language, references, self.data.config.data.bleu_tokenizer.name)
+
+
+def _score(answer: Prediction) -> float | None:
+    hypotheses = answer.details["hypotheses"]
+    return hypotheses[0]["score"] if hypotheses else None

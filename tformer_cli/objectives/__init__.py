@@ -1,0 +1,1 @@
+"""Losses and regularisers, each with its equation."""

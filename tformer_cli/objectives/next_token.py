@@ -1,0 +1,48 @@
+"""Next-token prediction: teacher forcing of decoders, and causal language modelling.
+
+    L = - sum_t log p(y_t | y_1 ... y_{t-1}, x)
+
+Label smoothing (Szegedy et al. 2016; Vaswani et al. 2017, section 5.4) mixes the target distribution with the uniform
+one in training.
+
+Shapes: B batch, T target length, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tformer_cli.nn.cross_entropy import head_cross_entropy
+from tformer_cli.objectives.base import Loss, Objective
+
+
+def next_token_loss(
+    model: Any, hidden: Tensor, targets: Tensor, lengths: Tensor, *, label_smoothing: float = 0.0
+) -> Loss:
+    """Return the label-smoothed cross-entropy of the next token, over real tokens only.
+
+    Args:
+        model: has the `output_layer`.
+        hidden: the last hidden states, (B, T, D).
+        targets: the tokens that follow, (B, T), int64.
+        lengths: real tokens in each row, (B,), int64.
+        label_smoothing: share of the uniform distribution.
+    """
+    real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+    weight, bias = model.output_layer()
+    total, log_likelihood = head_cross_entropy(
+        hidden[real], weight, targets[real], bias=bias, label_smoothing=label_smoothing
+    )
+    return Loss(total, lengths.sum(), {"nll": -log_likelihood})
+
+
+class NextToken(Objective[Any, Any]):
+    """Cross-entropy of the next token; batches have `targets` (B, T) and `target_lengths` (B,)."""
+
+    def loss(self, model: Any, outputs: Tensor, batch: Any) -> Loss:
+        """Return the loss of the last hidden states, (B, T, D)."""
+        smoothing = self.smoothing(model)
+        return next_token_loss(model, outputs, batch.targets, batch.target_lengths, label_smoothing=smoothing)

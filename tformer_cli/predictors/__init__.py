@@ -1,0 +1,1 @@
+"""Predictions of a trained model, a module for each kind of input and output."""

@@ -1,0 +1,71 @@
+"""Prediction: inputs and predictions of trained models, and what all predictors share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+from tformer_cli.decode.workers import Share, unshared
+from tformer_cli.objectives.base import M
+
+Input = str | Sequence[str]
+"""An input of a model: a line, the name of a file, the texts of a table's columns, or the words of a sentence."""
+
+
+@dataclass
+class Prediction:
+    """The prediction for an input.
+
+    Attributes:
+        text: the printed line.
+        details: the fields that `--json` adds: `error` is the reason for a missing prediction, `note` a remark for the
+            user.
+    """
+
+    text: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Predictor(Generic[M]):
+    """Predictions of a trained model; a subclass implements `predict`.
+
+    Attributes:
+        config: the task's `Experiment`.
+        data: the data, which has the tokenizer or the labels.
+        reads: "text", or "files" (images, recordings).
+        options: settings of `decode` that affect predictions, and `top` if labels are ranked.
+        translates: whether each text is translated into another language.
+        on_long: an `OnLong`, the treatment of inputs that are longer than the model's limit; None: there is no limit.
+        top: number of ranked predictions that the user asks for, if more than usual.
+        stream: predicts one input and hands over the text as it is generated; None: it cannot.
+    """
+
+    reads = "text"
+    options: frozenset[str] = frozenset()
+    translates = False
+    on_long: Any = None
+    top = 0
+    stream: Callable[[Any, str, Callable[[str], None]], None] | None = None
+
+    def __init__(self, data: Any) -> None:
+        self.data, self.config = data, data.config
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Return the columns of the training tables that form an input."""
+        return ()
+
+    def unused(self, name: str) -> str:
+        """Return why a setting of `decode` in `options` has no effect with the present settings; empty: it has one."""
+        return ""
+
+    def predict(self, model: M, inputs: Iterable[Any], share: Share = unshared) -> Iterator[Prediction]:
+        """Yield predictions in the order of the inputs; an error is raised after the predictions before it.
+
+        Args:
+            model: in evaluation mode.
+            inputs: the inputs.
+            share: how batches are shared out among ranks.
+        """
+        raise NotImplementedError

@@ -1,0 +1,100 @@
+"""Predictors of text: inputs are lines or rows, malformed and too long ones are refused, skipped or cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from tformer_cli.config.schema import BadSample, DecodeConfig
+from tformer_cli.decode.search import batch_sentences
+from tformer_cli.decode.workers import Share, Workers, unshared
+from tformer_cli.objectives.base import M
+from tformer_cli.predictors.base import Input, Prediction, Predictor
+from tformer_cli.predictors.inputs import Answer, OnLong, Readable, Refusal, merged, readable
+
+WINDOW_BATCHES, LARGEST_WINDOW_BATCHES = 8, 64
+"""Inputs of so many batches are read ahead, divided by length, decoded, and put back into their order: few at first,
+for early predictions, then each time twice as many, for equal work on many cores."""
+
+
+class TextPredictor(Predictor[M]):
+    """Predictions for lines or rows of text; a subclass implements `_read_inputs` and `_answer`, or `predict`."""
+
+    options = frozenset({"batch"})
+    on_long = OnLong.error
+
+    @property
+    def tokenizer(self) -> Any:
+        """Return the tokenizer of the data."""
+        return self.data.tokenizer
+
+    def predict(self, model: M, inputs: Iterable[Input], share: Share = unshared) -> Iterator[Prediction]:
+        """Yield a prediction for each line or row, in order; `decode.batch` of them are read together."""
+        for _, items in readable(inputs, batch_sentences(self.config.decode), self._read_inputs):
+            rows = [item.value for item in items if isinstance(item, Readable)]
+            yield from merged(items, self._answer(model, rows) if rows else [])
+
+    def _read_inputs(self, given: list[Input]) -> Sequence[Answer[Any] | Refusal]:
+        """Convert lines or rows to the input of `_answer`, or to refusals."""
+        raise NotImplementedError
+
+    def _answer(self, model: M, rows: list[Any]) -> list[Prediction]:
+        """Return the predictions for the output of `_read_inputs`."""
+        raise NotImplementedError
+
+    def _malformed(self, reason: str, remedy: str) -> Prediction | Refusal:
+        """Return the result for a malformed input: an error, or skipped by `trainer.on_bad_sample`."""
+        stop = self.config.trainer.on_bad_sample is BadSample.stop
+        return Refusal(reason, remedy) if stop else Prediction("", {"error": reason})
+
+    def _too_long(self, size: str, remedy: str, kept: Any, what: str) -> Answer[Any] | Refusal:
+        """Return the result for an input beyond the model's limit: an error, skipped, or cut, by `on_long`.
+
+        Args:
+            size: its length and the limit.
+            remedy: the remedy.
+            kept: the remaining input if it is cut.
+            what: the part that is cut.
+        """
+        if self.on_long is OnLong.cut:
+            return Readable(kept, f"{size}; {what}")
+        remedy = f"{remedy}, or add --on-long cut or --on-long skip"
+        return Refusal(size, remedy) if self.on_long is OnLong.error else Prediction("", {"error": size})
+
+
+def searched(
+    inputs: Iterable[Input],
+    read: Callable[[list[Any]], Sequence[Answer[Any] | Refusal]],
+    divide: Callable[[list[tuple[int, Any]]], Sequence[tuple[list[int], Any]]],
+    search: Callable[[Any], list[Prediction]],
+    decode: DecodeConfig,
+    device: torch.device,
+    share: Share = unshared,
+) -> Iterator[Prediction]:
+    """Yield predictions of a search, in the order of the inputs, on all cores.
+
+    Args:
+        inputs: lines.
+        read: converts lines to the form that the model reads.
+        divide: divides numbered lines into jobs, longest first; a job is the numbers of its lines and the arguments of
+            the search.
+        search: returns the predictions of a job.
+        decode: number of lines read together, and number of processes.
+        device: device of the model.
+        share: how batches are shared out among ranks.
+    """
+    size = batch_sentences(decode)
+    most = LARGEST_WINDOW_BATCHES * size
+    with Workers(search, decode.workers, device) as workers:
+        for before, items in readable(inputs, WINDOW_BATCHES * size, read, largest=most):
+            rows = [(number, item.value) for number, item in enumerate(items, before) if isinstance(item, Readable)]
+            divided = divide(rows)
+            arguments = [job for _, job in divided]
+            answers = share(partial(workers.map, one_of_many=len(arguments) > 1), arguments)
+            predictions: dict[int, Prediction] = {}
+            for (numbers, _), answer in zip(divided, answers, strict=True):
+                predictions |= zip(numbers, answer, strict=True)
+            yield from merged(items, [predictions[number] for number, _ in rows])
