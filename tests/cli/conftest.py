@@ -20,6 +20,8 @@ class Prediction:
 class Shouting:
     """A task that answers in capitals, reading ahead three lines at a time as a batched search does."""
 
+    reads = "text"
+    stream = None
     options = SEARCH | {"batch", "workers"}
     translates = True
     on_long = OnLong.error
@@ -28,6 +30,7 @@ class Shouting:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.config = None
+        self.predictor = self.data = self
 
     def unused(self, name):
         return ""

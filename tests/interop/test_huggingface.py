@@ -441,7 +441,7 @@ def test_learned_tables_in_place_of_sinusoids_are_refused(exported: Path) -> Non
 
 def test_a_tokenizer_of_another_model_is_refused(exported: Path, text: list[str]) -> None:
     other = Tokenizer.train({"en": text}, TokenizerConfig(kind=TokenizerKind.char, vocab_size=40))
-    for name, content in other.data.files().items():
+    for name, content in other.files().items():
         (exported / "tokenizer" / name).write_bytes(content)
     with pytest.raises(ConfigError, match=f"75 embeddings, {other.vocab_size} pieces"):
         import_model(exported)

@@ -26,7 +26,7 @@ from tformer_cli.interop.huggingface import export_run, import_model
 from tformer_cli.interop.huggingface_tokenizer import to_huggingface
 from tformer_cli.interop.marian_tokenizer import from_marian
 from tformer_cli.models.seq2seq.model import Seq2Seq
-from tformer_cli.tasks.translation import Translation
+from tformer_cli.tasks import translation
 from tformer_cli.tokenizers.tokenizer import Tokenizer
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")
@@ -274,7 +274,7 @@ def test_a_run_is_exported_with_its_tokenizer(tmp_path: Path, texts: dict, monke
     settings = Seq2SeqConfig(dim=8, heads=2, ffn_dim=8, encoder_depth=1, decoder_depth=1, max_length=20)
     data = ParallelDataConfig(source_language="en", target_language="xx")
     config = TranslationExperiment(data=data, decode=DecodeConfig(beam=3), model=settings)
-    task = Translation(config)
+    task = translation.build(config)
     task.data.tokenizer = tokenizer
     opened = SimpleNamespace(model=Seq2Seq(settings, 200, 200), task=task, config=config)
     monkeypatch.setattr(restore, "open_run", lambda path, **_: opened)
