@@ -1,0 +1,88 @@
+"""Predictors of files: images, recordings, and the columns of tables that name or contain them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tformer_cli.config.schema import BadSample
+from tformer_cli.data.core.media_sources import Columns, Row, of_table
+from tformer_cli.decode.workers import Share, unshared
+from tformer_cli.errors import DataError
+from tformer_cli.objectives.base import M
+from tformer_cli.predictors.base import Prediction, Predictor
+from tformer_cli.predictors.inputs import Answer, Readable, merged, readable
+
+
+class FilePredictor(Predictor[M]):
+    """Predictions for files; a subclass implements `endings`, `read_together`, `files_of`, `read_content`, `answers`."""
+
+    reads = "files"
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Return the endings of the files that are searched in a folder."""
+        raise NotImplementedError
+
+    @property
+    def read_together(self) -> int:
+        """Return the number of files that are read before the model computes their predictions together."""
+        raise NotImplementedError
+
+    def files_of(self, path: Path) -> list[Path]:
+        """Return the files that a user's path stands for: itself, or those in a folder.
+
+        Raises:
+            DataError: if there are none.
+        """
+        raise NotImplementedError
+
+    def rows_of_table(self, path: Path, column: str) -> Iterator[Row]:
+        """Yield the files in a column of a table: paths relative to its folder, or bytes.
+
+        Raises:
+            DataError: if the column is missing, or the table is malformed.
+        """
+        columns = Columns(column, None, (), "file", "--column")
+        return of_table(path, columns).rows()
+
+    def read_content(self, content: Path | bytes, name: str) -> np.ndarray:
+        """Return the decoded content of a file, which is an input of `answers`.
+
+        Args:
+            content: path of the file, or its bytes.
+            name: its name in messages.
+
+        Raises:
+            DataError: if it cannot be read; the message contains `name`.
+        """
+        raise NotImplementedError
+
+    def answers(self, model: M, contents: Sequence[np.ndarray]) -> list[Prediction]:
+        """Return the predictions for outputs of `read_content`, in order.
+
+        Args:
+            model: in evaluation mode.
+            contents: at least one.
+        """
+        raise NotImplementedError
+
+    def predict(self, model: M, inputs: Iterable[Any], share: Share = unshared) -> Iterator[Prediction]:
+        """Yield a prediction for each file, named by its path, or row of a table, in order.
+
+        The prediction for a skipped file contains the reason.
+        """
+        for _, items in readable(inputs, self.read_together, lambda files: [self._readable(file) for file in files]):
+            contents = [item.value for item in items if isinstance(item, Readable)]
+            yield from merged(items, self.answers(model, contents) if contents else [])
+
+    def _readable(self, file: Any) -> Answer[np.ndarray] | DataError:
+        try:
+            content, name = (file.content, file.name) if isinstance(file, Row) else (Path(file), file)
+            return Readable(self.read_content(content, name))
+        except DataError as error:
+            stop = self.config.trainer.on_bad_sample is BadSample.stop
+            return error if stop else Prediction("", {"error": error.cause})  # the remedy is to skip it
