@@ -18,7 +18,10 @@ from tformer_cli.predictors.inputs import Answer, Readable, merged, readable
 
 
 class FilePredictor(Predictor[M]):
-    """Predictions for files; a subclass implements `endings`, `read_together`, `files_of`, `read_content`, `answers`."""
+    """Predictions for files.
+
+    A subclass implements `endings`, `read_together`, `files_of`, `read_content` and `answers`.
+    """
 
     reads = "files"
 
