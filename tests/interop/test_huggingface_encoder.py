@@ -15,7 +15,7 @@ from tokenizers import models, normalizers, pre_tokenizers
 from torch import Tensor
 
 from tformer_cli.config.schema import BERTConfig, ClassifierHeadConfig, Target, TokenizerConfig, TokenizerKind
-from tformer_cli.data.text.labelled import LabelSet
+from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface import export_encoder, import_model
 from tformer_cli.interop.huggingface_tokenizer import encoder_files, prompt_files, to_huggingface

@@ -33,7 +33,7 @@ from tformer_cli.config.schema import (
     TokenizerKind,
     ViTConfig,
 )
-from tformer_cli.data.text.labelled import LabelSet
+from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_encoder, huggingface_gpt, huggingface_vit, huggingface_weights
 from tformer_cli.interop.huggingface import export_encoder, export_gpt, export_model

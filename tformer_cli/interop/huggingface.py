@@ -20,7 +20,7 @@ from tformer_cli.config.schema import (
     Seq2SeqConfig,
     TieEmbeddings,
 )
-from tformer_cli.data.text.labelled import LabelSet
+from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import generation
 from tformer_cli.interop import huggingface_encoder as encoder

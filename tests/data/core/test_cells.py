@@ -22,8 +22,9 @@ from tformer_cli.config.schema import (
     Target,
 )
 from tformer_cli.data.core.cells import Gate, Place, Places, read_list, value_text
+from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.data.text.corpus import read_corpus
-from tformer_cli.data.text.labelled import LabelSet, read_labelled
+from tformer_cli.data.text.labelled import read_labelled
 from tformer_cli.data.text.parallel import read_parallel
 from tformer_cli.data.text.questions import read_questions
 from tformer_cli.errors import DataError

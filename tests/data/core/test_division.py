@@ -10,7 +10,8 @@ import pytest
 from tformer_cli.config.schema import LabelledTextDataConfig, Target
 from tformer_cli.data.core.balance import Balance
 from tformer_cli.data.core.division import draw_rows
-from tformer_cli.data.text.labelled import LabelSet, read_labelled
+from tformer_cli.data.core.labels import LabelSet
+from tformer_cli.data.text.labelled import read_labelled
 from tformer_cli.errors import DataError
 
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 from tformer_cli import raw_lines
 from tformer_cli.config.schema import BadSample, ImageDataConfig, Resample, Source, Target
+from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.data.image import images as reading
 from tformer_cli.data.image.images import Images, duplicates, picture_files, read_images
-from tformer_cli.data.text.labelled import LabelSet
 from tformer_cli.errors import ConfigError, DataError
 
 SIDE, CLASSES = 8, ("cat", "dog")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tformer_cli.config.schema import LabelledTextDataConfig, QuestionDataConfig, TaggedDataConfig, Target
-from tformer_cli.data.text.labelled import LabelledTexts, LabelSet, read_labelled
+from tformer_cli.data.core.labels import LabelSet
+from tformer_cli.data.text.labelled import LabelledTexts, read_labelled
 from tformer_cli.data.text.questions import read_questions
 from tformer_cli.data.text.tagged import read_tagged
 from tformer_cli.errors import ConfigError, DataError, RunError
