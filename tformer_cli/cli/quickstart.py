@@ -188,7 +188,7 @@ def quickstart(
 ) -> None:
     """Train a small model of each family on built-in data, use it, score it, and say what to do next."""
     from tformer_cli.cli.output import note
-    from tformer_cli.cli.train import check_run, new_run
+    from tformer_cli.cli.run_folders import check_run, new_run
     from tformer_cli.config.compose import compose
 
     for family in families or []:

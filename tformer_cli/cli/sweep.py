@@ -15,8 +15,8 @@ from typing import IO
 import typer
 
 from tformer_cli.cli.output import note, result, table
+from tformer_cli.cli.run_folders import check_run, new_run
 from tformer_cli.cli.summary import summarise
-from tformer_cli.cli.train import check_run, new_run
 from tformer_cli.errors import ConfigError, RunError
 from tformer_cli.signals import STOPPING, Stopper, end_with_parent, exit_status
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-from collections.abc import Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tformer_cli.cli.choices import recipe_names, run_folders
+from tformer_cli.cli.run_folders import check_run, has_checkpoints, holds_run, last_run, new_run, undo_start
 from tformer_cli.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -40,8 +37,6 @@ RUN = typer.Option(
 RESUME = typer.Option(False, "--resume", help="Continue the run in --run from its newest checkpoint.")
 PROCESSES = typer.Option(1, "--processes", min=1, help="Train with this many processes of this machine.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Print the whole configuration as YAML, and train nothing.")
-STARTING = (".lock", "initial", ".initial.*", ".config.yaml.*")
-"""Names in a run folder before training: the lock, another library's model, a partial configuration."""
 QUIET = typer.Option(False, "--quiet", "-q", help="Say nothing but errors.")
 MULTIRUN = typer.Option(False, "--multirun", "-m", help="Train every combination of KEY=A,B values.")
 LIMITS = ("steps", "epochs", "minutes")
@@ -165,7 +160,7 @@ def _launch(config: Experiment, run: Path, start: Start | None, *, resume: bool,
 
     made = [folder for folder in (run, *run.parents) if not folder.exists()]
     try:
-        begins = start is not None and first_rank() and not _has_checkpoints(run)
+        begins = start is not None and first_rank() and not has_checkpoints(run)
         checkpoint = start.checkpoint(config, run) if start is not None and begins else None
         launch(config, run, resume=resume, initial=checkpoint, processes=processes, quiet=quiet)
     except BaseException:
@@ -192,74 +187,3 @@ def summary(config: Experiment, run: Path | None) -> str:
     most = " or ".join(limits)
     where = run or f"a new folder of runs/{flat['recipe']}"
     return f"would train {flat['recipe']} on {data} for {most} in {where}"
-
-
-def check_run(run: Path, resume: bool) -> None:
-    """Refuse a folder that holds something, unless it is to be continued.
-
-    Raises:
-        RunError: naming it, and what to do.
-    """
-    if run.exists() and not run.is_dir():
-        raise RunError(f"{run} is a file, not a folder", "choose another --run")
-    if contents(run) and not resume:
-        raise RunError(f"{run} is not empty", "continue that run with --resume, or choose another folder with --run")
-
-
-def contents(run: Path) -> set[str]:
-    """Return the names in a run folder, without those of an interrupted start."""
-    if not run.is_dir():
-        return set()
-    return {entry.name for entry in run.iterdir() if not any(fnmatch(entry.name, name) for name in STARTING)}
-
-
-def _has_checkpoints(run: Path) -> bool:
-    """Return whether a run has checkpoints of its own to continue from."""
-    return any((run / "checkpoints").glob("step-*"))
-
-
-def holds_run(run: Path) -> bool:
-    """Return whether a folder is a run folder, or may become one because it contains nothing else."""
-    there = contents(run)
-    return not there or bool(there & {"config.yaml", "checkpoints"})
-
-
-def undo_start(run: Path, made: Sequence[Path]) -> None:
-    """Remove the files of a start that failed before training, so that the run folder can be used again.
-
-    Args:
-        run: the run folder; it is unchanged if training has begun there, or another process is writing it.
-        made: folders created by this command, the run's first; they are removed too.
-    """
-    from tformer_cli.runs.folder import CONFIG, Lock
-
-    if not run.is_dir() or any((run / name).exists() for name in (CONFIG, "checkpoints")):
-        return
-    with contextlib.suppress(RunError, OSError):
-        lock = Lock(run, patience=0)
-        for place in (place for name in STARTING for place in run.glob(name)):
-            if place.is_dir() and not place.is_symlink():
-                shutil.rmtree(place, ignore_errors=True)
-            else:
-                place.unlink(missing_ok=True)
-        lock.release()
-        for folder in made:
-            folder.rmdir()  # fails if another run has begun there
-
-
-def new_run(name: str) -> Path:
-    """The next free folder `runs/NAME/001`, `002`, ...; it is not made."""
-    return Path("runs") / name / f"{max(_numbers(name), default=0) + 1:03d}"
-
-
-def last_run(name: str) -> Path | None:
-    """The newest of a recipe's run folders."""
-    numbers = _numbers(name)
-    return Path("runs") / name / f"{max(numbers):03d}" if numbers else None
-
-
-def _numbers(name: str) -> list[int]:
-    folder = Path("runs") / name
-    if not folder.is_dir():
-        return []
-    return [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal() and len(entry.name) < 10]

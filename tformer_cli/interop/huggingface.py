@@ -44,8 +44,9 @@ from tformer_cli.models.gpt.model import GPT
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.models.vit.model import ViTClassifier
 from tformer_cli.runs.writing import write_new_folder
+from tformer_cli.tokenizers.files import META
 from tformer_cli.tokenizers.huggingface import JsonTokenizer
-from tformer_cli.tokenizers.tokenizer import META, Tokenizer, Vocabulary
+from tformer_cli.tokenizers.tokenizer import Tokenizer, Vocabulary
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 Imported = tuple[Seq2SeqConfig | BERTConfig | GPTConfig, dict[str, Tensor], Vocabulary]

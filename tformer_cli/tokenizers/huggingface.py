@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tformer_cli.errors import ConfigError, DataError, install_command
 from tformer_cli.regular import read_regular
+from tformer_cli.tokenizers.files import FORMAT, META, hash_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,8 +117,6 @@ class JsonTokenizer:
         self._find_in_text(special.values())
         self.pad_id, self.unk_id, self.bos_id, self.eos_id = (ids[role] for role in ("pad", "unk", "bos", "eos"))
         self.mask_id: int | None = ids.get("mask")
-        from tformer_cli.tokenizers.tokenizer import hash_files
-
         self.hash = hash_files(self.files())
 
     def _find_in_text(self, pieces: Iterable[str]) -> None:
@@ -177,8 +176,6 @@ class JsonTokenizer:
 
     def files(self) -> dict[str, bytes]:
         """What to write into a folder, by name."""
-        from tformer_cli.tokenizers.tokenizer import FORMAT, META
-
         meta = {"format": FORMAT, "kind": KIND, "special": self._special}
         return {META: (json.dumps(meta, ensure_ascii=False, indent=2) + "\n").encode(), FILE: self._content}
 

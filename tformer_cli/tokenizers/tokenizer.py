@@ -6,7 +6,6 @@ Richardson 2018).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ import sentencepiece
 from tformer_cli.errors import ConfigError, DataError, unreadable
 from tformer_cli.regular import read_regular
 from tformer_cli.tokenizers import training as tokenizer_training
+from tformer_cli.tokenizers.files import FORMAT, META, hash_files
 from tformer_cli.tokenizers.huggingface import FILE as JSON_FILE
 from tformer_cli.tokenizers.huggingface import KIND as JSON_KIND
 from tformer_cli.tokenizers.huggingface import MASK, JsonTokenizer
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from tformer_cli.config.schema import TokenizerConfig
 
-META = "meta.json"
-FORMAT = 1
 JOINT = "joint"
 
 
@@ -350,14 +348,6 @@ def _load_model(data: bytes, origin: str) -> sentencepiece.SentencePieceProcesso
 
 def _byte_ids(model: sentencepiece.SentencePieceProcessor, text: str) -> list[int]:
     return [model.piece_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
-
-
-def hash_files(files: Mapping[str, bytes]) -> str:
-    """SHA-256 of files by name, in hex."""
-    digest = hashlib.sha256()
-    for name, data in sorted(files.items()):
-        digest.update(f"{name}\0{len(data)}\0".encode() + data)
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> bytes:
