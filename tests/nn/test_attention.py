@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tformer_cli.config.schema import Positions
 from tformer_cli.nn import backend as backends
 from tformer_cli.nn.attention import EVERYTHING, Attention, KeyValueCache, Mask, product, softmax
+from tformer_cli.nn.taps import attention_weights, tapped
 
 DIM, HEADS = 24, 3
 SELF_SCHEMES = [Positions.none, Positions.rotary, Positions.shaw, Positions.transformer_xl]
@@ -70,7 +71,9 @@ def test_equals_torch(backend: str, dtype: torch.dtype, cross: bool, causal: boo
         expected, expected_weights = theirs(x, memory, memory, attn_mask=float_mask, average_attn_weights=False)
         got = ours(x, memory if cross else None, mask=mask, bias=extra)
         torch.testing.assert_close(got, expected, atol=CLOSE[dtype], rtol=1e-5)
-        weights = ours.weights(x, memory if cross else None, mask=mask, bias=extra)
+        with tapped(ours, {"weights"}) as records:
+            ours(x, memory if cross else None, mask=mask, bias=extra)
+        (weights,) = records[""]["weights"]
         torch.testing.assert_close(weights, expected_weights, atol=CLOSE[dtype], rtol=1e-5)
         seed = torch.randn_like(expected)
         (a,) = torch.autograd.grad((got * seed).sum(), x)
@@ -78,8 +81,20 @@ def test_equals_torch(backend: str, dtype: torch.dtype, cross: bool, causal: boo
         torch.testing.assert_close(a, b, atol=10 * CLOSE[dtype], rtol=1e-4)
 
 
-def by_loops(module: Attention, x: Tensor, allowed: Tensor) -> Tensor:
-    """Every scheme's equation as in its paper, one query, key and head at a time; x (T, D), allowed (T, T)."""
+def heads_by_loops(
+    module: Attention, x: Tensor, allowed: Tensor, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Every scheme's equation as in its paper, one query, key and head at a time.
+
+    Args:
+        module: self-attention.
+        x: (T, D).
+        allowed: (T, T), bool.
+        bias: of the scores, (H, T, T).
+
+    Returns:
+        Weights (H, T, T), values (H, T, K) and outputs before the projection (H, T, K).
+    """
     size, width = x.shape[0], module.head_dim
     q, k, v = (part.view(size, HEADS, width) for part in module.project_qkv(x).chunk(3, dim=-1))
 
@@ -101,7 +116,7 @@ def by_loops(module: Attention, x: Tensor, allowed: Tensor) -> Tensor:
     def clipped(i: int, j: int) -> int:
         return max(-3, min(3, j - i)) + 3
 
-    context = torch.zeros(size, HEADS, width, dtype=x.dtype)
+    rows, outputs = [], torch.zeros(HEADS, size, width, dtype=x.dtype)
     for head in range(HEADS):
         for i in range(size):
             scores = torch.full((size,), -torch.inf, dtype=x.dtype)
@@ -120,12 +135,19 @@ def by_loops(module: Attention, x: Tensor, allowed: Tensor) -> Tensor:
                     score = query @ key + query @ relative + u @ key + v_bias @ relative  # terms (a) to (d)
                 else:
                     score = query @ key
-                scores[j] = score / math.sqrt(width)
+                scores[j] = score / math.sqrt(width) + (0 if bias is None else bias[head, i, j])
             weights = scores.softmax(-1)
             for j in range(size):
                 value = v[j, head] if module.shaw is None else v[j, head] + module.shaw.values[clipped(i, j)]
-                context[i, head] += weights[j] * value
-    return module.project_out(context.reshape(size, -1))
+                outputs[head, i] += weights[j] * value
+            rows.append(weights)
+    return torch.stack(rows).view(HEADS, size, size), v.transpose(0, 1), outputs
+
+
+def by_loops(module: Attention, x: Tensor, allowed: Tensor) -> Tensor:
+    """The layer's output for x (T, D), from `heads_by_loops`."""
+    *_, outputs = heads_by_loops(module, x, allowed)
+    return module.project_out(outputs.transpose(0, 1).flatten(1))
 
 
 @pytest.mark.parametrize("scheme", SELF_SCHEMES, ids=lambda scheme: scheme.name)
@@ -183,7 +205,9 @@ def test_a_given_bias_counts_with_every_scheme(backend: str) -> None:
     for scheme in SELF_SCHEMES:
         module = attention(scheme)
         x = torch.randn(2, 4, DIM, dtype=torch.float64)
-        weights = module.weights(x, bias=far, positions=places(4))
+        with tapped(module, {"weights"}) as records:
+            module(x, bias=far, positions=places(4))
+        (weights,) = records[""]["weights"]
         assert torch.equal(weights[..., 0], torch.ones_like(weights[..., 0]))
 
 
@@ -211,7 +235,8 @@ def test_empty_rows_are_zero_in_value_and_gradient(backend: str, scheme: Positio
         assert bool((gradients[0] == 0).all()) is is_zero
     (gradient,) = torch.autograd.grad(out.sum(), x)
     assert torch.equal(gradient[1], torch.zeros_like(gradient[1]))
-    weights = module.weights(x, mask=Mask(allowed, causal=causal), positions=places(5))
+    mask = Mask(allowed, causal=causal)
+    (weights,) = attention_weights(module, lambda: module(x, mask=mask, positions=places(5))).values()
     totals = weights.sum(-1)
     expected = (~empty).to(totals.dtype)[:, None].expand_as(totals)
     torch.testing.assert_close(totals, expected)

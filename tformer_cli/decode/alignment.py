@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.nn.attention import attention_weights
+from tformer_cli.nn.taps import attention_weights
 
 
 @torch.inference_mode()

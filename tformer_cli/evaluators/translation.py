@@ -13,7 +13,7 @@ from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import HeatMap, Picture
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, spread
 from tformer_cli.metrics.translation import Tokenization, bleu_by_length, tokenization, translation_scores
-from tformer_cli.nn.attention import attention_weights
+from tformer_cli.nn.taps import attention_weights
 from tformer_cli.objectives.base import Objective
 from tformer_cli.predictors.base import Prediction, Predictor
 

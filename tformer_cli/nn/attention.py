@@ -8,7 +8,6 @@ Shapes: B batch, T queries, S keys, D model width, H heads, K head width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -20,6 +19,7 @@ from tformer_cli.nn import backend
 from tformer_cli.nn.dropout import dropout
 from tformer_cli.nn.grid import rotate_2d
 from tformer_cli.nn.positions import ShawRelative, TransformerXLRelative, rotate
+from tformer_cli.nn.taps import Tappable
 
 T = TypeVar("T")
 
@@ -155,7 +155,7 @@ def part(layer: nn.Linear, outputs: slice, x: Tensor) -> Tensor:
     return F.linear(x, layer.weight[outputs], None if layer.bias is None else layer.bias[outputs])
 
 
-class Attention(nn.Module):
+class Attention(Tappable):
     """Multi-head attention (Vaswani et al. 2017, section 3.2).
 
     Args:
@@ -229,23 +229,11 @@ class Attention(nn.Module):
             (B, T, D).
         """
         q, k, v = self._project(x, memory, positions, cache, queries)
+        if self.is_tapped("values"):  # a cache is written in place later
+            self.record("values", v if cache is None else v.clone())
         context = self._attend(q, k, v, mask, bias, positions)
+        self.record("outputs", context)
         return self.project_out(context.transpose(1, 2).flatten(2))
-
-    def weights(
-        self,
-        x: Tensor,
-        memory: Tensor | None = None,
-        *,
-        mask: Mask = EVERYTHING,
-        bias: Tensor | None = None,
-        positions: tuple[Tensor, Tensor] | None = None,
-        cache: KeyValueCache | None = None,
-        queries: int | None = None,
-    ) -> Tensor:
-        """The weights (B, H, T, S) that `forward` would use: recomputed, so that looking never slows training."""
-        q, k, _ = self._project(x, memory, positions, cache, queries)
-        return self._softmax(q, k, mask, self._score_bias(q, k, mask, bias, positions))
 
     def _project(
         self,
@@ -313,11 +301,15 @@ class Attention(nn.Module):
         bias: Tensor | None,
         positions: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        """softmax(QK^T / sqrt(K) + bias) V by the backend that `nn.backend` holds for this device: (B, H, T, K)."""
+        """Return softmax(QK^T / sqrt(K) + bias) V, (B, H, T, K), by the backend that `nn.backend` holds.
+
+        While its weights are tapped a layer computes them explicitly, as the fused kernel does not return them.
+        """
         rate = self.dropout if self.training else 0.0
         # For the few queries of a decoding step on a CPU the fused kernel is slower.
         decoding = q.device.type == "cpu" and (q.shape[2] == 1 or k.stride(-1) != 1)
-        if self.shaw is None and backend.attention == "fused" and not decoding:
+        fused = backend.attention == "fused" and self.shaw is None and not decoding
+        if fused and not self.is_tapped("weights"):
             plain_causal = mask.causal and mask.allowed is None and bias is None and self.transformer_xl is None
             plain_causal = plain_causal and q.shape[2] == k.shape[2]  # the fused kernel's triangle is top-left
             score_bias = None if plain_causal else self._score_bias(q, k, mask, bias, positions)
@@ -326,6 +318,7 @@ class Attention(nn.Module):
             context = F.scaled_dot_product_attention(q, k, v, score_bias, rate, is_causal=plain_causal)
             return mask.clear_empty(context)
         weights = self._softmax(q, k, mask, self._score_bias(q, k, mask, bias, positions))
+        self.record("weights", weights)
         if rate:
             weights = dropout(weights, rate)
         context = product(weights.flatten(0, 1), v.flatten(0, 1)).view(q.shape)
@@ -344,35 +337,3 @@ def softmax(scores: Tensor) -> Tensor:
     if scores.device.type != "cpu" or columns % VECTOR == 0 or columns > VECTOR:
         return F.softmax(scores, dim=-1)
     return F.softmax(F.pad(scores, (0, VECTOR - columns), value=-torch.inf), dim=-1)[..., :columns]
-
-
-@torch.no_grad()
-def attention_weights(model: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
-    """The weights of every attention layer while `run` calls the model, of any family: recomputed, on demand.
-
-    Args:
-        model: any model of the core; put it into evaluation mode first.
-        run: calls the model once.
-
-    Returns:
-        Layer name (`decoder.blocks.3.cross`) to weights (B, H, T, S) of its last call.
-    """
-    found: dict[str, Tensor] = {}
-
-    def hook_for(name: str) -> Callable:
-        def hook(module: Attention, args: tuple, kwargs: dict) -> None:
-            found[name.removesuffix(".sublayer")] = module.weights(*args, **kwargs)
-
-        return hook
-
-    handles = [
-        module.register_forward_pre_hook(hook_for(name), with_kwargs=True)
-        for name, module in model.named_modules()
-        if isinstance(module, Attention)
-    ]
-    try:
-        run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found

@@ -28,7 +28,7 @@ from tformer_cli.evaluators.base import spread
 from tformer_cli.metrics.labels import confusion, labels_scores
 from tformer_cli.models.resnet.model import ResNetClassifier
 from tformer_cli.models.vit.model import ViTClassifier
-from tformer_cli.nn.attention import attention_weights
+from tformer_cli.nn.taps import attention_weights
 from tformer_cli.tasks.base import (
     Evaluation,
     Gallery,

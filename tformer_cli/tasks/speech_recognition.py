@@ -31,7 +31,7 @@ from tformer_cli.languages import script_shares
 from tformer_cli.metrics.speech import speech_library, speech_scores
 from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.models.decoding import Memory
-from tformer_cli.nn.attention import attention_weights
+from tformer_cli.nn.taps import attention_weights
 from tformer_cli.predictors.inputs import SEARCH, unused_by_search
 from tformer_cli.tasks.base import (
     Evaluation,

@@ -1,0 +1,106 @@
+"""Taps: what attention layers compute inside `forward`, for regularisers that train through it and for pictures.
+
+    with tapped(model, {"weights"}) as records:
+        outputs = model(inputs)
+    penalty = sum(entropy(weights) for tensors in records.values() for weights in tensors["weights"])
+
+Shapes: B batch, H heads, Q queries, K keys, W head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+KINDS = ("weights", "values", "outputs")
+"""What a layer can record."""
+
+Records = dict[str, dict[str, list[Tensor]]]
+"""Tensors by the layer's name and by kind, one for each call of the layer."""
+
+
+class Tappable(nn.Module):
+    """A layer that records what it computes while it is tapped; every attention layer derives from it.
+
+    A plain attribute of the layer says so: models do not mix, the check costs next to nothing, and `torch.compile` can
+    guard on it. It compiles a layer anew for its first, second, ... call within a context, and reuses this code in
+    later contexts. As with hooks, a layer that is tapped in one thread records the calls of all threads.
+
+    Attributes:
+        taps: the records of each context that the layer is tapped in, by kind; empty outside of `tapped`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taps: tuple[dict[str, list[Tensor]], ...] = ()
+
+    def is_tapped(self, kind: str) -> bool:
+        """Return whether any context asks for this kind."""
+        return any(kind in records for records in self.taps)
+
+    def record(self, kind: str, tensor: Tensor) -> None:
+        """Append a tensor to the records of the contexts that ask for this kind."""
+        for records in self.taps:
+            if kind in records:
+                records[kind].append(tensor)
+
+
+@contextmanager
+def tapped(model: nn.Module, kinds: Collection[str]) -> Iterator[Records]:
+    """Record what the attention layers of a model compute while the context is open.
+
+    The records are the tensors of the forward pass itself, so gradients flow through them. They have the type that the
+    layer computes in, which under autocast can be bfloat16.
+
+    - `weights`, (B, H, Q, K): the softmax of the scores, before dropout: each row is a distribution also in training.
+      Where a mask hides a key its weight is exactly 0, and so is a whole row that may attend to nothing. A layer that
+      would run a fused kernel computes the same function explicitly while its weights are asked for: its outputs differ
+      by rounding, and its dropout draws other random numbers.
+    - `values`, (B, H, K, W): what the weights are multiplied with. With a cache, all that are in it, as a copy.
+    - `outputs`, (B, H, Q, W): the weights, after dropout, times the values; before heads are concatenated and
+      projected. Relative positions after Shaw et al. (2018) add their own values to them.
+
+    Contexts may be nested; each has its own records. A layer that is called several times, as by a decoder that makes
+    one step after the other, has one tensor for each call. Records stay valid after the context ends.
+
+    Args:
+        model: any model; models without attention layers have no records.
+        kinds: any of `weights`, `values` and `outputs`.
+
+    Yields:
+        Tensors by name of the layer in the model (`decoder.blocks.3.cross`: without the `.sublayer` of its residual)
+        and kind; filled while the model runs.
+
+    Raises:
+        ValueError: if a kind is unknown.
+    """
+    if unknown := set(kinds) - set(KINDS):
+        raise ValueError(f"attention records {', '.join(KINDS)}, not {', '.join(sorted(unknown))}")
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Tappable)}
+    taps: Records = {name: {kind: [] for kind in kinds} for name in layers}
+    for name, layer in layers.items():
+        layer.taps = (*layer.taps, taps[name])
+    try:
+        yield {name.removesuffix(".sublayer"): records for name, records in taps.items()}
+    finally:
+        for name, layer in layers.items():
+            layer.taps = tuple(records for records in layer.taps if records is not taps[name])
+
+
+@torch.no_grad()
+def attention_weights(model: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
+    """Return the weights of every attention layer that `run` calls, without gradients.
+
+    Args:
+        model: any model; put it into evaluation mode first.
+        run: calls the model once.
+
+    Returns:
+        Layer name (`decoder.blocks.3.cross`) to weights (B, H, Q, K) of its last call.
+    """
+    with tapped(model, {"weights"}) as records:
+        run()
+    return {name: tensors["weights"][-1] for name, tensors in records.items() if tensors["weights"]}
