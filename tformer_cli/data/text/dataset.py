@@ -12,6 +12,7 @@ from torch import Tensor
 from tformer_cli.config.schema import BadSample
 from tformer_cli.data.core.batch import B, Batch
 from tformer_cli.data.core.dataset import Data, S
+from tformer_cli.data.core.view import LengthBucketed
 from tformer_cli.tokenizers.tokenizer import Tokenizer, Vocabulary
 
 
@@ -35,12 +36,23 @@ class TokenBatch(Batch):
 class TextData(Data[S, B]):
     """Data with a vocabulary.
 
-    A subclass implements `training_text`, `describe_splits` and `describe_batches`, in addition to the methods of
-    `Data`.
+    A subclass implements `training_text` and `describe_splits`, in addition to the methods of `Data`; and also
+    `usual_length` and `describe_batches`, unless its batches are grouped by length.
+
+    Attributes:
+        typical_length: tokens of an example if no data was read.
     """
+
+    typical_length = 64
 
     tokenizer: Vocabulary
     """Set by `prepare` or `load`."""
+
+    @property
+    def usual_length(self) -> int:
+        """Return the mean length of the training examples, or a typical one if none was read."""
+        view = self._views.get(("train", True))
+        return view.mean_length if isinstance(view, LengthBucketed) else self.typical_length
 
     def load(self, folder: Path) -> None:
         """Take the tokenizer from a checkpoint."""
@@ -84,8 +96,10 @@ class TextData(Data[S, B]):
         raise NotImplementedError
 
     def describe_batches(self) -> str:
-        """Return a description of the training batches."""
-        raise NotImplementedError
+        """Return a description of the training batches: the share of padding."""
+        view = self.view("train", training=True)
+        assert isinstance(view, LengthBucketed)
+        return f"{view.batches.padding_percent():.1f} % padding"
 
 
 def lines_of(texts: Iterable[str]) -> Iterator[str]:

@@ -21,9 +21,6 @@ from tformer_cli.data.text.encoded import ParallelTokens, pad, sample_parallel, 
 from tformer_cli.data.text.parallel import ParallelSplit, find_splits, read_parallel
 from tformer_cli.errors import DataError
 
-USUAL_LENGTH = 24
-"""Tokens of a sentence if no data was read."""
-
 
 @dataclass
 class PairBatch(Batch):
@@ -56,18 +53,14 @@ class Pairs(TextData[ParallelSplit, PairBatch]):
         config: a `TranslationExperiment`.
     """
 
+    typical_length = 24
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.source_language, self.target_language = config.data.source_language, config.data.target_language
         self._tokens: dict[str, ParallelTokens] = {}
         self.sampled = ByEpoch(self.sample)
         """Training pairs as they are segmented in an epoch."""
-
-    @property
-    def usual_length(self) -> int:
-        """Return the mean length of training's sentences, or a usual one if none was read."""
-        view = self._views.get(("train", True))
-        return view.mean_length if isinstance(view, LengthBucketed) else USUAL_LENGTH
 
     @property
     def limit(self) -> int:
@@ -131,12 +124,6 @@ class Pairs(TextData[ParallelSplit, PairBatch]):
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in train.dropped.items() if count)
         note = (f"; left out: {dropped}" if dropped else "") + (f"; {train.note}" if train.note else "")
         return [("data", counts + note)]
-
-    def describe_batches(self) -> str:
-        """Return the share of padding."""
-        view = self.view("train", training=True)
-        assert isinstance(view, LengthBucketed)
-        return f"{view.batches.padding_percent():.1f} % padding"
 
     def _find_split(self, split: str) -> bool:
         return split in find_splits(self.config.data)
