@@ -11,7 +11,7 @@ from tformer_cli.errors import ConfigError
 from tformer_cli.metrics.answers import answer_scores, normal_answer
 from tformer_cli.metrics.labels import confusion, labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.metrics.speech import speech_scores
-from tformer_cli.tasks.tag_scores import plain_tags_scores, tags_scores
+from tformer_cli.metrics.tags import plain_tags_scores, tags_scores
 
 
 def test_scores_of_labels():

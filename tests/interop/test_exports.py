@@ -103,13 +103,13 @@ def test_a_tagger_goes_out_with_its_tags(tmp_path):
     opened, out = exported(tmp_path, "token tagging")
     model = transformers.AutoModelForTokenClassification.from_pretrained(out).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
-    assert tuple(model.config.id2label[number] for number in range(len(opened.task.tags))) == opened.task.tags
+    assert tuple(model.config.id2label[number] for number in range(len(opened.task.data.tags))) == opened.task.data.tags
     lines = [line for line in BY_NAME["token tagging"].inputs if line]
     for line, answer in zip(lines, opened.task.predict(opened.model, lines), strict=True):
         words = line.split()
         given = tokenizer(words, is_split_into_words=True, return_tensors="pt")
-        pieces = opened.task._encode([words])
-        assert given["input_ids"][0].tolist() == opened.task._join(pieces)[0][0].tolist()
+        pieces = opened.task.data.encode([words])
+        assert given["input_ids"][0].tolist() == opened.task.data.join(pieces)[0][0].tolist()
         with torch.no_grad():
             shares = model(**given).logits[0].softmax(-1)
         firsts = [given.word_ids().index(number) for number in range(len(words))]

@@ -17,12 +17,12 @@ from tests.properties.families import family_named
 from tests.tasks.test_question_answering import ANSWERS
 from tformer_cli import tasks
 from tformer_cli.config.schema import TokenizerConfig, TokenizerKind
+from tformer_cli.data.text.encoding_version import ENCODING
+from tformer_cli.data.text.question_windows import whole_units
 from tformer_cli.data.text.questions import Question
 from tformer_cli.errors import RunError
 from tformer_cli.interop.huggingface_tokenizer import encoder_files
 from tformer_cli.languages import units
-from tformer_cli.tasks.fine_tuned import ENCODING
-from tformer_cli.tasks.question_answering import whole_units
 from tformer_cli.tokenizers.huggingface import JsonTokenizer
 from tformer_cli.tokenizers.tokenizer import Tokenizer
 
@@ -129,7 +129,7 @@ def test_the_places_of_our_own_pieces_are_those_of_their_characters(kind, lossle
 def test_questions_and_texts_are_read_as_a_pair_of_transformers(kind, tmp_path):
     task, theirs = question_task(kind, tmp_path)
     for text in filter(None, TEXTS):  # transformers takes a pair with an empty text for one text
-        (window,) = task._cut(0, Question("", "Where is it?", text, ()))
+        (window,) = task.data.divide(0, Question("", "Where is it?", text, ()))
         assert window.tokens.tolist() == theirs("Where is it?", text)["input_ids"]
         spans = whole_units(text, task.data.tokenizer.encode_with_offsets(text)[1])
         assert np.array_equal(spans, window.characters)
@@ -154,8 +154,7 @@ def test_pairs_to_classify_are_read_as_those_of_transformers(kind, tmp_path):
     task.data.tokenizer = JsonTokenizer.from_folder(written(kind, tmp_path))
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     rows = [("Ann lives here.", "Ann lives in Oslo."), ("", "x"), ("a b", " b")]
-    answers = task._read_inputs([f"{first}\t{second}" for first, second in rows])
-    tokens, lengths, _ = task._join([answer.value for answer in answers])
+    tokens, lengths, _ = task.data.join([task.data.encode(pair) for pair in rows])
     for (first, second), row, length in zip(rows, tokens.tolist(), lengths.tolist(), strict=True):
         assert row[:length] == theirs(first, second)["input_ids"]
 
@@ -183,26 +182,26 @@ def test_a_checkpoint_says_how_it_reads_and_one_of_before_reads_as_it_did(name, 
     for encoding in (2, 1):
         again = tasks.build(task.config)
         again.data.load(folder)
-        assert again.encoding == encoding
+        assert again.data.encoding.number == encoding
         (folder / ENCODING).unlink(missing_ok=True)
         (folder / "answers.json").unlink(missing_ok=True)
     for other in FINE_TUNED:  # an encoder of another task is read as new ones are
         if other != name:
             again = tasks.build(family_named(other).config(tmp_path))
             again.data.load(folder)
-            assert again.encoding == 2
+            assert again.data.encoding.number == 2
     for content in ('{"encoding": 3}', "[]", "{"):
         (folder / ENCODING).write_text(content)
         with pytest.raises(RunError, match=r"encoding\.json: does not hold"):
-            tasks.build(task.config).load(folder)
+            tasks.build(task.config).data.load(folder)
     shutil.rmtree(folder)
 
 
 def test_old_runs_answer_questions_word_by_word(tmp_path):
     task, _ = question_task("byte level", tmp_path)
-    task.encoding = 1
+    task.data.encoding.number = 1
     text = "Ann lives in Oslo, \u6771\u4eac."
-    (window,) = task._cut(0, Question("", "Where?", text, (("Oslo", text.index("Oslo")),)))
+    (window,) = task.data.divide(0, Question("", "Where?", text, (("Oslo", text.index("Oslo")),)))
     pieces = [task.data.tokenizer.encode(text[begin:end]) for begin, end in units(text)]
     head = [task.data.tokenizer.bos_id, *task.data.tokenizer.encode("Where?"), task.data.tokenizer.eos_id]
     assert window.tokens.tolist() == [*head, *(piece for ids in pieces for piece in ids), task.data.tokenizer.eos_id]
@@ -214,9 +213,9 @@ def test_old_taggers_read_words_without_the_space_before_them(tmp_path):
     task = tasks.build(family.config(tmp_path))
     task.data.tokenizer = JsonTokenizer.from_folder(written("byte level", tmp_path))
     words = ["lives", "in", "Oslo"]
-    assert task._encode([words]) == [[task.data.tokenizer.encode(f" {word}") for word in words]]
-    task.encoding = 1
-    assert task._encode([words]) == [[task.data.tokenizer.encode(word) for word in words]]
+    assert task.data.encode([words]) == [[task.data.tokenizer.encode(f" {word}") for word in words]]
+    task.data.encoding.number = 1
+    assert task.data.encode([words]) == [[task.data.tokenizer.encode(word) for word in words]]
 
 
 # --- questions without an answer --------------------------------------------------------------------------------------
@@ -237,7 +236,6 @@ def test_predict_and_evaluate_follow_one_rule_for_questions_without_an_answer(un
         model = task.model().eval()
         again = tasks.build(task.config)
         again.data.load(saved(task, tmp_path / "saved"))
-        again.in_use = True
         (answer,) = again.predict(model, iter(["Who?\tAnn lives in Oslo."]))
         (scored, *_) = again_evaluation(again, model)
         assert bool(answer.text) == (given or not unanswerable) and answer.text == scored["prediction"]

@@ -112,7 +112,7 @@ def test_tags(tmp_path):
     names = sorted({tag for tags in data.tags for tag in tags} - {"O"})
     scores, tags = [], []
     for batch in epoch(task):
-        scores.append(model(batch.tokens, batch.lengths, batch.places))
+        scores.append(model(batch.tokens, batch.lengths, batch.indices))
         for row, count in zip(batch.sample_ids.tolist(), batch.counts.tolist(), strict=True):
             tags += data.tags[row][:count]
     targets = torch.tensor([["O", *names].index(tag) for tag in tags])

@@ -15,11 +15,13 @@ from tests.properties.families import family_named
 from tformer_cli.cli.answers import in_order
 from tformer_cli.cli.inputs import read, reading_of
 from tformer_cli.config.schema import BadSample
+from tformer_cli.data.text.question_windows import SpanBatch, whole_units
 from tformer_cli.data.text.questions import Question
 from tformer_cli.errors import DataError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.languages import units
-from tformer_cli.tasks.question_answering import QuestionAnswering, SpanBatch, whole_units
+from tformer_cli.predictors.question_answering import best_spans, window_spans
+from tformer_cli.tasks.task import Task
 
 FAMILY = family_named("question answering")
 ANSWERS = {  # texts, with an answer in the middle of each
@@ -55,7 +57,7 @@ def written(folder: Path, texts: dict[str, tuple[str, str]]) -> str:
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory) -> QuestionAnswering:
+def task(tmp_path_factory) -> Task:
     return FAMILY.task(tmp_path_factory.mktemp("questions"))
 
 
@@ -79,14 +81,14 @@ def test_whoever_knows_the_answers_scores_100_in_every_script(tmp_path, monkeypa
     more = [f"data.path={path}", f"data.validation={path}", "data.max_answer=64", "tokenizer.byte_fallback=true"]
     more += ["data.stride=60", f"tokenizer.kind={kind}", f"tokenizer.lossless={str(lossless).lower()}"]
     task = FAMILY.task(tmp_path, *more, f"tokenizer.vocab_size={515 if lossless else 500}", "model.max_length=128")
-    model, join = Knowing(), task._join
+    model, collate = Knowing(), task.data.collate
 
-    def joined(windows, ids) -> SpanBatch:
-        batch = join(windows, ids)
+    def collated(windows, ids) -> SpanBatch:
+        batch = collate(windows, ids)
         model.spans = batch.spans
         return batch
 
-    monkeypatch.setattr(task, "_join", joined)
+    monkeypatch.setattr(task.data, "collate", collated)
     evaluation = task.evaluate(model, "validation", Scoring(samples=100))
     longer = 0
     for sample in evaluation.samples:
@@ -105,7 +107,7 @@ def test_windows_share_exactly_the_stride_and_leave_nothing_out(task, stride, le
     words = [f"{'abcdefgh'[i % 8]}{i}" for i in range(length)]
     context = " ".join(words)
     tokens = task.data.tokenizer.encode(context)
-    windows = task._cut(5, Question("", "Who?", context, ()))
+    windows = task.data.divide(5, Question("", "Who?", context, ()))
     most, pieces = task.config.model.max_length, []
     for window in windows:
         head, part = window.tokens[: window.first].tolist(), window.tokens[window.first : -1].tolist()
@@ -136,7 +138,7 @@ def test_the_answer_is_placed_at_its_own_tokens_in_each_window_that_holds_all_of
             answer = context[start:stop]
             inside = [i for i, (begin, end) in enumerate(of_text.tolist()) if start < end <= stop and begin < end]
             answer_tokens = tokens[inside[0] : inside[-1] + 1]
-            windows = task._cut(0, Question("", "Who?", context, ((answer, start),)))
+            windows = task.data.divide(0, Question("", "Who?", context, ((answer, start),)))
             placed = 0
             for window in windows:
                 covered = [
@@ -155,10 +157,10 @@ def test_the_answer_is_placed_at_its_own_tokens_in_each_window_that_holds_all_of
 
 def test_the_best_span_is_found_and_no_other(task):
     """The result equals a search over all spans within the text, up to the longest answer, and [CLS]."""
-    task.config.data.max_answer, task.config.data.stride = 3, 4
+    task.config.data.stride = 4
     rows = [Question("a", "Who?", "a b c d e f g h i j k l", ()), Question("b", "Who?", "a b", ())]
-    windows = [window for number, row in enumerate(rows) for window in task._cut(number, row)]
-    batch = task._join(windows, torch.arange(len(windows)))
+    windows = [window for number, row in enumerate(rows) for window in task.data.divide(number, row)]
+    batch = task.data.collate(windows, torch.arange(len(windows)))
     for row, window in enumerate(windows):
         inside = [i for i in range(batch.tokens.shape[1]) if window.first <= i < len(window.tokens) - 1]
         spaces = {i for i in inside if window.characters[i - window.first, 0] >= window.characters[i - window.first, 1]}
@@ -169,8 +171,7 @@ def test_the_best_span_is_found_and_no_other(task):
         scores = torch.randn(len(windows), 2, batch.tokens.shape[1], generator=generator)
         scores = scores.masked_fill(~batch.allowed[:, None], -torch.inf)
         scores[:, :, 0] += 3 * (seed % 2)
-        best: dict = {}
-        task._point(scores, windows, rows, best)
+        best = best_spans(window_spans(scores, windows, rows, max_answer=3))
         probability = scores.log_softmax(-1)
         for number, row in enumerate(rows):
             expected = (-torch.inf, "")
@@ -183,20 +184,20 @@ def test_the_best_span_is_found_and_no_other(task):
                         first, last = (window.characters[p - window.first] for p in (begin, end))
                         expected = max(expected, (score, row.context[first[0] : last[1]]), key=lambda pair: pair[0])
             score, text = expected
-            assert best[number][0] == pytest.approx(score, abs=1e-5)
-            assert best[number][1] == text and task._given(best[number], always=True) == text
-            assert task._given(best[number], always=False) == (text if score > 0 else "")
+            assert best[number].score == pytest.approx(score, abs=1e-5)
+            assert best[number].text == text and best[number].answer(None) == text
+            assert best[number].answer(0.0) == (text if score > 0 else "")
 
 
 def test_answers_that_cannot_be_given_are_counted(task):
     rows = [("behind the house", "hind"), ("a b c", "b"), ("a b c d e f", "a b c d e "), ("a " * 40, "a " * 30)]
     rows = [Question("", "?", context, ((answer, context.index(answer)),)) for context, answer in rows]
-    task._splits["odd"] = dataclasses.replace(task.data.split("train"), rows=rows)
+    task.data._splits["odd"] = dataclasses.replace(task.data.split("train"), rows=rows)
     words = [len(task.data.tokenizer.encode(text)) for text in ("behind", "b", "a b c d e")]
     task.config.data.max_answer, task.config.data.stride = max(words[:2]), 4
     most = max(words[0], words[2])
     assert words[2] > max(words[:2])
-    assert task._unreachable("odd") == [
+    assert task.data.unreachable_answers("odd") == [
         "1 answers begin or end within a word or piece of the vocabulary: all is given",
         f"1 answers have more than data.max_answer tokens, and are given shorter: up to {most}",
         "1 answers are in no window as a whole: raise data.stride or model.max_length",
@@ -233,7 +234,9 @@ def test_questions_to_be_answered_need_no_answers(task, tmp_path):
     ]
     path = tmp_path / "asked.json"
     path.write_text(json.dumps({"data": [{"paragraphs": [{"context": "Ann lives in Oslo.", "qas": entries}]}]}))
-    assert [row for _, row in task.documents(path)] == [(entry["question"], "Ann lives in Oslo.") for entry in entries]
+    assert [row for _, row in task.predictor.documents(path)] == [
+        (entry["question"], "Ann lives in Oslo.") for entry in entries
+    ]
 
 
 def test_questions_without_a_text_keep_their_place_if_they_are_skipped(task, tmp_path, monkeypatch):

@@ -27,11 +27,11 @@ def test_what_is_too_long_loses_what_the_settings_say(cut, single, pair, tmp_pat
     task = FAMILY.task(tmp_path, f"data.cut={cut}", "model.max_length=16")
     first, second, short = np.arange(10, 40), np.arange(50, 70), np.arange(10, 13)
     begin, end = task.data.tokenizer.bos_id, task.data.tokenizer.eos_id
-    tokens, lengths, _ = task._join([[first]])
+    tokens, lengths, _ = task.data.join([[first]])
     assert tokens.tolist() == [[begin, *single, end]] and lengths.tolist() == [16]
-    tokens, lengths, _ = task._join([[first, second]])
+    tokens, lengths, _ = task.data.join([[first, second]])
     assert tokens.tolist() == [[begin, *pair[0], end, *pair[1], end]]
-    tokens, _, _ = task._join([[short, second]])
+    tokens, _, _ = task.data.join([[short, second]])
     assert tokens[0, 1:4].tolist() == short.tolist() and tokens.shape == (1, 16)
 
 
@@ -40,12 +40,12 @@ def test_a_checkpoint_weighs_labels_as_training_did(tmp_path):
     (tmp_path / "train.tsv").write_text(f"text\tlabel\n{rows}", encoding="utf-8")
     settings = [f"data.path={tmp_path / 'train.tsv'}", "tokenizer.kind=char"]
     trained, plain = (FAMILY.task(tmp_path, *settings, f"head.class_weights={on}") for on in ("true", "false"))
-    for name, content in trained.files().items():
+    for name, content in trained.data.files().items():
         place = tmp_path / "checkpoint" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
     opened = tasks.build(trained.config)
-    opened.load(tmp_path / "checkpoint")
+    opened.data.load(tmp_path / "checkpoint")
     model = trained.model().eval().requires_grad_(False)
     model.output.bias[0] += 1  # so that the rare label is the dearer one
     first, second, third = (
@@ -102,13 +102,8 @@ def test_labels_are_evened_out_in_training_alone(tmp_path):
         assert max(rows) < count and 0.35 < sum(labels) / len(labels) < 0.65  # an epoch may drop a batch
         assert sorted(sum((rows for rows, _ in epoch(number, 2)), [])) == sorted(rows)
     assert epoch(0) == epoch(0) != epoch(1)
-    task.in_use = True  # evaluation uses the data without balancing
-    again = tasks.build(task.config)
-    again.in_use, again.labels, again.data.tokenizer = True, task.labels, task.data.tokenizer
-    again._splits = task._splits
-    rows = [
-        row for index in range(again.view("train").num_batches) for row in again.view("train").rows(0, index).tolist()
-    ]
+    view = task.data.view("train")  # evaluation uses the data without balancing
+    rows = [row for index in range(view.num_batches) for row in view.rows(0, index).tolist()]
     assert sorted(rows) == list(range(count))
 
 

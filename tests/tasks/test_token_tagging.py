@@ -31,7 +31,7 @@ def test_a_tag_of_the_test_split_alone(tmp_path):
     family = family_named("token tagging")
     settings = [f"data.path={tmp_path}", "data.train=train", "data.test={}", "tokenizer.kind=char"]
     task = family.task(tmp_path / "a", *(one.format("known") for one in settings))
-    assert batch_of(task, "test", 0, 0).tags.tolist() == [task.tags.index("B-LOC"), task.tags.index("I-LOC")]
+    assert batch_of(task, "test", 0, 0).tags.tolist() == [task.data.tags.index("B-LOC"), task.data.tags.index("I-LOC")]
     task = family.task(tmp_path / "b", *(one.format("new") for one in settings))
     with pytest.raises(DataError, match=r"new\.txt:1: tag 'B-ORG' is not in the training split"):
         batch_of(task, "test", 0, 0)
@@ -50,7 +50,9 @@ def test_entities_without_letters_are_scored_by_their_kinds(tmp_path):
     """A prediction without any ORG is not a perfect score, and types have their full names."""
     task = tagging(tmp_path, PEOPLE)
     assert (
-        task.evaluator.metric == "f1" and task.tags == ("O", "ORG", "PER") and "IO: " in dict(task.describe())["tags"]
+        task.evaluator.metric == "f1"
+        and task.data.tags == ("O", "ORG", "PER")
+        and "IO: " in dict(task.describe())["tags"]
     )
     torch.manual_seed(1)
     model = task.model().eval()
@@ -87,15 +89,15 @@ def test_the_scheme_goes_to_a_checkpoint_and_old_ones_are_read(tmp_path):
         (tmp_path / "saved" / name).write_bytes(content)
     again = tasks.build(task.config)
     again.data.load(tmp_path / "saved")
-    assert again.scheme == task.scheme and again.tags == task.tags
-    (tmp_path / "saved" / "tags.json").write_text(json.dumps(task.tags))
+    assert again.data.scheme == task.data.scheme and again.data.tags == task.data.tags
+    (tmp_path / "saved" / "tags.json").write_text(json.dumps(task.data.tags))
     again = tasks.build(task.config)
     again.data.load(tmp_path / "saved")
-    assert again.scheme is None and again.tags == task.tags
+    assert again.data.scheme is None and again.data.tags == task.data.tags
     scored = again.evaluate(task.model().eval(), "validation", Scoring())
     assert "f1" in scored.scores
-    again.tags = ("O", "B-PER", "E-PER", "I-PER", "S-PER")  # a model may predict tags that a split does not have
-    assert find_scheme([["O", "B-PER", "I-PER"]], Scheme.auto, "x", again.tags).scheme is Scheme.iobes
+    tags = ("O", "B-PER", "E-PER", "I-PER", "S-PER")  # a model may predict tags that a split does not have
+    assert find_scheme([["O", "B-PER", "I-PER"]], Scheme.auto, "x", tags).scheme is Scheme.iobes
 
 
 def test_damaged_tags_of_a_checkpoint_are_named(tmp_path):
@@ -110,7 +112,7 @@ def test_damaged_tags_of_a_checkpoint_are_named(tmp_path):
     for content in ["[" * 100_000, "{", *map(json.dumps, damaged)]:
         (tmp_path / "saved" / "tags.json").write_text(content)
         with pytest.raises(RunError, match=r"saved/tags\.json: does not hold tags"):
-            tasks.build(task.config).load(tmp_path / "saved")
+            tasks.build(task.config).data.load(tmp_path / "saved")
 
 
 def test_tags_against_the_rules_are_counted(tmp_path):

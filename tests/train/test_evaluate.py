@@ -122,16 +122,16 @@ def test_the_checkpoint_may_go_while_it_is_scored(project, monkeypatch):
 
 
 def test_scores_that_are_not_finite_are_an_error(project, monkeypatch):
-    from tformer_cli.tasks.text_classification import TextClassification
+    from tformer_cli.evaluators.text_classification import TextClassificationEvaluator
 
-    real = TextClassification.evaluate
+    real = TextClassificationEvaluator.evaluate
 
     def spoilt(self, *arguments):
         evaluation = real(self, *arguments)
         evaluation.scores["loss"] = float("nan")
         return evaluation
 
-    monkeypatch.setattr(TextClassification, "evaluate", spoilt)
+    monkeypatch.setattr(TextClassificationEvaluator, "evaluate", spoilt)
     with pytest.raises(RunError, match="loss on test is not finite"):
         evaluate_run(project / "run")
     assert not (project / "run" / "evaluation").exists()

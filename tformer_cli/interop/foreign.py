@@ -18,12 +18,12 @@ from tformer_cli.config.schema import (
     Seq2SeqConfig,
     ViTConfig,
 )
+from tformer_cli.data.text.encoding_version import EncodingVersion
 from tformer_cli.interop.gate import Say, warn
 from tformer_cli.interop.huggingface import CONFIG, import_model
 from tformer_cli.interop.huggingface_encoder import TASKS, head_kind
 from tformer_cli.interop.picture_models import import_pictures, is_pictures
 from tformer_cli.interop.reading import read_json, read_weights
-from tformer_cli.tasks.fine_tuned import ENCODING, encoding_file
 from tformer_cli.train.initial import OUTPUT_NAMES, UNNAMED
 
 
@@ -122,7 +122,7 @@ def write_checkpoint(foreign: Foreign, target: Path, config: Experiment, source:
     from tformer_cli.runs.checkpoint import tensors_to_bytes, usable_files, write_folder
 
     experiment = dataclasses.replace(config, model=foreign.model)
-    files = {**foreign.files, ENCODING: encoding_file()} if foreign.pictures is None else dict(foreign.files)
+    files = {**foreign.files, **EncodingVersion().files()} if foreign.pictures is None else dict(foreign.files)
     if foreign.labels:
         files[OUTPUT_NAMES] = json.dumps(foreign.labels).encode()
     write_folder(

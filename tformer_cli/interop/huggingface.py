@@ -21,6 +21,7 @@ from tformer_cli.config.schema import (
     TieEmbeddings,
 )
 from tformer_cli.data.core.labels import LabelSet
+from tformer_cli.data.text.tagged_words import TaggedWords
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import generation
 from tformer_cli.interop import huggingface_encoder as encoder
@@ -105,14 +106,12 @@ def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
         RunError: if the run cannot be read, or `output` cannot be written.
     """
     from tformer_cli.predictors.translation import Translator
-    from tformer_cli.tasks.fine_tuned import FIRST_ENCODING, FineTuned
     from tformer_cli.tasks.image_classification import ImageClassification
-    from tformer_cli.tasks.text import TextTask
-    from tformer_cli.tasks.token_tagging import TokenTagging
     from tformer_cli.train.restore import open_run
 
     opened = open_run(run, device="cpu")
     task, model, config = opened.task, opened.model, opened.config
+    data: Any = task.data
     if isinstance(model, ViTClassifier) and isinstance(task, ImageClassification):
         assert isinstance(config, ImageClassificationExperiment)
         files = {"huggingface": huggingface_files, "timm": timm_files}[to]
@@ -121,15 +120,15 @@ def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
         raise ConfigError(
             f"{run}: timm has no {config.model.family} model", "Vision Transformers can be exported to it"
         )
-    elif isinstance(task, TextTask) and isinstance(model, Encoder):
-        labels = getattr(task, "labels", None) or getattr(task, "tags", None)
-        separator = task.separator if isinstance(task, FineTuned) else None
-        words = isinstance(task, TokenTagging) and task.encoding != FIRST_ENCODING
-        export_encoder(model, task.tokenizer, output, labels, getattr(config, "head", None), separator, words=words)
-    elif isinstance(task, TextTask) and isinstance(model, GPT):
-        export_gpt(model, task.tokenizer, output, getattr(config, "decode", None))
+    elif isinstance(model, Encoder):
+        labels = getattr(data, "labels", None) or getattr(data, "tags", None)
+        encoding = getattr(data, "encoding", None)
+        separator = None if encoding is None else encoding.separator(data.tokenizer)
+        words = isinstance(data, TaggedWords) and not data.encoding.is_first
+        export_encoder(model, data.tokenizer, output, labels, getattr(config, "head", None), separator, words=words)
+    elif isinstance(model, GPT):
+        export_gpt(model, data.tokenizer, output, getattr(config, "decode", None))
     elif isinstance(task.predictor, Translator) and isinstance(model, Seq2Seq):
-        data = task.predictor.data
         languages = (data.source_language, data.target_language)
         export_model(model, data.tokenizer, output, task.config.decode, languages)
     else:

@@ -17,23 +17,20 @@ def build(config: Experiment) -> Task:
         ConfigError: if there is none of that name.
     """
     from tformer_cli.errors import ConfigError
-    from tformer_cli.tasks import translation
+    from tformer_cli.tasks import question_answering, text_classification, token_tagging, translation
     from tformer_cli.tasks.image_classification import ImageClassification
     from tformer_cli.tasks.language_model import LanguageModel
     from tformer_cli.tasks.masked_language_model import MaskedLanguageModel
     from tformer_cli.tasks.masked_patches import MaskedPatches
-    from tformer_cli.tasks.question_answering import QuestionAnswering
     from tformer_cli.tasks.speech_recognition import SpeechRecognition
-    from tformer_cli.tasks.text_classification import TextClassification
-    from tformer_cli.tasks.token_tagging import TokenTagging
 
     tasks: dict[str, Callable[[Any], Task]] = {
         "translation": translation.build,
         "language_model": LanguageModel,
         "masked_language_model": MaskedLanguageModel,
-        "text_classification": TextClassification,
-        "token_tagging": TokenTagging,
-        "question_answering": QuestionAnswering,
+        "text_classification": text_classification.build,
+        "token_tagging": token_tagging.build,
+        "question_answering": question_answering.build,
         "image_classification": ImageClassification,
         "resnet_classification": ImageClassification,
         "masked_patches": MaskedPatches,

@@ -10,7 +10,7 @@ from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, IOE1, IOE2, Tokens
 from tformer_cli.config.schema import Scheme
 from tformer_cli.data.text.tag_schemes import TagScheme, find_scheme
 from tformer_cli.errors import DataError
-from tformer_cli.tasks.tag_scores import plain_tags_scores, tags_scores
+from tformer_cli.metrics.tags import plain_tags_scores, tags_scores
 
 THEIRS = {
     Scheme.io: (IOB1, "I"), Scheme.iob1: (IOB1, "IB"), Scheme.iob2: (IOB2, "IB"), Scheme.ioe1: (IOE1, "IE"),

@@ -100,6 +100,16 @@ class TagScheme:
         """Return the entities of a sentence by the rules of seqeval's strict mode."""
         return entities([self.split(tag) for tag in tags], self.scheme)
 
+    def describe_misplaced(self, sentences: Iterable[Sequence[str]]) -> str:
+        """Describe how many tags are in no entity by the rules of the scheme; empty: none, or it has no entities."""
+        if not self.has_entities:
+            return ""
+        tagged = inside = 0
+        for tags in sentences:
+            tagged += sum(tag != self.outside for tag in tags)
+            inside += sum(stop - start for _, start, stop in self.entities(tags))
+        return f"{tagged - inside:,} of {tagged:,} tags are in no entity" if inside < tagged else ""
+
     def to_json(self) -> dict[str, str | bool]:
         """Return the content for a checkpoint."""
         return {**dataclasses.asdict(self), "scheme": self.scheme.name}

@@ -1,0 +1,26 @@
+"""Spans of a text (Devlin et al. 2019, section 4.2): cross-entropies of the first and the last token of the answer.
+
+    L = - 1/2 sum_i [log p(begin_i | x_i) + log p(end_i | x_i)]
+
+Shapes: B windows, T tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tformer_cli.data.text.question_windows import SpanBatch
+from tformer_cli.objectives.base import Loss, Objective
+
+
+class Spans(Objective[Any, SpanBatch]):
+    """Mean of the cross-entropies of an answer's first and last token, summed over windows."""
+
+    def loss(self, model: Any, outputs: Tensor, batch: SpanBatch) -> Loss:
+        """Return the loss of the scores of first and last tokens, (B, 2, T)."""
+        total = functional.cross_entropy(outputs.flatten(0, 1), batch.spans.flatten(), reduction="sum") / 2
+        return Loss(total, torch.tensor(len(outputs), device=outputs.device))

@@ -1,0 +1,33 @@
+"""Tagging of words (Devlin et al. 2019, section 5.3): cross-entropy of the tag of each word at its first piece.
+
+    L = - sum_n log p(t_n | x)
+
+Label smoothing (Szegedy et al. 2016, section 7) mixes the target distribution with the uniform one in training.
+
+Shapes: N words of a batch, C tags.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tformer_cli.data.text.tagged_words import TaggedBatch
+from tformer_cli.objectives.base import Loss, Objective
+
+
+class Tagging(Objective[Any, TaggedBatch]):
+    """Cross-entropy of the words' tags."""
+
+    def outputs(self, model: Any, batch: TaggedBatch) -> Tensor:
+        """Return the scores of all words in float32, (N, C)."""
+        return super().outputs(model, batch).float()
+
+    def loss(self, model: Any, outputs: Tensor, batch: TaggedBatch) -> Loss:
+        """Return the loss of the scores, (N, C)."""
+        smoothing = self.smoothing(model)
+        total = functional.cross_entropy(outputs, batch.tags, reduction="sum", label_smoothing=smoothing)
+        return Loss(total, torch.tensor(len(outputs), device=outputs.device))
