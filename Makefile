@@ -39,6 +39,18 @@ test-lowest:  ## the tests with the lowest versions that pyproject.toml allows, 
 	$(LOWEST)/bin/uv pip install --python $(LOWEST) pytest pytest-xdist sacremoses kaldi-native-fbank
 	$(LOWEST)/bin/python -m pytest -m "not slow and not gpu" --ignore tests/e2e --numprocesses auto --maxprocesses 8 --dist worksteal
 
+PACKAGES := $(filter-out tformer_cli/data,$(patsubst %/__init__.py,%,$(wildcard tformer_cli/*/__init__.py tformer_cli/data/*/__init__.py)))
+COVERED := $(sort $(PACKAGES:=/*)) tformer_cli/*.py
+
+coverage: $(VENV)/.installed-dev  ## lines that the tests execute: at least 85 % of each package, in any process
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not slow and not gpu" --numprocesses auto --maxprocesses 8 --dist worksteal
+	$(BIN)/coverage combine --quiet
+	@rm -f .coverage.*  # empty, of processes that tests killed
+	@set -f; status=0; for files in $(COVERED); do \
+		printf '%-26s' "$$files"; $(BIN)/coverage report --include="$$files" --format=total --precision=1 --fail-under=85 || status=1; \
+	done; exit $$status
+
 mutants: $(VENV)/.installed-dev  ## changes of the code that no test notices (hours; PATTERN='tformer_cli.train.optim*' for some)
 	$(BIN)/pip install --quiet -c constraints.txt --group mutants
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(PATTERN)
@@ -66,6 +78,6 @@ wheel: $(VENV)/.installed-dev  ## a wheel in dist/
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:  ## remove what was built (not runs)
-	rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .ruff_cache .benchmark-env* benchmarks/work mutants
+	rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .ruff_cache .import_linter_cache .coverage .benchmark-env* benchmarks/work mutants
 
-.PHONY: help setup demo test test-all test-lowest mutants lint format types bench bench-loss wheel clean
+.PHONY: help setup demo test test-all test-lowest coverage mutants lint format types bench bench-loss wheel clean
