@@ -161,8 +161,8 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     clock, seen, waits = TrainingClock(job), {}, []
     step, add = loop.Trainer.train_step, loop.Throughput.add
 
-    def noted_step(self: loop.Trainer, step_module: Any, micro_batches: list[Any]) -> dict[str, Any]:
-        sums = step(self, step_module, micro_batches)
+    def noted_step(self: loop.Trainer, micro_batches: list[Any]) -> dict[str, Any]:
+        sums = step(self, micro_batches)
         if not self.asked.number:
             count = int(sums["count"])
             if job["task"] == "translation":  # whose target side is counted

@@ -64,9 +64,9 @@ def test_accumulation_is_a_larger_batch(family, tmp_path, clip_norm):
         trainer.model.train()
         trainer.progress.step = 1
         parts = [task.view("train").collate(0, part) for part in np.split(rows, cuts)]
-        trainer.train_step(TrainingStep(task, trainer.model), parts)
+        trainer.train_step(parts)
         # the first moment is the clipped gradient; the weights' own step would blow up rounding where it is near zero
-        states = [trainer.learner.optimizer.state[value] for value in trainer.model.parameters()]
+        states = [trainer.phases[0].optimizer.state[value] for value in trainer.model.parameters()]
         moments = [state["exp_avg" if "exp_avg" in state else "momentum"] for state in states]
         runs.append(torch.cat([moment.flatten() for moment in moments]))
     rounding = max(1e-8, 1e-7 * float(runs[0].abs().max()))  # of what is small because large terms cancel
@@ -83,7 +83,7 @@ def test_overfits_one_batch(family, tmp_path):
     losses = []
     for step in range(1, 151):
         trainer.progress.step = step
-        sums = trainer.train_step(TrainingStep(task, trainer.model), [batch])
+        sums = trainer.train_step([batch])
         losses.append(float(sums["loss"] / sums["count"]))
     assert losses[-1] < 0.15 * losses[0]
 
@@ -101,7 +101,14 @@ def test_batches_are_a_pure_function_and_ranks_are_disjoint(family, tmp_path):
     )
 
     def stream(ranks, start, accumulate, number):
-        found = batches(task, start=start, accumulate=accumulate, ranks=ranks, device=torch.device("cpu"))
+        found = batches(
+            task.view("train"),
+            start=start,
+            accumulate=accumulate,
+            ranks=ranks,
+            device=torch.device("cpu"),
+            workers=task.config.data.workers,
+        )
         return [tuple(batch.sample_ids.tolist()) for batch in itertools.islice(found, number)]
 
     alone = stream(Ranks(), 0, 2, 2 * count)
@@ -121,11 +128,12 @@ def test_a_rank_without_a_row_of_its_own_changes_nothing(family, tmp_path):
     rows = len(task.view("train").rows(0, 0))
     device = torch.device("cpu")
     busy, idle = (
-        next(batches(task, start=0, accumulate=1, ranks=Ranks(r, 2 * rows), device=device)) for r in (0, rows)
+        next(batches(task.view("train"), start=0, accumulate=1, ranks=Ranks(r, 2 * rows), device=device, workers=0))
+        for r in (0, rows)
     )
     assert len(busy.sample_ids) == len(idle.sample_ids) == 1
-    assert float(TrainingStep(task, model)(busy).count) > 0
-    loss = TrainingStep(task, model)(idle)
+    assert float(TrainingStep(task.phases[0].objective, model)(busy).count) > 0
+    loss = TrainingStep(task.phases[0].objective, model)(idle)
     assert float(loss.count) == 0 and all(float(part) == 0 for part in loss.parts.values())
     loss.total.backward()
     assert all(not p.grad.any() for p in model.parameters() if p.grad is not None)

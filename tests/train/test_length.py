@@ -39,10 +39,10 @@ class Timed(Trainer):
     clock: Clock  # type: ignore[assignment]
     evaluations = 0
 
-    def train_step(self, step_module, micro_batches):
+    def train_step(self, micro_batches):
         """Advance the clock by a step."""
         self.clock.now += self.clock.step
-        return super().train_step(step_module, micro_batches)
+        return super().train_step(micro_batches)
 
     def evaluate(self):
         """Advance the clock by an evaluation."""

@@ -12,7 +12,7 @@ from torch import nn
 from tests.properties.families import family_named
 from tests.properties.test_training import trainer_of
 from tformer_cli.config.schema import OptimConfig
-from tformer_cli.train.learner import TrainingStep, seed_step
+from tformer_cli.train.learner import seed_step
 from tformer_cli.train.optim import build_optimizer
 
 
@@ -54,10 +54,10 @@ def test_a_step_clips_the_global_norm_as_pytorch_does(name, clip_norm, tmp_path)
 
     trainer.model.train()
     trainer.progress.step = 1
-    sums = trainer.train_step(TrainingStep(task, trainer.model), [batch])
+    sums = trainer.train_step([batch])
     assert float(sums["gradient_norm"]) == pytest.approx(float(norm), rel=1e-4)
     for actual, expected in zip(trainer.model.parameters(), reference.parameters(), strict=True):
-        moment = trainer.learner.optimizer.state[actual]["exp_avg"] / (1 - task.config.optim.beta1)
+        moment = trainer.phases[0].optimizer.state[actual]["exp_avg"] / (1 - task.config.optim.beta1)
         torch.testing.assert_close(
             moment, expected.grad, rtol=1e-3, atol=1e-6 * float(expected.grad.abs().max() + 1e-9)
         )

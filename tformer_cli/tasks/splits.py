@@ -12,6 +12,7 @@ from tformer_cli.data.core.splits import find_split
 from tformer_cli.draw import Picture, Sound
 from tformer_cli.errors import DataError
 from tformer_cli.tasks.base import B, M
+from tformer_cli.tasks.task import Phase, identity
 
 
 class Split(Protocol):
@@ -82,6 +83,14 @@ class _Evaluator(_Facet):
         return self.task.evaluate(model, view.split, scoring)
 
 
+class _Objective(_Facet):
+    def outputs(self, model: Any, batch: Any) -> None:
+        return None
+
+    def loss(self, model: Any, outputs: Any, batch: Any) -> Any:
+        return self.task.loss(model, batch)
+
+
 class _Predictor(_Facet):
     @property
     def reads(self) -> str:
@@ -108,6 +117,7 @@ class SplitsTask(Generic[S, M, B]):
     use = ""
     top = 0
     companions: Mapping[str, Path] = {}
+    averaged = staticmethod(identity)
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -115,6 +125,7 @@ class SplitsTask(Generic[S, M, B]):
         self.data: Any = _Data(self)
         self.evaluator: Any = _Evaluator(self)
         self.predictor: Any = _Predictor(self)
+        self.phases: Any = (Phase(_Objective(self)),)  # type: ignore[arg-type]
 
     def view(self, split: str) -> Any:
         """Return a split as a run in training sees it."""

@@ -6,7 +6,7 @@ function `build`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,30 @@ from tformer_cli.objectives.base import Loss, Objective
 from tformer_cli.predictors.base import Prediction, Predictor
 
 
+def identity(model: nn.Module) -> nn.Module:
+    """Return the model itself."""
+    return model
+
+
+@dataclass(frozen=True)
+class Phase:
+    """An update within a training step: an objective for a part of the model. Most tasks have one unnamed phase.
+
+    Attributes:
+        objective: what the part is trained for.
+        part: returns the part of the model whose weights are updated.
+        optim: name of the settings of its optimiser in the configuration.
+        name: name in logs and checkpoints; empty for the only phase of a run.
+        repeats: number of updates in a step, each on its own micro-batches.
+    """
+
+    objective: Objective[Any, Any]
+    part: Callable[[nn.Module], nn.Module] = identity
+    optim: str = "optim"
+    name: str = ""
+    repeats: int = 1
+
+
 @dataclass
 class Task:
     """What a run does: what it reads, which model it trains, by which loss, how it is scored and used.
@@ -29,10 +53,11 @@ class Task:
         config: the task's `Experiment`.
         data: splits, vocabulary and views.
         body: returns a freshly initialised body, the model that `model.family` names.
-        objective: what the model is trained for.
+        phases: the updates of a training step, in order.
         evaluator: scores a split.
         predictor: predicts for a user's inputs.
         assemble: returns the body with the task's heads; by default the body itself.
+        averaged: returns the part of the model that a moving average of weights covers; by default all of it.
         use: a command that uses a finished run, with {run} for its folder; empty: no command is suggested.
         companions: other runs that the task needs, by name: `train.restore` opens them and hands them to `accept`.
         accept: receives the opened companions, by name.
@@ -41,10 +66,11 @@ class Task:
     config: Any
     data: Data[Any, Any]
     body: Callable[[], nn.Module]
-    objective: Objective[Any, Any]
+    phases: Sequence[Phase]
     evaluator: Evaluator[Any, Any]
     predictor: Predictor[Any]
-    assemble: Callable[[nn.Module], nn.Module] = lambda body: body
+    assemble: Callable[[nn.Module], nn.Module] = identity
+    averaged: Callable[[nn.Module], nn.Module] = identity
     use: str = ""
     companions: Mapping[str, Path] = field(default_factory=dict)
     accept: Callable[[Mapping[str, Any]], None] = lambda opened: None
@@ -75,8 +101,9 @@ class Task:
         return self.data.view(split, training=split == "train")
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
-        """Return the loss of a batch."""
-        return self.objective.loss(model, self.objective.outputs(model, batch), batch)
+        """Return the loss of a batch in the first phase."""
+        objective = self.phases[0].objective
+        return objective.loss(model, objective.outputs(model, batch), batch)
 
     def evaluate(self, model: nn.Module, split: str, scoring: Scoring) -> Evaluation:
         """Score a split as it is.

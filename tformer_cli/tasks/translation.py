@@ -8,7 +8,7 @@ from tformer_cli.evaluators.translation import TranslationEvaluator
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.objectives.next_token import NextToken
 from tformer_cli.predictors.translation import Translator
-from tformer_cli.tasks.task import Task
+from tformer_cli.tasks.task import Phase, Task
 
 
 def build(config: TranslationExperiment) -> Task:
@@ -20,7 +20,7 @@ def build(config: TranslationExperiment) -> Task:
         config,
         data,
         body=lambda: Seq2Seq(config.model, *data.vocabulary_sizes()),
-        objective=objective,
+        phases=[Phase(objective)],
         evaluator=TranslationEvaluator(objective, predictor),
         predictor=predictor,
         use="tformer translate {run} < FILE",

@@ -78,7 +78,7 @@ def average_checkpoints(trainer: Trainer) -> Path | None:
     )
     load_model_tensors(trainer.model, weights, "the average")
     evaluation = validation.measure()
-    score, loss = validation.score(evaluation), evaluation.scores["loss"]
+    score, loss = validation.score(evaluation), evaluation.scores.get("loss", 0.0)
     trainer.console.say(f"average of {len(names)} checkpoints: {validation.metric} {score:.4g}")
     better = validation.better(score, loss, progress.best, progress.best_loss)
     state = {"step": progress.step, "score": score, "loss": loss, "averaged": names, "better": better}

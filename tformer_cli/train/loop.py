@@ -1,8 +1,10 @@
 """The loop: every family, every recipe, every rank.
 
-    for each step: sum losses and counts over micro-batches and ranks
-                   -> gradient of the sum, divided once by the count
-                   -> clip -> AdamW -> moving average; now and then: log, evaluate, checkpoint.
+    for each step: for each phase (one, in most tasks):
+                       sum losses and counts over micro-batches and ranks
+                       -> gradient of the sum, divided once by the count
+                       -> clip -> AdamW
+                   -> moving average; now and then: log, evaluate, checkpoint.
 
 A step is a pure function of the weights and its number: the data of micro-batch m is batch m modulo the epoch's
 length, and dropout is seeded from (seed, step, rank). So a checkpoint needs a step number and no generator's state,
@@ -14,16 +16,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from contextlib import nullcontext
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from tformer_cli.config.compose import from_yaml, to_yaml
 from tformer_cli.data.core.batch import Batch
+from tformer_cli.draw import Picture, Sound
 from tformer_cli.errors import RunError
+from tformer_cli.evaluators.base import Evaluation
 from tformer_cli.runs.checkpoint import Checkpoints, read_state, read_tensors, usable_files
 from tformer_cli.runs.folder import RESULT
 from tformer_cli.signals import Stopper, StopRequested
@@ -32,12 +35,12 @@ from tformer_cli.train.budget import Budget, Pace
 from tformer_cli.train.data import batches
 from tformer_cli.train.display import Display
 from tformer_cli.train.finite import NotFiniteError, forget, not_finite
-from tformer_cli.train.learner import Learner, TrainingStep, seed_step
+from tformer_cli.train.learner import Learner, PhaseLearner, seed_step
 from tformer_cli.train.log import Console, Log
 from tformer_cli.train.machine import Machine
 from tformer_cli.train.parallel import Ranks, ballot, elected
 from tformer_cli.train.progress import Progress
-from tformer_cli.train.schedule import LearningRate
+from tformer_cli.train.strategy import PeerError, Strategy
 from tformer_cli.train.throughput import Throughput
 from tformer_cli.train.validation import Validation
 
@@ -57,21 +60,29 @@ class Trainer:
     def __init__(
         self, task: Task, model: nn.Module, run: Path, machine: Machine, ranks: Ranks, console: Console
     ) -> None:
-        self.task, self.model, self.run = task, model, run
+        self.strategy = Strategy(ranks)
+        self.task, self.model, self.run = task, self.strategy.shard(model), run
         self.machine, self.ranks, self.console = machine, ranks, console
         self.config = task.config
         self.trainer = task.config.trainer
         self.progress = Progress()
         self.view = task.view("train")
         self.budget = Budget.of(self.trainer, self.view.num_batches if self.trainer.epochs else 0)
-        self.schedule = LearningRate(self.config.optim, self.budget)
+        self.phases = [
+            PhaseLearner(phase, model, getattr(self.config, phase.optim), self.budget, self.strategy)
+            for phase in task.phases
+        ]
+        self.updates = [phase for phase in self.phases for _ in range(phase.phase.repeats)]
+        """The phase of each update in a step, in order."""
+        self.schedule = self.phases[0].schedule
+        """The learning rate that the display shows."""
         self.pace = Pace(self.budget, self.trainer.evaluate_every)
         self.budget_note = ""
         """The effect of a changed budget on a resumed run."""
         self.clock = time.perf_counter
         self.begun = self.clock()
         self.validation = Validation(task, model, machine, console)
-        self.learner = Learner(model, self.config.optim, self.trainer.ema)
+        self.learner = Learner(model, self.phases, task.averaged(model), self.trainer.ema)
         higher = self.validation.higher_is_better
         self.checkpoints = Checkpoints(run / "checkpoints", self.trainer.keep, self.trainer.keep_best, higher)
         self.offsets: dict[str, int] = {}
@@ -109,7 +120,10 @@ class Trainer:
         """Continue the schedule of a checkpoint, whose run may have had another budget."""
         progress, saved = self.progress, from_yaml(folder / "config.yaml").trainer
         before = Budget.of(saved, self.view.num_batches if saved.epochs else 0)
-        self.budget_note = self.schedule.restore(progress.schedule, before, progress.step, progress.seconds)
+        for phase in reversed(self.phases):  # the first one's note is kept
+            name, saved_state = phase.phase.name, progress.schedule
+            state = saved_state.get(name, {}) if name else saved_state
+            self.budget_note = phase.schedule.restore(state, before, progress.step, progress.seconds)
         self.time_is_up = self.budget.time_is_up(progress.seconds)
 
     def save(self) -> None:
@@ -118,7 +132,9 @@ class Trainer:
             return
         weights, optimizer = self.learner.to_bytes()
         self.progress.read_window()
-        self.progress.schedule = dataclasses.asdict(self.schedule.state)
+        for phase in self.phases:
+            state = dataclasses.asdict(phase.schedule.state)
+            self.progress.schedule |= {phase.phase.name: state} if phase.phase.name else state
         state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.validation.metric}
         state |= {"signature": self.validation.scored[1]} if self.validation.scored else {}
         state["metrics_sha256"] = self.log.sha256()
@@ -133,23 +149,38 @@ class Trainer:
 
     # --- one step ---
 
-    def train_step(self, step_module: nn.Module, micro_batches: list[Batch]) -> dict[str, Tensor]:
-        """One optimiser step over this rank's micro-batches; returns the sums over all ranks, still on the device."""
+    def train_step(self, micro_batches: list[Batch]) -> dict[str, Tensor]:
+        """Take one step over this rank's micro-batches, which the updates of the phases share.
+
+        Returns:
+            The sums over all ranks by name, still on the device; those of a named phase begin with its name.
+        """
+        totals: dict[str, Tensor] = {}
+        size = self.trainer.accumulate
+        for number, phase in enumerate(self.updates):
+            sums = self._update(phase, number, micro_batches[number * size : (number + 1) * size])
+            for name, value in sums.items():
+                key = name if name in ("stop", "seconds") else f"{phase.prefix}{name}"
+                totals[key] = totals[key] + value if key in totals else value
+        self.learner.finish_step(self.progress.step)
+        return totals
+
+    def _update(self, phase: PhaseLearner, number: int, micro_batches: list[Batch]) -> dict[str, Tensor]:
+        """Take update `number` of a step, of one phase; return the sums over all ranks."""
         ranks = self.ranks
-        seed_step(self.config.seed, self.progress.step, ranks.rank)
+        seed_step(self.config.seed, self.progress.step, ranks.rank, number)
         bf16 = self.machine.precision == "bf16"
         sums: dict[str, Tensor] = {}
-        # One autocast region around all micro-batches: its cache then casts each weight once a step.
-        with torch.autocast(self.machine.device.type, torch.bfloat16, enabled=bf16):
-            for number, batch in enumerate(micro_batches):
-                last = number == len(micro_batches) - 1
-                parallel = isinstance(step_module, DistributedDataParallel)
-                no_sync = step_module.no_sync if parallel and not last else nullcontext
-                with no_sync():
-                    loss = step_module(batch)
-                    loss.total.backward()
-                for name, value in {"loss": loss.total, "count": loss.count, **loss.parts}.items():
-                    sums[name] = sums.get(name, 0) + value.detach().double()
+        with phase.training():
+            step_module = phase.step_module()
+            # One autocast region around all micro-batches: its cache then casts each weight once a step.
+            with torch.autocast(self.machine.device.type, torch.bfloat16, enabled=bf16):
+                for index, batch in enumerate(micro_batches):
+                    with self.strategy.accumulating(step_module, last=index == len(micro_batches) - 1):
+                        loss = step_module(batch)
+                        loss.total.backward()
+                    for name, value in {"loss": loss.total, "count": loss.count, **loss.parts}.items():
+                        sums[name] = sums.get(name, 0) + value.detach().double()
         seconds = self.seconds()
         for name, value in {"stop": ballot(self.asked.number), "seconds": seconds if ranks.first else 0.0}.items():
             sums[name] = torch.tensor(value, dtype=torch.float64, device=self.machine.device)
@@ -158,8 +189,8 @@ class Trainer:
         if ranks.world > 1 and self.budget.seconds:  # all ranks use the clock of the first
             seconds = float(sums["seconds"])
         self.time_is_up = self.budget.time_is_up(seconds)
-        rate = self.schedule.advance(self.progress.step, seconds)
-        norm = self.learner.update(self.progress.step, rate, sums["count"], ranks.world)
+        rate = phase.schedule.advance(self.progress.step, seconds)
+        norm = phase.update(rate, sums["count"], ranks.world)
         return {**sums, "gradient_norm": norm}
 
     def check_finite(self, sums: dict[str, Tensor], micro_batches: list[Batch]) -> None:
@@ -168,7 +199,8 @@ class Trainer:
         Raises:
             NotFiniteError: if it is not finite.
         """
-        if not (math.isfinite(float(sums["gradient_norm"])) and math.isfinite(float(sums["loss"]))):
+        watched = [value for name, value in sums.items() if name.endswith(("gradient_norm", "loss"))]
+        if not all(math.isfinite(float(value)) for value in watched):
             before = self.checkpoints.path(self.progress.step - 1)
             cause = before if before.is_dir() else None
             raise self._not_finite("loss or gradient is not finite", micro_batches, cause)
@@ -220,15 +252,13 @@ class Trainer:
 
     def _fit(self) -> None:
         config, progress, device = self.trainer, self.progress, self.machine.device
-        step_module: nn.Module = TrainingStep(self.task, self.model)
-        if self.ranks.world > 1:
-            step_module = DistributedDataParallel(step_module)
         self.model.train()
+        per_step = config.accumulate * len(self.updates)
         workers = self.config.data.workers
         stream = batches(
             self.view,
             start=progress.step,
-            accumulate=config.accumulate,
+            accumulate=per_step,
             ranks=self.ranks,
             device=device,
             workers=workers,
@@ -244,18 +274,18 @@ class Trainer:
             self.save()
             self.ranks.wait()
         while not self.done():
-            micro_batches, waited = throughput.timed(lambda: [next(stream) for _ in range(config.accumulate)])
+            micro_batches, waited = throughput.timed(lambda: [next(stream) for _ in range(per_step)])
             progress.step += 1
             progress.score = progress.loss = None
             with throughput.counting(micro_batches):
-                sums = self.train_step(step_module, micro_batches)
+                sums = self.train_step(micro_batches)
             log_now = progress.step % config.log_every == 0
             alone_and_asked = self.ranks.world == 1 and self.asked.number
             if device.type == "cpu" or log_now or alone_and_asked:  # on a GPU, reading a number waits for the device
                 self.check_finite(sums, micro_batches)
                 self.stop_signal = elected(float(sums["stop"]))
                 self.stop = bool(self.stop_signal)
-            throughput.add(micro_batches, waited, sums["count"])
+            throughput.add(micro_batches, waited, sum(sums[f"{phase.prefix}count"] for phase in self.phases))
             progress.add_sums(sums)
             self.pace.step(self.seconds() - progress.seconds)
             progress.seconds = self.seconds()
@@ -313,39 +343,43 @@ class Trainer:
 
     def write_window(self, throughput: Throughput) -> None:
         """One line of metrics: means over the steps since the last one."""
-        means, rate = self.progress.take_means(), self.schedule.state.rate
-        norm = means.pop("gradient_norm")
-        values = {**means, "learning_rate": rate, "gradient_norm": norm}
+        values = self.progress.take_means({phase.prefix: phase.phase.repeats for phase in self.phases})
+        for phase in self.phases:
+            norm = values.pop(f"{phase.prefix}gradient_norm")
+            values |= {
+                f"{phase.prefix}learning_rate": phase.schedule.state.rate,
+                f"{phase.prefix}gradient_norm": norm,
+            }
         rates = throughput.read()
         if self.log is not None:
             self.log.scalars(self.progress.step, "train", values)
             self.log.scalars(self.progress.step, "perf", rates, timing=True)
         speed = rates[f"{throughput.unit}_per_second"]
-        line = {"loss": values["loss"], "lr": rate, f"{throughput.unit}/s": speed}
+        losses = {f"{phase.prefix}loss": values[f"{phase.prefix}loss"] for phase in self.phases}
+        line = {**losses, "lr": self.schedule.state.rate, f"{throughput.unit}/s": speed}
         self.console.step(self.progress.step, {**line, "wait%": rates["data_wait_percent"]})
 
     def evaluate(self) -> None:
-        """Evaluate the validation split with the averaged weights on rank 0, while the others wait.
+        """Evaluate the validation split with the averaged weights, on all ranks; rank 0 records the result.
 
         If this fails, the step is saved without a score, and the error is raised again.
         """
-        progress = self.progress
-        if self.log is not None:  # only rank 0 has one
-            before, offset = dataclasses.replace(progress), self.log.metrics.offset()
-            try:
-                with self.asked.giving_up():
-                    self._score(self.log)
-            except NotFiniteError:
-                raise
-            except StopRequested:
-                self.progress.__dict__.update(before.__dict__)
-                self.log.metrics.cut(offset)
+        progress, log = self.progress, self.log  # only rank 0 has a log
+        before, offset = dataclasses.replace(progress), log.metrics.offset() if log is not None else 0
+        try:
+            with self.asked.giving_up():
+                self._evaluate(log)
+        except (NotFiniteError, PeerError):
+            raise
+        except StopRequested:
+            self._forget_evaluation(before, offset)
+            if log is not None:
                 self.console.say("the evaluation was given up; --resume begins with it")
-            except Exception:
-                self.progress.__dict__.update(before.__dict__)  # `_fit` refers to the same object
-                self.log.metrics.cut(offset)
+        except Exception:
+            self._forget_evaluation(before, offset)
+            if log is not None:
                 self._save_unscored()
-                raise
+            raise
         first = [progress.without_better, self.seconds(), ballot(self.asked.number), progress.score is not None]
         first = [float(value) if self.ranks.first else 0.0 for value in first]
         without_better, seconds, stop, scored = self.ranks.sum(torch.tensor(first, device=self.machine.device)).tolist()
@@ -354,12 +388,26 @@ class Trainer:
         if stop and not (scored and self.over()):  # a signal no longer stops a run that is over and scored
             self.stop, self.stop_signal = True, elected(stop)
 
-    def _score(self, log: Log) -> None:
-        """Evaluate, compare with the best score so far, and print."""
+    def _evaluate(self, log: Log | None) -> None:
+        """Evaluate on all ranks, and record the result where there is a log."""
+        with self.learner.averaged(), self.strategy.whole(self.model):
+            with self.strategy.together():
+                evaluation = self.validation.measure(self.strategy.share)
+            if log is None:
+                return
+            pictures = self.validation.pictures()
+        self._record(log, evaluation, pictures)
+
+    def _forget_evaluation(self, before: Progress, offset: int) -> None:
+        """Undo what an evaluation that did not finish has recorded."""
+        self.progress.__dict__.update(before.__dict__)  # `_fit` refers to the same object
+        if self.log is not None:
+            self.log.metrics.cut(offset)
+
+    def _record(self, log: Log, evaluation: Evaluation, pictures: Mapping[str, Picture | Sound]) -> None:
+        """Compare an evaluation with the best score so far, record and print it."""
         progress, before = self.progress, self.validation.scored
-        with self.learner.averaged():
-            evaluation, pictures = self.validation.measure(), self.validation.pictures()
-        score, loss = self.validation.score(evaluation), evaluation.scores["loss"]
+        score, loss = self.validation.score(evaluation), evaluation.scores.get("loss", 0.0)
         if not math.isfinite(loss) or math.isnan(score):
             saved = self.checkpoints.path(progress.step)
             what = f"the evaluation's loss is {loss}, its {self.validation.metric} {score}"

@@ -65,13 +65,22 @@ class Progress:
         self.window = {**numbers}
         return numbers
 
-    def take_means(self) -> dict[str, float]:
+    def take_means(self, repeats: Mapping[str, int]) -> dict[str, float]:
         """Empty the log window.
 
+        Args:
+            repeats: updates per step of each phase, by the prefix of its names.
+
         Returns:
-            The means of the loss and its parts over the counted targets, and of `gradient_norm` over the steps.
+            The means of each phase's loss and its parts over the counted targets, and of its `gradient_norm` over the
+            updates.
         """
         window = self.read_window()
         self.window.clear()
-        count, steps, norm = window.pop("count"), window.pop("steps"), window.pop("gradient_norm")
-        return {**{name: value / max(count, 1) for name, value in window.items()}, "gradient_norm": norm / steps}
+        steps, means = window.pop("steps"), {}
+        counts = {prefix: window.pop(f"{prefix}count") for prefix in repeats}
+        for name, value in window.items():
+            prefix = name[: name.rfind("/") + 1]
+            is_norm = name == f"{prefix}gradient_norm"
+            means[name] = value / (steps * repeats[prefix] if is_norm else max(counts[prefix], 1))
+        return means

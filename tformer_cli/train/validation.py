@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Picture, Sound, draw
 from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Evaluation, Scoring
@@ -61,8 +62,12 @@ class Validation:
             return best is None or (score > best if self.higher_is_better else score < best)
         return best_loss is not None and loss < best_loss
 
-    def measure(self) -> Evaluation:
-        """Score the validation split with the weights as they are; leaves the model in evaluation mode."""
+    def measure(self, share: Share = unshared) -> Evaluation:
+        """Score the validation split with the weights as they are; leaves the model in evaluation mode.
+
+        Args:
+            share: how the batches are shared out among ranks.
+        """
         self.model.eval()
         scoring = Scoring(
             decoded=self.trainer.evaluate_decoded,
@@ -71,7 +76,8 @@ class Validation:
             samples=self.trainer.samples,
         )
         with torch.no_grad(), self._precision():
-            return self.task.evaluate(self.model, "validation", scoring)
+            view = self.task.data.view("validation")
+            return self.task.evaluator.evaluate(self.model, view, scoring, share)
 
     def check_metric(self) -> None:
         """Refuse an unknown `trainer.metric` before training.

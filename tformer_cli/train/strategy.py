@@ -1,0 +1,132 @@
+"""How training and evaluation are spread over devices: one process, or data parallel over several ranks.
+
+Everything that depends on the number of ranks goes through `Strategy`. A sharded strategy (FSDP2) has the same calls:
+`shard` before the optimiser, `wrap` around the step, `whole` where a model is used outside a step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tformer_cli.decode.workers import portable
+from tformer_cli.errors import RunError
+from tformer_cli.signals import StopRequested
+from tformer_cli.train.parallel import Ranks
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+class PeerError(RunError):
+    """Another rank failed; its own message says why."""
+
+
+class Strategy:
+    """Replicated weights: each rank computes a share of each batch, and gradients are averaged.
+
+    Args:
+        ranks: this process among others.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+
+    def shard(self, model: nn.Module) -> nn.Module:
+        """Return the model as this rank holds it, before the optimiser is built; here each rank holds all of it."""
+        return model
+
+    def wrap(self, step: nn.Module) -> nn.Module:
+        """Return a training step whose backward pass averages the gradients over the ranks.
+
+        Only parameters that require a gradient at this moment take part, and no others may require one when it runs.
+        """
+        return DistributedDataParallel(step) if self.ranks.world > 1 else step
+
+    def accumulating(self, step: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[None]:
+        """Return a context for a micro-batch: gradients are averaged in the last one of a step only."""
+        if isinstance(step, DistributedDataParallel) and not last:
+            return step.no_sync()
+        return contextlib.nullcontext()
+
+    def norm(self, gradients: Iterable[Tensor]) -> Tensor:
+        """Return the global norm of gradients, a scalar on the device."""
+        return torch.nn.utils.get_total_norm(list(gradients))
+
+    @contextlib.contextmanager
+    def whole(self, model: nn.Module) -> Iterator[nn.Module]:
+        """Give the complete model inside the context, for use outside of a training step."""
+        yield model
+
+    def share(self, compute: Callable[[Sequence[J]], Iterable[R]], jobs: Sequence[J], /) -> Iterable[R]:
+        """Return the results of all jobs on every rank, in the order of the jobs; each rank computes every world-th.
+
+        A failure or a request to stop on one rank ends the work on all of them, within `together`.
+
+        Args:
+            compute: yields the results of the jobs that it is given, which can be pickled.
+            jobs: the same on every rank.
+
+        Raises:
+            PeerError: if another rank failed.
+            StopRequested: if another rank was asked to stop.
+        """
+        rank, world = self.ranks.rank, self.ranks.world
+        if world == 1:
+            return compute(jobs)
+        shares = self._exchange(list(compute(jobs[rank::world])))
+        results: list[Any] = [None] * len(jobs)
+        for number, share in enumerate(shares):
+            results[number::world] = share
+        return results
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Keep the ranks in step while they evaluate: inside, every rank makes the same calls of `share`.
+
+        Raises:
+            PeerError: if another rank failed.
+            StopRequested: if another rank was asked to stop.
+        """
+        if self.ranks.world == 1:
+            yield
+            return
+        try:
+            yield
+        except (PeerError, _Stopped):
+            raise  # the others know
+        except StopRequested as error:
+            self._exchange(error)
+            raise
+        except Exception as error:
+            self._exchange(portable(error))
+            raise
+        self._exchange(None)
+
+    def _exchange(self, message: Any) -> list[Any]:
+        """Send a message to all ranks, and return theirs.
+
+        Raises:
+            PeerError: if the message of another rank is an error.
+            StopRequested: if it is a request to stop.
+        """
+        messages: list[Any] = [None] * self.ranks.world
+        dist.all_gather_object(messages, message)
+        if isinstance(message, Exception):
+            return messages
+        for rank, received in enumerate(messages):
+            if isinstance(received, StopRequested):
+                raise _Stopped
+            if isinstance(received, Exception):
+                raise PeerError(f"rank {rank}: {received}", getattr(received, "remedy", ""))
+        return messages
+
+
+class _Stopped(StopRequested):
+    """Another rank was asked to stop."""
