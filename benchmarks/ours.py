@@ -174,7 +174,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
             seen.update(machine=self.machine, model=self.model)
         return sums
 
-    def noted_add(self: loop.Throughput, micro_batches: list[Any], waited: float, count: torch.Tensor) -> None:
+    def noted_add(self: loop.Throughput, micro_batches: list[Any], waited: float, count: list[torch.Tensor]) -> None:
         waits.append(waited)
         add(self, micro_batches, waited, count)
 

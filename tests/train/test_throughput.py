@@ -49,7 +49,7 @@ def test_rates_say_nothing_twice(kind, targets):
     batch = kind(torch.arange(4))
     with throughput.counting([batch]):
         pass
-    throughput.add([batch], 0.0, torch.tensor(targets))
+    throughput.add([batch], 0.0, [torch.tensor(targets)])
     names = set(throughput.read())
     assert ("padding_percent" in names) == ("padded_tokens_per_second" in names) == (kind is Rows)
     assert ("targets_per_second" in names) == (kind is Rows or targets == 9)

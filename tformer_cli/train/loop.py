@@ -285,7 +285,7 @@ class Trainer:
                 self.check_finite(sums, micro_batches)
                 self.stop_signal = elected(float(sums["stop"]))
                 self.stop = bool(self.stop_signal)
-            throughput.add(micro_batches, waited, sum(sums[f"{phase.prefix}count"] for phase in self.phases))
+            throughput.add(micro_batches, waited, [sums[f"{phase.prefix}count"] for phase in self.phases])
             progress.add_sums(sums)
             self.pace.step(self.seconds() - progress.seconds)
             progress.seconds = self.seconds()

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -187,7 +187,15 @@ def remembered(key: str, measure: Callable[[], str]) -> str:
     return choice
 
 
-def attention_shape(model: Any, length: int) -> dict[str, int]:
+class AttentionShape(TypedDict):
+    """The shape for which attention is measured: heads, their width, and the usual length of a sequence."""
+
+    heads: int
+    head_dim: int
+    length: int
+
+
+def attention_shape(model: Any, length: int) -> AttentionShape:
     """Return the shape for which attention is measured: heads, their width, and the usual length of a sequence.
 
     Args:

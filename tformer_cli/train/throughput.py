@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -67,9 +67,16 @@ class Throughput:
         begin = time.perf_counter()
         return work(), time.perf_counter() - begin
 
-    def add(self, micro_batches: list[Batch], waited: float, count: torch.Tensor) -> None:
-        """Take in a finished step; `count` is what its loss was summed over, on all ranks."""
-        self.count = self.count + count
+    def add(self, micro_batches: list[Batch], waited: float, counts: Iterable[torch.Tensor]) -> None:
+        """Take in a finished step.
+
+        Args:
+            micro_batches: this rank's batches.
+            waited: seconds without a batch.
+            counts: number of summands of each phase's loss, on all ranks; scalars.
+        """
+        for count in counts:
+            self.count = self.count + count
         now = time.perf_counter()
         self.step_seconds.append(now - self.last)
         self.seconds += now - self.last
