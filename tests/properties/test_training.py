@@ -205,24 +205,24 @@ def test_damaged_checkpoint_is_noticed_and_the_previous_used(family, tmp_path, c
 
 def test_not_finite_stops_and_is_never_saved(family, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    task_type = type(family.task(tmp_path))
+    objective_type = type(family.task(tmp_path).phases[0].objective)
     calls = []
-    loss = task_type.loss
+    loss = objective_type.loss
 
-    def broken(self, model, batch):
-        found = loss(self, model, batch)
+    def broken(self, model, outputs, batch):
+        found = loss(self, model, outputs, batch)
         calls.append(model.training)
         if sum(calls) == 4:
             found.total = found.total * float("nan")
         return found
 
-    monkeypatch.setattr(task_type, "loss", broken)
+    monkeypatch.setattr(objective_type, "loss", broken)
     config = family.config(tmp_path, *STEPS, "trainer.steps=6", "trainer.evaluate_limit=4")
     with pytest.raises(RunError, match="step 4: loss or gradient is not finite"):
         launch(config, run, quiet=True)
     assert json.loads((run / "not-finite-rank0.json").read_bytes())["sample_ids"]
     assert sorted(path.name for path in (run / "checkpoints").glob("step-*")) == ["step-00000002"]
-    monkeypatch.setattr(task_type, "loss", loss)
+    monkeypatch.setattr(objective_type, "loss", loss)
     launch(config, run, resume=True, quiet=True)
     clean = tmp_path / "clean"
     launch(config, clean, quiet=True)

@@ -156,7 +156,7 @@ class Trainer:
             The sums over all ranks by name, still on the device; those of a named phase begin with its name.
         """
         totals: dict[str, Tensor] = {}
-        size = self.trainer.accumulate
+        size = len(micro_batches) // len(self.updates)
         for number, phase in enumerate(self.updates):
             sums = self._update(phase, number, micro_batches[number * size : (number + 1) * size])
             for name, value in sums.items():
