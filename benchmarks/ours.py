@@ -39,36 +39,38 @@ from measure import (  # noqa: E402
 from tformer_cli.config.schema import (  # noqa: E402
     Activation,
     AugmentConfig,
-    BERTConfig,
     ClassifierHeadConfig,
-    ConformerConfig,
     CorpusDataConfig,
     Crop,
     DecodeConfig,
     Experiment,
     FeatureConfig,
-    GPTConfig,
-    ImageClassificationExperiment,
     ImageDataConfig,
     LabelledTextDataConfig,
-    LanguageModelExperiment,
-    MaskedLanguageModelExperiment,
     Norm,
     OptimConfig,
     ParallelDataConfig,
     Positions,
     Precision,
     Schedule,
-    Seq2SeqConfig,
     SpeechDataConfig,
-    SpeechRecognitionExperiment,
-    TextClassificationExperiment,
     TokenizerConfig,
     TrainerConfig,
-    TranslationExperiment,
-    ViTConfig,
 )
+from tformer_cli.models.bert import BERTConfig  # noqa: E402
+from tformer_cli.models.conformer import ConformerConfig  # noqa: E402
+from tformer_cli.models.gpt import GPTConfig  # noqa: E402
+from tformer_cli.models.seq2seq import Seq2SeqConfig  # noqa: E402
 from tformer_cli.models.seq2seq.model import Seq2Seq  # noqa: E402
+from tformer_cli.models.vit import ViTConfig  # noqa: E402
+from tformer_cli.tasks.registry import (  # noqa: E402
+    ImageClassificationExperiment,
+    LanguageModelExperiment,
+    MaskedLanguageModelExperiment,
+    SpeechRecognitionExperiment,
+    TextClassificationExperiment,
+    TranslationExperiment,
+)
 from tformer_cli.train import machine  # noqa: E402
 
 

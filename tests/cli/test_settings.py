@@ -7,17 +7,18 @@ import pytest
 from tformer_cli.cli.main import main
 from tformer_cli.cli.settings import reference
 from tformer_cli.config.compose import compose
+from tformer_cli.config.experiments import current_name, experiment, tasks
 from tformer_cli.config.recipes import names
-from tformer_cli.config.schema import EXPERIMENTS
 from tformer_cli.config.values import convert, leaves
 
 
-@pytest.mark.parametrize("task", EXPERIMENTS)
+@pytest.mark.parametrize("task", [*tasks(), "resnet_classification"])
 def test_every_setting_of_a_task_is_listed_with_the_default_that_it_has(task):
     lines = {line.key: line for line in reference(task)}
-    assert list(lines) == list(leaves(EXPERIMENTS[task]))
-    config = EXPERIMENTS[task]()
-    for key, leaf in leaves(EXPERIMENTS[task]).items():
+    schema = experiment(*current_name(task))
+    config = schema()
+    assert list(lines) == list(leaves(schema))
+    for key, leaf in leaves(schema).items():
         value = config
         for part in key.split("."):
             value = getattr(value, part)

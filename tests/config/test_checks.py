@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tformer_cli.config.checks import check_together
-from tformer_cli.config.schema import ConformerConfig, Normalisation, Positions, SpeechRecognitionExperiment
+from tformer_cli.config.experiments import check_together
+from tformer_cli.config.schema import Normalisation, Positions
 from tformer_cli.errors import ConfigError
+from tformer_cli.models.conformer import ConformerConfig
+from tformer_cli.tasks.registry import SpeechRecognitionExperiment
 
 
 def failure(**settings) -> str:

@@ -18,13 +18,15 @@ from tformer_cli.config.compose import (
     recipes,
     to_yaml,
 )
+from tformer_cli.config.experiments import experiment, families_for, tasks
 from tformer_cli.config.overrides import expand
-from tformer_cli.config.schema import EXPERIMENTS, Positions, Schedule
+from tformer_cli.config.schema import Positions, Schedule
 from tformer_cli.config.values import leaves, plain
 from tformer_cli.errors import ConfigError
 
 RECIPE = "translation/multi30k_en_de"
 DATA = "data.path=somewhere"
+SCHEMAS = [experiment(task, family) for task in tasks() for family in families_for(task)]
 GIVEN = [DATA, "data.source_language=en", "data.target_language=de"]
 
 
@@ -74,10 +76,10 @@ def test_every_option_of_every_group_fits_a_recipe():
     others = ("gpt/files", "bert/imdb", "text/classification", "vit/finetune", "resnet/cifar10", "conformer/folder")
     for recipe in (RECIPE, *others):
         given = GIVEN if recipe == RECIPE else [DATA]
-        settings = leaves(type(compose(recipe, given)))
-        given = [*given, *(["tokenizer.sampling=0"] if "tokenizer.sampling" in settings else [])]
+        schema = type(compose(recipe, given))
+        given = [*given, *(["tokenizer.sampling=0"] if "tokenizer.sampling" in leaves(schema) else [])]
         for group in available:
-            for option in recipe_files.fitting(group, settings):
+            for option in recipe_files.fitting(group, schema):
                 if (group, option) in unused:
                     compose(recipe, [*given, f"{group}={option}"])
                     unused.discard((group, option))
@@ -174,7 +176,7 @@ def test_override_changes_a_copy():
 
 
 def test_every_setting_says_what_it_is():
-    for schema in EXPERIMENTS.values():
+    for schema in SCHEMAS:
         for key, leaf in leaves(schema).items():
             assert leaf.about, key
 
@@ -182,7 +184,7 @@ def test_every_setting_says_what_it_is():
 def test_defaults_lie_within_their_own_ranges():
     from tformer_cli.config.values import convert
 
-    for schema in EXPERIMENTS.values():
+    for schema in SCHEMAS:
         tree = plain(schema())
         for key, leaf in leaves(schema).items():
             value = tree

@@ -9,7 +9,8 @@ from tformer_cli.config.compose import (
     from_yaml,
     to_yaml,
 )
-from tformer_cli.config.schema import EXPERIMENTS, Experiment
+from tformer_cli.config.experiments import experiment, families_for, tasks
+from tformer_cli.config.schema import Experiment
 from tformer_cli.config.values import SYNONYMS, leaves
 from tformer_cli.errors import ConfigError
 
@@ -311,7 +312,12 @@ def test_names_of_other_toolkits_are_answered_with_ours(key, meant):
 
 
 def test_every_synonym_leads_to_a_setting():
-    known = {key.rpartition(".")[2] for schema in EXPERIMENTS.values() for key in leaves(schema)}
+    known = {
+        key.rpartition(".")[2]
+        for task in tasks()
+        for family in families_for(task)
+        for key in leaves(experiment(task, family))
+    }
     assert [word for word, ours in SYNONYMS.items() if not known & {*ours}] == []
     assert [word for word in SYNONYMS if word in known - {"depth"}] == []
 

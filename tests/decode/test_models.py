@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import GRID_POSITIONS, Combine, DecodeConfig, Norm, Positions, Seq2SeqConfig, Stopping
+from tformer_cli.config.schema import GRID_POSITIONS, Combine, DecodeConfig, Norm, Positions, Stopping
 from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.decode.search import Hypothesis, num_hypotheses, search
 from tformer_cli.decode.select import Head
 from tformer_cli.errors import ConfigError
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.nn import backend, int8
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 from toy import BOS, EOS, FORBIDDEN, ToyDecoder, plain_beam_search
 
-from tformer_cli.config.schema import DecodeConfig, GPTConfig, Positions, Stopping
+from tformer_cli.config.schema import DecodeConfig, Positions, Stopping
 from tformer_cli.decode import causal, ctc, fusion, ngram
 from tformer_cli.decode.ngram import MISSING_LOG10, Ngrams, read_ngrams
 from tformer_cli.decode.search import search
 from tformer_cli.decode.spelling import Spelling
 from tformer_cli.errors import DataError
+from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
 
 ARPA = """written by hand

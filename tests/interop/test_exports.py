@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from tests.properties.families import FAMILIES
-from tformer_cli.config.schema import DecodeConfig, Seq2SeqConfig
+from tformer_cli.config.schema import DecodeConfig
 from tformer_cli.interop.huggingface import export_gpt, export_run
 from tformer_cli.interop.huggingface_weights import export_config
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.tokenizers.tokenizer import Tokenizer
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import Opened, open_run
@@ -73,7 +74,7 @@ def test_generate_writes_on_as_predict_does(search, tmp_path):
 def test_a_fine_tuned_gpt_2_writes_on_as_predict_does(tmp_path):
     from tests.interop.test_huggingface_gpt import byte_level
     from tformer_cli.config.compose import compose
-    from tformer_cli.config.schema import GPTConfig
+    from tformer_cli.models.gpt import GPTConfig
     from tformer_cli.models.gpt.model import GPT
     from tformer_cli.tasks.language_model import LanguageModel
     from tformer_cli.tokenizers.huggingface import JsonTokenizer
@@ -142,7 +143,8 @@ def test_every_dropout_of_a_translation_model_is_written():
 
 
 def test_the_search_goes_out_with_a_language_model(tmp_path):
-    from tformer_cli.config.schema import GPTConfig, TokenizerConfig, TokenizerKind
+    from tformer_cli.config.schema import TokenizerConfig, TokenizerKind
+    from tformer_cli.models.gpt import GPTConfig
     from tformer_cli.models.gpt.model import GPT
 
     tokenizer = Tokenizer.train({"text": ["abc abd"]}, TokenizerConfig(kind=TokenizerKind.char, vocab_size=300))

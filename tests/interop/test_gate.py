@@ -8,17 +8,7 @@ import pytest
 
 from tests.interop.drawing import other_values
 from tformer_cli.config import schema
-from tformer_cli.config.schema import (
-    BERTConfig,
-    ClassifierHeadConfig,
-    DecodeConfig,
-    GPTConfig,
-    HeadConfig,
-    ImageHeadConfig,
-    Norm,
-    Seq2SeqConfig,
-    ViTConfig,
-)
+from tformer_cli.config.schema import ClassifierHeadConfig, DecodeConfig, HeadConfig, ImageHeadConfig, Norm
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import (
     generation,
@@ -29,6 +19,10 @@ from tformer_cli.interop import (
     timm_vit,
 )
 from tformer_cli.interop.gate import carried, check_export, check_import, irrelevant, only
+from tformer_cli.models.bert import BERTConfig
+from tformer_cli.models.gpt import GPTConfig
+from tformer_cli.models.seq2seq import Seq2SeqConfig
+from tformer_cli.models.vit import ViTConfig
 
 OUT = {
     "BERT": (BERTConfig, huggingface_encoder.EXPORTED),

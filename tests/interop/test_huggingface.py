@@ -18,15 +18,14 @@ from tformer_cli.config.schema import (
     DecodeConfig,
     Norm,
     Positions,
-    Seq2SeqConfig,
     Stopping,
-    TieEmbeddings,
     TokenizerConfig,
     TokenizerKind,
 )
 from tformer_cli.decode.search import search
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.interop.huggingface import export_model, import_model
+from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.runs.checkpoint import load_model_tensors
 from tformer_cli.tokenizers.tokenizer import Tokenizer

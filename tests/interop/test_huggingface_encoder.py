@@ -14,11 +14,12 @@ from tokenizers import Tokenizer as Library
 from tokenizers import models, normalizers, pre_tokenizers
 from torch import Tensor
 
-from tformer_cli.config.schema import BERTConfig, ClassifierHeadConfig, Target, TokenizerConfig, TokenizerKind
+from tformer_cli.config.schema import ClassifierHeadConfig, Target, TokenizerConfig, TokenizerKind
 from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface import export_encoder, import_model
 from tformer_cli.interop.huggingface_tokenizer import encoder_files, prompt_files, to_huggingface
+from tformer_cli.models.bert import BERTConfig
 from tformer_cli.models.bert.model import BERTClassifier, BERTForPretraining
 from tformer_cli.runs.checkpoint import load_model_tensors
 from tformer_cli.tokenizers.huggingface import JsonTokenizer

@@ -12,21 +12,15 @@ import pytest
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
-from tformer_cli.config.schema import (
-    DecodeConfig,
-    ParallelDataConfig,
-    Seq2SeqConfig,
-    TieEmbeddings,
-    TokenizerConfig,
-    TokenizerKind,
-    TranslationExperiment,
-)
+from tformer_cli.config.schema import DecodeConfig, ParallelDataConfig, TokenizerConfig, TokenizerKind
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface import export_run, import_model
 from tformer_cli.interop.huggingface_tokenizer import to_huggingface
 from tformer_cli.interop.marian_tokenizer import from_marian
+from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.tasks import translation
+from tformer_cli.tasks.registry import TranslationExperiment
 from tformer_cli.tokenizers.tokenizer import Tokenizer
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")

@@ -11,12 +11,13 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import Activation, Fit, ImageHeadConfig, Norm, Pooling, Positions, Stem, ViTConfig
+from tformer_cli.config.schema import Activation, Fit, ImageHeadConfig, Norm, Pooling, Positions
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_vit as huggingface
 from tformer_cli.interop import timm_vit as timm
 from tformer_cli.interop.picture_models import import_pictures
 from tformer_cli.interop.reading import read_json, read_weights
+from tformer_cli.models.vit import Stem, ViTConfig
 from tformer_cli.models.vit.model import ViTClassifier, ViTForMaskedPatches
 from tformer_cli.runs.checkpoint import load_model_tensors
 

@@ -17,14 +17,7 @@ from tests.interop.drawing import generator, randomise
 from tests.interop.test_huggingface_encoder import WORDS, wordpiece
 from tests.interop.test_huggingface_gpt import byte_level
 from tests.properties.families import family_named
-from tformer_cli.config.schema import (
-    ClassifierHeadConfig,
-    HeadConfig,
-    ImageClassificationExperiment,
-    ImageDataConfig,
-    ImageHeadConfig,
-    ViTConfig,
-)
+from tformer_cli.config.schema import ClassifierHeadConfig, HeadConfig, ImageDataConfig, ImageHeadConfig
 from tformer_cli.errors import ConfigError, DataError, TformerError
 from tformer_cli.interop.foreign import Foreign, label_names, read_foreign, write_checkpoint
 from tformer_cli.interop.huggingface import import_model
@@ -33,8 +26,10 @@ from tformer_cli.interop.picture_models import timm_files
 from tformer_cli.interop.reading import Settings
 from tformer_cli.models.bert.model import BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
 from tformer_cli.models.gpt.model import GPT
+from tformer_cli.models.vit import ViTConfig
 from tformer_cli.models.vit.model import ViTClassifier
 from tformer_cli.runs.checkpoint import load_model_tensors, tensors_to_bytes
+from tformer_cli.tasks.registry import ImageClassificationExperiment
 from tformer_cli.tokenizers.huggingface import JsonTokenizer
 from tformer_cli.train.initial import load_initial
 

@@ -19,28 +19,27 @@ from torch import Tensor
 from tests.interop.drawing import Choices, drawn, generator, other_values, randomise
 from tformer_cli.config.schema import (
     Activation,
-    BERTConfig,
     ClassifierHeadConfig,
     DecodeConfig,
-    GPTConfig,
     HeadConfig,
     ImageHeadConfig,
     Norm,
-    Seq2SeqConfig,
     Target,
-    TieEmbeddings,
     TokenizerConfig,
     TokenizerKind,
-    ViTConfig,
 )
 from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_encoder, huggingface_gpt, huggingface_vit, huggingface_weights
 from tformer_cli.interop.huggingface import export_encoder, export_gpt, export_model
 from tformer_cli.interop.reading import read_json, read_weights
+from tformer_cli.models.bert import BERTConfig
 from tformer_cli.models.bert.model import BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
+from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
+from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
 from tformer_cli.models.seq2seq.model import Seq2Seq
+from tformer_cli.models.vit import ViTConfig
 from tformer_cli.models.vit.model import ViTClassifier
 from tformer_cli.runs.checkpoint import load_model_tensors
 from tformer_cli.tokenizers.tokenizer import Tokenizer

@@ -11,20 +11,15 @@ import pytest
 import torch
 
 from tests.interop.drawing import Choices, drawn, generator, randomise
-from tformer_cli.config.schema import (
-    Activation,
-    ImageClassificationExperiment,
-    ImageDataConfig,
-    ImageHeadConfig,
-    Pooling,
-    ViTConfig,
-)
+from tformer_cli.config.schema import Activation, ImageDataConfig, ImageHeadConfig, Pooling
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import timm_vit
 from tformer_cli.interop.picture_models import import_pictures, timm_files
 from tformer_cli.interop.reading import read_json, read_weights
+from tformer_cli.models.vit import ViTConfig
 from tformer_cli.models.vit.model import ViTClassifier
 from tformer_cli.runs.checkpoint import load_model_tensors
+from tformer_cli.tasks.registry import ImageClassificationExperiment
 
 
 def library():

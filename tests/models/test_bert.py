@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tformer_cli.config.schema import GRID_POSITIONS, BERTConfig, Positions
+from tformer_cli.config.schema import GRID_POSITIONS, Positions
+from tformer_cli.models.bert import BERTConfig
 from tformer_cli.models.bert.model import BERTForPretraining
 
 V = 23

@@ -14,17 +14,11 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import (
-    GRID_POSITIONS,
-    Combine,
-    ConformerConfig,
-    Norm,
-    Normalisation,
-    Positions,
-    Seq2SeqConfig,
-)
+from tformer_cli.config.schema import GRID_POSITIONS, Combine, Norm, Normalisation, Positions
 from tformer_cli.errors import DataError
+from tformer_cli.models.conformer import ConformerConfig
 from tformer_cli.models.conformer.model import Conformer
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.nn import backend as backends
 from tformer_cli.nn.attention import Attention, Mask

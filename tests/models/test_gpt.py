@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tformer_cli.config.schema import GRID_POSITIONS, Combine, DecodeConfig, GPTConfig, Positions
+from tformer_cli.config.schema import GRID_POSITIONS, Combine, DecodeConfig, Positions
 from tformer_cli.decode.search import search
+from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
 from tformer_cli.nn.attention import Mask
 

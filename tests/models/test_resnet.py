@@ -7,7 +7,8 @@ import torch
 import transformers
 from torch import nn
 
-from tformer_cli.config.schema import BatchOrGroup, ImageHeadConfig, Pooling, ResNetConfig, ResNetStem
+from tformer_cli.config.schema import ImageHeadConfig, Pooling
+from tformer_cli.models.resnet import BatchOrGroup, ResNetConfig, ResNetStem
 from tformer_cli.models.resnet.model import ResNet, ResNetClassifier, SqueezeExcitation, StandardisedConvolution
 
 HEAD = ImageHeadConfig(pooling=Pooling.mean)

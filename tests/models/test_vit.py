@@ -8,18 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import (
-    Activation,
-    Combine,
-    ImageHeadConfig,
-    Norm,
-    Pooling,
-    Positions,
-    ResNetConfig,
-    Stem,
-    ViTConfig,
-)
+from tformer_cli.config.schema import Activation, Combine, ImageHeadConfig, Norm, Pooling, Positions
 from tformer_cli.errors import RunError
+from tformer_cli.models.resnet import ResNetConfig
+from tformer_cli.models.vit import Stem, ViTConfig
 from tformer_cli.models.vit.model import ViT, ViTClassifier, ViTForMaskedPatches
 
 SIZE, CHANNELS, PATCH = 12, 2, 4

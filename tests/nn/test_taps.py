@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from test_attention import CLOSE, DIM, HEADS, SELF_SCHEMES, attention, heads_by_loops, places, torch_attention
 from torch import Tensor
 
-from tformer_cli.config.schema import GPTConfig, Positions, Seq2SeqConfig
+from tformer_cli.config.schema import Positions
+from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.nn import attention as attention_module
 from tformer_cli.nn import backend as backends

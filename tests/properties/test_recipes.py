@@ -8,14 +8,14 @@ import pytest
 
 from tests.properties.families import ENTITIES, QUESTIONS, SENTIMENT
 from tformer_cli.config.compose import compose, recipes
-from tformer_cli.config.schema import (
+from tformer_cli.config.experiments import experiment
+from tformer_cli.config.schema import Source
+from tformer_cli.tasks.registry import (
     ImageClassificationExperiment,
     LanguageModelExperiment,
     MaskedLanguageModelExperiment,
     MaskedPatchesExperiment,
     QuestionAnsweringExperiment,
-    ResNetClassificationExperiment,
-    Source,
     SpeechRecognitionExperiment,
     TextClassificationExperiment,
     TokenTaggingExperiment,
@@ -64,7 +64,7 @@ SHRUNK = {
         "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1", "data.stride=4",
     ],
     ImageClassificationExperiment: [*DIGITS, "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1"],
-    ResNetClassificationExperiment: [*DIGITS],
+    experiment("image_classification", "resnet"): [*DIGITS],
     MaskedPatchesExperiment: [*DIGITS, "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1"],
 }  # fmt: skip
 WORDS = ["good", "bad", "film", "plot", "end", "fine", "story", "dull"]

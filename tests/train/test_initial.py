@@ -7,22 +7,17 @@ import safetensors.torch
 import torch
 
 from tformer_cli.config.compose import compose
-from tformer_cli.config.schema import (
-    BERTConfig,
-    ConformerConfig,
-    GPTConfig,
-    HeadConfig,
-    ImageHeadConfig,
-    Pooling,
-    Positions,
-    Seq2SeqConfig,
-    ViTConfig,
-)
+from tformer_cli.config.schema import HeadConfig, ImageHeadConfig, Pooling, Positions
 from tformer_cli.errors import RunError
+from tformer_cli.models.bert import BERTConfig
 from tformer_cli.models.bert.model import BERTForPretraining, BERTForSpans, BERTTagger
+from tformer_cli.models.conformer import ConformerConfig
 from tformer_cli.models.conformer.model import Conformer
+from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
+from tformer_cli.models.vit import ViTConfig
 from tformer_cli.models.vit.model import ViTClassifier, ViTForMaskedPatches
 from tformer_cli.nn.grid import resized
 from tformer_cli.runs.checkpoint import model_tensors, tensors_to_bytes

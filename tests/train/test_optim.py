@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tformer_cli.config.schema import Method, OptimConfig, Schedule, Seq2SeqConfig
+from tformer_cli.config.schema import Method, OptimConfig, Schedule
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.train.averaging import MovingAverage
 from tformer_cli.train.muon import orthogonalized

@@ -7,16 +7,19 @@ words.
 
 from __future__ import annotations
 
-import re
+import contextlib
 import shlex
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tformer_cli.cli.choices import one_of
 from tformer_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import Experiment
 
 BASH = r"""# tformer completion for bash: add to ~/.bashrc:  source <(tformer completion bash)
 _tformer() {
@@ -113,7 +116,7 @@ def _possible(before: list[str], current: str) -> list[str]:
     declared = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     if not given or (len(declared) == 1 and declared[0].nargs == -1):
         return _values(declared[0]) if declared else []
-    return _settings(given[0], current) if any(one.name == SETTINGS for one in declared) else []
+    return _settings(given[0], given[1:], current) if any(one.name == SETTINGS for one in declared) else []
 
 
 def _option(command: Any, word: str) -> Any:
@@ -144,16 +147,16 @@ def _arguments(command: Any, words: list[str]) -> list[str]:
     return arguments
 
 
-def _settings(recipe: str, current: str) -> list[str]:
+def _settings(recipe: str, overrides: list[str], current: str) -> list[str]:
     from tformer_cli.config.recipes import fitting, groups
     from tformer_cli.config.values import leaves, nodes
 
-    schema, available = _schema(recipe), groups()
+    schema, available = _schema(recipe, overrides), groups()
     key, equals, _ = current.partition("=")
     if equals:
         if key in leaves(schema):
             return [f"{key}={option}" for option in leaves(schema)[key].options]
-        return [f"{key}={option}" for option in fitting(key, leaves(schema))] if key in nodes(schema) else []
+        return [f"{key}={option}" for option in fitting(key, schema)] if key in nodes(schema) else []
     if "." in current:
         return [f"{name}=" for name in leaves(schema)]
     top = [f"{name}=" for name in leaves(schema) if "." not in name]
@@ -164,17 +167,16 @@ def _settings(recipe: str, current: str) -> list[str]:
     ]
 
 
-def _schema(recipe: str) -> type:
-    """The schema of a recipe's task, by a glance at its text."""
-    from tformer_cli.config.recipes import find
-    from tformer_cli.config.schema import EXPERIMENTS
+def _schema(recipe: str, overrides: list[str]) -> type[Experiment]:
+    """Return the settings of a recipe or run, with the model family that overrides ask for."""
+    from tformer_cli.config.compose import schema_of
+    from tformer_cli.config.experiments import experiment, tasks
 
-    try:
-        path = Path(recipe) / "config.yaml" if Path(recipe).is_dir() else find(recipe)
-        match = re.search(r"^[\s-]*(?:schema|task):\s*(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    except (ConfigError, OSError, UnicodeDecodeError):
-        match = None
-    return EXPERIMENTS.get(match[1] if match else "", next(iter(EXPERIMENTS.values())))
+    path = str(Path(recipe) / "config.yaml") if Path(recipe).is_dir() else recipe
+    for given in ([item for item in overrides if "=" in item], []):
+        with contextlib.suppress(ConfigError):
+            return schema_of(path, given)
+    return experiment(next(iter(tasks())))
 
 
 @cache

@@ -25,7 +25,7 @@ class Setting:
         default: default in command line syntax; empty: the setting is required.
         values: the type, or the allowed names or range.
         about: description of the setting.
-        tasks: tasks that have it with this default; empty: all.
+        tasks: tasks, or tasks with a model family, that have it with this default; empty: all.
     """
 
     key: str
@@ -38,6 +38,9 @@ class Setting:
 def settings(
     prefix: Annotated[str, typer.Argument(metavar="[PREFIX]", help="Only keys that begin so: optim, data.path.")] = "",
     task: Annotated[str, typer.Option("--task", help="Only the settings of one task.", show_default=False)] = "",
+    family: Annotated[
+        str, typer.Option("--family", help="With --task: those with this model family.", show_default=False)
+    ] = "",
     recipe: Annotated[
         str, typer.Option("--recipe", help="Only those of a recipe, with the recipe's values.", show_default=False)
     ] = "",
@@ -46,10 +49,12 @@ def settings(
     """Print every setting with its default, its values and its description."""
     from tformer_cli.cli.output import result, table
 
-    lines = _of_recipe(recipe) if recipe else reference(task)
+    if family and not task:
+        raise ConfigError("--family: goes with --task, and that is not given", "add --task TASK")
+    lines = _of_recipe(recipe) if recipe else reference(task, family)
     chosen = [line for line in lines if _begins(line.key, prefix)]
     if not chosen:
-        from tformer_cli.config.values import suggest
+        from tformer_cli.config.suggest import suggest
 
         parts = {part for line in lines for part in (line.key, line.key.partition(".")[0])}
         near = suggest(prefix, parts)
@@ -66,31 +71,38 @@ def settings(
     table(header, rows, unwrapped=("setting",))
 
 
-def reference(task: str = "") -> list[Setting]:
-    """Return every setting of all tasks, or of one, in the order of the schema.
+def reference(task: str = "", family: str = "") -> list[Setting]:
+    """Return every setting of all tasks with all model families, or of one task, in the order of the schema.
 
-    If the default of a key differs between tasks, there is a line for each default.
+    If the default of a key differs between tasks or families, there is a line for each default.
+
+    Args:
+        task: name of a task; empty: all.
+        family: name of a model family for that task; empty: its default.
 
     Raises:
-        ConfigError: if there is no such task.
+        ConfigError: if there is no such task, or it cannot be trained with that family.
     """
-    from tformer_cli.config.schema import EXPERIMENTS
-    from tformer_cli.config.values import leaves, suggest
+    from tformer_cli.config.experiments import current_name, experiment, families_for, tasks
+    from tformer_cli.config.suggest import suggest
+    from tformer_cli.config.values import leaves
 
-    if task and task not in EXPERIMENTS:
-        near = suggest(task, EXPERIMENTS)
+    name, implied = current_name(task)
+    if task and name not in tasks():
+        near = suggest(task, tasks())
         raise ConfigError(
-            f"--task: no task {task!r}", f"did you mean '{near[0]}'?" if near else f"one of {', '.join(EXPERIMENTS)}"
+            f"--task: no task {task!r}", f"did you mean '{near[0]}'?" if near else f"one of {', '.join(tasks())}"
         )
-    tasks = [task] if task else list(EXPERIMENTS)
+    pairs = [(name, family or implied)] if task else [(one, each) for one in tasks() for each in families_for(one)]
     by_line: dict[tuple[str, str, str, str], list[str]] = {}
-    for name in tasks:
-        for key, leaf in leaves(EXPERIMENTS[name]).items():
-            default = name if key == "task" else _default(EXPERIMENTS[name], key)
-            by_line.setdefault((key, default, _values(leaf), leaf.about), []).append(name)
+    for name, chosen in pairs:
+        schema = experiment(name, chosen)
+        owner = name if schema is experiment(name) else f"{name} with model.family={chosen}"
+        for key, leaf in leaves(schema).items():
+            by_line.setdefault((key, _default(schema, key), _values(leaf), leaf.about), []).append(owner)
     order = {key: place for place, key in enumerate(dict.fromkeys(key for key, *_ in by_line))}
     return [
-        Setting(*line, tasks=() if len(owners) == len(tasks) else tuple(owners))
+        Setting(*line, tasks=() if len(owners) == len(pairs) else tuple(owners))
         for line, owners in sorted(by_line.items(), key=lambda item: order[item[0][0]])
     ]
 

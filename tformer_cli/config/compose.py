@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from tformer_cli.config import values
-from tformer_cli.config.checks import check_together, require
-from tformer_cli.config.overrides import Overrides, option, parse, refuse_text
-from tformer_cli.config.recipes import RecipeInfo, default_name, find, fitting, folder, groups, recipes
-from tformer_cli.config.schema import EXPERIMENTS, Experiment
+from tformer_cli.config.experiments import check_together, current_name, experiment, require, tasks
+from tformer_cli.config.overrides import Overrides, chosen_family, option, parse, refuse_text, unsuited
+from tformer_cli.config.recipes import RecipeInfo, default_name, family_of, find, fitting, folder, groups, recipes
+from tformer_cli.config.schema import Experiment
 from tformer_cli.config.values import differences, flatten
 from tformer_cli.config.yaml import Document, dump_yaml, read_yaml, strings
 from tformer_cli.errors import ConfigError
@@ -52,7 +52,7 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
     path = find(recipe)
     document = read_yaml(path)
     _refuse(document)
-    schema, selected, given = _plan(document)
+    schema, selected, given = _plan(document, overrides)
     asked = parse(overrides, schema)
     _same_task(asked, schema)
     config = _assemble(schema, selected, given, asked)
@@ -62,6 +62,19 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
     if complete:
         check_together(config)
     return config
+
+
+def schema_of(recipe: str, overrides: Sequence[str] = ()) -> type[Experiment]:
+    """Return the dataclass of the settings that a recipe has with overrides, without composing them.
+
+    Args:
+        recipe: as in `compose`; or the configuration of a run.
+        overrides: as in `compose`; only those that choose a model family count.
+
+    Raises:
+        ConfigError: if the recipe cannot be read, or a setting is wrong.
+    """
+    return _plan(read_yaml(find(recipe)), overrides)[0]
 
 
 def override(config: Experiment, overrides: Sequence[str], *, trained: bool = False) -> Experiment:
@@ -75,10 +88,13 @@ def override(config: Experiment, overrides: Sequence[str], *, trained: bool = Fa
     Raises:
         ConfigError: as `compose`.
     """
-    schema = type(config)
+    given, schema = values.plain(config), type(config)
+    if (family := chosen_family(overrides, schema)) not in ("", config.model.family):
+        schema = experiment(config.task, family)
+        del given["model"]
     asked = parse(overrides, schema)
     _same_task(asked, schema)
-    changed = _assemble(schema, {}, values.check(values.plain(config), schema), asked)
+    changed = _assemble(schema, {}, values.check(given, schema), asked)
     if trained:
         _refuse_retraining(flatten(config), flatten(changed))
     require(changed)
@@ -163,18 +179,32 @@ def _refuse(document: Document) -> None:
             raise ConfigError(f"{document.where(key)}: _target_ is refused", remedy)
 
 
-def _plan(document: Document, *, saved: bool = False) -> tuple[type[Experiment], dict[str, str], dict[str, Any]]:
-    """What a file asks for: its schema, its options by group in order, and its own values, checked."""
+def _plan(
+    document: Document, overrides: Sequence[str] = (), *, saved: bool = False
+) -> tuple[type[Experiment], dict[str, str], dict[str, Any]]:
+    """Return what a file asks for: its schema, its options by group in order, and its own values, checked.
+
+    The schema has the settings of one model family: that of the command line, of the file's option, of the file's own
+    `model.family`, or the task's default. Where the command line asks for another family than the file, the file's
+    option and values of the group `model` are left out.
+
+    Args:
+        document: a recipe, or the configuration of a run.
+        overrides: overrides of the command line.
+        saved: it is the configuration of a run.
+    """
     given = dict(document.data)
     try:
         listed = _defaults(given.pop("defaults", []))
         by_schema, by_task = listed.pop("schema", None), listed.pop("task", None)
         task = given.get("task") or by_schema or by_task
         if not isinstance(task, str):
-            raise ConfigError(f"{document.name} does not say its task", f"write task: {next(iter(EXPERIMENTS))}")
-        if task not in EXPERIMENTS:
-            raise ConfigError(f"{document.where('task')}: task {task!r} is not one of {', '.join(EXPERIMENTS)}")
-        schema, available = EXPERIMENTS[task], groups()
+            raise ConfigError(f"{document.name} does not say its task", f"write task: {next(iter(tasks()))}")
+        task, implied = current_name(task)
+        if task not in tasks():
+            raise ConfigError(f"{document.where('task')}: task {task!r} is not one of {', '.join(tasks())}")
+        written = _written_family(given, listed) or implied
+        schema, available = experiment(task, written), groups()
         for group, name in listed.items():
             if group not in available or group not in values.nodes(schema):
                 raise values.unknown(group, schema)
@@ -183,7 +213,18 @@ def _plan(document: Document, *, saved: bool = False) -> tuple[type[Experiment],
     except ConfigError as error:
         cause = error.cause if error.cause.startswith(document.name) else f"{document.where('defaults')}: {error.cause}"
         raise ConfigError(cause, error.remedy) from None
+    if (family := chosen_family(overrides, schema)) and experiment(task, family) is not schema:
+        schema = experiment(task, family)
+        given.pop("model", None)
+        listed = {group: name for group, name in listed.items() if group != "model"}
     return schema, listed, _check(document, given, schema, saved)
+
+
+def _written_family(given: Mapping[str, Any], listed: Mapping[str, str]) -> str:
+    """Return the model family that a file asks for, by its option or by its own value; "" if it does not say."""
+    node = given.get("model")
+    own = node.get("family") if isinstance(node, Mapping) else None
+    return family_of("model", listed.get("model", "")) or (own if isinstance(own, str) else "")
 
 
 def _check(document: Document, given: Mapping[str, Any], schema: type[Experiment], saved: bool) -> dict[str, Any]:
@@ -220,8 +261,16 @@ def _defaults(entries: Any) -> dict[str, str]:
 
 
 def _same_task(asked: Overrides, schema: type[Experiment]) -> None:
-    if "task" in asked.values and EXPERIMENTS.get(asked.values["task"]) is not schema:
+    """Refuse another task than the recipe's, and write the present name of the same.
+
+    Raises:
+        ConfigError: if it is another one.
+    """
+    if "task" not in asked.values:
+        return
+    if current_name(asked.values["task"])[0] != schema.task:
         raise ConfigError("task cannot be changed", "choose a recipe of that task")
+    asked.values["task"] = schema.task
 
 
 def _assemble(schema: type[Experiment], selected: Mapping[str, str], given: Mapping[str, Any], asked: Overrides) -> Any:
@@ -298,9 +347,8 @@ def _compose_groups(options: Mapping[str, str], schema: type[Experiment]) -> dic
         try:
             values.check({group: tree.get(group) or {}}, schema)
         except ConfigError as error:
-            suited = fitting(group, values.leaves(schema))
+            suited = fitting(group, schema)
             if suited and name in groups().get(group, ()) and name not in suited:
-                cause = f"{group}={name} does not go with task {schema.task}"
-                raise ConfigError(cause, f"one of {', '.join(suited)}") from None
+                raise unsuited(group, name, schema) from None
             raise ConfigError(f"{group}={name}: {error.cause}", error.remedy) from None
     return values.check(tree, schema)

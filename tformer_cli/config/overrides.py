@@ -9,8 +9,11 @@ from fnmatch import fnmatchcase
 from types import UnionType
 from typing import Any, get_origin
 
-from tformer_cli.config.recipes import fitting, groups
-from tformer_cli.config.values import convert, holds_settings, leaves, nodes, suggest, unknown
+from tformer_cli.config.experiments import current_name, families_for
+from tformer_cli.config.recipes import family_of, fitting, groups
+from tformer_cli.config.schema import Experiment
+from tformer_cli.config.suggest import suggest
+from tformer_cli.config.values import convert, holds_settings, leaves, nodes, unknown
 from tformer_cli.config.yaml import parse_yaml
 from tformer_cli.errors import ConfigError
 
@@ -66,7 +69,38 @@ def refuse_text(key: str, text: str) -> None:
         raise ConfigError(f"{key}: the value is not UTF-8") from None
 
 
-def parse(overrides: Sequence[str], schema: type) -> Overrides:
+def chosen_family(overrides: Sequence[str], schema: type[Experiment]) -> str:
+    """Return the model family that a command line asks for; "" if none.
+
+    It is given by `model.family=FAMILY`, by `model=OPTION`, or by a former name of the task.
+
+    Args:
+        overrides: as in `parse`.
+        schema: settings of the task, with any family.
+
+    Raises:
+        ConfigError: if the task cannot be trained with it, or if both ask for different ones.
+    """
+    asked = dict(map(split, overrides))
+    name = asked.get("model.family") or current_name(asked.get("task", ""))[1]
+    of_option = ""
+    if "model" in asked:
+        of_option = family_of("model", asked["model"])
+        if of_option and of_option not in families_for(schema.task):
+            raise unsuited("model", asked["model"], schema)
+    if name and of_option and name != of_option:
+        cause = f"model={asked['model']} is of the family {of_option}, and model.family is {name}"
+        raise ConfigError(cause, f"model.family={of_option}, or leave it out")
+    return name or of_option
+
+
+def unsuited(group: str, name: str, schema: type[Experiment]) -> ConfigError:
+    """Return the error for an option of another task, with those that would go."""
+    cause = f"{group}={name} does not go with task {schema.task}"
+    return ConfigError(cause, f"one of {', '.join(fitting(group, schema))}")
+
+
+def parse(overrides: Sequence[str], schema: type[Experiment]) -> Overrides:
     """Overrides checked against a schema; of several for one key the last counts.
 
     Raises:
@@ -101,7 +135,7 @@ def repeated(overrides: Sequence[str]) -> list[str]:
     ]
 
 
-def option(group: str, name: str, schema: type) -> str:
+def option(group: str, name: str, schema: type[Experiment]) -> str:
     """The name of an option, if its group has it.
 
     Raises:
@@ -109,7 +143,7 @@ def option(group: str, name: str, schema: type) -> str:
     """
     if name in groups()[group]:
         return name  # one of another task is answered better by the setting that this one lacks
-    suited = fitting(group, leaves(schema))
+    suited = fitting(group, schema)
     meant = suggest(name, suited)
     hint = f"did you mean '{meant[0]}'?" if meant else ""
     raise ConfigError(f"{group}: {name!r} is not one of {', '.join(suited)}", hint)

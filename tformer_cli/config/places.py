@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import TypeVar
 
-from tformer_cli.config.schema import Experiment, SpeechRecognitionExperiment
+from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -53,8 +53,9 @@ def located(config: E, base: str) -> E:
         names = {split: getattr(data, split) for split in SPLITS}
         moved = {split: name if is_there(inside / name) else absolute(name) for split, name in names.items() if name}
         config = dataclasses.replace(config, data=dataclasses.replace(data, path=path, **moved))
-    if isinstance(config, SpeechRecognitionExperiment):
-        decode = dataclasses.replace(config.decode, language_model=absolute(config.decode.language_model))
+    decode = getattr(config, "decode", None)
+    if decode is not None and hasattr(decode, "language_model"):
+        decode = dataclasses.replace(decode, language_model=absolute(decode.language_model))
         config = dataclasses.replace(config, decode=decode)
     return config
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from tformer_cli.config.values import suggest
+from tformer_cli.config.experiments import experiment, families_for
+from tformer_cli.config.schema import Experiment
+from tformer_cli.config.suggest import suggest
+from tformer_cli.config.values import leaves
 from tformer_cli.errors import ConfigError
 
 
@@ -52,14 +54,35 @@ def groups() -> dict[str, list[str]]:
     return found
 
 
-def fitting(group: str, settings: Collection[str]) -> list[str]:
-    """The options of a group that set nothing but the given settings, dotted: those that suit a task."""
-    found = []
+def fitting(group: str, schema: type[Experiment]) -> list[str]:
+    """Return the options of a group that suit a task: they set nothing but settings that it has.
+
+    Options of the group `model` may be of any family that the task can be trained with.
+
+    Args:
+        group: name of the group.
+        schema: settings of the task.
+    """
+    fitting_families = families_for(schema.task)
+    options = []
     for option in groups().get(group, []):
         text = (folder("conf") / group / f"{option}.yaml").read_text(encoding="utf-8")
+        name = family_of(group, option)
+        if name and name not in fitting_families:
+            continue
+        settings = leaves(experiment(schema.task, name) if name else schema)
         if all(f"{group}.{key}" in settings for key in re.findall(r"^(\w+):", text, re.MULTILINE)):
-            found.append(option)
-    return found
+            options.append(option)
+    return options
+
+
+def family_of(group: str, option: str) -> str:
+    """Return the model family that an option is of; "" if it is of none, or there is no such option."""
+    path = folder("conf") / group / f"{option}.yaml"
+    if group != "model" or option not in groups().get(group, []):
+        return ""
+    match = re.search(r"^family:\s*(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return match[1] if match else ""
 
 
 def names() -> list[str]:

@@ -6,7 +6,6 @@ Everything here works for any dataclass of `schema`, so a new setting needs no c
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields, is_dataclass
@@ -16,6 +15,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from tformer_cli.config.schema import REQUIRED, Experiment
+from tformer_cli.config.suggest import suggest
 from tformer_cli.errors import ConfigError
 
 _LARGEST = 2**63 - 1
@@ -137,11 +137,6 @@ def unknown(key: str, schema: type, extra: Iterable[str] = ()) -> ConfigError:
     if meant:
         return ConfigError(f"unknown setting {key!r}", f"did you mean {_either(meant)}?")
     return ConfigError(f"unknown setting {key!r}", "`tformer settings` lists all of them")
-
-
-def suggest(word: str, known: Iterable[str]) -> list[str]:
-    """The known word nearest to a mistyped one, or none."""
-    return difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
 
 
 def _either(words: list[str]) -> str:
@@ -296,14 +291,18 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(tree: Mapping[str, Any], schema: type) -> Any:
-    """A dataclass from a checked tree; what is not given has its default."""
-    hints, given = _hints(schema), {}
-    for item in fields(schema):
-        if is_dataclass(hints[item.name]):
-            given[item.name] = build(tree.get(item.name, {}), hints[item.name])
-        elif item.name in tree:
-            given[item.name] = tree[item.name]
-    return schema(**given)
+    """Return a dataclass from a checked tree; what is not given has its default."""
+    return _filled(schema(), tree)
+
+
+def _filled(node: Any, tree: Mapping[str, Any]) -> Any:
+    """Return a dataclass with the values of a checked tree in place of its own."""
+    values = {
+        item.name: _filled(default, tree.get(item.name, {})) if is_dataclass(default) else tree.get(item.name, default)
+        for item in fields(node)
+        for default in (getattr(node, item.name),)
+    }
+    return type(node)(**values)
 
 
 def plain(value: Any) -> Any:

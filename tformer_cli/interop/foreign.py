@@ -10,20 +10,18 @@ from typing import Any
 
 from torch import Tensor
 
-from tformer_cli.config.schema import (
-    BERTConfig,
-    Experiment,
-    GPTConfig,
-    ImageClassificationExperiment,
-    Seq2SeqConfig,
-    ViTConfig,
-)
+from tformer_cli.config.schema import Experiment
 from tformer_cli.data.text.encoding_version import EncodingVersion
 from tformer_cli.interop.gate import Say, warn
 from tformer_cli.interop.huggingface import CONFIG, import_model
 from tformer_cli.interop.huggingface_encoder import TASKS, head_kind
 from tformer_cli.interop.picture_models import import_pictures, is_pictures
 from tformer_cli.interop.reading import read_json, read_weights
+from tformer_cli.models.bert import BERTConfig
+from tformer_cli.models.gpt import GPTConfig
+from tformer_cli.models.seq2seq import Seq2SeqConfig
+from tformer_cli.models.vit import ViTConfig
+from tformer_cli.tasks.registry import ImageClassificationExperiment
 from tformer_cli.train.initial import OUTPUT_NAMES, UNNAMED
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tformer_cli.config.schema import DecodeConfig, GPTConfig, Seq2SeqConfig, Stopping
+from tformer_cli.config.schema import DecodeConfig, Stopping
 from tformer_cli.interop.gate import HERE, Rules, carried, irrelevant
+from tformer_cli.models.gpt import GPTConfig
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 
 EARLY_STOPPING = {Stopping.longest: "never", Stopping.next: False}
 EXPORTED: Rules = {

@@ -11,15 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tformer_cli.config.schema import (
-    BERTConfig,
-    DecodeConfig,
-    GPTConfig,
-    HeadConfig,
-    ImageClassificationExperiment,
-    Seq2SeqConfig,
-    TieEmbeddings,
-)
+from tformer_cli.config.schema import DecodeConfig, HeadConfig
 from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.data.text.tagged_words import TaggedWords
 from tformer_cli.errors import ConfigError
@@ -40,11 +32,15 @@ from tformer_cli.interop.marian_tokenizer import from_marian
 from tformer_cli.interop.picture_models import huggingface_files, timm_files
 from tformer_cli.interop.reading import WEIGHTS, read_json, read_weights
 from tformer_cli.interop.writing import json_file, weights_file
+from tformer_cli.models.bert import BERTConfig
 from tformer_cli.models.bert.model import BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
+from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
+from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.models.vit.model import ViTClassifier
 from tformer_cli.runs.writing import write_new_folder
+from tformer_cli.tasks.registry import ImageClassificationExperiment
 from tformer_cli.tokenizers.files import META
 from tformer_cli.tokenizers.huggingface import JsonTokenizer
 from tformer_cli.tokenizers.tokenizer import Tokenizer, Vocabulary

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import Activation, BERTConfig, HeadConfig, Norm, Pooling, Positions
+from tformer_cli.config.schema import Activation, HeadConfig, Norm, Pooling, Positions
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop.gate import (
     FOREIGN,
@@ -30,6 +30,7 @@ from tformer_cli.interop.gate import (
 )
 from tformer_cli.interop.reading import LEARNED, Settings, Weights
 from tformer_cli.interop.writing import encoder_settings, plain
+from tformer_cli.models.bert import BERTConfig
 
 EXPORTED: Rules = {
     **LEARNED,

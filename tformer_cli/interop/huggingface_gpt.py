@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tformer_cli.config.schema import GPTConfig, Norm, Positions
+from tformer_cli.config.schema import Norm, Positions
 from tformer_cli.interop.gate import (
     FOREIGN,
     Rules,
@@ -27,6 +27,7 @@ from tformer_cli.interop.gate import (
 )
 from tformer_cli.interop.reading import ACTIVATIONS, LEARNED, THEIR_ACTIVATIONS, Settings, Weights
 from tformer_cli.interop.writing import plain
+from tformer_cli.models.gpt import GPTConfig
 
 KIND, PREFIX = "gpt2", "transformer."
 EMBEDDINGS = {"embedding.weight": "wte.weight", "positions.table": "wpe.weight"}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import ImageHeadConfig, Norm, Pooling, Positions, Stem, ViTConfig
+from tformer_cli.config.schema import ImageHeadConfig, Norm, Pooling, Positions
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop.gate import (
     FOREIGN,
@@ -30,6 +30,7 @@ from tformer_cli.interop.gate import (
 )
 from tformer_cli.interop.reading import LEARNED, Settings, Weights
 from tformer_cli.interop.writing import encoder_settings, plain
+from tformer_cli.models.vit import Stem, ViTConfig
 
 Layers = Callable[[int], Iterator[tuple[str, tuple[str, ...]]]]
 """From the depth to each layer of the encoder: our name; theirs, of which ours is the concatenation."""

@@ -11,14 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tformer_cli.config.schema import (
-    Fit,
-    ImageClassificationExperiment,
-    ImageDataConfig,
-    ImageHeadConfig,
-    Pooling,
-    Resample,
-)
+from tformer_cli.config.schema import Fit, ImageDataConfig, ImageHeadConfig, Pooling, Resample
 from tformer_cli.data.image.pictures import stored_size
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_vit, timm_vit
@@ -26,6 +19,7 @@ from tformer_cli.interop.gate import Say, warn
 from tformer_cli.interop.reading import LARGEST, WEIGHTS, Settings, read_json
 from tformer_cli.interop.writing import json_file, weights_file
 from tformer_cli.models.vit.model import ViTClassifier
+from tformer_cli.tasks.registry import ImageClassificationExperiment
 
 CONFIG, CODING = "config.json", "preprocessor_config.json"
 FILTERS = {Resample.nearest: 0, Resample.lanczos: 1, Resample.bilinear: 2, Resample.bicubic: 3}

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tformer_cli.config.schema import Activation, ImageHeadConfig, Pooling, ViTConfig
+from tformer_cli.config.schema import Activation, ImageHeadConfig, Pooling
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop.gate import TRAINING, Rules, all_of, carried, check_export, check_import, irrelevant, only
 from tformer_cli.interop.huggingface_vit import (
@@ -29,6 +29,7 @@ from tformer_cli.interop.huggingface_vit import (
 )
 from tformer_cli.interop.reading import Settings, Weights
 from tformer_cli.interop.writing import plain
+from tformer_cli.models.vit import ViTConfig
 
 EMBEDDINGS = {"class_token": "cls_token", "positions": "pos_embed", "patches": "patch_embed.proj"}
 HEAD = "head"

@@ -9,8 +9,9 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from tformer_cli.config.schema import BERTConfig, ViTConfig
 from tformer_cli.interop.reading import THEIR_ACTIVATIONS
+from tformer_cli.models.bert import BERTConfig
+from tformer_cli.models.vit import ViTConfig
 
 
 def json_file(value: Any) -> bytes:

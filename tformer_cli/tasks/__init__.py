@@ -1,9 +1,8 @@
-"""The tasks, by name: one line a family."""
+"""The tasks: what is read, which model is trained, by which loss, and how it is scored and used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import Experiment
@@ -11,31 +10,15 @@ if TYPE_CHECKING:
 
 
 def build(config: Experiment) -> Task:
-    """The task that a configuration names.
+    """Return the task that a configuration names.
 
     Raises:
         ConfigError: if there is none of that name.
     """
+    from tformer_cli.config.family import load
     from tformer_cli.errors import ConfigError
-    from tformer_cli.tasks import question_answering, text_classification, token_tagging, translation
-    from tformer_cli.tasks.image_classification import ImageClassification
-    from tformer_cli.tasks.language_model import LanguageModel
-    from tformer_cli.tasks.masked_language_model import MaskedLanguageModel
-    from tformer_cli.tasks.masked_patches import MaskedPatches
-    from tformer_cli.tasks.speech_recognition import SpeechRecognition
+    from tformer_cli.tasks.registry import TASKS
 
-    tasks: dict[str, Callable[[Any], Task]] = {
-        "translation": translation.build,
-        "language_model": LanguageModel,
-        "masked_language_model": MaskedLanguageModel,
-        "text_classification": text_classification.build,
-        "token_tagging": token_tagging.build,
-        "question_answering": question_answering.build,
-        "image_classification": ImageClassification,
-        "resnet_classification": ImageClassification,
-        "masked_patches": MaskedPatches,
-        "speech_recognition": SpeechRecognition,
-    }
-    if config.task not in tasks:
-        raise ConfigError(f"task: no task {config.task!r}", f"there are: {', '.join(tasks)}")
-    return tasks[config.task](config)
+    if config.task not in TASKS:
+        raise ConfigError(f"task: no task {config.task!r}", f"there are: {', '.join(TASKS)}")
+    return load(TASKS[config.task].implementation)(config)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypedDict
+from typing import Any
 
 from torch import nn
 
+from tformer_cli.config.family import AttentionShape
 from tformer_cli.data.core.batch import B, Batch
 from tformer_cli.draw import Gallery, HeatMap, Picture, Sound, Spectrogram
 from tformer_cli.evaluators.base import Evaluation, Sample, Scoring, spread
@@ -18,14 +19,6 @@ __all__ = [
     "AttentionShape", "B", "Batch", "Evaluation", "Gallery", "HeatMap", "Input", "Loss", "LossSums", "M", "Picture",
     "Prediction", "Sample", "Scoring", "Sound", "Spectrogram", "batches_of", "spread", "summed_loss",
 ]  # fmt: skip
-
-
-class AttentionShape(TypedDict):
-    """What chooses the backend of attention: its heads, their width, and the typical length of a sequence."""
-
-    heads: int
-    head_dim: int
-    length: int
 
 
 def batches_of(task: Any, model: nn.Module, split: str) -> Iterator[Any]:

@@ -13,11 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tformer_cli.config.schema import (
-    ImageClassificationExperiment,
-    ResNetClassificationExperiment,
-    Target,
-)
+from tformer_cli.config.schema import Target
 from tformer_cli.data.core.balance import Balance
 from tformer_cli.data.core.media import shown
 from tformer_cli.data.image.augment import mix
@@ -26,6 +22,7 @@ from tformer_cli.data.text.labelled import LABELS, LabelSet
 from tformer_cli.errors import DataError, library
 from tformer_cli.evaluators.base import spread
 from tformer_cli.metrics.labels import confusion, labels_scores
+from tformer_cli.models.resnet import ResNetConfig
 from tformer_cli.models.resnet.model import ResNetClassifier
 from tformer_cli.models.vit.model import ViTClassifier
 from tformer_cli.nn.taps import attention_weights
@@ -41,6 +38,7 @@ from tformer_cli.tasks.base import (
     batches_of,
 )
 from tformer_cli.tasks.images import ImageBatch, ImageTask
+from tformer_cli.tasks.registry import ImageClassificationExperiment
 
 TOP = 5
 """A label counts as found among so many (Deng et al. 2009), where there are more."""
@@ -67,11 +65,11 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
     metric = "accuracy"
     options = frozenset({"top"})
     lower_is_better = frozenset({"loss"})
-    config: ImageClassificationExperiment | ResNetClassificationExperiment
+    config: ImageClassificationExperiment
     labels: LabelSet
     """Set by `prepare` or `load`."""
 
-    def __init__(self, config: ImageClassificationExperiment | ResNetClassificationExperiment) -> None:
+    def __init__(self, config: ImageClassificationExperiment) -> None:
         super().__init__(config)
         self._targets: dict[str, np.ndarray] = {}
         self._balance: Balance | None = None
@@ -145,7 +143,7 @@ class ImageClassification(ImageTask[ViTClassifier | ResNetClassifier, LabelledIm
     def model(self) -> ViTClassifier | ResNetClassifier:
         """A new model and head."""
         config, channels, outputs = self.config, self.config.data.channels, self.labels.outputs
-        if isinstance(config, ResNetClassificationExperiment):
+        if isinstance(config.model, ResNetConfig):
             return ResNetClassifier(config.model, channels, config.head, outputs)
         return ViTClassifier(config.model, config.data.image_size, channels, config.head, outputs)
 

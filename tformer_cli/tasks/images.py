@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import ResNetConfig
 from tformer_cli.data.core.batching import ByEpoch, shuffled
 from tformer_cli.data.core.media import shown
 from tformer_cli.data.core.splits import find_split
@@ -193,16 +192,8 @@ class ImageTask(AnswersFiles[M], SplitsTask[Images, M, B]):
     # --- for people ---
 
     def shape(self) -> AttentionShape:
-        """Attention's shape; a ResNet has none to speak of."""
-        model = self.config.model
-        if isinstance(model, ResNetConfig):
-            return {"heads": 1, "head_dim": 1, "length": 1}
-        patches = math.prod(side // model.patch_pixels for side in self.config.data.height_width)
-        return {
-            "heads": model.heads,
-            "head_dim": model.dim // model.heads,
-            "length": patches + model.class_token,
-        }
+        """Attention's shape."""
+        return self.config.model.attention(math.prod(self.config.data.height_width))
 
     def describe(self) -> list[tuple[str, str]]:
         """The header's lines on pictures and batches."""

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import LanguageModelExperiment
 from tformer_cli.data.text.corpus import Corpus
 from tformer_cli.data.text.encoded import pad
 from tformer_cli.decode.continuation import Continuation
@@ -24,6 +23,7 @@ from tformer_cli.models.gpt.model import GPT
 from tformer_cli.predictors.inputs import SEARCH, Answer, BadInput, Readable, Refusal, unused_by_search
 from tformer_cli.predictors.text import searched
 from tformer_cli.tasks.base import Batch, Evaluation, Input, Loss, Prediction, Sample, Scoring, summed_loss
+from tformer_cli.tasks.registry import LanguageModelExperiment
 from tformer_cli.tasks.running_text import RunningText
 
 PROMPT_CHARACTERS, SAMPLE_TOKENS = 80, 120

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import MaskedLanguageModelExperiment
 from tformer_cli.data.core.batching import ByEpoch, shuffled
 from tformer_cli.data.text.corpus import Corpus, sentences_of
 from tformer_cli.data.text.dataset import TokenBatch
@@ -24,6 +23,7 @@ from tformer_cli.models.bert.model import BERTForPretraining
 from tformer_cli.nn.cross_entropy import head_cross_entropy
 from tformer_cli.predictors.inputs import Answer, Readable, Refusal
 from tformer_cli.tasks.base import Evaluation, Input, Loss, Prediction, Sample, Scoring, batches_of, summed_loss
+from tformer_cli.tasks.registry import MaskedLanguageModelExperiment
 from tformer_cli.tasks.running_text import RunningText
 from tformer_cli.tokenizers.huggingface import MASK
 

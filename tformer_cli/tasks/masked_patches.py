@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tformer_cli.config.schema import MaskedPatchesExperiment
 from tformer_cli.data.image.augment import denormalise, uniforms
 from tformer_cli.errors import ConfigError
 from tformer_cli.evaluators.base import spread
 from tformer_cli.models.vit.model import ViTForMaskedPatches
 from tformer_cli.tasks.base import Evaluation, Gallery, Loss, Prediction, Sample, Scoring, summed_loss
 from tformer_cli.tasks.images import ImageBatch, ImageTask
+from tformer_cli.tasks.registry import MaskedPatchesExperiment
 
 MASKING_STREAM = 65
 """Of random numbers: which patches are hidden, and how."""

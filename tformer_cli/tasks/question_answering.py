@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tformer_cli.config.schema import QuestionAnsweringExperiment
 from tformer_cli.data.text.question_windows import QuestionWindows
 from tformer_cli.evaluators.question_answering import QuestionAnsweringEvaluator
 from tformer_cli.models.bert.model import BERTForSpans
 from tformer_cli.objectives.spans import Spans
 from tformer_cli.predictors.question_answering import QuestionAnswerer
+from tformer_cli.tasks.registry import QuestionAnsweringExperiment
 from tformer_cli.tasks.task import Task
 
 

@@ -12,8 +12,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tformer_cli.config.schema import BadSample, Experiment, Size, TranslationExperiment
+from tformer_cli.config.schema import BadSample, Experiment
 from tformer_cli.data.text.parallel import ParallelSplit, read_parallel
+from tformer_cli.tasks.registry import Size, TranslationExperiment
 
 SEEN = 100_000
 """Number of pairs whose characters are counted."""

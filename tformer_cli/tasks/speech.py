@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import BadSample, Features, Normalise, SpeechRecognitionExperiment
+from tformer_cli.config.schema import BadSample, Features, Normalise
 from tformer_cli.data.core.batching import ByEpoch
 from tformer_cli.data.core.splits import find_split
 from tformer_cli.data.speech.audio import read_sound, recording_files
@@ -31,9 +31,9 @@ from tformer_cli.data.speech.transcripts import normaliser
 from tformer_cli.data.text.encoded import pad
 from tformer_cli.decode.ctc import needed_frames
 from tformer_cli.errors import DataError
-from tformer_cli.nn.convolution import subsampled
 from tformer_cli.regular import read_regular
 from tformer_cli.tasks.base import Batch, M
+from tformer_cli.tasks.registry import SpeechRecognitionExperiment
 from tformer_cli.tasks.separate_texts import SeparateTexts
 
 STATISTICS = "features.json"
@@ -207,7 +207,9 @@ class SpeechTask(SeparateTexts[Recordings, M, SpeechBatch]):
     def _output_frames(self, lengths: np.ndarray) -> np.ndarray:
         """Frames that the model makes of recordings of so many samples, (N,)."""
         frames = self.front_end.frames_of(torch.from_numpy(lengths))
-        return subsampled(frames, self.config.model.subsampling).numpy()
+        limits = self.config.model.limits()
+        assert limits.frames is not None
+        return limits.frames(frames).numpy()
 
     def _in_epoch(self, epoch: int) -> Utterances:
         data, train = self.config.data, self._split("train")

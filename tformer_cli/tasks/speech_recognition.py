@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tformer_cli.config.schema import Case, Decoding, SpeechRecognitionExperiment
+from tformer_cli.config.schema import Case, Decoding
 from tformer_cli.data.core.batching import LengthBatches
 from tformer_cli.data.core.media import files_below
 from tformer_cli.data.speech.audio import ENDINGS as RECORDINGS
@@ -46,6 +46,7 @@ from tformer_cli.tasks.base import (
     batches_of,
 )
 from tformer_cli.tasks.files import AnswersFiles
+from tformer_cli.tasks.registry import SpeechRecognitionExperiment
 from tformer_cli.tasks.speech import SpeechBatch, SpeechTask
 from tformer_cli.tasks.transcription import Transcriber, one_after_the_other
 from tformer_cli.tokenizers.tokenizer import Vocabulary

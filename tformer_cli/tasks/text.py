@@ -76,12 +76,7 @@ class TextTask(SplitsTask[S, M, B]):
         raise NotImplementedError
 
     def _attention_shape(self, length: int) -> AttentionShape:
-        model = self.config.model
-        return {
-            "heads": model.heads,
-            "head_dim": model.dim // model.heads,
-            "length": max(1, min(length, model.max_length)),
-        }
+        return self.config.model.attention(length)
 
     def _next_token_loss(self, model: Any, hidden: Tensor, targets: Tensor, lengths: Tensor) -> Loss:
         """Label-smoothed cross-entropy of the next token, over real tokens only.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tformer_cli.config.schema import TextClassificationExperiment
 from tformer_cli.data.text.classified_texts import ClassifiedTexts
 from tformer_cli.evaluators.text_classification import TextClassificationEvaluator
 from tformer_cli.models.bert.model import BERTClassifier
 from tformer_cli.objectives.classification import TextClassification
 from tformer_cli.predictors.text_classification import TextClassifier
+from tformer_cli.tasks.registry import TextClassificationExperiment
 from tformer_cli.tasks.task import Task
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tformer_cli.config.schema import TokenTaggingExperiment
 from tformer_cli.data.text.tagged_words import TaggedWords
 from tformer_cli.evaluators.tagging import TaggingEvaluator
 from tformer_cli.models.bert.model import BERTTagger
 from tformer_cli.objectives.tagging import Tagging
 from tformer_cli.predictors.tagging import Tagger
+from tformer_cli.tasks.registry import TokenTaggingExperiment
 from tformer_cli.tasks.task import Task
 
 

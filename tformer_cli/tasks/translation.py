@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tformer_cli.config.schema import TranslationExperiment
 from tformer_cli.data.text.pairs import Pairs
 from tformer_cli.evaluators.translation import TranslationEvaluator
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.objectives.next_token import NextToken
 from tformer_cli.predictors.translation import Translator
+from tformer_cli.tasks.registry import TranslationExperiment
 from tformer_cli.tasks.task import Phase, Task
 
 

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tformer_cli.config.compose import override
+from tformer_cli.config.experiments import families_for
 from tformer_cli.config.schema import (
     Experiment,
     ImageHeadConfig,
+    ModelConfig,
     Pooling,
     Positions,
-    ResNetConfig,
-    SpeechRecognitionExperiment,
     TextModelConfig,
-    TransformerConfig,
 )
 from tformer_cli.errors import RunError, checkpoint_content
 from tformer_cli.regular import read_regular
@@ -48,9 +47,7 @@ class Resizable(Protocol):
         ...
 
 
-def with_architecture(
-    config: Experiment, found: TransformerConfig | ResNetConfig, where: str, overrides: Sequence[str]
-) -> Experiment:
+def with_architecture(config: Experiment, found: ModelConfig, where: str, overrides: Sequence[str]) -> Experiment:
     """The recipe's configuration with the architecture of what it starts from.
 
     Args:
@@ -65,7 +62,8 @@ def with_architecture(
     """
     if found.family != config.model.family:
         cause = f"{where}: a {found.family} model, this recipe trains a {config.model.family} one"
-        raise RunError(cause, "use a recipe of its family")
+        fits = found.family in families_for(config.task)
+        raise RunError(cause, f"add model.family={found.family}" if fits else "use a recipe of its family")
     model = config.model
     if not any(item.startswith("model=") for item in overrides):
         kept = [name for name in REGULARISATION if hasattr(found, name)]
@@ -90,8 +88,9 @@ def with_inputs(config: Experiment, found: Experiment) -> Experiment:
     if not coding or not all(hasattr(config.data, name) for name in coding):
         return config
     changed = dataclasses.replace(config, data=dataclasses.replace(config.data, **coding))
-    if isinstance(found, SpeechRecognitionExperiment):
-        return dataclasses.replace(changed, features=found.features)
+    features = getattr(found, "features", None)
+    if features is not None:
+        return dataclasses.replace(changed, features=features)
     head = getattr(config, "head", None)
     if isinstance(head, ImageHeadConfig):
         pools = Pooling.cls if getattr(found.model, "class_token", False) else Pooling.mean

@@ -10,21 +10,12 @@ import torch
 from PIL import Image
 
 from tformer_cli.config.compose import compose, from_yaml, to_yaml
-from tformer_cli.config.schema import (
-    AugmentConfig,
-    Crop,
-    Fit,
-    ImageDataConfig,
-    ImageHeadConfig,
-    Pooling,
-    Positions,
-    ResNetConfig,
-    Stem,
-    ViTConfig,
-)
+from tformer_cli.config.schema import AugmentConfig, Crop, Fit, ImageDataConfig, ImageHeadConfig, Pooling, Positions
 from tformer_cli.data.image.augment import Augmentation, mix
 from tformer_cli.data.image.pictures import read_picture, stored_size
 from tformer_cli.errors import ConfigError
+from tformer_cli.models.resnet import ResNetConfig
+from tformer_cli.models.vit import Stem, ViTConfig
 from tformer_cli.models.vit.model import ViTClassifier
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tformer_cli.config.schema.settings import REQUIRED, Names, setting
+from tformer_cli.errors import ConfigError
 
 Source = Names("Source", "files hub builtin")
 
@@ -13,6 +14,7 @@ Source = Names("Source", "files hub builtin")
 MISSING = ["NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"]
 """Texts that mean a missing value in tables of pandas or R."""
 BALANCE = "training: how far labels are evened out: 0 as they come, 1 each equally often, 0.5 half the way"
+ONE_LABEL = "data.balance: evens out labels, one of which each example must have"
 
 
 @dataclass
@@ -32,6 +34,16 @@ class DataConfig:
     missing: list[str] = setting(
         MISSING, "texts of a table that stand for a missing label or text, beside nothing, null and NaN", before=[]
     )
+
+    def check(self) -> None:
+        """Refuse settings that are fine alone but impossible together.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        if self.streaming and self.source is not Source.hub:
+            cause = f"data.streaming: goes with data.source=hub, and that is {self.source.name}"
+            raise ConfigError(cause, "data.streaming=false")
 
 
 @dataclass
@@ -77,6 +89,17 @@ class ParallelDataConfig(TokenBudget, DataConfig):
         BleuTokenizer.auto, "how sacreBLEU divides text into words; auto: by the target language and its script"
     )
 
+    def check(self) -> None:
+        """Refuse a translation into the same language.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        super().check()
+        if self.source_language == self.target_language:
+            cause = f"data.target_language: {self.target_language!r} is data.source_language too"
+            raise ConfigError(cause, "give the other language")
+
 
 Documents = Names("Documents", "file line blank")
 
@@ -112,6 +135,19 @@ class LabelledTextDataConfig(TokenBudget, StratifiedDataConfig):
         Cut.end, "what a text that is too long loses; middle leaves a quarter of head and the rest of tail"
     )
     balance: float = setting(0.0, BALANCE, low=0, high=1)
+
+    def check(self) -> None:
+        """Refuse symmetry without pairs, and balance without labels.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        super().check()
+        if self.symmetric and not self.second:
+            cause = "data.symmetric: goes with pairs, and data.second names no column"
+            raise ConfigError(cause, "data.symmetric=false")
+        if self.balance and self.target is not Target.label:
+            raise ConfigError(ONE_LABEL, "data.balance=0")
 
 
 Scheme = Names("Scheme", "auto io iob1 iob2 ioe1 ioe2 iobes bilou plain")
@@ -199,6 +235,25 @@ class ImageDataConfig(StratifiedDataConfig):
         """Height and width, in pixels, of the model's input."""
         return height_width(self.image_size)
 
+    def check(self) -> None:
+        """Refuse sizes and colours that no picture has.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        super().check()
+        if self.channels == 2:
+            raise ConfigError("data.channels: 2 is neither grey (1) nor colour (3)", "data.channels=3")
+        if isinstance(self.image_size, list) and len(self.image_size) != 2:
+            cause = f"data.image_size: {self.image_size} is neither one number nor two"
+            raise ConfigError(cause, "write the height, then the width: data.image_size=[32,128]")
+        for name, numbers in (("mean", self.mean), ("deviation", self.deviation)):
+            if len(numbers) not in (1, self.channels):
+                cause = f"data.{name}: {len(numbers)} numbers for data.channels {self.channels}"
+                raise ConfigError(cause, "give one for all channels, or one for each")
+        if not all(number > 0 for number in self.deviation):
+            raise ConfigError(f"data.deviation: {self.deviation} must be more than 0", "data.deviation=[0.5]")
+
 
 Crop = Names("Crop", "none padded resized")
 
@@ -260,6 +315,16 @@ class TokenizerConfig:
     sampling: float = setting(
         0.0, "training: subword regularisation strength (unigram: alpha; bpe: dropout rate)", low=0, high=1
     )
+
+    def check(self) -> None:
+        """Refuse to sample segmentations where there is only one.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        if self.sampling > 0 and self.kind is TokenizerKind.char and not self.path:
+            cause = "tokenizer.sampling: char has one segmentation, so nothing to sample"
+            raise ConfigError(cause, "tokenizer.kind=unigram")
 
 
 @dataclass

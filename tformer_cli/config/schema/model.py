@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tformer_cli.config.family import AttentionShape, Limits
 from tformer_cli.config.schema.settings import Names, setting
+from tformer_cli.errors import ConfigError
 
 Norm = Names("Norm", "pre post")
 Activation = Names("Activation", "relu gelu gelu_tanh swish glu reglu geglu swiglu")
@@ -21,12 +24,49 @@ ABSOLUTE_POSITIONS = (
     Positions.sinusoidal_2d,
 )  # fmt: skip
 """Schemes that are a vector per position, beside the token's embedding."""
+EVEN_POSITIONS = (Positions.sinusoidal, Positions.learnable_sinusoidal, Positions.transformer_xl)
+"""Schemes made of pairs of sine and cosine, as wide as the model."""
 Combine = Names("Combine", "add concatenate")
-TieEmbeddings = Names("TieEmbeddings", "none decoder all")
+Normalisation = Names("Normalisation", "batch layer group")
 
 
 @dataclass
-class TransformerConfig:
+class ModelConfig:
+    """The settings of a model, and what they say of it before it is built."""
+
+    if TYPE_CHECKING:  # each family's own
+        family: str = field(init=False)
+
+    def check(self) -> None:
+        """Refuse settings that are fine alone but impossible together.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        family = getattr(type(self), "family", None)
+        if family is not None and self.family != family:
+            raise ConfigError(f"family: {self.family!r} is given for settings of {family}", f"family: {family}")
+
+    def limits(self) -> Limits:
+        """Return what the data must know of the model."""
+        return Limits()
+
+    def attention(self, length: int) -> AttentionShape:
+        """Return the shape of attention for inputs of a size.
+
+        Args:
+            length: the usual size of an input: tokens of a text, frames of a recording, pixels of a picture.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether a [class] token stands before all other tokens."""
+        return False
+
+
+@dataclass
+class TransformerConfig(ModelConfig):
     """The core that all Transformer families share."""
 
     dim: int = setting(512, "width of the residual stream", low=1)
@@ -49,8 +89,39 @@ class TransformerConfig:
     )
     layer_scale: float = setting(0.0, "each sub-layer's output has learned factors that start here; 0: none", low=0)
     relative_distance: int = setting(32, "shaw: distances are clipped here; t5: number of buckets", low=2)
-    if TYPE_CHECKING:  # each family's own
-        family: str = field(init=False)
+
+    def check(self) -> None:
+        """Refuse widths that do not fit the heads or the positions.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        super().check()
+        if self.dim % self.heads:
+            fitting = max(heads for heads in range(1, self.heads + 1) if self.dim % heads == 0)
+            cause = f"model.dim: {self.dim} is not divisible by model.heads {self.heads}"
+            raise ConfigError(cause, f"model.heads={fitting}")
+        head_dim, positions = self.dim // self.heads, self.positions
+        if positions is Positions.rotary and head_dim % 2:
+            cause = f"model.positions: rotary needs an even head width, and model.dim / model.heads is {head_dim}"
+            raise ConfigError(cause, f"model.dim={self.heads * (head_dim + 1)}")
+        if positions in EVEN_POSITIONS and self.dim % 2:
+            multiple = math.lcm(self.heads, 2)
+            cause = f"model.positions: {positions.name} needs an even model.dim, not {self.dim}"
+            raise ConfigError(cause, f"model.dim={multiple * (self.dim // multiple + 1)}")
+        if self.combine is Combine.concatenate and positions not in ABSOLUTE_POSITIONS:
+            cause = f"model.combine: concatenate needs absolute positions, not {positions.name}"
+            raise ConfigError(cause, "model.combine=add")
+        parts = {Positions.learned_2d: (self.dim, 2), Positions.sinusoidal_2d: (self.dim, 4)}
+        width, divisor = parts.get(positions, (head_dim, 4 if positions is Positions.rotary_2d else 1))
+        if width % divisor:
+            name = "model.dim" if positions in parts else "model.dim / model.heads"
+            cause = f"model.positions: {positions.name} needs {name} divisible by {divisor}, not {width}"
+            raise ConfigError(cause, f"model.dim={self.heads * math.ceil(head_dim / 4) * 4}")
+
+    def attention(self, length: int) -> AttentionShape:
+        """Return the shape of attention over sequences of `length` tokens."""
+        return {"heads": self.heads, "head_dim": self.dim // self.heads, "length": length}
 
 
 @dataclass
@@ -59,98 +130,21 @@ class TextModelConfig(TransformerConfig):
 
     max_length: int = setting(512, "longest sequence, in tokens, special tokens included", low=2)
 
+    def check(self) -> None:
+        """Refuse positions of rows and columns.
 
-@dataclass
-class Seq2SeqConfig(TextModelConfig):
-    """Encoder-decoder Transformer (Vaswani et al. 2017)."""
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        if self.positions in GRID_POSITIONS:
+            cause = f"model.positions: {self.positions.name} has rows and columns, and a text is one line"
+            line = self.positions.name.removesuffix("_2d").replace("relative", "t5")
+            raise ConfigError(cause, f"model.positions={line}")
+        super().check()
 
-    family: str = setting("seq2seq", "entry of the model registry")
-    encoder_depth: int = setting(6, "encoder blocks", low=1, high=1000)
-    decoder_depth: int = setting(6, "decoder blocks", low=1, high=1000)
-    tie_embeddings: TieEmbeddings = setting(
-        TieEmbeddings.all, "decoder: target embedding = output weights; all: source too"
-    )
-    scale_embeddings: bool = setting(True, "multiply embeddings by sqrt(dim) (section 3.4)")
-    final_bias: bool = setting(False, "the output projection adds a bias per word of the vocabulary")
-
-
-@dataclass
-class GPTConfig(TextModelConfig):
-    """Causal language model (Radford et al. 2018): the decoder alone."""
-
-    family: str = setting("gpt", "entry of the model registry")
-    depth: int = setting(6, "blocks", low=1, high=1000)
-    activation: Activation = setting(Activation.gelu, "of the feed-forward layer; glu, reglu, geglu, swiglu are gated")
-    positions: Positions = setting(Positions.learned, "how the model knows the order of its inputs")
-    tie_embeddings: bool = setting(True, "the output weights are the token embedding")
-
-
-@dataclass
-class BERTConfig(TextModelConfig):
-    """Bidirectional encoder (Devlin et al. 2019)."""
-
-    family: str = setting("bert", "entry of the model registry")
-    depth: int = setting(4, "blocks", low=1, high=1000)
-    norm: Norm = setting(Norm.post, "layer normalisation before each sub-layer (pre) or after the residual sum (post)")
-    activation: Activation = setting(Activation.gelu, "of the feed-forward layer; glu, reglu, geglu, swiglu are gated")
-    positions: Positions = setting(Positions.learned, "how the model knows the order of its inputs")
-    norm_eps: float = setting(1e-12, "added to the variance in layer normalisations", low=0)
-    segments: int = setting(2, "segment embeddings; 0: none (RoBERTa)", low=0)
-
-
-ResNetStem = Names("ResNetStem", "large small")
-BatchOrGroup = Names("BatchOrGroup", "batch group")
-
-
-@dataclass
-class ResNetConfig:
-    """Residual network (He et al. 2016), with squeeze and excitation (Hu et al. 2018) if `squeeze` is set."""
-
-    family: str = setting("resnet", "entry of the model registry")
-    depths: list[int] = setting(
-        [3, 4, 6, 3], "blocks in each stage; stages after the first halve the resolution", low=1, high=1000
-    )
-    dim: int = setting(64, "channels of the first stage; each stage has twice as many as the one before", low=1)
-    bottleneck: bool = setting(True, "blocks 1x1, 3x3, 1x1 with four times the channels, or two of 3x3")
-    squeeze: int = setting(0, "squeeze and excitation: channels over the width of its bottleneck (r); 0: none", low=0)
-    stem: ResNetStem = setting(
-        ResNetStem.large, "large: 7x7 and pooling, a quarter of the resolution; small: 3x3, for pictures of 32 pixels"
-    )
-    norm: BatchOrGroup = setting(
-        BatchOrGroup.batch, "over the batch, or over 32 groups of channels (and standardised weights)"
-    )
-
-    @property
-    def pixels(self) -> int:
-        """Height and width, in pixels, of what a cell of the last stage's map stands for."""
-        return 2 ** (len(self.depths) - 1) * (4 if self.stem is ResNetStem.large else 1)
-
-
-Stem = Names("Stem", "patches convolutions resnet")
-
-
-@dataclass
-class ViTConfig(TransformerConfig):
-    """Vision Transformer (Dosovitskiy et al. 2021): the encoder over patches of a picture."""
-
-    family: str = setting("vit", "entry of the model registry")
-    depth: int = setting(12, "blocks", low=1, high=1000)
-    activation: Activation = setting(Activation.gelu, "of the feed-forward layer; glu, reglu, geglu, swiglu are gated")
-    positions: Positions = setting(Positions.learned, "how the model knows where a patch lies")
-    norm_eps: float = setting(1e-6, "added to the variance in layer normalisations", low=0)
-    patch_size: int = setting(16, "height and width of a patch in pixels; stem=resnet: in cells of its map", low=1)
-    class_token: bool = setting(True, "a learned [class] token stands before the patches")
-    stem: Stem = setting(
-        Stem.patches,
-        "makes vectors of patches: one linear layer, stacked convolutions (Xiao et al. 2021), a ResNet",
-    )
-    stem_dim: int = setting(48, "stem=convolutions: channels of the first", low=1)
-    resnet: ResNetConfig = field(default_factory=lambda: ResNetConfig(depths=[3, 4, 9]))
-
-    @property
-    def patch_pixels(self) -> int:
-        """Height and width, in pixels, of what a token stands for."""
-        return self.patch_size * (self.resnet.pixels if self.stem is Stem.resnet else 1)
+    def attention(self, length: int) -> AttentionShape:
+        """Return the shape of attention over texts of `length` tokens, at most `max_length`."""
+        return super().attention(max(1, min(length, self.max_length)))
 
 
 Pooling = Names("Pooling", "cls mean")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tformer_cli.config.schema.data import DividedDataConfig
-from tformer_cli.config.schema.model import Activation, Positions, TextModelConfig
 from tformer_cli.config.schema.settings import Names, setting
 from tformer_cli.config.schema.training import DecodeConfig
+from tformer_cli.errors import ConfigError
 
 
 @dataclass
@@ -29,6 +29,17 @@ class SpeechDataConfig(DividedDataConfig):
     join_high: int = setting(1, "validation, test: most recordings joined to one; the seed draws how many", low=1)
     batch_seconds: float = setting(120.0, "seconds of sound in a batch: its rows times the longest of them", low=0.1)
     max_batch: int = setting(0, "most recordings in a batch; 0: no limit", low=0)
+
+    def check(self) -> None:
+        """Refuse to join more recordings than at most.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        super().check()
+        if self.join_low > self.join_high:
+            cause = f"data.join_low: {self.join_low} is more than data.join_high {self.join_high}"
+            raise ConfigError(cause, f"data.join_high={self.join_low}")
 
 
 Case = Names("Case", "keep lower")
@@ -105,30 +116,22 @@ class SpeechAugmentConfig:
     join: float = setting(0.0, "share of utterances that others are joined to", low=0, high=1)
     join_most: int = setting(2, "most utterances joined to one", low=2)
 
+    def check(self) -> None:
+        """Refuse ranges without a value, and settings that contradict each other.
 
-Normalisation = Names("Normalisation", "batch layer group")
-
-
-@dataclass
-class ConformerConfig(TextModelConfig):
-    """Conformer encoder (Gulati et al. 2020), with a Transformer decoder beside CTC if decoder_depth is not 0."""
-
-    family: str = setting("conformer", "entry of the model registry")
-    depth: int = setting(16, "encoder blocks", low=1, high=1000)
-    dim: int = setting(144, "width of the residual stream", low=1)
-    heads: int = setting(4, "attention heads; must divide dim", low=1)
-    ffn_dim: int = setting(576, "inner width of the position-wise feed-forward layers", low=1)
-    activation: Activation = setting(
-        Activation.swish, "of the feed-forward layers; glu, reglu, geglu, swiglu are gated"
-    )
-    positions: Positions = setting(Positions.transformer_xl, "how the model knows the order of its inputs")
-    max_frames: int = setting(4096, "positions=learned or sinusoidal: most frames after subsampling", low=1)
-    subsampling: int = setting(4, "frames that the convolutions before the blocks make one of: 4 or 8", low=4, high=8)
-    subsampling_dim: int = setting(0, "channels of those convolutions; 0: dim", low=0)
-    kernel_size: int = setting(31, "frames that the depthwise convolution sees; odd", low=1)
-    convolution_norm: Normalisation = setting(Normalisation.batch, "in the convolution module, over valid frames alone")
-    causal_convolution: bool = setting(False, "the depthwise convolution sees no later frames")
-    decoder_depth: int = setting(0, "blocks of the attention decoder; 0: CTC alone", low=0, high=1000)
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        if not self.speeds or not all(0.1 <= speed <= 10 for speed in self.speeds):
+            raise ConfigError(f"augment.speeds: {self.speeds} must be from 0.1 to 10", "augment.speeds=[0.9,1.0,1.1]")
+        if not self.noise_low_db <= self.noise_high_db:
+            cause = f"augment.noise_low_db: {self.noise_low_db:g} is more than noise_high_db {self.noise_high_db:g}"
+            raise ConfigError(cause, f"augment.noise_high_db={self.noise_low_db:g}")
+        if self.noise_path and not self.noise:
+            raise ConfigError("augment.noise_path: no utterance has noise, as augment.noise is 0", "augment.noise=0.5")
+        if self.time_masks and self.adaptive_masks:
+            cause = f"augment.adaptive_masks: augment.time_masks {self.time_masks} says already how many there are"
+            raise ConfigError(cause, "augment.time_masks=0")
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tformer_cli.config.schema.settings import Names, setting
+from tformer_cli.errors import ConfigError
 
 Method = Names("Method", "adamw muon")
 Schedule = Names("Schedule", "inverse_square_root cosine linear constant warmup_stable_decay")
@@ -77,6 +78,20 @@ class TrainerConfig:
         45.0, "seconds without a sign of life after which a process of several counts as lost", low=1
     )
 
+    def check(self) -> None:
+        """Refuse a run without an end, and an average of one checkpoint.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        if not (self.steps or self.epochs or self.minutes):
+            cause = "trainer.steps, trainer.epochs and trainer.minutes are all 0"
+            raise ConfigError(cause, "say how long to train: trainer.steps=10000")
+        for average, key, kept in ((Average.best, "keep_best", self.keep_best), (Average.last, "keep", self.keep)):
+            if self.average is average and kept < 2:
+                cause = f"trainer.average: {average.name} has one checkpoint to average, as trainer.{key} is {kept}"
+                raise ConfigError(cause, f"trainer.{key}=5")
+
 
 Stopping = Names("Stopping", "next longest")
 DecodePrecision = Names("DecodePrecision", "fp32 int8")
@@ -104,3 +119,13 @@ class DecodeConfig:
     precision: DecodePrecision = setting(DecodePrecision.fp32, "int8: quantised products, on CPUs that have VNNI")
     alignments: bool = setting(False, "also say which source token each output token was written from")
     seed: int = setting(1, "sampling: seed")
+
+    def check(self) -> None:
+        """Refuse to give more hypotheses than there are.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        if self.n_best > self.beam and not self.sample:
+            cause = f"decode.n_best: {self.n_best} is more than decode.beam {self.beam}"
+            raise ConfigError(cause, f"decode.beam={self.n_best}")

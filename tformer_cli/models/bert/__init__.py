@@ -1,1 +1,33 @@
 """BERT (Devlin et al. 2019): an encoder that reads both ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tformer_cli.config.family import Family, Limits
+from tformer_cli.config.schema import Activation, Norm, Positions, TextModelConfig, setting
+
+
+@dataclass
+class BERTConfig(TextModelConfig):
+    """Bidirectional encoder (Devlin et al. 2019)."""
+
+    family: str = setting("bert", "entry of the model registry")
+    depth: int = setting(4, "blocks", low=1, high=1000)
+    norm: Norm = setting(Norm.post, "layer normalisation before each sub-layer (pre) or after the residual sum (post)")
+    activation: Activation = setting(Activation.gelu, "of the feed-forward layer; glu, reglu, geglu, swiglu are gated")
+    positions: Positions = setting(Positions.learned, "how the model knows the order of its inputs")
+    norm_eps: float = setting(1e-12, "added to the variance in layer normalisations", low=0)
+    segments: int = setting(2, "segment embeddings; 0: none (RoBERTa)", low=0)
+
+    def limits(self) -> Limits:
+        """Return the longest text."""
+        return Limits(source=self.max_length)
+
+
+FAMILY = Family(
+    name="bert",
+    config=BERTConfig,
+    provides=frozenset({"token_encoder"}),
+    build="tformer_cli.models.bert.model:build",
+)

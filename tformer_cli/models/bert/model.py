@@ -8,7 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import BERTConfig, ClassifierHeadConfig, HeadConfig, Pooling
+from tformer_cli.config.family import Sizes
+from tformer_cli.config.schema import ClassifierHeadConfig, HeadConfig, Pooling
+from tformer_cli.models.bert import BERTConfig
 from tformer_cli.nn.attention import Mask
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout
@@ -250,3 +252,9 @@ class BERTForSpans(nn.Module):
         use = segments if self.config.segments > 1 else None
         scores = self.output(self.dropout(self.encoder(tokens, lengths, use))).float()
         return scores.masked_fill(~allowed[..., None], -torch.inf).transpose(1, 2)
+
+
+def build(config: BERTConfig, sizes: Sizes) -> BERT:
+    """Return an encoder for this vocabulary."""
+    (vocabulary,) = sizes.vocabularies
+    return BERT(config, vocabulary)

@@ -16,8 +16,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import ConformerConfig, Positions
+from tformer_cli.config.family import Sizes
+from tformer_cli.config.schema import Positions
 from tformer_cli.errors import DataError
+from tformer_cli.models.conformer import ConformerConfig
 from tformer_cli.models.decoding import Memory, TransformerDecoderBase, initialise
 from tformer_cli.nn.attention import Mask
 from tformer_cli.nn.block import Stack
@@ -109,3 +111,9 @@ class Conformer(TransformerDecoderBase):
     def ctc_logits(self, states: Tensor) -> Tensor:
         """Scores of the tokens, and of padding, which is CTC's blank, in each frame: (..., D) to (..., V)."""
         return self.ctc(self.dropout(states))
+
+
+def build(config: ConformerConfig, sizes: Sizes) -> Conformer:
+    """Return a recogniser for these features and this vocabulary."""
+    (vocabulary,) = sizes.vocabularies
+    return Conformer(config, sizes.bins, vocabulary)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import GPTConfig
+from tformer_cli.config.family import Sizes
 from tformer_cli.models.decoding import DecoderState
+from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.nn.attention import EVERYTHING, Mask
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout
@@ -101,3 +102,9 @@ class GPT(nn.Module):
         """
         here, keys = state.advance(1, rows=tokens.shape[1])
         return self.stack(self._embed(tokens, here), mask=mask, positions=(here, keys), caches=state.caches)
+
+
+def build(config: GPTConfig, sizes: Sizes) -> GPT:
+    """Return a language model for this vocabulary."""
+    (vocabulary,) = sizes.vocabularies
+    return GPT(config, vocabulary)

@@ -17,8 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import BatchOrGroup, ImageHeadConfig, ResNetConfig, ResNetStem
+from tformer_cli.config.family import Sizes
+from tformer_cli.config.schema import ImageHeadConfig
 from tformer_cli.models.image_head import ImageClassifier
+from tformer_cli.models.resnet import BatchOrGroup, ResNetConfig, ResNetStem
 
 GROUPS = 32
 """Of group normalisation (Wu and He 2018)."""
@@ -157,3 +159,8 @@ class ResNetClassifier(ImageClassifier):
     def forward(self, images: Tensor) -> Tensor:
         """Scores: (B, C, S, S) to (B, outputs)."""
         return self.head(self.encoder(images).mean((2, 3)))
+
+
+def build(config: ResNetConfig, sizes: Sizes) -> ResNet:
+    """Return a network for pictures of these channels."""
+    return ResNet(config, sizes.channels)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import Seq2SeqConfig, TieEmbeddings
+from tformer_cli.config.family import Sizes
 from tformer_cli.models.decoding import Memory, TransformerDecoderBase, initialise
+from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
 from tformer_cli.nn.attention import Mask
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout
@@ -60,3 +61,9 @@ class Seq2Seq(TransformerDecoderBase):
         here = torch.arange(source.shape[1], device=source.device)
         x = self._embed(source, self.source_embedding, self.source_positions, here)
         return Memory(self.encoder(x, mask=mask), mask, source_lengths)
+
+
+def build(config: Seq2SeqConfig, sizes: Sizes) -> Seq2Seq:
+    """Return an encoder-decoder for these vocabularies of source and target."""
+    source, target = sizes.vocabularies
+    return Seq2Seq(config, source, target)

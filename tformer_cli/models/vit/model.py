@@ -17,19 +17,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import (
-    GRID_POSITIONS,
-    BatchOrGroup,
-    ImageHeadConfig,
-    Pooling,
-    Positions,
-    Stem,
-    ViTConfig,
-    height_width,
-)
+from tformer_cli.config.family import Sizes
+from tformer_cli.config.schema import GRID_POSITIONS, ImageHeadConfig, Pooling, Positions, height_width
 from tformer_cli.errors import RunError
 from tformer_cli.models.image_head import ImageClassifier, lecun_normal
+from tformer_cli.models.resnet import BatchOrGroup
 from tformer_cli.models.resnet.model import Convolution, ResNet
+from tformer_cli.models.vit import Stem, ViTConfig
 from tformer_cli.nn.attention import Attention
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout
@@ -246,3 +240,8 @@ class ViTForMaskedPatches(nn.Module):
     def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A checkpoint's weights at this model's resolution, see `fit`."""
         return fit(self, checkpoint)
+
+
+def build(config: ViTConfig, sizes: Sizes) -> ViT:
+    """Return an encoder for pictures of this size."""
+    return ViT(config, sizes.image_size, sizes.channels)

@@ -1,0 +1,127 @@
+"""Model families: what each of them offers, and what data and model must know of each other.
+
+A family is a package of `tformer_cli.models` whose `FAMILY` is an instance of `Family`. The package itself needs no
+torch; its `model` module does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from tformer_cli.config.suggest import suggest
+from tformer_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MODELS = f"{__name__.partition('.')[0]}.models"
+"""The package of the families."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What only the data knows of a model's shape.
+
+    Attributes:
+        vocabularies: number of tokens: of one vocabulary, or of source and target.
+        channels: channels of a picture.
+        image_size: pixels: the side of a square, or height and width.
+        bins: features a frame of a recording.
+    """
+
+    vocabularies: tuple[int, ...] = ()
+    channels: int = 0
+    image_size: int | list[int] = 0
+    bins: int = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the data must know of a model.
+
+    Attributes:
+        source: the longest source, in tokens, special tokens included; None: there is no limit.
+        target: the longest target, likewise.
+        frames: the number of output frames for recordings of so many feature frames, (B,); None: it reads no
+            recordings.
+        multiple: height and width of a picture must be multiples of so many pixels.
+    """
+
+    source: int | None = None
+    target: int | None = None
+    frames: Callable[[Any], Any] | None = None
+    multiple: int = 1
+
+
+class AttentionShape(TypedDict):
+    """What chooses the backend of attention: its heads, their width, and the typical length of a sequence."""
+
+    heads: int
+    head_dim: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model family: everything that it offers.
+
+    Attributes:
+        name: name of its package in `tformer_cli.models`, and the value of `model.family`.
+        config: dataclass of its settings, a `ModelConfig`.
+        provides: names of the interfaces of its body: `encoder_decoder` (tokens to tokens), `causal_decoder` (running
+            text), `token_encoder` (a vector for each token, from both sides), `image_encoder` (a vector for a picture),
+            `patch_encoder` (a vector for each patch, some of which can be hidden), `speech_recogniser` (recordings to
+            tokens).
+        build: "module:function" of the function that builds its body from its settings and `Sizes`.
+        defaults: dotted settings of other groups whose default is another one with this family.
+    """
+
+    name: str
+    config: type
+    provides: frozenset[str]
+    build: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def body(self, config: Any, sizes: Sizes) -> nn.Module:
+        """Return a freshly initialised body.
+
+        Args:
+            config: settings of this family.
+            sizes: the sizes that only the data knows.
+        """
+        return load(self.build)(config, sizes)
+
+
+def load(name: str) -> Any:
+    """Return an attribute of a module, which is imported for it.
+
+    Args:
+        name: "module:attribute".
+    """
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@cache
+def families() -> tuple[str, ...]:
+    """Return the names of all families, without importing them."""
+    folder = importlib.import_module(MODELS).__path__
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(folder) if module.ispkg))
+
+
+def family(name: str) -> Family:
+    """Return a family by its name.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    if name not in families():
+        near = suggest(name, families())
+        cause = f"model.family: {name!r} is not one of {', '.join(families())}"
+        raise ConfigError(cause, f"did you mean '{near[0]}'?" if near else "")
+    return importlib.import_module(f"{MODELS}.{name}").FAMILY

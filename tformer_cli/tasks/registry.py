@@ -1,0 +1,269 @@
+"""The tasks by name: the settings of each, the model family it has by default, and where its code is.
+
+Nothing here needs torch; the code of a task is imported when a configuration names it.
+"""
+
+# pyright: reportIncompatibleVariableOverride=false
+# A task narrows its `data` and `model`: nothing is assigned to a configuration once it is composed.
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from tformer_cli.config.experiments import TaskEntry
+from tformer_cli.config.schema import (
+    ONE_LABEL,
+    ClassifierHeadConfig,
+    CorpusDataConfig,
+    Experiment,
+    FeatureConfig,
+    Features,
+    HeadConfig,
+    ImageExperiment,
+    ImageHeadConfig,
+    LabelledTextDataConfig,
+    MaskingConfig,
+    Names,
+    ParallelDataConfig,
+    PatchMaskingConfig,
+    Pooling,
+    QuestionDataConfig,
+    SpeechAugmentConfig,
+    SpeechDataConfig,
+    SpeechDecodeConfig,
+    SpeechObjectiveConfig,
+    TaggedDataConfig,
+    TextExperiment,
+    TranscriptConfig,
+    setting,
+)
+from tformer_cli.errors import ConfigError
+from tformer_cli.models.bert import BERTConfig
+from tformer_cli.models.conformer import ConformerConfig
+from tformer_cli.models.gpt import GPTConfig
+from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
+from tformer_cli.models.vit import Stem, ViTConfig
+
+Size = Names("Size", "given auto")
+
+
+def _check_balance(balance: float, head: ClassifierHeadConfig) -> None:
+    """Refuse two ways at once to make rare labels count more.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    if balance and head.class_weights:
+        cause = "data.balance and head.class_weights both make rare labels count more"
+        raise ConfigError(cause, "choose one: head.class_weights=false, or data.balance=0")
+
+
+@dataclass
+class TranslationExperiment(TextExperiment):
+    """Text to text."""
+
+    task: str = setting("translation", "entry of the task registry")
+    size: Size = setting(
+        Size.given, "auto: model, vocabulary, batches and steps by the number of training pairs, where not given"
+    )
+    data: ParallelDataConfig = field(default_factory=ParallelDataConfig)
+    model: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
+
+    def check(self) -> None:
+        """Refuse more tokens than the model takes, and one embedding for two vocabularies.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        super().check()
+        data, limits = self.data, self.model.limits()
+        longest = min(limit for limit in (limits.source, limits.target, math.inf) if limit is not None)
+        if data.max_length + 1 > longest:  # one end (or start) mark a sentence
+            cause = f"data.max_length: {data.max_length} and an end mark are more than model.max_length {longest}"
+            raise ConfigError(cause, f"data.max_length={longest - 1}")
+        if limits.target is not None and self.decode.max_length > limits.target:
+            cause = f"decode.max_length: {self.decode.max_length} is more than model.max_length {limits.target}"
+            raise ConfigError(cause, f"decode.max_length={limits.target}")
+        tied = isinstance(self.model, Seq2SeqConfig) and self.model.tie_embeddings is TieEmbeddings.all
+        if tied and not (self.tokenizer.joint or self.tokenizer.path):
+            cause = "model.tie_embeddings: all needs one vocabulary, and tokenizer.joint is false"
+            raise ConfigError(cause, "model.tie_embeddings=decoder")
+
+
+@dataclass
+class LanguageModelExperiment(TextExperiment):
+    """Running text, each token from those before it."""
+
+    task: str = setting("language_model", "entry of the task registry")
+    data: CorpusDataConfig = field(default_factory=CorpusDataConfig)
+    model: GPTConfig = field(default_factory=GPTConfig)
+
+
+@dataclass
+class MaskedLanguageModelExperiment(TextExperiment):
+    """Running text, hidden tokens from those around them."""
+
+    task: str = setting("masked_language_model", "entry of the task registry")
+    data: CorpusDataConfig = field(default_factory=CorpusDataConfig)
+    model: BERTConfig = field(default_factory=BERTConfig)
+    bert: MaskingConfig = field(default_factory=MaskingConfig)
+
+    def check(self) -> None:
+        """Refuse next-sentence prediction within documents.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        super().check()
+        if self.bert.nsp and not self.data.across_documents:
+            cause = "data.across_documents: false does not go with bert.nsp, whose B may be of another document than A"
+            raise ConfigError(cause, "bert.nsp=false")
+
+
+@dataclass
+class TextClassificationExperiment(TextExperiment):
+    """Texts, or pairs of them, to labels or numbers."""
+
+    task: str = setting("text_classification", "entry of the task registry")
+    data: LabelledTextDataConfig = field(default_factory=LabelledTextDataConfig)
+    model: BERTConfig = field(default_factory=BERTConfig)
+    head: ClassifierHeadConfig = field(default_factory=ClassifierHeadConfig)
+
+    def check(self) -> None:
+        """Refuse to even out labels twice.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        super().check()
+        _check_balance(self.data.balance, self.head)
+
+
+@dataclass
+class TokenTaggingExperiment(TextExperiment):
+    """Words to tags."""
+
+    task: str = setting("token_tagging", "entry of the task registry")
+    data: TaggedDataConfig = field(default_factory=TaggedDataConfig)
+    model: BERTConfig = field(default_factory=BERTConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+
+@dataclass
+class QuestionAnsweringExperiment(TextExperiment):
+    """Questions to spans of a text."""
+
+    task: str = setting("question_answering", "entry of the task registry")
+    data: QuestionDataConfig = field(default_factory=QuestionDataConfig)
+    model: BERTConfig = field(default_factory=BERTConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+
+@dataclass
+class ImageClassificationExperiment(ImageExperiment):
+    """Pictures to labels."""
+
+    task: str = setting("image_classification", "entry of the task registry")
+    model: ViTConfig = field(default_factory=ViTConfig)
+    head: ImageHeadConfig = field(default_factory=ImageHeadConfig)
+
+    def check(self) -> None:
+        """Refuse a [class] vector that the model does not have, and to even out labels twice.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        super().check()
+        _check_balance(self.data.balance, self.head)
+        if self.head.pooling is Pooling.cls and not self.model.has_class_token:
+            cause = f"head.pooling: a {self.model.family} has no [class] token"
+            if hasattr(self.model, "class_token"):
+                cause = "head.pooling: cls needs the [class] token, and model.class_token is false"
+            raise ConfigError(cause, "head.pooling=mean")
+
+
+@dataclass
+class MaskedPatchesExperiment(ImageExperiment):
+    """Pictures, hidden patches from those around them."""
+
+    task: str = setting("masked_patches", "entry of the task registry")
+    model: ViTConfig = field(default_factory=ViTConfig)
+    patches: PatchMaskingConfig = field(default_factory=PatchMaskingConfig)
+
+    def check(self) -> None:
+        """Refuse patches that cannot be hidden, and labels.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        super().check()
+        if self.data.balance:
+            raise ConfigError(ONE_LABEL, "data.balance=0")
+        if isinstance(self.model, ViTConfig) and self.model.stem is not Stem.patches:
+            cause = f"model.stem: {self.model.stem.name} sees beyond a patch, so that nothing could be hidden"
+            raise ConfigError(cause, "model.stem=patches")
+
+
+@dataclass
+class SpeechRecognitionExperiment(TextExperiment):
+    """Recordings to text."""
+
+    task: str = setting("speech_recognition", "entry of the task registry")
+    data: SpeechDataConfig = field(default_factory=SpeechDataConfig)
+    transcripts: TranscriptConfig = field(default_factory=TranscriptConfig)
+    scoring: TranscriptConfig = field(default_factory=TranscriptConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
+    model: ConformerConfig = field(default_factory=ConformerConfig)
+    objective: SpeechObjectiveConfig = field(default_factory=SpeechObjectiveConfig)
+    decode: SpeechDecodeConfig = field(default_factory=SpeechDecodeConfig)
+
+    def check(self) -> None:
+        """Refuse features that the recordings do not have, and augmentation that the features do not allow.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        super().check()
+        features, augment = self.features, self.augment
+        if augment.frequency_masks and augment.frequency_mask_bins >= features.bins:
+            widest = augment.frequency_mask_bins
+            cause = f"augment.frequency_mask_bins: {widest} would hide all of features.bins {features.bins}"
+            raise ConfigError(cause, f"augment.frequency_mask_bins={features.bins // 3}")
+        if features.kind is Features.stored:
+            for key, nothing in (("speeds", [1.0]), ("gain_db", 0), ("noise", 0), ("shift_ms", 0)):
+                if getattr(augment, key) != nothing:
+                    cause = f"augment.{key}: needs sound, and features.kind is stored"
+                    raise ConfigError(cause, f"augment.{key}={nothing}")
+            return
+        half = self.data.sample_rate / 2
+        highest = features.high_hz or half
+        if features.high_hz > half:
+            cause = f"features.high_hz: {features.high_hz:g} is more than half of data.sample_rate, {half:g}"
+            raise ConfigError(cause, "features.high_hz=0")
+        if features.low_hz >= highest:
+            cause = f"features.low_hz: {features.low_hz:g} is not below the highest frequency, {highest:g}"
+            raise ConfigError(cause, "features.low_hz=20")
+
+
+def _entry(experiment: type[Experiment], implementation: str, *needs: str) -> TaskEntry:
+    return TaskEntry(experiment, f"tformer_cli.tasks.{implementation}", needs)
+
+
+TASKS: dict[str, TaskEntry] = {
+    entry.name: entry
+    for entry in (
+        _entry(TranslationExperiment, "translation:build", "encoder_decoder"),
+        _entry(LanguageModelExperiment, "language_model:LanguageModel", "causal_decoder"),
+        _entry(MaskedLanguageModelExperiment, "masked_language_model:MaskedLanguageModel", "token_encoder"),
+        _entry(TextClassificationExperiment, "text_classification:build", "token_encoder"),
+        _entry(TokenTaggingExperiment, "token_tagging:build", "token_encoder"),
+        _entry(QuestionAnsweringExperiment, "question_answering:build", "token_encoder"),
+        _entry(ImageClassificationExperiment, "image_classification:ImageClassification", "image_encoder"),
+        _entry(MaskedPatchesExperiment, "masked_patches:MaskedPatches", "patch_encoder"),
+        _entry(SpeechRecognitionExperiment, "speech_recognition:SpeechRecognition", "speech_recogniser"),
+    )
+}
+ALIASES: dict[str, tuple[str, str]] = {"resnet_classification": ("image_classification", "resnet")}
+"""Former names of tasks: the task, and the family that the name implied."""
