@@ -73,9 +73,10 @@ def job_of(name: str, folders: dict[str, Path], work: Path) -> dict:
 def rows_of(batch) -> list[list[int]]:
     """What stands in a batch of ours, without padding, nothing hidden."""
     tokens = (batch.inputs if hasattr(batch, "inputs") else batch.tokens).clone()
-    if hasattr(batch, "places"):
-        tokens.view(-1)[batch.places] = batch.targets
-    return [row[:length].tolist() for row, length in zip(tokens, batch.lengths.tolist(), strict=True)]
+    if hasattr(batch, "indices"):
+        tokens.view(-1)[batch.indices] = batch.targets
+    lengths = batch.target_lengths if hasattr(batch, "inputs") else batch.lengths
+    return [row[:length].tolist() for row, length in zip(tokens, lengths.tolist(), strict=True)]
 
 
 @pytest.fixture(params=TEXT_ITEMS)

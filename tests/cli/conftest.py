@@ -21,7 +21,7 @@ class Shouting:
     """A task that answers in capitals, reading ahead three lines at a time as a batched search does."""
 
     reads = "text"
-    stream = None
+    streams = False
     options = SEARCH | {"batch", "workers"}
     translates = True
     on_long = OnLong.error

@@ -133,7 +133,7 @@ def test_a_continuation_of_a_real_text_is_its_rest(vocabulary):
 
 
 def test_what_is_streamed_is_what_predict_gives(gpt, vocabulary, monkeypatch):
-    monkeypatch.setattr(gpt, "tokenizer", vocabulary)
+    monkeypatch.setattr(gpt.data, "tokenizer", vocabulary)
     vars(gpt.config.decode).update(beam=1, n_best=1, sample=True, top_p=1.0, max_length=12, batch=1, workers=1)
     gpt.config.model.max_length = 64
     torch.manual_seed(3)
@@ -141,7 +141,7 @@ def test_what_is_streamed_is_what_predict_gives(gpt, vocabulary, monkeypatch):
     for seed, prompt in enumerate(PROMPTS):
         gpt.config.decode.seed = seed
         said: list[str] = []
-        gpt.stream(model, prompt, said.append)
+        gpt.predictor.stream(model, prompt, said.append)
         (prediction,) = gpt.predict(model, [prompt])
         assert "".join(said) == prediction.text
         assert prediction.text == prediction.details["hypotheses"][0]["text"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.properties.families import FAMILIES
+from tformer_cli import tasks
 from tformer_cli.config.schema import DecodeConfig
 from tformer_cli.interop.huggingface import export_gpt, export_run
 from tformer_cli.interop.huggingface_weights import export_config
@@ -76,11 +77,10 @@ def test_a_fine_tuned_gpt_2_writes_on_as_predict_does(tmp_path):
     from tformer_cli.config.compose import compose
     from tformer_cli.models.gpt import GPTConfig
     from tformer_cli.models.gpt.model import GPT
-    from tformer_cli.tasks.language_model import LanguageModel
     from tformer_cli.tokenizers.huggingface import JsonTokenizer
 
     byte_level(tmp_path)
-    task = LanguageModel(compose("quickstart/gpt", ["decode.sample=false", "decode.beam=1", "model.max_length=32"]))
+    task = tasks.build(compose("quickstart/gpt", ["decode.sample=false", "decode.beam=1", "model.max_length=32"]))
     task.data.tokenizer = JsonTokenizer.from_folder(tmp_path)
     task.config.model = GPTConfig(dim=16, heads=2, ffn_dim=20, depth=2, max_length=32)
     torch.manual_seed(2)

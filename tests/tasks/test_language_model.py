@@ -11,8 +11,8 @@ import torch
 from tests.properties.families import family_named
 from tformer_cli.errors import DataError
 from tformer_cli.evaluators.base import Scoring, batches_of
-from tformer_cli.tasks import language_model
-from tformer_cli.tasks.language_model import LanguageModel
+from tformer_cli.predictors import language_model
+from tformer_cli.tasks.task import Task
 
 GPT = family_named("gpt")
 PROMPTS = ["The list", "", "def main(", "A class", "of", "The list", "is a", "or the method", "", "A class"] * 3
@@ -22,7 +22,7 @@ DRAWN = {"beam": 1, "n_best": 2, "sample": True, "top_p": 1.0}
 
 
 @pytest.fixture(scope="module")
-def gpt(tmp_path_factory) -> tuple[LanguageModel, torch.nn.Module]:
+def gpt(tmp_path_factory) -> tuple[Task, torch.nn.Module]:
     task = GPT.task(tmp_path_factory.mktemp("gpt"))
     torch.manual_seed(1)
     model = task.model().eval().requires_grad_(False)
@@ -47,7 +47,7 @@ def test_prompts_together_are_written_on_as_each_alone(gpt, decode, monkeypatch)
     assert sizes == [1] * len(PROMPTS)
     sizes.clear()
     together = predict(gpt, **decode)
-    lengths = Counter(len(gpt[0]._ids(prompt, 0)) for prompt in PROMPTS)
+    lengths = Counter(len(gpt[0].predictor.prompt_tokens(prompt, 0)) for prompt in PROMPTS)
     assert sorted(sizes) == sorted(lengths.values()) and len(lengths) > 3
     for one, other in zip(together, alone, strict=True):
         assert one.text == other.text
@@ -65,22 +65,22 @@ def test_equal_prompts_are_drawn_for_apart(gpt):
 def test_the_keys_and_values_of_prompts_together_are_bounded(gpt, monkeypatch):
     task, decode = gpt[0], gpt[0].config.decode
     vars(decode).update({"batch": 0, "max_length": 8, **GREEDY})
-    ids = len(task._ids("The list", 0))
+    ids = len(task.predictor.prompt_tokens("The list", 0))
 
     def prompts(count: int) -> list:
-        return list(enumerate([task._ids("The list", 0)] * count))
+        return list(enumerate([task.predictor.prompt_tokens("The list", 0)] * count))
 
     a_prompt = 2 * 1 * (ids + 9) * 16 * 4  # keys and values, blocks, tokens, width, bytes
     monkeypatch.setattr(language_model, "BATCH_CACHE_BYTES", 3 * a_prompt)
-    assert [part for part, _ in task._divide(prompts(7))] == [
+    assert [part for part, _ in task.predictor.divide(prompts(7))] == [
         [0, 1, 2],
         [3, 4, 5],
         [6],
     ]
     monkeypatch.setattr(language_model, "BATCH_CACHE_BYTES", 1)
-    assert [part for part, _ in task._divide(prompts(2))] == [[0], [1]]
+    assert [part for part, _ in task.predictor.divide(prompts(2))] == [[0], [1]]
     decode.batch = 4
-    assert [len(part) for part, _ in task._divide(prompts(7))] == [4, 3]
+    assert [len(part) for part, _ in task.predictor.divide(prompts(7))] == [4, 3]
 
 
 def test_a_prompt_that_is_too_long_is_named(gpt):
@@ -96,7 +96,7 @@ def test_bits_per_byte_are_the_bits_that_the_text_takes_by_its_bytes(gpt):
     bits = tokens = 0.0
     for batch in batches_of(task.view("validation"), model):
         logits = model.logits(model(batch.inputs, batch.documents)).double()
-        for row, length in enumerate(batch.lengths.tolist()):
+        for row, length in enumerate(batch.target_lengths.tolist()):
             probability = logits[row, :length].softmax(-1)[torch.arange(length), batch.targets[row, :length]]
             bits -= float(probability.log2().sum())
             tokens += length

@@ -138,7 +138,7 @@ def test_hidden_tokens(nsp, tmp_path):
     task, model = prepared("bert", tmp_path, *more)
     scores, targets, follows = [], [], []
     for batch in epoch(task):
-        chosen, hidden = model(batch.tokens, batch.lengths, batch.segments, batch.places)
+        chosen, hidden = model(batch.tokens, batch.lengths, batch.segments, batch.indices)
         scores.append(model.logits(chosen))
         targets.append(batch.targets)
         if nsp:  # once for each hidden token, so that both losses are means over the same count
@@ -154,11 +154,11 @@ def test_next_tokens(tmp_path):
     scores, targets = [], []
     for batch in epoch(task):
         logits = model.logits(model(batch.inputs, batch.documents))
-        for row, length in enumerate(batch.lengths.tolist()):
+        for row, length in enumerate(batch.target_lengths.tolist()):
             assert batch.targets[row, : length - 1].equal(batch.inputs[row, 1:length])
             scores.append(logits[row, :length])
             targets.append(batch.targets[row, :length])
-    assert len(targets) == len(task._packed("train")._plan(0).rank)
+    assert len(targets) == task.view("train").packed.blocks
     check(task, model, lambda e: functional.cross_entropy(torch.cat(scores), torch.cat(targets), label_smoothing=e))
 
 

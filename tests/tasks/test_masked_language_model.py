@@ -34,7 +34,7 @@ def test_documents_of_a_packed_block_do_not_see_each_other(tmp_path, settings):
     changed = batch.tokens.clone()
     changed[:, 1] = 7
     first, second = (
-        model(ids, batch.lengths, None, batch.places, batch.documents)[1] for ids in (batch.tokens, changed)
+        model(ids, batch.lengths, None, batch.indices, batch.documents)[1] for ids in (batch.tokens, changed)
     )
     moved = (first - second).abs().amax(-1)
     assert (moved[batch.documents > 0] == 0).all() and (moved[batch.documents == 0] > 0).any()
@@ -46,7 +46,7 @@ def test_documents_of_a_packed_block_do_not_see_each_other(tmp_path, settings):
 def test_padding_changes_nothing_with_documents_apart(tmp_path, settings):
     task = BERT.task(tmp_path, *settings, "data.validation_share=0.5")
     model = task.model().eval().requires_grad_(False)
-    rows = np.arange(task._packed("validation").blocks)
+    rows = np.arange(task.view("validation").packed.blocks)
     together = task.view("validation").collate(0, rows)
     assert int(together.lengths.min()) < together.tokens.shape[1]
     alone = [task.loss(model, task.view("validation").collate(0, rows[i : i + 1])) for i in range(len(rows))]
@@ -62,7 +62,7 @@ def test_documents_apart_and_next_sentences_contradict_each_other(tmp_path, sett
 def test_a_gap_in_a_line_looks_as_it_does_in_training(kind, tmp_path, settings):
     """Pieces of words bring the space before them along, so that a gap is not preceded by a space of its own."""
     task = BERT.task(tmp_path, *settings, f"tokenizer.kind={kind}", "tokenizer.vocab_size=48")
-    tokenizer, mask = task.data.tokenizer, task.masking.mask_id
+    tokenizer, mask = task.data.tokenizer, task.data.mask_id
     word = "f" if kind == "char" else "the"
     line = f"cats and {word} dog"
     whole = tokenizer.encode(line)
@@ -76,20 +76,21 @@ def test_masks_are_fresh_in_each_epoch_and_the_same_in_validation(tmp_path, sett
     """Masks of a block change with each epoch in training, and are the same in each evaluation."""
     task = BERT.task(tmp_path, *settings, "data.validation_share=0.5", "bert.nsp=true", "data.across_documents=true",
                      "data.documents=file")  # fmt: skip
-    rows = np.arange(len(task._paired("train")))[:4]
+    rows = np.arange(len(task.data.pairs("train")))[:4]
     first, again, later = (task.view("train").collate(epoch, rows) for epoch in (0, 0, 1))
-    assert torch.equal(first.places, again.places) and torch.equal(first.tokens, again.tokens)
-    assert not (first.places.shape == later.places.shape and torch.equal(first.places, later.places))
+    assert torch.equal(first.indices, again.indices) and torch.equal(first.tokens, again.tokens)
+    assert not (first.indices.shape == later.indices.shape and torch.equal(first.indices, later.indices))
     one, other = (task.view("validation").collate(epoch, rows) for epoch in (0, 1))
-    assert torch.equal(one.places, other.places) and torch.equal(one.tokens, other.tokens)
+    assert torch.equal(one.indices, other.indices) and torch.equal(one.tokens, other.tokens)
 
 
 def test_masks_of_one_text_differ_between_epochs(tmp_path):
     """Masks change because random numbers depend on the epoch, and not only because blocks change."""
     task = BERT.task(tmp_path)
-    text = np.arange(20, 34)
-    task._texts = lambda split, epoch, row, random: (text, None, True, None)
-    places = {epoch: task.view("train").collate(epoch, np.arange(8)).places.tolist() for epoch in range(3)}
-    assert places[0] != places[1] != places[2] != places[0]
-    scored = [task.view("validation").collate(epoch, np.arange(8)).places.tolist() for epoch in range(2)]
-    assert scored[0] == scored[1] != places[0]
+    train, validation = task.view("train"), task.view("validation")
+    for view in (train, validation):
+        view.block = lambda epoch, row: (np.arange(20, 35), np.zeros(15, dtype=np.int64))
+    masked = {epoch: train.collate(epoch, np.arange(8)).indices.tolist() for epoch in range(3)}
+    assert masked[0] != masked[1] != masked[2] != masked[0]
+    scored = [validation.collate(epoch, np.arange(8)).indices.tolist() for epoch in range(2)]
+    assert scored[0] == scored[1] != masked[0]

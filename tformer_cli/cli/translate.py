@@ -189,10 +189,9 @@ def _answer(asked: Asked, *, translating: bool = False) -> None:
         write = answers.as_rows
     else:
         text.check(files)
-        stream = task.predictor.stream
         one_text = len(texts) == len(given) == 1 and n_best == 1 and (decode.sample or decode.beam == 1)
-        if stream is not None and one_text and not asked.as_json and asked.output is None:
-            _watch(stream, opened.model, texts[0])
+        if task.predictor.streams and one_text and not asked.as_json and asked.output is None:
+            _watch(task.predictor.stream, opened.model, texts[0])
             return
         lines = _lines(asked, inputs.reading_of(task, asked.columns, asked.form, asked.header))
         write = answers.as_lines

@@ -38,7 +38,7 @@ class Predictor(Generic[M]):
         translates: whether each text is translated into another language.
         on_long: an `OnLong`, the treatment of inputs that are longer than the model's limit; None: there is no limit.
         top: number of ranked predictions that the user asks for, if more than usual.
-        stream: predicts one input and hands over the text as it is generated; None: it cannot.
+        streams: whether `stream` shows a prediction as it is generated.
     """
 
     reads = "text"
@@ -46,7 +46,7 @@ class Predictor(Generic[M]):
     translates = False
     on_long: Any = None
     top = 0
-    stream: Callable[[Any, str, Callable[[str], None]], None] | None = None
+    streams = False
 
     def __init__(self, data: Any) -> None:
         self.data, self.config = data, data.config
@@ -67,5 +67,15 @@ class Predictor(Generic[M]):
             model: in evaluation mode.
             inputs: the inputs.
             share: how batches are shared out among ranks.
+        """
+        raise NotImplementedError
+
+    def stream(self, model: M, prompt: str, say: Callable[[str], None]) -> None:
+        """Predict for one input, and hand over the text in parts as it is generated.
+
+        Args:
+            model: in evaluation mode.
+            prompt: the input.
+            say: called with each part.
         """
         raise NotImplementedError

@@ -96,9 +96,7 @@ class _Predictor(_Facet):
     def reads(self) -> str:
         return "files" if hasattr(self.task, "files_of") else "text"
 
-    @property
-    def stream(self) -> Any:
-        return getattr(self.task, "stream", None)
+    streams = False
 
 
 class SplitsTask(Generic[S, M, B]):

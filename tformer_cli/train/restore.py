@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from torch import nn
 
@@ -118,7 +118,6 @@ def add_language_model(task: Task) -> None:
         ConfigError: if it is a run of another task.
     """
     from tformer_cli.models.gpt.model import GPT
-    from tformer_cli.tasks.language_model import LanguageModel
     from tformer_cli.tasks.speech_recognition import SpeechRecognition
 
     if not isinstance(task, SpeechRecognition):
@@ -127,7 +126,8 @@ def add_language_model(task: Task) -> None:
     if not name or not Path(name).is_dir():
         return  # none, or a file of n-grams
     opened = open_run(Path(name), device=task.config.trainer.device.name)
-    if not isinstance(opened.task, LanguageModel):
+    data: Any = opened.task.data
+    if not isinstance(opened.model, GPT):
         cause = f"decode.language_model: {opened.run} is a run of {opened.config.task}"
         raise ConfigError(cause, "name one of `tformer pretrain gpt/...`, or a file of n-grams")
-    task.language_model = (cast(GPT, opened.model), opened.task.tokenizer)
+    task.language_model = (opened.model, data.tokenizer)

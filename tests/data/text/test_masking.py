@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tformer_cli.config.schema import MaskingConfig
-from tformer_cli.data.text.masking import Masking, SentencePairs
+from tformer_cli.data.text.masking import Masking
+from tformer_cli.data.text.sentence_pairs import SentencePairs
 
 V, MASK, SPECIAL = 100, 4, [0, 1, 2, 3, 4]
 STARTS = np.arange(V) % 3 != 1  # a piece like 7 or 10 goes on a word
@@ -20,29 +21,29 @@ def hide(tokens: np.ndarray, seed: int = 0, **settings):
 def test_shares_are_those_of_the_paper():
     tokens = np.random.default_rng(1).integers(5, V, size=100_000)
     found = hide(tokens)
-    assert len(found.places) == 15_000 and np.all(np.diff(found.places) > 0)
-    assert np.array_equal(found.targets, tokens[found.places])
-    shown = found.tokens[found.places]
+    assert len(found.indices) == 15_000 and np.all(np.diff(found.indices) > 0)
+    assert np.array_equal(found.targets, tokens[found.indices])
+    shown = found.tokens[found.indices]
     kept, masked = shown == found.targets, shown == MASK
     assert masked.mean() == pytest.approx(0.8, abs=0.01)
     assert kept.mean() == pytest.approx(0.1 + 0.1 / 95, abs=0.01)
     other = shown[~kept & ~masked]
     assert other.min() == 5 and other.max() == V - 1
-    untouched = np.delete(np.arange(len(tokens)), found.places)
+    untouched = np.delete(np.arange(len(tokens)), found.indices)
     assert np.array_equal(found.tokens[untouched], tokens[untouched])
 
 
 def test_special_tokens_are_never_hidden_and_something_always_is():
     found = hide(np.array([2, 50, 3, 51, 3]))
-    assert set(found.places) <= {1, 3} and len(found.places) == 1
+    assert set(found.indices) <= {1, 3} and len(found.indices) == 1
     nothing = hide(np.array([2, 3, 3]))
-    assert len(nothing.places) == 0 and nothing.tokens.tolist() == [2, 3, 3]
+    assert len(nothing.indices) == 0 and nothing.tokens.tolist() == [2, 3, 3]
 
 
 def test_equal_generators_hide_the_same_and_others_do_not():
     tokens = np.arange(5, 95)
     assert np.array_equal(hide(tokens, 7).tokens, hide(tokens, 7).tokens)
-    assert len({hide(tokens, seed).places.tobytes() for seed in range(20)}) == 20
+    assert len({hide(tokens, seed).indices.tobytes() for seed in range(20)}) == 20
 
 
 def test_words_are_hidden_whole():
@@ -50,10 +51,10 @@ def test_words_are_hidden_whole():
     masked = hide(tokens, whole_words=True)
     word = np.cumsum(STARTS[tokens])
     hidden = np.zeros(len(tokens), dtype=bool)
-    hidden[masked.places] = True
+    hidden[masked.indices] = True
     for number in np.unique(word[hidden]):
         assert hidden[word == number].all()
-    assert abs(len(masked.places) - 450) <= 2
+    assert abs(len(masked.indices) - 450) <= 2
     lengths = np.bincount(word)[word[hidden]]
     assert lengths.mean() == pytest.approx(np.bincount(word)[word].mean(), rel=0.1)  # long words are not preferred
 
@@ -61,7 +62,7 @@ def test_words_are_hidden_whole():
 def test_a_special_token_ends_a_word():
     tokens = np.array([8, 7, 2, 7, 7, 8, 7, 7, 3, 3, 7])  # 8 begins a word, 7 continues it, 2 and 3 are special
     parts = [{0, 1}, {3, 4}, {5, 6, 7}, {10}]
-    hidden = [set(hide(tokens, seed, whole_words=True).places.tolist()) for seed in range(200)]
+    hidden = [set(hide(tokens, seed, whole_words=True).indices.tolist()) for seed in range(200)]
     assert all(places & part in (set(), part) for places in hidden for part in parts)
     assert all(any(places == part for places in hidden) for part in parts)
 
@@ -113,5 +114,5 @@ def test_one_document_has_no_strangers():
 def test_whole_words_keep_the_share_however_long_they_are(length):
     """A word beyond the share is masked with the probability that keeps the share on average."""
     tokens = np.where(np.arange(length * 24) % length, 7, 8)  # 8 begins a word, 7 continues it
-    counts = [len(hide(tokens, seed, whole_words=True).places) for seed in range(600)]
+    counts = [len(hide(tokens, seed, whole_words=True).indices) for seed in range(600)]
     assert np.mean(counts) / len(tokens) == pytest.approx(0.15, abs=0.008) and len(set(counts)) <= 2

@@ -1,0 +1,78 @@
+"""Masked language modelling (Devlin et al. 2019, section 3.1), and next-sentence prediction beside it.
+
+With the set M of a sequence's masked positions, its masked sequence x', and y, which says whether B follows A,
+
+    L = sum over sequences of [- sum_{i in M} log p(x_i | x') - |M| log p(y | x')].
+
+The second term is there with next-sentence prediction alone. The paper adds the mean of the first over tokens and the
+mean of the second over sequences. Here a sequence's next-sentence loss is weighted by its number of masked tokens. Both
+are then sums over one count, and any division into micro-batches and ranks takes the same step.
+
+Shapes: B sequences, T tokens, D model width, N masked tokens of a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import MaskingConfig
+from tformer_cli.data.text.masked import MaskedBatch, MaskedText, TokenSequence
+from tformer_cli.data.text.masking import Masking
+from tformer_cli.models.bert.model import BERTForPretraining
+from tformer_cli.nn.cross_entropy import head_cross_entropy
+from tformer_cli.objectives.base import Loss, Objective
+
+Outputs = tuple[Tensor, Tensor]
+"""Hidden states of the masked tokens, (N, D), for the output layer; and of all tokens, (B, T, D)."""
+
+
+class MaskedTokens(Objective[BERTForPretraining, MaskedBatch]):
+    """Cross-entropy of the masked tokens, and of whether B follows A if the batches have sentence pairs.
+
+    Args:
+        data: sequences of text, which are masked by `example` as they are loaded.
+        config: how many tokens are masked, and by what.
+    """
+
+    data: MaskedText
+
+    def __init__(self, data: MaskedText, config: MaskingConfig) -> None:
+        super().__init__(data)
+        self.config = config
+        data.example = self.example
+
+    @cached_property
+    def masking(self) -> Masking:
+        """Return the choice of masked tokens for the vocabulary of the prepared or loaded data."""
+        tokenizer, mask_id = self.data.tokenizer, self.data.mask_id
+        special = [tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id, mask_id]
+        return Masking(self.config, mask_id, special, np.array(tokenizer.word_starts()))
+
+    def example(self, sequence: TokenSequence, random: np.random.Generator) -> TokenSequence:
+        """Return a sequence with masked tokens, drawn with the sequence's own generator."""
+        masked = self.masking(sequence.tokens, random)
+        return replace(sequence, tokens=masked.tokens, indices=masked.indices, targets=masked.targets)
+
+    def loss(self, model: BERTForPretraining, outputs: Outputs, batch: MaskedBatch) -> Loss:
+        """Return the loss, and in evaluation the numbers of correct predictions too."""
+        masked, hidden = outputs
+        weight, bias = model.output_layer()
+        total, log_likelihood = head_cross_entropy(masked, weight, batch.targets, bias=bias)
+        count = torch.tensor(len(batch.targets), device=hidden.device)
+        parts = {"mlm_loss": -log_likelihood}
+        if not model.training:
+            parts["mlm_correct"] = (model.logits(masked).argmax(-1) == batch.targets).sum()
+        if batch.follows is not None:
+            scores = model.follows(hidden).float()
+            losses = nn.functional.cross_entropy(scores, batch.follows, reduction="none")
+            weights = torch.bincount(batch.rows, minlength=len(losses))
+            parts["nsp_loss"] = (losses * weights).sum()
+            total = total + parts["nsp_loss"]
+            if not model.training:
+                parts["nsp_correct"] = (scores.argmax(-1) == batch.follows).sum()
+        return Loss(total, count, parts)
