@@ -8,7 +8,7 @@ from tformer_cli.models.bert.model import BERTForSpans
 from tformer_cli.objectives.spans import Spans
 from tformer_cli.predictors.question_answering import QuestionAnswerer
 from tformer_cli.tasks.registry import QuestionAnsweringExperiment
-from tformer_cli.tasks.task import Task
+from tformer_cli.tasks.task import Phase, Task
 
 
 def build(config: QuestionAnsweringExperiment) -> Task:
@@ -19,7 +19,7 @@ def build(config: QuestionAnsweringExperiment) -> Task:
         config,
         data,
         body=lambda: BERTForSpans(config.model, data.tokenizer.vocab_size, config.head),
-        objective=objective,
+        phases=[Phase(objective)],
         evaluator=QuestionAnsweringEvaluator(objective),
         predictor=QuestionAnswerer(data),
     )

@@ -8,7 +8,7 @@ from tformer_cli.models.bert.model import BERTClassifier
 from tformer_cli.objectives.classification import TextClassification
 from tformer_cli.predictors.text_classification import TextClassifier
 from tformer_cli.tasks.registry import TextClassificationExperiment
-from tformer_cli.tasks.task import Task
+from tformer_cli.tasks.task import Phase, Task
 
 
 def build(config: TextClassificationExperiment) -> Task:
@@ -20,7 +20,7 @@ def build(config: TextClassificationExperiment) -> Task:
         config,
         data,
         body=lambda: BERTClassifier(config.model, data.tokenizer.vocab_size, config.head, data.labels.outputs),
-        objective=objective,
+        phases=[Phase(objective)],
         evaluator=TextClassificationEvaluator(objective, predictor),
         predictor=predictor,
     )

@@ -8,7 +8,7 @@ from tformer_cli.models.bert.model import BERTTagger
 from tformer_cli.objectives.tagging import Tagging
 from tformer_cli.predictors.tagging import Tagger
 from tformer_cli.tasks.registry import TokenTaggingExperiment
-from tformer_cli.tasks.task import Task
+from tformer_cli.tasks.task import Phase, Task
 
 
 def build(config: TokenTaggingExperiment) -> Task:
@@ -19,7 +19,7 @@ def build(config: TokenTaggingExperiment) -> Task:
         config,
         data,
         body=lambda: BERTTagger(config.model, data.tokenizer.vocab_size, config.head, len(data.tags)),
-        objective=objective,
+        phases=[Phase(objective)],
         evaluator=TaggingEvaluator(objective),
         predictor=Tagger(data),
     )
