@@ -317,5 +317,5 @@ def test_pictures_are_coded_as_their_processor_does(coding, mean, std, tmp_path)
     reference.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(coding | {"size": 224}))
     experiment, _ = import_pictures(tmp_path, read_json(tmp_path / "config.json"), read_weights(tmp_path))
-    assert experiment.data.mean == pytest.approx(mean) and experiment.data.deviation == pytest.approx(std)
+    assert experiment.data.mean == pytest.approx(mean) and experiment.data.std == pytest.approx(std)
     assert experiment.data.fit is Fit.stretch

@@ -136,7 +136,7 @@ def test_rows_of_a_trained_head_are_those_of_the_labels_of_their_names(name, tas
 def timm_folder(folder: Path, names: tuple[str, ...]) -> Foreign:
     """A random model of ours, as timm writes it, read again."""
     config = ViTConfig(dim=8, heads=2, ffn_dim=16, depth=1, patch_size=2)
-    data = ImageDataConfig(path="x", image_size=8, channels=1, mean=[0.5], deviation=[0.5])
+    data = ImageDataConfig(path="x", image_size=8, channels=1, mean=[0.5], std=[0.5])
     model = ViTClassifier(config, 8, 1, ImageHeadConfig(), len(names))
     experiment = ImageClassificationExperiment(data=data, model=config)
     for name, content in timm_files(model, experiment, list(names)).items():

@@ -21,7 +21,7 @@ from tformer_cli.train.restore import open_run
 
 SMALL = [
     "data.source=builtin", "data.path=digits", "data.size=40", "data.channels=3", "data.image_size=12",
-    "data.crop_share=0.75", "data.mean=[0.3,0.4,0.5]", "data.deviation=[0.2,0.3,0.4]", "data.batch_images=8",
+    "data.crop_share=0.75", "data.mean=[0.3,0.4,0.5]", "data.std=[0.2,0.3,0.4]", "data.batch_images=8",
     "model.patch_size=4", "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=2", "trainer.steps=2",
     "trainer.threads=1", "trainer.device=cpu",
 ]  # fmt: skip
@@ -69,7 +69,7 @@ def test_an_exported_run_is_a_start(tmp_path, to, more, capsys):
     heads = before.config.model.heads
     assert (config.model.dim, config.model.depth, config.model.patch_size, config.model.heads) == (16, 2, 4, heads)
     assert config.model.class_token is not bool(more)
-    assert (config.data.channels, config.data.mean, config.data.deviation) == (3, [0.3, 0.4, 0.5], [0.2, 0.3, 0.4])
+    assert (config.data.channels, config.data.mean, config.data.std) == (3, [0.3, 0.4, 0.5], [0.2, 0.3, 0.4])
     assert config.head.pooling is (Pooling.mean if more else Pooling.cls) and config.data.image_size == 24
     launch(config, tmp_path / "second", initial=start.checkpoint(config, tmp_path / "second"))
     assert f"started from hf:{tmp_path / 'out'}" in capsys.readouterr().err  # not RUN/initial, which is removed
@@ -94,7 +94,7 @@ def test_timm_is_told_every_size(tmp_path):
 
 
 def test_what_has_no_counterpart_is_refused(tmp_path):
-    run = trained(tmp_path, "data.channels=1", "data.mean=[0.5]", "data.deviation=[0.5]")
+    run = trained(tmp_path, "data.channels=1", "data.mean=[0.5]", "data.std=[0.5]")
     with pytest.raises(ConfigError, match="grey pictures cannot be exported"):
         export_run(run, tmp_path / "out")
     export_run(run, tmp_path / "out", "timm")

@@ -48,7 +48,7 @@ def prepared(folder: Path, *more: str, data: Path | None = None) -> ImageClassif
 
 
 def test_loss_is_cross_entropy_of_the_centre(tmp_path):
-    task = prepared(tmp_path, "data.crop_share=0.5", "data.mean=[0.5]", "data.deviation=[0.5]")
+    task = prepared(tmp_path, "data.crop_share=0.5", "data.mean=[0.5]", "data.std=[0.5]")
     model = task.model().eval()
     torch.nn.init.normal_(model.head.output.weight)
     batch = task.view("validation").collate(0, np.arange(2))

@@ -33,7 +33,7 @@ def prepared(folder, *more: str) -> MaskedPatches:
 
 @pytest.mark.parametrize(("channels", "bits"), [(1, 3), (3, 2)])
 def test_colours_are_the_mean_in_a_few_bits(tmp_path, channels, bits):
-    coding = ["data.mean=[0.4]", "data.deviation=[0.2]"]
+    coding = ["data.mean=[0.4]", "data.std=[0.2]"]
     task = prepared(tmp_path, f"data.channels={channels}", f"patches.bits={bits}", *coding)
     levels = torch.randint(0, 256, (2, channels, 8, 8), generator=torch.Generator().manual_seed(1))
     images = (levels / 255 - 0.4) / 0.2

@@ -164,12 +164,12 @@ def test_the_length_is_the_recipes_where_no_weight_depends_on_it(positions, leng
 
 
 def test_pictures_are_coded_as_the_weights_know_them_and_the_hidden_layer_stays_behind():
-    coding = ["data.channels=1", "data.mean=[0.1]", "data.deviation=[0.3]", "model.class_token=false"]
+    coding = ["data.channels=1", "data.mean=[0.1]", "data.std=[0.3]", "model.class_token=false"]
     initial = compose("vit/finetune", ["data.path=x", "head.pooling=mean", *coding])
     settings = ["data.path=y", "head.hidden=true"]
     changed = with_inputs(compose("vit/finetune", settings), initial)
     changed = with_architecture(changed, initial.model, "there", ["data.path=y"])
-    assert (changed.data.channels, changed.data.mean, changed.data.deviation) == (1, [0.1], [0.3])
+    assert (changed.data.channels, changed.data.mean, changed.data.std) == (1, [0.1], [0.3])
     assert changed.data.path == "y" and not changed.head.hidden
     assert changed.head.pooling is Pooling.mean and not changed.model.class_token
     asked = with_inputs(compose("vit/finetune", settings), initial)

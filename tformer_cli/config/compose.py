@@ -18,7 +18,8 @@ from typing import Any, cast
 
 from tformer_cli.config import values
 from tformer_cli.config.experiments import check_together, current_name, experiment, require, tasks
-from tformer_cli.config.overrides import Overrides, chosen_family, option, parse, refuse_text, unsuited
+from tformer_cli.config.family import family as family_named
+from tformer_cli.config.overrides import Overrides, chosen_family, option, parse, refuse_text, split, unsuited
 from tformer_cli.config.recipes import RecipeInfo, default_name, family_of, find, fitting, folder, groups, recipes
 from tformer_cli.config.schema import Experiment
 from tformer_cli.config.values import differences, flatten
@@ -90,8 +91,7 @@ def override(config: Experiment, overrides: Sequence[str], *, trained: bool = Fa
     """
     given, schema = values.plain(config), type(config)
     if (family := chosen_family(overrides, schema)) not in ("", config.model.family):
-        schema = experiment(config.task, family)
-        del given["model"]
+        given, schema = _without_family(given, schema, family), experiment(config.task, family)
     asked = parse(overrides, schema)
     _same_task(asked, schema)
     changed = _assemble(schema, {}, values.check(given, schema), asked)
@@ -135,7 +135,7 @@ def as_resumed(config: Experiment, saved: Path, overrides: Sequence[str]) -> Exp
         before = flatten(from_yaml(saved))
     except ConfigError:
         return config
-    given = {item.partition("=")[0].lstrip("+").strip() for item in overrides}
+    given = {values.current_key(split(item)[0], type(config)) for item in overrides}
     keys = [key for key, leaf in values.leaves(type(config)).items() if leaf.field.metadata.get("before") is not None]
     kept = {key: before[key] for key in keys if key in before and key not in given}
     return values.build(values.check(_merge(values.plain(config), values.nest(kept)), type(config)), type(config))
@@ -203,7 +203,7 @@ def _plan(
         task, implied = current_name(task)
         if task not in tasks():
             raise ConfigError(f"{document.where('task')}: task {task!r} is not one of {', '.join(tasks())}")
-        written = _written_family(given, listed) or implied
+        written = _written_family(document, listed) or implied
         schema, available = experiment(task, written), groups()
         for group, name in listed.items():
             if group not in available or group not in values.nodes(schema):
@@ -214,31 +214,62 @@ def _plan(
         cause = error.cause if error.cause.startswith(document.name) else f"{document.where('defaults')}: {error.cause}"
         raise ConfigError(cause, error.remedy) from None
     if (family := chosen_family(overrides, schema)) and experiment(task, family) is not schema:
-        schema = experiment(task, family)
-        given.pop("model", None)
+        given, schema = _without_family(given, schema, family), experiment(task, family)
         listed = {group: name for group, name in listed.items() if group != "model"}
     return schema, listed, _check(document, given, schema, saved)
 
 
-def _written_family(given: Mapping[str, Any], listed: Mapping[str, str]) -> str:
-    """Return the model family that a file asks for, by its option or by its own value; "" if it does not say."""
-    node = given.get("model")
-    own = node.get("family") if isinstance(node, Mapping) else None
-    return family_of("model", listed.get("model", "")) or (own if isinstance(own, str) else "")
+def _without_family(given: Mapping[str, Any], schema: type[Experiment], family: str) -> dict[str, Any]:
+    """Return values without those that belong to their model family, for use with another one.
+
+    Left out are the settings of the model, and settings whose default depends on the family if they have the default of
+    the family before.
+
+    Args:
+        given: values of a recipe or run.
+        schema: settings with the family before.
+        family: the family after.
+    """
+    before = values.flatten(schema())
+    kept = {name: value for name, value in given.items() if name != "model"}
+    for key in {**family_named(before["model.family"]).defaults, **family_named(family).defaults}:
+        group, _, name = key.partition(".")
+        node = kept.get(group)
+        if isinstance(node, Mapping) and node.get(name) == before.get(key):
+            kept[group] = {other: value for other, value in node.items() if other != name}
+    return kept
+
+
+def _written_family(document: Document, listed: Mapping[str, str]) -> str:
+    """Return the model family that a file asks for, by its option or by its own value; "" if it does not say.
+
+    Raises:
+        ConfigError: if the two differ.
+    """
+    node = document.data.get("model")
+    value = node.get("family") if isinstance(node, Mapping) else None
+    by_option, by_value = family_of("model", listed.get("model", "")), value if isinstance(value, str) else ""
+    if by_option and by_value and by_option != by_value:
+        place, option = document.where("model.family"), listed["model"]
+        raise ConfigError(f"{place}: model.family: the option {option} is of {by_option}, not {by_value}")
+    return by_option or by_value
 
 
 def _check(document: Document, given: Mapping[str, Any], schema: type[Experiment], saved: bool) -> dict[str, Any]:
     """A file's own values, one by one, so that an error names the line."""
     known, checked = values.leaves(schema), {}
-    for key, value in values.walk(given, schema):
+    for written, value in values.walk(given, schema):
+        key = values.current_key(written, schema)
         try:
+            if key in checked:
+                raise ConfigError(f"{key} is given twice, once by a former name", "remove one of them")
             if key not in known and saved:
                 raise ConfigError(f"unknown setting {key!r}", "a newer version of tformer wrote this: use that version")
             if key not in known:
                 raise values.unknown(key, schema)
             checked[key] = values.convert(value, known[key])
         except ConfigError as error:
-            raise ConfigError(f"{document.where(key)}: {error.cause}", error.remedy) from None
+            raise ConfigError(f"{document.where(written)}: {error.cause}", error.remedy) from None
     return values.nest(checked)
 
 

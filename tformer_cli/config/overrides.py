@@ -13,7 +13,7 @@ from tformer_cli.config.experiments import current_name, families_for
 from tformer_cli.config.recipes import family_of, fitting, groups
 from tformer_cli.config.schema import Experiment
 from tformer_cli.config.suggest import suggest
-from tformer_cli.config.values import convert, holds_settings, leaves, nodes, unknown
+from tformer_cli.config.values import convert, current_key, holds_settings, leaves, nodes, unknown
 from tformer_cli.config.yaml import parse_yaml
 from tformer_cli.errors import ConfigError
 
@@ -109,6 +109,7 @@ def parse(overrides: Sequence[str], schema: type[Experiment]) -> Overrides:
     parsed, available = Overrides(), groups()
     for override in overrides:
         key, text = split(override)
+        key = current_key(key, schema)
         leaf = leaves(schema).get(key)
         if leaf is not None:
             parsed.values[key] = convert(_value(key, text, leaf.type), leaf)

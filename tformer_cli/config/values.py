@@ -108,6 +108,21 @@ def nodes(schema: type) -> list[str]:
     return list(dict.fromkeys(key.rpartition(".")[0] for key in leaves(schema) if "." in key))
 
 
+@cache
+def _former_keys(schema: type) -> dict[str, str]:
+    """Return the present dotted key of each former one."""
+    return {
+        f"{key.rpartition('.')[0]}.{name}".removeprefix("."): key
+        for key, leaf in leaves(schema).items()
+        for name in leaf.field.metadata.get("formerly", ())
+    }
+
+
+def current_key(key: str, schema: type) -> str:
+    """Return the present name of a setting that may be given by a former one."""
+    return _former_keys(schema).get(key, key)
+
+
 STARTS = frozenset({
     "pretrained", "pretrained_model", "pretrained_model_name_or_path", "pretrained_path", "pretrained_weights",
     "model_name", "model_name_or_path", "from", "from_pretrained", "weights", "init_weights", "init_from", "init_model",

@@ -73,11 +73,11 @@ def import_pictures(path: Path, content: Mapping[str, Any], tensors: Mapping[str
         pooling = timm_vit.POOLING[arguments["global_pool"]]
         fit = {name: fit for fit, name in CROP_MODES.items()}.get(str(coding.get("crop_mode") or "center"), Fit.crop)
     if mean is None or deviation is None:
-        say(f"warning: {path}: nothing says how pictures were coded: data.mean and data.deviation are taken as 0.5")
+        say(f"warning: {path}: nothing says how pictures were coded: data.mean and data.std are taken as 0.5")
     data = ImageDataConfig(
         path=str(path), image_size=size[0] if size[0] == size[1] else list(size), channels=channels, fit=fit,
         mean=_colours(mean or USUAL_MEAN, channels, where),
-        deviation=_colours(deviation or USUAL_DEVIATION, channels, where),
+        std=_colours(deviation or USUAL_DEVIATION, channels, where),
     )  # fmt: skip
     return ImageClassificationExperiment(data=data, model=model, head=ImageHeadConfig(pooling=pooling)), weights
 
@@ -140,7 +140,7 @@ def huggingface_files(
         "do_normalize": True,
         "do_convert_rgb": True,
         "image_mean": _three(data.mean),
-        "image_std": _three(data.deviation),
+        "image_std": _three(data.std),
     }
     config = huggingface_vit.export_config(model.config, data.image_size, data.channels, labels)
     weights = huggingface_vit.export_weights(model.config, model.state_dict())
@@ -178,7 +178,7 @@ def timm_files(model: ViTClassifier, experiment: ImageClassificationExperiment, 
         "crop_pct": data.crop_share,
         "crop_mode": CROP_MODES[data.fit],
         "mean": _three(data.mean),
-        "std": _three(data.deviation),
+        "std": _three(data.std),
         "num_classes": len(labels),
         "label_names": labels,
     }

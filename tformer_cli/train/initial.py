@@ -34,7 +34,7 @@ OUTPUT_NAMES = "output_names.json"
 BLOCK = re.compile(r"(.*\.blocks)\.(\d+)\.(.*)")
 REGULARISATION = ("dropout", "attention_dropout", "ffn_dropout", "stochastic_depth")
 """Settings of a model that no weights depend on: they are the recipe's."""
-CODING = ("channels", "mean", "deviation", "fit", "sample_rate")
+CODING = ("channels", "mean", "std", "fit", "sample_rate")
 """Settings of pictures, and of recordings, that weights were trained with."""
 
 

@@ -42,9 +42,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def run(pixels: torch.Tensor, size: int, epoch: int = 0, seed: int = 1, **config) -> torch.Tensor:
     """Whole canvases, as samples 0, 1, ..., with a mean of 0 and a deviation of 1."""
-    augmentation = Augmentation(
-        AugmentConfig(**config), settings(size, pixels.shape[1], mean=[0.0], deviation=[1.0]), seed
-    )
+    augmentation = Augmentation(AugmentConfig(**config), settings(size, pixels.shape[1], mean=[0.0], std=[1.0]), seed)
     sizes = torch.tensor(pixels.shape[2:]).expand(len(pixels), 2)
     return augmentation(pixels, sizes, torch.arange(len(pixels)), epoch)
 
@@ -62,7 +60,7 @@ def test_a_picture_does_not_depend_on_its_batch(name, channels):
     random = np.random.default_rng(3)
     sizes = torch.from_numpy(random.integers(32, 70, (19, 2)))
     pixels, samples = noise(19, channels, 71, 77), torch.from_numpy(random.permutation(1000)[:19])
-    data = settings(32, channels, mean=[0.4] * channels, deviation=[0.3])
+    data = settings(32, channels, mean=[0.4] * channels, std=[0.3])
     augmentation = Augmentation(AugmentConfig(**SETTINGS[name]), data, seed=5)
     together = augmentation(pixels, sizes, samples, epoch=2)
     assert together.shape == (19, channels, 32, 32) and together.dtype == torch.float32 and together.isfinite().all()
@@ -100,7 +98,7 @@ def test_draws_of_settings_are_unrelated():
 
 def test_without_settings_it_is_evaluation():
     pixels, sizes = noise(3, 3, 20, 25), torch.tensor([[20, 25], [16, 17], [18, 16]])
-    data = settings(16, mean=[0.5, 0.4, 0.3], deviation=[0.2, 0.3, 0.4])
+    data = settings(16, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4])
     augmented = Augmentation(AugmentConfig(), data, 0)(pixels, sizes, torch.arange(3), 0)
     wanted = normalise(augment.center(pixels, sizes, (16, 16)), data)
     assert torch.equal(augmented, wanted)
@@ -109,7 +107,7 @@ def test_without_settings_it_is_evaluation():
 
 
 def test_padded_crops_are_slices_of_the_padded_picture_all_as_often():
-    data = settings(8, mean=[0.3, 0.4, 0.6], deviation=[0.2])
+    data = settings(8, mean=[0.3, 0.4, 0.6], std=[0.2])
     pixels = noise(1, 3, 8, 8).expand(2000, -1, -1, -1)
     config = AugmentConfig(crop=Crop.padded, padding=2, flip=0.5)
     found = Augmentation(config, data, 0)(pixels, torch.full((2000, 2), 8), torch.arange(2000), 0).numpy()
@@ -174,7 +172,7 @@ def test_what_is_outside_is_the_mean_colour():
     """Exactly 0 when normalised; and nothing of the canvas beside the picture, here all white, is seen."""
     pixels = torch.full((30, 3, 40, 50), 255, dtype=torch.uint8)
     pixels[:, :, :32, :32] = 51
-    data = settings(32, mean=[0.5, 0.4, 0.3], deviation=[0.5])
+    data = settings(32, mean=[0.5, 0.4, 0.3], std=[0.5])
     picture = (0.2 - torch.tensor(data.mean)) / 0.5
     for config in ({"rotation": 180, "scale": 0.4}, {"crop": Crop.padded, "padding": 9}):
         augmentation = Augmentation(AugmentConfig(**config), data, 0)

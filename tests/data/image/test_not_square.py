@@ -106,7 +106,7 @@ def slopes(count: int, height: int, width: int) -> torch.Tensor:
 
 def augmented(pixels: torch.Tensor, size: list[int], config: AugmentConfig) -> torch.Tensor:
     sizes = torch.tensor(pixels.shape[2:]).expand(len(pixels), 2)
-    settings = data(size, mean=[0.0], deviation=[1.0])
+    settings = data(size, mean=[0.0], std=[1.0])
     return Augmentation(config, settings, seed=1)(pixels, sizes, torch.arange(len(pixels)), 0)
 
 

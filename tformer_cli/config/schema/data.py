@@ -222,7 +222,9 @@ class ImageDataConfig(StratifiedDataConfig):
     )
     resample: Resample = setting(Resample.bicubic, "how pictures are scaled when they are read")
     mean: list[float] = setting([0.5], "subtracted from pixels between 0 and 1; one for all channels or one for each")
-    deviation: list[float] = setting([0.5], "by which they are divided then; one for all channels or one for each")
+    std: list[float] = setting(
+        [0.5], "by which they are divided then; one for all channels or one for each", formerly=("deviation",)
+    )
     batch_images: int = setting(128, "pictures in a batch", low=1)
     decoded_gib: float = setting(
         32.0,
@@ -247,12 +249,12 @@ class ImageDataConfig(StratifiedDataConfig):
         if isinstance(self.image_size, list) and len(self.image_size) != 2:
             cause = f"data.image_size: {self.image_size} is neither one number nor two"
             raise ConfigError(cause, "write the height, then the width: data.image_size=[32,128]")
-        for name, numbers in (("mean", self.mean), ("deviation", self.deviation)):
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
             if len(numbers) not in (1, self.channels):
                 cause = f"data.{name}: {len(numbers)} numbers for data.channels {self.channels}"
                 raise ConfigError(cause, "give one for all channels, or one for each")
-        if not all(number > 0 for number in self.deviation):
-            raise ConfigError(f"data.deviation: {self.deviation} must be more than 0", "data.deviation=[0.5]")
+        if not all(number > 0 for number in self.std):
+            raise ConfigError(f"data.std: {self.std} must be more than 0", "data.std=[0.5]")
 
 
 Crop = Names("Crop", "none padded resized")

@@ -10,7 +10,13 @@ REQUIRED = "???"  # OmegaConf's mark of a value that must be given
 
 
 def setting(
-    default: Any, about: str, *, low: float | None = None, high: float | None = None, before: Any = None
+    default: Any,
+    about: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    before: Any = None,
+    formerly: tuple[str, ...] = (),
 ) -> Any:
     """Return a dataclass field with a description and inclusive bounds.
 
@@ -20,8 +26,9 @@ def setting(
         low: smallest value; None: no bound.
         high: largest value; None: no bound.
         before: value in runs of versions without the setting; None: the default.
+        formerly: former names of the setting, which recipes, runs and the command line may still use.
     """
-    metadata = {"about": about, "low": low, "high": high, "before": before}
+    metadata = {"about": about, "low": low, "high": high, "before": before, "formerly": formerly}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -62,12 +62,12 @@ def normalise(pixels: Tensor, data: ImageDataConfig) -> Tensor:
         (B, C, R, S), float32.
     """
     images = _shares(pixels) if pixels.dtype == torch.uint8 else pixels
-    return (images - _channels(data.mean, images)).div_(_channels(data.deviation, images))
+    return (images - _channels(data.mean, images)).div_(_channels(data.std, images))
 
 
 def denormalise(images: Tensor, data: ImageDataConfig) -> Tensor:
     """Invert `normalise`: (B, C, R, S), float32, as shares of the brightest level."""
-    return images * _channels(data.deviation, images) + _channels(data.mean, images)
+    return images * _channels(data.std, images) + _channels(data.mean, images)
 
 
 def _shares(pixels: Tensor) -> Tensor:
