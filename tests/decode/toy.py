@@ -26,6 +26,9 @@ class ToyState:
     tokens: Tensor = field(default_factory=lambda: torch.zeros(0))
     steps: int = 0
 
+    def follow(self, parents: Tensor) -> None:
+        """The mask says which tokens are whose."""
+
     def keep(self, sentences: Tensor) -> None:
         self.names = [self.names[index] for index in sentences.tolist()]
         self.tokens = self.tokens[sentences]

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tformer_cli.decode.search import Decoder
 from tformer_cli.nn.attention import Mask
+from tformer_cli.nn.stepping import Stepper
 
 MIN_KEYS = 1024
 """Least room for keys, a sentence."""
 
 
-class Writer(Decoder[Any], Protocol):
+class Writer(Stepper[Any], Protocol):
     """What is asked of `models.gpt.GPT`."""
 
     config: Any

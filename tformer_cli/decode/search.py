@@ -2,6 +2,7 @@
 
 The hypotheses of a sentence are query positions of one sequence: all write their keys into one cache, and a mask says
 which keys are a hypothesis's own history. So beams that change places change a few booleans, and no cache is copied.
+A state that is not made of cached keys, such as a recurrent one, follows its hypotheses (`nn.stepping.State.follow`).
 
 Shapes: B sentences, R rows (hypotheses) of each, K keys cached so far, D model width, V vocabulary.
 """
@@ -20,7 +21,7 @@ from torch import Tensor
 from tformer_cli.config.schema import DecodeConfig, Stopping
 from tformer_cli.decode.select import Head, draw
 from tformer_cli.nn.attention import EVERYTHING, Mask
-from tformer_cli.nn.int8 import Int8Linear
+from tformer_cli.nn.stepping import State, Stepper
 
 COMPACT_SHARE = 0.25
 """Settled sentences leave the batch once they are this share of it: leaving copies what stays."""
@@ -29,34 +30,10 @@ BATCH_HYPOTHESES = 320
 """Hypotheses decoded together where the settings do not say how many sentences: 64 sentences at beam 5."""
 
 
-class State(Protocol):
-    """What a decoder keeps between steps."""
-
-    def keep(self, sentences: Tensor) -> None:
-        """Drop all but the given sentences, (B',) int64, ascending."""
-        ...
-
-
 S = TypeVar("S", bound=State)
-S_contra = TypeVar("S_contra", bound=State, contravariant=True)
 
 Extensions = tuple[Tensor, Tensor, Tensor]
 """Log-probabilities, parent rows and tokens of hypotheses after a step, (B, beams) each."""
-
-
-class Decoder(Protocol[S_contra]):
-    """What search asks of a model."""
-
-    def step(self, tokens: Tensor, state: S_contra, mask: Mask) -> Tensor:
-        """Hidden states (B, R, D) after the last tokens (B, R) of all hypotheses; their keys join the caches.
-
-        R is 1 until the hypotheses of a sentence part, and then stays the same. The mask allows (B, 1, R, K).
-        """
-        ...
-
-    def output_layer(self) -> tuple[Tensor, Tensor | None] | Int8Linear:
-        """The output projection: weights (V, D) and bias (V,), or quantised."""
-        ...
 
 
 class Scorer(Protocol):
@@ -111,7 +88,7 @@ def batch_sentences(config: DecodeConfig) -> int:
 
 @torch.inference_mode()
 def search(
-    decoder: Decoder[S],
+    decoder: Stepper[S],
     state: S,
     *,
     config: DecodeConfig,
@@ -168,7 +145,7 @@ class _Search(Generic[S]):
 
     def __init__(
         self,
-        decoder: Decoder[S],
+        decoder: Stepper[S],
         state: S,
         config: DecodeConfig,
         eos_id: int,
@@ -227,6 +204,7 @@ class _Search(Generic[S]):
                     if value > -math.inf:  # else it has ended, and only waits to leave the batch
                         on_token(sentence, token)
             self._advance(step, log_probability, parents, tokens)
+            self.state.follow(parents)
             for _, scorer in self.scorers:
                 scorer.advance(parents, tokens)
             self._drop(step)

@@ -24,11 +24,13 @@ class Memory:
         states: (B, S, D).
         mask: which of them are real.
         lengths: how many of them are real, (B,), int64.
+        final: the last state of a recurrent encoder, (B, D); None: the encoder has none.
     """
 
     states: Tensor
     mask: Mask
     lengths: Tensor
+    final: Tensor | None = None
 
 
 def initialise(module: nn.Module) -> None:
@@ -88,6 +90,9 @@ class DecoderState:
         self.key_positions = torch.cat((self.key_positions, new))
         self.step += tokens
         return here, self.key_positions
+
+    def follow(self, parents: Tensor) -> None:
+        """Do nothing: masks say which of the cached keys, of all hypotheses, are whose (`nn.stepping.State`)."""
 
     def keep(self, sentences: Tensor) -> None:
         """Drop finished sentences: keep those of the given indices, (B',) int64."""
