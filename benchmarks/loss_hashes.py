@@ -73,7 +73,7 @@ def run_hashes(family: Family, folder: Path, processes: int = 1) -> Hashes:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     losses = [line["train/loss"] for line in lines if "train/loss" in line]
     opened = open_run(run, device="cpu")
-    texts = [prediction.text for prediction in opened.task.predict(opened.model, family.inputs)]
+    texts = [prediction.text for prediction in opened.predict(family.inputs)]
     return Hashes(
         losses[-1],
         tensors_hash(newest / "model.safetensors"),

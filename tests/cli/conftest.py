@@ -3,6 +3,7 @@
 import sys
 import types
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -71,7 +72,9 @@ def stand_ins(monkeypatch, tmp_path):
         calls.open_run.append(SimpleNamespace(path=path, checkpoint=checkpoint, device=device, overrides=overrides))
         config = override(compose("quickstart/translation", []), overrides)
         calls.task.config = config
-        return SimpleNamespace(config=config, task=calls.task, model=None, checkpoint=path)
+        return SimpleNamespace(
+            config=config, task=calls.task, model=None, checkpoint=path, predict=partial(calls.task.predict, None)
+        )
 
     def evaluate_run(run, split, overrides=(), checkpoint="", device="auto", *, predictions=False, check=None):
         calls.evaluate.append(SimpleNamespace(run=run, split=split, overrides=overrides, checkpoint=checkpoint))

@@ -15,6 +15,7 @@ OPTIONS = {name: "--" + name.replace("_", "-") for name in ("beam", "n_best", "b
                                                            "temperature", "top_k", "top_p", "top")}  # fmt: skip
 """Options by the settings that they set."""
 DEVICE_NAME = {"trainer.device": "--device"}
+PRECISION_NAME = {"trainer.precision": "--precision"}
 
 
 TRAINING = ("optim.", "augment.", "trainer.steps", "trainer.epochs", "trainer.minutes", "data.balance")
@@ -39,6 +40,7 @@ class Asked:
         top: number of labels per input; 0: the most probable one, or all in JSON.
         literal: whether arguments may be texts.
         header: whether the first line of CSV and TSV names the columns; None: not given.
+        precision: precision of the model; empty: that of the run's scores in training.
     """
 
     run: Path
@@ -54,6 +56,7 @@ class Asked:
     top: int = 0
     literal: bool = False
     header: bool | None = None
+    precision: str = ""
 
     @property
     def given(self) -> list[str]:
@@ -64,7 +67,8 @@ class Asked:
     def settings(self) -> list[str]:
         """The settings KEY=VALUE, including those given as options."""
         settings = [item for item in self.inputs if is_setting(item)]
-        return settings + [f"decode.{key}={value}" for key, value in self.decode.items() if value is not None]
+        settings += [f"decode.{key}={value}" for key, value in self.decode.items() if value is not None]
+        return settings + precision_setting(self.precision)
 
     @property
     def options(self) -> dict[str, str]:
@@ -78,7 +82,7 @@ class Asked:
         """Options by the settings that they stand for, without those that are given as settings."""
         given = decode_settings([item for item in self.inputs if is_setting(item)])
         names = {f"decode.{name}": OPTIONS[name] for name in self.decode if name not in given}
-        return names | ({} if self.device == "auto" else DEVICE_NAME)
+        return names | ({} if self.device == "auto" else DEVICE_NAME) | (PRECISION_NAME if self.precision else {})
 
     @property
     def texts(self) -> list[str]:
@@ -90,6 +94,11 @@ class Asked:
         """The inputs given as files or folders."""
         texts = self.texts
         return [Path(item) for item in self.given if item not in texts]
+
+
+def precision_setting(precision: str) -> list[str]:
+    """Return the setting that `--precision` stands for; none if it was not given."""
+    return [f"trainer.precision={precision}"] if precision else []
 
 
 def check_options(task: Any, asked: Asked, *, translating: bool) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tformer_cli.cli.choices import DEVICES, one_of, run_folders
+from tformer_cli.cli.choices import DEVICES, PRECISIONS, one_of, run_folders
 from tformer_cli.errors import ConfigError, RunError
 
 SPLITS = ("train", "validation", "test")
@@ -38,6 +38,15 @@ def evaluate(
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda or mps.", autocompletion=one_of(*DEVICES))
     ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            help="fp32 or bf16.  [default: as the run was scored in training]",
+            show_default=False,
+            autocompletion=one_of(*PRECISIONS),
+        ),
+    ] = "",
     checkpoint: Annotated[
         str,
         typer.Option(
@@ -63,12 +72,13 @@ def evaluate(
     check_split(split)
     note_repeated(overrides or [])
     kind = "" if predictions is None else _table_kind(predictions)
-    from tformer_cli.cli.asked import DEVICE_NAME, named_as_options
+    from tformer_cli.cli.asked import DEVICE_NAME, PRECISION_NAME, named_as_options, precision_setting
     from tformer_cli.train.evaluate import evaluate_run
 
-    with named_as_options({} if device == "auto" else DEVICE_NAME):
+    settings = [*(overrides or []), *precision_setting(precision)]
+    with named_as_options(({} if device == "auto" else DEVICE_NAME) | (PRECISION_NAME if precision else {})):
         report = evaluate_run(
-            run, split, overrides=overrides or [], checkpoint=checkpoint, device=device, predictions=bool(kind),
+            run, split, overrides=settings, checkpoint=checkpoint, device=device, predictions=bool(kind),
             check=partial(_check, split=split, settings=overrides or [], predictions=predictions),
         )  # fmt: skip
     try:  # before the scores, since the reader of standard output may end first

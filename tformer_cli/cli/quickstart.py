@@ -51,7 +51,7 @@ def translations(opened: Opened) -> str:
 
     pairs = parallel(opened.config.data.path, "test", size=SHOWN, seed=opened.config.seed)
     sources = [source for source, _ in pairs]
-    for (source, reference), answer in zip(pairs, opened.task.predict(opened.model, sources), strict=True):
+    for (source, reference), answer in zip(pairs, opened.predict(sources), strict=True):
         verdict = "right" if answer.text == reference else f"should be {reference}"
         result(f"{source} -> {answer.text} ({verdict})\n")
     return sources[0]
@@ -65,7 +65,7 @@ def fillings(opened: Opened) -> str:
         "Ret<mask>rn the num<mask>er of ite<mask>s.",
         "If the f<mask>le does not e<mask>ist, an err<mask>r is raised.",
     ]
-    for phrase, answer in zip(phrases, opened.task.predict(opened.model, phrases), strict=True):
+    for phrase, answer in zip(phrases, opened.predict(phrases), strict=True):
         result(f"{phrase.replace('<mask>', '_')} -> {answer.text}\n")
     return phrases[0]
 
@@ -75,7 +75,7 @@ def continuation(opened: Opened) -> str:
     from tformer_cli.cli.output import result
 
     prompt = "Return the"
-    (answer,) = opened.task.predict(opened.model, [prompt])
+    (answer,) = opened.predict([prompt])
     result(" ".join(f"{prompt}{answer.text}".split()) + "\n")
     return prompt
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tformer_cli.cli.asked import Asked
-from tformer_cli.cli.choices import DEVICES, one_of, run_folders
+from tformer_cli.cli.choices import DEVICES, PRECISIONS, one_of, run_folders
 from tformer_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -72,6 +72,13 @@ TOP_P = typer.Option(None, "--top-p", help="Draw among the most probable, up to 
 AS_JSON = typer.Option(False, "--json", help="One JSON object a line: input, text, scores, hypotheses.")
 OUTPUT = typer.Option(None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False)
 DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.", autocompletion=one_of(*DEVICES))
+PRECISION = typer.Option(
+    "",
+    "--precision",
+    help="fp32 or bf16.  [default: as the run was scored in training]",
+    autocompletion=one_of(*PRECISIONS),
+    show_default=False,
+)
 CHECKPOINT = typer.Option(
     "",
     "--checkpoint",
@@ -95,6 +102,7 @@ def translate(
     as_json: bool = AS_JSON,
     output: Path = OUTPUT,
     device: str = DEVICE,
+    precision: str = PRECISION,
     checkpoint: str = CHECKPOINT,
 ) -> None:
     """Translate text with a trained run: one line out for each line in, in order; an empty line stays empty.
@@ -104,7 +112,10 @@ def translate(
     """
     decode = {"beam": beam, "n_best": n_best, "batch": batch, "workers": workers}
     columns = tuple(column or ())
-    asked = Asked(run, inputs or [], decode, columns, form, on_long, as_json, output, device, checkpoint, header=header)
+    asked = Asked(
+        run, inputs or [], decode, columns, form, on_long, as_json, output, device, checkpoint,
+        header=header, precision=precision,
+    )  # fmt: skip
     _answer(asked, translating=True)
 
 
@@ -127,6 +138,7 @@ def predict(
     as_json: bool = AS_JSON,
     output: Path = OUTPUT,
     device: str = DEVICE,
+    precision: str = PRECISION,
     checkpoint: str = CHECKPOINT,
 ) -> None:
     """Predict with a trained run of any task: one output for each line, row, image or recording, in order.
@@ -151,6 +163,7 @@ def predict(
             top or 0,
             True,
             header,
+            precision,
         )  # fmt: skip
     )
 
@@ -191,13 +204,14 @@ def _answer(asked: Asked, *, translating: bool = False) -> None:
         text.check(files)
         one_text = len(texts) == len(given) == 1 and n_best == 1 and (decode.sample or decode.beam == 1)
         if task.predictor.streams and one_text and not asked.as_json and asked.output is None:
-            _watch(task.predictor.stream, opened.model, texts[0])
+            with opened.machine.autocast():
+                _watch(task.predictor.stream, opened.model, texts[0])
             return
         lines = _lines(asked, inputs.reading_of(task, asked.columns, asked.form, asked.header))
         write = answers.as_lines
     write = answers.as_object if asked.as_json else write
     at_once = not given and sys.stdin.isatty()
-    records = answers.in_order(lines, partial(task.predict, opened.model), at_once=at_once)
+    records = answers.in_order(lines, opened.predict, at_once=at_once)
     notes = answers.Notes()
     try:
         answers.write(

@@ -142,6 +142,10 @@ def _machine(value: object) -> bool:
     return isinstance(value, dict) and all(value.get(name) in choices for name, choices in known.items())
 
 
+def _precision(value: object) -> bool:
+    return value in ("fp32", "bf16")
+
+
 def _flag(value: object) -> bool:
     return isinstance(value, bool)
 
@@ -163,6 +167,7 @@ FIELDS: Mapping[str, Callable[[object], bool]] = {
     "signature": _optional_text,
     "fingerprint": _mapping(_text),
     "machine": _machine,
+    "scoring_precision": _precision,
     "metrics_sha256": _sha256,
     "folder": _text,
     "better": _flag,

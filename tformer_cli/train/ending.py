@@ -82,6 +82,7 @@ def average_checkpoints(trainer: Trainer) -> Path | None:
     trainer.console.say(f"average of {len(names)} checkpoints: {validation.metric} {score:.4g}")
     better = validation.better(score, loss, progress.best, progress.best_loss)
     state = {"step": progress.step, "score": score, "loss": loss, "averaged": names, "better": better}
+    state |= trainer.machine.record()
     files = usable_files(tensors_to_bytes(weights), state, trainer.config, trainer.task.data.files())
     write_folder(checkpoints.folder / AVERAGED, files)
     checkpoints.point(newest)

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tformer_cli.config.schema import TextExperiment
 from tformer_cli.config.values import differences, plain
 from tformer_cli.draw import draw, png
@@ -77,8 +75,7 @@ def evaluate_run(
         RunError: if the loss is not finite.
     """
     opened = open_run(run, checkpoint=checkpoint, device=device, overrides=overrides, check=check)
-    with torch.inference_mode():
-        evaluation = opened.task.evaluate(opened.model, split, Scoring(predictions=predictions))
+    evaluation = opened.evaluate(split, Scoring(predictions=predictions))
     if not math.isfinite(evaluation.scores.get("loss", 0.0)):
         raise RunError(f"{opened.checkpoint}: its loss on {split} is not finite", "use an earlier --checkpoint")
     changed = [line for line in differences(opened.saved, opened.config) if not line.startswith(UNSCORED)]
@@ -89,6 +86,7 @@ def evaluate_run(
         "split": split,
         "data": opened.task.data.split(split).origin,
         "settings": changed,
+        "precision": opened.machine.precision,
         **_scores(evaluation),
         "pictures": {title: path.name for title, path in pictures.items()},
         "checkpoint": opened.checkpoint.name,

@@ -141,7 +141,7 @@ class Trainer:
         state["extra"] = not self.saves()
         state["folder"] = str(Path.cwd())  # base of relative paths in the settings
         state["fingerprint"] = self.task.data.fingerprint()
-        state["machine"] = {"precision": self.machine.precision, "attention": self.machine.attention}
+        state |= self.machine.record()
         files = usable_files(weights, state, self.config, self.task.data.files()) | {"optimizer.safetensors": optimizer}
         (self.run / RESULT).unlink(missing_ok=True)  # it is outdated
         self.checkpoints.save(self.progress.step, files)
@@ -169,12 +169,11 @@ class Trainer:
         """Take update `number` of a step, of one phase; return the sums over all ranks."""
         ranks = self.ranks
         seed_step(self.config.seed, self.progress.step, ranks.rank, number)
-        bf16 = self.machine.precision == "bf16"
         sums: dict[str, Tensor] = {}
         with phase.training():
             step_module = phase.step_module()
             # One autocast region around all micro-batches: its cache then casts each weight once a step.
-            with torch.autocast(self.machine.device.type, torch.bfloat16, enabled=bf16):
+            with self.machine.autocast():
                 for index, batch in enumerate(micro_batches):
                     with self.strategy.accumulating(step_module, last=index == len(micro_batches) - 1):
                         loss = step_module(batch)

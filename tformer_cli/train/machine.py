@@ -39,6 +39,16 @@ class Machine:
     peak_flops: float
     """Matrix-product rate measured at the start in this precision, FLOP/s; what MFU is a share of."""
 
+    def autocast(self) -> torch.autocast:
+        """Return the context in which a model computes, in training, evaluation and prediction alike."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def record(self) -> dict[str, Any]:
+        """Return what a checkpoint's `state.json` says of it, for resumption and for scores in the same precision."""
+        kind = self.device.type
+        machine = {"precision": self.precision, "attention": self.attention, "device": kind}
+        return {"machine": machine, "scoring_precision": self.precision}
+
     def describe(self) -> str:
         """One line for the header."""
         name = (
@@ -224,7 +234,7 @@ def prepare(
         head_dim: K of the model.
         length: typical sequence length, tokens.
         ranks: processes that share this machine's cores.
-        chosen: `precision` and `attention` that the run was started with, when it is resumed.
+        chosen: `precision` and `attention` that the run was started with, when it is resumed or used.
 
     Returns:
         What was chosen.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import ConfigError, DataError, RunError
+from tformer_cli.evaluators.base import Evaluation, Scoring
+from tformer_cli.predictors.base import Prediction
 from tformer_cli.tasks.task import Task
+from tformer_cli.train.machine import Machine
 
 
 @dataclass
@@ -30,6 +34,24 @@ class Opened:
     """SHA-256 of the checkpoint's manifest."""
     is_best: bool
     """Whether the checkpoint was the run's best one when it was opened."""
+    machine: Machine
+    """Device and precision."""
+
+    def predict(self, inputs: Iterable[Any]) -> Iterator[Prediction]:
+        """Yield predictions in the order of the inputs, in the precision of the run's scores."""
+        predictions = self.task.predictor.predict(self.model, inputs)
+        while True:
+            with torch.inference_mode(), self.machine.autocast():
+                try:
+                    prediction = next(predictions)
+                except StopIteration:
+                    return
+            yield prediction
+
+    def evaluate(self, split: str, scoring: Scoring) -> Evaluation:
+        """Score a split in the precision of the run's validation, so that its scores can be compared."""
+        with torch.inference_mode(), self.machine.autocast():
+            return self.task.evaluator.evaluate(self.model, self.task.data.view(split), scoring)
 
 
 def open_run(
@@ -99,15 +121,36 @@ def _open(
     if check is not None:
         check(tasks.build(saved))
     config = override(saved, [f"trainer.device={device}", *overrides], trained=True)
+    chosen_before = _choices(read_state(chosen), config, overrides)
     task = tasks.build(config)
     task.in_use = True  # type: ignore[attr-defined]
     task.data.load(chosen)
     weights = read_tensors(chosen / "model.safetensors")
     add_language_model(task)
-    machine = prepare(config.trainer, **attention_shape(config.model, task.data.usual_length))
+    shape = attention_shape(config.model, task.data.usual_length)
+    machine = prepare(config.trainer, **shape, chosen=chosen_before)
     model = task.model()
     load_model_tensors(model, weights, str(chosen))
-    return Opened(config, task, model.to(machine.device).eval(), chosen, run, saved, sha256, is_best)
+    return Opened(config, task, model.to(machine.device).eval(), chosen, run, saved, sha256, is_best, machine)
+
+
+def _choices(state: Mapping[str, Any], config: Experiment, overrides: Sequence[str]) -> dict[str, str]:
+    """Return precision and attention of a run's scores, unless the user asks for others or the device is another.
+
+    Runs of versions that did not record the precision are scored in float32, as they were.
+    """
+    from tformer_cli.config.schema import Attention, Precision
+    from tformer_cli.train.machine import pick_device
+
+    asked = {override.partition("=")[0] for override in overrides}
+    choices: dict[str, str] = {}
+    if "trainer.precision" not in asked or config.trainer.precision is Precision.auto:
+        choices["precision"] = state.get("scoring_precision", "fp32")
+    recorded = state.get("machine", {})
+    same_device = recorded.get("device") == pick_device(config.trainer.device).type
+    if same_device and ("trainer.attention" not in asked or config.trainer.attention is Attention.auto):
+        choices["attention"] = recorded["attention"]
+    return choices
 
 
 def add_language_model(task: Task) -> None:

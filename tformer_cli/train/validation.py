@@ -75,7 +75,7 @@ class Validation:
             limit=self.trainer.evaluate_limit,
             samples=self.trainer.samples,
         )
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self.machine.autocast():
             view = self.task.data.view("validation")
             return self.task.evaluator.evaluate(self.model, view, scoring, share)
 
@@ -91,17 +91,13 @@ class Validation:
             return
         self.model.eval()
         scoring = Scoring(decoded=self.trainer.evaluate_decoded, thorough=False, limit=1, samples=0)
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self.machine.autocast():
             self.score(self.task.evaluate(self.model, "validation", scoring))
 
     def pictures(self) -> Mapping[str, Picture | Sound]:
         """The task's pictures, unless nothing is to be shown."""
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self.machine.autocast():
             return self.task.evaluator.pictures(self.model) if self.trainer.samples else {}
-
-    def _precision(self) -> torch.autocast:
-        bf16 = self.machine.precision == "bf16"
-        return torch.autocast(self.machine.device.type, torch.bfloat16, enabled=bf16)
 
     def score(self, evaluation: Evaluation) -> float:
         """The score that says which checkpoint is best.
