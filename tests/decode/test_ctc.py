@@ -13,6 +13,7 @@ from torch import Tensor
 from toy import BOS, EOS, FORBIDDEN, ToyDecoder, plain_beam_search
 
 from tformer_cli.config.schema import DecodeConfig, Stopping
+from tformer_cli.data.speech.fitting import needed_frames
 from tformer_cli.decode import ctc
 from tformer_cli.decode.joint import CTCPrefix
 from tformer_cli.decode.search import search
@@ -51,11 +52,11 @@ def test_greedy_merges_repetitions_drops_blanks_and_ends_at_the_length():
 
 def test_needed_frames_is_the_least_for_which_there_is_an_alignment():
     for target in itertools.product((1, 2), repeat=4):
-        needed = ctc.needed_frames(target)
+        needed = needed_frames(target)
         for frames in range(3, 8):
             possible = any(collapse(path) == target for path in itertools.product(range(3), repeat=frames))
             assert possible == (frames >= needed)
-    assert ctc.needed_frames([]) == 0
+    assert needed_frames([]) == 0
 
 
 # --- prefix beam search ----------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ def test_alignments_are_the_best_of_all(seed: int):
     found = ctc.align(log_probs, torch.tensor(lengths), targets)
     for row, length, target, spans in zip(log_probs, lengths, targets, found, strict=True):
         path = best_path(row[:length], target)
-        assert (spans is None) == (path is None) == (ctc.needed_frames(target) > length)
+        assert (spans is None) == (path is None) == (needed_frames(target) > length)
         if spans is None or path is None:
             continue
         runs, start = [], 0

@@ -96,7 +96,7 @@ def asked(*inputs: str, top: int = 0, on_long: str = "", **decode) -> Asked:
 def test_advice_for_an_option_without_effect_gives_it_one(depth, tmp_path):
     def without_effect(name: str, method: str) -> str:
         more = (f"decode.method={method}", f"model.decoder_depth={depth}")
-        return tasks.build(speech.config(tmp_path, *more)).unused(name)
+        return tasks.build(speech.config(tmp_path, *more)).predictor.unused(name)
 
     speech = next(family for family in FAMILIES if family.name == "conformer")
     assert "add decode.method=prefix" in without_effect("beam", "greedy") and not without_effect("beam", "prefix")

@@ -17,7 +17,7 @@ from tformer_cli.draw import Sound, Spectrogram
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.predictors.base import Prediction
-from tformer_cli.tasks.speech_recognition import SpeechRecognition
+from tformer_cli.tasks.task import Task
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
 
@@ -56,9 +56,8 @@ def config_of(folder: Path, *more: str, data: Path | None = None, count: int = 1
     return compose("conformer/folder", [*SMALL, f"data.path={data}", f"data.cache={folder / 'cache'}", *more])
 
 
-def prepared(folder: Path, *more: str, data: Path | None = None) -> SpeechRecognition:
+def prepared(folder: Path, *more: str, data: Path | None = None) -> Task:
     task = tasks.build(config_of(folder, *more, data=data))
-    assert isinstance(task, SpeechRecognition)
     task.prepare(folder)
     return task
 
@@ -72,8 +71,7 @@ def test_loss_is_ctc_and_cross_entropy_of_each_utterance(tmp_path, depth):
     expected = torch.zeros(())
     for row in range(5):
         one = task.view("train").collate(0, np.arange(row, row + 1))
-        features, frames = task.front_end(one.sound, one.lengths, one.sample_ids, 0, training=False)
-        memory = model.encode(features, frames)
+        memory = model.encode(*task.data.inputs(one, training=False))
         ids = task.data.tokenizer.encode(task.data.split("train").texts[row])
         log_probs = model.ctc_logits(memory.states[0]).log_softmax(-1)
         target = torch.tensor(ids)
@@ -98,16 +96,17 @@ def test_a_transcript_that_does_not_fit_stops_training_and_counts_for_nothing_in
     task = prepared(tmp_path)
     model = task.model()
     sounds, texts = [np.zeros(800, np.int16), np.zeros(8000, np.int16)], ["low high low high low high", "low"]
-    batch = task._batch(np.arange(2), sounds, texts, epoch=0)
+    batch = task.data.collate(sounds, texts, np.arange(2))
     assert task.loss(model.train(), batch).total.isinf()
-    fits = task._batch(np.arange(1), sounds[1:], texts[1:], epoch=0)
+    fits = task.data.collate(sounds[1:], texts[1:], np.arange(1))
     both, one = task.loss(model.eval(), batch).total, task.loss(model, fits).total
     torch.testing.assert_close(both, one)
 
 
 def test_the_worst_utterances_come_first_and_samples_say_which_is_which(tmp_path, monkeypatch):
     task = prepared(tmp_path)
-    monkeypatch.setattr(task, "_transcripts", lambda split, epoch, rows: [f"one two three {row}" for row in rows])
+    view = task.data.view("train")
+    monkeypatch.setattr(view, "transcripts", lambda epoch, rows: [f"one two three {row}" for row in rows])
     heard = {row: f"one two three {row}" for row in range(12)}
     heard |= {3: "one two", 5: "one two three", 7: "nothing of all this"}
     calls = []
@@ -116,7 +115,7 @@ def test_the_worst_utterances_come_first_and_samples_say_which_is_which(tmp_path
         calls.extend(batch.sample_ids.tolist())
         return [Prediction(heard[row], {"words": []}) for row in batch.sample_ids.tolist()]
 
-    monkeypatch.setattr(task, "_transcribe", transcribe)
+    monkeypatch.setattr(task.predictor, "transcribe", transcribe)
     with torch.inference_mode():
         found = task.evaluate(task.model().eval(), "train", Scoring(samples=3))
         (_, header, rows), *_ = found.tables
@@ -126,13 +125,26 @@ def test_the_worst_utterances_come_first_and_samples_say_which_is_which(tmp_path
             ["50.0", "one two three 3", "one two"],
             ["25.0", "one two three 5", "one two three"],
         ]
-        assert [row[3] for row in rows] == [task._name("train", row) for row in (7, 3, 5)]
+        assert [row[3] for row in rows] == [view.name(row) for row in (7, 3, 5)]
         size = len(task.data.split("train"))
         assert [sample.reference for sample in found.samples] == [f"one two three {row}" for row in (0, 5, size - 1)]
         assert found.samples[1].prediction == "one two three"
         calls.clear()
         few = task.evaluate(task.model().eval(), "train", Scoring(thorough=False, limit=1))
     assert few.scores["wer"] == 0 and 0 in calls and len(calls) < size
+
+
+def test_evaluation_encodes_each_utterance_once(tmp_path, monkeypatch):
+    """The loss and the transcripts come from one encoding; only the picture encodes its utterance again."""
+    task = prepared(tmp_path, "model.decoder_depth=1")
+    model = task.model().eval()
+    encode, encoded = model.encode, []
+    monkeypatch.setattr(model, "encode", lambda source, lengths: encoded.append(len(source)) or encode(source, lengths))
+    with torch.inference_mode():
+        task.evaluate(model, "train", Scoring(thorough=False))
+        assert sum(encoded) == len(task.data.split("train")) and len(encoded) == task.data.view("train").num_batches
+        task.evaluate(model, "train", Scoring())
+    assert encoded[-1] == 1 and sum(encoded) == 2 * len(task.data.split("train")) + 1
 
 
 def test_it_learns_and_says_when_each_word_was_said(tmp_path):
@@ -162,11 +174,12 @@ def test_it_learns_and_says_when_each_word_was_said(tmp_path):
 def test_times_are_those_of_the_recording_and_marks_those_of_the_spectrogram(tmp_path, monkeypatch):
     task = prepared(tmp_path)
     assert task.config.features.margin == 15 and task.config.model.subsampling == 4
-    assert task.transcriber.begin_seconds == pytest.approx(-0.15)  # of the margin, which is no part of the recording
-    assert task.transcriber.frame_seconds == pytest.approx(0.04)
+    transcriber = task.predictor.transcriber
+    assert transcriber.begin_seconds == pytest.approx(-0.15)  # of the margin, which is no part of the recording
+    assert transcriber.frame_seconds == pytest.approx(0.04)
     word = {"text": "low", "start_seconds": 0.2, "end_seconds": 0.3, "confidence": 1.0}
-    monkeypatch.setattr(task, "_hear", lambda model, batch: [Prediction("low", {"words": [word]})])
-    picture = task._alignment(task.model(), "validation")
+    monkeypatch.setattr(task.predictor, "transcribe_batch", lambda model, batch: [Prediction("low", {"words": [word]})])
+    picture = task.evaluator.alignment(task.model(), task.view("validation"))
     assert picture.marks == [(15 + 20, "low")] and len(picture.values) > 2 * 15 + 20
 
 
@@ -220,7 +233,6 @@ def test_a_run_of_a_language_model_is_opened_and_heard(tmp_path):
     for weight in (0, 1):
         more = [f"decode.language_model={tmp_path / 'gpt'}", f"decode.language_model_weight={weight}"]
         opened = open_run(tmp_path / "run", overrides=more)
-        assert opened.task.in_use  # of training data too there are no changed recordings
         (answer,) = opened.task.predict(opened.model, [recording])
         scores.append(answer.details["hypotheses"][0]["score"])
     assert scores[1] < scores[0]
@@ -237,13 +249,11 @@ def test_a_model_in_use_is_scored_on_training_recordings_as_they_are(tmp_path):
     train = task.data.split("train")
     rows = np.arange(len(train))
     changed = task.view("train").collate(0, rows)
-    task = tasks.build(config_of(tmp_path / "use", *more))
-    task.in_use = True
-    task.prepare(tmp_path / "use")
+    view = task.data.view("train")
     for epoch in (0, 1):
-        batch = task.view("train").collate(epoch, rows)
+        batch = view.collate(epoch, rows)
         assert batch.lengths.tolist() == train.lengths.tolist() != changed.lengths.tolist()
-        assert task._transcripts("train", epoch, rows.tolist()) == train.texts
+        assert view.transcripts(epoch, rows.tolist()) == train.texts
 
 
 def test_long_recordings_and_long_transcripts(tmp_path):
@@ -278,7 +288,7 @@ def test_joined_recordings_fit_their_transcripts_too(tmp_path):
     for epoch in range(3):
         rows = np.arange(len(task.data.split("train")))
         assert task.loss(model, task.view("train").collate(epoch, rows)).total.isfinite()
-        utterances = task._made_of("train", epoch)
+        utterances = task.view("train").utterances_of(epoch)
         joined += int((utterances.parts[:, 1] >= 0).sum())
         sounds = [utterances.sound(row, task.data.split("train").sound.gather) for row in rows.tolist()]
         assert [len(sound) for sound in sounds] == utterances.lengths.tolist()
@@ -342,9 +352,9 @@ def test_features_of_the_whole_corpus_are_kept_with_the_run(tmp_path):
     launch(config, tmp_path / "run", quiet=True)
     opened = open_run(tmp_path / "run")
     train = prepared(tmp_path, *settings, data=tmp_path / "recordings")
-    assert opened.task.front_end.statistics == train.front_end.statistics
-    batch = train.collate("train", 0, np.arange(len(train._split("train"))))
-    values, frames = train.front_end(batch.sound, batch.lengths, batch.sample_ids, 0, training=False)
+    assert opened.task.data.front_end.statistics == train.data.front_end.statistics
+    batch = train.view("train").collate(0, np.arange(len(train.data.split("train"))))
+    values, frames = train.data.inputs(batch, training=False)
     margin = config.features.margin
     inner = torch.cat([row[margin : count - margin] for row, count in zip(values, frames.tolist(), strict=True)])
     assert inner.mean(0).abs().max() < 1e-3 and (inner.std(0, correction=0) - 1).abs().max() < 1e-3
@@ -393,14 +403,15 @@ def test_transcripts_are_learnt_and_scored_in_the_form_that_is_asked_for(tmp_pat
     assert evaluation.samples[0].reference in texts
 
 
-def scored(task: SpeechRecognition, monkeypatch, answer):
-    references = task._transcripts("validation", 0, range(len(task.data.split("validation"))))
+def scored(task: Task, monkeypatch, answer):
+    view = task.view("validation")
+    references = view.transcripts(0, range(len(view.utterances_of(0))))
 
     def transcribe(model, batch, memory):
         return [Prediction(answer(references[row]), {"words": []}) for row in batch.sample_ids.tolist()]
 
-    monkeypatch.setattr(task, "_transcribe", transcribe)
-    monkeypatch.setattr(task, "_alignment", lambda *_: Spectrogram(np.zeros((1, 1))))
+    monkeypatch.setattr(task.predictor, "transcribe", transcribe)
+    monkeypatch.setattr(task.evaluator, "alignment", lambda *_: Spectrogram(np.zeros((1, 1))))
     with torch.inference_mode():
         return task.evaluate(task.model().eval(), "validation", Scoring(samples=1))
 

@@ -109,14 +109,14 @@ def spoken_numbers(opened: Opened) -> str:
     from tformer_cli.cli.output import result
     from tformer_cli.data.speech.audio import to_sound, wav
     from tformer_cli.models.conformer.model import Conformer
-    from tformer_cli.tasks.speech_recognition import SpeechRecognition
+    from tformer_cli.predictors.speech import SpeechRecogniser
 
-    task = opened.task
-    assert isinstance(task, SpeechRecognition) and isinstance(opened.model, Conformer)
-    rate = task.config.data.sample_rate
-    recordings = list(synthesised("test", SHOWN, task.config.seed, rate))
+    predictor = opened.task.predictor
+    assert isinstance(predictor, SpeechRecogniser) and isinstance(opened.model, Conformer)
+    rate = predictor.config.data.sample_rate
+    recordings = list(synthesised("test", SHOWN, opened.config.seed, rate))
     sounds = [to_sound(samples) for _, samples, _ in recordings]
-    for (name, _, text), answer in zip(recordings, task.predictor.answers(opened.model, sounds), strict=True):
+    for (name, _, text), answer in zip(recordings, predictor.answers(opened.model, sounds), strict=True):
         verdict = "right" if answer.text == text else f"said was {text}"
         result(f"{name.rpartition(', ')[2]} -> {answer.text} ({verdict})\n")
     path = opened.run / "number.wav"

@@ -22,11 +22,6 @@ from tformer_cli.decode.search import Hypothesis
 from tformer_cli.decode.spelling import Spelling
 
 
-def needed_frames(target: Sequence[int]) -> int:
-    """Fewest frames that can say a target: one a token, and a blank between two that are equal."""
-    return len(target) + sum(one == other for one, other in itertools.pairwise(target))
-
-
 @torch.inference_mode()
 def greedy(log_probs: Tensor, lengths: Tensor, *, blank: int = 0) -> list[list[int]]:
     """The most probable token of each frame, repetitions merged, blanks dropped (best path; Graves et al. 2006, 3.2).
@@ -241,8 +236,8 @@ def align(
         blank: the blank's id.
 
     Returns:
-        For each utterance its tokens' spans in order; None if it has fewer frames than the target needs
-        (`needed_frames`), or the target is impossible.
+        For each utterance its tokens' spans in order; None if it has fewer frames than the target needs, or the target
+        is impossible.
     """
     batch, frames, _ = log_probs.shape
     device = log_probs.device

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic
+
+from torch import nn
 
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.objectives.base import M
@@ -25,6 +28,23 @@ class Prediction:
 
     text: str
     details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Companion:
+    """Another trained run that a task uses, such as a language model in the search for transcripts.
+
+    Attributes:
+        run: the run folder.
+        task: name of its task, for messages.
+        model: its model in evaluation mode, on its device.
+        tokenizer: its tokenizer; None: it has none.
+    """
+
+    run: Path
+    task: str
+    model: nn.Module
+    tokenizer: Any
 
 
 class Predictor(Generic[M]):

@@ -262,7 +262,7 @@ TASKS: dict[str, TaskEntry] = {
         _entry(QuestionAnsweringExperiment, "question_answering:build", "token_encoder"),
         _entry(ImageClassificationExperiment, "image_classification:ImageClassification", "image_encoder"),
         _entry(MaskedPatchesExperiment, "masked_patches:MaskedPatches", "patch_encoder"),
-        _entry(SpeechRecognitionExperiment, "speech_recognition:SpeechRecognition", "speech_recogniser"),
+        _entry(SpeechRecognitionExperiment, "speech_recognition:build", "speech_recogniser"),
     )
 }
 ALIASES: dict[str, tuple[str, str]] = {"resnet_classification": ("image_classification", "resnet")}

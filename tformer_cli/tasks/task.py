@@ -18,7 +18,7 @@ from tformer_cli.data.core.dataset import Data
 from tformer_cli.data.core.view import View
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Scoring
 from tformer_cli.objectives.base import Loss, Objective
-from tformer_cli.predictors.base import Prediction, Predictor
+from tformer_cli.predictors.base import Companion, Prediction, Predictor
 
 
 def identity(model: nn.Module) -> nn.Module:
@@ -59,8 +59,8 @@ class Task:
         assemble: returns the body with the task's heads; by default the body itself.
         averaged: returns the part of the model that a moving average of weights covers; by default all of it.
         use: a command that uses a finished run, with {run} for its folder; empty: no command is suggested.
-        companions: other runs that the task needs, by name: `train.restore` opens them and hands them to `accept`.
-        accept: receives the opened companions, by name.
+        companions: other runs that the task uses, by name; `train.restore.open_companions` opens them.
+        accept: receives the opened companions by name, if there are any; raises a `ConfigError` for an unsuitable one.
     """
 
     config: Any
@@ -73,7 +73,7 @@ class Task:
     averaged: Callable[[nn.Module], nn.Module] = identity
     use: str = ""
     companions: Mapping[str, Path] = field(default_factory=dict)
-    accept: Callable[[Mapping[str, Any]], None] = lambda opened: None
+    accept: Callable[[Mapping[str, Companion]], None] = lambda companions: None
 
     def prepare(self, run: Path) -> None:
         """Read the data and check everything that can fail before training.

@@ -130,7 +130,7 @@ def _task(config, newest: Path | None, initial: Path | None, console):
     """The run's task, with what a checkpoint to resume, or a run to start from, holds of it."""
     from tformer_cli import tasks
     from tformer_cli.runs.folder import locate
-    from tformer_cli.train.restore import add_language_model
+    from tformer_cli.train.restore import open_companions
 
     task = tasks.build(config)
     if newest is not None:
@@ -138,7 +138,7 @@ def _task(config, newest: Path | None, initial: Path | None, console):
         task.data.load(newest)
     elif initial is not None:
         task.data.load(locate(initial)[1])
-    add_language_model(task)
+    open_companions(task)
     return task
 
 

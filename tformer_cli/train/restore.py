@@ -14,7 +14,7 @@ from torch import nn
 from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.evaluators.base import Evaluation, Scoring
-from tformer_cli.predictors.base import Prediction
+from tformer_cli.predictors.base import Companion, Prediction
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.machine import Machine
 
@@ -126,7 +126,7 @@ def _open(
     task.in_use = True  # type: ignore[attr-defined]
     task.data.load(chosen)
     weights = read_tensors(chosen / "model.safetensors")
-    add_language_model(task)
+    open_companions(task)
     shape = attention_shape(config.model, task.data.usual_length)
     machine = prepare(config.trainer, **shape, chosen=chosen_before)
     model = task.model()
@@ -153,24 +153,17 @@ def _choices(state: Mapping[str, Any], config: Experiment, overrides: Sequence[s
     return choices
 
 
-def add_language_model(task: Task) -> None:
-    """Open the run of a language model that `decode.language_model` of a task names, if it names one.
+def open_companions(task: Task) -> None:
+    """Open the other runs that a task names, such as that of a language model, and hand them to it.
 
     Raises:
-        RunError: if there is no complete checkpoint.
-        ConfigError: if it is a run of another task.
+        RunError: if one has no complete checkpoint.
+        ConfigError: if the task cannot use one.
     """
-    from tformer_cli.models.gpt.model import GPT
-    from tformer_cli.tasks.speech_recognition import SpeechRecognition
-
-    if not isinstance(task, SpeechRecognition):
-        return
-    name = task.config.decode.language_model
-    if not name or not Path(name).is_dir():
-        return  # none, or a file of n-grams
-    opened = open_run(Path(name), device=task.config.trainer.device.name)
-    data: Any = opened.task.data
-    if not isinstance(opened.model, GPT):
-        cause = f"decode.language_model: {opened.run} is a run of {opened.config.task}"
-        raise ConfigError(cause, "name one of `tformer pretrain gpt/...`, or a file of n-grams")
-    task.language_model = (opened.model, data.tokenizer)
+    companions: dict[str, Companion] = {}
+    for name, path in task.companions.items():
+        opened = open_run(path, device=task.config.trainer.device.name)
+        tokenizer = getattr(opened.task.data, "tokenizer", None)
+        companions[name] = Companion(opened.run, opened.config.task, opened.model, tokenizer)
+    if companions:
+        task.accept(companions)

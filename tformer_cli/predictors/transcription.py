@@ -1,4 +1,4 @@
-"""From what a Conformer heard to text: the searches of `decode`, and when each word was said.
+"""From the encoding of recordings to text: the searches of `decode`, and the times of the words.
 
 Shapes: B utterances, T' frames after subsampling, V vocabulary.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -25,23 +25,35 @@ from tformer_cli.decode.spelling import Spelling
 from tformer_cli.errors import ConfigError
 from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.models.decoding import Memory
-from tformer_cli.tasks.base import Prediction
+from tformer_cli.predictors.base import Prediction
 from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 
+@dataclass(frozen=True)
+class CausalModel:
+    """A trained causal language model.
+
+    Attributes:
+        model: in evaluation mode.
+        tokenizer: its tokenizer, which may be another one than that of the transcripts.
+    """
+
+    model: Writer
+    tokenizer: Vocabulary
+
+
 class Transcriber:
-    """Writes down what was said.
+    """A search for the transcripts of recordings.
 
     Args:
-        config: how it is searched for.
-        tokenizer: of the transcripts.
-        frame_seconds: from one frame of the model's output to the next.
-        begin_seconds: when the first frame begins.
-        other: a language model and its tokenizer, where `decode.language_model` names a run.
+        config: settings of the search.
+        tokenizer: tokenizer of the transcripts.
+        frame_seconds: seconds from one frame of the model's output to the next.
+        begin_seconds: time of the beginning of the first frame.
+        language_model: the language model, if `decode.language_model` names a run.
 
     Raises:
-        DataError: if `decode.language_model` names a file that holds no n-grams.
-        ConfigError: if the way of searching makes no use of a language model.
+        DataError: if `decode.language_model` names a file that is not a file of n-grams.
     """
 
     def __init__(
@@ -50,35 +62,33 @@ class Transcriber:
         tokenizer: Vocabulary,
         frame_seconds: float,
         begin_seconds: float = 0.0,
-        other: tuple[Writer, Vocabulary] | None = None,
+        language_model: CausalModel | None = None,
     ) -> None:
         self.config, self.tokenizer = config, tokenizer
         self.frame_seconds, self.begin_seconds = frame_seconds, begin_seconds
         special = {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id}
         self.spelling = Spelling(tokenizer.pieces(range(tokenizer.vocab_size)), special)
-        self.language_model = self._language_model(other)
+        self.language_model = self._language_model(language_model)
 
-    def _language_model(self, other: tuple[Writer, Vocabulary] | None) -> LanguageModel[Any] | None:
+    def _language_model(self, causal: CausalModel | None) -> LanguageModel[Any] | None:
         if not self.config.language_model:
             return None
-        if other is None:
+        if causal is None:
             ngrams = read_ngrams(self.config.language_model)
             return from_ngrams(ngrams, self.spelling, self.config.unknown_word_penalty)
-        model, vocabulary = other
-        tokens = Tokens(model, vocabulary.eos_id)
-        if vocabulary.hash == self.tokenizer.hash:
+        tokens = Tokens(causal.model, causal.tokenizer.eos_id)
+        if causal.tokenizer.hash == self.tokenizer.hash:
             return tokens
-        return Words(GPTWords(tokens, vocabulary.encode), self.spelling)
+        return Words(GPTWords(tokens, causal.tokenizer.encode), self.spelling)
 
     def method(self, model: Conformer) -> Decoding:
-        """The way of searching that the settings ask for.
+        """Return the method of the settings.
 
         Raises:
-            ConfigError: if the model has no decoder, and that needs one.
+            ConfigError: if it needs a decoder and the model has none, or if it does not use the given language model.
         """
-        method, decoder = self.config.method, model.config.decoder_depth > 0
-        if method is Decoding.auto:
-            method = Decoding.joint if decoder else Decoding.prefix if self.config.language_model else Decoding.greedy
+        decoder = model.config.decoder_depth > 0
+        method = method_of(self.config, decoder=decoder)
         if method is Decoding.joint and self.config.ctc_weight == 1:
             method = Decoding.prefix
         if method in (Decoding.attention, Decoding.joint) and not decoder:
@@ -93,24 +103,24 @@ class Transcriber:
     def __call__(
         self, model: Conformer, memory: Memory, max_length: int, duration_seconds: Sequence[float]
     ) -> list[Prediction]:
-        """Transcripts of what was heard, with the times and confidences of their words.
+        """Return transcripts with the times and confidences of their words.
 
         Args:
             model: in evaluation mode.
-            memory: of its `encode`.
-            max_length: most tokens of a transcript.
-            duration_seconds: of each recording.
+            memory: the result of its `encode`.
+            max_length: maximum number of tokens of a transcript.
+            duration_seconds: duration of each recording.
         """
         log_probs = model.ctc_logits(memory.states).float().log_softmax(-1)
-        found = self._search(model, memory, log_probs, max_length)
-        best = [hypotheses[0].tokens if hypotheses else [] for hypotheses in found]
+        results = self._search(model, memory, log_probs, max_length)
+        best = [hypotheses[0].tokens if hypotheses else [] for hypotheses in results]
         aligned = ctc.align(log_probs, memory.lengths, best, blank=self.tokenizer.pad_id)
-        return [self._prediction(*one) for one in zip(found, aligned, duration_seconds, strict=True)]
+        return [self._prediction(*one) for one in zip(results, aligned, duration_seconds, strict=True)]
 
     def _prediction(self, hypotheses: list[Hypothesis], spans: list[ctc.Span] | None, seconds: float) -> Prediction:
         texts = [{"text": self.tokenizer.decode(one.tokens), "score": one.score} for one in hypotheses]
         words = [asdict(word) for word in ctc.words(spans or [], self.spelling, self.frame_seconds)]
-        words = later(words, self.begin_seconds, seconds)
+        words = shift_times(words, self.begin_seconds, seconds)
         details = {"confidence": _mean_confidence(words), "words": words, "hypotheses": texts}
         return Prediction(texts[0]["text"] if texts else "", details)
 
@@ -147,33 +157,40 @@ class Transcriber:
         )  # fmt: skip
 
     def _scorers(self, *, bonus: bool = True) -> Sequence[tuple[float, LanguageModel[Any]]]:
-        found: list[tuple[float, LanguageModel[Any]]] = []
+        scorers: list[tuple[float, LanguageModel[Any]]] = []
         if self.language_model is not None:
-            found.append((self.config.language_model_weight, self.language_model))
+            scorers.append((self.config.language_model_weight, self.language_model))
         if bonus and self.config.word_bonus:
-            found.append((self.config.word_bonus, WordCount(self.spelling)))
-        return found
+            scorers.append((self.config.word_bonus, WordCount(self.spelling)))
+        return scorers
+
+
+def method_of(config: SpeechDecodeConfig, *, decoder: bool) -> Decoding:
+    """Return the method of the settings, where `auto` depends on whether the model has a decoder."""
+    if config.method is not Decoding.auto:
+        return config.method
+    return Decoding.joint if decoder else Decoding.prefix if config.language_model else Decoding.greedy
 
 
 def _path_scores(log_probs: Tensor, lengths: Tensor) -> list[float]:
-    """Log-probability of the most probable path of each utterance."""
+    """Return the log-probability of the most probable path of each utterance."""
     best = log_probs.amax(-1)
     real = torch.arange(best.shape[1], device=best.device) < lengths.to(best.device)[:, None]
     return (best * real).sum(1).tolist()
 
 
-def one_after_the_other(parts: Sequence[Prediction], begins_seconds: Sequence[float]) -> Prediction:
-    """What is heard in a recording, from what is heard in its pieces, in order, and when these begin."""
+def concatenate(parts: Sequence[Prediction], begins_seconds: Sequence[float]) -> Prediction:
+    """Return the transcript of a recording, from the transcripts of its pieces in order and their beginnings."""
     if len(parts) == 1:
         return parts[0]
-    moved = [later(part.details["words"], begin) for part, begin in zip(parts, begins_seconds, strict=True)]
+    moved = [shift_times(part.details["words"], begin) for part, begin in zip(parts, begins_seconds, strict=True)]
     words = list(itertools.chain.from_iterable(moved))
     text = " ".join(part.text for part in parts if part.text)
     return Prediction(text, {"confidence": _mean_confidence(words), "words": words, "hypotheses": [{"text": text}]})
 
 
-def later(words: Sequence[dict[str, Any]], seconds: float, end_seconds: float = math.inf) -> list[dict[str, Any]]:
-    """Words as if the recording had begun so much earlier; none before its beginning, or after its end."""
+def shift_times(words: Sequence[dict[str, Any]], seconds: float, end_seconds: float = math.inf) -> list[dict[str, Any]]:
+    """Return words with their times shifted, and limited to the time from 0 to the end of the recording."""
     times = ("start_seconds", "end_seconds")
     return [{**word, **{name: min(max(0.0, word[name] + seconds), end_seconds) for name in times}} for word in words]
 

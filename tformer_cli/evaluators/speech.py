@@ -1,0 +1,183 @@
+"""Scores of transcripts: the loss, and word and character error rates.
+
+Shapes: B utterances, T' frames after subsampling.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tformer_cli.config.schema import Case
+from tformer_cli.data.core.view import View
+from tformer_cli.data.speech.dataset import SpeechBatch, SpeechData, SpeechView
+from tformer_cli.data.speech.transcripts import normaliser, signature, together
+from tformer_cli.decode.workers import Share, unshared
+from tformer_cli.draw import Picture, Sound, Spectrogram
+from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, spread
+from tformer_cli.languages import script_shares
+from tformer_cli.metrics.speech import speech_library, speech_scores
+from tformer_cli.models.conformer.model import Conformer
+from tformer_cli.nn.taps import attention_weights
+from tformer_cli.objectives.base import LossSums
+from tformer_cli.objectives.ctc import CTC
+from tformer_cli.predictors.base import Prediction
+from tformer_cli.predictors.speech import SpeechRecogniser
+
+WORST = 10
+"""Utterances in the table of those with most errors."""
+UNSPACED_SHARE = 0.5
+"""Share of letters of scripts without spaces above which a word error rate is not meaningful."""
+
+
+class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
+    """The loss, word and character error rates.
+
+    Args:
+        objective: CTC, alone or with an attention decoder.
+        predictor: transcribes the utterances that are scored.
+    """
+
+    metric = "wer"
+    lower_is_better = frozenset({"loss", "ctc", "attention", "wer", "cer"})
+    data: SpeechData
+    objective: CTC
+
+    def __init__(self, objective: CTC, predictor: SpeechRecogniser) -> None:
+        super().__init__(objective)
+        self.predictor = predictor
+
+    def require(self) -> None:
+        """Check that jiwer is installed, and that transcripts can be normalised."""
+        speech_library()
+        _ = self.data.normalise, self.normalise
+
+    @functools.cached_property
+    def normalise(self) -> Callable[[str], str]:
+        """The normaliser of references and predictions for scoring.
+
+        Raises:
+            ConfigError: if its settings are impossible, or a library is missing.
+        """
+        further = normaliser(self.data.config.scoring, "scoring")
+        return lambda text: further(self.data.normalise(text))
+
+    def evaluate(
+        self, model: Conformer, view: View[SpeechBatch], scoring: Scoring, share: Share = unshared
+    ) -> Evaluation:
+        """Return the loss, and the error rates of transcripts; each utterance is encoded once."""
+        assert isinstance(view, SpeechView)
+        data, size = view.recordings, len(view.utterances_of(0))
+        size = min(scoring.limit or size, size) if scoring.decoded else 0
+        sums, predictions = self._loss_and_predictions(model, view, size, share)
+        evaluation = Evaluation(sums.means(), data_sha256=data.hash, notes=list(data.notes))
+        if not scoring.decoded:
+            return evaluation
+        references, names = view.transcripts(0, range(size)), [view.name(row) for row in range(size)]
+        transcripts = [predictions[row].text for row in range(size)]
+        targets, hypotheses = ([self.normalise(text) for text in texts] for texts in (references, transcripts))
+        rates, wers = speech_scores(targets, hypotheses)
+        evaluation.signatures = self._signatures()
+        evaluation.notes += _notes(targets)
+        evaluation.scores |= rates if scoring.thorough else {name: rates[name] for name in ("wer", "cer")}
+        evaluation.samples = [
+            Sample(names[row], references[row], transcripts[row]) for row in spread(size, scoring.samples)
+        ]
+        if scoring.thorough:
+            worst = [row for row in sorted(range(size), key=lambda row: -wers[row]) if wers[row]][:WORST]
+            rows = [[f"{wers[row]:.1f}", targets[row], hypotheses[row], names[row]] for row in worst]
+            evaluation.tables.append(("worst utterances", ["WER", "said", "heard", "recording"], rows))
+            evaluation.pictures["alignment"] = self.alignment(model, view)
+        if scoring.predictions:
+            evaluation.predictions = [
+                {"recording": names[row], "reference": references[row], "prediction": transcripts[row],
+                 "confidence": predictions[row].details["confidence"], "wer": wers[row]}
+                for row in range(size)
+            ]  # fmt: skip
+        return evaluation
+
+    def _loss_and_predictions(
+        self, model: Conformer, view: SpeechView, size: int, share: Share
+    ) -> tuple[LossSums, dict[int, Prediction]]:
+        """Return the loss over all batches, and the predictions for at least the first `size` utterances by row."""
+
+        def job(index: int) -> tuple[LossSums, dict[int, Prediction]]:
+            batch = batch_on_device(view, model, index)
+            outputs = self.objective.outputs(model, batch)
+            sums = LossSums.of(self.objective.loss(model, outputs, batch))
+            rows = batch.sample_ids.tolist()
+            if min(rows) >= size:
+                return sums, {}
+            return sums, dict(zip(rows, self.predictor.transcribe(model, batch, outputs.memory), strict=True))
+
+        total, predictions = LossSums(), dict[int, Prediction]()
+        for sums, part in share(lambda indices: map(job, indices), range(view.num_batches)):
+            total.merge(sums.sums, sums.count)
+            predictions |= part
+        return total, predictions
+
+    def _signatures(self) -> dict[str, str]:
+        """Return the signatures of the error rates."""
+        config = self.data.config
+        form = config.transcripts
+        if config.data.lower_case:
+            form = dataclasses.replace(form, case=Case.lower)
+        form = signature(together(form, config.scoring))
+        version = f"version:jiwer-{importlib.metadata.version('jiwer')}"
+        return {"wer": f"{form}|tok:space|{version}", "cer": f"{form}|tok:char|{version}"}
+
+    # --- pictures ---
+
+    def pictures(self, model: Conformer) -> dict[str, Picture | Sound]:
+        """Return the sound and the spectrogram of a training utterance, before and after augmentation.
+
+        Further pictures show a validation utterance: its words over the spectrogram, and the last block's attention.
+        """
+        device = next(model.parameters()).device
+        data, view = self.data, self.data.view("train", training=True)
+        assert isinstance(view, SpeechView)
+        train = view.collate(0, np.zeros(1, np.int64))
+        (caption,) = view.transcripts(0, [0])
+        figures: dict[str, Picture | Sound] = {}
+        if not data.stored:
+            samples = train.sound[0].numpy().astype(np.float32) / 32_768
+            figures["training/sound"] = Sound(samples, data.config.data.sample_rate, caption)
+        sound, hop_seconds = train.sound.to(device), data.config.features.hop_ms / 1000
+        on_device = dataclasses.replace(train, sound=sound)
+        for name, augmented in (("plain", False), ("augmented", True)):
+            values, _ = data.inputs(on_device, training=augmented)
+            figures[f"training/{name}"] = Spectrogram(values[0].cpu().numpy(), [], caption, hop_seconds)
+        validation = data.view("validation")
+        figures["alignment"] = self.alignment(model, validation)
+        batch = validation.collate(0, np.zeros(1, np.int64)).to(device)
+        weights = attention_weights(model, lambda: model.encode(*data.inputs(batch, training=False)))
+        last = [name for name in weights if name.startswith("encoder.")][-1]
+        caption = "attention of the last block, mean over heads: from below to above queries, from left to right keys"
+        figures["attention"] = Spectrogram(weights[last][0].float().mean(0).T.cpu().numpy(), caption=caption)
+        return figures
+
+    def alignment(self, model: Conformer, view: View[SpeechBatch]) -> Spectrogram:
+        """Return the spectrogram of a view's first utterance with the words that CTC aligns to it."""
+        assert isinstance(view, SpeechView)
+        batch = view.collate(0, np.zeros(1, np.int64)).to(next(model.parameters()).device)
+        (prediction,) = self.predictor.transcribe_batch(model, batch)
+        features, _ = self.data.inputs(batch, training=False)
+        config = self.data.config.features
+        margin, hop_seconds = config.margin, config.hop_ms / 1000
+        marks = [
+            (margin + round(word["start_seconds"] / hop_seconds), word["text"]) for word in prediction.details["words"]
+        ]
+        caption = f"said: {view.transcripts(0, [0])[0]}"
+        return Spectrogram(features[0].cpu().numpy(), marks, caption, hop_seconds)
+
+
+def _notes(references: Sequence[str]) -> list[str]:
+    """Return notes for the reader of the word error rate."""
+    shares = script_shares(references)
+    if sum(share for script, share in shares.items() if script != "hangul") < UNSPACED_SHARE:
+        return []
+    return ["words are what white space separates, and these transcripts set little between theirs: go by cer, not wer"]

@@ -1,0 +1,181 @@
+"""Transcripts of recordings: a search over the outputs of CTC, of an attention decoder, or of both.
+
+Shapes: B utterances, T' frames after subsampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tformer_cli.config.schema import Decoding
+from tformer_cli.data.core.batching import LengthBatches
+from tformer_cli.data.core.media import files_below
+from tformer_cli.data.speech.audio import ENDINGS as RECORDINGS
+from tformer_cli.data.speech.audio import read_sound, recording_files
+from tformer_cli.data.speech.cutting import quiet_pieces
+from tformer_cli.data.speech.dataset import SpeechBatch, SpeechData
+from tformer_cli.data.speech.recording_sources import AUDIO
+from tformer_cli.data.speech.stored_features import ENDINGS as FEATURES
+from tformer_cli.data.speech.stored_features import read_features
+from tformer_cli.errors import ConfigError
+from tformer_cli.models.conformer.model import Conformer
+from tformer_cli.models.decoding import Memory
+from tformer_cli.models.gpt.model import GPT
+from tformer_cli.predictors.base import Companion, Prediction
+from tformer_cli.predictors.files import FilePredictor
+from tformer_cli.predictors.inputs import SEARCH, unused_by_search
+from tformer_cli.predictors.transcription import CausalModel, Transcriber, concatenate, method_of
+
+READ_TOGETHER = 64
+"""Recordings that are read before those of similar lengths are transcribed together."""
+LANGUAGE_MODEL = "decode.language_model"
+"""Name of the companion that takes part in the search: the setting that names its run."""
+
+
+class SpeechRecogniser(FilePredictor[Conformer]):
+    """Transcribes recordings with a Conformer.
+
+    Attributes:
+        language_model: the language model of the run that `decode.language_model` names; None: it names no run.
+    """
+
+    options = SEARCH | {
+        "method",
+        "ctc_weight",
+        "language_model",
+        "language_model_weight",
+        "unknown_word_penalty",
+        "word_bonus",
+    }
+    data: SpeechData
+
+    def __init__(self, data: SpeechData) -> None:
+        super().__init__(data)
+        self.language_model: CausalModel | None = None
+        self._transcriber: Transcriber | None = None
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Return the column of recordings."""
+        return (self.config.data.audio,) if self.config.data.audio else AUDIO
+
+    def unused(self, name: str) -> str:
+        """Return why a setting has no effect: greedy decoding has no search, and CTC search is not autoregressive."""
+        decode, decoder = self.config.decode, self.config.model.decoder_depth > 0
+        method = method_of(decode, decoder=decoder)
+        by_tokens = name in SEARCH - {"beam", "n_best"}
+        if method is Decoding.greedy and name in SEARCH and not by_tokens:
+            return "greedy decoding does not search: add decode.method=prefix"
+        if method in (Decoding.greedy, Decoding.prefix) and by_tokens:
+            more = ": add decode.method=joint" if decoder else ""
+            return f"decode.method={method.name} has no use for it{more}"
+        return unused_by_search(decode, name)
+
+    # --- language model ---
+
+    def companions(self) -> dict[str, Path]:
+        """Return the run of the language model that `decode.language_model` names, if it names one."""
+        name = self.config.decode.language_model
+        return {LANGUAGE_MODEL: Path(name)} if name and Path(name).is_dir() else {}  # else a file of n-grams
+
+    def accept(self, companions: Mapping[str, Companion]) -> None:
+        """Use the language model of the opened run.
+
+        Raises:
+            ConfigError: if the run is not one of a causal language model.
+        """
+        companion = companions[LANGUAGE_MODEL]
+        if not isinstance(companion.model, GPT):
+            cause = f"{LANGUAGE_MODEL}: {companion.run} is a run of {companion.task}"
+            raise ConfigError(cause, "name one of `tformer pretrain gpt/...`, or a file of n-grams")
+        self.language_model = CausalModel(companion.model, companion.tokenizer)
+
+    # --- transcription ---
+
+    @property
+    def transcriber(self) -> Transcriber:
+        """Return the search for transcripts."""
+        if self._transcriber is None:
+            hop_seconds = self.config.features.hop_ms / 1000
+            self._transcriber = Transcriber(
+                self.config.decode,
+                self.data.tokenizer,
+                frame_seconds=self.config.model.subsampling * hop_seconds,
+                begin_seconds=-self.config.features.margin * hop_seconds,
+                language_model=self.language_model,
+            )
+        return self._transcriber
+
+    def transcribe(self, model: Conformer, batch: SpeechBatch, memory: Memory) -> list[Prediction]:
+        """Return the transcripts of a batch.
+
+        Args:
+            model: in evaluation mode.
+            batch: the utterances.
+            memory: their encoding.
+        """
+        seconds = [length / batch.rate for length in batch.lengths.tolist()]
+        return self.transcriber(model, memory, self.config.model.max_length - 1, seconds)
+
+    @torch.inference_mode()
+    def transcribe_batch(self, model: Conformer, batch: SpeechBatch) -> list[Prediction]:
+        """Encode a batch on the model's device, and return its transcripts."""
+        memory = model.encode(*self.data.inputs(batch, training=False))
+        return self.transcribe(model, batch, memory)
+
+    # --- files ---
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Return the endings of recordings or of stored features."""
+        return FEATURES if self.data.stored else RECORDINGS
+
+    @property
+    def read_together(self) -> int:
+        """Return a number of recordings among which some have similar lengths."""
+        return READ_TOGETHER
+
+    def files_of(self, path: Path) -> list[Path]:
+        """Return the recordings that a user's path stands for: itself, or those in a folder.
+
+        Raises:
+            DataError: if there are none.
+        """
+        if not path.is_dir():
+            return [path]
+        return files_below(path, FEATURES, "features") if self.data.stored else recording_files(path)
+
+    def read_content(self, content: Path | bytes, name: str) -> np.ndarray:
+        """Return the samples of a recording, (n,) int16, or stored features, (T, F) float32."""
+        if self.data.stored:
+            return read_features(content, self.config.features.bins, name)
+        return read_sound(content, self.config.data.sample_rate, name)
+
+    def answers(self, model: Conformer, contents: Sequence[np.ndarray]) -> list[Prediction]:
+        """Return the transcripts of recordings read by `read_content`.
+
+        A recording longer than `data.max_seconds` is split at the quietest points, and the transcripts are joined.
+        """
+        cuts = [quiet_pieces(sound, self.data.max_length) for sound in contents]
+        pieces = [sound[start:stop] for sound, parts in zip(contents, cuts, strict=True) for start, stop in parts]
+        transcripts = iter(self._transcribe_sounds(model, pieces))
+        return [
+            concatenate([next(transcripts) for _ in parts], [start / self.data.rate for start, _ in parts])
+            for parts in cuts
+        ]
+
+    def _transcribe_sounds(self, model: Conformer, sounds: Sequence[np.ndarray]) -> list[Prediction]:
+        """Return the transcripts of recordings that are short enough, in batches of similar lengths."""
+        lengths = np.array([len(sound) for sound in sounds])
+        batches = LengthBatches(lengths, batch_tokens=self.data.budget, seed=0, shuffle=False)
+        predictions: dict[int, Prediction] = {}
+        device = next(model.parameters()).device
+        for index in range(len(batches)):
+            rows = batches.indices(0, index)
+            batch = self.data.collate([sounds[row] for row in rows], [""] * len(rows), rows).to(device)
+            predictions |= zip(rows.tolist(), self.transcribe_batch(model, batch), strict=True)
+        return [predictions[row] for row in range(len(sounds))]
