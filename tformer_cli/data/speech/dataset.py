@@ -301,7 +301,7 @@ class SpeechView(LengthBucketed[SpeechBatch]):
     """
 
     def __init__(self, data: SpeechData, split: str, *, training: bool) -> None:
-        self.data, self.recordings, self.training = data, data.split(split), training
+        self.data, self.split, self.training = data, split, training
         self._utterances = ByEpoch(self._draw if training else self.fixed_utterances)
         config = data.config
         augment = config.augment
@@ -310,6 +310,11 @@ class SpeechView(LengthBucketed[SpeechBatch]):
             split, self._lengths if changes else self._lengths(0), budget=data.budget,
             max_batch=config.data.max_batch, seed=config.seed, training=training,
         )  # fmt: skip
+
+    @property
+    def recordings(self) -> Recordings:
+        """Return the recordings of the split."""
+        return self.data.split(self.split)
 
     def utterances_of(self, epoch: int) -> Utterances:
         """Return the utterances of an epoch, which consist of one recording or several."""
