@@ -73,6 +73,9 @@ def test_symmetric_pairs_are_turned_round_in_training_alone(tmp_path):
     assert 0.35 < np.mean(first) < 0.65 and 0.35 < np.mean(second) < 0.65
     assert first == turned("train", 0) != second
     assert not any(turned("validation", 0))
+    every = np.arange(len(plain.data.split("train")))
+    scored = [task.data.view("train").collate(0, every).tokens for task in (plain, symmetric)]
+    assert torch.equal(*scored)  # an evaluation of the training split takes pairs as they are
 
 
 def test_symmetric_goes_with_pairs(tmp_path):

@@ -233,7 +233,7 @@ class ClassifiedTextsView(LengthBucketed[TextBatch]):
         rows = draws % len(self._lengths)
         parts = data.tokens(self.split)
         texts = [[part[row] for part in parts] for row in rows]
-        if data.config.data.symmetric and self.split == "train":
+        if data.config.data.symmetric and self.training:
             turned = uniforms(data.config.seed, epoch, torch.from_numpy(draws), 1, ORDER_STREAM)[:, 0] < 0.5
             texts = [pair[::-1] if turn else pair for pair, turn in zip(texts, turned.tolist(), strict=True)]
         targets = torch.from_numpy(data.targets(self.split)[rows])
