@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from tests.properties.families import batch_of, family_named
+from tformer_cli import tasks
 from tformer_cli.errors import ConfigError
 from tformer_cli.tokenizers.huggingface import MASK
 
 BERT = family_named("bert")
+PAIRS = ("data.validation_share=0.5", "bert.nsp=true", "data.across_documents=true", "data.documents=file")
 SMALL = ("data.source=files", "data.documents=line", "data.across_documents=false", "tokenizer.vocab_size=40")
 
 
@@ -74,8 +76,7 @@ def test_a_gap_in_a_line_looks_as_it_does_in_training(kind, tmp_path, settings):
 
 def test_masks_are_fresh_in_each_epoch_and_the_same_in_validation(tmp_path, settings):
     """Masks of a block change with each epoch in training, and are the same in each evaluation."""
-    task = BERT.task(tmp_path, *settings, "data.validation_share=0.5", "bert.nsp=true", "data.across_documents=true",
-                     "data.documents=file")  # fmt: skip
+    task = BERT.task(tmp_path, *settings, *PAIRS)
     rows = np.arange(len(task.data.pairs("train")))[:4]
     first, again, later = (task.view("train").collate(epoch, rows) for epoch in (0, 0, 1))
     assert torch.equal(first.indices, again.indices) and torch.equal(first.tokens, again.tokens)
@@ -94,3 +95,45 @@ def test_masks_of_one_text_differ_between_epochs(tmp_path):
     assert masked[0] != masked[1] != masked[2] != masked[0]
     scored = [validation.collate(epoch, np.arange(8)).indices.tolist() for epoch in range(2)]
     assert scored[0] == scored[1] != masked[0]
+
+
+@pytest.mark.parametrize("nsp", [False, True])
+def test_the_objective_masks_each_sequence_with_the_generator_that_drew_it(nsp, tmp_path, settings):
+    """A sequence is drawn first, and its masks from the same generator, whatever other rows the batch has."""
+    task = BERT.task(tmp_path, *settings, *(PAIRS if nsp else ()))
+    view, drawn = task.view("train"), []
+
+    def noted(sequence, random):
+        drawn.append(sequence.tokens)
+        return sequence
+
+    example, task.data.example = task.data.example, noted
+    plain = view.collate(2, np.arange(3))
+    assert len(plain.indices) == 0 and [len(row) for row in drawn] == plain.lengths.tolist()
+    task.data.example = example
+    together = view.collate(2, np.arange(3))
+    restored = together.tokens.clone()
+    restored.view(-1)[together.indices] = together.targets
+    assert len(together.indices) and restored.equal(plain.tokens)
+    alone = view.collate(2, np.arange(2, 3))
+    assert alone.targets.equal(together.targets[together.rows == 2])
+    assert alone.tokens[0, : alone.lengths[0]].equal(together.tokens[2, : alone.lengths[0]])
+
+
+def test_training_pairs_in_use_do_not_change_with_the_epoch(tmp_path, settings):
+    """A view that is not for training shows the same pairs and masks in each epoch."""
+    task = BERT.task(tmp_path, *settings, *PAIRS)
+    first, second = (task.data.view("train").collate(epoch, np.arange(4)) for epoch in range(2))
+    assert first.tokens.equal(second.tokens) and first.indices.equal(second.indices)
+    trained = task.view("train").collate(1, np.arange(4))
+    assert not (trained.tokens.shape == first.tokens.shape and trained.tokens.equal(first.tokens))
+
+
+def test_a_vocabulary_without_a_mask_is_refused(tmp_path, settings):
+    with pytest.raises(ConfigError, match="no piece <mask>"):
+        BERT.task(tmp_path, *settings, "tokenizer.user_symbols=[]")
+    for name, content in family_named("gpt").task(tmp_path).data.files().items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match="no piece <mask>"):
+        tasks.build(BERT.config(tmp_path, *settings)).data.load(tmp_path)
