@@ -94,15 +94,16 @@ def test_as_many_parameters_as_the_peers_are_trained(both):
 def test_the_model_sees_the_same_pictures(both, split):
     job, task, read = both
     pixels, labels = read[split].tensors()
-    model, seen = torch.nn.Identity().train(split == "train"), {}
+    seen = {}
     for index in range(task.view(split).num_batches):
         rows = task.view(split).rows(0, index)
         batch = task.view(split).collate(0, rows)
-        seen |= dict(zip(rows.tolist(), zip(task._inputs(model, batch), batch.targets, strict=True), strict=True))
+        (images,) = task.data.inputs(batch, training=split == "train")
+        seen |= dict(zip(rows.tolist(), zip(images, batch.targets, strict=True), strict=True))
     assert sorted(seen) == list(range(len(pixels)))
     mine = torch.stack([seen[row][0] for row in range(len(pixels))])
     torch.testing.assert_close(mine, measure.normalised(pixels), atol=1e-6, rtol=0)
-    names = [int(task.labels.names[seen[row][1]]) for row in range(len(labels))]
+    names = [int(task.data.labels.names[seen[row][1]]) for row in range(len(labels))]
     assert names == labels.tolist()
 
 
@@ -122,7 +123,8 @@ def test_augmented_pictures_are_others(folder, tmp_path):
     task = tasks.build(ours.experiment(job))
     task.prepare(tmp_path)
     batch = task.view("train").collate(0, np.arange(8))
-    assert not torch.allclose(task._augmented(batch), task._centers(batch.pixels, batch.shapes), atol=0.1)
+    augmented, centers = (task.data.inputs(batch, training=training)[0] for training in (True, False))
+    assert not torch.allclose(augmented, centers, atol=0.1)
 
 
 def test_inference_counts_every_picture(folder, tmp_path):

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.properties.families import FAMILIES, batch_of
+from tformer_cli.data.core.batch import Batch
 from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.runs.checkpoint import model_tensors, read_tensors
@@ -142,12 +143,17 @@ def test_a_rank_without_a_row_of_its_own_changes_nothing(family, tmp_path):
 def test_a_batch_moves_with_all_its_tensors_and_whatever_else_it_holds(family, tmp_path):
     task = family.task(tmp_path)
     batch = dataclasses.replace(batch_of(task, "train", 0, 0), idle=True)
-    moved = batch.to(torch.device("meta"))
+    assert_moved(batch, batch.to(torch.device("meta")), "meta")
+
+
+def assert_moved(batch: Batch, moved: Batch, device: str) -> None:
     assert type(moved) is type(batch)
     for item in dataclasses.fields(batch):
         before, after = getattr(batch, item.name), getattr(moved, item.name)
-        if isinstance(before, torch.Tensor):
-            assert (after.device.type, after.shape) == ("meta", before.shape)
+        if isinstance(before, Batch):
+            assert_moved(before, after, device)
+        elif isinstance(before, torch.Tensor):
+            assert (after.device.type, after.shape) == (device, before.shape)
         else:
             assert after is before
 

@@ -15,7 +15,8 @@ from tformer_cli.config.compose import compose
 from tformer_cli.draw import Gallery, HeatMap
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.evaluators.base import Scoring
-from tformer_cli.tasks.image_classification import SHOWN, ImageClassification
+from tformer_cli.evaluators.images import SHOWN
+from tformer_cli.tasks.task import Task
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
 
@@ -38,13 +39,12 @@ def pictures(folder: Path, count: int = 8, size: int = 8, kinds: dict[str, int] 
     return folder
 
 
-def prepared(folder: Path, *more: str, data: Path | None = None) -> ImageClassification:
+def prepared(folder: Path, *more: str, data: Path | None = None) -> Task:
     data = pictures(folder / "pictures") if data is None else data
-    found = tasks.build(compose("quickstart/vit", [*SMALL, "data.source=files", f"data.path={data}",
-                                                   f"data.cache={folder / 'cache'}", *more]))  # fmt: skip
-    assert isinstance(found, ImageClassification)
-    found.prepare(folder)
-    return found
+    settings = [*SMALL, "data.source=files", f"data.path={data}", f"data.cache={folder / 'cache'}", *more]
+    task = tasks.build(compose("quickstart/vit", settings))
+    task.prepare(folder)
+    return task
 
 
 def test_loss_is_cross_entropy_of_the_centre(tmp_path):
@@ -67,21 +67,22 @@ def test_blended_pictures_have_both_labels(tmp_path, blend):
     model = task.model().train()
     torch.nn.init.normal_(model.head.output.weight)
     batch = task.view("train").collate(3, np.arange(6))
-    assert batch.partners is not None and batch.pixels.shape[0] == batch.targets.shape[0] == 12
-    seen, share = task._blended(batch)
-    assert share is not None and share.unique().numel() > 3
+    assert batch.images.pixels.shape[0] == 12 and batch.targets.shape == batch.partner_targets.shape == (6,)
+    (seen,), share = task.data.inputs(batch, training=True), batch.shares
+    assert share.unique().numel() > 3
     own, others = (
-        functional.cross_entropy(model(seen), targets, reduction="none") for targets in batch.targets.chunk(2)
+        functional.cross_entropy(model(seen), targets, reduction="none")
+        for targets in (batch.targets, batch.partner_targets)
     )
     torch.testing.assert_close(task.loss(model, batch).total, (share * own + (1 - share) * others).sum())
-    plain = task._centers(batch.pixels, batch.shapes)
+    plain = task.data.images.centers(batch.images.pixels, batch.images.shapes)
     for row in range(6):
         inside = torch.stack((plain[row], plain[row + 6])).aminmax(dim=0)
         assert (seen[row] >= inside.min - 1e-5).all() and (seen[row] <= inside.max + 1e-5).all()
     # whom a picture is blended with, and how, does not depend on its batch
     alone = task.view("train").collate(3, np.array([4]))
-    torch.testing.assert_close(task._blended(alone)[0][0], seen[4])
-    partners = [task.view("train").collate(epoch, np.arange(6)).partners.tolist() for epoch in range(4)]
+    torch.testing.assert_close(task.data.inputs(alone, training=True)[0][0], seen[4])
+    partners = [task.view("train").collate(epoch, np.arange(6)).images.partners.tolist() for epoch in range(4)]
     assert len(set(map(tuple, partners))) == 4
 
 
@@ -91,7 +92,7 @@ def test_rare_labels_count_more(tmp_path):
     pictures(data / "train", 3, kinds={"few": 40}, seed=2)
     pictures(data / "val", 1, kinds={"many": 200}, seed=3)
     task = prepared(tmp_path, "head.class_weights=true", data=data)
-    weights = dict(zip(task.labels.names, task.labels.weights, strict=True))
+    weights = dict(zip(task.data.labels.names, task.data.labels.weights, strict=True))
     assert weights["few"] == pytest.approx(3 * weights["many"])
     share = {"few": 0.25, "many": 0.75}
     assert sum(share[name] * weight for name, weight in weights.items()) == pytest.approx(1)
@@ -105,20 +106,50 @@ def test_rare_pictures_are_drawn_more_often_and_augmented_anew(tmp_path):
     task = prepared(tmp_path, "data.balance=1", "augment.crop=padded", "augment.padding=4", data=data)
     rows = np.concatenate([task.view("train").rows(0, index) for index in range(task.view("train").num_batches)])
     batch = task.view("train").collate(0, rows)
-    few = task.labels.names.index("few")
+    few = task.data.labels.names.index("few")
     assert batch.targets.tolist().count(few) == 7 and int(batch.sample_ids.max()) < 14
     row = next(int(row) for row in batch.sample_ids[batch.targets == few])
-    seen = task._augmented(batch)[batch.sample_ids == row]
+    seen = task.data.inputs(batch, training=True)[0][batch.sample_ids == row]
     assert len(seen) >= 3 and not all(torch.equal(seen[0], other) for other in seen[1:])
     with pytest.raises(ConfigError, match="data.balance"):
         compose("vit/masked_patches", ["data.path=x", "data.balance=1"])
+
+
+def test_the_training_split_is_evaluated_as_it_is(tmp_path):
+    task = prepared(tmp_path, "data.balance=1", "augment.mixup=1", "augment.erase=1")
+    view, images = task.data.view("train"), task.data.split("train")
+    batches = [view.batch(1, index) for index in range(view.num_batches)]
+    assert all(batch.images.partners is None and batch.partner_targets is None for batch in batches)
+    assert sorted(row for batch in batches for row in batch.sample_ids.tolist()) == list(range(len(images)))
+    model = task.model().eval()
+    (centers,) = task.data.inputs(batches[0], training=False)
+    expected = functional.cross_entropy(model(centers), batches[0].targets, reduction="sum")
+    torch.testing.assert_close(task.loss(model, batches[0]).total, expected)
+    augmented = task.view("train").batch(1, 0)
+    assert augmented.partner_targets is not None
+    torch.testing.assert_close(  # in evaluation mode a model sees images of a training batch as they are, too
+        task.data.inputs(augmented, training=False)[0],
+        task.data.images.of_images([images.pixels[int(row)] for row in augmented.sample_ids], torch.device("cpu")),
+    )
+
+
+def test_the_table_of_predictions_has_a_row_for_each_picture_in_order(tmp_path, monkeypatch):
+    settings = ["data.validation_share=0.25", "data.batch_images=3", "data.mean=[0]", "data.std=[1]"]
+    task = prepared(tmp_path, *settings)
+    model, images = task.model().eval(), task.data.split("validation")
+    levels = torch.tensor([KINDS[name] / 255 for name in task.data.labels.names])
+    monkeypatch.setattr(model, "forward", lambda images: -(images.mean((1, 2, 3))[:, None] - levels).abs())
+    rows = task.evaluate(model, "validation", Scoring(predictions=True)).predictions
+    assert [row["picture"] for row in rows] == images.names
+    assert [row["reference"] for row in rows] == [row["prediction"] for row in rows] == images.labels
+    assert all(row["probability"] == max(row["probabilities"].values()) for row in rows)
 
 
 def test_scores_top_five_and_confusions(tmp_path, monkeypatch):
     data = pictures(tmp_path / "train_and_more", 4, kinds={f"c{n}": 20 * n + 30 for n in range(7)})
     task = prepared(tmp_path, "data.validation_share=0.25", data=data)
     count = len(task.data.split("validation"))
-    targets = task._numbers("validation")
+    targets = task.data.targets("validation")
     model = task.model().eval()
     place = {}  # the right label comes in place row % 7
 
@@ -137,7 +168,7 @@ def test_scores_top_five_and_confusions(tmp_path, monkeypatch):
     assert found.scores["accuracy"] == pytest.approx(100 * np.mean([row % 7 == 0 for row in range(count)]))
     assert found.scores["top5_accuracy"] == pytest.approx(100 * np.mean([row % 7 < 5 for row in range(count)]))
     picture = found.pictures["confusion"]
-    assert isinstance(picture, HeatMap) and picture.rows == list(task.labels.names)
+    assert isinstance(picture, HeatMap) and picture.rows == list(task.data.labels.names)
     matrix = np.zeros((7, 7))
     for row in range(count):
         matrix[targets[row], place[row][0]] += 1
@@ -240,5 +271,6 @@ def test_pictures_that_two_splits_share_are_counted_in_the_split_that_is_named(t
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels[level]).save(folder / f"{number}.png")
     task = prepared(tmp_path, data=tmp_path / "data")
-    assert task._seen(task.data.split("test")) == ["warning: 1 of 3 pictures to test are in the training split too"]
+    overlap = task.evaluator.training_overlap(task.data.split("test"))
+    assert overlap == ["warning: 1 of 3 pictures to test are in the training split too"]
     assert dict(task.describe())["warning"] == "2 pictures of validation are in training too"

@@ -13,7 +13,7 @@ from tformer_cli.cli.start import Start
 from tformer_cli.config.compose import compose
 from tformer_cli.errors import ConfigError
 from tformer_cli.evaluators.base import Scoring
-from tformer_cli.tasks.masked_patches import MaskedPatches
+from tformer_cli.tasks.task import Task
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
 
@@ -24,11 +24,10 @@ SMALL = [
 ]  # fmt: skip
 
 
-def prepared(folder, *more: str) -> MaskedPatches:
-    found = tasks.build(compose("vit/masked_patches", [*SMALL, f"data.cache={folder}", *more]))
-    assert isinstance(found, MaskedPatches)
-    found.prepare(folder)
-    return found
+def prepared(folder, *more: str) -> Task:
+    task = tasks.build(compose("vit/masked_patches", [*SMALL, f"data.cache={folder}", *more]))
+    task.prepare(folder)
+    return task
 
 
 @pytest.mark.parametrize(("channels", "bits"), [(1, 3), (3, 2)])
@@ -44,14 +43,14 @@ def test_colours_are_the_mean_in_a_few_bits(tmp_path, channels, bits):
             for channel in range(channels):
                 mean = levels[picture, channel, row : row + 2, column : column + 2].float().mean() / 255
                 expected[picture, patch] = expected[picture, patch] * 2**bits + min(2**bits - 1, int(mean * 2**bits))
-    assert task.colours(images).tolist() == expected.tolist()
+    assert task.evaluator.objective.colours(images).tolist() == expected.tolist()
     assert task.model().output.out_features == 2 ** (bits * channels)
 
 
 def test_half_are_to_be_predicted_and_of_these_most_are_hidden(tmp_path):
     task = prepared(tmp_path, "data.image_size=32", "data.channels=1")
     batch = task.view("train").collate(0, np.arange(30))
-    masked, shown, places = task._hidden(batch, 256)
+    masked, shown, places = task.evaluator.objective.masks(batch, 256)
     here = torch.arange(256).expand(30, -1)
     assert len(places) == 30 * 128 and len(set(places.tolist())) == len(places)
     chosen = torch.zeros(30 * 256, dtype=torch.bool)
@@ -65,10 +64,12 @@ def test_half_are_to_be_predicted_and_of_these_most_are_hidden(tmp_path):
 
 def test_fresh_ones_each_epoch_and_the_same_for_a_picture_whoever_is_beside_it(tmp_path):
     task = prepared(tmp_path)
-    first, again, later = (task._hidden(task.view("train").collate(epoch, np.arange(8)), 16) for epoch in (0, 0, 1))
+    first, again, later = (
+        task.evaluator.objective.masks(task.view("train").collate(epoch, np.arange(8)), 16) for epoch in (0, 0, 1)
+    )
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], later[0])
-    alone = task._hidden(task.view("train").collate(0, np.array([5])), 16)
+    alone = task.evaluator.objective.masks(task.view("train").collate(0, np.array([5])), 16)
     assert torch.equal(alone[0][0], first[0][5]) and torch.equal(alone[1][0], first[1][5])
 
 
@@ -90,8 +91,8 @@ def test_hidden_patches_are_not_seen(tmp_path):
     model = task.model().eval()
     torch.nn.init.normal_(model.output.weight)
     batch = task.view("validation").collate(0, np.arange(2))
-    images = task._centers(batch.pixels, batch.shapes)
-    masked, shown, places = task._hidden(batch, 16)
+    (images,) = task.data.inputs(batch, training=False)
+    masked, shown, places = task.evaluator.objective.masks(batch, 16)
     scores = model(images, masked, shown, places)
     tiles = images.unflatten(3, (4, 2)).unflatten(2, (4, 2))  # (B, C, rows, 2, columns, 2)
     noise = torch.where(masked.view(2, 1, 4, 1, 4, 1), torch.randn_like(tiles), tiles)

@@ -86,17 +86,18 @@ def digits(opened: Opened) -> str:
     from tformer_cli.config.schema import BadSample, ImageExperiment
     from tformer_cli.data.image.images import read_images
     from tformer_cli.draw import png
-    from tformer_cli.tasks.images import ImageTask
+    from tformer_cli.predictors.images import ImageClassificationPredictor
 
     task, config = opened.task, opened.config
-    assert isinstance(task, ImageTask) and isinstance(config, ImageExperiment)
+    predictor = task.predictor
+    assert isinstance(predictor, ImageClassificationPredictor) and isinstance(config, ImageExperiment)
     test = read_images(config.data, "test", seed=config.seed, on_bad_sample=BadSample.stop)["test"]
     pictures = [test.pixels[row] for row in range(SHOWN)]
     for line in range(pictures[0].shape[0]):
         shades = ["".join(2 * SHADES[int(value) * len(SHADES) // 256] for value in p[line, :, 0]) for p in pictures]
         result("  ".join(shades).rstrip() + "\n")
     width = 2 * pictures[0].shape[1] + 2
-    predictions = (answer.text.replace("\t", " ") for answer in task.predictor.answers(opened.model, pictures))
+    predictions = (answer.text.replace("\t", " ") for answer in predictor.answers(opened.model, pictures))
     result("".join(f"{text:<{width}}" for text in predictions).rstrip() + "\n")
     path = opened.run / "digit.png"
     path.write_bytes(png(pictures[0].repeat(3, axis=-1)))

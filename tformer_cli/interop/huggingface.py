@@ -101,17 +101,17 @@ def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
         ConfigError: if there is no format for the run's model, or it has a setting without a counterpart.
         RunError: if the run cannot be read, or `output` cannot be written.
     """
+    from tformer_cli.data.image.dataset import LabelledImages
     from tformer_cli.predictors.translation import Translator
-    from tformer_cli.tasks.image_classification import ImageClassification
     from tformer_cli.train.restore import open_run
 
     opened = open_run(run, device="cpu")
     task, model, config = opened.task, opened.model, opened.config
     data: Any = task.data
-    if isinstance(model, ViTClassifier) and isinstance(task, ImageClassification):
+    if isinstance(model, ViTClassifier) and isinstance(data, LabelledImages):
         assert isinstance(config, ImageClassificationExperiment)
         files = {"huggingface": huggingface_files, "timm": timm_files}[to]
-        write_new_folder(output, files(model, config, list(task.labels.names)))
+        write_new_folder(output, files(model, config, list(data.labels.names)))
     elif to == "timm":
         raise ConfigError(
             f"{run}: timm has no {config.model.family} model", "Vision Transformers can be exported to it"

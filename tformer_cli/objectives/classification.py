@@ -1,11 +1,15 @@
 """Classification and regression: cross-entropy, squared error, binary cross-entropy.
 
     one label:       L = - sum_i w(y_i) log p(y_i | x_i)
+    blended images:  L = - sum_i [a_i w(y_i) log p(y_i | x_i) + (1 - a_i) w(z_i) log p(z_i | x_i)]
     a number:        L = sum_i (f(x_i) - y_i)^2
     several labels:  L = - sum_i sum_c [y_ic log s(f_c(x_i)) + (1 - y_ic) log(1 - s(f_c(x_i)))]
 
-with the weight w of a label, 1 if there are no weights, and the logistic function s. Label smoothing (Szegedy et al.
-2016, section 7) mixes the target distribution of one label with the uniform one in training.
+with the weight w of a label, 1 if there are no weights, the share a_i of an image in a blend of two with the labels y_i
+and z_i (mixup, Zhang et al. 2018; CutMix, Yun et al. 2019), and the logistic function s.
+
+Label smoothing (Szegedy et al. 2016, section 7) mixes the target distribution of one label with the uniform one in
+training.
 
 Shapes: B batch, C labels.
 """
@@ -69,3 +73,26 @@ class TextClassification(Objective[Any, Any]):
         else:
             total = functional.binary_cross_entropy_with_logits(outputs, targets, reduction="sum")
         return Loss(total, torch.tensor(len(outputs), device=outputs.device))
+
+
+class ImageClassification(Objective[Any, Any]):
+    """Cross-entropy of one label for each image, and in training of both labels of a blended image.
+
+    The data has `labels`, a `LabelSet`. Batches have `targets`, (B,), int64, and for blended images `partner_targets`,
+    (B,), int64, and `shares`, (B,), float32; both are None otherwise.
+    """
+
+    data: Any
+
+    def outputs(self, model: Any, batch: Any) -> Tensor:
+        """Return the scores in float32, (B, C)."""
+        return super().outputs(model, batch).float()
+
+    def loss(self, model: Any, outputs: Tensor, batch: Any) -> Loss:
+        """Return the loss of the scores, (B, C)."""
+        options = {"weights": self.data.labels.weights, "label_smoothing": self.smoothing(model)}
+        entropies = label_cross_entropy(outputs, batch.targets, **options)
+        if model.training and batch.partner_targets is not None:
+            partners = label_cross_entropy(outputs, batch.partner_targets, **options)
+            entropies = batch.shares * entropies + (1 - batch.shares) * partners
+        return Loss(entropies.sum(), torch.tensor(len(outputs), device=outputs.device))

@@ -260,8 +260,8 @@ TASKS: dict[str, TaskEntry] = {
         _entry(TextClassificationExperiment, "text_classification:build", "token_encoder"),
         _entry(TokenTaggingExperiment, "token_tagging:build", "token_encoder"),
         _entry(QuestionAnsweringExperiment, "question_answering:build", "token_encoder"),
-        _entry(ImageClassificationExperiment, "image_classification:ImageClassification", "image_encoder"),
-        _entry(MaskedPatchesExperiment, "masked_patches:MaskedPatches", "patch_encoder"),
+        _entry(ImageClassificationExperiment, "image_classification:build", "image_encoder"),
+        _entry(MaskedPatchesExperiment, "masked_patches:build", "patch_encoder"),
         _entry(SpeechRecognitionExperiment, "speech_recognition:build", "speech_recogniser"),
     )
 }

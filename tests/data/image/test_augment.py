@@ -11,7 +11,7 @@ from scipy import stats
 
 from tformer_cli.config.schema import AugmentConfig, Crop, ImageDataConfig
 from tformer_cli.data.image import augment, colour
-from tformer_cli.data.image.augment import Augmentation, beta_quantile, mix, normalise
+from tformer_cli.data.image.augment import Augmentation, beta_quantile, blend, draw_blends, normalise
 from tformer_cli.data.image.colour import COLOUR_OPERATIONS, Operation
 
 PADDED, RESIZED = {"crop": Crop.padded, "padding": 4}, {"crop": Crop.resized}
@@ -258,7 +258,8 @@ def test_beta_is_that_of_scipy(alpha):
 def mixed(count: int = 1500, size: int = 16, **config) -> tuple[torch.Tensor, torch.Tensor]:
     """Of ones, with zeros: what is seen is the weight."""
     ones = torch.ones(count, 3, size, size)
-    return mix(AugmentConfig(**config), ones, 0 * ones, torch.arange(count), 0, 1)
+    shares, boxes = draw_blends(AugmentConfig(**config), (size, size), torch.arange(count), 0, 1)
+    return blend(ones, 0 * ones, shares, boxes), shares
 
 
 def test_mixup_blends_by_the_share_in_the_target():
@@ -294,10 +295,12 @@ def test_with_both_each_sample_takes_either():
 def test_a_mixture_does_not_depend_on_its_batch(config):
     images, others = torch.randn(2, 9, 3, 20, 20, generator=torch.Generator().manual_seed(0))
     samples, settings_ = torch.arange(9) * 7, AugmentConfig(**config)
-    together, shares = mix(settings_, images, others, samples, 3, 1)
+    shares, boxes = draw_blends(settings_, (20, 20), samples, 3, 1)
+    together = blend(images, others, shares, boxes)
     for i in range(9):
         one = slice(i, i + 1)
-        alone, share = mix(settings_, images[one], others[one], samples[one], 3, 1)
+        share, box = draw_blends(settings_, (20, 20), samples[one], 3, 1)
+        alone = blend(images[one], others[one], share, box)
         assert torch.equal(alone[0], together[i]) and torch.equal(share, shares[one])
-    later = mix(settings_, images, others, samples, 4, 1)[1]
+    later = draw_blends(settings_, (20, 20), samples, 4, 1)[0]
     assert (later != shares).any()

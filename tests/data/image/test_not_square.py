@@ -11,7 +11,7 @@ from PIL import Image
 
 from tformer_cli.config.compose import compose, from_yaml, to_yaml
 from tformer_cli.config.schema import AugmentConfig, Crop, Fit, ImageDataConfig, ImageHeadConfig, Pooling, Positions
-from tformer_cli.data.image.augment import Augmentation, mix
+from tformer_cli.data.image.augment import Augmentation, blend, draw_blends
 from tformer_cli.data.image.pictures import read_picture, stored_size
 from tformer_cli.errors import ConfigError
 from tformer_cli.models.resnet import ResNetConfig
@@ -144,7 +144,8 @@ def test_an_erased_rectangle_has_the_shape_of_the_picture():
 
 def test_the_share_of_a_cut_mix_is_that_of_its_pixels():
     images, others = torch.ones(64, 3, 8, 40), torch.zeros(64, 3, 8, 40)
-    mixed, share = mix(AugmentConfig(cutmix=1.0), images, others, torch.arange(64), 0, seed=1)
+    share, boxes = draw_blends(AugmentConfig(cutmix=1.0), (8, 40), torch.arange(64), 0, seed=1)
+    mixed = blend(images, others, share, boxes)
     torch.testing.assert_close(mixed[:, 0].mean((1, 2)), share)
     covered = mixed[:, 0] == 0
     assert covered[:, 4:].any() and covered[:, :, 20:].any()

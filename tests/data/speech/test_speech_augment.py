@@ -9,9 +9,9 @@ from scipy import stats
 
 from tformer_cli.config.schema import SpeechAugmentConfig
 from tformer_cli.data.image import augment
+from tformer_cli.data.image.inputs import PARTNER_STREAM
 from tformer_cli.data.speech.augment import SpeechAugmentation, Stream, shares
-from tformer_cli.tasks.images import PARTNER_STREAM
-from tformer_cli.tasks.masked_patches import MASKING_STREAM
+from tformer_cli.objectives.masked_patches import MASKING_STREAM
 
 NOISES = [(1000 * np.sin(np.arange(4_001) / 3)).astype(np.int16), np.linspace(-0.5, 0.5, 77, dtype=np.float32)]
 SOUND = {

@@ -24,7 +24,7 @@ from tformer_cli.data.image import colour
 from tformer_cli.data.image.colour import COLOUR_OPERATIONS, Operation
 from tformer_cli.data.image.geometry import center, fill, rectangle, resample, window
 
-__all__ = ["Augmentation", "Stream", "center", "denormalise", "mix", "normalise", "uniforms"]
+__all__ = ["Augmentation", "Stream", "blend", "center", "denormalise", "draw_blends", "normalise", "uniforms"]
 
 Stream = IntEnum(
     "Stream", "crop flip rotation scale brightness contrast saturation hue operations erase noise mix", start=0
@@ -243,41 +243,54 @@ def _operations(operations: Tensor, strengths: Tensor, shape: tuple[int, int]) -
     return _maps(linear, shift * TRANSLATION * torch.tensor(shape[::-1]))
 
 
-def mix(
-    config: AugmentConfig, images: Tensor, others: Tensor, samples: Tensor, epoch: int, seed: int
+def draw_blends(
+    config: AugmentConfig, size: tuple[int, int], samples: Tensor, epoch: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Apply mixup (Zhang et al. 2018, eq. 1) or CutMix (Yun et al. 2019, eqs. 1 and 2).
+    """Draw how images are blended with their partners.
 
-    With both on, each is applied half of the time.
+    It is by mixup (Zhang et al. 2018, eq. 1) or CutMix (Yun et al. 2019, eqs. 1 and 2). With both on, each is applied
+    half of the time.
 
     Args:
-        config: alphas.
-        images: (B, C, R, S), augmented and normalised.
-        others: a partner for each, with the shape of `images`.
-        samples: indices of `images` in the data, (B,), int64; on the CPU, to avoid a synchronisation with the device.
+        config: alphas; if both are 0, partners have no weight.
+        size: R and S.
+        samples: indices of the images in the data, (B,), int64.
         epoch: from 0.
-        seed: of the run.
+        seed: seed of the run.
 
     Returns:
-        Mixed images, (B, C, R, S), and the weight of `images` in their targets, (B,), float32. With CutMix the weight
-        is the share of pixels.
+        The weight of each image in its target, (B,), float32, and the rectangle that its partner covers: top, left,
+        height and width, (B, 4), int64, with height and width 0 for mixup. With CutMix the weight is the share of
+        pixels.
     """
-    if not (config.mixup or config.cutmix):
-        return images, torch.ones(len(images), device=images.device)
-    size, device = torch.tensor(images.shape[2:]), images.device
-    chance, drawn, row, column = uniforms(seed, epoch, samples.cpu(), 4, Stream.mix).double().unbind(1)
-    share = beta_quantile(config.mixup, drawn).float() if config.mixup else torch.zeros(len(images))
-    weight = share.to(device)[:, None, None]
+    sides = torch.tensor(size)
+    chance, drawn, row, column = uniforms(seed, epoch, samples, 4, Stream.mix).double().unbind(1)
+    shares = beta_quantile(config.mixup, drawn).float() if config.mixup else torch.ones(len(samples))
+    boxes = torch.zeros(len(samples), 4, dtype=torch.int64)
     if config.cutmix:
         cut = chance < (0.5 if config.mixup else 1)
-        half = (size * (1 - beta_quantile(config.cutmix, drawn)).sqrt()[:, None]).long() // 2
-        middle = (size * torch.stack((row, column), 1)).long()
-        corners, ends = ((middle + sign * half).clamp(min=0).minimum(size) for sign in (-1, 1))
+        half = (sides * (1 - beta_quantile(config.cutmix, drawn)).sqrt()[:, None]).long() // 2
+        middle = (sides * torch.stack((row, column), 1)).long()
+        corners, ends = ((middle + sign * half).clamp(min=0).minimum(sides) for sign in (-1, 1))
         extents = ends - corners
-        share = torch.where(cut, 1 - extents.prod(1) / size.prod(), share)
-        covered = rectangle(torch.cat((corners, extents), 1).to(device), (images.shape[2], images.shape[3]))
-        weight = torch.where(cut.to(device)[:, None, None], (~covered).float(), weight)
-    return images * weight[:, None] + others * (1 - weight[:, None]), share.to(device)
+        shares = torch.where(cut, 1 - extents.prod(1) / sides.prod(), shares)
+        boxes = torch.where(cut[:, None], torch.cat((corners, extents), 1), boxes)
+    return shares, boxes
+
+
+def blend(images: Tensor, partners: Tensor, shares: Tensor, boxes: Tensor) -> Tensor:
+    """Return blended images, (B, C, R, S).
+
+    Args:
+        images: (B, C, R, S), augmented and normalised.
+        partners: a partner for each, with the shape of `images`.
+        shares: weight of each image where its rectangle is empty, (B,), float32.
+        boxes: the rectangle that the partner covers: top, left, height and width, (B, 4), int64.
+    """
+    covered = rectangle(boxes, (images.shape[2], images.shape[3]))
+    is_cut = (boxes[:, 2:] > 0).all(1)
+    weight = torch.where(is_cut[:, None, None], (~covered).float(), shares[:, None, None])[:, None]
+    return images * weight + partners * (1 - weight)
 
 
 def beta_quantile(alpha: float, probability: Tensor) -> Tensor:

@@ -1,0 +1,111 @@
+"""Predictions for images: ranked labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tformer_cli.data.core.media import shown
+from tformer_cli.data.image.dataset import LabelledImages, UnlabelledImages
+from tformer_cli.data.image.images import picture_files, read_picture
+from tformer_cli.data.image.pictures import ENDINGS
+from tformer_cli.decode.workers import Share, unshared
+from tformer_cli.errors import ConfigError
+from tformer_cli.predictors.base import Prediction
+from tformer_cli.predictors.files import FilePredictor
+
+
+class ImageClassificationPredictor(FilePredictor[Any]):
+    """Labels of images, with their probabilities."""
+
+    options = frozenset({"top"})
+    data: LabelledImages
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Return the endings of images."""
+        return ENDINGS
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Return the column of images."""
+        return (self.config.data.image,)
+
+    @property
+    def read_together(self) -> int:
+        """Return the number of images in a batch."""
+        return self.config.data.batch_images
+
+    def files_of(self, path: Path) -> list[Path]:
+        """Return the images that a user's path stands for: itself, or those in a folder."""
+        return image_files(path)
+
+    def read_content(self, content: Path | bytes, name: str) -> np.ndarray:
+        """Return a decoded image, (H, W, C), uint8."""
+        return read_picture(content, self.config.data, name)
+
+    def answers(self, model: Any, contents: Sequence[np.ndarray]) -> list[Prediction]:
+        """Return the predictions for decoded images; each is computed on its own canvas."""
+        return self.predictions(model, self.data.images.of_images(contents, next(model.parameters()).device))
+
+    @torch.inference_mode()
+    def predictions(self, model: Any, images: Tensor) -> list[Prediction]:
+        """Return the most probable label of each image, and the probabilities of all labels in descending order.
+
+        Args:
+            model: in evaluation mode.
+            images: inputs of the model, (B, C, S, S), float32.
+        """
+        predictions = []
+        for row in model(images).float().softmax(-1).cpu().tolist():
+            ranked = sorted(zip(self.data.labels.names, row, strict=True), key=lambda item: -item[1])
+            details = {"label": ranked[0][0], "probabilities": {name: round(p, 6) for name, p in ranked}}
+            predictions.append(Prediction(f"{shown(ranked[0][0])}\t{ranked[0][1]:.4f}", details))
+        return predictions
+
+
+class MaskedPatchesPredictor(FilePredictor[Any]):
+    """The predictor of models without predictions for images: they are fine-tuned first."""
+
+    data: UnlabelledImages
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Return the endings of images."""
+        return ENDINGS
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Return the column of images."""
+        return (self.config.data.image,)
+
+    def files_of(self, path: Path) -> list[Path]:
+        """Return the images that a user's path stands for: itself, or those in a folder."""
+        return image_files(path)
+
+    def predict(self, model: Any, inputs: Iterable[Any], share: Share = unshared) -> Iterator[Prediction]:
+        """Refuse all inputs.
+
+        Raises:
+            ConfigError: if there is an input.
+        """
+        for _ in inputs:
+            raise ConfigError(
+                "a model of masked patches has no answer to a picture",
+                "fine-tune it: tformer finetune vit/folder --from RUN",
+            )
+        yield from ()
+
+
+def image_files(path: Path) -> list[Path]:
+    """Return the images that a user's path stands for: itself, or those in a folder and below it.
+
+    Raises:
+        DataError: if there is none.
+    """
+    return picture_files(path) if path.is_dir() else [path]
