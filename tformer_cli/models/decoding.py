@@ -107,9 +107,10 @@ class DecoderState:
 
 
 class TransformerDecoderBase(nn.Module):
-    """A model whose decoder (Vaswani et al. 2017, section 3.1) reads what its encoder made: everything but the encoder.
+    """The token decoder of a Transformer (Vaswani et al. 2017, section 3.1): embeddings, blocks with cross-attention.
 
-    A subclass makes the attributes, in an order of its own, and `encode`.
+    It is a `TokenDecoder`. A subclass makes the attributes, in an order of its own. `TransformerDecoder` has no others;
+    `Seq2Seq` and `Conformer` have an encoder too.
 
     Attributes:
         embedding_scale: of the embeddings (section 3.4).
@@ -129,6 +130,11 @@ class TransformerDecoderBase(nn.Module):
     output: nn.Linear
     final_bias: nn.Parameter
 
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.target_embedding.embedding_dim
+
     def output_layer(self) -> tuple[Tensor, Tensor | None]:
         """Weights (V, D) and bias (V,) of the output projection, for a loss or a search that needs no whole logits."""
         if hasattr(self, "output"):
@@ -142,15 +148,11 @@ class TransformerDecoderBase(nn.Module):
     def _embed(self, tokens: Tensor, embedding: nn.Embedding, places: AbsolutePositions, positions: Tensor) -> Tensor:
         return self.dropout(places(embedding(tokens) * self.embedding_scale, positions))
 
-    def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
-        """Read the source, (B, ...) of lengths (B,)."""
-        raise NotImplementedError
-
     def decode(self, memory: Memory, target_inputs: Tensor) -> Tensor:
         """Teacher forcing: all next tokens at once, each from the right tokens before it.
 
         Args:
-            memory: of `encode`.
+            memory: of an encoder, of width D.
             target_inputs: <s> and the target's tokens, (B, T), padded at the end (causality hides the padding).
 
         Returns:
@@ -159,10 +161,6 @@ class TransformerDecoderBase(nn.Module):
         here = torch.arange(target_inputs.shape[1], device=target_inputs.device)
         x = self._embed(target_inputs, self.target_embedding, self.target_positions, here)
         return self.decoder(x, memory.states, mask=Mask(causal=True), memory_mask=memory.mask)
-
-    def forward(self, source: Tensor, source_lengths: Tensor, target_inputs: Tensor) -> Tensor:
-        """`decode` of what `encode` makes of the source: (B, T, D)."""
-        return self.decode(self.encode(source, source_lengths), target_inputs)
 
     def start(self, memory: Memory, beams: int, max_steps: int) -> DecoderState:
         """Prepare to decode up to `max_steps` tokens after <s>, `beams` hypotheses a sentence."""

@@ -57,6 +57,7 @@ from tformer_cli.config.schema.model import (
     Positions,
     TextModelConfig,
     TransformerConfig,
+    TransformerDecoderConfig,
 )
 from tformer_cli.config.schema.settings import REQUIRED, Names, setting
 from tformer_cli.config.schema.speech import (

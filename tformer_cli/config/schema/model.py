@@ -147,6 +147,14 @@ class TextModelConfig(TransformerConfig):
         return super().attention(max(1, min(length, self.max_length)))
 
 
+@dataclass
+class TransformerDecoderConfig(TextModelConfig):
+    """A Transformer's decoder by itself, which is composed with an encoder of any kind."""
+
+    depth: int = setting(6, "blocks", low=1, high=1000)
+    tie_embeddings: bool = setting(True, "the output weights are the token embedding")
+
+
 Pooling = Names("Pooling", "cls mean")
 
 

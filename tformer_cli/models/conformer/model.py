@@ -108,6 +108,10 @@ class Conformer(TransformerDecoderBase):
         """
         return self.encoder(source, source_lengths)
 
+    def forward(self, source: Tensor, source_lengths: Tensor, target_inputs: Tensor) -> Tensor:
+        """`decode` of what `encode` makes of the source: (B, T, D)."""
+        return self.decode(self.encode(source, source_lengths), target_inputs)
+
     def ctc_logits(self, states: Tensor) -> Tensor:
         """Scores of the tokens, and of padding, which is CTC's blank, in each frame: (..., D) to (..., V)."""
         return self.ctc(self.dropout(states))

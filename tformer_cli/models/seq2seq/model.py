@@ -62,6 +62,10 @@ class Seq2Seq(TransformerDecoderBase):
         x = self._embed(source, self.source_embedding, self.source_positions, here)
         return Memory(self.encoder(x, mask=mask), mask, source_lengths)
 
+    def forward(self, source: Tensor, source_lengths: Tensor, target_inputs: Tensor) -> Tensor:
+        """`decode` of what `encode` makes of the source: (B, T, D)."""
+        return self.decode(self.encode(source, source_lengths), target_inputs)
+
 
 def build(config: Seq2SeqConfig, sizes: Sizes) -> Seq2Seq:
     """Return an encoder-decoder for these vocabularies of source and target."""

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from tformer_cli.config.family import Sizes
 from tformer_cli.config.schema import GRID_POSITIONS, ImageHeadConfig, Pooling, Positions, height_width
 from tformer_cli.errors import RunError
+from tformer_cli.models.decoding import Memory
 from tformer_cli.models.image_head import ImageClassifier, lecun_normal
 from tformer_cli.models.resnet import BatchOrGroup
 from tformer_cli.models.resnet.model import Convolution, ResNet
 from tformer_cli.models.vit import Stem, ViTConfig
-from tformer_cli.nn.attention import Attention
+from tformer_cli.nn.attention import EVERYTHING, Attention
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.feedforward import FeedForward
@@ -147,6 +148,28 @@ class ViT(nn.Module):
     def forward(self, images: Tensor, first: int | None = None) -> Tensor:
         """(B, C, S, S), float32, to (B, T, D), [class] first; or to (B, first, D), which costs less."""
         return self.encode(self.embed(images), first)
+
+
+class ImageEncoder(nn.Module):
+    """A Vision Transformer as the encoder of an `EncoderDecoder`: its memory is the vectors of all tokens.
+
+    Args:
+        vit: the encoder.
+    """
+
+    def __init__(self, vit: ViT) -> None:
+        super().__init__()
+        self.vit = vit
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.vit.config.dim
+
+    def encode(self, images: Tensor) -> Memory:
+        """Read pictures, (B, C, S, S), float32: states (B, T, D), [class] first, all of them real."""
+        states = self.vit(images)
+        return Memory(states, EVERYTHING, torch.full(states.shape[:1], states.shape[1], device=states.device))
 
 
 def fit(model: ViTClassifier | ViTForMaskedPatches, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:

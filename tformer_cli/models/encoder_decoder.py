@@ -1,0 +1,95 @@
+"""An encoder and a token decoder of any kinds as one model; `Seq2Seq` and `Conformer` are older, and are both in one.
+
+Shapes: B batch, S positions of the memory, T target length, D width of the decoder, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import TransformerDecoderConfig
+from tformer_cli.models.decoding import Memory, TransformerDecoderBase, initialise
+from tformer_cli.models.interfaces import Encoder, TokenDecoder
+from tformer_cli.nn.attention import EVERYTHING, Mask
+from tformer_cli.nn.block import Stack
+from tformer_cli.nn.dropout import Dropout
+from tformer_cli.nn.int8 import Int8Linear
+from tformer_cli.nn.positions import AbsolutePositions
+from tformer_cli.nn.stepping import State
+
+S = TypeVar("S", bound=State)
+
+
+class TransformerDecoder(TransformerDecoderBase):
+    """The decoder of a Transformer (Vaswani et al. 2017, section 3.1), by itself.
+
+    Args:
+        config: its shape.
+        vocab_size: V.
+    """
+
+    def __init__(self, config: TransformerDecoderConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding_scale = config.dim**0.5
+        self.target_embedding = nn.Embedding(vocab_size, config.dim)
+        self.target_positions = AbsolutePositions(config.positions, config.combine, config.dim, config.max_length)
+        self.dropout = Dropout(config.dropout)
+        self.decoder = Stack(config, config.depth, cross=True, bidirectional=False)
+        if not config.tie_embeddings:
+            self.output = nn.Linear(config.dim, vocab_size, bias=False)
+        self.apply(initialise)
+
+
+class EncoderDecoder(nn.Module, Generic[S]):
+    """An encoder, a token decoder, and a linear layer between them where their widths differ.
+
+    Args:
+        encoder: a module.
+        decoder: a module.
+
+    Attributes:
+        bridge: from the encoder's width to the decoder's; the identity if they are equal.
+    """
+
+    def __init__(self, encoder: Encoder, decoder: TokenDecoder[S]) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.bridge = nn.Identity()
+        if encoder.width != decoder.width:
+            self.bridge = nn.Linear(encoder.width, decoder.width)
+            initialise(self.bridge)
+
+    def encode(self, *inputs: Tensor) -> Memory:
+        """Return what the encoder makes of its inputs, in the decoder's width."""
+        memory = self.encoder.encode(*inputs)
+        final = None if memory.final is None else self.bridge(memory.final)
+        return replace(memory, states=self.bridge(memory.states), final=final)
+
+    def decode(self, memory: Memory, target_inputs: Tensor) -> Tensor:
+        """Return hidden states (B, T, D) for target inputs (B, T): see `TokenDecoder.decode`."""
+        return self.decoder.decode(memory, target_inputs)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return hidden states (B, T, D) for the encoder's inputs, and target inputs (B, T) last."""
+        *source, target_inputs = inputs
+        return self.decode(self.encode(*source), target_inputs)
+
+    def start(self, memory: Memory, beams: int, max_steps: int) -> S:
+        """Return a state of the decoder: see `TokenDecoder.start`."""
+        return self.decoder.start(memory, beams, max_steps)
+
+    def step(self, tokens: Tensor, state: S, mask: Mask = EVERYTHING) -> Tensor:
+        """Return hidden states (B, beams, D) after one more token of each hypothesis: see `Stepper.step`."""
+        return self.decoder.step(tokens, state, mask)
+
+    def output_layer(self) -> tuple[Tensor, Tensor | None] | Int8Linear:
+        """Return the decoder's output projection: weights (V, D) and bias (V,)."""
+        return self.decoder.output_layer()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the scores of the next token: (..., D) to (..., V)."""
+        return self.decoder.logits(hidden)
