@@ -56,10 +56,11 @@ mutants: $(VENV)/.installed-dev  ## changes of the code that no test notices (ho
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(PATTERN)
 	$(BIN)/mutmut results | sed '/: not checked$$/d' | tee mutants/survivors.txt
 
-lint: $(VENV)/.installed-dev  ## style and the layers of packages
+lint: $(VENV)/.installed-dev  ## style, layers of packages, dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/deptry .
 
 format: $(VENV)/.installed-dev  ## lay the code out
 	$(BIN)/ruff format .
