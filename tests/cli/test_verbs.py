@@ -199,13 +199,15 @@ def test_quickstart_trains_translates_scores_and_says_what_next(stand_ins, capsy
 def test_quickstart_shows_each_family_in_turn(stand_ins, monkeypatch, capsys):
     from tformer_cli.cli import quickstart
 
-    for name, turn in quickstart.TURNS.items():
-        monkeypatch.setitem(quickstart.TURNS, name, replace(turn, examples=lambda opened, name=name: f"of {name}"))
+    for name, demo in quickstart.DEMOS.items():
+        monkeypatch.setitem(
+            quickstart.DEMOS, name, replace(demo, examples=lambda opened, name=name: ([], f"of {name}"))
+        )
     assert main(["quickstart", "--run", "q"]) == 0
     assert [call.run for call in stand_ins.launch] == [
         Path("q", name) for name in ("translation", "bert", "gpt", "vit", "conformer")
     ]
-    assert [call.config.recipe for call in stand_ins.launch] == [f"quickstart/{name}" for name in quickstart.TURNS]
+    assert [call.config.recipe for call in stand_ins.launch] == [f"quickstart/{name}" for name in quickstart.DEMOS]
     err = capsys.readouterr().err
     assert "[3/5] gpt: a language model" in err and 'tformer predict q/bert "of bert"' in err
     assert main(["quickstart", "gpt", "bert", "gpt"]) == 0
@@ -217,9 +219,9 @@ def test_quickstart_shows_each_family_in_turn(stand_ins, monkeypatch, capsys):
 def test_quickstart_leaves_out_what_needs_a_library_that_is_not_there(stand_ins, monkeypatch, capsys):
     from tformer_cli.cli import quickstart
 
-    for name, turn in quickstart.TURNS.items():
-        changed = replace(turn, examples=lambda opened: "x", needs="no_such_library" if name == "vit" else "")
-        monkeypatch.setitem(quickstart.TURNS, name, changed)
+    for name, demo in quickstart.DEMOS.items():
+        changed = replace(demo, examples=lambda opened: ([], "x"), needs="no_such_library" if name == "vit" else "")
+        monkeypatch.setitem(quickstart.DEMOS, name, changed)
     assert main(["quickstart", "--run", "q"]) == 0
     assert [call.run for call in stand_ins.launch] == [
         Path("q", name) for name in ("translation", "bert", "gpt", "conformer")

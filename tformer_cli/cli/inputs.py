@@ -86,6 +86,8 @@ def _kind(file: Path, start: bytes, how: Reading) -> str:
 
 
 def _kind_of_content(name: str, start: bytes, how: Reading) -> str:
+    from tformer_cli.data.core.files import TRANSLATION
+
     for magic, kind in MAGIC.items():
         if start.startswith(magic):
             return kind
@@ -97,7 +99,7 @@ def _kind_of_content(name: str, start: bytes, how: Reading) -> str:
         return CONLL
     if first.startswith("{"):
         row = _json_object(first)
-        if row is not None and (how.columns or set(wanted) <= row.keys() or "translation" in row):
+        if row is not None and (how.columns or set(wanted) <= row.keys() or TRANSLATION in row):
             return ".jsonl"
     for mark, kind in DELIMITERS.items():
         cells = split_line(first, mark)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tformer_cli.config.schema import Experiment
+from tformer_cli.config.values import leaves
 from tformer_cli.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -53,10 +54,12 @@ def located(config: E, base: str) -> E:
         names = {split: getattr(data, split) for split in SPLITS}
         moved = {split: name if is_there(inside / name) else absolute(name) for split, name in names.items() if name}
         config = dataclasses.replace(config, data=dataclasses.replace(data, path=path, **moved))
-    decode = getattr(config, "decode", None)
-    if decode is not None and hasattr(decode, "language_model"):
-        decode = dataclasses.replace(decode, language_model=absolute(decode.language_model))
-        config = dataclasses.replace(config, decode=decode)
+    for key, leaf in leaves(type(config)).items():
+        if leaf.field.metadata.get("is_place"):
+            node, _, name = key.partition(".")
+            settings = getattr(config, node)
+            settings = dataclasses.replace(settings, **{name: absolute(getattr(settings, name))})
+            config = dataclasses.replace(config, **{node: settings})
     return config
 
 

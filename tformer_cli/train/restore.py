@@ -123,7 +123,6 @@ def _open(
     config = override(saved, [f"trainer.device={device}", *overrides], trained=True)
     chosen_before = _choices(read_state(chosen), config, overrides)
     task = tasks.build(config)
-    task.in_use = True  # type: ignore[attr-defined]
     task.data.load(chosen)
     weights = read_tensors(chosen / "model.safetensors")
     open_companions(task)

@@ -17,6 +17,7 @@ def setting(
     high: float | None = None,
     before: Any = None,
     formerly: tuple[str, ...] = (),
+    is_place: bool = False,
 ) -> Any:
     """Return a dataclass field with a description and inclusive bounds.
 
@@ -27,8 +28,9 @@ def setting(
         high: largest value; None: no bound.
         before: value in runs of versions without the setting; None: the default.
         formerly: former names of the setting, which recipes, runs and the command line may still use.
+        is_place: whether it names a file or folder, relative to the folder in which training started.
     """
-    metadata = {"about": about, "low": low, "high": high, "before": before, "formerly": formerly}
+    metadata = {"about": about, "low": low, "high": high, "before": before, "formerly": formerly, "is_place": is_place}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)

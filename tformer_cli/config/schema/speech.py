@@ -155,7 +155,9 @@ class SpeechDecodeConfig(DecodeConfig):
         "greedy, prefix: by CTC; attention: by the decoder; joint: by both; auto: joint with a decoder, greedy without",
     )
     ctc_weight: float = setting(0.3, "joint: share of CTC in a hypothesis's score", low=0, high=1)
-    language_model: str = setting("", "prefix, attention, joint: a run of a language model, or an ARPA file of n-grams")
+    language_model: str = setting(
+        "", "prefix, attention, joint: a run of a language model, or an ARPA file of n-grams", is_place=True
+    )
     language_model_weight: float = setting(0.5, "by which its log-probabilities are multiplied", low=0)
     unknown_word_penalty: float = setting(
         0.0, "taken from the log-probability of each word that an ARPA file of words lacks", low=0
