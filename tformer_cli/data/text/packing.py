@@ -1,4 +1,4 @@
-"""Packing: documents laid end to end and cut into whole blocks, so that next to nothing is padding.
+"""Packing: documents are concatenated and cut into blocks of equal length, with next to no padding.
 
 The order is a pure function of (seed, epoch), and every epoch has the same number of blocks, so that a step number is
 an epoch and an index by one division.
@@ -15,7 +15,7 @@ from tformer_cli.data.core.batching import ByEpoch, shuffled
 
 @dataclass(frozen=True)
 class _Plan:
-    """An epoch: documents in `order` end at `ends` of the stream, blocks are shown in the order of `rank`."""
+    """The plan of an epoch: documents in `order` end at `ends` of the stream; blocks come in the order of `rank`."""
 
     order: np.ndarray  # (documents,) int64
     ends: np.ndarray  # (documents,) int64
@@ -25,7 +25,7 @@ class _Plan:
 
 @dataclass(frozen=True)
 class Piece:
-    """Part of a document in a block: its tokens `start` to `stop`."""
+    """A part of a document in a block: its tokens `start` to `stop`."""
 
     document: int
     start: int
@@ -33,18 +33,18 @@ class Piece:
 
 
 class PackedBlocks:
-    """Blocks of `block` tokens and the one that follows each, which is what the last token predicts.
+    """Blocks of `block` tokens, each with the token that follows it, which the last token predicts.
 
-    In training, each epoch puts the documents in another order and starts its first block elsewhere, so that blocks
-    begin at other places; what is left over at both ends (less than two blocks) is left out of that epoch. For
-    evaluation everything is covered once, in order, and the last block may be shorter.
+    In training, each epoch has another order of documents and another start of the first block, so that blocks begin at
+    other positions. The tokens before the first and after the last block (fewer than two blocks) are not part of the
+    epoch. In evaluation everything is covered once, in order, and the last block may be shorter.
 
     Args:
-        lengths: tokens of each document, its end mark included, (N,) int64.
-        block: tokens of a block.
-        rows: blocks in a batch.
-        seed: of the order.
-        shuffle: False: for evaluation.
+        lengths: number of tokens of each document with its end mark, (N,) int64.
+        block: number of tokens in a block.
+        rows: number of blocks in a batch.
+        seed: seed of the order.
+        shuffle: whether the order and the start differ from epoch to epoch; False for evaluation.
 
     Raises:
         ValueError: if there are fewer than two tokens.
@@ -62,11 +62,11 @@ class PackedBlocks:
         self._plans = ByEpoch(self._make_plan)
 
     def __len__(self) -> int:
-        """Batches in an epoch, the same in each."""
+        """Return the number of batches in an epoch, which is the same in each."""
         return -(-self.blocks // self.rows)
 
     def indices(self, epoch: int, index: int) -> np.ndarray:
-        """The blocks of a batch, by their place in the epoch's stream, (rows or fewer,) int64.
+        """Return the blocks of a batch, by their position in the epoch's stream, (rows or fewer,) int64.
 
         Raises:
             IndexError: if there is no such batch.
@@ -75,21 +75,26 @@ class PackedBlocks:
             raise IndexError(f"batch {index} of {len(self)}")
         return self._plan(epoch).rank[index * self.rows : (index + 1) * self.rows].copy()
 
-    def pieces(self, epoch: int, place: int) -> list[Piece]:
-        """What a block holds, in order: `block + 1` tokens, or fewer in the last one of an evaluation."""
+    def pieces(self, epoch: int, row: int) -> list[Piece]:
+        """Return the parts of a block in order: `block + 1` tokens, or fewer in the last block of an evaluation.
+
+        Args:
+            epoch: the epoch.
+            row: position of the block in the epoch's stream.
+        """
         plan = self._plan(epoch)
-        start = plan.offset + place * self.block
+        start = plan.offset + row * self.block
         stop = min(start + self.block + 1, self.total)
         first = int(np.searchsorted(plan.ends, start, side="right"))
-        found = []
+        pieces = []
         while start < stop:
             document = int(plan.order[first])
             begin = int(plan.ends[first]) - int(self.lengths[document])
             end = min(stop, int(plan.ends[first]))
             if end > start:
-                found.append(Piece(document, start - begin, end - begin))
+                pieces.append(Piece(document, start - begin, end - begin))
             start, first = end, first + 1
-        return found
+        return pieces
 
     def _plan(self, epoch: int) -> _Plan:
         return self._plans[epoch if self.shuffle else 0]
@@ -100,7 +105,7 @@ class PackedBlocks:
         # Raw words alone are drawn: numpy promises no more than that they stay the same.
         first = np.random.Philox(np.random.SeedSequence([self.seed, epoch, 2]))
         documents = shuffled(len(self.lengths), self.seed, epoch, 0)
-        spare = self.total - self.blocks * self.block  # places where the first block may start, at least one
+        spare = self.total - self.blocks * self.block  # positions where the first block may start, at least one
         return _Plan(
             documents,
             np.cumsum(self.lengths[documents]),
