@@ -70,22 +70,22 @@ def test_lines_of_keys_are_known():
     ],
 )
 def test_what_is_refused_is_named_with_its_line(text, message):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ConfigError) as error:
         parse_yaml(text, "f")
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_alias_bomb_is_refused_at_once():
     bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
     )
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ConfigError, match="anchor"):
         parse_yaml(bomb, "f")
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 def test_files_are_checked_before_they_are_parsed(tmp_path):
