@@ -1,0 +1,95 @@
+"""The Python interface: the same answers as the command line, nothing written, and the caller's settings restored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import tformer_cli
+from tests.properties.families import PICTURES, family_named
+from tformer_cli import load
+from tformer_cli.cli.main import main
+from tformer_cli.errors import ConfigError, RunError
+from tformer_cli.nn import backend
+from tformer_cli.train.launch import launch
+
+QUICK = ["trainer.steps=2", "trainer.minutes=0", "trainer.evaluate_limit=4", "trainer.samples=0"]
+
+
+def trained(name: str, folder: Path) -> Path:
+    launch(family_named(name).config(folder / "cache", *QUICK), folder / "run", quiet=True)
+    return folder / "run"
+
+
+def content(run: Path) -> dict[str, str]:
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in run.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("name", ["translation", "text classification", "vit"])
+def test_predictions_are_those_of_the_command_line_and_nothing_is_written(name, tmp_path, capsys):
+    run_folder = trained(name, tmp_path)
+    inputs = [text for text in family_named(name).inputs if text]
+    before = content(run_folder)
+    run = load(run_folder)
+    answers = run.predict(inputs)
+    scores = run.evaluate("validation").scores
+    assert content(run_folder) == before
+    capsys.readouterr()
+    assert main(["predict", str(run_folder), *inputs]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    if name == "vit":
+        lines = [line.partition("\t")[2] for line in lines]
+    assert [answer.text for answer in answers] == lines
+    assert main(["evaluate", str(run_folder), "--split", "validation", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scores"] == scores
+
+
+def test_a_run_has_its_parts(tmp_path):
+    run = load(str(trained("translation", tmp_path)), settings=["decode.beam=2"])
+    assert run.config.decode.beam == 2 and run.config.decode.workers == 1
+    assert isinstance(run.model, torch.nn.Module) and not run.model.training
+    assert run.tokenizer.decode(run.tokenizer.encode("The cat eats.")) == "The cat eats."
+
+
+def test_paths_are_inputs_of_models_of_images(tmp_path):
+    run = load(trained("vit", tmp_path))
+    assert run.tokenizer is None
+    assert [answer.text for answer in run.predict(map(Path, PICTURES[:2]))] == [
+        answer.text for answer in run.predict(PICTURES[:2])
+    ]
+
+
+def test_settings_of_the_process_are_restored(tmp_path, monkeypatch):
+    folder = trained("translation", tmp_path)
+    monkeypatch.setattr(backend, "attention", "fused")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run = load(folder, settings=["trainer.threads=1", "trainer.attention=explicit"])
+        used = []
+        encode = run.model.encode
+        run.model.encode = lambda *inputs: used.append((torch.get_num_threads(), backend.attention)) or encode(*inputs)
+        run.predict(["The cat eats."])
+        assert used == [(1, "explicit")]
+        assert (torch.get_num_threads(), backend.attention) == (2, "fused")
+        with pytest.raises(RunError):
+            load(tmp_path / "nothing")
+        with pytest.raises(ConfigError):
+            load(folder, settings=["decode.beams=2"])
+        assert (torch.get_num_threads(), backend.attention) == (2, "fused")
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = "import sys, tformer_cli; assert 'torch' not in sys.modules; tformer_cli.load; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert set(tformer_cli.__all__) == {"Run", "__version__", "load"}
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        _ = tformer_cli.lode

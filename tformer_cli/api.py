@@ -1,0 +1,138 @@
+"""The Python interface to trained runs.
+
+    from tformer_cli import load
+
+    run = load("runs/m30k")
+    print(run.predict(["A dog runs."])[0].text)
+    print(run.evaluate("test").scores)
+
+Nothing is written, and no processes are started unless `workers` asks for them. The number of threads and the
+implementation of attention are those of the caller again after each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tformer_cli.config.compose import from_yaml
+from tformer_cli.config.schema import Experiment
+from tformer_cli.evaluators.base import Evaluation, Scoring
+from tformer_cli.nn import backend
+from tformer_cli.predictors.base import Input, Prediction
+from tformer_cli.runs.folder import CONFIG, locate
+from tformer_cli.tokenizers.tokenizer import Vocabulary
+from tformer_cli.train.restore import Opened, open_run
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run in use; `load` makes one.
+
+    Attributes:
+        opened: the run's task, model and machine.
+    """
+
+    opened: Opened
+
+    @property
+    def config(self) -> Experiment:
+        """Return the configuration of the run, with the settings given to `load`."""
+        return self.opened.config
+
+    @property
+    def model(self) -> nn.Module:
+        """Return the model, on its device, in evaluation mode."""
+        return self.opened.model
+
+    @property
+    def tokenizer(self) -> Vocabulary | None:
+        """Return the tokenizer; None: the model does not read text."""
+        return getattr(self.opened.task.data, "tokenizer", None)
+
+    def predict(self, inputs: Iterable[Input | Path]) -> list[Prediction]:
+        """Return a prediction for each input, in order.
+
+        Args:
+            inputs: texts; lists of texts for pairs, questions and words; or paths of images or recordings.
+
+        Raises:
+            DataError: if an input is malformed, too long or unreadable.
+            ConfigError: if the run makes no predictions.
+        """
+        given = [str(each) if isinstance(each, Path) else each for each in inputs]
+        with _machine(self.opened):
+            return list(self.opened.predict(given))
+
+    def evaluate(self, split: str = "test", *, predictions: bool = False) -> Evaluation:
+        """Return the scores on a split of the run's data, with their signatures.
+
+        Args:
+            split: train, validation or test.
+            predictions: whether the result includes the predictions of all examples.
+
+        Raises:
+            DataError: if there is no such split, or its data cannot be read.
+        """
+        with _machine(self.opened):
+            return self.opened.evaluate(split, Scoring(predictions=predictions))
+
+
+def load(
+    run: str | Path,
+    *,
+    checkpoint: str = "",
+    device: str = "auto",
+    precision: str = "",
+    workers: int = 1,
+    settings: Sequence[str] = (),
+) -> Run:
+    """Load a trained run.
+
+    Args:
+        run: run folder or checkpoint.
+        checkpoint: best, latest, or the name of a checkpoint; empty: the averaged or best.
+        device: auto, cpu, cuda or mps.
+        precision: fp32 or bf16; empty: that of the run's scores in training.
+        workers: number of processes that decode on a CPU; 1: this one; 0: as many as physical cores.
+        settings: other settings as on the command line, such as `decode.beam=1` or `data.test=new.jsonl`.
+
+    Raises:
+        RunError: if there is no complete checkpoint.
+        ConfigError: if a setting is unknown, or the trained model cannot change it.
+    """
+    overrides = [f"trainer.precision={precision}"] if precision else []
+    config = from_yaml(locate(Path(run), checkpoint)[1] / CONFIG)
+    if hasattr(config, "decode"):
+        overrides.append(f"decode.workers={workers}")
+    with _restored():
+        return Run(open_run(Path(run), checkpoint=checkpoint, device=device, overrides=[*overrides, *settings]))
+
+
+@contextmanager
+def _restored() -> Iterator[None]:
+    """Restore the caller's number of threads and implementation of attention."""
+    threads, attention, products = torch.get_num_threads(), backend.attention, torch.get_float32_matmul_precision()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(products)
+        backend.attention = attention
+
+
+@contextmanager
+def _machine(opened: Opened) -> Iterator[Any]:
+    """Compute with the run's threads and attention inside the context."""
+    with _restored():
+        torch.set_num_threads(opened.machine.threads)
+        backend.attention = opened.machine.attention
+        if opened.machine.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+        yield
