@@ -17,8 +17,9 @@ from tformer_cli.interop import huggingface_vit as huggingface
 from tformer_cli.interop import timm_vit as timm
 from tformer_cli.interop.picture_models import import_pictures
 from tformer_cli.interop.reading import read_json, read_weights
+from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.models.vit import Stem, ViTConfig
-from tformer_cli.models.vit.model import ViTClassifier, ViTForMaskedPatches
+from tformer_cli.models.vit.model import ViT, ViTForMaskedPatches
 from tformer_cli.runs.checkpoint import load_model_tensors
 
 SHAPES = [
@@ -55,13 +56,13 @@ def test_import_computes_the_same_at_any_resolution(shape, tmp_path):
     (size, width), channels = huggingface.import_size(settings, "theirs")
     assert (size, width, channels) == (shape["image_size"], shape["image_size"], shape.get("num_channels", 3))
     weights = huggingface.import_weights(config, settings, tensors, "theirs")
-    ours = ViTClassifier(config, size, channels, ImageHeadConfig(), 4).eval()
+    ours = ImageClassifier(ViT(config, size, channels), ImageHeadConfig(), 4).eval()
     load_model_tensors(ours, weights, "imported")
     images = torch.randn(3, channels, size, size)
     torch.testing.assert_close(ours(images), reference(images).logits, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(ours.encoder(images), reference.vit(images).last_hidden_state, atol=1e-5, rtol=1e-5)
     for other in (size + config.patch_size, 3 * size):
-        larger = ViTClassifier(config, other, channels, ImageHeadConfig(), 4).eval()
+        larger = ImageClassifier(ViT(config, other, channels), ImageHeadConfig(), 4).eval()
         load_model_tensors(larger, larger.fit(weights), "fitted")
         images = torch.randn(2, channels, other, other)
         expected = reference(images, interpolate_pos_encoding=True).logits
@@ -73,7 +74,7 @@ def test_import_of_an_encoder_alone_and_of_one_with_a_mask(tmp_path):
     theirs = theirs_of(transformers.ViTModel, SHAPES[0])
     found, tensors = saved(theirs, tmp_path)
     config = huggingface.import_config(found, "theirs")
-    ours = ViTForMaskedPatches(config, 15, 3, 2).eval()
+    ours = ViTForMaskedPatches(ViT(config, 15, 3), 2).eval()
     state = huggingface.import_weights(config, found, tensors, "theirs")
     assert all(name.startswith("encoder.") for name in state)
     ours.load_state_dict(state, strict=False)
@@ -90,11 +91,11 @@ def test_import_of_an_encoder_alone_and_of_one_with_a_mask(tmp_path):
     torch.testing.assert_close(got, seen[0][:, 1:], atol=1e-5, rtol=1e-5)
 
 
-def classifier(**settings) -> ViTClassifier:
+def classifier(**settings) -> ImageClassifier:
     torch.manual_seed(0)
     shape = {"dim": 24, "heads": 3, "ffn_dim": 20, "depth": 2, "patch_size": 5}
     head = settings.pop("head", ImageHeadConfig())
-    model = ViTClassifier(ViTConfig(**shape | settings), 15, 3, head, 4).eval()
+    model = ImageClassifier(ViT(ViTConfig(**shape | settings), 15, 3), head, 4).eval()
     with torch.no_grad():
         for value in model.parameters():
             value.add_(0.2 * torch.randn_like(value))
@@ -222,7 +223,7 @@ def test_timm_in_and_out(class_token, scale):
     config = timm.import_config(ARGUMENTS, tensors, "theirs")
     assert (config.dim, config.ffn_dim, config.depth, config.patch_size) == (24, 20, 2, 5)
     head = ImageHeadConfig(pooling=Pooling.cls if class_token else Pooling.mean)
-    ours = ViTClassifier(config, 15, 3, head, 4).eval()
+    ours = ImageClassifier(ViT(config, 15, 3), head, 4).eval()
     load_model_tensors(ours, timm.import_weights(config, (15, 15), ARGUMENTS, tensors, "theirs"), "imported")
     images = torch.randn(2, 3, 15, 15)
     torch.testing.assert_close(ours(images), reference(images), atol=1e-5, rtol=1e-5)

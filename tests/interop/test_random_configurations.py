@@ -34,13 +34,14 @@ from tformer_cli.interop import huggingface_encoder, huggingface_gpt, huggingfac
 from tformer_cli.interop.huggingface import export_encoder, export_gpt, export_model
 from tformer_cli.interop.reading import read_json, read_weights
 from tformer_cli.models.bert import BERTConfig
-from tformer_cli.models.bert.model import BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
+from tformer_cli.models.bert.model import BERT, BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
 from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
+from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.models.vit import ViTConfig
-from tformer_cli.models.vit.model import ViTClassifier
+from tformer_cli.models.vit.model import ViT
 from tformer_cli.runs.checkpoint import load_model_tensors
 from tformer_cli.tokenizers.tokenizer import Tokenizer
 
@@ -125,7 +126,7 @@ def encoder_pair(folder: Path, reference: Any, rng: Any) -> tuple[Tensor, Tensor
     settings, where = read_json(folder / "config.json"), "theirs"
     config = huggingface_encoder.import_config(settings, where)
     weights = huggingface_encoder.import_weights(config, settings, read_weights(folder), where)
-    ours = BERTForPretraining(config, VOCABULARY, nsp=False).eval()
+    ours = BERTForPretraining(BERT(config, VOCABULARY), nsp=False).eval()
     load_model_tensors(ours, weights, where)
     ids, lengths = tokens(rng)
     ids[~real(lengths)] = settings.get("pad_token_id") or 0
@@ -160,7 +161,9 @@ def vit_pair(folder: Path, reference: Any, rng: Any) -> tuple[Tensor, Tensor]:
     (height, width), channels = huggingface_vit.import_size(settings, "theirs")
     config = huggingface_vit.import_config(settings, "theirs")
     weights = huggingface_vit.import_weights(config, settings, read_weights(folder), "theirs")
-    ours = ViTClassifier(config, (height, width), channels, ImageHeadConfig(), reference.config.num_labels).eval()
+    ours = ImageClassifier(
+        ViT(config, (height, width), channels), ImageHeadConfig(), reference.config.num_labels
+    ).eval()
     load_model_tensors(ours, weights, "theirs")
     images = torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(rng.randrange(1000)))
     return ours(images), reference(pixel_values=images).logits
@@ -293,14 +296,14 @@ def bert_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: An
     pieces, head = tokenizer.vocab_size, ClassifierHeadConfig(dropout=0.2)
     labels, names = None, ("O", "B-X", "I-X")
     if made == "masked":
-        ours, auto = BERTForPretraining(config, pieces, nsp=rng.random() < 0.5), "AutoModelForMaskedLM"
+        ours, auto = BERTForPretraining(BERT(config, pieces), nsp=rng.random() < 0.5), "AutoModelForMaskedLM"
     elif made == "sequence":
-        ours, auto = BERTClassifier(config, pieces, head, 3), "AutoModelForSequenceClassification"
+        ours, auto = BERTClassifier(BERT(config, pieces), head, 3), "AutoModelForSequenceClassification"
         labels = LabelSet(Target.label, names)
     elif made == "tokens":
-        ours, auto, labels = BERTTagger(config, pieces, HeadConfig(), 3), "AutoModelForTokenClassification", names
+        ours, auto, labels = BERTTagger(BERT(config, pieces), HeadConfig(), 3), "AutoModelForTokenClassification", names
     else:
-        ours, auto = BERTForSpans(config, pieces, HeadConfig()), "AutoModelForQuestionAnswering"
+        ours, auto = BERTForSpans(BERT(config, pieces), HeadConfig()), "AutoModelForQuestionAnswering"
     randomise(ours, rng)
     export_encoder(ours, tokenizer, folder, labels, None if made == "masked" else head)
     exported = getattr(transformers, auto).from_pretrained(folder).eval()
@@ -346,7 +349,7 @@ def vit_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: Any
 
     config, size = ViTConfig(**values), rng.choice([[8, 8], [8, 16], [24, 8]])
     head = ImageHeadConfig(dropout=0.2)
-    ours = randomise(ViTClassifier(config, size, 3, head, 3), rng)
+    ours = randomise(ImageClassifier(ViT(config, size, 3), head, 3), rng)
     huggingface_vit.check_exportable(config, head)
     folder.mkdir()
     settings = huggingface_vit.export_config(config, size, 3, ["a", "b", "c"])

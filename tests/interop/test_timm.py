@@ -16,8 +16,9 @@ from tformer_cli.errors import ConfigError
 from tformer_cli.interop import timm_vit
 from tformer_cli.interop.picture_models import import_pictures, timm_files
 from tformer_cli.interop.reading import read_json, read_weights
+from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.models.vit import ViTConfig
-from tformer_cli.models.vit.model import ViTClassifier
+from tformer_cli.models.vit.model import ViT
 from tformer_cli.runs.checkpoint import load_model_tensors
 from tformer_cli.tasks.registry import ImageClassificationExperiment
 
@@ -84,8 +85,8 @@ def test_a_model_of_theirs_computes_the_same_here(number, tmp_path):
     save_for_hf(reference, tmp_path, safe_serialization=True)
     experiment, weights = import_pictures(tmp_path, read_json(tmp_path / "config.json"), read_weights(tmp_path))
     data = experiment.data
-    ours = ViTClassifier(
-        experiment.model, data.image_size, data.channels, experiment.head, reference.num_classes
+    ours = ImageClassifier(
+        ViT(experiment.model, data.image_size, data.channels), experiment.head, reference.num_classes
     ).eval()
     load_model_tensors(ours, weights, "theirs")
     images = torch.randn(2, data.channels, *data.height_width, generator=torch.Generator().manual_seed(number))
@@ -114,7 +115,7 @@ def test_a_model_of_ours_computes_the_same_there(number, tmp_path):
     size, channels = rng.choice([16, [8, 24], [32, 16]]), rng.choice([1, 3])
     pooling = Pooling.mean if not values["class_token"] else rng.choice(list(Pooling))
     head = ImageHeadConfig(pooling=pooling)
-    ours = randomise(ViTClassifier(ViTConfig(**values), size, channels, head, 3), rng)
+    ours = randomise(ImageClassifier(ViT(ViTConfig(**values), size, channels), head, 3), rng)
     data = ImageDataConfig(image_size=size, channels=channels)
     files = timm_files(ours, ImageClassificationExperiment(data=data, model=ours.config, head=head), ["a", "b", "c"])
     for name, content in files.items():

@@ -8,8 +8,9 @@ import transformers
 from torch import nn
 
 from tformer_cli.config.schema import ImageHeadConfig, Pooling
+from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.models.resnet import BatchOrGroup, ResNetConfig, ResNetStem
-from tformer_cli.models.resnet.model import ResNet, ResNetClassifier, SqueezeExcitation, StandardisedConvolution
+from tformer_cli.models.resnet.model import ResNet, SqueezeExcitation, StandardisedConvolution
 
 HEAD = ImageHeadConfig(pooling=Pooling.mean)
 SHAPES = [
@@ -30,7 +31,7 @@ def randomised(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def theirs_like(ours: ResNetClassifier, config: ResNetConfig) -> nn.Module:
+def theirs_like(ours: ImageClassifier, config: ResNetConfig) -> nn.Module:
     """Their model with our weights, layer by layer in the order of use."""
     widths = [config.dim * 2**number * (4 if config.bottleneck else 1) for number in range(len(config.depths))]
     theirs = transformers.ResNetForImageClassification(
@@ -56,7 +57,7 @@ def theirs_like(ours: ResNetClassifier, config: ResNetConfig) -> nn.Module:
 @torch.no_grad()
 def test_equals_huggingface(shape: dict) -> None:
     config = ResNetConfig(**shape)
-    ours = randomised(ResNetClassifier(config, 3, HEAD, 3))
+    ours = randomised(ImageClassifier(ResNet(config, 3), HEAD, 3))
     theirs = theirs_like(ours, config)
     images = torch.randn(2, 3, 40, 40)
     expected = theirs(images).logits
@@ -77,7 +78,7 @@ def test_equals_huggingface(shape: dict) -> None:
 )
 def test_parameters_of_the_papers_models(settings: dict, millions: float) -> None:
     with torch.device("meta"):
-        model = ResNetClassifier(ResNetConfig(**settings), 3, HEAD, 1000)
+        model = ImageClassifier(ResNet(ResNetConfig(**settings), 3), HEAD, 1000)
     assert sum(value.numel() for value in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
 
 
@@ -134,7 +135,7 @@ def test_a_small_stem_keeps_the_resolution() -> None:
 
 
 def test_a_frozen_network_keeps_its_statistics() -> None:
-    model = ResNetClassifier(ResNetConfig(depths=[1], dim=8), 3, ImageHeadConfig(frozen=True), 3).train()
+    model = ImageClassifier(ResNet(ResNetConfig(depths=[1], dim=8), 3), ImageHeadConfig(frozen=True), 3).train()
     before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
     model(torch.randn(4, 3, 16, 16)).sum().backward()
     assert all(torch.equal(value, before[name]) for name, value in model.encoder.state_dict().items())

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Activation, Combine, ImageHeadConfig, Norm, Pooling, Positions
 from tformer_cli.errors import RunError
+from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.models.resnet import ResNetConfig
 from tformer_cli.models.vit import Stem, ViTConfig
-from tformer_cli.models.vit.model import ViT, ViTClassifier, ViTForMaskedPatches
+from tformer_cli.models.vit.model import ViT, ViTForMaskedPatches
 
 SIZE, CHANNELS, PATCH = 12, 2, 4
 
@@ -44,7 +45,7 @@ def exchanged(images: Tensor) -> Tensor:
 @torch.no_grad()
 def test_only_a_model_with_positions_knows_where_patches_lie(backend: str, positions: Positions, class_token) -> None:
     head = ImageHeadConfig(pooling=Pooling.cls if class_token else Pooling.mean)
-    model = moved(ViTClassifier(config(positions=positions, class_token=class_token), SIZE, CHANNELS, head, 3))
+    model = moved(ImageClassifier(ViT(config(positions=positions, class_token=class_token), SIZE, CHANNELS), head, 3))
     images = torch.randn(2, CHANNELS, SIZE, SIZE, dtype=torch.float64)
     scores = model(images)
     assert scores.shape == (2, 3) and model.encoder(images).shape == (2, 9 + class_token, 16)
@@ -54,7 +55,7 @@ def test_only_a_model_with_positions_knows_where_patches_lie(backend: str, posit
 
 @pytest.mark.parametrize("positions", list(Positions), ids=lambda scheme: scheme.name)
 def test_every_weight_learns(positions: Positions) -> None:
-    model = ViTClassifier(config(positions=positions, layer_scale=0.1), SIZE, CHANNELS, ImageHeadConfig(), 3)
+    model = ImageClassifier(ViT(config(positions=positions, layer_scale=0.1), SIZE, CHANNELS), ImageHeadConfig(), 3)
     moved(model)(torch.randn(2, CHANNELS, SIZE, SIZE, dtype=torch.float64)).square().sum().backward()
     still = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.any()]
     assert not still
@@ -81,7 +82,7 @@ def test_first_equation() -> None:
 def test_initialisation_is_the_authors() -> None:
     torch.manual_seed(0)
     shape = {"dim": 256, "ffn_dim": 1024, "depth": 1, "heads": 4}
-    model = ViTClassifier(config(**shape), 64, 3, ImageHeadConfig(hidden=True), 5)
+    model = ImageClassifier(ViT(config(**shape), 64, 3), ImageHeadConfig(hidden=True), 5)
     attention = model.encoder.stack.blocks[0].attention.sublayer
     mlp = model.encoder.stack.blocks[0].feed_forward.sublayer
     for projection in (*attention.project_qkv.weight.chunk(3), attention.project_out.weight):
@@ -100,7 +101,7 @@ def test_initialisation_is_the_authors() -> None:
 def test_pooling() -> None:
     images = torch.randn(2, CHANNELS, SIZE, SIZE, dtype=torch.float64)
     for pooling in Pooling:
-        model = moved(ViTClassifier(config(), SIZE, CHANNELS, ImageHeadConfig(pooling=pooling, hidden=True), 3))
+        model = moved(ImageClassifier(ViT(config(), SIZE, CHANNELS), ImageHeadConfig(pooling=pooling, hidden=True), 3))
         tokens = model.encoder(images)
         vector = tokens[:, 0] if pooling is Pooling.cls else tokens[:, 1:].mean(1)
         expected = model.head.output(torch.tanh(model.head.hidden(vector)))
@@ -112,7 +113,7 @@ def test_a_frozen_encoder_stays_as_it_is(stem: Stem) -> None:
     """Its weights, and what its normalisations remember of the batches."""
     settings = config(stem=stem, stem_dim=4, resnet=ResNetConfig(depths=[1], dim=4, bottleneck=False))
     settings.patch_size = 1 if stem is Stem.resnet else PATCH
-    model = ViTClassifier(settings, SIZE, CHANNELS, ImageHeadConfig(frozen=True), 3).train()
+    model = ImageClassifier(ViT(settings, SIZE, CHANNELS), ImageHeadConfig(frozen=True), 3).train()
     before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
     optimizer = torch.optim.SGD([value for value in model.parameters() if value.requires_grad], lr=1.0)
     model(torch.randn(4, CHANNELS, SIZE, SIZE)).square().add(1).log().sum().backward()
@@ -140,7 +141,7 @@ LEARNED = [Positions.learned, Positions.learned_2d, Positions.relative_2d]
 
 @pytest.mark.parametrize("positions", list(Positions), ids=lambda scheme: scheme.name)
 def test_fitting_to_the_same_resolution_changes_nothing(positions: Positions) -> None:
-    model = ViTClassifier(config(positions=positions), SIZE, CHANNELS, ImageHeadConfig(), 3)
+    model = ImageClassifier(ViT(config(positions=positions), SIZE, CHANNELS), ImageHeadConfig(), 3)
     found = dict(model.state_dict())
     fitted = model.fit(found)
     assert fitted.keys() == found.keys() and all(torch.equal(fitted[name], found[name]) for name in found)
@@ -148,8 +149,8 @@ def test_fitting_to_the_same_resolution_changes_nothing(positions: Positions) ->
 
 @pytest.mark.parametrize("positions", list(Positions), ids=lambda scheme: scheme.name)
 def test_weights_fit_any_other_resolution(positions: Positions) -> None:
-    found = moved(ViTForMaskedPatches(config(positions=positions), SIZE, CHANNELS, 5)).state_dict()
-    larger = ViTForMaskedPatches(config(positions=positions), 2 * SIZE, CHANNELS, 5)
+    found = moved(ViTForMaskedPatches(ViT(config(positions=positions), SIZE, CHANNELS), 5)).state_dict()
+    larger = ViTForMaskedPatches(ViT(config(positions=positions), 2 * SIZE, CHANNELS), 5)
     fitted = larger.fit(found)
     larger.load_state_dict(fitted)
     changed = [name for name in found if fitted[name].shape != found[name].shape]
@@ -160,7 +161,7 @@ def test_weights_fit_any_other_resolution(positions: Positions) -> None:
 def test_class_is_left_out_or_missed() -> None:
     for positions in LEARNED:
         with_class, without = (
-            ViTForMaskedPatches(config(positions=positions, class_token=there), SIZE, CHANNELS, 5)
+            ViTForMaskedPatches(ViT(config(positions=positions, class_token=there), SIZE, CHANNELS), 5)
             for there in (True, False)
         )
         without.load_state_dict(without.fit(with_class.state_dict()))
@@ -172,7 +173,7 @@ def test_class_is_left_out_or_missed() -> None:
 @torch.no_grad()
 def test_hidden_patches_do_not_reach_the_output(shuffle: bool) -> None:
     """A prediction of a hidden patch does not depend on its pixels, that of another one does; and gradient flows."""
-    model = moved(ViTForMaskedPatches(config(), SIZE, CHANNELS, 7))
+    model = moved(ViTForMaskedPatches(ViT(config(), SIZE, CHANNELS), 7))
     images = torch.randn(2, CHANNELS, SIZE, SIZE, dtype=torch.float64)
     hidden = torch.zeros(2, 9, dtype=torch.bool)
     hidden[0, 4] = hidden[1, 0] = True
@@ -191,7 +192,7 @@ def test_hidden_patches_do_not_reach_the_output(shuffle: bool) -> None:
 
 
 def test_the_vector_of_hidden_patches_learns() -> None:
-    model = moved(ViTForMaskedPatches(config(), SIZE, CHANNELS, 7))
+    model = moved(ViTForMaskedPatches(ViT(config(), SIZE, CHANNELS), 7))
     images, hidden = torch.randn(1, CHANNELS, SIZE, SIZE, dtype=torch.float64), torch.arange(9)[None] == 3
     model(images, hidden, None, torch.tensor([3])).sum().backward()
     assert model.mask.grad.any() and model.encoder.patches.project.weight.grad.any()
@@ -209,7 +210,7 @@ def test_the_vector_of_hidden_patches_learns() -> None:
     ids=str,
 )
 def test_the_cores_settings(settings: dict) -> None:
-    model = moved(ViTClassifier(config(**settings), SIZE, CHANNELS, ImageHeadConfig(), 3)).train()
+    model = moved(ImageClassifier(ViT(config(**settings), SIZE, CHANNELS), ImageHeadConfig(), 3)).train()
     scores = model(torch.randn(2, CHANNELS, SIZE, SIZE, dtype=torch.float64))
     scores.square().sum().backward()
     assert scores.isfinite().all() and model.encoder.patches.project.weight.grad.any()

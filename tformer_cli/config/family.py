@@ -11,13 +11,10 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from tformer_cli.config.suggest import suggest
 from tformer_cli.errors import ConfigError
-
-if TYPE_CHECKING:
-    from torch import nn
 
 MODELS = f"{__name__.partition('.')[0]}.models"
 """The package of the families."""
@@ -86,15 +83,6 @@ class Family:
     provides: frozenset[str]
     build: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
-
-    def body(self, config: Any, sizes: Sizes) -> nn.Module:
-        """Return a freshly initialised body.
-
-        Args:
-            config: settings of this family.
-            sizes: the sizes that only the data knows.
-        """
-        return load(self.build)(config, sizes)
 
 
 def load(name: str) -> Any:

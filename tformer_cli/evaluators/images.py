@@ -19,7 +19,7 @@ from tformer_cli.draw import Gallery, HeatMap, Picture
 from tformer_cli.errors import DataError, library
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, spread
 from tformer_cli.metrics.labels import confusion, labels_scores
-from tformer_cli.models.vit.model import ViTClassifier, ViTForMaskedPatches
+from tformer_cli.models.vit.model import ViT, ViTForMaskedPatches
 from tformer_cli.nn.taps import attention_weights
 from tformer_cli.objectives.base import Objective
 from tformer_cli.objectives.masked_patches import MaskedPatches
@@ -140,7 +140,7 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
             "predictions": Gallery(visible, captions, list(right)),
             "augmented": self._augmented_gallery(device),
         }
-        if isinstance(model, ViTClassifier):
+        if isinstance(model.encoder, ViT):
             weights = attention_weights(model, lambda: model(images))
             last = weights[list(weights)[-1]].float().mean(1)  # of all heads, (B, T, T)
             seen = last.mean(1) if model.encoder.class_token is None else last[:, 0, 1:]

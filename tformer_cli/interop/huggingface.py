@@ -36,9 +36,10 @@ from tformer_cli.models.bert import BERTConfig
 from tformer_cli.models.bert.model import BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
 from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
+from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
 from tformer_cli.models.seq2seq.model import Seq2Seq
-from tformer_cli.models.vit.model import ViTClassifier
+from tformer_cli.models.vit.model import ViT
 from tformer_cli.runs.writing import write_new_folder
 from tformer_cli.tasks.registry import ImageClassificationExperiment
 from tformer_cli.tokenizers.files import META
@@ -101,14 +102,13 @@ def export_run(run: Path, output: Path, to: str = "huggingface") -> None:
         ConfigError: if there is no format for the run's model, or it has a setting without a counterpart.
         RunError: if the run cannot be read, or `output` cannot be written.
     """
-    from tformer_cli.data.image.dataset import LabelledImages
     from tformer_cli.predictors.translation import Translator
     from tformer_cli.train.restore import open_run
 
     opened = open_run(run, device="cpu")
     task, model, config = opened.task, opened.model, opened.config
     data: Any = task.data
-    if isinstance(model, ViTClassifier) and isinstance(data, LabelledImages):
+    if isinstance(model, ImageClassifier) and isinstance(model.encoder, ViT):
         assert isinstance(config, ImageClassificationExperiment)
         files = {"huggingface": huggingface_files, "timm": timm_files}[to]
         write_new_folder(output, files(model, config, list(data.labels.names)))

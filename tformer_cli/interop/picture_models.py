@@ -18,7 +18,7 @@ from tformer_cli.interop import huggingface_vit, timm_vit
 from tformer_cli.interop.gate import Say, warn
 from tformer_cli.interop.reading import LARGEST, WEIGHTS, Settings, read_json
 from tformer_cli.interop.writing import json_file, weights_file
-from tformer_cli.models.vit.model import ViTClassifier
+from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.tasks.registry import ImageClassificationExperiment
 
 CONFIG, CODING = "config.json", "preprocessor_config.json"
@@ -115,7 +115,7 @@ def _colours(values: list[float], channels: int, where: str) -> list[float]:
 
 
 def huggingface_files(
-    model: ViTClassifier, experiment: ImageClassificationExperiment, labels: list[str]
+    model: ImageClassifier, experiment: ImageClassificationExperiment, labels: list[str]
 ) -> dict[str, bytes]:
     """The files that `AutoModelForImageClassification` and `AutoImageProcessor` read, by name.
 
@@ -162,7 +162,9 @@ def _scaled_size(data: ImageDataConfig) -> dict[str, int]:
     return {"shortest_edge": height}
 
 
-def timm_files(model: ViTClassifier, experiment: ImageClassificationExperiment, labels: list[str]) -> dict[str, bytes]:
+def timm_files(
+    model: ImageClassifier, experiment: ImageClassificationExperiment, labels: list[str]
+) -> dict[str, bytes]:
     """The files that `timm.create_model("local-dir:FOLDER")` reads, by name.
 
     Raises:

@@ -5,6 +5,9 @@ Shapes: B pictures, D width of the vector.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -52,21 +55,38 @@ class ImageClassifier(nn.Module):
     """An encoder of pictures and a head. Of a frozen encoder nothing moves, statistics of its normalisations included.
 
     Args:
-        encoder: of pictures.
-        dim: width of the vector that it gives a picture.
-        head: the head's shape, and whether the encoder is trained too.
-        outputs: numbers a picture gets.
+        encoder: an encoder of pictures: `vector(images, pooling)` gives each picture a vector of its `width`.
+        head: pooling and shape of the head, and whether the encoder is trained too.
+        outputs: number of outputs per image.
     """
 
     swaps_head = True
+    encoder: Any
 
-    def __init__(self, encoder: nn.Module, dim: int, head: ImageHeadConfig, outputs: int) -> None:
+    def __init__(self, encoder: nn.Module, head: ImageHeadConfig, outputs: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = ImageHead(dim, head, outputs)
-        self.frozen = head.frozen
+        self.config = self.encoder.config
+        self.head = ImageHead(self.encoder.width, head, outputs)
+        self.pooling, self.frozen = head.pooling, head.frozen
         if self.frozen:
             self.encoder.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return scores: (B, C, S, S), float32, to (B, outputs)."""
+        return self.head(self.encoder.vector(images, self.pooling))
+
+    def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a checkpoint's weights for pictures of this model's size, if its encoder depends on the size.
+
+        Args:
+            checkpoint: weights by name.
+
+        Raises:
+            RunError: if they are not weights of such an encoder.
+        """
+        fit = getattr(self.encoder, "fit", None)
+        return dict(checkpoint) if fit is None else fit(self, checkpoint)
 
     def train(self, mode: bool = True) -> ImageClassifier:
         """As in torch, but a frozen encoder stays in evaluation mode."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tformer_cli.data.text.packed import PackedText
 from tformer_cli.evaluators.language_model import LanguageModelEvaluator
-from tformer_cli.models.gpt.model import GPT
+from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.next_token import NextToken
 from tformer_cli.predictors.language_model import LanguageModelPredictor
 from tformer_cli.tasks.registry import LanguageModelExperiment
@@ -19,7 +19,7 @@ def build(config: LanguageModelExperiment) -> Task:
     return Task(
         config,
         data,
-        body=lambda: GPT(config.model, data.tokenizer.vocab_size),
+        body=lambda: build_body(config.model, data.sizes()),
         phases=[Phase(objective)],
         evaluator=LanguageModelEvaluator(objective, predictor),
         predictor=predictor,

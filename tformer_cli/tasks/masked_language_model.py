@@ -5,6 +5,7 @@ from __future__ import annotations
 from tformer_cli.data.text.masked import MaskedText
 from tformer_cli.evaluators.masked_tokens import MaskedTokensEvaluator
 from tformer_cli.models.bert.model import BERTForPretraining
+from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.masked_tokens import MaskedTokens
 from tformer_cli.predictors.masked_tokens import MaskedTokensPredictor
 from tformer_cli.tasks.registry import MaskedLanguageModelExperiment
@@ -18,7 +19,8 @@ def build(config: MaskedLanguageModelExperiment) -> Task:
     return Task(
         config,
         data,
-        body=lambda: BERTForPretraining(config.model, data.tokenizer.vocab_size, nsp=config.bert.nsp),
+        body=lambda: build_body(config.model, data.sizes()),
+        assemble=lambda encoder: BERTForPretraining(encoder, nsp=config.bert.nsp),
         phases=[Phase(objective)],
         evaluator=MaskedTokensEvaluator(objective),
         predictor=MaskedTokensPredictor(data),

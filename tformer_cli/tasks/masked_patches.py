@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tformer_cli.data.image.dataset import UnlabelledImages
 from tformer_cli.evaluators.images import MaskedPatchesEvaluator
+from tformer_cli.models.registry import build_body
 from tformer_cli.models.vit.model import ViTForMaskedPatches
 from tformer_cli.objectives.masked_patches import MaskedPatches
 from tformer_cli.predictors.images import MaskedPatchesPredictor
@@ -13,13 +14,14 @@ from tformer_cli.tasks.task import Phase, Task
 
 def build(config: MaskedPatchesExperiment) -> Task:
     """Return the task of predicting the colours of masked patches."""
-    data, channels = UnlabelledImages(config), config.data.channels
-    colours = 2 ** (config.patches.bits * channels)
+    data = UnlabelledImages(config)
+    colours = 2 ** (config.patches.bits * config.data.channels)
     objective = MaskedPatches(data, config.optim.label_smoothing)
     return Task(
         config,
         data,
-        body=lambda: ViTForMaskedPatches(config.model, config.data.image_size, channels, colours),
+        body=lambda: build_body(config.model, data.sizes()),
+        assemble=lambda encoder: ViTForMaskedPatches(encoder, colours),
         phases=[Phase(objective)],
         evaluator=MaskedPatchesEvaluator(objective),
         predictor=MaskedPatchesPredictor(data),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tformer_cli.data.text.question_windows import QuestionWindows
 from tformer_cli.evaluators.question_answering import QuestionAnsweringEvaluator
 from tformer_cli.models.bert.model import BERTForSpans
+from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.spans import Spans
 from tformer_cli.predictors.question_answering import QuestionAnswerer
 from tformer_cli.tasks.registry import QuestionAnsweringExperiment
@@ -18,7 +19,8 @@ def build(config: QuestionAnsweringExperiment) -> Task:
     return Task(
         config,
         data,
-        body=lambda: BERTForSpans(config.model, data.tokenizer.vocab_size, config.head),
+        body=lambda: build_body(config.model, data.sizes()),
+        assemble=lambda encoder: BERTForSpans(encoder, config.head),
         phases=[Phase(objective)],
         evaluator=QuestionAnsweringEvaluator(objective),
         predictor=QuestionAnswerer(data),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tformer_cli.data.speech.dataset import SpeechData
 from tformer_cli.evaluators.speech import SpeechEvaluator
-from tformer_cli.models.conformer.model import Conformer
+from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.ctc import CTC, JointCTCAttention
 from tformer_cli.predictors.speech import SpeechRecogniser
 from tformer_cli.tasks.registry import SpeechRecognitionExperiment
@@ -12,7 +12,7 @@ from tformer_cli.tasks.task import Phase, Task
 
 
 def build(config: SpeechRecognitionExperiment) -> Task:
-    """Return the task of transcribing recordings with a Conformer."""
+    """Return the task of transcribing recordings."""
     data = SpeechData(config)
     if config.model.decoder_depth:
         objective = JointCTCAttention(data, config.objective.ctc_weight, config.optim.label_smoothing)
@@ -22,7 +22,7 @@ def build(config: SpeechRecognitionExperiment) -> Task:
     return Task(
         config,
         data,
-        body=lambda: Conformer(config.model, config.features.bins, data.tokenizer.vocab_size),
+        body=lambda: build_body(config.model, data.sizes()),
         phases=[Phase(objective)],
         evaluator=SpeechEvaluator(objective, predictor),
         predictor=predictor,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tformer_cli.data.text.classified_texts import ClassifiedTexts
 from tformer_cli.evaluators.text_classification import TextClassificationEvaluator
 from tformer_cli.models.bert.model import BERTClassifier
+from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.classification import TextClassification
 from tformer_cli.predictors.text_classification import TextClassifier
 from tformer_cli.tasks.registry import TextClassificationExperiment
@@ -19,7 +20,8 @@ def build(config: TextClassificationExperiment) -> Task:
     return Task(
         config,
         data,
-        body=lambda: BERTClassifier(config.model, data.tokenizer.vocab_size, config.head, data.labels.outputs),
+        body=lambda: build_body(config.model, data.sizes()),
+        assemble=lambda encoder: BERTClassifier(encoder, config.head, data.labels.outputs),
         phases=[Phase(objective)],
         evaluator=TextClassificationEvaluator(objective, predictor),
         predictor=predictor,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tformer_cli.data.text.pairs import Pairs
 from tformer_cli.evaluators.translation import TranslationEvaluator
-from tformer_cli.models.seq2seq.model import Seq2Seq
+from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.next_token import NextToken
 from tformer_cli.predictors.translation import Translator
 from tformer_cli.tasks.registry import TranslationExperiment
@@ -19,7 +19,7 @@ def build(config: TranslationExperiment) -> Task:
     return Task(
         config,
         data,
-        body=lambda: Seq2Seq(config.model, *data.vocabulary_sizes()),
+        body=lambda: build_body(config.model, data.sizes()),
         phases=[Phase(objective)],
         evaluator=TranslationEvaluator(objective, predictor),
         predictor=predictor,

@@ -14,9 +14,10 @@ from tformer_cli.config.schema import AugmentConfig, Crop, Fit, ImageDataConfig,
 from tformer_cli.data.image.augment import Augmentation, blend, draw_blends
 from tformer_cli.data.image.pictures import read_picture, stored_size
 from tformer_cli.errors import ConfigError
+from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.models.resnet import ResNetConfig
 from tformer_cli.models.vit import Stem, ViTConfig
-from tformer_cli.models.vit.model import ViTClassifier
+from tformer_cli.models.vit.model import ViT
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
 
@@ -171,7 +172,7 @@ def test_every_position_scheme_knows_rows_from_columns(backend: str, positions: 
         dim=16, heads=2, ffn_dim=20, depth=1, patch_size=4, positions=positions, dropout=0, class_token=False
     )
     for size in ([8, 20], [20, 8]):
-        model = ViTClassifier(config, size, 3, ImageHeadConfig(pooling=Pooling.mean), 3)
+        model = ImageClassifier(ViT(config, size, 3), ImageHeadConfig(pooling=Pooling.mean), 3)
         for value in model.parameters():
             value.add_(0.2 * torch.randn_like(value))
         model = model.double().eval()
@@ -184,7 +185,7 @@ def test_every_position_scheme_knows_rows_from_columns(backend: str, positions: 
 @torch.no_grad()
 def test_learned_positions_are_resized_along_the_right_axis():
     config = ViTConfig(dim=16, heads=2, ffn_dim=20, depth=1, patch_size=4, dropout=0)
-    before, after = (ViTClassifier(config, size, 3, ImageHeadConfig(), 2) for size in ([8, 16], [8, 32]))
+    before, after = (ImageClassifier(ViT(config, size, 3), ImageHeadConfig(), 2) for size in ([8, 16], [8, 32]))
     table = before.encoder.positions.table
     table.copy_(torch.arange(4.0)[None, :, None].expand_as(table) + 10 * torch.arange(2.0)[:, None, None])
     resized = after.fit(before.state_dict())["encoder.positions.table"]
@@ -198,7 +199,7 @@ def test_stems_take_pictures_that_are_not_square(stem):
     small = ResNetConfig(depths=[1, 1], dim=8, stem=ResNetConfig().stem, bottleneck=False)
     config = ViTConfig(dim=16, heads=2, ffn_dim=20, depth=1, patch_size=2, stem=stem, stem_dim=8, resnet=small)
     size = [2 * config.patch_pixels, 5 * config.patch_pixels]
-    model = ViTClassifier(config, size, 3, ImageHeadConfig(), 2)
+    model = ImageClassifier(ViT(config, size, 3), ImageHeadConfig(), 2)
     assert model(torch.randn(2, 3, *size)).shape == (2, 2) and model.encoder.grid == (2, 5)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from tformer_cli.config.family import Sizes
 from tformer_cli.data.core.batch import B
 from tformer_cli.data.core.splits import find_split
 from tformer_cli.data.core.view import View
@@ -88,6 +89,10 @@ class Data(Generic[S, B]):
         raise NotImplementedError
 
     # --- what a model must know ---
+
+    def sizes(self) -> Sizes:
+        """Return the sizes that a model's body needs of the data, after `prepare` or `load`."""
+        return Sizes()
 
     @property
     def usual_length(self) -> int:

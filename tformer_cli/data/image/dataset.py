@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tformer_cli.config.family import Sizes
 from tformer_cli.config.schema import ImageDataConfig, Target
 from tformer_cli.data.core.balance import Balance
 from tformer_cli.data.core.batch import B, Batch
@@ -51,6 +52,10 @@ class ImageData(Data[Images, B]):
     def usual_length(self) -> int:
         """Return the number of tokens that the model makes of an image."""
         return self.config.model.attention(math.prod(self.config.data.height_width))["length"]
+
+    def sizes(self) -> Sizes:
+        """Return the channels and the size of images."""
+        return Sizes(channels=self.config.data.channels, image_size=self.config.data.image_size)
 
     def run_files(self) -> dict[str, bytes]:
         """Return the names of the images for validation, if they were drawn from the training split."""

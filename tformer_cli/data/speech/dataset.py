@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tformer_cli.config.family import Sizes
 from tformer_cli.config.schema import BadSample, Features, Normalise
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.data.core.batching import ByEpoch
@@ -91,6 +92,10 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
             config.features, config.augment, config.data.sample_rate, config.seed, self._read_noises
         )
         self._notes: list[str] = []
+
+    def sizes(self) -> Sizes:
+        """Return the size of the vocabulary, and the number of features."""
+        return Sizes(vocabularies=(self.tokenizer.vocab_size,), bins=self.config.features.bins)
 
     # --- units ---
 

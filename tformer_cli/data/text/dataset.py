@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from tformer_cli.config.family import Sizes
 from tformer_cli.config.schema import BadSample
 from tformer_cli.data.core.batch import B, Batch
 from tformer_cli.data.core.dataset import Data, S
@@ -53,6 +54,10 @@ class TextData(Data[S, B]):
         """Return the mean length of the training examples, or a typical one if none was read."""
         view = self._views.get(("train", True))
         return view.mean_length if isinstance(view, LengthBucketed) else self.typical_length
+
+    def sizes(self) -> Sizes:
+        """Return the size of the vocabulary."""
+        return Sizes(vocabularies=(self.tokenizer.vocab_size,))
 
     def load(self, folder: Path) -> None:
         """Take the tokenizer from a checkpoint."""

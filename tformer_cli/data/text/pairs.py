@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tformer_cli.config.family import Sizes
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.data.core.batching import ByEpoch
 from tformer_cli.data.core.view import LengthBucketed
@@ -67,10 +68,10 @@ class Pairs(TextData[ParallelSplit, PairBatch]):
         """Return the maximum number of tokens of a sentence, without </s> or <s>."""
         return self.config.model.max_length - 1
 
-    def vocabulary_sizes(self) -> tuple[int, int]:
-        """Return the number of pieces of source and target."""
-        sizes = [self.tokenizer.vocab_size_of(name) for name in (self.source_language, self.target_language)]
-        return sizes[0], sizes[1]
+    def sizes(self) -> Sizes:
+        """Return the sizes of the vocabularies of source and target."""
+        names = (self.source_language, self.target_language)
+        return Sizes(vocabularies=tuple(self.tokenizer.vocab_size_of(name) for name in names))
 
     def training_text(self, train: ParallelSplit) -> dict[str, Iterable[str]]:
         """Return the sentences by language."""

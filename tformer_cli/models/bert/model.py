@@ -5,6 +5,8 @@ Shapes: B sequences, T tokens, D model width, V vocabulary, N predicted tokens o
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -70,6 +72,11 @@ class BERT(nn.Module):
         mask = Mask.from_lengths(lengths, tokens.shape[1]) if documents is None else Mask.from_documents(documents)
         return self.stack(self.dropout(self.norm(x)), mask=mask)
 
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.config.dim
+
 
 class Pooler(nn.Module):
     """tanh(W h_[CLS] + b): the sequence's vector from that of its first token, (B, T, D) to (B, D)."""
@@ -102,20 +109,20 @@ class BERTForPretraining(nn.Module):
     """The encoder with what it learns from: the hidden tokens, and whether B follows A.
 
     Args:
-        config: its shape.
-        vocab_size: V.
+        encoder: an encoder of tokens, such as `BERT`.
         nsp: with the pooler and the next-sentence head.
     """
 
     swaps_head = True
+    encoder: Any
 
-    def __init__(self, config: BERTConfig, vocab_size: int, *, nsp: bool) -> None:
+    def __init__(self, encoder: nn.Module, *, nsp: bool) -> None:
         super().__init__()
-        self.config = config
-        self.encoder = BERT(config, vocab_size)
-        self.head = MaskedLanguageHead(config, vocab_size)
-        self.pooler = Pooler(config.dim) if nsp else None
-        self.next_sentence = nn.Linear(config.dim, 2) if nsp else None
+        self.encoder = encoder
+        self.config = self.encoder.config
+        self.head = MaskedLanguageHead(self.config, self.encoder.embedding.num_embeddings)
+        self.pooler = Pooler(self.encoder.width) if nsp else None
+        self.next_sentence = nn.Linear(self.encoder.width, 2) if nsp else None
         for module in (self.head, self.pooler, self.next_sentence):
             if module is not None:
                 module.apply(initialise)
@@ -166,21 +173,21 @@ class BERTClassifier(nn.Module):
     """The encoder with a linear layer on the vector of a whole text (Devlin et al. 2019, section 4.1).
 
     Args:
-        config: its shape.
-        vocab_size: V.
+        encoder: an encoder of tokens, such as `BERT`.
         head: pooling, dropout, and whether the encoder is trained too.
         outputs: numbers a text gets.
     """
 
     swaps_head = True
+    encoder: Any
 
-    def __init__(self, config: BERTConfig, vocab_size: int, head: ClassifierHeadConfig, outputs: int) -> None:
+    def __init__(self, encoder: nn.Module, head: ClassifierHeadConfig, outputs: int) -> None:
         super().__init__()
-        self.config = config
-        self.encoder = BERT(config, vocab_size)
-        self.pooler = Pooler(config.dim) if head.pooling is Pooling.cls else None
+        self.encoder = encoder
+        self.config = self.encoder.config
+        self.pooler = Pooler(self.encoder.width) if head.pooling is Pooling.cls else None
         self.dropout = Dropout(head.dropout)
-        self.output = nn.Linear(config.dim, outputs)
+        self.output = nn.Linear(self.encoder.width, outputs)
         for module in (self.pooler, self.output):
             if module is not None:
                 module.apply(initialise)
@@ -202,20 +209,20 @@ class BERTTagger(nn.Module):
     """The encoder with a linear layer on each word's first piece (Devlin et al. 2019, section 5.3).
 
     Args:
-        config: its shape.
-        vocab_size: V.
+        encoder: an encoder of tokens, such as `BERT`.
         head: dropout, and whether the encoder is trained too.
         outputs: tags.
     """
 
     swaps_head = True
+    encoder: Any
 
-    def __init__(self, config: BERTConfig, vocab_size: int, head: HeadConfig, outputs: int) -> None:
+    def __init__(self, encoder: nn.Module, head: HeadConfig, outputs: int) -> None:
         super().__init__()
-        self.config = config
-        self.encoder = BERT(config, vocab_size)
+        self.encoder = encoder
+        self.config = self.encoder.config
         self.dropout = Dropout(head.dropout)
-        self.output = nn.Linear(config.dim, outputs)
+        self.output = nn.Linear(self.encoder.width, outputs)
         initialise(self.output)
         if head.frozen:
             self.encoder.requires_grad_(False)
@@ -230,19 +237,19 @@ class BERTForSpans(nn.Module):
     """The encoder with two scores a token: an answer begins here, ends here (Devlin et al. 2019, section 4.2).
 
     Args:
-        config: its shape.
-        vocab_size: V.
+        encoder: an encoder of tokens, such as `BERT`.
         head: dropout, and whether the encoder is trained too.
     """
 
     swaps_head = True
+    encoder: Any
 
-    def __init__(self, config: BERTConfig, vocab_size: int, head: HeadConfig) -> None:
+    def __init__(self, encoder: nn.Module, head: HeadConfig) -> None:
         super().__init__()
-        self.config = config
-        self.encoder = BERT(config, vocab_size)
+        self.encoder = encoder
+        self.config = self.encoder.config
         self.dropout = Dropout(head.dropout)
-        self.output = nn.Linear(config.dim, 2)
+        self.output = nn.Linear(self.encoder.width, 2)
         initialise(self.output)
         if head.frozen:
             self.encoder.requires_grad_(False)

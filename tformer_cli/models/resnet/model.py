@@ -1,4 +1,4 @@
-"""ResNet (He et al. 2016) and SE-ResNet (Hu et al. 2018): residual blocks of convolutions, and what classifies by them.
+"""ResNet (He et al. 2016) and SE-ResNet (Hu et al. 2018): residual blocks of convolutions.
 
     y = relu(F(x) + W_s x),   F(x) = norm(W_3 relu(norm(W_2 relu(norm(W_1 x)))))       (He et al. 2016, eq. 2, figure 5)
 
@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tformer_cli.config.family import Sizes
-from tformer_cli.config.schema import ImageHeadConfig
-from tformer_cli.models.image_head import ImageClassifier
+from tformer_cli.config.schema import Pooling
 from tformer_cli.models.resnet import BatchOrGroup, ResNetConfig, ResNetStem
 
 GROUPS = 32
@@ -140,25 +139,9 @@ class ResNet(nn.Module):
         """(B, C, S, S) to the map of the last stage, (B, width, h, w)."""
         return self.stages(self.pool(F.relu(self.stem(images))))
 
-
-class ResNetClassifier(ImageClassifier):
-    """The network, the mean of its last map, and a head (He et al. 2016, section 3.3).
-
-    Args:
-        config: its shape.
-        channels: of the pictures.
-        head: hidden layer, dropout, and whether the network is trained too.
-        outputs: numbers a picture gets.
-    """
-
-    def __init__(self, config: ResNetConfig, channels: int, head: ImageHeadConfig, outputs: int) -> None:
-        encoder = ResNet(config, channels)
-        super().__init__(encoder, encoder.width, head, outputs)
-        self.config = config
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Scores: (B, C, S, S) to (B, outputs)."""
-        return self.head(self.encoder(images).mean((2, 3)))
+    def vector(self, images: Tensor, pooling: Pooling = Pooling.mean) -> Tensor:
+        """Return the mean of the last map (He et al. 2016, section 3.3): (B, C, S, S) to (B, width)."""
+        return self(images).mean((2, 3))
 
 
 def build(config: ResNetConfig, sizes: Sizes) -> ResNet:

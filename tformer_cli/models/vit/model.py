@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.family import Sizes
-from tformer_cli.config.schema import GRID_POSITIONS, ImageHeadConfig, Pooling, Positions, height_width
+from tformer_cli.config.schema import GRID_POSITIONS, Pooling, Positions, height_width
 from tformer_cli.errors import RunError
 from tformer_cli.models.decoding import Memory
-from tformer_cli.models.image_head import ImageClassifier, lecun_normal
+from tformer_cli.models.image_head import lecun_normal
 from tformer_cli.models.resnet import BatchOrGroup
 from tformer_cli.models.resnet.model import Convolution, ResNet
 from tformer_cli.models.vit import Stem, ViTConfig
@@ -149,6 +150,44 @@ class ViT(nn.Module):
         """(B, C, S, S), float32, to (B, T, D), [class] first; or to (B, first, D), which costs less."""
         return self.encode(self.embed(images), first)
 
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.config.dim
+
+    def vector(self, images: Tensor, pooling: Pooling) -> Tensor:
+        """Return the vector of [class], or the mean of all patches (section 3.1, appendix D.3).
+
+        Args:
+            images: (B, C, S, S), float32.
+            pooling: which of the two.
+
+        Returns:
+            (B, D).
+        """
+        if pooling is Pooling.cls:
+            return self(images, first=1)[:, 0]
+        return self(images)[:, -math.prod(self.grid) :].mean(1)
+
+    @staticmethod
+    def fit(model: nn.Module, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a checkpoint's weights for a model at another resolution: learned positions are resized (section 3.2).
+
+        Of a model without [class] what only [class] needs is left out.
+
+        Args:
+            model: the model that starts; its `encoder` is a Vision Transformer.
+            checkpoint: weights by name.
+
+        Raises:
+            RunError: if only the model has a [class] token.
+        """
+        weights, parameters = fitted(model, checkpoint), model.state_dict()
+        of_class = {f"encoder.{name}" for name in ("class_token", "positions.class_vector", "stack.bias.class_entries")}
+        if "encoder.class_token" in parameters and "encoder.class_token" not in checkpoint:
+            raise RunError("the model to start from has no [class] token", "model.class_token=false head.pooling=mean")
+        return {name: value for name, value in weights.items() if name in parameters or name not in of_class}
+
 
 class ImageEncoder(nn.Module):
     """A Vision Transformer as the encoder of an `EncoderDecoder`: its memory is the vectors of all tokens.
@@ -172,70 +211,20 @@ class ImageEncoder(nn.Module):
         return Memory(states, EVERYTHING, torch.full(states.shape[:1], states.shape[1], device=states.device))
 
 
-def fit(model: ViTClassifier | ViTForMaskedPatches, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint's weights for a model at another resolution: learned positions are resized (section 3.2).
-
-    Of a model without [class] what only [class] needs is left out.
-
-    Args:
-        model: the one that starts.
-        checkpoint: weights by name.
-
-    Raises:
-        RunError: if only the model has a [class] token.
-    """
-    weights, parameters = fitted(model, checkpoint), model.state_dict()
-    of_class = {f"encoder.{name}" for name in ("class_token", "positions.class_vector", "stack.bias.class_entries")}
-    if "encoder.class_token" in parameters and "encoder.class_token" not in checkpoint:
-        raise RunError("the model to start from has no [class] token", "model.class_token=false head.pooling=mean")
-    return {name: value for name, value in weights.items() if name in parameters or name not in of_class}
-
-
-class ViTClassifier(ImageClassifier):
-    """The encoder with a head on the vector of [class], or on the mean of all patches (section 3.1, appendix D.3).
-
-    Args:
-        config: the encoder's shape.
-        image_size: pixels: the side of a square, or height and width.
-        channels: C.
-        head: pooling, hidden layer, dropout, and whether the encoder is trained too.
-        outputs: number of outputs per image.
-    """
-
-    encoder: ViT
-
-    def __init__(
-        self, config: ViTConfig, image_size: int | Sequence[int], channels: int, head: ImageHeadConfig, outputs: int
-    ) -> None:
-        super().__init__(ViT(config, image_size, channels), config.dim, head, outputs)
-        self.config, self.pooling = config, head.pooling
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Scores: (B, C, S, S), float32, to (B, outputs)."""
-        if self.pooling is Pooling.cls:
-            return self.head(self.encoder(images, first=1)[:, 0])
-        tokens = self.encoder(images)
-        return self.head(tokens[:, -math.prod(self.encoder.grid) :].mean(1))
-
-    def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A checkpoint's weights at this model's resolution, see `fit`."""
-        return fit(self, checkpoint)
-
-
 class ViTForMaskedPatches(nn.Module):
     """The encoder with a head for masked patch prediction (appendix B.1.2).
 
     Args:
-        config: the encoder's shape.
-        image_size: pixels: the side of a square, or height and width.
-        channels: C.
+        encoder: an encoder of patches, such as `ViT`.
         outputs: number of outputs per patch.
     """
 
-    def __init__(self, config: ViTConfig, image_size: int | Sequence[int], channels: int, outputs: int) -> None:
+    encoder: Any
+
+    def __init__(self, encoder: nn.Module, outputs: int) -> None:
         super().__init__()
-        self.config = config
-        self.encoder = ViT(config, image_size, channels)
+        self.encoder = encoder
+        self.config = config = self.encoder.config
         self.mask = nn.Parameter(torch.zeros(config.dim))
         self.output = nn.Linear(config.dim, outputs)
         nn.init.zeros_(self.output.weight)
@@ -261,8 +250,8 @@ class ViTForMaskedPatches(nn.Module):
         return self.output(tokens.flatten(0, 1)[places])
 
     def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A checkpoint's weights at this model's resolution, see `fit`."""
-        return fit(self, checkpoint)
+        """Return a checkpoint's weights at this model's resolution, see `ViT.fit`."""
+        return self.encoder.fit(self, checkpoint)
 
 
 def build(config: ViTConfig, sizes: Sizes) -> ViT:

@@ -1,0 +1,25 @@
+"""The body of a model, by the family that its settings name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tformer_cli.config.family import Sizes, family, load
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tformer_cli.config.schema import ModelConfig
+
+
+def build_body(config: ModelConfig, sizes: Sizes) -> nn.Module:
+    """Return a freshly initialised body, on which a task puts its heads.
+
+    Args:
+        config: settings of a model; `family` names the package that builds it.
+        sizes: the sizes that only the data knows.
+
+    Raises:
+        ConfigError: if there is no such family.
+    """
+    return load(family(config.family).build)(config, sizes)
