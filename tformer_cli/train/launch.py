@@ -171,11 +171,11 @@ def _trainer(task, run: Path, newest: Path | None, ranks, console):
     from tformer_cli.runs.checkpoint import read_state
     from tformer_cli.train.learner import seed_step
     from tformer_cli.train.loop import Trainer
-    from tformer_cli.train.machine import attention_shape, prepare
+    from tformer_cli.train.machine import prepare
 
     chosen = read_state(newest, resumable=True)["machine"] if newest is not None else None
     local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    attention = attention_shape(task.config.model, task.data.usual_length)
+    attention = task.config.model.attention(task.data.usual_length)
     machine = prepare(task.config.trainer, ranks=local_ranks, chosen=chosen, **attention)
     seed_step(task.config.seed, 0, 0)
     trainer = Trainer(task, task.model().to(machine.device), run, machine, ranks, console)

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 
@@ -195,26 +195,6 @@ def remembered(key: str, measure: Callable[[], str]) -> str:
         place.parent.mkdir(parents=True, exist_ok=True)
         replace_file(place, json.dumps({**known, key: choice}, indent=1).encode())
     return choice
-
-
-class AttentionShape(TypedDict):
-    """The shape for which attention is measured: heads, their width, and the usual length of a sequence."""
-
-    heads: int
-    head_dim: int
-    length: int
-
-
-def attention_shape(model: Any, length: int) -> AttentionShape:
-    """Return the shape for which attention is measured: heads, their width, and the usual length of a sequence.
-
-    Args:
-        model: settings of the model; one without attention counts as one head of width 1.
-        length: usual length of a sequence, in tokens.
-    """
-    heads = getattr(model, "heads", 1)
-    width = model.dim // heads if hasattr(model, "heads") else 1
-    return {"heads": heads, "head_dim": width, "length": max(1, min(length, getattr(model, "max_length", length)))}
 
 
 def prepare(

@@ -112,7 +112,7 @@ def _open(
     from tformer_cli.config.places import located
     from tformer_cli.runs.checkpoint import MANIFEST, load_model_tensors, read_state, read_tensors
     from tformer_cli.runs.folder import locate
-    from tformer_cli.train.machine import attention_shape, prepare
+    from tformer_cli.train.machine import prepare
 
     run, chosen = locate(path, checkpoint)
     is_best = _is_best(run, chosen)
@@ -126,8 +126,8 @@ def _open(
     task.data.load(chosen)
     weights = read_tensors(chosen / "model.safetensors")
     open_companions(task)
-    shape = attention_shape(config.model, task.data.usual_length)
-    machine = prepare(config.trainer, **shape, chosen=chosen_before)
+    attention = config.model.attention(task.data.usual_length)
+    machine = prepare(config.trainer, **attention, chosen=chosen_before)
     model = task.model()
     load_model_tensors(model, weights, str(chosen))
     return Opened(config, task, model.to(machine.device).eval(), chosen, run, saved, sha256, is_best, machine)

@@ -96,7 +96,7 @@ class Data(Generic[S, B]):
 
     @property
     def usual_length(self) -> int:
-        """Return the usual length of an example, for choosing the implementation of attention."""
+        """Return the usual size of an example, of which `ModelConfig.attention` returns the shape of attention."""
         raise NotImplementedError
 
     @property

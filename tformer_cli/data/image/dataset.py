@@ -50,8 +50,8 @@ class ImageData(Data[Images, B]):
 
     @property
     def usual_length(self) -> int:
-        """Return the number of tokens that the model makes of an image."""
-        return self.config.model.attention(math.prod(self.config.data.height_width))["length"]
+        """Return the number of pixels of an image, as the model gets it."""
+        return math.prod(self.config.data.height_width)
 
     def sizes(self) -> Sizes:
         """Return the channels and the size of images."""

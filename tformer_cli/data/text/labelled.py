@@ -18,15 +18,13 @@ from tformer_cli.data.core import files
 from tformer_cli.data.core.cells import Gate, MissingValue, Places, read_list
 from tformer_cli.data.core.division import Labels
 from tformer_cli.data.core.hub import hub_origin, hub_rows
-from tformer_cli.data.core.labels import LABELS, LabelSet, row_labels
+from tformer_cli.data.core.labels import row_labels
 from tformer_cli.data.core.splits import draw, read_split
 from tformer_cli.data.core.store import text_digest
 from tformer_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import LabelledTextDataConfig
-
-__all__ = ["LABELS", "LabelSet", "LabelledTexts", "read_labelled"]
 
 SETTINGS = "data.text, data.second, data.label"
 
