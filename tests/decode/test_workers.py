@@ -15,7 +15,7 @@ import torch
 from tests.properties.families import family_named
 from tformer_cli.decode.workers import Workers
 from tformer_cli.errors import DataError, RunError
-from tformer_cli.tasks.translation import Translation
+from tformer_cli.tasks.task import Task
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
@@ -111,7 +111,7 @@ def test_workers_leave_signals_to_their_parent_and_end_with_it() -> None:
 
 
 @pytest.fixture(scope="module")
-def translation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Translation, torch.nn.Module]:
+def translation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, torch.nn.Module]:
     family = family_named("translation")
     task = family.task(tmp_path_factory.mktemp("translation"), "decode.batch=2", "decode.beam=2", "decode.max_length=6")
     torch.manual_seed(1)
@@ -119,13 +119,15 @@ def translation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Translation, 
 
 
 def test_translations_have_the_same_bytes_however_many_workers_there_are(
-    translation: tuple[Translation, torch.nn.Module], monkeypatch: pytest.MonkeyPatch
+    translation: tuple[Task, torch.nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task, model = translation
     lines = [" ".join(["cat", "dog", "eats", "three"][: 1 + i * 7 % 4]) for i in range(70)]
     lines[3] = lines[40] = ""
     counts, real_map = [], Workers.map
-    monkeypatch.setattr(Workers, "map", lambda self, jobs: counts.append(len(jobs)) or real_map(self, jobs))
+    monkeypatch.setattr(
+        Workers, "map", lambda self, jobs, **more: counts.append(len(jobs)) or real_map(self, jobs, **more)
+    )
     found = {}
     for workers in (1, 3):
         task.config.decode.workers = workers
@@ -136,7 +138,7 @@ def test_translations_have_the_same_bytes_however_many_workers_there_are(
 
 
 def test_no_more_is_read_than_a_window_before_it_is_answered(
-    translation: tuple[Translation, torch.nn.Module],
+    translation: tuple[Task, torch.nn.Module],
 ) -> None:
     task, model = translation
     task.config.decode.workers = 2
@@ -157,7 +159,7 @@ def test_no_more_is_read_than_a_window_before_it_is_answered(
     assert not multiprocessing.active_children()
 
 
-def test_a_line_that_is_too_long_is_named(translation: tuple[Translation, torch.nn.Module]) -> None:
+def test_a_line_that_is_too_long_is_named(translation: tuple[Task, torch.nn.Module]) -> None:
     task, model = translation
     task.config.decode.workers = 2
     with pytest.raises(DataError, match="input line 20: "):

@@ -170,8 +170,8 @@ def test_the_learning_rate_may_change_after_a_step_that_was_not_finite(tmp_path,
 def test_an_evaluation_that_is_not_finite_stops_and_is_not_saved(tmp_path, monkeypatch):
     real = Validation.measure
 
-    def measure(self):
-        scores = real(self)
+    def measure(self, *arguments):
+        scores = real(self, *arguments)
         scores.scores["loss"] = float("nan")
         return scores
 
@@ -200,11 +200,11 @@ def test_a_checkpoint_whose_evaluation_overflows_is_named(tmp_path, monkeypatch)
     """Its weights are finite: whatever the learning rate, --resume would score it again."""
     real = Validation.measure
 
-    def measure(self):
+    def measure(self, *arguments):
         raise OSError("no disk")
 
-    def overflowing(self):
-        evaluation = real(self)
+    def overflowing(self, *arguments):
+        evaluation = real(self, *arguments)
         evaluation.scores["loss"] = float("inf")
         return evaluation
 

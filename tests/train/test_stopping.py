@@ -52,10 +52,10 @@ def undisturbed(tmp_path_factory):
 def test_a_signal_in_a_step_saves_it_and_gives_its_exit_status(undisturbed, tmp_path, monkeypatch, number):
     step = loop.Trainer.train_step
 
-    def signalled(self, module, batches):
+    def signalled(self, batches):
         if self.progress.step == 3:
             os.kill(os.getpid(), number)
-        return step(self, module, batches)
+        return step(self, batches)
 
     monkeypatch.setattr(loop.Trainer, "train_step", signalled)
     with pytest.raises(SystemExit) as stop:
@@ -112,20 +112,20 @@ def test_a_signal_while_the_last_checkpoints_are_averaged_leaves_that_to_the_res
 
 
 def test_a_signal_while_the_loss_is_measured_saves_at_once(undisturbed, tmp_path, monkeypatch):
-    from tformer_cli.tasks.translation import Translation
+    from tformer_cli.data.text.pairs import PairsView
 
-    collate = Translation.collate
+    collate = PairsView.collate
 
-    def signalled(self, split, epoch, rows):
-        if split == "validation":
+    def signalled(self, epoch, rows):
+        if self.split == "validation":
             os.kill(os.getpid(), signal.SIGTERM)
-        return collate(self, split, epoch, rows)
+        return collate(self, epoch, rows)
 
-    monkeypatch.setattr(Translation, "collate", signalled)
+    monkeypatch.setattr(PairsView, "collate", signalled)
     with pytest.raises(SystemExit):
         launch(config(tmp_path), tmp_path / "run", quiet=True)
     assert (tmp_path / "run" / "checkpoints" / "latest").read_text() == "step-00000002"
-    monkeypatch.setattr(Translation, "collate", collate)
+    monkeypatch.setattr(PairsView, "collate", collate)
     launch(config(tmp_path), tmp_path / "run", resume=True, quiet=True)
     assert same(tmp_path / "run", undisturbed)
 
@@ -163,12 +163,12 @@ def test_a_data_worker_that_is_killed_is_named_in_a_line(tmp_path, monkeypatch):
 
     step = loop.Trainer.train_step
 
-    def killing(self, module, batches):
+    def killing(self, batches):
         if self.progress.step == 2:
             for process in multiprocessing.active_children():
                 os.kill(process.pid, signal.SIGKILL)
             time.sleep(0.2)
-        return step(self, module, batches)
+        return step(self, batches)
 
     monkeypatch.setattr(loop.Trainer, "train_step", killing)
     with pytest.raises(RunError, match=r"a process that prepared batches was ended from outside.*data\.workers=0"):
@@ -177,12 +177,12 @@ def test_a_data_worker_that_is_killed_is_named_in_a_line(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_what_is_wrong_with_data_is_one_line_from_workers_too(tmp_path, monkeypatch, workers):
-    from tformer_cli.tasks.translation import Translation
+    from tformer_cli.data.text.pairs import PairsView
 
-    def broken(self, split, epoch, rows):
+    def broken(self, epoch, rows):
         raise DataError("corpus.txt: line 3 is wrong", "mend it")
 
-    monkeypatch.setattr(Translation, "collate", broken)
+    monkeypatch.setattr(PairsView, "collate", broken)
     with pytest.raises(DataError) as caught:
         launch(config(tmp_path, f"data.workers={workers}"), tmp_path / "run", quiet=True)
     assert str(caught.value) == "corpus.txt: line 3 is wrong: mend it"

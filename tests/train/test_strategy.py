@@ -14,6 +14,7 @@ import torch
 from tests.properties.families import FAMILIES
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.evaluators.base import Scoring
+from tformer_cli.nn import backend
 from tformer_cli.signals import StopRequested
 from tformer_cli.train import parallel
 from tformer_cli.train.learner import seed_step
@@ -37,6 +38,7 @@ def evaluations(configs, share=None) -> list[tuple[dict, list, list]]:
     from tformer_cli import tasks
 
     torch.set_num_threads(1)
+    backend.attention = "explicit"  # of a whole process: other tests may have set it
     results = []
     for config, folder in configs:
         task = tasks.build(config)
