@@ -20,8 +20,11 @@ $(VENV)/.installed-dev: $(STAMP) pyproject.toml constraints.txt
 
 setup: $(STAMP)  ## make .venv and install tformer into it
 
-demo: $(STAMP)  ## each family on built-in data, trained, used and scored: the whole way in a few minutes
+demo: $(STAMP)  ## train, use and score a small model of each family on built-in data: a few minutes
 	$(BIN)/tformer quickstart
+
+demo-all: $(STAMP)  ## the same with all steps of the recipes, which their headers give scores of
+	$(BIN)/tformer quickstart --full
 
 test: $(VENV)/.installed-dev  ## the tests
 	$(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses auto --maxprocesses 8 --dist worksteal
@@ -81,4 +84,4 @@ wheel: $(VENV)/.installed-dev  ## a wheel in dist/
 clean:  ## remove what was built (not runs)
 	rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .ruff_cache .import_linter_cache .coverage .benchmark-env* benchmarks/work mutants
 
-.PHONY: help setup demo test test-all test-lowest coverage mutants lint format types bench bench-loss wheel clean
+.PHONY: help setup demo demo-all test test-all test-lowest coverage mutants lint format types bench bench-loss wheel clean

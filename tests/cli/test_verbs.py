@@ -14,8 +14,10 @@ from tformer_cli.builtin import parallel
 from tformer_cli.cli.main import main
 from tformer_cli.cli.output import table
 from tformer_cli.cli.summary import find_runs, last_step, summarise
-from tformer_cli.config.recipes import find, names
+from tformer_cli.config.compose import compose
+from tformer_cli.config.recipes import find, names, recipes
 from tformer_cli.errors import install_command
+from tformer_cli.tasks.demos import DEMOS
 
 
 def test_recipes_are_listed_and_shown_as_they_are(capfdbinary):
@@ -196,6 +198,36 @@ def test_quickstart_trains_translates_scores_and_says_what_next(stand_ins, capsy
     assert capsys.readouterr().err == "error: --minutes: -1 is no time to train: give more than 0, as --minutes 1\n"
 
 
+def test_quickstart_limits_the_recipe_to_minutes_unless_all_steps_are_asked_for(stand_ins, capsys):
+    assert main(["quickstart", "translation", "--run", "short"]) == 0
+    assert main(["quickstart", "translation", "--run", "all", "--full"]) == 0
+    short, all_steps = (call.config.trainer for call in stand_ins.launch)
+    assert all_steps == compose("quickstart/translation", []).trainer and all_steps.minutes == 0
+    assert short == replace(all_steps, minutes=DEMOS["translation"].minutes) and 0 < short.minutes <= 1
+    assert sum(demo.minutes for demo in DEMOS.values()) <= 4, "a minute of five is left for all but training"
+    err = capsys.readouterr().err
+    assert err.count("tformer quickstart translation --full") == 1
+    assert main(["quickstart", "--full", "--minutes", "1"]) == 2
+    assert "--full and --minutes both set the length of training: give one of them" in capsys.readouterr().err
+
+
+def test_quickstart_says_which_budget_was_used_and_what_the_recipe_reaches(stand_ins, monkeypatch, capsys):
+    launch = sys.modules["tformer_cli.train.launch"]
+    trained = launch.launch
+
+    def trained_for_640_steps(config, run, **settings):
+        trained(config, run, **settings)
+        (run / "metrics.jsonl").write_text('{"step": 640}\n', encoding="utf-8")
+
+    monkeypatch.setattr(launch, "launch", trained_for_640_steps)
+    assert main(["quickstart", "translation", "--run", "q"]) == 0
+    err = capsys.readouterr().err
+    header = next(info.header for info in recipes() if info.name == "quickstart/translation")
+    assert "this run: 640 steps; its limit was 1,200 steps or 1 minute, whichever is first\n" in err
+    assert f"all 1,200 steps of the recipe: {header['expected']}\n" in err
+    assert f"in {header['time']}, on {header['hardware']}; measured {header['measured']}\n" in err
+
+
 def test_quickstart_shows_each_family_in_turn(stand_ins, monkeypatch, capsys):
     from tformer_cli.cli import quickstart
 
@@ -210,6 +242,7 @@ def test_quickstart_shows_each_family_in_turn(stand_ins, monkeypatch, capsys):
     assert [call.config.recipe for call in stand_ins.launch] == [f"quickstart/{name}" for name in quickstart.DEMOS]
     err = capsys.readouterr().err
     assert "[3/5] gpt: a language model" in err and 'tformer predict q/bert "of bert"' in err
+    assert "  tformer quickstart --full    # all steps of the recipes\n" in err
     assert main(["quickstart", "gpt", "bert", "gpt"]) == 0
     assert [str(call.run) for call in stand_ins.launch[5:]] == ["runs/quickstart/gpt/001", "runs/quickstart/bert/001"]
     assert main(["quickstart", "music"]) == 2

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tformer_cli.cli.choices import one_of
 from tformer_cli.errors import ConfigError, install_command
 from tformer_cli.tasks.demos import DEMOS, OWN_DATA, Demo
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import Experiment
 
 
 def quickstart(
@@ -24,10 +27,13 @@ def quickstart(
         typer.Option(
             "--minutes",
             help="Training time of each, evaluations included; reading data before it, and the last evaluation and the "
-            "scores after it, come on top.  [default: the recipe's steps]",
+            "scores after it, come on top.  [default: the recipe's steps, but at most a minute]",
             show_default=False,
         ),
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Train all steps of the recipes, without a limit of minutes.")
+    ] = False,
     run: Annotated[
         Path | None,
         typer.Option(
@@ -38,11 +44,17 @@ def quickstart(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")] = False,
 ) -> None:
-    """Train a small model of each family on built-in data, use it, score it, and say what to do next."""
+    """Train a small model of each family on built-in data, use it, score it, and say what to do next.
+
+    Training stops at the steps of the recipe or after at most a minute, whichever is first. The output compares the
+    scores with those that were measured for all steps of the recipe.
+    """
     from tformer_cli.cli.output import note
     from tformer_cli.cli.run_folders import check_run, new_run
     from tformer_cli.config.compose import compose
 
+    if full and minutes is not None:
+        raise ConfigError("--full and --minutes both set the length of training", "give one of them")
     for family in families or []:
         if family not in DEMOS:
             raise ConfigError(f"quickstart has no family {family!r}", f"take one of {', '.join(DEMOS)}")
@@ -52,7 +64,7 @@ def quickstart(
         if not families and not demo.possible:
             note(f"{family} is left out: it needs {demo.needs} ({install_command('demo')})", quiet=quiet)
     chosen = list(dict.fromkeys(families or (family for family, demo in DEMOS.items() if demo.possible)))
-    configs = {family: compose(f"quickstart/{family}", _length(minutes)) for family in chosen}
+    configs = {family: compose(f"quickstart/{family}", _length(family, minutes, full)) for family in chosen}
     runs = {family: run / family if run and len(chosen) > 1 else run for family in chosen}
     runs = {family: given or new_run(f"quickstart/{family}") for family, given in runs.items()}
     for folder in runs.values():
@@ -62,20 +74,31 @@ def quickstart(
         place = f"[{number}/{len(chosen)}] " if len(chosen) > 1 else ""
         note(f"\n{place}{family}: {DEMOS[family].about}", quiet=quiet)
         inputs[family] = _show(DEMOS[family], configs[family], runs[family], quiet)
-    note(next_steps(runs, inputs), quiet=quiet)
+        note(_budget(family, configs[family], runs[family]), quiet=quiet)
+    note(next_steps(runs, inputs, full), quiet=quiet)
 
 
-def _length(minutes: float | None) -> list[str]:
-    """Return the settings for a run of the given minutes; under a minute, evaluations decode few examples."""
-    if minutes is None:
+def _length(family: str, minutes: float | None, full: bool) -> list[str]:
+    """Return the settings that limit a run: the demo's minutes beside the recipe's steps, or the given minutes alone.
+
+    If less than a minute is given, evaluations decode few examples.
+
+    Args:
+        family: name of a demo.
+        minutes: training time that the user gave.
+        full: whether all steps of the recipe are trained.
+    """
+    if full:
         return []
+    if minutes is None:
+        return [f"trainer.minutes={DEMOS[family].minutes}"]
     if not minutes > 0:
         raise ConfigError(f"--minutes: {minutes:g} is no time to train", "give more than 0, as --minutes 1")
     short = ["trainer.evaluate_limit=20"] if minutes < 1 else []
     return ["trainer.steps=0", f"trainer.minutes={minutes}", *short]
 
 
-def _show(demo: Demo, config: object, run: Path, quiet: bool) -> str:
+def _show(demo: Demo, config: Experiment, run: Path, quiet: bool) -> str:
     """Train, use and score one family; return one of the inputs that were shown."""
     from tformer_cli.cli.evaluate import show
     from tformer_cli.cli.output import note, result
@@ -92,12 +115,39 @@ def _show(demo: Demo, config: object, run: Path, quiet: bool) -> str:
     return given
 
 
-def next_steps(runs: dict[str, Path], inputs: dict[str, str]) -> str:
-    """Return commands that a user can type next."""
+def _budget(family: str, config: Experiment, run: Path) -> str:
+    """Return what limited a run, and what the header of its recipe says of all steps."""
+    from tformer_cli.cli.summary import summarise
+    from tformer_cli.config.compose import compose
+    from tformer_cli.config.recipes import recipes
+    from tformer_cli.train.budget import Budget
+
+    recipe = f"quickstart/{family}"
+    header = next(info.header for info in recipes() if info.name == recipe)
+    limit = Budget.of(config.trainer, batches=0).describe()
+    steps = compose(recipe, []).trainer.steps
+    return (
+        f"\nthis run: {summarise(run).step or 0:,} steps; its limit was {limit}\n"
+        f"all {steps:,} steps of the recipe: {header['expected']}\n"
+        f"  in {header['time']}, on {header['hardware']}; measured {header['measured']}"
+    )
+
+
+def next_steps(runs: dict[str, Path], inputs: dict[str, str], full: bool) -> str:
+    """Return commands that a user can type next.
+
+    Args:
+        runs: the folder of each family's run.
+        inputs: an input for each family.
+        full: whether the runs trained all steps of their recipes.
+    """
     commands = [
         (DEMOS[family].command.replace("RUN", str(run)).replace("INPUT", inputs[family]), f"use the {family} run")
         for family, run in runs.items()
     ]
+    if not full:
+        chosen = "" if len(runs) == len(DEMOS) else "".join(f" {family}" for family in runs)
+        commands.append((f"tformer quickstart{chosen} --full", "all steps of the recipes"))
     commands += [
         (f"tensorboard --logdir {next(iter(runs.values()))}", "its curves"),
         ("tformer recipes", "what else there is"),

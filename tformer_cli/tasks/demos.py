@@ -27,6 +27,7 @@ class Demo:
         heading: a line above the examples.
         examples: returns lines that show predictions of the trained run for some inputs, and one of the inputs.
         command: how to predict for such an input; RUN and INPUT are filled in.
+        minutes: limit of the training, evaluations included, unless the whole budget of the recipe is asked for.
         needs: a library of the extra `demo`; empty: none.
     """
 
@@ -34,6 +35,7 @@ class Demo:
     heading: str
     examples: Callable[[Opened], tuple[list[str], str]]
     command: str
+    minutes: float
     needs: str = ""
 
     @property
@@ -122,24 +124,28 @@ DEMOS = {
         "some translations, held against what the grammar says:",
         translations,
         'echo "INPUT" | tformer translate RUN',
+        minutes=1.0,
     ),
     "bert": Demo(
         "an encoder that fills in missing letters of Python's documentation",
         "some gaps and what it puts there:",
         fillings,
         'tformer predict RUN "INPUT"',
+        minutes=0.7,
     ),
     "gpt": Demo(
         "a language model that writes like Python's documentation",
         "what it writes after two words:",
         continuation,
         'tformer predict RUN "INPUT" --max-length 100',
+        minutes=0.4,
     ),
     "vit": Demo(
         "a Vision Transformer that reads handwritten digits",
         "some digits and what it takes them for:",
         digits,
         "tformer predict RUN INPUT --top 3",
+        minutes=0.4,
         needs="sklearn",
     ),
     "conformer": Demo(
@@ -147,9 +153,13 @@ DEMOS = {
         "some numbers that were not in training, or not in this voice, and what it hears:",
         spoken_numbers,
         "tformer predict RUN INPUT --json",
+        minutes=0.9,
         needs="espeakng_loader",
     ),
 }
-"""By the name of the recipe `quickstart/NAME`, in the order in which all are shown."""
+"""By the name of the recipe `quickstart/NAME`, in the order in which all are shown.
+
+The minutes add up to 3.4. Reading data, evaluations and examples come on top; all of it is to end within 5 minutes.
+"""
 OWN_DATA = "tformer pretrain translation/files data.path=FOLDER data.source_language=en data.target_language=de"
 """The command that trains on a user's own data."""
