@@ -132,7 +132,7 @@ def _info(name: str) -> RecipeInfo:
         if not line.startswith("#"):
             break
         text = line[1:].strip()
-        match = re.match(r"([a-z]+):\s+(.*)", text)
+        match = re.match(r"# ([a-z]+):\s+(.*)", line)  # further lines of an entry are indented
         if match:
             key = match[1]
             header[key] = match[2]
