@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tformer_cli.config.schema import Features
 from tformer_cli.data.core import files
 from tformer_cli.data.core.hub import hub_data, hub_named_rows, hub_origin
 from tformer_cli.data.core.media import listing, shown
-from tformer_cli.data.core.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table
-from tformer_cli.data.core.names import one_with_ending, with_ending
+from tformer_cli.data.core.media_sources import Found, Row, of_files, of_hub, of_stream
+from tformer_cli.data.core.metadata import METADATA, Column, MetadataTables, with_wildcards
+from tformer_cli.data.core.names import with_ending
 from tformer_cli.data.core.splits import Layout, is_other_split
 from tformer_cli.data.speech import audio, stored_features
 from tformer_cli.errors import ConfigError, DataError, library
@@ -27,14 +26,11 @@ from tformer_cli.errors import ConfigError, DataError, library
 if TYPE_CHECKING:
     from tformer_cli.config.schema import SpeechDataConfig
 
-SETTINGS = "data.audio, data.text, data.split_column, data.only"
 AUDIO = ("file_name", "audio", "path", "audio_filepath")
 TEXT = ("transcription", "transcript", "sentence", "text")
-METADATA = "metadata"  # the stem of a table that lies among its recordings
 LISTS, TRANSCRIPTS = ".fileids", ".transcription"  # of Sphinx: etc/NAME_SPLIT.fileids
 SPHINX_LINE = re.compile(r"(?:<s>)?(.*?)(?:</s>)?\s*\(([^()]+)\)\s*")
 BESIDE = ".trans.txt"  # of LibriSpeech: a line is a stem and what is said
-ONLY = re.compile(r"([^=!]+)(!?=)(.*)")
 NUMBERS = "numbers"
 
 
@@ -58,11 +54,19 @@ class Wanted:
         return stored_features.ENDINGS if self.features is Features.stored else audio.ENDINGS
 
     @property
+    def tables(self) -> MetadataTables:
+        """Tables of recordings and transcripts."""
+        config = self.config
+        audio_column = Column("data.audio", config.audio, AUDIO, "recordings")
+        return MetadataTables(config, audio_column, Column("data.text", config.text, TEXT, "transcripts"), "recording")
+
+    @property
     def layout(self) -> Layout:
         """A split is a table, rows of one, a folder of recordings with their transcripts, or a list of Sphinx's."""
         tables = ", ".join(files.TABLES)
         return Layout(
-            functools.partial(_named, self.config), functools.partial(_whole, self),
+            functools.partial(with_wildcards, named=functools.partial(_named, self.tables)),
+            functools.partial(_whole, self),
             f"NAME with one of {tables}, a folder NAME, {METADATA}.csv with NAME in its column"
             f" {self.config.split_column!r}, or etc/*_NAME{LISTS}",
         )  # fmt: skip
@@ -90,14 +94,8 @@ def find_recordings(wanted: Wanted, found: str | list[Path]) -> Found:
 
 
 def _of_place(wanted: Wanted, path: Path) -> Found:
-    config = wanted.config
-    if files.table_kind(path) and path.is_file():
-        is_all = path == Path(config.path).expanduser() and config.split_column in _names(path)
-        return _table(config, path, config.train if is_all else "")
-    if files.table_kind(path.parent) and path.parent.is_file():
-        return _table(config, path.parent, path.name)
-    if config.only:
-        raise ConfigError(f"data.only={config.only}: {path} is no table", f"put a {METADATA}.csv among the recordings")
+    if (table := wanted.tables.find(path)) is not None:
+        return table
     if path.is_dir():
         return _folder(wanted, path)
     if path.suffix == LISTS:
@@ -109,103 +107,18 @@ def _of_place(wanted: Wanted, path: Path) -> Found:
 # --- which ---
 
 
-def _named(config: SpeechDataConfig, place: Path) -> list[Path]:
-    if place.is_file():
-        return [place]
-    if "*" in place.name:
-        return [row for path in sorted(place.parent.glob(place.name)) for row in _named(config, path)]
-    if own := _metadata(place):
-        return [own]
-    if tables := one_with_ending(place, files.TABLES):
-        return tables
+def _named(tables: MetadataTables, place: Path) -> list[Path]:
+    if there := tables.named(place):
+        return there
     ending = f"_{place.name}{LISTS}".lower()
-    if lists := sorted(path for path in (place.parent / "etc").glob(f"*{LISTS}") if path.name.lower().endswith(ending)):
-        return lists[:1]
-    path = Path(config.path).expanduser()
-    table = path if path.is_file() and path.parent == place.parent else _metadata(place.parent)
-    if table and files.table_kind(table):
-        there = [name for name in _splits(table, config.split_column) if name.lower() == place.name.lower()]
-        if len(there) > 1:
-            cause = f"{table}: {' and '.join(sorted(map(repr, there)))} in column {config.split_column!r}"
-            raise DataError(cause, "write the name of the split in one way")
-        if there:
-            return [table / there[0]]
-    return [place] if place.is_dir() else []
+    lists = sorted(path for path in (place.parent / "etc").glob(f"*{LISTS}") if path.name.lower().endswith(ending))
+    return lists[:1] or ([place] if place.is_dir() else [])
 
 
 def _whole(wanted: Wanted, folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
-    if table := _metadata(folder):
-        return [] if wanted.config.split_column in _names(table) else [table]
+    if (table := wanted.tables.whole(folder)) is not None:
+        return table
     return [folder] if listing(folder, wanted.endings, is_other).files else []
-
-
-def _metadata(folder: Path) -> Path | None:
-    """Return the table that lies among a folder's recordings, if there is one."""
-    tables = one_with_ending(folder / METADATA, files.TABLES, "keep one of them", any_capitals=True)
-    return tables[0] if tables else None
-
-
-def _names(table: Path) -> list[str]:
-    """The columns of a table."""
-    if files.table_kind(table) in files.COLUMNAR:
-        return files.columnar_schema(table)[0].names
-    for _, row in files.named_rows(table, [], setting=SETTINGS):
-        return list(row)
-    raise DataError(f"{table}: there are no rows")
-
-
-def _splits(table: Path, column: str) -> set[str]:
-    if column not in _names(table):
-        return set()
-    return {_as_text(row.get(column)) for _, row in files.named_rows(table, [column], setting=SETTINGS)}
-
-
-# --- tables ---
-
-
-def _table(config: SpeechDataConfig, path: Path, split: str) -> Found:
-    columns = _columns(config, _names(path), str(path), split)
-    found = of_table(path, columns)
-    where = f"{path}, {config.split_column}={split}" if split else str(path)
-    return _narrowed(found, config, columns, split, where)
-
-
-def _narrowed(found: Found, config: SpeechDataConfig, columns: Columns, split: str, origin: str) -> Found:
-    """With all that says which rows are read in its key, and in its name."""
-    key = found.key and [*found.key, columns.wanted, config.split_column, split, config.only]
-    return dataclasses.replace(found, key=key, origin=f"{origin}, {config.only}" if config.only else origin)
-
-
-def _columns(config: SpeechDataConfig, names: Sequence[str], place: str, split: str = "") -> Columns:
-    content = _column(config.audio, AUDIO, names, place, "recordings", "data.audio")
-    text = _column(config.text, TEXT, names, place, "transcripts", "data.text")
-    if content == text:
-        raise ConfigError(f"data.audio and data.text both name {content!r}", "they must name different columns")
-    tests = [(config.split_column, "=", split)] if split else []
-    if config.only:
-        if not (match := ONLY.fullmatch(config.only)):
-            raise ConfigError(f"data.only={config.only}: what is asked of which column?", "COLUMN=VALUE, COLUMN!=VALUE")
-        tests.append((match[1], match[2], match[3]))
-
-    def keep(row: dict[str, Any]) -> bool:
-        return all((_as_text(row[column]) == value) == (relation == "=") for column, relation, value in tests)
-
-    others, missing = tuple(column for column, _, _ in tests), tuple(config.missing)
-    return Columns(content, text, missing, "recording", SETTINGS, others, keep if tests else None)
-
-
-def _column(given: str, usual: Sequence[str], names: Sequence[str], place: str, what: str, setting: str) -> str:
-    found = next((name for name in ([given] if given else usual) if name in names), None)
-    if found is None:
-        if given:
-            raise files.missing_column(place, given, names, setting)
-        remedy = f"columns there: {', '.join(map(repr, names))}; name the right one with {setting}"
-        raise DataError(f"{place}: no column of {what}: {', '.join(usual)}", remedy)
-    return found
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 # --- files ---
@@ -267,10 +180,10 @@ def _hub(wanted: Wanted, split: str) -> Found:
     config, origin = wanted.config, hub_origin(wanted.config, split)
     data = hub_data(config, split)
     names = list(data.features or next((row for _, row in hub_named_rows(config, split, data, 1)), {}))
-    columns = _columns(config, names, origin)
+    columns = wanted.tables.columns(names, origin)
     undecoded = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}  # Audio itself needs ffmpeg
     found = of_hub(config, split, data, columns, datasets.Audio, undecoded)
-    return _narrowed(found, config, columns, "", origin)
+    return wanted.tables.narrowed(found, columns, "", origin)
 
 
 # --- built in ---

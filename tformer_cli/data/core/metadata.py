@@ -1,0 +1,203 @@
+"""Tables of images or recordings, such as `metadata.csv` in their folder: in each row a file, its text, and its split.
+
+This is the layout of Hugging Face's `imagefolder` and `audiofolder`. A column may tell the split of each row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tformer_cli.data.core import files
+from tformer_cli.data.core.media_sources import Columns, Found, of_table
+from tformer_cli.data.core.names import one_with_ending
+from tformer_cli.errors import ConfigError, DataError
+
+METADATA = "metadata"
+"""Name, without an ending, of a table in the folder of its files."""
+CONDITION = re.compile(r"([^=!]+)(!?=)(.*)")
+"""A condition of `data.only`: COLUMN=VALUE or COLUMN!=VALUE."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that is read.
+
+    Attributes:
+        setting: the setting that names it.
+        name: its name in the settings; empty: the first of `usual` that the table has.
+        usual: usual names.
+        what: its content, for messages: "recordings".
+    """
+
+    setting: str
+    name: str
+    usual: Sequence[str]
+    what: str
+
+    def among(self, names: Sequence[str], place: str) -> str:
+        """Return its name among those of a table.
+
+        Raises:
+            DataError: if the table does not have it.
+        """
+        column = next((name for name in ([self.name] if self.name else self.usual) if name in names), None)
+        if column is None:
+            if self.name:
+                raise files.missing_column(place, self.name, names, self.setting)
+            remedy = f"columns there: {', '.join(map(repr, names))}; name the right one with {self.setting}"
+            raise DataError(f"{place}: no column of {self.what}: {', '.join(self.usual)}", remedy)
+        return column
+
+
+@dataclass(frozen=True)
+class MetadataTables:
+    """Tables of files with texts, and the rows of them that form a split.
+
+    Attributes:
+        config: settings of the data, with `split_column` and `only`.
+        content: the column of files.
+        text: the column of their texts.
+        item: what a file is, for messages: "recording".
+    """
+
+    config: Any
+    content: Column
+    text: Column
+    item: str
+
+    @property
+    def settings(self) -> str:
+        """The settings that choose columns and rows, for messages."""
+        return f"{self.content.setting}, {self.text.setting}, data.split_column, data.only"
+
+    def named(self, place: Path) -> list[Path]:
+        """Return the table, or the rows of one as TABLE/SPLIT, that the name of a split means; nothing if none does.
+
+        Args:
+            place: a folder and the name of a split, with or without an ending.
+
+        Raises:
+            DataError: if several tables, or several spellings in a column, are meant.
+        """
+        if place.is_file():
+            return [place]
+        if table := metadata_of(place):
+            return [table]
+        if tables := one_with_ending(place, files.TABLES):
+            return tables
+        return self._named_rows(place)
+
+    def _named_rows(self, place: Path) -> list[Path]:
+        """Return TABLE/SPLIT if a column of a folder's table contains the name of the split; nothing if it does not."""
+        path = Path(self.config.path).expanduser()
+        table = path if path.is_file() and path.parent == place.parent else metadata_of(place.parent)
+        if not table or not files.table_kind(table):
+            return []
+        names = [name for name in self._splits(table) if name.lower() == place.name.lower()]
+        if len(names) > 1:
+            cause = f"{table}: {' and '.join(sorted(map(repr, names)))} in column {self.config.split_column!r}"
+            raise DataError(cause, "write the name of the split in one way")
+        return [table / name for name in names]
+
+    def whole(self, folder: Path) -> list[Path] | None:
+        """Return the table of a folder as the training split; nothing if its rows name splits; None: it has none."""
+        table = metadata_of(folder)
+        if table is None:
+            return None
+        return [] if self.config.split_column in self._names(table) else [table]
+
+    def find(self, path: Path) -> Found | None:
+        """Return the files of a table, or of TABLE/SPLIT; None if the path is neither."""
+        config = self.config
+        if files.table_kind(path) and path.is_file():
+            is_all = path == Path(config.path).expanduser() and config.split_column in self._names(path)
+            return self._read(path, config.train if is_all else "")
+        if files.table_kind(path.parent) and path.parent.is_file():
+            return self._read(path.parent, path.name)
+        if config.only:
+            cause = f"data.only={config.only}: {path} is no table"
+            raise ConfigError(cause, f"put a {METADATA}.csv among the {self.content.what}")
+        return None
+
+    def columns(self, names: Sequence[str], place: str, split: str = "") -> Columns:
+        """Return what is read of a table with the given columns.
+
+        Args:
+            names: names of its columns.
+            place: its name in messages.
+            split: value of `split_column` in the rows that are read; empty: all rows are read.
+
+        Raises:
+            DataError: if a column is missing.
+            ConfigError: if settings are impossible.
+        """
+        config = self.config
+        content, text = self.content.among(names, place), self.text.among(names, place)
+        if content == text:
+            cause = f"{self.content.setting} and {self.text.setting} both name {content!r}"
+            raise ConfigError(cause, "they must name different columns")
+        conditions = [(config.split_column, "=", split)] if split else []
+        if config.only:
+            if not (match := CONDITION.fullmatch(config.only)):
+                cause = f"data.only={config.only}: what is asked of which column?"
+                raise ConfigError(cause, "COLUMN=VALUE, COLUMN!=VALUE")
+            conditions.append((match[1], match[2], match[3]))
+
+        def keep(row: dict[str, Any]) -> bool:
+            return all((_as_text(row[column]) == value) == (relation == "=") for column, relation, value in conditions)
+
+        others, missing = tuple(column for column, _, _ in conditions), tuple(config.missing)
+        return Columns(content, text, missing, self.item, self.settings, others, keep if conditions else None)
+
+    def narrowed(self, found: Found, columns: Columns, split: str, origin: str) -> Found:
+        """Return the files with everything that selects rows in their key and in their name."""
+        config = self.config
+        key = found.key and [*found.key, columns.wanted, config.split_column, split, config.only]
+        return dataclasses.replace(found, key=key, origin=f"{origin}, {config.only}" if config.only else origin)
+
+    def _read(self, table: Path, split: str) -> Found:
+        columns = self.columns(self._names(table), str(table), split)
+        where = f"{table}, {self.config.split_column}={split}" if split else str(table)
+        return self.narrowed(of_table(table, columns), columns, split, where)
+
+    def _names(self, table: Path) -> list[str]:
+        """Return the names of a table's columns."""
+        if files.table_kind(table) in files.COLUMNAR:
+            return files.columnar_schema(table)[0].names
+        for _, row in files.named_rows(table, [], setting=self.settings):
+            return list(row)
+        raise DataError(f"{table}: there are no rows")
+
+    def _splits(self, table: Path) -> set[str]:
+        """Return the splits that a table's rows name."""
+        column = self.config.split_column
+        if column not in self._names(table):
+            return set()
+        return {_as_text(row.get(column)) for _, row in files.named_rows(table, [column], setting=self.settings)}
+
+
+def metadata_of(folder: Path) -> Path | None:
+    """Return the table that describes the files of a folder; None if there is none.
+
+    Raises:
+        DataError: if there are several.
+    """
+    tables = one_with_ending(folder / METADATA, files.TABLES, "keep one of them", any_capitals=True)
+    return tables[0] if tables else None
+
+
+def with_wildcards(place: Path, named: Callable[[Path], list[Path]]) -> list[Path]:
+    """Return the files that `named` returns for each path that a name with * stands for."""
+    if "*" in place.name and not place.is_file():
+        return [path for match in sorted(place.parent.glob(place.name)) for path in with_wildcards(match, named)]
+    return named(place)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
