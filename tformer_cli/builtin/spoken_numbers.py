@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import _ctypes
 import ctypes
-import hashlib
 import locale
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from tformer_cli.builtin.draws import Draws, digest
 from tformer_cli.errors import DataError, library
 
 SIZES: dict[str, int] = {"train": 4_000, "test": 400}
@@ -80,12 +80,12 @@ def held_out(seed: int) -> frozenset[int]:
 
     All numbers below 100 stay, and some of each hundred, so that training has every word in each of its roles.
     """
-    return frozenset(sorted(range(100, 1000), key=lambda number: _hash(f"{seed}/{number}"))[:_HELD_OUT])
+    return frozenset(sorted(range(100, 1000), key=lambda number: digest(f"{seed}/{number}"))[:_HELD_OUT])
 
 
 def split_of(number: int, voice: str, seed: int) -> str:
     """Whether training or the test has a number in a voice: no pair is in both."""
-    is_test = number in held_out(seed) or _hash(f"{seed}/{number}/{voice}") % _TEST_ONE_IN == 0
+    is_test = number in held_out(seed) or digest(f"{seed}/{number}/{voice}") % _TEST_ONE_IN == 0
     return "test" if is_test else "train"
 
 
@@ -133,21 +133,13 @@ class _Utterance(NamedTuple):
 
 def _draw(split: str, index: int, seed: int) -> _Utterance:
     """The utterance at a place of a split."""
-    # Raw words, not Generator methods: numpy promises that only those stay the same.
-    random = np.random.Philox(key=_hash(f"{seed}/{split}/{index}"))
-
-    def choose(choices: Sequence[Any]) -> Any:
-        return choices[random.random_raw() % len(choices)]
-
-    def between(low: float, high: float) -> float:
-        return low + (high - low) * (random.random_raw() >> 11) * 2.0**-53
-
-    voices = list(VOICES)
-    while split_of(number := choose(range(choose(_BELOW))), voice := choose(voices), seed) != split:
+    draws, voices = Draws(f"{seed}/{split}/{index}"), list(VOICES)
+    while split_of(number := draws.choose(range(draws.choose(_BELOW))), voice := draws.choose(voices), seed) != split:
         pass
-    rate, pitch, pitch_range = (round(between(*limits)) for limits in (_WORDS_A_MINUTE, _PITCH, _PITCH_RANGE))
-    silences = between(*_SILENCE_SECONDS), between(*_SILENCE_SECONDS)
-    return _Utterance(number, voice, rate, pitch, pitch_range, silences, between(*_PEAK), between(*_NOISE_DB), random)
+    rate, pitch, pitch_range = (round(draws.between(*limits)) for limits in (_WORDS_A_MINUTE, _PITCH, _PITCH_RANGE))
+    silences = draws.between(*_SILENCE_SECONDS), draws.between(*_SILENCE_SECONDS)
+    peak, noise_db = draws.between(*_PEAK), draws.between(*_NOISE_DB)
+    return _Utterance(number, voice, rate, pitch, pitch_range, silences, peak, noise_db, draws.random)
 
 
 def _recorded(said: np.ndarray, drawn: _Utterance, sample_rate: int) -> np.ndarray:
@@ -158,10 +150,6 @@ def _recorded(said: np.ndarray, drawn: _Utterance, sample_rate: int) -> np.ndarr
     noise = (drawn.random.random_raw(len(wave)) >> 11) * 2.0**-52 - 1  # in [-1, 1), of variance 1/3
     wave = wave + level * 3**0.5 * noise
     return (wave * (drawn.peak / np.abs(wave).max())).astype(np.float32)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
 
 
 # --- espeak-ng, through its C interface (speak_lib.h) ---
