@@ -12,7 +12,7 @@ from tformer_cli.decode.search import search
 from tformer_cli.models.decoding import Memory
 from tformer_cli.models.encoder_decoder import EncoderDecoder, TransformerDecoder
 from tformer_cli.models.vit import ViTConfig
-from tformer_cli.models.vit.model import ImageEncoder, ViT
+from tformer_cli.models.vit.model import ViT
 from tformer_cli.nn.attention import Mask
 from tformer_cli.nn.taps import attention_weights
 
@@ -30,7 +30,7 @@ def build(*, width: int = 24, class_token: bool = True, **settings) -> EncoderDe
     config = ViTConfig(
         dim=width, heads=2, ffn_dim=32, depth=1, patch_size=4, dropout=0.0, class_token=class_token
     )  # fmt: skip
-    return EncoderDecoder(ImageEncoder(ViT(config, 8, 1)), decoder(**settings))
+    return EncoderDecoder(ViT(config, 8, 1), decoder(**settings))
 
 
 def pictures() -> tuple[Tensor, Tensor]:
@@ -44,7 +44,7 @@ def test_it_learns_to_name_pictures_and_search_decodes_them() -> None:
     inputs = F.pad(names, (1, 0), value=BOS)
     targets = F.pad(names, (0, 1), value=EOS)
     model = build()
-    before = model.encoder.vit.patches.project.weight.detach().clone()
+    before = model.encoder.patches.project.weight.detach().clone()
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     for _ in range(120):
         loss = F.cross_entropy(model.logits(model(images, inputs)).flatten(0, 1), targets.flatten())
@@ -52,7 +52,7 @@ def test_it_learns_to_name_pictures_and_search_decodes_them() -> None:
         loss.backward()
         optimizer.step()
     assert float(loss.detach()) < 0.05
-    assert (model.encoder.vit.patches.project.weight - before).abs().max() > 1e-3
+    assert (model.encoder.patches.project.weight - before).abs().max() > 1e-3
     model.eval()
     limits = torch.full((8,), 5)
     for beam in (1, 3):
@@ -86,12 +86,12 @@ def test_the_memory_of_a_picture_is_all_its_tokens(class_token: bool) -> None:
     model, (images, names) = build(class_token=class_token).eval(), pictures()
     memory = model.encode(images)
     tokens = 4 + class_token
-    torch.testing.assert_close(memory.states, model.bridge(model.encoder.vit(images)))
+    torch.testing.assert_close(memory.states, model.bridge(model.encoder(images)))
     assert memory.states.shape == (8, tokens, 16) and memory.lengths.tolist() == [tokens] * 8
     assert memory.mask.allowed is None and memory.final is None
     weights = attention_weights(model, lambda: model(images, names))
     assert weights["decoder.decoder.blocks.1.cross"].shape == (8, 2, 3, tokens)
-    assert weights["encoder.vit.stack.blocks.0.attention"].shape == (8, 2, tokens, tokens)
+    assert weights["encoder.stack.blocks.0.attention"].shape == (8, 2, tokens, tokens)
 
 
 def test_a_bridge_is_there_where_widths_differ() -> None:

@@ -222,8 +222,8 @@ def test_what_is_predicted_and_what_cannot_be(tmp_path):
     mixed = list(skipping.predict(model, [good[0], str(broken), good[1]]))
     assert [answer.text for answer in mixed] == [answers[0].text, "", answers[1].text]
     assert "broken.png" in mixed[1].details["error"] and "on_bad_sample" not in mixed[1].details["error"]
-    assert [str(path) for path in task.predictor.files_of(tmp_path / "pictures")][:5] == good
-    assert task.predictor.files_of(broken) == [broken]
+    assert [str(path) for path in task.predictor.files.files_of(tmp_path / "pictures")][:5] == good
+    assert task.predictor.files.files_of(broken) == [broken]
 
 
 def test_pictures_to_look_at(tmp_path):

@@ -28,7 +28,7 @@ from tformer_cli.builtin.shape_captions import (
 from tformer_cli.builtin.shape_pictures import draw
 from tformer_cli.errors import DataError
 
-COUNTS: dict[str, int] = {"train": 20_000, "validation": 1_000, "test": 1_000}
+COUNTS: dict[str, int] = {"train": 20_000, "validation": 200, "test": 1_000}
 IMAGE_SIZE, LEAST_IMAGE_SIZE = 40, 16
 LANGUAGES = {"en": english, "ja": japanese}
 HELD_OUT: dict[Group, str] = {

@@ -36,8 +36,8 @@ def _media_of(task: Any, path: Path, columns: tuple[str, ...]) -> Iterator[Line]
             if named.strip():
                 yield from _media_of(task, Path(named), columns)
     elif path.is_dir():
-        files = task.predictor.files_of(path)
-        if others := passed_over(path, task.predictor.endings):
+        files = task.predictor.files.files_of(path)
+        if others := passed_over(path, task.predictor.files.endings):
             note(others)
         yield from (Line(str(file), str(file), str(file)) for file in files)
     elif table_kind(path) and path.is_file():

@@ -72,8 +72,9 @@ class Family:
         config: dataclass of its settings, a `ModelConfig`.
         provides: names of the interfaces of its body: `encoder_decoder` (tokens to tokens), `causal_decoder` (running
             text), `token_encoder` (a vector for each token, from both sides), `image_encoder` (a vector for a picture),
-            `patch_encoder` (a vector for each patch, some of which can be hidden), `speech_recogniser` (recordings to
-            tokens).
+            `image_memory` (a vector for each part of a picture, to which a decoder attends), `patch_encoder` (a vector
+            for each patch, some of which can be hidden), `recording_encoder` (its `encoder` has a vector for each frame
+            of a recording, to which a decoder attends), `speech_recogniser` (recordings to tokens).
         build: "module:function" of the function that builds its body from its settings and `Sizes`.
         defaults: dotted settings of other groups whose default is another one with this family.
     """

@@ -11,7 +11,14 @@ from typing import Any
 
 from torch import Tensor
 
-from tformer_cli.config.schema import Fit, ImageDataConfig, ImageHeadConfig, Pooling, Resample
+from tformer_cli.config.schema import (
+    Fit,
+    ImageDataConfig,
+    ImageHeadConfig,
+    LabelledImageDataConfig,
+    Pooling,
+    Resample,
+)
 from tformer_cli.data.image.pictures import stored_size
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_vit, timm_vit
@@ -74,7 +81,7 @@ def import_pictures(path: Path, content: Mapping[str, Any], tensors: Mapping[str
         fit = {name: fit for fit, name in CROP_MODES.items()}.get(str(coding.get("crop_mode") or "center"), Fit.crop)
     if mean is None or deviation is None:
         say(f"warning: {path}: nothing says how pictures were coded: data.mean and data.std are taken as 0.5")
-    data = ImageDataConfig(
+    data = LabelledImageDataConfig(
         path=str(path), image_size=size[0] if size[0] == size[1] else list(size), channels=channels, fit=fit,
         mean=_colours(mean or USUAL_MEAN, channels, where),
         std=_colours(deviation or USUAL_DEVIATION, channels, where),

@@ -5,6 +5,7 @@ Shapes: B batch, S positions of the memory, T target length, D width of the deco
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -55,6 +56,8 @@ class EncoderDecoder(nn.Module, Generic[S]):
         bridge: from the encoder's width to the decoder's; the identity if they are equal.
     """
 
+    swaps_head = True
+
     def __init__(self, encoder: Encoder, decoder: TokenDecoder[S]) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
@@ -63,8 +66,13 @@ class EncoderDecoder(nn.Module, Generic[S]):
             self.bridge = nn.Linear(encoder.width, decoder.width)
             initialise(self.bridge)
 
+    def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a checkpoint's weights for the size of this model's inputs, if its encoder depends on it."""
+        fit = getattr(self.encoder, "fit", None)
+        return dict(checkpoint) if fit is None else fit(self, checkpoint)
+
     def encode(self, *inputs: Tensor) -> Memory:
-        """Return what the encoder makes of its inputs, in the decoder's width."""
+        """Return the encoder's memory of its inputs, in the decoder's width."""
         memory = self.encoder.encode(*inputs)
         final = None if memory.final is None else self.bridge(memory.final)
         return replace(memory, states=self.bridge(memory.states), final=final)

@@ -10,11 +10,13 @@ Shapes: B batch, T target length, D model width, V vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tformer_cli.models.decoding import Memory
 from tformer_cli.nn.cross_entropy import head_cross_entropy
 from tformer_cli.objectives.base import Loss, Objective
 
@@ -46,3 +48,34 @@ class NextToken(Objective[Any, Any]):
         """Return the loss of the last hidden states, (B, T, D)."""
         smoothing = self.smoothing(model)
         return next_token_loss(model, outputs, batch.targets, batch.target_lengths, label_smoothing=smoothing)
+
+
+@dataclass
+class Decoded:
+    """The outputs of an encoder-decoder.
+
+    Attributes:
+        memory: the encoder's states.
+        hidden: the decoder's last hidden states, (B, T, D).
+    """
+
+    memory: Memory
+    hidden: Tensor
+
+
+class TeacherForcing(Objective[Any, Any]):
+    """Cross-entropy of the next token of a text, given an image or a recording.
+
+    The memory is among the outputs, so that evaluation computes it once for the loss and for the search. A model has
+    `encode`, `decode` and `output_layer`; batches have `target_inputs`, `targets` (B, T) and `target_lengths` (B,).
+    """
+
+    def outputs(self, model: Any, batch: Any) -> Decoded:
+        """Return the encoder's memory, and the decoder's last hidden states."""
+        memory = model.encode(*self.data.inputs(batch, training=model.training))
+        return Decoded(memory, model.decode(memory, batch.target_inputs))
+
+    def loss(self, model: Any, outputs: Decoded, batch: Any) -> Loss:
+        """Return the loss of the decoder's hidden states."""
+        smoothing = self.smoothing(model)
+        return next_token_loss(model, outputs.hidden, batch.targets, batch.target_lengths, label_smoothing=smoothing)

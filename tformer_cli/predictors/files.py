@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,23 +17,23 @@ from tformer_cli.predictors.base import Prediction, Predictor
 from tformer_cli.predictors.inputs import Answer, Readable, merged, readable
 
 
-class FilePredictor(Predictor[M]):
-    """Predictions for files.
-
-    A subclass implements `endings`, `read_together`, `files_of`, `read_content` and `answers`.
-    """
-
-    reads = "files"
+class MediaFiles(Protocol):
+    """How files of a kind are found and read: images or recordings."""
 
     @property
     def endings(self) -> tuple[str, ...]:
         """Return the endings of the files that are searched in a folder."""
-        raise NotImplementedError
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns of the training tables that may contain such files."""
+        ...
 
     @property
     def read_together(self) -> int:
         """Return the number of files that are read before the model computes their predictions together."""
-        raise NotImplementedError
+        ...
 
     def files_of(self, path: Path) -> list[Path]:
         """Return the files that a user's path stands for: itself, or those in a folder.
@@ -41,7 +41,39 @@ class FilePredictor(Predictor[M]):
         Raises:
             DataError: if there are none.
         """
-        raise NotImplementedError
+        ...
+
+    def read(self, content: Path | bytes, name: str) -> np.ndarray:
+        """Return the decoded content of a file.
+
+        Args:
+            content: path of the file, or its bytes.
+            name: its name in messages.
+
+        Raises:
+            DataError: if it cannot be read; the message contains `name`.
+        """
+        ...
+
+
+class FilePredictor(Predictor[M]):
+    """Predictions for files; a subclass implements `answers`.
+
+    Args:
+        data: the data.
+        files: how the files are found and read.
+    """
+
+    reads = "files"
+
+    def __init__(self, data: Any, files: MediaFiles) -> None:
+        super().__init__(data)
+        self.files = files
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Return the columns of the training tables that may contain the files."""
+        return self.files.columns
 
     def rows_of_table(self, path: Path, column: str) -> Iterator[Row]:
         """Yield the files in a column of a table: paths relative to its folder, or bytes.
@@ -52,20 +84,8 @@ class FilePredictor(Predictor[M]):
         columns = Columns(column, None, (), "file", "--column")
         return of_table(path, columns).rows()
 
-    def read_content(self, content: Path | bytes, name: str) -> np.ndarray:
-        """Return the decoded content of a file, which is an input of `answers`.
-
-        Args:
-            content: path of the file, or its bytes.
-            name: its name in messages.
-
-        Raises:
-            DataError: if it cannot be read; the message contains `name`.
-        """
-        raise NotImplementedError
-
     def answers(self, model: M, contents: Sequence[np.ndarray]) -> list[Prediction]:
-        """Return the predictions for outputs of `read_content`, in order.
+        """Return the predictions for files that were read, in order.
 
         Args:
             model: in evaluation mode.
@@ -78,14 +98,16 @@ class FilePredictor(Predictor[M]):
 
         The prediction for a skipped file contains the reason.
         """
-        for _, items in readable(inputs, self.read_together, lambda files: [self._readable(file) for file in files]):
+        for _, items in readable(
+            inputs, self.files.read_together, lambda files: [self._readable(file) for file in files]
+        ):
             contents = [item.value for item in items if isinstance(item, Readable)]
             yield from merged(items, self.answers(model, contents) if contents else [])
 
     def _readable(self, file: Any) -> Answer[np.ndarray] | DataError:
         try:
             content, name = (file.content, file.name) if isinstance(file, Row) else (Path(file), file)
-            return Readable(self.read_content(content, name))
+            return Readable(self.files.read(content, name))
         except DataError as error:
             stop = self.config.trainer.on_bad_sample is BadSample.stop
             return error if stop else Prediction("", {"error": error.cause})  # the remedy is to skip it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,11 @@ from torch import Tensor
 
 from tformer_cli.data.core.media import shown
 from tformer_cli.data.image.dataset import LabelledImages, UnlabelledImages
-from tformer_cli.data.image.images import picture_files, read_picture
-from tformer_cli.data.image.pictures import ENDINGS
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.errors import ConfigError
 from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.files import FilePredictor
+from tformer_cli.predictors.media import ImageFiles
 
 
 class ImageClassificationPredictor(FilePredictor[Any]):
@@ -26,28 +24,8 @@ class ImageClassificationPredictor(FilePredictor[Any]):
     options = frozenset({"top"})
     data: LabelledImages
 
-    @property
-    def endings(self) -> tuple[str, ...]:
-        """Return the endings of images."""
-        return ENDINGS
-
-    @property
-    def input_columns(self) -> tuple[str, ...]:
-        """Return the column of images."""
-        return (self.config.data.image,)
-
-    @property
-    def read_together(self) -> int:
-        """Return the number of images in a batch."""
-        return self.config.data.batch_images
-
-    def files_of(self, path: Path) -> list[Path]:
-        """Return the images that a user's path stands for: itself, or those in a folder."""
-        return image_files(path)
-
-    def read_content(self, content: Path | bytes, name: str) -> np.ndarray:
-        """Return a decoded image, (H, W, C), uint8."""
-        return read_picture(content, self.config.data, name)
+    def __init__(self, data: LabelledImages) -> None:
+        super().__init__(data, ImageFiles(data.config.data, [data.config.data.image]))
 
     def answers(self, model: Any, contents: Sequence[np.ndarray]) -> list[Prediction]:
         """Return the predictions for decoded images; each is computed on its own canvas."""
@@ -74,19 +52,8 @@ class MaskedPatchesPredictor(FilePredictor[Any]):
 
     data: UnlabelledImages
 
-    @property
-    def endings(self) -> tuple[str, ...]:
-        """Return the endings of images."""
-        return ENDINGS
-
-    @property
-    def input_columns(self) -> tuple[str, ...]:
-        """Return the column of images."""
-        return (self.config.data.image,)
-
-    def files_of(self, path: Path) -> list[Path]:
-        """Return the images that a user's path stands for: itself, or those in a folder."""
-        return image_files(path)
+    def __init__(self, data: UnlabelledImages) -> None:
+        super().__init__(data, ImageFiles(data.config.data, [data.config.data.image]))
 
     def predict(self, model: Any, inputs: Iterable[Any], share: Share = unshared) -> Iterator[Prediction]:
         """Refuse all inputs.
@@ -100,12 +67,3 @@ class MaskedPatchesPredictor(FilePredictor[Any]):
                 "fine-tune it: tformer finetune vit/folder --from RUN",
             )
         yield from ()
-
-
-def image_files(path: Path) -> list[Path]:
-    """Return the images that a user's path stands for: itself, or those in a folder and below it.
-
-    Raises:
-        DataError: if there is none.
-    """
-    return picture_files(path) if path.is_dir() else [path]

@@ -12,15 +12,7 @@ import numpy as np
 import torch
 
 from tformer_cli.config.schema import Decoding
-from tformer_cli.data.core.batching import LengthBatches
-from tformer_cli.data.core.media import files_below
-from tformer_cli.data.speech.audio import ENDINGS as RECORDINGS
-from tformer_cli.data.speech.audio import read_sound, recording_files
-from tformer_cli.data.speech.cutting import quiet_pieces
 from tformer_cli.data.speech.dataset import SpeechBatch, SpeechData
-from tformer_cli.data.speech.recording_sources import AUDIO
-from tformer_cli.data.speech.stored_features import ENDINGS as FEATURES
-from tformer_cli.data.speech.stored_features import read_features
 from tformer_cli.errors import ConfigError
 from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.models.decoding import Memory
@@ -28,10 +20,9 @@ from tformer_cli.models.gpt.model import GPT
 from tformer_cli.predictors.base import Companion, Prediction
 from tformer_cli.predictors.files import FilePredictor
 from tformer_cli.predictors.inputs import SEARCH, unused_by_search
+from tformer_cli.predictors.media import RecordingFiles, predict_recordings
 from tformer_cli.predictors.transcription import CausalModel, Transcriber, concatenate, method_of
 
-READ_TOGETHER = 64
-"""Recordings that are read before those of similar lengths are transcribed together."""
 LANGUAGE_MODEL = "decode.language_model"
 """Name of the companion that takes part in the search: the setting that names its run."""
 
@@ -54,14 +45,9 @@ class SpeechRecogniser(FilePredictor[Conformer]):
     data: SpeechData
 
     def __init__(self, data: SpeechData) -> None:
-        super().__init__(data)
+        super().__init__(data, RecordingFiles(data))
         self.language_model: CausalModel | None = None
         self._transcriber: Transcriber | None = None
-
-    @property
-    def input_columns(self) -> tuple[str, ...]:
-        """Return the column of recordings."""
-        return (self.config.data.audio,) if self.config.data.audio else AUDIO
 
     def unused(self, name: str) -> str:
         """Return why a setting has no effect: greedy decoding has no search, and CTC search is not autoregressive."""
@@ -127,55 +113,7 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         memory = model.encode(*self.data.inputs(batch, training=False))
         return self.transcribe(model, batch, memory)
 
-    # --- files ---
-
-    @property
-    def endings(self) -> tuple[str, ...]:
-        """Return the endings of recordings or of stored features."""
-        return FEATURES if self.data.stored else RECORDINGS
-
-    @property
-    def read_together(self) -> int:
-        """Return a number of recordings among which some have similar lengths."""
-        return READ_TOGETHER
-
-    def files_of(self, path: Path) -> list[Path]:
-        """Return the recordings that a user's path stands for: itself, or those in a folder.
-
-        Raises:
-            DataError: if there are none.
-        """
-        if not path.is_dir():
-            return [path]
-        return files_below(path, FEATURES, "features") if self.data.stored else recording_files(path)
-
-    def read_content(self, content: Path | bytes, name: str) -> np.ndarray:
-        """Return the samples of a recording, (n,) int16, or stored features, (T, F) float32."""
-        if self.data.stored:
-            return read_features(content, self.config.features.bins, name)
-        return read_sound(content, self.config.data.sample_rate, name)
-
     def answers(self, model: Conformer, contents: Sequence[np.ndarray]) -> list[Prediction]:
-        """Return the transcripts of recordings read by `read_content`.
-
-        A recording longer than `data.max_seconds` is split at the quietest points, and the transcripts are joined.
-        """
-        cuts = [quiet_pieces(sound, self.data.max_length) for sound in contents]
-        pieces = [sound[start:stop] for sound, parts in zip(contents, cuts, strict=True) for start, stop in parts]
-        transcripts = iter(self._transcribe_sounds(model, pieces))
-        return [
-            concatenate([next(transcripts) for _ in parts], [start / self.data.rate for start, _ in parts])
-            for parts in cuts
-        ]
-
-    def _transcribe_sounds(self, model: Conformer, sounds: Sequence[np.ndarray]) -> list[Prediction]:
-        """Return the transcripts of recordings that are short enough, in batches of similar lengths."""
-        lengths = np.array([len(sound) for sound in sounds])
-        batches = LengthBatches(lengths, batch_tokens=self.data.budget, seed=0, shuffle=False)
-        predictions: dict[int, Prediction] = {}
-        device = next(model.parameters()).device
-        for index in range(len(batches)):
-            rows = batches.indices(0, index)
-            batch = self.data.collate([sounds[row] for row in rows], [""] * len(rows), rows).to(device)
-            predictions |= zip(rows.tolist(), self.transcribe_batch(model, batch), strict=True)
-        return [predictions[row] for row in range(len(sounds))]
+        """Return the transcripts of recordings; those of the pieces of a long recording are joined."""
+        pieces = predict_recordings(self.data, model, contents, self.transcribe_batch)
+        return [concatenate(transcripts, begins_seconds) for transcripts, begins_seconds in pieces]

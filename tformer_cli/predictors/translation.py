@@ -15,10 +15,11 @@ from tformer_cli.config.schema import DecodePrecision
 from tformer_cli.data.text.encoded import pad
 from tformer_cli.data.text.pairs import Pairs
 from tformer_cli.decode.alignment import alignments, links
-from tformer_cli.decode.search import Hypothesis, batch_sentences, num_hypotheses, search
+from tformer_cli.decode.search import batch_sentences
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.nn.int8 import Int8Decoder
 from tformer_cli.predictors.base import Input, Prediction
+from tformer_cli.predictors.generation import generate, text_of
 from tformer_cli.predictors.inputs import SEARCH, Answer, Readable, Refusal, unused_by_search
 from tformer_cli.predictors.text import TextPredictor, searched
 
@@ -84,12 +85,8 @@ class Translator(TextPredictor[Any]):
         longest = torch.full_like(longest, decode.max_length) if decode.max_length else longest
         longest = longest.clamp(max=self.data.limit)
         source, lengths = source.to(device), lengths.to(device)
-        state = decoder.start(decoder.encode(source, lengths), num_hypotheses(decode), int(longest.max()))
-        results = search(
-            decoder, state, config=decode, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id,
-            forbidden=(tokenizer.pad_id, tokenizer.bos_id), max_lengths=longest, sample_ids=sample_ids,
-        )  # fmt: skip
-        predictions = [self._prediction(hypotheses) for hypotheses in results]
+        results = generate(decoder, decoder.encode(source, lengths), decode, tokenizer, longest, sample_ids)
+        predictions = [text_of(hypotheses, tokenizer, self.data.target_language) for hypotheses in results]
         if decode.alignments:
             best = [hypotheses[0].tokens for hypotheses in results]
             soft = alignments(model, source, lengths, best, bos_id=tokenizer.bos_id)
@@ -100,8 +97,3 @@ class Translator(TextPredictor[Any]):
                     "target_pieces": tokenizer.pieces([*tokens, tokenizer.eos_id], self.data.target_language),
                 }
         return predictions
-
-    def _prediction(self, hypotheses: list[Hypothesis]) -> Prediction:
-        language = self.data.target_language
-        texts = [{"text": self.tokenizer.decode(one.tokens, language), "score": one.score} for one in hypotheses]
-        return Prediction(texts[0]["text"], {"hypotheses": texts})

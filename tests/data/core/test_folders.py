@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tformer_cli.config.schema import BadSample, ClassNames, FeatureConfig, ImageDataConfig, SpeechDataConfig
+from tformer_cli.config.schema import BadSample, ClassNames, FeatureConfig, LabelledImageDataConfig, SpeechDataConfig
 from tformer_cli.data.core.media import files_below, listing, passed_over
 from tformer_cli.data.image.images import Images, read_images
 from tformer_cli.data.image.pictures import ENDINGS
@@ -32,7 +32,7 @@ def pictures(folder: Path, *names: str) -> Path:
 
 
 def read(folder: Path, split: str = "train", **settings) -> Images:
-    config = ImageDataConfig(
+    config = LabelledImageDataConfig(
         path=str(folder), image_size=8, crop_share=1.0, channels=1, validation_share=0,
         cache=str(folder.parent / "cache"), **settings,
     )  # fmt: skip

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tformer_cli import raw_lines
-from tformer_cli.config.schema import BadSample, ImageDataConfig, Resample, Source, Target
+from tformer_cli.config.schema import BadSample, LabelledImageDataConfig, Resample, Source, Target
 from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.data.image import images as reading
 from tformer_cli.data.image.images import Images, duplicates, picture_files, read_images
@@ -37,17 +37,17 @@ def encoded(pixels: np.ndarray, kind: str = "PNG", **options) -> bytes:
     return stream.getvalue()
 
 
-def config(path, **settings) -> ImageDataConfig:
+def config(path, **settings) -> LabelledImageDataConfig:
     defaults = {"image_size": SIDE, "crop_share": 1.0, "channels": 1, "cache": str(Path(path).parent / "cache")}
-    return ImageDataConfig(path=str(path), **{**defaults, **settings})
+    return LabelledImageDataConfig(path=str(path), **{**defaults, **settings})
 
 
-def read(settings: ImageDataConfig, split: str = "train", *, skip: bool = False, **options) -> Images:
+def read(settings: LabelledImageDataConfig, split: str = "train", *, skip: bool = False, **options) -> Images:
     bad = BadSample.skip if skip else BadSample.stop
     return read_images(settings, split, seed=1, on_bad_sample=bad, **options)[split]
 
 
-def fault(settings: ImageDataConfig, split: str = "train", **options) -> str:
+def fault(settings: LabelledImageDataConfig, split: str = "train", **options) -> str:
     with pytest.raises(DataError) as caught:
         read(settings, split, **options)
     assert "\n" not in str(caught.value)
@@ -90,7 +90,7 @@ def idx(path: Path, pictures: np.ndarray, labels: list[int], stem: str = "train"
 # --- layouts ---
 
 
-def layouts(place: Path) -> dict[str, ImageDataConfig]:
+def layouts(place: Path) -> dict[str, LabelledImageDataConfig]:
     """The same pictures in each layout; training and test."""
     found = {}
     for split, pictures in (("train", made_up()), ("test", made_up(16)[12:])):

@@ -28,6 +28,7 @@ from tformer_cli.config.schema.data import (
     Documents,
     Fit,
     ImageDataConfig,
+    LabelledImageDataConfig,
     LabelledTextDataConfig,
     MaskingConfig,
     ParallelDataConfig,
@@ -129,7 +130,7 @@ class TextExperiment(Experiment):
 class ImageExperiment(Experiment):
     """What every recipe on pictures sets."""
 
-    data: ImageDataConfig = field(default_factory=ImageDataConfig)
+    data: LabelledImageDataConfig = field(default_factory=LabelledImageDataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def check(self) -> None:
@@ -139,9 +140,4 @@ class ImageExperiment(Experiment):
             ConfigError: naming the setting, and what would go.
         """
         super().check()
-        data, multiple = self.data, self.model.limits().multiple
-        if any(side % multiple for side in data.height_width):
-            cause = f"data.image_size: {data.image_size} is not divisible by the {multiple} pixels of a patch"
-            nearest = [max(1, round(side / multiple)) * multiple for side in data.height_width]
-            pair = f"[{nearest[0]},{nearest[1]}]"
-            raise ConfigError(cause, f"data.image_size={nearest[0] if isinstance(data.image_size, int) else pair}")
+        self.data.check_multiple(self.model.limits().multiple)

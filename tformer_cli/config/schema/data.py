@@ -196,17 +196,10 @@ def height_width(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 @dataclass
-class ImageDataConfig(StratifiedDataConfig):
-    """Pictures, with a label each where one is to be learnt."""
+class ImageDataConfig(DividedDataConfig):
+    """Settings of all data with images: where they are, their size, and their coding."""
 
     image: str = setting("image", "tables: column of the picture, its bytes or a path beside the table")
-    label: str = setting("label", "tables: column of the label")
-    balance: float = setting(0.0, BALANCE, low=0, high=1)
-    classes: ClassNames = setting(
-        ClassNames.auto,
-        "folders within a class's folder: classes of their own, named by their path (path), or parts of it (first); "
-        "auto: path, and an error where pictures lie beside such folders",
-    )
     image_size: int | list[int] = setting(
         224, "pixels of what the model sees: the side of a square, or [height, width]", low=1, high=4096
     )
@@ -255,6 +248,31 @@ class ImageDataConfig(StratifiedDataConfig):
                 raise ConfigError(cause, "give one for all channels, or one for each")
         if not all(number > 0 for number in self.std):
             raise ConfigError(f"data.std: {self.std} must be more than 0", "data.std=[0.5]")
+
+    def check_multiple(self, multiple: int) -> None:
+        """Refuse sides that are no multiple of the pixels of a patch.
+
+        Raises:
+            ConfigError: naming a size that is.
+        """
+        if any(side % multiple for side in self.height_width):
+            cause = f"data.image_size: {self.image_size} is not divisible by the {multiple} pixels of a patch"
+            nearest = [max(1, round(side / multiple)) * multiple for side in self.height_width]
+            pair = f"[{nearest[0]},{nearest[1]}]"
+            raise ConfigError(cause, f"data.image_size={nearest[0] if isinstance(self.image_size, int) else pair}")
+
+
+@dataclass
+class LabelledImageDataConfig(ImageDataConfig, StratifiedDataConfig):
+    """Images, with a label each where one is to be learned."""
+
+    label: str = setting("label", "tables: column of the label")
+    balance: float = setting(0.0, BALANCE, low=0, high=1)
+    classes: ClassNames = setting(
+        ClassNames.auto,
+        "folders within a class's folder: classes of their own, named by their path (path), or parts of it (first); "
+        "auto: path, and an error where pictures lie beside such folders",
+    )
 
 
 Crop = Names("Crop", "none padded resized")

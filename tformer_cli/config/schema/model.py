@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tformer_cli.config.family import AttentionShape, Limits
 from tformer_cli.config.schema.settings import Names, setting
@@ -34,6 +34,8 @@ Normalisation = Names("Normalisation", "batch layer group")
 class ModelConfig:
     """The settings of a model, and what they say of it before it is built."""
 
+    node: ClassVar[str] = "model"
+    """Name of the settings in a configuration, for messages."""
     if TYPE_CHECKING:  # each family's own
         family: str = field(init=False)
 
@@ -99,25 +101,26 @@ class TransformerConfig(ModelConfig):
         super().check()
         if self.dim % self.heads:
             fitting = max(heads for heads in range(1, self.heads + 1) if self.dim % heads == 0)
-            cause = f"model.dim: {self.dim} is not divisible by model.heads {self.heads}"
-            raise ConfigError(cause, f"model.heads={fitting}")
+            cause = f"{self.node}.dim: {self.dim} is not divisible by {self.node}.heads {self.heads}"
+            raise ConfigError(cause, f"{self.node}.heads={fitting}")
         head_dim, positions = self.dim // self.heads, self.positions
         if positions is Positions.rotary and head_dim % 2:
-            cause = f"model.positions: rotary needs an even head width, and model.dim / model.heads is {head_dim}"
-            raise ConfigError(cause, f"model.dim={self.heads * (head_dim + 1)}")
+            width = f"{self.node}.dim / {self.node}.heads is {head_dim}"
+            cause = f"{self.node}.positions: rotary needs an even head width, and {width}"
+            raise ConfigError(cause, f"{self.node}.dim={self.heads * (head_dim + 1)}")
         if positions in EVEN_POSITIONS and self.dim % 2:
             multiple = math.lcm(self.heads, 2)
-            cause = f"model.positions: {positions.name} needs an even model.dim, not {self.dim}"
-            raise ConfigError(cause, f"model.dim={multiple * (self.dim // multiple + 1)}")
+            cause = f"{self.node}.positions: {positions.name} needs an even {self.node}.dim, not {self.dim}"
+            raise ConfigError(cause, f"{self.node}.dim={multiple * (self.dim // multiple + 1)}")
         if self.combine is Combine.concatenate and positions not in ABSOLUTE_POSITIONS:
-            cause = f"model.combine: concatenate needs absolute positions, not {positions.name}"
-            raise ConfigError(cause, "model.combine=add")
+            cause = f"{self.node}.combine: concatenate needs absolute positions, not {positions.name}"
+            raise ConfigError(cause, f"{self.node}.combine=add")
         parts = {Positions.learned_2d: (self.dim, 2), Positions.sinusoidal_2d: (self.dim, 4)}
         width, divisor = parts.get(positions, (head_dim, 4 if positions is Positions.rotary_2d else 1))
         if width % divisor:
-            name = "model.dim" if positions in parts else "model.dim / model.heads"
-            cause = f"model.positions: {positions.name} needs {name} divisible by {divisor}, not {width}"
-            raise ConfigError(cause, f"model.dim={self.heads * math.ceil(head_dim / 4) * 4}")
+            name = f"{self.node}.dim" if positions in parts else f"{self.node}.dim / {self.node}.heads"
+            cause = f"{self.node}.positions: {positions.name} needs {name} divisible by {divisor}, not {width}"
+            raise ConfigError(cause, f"{self.node}.dim={self.heads * math.ceil(head_dim / 4) * 4}")
 
     def attention(self, length: int) -> AttentionShape:
         """Return the shape of attention over sequences of `length` tokens."""
@@ -137,9 +140,9 @@ class TextModelConfig(TransformerConfig):
             ConfigError: naming the setting, and what would go.
         """
         if self.positions in GRID_POSITIONS:
-            cause = f"model.positions: {self.positions.name} has rows and columns, and a text is one line"
+            cause = f"{self.node}.positions: {self.positions.name} has rows and columns, and a text is one line"
             line = self.positions.name.removesuffix("_2d").replace("relative", "t5")
-            raise ConfigError(cause, f"model.positions={line}")
+            raise ConfigError(cause, f"{self.node}.positions={line}")
         super().check()
 
     def attention(self, length: int) -> AttentionShape:
@@ -151,6 +154,7 @@ class TextModelConfig(TransformerConfig):
 class TransformerDecoderConfig(TextModelConfig):
     """A Transformer's decoder by itself, which is composed with an encoder of any kind."""
 
+    node: ClassVar[str] = "decoder"
     depth: int = setting(6, "blocks", low=1, high=1000)
     tie_embeddings: bool = setting(True, "the output weights are the token embedding")
 

@@ -79,6 +79,7 @@ class Columns:
         setting: setting that names the columns, for errors.
         others: columns that `keep` reads.
         keep: whether to keep a row, given its values.
+        is_label: whether a number, a Boolean, a class or a list may stand for the text.
     """
 
     content: str
@@ -88,6 +89,7 @@ class Columns:
     setting: str
     others: tuple[str, ...] = ()
     keep: Callable[[dict[str, Any]], bool] | None = None
+    is_label: bool = True
 
     @property
     def wanted(self) -> list[str]:
@@ -179,7 +181,7 @@ def _rows(
         name, text = f"row {number} of {origin}", None
         if columns.text is not None:
             try:
-                text = cell_text(row[columns.text], place, columns.text, gate, label=True, names=names)
+                text = cell_text(row[columns.text], place, columns.text, gate, label=columns.is_label, names=names)
             except MissingValue as missing:
                 yield Row(str(place), None, b"", missing.reason)
                 continue

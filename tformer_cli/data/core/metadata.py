@@ -64,12 +64,14 @@ class MetadataTables:
         content: the column of files.
         text: the column of their texts.
         item: what a file is, for messages: "recording".
+        is_label: see `Columns`.
     """
 
     config: Any
     content: Column
     text: Column
     item: str
+    is_label: bool = True
 
     @property
     def settings(self) -> str:
@@ -153,7 +155,8 @@ class MetadataTables:
             return all((_as_text(row[column]) == value) == (relation == "=") for column, relation, value in conditions)
 
         others, missing = tuple(column for column, _, _ in conditions), tuple(config.missing)
-        return Columns(content, text, missing, self.item, self.settings, others, keep if conditions else None)
+        kept = keep if conditions else None
+        return Columns(content, text, missing, self.item, self.settings, others, kept, self.is_label)
 
     def narrowed(self, found: Found, columns: Columns, split: str, origin: str) -> Found:
         """Return the files with everything that selects rows in their key and in their name."""

@@ -34,11 +34,13 @@ class Layout:
         named: the files of a path (a folder and a name with or without an ending); nothing if it does not exist.
         whole: the training split, if it is a whole folder except files named like other splits; nothing otherwise.
         expected: description of the expected files, in which "NAME" is the split.
+        builtin: the splits of built-in data.
     """
 
     named: Callable[[Path], list[Path]]
     whole: Callable[[Path, Callable[[str], bool]], list[Path]]
     expected: str
+    builtin: tuple[str, ...] = ("train", "test")
 
 
 class Read(Protocol):
@@ -141,7 +143,7 @@ def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> 
     named = getattr(config, split)
     match config.source.name:
         case "builtin":
-            return split if split != "validation" else None
+            return split if split in (layout or TEXTS).builtin else None
         case "hub":
             there = hub_splits(config)
             wanted = [named] if named else VALIDATION_NAMES if split == "validation" else [split]

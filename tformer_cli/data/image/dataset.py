@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from tformer_cli.data.image.images import Images, duplicates, read_images
 from tformer_cli.data.image.inputs import ImageBatch, ImageInputs
 from tformer_cli.data.image.picture_sources import LAYOUT
 
+C = TypeVar("C", bound=Batch, covariant=True)
+"""The type of a batch."""
 VALIDATION = "validation.txt"
 """File of the run folder with the names of the images for validation, if they were drawn from the training split."""
 
@@ -106,6 +108,27 @@ class ImageData(Data[Images, B]):
         return ImageView(self, split, training=training)
 
 
+class BatchesOfImages(Protocol[C]):
+    """Data whose splits consist of images, in batches of one size."""
+
+    @property
+    def config(self) -> Any:
+        """Return the task's `Experiment`."""
+        ...
+
+    def split(self, name: str) -> Images:
+        """Return a split."""
+        ...
+
+    def order(self, split: str, epoch: int, *, training: bool) -> np.ndarray:
+        """Return the rows of a split in the order of an epoch: see `ImageData.order`."""
+        ...
+
+    def collate(self, split: str, epoch: int, draws: np.ndarray, *, training: bool) -> C:
+        """Return a batch: see `ImageData.collate`."""
+        ...
+
+
 class ImageView(View[B]):
     """Images in batches of one size; training images are in a new order in each epoch.
 
@@ -115,7 +138,7 @@ class ImageView(View[B]):
         training: see `View`.
     """
 
-    def __init__(self, data: ImageData[B], split: str, *, training: bool) -> None:
+    def __init__(self, data: BatchesOfImages[B], split: str, *, training: bool) -> None:
         super().__init__(split, training=training)
         self.data, self.batch_images = data, data.config.data.batch_images
         self.orders = ByEpoch(self._order)

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -23,7 +24,7 @@ from tformer_cli.data.core.cache import Open
 from tformer_cli.data.core.division import Labels
 from tformer_cli.data.core.media import content_digest, file_size, in_order, kept, readable
 from tformer_cli.data.core.media_sources import Found, Row
-from tformer_cli.data.core.splits import draw, read_split
+from tformer_cli.data.core.splits import Layout, draw, read_split
 from tformer_cli.data.core.store import ArrayWriter, Mapped, RaggedWriter, text_digest
 from tformer_cli.data.image.picture_sources import LAYOUT, find_pictures
 from tformer_cli.data.image.pictures import BadPicture, picture_files, read_picture, scaled_size, stored_size
@@ -31,7 +32,7 @@ from tformer_cli.data.image.pixels import Pixels, Stored, Undecoded
 from tformer_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from tformer_cli.config.schema import ImageDataConfig
+    from tformer_cli.config.schema import ImageDataConfig, LabelledImageDataConfig
 
 __all__ = [
     "BadPicture", "Images", "duplicates", "picture_files", "read_images", "read_picture", "stored_size",
@@ -50,8 +51,8 @@ class Images:
 
     Attributes:
         pixels: item i is an image, (H, W, C) uint8, scaled by `read_picture`.
-        labels: labels as in the data: names of class folders or of a dataset's classes, text, numbers as text;
-            None: they were not read.
+        labels: labels as in the data: names of class folders or of a dataset's classes, text, numbers as text; or
+            captions; None: they were not read.
         names: name of each in error messages: its file, or "row 17 of FILE".
         digests: equal for equal images, (N,) uint64: hashes of size and scaled pixels. For images decoded at each use:
             hashes of the bytes in the table, or of the path in the data's folder and the size of the file.
@@ -95,34 +96,71 @@ def duplicates(one: Images, other: Images) -> int:
     return int(np.isin(one.digests, other.digests).sum())
 
 
-def read_images(
-    config: ImageDataConfig, split: str, *, seed: int, on_bad_sample: BadSample, labelled: bool = True
-) -> dict[str, Images]:
-    """Read a split, as `read_split`: where there is no validation split, training pictures drawn by the seed serve.
+@dataclass(frozen=True)
+class ImageSources:
+    """Where images and their texts are.
 
-    Pictures are decoded and scaled once and kept in the cache. If that is estimated to take more than
-    `data.decoded_gib`, they are decoded at each use: one that cannot be read is then an error at its first use, or, if
-    such are to be left out, all are decoded once to know them.
+    Attributes:
+        layout: the rules by which files and folders form a split.
+        find: returns the images of what `find_split` returned.
+        text: column of the labels or captions; None: they are not read.
+        labels: labels for a stratified draw of the validation split; None: it is not stratified.
+    """
+
+    layout: Layout
+    find: Callable[[str | list[Path]], Found]
+    text: str | None
+    labels: Callable[[Images], Labels | None] | None = None
+
+
+def read_images(
+    config: LabelledImageDataConfig, split: str, *, seed: int, on_bad_sample: BadSample, labelled: bool = True
+) -> dict[str, Images]:
+    """Read a split of images in folders of classes, tables or IDX files, see `read_sources`.
 
     Args:
         config: where they are, and their size.
         split: train, validation or test.
         seed: draws the validation split.
-        on_bad_sample: whether a picture that cannot be read is an error, or left out and named in the notes.
+        on_bad_sample: see `read_sources`.
         labelled: whether labels are read; if not, there need be none.
 
     Raises:
         ConfigError: if the settings are impossible.
-        DataError: if the split is not there, or malformed; names the file or row. `BadPicture` if it is one picture.
+        DataError: see `read_sources`.
     """
     if labelled and config.image == config.label:
         raise ConfigError("data.image and data.label must name different columns")
-    read = functools.partial(_read, config, on_bad_sample, labelled)
 
     def labels(data: Images) -> Labels | None:
         return [[label] for label in data.labels] if data.labels is not None and config.stratified else None
 
-    return read_split(config, split, read, functools.partial(draw, seed=seed, labels=labels), LAYOUT)
+    find = functools.partial(find_pictures, config, labelled=labelled)
+    sources = ImageSources(LAYOUT, find, config.label if labelled else None, labels)
+    return read_sources(config, split, sources, seed=seed, on_bad_sample=on_bad_sample)
+
+
+def read_sources(
+    config: ImageDataConfig, split: str, sources: ImageSources, *, seed: int, on_bad_sample: BadSample
+) -> dict[str, Images]:
+    """Read a split, as `read_split`: where there is no validation split, training images drawn by the seed serve.
+
+    Images are decoded and scaled once and kept in the cache. If that is estimated to take more than
+    `data.decoded_gib`, they are decoded at each use: one that cannot be read is then an error at its first use, or, if
+    such are to be left out, all are decoded once to know them.
+
+    Args:
+        config: their size.
+        split: train, validation or test.
+        sources: where they are.
+        seed: draws the validation split.
+        on_bad_sample: whether an image that cannot be read is an error, or left out and named in the notes.
+
+    Raises:
+        DataError: if the split is not there, or malformed; names the file or row. `BadPicture` if it is one image.
+    """
+    read = functools.partial(_read, config, on_bad_sample, sources)
+    return read_split(config, split, read, functools.partial(draw, seed=seed, labels=sources.labels), sources.layout)
 
 
 # --- reading ---
@@ -138,7 +176,7 @@ class _Reading:
         decoded: whether scaled pixels are kept; else what lies in tables, as it is.
         checked: whether each is decoded, which shows whether it can be.
         skip: whether one that cannot be read is left out.
-        labelled: whether labels are read.
+        text: column of the labels or captions; None: they are not read.
     """
 
     pictures: Found
@@ -146,7 +184,7 @@ class _Reading:
     decoded: bool
     checked: bool
     skip: bool
-    labelled: bool
+    text: str | None
 
     @property
     def key(self) -> list[object] | None:
@@ -155,7 +193,7 @@ class _Reading:
         padding = config.mean if config.fit is Fit.pad else []
         scaling = [*stored_size(config), config.channels, config.fit.name, padding]
         scaling += [config.resample.name, PIL.__version__]
-        columns = [config.image, config.label if self.labelled else None]
+        columns = [config.image, self.text]
         return key and [FORMAT, key, str(_root(config)), columns, scaling, self.decoded, self.checked]
 
     def write(self, stream: Open) -> None:
@@ -198,17 +236,17 @@ class _Reading:
             return bad
 
 
-def _read(config: ImageDataConfig, on_bad_sample: BadSample, labelled: bool, split: str | list[Path]) -> Images:
-    pictures = find_pictures(config, split, labelled)
+def _read(config: ImageDataConfig, on_bad_sample: BadSample, sources: ImageSources, split: str | list[Path]) -> Images:
+    pictures = sources.find(split)
     decoded, skip = _estimated_bytes(pictures, config) <= config.decoded_gib * GIB, on_bad_sample is BadSample.skip
-    reading = _Reading(pictures, config, decoded, decoded or skip, skip, labelled)
+    reading = _Reading(pictures, config, decoded, decoded or skip, skip, sources.text)
     arrays, about, notes = kept(config.cache, reading.key, ARRAYS, reading.write, "pictures", BadPicture, skip=skip)
     content, offsets = Mapped(arrays["content"]), arrays["offsets"]
     if decoded:
         pixels = Stored(content, offsets[:-1], arrays["sizes"].reshape(-1, 2), config.channels)
     else:
         pixels = Undecoded(content, offsets[:-1], np.diff(offsets), about["names"], config)
-    labels = about["labels"] if labelled else None
+    labels = about["labels"] if sources.text is not None else None
     return Images(pixels, labels, about["names"], arrays["digests"], pictures.origin, notes=(*pictures.notes, *notes))
 
 

@@ -23,7 +23,7 @@ from tformer_cli.data.image.pictures import ENDINGS
 from tformer_cli.errors import DataError, library
 
 if TYPE_CHECKING:
-    from tformer_cli.config.schema import ImageDataConfig
+    from tformer_cli.config.schema import LabelledImageDataConfig
 
 SETTINGS = "data.image, data.label"
 IDX = re.compile(r"images([-.])idx3-ubyte(\.gz)?$")
@@ -31,7 +31,7 @@ SPLITS = frozenset(name for names in NAMES.values() for name in names)
 DIGITS, DIGITS_TEST_SHARE, DIGITS_SEED, DIGITS_WHITE = "digits", 1 / 6, 1797, 16
 
 
-def find_pictures(config: ImageDataConfig, found: str | list[Path], labelled: bool) -> Found:
+def find_pictures(config: LabelledImageDataConfig, found: str | list[Path], labelled: bool) -> Found:
     """The pictures of what `find_split` found.
 
     Raises:
@@ -79,7 +79,7 @@ LAYOUT = Layout(
 """A split is a folder with a folder for each class, a table, or an IDX file of pictures beside one of labels."""
 
 
-def _folder(config: ImageDataConfig, folder: Path, labelled: bool) -> Found:
+def _folder(config: LabelledImageDataConfig, folder: Path, labelled: bool) -> Found:
     is_all = folder == Path(config.path).expanduser()
     is_other = is_other_split(config) if is_all else lambda name: False
     listed = listing(folder, ENDINGS, is_other)
@@ -157,11 +157,11 @@ def _labels(folder: Path, classes: Sequence[Path], naming: ClassNames, notes: li
 # --- tables ---
 
 
-def _columns(config: ImageDataConfig, labelled: bool) -> Columns:
+def _columns(config: LabelledImageDataConfig, labelled: bool) -> Columns:
     return Columns(config.image, config.label if labelled else None, tuple(config.missing), "picture", SETTINGS)
 
 
-def _hub(config: ImageDataConfig, split: str, labelled: bool) -> Found:
+def _hub(config: LabelledImageDataConfig, split: str, labelled: bool) -> Found:
     import datasets
 
     data = hub_data(config, split)
@@ -198,7 +198,7 @@ def _idx(path: Path, labelled: bool) -> Found:
 # --- built in ---
 
 
-def _digits(config: ImageDataConfig, split: str, labelled: bool) -> Found:
+def _digits(config: LabelledImageDataConfig, split: str, labelled: bool) -> Found:
     """Handwritten digits of 8 x 8 pixels that scikit-learn brings (Alpaydin and Kaynak 1998, UCI); a sixth is test."""
     if config.path != DIGITS:
         raise DataError(f"no built-in pictures are called {config.path!r}", f"data.path={DIGITS}")
@@ -216,6 +216,6 @@ def _digits(config: ImageDataConfig, split: str, labelled: bool) -> Found:
     return of_stream(f"built-in {DIGITS}, {split}", key, None, rows)
 
 
-def _digits_rows(config: ImageDataConfig, split: str, count: int) -> np.ndarray:
+def _digits_rows(config: LabelledImageDataConfig, split: str, count: int) -> np.ndarray:
     train, test = draw_rows(count, DIGITS_TEST_SHARE, seed=DIGITS_SEED)
     return test if split == "test" else train[: config.size or None]

@@ -63,6 +63,6 @@ class ConformerConfig(TextModelConfig):
 FAMILY = Family(
     name="conformer",
     config=ConformerConfig,
-    provides=frozenset({"speech_recogniser"}),
+    provides=frozenset({"recording_encoder", "speech_recogniser"}),
     build="tformer_cli.models.conformer.model:build",
 )

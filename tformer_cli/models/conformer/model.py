@@ -51,8 +51,17 @@ class ConformerEncoder(nn.Module):
             config.dim, config.kernel_size, config.convolution_norm, causal=config.causal_convolution, bias=config.bias
         )
 
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.config.dim
+
+    def encode(self, features: Tensor, lengths: Tensor) -> Memory:
+        """Return the memory of recordings: see `Conformer.encode`."""
+        return self(features, lengths)
+
     def forward(self, features: Tensor, lengths: Tensor) -> Memory:
-        """As `Conformer.encode`."""
+        """Return the memory of recordings: see `Conformer.encode`."""
         x, lengths = self.subsampling(features, lengths)
         size, most, scheme = x.shape[1], self.config.max_frames, self.config.positions
         if size > most and scheme in (Positions.learned, Positions.sinusoidal):

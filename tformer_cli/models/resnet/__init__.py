@@ -42,7 +42,7 @@ class ResNetConfig(ModelConfig):
 FAMILY = Family(
     name="resnet",
     config=ResNetConfig,
-    provides=frozenset({"image_encoder"}),
+    provides=frozenset({"image_encoder", "image_memory"}),
     build="tformer_cli.models.resnet.model:build",
     defaults={"head.pooling": "mean"},
 )

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from tformer_cli.config.family import Sizes
 from tformer_cli.config.schema import Pooling
+from tformer_cli.models.decoding import Memory
 from tformer_cli.models.resnet import BatchOrGroup, ResNetConfig, ResNetStem
+from tformer_cli.nn.attention import EVERYTHING
 
 GROUPS = 32
 """Of group normalisation (Wu and He 2018)."""
@@ -138,6 +140,14 @@ class ResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, S, S) to the map of the last stage, (B, width, h, w)."""
         return self.stages(self.pool(F.relu(self.stem(images))))
+
+    def encode(self, images: Tensor) -> Memory:
+        """Read images, (B, C, S, S), float32: the memory is the cells of the last map, row by row, (B, h * w, width).
+
+        A decoder that attends to the cells of a convolutional map is that of Xu et al. (2015).
+        """
+        states = self(images).flatten(2).mT
+        return Memory(states, EVERYTHING, torch.full(states.shape[:1], states.shape[1], device=states.device))
 
     def vector(self, images: Tensor, pooling: Pooling = Pooling.mean) -> Tensor:
         """Return the mean of the last map (He et al. 2016, section 3.3): (B, C, S, S) to (B, width)."""

@@ -64,6 +64,6 @@ class ViTConfig(TransformerConfig):
 FAMILY = Family(
     name="vit",
     config=ViTConfig,
-    provides=frozenset({"image_encoder", "patch_encoder"}),
+    provides=frozenset({"image_encoder", "image_memory", "patch_encoder"}),
     build="tformer_cli.models.vit.model:build",
 )

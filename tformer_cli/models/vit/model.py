@@ -139,8 +139,13 @@ class ViT(nn.Module):
         """Each patch by itself, as far as the stem does not mix them: (B, C, S, S), float32, to (B, N, D)."""
         return self.patches(self.stem(images))
 
-    def encode(self, patches: Tensor, first: int | None = None) -> Tensor:
-        """What each token, or the `first`, makes of all: embedded patches (B, N, D) to (B, T, D), [class] first."""
+    def transform(self, patches: Tensor, first: int | None = None) -> Tensor:
+        """Return the states of all tokens, or of the `first`: embedded patches (B, N, D) to (B, T, D), [class] first.
+
+        Args:
+            patches: outputs of `embed`, some of which may have been replaced.
+            first: number of tokens whose states are computed; None: all.
+        """
         x = patches
         if self.class_token is not None:
             x = torch.cat((self.class_token.to(x.dtype).expand(len(x), 1, -1), x), dim=1)
@@ -148,12 +153,17 @@ class ViT(nn.Module):
 
     def forward(self, images: Tensor, first: int | None = None) -> Tensor:
         """(B, C, S, S), float32, to (B, T, D), [class] first; or to (B, first, D), which costs less."""
-        return self.encode(self.embed(images), first)
+        return self.transform(self.embed(images), first)
 
     @property
     def width(self) -> int:
         """D."""
         return self.config.dim
+
+    def encode(self, images: Tensor) -> Memory:
+        """Read images, (B, C, S, S), float32: the memory is the states of all tokens (B, T, D), [class] first."""
+        states = self(images)
+        return Memory(states, EVERYTHING, torch.full(states.shape[:1], states.shape[1], device=states.device))
 
     def vector(self, images: Tensor, pooling: Pooling) -> Tensor:
         """Return the vector of [class], or the mean of all patches (section 3.1, appendix D.3).
@@ -187,28 +197,6 @@ class ViT(nn.Module):
         if "encoder.class_token" in parameters and "encoder.class_token" not in checkpoint:
             raise RunError("the model to start from has no [class] token", "model.class_token=false head.pooling=mean")
         return {name: value for name, value in weights.items() if name in parameters or name not in of_class}
-
-
-class ImageEncoder(nn.Module):
-    """A Vision Transformer as the encoder of an `EncoderDecoder`: its memory is the vectors of all tokens.
-
-    Args:
-        vit: the encoder.
-    """
-
-    def __init__(self, vit: ViT) -> None:
-        super().__init__()
-        self.vit = vit
-
-    @property
-    def width(self) -> int:
-        """D."""
-        return self.vit.config.dim
-
-    def encode(self, images: Tensor) -> Memory:
-        """Read pictures, (B, C, S, S), float32: states (B, T, D), [class] first, all of them real."""
-        states = self.vit(images)
-        return Memory(states, EVERYTHING, torch.full(states.shape[:1], states.shape[1], device=states.device))
 
 
 class ViTForMaskedPatches(nn.Module):
@@ -246,7 +234,7 @@ class ViTForMaskedPatches(nn.Module):
         if shuffled is not None:
             patches = patches.gather(1, shuffled[..., None].expand_as(patches))
         patches = torch.where(hidden[..., None], self.mask.to(patches.dtype), patches)
-        tokens = self.encoder.encode(patches)[:, -patches.shape[1] :]
+        tokens = self.encoder.transform(patches)[:, -patches.shape[1] :]
         return self.output(tokens.flatten(0, 1)[places])
 
     def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:

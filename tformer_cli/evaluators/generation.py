@@ -1,0 +1,100 @@
+"""Scores of texts that are generated for images or recordings: the loss, and scores of decoded texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tformer_cli.data.core.media import shown
+from tformer_cli.data.core.view import View
+from tformer_cli.decode.workers import Share, unshared
+from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, spread
+from tformer_cli.metrics.translation import Tokenization, tokenization, translation_scores
+from tformer_cli.objectives.base import LossSums
+from tformer_cli.objectives.next_token import TeacherForcing
+from tformer_cli.predictors.base import Prediction
+from tformer_cli.predictors.generation import TextGenerator
+
+
+class TextGenerationEvaluator(Evaluator[Any, Any]):
+    """Loss, perplexity, BLEU, chrF, TER and exact match of one text for each file.
+
+    The data has `references`, the `target_language`, and splits with `names`.
+
+    Args:
+        objective: teacher forcing.
+        predictor: generates the texts that are scored.
+    """
+
+    metric = "bleu"
+    lower_is_better = frozenset({"loss", "perplexity", "ter"})
+    objective: TeacherForcing
+
+    def __init__(self, objective: TeacherForcing, predictor: TextGenerator) -> None:
+        super().__init__(objective)
+        self.predictor = predictor
+
+    def prepare(self) -> None:
+        """Check that BLEU can be computed for the language."""
+        self._tokenization("validation")
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Return a note on how BLEU divides the references, if it needs one."""
+        words = self._tokenization("validation")
+        return [("note", words.note)] if words.note else []
+
+    def evaluate(self, model: Any, view: View[Any], scoring: Scoring, share: Share = unshared) -> Evaluation:
+        """Return loss and perplexity by teacher forcing, and the scores of decoded texts; each file is encoded once."""
+        split, words = self.data.split(view.split), self._tokenization(view.split)
+        references, names = self.data.references(view.split), [shown(name) for name in split.names]
+        size = min(scoring.limit or len(references), len(references)) if scoring.decoded else 0
+        sums, texts = self._loss_and_texts(model, view, size, share)
+        loss = sums.means()["loss"]
+        scores = {"loss": loss, "perplexity": math.exp(min(loss, 700))}
+        evaluation = Evaluation(scores, data_sha256=split.hash, notes=list(split.notes))
+        if not scoring.decoded:
+            return evaluation
+        predictions = [texts[row] for row in range(size)]
+        hypotheses = [prediction.text for prediction in predictions]
+        language, thorough = self.data.target_language, scoring.thorough
+        more, evaluation.signatures = translation_scores(
+            hypotheses, references[:size], language, thorough=thorough, divided=words
+        )
+        evaluation.notes += [words.note] if words.note else []
+        evaluation.scores |= more
+        evaluation.samples = [
+            Sample(names[row], references[row], hypotheses[row]) for row in spread(size, scoring.samples)
+        ]
+        if scoring.predictions:
+            evaluation.predictions = [
+                {"file": names[row], "reference": references[row], "prediction": hypotheses[row],
+                 "score": predictions[row].details["hypotheses"][0]["score"]}
+                for row in range(size)
+            ]  # fmt: skip
+        return evaluation
+
+    def _loss_and_texts(
+        self, model: Any, view: View[Any], size: int, share: Share
+    ) -> tuple[LossSums, dict[int, Prediction]]:
+        """Return the loss over all batches, and the texts for at least the first `size` files by row."""
+
+        def job(index: int) -> tuple[LossSums, dict[int, Prediction]]:
+            batch = batch_on_device(view, model, index)
+            outputs = self.objective.outputs(model, batch)
+            sums = LossSums.of(self.objective.loss(model, outputs, batch))
+            rows: Sequence[int] = batch.sample_ids.tolist()
+            if min(rows) >= size:
+                return sums, {}
+            return sums, dict(zip(rows, self.predictor.texts(model, outputs.memory, rows), strict=True))
+
+        total, texts = LossSums(), dict[int, Prediction]()
+        for sums, part in share(lambda indices: map(job, indices), range(view.num_batches)):
+            total.merge(sums.sums, sums.count)
+            texts |= part
+        return total, texts
+
+    def _tokenization(self, split: str) -> Tokenization:
+        """Return how BLEU and TER divide all references of a split, even if only a part is scored."""
+        references, config = self.data.references(split), self.data.config.data
+        return tokenization(self.data.target_language, references, config.bleu_tokenizer.name)
