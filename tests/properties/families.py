@@ -131,6 +131,15 @@ FAMILIES = [
         ["augment.speeds=[1.0]", "augment.noise=0", "augment.gain_db=0", "augment.join=0", "augment.shift_ms=0",
          "augment.time_masks=0", "augment.frequency_masks=0"],
     ),
+    Family(
+        "captions",
+        "quickstart/captions",
+        ["data.size=60", "data.batch_images=10", "data.image_size=16", "tokenizer.vocab_size=45", "model.stem=patches",
+         "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1", "decoder.dim=24", "decoder.heads=2",
+         "decoder.ffn_dim=32", "decoder.depth=1", "decoder.dropout=0", "trainer.steps=10", "decode.beam=2",
+         "decode.max_length=12"],
+        PICTURES,
+    ),
 ]  # fmt: skip
 
 

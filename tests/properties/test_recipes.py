@@ -11,6 +11,7 @@ from tformer_cli.config.compose import compose, recipes
 from tformer_cli.config.experiments import experiment
 from tformer_cli.config.schema import Source
 from tformer_cli.tasks.registry import (
+    CaptioningExperiment,
     ImageClassificationExperiment,
     LanguageModelExperiment,
     MaskedLanguageModelExperiment,
@@ -65,6 +66,11 @@ SHRUNK = {
     ],
     ImageClassificationExperiment: [*DIGITS, "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1"],
     experiment("image_classification", "resnet"): [*DIGITS],
+    CaptioningExperiment: [
+        "data.source=builtin", "data.path=shapes", "data.size=60", "data.image_size=16", "data.batch_images=10",
+        "tokenizer.vocab_size=45", "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1",
+        "decoder.dim=16", "decoder.heads=2", "decoder.ffn_dim=32", "decoder.depth=1", "decode.max_length=12",
+    ],
     MaskedPatchesExperiment: [*DIGITS, "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1"],
 }  # fmt: skip
 WORDS = ["good", "bad", "film", "plot", "end", "fine", "story", "dull"]

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from tformer_cli.config.experiments import TaskEntry
 from tformer_cli.config.schema import (
     ONE_LABEL,
+    AugmentConfig,
+    CaptionDataConfig,
     ClassifierHeadConfig,
     CorpusDataConfig,
+    DecodeConfig,
     Experiment,
     FeatureConfig,
     Features,
@@ -36,6 +39,7 @@ from tformer_cli.config.schema import (
     TaggedDataConfig,
     TextExperiment,
     TranscriptConfig,
+    TransformerDecoderConfig,
     setting,
 )
 from tformer_cli.errors import ConfigError
@@ -184,6 +188,30 @@ class ImageClassificationExperiment(ImageExperiment):
 
 
 @dataclass
+class CaptioningExperiment(TextExperiment):
+    """Images to sentences that describe them."""
+
+    task: str = setting("captioning", "entry of the task registry")
+    data: CaptionDataConfig = field(default_factory=CaptionDataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ViTConfig = field(default_factory=ViTConfig)
+    decoder: TransformerDecoderConfig = field(default_factory=TransformerDecoderConfig)
+
+    def check(self) -> None:
+        """Refuse images that are no whole number of patches, and blended images, which have no caption.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        super().check()
+        self.data.check_multiple(self.model.limits().multiple)
+        _check_decoder(self.decode, self.decoder)
+        for key in ("mixup", "cutmix"):
+            if getattr(self.augment, key):
+                raise ConfigError(f"augment.{key}: a blend of two images has no caption", f"augment.{key}=0")
+
+
+@dataclass
 class MaskedPatchesExperiment(ImageExperiment):
     """Pictures, hidden patches from those around them."""
 
@@ -226,25 +254,44 @@ class SpeechRecognitionExperiment(TextExperiment):
             ConfigError: naming the setting, and what would go.
         """
         super().check()
-        features, augment = self.features, self.augment
-        if augment.frequency_masks and augment.frequency_mask_bins >= features.bins:
-            widest = augment.frequency_mask_bins
-            cause = f"augment.frequency_mask_bins: {widest} would hide all of features.bins {features.bins}"
-            raise ConfigError(cause, f"augment.frequency_mask_bins={features.bins // 3}")
-        if features.kind is Features.stored:
-            for key, nothing in (("speeds", [1.0]), ("gain_db", 0), ("noise", 0), ("shift_ms", 0)):
-                if getattr(augment, key) != nothing:
-                    cause = f"augment.{key}: needs sound, and features.kind is stored"
-                    raise ConfigError(cause, f"augment.{key}={nothing}")
-            return
-        half = self.data.sample_rate / 2
-        highest = features.high_hz or half
-        if features.high_hz > half:
-            cause = f"features.high_hz: {features.high_hz:g} is more than half of data.sample_rate, {half:g}"
-            raise ConfigError(cause, "features.high_hz=0")
-        if features.low_hz >= highest:
-            cause = f"features.low_hz: {features.low_hz:g} is not below the highest frequency, {highest:g}"
-            raise ConfigError(cause, "features.low_hz=20")
+        _check_features(self.features, self.augment, self.data.sample_rate)
+
+
+def _check_decoder(decode: DecodeConfig, decoder: TransformerDecoderConfig) -> None:
+    """Refuse a search for longer texts than the decoder writes.
+
+    Raises:
+        ConfigError: naming the setting, and what would go.
+    """
+    if decode.max_length > decoder.max_length:
+        cause = f"decode.max_length: {decode.max_length} is more than decoder.max_length {decoder.max_length}"
+        raise ConfigError(cause, f"decode.max_length={decoder.max_length}")
+
+
+def _check_features(features: FeatureConfig, augment: SpeechAugmentConfig, sample_rate: int) -> None:
+    """Refuse features that the recordings do not have, and augmentation that the features do not allow.
+
+    Raises:
+        ConfigError: naming the setting, and what would go.
+    """
+    if augment.frequency_masks and augment.frequency_mask_bins >= features.bins:
+        widest = augment.frequency_mask_bins
+        cause = f"augment.frequency_mask_bins: {widest} would hide all of features.bins {features.bins}"
+        raise ConfigError(cause, f"augment.frequency_mask_bins={features.bins // 3}")
+    if features.kind is Features.stored:
+        for key, nothing in (("speeds", [1.0]), ("gain_db", 0), ("noise", 0), ("shift_ms", 0)):
+            if getattr(augment, key) != nothing:
+                cause = f"augment.{key}: needs sound, and features.kind is stored"
+                raise ConfigError(cause, f"augment.{key}={nothing}")
+        return
+    half = sample_rate / 2
+    highest = features.high_hz or half
+    if features.high_hz > half:
+        cause = f"features.high_hz: {features.high_hz:g} is more than half of data.sample_rate, {half:g}"
+        raise ConfigError(cause, "features.high_hz=0")
+    if features.low_hz >= highest:
+        cause = f"features.low_hz: {features.low_hz:g} is not below the highest frequency, {highest:g}"
+        raise ConfigError(cause, "features.low_hz=20")
 
 
 def _entry(experiment: type[Experiment], implementation: str, *needs: str) -> TaskEntry:
@@ -261,6 +308,7 @@ TASKS: dict[str, TaskEntry] = {
         _entry(TokenTaggingExperiment, "token_tagging:build", "token_encoder"),
         _entry(QuestionAnsweringExperiment, "question_answering:build", "token_encoder"),
         _entry(ImageClassificationExperiment, "image_classification:build", "image_encoder"),
+        _entry(CaptioningExperiment, "captioning:build", "image_memory"),
         _entry(MaskedPatchesExperiment, "masked_patches:build", "patch_encoder"),
         _entry(SpeechRecognitionExperiment, "speech_recognition:build", "speech_recogniser"),
     )

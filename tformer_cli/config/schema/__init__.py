@@ -19,6 +19,7 @@ from tformer_cli.config.schema.data import (
     ONE_LABEL,
     AugmentConfig,
     BleuTokenizer,
+    CaptionDataConfig,
     ClassNames,
     CorpusDataConfig,
     Crop,

@@ -275,6 +275,21 @@ class LabelledImageDataConfig(ImageDataConfig, StratifiedDataConfig):
     )
 
 
+@dataclass
+class CaptionDataConfig(ImageDataConfig):
+    """Images with a sentence each."""
+
+    image: str = setting("", "column of the image, its path or bytes; empty: file_name, image or path")
+    text: str = setting("", "column of the caption; empty: text or caption")
+    split_column: str = setting("split", "column that names the split of a row, where there is one")
+    only: str = setting("", "read only rows with COLUMN=VALUE, or (COLUMN!=VALUE) only the others")
+    language: str = setting("en", "language of the captions; built-in shapes: en or ja")
+    batch_images: int = setting(32, "images in a batch", low=1)
+    bleu_tokenizer: BleuTokenizer = setting(
+        BleuTokenizer.auto, "how sacreBLEU divides text into words; auto: by the language and its script"
+    )
+
+
 Crop = Names("Crop", "none padded resized")
 
 

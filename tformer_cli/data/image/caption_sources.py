@@ -1,0 +1,106 @@
+"""Images with captions: tables in the layout of Hugging Face's imagefolder, datasets of the hub, built-in shapes."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tformer_cli.config.schema import BadSample
+from tformer_cli.data.core import files
+from tformer_cli.data.core.hub import hub_data, hub_named_rows, hub_origin
+from tformer_cli.data.core.media_sources import Found, Row, of_hub, of_stream
+from tformer_cli.data.core.metadata import METADATA, Column, MetadataTables, with_wildcards
+from tformer_cli.data.core.splits import Layout
+from tformer_cli.data.image.images import Images, ImageSources, read_sources
+from tformer_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import CaptionDataConfig
+
+IMAGE = ("file_name", "image", "path")
+TEXT = ("text", "caption")
+SHAPES = "shapes"
+
+
+def read_captioned(config: CaptionDataConfig, split: str, *, seed: int, on_bad_sample: BadSample) -> dict[str, Images]:
+    """Read a split of images whose `labels` are captions, see `read_sources`.
+
+    Args:
+        config: where they are, and their size.
+        split: train, validation or test.
+        seed: draws the validation split, and built-in images.
+        on_bad_sample: see `read_sources`.
+
+    Raises:
+        ConfigError: if the settings are impossible.
+        DataError: see `read_sources`.
+    """
+    tables = _tables(config)
+    sources = ImageSources(caption_layout(config), functools.partial(_find, config, tables, seed), config.text)
+    return read_sources(config, split, sources, seed=seed, on_bad_sample=on_bad_sample)
+
+
+def caption_layout(config: CaptionDataConfig) -> Layout:
+    """Return the layout: a split is a table, rows of one, or a folder with one."""
+    tables = _tables(config)
+    expected = (
+        f"NAME with one of {', '.join(files.TABLES)}, a folder NAME with {METADATA}.csv, or {METADATA}.csv with NAME in"
+        f" its column {config.split_column!r}"
+    )
+    named = functools.partial(with_wildcards, named=tables.named)
+    return Layout(named, functools.partial(_whole, tables), expected, builtin=("train", "validation", "test"))
+
+
+def _tables(config: CaptionDataConfig) -> MetadataTables:
+    """Return the tables of images and captions; a caption must be text."""
+    image = Column("data.image", config.image, IMAGE, "images")
+    return MetadataTables(config, image, Column("data.text", config.text, TEXT, "captions"), "image", is_label=False)
+
+
+def _whole(tables: MetadataTables, folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
+    return tables.whole(folder) or []
+
+
+def _find(config: CaptionDataConfig, tables: MetadataTables, seed: int, location: str | list[Path]) -> Found:
+    if isinstance(location, str):
+        return _hub(config, tables, location) if config.source.name == "hub" else _shapes(config, location, seed)
+    [path] = location
+    if (table := tables.find(path)) is not None:
+        return table
+    cause = f"{path}: no table of images and captions"
+    raise DataError(cause, f"put a {METADATA}.csv with columns file_name and text among the images")
+
+
+def _hub(config: CaptionDataConfig, tables: MetadataTables, split: str) -> Found:
+    import datasets
+
+    data, origin = hub_data(config, split), hub_origin(config, split)
+    names = list(data.features or next((row for _, row in hub_named_rows(config, split, data, 1)), {}))
+    columns = tables.columns(names, origin)
+    images = of_hub(config, split, data, columns, datasets.Image, datasets.Image(decode=False))
+    return tables.narrowed(images, columns, "", origin)
+
+
+def _shapes(config: CaptionDataConfig, split: str, seed: int) -> Found:
+    """Return built-in pictures of shapes, as files in the format PPM."""
+    if config.path != SHAPES:
+        raise DataError(f"no built-in captions are called {config.path!r}", f"data.path={SHAPES}")
+    from tformer_cli.builtin import draws, shape_captions, shape_pictures, shapes
+
+    count, size = config.size if split == "train" else 0, max(config.height_width)
+    scenes = shapes.Scenes(split, seed, count, size)
+    scenes.caption(0, config.language)  # refuses a language that there is not
+
+    def rows() -> Iterator[Row]:
+        header = b"P6 %d %d 255\n" % (size, size)
+        for index in range(len(scenes)):
+            text, picture = scenes.caption(index, config.language), scenes.picture(index)
+            yield Row(f"row {index + 1} of {SHAPES}", text, header + picture.tobytes())
+
+    modules = (draws, shapes, shape_captions, shape_pictures)
+    code = b"".join(Path(module.__file__ or "").read_bytes() for module in modules)
+    key: list[object] = [SHAPES, hashlib.sha256(code).hexdigest(), split, seed, count, size, config.language]
+    return of_stream(f"built-in {SHAPES}, {split}", key, len(scenes), rows)
