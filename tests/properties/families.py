@@ -140,6 +140,17 @@ FAMILIES = [
          "decode.max_length=12"],
         PICTURES,
     ),
+    Family(
+        "speech translation",
+        "quickstart/speech_translation",
+        ["data.size=40", "data.batch_seconds=8", "data.validation_share=0.25", "features.bins=16",
+         "features.normalise=utterance", "augment.frequency_mask_bins=3", "augment.speeds=[0.9,1.0,1.1]",
+         "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1", "model.kernel_size=7",
+         "model.subsampling_dim=4", "model.convolution_norm=layer", "decoder.dim=24", "decoder.heads=2",
+         "decoder.ffn_dim=32", "decoder.depth=1", "decoder.dropout=0", "trainer.steps=10", "decode.beam=2"],
+        RECORDINGS,
+        ["augment.speeds=[1.0]", "augment.time_masks=0", "augment.frequency_masks=0"],
+    ),
 ]  # fmt: skip
 
 

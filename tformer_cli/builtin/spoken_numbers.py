@@ -10,7 +10,7 @@ import ctypes
 import locale
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -74,6 +74,29 @@ def in_words(number: int) -> str:
     return " ".join(parts)
 
 
+def in_japanese(number: int) -> str:
+    """Return a number from 0 to 999 in Japanese: "三百四十二"."""
+    digits = "零一二三四五六七八九"
+    hundreds, tens, ones = number // 100, number // 10 % 10, number % 10
+    parts = [digits[count] * (count > 1) + unit for count, unit in ((hundreds, "百"), (tens, "十")) if count]
+    return "".join(parts) + (digits[ones] if ones or not parts else "")
+
+
+def writer(language: str) -> Callable[[int], str]:
+    """Return the function that writes numbers in a language.
+
+    Raises:
+        DataError: if there is none.
+    """
+    if language not in LANGUAGES:
+        cause = f"built-in numbers are not written in {language!r}"
+        raise DataError(cause, f"take one of {', '.join(LANGUAGES)}")
+    return LANGUAGES[language]
+
+
+LANGUAGES: dict[str, Callable[[int], str]] = {"en": in_words, "ja": in_japanese}
+
+
 @lru_cache(maxsize=8)
 def held_out(seed: int) -> frozenset[int]:
     """The numbers that training never shows, a tenth of those of three digits; a hash of the seed decides.
@@ -89,7 +112,9 @@ def split_of(number: int, voice: str, seed: int) -> str:
     return "test" if is_test else "train"
 
 
-def spoken_numbers(split: str, size: int, seed: int, sample_rate: int) -> Iterator[tuple[str, np.ndarray, str]]:
+def spoken_numbers(
+    split: str, size: int, seed: int, sample_rate: int, language: str = "en"
+) -> Iterator[tuple[str, np.ndarray, str]]:
     """Spoken numbers that come with tformer.
 
     Args:
@@ -97,6 +122,7 @@ def spoken_numbers(split: str, size: int, seed: int, sample_rate: int) -> Iterat
         size: how many; 0: as many as `SIZES` says. A smaller set is the beginning of a larger one.
         seed: decides the numbers and how they are said, and which of them, in which voices, are for the test.
         sample_rate: samples a second.
+        language: language of the texts, one of `LANGUAGES`; the speech is English.
 
     Yields:
         Name, waveform (N,) in [-1, 1], float32, and transcript; each is a pure function of seed, split and its place.
@@ -109,12 +135,13 @@ def spoken_numbers(split: str, size: int, seed: int, sample_rate: int) -> Iterat
         raise DataError(f"built-in numbers have no split {split!r}", f"take one of {', '.join(SIZES)}")
     if size < 0:
         raise DataError(f"built-in numbers: size {size} is negative", "give how many, or 0 for the default")
+    write = writer(language)
     resample = library("soxr", "soxr", "demo").resample
     for index in range(size or SIZES[split]):
         drawn = _draw(split, index, seed)
         said, rate = synthesise(in_words(drawn.number), drawn.voice, drawn.words_a_minute, drawn.pitch, drawn.range)
         wave = _recorded(resample(said, rate, sample_rate), drawn, sample_rate)
-        yield f"row {index + 1}: number {drawn.number}, voice {drawn.voice}", wave, in_words(drawn.number)
+        yield f"row {index + 1}: number {drawn.number}, voice {drawn.voice}", wave, write(drawn.number)
 
 
 class _Utterance(NamedTuple):

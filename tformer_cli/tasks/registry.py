@@ -36,6 +36,7 @@ from tformer_cli.config.schema import (
     SpeechDataConfig,
     SpeechDecodeConfig,
     SpeechObjectiveConfig,
+    SpeechTranslationDataConfig,
     TaggedDataConfig,
     TextExperiment,
     TranscriptConfig,
@@ -257,6 +258,34 @@ class SpeechRecognitionExperiment(TextExperiment):
         _check_features(self.features, self.augment, self.data.sample_rate)
 
 
+@dataclass
+class SpeechTranslationExperiment(TextExperiment):
+    """Recordings to text of another language."""
+
+    task: str = setting("speech_translation", "entry of the task registry")
+    data: SpeechTranslationDataConfig = field(default_factory=SpeechTranslationDataConfig)
+    transcripts: TranscriptConfig = field(default_factory=TranscriptConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
+    model: ConformerConfig = field(default_factory=ConformerConfig)
+    decoder: TransformerDecoderConfig = field(default_factory=TransformerDecoderConfig)
+
+    def check(self) -> None:
+        """Refuse joined recordings, two decoders, and features that the recordings do not have.
+
+        Raises:
+            ConfigError: naming the setting, and what would go.
+        """
+        super().check()
+        _check_features(self.features, self.augment, self.data.sample_rate)
+        _check_decoder(self.decode, self.decoder)
+        if self.augment.join:
+            raise ConfigError("augment.join: recordings with translations are not joined", "augment.join=0")
+        if self.model.decoder_depth:
+            cause = "model.decoder_depth: the decoder of this task has settings of its own"
+            raise ConfigError(cause, f"model.decoder_depth=0 decoder.depth={self.model.decoder_depth}")
+
+
 def _check_decoder(decode: DecodeConfig, decoder: TransformerDecoderConfig) -> None:
     """Refuse a search for longer texts than the decoder writes.
 
@@ -311,6 +340,7 @@ TASKS: dict[str, TaskEntry] = {
         _entry(CaptioningExperiment, "captioning:build", "image_memory"),
         _entry(MaskedPatchesExperiment, "masked_patches:build", "patch_encoder"),
         _entry(SpeechRecognitionExperiment, "speech_recognition:build", "speech_recogniser"),
+        _entry(SpeechTranslationExperiment, "speech_translation:build", "recording_encoder"),
     )
 }
 ALIASES: dict[str, tuple[str, str]] = {"resnet_classification": ("image_classification", "resnet")}

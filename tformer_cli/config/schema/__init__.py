@@ -75,6 +75,7 @@ from tformer_cli.config.schema.speech import (
     SpeechDataConfig,
     SpeechDecodeConfig,
     SpeechObjectiveConfig,
+    SpeechTranslationDataConfig,
     TranscriptConfig,
     UnicodeForm,
     Window,

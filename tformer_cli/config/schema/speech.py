@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tformer_cli.config.schema.data import DividedDataConfig
-from tformer_cli.config.schema.settings import Names, setting
+from tformer_cli.config.schema.data import BleuTokenizer, DividedDataConfig
+from tformer_cli.config.schema.settings import REQUIRED, Names, setting
 from tformer_cli.config.schema.training import DecodeConfig
 from tformer_cli.errors import ConfigError
 
@@ -30,6 +30,11 @@ class SpeechDataConfig(DividedDataConfig):
     batch_seconds: float = setting(120.0, "seconds of sound in a batch: its rows times the longest of them", low=0.1)
     max_batch: int = setting(0, "most recordings in a batch; 0: no limit", low=0)
 
+    @property
+    def builtin_language(self) -> str:
+        """Return the language of the texts of built-in recordings."""
+        return "en"
+
     def check(self) -> None:
         """Refuse to join more recordings than at most.
 
@@ -40,6 +45,33 @@ class SpeechDataConfig(DividedDataConfig):
         if self.join_low > self.join_high:
             cause = f"data.join_low: {self.join_low} is more than data.join_high {self.join_high}"
             raise ConfigError(cause, f"data.join_high={self.join_low}")
+
+
+@dataclass
+class SpeechTranslationDataConfig(SpeechDataConfig):
+    """Recordings and their translations."""
+
+    text: str = setting("translation", "tables: column of the translation")
+    target_language: str = setting(REQUIRED, "language of the translations; built-in numbers: en or ja")
+    bleu_tokenizer: BleuTokenizer = setting(
+        BleuTokenizer.auto, "how sacreBLEU divides text into words; auto: by the language and its script"
+    )
+
+    @property
+    def builtin_language(self) -> str:
+        """Return the language of the texts of built-in recordings."""
+        return self.target_language
+
+    def check(self) -> None:
+        """Refuse to join recordings: their translations are not joined.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        super().check()
+        if self.join_high > 1:
+            cause = "data.join_high: recordings with translations are not joined"
+            raise ConfigError(cause, "data.join_low=1 data.join_high=1")
 
 
 Case = Names("Case", "keep lower")

@@ -81,13 +81,16 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
     """Recordings with transcripts.
 
     Args:
-        config: a `SpeechRecognitionExperiment`.
+        config: a `SpeechRecognitionExperiment` or a `SpeechTranslationExperiment`.
+        aligned: whether a text is emitted along the frames of its recording (CTC), so that it must fit in them;
+            otherwise a decoder writes it, whose `decoder.max_length` limits it.
     """
 
     typical_length = 300
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, *, aligned: bool = True) -> None:
         super().__init__(config)
+        self.aligned = aligned
         self.front_end = SpeechFeatures(
             config.features, config.augment, config.data.sample_rate, config.seed, self._read_noises
         )
@@ -165,7 +168,8 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
             del self.tokenizer  # that of a run which was trained on other transcripts
             super().learn(train)
             self._notes.append(f"a new vocabulary, as {unknown} is in no piece of the old one")
-        self._splits["train"] = train = self._select(train, self._fitting(train), "with too long a transcript")
+        fitting = self._fitting(train) if self.aligned else self._short(train)
+        self._splits["train"] = train = self._select(train, fitting, "with too long a transcript")
         if self.config.features.normalise is Normalise.corpus and not self.front_end.statistics:
             self.front_end.measure(pad_sounds([train.sound[row]]) for row in range(len(train)))
 
@@ -193,6 +197,44 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
             remedy = "correct it, or features.margin=20, longer pieces (tokenizer=bpe), trainer.on_bad_sample=skip"
             raise DataError(f"{cause} after subsampling ({int((needed > available).sum()):,} such recordings)", remedy)
         return np.flatnonzero(needed <= available)
+
+    def _short(self, train: Recordings) -> np.ndarray:
+        """Return the rows whose texts the decoder takes.
+
+        Raises:
+            DataError: if there is none.
+        """
+        lengths = np.array([len(tokens) for tokens in self.tokenizer.encode_batch(train.texts)])
+        if not (lengths <= self.limit).any():
+            cause = f"{train.origin}: every text has more than {self.limit} tokens"
+            raise DataError(cause, "raise decoder.max_length")
+        return np.flatnonzero(lengths <= self.limit)
+
+    @property
+    def limit(self) -> int:
+        """Return the maximum number of tokens of a text, without </s> or <s>, if a decoder writes it."""
+        return self.config.decoder.max_length - 1
+
+    @property
+    def target_language(self) -> str:
+        """Return the language of translations."""
+        return self.config.data.target_language
+
+    def references(self, split: str) -> list[str]:
+        """Return the translations of a split.
+
+        Raises:
+            DataError: if one is longer than the decoder's limit; nothing is left out of what is scored.
+        """
+        part = self.split(split)
+        if split != "train":
+            lengths = np.array([len(tokens) for tokens in self.tokenizer.encode_batch(part.texts)])
+            if (lengths > self.limit).any():
+                row = int(np.flatnonzero(lengths > self.limit)[0])
+                size = f"{lengths[row]} tokens, the decoder takes {self.limit}"
+                cause = f"{part.place(row)}: its translation has {size} ({int((lengths > self.limit).sum())} such)"
+                raise DataError(cause, "raise decoder.max_length, or shorten the translations")
+        return part.texts
 
     def _select(self, train: Recordings, rows: np.ndarray, reason: str) -> Recordings:
         """Return the given training recordings; the header reports the number of the others."""

@@ -199,14 +199,15 @@ def _numbers(wanted: Wanted, split: str) -> Found:
     library("espeakng_loader", "espeakng-loader", "demo")
     from tformer_cli.builtin import spoken_numbers
 
-    size = config.size if split == "train" else 0
+    size, language = config.size if split == "train" else 0, config.builtin_language
+    spoken_numbers.writer(language)  # refuses a language that there is not
 
     def rows() -> Iterator[Row]:
-        spoken = spoken_numbers.spoken_numbers(split, size, wanted.seed, config.sample_rate)
+        spoken = spoken_numbers.spoken_numbers(split, size, wanted.seed, config.sample_rate, language)
         for name, samples, text in spoken:
             yield Row(f"{name} of {NUMBERS}", text, audio.wav(audio.to_sound(samples), config.sample_rate))
 
     code = hashlib.sha256(Path(spoken_numbers.__file__).read_bytes()).hexdigest()
     voices = importlib.metadata.version("espeakng-loader")
-    key: list[object] = [NUMBERS, code, voices, split, size, wanted.seed, config.sample_rate]
+    key: list[object] = [NUMBERS, code, voices, split, size, wanted.seed, config.sample_rate, language]
     return of_stream(f"built-in {NUMBERS}, {split}", key, None, rows)

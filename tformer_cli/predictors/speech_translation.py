@@ -1,0 +1,39 @@
+"""Translations of recordings into text of another language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tformer_cli.data.speech.dataset import SpeechData
+from tformer_cli.languages import unspaced_language
+from tformer_cli.predictors.base import Prediction
+from tformer_cli.predictors.generation import TextGenerator
+from tformer_cli.predictors.media import RecordingFiles, predict_recordings
+
+
+class SpeechTranslator(TextGenerator):
+    """Translates recordings; the translations of the pieces of a long recording are joined.
+
+    Args:
+        data: recordings with translations.
+    """
+
+    data: SpeechData
+
+    def __init__(self, data: SpeechData) -> None:
+        super().__init__(data, RecordingFiles(data))
+
+    def answers(self, model: Any, contents: Sequence[np.ndarray]) -> list[Prediction]:
+        """Return the translations of recordings, (n,) int16 each, or of stored features, (T, F) float32 each."""
+        pieces = predict_recordings(self.data, model, contents, self.batch_texts)
+        return [self._joined(translations) for translations, _ in pieces]
+
+    def _joined(self, parts: Sequence[Prediction]) -> Prediction:
+        if len(parts) == 1:
+            return parts[0]
+        space = "" if unspaced_language(self.data.target_language) else " "
+        text = space.join(part.text for part in parts if part.text)
+        return Prediction(text, {"hypotheses": [{"text": text}]})
