@@ -4,7 +4,7 @@ A scene has one or two groups of equal shapes. A group has a number (1 to 3), a 
 groups, one consists of small and the other of large shapes, and they stand in a relation. The sentence that describes a
 scene is unique: if there are two groups, its subject is the group of small shapes.
 
-Training contains none of the groups of `HELD_OUT`. Half of the scenes of validation and of test contain one.
+Training contains none of the groups of `HELD_OUT`. Half of the scenes of validation and all of test contain one.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Scenes:
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
         draws = Draws(f"{self.seed}/{self.split}/{index}")
-        wanted = {self.split} if self.split != "train" and index % 2 else set()
+        wanted = {self.split} if self.split == "test" or (self.split == "validation" and index % 2) else set()
         relation = draws.choose(("", "", *RELATIONS))
         numbers = draws.choose(_NUMBERS) if relation else (draws.choose((1, 2, 3)),)
         sizes = ("small", "large") if relation else (draws.choose(("small", "large")),)

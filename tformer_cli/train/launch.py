@@ -137,7 +137,7 @@ def _task(config, newest: Path | None, initial: Path | None, console):
         _check_same(config, newest, console)
         task.data.load(newest)
     elif initial is not None:
-        task.data.load(locate(initial)[1])
+        task.data.start_from(locate(initial)[1])
     open_companions(task)
     return task
 

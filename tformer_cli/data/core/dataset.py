@@ -72,6 +72,14 @@ class Data(Generic[S, B]):
             RunError: if the checkpoint is damaged.
         """
 
+    def start_from(self, folder: Path) -> None:
+        """Take from a checkpoint that training starts from what serves this run; by default, everything.
+
+        Raises:
+            RunError: if the checkpoint is damaged.
+        """
+        self.load(folder)
+
     def files(self) -> dict[str, bytes]:
         """Return the files that `load` needs, by name relative to the checkpoint."""
         return {}

@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -88,11 +89,19 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
         data = self.config.data
         return Sizes(vocabularies=(self.tokenizer.vocab_size,), channels=data.channels, image_size=data.image_size)
 
+    def start_from(self, folder: Path) -> None:
+        """Take the tokenizer of a run of captions; a run that only reads images has none."""
+        if (folder / "tokenizer").exists():
+            self.load(folder)
+
     def references(self, split: str) -> list[str]:
-        """Return the captions of a split."""
-        captions = self.split(split).labels
-        assert captions is not None
-        return captions
+        """Return the captions of a split.
+
+        Raises:
+            DataError: as `tokens`.
+        """
+        self.tokens(split)
+        return self._captions(split)
 
     def training_text(self, train: Images) -> dict[str, Iterable[str]]:
         """Return the captions."""
@@ -122,7 +131,7 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
         """
         if split not in self._tokens:
             images = self.split(split)
-            tokens = self._encoded(self.references(split))
+            tokens = self._encoded(self._captions(split))
             too_long = [row for row, ids in enumerate(tokens) if len(ids) > self.limit]
             if too_long and split != "train":
                 row = too_long[0]
@@ -169,6 +178,11 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
     def describe_batches(self) -> str:
         """Return the number of images in a batch."""
         return f"of {self.config.data.batch_images} images"
+
+    def _captions(self, split: str) -> list[str]:
+        captions = self.split(split).labels
+        assert captions is not None
+        return captions
 
     def _encoded(self, captions: Sequence[str]) -> list[np.ndarray]:
         rows = self.tokenizer.encode_batch(captions, self.target_language)
