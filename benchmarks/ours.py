@@ -220,12 +220,13 @@ def infer(job: dict[str, Any]) -> dict[str, Any]:
 
 def write_weights(job: dict[str, Any]) -> dict[str, Any]:
     """Random weights, exported as `tformer export` does, for every decoder to read."""
-    from tformer_cli.interop.huggingface import export_model
+    from tformer_cli.interop.huggingface_seq2seq import export_files
+    from tformer_cli.runs.writing import write_new_folder
     from tformer_cli.tokenizers.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(Path(job["tokenizer"]))
     model = Seq2Seq(model_config(job["shape"]), tokenizer.vocab_size, tokenizer.vocab_size)
-    export_model(model, tokenizer, Path(job["weights"]), DecodeConfig())
+    write_new_folder(Path(job["weights"]), export_files(model, tokenizer, DecodeConfig()))
     return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
@@ -234,12 +235,14 @@ def decode(job: dict[str, Any]) -> dict[str, Any]:
     from tformer_cli.data.text.encoded import pad
     from tformer_cli.decode.search import search
     from tformer_cli.decode.workers import Workers
-    from tformer_cli.interop.huggingface import import_model
+    from tformer_cli.interop.foreign import read_foreign
     from tformer_cli.runs.checkpoint import load_model_tensors
 
-    sizes, tensors, tokenizer = import_model(Path(job["weights"]))
-    model = Seq2Seq(sizes, tokenizer.vocab_size, tokenizer.vocab_size)
-    load_model_tensors(model, tensors, job["weights"])
+    foreign = read_foreign(Path(job["weights"]))
+    sizes: Any = foreign.model
+    rows = foreign.weights["target_embedding.weight"].shape[0]
+    model = Seq2Seq(sizes, rows, rows)
+    load_model_tensors(model, foreign.weights, job["weights"])
     model.eval()
     trainer = TrainerConfig(precision=Precision[job["precision"]], threads=job["threads"])
     chosen = machine.prepare(trainer, heads=sizes.heads, head_dim=sizes.dim // sizes.heads, length=32)

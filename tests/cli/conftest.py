@@ -58,7 +58,7 @@ class Shouting:
 
 @pytest.fixture
 def stand_ins(monkeypatch, tmp_path):
-    """`tformer_cli.train.{launch,restore,evaluate}` and `interop.huggingface`, which record how they were called."""
+    """`tformer_cli.train.{launch,restore,evaluate}` and `interop.export`, which record how they were called."""
     monkeypatch.chdir(tmp_path)
     calls = SimpleNamespace(launch=[], open_run=[], evaluate=[], export=[], task=Shouting(), tmp=tmp_path)
 
@@ -89,7 +89,7 @@ def stand_ins(monkeypatch, tmp_path):
         "tformer_cli.train.launch": {"launch": launch},
         "tformer_cli.train.restore": {"open_run": open_run},
         "tformer_cli.train.evaluate": {"evaluate_run": evaluate_run},
-        "tformer_cli.interop.huggingface": {
+        "tformer_cli.interop.export": {
             "export_run": lambda run, output, to="huggingface": calls.export.append((run, output))
         },
     }

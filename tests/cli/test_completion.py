@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.main import get_command
 
 from tformer_cli.cli import app
 from tformer_cli.cli.completion import SCRIPTS, candidates
 from tformer_cli.cli.main import main
+from tformer_cli.config.family import families, family
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def options_with_values():
     """Yield every option with a value: the words of its command, its names, and the values listed in its help."""
     options = []
     for words, command in commands(get_command(app)):
-        for option in command.params:
+        for option in command.get_params(typer.Context(command)):
             if option.param_type_name == "option" and not option.is_flag and not command.hidden:
                 options.append((" ".join(words), option.opts, closed_set(option.help)))
     return options
@@ -109,9 +111,8 @@ def test_every_option_and_its_value_are_known(tmp_path, monkeypatch):
 
 
 def test_export_lists_its_formats():
-    from tformer_cli.cli.export import FORMATS
-
-    assert candidates("tformer export x --to ") == list(FORMATS)
+    formats = {name for one in families() for name in family(one).exporters}
+    assert candidates("tformer export x --to ") == sorted(formats) == ["huggingface", "timm"]
 
 
 def test_scripts_are_printed(capsys):

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.interop.folders import export_gpt
 from tests.properties.families import FAMILIES
 from tformer_cli import tasks
 from tformer_cli.config.schema import DecodeConfig
-from tformer_cli.interop.huggingface import export_gpt, export_run
+from tformer_cli.interop.export import export_run
 from tformer_cli.interop.huggingface_weights import export_config
 from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.tokenizers.tokenizer import Tokenizer

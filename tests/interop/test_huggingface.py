@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from tests.interop.folders import export_seq2seq, import_model
 from tformer_cli.config.schema import (
     Activation,
     Combine,
@@ -24,7 +25,6 @@ from tformer_cli.config.schema import (
 )
 from tformer_cli.decode.search import search
 from tformer_cli.errors import ConfigError, DataError, RunError
-from tformer_cli.interop.huggingface import export_model, import_model
 from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.runs.checkpoint import load_model_tensors
@@ -109,7 +109,7 @@ def test_export_computes_the_same(
     tmp_path: Path, joint: Tokenizer, settings: dict, caplog: pytest.LogCaptureFixture
 ) -> None:
     ours = build(joint, **settings)
-    export_model(ours, joint, tmp_path / "out", DecodeConfig())
+    export_seq2seq(ours, joint, tmp_path / "out", DecodeConfig())
     theirs, loading = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out", output_loading_info=True)
     wanted = "MarianMTModel" if settings["norm"] is Norm.post else "PegasusForConditionalGeneration"
     assert type(theirs).__name__ == wanted
@@ -124,7 +124,7 @@ def test_export_computes_the_same(
 @torch.no_grad()
 def test_there_and_back_gives_the_same_bytes(tmp_path: Path, joint: Tokenizer, settings: dict) -> None:
     ours = build(joint, **settings)
-    export_model(ours, joint, tmp_path / "out", DecodeConfig())
+    export_seq2seq(ours, joint, tmp_path / "out", DecodeConfig())
     back, tokenizer = reload(tmp_path / "out")
     assert tokenizer.hash == joint.hash
     assert {k: v for k, v in vars(back.config).items() if k != "dropout"} == {
@@ -181,7 +181,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, source: int, target: int) -> None:
         def vocab_size_of(self, language: str) -> int:
             return {"en": source, "xx": target}[language]
 
-    monkeypatch.setattr("tformer_cli.interop.huggingface.from_marian", lambda *_: Stand())
+    monkeypatch.setattr("tformer_cli.interop.huggingface_seq2seq.from_marian", lambda *_: Stand())
 
 
 @pytest.mark.parametrize(("kind", "settings"), THEIRS.values(), ids=THEIRS.keys())
@@ -298,7 +298,7 @@ def test_generate_translates_the_same(pair, text: list[str], beam: int, stopping
     model, tokenizer, folder = pair
     decode = DecodeConfig(beam=beam, stopping=stopping)
     output = folder / f"{beam}-{stopping.name}"
-    export_model(model, tokenizer, output, decode, ("en", "xx"))
+    export_seq2seq(model, tokenizer, output, decode, ("en", "xx"))
     theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(output).eval()
     encoder = transformers.AutoTokenizer.from_pretrained(output)
     lines = [text[i] for i in range(250, 280)] + ["bird the cat", "dog", "a small bird sees the red ball"]
@@ -337,7 +337,7 @@ def test_generate_translates_the_same(pair, text: list[str], beam: int, stopping
 )  # fmt: skip
 def test_what_cannot_be_expressed_is_named(tmp_path: Path, joint: Tokenizer, settings: dict, named: str) -> None:
     with pytest.raises(ConfigError) as error:
-        export_model(build(joint, **{"norm": Norm.post} | settings), joint, tmp_path / "out", DecodeConfig())
+        export_seq2seq(build(joint, **{"norm": Norm.post} | settings), joint, tmp_path / "out", DecodeConfig())
     assert named in str(error.value) and "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -346,15 +346,15 @@ def test_a_full_folder_is_left_alone(tmp_path: Path, joint: Tokenizer) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
     with pytest.raises(RunError, match="is there already"):
-        export_model(build(joint), joint, tmp_path / "out", DecodeConfig())
+        export_seq2seq(build(joint), joint, tmp_path / "out", DecodeConfig())
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
     (tmp_path / "out" / "mine").unlink()
-    export_model(build(joint), joint, tmp_path / "out", DecodeConfig())
+    export_seq2seq(build(joint), joint, tmp_path / "out", DecodeConfig())
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
 def test_nothing_is_pickled(tmp_path: Path, joint: Tokenizer) -> None:
-    export_model(build(joint), joint, tmp_path / "out", DecodeConfig())
+    export_seq2seq(build(joint), joint, tmp_path / "out", DecodeConfig())
     assert {path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file()} == {
         ".json",
         ".safetensors",
@@ -370,7 +370,7 @@ def damaged(folder: Path, change) -> None:
 
 @pytest.fixture
 def exported(tmp_path: Path, joint: Tokenizer) -> Path:
-    export_model(build(joint, norm=Norm.post), joint, tmp_path / "out", DecodeConfig())
+    export_seq2seq(build(joint, norm=Norm.post), joint, tmp_path / "out", DecodeConfig())
     return tmp_path / "out"
 
 
@@ -452,7 +452,7 @@ def test_a_tokenizer_of_another_model_is_refused(exported: Path, text: list[str]
 def test_search_settings_are_exported(tmp_path: Path, joint: Tokenizer) -> None:
     model = build(joint)
     decode = DecodeConfig(beam=7, length_penalty=0.6, max_length=11)
-    export_model(model, joint, tmp_path / "beam", decode)
+    export_seq2seq(model, joint, tmp_path / "beam", decode)
     found = json.loads((tmp_path / "beam" / "generation_config.json").read_text())
     assert (found["num_beams"], found["length_penalty"], found["max_length"], found["do_sample"]) == (
         7,
@@ -461,7 +461,7 @@ def test_search_settings_are_exported(tmp_path: Path, joint: Tokenizer) -> None:
         False,
     )
     assert found["suppress_tokens"] == [joint.pad_id, joint.bos_id]
-    export_model(model, joint, tmp_path / "sample", replace(decode, sample=True, temperature=0.7, top_k=5, top_p=0.9))
+    export_seq2seq(model, joint, tmp_path / "sample", replace(decode, sample=True, temperature=0.7, top_k=5, top_p=0.9))
     found = json.loads((tmp_path / "sample" / "generation_config.json").read_text())
     assert (found["num_beams"], found["temperature"], found["top_k"], found["top_p"]) == (1, 0.7, 5, 0.9)
     transformers.GenerationConfig.from_pretrained(tmp_path / "sample")

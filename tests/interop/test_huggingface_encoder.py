@@ -14,10 +14,10 @@ from tokenizers import Tokenizer as Library
 from tokenizers import models, normalizers, pre_tokenizers
 from torch import Tensor
 
+from tests.interop.folders import export_bert, import_model
 from tformer_cli.config.schema import ClassifierHeadConfig, Target, TokenizerConfig, TokenizerKind
 from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.errors import ConfigError, DataError
-from tformer_cli.interop.huggingface import export_encoder, import_model
 from tformer_cli.interop.huggingface_tokenizer import encoder_files, prompt_files, to_huggingface
 from tformer_cli.models.bert import BERTConfig
 from tformer_cli.models.bert.model import BERT, BERTClassifier, BERTForPretraining
@@ -128,7 +128,7 @@ def test_export_computes_the_same_and_comes_back(joint, nsp, tmp_path):
     with torch.no_grad():
         for value in ours.parameters():
             value.add_(0.1 * torch.randn_like(value))
-    export_encoder(ours, tokenizer, tmp_path / "out")
+    export_bert(ours, tokenizer, tmp_path / "out")
     theirs = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "out").eval()
     again = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     text = f"the cat {again.mask_token} on the mat"
@@ -203,7 +203,7 @@ def test_a_classifier_goes_out_with_its_labels(tmp_path):
     tokenizer = JsonTokenizer.from_folder(tmp_path / "words")
     config = BERTConfig(dim=24, heads=3, ffn_dim=20, depth=2, max_length=19, dropout=0.0)
     ours = BERTClassifier(BERT(config, tokenizer.vocab_size), ClassifierHeadConfig(), 3).eval()
-    export_encoder(ours, tokenizer, tmp_path / "out", LabelSet(Target.label, ("bad", "good", "so-so")))
+    export_bert(ours, tokenizer, tmp_path / "out", LabelSet(Target.label, ("bad", "good", "so-so")))
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
     assert theirs.config.id2label[2] == "so-so"
     tokens, lengths, _ = batch()
@@ -264,4 +264,4 @@ def test_settings_without_a_counterpart_are_named(tmp_path):
 
     config = BERTConfig(dim=24, heads=3, ffn_dim=20, depth=1, norm=Norm.pre)
     with pytest.raises(ConfigError, match=r"model\.norm: pre cannot be exported"):
-        export_encoder(BERTForPretraining(BERT(config, tokenizer.vocab_size), nsp=False), tokenizer, tmp_path / "out")
+        export_bert(BERTForPretraining(BERT(config, tokenizer.vocab_size), nsp=False), tokenizer, tmp_path / "out")

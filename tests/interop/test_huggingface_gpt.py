@@ -10,9 +10,9 @@ import transformers
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers
 
+from tests.interop.folders import export_gpt, import_model
 from tformer_cli.config.schema import Positions, TokenizerConfig, TokenizerKind
 from tformer_cli.errors import ConfigError
-from tformer_cli.interop.huggingface import export_gpt, import_model
 from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
 from tformer_cli.runs.checkpoint import load_model_tensors

@@ -12,9 +12,10 @@ import pytest
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
+from tests.interop.folders import import_model
 from tformer_cli.config.schema import DecodeConfig, ParallelDataConfig, TokenizerConfig, TokenizerKind
 from tformer_cli.errors import ConfigError, DataError
-from tformer_cli.interop.huggingface import export_run, import_model
+from tformer_cli.interop.export import export_run
 from tformer_cli.interop.huggingface_tokenizer import to_huggingface
 from tformer_cli.interop.marian_tokenizer import from_marian
 from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
@@ -263,18 +264,19 @@ def test_damaged_marian_files_are_named(
 
 
 def test_a_run_is_exported_with_its_tokenizer(tmp_path: Path, texts: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    restore = pytest.importorskip("tformer_cli.train.restore")
     tokenizer = Tokenizer.train(texts, TokenizerConfig(vocab_size=200))
     settings = Seq2SeqConfig(dim=8, heads=2, ffn_dim=8, encoder_depth=1, decoder_depth=1, max_length=20)
     data = ParallelDataConfig(source_language="en", target_language="xx")
     config = TranslationExperiment(data=data, decode=DecodeConfig(beam=3), model=settings)
     task = translation.build(config)
     task.data.tokenizer = tokenizer
-    opened = SimpleNamespace(model=Seq2Seq(settings, 200, 200), task=task, config=config)
-    monkeypatch.setattr(restore, "open_run", lambda path, **_: opened)
+    opened = SimpleNamespace(model=Seq2Seq(settings, 200, 200), task=task, config=config, run=tmp_path / "run")
+    monkeypatch.setattr("tformer_cli.interop.export.open_run", lambda path, **_: opened)
     export_run(tmp_path / "run", tmp_path / "out")
     assert import_model(tmp_path / "out")[2].hash == tokenizer.hash
     assert json.loads((tmp_path / "out" / "generation_config.json").read_text())["num_beams"] == 3
     opened.model = SimpleNamespace()
-    with pytest.raises(ConfigError, match="cannot be exported yet"):
+    with pytest.raises(
+        ConfigError, match="run: a seq2seq model of translation cannot be exported yet: models of translation can$"
+    ):
         export_run(tmp_path / "run", tmp_path / "other")

@@ -11,12 +11,11 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from tests.interop.folders import import_pictures
 from tformer_cli.config.schema import Activation, Fit, ImageHeadConfig, Norm, Pooling, Positions
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_vit as huggingface
 from tformer_cli.interop import timm_vit as timm
-from tformer_cli.interop.picture_models import import_pictures
-from tformer_cli.interop.reading import read_json, read_weights
 from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.models.vit import Stem, ViTConfig
 from tformer_cli.models.vit.model import ViT, ViTForMaskedPatches
@@ -290,13 +289,13 @@ def timm_folder(tmp_path, **changes):
 def test_a_timm_folder_that_is_not_ours_is_refused_by_name(changes, message, tmp_path):
     folder = timm_folder(tmp_path, **changes)
     with pytest.raises(ConfigError, match=message):
-        import_pictures(folder, read_json(folder / "config.json"), read_weights(folder))
+        import_pictures(folder)
 
 
 def test_heads_and_the_rest_are_those_of_the_architecture(tmp_path):
     folder = timm_folder(tmp_path, architecture="vit_small_patch16_224", model_args=None)
     with pytest.warns(UserWarning, match="nothing says how pictures were coded"):
-        experiment, _ = import_pictures(folder, read_json(folder / "config.json"), read_weights(folder))
+        experiment, _ = import_pictures(folder)
     assert (experiment.model.heads, experiment.data.image_size) == (6, 15)
     assert timm.ARCHITECTURES["vit_huge_patch14_224"]["num_heads"] == 16
     assert timm.ARCHITECTURES["vit_base_patch16_gap_224"]["num_heads"] == 16
@@ -317,6 +316,6 @@ def test_pictures_are_coded_as_their_processor_does(coding, mean, std, tmp_path)
     reference = theirs_of(transformers.ViTForImageClassification, SHAPES[0])
     reference.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(coding | {"size": 224}))
-    experiment, _ = import_pictures(tmp_path, read_json(tmp_path / "config.json"), read_weights(tmp_path))
+    experiment, _ = import_pictures(tmp_path)
     assert experiment.data.mean == pytest.approx(mean) and experiment.data.std == pytest.approx(std)
     assert experiment.data.fit is Fit.stretch

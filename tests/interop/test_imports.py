@@ -14,16 +14,17 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Library
 
 from tests.interop.drawing import generator, randomise
+from tests.interop.folders import import_model
 from tests.interop.test_huggingface_encoder import WORDS, wordpiece
 from tests.interop.test_huggingface_gpt import byte_level
 from tests.properties.families import family_named
 from tformer_cli.config.schema import ClassifierHeadConfig, HeadConfig, ImageDataConfig, ImageHeadConfig
 from tformer_cli.errors import ConfigError, DataError, TformerError
-from tformer_cli.interop.foreign import Foreign, label_names, read_foreign, write_checkpoint
-from tformer_cli.interop.huggingface import import_model
+from tformer_cli.interop.foreign import read_foreign, write_checkpoint
+from tformer_cli.interop.formats import Foreign
 from tformer_cli.interop.huggingface_tokenizer import encoder_files
 from tformer_cli.interop.picture_models import timm_files
-from tformer_cli.interop.reading import Settings
+from tformer_cli.interop.reading import Settings, label_names
 from tformer_cli.models.bert.model import BERT, BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
 from tformer_cli.models.gpt.model import GPT
 from tformer_cli.models.image_head import ImageClassifier

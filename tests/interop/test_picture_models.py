@@ -14,7 +14,7 @@ from tformer_cli.cli.start import Start
 from tformer_cli.config.compose import compose
 from tformer_cli.config.schema import Pooling
 from tformer_cli.errors import ConfigError
-from tformer_cli.interop.huggingface import export_run
+from tformer_cli.interop.export import export_run
 from tformer_cli.interop.reading import read_weights
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tests.interop.drawing import Choices, drawn, generator, other_values, randomise
+from tests.interop.folders import export_bert, export_gpt, export_seq2seq
 from tformer_cli.config.schema import (
     Activation,
     ClassifierHeadConfig,
@@ -31,7 +32,6 @@ from tformer_cli.config.schema import (
 from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_encoder, huggingface_gpt, huggingface_vit, huggingface_weights
-from tformer_cli.interop.huggingface import export_encoder, export_gpt, export_model
 from tformer_cli.interop.reading import read_json, read_weights
 from tformer_cli.models.bert import BERTConfig
 from tformer_cli.models.bert.model import BERT, BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
@@ -305,7 +305,7 @@ def bert_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: An
     else:
         ours, auto = BERTForSpans(BERT(config, pieces), HeadConfig()), "AutoModelForQuestionAnswering"
     randomise(ours, rng)
-    export_encoder(ours, tokenizer, folder, labels, None if made == "masked" else head)
+    export_bert(ours, tokenizer, folder, labels, None if made == "masked" else head)
     exported = getattr(transformers, auto).from_pretrained(folder).eval()
     ids, lengths = tokens(rng)
     kept = real(lengths)
@@ -336,7 +336,7 @@ def gpt_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: Any
 
 def seq2seq_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: Any) -> tuple[Tensor, Tensor]:
     ours = randomise(Seq2Seq(Seq2SeqConfig(**values), tokenizer.vocab_size, tokenizer.vocab_size), rng)
-    export_model(ours, tokenizer, folder, DecodeConfig())
+    export_seq2seq(ours, tokenizer, folder, DecodeConfig())
     source, lengths = tokens(rng)
     target, _ = tokens(rng)
     exported = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()

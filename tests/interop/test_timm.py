@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tests.interop.drawing import Choices, drawn, generator, randomise
+from tests.interop.folders import import_pictures
 from tformer_cli.config.schema import Activation, ImageDataConfig, ImageHeadConfig, Pooling
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import timm_vit
-from tformer_cli.interop.picture_models import import_pictures, timm_files
-from tformer_cli.interop.reading import read_json, read_weights
+from tformer_cli.interop.picture_models import timm_files
 from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.models.vit import ViTConfig
 from tformer_cli.models.vit.model import ViT
@@ -83,7 +83,7 @@ def test_a_model_of_theirs_computes_the_same_here(number, tmp_path):
     rng = generator("timm in", number)
     reference, _ = made(rng)
     save_for_hf(reference, tmp_path, safe_serialization=True)
-    experiment, weights = import_pictures(tmp_path, read_json(tmp_path / "config.json"), read_weights(tmp_path))
+    experiment, weights = import_pictures(tmp_path)
     data = experiment.data
     ours = ImageClassifier(
         ViT(experiment.model, data.image_size, data.channels), experiment.head, reference.num_classes
@@ -100,7 +100,7 @@ def test_what_ours_does_not_have_is_refused_by_name(name, value, tmp_path):
     reference, _ = made(generator("timm refused", name, value), name, value)
     save_for_hf(reference, tmp_path, safe_serialization=True)
     with pytest.raises(ConfigError, match=name):
-        import_pictures(tmp_path, read_json(tmp_path / "config.json"), read_weights(tmp_path))
+        import_pictures(tmp_path)
 
 
 @pytest.mark.parametrize("number", range(30))
@@ -179,5 +179,5 @@ def test_old_files_without_arguments_are_read(tmp_path):
     settings = json.loads(place.read_text())
     del settings["model_args"]
     place.write_text(json.dumps(settings))
-    experiment, _ = import_pictures(tmp_path, settings, read_weights(tmp_path))
+    experiment, _ = import_pictures(tmp_path)
     assert (experiment.model.heads, experiment.data.image_size) == (2, 160)

@@ -60,7 +60,7 @@ app.command("translate", short_help="Translate text with a trained run.")(transl
 app.command("predict", short_help="Answer text with a trained run of any task.")(translate.predict)
 app.command("evaluate", short_help="Score a trained run.")(evaluate.evaluate)
 app.add_typer(tokenize.app, name="tokenize", short_help="Train, use and inspect tokenizers.")
-app.command("export", short_help="Write a run in another library's format.")(export.export)
+app.command("export", cls=export.ExportCommand, short_help="Write a run in another library's format.")(export.export)
 app.command("runs", short_help="List what has been trained.")(runs.runs)
 app.command("doctor", short_help="What this machine has, and how fast it is.")(doctor.doctor)
 app.command("cache", short_help="What the cache holds; --prune removes what is old.")(cache.cache)

@@ -26,3 +26,10 @@ def recipe_names() -> list[str]:
     from tformer_cli.config.recipes import names
 
     return names()
+
+
+def export_formats() -> list[str]:
+    """Return the names of the formats that runs can be exported to."""
+    from tformer_cli.config.family import export_formats as formats
+
+    return list(formats())

@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
-from tformer_cli.cli.choices import one_of, run_folders
+from tformer_cli.cli.choices import export_formats, run_folders
 from tformer_cli.errors import ConfigError, RunError
 
-FORMATS = ("huggingface", "timm")
+
+class ExportCommand(TyperCommand):
+    """The command `export`, whose help lists the formats. Looking them up imports the families, so it is done late."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the parameters, with the formats in the help of `--to`."""
+        parameters = super().get_params(ctx)
+        for parameter in parameters:
+            if isinstance(parameter, TyperOption) and parameter.name == "to":
+                parameter.help = f"Format: {' or '.join(export_formats())}."
+        return parameters
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder, or a checkpoint in one.", autocompletion=run_folders)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
-    to: Annotated[
-        str, typer.Option("--to", help=f"Format: {' or '.join(FORMATS)}.", autocompletion=one_of(*FORMATS))
-    ] = "huggingface",
+    to: Annotated[str, typer.Option("--to", help="Format.", autocompletion=export_formats)] = "huggingface",
 ) -> None:
-    """Export a run to the format of Hugging Face, or of timm for Vision Transformers.
+    """Export a run to the format of another library; each model family has formats of its own.
 
     Hugging Face loads the folder by `from_pretrained` of `AutoTokenizer` or `AutoImageProcessor` and of
-    `AutoModelFor...`. The classes are Seq2SeqLM (translation), CausalLM (gpt), MaskedLM (bert), SequenceClassification
-    (texts with labels), TokenClassification (tags), QuestionAnswering and ImageClassification. timm loads it by
-    `timm.create_model("local-dir:FOLDER", pretrained=True)`. Settings without a counterpart are refused by name.
+    `AutoModelFor...`. The classes are Seq2SeqLM (translation), CausalLM (running text), MaskedLM (masked tokens),
+    SequenceClassification (texts with labels), TokenClassification (tags), QuestionAnswering and ImageClassification.
+    timm loads the folder of an image model by `timm.create_model("local-dir:FOLDER", pretrained=True)`. Settings
+    without a counterpart are refused by name.
     """
     from tformer_cli.cli.output import note
 
-    if to not in FORMATS:
-        raise ConfigError(f"--to: {to!r} is not one of {', '.join(FORMATS)}")
+    if to not in export_formats():
+        raise ConfigError(f"--to: {to!r} is not one of {', '.join(export_formats())}")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise RunError(f"{output} is there already", "choose another --output")
-    from tformer_cli.interop.huggingface import export_run
+    from tformer_cli.interop.export import export_run
 
     export_run(run, output, to)
     note(f"written: {output}")

@@ -11,7 +11,7 @@ from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import RunError
 
 if TYPE_CHECKING:
-    from tformer_cli.interop.foreign import Foreign
+    from tformer_cli.interop.formats import Foreign
 
 FOREIGN = "hf:"
 FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt", "tokenizer/*")
@@ -57,10 +57,10 @@ class Start:
 
             source, target = (getattr(config.data, f"{side}_language", side) for side in ("source", "target"))
             self.imported = read_foreign(self.folder, (source, target), note).for_task(config.task, note)
-            if self.imported.pictures is not None:
-                config = with_inputs(config, self.imported.pictures)
+            if self.imported.inputs is not None:
+                config = with_inputs(config, self.imported.inputs)
             adapted = with_architecture(config, self.imported.model, str(self.folder), overrides)
-            _note_size(adapted, self.imported.pictures)
+            _note_size(adapted, self.imported.inputs)
             return adapted
         from tformer_cli.config.compose import from_yaml
         from tformer_cli.runs.folder import locate

@@ -77,6 +77,8 @@ class Family:
             of a recording, to which a decoder attends), `speech_recogniser` (recordings to tokens).
         build: "module:function" of the function that builds its body from its settings and `Sizes`.
         defaults: dotted settings of other groups whose default is another one with this family.
+        importers: "module:attribute" of an `interop.formats.Importer`, by the name of another library's format.
+        exporters: "module:function" of an `interop.formats.Exporter`, by the name of another library's format.
     """
 
     name: str
@@ -84,6 +86,8 @@ class Family:
     provides: frozenset[str]
     build: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    importers: Mapping[str, str] = field(default_factory=dict)
+    exporters: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(name: str) -> Any:
@@ -114,3 +118,13 @@ def family(name: str) -> Family:
         cause = f"model.family: {name!r} is not one of {', '.join(families())}"
         raise ConfigError(cause, f"did you mean '{near[0]}'?" if near else "")
     return importlib.import_module(f"{MODELS}.{name}").FAMILY
+
+
+def export_formats() -> tuple[str, ...]:
+    """Return the names of the formats that at least one family can be exported to."""
+    return tuple(sorted({name for one in families() for name in family(one).exporters}))
+
+
+def exported_families(form: str) -> tuple[str, ...]:
+    """Return the families that can be exported to a format."""
+    return tuple(one for one in families() if form in family(one).exporters)

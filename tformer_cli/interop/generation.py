@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tformer_cli.config.schema import DecodeConfig, Stopping
+from tformer_cli.config.schema import DecodeConfig, Stopping, TextModelConfig
 from tformer_cli.interop.gate import HERE, Rules, carried, irrelevant
-from tformer_cli.models.gpt import GPTConfig
-from tformer_cli.models.seq2seq import Seq2SeqConfig
 
+GENERATION = "generation_config.json"
 EARLY_STOPPING = {Stopping.longest: "never", Stopping.next: False}
 EXPORTED: Rules = {
     "beam": carried("num_beams"),
@@ -32,7 +31,9 @@ EXPORTED: Rules = {
 """Rules for the settings of search."""
 
 
-def translation_config(decode: DecodeConfig, config: Seq2SeqConfig, *, pad: int, bos: int, eos: int) -> dict[str, Any]:
+def translation_config(
+    decode: DecodeConfig, config: TextModelConfig, *, pad: int, bos: int, eos: int
+) -> dict[str, Any]:
     """Return the file for search with an encoder-decoder.
 
     The score is the same, but `generate` differs in three ways. Its limit on the output length does not depend on the
@@ -53,7 +54,7 @@ def translation_config(decode: DecodeConfig, config: Seq2SeqConfig, *, pad: int,
 
 
 def continuation_config(
-    decode: DecodeConfig, config: GPTConfig, *, pad: int, eos: int, never: Iterable[int]
+    decode: DecodeConfig, config: TextModelConfig, *, pad: int, eos: int, never: Iterable[int]
 ) -> dict[str, Any]:
     """Return the file for search with a language model.
 

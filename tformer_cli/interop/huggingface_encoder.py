@@ -336,7 +336,7 @@ def export_config(config: BERTConfig, vocab_size: int, pad_id: int, head: HeadCo
     return {
         "model_type": "bert",
         "vocab_size": vocab_size,
-        **encoder_settings(config),
+        **encoder_settings(config, config.depth),
         "max_position_embeddings": config.max_length,
         "type_vocab_size": max(1, config.segments),
         "pad_token_id": pad_id,

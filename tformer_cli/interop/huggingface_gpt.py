@@ -1,4 +1,4 @@
-"""GPT-2 of Hugging Face beside our GPT: names, layouts and settings of the weights.
+"""GPT-2 of Hugging Face beside our GPT: names, layouts and settings of the weights, and folders with them.
 
 Its linear layers are stored the other way round (input by output), as one-wide convolutions.
 
@@ -8,11 +8,14 @@ Shapes: D model width, V vocabulary, N longest sequence.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from tformer_cli.config.schema import Norm, Positions
+from tformer_cli.config.schema import DecodeConfig, Norm, Positions
+from tformer_cli.interop import generation
+from tformer_cli.interop.formats import Foreign, Importer, not_exported
 from tformer_cli.interop.gate import (
     FOREIGN,
     Rules,
@@ -25,9 +28,23 @@ from tformer_cli.interop.gate import (
     only,
     warn,
 )
-from tformer_cli.interop.reading import ACTIVATIONS, LEARNED, THEIR_ACTIVATIONS, Settings, Weights
-from tformer_cli.interop.writing import plain
+from tformer_cli.interop.huggingface_tokenizer import prompt_files, read_tokenizer
+from tformer_cli.interop.reading import (
+    ACTIVATIONS,
+    CONFIG,
+    LEARNED,
+    THEIR_ACTIVATIONS,
+    WEIGHTS,
+    Settings,
+    Weights,
+    cut_vocabulary,
+    read_weights,
+)
+from tformer_cli.interop.writing import json_file, plain, tokenizer_files, weights_file
 from tformer_cli.models.gpt import GPTConfig
+from tformer_cli.models.gpt.model import GPT
+from tformer_cli.tokenizers.tokenizer import Vocabulary
+from tformer_cli.train.restore import Opened
 
 KIND, PREFIX = "gpt2", "transformer."
 EMBEDDINGS = {"embedding.weight": "wte.weight", "positions.table": "wpe.weight"}
@@ -173,3 +190,57 @@ def export_config(config: GPTConfig, vocab_size: int, eos_id: int, pad_id: int) 
         "pad_token_id": pad_id,
         "tie_word_embeddings": config.tie_embeddings,
     }
+
+
+def export(opened: Opened) -> dict[str, bytes]:
+    """Return the files of a run, see `export_files`.
+
+    Raises:
+        ConfigError: if the model or its tokenizer has no counterpart there.
+    """
+    if not isinstance(opened.model, GPT):
+        raise not_exported(opened, ("language_model",))
+    data: Any = opened.task.data
+    return export_files(opened.model, data.tokenizer, opened.task.config.decode)
+
+
+def export_files(model: GPT, tokenizer: Vocabulary, decode: DecodeConfig | None = None) -> dict[str, bytes]:
+    """Return the files that `AutoModelForCausalLM` and `AutoTokenizer` load, as a GPT2LMHeadModel, by name.
+
+    Args:
+        model: a trained language model.
+        tokenizer: the tokenizer it was trained with; a text begins after its </s>.
+        decode: default search settings of `generate`; None: tformer's defaults.
+
+    Raises:
+        ConfigError: if the model or its tokenizer has no counterpart there.
+    """
+    decode = DecodeConfig() if decode is None else decode
+    check_exportable(model.config)
+    check_export(decode, generation.EXPORTED, "generate", "decode.")
+    pad, eos = tokenizer.pad_id, tokenizer.eos_id
+    never = {pad, tokenizer.bos_id, tokenizer.unk_id}
+    search = generation.continuation_config(decode, model.config, pad=pad, eos=eos, never=never)
+    return {
+        CONFIG: json_file(export_config(model.config, tokenizer.vocab_size, eos, pad)),
+        generation.GENERATION: json_file(search),
+        WEIGHTS: weights_file(export_weights(model.config, model.state_dict())),
+        **prompt_files(tokenizer, model.config.max_length),
+        **tokenizer_files(tokenizer),
+    }
+
+
+def _accepts(settings: Mapping[str, Any]) -> bool:
+    """Return whether a `config.json` is of a GPT-2."""
+    return settings.get("model_type") == KIND
+
+
+def _read(path: Path, settings: Mapping[str, Any], languages: tuple[str, str], say: Say = warn) -> Foreign:
+    """Read a GPT-2; see `Importer.read`."""
+    config = import_config(settings, str(path / CONFIG), say)
+    weights = import_weights(config, read_weights(path), str(path))
+    tokenizer = read_tokenizer(path)
+    return Foreign(config, cut_vocabulary(weights, tokenizer.vocab_size, str(path)), tokenizer)
+
+
+IMPORTER = Importer(("GPT-2",), _accepts, _read)

@@ -1,13 +1,15 @@
-"""Tokenizers out to Hugging Face: ours as `tokenizer.json`, or as a MarianTokenizer's files."""
+"""Tokenizers to and from Hugging Face: ours as `tokenizer.json`, or as a MarianTokenizer's files."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop.marian_tokenizer import SOURCE, TARGET, TARGET_VOCABULARY, VOCABULARY
 from tformer_cli.interop.sentencepiece_json import fast_tokenizer, parse
+from tformer_cli.tokenizers.files import META
 from tformer_cli.tokenizers.huggingface import FILE as JSON_FILE
 from tformer_cli.tokenizers.huggingface import JsonTokenizer, add_prefix_space
 from tformer_cli.tokenizers.tokenizer import JOINT, Tokenizer, Vocabulary
@@ -49,6 +51,16 @@ def to_huggingface(tokenizer: Vocabulary, languages: tuple[str, str], max_length
     for name, model in zip((VOCABULARY, TARGET_VOCABULARY), parsed, strict=True):
         found[name] = _json({piece.piece: number for number, piece in enumerate(model.pieces)})
     return found
+
+
+def read_tokenizer(folder: Path) -> Vocabulary:
+    """Return the tokenizer of an encoder or a language model: tformer's own if the folder has it, or `tokenizer.json`.
+
+    Raises:
+        DataError: if a file is missing or damaged.
+    """
+    is_ours = (folder / "tokenizer" / META).is_file()
+    return Tokenizer.load(folder) if is_ours else JsonTokenizer.from_folder(folder)
 
 
 def prompt_files(tokenizer: Vocabulary, max_length: int) -> dict[str, bytes]:

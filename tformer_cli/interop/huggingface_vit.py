@@ -298,7 +298,7 @@ def export_config(config: ViTConfig, image_size: int | list[int], channels: int,
     return {
         "architectures": ["ViTForImageClassification"],
         "model_type": "vit",
-        **encoder_settings(config),
+        **encoder_settings(config, config.depth),
         "image_size": image_size,
         "patch_size": config.patch_size,
         "num_channels": channels,

@@ -303,25 +303,16 @@ def import_config(content: Mapping[str, Any], where: str, *, final_bias: bool, s
     """Return tformer's settings for a `config.json`.
 
     Args:
-        content: the file's content.
+        content: the file's content; its `model_type` is one of `ARCHITECTURES`.
         where: name of the file in error messages.
         final_bias: whether the bias of the output projection is not all zero.
         say: receives the warning about settings without a rule.
 
     Raises:
-        ConfigError: if it is of another architecture, or has an unsupported setting.
+        ConfigError: if it has an unsupported setting.
     """
     by_type = {model_type: norm for norm, (model_type, _) in ARCHITECTURES.items()}
-    kind = str(content.get("model_type"))
-    if kind not in by_type:
-        listed = content.get("architectures")
-        named = (
-            listed[0] if isinstance(listed, list) and listed else content.get("model_type") or "an unnamed architecture"
-        )
-        allowed = ", ".join(architecture for _, architecture in ARCHITECTURES.values())
-        remedy = f"tformer reads {allowed}, BERT, RoBERTa, DistilBERT, GPT-2 and ViT, and Vision Transformers of timm"
-        raise ConfigError(f"{where}: {str(named)[:60]} is not supported", remedy)
-
+    kind = str(content["model_type"])
     check_import(content, READ, where, say)
     settings = Settings(content, where)
     dim, heads = settings.number("d_model"), settings.same("attention_heads")

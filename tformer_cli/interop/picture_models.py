@@ -1,4 +1,4 @@
-"""Folders with a Vision Transformer, in the format of Hugging Face or of timm: in, to fine-tune, and out.
+"""Folders with a Vision Transformer in the format of Hugging Face or of timm: in, to fine-tune, and out.
 
 How pictures are cut and coded stands in a file of its own there, or in timm's settings, and goes along.
 """
@@ -9,84 +9,90 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from tformer_cli.config.schema import (
-    Fit,
-    ImageDataConfig,
-    ImageHeadConfig,
-    LabelledImageDataConfig,
-    Pooling,
-    Resample,
-)
+from tformer_cli.config.schema import Fit, ImageDataConfig, ImageHeadConfig, LabelledImageDataConfig, Pooling, Resample
 from tformer_cli.data.image.pictures import stored_size
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_vit, timm_vit
+from tformer_cli.interop.formats import Foreign, Importer, not_exported
 from tformer_cli.interop.gate import Say, warn
-from tformer_cli.interop.reading import LARGEST, WEIGHTS, Settings, read_json
+from tformer_cli.interop.reading import CONFIG, LARGEST, WEIGHTS, Settings, label_names, read_json, read_weights
 from tformer_cli.interop.writing import json_file, weights_file
 from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.tasks.registry import ImageClassificationExperiment
+from tformer_cli.train.restore import Opened
 
-CONFIG, CODING = "config.json", "preprocessor_config.json"
+CODING = "preprocessor_config.json"
 FILTERS = {Resample.nearest: 0, Resample.lanczos: 1, Resample.bilinear: 2, Resample.bicubic: 3}
 """Pillow's numbers of them."""
 CROP_MODES = {Fit.crop: "center", Fit.stretch: "squash", Fit.pad: "border"}
 """timm's names of the values of `data.fit`."""
-USUAL_MEAN = USUAL_DEVIATION = [0.5, 0.5, 0.5]
+USUAL_MEAN = USUAL_STD = [0.5, 0.5, 0.5]
 """Of the paper's models, where nothing else is said."""
 
-Found = tuple[ImageClassificationExperiment, dict[str, Tensor]]
+
+def _accepts_huggingface(settings: Mapping[str, Any]) -> bool:
+    """Return whether a `config.json` is of a ViT of Hugging Face."""
+    return settings.get("model_type") == "vit"
 
 
-def is_pictures(settings: Mapping[str, Any]) -> bool:
-    """Return whether a `config.json` belongs to an image model: a ViT of Hugging Face, or a model of timm."""
-    return settings.get("model_type") == "vit" or ("architecture" in settings and "model_type" not in settings)
+def _accepts_timm(settings: Mapping[str, Any]) -> bool:
+    """Return whether a `config.json` is of a model of timm; reading refuses those that are no plain ViT."""
+    return "architecture" in settings and "model_type" not in settings
 
 
-def import_pictures(path: Path, content: Mapping[str, Any], tensors: Mapping[str, Tensor], say: Say = warn) -> Found:
-    """Read a ViTForImageClassification or ViTModel, or a VisionTransformer of timm.
+def _read_huggingface(path: Path, content: Mapping[str, Any], languages: tuple[str, str], say: Say = warn) -> Foreign:
+    """Read a ViTForImageClassification or ViTModel; see `Importer.read`."""
+    where, tensors = str(path / CONFIG), read_weights(path)
+    model = huggingface_vit.import_config(content, where, say)
+    size, channels = huggingface_vit.import_size(content, where)
+    weights = huggingface_vit.import_weights(model, content, tensors, str(path), say)
+    coding = read_json(path / CODING) if (path / CODING).is_file() else {}
+    mean, std = _huggingface_colours(coding, str(path / CODING))
+    stretched = isinstance(coding.get("size"), int) or _is_object(coding.get("size"), "height")
+    data = _data(path, size, channels, (mean, std), Fit.stretch if stretched else Fit.crop, say)
+    inputs = ImageClassificationExperiment(data=data, model=model, head=ImageHeadConfig(pooling=Pooling.cls))
+    return Foreign(model, weights, inputs=inputs, labels=label_names(content, weights))
 
-    Args:
-        path: the folder.
-        content: content of its `config.json`.
-        tensors: tensors of its safetensors files.
-        say: receives warnings about parts that are not imported.
 
-    Returns:
-        The model's settings, its preprocessing of images, and its weights for `runs.checkpoint.load_model_tensors`.
+def _read_timm(path: Path, content: Mapping[str, Any], languages: tuple[str, str], say: Say = warn) -> Foreign:
+    """Read a VisionTransformer of timm; see `Importer.read`."""
+    where, tensors = str(path / CONFIG), read_weights(path)
+    arguments = timm_vit.arguments_of(content, where)
+    model = timm_vit.import_config(arguments, tensors, where)
+    size = timm_vit.import_size(model, content, tensors, where)
+    weights = timm_vit.import_weights(model, size, arguments, tensors, str(path))
+    channels = tensors["patch_embed.proj.weight"].shape[1]
+    coding = content["pretrained_cfg"] if _is_object(content.get("pretrained_cfg")) else content
+    settings = Settings(coding, where)
+    colours = settings.numbers("mean", low=-LARGEST), settings.numbers("std", low=0)
+    fit = {name: fit for fit, name in CROP_MODES.items()}.get(str(coding.get("crop_mode") or "center"), Fit.crop)
+    data = _data(path, size, channels, colours, fit, say)
+    head = ImageHeadConfig(pooling=timm_vit.POOLING[arguments["global_pool"]])
+    inputs = ImageClassificationExperiment(data=data, model=model, head=head)
+    return Foreign(model, weights, inputs=inputs, labels=label_names(content, weights))
 
-    Raises:
-        ConfigError: if a setting is not supported, or the weights do not fit.
-    """
-    where = str(path / CONFIG)
-    if content.get("model_type") == "vit":
-        model = huggingface_vit.import_config(content, where, say)
-        size, channels = huggingface_vit.import_size(content, where)
-        weights = huggingface_vit.import_weights(model, content, tensors, str(path), say)
-        coding = read_json(path / CODING) if (path / CODING).is_file() else {}
-        (mean, deviation), pooling = _huggingface_colours(coding, str(path / CODING)), Pooling.cls
-        stretched = isinstance(coding.get("size"), int) or _is_object(coding.get("size"), "height")
-        fit = Fit.stretch if stretched else Fit.crop
-    else:
-        arguments = timm_vit.arguments_of(content, where)
-        model = timm_vit.import_config(arguments, tensors, where)
-        size = timm_vit.import_size(model, content, tensors, where)
-        weights = timm_vit.import_weights(model, size, arguments, tensors, str(path))
-        channels = tensors["patch_embed.proj.weight"].shape[1]
-        coding = content["pretrained_cfg"] if _is_object(content.get("pretrained_cfg")) else content
-        settings = Settings(coding, where)
-        mean, deviation = settings.numbers("mean", low=-LARGEST), settings.numbers("std", low=0)
-        pooling = timm_vit.POOLING[arguments["global_pool"]]
-        fit = {name: fit for fit, name in CROP_MODES.items()}.get(str(coding.get("crop_mode") or "center"), Fit.crop)
-    if mean is None or deviation is None:
+
+HUGGINGFACE = Importer(("ViT",), _accepts_huggingface, _read_huggingface)
+TIMM = Importer(("Vision Transformers of timm",), _accepts_timm, _read_timm)
+
+
+def _data(
+    path: Path,
+    size: tuple[int, int],
+    channels: int,
+    colours: tuple[list[float] | None, list[float] | None],
+    fit: Fit,
+    say: Say,
+) -> LabelledImageDataConfig:
+    """Return the preprocessing of images: their size, channels, mean and standard deviation, and fit."""
+    mean, std = colours
+    if mean is None or std is None:
         say(f"warning: {path}: nothing says how pictures were coded: data.mean and data.std are taken as 0.5")
-    data = LabelledImageDataConfig(
+    return LabelledImageDataConfig(
         path=str(path), image_size=size[0] if size[0] == size[1] else list(size), channels=channels, fit=fit,
-        mean=_colours(mean or USUAL_MEAN, channels, where),
-        std=_colours(deviation or USUAL_DEVIATION, channels, where),
+        mean=_colours(mean or USUAL_MEAN, channels, str(path / CONFIG)),
+        std=_colours(std or USUAL_STD, channels, str(path / CONFIG)),
     )  # fmt: skip
-    return ImageClassificationExperiment(data=data, model=model, head=ImageHeadConfig(pooling=pooling)), weights
 
 
 def _is_object(value: Any, key: str = "") -> bool:
@@ -119,6 +125,37 @@ def _colours(values: list[float], channels: int, where: str) -> list[float]:
     if len(values) not in (1, channels) and not (len(values) == 3 and channels == 1):
         raise ConfigError(f"{where}: mean or std has {len(values)} numbers, the model {channels} channels")
     return list(values)[:channels]
+
+
+def export_huggingface(opened: Opened) -> dict[str, bytes]:
+    """Return the files of a run, see `huggingface_files`.
+
+    Raises:
+        ConfigError: if the model has no counterpart there.
+    """
+    return huggingface_files(*_classifier(opened))
+
+
+def export_timm(opened: Opened) -> dict[str, bytes]:
+    """Return the files of a run, see `timm_files`.
+
+    Raises:
+        ConfigError: if the model has no counterpart there.
+    """
+    return timm_files(*_classifier(opened))
+
+
+def _classifier(opened: Opened) -> tuple[ImageClassifier, ImageClassificationExperiment, list[str]]:
+    """Return a classifier with its settings and its labels.
+
+    Raises:
+        ConfigError: if the run is of another task.
+    """
+    model, config = opened.model, opened.config
+    data: Any = opened.task.data
+    if not isinstance(config, ImageClassificationExperiment) or not isinstance(model, ImageClassifier):
+        raise not_exported(opened, (ImageClassificationExperiment.task,))
+    return model, config, list(data.labels.names)
 
 
 def huggingface_files(

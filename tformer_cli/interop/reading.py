@@ -19,8 +19,9 @@ from tformer_cli.config.schema import Activation, Positions
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.gate import CORE, Rules, carried, only
 from tformer_cli.regular import open_regular, read_regular
+from tformer_cli.train.initial import UNNAMED
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLED = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
@@ -294,3 +295,44 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             raise DataError(f"{folder / name}: not a readable safetensors file ({error})") from error
     return tensors
+
+
+def label_names(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return the names of the rows of a head's last layer: of `id2label` of transformers, or of `label_names` of timm.
+
+    Rows without names, or with names for some of them only, have the names that transformers gives.
+
+    Args:
+        settings: content of the `config.json`.
+        weights: weights by tformer's names.
+    """
+    output = next((weights[name] for name in ("output.weight", "head.output.weight") if name in weights), None)
+    if output is None:
+        return ()
+    rows = len(output)
+    numbered = settings.get("id2label")
+    coding = settings.get("pretrained_cfg")
+    listed = next(
+        (part["label_names"] for part in (settings, coding) if isinstance(part, dict) and "label_names" in part), None
+    )
+    names = [numbered.get(str(row)) for row in range(rows)] if isinstance(numbered, dict) else listed
+    complete = isinstance(names, list) and len(set(map(str, names))) == len(names) == rows and None not in names
+    return tuple(map(str, names)) if complete and names else tuple(f"{UNNAMED}{row}" for row in range(rows))
+
+
+BY_PIECE = ("embedding.weight", "encoder.embedding.weight", "output.weight", "head.bias")
+"""Weights with a row for each piece of the vocabulary; only language models have `output.weight`."""
+
+
+def cut_vocabulary(weights: dict[str, Tensor], pieces: int, where: str) -> dict[str, Tensor]:
+    """Remove the rows that pad a vocabulary to a round number, from weights with a row for each piece.
+
+    Raises:
+        ConfigError: if there are fewer rows than pieces.
+    """
+    language_model = "embedding.weight" in weights
+    rows = len(weights["embedding.weight" if language_model else "encoder.embedding.weight"])
+    if pieces > rows:
+        raise ConfigError(f"{where}: model and tokenizer do not belong together ({rows} embeddings, {pieces} pieces)")
+    by_piece = {name for name in BY_PIECE if language_model or name != "output.weight"}
+    return {name: value[:pieces].clone() if name in by_piece else value for name, value in weights.items()}

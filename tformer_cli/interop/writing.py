@@ -9,9 +9,9 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from tformer_cli.config.schema import TransformerConfig
 from tformer_cli.interop.reading import THEIR_ACTIVATIONS
-from tformer_cli.models.bert import BERTConfig
-from tformer_cli.models.vit import ViTConfig
+from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 
 def json_file(value: Any) -> bytes:
@@ -29,11 +29,16 @@ def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().float().cpu().contiguous().clone() for name, value in tensors.items()}
 
 
-def encoder_settings(config: BERTConfig | ViTConfig) -> dict[str, Any]:
+def tokenizer_files(tokenizer: Vocabulary) -> dict[str, bytes]:
+    """Return tformer's own files of a tokenizer, by which an import has the same tokenizer again."""
+    return {f"tokenizer/{name}": content for name, content in tokenizer.files().items()}
+
+
+def encoder_settings(config: TransformerConfig, depth: int) -> dict[str, Any]:
     """Settings of an encoder's blocks, as Hugging Face's BERT, and those after it, call them in `config.json`."""
     return {
         "hidden_size": config.dim,
-        "num_hidden_layers": config.depth,
+        "num_hidden_layers": depth,
         "num_attention_heads": config.heads,
         "intermediate_size": config.ffn_dim,
         "hidden_act": THEIR_ACTIVATIONS[config.activation],

@@ -30,4 +30,6 @@ FAMILY = Family(
     config=BERTConfig,
     provides=frozenset({"token_encoder"}),
     build="tformer_cli.models.bert.model:build",
+    importers={"huggingface": "tformer_cli.interop.huggingface_bert:IMPORTER"},
+    exporters={"huggingface": "tformer_cli.interop.huggingface_bert:export"},
 )

@@ -28,4 +28,6 @@ FAMILY = Family(
     config=GPTConfig,
     provides=frozenset({"causal_decoder"}),
     build="tformer_cli.models.gpt.model:build",
+    importers={"huggingface": "tformer_cli.interop.huggingface_gpt:IMPORTER"},
+    exporters={"huggingface": "tformer_cli.interop.huggingface_gpt:export"},
 )

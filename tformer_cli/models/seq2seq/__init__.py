@@ -33,4 +33,6 @@ FAMILY = Family(
     config=Seq2SeqConfig,
     provides=frozenset({"encoder_decoder"}),
     build="tformer_cli.models.seq2seq.model:build",
+    importers={"huggingface": "tformer_cli.interop.huggingface_seq2seq:IMPORTER"},
+    exporters={"huggingface": "tformer_cli.interop.huggingface_seq2seq:export"},
 )

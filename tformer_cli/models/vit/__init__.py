@@ -66,4 +66,12 @@ FAMILY = Family(
     config=ViTConfig,
     provides=frozenset({"image_encoder", "image_memory", "patch_encoder"}),
     build="tformer_cli.models.vit.model:build",
+    importers={
+        "huggingface": "tformer_cli.interop.picture_models:HUGGINGFACE",
+        "timm": "tformer_cli.interop.picture_models:TIMM",
+    },
+    exporters={
+        "huggingface": "tformer_cli.interop.picture_models:export_huggingface",
+        "timm": "tformer_cli.interop.picture_models:export_timm",
+    },
 )

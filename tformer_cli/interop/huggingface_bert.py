@@ -1,0 +1,123 @@
+"""Folders with a BERT and one of its heads in the format of Hugging Face: export, and import to fine-tune."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tformer_cli.config.schema import HeadConfig
+from tformer_cli.data.core.labels import LabelSet
+from tformer_cli.data.text.tagged_words import TaggedWords
+from tformer_cli.errors import ConfigError
+from tformer_cli.interop import huggingface_encoder as encoder
+from tformer_cli.interop.formats import Foreign, Importer, not_exported
+from tformer_cli.interop.gate import Say, warn
+from tformer_cli.interop.huggingface_tokenizer import encoder_files, read_tokenizer
+from tformer_cli.interop.reading import CONFIG, WEIGHTS, cut_vocabulary, label_names, read_weights
+from tformer_cli.interop.writing import json_file, tokenizer_files, weights_file
+from tformer_cli.models.bert.model import BERT, BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
+from tformer_cli.tokenizers.tokenizer import Vocabulary
+from tformer_cli.train.restore import Opened
+
+WithHead = BERTForPretraining | BERTClassifier | BERTTagger | BERTForSpans
+"""An encoder with any of its heads."""
+
+
+def export(opened: Opened) -> dict[str, bytes]:
+    """Return the files of a run, see `export_files`.
+
+    Raises:
+        ConfigError: if the model or its tokenizer has no counterpart there.
+    """
+    model = opened.model
+    data: Any = opened.task.data
+    if not (isinstance(model, WithHead) and isinstance(model.encoder, BERT)):
+        raise not_exported(opened, ("masked_language_model", *encoder.TASKS))
+    labels = getattr(data, "labels", None) or getattr(data, "tags", None)
+    encoding = getattr(data, "encoding", None)
+    separator = None if encoding is None else encoding.separator(data.tokenizer)
+    words = isinstance(data, TaggedWords) and not data.encoding.is_first
+    head = getattr(opened.config, "head", None)
+    return export_files(model, data.tokenizer, labels, head, separator, words=words)
+
+
+def export_files(
+    model: WithHead,
+    tokenizer: Vocabulary,
+    labels: LabelSet | Sequence[str] | None = None,
+    head: HeadConfig | None = None,
+    separator: list[int] | None = None,
+    *,
+    words: bool = False,
+) -> dict[str, bytes]:
+    """Return the files that `AutoTokenizer` and the `AutoModelFor...` of the model's task load, by name.
+
+    The class is MaskedLM, SequenceClassification, TokenClassification or QuestionAnswering.
+
+    Args:
+        model: a trained encoder with its head.
+        tokenizer: the tokenizer it was trained with.
+        labels: labels of a classifier, or tags of a tagger.
+        head: settings of a fine-tuned model's head.
+        separator: ids between two texts; None: those of the vocabulary.
+        words: the model reads lists of words, each as if it followed a space.
+
+    Raises:
+        ConfigError: if the model or its tokenizer has no counterpart there.
+    """
+    config = model.config
+    encoder.check_exportable(config, head)
+    if isinstance(model, BERTClassifier) and model.pooler is None:
+        raise ConfigError("head.pooling: mean cannot be exported: Hugging Face's BERT takes the first token's vector")
+    settings = encoder.export_config(config, tokenizer.vocab_size, tokenizer.pad_id, head)
+    settings["architectures"] = [_architecture(model)]
+    if isinstance(model, BERTClassifier | BERTTagger):
+        if labels is None:
+            raise ValueError("a classifier goes with its labels")
+        names = (labels.names or ("number",)) if isinstance(labels, LabelSet) else labels
+        settings["id2label"] = {str(number): name for number, name in enumerate(names)}
+        settings["label2id"] = {name: number for number, name in enumerate(names)}
+    if isinstance(labels, LabelSet) and isinstance(model, BERTClassifier):
+        problems = {"label": "single_label_classification", "labels": "multi_label_classification"}
+        settings["problem_type"] = problems.get(labels.target.name, "regression")
+    spans = isinstance(model, BERTForSpans)
+    return {
+        CONFIG: json_file(settings),
+        WEIGHTS: weights_file(encoder.export_weights(config, model.state_dict(), spans=spans)),
+        **encoder_files(tokenizer, config.max_length, config.segments, separator, words=words),
+        **tokenizer_files(tokenizer),
+    }
+
+
+def _architecture(model: nn.Module) -> str:
+    """Return the class in transformers for an encoder with its head."""
+    if isinstance(model, BERTForPretraining):
+        return "BertForPreTraining" if model.next_sentence is not None else "BertForMaskedLM"
+    names = {
+        BERTClassifier: "BertForSequenceClassification",
+        BERTTagger: "BertForTokenClassification",
+        BERTForSpans: "BertForQuestionAnswering",
+    }
+    return names[type(model)]
+
+
+def _accepts(settings: Mapping[str, Any]) -> bool:
+    """Return whether a `config.json` is of a BERT, a RoBERTa or a DistilBERT."""
+    return str(settings.get("model_type")) in encoder.PREFIXES
+
+
+def _read(path: Path, settings: Mapping[str, Any], languages: tuple[str, str], say: Say = warn) -> Foreign:
+    """Read a BERT, a RoBERTa or a DistilBERT, with a head that tformer has too; see `Importer.read`."""
+    config = encoder.import_config(settings, str(path / CONFIG), say)
+    weights = encoder.import_weights(config, settings, read_weights(path), str(path), say)
+    tokenizer = read_tokenizer(path)
+    weights = cut_vocabulary(weights, tokenizer.vocab_size, str(path))
+    head = encoder.head_kind(settings)
+    labels = label_names(settings, weights) if head in ("sequence", "tokens") else ()
+    return Foreign(config, weights, tokenizer, head=head, heads=encoder.TASKS, labels=labels)
+
+
+IMPORTER = Importer(("BERT", "RoBERTa", "DistilBERT"), _accepts, _read)
