@@ -20,7 +20,8 @@ from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.huggingface_tokenizer import encoder_files, prompt_files, to_huggingface
 from tformer_cli.models.bert import BERTConfig
-from tformer_cli.models.bert.model import BERT, BERTClassifier, BERTForPretraining
+from tformer_cli.models.bert.model import BERT
+from tformer_cli.models.token_heads import MaskedLanguageModel, SequenceClassifier
 from tformer_cli.runs.checkpoint import load_model_tensors
 from tformer_cli.tokenizers.huggingface import JsonTokenizer
 from tformer_cli.tokenizers.tokenizer import Tokenizer
@@ -96,7 +97,7 @@ def test_import_computes_the_same(kind, shape, tmp_path):
     wordpiece(tmp_path)
     config, weights, tokenizer = import_model(tmp_path)
     assert isinstance(tokenizer, JsonTokenizer) and tokenizer.mask_id == 4
-    ours = BERTForPretraining(BERT(config, tokenizer.vocab_size), nsp=kind == "bert").eval()
+    ours = MaskedLanguageModel(BERT(config, tokenizer.vocab_size), nsp=kind == "bert").eval()
     load_model_tensors(ours, weights, "imported")
     tokens, lengths, segments = batch()
     real = torch.arange(11) < lengths[:, None]
@@ -124,7 +125,7 @@ def test_export_computes_the_same_and_comes_back(joint, nsp, tmp_path):
         settings = TokenizerConfig(kind=TokenizerKind.bpe, vocab_size=40, user_symbols=["<mask>"])
         tokenizer = Tokenizer.train({"text": ["the cat sat on the mat", "cats sat on unknown mats"] * 20}, settings)
     config = BERTConfig(dim=24, heads=3, ffn_dim=20, depth=2, max_length=19, dropout=0.0)
-    ours = BERTForPretraining(BERT(config, tokenizer.vocab_size), nsp=nsp).eval()
+    ours = MaskedLanguageModel(BERT(config, tokenizer.vocab_size), nsp=nsp).eval()
     with torch.no_grad():
         for value in ours.parameters():
             value.add_(0.1 * torch.randn_like(value))
@@ -202,7 +203,7 @@ def test_a_classifier_goes_out_with_its_labels(tmp_path):
     wordpiece(tmp_path / "words")
     tokenizer = JsonTokenizer.from_folder(tmp_path / "words")
     config = BERTConfig(dim=24, heads=3, ffn_dim=20, depth=2, max_length=19, dropout=0.0)
-    ours = BERTClassifier(BERT(config, tokenizer.vocab_size), ClassifierHeadConfig(), 3).eval()
+    ours = SequenceClassifier(BERT(config, tokenizer.vocab_size), ClassifierHeadConfig(), 3).eval()
     export_bert(ours, tokenizer, tmp_path / "out", LabelSet(Target.label, ("bad", "good", "so-so")))
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
     assert theirs.config.id2label[2] == "so-so"
@@ -264,4 +265,4 @@ def test_settings_without_a_counterpart_are_named(tmp_path):
 
     config = BERTConfig(dim=24, heads=3, ffn_dim=20, depth=1, norm=Norm.pre)
     with pytest.raises(ConfigError, match=r"model\.norm: pre cannot be exported"):
-        export_bert(BERTForPretraining(BERT(config, tokenizer.vocab_size), nsp=False), tokenizer, tmp_path / "out")
+        export_bert(MaskedLanguageModel(BERT(config, tokenizer.vocab_size), nsp=False), tokenizer, tmp_path / "out")

@@ -17,8 +17,9 @@ from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_vit as huggingface
 from tformer_cli.interop import timm_vit as timm
 from tformer_cli.models.image_head import ImageClassifier
+from tformer_cli.models.patch_head import MaskedPatchModel
 from tformer_cli.models.vit import Stem, ViTConfig
-from tformer_cli.models.vit.model import ViT, ViTForMaskedPatches
+from tformer_cli.models.vit.model import ViT
 from tformer_cli.runs.checkpoint import load_model_tensors
 
 SHAPES = [
@@ -73,7 +74,7 @@ def test_import_of_an_encoder_alone_and_of_one_with_a_mask(tmp_path):
     theirs = theirs_of(transformers.ViTModel, SHAPES[0])
     found, tensors = saved(theirs, tmp_path)
     config = huggingface.import_config(found, "theirs")
-    ours = ViTForMaskedPatches(ViT(config, 15, 3), 2).eval()
+    ours = MaskedPatchModel(ViT(config, 15, 3), 2).eval()
     state = huggingface.import_weights(config, found, tensors, "theirs")
     assert all(name.startswith("encoder.") for name in state)
     ours.load_state_dict(state, strict=False)

@@ -25,9 +25,10 @@ from tformer_cli.interop.formats import Foreign
 from tformer_cli.interop.huggingface_tokenizer import encoder_files
 from tformer_cli.interop.picture_models import timm_files
 from tformer_cli.interop.reading import Settings, label_names
-from tformer_cli.models.bert.model import BERT, BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
+from tformer_cli.models.bert.model import BERT
 from tformer_cli.models.gpt.model import GPT
 from tformer_cli.models.image_head import ImageClassifier
+from tformer_cli.models.token_heads import MaskedLanguageModel, SequenceClassifier, SpanClassifier, TokenClassifier
 from tformer_cli.models.vit import ViTConfig
 from tformer_cli.models.vit.model import ViT
 from tformer_cli.runs.checkpoint import load_model_tensors, tensors_to_bytes
@@ -76,9 +77,9 @@ def test_a_trained_head_comes_along(name, kind, tmp_path):
     foreign = read_foreign(tmp_path)
     assert foreign.head == kind
     head = ClassifierHeadConfig()
-    ours = {"sequence": lambda: BERTClassifier(BERT(foreign.model, len(WORDS)), head, 3),
-            "tokens": lambda: BERTTagger(BERT(foreign.model, len(WORDS)), HeadConfig(), 3),
-            "spans": lambda: BERTForSpans(BERT(foreign.model, len(WORDS)), HeadConfig())}[kind]()  # fmt: skip
+    ours = {"sequence": lambda: SequenceClassifier(BERT(foreign.model, len(WORDS)), head, 3),
+            "tokens": lambda: TokenClassifier(BERT(foreign.model, len(WORDS)), HeadConfig(), 3),
+            "spans": lambda: SpanClassifier(BERT(foreign.model, len(WORDS)), HeadConfig())}[kind]()  # fmt: skip
     (tmp_path / "ours").mkdir()
     (tmp_path / "ours" / "model.safetensors").write_bytes(tensors_to_bytes(foreign.weights))
     taken = load_initial(ours, tmp_path / "ours")
@@ -123,9 +124,12 @@ def test_rows_of_a_trained_head_are_those_of_the_labels_of_their_names(name, tas
     assert foreign.labels == names
     write_checkpoint(foreign, tmp_path / "initial", family.config(tmp_path), "hf:it")
     labels = tuple(sorted(names))
-    head = {"text classification": lambda: BERTClassifier(BERT(foreign.model, len(WORDS)), ClassifierHeadConfig(), 2),
-            "token tagging": lambda: BERTTagger(BERT(foreign.model, len(WORDS)), HeadConfig(), 2),
-            "vit": lambda: ImageClassifier(ViT(foreign.model, 8, 1), ImageHeadConfig(), 10)}[task]()  # fmt: skip
+    if task == "vit":
+        head = ImageClassifier(ViT(foreign.model, 8, 1), ImageHeadConfig(), 10)
+    elif task == "token tagging":
+        head = TokenClassifier(BERT(foreign.model, len(WORDS)), HeadConfig(), 2)
+    else:
+        head = SequenceClassifier(BERT(foreign.model, len(WORDS)), ClassifierHeadConfig(), 2)
     taken = load_initial(head, tmp_path / "initial", labels, ())
     rows = [names.index(label) for label in labels]
     prefix = "head." if task == "vit" else ""
@@ -181,7 +185,7 @@ def test_a_pooler_and_other_heads_do_not_keep_pretraining_from_starting(tmp_path
         theirs_of(name, tmp_path / name)
         foreign = read_foreign(tmp_path / name)
         (tmp_path / name / "model.safetensors").write_bytes(tensors_to_bytes(foreign.weights))
-        ours = BERTForPretraining(BERT(foreign.model, len(WORDS)), nsp=False)
+        ours = MaskedLanguageModel(BERT(foreign.model, len(WORDS)), nsp=False)
         taken = load_initial(ours, tmp_path / name)
         assert taken.fresh == ([] if name.endswith("PreTraining") else ["head"]) and "pooler" in taken.left
 
@@ -232,7 +236,7 @@ def test_rows_that_pad_a_vocabulary_are_cut_from_the_weights_that_have_a_row_a_p
     reference = theirs_of("BertForPreTraining", tmp_path, **shape)
     config, weights, tokenizer = import_model(tmp_path)
     assert tokenizer.vocab_size == len(WORDS) < rows
-    ours = BERTForPretraining(BERT(config, tokenizer.vocab_size), nsp=True).eval()
+    ours = MaskedLanguageModel(BERT(config, tokenizer.vocab_size), nsp=True).eval()
     load_model_tensors(ours, weights, "imported")
     tokens, lengths, kept = batch()
     chosen, _ = ours(tokens, lengths, torch.zeros_like(tokens), kept.flatten().nonzero()[:, 0])

@@ -34,12 +34,13 @@ from tformer_cli.errors import ConfigError
 from tformer_cli.interop import huggingface_encoder, huggingface_gpt, huggingface_vit, huggingface_weights
 from tformer_cli.interop.reading import read_json, read_weights
 from tformer_cli.models.bert import BERTConfig
-from tformer_cli.models.bert.model import BERT, BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
+from tformer_cli.models.bert.model import BERT
 from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
 from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
 from tformer_cli.models.seq2seq.model import Seq2Seq
+from tformer_cli.models.token_heads import MaskedLanguageModel, SequenceClassifier, SpanClassifier, TokenClassifier
 from tformer_cli.models.vit import ViTConfig
 from tformer_cli.models.vit.model import ViT
 from tformer_cli.runs.checkpoint import load_model_tensors
@@ -126,7 +127,7 @@ def encoder_pair(folder: Path, reference: Any, rng: Any) -> tuple[Tensor, Tensor
     settings, where = read_json(folder / "config.json"), "theirs"
     config = huggingface_encoder.import_config(settings, where)
     weights = huggingface_encoder.import_weights(config, settings, read_weights(folder), where)
-    ours = BERTForPretraining(BERT(config, VOCABULARY), nsp=False).eval()
+    ours = MaskedLanguageModel(BERT(config, VOCABULARY), nsp=False).eval()
     load_model_tensors(ours, weights, where)
     ids, lengths = tokens(rng)
     ids[~real(lengths)] = settings.get("pad_token_id") or 0
@@ -296,14 +297,15 @@ def bert_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: An
     pieces, head = tokenizer.vocab_size, ClassifierHeadConfig(dropout=0.2)
     labels, names = None, ("O", "B-X", "I-X")
     if made == "masked":
-        ours, auto = BERTForPretraining(BERT(config, pieces), nsp=rng.random() < 0.5), "AutoModelForMaskedLM"
+        ours, auto = MaskedLanguageModel(BERT(config, pieces), nsp=rng.random() < 0.5), "AutoModelForMaskedLM"
     elif made == "sequence":
-        ours, auto = BERTClassifier(BERT(config, pieces), head, 3), "AutoModelForSequenceClassification"
+        ours, auto = SequenceClassifier(BERT(config, pieces), head, 3), "AutoModelForSequenceClassification"
         labels = LabelSet(Target.label, names)
     elif made == "tokens":
-        ours, auto, labels = BERTTagger(BERT(config, pieces), HeadConfig(), 3), "AutoModelForTokenClassification", names
+        ours, auto = TokenClassifier(BERT(config, pieces), HeadConfig(), 3), "AutoModelForTokenClassification"
+        labels = names
     else:
-        ours, auto = BERTForSpans(BERT(config, pieces), HeadConfig()), "AutoModelForQuestionAnswering"
+        ours, auto = SpanClassifier(BERT(config, pieces), HeadConfig()), "AutoModelForQuestionAnswering"
     randomise(ours, rng)
     export_bert(ours, tokenizer, folder, labels, None if made == "masked" else head)
     exported = getattr(transformers, auto).from_pretrained(folder).eval()
@@ -312,12 +314,12 @@ def bert_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: An
     segments = torch.randint(max(1, config.segments), ids.shape)
     outputs = exported(ids, attention_mask=kept.long(), token_type_ids=segments)
     segments = segments if config.segments else None
-    if isinstance(ours, BERTForPretraining):
+    if isinstance(ours, MaskedLanguageModel):
         return ours.logits(ours(ids, lengths, segments, kept.flatten().nonzero()[:, 0])[0]), outputs.logits[kept]
-    if isinstance(ours, BERTClassifier):
+    if isinstance(ours, SequenceClassifier):
         assert exported.config.id2label == dict(enumerate(names))
         return ours(ids, lengths, segments), outputs.logits
-    if isinstance(ours, BERTTagger):
+    if isinstance(ours, TokenClassifier):
         outputs = exported(ids, attention_mask=kept.long())
         return ours(ids, lengths, kept.flatten().nonzero()[:, 0]), outputs.logits[kept]
     segments = torch.zeros_like(ids) if segments is None or config.segments < 2 else segments

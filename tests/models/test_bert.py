@@ -7,7 +7,8 @@ import torch
 
 from tformer_cli.config.schema import GRID_POSITIONS, Positions
 from tformer_cli.models.bert import BERTConfig
-from tformer_cli.models.bert.model import BERT, BERTForPretraining
+from tformer_cli.models.bert.model import BERT
+from tformer_cli.models.token_heads import MaskedLanguageModel
 
 V = 23
 LINE = [scheme for scheme in Positions if scheme not in GRID_POSITIONS]
@@ -18,7 +19,7 @@ LINE = [scheme for scheme in Positions if scheme not in GRID_POSITIONS]
 def test_a_document_does_not_see_the_others_of_its_block(backend: str, positions: Positions) -> None:
     torch.manual_seed(0)
     config = BERTConfig(dim=16, heads=2, ffn_dim=24, depth=2, max_length=12, dropout=0.0, positions=positions)
-    model = BERTForPretraining(BERT(config, V), nsp=False).eval().double()
+    model = MaskedLanguageModel(BERT(config, V), nsp=False).eval().double()
     for value in model.parameters():
         value.add_(0.1 * torch.randn_like(value))
     tokens, lengths = torch.randint(V, (2, 12)), torch.tensor([12, 9])

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from tformer_cli.config.schema import Activation, Combine, ImageHeadConfig, Norm, Pooling, Positions
 from tformer_cli.errors import RunError
 from tformer_cli.models.image_head import ImageClassifier
+from tformer_cli.models.patch_head import MaskedPatchModel
 from tformer_cli.models.resnet import ResNetConfig
 from tformer_cli.models.vit import Stem, ViTConfig
-from tformer_cli.models.vit.model import ViT, ViTForMaskedPatches
+from tformer_cli.models.vit.model import ViT
+from tformer_cli.nn.taps import attention_weights
 
 SIZE, CHANNELS, PATCH = 12, 2, 4
 
@@ -59,6 +61,19 @@ def test_every_weight_learns(positions: Positions) -> None:
     moved(model)(torch.randn(2, CHANNELS, SIZE, SIZE, dtype=torch.float64)).square().sum().backward()
     still = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.any()]
     assert not still
+
+
+@pytest.mark.parametrize("class_token", [True, False])
+@torch.no_grad()
+def test_patch_attention_is_that_of_the_last_block_to_the_patches(class_token: bool) -> None:
+    model = moved(ViT(config(class_token=class_token), (SIZE, 2 * SIZE), CHANNELS))
+    images = torch.randn(2, CHANNELS, SIZE, 2 * SIZE, dtype=torch.float64)
+    maps = model.patch_attention(images)
+    assert maps.shape == (2, 3, 6)
+    weights = attention_weights(model, lambda: model(images))["stack.blocks.1.attention"].float().mean(1)
+    expected = weights[:, 0, 1:] if class_token else weights.mean(1)  # patches follow [class], row by row
+    torch.testing.assert_close(maps.flatten(1), expected)
+    assert float(maps.std()) > 1e-3
 
 
 @torch.no_grad()
@@ -149,8 +164,8 @@ def test_fitting_to_the_same_resolution_changes_nothing(positions: Positions) ->
 
 @pytest.mark.parametrize("positions", list(Positions), ids=lambda scheme: scheme.name)
 def test_weights_fit_any_other_resolution(positions: Positions) -> None:
-    found = moved(ViTForMaskedPatches(ViT(config(positions=positions), SIZE, CHANNELS), 5)).state_dict()
-    larger = ViTForMaskedPatches(ViT(config(positions=positions), 2 * SIZE, CHANNELS), 5)
+    found = moved(MaskedPatchModel(ViT(config(positions=positions), SIZE, CHANNELS), 5)).state_dict()
+    larger = MaskedPatchModel(ViT(config(positions=positions), 2 * SIZE, CHANNELS), 5)
     fitted = larger.fit(found)
     larger.load_state_dict(fitted)
     changed = [name for name in found if fitted[name].shape != found[name].shape]
@@ -161,7 +176,7 @@ def test_weights_fit_any_other_resolution(positions: Positions) -> None:
 def test_class_is_left_out_or_missed() -> None:
     for positions in LEARNED:
         with_class, without = (
-            ViTForMaskedPatches(ViT(config(positions=positions, class_token=there), SIZE, CHANNELS), 5)
+            MaskedPatchModel(ViT(config(positions=positions, class_token=there), SIZE, CHANNELS), 5)
             for there in (True, False)
         )
         without.load_state_dict(without.fit(with_class.state_dict()))
@@ -173,7 +188,7 @@ def test_class_is_left_out_or_missed() -> None:
 @torch.no_grad()
 def test_hidden_patches_do_not_reach_the_output(shuffle: bool) -> None:
     """A prediction of a hidden patch does not depend on its pixels, that of another one does; and gradient flows."""
-    model = moved(ViTForMaskedPatches(ViT(config(), SIZE, CHANNELS), 7))
+    model = moved(MaskedPatchModel(ViT(config(), SIZE, CHANNELS), 7))
     images = torch.randn(2, CHANNELS, SIZE, SIZE, dtype=torch.float64)
     hidden = torch.zeros(2, 9, dtype=torch.bool)
     hidden[0, 4] = hidden[1, 0] = True
@@ -192,7 +207,7 @@ def test_hidden_patches_do_not_reach_the_output(shuffle: bool) -> None:
 
 
 def test_the_vector_of_hidden_patches_learns() -> None:
-    model = moved(ViTForMaskedPatches(ViT(config(), SIZE, CHANNELS), 7))
+    model = moved(MaskedPatchModel(ViT(config(), SIZE, CHANNELS), 7))
     images, hidden = torch.randn(1, CHANNELS, SIZE, SIZE, dtype=torch.float64), torch.arange(9)[None] == 3
     model(images, hidden, None, torch.tensor([3])).sum().backward()
     assert model.mask.grad.any() and model.encoder.patches.project.weight.grad.any()

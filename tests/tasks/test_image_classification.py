@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torch.nn import functional
 
 from tformer_cli import tasks
@@ -16,6 +17,7 @@ from tformer_cli.draw import Gallery, HeatMap
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.evaluators.images import SHOWN
+from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
@@ -242,6 +244,34 @@ def test_pictures_to_look_at(tmp_path):
     assert all(image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8 for image in drawn.values())
     right, wrong = ((drawn["predictions"] == colour).all(-1).any() for colour in ((46, 125, 50), (198, 40, 40)))
     assert right == any(found["predictions"].right) and wrong == (not all(found["predictions"].right))
+
+
+class Brightness(nn.Module):
+    """An encoder of images without attention: the vector of an image is its mean."""
+
+    config, width = None, 1
+
+    def vector(self, images: torch.Tensor, pooling: object) -> torch.Tensor:
+        return images.flatten(1).mean(1, keepdim=True)
+
+
+class Corner(Brightness):
+    """Another encoder, which says that it looks at the last of six patches."""
+
+    def patch_attention(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.eye(6)[-1].view(2, 3).expand(len(images), 2, 3)
+
+
+def test_attention_is_drawn_for_every_encoder_that_has_it(tmp_path):
+    task = prepared(tmp_path)
+    corner, brightness = (
+        ImageClassifier(encoder, task.config.head, len(task.data.labels.names)).eval()
+        for encoder in (Corner(), Brightness())
+    )
+    attention = task.evaluator.pictures(corner)["attention"]
+    assert len(attention.weights) == len(attention.images)
+    assert all(weights.tolist() == [[0, 0, 0], [0, 0, 1]] for weights in attention.weights)
+    assert task.evaluator.pictures(brightness).keys() == {"predictions", "augmented"}
 
 
 def test_finetuning_at_another_resolution_with_other_labels(tmp_path):

@@ -10,16 +10,18 @@ from tformer_cli.config.compose import compose
 from tformer_cli.config.schema import HeadConfig, ImageHeadConfig, Pooling, Positions
 from tformer_cli.errors import RunError
 from tformer_cli.models.bert import BERTConfig
-from tformer_cli.models.bert.model import BERT, BERTForPretraining, BERTForSpans, BERTTagger
+from tformer_cli.models.bert.model import BERT
 from tformer_cli.models.conformer import ConformerConfig
 from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
 from tformer_cli.models.image_head import ImageClassifier
+from tformer_cli.models.patch_head import MaskedPatchModel
 from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
+from tformer_cli.models.token_heads import MaskedLanguageModel, SpanClassifier, TokenClassifier
 from tformer_cli.models.vit import ViTConfig
-from tformer_cli.models.vit.model import ViT, ViTForMaskedPatches
+from tformer_cli.models.vit.model import ViT
 from tformer_cli.nn.grid import resized
 from tformer_cli.runs.checkpoint import model_tensors, tensors_to_bytes
 from tformer_cli.train.initial import (
@@ -50,8 +52,8 @@ def written(model, folder):
     [(12, 6, [0, 2, 4, 7, 9, 11]), (6, 3, [0, 2, 5]), (4, 2, [0, 3]), (5, 1, [0]), (3, 3, [0, 1, 2])],
 )
 def test_a_shallower_encoder_takes_evenly_spaced_blocks(tmp_path, have, want, taken):
-    folder = written(BERTForPretraining(BERT(BERTConfig(depth=have, **SMALL), 20), nsp=False), tmp_path)
-    model = BERTForPretraining(BERT(BERTConfig(depth=want, **SMALL), 20), nsp=False)
+    folder = written(MaskedLanguageModel(BERT(BERTConfig(depth=have, **SMALL), 20), nsp=False), tmp_path)
+    model = MaskedLanguageModel(BERT(BERTConfig(depth=want, **SMALL), 20), nsp=False)
     assert load_initial(model, folder).fresh == []
     for number, block in enumerate(model.encoder.stack.blocks):
         assert {float(value.detach().mean()) for value in block.parameters()} == {float(taken[number])}
@@ -62,7 +64,7 @@ def test_a_shallower_encoder_takes_evenly_spaced_blocks(tmp_path, have, want, ta
 def test_a_model_of_shorter_texts_takes_the_first_rows_of_the_positions(tmp_path, kind):
     def build(rows):
         if kind == "bert":
-            return BERTForPretraining(BERT(BERTConfig(depth=1, max_length=rows, **SMALL), 20), nsp=False)
+            return MaskedLanguageModel(BERT(BERTConfig(depth=1, max_length=rows, **SMALL), 20), nsp=False)
         if kind == "gpt":
             return GPT(GPTConfig(depth=1, max_length=rows, **SMALL), 20)
         shape = {"encoder_depth": 1, "decoder_depth": 1, "positions": Positions.learned, "max_length": rows, **SMALL}
@@ -85,11 +87,11 @@ def test_a_model_of_shorter_texts_takes_the_first_rows_of_the_positions(tmp_path
 
 
 def test_an_encoder_alone_and_one_with_other_heads_start_pretraining(tmp_path):
-    encoder = BERTForPretraining(BERT(BERTConfig(depth=1, **SMALL), 20), nsp=True)
+    encoder = MaskedLanguageModel(BERT(BERTConfig(depth=1, **SMALL), 20), nsp=True)
     tensors = {name: value.detach().clone() for name, value in model_tensors(encoder).items()}
     kept = {name: value for name, value in tensors.items() if not name.startswith(("head", "next_sentence"))}
     safetensors.torch.save_file(kept, tmp_path / "model.safetensors")
-    model = BERTForPretraining(BERT(BERTConfig(depth=1, **SMALL), 20), nsp=False)
+    model = MaskedLanguageModel(BERT(BERTConfig(depth=1, **SMALL), 20), nsp=False)
     assert load_initial(model, tmp_path) == TakenOver(["head"], ["pooler"], [])
     assert torch.equal(model.encoder.embedding.weight, encoder.encoder.embedding.weight)
 
@@ -106,9 +108,9 @@ def test_each_stack_by_itself(tmp_path):
 
 
 def test_a_deeper_model_is_refused(tmp_path):
-    folder = written(BERTForPretraining(BERT(BERTConfig(depth=2, **SMALL), 20), nsp=False), tmp_path)
+    folder = written(MaskedLanguageModel(BERT(BERTConfig(depth=2, **SMALL), 20), nsp=False), tmp_path)
     with pytest.raises(RunError, match="missing weights: encoder.stack.blocks.2"):
-        load_initial(BERTForPretraining(BERT(BERTConfig(depth=3, **SMALL), 20), nsp=False), folder)
+        load_initial(MaskedLanguageModel(BERT(BERTConfig(depth=3, **SMALL), 20), nsp=False), folder)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ def test_weights_outside_of_stacks_stay_as_they_are():
 
 @torch.no_grad()
 def test_a_model_of_pictures_starts_at_its_own_resolution(tmp_path):
-    before = ViTForMaskedPatches(ViT(ViTConfig(depth=3, patch_size=4, **SMALL), 12, 3), 5)
+    before = MaskedPatchModel(ViT(ViTConfig(depth=3, patch_size=4, **SMALL), 12, 3), 5)
     written(before, tmp_path)
     table = torch.nn.init.normal_(before.encoder.positions.table)
     tensors = {name: value.detach().clone() for name, value in model_tensors(before).items()}
@@ -151,9 +153,7 @@ def test_a_model_of_pictures_starts_at_its_own_resolution(tmp_path):
     assert torch.equal(model.encoder.positions.table, resized(table, (5, 5)))
     assert [float(next(block.parameters()).mean()) for block in model.encoder.stack.blocks] == [0, 2]
     without = ViTConfig(depth=3, patch_size=4, class_token=False, **SMALL)
-    safetensors.torch.save_file(
-        model_tensors(ViTForMaskedPatches(ViT(without, 12, 3), 5)), tmp_path / "model.safetensors"
-    )
+    safetensors.torch.save_file(model_tensors(MaskedPatchModel(ViT(without, 12, 3), 5)), tmp_path / "model.safetensors")
     with pytest.raises(RunError, match="no .class. token"):
         load_initial(model, tmp_path)
 
@@ -210,9 +210,9 @@ def test_a_head_pools_what_masked_patches_were_learnt_with(class_token, pooling)
 def test_rows_of_the_output_layer_follow_the_names_of_labels(tmp_path, labels, initial, rows, message):
     """The same number of labels does not mean the same labels."""
     config = BERTConfig(depth=1, **SMALL)
-    old = BERTTagger(BERT(config, 20), HeadConfig(), 2)
+    old = TokenClassifier(BERT(config, 20), HeadConfig(), 2)
     (tmp_path / "model.safetensors").write_bytes(tensors_to_bytes(model_tensors(old)))
-    model = BERTTagger(BERT(config, 20), HeadConfig(), 2)
+    model = TokenClassifier(BERT(config, 20), HeadConfig(), 2)
     own = model.output.weight.detach().clone()
     taken = load_initial(model, tmp_path, labels, initial)
     assert torch.equal(model.output.weight, own if rows is None else old.output.weight[rows])
@@ -222,9 +222,9 @@ def test_rows_of_the_output_layer_follow_the_names_of_labels(tmp_path, labels, i
 def test_a_head_of_another_task_with_as_many_outputs_begins_anew(tmp_path):
     config = BERTConfig(depth=1, **SMALL)
     (tmp_path / "model.safetensors").write_bytes(
-        tensors_to_bytes(model_tensors(BERTTagger(BERT(config, 20), HeadConfig(), 2)))
+        tensors_to_bytes(model_tensors(TokenClassifier(BERT(config, 20), HeadConfig(), 2)))
     )
-    assert load_initial(BERTForSpans(BERT(config, 20), HeadConfig()), tmp_path, (), None).fresh == ["output"]
+    assert load_initial(SpanClassifier(BERT(config, 20), HeadConfig()), tmp_path, (), None).fresh == ["output"]
 
 
 @pytest.mark.parametrize(
@@ -246,10 +246,10 @@ def test_a_head_of_another_task_with_as_many_outputs_begins_anew(tmp_path):
 )
 def test_rows_of_another_librarys_head_go_to_labels_by_name(tmp_path, labels, foreign, rows, said):
     config = BERTConfig(depth=1, **SMALL)
-    old = BERTTagger(BERT(config, 20), HeadConfig(), len(foreign))
+    old = TokenClassifier(BERT(config, 20), HeadConfig(), len(foreign))
     (tmp_path / "model.safetensors").write_bytes(tensors_to_bytes(model_tensors(old)))
     (tmp_path / OUTPUT_NAMES).write_text(json.dumps(foreign))
-    model = BERTTagger(BERT(config, 20), HeadConfig(), len(labels) or 2)
+    model = TokenClassifier(BERT(config, 20), HeadConfig(), len(labels) or 2)
     own = model.output.weight.detach().clone()
     taken = load_initial(model, tmp_path, labels, ())
     assert torch.equal(model.output.weight, own if rows is None else old.output.weight[rows])

@@ -47,12 +47,14 @@ class Limits:
         frames: the number of output frames for recordings of so many feature frames, (B,); None: it reads no
             recordings.
         multiple: height and width of a picture must be multiples of so many pixels.
+        segments: kinds of segments that it tells apart, such as the two texts of a pair; 0: none.
     """
 
     source: int | None = None
     target: int | None = None
     frames: Callable[[Any], Any] | None = None
     multiple: int = 1
+    segments: int = 0
 
 
 class AttentionShape(TypedDict):

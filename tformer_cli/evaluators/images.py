@@ -19,8 +19,8 @@ from tformer_cli.draw import Gallery, HeatMap, Picture
 from tformer_cli.errors import DataError, library
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, spread
 from tformer_cli.metrics.labels import confusion, labels_scores
-from tformer_cli.models.vit.model import ViT, ViTForMaskedPatches
-from tformer_cli.nn.taps import attention_weights
+from tformer_cli.models.interfaces import PatchAttention
+from tformer_cli.models.patch_head import MaskedPatchModel
 from tformer_cli.objectives.base import Objective
 from tformer_cli.objectives.masked_patches import MaskedPatches
 from tformer_cli.predictors.images import ImageClassificationPredictor
@@ -123,7 +123,7 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
         return [f"warning: {same:,} of {len(test):,} pictures to test are in the training split too"] if same else []
 
     def pictures(self, model: Any) -> dict[str, Picture]:
-        """Return predictions for validation images, augmented training images, and the attention of the last block."""
+        """Return predictions for validation images, augmented training images, and the attention of the encoder."""
         data, device = self.data, next(model.parameters()).device
         rows = np.array(spread(len(data.split("validation")), SHOWN), np.int64)
         batch = data.view("validation").collate(0, rows).to(device)
@@ -140,11 +140,8 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
             "predictions": Gallery(visible, captions, list(right)),
             "augmented": self._augmented_gallery(device),
         }
-        if isinstance(model.encoder, ViT):
-            weights = attention_weights(model, lambda: model(images))
-            last = weights[list(weights)[-1]].float().mean(1)  # of all heads, (B, T, T)
-            seen = last.mean(1) if model.encoder.class_token is None else last[:, 0, 1:]
-            maps = seen.unflatten(1, model.encoder.grid).cpu().numpy()
+        if isinstance(model.encoder, PatchAttention):
+            maps = model.encoder.patch_attention(images).cpu().numpy()
             figures["attention"] = Gallery(visible, captions, list(right), list(maps))
         return figures
 
@@ -186,7 +183,7 @@ def _prediction_row(
             "probabilities": shares}  # fmt: skip
 
 
-class MaskedPatchesEvaluator(Evaluator[ViTForMaskedPatches, ImageBatch]):
+class MaskedPatchesEvaluator(Evaluator[MaskedPatchModel, ImageBatch]):
     """Loss and perplexity of the colours of masked patches, and the share of correct ones.
 
     Args:
@@ -203,7 +200,7 @@ class MaskedPatchesEvaluator(Evaluator[ViTForMaskedPatches, ImageBatch]):
         super().__init__(objective)
 
     def evaluate(
-        self, model: ViTForMaskedPatches, view: View[ImageBatch], scoring: Scoring, share: Share = unshared
+        self, model: MaskedPatchModel, view: View[ImageBatch], scoring: Scoring, share: Share = unshared
     ) -> Evaluation:
         """Return the scores of all masked patches."""
         total, images = self.summed_loss(model, view, share), self.data.split(view.split)
@@ -220,7 +217,7 @@ class MaskedPatchesEvaluator(Evaluator[ViTForMaskedPatches, ImageBatch]):
             evaluation.samples.append(Sample(images.names[row], size, f"{num_correct} right"))
         return evaluation
 
-    def _filled(self, model: ViTForMaskedPatches, view: View[ImageBatch]) -> Gallery:
+    def _filled(self, model: MaskedPatchModel, view: View[ImageBatch]) -> Gallery:
         """Return images, the same with hidden patches in grey, and with their predicted colours."""
         data = self.data
         rows = np.array(spread(len(data.split(view.split)), SHOWN_MASKED), np.int64)

@@ -10,10 +10,10 @@ from tformer_cli.data.core.view import View
 from tformer_cli.data.text.masked import MaskedBatch, MaskedText
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device
-from tformer_cli.models.bert.model import BERTForPretraining
+from tformer_cli.models.token_heads import MaskedLanguageModel
 
 
-class MaskedTokensEvaluator(Evaluator[BERTForPretraining, MaskedBatch]):
+class MaskedTokensEvaluator(Evaluator[MaskedLanguageModel, MaskedBatch]):
     """Loss, perplexity and accuracy at masked tokens; with sentence pairs also those of next-sentence prediction."""
 
     lower_is_better = frozenset({"loss", "perplexity", "mlm_loss", "nsp_loss"})
@@ -21,7 +21,7 @@ class MaskedTokensEvaluator(Evaluator[BERTForPretraining, MaskedBatch]):
     data: MaskedText
 
     def evaluate(
-        self, model: BERTForPretraining, view: View[MaskedBatch], scoring: Scoring, share: Share = unshared
+        self, model: MaskedLanguageModel, view: View[MaskedBatch], scoring: Scoring, share: Share = unshared
     ) -> Evaluation:
         """Return the scores over a whole split, and the predictions for some sequences."""
         total = self.summed_loss(model, view, share)
@@ -37,7 +37,7 @@ class MaskedTokensEvaluator(Evaluator[BERTForPretraining, MaskedBatch]):
         return evaluation
 
     @torch.no_grad()
-    def _samples(self, model: BERTForPretraining, view: View[MaskedBatch], count: int) -> list[Sample]:
+    def _samples(self, model: MaskedLanguageModel, view: View[MaskedBatch], count: int) -> list[Sample]:
         """Return some masked sequences with the original and the predicted tokens."""
         batch, tokenizer = batch_on_device(view, model, 0), self.data.tokenizer
         masked, _ = self.objective.outputs(model, batch)

@@ -18,11 +18,11 @@ from tformer_cli.interop.gate import Say, warn
 from tformer_cli.interop.huggingface_tokenizer import encoder_files, read_tokenizer
 from tformer_cli.interop.reading import CONFIG, WEIGHTS, cut_vocabulary, label_names, read_weights
 from tformer_cli.interop.writing import json_file, tokenizer_files, weights_file
-from tformer_cli.models.bert.model import BERT, BERTClassifier, BERTForPretraining, BERTForSpans, BERTTagger
+from tformer_cli.models.token_heads import MaskedLanguageModel, SequenceClassifier, SpanClassifier, TokenClassifier
 from tformer_cli.tokenizers.tokenizer import Vocabulary
 from tformer_cli.train.restore import Opened
 
-WithHead = BERTForPretraining | BERTClassifier | BERTTagger | BERTForSpans
+WithHead = MaskedLanguageModel | SequenceClassifier | TokenClassifier | SpanClassifier
 """An encoder with any of its heads."""
 
 
@@ -34,7 +34,7 @@ def export(opened: Opened) -> dict[str, bytes]:
     """
     model = opened.model
     data: Any = opened.task.data
-    if not (isinstance(model, WithHead) and isinstance(model.encoder, BERT)):
+    if not isinstance(model, WithHead):
         raise not_exported(opened, ("masked_language_model", *encoder.TASKS))
     labels = getattr(data, "labels", None) or getattr(data, "tags", None)
     encoding = getattr(data, "encoding", None)
@@ -70,20 +70,20 @@ def export_files(
     """
     config = model.config
     encoder.check_exportable(config, head)
-    if isinstance(model, BERTClassifier) and model.pooler is None:
+    if isinstance(model, SequenceClassifier) and model.pooler is None:
         raise ConfigError("head.pooling: mean cannot be exported: Hugging Face's BERT takes the first token's vector")
     settings = encoder.export_config(config, tokenizer.vocab_size, tokenizer.pad_id, head)
     settings["architectures"] = [_architecture(model)]
-    if isinstance(model, BERTClassifier | BERTTagger):
+    if isinstance(model, SequenceClassifier | TokenClassifier):
         if labels is None:
             raise ValueError("a classifier goes with its labels")
         names = (labels.names or ("number",)) if isinstance(labels, LabelSet) else labels
         settings["id2label"] = {str(number): name for number, name in enumerate(names)}
         settings["label2id"] = {name: number for number, name in enumerate(names)}
-    if isinstance(labels, LabelSet) and isinstance(model, BERTClassifier):
+    if isinstance(labels, LabelSet) and isinstance(model, SequenceClassifier):
         problems = {"label": "single_label_classification", "labels": "multi_label_classification"}
         settings["problem_type"] = problems.get(labels.target.name, "regression")
-    spans = isinstance(model, BERTForSpans)
+    spans = isinstance(model, SpanClassifier)
     return {
         CONFIG: json_file(settings),
         WEIGHTS: weights_file(encoder.export_weights(config, model.state_dict(), spans=spans)),
@@ -94,12 +94,12 @@ def export_files(
 
 def _architecture(model: nn.Module) -> str:
     """Return the class in transformers for an encoder with its head."""
-    if isinstance(model, BERTForPretraining):
+    if isinstance(model, MaskedLanguageModel):
         return "BertForPreTraining" if model.next_sentence is not None else "BertForMaskedLM"
     names = {
-        BERTClassifier: "BertForSequenceClassification",
-        BERTTagger: "BertForTokenClassification",
-        BERTForSpans: "BertForQuestionAnswering",
+        SequenceClassifier: "BertForSequenceClassification",
+        TokenClassifier: "BertForTokenClassification",
+        SpanClassifier: "BertForQuestionAnswering",
     }
     return names[type(model)]
 

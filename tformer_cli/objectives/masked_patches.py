@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from tformer_cli.data.image.augment import denormalise, uniforms
 from tformer_cli.data.image.inputs import ImageBatch
-from tformer_cli.models.vit.model import ViTForMaskedPatches
+from tformer_cli.models.patch_head import MaskedPatchModel
 from tformer_cli.objectives.base import Loss, Objective
 
 MASKING_STREAM = 65
@@ -38,10 +38,10 @@ class PatchPredictions:
     indices: Tensor
 
 
-class MaskedPatches(Objective[ViTForMaskedPatches, ImageBatch]):
+class MaskedPatches(Objective[MaskedPatchModel, ImageBatch]):
     """Cross-entropy of the colours of masked patches; the settings are those of the data's configuration."""
 
-    def outputs(self, model: ViTForMaskedPatches, batch: ImageBatch) -> PatchPredictions:
+    def outputs(self, model: MaskedPatchModel, batch: ImageBatch) -> PatchPredictions:
         """Return the predictions for the patches that `masks` selects."""
         (images,) = self.data.inputs(batch, training=model.training)
         colours = self.colours(images)
@@ -49,7 +49,7 @@ class MaskedPatches(Objective[ViTForMaskedPatches, ImageBatch]):
         scores = model(images, masked, sources, indices).float()
         return PatchPredictions(scores, colours.flatten()[indices], indices)
 
-    def loss(self, model: ViTForMaskedPatches, outputs: PatchPredictions, batch: ImageBatch) -> Loss:
+    def loss(self, model: MaskedPatchModel, outputs: PatchPredictions, batch: ImageBatch) -> Loss:
         """Return the loss of the predictions, with the number of correct ones."""
         scores, targets = outputs.scores, outputs.targets
         total = functional.cross_entropy(scores, targets, reduction="sum", label_smoothing=self.smoothing(model))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tformer_cli.config.schema import MaskingConfig
 from tformer_cli.data.text.masked import MaskedBatch, MaskedText, TokenSequence
 from tformer_cli.data.text.masking import Masking
-from tformer_cli.models.bert.model import BERTForPretraining
+from tformer_cli.models.token_heads import MaskedLanguageModel
 from tformer_cli.nn.cross_entropy import head_cross_entropy
 from tformer_cli.objectives.base import Loss, Objective
 
@@ -31,7 +31,7 @@ Outputs = tuple[Tensor, Tensor]
 """Hidden states of the masked tokens, (N, D), for the output layer; and of all tokens, (B, T, D)."""
 
 
-class MaskedTokens(Objective[BERTForPretraining, MaskedBatch]):
+class MaskedTokens(Objective[MaskedLanguageModel, MaskedBatch]):
     """Cross-entropy of the masked tokens, and of whether B follows A if the batches have sentence pairs.
 
     Args:
@@ -58,7 +58,7 @@ class MaskedTokens(Objective[BERTForPretraining, MaskedBatch]):
         masked = self.masking(sequence.tokens, random)
         return replace(sequence, tokens=masked.tokens, indices=masked.indices, targets=masked.targets)
 
-    def loss(self, model: BERTForPretraining, outputs: Outputs, batch: MaskedBatch) -> Loss:
+    def loss(self, model: MaskedLanguageModel, outputs: Outputs, batch: MaskedBatch) -> Loss:
         """Return the loss, and in evaluation the numbers of correct predictions too."""
         masked, hidden = outputs
         weight, bias = model.output_layer()

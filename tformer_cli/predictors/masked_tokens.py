@@ -7,7 +7,7 @@ import torch
 
 from tformer_cli.data.text.encoded import pad
 from tformer_cli.data.text.masked import MaskedText
-from tformer_cli.models.bert.model import BERTForPretraining
+from tformer_cli.models.token_heads import MaskedLanguageModel
 from tformer_cli.predictors.base import Input, Prediction
 from tformer_cli.predictors.inputs import Answer, Readable, Refusal
 from tformer_cli.predictors.text import TextPredictor
@@ -19,7 +19,7 @@ BERT_MASK = "[MASK]"
 """The mask token in BERT's vocabulary."""
 
 
-class MaskedTokensPredictor(TextPredictor[BERTForPretraining]):
+class MaskedTokensPredictor(TextPredictor[MaskedLanguageModel]):
     """Replaces each mask token in a line by the most probable token."""
 
     options = frozenset({"batch", "top"})
@@ -49,7 +49,7 @@ class MaskedTokensPredictor(TextPredictor[BERTForPretraining]):
         return answers
 
     @torch.inference_mode()
-    def _answer(self, model: BERTForPretraining, rows: list[tuple[str, np.ndarray]]) -> list[Prediction]:
+    def _answer(self, model: MaskedLanguageModel, rows: list[tuple[str, np.ndarray]]) -> list[Prediction]:
         """Return each line with its mask tokens replaced, and the most probable tokens with their probabilities."""
         tokenizer, mask_id, device = self.tokenizer, self.data.mask_id, next(model.parameters()).device
         tokens, lengths = (part.to(device) for part in pad([ids for _, ids in rows], tokenizer.pad_id))

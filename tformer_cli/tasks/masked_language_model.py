@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tformer_cli.data.text.masked import MaskedText
 from tformer_cli.evaluators.masked_tokens import MaskedTokensEvaluator
-from tformer_cli.models.bert.model import BERTForPretraining
 from tformer_cli.models.registry import build_body
+from tformer_cli.models.token_heads import MaskedLanguageModel
 from tformer_cli.objectives.masked_tokens import MaskedTokens
 from tformer_cli.predictors.masked_tokens import MaskedTokensPredictor
 from tformer_cli.tasks.registry import MaskedLanguageModelExperiment
@@ -20,7 +20,7 @@ def build(config: MaskedLanguageModelExperiment) -> Task:
         config,
         data,
         body=lambda: build_body(config.model, data.sizes()),
-        assemble=lambda encoder: BERTForPretraining(encoder, nsp=config.bert.nsp),
+        assemble=lambda encoder: MaskedLanguageModel(encoder, nsp=config.bert.nsp),
         phases=[Phase(objective)],
         evaluator=MaskedTokensEvaluator(objective),
         predictor=MaskedTokensPredictor(data),

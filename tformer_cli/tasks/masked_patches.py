@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tformer_cli.data.image.dataset import UnlabelledImages
 from tformer_cli.evaluators.images import MaskedPatchesEvaluator
+from tformer_cli.models.patch_head import MaskedPatchModel
 from tformer_cli.models.registry import build_body
-from tformer_cli.models.vit.model import ViTForMaskedPatches
 from tformer_cli.objectives.masked_patches import MaskedPatches
 from tformer_cli.predictors.images import MaskedPatchesPredictor
 from tformer_cli.tasks.registry import MaskedPatchesExperiment
@@ -21,7 +21,7 @@ def build(config: MaskedPatchesExperiment) -> Task:
         config,
         data,
         body=lambda: build_body(config.model, data.sizes()),
-        assemble=lambda encoder: ViTForMaskedPatches(encoder, colours),
+        assemble=lambda encoder: MaskedPatchModel(encoder, colours),
         phases=[Phase(objective)],
         evaluator=MaskedPatchesEvaluator(objective),
         predictor=MaskedPatchesPredictor(data),

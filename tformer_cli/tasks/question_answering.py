@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tformer_cli.data.text.question_windows import QuestionWindows
 from tformer_cli.evaluators.question_answering import QuestionAnsweringEvaluator
-from tformer_cli.models.bert.model import BERTForSpans
 from tformer_cli.models.registry import build_body
+from tformer_cli.models.token_heads import SpanClassifier
 from tformer_cli.objectives.spans import Spans
 from tformer_cli.predictors.question_answering import QuestionAnswerer
 from tformer_cli.tasks.registry import QuestionAnsweringExperiment
@@ -20,7 +20,7 @@ def build(config: QuestionAnsweringExperiment) -> Task:
         config,
         data,
         body=lambda: build_body(config.model, data.sizes()),
-        assemble=lambda encoder: BERTForSpans(encoder, config.head),
+        assemble=lambda encoder: SpanClassifier(encoder, config.head),
         phases=[Phase(objective)],
         evaluator=QuestionAnsweringEvaluator(objective),
         predictor=QuestionAnswerer(data),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tformer_cli.data.text.classified_texts import ClassifiedTexts
 from tformer_cli.evaluators.text_classification import TextClassificationEvaluator
-from tformer_cli.models.bert.model import BERTClassifier
 from tformer_cli.models.registry import build_body
+from tformer_cli.models.token_heads import SequenceClassifier
 from tformer_cli.objectives.classification import TextClassification
 from tformer_cli.predictors.text_classification import TextClassifier
 from tformer_cli.tasks.registry import TextClassificationExperiment
@@ -21,7 +21,7 @@ def build(config: TextClassificationExperiment) -> Task:
         config,
         data,
         body=lambda: build_body(config.model, data.sizes()),
-        assemble=lambda encoder: BERTClassifier(encoder, config.head, data.labels.outputs),
+        assemble=lambda encoder: SequenceClassifier(encoder, config.head, data.labels.outputs),
         phases=[Phase(objective)],
         evaluator=TextClassificationEvaluator(objective, predictor),
         predictor=predictor,

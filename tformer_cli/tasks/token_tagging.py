@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tformer_cli.data.text.tagged_words import TaggedWords
 from tformer_cli.evaluators.tagging import TaggingEvaluator
-from tformer_cli.models.bert.model import BERTTagger
 from tformer_cli.models.registry import build_body
+from tformer_cli.models.token_heads import TokenClassifier
 from tformer_cli.objectives.tagging import Tagging
 from tformer_cli.predictors.tagging import Tagger
 from tformer_cli.tasks.registry import TokenTaggingExperiment
@@ -20,7 +20,7 @@ def build(config: TokenTaggingExperiment) -> Task:
         config,
         data,
         body=lambda: build_body(config.model, data.sizes()),
-        assemble=lambda encoder: BERTTagger(encoder, config.head, len(data.tags)),
+        assemble=lambda encoder: TokenClassifier(encoder, config.head, len(data.tags)),
         phases=[Phase(objective)],
         evaluator=TaggingEvaluator(objective),
         predictor=Tagger(data),

@@ -177,7 +177,7 @@ class ClassifiedTexts(TextData[LabelledTexts, TextBatch]):
             before = min(len(texts[-1]), 1 + len(first) + len(self.separator))
             kinds.append(np.repeat([0, 1], [before, len(texts[-1]) - before]))
         tokens, lengths = pad(texts, tokenizer.pad_id)
-        pairs = len(rows[0]) == 2 and self.config.model.segments > 1
+        pairs = len(rows[0]) == 2 and self.config.model.limits().segments > 1
         return tokens, lengths, pad(kinds, 0)[0] if pairs else None
 
     def inputs(self, batch: TextBatch, *, training: bool) -> tuple[Tensor, Tensor, Tensor | None]:

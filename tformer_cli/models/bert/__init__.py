@@ -21,8 +21,8 @@ class BERTConfig(TextModelConfig):
     segments: int = setting(2, "segment embeddings; 0: none (RoBERTa)", low=0)
 
     def limits(self) -> Limits:
-        """Return the longest text."""
-        return Limits(source=self.max_length)
+        """Return the longest text, and the number of segments."""
+        return Limits(source=self.max_length, segments=self.segments)
 
 
 FAMILY = Family(

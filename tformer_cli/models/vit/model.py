@@ -1,4 +1,4 @@
-"""Vision Transformer (Dosovitskiy et al. 2021): a Transformer encoder over the patches of an image, and its heads.
+"""Vision Transformer (Dosovitskiy et al. 2021): a Transformer encoder over the patches of an image.
 
     z_0  = [x_class; x_1 E; x_2 E; ...; x_N E] + E_pos              (eq. 1)
     z'_l = MSA(LN(z_{l-1})) + z_{l-1},         l = 1 ... L          (eq. 2)
@@ -6,14 +6,13 @@
     y    = LN(z_L^0)                                                (eq. 4)
 
 Shapes: B images; C channels; S height and width in pixels (they may differ); P height and width of a patch. N patches;
-    T tokens (N, and 1 for [class]); D model width; M predicted patches of a batch.
+    T tokens (N, and 1 for [class]); D model width.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +30,7 @@ from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.feedforward import FeedForward
 from tformer_cli.nn.grid import GridBias, GridPositions, cells, fitted
+from tformer_cli.nn.taps import attention_weights
 
 BIAS_STD = 1e-6
 """Of the feed-forward layers' biases (the authors' code)."""
@@ -179,6 +179,22 @@ class ViT(nn.Module):
             return self(images, first=1)[:, 0]
         return self(images)[:, -math.prod(self.grid) :].mean(1)
 
+    @torch.no_grad()
+    def patch_attention(self, images: Tensor) -> Tensor:
+        """Return the attention of [class] to the patches in the last block, averaged over the heads.
+
+        Without a [class] token it is the mean over all patches.
+
+        Args:
+            images: (B, C, S, S), float32.
+
+        Returns:
+            (B, rows, columns), float32.
+        """
+        weights = attention_weights(self, lambda: self(images, None if self.class_token is None else 1))
+        last = weights[list(weights)[-1]].float().mean(1)  # (B, queries, T)
+        return (last.mean(1) if self.class_token is None else last[:, 0, 1:]).unflatten(1, self.grid)
+
     @staticmethod
     def fit(model: nn.Module, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a checkpoint's weights for a model at another resolution: learned positions are resized (section 3.2).
@@ -197,49 +213,6 @@ class ViT(nn.Module):
         if "encoder.class_token" in parameters and "encoder.class_token" not in checkpoint:
             raise RunError("the model to start from has no [class] token", "model.class_token=false head.pooling=mean")
         return {name: value for name, value in weights.items() if name in parameters or name not in of_class}
-
-
-class ViTForMaskedPatches(nn.Module):
-    """The encoder with a head for masked patch prediction (appendix B.1.2).
-
-    Args:
-        encoder: an encoder of patches, such as `ViT`.
-        outputs: number of outputs per patch.
-    """
-
-    encoder: Any
-
-    def __init__(self, encoder: nn.Module, outputs: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.config = config = self.encoder.config
-        self.mask = nn.Parameter(torch.zeros(config.dim))
-        self.output = nn.Linear(config.dim, outputs)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
-
-    def forward(self, images: Tensor, hidden: Tensor, shuffled: Tensor | None, places: Tensor) -> Tensor:
-        """Only the patches that are to be predicted go through the head.
-
-        Args:
-            images: (B, C, S, S), float32.
-            hidden: patches that a learned vector stands for, (B, N), bool.
-            shuffled: the patch of the same picture that stands in each place, (B, N), int64; None: its own.
-            places: of the M patches to predict, in the flat (B * N), int64.
-
-        Returns:
-            (M, outputs).
-        """
-        patches = self.encoder.embed(images)
-        if shuffled is not None:
-            patches = patches.gather(1, shuffled[..., None].expand_as(patches))
-        patches = torch.where(hidden[..., None], self.mask.to(patches.dtype), patches)
-        tokens = self.encoder.transform(patches)[:, -patches.shape[1] :]
-        return self.output(tokens.flatten(0, 1)[places])
-
-    def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a checkpoint's weights at this model's resolution, see `ViT.fit`."""
-        return self.encoder.fit(self, checkpoint)
 
 
 def build(config: ViTConfig, sizes: Sizes) -> ViT:
