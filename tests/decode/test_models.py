@@ -169,6 +169,27 @@ def test_alignments_are_cross_attention_of_the_layer_asked_for() -> None:
     assert not torch.allclose(found[0], alignments(model, source, lengths, outputs, bos_id=BOS, layer=-1)[0])
 
 
+class Stepwise(torch.nn.Module):
+    """A model that is taught one token after the other, as recurrent decoders are."""
+
+    def __init__(self, model: Seq2Seq) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, source: Tensor, lengths: Tensor, target_inputs: Tensor) -> Tensor:
+        steps = target_inputs.shape[1]
+        state = self.model.start(self.model.encode(source, lengths), 1, steps)
+        return torch.cat([self.model.step(target_inputs[:, t : t + 1], state) for t in range(steps)], dim=1)
+
+
+def test_a_decoder_that_makes_steps_is_aligned_at_each_of_them() -> None:
+    model, rows = make(), sentences(4)
+    outputs = [[5, 6, 7], [], [8], [9, 10, 11, 12, 13]]
+    together, stepwise = (alignments(one, *padded(rows), outputs, bos_id=BOS) for one in (model, Stepwise(model)))
+    for expected, alignment in zip(together, stepwise, strict=True):
+        torch.testing.assert_close(alignment, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_links_name_the_most_attended_source_token() -> None:
     assert links(torch.tensor([[0.1, 0.9, 0.0], [0.6, 0.1, 0.3], [0.2, 0.2, 0.6]])) == [(1, 0), (0, 1), (2, 2)]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.nn.taps import attention_weights
+from tformer_cli.nn.taps import tapped
 
 
 @torch.inference_mode()
@@ -29,8 +29,8 @@ def alignments(
     one aligns best in trained Transformers (Garg et al. 2019, section 4.1).
 
     Args:
-        model: called as `model(source, source_lengths, target_inputs)`, with blocks that have a cross-attention;
-            in evaluation mode.
+        model: called as `model(source, source_lengths, target_inputs)`, with layers of cross-attention whose names end
+            in `cross`, which see all tokens at once or one after the other; in evaluation mode.
         source: tokens, (B, S), padded at the end.
         source_lengths: (B,), int64.
         outputs: tokens of each sentence's output, without <s> and </s>.
@@ -44,9 +44,11 @@ def alignments(
     inputs = torch.full((len(outputs), longest + 1), bos_id, dtype=torch.int64)
     for row, tokens in zip(inputs, outputs, strict=True):
         row[1 : len(tokens) + 1] = torch.tensor(tokens, dtype=torch.int64)
-    found = attention_weights(model, lambda: model(source, source_lengths, inputs.to(source.device)))
-    layers = [weights for name, weights in found.items() if name.endswith("cross")]
-    weights = layers[max(layer, -len(layers))].float().mean(1)  # (B, T, S)
+    with tapped(model, {"weights"}) as records:
+        model(source, source_lengths, inputs.to(source.device))
+    layers = [tensors["weights"] for name, tensors in records.items() if name.endswith("cross")]
+    calls = layers[max(layer, -len(layers))]  # one, or one for each token of a decoder that makes steps
+    weights = torch.cat(calls, dim=2)[:, :, -inputs.shape[1] :].float().mean(1)  # (B, T + 1, S)
     sizes = zip(outputs, source_lengths.tolist(), strict=True)
     return [weights[i, : len(tokens) + 1, :length] for i, (tokens, length) in enumerate(sizes)]
 
