@@ -104,12 +104,19 @@ def test_the_objective_masks_each_sequence_with_the_generator_that_drew_it(nsp, 
     view, drawn = task.view("train"), []
 
     def noted(sequence, random):
-        drawn.append(sequence.tokens)
+        drawn.append((len(sequence.tokens), random.bit_generator.state["state"]["state"]))
         return sequence
 
     example, task.data.example = task.data.example, noted
     plain = view.collate(2, np.arange(3))
-    assert len(plain.indices) == 0 and [len(row) for row in drawn] == plain.lengths.tolist()
+    assert len(plain.indices) == 0 and [length for length, _ in drawn] == plain.lengths.tolist()
+    assert len({state for _, state in drawn}) == 3
+    for row, (_, state) in enumerate(drawn):
+        random = np.random.default_rng((task.config.seed, 2, row, False))
+        fresh = random.bit_generator.state["state"]["state"]
+        if nsp:  # the pair has used the generator before its masks do
+            task.data.pairs("train").pair(row, random)
+        assert random.bit_generator.state["state"]["state"] == state and (state != fresh) == nsp
     task.data.example = example
     together = view.collate(2, np.arange(3))
     restored = together.tokens.clone()
