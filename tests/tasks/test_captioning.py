@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from tformer_cli import tasks
 from tformer_cli.config.compose import compose
+from tformer_cli.draw import Gallery
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.tasks.task import Task
@@ -251,6 +252,22 @@ def test_predictions_for_files_equal_those_of_the_evaluation(run):
     assert [answer.text for answer in answers] == [row["prediction"] for row in rows]
     scores = [answer.details["hypotheses"][0]["score"] for answer in answers]
     assert scores == pytest.approx([row["score"] for row in rows], rel=1e-4)
+
+
+@pytest.mark.parametrize("class_token", [False, True])
+def test_pictures_show_captions_and_where_each_token_attends(tmp_path, class_token):
+    folder = table(tmp_path / "images", tiles(tmp_path / "images"))
+    task = prepared(tmp_path, folder, f"model.class_token={class_token}", "data.image_size=[8,16]")
+    model = task.model().eval()
+    pictures = task.evaluator.pictures(model)
+    captions, attention = pictures["captions"], pictures["attention/cross"]
+    assert isinstance(captions, Gallery) and isinstance(attention, Gallery)
+    assert captions.images[0].shape == (8, 16, 3) and captions.right == [False] * len(captions.images)
+    reference = task.data.references("validation")[0]
+    assert len(attention.weights) == len(task.data.tokenizer.encode(reference)) + 1 == len(attention.captions)
+    totals = [float(weights.sum()) for weights in attention.weights]
+    assert all(weights.shape == (2, 4) for weights in attention.weights)
+    assert all(total < 1 for total in totals) if class_token else totals == pytest.approx([1.0] * len(totals))
 
 
 def test_a_file_that_is_no_image_is_named(run, tmp_path):

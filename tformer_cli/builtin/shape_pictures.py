@@ -18,7 +18,7 @@ from tformer_cli.builtin.shape_captions import Scene
 
 OVERSAMPLING = 4
 """Pixels drawn in each direction for one pixel of the picture."""
-RADII = {"small": (0.08, 0.09), "large": (0.135, 0.148)}
+RADII = {"small": (0.088, 0.096), "large": (0.135, 0.146)}
 """Half the side of the square that contains a shape."""
 MARGIN, GAP, SEPARATION = 0.02, 0.03, 0.08
 """Least distances: between a shape and the border, two shapes of a group, and two groups."""
@@ -59,8 +59,8 @@ CORNERS: dict[str, list[tuple[float, float]]] = {
     "circle": [],  # has none
     "square": [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
     "triangle": [(0.0, -0.87), (1.0, 0.87), (-1.0, 0.87)],
-    "star": _star(5, 0.45),
-    "cross": _cross(0.33),
+    "star": _star(5, 0.4),
+    "cross": _cross(0.3),
 }
 """Corners of the shapes in a square from (-1, -1) to (1, 1)."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from tformer_cli.data.image.captions import CaptionedImages
-from tformer_cli.evaluators.generation import TextGenerationEvaluator
+from tformer_cli.evaluators.captioning import CaptioningEvaluator
 from tformer_cli.models.encoder_decoder import EncoderDecoder, TransformerDecoder
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.next_token import TeacherForcing
@@ -31,7 +31,7 @@ def build(config: CaptioningExperiment) -> Task:
         body=lambda: build_body(config.model, data.sizes()),
         assemble=assemble,
         phases=[Phase(objective)],
-        evaluator=TextGenerationEvaluator(objective, predictor),
+        evaluator=CaptioningEvaluator(objective, predictor),
         predictor=predictor,
         use="tformer predict {run} FILE",
     )
