@@ -45,7 +45,7 @@ from tformer_cli.config.schema import (  # noqa: E402
     DecodeConfig,
     Experiment,
     FeatureConfig,
-    ImageDataConfig,
+    LabelledImageDataConfig,
     LabelledTextDataConfig,
     Norm,
     OptimConfig,
@@ -134,7 +134,7 @@ def experiment(job: dict[str, Any]) -> Experiment:
     }
     if job["task"] == "image_classification":
         size = shape["image_size"]
-        images = ImageDataConfig(image_size=size, crop_share=1.0, batch_images=job["batch_images"], **data)
+        images = LabelledImageDataConfig(image_size=size, crop_share=1.0, batch_images=job["batch_images"], **data)
         augment = augmentation(size) if job.get("augmented") else AugmentConfig()
         return ImageClassificationExperiment(data=images, augment=augment, model=vit_config(shape), **common)
     common["tokenizer"] = TokenizerConfig(path=job["tokenizer"])

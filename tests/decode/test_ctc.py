@@ -167,6 +167,38 @@ def test_a_narrow_prefix_beam_equals_a_plain_one(beam: int, spread: float):
         assert {tuple(one.tokens) for one in fused} == {tokens for tokens, _ in wanted}
 
 
+class Penalty(Toy):
+    """Takes much from some tokens, so that log-probabilities alone say little about which prefixes survive."""
+
+    def all_scores(self, history: tuple[int, ...]) -> np.ndarray:
+        return 4 * super().all_scores(history)
+
+
+@pytest.mark.parametrize("beam", [2, 4])
+def test_a_narrow_prefix_beam_equals_a_plain_one_under_strong_penalties(beam: int):
+    model = Penalty()
+
+    def added(tokens: tuple[int, ...]) -> float:
+        return sum(model.all_scores(tokens[:i])[token] for i, token in enumerate(tokens))
+
+    for seed in range(6):
+        log_probs = random_frames(1, 20, 8, seed, 3.0)
+        (hypotheses,) = ctc.prefix_beam(log_probs, torch.tensor([20]), beam=beam, n_best=beam, scorers=[(1.0, model)])
+        expected = plain_prefix_beam(log_probs[0], beam, added)
+        assert {tuple(one.tokens) for one in hypotheses} == {tokens for tokens, _ in expected}
+
+
+def test_prefix_beam_returns_one_finished_hypothesis_unless_more_are_asked_for():
+    (hypotheses,) = ctc.prefix_beam(random_frames(1, 6, 4, 0), torch.tensor([6]), beam=5)
+    assert len(hypotheses) == 1 and hypotheses[0].finished is True
+
+
+def test_equally_probable_prefixes_keep_their_order():
+    frames = torch.full((1, 1, 20), 1 / 20).log()
+    (hypotheses,) = ctc.prefix_beam(frames, torch.tensor([1]), beam=20, n_best=20)
+    assert [one.tokens for one in hypotheses] == [[], *([token] for token in range(1, 20))]
+
+
 def test_a_recording_without_frames_says_nothing():
     for found in ctc.prefix_beam(random_frames(2, 0, 4, 0), torch.tensor([0, 0]), beam=3):
         assert [one.tokens for one in found] == [[]] and found[0].score == 0
@@ -210,6 +242,13 @@ def test_words_have_times_in_seconds():
     ]  # fmt: skip
     found = [(one.text, one.start_seconds, one.end_seconds, one.confidence) for one in ctc.words(spans, spelling, 0.5)]
     assert found == [("hello", 0.5, 2.5, 0.75), ("you", 4.0, 5.0, 0.25), ("a", 6.0, 6.5, 0.75), ("b", 6.0, 6.5, 0.75)]
+
+
+def test_a_piece_that_begins_within_a_word_continues_it_and_a_lone_space_ends_it():
+    spelling = Spelling(["<pad>", "lo", "\u2581", "\u2581a\u2581"], [0])
+    spans = [ctc.Span(1, 0, 1, 1.0), ctc.Span(1, 1, 2, 1.0), ctc.Span(2, 2, 3, 1.0), ctc.Span(1, 3, 4, 1.0),
+             ctc.Span(3, 4, 5, 1.0), ctc.Span(1, 5, 6, 1.0)]  # fmt: skip
+    assert [word.text for word in ctc.words(spans, spelling, 1.0)] == ["lolo", "lo", "a", "lo"]
 
 
 # --- joint scores ----------------------------------------------------------------------------------------------------

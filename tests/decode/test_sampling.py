@@ -86,6 +86,17 @@ def test_the_smallest_set_that_reaches_top_p_ends_there() -> None:
     assert int(draw(logits, torch.tensor([0.999], dtype=torch.float64), top_p=0.5)) == 0
 
 
+@pytest.mark.parametrize("setting", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-3}], ids=str)
+def test_search_draws_with_the_settings(setting: dict) -> None:
+    """Each of them alone leaves only the most probable token."""
+    decoder, names, limits = ToyDecoder(9, 4), list(range(6)), [8] * 6
+    greedy = run(decoder, names, limits, DecodeConfig(beam=1))
+    drawn = run(decoder, names, limits, DecodeConfig(beam=1, sample=True, **setting))
+    free = run(decoder, names, limits, DecodeConfig(beam=1, sample=True))
+    tokens = [[row[0].tokens for row in rows] for rows in (greedy, drawn, free)]
+    assert tokens[0] == tokens[1] != tokens[2]
+
+
 def test_whole_outputs_follow_the_model() -> None:
     decoder = ToyDecoder(6, 0, spread=1.0)
     outputs: dict[tuple[int, ...], int] = {}

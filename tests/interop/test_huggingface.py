@@ -25,6 +25,7 @@ from tformer_cli.config.schema import (
 )
 from tformer_cli.decode.search import search
 from tformer_cli.errors import ConfigError, DataError, RunError
+from tformer_cli.interop.huggingface_weights import import_config
 from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.runs.checkpoint import load_model_tensors
@@ -397,6 +398,31 @@ def test_a_foreign_config_is_checked(exported: Path, change: dict, kind: type, m
     with pytest.raises(kind, match=message) as error:
         import_model(exported)
     assert "\n" not in str(error.value)
+
+
+SIZES = {
+    "d_model": 16, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32,
+    "decoder_ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 1, "max_position_embeddings": 40,
+}  # fmt: skip
+
+
+def test_each_rate_of_a_foreign_config_is_read_from_its_own_setting() -> None:
+    rates = {"dropout": 0.1, "attention_dropout": 0.2, "activation_dropout": 0.3}
+    content = transformers.MarianConfig(**SIZES, **rates, scale_embedding=True, activation_function="relu").to_dict()
+    config = import_config(content, "config.json", final_bias=False)
+    assert (config.dropout, config.attention_dropout, config.ffn_dropout) == (0.1, 0.2, 0.3)
+    assert (config.max_length, config.scale_embeddings, config.activation) == (40, True, Activation.relu)
+
+
+@pytest.mark.parametrize(
+    "name", ["activation_function", "scale_embedding", "tie_word_embeddings", "share_encoder_decoder_embeddings"]
+)
+def test_a_setting_that_a_foreign_config_leaves_out_has_the_default_of_its_class(name: str) -> None:
+    default = transformers.MarianConfig()
+    content = transformers.MarianConfig(**SIZES).to_dict() | {name: getattr(default, name)}
+    complete = import_config(content, "config.json", final_bias=False)
+    del content[name]
+    assert import_config(content, "config.json", final_bias=False) == complete
 
 
 def test_pickled_weights_are_refused_with_a_hint(exported: Path) -> None:
