@@ -39,10 +39,10 @@ def test_scalars_follow_yaml_1_2():
 
 def test_lines_of_keys_are_known():
     document = parse_yaml("a: 1\nb:\n  c: 2\n\n  d:\n    - e: 3\n", "mine.yaml")
-    assert document.where("b.c") == "mine.yaml:3"
-    assert document.where("b.d") == "mine.yaml:5"
-    assert document.where("b.other") == "mine.yaml:2"
-    assert document.where("nothing") == "mine.yaml"
+    assert document.location("b.c") == "mine.yaml:3"
+    assert document.location("b.d") == "mine.yaml:5"
+    assert document.location("b.other") == "mine.yaml:2"
+    assert document.location("nothing") == "mine.yaml"
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_symmetric_pairs_are_turned_round_in_training_alone(tmp_path):
 
 
 def test_symmetric_goes_with_pairs(tmp_path):
-    with pytest.raises(ConfigError, match="data.symmetric: goes with pairs") as caught:
+    with pytest.raises(ConfigError, match="data.symmetric: needs pairs") as caught:
         FAMILY.task(tmp_path, "data.symmetric=true")
     assert str(caught.value).endswith("data.symmetric=false")
 

@@ -98,7 +98,7 @@ def _train(
     from tformer_cli.cli.output import note, note_repeated, result
     from tformer_cli.cli.start import Start
     from tformer_cli.config.compose import as_resumed, to_yaml
-    from tformer_cli.config.places import check_places
+    from tformer_cli.config.paths import check_paths
     from tformer_cli.config.recipes import default_name
 
     if jobs > 1 and not multirun:
@@ -121,7 +121,7 @@ def _train(
         config = as_resumed(config, run / "config.yaml", overrides)
     if dry_run:
         result(to_yaml(config))
-        check_places(config)
+        check_paths(config)
         note(summary(config, run), quiet=quiet)
         return
     if run is None:

@@ -1,1 +1,1 @@
-"""Settings: what there is (`schema`), and how a recipe and overrides become a checked configuration (`compose`)."""
+"""Settings (`schema`), and the composition of a checked configuration from a recipe and overrides (`compose`)."""

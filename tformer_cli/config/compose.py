@@ -1,10 +1,9 @@
-"""Recipe and overrides in, one checked configuration out.
+"""Composing a checked configuration from a recipe and overrides.
 
 A recipe is a complete experiment: a YAML file whose `defaults` list names the schema and the option groups of
-`conf/` it composes, or a file that `--dry-run` printed, which needs no list. Hydra composes the groups;
-everything that a user wrote is read by us, checked against the dataclasses of `schema` and answered in one
-line. A configuration names things and holds
-values: it can run no code (`_target_` is refused) and reads no environment (`${...}` is refused).
+`conf/` it composes, or a file that `--dry-run` printed, which needs no list. Hydra composes the groups. tformer reads
+what the user wrote, checks it against the dataclasses of `schema` and reports errors in one line. A configuration
+contains names and values: it cannot run code (`_target_` is refused) or read the environment (`${...}` is refused).
 """
 
 from __future__ import annotations
@@ -53,10 +52,10 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
     path = find(recipe)
     document = read_yaml(path)
     _refuse(document)
-    schema, selected, given = _plan(document, overrides)
-    asked = parse(overrides, schema)
-    _same_task(asked, schema)
-    config = _assemble(schema, selected, given, asked)
+    schema, selected, written = _plan(document, overrides)
+    requested = parse(overrides, schema)
+    _refuse_other_task(requested, schema)
+    config = _assemble(schema, selected, written, requested)
     config.recipe = config.recipe or default_name(recipe)
     if required:
         require(config)
@@ -79,22 +78,22 @@ def schema_of(recipe: str, overrides: Sequence[str] = ()) -> type[Experiment]:
 
 
 def override(config: Experiment, overrides: Sequence[str], *, trained: bool = False) -> Experiment:
-    """A configuration with some settings changed; the given one stays as it is.
+    """Return a copy of a configuration with some settings changed.
 
     Args:
         config: the configuration.
         overrides: as in `compose`.
-        trained: weights have been trained with it, so that settings of the model and of what it reads must stay.
+        trained: whether weights have been trained with it, so that settings of the model and its inputs must stay.
 
     Raises:
         ConfigError: as `compose`.
     """
-    given, schema = values.plain(config), type(config)
+    settings, schema = values.plain(config), type(config)
     if (family := chosen_family(overrides, schema)) not in ("", config.model.family):
-        given, schema = _without_family(given, schema, family), experiment(config.task, family)
-    asked = parse(overrides, schema)
-    _same_task(asked, schema)
-    changed = _assemble(schema, {}, values.check(given, schema), asked)
+        settings, schema = _without_family(settings, schema, family), experiment(config.task, family)
+    requested = parse(overrides, schema)
+    _refuse_other_task(requested, schema)
+    changed = _assemble(schema, {}, values.check(settings, schema), requested)
     if trained:
         _refuse_retraining(flatten(config), flatten(changed))
     require(changed)
@@ -103,16 +102,16 @@ def override(config: Experiment, overrides: Sequence[str], *, trained: bool = Fa
 
 
 _TRAINED = re.compile(r"(model|tokenizer|features)\..*|data\.(sample_rate|channels)")
-"""Settings that the weights of a run belong to: with others, its answers would be wrong without a word."""
+"""Settings that the weights of a run depend on: with other values, predictions would be wrong without an error."""
 _FREE = ("model.max_length", "tokenizer.sampling", "tokenizer.lines")
-"""Settings among them that no weight depends on; where one does, its shape does not fit, which is an error."""
+"""Exceptions: usually no weight depends on these settings, and if one does, its shape differs, which is an error."""
 
 
 def _refuse_retraining(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Refuse other values of settings that a trained run cannot change.
+    """Refuse changes of settings that the weights of a trained run depend on.
 
     Raises:
-        ConfigError: naming the first.
+        ConfigError: if one is changed; the error names the first.
     """
     for key, value in before.items():
         if _TRAINED.fullmatch(key) and key not in _FREE and after.get(key) != value:
@@ -132,17 +131,17 @@ def as_resumed(config: Experiment, saved: Path, overrides: Sequence[str]) -> Exp
     if not saved.is_file():
         return config
     try:
-        before = flatten(from_yaml(saved))
+        settings_before = flatten(from_yaml(saved))
     except ConfigError:
         return config
-    given = {values.current_key(split(item)[0], type(config)) for item in overrides}
+    overridden = {values.current_key(split(item)[0], type(config)) for item in overrides}
     keys = [key for key, leaf in values.leaves(type(config)).items() if leaf.field.metadata.get("before") is not None]
-    kept = {key: before[key] for key in keys if key in before and key not in given}
-    return values.build(values.check(_merge(values.plain(config), values.nest(kept)), type(config)), type(config))
+    unchanged = {key: settings_before[key] for key in keys if key in settings_before and key not in overridden}
+    return values.build(values.check(_merge(values.plain(config), values.nest(unchanged)), type(config)), type(config))
 
 
 def to_yaml(config: Experiment) -> str:
-    """The whole configuration as YAML, in the schema's order; `compose` of the text gives the same again."""
+    """Return the complete configuration as YAML, in the order of the schema; `compose` reads it back."""
     return dump_yaml(values.plain(config))
 
 
@@ -158,90 +157,92 @@ def from_yaml(path: Path) -> Experiment:
     _refuse(document)
     if "defaults" in document.data:
         raise ConfigError(f"{path} is a recipe, not a run's configuration", f"tformer pretrain {path}")
-    schema, _, given = _plan(document, saved=True)
+    schema, _, written = _plan(document, saved=True)
     before = {key: leaf.field.metadata.get("before") for key, leaf in values.leaves(schema).items()}
-    given = _merge(values.nest({key: value for key, value in before.items() if value is not None}), given)
-    config = values.build(given, schema)
+    tree = _merge(values.nest({key: value for key, value in before.items() if value is not None}), written)
+    config = values.build(tree, schema)
     require(config)
     check_together(config)
     return config
 
 
 def _refuse(document: Document) -> None:
-    """Refuse interpolations and `_target_`, wherever they stand."""
+    """Refuse interpolations and `_target_` anywhere in a document."""
     for key, text in strings(document.data):
         try:
             refuse_text(key, text)
         except ConfigError as error:
-            raise ConfigError(f"{document.where(key)}: {error.cause}", error.remedy) from None
+            raise ConfigError(f"{document.location(key)}: {error.cause}", error.remedy) from None
         if "_target_" in key:
-            remedy = "a configuration names what it wants and runs no code"
-            raise ConfigError(f"{document.where(key)}: _target_ is refused", remedy)
+            remedy = "a configuration contains names and values, and runs no code"
+            raise ConfigError(f"{document.location(key)}: _target_ is refused", remedy)
 
 
 def _plan(
     document: Document, overrides: Sequence[str] = (), *, saved: bool = False
 ) -> tuple[type[Experiment], dict[str, str], dict[str, Any]]:
-    """Return what a file asks for: its schema, its options by group in order, and its own values, checked.
+    """Return the schema of a file, its options by group in order, and the values it sets, checked.
 
-    The schema has the settings of one model family: that of the command line, of the file's option, of the file's own
-    `model.family`, or the task's default. Where the command line asks for another family than the file, the file's
-    option and values of the group `model` are left out.
+    The schema has the settings of one model family: that of the command line, of the file's option, of the value of
+    `model.family` in the file, or the task's default. If the command line selects another family than the file, the
+    file's option and values of the group `model` are left out.
 
     Args:
         document: a recipe, or the configuration of a run.
         overrides: overrides of the command line.
-        saved: it is the configuration of a run.
+        saved: whether it is the configuration of a run.
     """
-    given = dict(document.data)
+    file_values = dict(document.data)
     try:
-        listed = _defaults(given.pop("defaults", []))
+        listed = _defaults(file_values.pop("defaults", []))
         by_schema, by_task = listed.pop("schema", None), listed.pop("task", None)
-        task = given.get("task") or by_schema or by_task
+        task = file_values.get("task") or by_schema or by_task
         if not isinstance(task, str):
             raise ConfigError(f"{document.name} does not say its task", f"write task: {next(iter(tasks()))}")
         task, implied = current_name(task)
         if task not in tasks():
-            raise ConfigError(f"{document.where('task')}: task {task!r} is not one of {', '.join(tasks())}")
-        written = _written_family(document, listed) or implied
-        schema, available = experiment(task, written), groups()
+            raise ConfigError(f"{document.location('task')}: task {task!r} is not one of {', '.join(tasks())}")
+        family_in_file = _written_family(document, listed) or implied
+        schema, available = experiment(task, family_in_file), groups()
         for group, name in listed.items():
             if group not in available or group not in values.nodes(schema):
-                raise values.unknown(group, schema)
+                raise values.unknown_setting(group, schema)
             option(group, name, schema)
-        given["task"] = task
+        file_values["task"] = task
     except ConfigError as error:
-        cause = error.cause if error.cause.startswith(document.name) else f"{document.where('defaults')}: {error.cause}"
+        cause = (
+            error.cause if error.cause.startswith(document.name) else f"{document.location('defaults')}: {error.cause}"
+        )
         raise ConfigError(cause, error.remedy) from None
     if (family := chosen_family(overrides, schema)) and experiment(task, family) is not schema:
-        given, schema = _without_family(given, schema, family), experiment(task, family)
+        file_values, schema = _without_family(file_values, schema, family), experiment(task, family)
         listed = {group: name for group, name in listed.items() if group != "model"}
-    return schema, listed, _check(document, given, schema, saved)
+    return schema, listed, _check(document, file_values, schema, saved)
 
 
-def _without_family(given: Mapping[str, Any], schema: type[Experiment], family: str) -> dict[str, Any]:
-    """Return values without those that belong to their model family, for use with another one.
+def _without_family(settings: Mapping[str, Any], schema: type[Experiment], family: str) -> dict[str, Any]:
+    """Return values without those that belong to their model family, for use with another family.
 
-    Left out are the settings of the model, and settings whose default depends on the family if they have the default of
-    the family before.
+    Settings of the model are left out, and so are settings whose default depends on the family, if they have the
+    default of the former family.
 
     Args:
-        given: values of a recipe or run.
-        schema: settings with the family before.
-        family: the family after.
+        settings: values of a recipe or run.
+        schema: settings with the former family.
+        family: the new family.
     """
     before = values.flatten(schema())
-    kept = {name: value for name, value in given.items() if name != "model"}
+    remaining = {name: value for name, value in settings.items() if name != "model"}
     for key in {**family_named(before["model.family"]).defaults, **family_named(family).defaults}:
         group, _, name = key.partition(".")
-        node = kept.get(group)
+        node = remaining.get(group)
         if isinstance(node, Mapping) and node.get(name) == before.get(key):
-            kept[group] = {other: value for other, value in node.items() if other != name}
-    return kept
+            remaining[group] = {setting: value for setting, value in node.items() if setting != name}
+    return remaining
 
 
 def _written_family(document: Document, listed: Mapping[str, str]) -> str:
-    """Return the model family that a file asks for, by its option or by its own value; "" if it does not say.
+    """Return the model family that a file selects by an option or by the value of `model.family`; "" if none.
 
     Raises:
         ConfigError: if the two differ.
@@ -250,31 +251,31 @@ def _written_family(document: Document, listed: Mapping[str, str]) -> str:
     value = node.get("family") if isinstance(node, Mapping) else None
     by_option, by_value = family_of("model", listed.get("model", "")), value if isinstance(value, str) else ""
     if by_option and by_value and by_option != by_value:
-        place, option = document.where("model.family"), listed["model"]
-        raise ConfigError(f"{place}: model.family: the option {option} is of {by_option}, not {by_value}")
+        location, option = document.location("model.family"), listed["model"]
+        raise ConfigError(f"{location}: model.family: the option {option} is of {by_option}, not {by_value}")
     return by_option or by_value
 
 
-def _check(document: Document, given: Mapping[str, Any], schema: type[Experiment], saved: bool) -> dict[str, Any]:
-    """A file's own values, one by one, so that an error names the line."""
-    known, checked = values.leaves(schema), {}
-    for written, value in values.walk(given, schema):
-        key = values.current_key(written, schema)
+def _check(document: Document, tree: Mapping[str, Any], schema: type[Experiment], saved: bool) -> dict[str, Any]:
+    """Check the values of a file one by one, so that an error names the line."""
+    settings, checked = values.leaves(schema), {}
+    for written_key, value in values.walk(tree, schema):
+        key = values.current_key(written_key, schema)
         try:
             if key in checked:
                 raise ConfigError(f"{key} is given twice, once by a former name", "remove one of them")
-            if key not in known and saved:
+            if key not in settings and saved:
                 raise ConfigError(f"unknown setting {key!r}", "a newer version of tformer wrote this: use that version")
-            if key not in known:
-                raise values.unknown(key, schema)
-            checked[key] = values.convert(value, known[key])
+            if key not in settings:
+                raise values.unknown_setting(key, schema)
+            checked[key] = values.convert(value, settings[key])
         except ConfigError as error:
-            raise ConfigError(f"{document.where(written)}: {error.cause}", error.remedy) from None
+            raise ConfigError(f"{document.location(written_key)}: {error.cause}", error.remedy) from None
     return values.nest(checked)
 
 
 def _defaults(entries: Any) -> dict[str, str]:
-    """A defaults list as options by group; `_self_`, if given, stands last: own values win over groups."""
+    """Return the options of a defaults list by group; `_self_` must be last: a file's values override its groups."""
     listed: dict[str, str] = {}
     if not isinstance(entries, list):
         raise ConfigError("defaults is not a list", "write one `- GROUP: OPTION` a line")
@@ -286,41 +287,43 @@ def _defaults(entries: Any) -> dict[str, str]:
             listed.update(entry)
         else:
             raise ConfigError(
-                "the defaults hold something else than options", "write `- GROUP: OPTION`, as - model: ..."
+                "the defaults contain something else than options", "write `- GROUP: OPTION`, as - model: ..."
             )
     return listed
 
 
-def _same_task(asked: Overrides, schema: type[Experiment]) -> None:
-    """Refuse another task than the recipe's, and write the present name of the same.
+def _refuse_other_task(requested: Overrides, schema: type[Experiment]) -> None:
+    """Refuse another task than the recipe's; replace a former name of the task by the current one.
 
     Raises:
-        ConfigError: if it is another one.
+        ConfigError: if it is another task.
     """
-    if "task" not in asked.values:
+    if "task" not in requested.values:
         return
-    if current_name(asked.values["task"])[0] != schema.task:
+    if current_name(requested.values["task"])[0] != schema.task:
         raise ConfigError("task cannot be changed", "choose a recipe of that task")
-    asked.values["task"] = schema.task
+    requested.values["task"] = schema.task
 
 
-def _assemble(schema: type[Experiment], selected: Mapping[str, str], given: Mapping[str, Any], asked: Overrides) -> Any:
-    """Groups, then the recipe's own values, then the command line's, as a dataclass.
+def _assemble(
+    schema: type[Experiment], selected: Mapping[str, str], written: Mapping[str, Any], requested: Overrides
+) -> Any:
+    """Merge option groups, values of the recipe and values of the command line, in this order, into a dataclass.
 
-    An option given on the command line takes the place of the recipe's for that group, below the recipe's own
-    values, as in Hydra. Where the recipe names no option of the group, its own values are all there is, and
-    the new option goes over them.
+    An option of the command line replaces the recipe's option of that group, and values of the recipe take precedence
+    over it, as in Hydra. If the recipe names no option of the group, the option takes precedence over the recipe's
+    values.
     """
-    below = {group: asked.options.get(group, name) for group, name in selected.items()}
-    above = {group: name for group, name in asked.options.items() if group not in selected}
+    below = {group: requested.options.get(group, name) for group, name in selected.items()}
+    above = {group: name for group, name in requested.options.items() if group not in selected}
     tree = _compose_groups(below, schema)
-    for layer in (given, _compose_groups(above, schema), values.nest(asked.values)):
+    for layer in (written, _compose_groups(above, schema), values.nest(requested.values)):
         tree = _merge(tree, layer)
     return values.build(tree, schema)
 
 
 def _merge(tree: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree with another laid over it."""
+    """Return a tree with the values of an overlay in place of its own."""
     merged = dict(tree)
     for key, value in overlay.items():
         inner = merged.get(key)
@@ -335,7 +338,7 @@ def _composed_by_hydra(conf: Path, options: tuple[tuple[str, str], ...], changed
     Args:
         conf: the configuration folder.
         options: pairs of group and option.
-        changed: times at which the folder's files changed last.
+        changed: modification times of the folder's files.
 
     Raises:
         ConfigError: if Hydra cannot compose them.
@@ -348,7 +351,7 @@ def _composed_by_hydra(conf: Path, options: tuple[tuple[str, str], ...], changed
     from omegaconf.errors import OmegaConfBaseException
 
     ConfigStore.instance().store("tformer_recipe", {"defaults": [{group: name} for group, name in options]})
-    outer = GlobalHydra.instance().hydra  # whoever calls us may use Hydra too
+    outer = GlobalHydra.instance().hydra  # the calling program may use Hydra too
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(conf), version_base="1.3"):
@@ -367,7 +370,7 @@ def _compose_groups(options: Mapping[str, str], schema: type[Experiment]) -> dic
     """Compose the settings of some options of `conf/` by Hydra, and check them.
 
     Raises:
-        ConfigError: if an option holds what the task's schema does not, as a vision model for translation.
+        ConfigError: if an option has settings that the task does not, such as a vision model for translation.
     """
     if not options:
         return {}

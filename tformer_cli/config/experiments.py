@@ -1,7 +1,7 @@
-"""Which settings there are: those of a task with a model family.
+"""The settings of a task with a model family.
 
-A task has a default family. With another one, its `model` node holds the settings of that family, and settings for
-which the family says so have other defaults. Tasks and families are looked up by name: this package knows none of them.
+A task has a default family. With another family, `model` has the settings of that family, and the family may change
+the defaults of other settings. Tasks and families are looked up by name, so that this package imports none of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tformer_cli.errors import ConfigError
 REGISTRY = f"{__name__.partition('.')[0]}.tasks.registry"
 """The module that lists the tasks."""
 PLACEHOLDERS = {"data.path": "FOLDER", "data.source_language": "en", "data.target_language": "de"}
-"""What stands for the value of a required setting in a remedy."""
+"""Placeholders for the values of required settings in remedies."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TaskEntry:
         """The name of the default model family."""
         return get_type_hints(self.experiment)["model"].family
 
-    def takes(self, family: Family) -> bool:
+    def accepts(self, family: Family) -> bool:
         """Return whether a model family has an interface that the task needs."""
         return not family.provides.isdisjoint(self.needs)
 
@@ -61,14 +61,14 @@ def tasks() -> Mapping[str, TaskEntry]:
 
 
 def current_name(task: str) -> tuple[str, str]:
-    """Return the present name of a task, and the model family that a former name implied; "" if none."""
+    """Return the current name of a task, and the model family that a former name implies; "" if none."""
     return importlib.import_module(REGISTRY).ALIASES.get(task, (task, ""))
 
 
 def families_for(task: str) -> list[str]:
     """Return the model families that a task can be trained with, its default family first."""
     entry = tasks()[task]
-    fitting = [name for name in families() if entry.takes(family(name))]
+    fitting = [name for name in families() if entry.accepts(family(name))]
     return sorted(fitting, key=lambda name: name != entry.family)
 
 
@@ -87,7 +87,7 @@ def experiment(task: str, family_name: str = "") -> type[Experiment]:
     if family_name in ("", entry.family):
         return entry.experiment
     chosen = family(family_name)
-    if not entry.takes(chosen):
+    if not entry.accepts(chosen):
         needed, offered = " or ".join(entry.needs), ", ".join(sorted(chosen.provides))
         cause = f"model.family: {family_name} does not go with task {task}, which needs {needed}, not {offered}"
         raise ConfigError(cause, f"one of {', '.join(families_for(task))}")
@@ -95,9 +95,9 @@ def experiment(task: str, family_name: str = "") -> type[Experiment]:
 
 
 def _with_family(base: type[Experiment], chosen: Family) -> type[Experiment]:
-    """Return a subclass whose `model` has the settings of a family, with the defaults that the family asks for."""
-    known = values.leaves(base)
-    defaults = {key: values.convert(value, known[key]) for key, value in chosen.defaults.items() if key in known}
+    """Return a subclass whose `model` has the settings of a family, with the family's defaults of other settings."""
+    settings = values.leaves(base)
+    defaults = {key: values.convert(value, settings[key]) for key, value in chosen.defaults.items() if key in settings}
     tree = values.nest(defaults)
     config = values.build(tree, base)
     changed = {"model": chosen.config(), **{name: getattr(config, name) for name in tree}}
@@ -121,10 +121,10 @@ def _restore(task: str, family_name: str, items: dict[str, Any]) -> Experiment:
 
 
 def require(config: Experiment) -> None:
-    """Refuse a configuration that lacks what has no default.
+    """Refuse a configuration without a value for a required setting.
 
     Raises:
-        ConfigError: naming every setting that must be given.
+        ConfigError: if one is missing; the error names all of them.
     """
     flat = values.flatten(config)
     missing = [key for key, value in flat.items() if value == REQUIRED]
@@ -137,10 +137,10 @@ def require(config: Experiment) -> None:
 
 
 def check_together(config: Any) -> None:
-    """Refuse settings that are fine alone but impossible together: each node's own first, then those across nodes.
+    """Refuse invalid combinations of settings: first within each group of settings, then across groups.
 
     Raises:
-        ConfigError: naming the setting, and what would go.
+        ConfigError: naming the setting and a valid value.
     """
     for item in dataclasses.fields(config):
         if is_dataclass(node := getattr(config, item.name)):

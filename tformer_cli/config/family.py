@@ -1,4 +1,4 @@
-"""Model families: what each of them offers, and what data and model must know of each other.
+"""Model families, and the sizes and limits that models and data exchange.
 
 A family is a package of `tformer_cli.models` whose `FAMILY` is an instance of `Family`. The package itself needs no
 torch; its `model` module does.
@@ -22,13 +22,13 @@ MODELS = f"{__name__.partition('.')[0]}.models"
 
 @dataclass(frozen=True)
 class Sizes:
-    """What only the data knows of a model's shape.
+    """The sizes of the data that determine the shapes of a model's weights.
 
     Attributes:
-        vocabularies: number of tokens: of one vocabulary, or of source and target.
-        channels: channels of a picture.
-        image_size: pixels: the side of a square, or height and width.
-        bins: features a frame of a recording.
+        vocabularies: number of tokens of the vocabulary, or of those of source and target.
+        channels: number of channels of an image.
+        image_size: size of an image in pixels: the side of a square, or height and width.
+        bins: number of features in a frame of a recording.
     """
 
     vocabularies: tuple[int, ...] = ()
@@ -39,15 +39,15 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the data must know of a model.
+    """The limits of a model for the sizes of its inputs.
 
     Attributes:
-        source: the longest source, in tokens, special tokens included; None: there is no limit.
-        target: the longest target, likewise.
-        frames: the number of output frames for recordings of so many feature frames, (B,); None: it reads no
-            recordings.
-        multiple: height and width of a picture must be multiples of so many pixels.
-        segments: kinds of segments that it tells apart, such as the two texts of a pair; 0: none.
+        source: maximum length of a source, in tokens, special tokens included; None: no limit.
+        target: maximum length of a target, likewise.
+        frames: function from the numbers of feature frames of recordings, (B,), to the numbers of output frames, (B,);
+            None if the model does not read recordings.
+        multiple: height and width of an image must be multiples of this number of pixels.
+        segments: number of segment embeddings, by which it distinguishes the two texts of a pair; 0: none.
     """
 
     source: int | None = None
@@ -58,7 +58,7 @@ class Limits:
 
 
 class AttentionShape(TypedDict):
-    """What chooses the backend of attention: its heads, their width, and the typical length of a sequence."""
+    """The shape of attention, by which its backend is chosen: heads, width of a head, typical length of a sequence."""
 
     heads: int
     head_dim: int
@@ -67,18 +67,18 @@ class AttentionShape(TypedDict):
 
 @dataclass(frozen=True)
 class Family:
-    """A model family: everything that it offers.
+    """A model family.
 
     Attributes:
         name: name of its package in `tformer_cli.models`, and the value of `model.family`.
         config: dataclass of its settings, a `ModelConfig`.
         provides: names of the interfaces of its body: `encoder_decoder` (tokens to tokens), `causal_decoder` (running
-            text), `token_encoder` (a vector for each token, from both sides), `image_encoder` (a vector for a picture),
-            `image_memory` (a vector for each part of a picture, to which a decoder attends), `patch_encoder` (a vector
-            for each patch, some of which can be hidden), `recording_encoder` (its `encoder` has a vector for each frame
+            text), `token_encoder` (a vector for each token, from both sides), `image_encoder` (a vector for an image),
+            `image_memory` (a vector for each part of an image, to which a decoder attends), `patch_encoder` (a vector
+            for each patch, some of which can be masked), `recording_encoder` (its `encoder` has a vector for each frame
             of a recording, to which a decoder attends), `speech_recogniser` (recordings to tokens).
         build: "module:function" of the function that builds its body from its settings and `Sizes`.
-        defaults: dotted settings of other groups whose default is another one with this family.
+        defaults: settings of other groups, by dotted key, whose defaults differ with this family.
         importers: "module:attribute" of an `interop.formats.Importer`, by the name of another library's format.
         exporters: "module:function" of an `interop.formats.Exporter`, by the name of another library's format.
     """
@@ -93,7 +93,7 @@ class Family:
 
 
 def load(name: str) -> Any:
-    """Return an attribute of a module, which is imported for it.
+    """Import a module and return one of its attributes.
 
     Args:
         name: "module:attribute".
@@ -113,7 +113,7 @@ def family(name: str) -> Family:
     """Return a family by its name.
 
     Raises:
-        ConfigError: if there is none of that name.
+        ConfigError: if there is no family of that name.
     """
     if name not in families():
         near = suggest(name, families())

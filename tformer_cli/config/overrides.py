@@ -1,4 +1,4 @@
-"""`KEY=VALUE` on the command line: what it sets, and what a sweep makes of it."""
+"""Overrides `KEY=VALUE` of the command line, and the combinations of a sweep."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from tformer_cli.config.experiments import current_name, families_for
 from tformer_cli.config.recipes import family_of, fitting, groups
 from tformer_cli.config.schema import Experiment
 from tformer_cli.config.suggest import suggest
-from tformer_cli.config.values import convert, current_key, holds_settings, leaves, nodes, unknown
+from tformer_cli.config.values import convert, current_key, holds_settings, leaves, nodes, unknown_setting
 from tformer_cli.config.yaml import parse_yaml
 from tformer_cli.errors import ConfigError
 
 
 @dataclass
 class Overrides:
-    """What a command line asks for: options of groups by group, and values by dotted key."""
+    """The overrides of a command line: options by group, and values by dotted key."""
 
     options: dict[str, str] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
 
 
 def split(override: str) -> tuple[str, str]:
-    """Key and value of `KEY=VALUE`.
+    """Split an override into key and value.
 
-    `+` and `++` before a key are accepted, as habit of Hydra's users: they still cannot add what is not in
-    the schema.
+    `+` and `++` before a key are accepted and have no effect, since users of Hydra may write them.
 
     Raises:
-        ConfigError: if it is something else, or asks for what a configuration may not hold.
+        ConfigError: if it is not of the form `KEY=VALUE`, or contains what a configuration may not contain.
     """
     key, equals, value = override.partition("=")
     if key.startswith("-"):
@@ -46,18 +45,17 @@ def split(override: str) -> tuple[str, str]:
     if key == "hydra" or key.startswith("hydra."):
         raise ConfigError(f"{key} cannot be set", "Hydra's own settings have no meaning here")
     if "_target_" in key or "_target_" in value:
-        raise ConfigError(f"{key}: _target_ is refused", "a configuration names what it wants and runs no code")
+        raise ConfigError(f"{key}: _target_ is refused", "a configuration contains names and values, and runs no code")
     refuse_text(key, value)
     return key, value
 
 
 def refuse_text(key: str, text: str) -> None:
-    """Refuse text that no setting may hold.
+    """Refuse text that no setting may contain.
 
     Raises:
-        ConfigError: on an interpolation (it would copy the environment into a run's folder), on bytes that
-            are no UTF-8,
-            on NUL.
+        ConfigError: on an interpolation (it would copy the environment into a run's folder), on bytes that are not
+            UTF-8, and on NUL.
     """
     if "${" in text:
         raise ConfigError(f"{key}: ${{...}} is refused", "write the value itself")
@@ -70,7 +68,7 @@ def refuse_text(key: str, text: str) -> None:
 
 
 def chosen_family(overrides: Sequence[str], schema: type[Experiment]) -> str:
-    """Return the model family that a command line asks for; "" if none.
+    """Return the model family that a command line selects; "" if none.
 
     It is given by `model.family=FAMILY`, by `model=OPTION`, or by a former name of the task.
 
@@ -79,32 +77,32 @@ def chosen_family(overrides: Sequence[str], schema: type[Experiment]) -> str:
         schema: settings of the task, with any family.
 
     Raises:
-        ConfigError: if the task cannot be trained with it, or if both ask for different ones.
+        ConfigError: if the task cannot be trained with it, or if two overrides select different families.
     """
-    asked = dict(map(split, overrides))
-    name = asked.get("model.family") or current_name(asked.get("task", ""))[1]
+    texts = dict(map(split, overrides))
+    name = texts.get("model.family") or current_name(texts.get("task", ""))[1]
     of_option = ""
-    if "model" in asked:
-        of_option = family_of("model", asked["model"])
+    if "model" in texts:
+        of_option = family_of("model", texts["model"])
         if of_option and of_option not in families_for(schema.task):
-            raise unsuited("model", asked["model"], schema)
+            raise unsuited("model", texts["model"], schema)
     if name and of_option and name != of_option:
-        cause = f"model={asked['model']} is of the family {of_option}, and model.family is {name}"
+        cause = f"model={texts['model']} is of the family {of_option}, and model.family is {name}"
         raise ConfigError(cause, f"model.family={of_option}, or leave it out")
     return name or of_option
 
 
 def unsuited(group: str, name: str, schema: type[Experiment]) -> ConfigError:
-    """Return the error for an option of another task, with those that would go."""
+    """Return the error for an option of another task, which lists the options of this task."""
     cause = f"{group}={name} does not go with task {schema.task}"
     return ConfigError(cause, f"one of {', '.join(fitting(group, schema))}")
 
 
 def parse(overrides: Sequence[str], schema: type[Experiment]) -> Overrides:
-    """Overrides checked against a schema; of several for one key the last counts.
+    """Check overrides against a schema; of several overrides of one key the last counts.
 
     Raises:
-        ConfigError: at the first that is unknown or not allowed.
+        ConfigError: at the first override that is unknown or not allowed.
     """
     parsed, available = Overrides(), groups()
     for override in overrides:
@@ -118,43 +116,46 @@ def parse(overrides: Sequence[str], schema: type[Experiment]) -> Overrides:
         elif key in nodes(schema):
             raise holds_settings(key, text, schema)
         else:
-            raise unknown(key, schema)
+            raise unknown_setting(key, schema)
     return parsed
 
 
 def repeated(overrides: Sequence[str]) -> list[str]:
     """Return a line for each setting that is given more than once; the last value counts."""
-    given: dict[str, list[str]] = {}
+    values_by_key: dict[str, list[str]] = {}
     for override in overrides:
         key, equals, value = override.partition("=")
         if equals:
-            given.setdefault(key.lstrip("+").strip(), []).append(value)
+            values_by_key.setdefault(key.lstrip("+").strip(), []).append(value)
     return [
         f"{key} is given {'twice' if len(values) == 2 else f'{len(values)} times'}: {key}={values[-1]} counts"
-        for key, values in given.items()
+        for key, values in values_by_key.items()
         if len(values) > 1
     ]
 
 
 def option(group: str, name: str, schema: type[Experiment]) -> str:
-    """The name of an option, if its group has it.
+    """Return the name of an option after checking that its group has it.
 
     Raises:
-        ConfigError: if not, with those that suit the schema.
+        ConfigError: if there is no such option; the error lists the options for the schema.
     """
     if name in groups()[group]:
-        return name  # one of another task is answered better by the setting that this one lacks
+        return name  # the error for an option of another task names the setting that this task lacks
     suited = fitting(group, schema)
-    meant = suggest(name, suited)
-    hint = f"did you mean '{meant[0]}'?" if meant else ""
+    similar = suggest(name, suited)
+    hint = f"did you mean '{similar[0]}'?" if similar else ""
     raise ConfigError(f"{group}: {name!r} is not one of {', '.join(suited)}", hint)
 
 
-def _value(key: str, text: str, kind: Any) -> Any:
-    """Text as it stands, so that `data.path=/my corpus, v2 (x).txt` needs no quotes but the shell's."""
+def _value(key: str, text: str, field_type: Any) -> Any:
+    """Return the value of an override: its text, unless the type is a list.
+
+    Text is not parsed, so that `data.path=/my corpus, v2 (x).txt` needs no quotes but those of the shell.
+    """
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1].replace(f"\\{text[0]}", text[0])
-    if get_origin(kind) is list or (isinstance(kind, UnionType) and text.lstrip().startswith("[")):
+    if get_origin(field_type) is list or (isinstance(field_type, UnionType) and text.lstrip().startswith("[")):
         try:
             value = parse_yaml(f"value: {text}", key, typed=False).data["value"]
         except ConfigError:
@@ -163,13 +164,13 @@ def _value(key: str, text: str, kind: Any) -> Any:
             raise ConfigError(f"{key}: {text!r} is not a list", f"{key}=[a,b]")
         return value
     several = "," in text or "choice(" in text or "range(" in text
-    if several and kind is not str and getattr(_parse(f"{key}={text}"), "is_sweep_override", bool)():
+    if several and field_type is not str and getattr(_parse(f"{key}={text}"), "is_sweep_override", bool)():
         raise ConfigError(f"{key}: {text!r} is several values", "-m trains one run for each")
     return text
 
 
 def _parse(override: str) -> Any:
-    """Hydra's reading of an override, or None if it has none."""
+    """Parse an override with Hydra's grammar; return None if the grammar does not accept it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -180,13 +181,13 @@ def _parse(override: str) -> Any:
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
-    """Every combination of a sweep's values, in Hydra's grammar: `a,b`, `range(1,4)`, `glob(*)` and others.
+    """Return all combinations of a sweep's values, in Hydra's grammar: `a,b`, `range(1,4)`, `glob(*)` and others.
 
-    An override that Hydra's grammar cannot read is one value, as it is without a sweep; a value with a comma
-    of its own stands in quotes.
+    An override that Hydra's grammar does not accept is one value, as without a sweep. A value that contains a comma
+    must be quoted.
 
     Returns:
-        Overrides without sweeps, one list a run; the last override varies fastest.
+        Overrides without sweeps, a list for each run; the last override varies fastest.
 
     Raises:
         ConfigError: if an override is malformed or has more values than can be listed.

@@ -1,4 +1,4 @@
-"""Where recipes and option groups lie, and what there is; reads no YAML but the recipes' headers."""
+"""The recipes and option groups that come with tformer: their files, names and headers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tformer_cli.errors import ConfigError
 
 @dataclass(frozen=True)
 class RecipeInfo:
-    """A recipe and what its header says.
+    """A recipe and its header.
 
     Attributes:
-        name: as it is given to `tformer pretrain`, e.g. `translation/multi30k_en_de`.
-        path: of its file.
+        name: name for `tformer pretrain`, such as `translation/multi30k_en_de`.
+        path: path of its file.
         description: the header's first line.
         header: its further `KEY: VALUE` lines: command, hardware, time, expected, measured.
     """
@@ -32,30 +32,33 @@ class RecipeInfo:
 
 
 @cache
-def folder(kind: str) -> Path:
-    """The folder of `conf` or `recipes`: inside the package when installed, beside it in a checkout.
+def folder(name: str) -> Path:
+    """Return the folder of option groups or recipes: inside the package if installed, beside it in a checkout.
+
+    Args:
+        name: `conf` or `recipes`.
 
     Raises:
-        ConfigError: if neither is there.
+        ConfigError: if the folder does not exist.
     """
     package = Path(__file__).resolve().parent.parent
     for base in (package, package.parent):
-        if (base / kind).is_dir():
-            return base / kind
-    raise ConfigError(f"the {kind} that come with tformer are not in {package}", "install tformer again")
+        if (base / name).is_dir():
+            return base / name
+    raise ConfigError(f"the {name} that come with tformer are not in {package}", "install tformer again")
 
 
 def groups() -> dict[str, list[str]]:
-    """The option groups and their options: `{"model": ["transformer_base", ...], ...}`."""
+    """Return the options of each option group: `{"model": ["transformer_base", ...], ...}`."""
     conf = folder("conf")
-    found: dict[str, list[str]] = {}
+    options: dict[str, list[str]] = {}
     for path in sorted(conf.glob("*/*.yaml")):
-        found.setdefault(path.parent.name, []).append(path.stem)
-    return found
+        options.setdefault(path.parent.name, []).append(path.stem)
+    return options
 
 
 def fitting(group: str, schema: type[Experiment]) -> list[str]:
-    """Return the options of a group that suit a task: they set nothing but settings that it has.
+    """Return the options of a group that suit a task: all of their settings are settings of the task.
 
     Options of the group `model` may be of any family that the task can be trained with.
 
@@ -77,7 +80,7 @@ def fitting(group: str, schema: type[Experiment]) -> list[str]:
 
 
 def family_of(group: str, option: str) -> str:
-    """Return the model family that an option is of; "" if it is of none, or there is no such option."""
+    """Return the model family of an option; "" if it has none, or there is no such option."""
     path = folder("conf") / group / f"{option}.yaml"
     if group != "model" or option not in groups().get(group, []):
         return ""
@@ -86,21 +89,24 @@ def family_of(group: str, option: str) -> str:
 
 
 def names() -> list[str]:
-    """The recipes that come with tformer, by name."""
+    """Return the names of the recipes that come with tformer."""
     root = folder("recipes")
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
 
 
 def recipes() -> list[RecipeInfo]:
-    """The recipes that come with tformer and their headers."""
+    """Return the recipes that come with tformer, with their headers."""
     return [_info(name) for name in names()]
 
 
 def find(recipe: str) -> Path:
-    """The file of a recipe, given as a name or as a path.
+    """Return the file of a recipe.
+
+    Args:
+        recipe: name of a recipe that comes with tformer, or a path.
 
     Raises:
-        ConfigError: if there is none, with the nearest name.
+        ConfigError: if there is no such recipe; the error suggests the most similar name.
     """
     path = Path(recipe).expanduser()
     name = recipe.removesuffix(".yaml").removesuffix(".yml")
@@ -112,14 +118,14 @@ def find(recipe: str) -> Path:
         raise ConfigError(f"{recipe} is a folder, not a recipe", f"give a YAML file, as {path / 'config.yaml'}")
     if name != recipe or recipe.startswith((".", "/", "~")):
         raise ConfigError(f"no such recipe file: {recipe}", "`tformer recipes` lists those that come with tformer")
-    last = {known.rpartition("/")[2]: known for known in names()}
-    meant = suggest(recipe, names()) or [last[word] for word in suggest(recipe.rpartition("/")[2], last)]
-    remedy = f"did you mean '{meant[0]}'?" if meant else "`tformer recipes` lists them; a file's name ends in .yaml"
+    by_stem = {name.rpartition("/")[2]: name for name in names()}
+    similar = suggest(recipe, names()) or [by_stem[stem] for stem in suggest(recipe.rpartition("/")[2], by_stem)]
+    remedy = f"did you mean '{similar[0]}'?" if similar else "`tformer recipes` lists them; a file's name ends in .yaml"
     raise ConfigError(f"unknown recipe {recipe!r}", remedy)
 
 
 def default_name(recipe: str) -> str:
-    """What a run's folder is called after: the recipe's name, or the stem of its file."""
+    """Return the name of a recipe for the names of run folders: that of the recipe, or the stem of its file."""
     path = find(recipe).resolve()
     root = folder("recipes").resolve()
     return path.relative_to(root).with_suffix("").as_posix() if path.is_relative_to(root) else path.stem

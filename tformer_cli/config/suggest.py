@@ -1,4 +1,4 @@
-"""Which known name a mistyped one may have meant."""
+"""Suggestions for mistyped names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import difflib
 from collections.abc import Iterable
 
 
-def suggest(word: str, known: Iterable[str]) -> list[str]:
-    """Return the known word nearest to a mistyped one, or none."""
-    return difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+def suggest(name: str, candidates: Iterable[str]) -> list[str]:
+    """Return the most similar candidate for a mistyped name in a list, which is empty if none is similar."""
+    return difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)

@@ -1,7 +1,7 @@
-"""Between text, plain trees and dataclasses: every value is checked against its field's type and range.
+"""Conversion between text, trees of plain values and dataclasses, with checks of types and ranges.
 
-A *tree* is nested dictionaries of plain values, as YAML holds them; enumerations are written by name.
-Everything here works for any dataclass of `schema`, so a new setting needs no code.
+A *tree* consists of nested dictionaries of plain values, as in YAML; members of enumerations are their names.
+The functions work for all dataclasses of `schema`, so that a new setting needs no code here.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ SYNONYMS = {
     "src_lang": ("source_language",),
     "tgt_lang": ("target_language",),
 }
-"""Names of settings in other toolkits, and the last parts of tformer's names."""
+"""Names of settings in other toolkits, and the last parts of the corresponding names in tformer."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ class Leaf:
 
     @property
     def about(self) -> str:
-        """What it is, in a line."""
+        """The description, one line."""
         return self.field.metadata.get("about", "")
 
     @property
     def options(self) -> list[str]:
-        """What may be written, where that is a short list."""
+        """The allowed values of an enumeration or a boolean; empty for other types."""
         if isinstance(self.type, type) and issubclass(self.type, Enum):
             return [member.name for member in self.type]
         return ["true", "false"] if self.type is bool else []
@@ -90,7 +90,7 @@ def _hints(schema: type) -> dict[str, Any]:
 
 @cache
 def leaves(schema: type) -> dict[str, Leaf]:
-    """Every setting of a schema by dotted key, in the order of its fields."""
+    """Return all settings of a schema by dotted key, in the order of its fields."""
     settings: dict[str, Leaf] = {}
     for item in fields(schema):
         hint = _hints(schema)[item.name]
@@ -104,13 +104,13 @@ def leaves(schema: type) -> dict[str, Leaf]:
 
 @cache
 def nodes(schema: type) -> list[str]:
-    """Dotted keys of everything that holds settings."""
+    """Return the dotted keys of all groups of settings."""
     return list(dict.fromkeys(key.rpartition(".")[0] for key in leaves(schema) if "." in key))
 
 
 @cache
 def _former_keys(schema: type) -> dict[str, str]:
-    """Return the present dotted key of each former one."""
+    """Return the current dotted key of each former key."""
     return {
         f"{key.rpartition('.')[0]}.{name}".removeprefix("."): key
         for key, leaf in leaves(schema).items()
@@ -119,51 +119,57 @@ def _former_keys(schema: type) -> dict[str, str]:
 
 
 def current_key(key: str, schema: type) -> str:
-    """Return the present name of a setting that may be given by a former one."""
+    """Return the current key of a setting that may be given by a former name."""
     return _former_keys(schema).get(key, key)
 
 
-STARTS = frozenset({
+INITIAL_WEIGHTS = frozenset({
     "pretrained", "pretrained_model", "pretrained_model_name_or_path", "pretrained_path", "pretrained_weights",
     "model_name", "model_name_or_path", "from", "from_pretrained", "weights", "init_weights", "init_from", "init_model",
     "initial", "initial_checkpoint", "checkpoint", "checkpoint_path", "ckpt", "ckpt_path", "load_from", "finetune_from",
     "restore_file",
 })  # fmt: skip
-"""Names of initial weights in other toolkits, which are an option here and not a setting."""
+"""Names of the setting for initial weights in other toolkits; in tformer this is an option of the command line."""
 
 
-def unknown(key: str, schema: type, extra: Iterable[str] = ()) -> ConfigError:
-    """The error for a key that is not there, with what may have been meant."""
-    if key.rpartition(".")[2].lower() in STARTS:
+def unknown_setting(key: str, schema: type, extra: Iterable[str] = ()) -> ConfigError:
+    """Return the error for an unknown key, with a suggestion.
+
+    Args:
+        key: the unknown key.
+        schema: dataclass whose settings are suggested.
+        extra: names to suggest in addition.
+    """
+    if key.rpartition(".")[2].lower() in INITIAL_WEIGHTS:
         remedy = "training starts from other weights by `tformer finetune RECIPE --from RUN`, or --from hf:FOLDER"
         return ConfigError(f"unknown setting {key!r}", remedy)
-    known = dict.fromkeys([*leaves(schema), *nodes(schema), *extra])
-    last: dict[str, list[str]] = {}
-    for name in known:
-        last.setdefault(name.rpartition(".")[2], []).append(name)
-    # First a key without its group, then the name of another toolkit, then a mistyped key, then a
-    # mistyped key without its group.
-    group, _, word = key.rpartition(".")
-    meant = last.get(word, []) if not group else []
-    synonyms = [name for setting in SYNONYMS.get(word, ()) for name in last.get(setting, ())]
-    meant = meant or [name for name in synonyms if name.startswith(f"{group}.")] or synonyms
-    meant = meant or suggest(key, known)
-    meant = meant or [name for word in suggest(key.rpartition(".")[2], last) for name in last[word]]
-    if meant:
-        return ConfigError(f"unknown setting {key!r}", f"did you mean {_either(meant)}?")
+    candidates = dict.fromkeys([*leaves(schema), *nodes(schema), *extra])
+    by_name: dict[str, list[str]] = {}
+    for candidate in candidates:
+        by_name.setdefault(candidate.rpartition(".")[2], []).append(candidate)
+    # In this order: a key without its group, a name of another toolkit, a mistyped key, a mistyped key without its
+    # group.
+    group, _, name = key.rpartition(".")
+    suggestions = by_name.get(name, []) if not group else []
+    synonyms = [synonym for setting in SYNONYMS.get(name, ()) for synonym in by_name.get(setting, ())]
+    suggestions = suggestions or [synonym for synonym in synonyms if synonym.startswith(f"{group}.")] or synonyms
+    suggestions = suggestions or suggest(key, candidates)
+    suggestions = suggestions or [candidate for similar in suggest(name, by_name) for candidate in by_name[similar]]
+    if suggestions:
+        return ConfigError(f"unknown setting {key!r}", f"did you mean {_either(suggestions)}?")
     return ConfigError(f"unknown setting {key!r}", "`tformer settings` lists all of them")
 
 
-def _either(words: list[str]) -> str:
-    quoted = [f"'{word}'" for word in words]
+def _either(names: list[str]) -> str:
+    quoted = [f"'{name}'" for name in names]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
 def convert(value: Any, leaf: Leaf) -> Any:
-    """A value, or text that says it, as the setting's own type, within its range.
+    """Convert a value, or its text, to the type of a setting, and check its range.
 
     Raises:
-        ConfigError: naming the key, what was given and what is allowed.
+        ConfigError: if the value is not allowed; the error names the key, the value and the allowed values.
     """
     if isinstance(value, str) and value == REQUIRED:
         return value
@@ -184,25 +190,25 @@ def _check_range(typed: Any, low: float | None, high: float | None, key: str) ->
             raise ConfigError(f"{key}: {_show(typed)} is too large", f"it must be {_show(high)} or less")
 
 
-def _typed(value: Any, kind: Any, key: str) -> Any:
-    if isinstance(kind, UnionType):  # one value, or a list of them
-        one, several = get_args(kind)
-        kind = several if isinstance(value, list) else one
-    if get_origin(kind) is list:
+def _typed(value: Any, field_type: Any, key: str) -> Any:
+    if isinstance(field_type, UnionType):  # a value, or a list of values
+        scalar_type, list_type = get_args(field_type)
+        field_type = list_type if isinstance(value, list) else scalar_type
+    if get_origin(field_type) is list:
         if not isinstance(value, list):
             raise ConfigError(f"{key}: {_show(value)} is not a list", f"{key}=[a,b]")
-        return [_typed(item, get_args(kind)[0], key) for item in value]
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return _enumerated(value, kind, key)
-    if kind is bool:
+        return [_typed(item, get_args(field_type)[0], key) for item in value]
+    if isinstance(field_type, type) and issubclass(field_type, Enum):
+        return _enumerated(value, field_type, key)
+    if field_type is bool:
         if isinstance(value, str) and value.lower() in ("true", "false"):
             return value.lower() == "true"
         if not isinstance(value, bool):
             raise ConfigError(f"{key}: {_show(value)} is not true or false")
         return value
-    if kind is int:
-        return _whole(value, key)
-    if kind is float:
+    if field_type is int:
+        return _integer(value, key)
+    if field_type is float:
         return _number(value, key, "a number")
     if not isinstance(value, str):
         remedy = f'write {key}: ""' if value is None else f'put it in quotes: "{_show(value)}"'
@@ -210,16 +216,16 @@ def _typed(value: Any, kind: Any, key: str) -> Any:
     return value
 
 
-def _enumerated(value: Any, kind: type[Enum], key: str) -> Enum:
-    if isinstance(value, kind):
+def _enumerated(value: Any, enumeration: type[Enum], key: str) -> Enum:
+    if isinstance(value, enumeration):
         return value
     text = "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    if text in kind.__members__:
-        return kind[text]
-    raise ConfigError(f"{key}: {_show(value)} is not one of {', '.join(kind.__members__)}")
+    if text in enumeration.__members__:
+        return enumeration[text]
+    raise ConfigError(f"{key}: {_show(value)} is not one of {', '.join(enumeration.__members__)}")
 
 
-def _whole(value: Any, key: str) -> int:
+def _integer(value: Any, key: str) -> int:
     if isinstance(value, str) and value.strip().lstrip("+-").replace("_", "").isdecimal() and len(value) < 400:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -232,18 +238,18 @@ def _whole(value: Any, key: str) -> int:
     return value
 
 
-def _number(value: Any, key: str, what: str) -> float:
+def _number(value: Any, key: str, description: str) -> float:
     try:
         number = float(value) if not isinstance(value, (bool, type(None), list, dict)) else None
     except (ValueError, OverflowError):
         number = None
     if number is None or not math.isfinite(number):
-        raise ConfigError(f"{key}: {_show(value)} is not {what}")
+        raise ConfigError(f"{key}: {_show(value)} is not {description}")
     return number
 
 
 def _show(value: Any) -> str:
-    """A value as an error shows it: quoted text, at most 60 characters, on one line."""
+    """Return a value as errors show it: quoted text of at most 60 characters, on one line."""
     if value is None:
         return "nothing"
     if isinstance(value, Mapping):
@@ -258,24 +264,24 @@ def _show(value: Any) -> str:
 
 
 def check(tree: Mapping[str, Any], schema: type) -> dict[str, Any]:
-    """A tree with every value given turned into its setting's type; settings that are not given stay away.
+    """Return a tree whose values are converted to the types of their settings; missing settings stay missing.
 
     Raises:
-        ConfigError: at the first key that is unknown, or value that is not allowed.
+        ConfigError: at the first unknown key, or value that is not allowed.
     """
-    known, values = leaves(schema), {}
+    settings, values = leaves(schema), {}
     for key, value in walk(tree, schema):
-        if key not in known:
-            raise unknown(key, schema)
-        values[key] = convert(value, known[key])
+        if key not in settings:
+            raise unknown_setting(key, schema)
+        values[key] = convert(value, settings[key])
     return nest(values)
 
 
 def walk(tree: Mapping[str, Any], schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of everything in a tree, below what the schema says holds settings.
+    """Yield the dotted key and value of each setting in a tree.
 
     Raises:
-        ConfigError: if something that holds settings is given a single value.
+        ConfigError: if a group of settings has a single value.
     """
     for name, value in tree.items():
         key = f"{prefix}{name}"
@@ -288,13 +294,13 @@ def walk(tree: Mapping[str, Any], schema: type, prefix: str = "") -> Iterator[tu
 
 
 def holds_settings(key: str, value: Any, schema: type) -> ConfigError:
-    """The error for a single value given where settings are expected."""
+    """Return the error for a single value in place of a group of settings."""
     example = next(name for name in leaves(schema) if name.startswith(f"{key}."))
     return ConfigError(f"{key}: {_show(value)} is given, but {key} holds settings", f"set one of them, as {example}")
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys as a tree."""
+    """Return the tree of values that are given by dotted key."""
     tree: dict[str, Any] = {}
     for key, value in flat.items():
         *path, name = key.split(".")
@@ -306,7 +312,7 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(tree: Mapping[str, Any], schema: type) -> Any:
-    """Return a dataclass from a checked tree; what is not given has its default."""
+    """Return a dataclass with the values of a checked tree; missing settings have their defaults."""
     return _filled(schema(), tree)
 
 
@@ -321,7 +327,7 @@ def _filled(node: Any, tree: Mapping[str, Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A dataclass, or anything in it, as a tree of plain values in the order of its fields."""
+    """Return a dataclass, or a value in one, as a tree of plain values in the order of its fields."""
     if is_dataclass(value):
         return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Enum):
@@ -330,7 +336,7 @@ def plain(value: Any) -> Any:
 
 
 def flatten(config: Experiment) -> dict[str, Any]:
-    """Every setting by dotted key, as plain values in the order of the fields."""
+    """Return all settings by dotted key, as plain values in the order of the fields."""
     tree, flat = plain(config), {}
     for key in leaves(type(config)):
         value = tree
@@ -341,17 +347,16 @@ def flatten(config: Experiment) -> dict[str, Any]:
 
 
 def differences(before: Experiment, after: Experiment) -> list[str]:
-    """What differs between two configurations, one line a key: `optim.lr: 0.001 -> 0.003`."""
+    """Return the differences between two configurations, a line for each key: `optim.lr: 0.001 -> 0.003`."""
     old, new = flatten(before), flatten(after)
     lines = []
     for key in dict.fromkeys([*old, *new]):
         if key not in old or key not in new or old[key] != new[key]:
-            left, right = (_show_side(side, key) for side in (old, new))
-            lines.append(f"{key}: {left} -> {right}")
+            lines.append(f"{key}: {_show_setting(old, key)} -> {_show_setting(new, key)}")
     return lines
 
 
-def _show_side(flat: Mapping[str, Any], key: str) -> str:
+def _show_setting(flat: Mapping[str, Any], key: str) -> str:
     if key not in flat:
         return "(not there)"
     value = flat[key]

@@ -1,12 +1,12 @@
-"""YAML in and out, without what makes YAML dangerous or surprising.
+"""Reading and writing a safe subset of YAML.
 
-Read: the document is checked event by event, before anything is built. Anchors and aliases (258 bytes of
-nested aliases can cost half a minute), tags, deep nesting, huge documents, keys that are not text, and keys
-given twice are refused with one line that names file and line. Plain scalars follow the YAML 1.2 core schema,
-so that `no` is Norwegian and `1e-3` a number.
+Reading checks the document event by event, before anything is built. Anchors and aliases (258 bytes of nested aliases
+can take half a minute), tags, deep nesting, huge documents, keys that are not text, and duplicate keys are refused with
+one line that names file and line. Plain scalars follow the YAML 1.2 core schema, so that `no` is the code of Norwegian
+and `1e-3` a number.
 
-Written: block style, keys in the order given, every string quoted that some reader could take for something
-else.
+Writing uses block style, keeps the order of the keys, and quotes every string that a YAML reader could take for a value
+of another type.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _CONSTANTS = {
 
 @dataclass
 class Document:
-    """A YAML mapping, with where each of its keys stood.
+    """A YAML mapping with the line of each of its keys.
 
     Attributes:
         data: the mapping; values are mappings, lists, text, numbers, booleans and None.
-        name: what errors call it, usually the path.
+        name: name of the document in errors, usually the path.
         lines: line of each key, counted from 1, by dotted path (`optim.lr`).
     """
 
@@ -52,18 +52,18 @@ class Document:
     name: str
     lines: dict[str, int] = field(default_factory=dict)
 
-    def where(self, key: str) -> str:
-        """`FILE:LINE` of a key, or of the nearest key that holds it."""
+    def location(self, key: str) -> str:
+        """Return `FILE:LINE` of a key, or of the nearest key that contains it."""
         while key and key not in self.lines:
             key = key.rpartition(".")[0]
         return f"{self.name}:{self.lines[key]}" if key else self.name
 
 
 def read_yaml(path: Path) -> Document:
-    """Read a file that holds one YAML mapping.
+    """Read a file that contains one YAML mapping.
 
     Raises:
-        ConfigError: if it cannot be read, is over 1 MB, is not UTF-8, or holds anything that is refused.
+        ConfigError: if it cannot be read, is over 1 MB, is not UTF-8, or contains anything that is refused.
     """
     try:
         with open_regular(path) as file:
@@ -86,11 +86,11 @@ def parse_yaml(text: str, name: str, *, typed: bool = True) -> Document:
 
     Args:
         text: the document.
-        name: what errors call it.
-        typed: plain scalars are numbers, booleans and None where they look so; else every scalar is text.
+        name: name of the document in errors.
+        typed: whether plain scalars are converted to numbers, booleans and None; else every scalar is text.
 
     Raises:
-        ConfigError: if the text is not YAML, or holds anything that is refused.
+        ConfigError: if the text is not YAML, or contains anything that is refused.
     """
     if len(text) > MAX_BYTES:
         raise ConfigError(f"{name} is larger than {MAX_BYTES // 1_000_000} MB", "that is no configuration file")
@@ -100,8 +100,8 @@ def parse_yaml(text: str, name: str, *, typed: bool = True) -> Document:
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"{name}:{mark.line + 1}" if mark else name
-        raise ConfigError(f"{place} is not YAML ({error.problem or error.context})") from error
+        location = f"{name}:{mark.line + 1}" if mark else name
+        raise ConfigError(f"{location} is not YAML ({error.problem or error.context})") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(f"{name}:{line} holds a character that YAML does not allow") from error
@@ -111,14 +111,13 @@ def parse_yaml(text: str, name: str, *, typed: bool = True) -> Document:
 
 
 class _Builder:
-    """Builds a document from parser events with an explicit stack, so that nothing recurses."""
+    """A builder of a document from parser events, with an explicit stack in place of recursion."""
 
     def __init__(self, name: str, typed: bool) -> None:
         self.typed = typed
         self.name, self.root, self.documents, self.nodes = name, None, 0, 0
         self.lines: dict[str, int] = {}
-        # Open collections: (the mapping or list, the key that waits for its value, dotted path of the
-        # collection).
+        # Open collections: the mapping or list, the key whose value comes next, the dotted path of the collection.
         self.stack: list[list[Any]] = []
 
     def fail(self, event: yaml.Event, problem: str) -> None:
@@ -148,16 +147,16 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             literal = event.style is not None or not self.typed
             value = event.value if literal else plain_scalar(event.value)
-            self.place(event, value, None)
+            self.insert(event, value, None)
             return
         if len(self.stack) >= MAX_DEPTH:
             self.fail(event, f"is nested more than {MAX_DEPTH} levels deep")
         new: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
-        path = self.place(event, new, new)
+        path = self.insert(event, new, new)
         self.stack.append([new, None, path])
 
-    def place(self, event: yaml.NodeEvent, value: Any, collection: Any) -> str:
-        """Put a value where it belongs; the dotted path at which it now stands."""
+    def insert(self, event: yaml.NodeEvent, value: Any, collection: Any) -> str:
+        """Insert a value into the innermost open collection and return its dotted path."""
         if not self.stack:
             self.root = value
             return ""
@@ -171,7 +170,7 @@ class _Builder:
             if value in parent:
                 self.fail(event, f"gives {value!r} a second time")
             self.stack[-1][1] = value
-            parent[value] = None  # holds the place, so that a repeated key is noticed
+            parent[value] = None  # a placeholder, so that a duplicate key is noticed
             dotted = f"{path}.{value}" if path else value
             self.lines.setdefault(dotted, event.start_mark.line + 1)
             return dotted
@@ -181,7 +180,7 @@ class _Builder:
 
 
 def plain_scalar(text: str) -> Any:
-    """The value of a scalar without quotes: None, a boolean, a number or text (YAML 1.2, section 10.3.2)."""
+    """Return the value of a scalar without quotes: None, a boolean, a number or text (YAML 1.2, section 10.3.2)."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INT.fullmatch(text) and len(text) < 400:  # Python refuses to read integers of thousands of digits
@@ -192,17 +191,17 @@ def plain_scalar(text: str) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe writer, which also quotes what only YAML 1.2 takes for a number."""
+    """PyYAML's safe dumper, which also quotes text that is a number in YAML 1.2 but not in YAML 1.1."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Write a value that occurs twice twice."""
+        """Return True, so that a value that occurs twice is written twice."""
         return True
 
 
 for _tag, _pattern in (("int", _INT), ("float", _FLOAT)):
-    # The resolver only looks at where a scalar begins, so the pattern says where it ends.
-    _whole = re.compile(rf"(?:{_pattern.pattern})\Z")
-    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _whole, list("-+0123456789."))
+    # The resolver matches only at the beginning of a scalar, so the pattern contains the end.
+    _anchored = re.compile(rf"(?:{_pattern.pattern})\Z")
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _anchored, list("-+0123456789."))
 
 
 def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
@@ -210,12 +209,12 @@ def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
         return yaml.SafeDumper.represent_float(dumper, value)
     text = repr(value)
     if "e" in text and "." not in text:
-        text = text.replace("e", ".0e")  # YAML 1.1 readers take 1e-09 for text
+        text = text.replace("e", ".0e")  # readers of YAML 1.1 take 1e-09 for text
     return dumper.represent_scalar("tag:yaml.org,2002:float", text)
 
 
 def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-    # Line breaks, U+0085, U+2028 and U+2029 among them, survive only as escapes in double quotes.
+    # Line breaks, including U+0085, U+2028 and U+2029, are preserved only as escapes in double quotes.
     style = '"' if any(not character.isprintable() for character in value) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
@@ -225,14 +224,14 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def dump_yaml(data: Mapping[str, Any]) -> str:
-    """The mapping as YAML that `parse_yaml` reads back as the same values; ends in a line feed."""
+    """Return a mapping as YAML that `parse_yaml` reads back as the same values; it ends in a line feed."""
     return yaml.dump(
         dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**20, default_flow_style=False
     )
 
 
 def strings(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every piece of text in a tree, keys too, with the dotted path at which it stands."""
+    """Yield each text in a tree, keys included, with its dotted path."""
     if isinstance(data, str):
         yield path, data
     elif isinstance(data, Mapping):

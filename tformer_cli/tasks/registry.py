@@ -79,7 +79,7 @@ class TranslationExperiment(TextExperiment):
         """Refuse more tokens than the model takes, and one embedding for two vocabularies.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         super().check()
         data, limits = self.data, self.model.limits()
@@ -118,7 +118,7 @@ class MaskedLanguageModelExperiment(TextExperiment):
         """Refuse next-sentence prediction within documents.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         super().check()
         if self.bert.nsp and not self.data.across_documents:
@@ -139,7 +139,7 @@ class TextClassificationExperiment(TextExperiment):
         """Refuse to even out labels twice.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         super().check()
         _check_balance(self.data.balance, self.head)
@@ -177,7 +177,7 @@ class ImageClassificationExperiment(ImageExperiment):
         """Refuse a [class] vector that the model does not have, and to even out labels twice.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         super().check()
         _check_balance(self.data.balance, self.head)
@@ -224,7 +224,7 @@ class MaskedPatchesExperiment(ImageExperiment):
         """Refuse patches that cannot be hidden, and labels.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         super().check()
         if self.data.balance:
@@ -252,7 +252,7 @@ class SpeechRecognitionExperiment(TextExperiment):
         """Refuse features that the recordings do not have, and augmentation that the features do not allow.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         super().check()
         _check_features(self.features, self.augment, self.data.sample_rate)

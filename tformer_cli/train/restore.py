@@ -109,7 +109,7 @@ def _open(
     """Open a run: read everything from the checkpoint first, and then set it up."""
     from tformer_cli import tasks
     from tformer_cli.config.compose import from_yaml, override
-    from tformer_cli.config.places import located
+    from tformer_cli.config.paths import with_absolute_paths
     from tformer_cli.runs.checkpoint import MANIFEST, load_model_tensors, read_state, read_tensors
     from tformer_cli.runs.folder import locate
     from tformer_cli.train.machine import prepare
@@ -117,7 +117,7 @@ def _open(
     run, chosen = locate(path, checkpoint)
     is_best = _is_best(run, chosen)
     sha256 = hashlib.sha256((chosen / MANIFEST).read_bytes()).hexdigest()
-    saved = located(from_yaml(chosen / "config.yaml"), read_state(chosen).get("folder", ""))
+    saved = with_absolute_paths(from_yaml(chosen / "config.yaml"), read_state(chosen).get("folder", ""))
     if check is not None:
         check(tasks.build(saved))
     config = override(saved, [f"trainer.device={device}", *overrides], trained=True)

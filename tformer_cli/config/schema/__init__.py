@@ -1,14 +1,14 @@
-"""Every setting in one place: the dataclasses that recipes, groups and overrides are checked against.
+"""All settings: the dataclasses that recipes, option groups and overrides are checked against.
 
 A recipe composes option groups of `conf/` into one `Experiment`. Each task has its own subclass of `Experiment`, in
 `tformer_cli.tasks.registry`, which fixes the types of its nodes; the settings of a model family are in its package in
-`tformer_cli.models`. Enumerations are written in a config by their names (`norm: pre`). A range is stated once, in the
-field's metadata. Settings that are fine alone but impossible together are refused by the method `check` of the
-dataclass that holds them all; `tformer_cli.config.compose` calls each.
+`tformer_cli.models`. Enumerations are written in a config by their names (`norm: pre`). The range of a setting is in
+the metadata of its field. Invalid combinations of settings are refused by the method `check` of the dataclass that
+contains them; `tformer_cli.config.compose` calls each of these methods.
 """
 
 # pyright: reportIncompatibleVariableOverride=false
-# A task narrows its `data` and `model`: nothing is assigned to a configuration once it is composed.
+# A task narrows the types of `data` and `model`. This is safe, since nothing is assigned to a composed configuration.
 
 from __future__ import annotations
 
@@ -99,47 +99,47 @@ from tformer_cli.errors import ConfigError
 
 @dataclass
 class Experiment:
-    """What every recipe sets; a task's subclass fixes the types of its own nodes."""
+    """The settings of a recipe of any task; the subclass of a task fixes the types of `data` and `model`."""
 
-    task: str = setting(REQUIRED, "entry of the task registry")
-    recipe: str = setting("", "name of the recipe this came from (filled in)")
-    seed: int = setting(1, "everything random is derived from it", low=0)
+    task: str = setting(REQUIRED, "name of the task, see `tformer recipes`")
+    recipe: str = setting("", "name of the recipe that the configuration was composed from; set by tformer")
+    seed: int = setting(1, "seed of all random numbers", low=0)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    if TYPE_CHECKING:  # each task's own
+    if TYPE_CHECKING:  # defined by the subclass of each task
         data: DataConfig = field(init=False)
         model: ModelConfig = field(init=False)
 
     def check(self) -> None:
-        """Refuse settings of different groups that are fine alone but impossible together.
+        """Refuse invalid combinations of settings of different groups.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
 
 
 @dataclass
 class TextExperiment(Experiment):
-    """What every recipe on text sets."""
+    """The settings of a recipe on text."""
 
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
-    if TYPE_CHECKING:  # each task's own
+    if TYPE_CHECKING:  # defined by the subclass of each task
         model: TextModelConfig = field(init=False)
 
 
 @dataclass
 class ImageExperiment(Experiment):
-    """What every recipe on pictures sets."""
+    """The settings of a recipe on images."""
 
     data: LabelledImageDataConfig = field(default_factory=LabelledImageDataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def check(self) -> None:
-        """Refuse pictures that are no whole number of patches.
+        """Refuse an image size that is not a multiple of the patch size.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         super().check()
         self.data.check_multiple(self.model.limits().multiple)

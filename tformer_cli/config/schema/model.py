@@ -1,4 +1,4 @@
-"""Settings of the models, and of what fine-tuning puts on them."""
+"""Settings of the models and of the heads that fine-tuning adds."""
 
 from __future__ import annotations
 
@@ -18,85 +18,85 @@ Positions = Names(
     "learned_2d sinusoidal_2d rotary_2d relative_2d",
 )
 GRID_POSITIONS = (Positions.learned_2d, Positions.sinusoidal_2d, Positions.rotary_2d, Positions.relative_2d)
-"""Schemes of pictures: a position is a row and a column."""
+"""Schemes for images: a position is a row and a column."""
 ABSOLUTE_POSITIONS = (
     Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal, Positions.learned_2d,
     Positions.sinusoidal_2d,
 )  # fmt: skip
-"""Schemes that are a vector per position, beside the token's embedding."""
+"""Schemes with a vector for each position, which is added to or concatenated with the token's embedding."""
 EVEN_POSITIONS = (Positions.sinusoidal, Positions.learnable_sinusoidal, Positions.transformer_xl)
-"""Schemes made of pairs of sine and cosine, as wide as the model."""
+"""Schemes of pairs of sine and cosine, which need an even width of the model."""
 Combine = Names("Combine", "add concatenate")
 Normalisation = Names("Normalisation", "batch layer group")
 
 
 @dataclass
 class ModelConfig:
-    """The settings of a model, and what they say of it before it is built."""
+    """The settings of a model, and what follows from them before it is built."""
 
     node: ClassVar[str] = "model"
     """Name of the settings in a configuration, for messages."""
-    if TYPE_CHECKING:  # each family's own
+    if TYPE_CHECKING:  # defined by the subclass of each family
         family: str = field(init=False)
 
     def check(self) -> None:
-        """Refuse settings that are fine alone but impossible together.
+        """Refuse invalid combinations of settings.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         family = getattr(type(self), "family", None)
         if family is not None and self.family != family:
             raise ConfigError(f"family: {self.family!r} is given for settings of {family}", f"family: {family}")
 
     def limits(self) -> Limits:
-        """Return what the data must know of the model."""
+        """Return the limits of the model that the data needs."""
         return Limits()
 
     def attention(self, length: int) -> AttentionShape:
-        """Return the shape of attention for inputs of a size.
+        """Return the shape of attention for inputs of a typical length.
 
         Args:
-            length: the usual size of an input: tokens of a text, frames of a recording, pixels of a picture.
+            length: the typical size of an input: tokens of a text, frames of a recording, pixels of an image.
         """
         raise NotImplementedError
 
     @property
     def has_class_token(self) -> bool:
-        """Whether a [class] token stands before all other tokens."""
+        """Whether a [class] token precedes all other tokens."""
         return False
 
 
 @dataclass
 class TransformerConfig(ModelConfig):
-    """The core that all Transformer families share."""
+    """The settings that all Transformer families share."""
 
-    dim: int = setting(512, "width of the residual stream", low=1)
+    dim: int = setting(512, "width of the embeddings and hidden states", low=1)
     heads: int = setting(8, "attention heads; must divide dim", low=1)
-    ffn_dim: int = setting(2048, "inner width of the position-wise feed-forward layer", low=1)
+    ffn_dim: int = setting(2048, "inner width of the feed-forward layers", low=1)
     norm: Norm = setting(Norm.pre, "layer normalisation before each sub-layer (pre) or after the residual sum (post)")
-    activation: Activation = setting(Activation.relu, "of the feed-forward layer; glu, reglu, geglu, swiglu are gated")
-    positions: Positions = setting(Positions.sinusoidal, "how the model knows the order of its inputs")
+    activation: Activation = setting(Activation.relu, "feed-forward activation; glu, reglu, geglu, swiglu are gated")
+    positions: Positions = setting(Positions.sinusoidal, "position scheme")
     combine: Combine = setting(Combine.add, "absolute positions are added to the token embedding, or concatenated")
-    dropout: float = setting(0.1, "on embeddings and on every sub-layer's output", low=0, high=0.99)
-    attention_dropout: float = setting(0.0, "on attention weights", low=0, high=0.99)
-    ffn_dropout: float = setting(0.0, "on the feed-forward layer's inner activations", low=0, high=0.99)
+    dropout: float = setting(0.1, "dropout of embeddings and of each sub-layer's output", low=0, high=0.99)
+    attention_dropout: float = setting(0.0, "dropout of attention weights", low=0, high=0.99)
+    ffn_dropout: float = setting(0.0, "dropout of the inner activations of feed-forward layers", low=0, high=0.99)
     norm_eps: float = setting(1e-5, "added to the variance in layer normalisations", low=0)
-    bias: bool = setting(True, "linear layers and layer normalisations have a bias")
+    bias: bool = setting(True, "use a bias in linear layers and layer normalisations")
     stochastic_depth: float = setting(
         0.0,
-        "training: share of examples for which the last block is left out; it grows with depth from 0",
+        "training: share of examples for which the last block is skipped; it grows linearly from 0 at the first block",
         low=0,
         high=0.99,
     )
-    layer_scale: float = setting(0.0, "each sub-layer's output has learned factors that start here; 0: none", low=0)
-    relative_distance: int = setting(32, "shaw: distances are clipped here; t5: number of buckets", low=2)
+    layer_scale: float = setting(0.0, "initial value of learned factors of each sub-layer's output; 0: none", low=0)
+    relative_distance: int = setting(32, "shaw: maximum distance; t5: number of buckets", low=2)
 
     def check(self) -> None:
         """Refuse widths that do not fit the heads or the positions.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         super().check()
         if self.dim % self.heads:
@@ -129,15 +129,15 @@ class TransformerConfig(ModelConfig):
 
 @dataclass
 class TextModelConfig(TransformerConfig):
-    """A Transformer whose sequences are of tokens."""
+    """A Transformer over sequences of tokens."""
 
-    max_length: int = setting(512, "longest sequence, in tokens, special tokens included", low=2)
+    max_length: int = setting(512, "maximum length of a sequence, in tokens, special tokens included", low=2)
 
     def check(self) -> None:
-        """Refuse positions of rows and columns.
+        """Refuse positions in rows and columns, which text does not have.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         if self.positions in GRID_POSITIONS:
             cause = f"{self.node}.positions: {self.positions.name} has rows and columns, and a text is one line"
@@ -152,11 +152,11 @@ class TextModelConfig(TransformerConfig):
 
 @dataclass
 class TransformerDecoderConfig(TextModelConfig):
-    """A Transformer's decoder by itself, which is composed with an encoder of any kind."""
+    """A Transformer decoder, which can be combined with an encoder of any kind."""
 
     node: ClassVar[str] = "decoder"
-    depth: int = setting(6, "blocks", low=1, high=1000)
-    tie_embeddings: bool = setting(True, "the output weights are the token embedding")
+    depth: int = setting(6, "number of blocks", low=1, high=1000)
+    tie_embeddings: bool = setting(True, "share the weights of the token embedding and the output layer")
 
 
 Pooling = Names("Pooling", "cls mean")
@@ -164,26 +164,26 @@ Pooling = Names("Pooling", "cls mean")
 
 @dataclass
 class HeadConfig:
-    """What fine-tuning puts on an encoder."""
+    """A head that fine-tuning adds to an encoder."""
 
-    dropout: float = setting(0.1, "on what the encoder gives", low=0, high=0.99)
-    frozen: bool = setting(False, "train the head alone, on the encoder's features")
+    dropout: float = setting(0.1, "dropout of the encoder's output", low=0, high=0.99)
+    frozen: bool = setting(False, "train only the head; the encoder's weights stay fixed")
 
 
 @dataclass
 class ClassifierHeadConfig(HeadConfig):
-    """A head that says one thing of a whole text or picture."""
+    """A head that makes one prediction for a text or an image."""
 
-    pooling: Pooling = setting(Pooling.cls, "its vector: the first token's, of texts by the pooler, or the mean of all")
-    class_weights: bool = setting(False, "rare labels count more: by 1 / their share")
+    pooling: Pooling = setting(Pooling.cls, "input of the head: the first token (texts: after the pooler), or the mean")
+    class_weights: bool = setting(False, "weight each label in the loss by 1 / its share of the training examples")
 
 
 @dataclass
 class ImageHeadConfig(ClassifierHeadConfig):
-    """What classifies pictures."""
+    """A head that classifies images."""
 
-    dropout: float = setting(0.0, "on that vector", low=0, high=0.99)
+    dropout: float = setting(0.0, "dropout of the input of the head", low=0, high=0.99)
     hidden: bool = setting(
         False,
-        "a hidden layer with tanh, as in the paper's pre-training; fine-tuning begins without it",
+        "add a hidden layer with tanh, as in the paper's pre-training; fine-tuning starts without it",
     )

@@ -1,4 +1,4 @@
-"""Settings of recordings: how they are read, what is computed and augmented of them, and what recognises speech."""
+"""Settings of speech recognition: recordings, transcripts, features, augmentation and decoding."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class SpeechDataConfig(DividedDataConfig):
     """Recordings and their transcripts."""
 
     audio: str = setting(
-        "", "tables: column of the recording, its path or bytes; empty: file_name, audio, path or audio_filepath"
+        "", "tables: column of the recording, a path or bytes; empty: file_name, audio, path or audio_filepath"
     )
     text: str = setting("", "tables: column of the transcript; empty: transcription, transcript, sentence or text")
-    split_column: str = setting("split", "tables: column that says which split a row is of, where there is one")
-    only: str = setting("", "tables: of the rows, those with COLUMN=VALUE alone, or (COLUMN!=VALUE) all but those")
-    lower_case: bool = setting(False, "transcripts are put in lower case; the same as transcripts.case=lower")
+    split_column: str = setting("split", "tables: column with the split of each row, if there is one")
+    only: str = setting("", "tables: use only rows with COLUMN=VALUE, or only rows with COLUMN!=VALUE")
+    lower_case: bool = setting(False, "convert transcripts to lower case; the same as transcripts.case=lower")
     sample_rate: int = setting(
-        16_000, "samples a second; recordings of other rates are resampled", low=1000, high=192_000
+        16_000, "samples per second; recordings of other rates are resampled", low=1000, high=192_000
     )
-    max_seconds: float = setting(30.0, "longer recordings are left out of training (counted and said)", low=0.1)
-    join_low: int = setting(1, "validation, test: fewest recordings joined to one (strings of single words)", low=1)
-    join_high: int = setting(1, "validation, test: most recordings joined to one; the seed draws how many", low=1)
-    batch_seconds: float = setting(120.0, "seconds of sound in a batch: its rows times the longest of them", low=0.1)
-    max_batch: int = setting(0, "most recordings in a batch; 0: no limit", low=0)
+    max_seconds: float = setting(30.0, "longer recordings are left out of training and counted", low=0.1)
+    join_low: int = setting(1, "validation, test: minimum number of recordings concatenated to one example", low=1)
+    join_high: int = setting(1, "validation, test: maximum of that number; it is drawn at random", low=1)
+    batch_seconds: float = setting(120.0, "seconds of audio in a batch: recordings x the longest of them", low=0.1)
+    max_batch: int = setting(0, "maximum number of recordings in a batch; 0: no limit", low=0)
 
     @property
     def builtin_language(self) -> str:
@@ -36,10 +36,10 @@ class SpeechDataConfig(DividedDataConfig):
         return "en"
 
     def check(self) -> None:
-        """Refuse to join more recordings than at most.
+        """Refuse a minimum number of joined recordings above the maximum.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         super().check()
         if self.join_low > self.join_high:
@@ -85,17 +85,17 @@ UnicodeForm = Names("UnicodeForm", "keep nfc nfkc")
 class TranscriptConfig:
     """Settings of the normalisation of transcripts."""
 
-    case: Case = setting(Case.keep, "lower: in lower case, by Unicode; in Turkish and Azeri I becomes ı")
+    case: Case = setting(Case.keep, "lower: convert to lower case by Unicode; in Turkish and Azeri I becomes ı")
     punctuation: Punctuation = setting(
         Punctuation.keep,
-        "remove: marks and symbols become spaces, except within words (don't) and numbers (3.5)",
+        "remove: replace punctuation and symbols by spaces, except within words (don't) and numbers (3.5)",
     )
-    numbers: Numbers = setting(Numbers.keep, "words: digits are written in words of `language`, by num2words")
-    spaces: Spaces = setting(Spaces.single, "single: one between words; remove: none at all, for scripts without them")
+    numbers: Numbers = setting(Numbers.keep, "words: write digits as words of `language`, by num2words")
+    spaces: Spaces = setting(Spaces.single, "single: one space between words; remove: no spaces, for scripts without")
     unicode_form: UnicodeForm = setting(
-        UnicodeForm.keep, "nfc: characters composed; nfkc: also full width, ligatures and the like made plain"
+        UnicodeForm.keep, "Unicode normalisation; nfkc also replaces full-width characters and ligatures"
     )
-    language: str = setting("", "language of the numbers, and of I in Turkish and Azeri, as en, de, pt_BR")
+    language: str = setting("", "language code for numbers and for the case of I, such as en, tr, pt_BR")
 
 
 Features = Names("Features", "log_mel stored")
@@ -105,54 +105,54 @@ Normalise = Names("Normalise", "none utterance corpus")
 
 @dataclass
 class FeatureConfig:
-    """What the model sees of a recording: a vector a frame."""
+    """The features of a recording: a vector for each frame."""
 
-    kind: Features = setting(Features.log_mel, "log_mel: computed from sound; stored: as the data's files hold them")
-    bins: int = setting(80, "mel filters; stored: numbers a frame", low=1, high=512)
+    kind: Features = setting(Features.log_mel, "log_mel: computed from audio; stored: read from the data's files")
+    bins: int = setting(80, "number of mel filters; stored: features per frame", low=1, high=512)
     window_ms: float = setting(25.0, "length of a frame, in milliseconds", low=1, high=1000)
-    hop_ms: float = setting(10.0, "from the start of a frame to that of the next, in milliseconds", low=1, high=1000)
-    window: Window = setting(Window.povey, "weights of a frame's samples; povey: as Kaldi's features have them")
-    low_hz: float = setting(20.0, "lowest frequency of the filters", low=0)
-    high_hz: float = setting(0.0, "highest frequency of the filters; 0: half of data.sample_rate", low=0)
-    preemphasis: float = setting(0.97, "share of the sample before that is subtracted from each", low=0, high=1)
+    hop_ms: float = setting(10.0, "distance between the starts of frames, in milliseconds", low=1, high=1000)
+    window: Window = setting(Window.povey, "window function; povey: that of Kaldi")
+    low_hz: float = setting(20.0, "lowest frequency of the mel filters, in Hz", low=0)
+    high_hz: float = setting(0.0, "highest frequency of the mel filters, in Hz; 0: half of data.sample_rate", low=0)
+    preemphasis: float = setting(0.97, "pre-emphasis: factor of the previous sample that is subtracted", low=0, high=1)
     margin: int = setting(
-        0, "frames of 0, the mean, before and after each recording: room for long transcripts of short sounds", low=0,
+        0, "frames of zeros (the mean) added at both ends, for transcripts that are long for their recordings", low=0,
         high=1000,
     )  # fmt: skip
     normalise: Normalise = setting(
-        Normalise.utterance, "to mean 0 and variance 1 a bin: over the utterance, or over the training data"
+        Normalise.utterance, "normalise each bin to mean 0 and variance 1, over the utterance or the training data"
     )
 
 
 @dataclass
 class SpeechAugmentConfig:
-    """What is done to a recording before training sees it, anew in each epoch."""
+    """Random augmentation of training recordings, drawn anew in each epoch."""
 
-    time_masks: int = setting(0, "SpecAugment: stretches of time that are hidden", low=0)
-    time_mask_frames: int = setting(40, "SpecAugment: longest of them (T), in frames; 0: the share alone", low=0)
-    time_mask_share: float = setting(0.1, "SpecAugment: longest of them as a share of the utterance (p)", low=0, high=1)
+    time_masks: int = setting(0, "SpecAugment: number of time masks", low=0)
+    time_mask_frames: int = setting(40, "SpecAugment: maximum length of a time mask (T), in frames; 0: no limit", low=0)
+    time_mask_share: float = setting(0.1, "SpecAugment: maximum as a share of the utterance (p)", low=0, high=1)
     adaptive_masks: float = setting(
-        0.0, "SpecAugment: their number as a share of the frames, 20 at most, if time_masks is 0 (Park et al. 2020)",
+        0.0, "SpecAugment: number of time masks as a share of the frames, at most 20 (Park et al. 2020)",
         low=0, high=1,
     )  # fmt: skip
-    frequency_masks: int = setting(0, "SpecAugment: bands of frequency that are hidden", low=0)
-    frequency_mask_bins: int = setting(27, "SpecAugment: widest of them (F), in bins", low=1)
-    time_warp: int = setting(0, "SpecAugment: farthest shift of a point in time (W), in frames", low=0)
-    speeds: list[float] = setting([1.0], "factors of speed, one of which each utterance is played at")
-    gain_db: float = setting(0.0, "largest change of loudness, in decibels", low=0, high=60)
-    noise: float = setting(0.0, "share of utterances with white noise, or with noises of noise_path", low=0, high=1)
-    noise_low_db: float = setting(5.0, "lowest ratio of speech to noise, in decibels")
-    noise_high_db: float = setting(30.0, "highest ratio of speech to noise, in decibels")
+    frequency_masks: int = setting(0, "SpecAugment: number of frequency masks", low=0)
+    frequency_mask_bins: int = setting(27, "SpecAugment: maximum width of a frequency mask (F), in bins", low=1)
+    time_warp: int = setting(0, "SpecAugment: maximum time warp (W), in frames", low=0)
+    speeds: list[float] = setting([1.0], "speed perturbation: factors, one of which is drawn for each utterance")
+    gain_db: float = setting(0.0, "maximum change of loudness, in decibels", low=0, high=60)
+    noise: float = setting(0.0, "share of utterances with white noise, or with recordings of noise_path", low=0, high=1)
+    noise_low_db: float = setting(5.0, "minimum signal-to-noise ratio, in decibels")
+    noise_high_db: float = setting(30.0, "maximum signal-to-noise ratio, in decibels")
     noise_path: str = setting("", "folder of recordings of noise; empty: white noise")
-    shift_ms: float = setting(0.0, "longest silence that is put before and after an utterance, in milliseconds", low=0)
-    join: float = setting(0.0, "share of utterances that others are joined to", low=0, high=1)
-    join_most: int = setting(2, "most utterances joined to one", low=2)
+    shift_ms: float = setting(0.0, "maximum silence added before and after an utterance, in milliseconds", low=0)
+    join: float = setting(0.0, "share of utterances to which others are concatenated", low=0, high=1)
+    join_most: int = setting(2, "maximum number of utterances concatenated to one example", low=2)
 
     def check(self) -> None:
-        """Refuse ranges without a value, and settings that contradict each other.
+        """Refuse empty ranges, and settings that contradict each other.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         if not self.speeds or not all(0.1 <= speed <= 10 for speed in self.speeds):
             raise ConfigError(f"augment.speeds: {self.speeds} must be from 0.1 to 10", "augment.speeds=[0.9,1.0,1.1]")
@@ -162,16 +162,16 @@ class SpeechAugmentConfig:
         if self.noise_path and not self.noise:
             raise ConfigError("augment.noise_path: no utterance has noise, as augment.noise is 0", "augment.noise=0.5")
         if self.time_masks and self.adaptive_masks:
-            cause = f"augment.adaptive_masks: augment.time_masks {self.time_masks} says already how many there are"
+            cause = f"augment.adaptive_masks: augment.time_masks {self.time_masks} sets the number of masks too"
             raise ConfigError(cause, "augment.time_masks=0")
 
 
 @dataclass
 class SpeechObjectiveConfig:
-    """What a recogniser is trained for."""
+    """The training loss of a speech recogniser."""
 
     ctc_weight: float = setting(
-        0.3, "share of CTC in the loss, the rest is the attention decoder's; without one it is all", low=0, high=1
+        0.3, "weight of CTC in the loss; the decoder's loss has the rest; without a decoder it is 1", low=0, high=1
     )
 
 
@@ -180,18 +180,18 @@ Decoding = Names("Decoding", "auto greedy prefix attention joint")
 
 @dataclass
 class SpeechDecodeConfig(DecodeConfig):
-    """How a transcript is searched for."""
+    """The search for transcripts."""
 
     method: Decoding = setting(
         Decoding.auto,
-        "greedy, prefix: by CTC; attention: by the decoder; joint: by both; auto: joint with a decoder, greedy without",
+        "greedy, prefix: CTC; attention: the decoder; joint: both; auto: joint with a decoder, greedy without",
     )
-    ctc_weight: float = setting(0.3, "joint: share of CTC in a hypothesis's score", low=0, high=1)
+    ctc_weight: float = setting(0.3, "joint: weight of CTC in the score of a hypothesis", low=0, high=1)
     language_model: str = setting(
-        "", "prefix, attention, joint: a run of a language model, or an ARPA file of n-grams", is_place=True
+        "", "prefix, attention, joint: a run of a language model, or an ARPA file of n-grams", is_path=True
     )
-    language_model_weight: float = setting(0.5, "by which its log-probabilities are multiplied", low=0)
+    language_model_weight: float = setting(0.5, "weight of the language model's log-probabilities", low=0)
     unknown_word_penalty: float = setting(
-        0.0, "taken from the log-probability of each word that an ARPA file of words lacks", low=0
+        0.0, "subtracted from the log-probability of each word that an ARPA file of words does not contain", low=0
     )
-    word_bonus: float = setting(0.0, "prefix: added to the score for each word, against a language model's shortness")
+    word_bonus: float = setting(0.0, "prefix: score of each word, since language models favour short outputs")

@@ -1,7 +1,7 @@
-"""Paths in a configuration, which are relative to the folder in which the run was started.
+"""Paths in the configuration of a run, which are relative to the folder in which the run was started.
 
-A run records that folder, so that its data is found from anywhere. Missing files are looked up from the current folder,
-for runs that were moved together with their data.
+A run records that folder, so that its data can be opened from any folder. If a file is missing there, its path is
+relative to the current folder, for runs that were moved together with their data.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ SPLITS = ("train", "validation", "test")
 E = TypeVar("E", bound=Experiment)
 
 
-def is_there(place: Path) -> bool:
-    """Return whether there is a file or folder of this name, or files of this name with an ending."""
+def path_exists(path: Path) -> bool:
+    """Return whether a file or folder of this name exists, or files of this name with a suffix."""
     try:
-        return place.exists() or any(place.parent.glob(f"{place.name}.*"))
+        return path.exists() or any(path.parent.glob(f"{path.name}.*"))
     except (OSError, ValueError):
         return False
 
 
 def _folder(path: str) -> Path:
     """Return the folder to which names of splits are relative."""
-    place = Path(path).expanduser()
-    return place.parent if place.is_file() else place
+    folder = Path(path).expanduser()
+    return folder.parent if folder.is_file() else folder
 
 
-def located(config: E, base: str) -> E:
-    """Return a run's configuration with absolute paths instead of those relative to its starting folder.
+def with_absolute_paths(config: E, base: str) -> E:
+    """Return the configuration of a run with absolute paths in place of those relative to its starting folder.
 
     Args:
         config: configuration of the run.
@@ -45,17 +45,17 @@ def located(config: E, base: str) -> E:
 
     def absolute(name: str) -> str:
         relative = name and not Path(name).expanduser().is_absolute()
-        return str(root / name) if relative and is_there(root / name) else name
+        return str(root / name) if relative and path_exists(root / name) else name
 
     data = config.data
     if data.source.name == "files":
         path = absolute(data.path)
         inside = _folder(path)
         names = {split: getattr(data, split) for split in SPLITS}
-        moved = {split: name if is_there(inside / name) else absolute(name) for split, name in names.items() if name}
+        moved = {split: name if path_exists(inside / name) else absolute(name) for split, name in names.items() if name}
         config = dataclasses.replace(config, data=dataclasses.replace(data, path=path, **moved))
     for key, leaf in leaves(type(config)).items():
-        if leaf.field.metadata.get("is_place"):
+        if leaf.field.metadata.get("is_path"):
             node, _, name = key.partition(".")
             settings = getattr(config, node)
             settings = dataclasses.replace(settings, **{name: absolute(getattr(settings, name))})
@@ -63,11 +63,11 @@ def located(config: E, base: str) -> E:
     return config
 
 
-def check_places(config: Experiment) -> None:
-    """Refuse missing data files, without reading any.
+def check_paths(config: Experiment) -> None:
+    """Refuse missing data files, without reading any file.
 
     Raises:
-        DataError: if a file is missing; names the setting.
+        DataError: if a file is missing; the error names the setting.
     """
     data = config.data
     if data.source.name != "files":
@@ -76,7 +76,7 @@ def check_places(config: Experiment) -> None:
         raise DataError(f"data.path: {data.path}: no such folder or file", f"the current folder is {Path.cwd()}")
     for split in SPLITS:
         name = getattr(data, split)
-        if name in ("", "train") or is_there(_folder(data.path) / name) or is_there(Path(name).expanduser()):
+        if name in ("", "train") or path_exists(_folder(data.path) / name) or path_exists(Path(name).expanduser()):
             continue
         raise DataError(
             f"data.{split}: there is no {name} in {_folder(data.path)}, nor in the current folder {Path.cwd()}",
