@@ -117,7 +117,7 @@ def test_bfloat16_can_be_searched(cast: bool, norm: Norm) -> None:
 
 @pytest.mark.skipif(not int8.available(), reason="this CPU or build of torch has no exact 8-bit products")
 def test_int8_is_near_float32_and_alone_as_in_company(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(int8, "LEAST_WEIGHTS", 0)
+    monkeypatch.setattr(int8, "MIN_WEIGHTS", 0)
     model, rows = make(), sentences(20)
     before = [parameter.clone() for parameter in model.parameters()]
     quantized = int8.Int8Decoder(model)

@@ -142,7 +142,7 @@ def test_files_that_are_not_text_or_not_there(tmp_path: Path):
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ngram, "MOST_LINE_BYTES", 1000)
+    monkeypatch.setattr(ngram, "MAX_LINE_BYTES", 1000)
     with pytest.raises(DataError, match="model.arpa:2: a line of more than 1,000 bytes"):
         read(tmp_path, gzip.compress(b"\\data\\\nngram 1=" + b"9" * 5000))
 

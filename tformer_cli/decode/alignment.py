@@ -1,4 +1,4 @@
-"""Which source tokens an output's tokens were written from: cross-attention of a finished output, by teacher forcing.
+"""Alignments of output tokens with source tokens, from the cross-attention of complete outputs with teacher forcing.
 
 Shapes: B sentences, S source tokens, T output tokens.
 """
@@ -23,22 +23,22 @@ def alignments(
     bos_id: int,
     layer: int = -2,
 ) -> list[Tensor]:
-    """Soft alignments, in one pass over all outputs.
+    """Return soft alignments of outputs, computed in one pass.
 
-    Row t is the attention of the position that predicts token t, averaged over the heads of one layer. The last but
-    one aligns best in trained Transformers (Garg et al. 2019, section 4.1).
+    Row t is the attention of the position that predicts token t, averaged over the heads of one layer. The penultimate
+    layer aligns best in trained Transformers (Garg et al. 2019, section 4.1).
 
     Args:
-        model: called as `model(source, source_lengths, target_inputs)`, with layers of cross-attention whose names end
-            in `cross`, which see all tokens at once or one after the other; in evaluation mode.
+        model: called as `model(source, source_lengths, target_inputs)`, in evaluation mode. It has cross-attention
+            modules, whose names end in `cross`; they are called once for all tokens, or once for each token.
         source: tokens, (B, S), padded at the end.
         source_lengths: (B,), int64.
         outputs: tokens of each sentence's output, without <s> and </s>.
-        bos_id: <s>.
-        layer: which cross-attention, counted like a list's index; the first if there are fewer.
+        bos_id: id of <s>.
+        layer: index of the layer, negative from the end; the first layer if the model has fewer.
 
     Returns:
-        For each sentence (T + 1, S): its tokens and </s>, by its source tokens; each row sums to 1.
+        For each sentence weights (T + 1, S) of its source tokens for each output token and </s>; rows sum to 1.
     """
     longest = max(map(len, outputs), default=0)
     inputs = torch.full((len(outputs), longest + 1), bos_id, dtype=torch.int64)
@@ -47,12 +47,12 @@ def alignments(
     with tapped(model, {"weights"}) as records:
         model(source, source_lengths, inputs.to(source.device))
     layers = [tensors["weights"] for name, tensors in records.items() if name.endswith("cross")]
-    calls = layers[max(layer, -len(layers))]  # one, or one for each token of a decoder that makes steps
+    calls = layers[max(layer, -len(layers))]  # a single call, or one for each token of a recurrent decoder
     weights = torch.cat(calls, dim=2)[:, :, -inputs.shape[1] :].float().mean(1)  # (B, T + 1, S)
     sizes = zip(outputs, source_lengths.tolist(), strict=True)
     return [weights[i, : len(tokens) + 1, :length] for i, (tokens, length) in enumerate(sizes)]
 
 
 def links(alignment: Tensor) -> list[tuple[int, int]]:
-    """Hard links (source, output) of a soft alignment (T, S): each output token with its most attended source token."""
+    """Return the hard links (source, output) of a soft alignment (T, S): the source token of each row's maximum."""
     return [(source, output) for output, source in enumerate(alignment.argmax(-1).tolist())]

@@ -1,10 +1,11 @@
-"""A GPT as a language model in a search: each prefix is computed once, with those of its length, in one cache.
+"""A GPT as a language model in a search, which computes each prefix once, with others of its length, in one cache.
 
-Shapes: B sentences, N hypotheses, C tokens looked at, V vocabulary.
+Shapes: B sentences, N hypotheses, C candidate tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
@@ -17,64 +18,65 @@ from tformer_cli.nn.attention import Mask
 from tformer_cli.nn.stepping import Stepper
 
 MIN_KEYS = 1024
-"""Least room for keys, a sentence."""
+"""Minimum capacity of the cache, in keys per sentence."""
 
 
-class Writer(Stepper[Any], Protocol):
-    """What is asked of `models.gpt.GPT`."""
+class CausalDecoder(Stepper[Any], Protocol):
+    """The interface of `models.gpt.GPT` that this module uses."""
 
     config: Any
 
     def start(self, prompt: Tensor, beams: int, max_steps: int) -> Any:
-        """An empty state, with room for `beams * (max_steps + 1)` keys a sentence, and one."""
+        """Return a state after the prompt, with capacity for `beams * (max_steps + 1) + 1` keys per sentence."""
         ...
 
 
 @dataclass(eq=False)
 class Node:
-    """A text's last token in the tree of all texts that were asked about.
+    """A node of the tree of all scored prefixes: the last token of a prefix.
 
     Attributes:
-        token: its id.
-        parent: the token before.
-        sentence: whose tree it is in.
-        depth: its position: tokens before it.
-        place: of its keys in the sentence's cache; -1: not there.
-        log_probs: of the tokens that may follow, (V,) float32; None: not asked for yet.
-        children: what follows.
+        token: id of the token.
+        parent: node of the previous token.
+        sentence: index of the sentence whose tree it belongs to.
+        depth: number of tokens before it.
+        slot: index of its keys in the sentence's cache; -1: none.
+        log_probs: log-probabilities of the next token, (V,) float32; None: not computed yet.
+        children: nodes of the next tokens.
     """
 
     token: int
     parent: Node | None
     sentence: int
     depth: int
-    place: int = -1
+    slot: int = -1
     log_probs: np.ndarray | None = None
     children: dict[int, Node] = field(default_factory=dict)
 
     def path(self) -> list[Node]:
-        """From the root to this."""
-        found, here = [], self
-        while here is not None:
-            found.append(here)
-            here = here.parent
-        return found[::-1]
+        """Return the nodes from the root to this one."""
+        nodes, node = [], self
+        while node is not None:
+            nodes.append(node)
+            node = node.parent
+        return nodes[::-1]
 
 
 class Tokens:
-    """A causal language model whose tokens are the recogniser's own. A hypothesis is a node of a tree.
+    """A causal language model with the same tokens as the recogniser. A hypothesis is a node of a tree.
 
-    A node is computed when it is first asked about, together with all others of its depth: it appends its keys to one
-    cache a sentence, and sees those of its ancestors. So nothing is computed twice, and no cache is copied.
+    A node is computed when its log-probabilities are first requested, together with other nodes of its depth. It
+    appends its keys to the cache of its sentence, and attends to the keys of its ancestors. No node is computed twice,
+    and no cache is copied.
 
     Args:
         model: a `models.gpt.GPT` in evaluation mode.
-        eos_id: what its documents end with, and begin after.
+        eos_id: id of </s>, which separates its documents.
     """
 
     highest = 0.0
 
-    def __init__(self, model: Writer, eos_id: int) -> None:
+    def __init__(self, model: CausalDecoder, eos_id: int) -> None:
         self.model, self.eos_id = model, eos_id
         weight, bias = self._output()
         self.weight, self.bias, self.device = weight, bias, weight.device
@@ -83,46 +85,50 @@ class Tokens:
     def _output(self) -> tuple[Tensor, Tensor | None]:
         output = self.model.output_layer()
         if not isinstance(output, tuple):
-            raise ValueError("a language model's output layer is not quantised here")
+            raise ValueError("the output layer of a language model must not be quantised")
         return output
 
     def start(self, sentences: int) -> list[Node]:
-        """</s>, for each: a document begins after the one before."""
-        self._placed: list[Node] = []
+        """Return the root of each sentence, which is </s>, since a document follows the end of the previous one."""
+        self._cached: list[Node] = []
         self._size, self._filled = 0, 0
-        self._state: Any = None  # made when the first node is asked about
+        self._state: Any = None  # created for the first node
         self._roots = [Node(self.eos_id, None, number, 0) for number in range(sentences)]
         return list(self._roots)
 
     def scores(self, hypotheses: Sequence[Node], tokens: np.ndarray) -> np.ndarray:
-        """The model's log-probability of each token."""
-        return np.stack([found[tokens] for found in self.log_probs(hypotheses)]).astype(np.float64)
+        """Return the log-probabilities of tokens (C,) after each hypothesis, (N, C) float64."""
+        return np.stack([log_probs[tokens] for log_probs in self.log_probs(hypotheses)]).astype(np.float64)
 
     def ends(self, hypotheses: Sequence[Node]) -> np.ndarray:
-        """Of </s>."""
-        return np.array([float(found[self.eos_id]) for found in self.log_probs(hypotheses)])
+        """Return the log-probability of </s> after each hypothesis, (N,) float64."""
+        return np.array([float(log_probs[self.eos_id]) for log_probs in self.log_probs(hypotheses)])
 
     def follow(self, hypothesis: Node, token: int) -> Node:
-        """See `fusion.LanguageModel`. A text longer than the model's context begins anew after </s>."""
+        """Return the node of a hypothesis and one more token.
+
+        A text that exceeds the model's context continues after </s>, without its previous tokens.
+        """
         parent = hypothesis if hypothesis.depth + 1 < self.context else self._roots[hypothesis.sentence]
         if token not in parent.children:
             parent.children[token] = Node(token, parent, parent.sentence, parent.depth + 1)
         return parent.children[token]
 
     def root(self, node: Node) -> Node:
-        """The beginning of a node's sentence."""
+        """Return the root of a node's sentence."""
         return self._roots[node.sentence]
 
     def log_probs(self, nodes: Sequence[Node]) -> list[np.ndarray]:
-        """Of the tokens that may follow each node, (V,) float32 each."""
-        wanted = [node for node in nodes if node.log_probs is None]
-        missing = self._missing(wanted)
+        """Return the log-probabilities of the next token after each node, (V,) float32 each."""
+        requested = [node for node in nodes if node.log_probs is None]
+        missing = self._missing(requested)
         if self._filled + self._needed(missing) > self._size:
-            # What search has left behind goes; what it still asks about is computed again. Seldom, as rooms grow.
-            for node in self._placed:
-                node.place = -1
-            self._placed, self._filled = [], 0
-            missing = self._missing(wanted)
+            # The cache is full: it is emptied, and the requested prefixes are computed again. This is rare, since the
+            # capacity grows.
+            for node in self._cached:
+                node.slot = -1
+            self._cached, self._filled = [], 0
+            missing = self._missing(requested)
             self._size = max(MIN_KEYS, 4 * self._needed(missing))
             prompt = torch.zeros(len(self._roots), 1, dtype=torch.int64, device=self.device)
             self._state = self.model.start(prompt, 2, self._size // 2)
@@ -131,44 +137,45 @@ class Tokens:
         return [cast(np.ndarray, node.log_probs) for node in nodes]
 
     def _missing(self, nodes: Sequence[Node]) -> dict[int, list[list[Node]]]:
-        """The nodes, and those they come from, that have no keys; by depth and sentence."""
-        found: dict[int, list[list[Node]]] = {}
-        for node in dict.fromkeys(each for one in nodes for each in one.path() if each.place < 0):
-            found.setdefault(node.depth, [[] for _ in self._roots])[node.sentence].append(node)
-        return found
+        """Return the nodes and their ancestors that have no keys in the cache, by depth and sentence."""
+        missing: dict[int, list[list[Node]]] = {}
+        for node in dict.fromkeys(itertools.chain.from_iterable(map(Node.path, nodes))):
+            if node.slot < 0:
+                missing.setdefault(node.depth, [[] for _ in self._roots])[node.sentence].append(node)
+        return missing
 
     @staticmethod
     def _needed(missing: dict[int, list[list[Node]]]) -> int:
-        """Keys a sentence: as many of each depth as the sentence with the most has."""
+        """Return the number of keys per sentence: at each depth that of the sentence with the most nodes."""
         return sum(max(map(len, groups)) for groups in missing.values())
 
     @torch.inference_mode()
     def _compute(self, depth: int, groups: list[list[Node]]) -> None:
-        """All at once; where a sentence has fewer nodes, rows see only themselves."""
+        """Compute the nodes of one depth of all sentences; the rows that pad a sentence attend only to themselves."""
         rows = max(map(len, groups))
         tokens = torch.zeros(len(groups), rows, dtype=torch.int64)
         allowed = torch.zeros(len(groups), rows, self._filled + rows, dtype=torch.bool)
         allowed[:, :, self._filled :] = torch.eye(rows, dtype=torch.bool)
         for sentence, nodes in enumerate(groups):
             for row, node in enumerate(nodes):
-                tokens[sentence, row], node.place = node.token, self._filled + row
-                allowed[sentence, row, [each.place for each in node.path()]] = True
-                self._placed.append(node)
+                tokens[sentence, row], node.slot = node.token, self._filled + row
+                allowed[sentence, row, [ancestor.slot for ancestor in node.path()]] = True
+                self._cached.append(node)
         self._filled += rows
         self._state.step = depth
         hidden = self.model.step(
             tokens.to(self.device), self._state, Mask(allowed[:, None].to(self.device), may_be_empty=False)
         )
         logits = torch.nn.functional.linear(hidden, self.weight, self.bias)
-        found = logits.float().log_softmax(-1).cpu().numpy()
+        log_probs = logits.float().log_softmax(-1).cpu().numpy()
         for sentence, nodes in enumerate(groups):
             for row, node in enumerate(nodes):
-                node.log_probs = found[sentence, row]
+                node.log_probs = log_probs[sentence, row]
 
 
 @dataclass
 class Text:
-    """What is known of a text: its words, its last node, and the log-probability of its tokens."""
+    """A scored text: its words, the node of its last token, and the log-probability of its tokens."""
 
     text: str
     node: Node
@@ -176,25 +183,25 @@ class Text:
 
 
 class GPTWords:
-    """A causal language model with tokens of its own, as a model of words.
+    """A causal language model with other tokens than the recogniser, as a model of words.
 
-    A text's log-probability is that of its tokens; a word adds the difference that it makes, so that the sum is right
-    however the words are cut into tokens.
+    The log-probability of a text is that of its tokens. The score of a word is the difference between the texts with
+    and without it, so that the sum is right for any segmentation of words into tokens.
 
     Args:
         tokens: the model.
-        encode: a text's tokens in its vocabulary.
+        encode: function from a text to its tokens in the model's vocabulary.
     """
 
     def __init__(self, tokens: Tokens, encode: Callable[[str], list[int]]) -> None:
         self.tokens, self.encode = tokens, encode
 
     def start(self, sentences: int) -> list[Text]:
-        """No text."""
+        """Return the empty text of each sentence."""
         return [Text("", node, 0.0) for node in self.tokens.start(sentences)]
 
     def words(self, contexts: Sequence[Text], words: Sequence[str]) -> list[tuple[float, Text]]:
-        """See `fusion.WordModel`."""
+        """Return the log-probability of a word after each context, and the new context."""
         texts = [f"{context.text} {word}".lstrip() for context, word in zip(contexts, words, strict=True)]
         paths = []
         for context, text in zip(contexts, texts, strict=True):
@@ -203,13 +210,13 @@ class GPTWords:
                 nodes.append(self.tokens.follow(nodes[-1], token))
             paths.append(nodes)
         self.tokens.log_probs([node for nodes in paths for node in nodes[:-1]])
-        found = []
+        scored = []
         for context, text, nodes in zip(contexts, texts, paths, strict=True):
-            before = self.tokens.log_probs(nodes[:-1])
-            total = sum(float(one[node.token]) for one, node in zip(before, nodes[1:], strict=True))
-            found.append((total - context.total, Text(text, nodes[-1], total)))
-        return found
+            rows = self.tokens.log_probs(nodes[:-1])
+            total = sum(float(log_probs[node.token]) for log_probs, node in zip(rows, nodes[1:], strict=True))
+            scored.append((total - context.total, Text(text, nodes[-1], total)))
+        return scored
 
     def ends(self, contexts: Sequence[Text]) -> np.ndarray:
-        """Of </s>."""
+        """Return the log-probability of </s> after each context, (N,) float64."""
         return self.tokens.ends([context.node for context in contexts])

@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 REPLACEMENT = "\ufffd"
-"""The character that decoding gives for bytes of an incomplete character."""
+"""The character to which the bytes of an incomplete character are decoded."""
 
 
 class Continuation:
     """The text that tokens add to a prompt, such that prompt and continuation are the text of all tokens.
 
-    Both are decoded together. The length of the given prompt cannot be used, because a vocabulary may normalise its
-    characters (by Unicode's NFKC, or lower case), and special tokens have no text. Spaces between prompt and
-    continuation belong to the continuation.
+    Both are decoded together. The length of the user's prompt cannot be used, because a vocabulary may normalise
+    characters (by NFKC, or to lower case), and special tokens have no text. Spaces between prompt and continuation
+    belong to the continuation.
 
     Args:
         tokenizer: tokenizer of both.
@@ -36,15 +36,15 @@ class Continuation:
         """
         text = self._decoded(tokens)
         for cut in range(1, 4) if text.endswith(REPLACEMENT) else ():
-            whole = self._decoded(tokens[:-cut])
-            if not whole.endswith(REPLACEMENT):  # the last tokens are bytes of an incomplete character
-                return whole + REPLACEMENT
+            complete = self._decoded(tokens[:-cut])
+            if not complete.endswith(REPLACEMENT):  # the last tokens are bytes of an incomplete character
+                return complete + REPLACEMENT
         return text
 
     def _decoded(self, tokens: Sequence[int]) -> str:
-        together = self._tokenizer.decode([*self._prompt, *tokens])
-        if together.startswith(self._before):
-            return together[len(self._before) :]
+        decoded = self._tokenizer.decode([*self._prompt, *tokens])
+        if decoded.startswith(self._before):
+            return decoded[len(self._before) :]
         return self._tokenizer.decode(tokens)
 
     def settled(self, tokens: Sequence[int]) -> str:

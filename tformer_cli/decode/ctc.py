@@ -1,9 +1,10 @@
-"""Connectionist temporal classification (Graves et al. 2006) in use: the best outputs, and when each token was said.
+"""Decoding and forced alignment with connectionist temporal classification (Graves et al. 2006).
 
-Of T frames each names a token or the blank; an output is what is left when repetitions are merged and then blanks
-dropped. Its probability is the sum over all such alignments.
+An alignment assigns a token or the blank to each of T frames. Its output results from merging repetitions and then
+removing blanks. The probability of an output is the sum over all of its alignments.
 
-Shapes: B utterances, T frames, V vocabulary with the blank, K prefixes kept, L tokens of a target, S = 2 L + 1 states.
+Shapes: B utterances, T frames, V vocabulary with the blank, K prefixes in the beam, L tokens of a target, S = 2 L + 1
+states.
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ from tformer_cli.decode.spelling import Spelling
 
 @torch.inference_mode()
 def greedy(log_probs: Tensor, lengths: Tensor, *, blank: int = 0) -> list[list[int]]:
-    """The most probable token of each frame, repetitions merged, blanks dropped (best path; Graves et al. 2006, 3.2).
+    """Return the output of the most probable alignment (best path decoding; Graves et al. 2006, section 3.2).
 
     Args:
-        log_probs: (B, T, V); logits do as well.
-        lengths: frames of each, (B,) int64.
-        blank: the blank's id.
+        log_probs: log-probabilities or logits, (B, T, V).
+        lengths: number of frames of each utterance, (B,) int64.
+        blank: id of the blank.
 
     Returns:
         Tokens of each utterance.
     """
     best = log_probs.argmax(-1)
-    kept = best != blank
-    kept[:, 1:] &= best[:, 1:] != best[:, :-1]
-    kept &= torch.arange(best.shape[1], device=best.device) < lengths.to(best.device)[:, None]
-    best, kept = best.cpu(), kept.cpu()
-    return [row[mask].tolist() for row, mask in zip(best, kept, strict=True)]
+    is_output = best != blank
+    is_output[:, 1:] &= best[:, 1:] != best[:, :-1]
+    is_output &= torch.arange(best.shape[1], device=best.device) < lengths.to(best.device)[:, None]
+    best, is_output = best.cpu(), is_output.cpu()
+    return [tokens[mask].tolist() for tokens, mask in zip(best, is_output, strict=True)]
 
 
 # --- prefix beam search ----------------------------------------------------------------------------------------------
@@ -47,22 +48,22 @@ def greedy(log_probs: Tensor, lengths: Tensor, *, blank: int = 0) -> list[list[i
 
 @dataclass(eq=False, slots=True)
 class _Prefix:
-    """An output so far; there is one object of each."""
+    """A prefix of an output; equal prefixes are one object."""
 
     token: int
     parent: _Prefix | None
     added: float
-    """By all scorers, weights included, since the start."""
+    """Sum of the weighted scores of all scorers."""
     states: list[Any]
     children: dict[int, _Prefix] = field(default_factory=dict)
 
     def tokens(self) -> list[int]:
-        """From the first to the last."""
-        found, here = [], self
-        while here.parent is not None:
-            found.append(here.token)
-            here = here.parent
-        return found[::-1]
+        """Return the tokens of the prefix."""
+        tokens, prefix = [], self
+        while prefix.parent is not None:
+            tokens.append(prefix.token)
+            prefix = prefix.parent
+        return tokens[::-1]
 
 
 def prefix_beam(
@@ -74,22 +75,23 @@ def prefix_beam(
     scorers: Sequence[tuple[float, LanguageModel]] = (),
     blank: int = 0,
 ) -> list[list[Hypothesis]]:
-    """The outputs of highest score: log p_ctc + the sum of weight * scorer (Graves 2012, 7.5; Hannun et al. 2014).
+    """Search for the outputs with the highest scores (Graves 2012, section 7.5; Hannun et al. 2014).
 
-    Frame by frame the `beam` best prefixes are kept, each with the probability of all alignments that end in a blank
-    and of all that end in its last token. It is exact as long as nothing falls out of the beam.
+    The score is log p_ctc plus the sum of weight * scorer. At each frame the `beam` best prefixes are kept, each with
+    the probability of its alignments that end in a blank and of those that end in its last token. The search is exact
+    if no prefix is dropped.
 
     Args:
-        log_probs: natural, (B, T, V).
-        lengths: frames of each, (B,) int64.
-        beam: prefixes kept.
-        n_best: outputs of each utterance.
+        log_probs: natural logarithms, (B, T, V).
+        lengths: number of frames of each utterance, (B,) int64.
+        beam: number of prefixes to keep.
+        n_best: number of outputs to return for each utterance.
         scorers: language models with their weights, as in shallow fusion; `fusion.WordCount` with a word bonus.
-        blank: the blank's id.
+        blank: id of the blank.
 
     Returns:
-        For each utterance its outputs, best first; `log_probability` is CTC's own, over the alignments that stayed in
-        the beam; `score` adds the scorers; no length penalty.
+        For each utterance its outputs, best first. `log_probability` is that of CTC, summed over the alignments that
+        stayed in the beam; `score` adds the scorers. There is no length penalty.
     """
     frames = log_probs.detach().cpu().double().numpy()
     return [
@@ -106,9 +108,9 @@ def _prefix_beam(
     after_blank, after_token = np.zeros(1), np.full(1, -np.inf)
     for frame in frames:
         total = np.logaddexp(after_blank, after_token)
-        last, added = np.array([one.token for one in live]), np.array([one.added for one in live])
+        last, added = np.array([prefix.token for prefix in live]), np.array([prefix.added for prefix in live])
         stay_blank, stay_token = total + frame[blank], after_token + frame[last]
-        # a token that takes even the best prefix to no place in the beam need not be looked at: most frames have none
+        # Tokens that cannot bring even the best prefix into the beam are skipped; in most frames these are all tokens.
         worst = np.min(np.logaddexp(stay_blank, stay_token) + added) if len(live) == beam else -np.inf
         reach = frame + (np.max(total + added) + most_added)
         reach[blank] = -np.inf
@@ -119,20 +121,20 @@ def _prefix_beam(
         new = np.tile(added[:, None], len(tokens))
         if len(tokens):
             for number, (weight, model) in enumerate(scorers):
-                new += weight * model.scores([one.states[number] for one in live], tokens)
+                new += weight * model.scores([prefix.states[number] for prefix in live], tokens)
             ranked = np.concatenate((ranked, grown + new), axis=1)
-        rows, columns = np.divmod(_best(ranked.T.ravel(), beam), len(live))[::-1]  # of equals, those that stay
+        rows, columns = np.divmod(_best(ranked.T.ravel(), beam), len(live))[::-1]  # ties: unchanged prefixes first
         is_new, column = columns > 0, np.maximum(columns - 1, 0)
         after_blank = np.where(is_new, -np.inf, stay_blank[rows])
         after_token = np.where(is_new, grown[rows, column] if len(tokens) else -np.inf, stay_token[rows])
         live = [
-            _child(live[row], int(tokens[place]), float(new[row, place]), scorers) if grows else live[row]
-            for row, place, grows in zip(rows, column, is_new, strict=True)
+            _child(live[row], int(tokens[index]), float(new[row, index]), scorers) if grows else live[row]
+            for row, index, grows in zip(rows, column, is_new, strict=True)
         ]
     total = np.logaddexp(after_blank, after_token)
-    scores = total + np.array([one.added for one in live])
+    scores = total + np.array([prefix.added for prefix in live])
     for number, (weight, model) in enumerate(scorers):
-        scores += weight * model.ends([one.states[number] for one in live])
+        scores += weight * model.ends([prefix.states[number] for prefix in live])
     order = np.argsort(-scores, kind="stable")[:n_best]
     return [Hypothesis(live[i].tokens(), float(scores[i]), float(total[i]), True) for i in order]
 
@@ -145,35 +147,37 @@ def _merge(
     stay_token: np.ndarray,
     frame: np.ndarray,
 ) -> None:
-    """A prefix that is another one's extension takes that extension's alignments, in place.
+    """Add the alignments of extensions that are prefixes in the beam already to those prefixes, in place.
 
     Args:
-        live: the prefixes, K.
-        tokens: those that are looked at, ascending.
-        grown: log-probability of each extension, (K, tokens); those that are taken become minus infinity.
-        before: of each prefix before this frame: after a blank, and in all.
-        stay_token: of each prefix after this frame, if it ends in its token; they grow.
-        frame: log-probabilities, (V,).
+        live: the K prefixes in the beam.
+        tokens: candidate tokens, ascending.
+        grown: log-probability of each extension, (K, tokens); merged ones become minus infinity.
+        before: log-probabilities of the prefixes before this frame, (K,) each: of alignments that end in a blank, and
+            of all alignments.
+        stay_token: log-probabilities of alignments that end in the last token of the prefix, (K,); the merged ones are
+            added.
+        frame: log-probabilities of the frame, (V,).
     """
     after_blank, total = before
-    places = {id(one): place for place, one in enumerate(live)}
-    for place, one in enumerate(live):
-        parent = places.get(id(one.parent))
+    rows = {id(prefix): row for row, prefix in enumerate(live)}
+    for row, prefix in enumerate(live):
+        parent = rows.get(id(prefix.parent))
         if parent is None:
             continue
-        repeated = live[parent].token == one.token
-        value = (after_blank if repeated else total)[parent] + frame[one.token]
-        stay_token[place] = np.logaddexp(stay_token[place], value)
-        column = np.searchsorted(tokens, one.token)
-        if column < len(tokens) and tokens[column] == one.token:
+        repeated = live[parent].token == prefix.token
+        value = (after_blank if repeated else total)[parent] + frame[prefix.token]
+        stay_token[row] = np.logaddexp(stay_token[row], value)
+        column = np.searchsorted(tokens, prefix.token)
+        if column < len(tokens) and tokens[column] == prefix.token:
             grown[parent, column] = -np.inf
 
 
 def _best(values: np.ndarray, count: int) -> np.ndarray:
-    """Places of the largest finite values, best first; of equals the first."""
+    """Return the indices of the largest finite values, in descending order; among equal values the first."""
     least = np.partition(values, -count)[-count] if len(values) > count else -np.inf
-    places = np.flatnonzero((values >= least) & (values > -np.inf))
-    return places[np.argsort(-values[places], kind="stable")][:count]
+    indices = np.flatnonzero((values >= least) & (values > -np.inf))
+    return indices[np.argsort(-values[indices], kind="stable")][:count]
 
 
 def _child(parent: _Prefix, token: int, added: float, scorers: Sequence[tuple[float, LanguageModel]]) -> _Prefix:
@@ -188,13 +192,13 @@ def _child(parent: _Prefix, token: int, added: float, scorers: Sequence[tuple[fl
 
 @dataclass
 class Span:
-    """When a token was said.
+    """The frames of a token in the best alignment.
 
     Attributes:
-        token: its id.
-        start: first frame of the best alignment that names it.
+        token: id of the token.
+        start: first frame.
         end: the frame after the last.
-        confidence: mean posterior of the token over these frames, 0 to 1.
+        confidence: mean posterior of the token over these frames, from 0 to 1.
     """
 
     token: int
@@ -205,13 +209,13 @@ class Span:
 
 @dataclass
 class Word:
-    """When a word was said.
+    """The time and confidence of a word.
 
     Attributes:
         text: the word.
-        start_seconds: where its first token starts.
-        end_seconds: where its last one ends.
-        confidence: mean of its tokens', 0 to 1; no probability that the word is right.
+        start_seconds: start of its first token.
+        end_seconds: end of its last token.
+        confidence: mean confidence of its tokens, from 0 to 1; not the probability that the word is correct.
     """
 
     text: str
@@ -224,20 +228,20 @@ class Word:
 def align(
     log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]], *, blank: int = 0
 ) -> list[list[Span] | None]:
-    """Forced alignment: the most probable alignment of each target (Viterbi over Graves et al. 2006, 4.1).
+    """Return the most probable alignment of each target (forced alignment by Viterbi; Graves et al. 2006, section 4.1).
 
-    CTC's tokens are peaks: a token's frames are where the model names it, often one alone, and less than its sound
-    lasts (Kuerzinger et al. 2020, section 2).
+    The posteriors of CTC are peaked: a token often has a single frame, which is shorter than its sound (Kuerzinger et
+    al. 2020, section 2).
 
     Args:
-        log_probs: natural, (B, T, V).
-        lengths: frames of each, (B,) int64.
+        log_probs: natural logarithms, (B, T, V).
+        lengths: number of frames of each utterance, (B,) int64.
         targets: tokens of each utterance.
-        blank: the blank's id.
+        blank: id of the blank.
 
     Returns:
-        For each utterance its tokens' spans in order; None if it has fewer frames than the target needs, or the target
-        is impossible.
+        For each utterance the spans of its tokens in order; None if it has fewer frames than the target needs, or the
+        target has probability 0.
     """
     batch, frames, _ = log_probs.shape
     device = log_probs.device
@@ -245,21 +249,21 @@ def align(
     states = torch.full((batch, 2 * max(map(len, targets), default=0) + 1), blank, device=device)
     for row, target in zip(states, targets, strict=True):
         row[1 : 2 * len(target) : 2] = torch.tensor(target, dtype=torch.int64)
-    can_skip = torch.zeros_like(states, dtype=torch.bool)  # the blank between two tokens that differ
+    can_skip = torch.zeros_like(states, dtype=torch.bool)  # the blank between two different tokens may be skipped
     can_skip[:, 2:] = (states[:, 2:] != blank) & (states[:, 2:] != states[:, :-2])
 
     lengths = lengths.to(device)
     score = log_probs.new_full(states.shape, -torch.inf, dtype=torch.float64)
-    score[:, 0] = 0.0  # before the first frame: a blank of no length
+    score[:, 0] = 0.0  # the state before the first frame: an empty blank
     moves = torch.zeros(frames, *states.shape, dtype=torch.uint8, device=device)
     for frame in range(frames):
         best, move = score, moves[frame]
         stepped = torch.nn.functional.pad(score[:, :-1], (1, 0), value=-torch.inf)
         skipped = torch.nn.functional.pad(score[:, :-2], (2, 0), value=-torch.inf)[:, : states.shape[1]]
-        for number, (other, allowed) in enumerate(((stepped, None), (skipped, can_skip)), 1):
-            better = other > best if allowed is None else (other > best) & allowed
-            best = torch.where(better, other, best)
-            move.masked_fill_(better, number)
+        for size, (candidate, allowed) in enumerate(((stepped, None), (skipped, can_skip)), 1):
+            better = candidate > best if allowed is None else (candidate > best) & allowed
+            best = torch.where(better, candidate, best)
+            move.masked_fill_(better, size)
         going = (frame < lengths)[:, None]
         score = torch.where(going, best + log_probs[:, frame].gather(1, states), score)
         move.masked_fill_(~going, 0)
@@ -283,7 +287,7 @@ def align(
 
 
 def _spans(path: list[int], posterior: list[float], target: Sequence[int]) -> list[Span]:
-    """The runs of a path that stand in a token's state."""
+    """Return the spans of a path of states in which it stays in the state of a token."""
     spans, start = [], 0
     for state, run in itertools.groupby(path):
         size = len(list(run))
@@ -295,28 +299,28 @@ def _spans(path: list[int], posterior: list[float], target: Sequence[int]) -> li
 
 
 def words(spans: Sequence[Span], spelling: Spelling, frame_seconds: float) -> list[Word]:
-    """The words that aligned tokens write.
+    """Return the words of aligned tokens.
 
     Args:
-        spans: of `align`.
-        spelling: of the vocabulary.
-        frame_seconds: from one frame of the model's output to the next.
+        spans: spans of the tokens, from `align`.
+        spelling: texts of the vocabulary.
+        frame_seconds: duration of an output frame of the model, in seconds.
     """
-    found: list[tuple[str, list[Span]]] = []
+    texts: list[tuple[str, list[Span]]] = []
     open_word = False
     for span in spans:
         for number, part in enumerate(spelling.texts[span.token].split(" ")):
             open_word &= number == 0
             if part and open_word:
-                text, parts = found[-1]
-                found[-1] = text + part, [*parts, span]
+                text, parts = texts[-1]
+                texts[-1] = text + part, [*parts, span]
             elif part:
-                found.append((part, [span]))
+                texts.append((part, [span]))
             open_word |= bool(part)
     return [
         Word(
             text, parts[0].start * frame_seconds, parts[-1].end * frame_seconds,
             sum(span.confidence for span in parts) / len(parts),
         )
-        for text, parts in found
+        for text, parts in texts
     ]  # fmt: skip

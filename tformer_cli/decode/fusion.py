@@ -1,8 +1,8 @@
-"""Language models that take part in a search (shallow fusion: Gulcehre et al. 2015, section 4.1).
+"""Shallow fusion: language models that score the hypotheses of a search (Gulcehre et al. 2015, section 4.1).
 
-A language model of words speaks where a word ends, one of characters or of the recogniser's own tokens at each token.
+A language model of words scores each complete word, one of characters or of the recogniser's tokens each token.
 
-Shapes: B sentences, R hypotheses of each, N hypotheses, C tokens looked at, V vocabulary.
+Shapes: B sentences, R hypotheses of each, N hypotheses, C candidate tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -23,87 +23,87 @@ W = TypeVar("W")
 
 
 class LanguageModel(Protocol[H]):
-    """What a search asks about hypotheses; H is what is known of one."""
+    """A scorer of hypotheses, token by token; H is its state of a hypothesis."""
 
     highest: float
-    """The most that a token can add."""
+    """Upper bound of the score of a token."""
 
     def start(self, sentences: int) -> list[H]:
-        """Empty hypotheses of new sentences, whose predecessors are done with."""
+        """Return empty hypotheses of new sentences; those of earlier sentences become invalid."""
         ...
 
     def scores(self, hypotheses: Sequence[H], tokens: np.ndarray) -> np.ndarray:
-        """What each of the tokens (C,) would add to each hypothesis, in natural logarithms: (N, C) float64."""
+        """Return the scores of tokens (C,) after each hypothesis, in natural logarithms: (N, C) float64."""
         ...
 
     def ends(self, hypotheses: Sequence[H]) -> np.ndarray:
-        """What each adds if it ends here, (N,) float64."""
+        """Return the score of the end after each hypothesis, (N,) float64."""
         ...
 
     def follow(self, hypothesis: H, token: int) -> H:
-        """A hypothesis and one more token."""
+        """Return a hypothesis extended by one token."""
         ...
 
 
 class WordModel(Protocol[W]):
-    """A language model that scores word after word; W is what is known of the words before."""
+    """A language model that scores word by word; W is its state after the previous words."""
 
     def start(self, sentences: int) -> list[W]:
-        """Before the first word of new sentences."""
+        """Return the contexts before the first word of new sentences."""
         ...
 
     def words(self, contexts: Sequence[W], words: Sequence[str]) -> list[tuple[float, W]]:
-        """Natural log-probability of a word after each context, and what is known then."""
+        """Return the natural log-probability of a word after each context, and the next context."""
         ...
 
     def ends(self, contexts: Sequence[W]) -> np.ndarray:
-        """Log-probability that each text ends here, (N,) float64."""
+        """Return the log-probability of the end after each context, (N,) float64."""
         ...
 
 
 def from_ngrams(ngrams: Ngrams, spelling: Spelling, unknown_penalty: float = 0.0) -> LanguageModel[Any]:
-    """N-grams of words, or of characters if all words of the file are single characters.
+    """Return a language model of words, or of characters if all words of the file are single characters.
 
     Args:
-        ngrams: the file.
-        spelling: what the recogniser's tokens write.
+        ngrams: the n-grams of a file.
+        spelling: texts of the recogniser's tokens.
         unknown_penalty: see `NgramWords`.
     """
     if ngrams.of_characters:
         return Characters(ngrams, spelling)
     words = NgramWords(ngrams, unknown_penalty)
-    return Words(words, spelling, words.begun if unknown_penalty else None)
+    return Words(words, spelling, words.prefix_score if unknown_penalty else None)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
 class NgramWords:
-    """N-grams whose words are words.
+    """An n-gram model of words.
 
     Args:
-        ngrams: the file.
-        unknown_penalty: taken from the log-probability of words that are not there: <unk> of a file with few words is
-            as probable as any of these, so that it would not keep a recogniser from misspelling them.
+        ngrams: the n-grams of a file.
+        unknown_penalty: subtracted from the log-probability of words that are not in the file. In a file with few words
+            <unk> is as probable as each of them, so that misspelt words would not be penalised.
     """
 
     def __init__(self, ngrams: Ngrams, unknown_penalty: float = 0.0) -> None:
         self.ngrams, self.unknown_penalty = ngrams, unknown_penalty
 
     @cached_property
-    def _beginnings(self) -> set[str]:
+    def _prefixes(self) -> set[str]:
         return {word[:end] for word in self.ngrams.numbers for end in range(len(word) + 1)}
 
-    def begun(self, beginning: str) -> float:
-        """What is certain of a word that begins so: the penalty, if no word of the file does."""
-        return 0.0 if beginning in self._beginnings else -self.unknown_penalty
+    def prefix_score(self, prefix: str) -> float:
+        """Return an upper bound of the score of words with a prefix: minus the penalty if the file has no such word."""
+        return 0.0 if prefix in self._prefixes else -self.unknown_penalty
 
     def start(self, sentences: int) -> list[Context]:
-        """<s>, for each."""
+        """Return the context <s> for each sentence."""
         return [self.ngrams.start()] * sentences
 
     def words(self, contexts: Sequence[Context], words: Sequence[str]) -> list[tuple[float, Context]]:
-        """See `WordModel`."""
+        """Return the log-probability of a word after each context, and the next context."""
         return [self._score(context, word) for context, word in zip(contexts, words, strict=True)]
 
     def _score(self, context: Context, word: str) -> tuple[float, Context]:
@@ -111,89 +111,93 @@ class NgramWords:
         return value if word in self.ngrams.numbers else value - self.unknown_penalty, after
 
     def ends(self, contexts: Sequence[Context]) -> np.ndarray:
-        """Of </s>."""
+        """Return the log-probability of </s> after each context, (N,) float64."""
         return np.array([self.ngrams.score(context, END)[0] for context in contexts])
 
 
 class Words(Generic[W]):
-    """Any model of words, asked whenever a token ends one. A hypothesis: what is known, and the word being written.
+    """A model of words as a language model of tokens. A hypothesis: a context, and the incomplete word after it.
 
     Args:
-        model: of words.
-        spelling: what the recogniser's tokens write.
-        begun: what is certain of a word from its beginning, at most 0 and falling as the beginning grows. It counts as
-            soon as it is certain, so that a search does not keep what is lost later; the whole word's score stays.
+        model: model of words.
+        spelling: texts of the recogniser's tokens.
+        prefix_score: upper bound of the score of an incomplete word, at most 0 and not increasing as the word grows. It
+            is added as soon as it is known, so that a search can drop the hypothesis early. The score of the complete
+            word does not change.
     """
 
     highest = 0.0
 
-    def __init__(self, model: WordModel[W], spelling: Spelling, begun: Callable[[str], float] | None = None) -> None:
-        self.model, self.spelling, self.begun = model, spelling, begun
+    def __init__(
+        self, model: WordModel[W], spelling: Spelling, prefix_score: Callable[[str], float] | None = None
+    ) -> None:
+        self.model, self.spelling, self.prefix_score = model, spelling, prefix_score
         self.simple = np.array([text[:1] == " " and " " not in text[1:] for text in spelling.texts])
 
     def start(self, sentences: int) -> list[tuple[W, str]]:
-        """See `LanguageModel`."""
+        """Return empty hypotheses of new sentences."""
         return [(context, "") for context in self.model.start(sentences)]
 
     def scores(self, hypotheses: Sequence[tuple[W, str]], tokens: np.ndarray) -> np.ndarray:
-        """The log-probability of the word that is written so far, for all tokens that end it."""
-        found = np.zeros((len(hypotheses), len(tokens)))
-        # with `begun` every token counts; without, most end the word and begin another, so that one score does for all
-        written = np.ones(len(tokens), bool) if self.begun is not None else self.spelling.ends_word[tokens]
-        alike = written & self.simple[tokens] & (self.begun is None)
-        if alike.any():
-            found[:, alike] = np.array([value for value, _ in self._finished(hypotheses)])[:, None]
-        for column in np.flatnonzero(written & ~alike):
+        """Return the log-probability of the current word for the tokens that complete it, (N, C) float64."""
+        scores = np.zeros((len(hypotheses), len(tokens)))
+        # Without `prefix_score` only tokens that complete a word have a score. Most of them begin the next word and
+        # complete no other, so that they share one score.
+        scored = np.ones(len(tokens), bool) if self.prefix_score is not None else self.spelling.ends_word[tokens]
+        shared = scored & self.simple[tokens] & (self.prefix_score is None)
+        if shared.any():
+            scores[:, shared] = np.array([value for value, _ in self._completed(hypotheses)])[:, None]
+        for column in np.flatnonzero(scored & ~shared):
             text = self.spelling.texts[tokens[column]]
-            found[:, column] = [self._write(one, text)[0] for one in hypotheses]
-        return found
+            scores[:, column] = [self._append(hypothesis, text)[0] for hypothesis in hypotheses]
+        return scores
 
     def ends(self, hypotheses: Sequence[tuple[W, str]]) -> np.ndarray:
-        """Of the last word and of the end."""
-        last = self._finished(hypotheses)
-        found = np.array([value for value, _ in last]) + self.model.ends([context for _, context in last])
-        return found if self.begun is None else found - [self.begun(word) for _, word in hypotheses]
+        """Return the log-probability of the last word and of the end, (N,) float64."""
+        last = self._completed(hypotheses)
+        scores = np.array([value for value, _ in last]) + self.model.ends([context for _, context in last])
+        return scores if self.prefix_score is None else scores - [self.prefix_score(word) for _, word in hypotheses]
 
     def follow(self, hypothesis: tuple[W, str], token: int) -> tuple[W, str]:
-        """See `LanguageModel`."""
-        return self._write(hypothesis, self.spelling.texts[token])[1]
+        """Return a hypothesis extended by one token."""
+        return self._append(hypothesis, self.spelling.texts[token])[1]
 
-    def _finished(self, hypotheses: Sequence[tuple[W, str]]) -> list[tuple[float, W]]:
-        """Each with the word that it writes added."""
-        found = [(0.0, context) for context, _ in hypotheses]
-        places = [place for place, (_, word) in enumerate(hypotheses) if word]
-        scored = self.model.words([hypotheses[i][0] for i in places], [hypotheses[i][1] for i in places])
-        for place, one in zip(places, scored, strict=True):
-            found[place] = one
-        return found
+    def _completed(self, hypotheses: Sequence[tuple[W, str]]) -> list[tuple[float, W]]:
+        """Return the score of each hypothesis' incomplete word as a complete one, and the context after it."""
+        completed = [(0.0, context) for context, _ in hypotheses]
+        indices = [index for index, (_, word) in enumerate(hypotheses) if word]
+        scored = self.model.words([hypotheses[i][0] for i in indices], [hypotheses[i][1] for i in indices])
+        for index, score_and_context in zip(indices, scored, strict=True):
+            completed[index] = score_and_context
+        return completed
 
-    def _write(self, hypothesis: tuple[W, str], text: str) -> tuple[float, tuple[W, str]]:
-        added, (context, word) = 0.0, hypothesis
+    def _append(self, hypothesis: tuple[W, str], text: str) -> tuple[float, tuple[W, str]]:
+        score, (context, word) = 0.0, hypothesis
         before = word
-        first, *others = text.split(" ")
+        first, *next_words = text.split(" ")
         word += first
-        for other in others:
-            ((value, context),) = self._finished([(context, word)])
-            added, word = added + value, other
-        if self.begun is not None:
-            added += self.begun(word) - self.begun(before)
-        return added, (context, word)
+        for next_word in next_words:
+            ((value, context),) = self._completed([(context, word)])
+            score, word = score + value, next_word
+        if self.prefix_score is not None:
+            score += self.prefix_score(word) - self.prefix_score(before)
+        return score, (context, word)
 
 
 class WordCount:
-    """One for each word: with a weight, the word bonus. A hypothesis: whether a word is being written."""
+    """A score of 1 for each word, which with a weight is the word bonus."""
 
     highest = 1.0
 
     def __init__(self, spelling: Spelling) -> None:
-        self._words = Words(_Ones(), spelling)
+        self._words = Words(_CountingModel(), spelling)
         self.highest = float(max((len(text.split(" ")) - 1 for text in spelling.texts), default=0))
         self.start, self.scores = self._words.start, self._words.scores
         self.ends, self.follow = self._words.ends, self._words.follow
 
 
-class _Ones:
-    """A word model that counts."""
+class _CountingModel:
+    """A word model whose score of each word is 1."""
 
     def start(self, sentences: int) -> list[None]:
         return [None] * sentences
@@ -209,39 +213,39 @@ class _Ones:
 
 
 class Characters:
-    """N-grams whose words are characters. A hypothesis: the context, and whether the last character was a space.
+    """An n-gram model of characters. A hypothesis: the context, and whether the last character was a space.
 
-    Spaces at the beginning, and spaces after spaces, do not count; without a sign for them in the file none do.
+    Spaces at the beginning and spaces after spaces are not scored. If the file has no symbol for a space, none is.
     """
 
     highest = 0.0
 
     def __init__(self, ngrams: Ngrams, spelling: Spelling) -> None:
         self.ngrams, self.spelling = ngrams, spelling
-        self._known: dict[tuple[tuple[Context, bool], int], tuple[float, tuple[Context, bool]]] = {}
+        self._cache: dict[tuple[tuple[Context, bool], int], tuple[float, tuple[Context, bool]]] = {}
 
     def start(self, sentences: int) -> list[tuple[Context, bool]]:
-        """See `LanguageModel`."""
-        self._known = {}
+        """Return empty hypotheses of new sentences."""
+        self._cache = {}
         return [(self.ngrams.start(), True)] * sentences
 
     def scores(self, hypotheses: Sequence[tuple[Context, bool]], tokens: np.ndarray) -> np.ndarray:
-        """The log-probability of all characters that a token writes."""
-        numbers = tokens.tolist()
-        return np.array([[self._write(one, token)[0] for token in numbers] for one in hypotheses])
+        """Return the log-probability of the characters of each token, (N, C) float64."""
+        ids = tokens.tolist()
+        return np.array([[self._append(hypothesis, token)[0] for token in ids] for hypothesis in hypotheses])
 
     def ends(self, hypotheses: Sequence[tuple[Context, bool]]) -> np.ndarray:
-        """Of </s>."""
+        """Return the log-probability of </s> after each hypothesis, (N,) float64."""
         return np.array([self.ngrams.score(context, END)[0] for context, _ in hypotheses])
 
     def follow(self, hypothesis: tuple[Context, bool], token: int) -> tuple[Context, bool]:
-        """See `LanguageModel`."""
-        return self._write(hypothesis, token)[1]
+        """Return a hypothesis extended by one token."""
+        return self._append(hypothesis, token)[1]
 
-    def _write(self, hypothesis: tuple[Context, bool], token: int) -> tuple[float, tuple[Context, bool]]:
-        found = self._known.get((hypothesis, token))
-        if found is None:
-            added, (context, after_space) = 0.0, hypothesis
+    def _append(self, hypothesis: tuple[Context, bool], token: int) -> tuple[float, tuple[Context, bool]]:
+        extended = self._cache.get((hypothesis, token))
+        if extended is None:
+            score, (context, after_space) = 0.0, hypothesis
             for character in self.spelling.texts[token]:
                 if character != " ":
                     value, context = self.ngrams.score(context, character)
@@ -249,9 +253,9 @@ class Characters:
                     continue
                 else:
                     value, context = self.ngrams.score(context, self.ngrams.space)
-                added, after_space = added + value, character == " "
-            found = self._known[hypothesis, token] = added, (context, after_space)
-        return found
+                score, after_space = score + value, character == " "
+            extended = self._cache[hypothesis, token] = score, (context, after_space)
+        return extended
 
 
 # --- in `decode.search` ----------------------------------------------------------------------------------------------
@@ -262,10 +266,10 @@ class Fusion(Generic[H]):
 
     Args:
         model: the language model.
-        sentences: B.
-        vocab_size: V.
-        eos_id: </s>.
-        device: the search's.
+        sentences: number of sentences, B.
+        vocab_size: size of the vocabulary, V.
+        eos_id: id of </s>.
+        device: device of the search.
     """
 
     def __init__(
@@ -273,22 +277,22 @@ class Fusion(Generic[H]):
     ) -> None:
         self.model, self.eos_id, self.device = model, eos_id, device
         self.tokens = np.arange(vocab_size)
-        self.hypotheses = [[one] for one in model.start(sentences)]  # (B, R)
+        self.hypotheses = [[hypothesis] for hypothesis in model.start(sentences)]  # (B, R)
 
     def scores(self) -> Tensor:
-        """See `decode.search.Scorer`."""
-        every = [one for row in self.hypotheses for one in row]
-        found = self.model.scores(every, self.tokens)
-        found[:, self.eos_id] = self.model.ends(every)
-        return torch.from_numpy(found).view(len(self.hypotheses), -1, len(self.tokens)).to(self.device)
+        """Return the scores of all tokens after each hypothesis, (B, R, V)."""
+        flat = [hypothesis for row in self.hypotheses for hypothesis in row]
+        scores = self.model.scores(flat, self.tokens)
+        scores[:, self.eos_id] = self.model.ends(flat)
+        return torch.from_numpy(scores).view(len(self.hypotheses), -1, len(self.tokens)).to(self.device)
 
     def advance(self, parents: Tensor, tokens: Tensor) -> None:
-        """See `decode.search.Scorer`."""
+        """Extend the hypotheses by one token; see `decode.search.Scorer`."""
         self.hypotheses = [
-            [self.model.follow(row[parent], token) for parent, token in zip(*one, strict=True)]
-            for row, *one in zip(self.hypotheses, parents.tolist(), tokens.tolist(), strict=True)
+            [self.model.follow(row[parent], token) for parent, token in zip(parent_rows, next_tokens, strict=True)]
+            for row, parent_rows, next_tokens in zip(self.hypotheses, parents.tolist(), tokens.tolist(), strict=True)
         ]
 
     def keep(self, sentences: Tensor) -> None:
-        """See `decode.search.Scorer`."""
+        """Drop all but the given sentences, (B',) int64."""
         self.hypotheses = [self.hypotheses[row] for row in sentences.tolist()]

@@ -1,7 +1,7 @@
-"""N-gram language models in ARPA files: written by SRILM, KenLM, lmplz and others; read here, plain or gzipped.
+"""Reading of n-gram language models in ARPA files, plain or gzipped, as SRILM, KenLM and others write them.
 
-The probability of a word is that of the longest n-gram that ends in it and is in the file; each word of context that
-had to be left out costs the back-off weight of what was left (Katz 1987).
+The probability of a word is that of the longest n-gram of the file that matches the end of the context and the word.
+For each word of the context that is dropped, the back-off weight of the longer context is added (Katz 1987).
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from tformer_cli.raw_lines import raw_lines
 from tformer_cli.regular import open_regular
 
 MAX_ORDER = 5
-MOST_DIGITS, MOST_LINE_BYTES = 18, 1 << 20
+MAX_DIGITS, MAX_LINE_BYTES = 18, 1 << 20
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 MISSING_LOG10 = -100.0
-"""Of a word that is not in a file without <unk>: in practice never, yet not minus infinity."""
+"""Log10 probability of unknown words if the file has no <unk>: very low, but not minus infinity."""
 SPACES = ("<space>", "<SPACE>", "\u2581", "|", "_")
-"""What stands for a space in files whose words are characters."""
+"""Symbols of a space in files whose words are characters."""
 
 Context = tuple[int, ...]
-"""Words before the next one, the last at the end; no longer than the order has use for."""
+"""Numbers of the previous words, the last at the end; at most order - 1."""
 
 
 class Ngrams:
     """An n-gram model.
 
     Args:
-        numbers: of the words.
-        entries: log10 probability and back-off weight by the numbers of an n-gram's words.
-        order: n.
+        numbers: number of each word.
+        entries: log10 probability and back-off weight of each n-gram, by the numbers of its words.
+        order: maximum length of an n-gram.
     """
 
     def __init__(self, numbers: dict[str, int], entries: dict[Context, tuple[float, float]], order: int) -> None:
@@ -44,37 +44,37 @@ class Ngrams:
         words = [word for word in numbers if word not in (BEGIN, END) and word.lower() != UNKNOWN]
         self.space = next((sign for sign in SPACES if sign in numbers), None)
         self.of_characters = bool(words) and all(len(word) == 1 or word == self.space for word in words)
-        """Its words are single characters."""
+        """Whether all words are single characters."""
 
     def start(self) -> Context:
-        """The context at the beginning of a sentence."""
+        """Return the context at the beginning of a sentence."""
         return (self.numbers[BEGIN],)[: self.order - 1] if BEGIN in self.numbers else ()
 
     def score(self, context: Context, word: str) -> tuple[float, Context]:
-        """Natural log-probability of the next word, and the context after it."""
+        """Return the natural log-probability of the next word, and the context after it."""
         number = self.numbers.get(word, self.unknown)
         after = ((*context, number)[1 - self.order :]) if self.order > 1 else ()
-        left_out = 0.0
-        while (found := self.entries.get((*context, number))) is None:
+        backoff = 0.0
+        while (entry := self.entries.get((*context, number))) is None:
             if not context:
-                found = (MISSING_LOG10, 0.0)
+                entry = (MISSING_LOG10, 0.0)
                 break
-            left_out += self.entries.get(context, (0.0, 0.0))[1]
+            backoff += self.entries.get(context, (0.0, 0.0))[1]
             context = context[1:]
-        return (left_out + found[0]) * math.log(10), after
+        return (backoff + entry[0]) * math.log(10), after
 
 
 def read_ngrams(path: Path | str) -> Ngrams:
     """Read an ARPA file.
 
     Raises:
-        DataError: if it is not one, or is damaged: file and line.
+        DataError: if it is not an ARPA file, or is damaged; the error names file and line.
     """
     return _Reader(Path(path)).read()
 
 
 class _Reader:
-    """A file and the number of the line that was read last."""
+    """A reader of a file, with the number of the current line for errors."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.line = path, 0
@@ -83,14 +83,14 @@ class _Reader:
         return DataError(f"{self.path}: line {self.line}: {cause}", remedy)
 
     def lines(self) -> Iterator[str]:
-        """All lines but empty ones, without the white space around them."""
+        """Yield the lines that are not empty, without surrounding white space."""
         try:
             with open_regular(self.path) as file:
                 packed = file.read(2) == b"\x1f\x8b"
                 file.seek(0)
                 stream = gzip.GzipFile(fileobj=file) if packed else file
                 size = max(1, self.path.stat().st_size)
-                for raw in raw_lines(stream, self.path, size=size, longest=MOST_LINE_BYTES):
+                for raw in raw_lines(stream, self.path, size=size, longest=MAX_LINE_BYTES):
                     self.line += 1
                     text = raw.decode("utf-8").strip(" \t\r\n")
                     if text:
@@ -129,14 +129,14 @@ class _Reader:
         return Ngrams(numbers, entries, len(counts))
 
     def _counts(self, lines: Iterator[str]) -> tuple[list[int], str]:
-        """How many n-grams there are of each order, and the line after that."""
+        """Return the number of n-grams of each order, and the line after these."""
         counts: list[int] = []
         line = ""
         for line in lines:
             match = re.fullmatch(r"ngram\s+(\d+)\s*=\s*(\d+)", line)
             if match is None:
                 break
-            if max(map(len, match.groups())) > MOST_DIGITS:
+            if max(map(len, match.groups())) > MAX_DIGITS:
                 raise self.error("a number of more than 18 digits", "the file is damaged")
             if int(match[1]) != len(counts) + 1:
                 raise self.error(f"n-grams of order {match[1]} where those of {len(counts) + 1} should be")
@@ -155,7 +155,7 @@ class _Reader:
         numbers: dict[str, int],
         entries: dict[Context, tuple[float, float]],
     ) -> None:
-        """One n-gram: log10 probability, words, and a back-off weight except in the highest order."""
+        """Read an n-gram: log10 probability, words, and a back-off weight except in the highest order."""
         fields = re.split(r"[ \t]+", line)
         if not order + 1 <= len(fields) <= order + 2 - (order == highest and order > 1):
             raise self.error(f"{len(fields)} fields, a {order}-gram has a probability, {order} words and a weight")
@@ -181,4 +181,4 @@ class _Reader:
             raise self.error(f"{text[:40]!r} is not a number") from error
         if math.isnan(value) or value == math.inf:
             raise self.error(f"{text} is not a number")
-        return max(value, MISSING_LOG10)  # minus infinity would leave a search without any hypothesis
+        return max(value, MISSING_LOG10)  # with minus infinity a search could be left without hypotheses

@@ -1,10 +1,10 @@
-"""Greedy, beam and sampling search over any model that writes token after token; docs/decoding.md has the rules.
+"""Greedy search, beam search and sampling with any autoregressive model; docs/decoding.md describes the rules.
 
-The hypotheses of a sentence are query positions of one sequence: all write their keys into one cache, and a mask says
-which keys are a hypothesis's own history. So beams that change places change a few booleans, and no cache is copied.
-A state that is not made of cached keys, such as a recurrent one, follows its hypotheses (`nn.stepping.State.follow`).
+The hypotheses of a sentence are query positions of one sequence: all append their keys to one cache, and a mask selects
+the keys of each hypothesis' history. When hypotheses are reordered, only the mask changes, and no cache is copied. A
+state that does not consist of cached keys, such as a recurrent one, is reordered (`nn.stepping.State.follow`).
 
-Shapes: B sentences, R rows (hypotheses) of each, K keys cached so far, D model width, V vocabulary.
+Shapes: B sentences, R rows (hypotheses) of each, K cached keys, D model width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tformer_cli.nn.attention import EVERYTHING, Mask
 from tformer_cli.nn.stepping import State, Stepper
 
 COMPACT_SHARE = 0.25
-"""Settled sentences leave the batch once they are this share of it: leaving copies what stays."""
+"""Share of completed sentences at which they are removed from the batch; removing them copies the others."""
 
 BATCH_HYPOTHESES = 320
-"""Hypotheses decoded together where the settings do not say how many sentences: 64 sentences at beam 5."""
+"""Hypotheses in a batch if `decode.batch` is 0: 64 sentences with beam 5."""
 
 
 S = TypeVar("S", bound=State)
@@ -37,19 +37,27 @@ Extensions = tuple[Tensor, Tensor, Tensor]
 
 
 class Scorer(Protocol):
-    """Another opinion of the hypotheses of a search, added to the decoder's; all rows advance by a token a step.
+    """An additional score of the hypotheses of a search; each step extends all rows by a token.
 
-    What it adds is never above 0, so that a hypothesis's score only falls, which stopping relies on.
+    Scores are at most 0, so that the score of a hypothesis never increases. The rule for stopping relies on this.
     """
 
     def scores(self) -> Tensor:
-        """What each token would add to each hypothesis, </s> included: (B, R, V), natural logarithms, no NaN."""
+        """Return the scores of all tokens, </s> included, after each hypothesis.
+
+        Returns:
+            (B, R, V), natural logarithms, not NaN.
+        """
         ...
 
     def advance(self, parents: Tensor, tokens: Tensor) -> None:
-        """Hypotheses change places and take their tokens: row r now is row parents[b, r] and tokens[b, r].
+        """Reorder the hypotheses and extend them by a token: row r becomes row parents[b, r] with tokens[b, r].
 
-        R grows once, from 1. Rows may be of no use any more, and hold any token.
+        R grows once, from 1. Rows without a hypothesis may have any token.
+
+        Args:
+            parents: (B, R), int64.
+            tokens: (B, R), int64.
         """
         ...
 
@@ -60,14 +68,14 @@ class Scorer(Protocol):
 
 @dataclass
 class Hypothesis:
-    """One output.
+    """An output of a search.
 
     Attributes:
-        tokens: without <s> and </s>.
-        score: what hypotheses are ranked by: log_probability / (tokens + 1) ** length_penalty.
-        log_probability: the model's, natural, of all tokens and </s>, a forced prefix included; with scorers, the
-            weighted sum of all.
-        finished: False if only the length limit ended it: </s> was forced, and was not the most probable token.
+        tokens: tokens without <s> and </s>.
+        score: score by which hypotheses are ranked: log_probability / (tokens + 1) ** length_penalty.
+        log_probability: natural log-probability of all tokens and </s>, a forced prefix included; with scorers, the
+            weighted sum of the model's and theirs.
+        finished: False if it was ended by the length limit: </s> was forced, and was not the most probable token.
     """
 
     tokens: list[int]
@@ -77,7 +85,7 @@ class Hypothesis:
 
 
 def num_hypotheses(config: DecodeConfig) -> int:
-    """Return the number of hypotheses that are decoded for each sentence: a decoder's state must have room for them."""
+    """Return the number of hypotheses of each sentence, which the decoder's state must have capacity for."""
     return config.n_best if config.sample else config.beam
 
 
@@ -103,37 +111,38 @@ def search(
     scorers: Sequence[tuple[float, Scorer]] = (),
     decoder_weight: float = 1.0,
 ) -> list[list[Hypothesis]]:
-    """Find the best outputs of a batch, or draw some.
+    """Search for the best outputs of a batch, or sample outputs.
 
     Args:
-        decoder: the model, in evaluation mode.
-        state: what it needs to know of the B sentences, with room for `num_hypotheses(config)` hypotheses of
+        decoder: model in evaluation mode.
+        state: decoder state of B sentences, with capacity for `num_hypotheses(config)` hypotheses of
             `max_lengths.max()` tokens.
-        config: the kind of search.
-        bos_id: the token that each output starts after; or one a sentence, (B,) int64.
-        eos_id: what ends it.
-        max_lengths: most tokens of each sentence's output, </s> not counted, (B,) int64.
-        prefix: tokens that each output starts with, by sentence; counted in its length and log-probability.
-        forbidden: tokens that are never chosen (a prefix may hold them).
-        sample_ids: sampling: names of the sentences; with the seed and the step they decide what is drawn. By
-            default 0, 1, ...
-        cached: keys a sentence that are in the state already: those of a prompt.
-        on_token: with one hypothesis a sentence: called with the sentence's number and each token as it is chosen,
-            </s> included.
-        scorers: others that judge the hypotheses, each with its weight, 0 or more; not with sampling.
-        decoder_weight: of the decoder's own log-probabilities, above 0.
+        config: settings of the search.
+        bos_id: token before the first token of an output; or one for each sentence, (B,) int64.
+        eos_id: token that ends an output.
+        max_lengths: maximum number of tokens of each sentence's output without </s>, (B,) int64.
+        prefix: for each sentence the tokens that its output must start with; they count in length and log-probability.
+        forbidden: tokens that are never chosen; a prefix may contain them.
+        sample_ids: sampling: ids of the sentences, which together with the seed and the step determine the random
+            numbers. By default 0, 1, ...
+        cached: number of keys per sentence that the state contains already, those of a prompt.
+        on_token: with one hypothesis per sentence: called with the index of the sentence and each token as it is
+            chosen, </s> included.
+        scorers: additional scorers with their weights, which are at least 0; not with sampling.
+        decoder_weight: weight of the decoder's log-probabilities, above 0.
 
     Returns:
-        For each sentence its hypotheses, best first: `n_best` of them, or fewer if search found fewer.
+        For each sentence at most `n_best` hypotheses, best first.
 
     Raises:
-        RunError: if the model's scores are not finite.
-        ValueError: if a prefix holds </s>; if scorers are to judge what is drawn, or the decoder has no weight.
+        RunError: if the model's logits are not finite.
+        ValueError: if a prefix contains </s>, scorers are given with sampling, `decoder_weight` is not positive, or
+            `on_token` is given with several hypotheses.
     """
     if on_token is not None and num_hypotheses(config) > 1:
-        raise ValueError("tokens can be watched only where nothing is ever taken back: with one hypothesis")
+        raise ValueError("on_token needs one hypothesis per sentence, since tokens of several may be dropped later")
     if (scorers and config.sample) or decoder_weight <= 0:
-        raise ValueError("scorers go with beam search only, and with a decoder that has a weight")
+        raise ValueError("scorers need beam search, and decoder_weight must be positive")
     run = _Search(decoder, state, config, eos_id, max_lengths, prefix, forbidden, sample_ids)
     run.scorers = [(weight / decoder_weight, scorer) for weight, scorer in scorers if weight > 0]
     run.weight = decoder_weight
@@ -141,7 +150,7 @@ def search(
 
 
 class _Search(Generic[S]):
-    """A batch under way. Row r of sentence b is a hypothesis; `so_far` is minus infinity where there is none."""
+    """The state of a search. Row r of sentence b is a hypothesis; its `so_far` is minus infinity if there is none."""
 
     def __init__(
         self,
@@ -160,11 +169,11 @@ class _Search(Generic[S]):
         batch, self.beams = len(max_lengths), num_hypotheses(config)
         prefix = prefix or [()] * batch
         if any(eos_id in part for part in prefix):
-            raise ValueError("a prefix may not hold the token that ends the output")
+            raise ValueError("a prefix must not contain the token that ends the output")
         self.prefix_lengths = torch.tensor([len(part) for part in prefix], dtype=torch.int64)
         self.limits = torch.maximum(max_lengths.cpu(), self.prefix_lengths)
         self.longest = int(self.limits.max()) if batch else 0
-        self.shared = int(self.prefix_lengths.min()) if batch else 0  # a sentence has one hypothesis up to here
+        self.shared = int(self.prefix_lengths.min()) if batch else 0  # number of steps with one hypothesis
         self.forced_until = int(self.prefix_lengths.max()) if batch else 0
         self.forced = torch.zeros(batch, self.forced_until, dtype=torch.int64)
         for row, part in zip(self.forced, prefix, strict=True):
@@ -175,19 +184,19 @@ class _Search(Generic[S]):
 
         excluded = torch.tensor(sorted(set(forbidden)), dtype=torch.int64, device=device)
         self.head = Head(output, batch * self.beams, excluded)
-        self.sentences = list(range(batch))  # which sentences the rows of all tensors below are of
+        self.sentences = list(range(batch))  # indices of the sentences in the tensors below
         self.so_far = torch.zeros(batch, 1, device=device)
         self.outputs = torch.zeros(batch, 1, self.longest, dtype=torch.int64, device=device)
-        self.found: list[list[Hypothesis]] = [[] for _ in range(batch)]
-        self.worst = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)  # of the n best found
+        self.results: list[list[Hypothesis]] = [[] for _ in range(batch)]
+        self.worst = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)  # score of the n-th best
         self.uniform = self._uniform_numbers(sample_ids or self.sentences) if config.sample else None
-        self.scorers: list[tuple[float, Scorer]] = []  # their weights as shares of the decoder's
+        self.scorers: list[tuple[float, Scorer]] = []  # weights relative to the decoder's
         self.weight = 1.0
 
     def run(
         self, first: int | Tensor, cached: int, on_token: Callable[[int, int], None] | None
     ) -> list[list[Hypothesis]]:
-        """Step until every sentence's answer is settled."""
+        """Step until the results of all sentences are final, and return them."""
         batch = len(self.sentences)
         self.tokens = torch.as_tensor(first, device=self.device).expand(batch)[:, None]
         self.allowed = torch.ones(batch, 1, cached, dtype=torch.bool, device=self.device)  # (B, R, K)
@@ -201,28 +210,28 @@ class _Search(Generic[S]):
             if on_token is not None:
                 chosen = zip(self.sentences, tokens[:, 0].tolist(), log_probability[:, 0].tolist(), strict=True)
                 for sentence, token, value in chosen:
-                    if value > -math.inf:  # else it has ended, and only waits to leave the batch
+                    if value > -math.inf:  # else it has ended and will be removed from the batch
                         on_token(sentence, token)
             self._advance(step, log_probability, parents, tokens)
             self.state.follow(parents)
             for _, scorer in self.scorers:
                 scorer.advance(parents, tokens)
             self._drop(step)
-        return self.found
+        return self.results
 
     def _mask(self) -> Mask:
-        """Which cached keys each hypothesis may see: its ancestors' and its own."""
+        """Return the mask of cached keys that each hypothesis attends to: those of its ancestors and of itself."""
         if self.beams == 1:
             return EVERYTHING
         batch, rows = self.tokens.shape
-        own = torch.eye(rows, dtype=torch.bool, device=self.device).expand(batch, -1, -1)
-        self.allowed = torch.cat((self.allowed, own), dim=2)
+        diagonal = torch.eye(rows, dtype=torch.bool, device=self.device).expand(batch, -1, -1)
+        self.allowed = torch.cat((self.allowed, diagonal), dim=2)
         return EVERYTHING if rows == 1 else Mask(self.allowed[:, None], may_be_empty=False)
 
     # --- one step ---------------------------------------------------------------------------------------------
 
     def _extensions(self, step: int) -> Extensions:
-        """The hypotheses after this step."""
+        """Return the hypotheses after this step."""
         head, rows = self.head, self.tokens.shape[1]
         forced = None
         if step < self.forced_until:
@@ -232,44 +241,44 @@ class _Search(Generic[S]):
             end = torch.full_like(self.tokens, self.eos_id)
             self.end = head.log_probability(end)
         head.forbid()
-        if self.end is not None:  # forced, not chosen, unless nothing that may be chosen is better
+        if self.end is not None:  # the end is forced unless it is the most probable of the allowed tokens
             self.natural = self.end >= head.highest()
         if self.uniform is not None:
-            found = self._drawn(self.uniform[:, :, step].flatten())
+            extensions = self._drawn(self.uniform[:, :, step].flatten())
         else:
-            found = head.best(self.so_far, self.beams)
+            extensions = head.best(self.so_far, self.beams)
         if forced is not None:
             parent = torch.arange(self.beams, device=self.device).clamp(max=rows - 1).expand(len(forced), -1)
             value, token = (self.so_far + forced).gather(1, parent), self.forced[:, step, None].expand(-1, self.beams)
             if not self.config.sample:
-                value[:, 1:] = -torch.inf  # one hypothesis until the prefix ends
-            found = self._where(step < self.prefix_lengths, (value, parent, token), found)
+                value[:, 1:] = -torch.inf  # a single hypothesis until the prefix ends
+            extensions = self._where(step < self.prefix_lengths, (value, parent, token), extensions)
         if self.end is not None:
             value, parent = self._padded(self.so_far + self.end).sort(dim=1, descending=True, stable=True)
             token = torch.full_like(parent, self.eos_id)
-            found = self._where(self.limits == step, (value, parent.clamp(max=rows - 1), token), found)
+            extensions = self._where(self.limits == step, (value, parent.clamp(max=rows - 1), token), extensions)
         if step >= self.shared:
-            return found
-        value, parent, token = found
+            return extensions
+        value, parent, token = extensions
         return value[:, :1], parent[:, :1], token[:, :1]
 
     def _padded(self, value: Tensor) -> Tensor:
-        """(B, R) to (B, beams): minus infinity where there is no row yet."""
+        """Pad values (B, R) to (B, beams) with minus infinity."""
         missing = self.beams - value.shape[1]
         return torch.nn.functional.pad(value, (0, missing), value=-torch.inf) if missing else value
 
     @staticmethod
-    def _where(condition: Tensor, yes: Extensions, no: Extensions) -> Extensions:
+    def _select(condition: Tensor, yes: Extensions, no: Extensions) -> Extensions:
         value, parent, token = (torch.where(condition[:, None], a, b) for a, b in zip(yes, no, strict=True))
         return value, parent, token
 
     def _uniform_numbers(self, sample_ids: Sequence[int]) -> Tensor:
-        """The numbers that decide what is drawn, (B, beams, steps): of seed, sentence, draw and step alone."""
+        """Return random numbers in [0, 1), (B, beams, steps), which depend on seed, sentence, draw and step alone."""
         shape = (self.beams, self.longest + 1)
         numbers = np.empty((len(sample_ids), *shape))
-        for row, name in enumerate(sample_ids):
+        for row, sample_id in enumerate(sample_ids):
             for draw_number in range(self.beams):
-                key = (self.config.seed % 2**64, int(name), draw_number)
+                key = (self.config.seed % 2**64, int(sample_id), draw_number)
                 numbers[row, draw_number] = np.random.default_rng(key).random(shape[1])
         return torch.from_numpy(numbers).to(self.device)
 
@@ -285,7 +294,7 @@ class _Search(Generic[S]):
         return self.so_far.gather(1, parents) + chosen.view(parents.shape), parents, tokens
 
     def _advance(self, step: int, log_probability: Tensor, parents: Tensor, tokens: Tensor) -> None:
-        """Hypotheses change places, take their new token, and leave if it is </s>."""
+        """Reorder the hypotheses, append their new tokens, and collect those that end."""
         if self.beams > 1:
             base = torch.arange(len(self.sentences), device=self.device)[:, None] * self.tokens.shape[1]
             flat = (base + parents).flatten()
@@ -300,9 +309,8 @@ class _Search(Generic[S]):
         self.tokens, self.so_far = tokens, log_probability
 
     def _collect(self, step: int, ended: Tensor, log_probability: Tensor, parents: Tensor) -> None:
-        """Note the hypotheses that ended, (B, beams) True; keep the n best of each sentence."""
-        where = ended.nonzero()
-        row, beam = where.unbind(1)
+        """Add the hypotheses that ended, `ended` (B, beams), to the results; keep the n best of each sentence."""
+        row, beam = ended.nonzero().unbind(1)
         values = log_probability[row, beam].double() * self.weight
         length = step + 1  # with </s>
         scores = values / length**self.config.length_penalty
@@ -311,41 +319,44 @@ class _Search(Generic[S]):
             finished = (step < self.limits[row]) | self.natural[row, parents[row, beam]]
         tokens = self.outputs[row, beam, :step].tolist()
         columns = (row.tolist(), tokens, scores.tolist(), values.tolist(), finished.tolist())
-        touched = set()
-        for place, *fields in zip(*columns, strict=True):
-            self.found[self.sentences[place]].append(Hypothesis(*fields))
-            touched.add(place)
-        for place in touched:
-            found = self.found[self.sentences[place]]
-            found.sort(key=lambda one: -one.score)  # stable: of equals, the one found first
-            del found[self.config.n_best :]
-            if len(found) == self.config.n_best:
-                self.worst[place] = found[-1].score
+        changed = set()
+        for index, *fields in zip(*columns, strict=True):
+            self.results[self.sentences[index]].append(Hypothesis(*fields))
+            changed.add(index)
+        for index in changed:
+            results = self.results[self.sentences[index]]
+            results.sort(key=lambda hypothesis: -hypothesis.score)  # stable: among equal scores the earliest first
+            del results[self.config.n_best :]
+            if len(results) == self.config.n_best:
+                self.worst[index] = results[-1].score
 
     def _drop(self, step: int) -> None:
-        """Leave sentences whose answer is settled; take them out of the batch when there are enough of them."""
+        """End the search of sentences whose results are final; remove them from the batch if they are numerous."""
         best = self.so_far.amax(1).double() * self.weight
-        alpha, length = self.config.length_penalty, torch.full_like(best, step + 2)  # if the next token ends it
+        alpha, length = (
+            self.config.length_penalty,
+            torch.full_like(best, step + 2),
+        )  # length if it ends at the next step
         if self.config.stopping is Stopping.longest and alpha > 0:
             length = (self.limits + 1).double()
-        settled = best == -torch.inf
+        final = best == -torch.inf
         if not self.config.sample:
-            settled |= best / length**alpha <= self.worst
-        count = int(settled.sum())
+            final |= best / length**alpha <= self.worst
+        count = int(final.sum())
         if not count:
             return
-        if count < len(settled) and count < COMPACT_SHARE * len(settled):
-            self.so_far = self.so_far.masked_fill(settled[:, None], -torch.inf)
+        if count < len(final) and count < COMPACT_SHARE * len(final):
+            self.so_far = self.so_far.masked_fill(final[:, None], -torch.inf)
             return
-        kept = (~settled).nonzero().squeeze(1)
-        self.sentences = [self.sentences[row] for row in kept.tolist()]
+        remaining = (~final).nonzero().squeeze(1)
+        self.sentences = [self.sentences[row] for row in remaining.tolist()]
         if not self.sentences:
             return
-        self.state.keep(kept)
+        self.state.keep(remaining)
         for _, scorer in self.scorers:
-            scorer.keep(kept)
+            scorer.keep(remaining)
         rows = ("tokens", "so_far", "outputs", "allowed", "worst", "limits", "prefix_lengths", "forced", "uniform")
         for name in rows:
             value = getattr(self, name)
             if value is not None:
-                setattr(self, name, value[kept])
+                setattr(self, name, value[remaining])

@@ -1,8 +1,8 @@
-"""The best next tokens, with as few passes over the logits as exactness allows.
+"""Exact selection of the best next tokens with few passes over the logits.
 
-Decoding a step makes B * R * V logits, of which a few are wanted. So no log-softmax is ever stored: its normaliser is
-summed in pieces that fit the cache, and the best tokens are looked for in the blocks with the largest maxima, which
-hold them for certain. All large buffers are made once: touching fresh memory costs more than computing.
+A decoding step computes B * R * V logits, of which few are needed. The log-softmax is not stored: its normaliser is
+summed in parts that fit the cache, and the best tokens are selected from the blocks with the largest maxima, which
+always contain them. All large buffers are allocated once, since first accesses to memory take longer than the products.
 
 Shapes: B sentences, R rows (hypotheses) of each, N = B * R, V vocabulary, D model width.
 """
@@ -17,19 +17,21 @@ from tformer_cli.errors import RunError
 from tformer_cli.nn.int8 import Int8Linear
 
 BLOCK = 16
-"""Logits a block. Larger: fewer maxima to rank, more logits to look at again."""
+"""Logits per block. Larger blocks have fewer maxima to rank and more logits to read again."""
 CACHED_LOGITS = 1 << 18
-"""Logits whose exponentials are summed at once: 1 MB, about a core's second-level cache."""
+"""Logits whose exponentials are summed at once: 1 MB, about the second-level cache of a core."""
 
 
 class Head:
-    """The output projection of a search: `project`, then ask; `forbid`, then choose.
+    """The output projection of a search.
+
+    Call `project` first, then `log_probability` for given tokens, then `forbid`, then `highest` and `best`.
 
     Args:
         output: weights (V, D) and bias (V,) or None, or a quantised layer.
-        rows: most rows N in a step.
-        forbidden: tokens that are never chosen, (F,) int64. They keep their share of the probability, so that
-            the others' log-probabilities are the model's own.
+        rows: maximum number of rows N in a step.
+        forbidden: tokens that are never chosen, (F,) int64. They keep their probabilities, so that those of other
+            tokens do not change.
     """
 
     def __init__(self, output: tuple[Tensor, Tensor | None] | Int8Linear, rows: int, forbidden: Tensor) -> None:
@@ -39,7 +41,7 @@ class Head:
         weight, self.vocab_size = self.weight, len(self.weight)
         self.block = max(1, min(BLOCK, self.vocab_size // 64))
         self.blocks = -(-self.vocab_size // self.block)
-        # A block is every `blocks`-th logit: the maximum over the middle of (N, block, blocks) is vectorised.
+        # A block consists of every `blocks`-th logit: the maximum over the middle of (N, block, blocks) is vectorised.
         self._buffer = weight.new_empty(rows, self.block * self.blocks)
         self._buffer[:, self.vocab_size :] = -torch.inf
         self._part = max(1, min(rows, CACHED_LOGITS // self.vocab_size))
@@ -47,20 +49,20 @@ class Head:
         self._sums = torch.empty(rows, dtype=torch.float32, device=weight.device)
 
     def project(self, hidden: Tensor) -> None:
-        """Compute the logits and normalisers of hidden states (B, R, D), which the other methods then read.
+        """Compute the logits and normalisers of hidden states (B, R, D) for the other methods.
 
         Raises:
-            RunError: if the model's scores are not finite.
+            RunError: if the logits are not finite.
         """
         self.sentences, self.rows = hidden.shape[:2]
         size = self.sentences * self.rows
-        self._all = self._buffer[:size]
-        self.logits = self._all[:, : self.vocab_size]
+        self._padded = self._buffer[:size]
+        self.logits = self._padded[:, : self.vocab_size]
         hidden = hidden.reshape(size, -1)
         self.scale = None
         if self.quantized is not None and self.bias is None and self.vocab_size == self._buffer.shape[1]:
-            self.logits, self.scale = self.quantized.product(hidden)  # scaling all of it would be one more pass
-            self._all = self.logits
+            self.logits, self.scale = self.quantized.product(hidden)  # scaling all logits would be another pass
+            self._padded = self.logits
         elif self.quantized is not None:
             self.quantized.into(hidden, self.logits)
         elif self.bias is None:
@@ -70,10 +72,10 @@ class Head:
         self.normalizer = self._log_sum_exp()  # (N,)
 
     def _log_sum_exp(self) -> Tensor:
-        """Log sum_v exp(logit_v) a row, (N,) float32.
+        """Return log sum_v exp(logit_v) of each row, (N,) float32.
 
-        The maximum is not subtracted first, as that is a pass of its own: logits of trained models are tens, and
-        float32 carries exp(80). Where a sum leaves the safe range, the row-by-row careful way is taken instead.
+        The maximum is not subtracted, since that would be another pass: logits of trained models are below 80, and
+        exp(80) fits in float32. If a sum leaves the safe range, `torch.logsumexp` is used.
         """
         sums = self._sums[: len(self.logits)]
         if self.logits.is_cuda:
@@ -94,14 +96,14 @@ class Head:
         return self._finite(torch.logsumexp(self.scaled().float(), dim=-1))
 
     def add(self, scores: Tensor) -> None:
-        """Add to the log-probabilities of all tokens, (B, R, V), for all methods: they are then weighed by both."""
-        everything = self._all if self.scale is None else self._all * self.scale
-        self._all, self.scale = everything.float(), None
-        self.logits = self._all[:, : self.vocab_size]
+        """Add scores (B, R, V) to the log-probabilities of all tokens, for the methods called after this one."""
+        logits = self._padded if self.scale is None else self._padded * self.scale
+        self._padded, self.scale = logits.float(), None
+        self.logits = self._padded[:, : self.vocab_size]
         self.logits += scores.reshape(self.logits.shape)
 
     def scaled(self) -> Tensor:
-        """The logits, (N, V)."""
+        """Return the logits, (N, V)."""
         return self.logits if self.scale is None else self.logits * self.scale
 
     @staticmethod
@@ -111,45 +113,45 @@ class Head:
         return normalizer
 
     def log_probability(self, tokens: Tensor) -> Tensor:
-        """Log-probabilities of given tokens: (B, R) int64 to (B, R) float32. Ask before `forbid`."""
+        """Return the log-probabilities of tokens (B, R) int64: (B, R) float32. Call it before `forbid`."""
         chosen = self.logits.gather(1, tokens.reshape(-1, 1))
         chosen = (chosen if self.scale is None else chosen * self.scale).squeeze(1)
         return (chosen.float() - self.normalizer).view(tokens.shape)
 
     def forbid(self) -> None:
-        """Take the forbidden tokens out of the choice."""
+        """Exclude the forbidden tokens from `highest`, `best` and sampling."""
         if len(self.forbidden):
             self.logits.index_fill_(1, self.forbidden, -torch.inf)
 
     def highest(self) -> Tensor:
-        """Log-probability of the most probable token that is not forbidden, (B, R)."""
+        """Return the log-probability of the most probable token that is not forbidden, (B, R)."""
         highest = self.logits.amax(-1)
         highest = highest if self.scale is None else highest * self.scale.squeeze(1)
         return (highest.float() - self.normalizer).view(self.sentences, self.rows)
 
     def best(self, so_far: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The most probable one-token extensions of each sentence's hypotheses.
+        """Return the most probable extensions of each sentence's hypotheses by one token.
 
         Args:
-            so_far: log-probabilities of the hypotheses, (B, R) float32; minus infinity: none is there.
-            count: how many to find.
+            so_far: log-probabilities of the hypotheses, (B, R) float32; minus infinity: no hypothesis.
+            count: number of extensions per sentence.
 
         Returns:
-            Log-probabilities, best first, of the extended hypotheses; the row each extends; its token: (B, count)
-            each. Where there are fewer extensions, the rest has minus infinity. Among equals the choice is the same
-            whatever else is in the batch.
+            Log-probabilities of the extended hypotheses, best first, rows that they extend, and tokens: (B, count)
+            each. If there are fewer extensions, the others have minus infinity. The choice among equal values does not
+            depend on other sentences of the batch.
         """
         offset = so_far - self.normalizer.view(so_far.shape)  # (B, R)
-        maxima = self._all.view(-1, self.block, self.blocks).amax(1)
+        maxima = self._padded.view(-1, self.block, self.blocks).amax(1)
         maxima = maxima if self.scale is None else maxima.mul_(self.scale)
         maxima = (maxima.view(self.sentences, self.rows, self.blocks) + offset[:, :, None]).flatten(1)
-        chosen = maxima.topk(min(count, maxima.shape[1]))[1]  # (B, C): no other block holds a better one
+        chosen = maxima.topk(min(count, maxima.shape[1]))[1]  # (B, C): other blocks contain no better token
         row, column = chosen // self.blocks, chosen % self.blocks
-        # flat places in (B, R, block, blocks) of all members of the chosen blocks
+        # flat indices in (B, R, block, blocks) of all members of the chosen blocks
         first = torch.arange(self.sentences, device=chosen.device)[:, None] * self.rows + row
         first = first * (self.block * self.blocks) + column
         members = first[:, :, None] + torch.arange(self.block, device=chosen.device) * self.blocks
-        values = self._all.view(-1)[members]  # (B, C, block)
+        values = self._padded.view(-1)[members]  # (B, C, block)
         if self.scale is not None:
             values *= self.scale.view(offset.shape).gather(1, row)[:, :, None]
         values = values + offset.gather(1, row)[:, :, None]
@@ -165,21 +167,21 @@ class Head:
 
 
 def draw(logits: Tensor, uniform: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Draw one token a row by inverting the distribution function.
+    """Draw a token for each row by inverting the cumulative distribution function.
 
-    The logits are divided by the temperature; then all but the `top_k` largest are left out (Fan et al. 2018); then all
-    but the smallest set, most probable first, whose share of what is left reaches `top_p` (Holtzman et al. 2020). At
-    least the most probable token remains.
+    The logits are divided by the temperature. Then only the `top_k` largest are kept (Fan et al. 2018), and of these
+    only the smallest set of the most probable tokens whose probability reaches `top_p` (Holtzman et al. 2020). The most
+    probable token is always kept.
 
     Args:
-        logits: (N, V); minus infinity: never drawn.
-        uniform: a number in [0, 1) for each row, (N,) float64; it alone decides.
-        temperature: above 0.
-        top_k: 0: no limit.
-        top_p: in [0, 1]; 1: no limit.
+        logits: (N, V); tokens with minus infinity are never drawn.
+        uniform: random numbers in [0, 1), (N,) float64.
+        temperature: divisor of the logits, above 0.
+        top_k: number of tokens to draw from; 0: all.
+        top_p: probability to draw from, in [0, 1]; 1: all.
 
     Returns:
-        (N,) int64.
+        Tokens, (N,) int64.
     """
     logits = logits.double() / temperature
     tokens = None
@@ -189,14 +191,14 @@ def draw(logits: Tensor, uniform: Tensor, *, temperature: float = 1.0, top_k: in
         logits, tokens = logits.sort(descending=True)
     probability = logits.softmax(-1)
     if top_p < 1:
-        before = probability.cumsum(-1) - probability  # of all that are more probable
+        before = probability.cumsum(-1) - probability  # probability of all tokens that are more probable
         outside = before >= top_p
         outside[:, 0] = False
         probability = probability.masked_fill(outside, 0)
     reached = probability.cumsum(-1)
-    # A number just below 1 must not fall behind the last token of positive probability: scale by the exact total.
-    wanted = uniform[:, None] * reached[:, -1:]
-    place = torch.searchsorted(reached, wanted, right=True)
+    # Scaled by the exact total, so that a number just below 1 does not exceed the last token of positive probability.
+    thresholds = uniform[:, None] * reached[:, -1:]
+    index = torch.searchsorted(reached, thresholds, right=True)
     last = (probability > 0).long().cumsum(-1).argmax(-1, keepdim=True)
-    place = place.minimum(last).clamp(max=logits.shape[1] - 1)
-    return (place if tokens is None else tokens.gather(1, place)).squeeze(1)
+    index = index.minimum(last).clamp(max=logits.shape[1] - 1)
+    return (index if tokens is None else tokens.gather(1, index)).squeeze(1)

@@ -1,4 +1,4 @@
-"""What the pieces of a vocabulary write, for those who think in words or characters."""
+"""The texts of the pieces of a vocabulary, for language models of words and characters."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 WORD_MARKS = ("\u2581", "\u0120")
-"""What a space is in pieces: SentencePiece's and byte-level BPE's."""
+"""Symbols of a space in pieces: of SentencePiece, and of byte-level BPE."""
 CONTINUES = "##"
-"""What begins a piece of WordPiece that does not begin a word."""
+"""Prefix of WordPiece's pieces that continue a word."""
 
 
 class Spelling:
-    """Pieces as text.
+    """The text of each piece of a vocabulary.
 
     Args:
-        pieces: of a vocabulary, by id.
-        special: ids that write nothing: padding, <s>, </s>, unknown.
+        pieces: pieces by id.
+        special: ids of tokens without text: padding, <s>, </s>, unknown.
 
     Attributes:
-        texts: what each piece writes, spaces as spaces.
-        ends_word: whether a piece ends the word before it, (V,) bool: it holds a space.
+        texts: text of each piece, with spaces.
+        ends_word: whether a piece completes the word before it, since it contains a space, (V,) bool.
     """
 
     def __init__(self, pieces: Sequence[str], special: Collection[int]) -> None:

@@ -1,9 +1,8 @@
-"""Batches on all cores of a CPU: a process of one thread for each core.
+"""Parallel decoding on a CPU: a process of one thread for each core.
 
-The products of a decoding step are too small for several threads to share. Processes are forked: that takes
-milliseconds, their weights are the parent's own memory, and what the parent has switched on (precision, backends)
-holds in them too.
-OpenMP's threads do not survive a fork, so a worker computes with one thread from its first operation on.
+The products of a decoding step are too small to divide among threads. Processes are forked: this takes milliseconds,
+the weights share the parent's memory, and the parent's settings (precision, backends) apply. OpenMP's threads do not
+survive a fork, so a worker computes with one thread from its first operation on.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ R = TypeVar("R")
 
 
 class Share(Protocol):
-    """How independent jobs are shared out: all to this process, or some to each rank."""
+    """A distribution of independent jobs: all to this process, or some to each rank."""
 
     def __call__(self, compute: Callable[[Sequence[J]], Iterable[R]], jobs: Sequence[J], /) -> Iterable[R]:
         """Return the results of all jobs, in their order.
 
         Args:
-            compute: yields the results of the jobs that it is given; between ranks they travel by pickle.
-            jobs: the jobs, the same on every rank.
+            compute: function that yields the results of jobs; between ranks results are pickled.
+            jobs: all jobs, the same on every rank.
         """
         ...
 
@@ -49,17 +48,17 @@ def unshared(compute: Callable[[Sequence[J]], Iterable[R]], jobs: Sequence[J], /
 
 
 class Workers:
-    """Processes that call one function; a context, at whose end they are gone.
+    """A pool of processes that call one function; a context manager, which ends the processes.
 
-    Several jobs are done with one thread each however many processes there are, as other numbers of threads round
-    otherwise. On other devices than a CPU, and on systems other than Linux, whose libraries do not outlive a fork,
-    this process does them all, with all its threads.
+    Several jobs are computed with one thread each for any number of processes, since rounding depends on the number of
+    threads. On other devices than a CPU, and on systems other than Linux, whose libraries do not survive a fork, this
+    process computes all jobs with all its threads.
 
     Args:
-        function: what is called with each job; jobs and answers travel by pickle, the function does not.
-        count: most processes, which start with the first jobs that need them; 1: this process; 0: as many as torch has
-            threads, which a run sets to the physical cores.
-        device: where the function computes.
+        function: called with each job. Jobs and results are pickled, the function is not.
+        count: maximum number of processes, which are started when jobs need them; 1: this process; 0: as many as torch
+            has threads, which a run sets to the number of physical cores.
+        device: device on which the function computes.
     """
 
     def __init__(self, function: Callable[[Any], Any], count: int, device: torch.device) -> None:
@@ -80,16 +79,17 @@ class Workers:
             process.join()
 
     def map(self, jobs: Sequence[Any], *, one_of_many: bool = False) -> list[Any]:
-        """Return the function's answers in the order of the jobs, which are begun in this order too: long ones first.
+        """Return the results of the jobs in their order. The jobs are started in this order, so put long ones first.
 
-        A job alone is done by this process, with all its threads.
+        A single job is computed by this process, with all its threads.
 
         Args:
             jobs: the arguments of the function.
-            one_of_many: other ranks compute other jobs of the same work, so that a single one gets one thread too.
+            one_of_many: other ranks compute other jobs of the same work, so that a single job uses one thread too.
 
         Raises:
-            RunError: if a process was ended from outside; and whatever the function raises.
+            RunError: if a process was ended from outside.
+            Exception: whatever the function raises.
         """
         if (len(jobs) < 2 and not one_of_many) or not self.divisible:
             return [self._call(job) for job in jobs]
@@ -98,7 +98,7 @@ class Workers:
             with _one_thread():
                 return [self._call(job) for job in jobs]
         self._start(count)
-        answers: list[Any] = [None] * len(jobs)
+        results: list[Any] = [None] * len(jobs)
         idle, begun = self._connections[:count], 0
         busy: dict[Connection, int] = {}
         while begun < len(jobs) or busy:
@@ -112,11 +112,11 @@ class Workers:
             poll()
             for connection in [connection for connection in busy if connection in ready]:
                 with self._ended(connection):
-                    error, answers[busy.pop(connection)] = connection.recv()
+                    error, results[busy.pop(connection)] = connection.recv()
                 if error is not None:
                     raise error
                 idle.append(connection)
-        return answers
+        return results
 
     def _call(self, job: Any) -> Any:
         poll()
@@ -136,7 +136,7 @@ class Workers:
 
     @contextlib.contextmanager
     def _ended(self, connection: Connection) -> Iterator[None]:
-        """Report a broken pipe as the end of its process."""
+        """Convert errors of a broken pipe to an error about the end of its process."""
         try:
             yield
         except (EOFError, OSError) as error:
@@ -164,21 +164,21 @@ def _serve(
 ) -> None:
     """Run a worker until its pipe or its parent ends."""
     start_helper(parent)
-    for other in inherited:  # the parent's ends: an open copy here would hide the parent's end
-        other.close()
+    for parent_connection in inherited:  # with an open copy here, the end of the parent would not be noticed
+        parent_connection.close()
     torch.set_num_threads(1)
     with contextlib.suppress(EOFError, OSError):
         while True:
             job = connection.recv()
             try:
-                answer = None, function(job)
+                result = None, function(job)
             except Exception as error:
-                answer = portable(error), None
-            connection.send(answer)
+                result = portable(error), None
+            connection.send(result)
 
 
 def portable(error: Exception) -> Exception:
-    """An error that pickle can carry, with its traceback as a note."""
+    """Return an error that can be pickled, with its traceback as a note."""
     if not isinstance(error, (TformerError, MemoryError)):
         error = RuntimeError(f"{type(error).__name__}: {error}" if type(error) is not RuntimeError else str(error))
     error.add_note(traceback.format_exc())

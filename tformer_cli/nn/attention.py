@@ -1,4 +1,4 @@
-"""Attention: one module for self- and cross-attention, causal or not, with any position scheme and an optional cache.
+"""Multi-head self- and cross-attention, causal or not, with any position scheme and an optional cache.
 
     Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V                               (Vaswani et al. 2017, eq. 1)
     MultiHead(Q, K, V) = Concat(head_1, ..., head_h) W^O                            (section 3.2.2)
@@ -24,8 +24,8 @@ from tformer_cli.nn.taps import Tappable
 T = TypeVar("T")
 
 
-def given(value: T | None) -> T:
-    """An argument of `Attention.forward` that some kinds of attention need and others do not.
+def required(value: T | None) -> T:
+    """Return an argument of `Attention.forward` that this kind of attention needs.
 
     Raises:
         ValueError: if it is None.
@@ -36,34 +36,49 @@ def given(value: T | None) -> T:
 
 
 class Mask:
-    """Which queries may attend to which keys; made once a batch and shared by all blocks.
+    """A mask of the keys that each query may attend to; it is made once per batch and shared by all blocks.
 
     Args:
         allowed: bool, broadcastable to (B, 1, T, S); True = may attend.
-        causal: query i may also not attend to keys after i (the look-ahead mask).
-        may_be_empty: a row may allow nothing at all; such rows yield zeros, in value and gradient.
+        causal: whether query i must not attend to keys after i (look-ahead mask).
+        may_be_empty: whether a row may allow no key at all; outputs and gradients of such rows are zero.
     """
 
     def __init__(self, allowed: Tensor | None = None, *, causal: bool = False, may_be_empty: bool = True) -> None:
         self.allowed, self.causal, self.may_be_empty = allowed, causal, may_be_empty
-        self.any_allowed: Tensor | None = None  # (B, 1, T, 1) or (T, 1); None: every row may attend to something
+        self.any_allowed: Tensor | None = None  # (B, 1, T, 1) or (T, 1); None: every row allows a key
         self._additive: Tensor | None = None
 
     @classmethod
     def from_lengths(cls, lengths: Tensor, size: int, *, full: bool = False) -> Mask:
-        """The padding mask: keys from `lengths` (B,) on are hidden; `full`: nothing is padded, known for free."""
+        """Return the padding mask of sequences.
+
+        Args:
+            lengths: number of keys of each sequence that are not padding, (B,), int64.
+            size: number of keys, S.
+            full: there is no padding, so that no mask is needed.
+        """
         if full:
             return cls()
         return cls((torch.arange(size, device=lengths.device) < lengths[:, None])[:, None, None, :])
 
     @classmethod
     def from_documents(cls, documents: Tensor, *, causal: bool = False) -> Mask:
-        """A token attends to its own document alone: `documents` (B, T) are their numbers, -1 for all padding."""
+        """Return a mask with which tokens attend only to tokens of the same document.
+
+        Args:
+            documents: number of each token's document, (B, T); -1 for padding.
+            causal: as in the constructor.
+        """
         allowed = documents[:, None, :, None] == documents[:, None, None, :]
         return cls(allowed, causal=causal, may_be_empty=False)  # a token attends at least to itself
 
     def additive(self, queries: int, keys: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-        """0 where allowed, minus infinity where not, broadcastable to (B, H, T, S); None if all is allowed."""
+        """Return the mask as summand of the scores: 0 where allowed, minus infinity elsewhere.
+
+        Returns:
+            A tensor broadcastable to (B, H, T, S); None if everything is allowed.
+        """
         if self._additive is not None:
             return self._additive
         allowed = self.allowed
@@ -74,45 +89,45 @@ class Mask:
             return None
         if self.may_be_empty and (self.allowed is not None or queries > keys):
             any_allowed = allowed.any(-1, keepdim=True)
-            # on a GPU asking would wait for the device
+            # On a GPU the check would wait for the device.
             if allowed.device.type != "cpu" or not bool(any_allowed.all()):
                 self.any_allowed = any_allowed
-                allowed = allowed | ~any_allowed  # an empty row attends to all, and is then set to zero
+                allowed = allowed | ~any_allowed  # an empty row attends to all keys, and its output is set to zero
         self._additive = torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill_(~allowed, -torch.inf)
         return self._additive
 
     def clear_empty(self, x: Tensor) -> Tensor:
-        """Set the outputs (B, H, T, K) of rows that may attend to nothing to zero."""
+        """Set the outputs (B, H, T, K) of rows that allow no key to zero."""
         return x if self.any_allowed is None else x.masked_fill(~self.any_allowed, 0)
 
 
 EVERYTHING = Mask()
 ROTATIONS = {Positions.rotary: rotate, Positions.rotary_2d: rotate_2d}
 VECTOR = 16
-"""Numbers of float32 in the widest register of CPUs (AVX-512)."""
+"""Number of float32 values in the widest vector register (AVX-512)."""
 FEW_PRODUCTS = 400
-"""Multiplications a matrix below which `torch.bmm` on a CPU does not call a library."""
+"""Elements of a matrix below which `torch.bmm` on a CPU does not call a library."""
 
 
 def keys_innermost(rows: int, device: torch.device) -> bool:
-    """Whether keys (B, H, S, K) are kept with S innermost in memory, for decoding steps of `rows` queries a sentence.
+    """Return whether keys (B, H, S, K) are stored with S innermost, for decoding with `rows` queries per sentence.
 
-    For a few queries q k^T is faster on a CPU when k^T need not be transposed; for one it is not, and adding a key then
-    writes one piece of memory instead of K.
+    For several queries q k^T is faster on a CPU if k^T need not be transposed. For one query it is not, and a new key
+    is then written to consecutive memory.
     """
     return rows > 1 and device.type == "cpu"
 
 
 def for_products(k: Tensor, rows: int) -> Tensor:
-    """The same keys (B, H, S, K), laid out for decoding steps of `rows` queries a sentence."""
+    """Return keys (B, H, S, K) in the memory layout for decoding with `rows` queries per sentence."""
     return k.mT.contiguous().mT if keys_innermost(rows, k.device) else k
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """(N, T, I) times (N, I, J): (N, T, J).
+    """Return the batched product of (N, T, I) and (N, I, J): (N, T, J).
 
-    torch multiplies a batch of very small matrices on a CPU number by number; for one row, as a decoding step has it,
-    multiplying and summing whole vectors takes a third of the time (N = 256, 12 x 32, one thread, AVX-512).
+    On a CPU torch multiplies very small matrices without vector instructions. For a single row, as in a decoding step,
+    multiplying and summing vectors takes a third of the time (N = 256, 12 x 32, one thread, AVX-512).
     """
     if a.shape[1] == 1 and a.dtype is torch.float32 and a.device.type == "cpu" and b[0].numel() < FEW_PRODUCTS:
         return (a.mT * b).sum(-2, keepdim=True)
@@ -120,11 +135,11 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 class KeyValueCache:
-    """Keys and values of the positions decoded so far, written in place.
+    """The keys and values of all decoded positions, written in place.
 
-    A step adds the keys of all `rows` (beams) of each sentence, so that they lie time-major along S. Beams are never
-    copied when search reorders them: a mask over all beams' keys says which belong to whose history (`decode.search`).
-    Keys lie in memory as `for_products` puts them, for `rows` hypotheses a sentence.
+    A step adds the keys of all `rows` (beams) of each sentence, in the order of time along S. Beams are not copied when
+    search reorders them: a mask over the keys of all beams selects those of each beam's history (`decode.search`). The
+    memory layout of keys is that of `for_products`.
     """
 
     def __init__(self, batch: int, heads: int, size: int, head_dim: int, like: Tensor, rows: int = 1) -> None:
@@ -135,7 +150,7 @@ class KeyValueCache:
         self.length = 0
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add (B, H, rows, K) keys and values; return all so far, (B, H, S, K) each."""
+        """Add keys and values (B, H, rows, K); return all cached ones, (B, H, S, K) each."""
         end = self.length + k.shape[2]
         self.k[:, :, self.length : end] = k
         self.v[:, :, self.length : end] = v
@@ -143,15 +158,15 @@ class KeyValueCache:
         return self.k[:, :, :end], self.v[:, :, :end]
 
     def keep(self, sentences: Tensor) -> None:
-        """Drop all but the given sentences, (B',) int64; only what is filled is moved."""
+        """Drop all but the given sentences, (B',) int64; only the filled part is moved."""
         count = len(sentences)
-        for whole in (self.k, self.v):
-            whole[:count, :, : self.length] = whole[sentences, :, : self.length]
+        for tensor in (self.k, self.v):
+            tensor[:count, :, : self.length] = tensor[sentences, :, : self.length]
         self.k, self.v = self.k[:count], self.v[:count]
 
 
 def part(layer: nn.Linear, outputs: slice, x: Tensor) -> Tensor:
-    """Some outputs of a linear layer, (..., I) to (..., J)."""
+    """Compute some outputs of a linear layer, (..., I) to (..., J)."""
     return F.linear(x, layer.weight[outputs], None if layer.bias is None else layer.bias[outputs])
 
 
@@ -159,13 +174,13 @@ class Attention(Tappable):
     """Multi-head attention (Vaswani et al. 2017, section 3.2).
 
     Args:
-        dim: width of queries and output; of keys and values too.
-        heads: H; divides `dim`.
-        cross: keys and values come from another sequence.
+        dim: width D of inputs, queries, keys, values and outputs.
+        heads: number of heads H, which divides `dim`.
+        cross: whether keys and values are of another sequence.
         positions: rotary, rotary_2d, shaw and transformer_xl act here, on self-attention only; others are ignored.
-        dropout: on the attention weights.
-        bias: the projections have a bias.
-        relative_distance: shaw's clipping distance.
+        dropout: dropout rate of the attention weights.
+        bias: whether the projections have a bias.
+        relative_distance: shaw: maximum distance, at which larger ones are clipped.
     """
 
     def __init__(
@@ -193,12 +208,15 @@ class Attention(Tappable):
         self.transformer_xl = TransformerXLRelative(dim, heads) if relative_xl else None
 
     def _heads(self, x: Tensor, parts: int, *, copy: bool = True) -> tuple[Tensor, ...]:
-        """(B, T, parts * D) to `parts` times (B, H, T, K), in one copy or as views."""
+        """Split (B, T, parts * D) into `parts` tensors (B, H, T, K), in one copy or as views."""
         x = x.view(x.shape[0], x.shape[1], parts, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
         return (x.contiguous() if copy else x).unbind(0)
 
     def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of cross-attention from (B, S, D): (B, H, S, K) each; once a sentence when decoding."""
+        """Return keys and values of cross-attention from a memory (B, S, D): (B, H, S, K) each.
+
+        In decoding they are computed once per sentence.
+        """
         k, v = self._heads(self.project_kv(memory), 2)
         return k, v
 
@@ -213,23 +231,24 @@ class Attention(Tappable):
         cache: KeyValueCache | None = None,
         queries: int | None = None,
     ) -> Tensor:
-        """Attend.
+        """Compute attention.
 
         Args:
-            x: (B, T, D), the queries' side.
-            memory: cross-attention: (B, S, D), or what `keys_values` made of it.
-            mask: which keys each query may attend to.
+            x: inputs of the queries, (B, T, D).
+            memory: cross-attention: (B, S, D), or the result of `keys_values` for it.
+            mask: mask of the keys that each query may attend to.
             bias: added to the scores, broadcastable to (B, H, T, S).
-            positions: of queries (T,) or (1,) and keys (S,), int64; needed by rotary, shaw and transformer_xl; the same
-                tensor for both if they are consecutive. Of cells of a grid, (T, 2) and (S, 2): needed by rotary_2d.
-            cache: self-attention over what it holds and `x`.
-            queries: self-attention without a cache: only the first T of `x`, (B, S, D), attend; None: all do.
+            positions: positions of queries (T,) or (1,) and keys (S,), int64, for rotary, shaw and transformer_xl; the
+                same tensor for both if they are consecutive. For rotary_2d rows and columns, (T, 2) and (S, 2).
+            cache: self-attention: cache, whose keys and values precede those of `x`.
+            queries: self-attention without a cache: number T of the first positions of `x`, (B, S, D), that are
+                queries; None: all.
 
         Returns:
-            (B, T, D).
+            Outputs, (B, T, D).
         """
         q, k, v = self._project(x, memory, positions, cache, queries)
-        if self.is_tapped("values"):  # a cache is written in place later
+        if self.is_tapped("values"):  # copied with a cache, which later steps overwrite
             self.record("values", v if cache is None else v.clone())
         context = self._attend(q, k, v, mask, bias, positions)
         self.record("outputs", context)
@@ -245,17 +264,17 @@ class Attention(Tappable):
     ) -> tuple[Tensor, Tensor, Tensor]:
         if self.cross:
             (q,) = self._heads(self.project_q(x), 1)
-            k, v = memory if isinstance(memory, tuple) else self.keys_values(given(memory))
+            k, v = memory if isinstance(memory, tuple) else self.keys_values(required(memory))
             return q, k, v
         if queries is None:
-            # A cache copies keys and values to where they stay; without one, all three are put in order in one copy.
+            # With a cache views are enough, since it copies keys and values. Without one all three share one copy.
             q, k, v = self._heads(self.project_qkv(x), 3, copy=cache is None)
         else:
             dim = x.shape[2]
             (q,) = self._heads(part(self.project_qkv, slice(dim), x[:, :queries]), 1)
             k, v = self._heads(part(self.project_qkv, slice(dim, None), x), 2)
         if self.rotate is not None:
-            query_positions, key_positions = given(positions)
+            query_positions, key_positions = required(positions)
             new_keys = key_positions if cache is None else query_positions
             q, k = self.rotate(q, query_positions), self.rotate(k, new_keys)
         if cache is not None:
@@ -265,16 +284,16 @@ class Attention(Tappable):
     def _score_bias(
         self, q: Tensor, k: Tensor, mask: Mask, bias: Tensor | None, positions: tuple[Tensor, Tensor] | None
     ) -> Tensor | None:
-        """Everything that is added to the scaled scores: mask, relative positions, the caller's bias."""
+        """Return the sum of all that is added to the scaled scores: mask, relative positions, the caller's bias."""
         total = mask.additive(q.shape[2], k.shape[2], q.dtype, q.device)
         relative = None
         if self.shaw is not None:
-            relative = self.shaw.scores(q, self.shaw.index(*given(positions))) * self.head_dim**-0.5
+            relative = self.shaw.scores(q, self.shaw.index(*required(positions))) * self.head_dim**-0.5
         elif self.transformer_xl is not None:
             scale = self.head_dim**-0.5
             content = self.transformer_xl.content_bias.to(q.dtype) * scale @ k.transpose(-1, -2)  # term (c): u . k
-            total = content if total is None else total + content  # the same for all queries, as padding is: small
-            relative = self.transformer_xl.scores(q, *given(positions), scale)
+            total = content if total is None else total + content  # small, since it is the same for all queries
+            relative = self.transformer_xl.scores(q, *required(positions), scale)
         if relative is not None:
             bias = relative if bias is None else relative + bias
         if bias is None:
@@ -283,7 +302,7 @@ class Attention(Tappable):
         return bias if total is None else total + bias
 
     def _softmax(self, q: Tensor, k: Tensor, mask: Mask, score_bias: Tensor | None) -> Tensor:
-        """softmax(q k^T / sqrt(K) + bias), (B, H, T, S); statistics in float32."""
+        """Return softmax(q k^T / sqrt(K) + bias), (B, H, T, S); statistics in float32."""
         shape = (*q.shape[:3], k.shape[2])
         q3, k3 = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
         scale = self.head_dim**-0.5
@@ -301,9 +320,9 @@ class Attention(Tappable):
         bias: Tensor | None,
         positions: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        """Return softmax(QK^T / sqrt(K) + bias) V, (B, H, T, K), by the backend that `nn.backend` holds.
+        """Return softmax(QK^T / sqrt(K) + bias) V, (B, H, T, K), computed by the backend that `nn.backend` selects.
 
-        While its weights are tapped a layer computes them explicitly, as the fused kernel does not return them.
+        A layer whose weights are tapped computes them explicitly, since the fused kernel does not return them.
         """
         rate = self.dropout if self.training else 0.0
         # For the few queries of a decoding step on a CPU the fused kernel is slower.
@@ -311,7 +330,7 @@ class Attention(Tappable):
         fused = backend.attention == "fused" and self.shaw is None and not decoding
         if fused and not self.is_tapped("weights"):
             plain_causal = mask.causal and mask.allowed is None and bias is None and self.transformer_xl is None
-            plain_causal = plain_causal and q.shape[2] == k.shape[2]  # the fused kernel's triangle is top-left
+            plain_causal = plain_causal and q.shape[2] == k.shape[2]  # the fused kernel aligns its triangle top-left
             score_bias = None if plain_causal else self._score_bias(q, k, mask, bias, positions)
             if score_bias is not None:
                 score_bias = score_bias.expand(q.shape[0], -1, -1, -1) if score_bias.dim() == 4 else score_bias
@@ -323,15 +342,15 @@ class Attention(Tappable):
             weights = dropout(weights, rate)
         context = product(weights.flatten(0, 1), v.flatten(0, 1)).view(q.shape)
         if self.shaw is not None:
-            context = context + self.shaw.mix(weights, self.shaw.index(*given(positions)))
+            context = context + self.shaw.mix(weights, self.shaw.index(*required(positions)))
         return context
 
 
 def softmax(scores: Tensor) -> Tensor:
-    """Softmax over the last dimension, (..., S).
+    """Compute the softmax over the last dimension, (..., S).
 
-    On a CPU torch takes rows that are shorter than a vector register number by number: 7,800 rows of 15 columns took
-    2.4 ms, widened to 16 by minus infinity 0.4 ms (one thread, AVX-512). So such rows are widened.
+    On a CPU torch does not use vector instructions for rows shorter than a register: 7,800 rows of 15 columns took
+    2.4 ms, padded to 16 columns with minus infinity 0.4 ms (one thread, AVX-512). Such rows are therefore padded.
     """
     columns = scores.shape[-1]
     if scores.device.type != "cpu" or columns % VECTOR == 0 or columns > VECTOR:

@@ -1,4 +1,4 @@
-"""Which of the exact implementations the core uses; set once at the start by `train.machine`, said in the header."""
+"""The selected implementation of attention; `train.machine` sets it at the start of a run."""
 
 from __future__ import annotations
 

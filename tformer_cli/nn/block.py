@@ -1,10 +1,10 @@
-"""The residual block that every family is built of.
+"""The residual block of all Transformer families.
 
     pre-norm:   x + scale * dropout(sublayer(norm(x)))      (Wang et al. 2019; Xiong et al. 2020)
     post-norm:  norm(x + scale * dropout(sublayer(x)))      (Vaswani et al. 2017, section 3.1)
 
-Where they are asked for, a sub-layer's output has learned factors (layer scale), and whole examples of it are left out
-(stochastic depth).
+Optionally the output of a sub-layer has learned factors (layer scale), and is skipped for random examples (stochastic
+depth).
 
 Encoder = [attention, feed-forward]; decoder = [attention, cross-attention, feed-forward]; Conformer = [half
 feed-forward, attention, convolution, half feed-forward] and a last normalisation (Gulati et al. 2020, eq. 1).
@@ -38,23 +38,23 @@ class LayerScale(nn.Module):
         self.factors = nn.Parameter(torch.full((dim,), start))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., D) to (..., D)."""
+        """Multiply x, (..., D), by the factors."""
         return x * self.factors.to(x.dtype)
 
 
 class Residual(nn.Module, Generic[Sublayer]):
-    """One sub-layer with its normalisation, dropout and residual connection.
+    """A sub-layer with normalisation, dropout and residual connection.
 
     Args:
-        dim: D.
-        sublayer: (B, T, D) to (B, T, D).
-        norm: before the sub-layer, or after the sum.
-        dropout: on the sub-layer's output.
-        bias: the normalisation has a bias.
-        scale: of the sub-layer's output.
-        eps: of the normalisation.
-        layer_scale: where the learned factors of the sub-layer's output start; 0: it has none.
-        stochastic_depth: share of a training batch's examples for which the sub-layer is left out.
+        dim: width D.
+        sublayer: module from (B, T, D) to (B, T, D).
+        norm: whether the normalisation is before the sub-layer or after the sum.
+        dropout: dropout rate of the sub-layer's output.
+        bias: whether the normalisation has a bias.
+        scale: constant factor of the sub-layer's output.
+        eps: summand of the variance in the normalisation.
+        layer_scale: initial value of learned factors of the sub-layer's output; 0: no factors.
+        stochastic_depth: share of the training examples for which the sub-layer is skipped.
     """
 
     def __init__(
@@ -78,7 +78,10 @@ class Residual(nn.Module, Generic[Sublayer]):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, *args, **kwargs) -> Tensor:
-        """(B, T, D) to (B, T, D), or of the first T alone; further arguments go to the sub-layer."""
+        """Apply the sub-layer to x, (B, T, D).
+
+        Further arguments are those of the sub-layer. If it returns only the first T' positions, so does this module.
+        """
         branch = self.sublayer(self.norm(x) if self.pre else x, *args, **kwargs)
         x = x if x.shape == branch.shape else x[:, : branch.shape[1]]
         x = self.dropout.add(x, self.stochastic_depth(self.layer_scale(branch)), self.scale)
@@ -86,10 +89,10 @@ class Residual(nn.Module, Generic[Sublayer]):
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention if `cross`, feed-forward; each a `Residual`.
+    """A block of self-attention, cross-attention if `cross`, and a feed-forward layer, each in a `Residual`.
 
-    With a convolution it is a Conformer's (Gulati et al. 2020, eq. 1 and figure 1): half a feed-forward layer comes
-    before attention and half a one last, the convolution between attention and that, and a normalisation at the end.
+    With a convolution it is a block of the Conformer (Gulati et al. 2020, eq. 1 and figure 1): a feed-forward layer
+    with factor 1/2, attention, the convolution, another feed-forward layer with factor 1/2, and a normalisation.
     """
 
     def __init__(
@@ -124,7 +127,7 @@ class Block(nn.Module):
         self.convolution = None if convolution is None else residual(convolution())
         self.feed_forward = feed_forward()
         self.norm = nn.Identity()
-        if convolution is not None and config.norm is Norm.pre:  # post-norm has just normalised
+        if convolution is not None and config.norm is Norm.pre:  # with post-norm the output is normalised already
             self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps, bias=config.bias)
 
     def forward(
@@ -140,7 +143,10 @@ class Block(nn.Module):
         queries: int | None = None,
         frames: Frames | None = None,
     ) -> Tensor:
-        """(B, T, D) to (B, T, D); arguments as in `Attention.forward`, and the frames that a convolution may see."""
+        """Apply the block to x, (B, T, D).
+
+        Arguments are those of `Attention.forward`; a convolution needs the real frames in addition.
+        """
         if self.feed_forward_before is not None:
             x = self.feed_forward_before(x)
         x = self.attention(x, mask=mask, bias=bias, positions=positions, cache=cache, queries=queries)
@@ -152,16 +158,16 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """`depth` blocks one after the other, and a last normalisation when they are pre-norm and have none themselves.
+    """A sequence of blocks, followed by a normalisation if they are pre-norm and do not end in one themselves.
 
     Args:
-        config: the shared core's settings.
+        config: settings of the Transformer.
         depth: number of blocks.
-        cross: blocks attend to a memory too (a decoder).
-        bidirectional: queries see keys on both sides (for the T5 bias).
-        bias: of self-attention's scores, shared by the blocks: positions of queries and keys to (H, T, S). The T5 bias
-            is made here, where it is asked for.
-        convolution: makes the convolution module of a block: the blocks are a Conformer's.
+        cross: whether blocks also attend to a memory (a decoder).
+        bidirectional: whether queries attend to keys on both sides, for the T5 bias.
+        bias: module for a bias of self-attention's scores, which all blocks share: from positions of queries and keys
+            to (H, T, S). The stack creates the T5 bias itself.
+        convolution: function that creates the convolution module of a Conformer's block.
     """
 
     def __init__(
@@ -180,7 +186,7 @@ class Stack(nn.Module):
         blocks = nn.ModuleList(
             Block(config, cross=cross, convolution=convolution, stochastic_depth=rate) for rate in rates
         )
-        self.blocks: Sequence[Block] = cast(Any, blocks)  # ModuleList does not say what it is a list of
+        self.blocks: Sequence[Block] = cast(Any, blocks)  # ModuleList has no type of its modules
         last = nn.LayerNorm(config.dim, eps=config.norm_eps, bias=config.bias)
         self.norm = last if config.norm is Norm.pre and not self.convolves else nn.Identity()
         self.bias = bias
@@ -199,27 +205,30 @@ class Stack(nn.Module):
         first: int | None = None,
         frames: Frames | None = None,
     ) -> Tensor:
-        """(B, T, D) to (B, T, D), or (B, first, D).
+        """Apply all blocks.
 
         Args:
-            x: embedded inputs.
-            memory: what cross-attention reads: (B, S, D), or a pair of keys and values a block.
-            mask: of self-attention; with `first` the same for every query.
-            memory_mask: of cross-attention.
-            positions: of queries and of keys, (T,) and (S,), or of cells of a grid, (T, 2) and (S, 2); by default 0,
-                1, ... for both.
-            caches: one a block, for decoding step by step.
-            first: only so many tokens are asked for: the last block makes no others, though these attend to all.
-            frames: which of x are real; asked for by convolutions, which know neither `caches` nor `first`.
+            x: embedded inputs, (B, T, D).
+            memory: memory of cross-attention, (B, S, D), or keys and values for each block.
+            mask: mask of self-attention; with `first` it must be the same for all queries.
+            memory_mask: mask of cross-attention.
+            positions: positions of queries and keys, (T,) and (S,), or rows and columns, (T, 2) and (S, 2); by default
+                0, 1, ... for both.
+            caches: a cache for each block, for decoding step by step.
+            first: number of the first positions to compute outputs for, which attend to all positions; None: all.
+            frames: the real frames of x, for convolutions; not together with `caches` or `first`.
+
+        Returns:
+            (B, T, D), or (B, first, D).
 
         Raises:
-            ValueError: if convolutions lack frames, or have caches or `first`.
+            ValueError: if convolutions have no frames, or have caches or `first`.
         """
         if self.convolves and (frames is None or caches is not None or first is not None):
-            raise ValueError("convolutions need frames, and go neither with caches nor with a number of first tokens")
+            raise ValueError("convolutions need frames, and support neither caches nor `first`")
         if positions is None:
-            here = torch.arange(x.shape[1], device=x.device)
-            positions = (here, here)
+            indices = torch.arange(x.shape[1], device=x.device)
+            positions = (indices, indices)
         bias = None if self.bias is None else self.bias(*positions)
         queries = None
         for number, block in enumerate(self.blocks):

@@ -1,8 +1,7 @@
-"""Cross-entropy of a vocabulary head, in chunks of rows that never build the whole logits.
+"""Cross-entropy of a vocabulary head, computed in chunks of rows so that the complete logits are never stored.
 
-The logits of a large vocabulary are the largest tensor of a training step. Their gradient is known as soon as they
-are, so
-each chunk's gradient is formed in the forward pass and the logits are built once and dropped.
+The logits of a large vocabulary would be the largest tensor of a training step. Their gradient can be computed as soon
+as they are known. The forward pass therefore computes the gradient of each chunk and then frees its logits.
 
 Shapes: N rows (target positions), D model width, V vocabulary.
 """
@@ -12,23 +11,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-CHUNK_BYTES = 16 << 20  # logits of one chunk: small enough for caches, large enough for fast products
+CHUNK_BYTES = 16 << 20  # size of a chunk of logits: it fits into caches, and products are fast
 GPU_CHUNK_BYTES = 512 << 20
 UNDERFLOW = -80.0  # log of a probability that float32 is about to round to zero
 
 
 def _logits(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """H W^T + b in float32 (or wider)."""
+    """Return h W^T + b in float32 (or float64)."""
     logits = h @ weight.T if bias is None else torch.addmm(bias, h, weight.T)
     return logits if logits.dtype is torch.float64 else logits.float()
 
 
 class _HeadCrossEntropy(torch.autograd.Function):
-    """Loss -(1 - e) log p(target) - e / V * sum_v log p(v) (Szegedy et al. 2016, eq. 3).
+    """The loss -(1 - e) log p(target) - e / V * sum_v log p(v) (Szegedy et al. 2016, eq. 3).
 
-    Only the softmax passes over the logits. What label smoothing adds is of rank one and needs none: the sum of the
-    logits is
-    h . sum_v W_v, and the constant e / V in the gradient of every logit contributes e / V * sum_v W_v to that of h.
+    Label smoothing needs no additional pass over the logits: their sum is h . sum_v W_v, and the constant e / V in the
+    gradient of every logit contributes e / V * sum_v W_v to the gradient of h.
     """
 
     @staticmethod
@@ -51,7 +49,7 @@ class _HeadCrossEntropy(torch.autograd.Function):
             picked = logits.gather(1, target)
             log_p = picked - logits.logsumexp(-1, keepdim=True) if logits.is_cuda else None
             probabilities = torch.softmax(logits, -1, out=logits)
-            if log_p is None:  # a pass less; the rare underflow is looked for, which would make a GPU wait
+            if log_p is None:  # saves a pass; the check for rare underflows would make a GPU wait
                 log_p = probabilities.gather(1, target).log_()
                 far = (log_p < UNDERFLOW).nonzero()[:, 0]
                 if len(far):
@@ -90,13 +88,13 @@ class _HeadCrossEntropy(torch.autograd.Function):
 def head_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, *, bias: Tensor | None = None, label_smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy of `hidden @ weight.T + bias` against `targets`, without ever holding all logits.
+    """Compute the summed cross-entropy of `hidden @ weight.T + bias` against `targets` without storing all logits.
 
     Args:
-        hidden: (N, D), float; only rows that have a target (drop padding first).
+        hidden: hidden states of the rows that have a target, without padding, (N, D), float.
         weight: output embedding, (V, D).
-        targets: (N,), int64.
-        bias: (V,) or None.
+        targets: target tokens, (N,), int64.
+        bias: bias of the logits, (V,) or None.
         label_smoothing: epsilon, spread evenly over the vocabulary (Szegedy et al. 2016; Vaswani et al. 2017,
             section 5.4).
 

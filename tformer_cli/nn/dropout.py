@@ -1,9 +1,8 @@
-"""Dropout (Srivastava et al. 2014) whose random numbers cost little on a CPU, and of whole branches.
+"""Dropout (Srivastava et al. 2014) with fast random numbers on a CPU, and stochastic depth.
 
-`torch.bernoulli_` draws a 64-bit number an element, which takes a good part of a training step on a CPU. Here one draw
-serves
-eight elements, a byte each. The rate is thereby rounded to 1/256, and the scale is that of the rounded rate, so that
-the expectation is exact.
+`torch.bernoulli_` draws a 64-bit number for each element, which takes a considerable part of a training step on a CPU.
+Here each of the eight bytes of such a number is used for an element. The rate is therefore rounded to a multiple of
+1/256. The scale is that of the rounded rate, so that the expectation is exact.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def kept(shape: torch.Size, threshold: int) -> Tensor:
-    """uint8, 0 with probability threshold / 256 and 1 otherwise, from torch's CPU generator.
+def keep_mask(shape: torch.Size, threshold: int) -> Tensor:
+    """Draw uint8 values, 0 with probability threshold / 256 and 1 otherwise, from torch's CPU generator.
 
     Clamping to [threshold - 1, threshold] compares bytes with vector instructions; torch's comparisons to bool do not.
     """
@@ -24,15 +23,15 @@ def kept(shape: torch.Size, threshold: int) -> Tensor:
 
 
 class _DropoutAdd(torch.autograd.Function):
-    """residual + scale * dropout(x), saving one byte an element.
+    """The sum residual + scale * dropout(x), which saves one byte per element for the backward pass.
 
-    The factor is applied last and by itself: a mask of bfloat16 that held it would hold it rounded. The branch is
-    brought to the residual's type first: torch takes operands of two types number by number.
+    The factor is not part of the mask, because a mask in bfloat16 would round it. x is first converted to the type of
+    the residual: torch does not use vector instructions for operands of different types.
     """
 
     @staticmethod
     def forward(ctx, residual: Tensor | None, x: Tensor, threshold: int, scale: float) -> Tensor:
-        keep = kept(x.shape, threshold)
+        keep = keep_mask(x.shape, threshold)
         ctx.save_for_backward(keep)
         ctx.scale, ctx.dtype = scale * 256 / (256 - threshold), x.dtype
         if residual is None:
@@ -48,7 +47,7 @@ class _DropoutAdd(torch.autograd.Function):
 
 
 def _threshold(x: Tensor, rate: float) -> int:
-    """Of 256 elements, how many are dropped by bytes; 0: none are, and bytes do not serve."""
+    """Return the number of byte values, of 256, for which an element is dropped; 0 if bytes are not used."""
     threshold = round(rate * 256)
     return threshold if x.device.type == "cpu" and threshold < 256 else 0
 
@@ -60,18 +59,18 @@ def dropout(x: Tensor, rate: float) -> Tensor:
 
 
 class Dropout(nn.Module):
-    """`dropout` in training."""
+    """Dropout in training mode, the identity in evaluation mode."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Dropout of `x`, any shape."""
+        """Apply dropout to `x`, any shape."""
         return dropout(x, self.rate) if self.training and self.rate else x
 
     def add(self, residual: Tensor, x: Tensor, scale: float = 1.0) -> Tensor:
-        """Residual + scale * dropout(x), in one pass less, in the residual's type; shapes are equal."""
+        """Return residual + scale * dropout(x) in the type of the residual; both have the same shape."""
         rate = self.rate if self.training else 0.0
         if threshold := _threshold(x, rate):
             return _DropoutAdd.apply(residual, x, threshold, scale)
@@ -79,9 +78,9 @@ class Dropout(nn.Module):
 
 
 class StochasticDepth(nn.Module):
-    """In training, leave a residual branch out for a share `rate` of the examples (Huang et al. 2016).
+    """Stochastic depth: training skips a residual branch for a share `rate` of the examples (Huang et al. 2016).
 
-    As dropout does, what stays is divided by the share that stays, so that evaluation needs no factor.
+    As with dropout, the others are divided by 1 - rate, so that evaluation needs no factor.
     """
 
     def __init__(self, rate: float) -> None:
@@ -89,9 +88,9 @@ class StochasticDepth(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """A branch's output, (B, ...), of which whole examples are zero."""
+        """Set the output of a branch, (B, ...), to zero for random examples."""
         if not (self.training and self.rate):
             return x
-        stays = 1 - self.rate
-        examples = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device) < stays
-        return x * (examples.to(x.dtype) / stays)
+        keep_rate = 1 - self.rate
+        keep = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device) < keep_rate
+        return x * (keep.to(x.dtype) / keep_rate)

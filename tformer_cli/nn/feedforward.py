@@ -14,7 +14,7 @@ from tformer_cli.nn.dropout import Dropout
 FUNCTIONS = {
     Activation.relu: F.relu,
     Activation.gelu: F.gelu,  # Hendrycks and Gimpel 2016
-    Activation.gelu_tanh: partial(F.gelu, approximate="tanh"),  # its approximation, as GPT-2 has it
+    Activation.gelu_tanh: partial(F.gelu, approximate="tanh"),  # its approximation, as in GPT-2
     Activation.swish: F.silu,  # Ramachandran et al. 2017
     Activation.glu: torch.sigmoid,  # Dauphin et al. 2017
     Activation.reglu: F.relu,  # the gated variants: Shazeer 2020
@@ -25,14 +25,14 @@ GATED = (Activation.glu, Activation.reglu, Activation.geglu, Activation.swiglu)
 
 
 class FeedForward(nn.Module):
-    """f(x W_1) W_2, or gated: (f(x W) * x V) W_2 (Shazeer 2020, eq. 5 and 6).
+    """The feed-forward layer f(x W_1) W_2, or gated, (f(x W) * x V) W_2 (Shazeer 2020, eq. 5 and 6).
 
     Args:
         dim: width of input and output.
-        ffn_dim: inner width. A gated layer has one product more: give it two thirds to keep the parameter count.
-        activation: f.
-        dropout: on the inner activations.
-        bias: the projections have a bias.
+        ffn_dim: inner width. A gated layer has half as many parameters again.
+        activation: function f.
+        dropout: dropout rate of the inner activations.
+        bias: whether the projections have a bias.
     """
 
     def __init__(self, dim: int, ffn_dim: int, activation: Activation, dropout: float = 0.0, bias: bool = True) -> None:
@@ -43,7 +43,7 @@ class FeedForward(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., D) to (..., D)."""
+        """Apply the layer to x, (..., D)."""
         x = self.project_in(x)
         if self.gated:
             gate, x = x.chunk(2, dim=-1)

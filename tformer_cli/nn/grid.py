@@ -1,7 +1,7 @@
-"""Positions of a picture's patches: cells of a grid of rows and columns, and of the [class] token before them.
+"""Positions of the patches of an image, which form a grid, and of the [class] token before them.
 
-Every scheme of a line goes with the patches too, in raster order (row by row); [class], if there is one, is then
-position 0. The schemes of a grid take the row and the column of each, (T, 2); those of [class] are -1.
+One-dimensional schemes use the raster order of the patches (row by row), in which [class], if there is one, is position
+0. The schemes of a grid use rows and columns, (T, 2); those of [class] are -1.
 
 Shapes: B batch, T tokens (queries), S keys, D model width, H heads, K head width, R rows, C columns.
 """
@@ -15,32 +15,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import ABSOLUTE_POSITIONS, Combine, Positions
-from tformer_cli.nn.positions import PositionVectors, frequencies, sinusoidal_table, sinusoids, turn
+from tformer_cli.nn.positions import PositionVectors, frequencies, rotate_pairs, sinusoidal_table, sinusoids
 
 INITIAL_STD = 0.02
-"""Of learned positions (Dosovitskiy et al. 2021, the authors' code)."""
+"""Initial standard deviation of learned positions (Dosovitskiy et al. 2021, the authors' code)."""
 
 
 def cells(grid: tuple[int, int], *, class_token: bool) -> Tensor:
-    """Row and column of each patch in raster order, (T, 2), int64; of [class], which comes first, -1 and -1."""
+    """Return row and column of each patch in raster order, (T, 2), int64; for [class], which is first, -1 and -1."""
     rows, columns = map(torch.arange, grid)
     patches = torch.cartesian_prod(rows, columns).view(-1, 2)
     return F.pad(patches, (0, 0, 1, 0), value=-1) if class_token else patches
 
 
 class GridPositions(PositionVectors):
-    """Tell each patch its place, where that is a vector.
+    """Absolute positions of patches.
 
     Learned: a vector for each cell, and one for [class] (Dosovitskiy et al. 2021, eq. 1). Learned_2d: half of the
     vector is learned for the row, half for the column (appendix D.4). Sinusoidal_2d: these halves are sinusoids, and
-    that of [class] is zero (Chen et al. 2021, "MoCo v3"). Sinusoidal, learnable_sinusoidal: of the place
-    in raster order.
+    the vector of [class] is zero (Chen et al. 2021, "MoCo v3"). Sinusoidal, learnable_sinusoidal: sinusoids of the
+    position in raster order.
 
     Args:
-        scheme: one of them, or any other, with which nothing happens here.
-        combine: the vectors are added to embeddings, or joined with them.
-        dim: D.
-        grid: R and C.
+        scheme: position scheme; with a scheme that is not absolute this module is the identity.
+        combine: whether the vectors are added to the embeddings or concatenated with them.
+        dim: width D.
+        grid: numbers of rows R and columns C.
         class_token: whether the first of all tokens is [class].
     """
 
@@ -61,19 +61,19 @@ class GridPositions(PositionVectors):
             fixed = sinusoidal_table(rows * columns + class_token, dim)
             self.register_buffer("fixed", fixed, persistent=False)
         elif scheme is Positions.sinusoidal_2d:
-            fixed = joined(sinusoidal_table(rows, dim // 2), sinusoidal_table(columns, dim // 2))
+            fixed = concatenated(sinusoidal_table(rows, dim // 2), sinusoidal_table(columns, dim // 2))
             self.register_buffer("fixed", F.pad(fixed, (0, 0, int(class_token), 0)), persistent=False)
         self.class_vector = None
         if class_token and scheme in (Positions.learned, Positions.learned_2d):
             self.class_vector = nn.Parameter(INITIAL_STD * torch.randn(dim))
 
     def vectors(self, length: int) -> Tensor:
-        """Those of all `length` tokens, in raster order after that of [class]: (T, D)."""
+        """Return the vectors of all `length` tokens, [class] first, then in raster order: (T, D)."""
         if self.scheme is Positions.learnable_sinusoidal:
             return sinusoids(torch.arange(length, device=self.frequency.device), self.frequency)
         if self.scheme in (Positions.sinusoidal, Positions.sinusoidal_2d):
             return self.fixed
-        flat = self.table.flatten(0, 1) if self.scheme is Positions.learned else joined(self.rows, self.columns)
+        flat = self.table.flatten(0, 1) if self.scheme is Positions.learned else concatenated(self.rows, self.columns)
         return flat if self.class_vector is None else torch.cat((self.class_vector[None], flat))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,37 +81,38 @@ class GridPositions(PositionVectors):
         return self.combined(x, self.vectors(x.shape[1])) if self.scheme in ABSOLUTE_POSITIONS else x
 
 
-def joined(rows: Tensor, columns: Tensor) -> Tensor:
-    """Of each cell in raster order the vector of its row, then of its column: (R, E) and (C, E) to (R * C, 2E)."""
+def concatenated(rows: Tensor, columns: Tensor) -> Tensor:
+    """Concatenate the vectors of row and column of each cell in raster order: (R, E) and (C, E) to (R * C, 2E)."""
     shape = (len(rows), len(columns), -1)
     return torch.cat((rows[:, None].expand(shape), columns[None].expand(shape)), dim=-1).flatten(0, 1)
 
 
 def rotate_2d(x: Tensor, positions: Tensor, base: float = 100.0) -> Tensor:
-    """Rotary positions of a grid: the row turns half of a head's numbers, the column half (Heo et al. 2024).
+    """Apply rotary positions of a grid: half of a head is rotated by the row, half by the column (Heo et al. 2024).
 
     Args:
         x: queries or keys, (B, H, T, K) with K a multiple of 4.
-        positions: row and column of each, (T, 2), int64; where they are negative ([class]) nothing is turned.
-        base: wavelength base; the paper's, as pictures have fewer rows than texts have tokens.
+        positions: rows and columns, (T, 2), int64; negative ones, of [class], are not rotated.
+        base: wavelength base, by default that of the paper, since images have fewer rows than texts have tokens.
 
     Returns:
         (B, H, T, K), same dtype as `x`; computed in float32.
 
     Raises:
-        ValueError: if K is no multiple of 4.
+        ValueError: if K is not a multiple of 4.
     """
     if x.shape[-1] % 4:
         raise ValueError(f"rotary positions of a grid need a head width divisible by 4, not {x.shape[-1]}")
     rate = frequencies(x.shape[-1] // 2, base).to(x.device)
-    return turn(x, (positions.clamp(min=0)[..., None].float() * rate).flatten(-2))  # (T, 2, K / 4) to (T, K / 2)
+    angles = (positions.clamp(min=0)[..., None].float() * rate).flatten(-2)  # (T, 2, K / 4) to (T, K / 2)
+    return rotate_pairs(x, angles)
 
 
 class GridBias(nn.Module):
     """A learned bias for each head and difference of rows and columns, shared by a stack (Liu et al. 2021, eq. 4).
 
-    With [class] there are three more a head, as in BEiT's code (Bao et al. 2022): from [class] to a patch, from a patch
-    to [class], and of [class] to itself.
+    With [class] each head has three more, as in the code of BEiT (Bao et al. 2022): from [class] to a patch, from a
+    patch to [class], and from [class] to itself.
     """
 
     def __init__(self, heads: int, grid: tuple[int, int], *, class_token: bool) -> None:
@@ -120,10 +121,10 @@ class GridBias(nn.Module):
         self.class_entries = nn.Parameter(torch.zeros(3, heads)) if class_token else None
 
     def forward(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        """Bias of the scores: rows and columns (T, 2) and (S, 2) give (H, T, S)."""
+        """Return the bias of the scores, (H, T, S), for rows and columns of queries (T, 2) and keys (S, 2)."""
         rows, columns, _ = self.table.shape
-        apart = query_positions[:, None] - key_positions[None, :]  # (T, S, 2)
-        index = (apart[..., 0] + rows // 2) * columns + apart[..., 1] + columns // 2
+        offset = query_positions[:, None] - key_positions[None, :]  # (T, S, 2)
+        index = (offset[..., 0] + rows // 2) * columns + offset[..., 1] + columns // 2
         entries = self.table.flatten(0, 1)
         if self.class_entries is not None:
             entries = torch.cat((entries, self.class_entries))
@@ -134,35 +135,35 @@ class GridBias(nn.Module):
 
 
 def resized(table: Tensor, shape: Sequence[int]) -> Tensor:
-    """A learned table over the cells of another grid (Dosovitskiy et al. 2021, section 3.2): bicubic.
+    """Resize a learned table to another grid by bicubic interpolation (Dosovitskiy et al. 2021, section 3.2).
 
     Args:
-        table: (R, C, W), or of one direction, (R, W).
-        shape: rows and columns wanted, or rows alone.
+        table: (R, C, W), or (R, W) for one direction.
+        shape: new numbers of rows and columns, or of rows alone.
 
     Returns:
-        (*shape, W), of the dtype of `table`; itself where it has that shape.
+        (*shape, W), of the dtype of `table`; `table` itself if it has that shape.
     """
     if table.shape[:-1] == tuple(shape):
         return table
-    picture = table.float().movedim(-1, 0)[None]  # (1, W, R[, C])
+    image = table.float().movedim(-1, 0)[None]  # (1, W, R[, C])
     if len(shape) == 1:
-        return F.interpolate(picture[..., None], (*shape, 1), mode="bicubic")[0, ..., 0].movedim(0, -1).to(table.dtype)
-    return F.interpolate(picture, tuple(shape), mode="bicubic")[0].movedim(0, -1).to(table.dtype)
+        return F.interpolate(image[..., None], (*shape, 1), mode="bicubic")[0, ..., 0].movedim(0, -1).to(table.dtype)
+    return F.interpolate(image, tuple(shape), mode="bicubic")[0].movedim(0, -1).to(table.dtype)
 
 
-def fitted(model: nn.Module, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint's weights with every table over a grid resized to that of the model.
+def fitted(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights with the tables over grids resized to those of a model.
 
     Args:
-        model: has `GridPositions` and `GridBias` anywhere.
-        found: weights by the model's names; those it lacks are passed over.
+        model: model, which may contain `GridPositions` and `GridBias`.
+        weights: weights by their names in the model; other names are ignored.
     """
-    fitting = dict(found)
+    fitting = dict(weights)
     for part, module in model.named_modules():
         if isinstance(module, (GridPositions, GridBias)):
             for table in ("table", "rows", "columns"):
-                name, own = f"{part}.{table}", getattr(module, table, None)
-                if own is not None and name in found and found[name].dim() == own.dim():
-                    fitting[name] = resized(found[name], own.shape[:-1])
+                name, parameter = f"{part}.{table}", getattr(module, table, None)
+                if parameter is not None and name in weights and weights[name].dim() == parameter.dim():
+                    fitting[name] = resized(weights[name], parameter.shape[:-1])
     return fitting

@@ -1,7 +1,7 @@
-"""Linear layers with 8-bit products, for decoding on CPUs that multiply bytes (AVX512-VNNI, AMX).
+"""Linear layers with 8-bit products, for decoding on CPUs with AVX512-VNNI or AMX.
 
-Weights are rounded once, each output's row by its own scale; inputs as they come, each row by its own scale, so that a
-result does not depend on what else is in the batch. Sums are exact (32 bits). Nothing is calibrated or trained.
+Weights are rounded once with a scale for each output, inputs at each call with a scale for each row, so that results do
+not depend on the other rows of a batch. Sums are exact (32 bits). There is no calibration or training.
 
 Shapes: N rows, I inputs, O outputs.
 """
@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from tformer_cli.errors import ConfigError
 
 ZERO = 128
-"""What stands for zero in an unsigned byte: the CPU's instruction multiplies unsigned inputs with signed weights."""
-LEAST_WEIGHTS = 1 << 16
-"""Smaller layers stay in float32: rounding their inputs costs more than the product saves."""
+"""Zero point of the inputs: the CPU's instruction multiplies unsigned inputs with signed weights."""
+MIN_WEIGHTS = 1 << 16
+"""Number of weights below which layers stay in float32, since rounding their inputs takes longer than it saves."""
 
 
 def available() -> bool:
-    """Whether this machine and this build of torch multiply bytes exactly."""
+    """Return whether this machine and this build of torch support exact 8-bit products."""
     return hasattr(torch.ops.onednn, "qlinear_pointwise") and torch.cpu._is_vnni_supported()
 
 
@@ -46,7 +46,7 @@ class Int8Linear(nn.Module):
         self.bias = None if bias is None else bias.detach().float()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., I) to (..., O), float32."""
+        """Apply the layer to x, (..., I), and return (..., O) in float32."""
         y, scale = self.product(x.reshape(-1, x.shape[-1]))
         y = y.mul_(scale) if self.bias is None else torch.addcmul(self.bias, y, scale, out=y)
         return y.view(*x.shape[:-1], -1)
@@ -60,7 +60,10 @@ class Int8Linear(nn.Module):
             torch.addcmul(self.bias, y, scale, out=out)
 
     def product(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """X W^T for x (N, I) up to the rows' scales, (N, O), and those, (N, 1); float32, without the bias."""
+        """Return the unscaled product of x (N, I) and the weights, (N, O), and the scales of its rows, (N, 1).
+
+        Both are float32. The bias is not added.
+        """
         scale = x.abs().amax(-1, keepdim=True).clamp_(min=1e-30).div_(127)
         rounded = (x / scale).round_().to(torch.int8).view(torch.uint8).bitwise_xor_(ZERO)  # adds 128, modulo 256
         y = torch.ops.onednn.qlinear_pointwise(
@@ -70,17 +73,17 @@ class Int8Linear(nn.Module):
 
 
 class Int8Decoder:
-    """A model for inference with its larger linear layers and output projection in 8 bits. The model is not changed.
+    """A copy of a model for inference with its larger linear layers and output projection in 8 bits.
 
     Args:
-        model: has `output_layer`; on a CPU.
+        model: model on a CPU, with a method `output_layer`.
 
     Raises:
-        ConfigError: if this machine cannot.
+        ConfigError: if the machine does not support 8-bit products.
     """
 
     step: Callable[..., Tensor]
-    """The model's, as everything that is not defined here."""
+    """Method of the model, like all attributes that are not defined here."""
 
     def __init__(self, model: nn.Module) -> None:
         if not available():
@@ -92,13 +95,13 @@ class Int8Decoder:
             self._model = copy.deepcopy(model).eval()
             for module in list(self._model.modules()):
                 for name, child in module.named_children():
-                    if isinstance(child, nn.Linear) and child.weight.numel() >= LEAST_WEIGHTS:
+                    if isinstance(child, nn.Linear) and child.weight.numel() >= MIN_WEIGHTS:
                         setattr(module, name, Int8Linear(child.weight, child.bias))
 
     def output_layer(self) -> Int8Linear:
-        """The output projection."""
+        """Return the output projection."""
         return self._output
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else (`encode`, `start`, `step`, ...) is the model's."""
+        """Return an attribute of the model (`encode`, `start`, `step`, ...)."""
         return getattr(self._model, name)

@@ -1,10 +1,8 @@
-"""Positions: how a model knows the order of its inputs. One switch, `model.positions`, in every family.
+"""One-dimensional position schemes, which `model.positions` selects; `nn.grid` has those of rows and columns.
 
-Here those of a line; `nn.grid` has those of rows and columns.
-
-Absolute schemes add to (or are concatenated with) the token embedding; rotary turns queries and keys; relative schemes
-add to the attention scores. All take explicit integer positions, so that training, cached decoding and beams share
-one path.
+Absolute schemes are added to the token embedding or concatenated with it. Rotary schemes rotate queries and keys.
+Relative schemes are added to the attention scores. All take explicit integer positions, so that training, cached
+decoding and beams use the same code.
 
 Shapes: B batch, T queries, S keys, D model width, H heads, K head width.
 """
@@ -24,11 +22,11 @@ def frequencies(dim: int, base: float = 10_000.0, dtype: torch.dtype = torch.flo
 
     Args:
         dim: width of the encoding; even.
-        base: the longest wavelength is 2*pi*base tokens.
-        dtype: of the result, which is rounded to it once.
+        base: wavelength base; the longest wavelength is 2*pi*base tokens.
+        dtype: dtype of the result, which is computed in float64.
 
     Returns:
-        (dim / 2,), radians per token.
+        Angular frequencies, (dim / 2,), in radians per token.
 
     Raises:
         ValueError: if `dim` is odd.
@@ -39,40 +37,40 @@ def frequencies(dim: int, base: float = 10_000.0, dtype: torch.dtype = torch.flo
 
 
 def sinusoids(positions: Tensor, frequency: Tensor) -> Tensor:
-    """PE(pos, 2i) = sin(w_i pos), PE(pos, 2i + 1) = cos(w_i pos) (Vaswani et al. 2017, section 3.5).
+    """Return the encodings PE(pos, 2i) = sin(w_i pos), PE(pos, 2i + 1) = cos(w_i pos) (Vaswani et al. 2017, 3.5).
 
     Args:
         positions: (T,), int64.
         frequency: w, (D / 2,), radians per token.
 
     Returns:
-        (T, D), float32; float64 of float64 frequencies.
+        (T, D), float32; float64 for float64 frequencies.
     """
     angles = positions[:, None].to(torch.promote_types(torch.float32, frequency.dtype)) * frequency
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
 
 
 def sinusoidal_table(length: int, dim: int) -> Tensor:
-    """The encodings of 0, 1, ...: (length, dim), float32.
+    """Return the encodings of positions 0, 1, ...: (length, dim), float32.
 
-    Made in float64, as rounded angles cost far positions three of the table's seven digits.
+    They are computed in float64, since rounded angles would cost three of seven digits at far positions.
     """
     return sinusoids(torch.arange(length), frequencies(dim, dtype=torch.float64)).float()
 
 
 class PositionVectors(nn.Module):
-    """What all schemes share that have a vector for each position: it is added to the token's embedding, or joined."""
+    """Base class of absolute schemes, whose vectors are added to the token embeddings or concatenated with them."""
 
     def __init__(self, scheme: Positions, combine: Combine, dim: int) -> None:
         super().__init__()
         self.scheme = scheme
         self.concatenate = scheme in ABSOLUTE_POSITIONS and combine is Combine.concatenate
         if self.concatenate:
-            # Concatenation keeps the residual stream's width by projecting [token; position] back to it.
+            # [token; position] is projected back to the width of the model.
             self.project = nn.Linear(2 * dim, dim)
 
     def combined(self, x: Tensor, vectors: Tensor) -> Tensor:
-        """Embeddings (B, T, D) with the vectors of their positions, (T, D) or (1, D): (B, T, D)."""
+        """Combine embeddings (B, T, D) with the vectors of their positions, (T, D) or (1, D): (B, T, D)."""
         vectors = vectors.to(x.dtype)
         if self.concatenate:
             return self.project(torch.cat((x, vectors.expand_as(x)), dim=-1))
@@ -80,10 +78,10 @@ class PositionVectors(nn.Module):
 
 
 class AbsolutePositions(PositionVectors):
-    """Tell each token its place: fixed sinusoids, a learned table, or sinusoids of learned frequency.
+    """Absolute positions of tokens: fixed sinusoids, a learned table, or sinusoids of learned frequencies.
 
-    Sinusoidal: Vaswani et al. 2017, section 3.5. Learned: Gehring et al. 2017; started at zero, so that order is learnt
-    from nothing. Learnable-sinusoidal: the w_i are parameters (Wang et al. 2021), started at the fixed ones.
+    Sinusoidal: Vaswani et al. 2017, section 3.5. Learned: Gehring et al. 2017; initialised with zeros.
+    Learnable-sinusoidal: the w_i are parameters (Wang et al. 2021), initialised with the fixed frequencies.
     """
 
     def __init__(self, scheme: Positions, combine: Combine, dim: int, max_length: int) -> None:
@@ -111,15 +109,15 @@ class AbsolutePositions(PositionVectors):
         return self.combined(x, sinusoids(positions, self.frequency) if learned else self.table[positions])
 
 
-def turn(x: Tensor, angles: Tensor) -> Tensor:
-    """Turn each pair of numbers of x (B, H, T, K) by an angle, (T, K / 2) in radians; computed in float32."""
-    factor = torch.polar(torch.ones_like(angles), angles)  # e^(i angle): each pair of numbers is one complex number
+def rotate_pairs(x: Tensor, angles: Tensor) -> Tensor:
+    """Rotate each pair of elements of x (B, H, T, K) by angles (T, K / 2) in radians; computed in float32."""
+    factor = torch.polar(torch.ones_like(angles), angles)  # e^(i angle): each pair is one complex number
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * factor).flatten(-2).to(x.dtype)
 
 
 def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
-    """Rotary position embedding (Su et al. 2021, eq. 15 and 34).
+    """Apply rotary position embedding (Su et al. 2021, eq. 15 and 34).
 
     Args:
         x: queries or keys, (B, H, T, K) with K even.
@@ -132,13 +130,13 @@ def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     Raises:
         ValueError: if K is odd.
     """
-    return turn(x, positions[:, None].float() * frequencies(x.shape[-1], base).to(x.device))  # m theta
+    return rotate_pairs(x, positions[:, None].float() * frequencies(x.shape[-1], base).to(x.device))  # m theta
 
 
 class T5Bias(nn.Module):
     """A learned bias for each head and bucket of distance, shared by a stack (Raffel et al. 2020, section 2.1).
 
-    Half of the buckets are exact distances, the rest grow logarithmically up to `max_distance`, as in the authors'
+    Half of the buckets are single distances, the others grow logarithmically up to `max_distance`, as in the authors'
     code.
     """
 
@@ -148,7 +146,7 @@ class T5Bias(nn.Module):
         self.weight = nn.Parameter(torch.zeros(buckets, heads))
 
     def bucket(self, distance: Tensor) -> Tensor:
-        """Bucket of each key - query distance; any shape, int64."""
+        """Return the bucket of each distance (key - query); any shape, int64."""
         buckets = self.weight.shape[0]
         base = torch.zeros_like(distance)
         if self.bidirectional:
@@ -157,13 +155,13 @@ class T5Bias(nn.Module):
             distance = distance.abs()
         else:
             distance = (-distance).clamp(min=0)
-        exact = max(1, buckets // 2)  # a single bucket a side is possible
+        exact = max(1, buckets // 2)  # each side may have a single bucket
         growth = torch.log(distance.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
         coarse = (exact + (growth * (buckets - exact)).long()).clamp(max=buckets - 1)
         return base + torch.where(distance < exact, distance, coarse)
 
     def forward(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        """Bias of the scores: positions (T,) and (S,) give (H, T, S)."""
+        """Return the bias of the scores, (H, T, S), for positions of queries (T,) and keys (S,)."""
         return self.weight[self.bucket(key_positions[None, :] - query_positions[:, None])].permute(2, 0, 1)
 
 
@@ -177,17 +175,17 @@ class ShawRelative(nn.Module):
         self.values = nn.Parameter(torch.randn(2 * max_distance + 1, head_dim) * head_dim**-0.5)
 
     def index(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        """Row of the tables for each pair: clip(j - i, -k, k) + k, (T, S)."""
+        """Return the row of the tables for each pair of positions: clip(j - i, -k, k) + k, (T, S)."""
         distance = key_positions[None, :] - query_positions[:, None]
         return distance.clamp(-self.max_distance, self.max_distance) + self.max_distance
 
     def scores(self, q: Tensor, index: Tensor) -> Tensor:
-        """q_i . a^K_ij for queries (B, H, T, K): (B, H, T, S), unscaled (eq. 5)."""
+        """Return q_i . a^K_ij for queries (B, H, T, K): (B, H, T, S), unscaled (eq. 5)."""
         by_distance = q @ self.keys.to(q.dtype).T  # (B, H, T, 2k + 1)
         return by_distance.gather(-1, index.expand(*q.shape[:3], -1))  # beams share one position: (1, S)
 
     def mix(self, weights: Tensor, index: Tensor) -> Tensor:
-        """sum_j alpha_ij a^V_ij for weights (B, H, T, S): (B, H, T, K) (eq. 3)."""
+        """Return sum_j alpha_ij a^V_ij for weights (B, H, T, S): (B, H, T, K) (eq. 3)."""
         by_distance = weights.new_zeros(*weights.shape[:3], self.values.shape[0])
         by_distance = by_distance.scatter_add(-1, index.expand_as(weights), weights)
         return by_distance @ self.values.to(weights.dtype)
@@ -208,15 +206,15 @@ class TransformerXLRelative(nn.Module):
         self.register_buffer("frequency", frequencies(dim), persistent=False)
 
     def scores(self, q: Tensor, query_positions: Tensor, key_positions: Tensor, scale: float = 1.0) -> Tensor:
-        """(q_i + v) . W_R R_{i-j} for queries (B, H, T, K): (B, H, T, S), times `scale`.
+        """Return scale * (q_i + v) . W_R R_{i-j} for queries (B, H, T, K): (B, H, T, S).
 
-        Each distance is embedded once, and each query is multiplied with every distance; the wanted ones are picked.
-        One and the same tensor for both positions says that they are consecutive: picking then costs nothing (appendix
-        B), where an index costs more than the product.
+        Each distance is embedded once, each query is multiplied with every distance, and the needed products are
+        selected. If both positions are the same tensor, they are consecutive, and the selection is a view (appendix B);
+        otherwise it is a gather, which takes longer than the product.
         """
         if query_positions is key_positions:
             size = len(query_positions)
-            # Query i wants distances i, i - 1, ...: in the flat (T, 2T) each row begins 2T - 1 after the one before.
+            # Query i needs distances i, i - 1, ...: in the flat (T, 2T) rows begin at intervals of 2T - 1.
             by_distance = self._by_distance(q, torch.arange(size, -size, -1, device=q.device), scale)
             return by_distance.flatten(-2)[..., size:].unflatten(-1, (size, 2 * size - 1))[..., :size]
         distance = query_positions[:, None] - key_positions[None, :]  # (T, S)
@@ -227,7 +225,7 @@ class TransformerXLRelative(nn.Module):
         return by_distance.gather(-1, index)
 
     def _by_distance(self, q: Tensor, span: Tensor, scale: float) -> Tensor:
-        """Of each query with each distance of `span`, (B, H, T, distances)."""
+        """Return the scores of each query for each distance of `span`, (B, H, T, distances)."""
         heads, head_dim = self.content_bias.shape[0], self.content_bias.shape[-1]
         embedded = self.project(sinusoids(span, self.frequency).to(q.dtype)).view(-1, heads, head_dim).permute(1, 2, 0)
         return ((q + self.position_bias.to(q.dtype)) * scale) @ embedded

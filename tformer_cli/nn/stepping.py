@@ -1,6 +1,6 @@
-"""What search asks of a model that predicts one token after the other, and of what such a model keeps between steps.
+"""The interfaces of autoregressive models and of their states, as search uses them.
 
-Shapes: B sentences, R rows (hypotheses) of each, K keys cached so far, D model width, V vocabulary.
+Shapes: B sentences, R rows (hypotheses) of each, K cached keys, D model width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from tformer_cli.nn.int8 import Int8Linear
 
 
 class State(Protocol):
-    """What a decoder keeps between steps, for all rows of all sentences."""
+    """The state of a decoder between steps, for all rows of all sentences."""
 
     def follow(self, parents: Tensor) -> None:
-        """Reorder the rows: row r of sentence b continues what was row `parents[b, r]`.
+        """Reorder the rows: row r of sentence b continues the previous row `parents[b, r]`.
 
-        Called after each step. R grows once, from 1 to the number of hypotheses, when those of a sentence part. Caches
-        whose keys are selected by a mask need not do anything; a recurrent state (B, R, D) is gathered.
+        It is called after each step. R grows once, from 1 to the number of hypotheses, when those of a sentence
+        diverge. Caches whose keys are selected by a mask need not do anything; a recurrent state (B, R, D) is gathered.
 
         Args:
-            parents: (B, R), int64, at least 0 and less than the R of the step. Rows without a hypothesis hold any such
+            parents: (B, R), int64, at least 0 and less than the R of the step; for rows without a hypothesis any such
                 number.
         """
         ...
@@ -41,16 +41,16 @@ S_contra = TypeVar("S_contra", bound=State, contravariant=True)
 
 
 class Stepper(Protocol[S_contra]):
-    """A model that predicts one token after the other."""
+    """An autoregressive model."""
 
     def step(self, tokens: Tensor, state: S_contra, mask: Mask) -> Tensor:
         """Read one more token of each row.
 
         Args:
-            tokens: the last token of each, (B, R), int64; R is 1 until the hypotheses of a sentence part.
-            state: advanced by a token.
-            mask: which of the keys cached so far, those of this step included, each row may see: (B, 1, R, K), where a
-                step adds the keys of all its rows. Models without caches ignore it.
+            tokens: the last token of each row, (B, R), int64; R is 1 until the hypotheses of a sentence diverge.
+            state: state, which is advanced by a token.
+            mask: mask (B, 1, R, K) of the cached keys that each row attends to, where K includes the keys of all rows
+                of this step. Models without caches ignore it.
 
         Returns:
             Hidden states, (B, R, D).

@@ -1,4 +1,4 @@
-"""Taps: what attention layers compute inside `forward`, for regularisers that train through it and for pictures.
+"""Taps: records of what attention layers compute inside `forward`, for differentiable regularisers and for figures.
 
     with tapped(model, {"weights"}) as records:
         outputs = model(inputs)
@@ -16,18 +16,19 @@ import torch
 from torch import Tensor, nn
 
 KINDS = ("weights", "values", "outputs")
-"""What a layer can record."""
+"""The kinds of tensors that a layer can record."""
 
 Records = dict[str, dict[str, list[Tensor]]]
 """Tensors by the layer's name and by kind, one for each call of the layer."""
 
 
 class Tappable(nn.Module):
-    """A layer that records what it computes while it is tapped; every attention layer derives from it.
+    """A layer that can be tapped to record tensors; every attention layer derives from it.
 
-    A plain attribute of the layer says so: models do not mix, the check costs next to nothing, and `torch.compile` can
-    guard on it. It compiles a layer anew for its first, second, ... call within a context, and reuses this code in
-    later contexts. As with hooks, a layer that is tapped in one thread records the calls of all threads.
+    The contexts are stored in an attribute of the layer: models are independent of each other, the check is cheap, and
+    `torch.compile` can guard on it. It compiles a layer anew for its first, second, ... call within a context, and
+    reuses this code in later contexts. As with hooks, a layer that is tapped in one thread records the calls of all
+    threads.
 
     Attributes:
         taps: the records of each context that the layer is tapped in, by kind; empty outside of `tapped`.
@@ -38,11 +39,11 @@ class Tappable(nn.Module):
         self.taps: tuple[dict[str, list[Tensor]], ...] = ()
 
     def is_tapped(self, kind: str) -> bool:
-        """Return whether any context asks for this kind."""
+        """Return whether any context records this kind."""
         return any(kind in records for records in self.taps)
 
     def record(self, kind: str, tensor: Tensor) -> None:
-        """Append a tensor to the records of the contexts that ask for this kind."""
+        """Append a tensor to the records of the contexts of this kind."""
         for records in self.taps:
             if kind in records:
                 records[kind].append(tensor)
@@ -56,15 +57,15 @@ def tapped(model: nn.Module, kinds: Collection[str]) -> Iterator[Records]:
     layer computes in, which under autocast can be bfloat16.
 
     - `weights`, (B, H, Q, K): the softmax of the scores, before dropout: each row is a distribution also in training.
-      Where a mask hides a key its weight is exactly 0, and so is a whole row that may attend to nothing. A layer that
-      would run a fused kernel computes the same function explicitly while its weights are asked for: its outputs differ
-      by rounding, and its dropout draws other random numbers.
-    - `values`, (B, H, K, W): what the weights are multiplied with. With a cache, all that are in it, as a copy.
+      Weights of masked keys are exactly 0, and so are rows that may attend to no key. A layer that would run a fused
+      kernel computes the same function explicitly while its weights are recorded: its outputs differ by rounding, and
+      its dropout draws other random numbers.
+    - `values`, (B, H, K, W): the values that the weights are multiplied with; with a cache a copy of all cached values.
     - `outputs`, (B, H, Q, W): the weights, after dropout, times the values; before heads are concatenated and
       projected. Relative positions after Shaw et al. (2018) add their own values to them.
 
-    Contexts may be nested; each has its own records. A layer that is called several times, as by a decoder that makes
-    one step after the other, has one tensor for each call. Records stay valid after the context ends.
+    Contexts may be nested; each has its own records. A layer that is called several times, as in step-by-step decoding,
+    has one tensor for each call. Records stay valid after the context ends.
 
     Args:
         model: any model; models without attention layers have no records.
@@ -72,13 +73,13 @@ def tapped(model: nn.Module, kinds: Collection[str]) -> Iterator[Records]:
 
     Yields:
         Tensors by name of the layer in the model (`decoder.blocks.3.cross`: without the `.sublayer` of its residual)
-        and kind; filled while the model runs.
+        and kind; they are filled while the model runs.
 
     Raises:
         ValueError: if a kind is unknown.
     """
-    if unknown := set(kinds) - set(KINDS):
-        raise ValueError(f"attention records {', '.join(KINDS)}, not {', '.join(sorted(unknown))}")
+    if unknown_kinds := set(kinds) - set(KINDS):
+        raise ValueError(f"attention records {', '.join(KINDS)}, not {', '.join(sorted(unknown_kinds))}")
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Tappable)}
     taps: Records = {name: {kind: [] for kind in kinds} for name in layers}
     for name, layer in layers.items():
