@@ -10,8 +10,8 @@ from tformer_cli.draw import (
     DARK,
     FONT_PIXELS,
     IMAGE_PIXELS,
-    LEAST_PIXELS,
-    WIDEST_PIXELS,
+    MAX_PIXELS,
+    MIN_PIXELS,
     Gallery,
     HeatMap,
     Spectrogram,
@@ -34,10 +34,10 @@ def values(frames: int, bins: int) -> np.ndarray:
 def test_time_runs_to_the_right_and_frequency_upwards():
     pixels = spectrogram(Spectrogram(values(9, 4))).astype(int)
     rows, columns = np.nonzero(pixels.sum(-1) < 600)
-    width = LEAST_PIXELS // 9
+    width = MIN_PIXELS // 9
     assert (columns.min(), columns.max()) == (3 * width, 4 * width - 1)
     height = (rows.max() + 1) // 4
-    assert rows.min() == 3 * height and 4 * height >= LEAST_PIXELS // 2
+    assert rows.min() == 3 * height and 4 * height >= MIN_PIXELS // 2
 
 
 def test_a_mark_stands_where_it_begins_and_its_name_is_not_cut():
@@ -52,12 +52,12 @@ def test_a_mark_stands_where_it_begins_and_its_name_is_not_cut():
 
 def test_a_long_caption_is_broken_and_does_not_make_the_picture_small():
     short, long = (spectrogram(Spectrogram(values(6, 6), caption=text)) for text in ("short", "a long caption " * 9))
-    assert short.shape[1] == long.shape[1] == LEAST_PIXELS and long.shape[0] > short.shape[0] + 50
+    assert short.shape[1] == long.shape[1] == MIN_PIXELS and long.shape[0] > short.shape[0] + 50
     assert (long[short.shape[0] + 40 :].sum(-1) < 300).any()
 
 
 def test_hours_of_sound_are_one_pixel_a_frame():
-    assert spectrogram(Spectrogram(np.zeros((WIDEST_PIXELS + 5, 3)))).shape[1] == WIDEST_PIXELS + 5
+    assert spectrogram(Spectrogram(np.zeros((MAX_PIXELS + 5, 3)))).shape[1] == MAX_PIXELS + 5
 
 
 @pytest.mark.parametrize("name", ["plain", "two\nlines", "\t\x00", "\udcff", "ねこ", ""])

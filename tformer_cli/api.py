@@ -33,7 +33,7 @@ from tformer_cli.train.restore import Opened, open_run
 
 @dataclass(frozen=True)
 class Run:
-    """A trained run in use; `load` makes one.
+    """A loaded run, which `load` returns.
 
     Attributes:
         opened: the run's task, model and machine.
@@ -43,17 +43,17 @@ class Run:
 
     @property
     def config(self) -> Experiment:
-        """Return the configuration of the run, with the settings given to `load`."""
+        """The configuration of the run, with the settings given to `load`."""
         return self.opened.config
 
     @property
     def model(self) -> nn.Module:
-        """Return the model, on its device, in evaluation mode."""
+        """The model, on its device, in evaluation mode."""
         return self.opened.model
 
     @property
     def tokenizer(self) -> Vocabulary | None:
-        """Return the tokenizer; None: the model does not read text."""
+        """The tokenizer; None if the model does not read or generate text."""
         return getattr(self.opened.task.data, "tokenizer", None)
 
     def predict(self, inputs: Iterable[Input | Path]) -> list[Prediction]:
@@ -66,9 +66,9 @@ class Run:
             DataError: if an input is malformed, too long or unreadable.
             ConfigError: if the run makes no predictions.
         """
-        given = [str(each) if isinstance(each, Path) else each for each in inputs]
+        examples = [str(item) if isinstance(item, Path) else item for item in inputs]
         with _machine(self.opened):
-            return list(self.opened.predict(given))
+            return list(self.opened.predict(examples))
 
     def evaluate(self, split: str = "test", *, predictions: bool = False) -> Evaluation:
         """Return the scores on a split of the run's data, with their signatures.

@@ -1,4 +1,4 @@
-"""Figures of a run, heat maps, galleries and spectrograms, and how Pillow draws them."""
+"""Figures of a run (heat maps, galleries of images and spectrograms), drawn with Pillow."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CELL_PIXELS, FONT_PIXELS = 22, 13
 LIGHT, DARK = np.array((250, 250, 252.0)), np.array((20, 60, 130.0))
 
 IMAGE_PIXELS, FRAME_PIXELS = 112, 4
-RIGHT, WRONG, NEITHER = "#2e7d32", "#c62828", "#ffffff"
+CORRECT, WRONG, NEITHER = "#2e7d32", "#c62828", "#ffffff"
 HEAT = np.array((255, 80, 0.0))
-FRAME_WIDTH_PIXELS, BIN_PIXELS, LEAST_PIXELS, WIDEST_PIXELS, MARK = 3, 2, 240, 3000, "#c62828"
+FRAME_WIDTH_PIXELS, BIN_PIXELS, MIN_PIXELS, MAX_PIXELS, MARK = 3, 2, 240, 3000, "#c62828"
 TICK_SECONDS, TICK_PIXELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300), 40
 SCALE_PIXELS = 12
 
@@ -29,7 +29,7 @@ FONTS = (
     "DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf", "arial.ttf", "NotoSansCJK-Regular.ttc", "ipag.ttf",
     "fonts-japanese-gothic.ttf", "Hiragino Sans GB.ttc", "Arial Unicode.ttf", "msgothic.ttc", "wqy-zenhei.ttc",
 )  # fmt: skip
-"""Of the usual systems, by the file's name; Pillow's own lacks all but plain Latin."""
+"""File names of fonts on common systems, since Pillow's default font has only Latin characters."""
 
 
 @dataclass
@@ -38,9 +38,9 @@ class HeatMap:
 
     Attributes:
         values: (rows, columns), float.
-        rows: their names.
-        columns: their names.
-        title: a line above it.
+        rows: names of the rows.
+        columns: names of the columns.
+        title: line above the matrix.
         row_title: label of the rows.
         column_title: label of the columns.
         percent: whether the values are shares; they are then written into the cells, in percent.
@@ -61,15 +61,15 @@ class Gallery:
 
     Attributes:
         images: each (height, width, 3 or 1), uint8.
-        captions: a line or two under each.
-        right: whether the model's prediction is correct, shown by the colour of the frame; None: no frame.
-        weights: a heat map over each image, (rows, columns), float; none: only the images.
+        captions: one or two lines under each image.
+        correct: whether the model's prediction is correct, shown by the colour of the frame; None: no frame.
+        weights: heat map over each image, (rows, columns), float; empty: only the images.
         columns: number of images in a row; 0: chosen automatically.
     """
 
     images: list[np.ndarray]
     captions: list[str]
-    right: list[bool | None]
+    correct: list[bool | None]
     weights: list[np.ndarray] = field(default_factory=list)
     columns: int = 0
 
@@ -110,20 +110,20 @@ Picture = HeatMap | Gallery | Spectrogram
 
 
 def font_for(text: str) -> FreeTypeFont | ImageFont:
-    """The first font of this machine that has every character of a text; else the one that has most."""
+    """Return the first font of this machine that has all characters of a text, or the font that has most of them."""
     from PIL import ImageFont
 
-    best, most = ImageFont.load_default(FONT_PIXELS), -1
+    best, best_count = ImageFont.load_default(FONT_PIXELS), -1
     for name in FONTS:
         try:
             font = ImageFont.truetype(name, FONT_PIXELS)
         except OSError:
             continue
-        absent = _drawn(font, "\uffff")
-        known = sum(_drawn(font, character) != absent for character in set(text))
-        if known > most:
-            best, most = font, known
-        if known == len(set(text)):
+        missing = _drawn(font, "\uffff")
+        count = sum(_drawn(font, character) != missing for character in set(text))
+        if count > best_count:
+            best, best_count = font, count
+        if count == len(set(text)):
             break
     return best
 
@@ -133,14 +133,14 @@ def _drawn(font: FreeTypeFont, character: str) -> bytes:
 
 
 def draw(picture: Picture) -> np.ndarray:
-    """Any picture that a task gives: (height, width, 3), uint8."""
+    """Draw a figure of any kind: (height, width, 3), uint8."""
     if isinstance(picture, Gallery):
         return gallery(picture)
     return spectrogram(picture) if isinstance(picture, Spectrogram) else heat_map(picture)
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """An image, (height, width, 3) uint8, as a PNG file."""
+    """Return an image, (height, width, 3) uint8, as the bytes of a PNG file."""
     from PIL import Image
 
     stream = io.BytesIO()
@@ -149,7 +149,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def gallery(picture: Gallery) -> np.ndarray:
-    """Images in a grid, framed green where the model was right and red where it was wrong, with their captions.
+    """Draw images with captions in a grid; frames are green for correct predictions and red for wrong ones.
 
     Returns:
         (height, width, 3), uint8.
@@ -165,9 +165,9 @@ def gallery(picture: Gallery) -> np.ndarray:
     size = (columns * (cell + 8), -(-len(picture.images) // columns) * (cell + caption_pixels + 8))
     sheet = Image.new("RGB", size, "white")
     drawing = ImageDraw.Draw(sheet)
-    for number, (image, caption, right) in enumerate(zip(picture.images, captions, picture.right, strict=True)):
+    for number, (image, caption, correct) in enumerate(zip(picture.images, captions, picture.correct, strict=True)):
         left, top = number % columns * (cell + 8), number // columns * (cell + caption_pixels + 8)
-        frame = NEITHER if right is None else RIGHT if right else WRONG
+        frame = NEITHER if correct is None else CORRECT if correct else WRONG
         drawing.rectangle((left, top, left + cell - 1, top + cell - 1), frame)
         inner = _enlarged(image)
         if picture.weights:
@@ -177,9 +177,9 @@ def gallery(picture: Gallery) -> np.ndarray:
         sheet.paste(
             inner, (inside[0] + (IMAGE_PIXELS - inner.width) // 2, inside[1] + (IMAGE_PIXELS - inner.height) // 2)
         )
-        for place, line in enumerate(caption):
+        for index, line in enumerate(caption):
             drawing.text(
-                (left + cell / 2, top + cell + 2 + place * FONT_PIXELS),
+                (left + cell / 2, top + cell + 2 + index * FONT_PIXELS),
                 _cut(line, font, cell),
                 "black",
                 font,
@@ -205,7 +205,7 @@ def _cut(text: str, font: FreeTypeFont | ImageFont, width_pixels: float) -> str:
 
 
 def _heated(image: Image.Image, weights: np.ndarray) -> Image.Image:
-    """An image, dark where the weights are low and glowing where they are high."""
+    """Blend an image with a heat map of weights: low weights darken the image, high ones add red."""
     from PIL import Image
 
     share = Image.fromarray((255 * weights / max(float(weights.max()), 1e-12)).astype(np.uint8))
@@ -237,15 +237,15 @@ def heat_map(picture: HeatMap) -> np.ndarray:
     )
     left = names_left + line * bool(row_title)
     top = names_top + line * (bool(title) + bool(column_title))
-    most = max(float(values.max(initial=0)), 1e-12)
-    share = (values / most).clip(0, 1)
+    maximum = max(float(values.max(initial=0)), 1e-12)
+    share = (values / maximum).clip(0, 1)
     cells = LIGHT + share[..., None] * (DARK - LIGHT)
     cells = cells.astype(np.uint8).repeat(cell, axis=0).repeat(cell, axis=1)
-    highest = _short(most, percent=picture.percent)
+    highest = _short(maximum, percent=picture.percent)
     scale = int(font.getlength(highest)) + SCALE_PIXELS + 24
     right = left + columns * cell
-    least = max(map(int, map(font.getlength, (title, column_title)))) + left + 8
-    image = Image.new("RGB", (max(right + scale, least), max(top + rows * cell + 6, top + 3 * line)), "white")
+    title_width = max(map(int, map(font.getlength, (title, column_title)))) + left + 8
+    image = Image.new("RGB", (max(right + scale, title_width), max(top + rows * cell + 6, top + 3 * line)), "white")
     image.paste(Image.fromarray(cells), (left, top))
     draw = ImageDraw.Draw(image)
     draw.text((4, line / 2), title, "black", font, anchor="lm")
@@ -284,7 +284,7 @@ def _upright(text: str, font: FreeTypeFont | ImageFont, length: int, width: int)
     return label.rotate(90, expand=True)
 
 
-def _scale(image: Image.Image, left: int, top: int, height: int, most: str, font: FreeTypeFont | ImageFont) -> None:
+def _scale(image: Image.Image, left: int, top: int, height: int, maximum: str, font: FreeTypeFont | ImageFont) -> None:
     """Draw the colour scale, from 0 at the bottom to the highest value at the top."""
     from PIL import Image, ImageDraw
 
@@ -293,12 +293,12 @@ def _scale(image: Image.Image, left: int, top: int, height: int, most: str, font
     image.paste(Image.fromarray(bar), (left, top))
     drawing = ImageDraw.Draw(image)
     drawing.rectangle((left, top, left + SCALE_PIXELS - 1, top + height - 1), outline="#888888")
-    drawing.text((left + SCALE_PIXELS + 4, top), most, "black", font, anchor="lt")
+    drawing.text((left + SCALE_PIXELS + 4, top), maximum, "black", font, anchor="lt")
     drawing.text((left + SCALE_PIXELS + 4, top + height - 1), "0", "black", font, anchor="lb")
 
 
 def _lines(text: str, font: FreeTypeFont | ImageFont, width_pixels: int) -> list[str]:
-    """A text's words in lines that are not wider, but for single words."""
+    """Break a text into lines of at most a width; a word that is wider has a line of its own."""
     lines: list[str] = []
     for word in text.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width_pixels:
@@ -309,7 +309,7 @@ def _lines(text: str, font: FreeTypeFont | ImageFont, width_pixels: int) -> list
 
 
 def spectrogram(picture: Spectrogram) -> np.ndarray:
-    """Sound as a picture, darkest where it is loudest; what is marked stands above the frame where it begins.
+    """Draw a spectrogram; high values are dark, and the names of marks are above their frames.
 
     Returns:
         (height, width, 3), uint8.
@@ -323,14 +323,14 @@ def spectrogram(picture: Spectrogram) -> np.ndarray:
     low, high = np.percentile(values, (1, 99.5))
     share = ((values - low) / max(high - low, 1e-12)).clip(0, 1)
     bins, frames = share.shape
-    width_pixels = max(1, min(FRAME_WIDTH_PIXELS, WIDEST_PIXELS // frames), LEAST_PIXELS // frames)
-    bin_pixels = max(BIN_PIXELS, LEAST_PIXELS // 2 // bins)
+    width_pixels = max(1, min(FRAME_WIDTH_PIXELS, MAX_PIXELS // frames), MIN_PIXELS // frames)
+    bin_pixels = max(BIN_PIXELS, MIN_PIXELS // 2 // bins)
     cells = (LIGHT + share[..., None] * (DARK - LIGHT)).astype(np.uint8)
     cells = cells.repeat(bin_pixels, axis=0).repeat(width_pixels, axis=1)
     line = FONT_PIXELS + 5
     top = 2 * line if marks else 0
     ends = [frame * width_pixels + 4 + int(font.getlength(name)) for frame, name in marks]
-    width = max(cells.shape[1], *ends, LEAST_PIXELS)
+    width = max(cells.shape[1], *ends, MIN_PIXELS)
     caption = _lines(words, font, width - 8)
     axis = line + 4 if picture.frame_seconds else 0
     image = Image.new("RGB", (width, top + cells.shape[0] + axis + line * len(caption) + 4), "white")

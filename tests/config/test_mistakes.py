@@ -274,7 +274,7 @@ def test_possible_combinations_pass(given):
         (["augment.noise_low_db=40"], "augment.noise_low_db: 40 is more than noise_high_db 30: "),
         (["augment.noise_path=noises"], "augment.noise_path: no utterance has noise, as augment.noise is 0: "),
         (["augment.time_masks=2", "augment.adaptive_masks=0.05"], "augment.adaptive_masks: augment.time_masks 2 says "),
-        (["augment.frequency_masks=1", "features.bins=27"], "augment.frequency_mask_bins: 27 would hide all of "),
+        (["augment.frequency_masks=1", "features.bins=27"], "augment.frequency_mask_bins: 27 would mask all of "),
         (["data.join_low=3"], "data.join_low: 3 is more than data.join_high 1: "),
         (["features.kind=stored", "augment.gain_db=3"], "augment.gain_db: needs sound, and features.kind is stored: "),
         (["features.kind=stored", "augment.noise=0.1"], "augment.noise: needs sound, and features.kind is stored: "),

@@ -243,7 +243,7 @@ def test_pictures_to_look_at(tmp_path):
     assert drawn["augmented"].shape[1] == 8 * (112 + 2 * 4 + 8)  # two pictures in a row, each in four epochs
     assert all(image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8 for image in drawn.values())
     right, wrong = ((drawn["predictions"] == colour).all(-1).any() for colour in ((46, 125, 50), (198, 40, 40)))
-    assert right == any(found["predictions"].right) and wrong == (not all(found["predictions"].right))
+    assert right == any(found["predictions"].correct) and wrong == (not all(found["predictions"].correct))
 
 
 class Brightness(nn.Module):

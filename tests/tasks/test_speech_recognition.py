@@ -119,7 +119,7 @@ def test_the_worst_utterances_come_first_and_samples_say_which_is_which(tmp_path
     with torch.inference_mode():
         found = task.evaluate(task.model().eval(), "train", Scoring(samples=3))
         (_, header, rows), *_ = found.tables
-        assert header == ["WER", "said", "heard", "recording"]
+        assert header == ["WER", "reference", "transcript", "recording"]
         assert [row[:3] for row in rows] == [
             ["100.0", "one two three 7", "nothing of all this"],
             ["50.0", "one two three 3", "one two"],
@@ -457,6 +457,6 @@ def test_a_wrong_form_is_noticed_before_anything_is_read(tmp_path):
 
 def test_a_word_error_rate_of_text_without_spaces_is_not_to_be_gone_by(tmp_path, monkeypatch):
     task = prepared(tmp_path, data=written(tmp_path / "odd", ["今天天气", "很好"] * 6))
-    assert any("go by cer" in note for note in scored(task, monkeypatch, str).notes)
+    assert any("use cer" in note for note in scored(task, monkeypatch, str).notes)
     task = prepared(tmp_path / "korean", data=written(tmp_path / "two", ["오늘 날씨", "좋다"] * 6))
     assert not scored(task, monkeypatch, str).notes

@@ -9,7 +9,7 @@ import typer
 
 from tformer_cli.cli.choices import one_of
 from tformer_cli.errors import ConfigError, install_command
-from tformer_cli.tasks.demos import DEMOS, OWN_DATA, Demo
+from tformer_cli.tasks.demos import DEMOS, USER_DATA_COMMAND, Demo
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import Experiment
@@ -151,6 +151,6 @@ def next_steps(runs: dict[str, Path], inputs: dict[str, str], full: bool) -> str
     commands += [
         (f"tensorboard --logdir {next(iter(runs.values()))}", "its curves"),
         ("tformer recipes", "what else there is"),
-        (OWN_DATA, "your data"),
+        (USER_DATA_COMMAND, "your data"),
     ]
     return "\nwhat next:\n" + "\n".join(f"  {command}    # {why}" for command, why in commands)

@@ -252,11 +252,11 @@ class _Search(Generic[S]):
             value, token = (self.so_far + forced).gather(1, parent), self.forced[:, step, None].expand(-1, self.beams)
             if not self.config.sample:
                 value[:, 1:] = -torch.inf  # a single hypothesis until the prefix ends
-            extensions = self._where(step < self.prefix_lengths, (value, parent, token), extensions)
+            extensions = self._select(step < self.prefix_lengths, (value, parent, token), extensions)
         if self.end is not None:
             value, parent = self._padded(self.so_far + self.end).sort(dim=1, descending=True, stable=True)
             token = torch.full_like(parent, self.eos_id)
-            extensions = self._where(self.limits == step, (value, parent.clamp(max=rows - 1), token), extensions)
+            extensions = self._select(self.limits == step, (value, parent.clamp(max=rows - 1), token), extensions)
         if step >= self.shared:
             return extensions
         value, parent, token = extensions

@@ -1,4 +1,4 @@
-"""Evaluation: its extent, its result, and what all evaluators share."""
+"""The interface of evaluators, and the extent and result of an evaluation."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ class Evaluator(Generic[M, B]):
 
     Attributes:
         metric: the score that selects the best checkpoint, unless the recipe names another.
-        lower_is_better: scores of which less is better.
-        scores_examples: whether there is a prediction for each example; False: text or patches are scored as a whole.
-        objective: what the model is trained for.
+        lower_is_better: scores for which lower values are better.
+        scores_examples: whether there is a prediction for each example; False for running text and patches.
+        objective: training objective of the model.
         data: the data.
     """
 
@@ -111,21 +111,21 @@ class Evaluator(Generic[M, B]):
         """
 
     def describe(self) -> list[tuple[str, str]]:
-        """Return name and value of the header's lines on scoring."""
+        """Return names and values of the lines on scoring in the header of a run."""
         return []
 
     def first_scorer(self, metric: str) -> str | None:
-        """Return the signature of version 0.1's scorer, which its checkpoints lack; None: the same as now."""
+        """Return the signature of the scorer of version 0.1, whose checkpoints have none; None: the same as now."""
         return None
 
     def evaluate(self, model: M, view: View[B], scoring: Scoring, share: Share = unshared) -> Evaluation:
-        """Score a view of a split; nothing but the scored texts is kept in memory for all examples at once.
+        """Score a view of a split; only the scored texts are in memory for all examples at once.
 
         Args:
             model: in evaluation mode.
-            view: the examples as they are.
+            view: examples without augmentation.
             scoring: extent of the evaluation.
-            share: how batches are shared out among ranks.
+            share: distribution of batches among ranks.
         """
         raise NotImplementedError
 
@@ -151,7 +151,7 @@ class Evaluator(Generic[M, B]):
 
 
 def batch_on_device(view: View[B], model: nn.Module, index: int) -> B:
-    """Return a batch of the first epoch on the model's device; a signal is noticed between batches."""
+    """Return a batch of the first epoch on the model's device; signals are handled between batches."""
     poll()
     return view.batch(0, index).to(next(model.parameters()).device)
 
@@ -162,5 +162,5 @@ def batches_of(view: View[B], model: nn.Module) -> Iterator[B]:
 
 
 def spread(rows: int, number: int) -> list[int]:
-    """Return `number` of `rows` rows, or all, evenly from the first to the last: samples to look at."""
+    """Return the indices of at most `number` of `rows` rows, evenly spaced from the first to the last."""
     return np.linspace(0, rows - 1, min(number, rows), dtype=int).tolist()

@@ -26,7 +26,7 @@ from tformer_cli.objectives.masked_patches import MaskedPatches
 from tformer_cli.predictors.images import ImageClassificationPredictor
 
 TOP = 5
-"""A label counts as found among so many (Deng et al. 2009), where there are more."""
+"""Number k of top-k accuracy (Deng et al. 2009), which is computed if there are more labels."""
 MOST_CONFUSED = 40
 """Maximum number of labels in the confusion matrix; of more labels, those with the lowest recall are shown."""
 SHOWN, SHOWN_EPOCHS = 24, 4
@@ -84,7 +84,7 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
         probabilities = np.zeros((len(images), len(names) if scoring.predictions else 1), np.float32)
 
         def scored(index: int) -> _Scored:
-            return self._scored(model, batch_on_device(view, model, index), every=scoring.predictions)
+            return self._scored(model, batch_on_device(view, model, index), all_probabilities=scoring.predictions)
 
         total = 0.0
         for part in share(lambda indices: map(scored, indices), range(view.num_batches)):
@@ -100,10 +100,10 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
             caption = f"{names[predictions[row]]} {probabilities[row].max():.2f}"
             evaluation.samples.append(Sample(shown(images.names[row]), names[targets[row]], caption))
         if scoring.thorough or scoring.samples:
-            matrix, kept = confusion(targets, predictions, len(names), MOST_CONFUSED)
-            kept_names = [names[number] for number in kept]
+            matrix, labels = confusion(targets, predictions, len(names), MOST_CONFUSED)
+            label_names = [names[label] for label in labels]
             evaluation.pictures["confusion"] = HeatMap(
-                matrix, kept_names, kept_names, f"{split}: % of each label", "label", "predicted as", percent=True
+                matrix, label_names, label_names, f"{split}: % of each label", "label", "predicted as", percent=True
             )
         if scoring.thorough and split == "test":
             evaluation.notes += self.training_overlap(images)
@@ -117,10 +117,10 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
     def training_overlap(self, test: Images) -> list[str]:
         """Return a warning if images of the test split are in the training split too."""
         try:
-            same = duplicates(test, self.data.split("train"))
-        except DataError:  # the training data is elsewhere
+            count = duplicates(test, self.data.split("train"))
+        except DataError:  # the training data cannot be read
             return []
-        return [f"warning: {same:,} of {len(test):,} pictures to test are in the training split too"] if same else []
+        return [f"warning: {count:,} of {len(test):,} pictures to test are in the training split too"] if count else []
 
     def pictures(self, model: Any) -> dict[str, Picture]:
         """Return predictions for validation images, augmented training images, and the attention of the encoder."""
@@ -131,27 +131,27 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
         visible, names = data.images.visible(images), data.labels.names
         labels = [names[number] for number in data.targets("validation")[rows]]
         answers = self.predictor.predictions(model, images)
-        right = [answer.details["label"] == label for answer, label in zip(answers, labels, strict=True)]
+        correct = [answer.details["label"] == label for answer, label in zip(answers, labels, strict=True)]
         captions = [
-            answer.text.replace("\t", " ") + ("" if fits else f"\nlabel: {shown(label)}")
-            for answer, fits, label in zip(answers, right, labels, strict=True)
+            answer.text.replace("\t", " ") + ("" if is_correct else f"\nlabel: {shown(label)}")
+            for answer, is_correct, label in zip(answers, correct, labels, strict=True)
         ]
         figures: dict[str, Picture] = {
-            "predictions": Gallery(visible, captions, list(right)),
+            "predictions": Gallery(visible, captions, list(correct)),
             "augmented": self._augmented_gallery(device),
         }
         if isinstance(model.encoder, PatchAttention):
             maps = model.encoder.patch_attention(images).cpu().numpy()
-            figures["attention"] = Gallery(visible, captions, list(right), list(maps))
+            figures["attention"] = Gallery(visible, captions, list(correct), list(maps))
         return figures
 
-    def _scored(self, model: Any, batch: LabelledImageBatch, *, every: bool) -> _Scored:
-        """Return the results of a batch, with the probabilities of all labels if `every`."""
+    def _scored(self, model: Any, batch: LabelledImageBatch, *, all_probabilities: bool) -> _Scored:
+        """Return the results of a batch, with the probabilities of all labels or only of the most probable one."""
         scores = self.objective.outputs(model, batch)
         loss = float(self.objective.loss(model, scores, batch).total)
         ranks = (scores > scores.gather(1, batch.targets[:, None])).sum(1)
         probabilities = scores.softmax(1)
-        probabilities = probabilities if every else probabilities.amax(1, keepdim=True)
+        probabilities = probabilities if all_probabilities else probabilities.amax(1, keepdim=True)
         parts = (batch.sample_ids, scores.argmax(1), ranks, probabilities)
         rows, predictions, ranks, probabilities = (part.cpu().numpy() for part in parts)
         return _Scored(rows, predictions, ranks, probabilities, loss)
@@ -213,12 +213,12 @@ class MaskedPatchesEvaluator(Evaluator[MaskedPatchModel, ImageBatch]):
             batch = view.collate(0, np.array([row])).to(next(model.parameters()).device)
             predicted = self.objective.outputs(model, batch)
             num_correct = int((predicted.scores.argmax(1) == predicted.targets).sum())
-            size = f"{len(predicted.targets)} hidden patches"
-            evaluation.samples.append(Sample(images.names[row], size, f"{num_correct} right"))
+            size = f"{len(predicted.targets)} masked patches"
+            evaluation.samples.append(Sample(images.names[row], size, f"{num_correct} correct"))
         return evaluation
 
     def _filled(self, model: MaskedPatchModel, view: View[ImageBatch]) -> Gallery:
-        """Return images, the same with hidden patches in grey, and with their predicted colours."""
+        """Return images, the same images with masked patches in grey, and with their predicted colours."""
         data = self.data
         rows = np.array(spread(len(data.split(view.split)), SHOWN_MASKED), np.int64)
         batch = view.collate(0, rows).to(next(model.parameters()).device)
@@ -230,13 +230,13 @@ class MaskedPatchesEvaluator(Evaluator[MaskedPatchModel, ImageBatch]):
         shifts = bits * torch.arange(channels, device=colours.device).flip(0)
         levels = (colours[:, None] >> shifts) & (2**bits - 1)  # (M, channels)
         tiles = np.stack(data.images.visible(images)).reshape(len(rows), num_rows, patch, num_columns, patch, channels)
-        hidden, filled = (tiles.swapaxes(2, 3).reshape(-1, patch, patch, channels).copy() for _ in range(2))
+        masked, filled = (tiles.swapaxes(2, 3).reshape(-1, patch, patch, channels).copy() for _ in range(2))
         indices = predicted.indices.cpu().numpy()
-        hidden[indices] = 128
+        masked[indices] = 128
         filled[indices] = (((levels.float() + 0.5) * 255 / 2**bits).cpu().numpy()[:, None, None, :]).astype(np.uint8)
         parts = []
-        for patches in (tiles.swapaxes(2, 3), hidden, filled):
+        for patches in (tiles.swapaxes(2, 3), masked, filled):
             grid = patches.reshape(len(rows), num_rows, num_columns, patch, patch, channels).swapaxes(2, 3)
             parts.append(grid.reshape(len(rows), *images.shape[2:], channels))
         gallery = [part[row] for row in range(len(rows)) for part in parts]
-        return Gallery(gallery, ["picture", "hidden", "guessed"] * len(rows), [None] * len(gallery), columns=6)
+        return Gallery(gallery, ["image", "masked", "predicted"] * len(rows), [None] * len(gallery), columns=6)

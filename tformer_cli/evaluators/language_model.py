@@ -20,11 +20,11 @@ number of generated tokens."""
 
 
 class LanguageModelEvaluator(Evaluator[GPT, CausalBatch]):
-    """Loss, perplexity and bits per byte, block by block, each from an empty context.
+    """Loss, perplexity and bits per byte; each block is scored without the context of previous blocks.
 
     Args:
         objective: next-token prediction on packed text.
-        predictor: continues the beginnings of documents, as samples.
+        predictor: predictor that continues the beginnings of documents, as samples.
     """
 
     lower_is_better = frozenset({"loss", "perplexity", "bits_per_byte"})
@@ -55,9 +55,9 @@ class LanguageModelEvaluator(Evaluator[GPT, CausalBatch]):
             ids = tokenizer.encode(text)
             size = len(tokenizer.encode(text[:PROMPT_CHARACTERS]))
             prompt = ids[: min(size, context // 2, context - 2)]
-            rest = Continuation(tokenizer, prompt).text(ids[len(prompt) :])
+            reference = Continuation(tokenizer, prompt).text(ids[len(prompt) :])
             (answer,) = self.predictor.generate(
                 model, [[tokenizer.eos_id, *prompt]], [number], max_tokens=SAMPLE_TOKENS
             )
-            samples.append(Sample(tokenizer.decode(prompt), rest[:PROMPT_CHARACTERS], answer.text))
+            samples.append(Sample(tokenizer.decode(prompt), reference[:PROMPT_CHARACTERS], answer.text))
         return samples

@@ -1,4 +1,4 @@
-"""Scores of answers: exact match and F1, as SQuAD's (Rajpurkar et al. 2016, 2018)."""
+"""Scores of answers: exact match and F1 of SQuAD (Rajpurkar et al. 2016, 2018)."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class QuestionAnsweringEvaluator(Evaluator[Any, SpanBatch]):
             spans += part
             total += loss
         best = best_spans(spans)
-        always = data.always_answers
-        if always is None:  # a run of version 0.1 goes by the split
-            always = all(row.answers for row in split.rows)
-        threshold = None if always else data.config.data.answer_threshold
+        always_answers = data.always_answers
+        if always_answers is None:  # runs of version 0.1 do not record it
+            always_answers = all(row.answers for row in split.rows)
+        threshold = None if always_answers else data.config.data.answer_threshold
         predictions = [best[number].answer(threshold) for number in range(len(split))]
         answers = [[text for text, _ in row.answers] for row in split.rows]
         scores = {"loss": total / len(spans), **answer_scores(answers, predictions)}

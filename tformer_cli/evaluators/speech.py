@@ -29,7 +29,7 @@ from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.speech import SpeechRecogniser
 
 WORST = 10
-"""Utterances in the table of those with most errors."""
+"""Number of utterances in the table of those with the most errors."""
 UNSPACED_SHARE = 0.5
 """Share of letters of scripts without spaces above which a word error rate is not meaningful."""
 
@@ -63,8 +63,8 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
         Raises:
             ConfigError: if its settings are impossible, or a library is missing.
         """
-        further = normaliser(self.data.config.scoring, "scoring")
-        return lambda text: further(self.data.normalise(text))
+        for_scoring = normaliser(self.data.config.scoring, "scoring")
+        return lambda text: for_scoring(self.data.normalise(text))
 
     def evaluate(
         self, model: Conformer, view: View[SpeechBatch], scoring: Scoring, share: Share = unshared
@@ -90,7 +90,7 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
         if scoring.thorough:
             worst = [row for row in sorted(range(size), key=lambda row: -wers[row]) if wers[row]][:WORST]
             rows = [[f"{wers[row]:.1f}", targets[row], hypotheses[row], names[row]] for row in worst]
-            evaluation.tables.append(("worst utterances", ["WER", "said", "heard", "recording"], rows))
+            evaluation.tables.append(("worst utterances", ["WER", "reference", "transcript", "recording"], rows))
             evaluation.pictures["alignment"] = self.alignment(model, view)
         if scoring.predictions:
             evaluation.predictions = [
@@ -156,7 +156,7 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
         batch = validation.collate(0, np.zeros(1, np.int64)).to(device)
         weights = attention_weights(model, lambda: model.encode(*data.inputs(batch, training=False)))
         last = [name for name in weights if name.startswith("encoder.")][-1]
-        caption = "attention of the last block, mean over heads: from below to above queries, from left to right keys"
+        caption = "attention of the last block, mean over heads: vertical axis queries, horizontal axis keys"
         figures["attention"] = Spectrogram(weights[last][0].float().mean(0).T.cpu().numpy(), caption=caption)
         return figures
 
@@ -171,7 +171,7 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
         marks = [
             (margin + round(word["start_seconds"] / hop_seconds), word["text"]) for word in prediction.details["words"]
         ]
-        caption = f"said: {view.transcripts(0, [0])[0]}"
+        caption = f"reference: {view.transcripts(0, [0])[0]}"
         return Spectrogram(features[0].cpu().numpy(), marks, caption, hop_seconds)
 
 
@@ -180,4 +180,4 @@ def _notes(references: Sequence[str]) -> list[str]:
     shares = script_shares(references)
     if sum(share for script, share in shares.items() if script != "hangul") < UNSPACED_SHARE:
         return []
-    return ["words are what white space separates, and these transcripts set little between theirs: go by cer, not wer"]
+    return ["wer counts words separated by spaces, and these transcripts have few spaces: use cer instead of wer"]

@@ -1,4 +1,4 @@
-"""Scores of tags: F1 of entities by seqeval, or accuracy of tags that mark no entities by scikit-learn.
+"""Scores of tags: F1 of entities by seqeval, or accuracy by scikit-learn if tags mark no entities.
 
 Shapes: N words of a batch.
 """
@@ -28,7 +28,7 @@ class TaggingEvaluator(Evaluator[Any, TaggedBatch]):
 
     @property
     def metric(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride] - known with the data's scheme
-        """Return F1 for tags that mark entities, accuracy for others."""
+        """The name of the score: f1 for tags that mark entities, accuracy for others."""
         scheme = self.data.scheme
         return "f1" if scheme is None or scheme.has_entities else "accuracy"
 
@@ -37,7 +37,7 @@ class TaggingEvaluator(Evaluator[Any, TaggedBatch]):
         library("seqeval.metrics", "seqeval")
 
     def first_scorer(self, metric: str) -> str | None:
-        """Return the signature of version 0.1's scorer: its F1 took no notice of the scheme."""
+        """Return the signature of the scorer of version 0.1, whose F1 ignored the scheme."""
         return "" if metric == "f1" else None
 
     def evaluate(self, model: Any, view: View[TaggedBatch], scoring: Scoring, share: Share = unshared) -> Evaluation:

@@ -25,11 +25,11 @@ METRICS = {Target.label: "accuracy", Target.number: "spearman", Target.labels: "
 
 
 class TextClassificationEvaluator(Evaluator[Any, TextBatch]):
-    """The loss, and the scores of the kind of target.
+    """The loss, and the scores for the kind of target.
 
     Args:
         objective: classification of texts.
-        predictor: converts the model's outputs to predictions.
+        predictor: predictor that converts the model's outputs to predictions.
     """
 
     lower_is_better = frozenset({"loss", "mean_squared_error"})

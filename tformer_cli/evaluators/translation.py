@@ -23,7 +23,7 @@ class TranslationEvaluator(Evaluator[Any, PairBatch]):
 
     Args:
         objective: next-token prediction on sentence pairs.
-        predictor: decodes the translations that are scored.
+        predictor: predictor that decodes the translations.
     """
 
     metric = "bleu"
@@ -44,7 +44,7 @@ class TranslationEvaluator(Evaluator[Any, PairBatch]):
         return [("note", words.note)] if words.note else []
 
     def first_scorer(self, metric: str) -> str | None:
-        """Return the signature of version 0.1's scorer: it knew four languages without spaces, by their codes."""
+        """Return the signature of the scorer of version 0.1, which recognised four languages without spaces."""
         characters = self.data.target_language in ("ja", "zh", "ko", "th")
         name = "char" if characters else "13a"
         return f"nrefs:1|case:mixed|eff:no|tok:{name}|smooth:exp" if metric == "bleu" else None
@@ -90,10 +90,10 @@ class TranslationEvaluator(Evaluator[Any, PairBatch]):
         rows = data.tokenizer.pieces(batch.targets[0].tolist(), data.target_language)
         mean = weights[last][0].float().mean(0).cpu().numpy()
         title = "attention of the last block, mean over heads"
-        return {"attention/cross": HeatMap(mean, rows, columns, title, "written", "read")}
+        return {"attention/cross": HeatMap(mean, rows, columns, title, "target", "source")}
 
     def _tokenization(self, split: str) -> Tokenization:
-        """Return how BLEU and TER divide all references of a split, even if only a part is scored."""
+        """Return the tokenizer of BLEU and TER for all references of a split, even if only a part is scored."""
         references = self.data.split(split).targets
         return tokenization(self.data.target_language, references, self.data.config.data.bleu_tokenizer.name)
 

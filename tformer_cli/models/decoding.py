@@ -1,4 +1,4 @@
-"""What every model that writes one token after the other keeps between steps, and the decoder that reads a memory.
+"""The Transformer decoder, its state in step-by-step decoding, and the memory of an encoder.
 
 Shapes: B batch, S positions of the memory, T target length, D model width, V vocabulary.
 """
@@ -18,13 +18,13 @@ from tformer_cli.nn.positions import AbsolutePositions
 
 @dataclass
 class Memory:
-    """What an encoder understood.
+    """The output of an encoder.
 
     Attributes:
-        states: (B, S, D).
-        mask: which of them are real.
-        lengths: how many of them are real, (B,), int64.
-        final: the last state of a recurrent encoder, (B, D); None: the encoder has none.
+        states: hidden states, (B, S, D).
+        mask: mask of the real states.
+        lengths: number of real states of each input, (B,), int64.
+        final: last state of a recurrent encoder, (B, D); None for other encoders.
     """
 
     states: Tensor
@@ -34,12 +34,12 @@ class Memory:
 
 
 def initialise(module: nn.Module) -> None:
-    """Glorot-uniform projections (Glorot and Bengio 2010); embeddings of unit norm after scaling by sqrt(D)."""
+    """Initialise a module: Glorot-uniform projections (Glorot and Bengio 2010), normal embeddings of variance 1 / D."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif isinstance(module, Attention):  # met after its projections: q, k and v are square matrices of their own
+    elif isinstance(module, Attention):  # visited after its projections; q, k and v are separate square matrices
         fused = module.project_kv if module.cross else module.project_qkv
         for weight in fused.weight.chunk(fused.out_features // fused.in_features):
             nn.init.xavier_uniform_(weight)
@@ -49,56 +49,56 @@ def initialise(module: nn.Module) -> None:
 
 @dataclass
 class DecoderState:
-    """Nothing in it grows but the caches' filled part."""
+    """The state of a Transformer decoder; only the filled part of the caches grows."""
 
     caches: list[KeyValueCache]
     key_positions: Tensor
-    """Place in the output of each cached key, (K,) int64."""
+    """Position in the output of each cached key, (K,) int64."""
     memory: list[tuple[Tensor, Tensor]] | None = None
-    """Keys and values of cross-attention a block, (B, H, S, K): once a sentence, not once a beam."""
+    """Keys and values of cross-attention for each block, (B, H, S, K), shared by the beams of a sentence."""
     memory_mask: Mask = field(default_factory=lambda: EVERYTHING)
     step: int = 0
-    """Place of the next token."""
+    """Position of the next token."""
 
     @classmethod
     def new(cls, stack: Stack, batch: int, size: int, like: Tensor, rows: int) -> DecoderState:
-        """Empty caches for a stack.
+        """Return a state with empty caches for a stack.
 
         Args:
-            stack: the decoder's blocks.
-            batch: sentences.
-            size: most keys a sentence: hypotheses times tokens.
-            like: a tensor of the caches' device and type.
-            rows: most hypotheses a sentence.
+            stack: blocks of the decoder.
+            batch: number of sentences.
+            size: maximum number of keys per sentence: hypotheses times tokens.
+            like: tensor with the device and dtype of the caches.
+            rows: maximum number of hypotheses per sentence.
         """
         first = stack.blocks[0].attention.sublayer
         caches = [KeyValueCache(batch, first.heads, size, first.head_dim, like, rows) for _ in stack.blocks]
         return cls(caches, torch.zeros(0, dtype=torch.int64, device=like.device))
 
     def advance(self, tokens: int, rows: int = 1) -> tuple[Tensor, Tensor]:
-        """Make room for the next tokens.
+        """Advance by some tokens.
 
         Args:
-            tokens: places that are written.
-            rows: hypotheses a sentence, all at the same places; more than one with one place only.
+            tokens: number of positions.
+            rows: number of hypotheses per sentence at these positions; more than 1 only with one position.
 
         Returns:
             Positions of the queries, (tokens,), and of all keys, the new ones included, (K,); int64.
         """
-        here = torch.arange(self.step, self.step + tokens, device=self.key_positions.device)
-        new = here.expand(rows) if rows > 1 else here
+        positions = torch.arange(self.step, self.step + tokens, device=self.key_positions.device)
+        new = positions.expand(rows) if rows > 1 else positions
         self.key_positions = torch.cat((self.key_positions, new))
         self.step += tokens
-        return here, self.key_positions
+        return positions, self.key_positions
 
     def follow(self, parents: Tensor) -> None:
-        """Do nothing: masks say which of the cached keys, of all hypotheses, are whose (`nn.stepping.State`)."""
+        """Do nothing, since a mask selects the cached keys of each hypothesis (see `nn.stepping.State`)."""
 
     def keep(self, sentences: Tensor) -> None:
-        """Drop finished sentences: keep those of the given indices, (B',) int64."""
+        """Drop all but the given sentences, (B',) int64."""
         for cache in self.caches:
             cache.keep(sentences)
-        if self.memory is not None:  # k stays as `for_products` laid it
+        if self.memory is not None:  # the memory layout of k stays that of `for_products`
             self.memory = [
                 (k[sentences] if k.stride(-1) == 1 else k.mT[sentences].mT, v[sentences]) for k, v in self.memory
             ]
@@ -107,19 +107,19 @@ class DecoderState:
 
 
 class TransformerDecoderBase(nn.Module):
-    """The token decoder of a Transformer (Vaswani et al. 2017, section 3.1): embeddings, blocks with cross-attention.
+    """Base class of Transformer decoders (Vaswani et al. 2017, section 3.1): embeddings, blocks with cross-attention.
 
-    It is a `TokenDecoder`. A subclass makes the attributes, in an order of its own. `TransformerDecoder` has no others;
-    `Seq2Seq` and `Conformer` have an encoder too.
+    It implements `TokenDecoder`. A subclass creates the attributes, whose order determines the initial weights.
+    `Seq2Seq` and `Conformer` also have an encoder, `TransformerDecoder` has none.
 
     Attributes:
-        embedding_scale: of the embeddings (section 3.4).
-        target_embedding: (V, D).
-        target_positions: of the target's tokens.
-        dropout: on the embeddings.
+        embedding_scale: factor of the embeddings (section 3.4).
+        target_embedding: token embedding, (V, D).
+        target_positions: positions of the target's tokens.
+        dropout: dropout of the embeddings.
         decoder: blocks with cross-attention.
-        output: the output projection; without it, it is the embedding.
-        final_bias: (V,), of an output projection that is the embedding; may be absent.
+        output: output projection; if it is absent, the projection is the embedding.
+        final_bias: bias of an output projection that is the embedding, (V,); may be absent.
     """
 
     embedding_scale: float
@@ -132,38 +132,38 @@ class TransformerDecoderBase(nn.Module):
 
     @property
     def width(self) -> int:
-        """D."""
+        """The width D of the decoder."""
         return self.target_embedding.embedding_dim
 
     def output_layer(self) -> tuple[Tensor, Tensor | None]:
-        """Weights (V, D) and bias (V,) of the output projection, for a loss or a search that needs no whole logits."""
+        """Return weights (V, D) and bias (V,) of the output projection, for losses and searches without full logits."""
         if hasattr(self, "output"):
             return self.output.weight, self.output.bias
         return self.target_embedding.weight, getattr(self, "final_bias", None)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores of the next token: (..., D) to (..., V)."""
+        """Return the scores of the next token: (..., D) to (..., V)."""
         return nn.functional.linear(hidden, *self.output_layer())
 
-    def _embed(self, tokens: Tensor, embedding: nn.Embedding, places: AbsolutePositions, positions: Tensor) -> Tensor:
-        return self.dropout(places(embedding(tokens) * self.embedding_scale, positions))
+    def _embed(self, tokens: Tensor, embedding: nn.Embedding, scheme: AbsolutePositions, positions: Tensor) -> Tensor:
+        return self.dropout(scheme(embedding(tokens) * self.embedding_scale, positions))
 
     def decode(self, memory: Memory, target_inputs: Tensor) -> Tensor:
-        """Teacher forcing: all next tokens at once, each from the right tokens before it.
+        """Compute the hidden states of all positions at once, given the correct previous tokens (teacher forcing).
 
         Args:
-            memory: of an encoder, of width D.
-            target_inputs: <s> and the target's tokens, (B, T), padded at the end (causality hides the padding).
+            memory: output of an encoder, of width D.
+            target_inputs: <s> and the target's tokens, (B, T), padded at the end; causality masks the padding.
 
         Returns:
-            Hidden states that predict the next token, (B, T, D); `logits` makes scores of them.
+            Hidden states that predict the next token, (B, T, D), for `logits`.
         """
-        here = torch.arange(target_inputs.shape[1], device=target_inputs.device)
-        x = self._embed(target_inputs, self.target_embedding, self.target_positions, here)
+        positions = torch.arange(target_inputs.shape[1], device=target_inputs.device)
+        x = self._embed(target_inputs, self.target_embedding, self.target_positions, positions)
         return self.decoder(x, memory.states, mask=Mask(causal=True), memory_mask=memory.mask)
 
     def start(self, memory: Memory, beams: int, max_steps: int) -> DecoderState:
-        """Prepare to decode up to `max_steps` tokens after <s>, `beams` hypotheses a sentence."""
+        """Return a state to decode up to `max_steps` tokens after <s> with `beams` hypotheses per sentence."""
         state = DecoderState.new(self.decoder, len(memory.states), beams * (max_steps + 1), memory.states, beams)
         layers = [block.cross.sublayer for block in self.decoder.blocks if block.cross is not None]
         pairs = [layer.keys_values(memory.states) for layer in layers]
@@ -172,18 +172,18 @@ class TransformerDecoderBase(nn.Module):
         return state
 
     def step(self, tokens: Tensor, state: DecoderState, mask: Mask = EVERYTHING) -> Tensor:
-        """One more token of each hypothesis.
+        """Read one more token of each hypothesis.
 
         Args:
-            tokens: the last token of each, (B, beams); fewer than at `start` while hypotheses are still the same.
-            state: of `start`; advanced.
-            mask: which of all beams' cached keys, these included, each beam may see: (B, 1, beams, K).
+            tokens: last token of each hypothesis, (B, R); R is 1 until the hypotheses of a sentence diverge.
+            state: state from `start`, which is advanced.
+            mask: mask (B, 1, R, K) of the cached keys, these included, that each hypothesis attends to.
 
         Returns:
-            Hidden states, (B, beams, D).
+            Hidden states, (B, R, D).
         """
-        here, keys = state.advance(1, rows=tokens.shape[1])
-        x = self._embed(tokens, self.target_embedding, self.target_positions, here)
+        queries, keys = state.advance(1, rows=tokens.shape[1])
+        x = self._embed(tokens, self.target_embedding, self.target_positions, queries)
         return self.decoder(
-            x, state.memory, mask=mask, memory_mask=state.memory_mask, positions=(here, keys), caches=state.caches
+            x, state.memory, mask=mask, memory_mask=state.memory_mask, positions=(queries, keys), caches=state.caches
         )

@@ -1,4 +1,6 @@
-"""An encoder and a token decoder of any kinds as one model; `Seq2Seq` and `Conformer` are older, and are both in one.
+"""Models composed of an encoder and a token decoder of any kinds.
+
+`Seq2Seq` and `Conformer` are not composed: each is encoder and decoder in one class.
 
 Shapes: B batch, S positions of the memory, T target length, D width of the decoder, V vocabulary.
 """
@@ -25,11 +27,11 @@ S = TypeVar("S", bound=State)
 
 
 class TransformerDecoder(TransformerDecoderBase):
-    """The decoder of a Transformer (Vaswani et al. 2017, section 3.1), by itself.
+    """A Transformer decoder without an encoder (Vaswani et al. 2017, section 3.1).
 
     Args:
-        config: its shape.
-        vocab_size: V.
+        config: settings of the decoder.
+        vocab_size: size of the vocabulary, V.
     """
 
     def __init__(self, config: TransformerDecoderConfig, vocab_size: int) -> None:
@@ -46,14 +48,14 @@ class TransformerDecoder(TransformerDecoderBase):
 
 
 class EncoderDecoder(nn.Module, Generic[S]):
-    """An encoder, a token decoder, and a linear layer between them where their widths differ.
+    """An encoder and a token decoder, with a linear layer between them if their widths differ.
 
     Args:
-        encoder: a module.
-        decoder: a module.
+        encoder: a module with the interface `Encoder`.
+        decoder: a module with the interface `TokenDecoder`.
 
     Attributes:
-        bridge: from the encoder's width to the decoder's; the identity if they are equal.
+        bridge: linear layer from the encoder's width to the decoder's; the identity if they are equal.
     """
 
     swaps_head = True
@@ -72,7 +74,7 @@ class EncoderDecoder(nn.Module, Generic[S]):
         return dict(checkpoint) if fit is None else fit(self, checkpoint)
 
     def encode(self, *inputs: Tensor) -> Memory:
-        """Return the encoder's memory of its inputs, in the decoder's width."""
+        """Encode inputs, and return a memory of the decoder's width."""
         memory = self.encoder.encode(*inputs)
         final = None if memory.final is None else self.bridge(memory.final)
         return replace(memory, states=self.bridge(memory.states), final=final)
@@ -82,7 +84,7 @@ class EncoderDecoder(nn.Module, Generic[S]):
         return self.decoder.decode(memory, target_inputs)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Return hidden states (B, T, D) for the encoder's inputs, and target inputs (B, T) last."""
+        """Return hidden states (B, T, D), given the encoder's inputs followed by the target inputs (B, T)."""
         *source, target_inputs = inputs
         return self.decode(self.encode(*source), target_inputs)
 
@@ -91,7 +93,7 @@ class EncoderDecoder(nn.Module, Generic[S]):
         return self.decoder.start(memory, beams, max_steps)
 
     def step(self, tokens: Tensor, state: S, mask: Mask = EVERYTHING) -> Tensor:
-        """Return hidden states (B, beams, D) after one more token of each hypothesis: see `Stepper.step`."""
+        """Return hidden states (B, R, D) after one more token of each hypothesis: see `Stepper.step`."""
         return self.decoder.step(tokens, state, mask)
 
     def output_layer(self) -> tuple[Tensor, Tensor | None] | Int8Linear:

@@ -1,6 +1,6 @@
-"""What classifies pictures: the vector of a whole picture, made by any encoder, to scores of labels.
+"""Image classifiers: a head on the vector that any encoder computes for an image.
 
-Shapes: B pictures, D width of the vector.
+Shapes: B images, D width of the vector.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ from tformer_cli.config.schema import ImageHeadConfig
 from tformer_cli.nn.dropout import Dropout
 
 TRUNCATED_STD = 0.87962566103423978
-"""Standard deviation of a normal distribution of 1 that is cut off at -2 and 2."""
+"""Standard deviation of a standard normal distribution that is truncated at -2 and 2."""
 
 
 def lecun_normal(weight: Tensor) -> None:
-    """Truncated normal of variance 1 / inputs (LeCun et al. 1998, as in JAX), for weights (outputs, inputs)."""
+    """Initialise weights (outputs, inputs) with a truncated normal distribution of variance 1 / inputs.
+
+    The variance is that of LeCun et al. 1998, the truncation that of JAX.
+    """
     std = weight.shape[1] ** -0.5 / TRUNCATED_STD
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
 class ImageHead(nn.Module):
-    """A linear layer that starts at zero, after a hidden one with tanh if asked (Dosovitskiy et al. 2021, section 3.1).
+    """A linear layer initialised with zeros, optionally after a hidden layer with tanh (Dosovitskiy et al. 2021, 3.1).
 
     Args:
-        dim: D.
-        head: its shape.
-        outputs: numbers a picture gets.
+        dim: width D of the vector.
+        head: settings of the head.
+        outputs: number of outputs per image.
     """
 
     def __init__(self, dim: int, head: ImageHeadConfig, outputs: int) -> None:
@@ -45,18 +48,18 @@ class ImageHead(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, vector: Tensor) -> Tensor:
-        """(B, D) to (B, outputs)."""
+        """Return the outputs for vectors (B, D): (B, outputs)."""
         if self.hidden is not None:
             vector = torch.tanh(self.hidden(vector))
         return self.output(self.dropout(vector))
 
 
 class ImageClassifier(nn.Module):
-    """An encoder of pictures and a head. Of a frozen encoder nothing moves, statistics of its normalisations included.
+    """An encoder of images and a head. A frozen encoder does not change, not even the statistics of normalisations.
 
     Args:
-        encoder: an encoder of pictures: `vector(images, pooling)` gives each picture a vector of its `width`.
-        head: pooling and shape of the head, and whether the encoder is trained too.
+        encoder: an encoder of images, whose `vector(images, pooling)` returns a vector of its `width` for each image.
+        head: settings of the head, and whether the encoder is frozen.
         outputs: number of outputs per image.
     """
 
@@ -73,11 +76,11 @@ class ImageClassifier(nn.Module):
             self.encoder.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return scores: (B, C, S, S), float32, to (B, outputs)."""
+        """Return the scores of images (B, C, S, S), float32: (B, outputs)."""
         return self.head(self.encoder.vector(images, self.pooling))
 
     def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a checkpoint's weights for pictures of this model's size, if its encoder depends on the size.
+        """Return the weights of a checkpoint, adapted to the image size of this model if its encoder depends on it.
 
         Args:
             checkpoint: weights by name.
@@ -89,7 +92,7 @@ class ImageClassifier(nn.Module):
         return dict(checkpoint) if fit is None else fit(self, checkpoint)
 
     def train(self, mode: bool = True) -> ImageClassifier:
-        """As in torch, but a frozen encoder stays in evaluation mode."""
+        """Set training mode as in torch; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.encoder.eval()

@@ -1,7 +1,7 @@
-"""What models offer each other, their heads and their evaluation, so that any of them can be composed.
+"""The interfaces of models, by which encoders, decoders, heads and evaluators are combined.
 
-`isinstance` cannot tell whether a model offers this: methods of the same name may give something else. Pyright can. The
-exception is `PatchAttention`, whose method has a name of its own.
+Pyright checks that a model has an interface. `isinstance` cannot, since it does not compare the types of methods. The
+exception is `PatchAttention`, whose method no other class has.
 
 Shapes: B batch, S positions of the memory, T tokens or target length, D width, V vocabulary; C channels, H and W height
 and width of images in pixels, N patches.
@@ -21,31 +21,31 @@ S = TypeVar("S", bound=State)
 
 
 class Encoder(Protocol):
-    """Whatever reads an input."""
+    """An encoder of inputs of any kind."""
 
     @property
     def width(self) -> int:
-        """D of the memory's states."""
+        """The width D of the memory's states."""
         ...
 
     def encode(self, *args: Any, **kwargs: Any) -> Memory:
-        """Read a batch of inputs of its own kind, such as tokens (B, S) and their lengths (B,), or pictures."""
+        """Encode a batch of inputs, such as tokens (B, S) and their lengths (B,), or images."""
         ...
 
 
 class TokenDecoder(Stepper[S], Protocol[S]):
-    """Whatever predicts tokens, one after the other, from a memory."""
+    """An autoregressive decoder of tokens, given a memory."""
 
     @property
     def width(self) -> int:
-        """D of the memory's states that it reads."""
+        """The width D of the memory's states that it reads."""
         ...
 
     def decode(self, memory: Memory, target_inputs: Tensor) -> Tensor:
-        """Predict all next tokens at once, each from the right tokens before it (teacher forcing).
+        """Compute the hidden states of all positions at once, given the correct previous tokens (teacher forcing).
 
         Args:
-            memory: of an encoder.
+            memory: output of an encoder.
             target_inputs: <s> and the target's tokens, (B, T), padded at the end.
 
         Returns:
@@ -54,7 +54,7 @@ class TokenDecoder(Stepper[S], Protocol[S]):
         ...
 
     def start(self, memory: Memory, beams: int, max_steps: int) -> S:
-        """Return a state for up to `max_steps` tokens after <s>, and `beams` hypotheses a sentence."""
+        """Return a state to decode up to `max_steps` tokens after <s> with `beams` hypotheses per sentence."""
         ...
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -63,15 +63,15 @@ class TokenDecoder(Stepper[S], Protocol[S]):
 
 
 class TokenEncoder(Protocol):
-    """A body with a vector for each token, from both sides; the heads of `token_heads` go on it."""
+    """A bidirectional encoder of tokens, to which a head of `token_heads` is added."""
 
     config: TextModelConfig
     embedding: nn.Embedding
-    """Of tokens, (V, D): the output weights of masked language models too."""
+    """Token embedding, (V, D), whose weights are also the output weights of masked language models."""
 
     @property
     def width(self) -> int:
-        """D."""
+        """The width D of the vectors."""
         ...
 
     def __call__(
@@ -81,25 +81,25 @@ class TokenEncoder(Protocol):
 
         Args:
             tokens: (B, T), int64, padded at the end.
-            lengths: real tokens in each row, (B,).
+            lengths: number of real tokens of each row, (B,).
             segments: number of each token's segment, (B, T), int64; None: all 0.
-            documents: number of each token's document, (B, T), int64, -1 for padding: a token sees its own document
-                only. None: it sees all.
+            documents: number of each token's document, (B, T), int64, -1 for padding; a token attends only to tokens of
+                the same document. None: it attends to all tokens.
         """
         ...
 
 
 @runtime_checkable
 class PatchAttention(Protocol):
-    """An encoder of images with attention over patches, which can be drawn over the images."""
+    """An encoder of images whose attention to patches can be drawn over the images."""
 
     def patch_attention(self, images: Tensor) -> Tensor:
-        """Return how much the vector of an image depends on each patch, by attention in the last layer.
+        """Return the attention weights of the last layer from the vector of an image to each patch.
 
         Args:
             images: (B, C, H, W), float32.
 
         Returns:
-            (B, rows, columns), float32, for rows * columns = N patches; the weights of an image sum to 1 at most.
+            (B, rows, columns), float32, for rows * columns = N patches; the weights of an image sum to at most 1.
         """
         ...

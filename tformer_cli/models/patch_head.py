@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 
 class MaskedPatchModel(nn.Module):
-    """The encoder with a mask vector and a linear layer for the colours of masked patches.
+    """The encoder with a head for masked patch prediction (Dosovitskiy et al. 2021, appendix B.1.2).
 
     Args:
-        encoder: an encoder of patches: `embed` gives each patch a vector, `transform` makes vectors of all, see `ViT`.
+        encoder: an encoder of patches, such as `ViT`: its `embed` makes a vector of each patch, and its `transform`
+            encodes the vectors.
         outputs: number of outputs per patch.
     """
 
@@ -31,25 +32,25 @@ class MaskedPatchModel(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    def forward(self, images: Tensor, hidden: Tensor, shuffled: Tensor | None, places: Tensor) -> Tensor:
-        """Only the patches that are to be predicted go through the head.
+    def forward(self, images: Tensor, masked: Tensor, sources: Tensor | None, indices: Tensor) -> Tensor:
+        """Return the outputs for the patches to predict.
 
         Args:
             images: (B, C, S, S), float32.
-            hidden: patches that a learned vector stands for, (B, N), bool.
-            shuffled: the patch of the same picture that stands in each place, (B, N), int64; None: its own.
-            places: of the M patches to predict, in the flat (B * N), int64.
+            masked: whether a patch is replaced by the learned mask embedding, (B, N), bool.
+            sources: index of the patch of the same image that is used at each position, (B, N), int64; None: its own.
+            indices: indices of the M patches to predict among all B * N patches, int64.
 
         Returns:
             (M, outputs).
         """
         patches = self.encoder.embed(images)
-        if shuffled is not None:
-            patches = patches.gather(1, shuffled[..., None].expand_as(patches))
-        patches = torch.where(hidden[..., None], self.mask.to(patches.dtype), patches)
+        if sources is not None:
+            patches = patches.gather(1, sources[..., None].expand_as(patches))
+        patches = torch.where(masked[..., None], self.mask.to(patches.dtype), patches)
         tokens = self.encoder.transform(patches)[:, -patches.shape[1] :]
-        return self.output(tokens.flatten(0, 1)[places])
+        return self.output(tokens.flatten(0, 1)[indices])
 
     def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a checkpoint's weights at this model's resolution, see `ViT.fit`."""
+        """Return the weights of a checkpoint at the resolution of this model; see `ViT.fit`."""
         return self.encoder.fit(self, checkpoint)

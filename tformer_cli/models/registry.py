@@ -1,4 +1,4 @@
-"""The body of a model, by the family that its settings name."""
+"""Building the body of a model, by the family that its settings name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def build_body(config: ModelConfig, sizes: Sizes) -> nn.Module:
-    """Return a freshly initialised body, on which a task puts its heads.
+    """Return a freshly initialised body, to which a task adds its heads.
 
     Args:
         config: settings of a model; `family` names the package that builds it.
-        sizes: the sizes that only the data knows.
+        sizes: sizes of the data.
 
     Raises:
         ConfigError: if there is no such family.

@@ -1,6 +1,4 @@
-"""Heads on an encoder of tokens, for pre-training and for fine-tuning, as BERT has them (Devlin et al. 2019).
-
-An encoder is any `interfaces.TokenEncoder`.
+"""Heads of BERT for pre-training and fine-tuning (Devlin et al. 2019), on any `interfaces.TokenEncoder`.
 
 Shapes: B sequences, T tokens, D model width, V vocabulary, N predicted tokens of a batch.
 """
@@ -17,11 +15,11 @@ from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.feedforward import FUNCTIONS
 
 INITIAL_STD = 0.02
-"""Of all weights (the authors' code)."""
+"""Standard deviation of initial weights (the authors' code)."""
 
 
 def initialise(module: nn.Module) -> None:
-    """Normal weights, zero biases."""
+    """Initialise the weights of a layer with a normal distribution, and its bias with zeros."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=INITIAL_STD)
         if isinstance(module, nn.Linear) and module.bias is not None:
@@ -29,19 +27,22 @@ def initialise(module: nn.Module) -> None:
 
 
 class Pooler(nn.Module):
-    """tanh(W h_[CLS] + b): the sequence's vector from that of its first token, (B, T, D) to (B, D)."""
+    """The vector of a sequence, tanh(W h + b) of the hidden state h of its first token."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.project = nn.Linear(dim, dim)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T, D) to (B, D)."""
+        """Return the vectors of sequences, (B, D), given their hidden states (B, T, D)."""
         return torch.tanh(self.project(hidden[:, 0]))
 
 
 class MaskedLanguageHead(nn.Module):
-    """norm(f(W h + b)), f as in the blocks; the output weights are the token embedding's (the authors' code)."""
+    """The head norm(f(W h + b)) with the activation f of the blocks, as in the authors' code.
+
+    The weights of the output projection are the token embedding.
+    """
 
     def __init__(self, config: TextModelConfig, vocab_size: int) -> None:
         super().__init__()
@@ -51,16 +52,16 @@ class MaskedLanguageHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(N, D) to (N, D)."""
+        """Transform hidden states, (N, D)."""
         return self.norm(self.function(self.project(hidden)))
 
 
 class MaskedLanguageModel(nn.Module):
-    """The encoder with what it learns from: the hidden tokens, and whether B follows A.
+    """The encoder with the heads of pre-training: masked tokens, and whether B follows A.
 
     Args:
         encoder: an encoder of tokens, such as `bert.model.BERT`.
-        nsp: with the pooler and the next-sentence head.
+        nsp: whether it has a pooler and a head for next-sentence prediction.
     """
 
     swaps_head = True
@@ -82,50 +83,50 @@ class MaskedLanguageModel(nn.Module):
         tokens: Tensor,
         lengths: Tensor,
         segments: Tensor | None,
-        places: Tensor,
+        indices: Tensor,
         documents: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Only the tokens that are to be predicted go through the head.
+        """Return the hidden states for the prediction of masked tokens.
 
         Args:
-            tokens: (B, T), int64, some of them hidden.
-            lengths: (B,).
-            segments: (B, T) or None.
-            places: of the N tokens to predict, in the flat (B * T), int64.
+            tokens: (B, T), int64, some of them masked.
+            lengths: number of real tokens of each row, (B,).
+            segments: number of each token's segment, (B, T), or None.
+            indices: indices of the N tokens to predict among all B * T tokens, int64.
             documents: as in the encoder, (B, T) or None.
 
         Returns:
-            Their hidden states (N, D), for `output_layer`; all hidden states (B, T, D).
+            Hidden states of the tokens to predict (N, D), for `output_layer`, and of all tokens (B, T, D).
         """
         hidden = self.encoder(tokens, lengths, segments, documents)
-        return self.head(hidden.flatten(0, 1)[places]), hidden
+        return self.head(hidden.flatten(0, 1)[indices]), hidden
 
     def output_layer(self) -> tuple[Tensor, Tensor]:
-        """Weights (V, D), which are the token embedding, and bias (V,)."""
+        """Return the weights (V, D) of the output projection, which are the token embedding, and the bias (V,)."""
         return self.encoder.embedding.weight, self.head.bias
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores of tokens: (..., D) to (..., V)."""
+        """Return the scores of all tokens: (..., D) to (..., V)."""
         return nn.functional.linear(hidden, *self.output_layer())
 
     def follows(self, hidden: Tensor) -> Tensor:
-        """Scores of "B is another text" and "B follows A": (B, T, D) to (B, 2).
+        """Return the scores of "B does not follow A" and "B follows A": (B, T, D) to (B, 2).
 
         Raises:
-            ValueError: if the model is one without `nsp`.
+            ValueError: if the model was built without `nsp`.
         """
         if self.pooler is None or self.next_sentence is None:
-            raise ValueError("this model was made without next-sentence prediction")
+            raise ValueError("this model was built without next-sentence prediction")
         return self.next_sentence(self.pooler(hidden))
 
 
 class SequenceClassifier(nn.Module):
-    """The encoder with a linear layer on the vector of a whole text (Devlin et al. 2019, section 4.1).
+    """The encoder with a linear layer on the vector of a text (Devlin et al. 2019, section 4.1).
 
     Args:
         encoder: an encoder of tokens, such as `bert.model.BERT`.
-        head: pooling, dropout, and whether the encoder is trained too.
-        outputs: numbers a text gets.
+        head: pooling, dropout, and whether the encoder is frozen.
+        outputs: number of outputs per text.
     """
 
     swaps_head = True
@@ -145,7 +146,7 @@ class SequenceClassifier(nn.Module):
             self.encoder.requires_grad_(False)
 
     def forward(self, tokens: Tensor, lengths: Tensor, segments: Tensor | None = None) -> Tensor:
-        """Scores: (B, T), (B,) and (B, T) to (B, outputs)."""
+        """Return the outputs for tokens (B, T), lengths (B,) and segments (B, T): (B, outputs)."""
         hidden = self.encoder(tokens, lengths, segments)
         if self.pooler is not None:
             vector = self.pooler(hidden)
@@ -156,12 +157,12 @@ class SequenceClassifier(nn.Module):
 
 
 class TokenClassifier(nn.Module):
-    """The encoder with a linear layer on each word's first piece (Devlin et al. 2019, section 5.3).
+    """The encoder with a linear layer on the first piece of each word (Devlin et al. 2019, section 5.3).
 
     Args:
         encoder: an encoder of tokens, such as `bert.model.BERT`.
-        head: dropout, and whether the encoder is trained too.
-        outputs: tags.
+        head: dropout, and whether the encoder is frozen.
+        outputs: number of tags.
     """
 
     swaps_head = True
@@ -177,18 +178,27 @@ class TokenClassifier(nn.Module):
         if head.frozen:
             self.encoder.requires_grad_(False)
 
-    def forward(self, tokens: Tensor, lengths: Tensor, places: Tensor) -> Tensor:
-        """Scores of the tokens at `places` of the flat (B * T): (B, T), (B,) and (N,) to (N, outputs)."""
+    def forward(self, tokens: Tensor, lengths: Tensor, indices: Tensor) -> Tensor:
+        """Return the scores of the tags of words.
+
+        Args:
+            tokens: (B, T), int64.
+            lengths: number of real tokens of each row, (B,).
+            indices: indices of the words' first pieces among all B * T tokens, (N,), int64.
+
+        Returns:
+            (N, outputs).
+        """
         hidden = self.encoder(tokens, lengths)
-        return self.output(self.dropout(hidden.flatten(0, 1)[places]))
+        return self.output(self.dropout(hidden.flatten(0, 1)[indices]))
 
 
 class SpanClassifier(nn.Module):
-    """The encoder with two scores a token: an answer begins here, ends here (Devlin et al. 2019, section 4.2).
+    """The encoder with scores of the first and the last token of an answer (Devlin et al. 2019, section 4.2).
 
     Args:
         encoder: an encoder of tokens, such as `bert.model.BERT`.
-        head: dropout, and whether the encoder is trained too.
+        head: dropout, and whether the encoder is frozen.
     """
 
     swaps_head = True
@@ -205,7 +215,7 @@ class SpanClassifier(nn.Module):
             self.encoder.requires_grad_(False)
 
     def forward(self, tokens: Tensor, lengths: Tensor, segments: Tensor, allowed: Tensor) -> Tensor:
-        """Scores of begin and end, (B, 2, T), minus infinity where not `allowed` (B, T)."""
+        """Return the scores of first and last tokens, (B, 2, T); tokens that are not `allowed` (B, T) have -inf."""
         use = segments if self.config.limits().segments > 1 else None
         scores = self.output(self.dropout(self.encoder(tokens, lengths, use))).float()
         return scores.masked_fill(~allowed[..., None], -torch.inf).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""An objective: from a model and a batch to a loss."""
+"""The interface of objectives, which compute a loss from a model and a batch."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Loss:
 
 
 class Objective(Generic[M, B]):
-    """What a model is trained for. `outputs` and `loss` are separate, so that evaluation computes outputs once.
+    """A training objective. `outputs` and `loss` are separate, so that evaluation computes outputs once.
 
     Args:
-        data: the data, whose `inputs` the model reads.
-        label_smoothing: label smoothing in training; scores are computed without.
+        data: data, whose `inputs` are the arguments of the model.
+        label_smoothing: label smoothing in training; scores are computed without it.
     """
 
     def __init__(self, data: Data[Any, B], label_smoothing: float = 0.0) -> None:
@@ -61,7 +61,7 @@ class Objective(Generic[M, B]):
 
 @dataclass
 class LossSums:
-    """The loss over many batches.
+    """The sum of the losses of several batches.
 
     Attributes:
         sums: `loss` and its parts by name.

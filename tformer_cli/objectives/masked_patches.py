@@ -1,7 +1,8 @@
 """Masked patch prediction (Dosovitskiy et al. 2021, B.1.2): an encoder learns from images alone.
 
-Half of the patches are to be predicted. Of these, 80 % are replaced by a mask, 10 % by another patch of the image, and
-10 % stay. The target of a patch is its mean colour, in 3 bits for each channel; the loss is the cross-entropy of it.
+By default half of the patches are predicted. Of these, 80 % are replaced by a mask, 10 % by another patch of the image,
+and 10 % are unchanged. The target of a patch is its mean colour, in 3 bits for each channel; the loss is the
+cross-entropy.
 
 Shapes: B images, N patches of an image, M patches to predict, C channels, S x S `image_size`.
 """
@@ -53,15 +54,15 @@ class MaskedPatches(Objective[MaskedPatchModel, ImageBatch]):
         """Return the loss of the predictions, with the number of correct ones."""
         scores, targets = outputs.scores, outputs.targets
         total = functional.cross_entropy(scores, targets, reduction="sum", label_smoothing=self.smoothing(model))
-        right = (scores.argmax(1) == targets).sum()
-        return Loss(total, torch.tensor(len(targets), device=scores.device), {"right": right})
+        correct = (scores.argmax(1) == targets).sum()
+        return Loss(total, torch.tensor(len(targets), device=scores.device), {"right": correct})
 
     def masks(self, batch: ImageBatch, patches: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draw the patches to predict from (seed, epoch, sample).
 
         Args:
             batch: the images.
-            patches: N.
+            patches: number of patches N.
 
         Returns:
             Whether each patch is replaced by the mask, (B, N), bool; the index of the patch of the same image that is
@@ -69,13 +70,13 @@ class MaskedPatches(Objective[MaskedPatchModel, ImageBatch]):
         """
         shares = self.data.config.patches
         draws = uniforms(self.data.config.seed, batch.epoch, batch.sample_ids, 3 * patches, MASKING_STREAM)
-        order, kind, other = draws.chunk(3, dim=1)
+        order, treatment, source = draws.chunk(3, dim=1)
         number = max(1, round(shares.share * patches))
         chosen = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order.argsort(1)[:, :number], True)
-        masked = chosen & (kind < shares.mask)
-        moved = chosen & ~masked & (kind < shares.mask + shares.random)
+        masked = chosen & (treatment < shares.mask)
+        moved = chosen & ~masked & (treatment < shares.mask + shares.random)
         positions = torch.arange(patches, device=order.device).expand_as(order)
-        sources = torch.where(moved, (other * patches).long(), positions)
+        sources = torch.where(moved, (source * patches).long(), positions)
         return masked, sources, chosen.flatten().nonzero()[:, 0]
 
     def colours(self, images: Tensor) -> Tensor:

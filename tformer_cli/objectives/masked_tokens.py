@@ -1,12 +1,12 @@
-"""Masked language modelling (Devlin et al. 2019, section 3.1), and next-sentence prediction beside it.
+"""Masked language modelling, optionally with next-sentence prediction (Devlin et al. 2019, section 3.1).
 
 With the set M of a sequence's masked positions, its masked sequence x', and y, which says whether B follows A,
 
     L = sum over sequences of [- sum_{i in M} log p(x_i | x') - |M| log p(y | x')].
 
-The second term is there with next-sentence prediction alone. The paper adds the mean of the first over tokens and the
+The second term is present only with next-sentence prediction. The paper adds the mean of the first over tokens and the
 mean of the second over sequences. Here a sequence's next-sentence loss is weighted by its number of masked tokens. Both
-are then sums over one count, and any division into micro-batches and ranks takes the same step.
+are then sums over one count, so that a step does not depend on the division into micro-batches and ranks.
 
 Shapes: B sequences, T tokens, D model width, N masked tokens of a batch.
 """
@@ -48,7 +48,7 @@ class MaskedTokens(Objective[MaskedLanguageModel, MaskedBatch]):
 
     @cached_property
     def masking(self) -> Masking:
-        """Return the choice of masked tokens for the vocabulary of the prepared or loaded data."""
+        """The masking of tokens for the vocabulary of the prepared or loaded data."""
         tokenizer, mask_id = self.data.tokenizer, self.data.mask_id
         special = [tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id, mask_id]
         return Masking(self.config, mask_id, special, np.array(tokenizer.word_starts()))

@@ -27,10 +27,10 @@ def next_token_loss(
     """Return the label-smoothed cross-entropy of the next token, over real tokens only.
 
     Args:
-        model: has the `output_layer`.
-        hidden: the last hidden states, (B, T, D).
-        targets: the tokens that follow, (B, T), int64.
-        lengths: real tokens in each row, (B,), int64.
+        model: model with an `output_layer`.
+        hidden: last hidden states, (B, T, D).
+        targets: next tokens, (B, T), int64.
+        lengths: number of real tokens in each row, (B,), int64.
         label_smoothing: share of the uniform distribution.
     """
     real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]

@@ -1,4 +1,4 @@
-"""Prediction: inputs and predictions of trained models, and what all predictors share."""
+"""The interface of predictors, and the inputs and predictions of trained models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Prediction:
 
     Attributes:
         text: the printed line.
-        details: the fields that `--json` adds: `error` is the reason for a missing prediction, `note` a remark for the
+        details: additional fields of `--json`; `error` is the reason for a missing prediction, `note` a note for the
             user.
     """
 
@@ -77,7 +77,7 @@ class Predictor(Generic[M]):
         return ()
 
     def unused(self, name: str) -> str:
-        """Return why a setting of `decode` in `options` has no effect with the present settings; empty: it has one."""
+        """Return the reason why a setting of `decode` in `options` has no effect; empty: it has an effect."""
         return ""
 
     def predict(self, model: M, inputs: Iterable[Any], share: Share = unshared) -> Iterator[Prediction]:
@@ -86,16 +86,16 @@ class Predictor(Generic[M]):
         Args:
             model: in evaluation mode.
             inputs: the inputs.
-            share: how batches are shared out among ranks.
+            share: distribution of batches among ranks.
         """
         raise NotImplementedError
 
-    def stream(self, model: M, prompt: str, say: Callable[[str], None]) -> None:
-        """Predict for one input, and hand over the text in parts as it is generated.
+    def stream(self, model: M, prompt: str, write: Callable[[str], None]) -> None:
+        """Predict for one input, and pass on parts of the text as they are generated.
 
         Args:
             model: in evaluation mode.
             prompt: the input.
-            say: called with each part.
+            write: function that is called with each part.
         """
         raise NotImplementedError

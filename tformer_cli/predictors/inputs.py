@@ -26,7 +26,7 @@ class BadInput(DataError):
 
     Args:
         number: number of inputs before it.
-        reason: its fault.
+        reason: what is wrong with it.
         remedy: the remedy.
     """
 
@@ -45,7 +45,7 @@ class Refusal:
 
 @dataclass
 class Readable(Generic[Value]):
-    """An input in the form that the model reads, and a note for the user."""
+    """An input in the form that the model reads, with a note for the user."""
 
     value: Value
     note: str = ""
@@ -126,14 +126,14 @@ def merged(items: Iterable[Answer[Value]], answers: Iterable[Prediction]) -> Ite
 
 
 def unused_by_search(decode: DecodeConfig, name: str) -> str:
-    """Return why a setting has no effect on search or sampling; empty: it has one."""
+    """Return the reason why a setting has no effect on search or sampling; empty: it has an effect."""
     if name in ("temperature", "top_k", "top_p", "seed") and not decode.sample:
-        return "it is for drawing, and this run searches: add decode.sample=true"
+        return "it is for sampling, and this run searches: add decode.sample=true"
     if name in ("beam", "stopping") and decode.sample:
-        return "it is for searching, and this run draws: add decode.sample=false"
+        return "it is for searching, and this run samples: add decode.sample=false"
     return ""
 
 
-def parts_of(given: Input) -> list[str]:
+def parts_of(row: Input) -> list[str]:
     """Return the texts of an input: the columns of a row, or the fields of a line separated by tabs."""
-    return given.split("\t") if isinstance(given, str) else list(given)
+    return row.split("\t") if isinstance(row, str) else list(row)

@@ -24,7 +24,7 @@ Job = tuple[list[list[int]], list[int]]
 
 
 class LanguageModelPredictor(TextPredictor[GPT]):
-    """Continues prompts; the text of a prediction is what comes after the prompt."""
+    """A predictor that continues prompts; the text of a prediction does not contain the prompt."""
 
     options = SEARCH | {"batch", "workers"}
     streams = True
@@ -36,7 +36,7 @@ class LanguageModelPredictor(TextPredictor[GPT]):
         return (self.config.data.column,)
 
     def unused(self, name: str) -> str:
-        """Return why a setting has no effect: search does not sample, and sampling has no beam."""
+        """Return the reason why a setting has no effect: search does not sample, and sampling has no beam."""
         return unused_by_search(self.config.decode, name)
 
     def predict(self, model: GPT, inputs: Iterable[Input], share: Share = unshared) -> Iterator[Prediction]:
@@ -48,11 +48,11 @@ class LanguageModelPredictor(TextPredictor[GPT]):
 
         yield from searched(inputs, self._read_inputs, self.divide, generate, decode, device, share)
 
-    def stream(self, model: GPT, prompt: str, say: Callable[[str], None]) -> None:
-        """Continue one prompt, and hand over a few characters at a time as they are generated.
+    def stream(self, model: GPT, prompt: str, write: Callable[[str], None]) -> None:
+        """Continue one prompt, and pass on a few characters at a time as they are generated.
 
         Raises:
-            BadInput: if the prompt leaves no room.
+            BadInput: if the prompt leaves no room for an output.
         """
         ids = self.prompt_tokens(prompt, 0)
         continuation, tokens, shown = Continuation(self.tokenizer, ids), list[int](), ""
@@ -62,12 +62,12 @@ class LanguageModelPredictor(TextPredictor[GPT]):
             tokens.append(token)
             text = continuation.settled(tokens)
             if text.startswith(shown) and len(text) > len(shown):
-                say(text[len(shown) :])
+                write(text[len(shown) :])
                 shown = text
 
         (prediction,) = self.generate(model, [ids], [0], on_token=show)
         if len(prediction.text) > len(shown):
-            say(prediction.text[len(shown) :])
+            write(prediction.text[len(shown) :])
 
     def prompt_tokens(self, prompt: str, number: int) -> list[int]:
         """Return the tokens of a prompt that is not skipped.
@@ -77,7 +77,7 @@ class LanguageModelPredictor(TextPredictor[GPT]):
             number: number of inputs before it.
 
         Raises:
-            BadInput: if it leaves no room.
+            BadInput: if it leaves no room for an output.
         """
         answer = self._read_prompt(prompt)
         if isinstance(answer, Readable):
@@ -98,8 +98,8 @@ class LanguageModelPredictor(TextPredictor[GPT]):
         def length_of(number: int) -> int:
             return len(ids[number])
 
-        for length, same in groupby(sorted(ids, key=length_of), length_of):
-            numbers, size = list(same), self._batch_prompts(length)
+        for length, group in groupby(sorted(ids, key=length_of), length_of):
+            numbers, size = list(group), self._batch_prompts(length)
             for part in (numbers[start : start + size] for start in range(0, len(numbers), size)):
                 jobs.append((part, ([ids[number] for number in part], part)))
         return jobs
@@ -135,12 +135,12 @@ class LanguageModelPredictor(TextPredictor[GPT]):
         predictions = []
         for prompt, hypotheses in zip(prompts, results, strict=True):
             text_of = Continuation(tokenizer, prompt).text
-            texts = [{"text": text_of(one.tokens), "score": one.score} for one in hypotheses]
+            texts = [{"text": text_of(hypothesis.tokens), "score": hypothesis.score} for hypothesis in hypotheses]
             predictions.append(Prediction(texts[0]["text"], {"hypotheses": texts}))
         return predictions
 
-    def _read_inputs(self, given: list[Input]) -> list[Answer[list[int]] | Refusal]:
-        return [self._read_prompt(text if isinstance(text, str) else text[0]) for text in given]
+    def _read_inputs(self, inputs: list[Input]) -> list[Answer[list[int]] | Refusal]:
+        return [self._read_prompt(text if isinstance(text, str) else text[0]) for text in inputs]
 
     def _read_prompt(self, prompt: str) -> Answer[list[int]] | Refusal:
         """Return the tokens of a prompt after an end-of-document token, as at the beginning of a document.
@@ -153,12 +153,12 @@ class LanguageModelPredictor(TextPredictor[GPT]):
             return Readable([self.tokenizer.eos_id, *ids])
         size = f"{len(ids):,} tokens, the model's context is {context:,}"
         room = max(1, min(self.config.decode.max_length or context, context // 2))
-        kept = ids[len(ids) - max(1, context - 1 - room) :]
+        end = ids[len(ids) - max(1, context - 1 - room) :]
         remedy = "give its end only, or train with a larger model.max_length"
-        return self._too_long(size, remedy, [self.tokenizer.eos_id, *kept], "its beginning was not read")
+        return self._too_long(size, remedy, [self.tokenizer.eos_id, *end], "its beginning was not read")
 
     def _batch_prompts(self, length: int) -> int:
-        """Return the number of prompts of so many tokens that are continued together."""
+        """Return the number of prompts of `length` tokens in a batch."""
         decode, model = self.config.decode, self.config.model
         positions = length + num_hypotheses(decode) * (self._limit(length) + 1)
         cache_bytes = 2 * model.depth * positions * model.dim * torch.float32.itemsize  # keys and values

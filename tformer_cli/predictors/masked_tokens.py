@@ -20,7 +20,7 @@ BERT_MASK = "[MASK]"
 
 
 class MaskedTokensPredictor(TextPredictor[MaskedLanguageModel]):
-    """Replaces each mask token in a line by the most probable token."""
+    """A predictor that replaces each mask token in a line by the most probable token."""
 
     options = frozenset({"batch", "top"})
     top = FILLINGS
@@ -31,11 +31,11 @@ class MaskedTokensPredictor(TextPredictor[MaskedLanguageModel]):
         """Return the column of texts."""
         return (self.config.data.column,)
 
-    def _read_inputs(self, given: list[Input]) -> list[Answer[tuple[str, np.ndarray]] | Refusal]:
+    def _read_inputs(self, inputs: list[Input]) -> list[Answer[tuple[str, np.ndarray]] | Refusal]:
         """Return each line with its tokens; BERT's `[MASK]` is a mask token too."""
         tokenizer, limit = self.tokenizer, self.config.model.max_length - 2  # [CLS] and [SEP]
         answers: list[Answer[tuple[str, np.ndarray]] | Refusal] = []
-        for line in given:
+        for line in inputs:
             text = line if isinstance(line, str) else line[0]
             ids = tokenizer.encode(text.replace(BERT_MASK, MASK))
             row = np.array([tokenizer.bos_id, *ids[:limit], tokenizer.eos_id])
@@ -55,17 +55,17 @@ class MaskedTokensPredictor(TextPredictor[MaskedLanguageModel]):
         tokens, lengths = (part.to(device) for part in pad([ids for _, ids in rows], tokenizer.pad_id))
         indices = (tokens == mask_id).flatten().nonzero()[:, 0]
         masked, _ = model(tokens, lengths, None, indices)
-        number = min(max(FILLINGS, self.top), tokenizer.vocab_size)
-        probabilities, best = model.logits(masked).float().softmax(-1).topk(number, dim=-1)
+        count = min(max(FILLINGS, self.top), tokenizer.vocab_size)
+        probabilities, best = model.logits(masked).float().softmax(-1).topk(count, dim=-1)
         predictions, width = [], tokens.shape[1]
         for row, (text, _) in enumerate(rows):
             numbers = (indices // width == row).nonzero()[:, 0].tolist()
             fillings = [
                 [
                     {"text": tokenizer.decode([token]).strip(), "probability": round(probability, 6)}
-                    for token, probability in zip(best[one].tolist(), probabilities[one].tolist(), strict=True)
+                    for token, probability in zip(best[number].tolist(), probabilities[number].tolist(), strict=True)
                 ]
-                for one in numbers
+                for number in numbers
             ]
             filled = tokens[row, 1 : int(lengths[row]) - 1].clone()
             filled[filled == mask_id] = best[numbers, 0]

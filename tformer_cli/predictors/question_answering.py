@@ -29,8 +29,8 @@ class Span:
 
     Attributes:
         question: row of the question.
-        score: its log probability, less that of no answer ([CLS]); minus infinity: the text is empty.
-        text: the part of the text.
+        score: its log-probability minus that of no answer ([CLS]); minus infinity if the text is empty.
+        text: text of the span.
     """
 
     question: int
@@ -39,11 +39,11 @@ class Span:
 
     @property
     def shown_score(self) -> float | None:
-        """Return the score; None if the text is empty, since JSON cannot store infinity."""
+        """The score; None if the text is empty, since JSON cannot store infinity."""
         return shortest(self.score) if math.isfinite(self.score) else None
 
     def answer(self, threshold: float | None) -> str:
-        """Return the text, or nothing if the score is not above a threshold; None: there is always an answer."""
+        """Return the text, or "" if the score is not above a threshold; None: there is no threshold."""
         return self.text if threshold is None or self.score > threshold else ""
 
 
@@ -62,13 +62,13 @@ def window_spans(
     width = scores.shape[-1]
     pairs = scores[:, 0, :, None] + scores[:, 1, None, :]  # (B, begin, end)
     possible = torch.ones(width, width, dtype=torch.bool).triu().tril(max_answer - 1)
-    none = pairs[:, 0, 0]
+    no_answer = pairs[:, 0, 0]
     pairs = pairs.masked_fill(~possible, -torch.inf)
     pairs[:, 0, :] = pairs[:, :, 0] = -torch.inf
     values, indices = pairs.flatten(1).max(1)
     spans = []
     for row, window in enumerate(windows):
-        score, text = float(values[row] - none[row]), ""
+        score, text = float(values[row] - no_answer[row]), ""
         if math.isfinite(score):
             text = window.text(questions[window.question].context, *divmod(int(indices[row]), width))
         spans.append(Span(window.question, score, text))
@@ -85,7 +85,7 @@ def best_spans(spans: Iterable[Span]) -> dict[int, Span]:
 
 
 class QuestionAnswerer(TextPredictor[Any]):
-    """Answers questions by spans of their texts."""
+    """A predictor that answers questions with spans of their texts."""
 
     on_long = OnLong.cut  # the question is cut, as in training; texts of any length are read in windows
     data: QuestionWindows
@@ -96,7 +96,7 @@ class QuestionAnswerer(TextPredictor[Any]):
         return ("question", "context")
 
     def documents(self, path: Path) -> Iterator[tuple[str, tuple[str, str] | MissingValue]]:
-        """Yield the questions of a file in SQuAD's JSON, or what they lack, each with its name in error messages.
+        """Yield the questions of a file in SQuAD's JSON, or their missing values, with their names for errors.
 
         Raises:
             DataError: if the file is malformed, or contains no questions.
@@ -111,11 +111,11 @@ class QuestionAnswerer(TextPredictor[Any]):
         if empty:
             raise DataError(f"{path}: there are no questions")
 
-    def _read_inputs(self, given: list[Input]) -> list[Answer[tuple[str, str]] | Refusal]:
+    def _read_inputs(self, inputs: list[Input]) -> list[Answer[tuple[str, str]] | Refusal]:
         """Return questions with their texts, from rows of two columns or from lines separated by a tab."""
         limit = self.data.question_limit
         answers: list[Answer[tuple[str, str]] | Refusal] = []
-        for row in given:
+        for row in inputs:
             parts = row.split("\t", 1) if isinstance(row, str) else list(row)
             if len(parts) != 2 and any(parts):
                 reason = "no tab between a question and the text that answers it"
@@ -125,8 +125,8 @@ class QuestionAnswerer(TextPredictor[Any]):
             length = len(self.tokenizer.encode(question))
             if length > limit:
                 size = f"the question has {length:,} tokens, the model reads {limit:,}"
-                kept = (question, context)
-                answers.append(self._too_long(size, "shorten the question", kept, "its end was not read"))
+                row_as_is = (question, context)  # `divide` cuts the question
+                answers.append(self._too_long(size, "shorten the question", row_as_is, "its end was not read"))
             else:
                 answers.append(Readable((question, context)))
         return answers

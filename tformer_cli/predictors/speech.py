@@ -24,14 +24,14 @@ from tformer_cli.predictors.media import RecordingFiles, predict_recordings
 from tformer_cli.predictors.transcription import CausalModel, Transcriber, concatenate, method_of
 
 LANGUAGE_MODEL = "decode.language_model"
-"""Name of the companion that takes part in the search: the setting that names its run."""
+"""Name of the companion, the language model in the search, which is the setting that names its run."""
 
 
 class SpeechRecogniser(FilePredictor[Conformer]):
-    """Transcribes recordings with a Conformer.
+    """A predictor that transcribes recordings with a Conformer.
 
     Attributes:
-        language_model: the language model of the run that `decode.language_model` names; None: it names no run.
+        language_model: language model of the run that `decode.language_model` names; None if it names no run.
     """
 
     options = SEARCH | {
@@ -50,7 +50,7 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         self._transcriber: Transcriber | None = None
 
     def unused(self, name: str) -> str:
-        """Return why a setting has no effect: greedy decoding has no search, and CTC search is not autoregressive."""
+        """Return the reason why a setting has no effect with the decoding method; empty: it has an effect."""
         decode, decoder = self.config.decode, self.config.model.decoder_depth > 0
         method = method_of(decode, decoder=decoder)
         by_tokens = name in SEARCH - {"beam", "n_best"}
@@ -102,7 +102,7 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         Args:
             model: in evaluation mode.
             batch: the utterances.
-            memory: their encoding.
+            memory: result of the model's `encode`.
         """
         seconds = [length / batch.rate for length in batch.lengths.tolist()]
         return self.transcriber(model, memory, self.config.model.max_length - 1, seconds)

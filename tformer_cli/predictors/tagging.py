@@ -13,7 +13,7 @@ from tformer_cli.predictors.text import TextPredictor
 
 
 class Tagger(TextPredictor[Any]):
-    """Predicts a tag with its probability for each word."""
+    """A predictor of a tag with its probability for each word."""
 
     data: TaggedWords
 
@@ -22,9 +22,9 @@ class Tagger(TextPredictor[Any]):
         """Return the column of words."""
         return (self.config.data.words,)
 
-    def _read_inputs(self, given: list[Input]) -> list[Answer[list[str]] | Refusal]:
+    def _read_inputs(self, inputs: list[Input]) -> list[Answer[list[str]] | Refusal]:
         """Return the words of each line, separated by spaces, or of each sentence."""
-        words = [text.split() if isinstance(text, str) else list(text) for text in given]
+        words = [text.split() if isinstance(text, str) else list(text) for text in inputs]
         encoded = self.data.encode(words)
         counts = self.data.join(encoded)[-1].tolist() if encoded else []
         answers: list[Answer[list[str]] | Refusal] = []
@@ -60,7 +60,7 @@ class Tagger(TextPredictor[Any]):
             return {}
         return {
             "entities": [
-                {"type": kind, "text": " ".join(words[start:stop]), "start": start, "stop": stop}
-                for kind, start, stop in scheme.entities(tags)
+                {"type": entity_type, "text": " ".join(words[start:stop]), "start": start, "stop": stop}
+                for entity_type, start, stop in scheme.entities(tags)
             ]
         }

@@ -1,4 +1,4 @@
-"""Predictors of text: inputs are lines or rows, malformed and too long ones are refused, skipped or cut."""
+"""Predictors for lines or rows of text, with the treatment of malformed and too long inputs."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tformer_cli.predictors.base import Input, Prediction, Predictor
 from tformer_cli.predictors.inputs import Answer, OnLong, Readable, Refusal, merged, readable
 
 WINDOW_BATCHES, LARGEST_WINDOW_BATCHES = 8, 64
-"""Inputs of so many batches are read ahead, divided by length, decoded, and put back into their order: few at first,
-for early predictions, then each time twice as many, for equal work on many cores."""
+"""Numbers of batches whose inputs are read ahead, sorted by length and decoded: few at first, for early predictions,
+then twice as many each time up to the second number, for equal work on many cores."""
 
 
 class TextPredictor(Predictor[M]):
-    """Predictions for lines or rows of text; a subclass implements `_read_inputs` and `_answer`, or `predict`."""
+    """Base class of predictors for text; a subclass implements `_read_inputs` and `_answer`, or `predict`."""
 
     options = frozenset({"batch"})
     on_long = OnLong.error
 
     @property
     def tokenizer(self) -> Any:
-        """Return the tokenizer of the data."""
+        """The tokenizer of the data."""
         return self.data.tokenizer
 
     def predict(self, model: M, inputs: Iterable[Input], share: Share = unshared) -> Iterator[Prediction]:
@@ -37,7 +37,7 @@ class TextPredictor(Predictor[M]):
             rows = [item.value for item in items if isinstance(item, Readable)]
             yield from merged(items, self._answer(model, rows) if rows else [])
 
-    def _read_inputs(self, given: list[Input]) -> Sequence[Answer[Any] | Refusal]:
+    def _read_inputs(self, inputs: list[Input]) -> Sequence[Answer[Any] | Refusal]:
         """Convert lines or rows to the input of `_answer`, or to refusals."""
         raise NotImplementedError
 
@@ -50,17 +50,17 @@ class TextPredictor(Predictor[M]):
         stop = self.config.trainer.on_bad_sample is BadSample.stop
         return Refusal(reason, remedy) if stop else Prediction("", {"error": reason})
 
-    def _too_long(self, size: str, remedy: str, kept: Any, what: str) -> Answer[Any] | Refusal:
-        """Return the result for an input beyond the model's limit: an error, skipped, or cut, by `on_long`.
+    def _too_long(self, size: str, remedy: str, cut: Any, lost: str) -> Answer[Any] | Refusal:
+        """Return the result for an input beyond the model's limit, by `on_long`: an error, skipped, or cut.
 
         Args:
-            size: its length and the limit.
+            size: message with its length and the limit.
             remedy: the remedy.
-            kept: the remaining input if it is cut.
-            what: the part that is cut.
+            cut: the input after cutting.
+            lost: message about the part that is cut off.
         """
         if self.on_long is OnLong.cut:
-            return Readable(kept, f"{size}; {what}")
+            return Readable(cut, f"{size}; {lost}")
         remedy = f"{remedy}, or add --on-long cut or --on-long skip"
         return Refusal(size, remedy) if self.on_long is OnLong.error else Prediction("", {"error": size})
 
@@ -84,12 +84,12 @@ def searched(
         search: returns the predictions of a job.
         decode: number of lines read together, and number of processes.
         device: device of the model.
-        share: how batches are shared out among ranks.
+        share: distribution of batches among ranks.
     """
     size = batch_sentences(decode)
-    most = LARGEST_WINDOW_BATCHES * size
+    largest = LARGEST_WINDOW_BATCHES * size
     with Workers(search, decode.workers, device) as workers:
-        for before, items in readable(inputs, WINDOW_BATCHES * size, read, largest=most):
+        for before, items in readable(inputs, WINDOW_BATCHES * size, read, largest=largest):
             rows = [(number, item.value) for number, item in enumerate(items, before) if isinstance(item, Readable)]
             divided = divide(rows)
             arguments = [job for _, job in divided]

@@ -16,13 +16,14 @@ from tformer_cli.predictors.inputs import Answer, OnLong, Readable, Refusal, par
 from tformer_cli.predictors.text import TextPredictor
 
 LOST = {Cut.end: "its end", Cut.beginning: "its beginning", Cut.middle: "its middle"}
+"""The part of a text that is cut off, for notes."""
 
 
 class TextClassifier(TextPredictor[Any]):
-    """Predicts a label with its probability, a number, or several labels, for each text or pair.
+    """A predictor of a label with its probability, a number, or several labels, for each text or pair.
 
     Args:
-        data: has tokenizer and labels.
+        data: data with tokenizer and labels.
     """
 
     on_long = OnLong.cut  # as in training; `data.cut` selects the part that is cut
@@ -57,11 +58,11 @@ class TextClassifier(TextPredictor[Any]):
                 predictions.append(Prediction(f"{labels.names[best]}\t{row[best]:.4f}", details))
         return predictions
 
-    def _read_inputs(self, given: list[Input]) -> list[Answer[list[np.ndarray]] | Refusal]:
+    def _read_inputs(self, inputs: list[Input]) -> list[Answer[list[np.ndarray]] | Refusal]:
         """Return the tokens of each line, or of both texts of a pair separated by a tab."""
         columns, limit = len(self.input_columns), self.data.limit
         answers: list[Answer[list[np.ndarray]] | Refusal] = []
-        for text in given:
+        for text in inputs:
             parts = [text] if columns == 1 and isinstance(text, str) else parts_of(text)
             if len(parts) != columns:
                 count = f"{len(parts)} text{'s'[: len(parts) != 1]}"
@@ -73,8 +74,8 @@ class TextClassifier(TextPredictor[Any]):
                 answers.append(Readable(tokens))
                 continue
             size = f"{length:,} tokens, the model reads {limit:,}"
-            what = f"{LOST[self.config.data.cut]} was not read"
-            answers.append(self._too_long(size, "shorten the text", tokens, what))
+            lost = f"{LOST[self.config.data.cut]} was not read"
+            answers.append(self._too_long(size, "shorten the text", tokens, lost))
         return answers
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""From the encoding of recordings to text: the searches of `decode`, and the times of the words.
+"""The search for transcripts of encoded recordings, and the times of their words.
 
 Shapes: B utterances, T' frames after subsampling, V vocabulary.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tformer_cli.config.schema import Decoding, SpeechDecodeConfig
 from tformer_cli.decode import ctc
-from tformer_cli.decode.causal import GPTWords, Tokens, Writer
+from tformer_cli.decode.causal import CausalDecoder, GPTWords, Tokens
 from tformer_cli.decode.fusion import Fusion, LanguageModel, WordCount, Words, from_ngrams
 from tformer_cli.decode.joint import CTCPrefix
 from tformer_cli.decode.ngram import read_ngrams
@@ -38,7 +38,7 @@ class CausalModel:
         tokenizer: its tokenizer, which may be another one than that of the transcripts.
     """
 
-    model: Writer
+    model: CausalDecoder
     tokenizer: Vocabulary
 
 
@@ -48,8 +48,8 @@ class Transcriber:
     Args:
         config: settings of the search.
         tokenizer: tokenizer of the transcripts.
-        frame_seconds: seconds from one frame of the model's output to the next.
-        begin_seconds: time of the beginning of the first frame.
+        frame_seconds: duration of an output frame of the model, in seconds.
+        begin_seconds: time of the beginning of the first frame, in seconds.
         language_model: the language model, if `decode.language_model` names a run.
 
     Raises:
@@ -109,16 +109,16 @@ class Transcriber:
             model: in evaluation mode.
             memory: the result of its `encode`.
             max_length: maximum number of tokens of a transcript.
-            duration_seconds: duration of each recording.
+            duration_seconds: duration of each recording in seconds.
         """
         log_probs = model.ctc_logits(memory.states).float().log_softmax(-1)
         results = self._search(model, memory, log_probs, max_length)
         best = [hypotheses[0].tokens if hypotheses else [] for hypotheses in results]
         aligned = ctc.align(log_probs, memory.lengths, best, blank=self.tokenizer.pad_id)
-        return [self._prediction(*one) for one in zip(results, aligned, duration_seconds, strict=True)]
+        return list(map(self._prediction, results, aligned, duration_seconds))
 
     def _prediction(self, hypotheses: list[Hypothesis], spans: list[ctc.Span] | None, seconds: float) -> Prediction:
-        texts = [{"text": self.tokenizer.decode(one.tokens), "score": one.score} for one in hypotheses]
+        texts = [{"text": self.tokenizer.decode(output.tokens), "score": output.score} for output in hypotheses]
         words = [asdict(word) for word in ctc.words(spans or [], self.spelling, self.frame_seconds)]
         words = shift_times(words, self.begin_seconds, seconds)
         details = {"confidence": _mean_confidence(words), "words": words, "hypotheses": texts}
@@ -140,7 +140,7 @@ class Transcriber:
                 blank=self.tokenizer.pad_id,
             )
         tokenizer, device = self.tokenizer, log_probs.device
-        longest = memory.lengths.clamp(max=min(max_length, config.max_length or max_length))
+        limits = memory.lengths.clamp(max=min(max_length, config.max_length or max_length))
         share = config.ctc_weight if method is Decoding.joint else 0.0
         scorers: list[tuple[float, Any]] = []
         if share:
@@ -150,9 +150,9 @@ class Transcriber:
         for weight, scorer in self._scorers(bonus=False):
             fused = Fusion(scorer, len(log_probs), tokenizer.vocab_size, tokenizer.eos_id, device)
             scorers.append((weight, fused))
-        state = model.start(memory, num_hypotheses(config), int(longest.max()))
+        state = model.start(memory, num_hypotheses(config), int(limits.max()))
         return search(
-            model, state, config=config, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, max_lengths=longest,
+            model, state, config=config, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, max_lengths=limits,
             forbidden=(tokenizer.pad_id, tokenizer.bos_id), scorers=scorers, decoder_weight=1.0 - share,
         )  # fmt: skip
 

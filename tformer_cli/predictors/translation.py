@@ -25,7 +25,7 @@ from tformer_cli.predictors.text import TextPredictor, searched
 
 
 class Translator(TextPredictor[Any]):
-    """Translates lines with an encoder-decoder."""
+    """A predictor that translates lines with an encoder-decoder."""
 
     options = SEARCH | {"max_length_a", "max_length_b", "batch", "workers", "precision", "alignments"}
     translates = True
@@ -37,7 +37,7 @@ class Translator(TextPredictor[Any]):
         return (self.data.source_language,)
 
     def unused(self, name: str) -> str:
-        """Return why a setting has no effect: search does not sample, and sampling has no beam."""
+        """Return the reason why a setting has no effect: search does not sample, and sampling has no beam."""
         return unused_by_search(self.config.decode, name)
 
     def predict(self, model: Any, inputs: Iterable[Input], share: Share = unshared) -> Iterator[Prediction]:
@@ -50,10 +50,10 @@ class Translator(TextPredictor[Any]):
 
         yield from searched(inputs, self._read_inputs, self._divide, translate, decode, device, share)
 
-    def _read_inputs(self, given: list[Input]) -> list[Answer[np.ndarray] | Refusal]:
+    def _read_inputs(self, inputs: list[Input]) -> list[Answer[np.ndarray] | Refusal]:
         """Return the tokens of each line."""
         limit = self.data.limit
-        texts = [text if isinstance(text, str) else text[0] for text in given]
+        texts = [text if isinstance(text, str) else text[0] for text in inputs]
         answers: list[Answer[np.ndarray] | Refusal] = []
         for ids in self.tokenizer.encode_batch(texts, self.data.source_language):
             row = np.asarray(ids, dtype=np.int64)
@@ -81,11 +81,11 @@ class Translator(TextPredictor[Any]):
         decode, tokenizer = self.config.decode, self.tokenizer
         device = next(model.parameters()).device
         source, lengths = pad(rows, tokenizer.pad_id, end=tokenizer.eos_id)
-        longest = (lengths * decode.max_length_a + decode.max_length_b).long()
-        longest = torch.full_like(longest, decode.max_length) if decode.max_length else longest
-        longest = longest.clamp(max=self.data.limit)
+        limits = (lengths * decode.max_length_a + decode.max_length_b).long()
+        limits = torch.full_like(limits, decode.max_length) if decode.max_length else limits
+        limits = limits.clamp(max=self.data.limit)
         source, lengths = source.to(device), lengths.to(device)
-        results = generate(decoder, decoder.encode(source, lengths), decode, tokenizer, longest, sample_ids)
+        results = generate(decoder, decoder.encode(source, lengths), decode, tokenizer, limits, sample_ids)
         predictions = [text_of(hypotheses, tokenizer, self.data.target_language) for hypotheses in results]
         if decode.alignments:
             best = [hypotheses[0].tokens for hypotheses in results]

@@ -1,4 +1,4 @@
-"""The tasks: what is read, which model is trained, by which loss, and how it is scored and used."""
+"""The tasks; each composes data, model, objective, evaluator and predictor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def build(config: Experiment) -> Task:
     """Return the task that a configuration names.
 
     Raises:
-        ConfigError: if there is none of that name.
+        ConfigError: if there is no task of that name.
     """
     from tformer_cli.config.family import load
     from tformer_cli.errors import ConfigError

@@ -1,6 +1,6 @@
-"""What `tformer quickstart` shows of each family: a task on built-in data, and examples of its use.
+"""The demonstrations of `tformer quickstart`: for each family a task on built-in data, and examples of its use.
 
-Nothing here needs torch until a demo runs.
+This module imports torch only when a demonstration runs.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ SHADES = " .:-=+*#%@"
 
 @dataclass(frozen=True)
 class Demo:
-    """The quickstart of one family.
+    """The demonstration of one family.
 
     Attributes:
-        about: what is trained.
-        heading: a line above the examples.
-        examples: returns lines that show predictions of the trained run for some inputs, and one of the inputs.
-        command: how to predict for such an input; RUN and INPUT are filled in.
-        minutes: limit of the training, evaluations included, unless the whole budget of the recipe is asked for.
-        needs: a library of the extra `demo`; empty: none.
+        about: description of the model.
+        heading: line above the examples.
+        examples: function that returns lines with predictions of the trained run, and one of the inputs.
+        command: command that predicts for such an input, with placeholders RUN and INPUT.
+        minutes: limit of the training time, including evaluations, unless the full budget of the recipe is requested.
+        needs: required library of the extra `demo`; empty: none.
     """
 
     about: str
@@ -40,18 +40,18 @@ class Demo:
 
     @property
     def possible(self) -> bool:
-        """Return whether what it needs is installed."""
+        """Whether the required library is installed."""
         return not self.needs or importlib.util.find_spec(self.needs) is not None
 
 
 def translations(opened: Opened) -> tuple[list[str], str]:
-    """Return test sentences with their translations, which the grammar judges."""
+    """Return test sentences with their translations, compared with the references of the grammar."""
     from tformer_cli.builtin import parallel
 
     pairs = parallel(opened.config.data.path, "test", size=SHOWN, seed=opened.config.seed)
     sources, lines = [source for source, _ in pairs], []
     for (source, reference), answer in zip(pairs, opened.predict(sources), strict=True):
-        verdict = "right" if answer.text == reference else f"should be {reference}"
+        verdict = "correct" if answer.text == reference else f"should be {reference}"
         lines.append(f"{source} -> {answer.text} ({verdict})")
     return lines, sources[0]
 
@@ -70,14 +70,14 @@ def fillings(opened: Opened) -> tuple[list[str], str]:
 
 
 def continuation(opened: Opened) -> tuple[list[str], str]:
-    """Return a beginning and its continuation."""
+    """Return a prompt with its continuation."""
     prompt = "Return the"
     (answer,) = opened.predict([prompt])
     return [" ".join(f"{prompt}{answer.text}".split())], prompt
 
 
 def digits(opened: Opened) -> tuple[list[str], str]:
-    """Return test digits as characters, with their labels; one is written to the run folder as a file."""
+    """Return test digits, drawn with characters, with their predicted labels; write one to the run folder."""
     from tformer_cli.config.schema import BadSample, ImageExperiment
     from tformer_cli.data.image.images import read_images
     from tformer_cli.draw import png
@@ -99,7 +99,7 @@ def digits(opened: Opened) -> tuple[list[str], str]:
 
 
 def spoken_numbers(opened: Opened) -> tuple[list[str], str]:
-    """Return test numbers with their transcripts; one is written to the run folder as a file."""
+    """Return test numbers with their transcripts; write the recording of one to the run folder."""
     from tformer_cli.builtin.spoken_numbers import spoken_numbers as synthesised
     from tformer_cli.data.speech.audio import to_sound, wav
     from tformer_cli.models.conformer.model import Conformer
@@ -111,7 +111,7 @@ def spoken_numbers(opened: Opened) -> tuple[list[str], str]:
     recordings = list(synthesised("test", SHOWN, opened.config.seed, rate))
     sounds = [to_sound(samples) for _, samples, _ in recordings]
     for (name, _, text), answer in zip(recordings, predictor.answers(opened.model, sounds), strict=True):
-        verdict = "right" if answer.text == text else f"said was {text}"
+        verdict = "correct" if answer.text == text else f"should be {text}"
         lines.append(f"{name.rpartition(', ')[2]} -> {answer.text} ({verdict})")
     path = opened.run / "number.wav"
     path.write_bytes(wav(sounds[0], rate))
@@ -121,45 +121,47 @@ def spoken_numbers(opened: Opened) -> tuple[list[str], str]:
 DEMOS = {
     "translation": Demo(
         "a Transformer that translates English into Japanese",
-        "some translations, held against what the grammar says:",
+        "translations of test sentences:",
         translations,
         'echo "INPUT" | tformer translate RUN',
         minutes=1.0,
     ),
     "bert": Demo(
         "an encoder that fills in missing letters of Python's documentation",
-        "some gaps and what it puts there:",
+        "test phrases with the predicted letters:",
         fillings,
         'tformer predict RUN "INPUT"',
         minutes=0.7,
     ),
     "gpt": Demo(
-        "a language model that writes like Python's documentation",
-        "what it writes after two words:",
+        "a language model of Python's documentation",
+        "a continuation of two words:",
         continuation,
         'tformer predict RUN "INPUT" --max-length 100',
         minutes=0.4,
     ),
     "vit": Demo(
-        "a Vision Transformer that reads handwritten digits",
-        "some digits and what it takes them for:",
+        "a Vision Transformer that classifies handwritten digits",
+        "test digits with the predicted labels:",
         digits,
         "tformer predict RUN INPUT --top 3",
         minutes=0.4,
         needs="sklearn",
     ),
     "conformer": Demo(
-        "a Conformer that writes down spoken numbers",
-        "some numbers that were not in training, or not in this voice, and what it hears:",
+        "a Conformer that transcribes spoken numbers",
+        "test numbers, or test voices, with the predicted transcripts:",
         spoken_numbers,
         "tformer predict RUN INPUT --json",
         minutes=0.9,
         needs="espeakng_loader",
     ),
 }
-"""By the name of the recipe `quickstart/NAME`, in the order in which all are shown.
+"""The demonstrations by the NAME of their recipe `quickstart/NAME`, in the order of the list.
 
-The minutes add up to 3.4. Reading data, evaluations and examples come on top; all of it is to end within 5 minutes.
+The minutes add up to 3.4. With reading data, evaluations and examples all of it should end within 5 minutes.
 """
-OWN_DATA = "tformer pretrain translation/files data.path=FOLDER data.source_language=en data.target_language=de"
-"""The command that trains on a user's own data."""
+USER_DATA_COMMAND = (
+    "tformer pretrain translation/files data.path=FOLDER data.source_language=en data.target_language=de"
+)
+"""A command that trains on data of the user."""

@@ -1,10 +1,10 @@
-"""The tasks by name: the settings of each, the model family it has by default, and where its code is.
+"""The registry of tasks: the settings of each task, its default model family, and its implementation.
 
-Nothing here needs torch; the code of a task is imported when a configuration names it.
+This module does not import torch; the implementation of a task is imported when a configuration names it.
 """
 
 # pyright: reportIncompatibleVariableOverride=false
-# A task narrows its `data` and `model`: nothing is assigned to a configuration once it is composed.
+# A task narrows the types of `data` and `model`. This is safe, since nothing is assigned to a composed configuration.
 
 from __future__ import annotations
 
@@ -54,29 +54,29 @@ Size = Names("Size", "given auto")
 
 
 def _check_balance(balance: float, head: ClassifierHeadConfig) -> None:
-    """Refuse two ways at once to make rare labels count more.
+    """Refuse to balance labels both by sampling and by weights.
 
     Raises:
-        ConfigError: naming both.
+        ConfigError: if both are set.
     """
     if balance and head.class_weights:
-        cause = "data.balance and head.class_weights both make rare labels count more"
+        cause = "data.balance and head.class_weights both raise the weight of rare labels"
         raise ConfigError(cause, "choose one: head.class_weights=false, or data.balance=0")
 
 
 @dataclass
 class TranslationExperiment(TextExperiment):
-    """Text to text."""
+    """The settings of translation."""
 
-    task: str = setting("translation", "entry of the task registry")
+    task: str = setting("translation", "name of the task")
     size: Size = setting(
-        Size.given, "auto: model, vocabulary, batches and steps by the number of training pairs, where not given"
+        Size.given, "auto: choose model, vocabulary, batches and steps by the number of training pairs, unless given"
     )
     data: ParallelDataConfig = field(default_factory=ParallelDataConfig)
     model: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
 
     def check(self) -> None:
-        """Refuse more tokens than the model takes, and one embedding for two vocabularies.
+        """Refuse limits above the model's maximum length, and tied embeddings of two vocabularies.
 
         Raises:
             ConfigError: naming the setting and a valid value.
@@ -84,7 +84,7 @@ class TranslationExperiment(TextExperiment):
         super().check()
         data, limits = self.data, self.model.limits()
         longest = min(limit for limit in (limits.source, limits.target, math.inf) if limit is not None)
-        if data.max_length + 1 > longest:  # one end (or start) mark a sentence
+        if data.max_length + 1 > longest:  # <s> or </s>
             cause = f"data.max_length: {data.max_length} and an end mark are more than model.max_length {longest}"
             raise ConfigError(cause, f"data.max_length={longest - 1}")
         if limits.target is not None and self.decode.max_length > limits.target:
@@ -98,24 +98,24 @@ class TranslationExperiment(TextExperiment):
 
 @dataclass
 class LanguageModelExperiment(TextExperiment):
-    """Running text, each token from those before it."""
+    """The settings of causal language modelling."""
 
-    task: str = setting("language_model", "entry of the task registry")
+    task: str = setting("language_model", "name of the task")
     data: CorpusDataConfig = field(default_factory=CorpusDataConfig)
     model: GPTConfig = field(default_factory=GPTConfig)
 
 
 @dataclass
 class MaskedLanguageModelExperiment(TextExperiment):
-    """Running text, hidden tokens from those around them."""
+    """The settings of masked language modelling."""
 
-    task: str = setting("masked_language_model", "entry of the task registry")
+    task: str = setting("masked_language_model", "name of the task")
     data: CorpusDataConfig = field(default_factory=CorpusDataConfig)
     model: BERTConfig = field(default_factory=BERTConfig)
     bert: MaskingConfig = field(default_factory=MaskingConfig)
 
     def check(self) -> None:
-        """Refuse next-sentence prediction within documents.
+        """Refuse next-sentence prediction with attention limited to documents.
 
         Raises:
             ConfigError: naming the setting and a valid value.
@@ -128,9 +128,9 @@ class MaskedLanguageModelExperiment(TextExperiment):
 
 @dataclass
 class TextClassificationExperiment(TextExperiment):
-    """Texts, or pairs of them, to labels or numbers."""
+    """The settings of classification and regression of texts or pairs of texts."""
 
-    task: str = setting("text_classification", "entry of the task registry")
+    task: str = setting("text_classification", "name of the task")
     data: LabelledTextDataConfig = field(default_factory=LabelledTextDataConfig)
     model: BERTConfig = field(default_factory=BERTConfig)
     head: ClassifierHeadConfig = field(default_factory=ClassifierHeadConfig)
@@ -147,9 +147,9 @@ class TextClassificationExperiment(TextExperiment):
 
 @dataclass
 class TokenTaggingExperiment(TextExperiment):
-    """Words to tags."""
+    """The settings of tagging words."""
 
-    task: str = setting("token_tagging", "entry of the task registry")
+    task: str = setting("token_tagging", "name of the task")
     data: TaggedDataConfig = field(default_factory=TaggedDataConfig)
     model: BERTConfig = field(default_factory=BERTConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -157,9 +157,9 @@ class TokenTaggingExperiment(TextExperiment):
 
 @dataclass
 class QuestionAnsweringExperiment(TextExperiment):
-    """Questions to spans of a text."""
+    """The settings of extractive question answering."""
 
-    task: str = setting("question_answering", "entry of the task registry")
+    task: str = setting("question_answering", "name of the task")
     data: QuestionDataConfig = field(default_factory=QuestionDataConfig)
     model: BERTConfig = field(default_factory=BERTConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -167,9 +167,9 @@ class QuestionAnsweringExperiment(TextExperiment):
 
 @dataclass
 class ImageClassificationExperiment(ImageExperiment):
-    """Pictures to labels."""
+    """The settings of image classification."""
 
-    task: str = setting("image_classification", "entry of the task registry")
+    task: str = setting("image_classification", "name of the task")
     model: ViTConfig = field(default_factory=ViTConfig)
     head: ImageHeadConfig = field(default_factory=ImageHeadConfig)
 
@@ -190,19 +190,19 @@ class ImageClassificationExperiment(ImageExperiment):
 
 @dataclass
 class CaptioningExperiment(TextExperiment):
-    """Images to sentences that describe them."""
+    """The settings of image captioning."""
 
-    task: str = setting("captioning", "entry of the task registry")
+    task: str = setting("captioning", "name of the task")
     data: CaptionDataConfig = field(default_factory=CaptionDataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ViTConfig = field(default_factory=ViTConfig)
     decoder: TransformerDecoderConfig = field(default_factory=TransformerDecoderConfig)
 
     def check(self) -> None:
-        """Refuse images that are no whole number of patches, and blended images, which have no caption.
+        """Refuse an image size that is not a multiple of the patch size, and blended images, which have no caption.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         super().check()
         self.data.check_multiple(self.model.limits().multiple)
@@ -214,14 +214,14 @@ class CaptioningExperiment(TextExperiment):
 
 @dataclass
 class MaskedPatchesExperiment(ImageExperiment):
-    """Pictures, hidden patches from those around them."""
+    """The settings of masked patch prediction."""
 
-    task: str = setting("masked_patches", "entry of the task registry")
+    task: str = setting("masked_patches", "name of the task")
     model: ViTConfig = field(default_factory=ViTConfig)
     patches: PatchMaskingConfig = field(default_factory=PatchMaskingConfig)
 
     def check(self) -> None:
-        """Refuse patches that cannot be hidden, and labels.
+        """Refuse stems whose patches cannot be masked, and balanced labels.
 
         Raises:
             ConfigError: naming the setting and a valid value.
@@ -230,15 +230,15 @@ class MaskedPatchesExperiment(ImageExperiment):
         if self.data.balance:
             raise ConfigError(ONE_LABEL, "data.balance=0")
         if isinstance(self.model, ViTConfig) and self.model.stem is not Stem.patches:
-            cause = f"model.stem: {self.model.stem.name} sees beyond a patch, so that nothing could be hidden"
+            cause = f"model.stem: {self.model.stem.name} mixes neighbouring patches, so that patches cannot be masked"
             raise ConfigError(cause, "model.stem=patches")
 
 
 @dataclass
 class SpeechRecognitionExperiment(TextExperiment):
-    """Recordings to text."""
+    """The settings of speech recognition."""
 
-    task: str = setting("speech_recognition", "entry of the task registry")
+    task: str = setting("speech_recognition", "name of the task")
     data: SpeechDataConfig = field(default_factory=SpeechDataConfig)
     transcripts: TranscriptConfig = field(default_factory=TranscriptConfig)
     scoring: TranscriptConfig = field(default_factory=TranscriptConfig)
@@ -260,9 +260,9 @@ class SpeechRecognitionExperiment(TextExperiment):
 
 @dataclass
 class SpeechTranslationExperiment(TextExperiment):
-    """Recordings to text of another language."""
+    """The settings of speech translation."""
 
-    task: str = setting("speech_translation", "entry of the task registry")
+    task: str = setting("speech_translation", "name of the task")
     data: SpeechTranslationDataConfig = field(default_factory=SpeechTranslationDataConfig)
     transcripts: TranscriptConfig = field(default_factory=TranscriptConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
@@ -274,7 +274,7 @@ class SpeechTranslationExperiment(TextExperiment):
         """Refuse joined recordings, two decoders, and features that the recordings do not have.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         super().check()
         _check_features(self.features, self.augment, self.data.sample_rate)
@@ -287,10 +287,10 @@ class SpeechTranslationExperiment(TextExperiment):
 
 
 def _check_decoder(decode: DecodeConfig, decoder: TransformerDecoderConfig) -> None:
-    """Refuse a search for longer texts than the decoder writes.
+    """Refuse a maximum output length above that of the decoder.
 
     Raises:
-        ConfigError: naming the setting, and what would go.
+        ConfigError: naming the setting and a valid value.
     """
     if decode.max_length > decoder.max_length:
         cause = f"decode.max_length: {decode.max_length} is more than decoder.max_length {decoder.max_length}"
@@ -301,11 +301,11 @@ def _check_features(features: FeatureConfig, augment: SpeechAugmentConfig, sampl
     """Refuse features that the recordings do not have, and augmentation that the features do not allow.
 
     Raises:
-        ConfigError: naming the setting, and what would go.
+        ConfigError: naming the setting and a valid value.
     """
     if augment.frequency_masks and augment.frequency_mask_bins >= features.bins:
         widest = augment.frequency_mask_bins
-        cause = f"augment.frequency_mask_bins: {widest} would hide all of features.bins {features.bins}"
+        cause = f"augment.frequency_mask_bins: {widest} would mask all of features.bins {features.bins}"
         raise ConfigError(cause, f"augment.frequency_mask_bins={features.bins // 3}")
     if features.kind is Features.stored:
         for key, nothing in (("speeds", [1.0]), ("gain_db", 0), ("noise", 0), ("shift_ms", 0)):

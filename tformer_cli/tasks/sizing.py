@@ -1,8 +1,8 @@
-"""Chooses a model, a vocabulary and a length of training by the size of the data.
+"""The choice of a model, a vocabulary and a length of training by the size of the data.
 
 The settings of the smallest tier were measured on 29,000 pairs of image captions
 (`recipes/translation/multi30k_en_de.yaml`). The vocabulary and the number of steps grow with the square root of the
-number of pairs, so that a larger corpus is seen in fewer passes. The model grows in two tiers.
+number of pairs, so that a larger corpus is trained on for fewer epochs. There are three sizes of the model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tformer_cli.config.schema import BadSample, Experiment
 from tformer_cli.data.text.parallel import ParallelSplit, read_parallel
 from tformer_cli.tasks.registry import Size, TranslationExperiment
 
-SEEN = 100_000
+COUNTED_PAIRS = 100_000
 """Number of pairs whose characters are counted."""
 
 
@@ -64,12 +64,12 @@ def suggested(config: Experiment, overrides: Sequence[str] = ()) -> tuple[str, l
         return "", []
     skip = config.trainer.on_bad_sample is BadSample.skip
     train = read_parallel(config.data, "train", seed=config.seed, skip=skip)
-    given = {override.partition("=")[0].lstrip("+") for override in overrides}
+    overridden = {override.partition("=")[0].lstrip("+") for override in overrides}
     if config.tokenizer.path:
-        given.add("tokenizer.vocab_size")
-    steps = config.trainer.steps if "trainer.steps" in given else 0
+        overridden.add("tokenizer.vocab_size")
+    steps = config.trainer.steps if "trainer.steps" in overridden else 0
     settings = _settings(train, steps, joint=config.tokenizer.joint)
-    return f"{len(train):,} pairs", [f"{key}={value}" for key, value in settings.items() if key not in given]
+    return f"{len(train):,} pairs", [f"{key}={value}" for key, value in settings.items() if key not in overridden]
 
 
 def _settings(train: ParallelSplit, steps: int, *, joint: bool) -> dict[str, object]:
@@ -77,7 +77,7 @@ def _settings(train: ParallelSplit, steps: int, *, joint: bool) -> dict[str, obj
     pairs = max(1, len(train))
     tier = next(tier for tier in TIERS if pairs < tier.pairs)
     steps = steps or min(MOST_STEPS, max(FEWEST_STEPS, 10 * round(STEPS_PER_ROOT * math.sqrt(pairs) / 10)))
-    every = max(1, steps // 10)
+    interval = max(1, steps // 10)
     return {
         "model": tier.model,
         "tokenizer.vocab_size": _pieces(train, joint),
@@ -85,15 +85,15 @@ def _settings(train: ParallelSplit, steps: int, *, joint: bool) -> dict[str, obj
         "optim.lr": tier.lr,
         "optim.warmup_steps": steps // 20,
         "trainer.steps": steps,
-        "trainer.evaluate_every": every,
-        "trainer.checkpoint_every": every,
+        "trainer.evaluate_every": interval,
+        "trainer.checkpoint_every": interval,
     }
 
 
 def _pieces(train: ParallelSplit, joint: bool) -> int:
     """Return a vocabulary size that covers all characters and is not too large for a small text."""
     characters: set[str] = set()
-    for source, target in itertools.islice(train, SEEN):
+    for source, target in itertools.islice(train, COUNTED_PAIRS):
         characters.update(source, target)
     pieces = PIECES_PER_ROOT * math.sqrt(max(1, len(train))) * (1.0 if joint else 0.6)
     return min(MOST_PIECES, round(max(pieces, 1.2 * len(characters) + 4)))

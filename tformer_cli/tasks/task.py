@@ -1,7 +1,7 @@
-"""A task: data, objective, evaluator and predictor, put together.
+"""The class of all tasks, which composes data, model, objectives, evaluator and predictor.
 
-The loop and the command line know a task only by this class. Each file of `tformer_cli.tasks` composes one in its
-function `build`.
+The training loop and the command line use tasks only through this class. Each file of `tformer_cli.tasks` composes one
+in its function `build`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Phase:
     """An update within a training step: an objective for a part of the model. Most tasks have one unnamed phase.
 
     Attributes:
-        objective: what the part is trained for.
-        part: returns the part of the model whose weights are updated.
+        objective: training objective of the part.
+        part: function from the model to the part whose weights are updated.
         optim: name of the settings of its optimiser in the configuration.
         name: name in logs and checkpoints; empty for the only phase of a run.
         repeats: number of updates in a step, each on its own micro-batches.
@@ -47,20 +47,21 @@ class Phase:
 
 @dataclass
 class Task:
-    """What a run does: what it reads, which model it trains, by which loss, how it is scored and used.
+    """A task: data, model, objectives of training, evaluator and predictor.
 
     Attributes:
         config: the task's `Experiment`.
-        data: splits, vocabulary and views.
-        body: returns a freshly initialised body, the model that `model.family` names.
+        data: data with its splits and vocabulary.
+        body: function that returns a freshly initialised body, the model that `model.family` names.
         phases: the updates of a training step, in order.
-        evaluator: scores a split.
-        predictor: predicts for a user's inputs.
-        assemble: returns the body with the task's heads; by default the body itself.
-        averaged: returns the part of the model that a moving average of weights covers; by default all of it.
-        use: a command that uses a finished run, with {run} for its folder; empty: no command is suggested.
+        evaluator: evaluator of splits.
+        predictor: predictor for the user's inputs.
+        assemble: function that adds the task's heads to a body; by default the identity.
+        averaged: function from the model to the part that a moving average of weights covers; by default the identity.
+        use: command that uses a finished run, with {run} for its folder; empty: no command is suggested.
         companions: other runs that the task uses, by name; `train.restore.open_companions` opens them.
-        accept: receives the opened companions by name, if there are any; raises a `ConfigError` for an unsuitable one.
+        accept: function that receives the opened companions by name, if there are any, and raises a `ConfigError` for
+            an unsuitable one.
     """
 
     config: Any
@@ -89,7 +90,7 @@ class Task:
         self.evaluator.prepare()
 
     def describe(self) -> list[tuple[str, str]]:
-        """Return name and value of the header's lines on data and scoring."""
+        """Return names and values of the lines on data and scoring in the header of a run."""
         return [*self.data.describe(), *self.evaluator.describe()]
 
     def model(self) -> nn.Module:
@@ -97,7 +98,7 @@ class Task:
         return self.assemble(self.body())
 
     def view(self, split: str) -> View[Any]:
-        """Return a split as a run in training sees it: the training split augmented, the others as they are."""
+        """Return a split as in training: the training split is augmented, the others are not."""
         return self.data.view(split, training=split == "train")
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
@@ -106,7 +107,7 @@ class Task:
         return objective.loss(model, objective.outputs(model, batch), batch)
 
     def evaluate(self, model: nn.Module, split: str, scoring: Scoring) -> Evaluation:
-        """Score a split as it is.
+        """Score a split without augmentation.
 
         Args:
             model: in evaluation mode.

@@ -1,4 +1,4 @@
-"""Translation: sentence pairs, an encoder-decoder trained by teacher forcing, sacreBLEU."""
+"""Translation of text with an encoder-decoder, trained by teacher forcing and scored by sacreBLEU."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ from tformer_cli.errors import ConfigError
 class Experiment:
     """The settings of a recipe of any task; the subclass of a task fixes the types of `data` and `model`."""
 
-    task: str = setting(REQUIRED, "name of the task, see `tformer recipes`")
+    task: str = setting(REQUIRED, "name of the task")
     recipe: str = setting("", "name of the recipe that the configuration was composed from; set by tformer")
     seed: int = setting(1, "seed of all random numbers", low=0)
     optim: OptimConfig = field(default_factory=OptimConfig)

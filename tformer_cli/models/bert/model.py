@@ -1,4 +1,4 @@
-"""BERT (Devlin et al. 2019) and RoBERTa (Liu et al. 2019): an encoder that reads both ways.
+"""BERT (Devlin et al. 2019) and RoBERTa (Liu et al. 2019): a bidirectional encoder.
 
 Shapes: B sequences, T tokens, D model width, V vocabulary.
 """
@@ -18,11 +18,11 @@ from tformer_cli.nn.positions import AbsolutePositions
 
 
 class BERT(nn.Module):
-    """The encoder: token + position + segment embeddings, normalised, then a stack that sees both sides.
+    """The encoder: normalised sum of token, position and segment embeddings, then a bidirectional stack.
 
     Args:
-        config: its shape.
-        vocab_size: V.
+        config: settings of the model.
+        vocab_size: size of the vocabulary, V.
     """
 
     def __init__(self, config: BERTConfig, vocab_size: int) -> None:
@@ -39,20 +39,20 @@ class BERT(nn.Module):
     def forward(
         self, tokens: Tensor, lengths: Tensor, segments: Tensor | None = None, documents: Tensor | None = None
     ) -> Tensor:
-        """What each token makes of all, or of those of its own document.
+        """Return the hidden states of all tokens.
 
         Args:
             tokens: (B, T), int64, padded at the end.
-            lengths: real tokens a row, (B,).
+            lengths: number of real tokens of each row, (B,).
             segments: number of each token's segment, (B, T), int64; None: all 0.
-            documents: number of each token's document, (B, T), int64, -1 for padding: a token attends to its own
-                document only. None: to all.
+            documents: number of each token's document, (B, T), int64, -1 for padding; tokens attend only to tokens of
+                the same document. None: to all.
 
         Returns:
             (B, T, D).
         """
-        here = torch.arange(tokens.shape[1], device=tokens.device)
-        x = self.positions(self.embedding(tokens), here)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        x = self.positions(self.embedding(tokens), positions)
         if self.segments is not None:
             x = x + (self.segments.weight[0] if segments is None else self.segments(segments))
         mask = Mask.from_lengths(lengths, tokens.shape[1]) if documents is None else Mask.from_documents(documents)
@@ -60,7 +60,7 @@ class BERT(nn.Module):
 
     @property
     def width(self) -> int:
-        """D."""
+        """The width D of the hidden states."""
         return self.config.dim
 
 

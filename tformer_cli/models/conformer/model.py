@@ -1,14 +1,14 @@
-"""Conformer (Gulati et al. 2020): attention and convolution together recognise speech.
+"""Conformer (Gulati et al. 2020): speech recognition with attention and convolution.
 
     x~  = x   + 1/2 FFN(x)
     x'  = x~  + MHSA(x~)
     x'' = x'  + Conv(x')
     y   = Layernorm(x'' + 1/2 FFN(x''))                             (eq. 1)
 
-What is heard is written by connectionist temporal classification (Graves et al. 2006), and by a Transformer decoder too
-where it is asked for (Watanabe et al. 2017).
+The transcript is predicted by connectionist temporal classification (Graves et al. 2006), and optionally by a
+Transformer decoder too (Watanabe et al. 2017).
 
-Shapes: B recordings, T frames, F numbers a frame, T' frames after subsampling, D model width, V vocabulary.
+Shapes: B recordings, T frames, F features per frame, T' frames after subsampling, D model width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from tformer_cli.nn.positions import AbsolutePositions
 
 
 class ConformerEncoder(nn.Module):
-    """Subsampling, dropout, and the blocks (figure 1).
+    """The encoder: subsampling, dropout, and the blocks (figure 1).
 
     Args:
-        config: its shape.
-        bins: F.
+        config: settings of the model.
+        bins: number of features per frame, F.
     """
 
     def __init__(self, config: ConformerConfig, bins: int) -> None:
@@ -53,7 +53,7 @@ class ConformerEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """D."""
+        """The width D of the hidden states."""
         return self.config.dim
 
     def encode(self, features: Tensor, lengths: Tensor) -> Memory:
@@ -61,11 +61,11 @@ class ConformerEncoder(nn.Module):
         return self(features, lengths)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Memory:
-        """Return the memory of recordings: see `Conformer.encode`."""
+        """Encode features; see `Conformer.encode`."""
         x, lengths = self.subsampling(features, lengths)
-        size, most, scheme = x.shape[1], self.config.max_frames, self.config.positions
-        if size > most and scheme in (Positions.learned, Positions.sinusoidal):
-            cause = f"a recording has {size} frames after subsampling, and model.positions={scheme.name} knows {most}"
+        size, limit, scheme = x.shape[1], self.config.max_frames, self.config.positions
+        if size > limit and scheme in (Positions.learned, Positions.sinusoidal):
+            cause = f"a recording has {size} frames after subsampling, and model.positions={scheme.name} knows {limit}"
             raise DataError(cause, "raise model.max_frames, or lower data.max_seconds")
         x = self.dropout(self.positions(x, torch.arange(size, device=x.device)))
         mask = Mask.from_lengths(lengths, size)
@@ -73,14 +73,14 @@ class ConformerEncoder(nn.Module):
 
 
 class Conformer(TransformerDecoderBase):
-    """The encoder, CTC's output layer, and a decoder if `decoder_depth` is not 0.
+    """The encoder, the output layer of CTC, and a decoder if `decoder_depth` is not 0.
 
-    A decoder's embeddings, times sqrt(D), are the weights of its output projection too (Press and Wolf 2017).
+    The embeddings of a decoder, times sqrt(D), are also the weights of its output projection (Press and Wolf 2017).
 
     Args:
-        config: its shape.
-        bins: F.
-        vocab_size: V; padding is CTC's blank.
+        config: settings of the model.
+        bins: number of features per frame, F.
+        vocab_size: size of the vocabulary, V; padding is the blank of CTC.
     """
 
     swaps_head = True
@@ -99,30 +99,30 @@ class Conformer(TransformerDecoderBase):
         self.apply(initialise)
 
     def output_frames(self, lengths: Lengths) -> Lengths:
-        """Frames after subsampling of recordings of so many, (B,); 0 where a recording is too short for one."""
+        """Return the numbers of frames after subsampling, (B,), given those before; 0 if too few."""
         return self.encoder.subsampling.output_frames(lengths)
 
     def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
-        """Listen.
+        """Encode recordings.
 
         Args:
             source: features, (B, T, F), padded at the end.
-            source_lengths: real frames of each recording, (B,), int64.
+            source_lengths: number of real frames of each recording, (B,), int64.
 
         Returns:
-            States (B, T', D), T' at least 1, and how many of them are real: `output_frames`.
+            States (B, T', D) with T' at least 1; their lengths are `output_frames(source_lengths)`.
 
         Raises:
-            DataError: if a recording is longer than the model's absolute positions.
+            DataError: if a recording has more frames than the model has absolute positions.
         """
         return self.encoder(source, source_lengths)
 
     def forward(self, source: Tensor, source_lengths: Tensor, target_inputs: Tensor) -> Tensor:
-        """`decode` of what `encode` makes of the source: (B, T, D)."""
+        """Encode the source and decode with teacher forcing; return hidden states (B, T, D)."""
         return self.decode(self.encode(source, source_lengths), target_inputs)
 
     def ctc_logits(self, states: Tensor) -> Tensor:
-        """Scores of the tokens, and of padding, which is CTC's blank, in each frame: (..., D) to (..., V)."""
+        """Return the scores of tokens and blank (the padding token) in each frame: (..., D) to (..., V)."""
         return self.ctc(self.dropout(states))
 
 

@@ -1,4 +1,4 @@
-"""GPT (Radford et al. 2018): a stack of causal blocks that writes running text.
+"""GPT (Radford et al. 2018): a causal language model.
 
 Shapes: B batch, T tokens, D model width, V vocabulary.
 """
@@ -17,15 +17,15 @@ from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.positions import AbsolutePositions
 
 INITIAL_STD = 0.02
-"""Of all weights (Radford et al. 2018, section 4.1)."""
+"""Standard deviation of initial weights (Radford et al. 2018, section 4.1)."""
 
 
 class GPT(nn.Module):
-    """Causal language model.
+    """A causal language model.
 
     Args:
-        config: its shape.
-        vocab_size: V.
+        config: settings of the model.
+        vocab_size: size of the vocabulary, V.
     """
 
     def __init__(self, config: GPTConfig, vocab_size: int) -> None:
@@ -37,7 +37,7 @@ class GPT(nn.Module):
         self.stack = Stack(config, config.depth, bidirectional=False)
         self.output = None if config.tie_embeddings else nn.Linear(config.dim, vocab_size, bias=False)
         self.apply(self._initialise)
-        for name, weight in self.named_parameters():  # the residual stream's variance does not grow with depth
+        for name, weight in self.named_parameters():  # so that the variance of hidden states does not grow with depth
             if name.endswith(("attention.sublayer.project_out.weight", "feed_forward.sublayer.project_out.weight")):
                 nn.init.normal_(weight, std=INITIAL_STD * (2 * config.depth) ** -0.5)  # Radford et al. 2019, 2.3
 
@@ -48,60 +48,60 @@ class GPT(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def output_layer(self) -> tuple[Tensor, Tensor | None]:
-        """Weights (V, D) of the output projection, and no bias."""
+        """Return the weights (V, D) of the output projection, and None since there is no bias."""
         return (self.embedding if self.output is None else self.output).weight, None
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores of the next token: (..., D) to (..., V)."""
+        """Return the scores of the next token: (..., D) to (..., V)."""
         return nn.functional.linear(hidden, *self.output_layer())
 
-    def _embed(self, tokens: Tensor, here: Tensor) -> Tensor:
-        return self.dropout(self.positions(self.embedding(tokens), here))
+    def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        return self.dropout(self.positions(self.embedding(tokens), positions))
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
-        """What each token makes of itself and those before it.
+        """Return the hidden states of all tokens.
 
         Args:
-            tokens: (B, T), int64; padding at the end is hidden by causality.
-            documents: number of the document of each, (B, T): a token attends to its own document only. None: to
-                all before it.
+            tokens: (B, T), int64; causality masks padding at the end.
+            documents: number of each token's document, (B, T); tokens attend only to previous tokens of the same
+                document. None: to all previous tokens.
 
         Returns:
             Hidden states that predict the next token, (B, T, D).
         """
-        here = torch.arange(tokens.shape[1], device=tokens.device)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
         mask = Mask(causal=True) if documents is None else Mask.from_documents(documents, causal=True)
-        return self.stack(self._embed(tokens, here), mask=mask)
+        return self.stack(self._embed(tokens, positions), mask=mask)
 
     def start(self, prompt: Tensor, beams: int, max_steps: int) -> DecoderState:
-        """Read all of a prompt but its last token, and prepare to write.
+        """Read a prompt except its last token, and return a state to continue it.
 
         Args:
-            prompt: (B, T), T at least 1.
-            beams: hypotheses a prompt.
-            max_steps: most tokens that will be written.
+            prompt: tokens, (B, T) with T at least 1.
+            beams: number of hypotheses per prompt.
+            max_steps: maximum number of tokens to generate.
         """
         weight = self.embedding.weight
         state = DecoderState.new(self.stack, len(prompt), prompt.shape[1] + beams * (max_steps + 1), weight, beams)
         if prompt.shape[1] > 1:
-            here, keys = state.advance(prompt.shape[1] - 1)
-            x = self._embed(prompt[:, :-1], here)
-            self.stack(x, mask=Mask(causal=True), positions=(here, keys), caches=state.caches)
+            queries, keys = state.advance(prompt.shape[1] - 1)
+            x = self._embed(prompt[:, :-1], queries)
+            self.stack(x, mask=Mask(causal=True), positions=(queries, keys), caches=state.caches)
         return state
 
     def step(self, tokens: Tensor, state: DecoderState, mask: Mask = EVERYTHING) -> Tensor:
-        """One more token of each hypothesis.
+        """Read one more token of each hypothesis.
 
         Args:
-            tokens: the last token of each, (B, beams); fewer than at `start` while hypotheses are still the same.
-            state: of `start`; advanced.
-            mask: which of all cached keys, these included, each beam may see: (B, 1, beams, K).
+            tokens: last token of each hypothesis, (B, R); R is 1 until the hypotheses of a prompt diverge.
+            state: state from `start`, which is advanced.
+            mask: mask (B, 1, R, K) of the cached keys, these included, that each hypothesis attends to.
 
         Returns:
-            Hidden states, (B, beams, D).
+            Hidden states, (B, R, D).
         """
-        here, keys = state.advance(1, rows=tokens.shape[1])
-        return self.stack(self._embed(tokens, here), mask=mask, positions=(here, keys), caches=state.caches)
+        queries, keys = state.advance(1, rows=tokens.shape[1])
+        return self.stack(self._embed(tokens, queries), mask=mask, positions=(queries, keys), caches=state.caches)
 
 
 def build(config: GPTConfig, sizes: Sizes) -> GPT:

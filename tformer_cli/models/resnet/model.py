@@ -2,11 +2,11 @@
 
     y = relu(F(x) + W_s x),   F(x) = norm(W_3 relu(norm(W_2 relu(norm(W_1 x)))))       (He et al. 2016, eq. 2, figure 5)
 
-A block that halves the resolution does so in its 3x3 convolution ("version 1.5"), as the authors' successors found
-better than in the 1x1 before it. With `norm=group` it is the ResNet of the Vision Transformer's hybrids (Kolesnikov et
-al. 2020): 32 groups and standardised weights.
+A block that halves the resolution does so in its 3x3 convolution, not in the 1x1 convolution before it ("version 1.5").
+With `norm=group` it is the ResNet of hybrid Vision Transformers (Kolesnikov et al. 2020): 32 groups and standardised
+weights.
 
-Shapes: B pictures, C channels, h and w rows and columns of a map.
+Shapes: B images, C channels, h and w height and width of a feature map.
 """
 
 from __future__ import annotations
@@ -24,44 +24,44 @@ from tformer_cli.models.resnet import BatchOrGroup, ResNetConfig, ResNetStem
 from tformer_cli.nn.attention import EVERYTHING
 
 GROUPS = 32
-"""Of group normalisation (Wu and He 2018)."""
+"""Number of groups of group normalisation (Wu and He 2018)."""
 EXPANSION = 4
-"""Channels that leave a bottleneck block, over those of its 3x3 convolution."""
+"""Output channels of a bottleneck block divided by the channels of its 3x3 convolution."""
 
 
 class StandardisedConvolution(nn.Conv2d):
-    """A convolution each of whose filters has mean 0 and variance 1 (Qiao et al. 2019)."""
+    """A convolution whose filters are standardised to mean 0 and variance 1 (Qiao et al. 2019)."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, C', h', w')."""
-        deviation, mean = torch.std_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
-        return self._conv_forward(input, (self.weight - mean) / (deviation + 1e-5), self.bias)
+        """Convolve input (B, C, h, w) to (B, C', h', w')."""
+        std, mean = torch.std_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
+        return self._conv_forward(input, (self.weight - mean) / (std + 1e-5), self.bias)
 
 
 class Convolution(nn.Module):
-    """A convolution of odd size without bias, and its normalisation."""
+    """A convolution of odd kernel size without bias, and a normalisation."""
 
     def __init__(self, inputs: int, outputs: int, size: int, norm: BatchOrGroup, stride: int = 1) -> None:
         super().__init__()
         by_batch = norm is BatchOrGroup.batch
-        kind = nn.Conv2d if by_batch else StandardisedConvolution
-        self.convolution = kind(inputs, outputs, size, stride, padding=size // 2, bias=False)
+        layer = nn.Conv2d if by_batch else StandardisedConvolution
+        self.convolution = layer(inputs, outputs, size, stride, padding=size // 2, bias=False)
         self.norm = nn.BatchNorm2d(outputs) if by_batch else nn.GroupNorm(math.gcd(GROUPS, outputs), outputs)
         nn.init.kaiming_normal_(self.convolution.weight, mode="fan_out", nonlinearity="relu")  # He et al. 2015
-        # Channels innermost in memory, which what comes out takes over: a step of a ResNet-18 on a CPU took 4 to 25 %
-        # less (one thread, AVX-512; pictures of 128 pixels, of 32 with a quarter of the channels).
+        # Channels innermost in memory, also of outputs: a step of a ResNet-18 on a CPU took 4 to 25 % less (one thread,
+        # AVX-512; images of 128 pixels, and of 32 with a quarter of the channels).
         weight = self.convolution.weight
         weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, C', h / stride, w / stride)."""
+        """Convolve and normalise x, (B, C, h, w), to (B, C', h / stride, w / stride)."""
         return self.norm(self.convolution(x))
 
 
 class SqueezeExcitation(nn.Module):
-    """Each channel times a factor made of all channels' means (Hu et al. 2018, eq. 2-4).
+    """Squeeze and excitation: each channel is multiplied by a factor that depends on all channels (Hu et al. 2018).
 
-    s = sigmoid(W_2 relu(W_1 z)), z the means.
+    s = sigmoid(W_2 relu(W_1 z)) with the means z of all channels (eq. 2-4).
     """
 
     def __init__(self, channels: int, reduction: int) -> None:
@@ -70,21 +70,22 @@ class SqueezeExcitation(nn.Module):
         self.excite = nn.Linear(max(1, channels // reduction), channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, C, h, w)."""
+        """Scale the channels of x, (B, C, h, w)."""
         factors = torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean((2, 3))))))
         return x * factors[:, :, None, None]
 
 
 class ResidualBlock(nn.Module):
-    """relu(F(x) + x), with a projection of x where its shape is another.
+    """The block relu(F(x) + x), with a projection of x if the shapes differ.
 
-    The last normalisation starts at zero, so that every block starts as its shortcut (Goyal et al. 2017, section 5.1).
+    The weight of the last normalisation is initialised with zeros, so that every block starts as its shortcut (Goyal et
+    al. 2017, section 5.1).
 
     Args:
-        inputs: channels that come in.
+        inputs: input channels.
         dim: channels of the 3x3 convolutions.
-        stride: of the first 3x3 convolution, and of the projection.
-        config: the rest of its shape.
+        stride: stride of the first 3x3 convolution and of the projection.
+        config: settings of the model.
     """
 
     def __init__(self, inputs: int, dim: int, stride: int, config: ResNetConfig) -> None:
@@ -102,7 +103,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if fits else Convolution(inputs, outputs, 1, config.norm, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, C', h / stride, w / stride)."""
+        """Apply the block to x, (B, C, h, w), which gives (B, C', h / stride, w / stride)."""
         *first, last = self.convolutions
         branch = x
         for convolution in first:
@@ -111,14 +112,14 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The network up to its last feature map.
+    """The network without a classifier.
 
     Args:
-        config: its shape.
-        channels: of the pictures.
+        config: settings of the model.
+        channels: channels of the images.
 
     Attributes:
-        width: channels of the map.
+        width: channels of the last feature map.
     """
 
     def __init__(self, config: ResNetConfig, channels: int) -> None:
@@ -130,15 +131,15 @@ class ResNet(nn.Module):
         stages, self.width = [], config.dim
         for number, depth in enumerate(config.depths):
             dim, stage = config.dim * 2**number, []
-            for place in range(depth):
-                stride = 2 if number and not place else 1
+            for index in range(depth):
+                stride = 2 if number and not index else 1
                 stage.append(ResidualBlock(self.width, dim, stride, config))
                 self.width = dim * EXPANSION if config.bottleneck else dim
             stages.append(nn.Sequential(*stage))
         self.stages = nn.Sequential(*stages)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, S, S) to the map of the last stage, (B, width, h, w)."""
+        """Return the feature map of the last stage, (B, width, h, w), for images (B, C, S, S)."""
         return self.stages(self.pool(F.relu(self.stem(images))))
 
     def encode(self, images: Tensor) -> Memory:
@@ -150,10 +151,10 @@ class ResNet(nn.Module):
         return Memory(states, EVERYTHING, torch.full(states.shape[:1], states.shape[1], device=states.device))
 
     def vector(self, images: Tensor, pooling: Pooling = Pooling.mean) -> Tensor:
-        """Return the mean of the last map (He et al. 2016, section 3.3): (B, C, S, S) to (B, width)."""
+        """Return the mean of the last feature map (He et al. 2016, section 3.3): (B, C, S, S) to (B, width)."""
         return self(images).mean((2, 3))
 
 
 def build(config: ResNetConfig, sizes: Sizes) -> ResNet:
-    """Return a network for pictures of these channels."""
+    """Return a network for images with the channels of the data."""
     return ResNet(config, sizes.channels)

@@ -1,4 +1,4 @@
-"""The Transformer (Vaswani et al. 2017): an encoder that reads, a decoder that writes one token after the other.
+"""The Transformer (Vaswani et al. 2017): an encoder and an autoregressive decoder.
 
 Shapes: B batch, S source length, D model width, V vocabulary.
 """
@@ -18,12 +18,12 @@ from tformer_cli.nn.positions import AbsolutePositions
 
 
 class Seq2Seq(TransformerDecoderBase):
-    """Encoder-decoder Transformer.
+    """An encoder-decoder Transformer.
 
     Args:
-        config: its shape.
-        source_vocab_size: rows of the source embedding.
-        target_vocab_size: V, rows of the target embedding and of the output projection.
+        config: settings of the model.
+        source_vocab_size: size of the source vocabulary.
+        target_vocab_size: size of the target vocabulary, V.
 
     With `tie_embeddings: all` the source embedding, the target embedding and the output weights are one matrix
     (section 3.4; Press and Wolf 2017).
@@ -48,26 +48,26 @@ class Seq2Seq(TransformerDecoderBase):
         self.apply(initialise)
 
     def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
-        """Read the source.
+        """Encode the source.
 
         Args:
             source: tokens, (B, S), padded at the end.
-            source_lengths: real tokens a row, (B,).
+            source_lengths: number of real tokens of each row, (B,).
 
         Returns:
             States (B, S, D) and the padding mask.
         """
         mask = Mask.from_lengths(source_lengths, source.shape[1])
-        here = torch.arange(source.shape[1], device=source.device)
-        x = self._embed(source, self.source_embedding, self.source_positions, here)
+        positions = torch.arange(source.shape[1], device=source.device)
+        x = self._embed(source, self.source_embedding, self.source_positions, positions)
         return Memory(self.encoder(x, mask=mask), mask, source_lengths)
 
     def forward(self, source: Tensor, source_lengths: Tensor, target_inputs: Tensor) -> Tensor:
-        """`decode` of what `encode` makes of the source: (B, T, D)."""
+        """Encode the source and decode with teacher forcing; return hidden states (B, T, D)."""
         return self.decode(self.encode(source, source_lengths), target_inputs)
 
 
 def build(config: Seq2SeqConfig, sizes: Sizes) -> Seq2Seq:
-    """Return an encoder-decoder for these vocabularies of source and target."""
+    """Return an encoder-decoder for the vocabularies of source and target."""
     source, target = sizes.vocabularies
     return Seq2Seq(config, source, target)

@@ -33,11 +33,15 @@ from tformer_cli.nn.grid import GridBias, GridPositions, cells, fitted
 from tformer_cli.nn.taps import attention_weights
 
 BIAS_STD = 1e-6
-"""Of the feed-forward layers' biases (the authors' code)."""
+"""Standard deviation of initial biases of feed-forward layers (the authors' code)."""
 
 
 def initialise(module: nn.Module) -> None:
-    """As the authors' code does: Glorot-uniform projections, each of a joint one by itself; tiny biases within MLPs."""
+    """Initialise a module as the authors' code does.
+
+    Projections are Glorot-uniform; query, key and value projections are initialised separately. Biases are zero in
+    attention layers and very small in feed-forward layers.
+    """
     if isinstance(module, Attention):
         layers = {module.project_qkv: 3, module.project_out: 1}
     elif isinstance(module, FeedForward):
@@ -52,15 +56,15 @@ def initialise(module: nn.Module) -> None:
 
 
 class ConvolutionalStem(nn.Sequential):
-    """3x3 convolutions, each of which halves the resolution (Xiao et al. 2021, section 4); the last 1x1 is `Patches`.
+    """3x3 convolutions with stride 2 (Xiao et al. 2021, section 4); the last 1x1 convolution is `Patches`.
 
     Args:
-        channels: C.
-        dim: channels of the first; each of the others has twice as many as the one before.
-        patch_size: P, a power of 2.
+        channels: channels C of the images.
+        dim: channels of the first convolution; each further one has twice as many as the one before it.
+        patch_size: size P of a patch, a power of 2.
 
     Attributes:
-        width: channels of what comes out.
+        width: output channels.
     """
 
     def __init__(self, channels: int, dim: int, patch_size: int) -> None:
@@ -73,12 +77,12 @@ class ConvolutionalStem(nn.Sequential):
 
 
 class Patches(nn.Module):
-    """x_p E: each patch of a picture, or of a feature map, to a vector (section 3.1).
+    """The linear embedding x_p E of the patches of an image or of a feature map (section 3.1).
 
     Args:
-        channels: C.
-        size: P, in pixels or cells.
-        dim: D.
+        channels: channels C.
+        size: height and width P of a patch, in pixels or in cells of the map.
+        dim: width D of an embedding.
     """
 
     def __init__(self, channels: int, size: int, dim: int) -> None:
@@ -89,21 +93,21 @@ class Patches(nn.Module):
         nn.init.zeros_(self.project.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, rows * P, columns * P) to (B, N, D), row by row."""
-        cut = images.unflatten(3, (-1, self.size)).unflatten(2, (-1, self.size))  # (B, C, rows, P, columns, P)
-        return self.project(cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2))
+        """Embed the patches of images, (B, C, rows * P, columns * P) to (B, N, D), row by row."""
+        patches = images.unflatten(3, (-1, self.size)).unflatten(2, (-1, self.size))  # (B, C, rows, P, columns, P)
+        return self.project(patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2))
 
 
 class ViT(nn.Module):
     """The encoder of a Vision Transformer.
 
     Args:
-        config: its shape.
-        image_size: pixels: the side of a square, or height and width.
-        channels: C.
+        config: settings of the model.
+        image_size: size of an image in pixels: the side of a square, or height and width.
+        channels: channels C of an image.
 
     Attributes:
-        grid: rows and columns of patches.
+        grid: numbers of rows and columns of patches.
     """
 
     def __init__(self, config: ViTConfig, image_size: int | Sequence[int], channels: int) -> None:
@@ -129,35 +133,38 @@ class ViT(nn.Module):
         bias = GridBias(config.heads, self.grid, class_token=config.class_token) if relative else None
         self.stack = Stack(config, config.depth, bias=bias)
         self.apply(initialise)
-        places = cells(self.grid, class_token=config.class_token)
+        indices = cells(self.grid, class_token=config.class_token)
         if config.positions not in GRID_POSITIONS:
-            places = torch.arange(len(places))
-        self.places: Tensor
-        self.register_buffer("places", places, persistent=False)
+            indices = torch.arange(len(indices))
+        self.indices: Tensor
+        self.register_buffer("indices", indices, persistent=False)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Each patch by itself, as far as the stem does not mix them: (B, C, S, S), float32, to (B, N, D)."""
+        """Return the embeddings of patches, (B, N, D), for images (B, C, S, S), float32."""
         return self.patches(self.stem(images))
 
     def transform(self, patches: Tensor, first: int | None = None) -> Tensor:
-        """Return the states of all tokens, or of the `first`: embedded patches (B, N, D) to (B, T, D), [class] first.
+        """Return the hidden states of all tokens, or of the `first` ones.
 
         Args:
-            patches: outputs of `embed`, some of which may have been replaced.
-            first: number of tokens whose states are computed; None: all.
+            patches: outputs of `embed`, some of which may have been replaced, (B, N, D).
+            first: number of tokens at the beginning whose hidden states are computed; None: all.
+
+        Returns:
+            (B, T, D), [class] first, or (B, first, D).
         """
         x = patches
         if self.class_token is not None:
             x = torch.cat((self.class_token.to(x.dtype).expand(len(x), 1, -1), x), dim=1)
-        return self.stack(self.dropout(self.positions(x)), positions=(self.places, self.places), first=first)
+        return self.stack(self.dropout(self.positions(x)), positions=(self.indices, self.indices), first=first)
 
     def forward(self, images: Tensor, first: int | None = None) -> Tensor:
-        """(B, C, S, S), float32, to (B, T, D), [class] first; or to (B, first, D), which costs less."""
+        """Return hidden states for images (B, C, S, S), float32; see `transform`."""
         return self.transform(self.embed(images), first)
 
     @property
     def width(self) -> int:
-        """D."""
+        """The width D of the hidden states."""
         return self.config.dim
 
     def encode(self, images: Tensor) -> Memory:
@@ -170,7 +177,7 @@ class ViT(nn.Module):
 
         Args:
             images: (B, C, S, S), float32.
-            pooling: which of the two.
+            pooling: whether the [class] token or the mean of the patches is used.
 
         Returns:
             (B, D).
@@ -197,16 +204,16 @@ class ViT(nn.Module):
 
     @staticmethod
     def fit(model: nn.Module, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a checkpoint's weights for a model at another resolution: learned positions are resized (section 3.2).
+        """Return the weights of a checkpoint for a model at another resolution.
 
-        Of a model without [class] what only [class] needs is left out.
+        Learned positions are resized (section 3.2). For a model without a [class] token its weights are left out.
 
         Args:
-            model: the model that starts; its `encoder` is a Vision Transformer.
+            model: the new model, whose `encoder` is a Vision Transformer.
             checkpoint: weights by name.
 
         Raises:
-            RunError: if only the model has a [class] token.
+            RunError: if the new model has a [class] token and the checkpoint has none.
         """
         weights, parameters = fitted(model, checkpoint), model.state_dict()
         of_class = {f"encoder.{name}" for name in ("class_token", "positions.class_vector", "stack.bias.class_entries")}
@@ -216,5 +223,5 @@ class ViT(nn.Module):
 
 
 def build(config: ViTConfig, sizes: Sizes) -> ViT:
-    """Return an encoder for pictures of this size."""
+    """Return an encoder for images of the size of the data."""
     return ViT(config, sizes.image_size, sizes.channels)
