@@ -165,14 +165,14 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
 
     def noted_step(self: loop.Trainer, micro_batches: list[Any]) -> dict[str, Any]:
         sums = step(self, micro_batches)
-        if not self.asked.number:
+        if not self.stopper.number:
             count = int(sums["count"])
             if job["task"] == "translation":  # whose target side is counted
                 real, cells = count, sum(batch.targets.numel() for batch in micro_batches)
             else:
                 real, cells = (sum(sizes) for sizes in zip(*(batch.sizes() for batch in micro_batches), strict=True))
             if clock.tick(real, cells, float(sums["loss"]) / count):
-                self.asked.number = signal.SIGINT  # ends the run after a step
+                self.stopper.number = signal.SIGINT  # ends the run after a step
             seen.update(machine=self.machine, model=self.model)
         return sums
 

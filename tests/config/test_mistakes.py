@@ -142,7 +142,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(given, answer):
             "mine.yaml:1: model: 'x' is not one of transformer_base",
         ),
         ("defaults:\n  - _self_\n  - schema: translation\n", "mine.yaml:1: _self_ is not the last"),
-        ("defaults:\n  - /etc/passwd\n", "mine.yaml:1: the defaults hold something else"),
+        ("defaults:\n  - /etc/passwd\n", "mine.yaml:1: the defaults contain something else"),
         (
             "defaults:\n  - override hydra/launcher: x\n  - schema: translation\n",
             "mine.yaml:1: unknown setting 'override hyd",

@@ -83,7 +83,7 @@ def test_a_trained_head_comes_along(name, kind, tmp_path):
     (tmp_path / "ours").mkdir()
     (tmp_path / "ours" / "model.safetensors").write_bytes(tensors_to_bytes(foreign.weights))
     taken = load_initial(ours, tmp_path / "ours")
-    assert taken.fresh == [] and taken.left == ([] if kind != "tokens" else taken.left)
+    assert taken.new == [] and taken.unused == ([] if kind != "tokens" else taken.unused)
     tokens, lengths, kept = batch()
     outputs = reference(tokens, attention_mask=kept.long())
     if kind == "sequence":
@@ -134,9 +134,9 @@ def test_rows_of_a_trained_head_are_those_of_the_labels_of_their_names(name, tas
     rows = [names.index(label) for label in labels]
     prefix = "head." if task == "vit" else ""
     assert torch.equal(head.state_dict()[f"{prefix}output.weight"], foreign.weights[f"{prefix}output.weight"][rows])
-    assert not taken.fresh
+    assert not taken.new
     taken = load_initial(head, tmp_path / "initial", tuple(f"{label}!" for label in labels), ())
-    assert taken.relabelled == "the labels are others"
+    assert taken.relabelled == "the labels differ"
 
 
 def timm_folder(folder: Path, names: tuple[str, ...]) -> Foreign:
@@ -187,7 +187,7 @@ def test_a_pooler_and_other_heads_do_not_keep_pretraining_from_starting(tmp_path
         (tmp_path / name / "model.safetensors").write_bytes(tensors_to_bytes(foreign.weights))
         ours = MaskedLanguageModel(BERT(foreign.model, len(WORDS)), nsp=False)
         taken = load_initial(ours, tmp_path / name)
-        assert taken.fresh == ([] if name.endswith("PreTraining") else ["head"]) and "pooler" in taken.left
+        assert taken.new == ([] if name.endswith("PreTraining") else ["head"]) and "pooler" in taken.unused
 
 
 @pytest.mark.parametrize("name", ["BertForMaskedLM", "RobertaForMaskedLM", "DistilBertForMaskedLM"])

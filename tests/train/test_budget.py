@@ -186,7 +186,7 @@ def test_checkpoints_without_a_schedule_are_continued():
     assert again.restore({}, Budget(100), 60, 60.0) == ""
     assert [rate for *_, rate in run(again, PACES["steady"], 60, 60.0)] == whole[60:]
     limited = LearningRate(settings, Budget(0, 100.0))  # was at the lowest rate, as the number of steps was unknown
-    assert "climbs again" in limited.restore({}, Budget(0, 100.0), 40, 40.0)
+    assert "rises again" in limited.restore({}, Budget(0, 100.0), 40, 40.0)
     rates = [rate for *_, rate in run(limited, PACES["steady"], 40, 40.0)]
     assert max(rates) > 0.4 and rates[-1] == 0
 

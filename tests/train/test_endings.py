@@ -176,7 +176,7 @@ def test_an_evaluation_that_is_not_finite_stops_and_is_not_saved(tmp_path, monke
         return scores
 
     monkeypatch.setattr(Validation, "measure", measure)
-    with pytest.raises(RunError, match="step 2: the evaluation's loss is nan"):
+    with pytest.raises(RunError, match="step 2: the loss of the evaluation is nan"):
         train(tmp_path, "run")
     assert not Checkpoints(tmp_path / "run" / "checkpoints").steps()
 
@@ -213,7 +213,7 @@ def test_a_checkpoint_whose_evaluation_overflows_is_named(tmp_path, monkeypatch)
         train(tmp_path, "run", "trainer.keep=9")
     monkeypatch.setattr(Validation, "measure", overflowing)
     with pytest.raises(
-        RunError, match=r"step 2: the evaluation's loss is inf.*remove \S*step-00000002, whose"
+        RunError, match=r"step 2: the loss of the evaluation is inf.*remove \S*step-00000002, whose"
     ) as raised:
         train(tmp_path, "run", "trainer.keep=9", resume=True)
     assert "samples" not in str(raised.value)
@@ -255,7 +255,7 @@ def test_scores_of_another_scorer_are_not_compared(tmp_path, capsys, family, cha
     capsys.readouterr()
     launch(chosen.config(tmp_path, *settings, "trainer.steps=6"), run, resume=True)
     err = capsys.readouterr().err
-    assert ("scores are computed otherwise than before" in err) == bool(said) and said in err
+    assert ("scores are computed in another way than before" in err) == bool(said) and said in err
     state = json.loads((run / "checkpoints" / "step-00000006" / "state.json").read_bytes())
     assert (state["best"] == 1000) == (not said) and state["compared_from"] == (6 if said else 0)
     assert Checkpoints(run / "checkpoints").best().name == ("step-00000006" if said else "step-00000002")

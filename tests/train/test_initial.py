@@ -26,7 +26,7 @@ from tformer_cli.nn.grid import resized
 from tformer_cli.runs.checkpoint import model_tensors, tensors_to_bytes
 from tformer_cli.train.initial import (
     OUTPUT_NAMES,
-    TakenOver,
+    LoadedWeights,
     load_initial,
     output_names,
     thinned,
@@ -54,7 +54,7 @@ def written(model, folder):
 def test_a_shallower_encoder_takes_evenly_spaced_blocks(tmp_path, have, want, taken):
     folder = written(MaskedLanguageModel(BERT(BERTConfig(depth=have, **SMALL), 20), nsp=False), tmp_path)
     model = MaskedLanguageModel(BERT(BERTConfig(depth=want, **SMALL), 20), nsp=False)
-    assert load_initial(model, folder).fresh == []
+    assert load_initial(model, folder).new == []
     for number, block in enumerate(model.encoder.stack.blocks):
         assert {float(value.detach().mean()) for value in block.parameters()} == {float(taken[number])}
     assert float(model.encoder.embedding.weight.detach().mean()) == -1
@@ -82,7 +82,7 @@ def test_a_model_of_shorter_texts_takes_the_first_rows_of_the_positions(tmp_path
     taken = load_initial(short, tmp_path)
     assert taken.shortened == sorted(tables(long)) and "shortened: " in str(taken)
     assert all(torch.equal(value, tables(long)[name][:7]) for name, value in tables(short).items())
-    with pytest.raises(RunError, match=r"has 12 rows, the model asks for 13: model\.max_length=12, or less"):
+    with pytest.raises(RunError, match=r"has 12 rows, the model needs 13: model\.max_length=12, or less"):
         load_initial(build(13), tmp_path)
 
 
@@ -92,7 +92,7 @@ def test_an_encoder_alone_and_one_with_other_heads_start_pretraining(tmp_path):
     kept = {name: value for name, value in tensors.items() if not name.startswith(("head", "next_sentence"))}
     safetensors.torch.save_file(kept, tmp_path / "model.safetensors")
     model = MaskedLanguageModel(BERT(BERTConfig(depth=1, **SMALL), 20), nsp=False)
-    assert load_initial(model, tmp_path) == TakenOver(["head"], ["pooler"], [])
+    assert load_initial(model, tmp_path) == LoadedWeights(["head"], ["pooler"], [])
     assert torch.equal(model.encoder.embedding.weight, encoder.encoder.embedding.weight)
 
 
@@ -123,7 +123,7 @@ def test_a_conformer_takes_the_encoder_and_begins_anew_where_the_vocabulary_is_a
     checkpoint_model = Conformer(ConformerConfig(depth=2, decoder_depth=1, **SMALL), 10, 20)
     folder = written(checkpoint_model, tmp_path)
     model = Conformer(ConformerConfig(depth=2, decoder_depth=depth, **SMALL), 10, vocabulary)
-    assert load_initial(model, folder).fresh == fresh
+    assert load_initial(model, folder).new == fresh
     weights, checkpoint_weights = model_tensors(model), model_tensors(checkpoint_model)
     taken = [name for name in weights if name.partition(".")[0] not in fresh]
     assert any(name.endswith("convolution.sublayer.norm.variance") for name in taken)
@@ -149,7 +149,7 @@ def test_a_model_of_pictures_starts_at_its_own_resolution(tmp_path):
     tensors = {name: value.detach().clone() for name, value in model_tensors(before).items()}
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
     model = ImageClassifier(ViT(ViTConfig(depth=2, patch_size=4, **SMALL), 20, 3), ImageHeadConfig(), 4)
-    assert load_initial(model, tmp_path) == TakenOver(["head"], ["mask", "output"], [])
+    assert load_initial(model, tmp_path) == LoadedWeights(["head"], ["mask", "output"], [])
     assert torch.equal(model.encoder.positions.table, resized(table, (5, 5)))
     assert [float(next(block.parameters()).mean()) for block in model.encoder.stack.blocks] == [0, 2]
     without = ViTConfig(depth=3, patch_size=4, class_token=False, **SMALL)
@@ -203,7 +203,7 @@ def test_a_head_pools_what_masked_patches_were_learnt_with(class_token, pooling)
         (("O", "PER"), ("O", "PER"), [0, 1], ""),
         (("O", "PER"), ("PER", "O"), [1, 0], ""),
         (("O", "PER"), (), [0, 1], ""),
-        (("O", "PER"), ("O", "LOC"), None, "; new, as the labels are others: output"),
+        (("O", "PER"), ("O", "LOC"), None, "; new, as the labels differ: output"),
         (("O", "PER"), None, None, "; new: output"),
     ],
 )
@@ -224,7 +224,7 @@ def test_a_head_of_another_task_with_as_many_outputs_begins_anew(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(
         tensors_to_bytes(model_tensors(TokenClassifier(BERT(config, 20), HeadConfig(), 2)))
     )
-    assert load_initial(SpanClassifier(BERT(config, 20), HeadConfig()), tmp_path, (), None).fresh == ["output"]
+    assert load_initial(SpanClassifier(BERT(config, 20), HeadConfig()), tmp_path, (), None).new == ["output"]
 
 
 @pytest.mark.parametrize(
@@ -233,14 +233,14 @@ def test_a_head_of_another_task_with_as_many_outputs_begins_anew(tmp_path):
         (("bad", "good"), ["good", "bad"], [1, 0], ""),
         (("bad", "good"), ["BAD", "GOOD"], [0, 1], ""),
         (("bad", "good"), ["Good", "Bad"], [1, 0], ""),
-        (("bad", "good"), ["bad", "fine"], None, "; new, as the labels are others: output"),
+        (("bad", "good"), ["bad", "fine"], None, "; new, as the labels differ: output"),
         (("bad", "good"), ["LABEL_0", "LABEL_1"], None, "; new, as the model does not name its labels: output"),
         (("0", "1"), ["LABEL_0", "LABEL_1"], [0, 1], ""),
-        (("0", "1"), ["bad", "good"], [0, 1], "; labels are taken for the model's: 0 for bad, 1 for good"),
+        (("0", "1"), ["bad", "good"], [0, 1], "; labels are numbers of the model's outputs: 0 for bad, 1 for good"),
         (("0", "1"), ["1", "0"], [1, 0], ""),
         (("1", "2"), ["LABEL_0", "LABEL_1"], None, "; new, as the model does not name its labels: output"),
-        (("Bad", "bad"), ["bad", "BAD"], None, "; new, as the labels are others: output"),
-        (("bad", "fine", "good"), ["bad", "good"], None, "; new, as the labels are others: output"),
+        (("Bad", "bad"), ["bad", "BAD"], None, "; new, as the labels differ: output"),
+        (("bad", "fine", "good"), ["bad", "good"], None, "; new, as the labels differ: output"),
         ((), ["LABEL_0", "LABEL_1"], [0, 1], ""),
     ],
 )
@@ -267,7 +267,7 @@ def test_rows_of_a_head_of_pictures_follow_the_names_of_labels_too(tmp_path):
         taken = load_initial(model, tmp_path, labels, ("a", "b"))
         expected = torch.zeros_like(old.head.output.weight) if rows is None else old.head.output.weight[rows]
         assert torch.equal(model.head.output.weight, expected)
-        assert str(taken) == ("; new, as the labels are others: output" if rows is None else "")
+        assert str(taken) == ("; new, as the labels differ: output" if rows is None else "")
 
 
 def test_damaged_names_of_outputs_are_named(tmp_path):

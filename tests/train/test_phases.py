@@ -31,6 +31,7 @@ from tformer_cli.train.loop import Trainer
 from tformer_cli.train.machine import Machine
 from tformer_cli.train.parallel import Ranks
 from tformer_cli.train.processes import run_ranks
+from tformer_cli.train.saving import restore
 
 RATES = {"discriminator": 0.02, "generator": 0.01}
 ROWS, BATCH_ROWS = 24, 4
@@ -140,7 +141,7 @@ def trained(run, steps: int, *more: str, resume: bool = False, ranks: Ranks | No
     machine = Machine(torch.device("cpu"), "fp32", "explicit", 1, 1e9)
     trainer = Trainer(task, task.model(), run, machine, ranks or Ranks(), Console(quiet=True))
     if resume:
-        trainer.restore(sorted((run / "checkpoints").glob("step-*"))[-1])
+        restore(trainer, sorted((run / "checkpoints").glob("step-*"))[-1])
     trainer.fit()
     return trainer
 

@@ -55,7 +55,7 @@ def evaluations(configs, share=None) -> list[tuple[dict, list, list]]:
 
 def evaluate_on_rank(configs, port: int, output: Path) -> None:
     strategy = joined(port)
-    with strategy.together():
+    with strategy.synchronized():
         results = evaluations(configs, strategy.share)
     (output / f"{strategy.ranks.rank}.pickle").write_bytes(pickle.dumps(results))
     parallel.leave(strategy.ranks, failed=False)
@@ -86,7 +86,7 @@ def results_on_rank(port: int, output: Path, doing: str) -> None:
 
     outcome = ""
     try:
-        with strategy.together():
+        with strategy.synchronized():
             first = list(strategy.share(squares, range(3)))
             if doing == "fails between" and rank == 1:
                 raise ValueError("odd")

@@ -1,1 +1,1 @@
-"""The loop and all around it: launch, checkpoints, logs, and trained runs in use."""
+"""Training: the launch of runs, the loop, optimisers, logs, and the use of trained runs."""

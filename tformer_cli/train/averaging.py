@@ -1,4 +1,4 @@
-"""Averages of weights: over the steps of training, and over the checkpoints it left."""
+"""Averages of weights: the moving average of training, and the average of checkpoints."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tformer_cli.runs.checkpoint import damage, read_tensors
 
 
 class MovingAverage:
-    """Exponential moving average of the weights (Polyak and Juditsky 1992), with a decay that grows at the start.
+    """An exponential moving average of the weights (Polyak and Juditsky 1992), with a decay that grows at the start.
 
-    The decay of step n is min(decay, (1 + n) / (10 + n)), so that the random start is forgotten soon.
+    The decay of step n is min(decay, (1 + n) / (10 + n)), so that the initial weights soon have little influence.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -25,21 +25,28 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after optimiser step `step`."""
+        """Update the average with the weights after optimiser step `step`."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchange the model's weights and the average; call again to undo."""
+        """Exchange the model's weights and the average; a second call undoes it."""
         for parameter, average in zip(self.parameters, self.average, strict=True):
-            kept = parameter.detach().clone()
+            weights = parameter.detach().clone()
             parameter.copy_(average)
-            average.copy_(kept)
+            average.copy_(weights)
 
 
 def average_tensors(models: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of several models' weights, one in memory at a time (Vaswani et al. 2017, section 6.1)."""
+    """Return the mean of the weights of several models (Vaswani et al. 2017, section 6.1).
+
+    Args:
+        models: weights of each model by name; one model is in memory at a time.
+
+    Returns:
+        The mean in float32 by name, computed in float64.
+    """
     total: dict[str, Tensor] = {}
     count = 0
     for tensors in models:
@@ -50,13 +57,17 @@ def average_tensors(models: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]
 
 
 def average_folders(folders: Iterable[Path], say: Callable[[str], None]) -> tuple[dict[str, Tensor], list[str]]:
-    """Average the weights of checkpoints; damaged ones are named and skipped.
+    """Average the weights of checkpoints; damaged ones are skipped with a message.
+
+    Args:
+        folders: folders of checkpoints.
+        say: function that receives messages.
 
     Returns:
-        The mean of their weights, and the names of the averaged checkpoints.
+        The mean of the weights, and the names of the averaged checkpoints.
 
     Raises:
-        RunError: if none is complete.
+        RunError: if no checkpoint is complete.
     """
     faults = {folder: damage(folder) for folder in folders}
     for folder, fault in faults.items():

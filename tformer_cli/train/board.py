@@ -1,4 +1,4 @@
-"""TensorBoard's event files, which are truncated on resumption and whose failures never stop a run."""
+"""TensorBoard's event files, which are truncated on resumption; failures to write them do not stop a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Board:
     Args:
         folder: a folder such as `RUN/train`.
         step: first step of training; events of later steps are removed.
-        say: receives messages about failures.
+        say: function that receives messages about failures.
     """
 
     def __init__(self, folder: Path, step: int, say: Callable[[str], None]) -> None:
@@ -37,24 +37,33 @@ class Board:
         from torch.utils.tensorboard import SummaryWriter
 
         _quiet_threads()
-        _wait_for_a_later_name(self.folder)
+        _wait_for_next_second(self.folder)
         # A running TensorBoard discards later steps too.
         self.writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)
 
-    def add(self, kind: str, tag: str, value: Any, step: int, *arguments: Any, **more: Any) -> None:
-        """Add a scalar, text, image or summary."""
+    def add(self, record_type: str, tag: str, value: Any, step: int, *arguments: Any, **options: Any) -> None:
+        """Add a record.
+
+        Args:
+            record_type: scalar, text, image or summary.
+            tag: tag in TensorBoard.
+            value: value of the record.
+            step: step of the record.
+            *arguments: further arguments of the method of `SummaryWriter`.
+            **options: further options of this method.
+        """
         self.step = step
         for _ in range(2):
             if self.writer is None:
                 return
             try:
-                if kind == "summary":
+                if record_type == "summary":
                     self.writer._get_file_writer().add_summary(value, step)
                 else:
-                    getattr(self.writer, f"add_{kind}")(tag, value, step, *arguments, **more)
+                    getattr(self.writer, f"add_{record_type}")(tag, value, step, *arguments, **options)
                 return
             except OSError as error:
-                self._again(error)
+                self._reopen(error)
 
     def add_sound(self, tag: str, samples: Any, step: int, rate: int, caption: str) -> None:
         """Add a recording, (N,) float32, with its caption as title and description.
@@ -76,7 +85,7 @@ class Board:
         tensor = TensorProto(dtype=DT_STRING, tensor_shape=shape, string_val=[encoded, b""])
         self.add("summary", tag, Summary(value=[Summary.Value(tag=tag, tensor=tensor, metadata=about)]), step)
 
-    def _again(self, error: OSError) -> None:
+    def _reopen(self, error: OSError) -> None:
         """Begin a new file if the folder was removed; otherwise stop writing."""
         if self.folder.exists() or not self.folder.parent.is_dir():
             self._failed(error)
@@ -84,13 +93,13 @@ class Board:
         self.writer = None
         try:
             self._open(0)
-            self.say(f"{self.folder} was removed: TensorBoard begins anew at step {self.step:,}")
+            self.say(f"{self.folder} was removed: its curves start again at step {self.step:,}")
         except OSError as failed:
             self._failed(failed)
 
     def _failed(self, error: OSError) -> None:
         self.writer = None
-        self.say(f"{self.folder}: no TensorBoard from here on: {error.strerror or error}")
+        self.say(f"{self.folder}: no further TensorBoard records: {error.strerror or error}")
 
     def flush(self) -> None:
         """Write the buffered events."""
@@ -98,7 +107,7 @@ class Board:
             try:
                 self.writer.flush()
             except OSError as error:
-                self._again(error)
+                self._reopen(error)
 
     def close(self) -> None:
         """Write the buffered events, and close the file."""
@@ -111,20 +120,20 @@ class Board:
 
 def _quiet_threads() -> None:
     """Prevent TensorBoard's thread from printing a traceback; its error is raised again where it is handled."""
-    whole = threading.excepthook
-    if getattr(whole, "quiet", False):
+    original_hook = threading.excepthook
+    if getattr(original_hook, "quiet", False):
         return
 
     def hook(arguments: threading.ExceptHookArgs) -> None:
         writes_events = type(arguments.thread).__module__.startswith("tensorboard.")
         if not (writes_events and isinstance(arguments.exc_value, OSError)):
-            whole(arguments)
+            original_hook(arguments)
 
     hook.quiet = True  # type: ignore[attr-defined]
     threading.excepthook = hook
 
 
-def _wait_for_a_later_name(folder: Path) -> None:
+def _wait_for_next_second(folder: Path) -> None:
     """Wait for the next second if there is an event file of this second, as after a kill and an immediate restart.
 
     TensorBoard reads files in the order of their names, which contain the second and then the process id.
@@ -142,26 +151,26 @@ def cut_events(folder: Path, step: int) -> None:
     for path in sorted(folder.glob("events.out.tfevents.*")):
         if not path.is_file():
             continue
-        kept = kept_bytes(path, step) if step else 0
-        if not kept:
+        length = bytes_before_step(path, step) if step else 0
+        if not length:
             path.unlink()
-        elif kept < path.stat().st_size:
+        elif length < path.stat().st_size:
             with path.open("r+b") as file:
-                file.truncate(kept)
+                file.truncate(length)
 
 
-def kept_bytes(path: Path, step: int) -> int:
-    """Return the bytes of an event file before its first event of a later step, or before a truncated event."""
-    kept, size = 0, path.stat().st_size
+def bytes_before_step(path: Path, step: int) -> int:
+    """Return the number of bytes of an event file before its first event after `step`, or before a truncated event."""
+    position, size = 0, path.stat().st_size
     with path.open("rb") as file:
         while len(header := file.read(12)) == 12:  # length and its checksum; the event's checksum follows it
             (length,) = struct.unpack("<Q", header[:8])
-            end = kept + 12 + length + 4
+            end = position + 12 + length + 4
             if end > size or event_step(file.read(min(length, 32))) > step:
                 break
-            kept = end
-            file.seek(kept)
-    return kept
+            position = end
+            file.seek(position)
+    return position
 
 
 def event_step(event: bytes) -> int:
@@ -169,8 +178,8 @@ def event_step(event: bytes) -> int:
     if len(event) < 11 or event[0] != FIXED64 or event[9] != VARINT:
         return 0
     step = 0
-    for place, byte in enumerate(event[10:20]):
-        step |= (byte & 0x7F) << 7 * place
+    for index, byte in enumerate(event[10:20]):
+        step |= (byte & 0x7F) << 7 * index
         if byte < 0x80:
             break
     return step

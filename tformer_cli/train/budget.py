@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from tformer_cli.config.schema import TrainerConfig
 
 ENDLESS = 1e15
-"""A number of steps or seconds beyond any run."""
+"""A number of steps or seconds that no run reaches."""
 RECENT = 100
 """Number of recent steps whose mean duration predicts that of later steps."""
 LONG = 2 * 3600.0
-"""Duration in seconds above which a message explains how to shorten a run."""
+"""Duration in seconds above which the announcement explains how to limit a run."""
 ENOUGH_STEPS, ENOUGH_SECONDS = 3, 2.0
-"""Measurements that are required before a run's length is announced."""
+"""Numbers of steps and seconds that are measured before the length of a run is announced."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Budget:
 
     @property
     def total(self) -> float:
-        """Return the budget, in the unit of `used`."""
+        """The budget, in the unit of `used`."""
         return self.steps or self.seconds
 
     def used(self, step: int, seconds: float) -> float:
@@ -122,42 +122,48 @@ class Pace:
         """Return the expected number of steps of the run; 0 if it is not known yet."""
         if not self.budget.seconds:
             return self.budget.steps
-        each = self.step_seconds
-        if each is None:
+        mean_seconds = self.step_seconds
+        if mean_seconds is None:
             return 0
         if self.evaluate_every:
-            each += self.evaluation / self.evaluate_every
-        fit = step + max(0, math.ceil((self.budget.seconds - seconds) / max(each, 1e-9)))
-        return min(self.budget.steps or fit, fit)
+            mean_seconds += self.evaluation / self.evaluate_every
+        possible = step + max(0, math.ceil((self.budget.seconds - seconds) / max(mean_seconds, 1e-9)))
+        return min(self.budget.steps or possible, possible)
 
     def seconds_left(self, step: int, seconds: float) -> float | None:
         """Return the remaining seconds of the run with its evaluations; None if they are not known yet."""
-        each, total = self.step_seconds, self.expected_steps(step, seconds)
-        if each is None or not total:
+        mean_seconds, total = self.step_seconds, self.expected_steps(step, seconds)
+        if mean_seconds is None or not total:
             return None
-        every = self.evaluate_every
-        evaluations = 1 + (max(total - 1, step) // every - step // every if every else 0)
-        left = (total - step) * each + evaluations * self.evaluation
+        interval = self.evaluate_every
+        evaluations = 1 + (max(total - 1, step) // interval - step // interval if interval else 0)
+        remaining = (total - step) * mean_seconds + evaluations * self.evaluation
         if self.budget.seconds:
-            left = min(left, max(0.0, self.budget.seconds - seconds) + self.evaluation)
-        return max(0.0, left)
+            remaining = min(remaining, max(0.0, self.budget.seconds - seconds) + self.evaluation)
+        return max(0.0, remaining)
 
     def announcement(self, step: int, seconds: float) -> str:
         """Return a message about the length of the run, estimated from the first steps."""
-        each, left, total = self.step_seconds, self.seconds_left(step, seconds), self.expected_steps(step, seconds)
-        if each is None or left is None:
+        mean_seconds, remaining, total = (
+            self.step_seconds,
+            self.seconds_left(step, seconds),
+            self.expected_steps(step, seconds),
+        )
+        if mean_seconds is None or remaining is None:
             return ""
         about = "about " if total != self.budget.steps else ""
         advice = (
-            "" if self.budget.seconds or left < LONG else "; trainer.minutes limits that, and the schedule follows it"
+            ""
+            if self.budget.seconds or remaining < LONG
+            else "; trainer.minutes limits that, and the schedule follows it"
         )
-        return f"{about}{total:,} steps of {each:.2g} s, done in about {spell(left)}{advice}"
+        return f"{about}{total:,} steps of {mean_seconds:.2g} s, done in about {spell(remaining)}{advice}"
 
 
 def spell(seconds: float) -> str:
     """Return a duration in words: `40 seconds`, `7.5 minutes`, `3.2 hours`, `4.1 days`."""
-    for unit, size, most in (("seconds", 1, 100), ("minutes", 60, 100), ("hours", 3600, 48)):
-        if seconds < size * most:
+    for unit, size, limit in (("seconds", 1, 100), ("minutes", 60, 100), ("hours", 3600, 48)):
+        if seconds < size * limit:
             if unit == "seconds":
                 return "1 second" if round(seconds) == 1 else f"{seconds:.0f} seconds"
             return f"{seconds / size:.1f} {unit}"

@@ -1,6 +1,6 @@
-"""The stream of micro-batches that a rank trains on: from any step on, at no cost, with any number of workers.
+"""The stream of micro-batches that a rank trains on; it can start at any step at no cost.
 
-Ranks share the rows of each batch, so that a step is the same step with any number of processes.
+Ranks share the rows of each batch, so that a step does not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class _Failure:
 
 
 class _Shares(Dataset["Batch | _Failure"]):
-    """This rank's rows of micro-batch m, which is batch m % n of epoch m // n: a pure function, whoever computes it.
+    """A dataset of this rank's rows of micro-batches; micro-batch m is batch m % n of epoch m // n.
 
-    Neighbours in a batch are of like lengths, so every world-th row makes shares of like sizes.
+    Neighbouring rows of a batch have similar lengths, so that shares of every world-th row have similar sizes.
     """
 
     def __init__(self, view: View[Any], ranks: Ranks) -> None:
@@ -72,15 +72,16 @@ def _as_is(item: Item) -> Item:
 def batches(
     view: View[Any], *, start: int, accumulate: int, ranks: Ranks, device: torch.device, workers: int
 ) -> Iterator[Batch]:
-    """This rank's micro-batches for ever, from optimiser step `start` on.
+    """Yield this rank's micro-batches without end, from optimiser step `start` on.
 
     Args:
-        view: gives each batch as a pure function of its number.
-        start: optimiser steps already taken.
-        accumulate: micro-batches that are summed into one step.
-        ranks: this process among others; ranks see disjoint rows, but for one that is left without any (`Batch.idle`).
-        device: where the batches are moved to; from page-locked memory if it is a GPU.
-        workers: processes that prepare batches; 0: this one.
+        view: view of the training split.
+        start: number of optimiser steps that were taken already.
+        accumulate: micro-batches per step.
+        ranks: this process among others. Ranks have disjoint rows; a rank without rows has one of another rank, whose
+            loss does not count (`Batch.idle`).
+        device: device to which batches are moved, from page-locked memory if it is a GPU.
+        workers: number of processes that prepare batches; 0: this process.
     """
     loader = DataLoader(
         _Shares(view, ranks),

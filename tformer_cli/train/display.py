@@ -1,4 +1,4 @@
-"""The display of progress between log lines: the bar, the time left, and the announcement after the first steps."""
+"""The display of progress between log lines: the bar, the remaining time, and an announcement after the first steps."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class Display:
-    """Shows the progress of a run after each step.
+    """The display of a run's progress, updated after each step.
 
     Args:
-        console: output.
-        pace: durations of the run.
-        schedule: schedule of its learning rate.
+        console: the console.
+        pace: durations of steps and evaluations.
+        schedule: schedule of the learning rate.
     """
 
     def __init__(self, console: Console, pace: Pace, schedule: LearningRate) -> None:
@@ -30,19 +30,19 @@ class Display:
         console, pace, step, seconds = self.console, self.pace, progress.step, progress.seconds
         if console.quiet:
             return
-        left = pace.seconds_left(step, seconds)
-        console.advance(step, pace.expected_steps(step, seconds), pace.budget.share(step, seconds), left)
-        self._announce(step, seconds, left)
+        remaining = pace.seconds_left(step, seconds)
+        console.advance(step, pace.expected_steps(step, seconds), pace.budget.share(step, seconds), remaining)
+        self._announce(step, seconds, remaining)
         if console.stale():
             window = progress.window
             loss = {"loss": float(window["loss"]) / max(float(window["count"]), 1)} if "loss" in window else {}
             console.step(step, {**loss, "lr": self.schedule.state.rate})
 
-    def _announce(self, step: int, seconds: float, left: float | None) -> None:
-        if self.pace.known and not self.announced and left is not None and left >= 1:
+    def _announce(self, step: int, seconds: float, remaining: float | None) -> None:
+        if self.pace.known and not self.announced and remaining is not None and remaining >= 1:
             self.announced = True
             self.console.say(self.pace.announcement(step, seconds))
         if self.schedule.shortened and not self.warmup_announced:
             self.warmup_announced = True
-            steps, wanted = self.schedule.state.warmup_steps, self.schedule.config.warmup_steps
-            self.console.say(f"the warm-up ends after {steps:,} of {wanted:,} steps, at half of trainer.minutes")
+            steps, configured = self.schedule.state.warmup_steps, self.schedule.config.warmup_steps
+            self.console.say(f"the warm-up ends after {steps:,} of {configured:,} steps, at half of trainer.minutes")

@@ -21,19 +21,19 @@ from tformer_cli.train.loop import Trainer
 
 
 def finish(trainer: Trainer) -> None:
-    """Average the checkpoints if asked, write `result.json`, and print the result and the next command (rank 0).
+    """Average checkpoints if the settings say so, write `result.json`, and print result and next command (rank 0).
 
     Args:
-        trainer: after `fit`.
+        trainer: trainer after `fit`.
     """
     run, config, progress, console = trainer.run, trainer.config, trainer.progress, trainer.console
-    if trainer.stop or (trainer.asked.number and config.trainer.average is not Average.none):
-        console.say(f"stopped at step {progress.step:,}; to go on: the same command with --resume")
+    if trainer.stop or (trainer.stopper.number and config.trainer.average is not Average.none):
+        console.say(f"stopped at step {progress.step:,}; to continue: the same command with --resume")
         return
     try:
         _write_result(trainer)
     except (KeyboardInterrupt, SystemExit):
-        console.say("stopped before the result was written; to go on: the same command with --resume")
+        console.say("stopped before the result was written; to continue: the same command with --resume")
         raise
     best = "" if progress.best is None else f"{progress.best:.4g}"
     console.say(
@@ -45,7 +45,7 @@ def finish(trainer: Trainer) -> None:
 
 
 def _write_result(trainer: Trainer) -> None:
-    """Average the checkpoints if asked, and write `result.json`."""
+    """Average checkpoints if the settings say so, and write `result.json`."""
     progress, best = trainer.progress, trainer.checkpoints.best()
     checkpoint = average_checkpoints(trainer) or best
     result = {
@@ -59,13 +59,13 @@ def _write_result(trainer: Trainer) -> None:
 
 
 def average_checkpoints(trainer: Trainer) -> Path | None:
-    """Average the weights of the last or best kept checkpoints, score and keep them as `averaged` (rank 0).
+    """Average the weights of the last or best kept checkpoints, score the average and save it as `averaged` (rank 0).
 
     Returns:
-        The average's folder if it is better than every single checkpoint, scored in the same way.
+        The folder of the average if its score is better than that of every checkpoint.
 
     Raises:
-        RunError: if no checkpoint is whole, or the average cannot be written.
+        RunError: if no checkpoint is complete, or the average cannot be written.
     """
     settings, progress, validation = trainer.trainer, trainer.progress, trainer.validation
     if settings.average is Average.none:
@@ -87,6 +87,6 @@ def average_checkpoints(trainer: Trainer) -> Path | None:
     write_folder(checkpoints.folder / AVERAGED, files)
     checkpoints.point(newest)
     if not better:
-        return None  # kept to be looked at, but a single checkpoint is better
+        return None  # the average stays in the run folder, but a single checkpoint is better
     progress.best, progress.best_loss = score, loss
     return checkpoints.folder / AVERAGED

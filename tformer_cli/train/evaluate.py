@@ -1,4 +1,4 @@
-"""Score a trained run on a split, and write the result so that the number can be checked later."""
+"""Evaluation of a trained run on a split, with a record by which the scores can be checked later."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 @dataclass
 class Report:
-    """An evaluation and the location of its record.
+    """An evaluation and the path of its record.
 
     Attributes:
         evaluation: the scores.
         path: path of the record; None if the run is not writable.
         pictures: paths of the figures.
         unsaved: the reason why nothing was written, in a line, or "".
-        failed: whether this reason is another one than a missing permission.
+        failed: whether this reason is something else than a missing permission.
     """
 
     evaluation: Evaluation
@@ -96,8 +96,8 @@ def evaluate_run(
     path = folder / f"{name}.json"
     try:
         folder.mkdir(exist_ok=True)
-        for title, place in pictures.items():
-            replace_file(place, png(draw(evaluation.pictures[title])))
+        for title, picture_path in pictures.items():
+            replace_file(picture_path, png(draw(evaluation.pictures[title])))
         replace_file(path, json.dumps(record, indent=1, ensure_ascii=False).encode())
     except OSError as error:
         unsaved = f"not saved: {folder}: {error.strerror or error}"
@@ -114,16 +114,15 @@ def _scores(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _variant(opened: Opened, evaluation: Evaluation, changed: Sequence[str]) -> str:
-    """Return the suffix of an evaluation's file; "" for the run's own split and best checkpoint."""
-    other = not opened.is_best
-    if not (changed or other):
+    """Return the suffix of an evaluation's file name; "" with the settings and the best checkpoint of the run."""
+    if not changed and opened.is_best:
         return ""
     data = opened.config.data
-    moved = [str(getattr(data, key)) for key in ("path", "test", "validation", "train") if _differs(opened, key)]
-    what = next(reversed(moved), opened.checkpoint.name if other else "settings")
-    identity = json.dumps([list(changed), opened.sha256 if other else "", evaluation.data_sha256])
+    other_data = [str(getattr(data, key)) for key in ("path", "test", "validation", "train") if _differs(opened, key)]
+    subject = next(reversed(other_data), "settings" if opened.is_best else opened.checkpoint.name)
+    identity = json.dumps([list(changed), "" if opened.is_best else opened.sha256, evaluation.data_sha256])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-    return f"-{re.sub(r'[^A-Za-z0-9_.-]+', '_', Path(what).name)[:40]}-{digest}"
+    return f"-{re.sub(r'[^A-Za-z0-9_.-]+', '_', Path(subject).name)[:40]}-{digest}"
 
 
 def _differs(opened: Opened, key: str) -> bool:

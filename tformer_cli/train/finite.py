@@ -1,4 +1,4 @@
-"""Checks for infinity and NaN, which stop a run before they are evaluated or saved."""
+"""Checks for values that are not finite, which stop a run before they are evaluated or saved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tformer_cli.data.core.batch import Batch
 from tformer_cli.errors import RunError
 from tformer_cli.runs.writing import replace_file
 
-MARK = "not-finite-rank"
+PREFIX = "not-finite-rank"
 """Prefix of the files in a run folder that record the samples of such a step."""
 
 
@@ -22,13 +22,13 @@ class NotFiniteError(RunError):
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Return whether all numbers of tensors are finite; synchronises with the device once."""
-    answers = [tensor.detach().isfinite().all() for tensor in tensors if tensor.is_floating_point()]
-    return not answers or bool(torch.stack([answer.to(answers[0].device) for answer in answers]).all())
+    """Return whether all elements of tensors are finite; it synchronises with the device once."""
+    flags = [tensor.detach().isfinite().all() for tensor in tensors if tensor.is_floating_point()]
+    return not flags or bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all())
 
 
 def not_finite(
-    run: Path, rank: int, step: int, what: str, batches: Sequence[Batch], cause: Path | None = None
+    run: Path, rank: int, step: int, value: str, batches: Sequence[Batch], cause: Path | None = None
 ) -> NotFiniteError:
     """Record the samples of a step that is not finite.
 
@@ -36,29 +36,29 @@ def not_finite(
         run: the run folder.
         rank: rank of this process.
         step: step at which it was detected.
-        what: name of the value that is not finite.
-        batches: batches of the step; none: no samples are the cause.
-        cause: the checkpoint whose weights always lead to this; None: later steps may be the cause.
+        value: description of the value that is not finite.
+        batches: batches of the step; empty if no samples are the cause.
+        cause: checkpoint whose weights always lead to this; None: later steps may be the cause.
 
     Returns:
         The error to raise.
     """
     ids = [int(i) for batch in batches for i in batch.sample_ids]
-    place = run / f"{MARK}{rank}.json"
-    replace_file(place, json.dumps({"step": step, "sample_ids": ids}).encode())
+    path = run / f"{PREFIX}{rank}.json"
+    replace_file(path, json.dumps({"step": step, "sample_ids": ids}).encode())
     return NotFiniteError(
-        f"step {step}: {what}" + (f"; the batch's samples are in {place}" if batches else ""),
+        f"step {step}: {value}" + (f"; the batch's samples are in {path}" if batches else ""),
         "lower optim.lr or raise optim.warmup_steps, "
-        + (f"remove {cause}, whose weights give this, then --resume" if cause else "then --resume"),
+        + (f"remove {cause}, whose weights cause this, then --resume" if cause else "then --resume"),
     )
 
 
-def forget(run: Path) -> None:
-    """Remove the record of `not_finite` after that step has succeeded."""
-    for place in run.glob(f"{MARK}*.json"):
-        place.unlink(missing_ok=True)
+def remove_records(run: Path) -> None:
+    """Remove the records of `not_finite` after a later step has been saved."""
+    for path in run.glob(f"{PREFIX}*.json"):
+        path.unlink(missing_ok=True)
 
 
 def diverged(run: Path) -> bool:
     """Return whether a run stopped at a step that was not finite, and has saved nothing since."""
-    return any(run.glob(f"{MARK}*.json"))
+    return any(run.glob(f"{PREFIX}*.json"))

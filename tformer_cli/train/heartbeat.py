@@ -33,14 +33,14 @@ def connect(*, hosts: bool, timeout: datetime.timedelta) -> dist.Store:
 
 
 class Heartbeat:
-    """Sends the heartbeats of one rank and watches those of the others.
+    """A thread that sends the heartbeats of one rank and watches those of the others.
 
     Args:
         rank: rank of this process.
         world: number of ranks.
         timeout: seconds without a heartbeat after which a rank counts as lost.
-        end: called once with a line that names the lost rank. It ends this process, whose main thread may wait in a
-            collective operation that never ends.
+        end: function that is called once with a line that names the lost rank. It ends this process, whose main thread
+            may wait in a collective operation that never ends.
     """
 
     def __init__(self, rank: int, world: int, timeout: float, end: Callable[[str], None]) -> None:
@@ -52,7 +52,7 @@ class Heartbeat:
         self._lock = threading.Lock()
         self._values = [b""] * world
         now = time.monotonic()
-        self._heard = [now] * world
+        self._last_beats = [now] * world
         self._contact = now
         self._count = 0
         self._beat()
@@ -69,7 +69,7 @@ class Heartbeat:
         """
         self._over.set()
         if not self._lock.acquire(timeout=1):
-            return  # the store no longer answers
+            return  # another request is waiting for the store, which no longer responds
         try:
             self._store.set(self.names[self.rank], (FAILED if failed else LEFT).decode())
             if not failed:
@@ -85,7 +85,7 @@ class Heartbeat:
     def _wait_for(self, names: list[str], value: bytes, seconds: float = 10) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            if self._store.check(names) and all(other == value for other in self._store.multi_get(names)):
+            if self._store.check(names) and all(current == value for current in self._store.multi_get(names)):
                 return
             time.sleep(0.01)
 
@@ -97,9 +97,9 @@ class Heartbeat:
             return self._store.get("text").decode()
 
     def lost(self) -> str:
-        """Return a message about the lost rank after a failed collective operation; empty if all ranks are alive.
+        """Return a message about the lost rank after a failed collective operation; empty if all ranks are running.
 
-        It waits for several heartbeats, since a rank that has just ended was alive a moment ago.
+        It waits for several heartbeats, since a rank that has just ended has sent one recently.
         """
         until = time.monotonic() + 5 * self.period
         while time.monotonic() < until:
@@ -132,18 +132,18 @@ class Heartbeat:
             self._contact = now
             for number, value in enumerate(values):
                 if value != self._values[number]:
-                    self._values[number], self._heard[number] = value, now
+                    self._values[number], self._last_beats[number] = value, now
 
     def _keep_watch(self) -> None:
         last = time.monotonic()
         while not self._over.wait(self.period):
             now = time.monotonic()
             if now - last > 5 * self.period + 1:  # this process was stopped, or the machine was suspended
-                self._heard = [now] * self.world
+                self._last_beats = [now] * self.world
                 self._contact = now
             last = now
             if message := self._failed() or self._silent(now):
-                # Wait: an error in the main thread is more informative, and cleans up.
+                # Wait first: an error in the main thread is more informative, and releases resources.
                 if not self._over.wait(2 * self.period):
                     self.end(message)
                 return
@@ -153,15 +153,15 @@ class Heartbeat:
         return f"{self._named(failed)} failed" if failed else ""
 
     def _silent_for(self, seconds: float, now: float) -> list[int]:
-        others = [number for number in range(self.world) if number != self.rank and self._values[number] != LEFT]
-        return [number for number in others if now - self._heard[number] > seconds]
+        watched = [number for number in range(self.world) if number != self.rank and self._values[number] != LEFT]
+        return [number for number in watched if now - self._last_beats[number] > seconds]
 
     def _silent(self, now: float) -> str:
-        why = f"no sign of life for {self.timeout:g} s, trainer.distributed_timeout"
+        reason = f"no heartbeat for {self.timeout:g} s, trainer.distributed_timeout"
         if now - self._contact > self.timeout:
-            return f"{self._host()} was stopped or lost ({why})"
+            return f"{self._host()} was stopped or lost ({reason})"
         silent = self._silent_for(self.timeout, now)
-        return f"{self._named(silent)} was stopped or lost ({why})" if silent else ""
+        return f"{self._named(silent)} was stopped or lost ({reason})" if silent else ""
 
     def _named(self, ranks: list[int]) -> str:
         return ("rank " if len(ranks) == 1 else "ranks ") + f"{', '.join(map(str, ranks))} of {self.world}"

@@ -1,4 +1,4 @@
-"""Where fine-tuning starts: the weights, the tokenizer and the architecture of another run, or of another library."""
+"""The start of fine-tuning: weights, tokenizer and architecture of another run, or of another library."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BODY = "encoder."
-"""Where weights lie that every task of a family shares."""
+"""Prefix of the weights that all tasks of a family share."""
 OUTPUT = ("output.", "head.output.")
 """Prefixes of the weights of a head's last layer: for texts, and for images."""
 OUTPUT_NAMES = "output_names.json"
-"""File with the names of the outputs of another library's model, in the checkpoint that is made of it."""
+"""File in an imported checkpoint with the names of the outputs of the other library's model."""
 BLOCK = re.compile(r"(.*\.blocks)\.(\d+)\.(.*)")
 REGULARISATION = ("dropout", "attention_dropout", "ffn_dropout", "stochastic_depth")
-"""Settings of a model that no weights depend on: they are the recipe's."""
+"""Settings of a model that no weights depend on, which are taken from the recipe."""
 CODING = ("channels", "mean", "std", "fit", "sample_rate")
-"""Settings of pictures, and of recordings, that weights were trained with."""
+"""Settings of the inputs of image and speech models, which are taken from the initial model."""
 
 
 @runtime_checkable
@@ -43,97 +43,98 @@ class Resizable(Protocol):
     """A model whose weights depend on the size of its inputs."""
 
     def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights of such a model for other sizes, fitted to this one's."""
+        """Return the weights of a checkpoint for other sizes, adapted to the sizes of this model."""
         ...
 
 
-def with_architecture(config: Experiment, found: ModelConfig, where: str, overrides: Sequence[str]) -> Experiment:
-    """The recipe's configuration with the architecture of what it starts from.
+def with_architecture(config: Experiment, initial: ModelConfig, name: str, overrides: Sequence[str]) -> Experiment:
+    """Return the configuration of a recipe with the architecture of the model that it starts from.
 
     Args:
-        config: composed from the recipe and `overrides`, and maybe changed since.
-        found: the architecture.
-        where: what an error calls its place.
-        overrides: the command line's; those for `model` still count, and then the weights must fit them.
+        config: configuration of the recipe with `overrides`, and possibly other changes.
+        initial: architecture of the initial model.
+        name: name of the initial model in errors.
+        overrides: overrides of the command line; those of `model` take precedence, and the weights must fit them.
 
     Raises:
-        RunError: if it is of another family.
-        ConfigError: if it cannot go together with the rest.
+        RunError: if the initial model is of another family.
+        ConfigError: if the architecture is incompatible with other settings.
     """
-    if found.family != config.model.family:
-        cause = f"{where}: a {found.family} model, this recipe trains a {config.model.family} one"
-        fits = found.family in families_for(config.task)
-        raise RunError(cause, f"add model.family={found.family}" if fits else "use a recipe of its family")
+    if initial.family != config.model.family:
+        cause = f"{name}: a {initial.family} model, this recipe trains a {config.model.family} one"
+        fits = initial.family in families_for(config.task)
+        raise RunError(cause, f"add model.family={initial.family}" if fits else "use a recipe of its family")
     model = config.model
     if not any(item.startswith("model=") for item in overrides):
-        kept = [name for name in REGULARISATION if hasattr(found, name)]
-        if isinstance(found, TextModelConfig) and found.positions is not Positions.learned:
-            kept.append("max_length")  # only a learned table has a row for each position
-        model = dataclasses.replace(found, **{name: getattr(config.model, name) for name in kept})
-    again = [item for item in overrides if item.startswith(("model.", "data.", "features.", "head."))]
-    return override(dataclasses.replace(config, model=model), again)
+        from_recipe = [setting for setting in REGULARISATION if hasattr(initial, setting)]
+        if isinstance(initial, TextModelConfig) and initial.positions is not Positions.learned:
+            from_recipe.append("max_length")  # only a learned table has a row for each position
+        model = dataclasses.replace(initial, **{setting: getattr(config.model, setting) for setting in from_recipe})
+    later = [item for item in overrides if item.startswith(("model.", "data.", "features.", "head."))]
+    return override(dataclasses.replace(config, model=model), later)
 
 
-def with_inputs(config: Experiment, found: Experiment) -> Experiment:
-    """The recipe's configuration with inputs as the weights know them.
+def with_inputs(config: Experiment, initial: Experiment) -> Experiment:
+    """Return the configuration of a recipe with the input settings of the run that it starts from.
 
-    Pictures are coded and pooled as they were, with a head that has no hidden layer; of recordings the same features
-    are computed.
+    For images these are the normalisation and the pooling, and the head has no hidden layer. For recordings these are
+    the features.
 
     Args:
-        config: composed from the recipe; `with_architecture` comes after it, where the command line's settings count.
-        found: what the weights were trained with.
+        config: configuration of the recipe; `with_architecture` is applied after this function, so that settings of
+            the command line take precedence.
+        initial: configuration that the weights were trained with.
     """
-    coding = {name: getattr(found.data, name) for name in CODING if hasattr(found.data, name)}
+    coding = {name: getattr(initial.data, name) for name in CODING if hasattr(initial.data, name)}
     if not coding or not all(hasattr(config.data, name) for name in coding):
         return config
     changed = dataclasses.replace(config, data=dataclasses.replace(config.data, **coding))
-    features = getattr(found, "features", None)
+    features = getattr(initial, "features", None)
     if features is not None:
         return dataclasses.replace(changed, features=features)
     head = getattr(config, "head", None)
     if isinstance(head, ImageHeadConfig):
-        pools = Pooling.cls if getattr(found.model, "class_token", False) else Pooling.mean
-        pooling = getattr(getattr(found, "head", None), "pooling", pools)
+        pools = Pooling.cls if getattr(initial.model, "class_token", False) else Pooling.mean
+        pooling = getattr(getattr(initial, "head", None), "pooling", pools)
         changed = dataclasses.replace(changed, head=dataclasses.replace(head, hidden=False, pooling=pooling))
     return changed
 
 
 @dataclasses.dataclass
-class TakenOver:
+class LoadedWeights:
     """The result of loading a checkpoint's weights into a new model.
 
     Attributes:
-        fresh: names of the model's parts that are newly initialised.
-        left: names of the checkpoint's parts that the model does not have.
-        shortened: names of position tables without their last rows.
-        relabelled: why the output layer is newly initialised, if its labels are the reason.
-        note: the labels that its rows are used for, or "".
+        new: names of the model's parts that are newly initialised.
+        unused: names of the checkpoint's parts that the model does not have.
+        shortened: names of position tables whose last rows are not used.
+        relabelled: reason why the output layer is newly initialised, if its labels are the reason; otherwise "".
+        note: note about the labels that its rows are used for, or "".
     """
 
-    fresh: list[str]
-    left: list[str]
+    new: list[str]
+    unused: list[str]
     shortened: list[str]
     relabelled: str = ""
     note: str = ""
 
     def __str__(self) -> str:
         output = ["output"] if self.relabelled else []
-        parts = {"new": self.fresh, f"new, as {self.relabelled}": output, "left out": self.left,
+        parts = {"new": self.new, f"new, as {self.relabelled}": output, "left out": self.unused,
                  "shortened": self.shortened}  # fmt: skip
-        return "".join(f"; {what}: {', '.join(names)}" for what, names in parts.items() if names) + self.note
+        return "".join(f"; {state}: {', '.join(names)}" for state, names in parts.items() if names) + self.note
 
 
 def load_initial(
     model: nn.Module, checkpoint: Path, labels: Sequence[str] = (), initial_labels: Sequence[str] | None = ()
-) -> TakenOver:
-    """Load a checkpoint's weights into a model; a model with fewer blocks takes some of them, see `thinned`.
+) -> LoadedWeights:
+    """Load the weights of a checkpoint into a model; if the model has fewer blocks, some are used (see `thinned`).
 
-    A model that `swaps_head` takes the complete encoder, and other weights if they exist and fit; the head of another
-    task is newly initialised. Every other model takes all weights. An image model first adapts the weights to its
-    resolution. A model for shorter texts takes the first rows of learned positions. Rows of an output layer belong to
-    labels by name and are sorted by the model's labels. The layer is newly initialised if the checkpoint has other
-    labels or another task. The names of another library's outputs are in the checkpoint and replace `initial_labels`.
+    A model that `swaps_head` needs the complete encoder, and uses other weights if they exist and fit; the head of
+    another task is newly initialised. Every other model needs all weights. An image model first adapts the weights to
+    its resolution. A model for shorter texts uses the first rows of learned positions. Rows of an output layer belong
+    to labels by name and are sorted by the model's labels. The layer is newly initialised if the checkpoint has other
+    labels or another task. An imported checkpoint contains the names of its outputs, which replace `initial_labels`.
 
     Args:
         model: model that receives the weights.
@@ -146,48 +147,52 @@ def load_initial(
     """
     from tformer_cli.runs.checkpoint import load_model_tensors, model_tensors, read_tensors
 
-    own = model_tensors(model)
-    weights = thinned(read_tensors(checkpoint / "model.safetensors"), own)
+    parameters = model_tensors(model)
+    weights = thinned(read_tensors(checkpoint / "model.safetensors"), parameters)
     if isinstance(model, Resizable):
         weights = model.fit(weights)
-    weights, cut = shortened(weights, own, str(checkpoint))
-    fresh: dict[str, Tensor] = {}
-    left: set[str] = set()
+    weights, cut = shortened(weights, parameters, str(checkpoint))
+    new: dict[str, Tensor] = {}
+    unused: set[str] = set()
     note = relabelled = ""
     if getattr(model, "swaps_head", False):
-        foreign = output_names(checkpoint)
-        if foreign is not None:
-            initial_labels, note = by_our_names(foreign, tuple(labels))
-        weights, others = _relabelled(weights, tuple(labels), initial_labels)
-        relabelled = _reason(initial_labels) if others else ""
-        fits = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
-        body = {name for name in (*own, *weights) if name.startswith(BODY)}
-        left = weights.keys() - own.keys() - body
+        imported_names = output_names(checkpoint)
+        if imported_names is not None:
+            initial_labels, note = matching_names(imported_names, tuple(labels))
+        weights, labels_differ = _relabelled(weights, tuple(labels), initial_labels)
+        relabelled = _reason(initial_labels) if labels_differ else ""
+        fits = {
+            name: value
+            for name, value in weights.items()
+            if name in parameters and value.shape == parameters[name].shape
+        }
+        body = {name for name in (*parameters, *weights) if name.startswith(BODY)}
+        unused = weights.keys() - parameters.keys() - body
         weights = {name: value for name, value in weights.items() if name in body} | fits
-        fresh = {name: value for name, value in own.items() if name not in weights and not name.startswith(BODY)}
-    load_model_tensors(model, weights | fresh, str(checkpoint))
+        new = {name: value for name, value in parameters.items() if name not in weights and not name.startswith(BODY)}
+    load_model_tensors(model, weights | new, str(checkpoint))
     if relabelled:
-        fresh = {name: value for name, value in fresh.items() if not name.startswith(OUTPUT)}
-    parts = [sorted({name.partition(".")[0] for name in names}) for names in (fresh, left)]
-    return TakenOver(*parts, shortened=cut, relabelled=relabelled, note=note)
+        new = {name: value for name, value in new.items() if not name.startswith(OUTPUT)}
+    parts = [sorted({name.partition(".")[0] for name in names}) for names in (new, unused)]
+    return LoadedWeights(*parts, shortened=cut, relabelled=relabelled, note=note)
 
 
 def _relabelled(
     weights: dict[str, Tensor], labels: tuple[str, ...], initial: Sequence[str] | None
 ) -> tuple[dict[str, Tensor], bool]:
-    """Return a checkpoint's weights with the output layer's rows in the order of `labels`, or without that layer.
+    """Return weights with the rows of the output layer in the order of `labels`, or without that layer.
 
     Returns:
         The weights, and whether the layer is removed because the labels differ.
     """
     of_output = {name for name in weights if name.startswith(OUTPUT)}
-    others = {name: value for name, value in weights.items() if name not in of_output}
+    without_output = {name: value for name, value in weights.items() if name not in of_output}
     if initial is None:
-        return others, False
+        return without_output, False
     if not labels or not initial or labels == tuple(initial):
         return weights, False
     if set(labels) != set(initial):
-        return others, True
+        return without_output, True
     order = [initial.index(label) for label in labels]
     return {name: value[order] if name in of_output else value for name, value in weights.items()}, False
 
@@ -197,47 +202,58 @@ UNNAMED = "LABEL_"
 
 
 def _reason(initial: Sequence[str] | None) -> str:
-    """Return why the labels of the data get no rows of the output layer."""
+    """Return the reason why no rows of the output layer are used for the labels of the data."""
     unnamed = initial and all(name.startswith(UNNAMED) for name in initial)
-    return "the model does not name its labels" if unnamed else "the labels are others"
+    return "the model does not name its labels" if unnamed else "the labels differ"
 
 
 def output_names(checkpoint: Path) -> tuple[str, ...] | None:
-    """Return the names of the outputs of another library's model; None: the checkpoint was not made of one.
+    """Return the names of the outputs of an imported model; None: the checkpoint was not imported.
 
     Raises:
         RunError: if the file is damaged.
     """
-    place = checkpoint / OUTPUT_NAMES
-    if not place.is_file():
+    path = checkpoint / OUTPUT_NAMES
+    if not path.is_file():
         return None
-    with checkpoint_content(place, "names"):
-        return tuple(map(str, json.loads(read_regular(place, links=False))))
+    with checkpoint_content(path, "names"):
+        return tuple(map(str, json.loads(read_regular(path, links=False))))
 
 
-def by_our_names(foreign: tuple[str, ...], labels: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-    """Return another library's names of outputs as the data writes them, where the data has the same.
+def matching_names(imported: tuple[str, ...], labels: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Replace the names of an imported model's outputs by the labels of the data that match them.
 
-    Capitals do not count; labels that are the numbers of all outputs name these.
+    Names match labels regardless of case. Labels that are the numbers of all outputs match the outputs.
+
+    Args:
+        imported: names of the outputs.
+        labels: labels of the data.
 
     Returns:
         The names, and a note for the user, or "".
     """
-    numbers = tuple(map(str, range(len(foreign))))
-    if set(labels) == set(numbers) and set(foreign) != set(numbers):
-        pairs = [f"{number} for {name}" for number, name in zip(numbers, foreign, strict=True)]
+    numbers = tuple(map(str, range(len(imported))))
+    if set(labels) == set(numbers) and set(imported) != set(numbers):
+        pairs = [f"{number} for {name}" for number, name in zip(numbers, imported, strict=True)]
         shown = ", ".join(pairs[:4]) + (", ..." if len(pairs) > 4 else "")
-        return numbers, "" if foreign[0].startswith(UNNAMED) else f"; labels are taken for the model's: {shown}"
-    ours = {label.casefold(): label for label in labels}
-    known = tuple(ours.get(name.casefold(), name) for name in foreign)
-    same = len(ours) == len(labels) and set(known) == set(labels)
-    return (known if same else foreign), ""
+        return numbers, "" if imported[0].startswith(
+            UNNAMED
+        ) else f"; labels are numbers of the model's outputs: {shown}"
+    by_lower_case = {label.casefold(): label for label in labels}
+    matched = tuple(by_lower_case.get(name.casefold(), name) for name in imported)
+    same = len(by_lower_case) == len(labels) and set(matched) == set(labels)
+    return (matched if same else imported), ""
 
 
 def shortened(
-    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str
+    weights: Mapping[str, Tensor], parameters: Mapping[str, Tensor], checkpoint: str
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Return the weights for a model of shorter texts, with the first rows of each learned position table.
+
+    Args:
+        weights: weights of the checkpoint by name.
+        parameters: weights of the model by name.
+        checkpoint: name of the checkpoint in errors.
 
     Returns:
         The weights, and the names of the shortened tables.
@@ -247,11 +263,11 @@ def shortened(
     """
     fitting, cut = dict(weights), []
     for name, value in weights.items():
-        if not name.endswith("positions.table") or name not in own or value.dim() != 2:
+        if not name.endswith("positions.table") or name not in parameters or value.dim() != 2:
             continue
-        rows = len(own[name])
+        rows = len(parameters[name])
         if rows > len(value):
-            cause = f"{where}: {name} has {len(value)} rows, the model asks for {rows}"
+            cause = f"{checkpoint}: {name} has {len(value)} rows, the model needs {rows}"
             raise RunError(cause, f"model.max_length={len(value)}, or less")
         if rows < len(value):
             fitting[name] = value[:rows].clone()
@@ -259,34 +275,34 @@ def shortened(
     return fitting, cut
 
 
-def thinned(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights for a model that has fewer blocks: the first, the last, and evenly spaced ones between.
+def thinned(weights: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights for a model with fewer blocks: the first block, the last, and evenly spaced ones between.
 
-    From 12 blocks to 6 these are 0, 2, 4, 7, 9 and 11, as in DistilBERT (Sanh et al. 2019); a single block is the
-    first.
+    From 12 blocks to 6 these are blocks 0, 2, 4, 7, 9 and 11, as in DistilBERT (Sanh et al. 2019); a single block is
+    the first one.
 
     Args:
-        found: weights of all blocks.
-        own: names of the model's own; where it has as many blocks, or more, nothing changes.
+        weights: weights of the checkpoint by name.
+        parameters: weights of the model by name; stacks with at least as many blocks do not change.
     """
-    have, want = _depths(found), _depths(own)
-    taken: dict[str, dict[str, str]] = {}
-    for stack, depth in want.items():
-        if depth < have.get(stack, 0):
-            last = (have[stack] - 1) / max(1, depth - 1)
-            taken[stack] = {str(round(last * number)): str(number) for number in range(depth)}
-    kept = {}
-    for name, value in found.items():
+    depths_before, depths_after = _depths(weights), _depths(parameters)
+    renumbered: dict[str, dict[str, str]] = {}
+    for stack, depth in depths_after.items():
+        if depth < depths_before.get(stack, 0):
+            distance = (depths_before[stack] - 1) / max(1, depth - 1)
+            renumbered[stack] = {str(round(distance * number)): str(number) for number in range(depth)}
+    remaining = {}
+    for name, value in weights.items():
         block = BLOCK.fullmatch(name)
-        if block is None or block[1] not in taken:
-            kept[name] = value
-        elif block[2] in taken[block[1]]:
-            kept[f"{block[1]}.{taken[block[1]][block[2]]}.{block[3]}"] = value
-    return kept
+        if block is None or block[1] not in renumbered:
+            remaining[name] = value
+        elif block[2] in renumbered[block[1]]:
+            remaining[f"{block[1]}.{renumbered[block[1]][block[2]]}.{block[3]}"] = value
+    return remaining
 
 
 def _depths(names: Mapping[str, Tensor]) -> dict[str, int]:
-    """Blocks in each stack."""
+    """Return the number of blocks of each stack."""
     depths: dict[str, int] = {}
     for block in filter(None, map(BLOCK.fullmatch, names)):
         depths[block[1]] = max(depths.get(block[1], 0), int(block[2]) + 1)

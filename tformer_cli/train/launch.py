@@ -1,4 +1,4 @@
-"""From a checked configuration to a finished run: lock, data, model, loop, result."""
+"""The start of a run from a checked configuration: lock, data, model, loop and result."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
         trainer = _trainer(task, run, newest, ranks, console)
         if newest is None and initial is not None:
             _start_from(initial, trainer, initial_labels)
-        ranks.wait()  # until every rank has read the weights that it starts from
+        ranks.wait()  # until every rank has read the initial weights
         if ranks.first:
             clear_start(run)
             if trainer.progress.best is None:
@@ -94,7 +94,7 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
         parallel.leave(ranks, failed=failed)
         if lock is not None:
             lock.release()
-    if stopped_by := trainer.stop_signal or trainer.asked.number:
+    if stopped_by := trainer.stop_signal or trainer.stopper.number:
         raise SystemExit(exit_status(stopped_by))
 
 
@@ -127,7 +127,7 @@ def _newest_checkpoint(run: Path, lock, resume: bool, ranks, console) -> Path | 
 
 
 def _task(config, newest: Path | None, initial: Path | None, console):
-    """The run's task, with what a checkpoint to resume, or a run to start from, holds of it."""
+    """Return the run's task, loaded from the checkpoint to resume or from the run to start from."""
     from tformer_cli import tasks
     from tformer_cli.runs.folder import locate
     from tformer_cli.train.restore import open_companions
@@ -143,7 +143,7 @@ def _task(config, newest: Path | None, initial: Path | None, console):
 
 
 def _initial_labels(task, initial: Path | None) -> tuple[str, ...] | None:
-    """Return the output names of the run to start from, before `prepare` replaces them by those of the data.
+    """Return the names of the outputs of the run to start from, before `prepare` replaces them by those of the data.
 
     The result is None if the run has another task.
     """
@@ -152,14 +152,14 @@ def _initial_labels(task, initial: Path | None) -> tuple[str, ...] | None:
 
     if initial is None:
         return ()
-    same = from_yaml(locate(initial)[1] / CONFIG).task == task.config.task
-    return task.data.output_names if same else None
+    same_task = from_yaml(locate(initial)[1] / CONFIG).task == task.config.task
+    return task.data.output_names if same_task else None
 
 
 def _prepare(task, run: Path, ranks, console) -> None:
-    """Prepare a task on every rank; the others read from the cache what rank 0 has tokenised."""
+    """Prepare a task on every rank; rank 0 is first, and the others read its results from the cache."""
     if ranks.first:
-        with console.if_slow("preparing the data (later runs on the same data take it from the cache)"):
+        with console.if_slow("preparing the data (later runs on the same data read it from the cache)"):
             task.prepare(run)
     ranks.wait()
     if not ranks.first:
@@ -172,6 +172,7 @@ def _trainer(task, run: Path, newest: Path | None, ranks, console):
     from tformer_cli.train.learner import seed_step
     from tformer_cli.train.loop import Trainer
     from tformer_cli.train.machine import prepare
+    from tformer_cli.train.saving import restore
 
     chosen = read_state(newest, resumable=True)["machine"] if newest is not None else None
     local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -180,13 +181,13 @@ def _trainer(task, run: Path, newest: Path | None, ranks, console):
     seed_step(task.config.seed, 0, 0)
     trainer = Trainer(task, task.model().to(machine.device), run, machine, ranks, console)
     if newest is not None:
-        trainer.restore(newest)
+        restore(trainer, newest)
         console.say(f"resumed from {newest} at step {trainer.progress.step:,}")
     return trainer
 
 
 def _start_from(initial: Path, trainer, labels: tuple[str, ...] | None) -> None:
-    """Give a new run the weights of another run, whose outputs have the names `labels`."""
+    """Load the weights of another run, whose outputs have the names `labels`, into a new run."""
     from tformer_cli.runs.checkpoint import read_state
     from tformer_cli.runs.folder import locate
     from tformer_cli.train.initial import load_initial
@@ -226,7 +227,7 @@ def _check_same(config, newest: Path, console) -> None:
 
 
 def _write_start(task, run: Path, machine) -> None:
-    """Write what the run folder says of the run; `config.yaml`, which makes it a run folder, comes first."""
+    """Write the files that describe a run; `config.yaml`, which identifies a run folder, is first."""
     from tformer_cli.config.compose import to_yaml
     from tformer_cli.runs.folder import CONFIG, write_environment
     from tformer_cli.runs.writing import replace_file, write_remedy

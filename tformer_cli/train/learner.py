@@ -1,6 +1,7 @@
 """The update of weights in a step: the loss of a micro-batch, the optimisers and the moving average.
 
-gradient of the summed loss -> divided once by the global count -> clip -> optimiser -> moving average
+The gradient of the summed loss is divided by the global count and clipped. Then the optimiser updates the weights, and
+the moving average follows them.
 """
 
 from __future__ import annotations
@@ -53,11 +54,11 @@ class PhaseLearner:
     """One phase of training: the part of the model that it trains, with an optimiser and a learning rate.
 
     Args:
-        phase: what is trained.
+        phase: the phase.
         model: the model on its device.
         config: settings of the optimiser.
         budget: budget of the run.
-        strategy: how the work is spread over ranks.
+        strategy: distribution of the work among ranks.
     """
 
     def __init__(self, phase: Phase, model: nn.Module, config: OptimConfig, budget: Budget, strategy: Strategy) -> None:
@@ -75,19 +76,19 @@ class PhaseLearner:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Let only the phase's own part require gradients inside the context."""
+        """Let only the part of the phase require gradients inside the context."""
         trained = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
-        others = [
+        frozen = [
             parameter
             for parameter in self.model.parameters()
             if parameter.requires_grad and id(parameter) not in trained
         ]
-        for parameter in others:
+        for parameter in frozen:
             parameter.requires_grad_(False)
         try:
             yield
         finally:
-            for parameter in others:
+            for parameter in frozen:
                 parameter.requires_grad_(True)
 
     def update(self, rate: float, count: Tensor, world: int) -> Tensor:
@@ -109,7 +110,7 @@ class PhaseLearner:
         norm = self.strategy.norm(gradients) * scale
         clip = (self.config.clip_norm / norm).clamp(max=1.0) if self.config.clip_norm else torch.ones_like(norm)
         self.optimizer.grad_scale = 1 / (scale * clip)
-        self.optimizer.found_inf = (~torch.isfinite(norm)).float()  # the kernel then leaves everything as it is
+        self.optimizer.found_inf = (~torch.isfinite(norm)).float()  # then the kernel changes nothing
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         self.optimizer.step()
@@ -117,19 +118,19 @@ class PhaseLearner:
         return norm
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the optimiser's state by the names of the model's parameters; a named phase has its name before."""
+        """Return the optimiser's state by the names of the model's parameters, prefixed by the name of the phase."""
         tensors = optimizer_tensors(self.model, self.optimizer)
         return {f"{self.prefix}{name}": value for name, value in tensors.items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore the optimiser's state from the tensors of a checkpoint."""
         prefix = self.prefix
-        mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        load_optimizer_tensors(self.model, self.optimizer, mine)
+        of_phase = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        load_optimizer_tensors(self.model, self.optimizer, of_phase)
 
     @property
     def prefix(self) -> str:
-        """Return the prefix of the phase's names in checkpoints and logs; empty for an unnamed phase."""
+        """The prefix of the phase's names in checkpoints and logs; empty for an unnamed phase."""
         return f"{self.phase.name}/" if self.phase.name else ""
 
 
@@ -149,12 +150,12 @@ class Learner:
         self.start_average()
 
     def start_average(self) -> None:
-        """Begin the moving average at the model's present weights."""
+        """Start the moving average at the current weights of the model."""
         self.average = MovingAverage(self.averaged_part, self.decay) if self.decay else None
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Give the model the averaged weights inside the context, if there is an average."""
+        """Replace the model's weights by their average inside the context, if there is an average."""
         if self.average is None:
             yield
             return
@@ -165,12 +166,12 @@ class Learner:
             self.average.swap()
 
     def finish_step(self, step: int) -> None:
-        """Take the weights after a step into the moving average."""
+        """Update the moving average after a step."""
         if self.average is not None:
             self.average.update(step)
 
     def all_finite(self) -> bool:
-        """Return whether the weights, their average and the optimisers' state are finite; waits for the device."""
+        """Return whether weights, average and optimiser state are finite; it waits for the device."""
         tensors = [*model_tensors(self.model).values(), *self._optimizer_tensors().values()]
         return all_finite([*tensors, *(self.average.average if self.average is not None else [])])
 
@@ -185,23 +186,23 @@ class Learner:
             weights = tensors_to_bytes(model_tensors(self.model))
         return weights, tensors_to_bytes(optimizer)
 
-    def load(self, weights: Mapping[str, Tensor], optimizer: dict[str, Tensor], where: str) -> None:
-        """Restore the weights, their average and the optimisers' state of a checkpoint.
+    def load(self, weights: Mapping[str, Tensor], optimizer: dict[str, Tensor], checkpoint: str) -> None:
+        """Restore weights, average and optimiser state of a checkpoint.
 
         Args:
-            weights: of `model.safetensors`, by name.
-            optimizer: of `optimizer.safetensors`, by name.
-            where: name of the checkpoint in error messages.
+            weights: tensors of `model.safetensors` by name.
+            optimizer: tensors of `optimizer.safetensors` by name.
+            checkpoint: name of the checkpoint in errors.
 
         Raises:
             RunError: if it belongs to another model, or is not finite.
         """
         if self.average is not None:
-            load_model_tensors(self.model, weights, where)
+            load_model_tensors(self.model, weights, checkpoint)
             self.start_average()
             raw = {name.removeprefix(RAW): value for name, value in optimizer.items() if name.startswith(RAW)}
             weights = {**weights, **raw}
-        load_model_tensors(self.model, weights, where)
+        load_model_tensors(self.model, weights, checkpoint)
         for phase in self.phases:
             phase.load(optimizer)
 

@@ -1,7 +1,7 @@
-"""What a run says while it runs: to the terminal, to `metrics.jsonl` and to TensorBoard.
+"""The logs of a run: the console, `metrics.jsonl`, `performance.jsonl` and TensorBoard.
 
-`metrics.jsonl` holds only what the seed determines (losses, scores, learning rates), so that a killed and resumed run
-ends with the same bytes as one that was left alone; times and rates go to `performance.jsonl`.
+`metrics.jsonl` contains only what the seed determines (losses, scores, learning rates), so that a killed and resumed
+run ends with the same bytes as an uninterrupted one. Durations and rates are in `performance.jsonl`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from tformer_cli.train.budget import clock
 if TYPE_CHECKING:
     import numpy as np
 
-SHORTEST_PAUSE, LONGEST_SILENCE = 5, 30
-"""Seconds between two progress lines without a terminal."""
+MIN_LINE_SECONDS, MAX_LINE_SECONDS = 5, 30
+"""Minimum and maximum time between progress lines without a terminal, in seconds."""
 SLOW_SECONDS = 4.0
-"""Work before training that takes longer than this is announced."""
+"""Seconds after which preparations before training are announced."""
 
 
 TRAIN, VALIDATION = "train", "validation"
-"""Folders of TensorBoard's files in the run folder; their curves are called NAME/train and NAME/validation."""
+"""Folders of TensorBoard's files in the run folder, which are the names of their runs in TensorBoard."""
 TRAINING_TAGS = ("training", "augmented", "config")
 """Prefixes of the tags of texts, images and recordings of the training split."""
 
@@ -53,8 +53,8 @@ def board_tag(group: str, name: str) -> str:
     """
     if "loss" in name or name in LOSSES:
         return f"loss/{name}"
-    kind = {"val": "score", "perf": "speed"}.get(group, "training")
-    return f"{kind}/{name}"
+    section = {"val": "score", "perf": "speed"}.get(group, "training")
+    return f"{section}/{name}"
 
 
 class JsonLines:
@@ -79,14 +79,14 @@ class JsonLines:
         except NotRegularError as error:
             raise RunError(f"{path}: {error.strerror}", "move it away, then --resume") from error
         self.file.seek(0)
-        kept = self.file.read(offset)
-        if len(kept) < offset:
-            self.note = f"{path}: {len(kept):,} of {offset:,} bytes are left: the lines of some steps are lost"
-            kept = kept[: kept.rfind(b"\n") + 1]
-        elif sha256 and hashlib.sha256(kept).hexdigest() != sha256:
-            self.note = f"{path}: changed since the checkpoint was saved: do not rely on its earlier lines"
-        self.hash = hashlib.sha256(kept)
-        self.file.truncate(len(kept))
+        content = self.file.read(offset)
+        if len(content) < offset:
+            self.note = f"{path}: only {len(content):,} of {offset:,} bytes are left: the lines of some steps are lost"
+            content = content[: content.rfind(b"\n") + 1]
+        elif sha256 and hashlib.sha256(content).hexdigest() != sha256:
+            self.note = f"{path}: changed after the checkpoint was saved: do not rely on its earlier lines"
+        self.hash = hashlib.sha256(content)
+        self.file.truncate(len(content))
         self.file.seek(0, os.SEEK_END)
 
     def write(self, record: dict[str, Any]) -> None:
@@ -111,14 +111,14 @@ class JsonLines:
 
 
 class Log:
-    """Writes the metrics files and TensorBoard files of a run.
+    """The metrics files and TensorBoard files of a run.
 
     Args:
         run: the run folder.
         step: first step of training.
         offsets: byte offsets of the two files at that step in a checkpoint; without them both start empty.
         sha256: hash of `metrics.jsonl` up to its offset, if the checkpoint recorded it.
-        say: receives messages about changes to the files.
+        say: function that receives messages about changes to the files.
     """
 
     def __init__(
@@ -149,13 +149,13 @@ class Log:
             board.add("scalar", board_tag(group, name), value, step)
 
     def text(self, step: int, tag: str, text: str) -> None:
-        """Markdown in TensorBoard."""
+        """Write a text in Markdown to TensorBoard."""
         self._board_of(tag).add("text", tag, text, step)
 
     def image(self, step: int, tag: str, image: Any) -> None:
         """Write an image, (height, width, 3) uint8, to TensorBoard, which lists it after the losses."""
-        named = tag if tag.startswith("training/") else f"pictures/{tag}"
-        self._board_of(tag).add("image", named, image, step, dataformats="HWC")
+        full_tag = tag if tag.startswith("training/") else f"pictures/{tag}"
+        self._board_of(tag).add("image", full_tag, image, step, dataformats="HWC")
 
     def sound(self, step: int, tag: str, samples: np.ndarray, rate: int, caption: str = "") -> None:
         """Write a recording, (N,) float32 from -1 to 1, to TensorBoard with a caption."""
@@ -165,7 +165,7 @@ class Log:
         return self.boards[TRAIN if tag.startswith(TRAINING_TAGS) else VALIDATION]
 
     def close(self) -> None:
-        """Write out what is buffered."""
+        """Write buffered records, and close the files."""
         for board in self.boards.values():
             board.close()
         self.metrics.file.close()
@@ -173,7 +173,7 @@ class Log:
 
 
 def shown(value: float) -> str:
-    """A number as people read it: four digits."""
+    """Return a number as text with about four digits."""
     if value == 0 or not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) else "0"
     if abs(value) >= 1000:
@@ -182,18 +182,18 @@ def shown(value: float) -> str:
 
 
 class Console:
-    """The terminal: a progress bar where there is one, `key=value` lines where there is none. All on standard error."""
+    """The console, on standard error: a progress bar on a terminal, otherwise `key=value` lines."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
         self.live = not quiet and sys.stderr.isatty()
         self.progress: Any = None
-        self.last_line = self.begun = 0.0
-        self.standing: dict[str, str] = {}
-        """Progress for the next line: the expected number of steps and the time left."""
+        self.last_line = self.started = 0.0
+        self.progress_fields: dict[str, str] = {}
+        """Fields of the next line: expected number of steps and remaining time."""
 
     def say(self, line: str) -> None:
-        """A line to keep."""
+        """Print a line."""
         if self.quiet:
             return
         if self.progress is not None:
@@ -203,7 +203,7 @@ class Console:
 
     @contextlib.contextmanager
     def if_slow(self, line: str) -> Iterator[None]:
-        """Say a line while the block runs, if it takes longer than a user waits without wondering."""
+        """Print a line if the work inside the context takes longer than `SLOW_SECONDS`."""
         timer = threading.Timer(SLOW_SECONDS, self.say, [line])
         timer.daemon = True
         timer.start()
@@ -214,7 +214,7 @@ class Console:
 
     def start(self) -> None:
         """Begin to show progress."""
-        self.begun = time.monotonic()
+        self.started = time.monotonic()
         if not self.live:
             return
         from rich.console import Console as RichConsole
@@ -225,30 +225,30 @@ class Console:
         self.task = self.progress.add_task("train", total=1.0, steps="step 0", line="")
         self.progress.start()
 
-    def advance(self, step: int, total: int, share: float, left: float | None) -> None:
+    def advance(self, step: int, total: int, share: float, remaining: float | None) -> None:
         """Update the bar; this is cheap enough for each step.
 
         Args:
             step: last step.
             total: expected number of steps of the run; 0: unknown.
             share: used share of the budget.
-            left: remaining seconds of the run; None: unknown.
+            remaining: remaining seconds of the run; None: unknown.
         """
-        self.standing = {"total": str(total)} if total else {}
-        if left is not None:
-            self.standing["eta"] = clock(left)
+        self.progress_fields = {"total": str(total)} if total else {}
+        if remaining is not None:
+            self.progress_fields["eta"] = clock(remaining)
         if self.progress is not None:
-            of = f"/{total:,}" if total else ""
-            steps = f"step {step:,}{of}" + (f" eta {clock(left)}" if left is not None else "")
+            of_total = f"/{total:,}" if total else ""
+            steps = f"step {step:,}{of_total}" + (f" eta {clock(remaining)}" if remaining is not None else "")
             self.progress.update(self.task, completed=share, steps=steps)
 
     def stale(self) -> bool:
-        """Return whether the display is too old to wait for the next line of metrics."""
-        longest = 1 if self.progress is not None else LONGEST_SILENCE
-        return time.monotonic() - max(self.last_line, self.begun) > longest
+        """Return whether the display must be updated before the next line of metrics."""
+        limit = 1 if self.progress is not None else MAX_LINE_SECONDS
+        return time.monotonic() - max(self.last_line, self.started) > limit
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        """Show where training is; off a terminal at most a line every few seconds."""
+        """Show the values of a step; without a terminal at most one line in `MIN_LINE_SECONDS`."""
         if self.quiet:
             return
         pairs = [f"{name}={shown(value)}" for name, value in values.items()]
@@ -256,18 +256,18 @@ class Console:
         if self.progress is not None:
             self.last_line = now
             self.progress.update(self.task, line=" ".join(pairs))
-        elif now - self.last_line > SHORTEST_PAUSE:
+        elif now - self.last_line > MIN_LINE_SECONDS:
             self.last_line = now
-            pairs = [*(f"{name}={text}" for name, text in self.standing.items()), *pairs]
+            pairs = [*(f"{name}={text}" for name, text in self.progress_fields.items()), *pairs]
             self.say(f"step={step} " + " ".join(pair.replace(",", "") for pair in pairs))
 
     def evaluation(self, step: int, scores: dict[str, float], best: bool) -> None:
-        """One line for an evaluation."""
+        """Print a line with the scores of an evaluation."""
         values = "  ".join(f"{name} {shown(value)}" for name, value in scores.items())
         self.say(f"evaluation at step {step:,}: {values}{'  (best so far)' if best else ''}")
 
     def stop(self) -> None:
-        """Take the progress bar away."""
+        """Remove the progress bar."""
         if self.progress is not None:
             self.progress.stop()
             self.progress = None

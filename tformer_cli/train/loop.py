@@ -1,4 +1,4 @@
-"""The loop: every family, every recipe, every rank.
+"""The training loop, which is the same for all tasks, families and ranks.
 
     for each step: for each phase (one, in most tasks):
                        sum losses and counts over micro-batches and ranks
@@ -6,9 +6,9 @@
                        -> clip -> AdamW
                    -> moving average; now and then: log, evaluate, checkpoint.
 
-A step is a pure function of the weights and its number: the data of micro-batch m is batch m modulo the epoch's
-length, and dropout is seeded from (seed, step, rank). So a checkpoint needs a step number and no generator's state,
-and resuming costs nothing.
+A step is a pure function of the weights and its number: micro-batch m is batch m modulo the length of an epoch, and
+dropout is seeded from (seed, step, rank). A checkpoint therefore stores the number of the step and no state of random
+number generators, and a run can be resumed at no cost.
 """
 
 from __future__ import annotations
@@ -22,31 +22,30 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.compose import from_yaml, to_yaml
+from tformer_cli.config.compose import to_yaml
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.draw import Picture, Sound
-from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Evaluation
-from tformer_cli.runs.checkpoint import Checkpoints, read_state, read_tensors, usable_files
-from tformer_cli.runs.folder import RESULT
+from tformer_cli.runs.checkpoint import Checkpoints
 from tformer_cli.signals import Stopper, StopRequested
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.budget import Budget, Pace
 from tformer_cli.train.data import batches
 from tformer_cli.train.display import Display
-from tformer_cli.train.finite import NotFiniteError, forget, not_finite
+from tformer_cli.train.finite import NotFiniteError, not_finite
 from tformer_cli.train.learner import Learner, PhaseLearner, seed_step
 from tformer_cli.train.log import Console, Log
 from tformer_cli.train.machine import Machine
 from tformer_cli.train.parallel import Ranks, ballot, elected
 from tformer_cli.train.progress import Progress
+from tformer_cli.train.saving import save
 from tformer_cli.train.strategy import PeerError, Strategy
 from tformer_cli.train.throughput import Throughput
 from tformer_cli.train.validation import Validation
 
 
 class Trainer:
-    """One run of one model on one rank.
+    """The training of a run on one rank.
 
     Args:
         task: the prepared task.
@@ -54,7 +53,7 @@ class Trainer:
         run: the run folder.
         machine: device, precision and backends.
         ranks: this process among others.
-        console: where to talk.
+        console: the console.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class Trainer:
         self.budget_note = ""
         """The effect of a changed budget on a resumed run."""
         self.clock = time.perf_counter
-        self.begun = self.clock()
+        self.started = self.clock()
         self.validation = Validation(task, model, machine, console)
         self.learner = Learner(model, self.phases, task.averaged(model), self.trainer.ema)
         higher = self.validation.higher_is_better
@@ -88,64 +87,14 @@ class Trainer:
         self.offsets: dict[str, int] = {}
         self.metrics_sha256 = ""
         self.log: Log | None = None
-        self.asked = Stopper(moment=0.25 if ranks.world == 1 else 2.0)
-        """Records whether a signal has asked this process to stop."""
+        self.stopper = Stopper(moment=0.25 if ranks.world == 1 else 2.0)
+        """The signals that this process has received."""
         self.stop_signal = 0
         """The signal that stopped all ranks; 0: none."""
-        self.stop = self.time_is_up = False
-        """All ranks agreed to stop; or that the minutes are over."""
-
-    # --- resuming ---
-
-    def restore(self, folder: Path) -> None:
-        """Continue from a checkpoint."""
-        state = read_state(folder, resumable=True)
-        if self.checkpoints.path(state["step"]).name != folder.name:
-            raise RunError(f"{folder}: its state is of step {state['step']}", "remove it, then --resume")
-        fingerprint = self.task.data.fingerprint()
-        changed = [name for name, digest in state["fingerprint"].items() if fingerprint.get(name) != digest]
-        if changed:
-            raise RunError(f"{folder}: {', '.join(changed)} changed since", "restore the data, or start a new run")
-        weights, optimizer = read_tensors(folder / "model.safetensors"), read_tensors(folder / "optimizer.safetensors")
-        self.learner.load(weights, optimizer, str(folder))
-        self.offsets, self.metrics_sha256 = state["offsets"], state.get("metrics_sha256", "")
-        self.progress = Progress.resumed(state)
-        self.validation.restore(state)
-        self.checkpoints.higher_is_better = self.validation.higher_is_better
-        if self.ranks.first:
-            self.checkpoints.settle(folder)
-        self.restore_budget(folder)
-
-    def restore_budget(self, folder: Path) -> None:
-        """Continue the schedule of a checkpoint, whose run may have had another budget."""
-        progress, saved = self.progress, from_yaml(folder / "config.yaml").trainer
-        before = Budget.of(saved, self.view.num_batches if saved.epochs else 0)
-        for phase in reversed(self.phases):  # the first one's note is kept
-            name, saved_state = phase.phase.name, progress.schedule
-            state = saved_state.get(name, {}) if name else saved_state
-            self.budget_note = phase.schedule.restore(state, before, progress.step, progress.seconds)
-        self.time_is_up = self.budget.time_is_up(progress.seconds)
-
-    def save(self) -> None:
-        """Write a checkpoint of this step (rank 0), while `fit` runs."""
-        if self.log is None:  # only rank 0 has one
-            return
-        weights, optimizer = self.learner.to_bytes()
-        self.progress.read_window()
-        for phase in self.phases:
-            state = dataclasses.asdict(phase.schedule.state)
-            self.progress.schedule |= {phase.phase.name: state} if phase.phase.name else state
-        state = {**dataclasses.asdict(self.progress), "offsets": self.log.offsets(), "metric": self.validation.metric}
-        state |= {"signature": self.validation.scored[1]} if self.validation.scored else {}
-        state["metrics_sha256"] = self.log.sha256()
-        state["extra"] = not self.saves()
-        state["folder"] = str(Path.cwd())  # base of relative paths in the settings
-        state["fingerprint"] = self.task.data.fingerprint()
-        state |= self.machine.record()
-        files = usable_files(weights, state, self.config, self.task.data.files()) | {"optimizer.safetensors": optimizer}
-        (self.run / RESULT).unlink(missing_ok=True)  # it is outdated
-        self.checkpoints.save(self.progress.step, files)
-        forget(self.run)
+        self.stop = False
+        """Whether all ranks have agreed to stop."""
+        self.time_is_up = False
+        """Whether the minutes are used up."""
 
     # --- one step ---
 
@@ -172,7 +121,7 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         with phase.training():
             step_module = phase.step_module()
-            # One autocast region around all micro-batches: its cache then casts each weight once a step.
+            # One autocast region around all micro-batches, so that its cache casts each weight once per step.
             with self.machine.autocast():
                 for index, batch in enumerate(micro_batches):
                     with self.strategy.accumulating(step_module, last=index == len(micro_batches) - 1):
@@ -181,7 +130,7 @@ class Trainer:
                     for name, value in {"loss": loss.total, "count": loss.count, **loss.parts}.items():
                         sums[name] = sums.get(name, 0) + value.detach().double()
         seconds = self.seconds()
-        for name, value in {"stop": ballot(self.asked.number), "seconds": seconds if ranks.first else 0.0}.items():
+        for name, value in {"stop": ballot(self.stopper.number), "seconds": seconds if ranks.first else 0.0}.items():
             sums[name] = torch.tensor(value, dtype=torch.float64, device=self.machine.device)
         totals = ranks.sum(torch.stack(list(sums.values())))
         sums = dict(zip(sums, totals, strict=True))
@@ -198,8 +147,8 @@ class Trainer:
         Raises:
             NotFiniteError: if it is not finite.
         """
-        watched = [value for name, value in sums.items() if name.endswith(("gradient_norm", "loss"))]
-        if not all(math.isfinite(float(value)) for value in watched):
+        checked = [value for name, value in sums.items() if name.endswith(("gradient_norm", "loss"))]
+        if not all(math.isfinite(float(value)) for value in checked):
             before = self.checkpoints.path(self.progress.step - 1)
             cause = before if before.is_dir() else None
             raise self._not_finite("loss or gradient is not finite", micro_batches, cause)
@@ -213,21 +162,21 @@ class Trainer:
         if not self.learner.all_finite():
             raise self._not_finite("weights or the optimiser's state are not finite", micro_batches)
 
-    def _not_finite(self, what: str, micro_batches: list[Batch], cause: Path | None = None) -> NotFiniteError:
-        return not_finite(self.run, self.ranks.rank, self.progress.step, what, micro_batches, cause)
+    def _not_finite(self, value: str, micro_batches: list[Batch], cause: Path | None = None) -> NotFiniteError:
+        return not_finite(self.run, self.ranks.rank, self.progress.step, value, micro_batches, cause)
 
     # --- the run ---
 
     def fit(self) -> Progress:
-        """Train until the steps or minutes are up, a signal asks to stop, or nothing gets better any more."""
+        """Train until the budget is used up, a signal asks to stop, or the patience is over."""
         if self.ranks.first:
             self.log = Log(self.run, self.progress.step, self.offsets, self.metrics_sha256, self.console.say)
         if self.log is not None and not self.progress.step:
             self.log.text(0, "config", f"```yaml\n{to_yaml(self.config)}\n```")
         self.console.start()
         try:
-            with self.asked.listening():
-                self._say_what_is_left()
+            with self.stopper.listening():
+                self._print_resumption_notes()
                 self._fit()
         finally:
             self.console.stop()
@@ -235,19 +184,19 @@ class Trainer:
                 self.log.close()
         return self.progress
 
-    def _say_what_is_left(self) -> None:
-        """Print the effect of a changed budget on a resumed run, and the reason if it takes no step."""
+    def _print_resumption_notes(self) -> None:
+        """Print the effect of a changed budget on a resumed run, and the reason if it takes no further step."""
         progress, budget = self.progress, self.budget
         if self.budget_note:
             self.console.say(f"note: {self.budget_note}")
         if not progress.step or not self.done():
             return
-        why = f"{progress.step:,} steps, {progress.seconds / 60:.3g} minutes of {budget.describe()}"
+        reason = f"{progress.step:,} steps, {progress.seconds / 60:.3g} minutes of {budget.describe()}"
         remedy = "trainer.steps, trainer.epochs or trainer.minutes"
         if self.is_patience_over() and not self.time_is_up and not (budget.steps and progress.step >= budget.steps):
-            why = f"trainer.patience={self.trainer.patience} ended the run at step {progress.step:,}"
+            reason = f"trainer.patience={self.trainer.patience} ended the run at step {progress.step:,}"
             remedy = "a larger trainer.patience, or 0"
-        self.console.say(f"nothing is left to train: {why}; more: {remedy}")
+        self.console.say(f"nothing is left to train: {reason}; more: {remedy}")
 
     def _fit(self) -> None:
         config, progress, device = self.trainer, self.progress, self.machine.device
@@ -264,13 +213,13 @@ class Trainer:
         )
         throughput = Throughput(self.machine, self.ranks.world)
         display = Display(self.console, self.pace, self.schedule)
-        self.begun = self.clock() - progress.seconds
-        if self.owes_evaluation():  # the run stopped or failed before it
+        self.started = self.clock() - progress.seconds
+        if self.evaluation_is_due():  # the run stopped or failed before it
             self.evaluate()
             self.model.train()
             progress.finished = self.over() and not self.stop
             progress.seconds = self.seconds()
-            self.save()
+            save(self)
             self.ranks.wait()
         while not self.done():
             micro_batches, waited = throughput.timed(lambda: [next(stream) for _ in range(per_step)])
@@ -279,8 +228,8 @@ class Trainer:
             with throughput.counting(micro_batches):
                 sums = self.train_step(micro_batches)
             log_now = progress.step % config.log_every == 0
-            alone_and_asked = self.ranks.world == 1 and self.asked.number
-            if device.type == "cpu" or log_now or alone_and_asked:  # on a GPU, reading a number waits for the device
+            must_stop = self.ranks.world == 1 and self.stopper.number
+            if device.type == "cpu" or log_now or must_stop:  # on a GPU, reading a number waits for the device
                 self.check_finite(sums, micro_batches)
                 self.stop_signal = elected(float(sums["stop"]))
                 self.stop = bool(self.stop_signal)
@@ -289,9 +238,9 @@ class Trainer:
             self.pace.step(self.seconds() - progress.seconds)
             progress.seconds = self.seconds()
             if log_now:
-                self.write_window(throughput)
+                self.write_metrics(throughput)
             display.show(progress)
-            evaluate = self.owes_evaluation() and not self.stop
+            evaluate = self.evaluation_is_due() and not self.stop
             if self.saves() or self.stop:
                 self.check_weights(micro_batches)
             if evaluate:
@@ -302,18 +251,18 @@ class Trainer:
                 progress.seconds = self.seconds()
             if self.saves() or self.stop:
                 progress.finished = self.done() and not self.stop
-                self.save()
+                save(self)
                 throughput.skip()
                 progress.seconds = self.seconds()
             if evaluate:
                 self.ranks.wait()
 
-    def due(self, every: int) -> bool:
-        """Whether something done every so many steps is due."""
-        return bool(every) and self.progress.step % every == 0
+    def due(self, interval: int) -> bool:
+        """Return whether something with an interval of steps is due at this step; 0: never."""
+        return bool(interval) and self.progress.step % interval == 0
 
-    def owes_evaluation(self) -> bool:
-        """Return whether the evaluation of this step is due, by schedule or as the last step, and not done yet."""
+    def evaluation_is_due(self) -> bool:
+        """Return whether this step must be evaluated, by its number or as the last one, and has no score yet."""
         progress = self.progress
         return bool(progress.step) and progress.score is None and (self.due(self.trainer.evaluate_every) or self.over())
 
@@ -322,7 +271,7 @@ class Trainer:
         return self.due(self.trainer.checkpoint_every) or self.due(self.trainer.evaluate_every) or self.over()
 
     def done(self) -> bool:
-        """Return whether the loop ends: the run is over, or a signal asked to stop."""
+        """Return whether the loop ends: the run is over, or the ranks have agreed to stop."""
         return self.stop or self.over()
 
     def over(self) -> bool:
@@ -337,11 +286,11 @@ class Trainer:
         return bool(self.trainer.patience) and self.progress.without_better >= self.trainer.patience
 
     def seconds(self) -> float:
-        """Return the seconds of training so far, including those before a `--resume`."""
-        return self.clock() - self.begun
+        """Return the seconds of training, including those before a `--resume`."""
+        return self.clock() - self.started
 
-    def write_window(self, throughput: Throughput) -> None:
-        """One line of metrics: means over the steps since the last one."""
+    def write_metrics(self, throughput: Throughput) -> None:
+        """Write the means over the steps since the last log line, and the throughput."""
         values = self.progress.take_means({phase.prefix: phase.phase.repeats for phase in self.phases})
         for phase in self.phases:
             norm = values.pop(f"{phase.prefix}gradient_norm")
@@ -366,39 +315,39 @@ class Trainer:
         progress, log = self.progress, self.log  # only rank 0 has a log
         before, offset = dataclasses.replace(progress), log.metrics.offset() if log is not None else 0
         try:
-            with self.asked.giving_up():
+            with self.stopper.giving_up():
                 self._evaluate(log)
         except (NotFiniteError, PeerError):
             raise
         except StopRequested:
-            self._forget_evaluation(before, offset)
+            self._undo_evaluation(before, offset)
             if log is not None:
-                self.console.say("the evaluation was given up; --resume begins with it")
+                self.console.say("the evaluation was stopped; --resume starts with it")
         except Exception:
-            self._forget_evaluation(before, offset)
+            self._undo_evaluation(before, offset)
             if log is not None:
                 self._save_unscored()
             raise
-        first = [progress.without_better, self.seconds(), ballot(self.asked.number), progress.score is not None]
-        first = [float(value) if self.ranks.first else 0.0 for value in first]
-        without_better, seconds, stop, scored = self.ranks.sum(torch.tensor(first, device=self.machine.device)).tolist()
+        values = [progress.without_better, self.seconds(), ballot(self.stopper.number), progress.score is not None]
+        values = torch.tensor([float(value) if self.ranks.first else 0.0 for value in values])
+        without_better, seconds, stop, scored = self.ranks.sum(values.to(self.machine.device)).tolist()
         progress.without_better = int(without_better)
         self.time_is_up = self.time_is_up or self.budget.time_is_up(seconds)
         if stop and not (scored and self.over()):  # a signal no longer stops a run that is over and scored
             self.stop, self.stop_signal = True, elected(stop)
 
     def _evaluate(self, log: Log | None) -> None:
-        """Evaluate on all ranks, and record the result where there is a log."""
-        with self.learner.averaged(), self.strategy.whole(self.model):
-            with self.strategy.together():
+        """Evaluate on all ranks; rank 0, which has a log, records the result."""
+        with self.learner.averaged(), self.strategy.full_model(self.model):
+            with self.strategy.synchronized():
                 evaluation = self.validation.measure(self.strategy.share)
             if log is None:
                 return
             pictures = self.validation.pictures()
         self._record(log, evaluation, pictures)
 
-    def _forget_evaluation(self, before: Progress, offset: int) -> None:
-        """Undo what an evaluation that did not finish has recorded."""
+    def _undo_evaluation(self, before: Progress, offset: int) -> None:
+        """Remove the records of an evaluation that was not completed."""
         self.progress.__dict__.update(before.__dict__)  # `_fit` refers to the same object
         if self.log is not None:
             self.log.metrics.cut(offset)
@@ -409,15 +358,14 @@ class Trainer:
         score, loss = self.validation.score(evaluation), evaluation.scores.get("loss", 0.0)
         if not math.isfinite(loss) or math.isnan(score):
             saved = self.checkpoints.path(progress.step)
-            what = f"the evaluation's loss is {loss}, its {self.validation.metric} {score}"
-            raise self._not_finite(what, [], saved if saved.is_dir() else None)
+            value = f"the loss of the evaluation is {loss}, its {self.validation.metric} {score}"
+            raise self._not_finite(value, [], saved if saved.is_dir() else None)
         changed = self.validation.changed(before)
         if changed and progress.best is not None:
             progress.best = progress.best_loss = None
             progress.compared_from = progress.step
-            self.console.say(
-                f"note: scores are computed otherwise than before: {changed}; the best is sought from here on"
-            )
+            note = f"note: scores are computed in another way than before: {changed}"
+            self.console.say(f"{note}; the best checkpoint is selected from here on")
         better = self.validation.better(score, loss, progress.best, progress.best_loss)
         self.checkpoints.higher_is_better = self.validation.higher_is_better
         progress.record(score, loss, better=better)
@@ -426,7 +374,7 @@ class Trainer:
     def _save_unscored(self) -> None:
         """Save a step whose evaluation failed, if possible; a failure to save does not hide the first error."""
         try:
-            self.save()
-            self.console.say(f"the evaluation failed; step {self.progress.step:,} is saved, --resume goes on from it")
+            save(self)
+            self.console.say(f"the evaluation failed; step {self.progress.step:,} is saved, --resume continues from it")
         except Exception as error:
             self.console.say(f"the evaluation failed, and step {self.progress.step:,} cannot be saved: {error}")

@@ -1,6 +1,6 @@
-"""What the machine at hand is good at, found out in about a second before training starts.
+"""The choice of implementations by measurements of the machine, which take about a second before training.
 
-Every choice here is between implementations that compute the same; the header says what was chosen.
+All alternatives compute the same function; the header of a run shows the choices.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tformer_cli.runs.writing import replace_file
 
 @dataclass
 class Machine:
-    """The device and how it will be used."""
+    """The device, and the implementations to use on it."""
 
     device: torch.device
     precision: str
@@ -37,20 +37,19 @@ class Machine:
     attention: str
     threads: int
     peak_flops: float
-    """Matrix-product rate measured at the start in this precision, FLOP/s; what MFU is a share of."""
+    """Measured rate of matrix products in this precision, in FLOP/s, which MFU refers to."""
 
     def autocast(self) -> torch.autocast:
         """Return the context in which a model computes, in training, evaluation and prediction alike."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def record(self) -> dict[str, Any]:
-        """Return what a checkpoint's `state.json` says of it, for resumption and for scores in the same precision."""
-        kind = self.device.type
-        machine = {"precision": self.precision, "attention": self.attention, "device": kind}
+        """Return the entries of a checkpoint's `state.json`, for resumption and for scores in the same precision."""
+        machine = {"precision": self.precision, "attention": self.attention, "device": self.device.type}
         return {"machine": machine, "scoring_precision": self.precision}
 
     def describe(self) -> str:
-        """One line for the header."""
+        """Return a line for the header of a run."""
         name = (
             torch.cuda.get_device_name(self.device)
             if self.device.type == "cuda"
@@ -60,10 +59,10 @@ class Machine:
 
 
 def tune_heap() -> None:
-    """Keep freed memory in the process: a CPU step otherwise spends its time faulting in pages it just gave back.
+    """Keep freed memory in the process, since a CPU step otherwise spends its time on page faults.
 
-    glibc only (`mallopt`, malloc.h): no mmap for large blocks, never trim, grow by 256 MB. Harmless elsewhere:
-    nothing is done.
+    With glibc (`mallopt`, malloc.h) large blocks are not allocated by mmap, the heap is not trimmed, and it grows by
+    256 MB. With other C libraries this function does nothing.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -78,7 +77,7 @@ def tune_heap() -> None:
 
 
 def physical_cores() -> int:
-    """Cores this process may use, hyper-threads not counted: products gain nothing from the second thread of a core."""
+    """Return the number of physical cores that this process may use; hyper-threads do not speed up products."""
     if not hasattr(os, "sched_getaffinity"):
         return max(1, (os.cpu_count() or 2) // 2)
     allowed = os.sched_getaffinity(0)
@@ -92,22 +91,22 @@ def physical_cores() -> int:
     return len(cores)
 
 
-def pick_device(wanted: Device) -> torch.device:
-    """The device to use.
+def pick_device(device: Device) -> torch.device:
+    """Return the device for a setting.
 
     Raises:
-        ConfigError: if the wanted one is not there.
+        ConfigError: if the device is not available.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted is Device.auto:
-        return torch.device(next(name for name, there in available.items() if there))
-    if not available[wanted.name]:
-        raise ConfigError(f"trainer.device: no {wanted.name} device here", "use trainer.device=auto")
-    return torch.device(wanted.name)
+    if device is Device.auto:
+        return torch.device(next(name for name, is_available in available.items() if is_available))
+    if not available[device.name]:
+        raise ConfigError(f"trainer.device: no {device.name} device here", "use trainer.device=auto")
+    return torch.device(device.name)
 
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int = 5) -> float:
-    """Least time of a few runs after two for warming up, seconds; it is the least disturbed one."""
+    """Return the shortest duration of several calls, in seconds, after two calls to warm up."""
     best = float("inf")
     for repeat in range(repeats + 2):
         begin = time.perf_counter()
@@ -119,17 +118,17 @@ def seconds(work: Callable[[], object], device: torch.device, repeats: int = 5) 
     return best
 
 
-def fastest(works: dict[str, Callable[[], object]], device: torch.device, rounds: int = 8) -> str:
-    """Name of the fastest of several ways; taken in turn, so that a passing disturbance meets all of them."""
-    least = dict.fromkeys(works, float("inf"))
+def fastest(alternatives: dict[str, Callable[[], object]], device: torch.device, rounds: int = 8) -> str:
+    """Return the name of the fastest alternative; they are called in turn, so that other load affects all of them."""
+    shortest = dict.fromkeys(alternatives, float("inf"))
     for _ in range(rounds):
-        for name, work in works.items():
-            least[name] = min(least[name], seconds(work, device, repeats=2))
-    return min(least, key=least.__getitem__)
+        for name, work in alternatives.items():
+            shortest[name] = min(shortest[name], seconds(work, device, repeats=2))
+    return min(shortest, key=shortest.__getitem__)
 
 
 SMALL_PRODUCT, PRODUCT_SECONDS = 16, 0.25
-"""Rows of the first product that `product_rate` measures on a CPU, and the longest that a product may take."""
+"""Rows of the first product that `product_rate` measures on a CPU, and the maximum duration of a product."""
 
 
 def product_rate(device: torch.device, dtype: torch.dtype, width: int = 512) -> float:
@@ -139,7 +138,7 @@ def product_rate(device: torch.device, dtype: torch.dtype, width: int = 512) -> 
     as slow, so that R is then less than 2048 rows.
 
     Returns:
-        FLOP/s.
+        The rate in FLOP/s.
     """
     b = torch.randn(width, 4 * width, device=device, dtype=dtype)
     rows = 2048 if device.type == "cpu" else 16384
@@ -152,12 +151,12 @@ def product_rate(device: torch.device, dtype: torch.dtype, width: int = 512) -> 
 
 
 def pick_precision(device: torch.device) -> str:
-    """Return bf16 if its products run at least 1.2 times as fast as those of fp32, which it otherwise returns."""
+    """Return bf16 if its products are more than 1.2 times as fast as those of fp32, otherwise fp32."""
     return "bf16" if product_rate(device, torch.bfloat16) > 1.2 * product_rate(device, torch.float32) else "fp32"
 
 
 def pick_attention(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int, int]) -> str:
-    """The faster exact backend, forward and backward, for queries of `shape` (B, H, T, K)."""
+    """Return the faster backend of attention, forward and backward, for queries of `shape` (B, H, T, K)."""
     if device.type != "cpu":
         return "fused"
     batch, heads, length, head_dim = shape
@@ -170,30 +169,34 @@ def pick_attention(device: torch.device, dtype: torch.dtype, shape: tuple[int, i
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
             layer(x, mask=mask).sum().backward()
 
-    kept = backend.attention
+    before = backend.attention
     try:
         return fastest({name: functools.partial(run, name) for name in ("fused", "explicit")}, device)
     finally:
-        backend.attention = kept
+        backend.attention = before
 
 
-def remembered(key: str, measure: Callable[[], str]) -> str:
-    """A choice that was measured on this machine before, else one measured now and written down.
+def cached_choice(key: str, measure: Callable[[], str]) -> str:
+    """Return the choice that was measured on this machine before; otherwise measure it and store it in the cache.
 
-    Measurements are noisy, and another backend rounds otherwise: without this, the same command could give other bytes.
+    Measurements vary, and backends differ by rounding. Without the cache, the same command could give other results.
+
+    Args:
+        key: name of the choice.
+        measure: function that returns it.
     """
-    place = default_cache() / "machine.json"
+    path = default_cache() / "machine.json"
     key = f"{platform.node()} {processor()} torch {torch.__version__} {key}"
     try:
-        known = json.loads(place.read_bytes())
-        if known.get(key) in ("fp32", "bf16", "fused", "explicit"):
-            return known[key]
+        choices = json.loads(path.read_bytes())
+        if choices.get(key) in ("fp32", "bf16", "fused", "explicit"):
+            return choices[key]
     except (OSError, ValueError, AttributeError, RecursionError):
-        known = {}
+        choices = {}
     choice = measure()
-    with contextlib.suppress(OSError):  # a cache that cannot be written only costs the next measurement
-        place.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(place, json.dumps({**known, key: choice}, indent=1).encode())
+    with contextlib.suppress(OSError):  # without a writable cache, the next run measures again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, json.dumps({**choices, key: choice}, indent=1).encode())
     return choice
 
 
@@ -209,35 +212,35 @@ def prepare(
     """Set threads and backends for this machine and this model's shape.
 
     Args:
-        config: what the user wants.
-        heads: H of the model, for measuring attention.
-        head_dim: K of the model.
-        length: typical sequence length, tokens.
-        ranks: processes that share this machine's cores.
-        chosen: `precision` and `attention` that the run was started with, when it is resumed or used.
+        config: settings of the user.
+        heads: number of attention heads, H.
+        head_dim: width of a head, K.
+        length: typical length of a sequence, in tokens.
+        ranks: number of processes that share the cores of this machine.
+        chosen: `precision` and `attention` with which the run was started, if it is resumed or used.
 
     Returns:
-        What was chosen.
+        The choices.
 
     Raises:
-        ConfigError: if the wanted device is not there.
+        ConfigError: if the device is not available.
     """
     device = pick_device(config.device)
     threads = config.threads or max(1, physical_cores() // ranks)
     torch.set_num_threads(threads)
     chosen = chosen or {}
-    place = f"{device} {threads} threads"
+    setup = f"{device} {threads} threads"
     precision = chosen.get("precision") or (
         config.precision.name
         if config.precision is not Precision.auto
-        else remembered(f"{place} precision", lambda: pick_precision(device))
+        else cached_choice(f"{setup} precision", lambda: pick_precision(device))
     )
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     shape = (max(1, 4096 // length), heads, length, head_dim)
     backend.attention = chosen.get("attention") or (
         config.attention.name
         if config.attention is not Attention.auto
-        else remembered(f"{place} attention {precision} {shape}", lambda: pick_attention(device, dtype, shape))
+        else cached_choice(f"{setup} attention {precision} {shape}", lambda: pick_attention(device, dtype, shape))
     )
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")

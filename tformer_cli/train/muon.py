@@ -1,4 +1,4 @@
-"""Muon for the matrices, AdamW for the rest: one optimiser, so that the loop and the checkpoint know only one."""
+"""An optimiser that uses Muon for matrices and AdamW for other parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ NEWTON_SCHULZ_STEPS = 5
 
 
 class MuonAdamW(torch.optim.AdamW):
-    """Fused AdamW, but groups with `muon` set take momentum orthogonalised by Newton-Schulz (Jordan et al. 2024).
+    """Fused AdamW, with Muon for groups that have `muon` set (Jordan et al. 2024).
+
+    Muon orthogonalises the momentum by Newton-Schulz iterations.
 
     For a weight W of (rows, columns), gradient G, momentum M with decay mu and learning rate eta:
 
@@ -19,20 +21,21 @@ class MuonAdamW(torch.optim.AdamW):
         O <- NewtonSchulz((1 - mu) G + mu M)                              Nesterov; O is near U V^T of the SVD
         W <- W - eta (0.2 sqrt(max(rows, columns)) O + weight_decay W)    Liu et al. 2025, "Muon is scalable", eq. 4
 
-    A convolution's weight (channels out, channels in, height, width) is taken as (channels out, all the rest). The
-    factor gives an update the size of AdamW's, so that both kinds of group share one learning rate. torch's own Muon
-    takes one matrix at a time, in bfloat16 (several times slower than float32 on a CPU without bfloat16
-    instructions), and knows neither `grad_scale` nor `found_inf`; this one takes all matrices of a shape at once.
+    The weight of a convolution (output channels, input channels, height, width) is treated as a matrix (output
+    channels, all other dimensions). With the factor updates are of the same size as those of AdamW, so that both kinds
+    of groups share one learning rate. torch's implementation of Muon updates one matrix at a time, in bfloat16 (several
+    times slower than float32 on a CPU without bfloat16 instructions), and supports neither `grad_scale` nor
+    `found_inf`. This one updates all matrices of a shape at once.
     """
 
     grad_scale: Tensor
-    """Set before each step: what gradients are divided by, ()."""
+    """Divisor of the gradients, a scalar; it must be set before each step."""
     found_inf: Tensor
-    """Set before each step: 1.0 if a gradient is not finite, else 0.0, ()."""
+    """1.0 if a gradient is not finite, otherwise 0.0, a scalar; it must be set before each step."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """One step; `grad_scale` and `found_inf` mean what they mean to the fused AdamW."""
+        """Take one step; `grad_scale` and `found_inf` have the same meaning as in the fused AdamW."""
         groups = self.param_groups
         try:
             self.param_groups = [group for group in groups if not group["muon"]]
@@ -49,35 +52,36 @@ class MuonAdamW(torch.optim.AdamW):
             if weight.grad is not None:
                 shape = (len(weight), weight[0].numel())
                 by_shape.setdefault(shape, []).append((weight, weight.grad))
-        keep = self.found_inf.bool()
+        unchanged = self.found_inf.bool()
         for shape, pairs in by_shape.items():
-            weights, found = map(list, zip(*pairs, strict=True))
+            weights, raw_gradients = map(list, zip(*pairs, strict=True))
             momenta = [self.state[weight].setdefault("momentum", torch.zeros_like(weight)) for weight in weights]
-            gradients = torch.stack([gradient.reshape(shape) for gradient in found]) / self.grad_scale
+            gradients = torch.stack([gradient.reshape(shape) for gradient in raw_gradients]) / self.grad_scale
             momentum = torch.stack([value.reshape(shape) for value in momenta])
             new = torch.lerp(gradients, momentum, group["momentum"])
             update = orthogonalized(torch.lerp(gradients, new, group["momentum"]))
             update *= -group["lr"] * 0.2 * max(shape) ** 0.5
-            update.masked_fill_(keep, 0.0)
-            decay = 1 - group["lr"] * group["weight_decay"] * (~keep).float()
-            torch._foreach_copy_(momenta, _shaped(torch.where(keep, momentum, new), weights))
+            update.masked_fill_(unchanged, 0.0)
+            decay = 1 - group["lr"] * group["weight_decay"] * (~unchanged).float()
+            torch._foreach_copy_(momenta, _shaped(torch.where(unchanged, momentum, new), weights))
             torch._foreach_mul_(weights, decay)
             torch._foreach_add_(weights, _shaped(update, weights))
 
 
 def _shaped(matrices: Tensor, weights: list[Tensor]) -> list[Tensor]:
-    """(count, rows, columns) as tensors of the weights' own shapes."""
+    """Return matrices (count, rows, columns) as tensors of the shapes of the weights."""
     return [matrix.view(weight.shape) for matrix, weight in zip(matrices.unbind(), weights, strict=True)]
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrices, roughly: singular values come to lie between 0.7 and 1.2.
+    """Return approximations of the nearest semi-orthogonal matrices, with singular values between 0.7 and 1.2.
 
-    The quintic iteration multiplies X from the left by a polynomial of XX^T alone, so all of it is done on these small
-    square matrices, and X is touched twice: less work for wide matrices, a little more for square ones.
+    The quintic iteration multiplies X from the left by a polynomial of XX^T. All iterations are therefore computed on
+    these small square matrices, and X is multiplied twice: this is faster for wide matrices and slightly slower for
+    square ones.
 
     Args:
-        matrices: (count, rows, columns).
+        matrices: matrices, (count, rows, columns).
     """
     tall = matrices.size(-2) > matrices.size(-1)
     x = matrices.mT if tall else matrices
@@ -85,7 +89,7 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     gram = x @ x.mT
     factor = product = _factor(gram)
     for _ in range(NEWTON_SCHULZ_STEPS - 1):
-        gram = factor @ (factor @ gram)  # of the next X: the factor is symmetric, and commutes with it
+        gram = factor @ (factor @ gram)  # of the next X, since the factor is symmetric and commutes with it
         factor = _factor(gram)
         product = factor @ product
     x = product @ x
@@ -93,7 +97,7 @@ def orthogonalized(matrices: Tensor) -> Tensor:
 
 
 def _factor(gram: Tensor) -> Tensor:
-    """What one iteration multiplies X by: a + b XX^T + c (XX^T)^2, (count, rows, rows)."""
+    """Return the factor of one iteration, a + b XX^T + c (XX^T)^2, (count, rows, rows)."""
     a, b, c = NEWTON_SCHULZ
     factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
     factor.diagonal(dim1=-2, dim2=-1).add_(a)

@@ -1,4 +1,4 @@
-"""Notes before a run starts: its length, and settings with an unexpected effect."""
+"""Notes at the start of a run: its length, and settings with an unexpected effect."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def length(budget: Budget, batches: int, accumulate: int, step: int, seconds: fl
     if not budget.seconds:
         return f"{budget.describe()}, {_epochs(budget.steps * accumulate / batches)}"
     if not step or not seconds:
-        return f"{budget.describe()}; the first steps tell how many fit"
-    fit = step + max(0, round((budget.seconds - seconds) * step / seconds))
-    steps = min(budget.steps or fit, fit)
+        return f"{budget.describe()}; the number of steps is estimated from the first ones"
+    possible = step + max(0, round((budget.seconds - seconds) * step / seconds))
+    steps = min(budget.steps or possible, possible)
     return f"{budget.describe()}: about {steps:,} steps, {_epochs(steps * accumulate / batches)}"
 
 
@@ -47,18 +47,17 @@ def _epochs_limit(trainer: TrainerConfig, budget: Budget) -> str:
     """Return a note if the steps of the recipe end the run before the requested epochs."""
     if not (trainer.epochs and trainer.steps) or budget.steps < trainer.steps:
         return ""
-    what = f"trainer.steps={trainer.steps} ends the run before trainer.epochs={trainer.epochs:g} are over"
-    return f"{what}; to train for all of them: trainer.steps=0"
+    cause = f"trainer.steps={trainer.steps} ends the run before trainer.epochs={trainer.epochs:g} are over"
+    return f"{cause}; to train for all of them: trainer.steps=0"
 
 
 def _warmup(config: Experiment, budget: Budget) -> str:
     warmup = config.optim.warmup_steps
     if not budget.steps or warmup < budget.steps:
         return ""
-    what = f"optim.warmup_steps={warmup} is not shorter than the run of {budget.steps:,} steps"
-    return (
-        f"{what}: all of it is warm-up; shorter: optim.warmup_steps={min(max(1, budget.steps // 10), budget.steps - 1)}"
-    )
+    cause = f"optim.warmup_steps={warmup} is not shorter than the run of {budget.steps:,} steps"
+    shorter = min(max(1, budget.steps // 10), budget.steps - 1)
+    return f"{cause}: all of it is warm-up; shorter: optim.warmup_steps={shorter}"
 
 
 def _decay(config: Experiment, budget: Budget) -> str:
@@ -66,37 +65,35 @@ def _decay(config: Experiment, budget: Budget) -> str:
     optim = config.optim
     if not optim.decay_steps:
         return ""
-    what = f"optim.decay_steps={optim.decay_steps}"
+    cause = f"optim.decay_steps={optim.decay_steps}"
     if optim.schedule is not Schedule.warmup_stable_decay:
         return (
-            f"{what} has no effect with optim.schedule={optim.schedule.value}: only warmup_stable_decay has such steps"
+            f"{cause} has no effect with optim.schedule={optim.schedule.value}: only warmup_stable_decay has such steps"
         )
     after = budget.steps - optim.warmup_steps
     if not budget.steps or after <= 0 or optim.decay_steps < after:
         return ""
-    what = (
-        f"{what} is not shorter than the {after:,} step{'s' if after > 1 else ''} after the warm-up: all of them decay"
+    cause = (
+        f"{cause} is not shorter than the {after:,} step{'s' if after > 1 else ''} after the warm-up: all of them decay"
     )
-    return f"{what}; a fifth of the run: optim.decay_steps=0"
+    return f"{cause}; a fifth of the run: optim.decay_steps=0"
 
 
 def _patience(trainer: TrainerConfig, budget: Budget) -> str:
-    every, patience = trainer.evaluate_every, trainer.patience
+    interval, patience = trainer.evaluate_every, trainer.patience
     if not patience:
         return ""
-    earliest = (patience + 1) * every
-    if every and (not budget.steps or earliest < budget.steps):
+    earliest = (patience + 1) * interval
+    if interval and (not budget.steps or earliest < budget.steps):
         return ""
     remedy = "set trainer.evaluate_every"
     if budget.steps:
-        often = (budget.steps - 1) // (patience + 1)
-        remedy = f"trainer.evaluate_every={min(often, max(1, budget.steps // 10))}" if often else "a smaller one"
-    if not every:
+        possible = (budget.steps - 1) // (patience + 1)
+        remedy = f"trainer.evaluate_every={min(possible, max(1, budget.steps // 10))}" if possible else "a smaller one"
+    if not interval:
         return f"trainer.patience={patience} has no effect, as there is no evaluation before the end: {remedy}"
-    cause = (
-        f"trainer.patience={patience} has no effect: with trainer.evaluate_every={every} it could end the run at step"
-    )
-    return f"{cause} {earliest:,} at the earliest, and the run has {budget.steps:,}: {remedy}"
+    cause = f"trainer.patience={patience} has no effect: with trainer.evaluate_every={interval} it could end the run"
+    return f"{cause} at step {earliest:,} at the earliest, and the run has {budget.steps:,}: {remedy}"
 
 
 def _statistics(config: Experiment, model: nn.Module, processes: int) -> str:
@@ -108,5 +105,5 @@ def _statistics(config: Experiment, model: nn.Module, processes: int) -> str:
         parts.append(f"trainer.accumulate={config.trainer.accumulate}")
     if not parts:
         return ""
-    what = "the model has batch normalisation, which computes its statistics over each process's micro-batch alone"
-    return f"{what}: with {' and '.join(parts)} the result is not that of one process with the whole batch"
+    cause = "the model has batch normalisation, which computes its statistics over each process's micro-batch alone"
+    return f"{cause}: with {' and '.join(parts)} the result is not that of one process with the whole batch"

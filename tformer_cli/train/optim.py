@@ -1,4 +1,4 @@
-"""The optimiser: groups of parameters, and its state by parameter name."""
+"""The optimiser: its groups of parameters, and its state by names of parameters."""
 
 from __future__ import annotations
 
@@ -13,48 +13,57 @@ from tformer_cli.train.muon import MuonAdamW
 
 
 def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
-    """Names of the parameters with and without weight decay: only matrices of linear and convolution layers decay."""
+    """Return the names of the parameters with and without weight decay.
+
+    Only the weights of linear and convolution layers have weight decay.
+    """
     matrices = {
         id(module.weight)
         for module in model.modules()
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)) and module.weight.dim() > 1
     }
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    yes, no = [], []
+    with_decay, without_decay = [], []
     for name, parameter in model.named_parameters():
-        (yes if id(parameter) in matrices - embeddings else no).append(name)
-    return yes, no
+        (with_decay if id(parameter) in matrices - embeddings else without_decay).append(name)
+    return with_decay, without_decay
 
 
 def layer_scales(names: Iterable[str], decay: float) -> dict[str, float]:
-    """Factor of each parameter's learning rate: 1 for the head, `decay` less for each block below (Clark et al. 2020).
+    """Return the factor of each parameter's learning rate (Clark et al. 2020).
 
-    A parameter of `blocks.N` is of layer N + 1, one outside all blocks of layer 0 if it comes before the first, else of
-    the head.
+    The factor of the head is 1, and each layer below has `decay` times the factor of the layer above it. Parameters of
+    `blocks.N` belong to layer N + 1. Parameters outside of blocks belong to layer 0 if they are before the first block,
+    otherwise to the head.
+
+    Args:
+        names: names of the parameters in the order of the model.
+        decay: ratio of the factors of neighbouring layers.
     """
     names = list(names)
-    layers, seen = {}, False
+    layers, after_blocks = {}, False
     for name in names:
         block = re.search(r"\bblocks\.(\d+)\.", name)
-        seen = seen or block is not None
-        layers[name] = int(block[1]) + 1 if block else None if seen else 0
+        after_blocks = after_blocks or block is not None
+        layers[name] = int(block[1]) + 1 if block else None if after_blocks else 0
     top = max((layer for layer in layers.values() if layer is not None), default=0) + 1
     return {name: decay ** (top - (top if layer is None else layer)) for name, layer in layers.items()}
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
-    """Fused AdamW (Loshchilov and Hutter 2019) with two groups: decayed or not; the decayed ones by Muon if asked.
+    """Return a fused AdamW (Loshchilov and Hutter 2019) for the parameters that require gradients.
 
-    `Learner.update` sets `found_inf` before each step: the fused kernel then leaves weights and moments as they are,
-    without the host having to wait for the device to learn that a gradient was not finite.
+    Parameters with and without weight decay are separate groups. With `config.method=muon` matrices are a third group,
+    which is updated by Muon. `PhaseLearner.update` sets `found_inf` before each step: if a gradient is not finite, the
+    kernel changes neither weights nor moments, and the host does not wait for the device.
     """
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    yes, no = ([name for name in names if name in parameters] for names in decayed(model))
+    with_decay, without_decay = ([name for name in names if name in parameters] for names in decayed(model))
     muon = config.method is Method.muon
-    # a depthwise convolution's channels are apart: nothing to make orthogonal
-    matrices = [name for name in yes if muon and parameters[name].shape[1] > 1]
-    others = [name for name in yes if name not in matrices]
-    kinds = ((matrices, config.weight_decay, True), (others, config.weight_decay, False), (no, 0.0, False))
+    # The channels of a depthwise convolution are independent, so that its weight is not a matrix.
+    matrices = [name for name in with_decay if muon and parameters[name].shape[1] > 1]
+    others = [name for name in with_decay if name not in matrices]
+    kinds = ((matrices, config.weight_decay, True), (others, config.weight_decay, False), (without_decay, 0.0, False))
     scales = layer_scales(parameters, config.layer_decay)
     groups = [
         {
@@ -72,7 +81,10 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state by parameter name: `exp_avg.NAME`, `exp_avg_sq.NAME`, `step.NAME`, or `momentum.NAME`."""
+    """Return the optimiser's state by names of parameters.
+
+    The names are `exp_avg.NAME`, `exp_avg_sq.NAME` and `step.NAME`, or `momentum.NAME` with Muon.
+    """
     tensors = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -81,7 +93,7 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 
 def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put `optimizer_tensors` back, in memory as the parameters are: the fused kernel takes them number by number."""
+    """Restore the result of `optimizer_tensors`, with the memory layout of the parameters, as the kernel needs it."""
     for name, parameter in model.named_parameters():
         state = {}
         for key in ("step", "exp_avg", "exp_avg_sq", "momentum"):

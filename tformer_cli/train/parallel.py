@@ -1,4 +1,4 @@
-"""One process or several: PyTorch's own engine does the distribution; this file only says who is who."""
+"""The ranks of a run: joining and leaving PyTorch's process group, and sums over ranks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WEIGHTS = {signal.SIGINT: 1.0, getattr(signal, "SIGHUP", None): 2.0**20, signal
 
 @dataclass
 class Ranks:
-    """This process among all that train one model."""
+    """This process among all processes that train one model."""
 
     rank: int = 0
     world: int = 1
@@ -39,13 +39,13 @@ class Ranks:
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all ranks, in place."""
+        """Sum a tensor over all ranks in place, and return it."""
         if self.world > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Wait until all ranks have called this method."""
         if self.world > 1:
             dist.barrier()
 
@@ -75,7 +75,7 @@ def join(device_type: str, timeout: float) -> Ranks:
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks()
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # a rank left behind by torchrun would wait forever
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # a rank that outlives torchrun would wait forever
         end_with_parent(os.getppid())
     ranks = Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0")))
     if device_type == "cuda":

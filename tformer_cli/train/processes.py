@@ -54,7 +54,7 @@ def end_rank(message: str) -> None:
 
 @dataclass
 class Child:
-    """A rank in its parent process."""
+    """A rank, as its parent process sees it."""
 
     rank: int
     process: BaseProcess
@@ -72,17 +72,17 @@ class Child:
 
     @property
     def ended(self) -> bool:
-        """Return whether the process has ended."""
+        """Whether the process has ended."""
         return self.process.exitcode is not None
 
     @property
     def follows(self) -> bool:
-        """Return whether it failed only because another rank ended."""
+        """Whether it failed only because another rank ended."""
         return isinstance(self.error, LostRank)
 
     @property
     def stopped(self) -> bool:
-        """Return whether it ended because it was asked to stop."""
+        """Whether it ended because of a signal that asks to stop."""
         return self.process.exitcode in [exit_status(number) for number in STOPPING]
 
 
@@ -101,12 +101,12 @@ def run_ranks(count: int, function: Callable[..., None], arguments: tuple[Any, .
         TformerError: the error of a rank, or an error that names the killed rank.
         SystemExit: if a signal stopped the ranks.
     """
-    asked = Stopper(moment=1.0)
+    stopper = Stopper(moment=1.0)
     children: list[Child] = []
-    with asked.listening():
+    with stopper.listening():
         try:
             _start(children, count, function, arguments)
-            failed = _until_ended(children, asked)
+            failed = _until_ended(children, stopper)
         finally:
             for child in children:
                 child.process.kill()
@@ -114,7 +114,7 @@ def run_ranks(count: int, function: Callable[..., None], arguments: tuple[Any, .
                 child.process.join()
     if failed is not None:
         raise _failure(failed, count)
-    number = asked.number or max((child.process.exitcode or 0) - 128 for child in children)
+    number = stopper.number or max((child.process.exitcode or 0) - 128 for child in children)
     if number > 0:
         raise SystemExit(exit_status(number))
 
@@ -125,8 +125,7 @@ def _start(children: list[Child], count: int, function: Callable[..., None], arg
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     resource_tracker.ensure_running()  # its start unblocks signals
-    # The ranks inherit both: they handle signals once they are ready, and leave it to this process to report that a
-    # rank has ended.
+    # The ranks inherit both: they unblock signals when they are ready, and this process reports the end of a rank.
     with _held_back(STOPPING), _environment("TORCH_CPP_LOG_LEVEL", "ERROR"):
         for rank in range(count):
             connection, child_connection = context.Pipe(duplex=False)
@@ -168,14 +167,14 @@ def _environment(name: str, value: str) -> Iterator[None]:
         del os.environ[name]
 
 
-def _until_ended(children: list[Child], asked: Stopper) -> Child | None:
+def _until_ended(children: list[Child], stopper: Stopper) -> Child | None:
     """Wait for all ranks, and return the one that failed first, if any."""
     failed: Child | None = None
-    passed_on, deadline = False, float("inf")
+    forwarded, deadline = False, float("inf")
     while running := [child for child in children if not child.ended]:
         wait([child.process.sentinel for child in running], timeout=0.1)
-        if asked.number and not passed_on:
-            passed_on = True
+        if stopper.number and not forwarded:
+            forwarded = True
             for child in running:  # always SIGTERM, since a Ctrl-C in a terminal has reached the ranks already
                 child.process.terminate()
         for child in children:
@@ -246,6 +245,6 @@ def _portable(error: BaseException) -> Exception:
         with contextlib.suppress(Exception):
             pickle.loads(pickle.dumps(error))
             return error
-    carried = RuntimeError(f"{type(error).__name__}: {error}")
-    carried.add_note(traceback.format_exc())
-    return carried
+    substitute = RuntimeError(f"{type(error).__name__}: {error}")
+    substitute.add_note(traceback.format_exc())
+    return substitute

@@ -1,4 +1,4 @@
-"""The progress of a run: the numbers that a checkpoint's `state.json` stores for resumption."""
+"""The progress of a run, which a checkpoint's `state.json` stores for resumption."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass
 class Progress:
-    """The progress of a run: the content of a checkpoint's `state.json`, except offsets and hashes."""
+    """The progress of a run: the entries of a checkpoint's `state.json`, except offsets and hashes."""
 
     step: int = 0
     seconds: float = 0.0
@@ -60,7 +60,7 @@ class Progress:
         self.window["steps"] = self.window.get("steps", 0.0) + 1
 
     def read_window(self) -> dict[str, float]:
-        """Turn the log window's sums into plain numbers, which waits for the device."""
+        """Convert the sums of the log window to plain numbers; it waits for the device."""
         numbers = {name: float(value) for name, value in self.window.items()}
         self.window = {**numbers}
         return numbers

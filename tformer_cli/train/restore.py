@@ -1,4 +1,4 @@
-"""Open a trained run for use: everything comes from its checkpoint, nothing else is needed."""
+"""Opening a trained run for use, from its checkpoint alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tformer_cli.train.machine import Machine
 
 @dataclass
 class Opened:
-    """A trained model, ready to use."""
+    """A trained model with its task and settings, ready for use."""
 
     config: Experiment
     task: Task
@@ -121,39 +121,39 @@ def _open(
     if check is not None:
         check(tasks.build(saved))
     config = override(saved, [f"trainer.device={device}", *overrides], trained=True)
-    chosen_before = _choices(read_state(chosen), config, overrides)
+    recorded_choices = _choices(read_state(chosen), config, overrides)
     task = tasks.build(config)
     task.data.load(chosen)
     weights = read_tensors(chosen / "model.safetensors")
     open_companions(task)
     attention = config.model.attention(task.data.usual_length)
-    machine = prepare(config.trainer, **attention, chosen=chosen_before)
+    machine = prepare(config.trainer, **attention, chosen=recorded_choices)
     model = task.model()
     load_model_tensors(model, weights, str(chosen))
     return Opened(config, task, model.to(machine.device).eval(), chosen, run, saved, sha256, is_best, machine)
 
 
 def _choices(state: Mapping[str, Any], config: Experiment, overrides: Sequence[str]) -> dict[str, str]:
-    """Return precision and attention of a run's scores, unless the user asks for others or the device is another.
+    """Return precision and attention of a run's scores, unless the user selects others or the device differs.
 
-    Runs of versions that did not record the precision are scored in float32, as they were.
+    Runs of versions that did not record the precision are scored in float32, as these versions did.
     """
     from tformer_cli.config.schema import Attention, Precision
     from tformer_cli.train.machine import pick_device
 
-    asked = {override.partition("=")[0] for override in overrides}
+    overridden = {override.partition("=")[0] for override in overrides}
     choices: dict[str, str] = {}
-    if "trainer.precision" not in asked or config.trainer.precision is Precision.auto:
+    if "trainer.precision" not in overridden or config.trainer.precision is Precision.auto:
         choices["precision"] = state.get("scoring_precision", "fp32")
     recorded = state.get("machine", {})
     same_device = recorded.get("device") == pick_device(config.trainer.device).type
-    if same_device and ("trainer.attention" not in asked or config.trainer.attention is Attention.auto):
+    if same_device and ("trainer.attention" not in overridden or config.trainer.attention is Attention.auto):
         choices["attention"] = recorded["attention"]
     return choices
 
 
 def open_companions(task: Task) -> None:
-    """Open the other runs that a task names, such as that of a language model, and hand them to it.
+    """Open the other runs that a task uses, such as that of a language model, and pass them to the task.
 
     Raises:
         RunError: if one has no complete checkpoint.

@@ -20,7 +20,7 @@ from tformer_cli.train.budget import Budget
 LONGEST_WARMUP = 0.5
 """Share of a budget of minutes at which the warm-up ends at the latest."""
 ALL_BUT_OVER = 0.9
-"""Phase beyond which a longer budget lets the learning rate climb again."""
+"""Phase after which a longer budget raises the learning rate again."""
 ENDLESS = (Schedule.inverse_square_root, Schedule.constant)
 """Schedules that do not depend on the budget."""
 
@@ -39,8 +39,8 @@ class ScheduleState:
         warm_end: used budget at the end of the warm-up; None if the warm-up has not begun.
         begin: used budget at the beginning of the decay, or at its continuation under another budget; None before.
         begin_phase: phase at that point.
-        not_before: for warmup_stable_decay, the earliest beginning of the decay.
-        climb: used budget at the beginning and at the end of a climb, and the phase at its beginning.
+        not_before: earliest beginning of the decay of warmup_stable_decay.
+        climb: used budget at the beginning and at the end of a rise of the rate, and the phase at its beginning.
     """
 
     steps: int = 0
@@ -57,7 +57,7 @@ class ScheduleState:
 
 
 class LearningRate:
-    """The learning rate of a run, step by step.
+    """The learning rate of the steps of a run.
 
     After a linear warm-up to `config.lr` there are five schedules. inverse_square_root is lr * sqrt(warmup / step)
     (Vaswani et al. 2017, eq. 3). cosine (Loshchilov and Hutter 2017, eq. 5) and linear decay to `final_lr_ratio` at the
@@ -97,7 +97,7 @@ class LearningRate:
 
     @property
     def shortened(self) -> bool:
-        """Return whether the minutes ended the warm-up before its steps were taken."""
+        """Whether the minutes ended the warm-up before all of its steps."""
         return self.state.warmup_steps < self.config.warmup_steps
 
     def _warm_up(self, step: int, used: float, seconds: float) -> float:
@@ -137,7 +137,7 @@ class LearningRate:
         return max(1, self.budget.steps // 5) if self.budget.steps else self.budget.seconds / 5
 
     def _climbing(self, phase: float, used: float) -> float:
-        """Return the phase during a climb from the end of a shorter budget."""
+        """Return the phase while the rate rises from the end of a shorter budget."""
         if self.state.climb is None:
             return phase
         start, end, from_phase = self.state.climb
@@ -157,8 +157,8 @@ class LearningRate:
     def restore(self, saved: Mapping[str, Any], before: Budget, step: int, seconds: float) -> str:
         """Continue from a checkpoint, which may have another budget.
 
-        The learning rate decays from its present value to its end over the rest of the new budget. If the old budget
-        was almost used up and the new one is longer, the rate climbs to that of the new schedule and follows it.
+        The learning rate decays from its current value to its final value over the rest of the new budget. If the old
+        budget was almost used up and the new one is longer, the rate rises to that of the new schedule and follows it.
 
         Args:
             saved: a `ScheduleState` as a dictionary; empty in checkpoints of version 0.1.
@@ -186,12 +186,12 @@ class LearningRate:
         if self.config.schedule in ENDLESS:
             return f"{message}; the learning rate does not depend on it"
         if step < state.warmup_steps:
-            return f"{message}; the warm-up of the learning rate goes on"
+            return f"{message}; the warm-up of the learning rate continues"
         state.warm_end = self._warm_end(step, used)
         return f"{message}; the learning rate {self._go_on(step, used)}"
 
     def _go_on(self, step: int, used: float) -> str:
-        """Continue the schedule from the present phase, and return a message."""
+        """Continue the schedule from the current phase, and return a message."""
         state, total = self.state, self.budget.total
         phase, rate = state.phase, state.rate
         state.begin, state.begin_phase, state.not_before, state.climb = None, 0.0, used, None
@@ -203,10 +203,10 @@ class LearningRate:
             state.not_before = 0.0
             state.climb = [used, end, phase]
             goal_rate = self._shape(goal)
-            return f"had come down to {rate:.3g}: it climbs again, to {goal_rate:.3g}, and follows the new schedule"
+            return f"was {rate:.3g}: it rises again to {goal_rate:.3g} and follows the new schedule"
         if phase > 0 or self.config.schedule is not Schedule.warmup_stable_decay:
             state.begin, state.begin_phase = used, phase
-        return f"goes on from {rate:.3g} to {self._shape(1.0):.3g} at the end"
+        return f"continues from {rate:.3g} to {self._shape(1.0):.3g} at the end"
 
 
 def _without_state(config: OptimConfig, steps: int, step: int) -> ScheduleState:

@@ -1,7 +1,7 @@
-"""How training and evaluation are spread over devices: one process, or data parallel over several ranks.
+"""The distribution of training and evaluation: one process, or data parallelism over several ranks.
 
-Everything that depends on the number of ranks goes through `Strategy`. A sharded strategy (FSDP2) has the same calls:
-`shard` before the optimiser, `wrap` around the step, `whole` where a model is used outside a step.
+Everything that depends on the number of ranks goes through `Strategy`. A sharded strategy (FSDP2) would have the same
+methods: `shard` before the optimiser is built, `wrap` around the step, `full_model` for use outside of a step.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ R = TypeVar("R")
 
 
 class PeerError(RunError):
-    """Another rank failed; its own message says why."""
+    """Another rank failed, and reports its error itself."""
 
 
 class Strategy:
-    """Replicated weights: each rank computes a share of each batch, and gradients are averaged.
+    """A strategy with replicated weights: each rank computes a share of each batch, and gradients are averaged.
 
     Args:
         ranks: this process among others.
@@ -39,13 +39,13 @@ class Strategy:
         self.ranks = ranks
 
     def shard(self, model: nn.Module) -> nn.Module:
-        """Return the model as this rank holds it, before the optimiser is built; here each rank holds all of it."""
+        """Return this rank's part of the model, before the optimiser is built; here each rank has the full model."""
         return model
 
     def wrap(self, step: nn.Module) -> nn.Module:
         """Return a training step whose backward pass averages the gradients over the ranks.
 
-        Only parameters that require a gradient at this moment take part, and no others may require one when it runs.
+        The parameters that require a gradient now must be the same when it runs.
         """
         return DistributedDataParallel(step) if self.ranks.world > 1 else step
 
@@ -60,18 +60,18 @@ class Strategy:
         return torch.nn.utils.get_total_norm(list(gradients))
 
     @contextlib.contextmanager
-    def whole(self, model: nn.Module) -> Iterator[nn.Module]:
-        """Give the complete model inside the context, for use outside of a training step."""
+    def full_model(self, model: nn.Module) -> Iterator[nn.Module]:
+        """Return the full model inside the context, for use outside of a training step."""
         yield model
 
     def share(self, compute: Callable[[Sequence[J]], Iterable[R]], jobs: Sequence[J], /) -> Iterable[R]:
-        """Return the results of all jobs on every rank, in the order of the jobs; each rank computes every world-th.
+        """Return the results of all jobs on every rank, in their order; each rank computes every world-th job.
 
-        A failure or a request to stop on one rank ends the work on all of them, within `together`.
+        Within `synchronized`, a failure or a request to stop on one rank ends the work on all of them.
 
         Args:
-            compute: yields the results of the jobs that it is given, which can be pickled.
-            jobs: the same on every rank.
+            compute: function that yields the results of jobs, which can be pickled.
+            jobs: all jobs, the same on every rank.
 
         Raises:
             PeerError: if another rank failed.
@@ -87,8 +87,8 @@ class Strategy:
         return results
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """Keep the ranks in step while they evaluate: inside, every rank makes the same calls of `share`.
+    def synchronized(self) -> Iterator[None]:
+        """Pass failures and requests to stop on to all ranks; inside, every rank makes the same calls of `share`.
 
         Raises:
             PeerError: if another rank failed.
@@ -100,7 +100,7 @@ class Strategy:
         try:
             yield
         except (PeerError, _Stopped):
-            raise  # the others know
+            raise  # the other ranks have been informed
         except StopRequested as error:
             self._exchange(error)
             raise

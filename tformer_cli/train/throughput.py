@@ -1,4 +1,4 @@
-"""How fast a run is: tokens (images, frames) a second, padding, waiting for data, share of the peak, memory."""
+"""The speed of a run: tokens (images, frames) per second, padding, waiting for data, share of the peak, memory."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def _nothing(*args: Any, **kwargs: Any) -> int:
     return 0
 
 
-WHOLE: dict[Any, Any] = {torch.ops.aten.silu_backward.default: _nothing}
-"""What the counter would take apart: the parts round otherwise, so that a resumed run's first step would differ."""
+NOT_DECOMPOSED: dict[Any, Any] = {torch.ops.aten.silu_backward.default: _nothing}
+"""Operations that the counter must not decompose: their parts round differently, and a resumed run would differ."""
 
 
 class Throughput:
-    """Counts between two log lines; the clock stands still in evaluations and checkpoints.
+    """Counters between two log lines, without the time of evaluations and checkpoints.
 
-    The work of a step is counted once, operation by operation, on the first batch, and taken to grow with padded
-    tokens, or whatever the task's batches count. Ranks have batches of about one size, so that this rank's stand for
-    those of all.
+    The floating-point operations of a step are counted once, on the first batch, and assumed to be proportional to the
+    number of padded tokens (or of the unit of the task's batches). Ranks have batches of similar sizes, so that the
+    numbers of this rank are multiplied by the number of ranks.
 
     Args:
-        machine: its peak and its memory.
-        ranks: processes that train together.
+        machine: the machine, with its peak rate.
+        ranks: number of processes that train together.
     """
 
     def __init__(self, machine: Machine, ranks: int) -> None:
@@ -53,26 +53,26 @@ class Throughput:
 
     @contextmanager
     def counting(self, micro_batches: list[Batch]) -> Iterator[None]:
-        """Count the floating-point operations of the first step inside; later steps cost nothing more."""
+        """Count the floating-point operations of the first step inside the context; later steps are not counted."""
         if self.flops_per_unit:
             yield
             return
         self.unit, self.is_padded = micro_batches[0].unit, micro_batches[0].is_padded
-        with FlopCounterMode(display=False, custom_mapping=WHOLE) as counter:
+        with FlopCounterMode(display=False, custom_mapping=NOT_DECOMPOSED) as counter:
             yield
         self.flops_per_unit = counter.get_total_flops() / max(1, sum(batch.sizes()[1] for batch in micro_batches))
 
     def timed(self, work: Callable[[], Result]) -> tuple[Result, float]:
-        """Do something, and say how many seconds it took."""
+        """Return the result of a function, and its duration in seconds."""
         begin = time.perf_counter()
         return work(), time.perf_counter() - begin
 
     def add(self, micro_batches: list[Batch], waited: float, counts: Iterable[torch.Tensor]) -> None:
-        """Take in a finished step.
+        """Add a finished step.
 
         Args:
             micro_batches: this rank's batches.
-            waited: seconds without a batch.
+            waited: seconds of waiting for batches.
             counts: number of summands of each phase's loss, on all ranks; scalars.
         """
         for count in counts:
@@ -88,11 +88,11 @@ class Throughput:
             self.padded += padded * self.ranks
 
     def skip(self) -> None:
-        """What happened since the last step was not training."""
+        """Ignore the time since the last step, which was not spent on training."""
         self.last = time.perf_counter()
 
     def read(self) -> dict[str, float]:
-        """Rates of all ranks together since the last reading."""
+        """Return the rates of all ranks together since the last call."""
         if self.machine.device.type == "cuda":
             torch.cuda.synchronize(self.machine.device)
         seconds = max(self.seconds, 1e-9)
@@ -117,7 +117,7 @@ class Throughput:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory this process has held, on the device or, on a CPU, in all."""
+    """Return the maximum memory of this process in bytes, on the device, or on a CPU in total."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

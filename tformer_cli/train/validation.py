@@ -1,4 +1,4 @@
-"""Scoring the validation split while a run trains: always in the same way, so that its scores can be compared."""
+"""The evaluation of the validation split during training, and the comparison of its scores."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tformer_cli.train.machine import Machine
 
 
 class Validation:
-    """What a run's checkpoints are compared by.
+    """The validation of a run, whose scores select the best checkpoint.
 
     Args:
-        task: prepared.
-        model: the model in training; whoever wants averaged weights scored swaps them in first.
+        task: the prepared task.
+        model: the model in training; to score averaged weights, swap them in first.
         machine: device and precision.
-        console: where to talk.
+        console: the console.
     """
 
     def __init__(self, task: Task, model: nn.Module, machine: Machine, console: Console) -> None:
@@ -33,10 +33,10 @@ class Validation:
         self.trainer = task.config.trainer
         self.metric = self.trainer.metric or task.evaluator.metric
         self.scored: tuple[str, str | None] | None = None
-        """Metric of the last score, and its scorer's signature (None: not known)."""
+        """Metric of the last score, and the signature of its scorer (None: unknown)."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take from a checkpoint's state how its scores were computed; keep its metric where the task has it."""
+        """Restore metric and signature of the scores of a checkpoint, if the task has this metric."""
         metric = state.get("metric") or self.metric
         if not self.trainer.metric and metric in (self.task.evaluator.metric, "loss"):
             self.metric = metric
@@ -44,29 +44,31 @@ class Validation:
             self.scored = (metric, state.get("signature", self.task.evaluator.first_scorer(metric)))
 
     def changed(self, before: tuple[str, str | None] | None) -> str:
-        """Return how the computation of scores has changed since an earlier one, in words; "" if it has not."""
-        now = self.scored
-        if before is None or now is None or (before[0] == now[0] and (before[1] is None or before[1] == now[1])):
+        """Return a description of how the computation of scores differs from an earlier one; "" if it does not."""
+        after = self.scored
+        if before is None or after is None:
             return ""
-        first, last = (f"{metric} ({signature})" if signature else metric for metric, signature in (before, now))
+        if before[0] == after[0] and (before[1] is None or before[1] == after[1]):
+            return ""
+        first, last = (f"{metric} ({signature})" if signature else metric for metric, signature in (before, after))
         return f"{first} before, {last} now"
 
     @property
     def higher_is_better(self) -> bool:
-        """Of the metric."""
+        """Whether higher values of the metric are better."""
         return self.metric not in self.task.evaluator.lower_is_better
 
     def better(self, score: float, loss: float, best: float | None, best_loss: float | None) -> bool:
-        """Whether a score beats the best so far; of equals the lower loss does: on few examples many are equal."""
+        """Return whether a score is better than the best one; among equal scores the lower loss is better."""
         if best is None or score != best:
             return best is None or (score > best if self.higher_is_better else score < best)
         return best_loss is not None and loss < best_loss
 
     def measure(self, share: Share = unshared) -> Evaluation:
-        """Score the validation split with the weights as they are; leaves the model in evaluation mode.
+        """Score the validation split with the current weights; the model stays in evaluation mode.
 
         Args:
-            share: how the batches are shared out among ranks.
+            share: distribution of batches among ranks.
         """
         self.model.eval()
         scoring = Scoring(
@@ -95,12 +97,12 @@ class Validation:
             self.score(self.task.evaluate(self.model, "validation", scoring))
 
     def pictures(self) -> Mapping[str, Picture | Sound]:
-        """The task's pictures, unless nothing is to be shown."""
+        """Return the pictures of the task; none if `trainer.samples` is 0."""
         with torch.no_grad(), self.machine.autocast():
             return self.task.evaluator.pictures(self.model) if self.trainer.samples else {}
 
     def score(self, evaluation: Evaluation) -> float:
-        """The score that says which checkpoint is best.
+        """Return the score that selects the best checkpoint.
 
         Raises:
             RunError: if there is no such score.
@@ -110,17 +112,17 @@ class Validation:
             and self.metric == self.task.evaluator.metric
             and not self.trainer.evaluate_decoded
         ):
-            self.metric = "loss"  # nothing was decoded, so that the task's own metric is not there
+            self.metric = "loss"  # nothing was decoded, so that the metric of the task does not exist
         if self.metric in evaluation.scores:
             signature = evaluation.signatures.get(self.metric, "")
-            self.scored = (self.metric, re.sub(r"\|version:[^|]*$", "", signature))  # other versions score alike
+            self.scored = (self.metric, re.sub(r"\|version:[^|]*$", "", signature))  # versions do not change scores
             return evaluation.scores[self.metric]
         raise RunError(f"trainer.metric: no score {self.metric!r}", f"there are: {', '.join(evaluation.scores)}")
 
     def show(
         self, log: Log, step: int, evaluation: Evaluation, pictures: Mapping[str, Picture | Sound], *, better: bool
     ) -> None:
-        """An evaluation in the files, in TensorBoard and on the console."""
+        """Write an evaluation to the files, to TensorBoard and to the console."""
         log.scalars(step, "val", evaluation.scores)
         if evaluation.samples:
             rows = "\n".join(f"| {s.input} | {s.reference} | {s.prediction} |" for s in evaluation.samples)
