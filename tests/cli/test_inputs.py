@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from tformer_cli import raw_lines
-from tformer_cli.cli.answers import as_lines, in_order
 from tformer_cli.cli.inputs import read
+from tformer_cli.cli.prediction_output import as_lines, in_order
 from tformer_cli.cli.reading import Line, Reading
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.predictors.base import Prediction
@@ -127,7 +127,7 @@ def test_training_tables_without_a_line_of_names():
 def test_pairs_are_two_columns(capsys):
     Path("f.csv").write_text('context,question\n"tab\there\nand on",why?\n')
     (line,) = read([Path("f.csv")], PAIR)
-    assert line.value == ("why?", "tab\there\nand on") and line.place == "f.csv:2"
+    assert line.value == ("why?", "tab\there\nand on") and line.location == "f.csv:2"
     assert line.shown == {"question": "why?", "context": "tab\there\nand on"}
     assert "columns 'question', 'context'" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="--column is given 1 time: an input is made of 2 columns"):
@@ -136,7 +136,7 @@ def test_pairs_are_two_columns(capsys):
 
 def test_a_table_on_standard_input(monkeypatch, capsys):
     (line,) = piped(monkeypatch, b"id,text\n1,a\n")
-    assert (line.value, line.place) == ("a", "standard input:2")
+    assert (line.value, line.location) == ("a", "standard input:2")
     assert capsys.readouterr().err == "standard input: read as a table, column 'text'\n"
     (line,) = piped(monkeypatch, b'{"sentence": "a"}\n', Reading(("sentence",), expected=("text",)))
     assert line.value == "a"
@@ -172,7 +172,7 @@ def test_columns_of_words(name):
     Path(name).write_text(content)
     lines = list(read([Path(name)], WORDS))
     assert [line.value for line in lines] == [["Ann", "saw"], ["Bob"], ["Kim"]]
-    assert [line.place for line in lines] == [f"{name}:4", f"{name}:7", f"{name}:10"]
+    assert [line.location for line in lines] == [f"{name}:4", f"{name}:7", f"{name}:10"]
 
 
 def test_other_columns_of_words():
@@ -256,7 +256,7 @@ def test_rows_without_a_value_keep_their_place_if_they_are_skipped():
     with pytest.raises(DataError, match=r"f.jsonl:2: text is missing \(null\): .*trainer.on_bad_sample=skip"):
         list(read([Path("f.jsonl")], Reading(expected=("text",), skip=False)))
     lines = list(read([Path("f.jsonl")], Reading(expected=("text",), skip=True)))
-    assert [(line.place, line.fault) for line in lines] == [
+    assert [(line.location, line.fault) for line in lines] == [
         ("f.jsonl:1", ""), ("f.jsonl:2", "text is missing (null)"), ("f.jsonl:3", ""),
     ]  # fmt: skip
     Path("f.jsonl").write_text('{"question": "q", "context": null}\n{"question": null, "context": null}\n')
@@ -276,7 +276,7 @@ def test_inputs_with_a_fault_have_an_empty_prediction_in_their_place(at_once):
     faults = ["", "f", "f", "", "f"]
     lines = [Line(None if fault else "abcde"[n], f"p:{n}", None, fault) for n, fault in enumerate(faults)]
     records = list(in_order(lines, answers, at_once=at_once))
-    assert [line.place for line, _ in records] == [f"p:{n}" for n in range(5)]
+    assert [line.location for line, _ in records] == [f"p:{n}" for n in range(5)]
     assert [answer.text for _, answer in records] == ["A", "", "", "D", ""]
     assert [answer.details.get("error", "") for _, answer in records] == faults
     assert [as_lines(*record, 1) for record in records] == ["A\n", "\n", "\n", "D\n", "\n"]

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tformer_cli.cli.answers import Notes, as_rows, in_order
-from tformer_cli.cli.asked import is_setting
+from tformer_cli.cli.arguments import is_setting
 from tformer_cli.cli.main import main
 from tformer_cli.cli.media_inputs import media
+from tformer_cli.cli.prediction_output import Notes, as_rows, in_order
 from tformer_cli.cli.reading import Line
 from tformer_cli.errors import DataError, RunError
 

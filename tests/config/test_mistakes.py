@@ -273,7 +273,7 @@ def test_possible_combinations_pass(given):
         (["augment.speeds=[]"], "augment.speeds: [] must be from 0.1 to 10: "),
         (["augment.noise_low_db=40"], "augment.noise_low_db: 40 is more than noise_high_db 30: "),
         (["augment.noise_path=noises"], "augment.noise_path: no utterance has noise, as augment.noise is 0: "),
-        (["augment.time_masks=2", "augment.adaptive_masks=0.05"], "augment.adaptive_masks: augment.time_masks 2 says "),
+        (["augment.time_masks=2", "augment.adaptive_masks=0.05"], "augment.adaptive_masks: augment.time_masks 2 sets "),
         (["augment.frequency_masks=1", "features.bins=27"], "augment.frequency_mask_bins: 27 would mask all of "),
         (["data.join_low=3"], "data.join_low: 3 is more than data.join_high 1: "),
         (["features.kind=stored", "augment.gain_db=3"], "augment.gain_db: needs sound, and features.kind is stored: "),

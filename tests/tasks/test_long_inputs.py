@@ -8,7 +8,7 @@ import pytest
 
 from tests.properties.families import FAMILIES, family_named
 from tformer_cli import tasks
-from tformer_cli.cli.asked import Asked, check_options, check_trained, use_options
+from tformer_cli.cli.arguments import PredictionArguments, check_options, check_trained, use_options
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.inputs import BadInput, OnLong, Readable, Refusal, merged, readable, windows
@@ -88,8 +88,8 @@ def test_a_malformed_line_is_an_error_or_skipped(family, tmp_path):
     assert rows[0].text in "Ann lives\tin Oslo."
 
 
-def asked(*inputs: str, top: int = 0, on_long: str = "", **decode) -> Asked:
-    return Asked(Path("r"), list(inputs), decode, (), "", on_long, False, None, "auto", "", top)
+def asked(*inputs: str, top: int = 0, on_long: str = "", **decode) -> PredictionArguments:
+    return PredictionArguments(Path("r"), list(inputs), decode, (), "", on_long, False, None, "auto", "", top)
 
 
 @pytest.mark.parametrize("depth", [0, 1])

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tests.properties.families import family_named
-from tformer_cli.cli.answers import in_order
 from tformer_cli.cli.inputs import read, reading_of
+from tformer_cli.cli.prediction_output import in_order
 from tformer_cli.config.schema import BadSample
 from tformer_cli.data.text.question_windows import SpanBatch, whole_units
 from tformer_cli.data.text.questions import Question
@@ -247,7 +247,7 @@ def test_questions_without_a_text_keep_their_place_if_they_are_skipped(task, tmp
         list(read([path], reading_of(task, (), "")))
     monkeypatch.setattr(task.config.trainer, "on_bad_sample", BadSample.skip)
     lines = list(read([path], reading_of(task, (), "")))
-    assert [line.place for line in lines] == [f"{path}: question {number}" for number in (1, 2, 3)]
+    assert [line.location for line in lines] == [f"{path}: question {number}" for number in (1, 2, 3)]
     assert [line.fault for line in lines] == ["", "question is missing (null)", ""]
     with torch.inference_mode():
         records = list(in_order(lines, partial(task.predict, task.model().eval())))

@@ -1,8 +1,7 @@
-"""The command line: a small file per verb, and nothing heavy imported before a verb runs.
+"""The command line: a file for each command, which imports heavy libraries only when it runs.
 
-`tformer --help` and the shell's completion must be quick, so this package imports typer alone at module
-level; torch, Hydra, rich and the rest of tformer are imported inside the verbs. `main.main` is what the
-console script calls.
+`tformer --help` and completion must be fast. Modules of this package therefore import only typer at module level, and
+torch, Hydra, rich and most of tformer inside of functions. The console script calls `main.main`.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from tformer_cli.cli import (
 
 app = typer.Typer(
     name="tformer",
-    help="Train, score and use Transformers: from raw data to a result.",
-    epilog="Start with `tformer quickstart`; `tformer VERB --help` says more of each.",
-    add_completion=False,  # ours completes after `=` too: see completion.py
+    help="Train, evaluate and use Transformers.",
+    epilog="Start with `tformer quickstart`; `tformer COMMAND --help` describes a command.",
+    add_completion=False,  # completion.py also completes after `=`
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         from tformer_cli import __version__
 
         typer.echo(f"tformer {__version__}")
@@ -46,23 +45,27 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
 
-app.command("quickstart", short_help="Train, translate and score on built-in data.")(quickstart.quickstart)
-app.add_typer(recipes.app, name="recipes", short_help="List what can be trained; `show NAME` prints it.")
-app.command("settings", short_help="List every setting, its default and what it does.")(settings.settings)
+app.command("quickstart", short_help="Train and evaluate small models on built-in data.")(quickstart.quickstart)
+app.add_typer(recipes.app, name="recipes", short_help="List the recipes; `show NAME` prints one.")
+app.command("settings", short_help="List all settings with defaults and descriptions.")(settings.settings)
 app.command("pretrain", short_help="Train a recipe from random weights.")(train.pretrain)
 app.command("finetune", short_help="Train a recipe from another run's weights.")(train.finetune)
 app.command("translate", short_help="Translate text with a trained run.")(translate.translate)
-app.command("predict", short_help="Answer text with a trained run of any task.")(translate.predict)
-app.command("evaluate", short_help="Score a trained run.")(evaluate.evaluate)
+app.command("predict", short_help="Predict with a trained run of any task.")(translate.predict)
+app.command("evaluate", short_help="Evaluate a trained run.")(evaluate.evaluate)
 app.add_typer(tokenize.app, name="tokenize", short_help="Train, use and inspect tokenizers.")
-app.command("export", cls=export.ExportCommand, short_help="Write a run in another library's format.")(export.export)
-app.command("runs", short_help="List what has been trained.")(runs.runs)
-app.command("doctor", short_help="What this machine has, and how fast it is.")(doctor.doctor)
-app.command("cache", short_help="What the cache holds; --prune removes what is old.")(cache.cache)
-app.command("completion", short_help="Print a shell's completion script.")(completion.completion)
+app.command("export", cls=export.ExportCommand, short_help="Export a run to the format of another library.")(
+    export.export
+)
+app.command("runs", short_help="List trained runs.")(runs.runs)
+app.command("doctor", short_help="Show versions, device and speed of this machine.")(doctor.doctor)
+app.command("cache", short_help="Show the cache; --prune removes old entries.")(cache.cache)
+app.command("completion", short_help="Print the completion script of a shell.")(completion.completion)
 app.command("complete", hidden=True)(completion.complete)

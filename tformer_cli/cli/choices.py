@@ -1,4 +1,4 @@
-"""Values of options and arguments, which are declared with them and used by completion."""
+"""Values of options and arguments for completion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def one_of(*values: str) -> Callable[[], list[str]]:
-    """Return a function for typer's `autocompletion` that lists a closed set of values."""
+    """Return a function for typer's `autocompletion` that returns a fixed list of values."""
     return lambda: list(values)
 
 

@@ -1,8 +1,8 @@
-"""Shell completion of verbs, options, recipes, runs, groups and keys, after `=` too.
+"""Shell completion of commands, options, recipes, runs, option groups and settings, also after `=`.
 
-Typer's own script for bash cannot complete after `=`, where bash begins a new word. Ours hands the whole line
-to the hidden verb `complete`, which imports nothing heavy, and takes off again what bash has as earlier
-words.
+The script of typer for bash cannot complete after `=`, where bash begins a new word. The script here passes the
+complete line to the hidden command `complete`, which does not import heavy libraries, and removes the part that bash
+treats as earlier words.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _tformer() {
     local line=${COMP_LINE:0:COMP_POINT} word IFS=$'\n'
     COMPREPLY=($("${COMP_WORDS[0]}" complete -- "$line" 2>/dev/null))
     word=${line##*[[:space:]]}
-    # Bash begins a new word after `=`: what stands before it is on the line already.
+    # Bash begins a new word after `=`: the part before it is on the line already.
     if [[ $word == *=* && $COMP_WORDBREAKS == *=* ]]; then
         COMPREPLY=("${COMPREPLY[@]#"${word%%=*}="}")
     fi
@@ -40,16 +40,16 @@ complete -o default -F _tformer tformer
 ZSH = r"""#compdef tformer
 # tformer completion for zsh: add to ~/.zshrc, after compinit:  source <(tformer completion zsh)
 _tformer() {
-    local -a found open closed
-    found=("${(@f)$("${words[1]}" complete -- "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
-    found=(${found:#})
-    if (( ! $#found )); then
+    local -a candidates open closed
+    candidates=("${(@f)$("${words[1]}" complete -- "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
+    candidates=(${candidates:#})
+    if (( ! $#candidates )); then
         compset -P '*='
         _files
         return
     fi
-    open=(${(M)found:#*[=./]})
-    closed=(${found:#*[=./]})
+    open=(${(M)candidates:#*[=./]})
+    closed=(${candidates:#*[=./]})
     compadd -S '' -- $open
     compadd -- $closed
 }
@@ -63,13 +63,13 @@ complete -c tformer -a '(tformer complete -- (commandline -cp) 2>/dev/null)'
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 SETTINGS = "overrides"
-"""Name of the argument for settings, after a recipe or a run."""
+"""Name of the parameter for settings, after a recipe or a run."""
 
 
 def completion(
     shell: Annotated[str, typer.Argument(help="bash, zsh or fish.", autocompletion=one_of(*sorted(SCRIPTS)))],
 ) -> None:
-    """Print the completion script of a shell; its first lines say where it goes."""
+    """Print the completion script of a shell; its first lines describe the installation."""
     from tformer_cli.cli.output import result
 
     if shell not in SCRIPTS:
@@ -78,7 +78,7 @@ def completion(
 
 
 def complete(line: Annotated[str, typer.Argument(help="The command line up to the cursor.")]) -> None:
-    """Print what may stand where the cursor is, one candidate a line."""
+    """Print the candidates for the word at the cursor, one per line."""
     from tformer_cli.cli.output import result
 
     for candidate in candidates(line):
@@ -86,7 +86,7 @@ def complete(line: Annotated[str, typer.Argument(help="The command line up to th
 
 
 def candidates(line: str) -> list[str]:
-    """What may stand at the end of a command line; nothing where the shell's own file names serve best."""
+    """Return the candidates for the last word of a command line; none if the shell should complete file names."""
     try:
         words = shlex.split(line)
     except ValueError:  # an open quote
@@ -96,11 +96,17 @@ def candidates(line: str) -> list[str]:
     if len(words) < 2:
         return []
     current = words[-1]
-    return [word for word in _possible(words[1:-1], current) if word.startswith(current) and word != current]
+    return [item for item in _possible(words[1:-1], current) if item.startswith(current) and item != current]
 
 
 def _possible(before: list[str], current: str) -> list[str]:
-    """Candidates for a word, given those between the program and it; what is typed of it is not looked at."""
+    """Return the candidates for a word.
+
+    Args:
+        before: words between the program and this word.
+        current: typed part of the word, which determines whether it is an option or a setting; the candidates need
+            not begin with it.
+    """
     command, words = _command(), list(before)
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
@@ -109,18 +115,19 @@ def _possible(before: list[str], current: str) -> list[str]:
         return _values(option)
     if current.startswith("-"):
         return _options(command)
-    given = _arguments(command, words)
-    if not given and hasattr(command, "commands"):
-        names = [name for name, one in command.commands.items() if not one.hidden]
+    arguments = _arguments(command, words)
+    if not arguments and hasattr(command, "commands"):
+        names = [name for name, subcommand in command.commands.items() if not subcommand.hidden]
         return names if before else sorted(names)
     declared = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
-    if not given or (len(declared) == 1 and declared[0].nargs == -1):
+    if not arguments or (len(declared) == 1 and declared[0].nargs == -1):
         return _values(declared[0]) if declared else []
-    return _settings(given[0], given[1:], current) if any(one.name == SETTINGS for one in declared) else []
+    has_settings = any(parameter.name == SETTINGS for parameter in declared)
+    return _settings(arguments[0], arguments[1:], current) if has_settings else []
 
 
 def _option(command: Any, word: str) -> Any:
-    """Return the option of a command that a word names; None if it names none."""
+    """Return the option of a command with a name; None if there is none."""
     options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
     return next((option for option in options if word in (*option.opts, *option.secondary_opts)), None)
 
@@ -137,7 +144,7 @@ def _options(command: Any) -> list[str]:
 
 
 def _arguments(command: Any, words: list[str]) -> list[str]:
-    """The words that are neither options nor their values."""
+    """Return the words that are neither options nor their values."""
     arguments, value = [], False
     for word in words:
         if not value and not word.startswith("-"):
@@ -168,19 +175,19 @@ def _settings(recipe: str, overrides: list[str], current: str) -> list[str]:
 
 
 def _schema(recipe: str, overrides: list[str]) -> type[Experiment]:
-    """Return the settings of a recipe or run, with the model family that overrides ask for."""
+    """Return the settings of a recipe or run, with the model family that overrides select."""
     from tformer_cli.config.compose import schema_of
     from tformer_cli.config.experiments import experiment, tasks
 
     path = str(Path(recipe) / "config.yaml") if Path(recipe).is_dir() else recipe
-    for given in ([item for item in overrides if "=" in item], []):
+    for settings in ([item for item in overrides if "=" in item], []):
         with contextlib.suppress(ConfigError):
-            return schema_of(path, given)
+            return schema_of(path, settings)
     return experiment(next(iter(tasks())))
 
 
 @cache
-def _command() -> Any:  # of the click that typer brings
+def _command() -> Any:  # a command of the click that typer contains
     from typer.main import get_command
 
     from tformer_cli.cli import app

@@ -1,4 +1,4 @@
-"""`tformer doctor`: what this machine has, and whether it is used well."""
+"""The command `tformer doctor`, which describes this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGES = (
 
 
 def doctor() -> None:
-    """Print versions, device, threads, whether bfloat16 pays, and free disk space."""
+    """Print versions, device, threads, the speed of bfloat16 and float32, and free disk space."""
     from importlib import metadata
 
     from tformer_cli import __version__
@@ -47,10 +47,10 @@ def doctor() -> None:
     rows.append(
         (
             "free disk space here",
-            f"{free / 1e9:.1f} GB" + (" (little: a run may need more)" if free < 2e9 else ""),
+            f"{free / 1e9:.1f} GB" + (" (a run may need more)" if free < 2e9 else ""),
         )
     )
-    table(("what", "found"), rows)
+    table(("item", "value"), rows)
     if missing:
         from tformer_cli.errors import ConfigError
 

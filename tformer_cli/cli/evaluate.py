@@ -1,4 +1,4 @@
-"""`tformer evaluate`: a trained run's scores."""
+"""The command `tformer evaluate`, which computes the scores of a trained run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -21,69 +21,66 @@ if TYPE_CHECKING:
     from tformer_cli.train.evaluate import Report
 
 
+RUN = typer.Argument(help="Run folder, or a checkpoint in one.", autocompletion=run_folders)
+OVERRIDES = typer.Argument(
+    None,
+    metavar="[KEY=VALUE]...",
+    help="Other data, such as data.test=FILE, or another search, such as decode.beam=1.",
+)
+SPLIT = typer.Option("test", "--split", help="train, validation or test.", autocompletion=one_of(*SPLITS))
+AS_JSON = typer.Option(False, "--json", help="Print the scores as JSON.")
+DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.", autocompletion=one_of(*DEVICES))
+PRECISION = typer.Option(
+    "",
+    "--precision",
+    help="fp32 or bf16.  [default: that of the scores in training]",
+    autocompletion=one_of(*PRECISIONS),
+    show_default=False,
+)
+CHECKPOINT = typer.Option(
+    "",
+    "--checkpoint",
+    help="best, latest, or a name in the run's checkpoints.",
+    autocompletion=one_of("best", "latest"),
+    show_default=False,
+)
+PREDICTIONS = typer.Option(
+    None,
+    "--predictions",
+    metavar="FILE",
+    help="Also write all predictions, with inputs and references, to a .csv, .tsv, .jsonl or .parquet file.",
+    show_default=False,
+)
+
+
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder, or a checkpoint in one.", autocompletion=run_folders)],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...",
-            help="Other data, as data.test=..., or another search, as decode.beam=1.",
-        ),
-    ] = None,
-    split: Annotated[
-        str,
-        typer.Option("--split", help="train, validation or test.", autocompletion=one_of(*SPLITS)),
-    ] = "test",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
-    device: Annotated[
-        str, typer.Option("--device", help="auto, cpu, cuda or mps.", autocompletion=one_of(*DEVICES))
-    ] = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(
-            "--precision",
-            help="fp32 or bf16.  [default: as the run was scored in training]",
-            show_default=False,
-            autocompletion=one_of(*PRECISIONS),
-        ),
-    ] = "",
-    checkpoint: Annotated[
-        str,
-        typer.Option(
-            "--checkpoint",
-            help="best, latest, or a name in the run's checkpoints.",
-            show_default=False,
-            autocompletion=one_of("best", "latest"),
-        ),
-    ] = "",
-    predictions: Annotated[
-        Path | None,
-        typer.Option(
-            "--predictions",
-            metavar="FILE",
-            help="Also write every prediction, with its input and the right answer: .csv, .tsv, .jsonl or .parquet.",
-            show_default=False,
-        ),
-    ] = None,
+    run: Path = RUN,
+    overrides: list[str] = OVERRIDES,
+    split: str = SPLIT,
+    as_json: bool = AS_JSON,
+    device: str = DEVICE,
+    precision: str = PRECISION,
+    checkpoint: str = CHECKPOINT,
+    predictions: Path = PREDICTIONS,
 ) -> None:
-    """Score a trained run on a split of its data, or on other data; the result is also saved in the run."""
+    """Evaluate a trained run on a split of its data, or on other data; the result is also saved in the run."""
     from tformer_cli.cli.output import note, note_repeated
 
     check_split(split)
     note_repeated(overrides or [])
-    kind = "" if predictions is None else _table_kind(predictions)
-    from tformer_cli.cli.asked import DEVICE_NAME, PRECISION_NAME, named_as_options, precision_setting
+    table_format = "" if predictions is None else _table_format(predictions)
+    from tformer_cli.cli.arguments import DEVICE_NAME, PRECISION_NAME, named_as_options, precision_setting
     from tformer_cli.train.evaluate import evaluate_run
 
     settings = [*(overrides or []), *precision_setting(precision)]
     with named_as_options(({} if device == "auto" else DEVICE_NAME) | (PRECISION_NAME if precision else {})):
         report = evaluate_run(
-            run, split, overrides=settings, checkpoint=checkpoint, device=device, predictions=bool(kind),
+            run, split, overrides=settings, checkpoint=checkpoint, device=device, predictions=bool(table_format),
             check=partial(_check, split=split, settings=overrides or [], predictions=predictions),
         )  # fmt: skip
     try:  # before the scores, since the reader of standard output may end first
         if predictions is not None:
-            _write_table(report.evaluation.predictions, predictions, kind)
+            _write_table(report.evaluation.predictions, predictions, table_format)
     finally:
         show(report, as_json=as_json)
     if predictions is not None:
@@ -92,47 +89,47 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _table_kind(path: Path) -> str:
-    """Return the format of a table of predictions, which is checked before slow work starts.
+def _table_format(path: Path) -> str:
+    """Return the format of a table of predictions, and check before slow work starts that it can be written.
 
     Raises:
-        TformerError: if its ending names no format, or it cannot be written.
+        TformerError: if its ending is not that of a format, or it cannot be written.
     """
-    from tformer_cli.cli.answers import check_place
+    from tformer_cli.cli.prediction_output import check_output_path
     from tformer_cli.data.core.table_files import writable_kind
 
-    kind = writable_kind(path, "--predictions")
-    check_place(path)
-    return kind
+    table_format = writable_kind(path, "--predictions")
+    check_output_path(path)
+    return table_format
 
 
 def _check(task: Any, split: str, settings: Sequence[str], *, predictions: Path | None) -> None:
-    """Refuse search settings, and a table of predictions, that do not apply to a run, or would replace its data.
+    """Refuse search settings that do not apply to a run, and a table of predictions that it does not have.
 
     Raises:
-        ConfigError: if one does not apply; names the first.
-        RunError: if the table would replace this data.
+        ConfigError: if one does not apply; the error names the first.
+        RunError: if the table would replace the data.
     """
-    from tformer_cli.cli.asked import check_decode, check_trained, decode_settings
+    from tformer_cli.cli.arguments import check_decode, check_trained, decode_settings
 
     check_trained(settings)
     check_decode(task, decode_settings(settings))
     if predictions is None:
         return
     if not task.evaluator.scores_examples:
-        cause = f"--predictions means nothing for a run of {task.config.task}"
-        raise ConfigError(cause, "it is scored as a whole, without a prediction for each example; leave it out")
+        cause = f"--predictions has no effect on a run of {task.config.task}"
+        raise ConfigError(cause, "it has no prediction for each example; leave it out")
     for data in (task.config.data.path, task.data.split(split).origin):
         if data and predictions.exists() and os.path.exists(data) and predictions.samefile(data):
-            raise RunError(f"--predictions {predictions}: it is the run's data", "name another file")
+            raise RunError(f"--predictions {predictions}: this is the run's data", "name another file")
 
 
-def _write_table(rows: list[dict[str, Any]], path: Path, kind: str) -> None:
+def _write_table(rows: list[dict[str, Any]], path: Path, table_format: str) -> None:
     from tformer_cli.data.core.table_files import encoded_rows
     from tformer_cli.runs.writing import output_file
 
     with output_file(path) as file:
-        for part in encoded_rows(rows, kind):
+        for part in encoded_rows(rows, table_format):
             file.write(part)
 
 
@@ -143,13 +140,13 @@ def check_split(split: str) -> None:
         ConfigError: if it is not train, validation or test.
     """
     if split not in SPLITS:
-        meant = difflib.get_close_matches(split, SPLITS, 1, 0.4) or (["validation"] if split == "dev" else [])
-        hint = f"did you mean {meant[0]}?" if meant else "data.test=... names other data"
+        similar = difflib.get_close_matches(split, SPLITS, 1, 0.4) or (["validation"] if split == "dev" else [])
+        hint = f"did you mean {similar[0]}?" if similar else "data.test=FILE evaluates other data"
         raise ConfigError(f"--split: {split!r} is not one of {', '.join(SPLITS)}", hint)
 
 
 def show(report: Report, *, as_json: bool = False) -> None:
-    """Print a report: a table of scores with their signatures, then the task's own tables."""
+    """Print a report: a table of scores with their signatures, and the tables of the task."""
     from tformer_cli.cli.output import note, result, table
 
     evaluation = report.evaluation

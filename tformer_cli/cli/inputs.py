@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tformer_cli.cli import text
-from tformer_cli.cli.reading import CONLL, FORMATS, LINES, SEPARATED, Line, Reading, is_place, split_line
+from tformer_cli.cli.reading import CONLL, FORMATS, LINES, SEPARATED, Line, Reading, is_index, split_line
 from tformer_cli.cli.table_inputs import rows_of
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.packed import check_is_text
@@ -27,14 +27,15 @@ SQUAD_CONTENT = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"(version|data)"\s*:')
 CONLL_ENDINGS = (".conll", ".conllu", ".conll03", ".iob", ".iob2", ".bio", ".bioes")
 MAGIC = {b"PAR1": ".parquet", b"ARROW1": ".arrow"}
 DELIMITERS = {"\t": ".tsv", ",": ".csv", ";": ".csv"}
-LOOKED_AT_LINES = 200
+DETECTION_LINES = 200
+"""Number of lines from which the format of a file is detected."""
 
 
 def read(files: Sequence[Path], how: Reading) -> Iterator[Line]:
     """Yield the inputs in files, or in standard input (`-`) if there are none.
 
     Raises:
-        DataError: if a file cannot be read, or the columns of a table are unknown; names the location.
+        DataError: if a file cannot be read, or the columns of a table are unknown; the error names the location.
     """
     for file in files or [Path("-")]:
         yield from _of_file(file, how)
@@ -43,9 +44,9 @@ def read(files: Sequence[Path], how: Reading) -> Iterator[Line]:
 def _of_file(file: Path, how: Reading) -> Iterator[Line]:
     name = text.name_of(file)
     with text.opened(file) as stream:
-        kind = _kind(file, stream.peek(text.LOOKED_AT_BYTES), how)
+        kind = _kind(file, stream.peek(text.DETECTION_BYTES), how)
         if how.header is not None and kind.removesuffix(".gz") not in SEPARATED:
-            cause = f"{name}: {how.header_option} goes with CSV and TSV, which this file is not"
+            cause = f"{name}: {how.header_option} is for CSV and TSV, which this file is not"
             raise DataError(cause, "leave it out, or name the format: --format csv")
         if kind == LINES:
             for number, line in enumerate(text.decoded(stream, name), 1):
@@ -64,8 +65,8 @@ def _kind(file: Path, start: bytes, how: Reading) -> str:
     """Return the format of a file: lines, CoNLL columns, or the ending of a table.
 
     Args:
-        file: its name; `-` for standard input.
-        start: its first bytes.
+        file: name of the file; `-` for standard input.
+        start: first bytes of the file.
         how: options of the user and the run.
     """
     from tformer_cli.data.core.files import table_kind
@@ -94,18 +95,18 @@ def _kind_of_content(name: str, start: bytes, how: Reading) -> str:
     check_is_text(name, start)
     lines = start.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").split("\n")
     first = lines[0].removesuffix("\r")
-    wanted = how.columns or how.expected
-    if how.words and (all(map(is_place, how.columns)) if how.columns else _has_word_columns(lines, how)):
+    columns = how.columns or how.expected
+    if how.words and (all(map(is_index, how.columns)) if how.columns else _has_word_columns(lines, how)):
         return CONLL
     if first.startswith("{"):
         row = _json_object(first)
-        if row is not None and (how.columns or set(wanted) <= row.keys() or TRANSLATION in row):
+        if row is not None and (how.columns or set(columns) <= row.keys() or TRANSLATION in row):
             return ".jsonl"
     for mark, kind in DELIMITERS.items():
         cells = split_line(first, mark)
-        if len(cells) > 1 and wanted and set(wanted) <= set(cells) and (how.columns or _is_header(lines, mark)):
+        if len(cells) > 1 and columns and set(columns) <= set(cells) and (how.columns or _is_header(lines, mark)):
             return kind
-        if len(cells) > 1 and how.columns and all(map(is_place, how.columns)):
+        if len(cells) > 1 and how.columns and all(map(is_index, how.columns)):
             return kind
     if how.columns:
         cause = f"{name}: --column {how.columns[0]}, but the first line does not name such a column"
@@ -116,7 +117,7 @@ def _kind_of_content(name: str, start: bytes, how: Reading) -> str:
 def _is_header(lines: list[str], mark: str) -> bool:
     """Return whether the first line is a header: names without spaces around them, and a row with as many cells."""
     try:
-        names, row, *_ = [*csv.reader((line + "\n" for line in lines[:LOOKED_AT_LINES]), delimiter=mark), [], []]
+        names, row, *_ = [*csv.reader((line + "\n" for line in lines[:DETECTION_LINES]), delimiter=mark), [], []]
     except csv.Error:
         return False
     return all(name == name.strip() for name in names) and len(row) in (0, len(names))
@@ -132,7 +133,7 @@ def _json_object(line: str) -> dict[str, Any] | None:
 
 def _has_word_columns(lines: list[str], how: Reading) -> bool:
     """Return whether lines are in CoNLL format: the same number of columns, and a column with known tags."""
-    rows = [line.split() for line in lines[: min(LOOKED_AT_LINES, len(lines) - 1)] if not line.startswith("#")]
+    rows = [line.split() for line in lines[: min(DETECTION_LINES, len(lines) - 1)] if not line.startswith("#")]
     rows = [row for row in rows if row and row[0] != "-DOCSTART-"]
     widths = {len(row) for row in rows}
     if len(widths) != 1 or widths == {1} or len(rows) < 2:
@@ -143,7 +144,7 @@ def _has_word_columns(lines: list[str], how: Reading) -> bool:
 def _conll(lines: Iterator[str], name: str, how: Reading) -> Iterator[Line]:
     """Yield sentences of words: one word per line, a blank line after each sentence."""
     named = bool(how.columns)
-    if named and not is_place(how.columns[0]):
+    if named and not is_index(how.columns[0]):
         raise ConfigError(f"--column {how.columns[0]}: columns of CoNLL files have numbers", "--column 0 is the first")
     from tformer_cli.data.text.conll import read_words
 
@@ -153,16 +154,16 @@ def _conll(lines: Iterator[str], name: str, how: Reading) -> Iterator[Line]:
 
 
 def _questions(path: Path, name: str, how: Reading) -> Iterator[Line]:
-    """Yield the questions of a file in SQuAD's JSON; one that lacks a value is an error, or an input with a fault."""
+    """Yield the questions of a file in SQuAD's JSON; a missing value is an error, or a fault of the input."""
     from tformer_cli.data.core.cells import MissingValue
 
     assert how.documents is not None
-    for at, row in how.documents(path):
-        place = at.replace(str(path), name)
+    for position, row in how.documents(path):
+        location = position.replace(str(path), name)
         if not isinstance(row, MissingValue):
-            yield Line(row, place, dict(zip(how.expected, row, strict=True)))
+            yield Line(row, location, dict(zip(how.expected, row, strict=True)))
         elif how.skip:
-            yield Line(None, place, None, row.reason)
+            yield Line(None, location, None, row.reason)
         else:
             raise row
 
@@ -172,7 +173,7 @@ def _questions(path: Path, name: str, how: Reading) -> Iterator[Line]:
 
 @contextmanager
 def _on_disk(file: Path, kind: str, stream: IO[bytes]) -> Iterator[Path]:
-    """Return a table as a file with the ending of its format: the file itself, or a copy of piped data."""
+    """Yield the path of a table with the ending of its format: the file itself, or a copy of piped data."""
     from tformer_cli.data.core import files
 
     regular = str(file) != "-" and stat.S_ISREG(file.stat().st_mode)
@@ -181,7 +182,7 @@ def _on_disk(file: Path, kind: str, stream: IO[bytes]) -> Iterator[Path]:
         return
     with tempfile.NamedTemporaryFile(prefix="tformer-", suffix=kind.removesuffix(".gz")) as copy:
         copied, size = 0, file.stat().st_size if regular else 0
-        while block := stream.read(text.LOOKED_AT_BYTES):
+        while block := stream.read(text.DETECTION_BYTES):
             copied += copy.write(block)
             if size:
                 check_expansion(file, copied, size)
@@ -191,7 +192,7 @@ def _on_disk(file: Path, kind: str, stream: IO[bytes]) -> Iterator[Path]:
 
 @contextmanager
 def _named(path: Path, name: str) -> Iterator[None]:
-    """Make errors name the file as the user gave it."""
+    """Replace the path of a file in errors by its name for the user."""
     try:
         yield
     except DataError as error:

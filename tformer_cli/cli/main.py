@@ -1,4 +1,4 @@
-"""The one place where a failure becomes a line on standard error and an exit code."""
+"""The entry point of the command line, which reports errors in one line and returns the exit code."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tformer_cli import signals
 from tformer_cli.cli import streams
 from tformer_cli.errors import ConfigError, TformerError, unreadable
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
+INTERRUPTED = 130  # 128 + SIGINT, as in shells
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 
-_WORDING = (  # typer's words for a bad value changed between 0.26 and 0.29
+_WORDING = (  # typer's messages about invalid values changed between 0.26 and 0.29
     (
         r"Input should be a valid integer, unable to parse.*|'.*' is not a valid int(eger)?( range)?",
         "not a whole number",
@@ -34,25 +34,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: without the program's name; None: those of this process.
+        arguments: arguments without the program's name; None: those of this process.
 
     Returns:
-        The exit code. Nothing is raised: whatever fails is said in one line (`TFORMER_DEBUG=1` adds the
-        traceback).
+        The exit code. Exceptions are not raised, but reported in one line; `TFORMER_DEBUG=1` adds the traceback.
     """
     streams.repair()
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    command_line = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with signals.ending():
-            check_encoding(given)
-            code = _run(given)
+            check_encoding(command_line)
+            code = _run(command_line)
             sys.stdout.flush()
         return code
     except BaseException as error:
-        return report(error, given)
+        return report(error, command_line)
 
 
-def _run(given: list[str]) -> int:
+def _run(command_line: list[str]) -> int:
     import typer
     from typer.main import get_command
 
@@ -60,8 +59,8 @@ def _run(given: list[str]) -> int:
 
     command = get_command(app)
     try:
-        # Not command.main(), which would answer interrupts, broken pipes and usage errors in its own words.
-        with command.make_context("tformer", given or ["--help"]) as context:
+        # Not command.main(), which has messages of its own for interrupts, broken pipes and usage errors.
+        with command.make_context("tformer", command_line or ["--help"]) as context:
             command.invoke(context)
     except typer.Exit as done:
         return done.exit_code
@@ -72,7 +71,7 @@ def check_encoding(arguments: Sequence[str]) -> None:
     """Refuse settings that are not UTF-8; file names may be any bytes.
 
     Raises:
-        ConfigError: if one is not UTF-8; names the first.
+        ConfigError: if one is not UTF-8; the error names the first.
     """
     for argument in arguments:
         if is_undecodable(argument) and re.match(r"[a-z_][a-z_0-9.]*=", argument):
@@ -91,14 +90,14 @@ def printable(text: str) -> str:
 
 
 def report(error: BaseException, arguments: Sequence[str] = ()) -> int:
-    """Say what went wrong, in one line on standard error.
+    """Print an error in one line on standard error.
 
     Args:
-        error: what a verb raised.
+        error: exception of a command.
         arguments: the command line, for usage errors.
 
     Returns:
-        The exit code that goes with it.
+        The exit code.
     """
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
@@ -118,37 +117,37 @@ def report(error: BaseException, arguments: Sequence[str] = ()) -> int:
 
 
 def describe(error: BaseException, arguments: Sequence[str] = ()) -> tuple[str, int]:
-    """The line for an error, and its exit code."""
+    """Return the message of an error in one line, and the exit code."""
     if isinstance(error, TformerError):
         return str(error), error.exit_code
-    if callable(getattr(error, "format_message", None)):  # a usage error of the click that typer brings
+    if callable(getattr(error, "format_message", None)):  # a usage error of the click that typer contains
         return _usage(error, arguments), 2
     if isinstance(error, UnicodeEncodeError) and is_undecodable(error.object):
         return f"{printable(error.object[:200])} is not UTF-8: rename the file, or convert the text", 1
     if isinstance(error, RuntimeError) and str(error) == "Could not determine home directory.":
-        return "~ in a path stands for no folder here: set HOME, or write the path in full", 1
+        return "~ in a path has no meaning without a home directory: set HOME, or write the full path", 1
     if isinstance(error, OSError) and error.errno is not None:
         return _system(error), 1
     text = str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
-        return "out of memory: a smaller data.batch_tokens, decode.batch or model needs less", 1
+        return "out of memory: use a smaller data.batch_tokens, decode.batch or model", 1
     if "can't start new thread" in text:
-        return "the system allows no more threads: fewer trainer.threads, data.workers or decode.workers need less", 1
-    kind = type(error).__name__
-    return f"unexpected {kind}: {text[:500]} (set TFORMER_DEBUG=1 for the traceback)", UNEXPECTED
+        return "the system allows no more threads: use fewer trainer.threads, data.workers or decode.workers", 1
+    name = type(error).__name__
+    return f"unexpected {name}: {text[:500]} (set TFORMER_DEBUG=1 for the traceback)", UNEXPECTED
 
 
 def _system(error: OSError) -> str:
     if isinstance(error, streams.Closed):
         return str(error.strerror)
-    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR) and place:
-        return str(unreadable(place.removesuffix(": "), error))
+    path = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR) and path:
+        return str(unreadable(path.removesuffix(": "), error))
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{place}the disk is full: free some space; what was saved before is whole"
+        return f"{path}the disk is full: free some space; earlier files are complete"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{place}no permission: choose another place, or change the permissions"
-    return f"{place}{error.strerror or type(error).__name__}"
+        return f"{path}no permission: choose another path, or change the permissions"
+    return f"{path}{error.strerror or type(error).__name__}"
 
 
 def _usage(error: Any, arguments: Sequence[str]) -> str:

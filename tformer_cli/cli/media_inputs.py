@@ -8,22 +8,22 @@ from typing import Any
 
 from tformer_cli.cli import text
 from tformer_cli.cli.reading import Line
-from tformer_cli.cli.table_inputs import names_there
+from tformer_cli.cli.table_inputs import column_names
 from tformer_cli.errors import ConfigError, DataError
 
 
-def media(task: Any, given: Sequence[Path], columns: tuple[str, ...]) -> Iterator[Line]:
-    """Yield the given files and those in folders and tables; without arguments, those named on standard input.
+def media(task: Any, paths: Sequence[Path], columns: tuple[str, ...]) -> Iterator[Line]:
+    """Yield files, and those in folders and tables; without paths, the files named on standard input.
 
     Raises:
         DataError: if a file or folder does not exist; for arguments, before the first prediction.
     """
     if len(columns) > 1:
         raise ConfigError(f"--column is given {len(columns)} times", "an input is one column")
-    for path in given:
+    for path in paths:
         if str(path) != "-" and not path.exists():
             raise DataError(f"{path}: no such file or folder")
-    return (line for path in given or [Path("-")] for line in _media_of(task, path, columns))
+    return (line for path in paths or [Path("-")] for line in _media_of(task, path, columns))
 
 
 def _media_of(task: Any, path: Path, columns: tuple[str, ...]) -> Iterator[Line]:
@@ -37,8 +37,8 @@ def _media_of(task: Any, path: Path, columns: tuple[str, ...]) -> Iterator[Line]
                 yield from _media_of(task, Path(named), columns)
     elif path.is_dir():
         files = task.predictor.files.files_of(path)
-        if others := passed_over(path, task.predictor.files.endings):
-            note(others)
+        if message := passed_over(path, task.predictor.files.endings):
+            note(message)
         yield from (Line(str(file), str(file), str(file)) for file in files)
     elif table_kind(path) and path.is_file():
         for row in task.predictor.rows_of_table(path, _media_column(task, path, columns)):
@@ -58,10 +58,10 @@ def _media_column(task: Any, path: Path, columns: tuple[str, ...]) -> str:
     if columns:
         return columns[0]
     kind = table_kind(path).removesuffix(".gz")
-    there: list[str] = []
-    for wanted in task.predictor.input_columns:
-        there = names_there(path, kind, [wanted], separated=kind in (".csv", ".tsv")) or []
-        if wanted in there:
-            return wanted
-    listed = ", ".join(map(repr, there[:12])) or "none"
+    names: list[str] = []
+    for column in task.predictor.input_columns:
+        names = column_names(path, kind, [column], separated=kind in (".csv", ".tsv")) or []
+        if column in names:
+            return column
+    listed = ", ".join(map(repr, names[:12])) or "none"
     raise DataError(f"{path}: a table with columns {listed}", "which names the files? --column NAME")

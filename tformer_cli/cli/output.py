@@ -1,4 +1,4 @@
-"""Results go to standard output, everything else to standard error."""
+"""Printing: results to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tformer_cli.runs.writing import writing
 
 
 def result(text: str) -> None:
-    """Write to standard output at once: UTF-8 and line feeds, whatever the locale or platform.
+    """Write to standard output without buffering, in UTF-8 and with line feeds on every platform.
 
     Args:
         text: complete lines, the last line feed included.
     """
     stream = getattr(sys.stdout, "buffer", None)
     with writing("standard output"):
-        if stream is None:  # a stand-in that holds text
+        if stream is None:  # a substitute for standard output that takes text
             sys.stdout.write(text)
         else:
             stream.write(text.encode("utf-8", "backslashreplace"))
@@ -25,7 +25,7 @@ def result(text: str) -> None:
 
 
 def note(text: str, *, quiet: bool = False) -> None:
-    """Write a line about what goes on to standard error."""
+    """Write a line to standard error."""
     if not quiet:
         print(text, file=sys.stderr, flush=True)
 
@@ -58,8 +58,8 @@ def table(
     widths = [max(_width(row[column]) for row in [list(header), *cells]) for column in range(len(header))]
     for row in [list(header), *cells]:
         padded = [
-            " " * (width - _width(cell)) + cell if right else cell + " " * (width - _width(cell))
-            for cell, width, right in zip(row, widths, numeric, strict=True)
+            " " * (width - _width(cell)) + cell if is_numeric else cell + " " * (width - _width(cell))
+            for cell, width, is_numeric in zip(row, widths, numeric, strict=True)
         ]
         lines.append("  ".join(padded).rstrip())
     result("\n".join(lines) + "\n")
@@ -74,10 +74,11 @@ def _draw(
     from rich.text import Text
 
     drawn = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left")
-    for name, right in zip(header, numeric, strict=True):
-        drawn.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name in unwrapped)
+    for name, is_numeric in zip(header, numeric, strict=True):
+        justify = "right" if is_numeric else "left"
+        drawn.add_column(name, justify=justify, overflow="fold", no_wrap=name in unwrapped)
     for row in cells:
-        drawn.add_row(*(Text(cell) for cell in row))  # Text: brackets in data are no markup
+        drawn.add_row(*(Text(cell) for cell in row))  # as Text, since brackets in data are not markup
     Console().print(drawn)
 
 
@@ -102,7 +103,7 @@ def _is_number(text: str) -> bool:
 
 
 def _width(text: str) -> int:
-    """Columns on a terminal: wide characters take two, combining marks none."""
+    """Return the width of a text on a terminal: wide characters have two columns, combining marks none."""
     return sum(
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text

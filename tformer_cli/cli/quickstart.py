@@ -1,4 +1,4 @@
-"""`tformer quickstart`: each family from nothing to a use, on data that comes with tformer."""
+"""The command `tformer quickstart`, which trains, evaluates and uses a small model of each family on built-in data."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def quickstart(
     families: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FAMILY]...", help=f"{', '.join(DEMOS)}; none: each in demo.", autocompletion=one_of(*DEMOS)
+            metavar="[FAMILY]...", help=f"{', '.join(DEMOS)}; none: all of them.", autocompletion=one_of(*DEMOS)
         ),
     ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(
             "--minutes",
-            help="Training time of each, evaluations included; reading data before it, and the last evaluation and the "
-            "scores after it, come on top.  [default: the recipe's steps, but at most a minute]",
+            help="Training time for each family, including evaluations, but without reading data and the final "
+            "evaluation.  [default: the recipe's steps, but at most a minute]",
             show_default=False,
         ),
     ] = None,
@@ -42,11 +42,11 @@ def quickstart(
             show_default=False,
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")] = False,
 ) -> None:
-    """Train a small model of each family on built-in data, use it, score it, and say what to do next.
+    """Train a small model of each family on built-in data, show predictions and scores, and suggest next commands.
 
-    Training stops at the steps of the recipe or after at most a minute, whichever is first. The output compares the
+    Training stops after the steps of the recipe or after at most a minute, whichever is first. The output compares the
     scores with those that were measured for all steps of the recipe.
     """
     from tformer_cli.cli.output import note
@@ -62,30 +62,30 @@ def quickstart(
             raise ConfigError(f"{family} needs {DEMOS[family].needs}, which is not installed", install_command("demo"))
     for family, demo in DEMOS.items():
         if not families and not demo.possible:
-            note(f"{family} is left out: it needs {demo.needs} ({install_command('demo')})", quiet=quiet)
+            note(f"{family} is skipped: it needs {demo.needs} ({install_command('demo')})", quiet=quiet)
     chosen = list(dict.fromkeys(families or (family for family, demo in DEMOS.items() if demo.possible)))
     configs = {family: compose(f"quickstart/{family}", _length(family, minutes, full)) for family in chosen}
     runs = {family: run / family if run and len(chosen) > 1 else run for family in chosen}
-    runs = {family: given or new_run(f"quickstart/{family}") for family, given in runs.items()}
+    runs = {family: path or new_run(f"quickstart/{family}") for family, path in runs.items()}
     for folder in runs.values():
         check_run(folder, resume=False)
     inputs = {}
     for number, family in enumerate(chosen, start=1):
-        place = f"[{number}/{len(chosen)}] " if len(chosen) > 1 else ""
-        note(f"\n{place}{family}: {DEMOS[family].about}", quiet=quiet)
+        counter = f"[{number}/{len(chosen)}] " if len(chosen) > 1 else ""
+        note(f"\n{counter}{family}: {DEMOS[family].about}", quiet=quiet)
         inputs[family] = _show(DEMOS[family], configs[family], runs[family], quiet)
         note(_budget(family, configs[family], runs[family]), quiet=quiet)
     note(next_steps(runs, inputs, full), quiet=quiet)
 
 
 def _length(family: str, minutes: float | None, full: bool) -> list[str]:
-    """Return the settings that limit a run: the demo's minutes beside the recipe's steps, or the given minutes alone.
+    """Return the settings that limit a run: the minutes of the demonstration and the recipe's steps, or only `minutes`.
 
-    If less than a minute is given, evaluations decode few examples.
+    With less than a minute, evaluations decode few examples.
 
     Args:
-        family: name of a demo.
-        minutes: training time that the user gave.
+        family: name of a demonstration.
+        minutes: training time; None: the user gave none.
         full: whether all steps of the recipe are trained.
     """
     if full:
@@ -93,13 +93,13 @@ def _length(family: str, minutes: float | None, full: bool) -> list[str]:
     if minutes is None:
         return [f"trainer.minutes={DEMOS[family].minutes}"]
     if not minutes > 0:
-        raise ConfigError(f"--minutes: {minutes:g} is no time to train", "give more than 0, as --minutes 1")
+        raise ConfigError(f"--minutes: {minutes:g} is not positive", "give more than 0, as --minutes 1")
     short = ["trainer.evaluate_limit=20"] if minutes < 1 else []
     return ["trainer.steps=0", f"trainer.minutes={minutes}", *short]
 
 
 def _show(demo: Demo, config: Experiment, run: Path, quiet: bool) -> str:
-    """Train, use and score one family; return one of the inputs that were shown."""
+    """Train and evaluate one family, show predictions, and return one of their inputs."""
     from tformer_cli.cli.evaluate import show
     from tformer_cli.cli.output import note, result
     from tformer_cli.train.evaluate import evaluate_run
@@ -108,15 +108,15 @@ def _show(demo: Demo, config: Experiment, run: Path, quiet: bool) -> str:
 
     launch(config, run, resume=False, initial=None, processes=1, quiet=quiet)
     note(f"\n{demo.heading}", quiet=quiet)
-    lines, given = demo.examples(open_run(run))
+    lines, example = demo.examples(open_run(run))
     result("".join(f"{line}\n" for line in lines))
-    note("\nscores on what training has not seen:", quiet=quiet)
+    note("\nscores on the test split:", quiet=quiet)
     show(evaluate_run(run, "test", overrides=[], checkpoint="", device="auto"))
-    return given
+    return example
 
 
 def _budget(family: str, config: Experiment, run: Path) -> str:
-    """Return what limited a run, and what the header of its recipe says of all steps."""
+    """Return the limit of a run, and the expected results of all steps from the header of its recipe."""
     from tformer_cli.cli.summary import summarise
     from tformer_cli.config.compose import compose
     from tformer_cli.config.recipes import recipes
@@ -134,10 +134,10 @@ def _budget(family: str, config: Experiment, run: Path) -> str:
 
 
 def next_steps(runs: dict[str, Path], inputs: dict[str, str], full: bool) -> str:
-    """Return commands that a user can type next.
+    """Return a text with commands to try next.
 
     Args:
-        runs: the folder of each family's run.
+        runs: run folder of each family.
         inputs: an input for each family.
         full: whether the runs trained all steps of their recipes.
     """
@@ -147,10 +147,10 @@ def next_steps(runs: dict[str, Path], inputs: dict[str, str], full: bool) -> str
     ]
     if not full:
         chosen = "" if len(runs) == len(DEMOS) else "".join(f" {family}" for family in runs)
-        commands.append((f"tformer quickstart{chosen} --full", "all steps of the recipes"))
+        commands.append((f"tformer quickstart{chosen} --full", "train all steps of the recipes"))
     commands += [
-        (f"tensorboard --logdir {next(iter(runs.values()))}", "its curves"),
-        ("tformer recipes", "what else there is"),
-        (USER_DATA_COMMAND, "your data"),
+        (f"tensorboard --logdir {next(iter(runs.values()))}", "show the curves"),
+        ("tformer recipes", "list all recipes"),
+        (USER_DATA_COMMAND, "train on your own data"),
     ]
-    return "\nwhat next:\n" + "\n".join(f"  {command}    # {why}" for command, why in commands)
+    return "\nnext commands:\n" + "\n".join(f"  {command}    # {purpose}" for command, purpose in commands)

@@ -1,4 +1,4 @@
-"""Options for reading the inputs of `predict`, `translate` and `tokenize`, and one such input."""
+"""The options for reading the inputs of `predict`, `translate` and `tokenize`, and the class of these inputs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Line:
 
     Attributes:
         value: the input for the task.
-        place: its name in error messages.
+        location: its location in error messages.
         shown: its form in the output of `--json`.
         fault: reason why the input is skipped; empty for most.
     """
 
     value: Any
-    place: str
+    location: str
     shown: Any
     fault: str = ""
 
@@ -50,10 +50,10 @@ class Reading:
         word_column: column of words in CoNLL files.
         delimiter: delimiter of columns in CoNLL files; empty: detected from the file.
         known_tags: tags that identify such files.
-        documents: reads a file in SQuAD's JSON, for question answering; yields the location of each question, and its
-            values or what it lacks.
+        documents: function that reads a file in SQuAD's JSON, for question answering, and yields the location of each
+            question with its values or the error for a missing value.
         header: whether the first line of a CSV or TSV file names its columns; None: detected from the file.
-        skip: skip rows that lack a value, otherwise the first is an error; None: there is no such setting.
+        skip: whether rows without a value are skipped, otherwise the first is an error; None: there is no such setting.
     """
 
     columns: tuple[str, ...] = ()
@@ -82,29 +82,29 @@ class Reading:
         if self.form and self.form not in FORMATS:
             raise ConfigError(f"--format: {self.form!r} is not one of {', '.join(FORMATS)}")
         if self.columns and self.form == LINES:
-            raise ConfigError("--column goes with tables, and --format lines reads lines", "leave one of them out")
+            raise ConfigError("--column is for tables, and --format lines reads lines", "leave one of them out")
         if self.header is not None and self.form not in ("", "csv", "tsv"):
-            cause = f"{self.header_option} goes with CSV and TSV, and --format is {self.form}"
+            cause = f"{self.header_option} is for CSV and TSV, and --format is {self.form}"
             raise ConfigError(cause, "leave one of them out")
-        if self.header is False and not all(map(is_place, self.columns)):
+        if self.header is False and not all(map(is_index, self.columns)):
             cause = f"--column {self.columns[0]} with --no-header: no line names the columns"
             raise ConfigError(cause, "--column 0 is the first")
         if self.form == CONLL and not self.words:
-            raise ConfigError("--format conll goes with runs that tag words", "--format lines reads lines")
+            raise ConfigError("--format conll is for runs that tag words", "--format lines reads lines")
         if self.columns and len(self.columns) != max(1, len(self.expected)):
-            wanted = max(1, len(self.expected))
+            count = max(1, len(self.expected))
             cause = f"--column is given {len(self.columns)} time{'s'[: len(self.columns) != 1]}"
-            raise ConfigError(cause, f"an input is made of {wanted} column{'s'[: wanted != 1]}")
+            raise ConfigError(cause, f"an input consists of {count} column{'s'[: count != 1]}")
 
 
-def is_place(column: str) -> bool:
+def is_index(column: str) -> bool:
     """Return whether a column is given by its index, from 0; -1 is the last."""
     return re.fullmatch(r"-?\d{1,6}", column) is not None
 
 
-def split_line(line: str, mark: str) -> list[str]:
+def split_line(line: str, delimiter: str) -> list[str]:
     """Return the cells of a line of CSV; none if it is malformed."""
     try:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=mark), [])]
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
     except csv.Error:
         return []

@@ -1,4 +1,4 @@
-"""`tformer recipes`: what there is to train."""
+"""The command `tformer recipes`, which lists and prints recipes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from tformer_cli.cli.choices import recipe_names
 
 app = typer.Typer(
-    help="List the recipes that come with tformer; `recipes show NAME` prints one whole.", rich_markup_mode=None
+    help="List the recipes that come with tformer; `recipes show NAME` prints one.", rich_markup_mode=None
 )
 
 
@@ -21,26 +21,26 @@ def _list(context: typer.Context) -> None:
     from tformer_cli.config.recipes import recipes
 
     rows = [(info.name, _short(info.description), _short(info.header.get("expected", ""))) for info in recipes()]
-    table(("recipe", "what", "expected"), rows, unwrapped=("recipe",))
+    table(("recipe", "description", "expected"), rows, unwrapped=("recipe",))
 
 
 def _short(text: str, limit: int = 72) -> str:
-    """Return the first clause of a recipe's description, cut at a word; `recipes show` prints all of it."""
+    """Return the first clause of a recipe's description, truncated at a word."""
     open_brackets = 0
-    for place, character in enumerate(text):
+    for index, character in enumerate(text):
         open_brackets += (character == "(") - (character == ")")
-        ends = character in ";:" or (character == "." and not text[:place].endswith("et al"))
-        if ends and not open_brackets and text[place + 1 : place + 2] in ("", " "):
-            text = text[:place]
+        ends = character in ";:" or (character == "." and not text[:index].endswith("et al"))
+        if ends and not open_brackets and text[index + 1 : index + 2] in ("", " "):
+            text = text[:index]
             break
     return text if len(text) <= limit else text[: limit - 3].rpartition(" ")[0].rstrip(",") + " ..."
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a recipe, or path of one.", autocompletion=recipe_names)],
+    name: Annotated[str, typer.Argument(help="Name or path of a recipe.", autocompletion=recipe_names)],
 ) -> None:
-    """Print a recipe as it is: save it, change it, train it with `tformer pretrain ./FILE.yaml`."""
+    """Print the file of a recipe; a changed copy can be trained with `tformer pretrain ./FILE.yaml`."""
     from tformer_cli.cli.output import result
     from tformer_cli.config.recipes import find
 

@@ -1,4 +1,4 @@
-"""The run folder of a command: its name, whether a run may start in it, and its state after a failed start."""
+"""The run folder of a command: its name, checks before the start, and its removal after a failed start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from tformer_cli.errors import RunError
 
 STARTING = (".lock", "initial", ".initial.*", ".config.yaml.*")
-"""Names in a run folder before training: the lock, another library's model, a partial configuration."""
+"""Names in a run folder before training: the lock, an imported model, a partial configuration."""
 
 
 def check_run(run: Path, resume: bool) -> None:
@@ -34,22 +34,22 @@ def contents(run: Path) -> set[str]:
 
 
 def has_checkpoints(run: Path) -> bool:
-    """Return whether a run has checkpoints of its own to continue from."""
+    """Return whether a run has checkpoints."""
     return any((run / "checkpoints").glob("step-*"))
 
 
 def holds_run(run: Path) -> bool:
-    """Return whether a folder is a run folder, or may become one because it contains nothing else."""
+    """Return whether a folder is a run folder or is empty."""
     names = contents(run)
     return not names or bool(names & {"config.yaml", "checkpoints"})
 
 
-def undo_start(run: Path, made: Sequence[Path]) -> None:
+def undo_start(run: Path, created: Sequence[Path]) -> None:
     """Remove the files of a start that failed before training, so that the run folder can be used again.
 
     Args:
         run: the run folder; it is unchanged if training has begun there, or another process is writing it.
-        made: folders created by this command, the run's first; they are removed too.
+        created: folders created by this command, the run's first; they are removed too.
     """
     from tformer_cli.runs.folder import CONFIG, Lock
 
@@ -57,13 +57,13 @@ def undo_start(run: Path, made: Sequence[Path]) -> None:
         return
     with contextlib.suppress(RunError, OSError):
         lock = Lock(run, patience=0)
-        for place in (place for name in STARTING for place in run.glob(name)):
-            if place.is_dir() and not place.is_symlink():
-                shutil.rmtree(place, ignore_errors=True)
+        for path in (path for name in STARTING for path in run.glob(name)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
             else:
-                place.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
         lock.release()
-        for folder in made:
+        for folder in created:
             folder.rmdir()  # fails if another run has begun there
 
 

@@ -1,4 +1,4 @@
-"""`tformer runs`: what has been trained."""
+"""The command `tformer runs`, which lists trained runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tformer_cli.errors import RunError
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="Folder to look in.")] = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a run.")] = False,
+    folder: Annotated[Path, typer.Argument(help="Folder to search for runs.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each run.")] = False,
 ) -> None:
     """List the runs below a folder, with their recipe, steps, best validation result, and test result if any."""
     from tformer_cli.cli.output import note, result, table

@@ -1,4 +1,4 @@
-"""The command `tformer settings`, a reference of every setting from the schema of configurations."""
+"""The command `tformer settings`, which prints a reference of all settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setting:
-    """A line of the reference.
+    """A setting in the reference.
 
     Attributes:
         key: dotted key in command line syntax.
@@ -36,21 +36,23 @@ class Setting:
 
 
 def settings(
-    prefix: Annotated[str, typer.Argument(metavar="[PREFIX]", help="Only keys that begin so: optim, data.path.")] = "",
-    task: Annotated[str, typer.Option("--task", help="Only the settings of one task.", show_default=False)] = "",
+    prefix: Annotated[
+        str, typer.Argument(metavar="[PREFIX]", help="Only settings with this prefix, such as optim or data.path.")
+    ] = "",
+    task: Annotated[str, typer.Option("--task", help="Only settings of this task.", show_default=False)] = "",
     family: Annotated[
-        str, typer.Option("--family", help="With --task: those with this model family.", show_default=False)
+        str, typer.Option("--family", help="With --task: settings with this model family.", show_default=False)
     ] = "",
     recipe: Annotated[
-        str, typer.Option("--recipe", help="Only those of a recipe, with the recipe's values.", show_default=False)
+        str, typer.Option("--recipe", help="Settings of a recipe, with its values.", show_default=False)
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a setting.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each setting.")] = False,
 ) -> None:
-    """Print every setting with its default, its values and its description."""
+    """Print all settings with their defaults, allowed values and descriptions."""
     from tformer_cli.cli.output import result, table
 
     if family and not task:
-        raise ConfigError("--family: goes with --task, and that is not given", "add --task TASK")
+        raise ConfigError("--family: needs --task", "add --task TASK")
     lines = _of_recipe(recipe) if recipe else reference(task, family)
     chosen = [line for line in lines if _begins(line.key, prefix)]
     if not chosen:
@@ -66,7 +68,7 @@ def settings(
         for line in chosen:
             result(json.dumps(asdict(line), ensure_ascii=False) + "\n")
         return
-    header = ("setting", "value" if recipe else "default", "takes", "what it does")
+    header = ("setting", "value" if recipe else "default", "values", "description")
     rows = [(line.key, line.default or "(required)", line.values, _described(line)) for line in chosen]
     table(header, rows, unwrapped=("setting",))
 
@@ -93,14 +95,16 @@ def reference(task: str = "", family: str = "") -> list[Setting]:
         raise ConfigError(
             f"--task: no task {task!r}", f"did you mean '{near[0]}'?" if near else f"one of {', '.join(tasks())}"
         )
-    pairs = [(name, family or implied)] if task else [(one, each) for one in tasks() for each in families_for(one)]
+    pairs = [(name, family or implied)]
+    if not task:
+        pairs = [(task_name, family_name) for task_name in tasks() for family_name in families_for(task_name)]
     by_line: dict[tuple[str, str, str, str], list[str]] = {}
     for name, chosen in pairs:
         schema = experiment(name, chosen)
         owner = name if schema is experiment(name) else f"{name} with model.family={chosen}"
         for key, leaf in leaves(schema).items():
             by_line.setdefault((key, _default(schema, key), _values(leaf), leaf.about), []).append(owner)
-    order = {key: place for place, key in enumerate(dict.fromkeys(key for key, *_ in by_line))}
+    order = {key: index for index, key in enumerate(dict.fromkeys(key for key, *_ in by_line))}
     return [
         Setting(*line, tasks=() if len(owners) == len(pairs) else tuple(owners))
         for line, owners in sorted(by_line.items(), key=lambda item: order[item[0][0]])
@@ -114,7 +118,7 @@ def _of_recipe(recipe: str) -> list[Setting]:
 
     config = compose(recipe, complete=False, required=False)
     return [
-        Setting(key, _written(_get(config, key)), _values(leaf), leaf.about, ())
+        Setting(key, _as_text(_get(config, key)), _values(leaf), leaf.about, ())
         for key, leaf in leaves(type(config)).items()
     ]
 
@@ -139,7 +143,7 @@ def _default(schema: type, key: str) -> str:
             continue
         item = next(item for item in fields(value) if item.name == name)
         value = item.default if item.default is not MISSING else item.default_factory()  # pyright: ignore[reportCallIssue]
-    return _written(value)
+    return _as_text(value)
 
 
 def _get(config: object, key: str) -> object:
@@ -148,7 +152,7 @@ def _get(config: object, key: str) -> object:
     return config
 
 
-def _written(value: object) -> str:
+def _as_text(value: object) -> str:
     """Return a value in command line syntax."""
     from tformer_cli.config.schema import REQUIRED
 
@@ -159,7 +163,7 @@ def _written(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):
-        return f"[{','.join(_written(item) for item in value)}]"
+        return f"[{','.join(_as_text(item) for item in value)}]"
     return str(value) if value != "" else "''"
 
 
@@ -176,10 +180,12 @@ def _values(leaf: Leaf) -> str:
     return f"{name} <= {high:g}" if high is not None else name
 
 
-def _type_name(kind: Any) -> str:
+def _type_name(value_type: Any) -> str:
     """Return the readable name of a type."""
-    if get_origin(kind) is list:
-        return f"list [a,b,...] of {_type_name(get_args(kind)[0])}s"
-    if isinstance(kind, UnionType):
-        return " or ".join(_type_name(part) for part in get_args(kind))
-    return {int: "whole number", float: "number", str: "text"}.get(kind, getattr(kind, "__name__", str(kind)))
+    if get_origin(value_type) is list:
+        return f"list [a,b,...] of {_type_name(get_args(value_type)[0])}s"
+    if isinstance(value_type, UnionType):
+        return " or ".join(_type_name(part) for part in get_args(value_type))
+    return {int: "whole number", float: "number", str: "text"}.get(
+        value_type, getattr(value_type, "__name__", str(value_type))
+    )

@@ -1,4 +1,4 @@
-"""What a run folder says of itself, read without torch."""
+"""Summaries of run folders, which are read without torch."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Summary:
 
 
 def summarise(run: Path) -> Summary:
-    """Read `config.yaml`, `result.json` and, while a run goes on, the end of `metrics.jsonl`.
+    """Summarise a run from `config.yaml`, `result.json` and the end of `metrics.jsonl`.
 
-    What is damaged counts as absent.
+    Damaged files are treated as missing.
     """
     from tformer_cli.config.yaml import read_yaml
 
@@ -59,7 +59,7 @@ def summarise(run: Path) -> Summary:
 
 
 def _test_score(run: Path, metric: Any) -> float | None:
-    """Return the score of `evaluate` on the run's test split, unless another checkpoint is the best by now."""
+    """Return the score of `evaluate` on the run's test split, unless the best checkpoint has changed since."""
     record = _json(_read(run / "evaluation" / "test.json"))
     best = _read(run / "checkpoints" / "best").decode("utf-8", "replace").strip()
     if best and record.get("checkpoint") not in (best, "averaged"):
@@ -75,7 +75,7 @@ def last_checkpoint(run: Path) -> int | None:
 
 
 def last_step(run: Path) -> int | None:
-    """The step of the last whole line of `metrics.jsonl`."""
+    """Return the step of the last complete line of `metrics.jsonl`."""
     for line in reversed(_read(run / "metrics.jsonl", tail=65_536).split(b"\n")):
         step = _json(line).get("step")
         if isinstance(step, int):
@@ -84,17 +84,17 @@ def last_step(run: Path) -> int | None:
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """Every run folder below a folder, or the folder itself, sorted; a run's own folders are not searched."""
+    """Return all run folders below a folder, or the folder itself, sorted; folders inside of runs are not searched."""
     runs, waiting = [], [folder]
     while waiting:
-        here = waiting.pop()
-        if (here / "manifest.json").exists():  # a checkpoint, such as RUN/initial of a failed start
+        current = waiting.pop()
+        if (current / "manifest.json").exists():  # a checkpoint, such as RUN/initial of a failed start
             continue
-        if (here / "config.yaml").is_file():
-            runs.append(here)
+        if (current / "config.yaml").is_file():
+            runs.append(current)
             continue
         try:
-            waiting.extend(entry for entry in here.iterdir() if entry.is_dir() and not entry.is_symlink())
+            waiting.extend(entry for entry in current.iterdir() if entry.is_dir() and not entry.is_symlink())
         except OSError:
             continue
     return sorted(runs)

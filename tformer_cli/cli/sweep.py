@@ -1,4 +1,4 @@
-"""`-m`: every combination of some settings' values, each a run of its own in its own process."""
+"""Sweeps (`-m`): a run for each combination of the values of some settings, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tformer_cli.signals import STOPPING, Stopper, end_with_parent, exit_status
 
 @dataclass
 class Job:
-    """One combination: its settings, its run folder, and its process while it has one."""
+    """A combination of values: its settings, its run folder, and its process."""
 
     overrides: list[str]
     run: Path
@@ -56,7 +56,7 @@ def sweep(
     All combinations are composed before the first starts, so that mistakes are reported early.
 
     Raises:
-        ConfigError: if a combination is not a valid configuration; names it.
+        ConfigError: if a combination is not a valid configuration; the error names it.
         RunError: if the sweep's folder is in use.
         typer.Exit: with code 1, after the table, if a run failed.
         SystemExit: if a signal stopped the sweep; the status is 128 plus the signal's number.
@@ -80,7 +80,7 @@ def sweep(
     folder = run or new_run(default_name(recipe))
     check_run(folder, resume)
     folder.mkdir(parents=True, exist_ok=True)
-    _same_plan(folder, combinations)
+    _check_plan(folder, combinations)
     digits = len(str(len(combinations)))
     todo = [Job(chosen, folder / f"{number:0{digits}d}") for number, chosen in enumerate(combinations, 1)]
     command = [sys.executable, "-m", "tformer_cli", verb, recipe, *options, *(["--resume"] if resume else [])]
@@ -88,29 +88,33 @@ def sweep(
     _report(todo)
 
 
-def _same_plan(folder: Path, combinations: list[list[str]]) -> None:
-    """Write the combinations down, or hold them against those that the sweep began with."""
+def _check_plan(folder: Path, combinations: list[list[str]]) -> None:
+    """Write the combinations to the folder, or compare them with those of the sweep to resume.
+
+    Raises:
+        RunError: if they differ.
+    """
     import json
 
-    plan, wanted = folder / "sweep.json", json.dumps(combinations, ensure_ascii=False, indent=1)
-    if plan.exists() and plan.read_text(encoding="utf-8") != wanted:
-        raise RunError(f"{folder} holds another sweep", "give the same settings as before, or another --run")
-    plan.write_text(wanted, encoding="utf-8")
+    path, plan = folder / "sweep.json", json.dumps(combinations, ensure_ascii=False, indent=1)
+    if path.exists() and path.read_text(encoding="utf-8") != plan:
+        raise RunError(f"{folder} contains another sweep", "give the same settings as before, or another --run")
+    path.write_text(plan, encoding="utf-8")
 
 
 def _run_all(todo: list[Job], command: list[str], jobs: int, quiet: bool) -> None:
     """Run the jobs; after a signal, save and stop running jobs and start no others."""
     waiting, running, done = list(todo), [], 0
-    threads, asked, passed_on = _threads(jobs), Stopper(), False
-    with asked.listening():
+    threads, stopper, forwarded = _threads(jobs), Stopper(), False
+    with stopper.listening():
         try:
-            while running or (waiting and not asked.number):
-                while waiting and len(running) < jobs and not asked.number:
+            while running or (waiting and not stopper.number):
+                while waiting and len(running) < jobs and not stopper.number:
                     job = waiting.pop(0)
                     _start(job, command, threads)
                     running.append(job)
-                if asked.number and not passed_on:
-                    passed_on = True
+                if stopper.number and not forwarded:
+                    forwarded = True
                     for job in running:  # a Ctrl-C has reached them already; an additional SIGTERM is harmless
                         job.process.terminate()
                 for job in [job for job in running if job.process.poll() is not None]:
@@ -125,18 +129,17 @@ def _run_all(todo: list[Job], command: list[str], jobs: int, quiet: bool) -> Non
                 job.process.kill()
             for job in running:
                 job.process.wait()
-    if asked.number:
+    if stopper.number:
         complete = sum(job.state == "done" for job in todo)
-        note(f"stopped: {complete} of {len(todo)} runs are done; to go on: the same command with --resume")
-        raise SystemExit(exit_status(asked.number))
+        note(f"stopped: {complete} of {len(todo)} runs are done; to continue: the same command with --resume")
+        raise SystemExit(exit_status(stopper.number))
 
 
 def _start(job: Job, command: list[str], threads: list[str]) -> None:
     package = str(Path(__file__).resolve().parents[2])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    settings = (
-        [*threads, *job.overrides] if not any("trainer.threads=" in given for given in job.overrides) else job.overrides
-    )
+    has_threads = any("trainer.threads=" in override for override in job.overrides)
+    settings = job.overrides if has_threads else [*threads, *job.overrides]
     job.log = job.run.with_name(f"{job.run.name}.log").open("wb")
     job.process = subprocess.Popen(
         [*command, "--run", str(job.run), "--", *settings],
@@ -149,7 +152,7 @@ def _start(job: Job, command: list[str], threads: list[str]) -> None:
 
 
 def _threads(jobs: int) -> list[str]:
-    """Runs side by side share the cores: more threads than cores make every run slower."""
+    """Return the setting that divides the cores among parallel runs; none if there is one run at a time."""
     if jobs == 1:
         return []
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -162,13 +165,13 @@ def _report(jobs: list[Job]) -> None:
     rows = []
     for job in jobs:
         summary = summarise(job.run)
-        given = [job.overrides[index].partition("=")[2] for index in varying]
-        rows.append((str(job.run), *given, summary.metric, summary.best, summary.step, summary.minutes, job.state))
+        values = [job.overrides[index].partition("=")[2] for index in varying]
+        rows.append((str(job.run), *values, summary.metric, summary.best, summary.step, summary.minutes, job.state))
     table(("run", *keys, "metric", "best", "step", "minutes", "state"), rows)
     failed = [job for job in jobs if job.code != 0]
     for job in failed:
         log = job.run.with_name(f"{job.run.name}.log")
         last = [line for line in log.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()][-1:]
-        note(f"{job.run} {job.state} (exit code {job.code}, {log}): {last[0] if last else 'it said nothing'}")
+        note(f"{job.run} {job.state} (exit code {job.code}, {log}): {last[0] if last else 'no output'}")
     if failed:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Lines in: strict about bytes, so that line n of the output belongs to line n of the input."""
+"""Reading lines of text; line n of the output belongs to line n of the input."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typing import IO, Any, cast
 from tformer_cli.errors import DataError, unreadable
 from tformer_cli.raw_lines import decoded_line, raw_lines, without_mark
 
-LOOKED_AT_BYTES = 1 << 16
+DETECTION_BYTES = 1 << 16
 """Size of the beginning of a file from which its format is detected."""
 STDIN = "standard input"
 
 
 def lines(files: Sequence[Path]) -> Iterator[str]:
-    """Every line of some files, or of standard input when there are none; `-` names it too.
+    """Yield the lines of files, or of standard input (`-`) if there are none.
 
     Raises:
-        DataError: if a file cannot be read or a line is not UTF-8 or holds NUL; file and line are named.
+        DataError: if a file cannot be read, or a line is not UTF-8 or contains NUL; the error names file and line.
     """
     for file in files or [Path("-")]:
         with opened(file) as stream:
@@ -42,17 +42,17 @@ def opened(file: Path) -> Iterator[Any]:
     """Open a file, unpacked if its name ends with .gz, or standard input for `-`; the stream supports `peek`.
 
     Raises:
-        DataError: if it cannot be read or is damaged; names it.
+        DataError: if it cannot be read or is damaged; the error names it.
     """
     try:
         if str(file) == "-":
             stream = sys.stdin.buffer
-            yield stream if hasattr(stream, "peek") else io.BufferedReader(cast(Any, stream), LOOKED_AT_BYTES)
+            yield stream if hasattr(stream, "peek") else io.BufferedReader(cast(Any, stream), DETECTION_BYTES)
         elif file.name.lower().endswith(".gz"):
-            with gzip.open(file) as packed, io.BufferedReader(cast(Any, packed), LOOKED_AT_BYTES) as stream:
+            with gzip.open(file) as packed, io.BufferedReader(cast(Any, packed), DETECTION_BYTES) as stream:
                 yield stream
         else:
-            with open(file, "rb", buffering=LOOKED_AT_BYTES) as stream:
+            with open(file, "rb", buffering=DETECTION_BYTES) as stream:
                 yield stream
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{file}: damaged gzip file", "copy it again") from error
@@ -66,7 +66,7 @@ def check(files: Iterable[Path]) -> None:
     Pipes are not opened, since this would wait for the writer, and closing them would break the pipe.
 
     Raises:
-        DataError: if a file cannot be opened; names the first.
+        DataError: if a file cannot be opened; the error names the first.
     """
     for file in files:
         if str(file) == "-":
@@ -82,10 +82,10 @@ def check(files: Iterable[Path]) -> None:
 
 
 def decoded(stream: IO[bytes], name: str) -> Iterator[str]:
-    r"""Lines of a byte stream, split at `\n` alone; one `\r` before it and a byte-order mark are dropped.
+    r"""Yield the lines of a byte stream, split at `\n` only, without one `\r` before it and a byte-order mark.
 
-    `str.splitlines` would also split at U+2028, U+0085 and form feeds, and input and output would go out of
-    step.
+    `str.splitlines` would also split at U+2028, U+0085 and form feeds, so that the lines of input and output would not
+    correspond.
     """
     for number, raw in enumerate(raw_lines(stream, name), 1):
         yield decoded_line(without_mark(raw, name) if number == 1 else raw, name, number)

@@ -1,4 +1,4 @@
-"""`tformer tokenize`: train a tokenizer, look at it, use it."""
+"""The command `tformer tokenize`, which trains, uses and inspects tokenizers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train, use and inspect tokenizers: train, encode, decode, info.", rich_markup_mode=None)
 
 TOKENIZER = typer.Argument(help="Tokenizer folder, .model file, or run folder.")
-FILES = typer.Argument(None, metavar="[FILE]...", help="Text, a line each, or tables; none: standard input.")
+FILES = typer.Argument(None, metavar="[FILE]...", help="Text files or tables; none: standard input.")
 COLUMN = typer.Option(None, "--column", metavar="NAME", help="Tables: column of the text.", show_default=False)
 HEADER = typer.Option(
     None,
@@ -30,12 +30,12 @@ HEADER = typer.Option(
 FORMAT = typer.Option(
     "",
     "--format",
-    help="lines, csv, tsv, json, jsonl, parquet or arrow.  [default: by name]",
+    help="lines, csv, tsv, json, jsonl, parquet or arrow.  [default: by file name]",
     show_default=False,
     autocompletion=one_of("lines", "csv", "tsv", "json", "jsonl", "parquet", "arrow"),
 )
 OUTPUT = typer.Option(None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False)
-LANGUAGE = typer.Option(None, "--language", help="Which of separate vocabularies.", show_default=False)
+LANGUAGE = typer.Option(None, "--language", help="Language of separate vocabularies.", show_default=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -46,23 +46,25 @@ def _help(context: typer.Context) -> None:
 
 @app.command()
 def train(
-    files: Annotated[list[Path], typer.Argument(help="Text, a line each; the suffix is the language, as in train.en.")],
+    files: Annotated[list[Path], typer.Argument(help="Text files; the suffix is the language, as in train.en.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     kind: Annotated[
         str, typer.Option("--kind", help="unigram, bpe or char.", autocompletion=one_of("unigram", "bpe", "char"))
     ] = "unigram",
-    vocab_size: Annotated[int, typer.Option("--vocab-size", help="Pieces, special ones included.")] = 8000,
-    separate: Annotated[bool, typer.Option("--separate", help="A vocabulary of its own for each language.")] = False,
-    byte_fallback: Annotated[bool, typer.Option("--byte-fallback", help="Spell unknown characters in bytes.")] = False,
-    lossless: Annotated[bool, typer.Option("--lossless", help="Keep white space and Unicode forms exactly.")] = False,
+    vocab_size: Annotated[
+        int, typer.Option("--vocab-size", help="Size of the vocabulary, special tokens included.")
+    ] = 8000,
+    separate: Annotated[bool, typer.Option("--separate", help="Train a vocabulary for each language.")] = False,
+    byte_fallback: Annotated[bool, typer.Option("--byte-fallback", help="Encode unknown characters as bytes.")] = False,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Keep white space and Unicode forms.")] = False,
     coverage: Annotated[
-        float, typer.Option("--character-coverage", help="Share of characters that get a piece.")
+        float, typer.Option("--character-coverage", help="Share of characters in the text that have a piece.")
     ] = 1.0,
     symbols: Annotated[
         list[str] | None,
         typer.Option("--symbol", help="A piece that is never split; may be repeated.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Same text, settings and seed: same tokenizer.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 1,
     column: str = COLUMN,
     form: str = FORMAT,
     header: bool = HEADER,
@@ -112,12 +114,12 @@ def _values(files: list[Path], column: str | None, form: str, header: bool | Non
     return (line.value for line in read(files, reading))
 
 
-def _config(**given: object) -> TokenizerConfig:
-    """The options as tokenizer settings, held against the same types and ranges."""
+def _config(**options: object) -> TokenizerConfig:
+    """Return the settings of options, after checking their types and ranges."""
     from tformer_cli.config.schema import TokenizerConfig
     from tformer_cli.config.values import convert, leaves
 
-    return TokenizerConfig(**{key: convert(value, leaves(TokenizerConfig)[key]) for key, value in given.items()})
+    return TokenizerConfig(**{key: convert(value, leaves(TokenizerConfig)[key]) for key, value in options.items()})
 
 
 @app.command()
@@ -133,10 +135,10 @@ def encode(
 ) -> None:
     """Tokenize text: print a line of pieces, or ids, for each line or row."""
     from tformer_cli.cli import text
-    from tformer_cli.cli.answers import check_place, write
+    from tformer_cli.cli.prediction_output import check_output_path, write
 
     text.check(files or [])
-    check_place(output)
+    check_output_path(output)
     loaded = _load(tokenizer)
     encoded = (loaded.encode(line, language) for line in _values(files or [], column, form, header))
     write((" ".join(map(str, row) if ids else loaded.pieces(row, language)) + "\n" for row in encoded), output)
@@ -146,12 +148,12 @@ def encode(
 def decode(
     tokenizer: Path = TOKENIZER, files: list[Path] = FILES, language: str = LANGUAGE, output: Path = OUTPUT
 ) -> None:
-    """Put ids (as `encode --ids` prints them) back together: a line of text for each line."""
+    """Decode ids, as `encode --ids` prints them: print a line of text for each line."""
     from tformer_cli.cli import text
-    from tformer_cli.cli.answers import check_place, write
+    from tformer_cli.cli.prediction_output import check_output_path, write
 
     text.check(files or [])
-    check_place(output)
+    check_output_path(output)
     loaded = _load(tokenizer)
     size = loaded.vocab_size_of(language)
     lines = enumerate(text.lines(files or []), 1)
@@ -159,17 +161,17 @@ def decode(
 
 
 def _ids(line: str, number: int, size: int) -> Iterator[int]:
-    for word in line.split():
-        if not (word.isascii() and word.isdecimal() and len(word) < 10 and int(word) < size):
-            raise ConfigError(f"line {number}: {word[:40]!r} is not an id below {size}", "`encode --ids` prints ids")
-        yield int(word)
+    for token in line.split():
+        if not (token.isascii() and token.isdecimal() and len(token) < 10 and int(token) < size):
+            raise ConfigError(f"line {number}: {token[:40]!r} is not an id below {size}", "`encode --ids` prints ids")
+        yield int(token)
 
 
 @app.command()
 def info(
     tokenizer: Path = TOKENIZER, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
-    """Print kind, size, hash and special pieces of a tokenizer."""
+    """Print kind, size, hash and special tokens of a tokenizer."""
     from tformer_cli.cli.output import result, table
 
     loaded = _load(tokenizer)
@@ -189,7 +191,7 @@ def info(
         result(json.dumps(facts, ensure_ascii=False) + "\n")
     else:
         table(
-            ("what", "value"),
+            ("item", "value"),
             [
                 (key, json.dumps(value) if isinstance(value, (dict, list)) else str(value))
                 for key, value in facts.items()

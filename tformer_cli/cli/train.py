@@ -1,4 +1,4 @@
-"""`tformer pretrain` and `tformer finetune`."""
+"""The commands `tformer pretrain` and `tformer finetune`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RECIPE = typer.Argument(
 OVERRIDES = typer.Argument(
     None,
     metavar="[KEY=VALUE]...",
-    help="Settings, as optim.lr=0.001, and options, as model=transformer_base.",
+    help="Settings, such as optim.lr=0.001, and options of groups, such as model=transformer_base.",
 )
 RUN = typer.Option(
     None,
@@ -34,13 +34,13 @@ RUN = typer.Option(
     help="Folder of the run.  [default: runs/RECIPE/NUMBER]",
     show_default=False,
 )
-RESUME = typer.Option(False, "--resume", help="Continue the run in --run from its newest checkpoint.")
-PROCESSES = typer.Option(1, "--processes", min=1, help="Train with this many processes of this machine.")
-DRY_RUN = typer.Option(False, "--dry-run", help="Print the whole configuration as YAML, and train nothing.")
-QUIET = typer.Option(False, "--quiet", "-q", help="Say nothing but errors.")
-MULTIRUN = typer.Option(False, "--multirun", "-m", help="Train every combination of KEY=A,B values.")
+RESUME = typer.Option(False, "--resume", help="Continue the run of --run from its newest checkpoint.")
+PROCESSES = typer.Option(1, "--processes", min=1, help="Number of training processes on this machine.")
+DRY_RUN = typer.Option(False, "--dry-run", help="Print the complete configuration as YAML without training.")
+QUIET = typer.Option(False, "--quiet", "-q", help="Print only errors.")
+MULTIRUN = typer.Option(False, "--multirun", "-m", help="Train a run for each combination of KEY=A,B values.")
 LIMITS = ("steps", "epochs", "minutes")
-JOBS = typer.Option(1, "--jobs", "-j", min=1, help="With -m: runs at a time.")
+JOBS = typer.Option(1, "--jobs", "-j", min=1, help="With -m: number of parallel runs.")
 
 
 def pretrain(
@@ -64,7 +64,7 @@ def finetune(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="Run or checkpoint to start from, or hf:FOLDER or hf:ID (Hugging Face, timm).",
+            help="Run or checkpoint to start from, or hf:FOLDER or hf:ID for a model of Hugging Face or timm.",
             autocompletion=run_folders,
         ),
     ],
@@ -78,7 +78,7 @@ def finetune(
     multirun: bool = MULTIRUN,
     jobs: int = JOBS,
 ) -> None:
-    """Train a recipe from the weights, and with the tokenizer, of another run."""
+    """Train a recipe from the weights of another run, with its tokenizer."""
     _train("finetune", recipe, overrides or [], run, resume, initial, processes, dry_run, quiet, multirun, jobs)
 
 
@@ -145,27 +145,27 @@ def _composed(recipe: str, overrides: list[str], start: Start | None, *, quiet: 
 
     data, settings = suggested(config, overrides)
     if settings:
-        note(f"sized to {data}: {' '.join(settings)}; what the command line gives wins", quiet=quiet)
+        note(f"chosen for {data}: {' '.join(settings)}; settings of the command line take precedence", quiet=quiet)
         config = compose(recipe, [*settings, *overrides, "size=given"])  # now complete, like a recipe
     return config
 
 
 def _launch(config: Experiment, run: Path, start: Start | None, *, resume: bool, processes: int, quiet: bool) -> None:
-    """Train in a run folder; a start that fails before training leaves nothing in it."""
+    """Train in a run folder; if the start fails before training, the folder is removed."""
     if first_rank():
         check_run(run, resume)
         if not holds_run(run):
-            raise RunError(f"{run} holds no run to resume", "choose another folder with --run")
+            raise RunError(f"{run} contains no run to resume", "choose another folder with --run")
     from tformer_cli.train.launch import launch
 
-    made = [folder for folder in (run, *run.parents) if not folder.exists()]
+    created = [folder for folder in (run, *run.parents) if not folder.exists()]
     try:
         begins = start is not None and first_rank() and not has_checkpoints(run)
         checkpoint = start.checkpoint(config, run) if start is not None and begins else None
         launch(config, run, resume=resume, initial=checkpoint, processes=processes, quiet=quiet)
     except BaseException:
         if first_rank():
-            undo_start(run, made)
+            undo_start(run, created)
         raise
 
 
@@ -175,7 +175,7 @@ def first_rank() -> bool:
 
 
 def summary(config: Experiment, run: Path | None) -> str:
-    """One line on what would be read and trained."""
+    """Return a line that describes the data and the training of a configuration."""
     from tformer_cli.config.values import flatten
 
     flat = flatten(config)
@@ -184,6 +184,6 @@ def summary(config: Experiment, run: Path | None) -> str:
         f" {flat['data.source_language']}-{flat['data.target_language']}" if "data.source_language" in flat else ""
     )
     data = f"{flat.get('data.path', '')}{languages} ({flat.get('data.source', '')})"
-    most = " or ".join(limits)
-    where = run or f"a new folder of runs/{flat['recipe']}"
-    return f"would train {flat['recipe']} on {data} for {most} in {where}"
+    length = " or ".join(limits)
+    folder = run or f"a new folder of runs/{flat['recipe']}"
+    return f"would train {flat['recipe']} on {data} for {length} in {folder}"

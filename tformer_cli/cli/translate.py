@@ -1,4 +1,4 @@
-"""`tformer translate` and `tformer predict`: one answer a line, in order."""
+"""The commands `tformer translate` and `tformer predict`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tformer_cli.cli.asked import Asked
+from tformer_cli.cli.arguments import PredictionArguments
 from tformer_cli.cli.choices import DEVICES, PRECISIONS, one_of, run_folders
 from tformer_cli.errors import ConfigError, DataError
 
@@ -21,25 +21,25 @@ RUN = typer.Argument(help="Run folder, or a checkpoint in one.", autocompletion=
 INPUTS = typer.Argument(
     None,
     metavar="[FILE]... [KEY=VALUE]...",
-    help="Text, a line each, or tables; none: standard input. Settings, as decode.length_penalty=0.6.",
+    help="Text files or tables; none: standard input. Settings, such as decode.length_penalty=0.6.",
 )
 PROMPTS = typer.Argument(
     None,
     metavar="[TEXT | FILE | FOLDER]... [KEY=VALUE]...",
-    help="Text itself, or files of it, a line each, or tables; or pictures, recordings, folders of them. None: standard"
-    " input, where these are named by their paths. Settings, as decode.length_penalty=0.6.",
+    help="Texts, text files or tables; or images, recordings and folders of them. None: standard input, with texts or"
+    " paths of files, one per line. Settings, such as decode.length_penalty=0.6.",
 )
 COLUMN = typer.Option(
     None,
     "--column",
     metavar="NAME",
-    help="Tables: column to read, or its place from 0; of a pair, given twice.  [default: as in training]",
+    help="Tables: name of the column, or its index from 0; twice for pairs.  [default: as in training]",
     show_default=False,
 )
 FORMAT = typer.Option(
     "",
     "--format",
-    help="How files are read: lines, csv, tsv, json, jsonl, parquet, arrow or conll.  [default: by their names]",
+    help="Format of files: lines, csv, tsv, json, jsonl, parquet, arrow or conll.  [default: by file name]",
     autocompletion=one_of("lines", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "conll"),
     show_default=False,
 )
@@ -52,30 +52,37 @@ HEADER = typer.Option(
 ON_LONG = typer.Option(
     "",
     "--on-long",
-    help="A line that is longer than the model reads: error, cut or skip.  [default: error; labels and answers: cut]",
+    help="Inputs beyond the model's maximum length: error, cut or skip.  [default: error; classification and"
+    " question answering: cut]",
     autocompletion=one_of("error", "cut", "skip"),
     show_default=False,
 )
-BEAM = typer.Option(None, "--beam", min=1, help="Beam width; 1 is greedy.", show_default=False)
-N_BEST = typer.Option(None, "--n-best", min=1, help="Answers per line, one below the other.", show_default=False)
-BATCH = typer.Option(None, "--batch", min=1, help="Lines decoded together.", show_default=False)
+BEAM = typer.Option(None, "--beam", min=1, help="Beam width; 1: greedy search.", show_default=False)
+N_BEST = typer.Option(
+    None, "--n-best", min=1, help="Number of outputs per input, on separate lines.", show_default=False
+)
+BATCH = typer.Option(None, "--batch", min=1, help="Number of inputs in a batch.", show_default=False)
 WORKERS = typer.Option(
-    None, "--workers", min=0, help="Most processes, on a CPU; 0: as many as physical cores.", show_default=False
+    None, "--workers", min=0, help="Decoding processes on a CPU; 0: one per physical core.", show_default=False
 )
-MAX_LENGTH = typer.Option(None, "--max-length", min=1, help="Most tokens that are written.", show_default=False)
-TEMPERATURE = typer.Option(None, "--temperature", help="When drawing: lower is safer.", show_default=False)
-TOP_K = typer.Option(None, "--top-k", min=0, help="Draw among the K most probable.", show_default=False)
+MAX_LENGTH = typer.Option(None, "--max-length", min=1, help="Maximum output length in tokens.", show_default=False)
+TEMPERATURE = typer.Option(None, "--temperature", help="Sampling: divisor of the logits.", show_default=False)
+TOP_K = typer.Option(
+    None, "--top-k", min=0, help="Sampling: draw from the K most probable tokens; 0: all.", show_default=False
+)
 TOP = typer.Option(
-    None, "--top", min=1, help="Labels, or fillings, shown of each input, likeliest first.", show_default=False
+    None, "--top", min=1, help="Number of labels or fillings per input, most probable first.", show_default=False
 )
-TOP_P = typer.Option(None, "--top-p", help="Draw among the most probable, up to this sum.", show_default=False)
-AS_JSON = typer.Option(False, "--json", help="One JSON object a line: input, text, scores, hypotheses.")
+TOP_P = typer.Option(
+    None, "--top-p", help="Sampling: draw from the smallest set of tokens with this probability.", show_default=False
+)
+AS_JSON = typer.Option(False, "--json", help="Print a JSON object per input: input, text, scores, hypotheses.")
 OUTPUT = typer.Option(None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False)
 DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.", autocompletion=one_of(*DEVICES))
 PRECISION = typer.Option(
     "",
     "--precision",
-    help="fp32 or bf16.  [default: as the run was scored in training]",
+    help="fp32 or bf16.  [default: that of the scores in training]",
     autocompletion=one_of(*PRECISIONS),
     show_default=False,
 )
@@ -105,18 +112,17 @@ def translate(
     precision: str = PRECISION,
     checkpoint: str = CHECKPOINT,
 ) -> None:
-    """Translate text with a trained run: one line out for each line in, in order; an empty line stays empty.
+    """Translate text with a trained run: print a line for each line of input; the output of an empty line is empty.
 
-    With --n-best N there are N lines for each line in, best first; --json keeps them in one object, with
-    scores.
+    With --n-best N there are N lines for each line of input, best first; --json prints them in one object with scores.
     """
     decode = {"beam": beam, "n_best": n_best, "batch": batch, "workers": workers}
     columns = tuple(column or ())
-    asked = Asked(
+    arguments = PredictionArguments(
         run, inputs or [], decode, columns, form, on_long, as_json, output, device, checkpoint,
         header=header, precision=precision,
     )  # fmt: skip
-    _answer(asked, translating=True)
+    _predict(arguments, translating=True)
 
 
 def predict(
@@ -141,15 +147,15 @@ def predict(
     precision: str = PRECISION,
     checkpoint: str = CHECKPOINT,
 ) -> None:
-    """Predict with a trained run of any task: one output for each line, row, image or recording, in order.
+    """Predict with a trained run of any task: print an output for each line, row, image or recording, in order.
 
-    A language model continues the text; the continuation of a single text given as an argument is streamed.
+    A language model continues texts; the continuation of a single text given as an argument is streamed.
     """
     decode = {"beam": beam, "n_best": n_best, "batch": batch, "workers": workers, "max_length": max_length}
     decode |= {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     columns = tuple(column or ())
-    _answer(
-        Asked(
+    _predict(
+        PredictionArguments(
             run,
             inputs or [],
             decode,
@@ -168,107 +174,108 @@ def predict(
     )
 
 
-def _answer(asked: Asked, *, translating: bool = False) -> None:
-    from tformer_cli.cli import answers, inputs, text
-    from tformer_cli.cli.asked import check_options, named_as_options, use_options
+def _predict(arguments: PredictionArguments, *, translating: bool = False) -> None:
+    """Load a run, and write its predictions for the inputs."""
+    from tformer_cli.cli import inputs, prediction_output, text
+    from tformer_cli.cli.arguments import check_options, named_as_options, use_options
     from tformer_cli.cli.reading import Reading
     from tformer_cli.config.schema import DecodeConfig, TextExperiment
 
-    given, texts, files = asked.given, asked.texts, asked.files
-    _check_arguments(given, texts)
+    paths_and_texts, texts, files = arguments.input_arguments, arguments.texts, arguments.files
+    _check_arguments(paths_and_texts, texts)
     text.check(path for path in files if not path.is_dir())
-    Reading(asked.columns, asked.form, words=True, expected=asked.columns, header=asked.header).check()
-    answers.check_place(asked.output)
+    Reading(arguments.columns, arguments.form, words=True, expected=arguments.columns, header=arguments.header).check()
+    prediction_output.check_output_path(arguments.output)
     from tformer_cli.cli.media_inputs import media
     from tformer_cli.train.restore import open_run
 
-    with named_as_options(asked.names):
+    with named_as_options(arguments.names):
         opened = open_run(
-            asked.run,
-            checkpoint=asked.checkpoint,
-            device=asked.device,
-            overrides=asked.settings,
-            check=partial(check_options, asked=asked, translating=translating),
+            arguments.run,
+            checkpoint=arguments.checkpoint,
+            device=arguments.device,
+            overrides=arguments.settings,
+            check=partial(check_options, arguments=arguments, translating=translating),
         )
     task = opened.task
-    use_options(task, asked)
+    use_options(task, arguments)
     decode = opened.config.decode if isinstance(opened.config, TextExperiment) else DecodeConfig()
     n_best = decode.n_best
     if task.predictor.reads == "files":
-        if asked.header is not None:
-            cause = f"--header and --no-header mean nothing for a run of {task.config.task}"
-            raise ConfigError(cause, "its tables name their columns in the first line")
-        lines = media(task, [Path(item) for item in given], asked.columns)
-        write = answers.as_rows
+        if arguments.header is not None:
+            cause = f"--header and --no-header have no effect on a run of {task.config.task}"
+            raise ConfigError(cause, "the first line of its tables names the columns")
+        lines = media(task, [Path(item) for item in paths_and_texts], arguments.columns)
+        write = prediction_output.as_rows
     else:
         text.check(files)
-        one_text = len(texts) == len(given) == 1 and n_best == 1 and (decode.sample or decode.beam == 1)
-        if task.predictor.streams and one_text and not asked.as_json and asked.output is None:
+        one_text = len(texts) == len(paths_and_texts) == 1 and n_best == 1 and (decode.sample or decode.beam == 1)
+        if task.predictor.streams and one_text and not arguments.as_json and arguments.output is None:
             with opened.machine.autocast():
-                _watch(task.predictor.stream, opened.model, texts[0])
+                _stream(task.predictor.stream, opened.model, texts[0])
             return
-        lines = _lines(asked, inputs.reading_of(task, asked.columns, asked.form, asked.header))
-        write = answers.as_lines
-    write = answers.as_object if asked.as_json else write
-    at_once = not given and sys.stdin.isatty()
-    records = answers.in_order(lines, opened.predict, at_once=at_once)
-    notes = answers.Notes()
+        lines = _lines(arguments, inputs.reading_of(task, arguments.columns, arguments.form, arguments.header))
+        write = prediction_output.as_lines
+    write = prediction_output.as_object if arguments.as_json else write
+    at_once = not paths_and_texts and sys.stdin.isatty()
+    records = prediction_output.in_order(lines, opened.predict, at_once=at_once)
+    notes = prediction_output.Notes()
     try:
-        answers.write(
+        prediction_output.write(
             (
-                write(line, answers.best(notes.of(line, answer), asked.top), n_best, asked.top)
-                for line, answer in records
+                write(line, prediction_output.best(notes.of(line, prediction), arguments.top), n_best, arguments.top)
+                for line, prediction in records
             ),
-            asked.output,
+            arguments.output,
         )
     finally:
-        notes.say()
+        notes.print()
 
 
-def _check_arguments(given: list[str], texts: list[str]) -> None:
+def _check_arguments(arguments: list[str], texts: list[str]) -> None:
     """Refuse texts that are not UTF-8, and folders and standard input where they are not allowed.
 
     Raises:
-        ConfigError: if there is one; names the first.
+        ConfigError: if there is one; the error names the first.
     """
     from tformer_cli.cli.main import is_undecodable, printable
 
     for item in texts:
         if is_undecodable(item):
             raise ConfigError(f"the text {printable(item)[:60]} is not UTF-8", "convert it, or put it into a file")
-    if given.count("-") > 1:
-        raise ConfigError("standard input is named twice", "it can be read once: name - once")
+    if arguments.count("-") > 1:
+        raise ConfigError("standard input is named twice", "it can be read only once: give - once")
 
 
-def _lines(asked: Asked, how: Any) -> Iterator[Line]:
-    """Yield the texts and the contents of files in the given order, or the contents of standard input."""
+def _lines(arguments: PredictionArguments, how: Any) -> Iterator[Line]:
+    """Yield the texts and the contents of files in the order of the arguments, or the contents of standard input."""
     from tformer_cli.cli import inputs
     from tformer_cli.cli.reading import Line
 
-    texts = asked.texts
-    if not asked.given:
+    texts, items = arguments.texts, arguments.input_arguments
+    if not items:
         yield from inputs.read([], how)
-    for number, item in enumerate(asked.given, 1):
+    for number, item in enumerate(items, 1):
         if item in texts:
-            yield Line(item, f"text {number}" if len(asked.given) > 1 else "the text", item)
+            yield Line(item, f"text {number}" if len(items) > 1 else "the text", item)
         else:
             yield from inputs.read([Path(item)], how)
 
 
-def _watch(stream: Callable[[Any, str, Callable[[str], None]], None], model: Any, prompt: str) -> None:
-    """Stream the continuation of a prompt; nothing is printed before the prompt is known to fit."""
+def _stream(stream: Callable[[Any, str, Callable[[str], None]], None], model: Any, prompt: str) -> None:
+    """Stream the continuation of a prompt; nothing is printed if the prompt is too long."""
     from tformer_cli.cli.output import result
     from tformer_cli.predictors.inputs import BadInput
 
     printed = False
 
-    def say(text: str) -> None:
+    def write(text: str) -> None:
         nonlocal printed
         result(text if printed else prompt + text)
         printed = True
 
     try:
-        stream(model, prompt, say)
+        stream(model, prompt, write)
     except BadInput as error:
         raise DataError(f"the text: {error.reason}", error.remedy) from error
     result("\n" if printed else f"{prompt}\n")

@@ -15,7 +15,7 @@ from tformer_cli.errors import DataError, RunError
 
 
 def in_order(
-    lines: Iterable[Line], answers: Callable[[Iterable[Any]], Iterator[Any]], *, at_once: bool = False
+    lines: Iterable[Line], predict: Callable[[Iterable[Any]], Iterator[Any]], *, at_once: bool = False
 ) -> Iterator[tuple[Line, Any]]:
     """Yield every input with its prediction, in order, as soon as it is available.
 
@@ -23,11 +23,12 @@ def in_order(
 
     Args:
         lines: the inputs.
-        answers: maps inputs to one prediction each, in order; it may read ahead.
-        at_once: predict each line before the next is read, for interactive input.
+        predict: function from inputs to one prediction each, in order; it may read ahead.
+        at_once: whether each line is predicted before the next is read, for interactive input.
 
     Raises:
-        DataError: for an input that is malformed or too long, after the predictions before it; names its location.
+        DataError: for an input that is malformed or too long, after the predictions before it; the error names its
+            location.
     """
     from tformer_cli.predictors.base import Prediction
     from tformer_cli.predictors.inputs import BadInput
@@ -45,74 +46,74 @@ def in_order(
             line = waiting.popleft()
             yield line, Prediction("", {"error": line.fault})
 
-    def given() -> Iterator[Any]:
+    def predictions() -> Iterator[Any]:
         if not at_once:
-            yield from answers(read())
+            yield from predict(read())
             return
         for value in read():
-            yield next(iter(answers([value])))
+            yield next(iter(predict([value])))
 
     try:
-        for answer in given():
+        for prediction in predictions():
             yield from skipped()
-            yield waiting.popleft(), answer
+            yield waiting.popleft(), prediction
         yield from skipped()
     except BadInput as error:
         yield from skipped()
-        raise DataError(f"{waiting[0].place}: {error.reason}", error.remedy) from error
+        raise DataError(f"{waiting[0].location}: {error.reason}", error.remedy) from error
 
 
-def best(answer: Any, top: int) -> Any:
+def best(prediction: Any, top: int) -> Any:
     """Return a prediction with only the `top` most probable labels, in order; 0: unchanged."""
-    if top and "probabilities" in answer.details:
-        ranked = sorted(answer.details["probabilities"].items(), key=lambda item: -item[1])[:top]
-        answer.details["probabilities"] = dict(ranked)
-    if top and "fillings" in answer.details:
-        answer.details["fillings"] = [fillings[:top] for fillings in answer.details["fillings"]]
-    return answer
+    if top and "probabilities" in prediction.details:
+        ranked = sorted(prediction.details["probabilities"].items(), key=lambda item: -item[1])[:top]
+        prediction.details["probabilities"] = dict(ranked)
+    if top and "fillings" in prediction.details:
+        prediction.details["fillings"] = [fillings[:top] for fillings in prediction.details["fillings"]]
+    return prediction
 
 
 class Notes:
     """Notes about skipped, cut or malformed inputs, printed at the end by reason."""
 
-    most = 5
+    max_lines = 5
 
     def __init__(self) -> None:
         self._notes: dict[str, list[str]] = {}
 
-    def of(self, line: Line, answer: Any) -> Any:
+    def of(self, line: Line, prediction: Any) -> Any:
         """Record the notes of a prediction about its input.
 
         Raises:
-            RunError: if a number of the prediction is not a number, as where finite weights overflow.
+            RunError: if a number of the prediction is NaN, for example because finite weights overflow.
         """
-        if _has_nan(answer.details):
-            cause = f"{line.place}: the model's output is not finite"
+        if _has_nan(prediction.details):
+            cause = f"{line.location}: the model's output is not finite"
             raise RunError(cause, "its weights overflow: choose another checkpoint with --checkpoint")
-        if "error" in answer.details:
-            self._add("left out", line.place, answer.details["error"])
-        elif "note" in answer.details:
-            self._add("note", line.place, answer.details["note"])
-        return answer
+        if "error" in prediction.details:
+            self._add("skipped", line.location, prediction.details["error"])
+        elif "note" in prediction.details:
+            self._add("note", line.location, prediction.details["note"])
+        return prediction
 
-    def _add(self, kind: str, place: str, reason: str) -> None:
-        line = reason if place in reason else f"{place}: {reason}"
-        self._notes.setdefault(kind, []).append(line)
+    def _add(self, heading: str, location: str, reason: str) -> None:
+        line = reason if location in reason else f"{location}: {reason}"
+        self._notes.setdefault(heading, []).append(line)
 
-    def say(self) -> None:
-        """Print the number of inputs of each kind, and the first of them."""
+    def print(self) -> None:
+        """Print the first notes under each heading, and the number of all."""
         from tformer_cli.cli.output import note
 
-        for kind, lines in self._notes.items():
-            for line in lines[: self.most]:
-                note(f"{kind}: {line}")
-            if len(lines) > self.most:
-                note(f"{kind}: {len(lines) - self.most:,} more, {len(lines):,} in all")
+        for heading, lines in self._notes.items():
+            for line in lines[: self.max_lines]:
+                note(f"{heading}: {line}")
+            if len(lines) > self.max_lines:
+                note(f"{heading}: {len(lines) - self.max_lines:,} more, {len(lines):,} in all")
         self._notes.clear()
 
 
 def _has_nan(value: Any) -> bool:
-    """Return whether a value of JSON holds a number that is none."""
+    """Return whether a JSON value contains NaN."""
     if isinstance(value, dict):
         return any(map(_has_nan, value.values()))
     if isinstance(value, list | tuple):
@@ -120,42 +121,42 @@ def _has_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def as_lines(line: Line, answer: Any, n_best: int, top: int = 0) -> str:
+def as_lines(line: Line, prediction: Any, n_best: int, top: int = 0) -> str:
     """Return plain text: always `n_best` or `top` lines, so that the output of each input line has a known position."""
-    if n_best > 1 and answer.details.get("hypotheses"):
-        texts = [hypothesis["text"] for hypothesis in answer.details["hypotheses"][:n_best]]
-    elif top and "probabilities" in answer.details:
-        texts = [f"{name}\t{share:.4f}" for name, share in answer.details["probabilities"].items()]
-    elif top and answer.details.get("fillings"):
-        ranks = zip(*answer.details["fillings"], strict=True)
-        texts = ["\t".join(f"{one['text']}\t{one['probability']:.4f}" for one in rank) for rank in ranks]
+    if n_best > 1 and prediction.details.get("hypotheses"):
+        texts = [hypothesis["text"] for hypothesis in prediction.details["hypotheses"][:n_best]]
+    elif top and "probabilities" in prediction.details:
+        texts = [f"{name}\t{share:.4f}" for name, share in prediction.details["probabilities"].items()]
+    elif top and prediction.details.get("fillings"):
+        ranks = zip(*prediction.details["fillings"], strict=True)
+        texts = ["\t".join(f"{word['text']}\t{word['probability']:.4f}" for word in rank) for rank in ranks]
     else:
-        texts = [answer.text]
+        texts = [prediction.text]
     texts += [""] * (max(n_best, top) - len(texts))
     return "".join(text.replace("\r", " ").replace("\n", " ") + "\n" for text in texts)
 
 
-def as_rows(line: Line, answer: Any, n_best: int, top: int) -> str:
+def as_rows(line: Line, prediction: Any, n_best: int, top: int) -> str:
     """Return lines with the name of a file and its prediction; nothing for a skipped file."""
     from tformer_cli.data.core.media import shown
 
-    if "error" in answer.details:
+    if "error" in prediction.details:
         return ""
-    rows = [row for row in as_lines(line, answer, n_best, top).split("\n") if row]
+    rows = [row for row in as_lines(line, prediction, n_best, top).split("\n") if row]
     return "".join(f"{shown(line.shown)}\t{row}\n" for row in rows or [""])
 
 
-def as_object(line: Line, answer: Any, n_best: int = 1, top: int = 0) -> str:
+def as_object(line: Line, prediction: Any, n_best: int = 1, top: int = 0) -> str:
     """Return a JSON object with the input, the prediction, and the details of the task."""
-    record = {"input": line.shown, "text": answer.text, **answer.details}
+    record = {"input": line.shown, "text": prediction.text, **prediction.details}
     return json.dumps(record, ensure_ascii=False, default=lambda value: value.tolist()) + "\n"
 
 
-def check_place(output: Path | None) -> None:
+def check_output_path(output: Path | None) -> None:
     """Refuse an output file that cannot be written, before slow work starts.
 
     Raises:
-        RunError: if it is a folder, its folder does not exist, or it is a file that a run consists of.
+        RunError: if it is a folder, its folder does not exist, or it is a file of a run.
         PermissionError: if it is not writable.
     """
     from tformer_cli.runs.writing import check_output
@@ -189,6 +190,6 @@ def write(records: Iterable[str], output: Path | None) -> None:
                     file.write(record.encode("utf-8", "backslashreplace"))
     except BaseException:
         if file is not None and file.partial is not None:
-            what = f"{file.records:,} answer{'s'[: file.records != 1]}"
-            note(f"{os.fspath(file.partial)} holds the first {what}; {output} was left as it was")
+            count = f"{file.records:,} prediction{'s'[: file.records != 1]}"
+            note(f"{os.fspath(file.partial)} contains the first {count}; {output} is unchanged")
         raise

@@ -1,10 +1,10 @@
-"""Arguments of `translate` and `predict`: texts, files, settings, and options that must fit the run."""
+"""The arguments of `translate` and `predict`: texts, files, settings and options, and checks that they suit a run."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ PRECISION_NAME = {"trainer.precision": "--precision"}
 
 
 TRAINING = ("optim.", "augment.", "trainer.steps", "trainer.epochs", "trainer.minutes", "data.balance")
-"""Beginnings of the settings that only training uses."""
+"""Prefixes of settings that only training uses."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class PredictionArguments:
     """The arguments of the user.
 
     Attributes:
@@ -31,8 +31,8 @@ class Asked:
         inputs: texts, files, folders and settings.
         decode: search settings given as options; None: not given.
         columns: columns of tables.
-        form: format of files.
-        on_long: treatment of long lines.
+        form: format of files; empty: detected.
+        on_long: treatment of inputs beyond the model's limit; empty: the default of the task.
         as_json: whether to print JSON objects.
         output: file to write; None: standard output.
         device: device of the model.
@@ -59,7 +59,7 @@ class Asked:
     precision: str = ""
 
     @property
-    def given(self) -> list[str]:
+    def input_arguments(self) -> list[str]:
         """The arguments that are inputs."""
         return [item for item in self.inputs if not is_setting(item)]
 
@@ -79,59 +79,60 @@ class Asked:
 
     @property
     def names(self) -> dict[str, str]:
-        """Options by the settings that they stand for, without those that are given as settings."""
-        given = decode_settings([item for item in self.inputs if is_setting(item)])
-        names = {f"decode.{name}": OPTIONS[name] for name in self.decode if name not in given}
+        """Options by the settings that they set, without those that are given as settings."""
+        as_settings = decode_settings([item for item in self.inputs if is_setting(item)])
+        names = {f"decode.{name}": OPTIONS[name] for name in self.decode if name not in as_settings}
         return names | ({} if self.device == "auto" else DEVICE_NAME) | (PRECISION_NAME if self.precision else {})
 
     @property
     def texts(self) -> list[str]:
         """The inputs given as text."""
-        return [item for item in self.given if self.literal and is_text(item)]
+        return [item for item in self.input_arguments if self.literal and is_text(item)]
 
     @property
     def files(self) -> list[Path]:
         """The inputs given as files or folders."""
         texts = self.texts
-        return [Path(item) for item in self.given if item not in texts]
+        return [Path(item) for item in self.input_arguments if item not in texts]
 
 
 def precision_setting(precision: str) -> list[str]:
-    """Return the setting that `--precision` stands for; none if it was not given."""
+    """Return the setting of `--precision`; none if it was not given."""
     return [f"trainer.precision={precision}"] if precision else []
 
 
-def check_options(task: Any, asked: Asked, *, translating: bool) -> None:
+def check_options(task: Any, arguments: PredictionArguments, *, translating: bool) -> None:
     """Refuse options and search settings that do not apply to a run.
 
     Raises:
         RunError: if `translate` is used on a run that does not translate.
-        ConfigError: if an option does not apply; names it.
+        ConfigError: if an option does not apply; the error names it.
     """
     from tformer_cli.predictors.inputs import OnLong
 
-    kind = task.config.task
+    name = task.config.task
     if translating and not task.predictor.translates:
-        raise RunError(f"{asked.run} is a run of {kind}, which does not translate", f"tformer predict {asked.run}")
-    check_trained(asked.settings)
-    check_decode(task, asked.options)
-    if asked.on_long:
+        cause = f"{arguments.run} is a run of {name}, which does not translate"
+        raise RunError(cause, f"tformer predict {arguments.run}")
+    check_trained(arguments.settings)
+    check_decode(task, arguments.options)
+    if arguments.on_long:
         names = [choice.name for choice in OnLong]
-        if asked.on_long not in names:
-            raise ConfigError(f"--on-long: {asked.on_long!r} is not one of {', '.join(names)}")
+        if arguments.on_long not in names:
+            raise ConfigError(f"--on-long: {arguments.on_long!r} is not one of {', '.join(names)}")
         if task.predictor.on_long is None:
-            raise ConfigError(f"--on-long means nothing for a run of {kind}", "none of its inputs is too long")
+            raise ConfigError(f"--on-long has no effect on a run of {name}", "none of its inputs is too long")
 
 
 @contextlib.contextmanager
 def named_as_options(options: Mapping[str, str]) -> Iterator[None]:
-    """Name, in errors, the options that the user typed or can type in place of the settings that they stand for.
+    """Replace settings in errors by the options that set them.
 
     Args:
-        options: options by settings, as `{"decode.beam": "--beam"}`.
+        options: options by settings, such as `{"decode.beam": "--beam"}`.
 
     Raises:
-        ConfigError: as the block raises it; `decode.beam=5` becomes `--beam 5`.
+        ConfigError: the error of the block, in which `decode.beam=5` is replaced by `--beam 5`.
     """
     try:
         yield
@@ -146,16 +147,16 @@ def named_as_options(options: Mapping[str, str]) -> Iterator[None]:
 
 
 def decode_settings(settings: Sequence[str]) -> dict[str, str]:
-    """Return the search settings among the given settings, with the form in which they were given."""
+    """Return the keys of the settings of `decode`, by their names without this group."""
     keys = [setting.split("=", 1)[0] for setting in settings]
     return {key.removeprefix("decode."): key for key in keys if key.startswith("decode.")}
 
 
 def check_trained(settings: Sequence[str]) -> None:
-    """Refuse settings that only training uses, as the trained model would be the same without them.
+    """Refuse settings that only training uses, which would have no effect.
 
     Raises:
-        ConfigError: if there is one; names the first.
+        ConfigError: if there is one; the error names the first.
     """
     for setting in settings:
         key = setting.split("=", 1)[0]
@@ -163,55 +164,57 @@ def check_trained(settings: Sequence[str]) -> None:
             raise ConfigError(f"{key} has no effect on a trained model", "leave it out, or set it for training")
 
 
-def check_decode(task: Any, given: Mapping[str, str]) -> None:
+def check_decode(task: Any, options: Mapping[str, str]) -> None:
     """Refuse search settings that do not apply to a task.
 
     Args:
         task: task of the run.
-        given: options or keys by the names of settings.
+        options: options or keys by the names of settings.
 
     Raises:
-        ConfigError: if one does not apply; names the first.
+        ConfigError: if one does not apply; the error names the first.
     """
     from tformer_cli.config.schema import DecodeConfig
 
-    for name, option in given.items():
+    for name, option in options.items():
         if name not in task.predictor.options and (name in OPTIONS or hasattr(DecodeConfig, name)):
-            there = ", ".join(text for name, text in OPTIONS.items() if name in task.predictor.options) or "none"
-            raise ConfigError(f"{option} means nothing for a run of {task.config.task}", f"options that do: {there}")
+            valid = ", ".join(text for name, text in OPTIONS.items() if name in task.predictor.options) or "none"
+            raise ConfigError(f"{option} has no effect on a run of {task.config.task}", f"valid options: {valid}")
 
 
-def use_options(task: Any, asked: Asked) -> None:
-    """Set the options of the task, and refuse those without effect under the run's other settings.
+def use_options(task: Any, arguments: PredictionArguments) -> None:
+    """Set the options of the task, and refuse those that have no effect with the other settings of the run.
 
     Raises:
-        ConfigError: if an option has no effect; names it.
+        ConfigError: if an option has no effect; the error names it.
     """
     from tformer_cli.predictors.inputs import OnLong
 
-    for name, option in asked.options.items():
+    for name, option in arguments.options.items():
         if reason := task.predictor.unused(name):
             raise ConfigError(f"{option} has no effect", reason)
-    if asked.top:
-        task.predictor.top = asked.top
-    if asked.on_long:
-        task.predictor.on_long = OnLong[asked.on_long]
+    if arguments.top:
+        task.predictor.top = arguments.top
+    if arguments.on_long:
+        task.predictor.on_long = OnLong[arguments.on_long]
 
 
-def is_text(given: str) -> bool:
-    """Return whether an argument is an input text: neither a file nor the likely name of one."""
-    if given == "-" or (given and _on_disk(given, Path.exists)):
+def is_text(argument: str) -> bool:
+    """Return whether an argument is an input text: neither a file nor likely the name of a file."""
+    if argument == "-" or (argument and _exists(argument)):
         return False
-    return re.fullmatch(r"\S+\.(txt|tsv|csv|jsonl?|parquet|arrow|feather|conllu?|gz|[a-z]{2})|\S*/\S*", given) is None
+    return (
+        re.fullmatch(r"\S+\.(txt|tsv|csv|jsonl?|parquet|arrow|feather|conllu?|gz|[a-z]{2})|\S*/\S*", argument) is None
+    )
 
 
-def is_setting(given: str) -> bool:
+def is_setting(argument: str) -> bool:
     """Return whether an argument is KEY=VALUE and not the name of a file."""
-    return re.match(r"[a-z_]+(\.[a-z_0-9]+)+=", given) is not None and not _on_disk(given, Path.exists)
+    return re.match(r"[a-z_]+(\.[a-z_0-9]+)+=", argument) is not None and not _exists(argument)
 
 
-def _on_disk(given: str, check: Callable[[Path], bool]) -> bool:
+def _exists(argument: str) -> bool:
     try:
-        return check(Path(given))
+        return Path(argument).exists()
     except (OSError, ValueError):  # a text can be too long for a file name
         return False
