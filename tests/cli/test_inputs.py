@@ -130,7 +130,7 @@ def test_pairs_are_two_columns(capsys):
     assert line.value == ("why?", "tab\there\nand on") and line.location == "f.csv:2"
     assert line.shown == {"question": "why?", "context": "tab\there\nand on"}
     assert "columns 'question', 'context'" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="--column is given 1 time: an input is made of 2 columns"):
+    with pytest.raises(ConfigError, match="--column is given 1 time: an input consists of 2 columns"):
         Reading(("question",), expected=PAIR.expected).check()
 
 
@@ -183,7 +183,7 @@ def test_other_columns_of_words():
     with pytest.raises(DataError, match="columns of words"):
         values(content, TEXT, "f.conll")
     assert values("Ann saw Bob\nBob saw Ann\n", WORDS, "f.txt") == ["Ann saw Bob", "Bob saw Ann"]
-    with pytest.raises(ConfigError, match="--format conll goes with runs that tag words"):
+    with pytest.raises(ConfigError, match="--format conll is for runs that tag words"):
         Reading(form="conll").check()
 
 
@@ -196,7 +196,7 @@ def test_lists_of_words():
 def test_impossible_options():
     with pytest.raises(ConfigError, match="--format: 'pdf' is not one of lines, csv"):
         Reading(form="pdf").check()
-    with pytest.raises(ConfigError, match="--column goes with tables"):
+    with pytest.raises(ConfigError, match="--column is for tables"):
         Reading(("a",), "lines", expected=("text",)).check()
 
 
@@ -244,10 +244,10 @@ def test_options_set_whether_the_first_line_is_a_header(capsys):
     assert values("0\t1\nx\ta\n", Reading(("1",), expected=("text",), header=True), "f.tsv") == ["a"]
     with pytest.raises(ConfigError, match="--column text with --no-header"):
         Reading(("text",), expected=("text",), header=False).check()
-    with pytest.raises(ConfigError, match="--header goes with CSV and TSV, and --format is lines"):
+    with pytest.raises(ConfigError, match="--header is for CSV and TSV, and --format is lines"):
         Reading((), "lines", header=True).check()
     for name, line in (("f.jsonl", '{"text": "a"}\n'), ("f.txt", "a line\n")):
-        with pytest.raises(DataError, match=f"{name}: --no-header goes with CSV and TSV"):
+        with pytest.raises(DataError, match=f"{name}: --no-header is for CSV and TSV"):
             values(line, Reading(expected=("text",), header=False), name)
 
 

@@ -118,7 +118,7 @@ def test_resuming_nothing_is_said_and_what_is_no_run_is_refused(capsys):
     Path("home").mkdir()
     Path("home/thesis.tex").write_text("x")
     assert main([*COMMAND, "--run", "home", "--resume"]) == 1
-    assert "home holds no run to resume" in capsys.readouterr().err
+    assert "home contains no run to resume" in capsys.readouterr().err
     assert [entry.name for entry in Path("home").iterdir()] == ["thesis.tex"]
 
 

@@ -72,4 +72,4 @@ def test_a_user_without_a_home_has_a_cache(monkeypatch, tmp_path):
 def test_an_unknown_home_is_said(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert main(["pretrain", "text/classification", "data.path=~no-such-user/x", "--run", "r", "--quiet"]) == 1
-    assert capsys.readouterr().err.startswith("error: ~ in a path stands for no folder here: ")
+    assert capsys.readouterr().err.startswith("error: ~ in a path has no meaning without a home directory: ")

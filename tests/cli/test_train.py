@@ -181,7 +181,7 @@ def test_a_signal_to_a_sweep_stops_its_runs_and_starts_no_others(stand_ins, monk
     threading.Thread(target=act, daemon=True).start()
     assert main(["pretrain", RECIPE, DATA, "optim.lr=0.1,0.2", "-m", "--run", "s"]) == 128 + number
     err = capsys.readouterr().err
-    assert "stopped: 0 of 2 runs are done; to go on: the same command with --resume" in err
+    assert "stopped: 0 of 2 runs are done; to continue: the same command with --resume" in err
     assert "[1/2] stopped s/1" in err
     assert Path("s/1/saved").exists() and not Path("s/2").exists()
 
@@ -238,7 +238,7 @@ def test_a_sweep_is_resumed_with_the_same_settings_only(fake_runs, capsys):
     assert main(sweep) == 1
     assert "s is not empty" in capsys.readouterr().err
     assert main(["pretrain", RECIPE, DATA, "optim.lr=0.1,0.3", "-m", "--run", "s", "--resume"]) == 1
-    assert "holds another sweep" in capsys.readouterr().err
+    assert "contains another sweep" in capsys.readouterr().err
 
 
 def test_a_sweeps_dry_run_lists_its_combinations(fake_runs, capsys):

@@ -195,7 +195,7 @@ def test_quickstart_trains_translates_scores_and_says_what_next(stand_ins, capsy
     assert f'echo "{source}" | tformer translate q' in err
     assert "bleu" in out
     assert main(["quickstart", "--minutes", "-1"]) == 2
-    assert capsys.readouterr().err == "error: --minutes: -1 is no time to train: give more than 0, as --minutes 1\n"
+    assert capsys.readouterr().err == "error: --minutes: -1 is not positive: give more than 0, as --minutes 1\n"
 
 
 def test_quickstart_limits_the_recipe_to_minutes_unless_all_steps_are_asked_for(stand_ins, capsys):
@@ -259,7 +259,7 @@ def test_quickstart_leaves_out_what_needs_a_library_that_is_not_there(stand_ins,
     assert [call.run for call in stand_ins.launch] == [
         Path("q", name) for name in ("translation", "bert", "gpt", "conformer")
     ]
-    assert f"vit is left out: it needs no_such_library ({install_command('demo')})" in capsys.readouterr().err
+    assert f"vit is skipped: it needs no_such_library ({install_command('demo')})" in capsys.readouterr().err
     assert main(["quickstart", "vit"]) == 2
     assert "vit needs no_such_library, which is not installed: pip install" in capsys.readouterr().err
 

@@ -174,7 +174,7 @@ def test_settings_of_a_task_with_a_family(capsys):
     assert main(["settings", "model.squeeze"]) == 0
     assert "image_classification with model.family=resnet" in capsys.readouterr().out.replace("\n", " ")
     assert main(["settings", "--family", "resnet"]) == 2
-    assert capsys.readouterr().err == "error: --family: goes with --task, and that is not given: add --task TASK\n"
+    assert capsys.readouterr().err == "error: --family: needs --task: add --task TASK\n"
     assert main(["settings", "--task", "translation", "--family", "resnet"]) == 2
 
 

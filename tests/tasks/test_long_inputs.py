@@ -121,13 +121,13 @@ def test_options_that_mean_nothing_are_refused(family, tmp_path):
         if fits:
             check_options(task, given, translating=False)
         else:
-            with pytest.raises(ConfigError, match=r"(--top|--beam|decode.beam) means nothing for a run of"):
+            with pytest.raises(ConfigError, match=r"(--top|--beam|decode.beam) has no effect on a run of"):
                 check_options(task, given, translating=False)
     if not task.predictor.translates:
         with pytest.raises(RunError, match="which does not translate: tformer predict r"):
             check_options(task, asked(), translating=True)
     if task.predictor.on_long is None:
-        with pytest.raises(ConfigError, match="--on-long means nothing"):
+        with pytest.raises(ConfigError, match="--on-long has no effect"):
             check_options(task, asked(on_long="cut"), translating=False)
     else:
         with pytest.raises(ConfigError, match="--on-long: 'no' is not one of error, cut, skip"):
@@ -159,7 +159,7 @@ def test_options_without_effect_are_refused(name, settings, given, reason, tmp_p
 
 def test_numbers_have_no_likeliest_labels(tmp_path):
     family = family_named("text classification")
-    with pytest.raises(ConfigError, match="--top means nothing"):
+    with pytest.raises(ConfigError, match="--top has no effect"):
         check_options(tasks.build(family.config(tmp_path, "data.target=number")), asked(top=2), translating=False)
 
 

@@ -91,7 +91,7 @@ def test_running_text_has_no_table_of_predictions(family, tmp_path):
     if family.name in LISTED:
         check(task, "validation", [], predictions=Path("x.csv"))
         return
-    with pytest.raises(ConfigError, match="--predictions means nothing for a run of"):
+    with pytest.raises(ConfigError, match="--predictions has no effect on a run of"):
         check(task, "validation", [], predictions=Path("x.csv"))
     check(task, "validation", [], predictions=None)
 

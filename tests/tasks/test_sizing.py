@@ -76,7 +76,7 @@ def test_the_command_sizes_says_so_and_resumes(tmp_path, capsys):
     run = tmp_path / "run"
     assert main(["pretrain", "translation/files", *given, "trainer.steps=3", "--run", str(run)]) == 0
     err = capsys.readouterr().err
-    assert "sized to 30 pairs: model=transformer_tiny tokenizer.vocab_size=" in err
+    assert "chosen for 30 pairs: model=transformer_tiny tokenizer.vocab_size=" in err
     config = from_yaml(run / "config.yaml")
     assert isinstance(config, TranslationExperiment)
     assert (config.size.name, config.model.dim, config.trainer.steps) == ("given", 16, 3)
@@ -85,7 +85,7 @@ def test_the_command_sizes_says_so_and_resumes(tmp_path, capsys):
     assert "nothing is left to train" in capsys.readouterr().err
     assert main(["pretrain", f"{run}/config.yaml", "--run", str(run), "--resume"]) == 0
     err = capsys.readouterr().err
-    assert "sized" not in err and "nothing is left to train" in err
+    assert "chosen for" not in err and "nothing is left to train" in err
     assert main(["pretrain", "translation/files", f"data.path={tmp_path}/none", *LANGUAGES]) == 1
     assert "none" in capsys.readouterr().err
 
