@@ -1,7 +1,7 @@
-"""Augmentation by tformer and by kornia, in turn, on one thread: milliseconds of processor time a batch.
+"""Processor time of augmentation by tformer and by kornia, measured in turn on one thread.
 
-kornia is no dependency of the project: `pip install --no-deps --target FOLDER kornia kornia_rs`, then
-`PYTHONPATH=FOLDER OMP_NUM_THREADS=1 python benchmarks/augmentation.py`. Both make normalised float32 of uint8.
+kornia is not a dependency of the project: `pip install --no-deps --target FOLDER kornia kornia_rs`, then
+`PYTHONPATH=FOLDER OMP_NUM_THREADS=1 python benchmarks/augmentation.py`. Both convert uint8 to normalised float32.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CASES = ("crop and flip", "and colour", "and RandAugment 2, 9")
 
 
 def ours(pixels: Tensor, size: int, case: int) -> Callable[[int], Tensor]:
-    """A call augments the batch anew."""
+    """Return a function that augments a batch with tformer, with other random numbers for each epoch."""
     config = AugmentConfig(crop=Crop.padded if size == 32 else Crop.resized, flip=0.5)
     if case == 1:
         for name, value in COLOUR.items():
@@ -47,7 +47,7 @@ def ours(pixels: Tensor, size: int, case: int) -> Callable[[int], Tensor]:
 
 
 def theirs(pixels: Tensor, size: int, case: int) -> Callable[[int], Tensor]:
-    """As `ours`."""
+    """Return a function that augments a batch with kornia."""
     crop = RandomCrop((32, 32), padding=4) if size == 32 else RandomResizedCrop((size, size), scale=(0.08, 1.0))
     parts: list = [crop, RandomHorizontalFlip(p=0.5)]
     if case == 1:
@@ -60,7 +60,7 @@ def theirs(pixels: Tensor, size: int, case: int) -> Callable[[int], Tensor]:
 
 
 def milliseconds(work: Callable[[int], Tensor], epoch: int) -> float:
-    """Of one batch."""
+    """Return the processor time of one batch in milliseconds."""
     start = time.process_time()
     with torch.no_grad():
         work(epoch)
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    tune_heap()  # as in training; both gain by it
+    tune_heap()  # as in training; both are faster with it
     print(f"torch {torch.__version__}, kornia {kornia.__version__}, one thread, {options.runs} runs of each in turn\n")
     print("| pictures | work | tformer, ms | kornia, ms | ratio |\n| --- | --- | --- | --- | --- |")
     raw = []
@@ -83,18 +83,18 @@ def main() -> None:
             sides = ours(pixels, size, case), theirs(pixels, size, case)
             times: list[list[float]] = [[], []]
             for epoch in range(-3, options.runs):
-                for work, found in zip(sides, times, strict=True):
-                    found.append(milliseconds(work, epoch))
-            kept = [found[3:] for found in times]
-            shown = [f"{statistics.median(found):.1f} ({min(found):.1f}-{max(found):.1f})" for found in kept]
-            ratio = statistics.median(kept[1]) / statistics.median(kept[0])
+                for work, durations in zip(sides, times, strict=True):
+                    durations.append(milliseconds(work, epoch))
+            measured = [durations[3:] for durations in times]
+            shown = [f"{statistics.median(part):.1f} ({min(part):.1f}-{max(part):.1f})" for part in measured]
+            ratio = statistics.median(measured[1]) / statistics.median(measured[0])
             print(
                 f"| {count} x 3 x {side} x {side} to {size} | {name} | {' | '.join(shown)} | {ratio:.1f} |", flush=True
             )
-            raw += [(size, name, who, found) for who, found in zip(("tformer", "kornia"), kept, strict=True)]
+            raw += [(size, name, library, part) for library, part in zip(("tformer", "kornia"), measured, strict=True)]
     print("\nAll times in ms:\n")
-    for size, name, who, found in raw:
-        print(f"- {size}, {name}, {who}: {' '.join(f'{each:.1f}' for each in found)}")
+    for size, name, library, durations in raw:
+        print(f"- {size}, {name}, {library}: {' '.join(f'{duration:.1f}' for duration in durations)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The items' data sets: where each is found, and how it is made ready, once, for every program."""
+"""The data sets of the benchmarks: their folders, and their preparation, once for all programs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 WORK = HERE / "work"
 TEXT_VOCAB_SIZE = 8000
-"""Of running text and its sentences; pairs have `--vocab-size`."""
+"""Size of the vocabulary of running text and its sentences; that of pairs is `--vocab-size`."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A folder that an option names, or that is found by the data set's name in TFORMER_DATA; or what tformer brings.
+    """A data set: a folder that an option names or that has its name in TFORMER_DATA, or built-in data of tformer.
 
     Attributes:
-        option: of the command line, without its dashes; empty: it comes with tformer.
-        file: what must be in the folder.
-        about: what the option's help says.
+        option: option of the command line, without its dashes; empty: built-in data.
+        file: a file that the folder must contain.
+        about: help text of the option.
     """
 
     option: str
@@ -43,7 +43,7 @@ DATA_SETS = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """An option for each data set's folder."""
+    """Add an option for the folder of each data set."""
     for name, data_set in DATA_SETS.items():
         if not data_set.option:
             continue
@@ -52,16 +52,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def folder_of(name: str, options: argparse.Namespace) -> Path:
-    """The folder of a data set; where it is made, of one that comes with tformer.
+    """Return the folder of a data set; for built-in data the folder into which it is written.
 
     Raises:
-        SystemExit: if what must be in it is not there.
+        SystemExit: if the folder does not contain the required file.
     """
     data_set = DATA_SETS[name]
     if not data_set.option:
         return WORK / name
-    given = getattr(options, data_set.option)
-    folder = given or Path(os.environ.get("TFORMER_DATA") or ROOT / "../shared/data") / name
+    option = getattr(options, data_set.option)
+    folder = option or Path(os.environ.get("TFORMER_DATA") or ROOT / "../shared/data") / name
     file = data_set.file.format(source=options.source)
     if not (folder / file).is_file():
         raise SystemExit(f"error: {folder}: no {file}: give --{data_set.option} FOLDER, or set TFORMER_DATA")
@@ -69,28 +69,30 @@ def folder_of(name: str, options: argparse.Namespace) -> Path:
 
 
 def prepare(name: str, options: argparse.Namespace, weights: Path | None = None) -> tuple[Path, dict[str, Any]]:
-    """The texts as ids, by a vocabulary trained once or that of trained weights, pictures, or sound; and their facts.
+    """Prepare a data set: ids of texts, pixels of images or samples of recordings.
+
+    The vocabulary of texts is trained once, or is that of trained weights.
 
     Returns:
-        A folder with `data.npz`, of texts and sound with `tokenizer.model`, and but for pairs also what tformer reads;
-        and its facts.
+        A folder with `data.npz`, for texts and recordings with `tokenizer.model`, and except for pairs with the data
+        that tformer reads; and the content of its `facts.json`.
     """
     if name == "multi30k":
         source, target = options.source, options.target
-        made = WORK / f"{source}-{target}-{weights.resolve().name if weights else options.vocab_size}"
-        arguments = ["prepare.py", folder_of(name, options), made, source, target, options.vocab_size]
+        folder = WORK / f"{source}-{target}-{weights.resolve().name if weights else options.vocab_size}"
+        arguments = ["prepare.py", folder_of(name, options), folder, source, target, options.vocab_size]
         arguments += [weights] if weights else []
     elif name == "cifar10":
-        made = WORK / name
-        arguments = ["prepare_images.py", folder_of(name, options), made, name]
+        folder = WORK / name
+        arguments = ["prepare_images.py", folder_of(name, options), folder, name]
     elif name == "spoken_numbers":
-        made = WORK / name
-        arguments = ["prepare_speech.py", made, name]
+        folder = WORK / name
+        arguments = ["prepare_speech.py", folder, name]
     else:
-        made = WORK / f"{name}-{TEXT_VOCAB_SIZE}"
-        arguments = ["prepare_text.py", folder_of(name, options), made, name, TEXT_VOCAB_SIZE]
-    if weights or not (made / "facts.json").exists():
-        print(f"preparing {made.name} ...", flush=True)
-        script, *others = map(str, arguments)
-        subprocess.run([sys.executable, HERE / script, *others], check=True)
-    return made, json.loads((made / "facts.json").read_text(encoding="utf-8"))
+        folder = WORK / f"{name}-{TEXT_VOCAB_SIZE}"
+        arguments = ["prepare_text.py", folder_of(name, options), folder, name, TEXT_VOCAB_SIZE]
+    if weights or not (folder / "facts.json").exists():
+        print(f"preparing {folder.name} ...", flush=True)
+        script, *script_arguments = map(str, arguments)
+        subprocess.run([sys.executable, HERE / script, *script_arguments], check=True)
+    return folder, json.loads((folder / "facts.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The peers' own environments: made once, outside the project's, with every version pinned."""
+"""The environments of the peers, which are separate from the project's and have pinned versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PEERS = ("hf", "joeynmt", "timm", "torchaudio")
 
 
 def python_of(name: str) -> Path:
-    """The interpreter of a peer's environment; `ours` is the one that runs this program."""
+    """Return the interpreter of a peer's environment; that of `ours` runs this program."""
     if name == "ours":
         return Path(sys.executable)
     scripts = "Scripts" if sys.platform == "win32" else "bin"
@@ -22,20 +22,20 @@ def python_of(name: str) -> Path:
 
 
 def install(name: str) -> None:
-    """Make a peer's environment, unless it is there and up to date.
+    """Create the environment of a peer, unless it exists and is up to date.
 
-    torch goes first: peers that ask for "any torch" then keep the one that all programs use. It comes from
-    the ordinary index; set `PIP_EXTRA_INDEX_URL` for another build of it.
+    torch is installed first, so that peers that accept any version use the same one. It comes from the default index;
+    set `PIP_EXTRA_INDEX_URL` for another build of it.
     """
     requirements = HERE / f"requirements-{name}.txt"
-    wanted = hashlib.sha256(TORCH.encode() + requirements.read_bytes()).hexdigest()
+    digest = hashlib.sha256(TORCH.encode() + requirements.read_bytes()).hexdigest()
     folder = ROOT / f".benchmark-env-{name}"
     mark = folder / "installed"
-    if mark.exists() and mark.read_text(encoding="ascii") == wanted:
+    if mark.exists() and mark.read_text(encoding="ascii") == digest:
         return
     print(f"installing {folder.name} ...", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     pip = [python_of(name), "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, TORCH], check=True)
     subprocess.run([*pip, TORCH, "-r", requirements], check=True)
-    mark.write_text(wanted, encoding="ascii")
+    mark.write_text(digest, encoding="ascii")

@@ -1,4 +1,4 @@
-"""What is compared with what: each measured item, its work, and the programs that do it."""
+"""The items of the benchmarks: the work of each, and the programs that are compared."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ VIT_SMALL = {"image_size": 32, "patch_size": 4, "depth": 6, "dim": 192, "heads":
 
 @dataclass
 class Program:
-    """One contestant.
+    """A program of an item.
 
     Attributes:
-        name: in tables.
-        environment: whose interpreter runs it: ours, hf, joeynmt, timm or torchaudio.
-        script: relative to `benchmarks/`.
-        options: what it adds to the item's job.
-        goal: how many times as fast ours is meant to be; None: it is shown for comparison only.
-        choice: programs of one choice are variants of one peer: all run once, the fastest goes on.
-        against: which of ours it is compared with, by its name; empty: the first.
+        name: name in tables.
+        environment: environment that runs it: ours, hf, joeynmt, timm or torchaudio.
+        script: path relative to `benchmarks/`.
+        options: entries that it adds to the item's job.
+        goal: intended speed of tformer divided by that of this program; None: there is no goal.
+        choice: name of a choice; its programs are variants of one peer, of which the fastest in a trial is measured.
+        against: name of the program of tformer that it is compared with; empty: the first.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Program:
 
 @dataclass
 class Item:
-    """One measured piece of work and all who do it; the first program is ours, `data` is one of `corpora.DATA_SETS`."""
+    """A measured work and its programs; the first is tformer. `data` is a name in `corpora.DATA_SETS`."""
 
     name: str
     title: str
@@ -82,7 +82,7 @@ def _translation(size: str, shape: dict[str, Any], peers: list[Program], seconds
 
 
 def _text(name: str, title: str, data: str, peers: list[Program], **job: Any) -> Item:
-    """Running text or its sentences; the tokens that the model reads count."""
+    """Return an item on running text or its sentences, in which the tokens that the model reads are counted."""
     return _training(name, title, data, peers, counted="tokens", **job)
 
 
@@ -95,23 +95,23 @@ def _trainer(name: str, options: dict[str, Any], goal: float | None = None, choi
 
 
 def _best_options(peer: Callable[..., Program], goal: float, *, grouped: bool, batch: int = 0) -> list[Program]:
-    """A trainer's ordinary options; the best of them on the machine at hand is the peer.
+    """Return variants of a trainer with its usual options, of which the fastest is the peer.
 
     Args:
-        peer: makes a program of a name and options.
-        goal: against the best.
-        grouped: batches of like lengths.
-        batch: also try so many sentences in a batch; 0: do not.
+        peer: function that returns a program, given a name and options.
+        goal: goal against the fastest variant.
+        grouped: whether batches have sentences of similar lengths.
+        batch: also try this number of sentences in a batch; 0: do not.
     """
-    kind = ", grouped" if grouped else ""
+    suffix = ", grouped" if grouped else ""
     variants: dict[str, dict[str, Any]] = {
-        f"bf16{kind}": {"precision": "bf16"},
-        f"fp32{kind}": {},
-        f"fp32{kind}, eager attention": {"attention": "eager"},
-        f"bf16{kind}, eager attention": {"precision": "bf16", "attention": "eager"},
+        f"bf16{suffix}": {"precision": "bf16"},
+        f"fp32{suffix}": {},
+        f"fp32{suffix}, eager attention": {"attention": "eager"},
+        f"bf16{suffix}, eager attention": {"precision": "bf16", "attention": "eager"},
     }
     if batch:
-        variants[f"fp32{kind}, batches of {batch}"] = {"batch_sentences": batch}
+        variants[f"fp32{suffix}, batches of {batch}"] = {"batch_sentences": batch}
     return [peer(name, {"grouped": grouped, **options}, goal, "HF's options") for name, options in variants.items()]
 
 
@@ -147,7 +147,7 @@ def _decoding(size: str, shape: dict[str, Any], beam: int, sentences: int, *, jo
 
 
 def all_items() -> list[Item]:
-    """Every item, in the order in which they run."""
+    """Return all items in the order in which they are measured."""
     joeynmt = Program("JoeyNMT, token batches", "joeynmt", "peers/joeynmt_train.py", goal=6.0)
     defaults = [_seq2seq_trainer("defaults", {}, goal) for goal in (7.0, None)]
     best = [_best_options(_seq2seq_trainer, goal, grouped=True, batch=256) for goal in (2.7, 1.8)]
@@ -202,7 +202,7 @@ def _texts() -> list[Item]:
 
 
 def _timm(goal: float) -> list[Program]:
-    """Precisions and both kinds of attention; the fastest on the machine at hand is the peer."""
+    """Return timm in both precisions with both implementations of attention, of which the fastest is the peer."""
     variants: dict[str, dict[str, Any]] = {
         "bf16": {"precision": "bf16"},
         "fp32": {"precision": "fp32"},
@@ -218,7 +218,7 @@ def _timm(goal: float) -> list[Program]:
 def _pictures() -> list[Item]:
     work = {"task": "image_classification", "counted": "images"}
     large = work | {"rows": "pictures224", "shape": VIT_TI16, "batch_images": 32}
-    small = work | {"rows": "pictures32", "shape": VIT_SMALL, "batch_images": 128}
+    small_images = work | {"rows": "pictures32", "shape": VIT_SMALL, "batch_images": 128}
     return [
         _training(
             "vit-ti16",
@@ -234,7 +234,7 @@ def _pictures() -> list[Item]:
             "cifar10",
             [OURS_AUGMENTED, *_timm(1.4)],
             learning_rate=3e-4,
-            **small,
+            **small_images,
         ),
         Item(
             "infer-vit-ti16",
@@ -247,13 +247,13 @@ def _pictures() -> list[Item]:
 
 
 def _speech() -> Item:
-    """Each precision against the same one of ours."""
+    """Return the item on speech, in which each peer is compared with tformer in the same precision."""
     programs = []
     for precision in ("bf16", "fp32"):
-        mine = Program(f"tformer, {precision}", "ours", "ours.py", {"precision": precision})
+        ours = Program(f"tformer, {precision}", "ours", "ours.py", {"precision": precision})
         options = {"precision": precision, "grouped": True}
-        peer = _torchaudio(f"{precision}, grouped", options, goal=1.5, against=mine.name)
-        programs += [mine, peer]
+        peer = _torchaudio(f"{precision}, grouped", options, goal=1.5, against=ours.name)
+        programs += [ours, peer]
     return _training(
         "conformer",
         "Conformer (8 blocks, 144 wide) on strings of spoken numbers, CTC",

@@ -1,4 +1,4 @@
-"""Hashes of a short seeded run of every family, which a refactoring must not change on the same machine.
+"""Hashes of a short seeded run of each family, which a refactoring must not change on the same machine.
 
     make bench-loss
     python benchmarks/loss_hashes.py [--output FILE] [--compare FILE] [NAME ...]
@@ -85,7 +85,7 @@ def run_hashes(family: Family, folder: Path, processes: int = 1) -> Hashes:
 
 
 def all_hashes(names: list[str]) -> dict[str, Hashes]:
-    """Hashes by the name of the family, printed as they come; without names, of all families."""
+    """Return the hashes by the name of the family, and print each when it is known; without names, of all families."""
     jobs = [(family.name, family, 1) for family in (*FAMILIES, *VARIANTS)]
     jobs.append(("two ranks", FAMILIES[0], 2))
     results = {}
@@ -101,13 +101,13 @@ def all_hashes(names: list[str]) -> dict[str, Hashes]:
 
 
 def main() -> None:
-    """Print the hashes; with `--compare`, end with status 1 where one differs from the file's."""
+    """Print the hashes; with `--compare`, exit with status 1 if one differs from that in the file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="*", help="families; without any: all")
     parser.add_argument("--output", type=Path, help="also write the hashes to this JSON file")
     parser.add_argument("--compare", type=Path, help="a file that --output has written on this machine")
     options = parser.parse_args()
-    machine.product_rate = lambda *_, **__: 1e9  # not measured: no hash depends on it
+    machine.product_rate = lambda *_, **__: 1e9  # not measured, since no hash depends on it
     results = {name: asdict(hashes) for name, hashes in all_hashes(options.names).items()}
     if options.output:
         options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a result must say about the machine, and how busy others keep it."""
+"""Facts about the machine for the results, and its load by other processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INTERESTING = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 
 
 def cores() -> int:
-    """Physical cores that this process may use, hyper-threads counted once."""
+    """Return the number of physical cores that this process may use."""
     if not hasattr(os, "sched_getaffinity"):
         return max(1, (os.cpu_count() or 2) // 2)
     siblings = set()
@@ -25,7 +25,7 @@ def cores() -> int:
 
 
 def describe() -> dict[str, object]:
-    """Processor, its vector instructions, cores, memory, system."""
+    """Return processor, vector instructions, cores, memory and system."""
     facts: dict[str, object] = {
         "system": platform.platform(),
         "cores": cores(),
@@ -45,7 +45,7 @@ def describe() -> dict[str, object]:
 
 
 def revision(root: Path) -> str:
-    """The project's commit, with a mark if files differ from it; "" without git."""
+    """Return the commit of the project, marked if files differ from it; "" without git."""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -54,7 +54,7 @@ def revision(root: Path) -> str:
 
 
 def busy_percent(seconds: float = 1.0) -> float | None:
-    """Share of all processors' time that others used while this program slept; None if it cannot be known."""
+    """Return the share of processor time that other processes used while this one slept; None if it is unknown."""
 
     def read() -> tuple[int, int]:
         values = [int(x) for x in Path("/proc/stat").read_text("ascii").split("\n")[0].split()[1:]]

@@ -1,8 +1,8 @@
-"""tformer on a benchmark's job: its own command's path for training, its own search for decoding.
+"""tformer as a program of the benchmarks: training as by its command, evaluation of images, and its search.
 
-Training is `tformer pretrain` on the same text or sound with the same SentencePiece model, or on the same pictures, so
-that reading, batching, loss, optimiser and all the loop's bookkeeping are paid for; only the clock is added. Decoding
-reads the weights that the peers read. Inference is the task's own scoring of the validation pictures.
+Training is that of `tformer pretrain` on the same text or audio with the same SentencePiece model, or on the same
+images, and includes reading, batching, loss, optimiser and all other work of the loop; only the clock is added.
+Decoding reads the weights that the peers read. Inference is the evaluation of the validation images.
 """
 
 from __future__ import annotations
@@ -75,42 +75,42 @@ from tformer_cli.train import machine  # noqa: E402
 
 
 def model_config(shape: dict[str, Any]) -> Seq2SeqConfig:
-    """The same Transformer as the peers': post-norm, ReLU, sinusoidal positions, all embeddings tied."""
+    """Return the Transformer of the peers: post-norm, ReLU, sinusoidal positions, all embeddings tied."""
     sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "encoder_depth", "decoder_depth", "dropout")}
     return Seq2SeqConfig(norm=Norm.post, **sizes)
 
 
 def bert_config(shape: dict[str, Any]) -> BERTConfig:
-    """The same BERT as the peers': post-norm, gelu, learned positions, dropout on attention weights too."""
+    """Return the BERT of the peers: post-norm, gelu, learned positions, dropout of attention weights too."""
     sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "depth", "max_length", "dropout")}
     return BERTConfig(attention_dropout=shape["dropout"], **sizes)
 
 
 def gpt_config(shape: dict[str, Any]) -> GPTConfig:
-    """The same GPT as the peers': pre-norm, gelu by tanh, learned positions, dropout on attention weights too."""
+    """Return the GPT of the peers: pre-norm, gelu by tanh, learned positions, dropout of attention weights too."""
     sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "depth", "max_length", "dropout")}
     return GPTConfig(norm=Norm.pre, activation=Activation.gelu_tanh, attention_dropout=shape["dropout"], **sizes)
 
 
 def vit_config(shape: dict[str, Any]) -> ViTConfig:
-    """The same Vision Transformer as timm's: pre-norm, gelu, learned positions, a [class] token, no dropout."""
+    """Return the Vision Transformer of timm: pre-norm, gelu, learned positions, a [class] token, no dropout."""
     sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "depth", "patch_size")}
     return ViTConfig(dropout=0.0, **sizes)
 
 
 def conformer_config(shape: dict[str, Any]) -> ConformerConfig:
-    """The same Conformer as torchaudio's: no positions, batch normalisation, dropout on attention weights too."""
+    """Return the Conformer of torchaudio: no positions, batch normalisation, dropout of attention weights too."""
     sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "depth", "kernel_size", "dropout")}
     return ConformerConfig(positions=Positions.none, attention_dropout=shape["dropout"], **sizes)
 
 
 def augmentation(size: int) -> AugmentConfig:
-    """Shifted by up to an eighth, mirrored, and two operations of RandAugment."""
+    """Return shifts by up to an eighth, mirroring, and two operations of RandAugment."""
     return AugmentConfig(crop=Crop.padded, padding=size // 8, flip=0.5, operations=2, magnitude=9.0)
 
 
 def experiment(job: dict[str, Any]) -> Experiment:
-    """The job as `tformer pretrain` would compose it."""
+    """Return the configuration of a job."""
     shape = job["shape"]
     data = {"path": job["corpus"], "cache": str(Path(job["work"]) / "tformer-cache")}
     common: dict[str, Any] = {
@@ -156,14 +156,14 @@ def experiment(job: dict[str, Any]) -> Experiment:
 
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
-    """Train until the clock says that the time is over."""
+    """Train until the time of the clock is over."""
     from tformer_cli.train import loop
     from tformer_cli.train.launch import launch
 
-    clock, seen, waits = TrainingClock(job), {}, []
+    clock, reached, waits = TrainingClock(job), {}, []
     step, add = loop.Trainer.train_step, loop.Throughput.add
 
-    def noted_step(self: loop.Trainer, micro_batches: list[Any]) -> dict[str, Any]:
+    def timed_step(self: loop.Trainer, micro_batches: list[Any]) -> dict[str, Any]:
         sums = step(self, micro_batches)
         if not self.stopper.number:
             count = int(sums["count"])
@@ -173,28 +173,28 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
                 real, cells = (sum(sizes) for sizes in zip(*(batch.sizes() for batch in micro_batches), strict=True))
             if clock.tick(real, cells, float(sums["loss"]) / count):
                 self.stopper.number = signal.SIGINT  # ends the run after a step
-            seen.update(machine=self.machine, model=self.model)
+            reached.update(machine=self.machine, model=self.model)
         return sums
 
-    def noted_add(self: loop.Throughput, micro_batches: list[Any], waited: float, count: list[torch.Tensor]) -> None:
+    def timed_add(self: loop.Throughput, micro_batches: list[Any], waited: float, count: list[torch.Tensor]) -> None:
         waits.append(waited)
         add(self, micro_batches, waited, count)
 
-    loop.Trainer.train_step, loop.Throughput.add = noted_step, noted_add
+    loop.Trainer.train_step, loop.Throughput.add = timed_step, timed_add
     # A run that is asked to stop ends with the exit status of the signal.
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(SystemExit):
         launch(experiment(job), Path(folder) / "run", quiet=True)
     result = clock.result()
     return result | {
         "data_wait_percent": 100 * sum(waits[job["warm_up"] :]) / result["seconds"],
-        "parameters": sum(p.numel() for p in seen["model"].parameters() if p.requires_grad),
-        "precision": seen["machine"].precision,
-        "attention": seen["machine"].attention,
+        "parameters": sum(p.numel() for p in reached["model"].parameters() if p.requires_grad),
+        "precision": reached["machine"].precision,
+        "attention": reached["machine"].attention,
     }
 
 
 def infer(job: dict[str, Any]) -> dict[str, Any]:
-    """Loss, accuracy and the like of the validation pictures, again and again, as an evaluation while training."""
+    """Evaluate the validation images repeatedly, as in training."""
     from tformer_cli import tasks
     from tformer_cli.evaluators.base import Scoring
 
@@ -219,7 +219,7 @@ def infer(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_weights(job: dict[str, Any]) -> dict[str, Any]:
-    """Random weights, exported as `tformer export` does, for every decoder to read."""
+    """Export random weights, as `tformer export` does, for all decoders."""
     from tformer_cli.interop.huggingface_seq2seq import export_files
     from tformer_cli.runs.writing import write_new_folder
     from tformer_cli.tokenizers.tokenizer import Tokenizer
@@ -231,7 +231,7 @@ def write_weights(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def decode(job: dict[str, Any]) -> dict[str, Any]:
-    """Greedy or beam search on the weights that the peers read."""
+    """Decode with greedy or beam search, with the weights that the peers read."""
     from tformer_cli.data.text.encoded import pad
     from tformer_cli.decode.search import search
     from tformer_cli.decode.workers import Workers
@@ -251,14 +251,14 @@ def decode(job: dict[str, Any]) -> dict[str, Any]:
     forced = job["forced_length"]
 
     @torch.inference_mode()
-    def one(batch: tuple[list[int], list[list[int]], int, int]) -> dict[int, list[int]]:
-        rows, sources, _, most = batch
-        # A search that may not choose the output's end goes on to the longest length. There it takes a step
-        # more, for the end itself, so that one token less makes as many steps as the peers'.
+    def decode_batch(batch: tuple[list[int], list[list[int]], int, int]) -> dict[int, list[int]]:
+        rows, sources, _, max_length = batch
+        # A search that may not choose </s> continues to the maximum length, and takes another step for </s>. With one
+        # token less it takes as many steps as the peers.
         with torch.autocast("cpu", torch.bfloat16, enabled=chosen.precision == "bf16"):
             source, lengths = pad([np.asarray(row) for row in sources], PAD, end=EOS)
-            limits = torch.full((len(rows),), most - forced)
-            found = search(
+            limits = torch.full((len(rows),), max_length - forced)
+            results = search(
                 model,
                 model.start(model.encode(source, lengths), job["beam"], int(limits.max())),
                 config=config,
@@ -267,16 +267,16 @@ def decode(job: dict[str, Any]) -> dict[str, Any]:
                 forbidden=(PAD, BOS, EOS) if forced else (PAD, BOS),
                 max_lengths=limits,
             )
-        return {row: best[0].tokens for row, best in zip(rows, found, strict=True)}
+        return {row: best[0].tokens for row, best in zip(rows, results, strict=True)}
 
-    one((*batches[-1][:2], 2, 2))
-    with Workers(one, 0, chosen.device) as workers:  # as `tformer translate` does
+    decode_batch((*batches[-1][:2], 2, 2))
+    with Workers(decode_batch, 0, chosen.device) as workers:  # as in `tformer translate`
         result = decoding_result(job, lambda: {k: v for part in workers.map(batches) for k, v in part.items()})
     return result | {"precision": chosen.precision, "attention": chosen.attention, "workers": workers.count}
 
 
 def main() -> None:
-    """`python ours.py JOB.json`."""
+    """Run `python ours.py JOB.json`."""
     job, output = start()
     before = gemm_gflops()
     result = {"train": train, "infer": infer, "decode": decode, "weights": write_weights}[job["kind"]](job)

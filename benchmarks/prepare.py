@@ -1,4 +1,4 @@
-"""Trains the vocabulary and writes the sentences as ids, once, for every program to read.
+"""The preparation of sentence pairs: trains the vocabulary and writes the sentences as ids, once for all programs.
 
 `python prepare.py CORPUS OUTPUT SOURCE TARGET VOCAB_SIZE [WEIGHTS]`, in an environment with sentencepiece and
 numpy. CORPUS is a folder of parallel files: `train.SOURCE`, `train.TARGET`, `test*.SOURCE`, `test*.TARGET`.
@@ -18,18 +18,18 @@ import sentencepiece
 
 
 def read(path: Path) -> list[str]:
-    """Sentences of a file, split at newlines only."""
+    """Return the sentences of a file, split at newlines only."""
     return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
 
 
 def flat(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """All ids in one array, and where each row begins (one more at the end)."""
+    """Return all ids in one array, and the beginning of each row, with one more entry for the end."""
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     return np.concatenate([np.array(row, dtype=np.int32) for row in rows]), offsets
 
 
 def train_tokenizer(lines: list[str], path: Path, vocab_size: int, **settings: Any) -> None:
-    """A model of all lines, unigram unless `settings` say otherwise; 0 <pad>, 1 <unk>, 2 <s>, 3 </s>."""
+    """Train a SentencePiece model on all lines, with the ids 0 <pad>, 1 <unk>, 2 <s> and 3 </s>."""
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),
         model_prefix=str(path.with_suffix("")),

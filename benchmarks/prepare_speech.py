@@ -1,9 +1,9 @@
-"""Writes strings of the built-in spoken numbers, once, for every program to read.
+"""The preparation of recordings: writes strings of the built-in spoken numbers, once for all programs.
 
 `python prepare_speech.py OUTPUT NAME`, in tformer's own environment with its extra `demo`.
 
-OUTPUT gets `tokenizer.model`, of characters; `facts.json`; `data.npz` with the samples and the ids of the training
-strings; and the same strings as `tformer` reads them: `strings/train.parquet` and `validation.parquet`.
+It writes to OUTPUT `tokenizer.model`, a vocabulary of characters, `facts.json`, `data.npz` with the samples and ids of
+the training strings, and the same strings in the format of tformer, `strings/train.parquet` and `validation.parquet`.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from prepare import flat, train_tokenizer
 from tformer_cli.builtin.spoken_numbers import spoken_numbers
 
 SAMPLE_RATE = 16_000
-SPOKEN = 600  # numbers that strings are made of
-MOST = 12  # numbers in a string; each count from 1 on is as likely
-TRAIN, VALIDATION = 400, 8  # more than a short run sees; tformer asks for validation, which is not measured
+SPOKEN = 600  # recordings of numbers, of which strings consist
+MAX_NUMBERS = 12  # maximum of numbers in a string; all counts from 1 on have the same probability
+TRAIN, VALIDATION = 400, 8  # more than a short run needs; tformer needs a validation split, which is not measured
 SEED = 1
 
 Strings = list[tuple[np.ndarray, str]]
 
 
 def strings(count: int, spoken: int) -> Strings:
-    """Samples (N,), int16, and transcripts: numbers drawn at random, one after the other."""
+    """Return samples (N,), int16, and transcripts of strings of random numbers."""
     numbers = [(wave, text) for _, wave, text in spoken_numbers("train", spoken, SEED, SAMPLE_RATE)]
-    random, made = np.random.default_rng(SEED), []
+    random, recordings = np.random.default_rng(SEED), []
     for _ in range(count):
-        rows = random.integers(len(numbers), size=random.integers(1, MOST + 1))
+        rows = random.integers(len(numbers), size=random.integers(1, MAX_NUMBERS + 1))
         samples = np.rint(np.concatenate([numbers[row][0] for row in rows]) * (2**15 - 1)).astype(np.int16)
-        made.append((samples, " ".join(numbers[row][1] for row in rows)))
-    return made
+        recordings.append((samples, " ".join(numbers[row][1] for row in rows)))
+    return recordings
 
 
 def wav(samples: np.ndarray) -> bytes:
-    """A WAV file of one channel."""
+    """Return the bytes of a WAV file with one channel."""
     content = io.BytesIO()
     with wave.open(content, "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", ""))
@@ -52,7 +52,7 @@ def wav(samples: np.ndarray) -> bytes:
 
 
 def write_table(rows: Strings, path: Path) -> None:
-    """Recordings and transcripts, as `datasets` names their columns."""
+    """Write recordings and transcripts to a table, with the column names of `datasets`."""
     path.parent.mkdir(exist_ok=True)
     recordings = [{"bytes": wav(samples), "path": None} for samples, _ in rows]
     of_bytes = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
@@ -61,10 +61,10 @@ def write_table(rows: Strings, path: Path) -> None:
 
 
 def main(output: Path, name: str, *, train: int = TRAIN, validation: int = VALIDATION, spoken: int = SPOKEN) -> None:
-    """Write everything into `output`."""
+    """Write all files into `output`."""
     output.mkdir(parents=True, exist_ok=True)
-    made = strings(train + validation, spoken)
-    parts = {"train": made[:train], "validation": made[train:]}
+    recordings = strings(train + validation, spoken)
+    parts = {"train": recordings[:train], "validation": recordings[train:]}
     for split, rows in parts.items():
         write_table(rows, output / "strings" / f"{split}.parquet")
     waves, texts = zip(*parts["train"], strict=True)
@@ -78,7 +78,7 @@ def main(output: Path, name: str, *, train: int = TRAIN, validation: int = VALID
         "vocab_size": tokenizer.get_piece_size(),
         "strings": {
             "utterances": train,
-            "most_numbers": MOST,
+            "most_numbers": MAX_NUMBERS,
             "seconds": {
                 "mean": round(float(seconds.mean()), 2),
                 "least": round(float(seconds.min()), 2),

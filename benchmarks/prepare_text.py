@@ -1,10 +1,10 @@
-"""Trains a vocabulary of running text and writes documents and sentences as ids, once, for every program to read.
+"""The preparation of running text: trains a vocabulary and writes documents and sentences, once for all programs.
 
-`python prepare_text.py CORPUS OUTPUT NAME VOCAB_SIZE`, in an environment with sentencepiece and numpy. NAME says
-what CORPUS is: `imdb`, a folder with `train.jsonl.gz`, or `tinyshakespeare`, a folder with `input.txt`.
+`python prepare_text.py CORPUS OUTPUT NAME VOCAB_SIZE`, in an environment with sentencepiece and numpy. NAME is the
+name of the corpus: `imdb`, a folder with `train.jsonl.gz`, or `tinyshakespeare`, a folder with `input.txt`.
 
-OUTPUT gets `tokenizer.model`, `facts.json`, `data.npz` with the ids of the training texts, and the same texts as
-`tformer` reads them: `documents/train.jsonl` and `validation.jsonl`, and as much of `sentences/`.
+It writes to OUTPUT `tokenizer.model`, `facts.json`, `data.npz` with the ids of the training texts, and the same texts
+in the format of tformer: `train.jsonl` and `validation.jsonl` in `documents/` and `sentences/`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prepare import flat, train_tokenizer
 
 REVIEWS = 10_000  # more than any run reads
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-VALIDATION_SHARE = 0.02  # tformer asks for a validation split; the measured stretch ends before it is used
+VALIDATION_SHARE = 0.02  # tformer needs a validation split, which is not used during the measurement
 MASK = "<mask>"
 EXACT = {  # white space and Unicode forms are kept
     "normalization_rule_name": "identity",
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 
 def reviews(corpus: Path) -> dict[str, list[Row]]:
-    """Film reviews as documents; and as passages of one and of two sentences in turn, each with its review's label."""
+    """Return film reviews as documents, and passages of one and two sentences in turn with the labels of reviews."""
     with gzip.open(corpus / "train.jsonl.gz", "rt", encoding="utf-8") as lines:
         documents = [json.loads(line) for line in itertools.islice(lines, REVIEWS)]
     sentences = []
@@ -52,20 +52,20 @@ def reviews(corpus: Path) -> dict[str, list[Row]]:
 
 
 def plays(corpus: Path) -> dict[str, list[Row]]:
-    """One long document, and its end."""
+    """Return one long document, and its end for validation."""
     text = (corpus / "input.txt").read_text(encoding="utf-8")
     end = round(len(text) * (1 - VALIDATION_SHARE))
     return {"documents": [{"text": text[:end]}, {"text": text[end:]}]}
 
 
 def write_rows(rows: list[Row], path: Path) -> None:
-    """One JSON object a line."""
+    """Write a JSON object per line."""
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def main(corpus: Path, output: Path, name: str, vocab_size: int) -> None:
-    """Write everything into `output`."""
+    """Write all files into `output`."""
     output.mkdir(parents=True, exist_ok=True)
     parts = {"imdb": reviews, "tinyshakespeare": plays}[name](corpus)
     settings = {"user_defined_symbols": [MASK]} if name == "imdb" else EXACT

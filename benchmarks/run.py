@@ -1,8 +1,7 @@
-"""Measures tformer and its peers on the same work, in turns: `python benchmarks/run.py --help`.
+"""Measurements of tformer and its peers on the same work, in turns: `python benchmarks/run.py --help`.
 
-Each run is a process of its own, which gets a JSON job and prints a line of JSON. Programs take turns, so
-that a machine that slows down for a while slows all of them; all that is measured goes to
-`benchmarks/results/`.
+Each run is a process, which reads a JSON job and prints a line of JSON. The programs run in turn, so that a temporary
+slowdown of the machine affects all of them. All results are written to `benchmarks/results/`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from items import Item, Program, all_items
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     names = [item.name for item in all_items()]
     parser = argparse.ArgumentParser(description="Measure tformer and its peers on the same work, in turns.")
     parser.add_argument("--items", default=",".join(names), help="comma-separated; all: %(default)s")
@@ -35,15 +34,17 @@ def arguments() -> argparse.Namespace:
         "--programs", default="", help="only programs whose names contain one of these, comma-separated"
     )
     parser.add_argument("--repeats", type=int, default=5, help="runs of each program (default %(default)s)")
-    parser.add_argument("--seconds", type=float, default=30, help="of training in a run (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=machine.cores(), help="of every program (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=30, help="training time of a run (default %(default)s)")
+    parser.add_argument(
+        "--threads", type=int, default=machine.cores(), help="threads per program (default %(default)s)"
+    )
     corpora.add_options(parser)
-    parser.add_argument("--source", default="en", help="language that is read (default %(default)s)")
-    parser.add_argument("--target", default="de", help="language that is written (default %(default)s)")
-    parser.add_argument("--vocab-size", type=int, default=10_000, help="of the joint vocabulary (default %(default)s)")
-    parser.add_argument("--weights-tiny", type=Path, help="what `tformer export` wrote; default: random weights")
+    parser.add_argument("--source", default="en", help="source language (default %(default)s)")
+    parser.add_argument("--target", default="de", help="target language (default %(default)s)")
+    parser.add_argument("--vocab-size", type=int, default=10_000, help="joint vocabulary size (default %(default)s)")
+    parser.add_argument("--weights-tiny", type=Path, help="folder of `tformer export`; default: random weights")
     parser.add_argument("--weights-base", type=Path, help="as --weights-tiny, for the base size")
-    parser.add_argument("--name", default="benchmark", help="of the result files, after the date (default %(default)s)")
+    parser.add_argument("--name", default="benchmark", help="name of the results, after the date (default %(default)s)")
     parser.add_argument(
         "--setup-only", action="store_true", help="install the peers and prepare the data, measure nothing"
     )
@@ -54,7 +55,7 @@ def start(program: Program, job: dict[str, Any]) -> dict[str, Any]:
     """Run a program once.
 
     Returns:
-        What it printed, and how busy others kept the machine just before; `{"error": ...}` if it failed.
+        Its results, and the load of the machine by other processes before it; `{"error": ...}` if it failed.
     """
     busy = machine.busy_percent()
     threads = str(job["threads"])
@@ -81,7 +82,7 @@ def start(program: Program, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def job_of(item: Item, program: Program, common: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """All that a program needs to know."""
+    """Return the job of a program."""
     job = {**item.job, **common, **program.options}
     if "vocab_size" in common:
         job["shape"] = {**item.job["shape"], "vocab_size": common["vocab_size"]}
@@ -90,10 +91,10 @@ def job_of(item: Item, program: Program, common: dict[str, Any], options: argpar
 
 
 def choose(item: Item, common: dict[str, Any], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Try the variants of each choice once, shortly; the slower ones leave the item.
+    """Run each variant of each choice once for half of the time, and keep only the fastest of each choice.
 
     Returns:
-        What was measured, by program.
+        The results by program.
     """
     probes: dict[str, dict[str, Any]] = {}
     for choice in dict.fromkeys(program.choice for program in item.programs if program.choice):
@@ -103,33 +104,33 @@ def choose(item: Item, common: dict[str, Any], options: argparse.Namespace) -> d
         for program in variants:
             job = job_of(item, program, common, options)
             probes[program.name] = start(program, {**job, "seconds": job["seconds"] / 2})
-            say(item, program, probes[program.name], "tried")
+            print_run(item, program, probes[program.name], "tried")
         best = max(variants, key=lambda program: probes[program.name].get("rate", 0.0))
         item.programs = [program for program in item.programs if program.choice != choice or program is best]
     return probes
 
 
-def say(item: Item, program: Program, run: dict[str, Any], what: str) -> None:
-    """One line on the terminal a run."""
-    found = run["error"] if "error" in run else f"{tables.number(run['rate'])} {run['unit']}"
-    print(f"{item.name}  {what}  {program.name}: {found}", flush=True)
+def print_run(item: Item, program: Program, run: dict[str, Any], label: str) -> None:
+    """Print a line about a run."""
+    outcome = run["error"] if "error" in run else f"{tables.number(run['rate'])} {run['unit']}"
+    print(f"{item.name}  {label}  {program.name}: {outcome}", flush=True)
 
 
 def agreement(path: Path, reference: Path, forced: bool) -> float:
-    """Share of sentences, in percent, for which two decoders found the same output.
+    """Return the share of sentences, in percent, for which two decoders have the same output.
 
-    Forced length may count the end of the output or not, so the last token is left out there.
+    With forced length the last token is ignored, since the length may or may not include the end of the output.
     """
-    one, other = (json.loads(p.read_text(encoding="utf-8")) for p in (path, reference))
+    outputs, references = (json.loads(p.read_text(encoding="utf-8")) for p in (path, reference))
     if forced:
-        ends = {row: min(len(one[row]), len(other[row])) for row in other}
-        one, other = ({row: found[row][: ends[row]] for row in ends} for found in (one, other))
-    return 100 * sum(one[row] == other[row] for row in other) / len(other)
+        ends = {row: min(len(outputs[row]), len(references[row])) for row in references}
+        outputs, references = ({row: part[row][: ends[row]] for row in ends} for part in (outputs, references))
+    return 100 * sum(outputs[row] == references[row] for row in references) / len(references)
 
 
 def measure(item: Item, common: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """All runs of an item: every program once, then again, as often as asked for."""
-    everyone = {program.name: program for program in item.programs}
+    """Measure an item: all programs run in turn, `--repeats` times."""
+    all_programs = list(item.programs)
     probes = choose(item, common, options)
     runs: dict[str, list[dict[str, Any]]] = {program.name: [] for program in item.programs}
     failures = {name: probe for name, probe in probes.items() if "error" in probe}
@@ -141,48 +142,48 @@ def measure(item: Item, common: dict[str, Any], options: argparse.Namespace) -> 
             if item.job["kind"] == "decode":
                 job["outputs"] = str(WORK / f"outputs-{index}.json")
             run = start(program, job)
-            say(item, program, run, f"run {repeat + 1}/{options.repeats}")
+            print_run(item, program, run, f"run {repeat + 1}/{options.repeats}")
             if "error" in run:
                 failures[program.name] = run
             else:
                 runs[program.name].append(run)
-    return {"programs": collect(item, list(everyone.values()), runs, probes, failures)}
+    return {"programs": collect(item, all_programs, runs, probes, failures)}
 
 
 def collect(
     item: Item,
-    everyone: list[Program],
+    programs: list[Program],
     runs: dict[str, list[dict[str, Any]]],
     probes: dict[str, dict[str, Any]],
     failures: dict[str, dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """What is written down of each program."""
+    """Return the record of each program for the results."""
     ours = {p.name: runs[p.name] for p in item.programs if p.environment == "ours"}
     first = next(iter(ours.values()), [])
     reference = next((i for i, p in enumerate(item.programs) if p.script.endswith("hf_decode.py")), None)
-    found = []
-    for program in everyone:
+    entries = []
+    for program in programs:
         entry: dict[str, Any] = {"name": program.name, "options": program.options, "goal": program.goal}
-        mine = runs.get(program.name, [])
+        program_runs = runs.get(program.name, [])
         if program.name in probes and "rate" in probes[program.name]:
             entry["probe"] = probes[program.name]
         if program.name in failures:
             entry |= failures[program.name]
-        if mine:
-            entry |= {"runs": mine, "summary": tables.summary(mine)}
-            own = ours.get(program.against, first)
-            if own and program.environment != "ours":
-                entry["ratio"] = tables.ratios(own, mine)
+        if program_runs:
+            entry |= {"runs": program_runs, "summary": tables.summary(program_runs)}
+            compared = ours.get(program.against, first)
+            if compared and program.environment != "ours":
+                entry["ratio"] = tables.ratios(compared, program_runs)
                 entry["against"] = program.against
             if item.job["kind"] == "decode" and reference is not None and program.environment != "joeynmt":
                 paths = (WORK / f"outputs-{i}.json" for i in (item.programs.index(program), reference))
                 entry["same_as_hf_percent"] = agreement(*paths, item.job["forced_length"])
-        found.append(entry)
-    return found
+        entries.append(entry)
+    return entries
 
 
 def rule(item: Item, trained: bool) -> str:
-    """What is counted, in a sentence or two."""
+    """Return a description of what is measured, in one or two sentences."""
     job = item.job
     if job["kind"] == "train":
         counted = {
@@ -193,36 +194,36 @@ def rule(item: Item, trained: bool) -> str:
             f"{job.get('batch_seconds', 0):g} with it (random ones of {job.get('batch_utterances')} utterances),",
         }
         return (
-            f"{counted[job['counted']]} a second of wall time, "
+            f"{counted[job['counted']]} per second of wall time, "
             f"after {job['warm_up']} steps of warm-up; forward, backward, clipping and AdamW, data included."
         )
     if job["kind"] == "infer":
         return (
-            f"Pictures a second of wall time, {job['batch_images']} in a batch; whole passes over those to validate: "
-            "bytes to scores, loss, and the places of the right labels."
+            f"Images per second of wall time, {job['batch_images']} in a batch; complete passes over the validation "
+            "split: from bytes to scores, loss, and the ranks of the correct labels."
         )
     length = (
-        "each search ends by itself, at the latest after 1.5 times the batch's longest source + 20 tokens"
+        "each search ends by itself, or after 1.5 times the batch's longest source + 20 tokens"
         if trained
         else "random weights, every output exactly as long as its batch's longest source"
     )
     return (
-        f"Sentences a second of wall time; {job['sentences']} test sentences sorted by length, "
+        f"Sentences per second of wall time; {job['sentences']} test sentences sorted by length, "
         f"{job['batch']} in a batch; {length}; length penalty 1."
     )
 
 
 def weights_of(size: str, options: argparse.Namespace, common: dict[str, Any], shape: dict[str, Any]) -> Path:
-    """The weights that every decoder reads: the user's, or random ones made here once."""
-    given = getattr(options, f"weights_{size}")
-    if given:
-        return given.resolve()
+    """Return the weights that all decoders read: those of the user, or random ones, which are written once."""
+    folder = getattr(options, f"weights_{size}")
+    if folder:
+        return folder.resolve()
     folder = WORK / f"weights-{size}-{common['vocab_size']}"
     if not (folder / "model.safetensors").exists():
         job = {**common, "kind": "weights", "shape": shape, "weights": str(folder)}
-        made = start(Program("random weights", "ours", "ours.py"), job)
-        if "error" in made:
-            raise SystemExit(f"error: no random weights could be made: {made['error']}")
+        outcome = start(Program("random weights", "ours", "ours.py"), job)
+        if "error" in outcome:
+            raise SystemExit(f"error: no random weights could be written: {outcome['error']}")
     return folder
 
 
@@ -230,30 +231,30 @@ def run_item(item: Item, options: argparse.Namespace) -> dict[str, Any]:
     """Prepare and measure one item."""
     size = item.name.split("-")[1]
     decode = item.job["kind"] == "decode"
-    given = getattr(options, f"weights_{size}") if decode else None
-    made, facts = corpora.prepare(item.data, options, given)
+    weights = getattr(options, f"weights_{size}") if decode else None
+    folder, facts = corpora.prepare(item.data, options, weights)
     common = {
-        "data": str(made / "data.npz"),
+        "data": str(folder / "data.npz"),
         "threads": options.threads,
         "seed": 1,
         "work": str(WORK),
     }
     if "vocab_size" in facts:
-        common |= {"tokenizer": str(made / "tokenizer.model"), "vocab_size": facts["vocab_size"]}
+        common |= {"tokenizer": str(folder / "tokenizer.model"), "vocab_size": facts["vocab_size"]}
     if "rows" in item.job:
-        common["corpus"] = str(made / item.job["rows"])
+        common["corpus"] = str(folder / item.job["rows"])
     else:
         common |= {"corpus": str(corpora.folder_of(item.data, options)), "languages": facts["languages"]}
     if decode:
         shape = {**item.job["shape"], "vocab_size": common["vocab_size"]}
         common["weights"] = str(weights_of(size, options, common, shape))
-        item.job["forced_length"] = not given
-    wanted = [part.strip().lower() for part in options.programs.split(",") if part.strip()]
-    item.programs = [p for p in item.programs if not wanted or any(part in p.name.lower() for part in wanted)]
+        item.job["forced_length"] = not weights
+    names = [part.strip().lower() for part in options.programs.split(",") if part.strip()]
+    item.programs = [p for p in item.programs if not names or any(part in p.name.lower() for part in names)]
     entry = {
         "name": item.name,
         "title": item.title,
-        "rule": rule(item, bool(given)),
+        "rule": rule(item, bool(weights)),
         "data": facts,
         "job": {**item.job, **common},
     }
@@ -261,14 +262,14 @@ def run_item(item: Item, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Install, prepare, measure; results are written after each item, so that an interruption loses one."""
+    """Install the peers, prepare the data and measure; results are written after each item."""
     options = arguments()
-    known = {item.name: item for item in all_items()}
+    items_by_name = {item.name: item for item in all_items()}
     names = [name.strip() for name in options.items.split(",")]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise SystemExit(f"error: --items {unknown[0]}: there are {', '.join(known)}")
-    items = [known[name] for name in names]
+    unknown_names = [name for name in names if name not in items_by_name]
+    if unknown_names:
+        raise SystemExit(f"error: --items {unknown_names[0]}: there are {', '.join(items_by_name)}")
+    items = [items_by_name[name] for name in names]
     folders = {item.data: corpora.folder_of(item.data, options) for item in items}
     for name in environments.PEERS:
         if any(program.environment == name for item in items for program in item.programs):

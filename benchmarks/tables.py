@@ -1,4 +1,4 @@
-"""Medians, spreads and ratios of the raw runs, as a Markdown page."""
+"""Medians, ranges and ratios of the runs, as a Markdown page."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def number(value: float) -> str:
-    """Three significant digits or whole numbers, with thousands set apart."""
+    """Return a number as text with three significant digits, or as an integer with separated thousands."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Median and range of a program's runs, and how well the machine did meanwhile."""
+    """Return median and range of a program's runs, and the speed and load of the machine."""
     rates = [run["rate"] for run in runs]
     gemm = [rate for run in runs for rate in run["gemm_gflops"]]
     busy = [run["busy_percent_before"] for run in runs if run["busy_percent_before"] is not None]
@@ -27,37 +27,37 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def ratios(ours: list[dict[str, Any]], peer: list[dict[str, Any]]) -> dict[str, float]:
-    """Ours over a peer: of the medians, and the least and most of the pairs that ran one after the other."""
-    pairs = [mine["rate"] / theirs["rate"] for mine, theirs in zip(ours, peer, strict=False)]
+    """Return the ratio of tformer to a peer: of the medians, and the range over consecutive runs of both."""
+    pairs = [run["rate"] / peer_run["rate"] for run, peer_run in zip(ours, peer, strict=False)]
     medians = statistics.median(r["rate"] for r in ours) / statistics.median(r["rate"] for r in peer)
     return {"of_medians": medians, "lowest_pair": min(pairs), "highest_pair": max(pairs)}
 
 
 def _row(program: dict[str, Any]) -> str:
-    found, ratio = program["summary"], program.get("ratio")
+    rates, ratio = program["summary"], program.get("ratio")
     shown = "-"
     if ratio:
         shown = f"{ratio['of_medians']:.2f} ({ratio['lowest_pair']:.2f}-{ratio['highest_pair']:.2f})"
     goal = f"{program['goal']:g}" if program["goal"] else "-"
-    busy = found["busy_percent_before"]
+    busy = rates["busy_percent_before"]
     cells = (
         program["name"],
-        f"**{number(found['median'])}**",
-        f"{number(found['lowest'])}-{number(found['highest'])}",
+        f"**{number(rates['median'])}**",
+        f"{number(rates['lowest'])}-{number(rates['highest'])}",
         shown,
         goal,
-        f"{found['gemm_gflops_median']:.0f} ({found['gemm_gflops_lowest']:.0f})",
+        f"{rates['gemm_gflops_median']:.0f} ({rates['gemm_gflops_lowest']:.0f})",
         "-" if busy is None else f"{busy:.0f} %",
     )
     return "| " + " | ".join(cells) + " |"
 
 
 def _note(program: dict[str, Any]) -> str:
-    """What else must be known of a program's work."""
+    """Return a note on a program's batches and loss, or on its outputs."""
     run = program["runs"][-1]
     if "padding_percent" in run:
         (shown, loss), counted = run["loss_curve"][-1], run["unit"].removesuffix("/s")
-        parts = [f"{run['tokens_per_step']:.0f} {counted} a step"]
+        parts = [f"{run['tokens_per_step']:.0f} {counted} per step"]
         if counted != "images":
             parts.append(f"padding {run['padding_percent']:.1f} %")
         elif "data_wait_percent" in run:
@@ -65,39 +65,39 @@ def _note(program: dict[str, Any]) -> str:
         return f"- {program['name']}: {', '.join(parts)}, loss {loss:.2f} at {shown:,} {counted.split()[-1]}."
     if "same_as_hf_percent" in program:
         return (
-            f"- {program['name']}: {run['tokens_per_sentence']:.1f} tokens a sentence; "
-            f"{program['same_as_hf_percent']:.1f} % of its outputs are HF generate's."
+            f"- {program['name']}: {run['tokens_per_sentence']:.1f} tokens per sentence; "
+            f"{program['same_as_hf_percent']:.1f} % of its outputs equal those of HF generate."
         )
     return ""
 
 
 def parameters(item: dict[str, Any]) -> dict[str, int]:
-    """How many parameters each program trains, by its name; of those that say it."""
-    found = {}
+    """Return the number of trained parameters by program, for programs that report it."""
+    counts = {}
     for program in item["programs"]:
         run = [program.get("probe", {}), *program.get("runs", [])][-1]
         if "parameters" in run:
-            found[program["name"]] = run["parameters"]
-    return found
+            counts[program["name"]] = run["parameters"]
+    return counts
 
 
 def mean_loss(curve: list[tuple[int, float]], start: float, stop: float) -> float:
-    """The mean loss from `start` to `stop` tokens.
+    """Return the mean loss from `start` to `stop` tokens.
 
     Args:
-        curve: (tokens seen, mean loss since the point before), as `TrainingClock.result` gives it.
-        start: tokens seen before the stretch.
-        stop: tokens seen at its end, no more than the curve has.
+        curve: pairs of trained tokens and the mean loss since the previous pair, see `TrainingClock.result`.
+        start: number of tokens at the beginning.
+        stop: number of tokens at the end, at most that of the curve.
     """
     total = before = 0.0
-    for seen, loss in curve:
-        total += loss * max(0.0, min(seen, stop) - max(before, start))
-        before = seen
+    for tokens, loss in curve:
+        total += loss * max(0.0, min(tokens, stop) - max(before, start))
+        before = tokens
     return total / (stop - start)
 
 
 def _likeness(item: dict[str, Any], programs: list[dict[str, Any]]) -> list[str]:
-    """Whether the programs train the same model: as many parameters, and about the same loss at equal tokens."""
+    """Return lines that compare the models of the programs: numbers of parameters, and losses at equal tokens."""
     lines, counts = [], parameters(item)
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
@@ -117,32 +117,32 @@ def _likeness(item: dict[str, Any], programs: list[dict[str, Any]]) -> list[str]
         )
         lines.append(
             f"- Loss of the first step: {first}; mean of the second half of {tokens:,} {counted}, "
-            f"the most that all have seen: {after}."
+            f"the number that all have reached: {after}."
         )
     return lines
 
 
 def _data(item: dict[str, Any]) -> str:
-    """What the item's programs read."""
+    """Return a description of the data of an item."""
     facts = item["data"]
     if "batch_images" in item["job"]:
-        kind = facts[item["job"]["rows"]]
+        part = facts[item["job"]["rows"]]
         return (
-            f"Data: {kind['train']:,} pictures of {facts['name']} to train, {kind['validation']:,} to validate, "
-            f"{kind['size']} x {kind['size']}, {kind['labels']:,} labels."
+            f"Data: {part['train']:,} images of {facts['name']} for training, {part['validation']:,} for validation, "
+            f"{part['size']} x {part['size']}, {part['labels']:,} labels."
         )
     if "batch_seconds" in item["job"]:
-        kind = facts[item["job"]["rows"]]
+        part = facts[item["job"]["rows"]]
         return (
-            f"Data: {kind['utterances']:,} {item['job']['rows']} of {facts['name'].replace('_', ' ')}, each of 1 to "
-            f"{kind['most_numbers']} (all as likely), {kind['seconds']['least']:.1f} to {kind['seconds']['most']:.1f} "
-            f"seconds, {kind['seconds']['mean']:.1f} on average; vocabulary of {facts['vocab_size']:,} characters."
+            f"Data: {part['utterances']:,} {item['job']['rows']} of {facts['name'].replace('_', ' ')}, each of 1 to "
+            f"{part['most_numbers']} (equally likely), {part['seconds']['least']:.1f} to {part['seconds']['most']:.1f} "
+            f"seconds, {part['seconds']['mean']:.1f} on average; vocabulary of {facts['vocab_size']:,} characters."
         )
     if "rows" in item["job"]:
         rows = item["job"]["rows"]
-        kind = f"{rows[:-1] if facts[rows]['texts'] == 1 else rows} of {facts['name']}"
+        part = f"{rows[:-1] if facts[rows]['texts'] == 1 else rows} of {facts['name']}"
         return (
-            f"Data: {facts[rows]['texts']:,} {kind}, {number(facts[rows]['mean_tokens'])} tokens on average, "
+            f"Data: {facts[rows]['texts']:,} {part}, {number(facts[rows]['mean_tokens'])} tokens on average, "
             f"vocabulary of {facts['vocab_size']:,}."
         )
     return (
@@ -152,22 +152,22 @@ def _data(item: dict[str, Any]) -> str:
 
 
 def item_lines(item: dict[str, Any]) -> list[str]:
-    """One item as a heading, a table and what else must be said."""
+    """Return an item as a heading, a table and notes."""
     programs = [program for program in item["programs"] if program.get("runs")]
     if not programs:
         return []
     lines = [f"## {item['title']}", "", item["rule"], "", _data(item), ""]
     unit = programs[0]["runs"][0]["unit"]
-    head = f"program | {unit}, median | range | ours / it (pairs) | goal | GEMM GFLOP/s (lowest) | others busy"
+    head = f"program | {unit}, median | range | ratio of tformer (pairs) | goal | GEMM GFLOP/s (lowest) | other load"
     lines += [f"| {head} |", "|" + " --- |" * 7, *map(_row, programs), ""]
     lines += [note for note in map(_note, programs) if note]
-    others = [program for program in programs if program.get("against")]
-    lines += [f"- {program['name']} is compared with {program['against']}." for program in others]
+    compared = [program for program in programs if program.get("against")]
+    lines += [f"- {program['name']} is compared with {program['against']}." for program in compared]
     lines += _likeness(item, programs)
     probed = [program for program in item["programs"] if "probe" in program]
     if probed:
         lines.append(
-            "- Variants tried once, the fastest of each kind measured above: "
+            "- Variants that ran once, of which the fastest is measured above: "
             + "; ".join(f"{program['name']} {number(program['probe']['rate'])}" for program in probed)
             + "."
         )
@@ -176,7 +176,7 @@ def item_lines(item: dict[str, Any]) -> list[str]:
 
 
 def page(result: dict[str, Any]) -> str:
-    """The whole result."""
+    """Return the page of all results."""
     machine = result["machine"]
     versions = {}
     for item in result["items"]:

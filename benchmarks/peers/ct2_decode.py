@@ -16,32 +16,32 @@ NAMES = {PAD: "<pad>", UNKNOWN: "<unk>", BOS: "<s>", EOS: "</s>"}
 
 
 class PlainLoader(converters.BartLoader):
-    """A Marian (post-norm) or Pegasus (pre-norm) model as plain as it is, for CTranslate2.
+    """A loader of Marian (post-norm) and Pegasus (pre-norm) models for CTranslate2, without changes to the vocabulary.
 
-    CTranslate2's own loader of Marian models drops the last row of the vocabulary (there: the padding that
-    Transformers adds) and starts the decoder from a zero vector. Here padding is row 0, every row is a word,
-    and the decoder starts from an ordinary token's embedding, as Hugging Face computes it.
+    CTranslate2's loader of Marian models removes the last row of the vocabulary (in other models the padding that
+    Transformers adds) and starts the decoder from a zero vector. Here padding is row 0, every row is a token, and the
+    decoder starts from the embedding of a token, as in Hugging Face's implementation.
     """
 
     def get_model_spec(self, model: PreTrainedModel) -> object:
-        """As for BART, with the normalisation where the model has it."""
+        """Return the specification as for BART, with the normalisation at the position of the model."""
         model.config.normalize_before = model.config.model_type == "pegasus"
         model.config.normalize_embedding = False
         return super().get_model_spec(model)
 
     def get_vocabulary(self, model: PreTrainedModel, tokenizer: None) -> list[str]:
-        """Words are their ids, written out: what goes in and out are ids."""
+        """Return a vocabulary whose tokens are written ids."""
         return [NAMES.get(index, str(index)) for index in range(model.config.vocab_size)]
 
     def set_config(self, config: object, model: PreTrainedModel, tokenizer: None) -> None:
-        """Special tokens by their ids in the model's configuration."""
+        """Set the special tokens by their ids in the model's configuration."""
         start_id = model.config.decoder_start_token_id
         config.bos_token, config.eos_token, config.unk_token = NAMES[BOS], NAMES[EOS], NAMES[UNKNOWN]
         config.decoder_start_token = NAMES.get(start_id, str(start_id))
 
 
 class Converter(converters.TransformersConverter):
-    """Reads weights alone: a tokenizer is not needed where sentences are ids."""
+    """A converter of weights without a tokenizer, since sentences are ids."""
 
     def _load(self) -> object:
         with torch.no_grad():
@@ -50,7 +50,7 @@ class Converter(converters.TransformersConverter):
 
 
 def converted(weights: str) -> str:
-    """The folder of the converted model, written once beside the weights."""
+    """Return the folder of the converted model, which is written once to the folder of the weights."""
     folder = Path(weights) / "ctranslate2"
     mark = folder / f"format-{FORMAT}"
     source = Path(weights) / "model.safetensors"
@@ -62,7 +62,7 @@ def converted(weights: str) -> str:
 
 
 def main() -> None:
-    """`python ct2_decode.py JOB.json`; precision is its `compute_type`, workers are its `inter_threads`."""
+    """Run `python ct2_decode.py JOB.json`; precision is the `compute_type`, workers are the `inter_threads`."""
     job, output = start()
     before = gemm_gflops()
     workers = job.get("workers", 1)
@@ -93,9 +93,9 @@ def main() -> None:
     def decode() -> dict[int, list[int]]:
         sent = [(rows, send(sources, least, most)) for rows, sources, least, most in batches]
         return {
-            row: [ids[x] if x in ids else int(x) for x in one.result().hypotheses[0]]
+            row: [ids[x] if x in ids else int(x) for x in future.result().hypotheses[0]]
             for rows, pending in sent
-            for row, one in zip(rows, pending, strict=True)
+            for row, future in zip(rows, pending, strict=True)
         }
 
     result = decoding_result(job, decode)

@@ -9,13 +9,12 @@ from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
 
 def main() -> None:
-    """`python hf_decode.py JOB.json`."""
+    """Run `python hf_decode.py JOB.json`."""
     job, output = start()
     before = gemm_gflops()
     dtype = torch.bfloat16 if job["precision"] == "bf16" else torch.float32
     model = AutoModelForSeq2SeqLM.from_pretrained(job["weights"], dtype=dtype).eval()
-    # The library's own settings, and not those of the model's folder: tokens that are suppressed would cost
-    # it time.
+    # The library's default settings, and not those of the model's folder: suppressed tokens would take time.
     model.generation_config = GenerationConfig(
         pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=model.config.decoder_start_token_id
     )

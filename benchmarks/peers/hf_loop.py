@@ -1,4 +1,4 @@
-"""Hugging Face's `Trainer` on a job, timed: its own loop, samplers and optimiser; only a clock is added."""
+"""Timed training with Hugging Face's `Trainer`: its loop, samplers and optimiser, to which only a clock is added."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ Batch = dict[str, torch.Tensor]
 
 
 class ShuffledBatches(torch.utils.data.Sampler):
-    """The very batches of another sampler, in random order.
+    """The batches of another sampler in random order.
 
-    `LengthGroupedSampler` runs from long to short over fifty batches. A measurement of less than that would
-    see only the long ones (or the short), so whole batches are shuffled: the batches themselves stay as they
-    are.
+    `LengthGroupedSampler` goes from long to short sentences over fifty batches. A measurement of fewer batches would
+    include only the long ones (or the short ones). The batches are therefore shuffled, without changing their rows.
     """
 
     def __init__(self, sampler: Any, batch: int, seed: int) -> None:
@@ -36,11 +35,11 @@ class ShuffledBatches(torch.utils.data.Sampler):
             yield from groups[index]
 
 
-class Noted:
-    """Before the library's trainer among the bases: notes losses, unread, and mixes the order of grouped batches."""
+class Recording:
+    """A base class before the library's trainer, which records losses and shuffles grouped batches."""
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """As in the library."""
+        """Call the method of the library, and keep the loss without reading it from the device."""
         loss = super().training_step(*args, **kwargs)
         self.last_loss = loss
         return loss
@@ -53,13 +52,13 @@ class Noted:
 
 
 class Watch(TrainerCallback):
-    """Ticks the clock after each optimiser step and ends training when the time is over."""
+    """A callback that ticks the clock after each optimiser step, and ends training when the time is over."""
 
     def __init__(self, clock: TrainingClock, sizes: list[tuple[int, int]]) -> None:
         self.clock, self.sizes, self.trainer = clock, sizes, None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Batches are collated in the order of the steps, though one ahead of them."""
+        """Tick the clock; batches are collated in the order of the steps, one ahead of them."""
         tokens, cells = self.sizes[len(self.clock.ticks)]
         if self.clock.tick(tokens, cells, self.trainer.last_loss):
             control.should_training_stop = True
@@ -76,25 +75,25 @@ def train(
     settings: type[TrainingArguments] = TrainingArguments,
     **more: Any,
 ) -> dict[str, Any]:
-    """Train until the clock says that the time is over.
+    """Train until the time of the clock is over.
 
     Args:
         job: precision, batches, learning rate and time.
-        model: with fresh weights.
-        rows: the training examples.
-        collate: examples to a batch.
-        sizes_of: what the job counts in a batch, without and with padding.
-        trainer: the library's class.
-        settings: the class of its arguments.
-        more: further arguments of that class.
+        model: model with initial weights.
+        rows: training examples.
+        collate: function from examples to a batch.
+        sizes_of: function from a batch to the number of counted units, without and with padding.
+        trainer: class of the trainer.
+        settings: class of its arguments.
+        more: further arguments of this class.
 
     Returns:
-        What the clock found, and facts about the model.
+        The results of the clock, and facts about the model.
     """
     clock = TrainingClock(job)
     sizes: list[tuple[int, int]] = []
 
-    def noted_collate(chosen: list[Any]) -> Batch:
+    def recorded_collate(chosen: list[Any]) -> Batch:
         batch = collate(chosen)
         sizes.append(sizes_of(batch))
         return batch
@@ -117,9 +116,9 @@ def train(
             **more,
         )
         watch = Watch(clock, sizes)
-        noted = type("NotedTrainer", (Noted, trainer), {})
-        watch.trainer = noted(
-            model=model, args=arguments, train_dataset=rows, data_collator=noted_collate, callbacks=[watch]
+        recording = type("RecordingTrainer", (Recording, trainer), {})
+        watch.trainer = recording(
+            model=model, args=arguments, train_dataset=rows, data_collator=recorded_collate, callbacks=[watch]
         )
         watch.trainer.train()
     return clock.result() | {

@@ -1,4 +1,4 @@
-"""The Transformer of a job as Hugging Face builds it: a `MarianMTModel`, its plain Transformer."""
+"""The Transformer of a job in Hugging Face's implementation, a `MarianMTModel`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from transformers import MarianConfig, MarianMTModel
 
 
 def build(shape: dict[str, Any], *, attention: str | None = None) -> MarianMTModel:
-    """Random weights; post-norm, ReLU, sinusoidal positions, one embedding for source, target and output.
+    """Return a model with random weights: post-norm, ReLU, sinusoidal positions, one tied embedding.
 
     Args:
-        shape: the job's `shape`.
-        attention: the library's `attn_implementation`, "sdpa" or "eager"; None: its own choice.
+        shape: `shape` of the job.
+        attention: `attn_implementation` of the library, "sdpa" or "eager"; None: its default.
     """
     config = MarianConfig(
         vocab_size=shape["vocab_size"],

@@ -1,4 +1,4 @@
-"""Training BERT and GPT with Hugging Face's `Trainer`, at its defaults or with its ordinary options."""
+"""Training of BERT and GPT with Hugging Face's `Trainer`, with its defaults or with other options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Work = tuple[PreTrainedModel, list[dict[str, Any]], Callable[[list[Any]], Any]]
 
 
 def tokenizer_of(shape: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """What the library's collators ask: the ids of special tokens, and how many ids there are. Nothing is encoded."""
+    """Return a tokenizer for the library's collators, which need the special tokens and the size of the vocabulary."""
     special = {"pad_token": PAD, "unk_token": UNKNOWN, "cls_token": BOS, "sep_token": EOS, "mask_token": MASK}
     words = {str(index): index for index in range(shape["vocab_size"])}
     model = Tokenizer(WordLevel(words, unk_token=str(UNKNOWN)))
@@ -35,7 +35,7 @@ def tokenizer_of(shape: dict[str, Any]) -> PreTrainedTokenizerFast:
 
 
 def bert_config(job: dict[str, Any]) -> BertConfig:
-    """The job's encoder; all else is the library's default."""
+    """Return the configuration of the job's encoder; other settings have the library's defaults."""
     shape = job["shape"]
     return BertConfig(
         vocab_size=shape["vocab_size"],
@@ -50,14 +50,14 @@ def bert_config(job: dict[str, Any]) -> BertConfig:
     )
 
 
-def built(kind: type[PreTrainedModel], config: Any, job: dict[str, Any]) -> PreTrainedModel:
-    """Random weights, with the job's attention or the library's own choice."""
+def built(model_class: type[PreTrainedModel], config: Any, job: dict[str, Any]) -> PreTrainedModel:
+    """Return a model with random weights, with the job's attention or the library's default."""
     extra = {"attn_implementation": job["attention"]} if "attention" in job else {}
-    return kind._from_config(config, **extra)
+    return model_class._from_config(config, **extra)
 
 
 def masked_language_model(job: dict[str, Any]) -> Work:
-    """Blocks of [CLS], running text and [SEP], masked anew each time by the library's collator."""
+    """Return blocks of [CLS], running text and [SEP], which the library's collator masks for each batch."""
     size = job["shape"]["max_length"]
     masks = {"attention_mask": [1] * size, "special_tokens_mask": [1, *[0] * (size - 2), 1]}
     rows = [{"input_ids": [BOS, *block, EOS], **masks} for block in Texts.load(job).blocks(size - 2)]
@@ -66,7 +66,7 @@ def masked_language_model(job: dict[str, Any]) -> Work:
 
 
 def text_classification(job: dict[str, Any]) -> Work:
-    """Sentences as [CLS] text [SEP] with their labels; what is too long loses its end."""
+    """Return sentences as [CLS] text [SEP] with their labels; long ones are truncated."""
     texts, size = Texts.load(job), job["shape"]["max_length"]
     rows = []
     for index, label in enumerate(texts.labels.tolist()):
@@ -77,7 +77,7 @@ def text_classification(job: dict[str, Any]) -> Work:
 
 
 def language_model(job: dict[str, Any]) -> Work:
-    """Blocks of running text, which are their own labels."""
+    """Return blocks of running text, which are also the labels."""
     shape = job["shape"]
     config = GPT2Config(
         vocab_size=shape["vocab_size"],
@@ -97,7 +97,7 @@ def language_model(job: dict[str, Any]) -> Work:
 
 
 def read_sizes(batch: dict[str, torch.Tensor]) -> tuple[int, int]:
-    """Tokens that are read, without and with padding."""
+    """Return the number of input tokens, without and with padding."""
     cells = batch["input_ids"].numel()
     return (int(batch["attention_mask"].sum()) if "attention_mask" in batch else cells), cells
 
@@ -110,11 +110,11 @@ TASKS = {
 
 
 def main() -> None:
-    """`python hf_text.py JOB.json`."""
+    """Run `python hf_text.py JOB.json`."""
     job, output = start()
     before = gemm_gflops()
     model, rows, collate = TASKS[job["task"]](job)
-    # The masking collator is faster when it is given the special tokens' places, which the trainer would take away.
+    # The masking collator is faster with the mask of special tokens, which the trainer would otherwise remove.
     result = train(job, model, rows, collate, read_sizes, remove_unused_columns=False)
     report(output, result | {"gemm_gflops": [before, gemm_gflops()]})
 

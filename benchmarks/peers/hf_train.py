@@ -1,4 +1,4 @@
-"""Training with Hugging Face's `Seq2SeqTrainer`, at its defaults or with its ordinary options."""
+"""Training with Hugging Face's `Seq2SeqTrainer`, with its defaults or with other options."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hf_model import build
 from measure import EOS, PAD, Pairs, gemm_gflops, padded, report, start
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
-IGNORED = -100  # the library's mark of a label that is padding
+IGNORED = -100  # the label of padding in the library
 
 
 def collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
@@ -20,13 +20,13 @@ def collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
 
 
 def target_sizes(batch: dict[str, torch.Tensor]) -> tuple[int, int]:
-    """Target tokens without and with padding."""
+    """Return the number of target tokens, without and with padding."""
     labels = batch["labels"]
     return int((labels != IGNORED).sum()), labels.numel()
 
 
 def main() -> None:
-    """`python hf_train.py JOB.json`."""
+    """Run `python hf_train.py JOB.json`."""
     job, output = start()
     before = gemm_gflops()
     pairs = Pairs.load(job["data"], "train")

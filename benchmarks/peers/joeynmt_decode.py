@@ -1,7 +1,7 @@
-"""Greedy and beam search with JoeyNMT, always on random weights of its own and with forced length.
+"""Greedy and beam search with JoeyNMT, on random weights and with forced length.
 
-Its parameters are named and laid out in its own way, so the weights are not the others'. With forced length
-that does not change the amount of work.
+Names and layout of its parameters differ, so it does not use the weights of the other programs. With forced length this
+does not change the amount of work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OURS = {UNKNOWN: SPECIALS["unk_id"], PAD: SPECIALS["pad_id"]}
 
 
 def main() -> None:
-    """`python joeynmt_decode.py JOB.json`."""
+    """Run `python joeynmt_decode.py JOB.json`."""
     job, output = start()
     job |= {"forced_length": True}
     before = gemm_gflops()
@@ -48,7 +48,7 @@ def main() -> None:
             is_train=False,
         )
         order = batch.sort_by_src_length()
-        found, _, _ = search(
+        outputs, _, _ = search(
             model=model,
             batch=batch,
             beam_size=job["beam"],
@@ -57,7 +57,7 @@ def main() -> None:
             max_output_length=most,
             min_output_length=least,
         )
-        return dict(zip(rows, found[order].tolist(), strict=True))
+        return dict(zip(rows, outputs[order].tolist(), strict=True))
 
     batches = list(decoding_batches(job))
     decode(batches[-1][0], batches[-1][1], 2, 2)

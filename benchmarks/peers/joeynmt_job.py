@@ -1,4 +1,4 @@
-"""A job as JoeyNMT's configuration: the same shape, its own names."""
+"""The configuration and data of a job for JoeyNMT."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from measure import EOS, Pairs
 
-# JoeyNMT puts its special words first, in this order; ours are 0 <pad>, 1 <unk>, 2 <s>, 3 </s>. All others
-# keep their ids.
+# The first ids of JoeyNMT are these special tokens; ours are 0 <pad>, 1 <unk>, 2 <s>, 3 </s>. Other tokens have the
+# same ids.
 SPECIALS = {"unk_id": 0, "pad_id": 1, "bos_id": 2, "eos_id": 3}
 
 
 def write_data(job: dict[str, Any], folder: Path, *, limit: int | None = None) -> Path:
-    """Write `train.src`, `train.tgt`, `dev.*` and `vocabulary.txt`, sentences as token ids written out.
+    """Write `train.src`, `train.tgt`, `dev.*` and `vocabulary.txt`, with sentences as written token ids.
 
-    JoeyNMT reads text; written ids split at spaces give back exactly the sentences that the others read. It
-    asks for a development set, but the measured stretch ends before it is used.
+    JoeyNMT reads text and splits it at spaces, so that it gets the same ids as the other programs. It needs a
+    development set, which is not used during the measurement.
     """
     pairs = Pairs.load(job["data"], "train")
     rows = len(pairs) if limit is None else limit
@@ -30,10 +30,10 @@ def write_data(job: dict[str, Any], folder: Path, *, limit: int | None = None) -
 
 
 def configuration(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The configuration that JoeyNMT would read from a YAML file.
+    """Return the configuration, as JoeyNMT reads it from a YAML file.
 
-    Post-norm and ReLU as in the other programs. JoeyNMT's one dropout rate also acts on attention weights and
-    inside the feed-forward layer.
+    Post-norm and ReLU are as in the other programs. JoeyNMT's dropout rate also applies to attention weights and inside
+    of the feed-forward layer.
     """
     shape = job["shape"]
     stack = {
@@ -72,7 +72,7 @@ def configuration(job: dict[str, Any], folder: Path) -> dict[str, Any]:
             "adam_betas": [0.9, 0.999],
             "learning_rate": job.get("learning_rate", 1e-3),
             "learning_rate_min": 0.0,
-            "scheduling": "exponential",  # a factor of 1 each epoch: constant (without a schedule it stops)
+            "scheduling": "exponential",  # with a factor of 1 it is constant; without a schedule training stops
             "decrease_factor": 1.0,
             "clip_grad_norm": 1.0,
             "label_smoothing": job.get("label_smoothing", 0.0),

@@ -1,4 +1,4 @@
-"""Training with JoeyNMT's own loop and its token batches."""
+"""Training with the loop and the token batches of JoeyNMT."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from measure import TrainingClock, gemm_gflops, report, start
 
 
 def watch(clock: TrainingClock) -> dict[str, Any]:
-    """Let JoeyNMT's `TrainManager` tick the clock; its own code runs unchanged.
+    """Let JoeyNMT's `TrainManager` tick the clock; the rest of its code is unchanged.
 
-    A step's batch is noted where the loss is computed, the tick comes when the gradients are reset after the
-    optimiser's step.
+    The batch of a step is recorded when the loss is computed. The clock ticks when the gradients are reset after the
+    step of the optimiser.
     """
-    seen: dict[str, Any] = {}
+    recorded: dict[str, Any] = {}
     train_step, fit = training.TrainManager._train_step, training.TrainManager.train_and_validate
 
-    def noted_step(self: Any, batch: Any) -> Any:
+    def timed_step(self: Any, batch: Any) -> Any:
         loss, correct = train_step(self, batch)
-        seen["batch"] = (batch.ntokens, batch.trg.numel(), loss)
+        recorded["batch"] = (batch.ntokens, batch.trg.numel(), loss)
         return loss, correct
 
-    def noted_fit(self: Any, **data: Any) -> None:
-        seen["parameters"] = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+    def timed_fit(self: Any, **data: Any) -> None:
+        recorded["parameters"] = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         zero_grad = self.model.zero_grad
 
-        def noted_zero_grad(*args: Any, **kwargs: Any) -> None:
+        def timed_zero_grad(*args: Any, **kwargs: Any) -> None:
             zero_grad(*args, **kwargs)
-            # The loop looks at is_max_update only after the next batch, which the clock does not count.
-            if "batch" in seen and clock.tick(*seen.pop("batch")):
+            # The loop checks is_max_update only after the next batch, which the clock does not count.
+            if "batch" in recorded and clock.tick(*recorded.pop("batch")):
                 self.stats.is_max_update = True
 
-        self.model.zero_grad = noted_zero_grad
+        self.model.zero_grad = timed_zero_grad
         fit(self, **data)
 
-    training.TrainManager._train_step, training.TrainManager.train_and_validate = noted_step, noted_fit
-    return seen
+    training.TrainManager._train_step, training.TrainManager.train_and_validate = timed_step, timed_fit
+    return recorded
 
 
 def main() -> None:
-    """`python joeynmt_train.py JOB.json`."""
+    """Run `python joeynmt_train.py JOB.json`."""
     job, output = start()
     before = gemm_gflops()
     clock = TrainingClock(job)
-    seen = watch(clock)
+    recorded = watch(clock)
     with tempfile.TemporaryDirectory() as name:
         folder = write_data(job, Path(name))
         (folder / "model").mkdir()
@@ -57,7 +57,7 @@ def main() -> None:
     result = clock.result()
     result |= {
         "gemm_gflops": [before, gemm_gflops()],
-        "parameters": seen["parameters"],
+        "parameters": recorded["parameters"],
         "versions": {"joeynmt": importlib.metadata.version("joeynmt"), "torch": torch.__version__},
     }
     report(output, result)

@@ -1,8 +1,7 @@
-"""What every benchmarked program shares: its job, its data, its clock and its one line of results.
+"""Code that all benchmarked programs share: reading the job and the data, the clock, and the line of results.
 
-A program is started as `python PROGRAM JOB.json` in its own environment, and prints one JSON object on
-standard output; all else goes to standard error. Only numpy and torch may be imported here: every environment
-has them.
+A program is started as `python PROGRAM JOB.json` in its environment, and prints one JSON object to standard output;
+everything else goes to standard error. Only numpy and torch may be imported here, since every environment has them.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 
 PAD, UNKNOWN, BOS, EOS = 0, 1, 2, 3
-MASK = 4  # in vocabularies that have it
+MASK = 4  # in vocabularies with a mask token
 
 Result = TypeVar("Result")
 
@@ -30,8 +29,8 @@ def start() -> tuple[dict[str, Any], int]:
     """Read the job named on the command line and set the threads.
 
     Returns:
-        The job, and a file descriptor of the real standard output. Whatever a peer prints goes to standard
-        error from here on, so that the line of results is alone.
+        The job, and a file descriptor of standard output. All that a peer prints later goes to standard error, so that
+        standard output contains only the results.
     """
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     output = os.dup(1)
@@ -48,20 +47,20 @@ def report(output: int, result: dict[str, Any]) -> None:
 
 
 def gemm_gflops(seconds: float = 0.6, size: int = 1024) -> float:
-    """Median GFLOP/s of square float32 matrix products: what the machine gives at this moment."""
-    left, right = torch.randn(size, size), torch.randn(size, size)
-    torch.mm(left, right)
+    """Return the median GFLOP/s of square float32 matrix products, which shows the current speed of the machine."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    torch.mm(a, b)
     rates, begin = [], time.perf_counter()
     while time.perf_counter() - begin < seconds:
         before = time.perf_counter()
-        torch.mm(left, right)
+        torch.mm(a, b)
         rates.append(2 * size**3 / (time.perf_counter() - before) / 1e9)
     return round(statistics.median(rates), 1)
 
 
 @dataclass
 class Pairs:
-    """Sentence pairs as token ids, flat arrays with offsets; no special tokens inside."""
+    """Sentence pairs as token ids without special tokens, in flat arrays with offsets."""
 
     source_ids: np.ndarray
     source_offsets: np.ndarray
@@ -79,22 +78,22 @@ class Pairs:
         return len(self.source_offsets) - 1
 
     def source(self, index: int) -> list[int]:
-        """Source ids of one pair, without EOS."""
+        """Return the source ids of a pair, without EOS."""
         return self.source_ids[self.source_offsets[index] : self.source_offsets[index + 1]].tolist()
 
     def target(self, index: int) -> list[int]:
-        """Target ids of one pair, without BOS and EOS."""
+        """Return the target ids of a pair, without BOS and EOS."""
         return self.target_ids[self.target_offsets[index] : self.target_offsets[index + 1]].tolist()
 
 
 @dataclass
 class Texts:
-    """Texts as token ids, flat with offsets; no special tokens inside.
+    """Texts as token ids without special tokens, in a flat array with offsets.
 
     Attributes:
-        ids: all ids, flat.
-        offsets: where each text begins, (N + 1,).
-        labels: of each text, (N,); None: there are none.
+        ids: ids of all texts.
+        offsets: beginning of each text, (N + 1,).
+        labels: label of each text, (N,); None: there are none.
     """
 
     ids: np.ndarray
@@ -103,7 +102,7 @@ class Texts:
 
     @classmethod
     def load(cls, job: dict[str, Any]) -> Texts:
-        """Read what `prepare_text.py` wrote of `job["rows"]`, documents or sentences."""
+        """Read the output of `prepare_text.py` for `job["rows"]`, documents or sentences."""
         rows = job["rows"]
         with np.load(job["data"], allow_pickle=False) as arrays:
             return cls(arrays[f"{rows}_ids"], arrays[f"{rows}_offsets"], arrays.get(f"{rows}_labels"))
@@ -112,23 +111,23 @@ class Texts:
         return len(self.offsets) - 1
 
     def text(self, index: int) -> list[int]:
-        """Ids of one text."""
+        """Return the ids of a text."""
         return self.ids[self.offsets[index] : self.offsets[index + 1]].tolist()
 
     def blocks(self, size: int) -> list[list[int]]:
-        """All texts laid end to end, each with its EOS, and cut into blocks; what is left over is left out."""
+        """Return blocks of the concatenated texts, each followed by EOS, without an incomplete last block."""
         stream = np.insert(self.ids, self.offsets[1:], EOS)
         return stream[: len(stream) // size * size].reshape(-1, size).tolist()
 
 
 @dataclass
 class Pictures:
-    """Pictures with labels.
+    """Images with labels.
 
     Attributes:
         pixels: (N, 3, S, S), uint8.
         labels: (N,), int64.
-        outputs: how many labels there are in training.
+        outputs: number of labels in training.
     """
 
     pixels: np.ndarray
@@ -137,14 +136,14 @@ class Pictures:
 
     @classmethod
     def load(cls, job: dict[str, Any], split: str) -> Pictures:
-        """Read what `prepare_images.py` wrote of `job["rows"]`, to train or to validate."""
+        """Read the output of `prepare_images.py` for `job["rows"]`, of a split."""
         name = f"{job['rows']}_{split}"
         with np.load(job["data"], allow_pickle=False) as arrays:
             outputs = int(arrays[f"{job['rows']}_train_labels"].max()) + 1
             return cls(arrays[f"{name}_pixels"], arrays[f"{name}_labels"], outputs)
 
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pixels and labels, sharing their memory."""
+        """Return pixels and labels as tensors, which share their memory."""
         return torch.from_numpy(self.pixels), torch.from_numpy(self.labels)
 
 
@@ -153,11 +152,11 @@ class Utterances:
     """Recordings with transcripts.
 
     Attributes:
-        sound: all samples, flat, int16.
-        sound_offsets: where each recording begins, (N + 1,).
-        ids: all transcripts' ids, flat; no special tokens inside.
-        offsets: where each transcript begins, (N + 1,).
-        sample_rate: samples a second.
+        sound: samples of all recordings, int16.
+        sound_offsets: beginning of each recording, (N + 1,).
+        ids: ids of all transcripts, without special tokens.
+        offsets: beginning of each transcript, (N + 1,).
+        sample_rate: samples per second.
     """
 
     sound: np.ndarray
@@ -168,7 +167,7 @@ class Utterances:
 
     @classmethod
     def load(cls, job: dict[str, Any]) -> Utterances:
-        """Read what `prepare_speech.py` wrote of `job["rows"]`."""
+        """Read the output of `prepare_speech.py` for `job["rows"]`."""
         names = ("sound", "sound_offsets", "ids", "offsets")
         with np.load(job["data"], allow_pickle=False) as arrays:
             return cls(*(arrays[f"{job['rows']}_{name}"] for name in names), int(arrays["sample_rate"]))
@@ -178,23 +177,23 @@ class Utterances:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Samples of each, (N,)."""
+        """The number of samples of each recording, (N,)."""
         return np.diff(self.sound_offsets)
 
     def row(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Samples (N,), int16, and ids (U,), int64, of one."""
+        """Return the samples (N,), int16, and ids (U,), int64, of a recording."""
         sound = self.sound[self.sound_offsets[index] : self.sound_offsets[index + 1]]
         ids = self.ids[self.offsets[index] : self.offsets[index + 1]]
         return torch.from_numpy(sound), torch.from_numpy(ids.astype(np.int64))
 
 
 def normalised(pixels: torch.Tensor) -> torch.Tensor:
-    """Mean and deviation 0.5, as timm's and tformer's models of this family have it: uint8 to float32 in [-1, 1]."""
+    """Normalise uint8 pixels with mean and standard deviation 0.5 to float32 in [-1, 1], as timm and tformer do."""
     return pixels.float().div_(127.5).sub_(1)
 
 
 def padded(rows: list[list[int]], fill: int) -> torch.Tensor:
-    """(B, T) int64 of rows of unequal length, filled at their ends."""
+    """Return rows of different lengths as a tensor (B, T), int64, padded at the end with `fill`."""
     out = torch.full((len(rows), max(map(len, rows))), fill, dtype=torch.int64)
     for index, row in enumerate(rows):
         out[index, : len(row)] = torch.tensor(row, dtype=torch.int64)
@@ -203,10 +202,9 @@ def padded(rows: list[list[int]], fill: int) -> torch.Tensor:
 
 @dataclass
 class TrainingClock:
-    """Times the steps after a warm-up until the job's seconds are over.
+    """A clock for the steps after a warm-up, until the job's seconds are over.
 
-    A program calls `tick` after each optimiser step. Nothing is synchronised: on a CPU there is nothing to
-    wait for.
+    A program calls `tick` after each optimiser step. There is no synchronisation, which a CPU does not need.
     """
 
     job: dict[str, Any]
@@ -216,12 +214,12 @@ class TrainingClock:
     losses: list[Any] = field(default_factory=list)
 
     def tick(self, tokens: float, cells: float, loss: Any) -> bool:
-        """Note a step.
+        """Record a step.
 
         Args:
-            tokens: what the job counts (tokens, images or seconds of sound), without padding.
+            tokens: number of counted units (tokens, images or seconds of audio), without padding.
             cells: the same with padding.
-            loss: mean loss of a prediction; a number or a tensor that is read only at the end.
+            loss: mean loss of a prediction; a number, or a tensor that is read only at the end.
 
         Returns:
             Whether the time is over.
@@ -234,7 +232,7 @@ class TrainingClock:
         return len(self.ticks) > warm_up and self.ticks[-1] - self.ticks[warm_up - 1] >= self.job["seconds"]
 
     def result(self, *, points: int = 20) -> dict[str, Any]:
-        """Rate of real tokens, padding, step times and the loss over the tokens seen."""
+        """Return the rate of real tokens, the padding, the durations of steps, and the loss by trained tokens."""
         warm_up = self.job["warm_up"]
         steps = len(self.ticks) - warm_up
         if steps < 1:
@@ -256,23 +254,22 @@ class TrainingClock:
         }
 
     def _curve(self, points: int) -> list[tuple[int, float]]:
-        """(tokens seen, mean loss over the stretch up to there)."""
+        """Return pairs of trained tokens and the mean loss since the previous pair."""
         losses, weights = np.array([float(x) for x in self.losses]), np.array(self.tokens)
-        curve, seen = [], 0
+        curve, tokens = [], 0
         for part in np.array_split(np.arange(len(losses)), min(points, len(losses))):
-            seen += int(weights[part].sum())
-            curve.append((seen, round(float(np.average(losses[part], weights=weights[part])), 4)))
+            tokens += int(weights[part].sum())
+            curve.append((tokens, round(float(np.average(losses[part], weights=weights[part])), 4)))
         return curve
 
 
 def decoding_batches(job: dict[str, Any]) -> Iterator[tuple[list[int], list[list[int]], int, int]]:
-    """The batches that every decoder gets: sentences sorted by length, longest first.
+    """Yield the batches of all decoders: sentences sorted by length, longest first.
 
     Yields:
-        Row numbers, source ids (without EOS), shortest and longest output in tokens. With
-        `job["forced_length"]` both are the length of the batch's longest source: random weights never end by
-        themselves. Otherwise the search ends by itself, at the latest after 1.5 times the longest source + 20
-        tokens.
+        Row numbers, source ids without EOS, minimum and maximum length of the output in tokens. With
+        `job["forced_length"]` both are the length of the batch's longest source, since searches with random weights do
+        not end by themselves. Otherwise the maximum is 1.5 times the longest source + 20 tokens.
     """
     pairs = Pairs.load(job["data"], "test")
     rows = np.random.default_rng(job["seed"]).permutation(len(pairs))[: job["sentences"]]
@@ -287,38 +284,38 @@ def decoding_batches(job: dict[str, Any]) -> Iterator[tuple[list[int], list[list
             yield part, sources, 0, int(1.5 * longest) + 20
 
 
-def whole_passes(job: dict[str, Any], work: Callable[[], Result]) -> tuple[Result, int, float]:
-    """What one pass gave, how many filled `job["seconds"]`, and how many seconds they took."""
+def complete_passes(job: dict[str, Any], work: Callable[[], Result]) -> tuple[Result, int, float]:
+    """Repeat a pass until `job["seconds"]` are over; return its result, the number of passes, and their seconds."""
     passes, begin = 0, time.perf_counter()
     while True:
-        found = work()
+        result = work()
         passes += 1
         seconds = time.perf_counter() - begin
         if seconds >= job["seconds"]:
-            return found, passes, seconds
+            return result, passes, seconds
 
 
 def inference_result(job: dict[str, Any], work: Callable[[], int]) -> dict[str, Any]:
-    """Rate of pictures over whole passes through them; a pass for warming up is not counted.
+    """Return the rate of images over complete passes; a pass to warm up is not counted.
 
     Args:
-        job: its seconds, and what is counted.
-        work: one pass; returns how many pictures it took.
+        job: the job, with its seconds and the counted unit.
+        work: function that makes one pass and returns the number of images.
     """
     work()
-    count, passes, seconds = whole_passes(job, work)
+    count, passes, seconds = complete_passes(job, work)
     unit = f"{job['counted']}/s"
     return {"unit": unit, "rate": passes * count / seconds, "passes": passes, "seconds": seconds, "images": count}
 
 
 def decoding_result(job: dict[str, Any], decode: Callable[[], dict[int, list[int]]]) -> dict[str, Any]:
-    """Rate of sentences over whole passes through the test sentences, as many as fill `job["seconds"]`.
+    """Return the rate of sentences over complete passes through the test sentences.
 
     Args:
-        job: if it has `outputs`, what was found is written there, for a comparison of decoders.
-        decode: one pass over all batches; returns what was found for each row.
+        job: the job; if it has `outputs`, the outputs are written to this file, for a comparison of decoders.
+        decode: function that makes one pass over all batches and returns the output of each row.
     """
-    outputs, passes, seconds = whole_passes(job, decode)
+    outputs, passes, seconds = complete_passes(job, decode)
     cleaned = {row: ids[: ids.index(EOS)] if EOS in ids else ids for row, ids in outputs.items()}
     if job.get("outputs"):
         text = json.dumps({str(row): cleaned[row] for row in sorted(cleaned)})

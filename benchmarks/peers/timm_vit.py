@@ -1,4 +1,4 @@
-"""A Vision Transformer of timm, trained in a plain loop as its users write it, or scored as its `validate.py` does."""
+"""A Vision Transformer of timm, trained in a usual PyTorch loop, or evaluated as by timm's `validate.py`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 try:
     import torchvision
 except RuntimeError:
-    # Its compiled part is for a torch with CUDA and does not load beside a CPU torch; importing it then asks for these
-    # operators. Nothing here calls them.
+    # Its compiled part needs torch with CUDA and does not load with the CPU build. The import then needs these
+    # operators, which are not called here.
     for name in ("nms", "qnms"):
         torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision
@@ -27,7 +27,7 @@ MODEL = "vit_tiny_patch16_224"
 
 
 def built(job: dict[str, Any], outputs: int) -> nn.Module:
-    """Random weights in the job's shape, with the job's attention or the library's own choice."""
+    """Return a model with random weights, with the job's attention or the library's default."""
     if "attention" in job:
         set_fused_attn(job["attention"] == "fused")
     shape = job["shape"]
@@ -44,12 +44,12 @@ def built(job: dict[str, Any], outputs: int) -> nn.Module:
 
 
 def autocast(job: dict[str, Any]) -> torch.autocast:
-    """The job's precision."""
+    """Return a context with the job's precision."""
     return torch.autocast("cpu", torch.bfloat16, enabled=job["precision"] == "bf16")
 
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
-    """Train until the clock says that the time is over."""
+    """Train until the time of the clock is over."""
     pictures = Pictures.load(job, "train")
     model = built(job, pictures.outputs).train()
     optimizer = create_optimizer_v2(model, "adamw", lr=job["learning_rate"], weight_decay=0.0, fused=True)
@@ -71,7 +71,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def infer(job: dict[str, Any]) -> dict[str, Any]:
-    """Loss and accuracy of the validation pictures, again and again."""
+    """Compute loss and accuracy of the validation images repeatedly."""
     pictures = Pictures.load(job, "validation")
     pixels, labels = pictures.tensors()
     model = built(job, pictures.outputs).eval()
@@ -93,7 +93,7 @@ def infer(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """`python timm_vit.py JOB.json`."""
+    """Run `python timm_vit.py JOB.json`."""
     job, output = start()
     before = gemm_gflops()
     result = {"train": train, "infer": infer}[job["kind"]](job)

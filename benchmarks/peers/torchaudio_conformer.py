@@ -1,8 +1,8 @@
-"""torchaudio's Conformer with CTC, trained in a plain loop as its users write it, on log-mel features of each batch.
+"""The Conformer of torchaudio with CTC, trained in a usual PyTorch loop on log-mel features of each batch.
 
-The library has the encoder's blocks alone. Front end, subsampling and output layer are written here in plain torch,
-with tformer's shapes: Kaldi's log-mel features, 3x3 convolutions of stride 2 padded over frequency alone, and a linear
-layer.
+The library has only the blocks of the encoder. Features, subsampling and output layer are implemented here in PyTorch
+with the shapes of tformer: log-mel features as Kaldi's, 3x3 convolutions with stride 2 that are padded only over
+frequency, and a linear layer.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ BLANK = PAD
 
 
 def conformer_module() -> ModuleType:
-    """`torchaudio/models/conformer.py` alone: the package's compiled part is for a torch with CUDA."""
+    """Import only `torchaudio/models/conformer.py`, since the compiled part of the package needs torch with CUDA."""
     package = importlib.util.find_spec("torchaudio")
     if package is None or package.origin is None:
         raise SystemExit("error: torchaudio is not installed")
     file = Path(package.origin).parent / "models" / "conformer.py"
-    found = importlib.util.spec_from_file_location("torchaudio_conformer_file", file)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    spec = importlib.util.spec_from_file_location("torchaudio_conformer_file", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 
 class LogMel(nn.Module):
-    """Kaldi's log-mel features without dither, mean 0 and deviation 1 a bin over the utterance's frames."""
+    """Kaldi's log-mel features without dither, normalised to mean 0 and variance 1 for each bin of an utterance."""
 
     def __init__(self, sample_rate: int, bins: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class LogMel(nn.Module):
 
     @torch.no_grad()
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N) float32 and samples (B,) to (B, T, F), 0 in padding, and frames (B,)."""
+        """Return features (B, T, F), 0 in padding, and numbers of frames (B,), for samples (B, N) and lengths (B,)."""
         frames = waves.unfold(1, self.width, self.hop)
         frames = frames - frames.mean(2, keepdim=True)
         before = torch.cat([frames[..., :1], frames[..., :-1]], 2)
@@ -70,12 +70,12 @@ class LogMel(nn.Module):
         valid = (torch.arange(features.shape[1]) < counts[:, None])[..., None]
         mean = features.where(valid, 0).sum(1, keepdim=True) / counts[:, None, None]
         features = (features - mean).where(valid, 0)
-        deviation = (features.square().sum(1, keepdim=True) / counts[:, None, None]).sqrt()
-        return features / deviation.clamp(min=1e-5), counts
+        std = (features.square().sum(1, keepdim=True) / counts[:, None, None]).sqrt()
+        return features / std.clamp(min=1e-5), counts
 
 
 class Recogniser(nn.Module):
-    """Subsampling by 4, torchaudio's Conformer, and CTC's output layer."""
+    """Subsampling by 4, the Conformer of torchaudio, and the output layer of CTC."""
 
     def __init__(self, shape: dict[str, Any]) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Recogniser(nn.Module):
         self.output = nn.Linear(dim, shape["vocab_size"])
 
     def forward(self, features: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, F) and frames (B,) to logits (B, T', V) and frames (B,)."""
+        """Return logits (B, T', V) and numbers of frames (B,), for features (B, T, F) and frames (B,)."""
         x = self.subsampling(features[:, None])
         x = self.dropout(self.project(x.transpose(1, 2).flatten(2)))
         for _ in range(2):
@@ -105,8 +105,8 @@ class Recogniser(nn.Module):
         return self.output(self.dropout(x)), counts
 
 
-class LikeLengths(Sampler[list[int]]):
-    """Batches of utterances of like lengths, in random order; rows times the longest are at most the budget."""
+class SimilarLengths(Sampler[list[int]]):
+    """Batches of utterances of similar lengths in random order; rows times the longest are at most the budget."""
 
     def __init__(self, lengths: np.ndarray, budget: float) -> None:
         self.batches: list[list[int]] = []
@@ -123,7 +123,7 @@ class LikeLengths(Sampler[list[int]]):
 
 
 def collate(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Waveforms (B, N), their samples (B,), targets end to end (U,) and their lengths (B,)."""
+    """Return waveforms (B, N), their lengths (B,), concatenated targets (U,) and their lengths (B,)."""
     waves, targets = zip(*rows, strict=True)
     lengths, target_lengths = (torch.tensor([len(row) for row in part]) for part in (waves, targets))
     padded = nn.utils.rnn.pad_sequence(list(waves), batch_first=True)
@@ -131,16 +131,16 @@ def collate(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor, 
 
 
 def loader_of(job: dict[str, Any], utterances: Utterances) -> DataLoader:
-    """Batches of like lengths within the job's seconds, or so many utterances at random."""
+    """Return batches of similar lengths within the job's seconds, or of random utterances."""
     rows = [utterances.row(index) for index in range(len(utterances))]
     if job["grouped"]:
-        batches = LikeLengths(utterances.lengths, job["batch_seconds"] * utterances.sample_rate)
+        batches = SimilarLengths(utterances.lengths, job["batch_seconds"] * utterances.sample_rate)
         return DataLoader(rows, batch_sampler=batches, collate_fn=collate)
     return DataLoader(rows, job["batch_utterances"], shuffle=True, drop_last=True, collate_fn=collate)
 
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
-    """Train until the clock says that the time is over."""
+    """Train until the time of the clock is over."""
     utterances = Utterances.load(job)
     front = LogMel(utterances.sample_rate, job["shape"]["bins"])
     model = Recogniser(job["shape"]).train()
@@ -154,7 +154,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
                 logits, counts = model(features, counts)
             scores = logits.float().log_softmax(2).transpose(0, 1)
             total = functional.ctc_loss(scores, targets, counts, target_lengths, BLANK, reduction="sum")
-            loss = total / (len(targets) + len(target_lengths))  # an end for each transcript, as tformer counts
+            loss = total / (len(targets) + len(target_lengths))  # with an end for each transcript, as in tformer
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -167,7 +167,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """`python torchaudio_conformer.py JOB.json`."""
+    """Run `python torchaudio_conformer.py JOB.json`."""
     job, output = start()
     before = gemm_gflops()
     result = train(job)

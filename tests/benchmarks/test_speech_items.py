@@ -152,12 +152,12 @@ def test_batches_of_like_lengths(job):
         padding[grouped] = 1 - sum(int(lengths.sum()) for _, lengths, *_ in batches) / sum(cells)
         if grouped:
             assert max(cells) <= 40 * utterances.sample_rate
-            seen = [row for batch in peer.LikeLengths(utterances.lengths, 40 * 16_000) for row in batch]
+            seen = [row for batch in peer.SimilarLengths(utterances.lengths, 40 * 16_000) for row in batch]
             assert sorted(seen) == list(range(COUNT))
         else:
             assert [len(lengths) for _, lengths, *_ in batches] == [5] * (COUNT // 5)
     assert padding[True] < 0.5 * padding[False]
-    lone = peer.LikeLengths(np.array([3, 90, 5]), 10)
+    lone = peer.SimilarLengths(np.array([3, 90, 5]), 10)
     assert sorted(map(sorted, lone)) == [[0, 2], [1]]
 
 
