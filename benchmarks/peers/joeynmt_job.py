@@ -29,13 +29,11 @@ def write_data(job: dict[str, Any], folder: Path, *, limit: int | None = None) -
     return folder
 
 
-def configuration(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the configuration, as JoeyNMT reads it from a YAML file.
+def _model(shape: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the model: a post-norm Transformer with ReLU, as in the other programs.
 
-    Post-norm and ReLU are as in the other programs. JoeyNMT's dropout rate also applies to attention weights and inside
-    of the feed-forward layer.
+    JoeyNMT's dropout rate also applies to attention weights and inside of the feed-forward layer.
     """
-    shape = job["shape"]
     stack = {
         "type": "transformer",
         "num_heads": shape["heads"],
@@ -46,6 +44,21 @@ def configuration(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "layer_norm": "post",
         "activation": "relu",
     }
+    return {
+        "initializer": "xavier_uniform",
+        "embed_initializer": "xavier_uniform",
+        "embed_init_gain": 1.0,
+        "init_gain": 1.0,
+        "bias_initializer": "zeros",
+        "tied_embeddings": True,
+        "tied_softmax": True,
+        "encoder": {**stack, "num_layers": shape["encoder_depth"]},
+        "decoder": {**stack, "num_layers": shape["decoder_depth"]},
+    }
+
+
+def configuration(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the configuration, as JoeyNMT reads it from a YAML file."""
     side = {
         "level": "word",
         "voc_file": str(folder / "vocabulary.txt"),
@@ -84,15 +97,5 @@ def configuration(job: dict[str, Any], folder: Path) -> dict[str, Any]:
             "validation_freq": 1_000_000_000,
         },
         "testing": {"beam_size": 1},
-        "model": {
-            "initializer": "xavier_uniform",
-            "embed_initializer": "xavier_uniform",
-            "embed_init_gain": 1.0,
-            "init_gain": 1.0,
-            "bias_initializer": "zeros",
-            "tied_embeddings": True,
-            "tied_softmax": True,
-            "encoder": {**stack, "num_layers": shape["encoder_depth"]},
-            "decoder": {**stack, "num_layers": shape["decoder_depth"]},
-        },
+        "model": _model(job["shape"]),
     }

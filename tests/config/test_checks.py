@@ -1,4 +1,4 @@
-"""Settings of speech that are fine alone but impossible together."""
+"""Settings of speech whose combinations are invalid."""
 
 from __future__ import annotations
 

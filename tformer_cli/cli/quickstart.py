@@ -55,15 +55,7 @@ def quickstart(
 
     if full and minutes is not None:
         raise ConfigError("--full and --minutes both set the length of training", "give one of them")
-    for family in families or []:
-        if family not in DEMOS:
-            raise ConfigError(f"quickstart has no family {family!r}", f"take one of {', '.join(DEMOS)}")
-        if not DEMOS[family].possible:
-            raise ConfigError(f"{family} needs {DEMOS[family].needs}, which is not installed", install_command("demo"))
-    for family, demo in DEMOS.items():
-        if not families and not demo.possible:
-            note(f"{family} is skipped: it needs {demo.needs} ({install_command('demo')})", quiet=quiet)
-    chosen = list(dict.fromkeys(families or (family for family, demo in DEMOS.items() if demo.possible)))
+    chosen = _chosen_families(families, quiet)
     configs = {family: compose(f"quickstart/{family}", _length(family, minutes, full)) for family in chosen}
     runs = {family: run / family if run and len(chosen) > 1 else run for family in chosen}
     runs = {family: path or new_run(f"quickstart/{family}") for family, path in runs.items()}
@@ -76,6 +68,29 @@ def quickstart(
         inputs[family] = _show(DEMOS[family], configs[family], runs[family], quiet)
         note(_budget(family, configs[family], runs[family]), quiet=quiet)
     note(next_steps(runs, inputs, full), quiet=quiet)
+
+
+def _chosen_families(families: list[str] | None, quiet: bool) -> list[str]:
+    """Return the families to train without duplicates, and print which ones are skipped for want of a package.
+
+    Args:
+        families: names that the user gave; None or empty: all families whose packages are installed.
+        quiet: whether nothing is printed.
+
+    Raises:
+        ConfigError: if a family does not exist or its packages are not installed.
+    """
+    from tformer_cli.cli.output import note
+
+    for family in families or []:
+        if family not in DEMOS:
+            raise ConfigError(f"quickstart has no family {family!r}", f"take one of {', '.join(DEMOS)}")
+        if not DEMOS[family].possible:
+            raise ConfigError(f"{family} needs {DEMOS[family].needs}, which is not installed", install_command("demo"))
+    for family, demo in DEMOS.items():
+        if not families and not demo.possible:
+            note(f"{family} is skipped: it needs {demo.needs} ({install_command('demo')})", quiet=quiet)
+    return list(dict.fromkeys(families or (family for family, demo in DEMOS.items() if demo.possible)))
 
 
 def _length(family: str, minutes: float | None, full: bool) -> list[str]:

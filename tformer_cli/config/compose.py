@@ -52,10 +52,10 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
     path = find(recipe)
     document = read_yaml(path)
     _refuse(document)
-    schema, selected, written = _plan(document, overrides)
+    schema, selected, file_values = _plan(document, overrides)
     requested = parse(overrides, schema)
     _refuse_other_task(requested, schema)
-    config = _assemble(schema, selected, written, requested)
+    config = _assemble(schema, selected, file_values, requested)
     config.recipe = config.recipe or default_name(recipe)
     if required:
         require(config)
@@ -157,9 +157,9 @@ def from_yaml(path: Path) -> Experiment:
     _refuse(document)
     if "defaults" in document.data:
         raise ConfigError(f"{path} is a recipe, not a run's configuration", f"tformer pretrain {path}")
-    schema, _, written = _plan(document, saved=True)
+    schema, _, file_values = _plan(document, saved=True)
     before = {key: leaf.field.metadata.get("before") for key, leaf in values.leaves(schema).items()}
-    tree = _merge(values.nest({key: value for key, value in before.items() if value is not None}), written)
+    tree = _merge(values.nest({key: value for key, value in before.items() if value is not None}), file_values)
     config = values.build(tree, schema)
     require(config)
     check_together(config)
@@ -202,7 +202,7 @@ def _plan(
         task, implied = current_name(task)
         if task not in tasks():
             raise ConfigError(f"{document.location('task')}: task {task!r} is not one of {', '.join(tasks())}")
-        family_in_file = _written_family(document, listed) or implied
+        family_in_file = _family_in_file(document, listed) or implied
         schema, available = experiment(task, family_in_file), groups()
         for group, name in listed.items():
             if group not in available or group not in values.nodes(schema):
@@ -241,7 +241,7 @@ def _without_family(settings: Mapping[str, Any], schema: type[Experiment], famil
     return remaining
 
 
-def _written_family(document: Document, listed: Mapping[str, str]) -> str:
+def _family_in_file(document: Document, listed: Mapping[str, str]) -> str:
     """Return the model family that a file selects by an option or by the value of `model.family`; "" if none.
 
     Raises:
@@ -259,8 +259,8 @@ def _written_family(document: Document, listed: Mapping[str, str]) -> str:
 def _check(document: Document, tree: Mapping[str, Any], schema: type[Experiment], saved: bool) -> dict[str, Any]:
     """Check the values of a file one by one, so that an error names the line."""
     settings, checked = values.leaves(schema), {}
-    for written_key, value in values.walk(tree, schema):
-        key = values.current_key(written_key, schema)
+    for key_in_file, value in values.walk(tree, schema):
+        key = values.current_key(key_in_file, schema)
         try:
             if key in checked:
                 raise ConfigError(f"{key} is given twice, once by a former name", "remove one of them")
@@ -270,7 +270,7 @@ def _check(document: Document, tree: Mapping[str, Any], schema: type[Experiment]
                 raise values.unknown_setting(key, schema)
             checked[key] = values.convert(value, settings[key])
         except ConfigError as error:
-            raise ConfigError(f"{document.location(written_key)}: {error.cause}", error.remedy) from None
+            raise ConfigError(f"{document.location(key_in_file)}: {error.cause}", error.remedy) from None
     return values.nest(checked)
 
 
@@ -306,7 +306,7 @@ def _refuse_other_task(requested: Overrides, schema: type[Experiment]) -> None:
 
 
 def _assemble(
-    schema: type[Experiment], selected: Mapping[str, str], written: Mapping[str, Any], requested: Overrides
+    schema: type[Experiment], selected: Mapping[str, str], file_values: Mapping[str, Any], requested: Overrides
 ) -> Any:
     """Merge option groups, values of the recipe and values of the command line, in this order, into a dataclass.
 
@@ -317,7 +317,7 @@ def _assemble(
     below = {group: requested.options.get(group, name) for group, name in selected.items()}
     above = {group: name for group, name in requested.options.items() if group not in selected}
     tree = _compose_groups(below, schema)
-    for layer in (written, _compose_groups(above, schema), values.nest(requested.values)):
+    for layer in (file_values, _compose_groups(above, schema), values.nest(requested.values)):
         tree = _merge(tree, layer)
     return values.build(tree, schema)
 

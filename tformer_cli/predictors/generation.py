@@ -48,7 +48,9 @@ def generate(
 
 def text_of(hypotheses: Sequence[Hypothesis], tokenizer: Vocabulary, language: str) -> Prediction:
     """Return the best text, and all with their scores."""
-    texts = [{"text": tokenizer.decode(one.tokens, language), "score": one.score} for one in hypotheses]
+    texts = [
+        {"text": tokenizer.decode(hypothesis.tokens, language), "score": hypothesis.score} for hypothesis in hypotheses
+    ]
     return Prediction(texts[0]["text"], {"hypotheses": texts})
 
 

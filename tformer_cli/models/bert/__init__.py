@@ -1,4 +1,4 @@
-"""BERT (Devlin et al. 2019): an encoder that reads both ways."""
+"""BERT (Devlin et al. 2019): a bidirectional encoder of texts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tformer_cli.config.schema import Activation, Norm, Positions, TextModelConf
 class BERTConfig(TextModelConfig):
     """Bidirectional encoder (Devlin et al. 2019)."""
 
-    family: str = setting("bert", "entry of the model registry")
-    depth: int = setting(4, "blocks", low=1, high=1000)
+    family: str = setting("bert", "name of the model family")
+    depth: int = setting(4, "number of blocks", low=1, high=1000)
     norm: Norm = setting(Norm.post, "layer normalisation before each sub-layer (pre) or after the residual sum (post)")
-    activation: Activation = setting(Activation.gelu, "of the feed-forward layer; glu, reglu, geglu, swiglu are gated")
-    positions: Positions = setting(Positions.learned, "how the model knows the order of its inputs")
+    activation: Activation = setting(Activation.gelu, "feed-forward activation; glu, reglu, geglu, swiglu are gated")
+    positions: Positions = setting(Positions.learned, "position scheme")
     norm_eps: float = setting(1e-12, "added to the variance in layer normalisations", low=0)
     segments: int = setting(2, "segment embeddings; 0: none (RoBERTa)", low=0)
 

@@ -1,4 +1,4 @@
-"""Conformer (Gulati et al. 2020): a recogniser of speech."""
+"""Conformer (Gulati et al. 2020): an encoder for speech recognition, with an optional decoder."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from tformer_cli.errors import ConfigError
 
 @dataclass
 class ConformerConfig(TextModelConfig):
-    """Conformer encoder (Gulati et al. 2020), with a Transformer decoder beside CTC if decoder_depth is not 0."""
+    """Conformer encoder with CTC (Gulati et al. 2020), and also a Transformer decoder if decoder_depth is not 0."""
 
-    family: str = setting("conformer", "entry of the model registry")
-    depth: int = setting(16, "encoder blocks", low=1, high=1000)
-    dim: int = setting(144, "width of the residual stream", low=1)
+    family: str = setting("conformer", "name of the model family")
+    depth: int = setting(16, "number of encoder blocks", low=1, high=1000)
+    dim: int = setting(144, "width of the hidden states", low=1)
     heads: int = setting(4, "attention heads; must divide dim", low=1)
-    ffn_dim: int = setting(576, "inner width of the position-wise feed-forward layers", low=1)
-    activation: Activation = setting(
-        Activation.swish, "of the feed-forward layers; glu, reglu, geglu, swiglu are gated"
+    ffn_dim: int = setting(576, "inner width of the feed-forward layers", low=1)
+    activation: Activation = setting(Activation.swish, "feed-forward activation; glu, reglu, geglu, swiglu are gated")
+    positions: Positions = setting(Positions.transformer_xl, "position scheme")
+    max_frames: int = setting(
+        4096, "positions=learned or sinusoidal: maximum number of frames after subsampling", low=1
     )
-    positions: Positions = setting(Positions.transformer_xl, "how the model knows the order of its inputs")
-    max_frames: int = setting(4096, "positions=learned or sinusoidal: most frames after subsampling", low=1)
-    subsampling: int = setting(4, "frames that the convolutions before the blocks make one of: 4 or 8", low=4, high=8)
-    subsampling_dim: int = setting(0, "channels of those convolutions; 0: dim", low=0)
-    kernel_size: int = setting(31, "frames that the depthwise convolution sees; odd", low=1)
-    convolution_norm: Normalisation = setting(Normalisation.batch, "in the convolution module, over valid frames alone")
-    causal_convolution: bool = setting(False, "the depthwise convolution sees no later frames")
-    decoder_depth: int = setting(0, "blocks of the attention decoder; 0: CTC alone", low=0, high=1000)
+    subsampling: int = setting(4, "factor by which convolutions reduce the number of frames: 4 or 8", low=4, high=8)
+    subsampling_dim: int = setting(0, "channels of these convolutions; 0: dim", low=0)
+    kernel_size: int = setting(31, "kernel size of the depthwise convolution, in frames; odd", low=1)
+    convolution_norm: Normalisation = setting(
+        Normalisation.batch, "normalisation in the convolution module; padding is excluded"
+    )
+    causal_convolution: bool = setting(False, "the depthwise convolution does not use later frames")
+    decoder_depth: int = setting(0, "blocks of the attention decoder; 0: only CTC", low=0, high=1000)
 
     def check(self) -> None:
-        """Refuse shapes that are fine alone but impossible together.
+        """Refuse kernel sizes, subsampling factors and normalisations that the model cannot have.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         super().check()
         if self.kernel_size % 2 == 0:
@@ -51,7 +53,7 @@ class ConformerConfig(TextModelConfig):
             raise ConfigError(cause, "model.convolution_norm=layer")
 
     def limits(self) -> Limits:
-        """Return the number of frames that the decoder, and CTC, have of a recording."""
+        """Return the maximum length of a transcript, and the number of output frames for a number of input frames."""
         return Limits(target=self.max_length if self.decoder_depth else None, frames=self._output_frames)
 
     def _output_frames(self, frames: Any) -> Any:

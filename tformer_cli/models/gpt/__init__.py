@@ -10,13 +10,13 @@ from tformer_cli.config.schema import Activation, Positions, TextModelConfig, se
 
 @dataclass
 class GPTConfig(TextModelConfig):
-    """Causal language model (Radford et al. 2018): the decoder alone."""
+    """Causal language model (Radford et al. 2018): a Transformer decoder without an encoder."""
 
-    family: str = setting("gpt", "entry of the model registry")
-    depth: int = setting(6, "blocks", low=1, high=1000)
-    activation: Activation = setting(Activation.gelu, "of the feed-forward layer; glu, reglu, geglu, swiglu are gated")
-    positions: Positions = setting(Positions.learned, "how the model knows the order of its inputs")
-    tie_embeddings: bool = setting(True, "the output weights are the token embedding")
+    family: str = setting("gpt", "name of the model family")
+    depth: int = setting(6, "number of blocks", low=1, high=1000)
+    activation: Activation = setting(Activation.gelu, "feed-forward activation; glu, reglu, geglu, swiglu are gated")
+    positions: Positions = setting(Positions.learned, "position scheme")
+    tie_embeddings: bool = setting(True, "share the weights of the token embedding and the output layer")
 
     def limits(self) -> Limits:
         """Return the longest text."""

@@ -14,17 +14,17 @@ TieEmbeddings = Names("TieEmbeddings", "none decoder all")
 class Seq2SeqConfig(TextModelConfig):
     """Encoder-decoder Transformer (Vaswani et al. 2017)."""
 
-    family: str = setting("seq2seq", "entry of the model registry")
-    encoder_depth: int = setting(6, "encoder blocks", low=1, high=1000)
-    decoder_depth: int = setting(6, "decoder blocks", low=1, high=1000)
+    family: str = setting("seq2seq", "name of the model family")
+    encoder_depth: int = setting(6, "number of encoder blocks", low=1, high=1000)
+    decoder_depth: int = setting(6, "number of decoder blocks", low=1, high=1000)
     tie_embeddings: TieEmbeddings = setting(
-        TieEmbeddings.all, "decoder: target embedding = output weights; all: source too"
+        TieEmbeddings.all, "shared weights; decoder: target embedding and output layer; all: also the source embedding"
     )
     scale_embeddings: bool = setting(True, "multiply embeddings by sqrt(dim) (section 3.4)")
-    final_bias: bool = setting(False, "the output projection adds a bias per word of the vocabulary")
+    final_bias: bool = setting(False, "add a bias to the logits of the output layer")
 
     def limits(self) -> Limits:
-        """Return the longest source and target."""
+        """Return the maximum lengths of source and target."""
         return Limits(source=self.max_length, target=self.max_length)
 
 

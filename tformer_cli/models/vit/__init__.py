@@ -1,4 +1,4 @@
-"""Vision Transformer (Dosovitskiy et al. 2021): an encoder of pictures."""
+"""Vision Transformer (Dosovitskiy et al. 2021): an encoder of images."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ Stem = Names("Stem", "patches convolutions resnet")
 
 @dataclass
 class ViTConfig(TransformerConfig):
-    """Vision Transformer (Dosovitskiy et al. 2021): the encoder over patches of a picture."""
+    """Vision Transformer (Dosovitskiy et al. 2021): a Transformer encoder over the patches of an image."""
 
-    family: str = setting("vit", "entry of the model registry")
-    depth: int = setting(12, "blocks", low=1, high=1000)
-    activation: Activation = setting(Activation.gelu, "of the feed-forward layer; glu, reglu, geglu, swiglu are gated")
-    positions: Positions = setting(Positions.learned, "how the model knows where a patch lies")
+    family: str = setting("vit", "name of the model family")
+    depth: int = setting(12, "number of blocks", low=1, high=1000)
+    activation: Activation = setting(Activation.gelu, "feed-forward activation; glu, reglu, geglu, swiglu are gated")
+    positions: Positions = setting(Positions.learned, "position scheme")
     norm_eps: float = setting(1e-6, "added to the variance in layer normalisations", low=0)
-    patch_size: int = setting(16, "height and width of a patch in pixels; stem=resnet: in cells of its map", low=1)
-    class_token: bool = setting(True, "a learned [class] token stands before the patches")
+    patch_size: int = setting(
+        16, "height and width of a patch in pixels; stem=resnet: in cells of its feature map", low=1
+    )
+    class_token: bool = setting(True, "put a learned [class] token before the patches")
     stem: Stem = setting(
         Stem.patches,
-        "makes vectors of patches: one linear layer, stacked convolutions (Xiao et al. 2021), a ResNet",
+        "how patches are embedded: a linear layer, stacked convolutions (Xiao et al. 2021), or a ResNet",
     )
-    stem_dim: int = setting(48, "stem=convolutions: channels of the first", low=1)
+    stem_dim: int = setting(48, "stem=convolutions: channels of the first convolution", low=1)
     resnet: ResNetConfig = field(default_factory=ResNetConfig)
 
     @property
     def patch_pixels(self) -> int:
-        """Height and width, in pixels, of what a token stands for."""
+        """Height and width, in pixels, of the part of an image that a token stands for."""
         return self.patch_size * (self.resnet.pixels if self.stem is Stem.resnet else 1)
 
     @property
     def has_class_token(self) -> bool:
-        """Whether a [class] token stands before the patches."""
+        """Whether a [class] token precedes the patches."""
         return self.class_token
 
     def check(self) -> None:
-        """Refuse shapes that are fine alone but impossible together.
+        """Refuse a patch size that stacked convolutions cannot have.
 
         Raises:
-            ConfigError: naming the setting, and what would go.
+            ConfigError: naming the setting and a valid value.
         """
         super().check()
         if self.stem is Stem.convolutions and self.patch_size & (self.patch_size - 1):
@@ -53,11 +55,11 @@ class ViTConfig(TransformerConfig):
             raise ConfigError(cause, f"model.patch_size={2 ** round(math.log2(self.patch_size))}")
 
     def limits(self) -> Limits:
-        """Return that pictures consist of complete patches."""
+        """Return the number of which height and width of an image must be multiples."""
         return Limits(multiple=self.patch_pixels)
 
     def attention(self, length: int) -> AttentionShape:
-        """Return attention's shape for pictures of `length` pixels."""
+        """Return the shape of attention over images of `length` pixels."""
         return super().attention(length // self.patch_pixels**2 + self.class_token)
 
 
