@@ -111,10 +111,10 @@ def test_pictures_are_scaled_and_labels_divided(folder):
     with np.load(folder / "data.npz") as arrays:
         assert arrays["pictures32_train_pixels"].shape == (256, 3, 32, 32)
         assert arrays["pictures224_validation_pixels"].shape == (16, 3, 224, 224)
-        whole, parts = (arrays[f"{name}_train_labels"][:64] for name in COUNTS)
-    assert (parts // 2 == whole).all()
+        labels, parts = (arrays[f"{name}_train_labels"][:64] for name in COUNTS)
+    assert (parts // 2 == labels).all()
     for label in range(10):  # by turns
-        assert (parts[whole == label] % 2 == np.arange((whole == label).sum()) % 2).all()
+        assert (parts[labels == label] % 2 == np.arange((labels == label).sum()) % 2).all()
     assert json.loads((folder / "facts.json").read_text())["pictures224"]["labels"] == 20
 
 
@@ -130,17 +130,17 @@ def test_augmented_pictures_are_others(folder, tmp_path):
 def test_inference_counts_every_picture(folder, tmp_path):
     job = job_of("infer-vit-ti16", folder, tmp_path) | {"seconds": 0}
     job["shape"] = job["shape"] | {"depth": 1}
-    found = ours.infer(job)
-    assert found["images"] == 16
-    assert found["passes"] == 1
-    assert found["rate"] == pytest.approx(16 / found["seconds"])
+    result = ours.infer(job)
+    assert result["images"] == 16
+    assert result["passes"] == 1
+    assert result["rate"] == pytest.approx(16 / result["seconds"])
 
 
 def test_a_clock_of_passes_stops_after_the_seconds():
     calls = []
-    found = measure.inference_result({"counted": "images", "seconds": 0}, lambda: calls.append(1) or 7)
+    result = measure.inference_result({"counted": "images", "seconds": 0}, lambda: calls.append(1) or 7)
     assert len(calls) == 2  # one for warming up
-    assert (found["images"], found["passes"], found["unit"]) == (7, 1, "images/s")
+    assert (result["images"], result["passes"], result["unit"]) == (7, 1, "images/s")
 
 
 def test_the_page_counts_pictures():
@@ -150,14 +150,14 @@ def test_the_page_counts_pictures():
     assert tables._data(entry) == (
         "Data: 2,048 pictures of cifar10 to train, 256 to validate, 224 x 224, 1,000 labels."
     )
-    one = {
+    entry_of_run = {
         "unit": "images/s",
         "tokens_per_step": 32,
         "padding_percent": 0.0,
         "data_wait_percent": 0.126,
         "loss_curve": [(64, 6.9)],
     }
-    assert tables._note({"name": "tformer", "runs": [one]}) == (
+    assert tables._note({"name": "tformer", "runs": [entry_of_run]}) == (
         "- tformer: 32 images a step, waits for data 0.13 % of the time, loss 6.90 at 64 images."
     )
     assert run.rule(item, False).startswith("Pictures, 32 in a batch, a second of wall time")

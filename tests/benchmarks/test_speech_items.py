@@ -93,12 +93,13 @@ def test_facts_say_what_there_is(folder):
     facts = json.loads((folder / "facts.json").read_text())
     with np.load(folder / "data.npz") as arrays:
         seconds = np.diff(arrays["strings_sound_offsets"]) / arrays["sample_rate"]
-    said = facts["strings"]["seconds"]
-    found = {"mean": seconds.mean(), "least": seconds.min(), "most": seconds.max()}
-    assert said == {name: pytest.approx(value, abs=0.01) for name, value in found.items()}
+    recorded = facts["strings"]["seconds"]
+    computed = {"mean": seconds.mean(), "least": seconds.min(), "most": seconds.max()}
+    assert recorded == {name: pytest.approx(value, abs=0.01) for name, value in computed.items()}
     assert tables._data({"data": facts, "job": ITEM.job}) == (
-        f"Data: {COUNT} strings of spoken numbers, each of 1 to 12 (all as likely), {said['least']:.1f} to "
-        f"{said['most']:.1f} seconds, {said['mean']:.1f} on average; vocabulary of {facts['vocab_size']} characters."
+        f"Data: {COUNT} strings of spoken numbers, each of 1 to 12 (all as likely), {recorded['least']:.1f} to "
+        f"{recorded['most']:.1f} seconds, {recorded['mean']:.1f} on average; vocabulary of "
+        f"{facts['vocab_size']} characters."
     )
 
 
@@ -109,8 +110,8 @@ def test_features_are_kaldis():
     options.mel_opts.num_bins = 80
     waves = [torch.randn(count) * 0.1 for count in (9_000, 16_000, 4_321)]
     front = peer.LogMel(16_000, 80)
-    found, counts = front(pad_sequence(waves, batch_first=True), torch.tensor([len(wave) for wave in waves]))
-    for wave_, features, count in zip(waves, found, counts.tolist(), strict=True):
+    batch, counts = front(pad_sequence(waves, batch_first=True), torch.tensor([len(wave) for wave in waves]))
+    for wave_, features, count in zip(waves, batch, counts.tolist(), strict=True):
         other = fbank.OnlineFbank(options)
         other.accept_waveform(16_000, wave_.tolist())
         expected = torch.stack([torch.tensor(other.get_frame(i)) for i in range(other.num_frames_ready)])
@@ -180,10 +181,10 @@ def test_the_peer_learns(job, precision):
     torch.manual_seed(1)
     job = job | {"shape": shape, "precision": precision, "grouped": True, "seconds": 0.0, "warm_up": 10}
     job |= {"batch_seconds": 12.0, "learning_rate": 3e-3}
-    found = peer.train(job)
-    assert found["unit"] == "utterance-seconds/s"
-    assert 0 <= found["padding_percent"] < 30
-    assert found["loss_curve"][-1][1] < 0.7 * found["first_loss"]
+    result = peer.train(job)
+    assert result["unit"] == "utterance-seconds/s"
+    assert 0 <= result["padding_percent"] < 30
+    assert result["loss_curve"][-1][1] < 0.7 * result["first_loss"]
 
 
 def test_tformer_is_given_the_same_shape(job):
@@ -207,9 +208,9 @@ def test_each_precision_is_compared_with_the_same(job):
         program.name: [{"rate": float(place), "gemm_gflops": [1.0], "busy_percent_before": None}]
         for place, program in enumerate(ITEM.programs, 1)
     }
-    found = {entry["name"]: entry for entry in run.collect(ITEM, ITEM.programs, runs, {}, {})}
+    entries = {entry["name"]: entry for entry in run.collect(ITEM, ITEM.programs, runs, {}, {})}
     precisions = {program.name: program.options.get("precision", "fp32") for program in ITEM.programs}
-    for name, entry in found.items():
+    for name, entry in entries.items():
         if name.startswith("tformer"):
             assert "ratio" not in entry
         elif entry["against"]:
@@ -218,13 +219,13 @@ def test_each_precision_is_compared_with_the_same(job):
             assert entry["ratio"]["of_medians"] == pytest.approx(expected)
         else:
             assert entry["ratio"]["of_medians"] == pytest.approx(1 / runs[name][0]["rate"])
-    assert {found[f"torchaudio, {name}, grouped"]["goal"] for name in ("fp32", "bf16")} == {1.5}
+    assert {entries[f"torchaudio, {name}, grouped"]["goal"] for name in ("fp32", "bf16")} == {1.5}
     kind = {"utterances": 1, "most_numbers": 2, "seconds": dict.fromkeys(("mean", "least", "most"), 1.0)}
-    one = {"unit": "utterance-seconds/s", "tokens_per_step": 90.4, "padding_percent": 4.2, "first_loss": 9.0}
-    for name, entry in found.items():
-        entry["runs"] = [runs[name][0] | one | {"loss_curve": [(500, 2.5)]}]
+    measured = {"unit": "utterance-seconds/s", "tokens_per_step": 90.4, "padding_percent": 4.2, "first_loss": 9.0}
+    for name, entry in entries.items():
+        entry["runs"] = [runs[name][0] | measured | {"loss_curve": [(500, 2.5)]}]
     facts = {"name": "x", "vocab_size": 9, "strings": kind}
-    item = {"title": "T", "rule": "R", "data": facts, "job": ITEM.job, "programs": [*found.values()]}
+    item = {"title": "T", "rule": "R", "data": facts, "job": ITEM.job, "programs": [*entries.values()]}
     lines = tables.item_lines(item)
     assert "- torchaudio, bf16, grouped is compared with tformer, bf16." in lines
     note = "- torchaudio, defaults: 90 utterance-seconds a step, padding 4.2 %, loss 2.50 at 500 utterance-seconds."

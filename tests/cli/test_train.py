@@ -78,8 +78,8 @@ def test_a_dry_run_can_be_saved_and_run_again(stand_ins, capfdbinary):
     (stand_ins.tmp / "a corpus, v2 (x) é").mkdir()
     for name in ("val.en", "test_2016_flickr.en"):
         (stand_ins.tmp / "a corpus, v2 (x) é" / name).touch()
-    given = ["data.path=a corpus, v2 (x) é", "tokenizer.user_symbols=[<a>,'1']"]
-    assert main(["pretrain", RECIPE, *given, "--dry-run"]) == 0
+    overrides = ["data.path=a corpus, v2 (x) é", "tokenizer.user_symbols=[<a>,'1']"]
+    assert main(["pretrain", RECIPE, *overrides, "--dry-run"]) == 0
     text, messages = capfdbinary.readouterr()
     assert messages.startswith(b"would train translation/multi30k_en_de on a corpus")
     Path("mine.yaml").write_bytes(text)
@@ -201,8 +201,8 @@ def test_torchruns_parser_takes_every_option_but_the_one_that_it_takes_for_its_o
     }
     assert "--run-folder" in names and "--resume" in names
     for name in sorted(names):
-        given = ["pretrain", "quickstart/vit", name, "x"]
-        assert get_args_parser().parse_args(["-m", "tformer_cli", *given]).training_script_args == given
+        arguments = ["pretrain", "quickstart/vit", name, "x"]
+        assert get_args_parser().parse_args(["-m", "tformer_cli", *arguments]).training_script_args == arguments
 
 
 def test_the_run_folder_has_a_name_that_torchrun_leaves_alone(stand_ins):
@@ -248,8 +248,8 @@ def test_a_sweeps_dry_run_lists_its_combinations(fake_runs, capsys):
 
 
 def test_settings_that_are_given_twice_are_named(stand_ins, capsys):
-    given = [DATA, "optim.lr=0.1", "model=transformer_tiny", "++optim.lr=0.2", "model=transformer_base", "seed=2"]
-    assert main(["pretrain", RECIPE, *given, "--run", "r"]) == 0
+    overrides = [DATA, "optim.lr=0.1", "model=transformer_tiny", "++optim.lr=0.2", "model=transformer_base", "seed=2"]
+    assert main(["pretrain", RECIPE, *overrides, "--run", "r"]) == 0
     assert capsys.readouterr().err.splitlines() == [
         "note: optim.lr is given twice: optim.lr=0.2 counts",
         "note: model is given twice: model=transformer_base counts",

@@ -61,8 +61,8 @@ def test_predictions_are_written_although_nobody_reads_the_scores(stand_ins, mon
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "checkpoints/mine.jsonl", "link.jsonl"])
 def test_an_output_never_replaces_a_file_of_a_run(name, stand_ins, capsys):
     Path("r/checkpoints").mkdir(parents=True)
-    for own in ("config.yaml", "metrics.jsonl"):
-        Path("r", own).write_text("kept")
+    for file_name in ("config.yaml", "metrics.jsonl"):
+        Path("r", file_name).write_text("kept")
     Path("r/link.jsonl").symlink_to("metrics.jsonl")
     assert main(["predict", "r", "a text", "--output", f"r/{name}"]) == 1
     assert f"error: r/{name} is a file of a run, which would be lost: choose another name" in capsys.readouterr().err

@@ -60,9 +60,9 @@ def test_every_recipe_composes_and_survives_saving(recipe, tmp_path):
 
 
 def test_there_are_recipes_with_complete_headers():
-    found = recipes()
-    assert len(found) >= 5
-    for info in found:
+    infos = recipes()
+    assert len(infos) >= 5
+    for info in infos:
         assert info.path.is_file()
         assert info.description
         assert {"command", "hardware", "time", "expected", "measured"} <= set(info.header)
@@ -75,13 +75,13 @@ def test_every_option_of_every_group_fits_a_recipe():
     unused = {(group, option) for group, options in available.items() for option in options}
     others = ("gpt/files", "bert/imdb", "text/classification", "vit/finetune", "resnet/cifar10", "conformer/folder")
     for recipe in (RECIPE, *others):
-        given = GIVEN if recipe == RECIPE else [DATA]
-        schema = type(compose(recipe, given))
-        given = [*given, *(["tokenizer.sampling=0"] if "tokenizer.sampling" in leaves(schema) else [])]
+        overrides = GIVEN if recipe == RECIPE else [DATA]
+        schema = type(compose(recipe, overrides))
+        overrides = [*overrides, *(["tokenizer.sampling=0"] if "tokenizer.sampling" in leaves(schema) else [])]
         for group in available:
             for option in recipe_files.fitting(group, schema):
                 if (group, option) in unused:
-                    compose(recipe, [*given, f"{group}={option}"])
+                    compose(recipe, [*overrides, f"{group}={option}"])
                     unused.discard((group, option))
     assert not unused
 

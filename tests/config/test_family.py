@@ -114,8 +114,8 @@ def test_values_of_another_family_are_left_out():
 
 
 def test_values_of_the_same_family_count():
-    given = compose("vit/cifar10", [PATH])
-    assert compose("vit/cifar10", [PATH, "model.family=vit"]) == given
+    expected = compose("vit/cifar10", [PATH])
+    assert compose("vit/cifar10", [PATH, "model.family=vit"]) == expected
     config = compose("quickstart/gpt", ["model=gpt_small"])
     assert (config.model.depth, config.model.positions) == (6, Positions.rotary)  # of the option, and of the recipe
 

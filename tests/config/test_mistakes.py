@@ -239,7 +239,7 @@ def test_impossible_combinations_name_the_key_and_what_would_go(given, key, reme
 
 
 @pytest.mark.parametrize(
-    "given",
+    "overrides",
     [
         ["model.positions=rotary", "model.dim=64", "model.heads=4"],
         ["model.positions=none", "model.dim=15", "model.heads=5"],
@@ -252,8 +252,8 @@ def test_impossible_combinations_name_the_key_and_what_would_go(given, key, reme
         ["data.max_length=511"],
     ],
 )  # fmt: skip
-def test_possible_combinations_pass(given):
-    assert isinstance(compose(RECIPE, [DATA, *given]), Experiment)
+def test_possible_combinations_pass(overrides):
+    assert isinstance(compose(RECIPE, [DATA, *overrides]), Experiment)
 
 
 # --- speech ---------------------------------------------------------------------------------------------------------

@@ -104,23 +104,23 @@ def test_a_prompt_and_what_is_added_are_the_text_of_all_tokens(vocabulary):
         ids = [vocabulary.eos_id, *vocabulary.encode(prompt)]
         assert vocabulary.decode(ids) == vocabulary.decode(ids[1:])
         tokens = drawn(vocabulary, random)
-        text, whole = Continuation(vocabulary, ids).text(tokens), vocabulary.decode([*ids, *tokens])
+        text, full_text = Continuation(vocabulary, ids).text(tokens), vocabulary.decode([*ids, *tokens])
         if vocabulary.decodes_in_steps and not text.endswith(REPLACEMENT):
-            assert vocabulary.decode(ids) + text == whole
-        assert whole.rstrip(REPLACEMENT).endswith(text.rstrip(REPLACEMENT)) or not vocabulary.decodes_in_steps
+            assert vocabulary.decode(ids) + text == full_text
+        assert full_text.rstrip(REPLACEMENT).endswith(text.rstrip(REPLACEMENT)) or not vocabulary.decodes_in_steps
 
 
 def test_what_is_settled_is_never_taken_back(vocabulary):
     random = np.random.default_rng(2)
     for prompt in PROMPTS * 10:
         continuation = Continuation(vocabulary, [vocabulary.eos_id, *vocabulary.encode(prompt)])
-        tokens, told = drawn(vocabulary, random), ""
+        tokens, streamed = drawn(vocabulary, random), ""
         final = continuation.text(tokens)
         for count in range(len(tokens) + 1):
             settled = continuation.settled(tokens[:count])
-            told = settled if settled.startswith(told) else told
-            assert final.startswith(told), (final, told)
-        assert len(final) - len(told) < 12 or not vocabulary.decodes_in_steps
+            streamed = settled if settled.startswith(streamed) else streamed
+            assert final.startswith(streamed), (final, streamed)
+        assert len(final) - len(streamed) < 12 or not vocabulary.decodes_in_steps
 
 
 def test_a_continuation_of_a_real_text_is_its_rest(vocabulary):
@@ -140,10 +140,10 @@ def test_what_is_streamed_is_what_predict_gives(gpt, vocabulary, monkeypatch):
     model = gpt.model().eval()
     for seed, prompt in enumerate(PROMPTS):
         gpt.config.decode.seed = seed
-        said: list[str] = []
-        gpt.predictor.stream(model, prompt, said.append)
+        parts: list[str] = []
+        gpt.predictor.stream(model, prompt, parts.append)
         (prediction,) = gpt.predict(model, [prompt])
-        assert "".join(said) == prediction.text
+        assert "".join(parts) == prediction.text
         assert prediction.text == prediction.details["hypotheses"][0]["text"]
 
 

@@ -66,13 +66,17 @@ def test_needed_frames_is_the_least_for_which_there_is_an_alignment():
 def test_a_wide_prefix_beam_finds_all_outputs_with_their_probabilities(seed: int):
     log_probs = random_frames(3, 5, 4, seed)
     lengths = [5, 3, 1]
-    for found, row, length in zip(
+    for hypotheses, row, length in zip(
         ctc.prefix_beam(log_probs, torch.tensor(lengths), beam=500, n_best=500), log_probs, lengths, strict=True
     ):
-        wanted = sorted(outputs_of(row[:length]).items(), key=lambda one: -one[1])
-        assert [tuple(one.tokens) for one in found] == [tokens for tokens, _ in wanted]
-        np.testing.assert_allclose([one.log_probability for one in found], [math.log(p) for _, p in wanted], atol=1e-6)
-        assert [one.score for one in found] == [one.log_probability for one in found]
+        expected = sorted(outputs_of(row[:length]).items(), key=lambda pair: -pair[1])
+        assert [tuple(hypothesis.tokens) for hypothesis in hypotheses] == [tokens for tokens, _ in expected]
+        np.testing.assert_allclose(
+            [hypothesis.log_probability for hypothesis in hypotheses], [math.log(p) for _, p in expected], atol=1e-6
+        )
+        assert [hypothesis.score for hypothesis in hypotheses] == [
+            hypothesis.log_probability for hypothesis in hypotheses
+        ]
 
 
 class Toy:
@@ -87,10 +91,10 @@ class Toy:
         return -np.random.default_rng((9, len(history), *history)).gamma(2.0, size=10)
 
     def scores(self, hypotheses: Sequence[tuple[int, ...]], tokens: np.ndarray) -> np.ndarray:
-        return np.stack([self.all_scores(one)[tokens] for one in hypotheses])
+        return np.stack([self.all_scores(hypothesis)[tokens] for hypothesis in hypotheses])
 
     def ends(self, hypotheses: Sequence[tuple[int, ...]]) -> np.ndarray:
-        return np.array([self.all_scores(one)[-1] for one in hypotheses])
+        return np.array([self.all_scores(hypothesis)[-1] for hypothesis in hypotheses])
 
     def follow(self, hypothesis: tuple[int, ...], token: int) -> tuple[int, ...]:
         return (*hypothesis, token)
@@ -112,14 +116,16 @@ class Bonus(Toy):
 def test_scores_are_those_of_ctc_and_of_language_models_weighted(seed: int):
     log_probs = random_frames(1, 5, 4, seed)
     scorers = [(0.7, Toy()), (0.2, Bonus())]
-    (found,) = ctc.prefix_beam(log_probs, torch.tensor([5]), beam=500, n_best=10, scorers=scorers)
+    (hypotheses,) = ctc.prefix_beam(log_probs, torch.tensor([5]), beam=500, n_best=10, scorers=scorers)
     every = {
         tokens: math.log(p) + sum(weight * model.total(tokens) for weight, model in scorers)
         for tokens, p in outputs_of(log_probs[0]).items()
     }
-    wanted = sorted(every.items(), key=lambda one: -one[1])[:10]
-    assert [tuple(one.tokens) for one in found] == [tokens for tokens, _ in wanted]
-    np.testing.assert_allclose([one.score for one in found], [score for _, score in wanted], atol=1e-6)
+    expected = sorted(every.items(), key=lambda pair: -pair[1])[:10]
+    assert [tuple(hypothesis.tokens) for hypothesis in hypotheses] == [tokens for tokens, _ in expected]
+    np.testing.assert_allclose(
+        [hypothesis.score for hypothesis in hypotheses], [score for _, score in expected], atol=1e-6
+    )
 
 
 def plain_prefix_beam(
@@ -157,14 +163,16 @@ def test_a_narrow_prefix_beam_equals_a_plain_one(beam: int, spread: float):
     for seed in range(2):
         log_probs = random_frames(2, 25, 8, seed, spread)
         log_probs[0, 5:9] = torch.tensor([50.0, *[0.0] * 7]).log_softmax(-1)  # nothing but blanks
-        found = ctc.prefix_beam(log_probs, torch.tensor([25, 20]), beam=beam, n_best=beam)
-        for row, length, hypotheses in zip(log_probs, (25, 20), found, strict=True):
-            wanted = plain_prefix_beam(row[:length], beam)
-            assert [tuple(one.tokens) for one in hypotheses] == [tokens for tokens, _ in wanted]
-            np.testing.assert_allclose([one.score for one in hypotheses], [score for _, score in wanted], atol=1e-6)
+        results = ctc.prefix_beam(log_probs, torch.tensor([25, 20]), beam=beam, n_best=beam)
+        for row, length, hypotheses in zip(log_probs, (25, 20), results, strict=True):
+            expected = plain_prefix_beam(row[:length], beam)
+            assert [tuple(hypothesis.tokens) for hypothesis in hypotheses] == [tokens for tokens, _ in expected]
+            np.testing.assert_allclose(
+                [hypothesis.score for hypothesis in hypotheses], [score for _, score in expected], atol=1e-6
+            )
         (fused,) = ctc.prefix_beam(log_probs[:1], torch.tensor([25]), beam=beam, n_best=beam, scorers=scorers)
-        wanted = plain_prefix_beam(log_probs[0], beam, added)
-        assert {tuple(one.tokens) for one in fused} == {tokens for tokens, _ in wanted}
+        expected = plain_prefix_beam(log_probs[0], beam, added)
+        assert {tuple(hypothesis.tokens) for hypothesis in fused} == {tokens for tokens, _ in expected}
 
 
 class Penalty(Toy):
@@ -218,8 +226,8 @@ def test_alignments_are_the_best_of_all(seed: int):
     targets = [(1, 2), (2, 2), (), (1,), (1, 1, 1), (3, 1, 3, 2), (1, 2, 3, 1, 2, 3, 1), (2, 3)]
     lengths = [6, 6, 4, 1, 4, 6, 6, 3]
     log_probs = random_frames(len(targets), 6, 4, seed)
-    found = ctc.align(log_probs, torch.tensor(lengths), targets)
-    for row, length, target, spans in zip(log_probs, lengths, targets, found, strict=True):
+    alignments = ctc.align(log_probs, torch.tensor(lengths), targets)
+    for row, length, target, spans in zip(log_probs, lengths, targets, alignments, strict=True):
         path = best_path(row[:length], target)
         assert (spans is None) == (path is None) == (needed_frames(target) > length)
         if spans is None or path is None:
@@ -240,8 +248,10 @@ def test_words_have_times_in_seconds():
         ctc.Span(1, 1, 3, 0.5), ctc.Span(2, 4, 5, 1.0), ctc.Span(3, 6, 7, 0.1), ctc.Span(4, 8, 10, 0.25),
         ctc.Span(5, 12, 13, 0.75),
     ]  # fmt: skip
-    found = [(one.text, one.start_seconds, one.end_seconds, one.confidence) for one in ctc.words(spans, spelling, 0.5)]
-    assert found == [("hello", 0.5, 2.5, 0.75), ("you", 4.0, 5.0, 0.25), ("a", 6.0, 6.5, 0.75), ("b", 6.0, 6.5, 0.75)]
+    words = [
+        (word.text, word.start_seconds, word.end_seconds, word.confidence) for word in ctc.words(spans, spelling, 0.5)
+    ]
+    assert words == [("hello", 0.5, 2.5, 0.75), ("you", 4.0, 5.0, 0.25), ("a", 6.0, 6.5, 0.75), ("b", 6.0, 6.5, 0.75)]
 
 
 def test_a_piece_that_begins_within_a_word_continues_it_and_a_lone_space_ends_it():
@@ -274,10 +284,10 @@ def test_prefix_scores_are_sums_over_all_alignments(dtype: torch.dtype):
         added = scorer.scores().numpy()
         for b, r in np.ndindex(totals.shape):
             for token in range(1, 5):
-                wanted = every[b].get(prefixes[b][r], 0.0)
+                expected = every[b].get(prefixes[b][r], 0.0)
                 if token != EOS:
-                    wanted = prefix_probability(every[b], (*prefixes[b][r], token))
-                np.testing.assert_allclose(np.exp(totals[b, r] + added[b, r, token]), wanted, rtol=1e-4, atol=1e-30)
+                    expected = prefix_probability(every[b], (*prefixes[b][r], token))
+                np.testing.assert_allclose(np.exp(totals[b, r] + added[b, r, token]), expected, rtol=1e-4, atol=1e-30)
         assert (added[:, :, 0] == -np.inf).all() and not np.isnan(added).any()
         totals = np.stack([totals[:, p] + added[:, p, t] for p, t in zip(parents, tokens, strict=True)], 1)
         prefixes = [[(*row[p], t) for p, t in zip(parents, tokens, strict=True)] for row in prefixes]
@@ -340,7 +350,7 @@ def test_joint_search_equals_a_plain_search_by_both_scores(beam: int, alpha: flo
     joint = Joint(decoder, every, weight)
     for prefix in (None, [(4,), (), (5, 4), (), (4,)]):
         scorer = CTCPrefix(log_probs, torch.tensor(lengths), eos_id=EOS)
-        found = search(
+        results = search(
             decoder, decoder.start(range(5)), config=config, bos_id=BOS, eos_id=EOS, max_lengths=torch.tensor(limits),
             forbidden=FORBIDDEN, prefix=prefix, scorers=[(weight, scorer), (0.0, scorer)], decoder_weight=1 - weight,
         )  # fmt: skip
@@ -349,14 +359,16 @@ def test_joint_search_equals_a_plain_search_by_both_scores(beam: int, alpha: flo
             def bound(log_probability: float, step: int, limit: int = limit) -> float:
                 return log_probability / (limit + 1) ** alpha
 
-            wanted = plain_beam_search(
+            expected = plain_beam_search(
                 joint, name, limit, beam=beam, n_best=config.n_best, alpha=alpha, bound=bound,
                 prefix=prefix[name] if prefix else (),
             )  # fmt: skip
-            wanted = [one for one in wanted if one.score > -math.inf]
-            assert [one.tokens for one in found[name]] == [one.tokens for one in wanted]
-            np.testing.assert_allclose([x.score for x in found[name]], [x.score for x in wanted], atol=1e-4)
-            assert [one.finished for one in found[name]] == [one.finished for one in wanted]
+            expected = [hypothesis for hypothesis in expected if hypothesis.score > -math.inf]
+            assert [hypothesis.tokens for hypothesis in results[name]] == [hypothesis.tokens for hypothesis in expected]
+            np.testing.assert_allclose([x.score for x in results[name]], [x.score for x in expected], atol=1e-4)
+            assert [hypothesis.finished for hypothesis in results[name]] == [
+                hypothesis.finished for hypothesis in expected
+            ]
 
 
 def test_scorers_do_not_judge_what_is_drawn():

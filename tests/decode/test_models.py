@@ -110,8 +110,8 @@ def test_bfloat16_can_be_searched(cast: bool, norm: Norm) -> None:
     model, rows = make(norm=norm), sentences(9)
     exact = translate(model, rows, BEAM)
     with torch.autocast("cpu", torch.bfloat16, enabled=cast):
-        found = translate(model if cast else model.bfloat16(), rows, BEAM)
-    differences = [a[0].score - b[0].score for a, b in zip(exact, found, strict=True)]
+        rounded = translate(model if cast else model.bfloat16(), rows, BEAM)
+    differences = [a[0].score - b[0].score for a, b in zip(exact, rounded, strict=True)]
     assert 0 < np.abs(differences).mean() < 0.3
 
 
@@ -122,10 +122,12 @@ def test_int8_is_near_float32_and_alone_as_in_company(monkeypatch: pytest.Monkey
     before = [parameter.clone() for parameter in model.parameters()]
     quantized = int8.Int8Decoder(model)
     config = DecodeConfig(beam=3)
-    exact, found = translate(model, rows, config), translate(quantized, rows, config)
-    scores = np.array([[a[0].score, b[0].score] for a, b in zip(exact, found, strict=True)])
+    exact, rounded = translate(model, rows, config), translate(quantized, rows, config)
+    scores = np.array([[a[0].score, b[0].score] for a, b in zip(exact, rounded, strict=True)])
     assert 1e-6 < np.abs(scores[:, 0] - scores[:, 1]).mean() < 0.05
-    assert [translate(quantized, [row], config)[0][0].tokens for row in rows] == [one[0].tokens for one in found]
+    assert [translate(quantized, [row], config)[0][0].tokens for row in rows] == [
+        hypotheses[0].tokens for hypotheses in rounded
+    ]
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
@@ -141,11 +143,11 @@ def test_int8_layer_rounds_each_row_by_its_own_scale(bias: bool) -> None:
     x[1] *= 1000
     x[2, 0] = 0
     with torch.inference_mode():
-        exact, found = layer(x), quantized(x)
-        assert torch.equal(quantized(x[:1]), found[:1])
+        exact, rounded = layer(x), quantized(x)
+        assert torch.equal(quantized(x[:1]), rounded[:1])
     size = (x.norm(dim=-1, keepdim=True) * layer.weight.norm(dim=1)).clamp(min=1e-20)
-    assert float(((exact - found).abs() / size).max()) < 0.005
-    assert float(((exact - found).abs() / size).max()) > 1e-5  # it did round
+    assert float(((exact - rounded).abs() / size).max()) < 0.005
+    assert float(((exact - rounded).abs() / size).max()) > 1e-5  # it did round
 
 
 def test_int8_says_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,6 +211,6 @@ def test_int8_head_defers_the_rows_scales_and_finds_the_same(vocab_size: int, bi
         head.forbid()
         torch.testing.assert_close(head.highest(), full.amax(-1))
         values, parents, tokens = head.best(so_far, 5)
-        wanted, index = (so_far[..., None] + full).flatten(1).topk(5)
-        torch.testing.assert_close(values, wanted)
+        expected, index = (so_far[..., None] + full).flatten(1).topk(5)
+        torch.testing.assert_close(values, expected)
         assert torch.equal(parents * vocab_size + tokens, index)

@@ -55,11 +55,11 @@ def read(tmp_path: Path, text: str | bytes) -> Ngrams:
 
 
 def log10_of(ngrams: Ngrams, words: Sequence[str]) -> list[float]:
-    found, context = [], ngrams.start()
+    values, context = [], ngrams.start()
     for word in (*words, "</s>"):
         value, context = ngrams.score(context, word)
-        found.append(value / math.log(10))
-    return found
+        values.append(value / math.log(10))
+    return values
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
@@ -195,8 +195,8 @@ def gpt_total(gpt: GPT, ids: Sequence[int], *, end: bool = True) -> float:
     """The log-probability of a text by one forward pass."""
     with torch.inference_mode():
         hidden = gpt(torch.tensor([[EOS, *ids]]))
-        found = gpt.logits(hidden).double().log_softmax(-1)[0]
-    return sum(float(found[i, token]) for i, token in enumerate([*ids, EOS] if end else ids))
+        log_probs = gpt.logits(hidden).double().log_softmax(-1)[0]
+    return sum(float(log_probs[i, token]) for i, token in enumerate([*ids, EOS] if end else ids))
 
 
 def encode(text: str) -> list[int]:
@@ -254,13 +254,13 @@ def test_what_tokens_add_sums_to_the_score_of_the_text(name: str, tmp_path: Path
     for sentences in (1, 3):
         roots = model.start(sentences)
         for number, output in enumerate(outputs):
-            hypothesis, found = roots[number % sentences], 0.0
+            hypothesis, score = roots[number % sentences], 0.0
             for token in output:
                 others = np.array([token, 4, 6, 9])
-                found += model.scores([hypothesis, roots[0]], others)[0, 0]
+                score += model.scores([hypothesis, roots[0]], others)[0, 0]
                 hypothesis = model.follow(hypothesis, token)
-            found += model.ends([hypothesis])[0]
-            assert found == pytest.approx(total(output), abs=1e-3), output
+            score += model.ends([hypothesis])[0]
+            assert score == pytest.approx(total(output), abs=1e-3), output
 
 
 def test_a_word_that_no_longer_can_be_one_of_the_file_pays_at_once(tmp_path: Path):
@@ -286,15 +286,22 @@ def test_prefix_beam_adds_the_language_model_and_the_word_bonus(name: str, tmp_p
     log_probs = (2 * torch.randn(1, 3, 10, generator=torch.Generator().manual_seed(1))).log_softmax(-1)
     log_probs[:, :, 1:4] = -50.0
     bonus = fusion.WordCount(SPELLING)
-    (found,) = ctc.prefix_beam(log_probs, torch.tensor([3]), beam=900, n_best=20, scorers=[(0.6, model), (1.5, bonus)])
+    (hypotheses,) = ctc.prefix_beam(
+        log_probs, torch.tensor([3]), beam=900, n_best=20, scorers=[(0.6, model), (1.5, bonus)]
+    )
     plain = ctc.prefix_beam(log_probs, torch.tensor([3]), beam=900, n_best=900)[0]
     every = [
-        (one.log_probability + 0.6 * total(one.tokens) + 1.5 * len(text_of(one.tokens).split()), one.tokens)
-        for one in plain
+        (
+            hypothesis.log_probability + 0.6 * total(hypothesis.tokens) + 1.5 * len(text_of(hypothesis.tokens).split()),
+            hypothesis.tokens,
+        )
+        for hypothesis in plain
     ]
-    every.sort(key=lambda one: -one[0])
-    np.testing.assert_allclose([one.score for one in found], [score for score, _ in every[:20]], atol=1e-3)
-    assert [one.tokens for one in found[:3]] == [tokens for _, tokens in every[:3]]
+    every.sort(key=lambda pair: -pair[0])
+    np.testing.assert_allclose(
+        [hypothesis.score for hypothesis in hypotheses], [score for score, _ in every[:20]], atol=1e-3
+    )
+    assert [hypothesis.tokens for hypothesis in hypotheses[:3]] == [tokens for _, tokens in every[:3]]
 
 
 class Joint(ToyDecoder):
@@ -319,7 +326,7 @@ def test_attention_search_with_a_language_model(name: str, tmp_path: Path):
     decoder, limits, beam = ToyDecoder(10, 4, end=0.5), [5, 2, 6, 4], 3
     config = DecodeConfig(beam=beam, n_best=2, length_penalty=0.5, stopping=Stopping.longest)
     scorer = fusion.Fusion(model, 4, 10, EOS, torch.device("cpu"))
-    found = search(
+    results = search(
         decoder, decoder.start(range(4)), config=config, bos_id=BOS, eos_id=EOS, max_lengths=torch.tensor(limits),
         forbidden=FORBIDDEN, scorers=[(0.5, scorer)],
     )  # fmt: skip
@@ -329,9 +336,9 @@ def test_attention_search_with_a_language_model(name: str, tmp_path: Path):
         def bound(value: float, step: int, limit: int = limit) -> float:
             return value / (limit + 1) ** 0.5
 
-        wanted = plain_beam_search(plain, number, limit, beam=beam, n_best=2, alpha=0.5, bound=bound)
-        assert [one.tokens for one in found[number]] == [one.tokens for one in wanted]
-        np.testing.assert_allclose([x.score for x in found[number]], [x.score for x in wanted], atol=1e-3)
+        expected = plain_beam_search(plain, number, limit, beam=beam, n_best=2, alpha=0.5, bound=bound)
+        assert [hypothesis.tokens for hypothesis in results[number]] == [hypothesis.tokens for hypothesis in expected]
+        np.testing.assert_allclose([x.score for x in results[number]], [x.score for x in expected], atol=1e-3)
 
 
 def test_a_gpt_computes_a_prefix_once_and_begins_anew_at_the_end_of_its_context():
@@ -344,8 +351,8 @@ def test_a_gpt_computes_a_prefix_once_and_begins_anew_at_the_end_of_its_context(
     for _ in range(3):
         model.ends(nodes)
     assert rows == [1, 2, 4] and model.follow(model.follow(root, 4), 4) is nodes[0]
-    later = model.follow(model.follow(nodes[0], 6), 7)  # </s> 4 4 6 is all that the context holds
-    assert later is model.follow(root, 7)
+    latest = model.follow(model.follow(nodes[0], 6), 7)  # </s> 4 4 6 is all that the context holds
+    assert latest is model.follow(root, 7)
 
 
 @pytest.mark.parametrize(

@@ -181,10 +181,12 @@ def plain(decoder: Plain, config: DecodeConfig, limits: Sequence[int], prefixes:
 def test_a_wide_beam_finds_the_n_best_of_all_outputs(seed: int, alpha: float) -> None:
     decoder, limits = RecurrentDecoder(7, seed), [4, 3, 1, 0]
     config = DecodeConfig(beam=200, n_best=5, length_penalty=alpha, stopping=Stopping.longest)
-    for name, found in enumerate(run(decoder, range(4), limits, config)):
-        wanted = exhaustive(Plain(decoder), name, limits[name], alpha)[:5]
-        assert [one.tokens for one in found] == [tokens for _, tokens, _ in wanted]
-        np.testing.assert_allclose([one.score for one in found], [score for score, _, _ in wanted], atol=1e-4)
+    for name, hypotheses in enumerate(run(decoder, range(4), limits, config)):
+        expected = exhaustive(Plain(decoder), name, limits[name], alpha)[:5]
+        assert [hypothesis.tokens for hypothesis in hypotheses] == [tokens for _, tokens, _ in expected]
+        np.testing.assert_allclose(
+            [hypothesis.score for hypothesis in hypotheses], [score for score, _, _ in expected], atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("stopping", list(Stopping))
@@ -195,18 +197,18 @@ def test_equals_a_plain_beam_search(beam: int, n_best: int, alpha: float, stoppi
     for seed in range(2):
         decoder = RecurrentDecoder(11, seed, end=-3.0)
         for prefixes in ([()] * 8, PREFIXES, [(5, 6, 7)] * 8):
-            found = run(decoder, range(8), LIMITS, config, prefix=prefixes)
-            for one, wanted in zip(found, plain(Plain(decoder), config, LIMITS, prefixes), strict=True):
-                assert_same(one, wanted)
+            results = run(decoder, range(8), LIMITS, config, prefix=prefixes)
+            for hypotheses, expected in zip(results, plain(Plain(decoder), config, LIMITS, prefixes), strict=True):
+                assert_same(hypotheses, expected)
 
 
 @pytest.mark.parametrize("beam", [1, 4])
 def test_equals_a_plain_beam_search_with_a_scorer(beam: int) -> None:
     share, config = 0.3, DecodeConfig(beam=beam, n_best=min(2, beam), stopping=Stopping.longest)
     decoder = RecurrentDecoder(11, 0, end=-3.0)
-    found = run(decoder, range(8), LIMITS, config, scorers=[(share, Bigrams(11, 8))], decoder_weight=1 - share)
-    for one, wanted in zip(found, plain(WithBigrams(decoder, share), config, LIMITS, [()] * 8), strict=True):
-        assert_same(one, wanted)
+    results = run(decoder, range(8), LIMITS, config, scorers=[(share, Bigrams(11, 8))], decoder_weight=1 - share)
+    for hypotheses, expected in zip(results, plain(WithBigrams(decoder, share), config, LIMITS, [()] * 8), strict=True):
+        assert_same(hypotheses, expected)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 2.0])
@@ -216,8 +218,8 @@ def test_company_and_compaction_change_nothing(share: float, monkeypatch: pytest
     decoder, config = RecurrentDecoder(20, 3, end=-3.0), DecodeConfig(beam=4, n_best=2)
     alone = plain(Plain(decoder), config, LIMITS, [()] * 8)
     for batch in ([5, 0, 2, 7, 1, 6, 4, 3], [3], [2, 2, 0, 1]):
-        for name, found in zip(batch, run(decoder, batch, [LIMITS[name] for name in batch], config), strict=True):
-            assert_same(found, alone[name])
+        for name, hypotheses in zip(batch, run(decoder, batch, [LIMITS[name] for name in batch], config), strict=True):
+            assert_same(hypotheses, alone[name])
 
 
 def test_draws_equal_those_of_a_plain_sampler() -> None:
@@ -226,8 +228,8 @@ def test_draws_equal_those_of_a_plain_sampler() -> None:
     reference = Plain(decoder)
     possible = [token for token in range(15) if token not in FORBIDDEN]
     limits = [limit or 3 for limit in LIMITS]  # where only </s> is possible, nothing is drawn
-    for name, found in enumerate(run(decoder, range(8), limits, config)):
-        wanted = []
+    for name, hypotheses in enumerate(run(decoder, range(8), limits, config)):
+        expected = []
         for draw in range(3):
             numbers = np.random.default_rng((5, name, draw)).random(limits[name] + 1)
             tokens, total = [], 0.0
@@ -237,10 +239,12 @@ def test_draws_equal_those_of_a_plain_sampler() -> None:
                 token = possible[int((shares > numbers[len(tokens)] * shares[-1]).argmax())]
                 tokens.append(token if len(tokens) < limits[name] else EOS)
                 total += following[tokens[-1]]
-            wanted.append((tokens[:-1], total))
-        wanted.sort(key=lambda one: -one[1] / (len(one[0]) + 1))
-        assert [one.tokens for one in found] == [tokens for tokens, _ in wanted]
-        np.testing.assert_allclose([one.log_probability for one in found], [total for _, total in wanted], atol=1e-4)
+            expected.append((tokens[:-1], total))
+        expected.sort(key=lambda pair: -pair[1] / (len(pair[0]) + 1))
+        assert [hypothesis.tokens for hypothesis in hypotheses] == [tokens for tokens, _ in expected]
+        np.testing.assert_allclose(
+            [hypothesis.log_probability for hypothesis in hypotheses], [total for _, total in expected], atol=1e-4
+        )
 
 
 def test_without_following_outputs_are_others() -> None:
@@ -248,10 +252,14 @@ def test_without_following_outputs_are_others() -> None:
     decoder, plain_decoder = RecurrentDecoder(11, 0, end=-3.0), Plain(RecurrentDecoder(11, 0, end=-3.0))
     for beam in (1, 4):
         config = DecodeConfig(beam=beam)
-        wanted = [[one.tokens for one in found] for found in plain(plain_decoder, config, LIMITS, [()] * 8)]
+        expected = [
+            [hypothesis.tokens for hypothesis in found] for found in plain(plain_decoder, config, LIMITS, [()] * 8)
+        ]
         for state in (RecurrentState, StaleState):
-            found = [[one.tokens for one in found] for found in run(decoder, range(8), LIMITS, config, state)]
-            assert (found == wanted) is (state is RecurrentState or beam == 1)
+            found = [
+                [hypothesis.tokens for hypothesis in found] for found in run(decoder, range(8), LIMITS, config, state)
+            ]
+            assert (found == expected) is (state is RecurrentState or beam == 1)
 
 
 def test_parents_are_rows_of_the_step_and_rows_grow_once() -> None:
@@ -273,7 +281,7 @@ def test_parents_are_rows_of_the_step_and_rows_grow_once() -> None:
     run(RecurrentDecoder(11, 1, end=-3.0), range(8), LIMITS, DecodeConfig(beam=3), Watched, prefix=[(5, 6, 7)] * 8)
     rows = [call.shape[1] for call in calls if isinstance(call, Tensor)]
     assert rows[:4] == [1, 1, 1, 3] and set(rows[4:]) == {3}
-    kept = [call for call in calls if isinstance(call, int)]
-    assert kept == sorted(kept, reverse=True) and kept and kept[0] < 8
+    sizes = [call for call in calls if isinstance(call, int)]
+    assert sizes == sorted(sizes, reverse=True) and sizes and sizes[0] < 8
     parents = torch.cat([call.flatten() for call in calls if isinstance(call, Tensor) and call.shape[1] == 3])
     assert set(parents.tolist()) == {0, 1, 2}

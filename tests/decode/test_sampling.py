@@ -43,14 +43,14 @@ def filtered(logits: torch.Tensor, temperature: float, top_k: int, top_p: float)
     """The distribution, written plainly."""
     scaled = logits.double().numpy() / temperature
     order = np.argsort(-scaled, kind="stable")
-    kept = order[: top_k or None]
-    probability = np.exp(scaled[kept] - scaled[kept].max())
+    indices = order[: top_k or None]
+    probability = np.exp(scaled[indices] - scaled[indices].max())
     probability /= probability.sum()
     if top_p < 1:
         size = max(1, int(np.searchsorted(probability.cumsum(), top_p - 1e-12)) + 1)
-        kept, probability = kept[:size], probability[:size] / probability[:size].sum()
+        indices, probability = indices[:size], probability[:size] / probability[:size].sum()
     result = np.zeros(len(scaled))
-    result[kept] = probability
+    result[indices] = probability
     return result
 
 
@@ -60,10 +60,10 @@ def test_draws_follow_the_distribution(temperature: float, top_k: int, top_p: fl
     logits = torch.randn(24, generator=torch.Generator().manual_seed(1)) * 1.5
     logits[[2, 7]] = -torch.inf
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    wanted = filtered(logits, **options)
-    assert chi_square_fits(counts_of(logits, **options), wanted)
-    if wanted.max() < 0.8:  # the test can tell another distribution
-        assert not chi_square_fits(counts_of(logits, **{**options, "temperature": temperature * 1.3}), wanted)
+    expected = filtered(logits, **options)
+    assert chi_square_fits(counts_of(logits, **options), expected)
+    if expected.max() < 0.8:  # the test can tell another distribution
+        assert not chi_square_fits(counts_of(logits, **{**options, "temperature": temperature * 1.3}), expected)
 
 
 def test_the_ends_of_the_unit_interval_draw_possible_tokens() -> None:
@@ -145,8 +145,8 @@ def test_log_probability_is_the_models_own_whatever_is_filtered() -> None:
 
 def test_every_draw_continues_a_prefix() -> None:
     decoder = ToyDecoder(15, 4, end=1.0)
-    found = run(decoder, [0, 1, 2], [8, 8, 8], DecodeConfig(sample=True, n_best=3), prefix=[[5, 6, 7], [], [4]])
-    assert [len(hypotheses) for hypotheses in found] == [3, 3, 3]
-    for hypotheses, prefix in zip(found, ([5, 6, 7], [], [4]), strict=True):
-        assert all(one.tokens[: len(prefix)] == prefix for one in hypotheses)
-        assert len({tuple(one.tokens) for one in hypotheses}) > 1
+    results = run(decoder, [0, 1, 2], [8, 8, 8], DecodeConfig(sample=True, n_best=3), prefix=[[5, 6, 7], [], [4]])
+    assert [len(hypotheses) for hypotheses in results] == [3, 3, 3]
+    for hypotheses, prefix in zip(results, ([5, 6, 7], [], [4]), strict=True):
+        assert all(hypothesis.tokens[: len(prefix)] == prefix for hypothesis in hypotheses)
+        assert len({tuple(hypothesis.tokens) for hypothesis in hypotheses}) > 1

@@ -40,11 +40,15 @@ def bound_of(config: DecodeConfig, limit: int):
 def test_a_wide_beam_finds_the_n_best_of_all_outputs(seed: int, alpha: float) -> None:
     decoder, limits = ToyDecoder(7, seed), [4, 3, 1, 0]
     config = DecodeConfig(beam=200, n_best=5, length_penalty=alpha, stopping=Stopping.longest)
-    for name, (limit, found) in enumerate(zip(limits, run(decoder, [0, 1, 2, 3], limits, config), strict=True)):
-        wanted = exhaustive(decoder, name, limit, alpha)[:5]
-        assert [one.tokens for one in found] == [tokens for _, tokens, _ in wanted]
-        np.testing.assert_allclose([one.score for one in found], [score for score, _, _ in wanted], atol=1e-4)
-        np.testing.assert_allclose([one.log_probability for one in found], [total for _, _, total in wanted], atol=1e-4)
+    for name, (limit, hypotheses) in enumerate(zip(limits, run(decoder, [0, 1, 2, 3], limits, config), strict=True)):
+        expected = exhaustive(decoder, name, limit, alpha)[:5]
+        assert [hypothesis.tokens for hypothesis in hypotheses] == [tokens for _, tokens, _ in expected]
+        np.testing.assert_allclose(
+            [hypothesis.score for hypothesis in hypotheses], [score for score, _, _ in expected], atol=1e-4
+        )
+        np.testing.assert_allclose(
+            [hypothesis.log_probability for hypothesis in hypotheses], [total for _, _, total in expected], atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("stopping", list(Stopping))
@@ -58,27 +62,27 @@ def test_equals_a_plain_beam_search(beam: int, n_best: int, alpha: float, stoppi
         config = DecodeConfig(beam=beam, n_best=n_best, length_penalty=alpha, stopping=stopping)
         for prefix in (None, prefixes, [(5, 6, 7)] * 8):
             lengths = [max(limit, len(prefix[i]) if prefix else 0) for i, limit in enumerate(limits)]
-            found = run(decoder, list(range(8)), limits, config, prefix=prefix)
+            results = run(decoder, list(range(8)), limits, config, prefix=prefix)
             for name in range(8):
-                wanted = plain_beam_search(
+                expected = plain_beam_search(
                     decoder, name, lengths[name], beam=beam, n_best=n_best, alpha=alpha,
                     bound=bound_of(config, lengths[name]), prefix=prefix[name] if prefix else (),
                 )  # fmt: skip
-                assert_same(found[name], wanted)
+                assert_same(results[name], expected)
 
 
 def test_stopping_saves_steps_and_longest_is_as_good_as_never_stopping() -> None:
     steps, worse = {}, 0
     for seed in range(20):
-        found = {}
+        results = {}
         for stopping in Stopping:
             decoder = ToyDecoder(9, seed, end=2.0)
-            found[stopping] = run(decoder, [0, 1], [30, 30], DecodeConfig(beam=3, stopping=stopping))
+            results[stopping] = run(decoder, [0, 1], [30, 30], DecodeConfig(beam=3, stopping=stopping))
             steps[stopping] = steps.get(stopping, 0) + decoder.rows_stepped
         for name in range(2):
             options = {"beam": 3, "n_best": 1, "alpha": 1.0, "bound": lambda *_: math.inf}
-            assert_same(found[Stopping.longest][name], plain_beam_search(decoder, name, 30, **options))
-            worse += found[Stopping.next][name][0].score < found[Stopping.longest][name][0].score
+            assert_same(results[Stopping.longest][name], plain_beam_search(decoder, name, 30, **options))
+            worse += results[Stopping.next][name][0].score < results[Stopping.longest][name][0].score
     assert steps[Stopping.next] < 0.7 * steps[Stopping.longest] < 0.7 * 20 * 2 * 31
     assert worse > 0  # else there would be no reason for two rules
 
@@ -112,12 +116,12 @@ def test_company_order_and_compaction_change_nothing(share: float, monkeypatch: 
 
 
 def test_best_first_no_output_twice_and_never_a_forbidden_token() -> None:
-    found = run(ToyDecoder(12, 1, end=1.0), [0, 1, 2], [8, 8, 8], DecodeConfig(beam=6, n_best=6))
-    for hypotheses in found:
-        scores = [one.score for one in hypotheses]
+    results = run(ToyDecoder(12, 1, end=1.0), [0, 1, 2], [8, 8, 8], DecodeConfig(beam=6, n_best=6))
+    for hypotheses in results:
+        scores = [hypothesis.score for hypothesis in hypotheses]
         assert len(scores) == 6 and scores == sorted(scores, reverse=True)
-        assert len({tuple(one.tokens) for one in hypotheses}) == 6
-        assert not {token for one in hypotheses for token in one.tokens} & {*FORBIDDEN, EOS}
+        assert len({tuple(hypothesis.tokens) for hypothesis in hypotheses}) == 6
+        assert not {token for hypothesis in hypotheses for token in hypothesis.tokens} & {*FORBIDDEN, EOS}
 
 
 def test_the_limit_forces_the_end_and_says_so() -> None:

@@ -45,19 +45,19 @@ def test_equals_a_full_sort(vocab_size: int, rows: int, count: int, scale: float
     head = Head((weight, added), 3 * rows + 2, forbidden)
     head.project(hidden)
     full = torch.nn.functional.linear(hidden, weight, added).log_softmax(-1)
-    asked = torch.randint(vocab_size, (3, rows))
-    wanted = full.gather(2, asked[..., None])[..., 0]
-    torch.testing.assert_close(head.log_probability(asked), wanted, atol=2e-4, rtol=1e-5)
+    requested = torch.randint(vocab_size, (3, rows))
+    expected = full.gather(2, requested[..., None])[..., 0]
+    torch.testing.assert_close(head.log_probability(requested), expected, atol=2e-4, rtol=1e-5)
     full[..., forbidden] = -torch.inf
     head.forbid()
     values, parents, tokens = head.best(so_far, count)
     extended = (so_far[..., None] + full).flatten(1)
     size = min(count, extended.shape[1])
-    wanted, index = extended.topk(size)
+    expected, index = extended.topk(size)
     assert values.shape == parents.shape == tokens.shape == (3, count)
-    torch.testing.assert_close(values[:, :size], wanted, atol=2e-4, rtol=1e-5)
+    torch.testing.assert_close(values[:, :size], expected, atol=2e-4, rtol=1e-5)
     assert bool((values[:, size:] == -torch.inf).all())
-    there = wanted > -torch.inf
+    there = expected > -torch.inf
     assert torch.equal((parents * vocab_size + tokens)[:, :size][there], index[there])
     assert int(tokens.max()) < vocab_size and int(parents.max()) < rows
 
@@ -93,13 +93,13 @@ def test_buffers_serve_fewer_rows_later() -> None:
 
 def test_products_up_to_a_scale_give_the_same_answers() -> None:
     weight, _, hidden = make(1024, 2, 3, bias=False, scale=0.3, dtype=torch.float32)
-    so_far, asked = -torch.rand(2, 3) * 3, torch.randint(1024, (2, 3))
+    so_far, requested = -torch.rand(2, 3) * 3, torch.randint(1024, (2, 3))
     answers = []
     for output in ((weight, None), Scaled(weight)):
         head = Head(output, 8, torch.tensor([3]))
         head.project(hidden)
         assert (head.scale is not None) == isinstance(output, Scaled)
-        first = [head.normalizer, head.scaled().clone(), head.log_probability(asked)]
+        first = [head.normalizer, head.scaled().clone(), head.log_probability(requested)]
         head.forbid()
         answers.append([*first, head.highest(), *head.best(so_far, 5)])
     for exact, scaled in zip(*answers, strict=True):
@@ -120,16 +120,16 @@ def test_added_scores_count_in_every_answer(kind: str) -> None:
         full = head.scaled().float().log_softmax(-1).view(2, 3, -1)
         added = [-torch.rand(2, 3, 1024, generator=generator, dtype=torch.float64) * 5 for _ in range(2)]
         added[1][:, :, 7] = -torch.inf
-        for one in added:
-            head.add(one)
+        for scores in added:
+            head.add(scores)
         full = (full + added[0] + added[1]).float()
-        asked = torch.randint(7, (2, 3), generator=generator)
-        wanted = full.gather(2, asked[..., None])[..., 0]
-        torch.testing.assert_close(head.log_probability(asked), wanted, atol=1e-4, rtol=1e-5)
+        requested = torch.randint(7, (2, 3), generator=generator)
+        expected = full.gather(2, requested[..., None])[..., 0]
+        torch.testing.assert_close(head.log_probability(requested), expected, atol=1e-4, rtol=1e-5)
         head.forbid()
         full[..., 3] = -torch.inf
         torch.testing.assert_close(head.highest(), full.amax(-1), atol=1e-4, rtol=1e-5)
         values, parents, tokens = head.best(torch.zeros(2, 3), 5)
-        wanted, index = full.flatten(1).topk(5)
-        torch.testing.assert_close(values, wanted, atol=1e-4, rtol=1e-5)
+        expected, index = full.flatten(1).topk(5)
+        torch.testing.assert_close(values, expected, atol=1e-4, rtol=1e-5)
         assert torch.equal(parents * 1024 + tokens, index)

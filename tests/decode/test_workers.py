@@ -128,12 +128,14 @@ def test_translations_have_the_same_bytes_however_many_workers_there_are(
     monkeypatch.setattr(
         Workers, "map", lambda self, jobs, **more: counts.append(len(jobs)) or real_map(self, jobs, **more)
     )
-    found = {}
+    predictions = {}
     for workers in (1, 3):
         task.config.decode.workers = workers
-        found[workers] = list(task.predict(model, lines))
-    assert found[1] == found[3]
-    assert [line for line, one in zip(lines, found[3], strict=True) if not one.details["hypotheses"]] == ["", ""]
+        predictions[workers] = list(task.predict(model, lines))
+    assert predictions[1] == predictions[3]
+    assert [
+        line for line, prediction in zip(lines, predictions[3], strict=True) if not prediction.details["hypotheses"]
+    ] == ["", ""]
     assert counts[: len(counts) // 2] == [8, 16, 11]  # windows grow: batches of two lines but the empty ones
 
 

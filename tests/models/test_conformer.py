@@ -86,12 +86,12 @@ def test_padding_and_batch_mates_change_nothing(backend: str, model: Conformer) 
     assert scores.shape == (4, int(memory.lengths[0]), VOCABULARY) and scores.isfinite().all()
     assert torch.equal(written, model.logits(model(features, lengths, target)))
     for row in range(4):
-        s, t, kept = int(lengths[row]), int(target_lengths[row]), int(memory.lengths[row])
+        s, t, frames = int(lengths[row]), int(target_lengths[row]), int(memory.lengths[row])
         alone = model.encode(features[row : row + 1, :s], lengths[row : row + 1])
-        assert alone.lengths.tolist() == [kept]
+        assert alone.lengths.tolist() == [frames]
         again = model.logits(model.decode(alone, target[row : row + 1, :t]))
         close = {"atol": 1e-7, "rtol": 1e-7}  # rotary turns in float32
-        torch.testing.assert_close(scores[row, :kept], model.ctc_logits(alone.states)[0, :kept], **close)
+        torch.testing.assert_close(scores[row, :frames], model.ctc_logits(alone.states)[0, :frames], **close)
         torch.testing.assert_close(written[row : row + 1, :t], again, **close)
 
 

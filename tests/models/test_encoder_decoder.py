@@ -58,12 +58,12 @@ def test_it_learns_to_name_pictures_and_search_decodes_them() -> None:
     for beam in (1, 3):
         with torch.no_grad():
             state = model.start(model.encode(images), beam, 5)
-        found = search(
+        results = search(
             model, state, config=DecodeConfig(beam=beam), bos_id=BOS, eos_id=EOS, max_lengths=limits,
             forbidden=(PAD, BOS),
         )  # fmt: skip
-        assert [hypotheses[0].tokens for hypotheses in found] == names.tolist()
-        assert all(hypotheses[0].finished for hypotheses in found)
+        assert [hypotheses[0].tokens for hypotheses in results] == names.tolist()
+        assert all(hypotheses[0].finished for hypotheses in results)
 
 
 @torch.no_grad()

@@ -67,15 +67,15 @@ def test_beams_after_a_prompt_score_as_the_full_pass_does(positions):
     config = DecodeConfig(beam=4, n_best=4, length_penalty=0.0)
     limits = torch.tensor([6, 6])
     state = model.start(prompt, 4, 6)
-    found = search(
+    results = search(
         model, state, config=config, bos_id=prompt[:, -1], eos_id=2, max_lengths=limits, cached=prompt.shape[1] - 1
     )
-    for row, hypotheses in enumerate(found):
+    for row, hypotheses in enumerate(results):
         for one in hypotheses:
-            whole = torch.tensor([[*prompt[row].tolist(), *one.tokens, 2]])
-            log_p = model.logits(model(whole))[0].log_softmax(-1)
-            places = range(prompt.shape[1] - 1, whole.shape[1] - 1)
-            expected = sum(float(log_p[place, whole[0, place + 1]]) for place in places)
+            sequence = torch.tensor([[*prompt[row].tolist(), *one.tokens, 2]])
+            log_p = model.logits(model(sequence))[0].log_softmax(-1)
+            indices = range(prompt.shape[1] - 1, sequence.shape[1] - 1)
+            expected = sum(float(log_p[place, sequence[0, place + 1]]) for place in indices)
             assert one.log_probability == pytest.approx(expected, abs=1e-4)
 
 
@@ -83,11 +83,11 @@ def test_tokens_are_told_as_they_are_chosen():
     model = build().float()
     prompt = torch.randint(3, V, (2, 3))
     told: dict[int, list[int]] = {0: [], 1: []}
-    found = search(
+    results = search(
         model, model.start(prompt, 1, 8), config=DecodeConfig(beam=1, sample=True), bos_id=prompt[:, -1], eos_id=2,
         max_lengths=torch.tensor([8, 5]), cached=2, on_token=lambda sentence, token: told[sentence].append(token),
     )  # fmt: skip
-    assert [tokens[:-1] for tokens in told.values()] == [one[0].tokens for one in found]
+    assert [tokens[:-1] for tokens in told.values()] == [one[0].tokens for one in results]
     assert all(tokens[-1] == 2 for tokens in told.values())
     with pytest.raises(ValueError, match="one hypothesis"):
         search(

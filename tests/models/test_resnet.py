@@ -101,11 +101,11 @@ def test_squeeze_and_excitation_is_the_papers() -> None:
     images = torch.randn(1, 3, 32, 32)
     before = model(images)
     model.stages[0][0].squeeze.excite.bias.sub_(50)  # a factor of 0 leaves the shortcut alone
-    block, found = model.stages[0][0], []
-    block.shortcut.register_forward_hook(lambda module, args, out: found.append(out))
+    block, outputs = model.stages[0][0], []
+    block.shortcut.register_forward_hook(lambda module, args, out: outputs.append(out))
     after = model(images)
     assert not torch.allclose(before, after)
-    torch.testing.assert_close(after, found[0].clamp(min=0), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(after, outputs[0].clamp(min=0), atol=1e-6, rtol=1e-6)
 
 
 @torch.no_grad()

@@ -163,13 +163,13 @@ def test_attention_weights_are_those_of_the_forward_pass(backend: str, model: Se
 
         handles.append(layer.register_forward_hook(hook, with_kwargs=True))
     plain = model(source, lengths, target)
-    found = attention_weights(model, lambda: model(source, lengths, target))
+    recorded = attention_weights(model, lambda: model(source, lengths, target))
     for handle in handles:
         handle.remove()
-    assert set(found) == set(outputs)
+    assert set(recorded) == set(outputs)
     assert torch.equal(plain, model(source, lengths, target))
     allowed = torch.arange(7) < lengths[:, None]
-    for name, weights in found.items():
+    for name, weights in recorded.items():
         keys = 7 if name.startswith("encoder") or name.endswith("cross") else 6
         assert weights.shape == (3, 2, 7 if name.startswith("encoder") else 6, keys)
         torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))

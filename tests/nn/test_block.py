@@ -180,8 +180,8 @@ def test_stochastic_depth_leaves_out_whole_examples_and_keeps_the_mean(norm: Nor
         left_out = (got - out).abs().amax((1, 2)) < 1e-5
         torch.testing.assert_close(got[~left_out], stays[~left_out], atol=1e-5, rtol=1e-5)
         assert 0.27 < float(left_out.float().mean()) < 0.33
-        one = layer.eval()(x[:1])
-    torch.testing.assert_close(one, x[:1] + branch[:1] if norm is Norm.pre else layer.norm(x[:1] + branch[:1]))
+        single = layer.eval()(x[:1])
+    torch.testing.assert_close(single, x[:1] + branch[:1] if norm is Norm.pre else layer.norm(x[:1] + branch[:1]))
 
 
 LINE = [scheme for scheme in Positions if not scheme.name.endswith("_2d")]
@@ -198,8 +198,8 @@ def test_the_first_tokens_alone_are_those_of_all(backend: str, norm: Norm, schem
     some, every = stack(x, mask=mask, first=2), stack(x, mask=mask)[:, :2]
     assert [output.shape[1] for output in made] == [2, 6]  # nothing else was made
     torch.testing.assert_close(some, every, atol=1e-12, rtol=1e-9)
-    wanted = [x, *stack.parameters()]
-    gradients = (torch.autograd.grad(out.square().sum(), wanted, materialize_grads=True) for out in (some, every))
+    inputs = [x, *stack.parameters()]
+    gradients = (torch.autograd.grad(out.square().sum(), inputs, materialize_grads=True) for out in (some, every))
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
 

@@ -78,10 +78,10 @@ def test_batch_normalisation_is_torchs_on_valid_frames_alone() -> None:
         torch.testing.assert_close(ours.mean, theirs.running_mean)
         torch.testing.assert_close(ours.variance, theirs.running_var)
         seed = noise(*got.shape)
-        wanted = [x, ours.weight, ours.bias]
-        theirs_wanted = [x, theirs.weight, theirs.bias]
-        gradients = torch.autograd.grad((got * seed).sum(), wanted)
-        for a, b in zip(gradients, torch.autograd.grad((expected * seed).sum(), theirs_wanted), strict=True):
+        inputs = [x, ours.weight, ours.bias]
+        theirs_inputs = [x, theirs.weight, theirs.bias]
+        gradients = torch.autograd.grad((got * seed).sum(), inputs)
+        for a, b in zip(gradients, torch.autograd.grad((expected * seed).sum(), theirs_inputs), strict=True):
             torch.testing.assert_close(a, b)
 
 
@@ -259,8 +259,8 @@ def test_lengths_are_what_comes_out_of_each_recording_alone(factor: int) -> None
     for row in range(60):
         alone, length = ours(features[row : row + 1, :row], counts[row : row + 1])
         assert alone.shape[1] == max(1, int(length)) and int(length) == int(lengths[row])
-        kept = int(length)
-        torch.testing.assert_close(together[row, :kept], alone[0, :kept], atol=1e-12, rtol=1e-12)
+        valid = int(length)
+        torch.testing.assert_close(together[row, :valid], alone[0, :valid], atol=1e-12, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

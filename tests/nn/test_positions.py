@@ -208,11 +208,11 @@ def test_transformer_xl_picks_consecutive_distances_without_an_index(size: int) 
     torch.nn.init.normal_(module.position_bias)
     q = torch.randn(2, 3, size, 2, dtype=torch.float64, requires_grad=True)
     here = torch.arange(3, 3 + size)
-    wanted = [q, module.position_bias, module.project.weight]
+    inputs = [q, module.position_bias, module.project.weight]
     results = []
     for there in (here, here.clone()):
         scores = module.scores(q, here, there, 0.5)
-        results.append([scores, *torch.autograd.grad(scores.square().sum(), wanted)])
+        results.append([scores, *torch.autograd.grad(scores.square().sum(), inputs)])
     for shifted, indexed in zip(*results, strict=True):
         torch.testing.assert_close(shifted, indexed)
     torch.testing.assert_close(results[0][0], module.scores(q, here, here) / 2)
@@ -291,12 +291,12 @@ def test_bias_of_a_grid_depends_on_the_differences_of_rows_and_columns(class_tok
     module = GridBias(2, (3, 4), class_token=class_token)
     for value in module.parameters():
         torch.nn.init.normal_(value)
-    places = cells((3, 4), class_token=class_token)
-    got = module(places, places)
-    assert got.shape == (2, len(places), len(places))
+    coordinates = cells((3, 4), class_token=class_token)
+    got = module(coordinates, coordinates)
+    assert got.shape == (2, len(coordinates), len(coordinates))
     kinds = set()
-    for t, (i, j) in enumerate(places.tolist()):
-        for s, (k, m) in enumerate(places.tolist()):
+    for t, (i, j) in enumerate(coordinates.tolist()):
+        for s, (k, m) in enumerate(coordinates.tolist()):
             if i < 0 or k < 0:
                 expected = module.class_entries[0 if k >= 0 else 1 if i >= 0 else 2]
             else:

@@ -187,12 +187,14 @@ def test_rows_that_attend_to_nothing_have_finite_gradients(backend: str) -> None
 
 def test_under_autocast_records_have_the_type_of_the_computation(backend: str) -> None:
     model, (source, lengths, target) = small(), batch()
-    wanted = [entropy(weights) for weights in attention_weights(model, lambda: model(source, lengths, target)).values()]
+    expected = [
+        entropy(weights) for weights in attention_weights(model, lambda: model(source, lengths, target)).values()
+    ]
     with torch.autocast("cpu", torch.bfloat16), tapped(model, KINDS) as records:
         model(source, lengths, target)
     assert {tensor.dtype for tensor in every(records, "values")} == {torch.bfloat16}
     entropies = [entropy(weights.float()) for weights in every(records, "weights")]
-    torch.testing.assert_close(entropies, wanted, atol=0.05, rtol=0.05)
+    torch.testing.assert_close(entropies, expected, atol=0.05, rtol=0.05)
     sum(value.sum() for value in entropies).backward()
     gradient = model.encoder.blocks[0].attention.sublayer.project_qkv.weight.grad
     assert gradient is not None and gradient.dtype is torch.float32 and gradient.isfinite().all() and gradient.any()
@@ -207,7 +209,7 @@ def test_under_autocast_records_have_the_type_of_the_computation(backend: str) -
 def test_a_stepped_decoder_has_a_record_for_each_step(backend: str, scheme: Positions, beams: int) -> None:
     """With two beams, both write the same: beam 0 sees its own keys, which lie at every second place of the cache."""
     model, (source, lengths, target) = small(scheme).double(), batch()
-    kept = torch.tensor([0, 2])
+    rows_to_keep = torch.tensor([0, 2])
     with tapped(model, KINDS) as expected:
         model(source, lengths, target)
     memory = model.encode(source, lengths)
@@ -215,10 +217,10 @@ def test_a_stepped_decoder_has_a_record_for_each_step(backend: str, scheme: Posi
     with tapped(model, KINDS) as records:
         for step in range(6):
             if step == 4:
-                state.keep(kept)
-            tokens = target[:, step] if step < 4 else target[kept, step]
-            own = torch.eye(beams, dtype=torch.bool).repeat(1, step + 1)[None, None]
-            model.step(tokens[:, None].expand(-1, beams), state, Mask(own) if beams > 1 else Mask())
+                state.keep(rows_to_keep)
+            tokens = target[:, step] if step < 4 else target[rows_to_keep, step]
+            own_beam = torch.eye(beams, dtype=torch.bool).repeat(1, step + 1)[None, None]
+            model.step(tokens[:, None].expand(-1, beams), state, Mask(own_beam) if beams > 1 else Mask())
     assert not any(records[f"encoder.blocks.{i}.attention"]["weights"] for i in range(2))
     for i in range(2):
         for part in ("attention", "cross"):
@@ -226,13 +228,13 @@ def test_a_stepped_decoder_has_a_record_for_each_step(backend: str, scheme: Posi
             (weights,), (values,), (outputs,) = (expected[name][kind] for kind in KINDS)
             assert [len(records[name][kind]) for kind in KINDS] == [6, 6, 6]
             for step in range(6):
-                rows = torch.arange(3) if step < 4 else kept
+                rows = torch.arange(3) if step < 4 else rows_to_keep
                 got = {kind: records[name][kind][step] for kind in KINDS}
                 keys = 7 if part == "cross" else step + 1
-                own = slice(None) if part == "cross" else slice(None, None, beams)
-                wanted = weights[rows, :, step : step + 1, :keys]
-                close(got["weights"][:, :, :1, own], wanted)
-                close(got["values"][:, :, own], values[rows, :, :keys])
+                own_beam = slice(None) if part == "cross" else slice(None, None, beams)
+                expected_weights = weights[rows, :, step : step + 1, :keys]
+                close(got["weights"][:, :, :1, own_beam], expected_weights)
+                close(got["values"][:, :, own_beam], values[rows, :, :keys])
                 close(got["outputs"][:, :, :1], outputs[rows, :, step : step + 1])
 
 

@@ -230,9 +230,9 @@ def test_predict_and_evaluate_follow_one_rule_for_questions_without_an_answer(un
     (tmp_path / "train.json").write_text(json.dumps(data), encoding="utf-8")
     (tmp_path / "validation.json").write_text(json.dumps(data), encoding="utf-8")
     family = family_named("question answering")
-    places = [f"data.path={tmp_path / 'train.json'}", f"data.validation={tmp_path / 'validation.json'}"]
+    data_settings = [f"data.path={tmp_path / 'train.json'}", f"data.validation={tmp_path / 'validation.json'}"]
     for threshold, given in ((-1e9, True), (1e9, False)):
-        task = family.task(tmp_path, *places, "tokenizer.kind=char", f"data.answer_threshold={threshold}")
+        task = family.task(tmp_path, *data_settings, "tokenizer.kind=char", f"data.answer_threshold={threshold}")
         model = task.model().eval()
         again = tasks.build(task.config)
         again.data.load(saved(task, tmp_path / "saved"))

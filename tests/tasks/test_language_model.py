@@ -58,8 +58,8 @@ def test_prompts_together_are_written_on_as_each_alone(gpt, decode, monkeypatch)
 
 
 def test_equal_prompts_are_drawn_for_apart(gpt):
-    found = [one.text for one in predict(gpt, **DRAWN)]
-    assert found[0] != found[5] and found[0] != found[10]
+    texts = [prediction.text for prediction in predict(gpt, **DRAWN)]
+    assert texts[0] != texts[5] and texts[0] != texts[10]
 
 
 def test_the_keys_and_values_of_prompts_together_are_bounded(gpt, monkeypatch):

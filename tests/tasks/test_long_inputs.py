@@ -27,20 +27,20 @@ def failing(*lines):
 
 
 def test_an_error_in_reading_comes_after_the_lines_before_it():
-    given = windows(failing("a", "b", "c"), 2)
-    assert [next(given), next(given)] == [(0, ["a", "b"]), (2, ["c"])]
+    windows_read = windows(failing("a", "b", "c"), 2)
+    assert [next(windows_read), next(windows_read)] == [(0, ["a", "b"]), (2, ["c"])]
     with pytest.raises(DataError, match="not UTF-8"):
-        next(given)
+        next(windows_read)
 
 
 def test_a_refused_line_comes_after_those_before_it():
     def read(lines):
         return [Refusal("odd", "mend it") if line == "x" else Readable(line) for line in lines]
 
-    given = readable(["a", "b", "c", "x", "d"], 3, read)
-    assert next(given) == (0, [Readable("a"), Readable("b"), Readable("c")])
+    inputs = readable(["a", "b", "c", "x", "d"], 3, read)
+    assert next(inputs) == (0, [Readable("a"), Readable("b"), Readable("c")])
     with pytest.raises(BadInput, match="input line 4: odd: mend it") as caught:
-        next(given)
+        next(inputs)
     assert caught.value.number == 3
 
 

@@ -50,15 +50,15 @@ def test_colours_are_the_mean_in_a_few_bits(tmp_path, channels, bits):
 def test_half_are_to_be_predicted_and_of_these_most_are_hidden(tmp_path):
     task = prepared(tmp_path, "data.image_size=32", "data.channels=1")
     batch = task.view("train").collate(0, np.arange(30))
-    masked, shown, places = task.evaluator.objective.masks(batch, 256)
+    masked, shown, indices = task.evaluator.objective.masks(batch, 256)
     here = torch.arange(256).expand(30, -1)
-    assert len(places) == 30 * 128 and len(set(places.tolist())) == len(places)
+    assert len(indices) == 30 * 128 and len(set(indices.tolist())) == len(indices)
     chosen = torch.zeros(30 * 256, dtype=torch.bool)
-    chosen[places] = True
+    chosen[indices] = True
     chosen = chosen.view(30, 256)
     assert not (masked & ~chosen).any() and not ((shown != here) & ~chosen).any()
-    assert float(masked.sum()) / len(places) == pytest.approx(0.8, abs=0.03)
-    assert float((shown != here).sum()) / len(places) == pytest.approx(0.1, abs=0.03)
+    assert float(masked.sum()) / len(indices) == pytest.approx(0.8, abs=0.03)
+    assert float((shown != here).sum()) / len(indices) == pytest.approx(0.1, abs=0.03)
     assert not (masked & (shown != here)).any()
 
 
@@ -76,10 +76,10 @@ def test_fresh_ones_each_epoch_and_the_same_for_a_picture_whoever_is_beside_it(t
 def test_scores_and_what_cannot_be_predicted(tmp_path):
     task = prepared(tmp_path)
     model = task.model().eval()
-    found = task.evaluate(model, "validation", Scoring())
-    assert found.scores["perplexity"] == pytest.approx(math.exp(found.scores["loss"]))
-    assert found.scores["loss"] == pytest.approx(math.log(8**3), abs=1e-4)  # the head starts at zero
-    picture = found.pictures["patches"]
+    evaluation = task.evaluate(model, "validation", Scoring())
+    assert evaluation.scores["perplexity"] == pytest.approx(math.exp(evaluation.scores["loss"]))
+    assert evaluation.scores["loss"] == pytest.approx(math.log(8**3), abs=1e-4)  # the head starts at zero
+    picture = evaluation.pictures["patches"]
     assert len(picture.images) == len(picture.captions) == 18
     assert list(task.predict(model, [])) == []
     with pytest.raises(ConfigError, match="has no answer to a picture"):
@@ -92,21 +92,21 @@ def test_hidden_patches_are_not_seen(tmp_path):
     torch.nn.init.normal_(model.output.weight)
     batch = task.view("validation").collate(0, np.arange(2))
     (images,) = task.data.inputs(batch, training=False)
-    masked, shown, places = task.evaluator.objective.masks(batch, 16)
-    scores = model(images, masked, shown, places)
+    masked, shown, indices = task.evaluator.objective.masks(batch, 16)
+    scores = model(images, masked, shown, indices)
     tiles = images.unflatten(3, (4, 2)).unflatten(2, (4, 2))  # (B, C, rows, 2, columns, 2)
     noise = torch.where(masked.view(2, 1, 4, 1, 4, 1), torch.randn_like(tiles), tiles)
     other = noise.flatten(4, 5).flatten(2, 3)
     assert not torch.equal(other, images)
-    torch.testing.assert_close(model(other, masked, shown, places), scores)
+    torch.testing.assert_close(model(other, masked, shown, indices), scores)
 
 
 def test_what_was_learnt_without_labels_is_a_start(tmp_path, capsys):
     settings = [*SMALL, f"data.cache={tmp_path}", "trainer.steps=2", "trainer.threads=1", "trainer.device=cpu"]
     launch(compose("vit/masked_patches", settings), tmp_path / "first", quiet=True)
     start = Start.find(str(tmp_path / "first"))
-    asked = ["data.source=builtin", "data.path=digits", "data.size=40", "data.image_size=16", "optim.lr=0"]
-    config = start.adapt(compose("vit/finetune", [*asked, "trainer.steps=1"], complete=False), asked)
+    overrides = ["data.source=builtin", "data.path=digits", "data.size=40", "data.image_size=16", "optim.lr=0"]
+    config = start.adapt(compose("vit/finetune", [*overrides, "trainer.steps=1"], complete=False), overrides)
     assert "seen as 16 x 16, those of the weights were 8 x 8: data.image_size=8" in capsys.readouterr().err
     launch(config, tmp_path / "second", initial=start.checkpoint(config, tmp_path / "second"), quiet=True)
     before, after = (open_run(tmp_path / name, device="cpu").model for name in ("first", "second"))

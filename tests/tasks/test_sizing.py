@@ -28,10 +28,10 @@ def data_of(folder, pairs: int) -> list[str]:
 
 @pytest.mark.parametrize("pairs", [5, 40, 900])
 def test_small_collections_have_a_vocabulary_that_fits(tmp_path, pairs):
-    given = data_of(tmp_path, pairs)
-    size, settings = suggested(compose("translation/files", given))
+    overrides = data_of(tmp_path, pairs)
+    size, settings = suggested(compose("translation/files", overrides))
     assert size == f"{pairs:,} pairs" and "model=transformer_tiny" in settings
-    task = build(compose("translation/files", [*settings, *given]))
+    task = build(compose("translation/files", [*settings, *overrides]))
     task.prepare(tmp_path)  # the tokenizer can be trained
     assert task.view("train").num_batches >= 1
 
@@ -61,26 +61,26 @@ def test_the_sizes_grow_with_the_data(tmp_path, monkeypatch):
 
 
 def test_what_is_given_wins_and_the_rest_follows_it(tmp_path):
-    given = [*data_of(tmp_path, 20), "trainer.steps=200", "optim.lr=0.01", "model=transformer_small"]
-    _, settings = suggested(compose("translation/files", given), given)
+    overrides = [*data_of(tmp_path, 20), "trainer.steps=200", "optim.lr=0.01", "model=transformer_small"]
+    _, settings = suggested(compose("translation/files", overrides), overrides)
     keys = {setting.partition("=")[0] for setting in settings}
     assert not keys & {"trainer.steps", "optim.lr", "model"}
     assert {"optim.warmup_steps=10", "trainer.evaluate_every=20"} <= set(settings)
-    assert suggested(compose("translation/files", [*given, "size=given"]), given) == ("", [])
+    assert suggested(compose("translation/files", [*overrides, "size=given"]), overrides) == ("", [])
     assert suggested(compose("quickstart/gpt", [])) == ("", [])
 
 
 def test_the_command_sizes_says_so_and_resumes(tmp_path, capsys):
     small = ["model.dim=16", "model.heads=2", "model.ffn_dim=16", "model.encoder_depth=1", "model.decoder_depth=1"]
-    given = [*data_of(tmp_path, 30), *small, "trainer.evaluate_decoded=false", "trainer.threads=1"]
+    overrides = [*data_of(tmp_path, 30), *small, "trainer.evaluate_decoded=false", "trainer.threads=1"]
     run = tmp_path / "run"
-    assert main(["pretrain", "translation/files", *given, "trainer.steps=3", "--run", str(run)]) == 0
+    assert main(["pretrain", "translation/files", *overrides, "trainer.steps=3", "--run", str(run)]) == 0
     err = capsys.readouterr().err
     assert "chosen for 30 pairs: model=transformer_tiny tokenizer.vocab_size=" in err
     config = from_yaml(run / "config.yaml")
     assert isinstance(config, TranslationExperiment)
     assert (config.size.name, config.model.dim, config.trainer.steps) == ("given", 16, 3)
-    again = ["pretrain", "translation/files", *given, "trainer.steps=3", "--run", str(run), "--resume"]
+    again = ["pretrain", "translation/files", *overrides, "trainer.steps=3", "--run", str(run), "--resume"]
     assert main(again) == 0
     assert "nothing is left to train" in capsys.readouterr().err
     assert main(["pretrain", f"{run}/config.yaml", "--run", str(run), "--resume"]) == 0
@@ -93,7 +93,7 @@ def test_the_command_sizes_says_so_and_resumes(tmp_path, capsys):
 def test_rows_that_are_left_out_do_not_count(tmp_path):
     rows = [f"text {number}\ttekst {number}" for number in range(9)]
     (tmp_path / "train.tsv").write_text("\n".join(["en\tja", *rows, "no partner\t"]) + "\n")
-    given = [f"data.path={tmp_path}", f"data.cache={tmp_path}/cache", *LANGUAGES]
+    overrides = [f"data.path={tmp_path}", f"data.cache={tmp_path}/cache", *LANGUAGES]
     with pytest.raises(DataError, match="trainer.on_bad_sample=skip"):
-        suggested(compose("translation/files", given))
-    assert suggested(compose("translation/files", [*given, "trainer.on_bad_sample=skip"]))[0] == "9 pairs"
+        suggested(compose("translation/files", overrides))
+    assert suggested(compose("translation/files", [*overrides, "trainer.on_bad_sample=skip"]))[0] == "9 pairs"

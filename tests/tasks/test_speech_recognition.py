@@ -70,8 +70,8 @@ def test_loss_is_ctc_and_cross_entropy_of_each_utterance(tmp_path, depth):
     batch = task.view("train").collate(0, np.arange(5))
     expected = torch.zeros(())
     for row in range(5):
-        one = task.view("train").collate(0, np.arange(row, row + 1))
-        memory = model.encode(*task.data.inputs(one, training=False))
+        single = task.view("train").collate(0, np.arange(row, row + 1))
+        memory = model.encode(*task.data.inputs(single, training=False))
         ids = task.data.tokenizer.encode(task.data.split("train").texts[row])
         log_probs = model.ctc_logits(memory.states[0]).log_softmax(-1)
         target = torch.tensor(ids)
@@ -99,8 +99,8 @@ def test_a_transcript_that_does_not_fit_stops_training_and_counts_for_nothing_in
     batch = task.data.collate(sounds, texts, np.arange(2))
     assert task.loss(model.train(), batch).total.isinf()
     fits = task.data.collate(sounds[1:], texts[1:], np.arange(1))
-    both, one = task.loss(model.eval(), batch).total, task.loss(model, fits).total
-    torch.testing.assert_close(both, one)
+    both, single = task.loss(model.eval(), batch).total, task.loss(model, fits).total
+    torch.testing.assert_close(both, single)
 
 
 def test_the_worst_utterances_come_first_and_samples_say_which_is_which(tmp_path, monkeypatch):
@@ -117,8 +117,8 @@ def test_the_worst_utterances_come_first_and_samples_say_which_is_which(tmp_path
 
     monkeypatch.setattr(task.predictor, "transcribe", transcribe)
     with torch.inference_mode():
-        found = task.evaluate(task.model().eval(), "train", Scoring(samples=3))
-        (_, header, rows), *_ = found.tables
+        evaluation = task.evaluate(task.model().eval(), "train", Scoring(samples=3))
+        (_, header, rows), *_ = evaluation.tables
         assert header == ["WER", "reference", "transcript", "recording"]
         assert [row[:3] for row in rows] == [
             ["100.0", "one two three 7", "nothing of all this"],
@@ -127,8 +127,10 @@ def test_the_worst_utterances_come_first_and_samples_say_which_is_which(tmp_path
         ]
         assert [row[3] for row in rows] == [view.name(row) for row in (7, 3, 5)]
         size = len(task.data.split("train"))
-        assert [sample.reference for sample in found.samples] == [f"one two three {row}" for row in (0, 5, size - 1)]
-        assert found.samples[1].prediction == "one two three"
+        assert [sample.reference for sample in evaluation.samples] == [
+            f"one two three {row}" for row in (0, 5, size - 1)
+        ]
+        assert evaluation.samples[1].prediction == "one two three"
         calls.clear()
         few = task.evaluate(task.model().eval(), "train", Scoring(thorough=False, limit=1))
     assert few.scores["wer"] == 0 and 0 in calls and len(calls) < size
@@ -159,11 +161,11 @@ def test_it_learns_and_says_when_each_word_was_said(tmp_path):
     launch(config, tmp_path / "run", quiet=True)
     opened = open_run(tmp_path / "run")
     with torch.inference_mode():
-        found = opened.task.evaluate(opened.model, "validation", Scoring())
-    assert found.scores["wer"] < 10 and found.scores["words"] == 9
-    assert isinstance(found.pictures["alignment"], Spectrogram)
-    said = np.concatenate([tone("low", 0.9, 1), tone("high", 0.9, 2)])
-    soundfile.write(tmp_path / "said.wav", said, RATE)
+        evaluation = opened.task.evaluate(opened.model, "validation", Scoring())
+    assert evaluation.scores["wer"] < 10 and evaluation.scores["words"] == 9
+    assert isinstance(evaluation.pictures["alignment"], Spectrogram)
+    samples = np.concatenate([tone("low", 0.9, 1), tone("high", 0.9, 2)])
+    soundfile.write(tmp_path / "said.wav", samples, RATE)
     (answer,) = opened.task.predict(opened.model, [str(tmp_path / "said.wav")])
     assert answer.text == "low high"
     first, second = answer.details["words"]
@@ -299,14 +301,14 @@ def test_a_recording_longer_than_the_model_takes_is_heard_in_pieces(tmp_path):
     task = prepared(tmp_path, "data.max_seconds=2")
     model = task.model().eval()
     sound = (8000 * np.concatenate([tone("low", 1.5), np.zeros(800, np.float32), tone("high", 1.9)])).astype(np.int16)
-    (whole,) = task.predictor.answers(model, [sound])
+    (transcript,) = task.predictor.answers(model, [sound])
     pieces = quiet_pieces(sound, 2 * RATE)
     assert len(pieces) == 2 and 1.5 * RATE < pieces[0][1] < 1.6 * RATE
     parts = list(task.predictor.answers(model, [sound[start:stop] for start, stop in pieces]))
-    assert whole.text == " ".join(part.text for part in parts if part.text)
-    later = [word["start_seconds"] for word in parts[1].details["words"]]
-    own = [word["start_seconds"] for word in whole.details["words"][-len(later) :]]
-    assert own == pytest.approx([time + pieces[1][0] / RATE for time in later])
+    assert transcript.text == " ".join(part.text for part in parts if part.text)
+    expected = [word["start_seconds"] for word in parts[1].details["words"]]
+    starts = [word["start_seconds"] for word in transcript.details["words"][-len(expected) :]]
+    assert starts == pytest.approx([time + pieces[1][0] / RATE for time in expected])
 
 
 @pytest.mark.parametrize("length", [1, 99, 100, 101, 250, 1234])
@@ -362,14 +364,14 @@ def test_features_of_the_whole_corpus_are_kept_with_the_run(tmp_path):
 
 def test_pictures_and_sounds(tmp_path):
     task = prepared(tmp_path, "model.decoder_depth=1")
-    found = task.evaluator.pictures(task.model().eval())
-    sound = found["training/sound"]
+    pictures = task.evaluator.pictures(task.model().eval())
+    sound = pictures["training/sound"]
     assert isinstance(sound, Sound) and sound.rate == RATE and 0.1 < np.abs(sound.samples).max() <= 1
     for name in ("training/plain", "training/augmented", "alignment", "attention"):
-        picture = found[name]
+        picture = pictures[name]
         assert isinstance(picture, Spectrogram) and np.isfinite(picture.values).all()
-    assert found["attention"].values.shape[0] == found["attention"].values.shape[1]
-    assert (found["training/plain"].values != found["training/augmented"].values).any()
+    assert pictures["attention"].values.shape[0] == pictures["attention"].values.shape[1]
+    assert (pictures["training/plain"].values != pictures["training/augmented"].values).any()
 
 
 def written(folder: Path, texts: list[str]) -> Path:
@@ -419,8 +421,10 @@ def scored(task: Task, monkeypatch, answer):
 def test_scoring_alone_may_pass_over_what_is_learnt(tmp_path, monkeypatch):
     data = written(tmp_path / "odd", ["Low, 2!", "High."] * 6)
     plain = prepared(tmp_path / "plain", data=data)
-    kept = scored(plain, monkeypatch, str.lower)
-    assert kept.scores["wer"] > 0 and kept.signatures["wer"].startswith("case:keep|punct:keep|num:keep|space:single|")
+    unnormalised = scored(plain, monkeypatch, str.lower)
+    assert unnormalised.scores["wer"] > 0 and unnormalised.signatures["wer"].startswith(
+        "case:keep|punct:keep|num:keep|space:single|"
+    )
     task = prepared(tmp_path / "scored", *(f"scoring.{one}" for one in FORM), data=data)
     assert "Low, 2!" in task.data.split("train").texts + task.data.split("validation").texts
     assert scored(task, monkeypatch, str.lower).scores["wer"] == 0

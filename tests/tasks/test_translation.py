@@ -33,12 +33,12 @@ def test_budget_and_header_are_of_the_sampled_segmentations(tmp_path, kind):
     plain = TRANSLATION.task(tmp_path, *SAMPLING[kind][:-1])
     padding, sizes = [], []
     for epoch in range(3):
-        found = epoch_of(task, epoch)
-        ids = torch.cat([batch.sample_ids for batch in found]).tolist()
+        batches = epoch_of(task, epoch)
+        ids = torch.cat([batch.sample_ids for batch in batches]).tolist()
         assert sorted(ids) == sorted(task.data.tokens("train").sample_ids.tolist())
-        for batch in found:
+        for batch in batches:
             assert len(batch.sample_ids) * max(batch.source.shape[1], batch.targets.shape[1]) <= 400
-        real, padded = (sum(batch.sizes()[side] for batch in found) for side in (0, 1))
+        real, padded = (sum(batch.sizes()[side] for batch in batches) for side in (0, 1))
         padding.append(100 * (1 - real / padded))
         sizes.append(real)
     assert f"{padding[0]:.1f} % padding" in dict(task.describe())["batches"]
@@ -107,10 +107,10 @@ def test_how_many_lines_are_read_at_once_changes_nothing(tmp_path, monkeypatch):
     task = TRANSLATION.task(tmp_path, *SAMPLING["unigram"])
     expected = task.data.sample(1)
     monkeypatch.setattr(data_text, "LINES_AT_ONCE", 7)
-    found = task.data.sample(1)
+    sample = task.data.sample(1)
     assert len(expected) > 14
     for side in ("source", "target"):
-        assert getattr(found, side).values.tolist() == getattr(expected, side).values.tolist()
+        assert getattr(sample, side).values.tolist() == getattr(expected, side).values.tolist()
 
 
 def test_a_side_that_became_too_long_keeps_its_plain_segmentation(tmp_path):
@@ -136,6 +136,6 @@ def test_padding_on_multi30k_with_dropout(tmp_path, real_data):
     settings = [f"data.path={folder}", f"data.cache={tmp_path}", *SAMPLING["bpe"]]
     task = tasks.build(compose("translation/multi30k_en_de", settings))
     task.prepare(tmp_path)
-    found = epoch_of(task, 1)
-    real, padded = (sum(batch.sizes()[side] for batch in found) for side in (0, 1))
+    batches = epoch_of(task, 1)
+    real, padded = (sum(batch.sizes()[side] for batch in batches) for side in (0, 1))
     assert 100 * (1 - real / padded) < 8

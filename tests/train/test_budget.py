@@ -123,13 +123,13 @@ def restored(schedule: LearningRate, settings: OptimConfig, budget: Budget, step
 def test_resuming_with_the_same_budget_changes_nothing(kind, budget, stop):
     pace = PACES["slower and slower"]
     settings = config(kind)
-    whole = list(run(LearningRate(settings, budget), pace))
+    complete = list(run(LearningRate(settings, budget), pace))
     first = LearningRate(settings, budget)
     parts = list(run(first, pace, until=stop))
     step, seconds, _ = parts[-1]
     second, message = restored(first, settings, budget, step, seconds)
     assert message == ""
-    assert parts + list(run(second, pace, step, seconds)) == whole
+    assert parts + list(run(second, pace, step, seconds)) == complete
 
 
 CHANGES = [
@@ -181,10 +181,10 @@ def test_another_budget_is_continued_smoothly_and_said(kind, change, stop):
 
 def test_checkpoints_without_a_schedule_are_continued():
     settings = config(Schedule.cosine)
-    whole = [rate for *_, rate in run(LearningRate(settings, Budget(100)), PACES["steady"])]
+    complete = [rate for *_, rate in run(LearningRate(settings, Budget(100)), PACES["steady"])]
     again = LearningRate(settings, Budget(100))
     assert again.restore({}, Budget(100), 60, 60.0) == ""
-    assert [rate for *_, rate in run(again, PACES["steady"], 60, 60.0)] == whole[60:]
+    assert [rate for *_, rate in run(again, PACES["steady"], 60, 60.0)] == complete[60:]
     limited = LearningRate(settings, Budget(0, 100.0))  # was at the lowest rate, as the number of steps was unknown
     assert "rises again" in limited.restore({}, Budget(0, 100.0), 40, 40.0)
     rates = [rate for *_, rate in run(limited, PACES["steady"], 40, 40.0)]

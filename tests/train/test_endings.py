@@ -57,12 +57,12 @@ def contents(run: Path) -> dict[str, object]:
 
 
 def at_step(monkeypatch, number: int, act) -> None:
-    whole = Trainer.train_step
+    original = Trainer.train_step
 
     def train_step(self, *arguments):
         if self.progress.step == number:
             act()
-        return whole(self, *arguments)
+        return original(self, *arguments)
 
     monkeypatch.setattr(Trainer, "train_step", train_step)
 
@@ -145,10 +145,10 @@ def test_weights_that_are_not_finite_are_never_saved_and_the_advice_works(tmp_pa
 
 
 def test_the_learning_rate_may_change_after_a_step_that_was_not_finite(tmp_path, monkeypatch, capsys):
-    whole = Trainer.train_step
+    original = Trainer.train_step
 
     def train_step(self, *arguments):
-        sums = whole(self, *arguments)
+        sums = original(self, *arguments)
         if self.progress.step == 3:
             with torch.no_grad():
                 next(self.model.parameters()).flatten()[0] = float("inf")
@@ -183,13 +183,13 @@ def test_an_evaluation_that_is_not_finite_stops_and_is_not_saved(tmp_path, monke
 
 def test_weights_that_give_no_finite_loss_are_named(tmp_path, monkeypatch):
     """With such weights the next step fails at any learning rate."""
-    whole = Trainer.train_step
+    original = Trainer.train_step
 
     def train_step(self, *arguments):
         if self.progress.step == 3:
             with torch.no_grad():
                 next(self.model.parameters()).flatten()[:] = 1e38
-        return whole(self, *arguments)
+        return original(self, *arguments)
 
     monkeypatch.setattr(Trainer, "train_step", train_step)
     with pytest.raises(RunError, match=r"step 3: loss or gradient is not finite.*remove \S*step-00000002,"):

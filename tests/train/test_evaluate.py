@@ -29,14 +29,14 @@ def trained(tmp_path_factory):
     (folder / "data" / "train.tsv").write_text("".join(lines), encoding="utf-8")
     (folder / "data" / "test.tsv").write_text("".join(lines[:9]), encoding="utf-8")
     (folder / "other.tsv").write_text("".join(lines[:5]), encoding="utf-8")
-    kept, rate = os.getcwd(), machine.product_rate
+    folder_before, rate = os.getcwd(), machine.product_rate
     os.chdir(folder)
     machine.product_rate = lambda *_, **__: 1e9
     try:
         settings = ["trainer.steps=4", "trainer.checkpoint_every=2", "trainer.evaluate_every=2", "trainer.keep=9"]
         launch(FAMILY.config(folder / "cache", *settings, "data.path=data"), folder / "run", quiet=True)
     finally:
-        os.chdir(kept)
+        os.chdir(folder_before)
         machine.product_rate = rate
     return folder
 
@@ -74,7 +74,7 @@ def test_a_relative_path_of_a_command_is_of_the_current_folder(project, trained)
 
 def test_other_data_checkpoints_and_settings_have_files_of_their_own(project, trained):
     run = project / "run"
-    own = evaluate_run(run).path.read_bytes()
+    scores = evaluate_run(run).path.read_bytes()
     reports = [
         evaluate_run(run, overrides=[f"data.test={trained / 'other.tsv'}"]),
         evaluate_run(run, checkpoint="step-00000002" if record(run / "result.json")["step"] == 4 else "latest"),
@@ -83,12 +83,12 @@ def test_other_data_checkpoints_and_settings_have_files_of_their_own(project, tr
     ]
     paths = [report.path for report in reports]
     assert len({*paths, run / "evaluation" / "test.json"}) == 5
-    assert (run / "evaluation" / "test.json").read_bytes() == own
+    assert (run / "evaluation" / "test.json").read_bytes() == scores
     assert paths[0].name.startswith("test-other.tsv-") and paths[1].name.startswith("test-step-0000000")
     assert record(paths[0])["data"] == str(trained / "other.tsv")
     assert record(paths[0])["settings"] == [f'data.test: "" -> {trained / "other.tsv"}']
-    assert record(paths[0])["data_sha256"] != json.loads(own)["data_sha256"]
-    assert record(paths[1])["checkpoint"] != json.loads(own)["checkpoint"]
+    assert record(paths[0])["data_sha256"] != json.loads(scores)["data_sha256"]
+    assert record(paths[1])["checkpoint"] != json.loads(scores)["checkpoint"]
     again = evaluate_run(run, overrides=[f"data.test={trained / 'other.tsv'}"])
     assert again.path == paths[0]
     assert evaluate_run(run, overrides=["trainer.threads=1"]).path == run / "evaluation" / "test.json"

@@ -28,9 +28,9 @@ def rates(schedule: Schedule, steps: int = 100, **settings) -> list[float]:
 
 @pytest.mark.parametrize("schedule", list(Schedule))
 def test_warm_up_is_linear_to_the_peak(schedule):
-    found = rates(schedule)
-    assert found[:10] == pytest.approx([step / 10 for step in range(1, 11)])
-    assert max(found) == pytest.approx(1.0)
+    factors = rates(schedule)
+    assert factors[:10] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert max(factors) == pytest.approx(1.0)
 
 
 def test_shapes_after_the_warm_up():
@@ -150,10 +150,10 @@ def test_orthogonalized_is_near_the_polar_factor():
     for shape in ((3, 16, 40), (2, 40, 16)):
         x = torch.randn(*shape, dtype=torch.float64)
         u, _, v = torch.linalg.svd(x, full_matrices=False)
-        found = orthogonalized(x)
-        values = torch.linalg.svdvals(found)
+        result = orthogonalized(x)
+        values = torch.linalg.svdvals(result)
         assert values.min() > 0.6 and values.max() < 1.25
-        assert torch.nn.functional.cosine_similarity(found.flatten(), (u @ v).flatten(), dim=0) > 0.98
+        assert torch.nn.functional.cosine_similarity(result.flatten(), (u @ v).flatten(), dim=0) > 0.98
 
 
 def test_muon_takes_the_steps_of_torchs_own():
@@ -199,9 +199,9 @@ def test_a_resumed_optimiser_knows_how_weights_lie_in_memory(method):
         optimizer = build_optimizer(model, config)
         steps(model, optimizer, range(3))
         if interrupted:
-            kept = {name: value.clone().contiguous() for name, value in optimizer_tensors(model, optimizer).items()}
+            saved = {name: value.clone().contiguous() for name, value in optimizer_tensors(model, optimizer).items()}
             optimizer = build_optimizer(model, config)
-            load_optimizer_tensors(model, optimizer, kept)
+            load_optimizer_tensors(model, optimizer, saved)
         steps(model, optimizer, range(3, 6))
         models.append(model)
     assert all(torch.equal(a, b) for a, b in zip(*(model.parameters() for model in models), strict=True))

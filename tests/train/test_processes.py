@@ -23,8 +23,8 @@ def mark(folder: Path, name: str) -> None:
 def work(folder: Path, doing: str) -> None:
     """Run a rank that only waits, like a long step, and then does one thing."""
     rank = int(os.environ["RANK"])
-    asked = Stopper(moment=2.0)
-    with asked.listening():
+    stopper = Stopper(moment=2.0)
+    with stopper.listening():
         mark(folder, "began")
         if doing == "fail" and rank == 1:
             raise DataError("line 3 is wrong", "mend it")
@@ -35,14 +35,14 @@ def work(folder: Path, doing: str) -> None:
         if doing == "follow" and rank == 0:
             raise LostRank("rank 1 of 2 ended")
         until = time.monotonic() + (0.5 if doing == "end" else 60)
-        while not asked.number and time.monotonic() < until:
+        while not stopper.number and time.monotonic() < until:
             time.sleep(0.02)
         if doing == "follow":
             time.sleep(0.3)
             os.kill(os.getpid(), signal.SIGKILL)
     mark(folder, "saved")
-    if asked.number:
-        raise SystemExit(exit_status(asked.number))
+    if stopper.number:
+        raise SystemExit(exit_status(stopper.number))
 
 
 def left(folder: Path) -> list[int]:
