@@ -17,10 +17,10 @@ def test_a_folder_of_another_library_is_named_with_its_prefix(content, tmp_path)
     assert (start.folder, start.foreign) == (tmp_path, True)
 
 
-@pytest.mark.parametrize("own", ["config.yaml", "checkpoints", "manifest.json"])
-def test_a_run_with_a_stray_file_is_a_run(own, tmp_path):
+@pytest.mark.parametrize("name", ["config.yaml", "checkpoints", "manifest.json"])
+def test_a_run_with_a_stray_file_is_a_run(name, tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    (tmp_path / own).mkdir()
+    (tmp_path / name).mkdir()
     assert not Start.find(str(tmp_path)).foreign
 
 
@@ -40,9 +40,9 @@ def test_the_hub_is_asked_aloud_and_its_retries_stay_silent(monkeypatch, capsys,
         raise LocalEntryNotFoundError("no network")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(RunError, match="neither a folder nor a model that the hub gives"):
+    with pytest.raises(RunError, match="neither a folder nor an accessible model of the hub"):
         Start.find("hf:owner/absent")
-    assert capsys.readouterr().err == "owner/absent is no folder here: asking the Hugging Face hub for it\n"
+    assert capsys.readouterr().err == "owner/absent is not a folder here: looking for it on the Hugging Face hub\n"
     assert "Retrying" not in caplog.text
     logging.getLogger("huggingface_hub.utils").warning("later")
     assert "later" in caplog.text

@@ -1,4 +1,4 @@
-"""`--from`: what fine-tuning starts from."""
+"""The option `--from`, which names the model that fine-tuning starts from."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 FOREIGN = "hf:"
 FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt", "tokenizer/*")
-"""What a model of the hub may consist of; nothing pickled is fetched."""
+"""Patterns of the files that are downloaded for a model of the hub; pickled files are not."""
 
 
 @dataclass
 class Start:
-    """A run or checkpoint, or a folder in the Hugging Face format."""
+    """The model that fine-tuning starts from: a run, a checkpoint, or a model in the format of another library."""
 
     folder: Path
     foreign: bool
     imported: Foreign | None = None
-    """What a foreign folder holds, once `adapt` has read it."""
+    """The content of a folder of another library, after `adapt` has read it."""
 
     @classmethod
     def find(cls, name: str) -> Start:
-        """What `--from NAME` means.
+        """Find the model of `--from NAME`; a model of the hub is downloaded unless it is cached.
 
         Args:
             name: folder of a run or checkpoint, hf:FOLDER, or hf:ID of a model on the Hugging Face hub.
 
         Raises:
-            RunError: if there is no such thing.
+            RunError: if there is no such folder or model.
         """
         if not name.startswith(FOREIGN):
             if not Path(name).is_dir():
@@ -48,7 +48,7 @@ class Start:
         return cls(folder if folder.is_dir() else _fetch(str(folder)), foreign=True)
 
     def adapt(self, config: Experiment, overrides: Sequence[str]) -> Experiment:
-        """The recipe's configuration with this model's architecture."""
+        """Return the configuration of the recipe with the architecture of this model."""
         from tformer_cli.train.initial import with_architecture, with_inputs
 
         if self.foreign:
@@ -73,9 +73,9 @@ class Start:
         return adapted
 
     def checkpoint(self, config: Experiment, run: Path) -> Path:
-        """Where the loop starts from: another library's model is first written as a checkpoint, `RUN/initial`.
+        """Return the checkpoint to start from.
 
-        It is removed when the model has its weights.
+        A model of another library is first written as a checkpoint, `RUN/initial`, which is removed after loading.
         """
         if self.imported is None:
             return self.folder
@@ -92,11 +92,11 @@ def _note_size(config: Experiment, start: Experiment | None) -> None:
     from tformer_cli.config.schema import ImageExperiment
 
     if isinstance(config, ImageExperiment) and isinstance(start, ImageExperiment):
-        own, other = (each.data.height_width for each in (config, start))
-        if own != other:
-            sizes = [" x ".join(map(str, size)) for size in (own, other)]
-            given = str(start.data.image_size).replace(" ", "")
-            note(f"pictures are seen as {sizes[0]}, those of the weights were {sizes[1]}: data.image_size={given}")
+        sizes = [experiment.data.height_width for experiment in (config, start)]
+        if sizes[0] != sizes[1]:
+            new, old = (" x ".join(map(str, size)) for size in sizes)
+            value = str(start.data.image_size).replace(" ", "")
+            note(f"images have {new} pixels, those that the weights were trained on had {old}: data.image_size={value}")
 
 
 def _is_foreign(folder: Path) -> bool:
@@ -106,20 +106,20 @@ def _is_foreign(folder: Path) -> bool:
 
 
 def _fetch(name: str) -> Path:
-    """A model of the hub, from its local cache where it lies there."""
+    """Return the folder of a model of the hub, which is downloaded unless it is in the local cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     from tformer_cli.cli.output import note
     from tformer_cli.data.core.hub_log import quiet_hub
 
-    note(f"{name} is no folder here: asking the Hugging Face hub for it")
+    note(f"{name} is not a folder here: looking for it on the Hugging Face hub")
     try:
         with quiet_hub():
             return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RunError(
-            f"{FOREIGN}{name}: neither a folder nor a model that the hub gives ({cause})",
-            "download the model on a machine that can, and give hf:FOLDER",
+            f"{FOREIGN}{name}: neither a folder nor an accessible model of the hub ({cause})",
+            "download the model on a machine with access, and give hf:FOLDER",
         ) from error
