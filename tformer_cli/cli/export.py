@@ -1,4 +1,4 @@
-"""`tformer export`: a trained run for other programs."""
+"""The command `tformer export`, which writes a run in the format of another library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tformer_cli.errors import ConfigError, RunError
 
 
 class ExportCommand(TyperCommand):
-    """The command `export`, whose help lists the formats. Looking them up imports the families, so it is done late."""
+    """The command `export`, whose formats are looked up when its parameters are used, as that imports all families."""
 
     def get_params(self, ctx: Any) -> Any:
         """Return the parameters, with the formats in the help of `--to`."""
@@ -29,7 +29,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     to: Annotated[str, typer.Option("--to", help="Format.", autocompletion=export_formats)] = "huggingface",
 ) -> None:
-    """Export a run to the format of another library; each model family has formats of its own.
+    """Export a run to the format of another library; the formats depend on the model family.
 
     Hugging Face loads the folder by `from_pretrained` of `AutoTokenizer` or `AutoImageProcessor` and of
     `AutoModelFor...`. The classes are Seq2SeqLM (translation), CausalLM (running text), MaskedLM (masked tokens),

@@ -124,9 +124,9 @@ def family(name: str) -> Family:
 
 def export_formats() -> tuple[str, ...]:
     """Return the names of the formats that at least one family can be exported to."""
-    return tuple(sorted({name for one in families() for name in family(one).exporters}))
+    return tuple(sorted({form for name in families() for form in family(name).exporters}))
 
 
 def exported_families(form: str) -> tuple[str, ...]:
     """Return the families that can be exported to a format."""
-    return tuple(one for one in families() if form in family(one).exporters)
+    return tuple(name for name in families() if form in family(name).exporters)

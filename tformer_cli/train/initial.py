@@ -70,8 +70,8 @@ def with_architecture(config: Experiment, initial: ModelConfig, name: str, overr
         if isinstance(initial, TextModelConfig) and initial.positions is not Positions.learned:
             from_recipe.append("max_length")  # only a learned table has a row for each position
         model = dataclasses.replace(initial, **{setting: getattr(config.model, setting) for setting in from_recipe})
-    later = [item for item in overrides if item.startswith(("model.", "data.", "features.", "head."))]
-    return override(dataclasses.replace(config, model=model), later)
+    settings = [item for item in overrides if item.startswith(("model.", "data.", "features.", "head."))]
+    return override(dataclasses.replace(config, model=model), settings)
 
 
 def with_inputs(config: Experiment, initial: Experiment) -> Experiment:
