@@ -1,1 +1,1 @@
-"""Weights in from, and out to, other libraries."""
+"""Import of models from other libraries, and export to them."""

@@ -75,7 +75,7 @@ READ: Rules = {
 
 
 def first_position(settings: Mapping[str, Any], where: str = "") -> int:
-    """The row of the position table that the first token has: RoBERTa's begins after that of its padding."""
+    """Return the row of the position table for the first token; in RoBERTa it follows the row for padding."""
     if settings.get("model_type") != "roberta":
         return 0
     return Settings({"pad_token_id": 1, **settings}, where).number("pad_token_id", 0) + 1
@@ -109,16 +109,16 @@ DISTILBERT_WEIGHTS = {
     "vocab_projector.weight": "cls.predictions.decoder.weight",
     "pre_classifier": "classifier.before",
 }
-"""Parts of names, and what BERT calls them."""
+"""Parts of names of weights, and the corresponding parts in BERT."""
 
 
-def settings_of_bert(found: Mapping[str, Any]) -> dict[str, Any]:
-    """A DistilBERT's `config.json` in BERT's terms."""
-    return {DISTILBERT_SETTINGS.get(name, name): value for name, value in found.items()} | {"type_vocab_size": 0}
+def settings_of_bert(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of the `config.json` of a DistilBERT with the names of BERT's settings."""
+    return {DISTILBERT_SETTINGS.get(name, name): value for name, value in settings.items()} | {"type_vocab_size": 0}
 
 
 def names_of_bert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A DistilBERT's weights under BERT's names."""
+    """Return the weights of a DistilBERT by the names of BERT's weights."""
     named = {}
     for name, value in tensors.items():
         for external_name, bert in DISTILBERT_WEIGHTS.items():
@@ -128,7 +128,7 @@ def names_of_bert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each linear layer and normalisation of the encoder: our name; theirs, of which ours is the concatenation."""
+    """Yield tformer's name of each linear layer and normalisation, and the names of the layers that it concatenates."""
     yield "encoder.norm", ("embeddings.LayerNorm",)
     for number in range(depth):
         name, external_name = f"encoder.stack.blocks.{number}", f"encoder.layer.{number}"

@@ -106,12 +106,12 @@ def _check_fit(settings: Mapping[str, Any], weights: Mapping[str, Tensor], token
     Raises:
         ConfigError: if they do not.
     """
-    wanted = {
+    expected_ids = {
         "pad_token_id": tokenizer.pad_id,
         "eos_token_id": tokenizer.eos_id,
         "decoder_start_token_id": tokenizer.bos_id,
     }
-    for name, number in wanted.items():
+    for name, number in expected_ids.items():
         if settings.get(name) != number:
             raise ConfigError(
                 f"{where}: {name} is {settings.get(name)} in config.json, {number} in the tokenizer",

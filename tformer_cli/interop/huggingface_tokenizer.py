@@ -20,12 +20,12 @@ found within its line. Else the parts before and after it would be normalised as
 
 
 def to_huggingface(tokenizer: Vocabulary, languages: tuple[str, str], max_length: int) -> dict[str, bytes]:
-    """The files that `AutoTokenizer` reads, by name.
+    """Return the files that `AutoTokenizer` reads, by name.
 
     Args:
-        tokenizer: ours; joint, or with a vocabulary for each of `languages`.
+        tokenizer: a joint tokenizer, or one with a vocabulary for each of `languages`.
         languages: source and target.
-        max_length: tokens that the model takes.
+        max_length: maximum number of tokens that the model reads.
 
     Raises:
         ConfigError: if the vocabulary has a property that `tokenizer.json` cannot express.
@@ -47,10 +47,10 @@ def to_huggingface(tokenizer: Vocabulary, languages: tuple[str, str], max_length
     parsed = [parse(source), parse(target)]
     settings |= {"tokenizer_class": "MarianTokenizer", **_special_names(tokenizer, parsed[0])}
     settings |= {"source_lang": languages[0], "target_lang": languages[1], "separate_vocabs": True}
-    found = {SOURCE: source, TARGET: target, "tokenizer_config.json": _json(settings)}
+    written_files = {SOURCE: source, TARGET: target, "tokenizer_config.json": _json(settings)}
     for name, model in zip((VOCABULARY, TARGET_VOCABULARY), parsed, strict=True):
-        found[name] = _json({piece.piece: number for number, piece in enumerate(model.pieces)})
-    return found
+        written_files[name] = _json({piece.piece: number for number, piece in enumerate(model.pieces)})
+    return written_files
 
 
 def read_tokenizer(folder: Path) -> Vocabulary:
@@ -157,9 +157,13 @@ def _files(
     return {JSON_FILE: _json(content), "tokenizer_config.json": _json(settings)}
 
 
-def _processor(own: Any, template: dict[str, Any]) -> dict[str, Any]:
+def _processor(processor: Any, template: dict[str, Any]) -> dict[str, Any]:
     """Return the post-processor that adds special tokens, after a byte-level tokenizer's own post-processor."""
-    parts = own.get("processors") if isinstance(own, dict) and own.get("type") == "Sequence" else [own]
+    parts = (
+        processor.get("processors")
+        if isinstance(processor, dict) and processor.get("type") == "Sequence"
+        else [processor]
+    )
     kept = [part for part in parts or [] if isinstance(part, dict) and part.get("type") == "ByteLevel"]
     return {"type": "Sequence", "processors": [*kept, template]} if kept else template
 

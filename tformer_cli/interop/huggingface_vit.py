@@ -164,7 +164,7 @@ def read_encoder(
 def write_encoder(
     config: ViTConfig, state: Mapping[str, Tensor], layers: Layers, embeddings: Mapping[str, str]
 ) -> dict[str, Tensor]:
-    """An encoder's weights under their names: the other way round, arguments as in `read_encoder`."""
+    """Return the weights of an encoder by their names in Hugging Face; the arguments are those of `read_encoder`."""
     projection = state["encoder.patches.project.weight"]
     tensors = {
         f"{embeddings['patches']}.weight": projection.unflatten(1, (-1, config.patch_size, config.patch_size)),
@@ -264,7 +264,7 @@ def import_weights(
 
 
 def read_head(weights: Weights, name: str, dim: int) -> dict[str, Tensor]:
-    """A classifier's last layer, if the file has one."""
+    """Return the weights of the last layer of a classifier, or nothing if the file has none."""
     if f"{name}.weight" not in weights.left:
         return {}
     weight = weights.take(f"{name}.weight", -1, dim)
@@ -272,7 +272,7 @@ def read_head(weights: Weights, name: str, dim: int) -> dict[str, Tensor]:
 
 
 def check_exportable(config: ViTConfig, head: ImageHeadConfig) -> None:
-    """Refuse what their ViT does not have.
+    """Refuse settings without a counterpart in the ViT of Hugging Face.
 
     Raises:
         ConfigError: naming the first such setting.
@@ -288,9 +288,9 @@ def export_weights(config: ViTConfig, state: Mapping[str, Tensor]) -> dict[str, 
         config: of the model; `check_exportable` has passed.
         state: the model's state dictionary.
     """
-    found = {f"{PREFIX}{name}": value for name, value in write_encoder(config, state, layers, EMBEDDINGS).items()}
-    found |= {f"{HEAD}.{part}": state[f"head.output.{part}"] for part in ("weight", "bias")}
-    return plain(found)
+    tensors = {f"{PREFIX}{name}": value for name, value in write_encoder(config, state, layers, EMBEDDINGS).items()}
+    tensors |= {f"{HEAD}.{part}": state[f"head.output.{part}"] for part in ("weight", "bias")}
+    return plain(tensors)
 
 
 def export_config(config: ViTConfig, image_size: int | list[int], channels: int, labels: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tokenizers in from MarianTokenizer's files: a vocabulary in JSON, and a SentencePiece model a language."""
+"""Import of a MarianTokenizer: a vocabulary in JSON, and a SentencePiece model for each language."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _read_vocabulary(path: Path) -> list[str]:
 
 
 def _renumbered(model, vocabulary: list[str], config: Mapping[str, Any], origin: str) -> bytes:
-    """The SentencePiece model with the pieces of `vocabulary`, in its order; what it lacks is unused."""
+    """Return the SentencePiece model with the pieces in the order of `vocabulary`; missing pieces are unused."""
     pieces = {piece.piece: piece for piece in model.pieces}
     missing = pieces.keys() - set(vocabulary) - {p.piece for p in model.pieces if p.type in (CONTROL, UNKNOWN)}
     if missing and model.trainer_spec.model_type == BPE:

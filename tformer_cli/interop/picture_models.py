@@ -1,6 +1,6 @@
-"""Folders with a Vision Transformer in the format of Hugging Face or of timm: in, to fine-tune, and out.
+"""Import and export of folders with a Vision Transformer in the format of Hugging Face or of timm.
 
-How pictures are cut and coded stands in a file of its own there, or in timm's settings, and goes along.
+The preprocessing of images is imported and exported too. Hugging Face has a file for it, and timm has settings.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _classifier(opened: Opened) -> tuple[ImageClassifier, ImageClassificationExp
 def huggingface_files(
     model: ImageClassifier, experiment: ImageClassificationExperiment, labels: list[str]
 ) -> dict[str, bytes]:
-    """The files that `AutoModelForImageClassification` and `AutoImageProcessor` read, by name.
+    """Return the files that `AutoModelForImageClassification` and `AutoImageProcessor` read, by name.
 
     Raises:
         ConfigError: if the model has no counterpart there.
@@ -209,7 +209,7 @@ def _scaled_size(data: ImageDataConfig) -> dict[str, int]:
 def timm_files(
     model: ImageClassifier, experiment: ImageClassificationExperiment, labels: list[str]
 ) -> dict[str, bytes]:
-    """The files that `timm.create_model("local-dir:FOLDER")` reads, by name.
+    """Return the files that `timm.create_model("local-dir:FOLDER")` reads, by name.
 
     Raises:
         ConfigError: if the model has no counterpart there.

@@ -1,4 +1,4 @@
-"""What every architecture of Hugging Face needs: its settings and weights read with checks, and what it lacks refused.
+"""Checked reading of the settings and weights of other libraries.
 
 An error names the file, and the setting or tensor.
 """
@@ -74,21 +74,21 @@ class Settings:
     """The values of a `config.json`.
 
     Args:
-        found: its content.
+        content: content of the file.
         where: name of the file in error messages.
         names: names in error messages for settings with another name in the file.
     """
 
     def __init__(self, content: Mapping[str, Any], where: str, names: Mapping[str, str] | None = None) -> None:
-        self.found, self.where, self.names = content, where, names or {}
+        self.content, self.where, self.names = content, where, names or {}
 
-    def refuse(self, name: str, value: Any, wanted: str) -> ConfigError:
+    def refuse(self, name: str, value: Any, expected: str) -> ConfigError:
         """Return the error for an unexpected value."""
-        return ConfigError(f"{self.where}: {self.names.get(name, name)} is {_short(value)}, not {wanted}")
+        return ConfigError(f"{self.where}: {self.names.get(name, name)} is {_short(value)}, not {expected}")
 
     def number(self, name: str, least: int = 1) -> int:
-        """A whole number."""
-        value = self.found.get(name)
+        """Return a whole number of at least `least`."""
+        value = self.content.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value < LARGEST:
             too_large = isinstance(value, int) and value >= LARGEST
             bound = f"below {LARGEST:,}" if too_large else f"of at least {least}"
@@ -97,21 +97,21 @@ class Settings:
 
     def flag(self, name: str, default: bool) -> bool:
         """Return a Boolean; `default` if it is missing."""
-        value = self.found.get(name, default)
+        value = self.content.get(name, default)
         if value is None or not any(value is one for one in (True, False)):
             raise self.refuse(name, value, "true or false")
         return value
 
     def positive(self, name: str, default: float) -> float:
         """Return a number in (0, 1), such as the epsilon of a normalisation; `default` if it is missing."""
-        value = self.found.get(name, default)
+        value = self.content.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
             raise self.refuse(name, value, "a number between 0 and 1")
         return float(value)
 
     def numbers(self, name: str, *, low: float) -> list[float] | None:
         """Return a list of finite numbers above `low`; None if it is missing."""
-        value = self.found.get(name)
+        value = self.content.get(name)
         if value is None:
             return None
         fits = isinstance(value, list) and value and all(
@@ -123,7 +123,7 @@ class Settings:
         return [float(one) for one in value]
 
     def same(self, name: str) -> int:
-        """A whole number that encoder and decoder share."""
+        """Return a whole number that must be the same for encoder and decoder."""
         value, other = self.number(f"encoder_{name}"), self.number(f"decoder_{name}")
         if value != other:
             raise ConfigError(
@@ -133,8 +133,8 @@ class Settings:
         return value
 
     def rate(self, name: str, default: float = 0.0) -> float:
-        """A probability below 1; `default` if it is not there."""
-        value = self.found.get(name, default)
+        """Return a probability below 1; `default` if it is missing."""
+        value = self.content.get(name, default)
         if not isinstance(value, int | float) or not 0 <= value < 1:
             raise self.refuse(name, value, "a rate")
         return float(value)
@@ -147,7 +147,7 @@ class Settings:
         aliases: Mapping[str, Activation] = ALIASES,
     ) -> Activation:
         """Return tformer's name of an activation; errors list the supported ones."""
-        value = self.found.get(name, default)
+        value = self.content.get(name, default)
         names = {**aliases, **known}
         if not isinstance(value, str) or value not in names:
             called = self.names.get(name, name)
@@ -155,17 +155,17 @@ class Settings:
         return names[value]
 
     def width(self, dim: str, heads: str) -> tuple[int, int]:
-        """The model's width and its number of heads, which divides it."""
+        """Return the width of the model and its number of heads, which divides the width."""
         width, number = self.number(dim), self.number(heads)
         if width % number:
             raise ConfigError(f"{self.where}: {self.names.get(dim, dim)} {width} is no multiple of {number} heads")
         return width, number
 
     def encoder(self, *, dropout: float) -> dict[str, Any]:
-        """Our settings of an encoder's blocks, which BERT, and those after it, call by the same names.
+        """Return tformer's settings of the blocks of an encoder, from the names that BERT and its successors share.
 
         Args:
-            dropout: where it is not there.
+            dropout: default of the dropout rates.
         """
         dim, heads = self.width("hidden_size", "num_attention_heads")
         return {
@@ -181,24 +181,24 @@ class Settings:
 
 
 class Weights:
-    """The tensors of a file, float32, which are taken out one by one.
+    """The tensors of a file, float32, which are consumed one by one.
 
     Args:
-        tensors: by name.
-        where: what an error calls the file.
+        tensors: tensors by name.
+        where: name of the file in error messages.
 
     Attributes:
-        left: those that were not taken yet.
+        left: tensors that were not consumed yet.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], where: str) -> None:
         self.left, self.where = {name: value.float() for name, value in tensors.items()}, where
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """A tensor that must be there, of this shape; -1: of any size there.
+        """Consume and return a tensor of a given shape, in which -1 stands for any size.
 
         Raises:
-            ConfigError: if it is not there, or of another shape.
+            ConfigError: if the tensor is missing or has another shape.
         """
         if name not in self.left:
             raise ConfigError(f"{self.where}: the weights {name} are missing", "the files do not belong together")
@@ -234,7 +234,7 @@ class Weights:
         return sorted({name.rpartition(".")[0] or name for name in names})
 
     def refuse_rest(self, known: Callable[[str], bool], remedy: str = "") -> None:
-        """Refuse what was not taken, unless its name is known.
+        """Refuse tensors that were not consumed, unless their names are known.
 
         Raises:
             ConfigError: naming the first such tensor.
@@ -245,10 +245,10 @@ class Weights:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+    """Return a JSON object from a file.
 
     Raises:
-        DataError: if it cannot be read, or is none.
+        DataError: if the file cannot be read or is not a JSON object.
     """
     try:
         content = json.loads(read_regular(path))
@@ -264,10 +264,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of the folder's safetensors file, or of the shards that its index names.
+    """Return all tensors of the safetensors file of a folder, or of the shards in its index.
 
     Raises:
-        DataError: if there is none, or it is damaged, or there are pickled weights only.
+        DataError: if there is no such file, it is damaged, or there are only pickled weights.
     """
     if (folder / WEIGHTS).is_file():
         names = {WEIGHTS}

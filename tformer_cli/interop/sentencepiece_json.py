@@ -1,7 +1,7 @@
-"""A SentencePiece model as `tokenizer.json`.
+"""Conversion of a SentencePiece model to `tokenizer.json`.
 
-A SentencePiece model is a normaliser, pieces with scores, and a rule that picks pieces; `tokenizer.json` can say
-all three. The whole line stays one word there, as SentencePiece segments whole lines.
+A SentencePiece model consists of a normaliser, pieces with scores, and a segmentation algorithm; `tokenizer.json` can
+express all three. It treats a complete line as one word, since SentencePiece segments complete lines.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ UNKNOWN_CHARACTER = "\U0010ffff"  # no character, so that no vocabulary has it
 
 
 def parse(data: bytes, origin: str = "tokenizer"):
-    """The SentencePiece model in the bytes of its file.
+    """Return the SentencePiece model in the bytes of its file.
 
     Raises:
-        DataError: if they are damaged; names `origin`.
+        DataError: if they are damaged; the message names `origin`.
     """
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2
@@ -43,11 +43,11 @@ def parse(data: bytes, origin: str = "tokenizer"):
 
 
 def fast_tokenizer(tokenizer: Tokenizer, model) -> dict[str, Any]:
-    """The content of `tokenizer.json`.
+    """Return the content of `tokenizer.json`.
 
     Args:
-        tokenizer: ours, with one vocabulary.
-        model: what `parse` made of its file.
+        tokenizer: tokenizer with one vocabulary.
+        model: its SentencePiece model, as returned by `parse`.
 
     Raises:
         ConfigError: if the vocabulary has a property that `tokenizer.json` cannot express.
@@ -92,7 +92,7 @@ def _replace(pattern: str, content: str) -> dict[str, Any]:
 
 
 def _normalizers(tokenizer: Tokenizer, model) -> list[dict[str, Any]]:
-    """What SentencePiece does before it segments, in its order."""
+    """Return normalizers for the steps of SentencePiece before segmentation, in its order."""
     spec, steps = model.normalizer_spec, []
     if spec.precompiled_charsmap:
         if "nfkc" in spec.name:
@@ -116,7 +116,7 @@ def _normalizers(tokenizer: Tokenizer, model) -> list[dict[str, Any]]:
 
 
 def _half_width_kana() -> list[dict[str, Any]]:
-    """Half-width kana and the voicing mark after it, which NFC leaves apart, become one full-width kana."""
+    """Return normalizers that join half-width kana and its voicing mark to one full-width kana, which NFC does not."""
     pairs = [chr(kana) + mark for kana in range(0xFF66, 0xFF9E) for mark in "\uff9e\uff9f"]
     joined = [(pair, unicodedata.normalize("NFKC", pair)) for pair in pairs]
     return [
@@ -125,9 +125,9 @@ def _half_width_kana() -> list[dict[str, Any]]:
 
 
 def _confusable(model) -> str:
-    """A pattern of characters that the vocabulary lacks, where text spells a special piece, such as </s>, with them.
+    """Return a pattern of unknown characters inside of text that spells a special piece, such as </s>.
 
-    A unigram model would take the special piece, however low its score, as an unknown character's is lower.
+    A unigram model would choose the special piece, however low its score is, since unknown characters have a lower one.
     """
     if model.trainer_spec.model_type != UNIGRAM:
         return ""
@@ -145,7 +145,7 @@ def _confusable(model) -> str:
 
 
 def _splits(model) -> dict[str, Any] | None:
-    """User symbols are words of their own; the longest wins where two begin."""
+    """Return a pre-tokenizer that makes a word of each user symbol; the longest of several counts."""
     symbols = sorted((p.piece for p in model.pieces if p.type == USER_DEFINED), key=lambda piece: (-len(piece), piece))
     patterns = [_escape(symbol) for symbol in symbols]
     if _has_bytes(model) and (names := _confusable(model)):

@@ -1,4 +1,4 @@
-"""What every export needs: tensors, settings and files as other libraries want them."""
+"""Tensors, settings and files in the form that other libraries read."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 
 def json_file(value: Any) -> bytes:
-    """JSON as these libraries write it."""
+    """Return JSON in the layout of these libraries."""
     return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
 
 
 def weights_file(tensors: dict[str, Tensor]) -> bytes:
-    """A safetensors file, marked as torch's, without which `transformers` refuses it."""
+    """Return a safetensors file with torch's mark, without which `transformers` refuses it."""
     return safetensors.torch.save(tensors, metadata={"format": "pt"})
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, float32, on the CPU, each with memory of its own."""
+    """Return copies of tensors as float32 on the CPU, without shared memory."""
     return {name: value.detach().float().cpu().contiguous().clone() for name, value in tensors.items()}
 
 
@@ -35,7 +35,7 @@ def tokenizer_files(tokenizer: Vocabulary) -> dict[str, bytes]:
 
 
 def encoder_settings(config: TransformerConfig, depth: int) -> dict[str, Any]:
-    """Settings of an encoder's blocks, as Hugging Face's BERT, and those after it, call them in `config.json`."""
+    """Return the settings of the blocks of an encoder by the names of Hugging Face's BERT and its successors."""
     return {
         "hidden_size": config.dim,
         "num_hidden_layers": depth,
