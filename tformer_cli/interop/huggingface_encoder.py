@@ -184,10 +184,10 @@ def head_kind(settings: Mapping[str, Any]) -> str:
 
 
 def import_config(content: Mapping[str, Any], where: str, say: Say = warn) -> BERTConfig:
-    """Our settings from their `config.json`.
+    """Return tformer's settings for the content of a `config.json`.
 
     Raises:
-        ConfigError: if it has a setting that we do not.
+        ConfigError: if a setting is unknown or has no counterpart.
     """
     names: dict[str, str] = {}
     check_import(content, READ_DISTILBERT if content.get("model_type") == "distilbert" else READ, where, say)
@@ -332,7 +332,7 @@ def export_weights(config: BERTConfig, state: Mapping[str, Tensor], *, spans: bo
 
 
 def export_config(config: BERTConfig, vocab_size: int, pad_id: int, head: HeadConfig | None = None) -> dict[str, Any]:
-    """Their `config.json`, but for the architecture's name."""
+    """Return the content of `config.json` without the name of the architecture."""
     return {
         "model_type": "bert",
         "vocab_size": vocab_size,

@@ -82,7 +82,7 @@ READ: Rules = {
 
 
 def layers(depth: int) -> Iterator[tuple[str, str, bool]]:
-    """Each linear layer and normalisation: our name, theirs, whether it is turned round."""
+    """Yield tformer's name of each linear layer and normalisation, its name in GPT-2, and whether it is transposed."""
     for number in range(depth):
         name, external_name = f"stack.blocks.{number}", f"h.{number}"
         yield f"{name}.attention.norm", f"{external_name}.ln_1", False
@@ -95,10 +95,10 @@ def layers(depth: int) -> Iterator[tuple[str, str, bool]]:
 
 
 def import_config(content: Mapping[str, Any], where: str, say: Say = warn) -> GPTConfig:
-    """Our settings from their `config.json`.
+    """Return tformer's settings for the content of a `config.json`.
 
     Raises:
-        ConfigError: if it has a setting that we do not.
+        ConfigError: if a setting is unknown or has no counterpart.
     """
     check_import(content, READ, where, say)
     settings = Settings(content, where)
@@ -121,10 +121,10 @@ def import_config(content: Mapping[str, Any], where: str, say: Say = warn) -> GP
 
 
 def import_weights(config: GPTConfig, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Their weights under our names, float32.
+    """Return weights by tformer's names, float32.
 
     Raises:
-        ConfigError: if one is missing, of another shape, or has no place here.
+        ConfigError: if a tensor is missing, unknown, or of another shape.
     """
     weights = Weights({name.removeprefix(PREFIX): value for name, value in tensors.items()}, where)
     rows = {"wte.weight": -1, "wpe.weight": config.max_length}
@@ -158,7 +158,7 @@ def check_exportable(config: GPTConfig) -> None:
 
 
 def export_weights(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our weights under their names and in their layout; the reverse of `import_weights`."""
+    """Return weights by the names and in the layout of GPT-2, as the reverse of `import_weights`."""
     tensors = {f"{PREFIX}{external_name}": state[name] for name, external_name in EMBEDDINGS.items()}
     for name, external_name, turned in layers(config.depth):
         weight = state[f"{name}.weight"]
@@ -170,7 +170,7 @@ def export_weights(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, 
 
 
 def export_config(config: GPTConfig, vocab_size: int, eos_id: int, pad_id: int) -> dict[str, Any]:
-    """Their `config.json`."""
+    """Return the content of `config.json`."""
     return {
         "model_type": KIND,
         "architectures": ["GPT2LMHeadModel"],

@@ -94,7 +94,7 @@ READ: Rules = {
 
 
 def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each linear layer and normalisation, see `Layers`."""
+    """Yield the names of each linear layer and normalisation; see `Layers`."""
     for number in range(depth):
         name, external_name = f"encoder.stack.blocks.{number}", f"encoder.layer.{number}"
         attention = tuple(f"{external_name}.attention.attention.{part}" for part in ("query", "key", "value"))
@@ -222,10 +222,10 @@ def pair(settings: Mapping[str, Any], name: str, where: str, multiple: int = 1) 
 
 
 def import_config(content: Mapping[str, Any], where: str, say: Say = warn) -> ViTConfig:
-    """Our settings from their `config.json`.
+    """Return tformer's settings for the content of a `config.json`.
 
     Raises:
-        ConfigError: if it has a setting that we do not.
+        ConfigError: if a setting is unknown or has no counterpart.
     """
     check_import(content, READ, where, say)
     settings = Settings(content, where)
@@ -282,11 +282,11 @@ def check_exportable(config: ViTConfig, head: ImageHeadConfig) -> None:
 
 
 def export_weights(config: ViTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our classifier's weights under the names of their ViT.
+    """Return the weights of a classifier by the names of the ViT of Hugging Face.
 
     Args:
-        config: of the model; `check_exportable` has passed.
-        state: the model's state dictionary.
+        config: settings of the model, which `check_exportable` has accepted.
+        state: state dictionary of the model.
     """
     tensors = {f"{PREFIX}{name}": value for name, value in write_encoder(config, state, layers, EMBEDDINGS).items()}
     tensors |= {f"{HEAD}.{part}": state[f"head.output.{part}"] for part in ("weight", "bias")}
@@ -294,7 +294,7 @@ def export_weights(config: ViTConfig, state: Mapping[str, Tensor]) -> dict[str, 
 
 
 def export_config(config: ViTConfig, image_size: int | list[int], channels: int, labels: list[str]) -> dict[str, Any]:
-    """Their `config.json`."""
+    """Return the content of `config.json`."""
     return {
         "architectures": ["ViTForImageClassification"],
         "model_type": "vit",

@@ -111,7 +111,7 @@ READ: Rules = {
 
 
 def to_halves(dim: int) -> Tensor:
-    """Which of our components stands at each of their places, (D,): the even ones (sin), then the odd (cos)."""
+    """Return the index in tformer of each component in Hugging Face, (D,): even ones (sin), then odd ones (cos)."""
     return torch.cat((torch.arange(0, dim, 2), torch.arange(1, dim, 2)))
 
 
@@ -125,10 +125,10 @@ def check_exportable(config: Seq2SeqConfig) -> None:
 
 
 def _layers(config: Seq2SeqConfig) -> Iterator[tuple[str, tuple[str, ...], bool, bool]]:
-    """Each projection and normalisation.
+    """Yield the projections and normalisations.
 
     Yields:
-        Our name; their names, of which ours is the concatenation; whether it reads and writes the residual stream.
+        tformer's name, the names of the layers that it concatenates, and whether it uses the residual stream.
     """
     for stack, depth in (("encoder", config.encoder_depth), ("decoder", config.decoder_depth)):
         for number in range(depth):
@@ -168,15 +168,15 @@ def _final_bias_name(config: Seq2SeqConfig) -> str:
 
 
 def export_weights(config: Seq2SeqConfig, state: Mapping[str, Tensor], table: Tensor) -> dict[str, Tensor]:
-    """Our weights under their names and in their layout.
+    """Return weights by the names and in the layout of Hugging Face.
 
     Args:
-        config: of the model; `check_exportable` has passed.
-        state: the model's state dictionary.
-        table: the model's sinusoids, (N, D).
+        config: settings of the model, which `check_exportable` has accepted.
+        state: state dictionary of the model.
+        table: sinusoids of the model, (N, D).
 
     Returns:
-        What their `model.safetensors` holds, float32.
+        The content of `model.safetensors`, float32.
     """
     order = to_halves(config.dim)
     state = {name: value.detach().float().cpu() for name, value in state.items()}
@@ -198,18 +198,18 @@ def export_weights(config: Seq2SeqConfig, state: Mapping[str, Tensor], table: Te
 
 
 def import_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Their weights under our names and in our layout; the reverse of `export_weights`.
+    """Return weights by the names and in the layout of tformer, as the reverse of `export_weights`.
 
     Args:
-        config: what `import_config` made of theirs.
-        tensors: of their safetensors file.
-        where: what an error calls them.
+        config: settings as returned by `import_config`.
+        tensors: content of the safetensors file.
+        where: name of the file in error messages.
 
     Returns:
-        Float32, by the names of `runs.checkpoint.model_tensors`: tied embeddings once.
+        Weights, float32, by the names of `runs.checkpoint.model_tensors`, with tied embeddings only once.
 
     Raises:
-        ConfigError: if a tensor is missing, of another shape than `config` says, or of no known use.
+        ConfigError: if a tensor is missing, unknown, or of another shape than `config` determines.
     """
     order = torch.argsort(to_halves(config.dim))
     weights = Weights(tensors, where)
@@ -258,11 +258,11 @@ def _check_table(config: Seq2SeqConfig, table: Tensor, where: str) -> None:
 
 
 def export_config(config: Seq2SeqConfig, vocabularies: tuple[int, int], ids: Mapping[str, int]) -> dict[str, Any]:
-    """Their `config.json`.
+    """Return the content of `config.json`.
 
     Args:
-        config: ours.
-        vocabularies: rows of the source and of the target embedding.
+        config: settings of the model.
+        vocabularies: numbers of rows of the source and of the target embedding.
         ids: pad, bos and eos.
     """
     model_type, architecture = ARCHITECTURES[config.norm]

@@ -17,17 +17,17 @@ SOURCE, TARGET, VOCABULARY, TARGET_VOCABULARY = "source.spm", "target.spm", "voc
 
 
 def from_marian(folder: Path, config: Mapping[str, Any], languages: tuple[str, str]) -> Tokenizer:
-    """Our tokenizer from a MarianTokenizer's files, with its ids.
+    """Return a tokenizer from the files of a MarianTokenizer, with the same ids.
 
-    Marian numbers pieces in `vocab.json` and segments by one SentencePiece model a language: each becomes a model
-    whose pieces stand in the order of `vocab.json`, those of the other language unused. Marian starts decoding with
-    the padding piece, so that it is our beginning too. One difference remains: a run of unknown characters that is
-    a piece of the other language is that piece to Marian, and unknown here.
+    Marian numbers pieces in `vocab.json` and segments by one SentencePiece model for each language. Each is converted
+    to a model whose pieces are in the order of `vocab.json`; pieces of the other language are unused. Marian starts
+    decoding with the padding piece, which is therefore <s> here. One difference remains: if a run of unknown
+    characters is a piece of the other language, Marian encodes it as that piece, and tformer as unknown.
 
     Args:
-        folder: holds source.spm, target.spm and vocab.json; target_vocab.json too, if vocabularies are separate.
-        config: the content of config.json.
-        languages: the names by which the source's and the target's model will be asked for.
+        folder: folder with source.spm, target.spm and vocab.json, and with target_vocab.json for separate vocabularies.
+        config: content of config.json.
+        languages: names of the source and the target language in the tokenizer.
 
     Raises:
         DataError: if a file is missing or damaged, or the files do not belong together.
@@ -54,7 +54,7 @@ def from_marian(folder: Path, config: Mapping[str, Any], languages: tuple[str, s
 
 
 def _read_vocabulary(path: Path) -> list[str]:
-    """Pieces in the order of their ids."""
+    """Return the pieces in the order of their ids."""
     try:
         ids = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError) as error:

@@ -240,5 +240,5 @@ def timm_files(
 
 
 def _three(values: list[float]) -> list[float]:
-    """One number for each of three channels."""
+    """Return a number for each of three channels."""
     return list(values) * (3 if len(values) == 1 else 1)

@@ -216,7 +216,9 @@ def _model(tokenizer: Tokenizer, model) -> dict[str, Any]:
 
 
 def _scores(model) -> list[float]:
-    """Unigram log-probabilities; control pieces and bytes are never found in text, user symbols always."""
+    """Return the log-probabilities of a unigram model.
+
+    Text is never segmented into control pieces or bytes, and user symbols are always pieces."""
     best = max((piece.score for piece in model.pieces if piece.type == NORMAL), default=0.0)
 
     def score(piece) -> float:
@@ -228,7 +230,7 @@ def _scores(model) -> list[float]:
 
 
 def _merges(model, names: list[str]) -> list[tuple[str, str]]:
-    """Every way to join two pieces to a third, best third first: SentencePiece merges by the result's score."""
+    """Return pairs of pieces whose concatenation is a piece, by decreasing score of that piece, as in SentencePiece."""
     pieces = zip(names, model.pieces, strict=True)
     numbers = {name: i for i, (name, piece) in enumerate(pieces) if piece.type in (NORMAL, UNUSED)}
     merges = []

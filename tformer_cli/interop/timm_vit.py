@@ -145,7 +145,7 @@ SCALES = {f"attention.{FACTORS}": "ls1.gamma", f"feed_forward.{FACTORS}": "ls2.g
 
 
 def layers(depth: int, *, layer_scale: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each layer of the encoder, as in `huggingface_vit.layers`."""
+    """Yield the names of each layer of the encoder, as in `huggingface_vit.layers`."""
     for number in range(depth):
         for name, external_name in (SUBLAYERS | SCALES if layer_scale else SUBLAYERS).items():
             yield f"encoder.stack.blocks.{number}.{name}", (f"blocks.{number}.{external_name}",)
