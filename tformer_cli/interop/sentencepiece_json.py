@@ -218,7 +218,8 @@ def _model(tokenizer: Tokenizer, model) -> dict[str, Any]:
 def _scores(model) -> list[float]:
     """Return the log-probabilities of a unigram model.
 
-    Text is never segmented into control pieces or bytes, and user symbols are always pieces."""
+    Text is never segmented into control pieces or bytes, and user symbols are always pieces.
+    """
     best = max((piece.score for piece in model.pieces if piece.type == NORMAL), default=0.0)
 
     def score(piece) -> float:

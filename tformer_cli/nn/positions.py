@@ -18,7 +18,7 @@ from tformer_cli.config.schema import ABSOLUTE_POSITIONS, Combine, Positions
 
 
 def frequencies(dim: int, base: float = 10_000.0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Angular frequencies w_i = base ** (-2i / dim) of the sinusoidal encoding (Vaswani et al. 2017, section 3.5).
+    """Return the angular frequencies base ** (-2i / dim) of the sinusoidal encoding (Vaswani et al. 2017, section 3.5).
 
     Args:
         dim: width of the encoding; even.
