@@ -176,9 +176,9 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
             reached.update(machine=self.machine, model=self.model)
         return sums
 
-    def timed_add(self: loop.Throughput, micro_batches: list[Any], waited: float, count: list[torch.Tensor]) -> None:
+    def timed_add(self: loop.Throughput, micro_batches: list[Any], waited: float, counts: list[torch.Tensor]) -> None:
         waits.append(waited)
-        add(self, micro_batches, waited, count)
+        add(self, micro_batches, waited, counts)
 
     loop.Trainer.train_step, loop.Throughput.add = timed_step, timed_add
     # A run that is asked to stop ends with the exit status of the signal.
