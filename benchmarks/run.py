@@ -189,9 +189,9 @@ def rule(item: Item, trained: bool) -> str:
         counted = {
             "target tokens": "Target tokens that are not padding, EOS included,",
             "tokens": "Tokens that the model reads, without padding, special tokens included,",
-            "images": f"Pictures, {job.get('batch_images')} in a batch,",
-            "utterance-seconds": "Seconds of sound without padding, in batches of at most "
-            f"{job.get('batch_seconds', 0):g} with it (random ones of {job.get('batch_utterances')} utterances),",
+            "images": f"Images, {job.get('batch_images')} in a batch,",
+            "utterance-seconds": "Seconds of audio without padding, in batches of at most "
+            f"{job.get('batch_seconds', 0):g} with padding (random batches: {job.get('batch_utterances')} utterances),",
         }
         return (
             f"{counted[job['counted']]} per second of wall time, "

@@ -148,7 +148,7 @@ def test_the_page_counts_pictures():
     facts = {"name": "cifar10", "pictures224": {"train": 2048, "validation": 256, "size": 224, "labels": 1000}}
     entry = {"data": facts, "job": item.job}
     assert tables._data(entry) == (
-        "Data: 2,048 pictures of cifar10 to train, 256 to validate, 224 x 224, 1,000 labels."
+        "Data: 2,048 images of cifar10 for training, 256 for validation, 224 x 224, 1,000 labels."
     )
     entry_of_run = {
         "unit": "images/s",
@@ -158,9 +158,9 @@ def test_the_page_counts_pictures():
         "loss_curve": [(64, 6.9)],
     }
     assert tables._note({"name": "tformer", "runs": [entry_of_run]}) == (
-        "- tformer: 32 images a step, waits for data 0.13 % of the time, loss 6.90 at 64 images."
+        "- tformer: 32 images per step, waits for data 0.13 % of the time, loss 6.90 at 64 images."
     )
-    assert run.rule(item, False).startswith("Pictures, 32 in a batch, a second of wall time")
+    assert run.rule(item, False).startswith("Images, 32 in a batch, per second of wall time")
     assert "32 in a batch" in run.rule(IMAGE_ITEMS["infer-vit-ti16"], False)
 
 

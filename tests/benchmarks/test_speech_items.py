@@ -97,7 +97,7 @@ def test_facts_say_what_there_is(folder):
     computed = {"mean": seconds.mean(), "least": seconds.min(), "most": seconds.max()}
     assert recorded == {name: pytest.approx(value, abs=0.01) for name, value in computed.items()}
     assert tables._data({"data": facts, "job": ITEM.job}) == (
-        f"Data: {COUNT} strings of spoken numbers, each of 1 to 12 (all as likely), {recorded['least']:.1f} to "
+        f"Data: {COUNT} strings of spoken numbers, each of 1 to 12 (equally likely), {recorded['least']:.1f} to "
         f"{recorded['most']:.1f} seconds, {recorded['mean']:.1f} on average; vocabulary of "
         f"{facts['vocab_size']} characters."
     )
@@ -228,9 +228,11 @@ def test_each_precision_is_compared_with_the_same(job):
     item = {"title": "T", "rule": "R", "data": facts, "job": ITEM.job, "programs": [*entries.values()]}
     lines = tables.item_lines(item)
     assert "- torchaudio, bf16, grouped is compared with tformer, bf16." in lines
-    note = "- torchaudio, defaults: 90 utterance-seconds a step, padding 4.2 %, loss 2.50 at 500 utterance-seconds."
+    note = "- torchaudio, defaults: 90 utterance-seconds per step, padding 4.2 %, loss 2.50 at 500 utterance-seconds."
     assert note in lines
-    assert run.rule(ITEM, False).startswith("Seconds of sound without padding, in batches of at most 100 with it (")
+    assert run.rule(ITEM, False).startswith(
+        "Seconds of audio without padding, in batches of at most 100 with padding ("
+    )
 
 
 def test_nothing_must_be_there(tmp_path):

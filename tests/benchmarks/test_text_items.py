@@ -155,8 +155,8 @@ def test_the_page_says_whether_the_models_are_alike():
     alike = tables._likeness({"programs": programs}, programs)
     assert alike == [
         "- Each program trains 10 parameters.",
-        "- Loss of the first step: a 9.00, b 8.00; mean of the second half of 200 tokens, the most that all have seen: "
-        "a 7.00, b 6.00.",
+        "- Loss of the first step: a 9.00, b 8.00; mean of the second half of 200 tokens, the number that all have "
+        "reached: a 7.00, b 6.00.",
     ]
     programs[1]["runs"][0]["parameters"] = 11
     assert tables._likeness({"programs": programs}, programs)[0] == (
