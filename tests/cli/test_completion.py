@@ -16,6 +16,8 @@ from tformer_cli.cli.completion import SCRIPTS, candidates
 from tformer_cli.cli.main import main
 from tformer_cli.config.family import families, family
 
+QUICKSTART = ("bert", "captions", "conformer", "gpt", "speech_translation", "translation", "vit")
+
 
 @pytest.mark.parametrize(
     ("line", "expected"),
@@ -24,7 +26,7 @@ from tformer_cli.config.family import families, family
         ("tformer --v", ["--version"]),
         (
             "tformer pretrain quick",
-            [f"quickstart/{name}" for name in ("bert", "conformer", "gpt", "translation", "vit")],
+            [f"quickstart/{name}" for name in QUICKSTART],
         ),
         ("tformer pretrain --qu", ["--quiet"]),
         ("tformer pretrain translation/files opt", ["optim=", "optim."]),

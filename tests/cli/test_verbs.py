@@ -242,7 +242,7 @@ def test_quickstart_shows_each_family_in_turn(stand_ins, monkeypatch, capsys):
     assert [call.config.recipe for call in stand_ins.launch] == [f"quickstart/{name}" for name in quickstart.DEMOS]
     err = capsys.readouterr().err
     assert "[3/5] gpt: a language model" in err and 'tformer predict q/bert "of bert"' in err
-    assert "  tformer quickstart --full    # all steps of the recipes\n" in err
+    assert "  tformer quickstart --full    # train all steps of the recipes\n" in err
     assert main(["quickstart", "gpt", "bert", "gpt"]) == 0
     assert [str(call.run) for call in stand_ins.launch[5:]] == ["runs/quickstart/gpt/001", "runs/quickstart/bert/001"]
     assert main(["quickstart", "music"]) == 2

@@ -49,7 +49,10 @@ def write(folder, text: str, name: str = "mine.yaml"):
 
 @pytest.mark.parametrize("recipe", recipe_files.names())
 def test_every_recipe_composes_and_survives_saving(recipe, tmp_path):
-    config = compose(recipe, GIVEN if "translation" in recipe else [DATA])
+    overrides = GIVEN if "translation" in recipe else [DATA]
+    if "speech_translation" in recipe:
+        overrides = [DATA, "data.target_language=de"]
+    config = compose(recipe, overrides)
     assert config.recipe == recipe
     text = to_yaml(config)
     saved = write(tmp_path, text)
