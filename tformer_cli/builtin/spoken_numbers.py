@@ -1,6 +1,6 @@
-"""Numbers from 0 to 999 in spoken English, synthesised by espeak-ng: several accents and voices, rates, pitches, noise.
+"""Spoken English numbers from 0 to 999, synthesised by espeak-ng with varying accents, voices, rates, pitch and noise.
 
-Training never shows the numbers that `held_out` names, nor any number in a voice that `split_of` keeps for the test.
+The training split does not contain the numbers of `held_out`, nor pairs of a number and a voice of the test split.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ACCENTS = {
 }
 VARIANTS = ("", "+f2", "+f3", "+f4", "+Annie", "+m1", "+m3", "+m7")
 VOICES = {accent + variant: file + variant for accent, file in ACCENTS.items() for variant in VARIANTS}
-"""What each voice is called, and the files that espeak-ng makes it of: five accents, each said by eight people."""
+"""Files of espeak-ng by name of the voice: five accents with eight voices each."""
 
 _SMALL = [
     "zero",
@@ -55,15 +55,15 @@ _SMALL = [
     "nineteen",
 ]
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_BELOW = (20, 100, 1000, 1000)  # as many numbers are drawn below each
+_BELOW = (20, 100, 1000, 1000)  # upper bounds of numbers, chosen with equal probability
 _HELD_OUT = 90  # of the 900 numbers of three digits
-_TEST_ONE_IN = 8  # of so many pairs of a number and a voice, one is for the test
-_WORDS_A_MINUTE, _PITCH, _PITCH_RANGE = (120, 210), (30, 70), (30, 70)  # 50, 50: as the voice's file has them
+_TEST_ONE_IN = 8  # one in so many pairs of a number and a voice is in the test split
+_WORDS_A_MINUTE, _PITCH, _PITCH_RANGE = (120, 210), (30, 70), (30, 70)  # 50, 50: values of the voice's file
 _SILENCE_SECONDS, _PEAK, _NOISE_DB = (0.05, 0.25), (0.2, 0.9), (10.0, 40.0)
 
 
 def in_words(number: int) -> str:
-    """A number from 0 to 999 as it is spoken: "three hundred forty two"."""
+    """Return a number from 0 to 999 in English words: "three hundred forty two"."""
     hundreds, rest = divmod(number, 100)
     parts = [_SMALL[hundreds], "hundred"] if hundreds else []
     if rest >= 20:
@@ -99,15 +99,16 @@ LANGUAGES: dict[str, Callable[[int], str]] = {"en": in_words, "ja": in_japanese}
 
 @lru_cache(maxsize=8)
 def held_out(seed: int) -> frozenset[int]:
-    """The numbers that training never shows, a tenth of those of three digits; a hash of the seed decides.
+    """Return the numbers that the training split does not contain: a tenth of those of three digits, chosen by a hash.
 
-    All numbers below 100 stay, and some of each hundred, so that training has every word in each of its roles.
+    The training split contains all numbers below 100, and some of each hundred, so that it has each word in each
+    position.
     """
     return frozenset(sorted(range(100, 1000), key=lambda number: digest(f"{seed}/{number}"))[:_HELD_OUT])
 
 
 def split_of(number: int, voice: str, seed: int) -> str:
-    """Whether training or the test has a number in a voice: no pair is in both."""
+    """Return the split of a pair of a number and a voice, which is in only one of them."""
     is_test = number in held_out(seed) or digest(f"{seed}/{number}/{voice}") % _TEST_ONE_IN == 0
     return "test" if is_test else "train"
 
@@ -115,17 +116,17 @@ def split_of(number: int, voice: str, seed: int) -> str:
 def spoken_numbers(
     split: str, size: int, seed: int, sample_rate: int, language: str = "en"
 ) -> Iterator[tuple[str, np.ndarray, str]]:
-    """Spoken numbers that come with tformer.
+    """Yield synthesised numbers.
 
     Args:
         split: train or test.
-        size: how many; 0: as many as `SIZES` says. A smaller set is the beginning of a larger one.
-        seed: decides the numbers and how they are said, and which of them, in which voices, are for the test.
-        sample_rate: samples a second.
+        size: number of recordings; 0: that of `SIZES`. A smaller set is the beginning of a larger one.
+        seed: seed of the numbers, their pronunciation and their division into splits.
+        sample_rate: sample rate in Hz.
         language: language of the texts, one of `LANGUAGES`; the speech is English.
 
     Yields:
-        Name, waveform (N,) in [-1, 1], float32, and transcript; each is a pure function of seed, split and its place.
+        Name, waveform (N,) in [-1, 1], float32, and transcript; they depend only on seed, split and index.
 
     Raises:
         ConfigError: if espeakng-loader or soxr is not installed.
@@ -138,14 +139,16 @@ def spoken_numbers(
     write = writer(language)
     resample = library("soxr", "soxr", "demo").resample
     for index in range(size or SIZES[split]):
-        drawn = _draw(split, index, seed)
-        said, rate = synthesise(in_words(drawn.number), drawn.voice, drawn.words_a_minute, drawn.pitch, drawn.range)
-        wave = _recorded(resample(said, rate, sample_rate), drawn, sample_rate)
-        yield f"row {index + 1}: number {drawn.number}, voice {drawn.voice}", wave, write(drawn.number)
+        utterance = _draw(split, index, seed)
+        speech, rate = synthesise(
+            in_words(utterance.number), utterance.voice, utterance.words_a_minute, utterance.pitch, utterance.range
+        )
+        wave = _recorded(resample(speech, rate, sample_rate), utterance, sample_rate)
+        yield f"row {index + 1}: number {utterance.number}, voice {utterance.voice}", wave, write(utterance.number)
 
 
 class _Utterance(NamedTuple):
-    """What is said, and how; `random` goes on to its noise."""
+    """A number and the parameters of its synthesis; `random` generates the noise."""
 
     number: int
     voice: str
@@ -159,7 +162,7 @@ class _Utterance(NamedTuple):
 
 
 def _draw(split: str, index: int, seed: int) -> _Utterance:
-    """The utterance at a place of a split."""
+    """Return the utterance at an index of a split."""
     draws, voices = Draws(f"{seed}/{split}/{index}"), list(VOICES)
     while split_of(number := draws.choose(range(draws.choose(_BELOW))), voice := draws.choose(voices), seed) != split:
         pass
@@ -169,61 +172,60 @@ def _draw(split: str, index: int, seed: int) -> _Utterance:
     return _Utterance(number, voice, rate, pitch, pitch_range, silences, peak, noise_db, draws.random)
 
 
-def _recorded(said: np.ndarray, drawn: _Utterance, sample_rate: int) -> np.ndarray:
-    """As from a microphone: silence before and after, white noise (uniform) over all of it, some loudness."""
-    before, after = (round(seconds * sample_rate) for seconds in drawn.silences_seconds)
-    level = np.sqrt(np.mean(np.square(said))) * 10 ** (-drawn.noise_db / 20)
-    wave = np.pad(said, (before, after))
-    noise = (drawn.random.random_raw(len(wave)) >> 11) * 2.0**-52 - 1  # in [-1, 1), of variance 1/3
+def _recorded(speech: np.ndarray, utterance: _Utterance, sample_rate: int) -> np.ndarray:
+    """Return the waveform with silence before and after, uniform white noise and a random peak."""
+    before, after = (round(seconds * sample_rate) for seconds in utterance.silences_seconds)
+    level = np.sqrt(np.mean(np.square(speech))) * 10 ** (-utterance.noise_db / 20)
+    wave = np.pad(speech, (before, after))
+    noise = (utterance.random.random_raw(len(wave)) >> 11) * 2.0**-52 - 1  # in [-1, 1), of variance 1/3
     wave = wave + level * 3**0.5 * noise
-    return (wave * (drawn.peak / np.abs(wave).max())).astype(np.float32)
+    return (wave * (utterance.peak / np.abs(wave).max())).astype(np.float32)
 
 
 # --- espeak-ng, through its C interface (speak_lib.h) ---
 
 _SYNCHRONOUS, _DO_NOT_EXIT, _UTF8 = 2, 0x8000, 1
 _PARAMETERS = 1, 3, 4  # rate, pitch, range of pitch
-_SILENT = 1e-3  # as loud as that is no speech
+_SILENT = 1e-3  # maximum amplitude of silence
 _RECEIVER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
-_alone = threading.Lock()  # the library has one state, of the process
+_lock = threading.Lock()  # the library has one state for the process
 if sys.platform == "win32":
-    _let_go = _ctypes.FreeLibrary
+    _unload = _ctypes.FreeLibrary
 else:
-    _let_go = _ctypes.dlclose
+    _unload = _ctypes.dlclose
 
 
 def synthesise(text: str, voice: str, words_a_minute: int, pitch: int, pitch_range: int) -> tuple[np.ndarray, int]:
-    """Speech, without silence around it.
+    """Return synthesised speech without silence at its beginning and end.
 
-    espeak-ng keeps where it is in its flutter of the pitch, in its echo and in its random numbers, and offers to reset
-    only the last, so that what it says depends on what it said before. The library is therefore loaded for each
-    utterance and let go of after it, which takes about as long as the utterance. Between calls nothing is kept, so that
-    a process may fork.
+    espeak-ng has a state of pitch flutter, echo and random numbers, of which only the last can be reset, so that an
+    utterance depends on the previous ones. The library is therefore loaded for each utterance and unloaded after it,
+    which takes about as long as the utterance. There is no state between calls, so that a process may fork.
 
     Args:
-        text: English.
+        text: English text.
         voice: one of `VOICES`.
-        words_a_minute: from 80 to 450.
-        pitch: from 0 to 100; 50 is the voice's own.
-        pitch_range: from 0 to 100; 50 is the voice's own.
+        words_a_minute: rate from 80 to 450.
+        pitch: from 0 to 100; 50 is the default of the voice.
+        pitch_range: from 0 to 100; 50 is the default of the voice.
 
     Returns:
-        Waveform (N,), float32 in [-1, 1], and how many samples a second has.
+        Waveform (N,), float32 in [-1, 1], and its sample rate in Hz.
 
     Raises:
         ConfigError: if espeakng-loader is not installed.
         DataError: if espeak-ng cannot be loaded or lacks its data or the voice.
     """
     loader = library("espeakng_loader", "espeakng-loader", "demo")
-    heard: list[bytes] = []
+    chunks: list[bytes] = []
 
     @_RECEIVER
     def receive(samples: int | None, count: int, _: int | None) -> int:
         if samples and count > 0:
-            heard.append(ctypes.string_at(samples, 2 * count))
+            chunks.append(ctypes.string_at(samples, 2 * count))
         return 0
 
-    with _alone:
+    with _lock:
         try:
             data, espeak = Path(loader.get_data_path()).parent, ctypes.CDLL(loader.get_library_path())
         except (OSError, RuntimeError) as error:  # the loader looks for the data
@@ -245,8 +247,8 @@ def synthesise(text: str, voice: str, words_a_minute: int, pitch: int, pitch_ran
         finally:
             espeak.espeak_Terminate()
             locale.setlocale(locale.LC_CTYPE, before)  # which espeak_Initialize sets
-            _let_go(espeak._handle)
-    wave = np.frombuffer(b"".join(heard), np.int16).astype(np.float32) / 2**15
+            _unload(espeak._handle)
+    wave = np.frombuffer(b"".join(chunks), np.int16).astype(np.float32) / 2**15
     sounding = np.flatnonzero(np.abs(wave) > _SILENT)
     if not len(sounding):
         raise _broken(f"says nothing for {text!r}")
