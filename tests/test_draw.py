@@ -26,9 +26,9 @@ RED = np.array((0xC6, 0x28, 0x28))
 
 def values(frames: int, bins: int) -> np.ndarray:
     """Quiet, but for one frame and bin."""
-    found = np.zeros((frames, bins))
-    found[frames // 3, 0] = 1
-    return found
+    values = np.zeros((frames, bins))
+    values[frames // 3, 0] = 1
+    return values
 
 
 def test_time_runs_to_the_right_and_frequency_upwards():
@@ -91,10 +91,10 @@ def test_confusions_have_numbers_titles_and_a_scale():
 
 def test_a_wrong_answer_has_its_label_below_and_shapes_are_kept():
     wide = np.full((10, 40, 3), 7, np.uint8)
-    one = gallery(Gallery([wide], ["cat 0.9"], [True]))
+    image = gallery(Gallery([wide], ["cat 0.9"], [True]))
     two = gallery(Gallery([wide], ["cat 0.9\nlabel: dog"], [False]))
-    assert two.shape[0] == one.shape[0] + FONT_PIXELS
-    inside = (one == 7).all(-1)
+    assert two.shape[0] == image.shape[0] + FONT_PIXELS
+    inside = (image == 7).all(-1)
     rows, columns = inside.any(1).sum(), inside.any(0).sum()
     assert (rows, columns) == (IMAGE_PIXELS // 4, IMAGE_PIXELS)
 

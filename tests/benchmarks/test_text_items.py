@@ -90,7 +90,9 @@ def both(request, folders, tmp_path):
 
 def test_as_many_parameters_are_trained(both):
     _, task, (model, _, _) = both
-    mine, theirs = (sum(p.numel() for p in one.parameters() if p.requires_grad) for one in (task.model(), model))
+    mine, theirs = (
+        sum(p.numel() for p in network.parameters() if p.requires_grad) for network in (task.model(), model)
+    )
     assert mine == theirs
 
 

@@ -148,7 +148,7 @@ def test_a_table_on_standard_input(monkeypatch, capsys):
 
 @pytest.mark.parametrize("line", ["text, and more", "text,and more", "{a}", '{"x": 1}', "a\tb", "text", "\ufeff"])
 def test_what_only_looks_like_a_table_is_lines(line, monkeypatch):
-    assert [one.value for one in piped(monkeypatch, line.encode() + b"\nb\n")] == [line.removeprefix("\ufeff"), "b"]
+    assert [row.value for row in piped(monkeypatch, line.encode() + b"\nb\n")] == [line.removeprefix("\ufeff"), "b"]
 
 
 def test_a_pipe_is_read_once():

@@ -157,7 +157,9 @@ def test_a_dry_run_composes_to_the_same_again(tmp_path, capsys):
 
 
 def test_a_sweep_may_go_over_families():
-    chosen = [compose("vit/cifar10", [PATH, *one]).model.family for one in expand(["model=resnet18,vit_tiny"])]
+    chosen = [
+        compose("vit/cifar10", [PATH, *override]).model.family for override in expand(["model=resnet18,vit_tiny"])
+    ]
     assert chosen == ["resnet", "vit"]
 
 

@@ -193,7 +193,7 @@ def test_a_narrow_prefix_beam_equals_a_plain_one_under_strong_penalties(beam: in
         log_probs = random_frames(1, 20, 8, seed, 3.0)
         (hypotheses,) = ctc.prefix_beam(log_probs, torch.tensor([20]), beam=beam, n_best=beam, scorers=[(1.0, model)])
         expected = plain_prefix_beam(log_probs[0], beam, added)
-        assert {tuple(one.tokens) for one in hypotheses} == {tokens for tokens, _ in expected}
+        assert {tuple(hypothesis.tokens) for hypothesis in hypotheses} == {tokens for tokens, _ in expected}
 
 
 def test_prefix_beam_returns_one_finished_hypothesis_unless_more_are_asked_for():
@@ -204,12 +204,12 @@ def test_prefix_beam_returns_one_finished_hypothesis_unless_more_are_asked_for()
 def test_equally_probable_prefixes_keep_their_order():
     frames = torch.full((1, 1, 20), 1 / 20).log()
     (hypotheses,) = ctc.prefix_beam(frames, torch.tensor([1]), beam=20, n_best=20)
-    assert [one.tokens for one in hypotheses] == [[], *([token] for token in range(1, 20))]
+    assert [hypothesis.tokens for hypothesis in hypotheses] == [[], *([token] for token in range(1, 20))]
 
 
 def test_a_recording_without_frames_says_nothing():
-    for found in ctc.prefix_beam(random_frames(2, 0, 4, 0), torch.tensor([0, 0]), beam=3):
-        assert [one.tokens for one in found] == [[]] and found[0].score == 0
+    for hypotheses in ctc.prefix_beam(random_frames(2, 0, 4, 0), torch.tensor([0, 0]), beam=3):
+        assert [hypothesis.tokens for hypothesis in hypotheses] == [[]] and hypotheses[0].score == 0
 
 
 # --- alignment -------------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def test_alignments_are_the_best_of_all(seed: int):
                 posterior = float(row[start:end, token].exp().mean())
                 runs.append((token, start, end, pytest.approx(posterior, abs=1e-6)))
             start = end
-        assert [(one.token, one.start, one.end, one.confidence) for one in spans] == runs
+        assert [(span.token, span.start, span.end, span.confidence) for span in spans] == runs
 
 
 def test_words_have_times_in_seconds():

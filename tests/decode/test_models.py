@@ -77,11 +77,11 @@ def test_log_probabilities_are_those_of_teacher_forcing(
     for config in (BEAM, SAMPLE, DecodeConfig(beam=1)):
         for i, hypotheses in enumerate(translate(model, rows, config)):
             assert len(hypotheses) == num_hypotheses(config) if config.sample else config.n_best
-            for one in hypotheses:
-                inputs, targets = torch.tensor([[BOS, *one.tokens]]), torch.tensor([*one.tokens, EOS])
+            for hypothesis in hypotheses:
+                inputs, targets = torch.tensor([[BOS, *hypothesis.tokens]]), torch.tensor([*hypothesis.tokens, EOS])
                 logits = model.logits(model(source[i : i + 1, : lengths[i]], lengths[i : i + 1], inputs))[0]
                 total = logits.log_softmax(-1).gather(1, targets[:, None]).sum()
-                assert abs(one.log_probability - float(total)) < 2e-3
+                assert abs(hypothesis.log_probability - float(total)) < 2e-3
 
 
 EXACT = DecodeConfig(beam=3, stopping=Stopping.longest)
@@ -100,8 +100,12 @@ def test_a_translation_does_not_depend_on_its_company(settings: dict, config: De
         for _ in range(6):
             names = random.permutation(count)[: random.integers(2, count + 1)].tolist()
             for name, found in zip(names, translate(model, [rows[i] for i in names], config, names), strict=True):
-                assert [one.tokens for one in found] == [one.tokens for one in alone[name]]
-                assert np.allclose([one.score for one in found], [one.score for one in alone[name]], atol=1e-4)
+                assert [hypothesis.tokens for hypothesis in found] == [hypothesis.tokens for hypothesis in alone[name]]
+                assert np.allclose(
+                    [hypothesis.score for hypothesis in found],
+                    [hypothesis.score for hypothesis in alone[name]],
+                    atol=1e-4,
+                )
 
 
 @pytest.mark.parametrize("norm", list(Norm))
@@ -161,14 +165,14 @@ def test_alignments_are_cross_attention_of_the_layer_asked_for() -> None:
     source, lengths = padded(rows)
     outputs = [[5, 6, 7], [], [8], [9, 10, 11, 12, 13]]
     for layer, block in ((-2, 0), (-1, 1), (-9, 0)):
-        found = alignments(model, source, lengths, outputs, bos_id=BOS, layer=layer)
+        computed = alignments(model, source, lengths, outputs, bos_id=BOS, layer=layer)
         for i, (row, tokens) in enumerate(zip(rows, outputs, strict=True)):
-            assert found[i].shape == (len(tokens) + 1, len(row))
-            torch.testing.assert_close(found[i].sum(-1), torch.ones(len(tokens) + 1))
-            one = source[i : i + 1, : len(row)], lengths[i : i + 1]
-            (alone,) = alignments(model, *one, [tokens], bos_id=BOS, layer=block)
-            torch.testing.assert_close(found[i], alone, atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(found[0], alignments(model, source, lengths, outputs, bos_id=BOS, layer=-1)[0])
+            assert computed[i].shape == (len(tokens) + 1, len(row))
+            torch.testing.assert_close(computed[i].sum(-1), torch.ones(len(tokens) + 1))
+            inputs = source[i : i + 1, : len(row)], lengths[i : i + 1]
+            (alone,) = alignments(model, *inputs, [tokens], bos_id=BOS, layer=block)
+            torch.testing.assert_close(computed[i], alone, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(computed[0], alignments(model, source, lengths, outputs, bos_id=BOS, layer=-1)[0])
 
 
 class Stepwise(torch.nn.Module):
@@ -187,7 +191,9 @@ class Stepwise(torch.nn.Module):
 def test_a_decoder_that_makes_steps_is_aligned_at_each_of_them() -> None:
     model, rows = make(), sentences(4)
     outputs = [[5, 6, 7], [], [8], [9, 10, 11, 12, 13]]
-    together, stepwise = (alignments(one, *padded(rows), outputs, bos_id=BOS) for one in (model, Stepwise(model)))
+    together, stepwise = (
+        alignments(variant, *padded(rows), outputs, bos_id=BOS) for variant in (model, Stepwise(model))
+    )
     for expected, alignment in zip(together, stepwise, strict=True):
         torch.testing.assert_close(alignment, expected, atol=1e-5, rtol=1e-4)
 

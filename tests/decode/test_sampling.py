@@ -105,8 +105,8 @@ def test_whole_outputs_follow_the_model() -> None:
     decoder.logits = lambda name, history, logits=decoder.logits: logits(0, history)  # all sentences are the same
     for hypotheses in run(decoder, names, [2] * 100, config):
         assert len(hypotheses) == 50
-        for one in hypotheses:
-            outputs[tuple(one.tokens)] = outputs.get(tuple(one.tokens), 0) + 1
+        for hypothesis in hypotheses:
+            outputs[tuple(hypothesis.tokens)] = outputs.get(tuple(hypothesis.tokens), 0) + 1
     free = (4, 5)
     space = [(), *((a,) for a in free), *((a, b) for a in free for b in free)]
     probability = []
@@ -137,10 +137,12 @@ def test_draws_depend_on_seed_sentence_and_step_alone() -> None:
 def test_log_probability_is_the_models_own_whatever_is_filtered() -> None:
     decoder = ToyDecoder(15, 4, end=1.0)
     config = DecodeConfig(sample=True, n_best=4, temperature=0.5, top_k=3, length_penalty=0.5)
-    for one in run(decoder, [0], [10], config)[0]:
-        ended = [*one.tokens, EOS]
+    for hypothesis in run(decoder, [0], [10], config)[0]:
+        ended = [*hypothesis.tokens, EOS]
         total = sum(decoder.log_probabilities(0, ended[:i])[token] for i, token in enumerate(ended))
-        assert abs(one.log_probability - total) < 1e-4 and abs(one.score - total / len(ended) ** 0.5) < 1e-4
+        assert (
+            abs(hypothesis.log_probability - total) < 1e-4 and abs(hypothesis.score - total / len(ended) ** 0.5) < 1e-4
+        )
 
 
 def test_every_draw_continues_a_prefix() -> None:

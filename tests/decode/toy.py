@@ -128,9 +128,12 @@ def plain_beam_search(
     return done
 
 
-def assert_same(found: list[Hypothesis], wanted: list[Hypothesis]) -> None:
+def assert_same(hypotheses: list[Hypothesis], expected: list[Hypothesis]) -> None:
     """Same tokens, order and ends; scores within float32's rounding."""
-    assert [one.tokens for one in found] == [one.tokens for one in wanted]
-    assert [one.finished for one in found] == [one.finished for one in wanted]
-    for one, other in zip(found, wanted, strict=True):
-        assert abs(one.score - other.score) < 1e-4 and abs(one.log_probability - other.log_probability) < 1e-4
+    assert [hypothesis.tokens for hypothesis in hypotheses] == [hypothesis.tokens for hypothesis in expected]
+    assert [hypothesis.finished for hypothesis in hypotheses] == [hypothesis.finished for hypothesis in expected]
+    for hypothesis, other in zip(hypotheses, expected, strict=True):
+        assert (
+            abs(hypothesis.score - other.score) < 1e-4
+            and abs(hypothesis.log_probability - other.log_probability) < 1e-4
+        )

@@ -71,24 +71,24 @@ def test_beams_after_a_prompt_score_as_the_full_pass_does(positions):
         model, state, config=config, bos_id=prompt[:, -1], eos_id=2, max_lengths=limits, cached=prompt.shape[1] - 1
     )
     for row, hypotheses in enumerate(results):
-        for one in hypotheses:
-            sequence = torch.tensor([[*prompt[row].tolist(), *one.tokens, 2]])
+        for hypothesis in hypotheses:
+            sequence = torch.tensor([[*prompt[row].tolist(), *hypothesis.tokens, 2]])
             log_p = model.logits(model(sequence))[0].log_softmax(-1)
             indices = range(prompt.shape[1] - 1, sequence.shape[1] - 1)
             expected = sum(float(log_p[place, sequence[0, place + 1]]) for place in indices)
-            assert one.log_probability == pytest.approx(expected, abs=1e-4)
+            assert hypothesis.log_probability == pytest.approx(expected, abs=1e-4)
 
 
 def test_tokens_are_told_as_they_are_chosen():
     model = build().float()
     prompt = torch.randint(3, V, (2, 3))
-    told: dict[int, list[int]] = {0: [], 1: []}
+    streamed: dict[int, list[int]] = {0: [], 1: []}
     results = search(
         model, model.start(prompt, 1, 8), config=DecodeConfig(beam=1, sample=True), bos_id=prompt[:, -1], eos_id=2,
-        max_lengths=torch.tensor([8, 5]), cached=2, on_token=lambda sentence, token: told[sentence].append(token),
+        max_lengths=torch.tensor([8, 5]), cached=2, on_token=lambda sentence, token: streamed[sentence].append(token),
     )  # fmt: skip
-    assert [tokens[:-1] for tokens in told.values()] == [one[0].tokens for one in results]
-    assert all(tokens[-1] == 2 for tokens in told.values())
+    assert [tokens[:-1] for tokens in streamed.values()] == [hypotheses[0].tokens for hypotheses in results]
+    assert all(tokens[-1] == 2 for tokens in streamed.values())
     with pytest.raises(ValueError, match="one hypothesis"):
         search(
             model, model.start(prompt, 2, 8), config=DecodeConfig(beam=2), bos_id=prompt[:, -1], eos_id=2,

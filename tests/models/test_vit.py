@@ -157,18 +157,18 @@ LEARNED = [Positions.learned, Positions.learned_2d, Positions.relative_2d]
 @pytest.mark.parametrize("positions", list(Positions), ids=lambda scheme: scheme.name)
 def test_fitting_to_the_same_resolution_changes_nothing(positions: Positions) -> None:
     model = ImageClassifier(ViT(config(positions=positions), SIZE, CHANNELS), ImageHeadConfig(), 3)
-    found = dict(model.state_dict())
-    fitted = model.fit(found)
-    assert fitted.keys() == found.keys() and all(torch.equal(fitted[name], found[name]) for name in found)
+    weights = dict(model.state_dict())
+    fitted = model.fit(weights)
+    assert fitted.keys() == weights.keys() and all(torch.equal(fitted[name], weights[name]) for name in weights)
 
 
 @pytest.mark.parametrize("positions", list(Positions), ids=lambda scheme: scheme.name)
 def test_weights_fit_any_other_resolution(positions: Positions) -> None:
-    found = moved(MaskedPatchModel(ViT(config(positions=positions), SIZE, CHANNELS), 5)).state_dict()
+    weights = moved(MaskedPatchModel(ViT(config(positions=positions), SIZE, CHANNELS), 5)).state_dict()
     larger = MaskedPatchModel(ViT(config(positions=positions), 2 * SIZE, CHANNELS), 5)
-    fitted = larger.fit(found)
+    fitted = larger.fit(weights)
     larger.load_state_dict(fitted)
-    changed = [name for name in found if fitted[name].shape != found[name].shape]
+    changed = [name for name in weights if fitted[name].shape != weights[name].shape]
     assert bool(changed) == (positions in LEARNED)
     assert larger.encoder.grid == (6, 6)
 
@@ -197,12 +197,12 @@ def test_hidden_patches_do_not_reach_the_output(shuffle: bool) -> None:
         shuffled[:, 8] = 3  # what stands in place 8 is patch 3
     changed = images.clone()
     changed[0, :, PATCH : 2 * PATCH, PATCH : 2 * PATCH] += 1  # patch 4 of the first picture
-    places = torch.tensor([4, 0, 9 + 4, 9])
-    before, after = (model(pictures, hidden, shuffled if shuffle else None, places) for pictures in (images, changed))
+    indices = torch.tensor([4, 0, 9 + 4, 9])
+    before, after = (model(pictures, hidden, shuffled if shuffle else None, indices) for pictures in (images, changed))
     assert before.shape == (4, 7) and torch.equal(before, after)
     changed = images.clone()
     changed[:, :, -PATCH:, -PATCH:] += 1  # patch 8 of both, in whose place another stands if shuffled
-    after = model(changed, hidden, shuffled if shuffle else None, places)
+    after = model(changed, hidden, shuffled if shuffle else None, indices)
     assert torch.equal(before, after) == shuffle
 
 

@@ -72,11 +72,11 @@ def test_blended_pictures_have_both_labels(tmp_path, blend):
     assert batch.images.pixels.shape[0] == 12 and batch.targets.shape == batch.partner_targets.shape == (6,)
     (seen,), share = task.data.inputs(batch, training=True), batch.shares
     assert share.unique().numel() > 3
-    own, others = (
+    of_labels, of_others = (
         functional.cross_entropy(model(seen), targets, reduction="none")
         for targets in (batch.targets, batch.partner_targets)
     )
-    torch.testing.assert_close(task.loss(model, batch).total, (share * own + (1 - share) * others).sum())
+    torch.testing.assert_close(task.loss(model, batch).total, (share * of_labels + (1 - share) * of_others).sum())
     plain = task.data.images.centers(batch.images.pixels, batch.images.shapes)
     for row in range(6):
         inside = torch.stack((plain[row], plain[row + 6])).aminmax(dim=0)
@@ -157,19 +157,19 @@ def test_scores_top_five_and_confusions(tmp_path, monkeypatch):
 
     def scores(images):
         rows = range(len(place), len(place) + len(images))
-        found = torch.zeros(len(images), 7)
+        logits = torch.zeros(len(images), 7)
         for i, row in enumerate(rows):
             order = [n for n in range(7) if n != targets[row]]
             order.insert(row % 7, int(targets[row]))
-            found[i, order] = torch.arange(7, 0, -1).float()
+            logits[i, order] = torch.arange(7, 0, -1).float()
             place[row] = order
-        return found
+        return logits
 
     monkeypatch.setattr(model, "forward", scores)
-    found = task.evaluate(model, "validation", Scoring(samples=2))
-    assert found.scores["accuracy"] == pytest.approx(100 * np.mean([row % 7 == 0 for row in range(count)]))
-    assert found.scores["top5_accuracy"] == pytest.approx(100 * np.mean([row % 7 < 5 for row in range(count)]))
-    picture = found.pictures["confusion"]
+    evaluation = task.evaluate(model, "validation", Scoring(samples=2))
+    assert evaluation.scores["accuracy"] == pytest.approx(100 * np.mean([row % 7 == 0 for row in range(count)]))
+    assert evaluation.scores["top5_accuracy"] == pytest.approx(100 * np.mean([row % 7 < 5 for row in range(count)]))
+    picture = evaluation.pictures["confusion"]
     assert isinstance(picture, HeatMap) and picture.rows == list(task.data.labels.names)
     matrix = np.zeros((7, 7))
     for row in range(count):
@@ -194,8 +194,8 @@ def test_pictures_of_the_test_split_that_were_trained_on_are_counted(tmp_path):
         (data / "test" / "dark" / name).write_bytes((data / "train" / "dark" / name).read_bytes())
     task = prepared(tmp_path, data=data)
     model = task.model().eval().requires_grad_(False)
-    found = task.evaluate(model, "test", Scoring())
-    assert found.notes == ["warning: 2 of 9 pictures to test are in the training split too"]
+    evaluation = task.evaluate(model, "test", Scoring())
+    assert evaluation.notes == ["warning: 2 of 9 pictures to test are in the training split too"]
     assert "warning" not in dict(task.describe())
     assert task.evaluate(model, "validation", Scoring()).notes == []
 
@@ -230,20 +230,20 @@ def test_what_is_predicted_and_what_cannot_be(tmp_path):
 
 def test_pictures_to_look_at(tmp_path):
     task = prepared(tmp_path, "augment.mixup=1", "augment.erase=1")
-    found = task.evaluator.pictures(task.model().eval())
-    assert found.keys() == {"predictions", "augmented", "attention"}
-    galleries = [part for part in found.values() if isinstance(part, Gallery)]
+    pictures = task.evaluator.pictures(task.model().eval())
+    assert pictures.keys() == {"predictions", "augmented", "attention"}
+    galleries = [part for part in pictures.values() if isinstance(part, Gallery)]
     assert len(galleries) == 3
     assert all(image.shape == (8, 8, 1) and image.dtype == np.uint8 for part in galleries for image in part.images)
-    assert len(found["predictions"].images) == min(SHOWN, len(task.data.split("validation")))
-    assert {weights.shape for weights in found["attention"].weights} == {(4, 4)}
+    assert len(pictures["predictions"].images) == min(SHOWN, len(task.data.split("validation")))
+    assert {weights.shape for weights in pictures["attention"].weights} == {(4, 4)}
     from tformer_cli.draw import draw
 
-    drawn = {name: draw(picture) for name, picture in found.items()}
+    drawn = {name: draw(picture) for name, picture in pictures.items()}
     assert drawn["augmented"].shape[1] == 8 * (112 + 2 * 4 + 8)  # two pictures in a row, each in four epochs
     assert all(image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8 for image in drawn.values())
     right, wrong = ((drawn["predictions"] == colour).all(-1).any() for colour in ((46, 125, 50), (198, 40, 40)))
-    assert right == any(found["predictions"].correct) and wrong == (not all(found["predictions"].correct))
+    assert right == any(pictures["predictions"].correct) and wrong == (not all(pictures["predictions"].correct))
 
 
 class Brightness(nn.Module):

@@ -49,11 +49,11 @@ def test_prompts_together_are_written_on_as_each_alone(gpt, decode, monkeypatch)
     together = predict(gpt, **decode)
     lengths = Counter(len(gpt[0].predictor.prompt_tokens(prompt, 0)) for prompt in PROMPTS)
     assert sorted(sizes) == sorted(lengths.values()) and len(lengths) > 3
-    for one, other in zip(together, alone, strict=True):
-        assert one.text == other.text
-        for a, b in zip(one.details["hypotheses"], other.details["hypotheses"], strict=True):
+    for prediction, other in zip(together, alone, strict=True):
+        assert prediction.text == other.text
+        for a, b in zip(prediction.details["hypotheses"], other.details["hypotheses"], strict=True):
             assert a["text"] == b["text"] and a["score"] == pytest.approx(b["score"], abs=1e-5)
-    assert len({one.text for one in together}) > 5
+    assert len({prediction.text for prediction in together}) > 5
     assert together == predict(gpt, workers=3, **decode)
 
 

@@ -52,7 +52,7 @@ def test_padding_changes_nothing_with_documents_apart(tmp_path, settings):
     together = task.view("validation").collate(0, rows)
     assert int(together.lengths.min()) < together.tokens.shape[1]
     alone = [task.loss(model, task.view("validation").collate(0, rows[i : i + 1])) for i in range(len(rows))]
-    assert float(task.loss(model, together).total) == pytest.approx(sum(float(one.total) for one in alone), rel=1e-5)
+    assert float(task.loss(model, together).total) == pytest.approx(sum(float(loss.total) for loss in alone), rel=1e-5)
 
 
 def test_documents_apart_and_next_sentences_contradict_each_other(tmp_path, settings):
@@ -67,22 +67,22 @@ def test_a_gap_in_a_line_looks_as_it_does_in_training(kind, tmp_path, settings):
     tokenizer, mask = task.data.tokenizer, task.data.mask_id
     word = "f" if kind == "char" else "the"
     line = f"cats and {word} dog"
-    whole = tokenizer.encode(line)
-    (place,) = np.flatnonzero(np.array(tokenizer.pieces(whole)) == (word if kind == "char" else f"\u2581{word}"))
-    hidden = [*whole[:place], mask, *whole[place + 1 :]]
+    ids = tokenizer.encode(line)
+    (place,) = np.flatnonzero(np.array(tokenizer.pieces(ids)) == (word if kind == "char" else f"\u2581{word}"))
+    hidden = [*ids[:place], mask, *ids[place + 1 :]]
     assert tokenizer.encode(f"cats and {MASK} dog") == hidden
-    assert tokenizer.encode(f"{MASK} dog")[-len(whole[place:]) :] == hidden[place:]
+    assert tokenizer.encode(f"{MASK} dog")[-len(ids[place:]) :] == hidden[place:]
 
 
 def test_masks_are_fresh_in_each_epoch_and_the_same_in_validation(tmp_path, settings):
     """Masks of a block change with each epoch in training, and are the same in each evaluation."""
     task = BERT.task(tmp_path, *settings, *PAIRS)
     rows = np.arange(len(task.data.pairs("train")))[:4]
-    first, again, later = (task.view("train").collate(epoch, rows) for epoch in (0, 0, 1))
+    first, again, next_epoch = (task.view("train").collate(epoch, rows) for epoch in (0, 0, 1))
     assert torch.equal(first.indices, again.indices) and torch.equal(first.tokens, again.tokens)
-    assert not (first.indices.shape == later.indices.shape and torch.equal(first.indices, later.indices))
-    one, other = (task.view("validation").collate(epoch, rows) for epoch in (0, 1))
-    assert torch.equal(one.indices, other.indices) and torch.equal(one.tokens, other.tokens)
+    assert not (first.indices.shape == next_epoch.indices.shape and torch.equal(first.indices, next_epoch.indices))
+    first_epoch, other = (task.view("validation").collate(epoch, rows) for epoch in (0, 1))
+    assert torch.equal(first_epoch.indices, other.indices) and torch.equal(first_epoch.tokens, other.tokens)
 
 
 def test_masks_of_one_text_differ_between_epochs(tmp_path):

@@ -64,11 +64,11 @@ def test_half_are_to_be_predicted_and_of_these_most_are_hidden(tmp_path):
 
 def test_fresh_ones_each_epoch_and_the_same_for_a_picture_whoever_is_beside_it(tmp_path):
     task = prepared(tmp_path)
-    first, again, later = (
+    first, again, next_epoch = (
         task.evaluator.objective.masks(task.view("train").collate(epoch, np.arange(8)), 16) for epoch in (0, 0, 1)
     )
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not torch.equal(first[0], later[0])
+    assert not torch.equal(first[0], next_epoch[0])
     alone = task.evaluator.objective.masks(task.view("train").collate(0, np.array([5])), 16)
     assert torch.equal(alone[0][0], first[0][5]) and torch.equal(alone[1][0], first[1][5])
 

@@ -388,7 +388,7 @@ FORM = ["case=lower", "punctuation=remove", "numbers=words", "language=en"]
 
 def test_transcripts_are_learnt_and_scored_in_the_form_that_is_asked_for(tmp_path, monkeypatch):
     data = written(tmp_path / "odd", ["Low!", "LOW, 2", "don't low", "low."] * 3)
-    task = prepared(tmp_path, *(f"transcripts.{one}" for one in FORM), data=data)
+    task = prepared(tmp_path, *(f"transcripts.{setting}" for setting in FORM), data=data)
     texts = {text for split in ("train", "validation") for text in task.data.split(split).texts}
     assert texts == {"low", "low two", "don't low"}
     tokenizer = task.data.tokenizer
@@ -425,7 +425,7 @@ def test_scoring_alone_may_pass_over_what_is_learnt(tmp_path, monkeypatch):
     assert unnormalised.scores["wer"] > 0 and unnormalised.signatures["wer"].startswith(
         "case:keep|punct:keep|num:keep|space:single|"
     )
-    task = prepared(tmp_path / "scored", *(f"scoring.{one}" for one in FORM), data=data)
+    task = prepared(tmp_path / "scored", *(f"scoring.{setting}" for setting in FORM), data=data)
     assert "Low, 2!" in task.data.split("train").texts + task.data.split("validation").texts
     assert scored(task, monkeypatch, str.lower).scores["wer"] == 0
     assert task.data.split("train").hash == plain.data.split("train").hash

@@ -30,9 +30,9 @@ def test_a_tag_of_the_test_split_alone(tmp_path):
         (tmp_path / f"{name}.txt").write_text(content, encoding="utf-8")
     family = family_named("token tagging")
     settings = [f"data.path={tmp_path}", "data.train=train", "data.test={}", "tokenizer.kind=char"]
-    task = family.task(tmp_path / "a", *(one.format("known") for one in settings))
+    task = family.task(tmp_path / "a", *(setting.format("known") for setting in settings))
     assert batch_of(task, "test", 0, 0).tags.tolist() == [task.data.tags.index("B-LOC"), task.data.tags.index("I-LOC")]
-    task = family.task(tmp_path / "b", *(one.format("new") for one in settings))
+    task = family.task(tmp_path / "b", *(setting.format("new") for setting in settings))
     with pytest.raises(DataError, match=r"new\.txt:1: tag 'B-ORG' is not in the training split"):
         batch_of(task, "test", 0, 0)
 

@@ -71,7 +71,7 @@ def at_step(monkeypatch, number: int, act) -> None:
 @pytest.mark.parametrize("step", [3, 4])
 def test_a_signal_in_any_step_the_last_included(tmp_path, monkeypatch, every, step):
     more = [f"trainer.evaluate_every={every}", "trainer.average=last"]
-    whole = train(tmp_path, "whole", *more)
+    uninterrupted = train(tmp_path, "whole", *more)
     with monkeypatch.context() as patch:
         at_step(patch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
         try:
@@ -80,13 +80,13 @@ def test_a_signal_in_any_step_the_last_included(tmp_path, monkeypatch, every, st
             run = tmp_path / "run"
     assert not (run / "result.json").exists()
     train(tmp_path, "run", *more, resume=True)
-    assert contents(run) == contents(whole)
+    assert contents(run) == contents(uninterrupted)
 
 
 @pytest.mark.parametrize("step", [2, 4])
 @pytest.mark.parametrize("where", ["measure", "show"])
 def test_an_evaluation_that_fails_loses_no_step(tmp_path, monkeypatch, step, where):
-    whole = train(tmp_path, "whole")
+    uninterrupted = train(tmp_path, "whole")
     real, seen = getattr(Validation, where), []
 
     def fails(self, *arguments, **more):
@@ -104,7 +104,7 @@ def test_an_evaluation_that_fails_loses_no_step(tmp_path, monkeypatch, step, whe
     newest = Checkpoints(run / "checkpoints").latest()
     assert newest is not None and newest.name == f"step-{step:08d}" and damage(newest) == ""
     train(tmp_path, "run", resume=True)
-    assert contents(run) == contents(whole)
+    assert contents(run) == contents(uninterrupted)
 
 
 def test_a_mistyped_metric_is_found_before_training(tmp_path, monkeypatch):

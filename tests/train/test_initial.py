@@ -89,8 +89,8 @@ def test_a_model_of_shorter_texts_takes_the_first_rows_of_the_positions(tmp_path
 def test_an_encoder_alone_and_one_with_other_heads_start_pretraining(tmp_path):
     encoder = MaskedLanguageModel(BERT(BERTConfig(depth=1, **SMALL), 20), nsp=True)
     tensors = {name: value.detach().clone() for name, value in model_tensors(encoder).items()}
-    kept = {name: value for name, value in tensors.items() if not name.startswith(("head", "next_sentence"))}
-    safetensors.torch.save_file(kept, tmp_path / "model.safetensors")
+    encoder_tensors = {name: value for name, value in tensors.items() if not name.startswith(("head", "next_sentence"))}
+    safetensors.torch.save_file(encoder_tensors, tmp_path / "model.safetensors")
     model = MaskedLanguageModel(BERT(BERTConfig(depth=1, **SMALL), 20), nsp=False)
     assert load_initial(model, tmp_path) == LoadedWeights(["head"], ["pooler"], [])
     assert torch.equal(model.encoder.embedding.weight, encoder.encoder.embedding.weight)
@@ -137,8 +137,8 @@ def test_a_conformer_of_another_kind_of_features_is_refused(tmp_path):
 
 
 def test_weights_outside_of_stacks_stay_as_they_are():
-    found = {"a": torch.ones(1), "x.blocks.0.w": torch.ones(1), "x.blocks.1.w": torch.zeros(1)}
-    assert thinned(found, found).keys() == found.keys()
+    weights = {"a": torch.ones(1), "x.blocks.0.w": torch.ones(1), "x.blocks.1.w": torch.zeros(1)}
+    assert thinned(weights, weights).keys() == weights.keys()
 
 
 @torch.no_grad()
@@ -161,9 +161,9 @@ def test_a_model_of_pictures_starts_at_its_own_resolution(tmp_path):
 @pytest.mark.parametrize(("positions", "length"), [("t5", 64), ("rotary", 64), ("learned", 16)])
 def test_the_length_is_the_recipes_where_no_weight_depends_on_it(positions, length):
     config = compose("text/classification", ["data.path=x", "model.max_length=64"])
-    found = BERTConfig(max_length=16, positions=Positions[positions], **SMALL)
-    assert with_architecture(config, found, "there", []).model.max_length == length
-    assert with_architecture(config, found, "there", ["model.max_length=32"]).model.max_length == 32
+    saved = BERTConfig(max_length=16, positions=Positions[positions], **SMALL)
+    assert with_architecture(config, saved, "there", []).model.max_length == length
+    assert with_architecture(config, saved, "there", ["model.max_length=32"]).model.max_length == 32
 
 
 def test_pictures_are_coded_as_the_weights_know_them_and_the_hidden_layer_stays_behind():
@@ -175,17 +175,17 @@ def test_pictures_are_coded_as_the_weights_know_them_and_the_hidden_layer_stays_
     assert (changed.data.channels, changed.data.mean, changed.data.std) == (1, [0.1], [0.3])
     assert changed.data.path == "y" and not changed.head.hidden
     assert changed.head.pooling is Pooling.mean and not changed.model.class_token
-    asked = with_inputs(compose("vit/finetune", settings), initial)
-    asked = with_architecture(asked, initial.model, "there", ["data.channels=3", "head.hidden=true"])
-    assert asked.data.channels == 3 and asked.head.hidden
+    config = with_inputs(compose("vit/finetune", settings), initial)
+    config = with_architecture(config, initial.model, "there", ["data.channels=3", "head.hidden=true"])
+    assert config.data.channels == 3 and config.head.hidden
 
 
 def test_of_recordings_the_same_features_are_computed():
     initial = compose("conformer/digits", ["data.path=x", "features.bins=33", "model.depth=2"])
-    own = compose("conformer/folder", ["data.path=y", "data.sample_rate=16000"])
-    changed = with_architecture(with_inputs(own, initial), initial.model, "there", [])
+    config = compose("conformer/folder", ["data.path=y", "data.sample_rate=16000"])
+    changed = with_architecture(with_inputs(config, initial), initial.model, "there", [])
     assert (changed.data.sample_rate, changed.features, changed.model.depth) == (8000, initial.features, 2)
-    assert (changed.data.path, changed.augment) == ("y", own.augment)
+    assert (changed.data.path, changed.augment) == ("y", config.augment)
     assert with_inputs(compose("vit/finetune", ["data.path=y"]), initial) == compose("vit/finetune", ["data.path=y"])
 
 
@@ -213,9 +213,9 @@ def test_rows_of_the_output_layer_follow_the_names_of_labels(tmp_path, labels, i
     old = TokenClassifier(BERT(config, 20), HeadConfig(), 2)
     (tmp_path / "model.safetensors").write_bytes(tensors_to_bytes(model_tensors(old)))
     model = TokenClassifier(BERT(config, 20), HeadConfig(), 2)
-    own = model.output.weight.detach().clone()
+    before = model.output.weight.detach().clone()
     taken = load_initial(model, tmp_path, labels, initial)
-    assert torch.equal(model.output.weight, own if rows is None else old.output.weight[rows])
+    assert torch.equal(model.output.weight, before if rows is None else old.output.weight[rows])
     assert torch.equal(model.encoder.embedding.weight, old.encoder.embedding.weight) and str(taken) == message
 
 
@@ -250,9 +250,9 @@ def test_rows_of_another_librarys_head_go_to_labels_by_name(tmp_path, labels, fo
     (tmp_path / "model.safetensors").write_bytes(tensors_to_bytes(model_tensors(old)))
     (tmp_path / OUTPUT_NAMES).write_text(json.dumps(foreign))
     model = TokenClassifier(BERT(config, 20), HeadConfig(), len(labels) or 2)
-    own = model.output.weight.detach().clone()
+    before = model.output.weight.detach().clone()
     taken = load_initial(model, tmp_path, labels, ())
-    assert torch.equal(model.output.weight, own if rows is None else old.output.weight[rows])
+    assert torch.equal(model.output.weight, before if rows is None else old.output.weight[rows])
     assert torch.equal(model.output.bias, model.output.bias if rows is None else old.output.bias[rows])
     assert str(taken) == said
 
