@@ -118,7 +118,7 @@ def test_lost_and_changed_metrics_are_said(tmp_path, how):
         (tmp_path / "metrics.jsonl").unlink()
     again = JsonLines(tmp_path / "metrics.jsonl", offset, sha256)
     again.write({"step": 5, "loss": 0.5})
-    assert {"cut": "are lost", "gone": "are lost", "flipped": "changed since", "whole": ""}[how] in again.note
+    assert {"cut": "are lost", "gone": "are lost", "flipped": "changed after", "whole": ""}[how] in again.note
     assert (again.note == "") == (how == "whole")
     content = (tmp_path / "metrics.jsonl").read_bytes()
     assert len(content.splitlines()) == {"cut": 5, "gone": 1}.get(how, 6) and content.endswith(b"}\n")
