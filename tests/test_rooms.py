@@ -20,6 +20,8 @@ FILES = [
 ]
 SETTINGS = {"decode.language_model"}
 """Keys of settings that contain a name."""
+COLUMNS = {"speech.py": {"translation"}}
+"""Usual names of the columns of tables, by the file of their settings."""
 
 
 def constants(tree: ast.Module) -> list[tuple[int, str]]:
@@ -47,7 +49,7 @@ def test_shared_packages_name_no_family_and_no_task(path):
     for line, text in constants(tree):
         for setting in SETTINGS:
             text = text.replace(setting, "")
-        named = names & set(re.split(r"[^A-Za-z0-9_]+", text))
+        named = names & set(re.split(r"[^A-Za-z0-9_]+", text)) - COLUMNS.get(path.name, set())
         assert not named, f"{path.name}:{line} names {named}"
     for line, module in imports(tree):
         part = module.removeprefix(f"{MODELS}.").partition(".")[0]
