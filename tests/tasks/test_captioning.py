@@ -262,7 +262,7 @@ def test_pictures_show_captions_and_where_each_token_attends(tmp_path, class_tok
     pictures = task.evaluator.pictures(model)
     captions, attention = pictures["captions"], pictures["attention/cross"]
     assert isinstance(captions, Gallery) and isinstance(attention, Gallery)
-    assert captions.images[0].shape == (8, 16, 3) and captions.right == [False] * len(captions.images)
+    assert captions.images[0].shape == (8, 16, 3) and captions.correct == [False] * len(captions.images)
     reference = task.data.references("validation")[0]
     assert len(attention.weights) == len(task.data.tokenizer.encode(reference)) + 1 == len(attention.captions)
     totals = [float(weights.sum()) for weights in attention.weights]
