@@ -22,6 +22,8 @@ LISTED = {
     "question answering": ["id", "question", "context", "reference", "prediction", "score"],
     "vit": ["picture", "reference", "prediction", "probability", "probabilities"],
     "conformer": ["recording", "reference", "prediction", "confidence", "wer"],
+    "captions": ["file", "reference", "prediction", "score"],
+    "speech translation": ["file", "reference", "prediction", "score"],
 }
 
 
@@ -80,7 +82,7 @@ def test_the_data_is_not_replaced_by_its_predictions(tmp_path):
     alone = family.task(tmp_path, f"data.path={data[0]}")
     with_test = family.task(tmp_path, f"data.path={tmp_path}")
     for task, split, path in ((alone, "validation", data[0]), (with_test, "test", data[1])):
-        with pytest.raises(RunError, match=f"{path.name}: it is the run's data: name another file"):
+        with pytest.raises(RunError, match=f"{path.name}: this is the run's data: name another file"):
             check(task, split, [], predictions=path)
         check(task, split, [], predictions=data[2])
 
