@@ -97,7 +97,7 @@ def test_too_long_translations_are_left_out_of_training_and_refused_in_validatio
         (["augment.join=0.5"], "augment.join: recordings with translations are not joined: augment.join=0"),
         (["data.join_high=3"], "data.join_high: recordings with translations are not joined"),
         (["model.decoder_depth=2"], "model.decoder_depth=0 decoder.depth=2"),
-        (["augment.frequency_mask_bins=16"], "would hide all of features.bins 16"),
+        (["augment.frequency_mask_bins=16"], "would mask all of features.bins 16"),
         (["model.family=vit"], "vit does not go with task speech_translation, which needs recording_encoder"),
     ],
 )
