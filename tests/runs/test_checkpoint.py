@@ -98,6 +98,21 @@ def test_retention_keeps_the_best_and_the_newest(tmp_path):
                 assert checkpoints.best() == checkpoints.path(ranked[0])
 
 
+def test_checkpoints_that_a_signal_caused_do_not_count_among_the_newest(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step, is_extra in ((1, False), (2, True), (3, False), (4, True), (5, False)):
+        checkpoints.save(step, files(step, None, extra=is_extra))
+    assert [path.name for path in checkpoints.regular()] == ["step-00000003", "step-00000005"]
+    assert [path.name for path in checkpoints.steps()] == ["step-00000003", "step-00000005"]
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    tensors = model_tensors(model) | {"bias": torch.tensor([0.0, float("nan")])}
+    with pytest.raises(RunError, match=r"step-1: bias is not finite: the training diverged: use an earlier checkpoint"):
+        load_model_tensors(model, tensors, "step-1")
+
+
 def test_a_rename_that_a_crash_left_out_is_finished(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, files(1, None))
