@@ -120,12 +120,12 @@ def dropout_probabilities(word: str, scores: dict[str, float], p: float) -> dict
     def outcomes(pieces: tuple[str, ...]) -> dict[tuple, float]:
         merges = [at for at in range(len(pieces) - 1) if pieces[at] + pieces[at + 1] in scores]
         merges.sort(key=lambda at: -scores[pieces[at] + pieces[at + 1]])
-        found = Counter({pieces: p ** len(merges)})
+        probabilities = Counter({pieces: p ** len(merges)})
         for rank, at in enumerate(merges):
             after = (*pieces[:at], pieces[at] + pieces[at + 1], *pieces[at + 2 :])
             for outcome, probability in outcomes(after).items():
-                found[outcome] += p**rank * (1 - p) * probability
-        return found
+                probabilities[outcome] += p**rank * (1 - p) * probability
+        return probabilities
 
     return outcomes(tuple(word))
 
@@ -135,14 +135,14 @@ def assert_drawn_from(expected: dict[tuple, float], draw, draws: int = 20_000) -
     counts = Counter(draw() for _ in range(draws))
     assert abs(sum(expected.values()) - 1) < 1e-9 and counts.keys() <= expected.keys()
     often = [outcome for outcome, probability in expected.items() if probability * draws >= 5]
-    wanted = [draws * expected[outcome] for outcome in often]
-    found = [counts[outcome] for outcome in often]
-    if draws - sum(wanted) >= 5:
-        wanted.append(draws - sum(wanted))
-        found.append(draws - sum(found))
-    assert len(wanted) > 2
-    square = sum((a - b) ** 2 / b for a, b in zip(found, wanted, strict=True))
-    free = len(wanted) - 1
+    expected_counts = [draws * expected[outcome] for outcome in often]
+    observed = [counts[outcome] for outcome in often]
+    if draws - sum(expected_counts) >= 5:
+        expected_counts.append(draws - sum(expected_counts))
+        observed.append(draws - sum(observed))
+    assert len(expected_counts) > 2
+    square = sum((a - b) ** 2 / b for a, b in zip(observed, expected_counts, strict=True))
+    free = len(expected_counts) - 1
     assert square < free + 4 * math.sqrt(2 * free)
 
 
@@ -152,7 +152,7 @@ def assert_drawn_from(expected: dict[tuple, float], draw, draws: int = 20_000) -
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "anew"])
 def test_distribution_is_the_papers(monkeypatch, kind: TokenizerKind, word: str, strength: float, kept: bool) -> None:
     if not kept:
-        monkeypatch.setattr(segmentation, "KEPT_CHARACTERS", 0)
+        monkeypatch.setattr(segmentation, "CACHED_CHARACTERS", 0)
     check_distribution(model_of(kind, vocab_size=150), kind, word, strength, missing="日")
 
 

@@ -164,23 +164,23 @@ def test_the_space_before_a_mask_is_part_of_it_where_pieces_begin_with_theirs(se
     gap = [*[space] * spaces, mask]
     rng = np.random.default_rng(1)
     for line in TEXTS["en"][:50]:
-        place = line.find(" ", len(line) // 2)
-        before, after = line[:place], line[place + 1 :]
-        first, whole = tokenizer.encode(before), tokenizer.encode(line)
-        rest = whole[len(first) :]  # begins with the space
+        position = line.find(" ", len(line) // 2)
+        before, after = line[:position], line[position + 1 :]
+        first, ids = tokenizer.encode(before), tokenizer.encode(line)
+        remaining = ids[len(first) :]  # begins with the space
         expected = {
-            f"{before} <mask> {after}": [*first, *gap, *rest],
+            f"{before} <mask> {after}": [*first, *gap, *remaining],
             f"{before} <mask> <mask>": [*first, *gap, *gap],
-            f"<mask> {after}": [*([mask] if tokenizer.lossless else gap), *rest],
-            f"{before}<mask> {after}": [*first, mask, *rest],
+            f"<mask> {after}": [*([mask] if tokenizer.lossless else gap), *remaining],
+            f"{before}<mask> {after}": [*first, mask, *remaining],
             f"{before}  <mask>": [*first, *[space] * tokenizer.lossless, *gap],
         }
         assert tokenizer.encode_batch(list(expected)) == [tokenizer.encode(text) for text in expected]
         assert tokenizer.encode_batch(list(expected)) == list(expected.values())
         drawn = tokenizer.encode_sampled(f"{before} <mask> {after}", strength=0.3, rng=rng)
-        place = drawn.index(mask)
-        assert drawn[place - spaces : place + 1] == gap and drawn[place - spaces - 1] != space
-        assert tokenizer.decode(drawn[: place - spaces]) == before
+        position = drawn.index(mask)
+        assert drawn[position - spaces : position + 1] == gap and drawn[position - spaces - 1] != space
+        assert tokenizer.decode(drawn[: position - spaces]) == before
 
 
 def test_user_symbols_are_never_split() -> None:
@@ -341,9 +341,9 @@ def test_unigram_sampling_has_the_published_distribution() -> None:
     expected = np.exp(0.2 * scores) / np.exp(0.2 * scores).sum()
     rng = np.random.default_rng(1)
     counts = Counter(tuple(tokenizer.encode_sampled("katzesinger", strength=0.2, rng=rng)) for _ in range(4000))
-    found = np.array([counts[ids] / 4000 for ids in segmentations])
+    frequencies = np.array([counts[ids] / 4000 for ids in segmentations])
     assert len(segmentations) > 3 and set(counts) <= set(segmentations)
-    assert np.abs(found - expected).sum() / 2 < 0.05
+    assert np.abs(frequencies - expected).sum() / 2 < 0.05
 
 
 def test_bpe_dropout_of_all_merges_gives_characters() -> None:

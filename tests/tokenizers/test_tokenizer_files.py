@@ -115,8 +115,8 @@ def test_a_run_has_the_tokenizer_of_its_checkpoints(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for name, content in tokenizer.files().items():
         (folder / name).write_bytes(content)
-    for place in (tmp_path / "run", folder.parent, folder):
-        assert Tokenizer.load(place).hash == tokenizer.hash
+    for path in (tmp_path / "run", folder.parent, folder):
+        assert Tokenizer.load(path).hash == tokenizer.hash
 
 
 def _tokenizer_json(**parts) -> bytes:

@@ -1,4 +1,4 @@
-"""What the folders of all tokenizers have in common."""
+"""The parts of a tokenizer's folder that all kinds share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 META = "meta.json"
-"""The file that names the format and the kind of a tokenizer."""
+"""Name of the file with the format and the kind of a tokenizer."""
 FORMAT = 1
 
 

@@ -1,6 +1,6 @@
-"""Vocabularies of the `tokenizers` library (WordPiece, byte-level BPE, ...), as pre-trained models bring them.
+"""Vocabularies of the `tokenizers` library (WordPiece, byte-level BPE, ...), which pre-trained models use.
 
-They serve wherever a SentencePiece one does: the same ids by the same names, kept in the same folder.
+They have the same interface as SentencePiece vocabularies, and are saved in the same folders.
 """
 
 from __future__ import annotations
@@ -26,35 +26,38 @@ if TYPE_CHECKING:
 KIND = "tokenizers"
 FILE = "tokenizer.json"
 MASK = "<mask>"
-"""What a user writes for a hidden token, whatever the vocabulary calls it."""
+"""The mask token in a user's text, whatever its name in the vocabulary."""
 ROLES = {
-    "pad": ("pad_token", "eos_token", "unk_token"),  # a GPT-2 has one special piece for everything
+    "pad": ("pad_token", "eos_token", "unk_token"),  # GPT-2 has a single special piece
     "unk": ("unk_token", "eos_token"),
     "bos": ("cls_token", "bos_token"),
     "eos": ("sep_token", "eos_token"),
     "mask": ("mask_token",),
 }
-"""What each of our special tokens may be called in theirs, the first that is there."""
+"""Names in Hugging Face's files of each special token; the first existing one is used."""
 WORD_MARKS = ("\u2581", "\u0120")
-"""What begins a piece that begins a word: SentencePiece's space and byte-level BPE's."""
+"""First characters of pieces that begin a word: the spaces of SentencePiece and of byte-level BPE."""
 
 
 MOST_PIECES = 10_000_000
-"""Largest id of a piece in a valid file; a model has a row of weights for each."""
+"""Limit of the ids in a file, since a model has a row of weights for each."""
 
 
 @contextmanager
-def _named(what: str) -> Iterator[None]:
-    """Add the name of the file to errors of the library: Exceptions, and panics of its Rust code.
+def _named(cause: str) -> Iterator[None]:
+    """Convert errors of the library within the context: exceptions, and panics of its Rust code.
+
+    Args:
+        cause: beginning of the message, with the name of the file.
 
     Raises:
-        DataError: instead of either.
+        DataError: instead of an exception or a panic.
     """
     try:
         yield
     except BaseException as error:
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":  # it is not an Exception
-            raise DataError(f"{what} ({' '.join(str(error).split())[:200]})") from error
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":  # a panic is not an Exception
+            raise DataError(f"{cause} ({' '.join(str(error).split())[:200]})") from error
         raise
 
 
@@ -62,7 +65,7 @@ def _named(what: str) -> Iterator[None]:
 def _without_standard_error() -> Iterator[None]:
     """Discard standard error within the context, since a panic prints its stack before it is raised."""
     try:
-        kept = os.dup(2)
+        standard_error = os.dup(2)
     except OSError:  # it is closed
         yield
         return
@@ -73,17 +76,17 @@ def _without_standard_error() -> Iterator[None]:
             os.dup2(nowhere.fileno(), 2)
             yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(standard_error, 2)
+        os.close(standard_error)
 
 
 class JsonTokenizer:
-    """Text to ids and back by a `tokenizer.json`.
+    """A vocabulary in the format `tokenizer.json`.
 
     Args:
-        content: the file.
-        special: pieces by role: pad, unk, bos (or [CLS]), eos (or [SEP]), mask if there is one.
-        origin: what an error calls it.
+        content: content of the file.
+        special: pieces by role: pad, unk, bos (or [CLS]), eos (or [SEP]), and mask if there is one.
+        origin: name of the file in error messages.
 
     Raises:
         ConfigError: if the library is not installed.
@@ -120,7 +123,7 @@ class JsonTokenizer:
         self.hash = hash_files(self.files())
 
     def _find_in_text(self, pieces: Iterable[str]) -> None:
-        """Make the tokenizer recognise special pieces in text with their ids; those added by the file are unchanged.
+        """Make the tokenizer recognise special pieces in text; those that the file already adds are unchanged.
 
         RoBERTa's <mask> includes the space before it, which adding the same piece again would undo.
         """
@@ -129,13 +132,13 @@ class JsonTokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path) -> JsonTokenizer:
-        """Of a pre-trained model's folder.
+        """Read the vocabulary in the folder of a pre-trained model.
 
         Raises:
             DataError: if there is no `tokenizer.json`, or its special pieces are not named.
         """
-        place = folder / FILE
-        if not place.is_file():
+        file = folder / FILE
+        if not file.is_file():
             remedy = "save it with AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
             raise DataError(f"{folder}: no {FILE}", remedy)
         named: dict[str, str] = {}
@@ -158,24 +161,27 @@ class JsonTokenizer:
                 special[role] = piece
             elif role != "mask":
                 raise DataError(f"{folder}: no {names[0]} in tokenizer_config.json", "the folder is not complete")
-        return cls(read_regular(place), special, str(place))
+        return cls(read_regular(file), special, str(file))
 
     @property
     def vocab_size(self) -> int:
-        """Pieces, special ones included."""
+        """Return the number of pieces, with the special ones."""
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     @property
     def decodes_in_steps(self) -> bool:
-        """Whether further tokens do not change previous text; WordPiece removes spaces before punctuation."""
+        """Return whether further tokens leave the previous text unchanged.
+
+        WordPiece removes spaces before punctuation.
+        """
         return '"cleanup":true' not in json.dumps(json.loads(self._content).get("decoder"), separators=(",", ":"))
 
     def vocab_size_of(self, language: str | None = None) -> int:
-        """The same for every language."""
+        """Return `vocab_size`, which is the same for every language."""
         return self.vocab_size
 
     def files(self) -> dict[str, bytes]:
-        """What to write into a folder, by name."""
+        """Return the files of a tokenizer's folder by name, which `Tokenizer.load` reads."""
         meta = {"format": FORMAT, "kind": KIND, "special": self._special}
         return {META: (json.dumps(meta, ensure_ascii=False, indent=2) + "\n").encode(), FILE: self._content}
 
@@ -183,15 +189,15 @@ class JsonTokenizer:
         return text.replace(MASK, self._special["mask"]) if "mask" in self._special else text
 
     def encode(self, text: str, language: str | None = None) -> list[int]:
-        """Ids of a text, without beginning and end; `<mask>` is the mask whatever the vocabulary calls it."""
+        """Return the ids of a text without beginning and end; `<mask>` in it is the mask token."""
         with _named(f"{self._origin}: a text cannot be encoded"):
             return self._tokenizer.encode(self._marked(text), add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str], language: str | None = None) -> list[list[int]]:
-        """Ids of many texts."""
+        """Return the ids of each text."""
         with _named(f"{self._origin}: a text cannot be encoded"):
             encodings = self._tokenizer.encode_batch([self._marked(text) for text in texts], add_special_tokens=False)
-            return [one.ids for one in encodings]
+            return [encoding.ids for encoding in encodings]
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Return the ids of each word of a sentence, as if it followed a space.
@@ -199,8 +205,9 @@ class JsonTokenizer:
         These are the ids that transformers gives with `is_split_into_words=True, add_prefix_space=True`.
         """
         with _named(f"{self._origin}: a text cannot be encoded"):
-            found = self._word_tokenizer.encode_batch([self._marked(word) for word in words], add_special_tokens=False)
-            return [one.ids for one in found]
+            marked = [self._marked(word) for word in words]
+            encodings = self._word_tokenizer.encode_batch(marked, add_special_tokens=False)
+            return [encoding.ids for encoding in encodings]
 
     @functools.cached_property
     def _word_tokenizer(self) -> tokenizers.Tokenizer:
@@ -216,7 +223,7 @@ class JsonTokenizer:
             pair = self._tokenizer.encode("a", "a")
         try:
             second = pair.sequence_ids.index(1)
-        except ValueError:  # the vocabulary makes nothing of the letter
+        except ValueError:  # the vocabulary has no id for the letter
             return [self.eos_id]
         between = [
             token for token, text in zip(pair.ids[:second], pair.sequence_ids[:second], strict=True) if text is None
@@ -224,10 +231,10 @@ class JsonTokenizer:
         return between if between and set(between) == {self.eos_id} else [self.eos_id]
 
     def encode_with_offsets(self, text: str, language: str | None = None) -> tuple[list[int], list[tuple[int, int]]]:
-        """Return the ids of a text, and the characters that each of them stands for; `<mask>` is text.
+        """Return the ids of a text, in which `<mask>` is not special, and the characters of each.
 
         Returns:
-            The ids; and for each, the place of its first character and the one after its last.
+            The ids; and for each, the index of its first character and the index after its last.
         """
         with _named(f"{self._origin}: a text cannot be encoded"):
             encoded = self._tokenizer.encode(text, add_special_tokens=False)
@@ -236,26 +243,29 @@ class JsonTokenizer:
     def encode_sampled(
         self, text: str, language: str | None = None, *, strength: float, rng: np.random.Generator
     ) -> list[int]:
-        """The same as `encode`: these vocabularies have one segmentation."""
+        """Return the ids of `encode`, as these vocabularies have a single segmentation of each text."""
         return self.encode(text)
 
     def encode_batch_sampled(
         self, texts: Sequence[str], language: str | None = None, *, strength: float, rng: np.random.Generator
     ) -> list[list[int]]:
-        """The same as `encode_batch`."""
+        """Return the ids of `encode_batch`."""
         return self.encode_batch(texts)
 
     def decode(self, ids: Iterable[int], language: str | None = None) -> str:
-        """The text of ids; special pieces add nothing."""
+        """Return the text of ids without special pieces."""
         with _named(f"{self._origin}: tokens cannot be decoded"):
             return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
 
     def pieces(self, ids: Iterable[int], language: str | None = None) -> list[str]:
-        """The piece of each id."""
+        """Return the piece of each id."""
         return [self._tokenizer.id_to_token(int(i)) or "" for i in ids]
 
     def word_starts(self) -> list[bool]:
-        """Whether each piece begins a word: WordPiece marks those that do not, the others those that do."""
+        """Return whether each piece begins a word.
+
+        WordPiece marks the pieces that continue a word, and other kinds those that begin one.
+        """
         pieces = self.pieces(range(self.vocab_size))
         if any(piece.startswith(WORD_MARKS) for piece in pieces):
             return [piece.startswith(WORD_MARKS) for piece in pieces]
@@ -263,7 +273,7 @@ class JsonTokenizer:
 
 
 def add_prefix_space(content: dict[str, Any]) -> None:
-    """Have a byte-level `tokenizer.json` put a space before each text, or each word of a list, that has none."""
+    """Change a byte-level `tokenizer.json` so that it adds a space before each text, or each word of a list."""
     splitter = content.get("pre_tokenizer") or {}
     for part in (splitter, *splitter.get("pretokenizers", ())):
         if part.get("type") == "ByteLevel":

@@ -1,7 +1,7 @@
-"""Segmentations drawn at random from a seed alone, over the pieces of a SentencePiece model.
+"""Random segmentations into the pieces of a SentencePiece model, which depend only on a seed.
 
-Sources: subword regularisation (Kudo 2018, section 3.2), BPE-dropout (Provilkov et al. 2020, algorithm 1).
-SentencePiece draws too, but mixes a number of the process's own into its seed: no other process draws the same.
+Sources: subword regularisation (Kudo 2018, section 3.2), BPE-dropout (Provilkov et al. 2020, algorithm 1). The sampling
+of SentencePiece itself is not reproducible, since its seed depends on the process.
 """
 
 from __future__ import annotations
@@ -14,26 +14,30 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
 
-SPACE_MARK = "\u2581"  # what SentencePiece writes for a space
+SPACE_MARK = "\u2581"  # the space in the pieces of SentencePiece
 UNIGRAM, BPE = 1, 2  # trainer_spec.model_type
 NORMAL, USER_DEFINED, BYTE = 1, 4, 6  # type of a piece
 
-KEPT_WORDS = 1 << 16  # words whose lattice (about 3 kB) or merges are remembered, the last that were met
-KEPT_CHARACTERS = 32  # a longer word seldom comes again, and its lattice is large
-UNKNOWN_PENALTY = 10.0  # SentencePiece: the logarithm of an unknown character is this below the least of the pieces
+CACHED_WORDS = 1 << 16
+"""Number of words whose lattices (about 3 kB) or merges are cached."""
+CACHED_CHARACTERS = 32
+"""Maximum length of cached words; longer ones rarely occur again, and have large lattices."""
+UNKNOWN_PENALTY = 10.0
+"""Difference of the lowest score of a piece and that of an unknown character, as in SentencePiece."""
 
-Uniform = Callable[[], float]  # draws from 0 <= x < 1
+Uniform = Callable[[], float]
+"""A function that draws a number in [0, 1)."""
 
 
 class Segmenter(ABC):
-    """Draws segmentations of normalised text, word by word.
+    """A sampler of segmentations of normalised text, word by word.
 
-    A word is what lies between spaces, as far as no piece reaches over a space; in a model whose pieces do, it is the
-    sentence. A user-defined symbol is a word, never parted: the longest that begins first. An unknown character is
-    a piece, written in bytes if the model has them; unknown pieces that follow each other are one.
+    Words are separated by spaces; in a model with pieces across spaces, a word is the sentence. A user-defined symbol
+    is never divided; of several that match, the first and longest is used. An unknown character is a piece, or its
+    bytes if the model has them. Consecutive unknown pieces are joined to one.
 
     Args:
-        model: a SentencePiece model, parsed. What it marks as unused is not drawn.
+        model: a parsed SentencePiece model; its unused pieces are not drawn.
     """
 
     def __init__(self, model) -> None:
@@ -49,62 +53,66 @@ class Segmenter(ABC):
         self._symbol_pattern = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if self._symbols else None
 
     def draw(self, text: str, strength: float, random: Uniform) -> list[int]:
-        """Ids of a segmentation.
+        """Return the ids of a random segmentation.
 
         Args:
-            text: as the model's normaliser leaves it.
-            strength: over 0; what it means is the kind's.
+            text: text that the model's normaliser has normalised.
+            strength: more than 0; its meaning depends on the subclass.
             random: the only source of randomness.
         """
-        found: list[int] = []
+        ids: list[int] = []
         parts = self._symbol_pattern.split(text) if self._symbol_pattern else [text]
         for number, part in enumerate(parts):
             if number % 2:
-                found.append(self._symbols[part])
+                ids.append(self._symbols[part])
                 continue
             for word in self._words(part):
-                found += self._word(word, strength, random)
-        if self._unknown_id in found:
-            before = [None, *found]
-            found = [id for id, last in zip(found, before, strict=False) if not id == last == self._unknown_id]
-        return found
+                ids += self._word(word, strength, random)
+        if self._unknown_id in ids:
+            previous_ids = [None, *ids]
+            ids = [id for id, last in zip(ids, previous_ids, strict=False) if not id == last == self._unknown_id]
+        return ids
 
     @abstractmethod
     def _word(self, word: str, strength: float, random: Uniform) -> Sequence[int]:
-        """Ids of a segmentation of a word, as `draw`."""
+        """Return the ids of a random segmentation of a word, see `draw`."""
 
     def _unknown(self, character: str) -> tuple[int, ...]:
         return tuple(self._bytes[byte] for byte in character.encode()) if self._spell else (self._unknown_id,)
 
 
 class UnigramSegmenter(Segmenter):
-    """Draws with probability proportional to P(segmentation)^strength (Kudo 2018, section 3.2).
+    """A sampler with probabilities proportional to P(segmentation)^strength (Kudo 2018, section 3.2).
 
-    Exactly, from all there are (l = infinity): sums forward, draws backward. As words are independent of each other,
-    the sentence's segmentation has the same distribution.
+    It draws from all segmentations (l = infinity), by forward filtering and backward sampling. As words are
+    independent, the segmentation of a sentence has the same distribution.
     """
 
     def __init__(self, model) -> None:
         super().__init__(model)
         self._unknown_score = min(self._scores.values(), default=0.0) - UNKNOWN_PENALTY
         self._beginnings = {piece[:stop] for piece in self._ids for stop in range(1, len(piece) + 1)}
-        self._kept = lru_cache(KEPT_WORDS)(self._lattice)
+        self._cached_lattice = lru_cache(CACHED_WORDS)(self._lattice)
 
     def _word(self, word: str, strength: float, random: Uniform) -> list[int]:
-        lattice = (self._kept if len(word) <= KEPT_CHARACTERS else self._lattice)(word, strength)
-        found: list[int] = []
+        lattice = (self._cached_lattice if len(word) <= CACHED_CHARACTERS else self._lattice)(word, strength)
+        reversed_ids: list[int] = []
         stop = len(word)
         while stop:
             shares, pieces = lattice[stop]
             stop, ids = pieces[bisect(shares, random())]
-            found += ids
-        found.reverse()
-        return found
+            reversed_ids += ids
+        return reversed_ids[::-1]
 
     def _lattice(self, word: str, strength: float) -> list[tuple]:
-        """For each place: shares of the pieces that end there, summed up; where each begins, and its ids backward."""
+        """Return the lattice of a word.
+
+        Returns:
+            For each position: the cumulative probabilities of the pieces that end there, except for the last; and for
+            each of these pieces, the position at which it begins and its ids in reverse order.
+        """
         ending: list[list] = [[] for _ in range(len(word) + 1)]
-        forward = 0.0  # logarithm of the sum over all segmentations up to a place
+        forward = 0.0  # logarithm of the sum over all segmentations up to a position
         lattice: list[tuple] = [((), ())]
         for start in range(len(word) + 1):
             if start:
@@ -128,42 +136,47 @@ class UnigramSegmenter(Segmenter):
 
 
 class BPESegmenter(Segmenter):
-    """BPE-dropout (Provilkov et al. 2020, algorithm 1), with `strength` as its p.
+    """A sampler by BPE-dropout (Provilkov et al. 2020, algorithm 1), with `strength` as its p.
 
-    At each step each merge that is possible in the word is dropped with probability p, and the best of the others is
-    made; it ends when all are dropped. Where many are possible it seldom ends early: a sentence without spaces is
-    one long word, of which little is drawn otherwise.
+    In each step every possible merge of the word is dropped with probability p, and the best of the others is applied.
+    The process ends when all are dropped, which is rare if many merges are possible: a sentence without spaces is one
+    long word, whose segmentation varies little.
     """
 
     def __init__(self, model) -> None:
         super().__init__(model)
-        self._kept = lru_cache(KEPT_WORDS)(self._plain)
+        self._cached_plain = lru_cache(CACHED_WORDS)(self._plain)
 
     def _word(self, word: str, strength: float, random: Uniform) -> Sequence[int]:
-        ids, merges = self._kept(word) if len(word) <= KEPT_CHARACTERS else self._plain(word)
+        ids, merges = self._cached_plain(word) if len(word) <= CACHED_CHARACTERS else self._plain(word)
         for made in range(len(merges)):
-            if random() < strength:  # for the first time the best merge is dropped; until then all is as without
+            if random() < strength:  # the first dropped merge; before it, the merges are those without dropout
                 return self._merge(word, list(merges[:made]), strength, random, dropped=1)
         return ids
 
     def _plain(self, word: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Ids without dropout, and the merges that lead to them, as where the left piece begins."""
+        """Return the ids without dropout, and the merges that lead to them, as the positions of their left pieces."""
         merges: list[int] = []
         ids = self._merge(word, merges, 0.0, lambda: 1.0)
         return tuple(ids), tuple(merges)
 
     def _merge(self, word: str, made: list[int], p: float, random: Uniform, dropped: int = 0) -> list[int]:
-        """Ids of a word, from where the merges `made` have led, to which the further ones are added.
+        """Return the ids of a word after BPE-dropout.
 
-        In the first step the best `dropped` merges are dropped already.
+        Args:
+            word: the word.
+            made: merges that are applied first, as the positions of their left pieces; further ones are appended.
+            p: probability with which a merge is dropped.
+            random: the only source of randomness.
+            dropped: number of the best merges that are already dropped in the first step.
         """
         scores, length = self._scores, len(word)
-        stops = list(range(1, length + 1))  # of the piece that begins at a place
-        starts = list(range(-1, length))  # of the piece that ends at a place
+        stops = list(range(1, length + 1))  # end of the piece that begins at a position
+        starts = list(range(-1, length))  # start of the piece that ends at a position
         for left in made:
             right = stops[stops[left]]
             stops[left], starts[right] = right, left
-        possible: list[tuple[float, int]] = []  # merges, best first: minus the score, and where the left piece begins
+        possible: list[tuple[float, int]] = []  # merges, best first: minus the score, position of the left piece
         left = 0
         while (middle := stops[left]) < length:
             if (score := scores.get(word[left : stops[middle]])) is not None:
@@ -193,23 +206,23 @@ class BPESegmenter(Segmenter):
             stops[left], starts[right] = right, left
             made.append(left)
             dropped = 0
-        found: list[int] = []
+        ids: list[int] = []
         left = 0
         while left < length:
             piece = word[left : stops[left]]
-            found += self._ids.get(piece) or self._unknown(piece)
+            ids += self._ids.get(piece) or self._unknown(piece)
             left = stops[left]
-        return found
+        return ids
 
 
-@lru_cache(KEPT_WORDS)
+@lru_cache(CACHED_WORDS)
 def _move(start: int, ids: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """Where a piece begins, and its ids backward; kept, as many lattices share it."""
+    """Return the arguments as a tuple, which is cached, since many lattices share it."""
     return start, ids
 
 
 def make_segmenter(model: bytes) -> Segmenter | None:
-    """What draws from a serialised SentencePiece model; None if each text has one segmentation in it."""
+    """Return the sampler for a serialised SentencePiece model; None if its kind has a single segmentation of a text."""
     from sentencepiece import sentencepiece_model_pb2
 
     proto = sentencepiece_model_pb2.ModelProto  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
@@ -220,7 +233,7 @@ def make_segmenter(model: bytes) -> Segmenter | None:
 
 
 def _word_pattern(pieces) -> re.Pattern[str]:
-    """Finds the words of a text, one after the other, that no piece reaches over."""
+    """Return the pattern of the words that are segmented independently, since no piece reaches across them."""
     if not any(re.search(f"[^{SPACE_MARK}]{SPACE_MARK}", piece) for piece in pieces):
         return re.compile(f"{SPACE_MARK}*[^{SPACE_MARK}]+|{SPACE_MARK}+")
     if not any(re.search(f"{SPACE_MARK}[^{SPACE_MARK}]", piece) for piece in pieces):

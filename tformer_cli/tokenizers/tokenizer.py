@@ -1,4 +1,4 @@
-"""SentencePiece vocabularies: trained in memory, kept as a few small files, sampled by `segmentation.py`.
+"""SentencePiece vocabularies, which are trained in memory and saved as a few small files.
 
 Sources: unigram language model (Kudo 2018), byte-pair encoding (Sennrich et al. 2016), SentencePiece (Kudo and
 Richardson 2018).
@@ -34,13 +34,13 @@ JOINT = "joint"
 
 
 class Tokenizer:
-    """Text to ids and back, with one vocabulary for all languages (joint) or one a language (separate).
+    """A tokenizer with one vocabulary for all languages (joint) or one for each (separate).
 
     Args:
-        models: serialised SentencePiece models by language; {"joint": ...} for one vocabulary.
-        kind: unigram, bpe or char; sentencepiece for a model that was made elsewhere.
-        lossless: the models keep white space and Unicode forms.
-        origin: what an error calls the models.
+        models: serialised SentencePiece models by language; {"joint": ...} for a joint vocabulary.
+        kind: unigram, bpe or char; sentencepiece for a model that was not trained by tformer.
+        lossless: whether the models preserve white space and Unicode forms.
+        origin: name of the models in error messages.
 
     Raises:
         DataError: if a model cannot be read, or lacks a padding, beginning, end or unknown piece.
@@ -50,7 +50,7 @@ class Tokenizer:
     """Whether further tokens do not change the text of previous ones, except for incomplete characters."""
 
     def __init__(self, models: Mapping[str, bytes], *, kind: str, lossless: bool = False, origin: str = "") -> None:
-        """Load the models, and check that they can serve."""
+        """Load the models, and check their special pieces."""
         self.kind, self.lossless = kind, lossless
         self._models = dict(models)
         self._processors = {name: _load_model(data, f"{origin or name}") for name, data in self._models.items()}
@@ -61,27 +61,25 @@ class Tokenizer:
             if [other.pad_id(), other.unk_id(), other.bos_id(), other.eos_id()] != special:
                 raise DataError(f"{origin}: the languages' models give the special pieces different ids")
         self._mark = {name: _byte_ids(model, SPACE_MARK) for name, model in self._processors.items()}
-        self._segmenters: dict[str, Segmenter | None] = {}  # made when the first segmentation is drawn
+        self._segmenters: dict[str, Segmenter | None] = {}  # created when the first segmentation is drawn
         self._gap = self._find_gap()
         self.hash = hash_files(self.files())
 
     @classmethod
     def train(cls, texts: Mapping[str, Iterable[str]], config: TokenizerConfig, seed: int = 1) -> Tokenizer:
-        """Train on the lines of `texts`, or on `config.lines` of them, drawn from all, where there are more.
+        """Train on the lines of `texts`, or on `config.lines` randomly drawn ones if there are more.
 
-        Training runs in one thread, and which lines are drawn depends on their number alone: the same text and
-        settings give the same bytes. Only the lines that are learnt from are held in memory; a long one is cut at a
-        space. `kind: char` takes `vocab_size` as the most it may use. `lossless` spells unknown characters in bytes,
-        whatever `byte_fallback` says, as nothing could be exact without it.
+        Training runs in one thread, and the draw depends only on the number of lines, so that the same text and
+        settings result in the same bytes. Only the drawn lines are held in memory, and long ones are divided at a
+        space. For `kind: char`, `vocab_size` is a maximum. `lossless` implies `byte_fallback`.
 
         Args:
             texts: lines by language.
-            config: kind and size; `path` is not looked at.
-            seed: of SentencePiece's own generator, in case a version of it draws from that.
+            config: kind and size; `path` is ignored.
+            seed: seed of SentencePiece's generator.
 
         Raises:
-            ConfigError: if the vocabulary is too large or too small for the text, or a user symbol is
-                impossible.
+            ConfigError: if the vocabulary is too large or too small for the text, or a user symbol is not allowed.
             DataError: if there is no text.
         """
         tokenizer_training.check_symbols(config.user_symbols)
@@ -99,11 +97,11 @@ class Tokenizer:
         """Read a tokenizer.
 
         Args:
-            path: a folder that `files` was written to, a folder with such a folder named `tokenizer` in it (a
-                checkpoint), a run, whose checkpoints all have the same one, or a SentencePiece `.model` file.
+            path: a folder with the files of `files`, a folder that contains one named `tokenizer` (a checkpoint), a
+                run, whose checkpoints all have the same one, or a SentencePiece `.model` file.
 
         Raises:
-            DataError: if there is none, or it is damaged.
+            DataError: if there is no tokenizer, or it is damaged.
         """
         path = Path(path)
         if path.is_file():
@@ -118,63 +116,63 @@ class Tokenizer:
 
     @classmethod
     def _load_folder(cls, folder: Path) -> Tokenizer | JsonTokenizer:
-        place = folder / META
+        file = folder / META
         try:
-            meta = json.loads(_read(place))
+            meta = json.loads(_read(file))
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{place}: not JSON") from error
+            raise DataError(f"{file}: not JSON") from error
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-            raise DataError(f"{place}: not a tokenizer of format {FORMAT}", "it may be from another version of tformer")
+            raise DataError(f"{file}: not a tokenizer of format {FORMAT}", "it may be from another version of tformer")
         if meta.get("kind") == JSON_KIND and isinstance(meta.get("special"), dict):
             return JsonTokenizer(_read(folder / JSON_FILE), meta["special"], str(folder / JSON_FILE))
         names, kind, lossless = meta.get("models"), meta.get("kind"), meta.get("lossless")
         if not (isinstance(names, list) and names and isinstance(kind, str) and isinstance(lossless, bool)):
-            raise DataError(f"{place}: models, kind or lossless is missing or of the wrong type")
+            raise DataError(f"{file}: models, kind or lossless is missing or of the wrong type")
         models = {}
         for name in names:
             if not isinstance(name, str) or not _is_language(name):
-                raise DataError(f"{place}: {name!r} cannot be a model's name")
-            file = folder / f"{name}.model"
-            if file.is_symlink():
-                raise DataError(f"{file}: is a link", "put the file itself there")
-            models[name] = _read(file)
+                raise DataError(f"{file}: {name!r} cannot be a model's name")
+            model_file = folder / f"{name}.model"
+            if model_file.is_symlink():
+                raise DataError(f"{model_file}: is a link", "put the file itself there")
+            models[name] = _read(model_file)
         return cls(models, kind=kind, lossless=lossless, origin=str(folder))
 
     @property
     def joint(self) -> bool:
-        """One vocabulary serves all languages."""
+        """Return whether all languages share a vocabulary."""
         return list(self._models) == [JOINT]
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages that have a vocabulary of their own; empty if joint."""
+        """Return the languages with separate vocabularies; none if the vocabulary is joint."""
         return () if self.joint else tuple(self._models)
 
     @property
     def vocab_size(self) -> int:
-        """Pieces of the joint vocabulary, or of the largest of the separate ones."""
+        """Return the number of pieces of the joint vocabulary, or of the largest separate one."""
         return max(model.get_piece_size() for model in self._processors.values())
 
     def vocab_size_of(self, language: str | None = None) -> int:
-        """Pieces of the vocabulary of `language`, special ones included."""
+        """Return the number of pieces of a language's vocabulary, with the special ones."""
         return self._processor(language)[1].get_piece_size()
 
     def files(self) -> dict[str, bytes]:
-        """What to write into a folder, by name; `load` of that folder gives the same tokenizer and hash."""
+        """Return the files of a tokenizer's folder by name; `load` reads them to a tokenizer with the same hash."""
         meta = {"format": FORMAT, "kind": self.kind, "lossless": self.lossless, "models": list(self._models)}
         files = {META: (json.dumps(meta, ensure_ascii=False, indent=2) + "\n").encode()}
         return files | {f"{name}.model": data for name, data in self._models.items()}
 
     def encode(self, text: str, language: str | None = None) -> list[int]:
-        """Ids of a line, without beginning and end; a `<mask>` may take the space before it (`mask_takes_space`)."""
+        """Return the ids of a line without beginning and end; `<mask>` may include the space before it."""
         return self._each_part(text, language, self._processor(language)[1].encode)
 
     def encode_batch(self, texts: Sequence[str], language: str | None = None) -> list[list[int]]:
-        """Ids of many lines; the same as `encode` of each, faster."""
+        """Return the ids of each line, as `encode` does, but faster."""
         if self.lossless and any(SPACE_MARK in text for text in texts):
             return [self.encode(text, language) for text in texts]
-        found = self._processor(language)[1].encode(list(texts), num_threads=1)
-        return [self._with_whole_gaps(ids) for ids in found] if self._gap else found
+        rows = self._processor(language)[1].encode(list(texts), num_threads=1)
+        return [self._join_gaps(ids) for ids in rows] if self._gap else rows
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Return the ids of each word of a sentence, as if it followed a space."""
@@ -186,49 +184,49 @@ class Tokenizer:
         return [self.eos_id]
 
     def encode_with_offsets(self, text: str, language: str | None = None) -> tuple[list[int], list[tuple[int, int]]]:
-        """Return the ids of a text, and the characters that each of them stands for.
+        """Return the ids of a text, and the characters of each.
 
         Args:
             text: a text of any length; its line ends are white space.
-            language: whose vocabulary, if separate.
+            language: its language, if vocabularies are separate.
 
         Returns:
-            The same ids as `encode` gives; and for each, the place of its first character and the one after its last.
-            A piece that shares its character with the next one (bytes of a character, the parts of a ligature) may
-            have an empty place before that character.
+            The ids of `encode`; and for each, the index of its first character and the index after its last. A piece
+            that shares its character with the next one (bytes of a character, the parts of a ligature) may have an
+            empty range before that character.
         """
         name, model = self._processor(language)
         ids: list[int] = []
         offsets: list[tuple[int, int]] = []
-        place = 0
+        position = 0
         for number, part in enumerate(text.split(SPACE_MARK) if self.lossless else [text]):
             if number:
                 ids += self._mark[name]
-                offsets += [(place, place + 1)] * len(self._mark[name])
-                place += 1
+                offsets += [(position, position + 1)] * len(self._mark[name])
+                position += 1
             encoded = model.encode(part, return_type="offset_mapping")
             ids += encoded["ids"]
-            offsets += [(place + begin, place + end) for begin, end in encoded["offsets"]]
-            place += len(part)
-        kept = self._outside_gaps(ids)
-        return [ids[number] for number in kept], [offsets[number] for number in kept]
+            offsets += [(position + begin, position + end) for begin, end in encoded["offsets"]]
+            position += len(part)
+        indices = self._outside_gaps(ids)
+        return [ids[index] for index in indices], [offsets[index] for index in indices]
 
     def encode_sampled(
         self, text: str, language: str | None = None, *, strength: float, rng: np.random.Generator
     ) -> list[int]:
-        """Ids of one of a line's many segmentations, drawn at random.
+        """Return the ids of a random segmentation of a line.
 
-        Unigram: the segmentation is drawn from the whole lattice with probability proportional to
+        Unigram: the segmentation is drawn from all segmentations with probabilities proportional to
             P(segmentation)^strength
-        (Kudo 2018, section 3.2, l = infinity): small values are the more varied, 0.1 to 0.5 are usual. BPE:
-        at each step each possible merge is dropped with probability `strength` (Provilkov et al. 2020, algorithm 1):
-        0.1 is usual. Characters: the same as `encode`.
+        (Kudo 2018, section 3.2, l = infinity): smaller values result in more variation, and 0.1 to 0.5 are usual. BPE:
+        in each step every possible merge is dropped with probability `strength` (Provilkov et al. 2020, algorithm 1),
+        and 0.1 is usual. Characters: there is a single segmentation, that of `encode`.
 
         Args:
             text: a line.
-            language: whose vocabulary, if separate.
+            language: its language, if vocabularies are separate.
             strength: 0 to 1; 0 is `encode`.
-            rng: the only source of randomness; one raw word of its bits is taken, so that equal generators give
+            rng: the only source of randomness. A single raw word is drawn from it, so that equal generators result in
                 equal ids in any process.
         """
         name, model = self._processor(language)
@@ -241,37 +239,37 @@ class Tokenizer:
     def encode_batch_sampled(
         self, texts: Sequence[str], language: str | None = None, *, strength: float, rng: np.random.Generator
     ) -> list[list[int]]:
-        """Segmentations of many lines; the same as `encode_sampled` of one after the other."""
+        """Return the ids of a random segmentation of each line, as consecutive calls of `encode_sampled` do."""
         if not strength or self._segmenter(self._processor(language)[0]) is None:
             return self.encode_batch(texts, language)
         return [self.encode_sampled(text, language, strength=strength, rng=rng) for text in texts]
 
     def decode(self, ids: Iterable[int], language: str | None = None) -> str:
-        """The text of ids; padding, beginning and end are control pieces and add nothing."""
+        """Return the text of ids; padding, beginning and end are control pieces without text."""
         return self._processor(language)[1].decode([int(i) for i in ids])
 
     @property
     def mask_id(self) -> int | None:
-        """The id of `<mask>`, if it is a user symbol."""
+        """Return the id of `<mask>` if it is a user symbol, otherwise None."""
         model = self._processor(None)[1] if self.joint else None
-        found = model.piece_to_id(MASK) if model is not None else 0
-        return found if model is not None and model.id_to_piece(found) == MASK else None
+        mask_id = model.piece_to_id(MASK) if model is not None else 0
+        return mask_id if model is not None and model.id_to_piece(mask_id) == MASK else None
 
     @property
     def mask_takes_space(self) -> bool:
-        """Whether the space before a `<mask>` is part of it.
+        """Return whether the space before `<mask>` is part of it.
 
-        It is where pieces begin with theirs: a hidden word then hides its space too, and a gap in a line to fill looks
-        as in training. Where a space is a piece like any letter it stays one.
+        It is if pieces contain the space before them: a masked word of training then includes its space, and so must a
+        `<mask>` in a text to complete. If a space is a piece of its own, it remains one.
         """
         return self._gap is not None
 
     def word_starts(self) -> list[bool]:
-        """Whether each piece of a joint vocabulary begins a word."""
+        """Return whether each piece of a joint vocabulary begins a word."""
         return [piece.startswith(SPACE_MARK) for piece in self.pieces(range(self.vocab_size))]
 
     def pieces(self, ids: Iterable[int], language: str | None = None) -> list[str]:
-        """The piece of each id, special ones included, as SentencePiece writes them (a space is U+2581)."""
+        """Return the piece of each id as SentencePiece writes it, in which U+2581 is a space."""
         model = self._processor(language)[1]
         return [model.id_to_piece(int(i)) for i in ids]
 
@@ -290,7 +288,7 @@ class Tokenizer:
         return self._segmenters[name]
 
     def _find_gap(self) -> tuple[int, int] | None:
-        """The ids of a space and a `<mask>`, if the one is part of the other."""
+        """Return the ids of a space and `<mask>` if the space before `<mask>` is part of it, otherwise None."""
         mask = self.mask_id
         if mask is None:
             return None
@@ -298,29 +296,30 @@ class Tokenizer:
         begin_words = any(len(piece) > 1 and piece.startswith(SPACE_MARK) for piece in pieces)
         return (pieces.index(SPACE_MARK), mask) if begin_words and SPACE_MARK in pieces else None
 
-    def _with_whole_gaps(self, ids: list[int]) -> list[int]:
-        return [ids[number] for number in kept] if len(kept := self._outside_gaps(ids)) < len(ids) else ids
+    def _join_gaps(self, ids: list[int]) -> list[int]:
+        indices = self._outside_gaps(ids)
+        return [ids[index] for index in indices] if len(indices) < len(ids) else ids
 
     def _outside_gaps(self, ids: list[int]) -> Sequence[int]:
-        """Return the indices of the ids that stay where a `<mask>` takes the space before it."""
+        """Return the indices of the ids except those of spaces that are part of a `<mask>`."""
         if self._gap is None or self._gap[1] not in ids:
             return range(len(ids))
         return [number for number, pair in enumerate(zip_longest(ids, ids[1:])) if pair != self._gap]
 
     def _each_part(self, text: str, language: str | None, encode: Callable[[str], list[int]]) -> list[int]:
-        """Encode; lossless: U+2581 is spelled in bytes, as SentencePiece decodes its piece to a space."""
+        """Encode the parts of a text; with `lossless`, U+2581 is encoded as bytes, since its piece means a space."""
         if not self.lossless or SPACE_MARK not in text:
-            return self._with_whole_gaps(encode(text))
+            return self._join_gaps(encode(text))
         mark = self._mark[self._processor(language)[0]]
         first, *others = text.split(SPACE_MARK)
         ids = encode(first)
         for part in others:
             ids += mark + encode(part)
-        return self._with_whole_gaps(ids)
+        return self._join_gaps(ids)
 
 
 Vocabulary = Tokenizer | JsonTokenizer
-"""What a task may have: both have the same methods."""
+"""The vocabulary of a task; both classes have the same methods."""
 
 
 def _load_model(data: bytes, origin: str) -> sentencepiece.SentencePieceProcessor:

@@ -1,4 +1,4 @@
-"""How a SentencePiece model is trained: in memory, in one thread, so that the same text gives the same bytes."""
+"""Training of SentencePiece models: in memory, and in one thread, so that the same text results in the same bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tformer_cli.tokenizers.segmentation import SPACE_MARK
 if TYPE_CHECKING:
     from tformer_cli.config.schema import TokenizerConfig
 
-PAD_ID, UNK_ID, BOS_ID, EOS_ID = range(4)  # of every model that is trained here
+PAD_ID, UNK_ID, BOS_ID, EOS_ID = range(4)  # of all models that are trained here
 RESERVED = "\u2585"  # the trainer skips lines that hold this character
 LINE_CHARACTERS = 4096  # longer lines are cut for training; SentencePiece would skip lines over a limit
 
@@ -24,18 +24,18 @@ def check_symbols(symbols: Sequence[str]) -> None:
     """Refuse pieces that no vocabulary can have.
 
     Raises:
-        ConfigError: naming the first of them.
+        ConfigError: if there is one; names the first.
     """
     taken = {"<pad>", "<unk>", "<s>", "</s>"}
     for symbol in symbols:
         if not symbol or symbol in taken or SPACE_MARK in symbol:
-            why = "is empty" if not symbol else "holds U+2581" if SPACE_MARK in symbol else "is there already"
-            raise ConfigError(f"tokenizer.user_symbols: {symbol!r} {why}", "leave it out")
+            reason = "is empty" if not symbol else "holds U+2581" if SPACE_MARK in symbol else "is there already"
+            raise ConfigError(f"tokenizer.user_symbols: {symbol!r} {reason}", "leave it out")
         taken.add(symbol)
 
 
 def training_lines(texts: Iterable[Iterable[str]]) -> Iterator[str]:
-    """Every character of the texts but U+2585, in lines that the trainer takes."""
+    """Yield all characters of texts except U+2585, in lines that the trainer accepts."""
     for lines in texts:
         for line in lines:
             for part in line.split(RESERVED) if RESERVED in line else (line,):
@@ -49,13 +49,13 @@ def training_lines(texts: Iterable[Iterable[str]]) -> Iterator[str]:
 
 
 def train(lines: Iterator[str], config: TokenizerConfig, seed: int, where: str = "") -> bytes:
-    """A serialised model, learnt from lines.
+    """Train a model on lines, and return it in serialised form.
 
     Args:
-        lines: as `training_lines` gives them.
+        lines: lines of `training_lines`.
         config: kind and size.
-        seed: of SentencePiece's own generator.
-        where: what errors add to name the text, as " for de".
+        seed: seed of SentencePiece's generator.
+        where: addition to messages that names the text, such as " for de".
 
     Raises:
         ConfigError: if the vocabulary is too large or too small for the text.
@@ -104,10 +104,12 @@ def _training_error(message: str, config: TokenizerConfig, where: str) -> Config
         return ConfigError(cause, f"set it to at least {match[1]}, or lower tokenizer.character_coverage")
     if "(vocab_size) >= (0)" in message:  # kind=char: too small even for the special pieces
         bytes_too = config.byte_fallback or config.lossless
-        least = 4 + len(config.user_symbols) + 256 * bytes_too
+        minimum = 4 + len(config.user_symbols) + 256 * bytes_too
         parts = ["special pieces", *(["bytes"] * bytes_too), *(["user symbols"] * bool(config.user_symbols))]
-        cause = f"tokenizer.vocab_size: {' and '.join(parts)} alone{where} need {least}, more than {config.vocab_size}"
-        return ConfigError(cause, f"set it to {least} plus the number of characters, or more; the rest is not used")
+        cause = (
+            f"tokenizer.vocab_size: {' and '.join(parts)} alone{where} need {minimum}, more than {config.vocab_size}"
+        )
+        return ConfigError(cause, f"set it to {minimum} plus the number of characters, or more; the rest is not used")
     if "sentences_.empty()" in message:
         return DataError(f"there is no text to train a tokenizer from{where}")
     return ConfigError(f"tokenizer{where}: SentencePiece: {' '.join(message.split())}")
