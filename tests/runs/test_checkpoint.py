@@ -50,18 +50,18 @@ def test_whole_folder_is_whole_and_nothing_else_is_left(tmp_path):
 def test_every_damage_is_noticed(tmp_path, name, how):
     folder = tmp_path / "step-1"
     write_folder(folder, FILES)
-    place = folder / name
-    content = bytearray(place.read_bytes())
+    file = folder / name
+    content = bytearray(file.read_bytes())
     if how == "cut":
-        place.write_bytes(content[:-1])
+        file.write_bytes(content[:-1])
     elif how == "flip":
         content[len(content) // 2] ^= 4
-        place.write_bytes(content)
+        file.write_bytes(content)
     elif how == "zero tail":
         content[-4:] = bytes(4)
-        place.write_bytes(content)
+        file.write_bytes(content)
     else:
-        place.unlink()
+        file.unlink()
     assert damage(folder) != ""
 
 
@@ -180,17 +180,17 @@ def test_damaged_ones_are_named_and_all_damaged_is_an_error(tmp_path):
     for step in (1, 2):
         checkpoints.save(step, files(step, None))
     (checkpoints.path(2) / "state.json").write_bytes(b"")
-    said = []
-    assert checkpoints.newest(said.append) == checkpoints.path(1)
-    assert len(said) == 1 and "step-00000002 state.json" in said[0]
+    messages = []
+    assert checkpoints.newest(messages.append) == checkpoints.path(1)
+    assert len(messages) == 1 and "step-00000002 state.json" in messages[0]
     (checkpoints.path(1) / "model.safetensors").unlink()
     with pytest.raises(RunError, match="every checkpoint is damaged"):
-        checkpoints.newest(said.append)
+        checkpoints.newest(messages.append)
 
 
 def test_average():
-    found = average_tensors([{"a": torch.tensor([1.0, 2.0])}, {"a": torch.tensor([3.0, 6.0])}])
-    assert torch.equal(found["a"], torch.tensor([2.0, 4.0]))
+    average = average_tensors([{"a": torch.tensor([1.0, 2.0])}, {"a": torch.tensor([3.0, 6.0])}])
+    assert torch.equal(average["a"], torch.tensor([2.0, 4.0]))
 
 
 def test_the_average_of_checkpoints_is_of_the_whole_ones(tmp_path):
@@ -274,9 +274,9 @@ def test_several_processes_replace_one_file_each_with_its_own_whole_content(tmp_
 
     monkeypatch.setattr(os, "replace", replace)
     abandoned, recent = (tmp_path / f".{name}.writing" for name in ("test.json.5", "other.json.6"))
-    for place, age in ((abandoned, 3600), (recent, 5)):
-        place.touch()
-        os.utime(place, (time.time() - age,) * 2)
+    for file, age in ((abandoned, 3600), (recent, 5)):
+        file.touch()
+        os.utime(file, (time.time() - age,) * 2)
     replace_file(path, b"first")
     assert path.read_bytes() == b"first" and len(set(names)) == 2
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [recent.name, path.name]

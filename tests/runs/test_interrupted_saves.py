@@ -76,7 +76,7 @@ def events_of_a_save(begun, monkeypatch) -> int:
 def test_killed_anywhere_in_a_save_it_is_completed_or_undone(begun, monkeypatch, tmp_path):
     count, outcomes = events_of_a_save(begun, monkeypatch), set()
     assert count > 15
-    whole = tree(tmp_path / "counted")
+    expected = tree(tmp_path / "counted")
     for number in range(1, count + 1):
         folder = tmp_path / f"killed-{number}" / "checkpoints"
         shutil.copytree(begun, folder)
@@ -100,7 +100,7 @@ def test_killed_anywhere_in_a_save_it_is_completed_or_undone(begun, monkeypatch,
         trainer.settle(newest)
         if newest.name.endswith("2"):  # undone, and the step is taken again
             last_save(folder)
-        assert tree(folder) == whole
+        assert tree(folder) == expected
     assert len(outcomes) == 2
 
 
@@ -135,16 +135,16 @@ def test_every_verb_completes_a_save_unless_a_process_is_writing(begun, tmp_path
 def test_damaged_pointers_mislead_nobody(begun, tmp_path, pointer):
     (tmp_path / "config.yaml").write_text("x")
     for name in ("best", "latest"):
-        place = begun / name
-        place.unlink()
+        file = begun / name
+        file.unlink()
         if isinstance(pointer, bytes):
-            place.write_bytes(pointer)
+            file.write_bytes(pointer)
         elif pointer == "fifo":
-            os.mkfifo(place)
+            os.mkfifo(file)
         elif pointer == "folder":
-            place.mkdir()
+            file.mkdir()
         elif pointer:
-            place.symlink_to(pointer)
+            file.symlink_to(pointer)
     assert locate(tmp_path)[1].name == "step-00000001"
     assert locate(tmp_path, "latest")[1].name == "step-00000002"
 

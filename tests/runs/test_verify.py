@@ -43,12 +43,12 @@ def test_malformed_manifests_are_damage(folder, manifest):
 
 
 def test_every_bit_of_the_manifest_counts(folder):
-    place = folder / "manifest.json"
-    content = place.read_bytes()
+    file = folder / "manifest.json"
+    content = file.read_bytes()
     for bit in range(8 * len(content)):
         flipped = bytearray(content)
         flipped[bit // 8] ^= 1 << bit % 8
-        place.write_bytes(flipped)
+        file.write_bytes(flipped)
         fault = damage(folder)
         assert fault or json.loads(flipped)["files"].keys() >= FILES.keys()  # such as a space replaced by another
 
@@ -56,18 +56,18 @@ def test_every_bit_of_the_manifest_counts(folder):
 @pytest.mark.parametrize("name", ["manifest.json", "state.json", "model.safetensors", "tokenizer/joint.model"])
 @pytest.mark.parametrize("how", ["fifo", "/dev/zero", "link", "folder"])
 def test_other_things_in_place_of_a_file_are_damage(folder, name, how):
-    place = folder / name
-    content = place.read_bytes()
-    place.unlink()
+    file = folder / name
+    content = file.read_bytes()
+    file.unlink()
     if how == "fifo":
-        os.mkfifo(place)
+        os.mkfifo(file)
     elif how == "folder":
-        place.mkdir()
+        file.mkdir()
     elif how == "link":
         (folder.parent / "elsewhere").write_bytes(content)
-        place.symlink_to(folder.parent / "elsewhere")
+        file.symlink_to(folder.parent / "elsewhere")
     else:
-        place.symlink_to(how)
+        file.symlink_to(how)
     assert damage(folder) != ""
 
 
@@ -113,8 +113,8 @@ def test_mutated_folders_never_surprise(folder):
         name = rng.choice(sorted(seeds))
         content = bytearray(seeds[name])
         for _ in range(rng.randint(1, 4)):
-            place = rng.randrange(len(content))
-            content[place : place + rng.randint(0, 3)] = rng.choice(
+            position = rng.randrange(len(content))
+            content[position : position + rng.randint(0, 3)] = rng.choice(
                 [b"", b"null", b"[", b"9" * 30, b"\xed\xa0\x80", b"-1"]
             )
         (folder / name).write_bytes(content)
@@ -128,5 +128,5 @@ def test_mutated_folders_never_surprise(folder):
                 getattr(checkpoints, work)(*([print] if work == "newest" else []))
             except RunError as error:
                 assert "\n" not in str(error)
-        for other, kept in seeds.items():
-            (folder / other).write_bytes(kept)
+        for other, original in seeds.items():
+            (folder / other).write_bytes(original)

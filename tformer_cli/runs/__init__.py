@@ -1,1 +1,1 @@
-"""The run folder: its lock, checkpoints, their verification, and output that is complete or not there."""
+"""The run folder: its lock, checkpoints, their verification, and atomic writing of files."""

@@ -1,9 +1,9 @@
-"""Checkpoints: one format for all families, one way to write, nothing trusted when read.
+"""Checkpoints, in a format that all families share; their content is verified when it is read.
 
-A checkpoint is a folder: `model.safetensors` (the weights to use; the moving average where there is one),
-`optimizer.safetensors` (moments, and the raw weights beside an average), `state.json`, `config.yaml`, the task's own
-files (tokenizer, labels) and, written last, `manifest.json` with format version, size and SHA-256 of each file.
-It is written beside its place, synced and renamed, so that under its own name it is always whole.
+A checkpoint is a folder: `model.safetensors` (the weights for use: the moving average if there is one),
+`optimizer.safetensors` (moments, and the raw weights if there is an average), `state.json`, `config.yaml`, files of the
+task (tokenizer, labels) and, written last, `manifest.json` with format version, size and SHA-256 of each file. It is
+written under a temporary name, synced and renamed, so that a folder with its final name is always complete.
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ PREFIX, AVERAGED = "step-", "averaged"
 
 
 def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write a checkpoint folder: beside its place, synced, manifest last, renamed.
+    """Write a checkpoint folder atomically: under a temporary name, manifest last, synced and renamed.
 
     Args:
-        target: the folder; what lies there is replaced.
+        target: the folder; an existing one is replaced.
         files: content by name relative to the folder.
 
     Raises:
-        RunError: if it cannot be written (disk full, no permission); what was there before is untouched.
+        RunError: if it cannot be written (disk full, no permission); an existing folder is then unchanged.
     """
-    beside = target.with_name(f".{target.name}.writing")
+    temporary = target.with_name(f".{target.name}.writing")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
         entries = {
             name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in files.items()
         }
         manifest = {"format_version": FORMAT_VERSION, "files": entries}
-        write_files(beside, {**files, MANIFEST: json.dumps(manifest, indent=1, sort_keys=True).encode()})
+        write_files(temporary, {**files, MANIFEST: json.dumps(manifest, indent=1, sort_keys=True).encode()})
         if target.exists():
             os.replace(target, target.with_name(f".{target.name}.deleting"))
-        os.replace(beside, target)
+        os.replace(temporary, target)
         shutil.rmtree(target.with_name(f".{target.name}.deleting"), ignore_errors=True)
         sync_folder(target.parent)
     except OSError as error:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise RunError(
             f"{target}: checkpoint cannot be written: {error.strerror or error}",
             f"{write_remedy(error)}, then continue with --resume; earlier checkpoints are whole",
@@ -70,7 +70,14 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
 def usable_files(
     weights: bytes, state: Mapping[str, Any], config: Experiment, task_files: Mapping[str, bytes]
 ) -> dict[str, bytes]:
-    """What a checkpoint needs to be used, by name: weights, state, configuration and the task's own files."""
+    """Return the files without which a checkpoint cannot be used, by name.
+
+    Args:
+        weights: content of the file of weights.
+        state: step, scores and counters.
+        config: the configuration.
+        task_files: files of the task, such as the tokenizer.
+    """
     return {
         "model.safetensors": weights,
         "state.json": json.dumps(state, indent=1).encode(),
@@ -80,12 +87,12 @@ def usable_files(
 
 
 def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """A safetensors file."""
+    """Return the content of a safetensors file."""
     return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name; of weights that share memory only the first name."""
+    """Return parameters and persistent buffers by name; shared weights have only their first name."""
     seen: dict[int, str] = {}
     tensors = {}
     for name, value in model.state_dict(keep_vars=True).items():
@@ -101,12 +108,13 @@ def load_model_tensors(model: nn.Module, tensors: Mapping[str, Tensor], where: s
     Raises:
         RunError: if weights are missing, superfluous, of another shape or not finite; names the first.
     """
-    own = model_tensors(model)
-    for kind, names in (("missing", own.keys() - tensors.keys()), ("unknown", tensors.keys() - own.keys())):
+    weights = model_tensors(model)
+    missing, unknown = weights.keys() - tensors.keys(), tensors.keys() - weights.keys()
+    for kind, names in (("missing", missing), ("unknown", unknown)):
         if names:
             raise RunError(f"{where}: {kind} weights: {', '.join(sorted(names)[:3])}", "it belongs to another model")
     with torch.no_grad():
-        for name, value in own.items():
+        for name, value in weights.items():
             if value.shape != tensors[name].shape:
                 shapes = f"{tuple(tensors[name].shape)}, the model has {tuple(value.shape)}"
                 raise RunError(f"{where}: {name} has shape {shapes}", "it belongs to another model")
@@ -116,10 +124,10 @@ def load_model_tensors(model: nn.Module, tensors: Mapping[str, Tensor], where: s
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
+    """Read the tensors of a safetensors file.
 
     Raises:
-        RunError: if it is none.
+        RunError: if it cannot be read.
     """
     try:
         return safetensors.torch.load_file(path)
@@ -129,13 +137,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 @dataclass
 class Checkpoints:
-    """The checkpoints of a run, and which of them are kept.
+    """The checkpoints of a run, of which old ones are removed.
 
     Args:
         folder: `RUN/checkpoints`.
-        keep: newest ones kept.
-        keep_best: best ones kept.
-        higher_is_better: of the metric in `state.json` under `score`; the validation loss is there under `loss`.
+        keep: number of the newest checkpoints that are kept.
+        keep_best: number of the best checkpoints that are kept.
+        higher_is_better: whether a higher `score` in `state.json` is better; `loss` is the validation loss.
     """
 
     folder: Path
@@ -144,7 +152,7 @@ class Checkpoints:
     higher_is_better: bool = True
 
     def steps(self) -> list[Path]:
-        """All checkpoint folders of training steps, oldest first; whole or not."""
+        """Return all checkpoint folders of training steps, complete or not, oldest first."""
         return sorted(path for path in self.folder.glob(f"{PREFIX}*") if path.is_dir())
 
     def regular(self) -> list[Path]:
@@ -156,11 +164,14 @@ class Checkpoints:
         return [path for path in self.steps() if not state_of(path)[0].get("extra", False)]
 
     def path(self, step: int) -> Path:
-        """Folder of a step's checkpoint."""
+        """Return the folder of a step's checkpoint."""
         return self.folder / f"{PREFIX}{step:08d}"
 
     def newest(self, say: Callable[[str], None]) -> Path | None:
-        """The newest whole checkpoint; the damaged ones on the way are named.
+        """Return the newest complete checkpoint; None if there are no checkpoints.
+
+        Args:
+            say: called with a message for each newer, damaged checkpoint.
 
         Raises:
             RunError: if there are checkpoints and all are damaged.
@@ -242,13 +253,13 @@ class Checkpoints:
         return [path for *_, path in sorted(scored)]
 
     def save(self, step: int, files: Mapping[str, bytes]) -> Path:
-        """Write the checkpoint of `step`, move the pointers, then drop what need not be kept."""
+        """Write the checkpoint of `step`, update the pointers, then remove old checkpoints."""
         path = self.path(step)
         write_folder(path, files)
         self.settle(path)
-        for later in self.steps():  # later ones are damaged and were skipped
-            if later.name > path.name:
-                self._remove(later)
+        for checkpoint in self.steps():  # those of later steps are damaged and were skipped
+            if checkpoint.name > path.name:
+                self._remove(checkpoint)
         return path
 
     def settle(self, newest: Path) -> None:
@@ -259,10 +270,15 @@ class Checkpoints:
         self.point(newest)
         steps = [path for path in self.steps() if path.name <= newest.name]
         regular = [path for path in self.regular() if path in steps]
-        kept = {*regular[-self.keep :], *self.ranked(newest)[: self.keep_best], self.best(newest, strict=False), newest}
-        for old in steps:
-            if old not in kept:
-                self._remove(old)
+        retained = {
+            *regular[-self.keep :],
+            *self.ranked(newest)[: self.keep_best],
+            self.best(newest, strict=False),
+            newest,
+        }
+        for checkpoint in steps:
+            if checkpoint not in retained:
+                self._remove(checkpoint)
 
     def point(self, newest: Path) -> None:
         """Write the files `latest` and `best`, which only inform users and other programs."""
@@ -301,7 +317,7 @@ class Checkpoints:
         for path in self.folder.glob(".*.writing"):
             target = path.with_name(path.name.removeprefix(".").removesuffix(".writing"))
             if path.is_dir() and not target.exists() and not damage(path):
-                os.replace(path, target)  # whole, only the last rename was missing
+                os.replace(path, target)  # it is complete, and only the last rename was missing
         for path in list(self._leftovers()):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 

@@ -26,17 +26,17 @@ from tformer_cli.runs.checkpoint import AVERAGED, Checkpoints, complete_save, da
 from tformer_cli.runs.writing import replace_file, write_remedy
 
 INITIAL = "initial"
-"""What a run starts from that another library's model is written to, until its weights have been read."""
+"""Folder of a converted model of another library from which a run starts, until its weights are read."""
 CONFIG, RESULT, METRICS, PERFORMANCE = "config.yaml", "result.json", "metrics.jsonl", "performance.jsonl"
 ENVIRONMENT = "environment.json"
-OWN_FILES = (CONFIG, ENVIRONMENT, METRICS, PERFORMANCE, RESULT)
+FILES = (CONFIG, ENVIRONMENT, METRICS, PERFORMANCE, RESULT)
 HARMLESS = (
     "recipe", "trainer.steps", "trainer.epochs", "trainer.minutes", "trainer.device", "trainer.threads",
     "trainer.compile", "trainer.evaluate_every", "trainer.checkpoint_every", "trainer.keep", "trainer.keep_best",
     "trainer.log_every", "trainer.patience", "trainer.average", "trainer.samples", "trainer.evaluate_decoded",
     "trainer.evaluate_limit", "trainer.distributed_timeout", "data.workers", "data.cache", "data.test", "decode.",
 )  # fmt: skip
-"""Settings that may differ on `--resume`: they change how long, how seen and how scored, not what is learnt when."""
+"""Settings that may differ on `--resume`, since they do not change the training steps themselves."""
 LOCATIONS = ("data.path", "data.train", "data.validation", "data.source", "data.name")
 """Locations of data, which may change if the hash of the data is the same."""
 STEERING = ("optim.lr", "optim.warmup_steps", "optim.clip_norm")
@@ -96,7 +96,7 @@ class Lock:
                 ) from error
 
     def release(self) -> None:
-        """Let others write."""
+        """Release the lock, so that other processes can write."""
         self._all.discard(self)
         self.file.close()
 
@@ -121,32 +121,32 @@ def is_part_of_run(path: Path) -> bool:
     for run in path.parents:
         if (run / CONFIG).exists() and (run / "checkpoints").is_dir():
             first, *below = path.relative_to(run).parts
-            return first == "checkpoints" if below else first in OWN_FILES
+            return first == "checkpoints" if below else first in FILES
     return False
 
 
 def clear_start(run: Path) -> None:
-    """Remove what a run folder needs no more once its model has its first weights: call it under the run's lock."""
-    for place in (run / INITIAL, *run.glob(f".{INITIAL}.*"), *run.glob(".*.writing")):
-        if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place, ignore_errors=True)
-        elif place.name != INITIAL:
-            place.unlink(missing_ok=True)
+    """Remove the files that a run needs only until its model has its first weights; the caller must hold the lock."""
+    for path in (run / INITIAL, *run.glob(f".{INITIAL}.*"), *run.glob(".*.writing")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != INITIAL:
+            path.unlink(missing_ok=True)
 
 
 def locate(path: Path, checkpoint: str = "") -> tuple[Path, Path]:
-    """The run folder and the checkpoint that a user's path means.
+    """Return the run folder and the checkpoint to which a user's path refers.
 
     Args:
         path: a run folder, or a checkpoint in one (or copied elsewhere).
-        checkpoint: name of a checkpoint of the run, `best` or `latest`; empty: the averaged one, else the best, else
-            the latest.
+        checkpoint: name of a checkpoint of the run, `best` or `latest`; empty: the best one, which may be the average,
+            or the latest if none was scored.
 
     Returns:
-        The run folder (the checkpoint itself when it stands alone), and the checkpoint.
+        The run folder (or the checkpoint, if it is not in a run folder), and the checkpoint.
 
     Raises:
-        RunError: if there is no whole checkpoint.
+        RunError: if there is no such checkpoint, or it is damaged.
     """
     if not path.is_dir():
         raise RunError(f"{path}: no such run folder", "give the folder that --run named; `tformer runs` lists them")
@@ -162,10 +162,10 @@ def locate(path: Path, checkpoint: str = "") -> tuple[Path, Path]:
         else:
             chosen = folder.folder / checkpoint
         if chosen is None or not chosen.is_dir():
-            there = [step.name for step in [*folder.steps(), folder.folder / AVERAGED] if step.is_dir()]
+            existing = [step.name for step in [*folder.steps(), folder.folder / AVERAGED] if step.is_dir()]
             if chosen is None:
                 raise RunError(f"{path}: no checkpoint yet", "continue the run with --resume")
-            names = ", ".join(there) or "none"
+            names = ", ".join(existing) or "none"
             raise RunError(f"{path}: no checkpoint {chosen.name}", f"name one with --checkpoint; there are: {names}")
     fault = damage(chosen)
     if fault:
@@ -190,7 +190,7 @@ def _complete(run: Path) -> None:
 
 
 def write_environment(run: Path, machine: str) -> None:
-    """What the run was made with, for whoever wants to check a number later."""
+    """Write the versions, the machine and the command of a run, which help to reproduce it."""
     names = ("torch", "numpy", "sentencepiece", "sacrebleu", "datasets", "safetensors", "hydra-core")
     versions = {name: metadata.version(name) for name in names}
     facts = {
@@ -206,7 +206,7 @@ def write_environment(run: Path, machine: str) -> None:
 
 
 def processor() -> str:
-    """Name of the CPU."""
+    """Return the name of the CPU."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))

@@ -1,4 +1,4 @@
-"""Reading and verification of the records of a checkpoint, without torch; none of them is trusted."""
+"""Reading and verification of the records of a checkpoint, without torch."""
 
 from __future__ import annotations
 
@@ -94,17 +94,17 @@ def damage(folder: Path) -> str:
     if fault:
         return fault
     faults = (file_fault(folder, name, size, sha256) for name, (size, sha256) in entries.items())
-    return next(filter(None, faults), "") or _stranger(folder)
+    return next(filter(None, faults), "") or _irregular_file(folder)
 
 
-def _stranger(folder: Path) -> str:
-    """Return the first link, pipe or device in a checkpoint folder, in its manifest or not."""
+def _irregular_file(folder: Path) -> str:
+    """Return the fault of a link, pipe or device in a checkpoint folder, also one outside its manifest; "" if none."""
     try:
         for entry in sorted(folder.rglob("*")):
             mode = entry.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                what = "a link" if stat.S_ISLNK(mode) else "no regular file"
-                return f"holds {entry.relative_to(folder).as_posix()}, which is {what}"
+                kind = "a link" if stat.S_ISLNK(mode) else "no regular file"
+                return f"holds {entry.relative_to(folder).as_posix()}, which is {kind}"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return ""
@@ -188,19 +188,19 @@ def read_state(folder: Path, *, resumable: bool = False) -> dict[str, Any]:
     Raises:
         RunError: if it cannot be read, or a field is missing or has another type.
     """
-    place = folder / STATE
+    path = folder / STATE
     try:
-        state = json.loads(read_regular(place, largest=LARGEST_TEXT, links=False))
+        state = json.loads(read_regular(path, largest=LARGEST_TEXT, links=False))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "not JSON"
-        raise RunError(f"{place}: cannot be read: {reason}", "choose another with --checkpoint") from error
+        raise RunError(f"{path}: cannot be read: {reason}", "choose another with --checkpoint") from error
     if not isinstance(state, dict):
-        raise RunError(f"{place}: not a JSON object", "choose another with --checkpoint")
+        raise RunError(f"{path}: not a JSON object", "choose another with --checkpoint")
     wrong = [name for name, check in FIELDS.items() if name in state and not check(state[name])]
     wrong += [name for name in RESUMABLE if resumable and name not in state]
     if wrong or "step" not in state:
         names = ", ".join(wrong or ["step"])
-        raise RunError(f"{place}: absent or of another type: {names}", "choose another with --checkpoint")
+        raise RunError(f"{path}: absent or of another type: {names}", "choose another with --checkpoint")
     return state
 
 

@@ -56,7 +56,7 @@ class Output:
 
 @contextmanager
 def writing(name: str) -> Iterator[None]:
-    """Give an error of the system the name of the file that is written, where it lacks one."""
+    """Add the name of the file to errors of the system within the context, if they lack it."""
     try:
         yield
     except BrokenPipeError:
@@ -109,16 +109,16 @@ def output_file(path: Path) -> Iterator[Output]:
         with _open_stream(target) as stream:
             yield Output(path, stream)
         return
-    beside, descriptor = _create_beside(target)
+    temporary, descriptor = _create_temporary(target)
     with open(descriptor, "wb", buffering=0) as stream:
         output = Output(path, stream)
         try:
             yield output
             _take_over(stream.fileno(), target)
             sync(stream.fileno())
-            os.replace(beside, target)
+            os.replace(temporary, target)
         except BaseException:
-            _keep_complete_records(output, stream, beside)
+            _keep_complete_records(output, stream, temporary)
             raise
     sync_folder(os.path.dirname(target))
 
@@ -170,14 +170,16 @@ def _open_stream(target: str) -> IO[bytes]:
     return open(target, "wb", buffering=0)
 
 
-def _create_beside(target: str) -> tuple[str, int]:
+def _create_temporary(target: str) -> tuple[str, int]:
     folder, name = os.path.split(target)
     for number in range(1, 1000):
         suffix = PARTIAL if number == 1 else f"{PARTIAL}-{number}"
         short = os.fsdecode(os.fsencode(name)[: MOST_NAME_BYTES - len(suffix)])
-        beside = os.path.join(folder, short + suffix)
+        temporary = os.path.join(folder, short + suffix)
         with contextlib.suppress(FileExistsError):  # it belongs to a killed or running process, and is kept
-            return beside, os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+            return temporary, os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666
+            )
     raise RunError(f"{target}{PARTIAL}: too many of them", "remove those that are not needed any more")
 
 
@@ -194,15 +196,15 @@ def _take_over(descriptor: int, target: str) -> None:
         os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
 
 
-def _keep_complete_records(output: Output, stream: IO[bytes], beside: str) -> None:
+def _keep_complete_records(output: Output, stream: IO[bytes], temporary: str) -> None:
     """Keep the complete records of a file that was not completed, or remove it if there are none."""
     with contextlib.suppress(OSError):
         if not output.records:
-            os.unlink(beside)
+            os.unlink(temporary)
             return
         os.ftruncate(stream.fileno(), output._complete_bytes)
         by_name = not output.path.is_absolute() and not output.path.is_symlink()
-        output.partial = output.path.with_name(os.path.basename(beside)) if by_name else Path(beside)
+        output.partial = output.path.with_name(os.path.basename(temporary)) if by_name else Path(temporary)
 
 
 def write_remedy(error: OSError) -> str:
@@ -215,19 +217,19 @@ def write_remedy(error: OSError) -> str:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write and sync files in their order, then the folders that hold them.
+    """Write and sync files in order, then sync their folders.
 
     Args:
-        folder: where.
+        folder: the folder, which is created.
         files: content by name relative to the folder.
 
     Raises:
-        OSError: if one cannot be written; those before it stay.
+        OSError: if a file cannot be written; the previous ones remain.
     """
     for name, content in files.items():
         _write_file(folder / name, content)
-    for place in {(folder / name).parent for name in files}:
-        sync_folder(place)
+    for parent in {(folder / name).parent for name in files}:
+        sync_folder(parent)
 
 
 def _write_file(path: Path, content: bytes) -> None:
@@ -240,21 +242,22 @@ def _write_file(path: Path, content: bytes) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file so that a reader sees the old content or the new, never half.
+    """Replace a file atomically: a reader sees the old or the new content, never a part.
 
-    Several processes may do so at once; the last one's content stays. Files of killed processes are removed.
+    Several processes may do so at the same time; the content of the last one remains. Files of killed processes are
+    removed.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     for old in path.parent.glob(".*.writing"):
         with contextlib.suppress(OSError):
             if old.is_file() and time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
                 old.unlink()
     try:
-        _write_file(beside, content)
-        os.replace(beside, path)
+        _write_file(temporary, content)
+        os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
@@ -281,18 +284,18 @@ def write_new_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """
     try:
         check_new_folder(path)
-        beside = path / ".writing" if path.is_dir() else path.absolute().with_name(f".{path.name}.writing")
-        shutil.rmtree(beside, ignore_errors=True)
+        temporary = path / ".writing" if path.is_dir() else path.absolute().with_name(f".{path.name}.writing")
+        shutil.rmtree(temporary, ignore_errors=True)
         try:
-            write_files(beside, files)
+            write_files(temporary, files)
             if path.is_dir():
-                for child in sorted(beside.iterdir()):
+                for child in sorted(temporary.iterdir()):
                     os.replace(child, path / child.name)
-                beside.rmdir()
+                temporary.rmdir()
             else:
-                os.replace(beside, path)
+                os.replace(temporary, path)
         except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
     except OSError as error:
         cause = f"{path}: cannot be written: {error.strerror or error}"
