@@ -28,8 +28,8 @@ def test_scores_of_labels():
 
 def test_scores_of_several_labels_and_of_numbers():
     targets = np.array([[1, 0, 1], [0, 1, 0]])
-    found = np.array([[1, 0, 0], [0, 1, 0]])
-    scores = several_labels_scores(targets, found)
+    predictions = np.array([[1, 0, 0], [0, 1, 0]])
+    scores = several_labels_scores(targets, predictions)
     assert scores["f1_micro"] == pytest.approx(100 * 2 * 2 / (2 * 2 + 1)) and scores["exact_match"] == 50
     values = number_scores(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 60.0]))
     assert values["spearman"] == pytest.approx(1) and values["pearson"] < 1
@@ -56,7 +56,7 @@ def test_answers_are_compared_as_squad_does():
 
 
 @pytest.mark.parametrize(
-    "right, said",
+    "right, prediction",
     [
         ("Eiffel Tower", "the Eiffel Tower"),
         ("the Eiffel Tower", "Eiffel Tower"),
@@ -69,36 +69,38 @@ def test_answers_are_compared_as_squad_does():
         ("OWL", "  owl  "),
     ],
 )
-def test_case_punctuation_and_articles_are_no_part_of_an_answer(right, said):
-    assert answer_scores([[right]], [said]) == {"exact_match": 100.0, "f1": 100.0}
+def test_case_punctuation_and_articles_are_no_part_of_an_answer(right, prediction):
+    assert answer_scores([[right]], [prediction]) == {"exact_match": 100.0, "f1": 100.0}
 
 
-@pytest.mark.parametrize("right, said", [("theatre", "atre"), ("an owl", "two owl"), ("1.5", "1 5"), ("owls", "owl")])
-def test_all_else_is_part_of_an_answer(right, said):
-    assert answer_scores([[right]], [said])["exact_match"] == 0.0
+@pytest.mark.parametrize(
+    "right, prediction", [("theatre", "atre"), ("an owl", "two owl"), ("1.5", "1 5"), ("owls", "owl")]
+)
+def test_all_else_is_part_of_an_answer(right, prediction):
+    assert answer_scores([[right]], [prediction])["exact_match"] == 0.0
 
 
-def edits(wanted: list[str], said: list[str]) -> int:
+def edits(target: list[str], prediction: list[str]) -> int:
     """Levenshtein's distance by its recursion."""
-    row = list(range(len(said) + 1))
-    for i, one in enumerate(wanted, 1):
+    row = list(range(len(prediction) + 1))
+    for i, left in enumerate(target, 1):
         before, row = row, [i]
-        for j, other in enumerate(said, 1):
-            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (one != other)))
+        for j, right in enumerate(prediction, 1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (left != right)))
     return row[-1]
 
 
 def test_transcripts_are_scored_over_all_words_and_characters():
     targets = ["one two three", "four", "  five\u00a0six\t", "", "seven eight"]
-    found = ["one too three four", "", "five six", "what", "eight seven"]
-    scores, own = speech_scores(targets, found)
-    pairs = [(a.split(), b.split()) for a, b in zip(targets, found, strict=True)]
-    wanted = [edits(a, b) for a, b in pairs]
-    assert wanted == [2, 1, 0, 1, 2] and scores["words"] == 8
+    predictions = ["one too three four", "", "five six", "what", "eight seven"]
+    scores, rates = speech_scores(targets, predictions)
+    pairs = [(a.split(), b.split()) for a, b in zip(targets, predictions, strict=True)]
+    expected = [edits(a, b) for a, b in pairs]
+    assert expected == [2, 1, 0, 1, 2] and scores["words"] == 8
     assert scores["wer"] == pytest.approx(100 * 6 / 8) and scores["sentence_errors"] == pytest.approx(80)
     assert scores["substitutions"] + scores["insertions"] + scores["deletions"] == 6
     assert scores["insertions"] >= 2 and scores["deletions"] >= 1
-    assert own == [pytest.approx(value) for value in (100 * 2 / 3, 100, 0, 100, 100)]
+    assert rates == [pytest.approx(value) for value in (100 * 2 / 3, 100, 0, 100, 100)]
     texts = [(list(" ".join(a)), list(" ".join(b))) for a, b in pairs]
     characters = sum(edits(a, b) for a, b in texts) / sum(len(a) for a, _ in texts)
     assert scores["cer"] == pytest.approx(100 * characters)
@@ -106,8 +108,8 @@ def test_transcripts_are_scored_over_all_words_and_characters():
 
 
 def test_scores_of_no_transcripts_and_of_other_numbers():
-    scores, own = speech_scores([], [])
-    assert own == [] and set(scores.values()) == {0.0}
+    scores, rates = speech_scores([], [])
+    assert rates == [] and set(scores.values()) == {0.0}
     assert speech_scores([""], [""])[0]["wer"] == 0
     with pytest.raises(ValueError, match="references"):
         speech_scores(["a"], [])
@@ -143,9 +145,9 @@ def test_a_missing_library_of_text_is_named(package, score, monkeypatch):
 
 def test_scores_are_quiet(recwarn):
     """Undefined scores are 0, without warnings of scikit-learn."""
-    one = np.zeros(3, np.int64)
-    labels_scores(one, one, ["a", "b", "c"])
+    zeros = np.zeros(3, np.int64)
+    labels_scores(zeros, zeros, ["a", "b", "c"])
     labels_scores(np.arange(30), np.zeros(30, np.int64), [str(i) for i in range(30)])
-    confusion(one, one, 3, 3)
+    confusion(zeros, zeros, 3, 3)
     several_labels_scores(np.zeros((2, 2)), np.zeros((2, 2)))
     assert not recwarn.list

@@ -44,18 +44,18 @@ def no_hang():
 
 
 @pytest.fixture(params=["pipe", "device"])
-def strange(request, tmp_path):
+def irregular(request, tmp_path):
     """Return a function that creates a special file."""
 
     def make(name: str, folder: Path = tmp_path) -> Path:
-        place = folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.unlink(missing_ok=True)
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
         if request.param == "pipe":
-            os.mkfifo(place)
+            os.mkfifo(path)
         else:
-            place.symlink_to("/dev/zero")
-        return place
+            path.symlink_to("/dev/zero")
+        return path
 
     return make
 
@@ -79,33 +79,33 @@ READERS = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_readers_refuse_it_in_a_line(strange, name):
+def test_readers_refuse_it_in_a_line(irregular, name):
     with pytest.raises(TformerError) as caught:
-        READERS[name](strange(name))
+        READERS[name](irregular(name))
     assert "\n" not in str(caught.value)
 
 
-def test_pictures_refuse_it(strange):
+def test_pictures_refuse_it(irregular):
     data = compose("vit/folder", ["data.path=x"]).data
     with pytest.raises(BadPicture):
-        read_picture(strange("a.png"), data)
+        read_picture(irregular("a.png"), data)
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "performance.jsonl"])
-def test_a_run_writes_into_no_pipe_and_through_no_link(strange, tmp_path, name):
+def test_a_run_writes_into_no_pipe_and_through_no_link(irregular, tmp_path, name):
     with pytest.raises(TformerError, match="not a regular file"):
-        JsonLines(strange(name), 0)
-    own = tmp_path / "own"
-    own.write_text("precious")
+        JsonLines(irregular(name), 0)
+    user_file = tmp_path / "own"
+    user_file.write_text("precious")
     (tmp_path / name).unlink()
-    (tmp_path / name).symlink_to(own)
+    (tmp_path / name).symlink_to(user_file)
     with pytest.raises(TformerError, match="not a regular file, but a link"):
         JsonLines(tmp_path / name, 0)
-    assert own.read_text() == "precious"
+    assert user_file.read_text() == "precious"
 
 
-def test_a_lock_is_no_pipe(strange, tmp_path):
-    strange(".lock")
+def test_a_lock_is_no_pipe(irregular, tmp_path):
+    irregular(".lock")
     with pytest.raises(TformerError, match="cannot be written: not a regular file"):
         Lock(tmp_path)
 
@@ -113,31 +113,31 @@ def test_a_lock_is_no_pipe(strange, tmp_path):
 @pytest.mark.parametrize(
     "name", ["result.json", "metrics.jsonl", "config.yaml", "checkpoints/latest", "checkpoints/best"]
 )
-def test_a_list_of_runs_does_not_wait_for_it(strange, tmp_path, name):
-    strange(name)
+def test_a_list_of_runs_does_not_wait_for_it(irregular, tmp_path, name):
+    irregular(name)
     summarise(tmp_path)
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "predict", "export"])
 @pytest.mark.parametrize("name", ["config.yaml", "checkpoints/best"])
-def test_verbs_refuse_a_run_that_holds_it(strange, tmp_path, capsys, verb, name):
+def test_verbs_refuse_a_run_that_holds_it(irregular, tmp_path, capsys, verb, name):
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     (run / "config.yaml").write_text("recipe: x\n")
-    strange(name, run)
+    irregular(name, run)
     more = ["--output", str(tmp_path / "out")] if verb == "export" else []
     assert main([verb, str(run), *more]) in (1, 2)
     assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("what", ["recipe", "data", "tokenizer"])
-def test_training_refuses_it(strange, tmp_path, capsys, what):
+def test_training_refuses_it(irregular, tmp_path, capsys, what):
     family = family_named("text classification")
     others = [item for item in family.settings if not item.startswith("data.path=")]
     settings = {
-        "recipe": [str(strange("x.yaml"))],
-        "data": [family.recipe, *others, f"data.path={strange('data/train.tsv')}"],
-        "tokenizer": [family.recipe, *family.settings, f"tokenizer.path={strange('t.model')}"],
+        "recipe": [str(irregular("x.yaml"))],
+        "data": [family.recipe, *others, f"data.path={irregular('data/train.tsv')}"],
+        "tokenizer": [family.recipe, *family.settings, f"tokenizer.path={irregular('t.model')}"],
     }[what]
     assert main(["pretrain", *settings, f"data.cache={tmp_path}", "--run", str(tmp_path / "run")]) in (1, 2)
     assert capsys.readouterr().err.count("\n") == 1
@@ -158,18 +158,18 @@ def test_checkpoints_hold_files_and_folders_only(tmp_path):
 
 
 def test_regular_files_are_read_and_links_where_they_may_be(tmp_path):
-    place, link = tmp_path / "a", tmp_path / "b"
-    place.write_bytes(b"text")
-    link.symlink_to(place)
-    assert read_regular(place) == read_regular(link) == b"text"
+    path, link = tmp_path / "a", tmp_path / "b"
+    path.write_bytes(b"text")
+    link.symlink_to(path)
+    assert read_regular(path) == read_regular(link) == b"text"
     with pytest.raises(OSError, match="but a link"):
         read_regular(link, links=False)
     with pytest.raises(OSError, match="larger than 3 bytes"):
-        read_regular(place, largest=3)
+        read_regular(path, largest=3)
     with pytest.raises(NotRegularError, match="not a regular file, but a folder"):
         open_regular(tmp_path)
     with pytest.raises(FileNotFoundError):
         open_regular(tmp_path / "c")
-    with append_regular(place) as file:
+    with append_regular(path) as file:
         file.write(b" and more")
-    assert place.read_bytes() == b"text and more"
+    assert path.read_bytes() == b"text and more"

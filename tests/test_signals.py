@@ -24,21 +24,21 @@ def send(*numbers: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_is_noted_and_handlers_are_put_back(number):
     before = [signal.getsignal(other) for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    asked = Stopper()
-    with asked.listening():
-        assert not asked.number
+    stopper = Stopper()
+    with stopper.listening():
+        assert not stopper.number
         send(number)
-        assert asked.number == number
+        assert stopper.number == number
     assert [signal.getsignal(other) for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
 def test_a_second_interrupt_leaves_at_once():
-    asked = Stopper(moment=0.0)
-    with asked.listening():
+    stopper = Stopper(moment=0.0)
+    with stopper.listening():
         send(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
-    assert asked.number == signal.SIGINT
+    assert stopper.number == signal.SIGINT
 
 
 @pytest.mark.parametrize(
@@ -50,15 +50,15 @@ def test_a_second_interrupt_leaves_at_once():
     ],
 )
 def test_other_signals_after_the_first_do_not_interrupt_saving(numbers):
-    asked = Stopper(moment=0.0)
-    with asked.listening():
+    stopper = Stopper(moment=0.0)
+    with stopper.listening():
         send(*numbers)
-    assert asked.number == numbers[0]
+    assert stopper.number == numbers[0]
 
 
 def test_interrupts_within_a_moment_count_as_one():
-    asked = Stopper(moment=0.2)
-    with asked.listening():
+    stopper = Stopper(moment=0.2)
+    with stopper.listening():
         send(signal.SIGINT, signal.SIGINT, signal.SIGINT)
         time.sleep(0.25)
         with pytest.raises(KeyboardInterrupt):
@@ -79,10 +79,10 @@ def test_termination_ends_a_verb_with_its_status_and_closes_its_files(number):
 def test_a_signal_that_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` leaves it
     try:
-        asked = Stopper()
-        with ending(), asked.listening():
+        stopper = Stopper()
+        with ending(), stopper.listening():
             send(signal.SIGHUP)
-        assert not asked.number
+        assert not stopper.number
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -98,12 +98,12 @@ def test_a_helper_ignores_signals_and_ends_with_its_parent_even_if_that_is_kille
         "    open(sys.argv[1], 'w').write(str(os.getpid()))\n"
         "time.sleep(60)\n"
     )
-    place = tmp_path / "pid"
-    with subprocess.Popen([sys.executable, "-c", code, str(place)]) as parent:
+    pid_file = tmp_path / "pid"
+    with subprocess.Popen([sys.executable, "-c", code, str(pid_file)]) as parent:
         until = time.monotonic() + 20
-        while not (place.exists() and place.read_text()) and time.monotonic() < until:
+        while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < until:
             time.sleep(0.02)
-        helper = int(place.read_text())
+        helper = int(pid_file.read_text())
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             os.kill(helper, number)
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""The one way a failure reaches a user: cause, place, remedy, in one line."""
+"""Errors that the user can fix: cause, place and remedy in one line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 
 class TformerError(Exception):
-    """A failure that the user can mend.
+    """A failure that the user can fix.
 
     Args:
-        cause: what is wrong and where (file, line, sample, key), without a closing full stop.
-        remedy: what to do about it, or "" when the cause says it all.
+        cause: the fault and its place (file, line, sample, key), without a full stop at its end.
+        remedy: what to do about it, or "" if the cause is sufficient.
 
     The command line prints `error: CAUSE: REMEDY` on one line and exits with `exit_code`.
     """
@@ -28,13 +28,13 @@ class TformerError(Exception):
 
 
 class ConfigError(TformerError):
-    """A setting is unknown, of the wrong type, out of range, or cannot go with another."""
+    """A setting that is unknown, of the wrong type, out of range, or incompatible with another."""
 
     exit_code = 2
 
 
 class DataError(TformerError):
-    """Data is absent, unreadable or malformed."""
+    """Data that is missing, unreadable or malformed."""
 
 
 _UNREADABLE = {
@@ -47,30 +47,30 @@ _UNREADABLE = {
 }
 
 
-def unreadable(place: object, error: Exception) -> DataError:
+def unreadable(origin: object, error: Exception) -> DataError:
     """Return the error for a file that cannot be opened or read.
 
     Args:
-        place: the file, as the user knows it.
-        error: what the system or Python raised.
+        origin: name of the file in the message.
+        error: the error that the system or Python raised.
     """
     number = error.errno if isinstance(error, OSError) else None
     reason = getattr(error, "strerror", None) or str(error)
     cause, remedy = _UNREADABLE.get(number or 0, (reason[:1].lower() + reason[1:], ""))
-    return DataError(f"{place}: {cause}", remedy)
+    return DataError(f"{origin}: {cause}", remedy)
 
 
 class RunError(TformerError):
-    """A run folder or checkpoint is absent, locked, damaged or of another kind."""
+    """A run folder or checkpoint that is missing, locked, damaged or of another kind."""
 
 
 @contextlib.contextmanager
-def checkpoint_content(place: object, expected: str) -> Iterator[None]:
+def checkpoint_content(origin: object, expected: str) -> Iterator[None]:
     """Convert parser errors for a malformed file of a checkpoint into an error of one line.
 
     Args:
-        place: the file.
-        expected: expected content.
+        origin: name of the file in the message.
+        expected: description of the expected content.
 
     Raises:
         RunError: instead of an error of JSON, of a type, or of a missing field.
@@ -78,14 +78,19 @@ def checkpoint_content(place: object, expected: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise RunError(f"{place}: does not hold {expected}", "choose another with --checkpoint") from error
+        raise RunError(f"{origin}: does not hold {expected}", "choose another with --checkpoint") from error
 
 
 def library(module: str, package: str, extra: str) -> Any:
-    """A module that is only there if an extra was installed.
+    """Import and return a module that belongs to an extra.
+
+    Args:
+        module: name of the module.
+        package: name of its package in the message.
+        extra: name of the extra.
 
     Raises:
-        ConfigError: if it is not.
+        ConfigError: if it is not installed.
     """
     try:
         return importlib.import_module(module)

@@ -87,18 +87,18 @@ def unspaced_language(tag: str) -> str:
     return language or next((_NAMES[part] for part in (first, *others) if part in _NAMES), "")
 
 
-def script_shares(texts: Sequence[str], most: int = 2000) -> dict[str, float]:
+def script_shares(texts: Sequence[str], max_texts: int = 2000) -> dict[str, float]:
     """Return the shares of scripts among the letters of texts.
 
     Args:
-        texts: any number of texts; if there are more than `most`, evenly spaced ones are used.
-        most: largest number of texts to use.
+        texts: any number of texts; if there are more than `max_texts`, evenly spaced ones are used.
+        max_texts: maximum number of texts to use.
 
     Returns:
         Shares of all letters by script: `han`, `kana`, `hangul`, and `other` for other scripts without spaces; empty
         if there are no letters.
     """
-    text = " ".join(texts[row] for row in range(0, len(texts), max(1, len(texts) // most)))
+    text = " ".join(texts[row] for row in range(0, len(texts), max(1, len(texts) // max_texts)))
     letters = len(regex.findall(r"\p{L}", text))
     if not letters:
         return {}

@@ -1,4 +1,4 @@
-"""Packed and binary files in place of text, recognised by their first bytes."""
+"""Detection of packed and binary files, instead of text, by their first bytes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ BINARY = (
 """Patterns of the first bytes, names for the user, and remedies."""
 
 
-def check_is_text(place: object, start: bytes) -> None:
+def check_is_text(origin: object, start: bytes) -> None:
     """Refuse a file that is packed or binary.
 
     Args:
-        place: name of the file in error messages.
+        origin: name of the file in error messages.
         start: its first bytes.
 
     Raises:
@@ -35,4 +35,4 @@ def check_is_text(place: object, start: bytes) -> None:
     """
     for pattern, kind, remedy in BINARY:
         if re.match(pattern, start):
-            raise DataError(f"{place}: {kind}, not text", remedy)
+            raise DataError(f"{origin}: {kind}, not text", remedy)

@@ -17,12 +17,12 @@ MOST_EXPANSION, LARGE_BYTES = 100, 128 << 20
 """Largest expansion of a packed file that is larger than this number of bytes when unpacked."""
 
 
-def raw_lines(stream: IO[bytes] | gzip.GzipFile, place: object, *, size: int = 0, longest: int = 0) -> Iterator[bytes]:
+def raw_lines(stream: IO[bytes] | gzip.GzipFile, origin: object, *, size: int = 0, longest: int = 0) -> Iterator[bytes]:
     r"""Yield the lines of a byte stream with their ends, split only at `\n`.
 
     Args:
         stream: the stream.
-        place: its name in error messages.
+        origin: its name in error messages.
         size: size of the packed file in bytes; 0: unknown, and not checked.
         longest: largest number of bytes in a line; 0: `MOST_LINE_BYTES`.
 
@@ -33,103 +33,103 @@ def raw_lines(stream: IO[bytes] | gzip.GzipFile, place: object, *, size: int = 0
     for number, line in enumerate(iter(functools.partial(stream.readline, longest + 1), b""), 1):
         total += len(line)
         if len(line) > longest:
-            raise _too_long(place, number, longest)
+            raise _too_long(origin, number, longest)
         if size:
-            check_expansion(place, total, size)
+            check_expansion(origin, total, size)
         if number == 1:
-            _check_ends(place, line)
+            _check_ends(origin, line)
         yield line
 
 
-def line_blocks(stream: IO[bytes] | gzip.GzipFile, place: object, *, size: int = 0) -> Iterator[bytes]:
-    """Yield whole lines of a byte stream, many at a time, which is faster than one by one.
+def line_blocks(stream: IO[bytes] | gzip.GzipFile, origin: object, *, size: int = 0) -> Iterator[bytes]:
+    """Yield blocks of complete lines of a byte stream, which is faster than single lines.
 
     Arguments, limits and errors are those of `raw_lines`.
     """
     longest = MOST_LINE_BYTES
     at_once = min(BLOCK_BYTES, longest + 1)  # only the first line that ends in a block can be too long
-    read = getattr(stream, "read1", stream.read)  # gives what comes before the damage of a gzip file
+    read = getattr(stream, "read1", stream.read)  # returns the content before the damage of a gzip file
     parts: list[bytes] = []
-    number, waiting, total = 1, 0, 0  # the line that `parts` begin, their bytes, and those of the lines before
+    number, waiting, total = 1, 0, 0  # number of the line in `parts`, bytes in `parts`, bytes of previous lines
     while block := read(at_once):
         end = block.rfind(b"\n") + 1
         if waiting + (block.find(b"\n") + 1 if end else len(block)) > longest:
-            raise _too_long(place, number, longest)
+            raise _too_long(origin, number, longest)
         if not end:
             parts.append(block)
             waiting += len(block)
             if size:
-                check_expansion(place, total + waiting, size)
+                check_expansion(origin, total + waiting, size)
             continue
         lines = b"".join([*parts, block[:end]])
         parts, waiting = [block[end:]], len(block) - end
         total += len(lines)
         if size:
-            check_expansion(place, total, size)
+            check_expansion(origin, total, size)
         if number == 1:
-            _check_ends(place, lines)
+            _check_ends(origin, lines)
         number += lines.count(b"\n")
         yield lines
     if waiting:
         line = b"".join(parts)
         if size:
-            check_expansion(place, total + waiting, size)
+            check_expansion(origin, total + waiting, size)
         if number == 1:
-            _check_ends(place, line)
+            _check_ends(origin, line)
         yield line
 
 
-def _too_long(place: object, number: int, longest: int) -> DataError:
-    most = f"{longest >> 20} MiB" if longest >= 1 << 20 else f"{longest:,} bytes"
-    return DataError(f"{place}:{number}: a line of more than {most}", "break it up")
+def _too_long(origin: object, number: int, longest: int) -> DataError:
+    limit = f"{longest >> 20} MiB" if longest >= 1 << 20 else f"{longest:,} bytes"
+    return DataError(f"{origin}:{number}: a line of more than {limit}", "break it up")
 
 
-def _check_ends(place: object, first: bytes) -> None:
+def _check_ends(origin: object, first: bytes) -> None:
     """Refuse a file by its first line if it is not text, or its lines end with carriage returns alone."""
-    check_is_text(place, first)
+    check_is_text(origin, first)
     if b"\r" in first[:-1] and not first.endswith(b"\n"):
-        raise DataError(f"{place}: lines end with carriage returns alone (old Mac)", "end them with line feeds")
+        raise DataError(f"{origin}: lines end with carriage returns alone (old Mac)", "end them with line feeds")
 
 
-def without_mark(data: bytes, place: object) -> bytes:
+def without_mark(data: bytes, origin: object) -> bytes:
     """Return the beginning of a UTF-8 text without its byte-order mark.
 
     Args:
         data: the first line or more.
-        place: name of the text in error messages.
+        origin: name of the text in error messages.
 
     Raises:
         DataError: if the text is UTF-16, or is packed or binary data.
     """
-    check_is_text(place, data)
+    check_is_text(origin, data)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError(f"{place}: the text is UTF-16", "convert it to UTF-8")
+        raise DataError(f"{origin}: the text is UTF-16", "convert it to UTF-8")
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def decoded_line(data: bytes, place: object, number: int) -> str:
+def decoded_line(data: bytes, origin: object, number: int) -> str:
     r"""Decode a line of a UTF-8 text; its end, `\n` or `\r\n`, is removed.
 
     Args:
         data: the line.
-        place: name of the text in error messages.
+        origin: name of the text in error messages.
         number: number of the line, from 1.
 
     Raises:
         DataError: if the line contains a NUL or is not UTF-8.
     """
     if b"\0" in data:
-        raise DataError(f"{place}:{number}: a NUL byte", "convert the file to UTF-8 if it is UTF-16, else remove it")
+        raise DataError(f"{origin}:{number}: a NUL byte", "convert the file to UTF-8 if it is UTF-16, else remove it")
     try:
         line = data.decode()
     except UnicodeDecodeError as error:
         wrong = f"byte {error.start + 1} of the line is 0x{data[error.start]:02x}"
-        raise DataError(f"{place}:{number}: not UTF-8: {wrong}", "convert the file to UTF-8") from error
+        raise DataError(f"{origin}:{number}: not UTF-8: {wrong}", "convert the file to UTF-8") from error
     return line.removesuffix("\n").removesuffix("\r")
 
 
-def decoded_lines(block: bytes, place: object, first: int) -> Iterator[str]:
-    """Yield the lines of a block of a UTF-8 text, each as `decoded_line` gives it; `first` is the number of the first.
+def decoded_lines(block: bytes, origin: object, first: int) -> Iterator[str]:
+    """Yield the lines of a block of a UTF-8 text, as `decoded_line` returns them; `first` is the first line's number.
 
     Raises:
         DataError: at the first line that contains a NUL or is not UTF-8.
@@ -140,17 +140,17 @@ def decoded_lines(block: bytes, place: object, first: int) -> Iterator[str]:
             text = block.decode()
     if text is None:
         lines = block.removesuffix(b"\n").split(b"\n")
-        yield from (decoded_line(line, place, number) for number, line in enumerate(lines, first))
+        yield from (decoded_line(line, origin, number) for number, line in enumerate(lines, first))
         return
     lines = text.removesuffix("\n").split("\n")
     yield from [line.removesuffix("\r") for line in lines] if "\r" in text else lines
 
 
-def check_expansion(place: object, unpacked: int, size: int) -> None:
+def check_expansion(origin: object, unpacked: int, size: int) -> None:
     """Refuse a file that expands too much.
 
     Args:
-        place: name of the file in error messages.
+        origin: name of the file in error messages.
         unpacked: unpacked bytes so far.
         size: size of the file in bytes.
 
@@ -158,5 +158,5 @@ def check_expansion(place: object, unpacked: int, size: int) -> None:
         DataError: if it expands too much.
     """
     if unpacked > LARGE_BYTES and unpacked > MOST_EXPANSION * size:
-        cause = f"{place}: unpacks to more than {MOST_EXPANSION} times its {size:,} bytes"
+        cause = f"{origin}: unpacks to more than {MOST_EXPANSION} times its {size:,} bytes"
         raise DataError(cause, "it is damaged, or made to fill the memory; if it is meant, store it unpacked")

@@ -20,7 +20,7 @@ _KINDS = (
 
 
 class NotRegularError(OSError):
-    """The path is not a regular file."""
+    """A path that is not a regular file."""
 
 
 def open_regular(path: Path | str, *, links: bool = True) -> BinaryIO:

@@ -54,11 +54,11 @@ def ending() -> Iterator[None]:
 
 
 class StopRequested(Exception):  # noqa: N818 - not an error, but it must pass through other code
-    """A signal has asked to stop work that can be abandoned and repeated."""
+    """A request by a signal to stop work that can be abandoned and repeated."""
 
 
 class Stopper:
-    """Records the first signal that asks to stop; a second Ctrl-C ends the process at once.
+    """A recorder of the first signal to stop; a second Ctrl-C ends the process at once.
 
     Args:
         moment: seconds after the first signal in which others are ignored. A launcher (torchrun, a wrapper script) may
@@ -120,12 +120,12 @@ def _handled(numbers: list[int], handler) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    kept = {number: signal.signal(number, handler) for number in numbers}
+    previous_handlers = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, before in kept.items():
-            signal.signal(number, before if before is not None else signal.SIG_DFL)
+        for number, previous in previous_handlers.items():
+            signal.signal(number, previous if previous is not None else signal.SIG_DFL)
 
 
 def start_helper(parent: int) -> None:

@@ -1,1 +1,1 @@
-"""Scores, from the libraries that the field compares with."""
+"""Scores, computed by the usual libraries: sacreBLEU, scikit-learn, SciPy, seqeval and jiwer."""

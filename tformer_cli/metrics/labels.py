@@ -23,7 +23,7 @@ def library(module: str, package: str) -> Any:
 
 
 def needs_libraries(numbers: bool) -> None:
-    """Check before training that the scores of labels, or of numbers, can be computed.
+    """Check before training that the libraries for the scores of labels, or of numbers, are installed.
 
     Raises:
         ConfigError: if a library is not installed.
@@ -67,14 +67,14 @@ def labels_scores(
     return scores, [("by label", ["label", "precision", "recall", "F1", "examples"], rows)]
 
 
-def confusion(targets: np.ndarray, predictions: np.ndarray, labels: int, most: int) -> tuple[np.ndarray, list[int]]:
+def confusion(targets: np.ndarray, predictions: np.ndarray, labels: int, max_rows: int) -> tuple[np.ndarray, list[int]]:
     """Compute the confusion matrix of labels, by scikit-learn.
 
     Args:
         targets: (N,) int64.
         predictions: (N,) int64.
         labels: number of labels.
-        most: largest number of rows; if there are more labels, those with the lowest recall are kept.
+        max_rows: maximum number of rows; if there are more labels, those with the lowest recall are kept.
 
     Returns:
         Shares of each row's label, (K, K) float, with correct labels as rows and predicted ones as columns; and the
@@ -86,8 +86,8 @@ def confusion(targets: np.ndarray, predictions: np.ndarray, labels: int, most: i
     with without_warnings():
         counts = metrics.confusion_matrix(targets, predictions, labels=list(range(labels)))
     shares = counts / counts.sum(1, keepdims=True).clip(min=1)
-    kept = np.sort(np.argsort(shares.diagonal(), kind="stable")[:most])
-    return shares[np.ix_(kept, kept)], kept.tolist()
+    rows = np.sort(np.argsort(shares.diagonal(), kind="stable")[:max_rows])
+    return shares[np.ix_(rows, rows)], rows.tolist()
 
 
 def several_labels_scores(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:

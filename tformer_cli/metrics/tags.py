@@ -30,10 +30,10 @@ def tags_scores(
     schemes, v1 = library("seqeval.scheme", "seqeval"), library("seqeval.metrics.v1", "seqeval")
     rules = getattr(schemes, {"IO": "IOB1", "BILOU": "IOBES"}.get(scheme.upper(), scheme.upper()))
     kinds = sorted({tag[2:] for rows in (targets, predictions) for tags in rows for tag in tags if tag != "O"})
-    places = {kind: place for place, kind in enumerate(kinds)}  # seqeval strips hyphens from the ends of a type
+    indices = {kind: index for index, kind in enumerate(kinds)}  # seqeval strips hyphens from the ends of a type
 
     def numbered(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-        return [[tag if tag == "O" else f"{tag[0]}-{places[tag[2:]]:06}" for tag in tags] for tags in rows]
+        return [[tag if tag == "O" else f"{tag[0]}-{indices[tag[2:]]:06}" for tag in tags] for tags in rows]
 
     truth, predicted = numbered(targets), numbered(predictions)
     entities = {"entities_true": schemes.Entities(truth, rules), "entities_pred": schemes.Entities(predicted, rules)}
@@ -45,7 +45,9 @@ def tags_scores(
 
     words = sum(map(len, targets))
     equal = sum(
-        one == other for a, b in zip(targets, predictions, strict=True) for one, other in zip(a, b, strict=True)
+        target == prediction
+        for target_tags, predicted_tags in zip(targets, predictions, strict=True)
+        for target, prediction in zip(target_tags, predicted_tags, strict=True)
     )
     scores = dict(
         zip(("precision", "recall", "f1"), (100 * float(share) for share in scored("micro")[:3]), strict=True)
@@ -55,8 +57,8 @@ def tags_scores(
         return scores, []
     names = sorted(set().union(*(part.unique_tags for part in entities.values())))
     rows = [
-        [kinds[int(name)], *(f"{100 * share:.1f}" for share in shares), str(int(there))]
-        for name, *shares, there in zip(names, *scored(None), strict=True)
+        [kinds[int(name)], *(f"{100 * share:.1f}" for share in shares), str(int(count))]
+        for name, *shares, count in zip(names, *scored(None), strict=True)
     ]
     return scores, [("by kind", ["kind", "precision", "recall", "F1", "entities"], rows)]
 
@@ -76,7 +78,7 @@ def plain_tags_scores(
     """
     metrics = library("sklearn.metrics", "scikit-learn")
     names = sorted({tag for tags in targets for tag in tags})
-    number = {name: place for place, name in enumerate(names)}
+    number = {name: index for index, name in enumerate(names)}
     truth, predicted = (
         np.array([number.get(tag, -1) for tags in rows for tag in tags]) for rows in (targets, predictions)
     )
@@ -86,7 +88,7 @@ def plain_tags_scores(
     if not thorough:
         return scores, []
     rows = [
-        [name, *(f"{100 * part[place]:.1f}" for part in parts[:3]), str(int(parts[3][place]))]
-        for place, name in enumerate(names)
+        [name, *(f"{100 * part[index]:.1f}" for part in parts[:3]), str(int(parts[3][index]))]
+        for index, name in enumerate(names)
     ]
     return scores, [("by tag", ["tag", "precision", "recall", "F1", "words"], rows)]

@@ -1,4 +1,4 @@
-"""Scores of translations, from sacreBLEU; its signatures are kept with the numbers."""
+"""Scores of translations by sacreBLEU, with its signatures."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if none is named."""
 
 @dataclass(frozen=True)
 class Tokenization:
-    """Division of text for BLEU and TER.
+    """The tokenization of texts for BLEU and TER.
 
     Attributes:
-        name: of sacreBLEU's tokenizer, for BLEU.
-        ter_characters: whether TER counts edits of characters, not of words.
-        note: what the reader of the score should know; "" where the name says it all.
+        name: name of sacreBLEU's tokenizer for BLEU.
+        ter_characters: whether TER counts edits of characters instead of words.
+        note: a note for the reader of the score, or "".
     """
 
     name: str
@@ -34,20 +34,28 @@ class Tokenization:
     note: str = ""
 
 
-def tokenization(target_language: str, references: Sequence[str], wanted: str = "auto") -> Tokenization:
-    """Return how text of a language is divided for BLEU and for TER.
+def tokenization(target_language: str, references: Sequence[str], tokenizer: str = "auto") -> Tokenization:
+    """Return the tokenization of a language's texts for BLEU and TER.
 
-    TER counts words between spaces, or characters where the references set no spaces between words, whichever tokenizer
-    BLEU takes. sacreBLEU's own option, `asian_support`, leaves runs of kana, Thai and other scripts whole.
+    TER counts words, or characters if the references have no spaces between words, independently of BLEU's tokenizer.
+    sacreBLEU's option for this, `asian_support`, does not divide runs of kana, Thai and other scripts.
+
+    Args:
+        target_language: code, tag or name.
+        references: texts in it.
+        tokenizer: sacreBLEU's name of a tokenizer; auto: by the language.
+
+    Raises:
+        ConfigError: if the tokenizer is not installed.
     """
-    name, note = _bleu_tokenizer(target_language, references, wanted)
+    name, note = _bleu_tokenizer(target_language, references, tokenizer)
     language, shares = unspaced_language(target_language), script_shares(references)
-    unspaced = sum(share for script, share in shares.items() if script != "hangul")  # Korean sets spaces
-    least = UNNAMED if not language else AGREE if shares else 0.0
-    return Tokenization(name, language != "ko" and unspaced >= least, note)
+    unspaced = sum(share for script, share in shares.items() if script != "hangul")  # Korean has spaces
+    threshold = UNNAMED if not language else AGREE if shares else 0.0
+    return Tokenization(name, language != "ko" and unspaced >= threshold, note)
 
 
-def _bleu_tokenizer(target_language: str, references: Sequence[str], wanted: str) -> tuple[str, str]:
+def _bleu_tokenizer(target_language: str, references: Sequence[str], tokenizer: str) -> tuple[str, str]:
     """Return the tokenizer of BLEU for a language, and a note for the reader of the score.
 
     The base language decides, in any spelling: sacreBLEU's `zh` for Chinese, `ja-mecab` and `ko-mecab` if installed,
@@ -57,16 +65,16 @@ def _bleu_tokenizer(target_language: str, references: Sequence[str], wanted: str
     Args:
         target_language: code, tag or name.
         references: texts in it.
-        wanted: a tokenizer set by the user; auto: by the language.
+        tokenizer: a tokenizer set by the user; auto: by the language.
 
     Raises:
         ConfigError: if the tokenizer set by the user is not installed.
     """
-    if wanted != "auto":
-        if wanted in EXTRAS and not _installed(wanted):
-            remedy = f"pip install 'sacrebleu[{EXTRAS[wanted]}]'"
-            raise errors.ConfigError(f"data.bleu_tokenizer={wanted} needs a library that is not installed", remedy)
-        return wanted, ""
+    if tokenizer != "auto":
+        if tokenizer in EXTRAS and not _installed(tokenizer):
+            remedy = f"pip install 'sacrebleu[{EXTRAS[tokenizer]}]'"
+            raise errors.ConfigError(f"data.bleu_tokenizer={tokenizer} needs a library that is not installed", remedy)
+        return tokenizer, ""
     language, shares = unspaced_language(target_language), script_shares(references)
     unspaced = sum(shares.values())
     if language and shares and unspaced < AGREE:
@@ -107,17 +115,17 @@ def translation_scores(
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Compute BLEU, chrF and TER by sacreBLEU (Post 2018) on raw text, and the share of exact matches.
 
-    BLEU takes all four orders of n-grams. Where no reference is long enough for one of four words, it takes the orders
-    that there are (`eff:yes` in its signature): a perfect translation would score 0 otherwise. TER of scripts that set
-    no spaces between words is taken over characters (`tok:tercom-char`), whichever tokenizer BLEU takes.
+    BLEU uses n-grams of orders 1 to 4. If no reference has four words, it uses the existing orders (`eff:yes` in its
+    signature), as a perfect translation would otherwise score 0. In scripts without spaces between words, TER counts
+    characters (`tok:tercom-char`), independently of BLEU's tokenizer.
 
     Args:
         hypotheses: detokenised output lines.
-        references: as they lie in the data.
-        target_language: says how text is divided, see `tokenization`.
-        thorough: also lower-cased BLEU, chrF and TER.
-        tokenizer: for BLEU, sacreBLEU's name of one; auto: by the language.
-        divided: how text is divided, if that is known already, of more references than these.
+        references: references as in the data.
+        target_language: the language, which determines the tokenization, see `tokenization`.
+        thorough: whether to add lower-cased BLEU, chrF and TER.
+        tokenizer: sacreBLEU's name of a tokenizer for BLEU; auto: by the language.
+        divided: the tokenization, if it was determined before by other references; None: by these.
 
     Returns:
         Scores (0 to 100; TER may be more) and sacreBLEU's signatures, by name.
