@@ -86,27 +86,27 @@ def test_each_action_has_one_translation(name):
 
 @pytest.mark.parametrize("seed", [1])
 def test_training_never_shows_what_is_held_out(seed):
-    kept = builtin.held_out(seed)
-    assert Counter(kept.values())["validation"] == Counter(kept.values())["test"] > 50
+    split_of = builtin.held_out(seed)
+    assert Counter(split_of.values())["validation"] == Counter(split_of.values())["test"] > 50
     seen = {split: set() for split in SPLITS}
     for split in SPLITS:
         for meaning in islice(builtin.meanings(split, seed), 6_000):
-            found = {kept[pair] for pair in combinations(meaning) if pair in kept}
-            assert found == ({split} - {"train"})
+            splits = {split_of[pair] for pair in combinations(meaning) if pair in split_of}
+            assert splits == ({split} - {"train"})
             seen[split] |= combinations(meaning)
-    assert not seen["train"] & set(kept)
+    assert not seen["train"] & set(split_of)
     # What is held out is there to be met; only some questions ("? ") are too rare to be sure of.
-    assert [pair for pair, split in kept.items() if pair not in seen[split] and pair[0][0] != "?"] == []
-    assert sum(pair[0][0] == "?" for pair in seen["test"] & set(kept)) >= 10
+    assert [pair for pair, split in split_of.items() if pair not in seen[split] and pair[0][0] != "?"] == []
+    assert sum(pair[0][0] == "?" for pair in seen["test"] & set(split_of)) >= 10
 
 
 @pytest.mark.parametrize("seed", range(1, 21))
 def test_training_shows_each_word_in_each_of_its_roles(seed):
-    kept, shown = builtin.held_out(seed), defaultdict(set)
+    split_of, shown = builtin.held_out(seed), defaultdict(set)
     for role, predicate, partners in builtin._partners():
         for partner in partners:
-            shown[role, partner] |= {predicate} if (predicate, partner) not in kept else set()
-    assert [place for place, predicates in shown.items() if not predicates] == []
+            shown[role, partner] |= {predicate} if (predicate, partner) not in split_of else set()
+    assert [word for word, predicates in shown.items() if not predicates] == []
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -42,7 +42,7 @@ def some(name: str, determiner: str = "the", **details) -> Phrase:
     return Phrase(NOUNS[name], determiner, **details)
 
 
-def own(name: str, owner: Phrase, **details) -> Phrase:
+def owned(name: str, owner: Phrase, **details) -> Phrase:
     """Return the phrase of a thing that somebody owns."""
     return Phrase(NOUNS[name], owner=owner, **details)
 
@@ -239,17 +239,17 @@ GOLD = [
         "テーブルの下にいる犬は黒いです。",
     ),
     (
-        Sentence(Action(BOY, does("洗う"), (own("car", HE),))),
+        Sentence(Action(BOY, does("洗う"), (owned("car", HE),))),
         "The boy washed his car.",
         "男の子は自分の車を洗いました。",
     ),
     (
-        Sentence(Action(BOY, does("洗う"), (own("car", SHE),))),
+        Sentence(Action(BOY, does("洗う"), (owned("car", SHE),))),
         "The boy washed her car.",
         "男の子は彼女の車を洗いました。",
     ),
     (
-        Sentence(Action(own("mother", HE), does("手伝う"), (own("father", ME),))),
+        Sentence(Action(owned("mother", HE), does("手伝う"), (owned("father", ME),))),
         "His mother helped my father.",
         "彼のお母さんは父を手伝いました。",
     ),
@@ -260,7 +260,7 @@ GOLD = [
         "この犬は馬より大きくないです。",
     ),
     (
-        Sentence(Quality(own("bag", KEN), ADJECTIVES["good"], tense="past", negative=True)),
+        Sentence(Quality(owned("bag", KEN), ADJECTIVES["good"], tense="past", negative=True)),
         "Ken's bag was not good.",
         "ケンのかばんはよくなかったです。",
     ),
@@ -275,7 +275,7 @@ GOLD = [
         "私は学生ではありません。",
     ),
     (
-        Sentence(Identity(Phrase(THIS), own("pen", YOU)), QUESTION),
+        Sentence(Identity(Phrase(THIS), owned("pen", YOU)), QUESTION),
         "Is this your pen?",
         "これはあなたのペンですか。",
     ),
@@ -363,7 +363,7 @@ GOLD = [
             Quality(some("house"), ADJECTIVES["new"]),
             "statement",
             "but",
-            Quality(own("house", ME), ADJECTIVES["old"]),
+            Quality(owned("house", ME), ADJECTIVES["old"]),
         ),
         "The house is new, but my house is old.",
         "家は新しいですが、私の家は古いです。",

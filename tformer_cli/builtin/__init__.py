@@ -1,8 +1,8 @@
-"""Data that comes with tformer, so that a first run needs no network.
+"""Built-in data, so that a first run needs no network.
 
-`en-ja` is a synchronous grammar: a meaning is drawn, and said once in English and once in Japanese.
-Validation and test hold combinations of words (verb and object, adjective and noun, thing and place) that
-training never shows, though it shows every construction, and every word in each of its roles.
+`en-ja` is a synchronous grammar: a meaning is drawn, and expressed in English and in Japanese. Validation and test
+contain combinations of words (verb and object, adjective and noun, thing and place) that do not occur in training,
+although training contains every construction, and every word in each of its roles.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from tformer_cli.errors import DataError
 NAMES: dict[str, str] = {"en-ja": "English-Japanese sentences about everyday life, from a grammar"}
 SIZES: dict[str, int] = {"train": 20_000, "validation": 500, "test": 500}
 
-_WORDS = 4  # 64-bit words of randomness in a sentence
+_WORDS = 4  # 64-bit random words for a sentence
 _BLOCK = 256  # sentences drawn at a time
-_ENOUGH = 7  # partners that a predicate must have before some are held out
-_PATIENCE = 50_000  # draws without a new sentence, after which there are held to be no more
+_ENOUGH = 7  # minimum number of a predicate's partners of which some are held out
+_PATIENCE = 50_000  # draws without a new sentence after which the search ends
 
 
 def parallel(name: str, split: str, *, size: int = 0, seed: int = 1) -> list[tuple[str, str]]:
-    """Sentence pairs that come with tformer, all different.
+    """Return built-in sentence pairs, without duplicates.
 
     Args:
         name: one of `NAMES`.
         split: train, validation or test.
-        size: number of pairs; 0: as many as `SIZES` says. A smaller set is the beginning of a larger one.
-        seed: decides the sentences, and which combinations of words are kept from training.
+        size: number of pairs; 0: that of `SIZES`. A smaller set is the beginning of a larger one.
+        seed: seed of the sentences, and of the combinations of words that are held out from training.
 
     Returns:
-        (English, Japanese), `size` of them, the same in every process.
+        `size` pairs (English, Japanese), the same in every process.
 
     Raises:
-        DataError: if there is no such name or split, or there are not so many sentences.
+        DataError: if there is no such name or split, or there are fewer sentences.
     """
     if name not in NAMES:
         raise DataError(f"no built-in data is called {name!r}", f"take one of {', '.join(NAMES)}")
@@ -53,38 +53,38 @@ def parallel(name: str, split: str, *, size: int = 0, seed: int = 1) -> list[tup
         raise DataError(
             f"built-in data {name!r}: size {size} is negative", "give a number of pairs, or 0 for the default"
         )
-    wanted = size or SIZES[split]
+    count = size or SIZES[split]
     pairs: dict[str, str] = {}
     repeats = 0
     for meaning in meanings(split, seed):
-        known = len(pairs)
+        previous = len(pairs)
         pairs.setdefault(english.sentence(meaning), japanese.sentence(meaning))
-        repeats = repeats + 1 if len(pairs) == known else 0
-        if len(pairs) == wanted:
+        repeats = repeats + 1 if len(pairs) == previous else 0
+        if len(pairs) == count:
             break
         if repeats == _PATIENCE:
-            cause = f"built-in data {name!r} has about {len(pairs)} different pairs in {split}, not {wanted}"
+            cause = f"built-in data {name!r} has about {len(pairs)} different pairs in {split}, not {count}"
             raise DataError(cause, "ask for a smaller size")
     return list(pairs.items())
 
 
 def meanings(split: str, seed: int) -> Iterator[Sentence]:
-    """The meanings of a split, without end, in an order that the seed decides; some come more than once.
+    """Yield random meanings of a split, without end and with repetitions.
 
-    A meaning belongs to validation or test if it holds a combination of that split and none of the other.
+    A meaning belongs to validation or test if it contains a held-out combination of that split and none of the other.
     """
-    kept = held_out(seed)
-    wanted = set() if split == "train" else {split}
+    split_of = held_out(seed)
+    required = set() if split == "train" else {split}
     stream = np.random.Philox(key=int.from_bytes(_digest(f"{seed}/{split}"), "little"))
     while True:
-        # Raw words, not Generator methods: numpy promises that only those stay the same.
+        # Only raw words are used, as NumPy keeps no other stream stable.
         block = stream.random_raw(_BLOCK * _WORDS).astype("<u8").tobytes()
         for start in range(0, len(block), 8 * _WORDS):
             try:
                 meaning = draw(int.from_bytes(block[start : start + 8 * _WORDS], "little"))
             except Nonsense:
                 continue
-            if {kept[pair] for pair in combinations(meaning) if pair in kept} == wanted:
+            if {split_of[pair] for pair in combinations(meaning) if pair in split_of} == required:
                 yield meaning
 
 
@@ -94,28 +94,28 @@ def _digest(text: str) -> bytes:
 
 @lru_cache(maxsize=8)
 def held_out(seed: int) -> dict[tuple[str, str], str]:
-    """The combinations that training never shows, and the split that does.
+    """Return the combinations that are held out from training, and the split that contains each.
 
-    Of each predicate's partners a sixteenth goes to validation and as many to test, but at least one each if
-    there are enough; which ones, a hash of the seed decides. Each word keeps a predicate in each of its roles, and a
-    role is also a particle: who never saw 学校へ cannot be asked for 学校へ行く.
+    A sixteenth of each predicate's partners is held out for validation, and as many for test, but at least one each if
+    there are enough. They are drawn by a hash of the seed. In training each word occurs in each of its roles, which
+    include the particle: without 学校へ in training, 学校へ行く could not be translated.
     """
-    kept = {}
+    split_of = {}
     shown = Counter((role, partner) for role, _, partners in _partners() for partner in partners)
     for role, predicate, partners in _partners():
         share = max(1, len(partners) // 16) if len(partners) >= _ENOUGH else 0
         ranked = sorted(partners, key=lambda partner: _digest(f"{seed}/{predicate}/{partner}"))
-        spared = [partner for partner in ranked if shown[role, partner] > 1]
-        share = min(share, len(spared) // 2)
-        kept.update({(predicate, partner): "validation" for partner in spared[:share]})
-        kept.update({(predicate, partner): "test" for partner in spared[share : 2 * share]})
-        shown.subtract((role, partner) for partner in spared[: 2 * share])
-    return kept
+        frequent = [partner for partner in ranked if shown[role, partner] > 1]
+        share = min(share, len(frequent) // 2)
+        split_of.update({(predicate, partner): "validation" for partner in frequent[:share]})
+        split_of.update({(predicate, partner): "test" for partner in frequent[share : 2 * share]})
+        shown.subtract((role, partner) for partner in frequent[: 2 * share])
+    return split_of
 
 
 @lru_cache(maxsize=1)
 def _partners() -> list[tuple[str, str, list[str]]]:
-    """Roles, predicates, and words that a predicate is combined with in that role: see `combinations`."""
+    """Return roles, predicates, and the words with which a predicate is combined in the role, see `combinations`."""
     partners = []
     for verb in VERBS.values():
         subjects = [noun.english for noun in verb.subjects]

@@ -1,7 +1,7 @@
-"""Conjugation of Japanese predicates, all derived from the dictionary form.
+"""Conjugation of Japanese predicates, derived from the dictionary form.
 
-A predicate is a `Word`: a form and its class. -tai or -te iru make it a new word of another class:
-"doesn't want to read" is 読む + たい + がる + ている + (polite, negative), each step a rule.
+A predicate is a `Word`: a form and its class. -tai or -te iru form a new word of another class: "doesn't want to read"
+is 読む + たい + がる + ている + (polite, negative), in which each step is a rule.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Word(NamedTuple):
 
 
 def _parts(word: Word) -> tuple[str, str, str]:
-    """What negation, politeness and -te attach to: 読ま, 読み, 読んで."""
+    """Return the stems of a verb for negation and politeness, and its te-form: 読ま, 読み, 読んで."""
     form, kind = word
     if kind == "ichidan":
         return form[:-1], form[:-1], form[:-1] + "て"
@@ -50,24 +50,24 @@ def _parts(word: Word) -> tuple[str, str, str]:
 
 
 def stem(word: Word) -> str:
-    """The form before ます and たい: 読み, 食べ, し."""
+    """Return the form before ます and たい: 読み, 食べ, し."""
     return _parts(word)[1]
 
 
 def te(word: Word) -> str:
-    """The conjunctive form: 読んで, 食べて, 大きくて, 静かで."""
+    """Return the conjunctive form: 読んで, 食べて, 大きくて, 静かで."""
     if word.kind == "i":
         return _adverb(word.form) + "て"
     return word.form + "で" if word.kind in ("na", "no") else _parts(word)[2]
 
 
 def _adverb(form: str) -> str:
-    """大きい to 大きく; いい to よく."""
+    """Return the adverb of an i-adjective: 大きく of 大きい, よく of いい."""
     return "よく" if form == "いい" else form[:-1] + "く"
 
 
 def negative(word: Word) -> Word:
-    """The plain negative, which is an i-adjective: 読まない, 大きくない, 静かではない."""
+    """Return the plain negative, which is an i-adjective: 読まない, 大きくない, 静かではない."""
     if word.kind == "i":
         return Word(_adverb(word.form) + "ない", "i")
     if word.kind in _VERBS:
@@ -76,28 +76,28 @@ def negative(word: Word) -> Word:
 
 
 def progressive(word: Word) -> Word:
-    """-te iru: 読んでいる."""
+    """Return the progressive: 読んでいる."""
     return Word(te(word) + "いる", "ichidan")
 
 
 def desire(word: Word) -> Word:
-    """What the speaker wants: 読みたい."""
+    """Return the desiderative, for a speaker's wish: 読みたい."""
     return Word(stem(word) + "たい", "i")
 
 
 def showing(word: Word) -> Word:
-    """A feeling as others show it: 読みたい to 読みたがっている, 欲しい to 欲しがっている."""
+    """Return the form for the feelings of others: 読みたがっている of 読みたい, 欲しがっている of 欲しい."""
     return progressive(Word(word.form[:-1] + "がる", "godan"))
 
 
 def ability(word: Word) -> Word:
-    """What can be done: 読むことができる."""
+    """Return the potential: 読むことができる."""
     return Word(word.form + "ことができる", "ichidan")
 
 
 @cache
 def polite(word: Word, *, past: bool = False, negated: bool = False) -> str:
-    """The form at the end of a sentence: 読みます, 大きくないです, 静かではありませんでした."""
+    """Return the form at the end of a sentence: 読みます, 大きくないです, 静かではありませんでした."""
     if word.kind in _VERBS:
         ending = ("ませんでした" if past else "ません") if negated else ("ました" if past else "ます")
         return stem(word) + ending
@@ -110,7 +110,7 @@ def polite(word: Word, *, past: bool = False, negated: bool = False) -> str:
 
 @cache
 def plain(word: Word, *, past: bool = False, negated: bool = False) -> str:
-    """The form before a noun or a conjunction: 読む, 読まなかった, 大きかった, 静かな, 病気の."""
+    """Return the form before a noun or a conjunction: 読む, 読まなかった, 大きかった, 静かな, 病気の."""
     if negated:
         return plain(negative(word), past=past)
     if word.kind in _VERBS:

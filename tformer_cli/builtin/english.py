@@ -1,4 +1,4 @@
-"""English sentences from meanings."""
+"""Generation of English sentences from meanings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WANT = "want to"
 
 @cache
 def third(base: str) -> str:
-    """The third person singular of the present: reads, washes, studies, has."""
+    """Return the third person singular of the present: reads, washes, studies, has."""
     head, space, tail = base.partition(" ")
     if head == "have":
         head = "has"
@@ -35,7 +35,7 @@ def third(base: str) -> str:
 
 @cache
 def gerund(base: str) -> str:
-    """The -ing form: reading, making, swimming."""
+    """Return the -ing form: reading, making, swimming."""
     head, space, tail = base.partition(" ")
     if head.endswith("e") and not head.endswith("ee"):
         head = head[:-1]
@@ -45,7 +45,7 @@ def gerund(base: str) -> str:
 
 
 def phrase(item: Phrase, *, is_object: bool = False) -> str:
-    """A noun phrase, relative clause included."""
+    """Return a noun phrase with its relative clause."""
     noun = item.noun
     if isinstance(noun, Pronoun):
         return noun.object if is_object else noun.english
@@ -87,12 +87,12 @@ def _be(subject: Phrase, tense: str) -> str:
 
 
 def _has_base_form(subject: Phrase) -> bool:
-    """The present tense of its verb has no -s."""
+    """Return whether the present tense of a verb with this subject has no -s."""
     return subject.several or subject.noun.english == "I"
 
 
 def _verb(action: Action, subject: Phrase) -> tuple[str, str]:
-    """The auxiliary ("" if there is none) and the main verb."""
+    """Return the auxiliary ("" if there is none) and the main verb."""
     verb: Verb = action.verb
     if action.modal == "can":
         return ("could" if action.tense == "past" else "can"), verb.english
@@ -108,8 +108,8 @@ def _verb(action: Action, subject: Phrase) -> tuple[str, str]:
     return "", base if _has_base_form(subject) else third(base)
 
 
-def _without(auxiliary: str, main: str, action: Action, subject: Phrase) -> tuple[str, str]:
-    """Adds do, which negatives and questions need where there is no other auxiliary."""
+def _with_do(auxiliary: str, main: str, action: Action, subject: Phrase) -> tuple[str, str]:
+    """Add "do" to a verb without an auxiliary, for negatives and questions."""
     if auxiliary:
         return auxiliary, main
     base = f"{_WANT} {action.verb.english}" if action.modal == "want" else action.verb.english
@@ -123,11 +123,11 @@ _BE = ("am", "is", "are", "was", "were")
 
 
 def _predicate(clause: Clause, subject: Phrase, *, support: bool) -> tuple[str, str]:
-    """Auxiliary and the rest of the verb; `support` if the auxiliary has to be there (questions)."""
+    """Return the auxiliary and the rest of the verb; `support` requires an auxiliary (questions)."""
     if isinstance(clause, Action):
         auxiliary, main = _verb(clause, subject)
         if clause.negative or support:
-            auxiliary, main = _without(auxiliary, main, clause, subject)
+            auxiliary, main = _with_do(auxiliary, main, clause, subject)
         if clause.time is not None and clause.time.kind == "often":
             main = f"{clause.time.english} {main}"
     else:
@@ -142,7 +142,7 @@ def _predicate(clause: Clause, subject: Phrase, *, support: bool) -> tuple[str, 
 
 
 def _complements(clause: Clause) -> list[str]:
-    """What follows the verb, in order; question words are elsewhere."""
+    """Return the words after the verb, in order, except question words."""
     if isinstance(clause, Quality):
         if clause.than is None:
             return [clause.adjective.english]
@@ -162,7 +162,7 @@ def _complements(clause: Clause) -> list[str]:
     if clause.origin is not None:
         words.append(clause.origin.to.replace("to ", "from ", 1))
     if clause.goal is not None and clause.goal is not WHERE:
-        # "return" is intransitive, but "return home" and "return to school" both hold.
+        # "return" is intransitive, but "return home" and "return to school" are both correct.
         words.append(clause.goal.to)
     if clause.place is not None and clause.place is not WHERE:
         words.append(clause.place.english)
@@ -176,13 +176,13 @@ def _complements(clause: Clause) -> list[str]:
 
 
 def _statement(clause: Clause, head: Phrase | None = None) -> str:
-    """A clause in plain order; `head` is the missing subject of a relative clause."""
+    """Return a clause in declarative order; `head` is the missing subject of a relative clause."""
     subject = clause.subject or head
     assert subject is not None
     words = [*_predicate(clause, subject, support=False), *_complements(clause)]
     if isinstance(clause, Placing) and clause.new:
-        thing = "no " + phrase(subject._replace(determiner="")) if clause.negative else phrase(subject)
-        words = ["there", words[0], thing, *words[2:]]
+        noun_phrase = "no " + phrase(subject._replace(determiner="")) if clause.negative else phrase(subject)
+        words = ["there", words[0], noun_phrase, *words[2:]]
     elif clause.subject is not None:
         words.insert(0, phrase(subject))
     return " ".join(word for word in words if word)
@@ -215,13 +215,13 @@ def _imperative(action: Action) -> str:
 
 
 def _goes_on(action: Action, subject: Phrase) -> str:
-    """The second half of "went to the shop and bought a hat": tense, but no subject and no auxiliary."""
+    """Return the second half of "went to the shop and bought a hat", which has tense but no subject or auxiliary."""
     auxiliary, main = _verb(action, subject)
     return " ".join([main, *_complements(action)])
 
 
 def sentence(meaning: Sentence) -> str:
-    """The English sentence of a meaning."""
+    """Return the English sentence of a meaning."""
     clause, second, mark = meaning.clause, meaning.second, "."
     if meaning.mood == "question":
         text, mark = _question(clause), "?"

@@ -1,4 +1,4 @@
-"""Draws actions that make sense: who does what to what, where, when, and whether they want to."""
+"""Random choice of plausible actions: agent, object, place, time and modality."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HABITS = (*TIMES_OF["habit"], *TIMES_OF["often"])
 
 
 class Chooser(PhraseChooser):
-    """Adds whole actions to the choices."""
+    """A chooser of phrases and actions."""
 
     def action(
         self,
@@ -32,10 +32,17 @@ class Chooser(PhraseChooser):
         bare: bool = False,
         rich: bool = True,
     ) -> Action:
-        """An action in a main clause; `bare` leaves out time, modality and negation.
+        """Draw an action for a main clause.
+
+        Args:
+            subject: the agent; None: it is drawn.
+            verb: the verb; None: it is drawn.
+            tense: past, present or future; empty: it is drawn.
+            bare: leave out time, modality and negation.
+            rich: allow relative clauses and pairs of objects.
 
         Raises:
-            Nonsense: here and below, if what was drawn does not go together.
+            Nonsense: if the choices are incompatible; the other methods raise it too.
         """
         if verb is None:
             verb = self.choose(ALL_VERBS)
@@ -55,13 +62,13 @@ class Chooser(PhraseChooser):
         return action
 
     def surroundings(self, action: Action, *, rich: bool) -> Action:
-        """Objects, persons and places."""
+        """Add objects, persons and places to an action."""
         verb, subject, traits = action.verb, action.subject, action.verb.traits
         actor = subject.noun if subject is not None else NOUNS["man"]
         is_person = "person" in actor.tags
         spots = places_for(verb, actor)
         objects = self.objects(verb, subject, rich=rich) if verb.objects else ()
-        # What follows an object's relative clause would seem to belong to it.
+        # Further words after an object's relative clause would seem to belong to it.
         closed = any(item.relative is not None for item in objects)
         other = self.receiver(subject, verb) if subject is not None and traits & {"TO", "FROM"} else None
         goal = self.choose(spots) if "GO" in traits else None
@@ -79,7 +86,7 @@ class Chooser(PhraseChooser):
         return Action(subject, verb, objects, other, goal, origin, place, companion, vehicle, tense=action.tense)
 
     def objects(self, verb: Verb, subject: Phrase | None, *, rich: bool) -> tuple[Phrase, ...]:
-        """One object, or two plain ones of a kind."""
+        """Draw an object, or a pair of similar ones without modifiers."""
         is_pair = rich and self.chance(8)
         first = self.object(verb, subject, rich=rich and not is_pair)
         if verb.english == "wear" and subject is not None and subject.several and first.determiner == "a":
@@ -92,7 +99,7 @@ class Chooser(PhraseChooser):
         return first, second
 
     def receiver(self, subject: Phrase, verb: Verb) -> Phrase:
-        """Who is given something, or whom it is borrowed from."""
+        """Draw the person who receives something, or from whom it is borrowed."""
         if "FROM" in verb.traits:
             return self.person(subject, pronouns=False)
         if not is_first_person(subject) and self.chance(20):
@@ -100,7 +107,7 @@ class Chooser(PhraseChooser):
         return self.person(subject)
 
     def circumstances(self, action: Action) -> Action:
-        """Time, modality, aspect and negation that go with the tense."""
+        """Add time, modality, aspect and negation that fit the tense."""
         verb, subject, traits = action.verb, action.subject, action.verb.traits
         assert subject is not None
         new = subject.indefinite
@@ -132,5 +139,5 @@ class Chooser(PhraseChooser):
 
 
 def _says_enough(action: Action) -> bool:
-    """More than "They sleep"."""
+    """Return whether an action has a complement, unlike "They sleep"."""
     return bool(action.objects or action.goal or action.place or action.time or action.companion)

@@ -1,4 +1,4 @@
-"""Japanese sentences from meanings."""
+"""Generation of Japanese sentences from meanings."""
 
 from __future__ import annotations
 
@@ -21,12 +21,18 @@ from tformer_cli.builtin.meaning import (
 )
 
 _GIVE_ME = Word(GIVE_ME.japanese, GIVE_ME.kind)
-_KIN = {"母": "お母さん", "父": "お父さん"}  # mine, anybody else's
+_KIN = {"母": "お母さん", "父": "お父さん"}  # the speaker's, and those of others
 _THESE = {"this": "この", "that": "その"}
 
 
 def phrase(item: Phrase, subject: Phrase | None = None, *, floating: bool = False) -> str:
-    """A noun phrase without particle; the clause's `subject` decides 自分; `floating` drops the number."""
+    """Return a noun phrase without particle.
+
+    Args:
+        item: the phrase.
+        subject: subject of the clause, whose possessions are marked by 自分.
+        floating: leave out the number, which floats.
+    """
     noun, owner = item.noun, item.owner
     name = noun.japanese
     if owner is not None and "KIN" in noun.tags and is_first_person(owner):
@@ -70,7 +76,7 @@ def _relative(head: Phrase, clause: Action | Placing) -> str:
 
 
 def _subject(clause: Clause, particle: str = "") -> str:
-    """The subject and は, or が if it is new or asked for; `particle` overrides both."""
+    """Return the subject with は, or with が if it is new or a question word; `particle` overrides both."""
     subject = clause.subject
     if subject is None:
         return ""
@@ -80,7 +86,7 @@ def _subject(clause: Clause, particle: str = "") -> str:
 
 
 def _body(clause: Clause, *, main: bool = False) -> tuple[Word, str]:
-    """The predicate, still to be inflected, and what stands between it and the subject."""
+    """Return the uninflected predicate, and the words between it and the subject."""
     if isinstance(clause, Action):
         return _action(clause, main=main)
     if isinstance(clause, Quality):
@@ -93,7 +99,7 @@ def _body(clause: Clause, *, main: bool = False) -> tuple[Word, str]:
 
 
 def _being(subject: Phrase) -> Word:
-    """いる for people and animals, ある for things."""
+    """Return the verb of existence: いる for people and animals, ある for things."""
     return Word("いる", "ichidan") if subject.noun.tags & {"person", "animal"} else Word("ある", "godan")
 
 
@@ -126,7 +132,7 @@ def _action(action: Action, *, main: bool) -> tuple[Word, str]:
 
 
 def _inflected(action: Action) -> tuple[Word, str]:
-    """The verb with its modality and aspect, and the particle of its object."""
+    """Return the verb with its modality and aspect, and the particle of its object."""
     verb, particle = Word(action.verb.japanese, action.verb.kind), action.verb.particle
     speaker = is_first_person(action.subject) or (action.subject is not None and action.subject.noun.english == "you")
     if action.modal == "can":
@@ -146,7 +152,7 @@ def _inflected(action: Action) -> tuple[Word, str]:
 
 
 def _is_for_us(action: Action) -> bool:
-    """Somebody else does it for me, us or my family: くれる, not あげる."""
+    """Return whether others do something for the speaker or the speaker's family: くれる, not あげる."""
     other = action.other
     assert other is not None
     ours = is_first_person(other) or (
@@ -156,16 +162,16 @@ def _is_for_us(action: Action) -> bool:
 
 
 def _introduction(clause: Placing) -> str:
-    """Place first, then what is there: テーブルの上に本が三冊."""
+    """Return location and subject of a sentence of existence, in this order: テーブルの上に本が三冊."""
     subject = clause.subject
     assert subject is not None
     floats = subject.number > 0
-    what = phrase(subject, floating=floats) + ("は" if clause.negative else "が")
-    return f"{clause.location.japanese}に{what}{_number(subject) if floats else ''}"
+    topic = phrase(subject, floating=floats) + ("は" if clause.negative else "が")
+    return f"{clause.location.japanese}に{topic}{_number(subject) if floats else ''}"
 
 
 def _clause(clause: Clause, end: Callable[[Word], str], *, topic: bool = True) -> str:
-    """A main clause; `end` inflects its predicate."""
+    """Return a main clause; `end` inflects its predicate."""
     word, body = _body(clause, main=True)
     if isinstance(clause, Placing) and clause.new:
         return _introduction(clause) + end(word)
@@ -183,7 +189,7 @@ def _request(clause: Clause) -> Callable[[Word], str]:
 
 
 def sentence(meaning: Sentence) -> str:
-    """The Japanese sentence of a meaning."""
+    """Return the Japanese sentence of a meaning."""
     clause, second = meaning.clause, meaning.second
     if meaning.mood == "please":
         return _clause(clause, _request(clause)) + "。"
@@ -198,6 +204,6 @@ def sentence(meaning: Sentence) -> str:
     word, body = _body(second)
     reason = body + conjugation.plain(word, past=second.tense == "past", negated=second.negative)
     if meaning.link == "because":
-        # Cause first, and the subject once, as the topic of both.
+        # The cause comes first, and the subject occurs once, as the topic of both clauses.
         return f"{_subject(clause)}{reason}ので、{_clause(clause, _polite(clause), topic=False)}。"
     return f"{_subject(second, 'が')}{reason}時、{_clause(clause, _polite(clause))}。"

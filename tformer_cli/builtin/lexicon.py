@@ -1,4 +1,4 @@
-"""What is known of a word, and which words go together: the tables of `words`, read."""
+"""The lexicon: the entries of the tables of `words`, and the words that may be combined."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Pronoun(Noun):
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where things happen: English phrases for being there and for going there."""
+    """A place of actions: English phrases for being there and for going there."""
 
     english: str
     to: str
@@ -48,7 +48,7 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Location:
-    """Where something is: `japanese` is complete but for the particle."""
+    """A location of things; `japanese` is complete except for the particle."""
 
     english: str
     japanese: str
@@ -77,7 +77,7 @@ class Adjective:
 
 @dataclass(frozen=True, eq=False)
 class Verb:
-    """A verb sense: an English verb has one for each Japanese verb that it becomes.
+    """A sense of a verb: an English verb has one for each of its Japanese translations.
 
     `kind` is the Japanese class (see `conjugation.Word`); `particle` marks the object.
     """
@@ -94,12 +94,12 @@ class Verb:
 
     @property
     def name(self) -> str:
-        """Distinguishes the senses of one English verb."""
+        """Return a name that distinguishes the senses of an English verb."""
         return f"{self.english}/{self.japanese}"
 
 
 def _lines(table: str) -> list[str]:
-    """The rows of a table; what is indented goes on with the row above."""
+    """Return the rows of a table; an indented line continues the previous row."""
     return table.strip().replace("\n    ", " ").split("\n")
 
 
@@ -128,7 +128,7 @@ PRONOUNS: dict[str, Pronoun] = {row[0]: _pronoun(*row) for row in _rows(words.PR
 
 @cache
 def tagged(*tags: str) -> tuple[Noun, ...]:
-    """The nouns that have one of the tags, or are called so, in the order of the table."""
+    """Return the nouns with one of the tags or names, in the order of the table."""
     return tuple(noun for noun in NOUNS.values() if noun.english in tags or not noun.tags.isdisjoint(tags))
 
 
@@ -169,16 +169,16 @@ OPPOSITES = (
 def _verb(line: str) -> Verb:
     head, *lists = ([cell.replace("_", " ") for cell in part.split() if cell != "-"] for part in line.split("|"))
     subjects, objects, places, traits = lists
-    found = tuple(place for place in PLACES.values() if not place.tags.isdisjoint(places))
+    verb_places = tuple(place for place in PLACES.values() if not place.tags.isdisjoint(places))
     english, past, japanese, kind, *particle = head
-    return Verb(english, past, japanese, kind, "".join(particle), tagged(*subjects), tagged(*objects), found,
+    return Verb(english, past, japanese, kind, "".join(particle), tagged(*subjects), tagged(*objects), verb_places,
                 frozenset(traits))  # fmt: skip
 
 
 VERBS: dict[str, Verb] = {verb.name: verb for verb in map(_verb, _lines(words.VERBS))}
 GIVE_ME = Verb("give", "gave", "くれる", "ichidan", "を", (), (), (), frozenset())
 
-# Question words stand where the answer would stand; English moves them to the front.
+# Question words have the position of the answer; English moves them to the front.
 WHO = Noun("who", "who", "誰", "", frozenset({"person"}))
 WHAT = Noun("what", "what", "何", "", frozenset())
 WHERE = Place("where", "where", "どこ", frozenset())

@@ -1,4 +1,4 @@
-"""Meanings, from which `english` and `japanese` each make one sentence."""
+"""Meanings, from which `english` and `japanese` each generate a sentence."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from typing import NamedTuple
 from tformer_cli.builtin.lexicon import Adjective, Location, Noun, Place, Pronoun, Time, Verb
 
 MANY = -1
-_ASKED = frozenset({"who", "what", "where"})
+_QUESTION_WORDS = frozenset({"who", "what", "where"})
 _PLURAL = frozenset({"PAIR", "PLURAL"})
 
 
 class Phrase(NamedTuple):
-    """What a noun phrase refers to.
+    """The meaning of a noun phrase.
 
-    `determiner` is the, a, this, that, generic ("I like dogs") or "" (owned, or a noun that takes none).
-    `number` is 0 if it is not said, 1 to 10, or MANY; `plural` says that the unnumbered are several.
+    Attributes:
+        noun: the noun.
+        determiner: the, a, this, that, generic ("I like dogs") or "" (with an owner, or a noun without articles).
+        number: 1 to 10, or MANY; 0: not specified.
+        plural: whether a phrase without a number is plural.
+        adjective: an adjective before the noun.
+        owner: the possessor.
+        relative: a relative clause after the noun.
     """
 
     noun: Noun
@@ -28,19 +34,19 @@ class Phrase(NamedTuple):
 
     @property
     def indefinite(self) -> bool:
-        """It is new to the listener: Japanese marks it with が, not は, and its number floats."""
+        """Return whether it is new to the listener: Japanese marks it with が, not は, and its number floats."""
         return self.determiner == "a" or (self.number != 0 and not self.determiner and self.owner is None)
 
     @property
     def several(self) -> bool:
-        """English takes its plural."""
+        """Return whether English uses the plural."""
         if self.number:
             return self.number != 1
         return self.plural or not self.noun.tags.isdisjoint(_PLURAL)
 
 
 class Action(NamedTuple):
-    """Somebody does something. In a relative clause, the phrase that the clause is about is None.
+    """An action: "Ken reads a book". In a relative clause, the phrase that it modifies is None.
 
     `tense` is past, present or future; `modal` is "", can or want.
     """
@@ -62,7 +68,7 @@ class Action(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """Something is so, or more so than something else."""
+    """A quality or comparison: "the house is old", "the house is older than the school"."""
 
     subject: Phrase
     adjective: Adjective
@@ -72,7 +78,7 @@ class Quality(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Something is something."""
+    """An identity: "Ken is a teacher"."""
 
     subject: Phrase
     value: Phrase
@@ -81,7 +87,7 @@ class Identity(NamedTuple):
 
 
 class Placing(NamedTuple):
-    """Something is somewhere; `new` things are introduced by "there is"."""
+    """A location: "the book is on the table"; with `new`, "there is a book on the table"."""
 
     subject: Phrase | None
     location: Location
@@ -94,10 +100,10 @@ Clause = Action | Quality | Identity | Placing
 
 
 class Sentence(NamedTuple):
-    """A clause, perhaps with a second one.
+    """The meaning of a sentence: a clause, and optionally a second one.
 
-    `mood` is statement, question, please or let's. `link` joins `second`: but, and (of the same subject),
-    because (likewise), when.
+    `mood` is statement, question, please or let's. `link` is the conjunction before `second`: but, when, and, because.
+    The last two join clauses with the same subject.
     """
 
     clause: Clause
@@ -107,19 +113,20 @@ class Sentence(NamedTuple):
 
 
 def is_first_person(phrase: Phrase | None) -> bool:
-    """I, we."""
+    """Return whether a phrase is "I" or "we"."""
     return phrase is not None and "FIRST" in phrase.noun.tags
 
 
 def is_reflexive(owner: Phrase, subject: Phrase | None) -> bool:
-    """The owner is the subject of the clause: "Ken washed his car"."""
+    """Return whether the owner is the subject of the clause, as in "Ken washed his car"."""
     return subject is not None and isinstance(owner.noun, Pronoun) and subject.noun.pronoun == owner.noun.english
 
 
 def combinations(sentence: Sentence) -> set[tuple[str, str]]:
-    """The pairs of words that the sentence joins: verb and object, adjective and noun, place and thing.
+    """Return the pairs of words that a sentence combines: verb and object, adjective and noun, location and thing.
 
-    A verb without objects meets its goal, its place or its subject instead; a question word, the subject.
+    A verb without objects is paired with its goal, its place or its subject instead, and with its subject if the
+    partner is a question word.
     """
     pairs: set[tuple[str, str]] = set()
     for clause in (sentence.clause, sentence.second):
@@ -129,7 +136,7 @@ def combinations(sentence: Sentence) -> set[tuple[str, str]]:
 
 
 def _clause_pairs(clause: Clause, head: Noun | None, pairs: set[tuple[str, str]]) -> None:
-    """Adds the pairs of a clause; `head` is the noun that a relative clause describes."""
+    """Add the pairs of a clause; `head` is the noun that a relative clause modifies."""
     subject = head if clause.subject is None else clause.subject.noun
     if clause.subject is not None:
         _phrase_pairs(clause.subject, pairs)
@@ -151,7 +158,7 @@ def _clause_pairs(clause: Clause, head: Noun | None, pairs: set[tuple[str, str]]
 
 
 def _verb_pairs(action: Action, head: Noun | None) -> list[tuple[str, str]]:
-    """The verb with its objects, or else with its goal, place or subject."""
+    """Return the pairs of a verb and its objects, or its goal, place or subject."""
     name = action.verb.name
     subject = action.subject.noun.english if action.subject is not None else head.english if head is not None else ""
     partners = [phrase.noun.english for phrase in action.objects]
@@ -160,7 +167,7 @@ def _verb_pairs(action: Action, head: Noun | None) -> list[tuple[str, str]]:
     place = action.goal or action.place
     if not partners:
         partners = [place.english if place is not None else subject]
-    return [("? " + name, subject) if partner in _ASKED else (name, partner) for partner in partners]
+    return [("? " + name, subject) if partner in _QUESTION_WORDS else (name, partner) for partner in partners]
 
 
 def _phrase_pairs(phrase: Phrase, pairs: set[tuple[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""Draws noun phrases that make sense, relative clauses included."""
+"""Random choice of plausible noun phrases, with relative clauses."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ VERBS_BY: dict[Noun, tuple[Verb, ...]] = {
 
 
 class Nonsense(Exception):
-    """What was drawn does not go together; draw again."""
+    """A combination of random choices that is not plausible; another sentence must be drawn."""
 
 
 @cache
 def takes_people(verb: Verb) -> bool:
-    """Any person can be its subject."""
+    """Return whether any person can be the subject of a verb."""
     return NOUNS["doctor"] in verb.subjects and NOUNS["child"] in verb.subjects
 
 
 @cache
 def places_for(verb: Verb, noun: Noun) -> tuple[Place, ...]:
-    """Where `noun` may do it: animals keep to parks and gardens."""
+    """Return the places of an action of `noun`; those of animals are parks, gardens and water."""
     if "animal" not in noun.tags:
         return verb.places
     return tuple(place for place in verb.places if place.tags & {"outdoor", "water"})
@@ -67,7 +67,7 @@ def places_for(verb: Verb, noun: Noun) -> tuple[Place, ...]:
 
 @cache
 def objects_for(verb: Verb, noun: Noun) -> tuple[Noun, ...]:
-    """What `noun` may do it to: animals care for some food and for other animals."""
+    """Return the possible objects of an action of `noun`; those of animals are some food and other animals."""
     if "animal" not in noun.tags:
         return verb.objects
     return tuple(item for item in verb.objects if item.tags & {"fodder", "lap", "alive"})
@@ -76,23 +76,26 @@ def objects_for(verb: Verb, noun: Noun) -> tuple[Noun, ...]:
 _BROAD = frozenset({"thing", "goods", "made", "wash", "tool", "work", "alive", "BARE", "MASS", "KIN", "PAIR"})
 
 
-def are_kindred(one: Noun, other: Noun) -> bool:
-    """Things of a kind, which one would compare or name together."""
-    return one is not other and not (one.tags & other.tags) <= _BROAD
+def are_kindred(first: Noun, second: Noun) -> bool:
+    """Return whether two nouns are of a similar kind, so that they can be compared or listed."""
+    return first is not second and not (first.tags & second.tags) <= _BROAD
 
 
 class PhraseChooser:
-    """Choices read off one large integer, so that a sentence is a function of one number alone."""
+    """A chooser of phrases, whose random choices are the digits of a large integer.
+
+    A sentence is therefore a function of a single number.
+    """
 
     def __init__(self, state: int) -> None:
-        """Starts with a number of many more digits than there will be choices."""
+        """Start with a number that has many more digits than choices are made."""
         self.state = state
 
     def choose(self, options: Sequence[T]) -> T:
-        """One of the options.
+        """Choose one of the options.
 
         Raises:
-            Nonsense: if there is none.
+            Nonsense: if there are none.
         """
         if not options:
             raise Nonsense
@@ -100,12 +103,12 @@ class PhraseChooser:
         return options[index]
 
     def chance(self, percent: int) -> bool:
-        """True in so many cases of a hundred."""
+        """Return True with the given probability in percent."""
         self.state, digit = divmod(self.state, 100)
         return digit < percent
 
     def person(self, avoid: Phrase | None = None, *, pronouns: bool = True) -> Phrase:
-        """Somebody definite other than `avoid`."""
+        """Choose a definite person other than `avoid`."""
         if pronouns and self.chance(30):
             phrase = self.choose(SPEAKERS)
         else:
@@ -118,13 +121,13 @@ class PhraseChooser:
         return phrase
 
     def kin(self, noun: Noun, subject: Phrase | None = None) -> Phrase:
-        """Somebody's mother or father."""
+        """Return a mother or father with a random owner."""
         if subject is not None and ("KIN" in subject.noun.tags or subject.several):
             raise Nonsense
         return Phrase(noun, owner=self.owner(subject, close=True))
 
     def owner(self, subject: Phrase | None = None, *, close: bool = False) -> Phrase:
-        """Whose it is; a pronoun that might or might not mean the subject is left out."""
+        """Choose an owner; ambiguous pronouns, which may or may not refer to the subject, are excluded."""
         options = [Phrase(PRONOUNS["I"]), Phrase(PRONOUNS["you"])]
         if subject is None:
             options += [Phrase(PRONOUNS["he"]), Phrase(PRONOUNS["she"])]
@@ -146,12 +149,12 @@ class PhraseChooser:
         return owner
 
     def adjective(self, noun: Noun, percent: int) -> Adjective | None:
-        """Perhaps an adjective that fits."""
+        """Choose a fitting adjective with a probability of `percent`; otherwise return None."""
         fitting = ADJECTIVES_OF[noun]
         return self.choose(fitting) if fitting and self.chance(percent) else None
 
     def count(self, noun: Noun) -> int:
-        """A number of them."""
+        """Choose a number for a noun."""
         if noun.measure is not None:
             return self.choose((1, 1, 1, 1, 1, *range(2, 8)))
         if self.chance(12):
@@ -159,7 +162,7 @@ class PhraseChooser:
         return self.choose(range(1, 6 if noun.tags & {"person", "animal", "machine", "furniture"} else 11))
 
     def subject(self, nouns: Sequence[Noun], *, people: bool, new: bool = False, rich: bool = True) -> Phrase:
-        """What a clause is about; `new` allows what the listener does not know, `rich` relative clauses."""
+        """Choose a subject; `new` allows indefinite ones, and `rich` relative clauses."""
         if people and self.chance(28):
             return self.choose(SPEAKERS)
         noun = self.choose(nouns)
@@ -183,7 +186,7 @@ class PhraseChooser:
         return Phrase(noun, "the", plural=plural, adjective=adjective)
 
     def object(self, verb: Verb, subject: Phrase | None, *, rich: bool = True) -> Phrase:
-        """What the verb is done to."""
+        """Choose an object of a verb; `rich` allows modifiers."""
         actor = subject.noun if subject is not None else NOUNS["man"]
         if rich and "HUMAN" in verb.traits and self.chance(12):
             phrase = self.choose(SPEAKERS)
@@ -207,7 +210,7 @@ class PhraseChooser:
         return item
 
     def _check_relative(self, clause: Action | Placing, verb: Verb, actor: Noun) -> None:
-        """Nobody reads the book that he reads; and two receivers in a row are hard to follow."""
+        """Refuse "he reads the book that he reads", and relative clauses next to a receiver, which are hard to read."""
         if verb.traits & {"TO", "FROM"}:
             raise Nonsense
         if isinstance(clause, Action):
@@ -216,7 +219,7 @@ class PhraseChooser:
                 raise Nonsense
 
     def described(self, noun: Noun, usual: str, subject: Phrase | None, verb: Verb) -> Phrase:
-        """An object with number, owner, adjective or relative clause."""
+        """Choose the number, owner, adjective or relative clause of an object."""
         adjective = self.adjective(noun, 28)
         if "COUNT" in verb.traits and noun.counter and self.chance(80 if noun.measure else 38):
             return Phrase(noun, "", self.count(noun), adjective=adjective)
@@ -231,7 +234,7 @@ class PhraseChooser:
         return Phrase(noun, usual, adjective=adjective)
 
     def with_relative(self, head: Phrase, *, timed: bool = False) -> Phrase:
-        """`head` with a relative clause; `timed` if it may end in a time that can only be its own."""
+        """Add a random relative clause to `head`; `timed` allows a time at its end, which must be unambiguous."""
         noun = head.noun
         if LOCATIONS_OF[noun] and self.chance(20):
             clause: Action | Placing = Placing(None, self.choose(LOCATIONS_OF[noun]))
@@ -249,7 +252,7 @@ class PhraseChooser:
         return head._replace(relative=clause)
 
     def _doing(self, head: Phrase) -> Action:
-        """A relative clause whose subject is the head."""
+        """Choose a relative clause whose subject is the head."""
         verb = self.choose(VERBS_BY[head.noun])
         objects = (self.object(verb, head, rich=False),) if verb.objects else ()
         if any("KIN" in item.noun.tags for item in objects):
@@ -260,7 +263,7 @@ class PhraseChooser:
         return self.aspect(Action(None, verb, objects, goal=goal, place=place))
 
     def aspect(self, action: Action) -> Action:
-        """Past, negative or going on: what a relative clause may be."""
+        """Choose the tense and aspect of a relative clause: past, negative or progressive."""
         if "STATE" in action.verb.traits and action.time is None:
             return action._replace(tense="present")
         if action.time is None and self.chance(15):
@@ -273,7 +276,7 @@ class PhraseChooser:
 
 
 def is_ambiguous(action: Action, head: Phrase | None) -> bool:
-    """Whether, like "they read", it may be past or present, and so has two translations."""
+    """Return whether an action may be past or present, like "they read", and thus has two translations."""
     subject = action.subject or head
     if action.verb.english != action.verb.past or action.progressive or action.negative or action.modal:
         return False

@@ -1,6 +1,6 @@
-"""English that every Python brings along: its language reference and the docstrings of its standard library.
+"""English text in every installation of Python: the language reference and the docstrings of the standard library.
 
-It is read from the installation at hand, so it differs from one version of Python to the next.
+It differs between versions of Python.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from tformer_cli.data.core.cache import Open, cached
 from tformer_cli.errors import DataError
 
 FORMAT = 1
-"""Counts changes of what is taken from an installation."""
+"""Version of the documents in the cache's keys."""
 TEST_EVERY = 20
-"""Every so many documents one belongs to the test split."""
+"""Every document whose number is a multiple of this belongs to the test split."""
 LEFT_OUT = frozenset({"test", "tests", "idlelib", "site-packages", "lib2to3", "config", "encodings", "ensurepip"})
 LEAST_CHARACTERS = 200
 
 
 @lru_cache(maxsize=4)
 def documents(split: str, size: int = 0, cache: str = "") -> list[str]:
-    """A document a topic of the reference, and one a module: its docstrings in the order of the source.
+    """Return the documents of a split.
 
-    They are kept in the cache: the library is parsed once for each installation of Python.
+    Each topic of the reference is a document, and so are the docstrings of each module in the order of the source. They
+    are stored in the cache, so that the library is parsed once for each installation of Python.
 
     Args:
         split: train or test.
-        size: the first so many only; 0: all.
-        cache: folder; empty: the user's.
+        size: number of documents, of which the first are used; 0: all.
+        cache: the cache folder; empty: the user's.
 
     Raises:
-        DataError: if this installation has none.
+        DataError: if this installation contains no documents.
     """
 
     def write(stream: Open) -> None:
@@ -84,12 +85,12 @@ def _docstrings() -> Iterator[str]:
             continue
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of old escapes in sources that are not ours
+                warnings.simplefilter("ignore")  # about invalid escapes in the library's sources
                 tree = ast.parse(path.read_bytes())
         except (OSError, SyntaxError, ValueError):
             continue
-        found = [text for node in ast.walk(tree) if (text := _docstring(node))]
-        yield "".join(f"{text}\n\n" for text in found)
+        docstrings = [text for node in ast.walk(tree) if (text := _docstring(node))]
+        yield "".join(f"{text}\n\n" for text in docstrings)
 
 
 def _docstring(node: ast.AST) -> str:

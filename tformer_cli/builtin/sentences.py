@@ -1,4 +1,4 @@
-"""Draws whole sentences: statements, questions, requests, comparisons, two clauses in one."""
+"""Random choice of sentences: statements, questions, requests, comparisons, and compound sentences."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _WITH_OBJECTS = tuple(verb for verb in ALL_VERBS if verb.objects and takes_peopl
 _CAUSES = {"busy": True, "sick": True, "free": False}  # adjective: whether it keeps people from doing things
 _MOTIONS = tuple(VERBS[name] for name in ("go/行く", "come/来る", "return/帰る"))
 _JOBS = tagged("job")
-_THINGS = tagged("thing", "machine", "furniture", "building")
+_INANIMATE = tagged("thing", "machine", "furniture", "building")
 _WHO_IS = tuple(NOUNS[name] for name in ("man", "woman", "Ken", "Emma", "Mr. Tanaka", "Ms. Sato", "mother", "father"))
 _ADJECTIVES = tuple(ADJECTIVES.values())
 _LOCATIONS = tuple(LOCATIONS.values())
@@ -47,15 +47,15 @@ _LOCATIONS = tuple(LOCATIONS.values())
 
 @cache
 def comparable(adjective: Adjective, noun: Noun) -> tuple[Noun, ...]:
-    """What it is worth comparing with: another thing of its kind."""
+    """Return the nouns with which a noun can be compared by an adjective: others of a similar kind."""
     return tuple(item for item in adjective.nouns if are_kindred(item, noun))
 
 
 def draw(state: int) -> Sentence:
-    """The sentence that belongs to a number.
+    """Return the meaning of the sentence with a number.
 
     Raises:
-        Nonsense: if what it describes does not go together.
+        Nonsense: if it is not plausible.
     """
     chooser = Chooser(state)
     kind = chooser.choose(_KINDS)
@@ -68,43 +68,43 @@ def _statement(chooser: Chooser) -> Sentence:
 
 def _yes_no(chooser: Chooser) -> Sentence:
     action = chooser.action(_YOU if chooser.chance(40) else None)
-    return _asked(action._replace(negative=False))
+    return _question(action._replace(negative=False))
 
 
-def _asked(clause: Clause) -> Sentence:
-    """A question, unless it would ask about the unknown or about the one who asks."""
+def _question(clause: Clause) -> Sentence:
+    """Return the question of a clause; refuse indefinite subjects, and the first person."""
     if clause.subject is not None and (clause.subject.indefinite or is_first_person(clause.subject)):
         raise Nonsense
     return Sentence(clause, "question")
 
 
 def _which(chooser: Chooser) -> Sentence:
-    """Who, what, where, when."""
+    """Draw a question with who, what, where or when."""
     verb = chooser.choose(ALL_VERBS)
-    what = chooser.choose(("who", "what", "where", "when"))
-    if what == "who":
+    kind = chooser.choose(("who", "what", "where", "when"))
+    if kind == "who":
         if not takes_people(verb):
             raise Nonsense
-        return _asked(chooser.action(Phrase(lexicon.WHO), verb)._replace(negative=False, companion=None))
+        return _question(chooser.action(Phrase(lexicon.WHO), verb)._replace(negative=False, companion=None))
     subject = chooser.subject(verb.subjects, people=takes_people(verb), rich=False) if chooser.chance(70) else _YOU
-    action = chooser.action(subject, verb, rich=what == "what")._replace(negative=False)
+    action = chooser.action(subject, verb, rich=kind == "what")._replace(negative=False)
     if action.time is not None and action.time.kind == "often":
         action = action._replace(time=None)
-    if what == "what":
+    if kind == "what":
         # "What does he play?" and "wear" would leave the Japanese verb open.
         if not verb.objects or verb.english in ("play", "wear", "take"):
             raise Nonsense
-        asked = lexicon.WHO if NOUNS["man"] in verb.objects else lexicon.WHAT
-        return _asked(action._replace(objects=(Phrase(asked),)))
-    if what == "where":
+        question_word = lexicon.WHO if NOUNS["man"] in verb.objects else lexicon.WHAT
+        return _question(action._replace(objects=(Phrase(question_word),)))
+    if kind == "where":
         if "GO" in verb.traits:
-            return _asked(action._replace(goal=lexicon.WHERE, time=action.time))
+            return _question(action._replace(goal=lexicon.WHERE, time=action.time))
         if not verb.places or action.goal is not None or action.modal == "want":
             raise Nonsense
-        return _asked(action._replace(place=lexicon.WHERE))
+        return _question(action._replace(place=lexicon.WHERE))
     if action.time is None or action.progressive or action.tense == "present" or action.modal:
         raise Nonsense
-    return _asked(action._replace(time=lexicon.WHEN))
+    return _question(action._replace(time=lexicon.WHEN))
 
 
 def _quality(chooser: Chooser) -> Sentence:
@@ -120,7 +120,7 @@ def _quality(chooser: Chooser) -> Sentence:
             raise Nonsense
     tense = "past" if chooser.chance(30) else "present"
     quality = Quality(subject, adjective, than, tense, chooser.chance(25))
-    return _asked(quality._replace(negative=False)) if chooser.chance(15) else Sentence(quality)
+    return _question(quality._replace(negative=False)) if chooser.chance(15) else Sentence(quality)
 
 
 def _identity(chooser: Chooser) -> Sentence:
@@ -136,17 +136,17 @@ def _identity(chooser: Chooser) -> Sentence:
         job = Phrase(chooser.choose(_JOBS), "a", plural=several)
         identity = Identity(subject, job, "past" if chooser.chance(25) else "present", negative)
     else:
-        noun = chooser.choose(_THINGS)
+        noun = chooser.choose(_INANIMATE)
         if "PAIR" in noun.tags:
             raise Nonsense
         value = Phrase(noun, adjective=chooser.adjective(noun, 20), owner=chooser.owner())
         question = chooser.chance(25)
         identity = Identity(Phrase(chooser.choose((lexicon.THIS, lexicon.THAT))), value, "present", negative)
-    return _asked(identity._replace(negative=False)) if question else Sentence(identity)
+    return _question(identity._replace(negative=False)) if question else Sentence(identity)
 
 
 def _existence(chooser: Chooser) -> Sentence:
-    """There is something somewhere."""
+    """Draw a sentence of existence: "there is a book on the table"."""
     location = chooser.choose(_LOCATIONS)
     noun = chooser.choose(tagged(*location.items))
     if noun.tags & {"BARE", "KIN"}:
@@ -160,7 +160,7 @@ def _existence(chooser: Chooser) -> Sentence:
 
 
 def _placing(chooser: Chooser) -> Sentence:
-    """Something is somewhere."""
+    """Draw the location of something: "the book is on the table"."""
     location = chooser.choose(_LOCATIONS)
     nouns = tagged(*location.items)
     subject = chooser.subject(nouns, people=NOUNS["man"] in nouns)
@@ -169,9 +169,9 @@ def _placing(chooser: Chooser) -> Sentence:
     tense = "past" if chooser.chance(30) else "present"
     question = chooser.chance(25)
     if question and chooser.chance(60):
-        return _asked(Placing(subject, lexicon.WHERE_IS, tense=tense))
+        return _question(Placing(subject, lexicon.WHERE_IS, tense=tense))
     placing = Placing(subject, location, tense=tense, negative=not question and chooser.chance(20))
-    return _asked(placing) if question else Sentence(placing)
+    return _question(placing) if question else Sentence(placing)
 
 
 def _request(chooser: Chooser) -> Sentence:
@@ -197,19 +197,20 @@ def _request(chooser: Chooser) -> Sentence:
 
 
 def _contrast(chooser: Chooser) -> Sentence:
-    """Two that differ: the same verb with other objects, or opposite adjectives."""
+    """Draw a contrast: the same verb with different objects, or opposite adjectives."""
     if chooser.chance(40):
-        one, two = (ADJECTIVES[name] for name in chooser.choose(lexicon.OPPOSITES))
-        nouns = tuple(noun for noun in one.nouns if noun in two.nouns)
+        adjective, opposite = (ADJECTIVES[name] for name in chooser.choose(lexicon.OPPOSITES))
+        nouns = tuple(noun for noun in adjective.nouns if noun in opposite.nouns)
         if chooser.chance(50):
-            one, two = two, one
+            adjective, opposite = opposite, adjective
         first = chooser.subject((chooser.choose(nouns),), people=False, rich=False)._replace(adjective=None)
-        rivals = tuple(noun for noun in comparable(two, first.noun) if noun in nouns)
+        rivals = tuple(noun for noun in comparable(opposite, first.noun) if noun in nouns)
         second = chooser.subject((chooser.choose(rivals),), people=False, rich=False)._replace(adjective=None)
         if first.noun is second.noun and (first == second or not (first.owner and second.owner)):
             raise Nonsense
         tense = "past" if chooser.chance(30) else "present"
-        return Sentence(Quality(first, one, tense=tense), "statement", "but", Quality(second, two, tense=tense))
+        qualities = Quality(first, adjective, tense=tense), Quality(second, opposite, tense=tense)
+        return Sentence(qualities[0], "statement", "but", qualities[1])
     verb = chooser.choose(_WITH_OBJECTS)
     tense = chooser.choose(("past", "present"))
     progressive = not verb.traits & {"EVENT", "STATE"} and chooser.chance(30)
@@ -225,12 +226,12 @@ def _contrast(chooser: Chooser) -> Sentence:
 
 
 def _sequence(chooser: Chooser) -> Sentence:
-    """Somebody goes somewhere and does something there."""
+    """Draw a sequence of two actions: "Ken went to the shop and bought a hat"."""
     tense = chooser.choose(("past", "past", "present", "future"))
     motion = chooser.choose(_MOTIONS)
     first = chooser.action(None, motion, tense=tense, bare=True, rich=False)._replace(companion=None)
     assert first.goal is not None
-    verb = chooser.choose(_done_at(first.goal))
+    verb = chooser.choose(_verbs_at(first.goal))
     second = chooser.action(first.subject, verb, tense=tense, bare=True, rich=False)._replace(
         place=None, companion=None, origin=None)  # fmt: skip
     times = TIMES_OF["future"] if tense == "future" else TIMES_OF["past"] if tense == "past" else TIMES_OF["habit"]
@@ -241,8 +242,8 @@ def _sequence(chooser: Chooser) -> Sentence:
 
 
 @cache
-def _done_at(place: Place) -> tuple[Verb, ...]:
-    """What people do there."""
+def _verbs_at(place: Place) -> tuple[Verb, ...]:
+    """Return the verbs of people's actions at a place."""
     return tuple(
         verb for verb in ALL_VERBS
         if place in verb.places and not verb.traits & {"STATE", "GO", "WAY"} and takes_people(verb)
@@ -250,7 +251,7 @@ def _done_at(place: Place) -> tuple[Verb, ...]:
 
 
 def _because(chooser: Chooser) -> Sentence:
-    """Somebody did or did not do something, because of how they were."""
+    """Draw an action with its cause: "Emma did not go to school because she was sick"."""
     adjective = ADJECTIVES[chooser.choose(tuple(_CAUSES))]
     verb = chooser.choose(_DOING if chooser.chance(60) else _MOTIONS)
     action = chooser.action(None, verb, tense="past", bare=True, rich=False)
@@ -265,7 +266,7 @@ def _because(chooser: Chooser) -> Sentence:
 
 
 def _when(chooser: Chooser) -> Sentence:
-    """Something was going on when somebody came."""
+    """Draw two actions at the same time: "when Ken came home, Emma was reading a book"."""
     first = chooser.person()
     motion = chooser.action(first, chooser.choose(_MOTIONS), tense="past", bare=True, rich=False)
     action = chooser.action(chooser.person(first), chooser.choose(_DOING), tense="past", bare=True, rich=False)

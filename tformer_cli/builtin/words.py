@@ -1,4 +1,4 @@
-"""The words of the built-in English-Japanese data, as tables: a word a row, some over two lines.
+"""Tables of the words of the built-in English-Japanese data, with a word per row.
 
 Tags name classes of meaning. A verb lists the tags of the nouns that it takes, so that people read books and
 horses do not; a noun's name is a tag too. An indented line continues its row; "_" is a space, "-" is nothing.
