@@ -15,7 +15,7 @@ import numpy as np
 from tformer_cli.config.schema import Case
 from tformer_cli.data.core.view import View
 from tformer_cli.data.speech.dataset import SpeechBatch, SpeechData, SpeechView
-from tformer_cli.data.speech.transcripts import normaliser, signature, together
+from tformer_cli.data.speech.transcripts import combine, normaliser, signature
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Picture, Sound, Spectrogram
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, spread
@@ -126,7 +126,7 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
         form = config.transcripts
         if config.data.lower_case:
             form = dataclasses.replace(form, case=Case.lower)
-        form = signature(together(form, config.scoring))
+        form = signature(combine(form, config.scoring))
         version = f"version:jiwer-{importlib.metadata.version('jiwer')}"
         return {"wer": f"{form}|tok:space|{version}", "cer": f"{form}|tok:char|{version}"}
 

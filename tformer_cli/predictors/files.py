@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tformer_cli.config.schema import BadSample
-from tformer_cli.data.core.media_sources import Columns, Row, of_table
+from tformer_cli.data.core.media_sources import Columns, Row, split_of_table
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.errors import DataError
 from tformer_cli.objectives.base import M
@@ -82,7 +82,7 @@ class FilePredictor(Predictor[M]):
             DataError: if the column is missing, or the table is malformed.
         """
         columns = Columns(column, None, (), "file", "--column")
-        return of_table(path, columns).rows()
+        return split_of_table(path, columns).rows()
 
     def answers(self, model: M, contents: Sequence[np.ndarray]) -> list[Prediction]:
         """Return the predictions for files that were read, in order.

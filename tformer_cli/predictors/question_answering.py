@@ -105,7 +105,7 @@ class QuestionAnswerer(TextPredictor[Any]):
         for row in squad_rows(path, Gate(), answered=False):
             empty = False
             if isinstance(row, MissingValue):
-                yield row.place, row
+                yield row.location, row
             else:
                 yield f"{path}: question {row.name}", (row.question, row.context)
         if empty:

@@ -21,7 +21,7 @@ from tformer_cli.config.schema import (
     Source,
     Target,
 )
-from tformer_cli.data.core.cells import Gate, Place, Places, read_list, value_text
+from tformer_cli.data.core.cells import Gate, Location, Locations, read_list, value_text
 from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.data.text.corpus import read_corpus
 from tformer_cli.data.text.labelled import read_labelled
@@ -108,14 +108,14 @@ def test_a_missing_value_is_named_or_left_out(tmp_path, column, kind, value, sho
     rows = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(6)]
     rows[3][column] = value
     path = write(tmp_path / f"train.{kind}", rows)
-    place = {"parquet": f"{path}: row 4", "jsonl": f"{path}:4", "json": f"{path}:14"}.get(kind, f"{path}:5")
+    location = {"parquet": f"{path}: row 4", "jsonl": f"{path}:4", "json": f"{path}:14"}.get(kind, f"{path}:5")
     config = LabelledTextDataConfig(path=str(path), validation_share=0.0)
     with pytest.raises(DataError) as caught:
         read_labelled(config, "train", seed=1)
-    assert caught.value.cause == f"{place}: {column} is missing ({shown})"
+    assert caught.value.cause == f"{location}: {column} is missing ({shown})"
     data = read_labelled(config, "train", seed=1, skip=True)["train"]
     assert data.texts == ["text 0", "text 1", "text 2", "text 4", "text 5"]
-    assert data.notes[0].startswith(f"1 of 6 rows lack a value and were left out: {place}")
+    assert data.notes[0].startswith(f"1 of 6 rows lack a value and were left out: {location}")
 
 
 def test_missing_numbers_of_a_float_column(tmp_path):
@@ -182,7 +182,7 @@ def test_csv_with_another_mark_between_columns(tmp_path, mark):
 def test_csv_as_excel_writes_it(tmp_path):
     (tmp_path / "train.csv").write_bytes(b"\xef\xbb\xbfsep=;\r\ntext; label\r\na;x\r\nb;y\r\n")
     data = labelled(tmp_path / "train.csv")
-    assert data.labels == ["x", "y"] and data.place(1) == f"{tmp_path / 'train.csv'}:4"
+    assert data.labels == ["x", "y"] and data.location(1) == f"{tmp_path / 'train.csv'}:4"
 
 
 @pytest.mark.parametrize(
@@ -288,8 +288,8 @@ def test_values_as_text():
 
 
 def test_places_in_little_memory():
-    places = Places([Place("a", 3, True), Place("b", 1, False)])
-    assert str(places[0]) == f"{places[0]}" == "a:3" and str(places.select(np.array([1]))[0]) == "b: row 1"
+    locations = Locations([Location("a", 3, True), Location("b", 1, False)])
+    assert str(locations[0]) == f"{locations[0]}" == "a:3" and str(locations.select(np.array([1]))[0]) == "b: row 1"
 
 
 def test_the_gate_counts_what_it_leaves_out():
@@ -303,8 +303,8 @@ def test_endings_of_tables_are_known_in_any_capitals(tmp_path, kind):
     rows = [{"text": f"t{i}", "label": "ab"[i % 2]} for i in range(8)]
     small = write(tmp_path / f"small.{kind.lower()}", rows)
     path = small.rename(tmp_path / f"TRAIN.{kind}")
-    for place in (path, tmp_path):
-        config = LabelledTextDataConfig(path=str(place), validation_share=0.0)
+    for location in (path, tmp_path):
+        config = LabelledTextDataConfig(path=str(location), validation_share=0.0)
         assert read_labelled(config, "train", seed=1)["train"].texts == [row["text"] for row in rows]
 
 
@@ -340,7 +340,7 @@ def test_a_missing_value_among_several_labels_is_no_class(tmp_path, label, shown
     with pytest.raises(DataError, match=f"train.jsonl:2: a label in label is missing \\({shown}"):
         read_labelled(config, "train", seed=1)
     data = read_labelled(config, "train", seed=1, skip=True)["train"]
-    assert (data.texts, [data.place(row)[-2:] for row in range(2)]) == (["1", "3"], [":1", ":3"])
+    assert (data.texts, [data.location(row)[-2:] for row in range(2)]) == (["1", "3"], [":1", ":3"])
     assert "1 of 3 rows" in data.notes[0]
 
 

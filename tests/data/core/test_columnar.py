@@ -157,7 +157,7 @@ def footer_that_lies(path: Path) -> None:
 
 
 def thrift_integer(value: int, length: int) -> bytes:
-    digits = [(2 * value >> 7 * place) & 127 for place in range(length)]
+    digits = [(2 * value >> 7 * index) & 127 for index in range(length)]
     return bytes([digit | 128 for digit in digits[:-1]] + digits[-1:])
 
 
@@ -261,8 +261,8 @@ def test_damaged_arrow_files_are_one_error_or_read(name, tmp_path):
     random = np.random.default_rng(1)
     for _ in range(150):
         damaged = bytearray(data)
-        for place in random.integers(len(data), size=3):
-            damaged[place] = random.integers(256)
+        for position in random.integers(len(data), size=3):
+            damaged[position] = random.integers(256)
         (tmp_path / name).write_bytes(damaged)
         for column in ("text", "words"):
             try:
@@ -279,9 +279,9 @@ def footer_that_refers_to_the_end(data: bytes) -> bytes:
     """Its only batch lies, it says, where the end of all batches is marked."""
     marker = b"\xff\xff\xff\xff"
     batch = data.index(marker, data.index(marker) + 1)
-    place = batch.to_bytes(8, "little")
-    assert data.count(place) == 1
-    return data.replace(place, data.rindex(marker + bytes(4)).to_bytes(8, "little"))
+    offset = batch.to_bytes(8, "little")
+    assert data.count(offset) == 1
+    return data.replace(offset, data.rindex(marker + bytes(4)).to_bytes(8, "little"))
 
 
 @pytest.mark.parametrize("damage", [footer_of_negative_length, footer_that_refers_to_the_end])

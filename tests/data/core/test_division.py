@@ -92,8 +92,8 @@ def test_labels_get_their_share_of_each_epoch(strength, shares):
 
 
 def test_draws_depend_on_seed_and_epoch_alone():
-    one, other = Balance(TARGETS, 1.0, 3), Balance(TARGETS, 1.0, 3)
-    assert np.array_equal(other[2], one[2]) and not np.array_equal(one[0], one[1])
-    assert not np.array_equal(one[0], Balance(TARGETS, 1.0, 4)[0])
-    assert len({row for epoch in range(10) for row in one[epoch] % 100 if row < 90}) > 80  # all are drawn over time
+    first, second = Balance(TARGETS, 1.0, 3), Balance(TARGETS, 1.0, 3)
+    assert np.array_equal(second[2], first[2]) and not np.array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], Balance(TARGETS, 1.0, 4)[0])
+    assert len({row for epoch in range(10) for row in first[epoch] % 100 if row < 90}) > 80  # all are drawn over time
     assert sorted(Balance(TARGETS, 0.0, 3)[0]) == list(range(100))

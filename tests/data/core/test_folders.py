@@ -52,7 +52,7 @@ def spoken(path: Path, text: str) -> None:
     path.with_suffix(".txt").write_text(text)
 
 
-def heard(folder: Path, split: str = "train") -> Recordings:
+def recordings_of(folder: Path, split: str = "train") -> Recordings:
     config = SpeechDataConfig(
         path=str(folder), sample_rate=8000, validation_share=0, cache=str(folder.parent / "cache")
     )
@@ -82,7 +82,7 @@ def test_a_split_may_be_a_link(tmp_path):
     spoken(tmp_path / "voices" / "a.wav", "one")
     (tmp_path / "speech" / "train").mkdir(parents=True)
     (tmp_path / "speech" / "train" / "speaker").symlink_to(tmp_path / "voices")
-    assert heard(tmp_path / "speech").texts == ["one"]
+    assert recordings_of(tmp_path / "speech").texts == ["one"]
 
 
 @pytest.mark.parametrize("target", [".", "..", "../..", "../dog"])
@@ -96,9 +96,9 @@ def test_a_loop_of_links_ends_and_is_told(target, tmp_path):
 
 def test_links_between_folders_are_read_once(tmp_path):
     pool = pictures(tmp_path / "pool", *(f"{name}/{name}.png" for name in "abcdefgh"))
-    for one in "abcdefgh":
+    for folder_name in "abcdefgh":
         for other in "abcdefgh":
-            (pool / one / f"to_{other}").symlink_to(f"../{other}")
+            (pool / folder_name / f"to_{other}").symlink_to(f"../{other}")
     assert len(listing(pool, ENDINGS).files) == 8
     (tmp_path / "start").mkdir()
     (tmp_path / "start" / "a").symlink_to(pool / "a")
@@ -144,12 +144,12 @@ def test_a_folder_that_cannot_be_read_is_a_fault(tmp_path, monkeypatch):
 def test_splits_are_known_in_any_capitals(train, validation, test, tmp_path):
     names = [f"{split}/{label}/{label}.png" for split in (train, validation, test) for label in ("cat", "dog")]
     data = pictures(tmp_path / "data", *names)
-    for split, place in (("train", train), ("validation", validation), ("test", test)):
+    for split, folder_name in (("train", train), ("validation", validation), ("test", test)):
         images = read(data, split)
-        assert sorted(images.labels) == ["cat", "dog"] and images.origin == str(data / place)
-        spoken(tmp_path / "speech" / place / "a.wav", split)
+        assert sorted(images.labels) == ["cat", "dog"] and images.origin == str(data / folder_name)
+        spoken(tmp_path / "speech" / folder_name / "a.wav", split)
     for split in ("train", "validation", "test"):
-        assert heard(tmp_path / "speech", split).texts == [split]
+        assert recordings_of(tmp_path / "speech", split).texts == [split]
 
 
 @pytest.mark.parametrize("name", ["Test", "VALIDATION", "Dev"])
@@ -169,10 +169,10 @@ def test_tables_and_lists_in_capitals(tmp_path):
     spoken(speech / "a.wav", "")
     spoken(speech / "b.wav", "")
     (speech / "metadata.csv").write_text("file_name,text,split\na.wav,one,Train\nb.wav,two,TEST\n")
-    assert heard(speech).texts == ["one"] and heard(speech, "test").texts == ["two"]
+    assert recordings_of(speech).texts == ["one"] and recordings_of(speech, "test").texts == ["two"]
     (speech / "metadata.csv").write_text("file_name,text,split\na.wav,one,Train\nb.wav,two,train\n")
     with pytest.raises(DataError, match=r"'Train' and 'train' in column 'split'"):
-        heard(speech)
+        recordings_of(speech)
 
 
 @pytest.mark.parametrize("other", ["Train", "training"])
@@ -249,7 +249,9 @@ def test_recordings_that_are_left_out_are_counted(tmp_path):
     spoken(tmp_path / "speech" / "a.wav", "one")
     for name in ("b.m4a", "c.m4a", "d.wma"):
         (tmp_path / "speech" / name).write_bytes(b"x")
-    assert heard(tmp_path / "speech").notes == ("3 of 4 files were left out: 2 .m4a, 1 .wma (b.m4a, c.m4a, d.wma)",)
+    assert recordings_of(tmp_path / "speech").notes == (
+        "3 of 4 files were left out: 2 .m4a, 1 .wma (b.m4a, c.m4a, d.wma)",
+    )
 
 
 # --- names ---
@@ -276,13 +278,13 @@ def test_two_tables_of_one_split_are_asked_about(tmp_path):
     for name in ("metadata.csv", "metadata.jsonl"):
         (tmp_path / "heard" / name).write_text("file_name,transcription\na.wav,a\n")
     with pytest.raises(DataError, match="which of metadata.csv, metadata.jsonl"):
-        heard(tmp_path / "heard")
+        recordings_of(tmp_path / "heard")
 
 
 def test_texts_in_capitals_and_tables_with_semicolons_belong_to_recordings(tmp_path):
     spoken(tmp_path / "capitals" / "a.WAV", "one")
     (tmp_path / "capitals" / "a.txt").rename(tmp_path / "capitals" / "a.TXT")
-    assert heard(tmp_path / "capitals").texts == ["one"]
+    assert recordings_of(tmp_path / "capitals").texts == ["one"]
     spoken(tmp_path / "table" / "a.wav", "")
     (tmp_path / "table" / "metadata.csv").write_text("file_name;transcription\na.wav;one, two\n")
-    assert heard(tmp_path / "table").texts == ["one, two"]
+    assert recordings_of(tmp_path / "table").texts == ["one, two"]

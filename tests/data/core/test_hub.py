@@ -22,11 +22,11 @@ from tformer_cli.errors import DataError
 class Evil:
     """An object that creates a file when it is unpickled."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def __reduce__(self):
-        return Path.touch, (self.place,)
+        return Path.touch, (self.path,)
 
 
 @pytest.fixture
@@ -64,34 +64,34 @@ def test_a_folder_is_a_folder_whatever_its_name(folder, name):
 
 
 def test_a_script_beside_the_data_is_never_run(folder):
-    place = folder / "films"
-    place.mkdir()
-    (place / "films.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
-    (place / "train.csv").write_text("text,label\na,1\n")
+    data_folder = folder / "films"
+    data_folder.mkdir()
+    (data_folder / "films.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
+    (data_folder / "train.csv").write_text("text,label\na,1\n")
     with pytest.raises(DataError, match="scripts are no longer supported"):
         hub_splits(config("films"))
     with pytest.raises(DataError):
         hub_splits(config("films/films.py"))
-    (place / "films.py").rename(place / "other.py")
+    (data_folder / "films.py").rename(data_folder / "other.py")
     assert hub_splits(config("films")) == ["train"]  # data beside a file that is not read
 
 
 @pytest.mark.parametrize("ending", ["pkl", "pickle", "pt", "pth", "npy", "bin"])
 def test_pickles_are_not_read(folder, ending):
-    place = folder / "pickles"
-    place.mkdir()
-    (folder / "train.pkl").rename(place / f"train.{ending}")
+    data_folder = folder / "pickles"
+    data_folder.mkdir()
+    (folder / "train.pkl").rename(data_folder / f"train.{ending}")
     with pytest.raises(DataError, match="pickles"):
-        hub_splits(config(place))
+        hub_splits(config(data_folder))
 
 
 def test_archives_whose_reader_can_unpickle_are_refused(folder):
-    place = folder / "web"
-    place.mkdir()
-    with tarfile.open(place / "train.tar", "w") as archive:
+    data_folder = folder / "web"
+    data_folder.mkdir()
+    with tarfile.open(data_folder / "train.tar", "w") as archive:
         archive.add(folder / "train.pkl", "0.pth")
     with pytest.raises(DataError, match="would read it with 'webdataset', which tformer does not use: convert"):
-        hub_splits(config(place))
+        hub_splits(config(data_folder))
 
 
 def test_other_builders_are_refused_by_name(folder, monkeypatch):
@@ -129,14 +129,14 @@ def test_a_folder_of_save_to_disk(folder, streaming):
 
 @pytest.mark.parametrize("name", ["../elsewhere.arrow", "pipe.arrow", "gone.arrow"])
 def test_a_saved_split_reads_no_files_but_its_own(folder, name):
-    place = folder / "one"
-    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(place)
-    os.mkfifo(place / "pipe.arrow")
-    (folder / "elsewhere.arrow").write_bytes((place / "data-00000-of-00001.arrow").read_bytes())
-    state = json.loads((place / "state.json").read_text())
-    (place / "state.json").write_text(json.dumps(state | {"_data_files": [{"filename": name}]}))
+    data_folder = folder / "one"
+    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(data_folder)
+    os.mkfifo(data_folder / "pipe.arrow")
+    (folder / "elsewhere.arrow").write_bytes((data_folder / "data-00000-of-00001.arrow").read_bytes())
+    state = json.loads((data_folder / "state.json").read_text())
+    (data_folder / "state.json").write_text(json.dumps(state | {"_data_files": [{"filename": name}]}))
     with pytest.raises(DataError, match="which state.json names, is no file there"):
-        hub_data(config(place), "train")
+        hub_data(config(data_folder), "train")
 
 
 def test_what_the_libraries_show_is_restored_in_whatever_order_contexts_end(monkeypatch):

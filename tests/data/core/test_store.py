@@ -40,9 +40,9 @@ def test_texts_are_a_sequence(texts: Texts) -> None:
     assert len(texts) == len(LINES) and list(texts) == LINES
     assert [texts[i] for i in range(-len(LINES), len(LINES))] == LINES * 2
     assert texts[np.int64(2)] == LINES[2]
-    for place in (len(LINES), -len(LINES) - 1):
+    for index in (len(LINES), -len(LINES) - 1):
         with pytest.raises(IndexError):
-            texts[place]
+            texts[index]
     for part in (slice(2), slice(-2, None), slice(None, -1), slice(1, 4), slice(4, 1), slice(9, 99)):
         assert list(texts[part]) == LINES[part] and len(texts[part]) == len(LINES[part])
     assert list(texts[1:5][1:3]) == LINES[2:4] and texts[1:5][-1] == LINES[4]
@@ -52,7 +52,7 @@ def test_texts_are_a_sequence(texts: Texts) -> None:
 
 def test_two_readers_do_not_disturb_each_other(texts: Texts) -> None:
     assert [pair[0] for pair in zip(texts, texts, strict=True)] == LINES
-    assert all(one == other == texts[i] for i, (one, other) in enumerate(zip(texts, texts, strict=True)))
+    assert all(first == second == texts[i] for i, (first, second) in enumerate(zip(texts, texts, strict=True)))
 
 
 def test_another_process_gets_the_texts(texts: Texts) -> None:
@@ -101,9 +101,9 @@ def test_arrays_grow_and_are_as_numpy_writes_them(tmp_path: Path, in_memory: boo
         writer = ArrayWriter(io.BytesIO() if in_memory else file, np.uint16)
         for size in (0, 3, 100_000, 1):
             writer.append(np.arange(size))
-        found = writer.finish()
+        array = writer.finish()
         expected = np.concatenate([np.arange(size, dtype=np.uint16) for size in (0, 3, 100_000, 1)])
-        assert found.dtype == np.uint16 and np.array_equal(found, expected)
+        assert array.dtype == np.uint16 and np.array_equal(array, expected)
     if not in_memory:
         assert np.array_equal(np.load(tmp_path / "a.npy", mmap_mode="r", allow_pickle=False), expected)
         np.save(tmp_path / "b.npy", expected)
@@ -146,10 +146,10 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.
         tokens, note = tokenize_corpus(corpus, tokenizer, str(folder))
         pairs = ParallelDataConfig(**where, **languages)
         both = tokenize_parallel(read_parallel(pairs, "train"), tokenizer, pairs, training=False, max_length=9)
-        found = tracemalloc.get_traced_memory()[1]
+        peak_bytes = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert len(corpus) == len(tokens) == len(both) == lines and not note + both.note
-        return found
+        return peak_bytes
 
     small = peak(100)
     assert peak(800) < small + 200_000

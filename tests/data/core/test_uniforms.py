@@ -22,17 +22,17 @@ def splitmix(state: int) -> int:
 
 def test_they_are_those_of_splitmix64():
     golden = 0x9E3779B97F4A7C15
-    found = uniforms(seed=7, epoch=3, samples=torch.tensor([0, 5, 2**40]), count=4, stream=2)
+    random_numbers = uniforms(seed=7, epoch=3, samples=torch.tensor([0, 5, 2**40]), count=4, stream=2)
     start = int.from_bytes(hashlib.blake2b(b"7 3 2", digest_size=8).digest(), "little")
-    for row, sample in zip(found.tolist(), (0, 5, 2**40), strict=True):
+    for row, sample in zip(random_numbers.tolist(), (0, 5, 2**40), strict=True):
         key = splitmix((sample * golden + start) % WORD)
         assert row == [(splitmix((key + (i + 1) * golden) % WORD) >> 40) / 2**24 for i in range(4)]
 
 
 def test_they_are_uniform():
-    found = uniforms(0, 0, torch.arange(2_000), 500, 0).numpy().ravel()
-    assert found.dtype == np.float32 and found.min() >= 0 and found.max() < 1
-    counts = np.bincount((found * 1000).astype(int), minlength=1000)
+    random_numbers = uniforms(0, 0, torch.arange(2_000), 500, 0).numpy().ravel()
+    assert random_numbers.dtype == np.float32 and random_numbers.min() >= 0 and random_numbers.max() < 1
+    counts = np.bincount((random_numbers * 1000).astype(int), minlength=1000)
     chi_square = ((counts - 1000) ** 2 / 1000).sum()
     assert abs(chi_square - 999) < 4 * np.sqrt(2 * 999)
 

@@ -91,7 +91,7 @@ def test_draws_of_settings_are_unrelated():
     pixels = torch.tensor([[[90, 60]], [[70, 90]], [[60, 80]]], dtype=torch.uint8).expand(2000, -1, -1, -1)
     pixels = torch.cat((pixels, pixels), 2)
     settings_ = ({"brightness": 0.3}, {"contrast": 0.3}, {"saturation": 0.3}, {"hue": 0.05}, {"flip": 0.5})
-    seen = np.stack([run(pixels, 2, **one)[:, 1, 0, 0].numpy() for one in settings_])
+    seen = np.stack([run(pixels, 2, **row)[:, 1, 0, 0].numpy() for row in settings_])
     assert (seen.std(1) > 0).all()
     assert np.abs(np.corrcoef(seen) - np.eye(5)).max() < 4.5 / math.sqrt(2000)
 
@@ -100,33 +100,33 @@ def test_without_settings_it_is_evaluation():
     pixels, sizes = noise(3, 3, 20, 25), torch.tensor([[20, 25], [16, 17], [18, 16]])
     data = settings(16, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4])
     augmented = Augmentation(AugmentConfig(), data, 0)(pixels, sizes, torch.arange(3), 0)
-    wanted = normalise(augment.center(pixels, sizes, (16, 16)), data)
-    assert torch.equal(augmented, wanted)
+    expected = normalise(augment.center(pixels, sizes, (16, 16)), data)
+    assert torch.equal(augmented, expected)
     by_hand = (pixels[0, 1, 2:18, 4:20].numpy() / 255 - 0.4) / 0.3
-    assert np.allclose(wanted[0, 1].numpy(), by_hand, atol=1e-6)
+    assert np.allclose(expected[0, 1].numpy(), by_hand, atol=1e-6)
 
 
 def test_padded_crops_are_slices_of_the_padded_picture_all_as_often():
     data = settings(8, mean=[0.3, 0.4, 0.6], std=[0.2])
     pixels = noise(1, 3, 8, 8).expand(2000, -1, -1, -1)
     config = AugmentConfig(crop=Crop.padded, padding=2, flip=0.5)
-    found = Augmentation(config, data, 0)(pixels, torch.full((2000, 2), 8), torch.arange(2000), 0).numpy()
+    augmented = Augmentation(config, data, 0)(pixels, torch.full((2000, 2), 8), torch.arange(2000), 0).numpy()
     padded = np.pad(normalise(pixels[:1], data)[0].numpy(), ((0, 0), (2, 2), (2, 2)))
     slices = [padded[:, top : top + 8, left : left + 8] for top in range(5) for left in range(5)]
-    wanted = np.stack([part[:, :, ::way] for part in slices for way in (1, -1)])
-    same = (found[:, None] == wanted).all((2, 3, 4))
+    expected = np.stack([part[:, :, ::way] for part in slices for way in (1, -1)])
+    same = (augmented[:, None] == expected).all((2, 3, 4))
     assert (same.sum(1) == 1).all()
     assert ((same.sum(0) - 40) ** 2 / 40).sum() < 49 + 4 * math.sqrt(2 * 49)
 
 
 def test_shares_of_flips():
     pixels = noise(600, 3, 12, 12)
-    kept, mirrored = run(pixels, 12), run(pixels, 12, flip=1.0)
-    assert torch.equal(mirrored, kept.flip(3))
+    unchanged, mirrored = run(pixels, 12), run(pixels, 12, flip=1.0)
+    assert torch.equal(mirrored, unchanged.flip(3))
     some = (run(pixels, 12, flip=0.25) == mirrored).flatten(1).all(1)
     assert some.float().mean() == pytest.approx(0.25, abs=0.07)
-    whole = {"crop": Crop.resized, "area_low": 1.0, "aspect": 1.0}
-    torch.testing.assert_close(run(pixels, 12, flip=1.0, **whole), mirrored)  # the other way of moving pixels
+    full_crop = {"crop": Crop.resized, "area_low": 1.0, "aspect": 1.0}
+    torch.testing.assert_close(run(pixels, 12, flip=1.0, **full_crop), mirrored)  # the other way of moving pixels
 
 
 def box(images: torch.Tensor) -> torch.Tensor:
@@ -154,9 +154,9 @@ def test_resized_crops_are_of_the_declared_areas_and_aspects(height, width):
 
 
 def test_a_long_picture_gives_its_middle_where_no_part_fits():
-    found = box(run(slopes(4, 60, 250), 8, crop=Crop.resized, area_low=0.9))
-    wanted = torch.tensor([0.0, 85.0, 60.0, 80.0]).expand(4, 4)
-    torch.testing.assert_close(found, wanted, atol=0.6, rtol=0)
+    augmented = box(run(slopes(4, 60, 250), 8, crop=Crop.resized, area_low=0.9))
+    expected = torch.tensor([0.0, 85.0, 60.0, 80.0]).expand(4, 4)
+    torch.testing.assert_close(augmented, expected, atol=0.6, rtol=0)
 
 
 def test_scale_and_rotation_stay_within_their_bounds():
@@ -176,23 +176,23 @@ def test_what_is_outside_is_the_mean_colour():
     picture = (0.2 - torch.tensor(data.mean)) / 0.5
     for config in ({"rotation": 180, "scale": 0.4}, {"crop": Crop.padded, "padding": 9}):
         augmentation = Augmentation(AugmentConfig(**config), data, 0)
-        found = augmentation(pixels, torch.full((30, 2), 32), torch.arange(30), 0)
-        outside = (found == 0).all(1)
+        augmented = augmentation(pixels, torch.full((30, 2), 32), torch.arange(30), 0)
+        outside = (augmented == 0).all(1)
         assert 0.05 < outside.float().mean() < 0.6
-        inside = found.movedim(1, 3)[~outside]
+        inside = augmented.movedim(1, 3)[~outside]
         torch.testing.assert_close(inside, picture.expand_as(inside))
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
 def test_jitter_is_as_strong_as_it_says(name):
     pixels = (noise(1, 3, 16, 16) // 4 + 60).expand(500, -1, -1, -1)
-    plain, found = run(pixels[:1], 16), run(pixels, 16, **{name: 0.4})
+    plain, augmented = run(pixels[:1], 16), run(pixels, 16, **{name: 0.4})
     other = {
         "brightness": torch.zeros(1),
         "contrast": (255 * colour.grey(plain)).round().mean() / 255,
         "saturation": colour.grey(plain),
     }[name]
-    factor = ((found - other) * (plain - other)).sum((1, 2, 3)) / (plain - other).square().sum()
+    factor = ((augmented - other) * (plain - other)).sum((1, 2, 3)) / (plain - other).square().sum()
     assert stats.kstest(factor.numpy(), stats.uniform(0.6, 0.8).cdf).pvalue > 1e-3
 
 
@@ -204,8 +204,8 @@ def test_no_factor_is_below_zero():
 def test_hue_turns_by_up_to_its_limit():
     red = torch.zeros(500, 3, 4, 4, dtype=torch.uint8)
     red[:, 0] = 255
-    found = run(red, 4, hue=0.1)[:, :, 0, 0]
-    turn = (found[:, 1] - found[:, 2]) / 6
+    augmented = run(red, 4, hue=0.1)[:, :, 0, 0]
+    turn = (augmented[:, 1] - augmented[:, 2]) / 6
     assert stats.kstest(turn.numpy(), stats.uniform(-0.1, 0.2).cdf).pvalue > 1e-3
 
 
@@ -218,21 +218,21 @@ def test_every_operation_of_randaugment_is_drawn_as_often_with_either_sign(monke
 
     monkeypatch.setattr(colour, "operate", watch)
     pixels = noise(1, 3, 4, 4).expand(3000, -1, -1, -1)
-    found = run(pixels, 4, operations=2, magnitude=12)
-    wanted = 3000 * 2 / 14
+    augmented = run(pixels, 4, operations=2, magnitude=12)
+    expected = 3000 * 2 / 14
     for strengths in seen.values():
-        assert len(strengths) == pytest.approx(wanted, abs=4 * math.sqrt(wanted))
+        assert len(strengths) == pytest.approx(expected, abs=4 * math.sqrt(expected))
         assert np.unique(np.abs(strengths)).tolist() == pytest.approx([0.4])
         assert abs(np.sign(strengths).sum()) < 4 * math.sqrt(len(strengths))
-    still = (found == run(pixels[:1], 4)).flatten(1).all(1)
+    still = (augmented == run(pixels[:1], 4)).flatten(1).all(1)
     assert still.float().mean() == pytest.approx((9 / 14) ** 2, abs=0.04)  # none of the five geometric ones
 
 
 def test_erasing_takes_a_rectangle_of_noise():
     count, size = 600, 40
     pixels = torch.zeros(count, 3, size, size, dtype=torch.uint8)
-    found = run(pixels, size, erase=1.0)
-    erased = (found != 0).any(1)
+    augmented = run(pixels, size, erase=1.0)
+    erased = (augmented != 0).any(1)
     rows, columns = erased.any(2), erased.any(1)
     height, width = rows.sum(1), columns.sum(1)
     assert (erased.sum((1, 2)) == height * width).all()
@@ -241,8 +241,8 @@ def test_erasing_takes_a_rectangle_of_noise():
     assert 0.25 < aspect.min() < 0.45 and 2.4 < aspect.max() < 3.8 and np.median(aspect) == pytest.approx(1, abs=0.15)
     top = rows.float().argmax(1) / (size - height).clamp(min=1)
     assert stats.kstest(top[height < 25].numpy(), "uniform").statistic < 0.1
-    assert stats.kstest(found.movedim(1, 3)[erased][::7].flatten().numpy(), "uniform").pvalue > 1e-3
-    first = found[0].movedim(0, 2)[erased[0]]
+    assert stats.kstest(augmented.movedim(1, 3)[erased][::7].flatten().numpy(), "uniform").pvalue > 1e-3
+    first = augmented[0].movedim(0, 2)[erased[0]]
     assert first.unique().numel() > 0.99 * first.numel()  # each channel of each pixel on its own
     some = (run(pixels, size, erase=0.25) != 0).flatten(1).any(1)
     assert some.float().mean() == pytest.approx(0.25, abs=0.07)
@@ -251,8 +251,8 @@ def test_erasing_takes_a_rectangle_of_noise():
 @pytest.mark.parametrize("alpha", [0.05, 0.2, 0.8, 1.0, 1.3, 8.0, 400.0])
 def test_beta_is_that_of_scipy(alpha):
     probability = torch.cat((torch.linspace(0, 0.999999, 5001), torch.tensor([1e-7, 1e-5, 1e-3]))).double()
-    wanted = stats.beta.ppf(probability.numpy(), alpha, alpha)
-    assert np.abs(beta_quantile(alpha, probability).numpy() - wanted).max() < 2e-4
+    expected = stats.beta.ppf(probability.numpy(), alpha, alpha)
+    assert np.abs(beta_quantile(alpha, probability).numpy() - expected).max() < 2e-4
 
 
 def mixed(count: int = 1500, size: int = 16, **config) -> tuple[torch.Tensor, torch.Tensor]:
@@ -298,9 +298,9 @@ def test_a_mixture_does_not_depend_on_its_batch(config):
     shares, boxes = draw_blends(settings_, (20, 20), samples, 3, 1)
     together = blend(images, others, shares, boxes)
     for i in range(9):
-        one = slice(i, i + 1)
-        share, box = draw_blends(settings_, (20, 20), samples[one], 3, 1)
-        alone = blend(images[one], others[one], share, box)
-        assert torch.equal(alone[0], together[i]) and torch.equal(share, shares[one])
+        row = slice(i, i + 1)
+        share, box = draw_blends(settings_, (20, 20), samples[row], 3, 1)
+        alone = blend(images[row], others[row], share, box)
+        assert torch.equal(alone[0], together[i]) and torch.equal(share, shares[row])
     later = draw_blends(settings_, (20, 20), samples, 4, 1)[0]
     assert (later != shares).any()

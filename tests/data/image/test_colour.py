@@ -58,11 +58,11 @@ def theirs(operation: Operation, image: Image.Image, strength: float) -> Image.I
 def test_operations_do_as_pillow_does(operation, channels):
     images = pictures(channels)
     for strength in STRENGTHS:
-        found = colour.operate(operation, ours(images), torch.full((len(images), 1, 1, 1), strength))
-        assert found.dtype == torch.float32 and found.min() >= 0 and found.max() <= 1
-        for row, image in zip(colour.levels(found), images, strict=True):
-            wanted = np.array(theirs(operation, Image.fromarray(image.squeeze()), strength)).reshape(image.shape)
-            off = np.abs(row.permute(1, 2, 0).numpy() - wanted)
+        changed = colour.operate(operation, ours(images), torch.full((len(images), 1, 1, 1), strength))
+        assert changed.dtype == torch.float32 and changed.min() >= 0 and changed.max() <= 1
+        for row, image in zip(colour.levels(changed), images, strict=True):
+            expected = np.array(theirs(operation, Image.fromarray(image.squeeze()), strength)).reshape(image.shape)
+            off = np.abs(row.permute(1, 2, 0).numpy() - expected)
             exact = operation in (Operation.equalize, Operation.posterize, Operation.solarize)
             assert off.max() <= (0 if exact else 2)  # Pillow cuts off what is behind the point, here and there
 
@@ -79,8 +79,8 @@ def test_there_are_the_fourteen_of_the_paper():
 @pytest.mark.parametrize("turn", [-0.5, -0.1, 0.0, 0.25, 0.5])
 def test_hue_turns_as_colorsys_does(turn):
     images = pictures(3)
-    found = colour.hue(ours(images), torch.full((4, 1, 1, 1), turn)).permute(0, 2, 3, 1).reshape(-1, 3)
-    for row, pixel in list(zip(found.tolist(), (images / 255).reshape(-1, 3), strict=True))[::7]:
+    changed = colour.hue(ours(images), torch.full((4, 1, 1, 1), turn)).permute(0, 2, 3, 1).reshape(-1, 3)
+    for row, pixel in list(zip(changed.tolist(), (images / 255).reshape(-1, 3), strict=True))[::7]:
         hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
         assert row == pytest.approx(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value), abs=1e-5)
 

@@ -45,10 +45,10 @@ def test_windows_beyond_the_picture_see_its_nearest_pixel_and_say_so():
         rim = np.pad(pixels[i, 0, :height, :width].numpy(), 9, mode="edge")
         there = np.pad(np.zeros((height, width), dtype=bool), 9, constant_values=True)
         top, left = (corners[i] + 9).tolist()
-        wanted = [array[top : top + 6, left : left + 6] for array in (rim, there)]
+        expected = [array[top : top + 6, left : left + 6] for array in (rim, there)]
         if flip[i]:
-            wanted = [array[:, ::-1] for array in wanted]
-        assert np.array_equal(windows[i, 0], wanted[0]) and np.array_equal(beyond[i], wanted[1])
+            expected = [array[:, ::-1] for array in expected]
+        assert np.array_equal(windows[i, 0], expected[0]) and np.array_equal(beyond[i], expected[1])
 
 
 @pytest.mark.parametrize("name", ["identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y"])
@@ -63,7 +63,7 @@ def test_geometric_operations_do_as_pillow_does(name, strength):
         resample(pixels, torch.tensor([[size, size]]), matrix, (size, size), BLACK)[0].permute(1, 2, 0).numpy() * 255
     )
     if name == "rotate":
-        wanted = image.rotate(30 * strength, Image.Resampling.BILINEAR)
+        expected = image.rotate(30 * strength, Image.Resampling.BILINEAR)
     else:
         middle, by = size / 2, {"x": strength * 0.3, "y": strength * 0.3}
         far = strength * 150 / 331 * size
@@ -74,11 +74,11 @@ def test_geometric_operations_do_as_pillow_does(name, strength):
             "translate_x": (1, 0, far, 0, 1, 0),
             "translate_y": (1, 0, 0, 0, 1, far),
         }[name]
-        wanted = image.transform((size, size), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
-    off = np.abs(transformed - np.array(wanted))
-    off[np.array(wanted).sum(2) == 0] = 0  # at the rim one or the other is outside
+        expected = image.transform((size, size), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
+    off = np.abs(transformed - np.array(expected))
+    off[np.array(expected).sum(2) == 0] = 0  # at the rim one or the other is outside
     assert np.quantile(off, 0.97) < 1.5 and (transformed.sum(2) == 0).mean() == pytest.approx(
-        (np.array(wanted).sum(2) == 0).mean(), abs=0.02
+        (np.array(expected).sum(2) == 0).mean(), abs=0.02
     )
 
 
@@ -87,9 +87,9 @@ def test_what_is_shrunk_is_averaged():
     pixels = noise(1, 1, 128, 128)
     matrix = _maps(4 * torch.eye(2)[None], torch.full((1, 2), 63.5))
     shrunk = resample(pixels, torch.tensor([[128, 128]]), matrix, (32, 32), BLACK)[0, 0].numpy() * 255
-    wanted = np.array(Image.fromarray(pixels[0, 0].numpy()).resize((32, 32), Image.Resampling.BOX), dtype=float)
-    assert np.corrcoef(shrunk.ravel(), wanted.ravel())[0, 1] > 0.95
-    assert shrunk.std() == pytest.approx(wanted.std(), rel=0.15)
+    expected = np.array(Image.fromarray(pixels[0, 0].numpy()).resize((32, 32), Image.Resampling.BOX), dtype=float)
+    assert np.corrcoef(shrunk.ravel(), expected.ravel())[0, 1] > 0.95
+    assert shrunk.std() == pytest.approx(expected.std(), rel=0.15)
 
 
 def test_the_canvas_changes_nothing():

@@ -60,9 +60,9 @@ def pixels(split: Images) -> list[list]:
 
 def folder(path: Path, pictures: np.ndarray, labels=None) -> Path:
     for number, picture in enumerate(pictures):
-        place = path / (labels[number] if labels else CLASSES[number % 2])
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"{number:03}.png").write_bytes(encoded(picture))
+        class_folder = path / (labels[number] if labels else CLASSES[number % 2])
+        class_folder.mkdir(parents=True, exist_ok=True)
+        (class_folder / f"{number:03}.png").write_bytes(encoded(picture))
     return path
 
 
@@ -90,39 +90,42 @@ def idx(path: Path, pictures: np.ndarray, labels: list[int], stem: str = "train"
 # --- layouts ---
 
 
-def layouts(place: Path) -> dict[str, LabelledImageDataConfig]:
+def layouts(data_folder: Path) -> dict[str, LabelledImageDataConfig]:
     """The same pictures in each layout; training and test."""
-    found = {}
+    configs = {}
     for split, pictures in (("train", made_up()), ("test", made_up(16)[12:])):
         numbers = [number % 2 for number in range(len(pictures))]
         names = [str(number) for number in numbers]
-        folder(place / "folder" / split, pictures, names)
+        folder(data_folder / "folder" / split, pictures, names)
         for ending, stem in (("", ""), (".gz", "")):
-            idx(place / f"idx{ending}{stem}", pictures, numbers, {"train": "train", "test": "t10k"}[split], ending)
+            idx(
+                data_folder / f"idx{ending}{stem}", pictures, numbers, {"train": "train", "test": "t10k"}[split], ending
+            )
         for kind in ("struct", "binary"):
-            (place / kind).mkdir(exist_ok=True)
-            pyarrow.parquet.write_table(table(pictures, numbers, kind), place / kind / f"{split}.parquet")
+            (data_folder / kind).mkdir(exist_ok=True)
+            pyarrow.parquet.write_table(table(pictures, numbers, kind), data_folder / kind / f"{split}.parquet")
         for kind, write in (("arrow", pyarrow.ipc.new_file), ("stream", pyarrow.ipc.new_stream)):
-            (place / kind).mkdir(exist_ok=True)
+            (data_folder / kind).mkdir(exist_ok=True)
             columns = table(pictures, names)
-            with write(str(place / kind / f"{split}.arrow"), columns.schema) as writer:
+            with write(str(data_folder / kind / f"{split}.arrow"), columns.schema) as writer:
                 writer.write_table(columns)
         paths = [f"{split}/{name}/{number:03}.png" for number, name in enumerate(names)]
         rows = list(zip(paths, numbers, strict=True))
-        base = place / "folder"
+        base = data_folder / "folder"
         (base / f"{split}_csv.csv").write_text("image,label\n" + "".join(f"{path},{label}\n" for path, label in rows))
         (base / f"{split}_tsv.tsv").write_text("label\timage\n" + "".join(f"{label}\t{path}\n" for path, label in rows))
         lines = (json.dumps({"image": path, "label": label}) for path, label in rows)
         (base / f"{split}_json.jsonl").write_text("\n".join(lines))
         pyarrow.parquet.write_table(pyarrow.table({"image": paths, "label": numbers}), base / f"{split}_paths.parquet")
-        found |= {
-            name: (place / name, {}) for name in ("folder", "idx", "idx.gz", "struct", "binary", "arrow", "stream")
+        configs |= {
+            name: (data_folder / name, {})
+            for name in ("folder", "idx", "idx.gz", "struct", "binary", "arrow", "stream")
         }
         for name in ("csv", "tsv", "json", "paths"):
-            found[name] = (base, {"train": f"train_{name}", "test": f"test_{name}"})
+            configs[name] = (base, {"train": f"train_{name}", "test": f"test_{name}"})
     return {
-        name: config(path, cache=str(place / "cache"), validation_share=0, **more)
-        for name, (path, more) in found.items()
+        name: config(path, cache=str(data_folder / "cache"), validation_share=0, **more)
+        for name, (path, more) in configs.items()
     }
 
 
@@ -130,13 +133,13 @@ def test_the_same_pictures_are_the_same_in_every_layout(tmp_path):
     for split, pictures in (("train", made_up()), ("test", made_up(16)[12:])):
         hashes = set()
         for name, settings in layouts(tmp_path).items():
-            found = read(settings, split)
-            order = np.argsort(found.labels, kind="stable") if "folder" not in name else np.arange(len(found))
-            found = found.select(order, found.origin)  # folders come class by class
+            images = read(settings, split)
+            order = np.argsort(images.labels, kind="stable") if "folder" not in name else np.arange(len(images))
+            images = images.select(order, images.origin)  # folders come class by class
             expected = [*range(0, len(pictures), 2), *range(1, len(pictures), 2)]
-            assert pixels(found) == [pictures[row].tolist() for row in expected], name
-            assert found.labels == ["0"] * (len(pictures) // 2) + ["1"] * (len(pictures) // 2), name
-            hashes.add(found.hash)
+            assert pixels(images) == [pictures[row].tolist() for row in expected], name
+            assert images.labels == ["0"] * (len(pictures) // 2) + ["1"] * (len(pictures) // 2), name
+            hashes.add(images.hash)
         assert len(hashes) == 1
 
 
@@ -156,9 +159,9 @@ def test_validation_folders(tmp_path, name):
 
 
 def test_classes_without_splits_give_a_validation_split_that_the_seed_draws(tmp_path):
-    place = folder(tmp_path / "all", made_up(20))
-    folder(place / "test", made_up(24)[20:])
-    settings = config(place, validation_share=0.25)
+    data_folder = folder(tmp_path / "all", made_up(20))
+    folder(data_folder / "test", made_up(24)[20:])
+    settings = config(data_folder, validation_share=0.25)
     parts = [read_images(settings, "train", seed=seed, on_bad_sample=BadSample.stop) for seed in (1, 1, 2)]
     first, again, other = ([part[name].names for name in ("train", "validation")] for part in parts)
     assert first == again != other and sorted(first[0] + first[1]) == sorted(other[0] + other[1])
@@ -168,14 +171,14 @@ def test_classes_without_splits_give_a_validation_split_that_the_seed_draws(tmp_
 
 
 def test_pictures_without_labels(tmp_path):
-    place = tmp_path / "all"
-    (place / "deep" / "er").mkdir(parents=True)
+    data_folder = tmp_path / "all"
+    (data_folder / "deep" / "er").mkdir(parents=True)
     for number, name in enumerate(("b.png", "deep/a.png", "deep/er/c.png")):
-        (place / name).write_bytes(encoded(made_up()[number]))
-    found = read(config(place, validation_share=0), labelled=False)
-    assert found.labels is None and [Path(name).name for name in found.names] == ["b.png", "a.png", "c.png"]
+        (data_folder / name).write_bytes(encoded(made_up()[number]))
+    images = read(config(data_folder, validation_share=0), labelled=False)
+    assert images.labels is None and [Path(name).name for name in images.names] == ["b.png", "a.png", "c.png"]
     with pytest.raises(DataError, match="no labels were read"):
-        LabelSet.of(found, Target.label, ",")
+        LabelSet.of(images, Target.label, ",")
     pyarrow.parquet.write_table(table(made_up(), [0] * 12), tmp_path / "both.parquet")
     settings = config(tmp_path, train="both", validation_share=0)
     assert read(settings, labelled=False).labels is None and read(settings).labels == ["0"] * 12
@@ -202,18 +205,19 @@ def test_hugging_face_data(tmp_path, monkeypatch, streaming):
     labels = datasets.ClassLabel(names=list(CLASSES))
     features = datasets.Features({"image": datasets.Image(), "label": labels, "other": datasets.Value("int64")})
     values = {"image": [{"bytes": encoded(picture), "path": None} for picture in made_up()], "label": [0, 1] * 6}
-    place = tmp_path / "snapshot"
-    place.mkdir()
-    datasets.Dataset.from_dict({**values, "other": [0] * 12}, features).to_parquet(place / "train.parquet")
-    settings = config(place, source=Source.hub, streaming=streaming, validation_share=0)
-    found = read(settings)
-    assert pixels(found) == made_up().tolist() and found.labels == list(CLASSES) * 6
+    data_folder = tmp_path / "snapshot"
+    data_folder.mkdir()
+    datasets.Dataset.from_dict({**values, "other": [0] * 12}, features).to_parquet(data_folder / "train.parquet")
+    settings = config(data_folder, source=Source.hub, streaming=streaming, validation_share=0)
+    images = read(settings)
+    assert pixels(images) == made_up().tolist() and images.labels == list(CLASSES) * 6
     assert "no column 'img': columns there: 'image', " in fault(
-        config(place, source=Source.hub, streaming=streaming, image="img")
+        config(data_folder, source=Source.hub, streaming=streaming, image="img")
     )
     folder(tmp_path / "classes" / "train", made_up())
-    found = read(config(tmp_path / "classes", source=Source.hub, streaming=streaming, validation_share=0))
-    assert sorted(map(str, pixels(found))) == sorted(map(str, made_up().tolist())) and set(found.labels) == set(CLASSES)
+    images = read(config(tmp_path / "classes", source=Source.hub, streaming=streaming, validation_share=0))
+    assert sorted(map(str, pixels(images))) == sorted(map(str, made_up().tolist()))
+    assert set(images.labels) == set(CLASSES)
 
 
 def test_built_in_digits(tmp_path, monkeypatch):
@@ -275,11 +279,11 @@ def test_folders_that_are_no_data(tmp_path):
 
 
 def test_what_is_no_picture_is_passed_over_and_counted(tmp_path):
-    place = folder(tmp_path / "train", made_up())
+    data_folder = folder(tmp_path / "train", made_up())
     for name in ("cat/Thumbs.db", "cat/.hidden.png", "dog/notes.txt", "LICENSE", ".DS_Store"):
-        (place / name).write_text("x")
-    (place / ".git").mkdir()
-    (place / "cat" / "UPPER.PNG").write_bytes(encoded(made_up()[0]))
+        (data_folder / name).write_text("x")
+    (data_folder / ".git").mkdir()
+    (data_folder / "cat" / "UPPER.PNG").write_bytes(encoded(made_up()[0]))
     images = read(config(tmp_path, validation_share=0))
     assert len(images) == 13 and set(images.labels) == set(CLASSES)
     assert images.notes == (
@@ -290,23 +294,25 @@ def test_what_is_no_picture_is_passed_over_and_counted(tmp_path):
 
 def test_an_idx_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(raw_lines, "LARGE_BYTES", 100_000)
-    place = idx(tmp_path, np.zeros((3000, 20, 20), np.uint8), [0, 1] * 1500, ending=".gz")
-    assert "train-images-idx3-ubyte.gz: unpacks to more than 100 times" in fault(config(place, validation_share=0))
+    data_folder = idx(tmp_path, np.zeros((3000, 20, 20), np.uint8), [0, 1] * 1500, ending=".gz")
+    assert "train-images-idx3-ubyte.gz: unpacks to more than 100 times" in fault(
+        config(data_folder, validation_share=0)
+    )
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_faults_of_idx_files(tmp_path, ending):
-    place = idx(tmp_path / "idx", made_up(), [0, 1] * 6, ending=ending)
-    settings = config(place, validation_share=0)
-    pictures, labels = (place / f"train-{name}-ubyte{ending}" for name in ("images-idx3", "labels-idx1"))
-    whole = pictures.read_bytes()
+    data_folder = idx(tmp_path / "idx", made_up(), [0, 1] * 6, ending=ending)
+    settings = config(data_folder, validation_share=0)
+    pictures, labels = (data_folder / f"train-{name}-ubyte{ending}" for name in ("images-idx3", "labels-idx1"))
+    original = pictures.read_bytes()
     pack, unpack = (gzip.compress, gzip.decompress) if ending else (bytes, bytes)
 
-    pictures.write_bytes(pack(unpack(whole)[:-1]))
+    pictures.write_bytes(pack(unpack(original)[:-1]))
     assert "cut off: it says that it has 12 and has 11" in fault(settings, skip=True)
-    pictures.write_bytes(pack(unpack(whole) + b"x"))
+    pictures.write_bytes(pack(unpack(original) + b"x"))
     assert "it says that it has 12 and has more" in fault(settings)
-    pictures.write_bytes(pack(b"\0\0\x08\x01" + unpack(whole)[4:]))
+    pictures.write_bytes(pack(b"\0\0\x08\x01" + unpack(original)[4:]))
     assert "not an IDX file of pictures: it begins with 00000801: expected 00000803" in fault(settings)
     for content in (b"", bytes(3)):
         pictures.write_bytes(pack(content))
@@ -314,9 +320,9 @@ def test_faults_of_idx_files(tmp_path, ending):
     pictures.write_bytes(pack(struct.pack(">4I", 0x803, 12, 1 << 31, 1 << 31)))
     assert "pictures of 2147483648 x 2147483648 pixels" in fault(settings)
     if ending:
-        pictures.write_bytes(whole[:-20])
+        pictures.write_bytes(original[:-20])
         assert "damaged gzip file" in fault(settings)
-    pictures.write_bytes(whole)
+    pictures.write_bytes(original)
     idx(tmp_path / "other", made_up(), [0] * 11, ending=ending)
     labels.write_bytes((tmp_path / "other" / labels.name).read_bytes())
     assert "has 12 pictures and" in (message := fault(settings)) and "11 labels" in message
@@ -331,11 +337,11 @@ def test_labels_of_another_split_are_named_by_their_file(tmp_path):
     train, validation = read(config(tmp_path)), read(config(tmp_path), "validation")
     labels = LabelSet.of(train, Target.label, ",")
     assert labels.names == CLASSES and labels.numbers(train).tolist() == [0] * 6 + [1] * 6
-    place = tmp_path / "val" / "bird" / "001.png"
+    file = tmp_path / "val" / "bird" / "001.png"
     with pytest.raises(DataError) as caught:
         labels.numbers(validation)
     cause, remedy = caught.value.cause, caught.value.remedy
-    assert cause == f"{place}: label 'bird' is not in the training split"
+    assert cause == f"{file}: label 'bird' is not in the training split"
     assert remedy == "labels there: cat, dog; correct it, or train with examples of it"
     with pytest.raises(DataError, match="here: every row has the label 'cat': a classifier needs two or more"):
         LabelSet.of(train.select(np.arange(3), "here"), Target.label, ",")
@@ -345,8 +351,8 @@ def test_labels_of_another_split_are_named_by_their_file(tmp_path):
 
 
 def test_what_is_kept_is_opened_again(tmp_path, monkeypatch):
-    place = folder(tmp_path / "data" / "train", made_up()).parent
-    settings = config(place, validation_share=0)
+    data_folder = folder(tmp_path / "data" / "train", made_up()).parent
+    settings = config(data_folder, validation_share=0)
     first = read(settings)
     expected = pixels(first)
     monkeypatch.setattr(reading, "read_picture", None)
@@ -354,74 +360,74 @@ def test_what_is_kept_is_opened_again(tmp_path, monkeypatch):
     assert pixels(again) == expected and again.hash == first.hash and again.names == first.names
     assert isinstance(again.pixels.content.array.base, np.memmap)
     monkeypatch.undo()
-    [kept] = (tmp_path / "cache" / "pictures").iterdir()
-    before = (kept / "content.npy").read_bytes()
-    (kept / "content.npy").write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
-    assert pixels(read(settings)) == expected and (kept / "content.npy").read_bytes() == before
-    (place / "train" / "cat" / "000.png").write_bytes(encoded(made_up(13)[12]))
+    [cached] = (tmp_path / "cache" / "pictures").iterdir()
+    before = (cached / "content.npy").read_bytes()
+    (cached / "content.npy").write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    assert pixels(read(settings)) == expected and (cached / "content.npy").read_bytes() == before
+    (data_folder / "train" / "cat" / "000.png").write_bytes(encoded(made_up(13)[12]))
     assert read(settings).pixels[0].tolist() == made_up(13)[12].tolist()
     for other in ({"channels": 3}, {"image_size": 6}, {"image_size": 6, "resample": Resample.nearest}):
-        assert read(config(place, validation_share=0, **other)).hash != first.hash
+        assert read(config(data_folder, validation_share=0, **other)).hash != first.hash
 
 
 @pytest.mark.parametrize("layout", ["folder", "struct", "idx.gz", "csv"])
 def test_pictures_over_the_limit_are_decoded_at_each_use(tmp_path, layout):
     settings = layouts(tmp_path)[layout]
-    kept = read(settings)
+    cached = read(settings)
     settings.decoded_gib = 1e-9
-    found = read(settings)
-    assert pixels(found) == pixels(kept) and found.labels == kept.labels and found.names == kept.names
-    assert len(set(found.digests.tolist())) == 12 and duplicates(found, read(settings, "test")) == 0
+    images = read(settings)
+    assert pixels(images) == pixels(cached) and images.labels == cached.labels and images.names == cached.names
+    assert len(set(images.digests.tolist())) == 12 and duplicates(images, read(settings, "test")) == 0
     rows = np.array([3, 1, 3])
-    copy = pickle.loads(pickle.dumps(found.select(rows, "here")))
-    assert [p.tolist() for p in copy.pixels.gather(np.arange(3))] == [pixels(kept)[row] for row in rows]
+    copy = pickle.loads(pickle.dumps(images.select(rows, "here")))
+    assert [p.tolist() for p in copy.pixels.gather(np.arange(3))] == [pixels(cached)[row] for row in rows]
 
 
 def test_bad_pictures_that_are_decoded_at_each_use(tmp_path):
-    place = folder(tmp_path / "data" / "train", made_up()).parent
-    (place / "train" / "cat" / "000.png").write_bytes(encoded(NOISE)[:-12])
-    settings = config(place, validation_share=0, decoded_gib=0)
-    found = read(settings)
+    data_folder = folder(tmp_path / "data" / "train", made_up()).parent
+    (data_folder / "train" / "cat" / "000.png").write_bytes(encoded(NOISE)[:-12])
+    settings = config(data_folder, validation_share=0, decoded_gib=0)
+    images = read(settings)
     with pytest.raises(DataError, match=r"000\.png: cut off") as caught:
-        found.pixels[0]
+        images.pixels[0]
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # a worker's error reaches its parent
-    found = read(settings, skip=True)
-    assert len(found) == 11 and len(pixels(found)) == 11 and "1 of 12 pictures" in found.notes[0]
+    images = read(settings, skip=True)
+    assert len(images) == 11 and len(pixels(images)) == 11 and "1 of 12 pictures" in images.notes[0]
 
 
 def test_pictures_of_one_size_come_as_one_array(tmp_path):
-    place = folder(tmp_path / "data" / "train", made_up(20, channels=3)).parent
-    found = read(config(place, validation_share=0, channels=3))
+    data_folder = folder(tmp_path / "data" / "train", made_up(20, channels=3)).parent
+    images = read(config(data_folder, validation_share=0, channels=3))
     rows = np.array([5, 0, 5, 19])
-    batch = found.pixels.gather(rows)
+    batch = images.pixels.gather(rows)
     assert isinstance(batch, np.ndarray) and batch.shape == (4, SIDE, SIDE, 3) and batch.flags.writeable
-    assert batch.tolist() == [found.pixels[int(row)].tolist() for row in rows]
-    chosen = found.pixels.select(np.array([7, 3]))
-    assert chosen.gather(np.array([1])).tolist() == [found.pixels[3].tolist()]
-    assert [p.tolist() for p in found.pixels[2:4]] == [found.pixels[2].tolist(), found.pixels[3].tolist()]
-    assert found.pixels[-1].tolist() == found.pixels[19].tolist()
+    assert batch.tolist() == [images.pixels[int(row)].tolist() for row in rows]
+    chosen = images.pixels.select(np.array([7, 3]))
+    assert chosen.gather(np.array([1])).tolist() == [images.pixels[3].tolist()]
+    assert [p.tolist() for p in images.pixels[2:4]] == [images.pixels[2].tolist(), images.pixels[3].tolist()]
+    assert images.pixels[-1].tolist() == images.pixels[19].tolist()
     with pytest.raises(IndexError):
-        found.pixels[20]
-    (place / "train" / "cat" / "wide.png").write_bytes(encoded(made_up(1, 16)[0, :8]))
-    mixed = read(config(place, validation_share=0, channels=3))
+        images.pixels[20]
+    (data_folder / "train" / "cat" / "wide.png").write_bytes(encoded(made_up(1, 16)[0, :8]))
+    mixed = read(config(data_folder, validation_share=0, channels=3))
     assert [p.shape for p in mixed.pixels.gather(np.array([0, 10]))] == [(8, 8, 3), (8, 16, 3)]
 
 
 def test_another_process_maps_the_file_again(tmp_path):
-    place = folder(tmp_path / "data" / "train", made_up(64)).parent
-    found = read(config(place, validation_share=0))
-    sent = pickle.dumps(found.pixels)
-    assert pixels(found) == [p.tolist() for p in pickle.loads(sent)]
-    assert b"content.npy" in sent and found.pixels[0].tobytes() not in sent
+    data_folder = folder(tmp_path / "data" / "train", made_up(64)).parent
+    images = read(config(data_folder, validation_share=0))
+    sent = pickle.dumps(images.pixels)
+    assert pixels(images) == [p.tolist() for p in pickle.loads(sent)]
+    assert b"content.npy" in sent and images.pixels[0].tobytes() not in sent
 
 
 def test_where_nothing_can_be_kept(tmp_path):
-    place = folder(tmp_path / "data" / "train", made_up()).parent
+    data_folder = folder(tmp_path / "data" / "train", made_up()).parent
     (tmp_path / "file").write_text("in the way")
-    found = read(config(place, validation_share=0, cache=str(tmp_path / "file")))
-    kept = read(config(place, validation_share=0))
-    assert pixels(found) == pixels(kept) and "pictures are kept for this run alone: " in found.notes[0]
-    assert pickle.loads(pickle.dumps(found.pixels))[3].tolist() == found.pixels[3].tolist()
+    images = read(config(data_folder, validation_share=0, cache=str(tmp_path / "file")))
+    cached = read(config(data_folder, validation_share=0))
+    assert pixels(images) == pixels(cached) and "pictures are kept for this run alone: " in images.notes[0]
+    assert pickle.loads(pickle.dumps(images.pixels))[3].tolist() == images.pixels[3].tolist()
 
 
 def test_pictures_that_are_in_two_splits(tmp_path):
@@ -434,18 +440,18 @@ def test_pictures_that_are_in_two_splits(tmp_path):
 def test_many_pictures_keep_their_order(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "ROWS_A_JOB", 2)
     pyarrow.parquet.write_table(table(made_up(100), [0] * 100), tmp_path / "train.parquet")
-    found = read(config(tmp_path, validation_share=0))
-    assert pixels(found) == made_up(100).tolist()
+    images = read(config(tmp_path, validation_share=0))
+    assert pixels(images) == made_up(100).tolist()
 
 
 def test_picture_files(tmp_path):
-    place = folder(tmp_path / "here", made_up(4))
-    (place / "Thumbs.db").write_text("x")
-    assert [path.name for path in picture_files(place)] == ["000.png", "002.png", "001.png", "003.png"]
-    assert picture_files(place / "cat" / "000.png") == [place / "cat" / "000.png"]
+    data_folder = folder(tmp_path / "here", made_up(4))
+    (data_folder / "Thumbs.db").write_text("x")
+    assert [path.name for path in picture_files(data_folder)] == ["000.png", "002.png", "001.png", "003.png"]
+    assert picture_files(data_folder / "cat" / "000.png") == [data_folder / "cat" / "000.png"]
     (tmp_path / "none").mkdir()
-    for path, said in ((tmp_path / "none", "no picture"), (tmp_path / "absent", "no such folder or file")):
-        with pytest.raises(DataError, match=said):
+    for path, message in ((tmp_path / "none", "no picture"), (tmp_path / "absent", "no such folder or file")):
+        with pytest.raises(DataError, match=message):
             picture_files(path)
 
 
@@ -455,9 +461,9 @@ def test_cifar_10(real_data, tmp_path):
     rows = pyarrow.parquet.ParquetFile(real_data / "cifar10" / "test.parquet")
     some = pyarrow.Table.from_batches([next(rows.iter_batches(200))])
     pyarrow.parquet.write_table(some, tmp_path / "train.parquet")
-    found = read(config(tmp_path, image_size=32, channels=3, validation_share=0))
-    batch = found.pixels.gather(np.arange(200))
-    assert batch.shape == (200, 32, 32, 3) and {*found.labels} == {str(label) for label in range(10)}
+    images = read(config(tmp_path, image_size=32, channels=3, validation_share=0))
+    batch = images.pixels.gather(np.arange(200))
+    assert batch.shape == (200, 32, 32, 3) and {*images.labels} == {str(label) for label in range(10)}
     content = some["image"][17].as_py()["bytes"]
     assert batch[17].tolist() == np.asarray(Image.open(io.BytesIO(content))).tolist()
     assert 50 < batch.mean() < 200

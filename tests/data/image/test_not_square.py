@@ -30,8 +30,8 @@ ALL = AugmentConfig(
 
 
 def test_a_pair_is_height_and_width_and_a_number_is_both(tmp_path):
-    asked = ["data.path=x", "data.image_size=[32,128]", "model.patch_size=8"]
-    config = compose("vit/masked_patches", asked)
+    overrides = ["data.path=x", "data.image_size=[32,128]", "model.patch_size=8"]
+    config = compose("vit/masked_patches", overrides)
     assert config.data.image_size == [32, 128] and config.data.height_width == (32, 128)
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     assert from_yaml(tmp_path / "config.yaml") == config
@@ -155,9 +155,9 @@ def test_the_share_of_a_cut_mix_is_that_of_its_pixels():
 # --- models ---
 
 
-def exchanged(images: torch.Tensor, one: tuple[int, int], other: tuple[int, int], patch: int = 4) -> torch.Tensor:
+def exchanged(images: torch.Tensor, first: tuple[int, int], second: tuple[int, int], patch: int = 4) -> torch.Tensor:
     changed = images.clone()
-    cells = [tuple(slice(place * patch, (place + 1) * patch) for place in cell) for cell in (one, other)]
+    cells = [tuple(slice(index * patch, (index + 1) * patch) for index in cell) for cell in (first, second)]
     for to, source in (cells, cells[::-1]):
         changed[..., to[0], to[1]] = images[..., source[0], source[1]]
     return changed

@@ -18,7 +18,7 @@ from tformer_cli.data.image.pictures import _formats
 from tformer_cli.errors import DataError
 
 
-def one(content: bytes, **settings) -> np.ndarray:
+def decoded(content: bytes, **settings) -> np.ndarray:
     return read_picture(content, config("/nowhere/at/all", **settings), "it")
 
 
@@ -33,37 +33,37 @@ def saved(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 def test_kinds_of_files(kind, channels):
     flat = np.broadcast_to(np.array([200, 200, 200], np.uint8), (SIDE, SIDE, 3))
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100}}.get(kind, {})
-    pixels = one(saved(Image.fromarray(flat), kind, **options), channels=channels)
+    pixels = decoded(saved(Image.fromarray(flat), kind, **options), channels=channels)
     assert pixels.shape == (SIDE, SIDE, channels) and pixels.dtype == np.uint8
     assert np.abs(pixels.astype(int) - 200).max() <= (2 if kind == "JPEG" else 0)
 
 
 def test_colours_become_what_is_asked_for():
     red = Image.new("RGB", (SIDE, SIDE), (255, 0, 0))
-    assert one(saved(red), channels=3)[0, 0].tolist() == [255, 0, 0] and one(saved(red))[0, 0].tolist() == [76]
-    assert one(saved(red.quantize(4)), channels=3)[0, 0].tolist() == [255, 0, 0]
-    assert one(saved(red.convert("L")), channels=3)[0, 0].tolist() == [76, 76, 76]
-    assert one(saved(Image.new("1", (SIDE, SIDE), 1)))[0, 0].tolist() == [255]
-    cyan = one(saved(Image.new("CMYK", (SIDE, SIDE), (255, 0, 0, 0)), "JPEG", quality=100), channels=3)[0, 0]
+    assert decoded(saved(red), channels=3)[0, 0].tolist() == [255, 0, 0] and decoded(saved(red))[0, 0].tolist() == [76]
+    assert decoded(saved(red.quantize(4)), channels=3)[0, 0].tolist() == [255, 0, 0]
+    assert decoded(saved(red.convert("L")), channels=3)[0, 0].tolist() == [76, 76, 76]
+    assert decoded(saved(Image.new("1", (SIDE, SIDE), 1)))[0, 0].tolist() == [255]
+    cyan = decoded(saved(Image.new("CMYK", (SIDE, SIDE), (255, 0, 0, 0)), "JPEG", quality=100), channels=3)[0, 0]
     assert cyan[0] <= 5 and cyan[1] >= 250 and cyan[2] >= 250
 
 
 def test_what_is_transparent_is_white():
-    half = one(saved(Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 128))), channels=3)[0, 0]
+    half = decoded(saved(Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 128))), channels=3)[0, 0]
     assert half.tolist() == [127, 127, 127]
     for image in (Image.new("RGBA", (SIDE, SIDE), (9, 9, 9, 0)), Image.new("LA", (SIDE, SIDE), (9, 0))):
-        assert one(saved(image), channels=3)[0, 0].tolist() == [255, 255, 255]
+        assert decoded(saved(image), channels=3)[0, 0].tolist() == [255, 255, 255]
     palette = Image.new("RGB", (SIDE, SIDE), (255, 0, 0)).quantize(4)
-    assert one(saved(palette, transparency=palette.getpixel((0, 0))), channels=3)[0, 0].tolist() == [255, 255, 255]
+    assert decoded(saved(palette, transparency=palette.getpixel((0, 0))), channels=3)[0, 0].tolist() == [255, 255, 255]
 
 
 def test_sixteen_bits_become_eight():
     deep = np.linspace(0, 65535, SIDE * SIDE).astype(np.uint16).reshape(SIDE, SIDE)
     expected = np.floor(deep * (255 / 65535) + 0.5)
     for kind in ("PNG", "TIFF"):
-        assert np.abs(one(saved(Image.fromarray(deep), kind))[:, :, 0] - expected).max() == 0
+        assert np.abs(decoded(saved(Image.fromarray(deep), kind))[:, :, 0] - expected).max() == 0
     with pytest.raises(DataError, match="it: pixels are fractions"):
-        one(saved(Image.fromarray(deep.astype(np.float32)), "TIFF"))
+        decoded(saved(Image.fromarray(deep.astype(np.float32)), "TIFF"))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -72,31 +72,31 @@ def test_pictures_are_turned_as_their_exif_says(kind):
     image.paste(255, (0, 0, 8, SIDE))  # left half white
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise: what was left is then above
-    turned = one(saved(image.convert("RGB"), kind, exif=exif))
+    turned = decoded(saved(image.convert("RGB"), kind, exif=exif))
     assert turned.shape == (16, SIDE, 1) and turned[:6].min() > 200 and turned[10:].max() < 50
 
 
 def test_damaged_exif_takes_nothing_from_the_picture():
     content = saved(Image.new("RGB", (SIDE, SIDE), (9, 9, 9)), exif=b"Exif\0\0this is no EXIF")
-    assert one(content, channels=3)[0, 0].tolist() == [9, 9, 9]
+    assert decoded(content, channels=3)[0, 0].tolist() == [9, 9, 9]
 
 
 def test_the_first_frame_of_what_moves():
     frames = [Image.new("RGB", (SIDE, SIDE), (value, value, value)) for value in (200, 10)]
     for kind in ("GIF", "WEBP", "PNG", "TIFF"):
         options = {"lossless": True} if kind == "WEBP" else {}
-        assert one(saved(frames[0], kind, save_all=True, append_images=frames[1:], **options))[0, 0, 0] == 200
+        assert decoded(saved(frames[0], kind, save_all=True, append_images=frames[1:], **options))[0, 0, 0] == 200
 
 
 def test_the_shorter_side_is_scaled():
     assert stored_size(ImageDataConfig()) == (256, 256) and stored_size(config("x")) == (SIDE, SIDE)
     wide = Image.fromarray(made_up(1, 40)[0, :20, :, 0])
     for resample in Resample:
-        scaled = one(saved(wide), resample=resample)
+        scaled = decoded(saved(wide), resample=resample)
         filter_of = Image.Resampling[resample.name.upper()]
         assert scaled[:, :, 0].tolist() == np.asarray(wide.resize((16, 8), filter_of)).tolist()
-    assert one(saved(wide.resize((20, 8))))[:, :, 0].tolist() == np.asarray(wide.resize((20, 8))).tolist()
-    assert one(saved(wide), crop_share=0.5).shape == (16, 32, 1)
+    assert decoded(saved(wide.resize((20, 8))))[:, :, 0].tolist() == np.asarray(wide.resize((20, 8))).tolist()
+    assert decoded(saved(wide), crop_share=0.5).shape == (16, 32, 1)
 
 
 def png_head(width: int, height: int) -> bytes:
@@ -128,32 +128,32 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_bad_picture_is_named_or_left_out(tmp_path, name):
     content, reason = FAULTS[name]
-    place = folder(tmp_path / "data" / "train", made_up()).parent
-    bad = place / "train" / "cat" / "003.png"
+    data_folder = folder(tmp_path / "data" / "train", made_up()).parent
+    bad = data_folder / "train" / "cat" / "003.png"
     bad.write_bytes(content)
-    with pytest.raises(DataError, match=f"003.png: {reason}.*: repair or remove it, or .*on_bad_sample=skip") as kept:
-        read(config(place, validation_share=0))
-    assert kept.tb and not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
-    images = read(config(place, validation_share=0), skip=True)
+    with pytest.raises(DataError, match=f"003.png: {reason}.*: repair or remove it, or .*on_bad_sample=skip") as caught:
+        read(config(data_folder, validation_share=0))
+    assert caught.tb and not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
+    images = read(config(data_folder, validation_share=0), skip=True)
     assert len(images) == 12 and str(bad) not in images.names and len(images.labels) == len(images.digests) == 12
     [note] = images.notes
     assert note.startswith(f"1 of 13 pictures could not be read and were left out: {bad} (")
-    assert "003.png: " in fault(config(place, validation_share=0))  # though the cache knows those without it
+    assert "003.png: " in fault(config(data_folder, validation_share=0))  # though the cache knows those without it
     with pytest.raises(DataError, match=reason):
-        read_picture(bad, config(place))
+        read_picture(bad, config(data_folder))
 
 
 def test_a_bomb_is_not_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
     for content in (png_head(9_000, 9_950), png_head(2, 40_000_000), png_head(60_000, 60_000)):
-        place = tmp_path / "bomb.png"
-        place.write_bytes(content)
+        file = tmp_path / "bomb.png"
+        file.write_bytes(content)
         with pytest.raises(DataError, match="pixels"):
-            read_picture(place, config(tmp_path))
+            read_picture(file, config(tmp_path))
 
 
 def test_png_may_have_something_after_its_end():
-    assert one(encoded(made_up()[0]) + b"more").tolist() == made_up()[0].tolist()
+    assert decoded(encoded(made_up()[0]) + b"more").tolist() == made_up()[0].tolist()
 
 
 @pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "DIB", "TIFF", "WEBP"])
@@ -183,4 +183,4 @@ def test_formats_that_are_not_read_are_refused_by_name(head, name, tmp_path):
 
 def test_grey_of_32_bits_does_not_become_black():
     with pytest.raises(DataError, match="it: grey of 32 bits, which does not say what is white"):
-        one(saved(Image.fromarray(np.full((SIDE, SIDE), 200, np.int32)), "TIFF"))
+        decoded(saved(Image.fromarray(np.full((SIDE, SIDE), 200, np.int32)), "TIFF"))

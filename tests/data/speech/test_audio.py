@@ -32,7 +32,7 @@ def encoded(samples: np.ndarray, kind: str = "WAV", sub: str | None = None, rate
     return stream.getvalue()
 
 
-def heard(content: Path | bytes, rate: int = RATE) -> np.ndarray:
+def decode(content: Path | bytes, rate: int = RATE) -> np.ndarray:
     return read_recording(content, SpeechDataConfig(sample_rate=rate), "it")
 
 
@@ -59,43 +59,43 @@ def fault(content: Path | bytes, name: str = "it") -> str:
 )  # fmt: skip
 def test_kinds_of_files(tmp_path, kind, sub, error):
     content = encoded(tone(), kind, sub)
-    found = heard(content)
-    assert found.dtype == np.float32 and found.shape == (RATE // 2,)
-    assert np.abs(found - tone()).max() < error
+    decoded = decode(content)
+    assert decoded.dtype == np.float32 and decoded.shape == (RATE // 2,)
+    assert np.abs(decoded - tone()).max() < error
     file = tmp_path / "named.txt"
     file.write_bytes(content)
-    assert (heard(file) == found).all()
+    assert (decode(file) == decoded).all()
 
 
 def test_sixteen_bits_stay_as_they_are():
     samples = np.random.default_rng(0).integers(-32768, 32768, 5000).astype(np.int16)
     for content in (encoded(samples), encoded(samples, "FLAC"), wav(samples, RATE)):
-        found = read_sound(content, RATE)
-        assert found.dtype == np.int16 and (found == samples).all()
-    assert (heard(encoded(samples)) == samples / 32768).all()
+        decoded = read_sound(content, RATE)
+        assert decoded.dtype == np.int16 and (decoded == samples).all()
+    assert (decode(encoded(samples)) == samples / 32768).all()
 
 
 def test_channels_are_averaged():
     left, right = tone(), tone(hertz=700)
-    assert np.abs(heard(encoded(np.stack([left, right], 1))) - (left + right) / 2).max() < 5e-5
+    assert np.abs(decode(encoded(np.stack([left, right], 1))) - (left + right) / 2).max() < 5e-5
     many = np.stack([left, right, 0 * left, left + 0, right, left], 1)
-    assert np.abs(heard(encoded(many, "FLAC")) - many.mean(1)).max() < 5e-5
+    assert np.abs(decode(encoded(many, "FLAC")) - many.mean(1)).max() < 5e-5
 
 
 @pytest.mark.parametrize("rate", [8000, 22_050, 44_100, 48_000])
 def test_other_rates_are_resampled(rate):
     samples = tone(rate=rate)
-    found, direct = heard(encoded(samples, sub="FLOAT", rate=rate)), tone()
-    assert abs(len(found) - RATE // 2) <= 1
+    decoded, direct = decode(encoded(samples, sub="FLOAT", rate=rate)), tone()
+    assert abs(len(decoded) - RATE // 2) <= 1
     middle = slice(400, 7600)  # the ends ring
-    assert np.abs(found[middle] - direct[middle]).max() < 2e-3
+    assert np.abs(decoded[middle] - direct[middle]).max() < 2e-3
     expected = soxr.resample(samples.astype(np.float32), rate, RATE)
-    assert np.abs(found - expected).max() < 2e-5
+    assert np.abs(decoded - expected).max() < 2e-5
 
 
 def test_what_is_louder_than_full_scale_is_scaled_down_as_a_whole():
-    found = heard(encoded(5 * tone(), sub="FLOAT"))
-    assert np.abs(found - tone() / np.abs(tone()).max()).max() < 5e-5
+    decoded = decode(encoded(5 * tone(), sub="FLOAT"))
+    assert np.abs(decoded - tone() / np.abs(tone()).max()).max() < 5e-5
     assert to_sound(np.array([1.0, -1.0])).tolist() == [32767, -32768] and to_sound(np.zeros(0)).tolist() == []
 
 
@@ -103,25 +103,25 @@ def test_blocks_make_no_difference(monkeypatch):
     samples = np.stack([tone(2, 22_050), tone(2, 22_050, 900)], 1)
     for kind in ("WAV", "FLAC", "OGG", "MP3"):
         content = encoded(samples, kind, rate=22_050)
-        whole = heard(content)
+        expected = decode(content)
         with monkeypatch.context() as patch:
             patch.setattr("tformer_cli.data.speech.audio.BLOCK_VALUES", 1000)
-            assert (heard(content) == whole).all(), kind
+            assert (decode(content) == expected).all(), kind
 
 
 def test_half_an_hour():
     samples = np.tile((tone(1, 8000) * 32767).astype(np.int16), 1800)
-    found = read_sound(wav(samples, 8000), 8000)
-    assert (found == samples).all() and len(found) == 1800 * 8000
+    decoded = read_sound(wav(samples, 8000), 8000)
+    assert (decoded == samples).all() and len(decoded) == 1800 * 8000
     assert fault(wav(np.zeros(14_401 * 1000, np.int16), 1000)) == "longer than 4 hours: cut it into utterances"
 
 
 def test_a_wav_from_a_pipe_does_not_know_its_length():
     content = bytearray(encoded(tone()))
-    place = content.find(b"data") + 4
+    position = content.find(b"data") + 4
     for size in (0xFFFFFFFF, 0x7FFFF000):
-        content[4:8] = content[place : place + 4] = struct.pack("<I", size)
-        assert len(heard(bytes(content))) == RATE // 2
+        content[4:8] = content[position : position + 4] = struct.pack("<I", size)
+        assert len(decode(bytes(content))) == RATE // 2
 
 
 # --- faults ---
@@ -135,13 +135,13 @@ def test_a_wav_from_a_pipe_does_not_know_its_length():
 def test_cut_files(kind, sub):
     content = encoded(tone(3), kind, sub)
     for part in (0.98, 0.9, 0.5):
-        said = fault(content[: int(part * len(content))])
-        assert said.startswith("damaged: " if kind == "FLAC" else "cut off: ")
+        message = fault(content[: int(part * len(content))])
+        assert message.startswith("damaged: " if kind == "FLAC" else "cut off: ")
     assert fault(content[: len(content) // 100]).split(":")[0] in ("cut off", "damaged")
-    said = fault(encoded(tone())[:-3])
-    assert said == "cut off: it says 16,000 bytes of sound and has 15,997"
+    message = fault(encoded(tone())[:-3])
+    assert message == "cut off: it says 16,000 bytes of sound and has 15,997"
     tagged = b"ID3\4\0\0\0\0\1\0" + bytes(128) + encoded(tone(3), "MP3")
-    assert len(heard(tagged)) == 3 * RATE and fault(tagged[:-5]).startswith("cut off: it says 4,")
+    assert len(decode(tagged)) == 3 * RATE and fault(tagged[:-5]).startswith("cut off: it says 4,")
 
 
 def test_files_that_are_no_recordings(tmp_path):
@@ -182,10 +182,10 @@ def test_an_mp3_without_a_table_of_its_bit_rates():
     samples = np.tile(np.concatenate([tone(1), np.zeros(RATE)]), 10)
     for mode in ("CONSTANT", "VARIABLE"):
         content = encoded(samples, "MP3", bitrate_mode=mode, compression_level=0.5)
-        assert len(heard(content)) == len(samples)
-        assert len(heard(content + b"TAG" + bytes(125))) == len(samples)
+        assert len(decode(content)) == len(samples)
+        assert len(decode(content + b"TAG" + bytes(125))) == len(samples)
         bare = content[content.find(content[:2], 4) :]  # without the frame that holds the table
-        assert abs(len(heard(bare)) - len(samples)) < 3 * 1152
+        assert abs(len(decode(bare)) - len(samples)) < 3 * 1152
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF", "AU", "W64", "RF64", "NIST"])
@@ -195,7 +195,7 @@ def test_damage_anywhere_is_one_line_or_sound(kind):
         damaged = np.frombuffer(content, np.uint8).copy()
         damaged[random.integers(0, min(200, len(content)), 4)] = random.integers(0, 256, 4)
         try:
-            assert np.isfinite(heard(damaged.tobytes())).all()
+            assert np.isfinite(decode(damaged.tobytes())).all()
         except BadRecording as error:
             assert "\n" not in str(error)
 
@@ -242,8 +242,8 @@ def npy(frames: np.ndarray) -> bytes:
 def test_features(tmp_path):
     frames = np.random.default_rng(0).standard_normal((7, 13)).astype(np.float32)
     for content in (sphinx(frames), sphinx(frames, "<"), npy(frames), npy(frames.astype(np.float64))):
-        found = read_features(content, 13)
-        assert found.dtype == np.float32 and (found == frames).all()
+        features = read_features(content, 13)
+        assert features.dtype == np.float32 and (features == frames).all()
         (tmp_path / "a.mfc").write_bytes(content)
         assert (read_features(tmp_path / "a.mfc", 13) == frames).all()
 
@@ -251,19 +251,20 @@ def test_features(tmp_path):
 def test_faults_of_features(tmp_path):
     frames = np.ones((7, 13), np.float32)
 
-    def said(content, bins: int = 13) -> str:
+    def fault_of(content, bins: int = 13) -> str:
         with pytest.raises(BadRecording) as caught:
             read_features(content, bins, "it")
         assert "\n" not in str(caught.value)
         return caught.value.reason
 
-    assert said(sphinx(frames)[:-4]) == "cut off, or no features: it says 91 numbers and has 90"
-    assert said(sphinx(frames), 12) == "91 numbers are no whole frames of features.bins=12"
-    assert said(sphinx(frames[:0])) == "no frames" and said(b"") == "empty (0 bytes)"
-    assert said(b"abc") == "cut off, or no features: it has not even a count"
-    assert said(tmp_path / "none.mfc") == "No such file or directory"
-    assert said(npy(frames)[:-4]) == "cut off: it says 7 frames" and said(npy(frames)[:20]).startswith("damaged: ")
+    assert fault_of(sphinx(frames)[:-4]) == "cut off, or no features: it says 91 numbers and has 90"
+    assert fault_of(sphinx(frames), 12) == "91 numbers are no whole frames of features.bins=12"
+    assert fault_of(sphinx(frames[:0])) == "no frames" and fault_of(b"") == "empty (0 bytes)"
+    assert fault_of(b"abc") == "cut off, or no features: it has not even a count"
+    assert fault_of(tmp_path / "none.mfc") == "No such file or directory"
+    assert fault_of(npy(frames)[:-4]) == "cut off: it says 7 frames"
+    assert fault_of(npy(frames)[:20]).startswith("damaged: ")
     for other in (frames.astype(int), frames[0], np.asfortranarray(frames), np.array([None, "x"], object)):
-        assert "are no floats of shape (frames, 13)" in said(npy(other))
+        assert "are no floats of shape (frames, 13)" in fault_of(npy(other))
     frames[3, 3] = np.nan
-    assert said(sphinx(frames)) == "numbers that are not finite"
+    assert fault_of(sphinx(frames)) == "numbers that are not finite"

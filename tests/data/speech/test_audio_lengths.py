@@ -26,7 +26,7 @@ def encoded(samples: np.ndarray, kind: str = "WAV", sub: str | None = None, rate
     return stream.getvalue()
 
 
-def heard(content: bytes) -> np.ndarray:
+def decode(content: bytes) -> np.ndarray:
     return read_sound(content, RATE, "it").astype(float) / (1 << 15)
 
 
@@ -39,8 +39,8 @@ def fault(content: bytes) -> str:
 
 def with_size(content: bytes, name: bytes, size: int, form: str = "<I", after: int = 4) -> bytes:
     """Return a file with another size in the chunk of a name."""
-    place = content.index(name) + after
-    return content[:place] + struct.pack(form, size) + content[place + struct.calcsize(form) :]
+    position = content.index(name) + after
+    return content[:position] + struct.pack(form, size) + content[position + struct.calcsize(form) :]
 
 
 # --- wrong headers ---
@@ -50,10 +50,10 @@ def with_size(content: bytes, name: bytes, size: int, form: str = "<I", after: i
 @pytest.mark.parametrize("sub", ["PCM_16", "PCM_24", "FLOAT", "ULAW"])
 def test_a_wav_that_says_less_or_does_not_know_is_read_to_its_end(size, sub):
     content = encoded(tone(), sub=sub)
-    whole = heard(content)
+    expected = decode(content)
     for riff in (None, 0, 36, 0xFFFFFFFF):
         changed = content if riff is None else with_size(content, b"RIFF", riff)
-        assert (heard(with_size(changed, b"data", size)) == whole).all()
+        assert (decode(with_size(changed, b"data", size)) == expected).all()
 
 
 @pytest.mark.parametrize("sub", ["PCM_16", "PCM_U8"])
@@ -67,36 +67,36 @@ def test_a_wav_that_says_less_or_does_not_know_is_read_to_its_end(size, sub):
 def test_what_stands_behind_the_sound_of_a_wav_is_no_sound(tail, sub):
     for count in (8000, 8001):
         content = encoded(tone()[:count] if count == 8000 else np.append(tone(), 0.1), sub=sub)
-        whole = heard(content)
-        assert len(whole) == count and (heard(content + tail) == whole).all()
+        expected = decode(content)
+        assert len(expected) == count and (decode(content + tail) == expected).all()
         if sub == "PCM_U8" and count == 8001:  # written without the padding byte
-            assert (heard(content[:-1] + tail) == whole).all()
+            assert (decode(content[:-1] + tail) == expected).all()
 
 
 def test_chunks_before_the_sound():
     content = encoded(tone())
-    place = content.index(b"data")
+    position = content.index(b"data")
     for chunk in (b"LIST\x03\0\0\0abc\0", b"junk\x1c\0\0\0" + b"data" * 7):
-        assert (heard(content[:place] + chunk + content[place:]) == heard(content)).all()
+        assert (decode(content[:position] + chunk + content[position:]) == decode(content)).all()
     odd = b"LIST\x03\0\0\0abc"  # without the padding byte, libsndfile does not find the next chunk
-    assert fault(content[:place] + odd + content[place:]).startswith("damaged: ")
+    assert fault(content[:position] + odd + content[position:]).startswith("damaged: ")
 
 
 @pytest.mark.parametrize("sub", ["MS_ADPCM", "IMA_ADPCM", "GSM610"])
 def test_a_wav_in_blocks_is_read_to_its_last_block(sub):
     content = encoded(tone(), sub=sub)
-    samples = heard(content)
+    samples = decode(content)
     assert 8000 <= len(samples) < 8000 + 1100 and np.abs(samples[:8000] - tone()).max() < 0.4
-    assert (heard(with_size(content, b"data", 0)) == samples).all()
-    assert (heard(with_size(content, b"data", 0xFFFFFFFF)) == samples).all()
+    assert (decode(with_size(content, b"data", 0)) == samples).all()
+    assert (decode(with_size(content, b"data", 0xFFFFFFFF)) == samples).all()
 
 
 def test_several_wavs_in_one_are_all_read():
-    one, two = encoded(tone()), encoded(tone(0.25, 8000), rate=8000)
-    both = heard(one + two)
-    assert len(both) == 8000 + 4000 and (both[:8000] == heard(one)).all() and (both[8000:] == heard(two)).all()
-    assert fault(one + two[:-2]).startswith("cut off: it says 4,000 bytes")
-    assert len(heard(one + two + one)) == 20_000
+    first, second = encoded(tone()), encoded(tone(0.25, 8000), rate=8000)
+    both = decode(first + second)
+    assert len(both) == 8000 + 4000 and (both[:8000] == decode(first)).all() and (both[8000:] == decode(second)).all()
+    assert fault(first + second[:-2]).startswith("cut off: it says 4,000 bytes")
+    assert len(decode(first + second + first)) == 20_000
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_several_wavs_in_one_are_all_read():
 )
 def test_other_kinds_that_do_not_know_their_length_are_read_to_their_end(kind, name, form, after, unknown):
     content = encoded(tone(), kind)
-    assert len(heard(content)) == 8000
-    assert (heard(with_size(content, name, unknown, form, after)) == heard(content)).all()
+    assert len(decode(content)) == 8000
+    assert (decode(with_size(content, name, unknown, form, after)) == decode(content)).all()
 
 
 @pytest.mark.parametrize("kind", ["AU", "CAF", "W64", "AIFF", "NIST", "RF64"])
@@ -119,12 +119,12 @@ def test_other_kinds_that_are_cut_are_refused(kind):
 def test_an_aiff_whose_head_says_less_is_refused():
     content = encoded(tone(), "AIFF")
     assert "its head says 992 bytes of sound, and it has 16,000" in fault(with_size(content, b"SSND", 1000, ">I"))
-    assert (heard(content + b"ANNO\0\0\0\x02ab") == heard(content)).all()
+    assert (decode(content + b"ANNO\0\0\0\x02ab") == decode(content)).all()
 
 
 def test_an_au_whose_head_says_less_is_read_to_its_end():
     content = encoded(tone(), "AU")
-    assert (heard(with_size(content, b".snd", 1000, ">I", 8)) == heard(content)).all()
+    assert (decode(with_size(content, b".snd", 1000, ">I", 8)) == decode(content)).all()
 
 
 # --- FLAC ---
@@ -139,7 +139,7 @@ def unsaid(content: bytes) -> bytes:
 @pytest.mark.parametrize("sub", ["PCM_16", "PCM_24"])
 def test_a_flac_that_does_not_say_its_length_is_read_to_its_end(seconds, sub):
     content = encoded(tone(seconds), "FLAC", sub)
-    assert (heard(unsaid(content)) == heard(content)).all() and len(heard(content)) == seconds * RATE
+    assert (decode(unsaid(content)) == decode(content)).all() and len(decode(content)) == seconds * RATE
     if seconds == 20:
         assert fault(unsaid(content)[: len(content) // 2])[:7] in ("cut off", "damaged")
         assert fault(unsaid(content)[:-10])[:7] in ("cut off", "damaged")
@@ -147,9 +147,9 @@ def test_a_flac_that_does_not_say_its_length_is_read_to_its_end(seconds, sub):
 
 def test_a_flac_with_tags_and_several_in_one():
     content, id3 = encoded(tone(), "FLAC"), b"ID3\4\0\0\0\0\1\0" + bytes(128)
-    whole = heard(content)
-    assert (heard(id3 + content) == whole).all() and (heard(content + b"TAG" + bytes(125)) == whole).all()
-    assert (heard(content + unsaid(content) + content) == np.tile(whole, 3)).all()
+    expected = decode(content)
+    assert (decode(id3 + content) == expected).all() and (decode(content + b"TAG" + bytes(125)) == expected).all()
+    assert (decode(content + unsaid(content) + content) == np.tile(expected, 3)).all()
 
 
 # --- OGG ---
@@ -157,16 +157,17 @@ def test_a_flac_with_tags_and_several_in_one():
 
 @pytest.mark.parametrize("sub", ["VORBIS", "OPUS"])
 def test_a_chained_ogg_is_read_whole(sub):
-    one, two = encoded(tone(), "OGG", sub), encoded(tone(0.25, hertz=880), "OGG", sub)
-    together = heard(one + two + one)
-    assert (together == np.concatenate([heard(one), heard(two), heard(one)])).all() and len(together) == 20_000
+    first, second = encoded(tone(), "OGG", sub), encoded(tone(0.25, hertz=880), "OGG", sub)
+    together = decode(first + second + first)
+    assert (together == np.concatenate([decode(first), decode(second), decode(first)])).all()
+    assert len(together) == 20_000
     other = encoded(tone(0.25, 8000), "OGG", "VORBIS" if sub == "OPUS" else "OPUS", rate=8000)
-    assert len(heard(one + other)) == 12_000
-    assert (heard(one + b"TAG" + bytes(125)) == heard(one)).all()
+    assert len(decode(first + other)) == 12_000
+    assert (decode(first + b"TAG" + bytes(125)) == decode(first)).all()
     for share in (0.95, 0.4):
-        assert fault(one + two[: int(share * len(two))]).startswith("cut off: its last page")
-    assert fault(one[:-100] + two)[:7] in ("cut off", "damaged")
-    assert "damaged: bytes between its pages" in fault(one + b"xyz" + two)
+        assert fault(first + second[: int(share * len(second))]).startswith("cut off: its last page")
+    assert fault(first[:-100] + second)[:7] in ("cut off", "damaged")
+    assert "damaged: bytes between its pages" in fault(first + b"xyz" + second)
 
 
 def test_other_streams_in_ogg_are_refused_by_name():
@@ -194,12 +195,12 @@ def ogg_page(content: bytes, flags: int, number: int, stream: int) -> bytes:
 
 def test_flac_in_ogg_is_read_whole():
     content = encoded(tone(), "FLAC", "PCM_16")
-    samples = heard(content)
-    assert (heard(in_ogg(content)) == samples).all() and len(samples) == 8000
-    assert (heard(in_ogg(content) + in_ogg(content, 8)) == np.tile(samples, 2)).all()
-    assert (heard(in_ogg(unsaid(content))) == samples).all()
+    samples = decode(content)
+    assert (decode(in_ogg(content)) == samples).all() and len(samples) == 8000
+    assert (decode(in_ogg(content) + in_ogg(content, 8)) == np.tile(samples, 2)).all()
+    assert (decode(in_ogg(unsaid(content))) == samples).all()
     mixed = in_ogg(content) + encoded(tone(), "OGG", "VORBIS")
-    assert len(heard(mixed)) == 16_000 and (heard(mixed)[:8000] == samples).all()
+    assert len(decode(mixed)) == 16_000 and (decode(mixed)[:8000] == samples).all()
     assert fault(in_ogg(content)[:-2000]).startswith("cut off: its last page")
     assert fault(in_ogg(b"fLaX" + content[4:])).startswith("damaged")
     assert fault(in_ogg(content[:2000])).startswith(("cut off", "damaged"))
@@ -245,18 +246,18 @@ TAGS = {
 def test_tags_of_an_mp3_are_no_sound_and_take_none(tag, mode, table, seconds):
     content = mp3(seconds, mode) if table else bare(mp3(seconds, mode))
     before, behind = TAGS[tag]
-    whole = heard(content)
-    assert abs(len(whole) - seconds * RATE) <= (0 if table else 3 * 1152)
-    assert len(heard(before + content + behind)) == len(whole)
+    expected = decode(content)
+    assert abs(len(expected) - seconds * RATE) <= (0 if table else 3 * 1152)
+    assert len(decode(before + content + behind)) == len(expected)
 
 
 @pytest.mark.parametrize("modes", [("CONSTANT", "VARIABLE"), ("VARIABLE", "CONSTANT")])
 def test_several_mp3s_in_one_are_all_read(modes):
-    one, two = mp3(1.0, modes[0]), mp3(3.0, modes[1], 880)
-    assert len(heard(one + two)) == 4 * RATE
-    assert len(heard(two + b"ID3\3\0\0\0\0\0\4abcd" + one + b"TAG" + bytes(125))) == 4 * RATE
-    assert (heard(one + two)[: RATE - 200] == heard(one)[:-200]).all()
-    longer = len(heard(one + bare(two)))  # the table of the first does not include the second
+    first, second = mp3(1.0, modes[0]), mp3(3.0, modes[1], 880)
+    assert len(decode(first + second)) == 4 * RATE
+    assert len(decode(second + b"ID3\3\0\0\0\0\0\4abcd" + first + b"TAG" + bytes(125))) == 4 * RATE
+    assert (decode(first + second)[: RATE - 200] == decode(first)[:-200]).all()
+    longer = len(decode(first + bare(second)))  # the table of the first does not include the second
     assert 4 * RATE <= longer <= 4 * RATE + 3 * 1152
 
 
@@ -277,18 +278,18 @@ def test_kinds_that_are_not_read_are_refused_by_name(head, name):
     assert fault(head + bytes(200)) == f"{name}, a kind that is not read: convert it to WAV or FLAC"
 
 
-def test_a_stretch_reads_as_the_bytes_it_stands_for():
+def test_a_part_of_a_file_reads_as_its_bytes():
     content = bytes(range(200))
     part = sound_parts.Part(50, 150, head=b"head", patches=((0, b"ab"), (60, b"xyz")))
-    whole = bytearray(b"head" + content[50:150])
-    whole[4:6], whole[64:67] = b"ab", b"xyz"
-    stretch = sound_parts.Stretch(io.BytesIO(content), part)
-    assert stretch.read() == bytes(whole) and stretch.read(1) == b""
+    expected = bytearray(b"head" + content[50:150])
+    expected[4:6], expected[64:67] = b"ab", b"xyz"
+    file = sound_parts.PartFile(io.BytesIO(content), part)
+    assert file.read() == bytes(expected) and file.read(1) == b""
     for start in range(0, 104, 7):
         for count in (1, 3, 60, 200):
-            stretch.seek(start)
-            assert stretch.read(count) == bytes(whole[start : start + count])
-    assert stretch.seek(-4, io.SEEK_END) == 100 and stretch.seek(2, io.SEEK_CUR) == 102 and stretch.tell() == 102
+            file.seek(start)
+            assert file.read(count) == bytes(expected[start : start + count])
+    assert file.seek(-4, io.SEEK_END) == 100 and file.seek(2, io.SEEK_CUR) == 102 and file.tell() == 102
 
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "OGG"])

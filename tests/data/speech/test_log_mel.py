@@ -50,12 +50,12 @@ def kaldi(sound: np.ndarray, rate: int, config: FeatureConfig) -> np.ndarray:
 )
 def test_they_are_those_of_kaldi(rate, settings):
     config, sound = FeatureConfig(**settings), speech(int(1.37 * rate))
-    found, counts = LogMel(config, rate)(torch.from_numpy(sound)[None], torch.tensor([len(sound)]))
-    wanted = kaldi(sound, rate, config)
-    assert tuple(found.shape) == (1, *wanted.shape) and counts.tolist() == [len(wanted)]
-    difference = np.abs(found[0].numpy() - wanted)
+    features, counts = LogMel(config, rate)(torch.from_numpy(sound)[None], torch.tensor([len(sound)]))
+    expected = kaldi(sound, rate, config)
+    assert tuple(features.shape) == (1, *expected.shape) and counts.tolist() == [len(expected)]
+    difference = np.abs(features[0].numpy() - expected)
     assert difference.max() < 2e-3 and np.quantile(difference, 0.99) < 1e-4
-    assert wanted.min() == pytest.approx(np.log(FLOOR), abs=1e-5) and wanted.std() > 1
+    assert expected.min() == pytest.approx(np.log(FLOOR), abs=1e-5) and expected.std() > 1
 
 
 def test_a_recording_alone_has_the_bits_it_has_in_a_padded_batch():
@@ -68,8 +68,8 @@ def test_a_recording_alone_has_the_bits_it_has_in_a_padded_batch():
     assert counts.tolist() == [98, 248, 0, 1, 29, 0, 1, 60, 770] and together.shape == (9, 770, 80)
     assert torch.equal(log_mel.frames_of(lengths), counts)
     for row, (length, count) in enumerate(zip(lengths.tolist(), counts.tolist(), strict=True)):
-        alone, own = log_mel(waveforms[row : row + 1, :length].clone(), lengths[row : row + 1])
-        assert own.tolist() == [count] and alone.shape[1] == count
+        alone, count_alone = log_mel(waveforms[row : row + 1, :length].clone(), lengths[row : row + 1])
+        assert count_alone.tolist() == [count] and alone.shape[1] == count
         assert torch.equal(alone[0], together[row, :count]) and not together[row, count:].any()
 
 
@@ -77,8 +77,8 @@ def test_half_precision_around_it_changes_nothing():
     sound, length = torch.from_numpy(speech(8_000))[None], torch.tensor([8_000])
     log_mel = LogMel(FeatureConfig(), 16_000)
     with torch.autocast("cpu", torch.bfloat16):
-        found = log_mel(sound, length)[0]
-    assert torch.equal(found, log_mel(sound, length)[0])
+        features = log_mel(sound, length)[0]
+    assert torch.equal(features, log_mel(sound, length)[0])
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,9 @@ def samples(split: Recordings) -> list[list]:
     return [split.sound[row].tolist() for row in range(len(split))]
 
 
-def folder(place: Path, count: int = 6) -> list[Path]:
-    place.mkdir(parents=True, exist_ok=True)
-    paths = [place / f"{number:03}.wav" for number in range(count)]
+def folder(parent: Path, count: int = 6) -> list[Path]:
+    parent.mkdir(parents=True, exist_ok=True)
+    paths = [parent / f"{number:03}.wav" for number in range(count)]
     for path, sound in zip(paths, sounds(count), strict=True):
         path.write_bytes(wav(sound, RATE))
     return paths
@@ -85,14 +85,14 @@ def table(path: Path, rows: list[dict]) -> Path:
     return path
 
 
-def metadata(place: Path, ending: str = ".csv", count: int = 6, **columns) -> Path:
+def metadata(parent: Path, ending: str = ".csv", count: int = 6, **columns) -> Path:
     """Recordings with a table among them; further columns are lists."""
     rows = [
         {"file_name": path.name, "transcription": text, **{name: values[row] for name, values in columns.items()}}
-        for row, (path, text) in enumerate(zip(folder(place, count), words(count), strict=True))
+        for row, (path, text) in enumerate(zip(folder(parent, count), words(count), strict=True))
     ]
-    table(place / f"metadata{ending}", rows)
-    return place
+    table(parent / f"metadata{ending}", rows)
+    return parent
 
 
 def sphinx_file(frames: np.ndarray) -> bytes:
@@ -102,54 +102,54 @@ def sphinx_file(frames: np.ndarray) -> bytes:
 # --- sources ---
 
 
-def sources(place: Path) -> dict[str, SpeechDataConfig]:
+def sources(parent: Path) -> dict[str, SpeechDataConfig]:
     """The same recordings from each source."""
-    found = {}
+    configs = {}
     for ending in (".csv", ".tsv", ".jsonl", ".parquet"):
-        found[ending] = config(metadata(place / f"meta{ending}" / "all", ending))
-        metadata(place / f"split{ending}" / "all" / "train", ending)
-        found[f"folder {ending}"] = config(place / f"split{ending}" / "all")
-    paths = folder(place / "wavs")
+        configs[ending] = config(metadata(parent / f"meta{ending}" / "all", ending))
+        metadata(parent / f"split{ending}" / "all" / "train", ending)
+        configs[f"folder {ending}"] = config(parent / f"split{ending}" / "all")
+    paths = folder(parent / "wavs")
     rows = [{"audio": f"wavs/{path.name}", "sentence": text} for path, text in zip(paths, words(), strict=True)]
-    table(place / "named" / "train.tsv", [{**row, "audio": str(place / row["audio"])} for row in rows])
-    found["absolute"] = config(place / "named")
-    found["file"] = config(table(place / "mine.csv", rows))
+    table(parent / "named" / "train.tsv", [{**row, "audio": str(parent / row["audio"])} for row in rows])
+    configs["absolute"] = config(parent / "named")
+    configs["file"] = config(table(parent / "mine.csv", rows))
     inside = [{"bytes": path.read_bytes(), "path": None} for path in paths]
     for name, values in (("struct", inside), ("binary", [each["bytes"] for each in inside])):
         rows = [{"audio": value, "text": text} for value, text in zip(values, words(), strict=True)]
-        found[name] = config(table(place / name / "train.parquet", rows).parent)
-    for path, text in zip(folder(place / "beside" / "all" / "deep"), words(), strict=True):
+        configs[name] = config(table(parent / name / "train.parquet", rows).parent)
+    for path, text in zip(folder(parent / "beside" / "all" / "deep"), words(), strict=True):
         path.with_suffix(".txt").write_text(f"  {text.replace(' ', chr(10))}\n")
-    found["beside"] = config(place / "beside" / "all")
-    for path in folder(place / "libri" / "all" / "train-clean" / "12"):
+    configs["beside"] = config(parent / "beside" / "all")
+    for path in folder(parent / "libri" / "all" / "train-clean" / "12"):
         path.rename(path.with_name(f"12-{path.name}"))
     lines = "".join(f"12-{number:03} {text}\n" for number, text in enumerate(words()))
-    (place / "libri" / "all" / "train-clean" / "12" / "12.trans.txt").write_text(lines)
-    found["trans.txt"] = config(place / "libri" / "all", train="train-clean")
-    base = place / "sphinx" / "all"
+    (parent / "libri" / "all" / "train-clean" / "12" / "12.trans.txt").write_text(lines)
+    configs["trans.txt"] = config(parent / "libri" / "all", train="train-clean")
+    base = parent / "sphinx" / "all"
     folder(base / "wav" / "set")
     (base / "etc").mkdir()
     (base / "etc" / "mine_train.fileids").write_text("".join(f"set/{number:03}\n" for number in range(6)))
     lines = "".join(f"<s> {text} </s> ({number:03})\n" for number, text in enumerate(words()))
     (base / "etc" / "mine_train.transcription").write_text(lines)
-    found["sphinx"] = config(base)
-    return found
+    configs["sphinx"] = config(base)
+    return configs
 
 
 def test_the_same_recordings_are_the_same_from_every_source(tmp_path):
     hashes = set()
     for name, settings in sources(tmp_path).items():
-        found = read(settings)
-        assert samples(found) == [sound.tolist() for sound in sounds()], name
-        assert found.texts == words() and found.lengths.tolist() == [400, 450, 500, 550, 600, 650], name
-        assert found.sound[0].dtype == np.int16 and len(found.names) == len(found) == 6, name
-        hashes.add(found.hash)
+        recordings = read(settings)
+        assert samples(recordings) == [sound.tolist() for sound in sounds()], name
+        assert recordings.texts == words() and recordings.lengths.tolist() == [400, 450, 500, 550, 600, 650], name
+        assert recordings.sound[0].dtype == np.int16 and len(recordings.names) == len(recordings) == 6, name
+        hashes.add(recordings.hash)
     assert len(hashes) == 1
 
 
 def test_names_say_the_file_or_the_row(tmp_path):
     settings = sources(tmp_path)
-    assert read(settings[".csv"]).place(1) == str(tmp_path / "meta.csv" / "all" / "001.wav")
+    assert read(settings[".csv"]).location(1) == str(tmp_path / "meta.csv" / "all" / "001.wav")
     assert read(settings["struct"]).names[1] == f"row 2 of {tmp_path / 'struct' / 'train.parquet'}"
 
 
@@ -211,12 +211,12 @@ def test_a_folder_that_is_all_but_the_other_splits(tmp_path):
 
 
 def test_only_some_rows(tmp_path):
-    place = metadata(tmp_path / "all", speaker=["theo", "ann", "theo", "bob", "ann", "theo"], split=["train"] * 6)
-    assert samples(read(config(place, only="speaker=theo"))) == [sounds()[row].tolist() for row in (0, 2, 5)]
-    assert samples(read(config(place, only="speaker!=theo"))) == [sounds()[row].tolist() for row in (1, 3, 4)]
-    assert "no column 'voice': columns there: 'file_name', " in fault(config(place, only="voice=theo"))
-    assert "speaker=carl: there are no recordings" in fault(config(place, only="speaker=carl"))
-    assert "what is asked of which column?: COLUMN=VALUE, COLUMN!=VALUE" in fault(config(place, only="theo"))
+    data_folder = metadata(tmp_path / "all", speaker=["theo", "ann", "theo", "bob", "ann", "theo"], split=["train"] * 6)
+    assert samples(read(config(data_folder, only="speaker=theo"))) == [sounds()[row].tolist() for row in (0, 2, 5)]
+    assert samples(read(config(data_folder, only="speaker!=theo"))) == [sounds()[row].tolist() for row in (1, 3, 4)]
+    assert "no column 'voice': columns there: 'file_name', " in fault(config(data_folder, only="voice=theo"))
+    assert "speaker=carl: there are no recordings" in fault(config(data_folder, only="speaker=carl"))
+    assert "what is asked of which column?: COLUMN=VALUE, COLUMN!=VALUE" in fault(config(data_folder, only="theo"))
     beside = sources(tmp_path / "more")["beside"]
     beside.only = "speaker=theo"
     assert "is no table" in fault(beside)
@@ -224,31 +224,32 @@ def test_only_some_rows(tmp_path):
 
 def test_only_some_rows_of_a_table_that_holds_the_sound(tmp_path):
     rows = [{"audio": wav(sound, RATE), "text": "x", "age": age} for age, sound in enumerate(sounds())]
-    place = table(tmp_path / "all" / "train.parquet", rows).parent
+    data_folder = table(tmp_path / "all" / "train.parquet", rows).parent
     for only, expected in (("age=3", [3]), ("age!=3", [0, 1, 2, 4, 5]), ("", range(6)), ("age=3", [3])):
-        assert samples(read(config(place, only=only))) == [sounds()[row].tolist() for row in expected]
+        assert samples(read(config(data_folder, only=only))) == [sounds()[row].tolist() for row in expected]
 
 
 def test_columns(tmp_path):
     rows = [{"clip": path.name, "said": "x"} for path in folder(tmp_path / "all")]
-    place = table(tmp_path / "all" / "metadata.jsonl", rows).parent
-    assert len(read(config(place, audio="clip", text="said"))) == 6
-    said = fault(config(place))
+    data_folder = table(tmp_path / "all" / "metadata.jsonl", rows).parent
+    assert len(read(config(data_folder, audio="clip", text="said"))) == 6
+    message = fault(config(data_folder))
     assert (
         "no column of recordings: file_name, audio, path, audio_filepath: "
-        "columns there: 'clip', 'said'; name the right one with data.audio" in said
+        "columns there: 'clip', 'said'; name the right one with data.audio" in message
     )
-    assert "no column of transcripts" in fault(config(place, audio="clip"))
+    assert "no column of transcripts" in fault(config(data_folder, audio="clip"))
     assert "no column 'heard': columns there: 'clip', 'said'; name the right one with data.text" in fault(
-        config(place, audio="clip", text="heard")
+        config(data_folder, audio="clip", text="heard")
     )
-    assert "both name 'clip'" in fault(config(place, audio="clip", text="clip"))
+    assert "both name 'clip'" in fault(config(data_folder, audio="clip", text="clip"))
 
 
 def test_lower_case(tmp_path):
-    place = metadata(tmp_path / "all")
-    (place / "metadata.csv").write_text("file_name,transcription\n000.wav,ÄB  C\u00a0D\n")
-    assert read(config(place)).texts == ["ÄB C D"] and read(config(place, lower_case=True)).texts == ["äb c d"]
+    data_folder = metadata(tmp_path / "all")
+    (data_folder / "metadata.csv").write_text("file_name,transcription\n000.wav,ÄB  C\u00a0D\n")
+    assert read(config(data_folder)).texts == ["ÄB C D"]
+    assert read(config(data_folder, lower_case=True)).texts == ["äb c d"]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -258,8 +259,8 @@ def test_hugging_face_data(tmp_path, monkeypatch, streaming):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hub-cache")
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    place = tmp_path / "snapshot"
-    place.mkdir()
+    data_folder = tmp_path / "snapshot"
+    data_folder.mkdir()
     kinds = {
         "audio": {"_type": "Audio"}, "sentence": {"dtype": "string", "_type": "Value"},
         "label": {"names": ["a", "b"], "_type": "ClassLabel"}, "other": {"dtype": "int64", "_type": "Value"},
@@ -268,11 +269,11 @@ def test_hugging_face_data(tmp_path, monkeypatch, streaming):
     inside = pyarrow.array([{"bytes": wav(sound, RATE), "path": None} for sound in sounds()], kind)
     data = pyarrow.table({"audio": inside, "sentence": words(), "label": [0, 1] * 3, "other": [0] * 6})
     data = data.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": kinds}})})
-    pyarrow.parquet.write_table(data, place / "train.parquet")
+    pyarrow.parquet.write_table(data, data_folder / "train.parquet")
     assert isinstance(datasets.Features.from_arrow_schema(data.schema)["audio"], datasets.Audio)
-    settings = config(place, source=Source.hub, streaming=streaming)
-    found = read(settings)
-    assert samples(found) == [sound.tolist() for sound in sounds()] and found.texts == words()
+    settings = config(data_folder, source=Source.hub, streaming=streaming)
+    recordings = read(settings)
+    assert samples(recordings) == [sound.tolist() for sound in sounds()] and recordings.texts == words()
     settings.text, settings.only = "label", "other=0"
     assert read(settings).texts == ["a", "b"] * 3
     settings.only = "nothing=0"
@@ -291,17 +292,17 @@ def test_stored_features(tmp_path):
         (base / "etc" / f"an4_{split}.fileids").write_text("".join(f"{ids[row]}\n" for row in rows))
         lines = "".join(f"SAY {row} ({Path(ids[row]).name})\n" for row in reversed(rows))
         (base / "etc" / f"an4_{split}.transcription").write_text(lines)
-    found = read(config(base), features=STORED)
-    assert [found.sound[row].tolist() for row in range(2)] == [each.tolist() for each in frames[:2]]
-    assert found.texts == ["SAY 0", "SAY 1"] and found.lengths.tolist() == [5, 9]
+    recordings = read(config(base), features=STORED)
+    assert [recordings.sound[row].tolist() for row in range(2)] == [each.tolist() for each in frames[:2]]
+    assert recordings.texts == ["SAY 0", "SAY 1"] and recordings.lengths.tolist() == [5, 9]
     assert read(config(base), "test", features=STORED).lengths.tolist() == [2]
-    part = found.select(np.array([1]), "one")
+    part = recordings.select(np.array([1]), "one")
     again = pickle.loads(pickle.dumps(part.sound))
     assert isinstance(again.values.base, np.memmap) and (again[0] == part.sound[0]).all()
     assert len(pickle.dumps(part.sound)) < 1000
     assert part.sound[0].shape == (9, 13) and part.sound[0].dtype == np.float32
-    said = fault(config(base), features=FeatureConfig(kind=Features.stored, bins=12))
-    assert "s/a/x-1.mfc: 65 numbers are no whole frames of features.bins=12" in said
+    message = fault(config(base), features=FeatureConfig(kind=Features.stored, bins=12))
+    assert "s/a/x-1.mfc: 65 numbers are no whole frames of features.bins=12" in message
     (base / "etc" / "an4_train.transcription").write_text("SAY 0 (x-1)\n")
     assert "x-2.mfc: no transcript" in fault(config(base), features=STORED)
     (base / "etc" / "an4_train.transcription").write_text("SAY 0\n")
@@ -309,10 +310,10 @@ def test_stored_features(tmp_path):
 
 
 def test_built_in_numbers(tmp_path, monkeypatch):
-    asked = []
+    calls = []
 
     def spoken_numbers(split: str, size: int, seed: int, sample_rate: int):
-        asked.append((split, size, seed, sample_rate))
+        calls.append((split, size, seed, sample_rate))
         for number, (sound, text) in enumerate(zip(sounds(), words(), strict=True)):
             yield f"number {number}", sound.astype(np.float32) / 32768, text
 
@@ -326,7 +327,7 @@ def test_built_in_numbers(tmp_path, monkeypatch):
     recordings = read(settings)
     assert samples(recordings) == [sound.tolist() for sound in sounds()] and recordings.texts == words()
     read(settings), read(settings, "test")
-    assert asked == [("train", 6, 1, RATE), ("test", 0, 1, RATE)]
+    assert calls == [("train", 6, 1, RATE), ("test", 0, 1, RATE)]
     settings.path = "letters"
     assert "no built-in recordings are called 'letters': data.path=numbers" in fault(settings)
     settings.path = "numbers"
@@ -337,18 +338,18 @@ def test_built_in_numbers(tmp_path, monkeypatch):
 # --- faults ---
 
 
-def broken(place: Path) -> dict[int, str]:
+def broken(data_folder: Path) -> dict[int, str]:
     """Recordings of which some are broken, by their rows; what is said of them."""
-    metadata(place, count=10)
-    content = (place / "001.wav").read_bytes()
-    (place / "001.wav").write_bytes(content[:-200])
-    (place / "002.wav").write_text("words, not sound")
-    (place / "003.wav").unlink()
-    (place / "004.wav").write_bytes(wav(np.zeros(0, np.int16), RATE))
-    (place / "005.wav").write_bytes(content[:24] + bytes(4) + content[28:])
-    (place / "006.wav").write_bytes(b"")
-    lines = (place / "metadata.csv").read_text()
-    (place / "metadata.csv").write_text(lines.replace(f"007.wav,{words(10)[7]}", "007.wav, "))
+    metadata(data_folder, count=10)
+    content = (data_folder / "001.wav").read_bytes()
+    (data_folder / "001.wav").write_bytes(content[:-200])
+    (data_folder / "002.wav").write_text("words, not sound")
+    (data_folder / "003.wav").unlink()
+    (data_folder / "004.wav").write_bytes(wav(np.zeros(0, np.int16), RATE))
+    (data_folder / "005.wav").write_bytes(content[:24] + bytes(4) + content[28:])
+    (data_folder / "006.wav").write_bytes(b"")
+    lines = (data_folder / "metadata.csv").read_text()
+    (data_folder / "metadata.csv").write_text(lines.replace(f"007.wav,{words(10)[7]}", "007.wav, "))
     return {
         1: "cut off: it says 900 bytes of sound and has 700", 2: "not a recording of a kind that is read",
         3: "No such file or directory", 4: "no samples", 5: "a rate of 0 samples a second", 6: "empty (0 bytes)",
@@ -357,23 +358,23 @@ def broken(place: Path) -> dict[int, str]:
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
-    place = tmp_path / "all"
-    for row, message in broken(place).items():
-        lines = (place / "metadata.csv").read_text().splitlines()
-        one = table(place / "one.csv", [{"file_name": "000.wav", "transcription": "x"}])
-        one.write_text(f"{lines[0]}\n{lines[row + 1]}\n")
-        name = f"{one}:2" if row == 7 else place / f"{row:03}.wav"
-        assert fault(config(one)).startswith(f"{name}: {message}")
+    data_folder = tmp_path / "all"
+    for row, message in broken(data_folder).items():
+        lines = (data_folder / "metadata.csv").read_text().splitlines()
+        metadata_file = table(data_folder / "one.csv", [{"file_name": "000.wav", "transcription": "x"}])
+        metadata_file.write_text(f"{lines[0]}\n{lines[row + 1]}\n")
+        name = f"{metadata_file}:2" if row == 7 else data_folder / f"{row:03}.wav"
+        assert fault(config(metadata_file)).startswith(f"{name}: {message}")
 
 
 def test_what_cannot_be_read_is_left_out_and_counted(tmp_path):
     bad = broken(tmp_path / "all")
     settings = config(tmp_path / "all")
     for _ in range(2):  # anew, and as it was kept
-        found = read(settings, skip=True)
-        assert samples(found) == [sounds(10)[row].tolist() for row in (0, 8, 9)]
-        assert found.texts == [words(10)[row] for row in (0, 8, 9)]
-        [note] = found.notes
+        recordings = read(settings, skip=True)
+        assert samples(recordings) == [sounds(10)[row].tolist() for row in (0, 8, 9)]
+        assert recordings.texts == [words(10)[row] for row in (0, 8, 9)]
+        [note] = recordings.notes
         assert note.startswith(f"7 of 10 recordings could not be read and were left out: {tmp_path}")
         assert "001.wav (cut off: it says 900 bytes" in note and note.endswith(", ...")
     assert "001.wav: cut off" in fault(settings)
@@ -419,37 +420,37 @@ def test_recordings_without_a_transcript_beside(tmp_path):
 
 
 def test_what_is_kept_is_opened_again(tmp_path, monkeypatch):
-    place = metadata(tmp_path / "all", ".parquet")
-    first = read(config(place))
+    data_folder = metadata(tmp_path / "all", ".parquet")
+    first = read(config(data_folder))
     assert isinstance(first.sound.values.base, np.memmap)
     with monkeypatch.context() as patch:
         patch.setattr(reading, "read_sound", None)
-        again = read(config(place))
+        again = read(config(data_folder))
         assert again.hash == first.hash and samples(again) == samples(first)
         again = pickle.loads(pickle.dumps(first.sound))
         assert isinstance(again.values.base, np.memmap) and again[2].tolist() == first.sound[2].tolist()
         for change in ({"sample_rate": 16_000}, {"only": "transcription=one"}):
             with pytest.raises(TypeError):
-                read(config(place, **change))
-    assert read(config(place, sample_rate=4000)).lengths.tolist() == [200, 225, 250, 275, 300, 325]
+                read(config(data_folder, **change))
+    assert read(config(data_folder, sample_rate=4000)).lengths.tolist() == [200, 225, 250, 275, 300, 325]
     blocked = tmp_path / "blocked"
     blocked.write_text("a file")
-    found = read(config(place, cache=str(blocked)))
-    assert samples(found) == samples(first) and "data.cache" in found.notes[0]
+    recordings = read(config(data_folder, cache=str(blocked)))
+    assert samples(recordings) == samples(first) and "data.cache" in recordings.notes[0]
 
 
 def test_many_recordings_keep_their_order(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "ROWS_A_JOB", 2)
-    found = read(config(metadata(tmp_path / "all", count=50)))
-    assert samples(found) == [sound.tolist() for sound in sounds(50)]
+    recordings = read(config(metadata(tmp_path / "all", count=50)))
+    assert samples(recordings) == [sound.tolist() for sound in sounds(50)]
 
 
 def test_one_recording_is_read_as_a_split_is(tmp_path):
-    place = metadata(tmp_path / "all")
-    settings = config(place, sample_rate=11_025)
-    found = read(settings)
+    data_folder = metadata(tmp_path / "all")
+    settings = config(data_folder, sample_rate=11_025)
+    recordings = read(settings)
     for row in range(3):
-        assert (read_recording(place / f"{row:03}.wav", settings) == found.sound[row] / 32768).all()
+        assert (read_recording(data_folder / f"{row:03}.wav", settings) == recordings.sound[row] / 32768).all()
 
 
 # --- real data ---
@@ -472,9 +473,9 @@ def test_spoken_digits(real_data, tmp_path):
 
 
 def test_yes_and_no(real_data, tmp_path):
-    found = read(real(real_data, "yesno", tmp_path))
-    assert len(found) == 60 and {len(text.split()) for text in found.texts} == {8}
-    assert (found.lengths > 4 * RATE).all()
+    recordings = read(real(real_data, "yesno", tmp_path))
+    assert len(recordings) == 60 and {len(text.split()) for text in recordings.texts} == {8}
+    assert (recordings.lengths > 4 * RATE).all()
 
 
 def test_an4(real_data, tmp_path):
@@ -487,10 +488,10 @@ def test_an4(real_data, tmp_path):
 
 def test_sentences_at_mixed_rates(real_data, tmp_path):
     settings = real(real_data, "speech_sentences", tmp_path)
-    found = read(settings)
-    assert len(found) == 18
-    for row, name in enumerate(found.names):
+    recordings = read(settings)
+    assert len(recordings) == 18
+    for row, name in enumerate(recordings.names):
         info = soundfile.info(name)
-        assert abs(found.lengths[row] - info.frames * RATE / info.samplerate) <= 1
-    assert np.abs(found.sound[0]).max() > 1000
+        assert abs(recordings.lengths[row] - info.frames * RATE / info.samplerate) <= 1
+    assert np.abs(recordings.sound[0]).max() > 1000
     assert isinstance(BadRecording("a", "b"), DataError)

@@ -58,9 +58,9 @@ def test_an_utterance_does_not_depend_on_its_batch(kind, config):
     inputs = sounds(30, 101) if kind == "sound" else frames(30, 101)
     for row, length in enumerate(lengths.tolist()):
         inputs[row, length:] = 9 if kind == "sound" else 0
-    kept = inputs.clone()
+    original = inputs.clone()
     together = getattr(augmentation(**config), kind)(inputs, lengths, samples, 2)
-    assert torch.equal(inputs, kept) and together.shape == inputs.shape and together.isfinite().all()
+    assert torch.equal(inputs, original) and together.shape == inputs.shape and together.isfinite().all()
     for i, length in enumerate(lengths.tolist()):
         part = slice(i, i + 1)
         alone = getattr(augmentation(**config), kind)(inputs[part, :length].clone(), lengths[part], samples[part], 2)
@@ -87,8 +87,8 @@ def test_loudness_and_noise_are_unrelated():
 
 def test_loudness_is_uniform_in_decibels():
     inputs = sounds(1, 40).expand(2000, -1)
-    found = augmentation(gain_db=6.0).sound(inputs, torch.full((2000,), 40), torch.arange(2000), 0)
-    ratio = found / inputs
+    augmented = augmentation(gain_db=6.0).sound(inputs, torch.full((2000,), 40), torch.arange(2000), 0)
+    ratio = augmented / inputs
     assert (ratio - ratio[:, :1]).abs().max() < 1e-5
     decibels = 20 * ratio[:, 0].double().log10().numpy()
     assert stats.kstest(decibels, stats.uniform(-6, 12).cdf).pvalue > 1e-3
@@ -100,8 +100,8 @@ def test_noise_comes_as_often_and_as_loud_as_was_said(path):
     inputs = sounds(1, 1000).expand(rows, -1).clone()
     inputs[:, length:] = 0
     settings = {"noise": 0.3, "noise_low_db": 5.0, "noise_high_db": 15.0} | ({"noise_path": path} if path else {})
-    found = augmentation(**settings).sound(inputs, torch.full((rows,), length), torch.arange(rows), 0)
-    noise = (found - inputs)[:, :length]
+    augmented = augmentation(**settings).sound(inputs, torch.full((rows,), length), torch.arange(rows), 0)
+    noise = (augmented - inputs)[:, :length]
     noisy = noise.abs().amax(1) > 0
     assert stats.binomtest(int(noisy.sum()), rows, 0.3).pvalue > 1e-3
     ratio = inputs[noisy, :length].double().square().sum(1) / noise[noisy].double().square().sum(1)
@@ -109,8 +109,11 @@ def test_noise_comes_as_often_and_as_loud_as_was_said(path):
     assert decibels.min() > 4.999 and decibels.max() < 15.001
     assert stats.kstest(decibels, stats.uniform(5, 10).cdf).pvalue > 1e-3
     if path:
-        starts = [np.arange(len(one))[:, None] + np.arange(length) for one in NOISES]
-        stretches = [one.astype(np.float32)[places % len(one)] for one, places in zip(NOISES, starts, strict=True)]
+        starts = [np.arange(len(noise_recording))[:, None] + np.arange(length) for noise_recording in NOISES]
+        stretches = [
+            noise_recording.astype(np.float32)[indices % len(noise_recording)]
+            for noise_recording, indices in zip(NOISES, starts, strict=True)
+        ]
         stretches = torch.from_numpy(np.concatenate(stretches))
         likeness = torch.nn.functional.cosine_similarity(stretches, noise[noisy][:1], dim=1)
         assert likeness.max() > 0.9999  # a stretch of one of them, over and over
@@ -123,25 +126,25 @@ def test_noise_comes_as_often_and_as_loud_as_was_said(path):
 
 
 def test_silence_stays_silent():
-    found = augmentation(noise=1.0).sound(torch.zeros(3, 50), torch.full((3,), 50), torch.arange(3), 0)
-    assert not found.any()
+    augmented = augmentation(noise=1.0).sound(torch.zeros(3, 50), torch.full((3,), 50), torch.arange(3), 0)
+    assert not augmented.any()
 
 
 def hidden(count: int, rows: int = 4000, total: int = 0, **config) -> np.ndarray:
     """What is hidden of utterances of `count` frames in a batch of `total`: (rows, total, bins), bool."""
     inputs = frames(rows, total or count)
     inputs[:, count:] = 0
-    found = augmentation(**config).features(inputs, torch.full((rows,), count), torch.arange(rows), 0)
-    assert torch.equal(found[found != 0], inputs[found != 0])
-    return ((found == 0) & (inputs != 0)).numpy()
+    augmented = augmentation(**config).features(inputs, torch.full((rows,), count), torch.arange(rows), 0)
+    assert torch.equal(augmented[augmented != 0], inputs[augmented != 0])
+    return ((augmented == 0) & (inputs != 0)).numpy()
 
 
 def test_time_masks_are_stretches_of_all_bins_of_each_length_as_often():
-    found = hidden(50, time_masks=1, time_mask_frames=10, time_mask_share=0.5, total=70)
-    assert (found == found[:, :, :1]).all()
-    found = found[:, :50, 0]
-    lengths, starts = found.sum(1), found.argmax(1)
-    assert ((np.diff(found.astype(int), axis=1, prepend=0) == 1).sum(1) == (lengths > 0)).all()
+    mask = hidden(50, time_masks=1, time_mask_frames=10, time_mask_share=0.5, total=70)
+    assert (mask == mask[:, :, :1]).all()
+    mask = mask[:, :50, 0]
+    lengths, starts = mask.sum(1), mask.argmax(1)
+    assert ((np.diff(mask.astype(int), axis=1, prepend=0) == 1).sum(1) == (lengths > 0)).all()
     assert stats.chisquare(np.bincount(lengths, minlength=11)).pvalue > 1e-3 and lengths.max() == 10
     assert stats.chisquare(np.bincount(starts[lengths == 10], minlength=41)).pvalue > 1e-3
 
@@ -154,17 +157,17 @@ def test_time_masks_are_no_longer_than_their_share_of_the_utterance():
 def test_adaptive_masks_follow_the_length():
     settings = {"adaptive_masks": 0.04, "time_mask_frames": 0, "time_mask_share": 0.02}
     for count, most in ((100, 4), (24, 0), (1000, 20)):
-        found = hidden(count, rows=300, **settings)[:, :, 0].astype(int)
-        stretches = (np.diff(found, axis=1, prepend=0) == 1).sum(1)
+        mask = hidden(count, rows=300, **settings)[:, :, 0].astype(int)
+        stretches = (np.diff(mask, axis=1, prepend=0) == 1).sum(1)
         assert stretches.max() <= most and (not most or stretches.mean() > most / 3)
 
 
 def test_frequency_masks_are_bands_of_all_frames():
-    found = hidden(8, frequency_masks=1, frequency_mask_bins=6)
-    assert (found == found[:, :1]).all()
-    widths = found[:, 0].sum(1)
+    mask = hidden(8, frequency_masks=1, frequency_mask_bins=6)
+    assert (mask == mask[:, :1]).all()
+    widths = mask[:, 0].sum(1)
     assert stats.chisquare(np.bincount(widths, minlength=7)).pvalue > 1e-3 and widths.max() == 6
-    starts = found[:, 0].argmax(1)[widths == 6]
+    starts = mask[:, 0].argmax(1)[widths == 6]
     assert stats.chisquare(np.bincount(starts, minlength=15)).pvalue > 1e-3
     two = hidden(8, frequency_masks=2, frequency_mask_bins=6)[:, 0].sum(1)
     assert two.max() > 6
@@ -175,9 +178,9 @@ def test_a_warp_moves_one_point_and_keeps_the_ends():
     rows, count, farthest = 2000, 60, 8
     time = torch.arange(70.0) * (torch.arange(70) < count)
     inputs = time[None, :, None].expand(rows, -1, 1)
-    found = augmentation(time_warp=farthest).features(inputs, torch.full((rows,), count), torch.arange(rows), 0)
-    moved = found[:, :count, 0].numpy()
-    assert not found[:, count:].any()
+    warped = augmentation(time_warp=farthest).features(inputs, torch.full((rows,), count), torch.arange(rows), 0)
+    moved = warped[:, :count, 0].numpy()
+    assert not warped[:, count:].any()
     assert (np.diff(moved, axis=1) >= 0).all() and (moved[:, -1] <= count - 1).all()
     inner = np.abs(moved - np.arange(count)).max(1)
     assert inner.max() <= farthest + 1e-4 and inner.max() > farthest - 0.5
@@ -186,10 +189,12 @@ def test_a_warp_moves_one_point_and_keeps_the_ends():
     bends = (np.abs(np.diff(moved, n=2, axis=1)) > 1e-3).sum(1)
     assert bends.max() <= 2
     short = inputs[:, : 2 * farthest]
-    kept = augmentation(time_warp=farthest).features(short, torch.full((rows,), 2 * farthest), torch.arange(rows), 0)
-    assert torch.equal(kept, short)
+    unchanged = augmentation(time_warp=farthest).features(
+        short, torch.full((rows,), 2 * farthest), torch.arange(rows), 0
+    )
+    assert torch.equal(unchanged, short)
 
 
 def test_shares_of_whole_numbers():
-    found = shares(torch.tensor([[-32768, 0, 16384]], dtype=torch.int16))
-    assert found.tolist() == [[-1, 0, 0.5]]
+    samples = shares(torch.tensor([[-32768, 0, 16384]], dtype=torch.int16))
+    assert samples.tolist() == [[-1, 0, 0.5]]

@@ -28,8 +28,8 @@ def front_end(augment: SpeechAugmentConfig = AUGMENT, seed: int = 1, read_noises
 def batch() -> torch.Tensor:
     random = np.random.default_rng(0)
     values = np.cumsum(random.normal(0, 300, (5, 12_000)), 1) % 20_000 - 10_000
-    whole = torch.from_numpy(values.astype(np.int16))
-    return whole * (torch.arange(12_000) < LENGTHS[:, None])
+    sound = torch.from_numpy(values.astype(np.int16))
+    return sound * (torch.arange(12_000) < LENGTHS[:, None])
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -51,8 +51,8 @@ def test_a_recording_does_not_depend_on_its_batch(kind, normalise, training):
     assert torch.equal(counts, features.frames_of(lengths)) and together.dtype == torch.float32
     for row, (length, count) in enumerate(zip(lengths.tolist(), counts.tolist(), strict=True)):
         part = slice(row, row + 1)
-        alone, own = features(inputs[part, :length].clone(), lengths[part], SAMPLES[part], 2, training)
-        assert own.tolist() == [count] and torch.equal(alone[0], together[row, :count])
+        alone, count_alone = features(inputs[part, :length].clone(), lengths[part], SAMPLES[part], 2, training)
+        assert count_alone.tolist() == [count] and torch.equal(alone[0], together[row, :count])
         assert not together[row, count:].any()
     for seed, epoch in ((1, 3), (2, 2)):
         other = front_end(augment, seed, kind=kind, normalise=normalise)
@@ -61,42 +61,43 @@ def test_a_recording_does_not_depend_on_its_batch(kind, normalise, training):
 
 
 def test_shares_and_whole_numbers_are_the_same_sound():
-    whole = batch()
+    sounds = batch()
     features = front_end()
-    first, second = (features(sound, LENGTHS, SAMPLES, 0, True)[0] for sound in (whole, whole.float() / 32768))
+    first, second = (features(sound, LENGTHS, SAMPLES, 0, True)[0] for sound in (sounds, sounds.float() / 32768))
     assert torch.equal(first, second)
 
 
 def test_utterances_have_mean_0_and_variance_1_in_each_bin():
-    found, counts = front_end()(batch(), LENGTHS, SAMPLES, 0, False)
+    features, counts = front_end()(batch(), LENGTHS, SAMPLES, 0, False)
     plain, _ = LogMel(FeatureConfig(bins=40), RATE)(batch() / 32768, LENGTHS)
     for row, count in enumerate(counts.tolist()):
         values = plain[row, :count].double().numpy()
-        wanted = (values - values.mean(0)) / np.maximum(values.std(0), 1e-3)
-        assert np.abs(found[row, :count].numpy() - wanted).max() < 1e-4
+        expected = (values - values.mean(0)) / np.maximum(values.std(0), 1e-3)
+        assert np.abs(features[row, :count].numpy() - expected).max() < 1e-4
 
 
 def test_a_bin_that_does_not_change_is_0():
-    found, counts = front_end()(torch.zeros(1, 4_000), torch.tensor([4_000]), torch.tensor([0]), 0, False)
-    assert counts.tolist() == [48] and found.abs().max() < 1e-2
+    features, counts = front_end()(torch.zeros(1, 4_000), torch.tensor([4_000]), torch.tensor([0]), 0, False)
+    assert counts.tolist() == [48] and features.abs().max() < 1e-2
 
 
 def test_a_recording_shorter_than_a_window_has_no_frames():
     for training in (False, True):
-        found, counts = front_end()(torch.ones(2, 100), torch.tensor([100, 0]), torch.tensor([0, 1]), 0, training)
-        assert tuple(found.shape) == (2, 0, 40) and counts.tolist() == [0, 0]
+        features, counts = front_end()(torch.ones(2, 100), torch.tensor([100, 0]), torch.tensor([0, 1]), 0, training)
+        assert tuple(features.shape) == (2, 0, 40) and counts.tolist() == [0, 0]
 
 
 def test_statistics_are_those_of_all_frames_of_all_batches():
-    features, whole = front_end(normalise=Normalise.corpus), batch()
-    found = features.measure([(whole[:2], LENGTHS[:2]), (whole[2:], LENGTHS[2:])])
-    plain, counts = LogMel(FeatureConfig(bins=40), RATE)(whole / 32768, LENGTHS)
+    features, sounds = front_end(normalise=Normalise.corpus), batch()
+    statistics = features.measure([(sounds[:2], LENGTHS[:2]), (sounds[2:], LENGTHS[2:])])
+    plain, counts = LogMel(FeatureConfig(bins=40), RATE)(sounds / 32768, LENGTHS)
     frames = np.concatenate([plain[row, :count].numpy() for row, count in enumerate(counts)]).astype(np.float64)
-    assert np.allclose(found.mean, frames.mean(0), atol=1e-5) and np.allclose(found.deviation, frames.std(0), atol=1e-5)
-    normalised, _ = features(whole, LENGTHS, SAMPLES, 0, False)
+    assert np.allclose(statistics.mean, frames.mean(0), atol=1e-5)
+    assert np.allclose(statistics.std, frames.std(0), atol=1e-5)
+    normalised, _ = features(sounds, LENGTHS, SAMPLES, 0, False)
     again = front_end(normalise=Normalise.corpus)
-    again.statistics = Statistics.of_json(found.to_json(), 40, "statistics.json")
-    assert torch.equal(again(whole, LENGTHS, SAMPLES, 0, False)[0], normalised)
+    again.statistics = Statistics.of_json(statistics.to_json(), 40, "statistics.json")
+    assert torch.equal(again(sounds, LENGTHS, SAMPLES, 0, False)[0], normalised)
     valid = normalised[torch.arange(normalised.shape[1]) < counts[:, None]]
     assert valid.mean(0).abs().max() < 1e-4 and (valid.std(0) - 1).abs().max() < 1e-2
 
@@ -120,18 +121,18 @@ def test_without_statistics_or_frames_there_is_one_line():
 
 
 def test_noises_are_read_once_and_for_training_alone():
-    asked = []
+    folders = []
 
     def read(folder: str) -> list[np.ndarray]:
-        asked.append(folder)
+        folders.append(folder)
         return [np.arange(0, 5000, 100, np.int16)]
 
     features = front_end(SpeechAugmentConfig(noise=1.0, noise_path="noises"), read_noises=read)
     plain = features(batch(), LENGTHS, SAMPLES, 0, False)[0]
-    assert not asked
+    assert not folders
     assert not torch.equal(features(batch(), LENGTHS, SAMPLES, 0, True)[0], plain)
     features(batch(), LENGTHS, SAMPLES, 1, True)
-    assert asked == ["noises"]
+    assert folders == ["noises"]
 
 
 @pytest.mark.parametrize("noises", [[], [np.zeros(0, np.int16)]])

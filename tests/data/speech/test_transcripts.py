@@ -9,7 +9,7 @@ import unicodedata
 import pytest
 
 from tformer_cli.config.schema import Case, Numbers, Punctuation, Spaces, TranscriptConfig, UnicodeForm
-from tformer_cli.data.speech.transcripts import normaliser, signature, together
+from tformer_cli.data.speech.transcripts import combine, normaliser, signature
 from tformer_cli.errors import ConfigError
 
 TEXT = "  Don't  PANIC: 42, “Ｆｕｌｌ”\u00a0cafe\u0301!  "
@@ -125,11 +125,11 @@ def test_every_form_is_written_in_the_signature_and_no_two_alike():
 
 def test_one_form_after_another_is_that_of_both():
     first, second = form(case=Case.lower), form(numbers=Numbers.words, language="en", punctuation=Punctuation.remove)
-    both = together(first, second)
+    both = combine(first, second)
     text = "In 1984, I READ 2 Books"
     assert normaliser(both, "x")(text) == normaliser(second, "x")(normaliser(first, "x")(text))
     assert signature(both) == "case:lower|punct:remove|num:words-en|space:single|form:keep"
-    assert together(form(), form()) == form()
+    assert combine(form(), form()) == form()
 
 
 def test_forms_are_stable_over_all_kinds_of_characters():

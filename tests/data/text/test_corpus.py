@@ -45,8 +45,8 @@ def test_a_folder_of_texts_and_named_splits(tmp_path):
     for name in ("b", "a", "valid", "test"):
         (tmp_path / f"{name}.txt").write_text(f"text {name}\n", encoding="utf-8")
     roles = ("train", "validation", "test")
-    found = {split: list(read_corpus(config(tmp_path), split)[split].documents) for split in roles}
-    assert found == {"train": ["text a\n", "text b\n"], "validation": ["text valid\n"], "test": ["text test\n"]}
+    documents = {split: list(read_corpus(config(tmp_path), split)[split].documents) for split in roles}
+    assert documents == {"train": ["text a\n", "text b\n"], "validation": ["text valid\n"], "test": ["text test\n"]}
 
 
 def test_tables_have_a_document_a_row(tmp_path):

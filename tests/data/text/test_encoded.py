@@ -62,7 +62,7 @@ def test_evaluation_keeps_every_pair(tmp_path: Path, split: ParallelSplit, token
 
 
 @pytest.mark.parametrize(
-    ("settings", "max_length", "kept", "dropped"),
+    ("settings", "max_length", "expected_rows", "dropped"),
     [
         ({}, 1000, [0, 2, 4, 5], {"empty": 2, "too long": 0, "ratio": 0}),
         ({"max_length": 12}, 1000, [0, 2, 4], {"empty": 2, "too long": 1, "ratio": 0}),
@@ -77,13 +77,13 @@ def test_training_leaves_out_and_counts(
     tokenizer: Tokenizer,
     settings: dict,
     max_length: int,
-    kept: list,
+    expected_rows: list,
     dropped: dict,
 ) -> None:
     tokens = build(split, tokenizer, config(tmp_path, **settings), max_length=max_length)
-    assert tokens.sample_ids.tolist() == kept and tokens.dropped == dropped
-    assert rows(tokens.source) == [tokenizer.encode(SOURCES[row]) for row in kept]
-    assert rows(tokens.target) == [tokenizer.encode(TARGETS[row]) for row in kept]
+    assert tokens.sample_ids.tolist() == expected_rows and tokens.dropped == dropped
+    assert rows(tokens.source) == [tokenizer.encode(SOURCES[row]) for row in expected_rows]
+    assert rows(tokens.target) == [tokenizer.encode(TARGETS[row]) for row in expected_rows]
 
 
 def test_nothing_left_is_an_error(tmp_path: Path, split: ParallelSplit, tokenizer: Tokenizer) -> None:
@@ -134,10 +134,10 @@ def test_cache_is_used_and_keyed(
 def test_many_texts_are_encoded_in_parts(
     tmp_path: Path, split: ParallelSplit, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = build(split, tokenizer, config(tmp_path / "a"), training=False)
+    together = build(split, tokenizer, config(tmp_path / "a"), training=False)
     monkeypatch.setattr(text, "LINES_AT_ONCE", 4)
     parts = build(split, tokenizer, config(tmp_path / "b"), training=False)
-    assert rows(whole.source) == rows(parts.source) and rows(whole.target) == rows(parts.target)
+    assert rows(together.source) == rows(parts.source) and rows(together.target) == rows(parts.target)
 
 
 FILES = [

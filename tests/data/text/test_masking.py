@@ -20,22 +20,22 @@ def hide(tokens: np.ndarray, seed: int = 0, **settings):
 
 def test_shares_are_those_of_the_paper():
     tokens = np.random.default_rng(1).integers(5, V, size=100_000)
-    found = hide(tokens)
-    assert len(found.indices) == 15_000 and np.all(np.diff(found.indices) > 0)
-    assert np.array_equal(found.targets, tokens[found.indices])
-    shown = found.tokens[found.indices]
-    kept, masked = shown == found.targets, shown == MASK
+    masked_sequence = hide(tokens)
+    assert len(masked_sequence.indices) == 15_000 and np.all(np.diff(masked_sequence.indices) > 0)
+    assert np.array_equal(masked_sequence.targets, tokens[masked_sequence.indices])
+    shown = masked_sequence.tokens[masked_sequence.indices]
+    unchanged, masked = shown == masked_sequence.targets, shown == MASK
     assert masked.mean() == pytest.approx(0.8, abs=0.01)
-    assert kept.mean() == pytest.approx(0.1 + 0.1 / 95, abs=0.01)
-    other = shown[~kept & ~masked]
+    assert unchanged.mean() == pytest.approx(0.1 + 0.1 / 95, abs=0.01)
+    other = shown[~unchanged & ~masked]
     assert other.min() == 5 and other.max() == V - 1
-    untouched = np.delete(np.arange(len(tokens)), found.indices)
-    assert np.array_equal(found.tokens[untouched], tokens[untouched])
+    untouched = np.delete(np.arange(len(tokens)), masked_sequence.indices)
+    assert np.array_equal(masked_sequence.tokens[untouched], tokens[untouched])
 
 
 def test_special_tokens_are_never_hidden_and_something_always_is():
-    found = hide(np.array([2, 50, 3, 51, 3]))
-    assert set(found.indices) <= {1, 3} and len(found.indices) == 1
+    masked_sequence = hide(np.array([2, 50, 3, 51, 3]))
+    assert set(masked_sequence.indices) <= {1, 3} and len(masked_sequence.indices) == 1
     nothing = hide(np.array([2, 3, 3]))
     assert len(nothing.indices) == 0 and nothing.tokens.tolist() == [2, 3, 3]
 
@@ -63,8 +63,8 @@ def test_a_special_token_ends_a_word():
     tokens = np.array([8, 7, 2, 7, 7, 8, 7, 7, 3, 3, 7])  # 8 begins a word, 7 continues it, 2 and 3 are special
     parts = [{0, 1}, {3, 4}, {5, 6, 7}, {10}]
     hidden = [set(hide(tokens, seed, whole_words=True).indices.tolist()) for seed in range(200)]
-    assert all(places & part in (set(), part) for places in hidden for part in parts)
-    assert all(any(places == part for places in hidden) for part in parts)
+    assert all(positions & part in (set(), part) for positions in hidden for part in parts)
+    assert all(any(positions == part for positions in hidden) for part in parts)
 
 
 def sentences() -> tuple[np.ndarray, np.ndarray]:

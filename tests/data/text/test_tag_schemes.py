@@ -85,8 +85,8 @@ def test_plain_tags():
     assert plain_tags_scores([["A"]], [["A"]], thorough=False) == ({"accuracy": 100, "f1_macro": 100}, [])
 
 
-def found(*sentences: str, asked: Scheme = Scheme.auto) -> TagScheme:
-    return find_scheme([sentence.split() for sentence in sentences], asked, "here")
+def detected(*sentences: str, scheme: Scheme = Scheme.auto) -> TagScheme:
+    return find_scheme([sentence.split() for sentence in sentences], scheme, "here")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def found(*sentences: str, asked: Scheme = Scheme.auto) -> TagScheme:
     ],
 )
 def test_the_scheme_is_recognised(sentences, scheme):
-    assert found(*sentences).scheme is scheme
+    assert detected(*sentences).scheme is scheme
 
 
 @pytest.mark.parametrize(
@@ -129,23 +129,23 @@ def test_the_scheme_is_recognised(sentences, scheme):
     ],
 )
 def test_tags_however_they_are_written(tags, canonical):
-    assert found(tags).canonical(tags.split()) == canonical
+    assert detected(tags).canonical(tags.split()) == canonical
 
 
 def test_a_scheme_is_asked_for_where_it_could_be_two():
     mixed = ["B-A O B-A O"] * 3 + ["I-A O"] * 2
     with pytest.raises(DataError, match="tags mix IOB2 and IOB1: 2 tags.*data.scheme=iob2, or iob1"):
-        found(*mixed)
-    assert found(*mixed, asked=Scheme.iob1).scheme is Scheme.iob1
-    assert found(*["B-A I-A O B-A"] * 30, "I-A O").scheme is Scheme.iob2  # a tagging error
+        detected(*mixed)
+    assert detected(*mixed, scheme=Scheme.iob1).scheme is Scheme.iob1
+    assert detected(*["B-A I-A O B-A"] * 30, "I-A O").scheme is Scheme.iob2  # a tagging error
     with pytest.raises(DataError, match="'O', may be kinds of entities or parts of speech.*data.scheme=io"):
-        found("N V O N", "V N N")
-    assert found("N V O N", asked=Scheme.plain).scheme is Scheme.plain
+        detected("N V O N", "V N N")
+    assert detected("N V O N", scheme=Scheme.plain).scheme is Scheme.plain
     with pytest.raises(DataError, match="tag 'MISC' is not written as the others, such as 'B-PER'"):
-        found("B-PER I-PER O MISC", "B-LOC I-LOC O")
+        detected("B-PER I-PER O MISC", "B-LOC I-LOC O")
     with pytest.raises(DataError, match="'E-PER' is no tag of IOB2"):
-        found("B-PER E-PER", asked=Scheme.iob2)
-    assert TagScheme.from_json(found("PER_B O").to_json()) == found("PER_B O")
+        detected("B-PER E-PER", scheme=Scheme.iob2)
+    assert TagScheme.from_json(detected("PER_B O").to_json()) == detected("PER_B O")
 
 
 @pytest.mark.parametrize("outside", ["OUT", "OTHER", "none"])

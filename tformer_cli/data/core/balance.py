@@ -8,7 +8,7 @@ from tformer_cli.data.core.batching import ByEpoch, shuffled
 
 
 class Balance:
-    """Draws the rows of an epoch such that labels occur more evenly than in the data.
+    """Random draws of an epoch's rows in which labels occur more evenly than in the data.
 
     A label c with n(c) rows gets a share of the epoch proportional to n(c) ** (1 - strength). With strength 0 this is
     its share of the data, with 1 it is the same for all labels. The probability of a row is proportional to n(c) **

@@ -1,7 +1,7 @@
-"""Batches of about equal cost: samples of like lengths together, under a budget of padded tokens.
+"""Batches of similar cost: they contain samples of similar lengths, within a budget of padded tokens.
 
-The order is a pure function of (seed, epoch), so that training resumes from a step number alone, and every
-epoch has the same number of batches, so that a step number is an epoch and an index by one division.
+The order is a pure function of (seed, epoch), so that training resumes from a step number alone. Every epoch has the
+same number of batches, so that a step number gives the epoch and the index by a division.
 """
 
 from __future__ import annotations
@@ -14,44 +14,60 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-Kept = TypeVar("Kept")
+Value = TypeVar("Value")
 
-NOISE = 0.06  # of a sample's cost: what its place among like samples varies by from epoch to epoch
-TRIALS = 4  # orders that fix the number of batches; an epoch that needs more tries twice as many
-ENOUGH_PERCENT = 4.0  # below this padding, finer strips would only cost randomness
-ROOM = 0.01  # of the number of batches: for lengths that differ from epoch to epoch
-KEPT_EPOCHS = 2  # a prefetching reader crosses the border between two
+NOISE = 0.06
+"""Noise added to each cost before sorting, as a share of it, so that batches differ from epoch to epoch."""
+TRIALS = 4
+"""Number of orders that determine the number of batches; an epoch tries up to twice as many to stay below it."""
+ENOUGH_PERCENT = 4.0
+"""Percentage of padding below which finer strips would only make the order less random."""
+ROOM = 0.01
+"""Share of additional batches where lengths differ from epoch to epoch."""
+EPOCHS_IN_MEMORY = 2
+"""Two, because a loader that prefetches reads from the end of one epoch and the start of the next."""
 
 
 def shuffled(count: int, *key: int) -> np.ndarray:
-    """The numbers below `count` in an order that a key alone decides (the seed, the epoch): (count,) int64."""
+    """Return a random permutation of range(count), (count,) int64, which depends only on `key` (seed, epoch, ...)."""
     return np.argsort(np.random.Philox(np.random.SeedSequence(key)).random_raw(count), kind="stable")
 
 
-class ByEpoch(Generic[Kept]):
-    """What belongs to an epoch, made when it is asked for; that of the last few is kept."""
+class ByEpoch(Generic[Value]):
+    """A value for each epoch, computed on first use; the most recent ones stay in memory.
 
-    def __init__(self, make: Callable[[int], Kept]) -> None:
+    Args:
+        make: returns the value of an epoch.
+    """
+
+    def __init__(self, make: Callable[[int], Value]) -> None:
         self._make = make
-        self._kept: OrderedDict[int, Kept] = OrderedDict()
+        self._values: OrderedDict[int, Value] = OrderedDict()
 
-    def __getitem__(self, epoch: int) -> Kept:
-        """What belongs to `epoch`."""
-        if epoch not in self._kept:
-            self._kept[epoch] = self._make(epoch)
-            while len(self._kept) > KEPT_EPOCHS:
-                self._kept.popitem(last=False)
-        return self._kept[epoch]
+    def __getitem__(self, epoch: int) -> Value:
+        """Return the value of `epoch`."""
+        if epoch not in self._values:
+            self._values[epoch] = self._make(epoch)
+            while len(self._values) > EPOCHS_IN_MEMORY:
+                self._values.popitem(last=False)
+        return self._values[epoch]
 
 
 @dataclass(frozen=True)
 class _Table:
-    """The samples of an epoch, and what orders them."""
+    """The lengths and costs of an epoch's samples, by which they are ordered.
 
-    lengths: np.ndarray  # (N, k)
-    cost: np.ndarray  # (N,) int64
-    group: np.ndarray  # (N,) int64: samples of one cost
-    quantile: np.ndarray  # of each group: where its middle lies in the sum of all costs, 0 to 1
+    Attributes:
+        lengths: of each sample, (N, k).
+        cost: the longest length of each sample, (N,) int64.
+        group: index of each sample's cost among the distinct costs, (N,) int64.
+        quantile: of each distinct cost: the share of the sum of all costs up to the middle of its samples.
+    """
+
+    lengths: np.ndarray
+    cost: np.ndarray
+    group: np.ndarray
+    quantile: np.ndarray
 
     @classmethod
     def of(cls, lengths: np.ndarray) -> _Table:
@@ -64,21 +80,27 @@ class _Table:
         return cls(table, cost, group, (np.cumsum(rows * costs) - rows * costs / 2) / cost.sum())
 
     def longest_first(self) -> np.ndarray:
-        """All samples, (N,) int64."""
+        """Return all samples by decreasing cost, (N,) int64."""
         return np.lexsort((*self.lengths.T, self.cost))[::-1].astype(np.int64)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """The batches of an epoch: batch i holds `order[bounds[rank[i]] : bounds[rank[i] + 1]]`."""
+    """The batches of an epoch: batch i contains `order[bounds[rank[i]] : bounds[rank[i] + 1]]`.
 
-    order: np.ndarray  # (N,) int64
-    bounds: np.ndarray  # (batches + 1,) int64
-    rank: np.ndarray  # (batches,) int64: the order in which batches are shown
+    Attributes:
+        order: the samples, (N,) int64.
+        bounds: indices of `order` at which batches begin and end, (batches + 1,) int64.
+        rank: the batches in the order in which they are read, (batches,) int64.
+    """
+
+    order: np.ndarray
+    bounds: np.ndarray
+    rank: np.ndarray
 
 
 def stream_position(micro_batch: int, num_batches: int) -> tuple[int, int]:
-    """Where the `micro_batch`-th batch of training lies.
+    """Return the epoch and the index of the `micro_batch`-th batch of training.
 
     Args:
         micro_batch: micro-batches taken since the start of training; the ranks share each.
@@ -91,28 +113,27 @@ def stream_position(micro_batch: int, num_batches: int) -> tuple[int, int]:
 
 
 class LengthBatches:
-    """Groups samples of like lengths into batches that cost at most `batch_tokens`.
+    """Batches of samples of similar lengths that cost at most `batch_tokens` each.
 
-    A batch costs its rows times the longest length in it, over all rows and columns (a Transformer's memory
-    follows the longer side). Samples are laid along a serpentine through the plane of lengths: strips of like
-    cost, inside a strip by the difference of the first and the last column, up and down in turn, so that
-    neighbours are alike in both. Each epoch lays its strips anew and sorts with noise, so that batches differ
-    from epoch to epoch (less so where a strip holds one batch).
+    The cost of a batch is its number of rows times the longest length in it, over all rows and columns, as the memory
+    of a Transformer depends on the longer side. Samples are sorted along a serpentine through the plane of lengths:
+    they are divided into strips of similar cost, and sorted within a strip by the difference of the first and the last
+    column, alternately ascending and descending, so that neighbours are similar in both. Each epoch shifts the strips
+    and sorts with noise, so that batches differ from epoch to epoch (less so where a strip contains one batch).
 
-    Lengths may differ from epoch to epoch (sampled segmentations). Their sum hardly does, so that the first epoch's
-    number of batches and a little more serves all of them; should an epoch ever need more, then that epoch leaves the
-    batches that are too many out, drawn at random.
+    Lengths may differ from epoch to epoch (sampled segmentations). As their sum hardly changes, every epoch has the
+    number of batches of the first one, plus `ROOM`. If an epoch needs more, it skips randomly drawn batches.
 
     Args:
         lengths: tokens of each sample, (N,), or (N, k) for samples of several sequences; int, at least 0. Or a function
-            of the epoch that gives them.
-        batch_tokens: the budget. A single sample that is over it gets a batch of its own.
-        max_batch: most samples in a batch; 0: no limit.
-        seed: of the order.
-        shuffle: False: longest first, the same in every epoch (for evaluation and decoding).
+            of the epoch that returns them.
+        batch_tokens: maximum cost of a batch. A single sample that exceeds it becomes a batch.
+        max_batch: maximum number of samples in a batch; 0: no limit.
+        seed: seed of the order.
+        shuffle: whether the order is random; otherwise samples are sorted by decreasing cost, in every epoch the same.
 
     Raises:
-        ValueError: if there are no samples, or the lengths have another shape.
+        ValueError: if there are no samples, or the lengths have neither of the shapes.
     """
 
     def __init__(
@@ -138,14 +159,14 @@ class LengthBatches:
             self._num_batches = min(len(table.cost), math.ceil(self._num_batches * (1 + ROOM)))
 
     def __len__(self) -> int:
-        """Batches in an epoch, the same in each."""
+        """Return the number of batches in an epoch, which is the same in every epoch."""
         return self._num_batches
 
     def indices(self, epoch: int, index: int) -> np.ndarray:
-        """The samples of a batch.
+        """Return the samples of a batch.
 
         Args:
-            epoch: from 0.
+            epoch: counts from 0.
             index: of the batch, 0 <= index < len(self).
 
         Returns:
@@ -162,11 +183,11 @@ class LengthBatches:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each sample, in the first epoch where they differ, (N, k)."""
+        """Return the length of each sample, (N, k); those of the first epoch if they differ between epochs."""
         return self._table(0).lengths
 
     def padding_percent(self, epoch: int = 0) -> float:
-        """Share of an epoch's positions, over all columns, that hold no token: 100 * (1 - real / padded)."""
+        """Return the percentage of padding among an epoch's positions, over all columns: 100 * (1 - real / padded)."""
         plan = self._plan(epoch)
         return self._padding(self._table(epoch), plan.order, plan.bounds)
 
@@ -189,22 +210,22 @@ class LengthBatches:
             bounds = self._cut(table, order)
             if len(bounds) - 1 <= self._num_batches:
                 break
-        else:  # no lucky order: this one is known to fit if the lengths are the same in each epoch
+        else:  # every trial needs too many batches; this order does not if the lengths are the same in each epoch
             order = table.longest_first()
             bounds = self._cut(table, order)
         bounds = self._split_to(self._num_batches, bounds)
         rank = np.argsort(self._random(epoch, 2 * TRIALS).random_raw(len(bounds) - 1))[: self._num_batches]
-        if epoch == 0:  # the largest first: memory runs out at once, or never
+        if epoch == 0:  # the largest batch first, so that too little memory shows at once
             largest = int(np.flatnonzero(rank == int(np.argmax(self._padded(table, order, bounds))))[0])
             rank[[0, largest]] = rank[[largest, 0]]
         return _Plan(order, bounds, rank)
 
     def _random(self, epoch: int, stream: int) -> np.random.Philox:
-        """Raw words alone are drawn from it: numpy promises no more than that they stay the same."""
+        """Return a bit generator, of which only raw words are used, as NumPy keeps no other stream stable."""
         return np.random.Philox(np.random.SeedSequence([self.seed, epoch, stream]))
 
     def _order(self, table: _Table, random: np.random.Philox) -> np.ndarray:
-        """All samples along a serpentine through the noisy lengths, (N,) int64."""
+        """Return all samples along a serpentine through the noisy lengths, (N,) int64."""
         count, columns = table.lengths.shape
         uniform = (random.random_raw(count + 1) >> 11) * 2.0**-53  # 53 bits fill a float64: 0 <= uniform < 1
         noise = NOISE * (2 * uniform[1:] - 1) * table.cost
@@ -216,7 +237,7 @@ class LengthBatches:
         return np.lexsort((np.where(strip % 2, -difference, difference), strip))
 
     def _cut(self, table: _Table, order: np.ndarray) -> np.ndarray:
-        """Where batches begin and end when `order` is cut greedily, (batches + 1,) int64."""
+        """Return the bounds of batches if `order` is divided greedily, (batches + 1,) int64."""
         cost, count = table.cost[order], len(order)
         limit = self.max_batch or count
         bounds = [0]
@@ -229,7 +250,7 @@ class LengthBatches:
         return np.asarray(bounds, np.int64)
 
     def _split_to(self, num_batches: int, bounds: np.ndarray) -> np.ndarray:
-        """Halve the batches of most rows until there are `num_batches`."""
+        """Halve the batches with the most rows until there are `num_batches`."""
         missing = num_batches - (len(bounds) - 1)
         while missing > 0:
             rows = np.diff(bounds)
@@ -240,7 +261,7 @@ class LengthBatches:
         return bounds
 
     def _padded(self, table: _Table, order: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-        """Positions of each batch over all columns, padding included, (batches,) int64."""
+        """Return the positions of each batch over all columns, with padding, (batches,) int64."""
         longest = np.maximum.reduceat(table.lengths[order], bounds[:-1], axis=0)
         return longest.sum(axis=1, dtype=np.int64) * np.diff(bounds)
 
@@ -249,7 +270,7 @@ class LengthBatches:
         return 100 * (1 - int(table.lengths.sum(dtype=np.int64)) / padded) if padded else 0.0
 
     def _choose_strips(self, table: _Table) -> int:
-        """The number of strips that wastes least, or wastes little enough."""
+        """Return the number of strips with the least padding, or the first with less than `ENOUGH_PERCENT`."""
         if table.lengths.shape[1] == 1:
             return 1
         best, fewest = 1, float("inf")

@@ -1,4 +1,4 @@
-"""Arrays that are made once on a machine, kept in memory-mapped files under what they depend on."""
+"""A cache of arrays in memory-mapped files, under a hash of everything that they depend on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def default_cache() -> Path:
 
 
 def cache_folder(cache: str) -> Path:
-    """The folder that `data.cache` names; the user's if it is empty."""
+    """Return the folder that `data.cache` names, or the user's cache folder if it is empty."""
     return Path(cache).expanduser() if cache else default_cache()
 
 
@@ -49,20 +49,20 @@ def cached(
     write: Write,
     *,
     kind: str = "tokens",
-    otherwise: Callable[[Sequence[str], Write], dict[str, np.ndarray]] | None = None,
+    fallback: Callable[[Sequence[str], Write], dict[str, np.ndarray]] | None = None,
 ) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays that a key stands for: made once, then opened.
+    """Return the arrays of a key from the cache, to which they are written first if they are not there.
 
     Args:
-        cache: folder; empty: the user's.
-        key: all that the arrays depend on; JSON can write it.
-        names: of the arrays.
-        write: writes each in NumPy's format to the stream that it gets for a name; memory need not hold them.
-        kind: of what is kept: the folder's name in the cache.
-        otherwise: makes the arrays where they cannot be kept; None: in memory.
+        cache: the cache folder; empty: the user's.
+        key: everything that the arrays depend on, as values that JSON can represent.
+        names: names of the arrays.
+        write: writes each array in NumPy's format to the stream that its argument returns for a name.
+        kind: kind of the data, which is also the name of the folder in the cache.
+        fallback: returns the arrays if the cache cannot be written; None: they are held in memory.
 
     Returns:
-        The arrays by name, memory-mapped; and what the user should know if they could not be kept, in a line, or "".
+        The arrays by name, memory-mapped; and a line for the user if the cache could not be written, or "".
     """
     folder = cache_folder(cache) / kind / hashlib.sha256(json.dumps(key).encode()).hexdigest()
     arrays, note = _open(folder, names), ""
@@ -74,10 +74,10 @@ def cached(
             _write(folder, names, write)
             arrays = _open(folder, names)
         except OSError as error:
-            where = "for this run alone" if otherwise else "in memory"
-            what = "encoded text is" if kind == "tokens" else f"{kind} are"
-            note = f"{what} kept {where}: {folder.parent}: {error.strerror or error} (data.cache)"
-    return (arrays or (otherwise or _in_memory)(names, write)), note
+            where = "for this run alone" if fallback else "in memory"
+            subject = "encoded text is" if kind == "tokens" else f"{kind} are"
+            note = f"{subject} kept {where}: {folder.parent}: {error.strerror or error} (data.cache)"
+    return (arrays or (fallback or _in_memory)(names, write)), note
 
 
 def _in_memory(names: Sequence[str], write: Write) -> dict[str, np.ndarray]:
@@ -89,7 +89,7 @@ def _in_memory(names: Sequence[str], write: Write) -> dict[str, np.ndarray]:
 
 
 def _open(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
-    """The arrays in a cache folder, memory-mapped; None if it is not there or not as it was written."""
+    """Return the arrays in a cache folder, memory-mapped; None if it does not exist or is damaged."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         arrays = {}
@@ -114,7 +114,7 @@ def _sha256(file: Path) -> str:
 
 
 def _write(folder: Path, names: Sequence[str], write: Write) -> None:
-    """Write a cache folder beside its place, then rename it: other processes see all of it or nothing."""
+    """Write a cache folder under a temporary name, then rename it, so that other processes see all of it or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder.parent)
     temporary = folder.parent / f"{TEMPORARY}{uuid.uuid4().hex}"

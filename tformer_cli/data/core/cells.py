@@ -36,7 +36,7 @@ BARE_NAN = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\bnan\b""", re.DOT
 NUMPY_LIST = re.compile(rf"\[\s*(?:(?:{NUMPY_ITEM.pattern})(?:\s+|(?=\])))*\]", re.DOTALL)
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """The location of a row: a line of a text file, or a row of a table without lines; both count from 1."""
 
     origin: str
@@ -50,19 +50,19 @@ class Place(NamedTuple):
     __format__ = object.__format__  # not that of a tuple
 
 
-class Places:
+class Locations:
     """The locations of the rows of a split, stored compactly."""
 
-    def __init__(self, places: Iterable[Place] = ()) -> None:
+    def __init__(self, locations: Iterable[Location] = ()) -> None:
         self._origins: dict[tuple[str, bool], int] = {}
         self._table = array("q")  # for each row: index of its origin, row number
         self._last: tuple[object, object, int] = (None, None, 0)  # origin of the last row, and its index
-        for place in places:
-            self.append(place)
+        for location in locations:
+            self.append(location)
 
-    def append(self, place: Place) -> None:
+    def append(self, location: Location) -> None:
         """Add the location of the next row."""
-        name, number, is_line = place
+        name, number, is_line = location
         last_name, was_line, origin = self._last
         if name is not last_name or is_line is not was_line:
             origin = self._origins.setdefault((name, is_line), len(self._origins))
@@ -74,33 +74,33 @@ class Places:
         """Return the number of rows."""
         return len(self._table) // 2
 
-    def __getitem__(self, row: int) -> Place:
+    def __getitem__(self, row: int) -> Location:
         """Return the location of a row; rows count from 0."""
         origin, number = self._table[2 * row : 2 * row + 2]
         name, is_line = list(self._origins)[origin]
-        return Place(name, number, is_line)
+        return Location(name, number, is_line)
 
-    def pop(self) -> Place:
-        """Take the last place away and return it."""
-        place = self[len(self) - 1]
+    def pop(self) -> Location:
+        """Remove the last location and return it."""
+        location = self[len(self) - 1]
         del self._table[-2:]
-        return place
+        return location
 
-    def select(self, rows: np.ndarray) -> Places:
+    def select(self, rows: np.ndarray) -> Locations:
         """Return the locations of some rows."""
-        places = Places()
-        places._origins = dict(self._origins)
-        places._table.frombytes(np.array(self._table, np.int64).reshape(-1, 2)[rows].tobytes())
-        return places
+        locations = Locations()
+        locations._origins = dict(self._origins)
+        locations._table.frombytes(np.array(self._table, np.int64).reshape(-1, 2)[rows].tobytes())
+        return locations
 
 
 class MissingValue(DataError):
     """A row without a required value, such as its label, text or tag."""
 
-    def __init__(self, place: Place | str, column: str, value: Any) -> None:
+    def __init__(self, location: Location | str, column: str, value: Any) -> None:
         marker = ", see data.missing" if isinstance(value, str) and value.strip() else ""
-        self.place, self.reason = str(place), f"{column} is missing ({shown(value)}{marker})"
-        super().__init__(f"{self.place}: {self.reason}", "fill it in, or skip such rows: trainer.on_bad_sample=skip")
+        self.location, self.reason = str(location), f"{column} is missing ({shown(value)}{marker})"
+        super().__init__(f"{self.location}: {self.reason}", "fill it in, or skip such rows: trainer.on_bad_sample=skip")
 
 
 def shown(value: Any) -> str:
@@ -114,16 +114,18 @@ def shown(value: Any) -> str:
     return repr(value.strip()) if value.strip() else "empty"
 
 
-def missing_column(place: object, name: str, columns: Iterable[str], setting: str, more: str = "") -> DataError:
+def missing_column(location: object, name: str, columns: Iterable[str], setting: str, more: str = "") -> DataError:
     """Return the error for a missing column, with the existing columns."""
     listed = [repr(column)[:80] for column in itertools.islice(columns, LISTED + 1)] or ["none"]
-    there = ", ".join([*listed[:LISTED], *(["..."] if len(listed) > LISTED else [])])
-    return DataError(f"{place}: no column {name!r}", f"columns there: {there}; name the right one with {setting}{more}")
+    existing = ", ".join([*listed[:LISTED], *(["..."] if len(listed) > LISTED else [])])
+    return DataError(
+        f"{location}: no column {name!r}", f"columns there: {existing}; name the right one with {setting}{more}"
+    )
 
 
 @dataclass
 class Gate:
-    """Decides which rows of a table are read, depending on missing values.
+    """A filter of a table's rows that refuses or skips rows with missing values.
 
     A value is missing if it is null, NaN, empty text or one of `markers`.
 
@@ -152,10 +154,10 @@ class Gate:
         """
         if not self.skip:
             raise missing
-        self.left_out.append((missing.place, missing.reason))
+        self.left_out.append((missing.location, missing.reason))
 
-    def notes(self, kept: int) -> tuple[str, ...]:
-        """Return a line about the skipped rows, given that `kept` rows remain; nothing if none was skipped.
+    def notes(self, remaining: int) -> tuple[str, ...]:
+        """Return a line about the skipped rows, given that `remaining` rows remain; nothing if none was skipped.
 
         Raises:
             DataError: if no row remains.
@@ -163,12 +165,12 @@ class Gate:
         if not self.left_out:
             return ()
         count = len(self.left_out)
-        if not kept:
-            place, reason = self.left_out[0]
-            raise DataError(f"{place}: {reason}, and so it is in all {count:,} rows", "name the right columns")
-        which = ", ".join(f"{place} ({reason})" for place, reason in self.left_out[:SHOWN])
+        if not remaining:
+            location, reason = self.left_out[0]
+            raise DataError(f"{location}: {reason}, and so it is in all {count:,} rows", "name the right columns")
+        which = ", ".join(f"{location} ({reason})" for location, reason in self.left_out[:SHOWN])
         more = ", ..." if count > SHOWN else ""
-        return (f"{count:,} of {count + kept:,} rows lack a value and were left out: {which}{more}",)
+        return (f"{count:,} of {count + remaining:,} rows lack a value and were left out: {which}{more}",)
 
 
 def class_names(feature: Any) -> list[str] | None:
@@ -250,7 +252,7 @@ def shortest(value: Any) -> Any:
 
 def cell_text(
     value: Any,
-    place: Place | str,
+    location: Location | str,
     column: str,
     gate: Gate,
     *,
@@ -262,7 +264,7 @@ def cell_text(
 
     Args:
         value: the value in the table.
-        place: location of its row, for errors.
+        location: location of its row, for errors.
         column: its name, for errors.
         gate: decides which values are missing.
         label: also accept numbers, Booleans, classes and lists.
@@ -274,15 +276,15 @@ def cell_text(
         DataError: if it is not text.
     """
     if gate.lacks(value, blank=blank):
-        raise MissingValue(place, column, value)
+        raise MissingValue(location, column, value)
     try:
         if not label and not isinstance(value, (str, bytes)):
             raise ValueError("is not text")
         text = value_text(value, names)
     except ValueError as error:
-        raise DataError(f"{place}: {column} {error}") from error
+        raise DataError(f"{location}: {column} {error}") from error
     if text is None:
-        raise MissingValue(place, column, value)
+        raise MissingValue(location, column, value)
     return text
 
 

@@ -1,7 +1,7 @@
-"""How much memory columns of Arrow take once they are unpacked, found before they are.
+"""The memory that Arrow columns take when they are unpacked, computed before they are.
 
-Dictionaries, views and compressed buffers let a small file stand for any amount of text. What is read of a file is
-counted here first, and then held against the file's size by `raw_lines.check_expansion`.
+Dictionaries, views and compressed buffers let a small file represent any amount of text. The unpacked size is computed
+here first, and `raw_lines.check_expansion` compares it with the size of the file.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 VALUE_BYTES = 32
-"""That a value takes in Python beside its text."""
+"""Size of a value in Python, in addition to its text."""
 PIECE_BYTES = 64 << 20
-"""That are unpacked at once, where a single row is not larger."""
+"""Maximum size of what is unpacked at once, unless a single row is larger."""
 FOOTER, RECORD_BATCH, DICTIONARY_BATCH = b"ARROW1", "record batch", "dictionary"
 
 
@@ -30,7 +30,7 @@ FOOTER, RECORD_BATCH, DICTIONARY_BATCH = b"ARROW1", "record batch", "dictionary"
 
 
 def check_type(path: Path, column: str, kind: pyarrow.DataType) -> None:
-    """Refuse types that stand for more values than they hold and that tables hardly have.
+    """Refuse rarely used types that can represent more values than they store.
 
     Raises:
         DataError: naming the column and its type.
@@ -66,7 +66,7 @@ def pieces(batch: pyarrow.RecordBatch) -> Iterator[tuple[pyarrow.RecordBatch, in
 
 
 def unpacked_bytes(array: pyarrow.Array) -> int:
-    """The bytes that an array takes without dictionaries and views, with `VALUE_BYTES` for each value."""
+    """Return the size of an array in bytes without dictionaries and views, with `VALUE_BYTES` for each value."""
     from pyarrow import types
 
     array = getattr(array, "storage", array)
@@ -88,7 +88,7 @@ def unpacked_bytes(array: pyarrow.Array) -> int:
 
 
 def viewed_bytes(array: pyarrow.Array) -> int:
-    """The bytes that views in an array show, which may be the same bytes again and again; nothing need be valid."""
+    """Return the total size in bytes of the values of views, which may overlap, in an array that may be invalid."""
     from pyarrow import types
 
     array = getattr(array, "storage", array)
@@ -111,7 +111,7 @@ def _is_view(kind: pyarrow.DataType) -> bool:
 
 
 def _lengths(array: pyarrow.Array) -> np.ndarray:
-    """The bytes of each value."""
+    """Return the size of each value in bytes, (N,) int64."""
     from pyarrow import compute, types
 
     kind = array.type
@@ -128,7 +128,7 @@ def _lengths(array: pyarrow.Array) -> np.ndarray:
 
 
 def plain(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
-    """The same rows without dictionaries, which Python's values are made of one by one."""
+    """Return the rows with dictionary columns cast to plain ones, whose values are converted to Python one by one."""
     schema = batch.schema
     for number, field in enumerate(schema):
         schema = schema.set(number, field.with_type(plain_type(field.type)))
@@ -136,7 +136,7 @@ def plain(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
 
 
 def plain_type(kind: pyarrow.DataType) -> pyarrow.DataType:
-    """A type without dictionaries."""
+    """Return a type in which the dictionary types are replaced by the types of their values."""
     import pyarrow
     from pyarrow import types
 
@@ -155,15 +155,15 @@ def plain_type(kind: pyarrow.DataType) -> pyarrow.DataType:
 
 
 def check_messages(path: Path, source: Any) -> int:
-    """Count the rows of an Arrow file; refuse one whose compressed buffers claim far more than it holds.
+    """Count the rows of an Arrow file; refuse one whose compressed buffers claim far more than its size.
 
     Args:
-        path: of the file, for errors.
-        source: the same, mapped.
+        path: path of the file, for errors.
+        source: the file, memory-mapped.
 
     Raises:
-        DataError: if it does.
-        ValueError, EOFError, struct.error: if it is damaged.
+        DataError: if the buffers claim too much.
+        ValueError, EOFError, struct.error: if the file is damaged.
     """
     num_rows, claimed, size = 0, 0, path.stat().st_size
     for message in _messages(source):
@@ -178,13 +178,14 @@ def check_messages(path: Path, source: Any) -> int:
 
 
 def _messages(source: Any) -> Iterable[Any]:
-    """The messages with rows or dictionaries, in a file of either format."""
+    """Return the messages that contain record batches or dictionaries, in a file of either format."""
     from pyarrow import ipc
 
     source.seek(0)
     if source.read(len(FOOTER)) != FOOTER:
         source.seek(0)
-        return (one for one in ipc.MessageReader.open_stream(source) if one.type in (RECORD_BATCH, DICTIONARY_BATCH))
+        messages = ipc.MessageReader.open_stream(source)
+        return (message for message in messages if message.type in (RECORD_BATCH, DICTIONARY_BATCH))
     return _indexed(source)
 
 
@@ -205,55 +206,55 @@ def _indexed(source: Any) -> Iterator[Any]:
 
 
 def _claimed(data: bytes, rows: int, body: Any) -> int:
-    """Bytes that compressed buffers of a message unpack to, as they say.
+    """Return the size in bytes to which the compressed buffers of a message claim to unpack.
 
     Args:
-        data: of the message, without its body.
-        rows: where the table that describes the buffers lies in it.
+        data: the message without its body.
+        rows: position in it of the table that describes the buffers.
         body: the buffers.
     """
     total = 0
-    if _field(data, rows, 3) is not None:  # how they are compressed
-        for place in _vector(data, rows, 2, 16):
-            offset, size = struct.unpack_from("<qq", data, place)
+    if _field(data, rows, 3) is not None:  # the buffers are compressed
+        for position in _vector(data, rows, 2, 16):
+            offset, size = struct.unpack_from("<qq", data, position)
             if size >= 8:
                 total += max(size, *struct.unpack_from("<q", body, offset))
     return total
 
 
-# FlatBuffers: a table begins with the way back to the list of its fields' places.
+# FlatBuffers: a table begins with the offset back to its vtable, which contains the offsets of its fields.
 
 
 def _root(data: bytes) -> int:
     return _follow(data, 0)
 
 
-def _follow(data: bytes, place: int) -> int:
-    return place + struct.unpack_from("<I", data, place)[0]
+def _follow(data: bytes, position: int) -> int:
+    return position + struct.unpack_from("<I", data, position)[0]
 
 
 def _field(data: bytes, table: int, number: int) -> int | None:
-    """Where a field of a table lies; None: it is not there."""
-    places = table - struct.unpack_from("<i", data, table)[0]
-    (size,) = struct.unpack_from("<H", data, places)
+    """Return the position of a field of a table; None: the field is absent."""
+    vtable = table - struct.unpack_from("<i", data, table)[0]
+    (size,) = struct.unpack_from("<H", data, vtable)
     if 4 + 2 * number >= size:
         return None
-    (offset,) = struct.unpack_from("<H", data, places + 4 + 2 * number)
+    (offset,) = struct.unpack_from("<H", data, vtable + 4 + 2 * number)
     return table + offset if offset else None
 
 
 def _table(data: bytes, table: int, number: int) -> int:
-    """Where a table that a field refers to lies."""
-    place = _field(data, table, number)
-    if place is None:
+    """Return the position of the table to which a field refers."""
+    position = _field(data, table, number)
+    if position is None:
         raise ValueError("a message is damaged")
-    return _follow(data, place)
+    return _follow(data, position)
 
 
 def _vector(data: bytes, table: int, number: int, size: int) -> Iterator[int]:
-    """Where the items of a field lie, each of `size` bytes."""
-    place = _field(data, table, number)
-    if place is not None:
-        start = _follow(data, place)
+    """Yield the positions of the items of a vector field, each of `size` bytes."""
+    position = _field(data, table, number)
+    if position is not None:
+        start = _follow(data, position)
         (count,) = struct.unpack_from("<I", data, start)
         yield from range(start + 4, start + 4 + size * count, size)

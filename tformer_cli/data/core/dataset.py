@@ -128,7 +128,7 @@ class Data(Generic[S, B]):
         return self._splits[name]
 
     def view(self, split: str, *, training: bool = False) -> View[B]:
-        """Return a split in batches, as training sees it or as it is."""
+        """Return the batches of a split, with the augmentation of training or without it."""
         if (split, training) not in self._views:
             self._views[split, training] = self._make_view(split, training=training)
         return self._views[split, training]

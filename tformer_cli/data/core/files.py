@@ -14,9 +14,9 @@ from typing import Any
 
 from tformer_cli.data.core.cells import (
     Gate,
+    Location,
+    Locations,
     MissingValue,
-    Place,
-    Places,
     cell_text,
     missing_column,
     schema_class_names,
@@ -66,7 +66,7 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """All lines of a UTF-8 file, as `lines` gives them."""
+    """Return all lines of a UTF-8 file, as `lines` yields them."""
     return list(lines(path))
 
 
@@ -94,7 +94,7 @@ def table_rows(
     kind: str = "",
     gate: Gate | None = None,
     blank: Collection[str] = (),
-    places: Places | None = None,
+    locations: Locations | None = None,
 ) -> Iterator[list[str]]:
     """Yield the named columns of a TSV (no quoting), CSV, JSON, Parquet or Arrow file, row by row.
 
@@ -110,7 +110,7 @@ def table_rows(
         kind: one of `READABLE`; empty: the file's ending.
         gate: see `pick`.
         blank: see `pick`.
-        places: see `pick`.
+        locations: see `pick`.
 
     Yields:
         The values of each row, in the order of `columns`.
@@ -120,7 +120,7 @@ def table_rows(
     """
     rows = named_rows(path, columns, setting=setting, names=names, kind=kind)
     classes = table_class_names(path, kind)
-    return pick(rows, columns, str(path), setting, values, gate=gate, blank=blank, places=places, classes=classes)
+    return pick(rows, columns, str(path), setting, values, gate=gate, blank=blank, locations=locations, classes=classes)
 
 
 def table_class_names(path: Path, kind: str = "") -> dict[str, list[str]]:
@@ -136,7 +136,7 @@ def named_rows(
     names: Sequence[str] | None = (),
     kind: str = "",
     rows_at_once: int = ROWS_AT_ONCE,
-) -> Iterator[tuple[Place, dict[str, Any]]]:
+) -> Iterator[tuple[Location, dict[str, Any]]]:
     """Yield the rows of a table: the location of each, for error messages, and its values by column.
 
     Args:
@@ -152,8 +152,8 @@ def named_rows(
     """
     kind = (kind or table_kind(path)).removesuffix(".gz")
     if kind in COLUMNAR:
-        wanted = [TRANSLATION] if _is_nested(path, columns) else list(dict.fromkeys(columns))
-        return columnar_rows(path, wanted, setting, rows_at_once)
+        selected = [TRANSLATION] if _is_nested(path, columns) else list(dict.fromkeys(columns))
+        return columnar_rows(path, selected, setting, rows_at_once)
     if kind in (".json", ".jsonl"):
         return json_rows(path, kind, lines(path))
     return _separated_rows(path, kind, columns, setting, names)
@@ -166,16 +166,16 @@ def _is_nested(path: Path, columns: Sequence[str]) -> bool:
 
 
 def transpose(rows: Iterable[list[str]], columns: int) -> list[list[str]]:
-    """The columns of rows, in memory."""
-    found: list[list[str]] = [[] for _ in range(columns)]
+    """Return the columns of rows, as lists."""
+    table: list[list[str]] = [[] for _ in range(columns)]
     for row in rows:
-        for column, value in zip(found, row, strict=True):
+        for column, value in zip(table, row, strict=True):
             column.append(value)
-    return found
+    return table
 
 
 def pick(
-    rows: Iterable[tuple[Place | str, dict[str, Any]]],
+    rows: Iterable[tuple[Location | str, dict[str, Any]]],
     columns: Sequence[str],
     origin: str,
     setting: str = PAIR_SETTINGS,
@@ -183,7 +183,7 @@ def pick(
     *,
     gate: Gate | None = None,
     blank: Collection[str] = (),
-    places: Places | None = None,
+    locations: Locations | None = None,
     classes: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[list[str]]:
     """Yield the named columns of rows, in the order of `columns`.
@@ -196,7 +196,7 @@ def pick(
         values: columns that may contain numbers, Booleans, classes and lists, which are converted to text.
         gate: decides which values are missing and whether their rows are skipped; None: null and NaN are errors.
         blank: columns in which empty text is not a missing value.
-        places: collects the location of each row that is yielded.
+        locations: collects the location of each row that is yielded.
         classes: class names by column, if numbers are class indices.
 
     Raises:
@@ -206,7 +206,7 @@ def pick(
         gate, blank = Gate(), columns
     empty, seen, classes, markers = True, set(), classes or {}, gate.markers
     cells = [(name, {"label": name in values, "names": classes.get(name), "blank": name in blank}) for name in columns]
-    for place, row in rows:
+    for location, row in rows:
         empty = False
         if TRANSLATION in row:
             nested = row[TRANSLATION]
@@ -218,33 +218,33 @@ def pick(
                 value = row.get(name)
                 if name not in seen:
                     if name not in row:
-                        raise missing_column(place, name, row, setting)
+                        raise missing_column(location, name, row, setting)
                     seen.add(name)
                 text = value.strip() if type(value) is str else ""
                 if not text or text in markers:  # nearly all cells are text that is its own value
-                    value = cell_text(value, place, name, gate, **options)
+                    value = cell_text(value, location, name, gate, **options)
                 picked.append(value)
         except MissingValue as missing:
             gate.refuse(missing)
             continue
-        if places is not None and isinstance(place, Place):
-            places.append(place)
+        if locations is not None and isinstance(location, Location):
+            locations.append(location)
         yield picked
     if empty:
         raise DataError(f"{origin}: there are no rows")
 
 
 def _separated_rows(
-    path: Path, kind: str, columns: Sequence[str], setting: str, given: Sequence[str] | None
-) -> Iterator[tuple[Place, dict[str, str]]]:
+    path: Path, kind: str, columns: Sequence[str], setting: str, header_names: Sequence[str] | None
+) -> Iterator[tuple[Location, dict[str, str]]]:
     text = enumerate(lines(path), 1)
-    if not given or len(given) > 1:  # an empty line is no row
+    if not header_names or len(header_names) > 1:  # an empty line is no row
         text = itertools.dropwhile(lambda numbered: not numbered[1], text)
     if kind == ".csv":
-        rows = _csv_rows(path, text, columns, given)
+        rows = _csv_rows(path, text, columns, header_names)
     else:
         rows = ((number, line.split("\t")) for number, line in text)
-    first, header = (1, given) if given else next((row for row in rows if row[1]), (1, []))
+    first, header = (1, header_names) if header_names else next((row for row in rows if row[1]), (1, []))
     if not header:
         raise DataError(f"{path}: there are no rows")
     names = [name.strip() for name in header]
@@ -255,7 +255,7 @@ def _separated_rows(
             raise DataError(f"{path}:{first}: column {column!r} is there twice", "rename one of them")
         if column not in counts:
             raise missing_column(
-                f"{path}:{first}", column, names, setting, _unnamed(given, columns, kind, names, setting)
+                f"{path}:{first}", column, names, setting, _unnamed(header_names, columns, kind, names, setting)
             )
     for number, values in rows:
         if len(values) != width:
@@ -264,18 +264,20 @@ def _separated_rows(
             if values:
                 cause = f"{path}:{number}: {len(values)} columns where {len(names)} are named"
                 raise DataError(cause, "the first line, or data.columns, must name them all")
-        yield Place(origin, number, True), dict(zip(names, values or [""], strict=True))
+        yield Location(origin, number, True), dict(zip(names, values or [""], strict=True))
 
 
-def _unnamed(given: Sequence[str] | None, columns: Sequence[str], kind: str, names: Sequence[str], setting: str) -> str:
+def _unnamed(
+    header_names: Sequence[str] | None, columns: Sequence[str], kind: str, names: Sequence[str], setting: str
+) -> str:
     """Return the remedy if the first line does not name the columns, or another delimiter separates them."""
-    if given:
+    if header_names:
         return ""
     if names[0].startswith("{"):
         return "; for JSON lines, end the name with .jsonl"
     if len(names) == 1 and (mark := next((mark for mark in ",;|" if mark in names[0]), "")):
         return f"; is the mark between columns {mark!r}? Write {'a tab' if kind == '.tsv' else 'a comma'}"
-    if given is None:
+    if header_names is None:
         return "; the first line must name the columns"
     if setting.startswith("--"):
         return f"; if the first line is data, a column's place counts from 0: {setting} 0"
@@ -283,19 +285,19 @@ def _unnamed(given: Sequence[str] | None, columns: Sequence[str], kind: str, nam
 
 
 def _csv_rows(
-    path: Path, text: Iterator[tuple[int, str]], columns: Sequence[str], given: Sequence[str] | None
+    path: Path, text: Iterator[tuple[int, str]], columns: Sequence[str], header_names: Sequence[str] | None
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file, each with the number of its first line; a quoted value may span lines."""
     csv.field_size_limit(MOST_CELL_CHARACTERS)
     first, head = next(text, (1, ""))
     skipped = first - 1
-    delimiter = _delimiter(head, columns, given)
-    whole = (line + "\n" for _, line in text)
+    delimiter = _delimiter(head, columns, header_names)
+    csv_lines = (line + "\n" for _, line in text)
     if head.startswith("sep=") and len(head) == len("sep=;"):  # written by Excel
         delimiter, skipped = head[-1], first
     else:
-        whole = itertools.chain([head + "\n"], whole)
-    reader = csv.reader(whole, delimiter=delimiter, strict=True, skipinitialspace=True)  # a space before a quote
+        csv_lines = itertools.chain([head + "\n"], csv_lines)
+    reader = csv.reader(csv_lines, delimiter=delimiter, strict=True, skipinitialspace=True)  # a space before a quote
     line = 1 + skipped
     try:
         for values in reader:
@@ -307,26 +309,26 @@ def _csv_rows(
 
 def _malformed_csv(path: Path, line: int, reason: str) -> DataError:
     """Return the error for a malformed row of a CSV file, in terms of the format instead of Python's reader."""
-    place = f"{path}:{line}: malformed CSV"
+    location = f"{path}:{line}: malformed CSV"
     if reason == "unexpected end of data":
-        return DataError(f"{place}: a quote that opens in this row is never closed", f"close it; {DOUBLED}")
+        return DataError(f"{location}: a quote that opens in this row is never closed", f"close it; {DOUBLED}")
     if reason.startswith("field larger than"):
-        cause = f"{place}: a value of more than {MOST_CELL_CHARACTERS:,} characters begins in this row"
+        cause = f"{location}: a value of more than {MOST_CELL_CHARACTERS:,} characters begins in this row"
         return DataError(cause, "if a quote in it is never closed, close it")
     if "expected after" in reason:
-        return DataError(f"{place}: text after a closing quote", DOUBLED)
+        return DataError(f"{location}: text after a closing quote", DOUBLED)
     if reason.startswith("new-line character seen"):
-        return DataError(f"{place}: a carriage return within a value", "quote the value, or remove it")
-    return DataError(f"{place}: {reason}")
+        return DataError(f"{location}: a carriage return within a value", "quote the value, or remove it")
+    return DataError(f"{location}: {reason}")
 
 
-def _delimiter(head: str, columns: Sequence[str], given: Sequence[str] | None) -> str:
+def _delimiter(head: str, columns: Sequence[str], header_names: Sequence[str] | None) -> str:
     """Return the delimiter: a comma, unless only another one gives the columns, or as many as are named."""
 
     def fits(mark: str) -> bool:
         names = next(csv.reader([head], delimiter=mark), [])
-        if given or not columns:  # without either, there are at least two columns, if a delimiter makes them
-            return len(names) == len(given) if given else len(names) > 1
+        if header_names or not columns:  # without either, there are at least two columns, if a delimiter makes them
+            return len(names) == len(header_names) if header_names else len(names) > 1
         return {name.strip() for name in names}.issuperset(columns)
 
     with contextlib.suppress(csv.Error):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tformer_cli.data.core import files
-from tformer_cli.data.core.cells import Gate, Place, Places, class_names, has_short_floats, shortest
+from tformer_cli.data.core.cells import Gate, Location, Locations, class_names, has_short_floats, shortest
 from tformer_cli.data.core.hub_log import quiet_hub, without_bars
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.regular import read_regular
@@ -116,13 +116,13 @@ def hub_origin(config: DataConfig, name: str) -> str:
 def hub_rows(
     config: DataConfig,
     name: str,
-    wanted: Sequence[str],
+    columns: Sequence[str],
     *,
     setting: str = files.PAIR_SETTINGS,
     values: Collection[str] = (),
     gate: Gate | None = None,
     blank: Collection[str] = (),
-    places: Places | None = None,
+    locations: Locations | None = None,
 ) -> Iterator[list[str]]:
     """Yield the named columns of a dataset's split, row by row; the arguments are those of `files.pick`.
 
@@ -133,12 +133,14 @@ def hub_rows(
     class_lists = {column: class_names(feature) for column, feature in (data.features or {}).items()}
     classes = {column: names for column, names in class_lists.items() if names is not None}
     rows = hub_named_rows(config, name, data)
-    yield from files.pick(rows, wanted, origin, setting, values, gate=gate, blank=blank, places=places, classes=classes)
+    yield from files.pick(
+        rows, columns, origin, setting, values, gate=gate, blank=blank, locations=locations, classes=classes
+    )
 
 
 def hub_named_rows(
     config: DataConfig, name: str, data: Any, rows_at_once: int = HUB_ROWS
-) -> Iterator[tuple[Place, dict[str, Any]]]:
+) -> Iterator[tuple[Location, dict[str, Any]]]:
     """Yield the rows of a split loaded by `hub_data`: the location of each, for errors, and its values by column.
 
     Raises:
@@ -152,7 +154,7 @@ def hub_named_rows(
             batch = {column: shortest(values) if column in short else values for column, values in batch.items()}
             for values in zip(*batch.values(), strict=True):
                 number += 1
-                yield Place(origin, number, False), dict(zip(batch, values, strict=True))
+                yield Location(origin, number, False), dict(zip(batch, values, strict=True))
 
 
 def hub_data(config: DataConfig, name: str) -> Any:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Override(Generic[T]):
-    """A setting of another library that has a value of ours within contexts.
+    """A setting of another library that is overridden within contexts.
 
     Contexts may end in any order, as those of generators do: the last one restores the setting.
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tformer_cli.data.core.cells import Place
+from tformer_cli.data.core.cells import Location
 from tformer_cli.errors import DataError
 
 FORMS = "write a list of objects, or an object per line"
@@ -21,7 +21,7 @@ SHOWN_KEYS = 5
 NumberedLines = Iterable[tuple[int, str]]
 
 
-def json_rows(path: Path, kind: str, lines: Iterable[str]) -> Iterator[tuple[Place, dict[str, Any]]]:
+def json_rows(path: Path, kind: str, lines: Iterable[str]) -> Iterator[tuple[Location, dict[str, Any]]]:
     """Yield the rows of a table in JSON: the location and the values by column.
 
     Args:
@@ -47,7 +47,7 @@ def json_rows(path: Path, kind: str, lines: Iterable[str]) -> Iterator[tuple[Pla
         document, text = _document(path, text)
         if document is not None:
             for number, row in enumerate(_table(path, document), 1):
-                yield Place(str(path), number, False), row
+                yield Location(str(path), number, False), row
             return
         items = _lines(path, text)
     else:
@@ -56,7 +56,7 @@ def json_rows(path: Path, kind: str, lines: Iterable[str]) -> Iterator[tuple[Pla
     for number, row in items:
         if not isinstance(row, dict):
             raise DataError(f"{path}:{number}: not a JSON object", "each line, or item of one list, must be an object")
-        yield Place(origin, number, True), row
+        yield Location(origin, number, True), row
 
 
 # --- an object per line, or a list of objects ---
@@ -79,31 +79,31 @@ def _array(path: Path, text: NumberedLines) -> Iterator[tuple[int, Any]]:
     for number, line in text:
         first = first or number
         parts.append(line)
-    whole = "\n".join(parts)
-    place, number, last = whole.index("[") + 1, first, 0
+    document = "\n".join(parts)
+    position, number, last = document.index("[") + 1, first, 0
     while True:
-        place = _after_blanks(whole, place)
-        number, last = number + whole.count("\n", last, place), place
-        if whole[place : place + 1] == "]":
+        position = _after_blanks(document, position)
+        number, last = number + document.count("\n", last, position), position
+        if document[position : position + 1] == "]":
             break
         try:
-            item, place = decoder.raw_decode(whole, place)
+            item, position = decoder.raw_decode(document, position)
         except (ValueError, RecursionError) as error:
             raise _no_json(path, number) from error
         yield number, item
-        place = _after_blanks(whole, place)
-        if whole[place : place + 1] == ",":
-            place += 1
-        elif whole[place : place + 1] != "]":
-            raise _no_json(path, number + whole.count("\n", last, place))
-    if whole[place + 1 :].strip():
+        position = _after_blanks(document, position)
+        if document[position : position + 1] == ",":
+            position += 1
+        elif document[position : position + 1] != "]":
+            raise _no_json(path, number + document.count("\n", last, position))
+    if document[position + 1 :].strip():
         raise _no_json(path, number + 1)
 
 
-def _after_blanks(text: str, place: int) -> int:
-    while place < len(text) and text[place] in " \t\r\n":
-        place += 1
-    return place
+def _after_blanks(text: str, position: int) -> int:
+    while position < len(text) and text[position] in " \t\r\n":
+        position += 1
+    return position
 
 
 def _no_json(path: Path, number: int) -> DataError:
@@ -123,11 +123,11 @@ def _document(path: Path, text: NumberedLines) -> tuple[dict[str, Any] | None, N
         if following[1].strip():
             break
     several = bool(read) and bool(read[-1][1].strip())
-    whole: NumberedLines = itertools.chain([(number, line)], read, lines)
+    all_lines: NumberedLines = itertools.chain([(number, line)], read, lines)
     if several and _is_json(line):
-        return None, whole
+        return None, all_lines
     try:
-        document = json.loads("\n".join(content for _, content in whole))
+        document = json.loads("\n".join(content for _, content in all_lines))
     except (ValueError, RecursionError) as error:
         raise _no_json(path, number + getattr(error, "lineno", 1) - 1) from error
     if not several and not _must_be_table(document):

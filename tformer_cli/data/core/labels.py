@@ -1,4 +1,4 @@
-"""Labels: what the labels of a training split are, and how they become numbers."""
+"""Label sets: the labels of a training split, and their indices or numbers as targets."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tformer_cli.data.core.cells import read_list
 from tformer_cli.errors import DataError, checkpoint_content
 from tformer_cli.regular import read_regular
 
-INTEGER, WHOLE = re.compile(r"[+-]?\d+"), re.compile(r"([+-]?\d+)\.0+")
+INTEGER, INTEGRAL = re.compile(r"[+-]?\d+"), re.compile(r"([+-]?\d+)\.0+")
 LABELS = "labels.json"
-"""In a checkpoint: its label set."""
+"""Name of the label set's file in a checkpoint."""
 
 
 class Labelled(Protocol):
@@ -43,7 +43,7 @@ class Labelled(Protocol):
         """Return a human-readable description of the source."""
         ...
 
-    def place(self, row: int) -> str:
+    def location(self, row: int) -> str:
         """Return the name of a row, counted from 0, in error messages."""
         ...
 
@@ -104,7 +104,7 @@ class LabelSet:
             for label in labels:
                 if label_key(label) not in number:
                     known = ", ".join(self.names[:12]) + (", ..." if len(self.names) > 12 else "")
-                    cause = f"{data.place(row)}: label {label!r} is not in the training split"
+                    cause = f"{data.location(row)}: label {label!r} is not in the training split"
                     raise DataError(cause, f"labels there: {known}; correct it, or train with examples of it")
                 rows.append(row)
                 columns.append(number[label_key(label)])
@@ -116,7 +116,7 @@ class LabelSet:
 
     def _number(self, text: str, row: int, data: Labelled) -> float:
         if not _is_number(text):
-            raise DataError(f"{data.place(row)}: {text!r} is not a number", "data.target=label for labels")
+            raise DataError(f"{data.location(row)}: {text!r} is not a number", "data.target=label for labels")
         return float(text)
 
     def weighted(self, targets: np.ndarray) -> LabelSet:
@@ -130,13 +130,13 @@ class LabelSet:
         counts = np.bincount(targets, minlength=self.outputs).clip(min=1)
         return dataclasses.replace(self, weights=tuple((counts.sum() / (len(counts) * counts)).tolist()))
 
-    def described(self, targets: np.ndarray, most: int = 8) -> str:
+    def described(self, targets: np.ndarray, max_names: int = 8) -> str:
         """Describe the first labels and their counts in a line; `targets` come from `numbers`."""
         if self.target is Target.number:
             return "numbers"
         counts = np.bincount(targets, minlength=len(self.names)) if targets.ndim == 1 else targets.sum(0)
-        shown = ", ".join(f"{name} {int(counts[number]):,}" for number, name in enumerate(self.names[:most]))
-        return shown + (f" and {len(self.names) - most} more" if len(self.names) > most else "")
+        shown = ", ".join(f"{name} {int(counts[number]):,}" for number, name in enumerate(self.names[:max_names]))
+        return shown + (f" and {len(self.names) - max_names} more" if len(self.names) > max_names else "")
 
     def to_json(self) -> bytes:
         """Return the content of a checkpoint's file."""
@@ -198,9 +198,9 @@ def row_labels(data: Labelled, target: Target, separator: str) -> list[list[str]
         try:
             labels = read_list(text)
         except ValueError as error:
-            raise DataError(f"{data.place(row)}: the list of labels {error}") from error
+            raise DataError(f"{data.location(row)}: the list of labels {error}") from error
         if labels is None and text.lstrip().startswith("["):
-            raise DataError(f"{data.place(row)}: not a list of labels: {text[:40]!r}", "write lists as JSON")
+            raise DataError(f"{data.location(row)}: not a list of labels: {text[:40]!r}", "write lists as JSON")
         labels = text.split(separator) if labels is None else labels
         rows.append([label.strip() for label in labels if label.strip()])
     return rows
@@ -217,7 +217,7 @@ def _refuse_lists(data: Labelled) -> None:
             continue
         with contextlib.suppress(ValueError):
             if read_list(label) is not None:
-                cause = f"{data.place(row)}: the label is a list: {label[:40]}"
+                cause = f"{data.location(row)}: the label is a list: {label[:40]}"
                 raise DataError(cause, "several labels a text need data.target=labels; else give the class alone")
 
 
@@ -226,7 +226,7 @@ def label_key(label: str) -> str:
     text = label.strip()
     if text.lower() in ("true", "false"):
         return text.lower()
-    match = WHOLE.fullmatch(text)
+    match = INTEGRAL.fullmatch(text)
     return match[1] if match else text
 
 

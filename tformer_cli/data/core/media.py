@@ -1,4 +1,4 @@
-"""What pictures and recordings share: files by their endings, what is wrong with one, and many read in order."""
+"""Images and recordings: files by their endings, errors of unreadable files, and reading of many files in order."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from typing import IO, Any, TypeVar
 import numpy as np
 
 from tformer_cli.data.core.cache import Write, cached
-from tformer_cli.data.core.store import unnamed
+from tformer_cli.data.core.store import temporary_arrays
 from tformer_cli.errors import DataError
 
 MOST_THREADS = 32
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 Arrays = dict[str, np.ndarray]
 
 
 class BadItem(DataError):
-    """A picture or recording that cannot be read; the others may be.
+    """An image or recording that cannot be read.
 
     Args:
-        name: what it is called.
-        reason: what is wrong with it.
+        name: its name in messages.
+        reason: the fault.
     """
 
     def __init__(self, name: str, reason: str) -> None:
@@ -46,15 +46,15 @@ class BadItem(DataError):
         )
 
     def __reduce__(self) -> tuple:
-        """Goes from a worker to its parent."""
+        """Pickle the error, since workers raise it in their parent process."""
         return type(self), (self.name, self.reason)
 
 
 def file_size(path: Path | str, name: str, bad: type[BadItem] = BadItem) -> int:
-    """The size of a file, in bytes.
+    """Return the size of a file in bytes.
 
     Raises:
-        BadItem: of the kind of `bad`, if there is no such file, or it is empty.
+        BadItem: as the class `bad`, if there is no such file, or it is empty.
     """
     try:
         status = os.stat(path)
@@ -69,10 +69,10 @@ def file_size(path: Path | str, name: str, bad: type[BadItem] = BadItem) -> int:
 
 @contextmanager
 def opened(source: Path | str | bytes, name: str, bad: type[BadItem]) -> Iterator[IO[bytes]]:
-    """A file, or its content, to be read.
+    """Open a file, or its content, for reading.
 
     Raises:
-        BadItem: of the kind of `bad`, if there is no such file, or it is empty.
+        BadItem: as the class `bad`, if there is no such file, or it is empty.
     """
     if not isinstance(source, bytes):
         file_size(source, name, bad)
@@ -83,29 +83,35 @@ def opened(source: Path | str | bytes, name: str, bad: type[BadItem]) -> Iterato
 
 
 def reason(error: Exception) -> str:
-    """What a library says of a file that it stumbled over, in a few words."""
+    """Return the fault of a file in a few words, given the error of the library that reads it."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return "cut off" if "truncated" in text.lower() else f"damaged: {text[:120]}"
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """The first of them, for people."""
-    return ", ".join([*map(shown, names[:most]), *(["..."] if len(names) > most else [])])
+def listed(names: Sequence[str], max_names: int = 5) -> str:
+    """Return a human-readable list of the first names."""
+    return ", ".join([*map(shown, names[:max_names]), *(["..."] if len(names) > max_names else [])])
 
 
-def left_out(bad: Sequence[Sequence[str]], count: int, what: str) -> str:
-    """A line about those that could not be read: `bad` has names and reasons, `count` is all of them."""
+def left_out(bad: Sequence[Sequence[str]], count: int, kind: str) -> str:
+    """Return a line about unreadable items.
+
+    Args:
+        bad: name and fault of each.
+        count: number of all items.
+        kind: what items are called, in the plural.
+    """
     which = listed([f"{name} ({why})" for name, why in bad])
-    return f"{len(bad):,} of {count:,} {what} could not be read and were left out: {which}"
+    return f"{len(bad):,} of {count:,} {kind} could not be read and were left out: {which}"
 
 
 def content_digest(head: str, content: bytes | memoryview) -> int:
-    """64 bits that are the same for the same content after the same head."""
-    found = hashlib.blake2b(head.encode(errors="surrogateescape") + b"\0", digest_size=8)
-    found.update(content)
-    return int.from_bytes(found.digest(), "little")
+    """Return a digest of a head and content, an integer of 64 bits."""
+    digest = hashlib.blake2b(head.encode(errors="surrogateescape") + b"\0", digest_size=8)
+    digest.update(content)
+    return int.from_bytes(digest.digest(), "little")
 
 
 # --- folders ---
@@ -164,7 +170,7 @@ class Listing:
         if not kinds:
             return ""
         names = [str(path.relative_to(self.folder)) for path in (*self.others, *self.stray, *self.hidden, *self.links)]
-        counts = listed([f"{count:,} {kind}" for kind, count in kinds.most_common()], most=12)
+        counts = listed([f"{count:,} {kind}" for kind, count in kinds.most_common()], max_names=12)
         are = "was" if kinds.total() == 1 else "were"
         return (
             f"{kinds.total():,} of {len(self.files) + kinds.total():,} files {are} left out: {counts} ({listed(names)})"
@@ -196,8 +202,8 @@ def listing(folder: Path, endings: tuple[str, ...], leave: Callable[[str], bool]
     def unreadable(error: OSError) -> None:
         raise DataError(f"{shown(str(error.filename))}: the folder cannot be read ({error.strerror})")
 
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
-        here = Path(place)
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
+        here = Path(parent)
         if here == folder:
             folders[:], names[:] = ([name for name in part if not leave(name)] for part in (folders, names))
         entered = []
@@ -210,8 +216,8 @@ def listing(folder: Path, endings: tuple[str, ...], leave: Callable[[str], bool]
                 entered.append(path.name)
         folders[:] = entered
         for path in sorted(here / name for name in names):
-            wanted = path.name.lower().endswith(endings)
-            part = listed_in.hidden if is_hidden(path.name) else listed_in.files if wanted else listed_in.others
+            has_ending = path.name.lower().endswith(endings)
+            part = listed_in.hidden if is_hidden(path.name) else listed_in.files if has_ending else listed_in.others
             part.append(path)
     return listed_in
 
@@ -235,11 +241,16 @@ def passed_over(folder: Path, endings: tuple[str, ...]) -> str:
     return f"{shown(str(folder))}: {note}" if note else ""
 
 
-def files_below(path: Path, endings: tuple[str, ...], what: str) -> list[Path]:
-    """The files with these endings in a folder and those below it, sorted; or the one file that `path` is.
+def files_below(path: Path, endings: tuple[str, ...], kind: str) -> list[Path]:
+    """Return the sorted files with these endings in a folder and those below it; or `path` itself if it is a file.
+
+    Args:
+        path: the folder or file.
+        endings: endings of the files, in lower case.
+        kind: what such a file is called in errors.
 
     Raises:
-        DataError: if there is no such place, or no such file in it; calls them `what`.
+        DataError: if there is no such path, or no such file in the folder.
     """
     if path.is_file():
         return [path]
@@ -248,26 +259,35 @@ def files_below(path: Path, endings: tuple[str, ...], what: str) -> list[Path]:
     listed = listing(path, endings)
     if not listed.files:
         note = listed.left_out()
-        cause = f"{shown(str(path))}: no {what}" + (f", and {note}" if note else "")
+        cause = f"{shown(str(path))}: no {kind}" + (f", and {note}" if note else "")
         raise DataError(cause, f"expected files that end with one of {', '.join(endings)}")
     return listed.files
 
 
-# --- many ---
+# --- reading of many items ---
 
 
 def readable(rows: Iterable[tuple[Row, Any]], skip: bool, bad: list[BadItem]) -> Iterator[tuple[Row, Any]]:
-    """What could be read; with `skip` what could not, a `BadItem`, is put into `bad`, else the first is raised."""
-    for row, done in rows:
-        if not isinstance(done, BadItem):
-            yield row, done
+    """Yield the items that could be read.
+
+    Args:
+        rows: each item with its content, or with the `BadItem` that tells why it could not be read.
+        skip: skip unreadable items; otherwise the first one is raised.
+        bad: the skipped items are appended to it.
+
+    Raises:
+        BadItem: at an unreadable item, without `skip`.
+    """
+    for row, result in rows:
+        if not isinstance(result, BadItem):
+            yield row, result
         elif skip:
-            bad.append(done)
+            bad.append(result)
         else:
-            raise done
+            raise result
 
 
-def kept(
+def read_cached(
     cache: str,
     key: list[object] | None,
     names: Sequence[str],
@@ -277,32 +297,34 @@ def kept(
     *,
     skip: bool,
 ) -> tuple[Arrays, dict[str, Any], tuple[str, ...]]:
-    """What was read of a split and is kept under a key; without one, or without room, for this process alone.
+    """Return the arrays of a split from the cache, to which they are written first if they are not there.
+
+    Without a key, or if the cache cannot be written, they are written to anonymous temporary files.
 
     Args:
-        cache: folder; empty: the user's.
-        key: all that the arrays depend on.
-        names: of the arrays. One is `about`, a JSON object as bytes: `names` of what could be read, and of what could
-            not, `bad`, names and reasons.
+        cache: the cache folder; empty: the user's.
+        key: everything that the arrays depend on; None: it is not known.
+        names: names of the arrays. One is `about`, a JSON object as bytes, which contains the `names` of the items that
+            could be read, and as `bad` the names and faults of those that could not.
         write: writes the arrays.
-        kind: what they are, for people.
-        bad_item: what one is that cannot be read.
-        skip: whether such are left out.
+        kind: what the items are called, in the plural.
+        bad_item: class of the error of an unreadable item.
+        skip: whether such items are skipped.
 
     Returns:
-        The arrays, `about`, and what the user should know.
+        The arrays, `about`, and notes for the user.
 
     Raises:
-        BadItem: of the kind of `bad_item`, if one could not be read, and such are not to be left out.
+        BadItem: as the class `bad_item`, if an item could not be read and is not skipped.
     """
-    otherwise = functools.partial(unnamed, cache)
+    fallback = functools.partial(temporary_arrays, cache)
     if key is None:
-        arrays, note = otherwise(names, write), ""
+        arrays, note = fallback(names, write), ""
     else:
-        arrays, note = cached(cache, key, names, write, kind=kind, otherwise=otherwise)
+        arrays, note = cached(cache, key, names, write, kind=kind, fallback=fallback)
     about = json.loads(arrays["about"].tobytes())
     bad = about["bad"]
-    if bad and not skip:  # they were read before, when such were left out
+    if bad and not skip:  # the arrays were written by a run that skipped such items
         raise bad_item(*bad[0])
     notes = (left_out(bad, len(bad) + len(about["names"]), kind) if bad else "", note)
     return arrays, about, tuple(filter(None, notes))
@@ -310,26 +332,27 @@ def kept(
 
 @contextmanager
 def in_order(
-    items: Iterable[Item], work: Callable[[Item], Done], at_once: int
-) -> Iterator[Iterator[tuple[Item, Done]]]:
-    """Each item and what becomes of it, in order; some are ahead, on all cores (decoders let go of Python's lock).
+    items: Iterable[Item], work: Callable[[Item], Result], at_once: int
+) -> Iterator[Iterator[tuple[Item, Result]]]:
+    """Return an iterator over items and their results, in order, which are computed ahead in threads on all cores.
 
-    The threads end with the `with` block, also where it is left early: ended by the garbage collector, they could be
-    waited for from within the first lines of a new thread, which hold a lock of Python's that the wait needs.
+    Decoders release the global interpreter lock. The threads end with the `with` block, also if it is left early. If
+    the garbage collector ended them, it could do so in the first lines of a new thread, which hold a lock of
+    `threading` that joining them needs: a deadlock.
 
     Args:
-        items: taken as they are needed.
-        work: is done to each, in a thread.
-        at_once: items that a thread takes.
+        items: the items, consumed as they are needed.
+        work: returns the result of an item; called in a thread.
+        at_once: number of items in a job of a thread.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = min(MOST_THREADS, cores)
     pool = ThreadPoolExecutor(threads)
 
-    def results() -> Iterator[tuple[Item, Done]]:
-        waiting: deque[Future[list[tuple[Item, Done]]]] = deque()
-        rest = iter(items)
-        while job := list(islice(rest, at_once)):
+    def results() -> Iterator[tuple[Item, Result]]:
+        waiting: deque[Future[list[tuple[Item, Result]]]] = deque()
+        remaining = iter(items)
+        while job := list(islice(remaining, at_once)):
             waiting.append(pool.submit(lambda job: [(item, work(item)) for item in job], job))
             if len(waiting) > 2 * threads:
                 yield from waiting.popleft().result()

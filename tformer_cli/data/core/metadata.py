@@ -1,6 +1,6 @@
-"""Tables of images or recordings, such as `metadata.csv` in their folder: in each row a file, its text, and its split.
+"""Tables of images or recordings, such as `metadata.csv` in their folder: each row has a file, its text, and its split.
 
-This is the layout of Hugging Face's `imagefolder` and `audiofolder`. A column may tell the split of each row.
+This is the layout of Hugging Face's `imagefolder` and `audiofolder`. A column may contain the split of each row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tformer_cli.data.core import files
-from tformer_cli.data.core.media_sources import Columns, Found, of_table
+from tformer_cli.data.core.media_sources import Columns, UndecodedSplit, split_of_table
 from tformer_cli.data.core.names import one_with_ending
 from tformer_cli.errors import ConfigError, DataError
 
@@ -32,15 +32,15 @@ class Column:
         setting: the setting that names it.
         name: its name in the settings; empty: the first of `usual` that the table has.
         usual: usual names.
-        what: its content, for messages: "recordings".
+        kind: its content, for messages: "recordings".
     """
 
     setting: str
     name: str
     usual: Sequence[str]
-    what: str
+    kind: str
 
-    def among(self, names: Sequence[str], place: str) -> str:
+    def among(self, names: Sequence[str], origin: str) -> str:
         """Return its name among those of a table.
 
         Raises:
@@ -49,9 +49,9 @@ class Column:
         column = next((name for name in ([self.name] if self.name else self.usual) if name in names), None)
         if column is None:
             if self.name:
-                raise files.missing_column(place, self.name, names, self.setting)
+                raise files.missing_column(origin, self.name, names, self.setting)
             remedy = f"columns there: {', '.join(map(repr, names))}; name the right one with {self.setting}"
-            raise DataError(f"{place}: no column of {self.what}: {', '.join(self.usual)}", remedy)
+            raise DataError(f"{origin}: no column of {self.kind}: {', '.join(self.usual)}", remedy)
         return column
 
 
@@ -75,46 +75,46 @@ class MetadataTables:
 
     @property
     def settings(self) -> str:
-        """The settings that choose columns and rows, for messages."""
+        """Return the settings that select columns and rows, for messages."""
         return f"{self.content.setting}, {self.text.setting}, data.split_column, data.only"
 
-    def named(self, place: Path) -> list[Path]:
-        """Return the table, or the rows of one as TABLE/SPLIT, that the name of a split means; nothing if none does.
+    def named(self, path: Path) -> list[Path]:
+        """Return the table of a split, or the rows of a table as TABLE/SPLIT; nothing if there are none.
 
         Args:
-            place: a folder and the name of a split, with or without an ending.
+            path: a folder and the name of the split, with or without an ending.
 
         Raises:
-            DataError: if several tables, or several spellings in a column, are meant.
+            DataError: if there are several tables, or several spellings in a column.
         """
-        if place.is_file():
-            return [place]
-        if table := metadata_of(place):
+        if path.is_file():
+            return [path]
+        if table := metadata_of(path):
             return [table]
-        if tables := one_with_ending(place, files.TABLES):
+        if tables := one_with_ending(path, files.TABLES):
             return tables
-        return self._named_rows(place)
+        return self._named_rows(path)
 
-    def _named_rows(self, place: Path) -> list[Path]:
+    def _named_rows(self, path: Path) -> list[Path]:
         """Return TABLE/SPLIT if a column of a folder's table contains the name of the split; nothing if it does not."""
-        path = Path(self.config.path).expanduser()
-        table = path if path.is_file() and path.parent == place.parent else metadata_of(place.parent)
+        data_path = Path(self.config.path).expanduser()
+        table = data_path if data_path.is_file() and data_path.parent == path.parent else metadata_of(path.parent)
         if not table or not files.table_kind(table):
             return []
-        names = [name for name in self._splits(table) if name.lower() == place.name.lower()]
+        names = [name for name in self._splits(table) if name.lower() == path.name.lower()]
         if len(names) > 1:
             cause = f"{table}: {' and '.join(sorted(map(repr, names)))} in column {self.config.split_column!r}"
             raise DataError(cause, "write the name of the split in one way")
         return [table / name for name in names]
 
-    def whole(self, folder: Path) -> list[Path] | None:
+    def train_folder(self, folder: Path) -> list[Path] | None:
         """Return the table of a folder as the training split; nothing if its rows name splits; None: it has none."""
         table = metadata_of(folder)
         if table is None:
             return None
         return [] if self.config.split_column in self._names(table) else [table]
 
-    def find(self, path: Path) -> Found | None:
+    def find(self, path: Path) -> UndecodedSplit | None:
         """Return the files of a table, or of TABLE/SPLIT; None if the path is neither."""
         config = self.config
         if files.table_kind(path) and path.is_file():
@@ -124,15 +124,15 @@ class MetadataTables:
             return self._read(path.parent, path.name)
         if config.only:
             cause = f"data.only={config.only}: {path} is no table"
-            raise ConfigError(cause, f"put a {METADATA}.csv among the {self.content.what}")
+            raise ConfigError(cause, f"put a {METADATA}.csv among the {self.content.kind}")
         return None
 
-    def columns(self, names: Sequence[str], place: str, split: str = "") -> Columns:
-        """Return what is read of a table with the given columns.
+    def columns(self, names: Sequence[str], origin: str, split: str = "") -> Columns:
+        """Return the columns to read of a table.
 
         Args:
             names: names of its columns.
-            place: its name in messages.
+            origin: its name in messages.
             split: value of `split_column` in the rows that are read; empty: all rows are read.
 
         Raises:
@@ -140,7 +140,7 @@ class MetadataTables:
             ConfigError: if settings are impossible.
         """
         config = self.config
-        content, text = self.content.among(names, place), self.text.among(names, place)
+        content, text = self.content.among(names, origin), self.text.among(names, origin)
         if content == text:
             cause = f"{self.content.setting} and {self.text.setting} both name {content!r}"
             raise ConfigError(cause, "they must name different columns")
@@ -155,19 +155,19 @@ class MetadataTables:
             return all((_as_text(row[column]) == value) == (relation == "=") for column, relation, value in conditions)
 
         others, missing = tuple(column for column, _, _ in conditions), tuple(config.missing)
-        kept = keep if conditions else None
-        return Columns(content, text, missing, self.item, self.settings, others, kept, self.is_label)
+        condition = keep if conditions else None
+        return Columns(content, text, missing, self.item, self.settings, others, condition, self.is_label)
 
-    def narrowed(self, found: Found, columns: Columns, split: str, origin: str) -> Found:
+    def narrowed(self, rows: UndecodedSplit, columns: Columns, split: str, origin: str) -> UndecodedSplit:
         """Return the files with everything that selects rows in their key and in their name."""
         config = self.config
-        key = found.key and [*found.key, columns.wanted, config.split_column, split, config.only]
-        return dataclasses.replace(found, key=key, origin=f"{origin}, {config.only}" if config.only else origin)
+        key = rows.key and [*rows.key, columns.names, config.split_column, split, config.only]
+        return dataclasses.replace(rows, key=key, origin=f"{origin}, {config.only}" if config.only else origin)
 
-    def _read(self, table: Path, split: str) -> Found:
+    def _read(self, table: Path, split: str) -> UndecodedSplit:
         columns = self.columns(self._names(table), str(table), split)
-        where = f"{table}, {self.config.split_column}={split}" if split else str(table)
-        return self.narrowed(of_table(table, columns), columns, split, where)
+        origin = f"{table}, {self.config.split_column}={split}" if split else str(table)
+        return self.narrowed(split_of_table(table, columns), columns, split, origin)
 
     def _names(self, table: Path) -> list[str]:
         """Return the names of a table's columns."""
@@ -195,11 +195,11 @@ def metadata_of(folder: Path) -> Path | None:
     return tables[0] if tables else None
 
 
-def with_wildcards(place: Path, named: Callable[[Path], list[Path]]) -> list[Path]:
-    """Return the files that `named` returns for each path that a name with * stands for."""
-    if "*" in place.name and not place.is_file():
-        return [path for match in sorted(place.parent.glob(place.name)) for path in with_wildcards(match, named)]
-    return named(place)
+def with_wildcards(path: Path, named: Callable[[Path], list[Path]]) -> list[Path]:
+    """Return the files that `named` returns for a path, or for each path that matches a name with *."""
+    if "*" in path.name and not path.is_file():
+        return [file for match in sorted(path.parent.glob(path.name)) for file in with_wildcards(match, named)]
+    return named(path)
 
 
 def _as_text(value: Any) -> str:

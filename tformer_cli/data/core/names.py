@@ -1,4 +1,4 @@
-"""What the files and folders of a split are called, in capitals or small letters."""
+"""Names of the files and folders of a split, in upper or lower case."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ NAMES = {"train": ("train", "training"), "validation": VALIDATION_NAMES, "test":
 FULL_NAME = "give its full name: data.train=..., data.validation=... or data.test=..."
 
 
-def with_ending(place: Path, endings: Sequence[str], *, any_capitals: bool = False) -> list[Path]:
+def with_ending(path: Path, endings: Sequence[str], *, any_capitals: bool = False) -> list[Path]:
     """Return the files of this name with one of these endings, in the order of the endings.
 
     Args:
-        place: path of the file without its ending.
-        endings: endings, in any capitals.
-        any_capitals: whether the name is in any capitals too.
+        path: path of the file without its ending.
+        endings: endings, whose case is ignored.
+        any_capitals: whether the case of the name is ignored too.
     """
     spelled = str.lower if any_capitals else str
-    begins = [name for name in _names_in(place.parent) if spelled(name).startswith(spelled(place.name))]
+    begins = [name for name in _names_in(path.parent) if spelled(name).startswith(spelled(path.name))]
     pairs = ((name, ending) for ending in endings for name in begins)
-    places = [place.with_name(name) for name, ending in pairs if name[len(place.name) :].lower() == ending.lower()]
-    return [path for path in places if path.is_file()]
+    paths = [path.with_name(name) for name, ending in pairs if name[len(path.name) :].lower() == ending.lower()]
+    return [file for file in paths if file.is_file()]
 
 
 def one_with_ending(
-    place: Path, endings: Sequence[str], remedy: str = FULL_NAME, *, any_capitals: bool = False
+    path: Path, endings: Sequence[str], remedy: str = FULL_NAME, *, any_capitals: bool = False
 ) -> list[Path]:
     """Return the one file of this name with one of these endings, or nothing; see `with_ending`.
 
     Raises:
         DataError: if there are several; names them.
     """
-    there = with_ending(place, endings, any_capitals=any_capitals)
-    if len(there) > 1:
-        raise DataError(f"{place}: which of {', '.join(path.name for path in there)}?", remedy)
-    return there
+    matches = with_ending(path, endings, any_capitals=any_capitals)
+    if len(matches) > 1:
+        raise DataError(f"{path}: which of {', '.join(match.name for match in matches)}?", remedy)
+    return matches
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -1,8 +1,8 @@
-"""The pages of a Parquet file by their headers: how much each unpacks to is known before any of it is unpacked.
+"""The headers of the pages of a Parquet file, which contain the unpacked size of each page.
 
-The footer of a file says it too, but nothing compares that with the pages. Headers and the footer are Thrift's compact
-protocol; the fields are those of `parquet.thrift` in Apache Parquet's format. pyarrow has objects for parts of the
-footer, but ends the process when it makes them of a damaged one.
+The footer of a file contains it too, but nothing compares that with the pages. Headers and the footer are Thrift's
+compact protocol; the fields are those of `parquet.thrift` in Apache Parquet's format. pyarrow has objects for parts of
+the footer, but ends the process when it creates them from a damaged one.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ DAMAGED = "the header of a page, or the footer, is damaged"
 
 
 class Page(NamedTuple):
-    """What a page claims; pyarrow believes it.
+    """The header of a page, which pyarrow does not check.
 
     Attributes:
-        size: bytes that it unpacks to.
-        num_values: that it holds.
-        is_dictionary: whether its values are those that other pages refer to.
+        size: unpacked size in bytes.
+        num_values: number of its values.
+        is_dictionary: whether it is the dictionary to which other pages refer.
     """
 
     size: int
@@ -41,12 +41,12 @@ class Page(NamedTuple):
 
 
 class Column(NamedTuple):
-    """Where the pages of a column in a row group lie.
+    """The location of a column chunk: the pages of a column in a row group.
 
     Attributes:
-        start: of the first page in the file.
-        size: bytes of all pages.
-        num_values: of all pages.
+        start: position of its first page in the file.
+        size: size of all pages in bytes.
+        num_values: number of values in all pages.
     """
 
     start: int
@@ -103,7 +103,7 @@ def pages(file: BinaryIO, column: Column) -> Iterator[Page]:
 
 
 def _header(file: BinaryIO, position: int) -> tuple[dict[int, Any], int]:
-    """The header of the page at `position`, and its length."""
+    """Return the header of the page at `position`, and its length in bytes."""
     size = HEADER_BYTES
     while True:
         file.seek(position)
@@ -134,17 +134,17 @@ def _field(fields: dict[int, Any], number: int, kind: type[Value]) -> Value:
 
 
 class _Compact:
-    """Values in Thrift's compact protocol; texts and lists are passed over, except for lists of structs.
+    """A reader of values in Thrift's compact protocol; it skips texts and lists, except for lists of structs.
 
     Args:
-        data: their bytes; IndexError says that they end too early.
+        data: the encoded values; methods raise IndexError if it ends too early.
     """
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
 
     def struct(self, depth: int) -> dict[int, Any]:
-        """A struct's fields by their numbers."""
+        """Read a struct, and return its fields by their numbers."""
         fields: dict[int, Any] = {}
         number = 0
         while kind := self.byte():
@@ -153,7 +153,7 @@ class _Compact:
         return fields
 
     def value(self, kind: int, depth: int) -> Any:
-        """A value of a kind; None where it is passed over."""
+        """Read a value of a kind, and return it; None if it is skipped."""
         if depth > MOST_DEPTH:
             raise ValueError(DAMAGED)
         match kind:
@@ -181,18 +181,18 @@ class _Compact:
         return None
 
     def byte(self) -> int:
-        """The next byte."""
+        """Read the next byte."""
         self.at += 1
         return self.data[self.at - 1]
 
     def skip(self, count: int) -> None:
-        """Pass over bytes."""
+        """Skip bytes."""
         self.at += count
         if self.at > len(self.data):
             raise IndexError
 
     def varint(self) -> int:
-        """A number of 7 bits a byte, the lowest first."""
+        """Read a number with 7 bits per byte, the lowest first."""
         value = shift = 0
         while True:
             byte = self.byte()
@@ -204,6 +204,6 @@ class _Compact:
                 raise ValueError(DAMAGED)
 
     def integer(self) -> int:
-        """A number whose lowest bit is its sign."""
+        """Read a signed number, which is stored in zigzag encoding: its lowest bit is the sign."""
         value = self.varint()
         return (value >> 1) ^ -(value & 1)

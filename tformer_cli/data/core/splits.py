@@ -1,4 +1,4 @@
-"""Which files, or which split of a dataset, a role stands for; and a validation split where there is none."""
+"""The splits of a data set: their files or names, and a validation split drawn from the training split."""
 
 from __future__ import annotations
 
@@ -32,33 +32,34 @@ class Layout:
 
     Attributes:
         named: the files of a path (a folder and a name with or without an ending); nothing if it does not exist.
-        whole: the training split, if it is a whole folder except files named like other splits; nothing otherwise.
+        train_folder: the files of the training split if it is a folder with all its files except those named like other
+            splits; nothing otherwise.
         expected: description of the expected files, in which "NAME" is the split.
         builtin: the splits of built-in data.
     """
 
     named: Callable[[Path], list[Path]]
-    whole: Callable[[Path, Callable[[str], bool]], list[Path]]
+    train_folder: Callable[[Path, Callable[[str], bool]], list[Path]]
     expected: str
     builtin: tuple[str, ...] = ("train", "test")
 
 
 class Read(Protocol):
-    """A split, as it was read."""
+    """A split that was read."""
 
     @property
     def origin(self) -> str:
-        """Where it comes from, for people."""
+        """Return a human-readable description of the source."""
         ...
 
 
 class Rows(Read, Protocol):
-    """A split that is held in memory."""
+    """A split whose rows are in memory."""
 
     def __len__(self) -> int: ...
 
     def select(self, rows: np.ndarray, origin: str) -> Self:
-        """Some of the rows."""
+        """Return the split of the rows at the given indices, with another `origin`."""
         ...
 
 
@@ -75,21 +76,22 @@ def read_split(
 ) -> dict[str, Split]:
     """Read a split.
 
-    Where there is no validation split, a part of the training split serves, and training leaves it out. It is read once
-    for both.
+    If there is no validation split, a part of the training split is used for validation and not for training. The file
+    is then read once for both.
 
     Args:
-        config: where it is, and the share of the training split that becomes validation.
+        config: the location, and the share of the training split to validate on.
         split: train, validation or test.
-        read: reads what `find_split` found.
-        divide: from a split and that share to what is trained on, and what is validated on if the share is anything.
-        layout: of files; None: texts and tables.
+        read: reads the files or the named split that `find_split` returns.
+        divide: divides a split into a training and a validation split, given the share of the latter; the validation
+            split is None if the share is 0.
+        layout: the layout of files; None: texts and tables.
 
     Returns:
-        The split by its name; and the other one where training and validation are parts of one.
+        The split by its name; and the other one if training and validation are parts of one.
 
     Raises:
-        DataError: if the split is not there.
+        DataError: if the split does not exist.
     """
     find = functools.partial(find_split, config, layout=layout)
     if split == "train" and config.test and config.source.name != "builtin":
@@ -108,20 +110,20 @@ def read_split(
     if validation is not None:
         return {"train": train, "validation": validation}
     if split == "validation":
-        given = bool(config.validation_share)
-        cause = ", and too few training rows (of a label) to draw one" if given else " (data.validation_share=0)"
-        remedy = "data.validation=..." + ("" if given else ", or data.validation_share=0.1")
+        has_share = bool(config.validation_share)
+        cause = ", and too few training rows (of a label) to draw one" if has_share else " (data.validation_share=0)"
+        remedy = "data.validation=..." + ("" if has_share else ", or data.validation_share=0.1")
         raise DataError(f"{train.origin}: no validation split{cause}", remedy)
     return {"train": train}
 
 
 def draw(
-    whole: RowsSplit, share: float, *, seed: int, labels: Callable[[RowsSplit], Labels | None] | None = None
+    rows: RowsSplit, share: float, *, seed: int, labels: Callable[[RowsSplit], Labels | None] | None = None
 ) -> tuple[RowsSplit, RowsSplit | None]:
     """Divide rows into training rows and validation rows drawn by the seed; None if the share is less than a row.
 
     Args:
-        whole: the rows.
+        rows: the rows.
         share: share of validation rows.
         seed: seed of the draw.
         labels: returns the labels of each row for a stratified draw; None: the draw is not stratified.
@@ -129,31 +131,31 @@ def draw(
     Returns:
         The training rows and the validation rows.
     """
-    remaining, drawn = draw_rows(len(whole), share, seed=seed, labels=None if labels is None else labels(whole))
-    train = whole.select(remaining, whole.origin)
-    return train, whole.select(drawn, f"{whole.origin}, {len(drawn)} rows of it") if len(drawn) else None
+    remaining, drawn = draw_rows(len(rows), share, seed=seed, labels=None if labels is None else labels(rows))
+    train = rows.select(remaining, rows.origin)
+    return train, rows.select(drawn, f"{rows.origin}, {len(drawn)} rows of it") if len(drawn) else None
 
 
 def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> str | list[Path] | None:
-    """What is read for a split: files, the name of a dataset's split, or None where it was not named and is not there.
+    """Return the files of a split, or the name of a dataset's split; None if it is not configured and does not exist.
 
     Raises:
-        DataError: if the place, or a split that was named, is not there.
+        DataError: if the path, or a configured split, does not exist.
     """
     named = getattr(config, split)
     match config.source.name:
         case "builtin":
             return split if split in (layout or TEXTS).builtin else None
         case "hub":
-            there = hub_splits(config)
-            wanted = [named] if named else VALIDATION_NAMES if split == "validation" else [split]
-            name_there = next((name for name in wanted if name.partition("[")[0] in there), None)
-            if name_there is None:  # in another case
-                wanted = [name.lower() for name in wanted]
-                name_there = next((name for name in there if name.lower() in wanted), None)
-            if named and name_there is None:
-                raise DataError(f"{config.path}: no split {named!r}", f"splits there: {', '.join(there)}")
-            return name_there
+            splits = hub_splits(config)
+            candidates = [named] if named else VALIDATION_NAMES if split == "validation" else [split]
+            existing = next((name for name in candidates if name.partition("[")[0] in splits), None)
+            if existing is None:  # in another case
+                candidates = [name.lower() for name in candidates]
+                existing = next((name for name in splits if name.lower() in candidates), None)
+            if named and existing is None:
+                raise DataError(f"{config.path}: no split {named!r}", f"splits there: {', '.join(splits)}")
+            return existing
         case _:
             return _find_files(config, split, named, layout or TEXTS)
 
@@ -168,11 +170,11 @@ def _find_files(config: DataConfig, split: str, named: str, layout: Layout) -> l
         folder = path
     else:
         raise DataError(f"data.path: {config.path}: no such folder or file", "check the path")
-    files = _places(folder, split, named, layout)
+    files = _named_files(folder, split, named, layout)
     if files:
         return files
     if split == "train" and named == "train":
-        files = layout.whole(folder, is_other_split(config))
+        files = layout.train_folder(folder, is_other_split(config))
         if files:
             return files
     if not named:
@@ -181,32 +183,32 @@ def _find_files(config: DataConfig, split: str, named: str, layout: Layout) -> l
     if files:
         return files
     refuse_saved(folder)
-    there = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
+    names = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
     expected = layout.expected.replace("NAME", named)
-    raise DataError(f"no split {named!r} in {folder}", f"expected {expected}; there: {there}")
+    raise DataError(f"no split {named!r} in {folder}", f"expected {expected}; there: {names}")
 
 
-def _places(folder: Path, split: str, named: str, layout: Layout) -> list[Path]:
-    """Return the paths that a split's name means in a folder, in upper or lower case.
+def _named_files(folder: Path, split: str, named: str, layout: Layout) -> list[Path]:
+    """Return the files of a split's name in a folder, in upper or lower case.
 
     Raises:
         DataError: if there are two such names.
     """
     if named and named != split:  # a name given by the user
-        there = layout.named(folder / Path(named).expanduser())  # an absolute path ignores the folder
-        if there or "/" in named or "*" in named:
-            return there
+        paths = layout.named(folder / Path(named).expanduser())  # an absolute path ignores the folder
+        if paths or "/" in named or "*" in named:
+            return paths
     names = [named] if named and named != split else list(NAMES[split])
-    entries, places = os.listdir(folder), dict[str, list[Path]]()
+    entries, matches = os.listdir(folder), dict[str, list[Path]]()
     for name in names:
         for spelling in _spellings(entries, name):
-            there = layout.named(folder / spelling)
-            if there and not any(_same(there, other) for other in places.values()):
-                places[spelling] = there
-    if len(places) > 1:
-        cause = f"{folder}: which one is the {split} split: {' or '.join(places)}?"
-        raise DataError(cause, f"rename or merge them, or name one: data.{split}=./{next(iter(places))}")
-    return next(iter(places.values()), [])
+            paths = layout.named(folder / spelling)
+            if paths and not any(_same(paths, other) for other in matches.values()):
+                matches[spelling] = paths
+    if len(matches) > 1:
+        cause = f"{folder}: which one is the {split} split: {' or '.join(matches)}?"
+        raise DataError(cause, f"rename or merge them, or name one: data.{split}=./{next(iter(matches))}")
+    return next(iter(matches.values()), [])
 
 
 def _spellings(entries: list[str], name: str) -> list[str]:
@@ -215,10 +217,10 @@ def _spellings(entries: list[str], name: str) -> list[str]:
     return [name, *sorted(begin for begin in begins if begin != name and begin.lower() == name.lower())]
 
 
-def _same(one: list[Path], other: list[Path]) -> bool:
-    """Return whether two names are the same file, as on a case-insensitive file system."""
-    pairs = zip(one, other, strict=False)
-    return len(one) == len(other) and all(a == b or (a.exists() and b.exists() and a.samefile(b)) for a, b in pairs)
+def _same(first: list[Path], second: list[Path]) -> bool:
+    """Return whether two lists contain the same files, as two spellings do on a case-insensitive file system."""
+    pairs = zip(first, second, strict=False)
+    return len(first) == len(second) and all(a == b or (a.exists() and b.exists() and a.samefile(b)) for a, b in pairs)
 
 
 def is_other_split(config: DataConfig) -> Callable[[str], bool]:
@@ -229,16 +231,16 @@ def is_other_split(config: DataConfig) -> Callable[[str], bool]:
     return lambda name: name.lower() in lower or name.lower().removesuffix(TEXT) in lower
 
 
-def _named(place: Path) -> list[Path]:
-    if place.is_file():
-        return [place]
-    if place.is_dir():
-        return _texts(place)
-    return one_with_ending(place, (TEXT, *files.READABLE))
+def _named(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return _texts(path)
+    return one_with_ending(path, (TEXT, *files.READABLE))
 
 
 def _texts_but(folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
-    """Every text of the folder, but for what is another split."""
+    """Return all texts of the folder except those of other splits."""
     return [path for path in _texts(folder) if not is_other(path.stem) and not is_other(path.name)]
 
 
@@ -248,4 +250,4 @@ def _texts(folder: Path) -> list[Path]:
 
 
 TEXTS = Layout(_named, _texts_but, f"NAME with one of {', '.join((TEXT, *files.TABLES))}")
-"""A split is a text file or a table, or a folder of text files."""
+"""The layout of text files and tables: a split is one of them, or a folder of text files."""

@@ -1,7 +1,7 @@
-"""Texts and arrays that are written piece by piece and lie in files, so that a corpus may be larger than memory.
+"""Texts and arrays in files, which are written piece by piece, so that a corpus may be larger than memory.
 
-Texts lie in files without a name, which go with the process; of each only its place is known in memory, and that is
-mapped. Token arrays that outlive the process have names: see `tformer_cli.data.text.encoded`.
+Texts are in anonymous temporary files, which the system deletes with the process. The offset of each text is in memory,
+and is mapped. Token arrays that outlive the process are in the cache: see `tformer_cli.data.text.encoded`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tformer_cli.data.core.cache import Write, cache_folder
 from tformer_cli.errors import DataError
 from tformer_cli.runs.writing import write_remedy
 
-READ_BYTES = 1 << 20  # of text, when it is read from beginning to end
-OFFSETS_AT_ONCE = 1 << 12  # of texts that are written
-TEXTS_AT_ONCE = 64  # in a digest
-CHARACTERS_AT_ONCE = 1 << 20  # of text that is encoded
+READ_BYTES = 1 << 20  # read at once in an iteration over texts
+OFFSETS_AT_ONCE = 1 << 12  # written at once
+TEXTS_AT_ONCE = 64  # digested at once
+CHARACTERS_AT_ONCE = 1 << 20  # encoded at once
 
 
 def temporary(cache: str) -> IO[bytes]:
-    """A file without a name in the cache folder, or where the system keeps such files if that cannot be written.
+    """Open an anonymous temporary file in the cache folder, or in the system's temporary folder if that fails.
 
     Raises:
         DataError: if neither can be written.
@@ -54,11 +54,11 @@ def _no_room(cache: str, error: OSError) -> DataError:
 # --- arrays -------------------------------------------------------------------------------------------------
 
 
-def unnamed(cache: str, names: Sequence[str], write: Write) -> dict[str, np.ndarray]:
-    """Arrays for this process alone, mapped from files without a name; arguments as `cached`.
+def temporary_arrays(cache: str, names: Sequence[str], write: Write) -> dict[str, np.ndarray]:
+    """Return arrays that are mapped from anonymous temporary files; the arguments are those of `cached`.
 
     Raises:
-        DataError: if there is no room for them.
+        DataError: if the files cannot be written.
     """
     streams = {name: temporary(cache) for name in names}
     try:
@@ -77,26 +77,26 @@ def _mapped(stream: IO[bytes]) -> np.ndarray:
 
 
 class Mapped:
-    """A memory-mapped array that goes to another process as the name of its file, where it has one.
+    """A memory-mapped array that is pickled as the name of its file, if that has a name.
 
     Args:
-        array: as `cached` gives it.
+        array: an array of `cached`.
     """
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
 
     def __reduce__(self) -> tuple:
-        """Else a process that starts anew would get a copy of all of it."""
+        """Pickle the name of the file, as a spawned process would otherwise receive a copy of the array."""
         base = self.array.base
         while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):  # a view of a view
             base = base.base
         if isinstance(base, np.memmap) and base.filename is not None and base.nbytes == self.array.nbytes:
-            return _map_again, (str(base.filename), self.array.dtype.str, base.offset, self.array.shape)
+            return _unpickle_mapped, (str(base.filename), self.array.dtype.str, base.offset, self.array.shape)
         return Mapped, (self.array,)
 
 
-def _map_again(name: str, dtype: str, offset: int, shape: tuple[int, ...]) -> Mapped:
+def _unpickle_mapped(name: str, dtype: str, offset: int, shape: tuple[int, ...]) -> Mapped:
     return Mapped(np.asarray(np.memmap(name, dtype, "r", offset, shape)))
 
 
@@ -104,8 +104,8 @@ class ArrayWriter:
     """A flat array in NumPy's format, written piece by piece.
 
     Args:
-        stream: empty, open for reading and writing: a file, or `io.BytesIO`.
-        dtype: of its numbers.
+        stream: an empty file, or `io.BytesIO`, open for reading and writing.
+        dtype: type of its elements.
     """
 
     def __init__(self, stream: IO[bytes], dtype: np.dtype | type) -> None:
@@ -114,17 +114,17 @@ class ArrayWriter:
         self.start = stream.tell()
 
     def _write_header(self) -> None:
-        """NumPy leaves room in the header for a first axis that grows."""
+        """Write the header, in which NumPy reserves space for a first axis that grows."""
         head = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.count,)}
         np.lib.format.write_array_header_1_0(self.stream, head)
 
     def append(self, values: np.ndarray) -> None:
-        """Add numbers, (n,)."""
+        """Append elements, (n,)."""
         self.stream.write(np.asarray(values, self.dtype).tobytes())
         self.count += len(values)
 
     def finish(self) -> np.ndarray:
-        """All numbers, (count,), mapped if the stream is a file."""
+        """Complete the file, and return all elements, (count,), mapped if the stream is a file."""
         self.stream.seek(0)
         self._write_header()
         self.stream.flush()
@@ -135,12 +135,12 @@ class ArrayWriter:
 
 
 class RaggedWriter:
-    """Sequences of different lengths, written piece by piece: their values end to end, and where each begins.
+    """Sequences of different lengths, written piece by piece: their concatenated values, and their offsets.
 
     Args:
         values: stream of the values, as in `ArrayWriter`.
         offsets: stream of the offsets.
-        dtype: of the values.
+        dtype: type of the values.
     """
 
     def __init__(self, values: IO[bytes], offsets: IO[bytes], dtype: np.dtype | type) -> None:
@@ -148,23 +148,23 @@ class RaggedWriter:
         self.offsets.append(np.zeros(1, np.int64))
 
     def extend(self, values: np.ndarray, lengths: np.ndarray) -> None:
-        """Add sequences that lie end to end in `values`, as long as `lengths` says, (n,) int64."""
+        """Append sequences that are concatenated in `values`; `lengths` are their lengths, (n,) int64."""
         self.offsets.append(self.values.count + np.cumsum(lengths))
         self.values.append(values)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """All values, and the offsets (N + 1,): sequence i is `values[offsets[i] : offsets[i + 1]]`."""
+        """Return all values, and the offsets (N + 1,): sequence i is `values[offsets[i] : offsets[i + 1]]`."""
         return self.values.finish(), self.offsets.finish()
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """Sequences of different lengths by number, laid end to end; it goes to another process without its values.
+    """Sequences of different lengths; mapped values are pickled as the name of their file.
 
     Attributes:
-        values: all of them, (total,) or (total, width); it may lie in a memory-mapped file.
-        starts: where each begins, (N,) int64.
-        lengths: of each, (N,) int64.
+        values: the concatenated values, (total,) or (total, width), which may be memory-mapped.
+        starts: index of the first value of each sequence, (N,) int64.
+        lengths: length of each sequence, (N,) int64.
     """
 
     values: np.ndarray
@@ -173,32 +173,32 @@ class Ragged:
 
     @classmethod
     def from_offsets(cls, values: np.ndarray, offsets: np.ndarray) -> Ragged:
-        """Sequences laid end to end: i is `values[offsets[i] : offsets[i + 1]]`; offsets (N + 1,) int64."""
+        """Return the sequences of which i is `values[offsets[i] : offsets[i + 1]]`; offsets (N + 1,) int64."""
         return cls(values, np.asarray(offsets[:-1]), np.diff(offsets))
 
     def __reduce__(self) -> tuple:
-        """Of mapped values their file's name goes."""
-        return _ragged_again, (Mapped(self.values), self.starts, self.lengths)
+        """Pickle mapped values as the name of their file."""
+        return _unpickle_ragged, (Mapped(self.values), self.starts, self.lengths)
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of sequences."""
         return len(self.starts)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """A sequence, a view, (length,) or (length, width)."""
+        """Return a sequence as a view, (length,) or (length, width)."""
         start = self.starts[index]
         return self.values[start : start + self.lengths[index]]
 
     def gather(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The sequences at `rows`, views."""
+        """Return the sequences at `rows` as views."""
         return [self[int(row)] for row in rows]
 
     def select(self, rows: np.ndarray) -> Ragged:
-        """The sequences at `rows`, in that order; their values stay where they are."""
+        """Return the sequences at `rows`, in that order, without copying their values."""
         return Ragged(self.values, self.starts[rows], self.lengths[rows])
 
 
-def _ragged_again(values: Mapped, starts: np.ndarray, lengths: np.ndarray) -> Ragged:
+def _unpickle_ragged(values: Mapped, starts: np.ndarray, lengths: np.ndarray) -> Ragged:
     return Ragged(values.array, starts, lengths)
 
 
@@ -206,22 +206,22 @@ def _ragged_again(values: Mapped, starts: np.ndarray, lengths: np.ndarray) -> Ra
 
 
 class Texts(Sequence[str]):
-    """Texts in a file, read when they are asked for.
+    """A sequence of texts in a file, each of which is read when it is accessed.
 
     Args:
-        file: UTF-8, end to end.
-        offsets: where each begins, and where the last ends, in bytes, (N + 1,) int64.
+        file: the concatenated texts in UTF-8.
+        offsets: text i is the bytes from offset i up to offset i + 1, (N + 1,) int64.
     """
 
     def __init__(self, file: IO[bytes], offsets: np.ndarray) -> None:
         self._file, self._offsets = file, offsets
 
     def __reduce__(self) -> tuple:
-        """A process that does not share the file gets the texts themselves."""
+        """Pickle the texts themselves, for processes that do not share the file."""
         return list, (list(self),)
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of texts."""
         return len(self._offsets) - 1
 
     @overload
@@ -229,7 +229,7 @@ class Texts(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> Texts: ...
     def __getitem__(self, index: int | slice) -> str | Texts:
-        """A text; or a stretch of texts, which copies nothing."""
+        """Return a text; or, for a slice with step 1, a sequence of texts, without reading them."""
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             if step != 1:
@@ -242,33 +242,33 @@ class Texts(Sequence[str]):
         return self._read(*self._offsets[index : index + 2].tolist()).decode()
 
     def __iter__(self) -> Iterator[str]:
-        """All texts in order, some at a time in memory."""
+        """Yield all texts in order, of which some at a time are in memory."""
         first = 0
         while first < len(self):
-            most = self._offsets[first] + READ_BYTES
-            stop = max(first + 1, int(np.searchsorted(self._offsets, most, side="right")) - 1)
-            places = self._offsets[first : stop + 1].tolist()
-            data = self._read(places[0], places[-1])
-            for begin, end in pairwise(places):
-                yield data[begin - places[0] : end - places[0]].decode()
+            limit = self._offsets[first] + READ_BYTES
+            stop = max(first + 1, int(np.searchsorted(self._offsets, limit, side="right")) - 1)
+            bounds = self._offsets[first : stop + 1].tolist()
+            data = self._read(bounds[0], bounds[-1])
+            for begin, end in pairwise(bounds):
+                yield data[begin - bounds[0] : end - bounds[0]].decode()
             first = stop
 
     def _read(self, begin: int, end: int) -> bytes:
         if hasattr(os, "pread"):
-            return os.pread(self._file.fileno(), end - begin, begin)  # no place in the file is kept: workers share it
-        self._file.seek(begin)  # Windows, where each process has a file of its own
+            return os.pread(self._file.fileno(), end - begin, begin)  # without a file position, since workers share it
+        self._file.seek(begin)  # on Windows, where processes do not share the file
         return self._file.read(end - begin)
 
 
 def gather(rows: Iterable[Sequence[str]], columns: int, *, cache: str, origin: str, unit: str = "row") -> list[Texts]:
-    """Lay the columns of rows down in files.
+    """Write the columns of rows to anonymous temporary files.
 
     Args:
-        rows: read once.
-        columns: texts in each row.
-        cache: `data.cache`: where the files are put.
-        origin: where the rows come from, for errors.
-        unit: what an error calls a row.
+        rows: the rows, which are read once.
+        columns: number of texts in each row.
+        cache: `data.cache`, the folder of the files.
+        origin: source of the rows, for errors.
+        unit: what a row is called in errors.
 
     Raises:
         DataError: if the files cannot be written; at a NUL or half of a surrogate pair, naming the row.
@@ -276,12 +276,12 @@ def gather(rows: Iterable[Sequence[str]], columns: int, *, cache: str, origin: s
     files = [temporary(cache) for _ in range(columns)]
     offsets = [ArrayWriter(temporary(cache), np.int64) for _ in range(columns)]
     ends = [[0] for _ in range(columns)]
-    places = [0] * columns
+    positions = [0] * columns
     for number, row in enumerate(rows, 1):
         for column, text in enumerate(row):
             data = utf8(text, origin, unit, number)
-            places[column] += len(data)
-            ends[column].append(places[column])
+            positions[column] += len(data)
+            ends[column].append(positions[column])
             try:
                 files[column].write(data)
                 if len(ends[column]) >= OFFSETS_AT_ONCE:
@@ -290,16 +290,16 @@ def gather(rows: Iterable[Sequence[str]], columns: int, *, cache: str, origin: s
             except OSError as error:
                 raise _no_room(cache, error) from error
     try:
-        for file, writer, rest in zip(files, offsets, ends, strict=True):
+        for file, writer, remaining in zip(files, offsets, ends, strict=True):
             file.flush()
-            writer.append(np.array(rest, np.int64))
+            writer.append(np.array(remaining, np.int64))
         return [Texts(file, writer.finish()) for file, writer in zip(files, offsets, strict=True)]
     except OSError as error:
         raise _no_room(cache, error) from error
 
 
 def utf8(text: str, origin: str, unit: str, number: int) -> bytes:
-    """A text as bytes.
+    """Encode a text as UTF-8.
 
     Raises:
         DataError: at a NUL or half of a surrogate pair; names the text.
@@ -314,10 +314,10 @@ def utf8(text: str, origin: str, unit: str, number: int) -> bytes:
 
 
 def text_digest(columns: Sequence[Sequence[str]], origin: str, unit: str = "text") -> str:
-    """SHA-256 of columns of texts, in hex; as a NUL is refused, it can divide them.
+    """Return the SHA-256 of columns of texts, in hex, with NUL between texts.
 
     Raises:
-        DataError: as `utf8`.
+        DataError: at a NUL or half of a surrogate pair, see `utf8`.
     """
     digest = hashlib.sha256(f"{len(columns[0])}\0".encode())
     for column in columns:
@@ -328,7 +328,7 @@ def text_digest(columns: Sequence[Sequence[str]], origin: str, unit: str = "text
             if sum(map(len, texts)) <= CHARACTERS_AT_ONCE:
                 with suppress(UnicodeEncodeError):
                     data = "\0".join([*texts, ""]).encode()
-            if data.count(b"\0") != len(texts):  # long texts, or a fault, which `utf8` names
+            if data.count(b"\0") != len(texts):  # long texts, or a fault, for which `utf8` raises
                 data = b"".join(
                     utf8(text, origin, unit, number) + b"\0" for number, text in enumerate(texts, count + 1)
                 )
@@ -337,14 +337,14 @@ def text_digest(columns: Sequence[Sequence[str]], origin: str, unit: str = "text
     return digest.hexdigest()
 
 
-def chunks(texts: Iterable[str], most: int) -> Iterator[list[str]]:
-    """The texts in order, at most `most` at a time, and fewer where they are long."""
+def chunks(texts: Iterable[str], max_texts: int) -> Iterator[list[str]]:
+    """Yield lists of at most `max_texts` texts, in order, and of fewer if they are long."""
     part: list[str] = []
     characters = 0
     for text in texts:
         part.append(text)
         characters += len(text)
-        if len(part) >= most or characters >= CHARACTERS_AT_ONCE:
+        if len(part) >= max_texts or characters >= CHARACTERS_AT_ONCE:
             yield part
             part, characters = [], 0
     if part:

@@ -12,12 +12,12 @@ from tformer_cli.data.core.batching import LengthBatches
 
 
 class View(Generic[B]):
-    """A split in batches, as training sees it or as it is.
+    """The batches of a split, with the augmentation of training or without it.
 
     Args:
         split: name of the split.
-        training: whether examples are sampled, augmented and hidden anew in each epoch. Otherwise they are the same in
-            each epoch.
+        training: whether examples are sampled, augmented and masked differently in each epoch. Otherwise they are the
+            same in each epoch.
     """
 
     def __init__(self, split: str, *, training: bool) -> None:

@@ -1,1 +1,1 @@
-"""Reading and augmentation of pictures."""
+"""Reading and augmentation of images."""

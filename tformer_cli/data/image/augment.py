@@ -29,26 +29,29 @@ __all__ = ["Augmentation", "Stream", "blend", "center", "denormalise", "draw_ble
 Stream = IntEnum(
     "Stream", "crop flip rotation scale brightness contrast saturation hue operations erase noise mix", start=0
 )
-"""What numbers are drawn for: turning one setting on does not change what another draws. Other uses begin at 64."""
+"""Streams of random numbers, one for each purpose, so that no setting changes the draws of another.
+
+Other modules use streams from 64 on.
+"""
 
 JITTER = {
     Stream.brightness: colour.brightness, Stream.contrast: colour.contrast, Stream.saturation: colour.saturation
 }  # fmt: skip
-"""In their order; the names are those of the settings."""
+"""Colour changes in the order in which they are applied; the streams have the names of the settings."""
 
 TRIES = 10
-"""Parts of a picture that a resized crop tries before it takes the largest in the middle."""
+"""Number of crops that a resized crop tries before it takes the largest one in the centre."""
 STRONGEST = 30
-"""RandAugment's M at which an operation has its full strength."""
+"""Magnitude M of RandAugment at which an operation has its full strength."""
 TURN, SHEAR, TRANSLATION = math.radians(30), 0.3, 150 / 331
 """Full strengths of RandAugment's geometric operations; the last is a share of R and S (Cubuk et al. 2019, table 6)."""
 ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)
-"""Lowest and highest share of the picture, and height over width, of what random erasing takes."""
+"""Limits of the share of the image's area, and of the aspect ratio (height over width), of an erased rectangle."""
 QUANTILES = 4096
-"""Steps of the table of a Beta distribution."""
+"""Number of steps in the table of a Beta distribution."""
 
 Draw = Callable[[int, int], Tensor]
-"""`uniforms` of a batch: (count, stream) to (B, count)."""
+"""A function that returns the random numbers of a batch: (count, stream) to (B, count)."""
 
 
 def normalise(pixels: Tensor, data: ImageDataConfig) -> Tensor:
@@ -71,26 +74,27 @@ def denormalise(images: Tensor, data: ImageDataConfig) -> Tensor:
 
 
 def _shares(pixels: Tensor) -> Tensor:
-    """Levels, uint8, as shares of the brightest, float32."""
+    """Convert levels, uint8, to shares of the brightest level, float32."""
     return pixels.float().div_(255)
 
 
 def _channels(values: list[float], images: Tensor) -> Tensor:
-    """One for each channel, or for all: (C or 1, 1, 1)."""
+    """Return values for each channel, or a value for all channels, as (C or 1, 1, 1)."""
     return torch.tensor(values, device=images.device).view(-1, 1, 1)
 
 
 class Augmentation:
-    """What is done to pictures before training sees them.
+    """The augmentation of training images.
 
-    The order is: crop, flip, rotation and scale, and RandAugment's geometric operations, all in one resampling, or in
-    none where whole pixels are moved; brightness, contrast, saturation, hue; RandAugment's colour operations as drawn;
-    random erasing; normalisation. What is outside the picture has the mean colour: 0 when normalised, as in papers.
+    The order is: crop, flip, rotation and scale, and RandAugment's geometric operations in one resampling, or without
+    resampling if images are shifted by whole pixels; brightness, contrast, saturation, hue; RandAugment's colour
+    operations in the drawn order; random erasing; normalisation. Pixels outside the image have the mean colour, which
+    is 0 after normalisation.
 
     Args:
-        config: what, and how much.
-        data: size, mean and deviation.
-        seed: of the run.
+        config: settings of the augmentation.
+        data: size, mean and standard deviation of images.
+        seed: seed of the run.
     """
 
     def __init__(self, config: AugmentConfig, data: ImageDataConfig, seed: int) -> None:
@@ -104,7 +108,7 @@ class Augmentation:
             pixels: (B, C, H, W), uint8; images of different sizes, each in the upper left corner of its canvas.
             sizes: their heights and widths, (B, 2), int64; on the CPU, to avoid a synchronisation with the device.
             samples: their indices in the data, (B,), int64; on the CPU, like `sizes`.
-            epoch: from 0.
+            epoch: counts from 0.
 
         Returns:
             (B, C, R, S), float32, normalised.
@@ -116,18 +120,19 @@ class Augmentation:
         strengths = torch.where(drawn[:, 1::2] < 0.5, -1, 1) * (self.config.magnitude / STRONGEST)
         images = self._geometry(pixels, sizes, draw, operations, strengths)
         images = self._colour(images, draw)
-        for place in range(self.config.operations):
+        for index in range(self.config.operations):
             for operation in COLOUR_OPERATIONS:
-                rows = (operations[:, place] == operation).nonzero()[:, 0]
+                rows = (operations[:, index] == operation).nonzero()[:, 0]
                 if len(rows):
-                    there, strength = rows.to(images.device), strengths[rows, place, None, None, None].to(images)
-                    images[there] = colour.operate(operation, images[there], strength)
+                    strength = strengths[rows, index, None, None, None].to(images)
+                    rows = rows.to(images.device)
+                    images[rows] = colour.operate(operation, images[rows], strength)
         if self.config.erase:
             self._erase(images, samples, draw, epoch)
         return normalise(images, self.data)
 
     def _geometry(self, pixels: Tensor, sizes: Tensor, draw: Draw, operations: Tensor, strengths: Tensor) -> Tensor:
-        """Apply the geometric operations: (B, C, R, S), float32 in [0, 1]."""
+        """Return the geometrically transformed images, (B, C, R, S), float32 in [0, 1]."""
         config, shape, mean = self.config, self.data.height_width, _channels(self.data.mean, pixels)
         size = torch.tensor(shape)
         flip = draw(1, Stream.flip)[:, 0] < config.flip
@@ -146,8 +151,8 @@ class Augmentation:
         turn = (2 * draw(1, Stream.rotation)[:, 0].double() - 1) * math.radians(config.rotation)
         ratio = torch.exp((1 - 2 * draw(1, Stream.scale).double()) * math.log1p(config.scale))
         matrices = matrices @ _maps(_rotations(turn) * ratio[:, None])
-        for place in range(config.operations):
-            matrices = matrices @ _operations(operations[:, place], strengths[:, place].double(), shape)
+        for index in range(config.operations):
+            matrices = matrices @ _operations(operations[:, index], strengths[:, index].double(), shape)
         return resample(pixels, sizes, matrices, shape, mean)
 
     def _colour(self, images: Tensor, draw: Draw) -> Tensor:
@@ -200,23 +205,23 @@ def _part(sizes: Tensor, drawn: Tensor, config: AugmentConfig, shape: tuple[int,
     Returns:
         Upper left corners and extents in whole pixels, (B, 2), int64 each.
     """
-    whole = sizes[:, None]  # (B, 1, 2)
-    area, aspect, *place = drawn.unflatten(1, (4, TRIES)).unbind(1)
+    image_sizes = sizes[:, None]  # (B, 1, 2)
+    area, aspect, *position = drawn.unflatten(1, (4, TRIES)).unbind(1)
     area = (config.area_low + (1 - config.area_low) * area) * sizes.prod(1, keepdim=True)
     upright = shape[0] / shape[1]
     aspect = torch.exp((2 * aspect - 1) * math.log(config.aspect)) * upright
     extents = torch.stack((area * aspect, area / aspect), 2).sqrt().round().long()
-    corners = (torch.stack(place, 2) * (whole - extents + 1)).long()
+    corners = (torch.stack(position, 2) * (image_sizes - extents + 1)).long()
     limits = torch.tensor((upright, 1 / upright), dtype=torch.float64) * config.aspect
-    largest = whole.minimum((whole.flip(2) * limits).round().long().clamp(min=1))
-    extents, corners = torch.cat((extents, largest), 1), torch.cat((corners, (whole - largest) // 2), 1)
-    first = ((extents > 0) & (extents <= whole)).all(2).byte().argmax(1)
+    largest = image_sizes.minimum((image_sizes.flip(2) * limits).round().long().clamp(min=1))
+    extents, corners = torch.cat((extents, largest), 1), torch.cat((corners, (image_sizes - largest) // 2), 1)
+    first = ((extents > 0) & (extents <= image_sizes)).all(2).byte().argmax(1)
     rows = torch.arange(len(sizes))
     return corners[rows, first], extents[rows, first]
 
 
 def _maps(linear: Tensor, shift: Tensor | None = None) -> Tensor:
-    """(B, 3, 3), float64, of (B, 2, 2) and (B, 2): x, y, 1."""
+    """Return the maps of (x, y, 1), (B, 3, 3), float64, from their linear parts, (B, 2, 2), and shifts, (B, 2)."""
     matrices = torch.eye(3, dtype=torch.float64).repeat(len(linear), 1, 1)
     matrices[:, :2, :2] = linear
     if shift is not None:
@@ -225,13 +230,13 @@ def _maps(linear: Tensor, shift: Tensor | None = None) -> Tensor:
 
 
 def _rotations(turn: Tensor) -> Tensor:
-    """(B, 2, 2) of radians (B,)."""
+    """Return rotations, (B, 2, 2), by angles in radians, (B,)."""
     cosine, sine = turn.cos(), turn.sin()
     return torch.stack((cosine, -sine, sine, cosine), 1).unflatten(1, (2, 2))
 
 
 def _operations(operations: Tensor, strengths: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Maps, (B, 3, 3), of RandAugment's geometric operations, (B,); the identity where the operation is another."""
+    """Return the maps, (B, 3, 3), of RandAugment's operations, (B,); the identity for operations on colours."""
 
     def strength(operation: Operation) -> Tensor:
         return torch.where(operations == operation, strengths, 0.0)
@@ -255,7 +260,7 @@ def draw_blends(
         config: alphas; if both are 0, partners have no weight.
         size: R and S.
         samples: indices of the images in the data, (B,), int64.
-        epoch: from 0.
+        epoch: counts from 0.
         seed: seed of the run.
 
     Returns:
@@ -294,33 +299,35 @@ def blend(images: Tensor, partners: Tensor, shares: Tensor, boxes: Tensor) -> Te
 
 
 def beta_quantile(alpha: float, probability: Tensor) -> Tensor:
-    """Inverse of Beta(alpha, alpha)'s distribution function, from a table: it makes random numbers of uniform ones.
+    """Return quantiles of Beta(alpha, alpha), interpolated in a table.
+
+    Quantiles of uniform random numbers have the Beta distribution.
 
     Args:
         alpha: more than 0.
-        probability: float64 in [0, 1).
+        probability: float64 in [0, 1), of any shape.
 
     Returns:
-        As `probability`, in [0, 1].
+        Numbers in [0, 1] with the shape of `probability`, float64.
     """
-    cumulative, places = _beta_table(alpha)
+    cumulative, powers = _beta_table(alpha)
     lower = torch.minimum(probability, 1 - probability)  # the distribution is symmetric
     after = torch.searchsorted(cumulative, lower).clamp(1, QUANTILES)
     before = after - 1
     part = (lower - cumulative[before]) / (cumulative[after] - cumulative[before]).clamp(min=1e-300)
-    found = (places[before] + part * (places[after] - places[before])) ** (1 / min(alpha, 1.0))
-    return torch.where(probability < 0.5, found, 1 - found)
+    quantile = (powers[before] + part * (powers[after] - powers[before])) ** (1 / min(alpha, 1.0))
+    return torch.where(probability < 0.5, quantile, 1 - quantile)
 
 
 @lru_cache
 def _beta_table(alpha: float) -> tuple[Tensor, Tensor]:
-    """The lower half of Beta(alpha, alpha)'s distribution function at x^p, float64, with p = min(alpha, 1).
+    """Return the lower half of Beta(alpha, alpha)'s distribution function, and the x^p of its steps, float64.
 
-    The density has a pole at 0 if alpha is less than 1, and that of x^p has none.
+    p is min(alpha, 1). The density of x has a pole at 0 if alpha is less than 1, and that of x^p has none.
     """
     power = min(alpha, 1.0)
-    places = torch.linspace(0, 0.5**power, QUANTILES + 1, dtype=torch.float64)
-    x = places ** (1 / power)
+    powers = torch.linspace(0, 0.5**power, QUANTILES + 1, dtype=torch.float64)
+    x = powers ** (1 / power)
     density = torch.exp(torch.xlogy(alpha - power, 2 * x) + torch.xlogy(alpha - 1, 2 * (1 - x)))
     cumulative = functional.pad(torch.cumulative_trapezoid(density), (1, 0))
-    return cumulative / (2 * cumulative[-1]), places
+    return cumulative / (2 * cumulative[-1]), powers

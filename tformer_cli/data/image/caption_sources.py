@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tformer_cli.config.schema import BadSample
 from tformer_cli.data.core import files
 from tformer_cli.data.core.hub import hub_data, hub_named_rows, hub_origin
-from tformer_cli.data.core.media_sources import Found, Row, of_hub, of_stream
+from tformer_cli.data.core.media_sources import Row, UndecodedSplit, split_of_hub, split_of_stream
 from tformer_cli.data.core.metadata import METADATA, Column, MetadataTables, with_wildcards
 from tformer_cli.data.core.splits import Layout
 from tformer_cli.data.image.images import Images, ImageSources, read_sources
@@ -29,9 +29,9 @@ def read_captioned(config: CaptionDataConfig, split: str, *, seed: int, on_bad_s
     """Read a split of images whose `labels` are captions, see `read_sources`.
 
     Args:
-        config: where they are, and their size.
+        config: location and size of the images.
         split: train, validation or test.
-        seed: draws the validation split, and built-in images.
+        seed: seed of the draw of the validation split, and of built-in images.
         on_bad_sample: see `read_sources`.
 
     Raises:
@@ -44,14 +44,14 @@ def read_captioned(config: CaptionDataConfig, split: str, *, seed: int, on_bad_s
 
 
 def caption_layout(config: CaptionDataConfig) -> Layout:
-    """Return the layout: a split is a table, rows of one, or a folder with one."""
+    """Return the layout of captioned images: a split is a table, rows of a table, or a folder with a table."""
     tables = _tables(config)
     expected = (
         f"NAME with one of {', '.join(files.TABLES)}, a folder NAME with {METADATA}.csv, or {METADATA}.csv with NAME in"
         f" its column {config.split_column!r}"
     )
     named = functools.partial(with_wildcards, named=tables.named)
-    return Layout(named, functools.partial(_whole, tables), expected, builtin=("train", "validation", "test"))
+    return Layout(named, functools.partial(_train_folder, tables), expected, builtin=("train", "validation", "test"))
 
 
 def _tables(config: CaptionDataConfig) -> MetadataTables:
@@ -60,11 +60,11 @@ def _tables(config: CaptionDataConfig) -> MetadataTables:
     return MetadataTables(config, image, Column("data.text", config.text, TEXT, "captions"), "image", is_label=False)
 
 
-def _whole(tables: MetadataTables, folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
-    return tables.whole(folder) or []
+def _train_folder(tables: MetadataTables, folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
+    return tables.train_folder(folder) or []
 
 
-def _find(config: CaptionDataConfig, tables: MetadataTables, seed: int, location: str | list[Path]) -> Found:
+def _find(config: CaptionDataConfig, tables: MetadataTables, seed: int, location: str | list[Path]) -> UndecodedSplit:
     if isinstance(location, str):
         return _hub(config, tables, location) if config.source.name == "hub" else _shapes(config, location, seed)
     [path] = location
@@ -74,17 +74,17 @@ def _find(config: CaptionDataConfig, tables: MetadataTables, seed: int, location
     raise DataError(cause, f"put a {METADATA}.csv with columns file_name and text among the images")
 
 
-def _hub(config: CaptionDataConfig, tables: MetadataTables, split: str) -> Found:
+def _hub(config: CaptionDataConfig, tables: MetadataTables, split: str) -> UndecodedSplit:
     import datasets
 
     data, origin = hub_data(config, split), hub_origin(config, split)
     names = list(data.features or next((row for _, row in hub_named_rows(config, split, data, 1)), {}))
     columns = tables.columns(names, origin)
-    images = of_hub(config, split, data, columns, datasets.Image, datasets.Image(decode=False))
+    images = split_of_hub(config, split, data, columns, datasets.Image, datasets.Image(decode=False))
     return tables.narrowed(images, columns, "", origin)
 
 
-def _shapes(config: CaptionDataConfig, split: str, seed: int) -> Found:
+def _shapes(config: CaptionDataConfig, split: str, seed: int) -> UndecodedSplit:
     """Return built-in pictures of shapes, as files in the format PPM."""
     if config.path != SHAPES:
         raise DataError(f"no built-in captions are called {config.path!r}", f"data.path={SHAPES}")
@@ -92,7 +92,7 @@ def _shapes(config: CaptionDataConfig, split: str, seed: int) -> Found:
 
     count, size = config.size if split == "train" else 0, max(config.height_width)
     scenes = shapes.Scenes(split, seed, count, size)
-    scenes.caption(0, config.language)  # refuses a language that there is not
+    scenes.caption(0, config.language)  # raises an error for an unknown language
 
     def rows() -> Iterator[Row]:
         header = b"P6 %d %d 255\n" % (size, size)
@@ -103,4 +103,4 @@ def _shapes(config: CaptionDataConfig, split: str, seed: int) -> Found:
     modules = (draws, shapes, shape_captions, shape_pictures)
     code = b"".join(Path(module.__file__ or "").read_bytes() for module in modules)
     key: list[object] = [SHAPES, hashlib.sha256(code).hexdigest(), split, seed, count, size, config.language]
-    return of_stream(f"built-in {SHAPES}, {split}", key, len(scenes), rows)
+    return split_of_stream(f"built-in {SHAPES}, {split}", key, len(scenes), rows)

@@ -1,4 +1,4 @@
-"""Images with captions as batches: what a model that describes images reads and writes.
+"""Batches of images with captions, for models that describe images.
 
 Shapes: B images, C channels, S height and width of the model's input, T tokens of a caption.
 """
@@ -58,7 +58,7 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
         config: a `CaptioningExperiment`.
 
     Attributes:
-        images: makes batches of images, and the model's input of them.
+        images: collates batches of images, and returns the model's input of them.
         validation_is_drawn: whether the validation split was drawn from the training split, once it is read.
     """
 
@@ -71,7 +71,7 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
 
     @property
     def usual_length(self) -> int:
-        """Return the number of pixels of an image, as the model gets it."""
+        """Return the number of pixels of an image in the model's input."""
         return math.prod(self.config.data.height_width)
 
     @property
@@ -98,7 +98,7 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
         """Return the captions of a split.
 
         Raises:
-            DataError: as `tokens`.
+            DataError: if a caption is too long, see `tokens`.
         """
         self.tokens(split)
         return self._captions(split)
@@ -136,7 +136,7 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
             if too_long and split != "train":
                 row = too_long[0]
                 size = f"{len(tokens[row])} tokens, the decoder takes {self.limit}"
-                cause = f"{images.place(row)}: its caption has {size} ({len(too_long)} such captions)"
+                cause = f"{images.location(row)}: its caption has {size} ({len(too_long)} such captions)"
                 raise DataError(cause, "raise decoder.max_length, or shorten the captions")
             self._tokens[split] = tokens
         return self._tokens[split]

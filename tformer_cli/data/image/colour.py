@@ -1,8 +1,8 @@
-"""Operations on the colours of pictures, and the fourteen operations of RandAugment.
+"""Operations on the colours of images, and the fourteen operations of RandAugment.
 
-Each takes pictures (B, C, S, S), float32 in [0, 1], of which C is 3 (red, green, blue) or 1 (grey), and gives as many;
-what differs by picture is (B, 1, 1, 1). What a picture becomes does not depend on the others of its batch, to the last
-bit: sums over pixels are of whole levels (0 to 255), so that the order of adding does not matter.
+Each takes and returns images (B, C, S, S), float32 in [0, 1], where C is 3 (red, green, blue) or 1 (grey). Parameters
+of each image are (B, 1, 1, 1). The result for an image does not depend on the others of its batch, to the last bit:
+sums over pixels are of integer levels (0 to 255), so that the order of summation does not matter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 LUMINANCE = (0.299, 0.587, 0.114)
-"""Of red, green and blue (ITU-R BT.601)."""
+"""Weights of red, green and blue in the luminance (ITU-R BT.601)."""
 
 Operation = IntEnum(
     "Operation",
@@ -30,10 +30,10 @@ COLOUR_OPERATIONS = (
 
 
 def operate(operation: Operation, images: Tensor, strength: Tensor) -> Tensor:
-    """One of the colour operations of RandAugment.
+    """Apply one of the colour operations of RandAugment.
 
     Args:
-        operation: of `COLOUR_OPERATIONS`.
+        operation: one of `COLOUR_OPERATIONS`.
         images: (B, C, S, S), in [0, 1].
         strength: M / 30 of the paper with a sign, (B, 1, 1, 1), in [-1, 1]. The ranges are those of AutoAugment
             (Cubuk et al. 2019, table 6): factors 0.1 to 1.9, 8 to 4 bits, thresholds 255 to 0.
@@ -64,12 +64,12 @@ def operate(operation: Operation, images: Tensor, strength: Tensor) -> Tensor:
 
 
 def levels(images: Tensor) -> Tensor:
-    """The whole level, 0 to 255, that is nearest; float32."""
+    """Round to the nearest levels, 0 to 255, float32."""
     return (images * 255).round()
 
 
 def grey(images: Tensor) -> Tensor:
-    """Luminance, (B, 1, S, S)."""
+    """Return the luminance, (B, 1, S, S)."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.split(1, dim=1)
@@ -77,32 +77,32 @@ def grey(images: Tensor) -> Tensor:
 
 
 def blend(images: Tensor, others: Tensor, factor: Tensor) -> Tensor:
-    """`images` where the factor is 1, `others` where it is 0; between them, and beyond."""
+    """Interpolate, or extrapolate, between `others` (factor 0) and `images` (factor 1)."""
     return (others + factor * (images - others)).clamp(0, 1)
 
 
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Times the factor."""
+    """Multiply by the factor."""
     return (images * factor).clamp(0, 1)
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Away from the mean luminance of the picture, or towards it."""
+    """Move pixels away from the mean luminance of the image (factor over 1), or towards it."""
     pixels = images.shape[2] * images.shape[3]
     mean = levels(grey(images)).sum((1, 2, 3), keepdim=True, dtype=torch.int64).float() / (255 * pixels)
     return blend(images, mean, factor)
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Away from grey, or towards it; a grey picture stays as it is."""
+    """Move pixels away from grey (factor over 1), or towards it; grey images are unchanged."""
     return images if images.shape[1] == 1 else blend(images, grey(images), factor)
 
 
 def hue(images: Tensor, turn: Tensor) -> Tensor:
-    """Turn the circle of colours by a share of it; a grey picture stays as it is.
+    """Rotate the hues by a share of the circle of colours; grey images are unchanged.
 
-    In hue, chroma and value a channel is value - chroma * min(k, 4 - k, 1), at least 0, with k = n + 6 hue modulo 6 and
-    n = 5, 3, 1 for red, green, blue (Smith 1978, written without cases).
+    A channel is value - chroma * max(0, min(k, 4 - k, 1)) with k = (n + 6 hue) mod 6 and n = 5, 3, 1 for red, green,
+    blue (Smith 1978, written without cases).
     """
     if images.shape[1] == 1:
         return images
@@ -112,13 +112,16 @@ def hue(images: Tensor, turn: Tensor) -> Tensor:
     divisor = chroma.clamp(min=1e-8)
     sixths = torch.where(value == green, (blue - red) / divisor + 2, (red - green) / divisor + 4)
     sixths = torch.where(value == red, (green - blue) / divisor, sixths)
-    places = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
-    k = (places + (sixths[:, None] + 6 * turn)).remainder(6)
+    offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
+    k = (offsets + (sixths[:, None] + 6 * turn)).remainder(6)
     return value[:, None] - chroma[:, None] * torch.minimum(k, 4 - k).clamp(0, 1)
 
 
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:
-    """Away from the smoothed picture, or towards it: 3 x 3 means whose middle counts five times; the rim stays."""
+    """Move pixels away from the smoothed image (factor over 1), or towards it.
+
+    It is smoothed by weighted means of 3 x 3 pixels, in which the centre has the weight 5; border pixels are unchanged.
+    """
     rows = images[:, :, :-2] + images[:, :, 1:-1] + images[:, :, 2:]
     squares = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
     smooth = images.clone()
@@ -127,12 +130,12 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
-    """Invert what is at least `threshold`, a level between 0 and 255."""
+    """Invert pixels whose level, 0 to 255, is at least `threshold`."""
     return torch.where(levels(images) >= threshold, 1 - images, images)
 
 
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
-    """Keep so many bits of the eight of a level."""
+    """Keep the given number of the eight bits of each level."""
     step = torch.ldexp(torch.ones_like(bits), 8 - bits)
     return (levels(images) / step).floor() * step / 255
 
@@ -145,10 +148,12 @@ def autocontrast(images: Tensor) -> Tensor:
 
 def equalize(images: Tensor) -> Tensor:
     """Make all levels of a channel about equally frequent, as Pillow does."""
-    found = levels(images).long().flatten(2)
-    counts = found.new_zeros(*found.shape[:2], 256).scatter_add_(2, found, torch.ones_like(found))
-    brightest = counts.gather(2, found.amax(2, keepdim=True))
-    step = (found.shape[2] - brightest) // 255
+    pixel_levels = levels(images).long().flatten(2)
+    counts = pixel_levels.new_zeros(*pixel_levels.shape[:2], 256).scatter_add_(
+        2, pixel_levels, torch.ones_like(pixel_levels)
+    )
+    brightest = counts.gather(2, pixel_levels.amax(2, keepdim=True))
+    step = (pixel_levels.shape[2] - brightest) // 255
     table = ((step // 2 + counts.cumsum(2) - counts) // step.clamp(min=1)).clamp(max=255)
-    equal = (table.gather(2, found).float() / 255).view_as(images)
+    equal = (table.gather(2, pixel_levels).float() / 255).view_as(images)
     return torch.where(step[..., None] > 0, equal, images)

@@ -38,7 +38,7 @@ class ImageData(Data[Images, B]):
         config: an `ImageExperiment`.
 
     Attributes:
-        images: makes batches of images, and the model's input of them.
+        images: collates batches of images, and returns the model's input of them.
         labelled: whether labels are read.
         validation_is_drawn: whether the validation split was drawn from the training split, once it is read.
     """
@@ -52,7 +52,7 @@ class ImageData(Data[Images, B]):
 
     @property
     def usual_length(self) -> int:
-        """Return the number of pixels of an image, as the model gets it."""
+        """Return the number of pixels of an image in the model's input."""
         return math.prod(self.config.data.height_width)
 
     def sizes(self) -> Sizes:
@@ -77,7 +77,7 @@ class ImageData(Data[Images, B]):
 
         Args:
             split: name of the split.
-            epoch: from 0.
+            epoch: counts from 0.
             draws: as `order` returns them, (B,), int64.
             training: see `View`.
         """
@@ -88,7 +88,7 @@ class ImageData(Data[Images, B]):
 
         Args:
             split: name of the split.
-            epoch: from 0.
+            epoch: counts from 0.
             training: see `View`.
         """
         count = len(self.split(split))
@@ -277,8 +277,8 @@ class LabelledImages(ImageData[LabelledImageBatch]):
         """Return a batch of images with labels; for mixup and CutMix with a partner for each."""
         images, targets = self.images.batch(self.split(split), draws, epoch, blended=training), self.targets(split)
         partners = None if images.partners is None else torch.from_numpy(targets[images.partners.numpy()])
-        own = torch.from_numpy(targets[images.sample_ids.numpy()])
-        return LabelledImageBatch(images.sample_ids, images, own, partners)
+        image_targets = torch.from_numpy(targets[images.sample_ids.numpy()])
+        return LabelledImageBatch(images.sample_ids, images, image_targets, partners)
 
     def inputs(self, batch: LabelledImageBatch, *, training: bool) -> tuple[Tensor]:
         """Return the images, (B, C, S, S), float32: augmented and blended in training, else the centre of each."""

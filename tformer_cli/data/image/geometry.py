@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 SUBPIXELS = 256
-"""Places are rounded to this share of a pixel, see `resample`."""
-TOGETHER = 16
-"""Pictures that are resampled at a time, so that what is read stays in the cache."""
+"""Positions are rounded to this fraction of a pixel, see `resample`."""
+IMAGES_AT_ONCE = 16
+"""Number of images that are resampled at a time, so that they fit into the processor's cache."""
 
 
 def center(pixels: Tensor, sizes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -48,7 +48,7 @@ def window(
     rows, columns = (corners[:, axis, None] + torch.arange(side) for axis, side in enumerate(size))
     columns = torch.where(flip[:, None], columns.flip(1), columns)
     nearest_rows, nearest_columns = (
-        places.clamp(min=0).minimum(sizes[:, axis, None] - 1) for axis, places in enumerate((rows, columns))
+        positions.clamp(min=0).minimum(sizes[:, axis, None] - 1) for axis, positions in enumerate((rows, columns))
     )
     beyond_rows = (rows != nearest_rows).to(pixels.device)
     beyond_columns = (columns != nearest_columns).to(pixels.device)
@@ -76,18 +76,23 @@ def resample(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: tuple[int, i
     Returns:
         (B, C, R, S), float32 in [0, 1].
     """
-    apart = matrices[:, 0, :2].hypot(matrices[:, 1, :2]).amax(1)  # pixels of the picture between two that are shown
+    apart = matrices[:, 0, :2].hypot(matrices[:, 1, :2]).amax(1)  # distance in the image between adjacent output pixels
     finer = (apart / 1.5 - 1e-9).ceil().clamp(min=1).long()
     images = torch.empty(len(pixels), pixels.shape[1], *size, device=pixels.device)
     for times in finer.unique().tolist():
-        for rows in (finer == times).nonzero()[:, 0].split(TOGETHER):
-            there = rows.to(pixels.device)
-            images[there] = _bilinear(pixels[there], sizes[rows], matrices[rows], size, outside, times)
+        for rows in (finer == times).nonzero()[:, 0].split(IMAGES_AT_ONCE):
+            device_rows = rows.to(pixels.device)
+            images[device_rows] = _bilinear(pixels[device_rows], sizes[rows], matrices[rows], size, outside, times)
     return images
 
 
-def _places(matrices: Tensor, size: tuple[int, int], times: int, axis: int) -> tuple[Tensor, Tensor]:
-    """The columns (axis 0) or rows (axis 1) that a map shows, in subpixels: the sum of a row and a column."""
+def _positions(matrices: Tensor, size: tuple[int, int], times: int, axis: int) -> tuple[Tensor, Tensor]:
+    """Return the x (axis 0) or y (axis 1) to which a map takes output points, in subpixels, as two summands.
+
+    Returns:
+        The summand that depends on the column, (B, 1, S * times), and that which depends on the row,
+        (B, R * times, 1), float32.
+    """
     rows, columns = ((torch.arange(side * times, dtype=torch.float64) + 0.5) / times - side / 2 for side in size)
     across, down, start = (SUBPIXELS * matrices[:, axis]).unbind(1)
     return (across[:, None] * columns + start[:, None]).float()[:, None], (down[:, None] * rows).float()[:, :, None]
@@ -96,23 +101,23 @@ def _places(matrices: Tensor, size: tuple[int, int], times: int, axis: int) -> t
 def _bilinear(
     pixels: Tensor, sizes: Tensor, matrices: Tensor, size: tuple[int, int], outside: Tensor, times: int
 ) -> Tensor:
-    """`resample` that reads `times` x `times` places for each that is shown."""
+    """Resample images as `resample` does, with the mean of `times` x `times` points for each output pixel."""
     height, width = (1 << (side - 1).bit_length() for side in pixels.shape[2:])
     source = functional.pad(pixels, (0, width - pixels.shape[3], 0, height - pixels.shape[2])).float()
     grid = source.new_empty(len(pixels), size[0] * times, size[1] * times, 2)
     beyond = []
     for axis, side in enumerate((width, height)):
-        across, down = _places(matrices, size, times, axis)
+        across, down = _positions(matrices, size, times, axis)
         last = SUBPIXELS * (sizes[:, 1 - axis, None, None] - 1).float()
         lowest, highest = across.amin(2, True) + down.amin(1, True), across.amax(2, True) + down.amax(1, True)
         leaves = bool(((lowest < 1 - SUBPIXELS / 2) | (highest > last + SUBPIXELS / 2 - 1)).any())
-        last, places = last.to(pixels.device), across.to(pixels.device)
+        last, positions = last.to(pixels.device), across.to(pixels.device)
         if down.any():  # otherwise all are one row, or one column
-            places = places + down.to(pixels.device)
-        places = places.round()
+            positions = positions + down.to(pixels.device)
+        positions = positions.round()
         if leaves:
-            beyond.append((places < -SUBPIXELS / 2) | (places > last + SUBPIXELS / 2))
-        grid[..., axis] = places.clamp_(min=0).minimum(last) * (2 / (SUBPIXELS * side)) + (1 / side - 1)
+            beyond.append((positions < -SUBPIXELS / 2) | (positions > last + SUBPIXELS / 2))
+        grid[..., axis] = positions.clamp_(min=0).minimum(last) * (2 / (SUBPIXELS * side)) + (1 / side - 1)
     resampled = functional.grid_sample(source, grid, mode="bilinear", align_corners=False).div_(255)
     for part in beyond:
         fill(resampled, part, outside)

@@ -1,4 +1,4 @@
-"""IDX files, as MNIST has them: a magic number, a big-endian number for each dimension, then bytes.
+"""The IDX format of MNIST: a magic number, the size of each dimension as a big-endian integer, then bytes.
 
 Source: http://yann.lecun.com/exdb/mnist, "the IDX file format".
 """
@@ -18,12 +18,17 @@ from tformer_cli.errors import DataError
 from tformer_cli.raw_lines import check_expansion
 from tformer_cli.regular import open_regular
 
-PICTURES, LABELS = 0x803, 0x801  # magic numbers: unsigned bytes, in three dimensions, in one
+PICTURES, LABELS = 0x803, 0x801
+"""Magic numbers of unsigned bytes in three dimensions, and in one."""
 
 
 @contextmanager
 def open_idx(path: Path, magic: int) -> Iterator[tuple[IO[bytes] | gzip.GzipFile, list[int]]]:
-    """An IDX file after its head, and its dimensions."""
+    """Open an IDX file after its header, and return it with the sizes of its dimensions.
+
+    Raises:
+        DataError: if the file cannot be read, or is not an IDX file with the given magic number.
+    """
     kind = "pictures" if magic == PICTURES else "labels"
     try:
         with open_regular(path) as raw, gzip.open(raw) if path.suffix.lower() == ".gz" else raw as stream:
@@ -32,7 +37,7 @@ def open_idx(path: Path, magic: int) -> Iterator[tuple[IO[bytes] | gzip.GzipFile
             if len(head) < 4 * (1 + dimensions) or int.from_bytes(head[:4], "big") != magic:
                 cause = f"{path}: not an IDX file of {kind}: it begins with {head[:4].hex() or 'nothing'}"
                 raise DataError(cause, f"expected {magic:08x}")
-            sizes = [int.from_bytes(head[place : place + 4], "big") for place in range(4, len(head), 4)]
+            sizes = [int.from_bytes(head[offset : offset + 4], "big") for offset in range(4, len(head), 4)]
             if not 0 < math.prod(sizes[1:]) <= MOST_PIXELS:
                 raise DataError(f"{path}: pictures of {' x '.join(map(str, sizes[1:]))} pixels")
             yield stream, sizes
@@ -43,7 +48,11 @@ def open_idx(path: Path, magic: int) -> Iterator[tuple[IO[bytes] | gzip.GzipFile
 
 
 def idx_items(path: Path, magic: int) -> Iterator[bytes]:
-    """The pictures, or labels, of an IDX file."""
+    """Yield the content of each image or label of an IDX file.
+
+    Raises:
+        DataError: if the file is malformed, or has more or fewer items than its header says.
+    """
     with open_idx(path, magic) as (stream, (count, *shape)):
         size, file_bytes = math.prod(shape), max(1, path.stat().st_size)
         for number in range(count):

@@ -1,7 +1,7 @@
-"""Pictures with labels: read once into memory-mapped pixels, or decoded at each use where they are too many.
+"""Images with labels: decoded once into memory-mapped pixels, or at each use if they are too many.
 
-What is read is found in `tformer_cli.data.image.picture_sources`; `tformer_cli.data.image.pictures` decodes one;
-`tformer_cli.data.image.pixels` is what is read.
+`tformer_cli.data.image.picture_sources` finds the files, `tformer_cli.data.image.pictures` decodes an image, and
+`tformer_cli.data.image.pixels` contains the decoded images.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import PIL
 from tformer_cli.config.schema import BadSample, Fit
 from tformer_cli.data.core.cache import Open
 from tformer_cli.data.core.division import Labels
-from tformer_cli.data.core.media import content_digest, file_size, in_order, kept, readable
-from tformer_cli.data.core.media_sources import Found, Row
+from tformer_cli.data.core.media import content_digest, file_size, in_order, read_cached, readable
+from tformer_cli.data.core.media_sources import Row, UndecodedSplit
 from tformer_cli.data.core.splits import Layout, draw, read_split
 from tformer_cli.data.core.store import ArrayWriter, Mapped, RaggedWriter, text_digest
 from tformer_cli.data.image.picture_sources import LAYOUT, find_pictures
@@ -39,7 +39,7 @@ __all__ = [
 ]  # fmt: skip
 
 FORMAT = 1
-"""Counts changes of what is kept of pictures."""
+"""Version of the arrays in the cache."""
 ARRAYS = ("content", "offsets", "sizes", "digests", "about")
 ROWS_A_JOB = 8
 GIB = 1 << 30
@@ -77,38 +77,38 @@ class Images:
         object.__setattr__(self, "hash", digest.hexdigest())
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Return the number of images."""
         return len(self.names)
 
     def select(self, rows: np.ndarray, origin: str) -> Images:
-        """Some of the pictures."""
+        """Return the split of the images at the given indices, with another `origin`."""
         labels = None if self.labels is None else [self.labels[row] for row in rows]
         names = [self.names[row] for row in rows]
         return Images(self.pixels.select(rows), labels, names, self.digests[rows], origin, notes=self.notes)
 
-    def place(self, row: int) -> str:
-        """What an error calls a picture."""
+    def location(self, row: int) -> str:
+        """Return the name of an image in error messages."""
         return self.names[row]
 
 
-def duplicates(one: Images, other: Images) -> int:
-    """How many pictures of `one` are in `other` as well, by their digests."""
-    return int(np.isin(one.digests, other.digests).sum())
+def duplicates(images: Images, others: Images) -> int:
+    """Return the number of images that are among the others too, by their digests."""
+    return int(np.isin(images.digests, others.digests).sum())
 
 
 @dataclass(frozen=True)
 class ImageSources:
-    """Where images and their texts are.
+    """The source of a data set's images and their texts.
 
     Attributes:
         layout: the rules by which files and folders form a split.
-        find: returns the images of what `find_split` returned.
+        find: returns the images of a split before they are decoded, given the result of `find_split`.
         text: column of the labels or captions; None: they are not read.
         labels: labels for a stratified draw of the validation split; None: it is not stratified.
     """
 
     layout: Layout
-    find: Callable[[str | list[Path]], Found]
+    find: Callable[[str | list[Path]], UndecodedSplit]
     text: str | None
     labels: Callable[[Images], Labels | None] | None = None
 
@@ -119,11 +119,11 @@ def read_images(
     """Read a split of images in folders of classes, tables or IDX files, see `read_sources`.
 
     Args:
-        config: where they are, and their size.
+        config: location and size of the images.
         split: train, validation or test.
-        seed: draws the validation split.
+        seed: seed of the draw of the validation split.
         on_bad_sample: see `read_sources`.
-        labelled: whether labels are read; if not, there need be none.
+        labelled: whether labels are required and read.
 
     Raises:
         ConfigError: if the settings are impossible.
@@ -143,21 +143,21 @@ def read_images(
 def read_sources(
     config: ImageDataConfig, split: str, sources: ImageSources, *, seed: int, on_bad_sample: BadSample
 ) -> dict[str, Images]:
-    """Read a split, as `read_split`: where there is no validation split, training images drawn by the seed serve.
+    """Read a split; without a validation split, training images drawn by the seed are used.
 
-    Images are decoded and scaled once and kept in the cache. If that is estimated to take more than
-    `data.decoded_gib`, they are decoded at each use: one that cannot be read is then an error at its first use, or, if
-    such are to be left out, all are decoded once to know them.
+    Images are decoded and scaled once, and stored in the cache. If their estimated size exceeds `data.decoded_gib`,
+    they are decoded at each use. An unreadable image is then an error at its first use; if such images are to be
+    skipped, all are decoded once to find them.
 
     Args:
-        config: their size.
+        config: size, channels and scaling of the images.
         split: train, validation or test.
-        sources: where they are.
-        seed: draws the validation split.
-        on_bad_sample: whether an image that cannot be read is an error, or left out and named in the notes.
+        sources: the source of the images and their texts.
+        seed: seed of the draw of the validation split.
+        on_bad_sample: whether an unreadable image is an error, or skipped and named in the notes.
 
     Raises:
-        DataError: if the split is not there, or malformed; names the file or row. `BadPicture` if it is one image.
+        DataError: if the split is missing or malformed; names the file or row. `BadPicture` for a single image.
     """
     read = functools.partial(_read, config, on_bad_sample, sources)
     return read_split(config, split, read, functools.partial(draw, seed=seed, labels=sources.labels), sources.layout)
@@ -168,18 +168,18 @@ def read_sources(
 
 @dataclass(frozen=True)
 class _Reading:
-    """How the pictures of a split become arrays.
+    """The conversion of the images of a split to arrays.
 
     Attributes:
-        pictures: what is read.
-        config: to what they are scaled.
-        decoded: whether scaled pixels are kept; else what lies in tables, as it is.
-        checked: whether each is decoded, which shows whether it can be.
-        skip: whether one that cannot be read is left out.
+        pictures: the images before they are decoded.
+        config: size, channels and scaling.
+        decoded: whether the arrays contain scaled pixels; otherwise they contain the encoded images of tables.
+        checked: whether each image is decoded, which finds unreadable ones.
+        skip: whether unreadable images are skipped.
         text: column of the labels or captions; None: they are not read.
     """
 
-    pictures: Found
+    pictures: UndecodedSplit
     config: ImageDataConfig
     decoded: bool
     checked: bool
@@ -188,7 +188,7 @@ class _Reading:
 
     @property
     def key(self) -> list[object] | None:
-        """All that the arrays depend on; None: there is no telling."""
+        """Return everything that the arrays depend on; None: it is not known."""
         config, key = self.config, self.pictures.key
         padding = config.mean if config.fit is Fit.pad else []
         scaling = [*stored_size(config), config.channels, config.fit.name, padding]
@@ -197,12 +197,12 @@ class _Reading:
         return key and [FORMAT, key, str(_root(config)), columns, scaling, self.decoded, self.checked]
 
     def write(self, stream: Open) -> None:
-        """Write the arrays of `ARRAYS`; pictures are decoded in parallel and come in their order."""
+        """Write the arrays of `ARRAYS`; images are decoded in parallel, and written in order."""
         content = RaggedWriter(stream("content"), stream("offsets"), np.uint8)
         sizes, digests = ArrayWriter(stream("sizes"), np.int32), ArrayWriter(stream("digests"), np.uint64)
         names, labels, bad = [], [], []
-        with in_order(self.pictures.rows(), self._work, ROWS_A_JOB) as done:
-            for row, (values, size, digest) in readable(done, self.skip, bad):
+        with in_order(self.pictures.rows(), self._work, ROWS_A_JOB) as results:
+            for row, (values, size, digest) in readable(results, self.skip, bad):
                 content.extend(values, np.array([len(values)]))
                 sizes.append(np.array(size))
                 digests.append(np.array([digest]))
@@ -213,11 +213,11 @@ class _Reading:
             raise DataError(f"{self.pictures.origin}: no picture of {len(bad):,} can be read: {first}")
         for writer in (content, sizes, digests):
             writer.finish()
-        about = {"names": names, "labels": labels, "bad": [(each.name, each.reason) for each in bad]}
+        about = {"names": names, "labels": labels, "bad": [(item.name, item.reason) for item in bad]}
         np.save(stream("about"), np.frombuffer(json.dumps(about).encode(), np.uint8), allow_pickle=False)
 
     def _work(self, row: Row) -> tuple[np.ndarray, tuple[int, int], int] | BadPicture:
-        """What is kept of a picture, its height and width if it is decoded, and its digest."""
+        """Return the stored bytes of an image, its height and width (0 if it is not decoded), and its digest."""
         content, config = row.content, self.config
         try:
             if row.fault:
@@ -230,8 +230,8 @@ class _Reading:
                 if not content:
                     raise BadPicture(row.name, "empty (0 bytes)")
                 return np.frombuffer(content, np.uint8), (0, 0), content_digest("", content)
-            place = f"{file_size(content, row.name, BadPicture)} {row.name.removeprefix(str(_root(config)))}"
-            return np.zeros(0, np.uint8), (0, 0), content_digest(place, b"")
+            identity = f"{file_size(content, row.name, BadPicture)} {row.name.removeprefix(str(_root(config)))}"
+            return np.zeros(0, np.uint8), (0, 0), content_digest(identity, b"")
         except BadPicture as bad:
             return bad
 
@@ -240,7 +240,9 @@ def _read(config: ImageDataConfig, on_bad_sample: BadSample, sources: ImageSourc
     pictures = sources.find(split)
     decoded, skip = _estimated_bytes(pictures, config) <= config.decoded_gib * GIB, on_bad_sample is BadSample.skip
     reading = _Reading(pictures, config, decoded, decoded or skip, skip, sources.text)
-    arrays, about, notes = kept(config.cache, reading.key, ARRAYS, reading.write, "pictures", BadPicture, skip=skip)
+    arrays, about, notes = read_cached(
+        config.cache, reading.key, ARRAYS, reading.write, "pictures", BadPicture, skip=skip
+    )
     content, offsets = Mapped(arrays["content"]), arrays["offsets"]
     if decoded:
         pixels = Stored(content, offsets[:-1], arrays["sizes"].reshape(-1, 2), config.channels)
@@ -250,8 +252,11 @@ def _read(config: ImageDataConfig, on_bad_sample: BadSample, sources: ImageSourc
     return Images(pixels, labels, about["names"], arrays["digests"], pictures.origin, notes=(*pictures.notes, *notes))
 
 
-def _estimated_bytes(pictures: Found, config: ImageDataConfig) -> float:
-    """Of all pictures when scaled, from some of them; of those alone if it is not known how many there are."""
+def _estimated_bytes(pictures: UndecodedSplit, config: ImageDataConfig) -> float:
+    """Return the estimated size of all scaled images in bytes, from a sample.
+
+    If the number of images is not known, it is the size of the sample.
+    """
     areas = []
     for row in pictures.sample():
         with contextlib.suppress(BadPicture):

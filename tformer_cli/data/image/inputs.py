@@ -1,4 +1,4 @@
-"""Images in batches, and what a model sees of them: augmented images in training, the centre of each in evaluation.
+"""Batches of images, and a model's input of them: augmented images in training, the centre of each in evaluation.
 
 Batches contain complete images as bytes. The training process crops and augments them on the training device
 (`augment`), with random numbers for each image derived from (seed, epoch, sample).
@@ -60,10 +60,10 @@ class ImageBatch(Batch):
 
 
 class ImageInputs:
-    """Batches of images, and what a model sees of them.
+    """The collation of images to batches, and the model's input of a batch.
 
     Args:
-        data: size, mean and deviation.
+        data: size, mean and standard deviation of images.
         augment: the augmentation.
         seed: seed of the run.
     """
@@ -78,7 +78,7 @@ class ImageInputs:
         Args:
             images: the split.
             draws: rows of the split, or these plus multiples of its length, (B,), int64; see `ImageBatch`.
-            epoch: from 0.
+            epoch: counts from 0.
             blended: whether `augment` has mixup or CutMix, which need a partner for each image.
         """
         draws = np.asarray(draws, np.int64)
@@ -92,7 +92,7 @@ class ImageInputs:
         return ImageBatch(ids, pixels, shapes, samples, epoch, partners, shares, boxes)
 
     def inputs(self, batch: ImageBatch, *, training: bool) -> Tensor:
-        """Return what the model sees, (B, C, S, S), float32, on the device of the batch.
+        """Return the model's input, (B, C, S, S), float32, on the device of the batch.
 
         Args:
             batch: the images.
@@ -108,7 +108,7 @@ class ImageInputs:
         return blend(images, partners, batch.shares, batch.boxes)
 
     def centers(self, pixels: Tensor, shapes: Tensor) -> Tensor:
-        """Return the centre of each image, as evaluation and prediction show it to a model.
+        """Return the centre of each image, which is the model's input in evaluation and prediction.
 
         Args:
             pixels: (B, C, H, W), uint8, each in the upper left corner.
@@ -120,7 +120,7 @@ class ImageInputs:
         return normalise(center(pixels, shapes, self.data.height_width), self.data)
 
     def of_images(self, images: Sequence[np.ndarray], device: torch.device) -> Tensor:
-        """Return what a model sees of a user's images, (B, C, S, S), float32.
+        """Return the model's input of a user's images, (B, C, S, S), float32.
 
         Args:
             images: outputs of `read_picture`, (H, W, C) uint8 each; at least one.

@@ -1,4 +1,4 @@
-"""Where the pictures of a split are: folders of classes, tables, IDX files, Hugging Face datasets, built-in digits."""
+"""Sources of images: folders of classes, tables, IDX files, Hugging Face datasets, built-in digits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from tformer_cli.data.core import files
 from tformer_cli.data.core.division import draw_rows
 from tformer_cli.data.core.hub import hub_data
 from tformer_cli.data.core.media import Listing, is_hidden, listed, listing, shown
-from tformer_cli.data.core.media_sources import Columns, Found, Row, of_files, of_hub, of_stream, of_table, state
+from tformer_cli.data.core.media_sources import (
+    Columns,
+    Row,
+    UndecodedSplit,
+    split_of_files,
+    split_of_hub,
+    split_of_stream,
+    split_of_table,
+    state,
+)
 from tformer_cli.data.core.names import NAMES, one_with_ending, with_ending
 from tformer_cli.data.core.splits import Layout, is_other_split
 from tformer_cli.data.image.idx import LABELS, PICTURES, idx_items, open_idx
@@ -31,16 +40,21 @@ SPLITS = frozenset(name for names in NAMES.values() for name in names)
 DIGITS, DIGITS_TEST_SHARE, DIGITS_SEED, DIGITS_WHITE = "digits", 1 / 6, 1797, 16
 
 
-def find_pictures(config: LabelledImageDataConfig, found: str | list[Path], labelled: bool) -> Found:
-    """The pictures of what `find_split` found.
+def find_pictures(config: LabelledImageDataConfig, location: str | list[Path], labelled: bool) -> UndecodedSplit:
+    """Return the images of a split before they are decoded.
+
+    Args:
+        config: location of the data.
+        location: the result of `find_split`.
+        labelled: whether labels are required and read.
 
     Raises:
-        DataError: if a folder has no classes, a class no picture, a table no such column, or IDX files do not fit
-            together. What is wrong with a row comes when it is read.
+        DataError: if a folder has no classes, a class has no image, a table lacks a column, or IDX files do not belong
+            together. Faults of a row are raised when it is read.
     """
-    if isinstance(found, str):
-        return (_hub if config.source.name == "hub" else _digits)(config, found, labelled)
-    [path] = found
+    if isinstance(location, str):
+        return (_hub if config.source.name == "hub" else _digits)(config, location, labelled)
+    [path] = location
     if path.is_dir():
         return _folder(config, path, labelled)
     if IDX.search(path.name):
@@ -48,38 +62,38 @@ def find_pictures(config: LabelledImageDataConfig, found: str | list[Path], labe
     if not files.table_kind(path):
         cause = f"{path}: neither a folder of classes, nor a table, nor an IDX file of pictures"
         raise DataError(cause, f"tables end with one of {', '.join(files.TABLES)}")
-    return of_table(path, _columns(config, labelled))
+    return split_of_table(path, _columns(config, labelled))
 
 
 # --- files ---
 
 
-def _named(place: Path) -> list[Path]:
-    has_classes = place.is_dir() and any(path.is_dir() for path in place.iterdir())
-    if place.is_file() or has_classes:
-        return [place]
-    stems = (place.name, "t10k") if place.name.lower() == "test" else (place.name,)
+def _named(path: Path) -> list[Path]:
+    has_classes = path.is_dir() and any(entry.is_dir() for entry in path.iterdir())
+    if path.is_file() or has_classes:
+        return [path]
+    stems = (path.name, "t10k") if path.name.lower() == "test" else (path.name,)
     idx = [f"-images{dot}idx3-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
-    tables = one_with_ending(place, files.TABLES)
-    return [*tables, *(p for stem in stems for p in with_ending(place.with_name(stem), idx)), *_folders(place)][:1]
+    tables = one_with_ending(path, files.TABLES)
+    return [*tables, *(file for stem in stems for file in with_ending(path.with_name(stem), idx)), *_folders(path)][:1]
 
 
-def _folders(place: Path) -> list[Path]:
-    return [place] if place.is_dir() else []
+def _folders(path: Path) -> list[Path]:
+    return [path] if path.is_dir() else []
 
 
-def _whole(folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
-    there = [path for path in folder.iterdir() if not is_hidden(path.name) and not is_other(path.name)]
-    return [folder] if any(path.is_dir() or path.name.lower().endswith(ENDINGS) for path in there) else []
+def _train_folder(folder: Path, is_other: Callable[[str], bool]) -> list[Path]:
+    entries = [path for path in folder.iterdir() if not is_hidden(path.name) and not is_other(path.name)]
+    return [folder] if any(path.is_dir() or path.name.lower().endswith(ENDINGS) for path in entries) else []
 
 
 LAYOUT = Layout(
-    _named, _whole, f"NAME/CLASS/*.jpg, CLASS/*.jpg, NAME and one of {', '.join(files.TABLES)}, or IDX files"
+    _named, _train_folder, f"NAME/CLASS/*.jpg, CLASS/*.jpg, NAME and one of {', '.join(files.TABLES)}, or IDX files"
 )
-"""A split is a folder with a folder for each class, a table, or an IDX file of pictures beside one of labels."""
+"""The layout of images: a split is a folder with a folder for each class, a table, or a pair of IDX files."""
 
 
-def _folder(config: LabelledImageDataConfig, folder: Path, labelled: bool) -> Found:
+def _folder(config: LabelledImageDataConfig, folder: Path, labelled: bool) -> UndecodedSplit:
     is_all = folder == Path(config.path).expanduser()
     is_other = is_other_split(config) if is_all else lambda name: False
     listed = listing(folder, ENDINGS, is_other)
@@ -92,18 +106,18 @@ def _folder(config: LabelledImageDataConfig, folder: Path, labelled: bool) -> Fo
     classes = dict.fromkeys(path.parent.relative_to(folder) for path in listed.files)
     labels = _labels(folder, list(classes), config.classes, notes) if labelled else {}
     rows = [Row.of_file(path, labels.get(path.parent.relative_to(folder))) for path in listed.files]
-    return of_files(str(folder), sorted(rows, key=lambda row: row.name), tuple(notes))
+    return split_of_files(str(folder), sorted(rows, key=lambda row: row.name), tuple(notes))
 
 
 def _check_classes(listed: Listing, top: set[str], is_other: Callable[[str], bool]) -> None:
     """Refuse a folder without class folders, and a class without images."""
     folder = listed.folder
-    there = [path for path in sorted(folder.iterdir()) if path.is_dir() and path not in (*listed.hidden, *listed.links)]
-    there = [path for path in there if not is_other(path.name)]
-    if not there:
+    folders = [path for path in sorted(folder.iterdir()) if path.is_dir() and not is_other(path.name)]
+    folders = [path for path in folders if path not in (*listed.hidden, *listed.links)]
+    if not folders:
         remedy = f"put the pictures of each class into a folder that has its name: {folder / 'CLASS'}"
         raise DataError(f"{shown(str(folder))}: no folders of classes", remedy)
-    empty = [path for path in there if path.name not in top]
+    empty = [path for path in folders if path.name not in top]
     if empty:
         kinds = listing(empty[0], ENDINGS).left_out()
         cause = f"{shown(str(empty[0]))}: no picture in this class" + (f", and {kinds}" if kinds else "")
@@ -161,18 +175,18 @@ def _columns(config: LabelledImageDataConfig, labelled: bool) -> Columns:
     return Columns(config.image, config.label if labelled else None, tuple(config.missing), "picture", SETTINGS)
 
 
-def _hub(config: LabelledImageDataConfig, split: str, labelled: bool) -> Found:
+def _hub(config: LabelledImageDataConfig, split: str, labelled: bool) -> UndecodedSplit:
     import datasets
 
     data = hub_data(config, split)
-    return of_hub(config, split, data, _columns(config, labelled), datasets.Image, datasets.Image(decode=False))
+    return split_of_hub(config, split, data, _columns(config, labelled), datasets.Image, datasets.Image(decode=False))
 
 
 # --- IDX ---
 
 
-def _idx(path: Path, labelled: bool) -> Found:
-    """Pictures and labels as MNIST has them: a number, big-endian, for each dimension, then bytes."""
+def _idx(path: Path, labelled: bool) -> UndecodedSplit:
+    """Return the images and labels of a pair of IDX files."""
     labels = path.with_name(IDX.sub(r"labels\1idx1-ubyte\2", path.name))
     other = labels.with_name(labels.name.removesuffix(".gz") if labels.suffix == ".gz" else f"{labels.name}.gz")
     labels = labels if labels.is_file() or not other.is_file() else other
@@ -186,34 +200,37 @@ def _idx(path: Path, labelled: bool) -> Found:
                 )
 
     def rows() -> Iterator[Row]:
-        head = b"P5 %d %d 255\n" % (width, height)  # of a grey PGM file, of which the rest is what IDX has
+        head = b"P5 %d %d 255\n" % (width, height)  # header of a grey PGM file, whose content is that of IDX
         classes = idx_items(labels, LABELS) if labelled else repeat(None, count)
         for number, (picture, label) in enumerate(zip(idx_items(path, PICTURES), classes, strict=True), 1):
             yield Row(f"row {number} of {path}", None if label is None else str(label[0]), head + picture)
 
     key = ["idx", *((str(file.resolve()), *state(file)) for file in (path, labels))]
-    return of_stream(str(path), key, count, rows)
+    return split_of_stream(str(path), key, count, rows)
 
 
 # --- built in ---
 
 
-def _digits(config: LabelledImageDataConfig, split: str, labelled: bool) -> Found:
-    """Handwritten digits of 8 x 8 pixels that scikit-learn brings (Alpaydin and Kaynak 1998, UCI); a sixth is test."""
+def _digits(config: LabelledImageDataConfig, split: str, labelled: bool) -> UndecodedSplit:
+    """Return scikit-learn's handwritten digits of 8 x 8 pixels (Alpaydin and Kaynak 1998, UCI).
+
+    A sixth of them is the test split.
+    """
     if config.path != DIGITS:
         raise DataError(f"no built-in pictures are called {config.path!r}", f"data.path={DIGITS}")
     learn = library("sklearn", "scikit-learn", "demo")
 
     def rows() -> Iterator[Row]:
-        found = library("sklearn.datasets", "scikit-learn", "demo").load_digits()
-        pictures = np.rint(found.images * (255 / DIGITS_WHITE)).astype(np.uint8)
+        digits = library("sklearn.datasets", "scikit-learn", "demo").load_digits()
+        pictures = np.rint(digits.images * (255 / DIGITS_WHITE)).astype(np.uint8)
         head = b"P5 %d %d 255\n" % pictures.shape[:0:-1]
         for row in _digits_rows(config, split, len(pictures)):
-            label = str(found.target[row]) if labelled else None
+            label = str(digits.target[row]) if labelled else None
             yield Row(f"row {row + 1} of {DIGITS}", label, head + pictures[row].tobytes())
 
     key = [DIGITS, learn.__version__, split, config.size]
-    return of_stream(f"built-in {DIGITS}, {split}", key, None, rows)
+    return split_of_stream(f"built-in {DIGITS}, {split}", key, None, rows)
 
 
 def _digits_rows(config: LabelledImageDataConfig, split: str, count: int) -> np.ndarray:

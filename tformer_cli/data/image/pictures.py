@@ -1,6 +1,6 @@
-"""One picture: from a file, or its bytes, to pixels; or to a line that says what is wrong with it.
+"""Decoding of an image, from a file or its bytes, to pixels.
 
-Nothing is decoded, and no room is made for pixels, before the picture's own statement of its size has been looked at.
+The size in the image's header is checked before anything is decoded or memory for pixels is allocated.
 """
 
 from __future__ import annotations
@@ -40,17 +40,20 @@ FOREIGN = (
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 26
 LEAST_SIDE, MOST_ASPECT = 2, 64
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
-PNG_CHUNK_EXTRA = 4  # bytes of a chunk after its content: the checksum
-DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # of Pillow's modes: 16 bits, also where they lie in 32
-BITS_PER_SAMPLE = 258  # tag of TIFF
+PNG_CHUNK_EXTRA = 4
+"""Bytes of a chunk after its content: the checksum."""
+DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+"""Pillow's modes for 16 bits, which may be stored in 32."""
+BITS_PER_SAMPLE = 258
+"""Tag of TIFF."""
 TRANSPARENT = ("LA", "PA", "RGBA", "RGBa")
 
-# What a picture says of itself and cannot be believed is refused or passed over here, and not worth lines of warnings.
+# Implausible metadata is refused or ignored here, so Pillow's warnings about it are not shown.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class BadPicture(BadItem):
-    """A picture that cannot be read; the others may be."""
+    """An image that cannot be read."""
 
 
 def stored_size(config: ImageDataConfig) -> tuple[int, int]:
@@ -83,10 +86,12 @@ def read_picture(source: Path | str | bytes, config: ImageDataConfig, name: str 
 
 
 def scaled_size(source: Path | str | bytes, config: ImageDataConfig, name: str = "") -> tuple[int, int]:
-    """Width and height that `read_picture` would scale to, without decoding (but before turning).
+    """Return the width and height to which `read_picture` scales an image, without decoding it.
+
+    The rotation by EXIF data is not taken into account.
 
     Raises:
-        BadPicture: as far as a look at the head can tell.
+        BadPicture: if the header shows that the image cannot be read.
     """
     return _open(source, name, lambda image: _scaled(image.size, config))
 
@@ -101,7 +106,7 @@ def _open(source: Path | str | bytes, name: str, use: Callable[[Image.Image], Re
                 return use(image)
     except BadPicture:
         raise
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them stumble over
+    except Exception as error:  # Pillow's decoders raise various exceptions for damaged files
         raise BadPicture(name, _reason(error)) from error
 
 
@@ -116,8 +121,8 @@ def _check_foreign(stream: IO[bytes], name: str) -> None:
     """Refuse a known but unsupported format by its name."""
     head = stream.read(16)
     stream.seek(0)
-    for place, mark, kind in FOREIGN:
-        if head[place:].startswith(mark):
+    for offset, mark, kind in FOREIGN:
+        if head[offset:].startswith(mark):
             raise BadPicture(name, f"{kind}, a format that is not read: convert it to JPEG or PNG")
 
 
@@ -130,7 +135,7 @@ def _reason(error: Exception) -> str:
 
 
 def _check_png(stream: IO[bytes], name: str) -> None:
-    """A PNG must have its end: Pillow reads one without, whatever is missing before it."""
+    """Refuse a PNG without its last chunk, as Pillow would read the remainder without an error."""
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if stream.read(len(PNG_HEAD)) == PNG_HEAD:
@@ -151,7 +156,7 @@ def _check_size(image: Image.Image, name: str) -> None:
         raise BadPicture(name, f"{width:,} x {height:,} pixels are more than {MOST_PIXELS:,}")
     if min(width, height) < LEAST_SIDE:
         raise BadPicture(name, f"{width} x {height} pixels: each side must have {LEAST_SIDE} or more")
-    if max(width, height) > MOST_ASPECT * min(width, height):  # what is long and thin grows large when it is scaled
+    if max(width, height) > MOST_ASPECT * min(width, height):  # a long and thin image becomes large when it is scaled
         raise BadPicture(name, f"{width:,} x {height:,} pixels: one side is over {MOST_ASPECT} times the other")
 
 
@@ -188,13 +193,13 @@ def _padded(image: Image.Image, config: ImageDataConfig) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> None:
-    """As its EXIF says; damaged EXIF says nothing, and takes nothing from the pixels."""
+    """Rotate an image by its EXIF data; damaged EXIF data are ignored."""
     with contextlib.suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
 
 
 def _plain(image: Image.Image, name: str) -> Image.Image:
-    """8 bits a channel, and nothing that shines through."""
+    """Convert an image to 8 bits a channel without transparency."""
     if image.mode in DEEP_GREY:
         if image.format == "TIFF" and 32 in getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, ()):
             raise BadPicture(name, "grey of 32 bits, which does not say what is white")
@@ -211,9 +216,9 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
 
 
 def picture_files(path: Path) -> list[Path]:
-    """The pictures of a folder and those below it, sorted; or the one file that `path` is.
+    """Return the sorted images in a folder and those below it; or `path` itself if it is a file.
 
     Raises:
-        DataError: if there is no such place, or no picture in it.
+        DataError: if there is no such path, or no image in the folder.
     """
     return files_below(path, ENDINGS, "picture")

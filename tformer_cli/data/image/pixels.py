@@ -1,4 +1,4 @@
-"""Pictures by number: scaled pixels in a mapped file, or what is decoded at each use."""
+"""Sequences of images: scaled pixels in a memory-mapped file, or images that are decoded at each use."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 class Pixels(Sequence[np.ndarray]):
-    """Pictures by number, each (H, W, C) uint8.
+    """A sequence of images, each (H, W, C) uint8.
 
     Args:
-        content: of all pictures, end to end, uint8.
-        starts: where each begins in it, (N,) int64.
+        content: the concatenated bytes of all images, uint8.
+        starts: index of the first byte of each image, (N,) int64.
     """
 
     def __init__(self, content: Mapped, starts: np.ndarray) -> None:
         self.content, self.starts = content, starts
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of images."""
         return len(self.starts)
 
     def __getitem__(self, index: Any) -> Any:
-        """A picture, (H, W, C) uint8; or, for a slice, some of them, which copies nothing."""
+        """Return an image, (H, W, C) uint8; or, for a slice, a sequence of images, without copying them."""
         if isinstance(index, slice):
             return self.select(np.arange(len(self))[index])
         row = operator.index(index)
@@ -43,44 +43,44 @@ class Pixels(Sequence[np.ndarray]):
 
     @abstractmethod
     def select(self, rows: np.ndarray) -> Pixels:
-        """The pictures at `rows`, in that order; their content stays where it is."""
+        """Return the images at `rows`, in that order, without copying them."""
 
     @abstractmethod
     def gather(self, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
-        """The pictures at `rows`: a copy, (B, H, W, C) uint8, if all pictures have one size; else a list of them."""
+        """Return the images at `rows`: a copy, (B, H, W, C) uint8, if all have one size, otherwise a list."""
 
     @abstractmethod
     def _picture(self, row: int) -> np.ndarray: ...
 
 
 class Stored(Pixels):
-    """Scaled pictures, mapped from a file.
+    """Scaled images in a memory-mapped file.
 
     Args:
-        content: of all pictures, end to end, uint8.
-        starts: where each begins in it, (N,) int64.
-        sizes: height and width of each, (N, 2) int32.
-        channels: colours of each.
+        content: the concatenated pixels of all images, uint8.
+        starts: index of the first byte of each image, (N,) int64.
+        sizes: height and width of each image, (N, 2) int32.
+        channels: number of channels.
     """
 
     def __init__(self, content: Mapped, starts: np.ndarray, sizes: np.ndarray, channels: int) -> None:
         super().__init__(content, starts)
         self.sizes, self.channels = sizes, channels
         shape = (*map(int, sizes[0]), channels) if len(sizes) and (sizes == sizes[0]).all() else None
-        # One array that all pictures are items of, if each begins at a multiple of their size.
+        # The content can be indexed as one array of images if each begins at a multiple of their size.
         self.shape = shape if shape and not (starts % math.prod(shape)).any() else None
 
     def select(self, rows: np.ndarray) -> Stored:
-        """The pictures at `rows`, in that order; their content stays where it is."""
+        """Return the images at `rows`, in that order, without copying them."""
         return Stored(self.content, self.starts[rows], self.sizes[rows], self.channels)
 
     def gather(self, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
-        """The pictures at `rows`: a copy, (B, H, W, C) uint8, if all pictures have one size; else a list of them."""
+        """Return the images at `rows`: a copy, (B, H, W, C) uint8, if all have one size, otherwise a list."""
         if self.shape is None:
             return [self._picture(int(row)) for row in rows]
         size, content = math.prod(self.shape), self.content.array
-        together = content[: len(content) // size * size].reshape(-1, *self.shape)
-        return together[self.starts[rows] // size]
+        images = content[: len(content) // size * size].reshape(-1, *self.shape)
+        return images[self.starts[rows] // size]
 
     def _picture(self, row: int) -> np.ndarray:
         start, (height, width) = self.starts[row], self.sizes[row].tolist()
@@ -88,14 +88,14 @@ class Stored(Pixels):
 
 
 class Undecoded(Pixels):
-    """Pictures that are decoded at each use.
+    """Images that are decoded at each use.
 
     Args:
-        content: of those that lie in a table, encoded, end to end, uint8.
-        starts: where each begins in it, (N,) int64.
-        lengths: bytes of each, (N,) int64; 0: it is the file that its name is.
-        names: what errors call each.
-        config: to what they are scaled.
+        content: the concatenated bytes of the encoded images of tables, uint8.
+        starts: index of the first byte of each image, (N,) int64.
+        lengths: number of bytes of each image, (N,) int64; 0: its name is the path of its file.
+        names: name of each image in error messages.
+        config: size, channels and scaling.
     """
 
     def __init__(
@@ -105,12 +105,12 @@ class Undecoded(Pixels):
         self.lengths, self.names, self.config = lengths, names, config
 
     def select(self, rows: np.ndarray) -> Undecoded:
-        """The pictures at `rows`, in that order; their content stays where it is."""
+        """Return the images at `rows`, in that order, without copying them."""
         names = [self.names[row] for row in rows]
         return Undecoded(self.content, self.starts[rows], self.lengths[rows], names, self.config)
 
     def gather(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The pictures at `rows`, decoded."""
+        """Decode the images at `rows`, and return them as a list."""
         return [self._picture(int(row)) for row in rows]
 
     def _picture(self, row: int) -> np.ndarray:

@@ -23,45 +23,49 @@ from tformer_cli.errors import TformerError, library
 if TYPE_CHECKING:
     from tformer_cli.config.schema import SpeechDataConfig
 
-FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "NIST", "FLAC", "OGG", "MP3")  # of libsndfile's
+FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "NIST", "FLAC", "OGG", "MP3")
+"""Supported formats, by libsndfile's names."""
 ENDINGS = (
     ".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".sph", ".flac", ".ogg", ".oga",
     ".opus", ".mp3",
 )  # fmt: skip
 KINDS = "WAV, AIFF, CAF, AU, SPHERE, FLAC, OGG (Vorbis, Opus, FLAC), MP3"
 EXTRA = "speech"
-UNRECOGNISED = 1  # libsndfile's number for what is no recording
+UNRECOGNISED = 1
+"""Error code of libsndfile for an unknown format."""
 LEAST_RATE, MOST_RATE = 1000, 768_000
 MOST_HOURS = 4
-BLOCK_VALUES = 1 << 20  # that are decoded at once, all channels together
+BLOCK_VALUES = 1 << 20
+"""Number of values decoded at once, of all channels."""
 UNKNOWN_FRAMES = 1 << 62
-MP3_FRAME = 1152  # samples; an MP3 says its length to a frame or two
+MP3_FRAME = 1152
+"""Samples in a frame; the length that an MP3 gives may be wrong by two frames."""
 FULL_SCALE = 1 << 15
 
 
 class BadRecording(BadItem):
-    """A recording that cannot be read; the others may be."""
+    """A recording that cannot be read."""
 
 
 def read_recording(source: Path | str | bytes, config: SpeechDataConfig, name: str = "") -> np.ndarray:
-    """Decode a recording: `read_sound` as a waveform.
+    """Decode a recording, see `read_sound`, to floating-point samples.
 
     Returns:
         (N,) float32 in [-1, 1), at `data.sample_rate`.
 
     Raises:
-        BadRecording: as `read_sound`.
+        BadRecording: if it cannot be read, see `read_sound`.
     """
     return waveform(read_sound(source, config.sample_rate, name))
 
 
 def waveform(sound: np.ndarray) -> np.ndarray:
-    """16-bit samples as float32 in [-1, 1)."""
+    """Convert 16-bit samples to float32 in [-1, 1)."""
     return sound.astype(np.float32) / FULL_SCALE
 
 
 def to_sound(samples: np.ndarray) -> np.ndarray:
-    """Samples in [-1, 1] as 16 bits; louder ones are scaled down, all of them, so that the loudest is 1."""
+    """Convert samples in [-1, 1] to 16 bits; a recording that exceeds this range is scaled to a peak of 1."""
     peak = float(np.abs(samples).max(initial=0))
     scale = FULL_SCALE / max(1.0, peak)
     return np.rint(samples * scale).clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
@@ -91,12 +95,12 @@ def read_sound(source: Path | str | bytes, sample_rate: int, name: str = "") -> 
     name = name or (str(source) if not isinstance(source, bytes) else "the recording")
     try:
         with opened(source, name, BadRecording) as stream:
-            blocks, most = [np.zeros(0, np.float32)], MOST_HOURS * 3600 * sample_rate
+            blocks, max_samples = [np.zeros(0, np.float32)], MOST_HOURS * 3600 * sample_rate
             for part in audio_heads.parts(stream):
-                with soundfile.SoundFile(sound_parts.Stretch(stream, part)) as file:
+                with soundfile.SoundFile(sound_parts.PartFile(stream, part)) as file:
                     _check_head(file, name)
                     blocks += _resampled(file, sample_rate, name)
-                if sum(map(len, blocks)) > most:
+                if sum(map(len, blocks)) > max_samples:
                     raise BadRecording(name, f"longer than {MOST_HOURS} hours: cut it into utterances")
             samples = np.concatenate(blocks)
     except TformerError:
@@ -104,8 +108,8 @@ def read_sound(source: Path | str | bytes, sample_rate: int, name: str = "") -> 
     except sound_parts.Fault as error:
         raise BadRecording(name, str(error)) from error
     except soundfile.LibsndfileError as error:
-        raise BadRecording(name, _said(error)) from error
-    except Exception as error:  # whatever else a damaged file makes a decoder stumble over
+        raise BadRecording(name, _reason(error)) from error
+    except Exception as error:  # decoders raise various exceptions for damaged files
         raise BadRecording(name, reason(error)) from error
     if not len(samples):
         raise BadRecording(name, "no samples")
@@ -114,7 +118,7 @@ def read_sound(source: Path | str | bytes, sample_rate: int, name: str = "") -> 
     return to_sound(samples)
 
 
-def _said(error: Any) -> str:
+def _reason(error: Any) -> str:
     if error.code == UNRECOGNISED:
         return f"not a recording of a kind that is read ({KINDS})"
     return f"damaged: {error.error_string.strip().rstrip('.')[:120]}"
@@ -132,7 +136,7 @@ def _check_head(file: Any, name: str) -> None:
 
 
 def _resampled(file: Any, sample_rate: int, name: str) -> Iterator[np.ndarray]:
-    """The samples at another rate, some at a time, (n,) float32 each."""
+    """Yield blocks of samples at another rate, (n,) float32 each."""
     if file.samplerate == sample_rate:
         yield from _mixed(file, name)
         return
@@ -144,9 +148,9 @@ def _resampled(file: Any, sample_rate: int, name: str) -> Iterator[np.ndarray]:
 
 
 def _mixed(file: Any, name: str) -> Iterator[np.ndarray]:
-    """The samples, channels averaged, some at a time, (n,) float32 each."""
+    """Yield blocks of samples with averaged channels, (n,) float32 each."""
     is_mp3, read = file.format == "MP3", 0
-    # soundfile seeks after each block, and an MP3 does not come back to the same sample: it is read at once.
+    # soundfile seeks after each block, which is not exact in an MP3, so an MP3 is read at once.
     at_once = file.frames if is_mp3 else max(1, BLOCK_VALUES // file.channels)
     while read < file.frames:
         block = file.read(min(at_once, file.frames - read), dtype="float32", always_2d=True)
@@ -159,7 +163,7 @@ def _mixed(file: Any, name: str) -> Iterator[np.ndarray]:
 
 
 def wav(sound: np.ndarray, sample_rate: int) -> bytes:
-    """16-bit samples of one channel, (N,), as a WAV file."""
+    """Return the content of a WAV file with 16-bit samples of one channel, (N,)."""
     stream = io.BytesIO()
     with contextlib.closing(wave.open(stream, "wb")) as file:
         file.setparams((1, 2, sample_rate, len(sound), "NONE", ""))
@@ -168,9 +172,9 @@ def wav(sound: np.ndarray, sample_rate: int) -> bytes:
 
 
 def recording_files(path: Path) -> list[Path]:
-    """The recordings of a folder and those below it, sorted; or the one file that `path` is.
+    """Return the sorted recordings in a folder and those below it; or `path` itself if it is a file.
 
     Raises:
-        DataError: if there is no such place, or no recording in it.
+        DataError: if there is no such path, or no recording in the folder.
     """
     return files_below(path, ENDINGS, "recording")

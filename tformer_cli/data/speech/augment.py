@@ -1,9 +1,10 @@
-"""Augmentation of recordings and of their features, a batch at a time, on whatever device the batch is on.
+"""Augmentation of batches of recordings and of their features, on the device of the batch.
 
-What becomes of a recording is a function of (seed, epoch, sample): its batch mates and the padding do not matter.
-What changes lengths (speed, silence, joining) is planned with an epoch's batches: `tformer_cli.data.speech.joining`.
+The augmentation of a recording is a function of (seed, epoch, sample). It does not depend on the other recordings of
+the batch, or on padding. Speed, silence and joining change lengths, and are therefore planned with the batches of an
+epoch: see `tformer_cli.data.speech.joining`.
 
-B recordings, N samples, T frames, F numbers a frame.
+B recordings, N samples, T frames, F features in a frame.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ from tformer_cli.data.speech.log_mel import exact, mask_of
 __all__ = ["SpeechAugmentation", "Stream", "shares"]
 
 Stream = IntEnum("Stream", "gain noise white time_masks frequency_masks time_warp speed silence join", start=128)
-"""What numbers are drawn for; pictures have those below 128."""
+"""Streams of random numbers, one for each purpose; images use those below 128."""
 
 LOUDEST = 32_768
-"""A 16-bit sample that stands for 1."""
+"""The value of a 16-bit sample that corresponds to 1."""
 MOST_MASKS = 20
-"""Of adaptive time masks in an utterance (Park et al. 2020, section 2)."""
+"""Maximum number of adaptive time masks in an utterance (Park et al. 2020, section 2)."""
 
 
 def shares(waveforms: Tensor) -> Tensor:
-    """Samples as shares of the loudest: of int16 in [-1, 1), float32; float32 as it is."""
+    """Convert int16 samples to float32 in [-1, 1); float32 samples are unchanged."""
     return waveforms.float().div_(LOUDEST) if waveforms.dtype == torch.int16 else waveforms
 
 
 class SpeechAugmentation:
-    """What is done to recordings of given lengths, and to their features, before training sees them.
+    """The augmentation of training recordings and of their features.
 
     Args:
-        config: what, and how much.
-        seed: of the run.
+        config: settings of the augmentation.
+        seed: seed of the run.
         noises: recordings of noise, (n,) each, n > 0, int16 or float32, at the rate of the speech; none: white noise.
     """
 
@@ -52,16 +53,16 @@ class SpeechAugmentation:
 
     @torch.no_grad()
     def sound(self, waveforms: Tensor, lengths: Tensor, samples: Tensor, epoch: int) -> Tensor:
-        """Change loudness, add noise.
+        """Change the loudness of recordings and add noise.
 
         Args:
             waveforms: (B, N), float32.
-            lengths: samples of each, (B,), int64; on the CPU the host does not have to wait for the device.
-            samples: their numbers in the data, (B,), int64; as `lengths`.
-            epoch: from 0.
+            lengths: number of samples of each, (B,), int64; on the CPU, to avoid a synchronisation with the device.
+            samples: indices of the recordings in the data, (B,), int64; on the CPU, like `lengths`.
+            epoch: counts from 0.
 
         Returns:
-            As `waveforms`; what is after the end of each is of no meaning.
+            (B, N), float32; samples after the end of a recording are arbitrary.
         """
         config, samples = self.config, samples.cpu()
         if config.gain_db:
@@ -72,7 +73,7 @@ class SpeechAugmentation:
         return waveforms
 
     def _noisy(self, waveforms: Tensor, lengths: Tensor, samples: Tensor, epoch: int) -> Tensor:
-        """Add noise to some, at a ratio of powers that is uniform in decibels."""
+        """Add noise to some recordings, at a signal-to-noise ratio that is uniform in decibels."""
         config = self.config
         chance, level, which, start = uniforms(self.seed, epoch, samples, 4, Stream.noise).double().unbind(1)
         rows = (chance < config.noise).nonzero()[:, 0]
@@ -81,39 +82,46 @@ class SpeechAugmentation:
         device, width = waveforms.device, waveforms.shape[1]
         if len(self.noises):
             noise = self._recorded(which[rows], start[rows], lengths[rows], width).to(device)
-        else:  # uniform: a frame's spectrum, a sum over hundreds of samples, is as of Gaussian noise
+        else:  # uniform: as a sum over hundreds of samples, the spectrum of a frame is that of Gaussian noise
             keys = sequences(self.seed, epoch, samples[rows], Stream.white).to(device)
             noise = numbers(keys[:, None], torch.arange(width, device=device)) - 0.5
-        there, valid = rows.to(device), mask_of(lengths[rows].to(device), width)
-        speech = waveforms[there]
+        device_rows, valid = rows.to(device), mask_of(lengths[rows].to(device), width)
+        speech = waveforms[device_rows]
         ratio = 10 ** ((config.noise_low_db + (config.noise_high_db - config.noise_low_db) * level[rows]) / 10)
         power = _energy(speech, valid) / (_energy(noise, valid) * ratio.float().to(device)).clamp(min=1e-30)
-        return waveforms.index_copy(0, there, speech + noise * power.sqrt().float()[:, None])
+        return waveforms.index_copy(0, device_rows, speech + noise * power.sqrt().float()[:, None])
 
     def _recorded(self, which: Tensor, start: Tensor, lengths: Tensor, width: int) -> Tensor:
-        """Recordings of noise from somewhere on, over and over: (b, width), float32, 0 after `lengths` samples."""
-        found = np.zeros((len(which), width), np.float32)
-        drawn = zip(found, which.tolist(), start.tolist(), lengths.tolist(), strict=True)
-        for row, share, place, length in drawn:
+        """Return recorded noise from random positions on, repeated to the given lengths, as (b, width), float32.
+
+        Args:
+            which: random numbers in [0, 1) that select recordings of noise, (b,).
+            start: random numbers in [0, 1) that select positions in them, (b,).
+            lengths: number of samples, (b,), int64; 0 follows them.
+            width: number of columns.
+        """
+        noises = np.zeros((len(which), width), np.float32)
+        drawn = zip(noises, which.tolist(), start.tolist(), lengths.tolist(), strict=True)
+        for row, share, position, length in drawn:
             noise = self.noises[int(share * len(self.noises))]
-            part = np.take(noise, int(place * len(noise)) + np.arange(length), mode="wrap")
+            part = np.take(noise, int(position * len(noise)) + np.arange(length), mode="wrap")
             row[:length] = part / np.float32(LOUDEST) if part.dtype == np.int16 else part
-        return torch.from_numpy(found)
+        return torch.from_numpy(noises)
 
     # --- features ---
 
     @torch.no_grad()
     def features(self, features: Tensor, counts: Tensor, samples: Tensor, epoch: int) -> Tensor:
-        """SpecAugment (Park et al. 2019, section 2): warp time, hide bands of frequency, hide stretches of time.
+        """Apply SpecAugment (Park et al. 2019, section 2): warp time, mask bands of frequencies and spans of time.
 
         Args:
             features: (B, T, F), float32, normalised, 0 after the last frame of each.
-            counts: frames of each, (B,), int64; on the CPU the host does not have to wait for the device.
-            samples: their numbers in the data, (B,), int64; as `counts`.
-            epoch: from 0.
+            counts: number of frames of each, (B,), int64; on the CPU, to avoid a synchronisation with the device.
+            samples: indices of the recordings in the data, (B,), int64; on the CPU, like `counts`.
+            epoch: counts from 0.
 
         Returns:
-            As `features`; what is hidden is 0, the mean.
+            (B, T, F), float32; masked features are 0, the mean.
         """
         config, counts, device = self.config, counts.cpu(), features.device
         draw = partial(uniforms, self.seed, epoch, samples.cpu())
@@ -125,7 +133,7 @@ class SpeechAugmentation:
                 bins.clamp(max=config.frequency_mask_bins),
                 draw(2 * config.frequency_masks, Stream.frequency_masks),
             )
-            hidden = _stretches(drawn, bins, widest, torch.full_like(counts, config.frequency_masks), features.shape[2])
+            hidden = _spans(drawn, bins, widest, torch.full_like(counts, config.frequency_masks), features.shape[2])
             features = features.masked_fill(hidden.to(device)[:, None], 0)
         if config.time_masks or config.adaptive_masks:
             number = torch.full_like(counts, config.time_masks)
@@ -135,47 +143,47 @@ class SpeechAugmentation:
             if config.time_mask_frames:
                 longest = longest.clamp(max=config.time_mask_frames)
             drawn = draw(2 * int(number.max()), Stream.time_masks)
-            hidden = _stretches(drawn, counts, longest, number, features.shape[1])
+            hidden = _spans(drawn, counts, longest, number, features.shape[1])
             features = features.masked_fill(hidden.to(device)[:, :, None], 0)
         return features
 
 
 def _energy(waveforms: Tensor, valid: Tensor) -> Tensor:
-    """Sums of squares over valid samples, (B,), float64."""
+    """Return the sum of squares over valid samples, (B,), float64."""
     return (exact(waveforms) * valid).square().sum(1)
 
 
-def _stretches(drawn: Tensor, totals: Tensor, longest: Tensor, number: Tensor, width: int) -> Tensor:
-    """Random stretches of rows of different lengths.
+def _spans(drawn: Tensor, totals: Tensor, longest: Tensor, number: Tensor, width: int) -> Tensor:
+    """Return the mask of random spans of rows of different lengths.
 
     Args:
-        drawn: (B, 2 M), uniform in [0, 1): length and place of each.
-        totals: length of each row, (B,), int64: stretches lie within.
-        longest: of each row's stretches, (B,), int64.
-        number: of stretches in each row, (B,), int64, at most M.
-        width: of the longest row.
+        drawn: random numbers in [0, 1), (B, 2 M), which determine length and position of each span.
+        totals: length of each row, (B,), int64.
+        longest: maximum length of a span of each row, (B,), int64.
+        number: number of spans in each row, (B,), int64, at most M.
+        width: length of the longest row.
 
     Returns:
-        True inside of them, (B, width), bool.
+        True inside the spans, (B, width), bool.
     """
-    length, place = drawn[:, ::2].double(), drawn[:, 1::2].double()
+    length, position = drawn[:, ::2].double(), drawn[:, 1::2].double()
     length = (length * (longest[:, None] + 1)).long() * mask_of(number, length.shape[1])
-    start = (place * (totals[:, None] - length + 1)).long()
-    places = torch.arange(width)
-    return ((start[:, :, None] <= places) & (places < (start + length)[:, :, None])).any(1)
+    start = (position * (totals[:, None] - length + 1)).long()
+    columns = torch.arange(width)
+    return ((start[:, :, None] <= columns) & (columns < (start + length)[:, :, None])).any(1)
 
 
 def _warp(features: Tensor, counts: Tensor, drawn: Tensor, farthest: int) -> Tensor:
-    """Shift one point in time, and what is before and after it in proportion (Park et al. 2019, section 2).
+    """Shift a point in time, and stretch the frames before and after it (Park et al. 2019, section 2).
 
     Args:
         features: (B, T, F).
-        counts: frames of each, (B,), int64, on the CPU; those of 2 `farthest` or fewer stay as they are.
-        drawn: (B, 2), float64 in [0, 1): the point, and how far it is shifted.
-        farthest: most frames that it is shifted by.
+        counts: number of frames of each, (B,), int64, on the CPU; rows with at most 2 `farthest` frames are unchanged.
+        drawn: random numbers in [0, 1), (B, 2), float64, which determine the point and its shift.
+        farthest: maximum shift in frames.
 
     Returns:
-        As `features`, between whose frames it interpolates.
+        (B, T, F), interpolated linearly between frames.
     """
     frames = torch.arange(features.shape[1], dtype=torch.float64)
     last, long = (counts - 1)[:, None], (counts > 2 * farthest)[:, None]
@@ -189,5 +197,5 @@ def _warp(features: Tensor, counts: Tensor, drawn: Tensor, farthest: int) -> Ten
     lower = lower.long()
     upper = torch.where(lower < last, lower + 1, lower)
     rows = torch.arange(len(features), device=features.device)[:, None]
-    first, second = (features[rows, place.to(features.device)] for place in (lower, upper))
+    first, second = (features[rows, frame.to(features.device)] for frame in (lower, upper))
     return first + (second - first) * weight

@@ -1,11 +1,11 @@
-"""Long recordings, cut where they are quietest."""
+"""Division of long recordings at their quietest points."""
 
 from __future__ import annotations
 
 import numpy as np
 
 WINDOWS = 500
-"""Of which a piece of the greatest length has so many: of 30 seconds, 60 milliseconds each."""
+"""Number of windows in the longest piece; in 30 seconds, a window is 60 milliseconds long."""
 
 
 def quiet_pieces(sound: np.ndarray, longest: int) -> list[tuple[int, int]]:
@@ -14,11 +14,11 @@ def quiet_pieces(sound: np.ndarray, longest: int) -> list[tuple[int, int]]:
     Each cut is in the middle of the quietest window of the second half of the longest piece that could be cut there.
 
     Args:
-        sound: (N,), or (N, F) of features.
-        longest: samples, or frames, of a piece, more than 0.
+        sound: samples, (N,), or features, (N, F).
+        longest: maximum number of samples, or frames, of a piece; more than 0.
 
     Returns:
-        Start and stop of each piece, in order, none left out.
+        Start and stop of each piece, in order; together they cover the recording.
     """
     if len(sound) <= longest:
         return [(0, len(sound))]

@@ -28,8 +28,8 @@ from tformer_cli.data.core.view import LengthBucketed
 from tformer_cli.data.speech.audio import read_sound, recording_files
 from tformer_cli.data.speech.features import SpeechFeatures, Statistics
 from tformer_cli.data.speech.fitting import needed_frames_of
-from tformer_cli.data.speech.joining import Utterances, fixed_strings, training_strings
-from tformer_cli.data.speech.recording_sources import Wanted
+from tformer_cli.data.speech.joining import Utterances, fixed_utterances, training_utterances
+from tformer_cli.data.speech.recording_sources import SpeechSource
 from tformer_cli.data.speech.recordings import Recordings, read_recordings
 from tformer_cli.data.speech.transcripts import normaliser
 from tformer_cli.data.text.dataset import TextData
@@ -180,7 +180,7 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
             if unknown_id in tokens:
                 known = {character for character in train.texts[row] if unknown_id not in encode(character)}
                 unknown = "".join(sorted(set(train.texts[row]) - known - {" "}))
-                return f"{train.place(row)}: {unknown!r}"
+                return f"{train.location(row)}: {unknown!r}"
         return ""
 
     def _fitting(self, train: Recordings) -> np.ndarray:
@@ -193,7 +193,7 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
         available = self.output_frames((train.lengths / max(self.config.augment.speeds)).astype(np.int64))
         if self.config.trainer.on_bad_sample is BadSample.stop and (needed > available).any():
             row = int(np.flatnonzero(needed > available)[0])
-            cause = f"{train.place(row)}: its transcript needs {needed[row]} frames, and there are {available[row]}"
+            cause = f"{train.location(row)}: its transcript needs {needed[row]} frames, and there are {available[row]}"
             remedy = "correct it, or features.margin=20, longer pieces (tokenizer=bpe), trainer.on_bad_sample=skip"
             raise DataError(f"{cause} after subsampling ({int((needed > available).sum()):,} such recordings)", remedy)
         return np.flatnonzero(needed <= available)
@@ -232,7 +232,7 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
             if (lengths > self.limit).any():
                 row = int(np.flatnonzero(lengths > self.limit)[0])
                 size = f"{lengths[row]} tokens, the decoder takes {self.limit}"
-                cause = f"{part.place(row)}: its translation has {size} ({int((lengths > self.limit).sum())} such)"
+                cause = f"{part.location(row)}: its translation has {size} ({int((lengths > self.limit).sum())} such)"
                 raise DataError(cause, "raise decoder.max_length, or shorten the translations")
         return part.texts
 
@@ -247,7 +247,7 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
 
     @functools.cached_property
     def normalise(self) -> Callable[[str], str]:
-        """The normaliser of training transcripts.
+        """Return the normaliser of training transcripts.
 
         Raises:
             ConfigError: if its settings are impossible, or a library is missing.
@@ -255,8 +255,8 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
         return normaliser(self.config.transcripts, "transcripts")
 
     def _find_split(self, split: str) -> bool:
-        wanted = Wanted(self.config.data, self.config.features.kind, self.config.seed)
-        return find_split(self.config.data, split, wanted.layout) is not None
+        source = SpeechSource(self.config.data, self.config.features.kind, self.config.seed)
+        return find_split(self.config.data, split, source.layout) is not None
 
     def _read(self, split: str) -> dict[str, Recordings]:
         config = self.config
@@ -285,7 +285,7 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
         empty = len(texts) - len(rows)
         if empty and self.config.trainer.on_bad_sample is BadSample.stop:
             row = texts.index("")
-            cause = f"{part.place(row)}: transcripts.* leave nothing of its transcript {part.texts[row][:40]!r}"
+            cause = f"{part.location(row)}: transcripts.* leave nothing of its transcript {part.texts[row][:40]!r}"
             raise DataError(cause, f"correct it, or trainer.on_bad_sample=skip ({empty:,} such recordings)")
         notes = (f"left out: {empty:,} recordings of whose transcript nothing is left",) if empty else ()
         return dataclasses.replace(part, texts=texts, notes=(*part.notes, *notes)).select(rows, part.origin)
@@ -339,7 +339,8 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
 class SpeechView(LengthBucketed[SpeechBatch]):
     """Utterances in batches of similar lengths.
 
-    In training the recordings may be joined, played at other speeds and surrounded by silence, anew in each epoch.
+    In training the recordings may be joined, played at other speeds and surrounded by silence, differently in each
+    epoch.
 
     Args:
         data: the recordings.
@@ -370,7 +371,7 @@ class SpeechView(LengthBucketed[SpeechBatch]):
     def fixed_utterances(self, epoch: int = 0) -> Utterances:
         """Return the utterances of evaluation, which are the same in each epoch."""
         data = self.data.config.data
-        return fixed_strings(self.recordings.lengths, data.join_low, data.join_high, self.data.config.seed)
+        return fixed_utterances(self.recordings.lengths, data.join_low, data.join_high, self.data.config.seed)
 
     def transcripts(self, epoch: int, rows: Iterable[int]) -> list[str]:
         """Return the transcripts of some utterances of an epoch."""
@@ -380,7 +381,7 @@ class SpeechView(LengthBucketed[SpeechBatch]):
     def name(self, row: int) -> str:
         """Return a human-readable name of an utterance: the files of its recordings."""
         parts = self.utterances_of(0).parts[row]
-        return " + ".join(Path(self.recordings.place(part)).name for part in parts[parts >= 0].tolist())
+        return " + ".join(Path(self.recordings.location(part)).name for part in parts[parts >= 0].tolist())
 
     def collate(self, epoch: int, rows: np.ndarray) -> SpeechBatch:
         """Return the batch of the given utterances, as they are in `epoch`."""
@@ -392,32 +393,32 @@ class SpeechView(LengthBucketed[SpeechBatch]):
         return self.utterances_of(epoch).lengths
 
     def _draw(self, epoch: int) -> Utterances:
-        """Return the utterances that training sees in an epoch; none is too short for its transcript."""
+        """Return the training utterances of an epoch; none is too short for its transcript."""
         config, lengths = self.data.config, self.recordings.lengths
-        drawn = training_strings(
+        drawn = training_utterances(
             lengths, config.augment, config.data.sample_rate, self.data.max_length, config.seed, epoch
         )
         unfit = self._unfit(drawn)
-        return drawn.apart(unfit, lengths) if len(unfit) else drawn
+        return drawn.without_joining(unfit, lengths) if len(unfit) else drawn
 
     def _unfit(self, drawn: Utterances) -> np.ndarray:
         """Return the indices of joined recordings whose transcript has more tokens than CTC can emit in their frames.
 
-        Each recording fits by itself, but has margins of its own then.
+        Each recording fits by itself, but then it has its own margins.
         """
         followers, texts = (drawn.parts[:, 1:] >= 0).sum(1), self.recordings.texts
         if not followers.any():
             return np.zeros(0, np.int64)
-        # A space and a blank at most between two of them. Only close cases are tokenised.
-        most = np.where(drawn.parts >= 0, self._needed_frames[drawn.parts], 0).sum(1) + 2 * followers
+        # There is at most a space and a blank between two of them. Only transcripts that may not fit are tokenised.
+        upper_bound = np.where(drawn.parts >= 0, self._needed_frames[drawn.parts], 0).sum(1) + 2 * followers
         available = self.data.output_frames(drawn.lengths)
-        close = np.flatnonzero((most > available) & (followers > 0))
+        close = np.flatnonzero((upper_bound > available) & (followers > 0))
         joined = [drawn.text(row, texts) for row in close.tolist()]
         return close[needed_frames_of(joined, self.data.tokenizer) > available[close]]
 
     @functools.cached_property
     def _needed_frames(self) -> np.ndarray:
-        """The smallest number of frames in which CTC emits each transcript, (N,) int64."""
+        """Return the smallest number of frames in which CTC emits each transcript, (N,) int64."""
         return needed_frames_of(self.recordings.texts, self.data.tokenizer)
 
 

@@ -1,6 +1,6 @@
-"""The front end: from sound, or from stored features, to what the model sees, on whatever device the batch is on.
+"""The front end: it computes the model's input from sound or stored features, on the device of the batch.
 
-B recordings, N samples, T frames, F numbers a frame.
+B recordings, N samples, T frames, F features in a frame.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -23,55 +23,56 @@ from tformer_cli.errors import DataError, RunError, checkpoint_content
 
 __all__ = ["SpeechFeatures", "Statistics"]
 
-LEAST_DEVIATION = 1e-3
-"""Of natural logarithms: a bin that does not change, as above an old recording's highest frequency, stays near 0."""
+MIN_STD = 1e-3
+"""Minimum standard deviation, of natural logarithms, so that bins that hardly vary stay near 0."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of the training data's features.
+    """Means and standard deviations of the training data's features.
 
     Attributes:
-        mean: of each bin, F numbers.
-        deviation: of each bin, F numbers, more than 0.
+        mean: mean of each bin, F numbers.
+        std: standard deviation of each bin, F numbers, more than 0.
     """
 
     mean: list[float]
-    deviation: list[float]
+    std: list[float]
 
     def to_json(self) -> bytes:
-        """What a run keeps."""
-        return json.dumps(asdict(self), indent=1).encode()
+        """Return the content of a checkpoint's file."""
+        return json.dumps({"mean": self.mean, "deviation": self.std}, indent=1).encode()
 
     @classmethod
     def of_json(cls, content: bytes, bins: int, origin: str) -> Statistics:
-        """What `to_json` gave.
+        """Read the content of a checkpoint's file.
 
         Raises:
-            RunError: if that is not what it is; names `origin`.
+            RunError: if it is not valid; names `origin`.
         """
         with checkpoint_content(origin, "means and deviations of features"):
             value = json.loads(content)
             statistics = cls([float(mean) for mean in value["mean"]], [float(std) for std in value["deviation"]])
-        fit = len(statistics.mean) == len(statistics.deviation) == bins and all(map(math.isfinite, statistics.mean))
-        if not fit or not all(0 < value < math.inf for value in statistics.deviation):
+        fit = len(statistics.mean) == len(statistics.std) == bins and all(map(math.isfinite, statistics.mean))
+        if not fit or not all(0 < value < math.inf for value in statistics.std):
             raise RunError(f"{origin}: not the means and deviations of {bins} numbers a frame")
         return statistics
 
 
 class SpeechFeatures:
-    """What the model sees of recordings.
+    """The computation, normalisation and augmentation of features.
 
-    The order is: loudness, noise, log-mel, normalisation, margins, SpecAugment. A recording's features do not depend on
-    its batch mates, nor on how much padding there is: to the last bit on a CPU.
+    The order is: loudness, noise, log-mel, normalisation, margins, SpecAugment. The features of a recording do not
+    depend on the other recordings of the batch, or on padding: to the last bit on a CPU.
 
     Args:
-        config: which features; of `kind` stored there is no sound, and what is said of it below is left out.
-        augment: what training sees. Speed, silences and joining are done when a batch is made: `data.joining`.
-        sample_rate: in Hz.
-        seed: of the run.
-        read_noises: gives the recordings in a folder, `augment.noise_path`, as (n,) int16 or float32 at `sample_rate`;
-            called once, and only if training needs them.
+        config: settings of the features; if `kind` is stored, batches contain features, and steps on sound are skipped.
+        augment: settings of the augmentation in training. Speed, silences and joining are applied earlier, when a batch
+            is collated: see `data.joining`.
+        sample_rate: samples per second.
+        seed: seed of the run.
+        read_noises: returns the recordings in a folder, `augment.noise_path`, as (n,) int16 or float32 at
+            `sample_rate`; called once, and only if training needs them.
 
     Raises:
         ConfigError: if such features cannot be computed.
@@ -88,15 +89,15 @@ class SpeechFeatures:
         self.config, self._augment, self._seed, self._read_noises = config, augment, seed, read_noises
         self._log_mel = LogMel(config, sample_rate) if config.kind is Features.log_mel else None
         self.statistics: Statistics | None = None
-        """Of `normalise` corpus: given by `measure`, or by who knows them from the run."""
+        """Statistics for `features.normalise=corpus`, set by `measure` or from a checkpoint."""
 
     def frames_of(self, lengths: Tensor) -> Tensor:
-        """Frames of recordings of such lengths, margins included: of the same shape, int64."""
+        """Return the number of frames, with margins, of recordings of the given lengths: of the same shape, int64."""
         return (self._log_mel.frames_of(lengths) if self._log_mel else lengths) + 2 * self.config.margin
 
     @cached_property
     def augmentation(self) -> SpeechAugmentation:
-        """What is done in training; noises are read at its first use.
+        """Return the augmentation; its noises are read on first use.
 
         Raises:
             DataError: if there are none, or one is empty.
@@ -112,21 +113,22 @@ class SpeechFeatures:
     def __call__(
         self, waveforms: Tensor, lengths: Tensor, samples: Tensor, epoch: int, training: bool
     ) -> tuple[Tensor, Tensor]:
-        """Features of a batch.
+        """Return the features of a batch, and their numbers of frames.
 
         Args:
             waveforms: (B, N), int16, or float32 in [-1, 1]; or stored features, (B, T, F), float32.
-            lengths: samples of each, or frames, (B,), int64; on the CPU the host does not have to wait for the device.
-            samples: their numbers in the data, (B,), int64; as `lengths`.
-            epoch: from 0.
-            training: whether they are augmented.
+            lengths: number of samples, or frames, of each, (B,), int64; on the CPU, to avoid a synchronisation with the
+                device.
+            samples: indices of the recordings in the data, (B,), int64; on the CPU, like `lengths`.
+            epoch: counts from 0.
+            training: whether the recordings are augmented.
 
         Returns:
-            (B, T, F), float32, 0 after the last frame of each, where `waveforms` are; and their frames, (B,), int64,
-            where `lengths` are. T is that of N samples, margins included.
+            Features (B, T, F), float32, 0 after the last frame of each, on the device of `waveforms`; and numbers of
+            frames (B,), int64, on the device of `lengths`. T is the number of frames, with margins, of N samples.
 
         Raises:
-            DataError: from the first use of noises.
+            DataError: if the noises cannot be read, at their first use.
         """
         features, counts = self._plain(waveforms, lengths, (samples, epoch) if training else None)
         margin = self.config.margin
@@ -135,7 +137,7 @@ class SpeechFeatures:
         return self.augmentation.features(features, counts, samples, epoch) if training else features, counts
 
     def _plain(self, waveforms: Tensor, lengths: Tensor, augmented: tuple[Tensor, int] | None) -> tuple[Tensor, Tensor]:
-        """Features (B, T, F) before they are normalised, and their frames."""
+        """Return features (B, T, F) before they are normalised, and their numbers of frames."""
         if not self._log_mel:
             valid = mask_of(lengths.to(waveforms.device), waveforms.shape[1])
             return waveforms.masked_fill(~valid[:, :, None], 0), lengths
@@ -146,10 +148,10 @@ class SpeechFeatures:
 
     @torch.no_grad()
     def measure(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Statistics:
-        """Take statistics of all frames of training data, without augmentation; they are what normalises from then on.
+        """Compute the statistics of all frames of the training data, without augmentation, for normalisation.
 
         Args:
-            batches: waveforms and lengths, as those of a call.
+            batches: waveforms and lengths, see `__call__`.
 
         Raises:
             DataError: if there are no frames.
@@ -163,33 +165,33 @@ class SpeechFeatures:
             count += int(counts.sum())
         if not count:
             raise DataError("the training data has no frame of sound", "look at its recordings, or features.window_ms")
-        mean, deviation = _moments(total, squares, torch.tensor(count))
-        self.statistics = Statistics(mean.tolist(), deviation.tolist())
+        mean, std = _moments(total, squares, torch.tensor(count))
+        self.statistics = Statistics(mean.tolist(), std.tolist())
         return self.statistics
 
     def _normalise(self, features: Tensor, counts: Tensor) -> Tensor:
-        """To mean 0 and variance 1 of each bin, over the valid frames: (B, T, F), 0 after them."""
+        """Return features with mean 0 and variance 1 in each bin over valid frames, (B, T, F), 0 after them."""
         device = features.device
         if self.config.normalise is Normalise.none:
             return features
         if self.config.normalise is Normalise.utterance:
-            mean, deviation = _moments(*_sums(features), counts.to(device)[:, None].clamp(min=1))
-            mean, deviation = mean.float()[:, None], deviation.float()[:, None]
+            mean, std = _moments(*_sums(features), counts.to(device)[:, None].clamp(min=1))
+            mean, std = mean.float()[:, None], std.float()[:, None]
         elif self.statistics:
-            mean, deviation = (torch.tensor(value).to(device) for value in asdict(self.statistics).values())
+            mean, std = (torch.tensor(value).to(device) for value in (self.statistics.mean, self.statistics.std))
         else:
             raise RunError("features.normalise: corpus needs the training data's statistics, which were not taken")
         valid = mask_of(counts.to(device), features.shape[1])
-        return features.sub(mean).div_(deviation).masked_fill_(~valid[:, :, None], 0)
+        return features.sub(mean).div_(std).masked_fill_(~valid[:, :, None], 0)
 
 
 def _sums(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums of features and of their squares over time, (B, F), float64."""
+    """Return the sums of features and of their squares over time, (B, F), float64."""
     values = exact(features)
     return values.sum(1), values.square().sum(1)
 
 
 def _moments(total: Tensor, squares: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of `count` numbers, as `total`."""
+    """Return mean and standard deviation of `count` numbers, with the shape of `total`."""
     mean = total / count
-    return mean, (squares / count - mean.square()).clamp(min=0).sqrt().clamp(min=LEAST_DEVIATION)
+    return mean, (squares / count - mean.square()).clamp(min=0).sqrt().clamp(min=MIN_STD)

@@ -12,7 +12,7 @@ from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 def needed_frames(tokens: Sequence[int]) -> int:
     """Return the smallest number of frames in which CTC emits tokens: one for each, and a blank between equal ones."""
-    return len(tokens) + sum(one == other for one, other in itertools.pairwise(tokens))
+    return len(tokens) + sum(left == right for left, right in itertools.pairwise(tokens))
 
 
 def needed_frames_of(texts: Sequence[str], tokenizer: Vocabulary) -> np.ndarray:

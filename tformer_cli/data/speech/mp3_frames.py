@@ -1,4 +1,4 @@
-"""Counts the frames of MP3 files, since libsndfile guesses their number if a table is missing or wrong.
+"""Counting of the frames of MP3 files, as libsndfile guesses their number if a table is missing or wrong.
 
 The layout is that of ISO/IEC 11172-3 (MPEG-1) and 13818-3 (MPEG-2), and of MPEG-2.5; the table is Xing's.
 """
@@ -43,7 +43,7 @@ class Frame:
 
     @property
     def table(self) -> int:
-        """The offset of a table in the frame, in bytes: after the side information."""
+        """Return the offset of a table in the frame, in bytes: after the side information."""
         return 4 + ((17 if self.mono else 32) if self.is_first_version else (9 if self.mono else 17))
 
 
@@ -71,14 +71,14 @@ class _Bytes:
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.start, self.block = stream, 0, b""
 
-    def at(self, place: int, count: int) -> bytes:
-        if not self.start <= place <= place + count <= self.start + len(self.block):
-            self.stream.seek(place)
-            self.start, self.block = place, self.stream.read(max(BUFFERED, count))
-        return self.block[place - self.start : place - self.start + count]
+    def at(self, offset: int, count: int) -> bytes:
+        if not self.start <= offset <= offset + count <= self.start + len(self.block):
+            self.stream.seek(offset)
+            self.start, self.block = offset, self.stream.read(max(BUFFERED, count))
+        return self.block[offset - self.start : offset - self.start + count]
 
 
-def parts(stream: IO[bytes], whole: int) -> list[Part]:
+def parts(stream: IO[bytes], file_size: int) -> list[Part]:
     """Divide an MP3 at the beginning of each file in it, and give each part a table with its number of frames.
 
     Returns:
@@ -88,22 +88,22 @@ def parts(stream: IO[bytes], whole: int) -> list[Part]:
         Fault: if it is truncated.
     """
     content = _Bytes(stream)
-    end = without_tag(stream, whole)
-    place = after_tags(stream)
-    frame = frame_of(content.at(place, 4))
+    end = without_tag(stream, file_size)
+    offset = after_tags(stream)
+    frame = frame_of(content.at(offset, 4))
     if frame and not frame.size:
         return []
-    place = _next_frame(content, place, end)
-    frame = None if place is None else frame_of(content.at(place, 4))
-    if place is None or frame is None:
+    offset = _next_frame(content, offset, end)
+    frame = None if offset is None else frame_of(content.at(offset, 4))
+    if offset is None or frame is None:
         return []
-    file_parts, begin, count, table, stop = [], place, 0, _table(content, place, frame), place
-    if table and table[1] > whole - begin:
-        raise cut_off(table[1], whole - begin)
-    for at, each in _frames(content, place, end):
+    file_parts, begin, count, table, stop = [], offset, 0, _table(content, offset, frame), offset
+    if table and table[1] > file_size - begin:
+        raise cut_off(table[1], file_size - begin)
+    for at, each in _frames(content, offset, end):
         if at + each.size > end:
             raise Fault("cut off: its last frame is incomplete")
-        other = _table(content, at, each) if at > place else None
+        other = _table(content, at, each) if at > offset else None
         if other:
             file_parts.append(_part(content, begin, at, count, table))
             begin, count, table = at, 0, other
@@ -113,45 +113,45 @@ def parts(stream: IO[bytes], whole: int) -> list[Part]:
     return file_parts
 
 
-def _frames(content: _Bytes, place: int, end: int) -> Iterator[tuple[int, Frame]]:
+def _frames(content: _Bytes, offset: int, end: int) -> Iterator[tuple[int, Frame]]:
     """Yield offset and header of each frame; tags and other bytes between frames are skipped."""
-    while place + 4 <= end:
-        head = content.at(place, 4)
+    while offset + 4 <= end:
+        head = content.at(offset, 4)
         frame = frame_of(head)
         if frame and frame.size:
-            yield place, frame
-            place += frame.size
+            yield offset, frame
+            offset += frame.size
             continue
         if head[:3] == b"ID3":
-            after = after_tags(content.stream, place)
-            place = after if after > place else place + 1
+            after = after_tags(content.stream, offset)
+            offset = after if after > offset else offset + 1
             continue
-        following = _next_frame(content, place + 1, end)
+        following = _next_frame(content, offset + 1, end)
         if following is None:
             return
-        place = following
+        offset = following
 
 
-def _next_frame(content: _Bytes, place: int, end: int) -> int | None:
+def _next_frame(content: _Bytes, offset: int, end: int) -> int | None:
     """Return the offset of the next frame that is followed by another frame or by the end."""
-    limit = min(end, place + SEARCHED)
-    while place + 4 <= limit:
-        block = content.at(place, min(limit - place, 4096))
+    limit = min(end, offset + SEARCHED)
+    while offset + 4 <= limit:
+        block = content.at(offset, min(limit - offset, 4096))
         at = block.find(b"\xff")
         if at < 0:
-            place += len(block)
+            offset += len(block)
             continue
-        place += at
-        frame = frame_of(content.at(place, 4))
-        if frame and frame.size and (place + frame.size >= end or frame_of(content.at(place + frame.size, 4))):
-            return place
-        place += 1
+        offset += at
+        frame = frame_of(content.at(offset, 4))
+        if frame and frame.size and (offset + frame.size >= end or frame_of(content.at(offset + frame.size, 4))):
+            return offset
+        offset += 1
     return None
 
 
-def _table(content: _Bytes, place: int, frame: Frame) -> tuple[int, int] | None:
+def _table(content: _Bytes, offset: int, frame: Frame) -> tuple[int, int] | None:
     """Return the numbers of frames and bytes in a table, 0 if absent; None if this frame is not a table."""
-    head = content.at(place, min(frame.size, frame.table + 24))
+    head = content.at(offset, min(frame.size, frame.table + 24))
     at = max(head.find(b"Xing"), head.find(b"Info")) if frame.layer == 3 else -1
     if at < 4 or any(head[4 : min(at, 13)]) or at > frame.table + 2:
         return None
@@ -169,7 +169,7 @@ def _part(content: _Bytes, begin: int, end: int, count: int, table: tuple[int, i
     if table is None:
         sizes = {each.size for _, each in _frames(content, begin, end)}
         varies = max(sizes) - min(sizes) > 1  # by more than padding: the number of frames cannot be guessed
-        head = _made_table(content.at(begin, 4), frame, count, end - begin) if varies else b""
+        head = _table_frame(content.at(begin, 4), frame, count, end - begin) if varies else b""
         return Part(begin, end, head=head)
     if table[0] == count - 1:
         return Part(begin, end)
@@ -184,13 +184,13 @@ def _part(content: _Bytes, begin: int, end: int, count: int, table: tuple[int, i
     return Part(begin, end, patches=tuple(patches))
 
 
-def _made_table(head: bytes, frame: Frame, count: int, size: int) -> bytes:
+def _table_frame(head: bytes, frame: Frame, count: int, size: int) -> bytes:
     """Return a silent frame like the first of the file, with a table of frames and bytes."""
     for number in range(1, 15):  # the smallest one with enough room, without a checksum
-        made = bytes([head[0], head[1] | 1, number << 4 | head[2] & 0x0C, head[3]])
-        own = frame_of(made)
-        if own and own.size >= own.table + 16:
+        header = bytes([head[0], head[1] | 1, number << 4 | head[2] & 0x0C, head[3]])
+        table_frame = frame_of(header)
+        if table_frame and table_frame.size >= table_frame.table + 16:
             table = b"Info" + (XING_FRAMES | XING_BYTES).to_bytes(4, "big")
-            table += count.to_bytes(4, "big") + (size + own.size).to_bytes(4, "big")
-            return (made + bytes(own.table - 4) + table).ljust(own.size, b"\0")
+            table += count.to_bytes(4, "big") + (size + table_frame.size).to_bytes(4, "big")
+            return (header + bytes(table_frame.table - 4) + table).ljust(table_frame.size, b"\0")
     return b""

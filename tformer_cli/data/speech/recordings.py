@@ -1,6 +1,6 @@
-"""Recordings with transcripts: read once into memory-mapped sound at one rate, or into features that were stored.
+"""Recordings with transcripts: decoded once into memory-mapped sound at one rate, or read as stored features.
 
-What is read is found in `tformer_cli.data.speech.recording_sources`; `tformer_cli.data.speech.audio` decodes one.
+`tformer_cli.data.speech.recording_sources` finds the files, and `tformer_cli.data.speech.audio` decodes a recording.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tformer_cli.config.schema import BadSample, Features
-from tformer_cli.data.core.media import content_digest, in_order, kept, readable
+from tformer_cli.data.core.media import content_digest, in_order, read_cached, readable
 from tformer_cli.data.core.splits import draw, read_split
 from tformer_cli.data.core.store import ArrayWriter, Ragged, RaggedWriter, text_digest
 from tformer_cli.data.speech.audio import EXTRA, BadRecording, read_recording, read_sound, recording_files
-from tformer_cli.data.speech.recording_sources import Wanted, find_recordings
+from tformer_cli.data.speech.recording_sources import SpeechSource, find_recordings
 from tformer_cli.data.speech.stored_features import read_features
 from tformer_cli.errors import DataError, library
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import FeatureConfig, SpeechDataConfig
     from tformer_cli.data.core.cache import Open
-    from tformer_cli.data.core.media_sources import Found, Row
+    from tformer_cli.data.core.media_sources import Row, UndecodedSplit
 
 __all__ = ["BadRecording", "Recordings", "read_features", "read_recording", "read_recordings", "recording_files"]
 
 FORMAT = 2
-"""Counts changes of what is kept of recordings."""
+"""Version of the arrays in the cache."""
 ARRAYS = ("content", "offsets", "digests", "about")
 ROWS_A_JOB = 4
 
@@ -43,12 +43,12 @@ class Recordings:
     Attributes:
         sound: item i is a recording: samples at `data.sample_rate`, (n,) int16 of which 32,768 is full scale; or, of
             stored features, frames, (T, bins) float32.
-        texts: what is said in each; runs of white space are single spaces.
-        names: what errors call each: its file, or "row 17 of FILE".
-        digests: the same for the same sound, (N,) uint64.
-        origin: where they come from, for people.
+        texts: transcript of each recording, with single spaces as white space.
+        names: name of each in error messages: its file, or "row 17 of FILE".
+        digests: hash of the sound of each, (N,) uint64.
+        origin: source of the recordings, for messages.
         hash: SHA-256 of all sound and texts, in hex.
-        notes: what was left out, and what else the user should know, a line each.
+        notes: notes for the user, for example on skipped recordings, one line each.
     """
 
     sound: Ragged
@@ -66,46 +66,46 @@ class Recordings:
         object.__setattr__(self, "hash", digest.hexdigest())
 
     def __len__(self) -> int:
-        """Number of recordings."""
+        """Return the number of recordings."""
         return len(self.texts)
 
     @property
     def lengths(self) -> np.ndarray:
-        """Samples of each, or frames of stored features, (N,) int64."""
+        """Return the number of samples of each recording, or of frames of stored features, (N,) int64."""
         return self.sound.lengths
 
     def select(self, rows: np.ndarray, origin: str) -> Recordings:
-        """Some of the recordings."""
+        """Return the split of the recordings at the given indices, with another `origin`."""
         texts, names = ([column[row] for row in rows] for column in (self.texts, self.names))
         return Recordings(self.sound.select(rows), texts, names, self.digests[rows], origin, notes=self.notes)
 
-    def place(self, row: int) -> str:
-        """What an error calls a recording."""
+    def location(self, row: int) -> str:
+        """Return the name of a recording in error messages."""
         return self.names[row]
 
 
 def read_recordings(
     config: SpeechDataConfig, features: FeatureConfig, split: str, *, seed: int, on_bad_sample: BadSample
 ) -> dict[str, Recordings]:
-    """Read a split, as `read_split`: where there is no validation split, recordings drawn by the seed serve.
+    """Read a split; without a validation split, training recordings drawn by the seed are used.
 
-    Recordings are decoded and resampled once and kept in the cache, 16 bits a sample.
+    Recordings are decoded and resampled once, and stored in the cache with 16 bits a sample.
 
     Args:
-        config: where they are, and their rate.
-        features: whether sound is read or stored features, and how many numbers a frame of these has.
+        config: location and sample rate of the recordings.
+        features: whether sound or stored features are read, and the number of features in a frame.
         split: train, validation or test.
-        seed: draws the validation split, and recordings that are generated.
-        on_bad_sample: whether a recording that cannot be read, or has no transcript, is an error, or left out and named
-            in the notes.
+        seed: seed of the draw of the validation split, and of generated recordings.
+        on_bad_sample: whether a recording that is unreadable or has no transcript is an error, or skipped and named in
+            the notes.
 
     Raises:
         ConfigError: if the settings are impossible.
-        DataError: if the split is not there, or malformed; names the file or row. `BadRecording` if it is one.
+        DataError: if the split is missing or malformed; names the file or row. `BadRecording` for a single recording.
     """
-    wanted = Wanted(config, features.kind, seed)
-    read = functools.partial(_read, wanted, features.bins, on_bad_sample is BadSample.skip)
-    return read_split(config, split, read, functools.partial(draw, seed=seed), wanted.layout)
+    source = SpeechSource(config, features.kind, seed)
+    read = functools.partial(_read, source, features.bins, on_bad_sample is BadSample.skip)
+    return read_split(config, split, read, functools.partial(draw, seed=seed), source.layout)
 
 
 # --- reading ---
@@ -113,34 +113,34 @@ def read_recordings(
 
 @dataclass(frozen=True)
 class _Reading:
-    """How the recordings of a split become arrays.
+    """The conversion of the recordings of a split to arrays.
 
     Attributes:
-        recordings: what is read.
-        sample_rate: of the sound.
-        bins: numbers a frame of stored features; 0: it is sound.
-        skip: whether one that cannot be read is left out.
+        recordings: the recordings before they are decoded.
+        sample_rate: samples per second of the arrays.
+        bins: number of stored features in a frame; 0: the recordings are sound.
+        skip: whether unreadable recordings are skipped.
     """
 
-    recordings: Found
+    recordings: UndecodedSplit
     sample_rate: int
     bins: int
     skip: bool
 
     @property
     def key(self) -> list[object] | None:
-        """All that the arrays depend on; None: there is no telling."""
+        """Return everything that the arrays depend on; None: it is not known."""
         if self.recordings.key is None:
             return None
         return [FORMAT, self.recordings.key, self.bins or [self.sample_rate, *_versions()]]
 
     def write(self, stream: Open) -> None:
-        """Write the arrays of `ARRAYS`; recordings are decoded in parallel and come in their order."""
+        """Write the arrays of `ARRAYS`; recordings are decoded in parallel, and written in order."""
         content = RaggedWriter(stream("content"), stream("offsets"), np.float32 if self.bins else np.int16)
         digests = ArrayWriter(stream("digests"), np.uint64)
         names, texts, bad = [], [], []
-        with in_order(self.recordings.rows(), self._work, ROWS_A_JOB) as done:
-            for row, (values, text, digest) in readable(done, self.skip, bad):
+        with in_order(self.recordings.rows(), self._work, ROWS_A_JOB) as results:
+            for row, (values, text, digest) in readable(results, self.skip, bad):
                 content.extend(values.reshape(-1), np.array([values.size]))
                 digests.append(np.array([digest]))
                 names.append(row.name)
@@ -150,11 +150,11 @@ class _Reading:
             raise DataError(f"{self.recordings.origin}: {cause}")
         content.finish()
         digests.finish()
-        about = {"names": names, "texts": texts, "bad": [(each.name, each.reason) for each in bad]}
+        about = {"names": names, "texts": texts, "bad": [(item.name, item.reason) for item in bad]}
         np.save(stream("about"), np.frombuffer(json.dumps(about).encode(), np.uint8), allow_pickle=False)
 
     def _work(self, row: Row) -> tuple[np.ndarray, str, int] | BadRecording:
-        """What is kept of a recording: its samples or frames, what is said, and its digest."""
+        """Return the samples or frames of a recording, its transcript, and its digest."""
         try:
             text = " ".join((row.text or "").split())
             if not text:
@@ -171,15 +171,17 @@ class _Reading:
 
 
 def _versions() -> list[str]:
-    """Of what decodes and resamples."""
+    """Return the versions of the libraries that decode and resample."""
     soundfile, soxr = (library(name, name, EXTRA) for name in ("soundfile", "soxr"))
     return [soundfile.__libsndfile_version__, soxr.__version__]
 
 
-def _read(wanted: Wanted, bins: int, skip: bool, split: str | list[Path]) -> Recordings:
-    config, recordings = wanted.config, find_recordings(wanted, split)
-    reading = _Reading(recordings, config.sample_rate, bins if wanted.features is Features.stored else 0, skip)
-    arrays, about, notes = kept(config.cache, reading.key, ARRAYS, reading.write, "recordings", BadRecording, skip=skip)
+def _read(source: SpeechSource, bins: int, skip: bool, split: str | list[Path]) -> Recordings:
+    config, recordings = source.config, find_recordings(source, split)
+    reading = _Reading(recordings, config.sample_rate, bins if source.features is Features.stored else 0, skip)
+    arrays, about, notes = read_cached(
+        config.cache, reading.key, ARRAYS, reading.write, "recordings", BadRecording, skip=skip
+    )
     content, offsets = arrays["content"], arrays["offsets"]
     if reading.bins:
         content, offsets = content.reshape(-1, bins), offsets // bins

@@ -31,12 +31,12 @@ class Part:
     patches: tuple[tuple[int, bytes], ...] = ()
 
 
-class Stretch(io.RawIOBase):
+class PartFile(io.RawIOBase):
     """A readable file object over a part of a file."""
 
     def __init__(self, stream: IO[bytes], part: Part) -> None:
         super().__init__()
-        self.stream, self.part, self.place = stream, part, 0
+        self.stream, self.part, self.offset = stream, part, 0
         self.size = len(part.head) + part.end - part.start
 
     def readable(self) -> bool:
@@ -48,51 +48,51 @@ class Stretch(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to an offset."""
-        self.place = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: self.size}[whence])
-        return self.place
+        """Move to an offset, and return it."""
+        self.offset = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.offset, os.SEEK_END: self.size}[whence])
+        return self.offset
 
     def tell(self) -> int:
         """Return the offset."""
-        return self.place
+        return self.offset
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Read into a buffer, and return the number of bytes."""
-        part, first = self.part, self.place
+        part, first = self.part, self.offset
         content = part.head[first : first + len(buffer)]
         inside = first + len(content) - len(part.head)  # the offset in the part
         if (count := min(len(buffer) - len(content), part.end - part.start - inside)) > 0:
             self.stream.seek(part.start + inside)
             chunk = bytearray(self.stream.read(count))
-            for place, patch in part.patches:
-                for number, byte in enumerate(patch, place - inside):
+            for offset, patch in part.patches:
+                for number, byte in enumerate(patch, offset - inside):
                     if 0 <= number < len(chunk):
                         chunk[number] = byte
             content += bytes(chunk)
         memoryview(buffer).cast("B")[: len(content)] = content
-        self.place = first + len(content)
+        self.offset = first + len(content)
         return len(content)
 
 
-def cut_off(says: int, has: int) -> Fault:
+def cut_off(claimed: int, available: int) -> Fault:
     """Return the fault of a file whose header gives more bytes of audio than it contains."""
-    return Fault(f"cut off: it says {says:,} bytes of sound and has {has:,}")
+    return Fault(f"cut off: it says {claimed:,} bytes of sound and has {available:,}")
 
 
-def without_tag(stream: IO[bytes], whole: int) -> int:
+def without_tag(stream: IO[bytes], file_size: int) -> int:
     """Return the end of a file without the ID3v1 tag that some programs append."""
-    if whole < ID3V1_BYTES:
-        return whole
-    stream.seek(whole - ID3V1_BYTES)
-    return whole - ID3V1_BYTES if stream.read(3) == b"TAG" else whole
+    if file_size < ID3V1_BYTES:
+        return file_size
+    stream.seek(file_size - ID3V1_BYTES)
+    return file_size - ID3V1_BYTES if stream.read(3) == b"TAG" else file_size
 
 
-def after_tags(stream: IO[bytes], place: int = 0) -> int:
+def after_tags(stream: IO[bytes], offset: int = 0) -> int:
     """Return the end of a file's ID3v2 tags."""
     while True:
-        stream.seek(place)
+        stream.seek(offset)
         head = stream.read(10)
         if len(head) < 10 or head[:3] != b"ID3" or max(head[6:]) > 127:
-            return place
+            return offset
         size = sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
-        place += 10 + size + (10 if head[5] & 16 else 0)  # a tag may have a footer, as large as its header
+        offset += 10 + size + (10 if head[5] & 16 else 0)  # a tag may have a footer, as large as its header

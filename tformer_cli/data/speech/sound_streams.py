@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass
 from typing import IO
 
-from tformer_cli.data.speech.sound_parts import Fault, Part, Stretch, without_tag
+from tformer_cli.data.speech.sound_parts import Fault, Part, PartFile, without_tag
 
 OGG_HEAD, OGG_FIRST, OGG_LAST = 27, 2, 4  # bytes of a page's header; the flags of a stream's first and last page
 FLAC_BEGIN = b"fLaC\0\0\0\x22"  # the marker, and the header of the first block, STREAMINFO
@@ -25,9 +25,9 @@ class _Page:
         first: whether it is its stream's first.
         last: whether it is its stream's last.
         stream: number of its stream.
-        head: bytes before its content.
-        size: of all of it, in bytes.
-        begin: how its content begins.
+        head: number of bytes before its content.
+        size: size in bytes.
+        begin: first bytes of its content.
     """
 
     first: bool
@@ -38,48 +38,48 @@ class _Page:
     begin: bytes
 
 
-def ogg_parts(stream: IO[bytes], whole: int) -> list[Part]:
+def ogg_parts(stream: IO[bytes], file_size: int) -> list[Part]:
     """Return the parts of an OGG file, one per link of a chain; a flag marks the last page (RFC 3533, section 6)."""
     file_parts: list[Part] = []
-    begin = place = 0
+    begin = offset = 0
     grouped, ended = True, False  # whether only first pages have come
     firsts: list[_Page] = []
-    while (page := _page(stream, place)) is not None:
+    while (page := _page(stream, offset)) is not None:
         if page.first and not grouped:  # the next one of a chain
             if not ended:
                 raise Fault("cut off: the last page of one of its parts is missing")
-            file_parts += _link(stream, begin, place, firsts)
-            begin, grouped, firsts, ended = place, True, [], False
+            file_parts += _link(stream, begin, offset, firsts)
+            begin, grouped, firsts, ended = offset, True, [], False
         if page.first:
             firsts.append(page)
         else:
             grouped = False
-        if place + page.size > whole:
+        if offset + page.size > file_size:
             raise Fault("cut off: its last page is incomplete")
-        ended, place = ended or page.last, place + page.size
+        ended, offset = ended or page.last, offset + page.size
         if not grouped:
             _check_ogg(firsts)
     _check_ogg(firsts)
     if not ended:
         raise Fault("cut off: its last page is missing")
-    stream.seek(place)
+    stream.seek(offset)
     if b"OggS" in stream.read(CHUNK_BYTES):
         raise Fault("damaged: bytes between its pages that are none of them")
-    return [*file_parts, *_link(stream, begin, place, firsts)]
+    return [*file_parts, *_link(stream, begin, offset, firsts)]
 
 
 def _check_ogg(firsts: list[_Page]) -> None:
-    """Refuse streams of which none is read, by how their first pages begin."""
+    """Refuse a chain link without a supported stream, by the first bytes of the streams."""
     if not any(page.begin.startswith((*OGG_READ, OGG_FLAC)) for page in firsts):
         names = [name for mark, name in OGG_OTHERS for page in firsts if page.begin.startswith(mark)]
         raise Fault(f"{(names or ['an unknown kind of OGG'])[0]}, which is not read: convert it to WAV or FLAC")
 
 
 def _link(stream: IO[bytes], begin: int, end: int, firsts: list[_Page]) -> list[Part]:
-    """What is decoded of the pages from `begin` to `end`: they as they are, or the FLAC in them, as a file of its own.
+    """Return the parts of the pages from `begin` to `end`; FLAC in them is extracted to a file of its own.
 
-    libsndfile does not look for FLAC in OGG. The packets of such a stream, one after the other, are FLAC behind a head
-    of 9 bytes (Xiph.Org, Ogg encapsulation for FLAC).
+    libsndfile does not read FLAC in OGG. The concatenated packets of such a stream are FLAC after a header of 9 bytes
+    (Xiph.Org, Ogg encapsulation for FLAC).
     """
     flac = next((page for page in firsts if page.begin.startswith(OGG_FLAC)), None)
     if flac is None or any(page.begin.startswith(OGG_READ) for page in firsts):
@@ -87,23 +87,23 @@ def _link(stream: IO[bytes], begin: int, end: int, firsts: list[_Page]) -> list[
     if end - begin > MOST_OGG_FLAC_BYTES:
         raise Fault("FLAC in OGG of more than 1 GiB: convert it to FLAC")
     content = bytearray()
-    place = begin
-    while place < end and (page := _page(stream, place)) is not None:
+    offset = begin
+    while offset < end and (page := _page(stream, offset)) is not None:
         if page.stream == flac.stream:
-            stream.seek(place + page.head)
+            stream.seek(offset + page.head)
             content += stream.read(page.size - page.head)
-        place += page.size
+        offset += page.size
     del content[:OGG_FLAC_HEAD]
     inner = io.BytesIO(content)
     parts = flac_parts(inner, len(content), 0)
     if not parts:
         raise Fault("damaged: what it says is FLAC is none")
-    return [Part(begin, begin, Stretch(inner, part).read()) for part in parts]
+    return [Part(begin, begin, PartFile(inner, part).read()) for part in parts]
 
 
-def _page(stream: IO[bytes], place: int) -> _Page | None:
-    """The page at a place; None: there is none."""
-    stream.seek(place)
+def _page(stream: IO[bytes], offset: int) -> _Page | None:
+    """Return the page at an offset; None: there is none."""
+    stream.seek(offset)
     head = stream.read(OGG_HEAD)
     if len(head) < OGG_HEAD or head[:4] != b"OggS":
         return None
@@ -113,21 +113,21 @@ def _page(stream: IO[bytes], place: int) -> _Page | None:
     return _Page(first, last, head[14:18], length, length + sum(sizes), stream.read(8))
 
 
-def flac_parts(stream: IO[bytes], whole: int, start: int) -> list[Part]:
+def flac_parts(stream: IO[bytes], file_size: int, start: int) -> list[Part]:
     """Return the parts of a FLAC file, also after tags or with several files; none if it is not FLAC."""
     stream.seek(start)
     if stream.read(4) != FLAC_BEGIN[:4]:
         return []
-    begins, place, before = [start], start + len(FLAC_BEGIN), b""
-    stream.seek(place)
+    begins, offset, before = [start], start + len(FLAC_BEGIN), b""
+    stream.seek(offset)
     while block := stream.read(CHUNK_BYTES):
         content = before + block
         at = content.find(FLAC_BEGIN)
         while at >= 0:
-            begins.append(place - len(before) + at)
+            begins.append(offset - len(before) + at)
             at = content.find(FLAC_BEGIN, at + 1)
-        place, before = place + len(block), content[-len(FLAC_BEGIN) + 1 :]
-    ends = [*begins[1:], without_tag(stream, whole)]
+        offset, before = offset + len(block), content[-len(FLAC_BEGIN) + 1 :]
+    ends = [*begins[1:], without_tag(stream, file_size)]
     return [Part(begin, end, patches=_flac_length(stream, begin, end)) for begin, end in zip(begins, ends, strict=True)]
 
 
@@ -156,11 +156,11 @@ def _flac_samples(stream: IO[bytes], begin: int, end: int, usual: int) -> int:
         number = head[4] if extra == 1 else head[4] & (0x7F >> extra)
         for byte in head[5 : 4 + extra]:
             number = number << 6 | byte & 0x3F
-        size, place = head[2] >> 4, 4 + extra
+        size, offset = head[2] >> 4, 4 + extra
         wide = {6: 1, 7: 2}.get(size, 0)
-        samples = 1 + int.from_bytes(head[place : place + wide], "big") if wide else _flac_block(size)
-        place += wide + {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
-        if samples and place < len(head) and _crc8(head[:place]) == head[place]:
+        samples = 1 + int.from_bytes(head[offset : offset + wide], "big") if wide else _flac_block(size)
+        offset += wide + {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
+        if samples and offset < len(head) and _crc8(head[:offset]) == head[offset]:
             return samples + (number if head[1] & 1 else number * usual)
     return 0
 

@@ -1,4 +1,4 @@
-"""Features that were computed elsewhere: a vector a frame, as Sphinx (.mfc) and NumPy (.npy) keep them."""
+"""Reading of features that were computed elsewhere, in the formats of Sphinx (.mfc) and NumPy (.npy)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ NUMPY = b"\x93NUMPY"
 
 
 def read_features(source: Path | str | bytes, bins: int, name: str = "") -> np.ndarray:
-    """The frames of a file of features.
+    """Read the frames of a file of features.
 
     Args:
-        source: a file, or its content. Of NumPy's format: (T, bins) of floating-point numbers. Else of Sphinx's: a
-            count in four bytes, then so many float32, in the byte order in which the count is right.
-        bins: numbers a frame.
-        name: what errors call it; empty: the file.
+        source: a file, or its content, in NumPy's format: floating-point numbers, (T, bins); or in Sphinx's: a count in
+            four bytes and as many float32 numbers, in the byte order in which the count is right.
+        bins: number of features in a frame.
+        name: name in error messages; empty: that of the file.
 
     Returns:
-        (T, bins) float32, T of 1 or more.
+        (T, bins) float32, with T at least 1.
 
     Raises:
-        BadRecording: a `DataError`: if it is absent, empty, cut off, of another shape, or not finite.
+        BadRecording: a `DataError`: if it is missing, empty, truncated, of another shape, or not finite.
     """
     name = name or (str(source) if not isinstance(source, bytes) else "the features")
     if not isinstance(source, bytes):

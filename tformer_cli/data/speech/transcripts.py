@@ -85,7 +85,7 @@ def signature(config: TranscriptConfig) -> str:
     )
 
 
-def together(first: TranscriptConfig, second: TranscriptConfig) -> TranscriptConfig:
+def combine(first: TranscriptConfig, second: TranscriptConfig) -> TranscriptConfig:
     """Return the normal form that results from the first form followed by the second."""
     plain, language = type(first)(), first.language or second.language
     if first.numbers is Numbers.keep:
@@ -112,10 +112,10 @@ def _lower_dotless(text: str) -> str:
 
 def _without_punctuation(text: str) -> str:
     """Replace punctuation and symbols by spaces, except within words (don't) and numbers (3.5)."""
-    return _INVISIBLE.sub("", _MARK.sub(_kept, text))
+    return _INVISIBLE.sub("", _MARK.sub(_replacement, text))
 
 
-def _kept(match: Any) -> str:
+def _replacement(match: Any) -> str:
     mark, text = match[0], match.string
     before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
     if _is_letter(before) and after.isalpha():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tformer_cli.data.core import files
-from tformer_cli.data.core.cells import Gate, MissingValue, Place
+from tformer_cli.data.core.cells import Gate, Location, MissingValue
 from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ Block = tuple[int, list[str]]
 """Number of the first line, and the lines; none is empty."""
 Table = list[list[str]]
 """Columns of the lines of a block."""
-Sentence = tuple[Place, list[str], list[str]]
+Sentence = tuple[Location, list[str], list[str]]
 """Location of the first line, words, tags."""
 
 
@@ -140,8 +140,8 @@ def read_words(
         return
     layout = _layout(origin, blocks, delimiter, word_column, None)
     layout.word = word_column if named else layout.word
-    for place, words, _ in _sentences(origin, blocks, layout, None):
-        yield place.number, words
+    for location, words, _ in _sentences(origin, blocks, layout, None):
+        yield location.number, words
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[Block]:
@@ -166,10 +166,12 @@ def _sentences(path: str, blocks: list[Block], layout: _Layout, gate: Gate | Non
     simple = [_simple_block(lines, layout, gate) for _, lines in blocks]
     has_brackets = layout.has_brackets()
     for block, sentence in zip(blocks, simple, strict=True):
-        sentences = [(Place(path, block[0], True), *sentence)] if sentence else _line_by_line(path, block, layout, gate)
+        sentences = (
+            [(Location(path, block[0], True), *sentence)] if sentence else _line_by_line(path, block, layout, gate)
+        )
         try:
-            for place, words, tags in sentences:
-                yield place, words, _plain_tags(tags) if has_brackets else tags
+            for location, words, tags in sentences:
+                yield location, words, _plain_tags(tags) if has_brackets else tags
         except MissingValue as missing:
             if gate is None:
                 raise
@@ -211,17 +213,17 @@ def _line_by_line(path: str, block: Block, layout: _Layout, gate: Gate | None) -
     words: list[str] = []
     tags: list[str] = []
     first, lines = block
-    place = Place(path, first, True)
+    location = Location(path, first, True)
     for number, line in enumerate(lines, first):
         columns = layout.columns(line)
         if _is_mark(line, columns, layout, first=not words):
             if words:
-                yield place, words, tags
+                yield location, words, tags
             words, tags = [], []
             continue
         if _is_comment(line, columns, layout, first=not words):
             continue
-        here = Place(path, number, True)
+        here = Location(path, number, True)
         if len(columns) != layout.width:
             cause = (
                 f"{here}: {len(columns)} column{'s'[: len(columns) != 1]} where the lines before have {layout.width}"
@@ -229,14 +231,14 @@ def _line_by_line(path: str, block: Block, layout: _Layout, gate: Gate | None) -
             raise DataError(cause, "mend the line, or name the mark between columns: data.delimiter=...")
         if layout.is_conll_u and not NUMBER.fullmatch(columns[0]):
             continue
-        place = place if words else here
+        location = location if words else here
         word, tag = columns[layout.word], columns[layout.tag]
         if not word or (gate is not None and (gate.lacks(tag) or (layout.is_conll_u and tag == "_"))):
             raise MissingValue(here, "the tag" if word else "the word", tag if word else word)
         words.append(word)
         tags.append(tag)
     if words:
-        yield place, words, tags
+        yield location, words, tags
 
 
 def _is_mark(line: str, columns: list[str], layout: _Layout, *, first: bool) -> bool:
@@ -344,8 +346,8 @@ def _recognise(layout: _Layout, blocks: list[Block], *, tagged: bool) -> None:
         layout.word = 1
         nested = layout.width == GERMEVAL and matches(2, TAG) and matches(3, TAG)
         layout.tag = OUTER_TAG if nested and tag == -1 else tag
-        what = f"the outer tags, of column {OUTER_TAG}" if layout.tag == OUTER_TAG and nested else "the tags"
-        layout.note = f"column 0 numbers the words, which are column 1, with {what}"
+        subject = f"the outer tags, of column {OUTER_TAG}" if layout.tag == OUTER_TAG and nested else "the tags"
+        layout.note = f"column 0 numbers the words, which are column 1, with {subject}"
 
 
 def _counts(tables: Iterable[Table], column: int, pattern: re.Pattern[str]) -> bool:

@@ -52,31 +52,31 @@ class Corpus:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the text, in hex."""
+        """Return the SHA-256 of the text, in hex."""
         return self._digest
 
     @functools.cached_property
     def _digest(self) -> str:
-        """All text is read for this: not where a split is only divided."""
+        """Return the hash, which is computed on first use, as it reads all text."""
         return text_digest([self.documents], self.origin)
 
     def __len__(self) -> int:
-        """Number of documents."""
+        """Return the number of documents."""
         return len(self.documents)
 
     @property
     def bytes(self) -> int:
-        """Size of the text in UTF-8."""
+        """Return the size of the text in UTF-8, in bytes."""
         return sum(len(text.encode()) for text in self.documents)
 
     def sentences(self, cache: str) -> Corpus:
-        """The lines that hold text, each as a document of its own; `cache` is `data.cache`."""
+        """Return the lines that contain text as documents; `cache` is `data.cache`."""
         lines = ([line] for text in self.documents for line in sentences_of(text))
         return Corpus(gather(lines, 1, cache=cache, origin=self.origin, unit="line")[0], self.origin)
 
 
 def sentences_of(text: str) -> list[str]:
-    """The lines of a document that hold text."""
+    """Return the lines of a document that contain text."""
     return [line for line in text.split("\n") if line.strip()]
 
 
@@ -95,24 +95,24 @@ def read_corpus(config: CorpusDataConfig, split: str, *, skip: bool = False) -> 
     return read_split(config, split, functools.partial(_read, config, skip), _divide)
 
 
-def _divide(whole: Corpus, share: float) -> tuple[Corpus, Corpus | None]:
-    begin, end = cut(whole.documents, share)
-    validation = Corpus(end, f"{whole.origin}, the last {share:.0%}", whole.notes) if any(end) else None
-    return Corpus(begin, whole.origin, whole.notes), validation
+def _divide(corpus: Corpus, share: float) -> tuple[Corpus, Corpus | None]:
+    begin, end = cut(corpus.documents, share)
+    validation = Corpus(end, f"{corpus.origin}, the last {share:.0%}", corpus.notes) if any(end) else None
+    return Corpus(begin, corpus.origin, corpus.notes), validation
 
 
 def cut(documents: Sequence[str], share: float) -> tuple[Sequence[str], Sequence[str]]:
-    """Divide documents into a beginning, and an end that has `share` of all characters.
+    """Divide documents into a beginning and an end that contains `share` of all characters.
 
-    Several documents stay whole; at least one goes to each side. A single one is cut at a character.
+    Several documents are not divided, and each part contains at least one. A single document is divided at a character.
     """
     if not share:
         return documents, []
     if len(documents) == 1:
-        place = round(len(documents[0]) * (1 - share))
-        return [documents[0][:place]], [documents[0][place:]]
-    wanted, count, taken = share * sum(map(len, documents)), 0, 0
-    while taken < wanted and count < len(documents) - 1:
+        position = round(len(documents[0]) * (1 - share))
+        return [documents[0][:position]], [documents[0][position:]]
+    needed, count, taken = share * sum(map(len, documents)), 0, 0
+    while taken < needed and count < len(documents) - 1:
         count += 1
         taken += len(documents[-count])
     return documents[:-count], documents[-count:]
@@ -139,22 +139,22 @@ def _read(config: CorpusDataConfig, skip: bool, location: str | list[Path]) -> C
 
 
 def _left_out(config: CorpusDataConfig, paths: Sequence[Path]) -> str:
-    """Return a line that counts by kind what a folder of text files holds beside them; "" if that is nothing."""
+    """Return a line that counts by kind the other files in a folder of text files; "" if there are none."""
     folder, named = paths[0].parent, {config.train.lower(), Path(config.path).stem.lower(), *chain(*NAMES.values())}
     if len(paths) == 1 and paths[0].name.lower().partition(".")[0] in named:
         return ""  # a file that is named, and no folder
-    is_whole = folder == Path(config.path).expanduser()
-    there = listing(folder, (TEXT,), is_other_split(config) if is_whole else lambda name: False)
-    below = [path for path in there.files if path.parent != folder]
-    kinds = Counter(path.suffix.lower() or "without an ending" for path in there.others)
+    is_data_folder = folder == Path(config.path).expanduser()
+    listed_files = listing(folder, (TEXT,), is_other_split(config) if is_data_folder else lambda name: False)
+    below = [path for path in listed_files.files if path.parent != folder]
+    kinds = Counter(path.suffix.lower() or "without an ending" for path in listed_files.others)
     kinds.update({"in folders below": len(below)})
     counts = ", ".join(f"{count:,} {kind}" for kind, count in (+kinds).most_common(8))
-    some = listed([str(path.relative_to(folder)) for path in (*below, *there.others)])
-    return f"left out of {shown(str(folder))}: {counts} ({some})" if counts else ""
+    names = listed([str(path.relative_to(folder)) for path in (*below, *listed_files.others)])
+    return f"left out of {shown(str(folder))}: {counts} ({names})" if counts else ""
 
 
 def _rows(config: CorpusDataConfig, path: Path, gate: Gate) -> Iterator[list[str]]:
-    """The documents of a file, each a row of one column."""
+    """Yield the documents of a file, each as a row of one column."""
     if files.table_kind(path):
         column = [config.column]
         return files.table_rows(path, column, setting=SETTING, names=None, gate=gate, blank=column)
@@ -162,7 +162,7 @@ def _rows(config: CorpusDataConfig, path: Path, gate: Gate) -> Iterator[list[str
 
 
 def divide(lines: Iterable[str], kind: Documents) -> Iterator[str]:
-    """The documents of a text file's lines; empty ones are left out."""
+    """Yield the documents that consist of a text file's lines; empty ones are left out."""
     if kind is Documents.file:
         yield "\n".join(lines) + "\n"
         return

@@ -68,7 +68,7 @@ class TextData(Data[S, B]):
         return {f"tokenizer/{name}": content for name, content in self.tokenizer.files().items()}
 
     def learn(self, train: S) -> None:
-        """Take the vocabulary from the settings' place, or from the training split, unless it was loaded."""
+        """Load the vocabulary of `tokenizer.path`, or train one on the training split, unless it was loaded before."""
         if not hasattr(self, "tokenizer"):
             settings = self.config.tokenizer
             if settings.path:

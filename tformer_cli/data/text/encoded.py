@@ -1,8 +1,8 @@
-"""Token ids of a corpus: encoded once, piece by piece, into memory-mapped files, sliced without copies.
+"""Token ids of a corpus: encoded once, piece by piece, into memory-mapped files, and sliced without copies.
 
-Encoding is cached by what it depends on: the text's hash and the tokenizer's. What training leaves out (long
-pairs, odd ratios) is decided when a corpus is opened, from the lengths alone, so that changing a limit
-encodes nothing anew.
+The cache's key is everything that the ids depend on: the hashes of the text and of the tokenizer. Training leaves out
+long pairs and pairs with an unusual ratio of lengths. These are selected when a corpus is opened, from the lengths
+alone, so that a changed limit does not encode the text again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from tformer_cli.data.text.parallel import ParallelSplit
     from tformer_cli.tokenizers.tokenizer import Vocabulary
 
-FORMAT = 2  # since then the space before <mask> is a part of it
+FORMAT = 2
+"""Version of the encoding in the cache's keys; 2: the space before <mask> is a part of it."""
 LINES_AT_ONCE = 4096
 
 
@@ -35,11 +36,11 @@ class ParallelTokens:
     """The pairs of a split as ids, without beginning and end.
 
     Attributes:
-        source: ids to read, N sequences.
-        target: ids to write, N sequences.
-        sample_ids: row of each pair in the split as it was read, from 0, (N,) int64.
-        dropped: pairs left out, by reason: empty, too long, ratio.
-        note: what the user should know, in a line, or "".
+        source: ids of the sources, N sequences.
+        target: ids of the targets, N sequences.
+        sample_ids: row of each pair in the split before any were left out, from 0, (N,) int64.
+        dropped: numbers of pairs that are left out, by reason: empty, too long, ratio.
+        note: a line for the user, or "".
     """
 
     source: Ragged
@@ -49,28 +50,27 @@ class ParallelTokens:
     note: str = ""
 
     def __len__(self) -> int:
-        """Number of pairs."""
+        """Return the number of pairs."""
         return len(self.sample_ids)
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each pair's source and target, (N, 2) int64."""
+        """Return the number of tokens of each pair's source and target, (N, 2) int64."""
         return np.stack([self.source.lengths, self.target.lengths], axis=1)
 
 
 def tokenize_parallel(
     split: ParallelSplit, tokenizer: Vocabulary, config: ParallelDataConfig, *, training: bool, max_length: int
 ) -> ParallelTokens:
-    """Encode a split, or open what an earlier run encoded.
+    """Encode a split, or open the ids that an earlier run encoded.
 
     Args:
         split: the pairs.
-        tokenizer: of both languages.
+        tokenizer: the vocabulary of both languages.
         config: languages, cache folder, and the limits of training.
-        training: leave out pairs that are empty on a side, longer than a limit, or of odd ratio. Otherwise
-            all are kept.
-        max_length: most ids a side may have for the model, beside `config.max_length`; without beginning and
-            end.
+        training: leave out pairs of which a side is empty or exceeds a limit, or whose lengths have an unusual ratio.
+        max_length: maximum number of ids of a side that the model accepts, without beginning and end; the smaller of it
+            and `config.max_length` counts.
 
     Raises:
         DataError: if no pair is left.
@@ -104,21 +104,22 @@ def sample_parallel(
     epoch: int,
     max_length: int,
 ) -> ParallelTokens:
-    """Training pairs segmented anew for an epoch (Kudo 2018; Provilkov et al. 2020), in files that go with the process.
+    """Draw segmentations of the training pairs for an epoch (Kudo 2018; Provilkov et al. 2020).
 
-    A pair's segmentation is a function of its text, (seed, epoch) and its place.
+    The ids are written to anonymous temporary files. A pair's segmentation is a function of its text, (seed, epoch) and
+    its index.
 
     Args:
         split: the pairs' text.
-        tokens: the pairs that are trained on.
-        tokenizer: draws.
+        tokens: the training pairs with their plain segmentations.
+        tokenizer: the vocabulary, which draws segmentations.
         config: languages and cache folder.
         strength: as in `Tokenizer.encode_sampled`.
-        seed: of the draws.
-        epoch: likewise.
-        max_length: most ids a side may have; a side that became longer keeps its plain segmentation.
+        seed: seed of the draws.
+        epoch: epoch of the draws.
+        max_length: maximum number of ids of a side; a side that would be longer gets its plain segmentation.
     """
-    found = []
+    sides = []
     columns = (
         (split.sources, config.source_language, tokens.source),
         (split.targets, config.target_language, tokens.target),
@@ -131,13 +132,13 @@ def sample_parallel(
             drawn = tokenizer.encode_batch_sampled(lines, language, strength=strength, rng=random)
             _append(writer, (ids if len(ids) <= max_length else plain[start + i] for i, ids in enumerate(drawn)))
             start += len(lines)
-        found.append(Ragged.from_offsets(*writer.finish()))
-    sources, targets = found
+        sides.append(Ragged.from_offsets(*writer.finish()))
+    sources, targets = sides
     return ParallelTokens(sources, targets, tokens.sample_ids)
 
 
 def tokenize_corpus(corpus: Corpus, tokenizer: Vocabulary, cache: str = "") -> tuple[Ragged, str]:
-    """Encode documents, or open what an earlier run encoded; after each comes </s>.
+    """Encode documents, each with </s> at its end, or open the ids that an earlier run encoded.
 
     Args:
         corpus: the documents.
@@ -145,7 +146,7 @@ def tokenize_corpus(corpus: Corpus, tokenizer: Vocabulary, cache: str = "") -> t
         cache: folder; empty: the user's.
 
     Returns:
-        The documents' ids; and what the user should know, in a line, or "".
+        The documents' ids; and a line for the user, or "".
     """
     columns = [_Column("tokens", "offsets", corpus.documents, end=(tokenizer.eos_id,))]
     (tokens,), note = _cached(cache, [FORMAT, corpus.hash, tokenizer.hash, "documents"], columns, tokenizer)
@@ -155,31 +156,31 @@ def tokenize_corpus(corpus: Corpus, tokenizer: Vocabulary, cache: str = "") -> t
 def tokenize_texts(
     columns: Sequence[Sequence[str]], text_hash: str, tokenizer: Vocabulary, cache: str = ""
 ) -> list[Ragged]:
-    """Encode the columns of a table, or open what an earlier run encoded; no beginning, no end.
+    """Encode the columns of a table without beginning and end, or open the ids that an earlier run encoded.
 
     Args:
-        columns: texts.
-        text_hash: of all of them.
+        columns: the texts of each column.
+        text_hash: hash of all texts.
         tokenizer: its vocabulary.
         cache: folder; empty: the user's.
     """
-    found = [_Column(f"tokens_{number}", f"offsets_{number}", texts) for number, texts in enumerate(columns)]
-    return _cached(cache, [FORMAT, text_hash, tokenizer.hash, "texts", len(columns)], found, tokenizer)[0]
+    encoded = [_Column(f"tokens_{number}", f"offsets_{number}", texts) for number, texts in enumerate(columns)]
+    return _cached(cache, [FORMAT, text_hash, tokenizer.hash, "texts", len(columns)], encoded, tokenizer)[0]
 
 
 def pad(
     rows: Sequence[np.ndarray], pad_id: int, *, begin: int | None = None, end: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Collate sequences into a rectangle.
+    """Collate sequences into a padded tensor.
 
     Args:
         rows: B sequences of ids.
-        pad_id: what fills the rest, on the right.
-        begin: an id to put before each sequence.
-        end: an id to put after each.
+        pad_id: id of padding, which follows the sequences.
+        begin: id to put before each sequence.
+        end: id to put after each sequence.
 
     Returns:
-        ids (B, T) int64, T the longest; lengths (B,) int64, `begin` and `end` counted.
+        Ids (B, T) int64, where T is the maximum length; lengths (B,) int64 with `begin` and `end`.
     """
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     before = int(begin is not None)
@@ -197,7 +198,7 @@ def pad(
 
 
 def _keep(source: np.ndarray, target: np.ndarray, longest: int, ratio: float) -> tuple[np.ndarray, dict[str, int]]:
-    """Rows to train on, (kept,) int64, and how many are left out for each reason, the first that holds."""
+    """Return the rows to train on, (rows,) int64, and the numbers of others by the first reason that applies."""
     more, fewer = np.maximum(source, target), np.minimum(source, target)
     empty = fewer == 0
     long = ~empty & (more > longest)
@@ -211,7 +212,7 @@ def _keep(source: np.ndarray, target: np.ndarray, longest: int, ratio: float) ->
 
 @dataclass(frozen=True)
 class _Column:
-    """Texts that become sequences of ids, each followed by `end`, and the names of the arrays that hold them."""
+    """Texts that are encoded, each followed by the ids `end`, and the names of the arrays for ids and offsets."""
 
     tokens: str
     offsets: str
@@ -229,7 +230,7 @@ def _width(tokenizer: Vocabulary) -> type:
 
 
 def _append(writer: RaggedWriter, rows: Iterable[Sequence[int] | np.ndarray]) -> None:
-    """Write some sequences of ids."""
+    """Append sequences of ids."""
     rows = list(rows)
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     writer.extend(np.fromiter(chain.from_iterable(rows), writer.values.dtype, int(lengths.sum())), lengths)
@@ -238,7 +239,7 @@ def _append(writer: RaggedWriter, rows: Iterable[Sequence[int] | np.ndarray]) ->
 def _cached(
     cache: str, key: Sequence[object], columns: Sequence[_Column], tokenizer: Vocabulary
 ) -> tuple[list[Ragged], str]:
-    """The columns' ids, which `key` stands for, encoded once; and a note if they could not be kept."""
+    """Return the ids of columns from the cache, encoded if necessary; and a note if the cache could not be written."""
 
     def write(stream: Open) -> None:
         for column in columns:

@@ -15,7 +15,7 @@ from tformer_cli.regular import read_regular
 from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 ENCODING = "encoding.json"
-"""In a checkpoint: the version of its encoding."""
+"""Name of the file in a checkpoint that contains the version of its encoding."""
 FIRST_ENCODING, ENCODING_NOW = 1, 2
 """1, of version 0.1: one [SEP] between two texts, words to tag without the space before them, and texts that answer
 questions encoded word by word. 2: as transformers' tokenizers do."""
@@ -34,7 +34,7 @@ class EncodingVersion:
 
     @property
     def is_first(self) -> bool:
-        """Return whether it is that of version 0.1."""
+        """Return whether the encoding is that of version 0.1."""
         return self.number == FIRST_ENCODING
 
     def load(self, folder: Path, task: str) -> None:

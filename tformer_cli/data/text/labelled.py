@@ -15,7 +15,7 @@ import numpy as np
 
 from tformer_cli.config.schema import Target
 from tformer_cli.data.core import files
-from tformer_cli.data.core.cells import Gate, MissingValue, Places, read_list
+from tformer_cli.data.core.cells import Gate, Locations, MissingValue, read_list
 from tformer_cli.data.core.division import Labels
 from tformer_cli.data.core.hub import hub_origin, hub_rows
 from tformer_cli.data.core.labels import row_labels
@@ -39,7 +39,7 @@ class LabelledTexts:
         labels: labels as in the data; several labels are a JSON list, or text separated by `data.separator`.
         origin: source of the rows, for messages.
         hash: SHA-256 of texts and labels, in hex.
-        places: location of each row; None: errors name its index in the split.
+        locations: location of each row; None: errors name its index in the split.
         notes: notes about skipped rows, one line each.
     """
 
@@ -48,7 +48,7 @@ class LabelledTexts:
     labels: list[str]
     origin: str
     hash: str = field(default="")
-    places: Places | None = None
+    locations: Locations | None = None
     notes: tuple[str, ...] = ()
     label_settings: ClassVar[str] = "data.label=..., data.columns=[...]"
 
@@ -58,19 +58,19 @@ class LabelledTexts:
         object.__setattr__(self, "hash", hashlib.sha256("".join(digests).encode()).hexdigest())
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return len(self.texts)
 
     def select(self, rows: np.ndarray, origin: str) -> LabelledTexts:
-        """Some of the rows."""
+        """Return the split of the rows at the given indices, with another `origin`."""
         texts, labels = ([column[row] for row in rows] for column in (self.texts, self.labels))
         seconds = None if self.seconds is None else [self.seconds[row] for row in rows]
-        places = None if self.places is None else self.places.select(rows)
-        return LabelledTexts(texts, seconds, labels, origin, places=places, notes=self.notes)
+        locations = None if self.locations is None else self.locations.select(rows)
+        return LabelledTexts(texts, seconds, labels, origin, locations=locations, notes=self.notes)
 
-    def place(self, row: int) -> str:
-        """What an error calls a row."""
-        return f"{self.origin}: row {row + 1}" if self.places is None else str(self.places[row])
+    def location(self, row: int) -> str:
+        """Return the name of a row, counted from 0, in error messages."""
+        return f"{self.origin}: row {row + 1}" if self.locations is None else str(self.locations[row])
 
 
 def read_labelled(
@@ -98,40 +98,40 @@ def read_labelled(
 
 
 def _read(config: LabelledTextDataConfig, skip: bool, location: str | list[Path]) -> LabelledTexts:
-    wanted = [config.text, *([config.second] if config.second else []), config.label]
-    if len(set(wanted)) < len(wanted):
+    names = [config.text, *([config.second] if config.second else []), config.label]
+    if len(set(names)) < len(names):
         raise ConfigError("data.text, data.second and data.label must name different columns")
-    gate, places = Gate(frozenset(config.missing), skip), Places()
-    options: dict[str, Any] = {"setting": SETTINGS, "values": [config.label], "gate": gate, "places": places}
+    gate, locations = Gate(frozenset(config.missing), skip), Locations()
+    options: dict[str, Any] = {"setting": SETTINGS, "values": [config.label], "gate": gate, "locations": locations}
     options["blank"] = [config.label] if config.target is Target.labels else []
     if isinstance(location, str):
-        rows, origin = hub_rows(config, location, wanted, **options), hub_origin(config, location)
+        rows, origin = hub_rows(config, location, names, **options), hub_origin(config, location)
     else:
-        tables = (files.table_rows(p, wanted, names=config.columns, kind=_kind(p), **options) for p in location)
+        tables = (files.table_rows(p, names, names=config.columns, kind=_kind(p), **options) for p in location)
         rows, origin = chain.from_iterable(tables), str(location[0])
     if config.target is Target.labels:
-        rows = _with_labels(rows, config, gate, places)
-    columns = files.transpose(rows, len(wanted))
+        rows = _with_labels(rows, config, gate, locations)
+    columns = files.transpose(rows, len(names))
     second = columns[1] if config.second else None
-    notes = gate.notes(len(places))
-    return LabelledTexts(columns[0], second, columns[-1], origin, places=places, notes=notes)
+    notes = gate.notes(len(locations))
+    return LabelledTexts(columns[0], second, columns[-1], origin, locations=locations, notes=notes)
 
 
 def _with_labels(
-    rows: Iterable[list[str]], config: LabelledTextDataConfig, gate: Gate, places: Places
+    rows: Iterable[list[str]], config: LabelledTextDataConfig, gate: Gate, locations: Locations
 ) -> Iterator[list[str]]:
-    """Yield the rows whose several labels hold no missing value; `places` has the place of each row that was read."""
+    """Yield the rows in whose lists of labels none is missing, and remove the locations of the others."""
     for row in rows:
         with contextlib.suppress(ValueError):  # a malformed list is named when labels are counted
             labels = read_list(row[-1])
             labels = row[-1].split(config.separator) if labels is None else labels
             lacking = next((label for label in labels if label.strip() and gate.lacks(label)), None)
             if lacking is not None:
-                gate.refuse(MissingValue(places.pop(), f"a label in {config.label}", lacking))
+                gate.refuse(MissingValue(locations.pop(), f"a label in {config.label}", lacking))
                 continue
         yield row
 
 
 def _kind(path: Path) -> str:
-    """How to read a file: by its ending; any other is taken for tab-separated values."""
+    """Return the format of a file by its ending; any other than those of tables means tab-separated values."""
     return files.table_kind(path) or ".tsv"

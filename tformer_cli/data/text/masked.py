@@ -34,7 +34,7 @@ def _no_indices() -> np.ndarray:
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """One sequence as the encoder reads it.
+    """A sequence for the encoder.
 
     Attributes:
         tokens: with [CLS] and [SEP], (T,), int64.
@@ -213,7 +213,7 @@ class MaskedText(TextData[Corpus, MaskedBatch]):
 
 
 class MaskedBlocks(PackedView[MaskedBatch]):
-    """Packed blocks, with new masks in each epoch of training and otherwise always the same ones.
+    """Packed blocks, with new masks in each epoch of training, and otherwise always the same.
 
     Args:
         data: the documents.
@@ -244,7 +244,7 @@ class MaskedBlocks(PackedView[MaskedBatch]):
 
 
 class SentencePairsView(View[MaskedBatch]):
-    """Sentence pairs and their masks, drawn anew in each epoch of training and otherwise always the same ones.
+    """Sentence pairs and their masks: newly drawn in each epoch of training, and otherwise always the same.
 
     Args:
         data: the documents.

@@ -29,12 +29,12 @@ class Masked:
 
 
 class Masking:
-    """Hides 15 % of the tokens: 80 % become <mask>, 10 % a random token, 10 % stay (Devlin et al. 2019, 3.1).
+    """Masking of 15 % of the tokens: 80 % become <mask>, 10 % a random token, 10 % stay (Devlin et al. 2019, 3.1).
 
     Args:
         config: the shares.
         mask_id: id of <mask>.
-        special: ids that are never hidden.
+        special: ids that are never masked.
         word_starts: whether a piece begins a word, by id, (V,) bool; for whole words.
     """
 
@@ -45,7 +45,7 @@ class Masking:
         self.ordinary = np.flatnonzero(~self.special)
 
     def __call__(self, tokens: np.ndarray, random: np.random.Generator) -> Masked:
-        """Hide some of (T,) int64 tokens, at least one if any may be."""
+        """Mask some of the tokens, (T,) int64; at least one, unless all are special."""
         free = np.flatnonzero(~self.special[tokens])
         if not len(free):
             return Masked(tokens, free, tokens[free])
@@ -53,9 +53,9 @@ class Masking:
         if self.config.whole_words:
             word = np.cumsum(self.word_starts[tokens[free]] | (np.diff(free, prepend=free[0]) > 1))
             word -= word[0]
-            turn = random.permutation(word[-1] + 1)  # of words, not of pieces: long words are not preferred
+            turn = random.permutation(word[-1] + 1)  # words are drawn, not pieces, so that long words are not preferred
             order = np.lexsort((np.arange(len(free)), turn[word]))
-            number = _whole(word[order], number, random)
+            number = _whole_words(word[order], number, random)
         else:
             order = random.permutation(len(free))
         indices = np.sort(free[order[:number]])
@@ -69,7 +69,7 @@ class Masking:
         return Masked(hidden, indices, targets)
 
 
-def _whole(words: np.ndarray, number: int, random: np.random.Generator) -> int:
+def _whole_words(words: np.ndarray, number: int, random: np.random.Generator) -> int:
     """Draw a count of tokens that consists of whole words and is `number` on average.
 
     The word that contains token `number` is masked with a probability equal to the fraction of it before that token.

@@ -78,7 +78,7 @@ class CorpusTokens:
 
 
 class PackedText(TextData[Corpus, CausalBatch]):
-    """Documents, laid end to end and cut into blocks, for a causal language model.
+    """Documents that are concatenated and divided into blocks, for a causal language model.
 
     Args:
         config: a `LanguageModelExperiment`.

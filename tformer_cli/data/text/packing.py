@@ -15,12 +15,19 @@ from tformer_cli.data.core.batching import ByEpoch, shuffled
 
 @dataclass(frozen=True)
 class _Plan:
-    """The plan of an epoch: documents in `order` end at `ends` of the stream; blocks come in the order of `rank`."""
+    """The order of documents and blocks in an epoch.
 
-    order: np.ndarray  # (documents,) int64
-    ends: np.ndarray  # (documents,) int64
+    Attributes:
+        order: the documents in the order of the stream, (documents,) int64.
+        ends: position in the stream at which each of them ends, (documents,) int64.
+        offset: position in the stream at which the first block begins.
+        rank: the blocks in the order in which they are read, (blocks,) int64.
+    """
+
+    order: np.ndarray
+    ends: np.ndarray
     offset: int
-    rank: np.ndarray  # (blocks,) int64
+    rank: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ class PackedBlocks:
     def _make_plan(self, epoch: int) -> _Plan:
         if not self.shuffle:
             return _Plan(np.arange(len(self.lengths)), np.cumsum(self.lengths), 0, np.arange(self.blocks))
-        # Raw words alone are drawn: numpy promises no more than that they stay the same.
+        # Only raw words are used, as NumPy keeps no other stream stable.
         first = np.random.Philox(np.random.SeedSequence([self.seed, epoch, 2]))
         documents = shuffled(len(self.lengths), self.seed, epoch, 0)
         spare = self.total - self.blocks * self.block  # positions where the first block may start, at least one

@@ -1,7 +1,7 @@
 """Sentence pairs from files, from a Hugging Face dataset, or built in.
 
-A split is laid down in files as it is read (`tformer_cli.data.core.store`), so that it may be larger than memory. What
-training keeps of it, a memory-mapped array of token ids, is made by `tformer_cli.data.text.encoded`.
+A split is written to files as it is read (`tformer_cli.data.core.store`), so that it may be larger than memory. For
+training, `tformer_cli.data.text.encoded` writes a memory-mapped array of token ids.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ParallelSplit:
 
     Attributes:
         sources: source sentences, in files or in memory.
-        targets: target sentences, as many.
+        targets: target sentences, as many as sources.
         origin: source of the pairs, for messages.
         hash: SHA-256 of the text, in hex; the same pairs have the same hash in every format.
         notes: notes about skipped rows, one line each.
@@ -50,26 +50,26 @@ class ParallelSplit:
         object.__setattr__(self, "hash", text_digest([self.sources, self.targets], self.origin, "row"))
 
     def __len__(self) -> int:
-        """Number of pairs."""
+        """Return the number of pairs."""
         return len(self.sources)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        """The pairs."""
+        """Yield the pairs."""
         return zip(self.sources, self.targets, strict=True)
 
 
 def find_splits(config: ParallelDataConfig) -> dict[str, str]:
-    """Which splits exist, without reading them.
+    """Return the names of the existing splits, without reading them.
 
-    A split that the configuration names must exist. One that it leaves open is looked for: validation under
-    `val`, `validation`, `valid` or `dev`, test under `test` or as the only split whose name starts so.
+    A configured split must exist. Otherwise validation has the name `val`, `validation`, `valid` or `dev`. Test has the
+    name `test`, or is the only split whose name begins with it.
 
     Returns:
-        For each of train, validation and test that is there: its name (a stem or file, a split of a dataset).
+        The names (stems or files, or names in a dataset) of those of train, validation and test that exist.
 
     Raises:
         ConfigError: if the data's location or languages are impossible.
-        DataError: if the training split, or one that is named, is not there.
+        DataError: if the training split, or a configured one, does not exist.
     """
     return {role: name for role in ROLES if (name := _find(config, role)) is not None}
 
@@ -103,7 +103,7 @@ def read_parallel(config: ParallelDataConfig, split: str, *, seed: int = 1, skip
 
 
 def _find(config: ParallelDataConfig, role: str) -> str | None:
-    """The split that plays `role`, None if the configuration leaves it open and there is none."""
+    """Return the name of the split for `role`; None if it is not configured and does not exist."""
     named = getattr(config, role)
     match config.source.name:
         case "builtin":
@@ -120,11 +120,11 @@ def _find(config: ParallelDataConfig, role: str) -> str | None:
                 return _named_file(config, role, named)
             existing = _stems(config)
     if role == "validation":
-        there = [name for name in existing if name.lower() in VALIDATION_NAMES]
-        if len(there) > 1 and config.source.name == "files":
-            cause = f"{config.path}: which one is the validation split: {' or '.join(there)}?"
-            raise DataError(cause, f"name it: data.validation={there[0]}")
-        return next((name for name in VALIDATION_NAMES if name in existing), next(iter(there), None))
+        candidates = [name for name in existing if name.lower() in VALIDATION_NAMES]
+        if len(candidates) > 1 and config.source.name == "files":
+            cause = f"{config.path}: which one is the validation split: {' or '.join(candidates)}?"
+            raise DataError(cause, f"name it: data.validation={candidates[0]}")
+        return next((name for name in VALIDATION_NAMES if name in existing), next(iter(candidates), None))
     tests = [name for name in existing if name.lower().startswith("test")]
     return "test" if "test" in tests else tests[0] if len(tests) == 1 else None
 
@@ -137,16 +137,16 @@ def _no_split(config: ParallelDataConfig, role: str) -> DataError:
     )
 
 
-def _list(names: Sequence[str], most: int = 12) -> str:
-    remainder = [f"and {len(names) - most} more"] if len(names) > most else []
-    return ", ".join([*names[:most], *remainder]) or "nothing"
+def _list(names: Sequence[str], max_names: int = 12) -> str:
+    remainder = [f"and {len(names) - max_names} more"] if len(names) > max_names else []
+    return ", ".join([*names[:max_names], *remainder]) or "nothing"
 
 
 # --- files --------------------------------------------------------------------------------------------------
 
 
 def _folder(config: ParallelDataConfig) -> Path:
-    """The folder that splits' names are relative to."""
+    """Return the folder to which the names of splits are relative."""
     path = Path(config.path).expanduser()
     if path.is_file():
         return path.parent
@@ -170,44 +170,48 @@ def _named_file(config: ParallelDataConfig, role: str, named: str) -> str:
 
 
 def _stems(config: ParallelDataConfig) -> list[str]:
-    """Splits in the folder that have both languages or are tables, sorted."""
+    """Return the sorted names of the splits in the folder that have both languages or are tables."""
     if not config.path or Path(config.path).expanduser().is_file():
         return []
-    there = {path.name for path in _folder(config).iterdir() if path.is_file()}
+    file_names = {path.name for path in _folder(config).iterdir() if path.is_file()}
     ending = f".{config.source_language}"
-    stems = {name.removesuffix(ending) for name in there if name.endswith(ending)}
-    pairs = {stem for stem in stems if stem and f"{stem}.{config.target_language}" in there}
-    tables = {name[: -len(kind)] for name in there if (kind := files.table_kind(Path(name))) in files.TABLES}
+    stems = {name.removesuffix(ending) for name in file_names if name.endswith(ending)}
+    pairs = {stem for stem in stems if stem and f"{stem}.{config.target_language}" in file_names}
+    tables = {name[: -len(kind)] for name in file_names if (kind := files.table_kind(Path(name))) in files.TABLES}
     return sorted(pairs | tables)
 
 
 def _locate(config: ParallelDataConfig, name: str) -> list[Path]:
-    """The two text files, or the one table, of a split."""
+    """Return the two text files, or the one table, of a split.
+
+    Raises:
+        DataError: if there are none, or several.
+    """
     folder = _folder(config)
-    given = Path(name).expanduser()
-    places = dict.fromkeys([folder / given, given])  # an absolute path is both
+    named = Path(name).expanduser()
+    stems = dict.fromkeys([folder / named, named])  # the same path if it is absolute
     languages = (config.source_language, config.target_language)
-    for place in places:
-        if files.table_kind(place) and place.is_file():
-            return [place]
-        pair = [place.with_name(f"{place.name}.{language}") for language in languages]
+    for stem in stems:
+        if files.table_kind(stem) and stem.is_file():
+            return [stem]
+        pair = [stem.with_name(f"{stem.name}.{language}") for language in languages]
         is_pair = all(path.is_file() for path in pair)
-        tables = with_ending(place, files.READABLE)
+        tables = with_ending(stem, files.READABLE)
         if len(tables) + is_pair > 1:
             names = [*(["the pair of text files"] if is_pair else []), *(path.name for path in tables)]
-            raise DataError(f"{place}: which of {_list(names)}?", "give the table's full name, or move it away")
+            raise DataError(f"{stem}: which of {_list(names)}?", "give the table's full name, or move it away")
         if is_pair or tables:
             return pair if is_pair else tables
-    for place in places:
-        there = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
-        endings = [path.name.removeprefix(place.name + ".") for path in there if path.name.startswith(place.name + ".")]
+    for stem in stems:
+        paths = sorted(stem.parent.iterdir()) if stem.parent.is_dir() else []
+        endings = [path.name.removeprefix(stem.name + ".") for path in paths if path.name.startswith(stem.name + ".")]
         absent = [language for language in languages if language not in endings]
         if endings:
-            raise DataError(f"{place}.{absent[0]}: no such file", f"languages there: {_list(endings)}")
+            raise DataError(f"{stem}.{absent[0]}: no such file", f"languages there: {_list(endings)}")
     refuse_saved(folder)
-    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     expected = f"{name}.{languages[0]} and {name}.{languages[1]}, or a .tsv, .csv, .jsonl, .parquet or .arrow file"
-    raise DataError(f"no split {name!r} in {folder}", f"expected {expected}; there: {_list(there)}")
+    raise DataError(f"no split {name!r} in {folder}", f"expected {expected}; there: {_list(names)}")
 
 
 def _read_files(config: ParallelDataConfig, name: str, skip: bool) -> ParallelSplit:

@@ -28,7 +28,7 @@ from tformer_cli.languages import units
 from tformer_cli.regular import read_regular
 
 ANSWERS = "answers.json"
-"""In a checkpoint: whether each question is answered."""
+"""Name of the file in a checkpoint that tells whether every question is answered."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Window:
 
 @dataclass
 class SpanBatch(TokenBatch):
-    """Windows.
+    """A batch of windows.
 
     Attributes:
         tokens: (B, T), int64, padded at the end.
@@ -138,13 +138,15 @@ class QuestionWindows(TextData[Questions, SpanBatch]):
                 if window.text(row.context, window.begin, window.end) != row.answers[0][0].strip():
                     within.add(window.question)
         long = sum(tokens > self.config.data.max_answer for tokens in longest.values())
-        most = max([0, *longest.values()])
+        maximum = max([0, *longest.values()])
         parted = sum(bool(row.answers) for row in rows) - len(longest)
         notes = []
         if within:
             notes.append(f"{len(within):,} answers begin or end within a word or piece of the vocabulary: all is given")
         if long:
-            notes.append(f"{long:,} answers have more than data.max_answer tokens, and are given shorter: up to {most}")
+            notes.append(
+                f"{long:,} answers have more than data.max_answer tokens, and are given shorter: up to {maximum}"
+            )
         if parted:
             notes.append(f"{parted:,} answers are in no window as a whole: raise data.stride or model.max_length")
         return notes

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """One question.
+    """A question with its context and its answers.
 
     Attributes:
         name: its id in the data.
         question: its text.
         context: the text that may answer it.
-        answers: right answers and the characters of the context they begin at; none if it has no answer.
+        answers: correct answers, and the index of each one's first character in the context; none: it has no answer.
     """
 
     name: str
@@ -62,11 +62,11 @@ class Questions:
         object.__setattr__(self, "hash", hashlib.sha256(text_digest([texts], self.origin).encode()).hexdigest())
 
     def __len__(self) -> int:
-        """Number of questions."""
+        """Return the number of questions."""
         return len(self.rows)
 
     def select(self, rows: np.ndarray, origin: str) -> Questions:
-        """Some of the questions."""
+        """Return the split of the questions at the given indices, with another `origin`."""
         return Questions([self.rows[row] for row in rows], origin, notes=self.notes)
 
 
@@ -141,18 +141,18 @@ def squad_rows(path: Path, gate: Gate, *, answered: bool) -> Iterator[Question |
 
 
 def _question(path: Path, context: Any, entry: dict, gate: Gate, *, answered: bool) -> Question:
-    name, place = str(entry["id"]), f"{path}: question {entry['id']}"
-    context = cell_text(context, place, "context", gate)
-    question = cell_text(entry["question"], place, "question", gate)
+    name, location = str(entry["id"]), f"{path}: question {entry['id']}"
+    context = cell_text(context, location, "context", gate)
+    question = cell_text(entry["question"], location, "question", gate)
     impossible = entry.get("is_impossible") or not answered
     if not impossible and entry["answers"] is None:
-        raise MissingValue(place, "answers", None)
+        raise MissingValue(location, "answers", None)
     answers = []
     for answer in [] if impossible else entry["answers"]:
-        cell_text(answer["text"], place, "answer", Gate())
+        cell_text(answer["text"], location, "answer", Gate())
         text, start = answer["text"], answer["answer_start"]
         if not isinstance(start, int) or start < 0 or context[start : start + len(text)] != text or not text:
-            cause = f"{place}: the answer {text[:40]!r} does not stand at character {start} of its text"
+            cause = f"{location}: the answer {text[:40]!r} does not stand at character {start} of its text"
             raise DataError(cause, _remedy(context, text, start))
         answers.append((text, start))
     return Question(name, question, context, tuple(answers))
@@ -164,8 +164,8 @@ def _remedy(context: str, text: Any, start: Any) -> str:
     if not isinstance(start, int) or not isinstance(text, str) or not text or start < 0:
         return remedy
     for encoding, width, unit in (("utf-16-le", 2, "UTF-16 units"), ("utf-8", 1, "bytes")):
-        data, wanted = (part.encode(encoding, "surrogatepass") for part in (context, text))
-        if data[start * width : start * width + len(wanted)] == wanted:
+        data, answer = (part.encode(encoding, "surrogatepass") for part in (context, text))
+        if data[start * width : start * width + len(answer)] == answer:
             return f"{remedy}; it seems to count {unit} here"
     if text not in context and unicodedata.normalize("NFC", text) in unicodedata.normalize("NFC", context):
         return f"{remedy}; text and answer differ in their Unicode form (NFC, NFD)"

@@ -9,12 +9,12 @@ from tformer_cli.data.core.cells import Gate, MissingValue, read_list
 from tformer_cli.errors import DataError
 
 
-def words_of(cell: Any, place: str, column: str) -> list[str]:
+def words_of(cell: Any, location: str, column: str) -> list[str]:
     """Return the words in a cell: a list, a list in JSON, Python or NumPy notation, or words separated by spaces.
 
     Args:
         cell: the value in the table.
-        place: location of its row, for errors.
+        location: location of its row, for errors.
         column: its name, for errors.
 
     Raises:
@@ -22,16 +22,16 @@ def words_of(cell: Any, place: str, column: str) -> list[str]:
         DataError: if it is none of these.
     """
     if Gate().lacks(cell, blank=True):
-        raise MissingValue(place, column, cell)
+        raise MissingValue(location, column, cell)
     for word in cell if isinstance(cell, list) else []:
         if Gate().lacks(word, blank=True):
-            raise MissingValue(place, f"a word in {column}", word)
+            raise MissingValue(location, f"a word in {column}", word)
     if isinstance(cell, str):
         try:
             values = read_list(cell)
         except ValueError as error:
-            raise DataError(f"{place}: the list of words {error}") from error
+            raise DataError(f"{location}: the list of words {error}") from error
         cell = cell.split() if values is None else values
     if not isinstance(cell, list):
-        raise DataError(f"{place}: not a list of words")
+        raise DataError(f"{location}: not a list of words")
     return [word if isinstance(word, str) else json.dumps(word) for word in cell]

@@ -181,12 +181,14 @@ def _parts(tag: str, suffix: bool) -> tuple[str, str, str] | None:
 # --- detection of the scheme ---
 
 
-def find_scheme(sentences: Sequence[Sequence[str]], asked: Scheme, origin: str, known: Iterable[str] = ()) -> TagScheme:
+def find_scheme(
+    sentences: Sequence[Sequence[str]], requested: Scheme, origin: str, known: Iterable[str] = ()
+) -> TagScheme:
     """Detect the scheme of the training split's tags.
 
     Args:
         sentences: tags of each sentence.
-        asked: `data.scheme`.
+        requested: `data.scheme`.
         origin: source of the tags, for errors.
         known: further tags of the scheme.
 
@@ -195,22 +197,22 @@ def find_scheme(sentences: Sequence[Sequence[str]], asked: Scheme, origin: str, 
     """
     counts = Counter(tag for tags in sentences for tag in tags)
     counts.update(dict.fromkeys(known, 0))
-    if asked is Scheme.plain:
-        return TagScheme(asked)
-    written = _writing(counts, asked, origin)
-    if written is None:
+    if requested is Scheme.plain:
+        return TagScheme(requested)
+    form = _writing(counts, requested, origin)
+    if form is None:
         return TagScheme(Scheme.plain)
-    if asked is Scheme.auto:
-        written = dataclasses.replace(written, scheme=_letters_scheme(written, counts, sentences, origin))
+    if requested is Scheme.auto:
+        form = dataclasses.replace(form, scheme=_letters_scheme(form, counts, sentences, origin))
     try:
         for tag in counts:
-            written.split(tag)
+            form.split(tag)
     except ValueError as error:
         raise DataError(f"{origin}: {error}", "correct it, or name the scheme: data.scheme=...") from error
-    return written
+    return form
 
 
-def _writing(counts: Counter[str], asked: Scheme, origin: str) -> TagScheme | None:
+def _writing(counts: Counter[str], requested: Scheme, origin: str) -> TagScheme | None:
     """Return the form of the tags; None if they are plain."""
     outside = next((tag for tag in OUTSIDE if tag in counts), "O")
     inner = [tag for tag in counts if tag != outside]
@@ -218,11 +220,11 @@ def _writing(counts: Counter[str], asked: Scheme, origin: str) -> TagScheme | No
         parts = [_parts(tag, suffix) for tag in inner]
         marks = {part[1] for part in parts if part}
         if inner and None not in parts and len(marks) == 1:
-            return TagScheme(asked, outside, marks.pop(), suffix)
+            return TagScheme(requested, outside, marks.pop(), suffix)
     if inner and all(map(BARE.fullmatch, inner)) and _are_letters(inner, outside in counts):
-        return TagScheme(asked, outside, "")
-    if asked is not Scheme.auto:
-        return TagScheme(asked, outside, "" if asked is Scheme.io else "-")
+        return TagScheme(requested, outside, "")
+    if requested is not Scheme.auto:
+        return TagScheme(requested, outside, "" if requested is Scheme.io else "-")
     some = [tag for tag in inner if _parts(tag, False)]
     kinds = Counter(part[2] for tag in some if (part := _parts(tag, False)))
     if outside in counts and len(some) >= len(inner) / 2 and (len(kinds) < len(some) or len(some) > 2):
@@ -247,15 +249,13 @@ def _are_letters(tags: Sequence[str], has_outside: bool) -> bool:
     return bool(letters & {"B", "I"}) and (has_outside or letters >= {"B", "E"} or letters == {"B", "I"})
 
 
-def _letters_scheme(
-    written: TagScheme, counts: Counter[str], sentences: Sequence[Sequence[str]], origin: str
-) -> Scheme:
+def _letters_scheme(form: TagScheme, counts: Counter[str], sentences: Sequence[Sequence[str]], origin: str) -> Scheme:
     """Return the scheme that has the letters of the tags and the fewest contradictions."""
-    if written.scheme is Scheme.io:
+    if form.scheme is Scheme.io:
         return Scheme.io
-    loose = dataclasses.replace(written, scheme=Scheme.iobes)
+    loose = dataclasses.replace(form, scheme=Scheme.iobes)
     letters = {part[0] for tag in counts if (part := loose.split(tag))}
-    raw = {part[0].upper() for tag in counts if (part := _parts(tag, written.suffix))}
+    raw = {part[0].upper() for tag in counts if (part := _parts(tag, form.suffix))}
     if letters == {"I"}:
         return Scheme.io
     if letters <= {"B", "I"}:

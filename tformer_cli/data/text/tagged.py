@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tformer_cli.data.core import files
-from tformer_cli.data.core.cells import Gate, MissingValue, Place, Places, read_list
+from tformer_cli.data.core.cells import Gate, Location, Locations, MissingValue, read_list
 from tformer_cli.data.core.division import Labels
 from tformer_cli.data.core.hub import hub_origin, hub_rows
 from tformer_cli.data.core.splits import draw, read_split
@@ -37,7 +37,7 @@ class TaggedSentences:
         tags: tags of each sentence, one per word.
         origin: source of the sentences, for messages.
         hash: SHA-256 of words and tags, in hex.
-        places: location of each sentence; None: errors name its index in the split.
+        locations: location of each sentence; None: errors name its index in the split.
         notes: notes about skipped sentences and the layout of columns, one line each.
     """
 
@@ -45,7 +45,7 @@ class TaggedSentences:
     tags: list[list[str]]
     origin: str
     hash: str = field(default="")
-    places: Places | None = None
+    locations: Locations | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -55,18 +55,18 @@ class TaggedSentences:
         object.__setattr__(self, "hash", hashlib.sha256(digest.encode()).hexdigest())
 
     def __len__(self) -> int:
-        """Number of sentences."""
+        """Return the number of sentences."""
         return len(self.words)
 
     def select(self, rows: np.ndarray, origin: str) -> TaggedSentences:
-        """Some of the sentences."""
+        """Return the split of the sentences at the given indices, with another `origin`."""
         words, tags = ([part[row] for row in rows] for part in (self.words, self.tags))
-        places = None if self.places is None else self.places.select(rows)
-        return TaggedSentences(words, tags, origin, places=places, notes=self.notes)
+        locations = None if self.locations is None else self.locations.select(rows)
+        return TaggedSentences(words, tags, origin, locations=locations, notes=self.notes)
 
-    def place(self, row: int) -> str:
+    def location(self, row: int) -> str:
         """Return the name of a sentence in error messages."""
-        return f"{self.origin}: sentence {row + 1}" if self.places is None else str(self.places[row])
+        return f"{self.origin}: sentence {row + 1}" if self.locations is None else str(self.locations[row])
 
 
 def read_tagged(config: TaggedDataConfig, split: str, *, seed: int, skip: bool = False) -> dict[str, TaggedSentences]:
@@ -113,47 +113,47 @@ def _read(config: TaggedDataConfig, skip: bool, location: str | list[Path]) -> T
             "every sentence has one word: a table holds a sentence a row, a CoNLL file an empty line after each"
         )
     words, tags = [words for _, words, _ in sentences], [tags for _, _, tags in sentences]
-    places = Places(place for place, _, _ in sentences)
-    return TaggedSentences(words, tags, origin, places=places, notes=tuple(dict.fromkeys(notes)))
+    locations = Locations(location for location, _, _ in sentences)
+    return TaggedSentences(words, tags, origin, locations=locations, notes=tuple(dict.fromkeys(notes)))
 
 
 def _of_table(config: TaggedDataConfig, gate: Gate, location: str | Path) -> list[Sentence]:
     """Return the sentences of a table, or of a split of a dataset."""
-    wanted, places = [config.words, config.tags], Places()
-    options: dict[str, Any] = {"setting": SETTINGS, "values": wanted, "gate": gate, "places": places}
+    columns, locations = [config.words, config.tags], Locations()
+    options: dict[str, Any] = {"setting": SETTINGS, "values": columns, "gate": gate, "locations": locations}
     if isinstance(location, str):
-        rows: Iterable[list[str]] = hub_rows(config, location, wanted, **options)
+        rows: Iterable[list[str]] = hub_rows(config, location, columns, **options)
     else:
-        rows = files.table_rows(location, wanted, names=None, **options)
+        rows = files.table_rows(location, columns, names=None, **options)
     sentences = []
     for number, (words, tags) in enumerate(rows):
         try:
-            sentences.append(_of_lists(places[number], words, tags, config, gate))
+            sentences.append(_of_lists(locations[number], words, tags, config, gate))
         except MissingValue as missing:
             gate.refuse(missing)
     return sentences
 
 
-def _of_lists(place: Place, words: str, tags: str, config: TaggedDataConfig, gate: Gate) -> Sentence:
+def _of_lists(location: Location, words: str, tags: str, config: TaggedDataConfig, gate: Gate) -> Sentence:
     """Return a sentence from two lists in JSON, Python or NumPy notation, or separated by blanks."""
     try:
         lists = read_list(words), read_list(tags)
     except ValueError as error:
-        raise DataError(f"{place}: a list of words or tags {error}") from error
+        raise DataError(f"{location}: a list of words or tags {error}") from error
     choices = [
         [lists_of_text, BLANKS.split(text.strip(" \t\r\n")), text.split()]
         for lists_of_text, text in zip(lists, (words, tags), strict=True)
     ]
-    pairs = [(one, other) for one in choices[0] for other in choices[1] if one is not None and other is not None]
-    found_words, found_tags = next(((one, other) for one, other in pairs if len(one) == len(other)), pairs[0])
-    if not found_words:
-        raise MissingValue(place, config.words, "")
-    if len(found_words) != len(found_tags):
-        cause = f"{place}: {len(found_words)} words and {len(found_tags)} tags"
+    pairs = [(left, right) for left in choices[0] for right in choices[1] if left is not None and right is not None]
+    word_list, tag_list = next(((left, right) for left, right in pairs if len(left) == len(right)), pairs[0])
+    if not word_list:
+        raise MissingValue(location, config.words, "")
+    if len(word_list) != len(tag_list):
+        cause = f"{location}: {len(word_list)} words and {len(tag_list)} tags"
         raise DataError(cause, "each word needs a tag: lists of one length, as JSON writes them")
-    if any(not word.strip() for word in found_words):
-        raise MissingValue(place, f"a word in {config.words}", "")
-    lacking = next((tag for tag in found_tags if gate.lacks(tag)), None)
+    if any(not word.strip() for word in word_list):
+        raise MissingValue(location, f"a word in {config.words}", "")
+    lacking = next((tag for tag in tag_list if gate.lacks(tag)), None)
     if lacking is not None:
-        raise MissingValue(place, f"a tag in {config.tags}", lacking)
-    return place, found_words, found_tags
+        raise MissingValue(location, f"a tag in {config.tags}", lacking)
+    return location, word_list, tag_list

@@ -26,7 +26,7 @@ from tformer_cli.errors import DataError, checkpoint_content
 from tformer_cli.regular import read_regular
 
 TAGS = "tags.json"
-"""In a checkpoint: its tags and their scheme."""
+"""Name of the file in a checkpoint that contains its tags and their scheme."""
 
 Pieces = list[list[int]]
 """The ids of each word of a sentence."""
@@ -177,7 +177,7 @@ class TaggedWords(TextData[TaggedSentences, TaggedBatch]):
         for row in rows:
             unknown = next((tag for tag in data.tags[row] if tag not in number), None)
             if unknown is not None:
-                cause = f"{data.place(row)}: tag {unknown!r} is not in the training split"
+                cause = f"{data.location(row)}: tag {unknown!r} is not in the training split"
                 known = ", ".join(self.tags[:12]) + (", ..." if len(self.tags) > 12 else "")
                 raise DataError(cause, f"tags there: {known}; correct it, or train with examples of it")
             numbers.append([number[tag] for tag in data.tags[row]])
