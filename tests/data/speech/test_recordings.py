@@ -312,14 +312,15 @@ def test_stored_features(tmp_path):
 def test_built_in_numbers(tmp_path, monkeypatch):
     calls = []
 
-    def spoken_numbers(split: str, size: int, seed: int, sample_rate: int):
-        calls.append((split, size, seed, sample_rate))
+    def spoken_numbers(split: str, size: int, seed: int, sample_rate: int, language: str):
+        calls.append((split, size, seed, sample_rate, language))
         for number, (sound, text) in enumerate(zip(sounds(), words(), strict=True)):
             yield f"number {number}", sound.astype(np.float32) / 32768, text
 
     module = types.ModuleType("spoken_numbers")
     module.__file__ = __file__
     module.spoken_numbers = spoken_numbers
+    module.writer = lambda language: str
     monkeypatch.setitem(sys.modules, "tformer_cli.builtin.spoken_numbers", module)
     monkeypatch.setattr("tformer_cli.builtin.spoken_numbers", module, raising=False)
     settings = config(tmp_path / "x", source=Source.builtin, size=6)
@@ -327,7 +328,7 @@ def test_built_in_numbers(tmp_path, monkeypatch):
     recordings = read(settings)
     assert samples(recordings) == [sound.tolist() for sound in sounds()] and recordings.texts == words()
     read(settings), read(settings, "test")
-    assert calls == [("train", 6, 1, RATE), ("test", 0, 1, RATE)]
+    assert calls == [("train", 6, 1, RATE, "en"), ("test", 0, 1, RATE, "en")]
     settings.path = "letters"
     assert "no built-in recordings are called 'letters': data.path=numbers" in fault(settings)
     settings.path = "numbers"
