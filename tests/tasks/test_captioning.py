@@ -94,6 +94,29 @@ def in_parquet(folder: Path) -> Path:
     return folder / "table"
 
 
+def test_a_split_of_several_tables(tmp_path):
+    """`data.train=train-*` joins the parts of a download; a folder may have this very name."""
+    import pyarrow
+    import pyarrow.parquet
+
+    images, rows = tmp_path / "images", tiles(tmp_path / "images")
+    (tmp_path / "parts").mkdir()
+    for part in range(2):
+        inside = [
+            {"image": {"bytes": (images / name).read_bytes(), "path": name}, "text": text}
+            for name, text in rows[part * 6 : part * 6 + 6]
+        ]
+        file = tmp_path / "parts" / f"train-0000{part}-of-00002.parquet"
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(inside), file)
+    task = prepared(tmp_path, tmp_path / "parts", "data.train=train-*", "data.validation_share=0.25")
+    splits = [task.data.split(split) for split in ("train", "validation")]
+    assert [len(split) for split in splits] == [9, 3]
+    assert sorted(caption for split in splits for caption in split.labels) == sorted(text for _, text in rows)
+    table(tmp_path / "parts" / "train-*", tiles(tmp_path / "parts" / "train-*", 3))
+    task = prepared(tmp_path, tmp_path / "parts", "data.train=train-*", "data.validation_share=0.2")
+    assert len(task.data.split("train")) + len(task.data.split("validation")) == 15
+
+
 @pytest.mark.parametrize(
     ("layout", "counts"),
     [

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +124,22 @@ def split_of_stream(
 ) -> UndecodedSplit:
     """Return a split of which only the first rows are cheap to read."""
     return UndecodedSplit(origin, key, count, rows, lambda: islice(rows(), SAMPLED_ROWS))
+
+
+def split_of_parts(parts: Sequence[UndecodedSplit]) -> UndecodedSplit:
+    """Return the split of the rows of several parts, one after the other, such as the tables of a pattern `train-*`."""
+    if len(parts) == 1:
+        return parts[0]
+    keys, counts = [part.key for part in parts], [part.count for part in parts]
+    sampled_rows = max(1, SAMPLED_ROWS // len(parts))
+    return UndecodedSplit(
+        ", ".join(part.origin for part in parts),
+        None if None in keys else ["parts", *keys],
+        None if None in counts else sum(filter(None, counts)),
+        lambda: chain.from_iterable(part.rows() for part in parts),
+        lambda: chain.from_iterable(islice(part.sample(), sampled_rows) for part in parts),
+        tuple(note for part in parts for note in part.notes),
+    )
 
 
 def split_of_table(path: Path, columns: Columns) -> UndecodedSplit:

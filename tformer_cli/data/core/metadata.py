@@ -198,7 +198,8 @@ def metadata_of(folder: Path) -> Path | None:
 def with_wildcards(path: Path, named: Callable[[Path], list[Path]]) -> list[Path]:
     """Return the files that `named` returns for a path, or for each path that matches a name with *."""
     if "*" in path.name and not path.is_file():
-        return [file for match in sorted(path.parent.glob(path.name)) for file in with_wildcards(match, named)]
+        matches = sorted(path.parent.glob(path.name))
+        return list(dict.fromkeys(file for match in matches for file in named(match)))
     return named(path)
 
 

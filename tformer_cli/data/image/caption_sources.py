@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tformer_cli.config.schema import BadSample
 from tformer_cli.data.core import files
 from tformer_cli.data.core.hub import hub_data, hub_named_rows, hub_origin
-from tformer_cli.data.core.media_sources import Row, UndecodedSplit, split_of_hub, split_of_stream
+from tformer_cli.data.core.media_sources import Row, UndecodedSplit, split_of_hub, split_of_parts, split_of_stream
 from tformer_cli.data.core.metadata import METADATA, Column, MetadataTables, with_wildcards
 from tformer_cli.data.core.splits import Layout
 from tformer_cli.data.image.images import Images, ImageSources, read_sources
@@ -67,7 +67,10 @@ def _train_folder(tables: MetadataTables, folder: Path, is_other: Callable[[str]
 def _find(config: CaptionDataConfig, tables: MetadataTables, seed: int, location: str | list[Path]) -> UndecodedSplit:
     if isinstance(location, str):
         return _hub(config, tables, location) if config.source.name == "hub" else _shapes(config, location, seed)
-    [path] = location
+    return split_of_parts([_of_table(tables, path) for path in location])
+
+
+def _of_table(tables: MetadataTables, path: Path) -> UndecodedSplit:
     if (table := tables.find(path)) is not None:
         return table
     cause = f"{path}: no table of images and captions"

@@ -16,7 +16,14 @@ from tformer_cli.config.schema import Features
 from tformer_cli.data.core import files
 from tformer_cli.data.core.hub import hub_data, hub_named_rows, hub_origin
 from tformer_cli.data.core.media import listing, shown
-from tformer_cli.data.core.media_sources import Row, UndecodedSplit, split_of_files, split_of_hub, split_of_stream
+from tformer_cli.data.core.media_sources import (
+    Row,
+    UndecodedSplit,
+    split_of_files,
+    split_of_hub,
+    split_of_parts,
+    split_of_stream,
+)
 from tformer_cli.data.core.metadata import METADATA, Column, MetadataTables, with_wildcards
 from tformer_cli.data.core.names import with_ending
 from tformer_cli.data.core.splits import Layout, is_other_split
@@ -92,14 +99,7 @@ def find_recordings(source: SpeechSource, location: str | list[Path]) -> Undecod
     config = source.config
     if isinstance(location, str):
         return (_hub if config.source.name == "hub" else _numbers)(source, location)
-    parts = [_of_path(source, path) for path in location]
-    if len(parts) == 1:
-        return parts[0]
-    keys = [part.key for part in parts]
-    return split_of_stream(
-        ", ".join(part.origin for part in parts), None if None in keys else ["parts", *keys], None,
-        lambda: chain.from_iterable(part.rows() for part in parts),
-    )  # fmt: skip
+    return split_of_parts([_of_path(source, path) for path in location])
 
 
 def _of_path(source: SpeechSource, path: Path) -> UndecodedSplit:
