@@ -35,6 +35,12 @@ def test_a_key_whose_default_differs_has_a_line_for_each_default():
     assert [line.tasks for line in reference() if line.key == "optim.lr"] == [()]
 
 
+def test_the_task_has_one_line_with_the_names_of_all_tasks():
+    for lines, default in ((reference(), ""), (reference("captioning"), "captioning")):
+        (line,) = (line for line in lines if line.key == "task")
+        assert (line.default, line.values, line.tasks) == (default, " ".join(tasks()), ())
+
+
 def test_settings_prints_a_table_or_json_and_suggests_a_prefix(capsys):
     assert main(["settings", "optim.l"]) == 0
     out = capsys.readouterr().out

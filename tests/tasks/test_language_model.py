@@ -10,7 +10,7 @@ import torch
 
 from tests.properties.families import family_named
 from tformer_cli.errors import DataError
-from tformer_cli.evaluators.base import Scoring, batches_of
+from tformer_cli.evaluators.base import Scoring
 from tformer_cli.predictors import language_model
 from tformer_cli.tasks.task import Task
 
@@ -94,7 +94,8 @@ def test_bits_per_byte_are_the_bits_that_the_text_takes_by_its_bytes(gpt):
     task, model = gpt
     scores = task.evaluate(model, "validation", Scoring(decoded=False)).scores
     bits = tokens = 0.0
-    for batch in batches_of(task.view("validation"), model):
+    view = task.view("validation")
+    for batch in (view.batch(0, index) for index in range(view.num_batches)):
         logits = model.logits(model(batch.inputs, batch.documents)).double()
         for row, length in enumerate(batch.target_lengths.tolist()):
             probability = logits[row, :length].softmax(-1)[torch.arange(length), batch.targets[row, :length]]

@@ -82,7 +82,7 @@ def test_scores_and_what_cannot_be_predicted(tmp_path):
     picture = evaluation.pictures["patches"]
     assert len(picture.images) == len(picture.captions) == 18
     assert list(task.predict(model, [])) == []
-    with pytest.raises(ConfigError, match="has no answer to a picture"):
+    with pytest.raises(ConfigError, match="makes no predictions for images"):
         list(task.predict(model, ["a.png"]))
 
 

@@ -103,7 +103,8 @@ def reference(task: str = "", family: str = "") -> list[Setting]:
         schema = experiment(name, chosen)
         owner = name if schema is experiment(name) else f"{name} with model.family={chosen}"
         for key, leaf in leaves(schema).items():
-            by_line.setdefault((key, _default(schema, key), _values(leaf), leaf.about), []).append(owner)
+            default = "" if key == "task" and not task else _default(schema, key)  # one line, not one for each task
+            by_line.setdefault((key, default, _values(key, leaf), leaf.about), []).append(owner)
     order = {key: index for index, key in enumerate(dict.fromkeys(key for key, *_ in by_line))}
     return [
         Setting(*line, tasks=() if len(owners) == len(pairs) else tuple(owners))
@@ -118,7 +119,7 @@ def _of_recipe(recipe: str) -> list[Setting]:
 
     config = compose(recipe, complete=False, required=False)
     return [
-        Setting(key, _as_text(_get(config, key)), _values(leaf), leaf.about, ())
+        Setting(key, _as_text(_get(config, key)), _values(key, leaf), leaf.about, ())
         for key, leaf in leaves(type(config)).items()
     ]
 
@@ -167,8 +168,12 @@ def _as_text(value: object) -> str:
     return str(value) if value != "" else "''"
 
 
-def _values(leaf: Leaf) -> str:
+def _values(key: str, leaf: Leaf) -> str:
     """Return the allowed values of a setting."""
+    from tformer_cli.config.experiments import tasks
+
+    if key == "task":
+        return " ".join(tasks())
     if leaf.options:
         return " ".join(leaf.options)
     low, high = leaf.field.metadata.get("low"), leaf.field.metadata.get("high")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train, use and inspect tokenizers: train, encode, decode, info.", rich_markup_mode=None)
 
 TOKENIZER = typer.Argument(help="Tokenizer folder, .model file, or run folder.")
-FILES = typer.Argument(None, metavar="[FILE]...", help="Text files or tables; none: standard input.")
+FILES = typer.Argument(None, metavar="[FILE]...", help="Text files or tables. If omitted, standard input is read.")
 COLUMN = typer.Option(None, "--column", metavar="NAME", help="Tables: column of the text.", show_default=False)
 HEADER = typer.Option(
     None,

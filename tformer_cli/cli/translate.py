@@ -21,13 +21,13 @@ RUN = typer.Argument(help="Run folder, or a checkpoint in one.", autocompletion=
 INPUTS = typer.Argument(
     None,
     metavar="[FILE]... [KEY=VALUE]...",
-    help="Text files or tables; none: standard input. Settings, such as decode.length_penalty=0.6.",
+    help="Text files or tables. If omitted, standard input is read. Settings, such as decode.length_penalty=0.6.",
 )
 PROMPTS = typer.Argument(
     None,
     metavar="[TEXT | FILE | FOLDER]... [KEY=VALUE]...",
-    help="Texts, text files or tables; or images, recordings and folders of them. None: standard input, with texts or"
-    " paths of files, one per line. Settings, such as decode.length_penalty=0.6.",
+    help="Texts, text files or tables; or images, recordings and folders of them. If omitted, standard input is"
+    " read: texts or paths of files, one per line. Settings, such as decode.length_penalty=0.6.",
 )
 COLUMN = typer.Option(
     None,

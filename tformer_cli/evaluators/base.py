@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
@@ -154,11 +154,6 @@ def batch_on_device(view: View[B], model: nn.Module, index: int) -> B:
     """Return a batch of the first epoch on the model's device; signals are handled between batches."""
     poll()
     return view.batch(0, index).to(next(model.parameters()).device)
-
-
-def batches_of(view: View[B], model: nn.Module) -> Iterator[B]:
-    """Yield the batches of the first epoch on the model's device."""
-    return (batch_on_device(view, model, index) for index in range(view.num_batches))
 
 
 def spread(rows: int, number: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""What fine-tuning starts from, of other libraries: any folder that a model family reads, in our terms."""
+"""Import of pre-trained models of other libraries."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _architecture(settings: Mapping[str, Any]) -> str:
 
 
 def write_checkpoint(foreign: Foreign, target: Path, config: Experiment, source: str) -> None:
-    """Write what `read_foreign` read as a checkpoint, from which every verb can start.
+    """Write what `read_foreign` read as a checkpoint, from which every command can start.
 
     Args:
         foreign: settings, weights and tokenizer.

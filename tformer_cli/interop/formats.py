@@ -1,6 +1,7 @@
 """What a model family offers for each format of another library: an importer and an exporter.
 
-A family names them in its `Family`, so that only the modules of the formats in use are imported.
+A family names them in its `Family` as strings, since `models` does not import `interop`. They are imported when a run
+is exported or a folder of another library is read.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Foreign:
         """
         if not self.head or self.heads.get(task, self.head) == self.head:
             return self
-        say(f"warning: the head of the model answers {self.head}, and not what {task} asks: it is left out")
+        say(f"warning: the checkpoint's head is for {self.head}; it is not used for {task}")
         kept = {name: value for name, value in self.weights.items() if not name.startswith("output.")}
         return dataclasses.replace(self, weights=kept, head="", labels=())
 

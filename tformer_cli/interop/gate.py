@@ -73,7 +73,7 @@ def only(values: Collection[Any], what: str) -> Rule:
 
 
 TRAINING = irrelevant("acts in training alone")
-HERE = irrelevant("says how this program computes, not what")
+HERE = irrelevant("affects speed only, not the outputs")
 
 CORE: Rules = {
     "family": irrelevant("names the architecture"),
@@ -158,7 +158,7 @@ FOREIGN: Rules = {
         ("transformers_version", "_name_or_path", "torch_dtype", "dtype", "torchscript", "return_dict",
          "output_hidden_states", "output_attentions", "output_past", "use_cache", "use_bfloat16", "tf_legacy_loss",
          "chunk_size_feed_forward", "gradient_checkpointing", "attn_implementation", "_attn_implementation"),
-        irrelevant("says how transformers computes or answers, not what"),
+        irrelevant("affects speed, rounding or the form of the outputs only"),
     ),
     **all_of(
         ("label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task", "task_specific_params",

@@ -26,7 +26,7 @@ EXPORTED: Rules = {
     "seed": irrelevant("what is drawn depends on the program that draws"),
     "batch": HERE,
     "workers": HERE,
-    "precision": HERE,
+    "precision": irrelevant("affects speed and rounding only"),
 }
 """Rules for the settings of search."""
 

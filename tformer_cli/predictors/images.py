@@ -63,7 +63,7 @@ class MaskedPatchesPredictor(FilePredictor[Any]):
         """
         for _ in inputs:
             raise ConfigError(
-                "a model of masked patches has no answer to a picture",
+                "a masked_patches model makes no predictions for images",
                 "fine-tune it: tformer finetune vit/folder --from RUN",
             )
         yield from ()

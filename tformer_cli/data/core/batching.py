@@ -116,10 +116,10 @@ class LengthBatches:
     """Batches of samples of similar lengths that cost at most `batch_tokens` each.
 
     The cost of a batch is its number of rows times the longest length in it, over all rows and columns, as the memory
-    of a Transformer depends on the longer side. Samples are sorted along a serpentine through the plane of lengths:
-    they are divided into strips of similar cost, and sorted within a strip by the difference of the first and the last
-    column, alternately ascending and descending, so that neighbours are similar in both. Each epoch shifts the strips
-    and sorts with noise, so that batches differ from epoch to epoch (less so where a strip contains one batch).
+    of a Transformer depends on the longer side. Samples are sorted by cost into strips; within a strip by length
+    difference (first minus last column), in alternating order, so that neighbours are similar in both. Each
+    epoch shifts the strips and sorts with noise, so that batches differ from epoch to epoch (less so where a strip
+    contains one batch).
 
     Lengths may differ from epoch to epoch (sampled segmentations). As their sum hardly changes, every epoch has the
     number of batches of the first one, plus `ROOM`. If an epoch needs more, it skips randomly drawn batches.

@@ -55,7 +55,7 @@ class UndecodedSplit:
 
     Attributes:
         origin: human-readable description of the source.
-        key: everything that their content depends on; None: it is not known, so that the cache cannot be used.
+        key: everything that their content depends on; None: the content cannot be identified, so it is not cached.
         count: number of rows; None: it is not known before they are read.
         rows: returns an iterator over all rows.
         sample: returns some of the rows, evenly spaced if that is cheap.

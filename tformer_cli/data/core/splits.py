@@ -1,4 +1,4 @@
-"""The splits of a data set: their files or names, and a validation split drawn from the training split."""
+"""The files, or the dataset split, of training, validation and test."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ __all__ = [
 ]  # fmt: skip
 
 FORMAT = 1
-"""Version of the arrays in the cache."""
+"""Version of the cache format of images."""
 ARRAYS = ("content", "offsets", "sizes", "digests", "about")
 ROWS_A_JOB = 8
 GIB = 1 << 30
@@ -168,7 +168,7 @@ def read_sources(
 
 @dataclass(frozen=True)
 class _Reading:
-    """The conversion of the images of a split to arrays.
+    """Decodes the images of a split into arrays.
 
     Attributes:
         pictures: the images before they are decoded.
@@ -188,7 +188,7 @@ class _Reading:
 
     @property
     def key(self) -> list[object] | None:
-        """Return everything that the arrays depend on; None: it is not known."""
+        """Return everything that the arrays depend on; None: the content cannot be identified, so it is not cached."""
         config, key = self.config, self.pictures.key
         padding = config.mean if config.fit is Fit.pad else []
         scaling = [*stored_size(config), config.channels, config.fit.name, padding]

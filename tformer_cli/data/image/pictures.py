@@ -1,6 +1,6 @@
 """Decoding of an image, from a file or its bytes, to pixels.
 
-The size in the image's header is checked before anything is decoded or memory for pixels is allocated.
+The size in the header is checked before memory is allocated.
 """
 
 from __future__ import annotations

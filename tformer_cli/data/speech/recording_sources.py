@@ -45,7 +45,7 @@ NUMBERS = "numbers"
 
 @dataclass(frozen=True)
 class SpeechSource:
-    """The source of a data set's recordings.
+    """The location and kind of the recordings of a split.
 
     Attributes:
         config: location of the recordings.
@@ -59,7 +59,7 @@ class SpeechSource:
 
     @property
     def endings(self) -> tuple[str, ...]:
-        """Return the endings of the files."""
+        """Return the file endings that are read."""
         return stored_features.ENDINGS if self.features is Features.stored else audio.ENDINGS
 
     @property

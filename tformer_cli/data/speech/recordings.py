@@ -129,7 +129,7 @@ class _Reading:
 
     @property
     def key(self) -> list[object] | None:
-        """Return everything that the arrays depend on; None: it is not known."""
+        """Return everything that the arrays depend on; None: the content cannot be identified, so it is not cached."""
         if self.recordings.key is None:
             return None
         return [FORMAT, self.recordings.key, self.bins or [self.sample_rate, *_versions()]]
