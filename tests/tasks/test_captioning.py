@@ -117,6 +117,21 @@ def test_a_split_of_several_tables(tmp_path):
     assert len(task.data.split("train")) + len(task.data.split("validation")) == 15
 
 
+@pytest.mark.parametrize("path", ["", "metadata.jsonl"])
+@pytest.mark.parametrize("row", [0, 7])
+def test_each_row_or_none_names_its_split(tmp_path, path, row):
+    folder = tmp_path / "images"
+    splits = ["train"] * 6 + ["validation"] * 3 + ["test"] * 3
+    rows = [
+        {"file_name": name, "text": text, "split": split}
+        for (name, text), split in zip(tiles(folder), splits, strict=True)
+    ]
+    del rows[row]["split"]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    with pytest.raises(DataError, match=rf"metadata.jsonl:{row + 1}: no 'split', which other rows have"):
+        prepared(tmp_path, folder / path)
+
+
 @pytest.mark.parametrize(
     ("layout", "counts"),
     [

@@ -6,6 +6,8 @@ This is the layout of Hugging Face's `imagefolder` and `audiofolder`. A column m
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tformer_cli.data.core import files
-from tformer_cli.data.core.media_sources import Columns, UndecodedSplit, split_of_table
+from tformer_cli.data.core.media_sources import Columns, UndecodedSplit, split_of_table, state
 from tformer_cli.data.core.names import one_with_ending
 from tformer_cli.errors import ConfigError, DataError
 
@@ -173,16 +175,19 @@ class MetadataTables:
         """Return the names of a table's columns."""
         if files.table_kind(table) in files.COLUMNAR:
             return files.columnar_schema(table)[0].names
-        for _, row in files.named_rows(table, [], setting=self.settings):
-            return list(row)
-        raise DataError(f"{table}: there are no rows")
+        names = _row_names(table, *state(table))
+        if not names:
+            raise DataError(f"{table}: there are no rows")
+        return list(names)
 
-    def _splits(self, table: Path) -> set[str]:
-        """Return the splits that a table's rows name."""
+    def _splits(self, table: Path) -> list[str]:
+        """Return the splits that a table's rows name.
+
+        Raises:
+            DataError: if some rows name their split and others do not.
+        """
         column = self.config.split_column
-        if column not in self._names(table):
-            return set()
-        return {_as_text(row.get(column)) for _, row in files.named_rows(table, [column], setting=self.settings)}
+        return list(_row_splits(table, column, *state(table))) if column in self._names(table) else []
 
 
 def metadata_of(folder: Path) -> Path | None:
@@ -201,6 +206,32 @@ def with_wildcards(path: Path, named: Callable[[Path], list[Path]]) -> list[Path
         matches = sorted(path.parent.glob(path.name))
         return list(dict.fromkeys(file for match in matches for file in named(match)))
     return named(path)
+
+
+@functools.lru_cache(maxsize=16)
+def _row_names(table: Path, *version: int) -> tuple[str, ...]:
+    """Return the names of the columns of a table of text: in JSON, of those that any row has.
+
+    Args:
+        table: the table.
+        version: its size and modification time, so that a table that changed is read again.
+    """
+    rows = (row for _, row in files.named_rows(table, [], setting=""))
+    if not files.table_kind(table).startswith(".json"):
+        rows = itertools.islice(rows, 1)  # all have the columns of the first line
+    return tuple(dict.fromkeys(name for row in rows for name in row))
+
+
+@functools.lru_cache(maxsize=16)
+def _row_splits(table: Path, column: str, *version: int) -> tuple[str, ...]:
+    """Return the values of a column of splits; see `_row_names`."""
+    splits = dict[str, None]()
+    for location, row in files.named_rows(table, [column], setting="data.split_column"):
+        if column not in row:
+            cause = f"{location}: no {column!r}, which other rows have"
+            raise DataError(cause, "write the split of each row, or of none")
+        splits[_as_text(row[column])] = None
+    return tuple(splits)
 
 
 def _as_text(value: Any) -> str:
