@@ -187,6 +187,10 @@ def test_too_long_captions_are_left_out_of_training_and_refused_in_validation(tm
     task = prepared(tmp_path, folder)
     assert len(task.data.split("train")) == 8 and len(task.data.tokens("train")) == 8
     assert ("note", "left out of training: 1 captions of more than 15 tokens") in task.describe()
+    again = tasks.build(task.config)
+    again.data.tokenizer = task.data.tokenizer  # as `evaluate --split train` does, which reads no vocabulary
+    assert sum(len(again.view("train").rows(0, index)) for index in range(again.view("train").num_batches)) == 8
+    assert np.isfinite(again.evaluate(again.model().eval(), "train", Scoring(decoded=False)).scores["loss"])
     rows[-1] = (rows[3][0], "a tile of more than fifteen letters", "validation")
     table(folder, rows, "file_name,text,split")
     with pytest.raises(DataError, match=r"3.png: its caption has \d+ tokens, the decoder takes 15"):
@@ -306,6 +310,46 @@ def test_pictures_show_captions_and_where_each_token_attends(tmp_path, class_tok
     totals = [float(weights.sum()) for weights in attention.weights]
     assert all(weights.shape == (2, 4) for weights in attention.weights)
     assert all(total < 1 for total in totals) if class_token else totals == pytest.approx([1.0] * len(totals))
+
+
+def test_a_drawn_validation_split_is_limited_as_training_is(tmp_path):
+    rows = [(name, "a tile of more than fifteen letters") for name, _ in tiles(tmp_path / "images", 12)]
+    rows[:8] = [(name, "a tile") for name, _ in rows[:8]]
+    task = prepared(tmp_path, table(tmp_path / "images", rows), "data.validation_share=0.5")
+    assert {*task.data.references("train"), *task.data.references("validation")} == {"a tile"}
+    assert len(task.data.split("train")) + len(task.data.split("validation")) == 8
+
+
+def test_rows_with_the_same_image_are_in_one_split(tmp_path):
+    rows = [(name, f"{text} {number}") for number in range(3) for name, text in tiles(tmp_path / "images")]
+    task = prepared(tmp_path, table(tmp_path / "images", rows), "data.validation_share=0.25", "decoder.max_length=32")
+    train, validation = task.data.split("train"), task.data.split("validation")
+    assert (len(train), len(validation)) == (27, 9)
+    assert not {*train.digests.tolist()} & {*validation.digests.tolist()}
+
+
+def test_a_run_on_captions_in_another_script_gets_a_new_vocabulary(run, tmp_path):
+    rows = [(name, "赤い板") for name, _ in tiles(tmp_path / "images")]
+    folder = table(tmp_path / "images", rows)
+    config = compose("captioning/folder", [*SMALL, f"data.path={folder}", f"data.cache={tmp_path}", "trainer.steps=1"])
+    launch(config, tmp_path / "run", initial=run, quiet=True)
+    tokenizer = open_run(tmp_path / "run", device="cpu").task.data.tokenizer
+    assert tokenizer.unk_id not in tokenizer.encode("赤い板")
+
+
+def test_what_is_drawn_for_an_image_depends_on_its_number(run):
+    """Ten copies of an image, of which four are read together."""
+    opened = open_run(run, device="cpu", overrides=["decode.sample=true", "decode.temperature=5", "decode.beam=1"])
+    image = opened.evaluate("validation", Scoring(predictions=True)).predictions[0]["file"]
+    texts = [answer.text for answer in opened.predict([image] * 10)]
+    assert len(set(texts)) > 8
+    assert texts == [answer.text for answer in opened.predict([image] * 10)]
+
+
+@pytest.mark.parametrize("setting", ["decode.alignments=true", "decode.max_length_b=5", "tokenizer.sampling=0.1"])
+def test_settings_without_effect_are_refused(setting):
+    with pytest.raises(ConfigError, match=setting.partition("=")[0]):
+        compose("captioning/folder", [*SMALL, "data.path=x", setting])
 
 
 def test_a_file_that_is_no_image_is_named(run, tmp_path):

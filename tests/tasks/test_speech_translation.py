@@ -60,6 +60,25 @@ def test_it_reads_the_column_of_translations(tmp_path):
     assert set(task.data.references("train")) == set(TEXTS.values())
 
 
+def _checkpoint(task: Task, folder: Path) -> Path:
+    """Write what a checkpoint has of the data."""
+    for name, content in task.data.files().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_a_recording_without_a_frame_stops_or_is_skipped(tmp_path):
+    folder = recordings(tmp_path / "recordings")
+    for number in (2, 3):
+        soundfile.write(folder / f"{number}.wav", np.zeros(80, np.float32), RATE)
+    more = ["features.margin=0", "data.validation_share=0.1"]
+    with pytest.raises(DataError, match=r"[23].wav: its translation needs 1 frames, and there are 0"):
+        prepared(tmp_path, *more, data=folder)
+    train = prepared(tmp_path, *more, "trainer.on_bad_sample=skip", data=folder).data.split("train")
+    assert not {"2.wav", "3.wav"} & {Path(name).name for name in train.names}
+
+
 def test_a_table_without_translations_is_not_read_as_if_it_had_some(tmp_path):
     folder = recordings(tmp_path / "recordings", header="file_name,transcription,other")
     with pytest.raises(DataError, match=r"no column 'translation'.*data.text"):
@@ -84,7 +103,10 @@ def test_too_long_translations_are_left_out_of_training_and_refused_in_validatio
     (folder / "metadata.csv").write_text("\n".join(split) + "\n", encoding="utf-8")
     task = prepared(tmp_path, "data.validation=dev", data=folder)
     assert len(task.data.split("train")) == 10
-    assert ("note", "left out of training: 1 recordings with too long a transcript") in task.describe()
+    assert ("note", "left out of training: 1 recordings with translations of more than 15 tokens") in task.describe()
+    again = tasks.build(task.config)
+    again.data.load(_checkpoint(task, tmp_path / "checkpoint"))
+    assert np.isfinite(again.evaluate(again.model().eval(), "train", Scoring(decoded=False)).scores["loss"])
     split = [line.replace("sehr hoch,dev", "viel zu hoch fuer uns alle,dev") for line in split]
     (folder / "metadata.csv").write_text("\n".join(split) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"1.wav: its translation has \d+ tokens, the decoder takes 15"):
@@ -144,6 +166,8 @@ def test_it_starts_from_a_recogniser_of_speech(tmp_path):
     launch(config, tmp_path / "run", initial=tmp_path / "recogniser", quiet=True)
     models = [open_run(tmp_path / name, device="cpu").model for name in ("recogniser", "run")]
     before, after = (dict(model.named_parameters()) for model in models)
+    tokenizer = open_run(tmp_path / "run", device="cpu").task.data.tokenizer
+    assert tokenizer.unk_id not in tokenizer.encode("sehr hoch")  # not the vocabulary of "low" and "high"
     encoder = [name for name in before if name.startswith("encoder.")]
     assert len(encoder) > 10
     for name in encoder:

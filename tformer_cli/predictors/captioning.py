@@ -29,7 +29,7 @@ class Captioner(TextGenerator):
         super().__init__(data, ImageFiles(data.config.data, [column] if column else IMAGE))
 
     @torch.inference_mode()
-    def answers(self, model: Any, contents: Sequence[np.ndarray]) -> list[Prediction]:
+    def answers(self, model: Any, contents: Sequence[np.ndarray], numbers: Sequence[int] = ()) -> list[Prediction]:
         """Return the captions of decoded images, (H, W, C) uint8 each."""
         images = self.data.images.of_images(contents, next(model.parameters()).device)
-        return self.texts(model, model.encode(images), range(len(contents)))
+        return self.texts(model, model.encode(images), numbers or range(len(contents)))

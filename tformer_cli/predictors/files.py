@@ -84,12 +84,14 @@ class FilePredictor(Predictor[M]):
         columns = Columns(column, None, (), "file", "--column")
         return split_of_table(path, columns).rows()
 
-    def answers(self, model: M, contents: Sequence[np.ndarray]) -> list[Prediction]:
+    def answers(self, model: M, contents: Sequence[np.ndarray], numbers: Sequence[int] = ()) -> list[Prediction]:
         """Return the predictions for files that were read, in order.
 
         Args:
             model: in evaluation mode.
             contents: at least one.
+            numbers: number of each among all inputs, from which random numbers of sampling are derived; empty: their
+                order.
         """
         raise NotImplementedError
 
@@ -98,11 +100,11 @@ class FilePredictor(Predictor[M]):
 
         The prediction for a skipped file contains the reason.
         """
-        for _, items in readable(
+        for before, items in readable(
             inputs, self.files.read_together, lambda files: [self._readable(file) for file in files]
         ):
-            contents = [item.value for item in items if isinstance(item, Readable)]
-            yield from merged(items, self.answers(model, contents) if contents else [])
+            contents = {number: item.value for number, item in enumerate(items, before) if isinstance(item, Readable)}
+            yield from merged(items, self.answers(model, list(contents.values()), list(contents)) if contents else [])
 
     def _readable(self, file: Any) -> Answer[np.ndarray] | DataError:
         try:

@@ -27,7 +27,7 @@ class ImageClassificationPredictor(FilePredictor[Any]):
     def __init__(self, data: LabelledImages) -> None:
         super().__init__(data, ImageFiles(data.config.data, [data.config.data.image]))
 
-    def answers(self, model: Any, contents: Sequence[np.ndarray]) -> list[Prediction]:
+    def answers(self, model: Any, contents: Sequence[np.ndarray], numbers: Sequence[int] = ()) -> list[Prediction]:
         """Return the predictions for decoded images; each is computed on its own canvas."""
         return self.predictions(model, self.data.images.of_images(contents, next(model.parameters()).device))
 

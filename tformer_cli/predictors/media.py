@@ -26,6 +26,11 @@ READ_TOGETHER = 64
 """Number of recordings that are read before those of similar lengths are computed together."""
 
 
+MOST_PIECES = 1 << 20
+"""More pieces than any recording is split into: the number of a piece is that of its recording times this, plus its
+own."""
+
+
 class ImageFiles:
     """Images; see `MediaFiles`.
 
@@ -98,7 +103,11 @@ class RecordingFiles:
 
 
 def predict_recordings(
-    data: SpeechData, model: Any, sounds: Sequence[np.ndarray], predict: Callable[[Any, SpeechBatch], list[Prediction]]
+    data: SpeechData,
+    model: Any,
+    sounds: Sequence[np.ndarray],
+    predict: Callable[[Any, SpeechBatch], list[Prediction]],
+    numbers: Sequence[int] = (),
 ) -> list[tuple[list[Prediction], list[float]]]:
     """Return the predictions for the pieces of each recording, and the seconds at which the pieces begin.
 
@@ -110,16 +119,19 @@ def predict_recordings(
         model: in evaluation mode.
         sounds: recordings, (n,) int16 each, or stored features, (T, F) float32 each.
         predict: returns the predictions of a model for a batch.
+        numbers: number of each recording, see `FilePredictor.answers`.
     """
     cuts = [quiet_pieces(sound, data.max_length) for sound in sounds]
     pieces = [sound[start:stop] for sound, parts in zip(sounds, cuts, strict=True) for start, stop in parts]
+    owners = zip(numbers or range(len(sounds)), cuts, strict=True)
+    sample_ids = np.array([number * MOST_PIECES + piece for number, parts in owners for piece in range(len(parts))])
     lengths = np.array([len(piece) for piece in pieces])
     batches = LengthBatches(lengths, batch_tokens=data.budget, seed=0, shuffle=False)
     predictions: dict[int, Prediction] = {}
     device = next(model.parameters()).device
     for index in range(len(batches)):
         rows = batches.indices(0, index)
-        batch = data.collate([pieces[row] for row in rows], [""] * len(rows), rows).to(device)
+        batch = data.collate([pieces[row] for row in rows], [""] * len(rows), sample_ids[rows]).to(device)
         predictions |= zip(rows.tolist(), predict(model, batch), strict=True)
     ordered = iter([predictions[row] for row in range(len(pieces))])
     return [([next(ordered) for _ in parts], [start / data.rate for start, _ in parts]) for parts in cuts]

@@ -113,7 +113,9 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         memory = model.encode(*self.data.inputs(batch, training=False))
         return self.transcribe(model, batch, memory)
 
-    def answers(self, model: Conformer, contents: Sequence[np.ndarray]) -> list[Prediction]:
+    def answers(
+        self, model: Conformer, contents: Sequence[np.ndarray], numbers: Sequence[int] = ()
+    ) -> list[Prediction]:
         """Return the transcripts of recordings; those of the pieces of a long recording are joined."""
         pieces = predict_recordings(self.data, model, contents, self.transcribe_batch)
         return [concatenate(transcripts, begins_seconds) for transcripts, begins_seconds in pieces]

@@ -26,9 +26,9 @@ class SpeechTranslator(TextGenerator):
     def __init__(self, data: SpeechData) -> None:
         super().__init__(data, RecordingFiles(data))
 
-    def answers(self, model: Any, contents: Sequence[np.ndarray]) -> list[Prediction]:
+    def answers(self, model: Any, contents: Sequence[np.ndarray], numbers: Sequence[int] = ()) -> list[Prediction]:
         """Return the translations of recordings, (n,) int16 each, or of stored features, (T, F) float32 each."""
-        pieces = predict_recordings(self.data, model, contents, self.batch_texts)
+        pieces = predict_recordings(self.data, model, contents, self.batch_texts, numbers)
         return [self._joined(translations) for translations, _ in pieces]
 
     def _joined(self, parts: Sequence[Prediction]) -> Prediction:

@@ -39,6 +39,7 @@ from tformer_cli.config.schema import (
     SpeechTranslationDataConfig,
     TaggedDataConfig,
     TextExperiment,
+    TokenizerConfig,
     TranscriptConfig,
     TransformerDecoderConfig,
     setting,
@@ -206,7 +207,7 @@ class CaptioningExperiment(TextExperiment):
         """
         super().check()
         self.data.check_multiple(self.model.limits().multiple)
-        _check_decoder(self.decode, self.decoder)
+        _check_decoder(self.decode, self.decoder, self.tokenizer)
         for key in ("mixup", "cutmix"):
             if getattr(self.augment, key):
                 raise ConfigError(f"augment.{key}: a blend of two images has no caption", f"augment.{key}=0")
@@ -278,7 +279,7 @@ class SpeechTranslationExperiment(TextExperiment):
         """
         super().check()
         _check_features(self.features, self.augment, self.data.sample_rate)
-        _check_decoder(self.decode, self.decoder)
+        _check_decoder(self.decode, self.decoder, self.tokenizer)
         if self.augment.join:
             raise ConfigError("augment.join: recordings with translations are not joined", "augment.join=0")
         if self.model.decoder_depth:
@@ -286,8 +287,8 @@ class SpeechTranslationExperiment(TextExperiment):
             raise ConfigError(cause, f"model.decoder_depth=0 decoder.depth={self.model.decoder_depth}")
 
 
-def _check_decoder(decode: DecodeConfig, decoder: TransformerDecoderConfig) -> None:
-    """Refuse a maximum output length above that of the decoder.
+def _check_decoder(decode: DecodeConfig, decoder: TransformerDecoderConfig, tokenizer: TokenizerConfig) -> None:
+    """Refuse a maximum output length above that of the decoder, and settings without effect.
 
     Raises:
         ConfigError: naming the setting and a valid value.
@@ -295,6 +296,14 @@ def _check_decoder(decode: DecodeConfig, decoder: TransformerDecoderConfig) -> N
     if decode.max_length > decoder.max_length:
         cause = f"decode.max_length: {decode.max_length} is more than decoder.max_length {decoder.max_length}"
         raise ConfigError(cause, f"decode.max_length={decoder.max_length}")
+    if tokenizer.sampling:
+        raise ConfigError("tokenizer.sampling: this task does not sample segmentations", "tokenizer.sampling=0")
+    defaults = DecodeConfig()
+    for name in ("max_length_a", "max_length_b", "batch", "workers", "precision", "alignments"):
+        if getattr(decode, name) != getattr(defaults, name):
+            value = getattr(defaults, name)
+            cause = f"decode.{name}: it has no effect on texts for files"
+            raise ConfigError(cause, f"decode.{name}={str(getattr(value, 'name', value)).lower()}")
 
 
 def _check_features(features: FeatureConfig, augment: SpeechAugmentConfig, sample_rate: int) -> None:

@@ -268,7 +268,8 @@ def shortened(
         rows = len(parameters[name])
         if rows > len(value):
             cause = f"{checkpoint}: {name} has {len(value)} rows, the model needs {rows}"
-            raise RunError(cause, f"model.max_length={len(value)}, or less")
+            node = "decoder" if name.startswith("decoder.") else "model"
+            raise RunError(cause, f"{node}.max_length={len(value)}, or less")
         if rows < len(value):
             fitting[name] = value[:rows].clone()
             cut.append(name)

@@ -39,7 +39,8 @@ def read_captioned(config: CaptionDataConfig, split: str, *, seed: int, on_bad_s
         DataError: see `read_sources`.
     """
     tables = _tables(config)
-    sources = ImageSources(caption_layout(config), functools.partial(_find, config, tables, seed), config.text)
+    find = functools.partial(_find, config, tables, seed)
+    sources = ImageSources(caption_layout(config), find, config.text, grouped=True)
     return read_sources(config, split, sources, seed=seed, on_bad_sample=on_bad_sample)
 
 

@@ -25,6 +25,7 @@ from tformer_cli.data.image.images import Images
 from tformer_cli.data.image.inputs import ImageBatch, ImageInputs
 from tformer_cli.data.text.dataset import TextData
 from tformer_cli.data.text.encoded import pad
+from tformer_cli.data.text.targets import encode_texts, fitting_rows, is_of_task, unknown_characters
 from tformer_cli.errors import DataError
 
 
@@ -90,8 +91,8 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
         return Sizes(vocabularies=(self.tokenizer.vocab_size,), channels=data.channels, image_size=data.image_size)
 
     def start_from(self, folder: Path) -> None:
-        """Take the tokenizer of a run of captions; a run that only reads images has none."""
-        if (folder / "tokenizer").exists():
+        """Take the tokenizer of a run of captions; texts of runs of other tasks are others."""
+        if is_of_task(folder, self.config.task):
             self.load(folder)
 
     def references(self, split: str) -> list[str]:
@@ -101,44 +102,46 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
             DataError: if a caption is too long, see `tokens`.
         """
         self.tokens(split)
-        return self._captions(split)
+        return _captions(self.split(split))
 
     def training_text(self, train: Images) -> dict[str, Iterable[str]]:
         """Return the captions."""
-        return {self.target_language: train.labels or []}
+        return {self.target_language: _captions(train)}
 
     def learn(self, train: Images) -> None:
-        """Take the vocabulary, and leave out training images whose captions are longer than the decoder's limit."""
+        """Take the vocabulary. That of another run is replaced if it lacks characters of the captions.
+
+        Raises:
+            DataError: if the vocabulary at `tokenizer.path` lacks characters.
+        """
         super().learn(train)
-        tokens = self._encoded(train.labels or [])
-        rows = np.array([row for row, ids in enumerate(tokens) if len(ids) <= self.limit], np.int64)
-        if len(rows) < len(train):
-            self._notes.append(
-                f"left out of training: {len(train) - len(rows):,} captions of more than {self.limit} tokens"
-            )
-            if not len(rows):
-                cause = f"{train.origin}: every caption has more than {self.limit} tokens"
-                raise DataError(cause, "raise decoder.max_length")
-            self._splits["train"] = train.select(rows, train.origin)
-        self._tokens["train"] = [tokens[row] for row in rows]
+        if unknown := unknown_characters(_captions(train), self.tokenizer, train.location):
+            if self.config.tokenizer.path:
+                raise DataError(f"{unknown} is in no piece of tokenizer.path", "leave tokenizer.path empty")
+            del self.tokenizer
+            super().learn(train)
+            self._notes.append(f"a new vocabulary, as {unknown} is in no piece of the old one")
+        self.tokens("train")
 
     def tokens(self, split: str) -> list[np.ndarray]:
         """Return the tokens of each caption of a split, (T,) int64 each.
 
+        Images whose captions are longer than the decoder's limit are left out of training, and of a validation split
+        that was drawn from it.
+
         Raises:
-            DataError: if a caption of validation or test is longer than the decoder's limit; nothing is left out of
-                what is scored.
+            DataError: if a caption of another split is longer.
         """
         if split not in self._tokens:
             images = self.split(split)
-            tokens = self._encoded(self._captions(split))
-            too_long = [row for row, ids in enumerate(tokens) if len(ids) > self.limit]
-            if too_long and split != "train":
-                row = too_long[0]
-                size = f"{len(tokens[row])} tokens, the decoder takes {self.limit}"
-                cause = f"{images.location(row)}: its caption has {size} ({len(too_long)} such captions)"
-                raise DataError(cause, "raise decoder.max_length, or shorten the captions")
-            self._tokens[split] = tokens
+            tokens = encode_texts(_captions(images), self.tokenizer, self.target_language)
+            skip = split == "train" or (split == "validation" and self.validation_is_drawn)
+            rows = fitting_rows(tokens, self.limit, "caption", images.location, skip=skip)
+            if len(rows) < len(images):
+                count = f"{len(images) - len(rows):,} captions of more than {self.limit} tokens"
+                self._notes.append(f"left out of {'training' if split == 'train' else split}: {count}")
+                self._splits[split] = images.select(rows, images.origin)
+            self._tokens[split] = [tokens[row] for row in rows]
         return self._tokens[split]
 
     def order(self, split: str, epoch: int, *, training: bool) -> np.ndarray:
@@ -173,20 +176,12 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
         """Return the numbers of images, their size, and what is left out."""
         train, validation = self.split("train"), self.split("validation")
         lines = describe_images(self.config.data, train, validation, drawn=self.validation_is_drawn)
+        lines = [line for line in lines if line[0] != "note"]  # `describe` adds the notes of the splits
         return [*lines, *(("note", note) for note in self._notes)]
 
     def describe_batches(self) -> str:
         """Return the number of images in a batch."""
         return f"of {self.config.data.batch_images} images"
-
-    def _captions(self, split: str) -> list[str]:
-        captions = self.split(split).labels
-        assert captions is not None
-        return captions
-
-    def _encoded(self, captions: Sequence[str]) -> list[np.ndarray]:
-        rows = self.tokenizer.encode_batch(captions, self.target_language)
-        return [np.asarray(ids, np.int64) for ids in rows]
 
     def _find_split(self, split: str) -> bool:
         return find_split(self.config.data, split, caption_layout(self.config.data)) is not None
@@ -199,10 +194,16 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
         return {name: _in_one_line(images) for name, images in splits.items()}
 
     def _make_view(self, split: str, *, training: bool) -> ImageView[CaptionBatch]:
+        self.tokens(split)
         return ImageView(self, split, training=training)
+
+
+def _captions(images: Images) -> list[str]:
+    assert images.labels is not None
+    return images.labels
 
 
 def _in_one_line(images: Images) -> Images:
     """Return images whose captions have single spaces for runs of white space."""
-    captions = [" ".join(caption.split()) for caption in images.labels or []]
+    captions = [" ".join(caption.split()) for caption in _captions(images)]
     return images if captions == images.labels else dataclasses.replace(images, labels=captions)

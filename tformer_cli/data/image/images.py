@@ -21,7 +21,7 @@ import PIL
 
 from tformer_cli.config.schema import BadSample, Fit
 from tformer_cli.data.core.cache import Open
-from tformer_cli.data.core.division import Labels
+from tformer_cli.data.core.division import Labels, draw_rows
 from tformer_cli.data.core.media import content_digest, file_size, in_order, read_cached, readable
 from tformer_cli.data.core.media_sources import Row, UndecodedSplit
 from tformer_cli.data.core.splits import Layout, draw, read_split
@@ -105,12 +105,14 @@ class ImageSources:
         find: returns the images of a split before they are decoded, given the result of `find_split`.
         text: column of the labels or captions; None: they are not read.
         labels: labels for a stratified draw of the validation split; None: it is not stratified.
+        grouped: whether rows with the same image are drawn together.
     """
 
     layout: Layout
     find: Callable[[str | list[Path]], UndecodedSplit]
     text: str | None
     labels: Callable[[Images], Labels | None] | None = None
+    grouped: bool = False
 
 
 def read_images(
@@ -160,7 +162,20 @@ def read_sources(
         DataError: if the split is missing or malformed; names the file or row. `BadPicture` for a single image.
     """
     read = functools.partial(_read, config, on_bad_sample, sources)
-    return read_split(config, split, read, functools.partial(draw, seed=seed, labels=sources.labels), sources.layout)
+    divide = functools.partial(draw, seed=seed, labels=sources.labels)
+    if sources.grouped:
+        divide = functools.partial(_draw_images, seed=seed)
+    return read_split(config, split, read, divide, sources.layout)
+
+
+def _draw_images(images: Images, share: float, *, seed: int) -> tuple[Images, Images | None]:
+    """Divide rows as `draw` does, so that all rows with the same image are in the same part."""
+    _, first, groups = np.unique(images.digests, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))  # images in the order in which they appear
+    parts = draw_rows(len(first), share, seed=seed)
+    rows = [np.flatnonzero(np.isin(order[groups], part)) for part in parts]
+    train = images.select(rows[0], images.origin)
+    return train, images.select(rows[1], f"{images.origin}, {len(rows[1])} rows of it") if len(rows[1]) else None
 
 
 # --- reading ---

@@ -34,6 +34,7 @@ from tformer_cli.data.speech.recordings import Recordings, read_recordings
 from tformer_cli.data.speech.transcripts import normaliser
 from tformer_cli.data.text.dataset import TextData
 from tformer_cli.data.text.encoded import pad
+from tformer_cli.data.text.targets import encode_texts, fitting_rows, is_of_task, unknown_characters
 from tformer_cli.errors import DataError
 from tformer_cli.regular import read_regular
 
@@ -91,6 +92,8 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
     def __init__(self, config: Any, *, aligned: bool = True) -> None:
         super().__init__(config)
         self.aligned = aligned
+        self.validation_is_drawn = False
+        self._limited: set[str] = set()
         self.front_end = SpeechFeatures(
             config.features, config.augment, config.data.sample_rate, config.seed, self._read_noises
         )
@@ -143,6 +146,12 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
             content = read_regular(folder / STATISTICS, links=False)
             self.front_end.statistics = Statistics.of_json(content, self.config.features.bins, str(folder))
 
+    def start_from(self, folder: Path) -> None:
+        """Take the statistics of features, and the tokenizer unless the texts are those of another task."""
+        self.load(folder)
+        if not self.aligned and not is_of_task(folder, self.config.task):
+            del self.tokenizer
+
     def files(self) -> dict[str, bytes]:
         """Return the tokenizer's files and the statistics of features."""
         statistics = self.front_end.statistics
@@ -161,58 +170,43 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
             DataError: if the vocabulary at `tokenizer.path` lacks characters, or a transcript does not fit.
         """
         super().learn(train)
-        if unknown := self._unknown_characters(train):
+        if unknown := unknown_characters(train.texts, self.tokenizer, train.location):
             if self.config.tokenizer.path:
                 remedy = "transcripts.case=lower, transcripts.punctuation=remove, or leave tokenizer.path empty"
                 raise DataError(f"{unknown} is in no piece of tokenizer.path", remedy)
             del self.tokenizer  # that of a run which was trained on other transcripts
             super().learn(train)
             self._notes.append(f"a new vocabulary, as {unknown} is in no piece of the old one")
-        fitting = self._fitting(train) if self.aligned else self._short(train)
-        self._splits["train"] = train = self._select(train, fitting, "with too long a transcript")
+        too_short = "with too long a transcript" if self.aligned else "too short for a frame after subsampling"
+        self._splits["train"] = self._select(train, self._fitting(train), too_short)
+        self._limit_texts("train")
+        train = self.split("train")
         if self.config.features.normalise is Normalise.corpus and not self.front_end.statistics:
             self.front_end.measure(pad_sounds([train.sound[row]]) for row in range(len(train)))
-
-    def _unknown_characters(self, train: Recordings) -> str:
-        """Return the first recording with characters that the vocabulary lacks, and these; empty: it lacks none."""
-        unknown_id, encode = self.tokenizer.unk_id, self.tokenizer.encode
-        for row, tokens in enumerate(self.tokenizer.encode_batch(train.texts)):
-            if unknown_id in tokens:
-                known = {character for character in train.texts[row] if unknown_id not in encode(character)}
-                unknown = "".join(sorted(set(train.texts[row]) - known - {" "}))
-                return f"{train.location(row)}: {unknown!r}"
-        return ""
 
     def _fitting(self, train: Recordings) -> np.ndarray:
         """Return the rows whose transcripts CTC can emit in the frames of their recordings at the highest speed.
 
+        A translation is not emitted by CTC: it needs a frame.
+
         Raises:
             DataError: for the first that does not fit, unless such recordings are left out.
         """
-        needed = needed_frames_of(train.texts, self.tokenizer)
+        needed = needed_frames_of(train.texts, self.tokenizer) if self.aligned else np.ones(len(train), np.int64)
         available = self.output_frames((train.lengths / max(self.config.augment.speeds)).astype(np.int64))
         if self.config.trainer.on_bad_sample is BadSample.stop and (needed > available).any():
             row = int(np.flatnonzero(needed > available)[0])
-            cause = f"{train.location(row)}: its transcript needs {needed[row]} frames, and there are {available[row]}"
+            text = "transcript" if self.aligned else "translation"
+            cause = f"{train.location(row)}: its {text} needs {needed[row]} frames, and there are {available[row]}"
             remedy = "correct it, or features.margin=20, longer pieces (tokenizer=bpe), trainer.on_bad_sample=skip"
             raise DataError(f"{cause} after subsampling ({int((needed > available).sum()):,} such recordings)", remedy)
         return np.flatnonzero(needed <= available)
 
-    def _short(self, train: Recordings) -> np.ndarray:
-        """Return the rows whose texts the decoder takes.
-
-        Raises:
-            DataError: if there is none.
-        """
-        lengths = np.array([len(tokens) for tokens in self.tokenizer.encode_batch(train.texts)])
-        if not (lengths <= self.limit).any():
-            cause = f"{train.origin}: every text has more than {self.limit} tokens"
-            raise DataError(cause, "raise decoder.max_length")
-        return np.flatnonzero(lengths <= self.limit)
+    # --- translations ---
 
     @property
     def limit(self) -> int:
-        """Return the maximum number of tokens of a text, without </s> or <s>, if a decoder writes it."""
+        """Return the maximum number of tokens of a translation, without </s> or <s>."""
         return self.config.decoder.max_length - 1
 
     @property
@@ -224,17 +218,25 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
         """Return the translations of a split.
 
         Raises:
-            DataError: if one is longer than the decoder's limit; nothing is left out of what is scored.
+            DataError: if one is too long, see `_limit_texts`.
         """
+        self._limit_texts(split)
+        return self.split(split).texts
+
+    def _limit_texts(self, split: str) -> None:
+        """Leave recordings whose translations are too long out of training and of a validation split drawn from it.
+
+        Raises:
+            DataError: if a translation of another split is longer than the decoder's limit.
+        """
+        if self.aligned or split in self._limited:
+            return
         part = self.split(split)
-        if split != "train":
-            lengths = np.array([len(tokens) for tokens in self.tokenizer.encode_batch(part.texts)])
-            if (lengths > self.limit).any():
-                row = int(np.flatnonzero(lengths > self.limit)[0])
-                size = f"{lengths[row]} tokens, the decoder takes {self.limit}"
-                cause = f"{part.location(row)}: its translation has {size} ({int((lengths > self.limit).sum())} such)"
-                raise DataError(cause, "raise decoder.max_length, or shorten the translations")
-        return part.texts
+        tokens = encode_texts(part.texts, self.tokenizer, "text")
+        skip = split == "train" or (split == "validation" and self.validation_is_drawn)
+        rows = fitting_rows(tokens, self.limit, "translation", part.location, skip=skip)
+        self._splits[split] = self._select(part, rows, f"with translations of more than {self.limit} tokens")
+        self._limited.add(split)
 
     def _select(self, train: Recordings, rows: np.ndarray, reason: str) -> Recordings:
         """Return the given training recordings; the header reports the number of the others."""
@@ -262,6 +264,7 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
         config = self.config
         bad = config.trainer.on_bad_sample
         parts = read_recordings(config.data, config.features, split, seed=config.seed, on_bad_sample=bad)
+        self.validation_is_drawn |= len(parts) > 1
         parts = {name: self._normalised(part) for name, part in parts.items()}
         if "train" in parts:
             train = parts["train"]
@@ -322,6 +325,7 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
         return self.front_end(batch.sound, batch.lengths, batch.sample_ids, batch.epoch, training=training)
 
     def _make_view(self, split: str, *, training: bool) -> SpeechView:
+        self._limit_texts(split)
         return SpeechView(self, split, training=training)
 
     # --- header ---
