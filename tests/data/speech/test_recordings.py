@@ -189,6 +189,28 @@ def test_splits_in_a_column(tmp_path):
     assert "no split 'eval'" in fault(config(tmp_path / "csv", test="eval"), "test")
 
 
+@pytest.mark.parametrize("name", ["train", "Train", "TRAINING"])
+def test_splits_in_a_column_have_usual_names_in_any_case(tmp_path, name):
+    data_folder = metadata(tmp_path / "all", split=[name, "test", name, "Dev", name, "test"])
+    for path in (data_folder, data_folder / "metadata.csv"):
+        for split, rows in (("train", [0, 2, 4]), ("validation", [3]), ("test", [1, 5])):
+            assert samples(read(config(path), split)) == [sounds()[row].tolist() for row in rows]
+
+
+def test_a_column_of_splits_without_a_training_split(tmp_path):
+    for splits, message in (
+        (["a", "b", "c"], "no training split 'train': splits there: 'a', 'b', 'c'; name it: data.train=..."),
+        (["train", "Train", "c"], "'Train' and 'train' in column 'split'"),
+        (
+            ["train", "training", "c"],
+            "several names of the training split: splits there: 'c', 'train', 'training'; name",
+        ),
+    ):
+        path = metadata(tmp_path / "all", count=3, split=splits) / "metadata.csv"
+        assert f"{path}: {message}" in fault(config(path))
+        assert len(read(config(path, train="c"))) == 1
+
+
 def test_a_split_without_validation_draws_one(tmp_path):
     settings = config(metadata(tmp_path / "all", count=20), validation_share=0.2)
     parts = [

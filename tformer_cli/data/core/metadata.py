@@ -17,7 +17,7 @@ from typing import Any
 
 from tformer_cli.data.core import files
 from tformer_cli.data.core.media_sources import Columns, UndecodedSplit, split_of_table, state
-from tformer_cli.data.core.names import one_with_ending
+from tformer_cli.data.core.names import NAMES, one_with_ending
 from tformer_cli.errors import ConfigError, DataError
 
 METADATA = "metadata"
@@ -109,6 +109,20 @@ class MetadataTables:
             raise DataError(cause, "write the name of the split in one way")
         return [table / name for name in names]
 
+    def _training_rows(self, table: Path) -> Path:
+        """Return the rows of the training split of the table `data.path` as TABLE/SPLIT.
+
+        Raises:
+            DataError: if there are none, or several splits have usual names of it.
+        """
+        names = NAMES["train"] if self.config.train == "train" else (self.config.train,)
+        matches = [rows for name in names for rows in self._named_rows(table.parent / name)]
+        if len(matches) == 1:
+            return matches[0]
+        cause = "several names of the training split" if matches else f"no training split {self.config.train!r}"
+        remedy = f"splits there: {', '.join(map(repr, sorted(self._splits(table))))}; name it: data.train=..."
+        raise DataError(f"{table}: {cause}", remedy)
+
     def train_folder(self, folder: Path) -> list[Path] | None:
         """Return the table of a folder as the training split; nothing if its rows name splits; None: it has none."""
         table = metadata_of(folder)
@@ -120,8 +134,9 @@ class MetadataTables:
         """Return the files of a table, or of TABLE/SPLIT; None if the path is neither."""
         config = self.config
         if files.table_kind(path) and path.is_file():
-            is_all = path == Path(config.path).expanduser() and config.split_column in self._names(path)
-            return self._read(path, config.train if is_all else "")
+            if path != Path(config.path).expanduser() or not self._splits(path):
+                return self._read(path, "")
+            path = self._training_rows(path)
         if files.table_kind(path.parent) and path.parent.is_file():
             return self._read(path.parent, path.name)
         if config.only:
