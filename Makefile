@@ -20,7 +20,7 @@ $(VENV)/.installed-dev: $(STAMP) pyproject.toml constraints.txt
 
 setup: $(STAMP)  ## make .venv and install tformer into it
 
-demo: $(STAMP)  ## train, use and score a small model of each family on built-in data: a few minutes
+demo: $(STAMP)  ## train, use and score five small models on built-in data: a few minutes
 	$(BIN)/tformer quickstart
 
 demo-all: $(STAMP)  ## the same with all steps of the recipes, which their headers give scores of

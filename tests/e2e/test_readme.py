@@ -25,6 +25,14 @@ TEXT = "tokenizer.vocab_size=400 data.batch_tokens=400"
 SMALL = {
     "translation": f"{TEXT} model.encoder_depth=1 model.decoder_depth=1",
     "vit": "model.depth=1 data.batch_images=4",
+    "captioning": (
+        "model.depth=1 decoder.dim=16 decoder.heads=2 decoder.ffn_dim=32 decoder.depth=1 "
+        "data.batch_images=4 tokenizer.kind=char"
+    ),
+    "speech_translation": (
+        "model.depth=1 model.subsampling_dim=4 decoder.dim=16 decoder.heads=2 decoder.ffn_dim=32 decoder.depth=1 "
+        "data.batch_seconds=8 features.margin=20 tokenizer.kind=char"
+    ),
     "conformer": "model.depth=1 model.subsampling_dim=4 data.batch_seconds=8 features.margin=20 tokenizer.kind=char",
 }
 """By the first part of the recipe's name."""
@@ -33,16 +41,16 @@ LIMIT_SECONDS = 300
 
 def commands() -> list[str]:
     """Lines of code that call tformer, without their comments; `a|b|c ...` only lists what there is."""
-    inside, found = False, []
+    inside, lines = False, []
     for line in README.read_text(encoding="utf-8").splitlines():
         inside ^= line.startswith("```")
         if inside and line.startswith("tformer ") and not line.endswith("..."):
-            found.append(line.partition("  #")[0].strip())
-    return found
+            lines.append(line.partition("  #")[0].strip())
+    return lines
 
 
 def make_pictures(folder: Path) -> None:
-    """Noise in two shades, in class folders, and two pictures to be named."""
+    """Noise in two shades, in class folders and with captions, and two pictures to be named."""
     random = np.random.default_rng(1)
 
     def picture(number: int) -> bytes:
@@ -58,21 +66,32 @@ def make_pictures(folder: Path) -> None:
         place = folder / name / "train" / ("dark", "light")[number % 2] / f"{number}.jpg"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(picture(number))
+    rows = ["file_name,text"]
+    (folder / "CAPTIONED").mkdir()
+    for number in range(24):
+        (folder / "CAPTIONED" / f"{number}.jpg").write_bytes(picture(number))
+        rows.append(f"{number}.jpg,a {('dark', 'light')[number % 2]} picture")
+    (folder / "CAPTIONED" / "metadata.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def make_recordings(folder: Path) -> None:
-    """Noise that is said to be digits, in two folders, and some to be named."""
+    """Noise with digits or their German translations as text, in three folders, and some to be named."""
     random = np.random.default_rng(1)
 
     def recording(place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(place, 0.1 * random.standard_normal(6000), 8000)
 
-    for name in ("RECORDINGS", "MORE_RECORDINGS"):
-        rows = ["file_name,transcription"]
+    english, german = ("one", "two"), ("eins", "zwei")
+    for name, column, words in (
+        ("RECORDINGS", "transcription", english),
+        ("MORE_RECORDINGS", "transcription", english),
+        ("SPOKEN", "translation", german),
+    ):
+        rows = [f"file_name,{column}"]
         for number in range(24):
             recording(folder / name / f"{number}.wav")
-            rows.append(f"{number}.wav,{('one', 'two')[number % 2]}")
+            rows.append(f"{number}.wav,{words[number % 2]}")
         (folder / name / "metadata.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     for place in ("a.wav", "b.flac", "folder/c.ogg"):
         recording(folder / place)

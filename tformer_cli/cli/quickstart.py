@@ -1,4 +1,4 @@
-"""The command `tformer quickstart`, which trains, evaluates and uses a small model of each family on built-in data."""
+"""The command `tformer quickstart`, which trains, evaluates and uses small models on built-in data."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def quickstart(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")] = False,
 ) -> None:
-    """Train a small model of each family on built-in data, show predictions and scores, and suggest next commands.
+    """Train small models on built-in data, show predictions and scores, and suggest next commands.
 
     Training stops after the steps of the recipe or after at most a minute, whichever is first. The output compares the
     scores with those that were measured for all steps of the recipe.

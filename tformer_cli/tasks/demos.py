@@ -1,4 +1,4 @@
-"""The demonstrations of `tformer quickstart`: for each family a task on built-in data, and examples of its use.
+"""The demonstrations of `tformer quickstart`: five tasks on built-in data, with examples of their use.
 
 This module imports torch only when a demonstration runs.
 """
