@@ -129,7 +129,10 @@ def test_finetune_starts_from_another_librarys_folder(run, corpus, tmp_path):
         (["evaluate", "RUN", "--split", "nothing"], "split"),
         (["evaluate", "RUN", "data.test=nowhere"], "nowhere"),
         (["finetune", "translation/files", "--from", "NOWHERE"], "no such run folder"),
-        (["finetune", "translation/files", "--from", "hf:no/such/model"], "neither a folder nor a model"),
+        (
+            ["finetune", "translation/files", "--from", "hf:no/such/model"],
+            "neither a folder nor an accessible model of the hub",
+        ),
     ],
 )
 def test_mistakes_are_answered_in_one_line(run, arguments, said, capsys, tmp_path):

@@ -26,8 +26,13 @@ STEPS = [
 ]
 
 
+WRITERS = ("translation", "captions", "speech translation")
+"""Families that generate texts; a model after two steps would write to its limit."""
+
+
 def trained(family, folder, *more: str):
-    launch(family.config(folder, *STEPS, *more), folder / "run", quiet=True)
+    short = ["decode.max_length=8", "decode.beam=2"] if family.name in WRITERS else []
+    launch(family.config(folder, *STEPS, *short, *more), folder / "run", quiet=True)
     return folder / "run"
 
 
