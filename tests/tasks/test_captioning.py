@@ -77,6 +77,13 @@ def in_a_folder_for_each_split(folder: Path) -> Path:
     return folder
 
 
+def in_a_table_of_folders(folder: Path) -> Path:
+    rows = []
+    for split, count in (("train", 6), ("val", 3), ("test", 3)):
+        rows += [(f"{split}/{name}", text) for name, text in tiles(folder / split, count)]
+    return table(folder, rows)
+
+
 def in_json_lines(folder: Path) -> Path:
     rows = [{"file_name": name, "caption": text} for name, text in tiles(folder)]
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -138,6 +145,7 @@ def test_each_row_or_none_names_its_split(tmp_path, path, row):
         (in_one_folder, (9, 3, None)),
         (with_a_column_of_splits, (6, 3, 3)),
         (in_a_folder_for_each_split, (6, 3, 3)),
+        (in_a_table_of_folders, (6, 3, 3)),
         (in_json_lines, (9, 3, None)),
         (in_parquet, (9, 3, None)),
     ],

@@ -171,7 +171,7 @@ def test_tables_and_lists_in_capitals(tmp_path):
     (speech / "metadata.csv").write_text("file_name,text,split\na.wav,one,Train\nb.wav,two,TEST\n")
     assert recordings_of(speech).texts == ["one"] and recordings_of(speech, "test").texts == ["two"]
     (speech / "metadata.csv").write_text("file_name,text,split\na.wav,one,Train\nb.wav,two,train\n")
-    with pytest.raises(DataError, match=r"'Train' and 'train' in column 'split'"):
+    with pytest.raises(DataError, match=r"'Train' and 'train' are spellings of one split"):
         recordings_of(speech)
 
 

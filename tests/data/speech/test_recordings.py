@@ -176,62 +176,6 @@ def test_the_table_may_be_named_in_capitals(tmp_path):
     assert read(settings).texts == first.texts
 
 
-def test_splits_in_a_column(tmp_path):
-    names = ["train", "test", "train", "val", "train", "test"]
-    for ending in (".csv", ".parquet"):
-        settings = config(metadata(tmp_path / ending[1:], ending, split=names))
-        for split, rows in (("train", [0, 2, 4]), ("validation", [3]), ("test", [1, 5])):
-            assert samples(read(settings, split)) == [sounds()[row].tolist() for row in rows]
-    file = config(tmp_path / "csv" / "metadata.csv")
-    assert len(read(file)) == 3 and len(read(file, "test")) == 2 and len(read(file, "validation")) == 1
-    other = config(tmp_path / "csv", split_column="other")
-    assert len(read(other)) == 6 and "no test split" in fault(other, "test")
-    assert "no split 'eval'" in fault(config(tmp_path / "csv", test="eval"), "test")
-
-
-@pytest.mark.parametrize("name", ["train", "Train", "TRAINING"])
-def test_splits_in_a_column_have_usual_names_in_any_case(tmp_path, name):
-    data_folder = metadata(tmp_path / "all", split=[name, "test", name, "Dev", name, "test"])
-    for path in (data_folder, data_folder / "metadata.csv"):
-        for split, rows in (("train", [0, 2, 4]), ("validation", [3]), ("test", [1, 5])):
-            assert samples(read(config(path), split)) == [sounds()[row].tolist() for row in rows]
-
-
-def test_a_column_of_splits_without_a_training_split(tmp_path):
-    for splits, message in (
-        (["a", "b", "c"], "no training split 'train': splits there: 'a', 'b', 'c'; name it: data.train=..."),
-        (["train", "Train", "c"], "'Train' and 'train' in column 'split'"),
-        (
-            ["train", "training", "c"],
-            "several names of the training split: splits there: 'c', 'train', 'training'; name",
-        ),
-    ):
-        path = metadata(tmp_path / "all", count=3, split=splits) / "metadata.csv"
-        assert f"{path}: {message}" in fault(config(path))
-        assert len(read(config(path, train="c"))) == 1
-
-
-def test_a_split_without_validation_draws_one(tmp_path):
-    settings = config(metadata(tmp_path / "all", count=20), validation_share=0.2)
-    parts = [
-        read_recordings(settings, FeatureConfig(), "train", seed=seed, on_bad_sample=BadSample.stop)
-        for seed in (1, 1, 2)
-    ]
-    first, again, other = ([part[name].names for name in ("train", "validation")] for part in parts)
-    assert first == again != other and sorted(first[0] + first[1]) == sorted(other[0] + other[1])
-    assert len(first[0]) == 16 and len(first[1]) == 4
-
-
-def test_a_folder_that_is_all_but_the_other_splits(tmp_path):
-    for name in ("train-a", "train-b", "test", "dev"):
-        for path in folder(tmp_path / "all" / name, 2):
-            path.with_suffix(".txt").write_text(name)
-    assert read(config(tmp_path / "all")).texts == ["train-a"] * 2 + ["train-b"] * 2
-    assert read(config(tmp_path / "all", train="train-*")).texts == ["train-a"] * 2 + ["train-b"] * 2
-    assert read(config(tmp_path / "all"), "test").texts == ["test"] * 2
-    assert read(config(tmp_path / "all"), "validation").texts == ["dev"] * 2
-
-
 def test_only_some_rows(tmp_path):
     data_folder = metadata(tmp_path / "all", speaker=["theo", "ann", "theo", "bob", "ann", "theo"], split=["train"] * 6)
     assert samples(read(config(data_folder, only="speaker=theo"))) == [sounds()[row].tolist() for row in (0, 2, 5)]

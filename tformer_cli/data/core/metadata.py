@@ -1,6 +1,7 @@
 """Tables of images or recordings, such as `metadata.csv` in their folder: each row has a file, its text, and its split.
 
 This is the layout of Hugging Face's `imagefolder` and `audiofolder`. A column may contain the split of each row.
+Without it, the first folder of each file is its split if it has the name of one: `test/10.png`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from tformer_cli.data.core import files
-from tformer_cli.data.core.media_sources import Columns, UndecodedSplit, split_of_table, state
-from tformer_cli.data.core.names import NAMES, one_with_ending
+from tformer_cli.data.core.media_sources import PATHS, Columns, UndecodedSplit, split_of_table, state
+from tformer_cli.data.core.names import NAMES, SPLITS, one_with_ending
 from tformer_cli.errors import ConfigError, DataError
 
 METADATA = "metadata"
@@ -42,13 +43,17 @@ class Column:
     usual: Sequence[str]
     kind: str
 
+    def find(self, names: Sequence[str]) -> str | None:
+        """Return its name among those of a table; None if the table does not have it."""
+        return next((name for name in ([self.name] if self.name else self.usual) if name in names), None)
+
     def among(self, names: Sequence[str], origin: str) -> str:
         """Return its name among those of a table.
 
         Raises:
             DataError: if the table does not have it.
         """
-        column = next((name for name in ([self.name] if self.name else self.usual) if name in names), None)
+        column = self.find(names)
         if column is None:
             if self.name:
                 raise files.missing_column(origin, self.name, names, self.setting)
@@ -87,7 +92,7 @@ class MetadataTables:
             path: a folder and the name of the split, with or without an ending.
 
         Raises:
-            DataError: if there are several tables, or several spellings in a column.
+            DataError: if there are several tables, or a split has several spellings.
         """
         if path.is_file():
             return [path]
@@ -98,14 +103,14 @@ class MetadataTables:
         return self._named_rows(path)
 
     def _named_rows(self, path: Path) -> list[Path]:
-        """Return TABLE/SPLIT if a column of a folder's table contains the name of the split; nothing if it does not."""
+        """Return TABLE/SPLIT if the rows of a folder's table name the split; nothing if they do not."""
         data_path = Path(self.config.path).expanduser()
         table = data_path if data_path.is_file() and data_path.parent == path.parent else metadata_of(path.parent)
         if not table or not files.table_kind(table):
             return []
         names = [name for name in self._splits(table) if name.lower() == path.name.lower()]
         if len(names) > 1:
-            cause = f"{table}: {' and '.join(sorted(map(repr, names)))} in column {self.config.split_column!r}"
+            cause = f"{table}: {' and '.join(sorted(map(repr, names)))} are spellings of one split"
             raise DataError(cause, "write the name of the split in one way")
         return [table / name for name in names]
 
@@ -128,7 +133,7 @@ class MetadataTables:
         table = metadata_of(folder)
         if table is None:
             return None
-        return [] if self.config.split_column in self._names(table) else [table]
+        return [] if self._splits(table) else [table]
 
     def find(self, path: Path) -> UndecodedSplit | None:
         """Return the files of a table, or of TABLE/SPLIT; None if the path is neither."""
@@ -150,7 +155,8 @@ class MetadataTables:
         Args:
             names: names of its columns.
             origin: its name in messages.
-            split: value of `split_column` in the rows that are read; empty: all rows are read.
+            split: split of the rows that are read: the value of `split_column`, or, without such a column, the first
+                folder of the file; empty: all rows are read.
 
         Raises:
             DataError: if a column is missing.
@@ -161,17 +167,21 @@ class MetadataTables:
         if content == text:
             cause = f"{self.content.setting} and {self.text.setting} both name {content!r}"
             raise ConfigError(cause, "they must name different columns")
-        conditions = [(config.split_column, "=", split)] if split else []
+        conditions: list[tuple[str, Callable[[Any], bool]]] = []
+        if split and config.split_column in names:
+            conditions.append((config.split_column, lambda value: _as_text(value) == split))
+        elif split:
+            conditions.append((content, lambda value: _first_folder(value) == split))
         if config.only:
             if not (match := CONDITION.fullmatch(config.only)):
                 cause = f"data.only={config.only}: what is asked of which column?"
                 raise ConfigError(cause, "COLUMN=VALUE, COLUMN!=VALUE")
-            conditions.append((match[1], match[2], match[3]))
+            conditions.append((match[1], lambda value: (_as_text(value) == match[3]) == (match[2] == "=")))
 
         def keep(row: dict[str, Any]) -> bool:
-            return all((_as_text(row[column]) == value) == (relation == "=") for column, relation, value in conditions)
+            return all(holds(row[column]) for column, holds in conditions)
 
-        others, missing = tuple(column for column, _, _ in conditions), tuple(config.missing)
+        others, missing = tuple(column for column, _ in conditions), tuple(config.missing)
         condition = keep if conditions else None
         return Columns(content, text, missing, self.item, self.settings, others, condition, self.is_label)
 
@@ -182,8 +192,10 @@ class MetadataTables:
         return dataclasses.replace(rows, key=key, origin=f"{origin}, {config.only}" if config.only else origin)
 
     def _read(self, table: Path, split: str) -> UndecodedSplit:
-        columns = self.columns(self._names(table), str(table), split)
-        origin = f"{table}, {self.config.split_column}={split}" if split else str(table)
+        names = self._names(table)
+        columns = self.columns(names, str(table), split)
+        rows = f"{self.config.split_column}={split}" if self.config.split_column in names else f"{split}/"
+        origin = f"{table}, {rows}" if split else str(table)
         return self.narrowed(split_of_table(table, columns), columns, split, origin)
 
     def _names(self, table: Path) -> list[str]:
@@ -196,13 +208,23 @@ class MetadataTables:
         return list(names)
 
     def _splits(self, table: Path) -> list[str]:
-        """Return the splits that a table's rows name.
+        """Return the splits that a table's rows name, in a column or as the first folder of their files.
 
         Raises:
             DataError: if some rows name their split and others do not.
         """
-        column = self.config.split_column
-        return list(_row_splits(table, column, *state(table))) if column in self._names(table) else []
+        config, names = self.config, self._names(table)
+        if config.split_column in names:
+            return list(_row_splits(table, config.split_column, *state(table)))
+        splits = SPLITS | {name.lower() for name in (config.train, config.validation, config.test) if name}
+        content = self.content.find(names)
+        if content is None or table.name.partition(".")[0].lower() in splits:  # train.csv is one split
+            return []
+        if files.table_kind(table) in files.COLUMNAR:
+            schema, _ = files.columnar_schema(table)
+            if str(schema.field(content).type) not in PATHS:
+                return []
+        return list(_folder_splits(table, content, splits, config.split_column, *state(table)))
 
 
 def metadata_of(folder: Path) -> Path | None:
@@ -247,6 +269,34 @@ def _row_splits(table: Path, column: str, *version: int) -> tuple[str, ...]:
             raise DataError(cause, "write the split of each row, or of none")
         splits[_as_text(row[column])] = None
     return tuple(splits)
+
+
+@functools.lru_cache(maxsize=16)
+def _folder_splits(
+    table: Path, column: str, splits: frozenset[str], split_column: str, *version: int
+) -> tuple[str, ...]:
+    """Return the first folders of a table's files if they have names of splits, in lower case `splits`.
+
+    Raises:
+        DataError: if only some files are in such folders.
+    """
+    folders, outside = dict[str, None](), None
+    for location, row in files.named_rows(table, [column], setting=""):
+        folder = _first_folder(row.get(column))
+        if folder.lower() in splits:
+            folders[folder] = None
+        else:
+            outside = outside or location
+    if folders and outside:
+        cause = f"{outside}: {column} has no folder of a split, such as {next(iter(folders))!r} in other rows"
+        raise DataError(cause, f"add a column {split_column!r} with the split of each row")
+    return tuple(folders)
+
+
+def _first_folder(path: Any) -> str:
+    """Return the first folder of a relative path; "" if it has none, or is no path."""
+    parts = PurePath(path).parts if isinstance(path, str) else ()
+    return parts[0] if len(parts) > 1 else ""
 
 
 def _as_text(value: Any) -> str:

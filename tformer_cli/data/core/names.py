@@ -11,6 +11,8 @@ from tformer_cli.errors import DataError
 VALIDATION_NAMES = ("val", "validation", "valid", "dev")
 NAMES = {"train": ("train", "training"), "validation": VALIDATION_NAMES, "test": ("test", "testing")}
 """Names of the files and folders of each split."""
+SPLITS = frozenset(name for names in NAMES.values() for name in names)
+"""Names of the files and folders of all splits."""
 FULL_NAME = "give its full name: data.train=..., data.validation=... or data.test=..."
 
 

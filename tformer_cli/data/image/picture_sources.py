@@ -25,7 +25,7 @@ from tformer_cli.data.core.media_sources import (
     split_of_table,
     state,
 )
-from tformer_cli.data.core.names import NAMES, one_with_ending, with_ending
+from tformer_cli.data.core.names import SPLITS, one_with_ending, with_ending
 from tformer_cli.data.core.splits import Layout, is_other_split
 from tformer_cli.data.image.idx import LABELS, PICTURES, idx_items, open_idx
 from tformer_cli.data.image.pictures import ENDINGS
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 SETTINGS = "data.image, data.label"
 IDX = re.compile(r"images([-.])idx3-ubyte(\.gz)?$")
-SPLITS = frozenset(name for names in NAMES.values() for name in names)
 DIGITS, DIGITS_TEST_SHARE, DIGITS_SEED, DIGITS_WHITE = "digits", 1 / 6, 1797, 16
 
 
