@@ -71,6 +71,8 @@ def make_media() -> None:
     write("photos/train/cat/1.png", picture.getvalue())
     Path("photos/train/dog").mkdir()
     write("cut.png", picture.getvalue()[:100])
+    write("album/metadata.csv", "file_name,text\ntrain/1.png,a cat\n2.png,a dog\n")
+    write("trip/metadata.csv", "file_name,text\n1.png,a cat\n2.png,a dog\n")
     Path("calls").mkdir()
     soundfile.write("calls/a.wav", np.zeros(800), 8000)
 

@@ -182,7 +182,8 @@ def test_only_some_rows(tmp_path):
     assert samples(read(config(data_folder, only="speaker!=theo"))) == [sounds()[row].tolist() for row in (1, 3, 4)]
     assert "no column 'voice': columns there: 'file_name', " in fault(config(data_folder, only="voice=theo"))
     assert "speaker=carl: there are no recordings" in fault(config(data_folder, only="speaker=carl"))
-    assert "what is asked of which column?: COLUMN=VALUE, COLUMN!=VALUE" in fault(config(data_folder, only="theo"))
+    message = "data.only: 'theo' is not a condition: write COLUMN=VALUE or COLUMN!=VALUE"
+    assert fault(config(data_folder, only="theo")) == message
     beside = sources(tmp_path / "more")["beside"]
     beside.only = "speaker=theo"
     assert "is no table" in fault(beside)

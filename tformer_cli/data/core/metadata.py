@@ -174,8 +174,8 @@ class MetadataTables:
             conditions.append((content, lambda value: _first_folder(value) == split))
         if config.only:
             if not (match := CONDITION.fullmatch(config.only)):
-                cause = f"data.only={config.only}: what is asked of which column?"
-                raise ConfigError(cause, "COLUMN=VALUE, COLUMN!=VALUE")
+                cause = f"data.only: {config.only!r} is not a condition"
+                raise ConfigError(cause, "write COLUMN=VALUE or COLUMN!=VALUE")
             conditions.append((match[1], lambda value: (_as_text(value) == match[3]) == (match[2] == "=")))
 
         def keep(row: dict[str, Any]) -> bool:
