@@ -131,7 +131,7 @@ DEMOS = {
         "test phrases with the predicted letters:",
         fillings,
         'tformer predict RUN "INPUT"',
-        minutes=0.7,
+        minutes=0.6,
     ),
     "gpt": Demo(
         "a language model of Python's documentation",
@@ -153,13 +153,13 @@ DEMOS = {
         "test numbers, or test voices, with the predicted transcripts:",
         spoken_numbers,
         "tformer predict RUN INPUT --json",
-        minutes=0.9,
+        minutes=0.75,
         needs="espeakng_loader",
     ),
 }
 """The demonstrations by the NAME of their recipe `quickstart/NAME`, in the order of the list.
 
-The minutes add up to 3.4. With reading data, evaluations and examples all of it should end within 5 minutes.
+The minutes add up to 3.15. With reading data, evaluations and examples all of it should end within 5 minutes.
 """
 USER_DATA_COMMAND = (
     "tformer pretrain translation/files data.path=FOLDER data.source_language=en data.target_language=de"
