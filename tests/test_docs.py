@@ -1,4 +1,4 @@
-"""What the documentation says about the package, its dependencies and its recipes holds; its links lead somewhere."""
+"""The documentation of the package, its dependencies and its recipes is true, and its links lead somewhere."""
 
 from __future__ import annotations
 

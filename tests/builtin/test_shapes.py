@@ -26,7 +26,7 @@ READABLE = 120
 
 
 def digest(scenes: Scenes, indices) -> str:
-    """Of pictures and captions."""
+    """Return a hash of pictures and captions."""
     total = hashlib.sha256()
     for index in indices:
         total.update(scenes.picture(index).tobytes() + scenes.caption(index, "en").encode())

@@ -252,14 +252,12 @@ def test_without_following_outputs_are_others() -> None:
     decoder, plain_decoder = RecurrentDecoder(11, 0, end=-3.0), Plain(RecurrentDecoder(11, 0, end=-3.0))
     for beam in (1, 4):
         config = DecodeConfig(beam=beam)
-        expected = [
-            [hypothesis.tokens for hypothesis in found] for found in plain(plain_decoder, config, LIMITS, [()] * 8)
-        ]
+        expected = [[hypothesis.tokens for hypothesis in row] for row in plain(plain_decoder, config, LIMITS, [()] * 8)]
         for state in (RecurrentState, StaleState):
-            found = [
-                [hypothesis.tokens for hypothesis in found] for found in run(decoder, range(8), LIMITS, config, state)
+            tokens = [
+                [hypothesis.tokens for hypothesis in row] for row in run(decoder, range(8), LIMITS, config, state)
             ]
-            assert (found == expected) is (state is RecurrentState or beam == 1)
+            assert (tokens == expected) is (state is RecurrentState or beam == 1)
 
 
 def test_parents_are_rows_of_the_step_and_rows_grow_once() -> None:

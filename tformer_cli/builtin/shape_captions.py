@@ -1,4 +1,4 @@
-"""What a scene of shapes shows, and the English and the Japanese sentence that describes it."""
+"""Scenes of shapes, and the English and the Japanese sentences that describe them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Group(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """What a picture shows.
+    """The content of a picture.
 
     Attributes:
         groups: one or two groups.

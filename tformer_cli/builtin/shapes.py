@@ -113,12 +113,12 @@ class Scenes:
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
         draws = Draws(f"{self.seed}/{self.split}/{index}")
-        wanted = {self.split} if self.split == "test" or (self.split == "validation" and index % 2) else set()
+        held_out_splits = {self.split} if self.split == "test" or (self.split == "validation" and index % 2) else set()
         relation = draws.choose(("", "", *RELATIONS))
         numbers = draws.choose(_NUMBERS) if relation else (draws.choose((1, 2, 3)),)
         sizes = ("small", "large") if relation else (draws.choose(("small", "large")),)
         while True:
             colours, shapes = ([draws.choose(list(names)) for _ in sizes] for names in (COLOURS, SHAPES))
             scene = Scene(tuple(map(Group, numbers, sizes, colours, shapes)), relation)
-            if held_out(scene) == wanted:
+            if held_out(scene) == held_out_splits:
                 return scene, draws

@@ -44,7 +44,7 @@ class Ngrams:
         words = [word for word in numbers if word not in (BEGIN, END) and word.lower() != UNKNOWN]
         self.space = next((sign for sign in SPACES if sign in numbers), None)
         self.of_characters = bool(words) and all(len(word) == 1 or word == self.space for word in words)
-        """Whether all words are single characters."""
+        """Return whether all words are single characters."""
 
     def start(self) -> Context:
         """Return the context at the beginning of a sentence."""

@@ -63,7 +63,7 @@ class ModelConfig:
 
     @property
     def has_class_token(self) -> bool:
-        """Whether a [class] token precedes all other tokens."""
+        """Return whether a [class] token precedes all other tokens."""
         return False
 
 
