@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from tformer_cli.config.compose import compose, override
-from tformer_cli.predictors.inputs import SEARCH, OnLong
+from tformer_cli.predictors.base import SEARCH
+from tformer_cli.predictors.inputs import OnLong
 
 
 @dataclass

@@ -464,3 +464,21 @@ def test_a_word_error_rate_of_text_without_spaces_is_not_to_be_gone_by(tmp_path,
     assert any("use cer" in note for note in scored(task, monkeypatch, str).notes)
     task = prepared(tmp_path / "korean", data=written(tmp_path / "two", ["오늘 날씨", "좋다"] * 6))
     assert not scored(task, monkeypatch, str).notes
+
+
+def test_samples_do_not_depend_on_the_batch(tmp_path):
+    settings = ["model.decoder_depth=1", "decode.sample=true", "decode.temperature=5"]
+    task = prepared(tmp_path, *settings, "decode.method=attention")
+    model, view = task.model().eval(), task.data.view("train")
+    rows = [view.rows(0, 0)[-1]]
+    together = task.predictor.transcribe_batch(model, view.batch(0, 0))
+    (alone,) = task.predictor.transcribe_batch(model, view.collate(0, np.array(rows)))
+    assert len(together) > 1 and together[0].text != together[-1].text == alone.text
+
+
+@pytest.mark.parametrize("method", ["joint", "greedy", "prefix"])
+def test_only_the_decoder_samples(method, tmp_path):
+    settings = ["model.decoder_depth=1", "decode.sample=true", f"decode.method={method}"]
+    task = prepared(tmp_path, *settings)
+    with pytest.raises(ConfigError, match="decode.sample: only the decoder samples"):
+        task.predictor.transcribe_batch(task.model().eval(), task.view("validation").batch(0, 0))

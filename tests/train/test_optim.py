@@ -180,6 +180,21 @@ def test_lower_layers_learn_less():
     assert set(layer_scales(names, 1.0).values()) == {1.0}
 
 
+def test_each_stack_counts_its_own_depth():
+    scales = {
+        "embedding.weight": 0.0625,  # of both: below the deeper one
+        "encoder.blocks.0.x": 0.125,
+        "encoder.blocks.1.x": 0.25,
+        "encoder.blocks.2.x": 0.5,
+        "encoder.norm.weight": 1.0,
+        "decoder.embedding.weight": 0.25,
+        "decoder.stack.blocks.0.x": 0.5,
+        "bridge.weight": 1.0,
+    }
+    assert layer_scales(list(scales), 0.5) == scales
+    assert layer_scales(["stages.0.weight", "head.weight"], 0.5) == {"stages.0.weight": 1.0, "head.weight": 1.0}
+
+
 @pytest.mark.parametrize("method", list(Method), ids=lambda method: method.name)
 def test_a_resumed_optimiser_knows_how_weights_lie_in_memory(method):
     """Convolutions have channels innermost, files do not."""

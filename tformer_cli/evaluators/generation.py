@@ -10,14 +10,14 @@ from tformer_cli.data.core.media import shown
 from tformer_cli.data.core.view import View
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, spread
-from tformer_cli.metrics.translation import Tokenization, tokenization, translation_scores
+from tformer_cli.evaluators.references import ReferenceScores
 from tformer_cli.objectives.base import LossSums
 from tformer_cli.objectives.next_token import TeacherForcing
 from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.generation import TextGenerator
 
 
-class TextGenerationEvaluator(Evaluator[Any, Any]):
+class TextGenerationEvaluator(ReferenceScores, Evaluator[Any, Any]):
     """Loss, perplexity, BLEU, chrF, TER and exact match of one text for each file.
 
     The data has `references`, the `target_language`, and splits with `names`.
@@ -27,26 +27,15 @@ class TextGenerationEvaluator(Evaluator[Any, Any]):
         predictor: generates the texts that are scored.
     """
 
-    metric = "bleu"
-    lower_is_better = frozenset({"loss", "perplexity", "ter"})
     objective: TeacherForcing
 
     def __init__(self, objective: TeacherForcing, predictor: TextGenerator) -> None:
         super().__init__(objective)
         self.predictor = predictor
 
-    def prepare(self) -> None:
-        """Check that BLEU can be computed for the language."""
-        self._tokenization("validation")
-
-    def describe(self) -> list[tuple[str, str]]:
-        """Return a note on how BLEU divides the references, if it needs one."""
-        words = self._tokenization("validation")
-        return [("note", words.note)] if words.note else []
-
     def evaluate(self, model: Any, view: View[Any], scoring: Scoring, share: Share = unshared) -> Evaluation:
         """Return loss and perplexity by teacher forcing, and the scores of decoded texts; each file is encoded once."""
-        split, words = self.data.split(view.split), self._tokenization(view.split)
+        split, words = self.data.split(view.split), self.tokenization(view.split)
         references, names = self.data.references(view.split), [shown(name) for name in split.names]
         size = min(scoring.limit or len(references), len(references)) if scoring.decoded else 0
         sums, texts = self._loss_and_texts(model, view, size, share)
@@ -57,12 +46,7 @@ class TextGenerationEvaluator(Evaluator[Any, Any]):
             return evaluation
         predictions = [texts[row] for row in range(size)]
         hypotheses = [prediction.text for prediction in predictions]
-        language, thorough = self.data.target_language, scoring.thorough
-        more, evaluation.signatures = translation_scores(
-            hypotheses, references[:size], language, thorough=thorough, divided=words
-        )
-        evaluation.notes += [words.note] if words.note else []
-        evaluation.scores |= more
+        self.add_scores(evaluation, hypotheses, references[:size], words, scoring)
         evaluation.samples = [
             Sample(names[row], references[row], hypotheses[row]) for row in spread(size, scoring.samples)
         ]
@@ -93,8 +77,3 @@ class TextGenerationEvaluator(Evaluator[Any, Any]):
             total.merge(sums.sums, sums.count)
             texts |= part
         return total, texts
-
-    def _tokenization(self, split: str) -> Tokenization:
-        """Return how BLEU and TER divide all references of a split, even if only a part is scored."""
-        references, config = self.data.references(split), self.data.config.data
-        return tokenization(self.data.target_language, references, config.bleu_tokenizer.name)

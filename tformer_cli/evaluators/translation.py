@@ -12,13 +12,14 @@ from tformer_cli.data.text.pairs import PairBatch, Pairs
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import HeatMap, Picture
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, spread
-from tformer_cli.metrics.translation import Tokenization, bleu_by_length, tokenization, translation_scores
+from tformer_cli.evaluators.references import ReferenceScores
+from tformer_cli.metrics.translation import bleu_by_length
 from tformer_cli.nn.taps import attention_weights
 from tformer_cli.objectives.base import Objective
 from tformer_cli.predictors.base import Prediction, Predictor
 
 
-class TranslationEvaluator(Evaluator[Any, PairBatch]):
+class TranslationEvaluator(ReferenceScores, Evaluator[Any, PairBatch]):
     """Loss, perplexity, BLEU, chrF and TER.
 
     Args:
@@ -26,22 +27,11 @@ class TranslationEvaluator(Evaluator[Any, PairBatch]):
         predictor: predictor that decodes the translations.
     """
 
-    metric = "bleu"
-    lower_is_better = frozenset({"loss", "perplexity", "ter"})
     data: Pairs
 
     def __init__(self, objective: Objective[Any, PairBatch], predictor: Predictor[Any]) -> None:
         super().__init__(objective)
         self.predictor = predictor
-
-    def prepare(self) -> None:
-        """Check that BLEU can be computed for the target language."""
-        self._tokenization("validation")
-
-    def describe(self) -> list[tuple[str, str]]:
-        """Return a note on how BLEU divides the references, if it needs one."""
-        words = self._tokenization("validation")
-        return [("note", words.note)] if words.note else []
 
     def first_scorer(self, metric: str) -> str | None:
         """Return the signature of the scorer of version 0.1, which recognised four languages without spaces."""
@@ -51,7 +41,7 @@ class TranslationEvaluator(Evaluator[Any, PairBatch]):
 
     def evaluate(self, model: Any, view: View[PairBatch], scoring: Scoring, share: Share = unshared) -> Evaluation:
         """Return loss and perplexity by teacher forcing, and the scores of decoded translations."""
-        text, words = self.data.split(view.split), self._tokenization(view.split)
+        text, words = self.data.split(view.split), self.tokenization(view.split)
         mean = self.summed_loss(model, view, share).means()["loss"]
         scores = {"loss": mean, "perplexity": math.exp(min(mean, 700))}
         evaluation = Evaluation(scores, data_sha256=text.hash, notes=list(text.notes))
@@ -61,11 +51,7 @@ class TranslationEvaluator(Evaluator[Any, PairBatch]):
         sources, references = text.sources[:size], text.targets[:size]
         predictions = list(self.predictor.predict(model, sources, share))
         hypotheses = [prediction.text for prediction in predictions]
-        more, evaluation.signatures = translation_scores(
-            hypotheses, references, self.data.target_language, thorough=scoring.thorough, divided=words
-        )
-        evaluation.notes += [words.note] if words.note else []
-        evaluation.scores |= more
+        self.add_scores(evaluation, hypotheses, references, words, scoring)
         rows = spread(size, scoring.samples)
         evaluation.samples = [Sample(sources[row], references[row], hypotheses[row]) for row in rows]
         if scoring.thorough:
@@ -91,11 +77,6 @@ class TranslationEvaluator(Evaluator[Any, PairBatch]):
         mean = weights[last][0].float().mean(0).cpu().numpy()
         title = "attention of the last block, mean over heads"
         return {"attention/cross": HeatMap(mean, rows, columns, title, "target", "source")}
-
-    def _tokenization(self, split: str) -> Tokenization:
-        """Return the tokenizer of BLEU and TER for all references of a split, even if only a part is scored."""
-        references = self.data.split(split).targets
-        return tokenization(self.data.target_language, references, self.data.config.data.bleu_tokenizer.name)
 
 
 def _score(answer: Prediction) -> float | None:

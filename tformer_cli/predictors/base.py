@@ -14,6 +14,10 @@ from tformer_cli.objectives.base import M
 
 Input = str | Sequence[str]
 """An input of a model: a line, the name of a file, the texts of a table's columns, or the words of a sentence."""
+SEARCH = frozenset(
+    ("beam", "sample", "length_penalty", "max_length", "n_best", "stopping", "temperature", "top_k", "top_p", "seed")
+)
+"""Settings of `decode` that apply to a search over tokens."""
 
 
 @dataclass
@@ -77,7 +81,17 @@ class Predictor(Generic[M]):
         return ()
 
     def unused(self, name: str) -> str:
-        """Return the reason why a setting of `decode` in `options` has no effect; empty: it has an effect."""
+        """Return the reason why a setting of `decode` in `options` has no effect; empty: it has an effect.
+
+        A search draws no random numbers, and sampling has no beam.
+        """
+        if name not in SEARCH & self.options:
+            return ""
+        sample = self.config.decode.sample
+        if name in ("temperature", "top_k", "top_p", "seed") and not sample:
+            return "it is for sampling, and this run searches: add decode.sample=true"
+        if name in ("beam", "stopping") and sample:
+            return "it is for searching, and this run samples: add decode.sample=false"
         return ""
 
     def predict(self, model: M, inputs: Iterable[Any], share: Share = unshared) -> Iterator[Prediction]:

@@ -15,9 +15,8 @@ from tformer_cli.config.schema import DecodeConfig
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.decode.search import Hypothesis, num_hypotheses, search
 from tformer_cli.models.decoding import Memory
-from tformer_cli.predictors.base import Prediction
+from tformer_cli.predictors.base import SEARCH, Prediction
 from tformer_cli.predictors.files import FilePredictor
-from tformer_cli.predictors.inputs import SEARCH, unused_by_search
 from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 
@@ -61,10 +60,6 @@ class TextGenerator(FilePredictor[Any]):
     """
 
     options = SEARCH
-
-    def unused(self, name: str) -> str:
-        """Return why a setting has no effect: search does not sample, and sampling has no beam."""
-        return unused_by_search(self.config.decode, name)
 
     @torch.inference_mode()
     def texts(self, model: Any, memory: Memory, sample_ids: Sequence[int]) -> list[Prediction]:

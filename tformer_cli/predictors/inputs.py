@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from tformer_cli.config.schema import DecodeConfig, Names
+from tformer_cli.config.schema import Names
 from tformer_cli.errors import DataError, TformerError
 from tformer_cli.predictors.base import Input, Prediction
 
@@ -15,10 +15,6 @@ Value = TypeVar("Value")
 
 OnLong = Names("OnLong", "error cut skip")
 """The treatment of inputs that are longer than the model's limit."""
-SEARCH = frozenset(
-    ("beam", "sample", "length_penalty", "max_length", "n_best", "stopping", "temperature", "top_k", "top_p", "seed")
-)
-"""Settings of `decode` that apply to a search over tokens."""
 
 
 class BadInput(DataError):
@@ -123,15 +119,6 @@ def merged(items: Iterable[Answer[Value]], answers: Iterable[Prediction]) -> Ite
         if item.note:
             answer.details["note"] = item.note
         yield answer
-
-
-def unused_by_search(decode: DecodeConfig, name: str) -> str:
-    """Return the reason why a setting has no effect on search or sampling; empty: it has an effect."""
-    if name in ("temperature", "top_k", "top_p", "seed") and not decode.sample:
-        return "it is for sampling, and this run searches: add decode.sample=true"
-    if name in ("beam", "stopping") and decode.sample:
-        return "it is for searching, and this run samples: add decode.sample=false"
-    return ""
 
 
 def parts_of(row: Input) -> list[str]:

@@ -12,8 +12,8 @@ from tformer_cli.decode.continuation import Continuation
 from tformer_cli.decode.search import batch_sentences, num_hypotheses, search
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.models.gpt.model import GPT
-from tformer_cli.predictors.base import Input, Prediction
-from tformer_cli.predictors.inputs import SEARCH, Answer, BadInput, Readable, Refusal, unused_by_search
+from tformer_cli.predictors.base import SEARCH, Input, Prediction
+from tformer_cli.predictors.inputs import Answer, BadInput, Readable, Refusal
 from tformer_cli.predictors.text import TextPredictor, searched
 
 BATCH_CACHE_BYTES = 1 << 30
@@ -34,10 +34,6 @@ class LanguageModelPredictor(TextPredictor[GPT]):
     def input_columns(self) -> tuple[str, ...]:
         """Return the column of texts."""
         return (self.config.data.column,)
-
-    def unused(self, name: str) -> str:
-        """Return the reason why a setting has no effect: search does not sample, and sampling has no beam."""
-        return unused_by_search(self.config.decode, name)
 
     def predict(self, model: GPT, inputs: Iterable[Input], share: Share = unshared) -> Iterator[Prediction]:
         """Yield continuations in the order of the inputs."""

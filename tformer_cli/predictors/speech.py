@@ -17,9 +17,8 @@ from tformer_cli.errors import ConfigError
 from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.models.decoding import Memory
 from tformer_cli.models.gpt.model import GPT
-from tformer_cli.predictors.base import Companion, Prediction
+from tformer_cli.predictors.base import SEARCH, Companion, Prediction
 from tformer_cli.predictors.files import FilePredictor
-from tformer_cli.predictors.inputs import SEARCH, unused_by_search
 from tformer_cli.predictors.media import RecordingFiles, predict_recordings
 from tformer_cli.predictors.transcription import CausalModel, Transcriber, concatenate, method_of
 
@@ -59,7 +58,7 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         if method in (Decoding.greedy, Decoding.prefix) and by_tokens:
             more = ": add decode.method=joint" if decoder else ""
             return f"decode.method={method.name} has no use for it{more}"
-        return unused_by_search(decode, name)
+        return super().unused(name)
 
     # --- language model ---
 
@@ -105,7 +104,8 @@ class SpeechRecogniser(FilePredictor[Conformer]):
             memory: result of the model's `encode`.
         """
         seconds = [length / batch.rate for length in batch.lengths.tolist()]
-        return self.transcriber(model, memory, self.config.model.max_length - 1, seconds)
+        sample_ids = batch.sample_ids.tolist()
+        return self.transcriber(model, memory, self.config.model.max_length - 1, seconds, sample_ids)
 
     @torch.inference_mode()
     def transcribe_batch(self, model: Conformer, batch: SpeechBatch) -> list[Prediction]:
@@ -117,5 +117,5 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         self, model: Conformer, contents: Sequence[np.ndarray], numbers: Sequence[int] = ()
     ) -> list[Prediction]:
         """Return the transcripts of recordings; those of the pieces of a long recording are joined."""
-        pieces = predict_recordings(self.data, model, contents, self.transcribe_batch)
+        pieces = predict_recordings(self.data, model, contents, self.transcribe_batch, numbers)
         return [concatenate(transcripts, begins_seconds) for transcripts, begins_seconds in pieces]

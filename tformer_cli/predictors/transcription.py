@@ -85,7 +85,8 @@ class Transcriber:
         """Return the method of the settings.
 
         Raises:
-            ConfigError: if it needs a decoder and the model has none, or if it does not use the given language model.
+            ConfigError: if it needs a decoder and the model has none, if it does not use the given language model, or
+                if it does not sample and `decode.sample` is set.
         """
         decoder = model.config.decoder_depth > 0
         method = method_of(self.config, decoder=decoder)
@@ -97,11 +98,20 @@ class Transcriber:
             )
         if method is Decoding.greedy and self.config.language_model:
             raise ConfigError("decode.language_model: greedy decoding has no use for one", "decode.method=prefix")
+        if self.config.sample and (method is not Decoding.attention or self.config.language_model):
+            cause = "decode.sample: only the decoder samples, without CTC and without a language model"
+            remedy = "decode.method=attention decode.language_model=" if decoder else "decode.sample=false"
+            raise ConfigError(cause, remedy)
         return method
 
     @torch.inference_mode()
     def __call__(
-        self, model: Conformer, memory: Memory, max_length: int, duration_seconds: Sequence[float]
+        self,
+        model: Conformer,
+        memory: Memory,
+        max_length: int,
+        duration_seconds: Sequence[float],
+        sample_ids: Sequence[int] | None = None,
     ) -> list[Prediction]:
         """Return transcripts with the times and confidences of their words.
 
@@ -110,9 +120,10 @@ class Transcriber:
             memory: the result of its `encode`.
             max_length: maximum number of tokens of a transcript.
             duration_seconds: duration of each recording in seconds.
+            sample_ids: numbers of the recordings, from which random numbers of sampling are derived; None: their order.
         """
         log_probs = model.ctc_logits(memory.states).float().log_softmax(-1)
-        results = self._search(model, memory, log_probs, max_length)
+        results = self._search(model, memory, log_probs, max_length, sample_ids)
         best = [hypotheses[0].tokens if hypotheses else [] for hypotheses in results]
         aligned = ctc.align(log_probs, memory.lengths, best, blank=self.tokenizer.pad_id)
         return list(map(self._prediction, results, aligned, duration_seconds))
@@ -124,7 +135,9 @@ class Transcriber:
         details = {"confidence": _mean_confidence(words), "words": words, "hypotheses": texts}
         return Prediction(texts[0]["text"] if texts else "", details)
 
-    def _search(self, model: Conformer, memory: Memory, log_probs: Tensor, max_length: int) -> list[list[Hypothesis]]:
+    def _search(
+        self, model: Conformer, memory: Memory, log_probs: Tensor, max_length: int, sample_ids: Sequence[int] | None
+    ) -> list[list[Hypothesis]]:
         config, method = self.config, self.method(model)
         if method is Decoding.greedy:
             best = ctc.greedy(log_probs, memory.lengths, blank=self.tokenizer.pad_id)
@@ -153,7 +166,8 @@ class Transcriber:
         state = model.start(memory, num_hypotheses(config), int(limits.max()))
         return search(
             model, state, config=config, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, max_lengths=limits,
-            forbidden=(tokenizer.pad_id, tokenizer.bos_id), scorers=scorers, decoder_weight=1.0 - share,
+            forbidden=(tokenizer.pad_id, tokenizer.bos_id), sample_ids=sample_ids, scorers=scorers,
+            decoder_weight=1.0 - share,
         )  # fmt: skip
 
     def _scorers(self, *, bonus: bool = True) -> Sequence[tuple[float, LanguageModel[Any]]]:

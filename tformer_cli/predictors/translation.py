@@ -18,9 +18,9 @@ from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.decode.search import batch_sentences
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.nn.int8 import Int8Decoder
-from tformer_cli.predictors.base import Input, Prediction
+from tformer_cli.predictors.base import SEARCH, Input, Prediction
 from tformer_cli.predictors.generation import generate, text_of
-from tformer_cli.predictors.inputs import SEARCH, Answer, Readable, Refusal, unused_by_search
+from tformer_cli.predictors.inputs import Answer, Readable, Refusal
 from tformer_cli.predictors.text import TextPredictor, searched
 
 
@@ -35,10 +35,6 @@ class Translator(TextPredictor[Any]):
     def input_columns(self) -> tuple[str, ...]:
         """Return the column of the source language."""
         return (self.data.source_language,)
-
-    def unused(self, name: str) -> str:
-        """Return the reason why a setting has no effect: search does not sample, and sampling has no beam."""
-        return unused_by_search(self.config.decode, name)
 
     def predict(self, model: Any, inputs: Iterable[Input], share: Share = unshared) -> Iterator[Prediction]:
         """Yield translations in the order of the inputs; an empty line gives an empty line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Method, OptimConfig
 from tformer_cli.train.muon import MuonAdamW
+
+BLOCK = re.compile(r"(.*?)\bblocks\.(\d+)\.")
+"""Name of a parameter in a block: the name of its stack, and the number of the block."""
 
 
 def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
@@ -32,22 +36,42 @@ def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
 def layer_scales(names: Iterable[str], decay: float) -> dict[str, float]:
     """Return the factor of each parameter's learning rate (Clark et al. 2020).
 
-    The factor of the head is 1, and each layer below has `decay` times the factor of the layer above it. Parameters of
-    `blocks.N` belong to layer N + 1. Parameters outside of blocks belong to layer 0 if they are before the first block,
-    otherwise to the head.
+    The factor of the head is 1. The last block of a stack has the factor `decay`, and each block below it has `decay`
+    times the factor of the block above it. An encoder and a decoder are two stacks: each counts its own depth, since
+    every block of the decoder reads the last block of the encoder.
+
+    Parameters outside of blocks belong to the stack with which they share most of their name. Before its first block
+    they are a layer below it, otherwise they belong to the head. Embeddings that stacks share are below the deepest.
 
     Args:
         names: names of the parameters in the order of the model.
         decay: ratio of the factors of neighbouring layers.
     """
     names = list(names)
-    layers, after_blocks = {}, False
-    for name in names:
-        block = re.search(r"\bblocks\.(\d+)\.", name)
-        after_blocks = after_blocks or block is not None
-        layers[name] = int(block[1]) + 1 if block else None if after_blocks else 0
-    top = max((layer for layer in layers.values() if layer is not None), default=0) + 1
-    return {name: decay ** (top - (top if layer is None else layer)) for name, layer in layers.items()}
+    blocks = {name: match for name in names if (match := BLOCK.match(name))}
+    depths, first_index = dict[str, int](), dict[str, int]()
+    for index, name in enumerate(names):
+        if name in blocks:
+            stack, block = blocks[name].groups()
+            depths[stack] = max(depths.get(stack, 0), int(block) + 1)
+            first_index.setdefault(stack, index)
+
+    def layers_above(index: int, name: str) -> int:
+        if name in blocks:
+            stack, block = blocks[name].groups()
+            return depths[stack] - int(block)
+        shared = {stack: _shared_parts(name, stack) for stack in depths}
+        nearest = [stack for stack, parts in shared.items() if parts == max(shared.values())]
+        below = index < min((first_index[stack] for stack in nearest), default=0)
+        return 1 + max(depths[stack] for stack in nearest) if below else 0
+
+    return {name: decay ** layers_above(index, name) for index, name in enumerate(names)}
+
+
+def _shared_parts(name: str, other: str) -> int:
+    """Return the number of leading parts that two dotted names share."""
+    pairs = zip(name.split("."), other.split("."), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:

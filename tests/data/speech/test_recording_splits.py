@@ -25,6 +25,19 @@ def test_splits_in_a_column(tmp_path):
     assert "no split 'eval'" in fault(config(tmp_path / "csv", test="eval"), "test")
 
 
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_rows_with_an_empty_cell_belong_to_no_split(tmp_path, ending):
+    empty = None if ending != ".csv" else " "
+    settings = config(metadata(tmp_path / "all", ending, split=["train", empty, "train", "val", "", "test"]))
+    train = read(settings)
+    assert samples(train) == [sounds()[row].tolist() for row in (0, 2)]
+    path = tmp_path / "all" / f"metadata{ending}"
+    assert train.notes == (f"{path}: 2 rows with an empty 'split' belong to no split",)
+    assert len(read(settings, "test")) == len(read(settings, "validation")) == 1
+    nothing = config(metadata(tmp_path / "nothing", ending, count=3, split=[empty, "", empty]))
+    assert len(read(nothing)) == 3 and not read(nothing).notes
+
+
 @pytest.mark.parametrize("name", ["train", "Train", "TRAINING"])
 def test_splits_in_a_column_have_usual_names_in_any_case(tmp_path, name):
     data_folder = metadata(tmp_path / "all", split=[name, "test", name, "Dev", name, "test"])

@@ -17,6 +17,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from tformer_cli.data.core import files
+from tformer_cli.data.core.cells import Gate
 from tformer_cli.data.core.media_sources import PATHS, Columns, UndecodedSplit, split_of_table, state
 from tformer_cli.data.core.names import NAMES, SPLITS, one_with_ending
 from tformer_cli.errors import ConfigError, DataError
@@ -196,7 +197,16 @@ class MetadataTables:
         columns = self.columns(names, str(table), split)
         rows = f"{self.config.split_column}={split}" if self.config.split_column in names else f"{split}/"
         origin = f"{table}, {rows}" if split else str(table)
-        return self.narrowed(split_of_table(table, columns), columns, split, origin)
+        undecoded = split_of_table(table, columns)
+        if split and (empty := self._rows_without_split(table, names)):
+            note = f"{table}: {empty:,} rows with an empty {self.config.split_column!r} belong to no split"
+            undecoded = dataclasses.replace(undecoded, notes=(*undecoded.notes, note))
+        return self.narrowed(undecoded, columns, split, origin)
+
+    def _rows_without_split(self, table: Path, names: Sequence[str]) -> int:
+        """Return the number of rows whose cell in the column of splits is empty; 0 if there is no such column."""
+        column = self.config.split_column
+        return _row_splits(table, column, *state(table))[1] if column in names else 0
 
     def _names(self, table: Path) -> list[str]:
         """Return the names of a table's columns."""
@@ -215,7 +225,7 @@ class MetadataTables:
         """
         config, names = self.config, self._names(table)
         if config.split_column in names:
-            return list(_row_splits(table, config.split_column, *state(table)))
+            return list(_row_splits(table, config.split_column, *state(table))[0])
         splits = SPLITS | {name.lower() for name in (config.train, config.validation, config.test) if name}
         content = self.content.find(names)
         if content is None or table.name.partition(".")[0].lower() in splits:  # train.csv is one split
@@ -260,15 +270,18 @@ def _row_names(table: Path, *version: int) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=16)
-def _row_splits(table: Path, column: str, *version: int) -> tuple[str, ...]:
-    """Return the values of a column of splits; see `_row_names`."""
-    splits = dict[str, None]()
+def _row_splits(table: Path, column: str, *version: int) -> tuple[tuple[str, ...], int]:
+    """Return the values of a column of splits, and the number of its empty cells; see `_row_names`."""
+    splits, empty = dict[str, None](), 0
     for location, row in files.named_rows(table, [column], setting="data.split_column"):
         if column not in row:
             cause = f"{location}: no {column!r}, which other rows have"
             raise DataError(cause, "write the split of each row, or of none")
-        splits[_as_text(row[column])] = None
-    return tuple(splits)
+        if Gate().lacks(row[column]):
+            empty += 1
+        else:
+            splits[_as_text(row[column])] = None
+    return tuple(splits), empty
 
 
 @functools.lru_cache(maxsize=16)

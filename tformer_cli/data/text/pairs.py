@@ -77,6 +77,10 @@ class Pairs(TextData[ParallelSplit, PairBatch]):
         """Return the sentences by language."""
         return {self.source_language: train.sources, self.target_language: train.targets}
 
+    def references(self, split: str) -> Sequence[str]:
+        """Return the target sentences of a split, in their order."""
+        return self.split(split).targets
+
     def tokens(self, split: str) -> ParallelTokens:
         """Return the tokens of a split.
 

@@ -1,0 +1,54 @@
+"""What evaluators of generated texts share: the division of references into words, and the scores by sacreBLEU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tformer_cli.evaluators.base import Evaluation, Scoring
+from tformer_cli.metrics.translation import Tokenization, tokenization, translation_scores
+
+
+class ReferenceScores:
+    """Scores of texts by reference texts, mixed into an evaluator whose data has `references` and `target_language`."""
+
+    data: Any
+    metric = "bleu"
+    lower_is_better = frozenset({"loss", "perplexity", "ter"})
+
+    def prepare(self) -> None:
+        """Check that BLEU can be computed for the target language."""
+        self.tokenization("validation")
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Return a note on how BLEU divides the references, if it needs one."""
+        words = self.tokenization("validation")
+        return [("note", words.note)] if words.note else []
+
+    def tokenization(self, split: str) -> Tokenization:
+        """Return how BLEU and TER divide all references of a split, even if only a part is scored."""
+        references, config = self.data.references(split), self.data.config.data
+        return tokenization(self.data.target_language, references, config.bleu_tokenizer.name)
+
+    def add_scores(
+        self,
+        evaluation: Evaluation,
+        hypotheses: Sequence[str],
+        references: Sequence[str],
+        words: Tokenization,
+        scoring: Scoring,
+    ) -> None:
+        """Add BLEU, chrF, TER and exact match to an evaluation, with their signatures.
+
+        Args:
+            evaluation: the evaluation.
+            hypotheses: generated texts.
+            references: the texts that they are compared with.
+            words: result of `tokenization` for the split.
+            scoring: extent of the evaluation.
+        """
+        scores, evaluation.signatures = translation_scores(
+            hypotheses, references, self.data.target_language, thorough=scoring.thorough, divided=words
+        )
+        evaluation.notes += [words.note] if words.note else []
+        evaluation.scores |= scores
