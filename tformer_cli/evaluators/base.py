@@ -136,14 +136,12 @@ class Evaluator(Generic[M, B]):
     def summed_loss(self, model: M, view: View[B], share: Share = unshared) -> LossSums:
         """Return the loss over all batches of a view."""
 
-        def sums_of(index: int) -> tuple[dict[str, float], int]:
-            batch = batch_on_device(view, model, index)
-            sums = LossSums.of(self._loss(model, batch))
-            return sums.sums, sums.count
+        def sums_of(index: int) -> LossSums:
+            return LossSums.of(self._loss(model, batch_on_device(view, model, index)))
 
         total = LossSums()
-        for sums, count in share(lambda indices: map(sums_of, indices), range(view.num_batches)):
-            total.merge(sums, count)
+        for sums in share(lambda indices: map(sums_of, indices), range(view.num_batches)):
+            total.add(sums)
         return total
 
     def _loss(self, model: M, batch: B) -> Loss:

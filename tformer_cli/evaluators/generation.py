@@ -74,6 +74,6 @@ class TextGenerationEvaluator(ReferenceScores, Evaluator[Any, Any]):
 
         total, texts = LossSums(), dict[int, Prediction]()
         for sums, part in share(lambda indices: map(job, indices), range(view.num_batches)):
-            total.merge(sums.sums, sums.count)
+            total.add(sums)
             texts |= part
         return total, texts

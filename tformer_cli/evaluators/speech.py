@@ -116,7 +116,7 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
 
         total, predictions = LossSums(), dict[int, Prediction]()
         for sums, part in share(lambda indices: map(job, indices), range(view.num_batches)):
-            total.merge(sums.sums, sums.count)
+            total.add(sums)
             predictions |= part
         return total, predictions
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from tformer_cli.data.core.batch import B
@@ -18,15 +20,37 @@ M = TypeVar("M", bound=nn.Module)
 class Loss:
     """A loss as a sum and a count; the loop divides once, by the count over all micro-batches and ranks.
 
+    A loss can also be the sum of several means T_k / N_k with counts of their own, see `over`.
+
     Attributes:
         total: the sum to differentiate, a scalar.
         count: the number of its summands (target tokens, images, ...), a scalar.
         parts: further sums for the log, by name; each is divided by `count` when it is shown.
+        counts: the counts N_k of the parts that are such means, by name; `total` is the sum of these parts T_k.
     """
 
     total: Tensor
     count: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, Tensor] = field(default_factory=dict)
+
+    def over(self, counts: Mapping[str, Tensor]) -> Loss:
+        """Return a loss of several means as a sum over one count, given the counts of the complete step.
+
+            sum_k N / N_k * T_k,    N = counts["count"], N_k = counts[k]
+
+        Added over the micro-batches and ranks of the step and divided by N, it is the sum of the means T_k / N_k of the
+        step, however its examples are divided. Weighting each micro-batch by its own counts would not be.
+
+        Args:
+            counts: `Objective.counts` of all micro-batches of the step, added.
+        """
+        weighted = {
+            name: part * (counts["count"] / counts[name].clamp(min=1)).float() if name in self.counts else part
+            for name, part in self.parts.items()
+        }
+        total = torch.stack([weighted[name] for name in self.counts]).sum()
+        return Loss(total, self.count, weighted)
 
 
 class Objective(Generic[M, B]):
@@ -54,6 +78,19 @@ class Objective(Generic[M, B]):
         """
         raise NotImplementedError
 
+    def counts(self, batch: B) -> dict[str, Tensor]:
+        """Return the counts of a loss of several means, which follow from the batch alone; empty: it has one count.
+
+        The loop adds them over a step before the first backward pass.
+
+        Args:
+            batch: on the model's device.
+
+        Returns:
+            Scalars: `count`, by which the weights of the means are scaled, and the count of each mean by its name.
+        """
+        return {}
+
     def smoothing(self, model: nn.Module) -> float:
         """Return the label smoothing: that of the settings in training, 0 in evaluation."""
         return self.label_smoothing if model.training else 0.0
@@ -66,31 +103,31 @@ class LossSums:
     Attributes:
         sums: `loss` and its parts by name.
         count: number of their summands.
+        counts: counts of the parts that are means with counts of their own.
     """
 
     sums: dict[str, float] = field(default_factory=dict)
     count: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, loss: Loss) -> LossSums:
         """Return the sums of one batch."""
-        sums = cls()
-        sums.add(loss)
-        return sums
+        parts = {name: float(value.detach()) for name, value in loss.parts.items()}
+        counts = {name: int(value) for name, value in loss.counts.items()}
+        return cls({"loss": float(loss.total.detach()), **parts}, int(loss.count), counts)
 
-    def add(self, loss: Loss) -> None:
-        """Add the loss of a batch."""
-        self.merge(
-            {"loss": float(loss.total), **{name: float(value.detach()) for name, value in loss.parts.items()}},
-            loss.count,
-        )
-
-    def merge(self, sums: dict[str, float], count: Tensor | int) -> None:
-        """Add sums by name, and their count."""
-        for name, value in sums.items():
+    def add(self, other: LossSums) -> None:
+        """Add the sums of other batches."""
+        for name, value in other.sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += int(count)
+        for name, value in other.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + value
+        self.count += other.count
 
     def means(self) -> dict[str, float]:
-        """Return each sum divided by the count."""
-        return {name: value / self.count for name, value in self.sums.items()}
+        """Return each sum divided by its count; a loss of several means is their sum."""
+        means = {name: value / max(1, self.counts.get(name, self.count)) for name, value in self.sums.items()}
+        if self.counts:
+            means["loss"] = sum(means[name] for name in self.counts)
+        return means

@@ -36,9 +36,15 @@ class TrainingStep(nn.Module):
         super().__init__()
         self.objective, self.model = objective, model
 
-    def forward(self, batch: Batch) -> Loss:
-        """Return the loss of one micro-batch."""
+    def forward(self, batch: Batch, counts: Mapping[str, Tensor] | None = None) -> Loss:
+        """Return the loss of one micro-batch.
+
+        Args:
+            batch: the micro-batch on the model's device.
+            counts: the counts of the complete step, for a loss of several means; empty or None: it has one count.
+        """
         loss = self.objective.loss(self.model, self.objective.outputs(self.model, batch), batch)
+        loss = loss.over(counts) if counts else loss
         if not batch.idle:
             return loss
         return Loss(0 * loss.total, 0 * loss.count, {name: 0 * part for name, part in loss.parts.items()})
@@ -73,6 +79,15 @@ class PhaseLearner:
         if self._step is None:
             self._step = self.strategy.wrap(TrainingStep(self.phase.objective, self.model))
         return self._step
+
+    def counts(self, micro_batches: Sequence[Batch]) -> dict[str, Tensor]:
+        """Return the counts of this rank's micro-batches, for a loss of several means; empty: it has one count."""
+        counts: dict[str, Tensor] = {}
+        for batch in micro_batches:
+            for name, value in self.phase.objective.counts(batch).items():
+                value = 0 * value if batch.idle else value
+                counts[name] = counts[name] + value if name in counts else value
+        return counts
 
     @contextmanager
     def training(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """The training loop, which is the same for all tasks, families and ranks.
 
     for each step: for each phase (one, in most tasks):
-                       sum losses and counts over micro-batches and ranks
+                       sum losses and counts over micro-batches and ranks (several means: their counts first)
                        -> gradient of the sum, divided once by the count
                        -> clip -> AdamW
                    -> moving average; now and then: log, evaluate, checkpoint.
@@ -119,13 +119,16 @@ class Trainer:
         ranks = self.ranks
         seed_step(self.config.seed, self.progress.step, ranks.rank, number)
         sums: dict[str, Tensor] = {}
+        counts = phase.counts(micro_batches)
+        if counts:
+            counts = dict(zip(counts, ranks.sum(torch.stack(list(counts.values())).double()), strict=True))
         with phase.training():
             step_module = phase.step_module()
             # One autocast region around all micro-batches, so that its cache casts each weight once per step.
             with self.machine.autocast():
                 for index, batch in enumerate(micro_batches):
                     with self.strategy.accumulating(step_module, last=index == len(micro_batches) - 1):
-                        loss = step_module(batch)
+                        loss = step_module(batch, counts)
                         loss.total.backward()
                     for name, value in {"loss": loss.total, "count": loss.count, **loss.parts}.items():
                         sums[name] = sums.get(name, 0) + value.detach().double()
