@@ -40,6 +40,18 @@ def test_sinusoids_follow_the_paper() -> None:
     assert not list(module.parameters()) and not module.state_dict()
 
 
+@pytest.mark.parametrize("combine", list(Combine))
+def test_the_index_is_every_component(combine: Combine) -> None:
+    module = AbsolutePositions(Positions.index, combine, 5, 300)
+    x, there = torch.randn(2, 3, 5), torch.tensor([0, 7, 299])
+    vectors = torch.tensor([[0.0] * 5, [7.0] * 5, [299.0] * 5])
+    if combine is Combine.add:
+        assert torch.equal(module(x, there), x + vectors) and not list(module.parameters())
+    else:
+        expected = module.project(torch.cat((x, vectors.expand_as(x)), dim=-1))
+        torch.testing.assert_close(module(x, there), expected)
+
+
 def test_an_odd_width_has_no_sinusoids() -> None:
     with pytest.raises(ValueError, match="even width, not 5"):
         frequencies(5)
@@ -58,6 +70,7 @@ def test_learned_positions_start_at_nothing_and_learn() -> None:
 
 def test_learnable_sinusoids_start_at_the_fixed_ones_and_learn_their_frequency() -> None:
     module = AbsolutePositions(Positions.learnable_sinusoidal, Combine.add, 6, 9)
+    assert module.frequency.tolist() == pytest.approx([10_000 ** (-2 * i / 6) for i in range(3)], rel=1e-6)
     fixed = AbsolutePositions(Positions.sinusoidal, Combine.add, 6, 9)
     x, there = torch.randn(2, 5, 6), torch.arange(5)
     torch.testing.assert_close(module(x, there), fixed(x, there))
@@ -96,7 +109,7 @@ def test_the_other_schemes_leave_embeddings_alone(scheme: Positions) -> None:
 
 def test_one_position_serves_all_beams() -> None:
     x = torch.randn(2, 3, 6)
-    for scheme in (Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal):
+    for scheme in (Positions.index, Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal):
         for combine in Combine:
             module = AbsolutePositions(scheme, combine, 6, 9)
             expected = torch.cat([module(x[:, i : i + 1], torch.tensor([5])) for i in range(3)], dim=1)
@@ -241,7 +254,7 @@ def test_cells_are_in_raster_order_and_class_is_none() -> None:
     "scheme",
     [
         Positions.learned, Positions.learned_2d, Positions.sinusoidal_2d, Positions.sinusoidal,
-        Positions.learnable_sinusoidal,
+        Positions.learnable_sinusoidal, Positions.index,
     ],
 )  # fmt: skip
 def test_vectors_of_a_grid(scheme: Positions, combine: Combine, class_token: bool) -> None:
@@ -250,7 +263,8 @@ def test_vectors_of_a_grid(scheme: Positions, combine: Combine, class_token: boo
     module = GridPositions(scheme, combine, dim, grid, class_token=class_token)
     expected = []
     if class_token:
-        first = {Positions.sinusoidal_2d: torch.zeros(dim)}.get(scheme, torch.tensor(formula(0, dim)))
+        zeros = dict.fromkeys((Positions.sinusoidal_2d, Positions.index), torch.zeros(dim))
+        first = zeros.get(scheme, torch.tensor(formula(0, dim)))
         expected.append(first if module.class_vector is None else module.class_vector)
     for row in range(2):
         for column in range(3):
@@ -260,6 +274,8 @@ def test_vectors_of_a_grid(scheme: Positions, combine: Combine, class_token: boo
                 expected.append(torch.cat((module.rows[row], module.columns[column])))
             elif scheme is Positions.sinusoidal_2d:
                 expected.append(torch.tensor(formula(row, dim // 2) + formula(column, dim // 2)))
+            elif scheme is Positions.index:
+                expected.append(torch.full((dim,), float(3 * row + column + class_token)))
             else:
                 expected.append(torch.tensor(formula(3 * row + column + class_token, dim)))
     x, vectors = torch.randn(2, 6 + class_token, dim), torch.stack(expected)

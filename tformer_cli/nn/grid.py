@@ -15,7 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import ABSOLUTE_POSITIONS, Combine, Positions
-from tformer_cli.nn.positions import PositionVectors, frequencies, rotate_pairs, sinusoidal_table, sinusoids
+from tformer_cli.nn.positions import (
+    PositionVectors,
+    frequencies,
+    index_vectors,
+    rotate_pairs,
+    sinusoidal_table,
+    sinusoids,
+)
 
 INITIAL_STD = 0.02
 """Initial standard deviation of learned positions (Dosovitskiy et al. 2021, the authors' code)."""
@@ -33,8 +40,8 @@ class GridPositions(PositionVectors):
 
     Learned: a vector for each cell, and one for [class] (Dosovitskiy et al. 2021, eq. 1). Learned_2d: half of the
     vector is learned for the row, half for the column (appendix D.4). Sinusoidal_2d: these halves are sinusoids, and
-    the vector of [class] is zero (Chen et al. 2021, "MoCo v3"). Sinusoidal, learnable_sinusoidal: sinusoids of the
-    position in raster order.
+    the vector of [class] is zero (Chen et al. 2021, "MoCo v3"). Sinusoidal, learnable_sinusoidal, index: sinusoids, or
+    the number, of the position in raster order.
 
     Args:
         scheme: position scheme; with a scheme that is not absolute this module is the identity.
@@ -57,6 +64,10 @@ class GridPositions(PositionVectors):
             self.columns = nn.Parameter(INITIAL_STD * torch.randn(columns, dim // 2))
         elif scheme is Positions.learnable_sinusoidal:
             self.frequency = nn.Parameter(frequencies(dim))
+        elif scheme is Positions.index:
+            self.register_buffer(
+                "fixed", index_vectors(torch.arange(rows * columns + class_token), dim), persistent=False
+            )
         elif scheme is Positions.sinusoidal:
             fixed = sinusoidal_table(rows * columns + class_token, dim)
             self.register_buffer("fixed", fixed, persistent=False)
@@ -71,7 +82,7 @@ class GridPositions(PositionVectors):
         """Return the vectors of all `length` tokens, [class] first, then in raster order: (T, D)."""
         if self.scheme is Positions.learnable_sinusoidal:
             return sinusoids(torch.arange(length, device=self.frequency.device), self.frequency)
-        if self.scheme in (Positions.sinusoidal, Positions.sinusoidal_2d):
+        if self.scheme in (Positions.index, Positions.sinusoidal, Positions.sinusoidal_2d):
             return self.fixed
         flat = self.table.flatten(0, 1) if self.scheme is Positions.learned else concatenated(self.rows, self.columns)
         return flat if self.class_vector is None else torch.cat((self.class_vector[None], flat))

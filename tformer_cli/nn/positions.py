@@ -58,6 +58,15 @@ def sinusoidal_table(length: int, dim: int) -> Tensor:
     return sinusoids(torch.arange(length), frequencies(dim, dtype=torch.float64)).float()
 
 
+def index_vectors(positions: Tensor, dim: int) -> Tensor:
+    """Return vectors whose components are all the number of the position: (T,) int64 to (T, D), float32.
+
+    They are a baseline for experiments. Far positions outweigh the embeddings, since the numbers are not bounded.
+    Added in a pre-norm model they have no effect: layer normalisation subtracts the mean of the components.
+    """
+    return positions[:, None].float().expand(-1, dim)
+
+
 class PositionVectors(nn.Module):
     """Base class of absolute schemes, whose vectors are added to the token embeddings or concatenated with them."""
 
@@ -78,10 +87,11 @@ class PositionVectors(nn.Module):
 
 
 class AbsolutePositions(PositionVectors):
-    """Absolute positions of tokens: fixed sinusoids, a learned table, or sinusoids of learned frequencies.
+    """Absolute positions of tokens: numbers, fixed sinusoids, a learned table, or sinusoids of learned frequencies.
 
     Sinusoidal: Vaswani et al. 2017, section 3.5. Learned: Gehring et al. 2017; initialised with zeros.
-    Learnable-sinusoidal: the w_i are parameters (Wang et al. 2021), initialised with the fixed frequencies.
+    Learnable-sinusoidal: the w_i are parameters (Wang et al. 2021), initialised with the fixed frequencies. Index: see
+    `index_vectors`.
     """
 
     def __init__(self, scheme: Positions, combine: Combine, dim: int, max_length: int) -> None:
@@ -105,6 +115,8 @@ class AbsolutePositions(PositionVectors):
         """
         if self.scheme not in ABSOLUTE_POSITIONS:
             return x
+        if self.scheme is Positions.index:
+            return self.combined(x, index_vectors(positions, x.shape[-1]))
         learned = hasattr(self, "frequency")
         return self.combined(x, sinusoids(positions, self.frequency) if learned else self.table[positions])
 

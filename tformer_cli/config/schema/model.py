@@ -14,13 +14,13 @@ Norm = Names("Norm", "pre post")
 Activation = Names("Activation", "relu gelu gelu_tanh swish glu reglu geglu swiglu")
 Positions = Names(
     "Positions",
-    "none sinusoidal learned learnable_sinusoidal rotary t5 shaw transformer_xl "
+    "none index sinusoidal learned learnable_sinusoidal rotary t5 shaw transformer_xl "
     "learned_2d sinusoidal_2d rotary_2d relative_2d",
 )
 GRID_POSITIONS = (Positions.learned_2d, Positions.sinusoidal_2d, Positions.rotary_2d, Positions.relative_2d)
 """Schemes for images: a position is a row and a column."""
 ABSOLUTE_POSITIONS = (
-    Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal, Positions.learned_2d,
+    Positions.index, Positions.sinusoidal, Positions.learned, Positions.learnable_sinusoidal, Positions.learned_2d,
     Positions.sinusoidal_2d,
 )  # fmt: skip
 """Schemes with a vector for each position, which is added to or concatenated with the token's embedding."""
@@ -76,7 +76,10 @@ class TransformerConfig(ModelConfig):
     ffn_dim: int = setting(2048, "inner width of the feed-forward layers", low=1)
     norm: Norm = setting(Norm.pre, "layer normalisation before each sub-layer (pre) or after the residual sum (post)")
     activation: Activation = setting(Activation.relu, "feed-forward activation; glu, reglu, geglu, swiglu are gated")
-    positions: Positions = setting(Positions.sinusoidal, "position scheme")
+    positions: Positions = setting(
+        Positions.sinusoidal,
+        "position scheme; index: the position's number as every component, which norm=pre removes unless concatenated",
+    )
     combine: Combine = setting(Combine.add, "absolute positions are added to the token embedding, or concatenated")
     dropout: float = setting(0.1, "dropout of embeddings and of each sub-layer's output", low=0, high=0.99)
     attention_dropout: float = setting(0.0, "dropout of attention weights", low=0, high=0.99)
