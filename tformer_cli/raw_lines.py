@@ -17,6 +17,11 @@ MOST_EXPANSION, LARGE_BYTES = 100, 128 << 20
 """Largest expansion of a packed file that is larger than this number of bytes when unpacked."""
 
 
+def one_line(text: str) -> str:
+    """Return a text on one line: carriage returns and line feeds become spaces."""
+    return text.replace("\r", " ").replace("\n", " ")
+
+
 def raw_lines(stream: IO[bytes] | gzip.GzipFile, origin: object, *, size: int = 0, longest: int = 0) -> Iterator[bytes]:
     r"""Yield the lines of a byte stream with their ends, split only at `\n`.
 

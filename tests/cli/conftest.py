@@ -2,21 +2,14 @@
 
 import sys
 import types
-from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
 from tformer_cli.config.compose import compose, override
-from tformer_cli.predictors.base import SEARCH
+from tformer_cli.predictors.base import SEARCH, Prediction
 from tformer_cli.predictors.inputs import OnLong
-
-
-@dataclass
-class Prediction:
-    text: str
-    details: dict = field(default_factory=dict)
 
 
 class Shouting:

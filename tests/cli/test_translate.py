@@ -14,6 +14,7 @@ from tformer_cli.cli.media_inputs import media
 from tformer_cli.cli.prediction_output import Notes, as_rows, in_order
 from tformer_cli.cli.reading import Line
 from tformer_cli.errors import DataError, RunError
+from tformer_cli.predictors.base import Prediction
 
 
 def of(line: str) -> Line:
@@ -90,7 +91,7 @@ def test_json_has_one_object_a_line(stand_ins, monkeypatch, capsys):
 
 
 def test_an_answer_with_a_line_break_stays_one_line(stand_ins, monkeypatch, capsys):
-    stand_ins.task.answer = lambda line: SimpleNamespace(text="a\nb\r\nc", details={})
+    stand_ins.task.answer = lambda line: Prediction("a\nb\r\nc")
     stdin(monkeypatch, b"x\n")
     assert main(["translate", "r"]) == 0
     assert capsys.readouterr().out == "a b  c\n"
@@ -177,7 +178,7 @@ def test_someone_who_types_is_answered_line_by_line():
 
 def test_a_file_is_named_before_each_answer_and_silence_is_one_too(capsys):
     def answer(text: str, **details):
-        return SimpleNamespace(text=text, details=details)
+        return Prediction(text, details)
 
     several = [{"text": "one"}, {"text": "won"}]
     assert as_rows(of("a.wav"), answer("one"), 1, 0) == "a.wav\tone\n"

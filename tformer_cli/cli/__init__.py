@@ -13,6 +13,7 @@ import typer
 from tformer_cli.cli import (
     cache,
     completion,
+    distill,
     doctor,
     evaluate,
     export,
@@ -59,6 +60,7 @@ app.command("pretrain", short_help="Train a recipe from random weights.")(train.
 app.command("finetune", short_help="Train a recipe from another run's weights.")(train.finetune)
 app.command("translate", short_help="Translate text with a trained run.")(translate.translate)
 app.command("predict", short_help="Predict with a trained run of any task.")(translate.predict)
+app.command("distill", short_help="Write a trained run's translations as training data.")(distill.distill)
 app.command("evaluate", short_help="Evaluate a trained run.")(evaluate.evaluate)
 app.add_typer(tokenize.app, name="tokenize", short_help="Train, use and inspect tokenizers.")
 app.command("export", cls=export.ExportCommand, short_help="Export a run to the format of another library.")(

@@ -12,6 +12,7 @@ from typing import Any
 
 from tformer_cli.cli.reading import Line
 from tformer_cli.errors import DataError, RunError
+from tformer_cli.raw_lines import one_line
 
 
 def in_order(
@@ -123,17 +124,15 @@ def _has_nan(value: Any) -> bool:
 
 def as_lines(line: Line, prediction: Any, n_best: int, top: int = 0) -> str:
     """Return plain text: always `n_best` or `top` lines, so that the output of each input line has a known position."""
-    if n_best > 1 and prediction.details.get("hypotheses"):
-        texts = [hypothesis["text"] for hypothesis in prediction.details["hypotheses"][:n_best]]
-    elif top and "probabilities" in prediction.details:
+    if top and "probabilities" in prediction.details:
         texts = [f"{name}\t{share:.4f}" for name, share in prediction.details["probabilities"].items()]
     elif top and prediction.details.get("fillings"):
         ranks = zip(*prediction.details["fillings"], strict=True)
         texts = ["\t".join(f"{word['text']}\t{word['probability']:.4f}" for word in rank) for rank in ranks]
     else:
-        texts = [prediction.text]
+        texts = prediction.texts(n_best)
     texts += [""] * (max(n_best, top) - len(texts))
-    return "".join(text.replace("\r", " ").replace("\n", " ") + "\n" for text in texts)
+    return "".join(one_line(text) + "\n" for text in texts)
 
 
 def as_rows(line: Line, prediction: Any, n_best: int, top: int) -> str:

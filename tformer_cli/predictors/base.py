@@ -33,6 +33,12 @@ class Prediction:
     text: str
     details: dict[str, Any] = field(default_factory=dict)
 
+    def texts(self, count: int) -> list[str]:
+        """Return `count` texts, best first: the hypotheses of a search, and empty texts if there are fewer."""
+        hypotheses = [hypothesis["text"] for hypothesis in self.details.get("hypotheses", ())]
+        texts = hypotheses[:count] if count > 1 and hypotheses else [self.text]
+        return texts + [""] * (count - len(texts))
+
 
 @dataclass(frozen=True)
 class Companion:
@@ -63,6 +69,8 @@ class Predictor(Generic[M]):
         on_long: an `OnLong`, the treatment of inputs that are longer than the model's limit; None: there is no limit.
         top: number of ranked predictions that the user asks for, if more than usual.
         streams: whether `stream` shows a prediction as it is generated.
+        before: number of inputs that were predicted before, by a command that was interrupted; searches read the
+            others in the same windows as if there had been no interruption.
     """
 
     reads = "text"
@@ -71,6 +79,7 @@ class Predictor(Generic[M]):
     on_long: Any = None
     top = 0
     streams = False
+    before = 0
 
     def __init__(self, data: Any) -> None:
         self.data, self.config = data, data.config

@@ -51,17 +51,28 @@ Answer = Readable[Value] | Prediction
 """A readable input, or the prediction of a skipped input with the reason in `details["error"]`."""
 
 
-def windows(inputs: Iterable[Input], size: int, *, largest: int = 0) -> Iterator[tuple[int, list[Input]]]:
+def windows(
+    inputs: Iterable[Input], size: int, *, largest: int = 0, before: int = 0
+) -> Iterator[tuple[int, list[Input]]]:
     """Yield windows of inputs with the number of inputs before them; sizes double from `size` up to `largest`.
 
     An error in reading an input is raised after the inputs before it are yielded.
+
+    Args:
+        inputs: lines, rows or files.
+        size: size of the first window.
+        largest: size of the largest window; `size` if it is smaller.
+        before: number of inputs before the given ones; the windows are then those of all inputs from there on.
     """
-    lines, before = iter(inputs), 0
+    lines, start = iter(inputs), 0
+    while start + size <= before:
+        start, size = start + size, max(size, min(2 * size, largest))
+    remaining = start + size - before
     while True:
         part: list[Input] = []
         error: TformerError | None = None
         try:
-            for line in islice(lines, size):
+            for line in islice(lines, remaining):
                 part.append(line)  # noqa: PERF402 - inputs before an error are kept
         except TformerError as raised:
             error = raised
@@ -72,7 +83,7 @@ def windows(inputs: Iterable[Input], size: int, *, largest: int = 0) -> Iterator
         if not part:
             return
         before += len(part)
-        size = max(size, min(2 * size, largest))
+        remaining = size = max(size, min(2 * size, largest))
 
 
 def readable(
@@ -81,6 +92,7 @@ def readable(
     read: Callable[[list[Any]], Sequence[Answer[Value] | Refusal | DataError]],
     *,
     largest: int = 0,
+    before: int = 0,
 ) -> Iterator[tuple[int, list[Answer[Value]]]]:
     """Yield windows of readable inputs; the error for a refused input is raised after those before it.
 
@@ -89,21 +101,22 @@ def readable(
         size: size of the first window; see `windows`.
         read: converts the inputs of a window to the form that the model reads.
         largest: see `windows`.
+        before: see `windows`.
 
     Raises:
         BadInput: for a `Refusal`.
         DataError: for another error that `read` returns for an input.
     """
-    for before, lines in windows(inputs, size, largest=largest):
+    for first, lines in windows(inputs, size, largest=largest, before=before):
         items: list[Answer[Value]] = []
         bad: DataError | None = None
-        for number, item in enumerate(read(lines), before):
+        for number, item in enumerate(read(lines), first):
             if isinstance(item, (Refusal, DataError)):
                 bad = BadInput(number, item.reason, item.remedy) if isinstance(item, Refusal) else item
                 break
             items.append(item)
         if items:
-            yield before, items
+            yield first, items
         if bad is not None:
             raise bad
 

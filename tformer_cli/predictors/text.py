@@ -73,6 +73,8 @@ def searched(
     decode: DecodeConfig,
     device: torch.device,
     share: Share = unshared,
+    *,
+    before: int = 0,
 ) -> Iterator[Prediction]:
     """Yield predictions of a search, in the order of the inputs, on all cores.
 
@@ -85,12 +87,13 @@ def searched(
         decode: number of lines read together, and number of processes.
         device: device of the model.
         share: distribution of batches among ranks.
+        before: number of lines before the given ones, which are then predicted as among all lines.
     """
     size = batch_sentences(decode)
     largest = LARGEST_WINDOW_BATCHES * size
     with Workers(search, decode.workers, device) as workers:
-        for before, items in readable(inputs, WINDOW_BATCHES * size, read, largest=largest):
-            rows = [(number, item.value) for number, item in enumerate(items, before) if isinstance(item, Readable)]
+        for first, items in readable(inputs, WINDOW_BATCHES * size, read, largest=largest, before=before):
+            rows = [(number, item.value) for number, item in enumerate(items, first) if isinstance(item, Readable)]
             divided = divide(rows)
             arguments = [job for _, job in divided]
             answers = share(partial(workers.map, one_of_many=len(arguments) > 1), arguments)

@@ -44,7 +44,9 @@ class Translator(TextPredictor[Any]):
         def translate(job: tuple[list[np.ndarray], list[int]]) -> list[Prediction]:
             return self._translate(model, decoder, *job)
 
-        yield from searched(inputs, self._read_inputs, self._divide, translate, decode, device, share)
+        yield from searched(
+            inputs, self._read_inputs, self._divide, translate, decode, device, share, before=self.before
+        )
 
     def _read_inputs(self, inputs: list[Input]) -> list[Answer[np.ndarray] | Refusal]:
         """Return the tokens of each line."""

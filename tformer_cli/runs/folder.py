@@ -49,6 +49,8 @@ class Lock:
     Args:
         run: the run folder, which is created.
         patience: seconds to wait for a holder that is ending, since a large killed process takes a moment.
+        kind: what the folder is called in errors.
+        option: the option that names the folder.
 
     Attributes:
         held: whether no other process can write; False if the file system has no locks.
@@ -60,13 +62,13 @@ class Lock:
 
     _all: weakref.WeakSet[Lock] = weakref.WeakSet()
 
-    def __init__(self, run: Path, patience: float = 2.0) -> None:
+    def __init__(self, run: Path, patience: float = 2.0, *, kind: str = "run", option: str = "--run") -> None:
         self.held, self.note = False, ""
         try:
             run.mkdir(parents=True, exist_ok=True)
             self.file = append_regular(run / ".lock")
         except OSError as error:
-            remedy = f"{write_remedy(error)}, or choose another folder with --run"
+            remedy = f"{write_remedy(error)}, or choose another folder with {option}"
             raise RunError(f"{run}: cannot be written: {error.strerror}", remedy) from error
         try:
             import fcntl
@@ -92,7 +94,7 @@ class Lock:
                     continue
                 self.release()
                 raise RunError(
-                    f"{run}: another process is writing this run", "wait for it, or use another --run"
+                    f"{run}: another process is writing this {kind}", f"wait for it, or use another {option}"
                 ) from error
 
     def release(self) -> None:

@@ -182,10 +182,15 @@ def shown(value: float) -> str:
 
 
 class Console:
-    """The console, on standard error: a progress bar on a terminal, otherwise `key=value` lines."""
+    """The console, on standard error: a progress bar on a terminal, otherwise `key=value` lines.
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
+    Args:
+        quiet: whether to print nothing.
+        unit: what is counted.
+    """
+
+    def __init__(self, *, quiet: bool = False, unit: str = "step") -> None:
+        self.quiet, self.unit = quiet, unit
         self.live = not quiet and sys.stderr.isatty()
         self.progress: Any = None
         self.last_line = self.started = 0.0
@@ -222,7 +227,7 @@ class Console:
 
         columns = (TextColumn("{task.fields[steps]}"), BarColumn(bar_width=20), TextColumn("{task.fields[line]}"))
         self.progress = Progress(*columns, console=RichConsole(stderr=True), transient=True)
-        self.task = self.progress.add_task("train", total=1.0, steps="step 0", line="")
+        self.task = self.progress.add_task("train", total=1.0, steps=f"{self.unit} 0", line="")
         self.progress.start()
 
     def advance(self, step: int, total: int, share: float, remaining: float | None) -> None:
@@ -239,7 +244,7 @@ class Console:
             self.progress_fields["eta"] = clock(remaining)
         if self.progress is not None:
             of_total = f"/{total:,}" if total else ""
-            steps = f"step {step:,}{of_total}" + (f" eta {clock(remaining)}" if remaining is not None else "")
+            steps = f"{self.unit} {step:,}{of_total}" + (f" eta {clock(remaining)}" if remaining is not None else "")
             self.progress.update(self.task, completed=share, steps=steps)
 
     def stale(self) -> bool:
@@ -259,7 +264,7 @@ class Console:
         elif now - self.last_line > MIN_LINE_SECONDS:
             self.last_line = now
             pairs = [*(f"{name}={text}" for name, text in self.progress_fields.items()), *pairs]
-            self.say(f"step={step} " + " ".join(pair.replace(",", "") for pair in pairs))
+            self.say(f"{self.unit}={step} " + " ".join(pair.replace(",", "") for pair in pairs))
 
     def evaluation(self, step: int, scores: dict[str, float], best: bool) -> None:
         """Print a line with the scores of an evaluation."""
