@@ -201,7 +201,7 @@ def infer(job: dict[str, Any]) -> dict[str, Any]:
     config = experiment(job)
     task = tasks.build(config)
     task.prepare(Path(job["work"]))
-    chosen = machine.prepare(config.trainer, **config.model.attention(task.data.usual_length))
+    chosen = machine.prepare(config.trainer, **config.model.attention_shape(task.data.usual_length))
     model = task.model().eval()
     count = sum(len(task.view("validation").rows(0, index)) for index in range(task.view("validation").num_batches))
 

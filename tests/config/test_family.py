@@ -273,7 +273,7 @@ def test_limits():
 
 
 def test_the_shape_of_attention():
-    assert ViTConfig(dim=12, heads=3, patch_size=4).attention(8 * 16) == {"heads": 3, "head_dim": 4, "length": 9}
-    assert ResNetConfig().attention(64) == {"heads": 1, "head_dim": 1, "length": 1}
+    assert ViTConfig(dim=12, heads=3, patch_size=4).attention_shape(8 * 16) == {"heads": 3, "head_dim": 4, "length": 9}
+    assert ResNetConfig().attention_shape(64) == {"heads": 1, "head_dim": 1, "length": 1}
     text = family("bert").config(dim=8, heads=2, max_length=5)
-    assert [text.attention(length)["length"] for length in (0, 3, 9)] == [1, 3, 5]
+    assert [text.attention_shape(length)["length"] for length in (0, 3, 9)] == [1, 3, 5]

@@ -20,13 +20,14 @@ from tformer_cli.config.schema import (
     Norm,
     Positions,
     Stopping,
+    TieEmbeddings,
     TokenizerConfig,
     TokenizerKind,
 )
 from tformer_cli.decode.search import search
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.interop.huggingface_weights import import_config
-from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.runs.checkpoint import load_model_tensors
 from tformer_cli.tokenizers.tokenizer import Tokenizer

@@ -13,12 +13,12 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
 from tests.interop.folders import import_model
-from tformer_cli.config.schema import DecodeConfig, ParallelDataConfig, TokenizerConfig, TokenizerKind
+from tformer_cli.config.schema import DecodeConfig, ParallelDataConfig, TieEmbeddings, TokenizerConfig, TokenizerKind
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.export import export_run
 from tformer_cli.interop.huggingface_tokenizer import to_huggingface
 from tformer_cli.interop.marian_tokenizer import from_marian
-from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.tasks import translation
 from tformer_cli.tasks.registry import TranslationExperiment

@@ -26,6 +26,7 @@ from tformer_cli.config.schema import (
     ImageHeadConfig,
     Norm,
     Target,
+    TieEmbeddings,
     TokenizerConfig,
     TokenizerKind,
 )
@@ -38,7 +39,7 @@ from tformer_cli.models.bert.model import BERT
 from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
 from tformer_cli.models.image_head import ImageClassifier
-from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.models.token_heads import MaskedLanguageModel, SequenceClassifier, SpanClassifier, TokenClassifier
 from tformer_cli.models.vit import ViTConfig

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import GRID_POSITIONS, Activation, Combine, Norm, Positions
-from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
+from tformer_cli.config.schema import GRID_POSITIONS, Activation, Combine, Norm, Positions, TieEmbeddings
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.nn import backend as backends
 from tformer_cli.nn.attention import Mask

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tformer_cli.config.schema import DecodeConfig
+from tformer_cli.config.schema import DecodeConfig, TieEmbeddings
 from tformer_cli.data.text.pairs import Pairs
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop import generation
@@ -27,7 +27,6 @@ from tformer_cli.interop.huggingface_weights import (
 from tformer_cli.interop.marian_tokenizer import from_marian
 from tformer_cli.interop.reading import CONFIG, WEIGHTS, read_weights
 from tformer_cli.interop.writing import json_file, tokenizer_files, weights_file
-from tformer_cli.models.seq2seq import TieEmbeddings
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.tokenizers.files import META
 from tformer_cli.tokenizers.tokenizer import Tokenizer, Vocabulary

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tformer_cli.config.schema import Norm, Positions
+from tformer_cli.config.schema import Norm, Positions, TieEmbeddings
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop.gate import (
     CORE,
@@ -35,7 +35,7 @@ from tformer_cli.interop.gate import (
 )
 from tformer_cli.interop.reading import ACTIVATIONS, THEIR_ACTIVATIONS, Settings, Weights
 from tformer_cli.interop.writing import plain
-from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 
 ARCHITECTURES = {
     Norm.post: ("marian", "MarianMTModel"),

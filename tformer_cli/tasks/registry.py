@@ -39,6 +39,7 @@ from tformer_cli.config.schema import (
     SpeechTranslationDataConfig,
     TaggedDataConfig,
     TextExperiment,
+    TieEmbeddings,
     TokenizerConfig,
     TranscriptConfig,
     TransformerDecoderConfig,
@@ -48,7 +49,7 @@ from tformer_cli.errors import ConfigError
 from tformer_cli.models.bert import BERTConfig
 from tformer_cli.models.conformer import ConformerConfig
 from tformer_cli.models.gpt import GPTConfig
-from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.vit import Stem, ViTConfig
 
 Size = Names("Size", "given auto")
@@ -91,7 +92,7 @@ class TranslationExperiment(TextExperiment):
         if limits.target is not None and self.decode.max_length > limits.target:
             cause = f"decode.max_length: {self.decode.max_length} is more than model.max_length {limits.target}"
             raise ConfigError(cause, f"decode.max_length={limits.target}")
-        tied = isinstance(self.model, Seq2SeqConfig) and self.model.tie_embeddings is TieEmbeddings.all
+        tied = getattr(self.model, "tie_embeddings", None) is TieEmbeddings.all
         if tied and not (self.tokenizer.joint or self.tokenizer.path):
             cause = "model.tie_embeddings: all needs one vocabulary, and tokenizer.joint is false"
             raise ConfigError(cause, "model.tie_embeddings=decoder")

@@ -176,7 +176,7 @@ def _trainer(task, run: Path, newest: Path | None, ranks, console):
 
     chosen = read_state(newest, resumable=True)["machine"] if newest is not None else None
     local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    attention = task.config.model.attention(task.data.usual_length)
+    attention = task.config.model.attention_shape(task.data.usual_length)
     machine = prepare(task.config.trainer, ranks=local_ranks, chosen=chosen, **attention)
     seed_step(task.config.seed, 0, 0)
     trainer = Trainer(task, task.model().to(machine.device), run, machine, ranks, console)

@@ -126,7 +126,7 @@ def _open(
     task.data.load(chosen)
     weights = read_tensors(chosen / "model.safetensors")
     open_companions(task)
-    attention = config.model.attention(task.data.usual_length)
+    attention = config.model.attention_shape(task.data.usual_length)
     machine = prepare(config.trainer, **attention, chosen=recorded_choices)
     model = task.model()
     load_model_tensors(model, weights, str(chosen))

@@ -58,6 +58,7 @@ from tformer_cli.config.schema.model import (
     Pooling,
     Positions,
     TextModelConfig,
+    TieEmbeddings,
     TransformerConfig,
     TransformerDecoderConfig,
 )

@@ -28,6 +28,7 @@ EVEN_POSITIONS = (Positions.sinusoidal, Positions.learnable_sinusoidal, Position
 """Schemes of pairs of sine and cosine, which need an even width of the model."""
 Combine = Names("Combine", "add concatenate")
 Normalisation = Names("Normalisation", "batch layer group")
+TieEmbeddings = Names("TieEmbeddings", "none decoder all")
 
 
 @dataclass
@@ -53,13 +54,13 @@ class ModelConfig:
         """Return the limits of the model that the data needs."""
         return Limits()
 
-    def attention(self, length: int) -> AttentionShape:
-        """Return the shape of attention for inputs of a typical length.
+    def attention_shape(self, length: int) -> AttentionShape:
+        """Return the shape of attention for inputs of a typical length; the smallest if there is no choice of backends.
 
         Args:
             length: the typical size of an input: tokens of a text, frames of a recording, pixels of an image.
         """
-        raise NotImplementedError
+        return {"heads": 1, "head_dim": 1, "length": 1}
 
     @property
     def has_class_token(self) -> bool:
@@ -125,7 +126,7 @@ class TransformerConfig(ModelConfig):
             cause = f"{self.node}.positions: {positions.name} needs {name} divisible by {divisor}, not {width}"
             raise ConfigError(cause, f"{self.node}.dim={self.heads * math.ceil(head_dim / 4) * 4}")
 
-    def attention(self, length: int) -> AttentionShape:
+    def attention_shape(self, length: int) -> AttentionShape:
         """Return the shape of attention over sequences of `length` tokens."""
         return {"heads": self.heads, "head_dim": self.dim // self.heads, "length": length}
 
@@ -148,9 +149,9 @@ class TextModelConfig(TransformerConfig):
             raise ConfigError(cause, f"{self.node}.positions={line}")
         super().check()
 
-    def attention(self, length: int) -> AttentionShape:
+    def attention_shape(self, length: int) -> AttentionShape:
         """Return the shape of attention over texts of `length` tokens, at most `max_length`."""
-        return super().attention(max(1, min(length, self.max_length)))
+        return super().attention_shape(max(1, min(length, self.max_length)))
 
 
 @dataclass

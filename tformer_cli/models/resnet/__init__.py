@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tformer_cli.config.family import AttentionShape, Family
+from tformer_cli.config.family import Family
 from tformer_cli.config.schema import ModelConfig, Names, setting
 
 ResNetStem = Names("ResNetStem", "large small")
@@ -36,10 +36,6 @@ class ResNetConfig(ModelConfig):
     def pixels(self) -> int:
         """Height and width, in pixels, of the part of an image that a cell of the last feature map stands for."""
         return 2 ** (len(self.depths) - 1) * (4 if self.stem is ResNetStem.large else 1)
-
-    def attention(self, length: int) -> AttentionShape:
-        """Return the smallest shape, since the model has no attention."""
-        return {"heads": 1, "head_dim": 1, "length": 1}
 
 
 FAMILY = Family(

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tformer_cli.config.family import Family, Limits
-from tformer_cli.config.schema import Names, TextModelConfig, setting
-
-TieEmbeddings = Names("TieEmbeddings", "none decoder all")
+from tformer_cli.config.schema import TextModelConfig, TieEmbeddings, setting
 
 
 @dataclass

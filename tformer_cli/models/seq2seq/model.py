@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.family import Sizes
+from tformer_cli.config.schema import TieEmbeddings
 from tformer_cli.models.decoding import Memory, TransformerDecoderBase, initialise
-from tformer_cli.models.seq2seq import Seq2SeqConfig, TieEmbeddings
+from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.nn.attention import Mask
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout

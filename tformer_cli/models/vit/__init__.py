@@ -58,9 +58,9 @@ class ViTConfig(TransformerConfig):
         """Return the number of which height and width of an image must be multiples."""
         return Limits(multiple=self.patch_pixels)
 
-    def attention(self, length: int) -> AttentionShape:
+    def attention_shape(self, length: int) -> AttentionShape:
         """Return the shape of attention over images of `length` pixels."""
-        return super().attention(length // self.patch_pixels**2 + self.class_token)
+        return super().attention_shape(length // self.patch_pixels**2 + self.class_token)
 
 
 FAMILY = Family(
