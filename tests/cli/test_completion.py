@@ -145,8 +145,8 @@ def program(tmp_path):
             ["model=", "model."],
         ),
         (
-            ["tformer", "pretrain", "translation/files", "model", "="],
-            "tformer pretrain translation/files model=",
+            ["tformer", "pretrain", "translation/files", "model", "=", "t"],
+            "tformer pretrain translation/files model=t",
             ["transformer_base", "transformer_small", "transformer_tiny"],
         ),
         (

@@ -64,6 +64,13 @@ FAMILIES = [
         ["The cat eats.", "", "We did not read three books yesterday."],
     ),
     Family(
+        "recurrent translation",
+        "quickstart/translation",
+        ["model=recurrent_bahdanau", "data.size=200", "data.batch_tokens=400", "tokenizer.vocab_size=400",
+         "model.dim=16", "trainer.minutes=0", "trainer.steps=10"],
+        ["The cat eats.", "", "We did not read three books yesterday."],
+    ),
+    Family(
         "gpt",
         "quickstart/gpt",
         ["data.size=8", "data.batch_tokens=64", "tokenizer.vocab_size=600", "model.max_length=16", "model.dim=16",
@@ -169,6 +176,10 @@ def _variant(family: str, name: str, *settings: str, recipe: str = "") -> Family
 VARIANTS = [
     _variant("translation", "translation, untied", "model.tie_embeddings=none", "model.norm=post"),
     _variant("translation", "translation, averaged", "trainer.ema=0.9", "trainer.keep_best=2", "trainer.average=best"),
+    _variant("recurrent translation", "Luong with input feeding", "model=recurrent_luong_general",
+             "model.input_feeding=true", "model.decoder_depth=2"),
+    _variant("recurrent translation", "peeky", "model=recurrent_peeky"),
+    _variant("recurrent translation", "fixed vector", "model=recurrent_fixed"),
     _variant("bert", "bert, next sentence", "bert.nsp=true", "data.documents=line"),
     Family(
         "resnet",

@@ -26,7 +26,7 @@ STEPS = [
 ]
 
 
-WRITERS = ("translation", "captions", "speech translation")
+WRITERS = ("translation", "recurrent translation", "captions", "speech translation")
 """Families that generate texts; a model after two steps would write to its limit."""
 
 

@@ -39,6 +39,9 @@ def alignments(
 
     Returns:
         For each sentence weights (T + 1, S) of its source tokens for each output token and </s>; rows sum to 1.
+
+    Raises:
+        ValueError: if the model has no cross-attention.
     """
     longest = max(map(len, outputs), default=0)
     inputs = torch.full((len(outputs), longest + 1), bos_id, dtype=torch.int64)
@@ -47,6 +50,8 @@ def alignments(
     with tapped(model, {"weights"}) as records:
         model(source, source_lengths, inputs.to(source.device))
     layers = [tensors["weights"] for name, tensors in records.items() if name.endswith("cross")]
+    if not layers:
+        raise ValueError("the model has no cross-attention")
     calls = layers[max(layer, -len(layers))]  # a single call, or one for each token of a recurrent decoder
     weights = torch.cat(calls, dim=2)[:, :, -inputs.shape[1] :].float().mean(1)  # (B, T + 1, S)
     sizes = zip(outputs, source_lengths.tolist(), strict=True)

@@ -66,15 +66,20 @@ class TranslationEvaluator(ReferenceScores, Evaluator[Any, PairBatch]):
         return evaluation
 
     def pictures(self, model: Any) -> dict[str, Picture]:
-        """Return the cross-attention of the last block over the first validation pair, averaged over heads."""
+        """Return the cross-attention of the last block over the first validation pair, averaged over heads.
+
+        A model without cross-attention has no picture.
+        """
         data, tokens = self.data, self.data.tokens("validation")
         batch = data.collate([tokens.source[0]], [tokens.target[0]], torch.zeros(1, dtype=torch.int64))
         batch = batch.to(next(model.parameters()).device)
         weights = attention_weights(model, lambda: self.objective.outputs(model, batch))
-        last = [name for name in weights if name.endswith(".cross")][-1]
+        layers = [name for name in weights if name.endswith(".cross")]
+        if not layers:
+            return {}
         columns = data.tokenizer.pieces(batch.source[0].tolist(), data.source_language)
         rows = data.tokenizer.pieces(batch.targets[0].tolist(), data.target_language)
-        mean = weights[last][0].float().mean(0).cpu().numpy()
+        mean = weights[layers[-1]][0].float().mean(0).cpu().numpy()
         title = "attention of the last block, mean over heads"
         return {"attention/cross": HeatMap(mean, rows, columns, title, "target", "source")}
 

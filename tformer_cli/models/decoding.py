@@ -24,7 +24,8 @@ class Memory:
         states: hidden states, (B, S, D).
         mask: mask of the real states.
         lengths: number of real states of each input, (B,), int64.
-        final: last state of a recurrent encoder, (B, D); None for other encoders.
+        final: final states of a recurrent encoder, (B, L, P, M) for L layers with P parts of their state; None for
+            other encoders.
     """
 
     states: Tensor

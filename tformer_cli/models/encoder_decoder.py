@@ -74,10 +74,9 @@ class EncoderDecoder(nn.Module, Generic[S]):
         return dict(checkpoint) if fit is None else fit(self, checkpoint)
 
     def encode(self, *inputs: Tensor) -> Memory:
-        """Encode inputs, and return a memory of the decoder's width."""
+        """Encode inputs, and return a memory of the decoder's width; final states keep the encoder's width."""
         memory = self.encoder.encode(*inputs)
-        final = None if memory.final is None else self.bridge(memory.final)
-        return replace(memory, states=self.bridge(memory.states), final=final)
+        return replace(memory, states=self.bridge(memory.states))
 
     def decode(self, memory: Memory, target_inputs: Tensor) -> Tensor:
         """Return hidden states (B, T, D) for target inputs (B, T): see `TokenDecoder.decode`."""

@@ -97,11 +97,11 @@ def attention_weights(model: nn.Module, run: Callable[[], object]) -> dict[str, 
 
     Args:
         model: any model; put it into evaluation mode first.
-        run: calls the model once.
+        run: calls the model once. It may call a layer once for each query, as recurrent decoders do, with equal keys.
 
     Returns:
-        Layer name (`decoder.blocks.3.cross`) to weights (B, H, Q, K) of its last call.
+        Layer name (`decoder.blocks.3.cross`) to weights (B, H, Q, K) of the queries of all its calls.
     """
     with tapped(model, {"weights"}) as records:
         run()
-    return {name: tensors["weights"][-1] for name, tensors in records.items() if tensors["weights"]}
+    return {name: torch.cat(tensors["weights"], 2) for name, tensors in records.items() if tensors["weights"]}

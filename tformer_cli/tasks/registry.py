@@ -78,7 +78,7 @@ class TranslationExperiment(TextExperiment):
     model: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
 
     def check(self) -> None:
-        """Refuse limits above the model's maximum length, and tied embeddings of two vocabularies.
+        """Refuse limits above the model's maximum length, tied embeddings of two vocabularies, and absent alignments.
 
         Raises:
             ConfigError: naming the setting and a valid value.
@@ -96,6 +96,8 @@ class TranslationExperiment(TextExperiment):
         if tied and not (self.tokenizer.joint or self.tokenizer.path):
             cause = "model.tie_embeddings: all needs one vocabulary, and tokenizer.joint is false"
             raise ConfigError(cause, "model.tie_embeddings=decoder")
+        if self.decode.alignments and not self.model.aligns:
+            raise ConfigError("decode.alignments: the model has no attention to the source", "decode.alignments=false")
 
 
 @dataclass

@@ -19,13 +19,15 @@ BLOCK = re.compile(r"(.*?)\bblocks\.(\d+)\.")
 def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
     """Return the names of the parameters with and without weight decay.
 
-    Only the weights of linear and convolution layers have weight decay.
+    Only the weights of linear, convolution and recurrent layers have weight decay.
     """
     matrices = {
         id(module.weight)
         for module in model.modules()
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)) and module.weight.dim() > 1
     }
+    layers = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
+    matrices |= {id(weight) for layer in layers for weight in layer.parameters(recurse=False) if weight.dim() > 1}
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     with_decay, without_decay = [], []
     for name, parameter in model.named_parameters():

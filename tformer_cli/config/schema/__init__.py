@@ -62,6 +62,7 @@ from tformer_cli.config.schema.model import (
     TransformerConfig,
     TransformerDecoderConfig,
 )
+from tformer_cli.config.schema.recurrent import Cell, RecurrentConfig
 from tformer_cli.config.schema.settings import REQUIRED, Names, setting
 from tformer_cli.config.schema.speech import (
     Case,

@@ -63,6 +63,11 @@ class ModelConfig:
         return {"heads": 1, "head_dim": 1, "length": 1}
 
     @property
+    def aligns(self) -> bool:
+        """Return whether outputs can be aligned with a source text, by the decoder's attention to it."""
+        return True
+
+    @property
     def has_class_token(self) -> bool:
         """Return whether a [class] token precedes all other tokens."""
         return False

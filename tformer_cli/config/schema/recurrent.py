@@ -1,0 +1,20 @@
+"""Settings that all recurrent families share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tformer_cli.config.schema.model import ModelConfig
+from tformer_cli.config.schema.settings import Names, setting
+
+Cell = Names("Cell", "lstm gru")
+
+
+@dataclass
+class RecurrentConfig(ModelConfig):
+    """A recurrent network over sequences of tokens."""
+
+    cell: Cell = setting(Cell.lstm, "recurrent cell")
+    dim: int = setting(256, "width of the embeddings and hidden states", low=1)
+    dropout: float = setting(0.2, "dropout of embeddings, of inputs of further layers and of outputs", low=0, high=0.99)
+    max_length: int = setting(512, "maximum length of a sequence, in tokens, special tokens included", low=2)

@@ -1,0 +1,286 @@
+"""Recurrent layers over padded sequences: LSTM (Hochreiter and Schmidhuber 1997) and GRU (Cho et al. 2014).
+
+Padding never changes a result. A forward direction reads it last. The backward direction reads each sequence flipped
+by its length, so that its padding comes last too. Packed sequences are not used on a CPU, since torch then computes
+each step by itself, which takes about twice as long.
+
+Recurrent layers compute in float32 whatever the precision of a run (`full_precision`), because the rounding errors of a
+state add up over the steps.
+
+Shapes: B sequences, T steps, I inputs, D units of a layer, L layers, P parts of a layer's state: h and c of an LSTM, h
+of a GRU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from tformer_cli.config.schema import Cell
+from tformer_cli.nn.dropout import Dropout
+
+LayerState = tuple[Tensor, ...]
+"""The state of a layer: h, and c of an LSTM; (..., D) each."""
+States = list[LayerState]
+"""The states of all layers."""
+
+CLOSED = 1e4
+"""Size of a gate's input at which the gate is exactly 0 or 1 in float32."""
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Return a context in which products on the device of `x` are not computed in a lower precision."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def parts_of(cell: Cell) -> int:
+    """Return the number of parts P of a layer's state."""
+    return 2 if cell is Cell.lstm else 1
+
+
+def flipped(lengths: Tensor, size: int) -> Tensor:
+    """Return the indices that flip each sequence and leave its padding in place.
+
+    Args:
+        lengths: number of real steps of each sequence, (B,).
+        size: number of steps T.
+
+    Returns:
+        (B, T), int64; they are their own inverse.
+    """
+    steps = torch.arange(size, device=lengths.device)
+    return torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
+
+
+def gather_steps(x: Tensor, indices: Tensor) -> Tensor:
+    """Return the steps `indices` (B, T) of x (B, S, I) as (B, T, I)."""
+    return x.gather(1, indices[:, :, None].expand(-1, -1, x.shape[2]))
+
+
+class RecurrentLayer(nn.Module):
+    """One recurrent layer in one direction, for complete sequences and for single steps with the same weights.
+
+    Args:
+        cell: LSTM or GRU, in the parametrisation of torch.
+        inputs: number of inputs I.
+        dim: number of units D.
+    """
+
+    def __init__(self, cell: Cell, inputs: int, dim: int) -> None:
+        super().__init__()
+        self.rnn = (nn.LSTM if cell is Cell.lstm else nn.GRU)(inputs, dim, batch_first=True)
+
+    @property
+    def weights(self) -> Sequence[Tensor]:
+        """The weights of inputs (G D, I) and of h (G D, D), and two biases (G D,), for G gates in torch's order."""
+        return self.rnn.all_weights[0]
+
+    def initialise(self) -> None:
+        """Initialise inputs Glorot-uniform, recurrent weights orthogonal, biases 0; the forget gate's bias is 1.
+
+        Sources: Glorot and Bengio (2010), Saxe et al. (2014), Jozefowicz et al. (2015, section 2.2). Each gate is a
+        matrix of its own.
+        """
+        dim, (inputs, recurrent, *biases) = self.rnn.hidden_size, self.weights
+        for matrix in inputs.split(dim):
+            nn.init.xavier_uniform_(matrix)
+        for matrix in recurrent.split(dim):
+            nn.init.orthogonal_(matrix)
+        for bias in biases:
+            nn.init.zeros_(bias)
+        if isinstance(self.rnn, nn.LSTM):
+            nn.init.ones_(biases[0][dim : 2 * dim])
+
+    def zero_state(self, x: Tensor) -> LayerState:
+        """Return the state before the first step, zeros (B, D), in the type of x (B, ...)."""
+        zeros = x.new_zeros(len(x), self.rnn.hidden_size)
+        return (zeros, zeros) if isinstance(self.rnn, nn.LSTM) else (zeros,)
+
+    def forward(self, x: Tensor, state: LayerState) -> Tensor:
+        """Return h of all steps, (B, T, D), for inputs (B, T, I) and the state before them, (B, D) each."""
+        first = [part[None].contiguous() for part in state]
+        return self.rnn(x, tuple(first) if len(first) == 2 else first[0])[0]
+
+    def padded(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, LayerState]:
+        """Read sequences from a state of zeros.
+
+        Args:
+            x: inputs, (B, T, I), padded at the end.
+            lengths: number of real steps of each sequence, (B,).
+
+        Returns:
+            h of all steps, (B, T, D), which is arbitrary on padding; and the state after each sequence's last real
+            step, (B, D) each, which is zero for a sequence of length 0.
+        """
+        real = (lengths > 0)[:, None]
+        if x.device.type != "cpu":
+            packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+            outputs, last = self.rnn(packed)
+            outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])
+            return outputs, tuple(part[0] * real for part in (last if isinstance(last, tuple) else (last,)))
+        if isinstance(self.rnn, nn.LSTM):
+            outputs, cell = self._with_cell(x, lengths)
+        else:
+            outputs, cell = self(x, self.zero_state(x)), ()
+        last = (lengths - 1).clamp(min=0)[:, None]
+        return outputs, (gather_steps(outputs, last)[:, 0] * real, *cell)
+
+    def _with_cell(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, LayerState]:
+        """Return h of all steps and c after the last real one, (B, D), of an LSTM.
+
+        torch returns c of the last step only. An additional input, which is 1 on padding, closes the input gate and
+        opens the forget gate, so that padding leaves c as it is.
+        """
+        dim, (inputs, *others) = self.rnn.hidden_size, self.weights
+        padding = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
+        gates = x.new_zeros(4 * dim, 1)
+        gates[:dim], gates[dim : 2 * dim] = -CLOSED, CLOSED
+        zeros = x.new_zeros(1, len(x), dim)
+        outputs, _, cell = torch.lstm(
+            torch.cat((x, padding[:, :, None].to(x.dtype)), 2), (zeros, zeros),
+            (torch.cat((inputs, gates), 1), *others),
+            True, 1, 0.0, self.training, False, True,
+        )  # fmt: skip
+        return outputs, (cell[0],)
+
+    def step(self, x: Tensor, state: LayerState) -> LayerState:
+        """Return the state (N, D) after one more input (N, I)."""
+        if len(state) == 2:
+            return torch.lstm_cell(x, state, *self.weights)
+        return (torch.gru_cell(x, state[0], *self.weights),)
+
+
+class RecurrentStack(nn.Module):
+    """Recurrent layers from left to right, for decoders and language models.
+
+    Args:
+        cell: LSTM or GRU.
+        inputs: number of inputs I of the first layer.
+        dim: number of units D of each layer.
+        depth: number of layers L.
+        dropout: dropout of the inputs of all layers but the first.
+        context: number of further inputs C that every layer reads at every step.
+    """
+
+    def __init__(self, cell: Cell, inputs: int, dim: int, depth: int, dropout: float, context: int = 0) -> None:
+        super().__init__()
+        layers = [RecurrentLayer(cell, (dim if number else inputs) + context, dim) for number in range(depth)]
+        self.blocks: Sequence[RecurrentLayer] = cast(Any, nn.ModuleList(layers))
+        self.dropout = Dropout(dropout)
+
+    def zero_states(self, x: Tensor) -> States:
+        """Return states of zeros, (B, D) each, in the type of x (B, ...)."""
+        return [block.zero_state(x) for block in self.blocks]
+
+    def forward(self, x: Tensor, states: States, context: Tensor | None = None) -> Tensor:
+        """Return h of the last layer for all steps.
+
+        Args:
+            x: inputs, (B, T, I).
+            states: states before the first step, (B, D) each.
+            context: inputs of every layer at every step, (B, C).
+
+        Returns:
+            (B, T, D).
+        """
+        for number, (block, state) in enumerate(zip(self.blocks, states, strict=True)):
+            x = self.dropout(x) if number else x
+            if context is not None:
+                x = torch.cat((x, context[:, None].expand(-1, x.shape[1], -1)), 2)
+            x = block(x, state)
+        return x
+
+    def step(self, x: Tensor, states: States, context: Tensor | None = None) -> States:
+        """Return the states after one more input.
+
+        Args:
+            x: inputs, (B, R, I).
+            states: states, (B, R, D) each.
+            context: inputs of every layer, (B, C).
+        """
+        after, shape = States(), x.shape[:2]
+        for number, (block, state) in enumerate(zip(self.blocks, states, strict=True)):
+            x = self.dropout(x) if number else x
+            if context is not None:
+                x = torch.cat((x, context[:, None].expand(-1, shape[1], -1)), 2)
+            new = block.step(x.flatten(0, 1), tuple(part.flatten(0, 1) for part in state))
+            after.append(tuple(part.view(*shape, -1) for part in new))
+            x = after[-1][0]
+        return after
+
+
+class EncoderLayer(nn.Module):
+    """A recurrent layer over complete sequences, in one direction or in both (Schuster and Paliwal 1997).
+
+    Args:
+        cell: LSTM or GRU.
+        inputs: number of inputs I.
+        dim: number of units D of each direction.
+        bidirectional: whether a second layer reads each sequence from its end.
+    """
+
+    def __init__(self, cell: Cell, inputs: int, dim: int, *, bidirectional: bool) -> None:
+        super().__init__()
+        self.ahead = RecurrentLayer(cell, inputs, dim)
+        self.back = RecurrentLayer(cell, inputs, dim) if bidirectional else None
+
+    def forward(self, x: Tensor, lengths: Tensor, flip: Tensor) -> tuple[Tensor, LayerState]:
+        """Read sequences.
+
+        Args:
+            x: inputs, (B, T, I), padded at the end.
+            lengths: number of real steps of each sequence, (B,).
+            flip: result of `flipped` for the lengths, (B, T).
+
+        Returns:
+            h of each step, [forward; backward], (B, T, M); and the final states, [forward; backward], (B, M) each. The
+            backward direction ends at the first step.
+        """
+        outputs, final = self.ahead.padded(x, lengths)
+        if self.back is None:
+            return outputs, final
+        backward, first = self.back.padded(gather_steps(x, flip), lengths)
+        both = torch.cat((outputs, gather_steps(backward, flip)), 2)
+        return both, tuple(torch.cat(pair, 1) for pair in zip(final, first, strict=True))
+
+
+class RecurrentEncoderStack(nn.Module):
+    """Recurrent layers over complete sequences, in one direction or in both.
+
+    Args:
+        cell: LSTM or GRU.
+        inputs: number of inputs I of the first layer.
+        dim: number of units D of each direction.
+        depth: number of layers L.
+        bidirectional: whether each layer reads the sequences from their ends too.
+        dropout: dropout of the inputs of all layers but the first.
+    """
+
+    def __init__(self, cell: Cell, inputs: int, dim: int, depth: int, *, bidirectional: bool, dropout: float) -> None:
+        super().__init__()
+        self.width = 2 * dim if bidirectional else dim
+        widths = [inputs, *[self.width] * (depth - 1)]
+        layers = [EncoderLayer(cell, width, dim, bidirectional=bidirectional) for width in widths]
+        self.blocks: Sequence[EncoderLayer] = cast(Any, nn.ModuleList(layers))
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Read sequences.
+
+        Args:
+            x: inputs, (B, T, I), padded at the end.
+            lengths: number of real steps of each sequence, (B,).
+
+        Returns:
+            h of the last layer, (B, T, M), arbitrary on padding; and the final states of all layers, (B, L, P, M).
+        """
+        flip, finals = flipped(lengths, x.shape[1]), []
+        for number, block in enumerate(self.blocks):
+            x, final = block(self.dropout(x) if number else x, lengths, flip)
+            finals.append(torch.stack(final, 1))
+        return x, torch.stack(finals, 1)
