@@ -28,7 +28,12 @@ from tformer_cli.runs.folder import Lock
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
-RUNS = {"reviews": "text classification", "captions": "translation", "digits": "vit"}
+RUNS = {
+    "reviews": "text classification",
+    "remarks": "text classification",
+    "captions": "translation",
+    "digits": "vit",
+}
 """Run folders, and the family of each."""
 
 
@@ -81,12 +86,14 @@ def make_world() -> None:
     """Write data and trained runs into the current folder."""
     make_texts()
     make_media()
+    comments = Path(SENTIMENT).read_text(encoding="utf-8")
+    write("comments.tsv", comments)
+    write("remarks.tsv", comments.replace("film", "play"))
     for name, family in RUNS.items():
         chosen = next(each for each in FAMILIES if each.name == family)
         settings = [each for each in chosen.settings if not each.startswith("trainer.")]
-        settings = [
-            f"data.path={shutil.copy(SENTIMENT, 'comments.tsv')}" if SENTIMENT in each else each for each in settings
-        ]
+        texts = {"reviews": "comments.tsv"}.get(name, f"{name}.tsv")
+        settings = [f"data.path={texts}" if SENTIMENT in each else each for each in settings]
         limits = ["trainer.steps=1", "trainer.minutes=0", "trainer.evaluate_limit=4"]
         assert main(["pretrain", chosen.recipe, *SMALL, *settings, *limits, "--run", f"runs/{name}", "--quiet"]) == 0
     shutil.copytree("runs/reviews", "runs/damaged", symlinks=True)

@@ -45,7 +45,8 @@ def trained(tmp_path_factory):
     write_data(folder / "data")
     machine.product_rate = lambda *_, **__: 1e9
     try:
-        launch(family_named("translation").config(folder / "cache"), folder / "run", quiet=True)
+        settings = ["trainer.evaluate_limit=4", "decode.max_length=6"]
+        launch(family_named("translation").config(folder / "cache", *settings), folder / "run", quiet=True)
     finally:
         machine.product_rate = rate
     return folder
@@ -89,7 +90,13 @@ def test_the_folder_holds_what_translate_writes_and_trains_a_student(project, ca
     assert [number for number, text in enumerate(pairs.targets, 1) if not text][:2] == [EMPTY, LONG]
     for name, other in (("validation", "val"), ("test", "test_2016")):
         assert content("out")[f"{name}.ja"] == Path(f"data/{other}.ja").read_bytes()
-    launch(student("trainer.steps=2", f"data.cache={project / 'cache'}"), project / "student", quiet=True)
+    launch(
+        student(
+            "trainer.steps=2", "trainer.evaluate_limit=2", "decode.max_length=6", f"data.cache={project / 'cache'}"
+        ),
+        project / "student",
+        quiet=True,
+    )
 
 
 def student(*more: str):

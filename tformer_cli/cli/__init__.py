@@ -12,6 +12,7 @@ import typer
 
 from tformer_cli.cli import (
     cache,
+    compare,
     completion,
     distill,
     doctor,
@@ -62,6 +63,7 @@ app.command("translate", short_help="Translate text with a trained run.")(transl
 app.command("predict", short_help="Predict with a trained run of any task.")(translate.predict)
 app.command("distill", short_help="Write a trained run's translations as training data.")(distill.distill)
 app.command("evaluate", short_help="Evaluate a trained run.")(evaluate.evaluate)
+app.command("compare", short_help="Compare trained runs on the same data.")(compare.compare)
 app.add_typer(tokenize.app, name="tokenize", short_help="Train, use and inspect tokenizers.")
 app.command("export", cls=export.ExportCommand, short_help="Export a run to the format of another library.")(
     export.export

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
@@ -13,6 +13,7 @@ from tformer_cli.data.core.batch import B
 from tformer_cli.data.core.view import View
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Picture, Sound
+from tformer_cli.metrics.bootstrap import Resampled, Statistic, paired_bootstrap
 from tformer_cli.objectives.base import Loss, LossSums, M, Objective
 from tformer_cli.signals import poll
 
@@ -77,6 +78,10 @@ class Evaluation:
     predictions: list[dict[str, Any]] = field(default_factory=list)
 
 
+Row = Mapping[str, Any]
+"""A row of a table of predictions, see `Evaluation.predictions`."""
+
+
 class Evaluator(Generic[M, B]):
     """Scores of a model on a split; a subclass implements `evaluate`.
 
@@ -84,6 +89,8 @@ class Evaluator(Generic[M, B]):
         metric: the score that selects the best checkpoint, unless the recipe names another.
         lower_is_better: scores for which lower values are better.
         scores_examples: whether there is a prediction for each example; False for running text and patches.
+        groups: columns of the table of predictions by which scores can be grouped: `length` (of the texts in these
+            columns), `label`, `speaker` (a part of the names in this column).
         objective: training objective of the model.
         data: the data.
     """
@@ -91,6 +98,7 @@ class Evaluator(Generic[M, B]):
     metric = "loss"
     lower_is_better: frozenset[str] = frozenset({"loss"})
     scores_examples = True
+    groups: Mapping[str, Sequence[str]] = {}
 
     def __init__(self, objective: Objective[M, B]) -> None:
         self.objective = objective
@@ -128,6 +136,30 @@ class Evaluator(Generic[M, B]):
             share: distribution of batches among ranks.
         """
         raise NotImplementedError
+
+    def statistic(self, metric: str, rows: Sequence[Row]) -> Statistic | None:
+        """Return a score as a function of rows of a table of predictions.
+
+        Args:
+            metric: name of the score.
+            rows: all rows.
+
+        Returns:
+            The function, see `metrics.bootstrap`; None: the score cannot be computed from the table.
+        """
+        return None
+
+    def compared(self, metric: str, systems: Sequence[Sequence[Row]]) -> list[Resampled] | None:
+        """Compare the predictions of several systems for the same examples with those of the first system.
+
+        Args:
+            metric: name of the score.
+            systems: table of predictions of each system.
+
+        Returns:
+            The resampled scores of each system; None: see `statistic`.
+        """
+        return paired_bootstrap([self.statistic(metric, rows) for rows in systems], len(systems[0]))
 
     def pictures(self, model: M) -> Mapping[str, Picture | Sound]:
         """Return figures and sounds for TensorBoard during training, by tag, from validation examples."""

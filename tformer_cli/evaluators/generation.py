@@ -27,6 +27,7 @@ class TextGenerationEvaluator(ReferenceScores, Evaluator[Any, Any]):
         predictor: generates the texts that are scored.
     """
 
+    groups = {"length": ("reference",)}
     objective: TeacherForcing
 
     def __init__(self, objective: TeacherForcing, predictor: TextGenerator) -> None:

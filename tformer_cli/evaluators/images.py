@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,9 @@ from tformer_cli.data.image.inputs import ImageBatch
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Gallery, HeatMap, Picture
 from tformer_cli.errors import DataError, library
-from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, spread
-from tformer_cli.metrics.labels import confusion, labels_scores
+from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, spread
+from tformer_cli.metrics.bootstrap import Statistic
+from tformer_cli.metrics.labels import confusion, labels_scores, labels_statistic
 from tformer_cli.models.interfaces import PatchAttention
 from tformer_cli.models.patch_head import MaskedPatchModel
 from tformer_cli.objectives.base import Objective
@@ -63,6 +65,7 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
     """
 
     metric = "accuracy"
+    groups = {"label": ("reference",)}
     data: LabelledImages
 
     def __init__(self, objective: Objective[Any, LabelledImageBatch], predictor: ImageClassificationPredictor) -> None:
@@ -113,6 +116,12 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
                 for row in range(len(images))
             ]
         return evaluation
+
+    def statistic(self, metric: str, rows: Sequence[Row]) -> Statistic | None:
+        """Return a score of labels as a function of rows."""
+        names = [shown(name) for name in self.data.labels.names]
+        references, predictions = ([row[name] for row in rows] for name in ("reference", "prediction"))
+        return labels_statistic(metric, references, predictions, names)
 
     def training_overlap(self, test: Images) -> list[str]:
         """Return a warning if images of the test split are in the training split too."""

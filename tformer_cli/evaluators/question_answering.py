@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from tformer_cli.data.core.view import View
 from tformer_cli.data.text.question_windows import QuestionWindows, SpanBatch
 from tformer_cli.decode.workers import Share, unshared
-from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, spread
+from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, spread
 from tformer_cli.metrics.answers import answer_scores
+from tformer_cli.metrics.bootstrap import Statistic, mean_of
 from tformer_cli.predictors.question_answering import Span, best_spans, window_spans
 
 
@@ -16,7 +20,14 @@ class QuestionAnsweringEvaluator(Evaluator[Any, SpanBatch]):
     """The loss, exact match and F1."""
 
     metric = "f1"
+    groups = {"length": ("question",)}
     data: QuestionWindows
+
+    def statistic(self, metric: str, rows: Sequence[Row]) -> Statistic | None:
+        """Return exact match or F1 as a function of rows."""
+        scores = [answer_scores([row["reference"]], [row["prediction"]]) for row in rows]
+        known = bool(scores) and metric in scores[0]
+        return mean_of(np.array([score[metric] for score in scores]), 1.0) if known else None
 
     def evaluate(self, model: Any, view: View[SpanBatch], scoring: Scoring, share: Share = unshared) -> Evaluation:
         """Return the loss over windows, and the scores of the best span of each question."""

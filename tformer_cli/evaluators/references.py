@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tformer_cli.evaluators.base import Evaluation, Scoring
-from tformer_cli.metrics.translation import Tokenization, tokenization, translation_scores
+from tformer_cli.evaluators.base import Evaluation, Row, Scoring
+from tformer_cli.metrics.bootstrap import Resampled, Statistic, paired_bootstrap
+from tformer_cli.metrics.translation import (
+    SACREBLEU,
+    Tokenization,
+    paired_translation_scores,
+    tokenization,
+    translation_scores,
+    translation_statistic,
+)
 
 
 class ReferenceScores:
@@ -27,8 +35,23 @@ class ReferenceScores:
 
     def tokenization(self, split: str) -> Tokenization:
         """Return how BLEU and TER divide all references of a split, even if only a part is scored."""
-        references, config = self.data.references(split), self.data.config.data
-        return tokenization(self.data.target_language, references, config.bleu_tokenizer.name)
+        return self._divided(self.data.references(split))
+
+    def statistic(self, metric: str, rows: Sequence[Row]) -> Statistic | None:
+        """Return a score of generated texts as a function of rows."""
+        hypotheses, references = ([row[name] for row in rows] for name in ("prediction", "reference"))
+        return translation_statistic(metric, hypotheses, references, self._divided(references))
+
+    def compared(self, metric: str, systems: Sequence[Sequence[Row]]) -> list[Resampled] | None:
+        """Compare systems with the first one, by sacreBLEU for its metrics."""
+        references = [row["reference"] for row in systems[0]]
+        texts = [[row["prediction"] for row in rows] for rows in systems]
+        if metric in SACREBLEU:
+            return paired_translation_scores(metric, texts, references, self._divided(references))
+        return paired_bootstrap([self.statistic(metric, rows) for rows in systems], len(references))
+
+    def _divided(self, references: Sequence[str]) -> Tokenization:
+        return tokenization(self.data.target_language, references, self.data.config.data.bleu_tokenizer.name)
 
     def add_scores(
         self,

@@ -18,9 +18,10 @@ from tformer_cli.data.speech.dataset import SpeechBatch, SpeechData, SpeechView
 from tformer_cli.data.speech.transcripts import combine, normaliser, signature
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Picture, Sound, Spectrogram
-from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, spread
+from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, spread
 from tformer_cli.languages import script_shares
-from tformer_cli.metrics.speech import speech_library, speech_scores
+from tformer_cli.metrics.bootstrap import Statistic, mean_of, ratio_of
+from tformer_cli.metrics.speech import speech_library, speech_scores, utterance_counts
 from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.nn.taps import attention_weights
 from tformer_cli.objectives.base import LossSums
@@ -44,6 +45,7 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
 
     metric = "wer"
     lower_is_better = frozenset({"loss", "ctc", "attention", "wer", "cer"})
+    groups = {"length": ("reference",), "speaker": ("recording",)}
     data: SpeechData
     objective: CTC
 
@@ -99,6 +101,14 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
                 for row in range(size)
             ]  # fmt: skip
         return evaluation
+
+    def statistic(self, metric: str, rows: Sequence[Row]) -> Statistic | None:
+        """Return an error rate as a function of rows."""
+        targets, hypotheses = ([self.normalise(row[name]) for row in rows] for name in ("reference", "prediction"))
+        if metric not in ("wer", "cer", "sentence_errors"):
+            return None
+        errors, sizes = map(np.array, utterance_counts(targets, hypotheses, characters=metric == "cer"))
+        return mean_of((errors > 0).astype(float)) if metric == "sentence_errors" else ratio_of(errors, sizes)
 
     def _loss_and_predictions(
         self, model: Conformer, view: SpeechView, size: int, share: Share

@@ -5,6 +5,7 @@ Shapes: B batch, C outputs, N rows of a split.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,15 @@ from tformer_cli.data.core.cells import shortest
 from tformer_cli.data.core.view import View
 from tformer_cli.data.text.classified_texts import ClassifiedTexts, TextBatch
 from tformer_cli.decode.workers import Share, unshared
-from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, spread
-from tformer_cli.metrics.labels import labels_scores, needs_libraries, number_scores, several_labels_scores
+from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, spread
+from tformer_cli.metrics.bootstrap import Statistic
+from tformer_cli.metrics.labels import (
+    labels_scores,
+    labels_statistic,
+    needs_libraries,
+    number_scores,
+    several_labels_scores,
+)
 from tformer_cli.objectives.base import Objective
 from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.text_classification import TextClassifier
@@ -38,7 +46,10 @@ class TextClassificationEvaluator(Evaluator[Any, TextBatch]):
     def __init__(self, objective: Objective[Any, TextBatch], predictor: TextClassifier) -> None:
         super().__init__(objective)
         self.predictor = predictor
-        self.metric = METRICS[self.data.config.data.target]
+        self.metric, columns = METRICS[self.data.config.data.target], predictor.input_columns
+        self.groups = {"length": columns}
+        if self.data.config.data.target is Target.label:
+            self.groups |= {"label": ("reference",)}
 
     def require(self) -> None:
         """Check that scikit-learn, or SciPy for numbers, is installed."""
@@ -78,6 +89,22 @@ class TextClassificationEvaluator(Evaluator[Any, TextBatch]):
                 for row, (target, prediction) in enumerate(zip(targets, predictions, strict=True))
             ]
         return evaluation
+
+    def statistic(self, metric: str, rows: Sequence[Row]) -> Statistic | None:
+        """Return a score of the target as a function of rows."""
+        labels, names = self.data.labels, list(self.data.labels.names)
+        references, predictions = ([row[name] for row in rows] for name in ("reference", "prediction"))
+        if labels.target is Target.label:
+            return labels_statistic(metric, references, predictions, names)
+        if labels.target is Target.number:
+            values = np.array([references, predictions], np.float64)
+            score = number_scores
+        else:
+            values = np.array([[[name in row for name in names] for row in side] for side in (references, predictions)])
+            score = several_labels_scores
+        if metric not in score(values[0], values[1]):
+            return None
+        return lambda rows: score(values[0, rows], values[1, rows])[metric]
 
     def _row(self, name: str, row: int, target: np.ndarray, prediction: Prediction) -> dict[str, Any]:
         """Return a row of the table of predictions."""

@@ -27,6 +27,7 @@ class TranslationEvaluator(ReferenceScores, Evaluator[Any, PairBatch]):
         predictor: predictor that decodes the translations.
     """
 
+    groups = {"length": ("source",)}
     data: Pairs
 
     def __init__(self, objective: Objective[Any, PairBatch], predictor: Predictor[Any]) -> None:

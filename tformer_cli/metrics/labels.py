@@ -12,6 +12,8 @@ from tformer_cli import errors
 if TYPE_CHECKING:
     import numpy as np
 
+    from tformer_cli.metrics.bootstrap import Statistic
+
 
 def library(module: str, package: str) -> Any:
     """Import and return a module of the extra `text`.
@@ -65,6 +67,30 @@ def labels_scores(
         for number, name in enumerate(names)
     ]
     return scores, [("by label", ["label", "precision", "recall", "F1", "examples"], rows)]
+
+
+def labels_statistic(
+    metric: str, targets: Sequence[str], predictions: Sequence[str], names: Sequence[str]
+) -> Statistic | None:
+    """Return a score of `labels_scores` as a function of examples, see `metrics.bootstrap`; None for another metric.
+
+    Args:
+        metric: name of the score.
+        targets: right label of each example.
+        predictions: predicted label of each example.
+        names: names of the labels.
+    """
+    import numpy as np
+
+    from tformer_cli.metrics.bootstrap import mean_of
+
+    number = {name: index for index, name in enumerate(names)}
+    right, predicted = (np.array([number[name] for name in side]) for side in (targets, predictions))
+    if metric == "accuracy":
+        return mean_of((right == predicted).astype(float))
+    if metric not in labels_scores(right, predicted, names, thorough=False)[0]:
+        return None
+    return lambda rows: labels_scores(right[rows], predicted[rows], names, thorough=False)[0][metric]
 
 
 def confusion(targets: np.ndarray, predictions: np.ndarray, labels: int, max_rows: int) -> tuple[np.ndarray, list[int]]:

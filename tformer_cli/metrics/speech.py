@@ -56,6 +56,23 @@ def speech_scores(targets: Sequence[str], predictions: Sequence[str]) -> tuple[d
     return dict(zip(SPEECH_SCORES, (*rates, wrong, *counts), strict=True)), utterance_rates
 
 
+def utterance_counts(
+    targets: Sequence[str], predictions: Sequence[str], *, characters: bool = False
+) -> tuple[list[int], list[int]]:
+    """Return the number of errors of each utterance by jiwer, and the number of words, or characters, in its reference.
+
+    Args:
+        targets: reference transcripts.
+        predictions: predicted transcripts, as many.
+        characters: whether to count characters instead of words.
+    """
+    jiwer = speech_library()
+    targets, predictions = ([" ".join(text.split()) for text in texts] for texts in (targets, predictions))
+    process = jiwer.process_characters if characters else jiwer.process_words
+    errors_made = [sum(map(_edits, chunks)) for chunks in process(targets, predictions).alignments]
+    return errors_made, [len(text if characters else text.split()) for text in targets]
+
+
 def _edits(chunk: Any) -> int:
     """Return the number of errors in a chunk of jiwer's alignment."""
     sizes = chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx

@@ -7,8 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tformer_cli import errors
 from tformer_cli.languages import script_shares, unspaced_language
+from tformer_cli.metrics.bootstrap import NUM_SAMPLES, Resampled, Statistic, mean_of
+
+SACREBLEU = ("bleu", "bleu_lowercase", "chrf", "ter")
+"""Scores of sacreBLEU; during training only the first is computed."""
 
 BLEU_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 """sacreBLEU's tokenizers for languages without spaces between words (and Korean); others use `char`."""
@@ -130,28 +136,99 @@ def translation_scores(
     Returns:
         Scores (0 to 100; TER may be more) and sacreBLEU's signatures, by name.
     """
-    from sacrebleu.metrics import BLEU, CHRF, TER
-
     divided = divided or tokenization(target_language, references, tokenizer)
-    name = divided.name
-    bleu = BLEU(tokenize=name)
-    short = not any(len(bleu.tokenizer(reference.rstrip()).split()) >= bleu.max_ngram_order for reference in references)
-    scorers: dict[str, Any] = {"bleu": BLEU(tokenize=name, effective_order=short)}
-    if thorough:
-        scorers["bleu_lowercase"] = BLEU(tokenize=name, lowercase=True, effective_order=short)
-        scorers |= {"chrf": CHRF(), "ter": TER()}
+    short = _is_short(references, divided)
     scores, signatures = {}, {}
-    for metric, scorer in scorers.items():
-        texts, suffix = (hypotheses, references), ""
-        if metric == "ter" and divided.ter_characters:
-            texts, suffix = [[" ".join("".join(text.split())) for text in side] for side in texts], "-char"
+    for metric in SACREBLEU if thorough else SACREBLEU[:1]:
+        scorer = _scorer(metric, divided, short)
+        texts = [_scored_texts(metric, divided, side) for side in (hypotheses, references)]
         scores[metric] = scorer.corpus_score(texts[0], [texts[1]]).score
+        suffix = "-char" if divided.ter_characters else ""
         signatures[metric] = str(scorer.get_signature()).replace("tok:tercom", f"tok:tercom{suffix}")
     equal = sum(
         hypothesis.strip() == reference.strip() for hypothesis, reference in zip(hypotheses, references, strict=True)
     )
     scores["exact_match"] = 100 * equal / max(1, len(references))
     return scores, signatures
+
+
+def _is_short(references: Sequence[str], divided: Tokenization) -> bool:
+    """Return whether no reference has as many words as BLEU's longest n-gram."""
+    bleu = _scorer("bleu", divided, short=False)
+    return not any(len(bleu.tokenizer(reference.rstrip()).split()) >= bleu.max_ngram_order for reference in references)
+
+
+def _scorer(metric: str, divided: Tokenization, short: bool) -> Any:
+    """Return sacreBLEU's scorer for a metric of `SACREBLEU`."""
+    from sacrebleu.metrics import BLEU, CHRF, TER
+
+    if metric in ("bleu", "bleu_lowercase"):
+        return BLEU(tokenize=divided.name, lowercase=metric != "bleu", effective_order=short)
+    return CHRF() if metric == "chrf" else TER()
+
+
+def _scored_texts(metric: str, divided: Tokenization, texts: Sequence[str]) -> Sequence[str]:
+    """Return texts as the scorer of a metric reads them: TER may count characters instead of words."""
+    if metric == "ter" and divided.ter_characters:
+        return [" ".join("".join(text.split())) for text in texts]
+    return texts
+
+
+def translation_statistic(
+    metric: str, hypotheses: Sequence[str], references: Sequence[str], divided: Tokenization
+) -> Statistic | None:
+    """Return a score of `translation_scores` as a function of examples, see `metrics.bootstrap`.
+
+    Args:
+        metric: name of the score.
+        hypotheses: output lines.
+        references: the references.
+        divided: the tokenization.
+
+    Returns:
+        The function; None for another metric.
+    """
+    if metric == "exact_match":
+        pairs = zip(hypotheses, references, strict=True)
+        return mean_of(np.array([float(one.strip() == other.strip()) for one, other in pairs]))
+    if metric not in SACREBLEU:
+        return None
+    scorer = _scorer(metric, divided, _is_short(references, divided))
+    texts = [_scored_texts(metric, divided, side) for side in (hypotheses, references)]
+
+    def score(rows: np.ndarray) -> float:
+        outputs, answers = ([side[row] for row in rows.tolist()] for side in texts)
+        return scorer.corpus_score(outputs, [answers]).score
+
+    return score
+
+
+def paired_translation_scores(
+    metric: str, systems: Sequence[Sequence[str]], references: Sequence[str], divided: Tokenization
+) -> list[Resampled]:
+    """Compare systems with the first of them by sacreBLEU's paired bootstrap test.
+
+    A system with the outputs of the first one has the p-value 1, for which sacreBLEU gives its smallest.
+
+    Args:
+        metric: a metric of `SACREBLEU`.
+        systems: output lines of each system.
+        references: the references.
+        divided: the tokenization.
+    """
+    from sacrebleu.significance import PairedTest
+
+    scorer = _scorer(metric, divided, _is_short(references, divided))
+    named = [(f"{number}", _scored_texts(metric, divided, lines)) for number, lines in enumerate(systems)]
+    answers = [_scored_texts(metric, divided, references)]
+    test = PairedTest(named, {metric: scorer}, answers, test_type="bs", n_samples=NUM_SAMPLES)
+    _, columns = test()
+    results: list[Any] = next(column for name, column in columns.items() if name != "System")
+    same = [number > 0 and list(lines) == list(systems[0]) for number, lines in enumerate(systems)]
+    return [
+        Resampled(result.score, float(result.mean), float(result.ci), 1.0 if is_same else result.p_value)
+        for result, is_same in zip(results, same, strict=True)
+    ]
 
 
 def bleu_by_length(

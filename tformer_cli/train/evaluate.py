@@ -15,9 +15,12 @@ from typing import Any
 
 from tformer_cli.config.schema import TextExperiment
 from tformer_cli.config.values import differences, plain
+from tformer_cli.data.core.table_files import encoded_rows
+from tformer_cli.decode.workers import Stopwatch
 from tformer_cli.draw import draw, png
 from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Evaluation, Scoring
+from tformer_cli.runs.folder import processor
 from tformer_cli.runs.writing import replace_file, write_remedy
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.restore import Opened, open_run
@@ -37,6 +40,8 @@ class Report:
         pictures: paths of the figures.
         unsaved: the reason why nothing was written, in a line, or "".
         failed: whether this reason is something else than a missing permission.
+        seconds: duration of the computation of loss and predictions.
+        machine: the machine, for this duration.
     """
 
     evaluation: Evaluation
@@ -44,6 +49,8 @@ class Report:
     pictures: list[Path]
     unsaved: str = ""
     failed: bool = False
+    seconds: float = 0.0
+    machine: str = ""
 
 
 def evaluate_run(
@@ -75,12 +82,31 @@ def evaluate_run(
         RunError: if the loss is not finite.
     """
     opened = open_run(run, checkpoint=checkpoint, device=device, overrides=overrides, check=check)
-    evaluation = opened.evaluate(split, Scoring(predictions=predictions))
+    return evaluate_opened(opened, split, predictions=predictions)
+
+
+def evaluate_opened(opened: Opened, split: str, *, predictions: bool = False) -> Report:
+    """Evaluate an opened run, and save the result in its folder.
+
+    With predictions, `SPLIT-predictions.jsonl.gz` is written too, and `SPLIT-speed.json` with the time that they and
+    the loss took.
+
+    Args:
+        opened: the run.
+        split: train, validation or test.
+        predictions: whether the evaluation includes all predictions.
+
+    Raises:
+        RunError: if the loss is not finite.
+    """
+    stopwatch = Stopwatch()
+    evaluation = opened.evaluate(split, Scoring(predictions=predictions), stopwatch)
+    seconds = stopwatch.seconds
     if not math.isfinite(evaluation.scores.get("loss", 0.0)):
         raise RunError(f"{opened.checkpoint}: its loss on {split} is not finite", "use an earlier --checkpoint")
-    changed = [line for line in differences(opened.saved, opened.config) if not line.startswith(UNSCORED)]
+    changed = changed_settings(opened)
     name = split + _variant(opened, evaluation, changed)
-    folder = opened.run / "evaluation"
+    folder, machine = opened.run / "evaluation", _machine(opened)
     pictures = {title: folder / f"{name}-{title}.png" for title in evaluation.pictures}
     record = {
         "split": split,
@@ -96,14 +122,45 @@ def evaluate_run(
     path = folder / f"{name}.json"
     try:
         folder.mkdir(exist_ok=True)
+        if predictions:
+            rows = b"".join(encoded_rows(evaluation.predictions, ".jsonl.gz"))
+            record["predictions"] = {"file": f"{name}-predictions.jsonl.gz", "sha256": hashlib.sha256(rows).hexdigest()}
+            replace_file(folder / record["predictions"]["file"], rows)
+            speed = {"examples": len(evaluation.predictions), "seconds": seconds, "machine": machine}
+            replace_file(folder / f"{name}-speed.json", json.dumps(speed, indent=1).encode())
+        elif kept := _kept_predictions(path, record):
+            record["predictions"] = kept
         for title, picture_path in pictures.items():
             replace_file(picture_path, png(draw(evaluation.pictures[title])))
         replace_file(path, json.dumps(record, indent=1, ensure_ascii=False).encode())
     except OSError as error:
         unsaved = f"not saved: {folder}: {error.strerror or error}"
         failed = error.errno not in READ_ONLY
-        return Report(evaluation, None, [], unsaved + (f": {write_remedy(error)}" if failed else ""), failed)
-    return Report(evaluation, path, list(pictures.values()))
+        unsaved += f": {write_remedy(error)}" if failed else ""
+        return Report(evaluation, None, [], unsaved, failed, seconds, machine)
+    return Report(evaluation, path, list(pictures.values()), seconds=seconds, machine=machine)
+
+
+def changed_settings(opened: Opened) -> list[str]:
+    """Return the settings that affect scores and differ from those of the run, a line for each."""
+    return [line for line in differences(opened.saved, opened.config) if not line.startswith(UNSCORED)]
+
+
+def _machine(opened: Opened) -> str:
+    """Return a description of the machine, for speeds."""
+    machine = opened.machine
+    threads = f", {machine.threads} thread{'s'[: machine.threads != 1]}" if machine.device.type == "cpu" else ""
+    return f"{processor()}: {machine.device.type}{threads}, {machine.precision}"
+
+
+def _kept_predictions(path: Path, record: dict[str, Any]) -> dict[str, str] | None:
+    """Return the entry for the predictions of an earlier evaluation with the same result; None if there is none."""
+    try:
+        before = json.loads(path.read_bytes())
+        predictions = before.pop("predictions")
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    return predictions if before == json.loads(json.dumps(record)) else None
 
 
 def _scores(evaluation: Evaluation) -> dict[str, Any]:

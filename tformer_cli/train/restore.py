@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tformer_cli.config.schema import Experiment
+from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.evaluators.base import Evaluation, Scoring
 from tformer_cli.predictors.base import Companion, Prediction
@@ -48,10 +49,10 @@ class Opened:
                     return
             yield prediction
 
-    def evaluate(self, split: str, scoring: Scoring) -> Evaluation:
+    def evaluate(self, split: str, scoring: Scoring, share: Share = unshared) -> Evaluation:
         """Score a split in the precision of the run's validation, so that its scores can be compared."""
         with torch.inference_mode(), self.machine.autocast():
-            return self.task.evaluator.evaluate(self.model, self.task.data.view(split), scoring)
+            return self.task.evaluator.evaluate(self.model, self.task.data.view(split), scoring, share)
 
 
 def open_run(

@@ -1,0 +1,119 @@
+"""Resampled scores beside closed forms and beside sacreBLEU's own test."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sacrebleu.metrics import BLEU
+from sacrebleu.significance import PairedTest
+from scipy import stats
+
+from tformer_cli.metrics.bootstrap import difference_p_value, half_width, mean_of, paired_bootstrap, ratio_of
+from tformer_cli.metrics.labels import labels_scores, labels_statistic
+from tformer_cli.metrics.speech import speech_scores, utterance_counts
+from tformer_cli.metrics.translation import (
+    SACREBLEU,
+    paired_translation_scores,
+    tokenization,
+    translation_scores,
+    translation_statistic,
+)
+
+WORDS = ["the", "a", "cat", "dog", "bird", "sees", "eats", "small", "black", "yellow", "house", "tree", ",", "."]
+
+
+def corpus(size: int, noise: float, seed: int) -> tuple[list[str], list[str]]:
+    """Random sentences, and the same with some words replaced."""
+    random = np.random.default_rng(seed)
+    references = [" ".join(random.choice(WORDS, random.integers(5, 15))) for _ in range(size)]
+    return references, [
+        " ".join(word if random.random() > noise else str(random.choice(WORDS)) for word in line.split())
+        for line in references
+    ]
+
+
+@pytest.mark.parametrize("size", [31, 40])  # an odd number: how the generator divides its words must not matter
+def test_one_resampling_is_sacrebleus(size):
+    """The same resamples, means, intervals and p-values, up to the float32 sums of sacreBLEU."""
+    references, first = corpus(size, 0.2, seed=1)
+    second = corpus(size, 0.3, seed=1)[1]
+    divided = tokenization("en", references)
+    statistics = [translation_statistic("bleu", lines, references, divided) for lines in (first, second)]
+    ours = paired_bootstrap(statistics, size, num_samples=80)
+    _, columns = PairedTest([("a", first), ("b", second)], {"bleu": BLEU()}, [references], "bs", n_samples=80)()
+    assert ours is not None
+    for mine, result in zip(ours, columns["BLEU"], strict=True):
+        assert (mine.score, mine.mean, mine.half_width) == pytest.approx((result.score, result.mean, result.ci))
+        assert mine.p_value == result.p_value
+
+
+def test_sacrebleu_compares_translations():
+    references, first = corpus(60, 0.1, seed=1)
+    systems = [first, first, corpus(60, 0.6, seed=1)[1]]
+    divided = tokenization("en", references)
+    for metric in SACREBLEU:
+        baseline, same, worse = paired_translation_scores(metric, systems, references, divided)
+        assert baseline.p_value is None and same.p_value == 1 and worse.p_value is not None and worse.p_value < 0.01
+        assert baseline.score == pytest.approx(translation_scores(first, references, "en")[0][metric])
+        assert (same.score, same.mean, same.half_width) == pytest.approx(
+            (baseline.score, baseline.mean, baseline.half_width)
+        )
+
+
+@pytest.mark.parametrize("metric", [*SACREBLEU, "exact_match"])
+@pytest.mark.parametrize("language", ["en", "th"])
+def test_scores_of_some_translations(metric, language):
+    references, lines = corpus(12, 0.3, seed=2)
+    divided = tokenization(language, references)
+    score = translation_statistic(metric, lines, references, divided)
+    assert score is not None
+    rows = np.array([3, 3, 8, 1])
+    parts = [lines[row] for row in rows], [references[row] for row in rows]
+    assert score(rows) == pytest.approx(translation_scores(*parts, language, divided=divided)[0][metric])
+    assert translation_statistic("loss", lines, references, divided) is None
+
+
+def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
+    values = np.random.default_rng(1).normal(size=400)
+    (result,) = paired_bootstrap([mean_of(values, 1.0)], len(values), num_samples=2000) or []
+    assert result.score == pytest.approx(values.mean())
+    assert result.mean == pytest.approx(values.mean(), abs=0.01)
+    assert result.half_width == pytest.approx(stats.norm.ppf(0.975) * values.std() / np.sqrt(400), rel=0.05)
+
+
+def test_p_values_of_equal_and_of_constantly_better_systems():
+    values = np.random.default_rng(1).random(50)
+    equal, better = (paired_bootstrap([mean_of(values), mean_of(values + more)], 50) or [] for more in (0.0, 0.3))
+    assert equal[1].p_value == 1
+    assert better[1].p_value == pytest.approx(1 / 1001)  # the difference is 0.3 in each resample
+    differences = np.array([-4.0, -1.0, 1.0, 2.0])  # absolute values less their mean: 2, -1, -1, 0
+    assert [difference_p_value(differences, actual) for actual in (-3.0, 1.0, -0.5)] == [1 / 5, 2 / 5, 2 / 5]
+    assert half_width(np.arange(1000.0)) == 0.5 * (974 - 25)
+
+
+def test_results_depend_on_the_seed_alone():
+    systems = [mean_of(np.random.default_rng(seed).random(30)) for seed in (1, 2)]
+    assert paired_bootstrap(systems, 30) == paired_bootstrap(systems, 30) != paired_bootstrap(systems, 30, seed=1)
+    assert paired_bootstrap([*systems, None], 30) is None
+
+
+def test_error_rates_of_some_utterances():
+    targets = ["a b c d", "one two", "", "x y"]
+    outputs = ["a x c", "one two", "z", "x y z"]
+    rows = np.array([0, 2, 2, 3])
+    for metric, characters in (("wer", False), ("cer", True)):
+        errors, sizes = map(np.array, utterance_counts(targets, outputs, characters=characters))
+        expected = speech_scores([targets[row] for row in rows], [outputs[row] for row in rows])[0][metric]
+        assert ratio_of(errors, sizes)(rows) == pytest.approx(expected)
+    assert utterance_counts(targets, outputs) == ([2, 0, 1, 1], [4, 2, 0, 2])
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "matthews"])
+def test_scores_of_some_labels(metric):
+    random, names = np.random.default_rng(1), ["no", "yes"]
+    targets, predictions = random.integers(2, size=(2, 30))
+    score = labels_statistic(metric, [names[i] for i in targets], [names[i] for i in predictions], names)
+    rows = random.integers(30, size=20)
+    assert score is not None
+    assert score(rows) == pytest.approx(labels_scores(targets[rows], predictions[rows], names)[0][metric])
+    assert labels_statistic("loss", ["no"], ["no"], names) is None

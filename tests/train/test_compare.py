@@ -1,0 +1,243 @@
+"""Comparisons: the scores of `evaluate`, on the same data only, from saved predictions where they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from tests.properties.families import SENTIMENT, family_named
+from tformer_cli.builtin import parallel
+from tformer_cli.cli.main import main
+from tformer_cli.errors import ConfigError, RunError
+from tformer_cli.evaluators.base import Scoring
+from tformer_cli.train import compare, machine, scored
+from tformer_cli.train.compare import compare_runs, length_bands
+from tformer_cli.train.evaluate import evaluate_run
+from tformer_cli.train.launch import launch
+
+STATISTICS = {
+    "translation": {"bleu", "bleu_lowercase", "chrf", "ter", "exact_match"},
+    "captions": {"bleu", "bleu_lowercase", "chrf", "ter", "exact_match"},
+    "text classification": {"accuracy", "f1", "matthews"},
+    "question answering": {"exact_match", "f1"},
+    "vit": {"accuracy", "f1_macro", "matthews"},
+    "conformer": {"wer", "cer", "sentence_errors"},
+    "token tagging": set(),
+}
+SETTINGS = ["data.source=files", "data.path=data", "decode.beam=1", "decode.workers=1", "decode.max_length=6"]
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_scores_of_predictions_are_those_of_the_evaluation(name, tmp_path):
+    task = family_named(name).task(tmp_path)
+    model = task.model().eval()
+    with torch.inference_mode():
+        evaluation = task.evaluate(model, "validation", Scoring(predictions=True, limit=20))
+    rows = json.loads(json.dumps(evaluation.predictions))
+    known = {}
+    for metric in evaluation.scores:
+        statistic = task.evaluator.statistic(metric, rows)
+        if statistic is not None:
+            known[metric] = statistic(compare.np.arange(len(rows)))
+    assert set(known) == STATISTICS[name]
+    assert known == pytest.approx({metric: evaluation.scores[metric] for metric in known}, abs=1e-4)
+    for columns in task.evaluator.groups.values():
+        assert all(isinstance(row[column], str) for row in rows for column in columns)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with two translation runs, their data, and a run that classifies texts."""
+    folder, rate = tmp_path_factory.mktemp("project"), machine.product_rate
+    (folder / "data").mkdir()
+    pairs = parallel("en-ja", "train", size=30, seed=2)
+    for language, lines in zip(("en", "ja"), zip(*pairs, strict=True), strict=True):
+        for split in ("train", "test"):
+            (folder / "data" / f"{split}.{language}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    machine.product_rate = lambda *_, **__: 1e9
+    try:
+        for name, seed in (("a", 1), ("b", 2)):
+            settings = [f"seed={seed}", "trainer.evaluate_limit=4", "decode.max_length=6"]
+            launch(family_named("translation").config(folder / "cache", *settings), folder / name, quiet=True)
+        labels = family_named("text classification").config(folder / "cache", f"data.path={SENTIMENT}")
+        launch(labels, folder / "labels", quiet=True)
+    finally:
+        machine.product_rate = rate
+    return folder
+
+
+@pytest.fixture
+def project(trained, tmp_path, monkeypatch):
+    """A current folder with copies of these runs."""
+    monkeypatch.setattr(machine, "product_rate", lambda *_, **__: 1e9)
+    for name in ("a", "b", "labels", "data"):
+        shutil.copytree(trained / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def runs(*names: str, **options):
+    return compare_runs([Path(name) for name in names], overrides=SETTINGS, say=lambda _: None, **options)
+
+
+def checkpoints() -> dict[str, str]:
+    paths = [path for run in ("a", "b") for path in Path(run).rglob("*") if path.is_file()]
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if "evaluation" not in path.parts
+    }
+
+
+def test_two_runs(project, monkeypatch):
+    before = checkpoints()
+    comparison = runs("a", "b", by="length")
+    assert checkpoints() == before
+    reports = [evaluate_run(Path(run), "test", SETTINGS) for run in ("a", "b")]
+    assert [entry.score for entry in comparison.runs] == [report.evaluation.scores["bleu"] for report in reports]
+    first, second = comparison.runs
+    assert first.resampled and second.resampled and first.resampled.p_value is None
+    assert second.resampled.p_value is not None and 0 < second.resampled.p_value <= 1
+    assert first.parameters == second.parameters > 1000 and first.minutes is not None and first.minutes < 1
+    assert first.examples_per_second and first.examples_per_second > 1
+    assert sum(group.examples for group in comparison.groups) == 30 and len(comparison.groups) > 2
+    assert comparison.data_sha256 == reports[0].evaluation.data_sha256 and not comparison.notes
+
+    monkeypatch.setattr(compare, "evaluated", None)
+    assert runs("a", "b", by="length") == comparison  # from what is saved, also after `evaluate` without predictions
+    chrf = runs("b", "a", metric="chrf")
+    assert chrf.metric == "chrf" and chrf.runs[1].score == reports[0].evaluation.scores["chrf"]
+
+
+@pytest.mark.parametrize("change", ["predictions", "data", "checkpoint", "search"])
+def test_what_is_saved_counts_only_for_the_same(project, monkeypatch, change):
+    runs("a", "b")
+    more = []
+    if change == "predictions":
+        for path in Path("b/evaluation").glob("*.jsonl.gz"):
+            path.write_bytes(path.read_bytes() + b"\0")
+    elif change == "data":
+        path = Path("data/test.en")
+        path.write_text(path.read_text().replace("the", "a"))
+    elif change == "checkpoint":
+        manifest = next(Path("b/checkpoints").glob("*/manifest.json"))
+        manifest.write_bytes(manifest.read_bytes() + b"\n")
+    else:
+        more = ["decode.beam=2"]
+    made = []
+    monkeypatch.setattr(compare, "evaluated", lambda *arguments: made.append(1) or scored.evaluated(*arguments))
+    compare_runs([Path("a"), Path("b")], overrides=[*SETTINGS, *more], say=lambda _: None)
+    assert len(made) == {"predictions": 1, "data": 2, "checkpoint": 1, "search": 2}[change]
+
+
+def test_runs_on_other_data_of_another_task_or_by_another_scorer_are_refused(project, capsys):
+    with pytest.raises(RunError, match="labels is a run of text_classification, a of translation"):
+        runs("a", "labels")
+    shutil.copytree("data", "other")
+    path = Path("other/test.ja")
+    path.write_text(path.read_text()[:-2] + "\n")
+    config = next(Path("b/checkpoints").glob("*/config.yaml"))
+    files = {"source: builtin": "source: files", "path: en-ja": f"path: {project / 'other'}"}
+    other = config.read_text()
+    for old, new in files.items():
+        assert old in other
+        other = other.replace(old, new)
+    _replace(config, other)
+    first = next(Path("a/checkpoints").glob("*/config.yaml"))
+    _replace(first, other.replace("/other", "/data"))
+    assert main(["compare", "a", "b"]) == 1
+    message = "error: b is scored on other data than a: other/test.en, other/test.ja, and data/test.en, data/test.ja"
+    assert capsys.readouterr().err.replace(f"{project}/", "") == f"{message}: name one for all: data.test=FILE\n"
+    _replace(config, other.replace("/other", "/data").replace("bleu_tokenizer: auto", "bleu_tokenizer: 13a"))
+    with pytest.raises(RunError, match="b is scored otherwise than a: .*tok:13a"):
+        runs("a", "b")
+
+
+def _replace(config: Path, text: str) -> None:
+    """Write the configuration of a checkpoint, and its hash into the manifest."""
+    manifest = json.loads((config.parent / "manifest.json").read_text())
+    config.write_text(text)
+    content = text.encode()
+    manifest["files"]["config.yaml"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (config.parent / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_the_command(project, capsys):
+    arguments = ["compare", "a", "b", *SETTINGS, "--by", "length"]
+    assert main([*arguments, "--output", "chart.svg", "-o", "chart.png"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].split() == ["run", "bleu", "95", "%", "difference", "p", "parameters", "minutes", "examples/s"]
+    assert [line.split()[0] for line in lines[1:3]] == ["a", "b"] and lines[4] == "bleu by length"
+    assert err == "evaluating a on test\nevaluating b on test\nsaved in chart.svg\nsaved in chart.png\n"
+    assert Path("chart.png").read_bytes().startswith(b"\x89PNG")
+    texts = [element.text for element in ElementTree.parse("chart.svg").iter() if element.text]
+    assert "bleu on test by length" in texts and any(str(text).startswith("b (") for text in texts)
+    assert main([*arguments, "--json"]) == 0
+    first = capsys.readouterr().out
+    assert json.loads(first)["runs"][1]["resampled"]["p_value"] is not None
+    assert main([*arguments, "--json"]) == 0
+    assert capsys.readouterr().out == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a"], "compare needs two runs: tformer compare RUN RUN"),
+        (["a", "b", "--by", "size"], "--by: 'size' is not one of length, label, speaker"),
+        (["a", "b", "--by", "label"], "--by label: the examples of translation have no label: they have: length"),
+        (["a", "b", "--speaker", "x"], "--speaker has no effect without --by speaker: add it, or leave --speaker out"),
+        (["a", "b", "--output", "x.pdf"], "--output x.pdf: not the name of a chart: end it with .svg or .png"),
+        (["a", "b", "optim.lr=1"], "optim.lr has no effect on a trained model: leave it out, or set it for training"),
+    ],
+)
+def test_mistakes_are_one_line(project, capsys, arguments, message):
+    assert main(["compare", *arguments]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_a_score_that_does_not_exist_is_refused(project):
+    with pytest.raises(ConfigError, match=r"--metric: a has no score 'wer': scores: loss, perplexity, bleu"):
+        runs("a", "b", metric="wer")
+    with pytest.raises(ConfigError, match="--by length: loss is not known for a part of the examples"):
+        runs("a", "b", metric="loss", by="length")
+    assert runs("a", "b", metric="loss").runs[1].resampled is None
+
+
+def test_labels_are_scored_by_label(project):
+    comparison = compare_runs([Path("labels"), Path("labels")], "validation", by="label", say=lambda _: None)
+    assert [group.name for group in comparison.groups] == ["negative", "positive"]
+    correct = sum(group.examples * group.scores[0] for group in comparison.groups)
+    assert correct / sum(group.examples for group in comparison.groups) == pytest.approx(comparison.runs[0].score)
+    assert comparison.runs[1].resampled is not None and comparison.runs[1].resampled.p_value == 1
+
+
+def test_speakers_are_parts_of_names():
+    names = ["84-1-1.flac", "84-2-1.flac", "7-1-1.flac"]
+    assert compare._speakers(names, compare.SPEAKER) == ["84", "84", "7"]
+    assert compare._speakers(["3_ann_12.wav", "3_bob_12.wav"], "_(.+)_") == ["ann", "bob"]
+    with pytest.raises(ConfigError, match=r"--by speaker: the name 'ann.wav' does not match"):
+        compare._speakers(["1-a.wav", "ann.wav"], compare.SPEAKER)
+    for pattern in ("(", "ann"):
+        with pytest.raises(ConfigError, match="is not a regular expression with a group"):
+            compare._speakers(["ann.wav"], pattern)
+
+
+def test_bands_of_lengths():
+    assert length_bands([5, 1, 2, 3, 4]) == {"1": [1], "2": [2], "3": [3], "4": [4], "5": [0]}
+    assert length_bands([7] * 9) == {"7": list(range(9))}
+    bands = length_bands([*range(100), 50])
+    assert list(bands) == ["0-20", "21-40", "41-60", "61-80", "81-99"] or sum(map(len, bands.values())) == 101
+    assert all(rows == sorted(rows) for rows in bands.values())
+
+
+def test_runs_of_language_models_have_scores_without_intervals(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "product_rate", lambda *_, **__: 1e9)
+    launch(family_named("gpt").config(tmp_path / "cache"), tmp_path / "gpt", quiet=True)
+    comparison = compare_runs([tmp_path / "gpt"] * 2, "validation", say=lambda _: None)
+    assert [entry.resampled for entry in comparison.runs] == [None, None]
+    assert comparison.lower_is_better and comparison.runs[0].score == comparison.runs[1].score

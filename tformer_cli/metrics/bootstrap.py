@@ -1,0 +1,102 @@
+"""Paired bootstrap resampling: confidence intervals of scores, and the significance of their differences.
+
+The definitions are those of sacreBLEU's paired bootstrap, so that all metrics are compared in one way: for each of
+`num_samples` resamples of the examples with replacement, every system is scored on the same examples (Koehn 2004,
+sections 3 and 4). The p-value is that of the difference, shifted to a mean of 0 (Riezler and Maxwell 2005).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+NUM_SAMPLES, SEED = 1000, 12345
+"""Defaults of sacreBLEU."""
+
+Statistic = Callable[[np.ndarray], float]
+"""A score as a function of examples, (N,) int64; an example may occur several times."""
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A score with its distribution over resampled examples.
+
+    Attributes:
+        score: score of all examples.
+        mean: mean over the resamples.
+        half_width: half of the width of the 95 % confidence interval around the mean.
+        p_value: probability of a difference to the baseline as large as the actual one if both were equally good; None:
+            this is the baseline.
+    """
+
+    score: float
+    mean: float
+    half_width: float
+    p_value: float | None = None
+
+
+def paired_bootstrap(
+    systems: Sequence[Statistic | None], num_examples: int, *, num_samples: int = NUM_SAMPLES, seed: int = SEED
+) -> list[Resampled] | None:
+    """Resample the scores of several systems on the same examples, and compare each with the first system.
+
+    Args:
+        systems: score of each system; None: it is not known as a function of examples.
+        num_examples: number of examples.
+        num_samples: number of resamples.
+        seed: seed of the resamples.
+
+    Returns:
+        The results in the order of the systems; None if a score is not known as a function of examples.
+    """
+    known = [score for score in systems if score is not None]
+    if len(known) < len(systems):
+        return None
+    random = np.random.default_rng(seed)
+    samples = np.empty((len(systems), num_samples))
+    for number in range(num_samples):
+        rows = random.integers(num_examples, size=num_examples)
+        samples[:, number] = [score(rows) for score in known]
+    scores = [score(np.arange(num_examples)) for score in known]
+    results = []
+    for number, (score, resampled) in enumerate(zip(scores, samples, strict=True)):
+        p_value = difference_p_value(resampled - samples[0], score - scores[0]) if number else None
+        results.append(Resampled(score, float(resampled.mean()), half_width(resampled), p_value))
+    return results
+
+
+def half_width(resampled: np.ndarray) -> float:
+    """Return half of the distance between the 2.5 % and 97.5 % quantiles of resampled scores, (S,)."""
+    ordered, outside = np.sort(resampled), len(resampled) // 40
+    return 0.5 * float(ordered[len(ordered) - outside - 1] - ordered[outside])
+
+
+def difference_p_value(differences: np.ndarray, actual: float) -> float:
+    """Return the p-value of a difference between two systems.
+
+    With differences d_s of S resamples and the actual difference d:
+
+        p = (1 + number of s with |d_s| - mean |d_s'| > |d|) / (1 + S)
+
+    Systems without any difference have the p-value 1; by the formula it would be 1 / (1 + S).
+
+    Args:
+        differences: differences on the resamples, (S,).
+        actual: the difference on all examples.
+    """
+    absolute = np.abs(differences)
+    if not absolute.any():
+        return 1.0
+    return (1 + int((absolute - absolute.mean() > abs(actual)).sum())) / (1 + len(absolute))
+
+
+def mean_of(values: np.ndarray, scale: float = 100.0) -> Statistic:
+    """Return the mean of values of examples, (N,), times `scale`, as a function of examples."""
+    return lambda rows: scale * float(values[rows].mean())
+
+
+def ratio_of(errors: np.ndarray, sizes: np.ndarray) -> Statistic:
+    """Return the sum of errors, (N,), in percent of the sum of sizes, (N,), as a function of examples."""
+    return lambda rows: 100 * float(errors[rows].sum()) / max(1.0, float(sizes[rows].sum()))
