@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
 
-from tests.properties.families import FAMILIES, VARIANTS, Family  # noqa: E402
+from tests.properties.families import FAMILIES, REGULARISED, VARIANTS, Family  # noqa: E402
 from tformer_cli.runs.checkpoint import read_tensors  # noqa: E402
 from tformer_cli.train import machine  # noqa: E402
 from tformer_cli.train.launch import launch  # noqa: E402
@@ -86,7 +86,7 @@ def run_hashes(family: Family, folder: Path, processes: int = 1) -> Hashes:
 
 def all_hashes(names: list[str]) -> dict[str, Hashes]:
     """Return the hashes by the name of the family, and print each when it is known; without names, of all families."""
-    jobs = [(family.name, family, 1) for family in (*FAMILIES, *VARIANTS)]
+    jobs = [(family.name, family, 1) for family in (*FAMILIES, *VARIANTS, *REGULARISED)]
     jobs.append(("two ranks", FAMILIES[0], 2))
     results = {}
     for name, family, processes in jobs:

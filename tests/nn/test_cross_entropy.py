@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tformer_cli.nn import cross_entropy
-from tformer_cli.nn.cross_entropy import head_cross_entropy
+from tformer_cli.nn.cross_entropy import head_cross_entropy, paired_head_loss
 
 ROWS, DIM, VOCABULARY = 101, 12, 37
 
@@ -130,3 +130,71 @@ def test_the_counts_are_not_differentiable() -> None:
     hidden, weight, _, targets = problem(False)
     _, log_likelihood = head_cross_entropy(hidden, weight, targets)
     assert not log_likelihood.requires_grad
+
+
+# --- two passes ---
+
+
+@pytest.mark.parametrize("bias", [False, True], ids=["no-bias", "bias"])
+@pytest.mark.parametrize(("smoothing", "weight"), [(0.0, 2.5), (0.1, 0.7), (0.6, 0.0)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_two_passes_equal_torch(chunk: int, bias: bool, smoothing: float, weight: float, dtype: torch.dtype) -> None:
+    first, head, bias_vector, targets = problem(bias, dtype)
+    second = (first.detach() + 0.3 * torch.randn_like(first)).requires_grad_()
+    leaves = [leaf for leaf in (first, second, head, bias_vector) if leaf is not None]
+    total, log_likelihood, divergence = paired_head_loss(
+        first, second, head, targets, bias=bias_vector, label_smoothing=smoothing, divergence_weight=weight
+    )
+    logits = [F.linear(hidden, head, bias_vector) for hidden in (first, second)]
+    p, q = (scores.log_softmax(-1) for scores in logits)
+    expected_divergence = (p.exp() * (p - q)).sum() + (q.exp() * (q - p)).sum()
+    losses = [F.cross_entropy(scores, targets, label_smoothing=smoothing, reduction="sum") for scores in logits]
+    expected = sum(losses) + weight * expected_divergence
+    torch.testing.assert_close(total, expected.float(), rtol=5e-6, atol=1e-4)
+    torch.testing.assert_close(divergence, expected_divergence.float(), rtol=5e-6, atol=1e-4)
+    plain = sum(-F.cross_entropy(scores, targets, reduction="sum") for scores in logits)
+    torch.testing.assert_close(log_likelihood, plain.float(), rtol=2e-6, atol=1e-4)
+    got = torch.autograd.grad(total * 0.37, leaves)
+    for a, b in zip(got, torch.autograd.grad(expected * 0.37, leaves), strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-5, atol=2e-5)
+
+
+def test_the_divergence_is_scipys() -> None:
+    special = pytest.importorskip("scipy.special")
+    first, head, _, targets = problem(False, torch.float64)
+    second = torch.randn_like(first)
+    _, _, divergence = paired_head_loss(first, second, head, targets, divergence_weight=1.0)
+    p, q = ((hidden.detach() @ head.detach().T).softmax(-1).numpy() for hidden in (first, second))
+    expected = special.rel_entr(p, q).sum() + special.rel_entr(q, p).sum()
+    assert float(divergence) == pytest.approx(expected, rel=1e-6)
+
+
+def test_equal_passes_do_not_diverge() -> None:
+    hidden, head, bias, targets = problem(True, torch.float32)
+    total, log_likelihood, divergence = paired_head_loss(
+        hidden, hidden, head, targets, bias=bias, divergence_weight=3.0
+    )
+    alone, likelihood_alone = head_cross_entropy(hidden, head, targets, bias=bias)
+    assert float(divergence) == 0.0
+    torch.testing.assert_close(total, 2 * alone)
+    torch.testing.assert_close(log_likelihood, 2 * likelihood_alone)
+    for a, b in zip(*(torch.autograd.grad(loss, (hidden, head)) for loss in (total, 2 * alone)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_two_passes_in_bfloat16_diverge_as_in_float64() -> None:
+    """The divergence is computed in float32 from the rounded logits."""
+    first, head, bias, targets = problem(True, torch.bfloat16)
+    second = (first.detach().float() + 0.3 * torch.randn(first.shape)).bfloat16().requires_grad_()
+    exact = [leaf.detach().double().requires_grad_() for leaf in (first, second, head, bias)]
+    logits = [F.linear(hidden, exact[2], exact[3]) for hidden in exact[:2]]
+    p, q = (scores.log_softmax(-1) for scores in logits)
+    expected = (p.exp() * (p - q)).sum() + (q.exp() * (q - p)).sum()
+    total, _, divergence = paired_head_loss(first, second, head, targets, bias=bias, divergence_weight=2.0)
+    torch.testing.assert_close(divergence.double(), expected, rtol=2e-2, atol=0)
+    whole = sum(F.cross_entropy(scores, targets, reduction="sum") for scores in logits) + 2 * expected
+    for a, b in zip(
+        torch.autograd.grad(total, (first, second, head)), torch.autograd.grad(whole, exact[:3]), strict=True
+    ):
+        assert a.dtype is torch.bfloat16
+        assert float((a.double() - b).norm() / b.norm()) < 2e-2

@@ -192,3 +192,15 @@ VARIANTS = [
     _variant("conformer", "conformer, CTC alone", "model.decoder_depth=0", "objective.ctc_weight=1", "decode.beam=4"),
 ]  # fmt: skip
 """Families with other settings that cover other parts of the code; too many for each property."""
+DISAGREE = [f"regularise.disagreement_{name}=1" for name in ("subspace", "position", "output")]
+REGULARISED = [
+    # so little dropout that no element is ever dropped: the properties compare steps
+    _variant("translation", "translation, R-Drop", *DISAGREE, "regularise.consistency=5", "model.ffn_dropout=1e-9"),
+    _variant(
+        "text classification", "text classification, R-Drop", "regularise.consistency=1", "model.ffn_dropout=1e-9"
+    ),
+    _variant(
+        "conformer", "conformer, CR-CTC", *DISAGREE, "regularise.consistency=0.2", "regularise.consistency_warmup=1"
+    ),
+]
+"""Families with regularisers, for the properties of `test_regularised`."""

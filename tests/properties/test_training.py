@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES, batch_of
+from tests.properties.families import FAMILIES, REGULARISED, batch_of
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Scoring
@@ -262,16 +262,17 @@ def test_two_processes_take_the_same_steps_as_one(tmp_path):
     # The gradient of a key's bias is rounding noise alone, which AdamW would scale up without a large eps.
     settings = ["model.dropout=0", "trainer.steps=3", "trainer.evaluate_decoded=false", "trainer.samples=0"]
     settings += ["optim.eps=0.01", "optim.lr=0.1", "optim.clip_norm=0"]  # clipping alone would hide a wrong scale
+    families = [*FAMILIES, *REGULARISED]
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in FAMILIES]
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in families]
         ports = [each.getsockname()[1] for each in sockets]
     runs = []
-    for number, (family, port) in enumerate(zip(FAMILIES, ports, strict=True)):
+    for number, (family, port) in enumerate(zip(families, ports, strict=True)):
         config = family.config(tmp_path, *settings)
         launch(config, tmp_path / f"one-{number}", quiet=True)
         runs.append((config, tmp_path / f"two-{number}", port))
     run_ranks(2, train_all, (runs,))
-    for number, family in enumerate(FAMILIES):
+    for number, family in enumerate(families):
         first, second = (
             read_tensors(tmp_path / f"{ranks}-{number}" / "checkpoints" / "step-00000003" / "model.safetensors")
             for ranks in ("one", "two")

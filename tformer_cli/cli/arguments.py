@@ -18,7 +18,7 @@ DEVICE_NAME = {"trainer.device": "--device"}
 PRECISION_NAME = {"trainer.precision": "--precision"}
 
 
-TRAINING = ("optim.", "augment.", "trainer.steps", "trainer.epochs", "trainer.minutes", "data.balance")
+TRAINING = ("optim.", "augment.", "regularise.", "trainer.steps", "trainer.epochs", "trainer.minutes", "data.balance")
 """Prefixes of settings that only training uses."""
 
 

@@ -33,6 +33,11 @@ class Memory:
     lengths: Tensor
     final: Tensor | None = None
 
+    @property
+    def padded_lengths(self) -> Tensor | None:
+        """Return `lengths` if there is padding, on the device of the states; None: all states are real."""
+        return None if self.mask.allowed is None else self.lengths.to(self.states.device)
+
 
 def initialise(module: nn.Module) -> None:
     """Initialise a module: Glorot-uniform projections (Glorot and Bengio 2010), normal embeddings of variance 1 / D."""

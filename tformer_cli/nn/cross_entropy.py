@@ -85,6 +85,113 @@ class _HeadCrossEntropy(torch.autograd.Function):
         return (*gradients, None, None, None)
 
 
+class _PairedHeadLoss(torch.autograd.Function):
+    """The losses of two passes over the same targets, and the divergence of their distributions p and q.
+
+        L = CE(p) + CE(q) + w J,    J = KL(p || q) + KL(q || p)
+
+    With d = log p - log q, the gradient of J by the logits of the first pass is p (d - KL(p || q)) + p - q, and that by
+    the logits of the second is q (-d - KL(q || p)) + q - p.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, w: float, rows: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
+        gradient_hidden = torch.empty_like(hidden) if need_hidden else None
+        gradient_weight = torch.zeros_like(weight) if need_weight else None
+        gradient_bias = torch.zeros_like(bias) if need_bias and bias is not None else None
+        even = smoothing / weight.shape[0]
+        loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        log_likelihood, divergence = torch.zeros_like(loss), torch.zeros_like(loss)
+        for start in range(0, hidden.shape[1], rows):
+            h = hidden[:, start : start + rows]  # (2, n, D)
+            target = targets[start : start + rows].expand(2, -1)[..., None]
+            log_p = _logits(h.flatten(0, 1), weight, bias).log_softmax(-1).unflatten(0, (2, -1))  # (2, n, V)
+            p = log_p.exp()
+            picked = log_p.gather(-1, target)
+            log_likelihood += picked.sum()
+            loss -= (1 - smoothing) * picked.sum()
+            if smoothing:
+                loss -= even * log_p.sum()
+            d = log_p[0] - log_p[1]
+            kl = torch.stack((torch.linalg.vecdot(p[0], d), -torch.linalg.vecdot(p[1], d)))  # (2, n)
+            divergence += kl.sum()
+            if gradient_hidden is None and gradient_weight is None and gradient_bias is None:
+                continue
+            change = (p[0] - p[1]).mul_(w)
+            d = d.mul_(w)
+            gradient = torch.stack((d - w * kl[0, :, None], -d - w * kl[1, :, None])).add_(1).mul_(p)  # p (1 + ...)
+            gradient[0].add_(change)
+            gradient[1].sub_(change)
+            if smoothing:
+                gradient.sub_(even)
+            gradient.scatter_add_(-1, target, torch.full_like(picked, smoothing - 1))
+            logit_gradient = gradient.flatten(0, 1).to(hidden.dtype)
+            if gradient_bias is not None:
+                gradient_bias += logit_gradient.sum(0)
+            if gradient_hidden is not None:
+                gradient_hidden[:, start : start + rows] = (logit_gradient @ weight).unflatten(0, (2, -1))
+            if gradient_weight is not None:
+                gradient_weight.addmm_(logit_gradient.T, h.flatten(0, 1))
+        loss += w * divergence
+        ctx.save_for_backward(gradient_hidden, gradient_weight, gradient_bias)
+        ctx.mark_non_differentiable(log_likelihood, divergence)
+        return loss, log_likelihood, divergence
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = [g if g is None else g * grad_outputs[0].to(g.dtype) for g in ctx.saved_tensors]
+        return (*gradients, None, None, None, None)
+
+
+def paired_head_loss(
+    first: Tensor,
+    second: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    divergence_weight: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the cross-entropies of two passes, and the weighted divergence of their distributions, in chunks.
+
+        CE(p) + CE(q) + w (KL(p || q) + KL(q || p))
+
+    Args:
+        first: hidden states of the rows that have a target, (N, D), float; their distributions are p.
+        second: those of the second pass, (N, D); their distributions are q.
+        weight: output embedding, (V, D).
+        targets: target tokens, (N,), int64.
+        bias: bias of the logits, (V,) or None.
+        label_smoothing: see `head_cross_entropy`.
+        divergence_weight: w.
+
+    Returns:
+        The sum over rows (differentiable, also through both sides of the divergence), the sum of the targets'
+        log-likelihoods in both passes, and the sum of KL(p || q) + KL(q || p); (), float32.
+    """
+    hidden, weight, bias = _autocast(torch.stack((first, second)), weight, bias)
+    rows = _chunk_rows(hidden.device, 2 * weight.shape[0])
+    return _PairedHeadLoss.apply(hidden, weight, bias, targets, label_smoothing, divergence_weight, rows)
+
+
+def _autocast(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return hidden states, weights and bias in the type of autocast, if it is enabled."""
+    if not torch.is_autocast_enabled(hidden.device.type):
+        return hidden, weight, bias
+    dtype = torch.get_autocast_dtype(hidden.device.type)
+    return hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+
+
+def _chunk_rows(device: torch.device, columns: int) -> int:
+    """Return the number of rows of a chunk of logits, each of `columns` float32 numbers."""
+    budget = CHUNK_BYTES if device.type == "cpu" else GPU_CHUNK_BYTES
+    return max(32, budget // (4 * columns))
+
+
 def head_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, *, bias: Tensor | None = None, label_smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
@@ -101,10 +208,6 @@ def head_cross_entropy(
     Returns:
         The sum of the smoothed losses (differentiable) and the sum of the targets' log-likelihoods; (), float32.
     """
-    if torch.is_autocast_enabled(hidden.device.type):
-        dtype = torch.get_autocast_dtype(hidden.device.type)
-        hidden, weight = hidden.to(dtype), weight.to(dtype)
-        bias = None if bias is None else bias.to(dtype)
-    budget = CHUNK_BYTES if hidden.device.type == "cpu" else GPU_CHUNK_BYTES
-    rows = max(32, budget // (4 * weight.shape[0]))
+    hidden, weight, bias = _autocast(hidden, weight, bias)
+    rows = _chunk_rows(hidden.device, weight.shape[0])
     return _HeadCrossEntropy.apply(hidden, weight, bias, targets, label_smoothing, rows)

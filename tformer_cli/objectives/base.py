@@ -91,6 +91,28 @@ class Objective(Generic[M, B]):
         """
         return {}
 
+    # --- for regularisers, see `objectives.regularisers` ---
+
+    def begin_step(self, step: int) -> None:
+        """Prepare for a step of training, numbered from 1; the loop calls it before the step's first micro-batch."""
+
+    def check(self, model: M) -> None:
+        """Refuse a model that cannot be trained by this objective.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+
+    def lengths(self, outputs: Any, batch: B) -> tuple[Tensor | None, Tensor | None]:
+        """Return the numbers of real positions in the encoder and in the decoder, (B,) each; None: all are real."""
+        return None, None
+
+    def example_counts(self, outputs: Any, batch: B) -> Tensor | None:
+        """Return each example's share of the count of the loss, (B,); None: terms of examples cannot be added to it."""
+        return None
+
+    # --- label smoothing ---
+
     def smoothing(self, model: nn.Module) -> float:
         """Return the label smoothing: that of the settings in training, 0 in evaluation."""
         return self.label_smoothing if model.training else 0.0

@@ -62,6 +62,14 @@ class TextClassification(Objective[Any, Any]):
         """Return the scores in float32, (B, C)."""
         return super().outputs(model, batch).float()
 
+    def lengths(self, outputs: Any, batch: Any) -> tuple[Tensor | None, Tensor | None]:
+        """Return the lengths of the texts; there is no decoder."""
+        return batch.lengths, None
+
+    def example_counts(self, outputs: Any, batch: Any) -> Tensor:
+        """Return 1 for each text."""
+        return torch.ones_like(batch.lengths)
+
     def loss(self, model: Any, outputs: Tensor, batch: Any) -> Loss:
         """Return the loss of the scores, (B, C), by the kind of target."""
         labels, targets = self.data.labels, batch.targets
@@ -87,6 +95,10 @@ class ImageClassification(Objective[Any, Any]):
     def outputs(self, model: Any, batch: Any) -> Tensor:
         """Return the scores in float32, (B, C)."""
         return super().outputs(model, batch).float()
+
+    def example_counts(self, outputs: Any, batch: Any) -> Tensor:
+        """Return 1 for each image."""
+        return torch.ones_like(batch.targets)
 
     def loss(self, model: Any, outputs: Tensor, batch: Any) -> Loss:
         """Return the loss of the scores, (B, C)."""

@@ -62,6 +62,14 @@ class CTC(Objective[Any, Any]):
         memory = model.encode(*self.data.inputs(batch, training=model.training))
         return SpeechOutputs(memory, model.ctc_logits(memory.states).float().log_softmax(-1))
 
+    def lengths(self, outputs: SpeechOutputs, batch: Any) -> tuple[Tensor | None, Tensor | None]:
+        """Return the numbers of frames, if they are padded, and the lengths of targets."""
+        return outputs.memory.padded_lengths, batch.target_lengths
+
+    def example_counts(self, outputs: Any, batch: Any) -> Tensor:
+        """Return the number of tokens of each utterance, with its end."""
+        return batch.target_lengths
+
     def loss(self, model: Any, outputs: SpeechOutputs, batch: Any) -> Loss:
         """Return the loss of CTC."""
         return Loss(self.ctc_loss(model, outputs, batch), batch.target_lengths.sum())

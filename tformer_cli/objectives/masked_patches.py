@@ -57,6 +57,10 @@ class MaskedPatches(Objective[MaskedPatchModel, ImageBatch]):
         correct = (scores.argmax(1) == targets).sum()
         return Loss(total, torch.tensor(len(targets), device=scores.device), {"right": correct})
 
+    def example_counts(self, outputs: PatchPredictions, batch: ImageBatch) -> Tensor:
+        """Return the number of patches to predict of each image, which is the same for all."""
+        return torch.full_like(batch.sample_ids, len(outputs.targets) // len(batch.sample_ids))
+
     def masks(self, batch: ImageBatch, patches: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draw the patches to predict from (seed, epoch, sample).
 

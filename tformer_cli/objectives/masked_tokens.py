@@ -58,6 +58,14 @@ class MaskedTokens(Objective[MaskedLanguageModel, MaskedBatch]):
         masked = self.masking(sequence.tokens, random)
         return replace(sequence, tokens=masked.tokens, indices=masked.indices, targets=masked.targets)
 
+    def lengths(self, outputs: Outputs, batch: MaskedBatch) -> tuple[Tensor | None, Tensor | None]:
+        """Return the lengths of the sequences; there is no decoder."""
+        return batch.lengths, None
+
+    def example_counts(self, outputs: Outputs, batch: MaskedBatch) -> Tensor:
+        """Return the number of masked tokens of each sequence."""
+        return torch.bincount(batch.rows, minlength=len(batch.lengths))
+
     def loss(self, model: MaskedLanguageModel, outputs: Outputs, batch: MaskedBatch) -> Loss:
         """Return the loss, and in evaluation the numbers of correct predictions too."""
         masked, hidden = outputs

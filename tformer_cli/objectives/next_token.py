@@ -44,6 +44,14 @@ def next_token_loss(
 class NextToken(Objective[Any, Any]):
     """Cross-entropy of the next token; batches have `targets` (B, T) and `target_lengths` (B,)."""
 
+    def lengths(self, outputs: Any, batch: Any) -> tuple[Tensor | None, Tensor | None]:
+        """Return the lengths of sources, if the batch has sources, and of targets."""
+        return getattr(batch, "source_lengths", None), batch.target_lengths
+
+    def example_counts(self, outputs: Any, batch: Any) -> Tensor:
+        """Return the number of target tokens of each example."""
+        return batch.target_lengths
+
     def loss(self, model: Any, outputs: Tensor, batch: Any) -> Loss:
         """Return the loss of the last hidden states, (B, T, D)."""
         smoothing = self.smoothing(model)
@@ -74,6 +82,14 @@ class TeacherForcing(Objective[Any, Any]):
         """Return the encoder's memory, and the decoder's last hidden states."""
         memory = model.encode(*self.data.inputs(batch, training=model.training))
         return Decoded(memory, model.decode(memory, batch.target_inputs))
+
+    def lengths(self, outputs: Decoded, batch: Any) -> tuple[Tensor | None, Tensor | None]:
+        """Return the lengths of memories, if they are padded, and of targets."""
+        return outputs.memory.padded_lengths, batch.target_lengths
+
+    def example_counts(self, outputs: Any, batch: Any) -> Tensor:
+        """Return the number of target tokens of each example."""
+        return batch.target_lengths
 
     def loss(self, model: Any, outputs: Decoded, batch: Any) -> Loss:
         """Return the loss of the decoder's hidden states."""

@@ -20,6 +20,14 @@ from tformer_cli.objectives.base import Loss, Objective
 class Spans(Objective[Any, SpanBatch]):
     """Mean of the cross-entropies of an answer's first and last token, summed over windows."""
 
+    def lengths(self, outputs: Tensor, batch: SpanBatch) -> tuple[Tensor | None, Tensor | None]:
+        """Return the lengths of the windows; there is no decoder."""
+        return batch.lengths, None
+
+    def example_counts(self, outputs: Tensor, batch: SpanBatch) -> Tensor:
+        """Return 1 for each window."""
+        return torch.ones_like(batch.lengths)
+
     def loss(self, model: Any, outputs: Tensor, batch: SpanBatch) -> Loss:
         """Return the loss of the scores of first and last tokens, (B, 2, T)."""
         total = functional.cross_entropy(outputs.flatten(0, 1), batch.spans.flatten(), reduction="sum") / 2

@@ -26,6 +26,14 @@ class Tagging(Objective[Any, TaggedBatch]):
         """Return the scores of all words in float32, (N, C)."""
         return super().outputs(model, batch).float()
 
+    def lengths(self, outputs: Tensor, batch: TaggedBatch) -> tuple[Tensor | None, Tensor | None]:
+        """Return the lengths of the sentences; there is no decoder."""
+        return batch.lengths, None
+
+    def example_counts(self, outputs: Tensor, batch: TaggedBatch) -> Tensor:
+        """Return the number of words of each sentence."""
+        return batch.counts
+
     def loss(self, model: Any, outputs: Tensor, batch: TaggedBatch) -> Loss:
         """Return the loss of the scores, (N, C)."""
         smoothing = self.smoothing(model)

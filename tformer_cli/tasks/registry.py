@@ -32,6 +32,7 @@ from tformer_cli.config.schema import (
     PatchMaskingConfig,
     Pooling,
     QuestionDataConfig,
+    RegulariseConfig,
     SpeechAugmentConfig,
     SpeechDataConfig,
     SpeechDecodeConfig,
@@ -251,15 +252,24 @@ class SpeechRecognitionExperiment(TextExperiment):
     model: ConformerConfig = field(default_factory=ConformerConfig)
     objective: SpeechObjectiveConfig = field(default_factory=SpeechObjectiveConfig)
     decode: SpeechDecodeConfig = field(default_factory=SpeechDecodeConfig)
+    regularise: RegulariseConfig = field(default_factory=lambda: RegulariseConfig(consistency_warmup=2000))
 
     def check(self) -> None:
-        """Refuse features that the recordings do not have, and augmentation that the features do not allow.
+        """Refuse features that the recordings do not have, augmentation without them, and consistency without CTC.
 
         Raises:
             ConfigError: naming the setting and a valid value.
         """
         super().check()
         _check_features(self.features, self.augment, self.data.sample_rate)
+        if self.regularise.consistency and self.model.decoder_depth and not self.objective.ctc_weight:
+            cause = "regularise.consistency: it compares outputs of CTC, and objective.ctc_weight is 0"
+            raise ConfigError(cause, "objective.ctc_weight=0.3")
+
+    def passes_differ(self) -> bool:
+        """Return whether two augmented views of a batch differ: whether there are masks or dropout."""
+        augment = self.augment
+        return bool(augment.time_masks or augment.adaptive_masks or augment.frequency_masks) or super().passes_differ()
 
 
 @dataclass

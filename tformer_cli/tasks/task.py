@@ -94,8 +94,15 @@ class Task:
         return [*self.data.describe(), *self.evaluator.describe()]
 
     def model(self) -> nn.Module:
-        """Return a freshly initialised model, from the configuration and the prepared or loaded data."""
-        return self.assemble(self.body())
+        """Return a freshly initialised model, from the configuration and the prepared or loaded data.
+
+        Raises:
+            ConfigError: if an objective cannot train it.
+        """
+        model = self.assemble(self.body())
+        for phase in self.phases:
+            phase.objective.check(model)
+        return model
 
     def view(self, split: str) -> View[Any]:
         """Return a split as in training: the training split is augmented, the others are not."""

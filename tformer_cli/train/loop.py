@@ -118,6 +118,7 @@ class Trainer:
         """Take update `number` of a step, of one phase; return the sums over all ranks."""
         ranks = self.ranks
         seed_step(self.config.seed, self.progress.step, ranks.rank, number)
+        phase.phase.objective.begin_step(self.progress.step)
         sums: dict[str, Tensor] = {}
         counts = phase.counts(micro_batches)
         if counts:

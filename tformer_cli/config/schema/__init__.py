@@ -12,7 +12,7 @@ contains them; `tformer_cli.config.compose` calls each of these methods.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING
 
 from tformer_cli.config.schema.data import (
@@ -84,6 +84,7 @@ from tformer_cli.config.schema.speech import (
 )
 from tformer_cli.config.schema.training import (
     Attention,
+    AttentionKind,
     Average,
     BadSample,
     DecodeConfig,
@@ -92,11 +93,15 @@ from tformer_cli.config.schema.training import (
     Method,
     OptimConfig,
     Precision,
+    RegulariseConfig,
     Schedule,
     Stopping,
     TrainerConfig,
 )
 from tformer_cli.errors import ConfigError
+
+RANDOM = ("dropout", "attention_dropout", "ffn_dropout", "stochastic_depth")
+"""Settings of a model or head that make its outputs random in training."""
 
 
 @dataclass
@@ -108,16 +113,31 @@ class Experiment:
     seed: int = setting(1, "seed of all random numbers", low=0)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    regularise: RegulariseConfig = field(default_factory=RegulariseConfig)
     if TYPE_CHECKING:  # defined by the subclass of each task
         data: DataConfig = field(init=False)
         model: ModelConfig = field(init=False)
 
     def check(self) -> None:
-        """Refuse invalid combinations of settings of different groups.
+        """Refuse regularisers that have no effect on the model.
 
         Raises:
             ConfigError: naming the setting and a valid value.
         """
+        nodes = [getattr(self, item.name) for item in fields(self)]
+        if not any(isinstance(node, TransformerConfig) and node.heads > 1 for node in nodes):
+            for name in self.regularise.disagreements:
+                cause = f"regularise.{name}: the model has no attention with several heads"
+                raise ConfigError(cause, f"regularise.{name}=0")
+        if self.regularise.consistency and not self.passes_differ():
+            cause = "regularise.consistency: two passes over a batch are equal, as nothing in them is random"
+            raise ConfigError(cause, "model.dropout=0.1")
+
+    def passes_differ(self) -> bool:
+        """Return whether two passes of the model over one batch differ in training: whether there is dropout."""
+        nodes = [node for item in fields(self) if is_dataclass(node := getattr(self, item.name))]
+        rates = [getattr(node, item.name) for node in nodes for item in fields(node) if item.name in RANDOM]
+        return any(rates)
 
 
 @dataclass

@@ -37,6 +37,51 @@ class OptimConfig:
     )
 
 
+AttentionKind = Names("AttentionKind", "all encoder decoder cross")
+
+
+@dataclass
+class RegulariseConfig:
+    """Regularisers of attention and outputs, which are described in docs/regularisers.md."""
+
+    disagreement_subspace: float = setting(
+        0.0, "weight of the disagreement of heads in their values (Li et al. 2018); 0: off", low=0
+    )
+    disagreement_position: float = setting(
+        0.0, "weight of the disagreement of heads in their attention weights (Li et al. 2018); 0: off", low=0
+    )
+    disagreement_output: float = setting(
+        0.0, "weight of the disagreement of heads in their outputs (Li et al. 2018); 0: off", low=0
+    )
+    attention: AttentionKind = setting(
+        AttentionKind.all,
+        "attention whose heads disagree: self-attention of encoder or decoder, cross-attention, or all",
+    )
+    consistency: float = setting(
+        0.0,
+        "weight of the divergence of two passes over a batch: alpha of R-Drop (Wu et al. 2021), for CTC that of CR-CTC "
+        "(Yao et al. 2025); 0: off",
+        low=0,
+    )
+    consistency_warmup: int = setting(0, "steps in which that weight rises linearly from 0", low=0)
+
+    @property
+    def disagreements(self) -> dict[str, float]:
+        """Return the weights of the disagreements that are on, by the names of their settings."""
+        names = ("disagreement_subspace", "disagreement_position", "disagreement_output")
+        return {name: weight for name in names if (weight := getattr(self, name))}
+
+    def check(self) -> None:
+        """Refuse a choice of attention without a disagreement.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        if self.attention is not AttentionKind.all and not self.disagreements:
+            cause = f"regularise.attention: {self.attention.name} has no effect, as no disagreement has a weight"
+            raise ConfigError(cause, "regularise.disagreement_output=1")
+
+
 Precision = Names("Precision", "auto fp32 bf16")
 Device = Names("Device", "auto cpu cuda mps")
 Attention = Names("Attention", "auto fused explicit")

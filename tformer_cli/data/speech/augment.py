@@ -23,8 +23,14 @@ from tformer_cli.data.speech.log_mel import exact, mask_of
 
 __all__ = ["SpeechAugmentation", "Stream", "shares"]
 
-Stream = IntEnum("Stream", "gain noise white time_masks frequency_masks time_warp speed silence join", start=128)
+Stream = IntEnum(
+    "Stream",
+    "gain noise white time_masks frequency_masks time_warp speed silence join time_masks_2 frequency_masks_2",
+    start=128,
+)
 """Streams of random numbers, one for each purpose; images use those below 128."""
+MASKS = (Stream.time_masks, Stream.frequency_masks), (Stream.time_masks_2, Stream.frequency_masks_2)
+"""The streams of the masks of each view."""
 
 LOUDEST = 32_768
 """The value of a 16-bit sample that corresponds to 1."""
@@ -111,7 +117,7 @@ class SpeechAugmentation:
     # --- features ---
 
     @torch.no_grad()
-    def features(self, features: Tensor, counts: Tensor, samples: Tensor, epoch: int) -> Tensor:
+    def features(self, features: Tensor, counts: Tensor, samples: Tensor, epoch: int, view: int = 0) -> Tensor:
         """Apply SpecAugment (Park et al. 2019, section 2): warp time, mask bands of frequencies and spans of time.
 
         Args:
@@ -119,10 +125,12 @@ class SpeechAugmentation:
             counts: number of frames of each, (B,), int64; on the CPU, to avoid a synchronisation with the device.
             samples: indices of the recordings in the data, (B,), int64; on the CPU, like `counts`.
             epoch: counts from 0.
+            view: 0 or 1; the views of a recording differ in their masks, and have the same warp (Yao et al. 2025).
 
         Returns:
             (B, T, F), float32; masked features are 0, the mean.
         """
+        time_masks, frequency_masks = MASKS[view]
         config, counts, device = self.config, counts.cpu(), features.device
         draw = partial(uniforms, self.seed, epoch, samples.cpu())
         if config.time_warp:
@@ -131,7 +139,7 @@ class SpeechAugmentation:
             bins = torch.full_like(counts, features.shape[2])
             widest, drawn = (
                 bins.clamp(max=config.frequency_mask_bins),
-                draw(2 * config.frequency_masks, Stream.frequency_masks),
+                draw(2 * config.frequency_masks, frequency_masks),
             )
             hidden = _spans(drawn, bins, widest, torch.full_like(counts, config.frequency_masks), features.shape[2])
             features = features.masked_fill(hidden.to(device)[:, None], 0)
@@ -142,7 +150,7 @@ class SpeechAugmentation:
             longest = (counts.double() * config.time_mask_share).long()
             if config.time_mask_frames:
                 longest = longest.clamp(max=config.time_mask_frames)
-            drawn = draw(2 * int(number.max()), Stream.time_masks)
+            drawn = draw(2 * int(number.max()), time_masks)
             hidden = _spans(drawn, counts, longest, number, features.shape[1])
             features = features.masked_fill(hidden.to(device)[:, :, None], 0)
         return features

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,6 +56,7 @@ class SpeechBatch(Batch):
         transcript_lengths: (B,), int64.
         target_inputs: <s> and tokens, (B, U + 1), int64, padded at the end.
         targets: tokens and </s>, (B, U + 1), int64, padded at the end.
+        view: number of the augmented view, 0 or 1; views of the same epoch differ in their masks.
     """
 
     sound: Tensor
@@ -66,6 +67,7 @@ class SpeechBatch(Batch):
     transcript_lengths: Tensor
     target_inputs: Tensor
     targets: Tensor
+    view: int = field(default=0, kw_only=True)
     unit: ClassVar[str] = "audio_seconds"
 
     @property
@@ -322,7 +324,9 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
 
     def inputs(self, batch: SpeechBatch, *, training: bool) -> tuple[Tensor, Tensor]:
         """Return features, (B, T, F) float32, augmented in training, and the number of frames of each, (B,) int64."""
-        return self.front_end(batch.sound, batch.lengths, batch.sample_ids, batch.epoch, training=training)
+        return self.front_end(
+            batch.sound, batch.lengths, batch.sample_ids, batch.epoch, training=training, view=batch.view
+        )
 
     def _make_view(self, split: str, *, training: bool) -> SpeechView:
         self._limit_texts(split)

@@ -111,7 +111,7 @@ class SpeechFeatures:
 
     @torch.no_grad()
     def __call__(
-        self, waveforms: Tensor, lengths: Tensor, samples: Tensor, epoch: int, training: bool
+        self, waveforms: Tensor, lengths: Tensor, samples: Tensor, epoch: int, training: bool, view: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Return the features of a batch, and their numbers of frames.
 
@@ -122,6 +122,7 @@ class SpeechFeatures:
             samples: indices of the recordings in the data, (B,), int64; on the CPU, like `lengths`.
             epoch: counts from 0.
             training: whether the recordings are augmented.
+            view: number of the augmented view, see `SpeechAugmentation.features`.
 
         Returns:
             Features (B, T, F), float32, 0 after the last frame of each, on the device of `waveforms`; and numbers of
@@ -134,7 +135,7 @@ class SpeechFeatures:
         margin = self.config.margin
         features = pad(self._normalise(features, counts), (0, 0, margin, margin))
         counts = counts + 2 * margin
-        return self.augmentation.features(features, counts, samples, epoch) if training else features, counts
+        return self.augmentation.features(features, counts, samples, epoch, view) if training else features, counts
 
     def _plain(self, waveforms: Tensor, lengths: Tensor, augmented: tuple[Tensor, int] | None) -> tuple[Tensor, Tensor]:
         """Return features (B, T, F) before they are normalised, and their numbers of frames."""

@@ -1,0 +1,178 @@
+"""Consistency of two passes over a batch: R-Drop for texts and labels, CR-CTC for speech.
+
+R-Drop (Wu et al. 2021, section 2.1) computes a batch twice, with different dropout, as distributions p and q:
+
+    L = CE(p) + CE(q) + alpha/2 [KL(p || q) + KL(q || p)]
+
+The gradient passes through both sides. Half of L is minimised, so that the cross-entropy is a mean over passes and the
+loss is comparable with that of training without R-Drop: where code averages the cross-entropies, alpha = 5 is 2.5.
+
+CR-CTC (Yao et al. 2025, section 3.2) computes two augmented views of a batch, whose outputs of CTC are p and q:
+
+    L = 1/2 [L_ctc(p) + L_ctc(q)] + alpha/2 sum_t [KL(sg(q_t) || p_t) + KL(sg(p_t) || q_t)]
+
+over the real frames t, where the targets sg(.) are constants. alpha is 0.2 and rises linearly from 0 over the first
+2,000 steps.
+
+Both divergences are sums over the tokens or frames of one copy, with the count of the objective.
+
+Shapes: B batch, T target length, D model width, C labels, T' frames, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tformer_cli.config.schema import RegulariseConfig, Target
+from tformer_cli.errors import ConfigError
+from tformer_cli.nn.cross_entropy import paired_head_loss
+from tformer_cli.objectives.base import Loss, Objective
+from tformer_cli.objectives.classification import ImageClassification, TextClassification
+from tformer_cli.objectives.ctc import CTC
+from tformer_cli.objectives.next_token import Decoded, NextToken, TeacherForcing
+
+
+class Consistency(Objective[Any, Any]):
+    """An objective over two passes of each batch in training; in evaluation, that objective.
+
+    Attributes:
+        share: share of L that is minimised.
+
+    Args:
+        objective: the objective, with one count.
+        config: alpha, and the steps in which it is reached.
+    """
+
+    share = 0.5
+
+    def __init__(self, objective: Objective[Any, Any], config: RegulariseConfig) -> None:
+        super().__init__(objective.data, objective.label_smoothing)
+        self.objective, self.config, self.step = objective, config, 0
+
+    def begin_step(self, step: int) -> None:
+        """Take the number of the step, with which the weight rises."""
+        self.objective.begin_step(step)
+        self.step = step
+
+    @property
+    def weight(self) -> float:
+        """Return the weight of the divergence in the current step."""
+        return self.share * self.config.consistency * min(1.0, self.step / max(1, self.config.consistency_warmup))
+
+    def outputs(self, model: Any, batch: Any) -> Any:
+        """Return the outputs of the objective; in training those of both passes."""
+        outputs = self.objective.outputs(model, batch)
+        return (outputs, self.objective.outputs(model, self.second(batch))) if model.training else outputs
+
+    def second(self, batch: Any) -> Any:
+        """Return the batch of the second pass, by default the same."""
+        return batch
+
+    def loss(self, model: Any, outputs: Any, batch: Any) -> Loss:
+        """Return the loss; in training that of both passes, and their divergence among its parts."""
+        if not model.training:
+            return self.objective.loss(model, outputs, batch)
+        first, second = outputs
+        return self.paired_loss(model, first, second, batch)
+
+    def paired_loss(self, model: Any, first: Any, second: Any, batch: Any) -> Loss:
+        """Return the mean of the losses of two passes plus their weighted divergence."""
+        losses = [self.objective.loss(model, outputs, batch) for outputs in (first, second)]
+        divergence = self.divergence(first, second)
+        parts = {name: (losses[0].parts[name] + losses[1].parts[name]) / 2 for name in losses[0].parts}
+        total = (losses[0].total + losses[1].total) / 2 + self.weight * divergence
+        return Loss(total, losses[0].count, {**parts, "consistency": divergence.detach()})
+
+    def divergence(self, first: Any, second: Any) -> Tensor:
+        """Return the mean of the divergences in both directions, summed over tokens, examples or frames; a scalar."""
+        raise NotImplementedError
+
+    def lengths(self, outputs: Any, batch: Any) -> tuple[Tensor | None, Tensor | None]:
+        """Return the lengths of the objective, which are those of both passes."""
+        return self.objective.lengths(outputs[0], batch)
+
+    def example_counts(self, outputs: Any, batch: Any) -> Tensor | None:
+        """Return the shares of the objective's count, which are those of both passes."""
+        return self.objective.example_counts(outputs[0], batch)
+
+
+class TokenConsistency(Consistency):
+    """R-Drop for next-token prediction; the complete logits of the vocabulary are never stored."""
+
+    def paired_loss(self, model: Any, first: Any, second: Any, batch: Any) -> Loss:
+        """Return half of L for the hidden states, (B, T, D), of two passes."""
+        hidden = [outputs.hidden if isinstance(outputs, Decoded) else outputs for outputs in (first, second)]
+        real = torch.arange(hidden[0].shape[1], device=hidden[0].device) < batch.target_lengths[:, None]
+        weight, bias = model.output_layer()
+        total, log_likelihood, divergence = paired_head_loss(
+            hidden[0][real], hidden[1][real], weight, batch.targets[real], bias=bias,
+            label_smoothing=self.smoothing(model), divergence_weight=self.weight,
+        )  # fmt: skip
+        parts = {"nll": -log_likelihood / 2, "consistency": divergence / 2}
+        return Loss(total / 2, batch.target_lengths.sum(), parts)
+
+
+class LabelConsistency(Consistency):
+    """R-Drop for the classification of texts and images, whose outputs are scores, (B, C)."""
+
+    data: Any
+
+    def check(self, model: Any) -> None:
+        """Refuse targets that are no single label.
+
+        Raises:
+            ConfigError: if they are numbers or several labels.
+        """
+        if self.data.labels.target is not Target.label:
+            cause = "regularise.consistency: it compares the probabilities of one label, and the targets are others"
+            raise ConfigError(cause, "regularise.consistency=0")
+
+    def divergence(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return 1/2 [KL(p || q) + KL(q || p)] over examples."""
+        p, q = first.log_softmax(-1), second.log_softmax(-1)
+        return ((p.exp() - q.exp()) * (p - q)).sum() / 2
+
+
+class CTCConsistency(Consistency):
+    """CR-CTC: the outputs of CTC for two views of a recording, which differ in their masks and in dropout."""
+
+    share = 1.0
+
+    def second(self, batch: Any) -> Any:
+        """Return the second augmented view of the recordings."""
+        return dataclasses.replace(batch, view=1)
+
+    def divergence(self, first: Any, second: Any) -> Tensor:
+        """Return 1/2 [KL(sg(q) || p) + KL(sg(p) || q)] over the real frames of `SpeechOutputs`."""
+        lengths = first.memory.lengths.to(first.log_probs.device)
+        real = torch.arange(first.log_probs.shape[1], device=first.log_probs.device) < lengths[:, None]
+        p, q = first.log_probs[real], second.log_probs[real]  # (frames, V)
+        options: Any = {"reduction": "sum", "log_target": True}
+        return (functional.kl_div(p, q.detach(), **options) + functional.kl_div(q, p.detach(), **options)) / 2
+
+
+KINDS: dict[type[Objective[Any, Any]], type[Consistency]] = {
+    NextToken: TokenConsistency,
+    TeacherForcing: TokenConsistency,
+    TextClassification: LabelConsistency,
+    ImageClassification: LabelConsistency,
+    CTC: CTCConsistency,
+}
+"""The consistency of the objectives that have one."""
+
+
+def consistent(objective: Objective[Any, Any], config: RegulariseConfig) -> Consistency:
+    """Return an objective over two passes of each batch.
+
+    Raises:
+        ConfigError: if the objective has no distributions that can be compared.
+    """
+    for kind, consistency in KINDS.items():
+        if isinstance(objective, kind):
+            return consistency(objective, config)
+    raise ConfigError("regularise.consistency: this task has none", "regularise.consistency=0")
