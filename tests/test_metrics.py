@@ -6,9 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 from tformer_cli.errors import ConfigError
 from tformer_cli.metrics.answers import answer_scores, normal_answer
+from tformer_cli.metrics.images import Moments, frechet_distance, relative_spread
 from tformer_cli.metrics.labels import confusion, labels_scores, needs_libraries, number_scores, several_labels_scores
 from tformer_cli.metrics.speech import speech_scores
 from tformer_cli.metrics.tags import plain_tags_scores, tags_scores
@@ -151,3 +153,45 @@ def test_scores_are_quiet(recwarn):
     confusion(zeros, zeros, 3, 3)
     several_labels_scores(np.zeros((2, 2)), np.zeros((2, 2)))
     assert not recwarn.list
+
+
+# --- generated images ---
+
+
+def test_the_frechet_distance_is_that_of_two_gaussians():
+    """Of commuting covariances the closed form is |m_1 - m_2|^2 + sum (sqrt(a) - sqrt(b))^2."""
+    random = np.random.default_rng(1)
+    first, second = np.array([4.0, 1.0, 0.25]), np.array([1.0, 9.0, 0.0])
+    rotation = np.linalg.qr(random.normal(size=(3, 3)))[0]
+    means = random.normal(size=(2, 3))
+    moments = [
+        Moments(mean, rotation @ np.diag(values) @ rotation.T)
+        for mean, values in zip(means, (first, second), strict=True)
+    ]
+    expected = ((means[0] - means[1]) ** 2).sum() + ((np.sqrt(first) - np.sqrt(second)) ** 2).sum()
+    assert frechet_distance(*moments) == pytest.approx(expected)
+    assert frechet_distance(moments[0], moments[0]) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_frechet_distance_of_samples_has_the_square_root_of_scipy():
+    random = np.random.default_rng(2)
+    first, second = (random.normal(size=(50, 6)) @ random.normal(size=(6, 6)) for _ in range(2))
+    moments = [Moments.of(features) for features in (first, second)]
+    root = scipy.linalg.sqrtm(moments[0].covariance @ moments[1].covariance).real
+    expected = ((first.mean(0) - second.mean(0)) ** 2).sum()
+    expected += np.trace(moments[0].covariance + moments[1].covariance - 2 * root)
+    assert frechet_distance(*moments) == pytest.approx(expected)
+    assert frechet_distance(*reversed(moments)) == pytest.approx(expected)
+
+
+def test_the_spread_within_labels_shows_a_collapse():
+    random = np.random.default_rng(3)
+    labels = np.arange(300) % 3
+    centres = 5 * random.normal(size=(3, 4))
+    real, generated = (centres[labels] + random.normal(size=(300, 4)) for _ in range(2))
+    assert relative_spread(generated, real, labels, 4) == pytest.approx([1, 1, 1, np.nan], abs=0.3, nan_ok=True)
+    narrower = centres[labels] + 0.5 * (generated - centres[labels])
+    assert relative_spread(narrower, real, labels, 3) == pytest.approx([0.25] * 3, abs=0.08)
+    assert relative_spread(centres[labels], real, labels, 3) == pytest.approx([0] * 3)  # one image for each label
+    one = np.where((labels == 1)[:, None], centres[1], generated)
+    assert relative_spread(one, real, labels, 3) == pytest.approx([1, 0, 1], abs=0.3)

@@ -60,7 +60,8 @@ class Run:
         """Return a prediction for each input, in order.
 
         Args:
-            inputs: texts; lists of texts for pairs, questions and words; or paths of images or recordings.
+            inputs: texts; lists of texts for pairs, questions and words; paths of images or recordings; or labels of
+                images to generate ("": each in turn), which are in the details of predictions as `image`.
 
         Raises:
             DataError: if an input is malformed, too long or unreadable.
@@ -109,7 +110,7 @@ def load(
     """
     overrides = [f"trainer.precision={precision}"] if precision else []
     config = from_yaml(locate(Path(run), checkpoint)[1] / CONFIG)
-    if hasattr(config, "decode"):
+    if hasattr(getattr(config, "decode", None), "workers"):
         overrides.append(f"decode.workers={workers}")
     with _restored():
         return Run(open_run(Path(run), checkpoint=checkpoint, device=device, overrides=[*overrides, *settings]))

@@ -76,7 +76,8 @@ def test_every_option_of_every_group_fits_a_recipe():
     available = recipe_files.groups()
     assert {"model", "optim", "trainer", "decode", "data", "tokenizer"} <= set(available)
     unused = {(group, option) for group, options in available.items() for option in options}
-    others = ("gpt/files", "bert/imdb", "text/classification", "vit/finetune", "resnet/cifar10", "conformer/folder")
+    others = ("gpt/files", "bert/imdb", "text/classification", "vit/finetune", "resnet/cifar10", "conformer/folder",
+              "sagan/cifar10")  # fmt: skip
     for recipe in (RECIPE, *others):
         overrides = GIVEN if recipe == RECIPE else [DATA]
         schema = type(compose(recipe, overrides))

@@ -24,6 +24,8 @@ class Family:
         settings: what makes it small.
         inputs: a few inputs to predict from.
         same: settings by which training sees the same in each epoch.
+        optimisers: groups of settings of further optimisers, which get all settings of `optim` too.
+        dropout: whether the model has dropout.
     """
 
     name: str
@@ -31,9 +33,19 @@ class Family:
     settings: list[str] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     same: list[str] = field(default_factory=list)
+    optimisers: tuple[str, ...] = ()
+    dropout: bool = True
 
     def config(self, folder: Path, *more: str) -> Experiment:
         """Its configuration, with `folder` for what it caches."""
+        more = tuple(setting for setting in more if self.dropout or not setting.startswith("model.dropout="))
+        further = [
+            f"{name}.{setting.removeprefix('optim.')}"
+            for name in self.optimisers
+            for setting in more
+            if setting.startswith("optim.")
+        ]
+        more = (*further, *more)  # the last setting of a key counts
         return compose(self.recipe, [*SMALL, *self.settings, f"data.cache={folder}", *more])
 
     def task(self, folder: Path, *more: str) -> Task:
@@ -125,6 +137,17 @@ FAMILIES = [
          "data.batch_images=4", "data.validation_share=0.2", "model.patch_size=2", "model.dim=16", "model.heads=2",
          "model.ffn_dim=32", "model.depth=1", "trainer.steps=10"],
     ),
+    # With batch normalisation, its default, a step depends on how it is divided into micro-batches and ranks.
+    Family(
+        "sagan",
+        "sagan/digits",
+        ["data.size=60", "data.batch_images=4", "data.validation_share=0.2", "model.noise_dim=8",
+         "model.generator=[8,8,8]", "model.discriminator=[8,8,8]", "model.norm=group", "trainer.steps=10",
+         "evaluation.images=20"],
+        same=["generator_optim.lr=0"],
+        optimisers=("generator_optim",),
+        dropout=False,
+    ),
     Family(
         "conformer",
         "quickstart/conformer",
@@ -189,6 +212,7 @@ VARIANTS = [
          "augment.mixup=0.5", "trainer.steps=10"],
         PICTURES,
     ),
+    _variant("sagan", "sagan, batch statistics", "model.norm=batch", "model.spectral_norm=both", "trainer.ema=0.9"),
     _variant("conformer", "conformer, CTC alone", "model.decoder_depth=0", "objective.ctc_weight=1", "decode.beam=4"),
 ]  # fmt: skip
 """Families with other settings that cover other parts of the code; too many for each property."""

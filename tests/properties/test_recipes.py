@@ -13,6 +13,7 @@ from tformer_cli.config.schema import Source
 from tformer_cli.tasks.registry import (
     CaptioningExperiment,
     ImageClassificationExperiment,
+    ImageGenerationExperiment,
     LanguageModelExperiment,
     MaskedLanguageModelExperiment,
     MaskedPatchesExperiment,
@@ -67,6 +68,10 @@ SHRUNK = {
     ],
     ImageClassificationExperiment: [*DIGITS, "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1"],
     experiment("image_classification", "resnet"): [*DIGITS],
+    ImageGenerationExperiment: [
+        *DIGITS, "model.generator=[8,8,8]", "model.discriminator=[8,8,8]", "model.generator_attention=1",
+        "evaluation.images=10",
+    ],
     CaptioningExperiment: [
         "data.source=builtin", "data.path=shapes", "data.size=60", "data.image_size=16", "data.batch_images=10",
         "tokenizer.vocab_size=45", "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1",

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 import shutil
 import socket
 
@@ -18,7 +19,7 @@ from tests.properties.families import FAMILIES, REGULARISED, batch_of
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Scoring
-from tformer_cli.runs.checkpoint import model_tensors, read_tensors
+from tformer_cli.runs.checkpoint import read_tensors
 from tformer_cli.train.launch import launch, train
 from tformer_cli.train.learner import TrainingStep, seed_step
 from tformer_cli.train.log import Console
@@ -57,7 +58,9 @@ def test_padding_changes_nothing(family, tmp_path):
 @pytest.mark.parametrize("clip_norm", [0, 0.1])  # clipping alone would hide a wrong scale
 def test_accumulation_is_a_larger_batch(family, tmp_path, clip_norm):
     """One step over eight micro-batches, of whatever size, is a step over their union."""
-    task = family.task(tmp_path, "model.dropout=0", "optim.warmup_steps=1", f"optim.clip_norm={clip_norm}")
+    # without an update of weights, since that of one phase would blow up rounding before the next
+    settings = ("optim.warmup_steps=1", "optim.lr=0", f"optim.clip_norm={clip_norm}")
+    task = family.task(tmp_path, "model.dropout=0", *settings)
     rows = np.arange(12)
     runs = []
     for cuts in ((), (6,), (1, 2, 7), tuple(range(1, 12))):
@@ -65,12 +68,12 @@ def test_accumulation_is_a_larger_batch(family, tmp_path, clip_norm):
         trainer.model.train()
         trainer.progress.step = 1
         parts = [task.view("train").collate(0, part) for part in np.split(rows, cuts)]
-        trainer.train_step(parts)
+        trainer.train_step(parts * len(trainer.updates))
         # the first moment is the clipped gradient; the weights' own step would blow up rounding where it is near zero
-        states = [trainer.phases[0].optimizer.state[value] for value in trainer.model.parameters()]
+        states = [phase.optimizer.state[value] for phase in trainer.phases for value in phase.part.parameters()]
         moments = [state["exp_avg" if "exp_avg" in state else "momentum"] for state in states]
         runs.append(torch.cat([moment.flatten() for moment in moments]))
-    rounding = max(1e-8, 1e-7 * float(runs[0].abs().max()))  # of what is small because large terms cancel
+    rounding = max(1e-8, 1e-6 * float(runs[0].abs().max()))  # of what is small because large terms cancel
     for other in runs[1:]:
         torch.testing.assert_close(other, runs[0], rtol=1e-4, atol=rounding)
 
@@ -84,8 +87,9 @@ def test_overfits_one_batch(family, tmp_path):
     losses = []
     for step in range(1, 151):
         trainer.progress.step = step
-        sums = trainer.train_step([batch])
-        losses.append(float(sums["loss"] / sums["count"]))
+        sums = trainer.train_step([batch] * len(trainer.updates))
+        prefix = trainer.phases[0].prefix
+        losses.append(float(sums[f"{prefix}loss"] / sums[f"{prefix}count"]))
     assert losses[-1] < 0.15 * losses[0]
 
 
@@ -174,7 +178,7 @@ def test_resumed_run_ends_with_the_same_bytes(family, tmp_path):
     lines = {}
     for run in (whole, parts):
         records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        lines[run] = [record for record in records if "train/loss" in record]
+        lines[run] = [record for record in records if any(re.fullmatch("train/(.*/)?loss", name) for name in record)]
     assert lines[parts] == lines[whole] and len(lines[whole]) == 3
 
 
@@ -242,7 +246,8 @@ def test_other_settings_or_data_are_refused_on_resume(family, tmp_path):
     sizes = {"batch_images": 3, "batch_seconds": 7, "batch_tokens": 300}
     name = next(name for name in sizes if hasattr(family.config(tmp_path).data, name))
     batch = f"data.{name}={sizes[name]}"
-    for change in ("optim.lr=0.5", "seed=2", "model.dim=32", batch):
+    width = next(name for name in ("dim", "noise_dim") if hasattr(family.config(tmp_path).model, name))
+    for change in ("optim.lr=0.5", "seed=2", f"model.{width}=32", batch):
         with pytest.raises(RunError, match=change.split("=")[0]):
             launch(family.config(tmp_path, *STEPS, "trainer.steps=4", change), run, resume=True, quiet=True)
     with pytest.raises(RunError, match="already holds a run"):
@@ -325,5 +330,7 @@ def test_finetuning_starts_from_the_weights(family, tmp_path):
     launch(family.config(tmp_path, "trainer.steps=2", "trainer.evaluate_limit=4"), first, quiet=True)
     settings = ("trainer.steps=1", "optim.lr=0", "trainer.evaluate_limit=4")
     launch(family.config(tmp_path, *settings), second, initial=first, quiet=True)
-    assert weights(second, 1) == weights(first, 2)
-    assert model_tensors(family.task(tmp_path).model())
+    before, after = (read_tensors(path) for path in sorted((tmp_path).glob("*/checkpoints/step-*/model.safetensors")))
+    assert before.keys() == after.keys()
+    for name, _ in family.task(tmp_path).model().named_parameters():  # buffers may follow the data
+        assert before[name].equal(after[name]), name

@@ -229,7 +229,7 @@ def test_a_folder_without_a_table_is_one_line(tmp_path):
     ("settings", "message"),
     [
         (["augment.mixup=0.5"], "augment.mixup: a blend of two images has no caption: augment.mixup=0"),
-        (["data.image_size=10"], "not divisible by the 4 pixels of a patch"),
+        (["data.image_size=10"], "not divisible by 4, as the model needs"),
         (["decode.max_length=20"], "decode.max_length: 20 is more than decoder.max_length 16"),
         (["decoder.heads=5"], "decoder.dim: 24 is not divisible by decoder.heads 5: decoder.heads=4"),
         (["model.family=bert"], "model.family: bert does not go with task captioning, which needs image_memory"),

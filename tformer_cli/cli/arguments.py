@@ -12,7 +12,8 @@ from typing import Any
 from tformer_cli.errors import ConfigError, RunError
 
 OPTIONS = {name: "--" + name.replace("_", "-") for name in ("beam", "n_best", "batch", "workers", "max_length",
-                                                           "temperature", "top_k", "top_p", "top")}  # fmt: skip
+                                                           "temperature", "top_k", "top_p", "top", "count", "label",
+                                                           "seed")}  # fmt: skip
 """Options by the settings that they set."""
 DEVICE_NAME = {"trainer.device": "--device"}
 PRECISION_NAME = {"trainer.precision": "--precision"}
@@ -45,7 +46,7 @@ class PredictionArguments:
 
     run: Path
     inputs: list[str]
-    decode: Mapping[str, float | None]
+    decode: Mapping[str, float | str | None]
     columns: tuple[str, ...]
     form: str
     on_long: str

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -76,8 +76,20 @@ TOP = typer.Option(
 TOP_P = typer.Option(
     None, "--top-p", help="Sampling: draw from the smallest set of tokens with this probability.", show_default=False
 )
+COUNT = typer.Option(None, "--count", min=1, help="Image generation: number of images.", show_default=False)
+LABEL = typer.Option(
+    None, "--label", help="Image generation: label of all images.  [default: each in turn]", show_default=False
+)
+SEED = typer.Option(None, "--seed", min=0, help="Sampling, image generation: random seed.", show_default=False)
 AS_JSON = typer.Option(False, "--json", help="Print a JSON object per input: input, text, scores, hypotheses.")
 OUTPUT = typer.Option(None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False)
+OUTPUT_OR_IMAGES = typer.Option(
+    None,
+    "--output",
+    "-o",
+    help="File to write; image generation: a .png file with all images, or a folder.  [default: standard output]",
+    show_default=False,
+)
 DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.", autocompletion=one_of(*DEVICES))
 PRECISION = typer.Option(
     "",
@@ -141,18 +153,22 @@ def predict(
     top_k: int = TOP_K,
     top_p: float = TOP_P,
     top: int = TOP,
+    count: int = COUNT,
+    label: str = LABEL,
+    seed: int = SEED,
     as_json: bool = AS_JSON,
-    output: Path = OUTPUT,
+    output: Path = OUTPUT_OR_IMAGES,
     device: str = DEVICE,
     precision: str = PRECISION,
     checkpoint: str = CHECKPOINT,
 ) -> None:
     """Predict with a trained run of any task: print an output for each line, row, image or recording, in order.
 
-    A language model continues texts; the continuation of a single text given as an argument is streamed.
+    A language model continues texts; the continuation of a single text given as an argument is streamed. A generator
+    of images reads nothing and writes images to --output.
     """
     decode = {"beam": beam, "n_best": n_best, "batch": batch, "workers": workers, "max_length": max_length}
-    decode |= {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    decode |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "count": count, "label": label, "seed": seed}
     columns = tuple(column or ())
     _predict(
         PredictionArguments(
@@ -176,7 +192,7 @@ def predict(
 
 def _predict(arguments: PredictionArguments, *, translating: bool = False) -> None:
     """Load a run, and write its predictions for the inputs."""
-    from tformer_cli.cli import inputs, prediction_output, text
+    from tformer_cli.cli import image_output, inputs, prediction_output, text
     from tformer_cli.cli.arguments import check_options, named_as_options, use_options
     from tformer_cli.cli.reading import Reading
     from tformer_cli.config.schema import DecodeConfig, TextExperiment
@@ -185,7 +201,8 @@ def _predict(arguments: PredictionArguments, *, translating: bool = False) -> No
     _check_arguments(paths_and_texts, texts)
     text.check(path for path in files if not path.is_dir())
     Reading(arguments.columns, arguments.form, words=True, expected=arguments.columns, header=arguments.header).check()
-    prediction_output.check_output_path(arguments.output)
+    if arguments.output is None or not arguments.output.is_dir():
+        prediction_output.check_output_path(arguments.output)
     from tformer_cli.cli.media_inputs import media
     from tformer_cli.train.restore import open_run
 
@@ -199,6 +216,12 @@ def _predict(arguments: PredictionArguments, *, translating: bool = False) -> No
         )
     task = opened.task
     use_options(task, arguments)
+    if task.predictor.reads == "nothing":
+        image_output.check(task, arguments)
+        predictions = opened.predict(task.predictor.requests())
+        image_output.write(predictions, cast(Path, arguments.output), as_json=arguments.as_json)
+        return
+    prediction_output.check_output_path(arguments.output)  # it may be a folder
     decode = opened.config.decode if isinstance(opened.config, TextExperiment) else DecodeConfig()
     n_best = decode.n_best
     if task.predictor.reads == "files":

@@ -29,12 +29,14 @@ class Sizes:
         channels: number of channels of an image.
         image_size: size of an image in pixels: the side of a square, or height and width.
         bins: number of features in a frame of a recording.
+        labels: number of labels, for models that are conditioned on one; 0: none.
     """
 
     vocabularies: tuple[int, ...] = ()
     channels: int = 0
     image_size: int | list[int] = 0
     bins: int = 0
+    labels: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Family:
             text), `token_encoder` (a vector for each token, from both sides), `image_encoder` (a vector for an image),
             `image_memory` (a vector for each part of an image, to which a decoder attends), `patch_encoder` (a vector
             for each patch, some of which can be masked), `recording_encoder` (its `encoder` has a vector for each frame
-            of a recording, to which a decoder attends), `speech_recogniser` (recordings to tokens).
+            of a recording, to which a decoder attends), `speech_recogniser` (recordings to tokens), `image_generator`
+            (a generator of images, and its discriminator).
         build: "module:function" of the function that builds its body from its settings and `Sizes`.
         defaults: settings of other groups, by dotted key, whose defaults differ with this family.
         importers: "module:attribute" of an `interop.formats.Importer`, by the name of another library's format.

@@ -103,3 +103,33 @@ class PatchAttention(Protocol):
             (B, rows, columns), float32, for rows * columns = N patches; the weights of an image sum to at most 1.
         """
         ...
+
+
+class Generator(Protocol):
+    """A generator of images (Goodfellow et al. 2014)."""
+
+    @property
+    def noise_dim(self) -> int:
+        """The width Z of the noise."""
+        ...
+
+    def __call__(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Generate images in [-1, 1], (B, C, H, W), from noise (B, Z) and labels (B,), if the model has labels."""
+        ...
+
+
+class Discriminator(Protocol):
+    """A discriminator of real and generated images."""
+
+    def __call__(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Score images (B, C, H, W) of labels (B,), if the model has labels: (B,), higher for real images."""
+        ...
+
+
+class Adversaries(Protocol):
+    """A generator and a discriminator, which are trained against each other."""
+
+    generator: Generator
+    discriminator: Discriminator
+    labels: int
+    """Number of labels; 0: the model has none."""

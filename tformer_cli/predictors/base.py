@@ -49,12 +49,16 @@ class Companion:
         task: name of its task, for messages.
         model: its model in evaluation mode, on its device.
         tokenizer: its tokenizer; None: it has none.
+        data: its data, which has labels and the inputs of the model.
+        sha256: SHA-256 of the checkpoint's manifest.
     """
 
     run: Path
     task: str
     model: nn.Module
     tokenizer: Any
+    data: Any
+    sha256: str
 
 
 class Predictor(Generic[M]):
@@ -63,7 +67,7 @@ class Predictor(Generic[M]):
     Attributes:
         config: the task's `Experiment`.
         data: the data, which has the tokenizer or the labels.
-        reads: "text", or "files" (images, recordings).
+        reads: "text", "files" (images, recordings), or "nothing": it makes images for what `requests` returns.
         options: settings of `decode` that affect predictions, and `top` if labels are ranked.
         translates: whether each text is translated into another language.
         on_long: an `OnLong`, the treatment of inputs that are longer than the model's limit; None: there is no limit.
@@ -88,6 +92,14 @@ class Predictor(Generic[M]):
     def input_columns(self) -> tuple[str, ...]:
         """Return the columns of the training tables that form an input."""
         return ()
+
+    def requests(self) -> Iterable[Any]:
+        """Return the inputs of a predictor that reads nothing, as its settings ask for them.
+
+        Raises:
+            ConfigError: if the settings are impossible.
+        """
+        raise NotImplementedError
 
     def unused(self, name: str) -> str:
         """Return the reason why a setting of `decode` in `options` has no effect; empty: it has an effect.

@@ -35,6 +35,7 @@ HARMLESS = (
     "trainer.compile", "trainer.evaluate_every", "trainer.checkpoint_every", "trainer.keep", "trainer.keep_best",
     "trainer.log_every", "trainer.patience", "trainer.average", "trainer.samples", "trainer.evaluate_decoded",
     "trainer.evaluate_limit", "trainer.distributed_timeout", "data.workers", "data.cache", "data.test", "decode.",
+    "evaluation.",
 )  # fmt: skip
 """Settings that may differ on `--resume`, since they do not change the training steps themselves."""
 LOCATIONS = ("data.path", "data.train", "data.validation", "data.source", "data.name")

@@ -14,7 +14,7 @@ from tformer_cli.tasks.task import Phase, Task
 
 def build(config: ImageClassificationExperiment) -> Task:
     """Return the task of classifying images."""
-    data = LabelledImages(config)
+    data = LabelledImages(config, class_weights=config.head.class_weights)
     objective = ImageClassification(data, config.optim.label_smoothing)
     predictor = ImageClassificationPredictor(data)
 

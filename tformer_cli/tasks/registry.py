@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from tformer_cli.config.experiments import TaskEntry
 from tformer_cli.config.schema import (
     ONE_LABEL,
+    AdversarialOptimConfig,
     AugmentConfig,
     CaptionDataConfig,
     ClassifierHeadConfig,
@@ -22,6 +23,9 @@ from tformer_cli.config.schema import (
     Experiment,
     FeatureConfig,
     Features,
+    GeneratedImageDataConfig,
+    GenerationConfig,
+    GenerationScoreConfig,
     HeadConfig,
     ImageExperiment,
     ImageHeadConfig,
@@ -50,6 +54,7 @@ from tformer_cli.errors import ConfigError
 from tformer_cli.models.bert import BERTConfig
 from tformer_cli.models.conformer import ConformerConfig
 from tformer_cli.models.gpt import GPTConfig
+from tformer_cli.models.sagan import SAGANConfig
 from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.vit import Stem, ViTConfig
 
@@ -240,6 +245,30 @@ class MaskedPatchesExperiment(ImageExperiment):
 
 
 @dataclass
+class ImageGenerationExperiment(ImageExperiment):
+    """The settings of image generation; `optim` is the optimiser of the discriminator."""
+
+    task: str = setting("image_generation", "name of the task")
+    data: GeneratedImageDataConfig = field(default_factory=GeneratedImageDataConfig)
+    model: SAGANConfig = field(default_factory=SAGANConfig)
+    optim: AdversarialOptimConfig = field(default_factory=lambda: AdversarialOptimConfig(lr=4e-4))
+    generator_optim: AdversarialOptimConfig = field(default_factory=AdversarialOptimConfig)
+    evaluation: GenerationScoreConfig = field(default_factory=GenerationScoreConfig)
+    decode: GenerationConfig = field(default_factory=GenerationConfig)
+
+    def check(self) -> None:
+        """Refuse blended images, which a generator would learn to make.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        super().check()
+        for key in ("mixup", "cutmix"):
+            if getattr(self.augment, key):
+                raise ConfigError(f"augment.{key}: the generator would learn to blend images", f"augment.{key}=0")
+
+
+@dataclass
 class SpeechRecognitionExperiment(TextExperiment):
     """The settings of speech recognition."""
 
@@ -361,6 +390,7 @@ TASKS: dict[str, TaskEntry] = {
         _entry(ImageClassificationExperiment, "image_classification:build", "image_encoder"),
         _entry(CaptioningExperiment, "captioning:build", "image_memory"),
         _entry(MaskedPatchesExperiment, "masked_patches:build", "patch_encoder"),
+        _entry(ImageGenerationExperiment, "image_generation:build", "image_generator"),
         _entry(SpeechRecognitionExperiment, "speech_recognition:build", "speech_recogniser"),
         _entry(SpeechTranslationExperiment, "speech_translation:build", "recording_encoder"),
     )

@@ -36,6 +36,7 @@ class Phase:
         optim: name of the settings of its optimiser in the configuration.
         name: name in logs and checkpoints; empty for the only phase of a run.
         repeats: number of updates in a step, each on its own micro-batches.
+        before: function of the part that is called once before each update, whatever the number of micro-batches.
     """
 
     objective: Objective[Any, Any]
@@ -43,6 +44,7 @@ class Phase:
     optim: str = "optim"
     name: str = ""
     repeats: int = 1
+    before: Callable[[nn.Module], object] = identity
 
 
 @dataclass

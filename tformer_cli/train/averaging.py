@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -15,12 +15,13 @@ from tformer_cli.runs.checkpoint import damage, read_tensors
 class MovingAverage:
     """An exponential moving average of the weights (Polyak and Juditsky 1992), with a decay that grows at the start.
 
-    The decay of step n is min(decay, (1 + n) / (10 + n)), so that the initial weights soon have little influence.
+    The decay of step n is min(decay, (1 + n) / (10 + n)), so that the initial weights soon have little influence. The
+    buffers that a module names in `averaged_buffers` are averaged too; other buffers are those of the last step.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.parameters: list[Tensor] = list(model.parameters())
+        self.parameters: list[Tensor] = [*model.parameters(), *_averaged_buffers(model)]
         self.average = [parameter.detach().clone() for parameter in self.parameters]
 
     @torch.no_grad()
@@ -36,6 +37,12 @@ class MovingAverage:
             weights = parameter.detach().clone()
             parameter.copy_(average)
             average.copy_(weights)
+
+
+def _averaged_buffers(model: nn.Module) -> Iterator[Tensor]:
+    for module in model.modules():
+        names = getattr(module, "averaged_buffers", ())
+        yield from (buffer for name, buffer in module.named_buffers(recurse=False) if name in names)
 
 
 def average_tensors(models: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:

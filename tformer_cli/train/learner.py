@@ -195,7 +195,7 @@ class Learner:
         optimizer = self._optimizer_tensors()
         if self.average is not None:
             raw = {id(value) for value in self.average.parameters}
-            named = self.model.named_parameters()
+            named = model_tensors(self.model).items()
             optimizer |= {f"{RAW}{name}": value for name, value in named if id(value) in raw}
         with self.averaged():
             weights = tensors_to_bytes(model_tensors(self.model))

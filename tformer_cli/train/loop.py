@@ -124,6 +124,7 @@ class Trainer:
         if counts:
             counts = dict(zip(counts, ranks.sum(torch.stack(list(counts.values())).double()), strict=True))
         with phase.training():
+            phase.phase.before(phase.part)
             step_module = phase.step_module()
             # One autocast region around all micro-batches, so that its cache casts each weight once per step.
             with self.machine.autocast():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from tformer_cli.config.schema import Method, OptimConfig
 from tformer_cli.train.muon import MuonAdamW
@@ -22,17 +24,22 @@ def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
     Only the weights of linear, convolution and recurrent layers have weight decay.
     """
     matrices = {
-        id(module.weight)
+        id(_weight(module))
         for module in model.modules()
-        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)) and module.weight.dim() > 1
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)) and _weight(module).dim() > 1
     }
     layers = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
     matrices |= {id(weight) for layer in layers for weight in layer.parameters(recurse=False) if weight.dim() > 1}
-    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    embeddings = {id(_weight(module)) for module in model.modules() if isinstance(module, nn.Embedding)}
     with_decay, without_decay = [], []
     for name, parameter in model.named_parameters():
         (with_decay if id(parameter) in matrices - embeddings else without_decay).append(name)
     return with_decay, without_decay
+
+
+def _weight(module: Any) -> Tensor:
+    """Return the parameter of a layer's weight, which a normalisation of the weight replaces by a function of it."""
+    return module.parametrizations.weight.original if is_parametrized(module, "weight") else module.weight
 
 
 def layer_scales(names: Iterable[str], decay: float) -> dict[str, float]:

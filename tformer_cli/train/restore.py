@@ -164,6 +164,8 @@ def open_companions(task: Task) -> None:
     for name, path in task.companions.items():
         opened = open_run(path, device=task.config.trainer.device.name)
         tokenizer = getattr(opened.task.data, "tokenizer", None)
-        companions[name] = Companion(opened.run, opened.config.task, opened.model, tokenizer)
+        companions[name] = Companion(
+            opened.run, opened.config.task, opened.model, tokenizer, opened.task.data, opened.sha256
+        )
     if companions:
         task.accept(companions)

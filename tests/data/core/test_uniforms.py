@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tformer_cli.data.core.uniforms import uniforms
+from tformer_cli.data.core.uniforms import normals, uniforms
 
 WORD = 1 << 64
 
@@ -57,3 +57,15 @@ def test_a_number_does_not_depend_on_how_many_are_drawn_or_for_whom():
 def test_a_gpu_has_the_same():
     samples = torch.arange(1_000)
     assert torch.equal(uniforms(1, 2, samples.cuda(), 9, 3).cpu(), uniforms(1, 2, samples, 9, 3))
+
+
+def test_normals_are_normally_distributed_and_those_of_a_sample_alone():
+    drawn = normals(3, 1, torch.arange(1_000), 300, 65)
+    values = np.sort(drawn.numpy().ravel())
+    assert np.isfinite(values).all() and values.mean() == pytest.approx(0, abs=0.01)
+    for point, share in ((-2, 0.02275), (-1, 0.15866), (0, 0.5), (1.5, 0.93319), (3, 0.99865)):
+        assert (values < point).mean() == pytest.approx(share, abs=0.003)
+    assert np.corrcoef(drawn[:, ::2].numpy().ravel(), drawn[:, 1::2].numpy().ravel())[0, 1] == pytest.approx(
+        0, abs=0.01
+    )
+    torch.testing.assert_close(normals(3, 1, torch.tensor([7]), 9, 65)[0], drawn[7, :9], rtol=0, atol=0)

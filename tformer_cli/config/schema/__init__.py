@@ -28,6 +28,7 @@ from tformer_cli.config.schema.data import (
     DividedDataConfig,
     Documents,
     Fit,
+    GeneratedImageDataConfig,
     ImageDataConfig,
     LabelledImageDataConfig,
     LabelledTextDataConfig,
@@ -83,6 +84,7 @@ from tformer_cli.config.schema.speech import (
     Window,
 )
 from tformer_cli.config.schema.training import (
+    AdversarialOptimConfig,
     Attention,
     AttentionKind,
     Average,
@@ -90,6 +92,8 @@ from tformer_cli.config.schema.training import (
     DecodeConfig,
     DecodePrecision,
     Device,
+    GenerationConfig,
+    GenerationScoreConfig,
     Method,
     OptimConfig,
     Precision,
@@ -158,7 +162,7 @@ class ImageExperiment(Experiment):
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def check(self) -> None:
-        """Refuse an image size that is not a multiple of the patch size.
+        """Refuse an image size that the model cannot divide into its cells.
 
         Raises:
             ConfigError: naming the setting and a valid value.

@@ -250,13 +250,13 @@ class ImageDataConfig(DividedDataConfig):
             raise ConfigError(f"data.std: {self.std} must be more than 0", "data.std=[0.5]")
 
     def check_multiple(self, multiple: int) -> None:
-        """Refuse an image size that is not a multiple of the patch size.
+        """Refuse an image size that is not a multiple of a number of pixels, such as the size of a patch.
 
         Raises:
             ConfigError: naming a valid size.
         """
         if any(side % multiple for side in self.height_width):
-            cause = f"data.image_size: {self.image_size} is not divisible by the {multiple} pixels of a patch"
+            cause = f"data.image_size: {self.image_size} is not divisible by {multiple}, as the model needs"
             nearest = [max(1, round(side / multiple)) * multiple for side in self.height_width]
             pair = f"[{nearest[0]},{nearest[1]}]"
             raise ConfigError(cause, f"data.image_size={nearest[0] if isinstance(self.image_size, int) else pair}")
@@ -273,6 +273,27 @@ class LabelledImageDataConfig(ImageDataConfig, StratifiedDataConfig):
         "nested class folders: each is a class, named by its path (path), or belongs to the class of the outermost "
         "folder (first); auto: path, with an error if a folder contains both images and folders",
     )
+
+
+@dataclass
+class GeneratedImageDataConfig(LabelledImageDataConfig):
+    """Images that a generator learns to make."""
+
+    labelled: bool = setting(True, "read labels, and generate images of each; false: images without labels")
+
+    def check(self) -> None:
+        """Refuse a range of pixels that a generator does not have, and balanced labels where none are read.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        super().check()
+        for name in ("mean", "std"):
+            if set(getattr(self, name)) != {0.5}:
+                cause = f"data.{name}: {getattr(self, name)}: generated pixels are in [-1, 1]"
+                raise ConfigError(cause, f"data.{name}=[0.5]")
+        if self.balance and not self.labelled:
+            raise ConfigError(ONE_LABEL, "data.balance=0")
 
 
 @dataclass

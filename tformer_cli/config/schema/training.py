@@ -82,6 +82,19 @@ class RegulariseConfig:
             raise ConfigError(cause, "regularise.disagreement_output=1")
 
 
+@dataclass
+class AdversarialOptimConfig(OptimConfig):
+    """The optimiser of one of two nets that are trained against each other: Adam without momentum, at a fixed rate."""
+
+    lr: float = setting(1e-4, "peak learning rate", low=0)
+    schedule: Schedule = setting(Schedule.constant, "shape of the learning rate after warm-up")
+    warmup_steps: int = setting(0, "steps of linear warm-up", low=0)
+    beta1: float = setting(0.0, "decay of the first moment", low=0, high=0.9999)
+    beta2: float = setting(0.9, "decay of the second moment", low=0, high=0.99999)
+    eps: float = setting(1e-8, "added to the square root of the second moment", low=0)
+    clip_norm: float = setting(0.0, "maximum global norm of the gradient; 0: no clipping", low=0)
+
+
 Precision = Names("Precision", "auto fp32 bf16")
 Device = Names("Device", "auto cpu cuda mps")
 Attention = Names("Attention", "auto fused explicit")
@@ -174,3 +187,24 @@ class DecodeConfig:
         if self.n_best > self.beam and not self.sample:
             cause = f"decode.n_best: {self.n_best} is more than decode.beam {self.beam}"
             raise ConfigError(cause, f"decode.beam={self.n_best}")
+
+
+@dataclass
+class GenerationConfig:
+    """Generating images with a trained model."""
+
+    count: int = setting(64, "number of images", low=1, high=1_000_000)
+    label: str = setting("", "label of all images; empty: each label in turn")
+    seed: int = setting(1, "random seed of the noise", low=0)
+
+
+@dataclass
+class GenerationScoreConfig:
+    """The scores of generated images."""
+
+    classifier: str = setting(
+        "", "run of image classification whose features and labels score images; empty: pixels alone", is_path=True
+    )
+    images: int = setting(
+        2000, "images to generate and to compare with as many real ones; distances depend on this number", low=10
+    )

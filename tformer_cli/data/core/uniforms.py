@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import torch
 from torch import Tensor
@@ -49,3 +50,14 @@ def uniforms(seed: int, epoch: int, samples: Tensor, count: int, stream: int) ->
     """
     keys = sequences(seed, epoch, samples, stream)
     return numbers(keys[:, None], torch.arange(count, device=samples.device))
+
+
+def normals(seed: int, epoch: int, samples: Tensor, count: int, stream: int) -> Tensor:
+    """Return normally distributed random numbers, derived as `uniforms` are (Box and Muller 1958).
+
+    Returns:
+        (B, count), float32, with mean 0 and standard deviation 1.
+    """
+    drawn = uniforms(seed, epoch, samples, 2 * count, stream)
+    radius = (-2 * torch.log1p(-drawn[:, ::2])).sqrt()
+    return radius * torch.cos(2 * math.pi * drawn[:, 1::2])

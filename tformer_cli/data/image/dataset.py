@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,15 +205,17 @@ class LabelledImages(ImageData[LabelledImageBatch]):
     In training they may be blended by mixup and CutMix, and drawn more often if their label is rare (`data.balance`).
 
     Args:
-        config: an `ImageClassificationExperiment`.
+        config: an `ImageExperiment`.
+        class_weights: whether the labels have weights that are inversely proportional to their frequencies.
     """
 
     labelled = True
     labels: LabelSet
     """Set by `prepare` or `load`."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, *, class_weights: bool = False) -> None:
         super().__init__(config)
+        self.class_weights = class_weights
         self._targets: dict[str, np.ndarray] = {}
         self._balance: Balance | None = None
 
@@ -228,7 +231,7 @@ class LabelledImages(ImageData[LabelledImageBatch]):
         super().prepare(run)
         for split in ("train", "validation"):
             self.targets(split)
-        if self.config.head.class_weights:
+        if self.class_weights:
             self.labels = self.labels.weighted(self.targets("train"))
 
     def learn(self, train: Images) -> None:
@@ -239,6 +242,10 @@ class LabelledImages(ImageData[LabelledImageBatch]):
         """Take the labels from a checkpoint, if it has labels."""
         if (labels := LabelSet.of_checkpoint(folder)) is not None:
             self.labels = labels
+
+    def sizes(self) -> Sizes:
+        """Return the channels and the size of images, and the number of labels."""
+        return dataclasses.replace(super().sizes(), labels=len(self.output_names))
 
     def files(self) -> dict[str, bytes]:
         """Return the file of the labels."""

@@ -1,0 +1,346 @@
+"""Image generation: its losses, its two phases, its scores, and the images that a run makes."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.properties.families import SMALL, family_named
+from tests.properties.test_training import machine
+from tformer_cli import load, tasks
+from tformer_cli.cli.main import main
+from tformer_cli.config.compose import compose
+from tformer_cli.errors import ConfigError
+from tformer_cli.evaluators.base import Scoring
+from tformer_cli.evaluators.image_generation import CLASSIFIER
+from tformer_cli.models.image_head import ImageClassifier
+from tformer_cli.nn.spectral_norm import SpectralNorm
+from tformer_cli.objectives.adversarial import Scores, labels_of, noise_of
+from tformer_cli.predictors.base import Companion
+from tformer_cli.runs.checkpoint import read_state, read_tensors
+from tformer_cli.runs.folder import locate
+from tformer_cli.train.evaluate import evaluate_run
+from tformer_cli.train.launch import launch
+from tformer_cli.train.learner import seed_step
+from tformer_cli.train.log import Console
+from tformer_cli.train.loop import Trainer
+from tformer_cli.train.parallel import Ranks
+
+TINY = ["data.size=60", "data.batch_images=4", "data.validation_share=0.2", "model.noise_dim=8",
+        "model.generator=[8,8,8]", "model.discriminator=[8,8,8]", "evaluation.images=20"]  # fmt: skip
+STEPS = ["trainer.steps=2", "trainer.evaluate_every=2", "trainer.checkpoint_every=1", "trainer.keep=9"]
+
+
+def prepared(folder, *more: str):
+    task = tasks.build(compose("sagan/digits", [*SMALL, *TINY, f"data.cache={folder}", *more]))
+    task.prepare(folder)
+    return task
+
+
+def trainer_of(task, folder) -> Trainer:
+    seed_step(1, 0, 0)
+    trainer = Trainer(task, task.model(), folder, machine(), Ranks(), Console(quiet=True))
+    trainer.model.train()
+    trainer.progress.step = 1
+    return trainer
+
+
+def trained(folder, *more: str):
+    launch(compose("sagan/digits", [*SMALL, *TINY, *STEPS, f"data.cache={folder}", *more]), folder / "run", quiet=True)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("gan"))
+
+
+# --- losses and phases ---
+
+
+def test_losses_are_hinges(tmp_path):
+    task = prepared(tmp_path)
+    discriminator, generator = (phase.objective for phase in task.phases)
+    scores = Scores(torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-3.0, 0.25, 1.0]))
+    loss = discriminator.loss(None, scores, None)
+    assert float(loss.total) == pytest.approx((0 + 0.5 + 2) + (0 + 1.25 + 2)) and int(loss.count) == 3
+    assert {name: float(part) for name, part in loss.parts.items()} == {"real": 1.5, "generated": -1.75}
+    loss = generator.loss(None, torch.tensor([-3.0, 0.25, 1.0]), None)
+    assert float(loss.total) == pytest.approx(1.75) and int(loss.count) == 3
+
+
+def test_noise_and_labels_depend_on_the_sample_alone(tmp_path):
+    model = prepared(tmp_path).model()
+    samples = torch.arange(50)
+    noise, labels = noise_of(model, 3, 1, samples), labels_of(model, 3, 1, samples)
+    assert torch.equal(noise_of(model, 3, 1, samples[20:21]), noise[20:21]) and labels is not None
+    assert set(labels.tolist()) == set(range(10))
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    assert not torch.equal(noise_of(model, 3, 2, samples), noise)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_each_phase_trains_its_net_alone_and_moves_its_spectral_vectors_once(tmp_path):
+    task = prepared(tmp_path, "model.spectral_norm=both")
+    trainer = trainer_of(task, tmp_path)
+    parts = [task.view("train").collate(0, part) for part in np.split(np.arange(12), 3)]
+    for number, name in enumerate(("discriminator", "generator")):
+        before = copy.deepcopy(trainer.model.state_dict())
+        expected = copy.deepcopy(getattr(trainer.model, name))
+        task.phases[number].before(expected)
+        trainer._update(trainer.phases[number], number, parts)
+        other = {"discriminator": "generator", "generator": "discriminator"}[name]
+        parameters = dict(trainer.model.named_parameters())
+        changed = {key.partition(".")[0] for key, value in parameters.items() if not torch.equal(value, before[key])}
+        assert changed == {name}
+        norms = [m for m in getattr(trainer.model, name).modules() if isinstance(m, SpectralNorm)]
+        once = [m for m in expected.modules() if isinstance(m, SpectralNorm)]
+        assert norms and all(torch.equal(a.left, b.left) for a, b in zip(norms, once, strict=True))
+        still = [key for key in before if key.startswith(other) and key.endswith((".left", ".right"))]
+        assert still and all(torch.equal(before[key], trainer.model.state_dict()[key]) for key in still)
+
+
+def test_both_nets_are_told_the_labels_that_the_images_were_made_of(tmp_path):
+    task = prepared(tmp_path)
+    model, batch = task.model().eval(), task.view("train").collate(0, np.arange(5))
+    seen = []
+    model.discriminator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs))
+    task.phases[0].objective.outputs(model, batch)
+    task.phases[1].objective.outputs(model, batch)
+    (both, labels), (images, again) = seen
+    (real,) = task.data.inputs(batch, training=False)
+    assert torch.equal(both[:5], real) and torch.equal(labels[:5], batch.targets)
+    torch.testing.assert_close(both[5:], images)
+    assert torch.equal(labels[5:], again)
+    samples = batch.images.draws
+    noise, drawn = (function(model, task.config.seed, 0, samples) for function in (noise_of, labels_of))
+    assert torch.equal(again, drawn)
+    torch.testing.assert_close(model.generator(noise, drawn), images)
+
+
+def test_a_moving_average_covers_the_generator_and_its_statistics(tmp_path):
+    run = trained(tmp_path, "trainer.ema=0.5", "model.spectral_norm=both")
+    folder = run / "checkpoints" / "step-00000002"
+    raw = {name for name in read_tensors(folder / "optimizer.safetensors") if name.startswith("raw.")}
+    assert raw and all(name.startswith("raw.generator.") for name in raw)
+    assert "raw.generator.norm.running_mean" in raw and "raw.generator.blocks.0.norms.1.running_var" in raw
+    assert not any(name.endswith((".left", ".right")) for name in raw)  # the last step's, in both
+    weights = read_tensors(folder / "model.safetensors")
+    values = read_tensors(folder / "optimizer.safetensors")["raw.generator.norm.running_mean"]
+    assert not torch.equal(weights["generator.norm.running_mean"], values)
+
+
+@pytest.mark.parametrize("more", [[], ["data.labelled=false", "model.attention=false"]])
+def test_a_resumed_run_ends_with_the_same_bytes(tmp_path, more):
+    """With batch normalisation, an average, accumulation, and labels or none."""
+    more = ["trainer.ema=0.5", "trainer.accumulate=2", "model.spectral_norm=both", *more]
+    config = compose("sagan/digits", [*SMALL, *TINY, *STEPS, f"data.cache={tmp_path}", *more])
+    for name, steps in (("whole", (2,)), ("parts", (1, 2))):
+        for step in steps:
+            config.trainer.steps = step
+            launch(config, tmp_path / name, resume=step == 2 and name == "parts", quiet=True)
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        first, second = (tmp_path / part / "checkpoints" / "step-00000002" / name for part in ("whole", "parts"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+# --- scores ---
+
+
+def test_scores_are_reproduced_and_name_how_they_were_computed(run):
+    report = evaluate_run(run, "validation")
+    scores, signatures = report.evaluation.scores, report.evaluation.signatures
+    state = read_state(locate(run)[1])
+    assert (state["metric"], state["best"]) == ("pixel_distance", scores["pixel_distance"])
+    assert scores["pixel_distance"] > 0 and scores["generator_loss"] == -scores["generated_score"]
+    assert signatures["pixel_distance"] == "pixels:64|images:12|split:validation"
+    assert {path.name for path in report.pictures} == {"validation-samples.png"}
+    assert not any("fid" in name for name in scores)
+
+
+class Copies(torch.nn.Module):
+    """A generator that copies training images of a label: all of them in turn, or always the first."""
+
+    noise_dim = 8
+
+    def __init__(self, task, *, alike: bool) -> None:
+        super().__init__()
+        self.alike, targets = alike, task.data.targets("train")
+        rows = [np.flatnonzero(targets == label) for label in range(10)]
+        batches = [task.data.view("train").collate(0, members) for members in rows]
+        self.images = [task.data.inputs(batch, training=False)[0] for batch in batches]
+        self.used = [0] * 10
+
+    def forward(self, noise, labels):
+        chosen = []
+        for label in labels.tolist():
+            images = self.images[label]
+            chosen.append(images[0 if self.alike else self.used[label] % len(images)])
+            self.used[label] += 1
+        return torch.stack(chosen)
+
+
+def test_a_collapse_is_noticed_by_the_spread(tmp_path):
+    task = prepared(tmp_path, "evaluation.images=100")
+    model = task.model().eval().requires_grad_(False)
+    scores = {}
+    for alike in (False, True):
+        model.generator = Copies(task, alike=alike)
+        evaluation = task.evaluator.evaluate(model, task.data.view("train"), Scoring(samples=0))
+        scores[alike] = evaluation.scores
+    assert scores[False]["lowest_pixel_spread"] == pytest.approx(1, abs=1e-3)
+    assert scores[False]["pixel_distance"] == pytest.approx(0, abs=1e-3)
+    assert scores[True]["pixel_spread"] < 1e-6 and scores[True]["pixel_distance"] > 0.1
+    ((title, header, rows),) = evaluation.tables
+    assert header == ["label", "pixel spread"] and [row[0] for row in rows] == [str(digit) for digit in range(10)]
+
+
+def classifier_of(folder, *more: str):
+    settings = ["data.size=60", "data.batch_images=16", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
+                "model.depth=1", "trainer.steps=5", "trainer.evaluate_every=0", "optim.warmup_steps=1"]  # fmt: skip
+    config = compose("quickstart/vit", [*SMALL, *settings, f"data.cache={folder}", *more])
+    launch(config, folder / "classifier", quiet=True)
+    return folder / "classifier"
+
+
+def test_a_classifier_scores_images_and_is_named_by_its_hash(tmp_path, capsys):
+    classifier = classifier_of(tmp_path)
+    run = trained(tmp_path, f"{CLASSIFIER}={classifier}")
+    assert read_state(locate(run)[1])["metric"] == "feature_distance"
+    report = evaluate_run(run, "validation").evaluation
+    assert {"accuracy", "distinct_labels", "feature_distance", "feature_distance_percent", "feature_spread",
+            "lowest_feature_spread"} <= report.scores.keys()  # fmt: skip
+    name = report.signatures["feature_distance"]
+    assert name.startswith("classifier:") and "features:16|images:12|split:validation" in name
+    assert report.signatures["accuracy"].startswith(name.split("|")[0])
+    assert main(["evaluate", str(run), f"{CLASSIFIER}={tmp_path / 'no'}"]) == 2
+    assert f"{CLASSIFIER}: there is no run" in capsys.readouterr().err
+    os.rename(classifier, tmp_path / "moved")
+    assert main(["predict", str(run), "--output", str(tmp_path / "grid.png")]) == 0  # it needs no scores
+
+
+def test_an_unsuitable_classifier_is_refused(tmp_path):
+    task = prepared(tmp_path)
+    with pytest.raises(ConfigError, match="is a run of language_model"):
+        task.accept({CLASSIFIER: Companion(tmp_path, "language_model", torch.nn.Identity(), None, None, "0")})
+    for change, words in (("data.image_size=16", "data.image_size=8"), ("data.channels=3", "data.channels=1")):
+        other = prepared(tmp_path, change)
+        with pytest.raises(ConfigError, match=words):
+            other.accept({CLASSIFIER: companion(tmp_path, task)})
+            other.evaluator.prepare()
+
+
+def companion(folder, task) -> Companion:
+    encoder = torch.nn.Identity()
+    model = ImageClassifier.__new__(ImageClassifier)
+    torch.nn.Module.__init__(model)
+    model.encoder = encoder
+    return Companion(folder, "image_classification", model, None, task.data, "f" * 64)
+
+
+def test_pictures_show_samples_of_each_label_and_attention(tmp_path):
+    task = prepared(tmp_path)
+    model = task.model().eval()
+    samples = task.evaluate(model, "validation", Scoring(limit=4)).pictures["samples"]
+    assert samples.columns == 10 and samples.captions[:10] == [str(digit) for digit in range(10)]
+    attention = task.evaluator.pictures(model)["attention"]
+    assert len(attention.weights) == len(attention.images) and attention.weights[0].shape == (2, 2)
+    assert all(weights.sum() == pytest.approx(1, abs=1e-5) for weights in attention.weights)
+    without = prepared(tmp_path, "model.attention=false")
+    assert without.evaluator.pictures(without.model().eval()) == {}
+
+
+# --- images ---
+
+
+def pixels(path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_predict_writes_a_grid_with_a_column_for_each_label(run, tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        assert main(["predict", str(run), "--count", "20", "--output", str(tmp_path / name)]) == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert pixels(tmp_path / "a.png").shape == (2 + 2 * 10, 2 + 10 * 10)
+    assert "20 images in" in capsys.readouterr().err
+    assert main(["predict", str(run), "--count", "20", "--seed", "2", "--output", str(tmp_path / "b.png")]) == 0
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+
+
+def test_predict_writes_a_folder_of_images_of_one_label(run, tmp_path, capsys):
+    command = ["predict", str(run), "--label", "3", "--count", "3", "--json", "--output", str(tmp_path / "out")]
+    assert main(command) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    names = [f"0000{index}-3.png" for index in range(3)]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert [record["file"] for record in records] == [str(tmp_path / "out" / name) for name in names]
+    assert all(record["label"] == "3" and record["seed"] == 1 for record in records)
+    images = [answer.details["image"] for answer in load(run).predict(["3"] * 3)]
+    for name, image in zip(names, images, strict=True):
+        assert np.array_equal(pixels(tmp_path / "out" / name), image[..., 0])
+    assert main(command) == 1  # the folder is there already
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_predict_writes_to_standard_output(run, capfdbinary):
+    assert main(["predict", str(run), "--count", "1", "--label", "0", "-o", "-"]) == 0
+    assert np.asarray(Image.open(io.BytesIO(capfdbinary.readouterr().out))).shape == (12, 12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["x.png", "-o", "g.png"], "x.png: a run of image_generation reads no input"),
+        ([], "--output images.png, or --output FOLDER"),
+        (["-o", "g.jpg"], "images are written as PNG: --output g.png"),
+        (["-o", "g.png", "--label", "x"], "label 'x': the model has no such label: one of 0, 1, 2"),
+        (["-o", "g.png", "--beam", "2"], "--beam has no effect on a run of image_generation: valid options: --count"),
+        (["-o", "g.png", "--column", "x"], "--column has no effect on a run of image_generation"),
+        (["-o", "-", "--json"], "both write to standard output"),
+        (["-o", "none/g.png"], "there is no folder none"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_line(run, tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", str(run), *arguments]) in (1, 2)
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_and_counts_are_refused_where_they_have_no_meaning(tmp_path, capsys):
+    run = trained(tmp_path, "data.labelled=false")
+    assert main(["predict", str(run), "--label", "3", "-o", str(tmp_path / "g.png")]) == 2
+    assert "--label has no effect: the model was trained on images without labels" in capsys.readouterr().err
+    assert main(["predict", str(run), "--count", "5", "-o", str(tmp_path / "g.png")]) == 0
+    assert pixels(tmp_path / "g.png").shape == (22, 32)
+    assert "accuracy" not in evaluate_run(run, "validation").evaluation.scores
+    family = family_named("vit")
+    launch(family.config(tmp_path, "trainer.steps=1"), tmp_path / "vit", quiet=True)
+    for option in ("--count", "--label", "--seed"):
+        assert main(["predict", str(tmp_path / "vit"), family.inputs[0], option, "3"]) == 2
+        assert f"{option} has no effect on a run of image_classification" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("data.mean=[0.1]", "data.mean=[0.5]"),
+        ("data.std=[1.0]", "data.std=[0.5]"),
+        ("augment.mixup=0.5", "augment.mixup=0"),
+        ("data.image_size=10", "data.image_size: 10 is not divisible by 4"),
+        ("data.labelled=false data.balance=1", "data.balance=0"),
+    ],
+)
+def test_impossible_settings_are_refused(setting, words):
+    with pytest.raises(ConfigError) as caught:
+        compose("sagan/digits", setting.split())
+    assert words in str(caught.value)

@@ -1,0 +1,310 @@
+"""Scores and pictures of generated images: losses, distances to real images, and the spread within labels.
+
+A model may generate images that are correct and all alike. Losses and labels do not show this, the spread within each
+label does.
+
+Shapes: N images, B images of a batch, C channels, H and W their height and width, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tformer_cli.data.core.labels import label_key
+from tformer_cli.data.core.media import shown
+from tformer_cli.data.core.view import View
+from tformer_cli.data.image.augment import denormalise
+from tformer_cli.data.image.dataset import LabelledImageBatch, LabelledImages, UnlabelledImages
+from tformer_cli.data.image.images import Images
+from tformer_cli.decode.workers import Share, unshared
+from tformer_cli.draw import Gallery, Picture
+from tformer_cli.errors import ConfigError
+from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, spread
+from tformer_cli.metrics.images import Moments, frechet_distance, relative_spread
+from tformer_cli.models.image_head import ImageClassifier
+from tformer_cli.nn.taps import attention_weights
+from tformer_cli.objectives.adversarial import DiscriminatorHinge, Pictures, noise_of
+from tformer_cli.predictors.base import Companion
+from tformer_cli.predictors.image_generation import ImageGenerationPredictor
+
+CLASSIFIER = "evaluation.classifier"
+"""Name of the companion, which is the setting that names its run."""
+PIXELS = 8
+"""Maximum height and width to which images are averaged for the scores of pixels."""
+SHOWN_LABELS, SHOWN_ROWS = 12, 8
+"""Maximum number of labels in the figure of samples, and the number of images of each."""
+QUERIES, ATTENDING = ((0.25, 0.5), (0.5, 0.5), (0.75, 0.5)), 4
+"""Query points of the figure of attention, as shares of height and width, and the number of its images."""
+
+
+class Classifier:
+    """A trained classifier of images, whose features and labels score generated images.
+
+    Args:
+        companion: its run.
+
+    Raises:
+        ConfigError: if it is not a run of image classification.
+    """
+
+    def __init__(self, companion: Companion) -> None:
+        if not isinstance(companion.model, ImageClassifier):
+            cause = f"{CLASSIFIER}: {companion.run} is a run of {companion.task}"
+            raise ConfigError(cause, "name one of image classification, such as of `tformer pretrain vit/mnist`")
+        self.model, self.data, self.run = companion.model, companion.data, companion.run
+        self.name = companion.sha256[:12]
+
+    def check(self, data: Any) -> None:
+        """Refuse a classifier of other images or other labels.
+
+        Raises:
+            ConfigError: if the images of `data` have another size or channels, or a label that it does not know.
+        """
+        for key in ("image_size", "channels"):
+            here, there = getattr(data.config.data, key), getattr(self.data.config.data, key)
+            if here != there:
+                cause = f"{CLASSIFIER}: {self.run} classifies images with data.{key}={there}, this run has {here}"
+                raise ConfigError(cause, "train a classifier on the same images")
+        known = set(map(label_key, self.data.output_names))
+        missing = [name for name in data.output_names if label_key(name) not in known]
+        if missing:
+            cause = f"{CLASSIFIER}: {self.run} does not know the label {missing[0]!r}"
+            raise ConfigError(cause, "train a classifier with the same labels")
+
+    def numbers(self, names: Sequence[str]) -> np.ndarray:
+        """Return its numbers of labels, by their numbers in `names`."""
+        own = {label_key(name): number for number, name in enumerate(self.data.output_names)}
+        return np.array([own[label_key(name)] for name in names], np.int64)
+
+    def __call__(self, pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return features, (B, D) float32, and the most probable label, (B,) int64, of images (B, C, H, W), uint8."""
+        shapes = torch.tensor(pixels.shape[2:]).expand(len(pixels), 2)
+        model = self.model
+        features = model.encoder.vector(self.data.images.centers(pixels, shapes), model.pooling)
+        return features.float().cpu().numpy(), model.head(features).argmax(1).cpu().numpy()
+
+
+@dataclass
+class _Compared:
+    """Some generated images and the real ones with the same labels, as vectors.
+
+    Attributes:
+        labels: numbers of the labels, (B,), int64.
+        real_pixels: averaged pixels of real images, (B, D), float32.
+        generated_pixels: those of generated images.
+        real_features: features of real images, (B, D), float32; with a classifier only, like the following ones.
+        generated_features: those of generated images.
+        predictions: the classifier's labels of generated images, (B,), int64.
+    """
+
+    labels: np.ndarray
+    real_pixels: np.ndarray
+    generated_pixels: np.ndarray
+    real_features: np.ndarray
+    generated_features: np.ndarray
+    predictions: np.ndarray
+
+
+class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
+    """Losses of both nets, and scores of generated images beside as many real ones of the same labels.
+
+    Args:
+        objective: the discriminator's objective.
+        predictor: generates images for figures.
+
+    Attributes:
+        classifier: the classifier that `evaluation.classifier` names; None: only pixels are compared.
+    """
+
+    lower_is_better = frozenset({"loss", "generator_loss", "pixel_distance", "feature_distance"})
+    scores_examples = False
+    data: LabelledImages | UnlabelledImages
+
+    def __init__(self, objective: DiscriminatorHinge, predictor: ImageGenerationPredictor) -> None:
+        super().__init__(objective)
+        self.predictor, self.settings = predictor, objective.data.config.evaluation
+        self.metric = "feature_distance" if self.settings.classifier else "pixel_distance"
+        self.classifier: Classifier | None = None
+
+    def accept(self, companions: Mapping[str, Companion]) -> None:
+        """Use the classifier of the opened run.
+
+        Raises:
+            ConfigError: if the run is not one of image classification.
+        """
+        self.classifier = Classifier(companions[CLASSIFIER])
+
+    def prepare(self) -> None:
+        """Check that the classifier exists and classifies such images.
+
+        Raises:
+            ConfigError: if it does not.
+        """
+        if self.settings.classifier and self.classifier is None:
+            cause = f"{CLASSIFIER}: there is no run {self.settings.classifier}"
+            raise ConfigError(cause, f"name a run of image classification, or none: {CLASSIFIER}=")
+        if self.classifier is not None:
+            self.classifier.check(self.data)
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Return the header's line on the classifier."""
+        if self.classifier is None:
+            return []
+        return [("scores", f"features and labels of {self.classifier.run}, {self.classifier.name}")]
+
+    def evaluate(self, model: Any, view: View[Pictures], scoring: Scoring, share: Share = unshared) -> Evaluation:
+        """Return the losses over all images, and scores of `evaluation.images` generated ones."""
+        self.prepare()
+        images = self.data.split(view.split)
+        means = self.summed_loss(model, view, share).means()
+        scores = {"loss": means["loss"], "generator_loss": -means["generated"]}
+        scores |= {"real_score": means["real"], "generated_score": means["generated"]}
+        evaluation = Evaluation(scores, data_sha256=images.hash, notes=list(images.notes))
+        if scoring.decoded:
+            self._compare(model, view, scoring, share, evaluation)
+        if scoring.samples:
+            evaluation.pictures["samples"] = self._samples(model)
+            evaluation.samples = self._judged(model, view, images, scoring.samples)
+        return evaluation
+
+    def pictures(self, model: Any) -> dict[str, Picture]:
+        """Return the attention of a few points of generated images, if the generator has attention."""
+        numbers = np.arange(ATTENDING)
+        labels = numbers % max(1, len(self.data.output_names))
+        images: list[np.ndarray] = []
+        weights = attention_weights(
+            model.generator, lambda: images.extend(self.predictor.generate(model, numbers, labels))
+        )
+        if not weights:
+            return {}
+        (layer,) = weights.values()
+        height, width = images[0].shape[:2]
+        rows = round((layer.shape[2] * height / width) ** 0.5)
+        columns = layer.shape[2] // rows
+        marked, captions, maps = [], [], []
+        for number, image in enumerate(images):
+            for down, right in QUERIES:
+                row, column = int(down * rows), int(right * columns)
+                marked.append(_marked(image, down, right))
+                captions.append(f"from row {row + 1}, column {column + 1} of {rows} x {columns}")
+                maps.append(layer[number, 0, row * columns + column].float().cpu().numpy().reshape(rows // 2, -1))
+        return {"attention": Gallery(marked, captions, [None] * len(marked), maps, columns=2 * len(QUERIES))}
+
+    # --- scores ---
+
+    def _compare(
+        self, model: Any, view: View[Pictures], scoring: Scoring, share: Share, evaluation: Evaluation
+    ) -> None:
+        """Add the scores of generated images."""
+        size = len(self.data.split(view.split))
+        number = max(2, min(size, self.settings.images, scoring.limit or size))
+        rows = spread(size, number)
+        step = self.data.config.data.batch_images
+        jobs = [rows[start : start + step] for start in range(0, len(rows), step)]
+        parts = list(share(lambda batches: (self._compared(model, view, batch) for batch in batches), jobs))
+        joined = {item.name: np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(_Compared)}
+        compared = _Compared(**joined)
+        names = [shown(name) for name in self.data.output_names] or ["all"]
+        columns = {"pixel": (compared.generated_pixels, compared.real_pixels)}
+        signature = f"images:{len(rows)}|split:{view.split}"
+        signatures = {"pixel": f"pixels:{compared.real_pixels.shape[1]}|{signature}"}
+        if self.classifier is not None:
+            columns["feature"] = (compared.generated_features, compared.real_features)
+            width = compared.real_features.shape[1]
+            signatures["feature"] = f"classifier:{self.classifier.name}|features:{width}|{signature}"
+            self._add_labels(compared, evaluation, f"classifier:{self.classifier.name}|{signature}")
+        table: list[np.ndarray] = []
+        for kind, (generated, real) in columns.items():
+            moments = Moments.of(generated), Moments.of(real)
+            spreads = relative_spread(generated, real, compared.labels, len(names))
+            table.append(spreads)
+            distance, variance = frechet_distance(*moments), float(np.trace(moments[1].covariance))
+            evaluation.scores |= {
+                f"{kind}_distance": distance,
+                f"{kind}_distance_percent": 100 * distance / variance if variance else 0.0,
+                f"{kind}_spread": _mean(spreads),
+                f"lowest_{kind}_spread": float(np.nanmin(spreads)) if np.isfinite(spreads).any() else 0.0,
+            }
+            evaluation.signatures |= {
+                name: signatures[kind] for name in evaluation.scores if f"{kind}_" in name and name != "label"
+            }
+        if scoring.thorough:
+            header = ["label", *(f"{kind} spread" for kind in columns)]
+            cells = [[name, *(f"{spreads[row]:.3f}" for spreads in table)] for row, name in enumerate(names)]
+            evaluation.tables.append(("spread of generated images, divided by that of real ones", header, cells))
+
+    def _add_labels(self, compared: _Compared, evaluation: Evaluation, signature: str) -> None:
+        """Add the classifier's accuracy on generated images, and the number of labels that it sees in them."""
+        scores = {"distinct_labels": float(len(set(compared.predictions.tolist())))}
+        if self.classifier is not None and self.data.output_names:
+            asked = self.classifier.numbers(self.data.output_names)[compared.labels]
+            scores["accuracy"] = 100 * float((compared.predictions == asked).mean())
+        evaluation.scores |= scores
+        evaluation.signatures |= dict.fromkeys(scores, signature)
+
+    def _compared(self, model: Any, view: View[Pictures], rows: Sequence[int]) -> _Compared:
+        """Return some real images of a split, and generated ones with their labels, as vectors."""
+        device = next(model.parameters()).device
+        batch = view.collate(0, np.array(rows, np.int64)).to(device)
+        (real,) = self.data.inputs(batch, training=False)  # pyright: ignore[reportArgumentType]
+        targets = batch.targets if isinstance(batch, LabelledImageBatch) else torch.zeros_like(batch.sample_ids)
+        noise = noise_of(model, self.data.config.seed, 0, batch.sample_ids)
+        generated = model.generator(noise, targets if model.labels else None)
+        pixels = [self._pixels(images) for images in (real, generated)]
+        averaged = [F.adaptive_avg_pool2d(part / 255, _averaged_size(part)).flatten(1).cpu().numpy() for part in pixels]
+        nothing = np.zeros((len(rows), 0), np.float32)
+        first, second, predictions = nothing, nothing, np.zeros(len(rows), np.int64)
+        if self.classifier is not None:
+            (first, _), (second, predictions) = map(self.classifier, pixels)
+        return _Compared(targets.cpu().numpy(), averaged[0], averaged[1], first, second, predictions)
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        """Return the pixels of a model's images, (B, C, H, W), uint8, as they would be saved."""
+        return (255 * denormalise(images.float(), self.data.config.data)).round().clamp(0, 255).byte()
+
+    # --- figures ---
+
+    def _samples(self, model: Any) -> Gallery:
+        """Return generated images, with a column for each label."""
+        names = self.data.output_names
+        labels = np.array(spread(len(names), SHOWN_LABELS)) if names else np.zeros(SHOWN_ROWS, np.int64)
+        numbers = np.arange(len(labels) * SHOWN_ROWS)
+        images = self.predictor.generate(model, numbers, np.tile(labels, SHOWN_ROWS))
+        captions = [shown(names[label]) if names else "" for label in np.tile(labels, SHOWN_ROWS)]
+        return Gallery(images, captions, [None] * len(images), columns=len(labels))
+
+    def _judged(self, model: Any, view: View[Pictures], images: Images, number: int) -> list[Sample]:
+        """Return the discriminator's scores of a few real images, and of an image that is generated for each."""
+        rows = np.array(spread(len(images), number), np.int64)
+        batch = view.collate(0, rows).to(next(model.parameters()).device)
+        scores = self.objective.outputs(model, batch)
+        pairs = zip(rows, scores.real.tolist(), scores.generated.tolist(), strict=True)
+        return [
+            Sample(shown(images.names[row]), f"score {real:.2f}", f"score {generated:.2f} of a generated image")
+            for row, real, generated in pairs
+        ]
+
+
+def _averaged_size(images: Tensor) -> tuple[int, int]:
+    """Return the height and width to which images are averaged."""
+    height, width = images.shape[2:]
+    return min(height, PIXELS), min(width, PIXELS)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean of the values that are not NaN; 0 if there is none."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+
+
+def _marked(image: np.ndarray, down: float, right: float) -> np.ndarray:
+    """Return an image (H, W, C) in colour, with a red pixel at a point."""
+    marked = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image.copy()
+    marked[int(down * len(image)), int(right * image.shape[1])] = (255, 0, 0)
+    return marked

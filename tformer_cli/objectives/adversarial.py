@@ -1,0 +1,93 @@
+"""Adversarial losses: a generator against a discriminator (Goodfellow et al. 2014), with hinge losses.
+
+    L_D = E_x[max(0, 1 - D(x, y))] + E_z[max(0, 1 + D(G(z, y'), y'))]
+    L_G = -E_z[D(G(z, y'), y')]                                                       (Zhang et al. 2019, eq. 4)
+
+Noise z and labels y' are derived from (seed, epoch, sample), as everything random is. A step is therefore the same for
+each division into micro-batches and ranks.
+
+Shapes: B images, C channels, H and W their height and width, Z width of the noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tformer_cli.data.core.uniforms import normals, uniforms
+from tformer_cli.data.image.dataset import LabelledImageBatch
+from tformer_cli.data.image.inputs import ImageBatch
+from tformer_cli.models.interfaces import Adversaries
+from tformer_cli.objectives.base import Loss, Objective
+
+NOISE_STREAM, LABEL_STREAM = 65, 66
+"""Streams of the random numbers of noise and labels."""
+
+Pictures = ImageBatch | LabelledImageBatch
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The discriminator's scores of real and generated images, (B,) each, float32."""
+
+    real: Tensor
+    generated: Tensor
+
+
+def noise_of(model: Adversaries, seed: int, epoch: int, samples: Tensor) -> Tensor:
+    """Return the noise of samples (B,), (B, Z): normally distributed, and the same in any batch."""
+    return normals(seed, epoch, samples, model.generator.noise_dim, NOISE_STREAM)
+
+
+def labels_of(model: Adversaries, seed: int, epoch: int, samples: Tensor) -> Tensor | None:
+    """Return uniformly drawn labels of samples (B,), (B,) int64; None: the model has no labels."""
+    if not model.labels:
+        return None
+    return (uniforms(seed, epoch, samples, 1, LABEL_STREAM)[:, 0].double() * model.labels).long()
+
+
+class AdversarialObjective(Objective[Any, Pictures]):
+    """An objective of one of the two nets; it generates an image for each real one of the batch."""
+
+    def generated(self, model: Adversaries, batch: Pictures) -> tuple[Tensor, Tensor | None]:
+        """Return generated images, (B, C, H, W), and their labels, (B,), if the model has labels."""
+        images = batch.images if isinstance(batch, LabelledImageBatch) else batch
+        drawn = (self.data.config.seed, images.epoch, images.draws)
+        labels = labels_of(model, *drawn)
+        return model.generator(noise_of(model, *drawn), labels), labels
+
+
+class DiscriminatorHinge(AdversarialObjective):
+    """The hinge loss of the discriminator L_D; its parts are the mean scores of real and of generated images."""
+
+    def outputs(self, model: Adversaries, batch: Pictures) -> Scores:
+        """Return the scores of real and generated images; the generator gets no gradient."""
+        (real,) = self.data.inputs(batch, training=model.training)  # pyright: ignore[reportAttributeAccessIssue]
+        with torch.no_grad():
+            generated, labels = self.generated(model, batch)
+        if labels is not None and isinstance(batch, LabelledImageBatch):
+            labels = torch.cat((batch.targets, labels))
+        # Both in one pass, which is faster: nothing in the discriminator depends on the batch.
+        return Scores(*model.discriminator(torch.cat((real, generated)), labels).chunk(2))
+
+    def loss(self, model: Adversaries, outputs: Scores, batch: Pictures) -> Loss:
+        """Return L_D, summed over the batch."""
+        total = F.relu(1 - outputs.real).sum() + F.relu(1 + outputs.generated).sum()
+        count = torch.tensor(len(outputs.real), device=total.device)
+        return Loss(total, count, {"real": outputs.real.sum(), "generated": outputs.generated.sum()})
+
+
+class GeneratorHinge(AdversarialObjective):
+    """The hinge loss of the generator L_G."""
+
+    def outputs(self, model: Adversaries, batch: Pictures) -> Tensor:
+        """Return the scores of generated images, (B,)."""
+        return model.discriminator(*self.generated(model, batch))
+
+    def loss(self, model: Adversaries, outputs: Tensor, batch: Pictures) -> Loss:
+        """Return L_G, summed over the batch."""
+        return Loss(-outputs.sum(), torch.tensor(len(outputs), device=outputs.device))
