@@ -8,6 +8,7 @@ from typing import Any
 
 TINY = {"encoder_depth": 4, "decoder_depth": 4, "dim": 128, "heads": 4, "ffn_dim": 256, "dropout": 0.1}
 BASE = {"encoder_depth": 6, "decoder_depth": 6, "dim": 512, "heads": 8, "ffn_dim": 2048, "dropout": 0.1}
+RECURRENT = {"attention": "luong_general", "cell": "lstm", "bidirectional": True, "dim": 256, "dropout": 0.2}
 BERT_MINI = {"depth": 4, "dim": 256, "heads": 4, "ffn_dim": 1024, "max_length": 128, "dropout": 0.1}
 GPT_MINI = {"depth": 6, "dim": 384, "heads": 6, "ffn_dim": 1536, "max_length": 256, "dropout": 0.1}
 VIT_TI16 = {"image_size": 224, "patch_size": 16, "depth": 12, "dim": 192, "heads": 3, "ffn_dim": 768}
@@ -154,12 +155,31 @@ def all_items() -> list[Item]:
     return [
         _translation("tiny", TINY, [defaults[0], *best[0], joeynmt], 1.0),
         _translation("base", BASE, [defaults[1], *best[1]], 2.0),
+        _recurrent(),
         *_texts(),
         *(_decoding("tiny", TINY, beam, 512, joeynmt=True) for beam in (5, 1)),
         *(_decoding("base", BASE, beam, 256, joeynmt=False) for beam in (5, 1)),
         *_pictures(),
         _speech(),
     ]
+
+
+def _recurrent() -> Item:
+    """Return the item on a recurrent encoder-decoder, whose peer is a plain loop in tformer's environment."""
+    peers = [
+        Program(f"plain torch, {name}", "ours", "peers/torch_recurrent.py", {"packed": packed}, goal)
+        for name, packed, goal in (("packed sequences", True, 1.0), ("padding is read", False, 0.9))
+    ]
+    return _training(
+        "recurrent",
+        "LSTM (256 wide) with Luong's attention",
+        "multi30k",
+        peers,
+        task="translation",
+        shape=RECURRENT,
+        counted="target tokens",
+        learning_rate=1e-3,
+    )
 
 
 def _texts() -> list[Item]:

@@ -36,9 +36,11 @@ from measure import (  # noqa: E402
     start,
 )
 
+from tformer_cli.config.experiments import experiment as experiment_of  # noqa: E402
 from tformer_cli.config.schema import (  # noqa: E402
     Activation,
     AugmentConfig,
+    Cell,
     ClassifierHeadConfig,
     CorpusDataConfig,
     Crop,
@@ -60,6 +62,7 @@ from tformer_cli.config.schema import (  # noqa: E402
 from tformer_cli.models.bert import BERTConfig  # noqa: E402
 from tformer_cli.models.conformer import ConformerConfig  # noqa: E402
 from tformer_cli.models.gpt import GPTConfig  # noqa: E402
+from tformer_cli.models.recurrent_seq2seq import RecurrentAttentionKind, RecurrentSeq2SeqConfig  # noqa: E402
 from tformer_cli.models.seq2seq import Seq2SeqConfig  # noqa: E402
 from tformer_cli.models.seq2seq.model import Seq2Seq  # noqa: E402
 from tformer_cli.models.vit import ViTConfig  # noqa: E402
@@ -78,6 +81,13 @@ def model_config(shape: dict[str, Any]) -> Seq2SeqConfig:
     """Return the Transformer of the peers: post-norm, ReLU, sinusoidal positions, all embeddings tied."""
     sizes = {key: shape[key] for key in ("dim", "heads", "ffn_dim", "encoder_depth", "decoder_depth", "dropout")}
     return Seq2SeqConfig(norm=Norm.post, **sizes)
+
+
+def recurrent_config(shape: dict[str, Any]) -> RecurrentSeq2SeqConfig:
+    """Return the recurrent encoder-decoder of the plain loop, all embeddings tied."""
+    kind, cell = RecurrentAttentionKind[shape["attention"]], Cell[shape["cell"]]
+    sizes = {key: shape[key] for key in ("dim", "bidirectional", "dropout")}
+    return RecurrentSeq2SeqConfig(attention=kind, cell=cell, **sizes)
 
 
 def bert_config(shape: dict[str, Any]) -> BERTConfig:
@@ -146,6 +156,9 @@ def experiment(job: dict[str, Any]) -> Experiment:
     if job["task"] == "translation":
         source, target = job["languages"]
         pairs = ParallelDataConfig(source_language=source, target_language=target, **data)
+        if "cell" in shape:
+            model = recurrent_config(shape)
+            return experiment_of("translation", model.family)(data=pairs, model=model, **common)
         return TranslationExperiment(data=pairs, model=model_config(shape), **common)
     if job["task"] == "masked_language_model":
         return MaskedLanguageModelExperiment(data=CorpusDataConfig(**data), model=bert_config(shape), **common)

@@ -200,8 +200,8 @@ def test_a_trained_run_keeps_its_family():
         (
             "quickstart/translation",
             ["model.family=bert"],
-            "model.family: bert does not go with task translation, which needs encoder_decoder, not token_encoder: "
-            f"one of {', '.join(families_for('translation'))}",
+            "model.family: bert does not go with task translation, which needs encoder_decoder, not "
+            f"masked_token_encoder, token_encoder: one of {', '.join(families_for('translation'))}",
         ),
         (
             "vit/cifar10",

@@ -91,6 +91,14 @@ FAMILIES = [
         ["The list", "", "def main("],
     ),
     Family(
+        "recurrent language model",
+        "quickstart/gpt",
+        ["model=recurrent_lm", "data.size=8", "data.batch_tokens=64", "tokenizer.vocab_size=600", "model.max_length=16",
+         "model.dim=16", "trainer.steps=10", "decode.max_length=8", "trainer.samples=1", "decode.sample=false",
+         "decode.beam=2"],
+        ["The list", "", "def main("],
+    ),
+    Family(
         "bert",
         "quickstart/bert",
         ["data.size=8", "data.batch_tokens=64", "tokenizer.kind=bpe", "tokenizer.vocab_size=600",
@@ -104,6 +112,13 @@ FAMILIES = [
         [f"data.path={SENTIMENT}", "data.batch_tokens=64", "data.validation_share=0.2", "tokenizer.vocab_size=45",
          "model.max_length=16", "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=1",
          "trainer.steps=10", "head.dropout=0", "model.attention_dropout=0"],
+        ["a good film", "", "what a bore"],
+    ),
+    Family(
+        "recurrent classification",
+        "text/classification",
+        ["model=recurrent_encoder", f"data.path={SENTIMENT}", "data.batch_tokens=64", "data.validation_share=0.2",
+         "tokenizer.vocab_size=45", "model.max_length=16", "model.dim=16", "trainer.steps=10", "head.dropout=0"],
         ["a good film", "", "what a bore"],
     ),
     Family(
@@ -203,6 +218,21 @@ VARIANTS = [
              "model.input_feeding=true", "model.decoder_depth=2"),
     _variant("recurrent translation", "peeky", "model=recurrent_peeky"),
     _variant("recurrent translation", "fixed vector", "model=recurrent_fixed"),
+    Family(
+        "recurrent tagging",
+        "text/tagging",
+        ["model=recurrent_encoder", f"data.path={ENTITIES}", "data.batch_tokens=64", "data.validation_share=0.2",
+         "tokenizer.vocab_size=40", "model.max_length=24", "model.dim=16", "trainer.steps=10"],
+        ["Ann saw Bob", "", "the old house in Rome"],
+    ),
+    Family(
+        "recurrent question answering",
+        "text/question_answering",
+        ["model=recurrent_encoder", "model.cell=gru", f"data.path={QUESTIONS}", "data.batch_tokens=96",
+         "data.validation_share=0.2", "data.stride=4", "tokenizer.vocab_size=38", "model.max_length=24", "model.dim=16",
+         "trainer.steps=10"],
+        ["Where?\tAnn lives in Oslo.", "", "What?\tBob sells tea by the sea and lives in Rome and he likes it."],
+    ),
     _variant("bert", "bert, next sentence", "bert.nsp=true", "data.documents=line"),
     Family(
         "resnet",

@@ -19,6 +19,7 @@ LISTED = {
     "translation": ["source", "reference", "prediction", "score"],
     "recurrent translation": ["source", "reference", "prediction", "score"],
     "text classification": ["text", "reference", "prediction", "probability", "probabilities"],
+    "recurrent classification": ["text", "reference", "prediction", "probability", "probabilities"],
     "token tagging": ["tokens", "reference", "prediction", "probabilities"],
     "question answering": ["id", "question", "context", "reference", "prediction", "score"],
     "vit": ["picture", "reference", "prediction", "probability", "probabilities"],

@@ -75,7 +75,8 @@ class Family:
         name: name of its package in `tformer_cli.models`, and the value of `model.family`.
         config: dataclass of its settings, a `ModelConfig`.
         provides: names of the interfaces of its body: `encoder_decoder` (tokens to tokens), `causal_decoder` (running
-            text), `token_encoder` (a vector for each token, from both sides), `image_encoder` (a vector for an image),
+            text), `token_encoder` (a vector for each token, from both sides), `masked_token_encoder` (the same, with
+            segments and separate documents), `image_encoder` (a vector for an image),
             `image_memory` (a vector for each part of an image, to which a decoder attends), `patch_encoder` (a vector
             for each patch, some of which can be masked), `recording_encoder` (its `encoder` has a vector for each frame
             of a recording, to which a decoder attends), `speech_recogniser` (recordings to tokens), `image_generator`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from tformer_cli.data.core.view import View
 from tformer_cli.data.text.corpus import Corpus
@@ -10,7 +11,6 @@ from tformer_cli.data.text.packed import CausalBatch, PackedText
 from tformer_cli.decode.continuation import Continuation
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, spread
-from tformer_cli.models.gpt.model import GPT
 from tformer_cli.objectives.base import Objective
 from tformer_cli.predictors.language_model import LanguageModelPredictor
 
@@ -19,7 +19,7 @@ PROMPT_CHARACTERS, SAMPLE_TOKENS = 80, 120
 number of generated tokens."""
 
 
-class LanguageModelEvaluator(Evaluator[GPT, CausalBatch]):
+class LanguageModelEvaluator(Evaluator[Any, CausalBatch]):
     """Loss, perplexity and bits per byte; each block is scored without the context of previous blocks.
 
     Args:
@@ -31,11 +31,11 @@ class LanguageModelEvaluator(Evaluator[GPT, CausalBatch]):
     scores_examples = False
     data: PackedText
 
-    def __init__(self, objective: Objective[GPT, CausalBatch], predictor: LanguageModelPredictor) -> None:
+    def __init__(self, objective: Objective[Any, CausalBatch], predictor: LanguageModelPredictor) -> None:
         super().__init__(objective)
         self.predictor = predictor
 
-    def evaluate(self, model: GPT, view: View[CausalBatch], scoring: Scoring, share: Share = unshared) -> Evaluation:
+    def evaluate(self, model: Any, view: View[CausalBatch], scoring: Scoring, share: Share = unshared) -> Evaluation:
         """Return loss, perplexity and bits per byte, and continuations of some documents."""
         total, corpus = self.summed_loss(model, view, share), self.data.split(view.split)
         mean = total.means()["loss"]
@@ -46,7 +46,7 @@ class LanguageModelEvaluator(Evaluator[GPT, CausalBatch]):
             evaluation.samples = self._samples(model, corpus, scoring.samples)
         return evaluation
 
-    def _samples(self, model: GPT, corpus: Corpus, count: int) -> list[Sample]:
+    def _samples(self, model: Any, corpus: Corpus, count: int) -> list[Sample]:
         """Return the beginnings of some documents with their real and their generated continuations."""
         tokenizer, context = self.data.tokenizer, self.data.config.model.max_length
         samples = []

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import TextModelConfig
+from tformer_cli.config.schema import ModelConfig
 from tformer_cli.models.decoding import Memory
 from tformer_cli.nn.stepping import State, Stepper
 
@@ -65,7 +65,7 @@ class TokenDecoder(Stepper[S], Protocol[S]):
 class TokenEncoder(Protocol):
     """A bidirectional encoder of tokens, to which a head of `token_heads` is added."""
 
-    config: TextModelConfig
+    config: ModelConfig
     embedding: nn.Embedding
     """Token embedding, (V, D), whose weights are also the output weights of masked language models."""
 

@@ -1,10 +1,12 @@
-"""The encoder that recurrent families share.
+"""The encoder and the states that recurrent families share.
 
 Shapes: B batch, S source length, E width of the embeddings, M width of the memory, L layers, P parts of a layer's
 state.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.recurrent import (
     RecurrentEncoderStack,
     RecurrentLayer,
+    States,
     flipped,
     full_precision,
     gather_steps,
@@ -82,3 +85,32 @@ def follow(states: Tensor, parents: Tensor) -> Tensor:
     if parents.shape[1] == states.shape[1] == 1:
         return states
     return torch.gather(states, 1, parents[:, :, None].expand(-1, -1, states.shape[2]))
+
+
+@dataclass
+class LayerStates:
+    """The state of recurrent layers between two steps of a search, which follows the hypotheses.
+
+    Attributes:
+        layers: states of the layers, (B, R, D) each, for R hypotheses of each of B sentences.
+    """
+
+    layers: States
+
+    def follow(self, parents: Tensor) -> None:
+        """Reorder the hypotheses: see `nn.stepping.State.follow`."""
+        self.layers = [tuple(follow(part, parents) for part in layer) for layer in self.layers]
+
+    def keep(self, sentences: Tensor) -> None:
+        """Drop all but the given sentences, (B',) int64."""
+        self.layers = [tuple(part[sentences] for part in layer) for layer in self.layers]
+
+
+def as_rows(states: States) -> States:
+    """Return states (B, D) as those of one hypothesis of each sentence, (B, 1, D)."""
+    return [tuple(part[:, None] for part in layer) for layer in states]
+
+
+def only_rows(states: States) -> States:
+    """Return the states (B, D) of the only hypothesis of each sentence, (B, 1, D)."""
+    return [tuple(part[:, 0] for part in layer) for layer in states]

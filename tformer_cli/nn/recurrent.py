@@ -101,10 +101,11 @@ class RecurrentLayer(nn.Module):
         zeros = x.new_zeros(len(x), self.rnn.hidden_size)
         return (zeros, zeros) if isinstance(self.rnn, nn.LSTM) else (zeros,)
 
-    def forward(self, x: Tensor, state: LayerState) -> Tensor:
-        """Return h of all steps, (B, T, D), for inputs (B, T, I) and the state before them, (B, D) each."""
+    def forward(self, x: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """Return h of all steps, (B, T, D), and the state after them, for inputs (B, T, I) and the first state."""
         first = [part[None].contiguous() for part in state]
-        return self.rnn(x, tuple(first) if len(first) == 2 else first[0])[0]
+        outputs, last = self.rnn(x, tuple(first) if len(first) == 2 else first[0])
+        return outputs, tuple(part[0] for part in (last if isinstance(last, tuple) else (last,)))
 
     def padded(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, LayerState]:
         """Read sequences from a state of zeros.
@@ -126,7 +127,7 @@ class RecurrentLayer(nn.Module):
         if isinstance(self.rnn, nn.LSTM):
             outputs, cell = self._with_cell(x, lengths)
         else:
-            outputs, cell = self(x, self.zero_state(x)), ()
+            (outputs, _), cell = self(x, self.zero_state(x)), ()
         last = (lengths - 1).clamp(min=0)[:, None]
         return outputs, (gather_steps(outputs, last)[:, 0] * real, *cell)
 
@@ -177,8 +178,8 @@ class RecurrentStack(nn.Module):
         """Return states of zeros, (B, D) each, in the type of x (B, ...)."""
         return [block.zero_state(x) for block in self.blocks]
 
-    def forward(self, x: Tensor, states: States, context: Tensor | None = None) -> Tensor:
-        """Return h of the last layer for all steps.
+    def forward(self, x: Tensor, states: States, context: Tensor | None = None) -> tuple[Tensor, States]:
+        """Take all steps at once.
 
         Args:
             x: inputs, (B, T, I).
@@ -186,14 +187,16 @@ class RecurrentStack(nn.Module):
             context: inputs of every layer at every step, (B, C).
 
         Returns:
-            (B, T, D).
+            h of the last layer for all steps, (B, T, D); and the states after the last step.
         """
+        after = States()
         for number, (block, state) in enumerate(zip(self.blocks, states, strict=True)):
             x = self.dropout(x) if number else x
             if context is not None:
                 x = torch.cat((x, context[:, None].expand(-1, x.shape[1], -1)), 2)
-            x = block(x, state)
-        return x
+            x, last = block(x, state)
+            after.append(last)
+        return x, after
 
     def step(self, x: Tensor, states: States, context: Tensor | None = None) -> States:
         """Return the states after one more input.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
+from typing import Any
 
 import torch
 
@@ -11,7 +12,6 @@ from tformer_cli.data.text.packed import PackedText
 from tformer_cli.decode.continuation import Continuation
 from tformer_cli.decode.search import batch_sentences, num_hypotheses, search
 from tformer_cli.decode.workers import Share, unshared
-from tformer_cli.models.gpt.model import GPT
 from tformer_cli.predictors.base import SEARCH, Input, Prediction
 from tformer_cli.predictors.inputs import Answer, BadInput, Readable, Refusal
 from tformer_cli.predictors.text import TextPredictor, searched
@@ -23,7 +23,7 @@ Job = tuple[list[list[int]], list[int]]
 """The tokens of prompts, and the numbers of their inputs."""
 
 
-class LanguageModelPredictor(TextPredictor[GPT]):
+class LanguageModelPredictor(TextPredictor[Any]):
     """A predictor that continues prompts; the text of a prediction does not contain the prompt."""
 
     options = SEARCH | {"batch", "workers"}
@@ -35,7 +35,7 @@ class LanguageModelPredictor(TextPredictor[GPT]):
         """Return the column of texts."""
         return (self.config.data.column,)
 
-    def predict(self, model: GPT, inputs: Iterable[Input], share: Share = unshared) -> Iterator[Prediction]:
+    def predict(self, model: Any, inputs: Iterable[Input], share: Share = unshared) -> Iterator[Prediction]:
         """Yield continuations in the order of the inputs."""
         decode, device = self.config.decode, next(model.parameters()).device
 
@@ -44,7 +44,7 @@ class LanguageModelPredictor(TextPredictor[GPT]):
 
         yield from searched(inputs, self._read_inputs, self.divide, generate, decode, device, share)
 
-    def stream(self, model: GPT, prompt: str, write: Callable[[str], None]) -> None:
+    def stream(self, model: Any, prompt: str, write: Callable[[str], None]) -> None:
         """Continue one prompt, and pass on a few characters at a time as they are generated.
 
         Raises:
@@ -103,7 +103,7 @@ class LanguageModelPredictor(TextPredictor[GPT]):
     @torch.inference_mode()
     def generate(
         self,
-        model: GPT,
+        model: Any,
         prompts: list[list[int]],
         numbers: list[int],
         *,

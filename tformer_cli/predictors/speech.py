@@ -75,7 +75,8 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         """
         companion = companions[LANGUAGE_MODEL]
         if not isinstance(companion.model, GPT):
-            cause = f"{LANGUAGE_MODEL}: {companion.run} is a run of {companion.task}"
+            family = getattr(getattr(companion.model, "config", None), "family", "another model")
+            cause = f"{LANGUAGE_MODEL}: {companion.run} is a run of {companion.task} with {family}"
             raise ConfigError(cause, "name one of `tformer pretrain gpt/...`, or a file of n-grams")
         self.language_model = CausalModel(companion.model, companion.tokenizer)
 

@@ -383,7 +383,7 @@ TASKS: dict[str, TaskEntry] = {
     for entry in (
         _entry(TranslationExperiment, "translation:build", "encoder_decoder"),
         _entry(LanguageModelExperiment, "language_model:build", "causal_decoder"),
-        _entry(MaskedLanguageModelExperiment, "masked_language_model:build", "token_encoder"),
+        _entry(MaskedLanguageModelExperiment, "masked_language_model:build", "masked_token_encoder"),
         _entry(TextClassificationExperiment, "text_classification:build", "token_encoder"),
         _entry(TokenTaggingExperiment, "token_tagging:build", "token_encoder"),
         _entry(QuestionAnsweringExperiment, "question_answering:build", "token_encoder"),

@@ -28,7 +28,7 @@ class BERTConfig(TextModelConfig):
 FAMILY = Family(
     name="bert",
     config=BERTConfig,
-    provides=frozenset({"token_encoder"}),
+    provides=frozenset({"token_encoder", "masked_token_encoder"}),
     build="tformer_cli.models.bert.model:build",
     importers={"huggingface": "tformer_cli.interop.huggingface_bert:IMPORTER"},
     exporters={"huggingface": "tformer_cli.interop.huggingface_bert:export"},

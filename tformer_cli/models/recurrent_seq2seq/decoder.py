@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Cell, TieEmbeddings
 from tformer_cli.models.decoding import Memory
-from tformer_cli.models.recurrent import follow
+from tformer_cli.models.recurrent import LayerStates, as_rows, follow, only_rows
 from tformer_cli.models.recurrent_seq2seq import RecurrentAttentionKind, RecurrentSeq2SeqConfig
 from tformer_cli.nn.attention import EVERYTHING, Mask
 from tformer_cli.nn.dropout import Dropout
@@ -28,30 +28,28 @@ from tformer_cli.nn.recurrent_attention import (
 
 
 @dataclass
-class RecurrentState:
+class RecurrentState(LayerStates):
     """The state of a recurrent decoder between two steps.
 
     Attributes:
-        layers: states of the layers, (B, R, D) each.
         memory: keys and states that attention reads, which all hypotheses of a sentence share.
         context: vector that enters every step of a peeky decoder, (B, D).
         attentional: Luong's attentional vector of the previous step, (B, R, D), if it is fed to the next.
     """
 
-    layers: States
     memory: PreparedMemory | None = None
     context: Tensor | None = None
     attentional: Tensor | None = None
 
     def follow(self, parents: Tensor) -> None:
         """Reorder the hypotheses: see `nn.stepping.State.follow`."""
-        self.layers = [tuple(follow(part, parents) for part in layer) for layer in self.layers]
+        super().follow(parents)
         if self.attentional is not None:
             self.attentional = follow(self.attentional, parents)
 
     def keep(self, sentences: Tensor) -> None:
         """Drop all but the given sentences, (B',) int64."""
-        self.layers = [tuple(part[sentences] for part in layer) for layer in self.layers]
+        super().keep(sentences)
         self.memory = None if self.memory is None else self.memory.keep(sentences)
         self.context = None if self.context is None else self.context[sentences]
         self.attentional = None if self.attentional is None else self.attentional[sentences]
@@ -137,11 +135,6 @@ def final_states(memory: Memory) -> Tensor:
     return memory.final
 
 
-def as_rows(states: States) -> States:
-    """Return states (B, D) as those of one hypothesis of each sentence, (B, 1, D)."""
-    return [tuple(part[:, None] for part in layer) for layer in states]
-
-
 def with_cells(hidden: list[Tensor], cell: Cell) -> States:
     """Return the states with the given h of each layer; c of an LSTM is 0."""
     return [(h, torch.zeros_like(h)) if cell is Cell.lstm else (h,) for h in hidden]
@@ -216,7 +209,7 @@ class FixedDecoder(RecurrentDecoderBase):
 
     def run(self, embedded: Tensor, state: RecurrentState) -> Tensor:
         """Return h of the last layer for all steps at once."""
-        return self.stack(embedded, [tuple(part[:, 0] for part in layer) for layer in state.layers])
+        return self.stack(embedded, only_rows(state.layers))[0]
 
 
 class PeekyDecoder(RecurrentDecoderBase):
@@ -246,7 +239,7 @@ class PeekyDecoder(RecurrentDecoderBase):
 
     def run(self, embedded: Tensor, state: RecurrentState) -> Tensor:
         """Return the readout for all steps at once."""
-        hidden = self.stack(embedded, [tuple(part[:, 0] for part in layer) for layer in state.layers], state.context)
+        hidden, _ = self.stack(embedded, only_rows(state.layers), state.context)
         return self._read(hidden, embedded, state)
 
     def _read(self, hidden: Tensor, embedded: Tensor, state: RecurrentState) -> Tensor:
@@ -339,7 +332,7 @@ class LuongDecoder(RecurrentDecoderBase):
         """Return h~_t of all steps, at once unless they are fed to the next."""
         if self.config.input_feeding:
             return super().run(embedded, state)
-        hidden = self.stack(embedded, [tuple(part[:, 0] for part in layer) for layer in state.layers])
+        hidden, _ = self.stack(embedded, only_rows(state.layers))
         return self._attend(hidden, state)
 
     def _attend(self, hidden: Tensor, state: RecurrentState) -> Tensor:
