@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tformer_cli.config.schema import DecodeConfig, Stopping
 from tformer_cli.decode.select import Head, draw
+from tformer_cli.decode.short_head import Allowed, ShortHead
 from tformer_cli.nn.attention import EVERYTHING, Mask
 from tformer_cli.nn.stepping import State, Stepper
 
@@ -110,6 +111,7 @@ def search(
     on_token: Callable[[int, int], None] | None = None,
     scorers: Sequence[tuple[float, Scorer]] = (),
     decoder_weight: float = 1.0,
+    allowed: Allowed | None = None,
 ) -> list[list[Hypothesis]]:
     """Search for the best outputs of a batch, or sample outputs.
 
@@ -130,20 +132,22 @@ def search(
             chosen, </s> included.
         scorers: additional scorers with their weights, which are at least 0; not with sampling.
         decoder_weight: weight of the decoder's log-probabilities, above 0.
+        allowed: the only tokens that each output may contain, with `eos_id` among them; None: all tokens. Probabilities
+            are then among these tokens.
 
     Returns:
         For each sentence at most `n_best` hypotheses, best first.
 
     Raises:
         RunError: if the model's logits are not finite.
-        ValueError: if a prefix contains </s>, scorers are given with sampling, `decoder_weight` is not positive, or
-            `on_token` is given with several hypotheses.
+        ValueError: if a prefix contains </s>, scorers are given with sampling or `allowed`, `decoder_weight` is not
+            positive, or `on_token` is given with several hypotheses.
     """
     if on_token is not None and num_hypotheses(config) > 1:
         raise ValueError("on_token needs one hypothesis per sentence, since tokens of several may be dropped later")
-    if (scorers and config.sample) or decoder_weight <= 0:
-        raise ValueError("scorers need beam search, and decoder_weight must be positive")
-    run = _Search(decoder, state, config, eos_id, max_lengths, prefix, forbidden, sample_ids)
+    if (scorers and (config.sample or allowed is not None)) or decoder_weight <= 0:
+        raise ValueError("scorers need beam search over all tokens, and decoder_weight must be positive")
+    run = _Search(decoder, state, config, eos_id, max_lengths, prefix, forbidden, sample_ids, allowed)
     run.scorers = [(weight / decoder_weight, scorer) for weight, scorer in scorers if weight > 0]
     run.weight = decoder_weight
     return run.run(bos_id, cached, on_token)
@@ -162,6 +166,7 @@ class _Search(Generic[S]):
         prefix: Sequence[Sequence[int]] | None,
         forbidden: Sequence[int],
         sample_ids: Sequence[int] | None,
+        allowed: Allowed | None = None,
     ) -> None:
         self.decoder, self.state, self.config, self.eos_id = decoder, state, config, eos_id
         output = decoder.output_layer()
@@ -183,7 +188,8 @@ class _Search(Generic[S]):
         self.forced = self.forced.to(device)
 
         excluded = torch.tensor(sorted(set(forbidden)), dtype=torch.int64, device=device)
-        self.head = Head(output, batch * self.beams, excluded)
+        rows = batch * self.beams
+        self.head = Head(output, rows, excluded) if allowed is None else ShortHead(output, rows, excluded, allowed)
         self.sentences = list(range(batch))  # indices of the sentences in the tensors below
         self.so_far = torch.zeros(batch, 1, device=device)
         self.outputs = torch.zeros(batch, 1, self.longest, dtype=torch.int64, device=device)
@@ -290,7 +296,7 @@ class _Search(Generic[S]):
         config = self.config
         tokens = draw(logits, uniform, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
         chosen = logits.gather(1, tokens[:, None]).squeeze(1).float() - head.normalizer[index]
-        tokens = tokens.view(parents.shape)
+        tokens = head.ids(tokens.view(parents.shape))
         return self.so_far.gather(1, parents) + chosen.view(parents.shape), parents, tokens
 
     def _advance(self, step: int, log_probability: Tensor, parents: Tensor, tokens: Tensor) -> None:
@@ -353,6 +359,7 @@ class _Search(Generic[S]):
         if not self.sentences:
             return
         self.state.keep(remaining)
+        self.head.keep(remaining)
         for _, scorer in self.scorers:
             scorer.keep(remaining)
         rows = ("tokens", "so_far", "outputs", "allowed", "worst", "limits", "prefix_lengths", "forced", "uniform")

@@ -38,7 +38,11 @@ class Head:
         self.forbidden = forbidden
         self.quantized = output if isinstance(output, Int8Linear) else None
         self.weight, self.bias = (output.scale, output.bias) if isinstance(output, Int8Linear) else output
-        weight, self.vocab_size = self.weight, len(self.weight)
+        self._allocate(rows, len(self.weight), self.weight)
+
+    def _allocate(self, rows: int, vocab_size: int, weight: Tensor) -> None:
+        """Allocate the buffers for logits of the type of the weights."""
+        self.vocab_size = vocab_size
         self.block = max(1, min(BLOCK, self.vocab_size // 64))
         self.blocks = -(-self.vocab_size // self.block)
         # A block consists of every `blocks`-th logit: the maximum over the middle of (N, block, blocks) is vectorised.
@@ -58,8 +62,13 @@ class Head:
         size = self.sentences * self.rows
         self._padded = self._buffer[:size]
         self.logits = self._padded[:, : self.vocab_size]
-        hidden = hidden.reshape(size, -1)
         self.scale = None
+        self._compute_logits(hidden)
+        self.normalizer = self._log_sum_exp()  # (N,)
+
+    def _compute_logits(self, hidden: Tensor) -> None:
+        """Write the logits of hidden states (B, R, D) into `logits`."""
+        hidden = hidden.reshape(len(self.logits), -1)
         if self.quantized is not None and self.bias is None and self.vocab_size == self._buffer.shape[1]:
             self.logits, self.scale = self.quantized.product(hidden)  # scaling all logits would be another pass
             self._padded = self.logits
@@ -69,7 +78,6 @@ class Head:
             torch.mm(hidden, self.weight.t(), out=self.logits)
         else:
             torch.addmm(self.bias, hidden, self.weight.t(), out=self.logits)
-        self.normalizer = self._log_sum_exp()  # (N,)
 
     def _log_sum_exp(self) -> Tensor:
         """Return log sum_v exp(logit_v) of each row, (N,) float32.
@@ -163,7 +171,14 @@ class Head:
         if missing > 0:
             values = F.pad(values, (0, missing), value=-torch.inf)
             row, tokens = F.pad(row, (0, missing)), F.pad(tokens, (0, missing))
-        return values, row, tokens
+        return values, row, self.ids(tokens)
+
+    def ids(self, columns: Tensor) -> Tensor:
+        """Return the tokens of columns of the logits, (B, C), int64."""
+        return columns
+
+    def keep(self, sentences: Tensor) -> None:
+        """Drop all but the given sentences, (B',) int64, ascending."""
 
 
 def draw(logits: Tensor, uniform: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:

@@ -22,6 +22,7 @@ EXPORTED: Rules = {
     "top_k": carried("top_k"),
     "top_p": carried("top_p"),
     "n_best": irrelevant("says how many hypotheses are shown"),
+    "shortlist": irrelevant("restricts the search for speed"),
     "alignments": irrelevant("says what is shown beside the output"),
     "seed": irrelevant("what is drawn depends on the program that draws"),
     "batch": HERE,

@@ -77,6 +77,7 @@ class Int8Decoder:
 
     Args:
         model: model on a CPU, with a method `output_layer`.
+        output: whether the output projection is in 8 bits too.
 
     Raises:
         ConfigError: if the machine does not support 8-bit products.
@@ -85,21 +86,22 @@ class Int8Decoder:
     step: Callable[..., Tensor]
     """Method of the model, like all attributes that are not defined here."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, output: bool = True) -> None:
         if not available():
             raise ConfigError("decode.precision: int8 needs a CPU with AVX512-VNNI", "use decode.precision=fp32")
         if next(model.parameters()).device.type != "cpu":
             raise ConfigError("decode.precision: int8 is for CPUs", "use decode.precision=fp32, or trainer.device=cpu")
         with torch.inference_mode():
-            self._output = Int8Linear(*model.output_layer())  # pyright: ignore[reportCallIssue]  # a Tensor or Module in torch's stubs
+            layer = model.output_layer()  # pyright: ignore[reportCallIssue]  # a Tensor or Module in torch's stubs
+            self._output = Int8Linear(*layer) if output else layer
             self._model = copy.deepcopy(model).eval()
             for module in list(self._model.modules()):
                 for name, child in module.named_children():
                     if isinstance(child, nn.Linear) and child.weight.numel() >= MIN_WEIGHTS:
                         setattr(module, name, Int8Linear(child.weight, child.bias))
 
-    def output_layer(self) -> Int8Linear:
-        """Return the output projection."""
+    def output_layer(self) -> Int8Linear | tuple[Tensor, Tensor | None]:
+        """Return the output projection: a layer, or its weights and bias if it is not in 8 bits."""
         return self._output
 
     def __getattr__(self, name: str) -> Any:

@@ -88,6 +88,18 @@ class Predictor(Generic[M]):
     def __init__(self, data: Any) -> None:
         self.data, self.config = data, data.config
 
+    def prepare(self, run: Path, trained: Callable[[], Any], say: Callable[[str], None] = lambda line: None) -> None:
+        """Read or make what predictions need beside the model; what is learned from data is saved in the run folder.
+
+        Args:
+            run: the run folder.
+            trained: function that returns the data of the run's training, with its vocabulary.
+            say: function that receives a line before each slow step.
+
+        Raises:
+            TformerError: if a file is missing or unsuitable.
+        """
+
     @property
     def input_columns(self) -> tuple[str, ...]:
         """Return the columns of the training tables that form an input."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from tformer_cli.config.schema import DecodeConfig
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.decode.search import Hypothesis, num_hypotheses, search
+from tformer_cli.decode.short_head import Allowed
 from tformer_cli.models.decoding import Memory
 from tformer_cli.predictors.base import SEARCH, Prediction
 from tformer_cli.predictors.files import FilePredictor
@@ -27,6 +28,7 @@ def generate(
     tokenizer: Vocabulary,
     max_lengths: Tensor,
     sample_ids: Sequence[int],
+    allowed: Allowed | None = None,
 ) -> list[list[Hypothesis]]:
     """Return the hypotheses of a search for each row of a memory, best first.
 
@@ -37,11 +39,13 @@ def generate(
         tokenizer: its special tokens begin and end a text.
         max_lengths: maximum number of tokens of each text, (B,), int64.
         sample_ids: numbers of the rows, from which random numbers of sampling are derived.
+        allowed: see `search`.
     """
     state = decoder.start(memory, num_hypotheses(config), int(max_lengths.max()))
     return search(
         decoder, state, config=config, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id,
         forbidden=(tokenizer.pad_id, tokenizer.bos_id), max_lengths=max_lengths, sample_ids=sample_ids,
+        allowed=allowed,
     )  # fmt: skip
 
 

@@ -5,7 +5,8 @@ Shapes: B batch, S source length.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from tformer_cli.data.text.encoded import pad
 from tformer_cli.data.text.pairs import Pairs
 from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.decode.search import batch_sentences
+from tformer_cli.decode.short_head import Allowed
+from tformer_cli.decode.shortlist import FILE, Shortlist, learn_shortlist
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.nn.int8 import Int8Decoder
 from tformer_cli.predictors.base import SEARCH, Input, Prediction
@@ -27,9 +30,34 @@ from tformer_cli.predictors.text import TextPredictor, searched
 class Translator(TextPredictor[Any]):
     """A predictor that translates lines with an encoder-decoder."""
 
-    options = SEARCH | {"max_length_a", "max_length_b", "batch", "workers", "precision", "alignments"}
+    options = SEARCH | {"max_length_a", "max_length_b", "batch", "workers", "precision", "shortlist", "alignments"}
     translates = True
     data: Pairs
+    shortlist: Shortlist | None = None
+
+    def prepare(self, run: Path, trained: Callable[[], Any], say: Callable[[str], None] = lambda line: None) -> None:
+        """Read the shortlist of `decode.shortlist`, or learn it from the training data and save it in the run folder.
+
+        Raises:
+            ConfigError: if a file is no shortlist, or it is for another vocabulary.
+            DataError: if the training data cannot be read.
+        """
+        setting = self.config.decode.shortlist
+        if not setting:
+            return
+        languages = f"{self.data.source_language}-{self.data.target_language}"
+        vocabulary, file = f"{self.tokenizer.hash} {languages}", run / FILE
+        if setting != "auto" or file.is_file():
+            self.shortlist = Shortlist.load(file if setting == "auto" else Path(setting).expanduser(), vocabulary)
+            return
+        tokens, (sources, targets) = trained().tokens("train"), self.data.sizes().vocabularies
+        self.shortlist = learned = learn_shortlist(tokens.source, tokens.target, sources, targets, vocabulary, say=say)
+        try:
+            learned.save(file)
+        except OSError as error:
+            say(f"the shortlist is not saved: {run}: {error.strerror or error}")
+            return
+        say(f"the shortlist is saved: {file}")
 
     @property
     def input_columns(self) -> tuple[str, ...]:
@@ -39,7 +67,9 @@ class Translator(TextPredictor[Any]):
     def predict(self, model: Any, inputs: Iterable[Input], share: Share = unshared) -> Iterator[Prediction]:
         """Yield translations in the order of the inputs; an empty line gives an empty line."""
         decode, device = self.config.decode, next(model.parameters()).device
-        decoder = Int8Decoder(model) if decode.precision is DecodePrecision.int8 else model
+        decoder = model
+        if decode.precision is DecodePrecision.int8:
+            decoder = Int8Decoder(model, output=self.shortlist is None)
 
         def translate(job: tuple[list[np.ndarray], list[int]]) -> list[Prediction]:
             return self._translate(model, decoder, *job)
@@ -73,6 +103,12 @@ class Translator(TextPredictor[Any]):
         parts = [part.tolist() for part in parts if len(part)]
         return [(part, ([ids[number] for number in part], part)) for part in parts]
 
+    def _allowed(self, rows: list[np.ndarray]) -> Allowed | None:
+        """Return the tokens that the translations of encoded sentences may contain; None: all."""
+        if self.shortlist is None:
+            return None
+        return self.shortlist.allowed(rows, [self.tokenizer.eos_id], joint=self.tokenizer.joint)
+
     @torch.inference_mode()
     def _translate(self, model: Any, decoder: Any, rows: list[np.ndarray], sample_ids: list[int]) -> list[Prediction]:
         """Translate one batch of encoded sentences."""
@@ -83,7 +119,8 @@ class Translator(TextPredictor[Any]):
         limits = torch.full_like(limits, decode.max_length) if decode.max_length else limits
         limits = limits.clamp(max=self.data.limit)
         source, lengths = source.to(device), lengths.to(device)
-        results = generate(decoder, decoder.encode(source, lengths), decode, tokenizer, limits, sample_ids)
+        memory, allowed = decoder.encode(source, lengths), self._allowed(rows)
+        results = generate(decoder, memory, decode, tokenizer, limits, sample_ids, allowed)
         predictions = [text_of(hypotheses, tokenizer, self.data.target_language) for hypotheses in results]
         if decode.alignments:
             best = [hypotheses[0].tokens for hypotheses in results]

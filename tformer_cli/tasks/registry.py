@@ -341,7 +341,7 @@ def _check_decoder(decode: DecodeConfig, decoder: TransformerDecoderConfig, toke
     if tokenizer.sampling:
         raise ConfigError("tokenizer.sampling: this task does not sample segmentations", "tokenizer.sampling=0")
     defaults = DecodeConfig()
-    for name in ("max_length_a", "max_length_b", "batch", "workers", "precision", "alignments"):
+    for name in ("max_length_a", "max_length_b", "batch", "workers", "precision", "shortlist", "alignments"):
         if getattr(decode, name) != getattr(defaults, name):
             value = getattr(defaults, name)
             cause = f"decode.{name}: it has no effect on texts for files"

@@ -90,6 +90,7 @@ class Task:
         self.evaluator.require()
         self.data.prepare(run)
         self.evaluator.prepare()
+        self.predictor.prepare(run, lambda: self.data)
 
     def describe(self) -> list[tuple[str, str]]:
         """Return names and values of the lines on data and scoring in the header of a run."""

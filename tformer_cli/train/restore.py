@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 from tformer_cli.config.schema import Experiment
+from tformer_cli.data.core.dataset import Data
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.evaluators.base import Evaluation, Scoring
 from tformer_cli.predictors.base import Companion, Prediction
 from tformer_cli.tasks.task import Task
+from tformer_cli.train.log import Console
 from tformer_cli.train.machine import Machine
 
 
@@ -127,11 +129,21 @@ def _open(
     task.data.load(chosen)
     weights = read_tensors(chosen / "model.safetensors")
     open_companions(task)
+    task.predictor.prepare(run, lambda: _trained_data(saved, chosen), Console().say)
     attention = config.model.attention_shape(task.data.usual_length)
     machine = prepare(config.trainer, **attention, chosen=recorded_choices)
     model = task.model()
     load_model_tensors(model, weights, str(chosen))
     return Opened(config, task, model.to(machine.device).eval(), chosen, run, saved, sha256, is_best, machine)
+
+
+def _trained_data(saved: Experiment, checkpoint: Path) -> Data[Any, Any]:
+    """Return the data of a run's training, whatever data it is used on."""
+    from tformer_cli import tasks
+
+    data = tasks.build(saved).data
+    data.load(checkpoint)
+    return data
 
 
 def _choices(state: Mapping[str, Any], config: Experiment, overrides: Sequence[str]) -> dict[str, str]:

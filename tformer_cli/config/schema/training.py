@@ -175,6 +175,12 @@ class DecodeConfig:
     batch: int = setting(0, "sentences per batch; 0: as many as have 320 hypotheses, 64 with beam 5", low=0)
     workers: int = setting(0, "decoding processes of one thread, CPU and Linux only; 0: one per physical core", low=0)
     precision: DecodePrecision = setting(DecodePrecision.fp32, "int8: quantised products, on CPUs with VNNI")
+    shortlist: str = setting(
+        "",
+        "restrict outputs to likely tokens of each source: auto (learned once from the training data), or a file or run"
+        " that has a shortlist; empty: all tokens",
+        is_path=True,
+    )
     alignments: bool = setting(False, "also return the source token that each output token is aligned to")
     seed: int = setting(1, "sampling: random seed")
 

@@ -1,0 +1,70 @@
+"""The output projection of a search in which each sentence has a shortlist of tokens.
+
+The weights of a sentence's tokens are gathered once for a search, so that a step computes only their logits. All rows
+of a sentence share them. No sentence's logits depend on the tokens of another.
+
+Shapes: B sentences, R rows (hypotheses) of each, U tokens of the longest shortlist, V vocabulary, D model width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tformer_cli.decode.select import Head
+from tformer_cli.nn.int8 import Int8Linear
+
+Allowed = tuple[Tensor, Tensor]
+"""The tokens of each sentence, (B, U) int64, ascending and padded at the end; and a mask of the real ones, (B, U)."""
+
+
+class ShortHead(Head):
+    """A `Head` over shortlists: its probabilities are those among a sentence's tokens.
+
+    Args:
+        output: weights (V, D) and bias (V,) or None.
+        rows: maximum number of rows N in a step.
+        forbidden: tokens that are never chosen, (F,) int64.
+        allowed: the shortlists.
+
+    Raises:
+        ValueError: if the output layer is quantised.
+    """
+
+    def __init__(
+        self, output: tuple[Tensor, Tensor | None] | Int8Linear, rows: int, forbidden: Tensor, allowed: Allowed
+    ) -> None:
+        if isinstance(output, Int8Linear):
+            raise ValueError("shortlists need an output layer that is not quantised")
+        weight, bias = output
+        self.tokens, real = (part.to(weight.device) for part in allowed)
+        self.forbidden, self.quantized = torch.isin(self.tokens, forbidden), None
+        self.weight = weight[self.tokens].transpose(1, 2)  # (B, D, U)
+        chosen = weight.new_zeros(()) if bias is None else bias[self.tokens]
+        self.bias = torch.where(real, chosen, -torch.inf)[:, None]  # (B, 1, U)
+        self._allocate(rows, self.tokens.shape[1], weight)
+
+    def _compute_logits(self, hidden: Tensor) -> None:
+        with torch.autocast(hidden.device.type, enabled=False):
+            logits = torch.baddbmm(self.bias, hidden.to(self.weight.dtype), self.weight)
+        self.logits.copy_(logits.flatten(0, 1))
+
+    def log_probability(self, tokens: Tensor) -> Tensor:
+        """Return the log-probabilities of tokens (B, R) int64; minus infinity for those not in the shortlist."""
+        present, columns = (self.tokens[:, None] == tokens[:, :, None]).max(-1)
+        return torch.where(present, super().log_probability(columns), -torch.inf)
+
+    def forbid(self) -> None:
+        """Exclude the forbidden tokens from `highest`, `best` and sampling."""
+        forbidden = self.forbidden[:, None].expand(-1, self.rows, -1)
+        self.logits.masked_fill_(forbidden.flatten(0, 1), -torch.inf)
+
+    def ids(self, columns: Tensor) -> Tensor:
+        """Return the tokens of columns of the logits, (B, C), int64."""
+        return self.tokens.gather(1, columns)
+
+    def keep(self, sentences: Tensor) -> None:
+        """Drop all but the given sentences, (B',) int64, ascending."""
+        self.tokens, self.forbidden, self.weight, self.bias = (
+            part[sentences] for part in (self.tokens, self.forbidden, self.weight, self.bias)
+        )
