@@ -249,6 +249,36 @@ def test_quickstart_shows_each_family_in_turn(stand_ins, monkeypatch, capsys):
     assert "quickstart has no family 'music'" in capsys.readouterr().err
 
 
+def test_quickstart_compares_models_of_one_recipe_only_when_asked_to(stand_ins, monkeypatch, capsys):
+    compared = []
+
+    def compare_runs(runs, split, *, metric, by, say):
+        compared.append((runs, split, metric, by))
+        entries = [
+            SimpleNamespace(run=str(run), score=score, resampled=None, parameters=9, minutes=1, examples_per_second=0)
+            for score, run in enumerate(runs)
+        ]
+        groups = [SimpleNamespace(name=name, examples=5, scores=[1, 2, 3, 4]) for name in ("1-4", "5-9")]
+        return SimpleNamespace(runs=entries, groups=groups, metric=metric, split=split, by=by, lower_is_better=False)
+
+    monkeypatch.setitem(sys.modules, "tformer_cli.train.compare", SimpleNamespace(compare_runs=compare_runs))
+    assert main(["quickstart", "lineage", "--run", "q"]) == 0
+    names = ["fixed", "peeky", "bahdanau", "transformer"]
+    assert [call.run for call in stand_ins.launch] == [Path("q", name) for name in names]
+    assert compared == [([Path("q", name) for name in names], "test", "exact_match", "length")]
+    configs = [call.config for call in stand_ins.launch]
+    assert {config.recipe for config in configs} == {"quickstart/lineage"}
+    assert len({config.trainer.minutes for config in configs}) == 1 and configs[0].trainer.minutes <= 1
+    assert [config.model.family for config in configs] == [*["recurrent_seq2seq"] * 3, "seq2seq"]
+    assert [getattr(config.model, "peeky", False) for config in configs] == [False, True, False, False]
+    captured = capsys.readouterr()
+    assert "exact_match by length" in captured.out and "q/transformer" in captured.out
+    assert Path("q/length.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert "tformer translate" not in captured.err, "next commands of demonstrations"
+    assert main(["quickstart", "lineage", "--minutes", "0.1", "--run", "short", "--quiet"]) == 0
+    assert {call.config.trainer.minutes for call in stand_ins.launch[4:]} == {0.1}
+
+
 def test_quickstart_leaves_out_what_needs_a_library_that_is_not_there(stand_ins, monkeypatch, capsys):
     from tformer_cli.cli import quickstart
 

@@ -38,6 +38,10 @@ SHRUNK = {
         "data.batch_tokens=400", "tokenizer.vocab_size=400", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
         "model.encoder_depth=1", "model.decoder_depth=1",
     ],
+    experiment("translation", "recurrent_seq2seq"): [
+        "data.source=builtin", "data.path=en-ja", "data.source_language=en", "data.target_language=ja", "data.size=100",
+        "data.batch_tokens=400", "tokenizer.vocab_size=400", "model.dim=16",
+    ],
     LanguageModelExperiment: [
         "data.source=builtin", "data.path=python-docs", "data.size=8", "data.batch_tokens=64",
         "tokenizer.vocab_size=600", "model.max_length=16", "model.dim=16", "model.heads=2", "model.ffn_dim=32",

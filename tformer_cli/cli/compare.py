@@ -83,11 +83,11 @@ def compare(
             check=lambda task: _check(task, settings), say=note,
         )  # fmt: skip
     for path, form in charts.items():
-        _write_chart(comparison, path, form)
+        write_chart(comparison, path, form)
     if as_json:
         result(json.dumps(asdict(comparison), ensure_ascii=False, indent=1) + "\n")
     else:
-        _show(comparison)
+        show(comparison)
     for line in [*comparison.notes, *(f"saved in {path}" for path in charts)]:
         note(line)
 
@@ -118,7 +118,7 @@ def _check(task: Any, settings: list[str]) -> None:
     check_decode(task, decode_settings(settings))
 
 
-def _show(comparison: Comparison) -> None:
+def show(comparison: Comparison) -> None:
     """Print a table of the runs, and one of the groups of examples."""
     from tformer_cli.cli.output import result, table
 
@@ -147,7 +147,7 @@ def _show(comparison: Comparison) -> None:
         table((comparison.by, "examples", *names), lines, title=f"{comparison.metric} by {comparison.by}")
 
 
-def _write_chart(comparison: Comparison, path: Path, form: str) -> None:
+def write_chart(comparison: Comparison, path: Path, form: str) -> None:
     """Write the chart of a comparison: the scores of groups, or those of all examples with their intervals."""
     from tformer_cli.chart import Chart, Series, chart_png, chart_svg
     from tformer_cli.runs.writing import output_file

@@ -9,7 +9,7 @@ import typer
 
 from tformer_cli.cli.choices import one_of
 from tformer_cli.errors import ConfigError, install_command
-from tformer_cli.tasks.demos import DEMOS, USER_DATA_COMMAND, Demo
+from tformer_cli.tasks.demos import COMPARISONS, DEMOS, USER_DATA_COMMAND, Demo
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import Experiment
@@ -19,7 +19,9 @@ def quickstart(
     families: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FAMILY]...", help=f"{', '.join(DEMOS)}; none: all of them.", autocompletion=one_of(*DEMOS)
+            metavar="[FAMILY]...",
+            help=f"{', '.join(DEMOS)}; none: all of these. {', '.join(COMPARISONS)}: a comparison of several models.",
+            autocompletion=one_of(*DEMOS, *COMPARISONS),
         ),
     ] = None,
     minutes: Annotated[
@@ -50,23 +52,34 @@ def quickstart(
     scores with those that were measured for all steps of the recipe.
     """
     from tformer_cli.cli.output import note
+    from tformer_cli.cli.quickstart_comparison import comparison_configs, show_comparison
     from tformer_cli.cli.run_folders import check_run, new_run
     from tformer_cli.config.compose import compose
 
     if full and minutes is not None:
         raise ConfigError("--full and --minutes both set the length of training", "give one of them")
     chosen = _chosen_families(families, quiet)
-    configs = {family: compose(f"quickstart/{family}", _length(family, minutes, full)) for family in chosen}
-    runs = {family: run / family if run and len(chosen) > 1 else run for family in chosen}
-    runs = {family: path or new_run(f"quickstart/{family}") for family, path in runs.items()}
+    compared = {
+        name: comparison_configs(name, COMPARISONS[name], _length(name, minutes, full))
+        for name in chosen
+        if name in COMPARISONS
+    }
+    configs = {
+        name: compose(f"quickstart/{name}", _length(name, minutes, full)) for name in chosen if name not in compared
+    }
+    runs = {name: run / name if run and len(chosen) > 1 else run for name in chosen}
+    runs = {name: path or new_run(f"quickstart/{name}") for name, path in runs.items()}
     for folder in runs.values():
         check_run(folder, resume=False)
     inputs = {}
-    for number, family in enumerate(chosen, start=1):
+    for number, name in enumerate(chosen, start=1):
         counter = f"[{number}/{len(chosen)}] " if len(chosen) > 1 else ""
-        note(f"\n{counter}{family}: {DEMOS[family].about}", quiet=quiet)
-        inputs[family] = _show(DEMOS[family], configs[family], runs[family], quiet)
-        note(_budget(family, configs[family], runs[family]), quiet=quiet)
+        note(f"\n{counter}{name}: {(COMPARISONS if name in compared else DEMOS)[name].about}", quiet=quiet)
+        if name in compared:
+            show_comparison(COMPARISONS[name], compared[name], runs[name], quiet)
+            continue
+        inputs[name] = _show(DEMOS[name], configs[name], runs[name], quiet)
+        note(_budget(name, configs[name], runs[name]), quiet=quiet)
     note(next_steps(runs, inputs, full), quiet=quiet)
 
 
@@ -83,9 +96,10 @@ def _chosen_families(families: list[str] | None, quiet: bool) -> list[str]:
     from tformer_cli.cli.output import note
 
     for family in families or []:
-        if family not in DEMOS:
-            raise ConfigError(f"quickstart has no family {family!r}", f"take one of {', '.join(DEMOS)}")
-        if not DEMOS[family].possible:
+        if family not in DEMOS | COMPARISONS:
+            names = ", ".join(DEMOS | COMPARISONS)
+            raise ConfigError(f"quickstart has no family {family!r}", f"take one of {names}")
+        if family in DEMOS and not DEMOS[family].possible:
             raise ConfigError(f"{family} needs {DEMOS[family].needs}, which is not installed", install_command("demo"))
     for family, demo in DEMOS.items():
         if not families and not demo.possible:
@@ -96,17 +110,19 @@ def _chosen_families(families: list[str] | None, quiet: bool) -> list[str]:
 def _length(family: str, minutes: float | None, full: bool) -> list[str]:
     """Return the settings that limit a run: the minutes of the demonstration and the recipe's steps, or only `minutes`.
 
+    The models of a comparison are limited by their recipe.
+
     With less than a minute, evaluations decode few examples.
 
     Args:
-        family: name of a demonstration.
+        family: name of a demonstration or a comparison.
         minutes: training time; None: the user gave none.
         full: whether all steps of the recipe are trained.
     """
     if full:
         return []
     if minutes is None:
-        return [f"trainer.minutes={DEMOS[family].minutes}"]
+        return [f"trainer.minutes={DEMOS[family].minutes}"] if family in DEMOS else []
     if not minutes > 0:
         raise ConfigError(f"--minutes: {minutes:g} is not positive", "give more than 0, as --minutes 1")
     short = ["trainer.evaluate_limit=20"] if minutes < 1 else []
@@ -153,15 +169,15 @@ def next_steps(runs: dict[str, Path], inputs: dict[str, str], full: bool) -> str
 
     Args:
         runs: run folder of each family.
-        inputs: an input for each family.
+        inputs: an input for each family that was demonstrated.
         full: whether the runs trained all steps of their recipes.
     """
     commands = [
-        (DEMOS[family].command.replace("RUN", str(run)).replace("INPUT", inputs[family]), f"use the {family} run")
-        for family, run in runs.items()
+        (DEMOS[family].command.replace("RUN", str(runs[family])).replace("INPUT", example), f"use the {family} run")
+        for family, example in inputs.items()
     ]
-    if not full:
-        chosen = "" if len(runs) == len(DEMOS) else "".join(f" {family}" for family in runs)
+    if inputs and not full:
+        chosen = "" if len(inputs) == len(DEMOS) else "".join(f" {family}" for family in inputs)
         commands.append((f"tformer quickstart{chosen} --full", "train all steps of the recipes"))
     commands += [
         (f"tensorboard --logdir {next(iter(runs.values()))}", "show the curves"),

@@ -6,7 +6,7 @@ This module imports torch only when a demonstration runs.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,24 @@ if TYPE_CHECKING:
 SHOWN = 5
 """Number of translations, digits or numbers that are shown."""
 SHADES = " .:-=+*#%@"
+
+
+@dataclass(frozen=True)
+class ComparedModels:
+    """Models that are trained with one recipe and the same minutes each, and then compared.
+
+    Attributes:
+        about: description of the comparison.
+        settings: settings of each model beside those of the recipe, by the name of its run; the first is the baseline.
+            All models have about as many parameters.
+        by: groups of examples whose scores are compared, as in `tformer compare --by`.
+        metric: score that is compared.
+    """
+
+    about: str
+    settings: Mapping[str, Sequence[str]]
+    by: str
+    metric: str
 
 
 @dataclass(frozen=True)
@@ -161,6 +179,21 @@ DEMOS = {
 
 The minutes add up to 3.15. With reading data, evaluations and examples all of it should end within 5 minutes.
 """
+COMPARISONS = {
+    "lineage": ComparedModels(
+        "one vector, a vector at every step, attention, and nothing but attention, each with the same minutes",
+        {
+            "fixed": ["model=recurrent_fixed", "model.dim=160"],
+            "peeky": ["model=recurrent_peeky", "model.dim=192"],
+            "bahdanau": ["model=recurrent_bahdanau", "model.dim=152"],
+            "transformer": ["model=transformer_tiny", "model.encoder_depth=2", "model.decoder_depth=2",
+                            "model.ffn_dim=512", "model.positions=rotary"],
+        },
+        by="length",
+        metric="exact_match",
+    )
+}  # fmt: skip
+"""Comparisons by the NAME of their recipe `quickstart/NAME`; they run only when they are named."""
 USER_DATA_COMMAND = (
     "tformer pretrain translation/files data.path=FOLDER data.source_language=en data.target_language=de"
 )
