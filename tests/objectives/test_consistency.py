@@ -112,12 +112,13 @@ def test_cr_ctc_compares_two_views_with_constant_targets(depth, tmp_path):
     expected = float(sum(plain).detach()) / 2 + weight * both / 2
     assert float(loss.total.detach()) == pytest.approx(expected, rel=1e-5)
     # the gradient of KL(sg(q) || p) by log p is -q
-    (got,) = torch.autograd.grad(loss.total, first.log_probs, retain_graph=True)
-    (of_plain,) = torch.autograd.grad(plain[0] / 2, first.log_probs)
-    for row, size in enumerate(frames):
-        q = second.log_probs[row, :size].exp().detach()
-        torch.testing.assert_close((got - of_plain)[row, :size], -weight / 2 * q, rtol=1e-3, atol=1e-5)
-        assert not (got - of_plain)[row, size:].any()
+    for view, other, total in ((first, second, plain[0]), (second, first, plain[1])):
+        (got,) = torch.autograd.grad(loss.total, view.log_probs, retain_graph=True)
+        (of_plain,) = torch.autograd.grad(total / 2, view.log_probs, retain_graph=True)
+        for row, size in enumerate(frames):
+            q = other.log_probs[row, :size].exp().detach()
+            torch.testing.assert_close((got - of_plain)[row, :size], -weight / 2 * q, rtol=1e-3, atol=1e-5)
+            assert not (got - of_plain)[row, size:].any()
 
 
 def test_equal_views_do_not_diverge(tmp_path):

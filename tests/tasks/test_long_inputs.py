@@ -105,7 +105,9 @@ def test_advice_for_an_option_without_effect_gives_it_one(depth, tmp_path):
     assert not depth or not without_effect("length_penalty", "joint")
 
 
-@pytest.mark.parametrize("setting", ["optim.lr=1", "augment.mixup=1", "trainer.steps=3", "data.balance=1"])
+@pytest.mark.parametrize(
+    "setting", ["optim.lr=1", "augment.mixup=1", "regularise.consistency=1", "trainer.steps=3", "data.balance=1"]
+)
 def test_settings_of_training_are_refused_on_a_trained_model(setting):
     with pytest.raises(ConfigError, match="has no effect on a trained model"):
         check_trained(["decode.beam=2", "data.batch_tokens=9", setting])
