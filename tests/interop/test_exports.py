@@ -126,12 +126,12 @@ def test_a_model_of_questions_goes_out_with_its_head(tmp_path):
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     assert tokenizer("Where?", "Ann lives").sequence_ids()[0] is None
     batch = opened.task.view("train").collate(0, [0, 1])
-    kept = torch.arange(batch.tokens.shape[1]) < batch.lengths[:, None]
+    real_tokens = torch.arange(batch.tokens.shape[1]) < batch.lengths[:, None]
     with torch.no_grad():
         ours = opened.model(batch.tokens, batch.lengths, batch.segments, batch.allowed)
-        outputs = model(batch.tokens, attention_mask=kept.long(), token_type_ids=batch.segments)
+        outputs = model(batch.tokens, attention_mask=real_tokens.long(), token_type_ids=batch.segments)
     for row, exported_logits in enumerate((outputs.start_logits, outputs.end_logits)):
-        where = batch.allowed & kept
+        where = batch.allowed & real_tokens
         torch.testing.assert_close(ours[:, row][where], exported_logits[where], atol=1e-4, rtol=1e-4)
 
 

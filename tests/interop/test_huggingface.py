@@ -231,7 +231,7 @@ def test_shards_and_half_precision_are_read(tmp_path: Path, monkeypatch: pytest.
 
 
 def ours_of(model: Seq2Seq, tokenizer: Tokenizer, lines: list[str], decode: DecodeConfig) -> list:
-    found = []
+    best = []
     for line in lines:
         source = torch.tensor([[*tokenizer.encode(line, "en"), tokenizer.eos_id]])
         memory = model.encode(source, torch.tensor([source.shape[1]]))
@@ -241,8 +241,8 @@ def ours_of(model: Seq2Seq, tokenizer: Tokenizer, lines: list[str], decode: Deco
             model, state, config=decode, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id,
             forbidden=(tokenizer.pad_id, tokenizer.bos_id), max_lengths=torch.tensor([limit]),
         )  # fmt: skip
-        found.append(hypotheses[0])
-    return found
+        best.append(hypotheses[0])
+    return best
 
 
 def translation(line: str) -> str:
@@ -310,17 +310,17 @@ def test_generate_translates_the_same(pair, text: list[str], beam: int, stopping
     generated = theirs.generate(**batch, return_dict_in_generate=True, output_scores=True)
     translated = encoder.batch_decode(generated.sequences, skip_special_tokens=True)
     ours = ours_of(model, tokenizer, lines, decode)
-    assert len({tuple(found.tokens) for found in ours}) > 5
+    assert len({tuple(hypothesis.tokens) for hypothesis in ours}) > 5
     same = 0
-    for row, (found, ids, line) in enumerate(zip(ours, generated.sequences.tolist(), translated, strict=True)):
+    for row, (hypothesis, ids, line) in enumerate(zip(ours, generated.sequences.tolist(), translated, strict=True)):
         tokens = ids[1 : ids.index(tokenizer.eos_id)]
-        if tokens == found.tokens:
+        if tokens == hypothesis.tokens:
             same += 1
             assert line == tokenizer.decode(tokens, "xx")
         else:  # theirs keeps looking until it has found as many hypotheses as it has beams
-            assert beam > 1 and generated.sequences_scores[row] > found.score
-        if beam > 1 and tokens == found.tokens and found.finished:
-            assert abs(float(generated.sequences_scores[row]) - found.score) < 1e-4
+            assert beam > 1 and generated.sequences_scores[row] > hypothesis.score
+        if beam > 1 and tokens == hypothesis.tokens and hypothesis.finished:
+            assert abs(float(generated.sequences_scores[row]) - hypothesis.score) < 1e-4
     assert same >= 0.9 * len(lines), f"{same} of {len(lines)}"
 
 
@@ -365,9 +365,9 @@ def test_nothing_is_pickled(tmp_path: Path, joint: Tokenizer) -> None:
 
 
 def damaged(folder: Path, change) -> None:
-    found = json.loads((folder / "config.json").read_text())
-    change(found)
-    (folder / "config.json").write_text(json.dumps(found))
+    settings = json.loads((folder / "config.json").read_text())
+    change(settings)
+    (folder / "config.json").write_text(json.dumps(settings))
 
 
 @pytest.fixture
@@ -395,7 +395,7 @@ def exported(tmp_path: Path, joint: Tokenizer) -> Path:
     ],
 )  # fmt: skip
 def test_a_foreign_config_is_checked(exported: Path, change: dict, kind: type, message: str) -> None:
-    damaged(exported, lambda found: found.update(change))
+    damaged(exported, lambda settings: settings.update(change))
     with pytest.raises(kind, match=message) as error:
         import_model(exported)
     assert "\n" not in str(error.value)
@@ -480,15 +480,15 @@ def test_search_settings_are_exported(tmp_path: Path, joint: Tokenizer) -> None:
     model = build(joint)
     decode = DecodeConfig(beam=7, length_penalty=0.6, max_length=11)
     export_seq2seq(model, joint, tmp_path / "beam", decode)
-    found = json.loads((tmp_path / "beam" / "generation_config.json").read_text())
-    assert (found["num_beams"], found["length_penalty"], found["max_length"], found["do_sample"]) == (
+    exported = json.loads((tmp_path / "beam" / "generation_config.json").read_text())
+    assert (exported["num_beams"], exported["length_penalty"], exported["max_length"], exported["do_sample"]) == (
         7,
         0.6,
         13,
         False,
     )
-    assert found["suppress_tokens"] == [joint.pad_id, joint.bos_id]
+    assert exported["suppress_tokens"] == [joint.pad_id, joint.bos_id]
     export_seq2seq(model, joint, tmp_path / "sample", replace(decode, sample=True, temperature=0.7, top_k=5, top_p=0.9))
-    found = json.loads((tmp_path / "sample" / "generation_config.json").read_text())
-    assert (found["num_beams"], found["temperature"], found["top_k"], found["top_p"]) == (1, 0.7, 5, 0.9)
+    exported = json.loads((tmp_path / "sample" / "generation_config.json").read_text())
+    assert (exported["num_beams"], exported["temperature"], exported["top_k"], exported["top_p"]) == (1, 0.7, 5, 0.9)
     transformers.GenerationConfig.from_pretrained(tmp_path / "sample")

@@ -106,11 +106,11 @@ def test_import_computes_the_same(kind, shape, tmp_path):
         segments = segments if kind == "bert" else None
         chosen, hidden = ours(tokens, lengths, segments, places)
         kinds = {"token_type_ids": segments} if kind == "bert" else {}
-        found = theirs(tokens, attention_mask=real.long(), **kinds)
-    logits = found.prediction_logits if kind == "bert" else found.logits
+        outputs = theirs(tokens, attention_mask=real.long(), **kinds)
+    logits = outputs.prediction_logits if kind == "bert" else outputs.logits
     torch.testing.assert_close(ours.logits(chosen), logits[real], atol=1e-5, rtol=1e-5)
     if kind == "bert":  # theirs: 0 means that B follows
-        torch.testing.assert_close(ours.follows(hidden), found.seq_relationship_logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours.follows(hidden), outputs.seq_relationship_logits, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("nsp", [False, True])
@@ -147,8 +147,8 @@ def test_export_computes_the_same_and_comes_back(joint, nsp, tmp_path):
     torch.testing.assert_close(ours.logits(chosen), expected, atol=1e-5, rtol=1e-5)
     back_config, weights, back = import_model(tmp_path / "out")
     assert back_config == config and back.hash == tokenizer.hash
-    own = ours.state_dict()
-    assert all(torch.equal(weights[name], own[name]) for name in weights) and len(weights) == len(own)
+    state = ours.state_dict()
+    assert all(torch.equal(weights[name], state[name]) for name in weights) and len(weights) == len(state)
 
 
 GAPS = [

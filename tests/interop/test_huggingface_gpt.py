@@ -77,8 +77,8 @@ def test_export_computes_the_same_and_comes_back(tied, tmp_path):
         torch.testing.assert_close(ours.logits(ours(tokens)), reference(tokens).logits, atol=1e-5, rtol=1e-5)
     back_config, weights, back = import_model(tmp_path / "out")
     assert back_config == config and back.hash == tokenizer.hash
-    own = ours.state_dict()
-    assert all(torch.equal(weights[name], own[name]) for name in weights) and len(weights) == len(own)
+    state = ours.state_dict()
+    assert all(torch.equal(weights[name], state[name]) for name in weights) and len(weights) == len(state)
 
 
 def test_settings_without_a_counterpart_are_named(tmp_path):

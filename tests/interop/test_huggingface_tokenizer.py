@@ -78,8 +78,8 @@ def save(files: dict[str, bytes], folder: Path) -> Path:
 
 
 def compare(ours: Tokenizer, theirs, lines: list[str], language: str | None = None) -> None:
-    found = theirs(lines)["input_ids"]
-    for line, expected, ids in zip(lines, ours.encode_batch(lines, language), found, strict=True):
+    ids_of_lines = theirs(lines)["input_ids"]
+    for line, expected, ids in zip(lines, ours.encode_batch(lines, language), ids_of_lines, strict=True):
         assert ids == [*expected, ours.eos_id], (
             line,
             ours.pieces(expected, language),
@@ -213,10 +213,12 @@ def test_marian_tokenizers_are_read(tmp_path: Path, texts: dict, kind: str) -> N
     for language, lines in (("en", texts["en"][:150] + tricky), ("xx", texts["xx"][:150])):
         for line in lines:
             arguments = {"text": line} if language == "en" else {"text_target": line}
-            ids, found = ours.encode(line, language), theirs(**arguments)["input_ids"]
-            assert len(found) == len(ids) + 1 and found[-1] == ours.eos_id, line
+            ids, their_ids = ours.encode(line, language), theirs(**arguments)["input_ids"]
+            assert len(their_ids) == len(ids) + 1 and their_ids[-1] == ours.eos_id, line
             # theirs takes an unknown run that happens to be a piece of the other language for that piece
-            same = [a in (b, ours.unk_id) if line in NASTY else a == b for a, b in zip(ids, found[:-1], strict=True)]
+            same = [
+                a in (b, ours.unk_id) if line in NASTY else a == b for a, b in zip(ids, their_ids[:-1], strict=True)
+            ]
             assert all(same), line
             if ours.unk_id not in ids:
                 assert ours.decode(ids, language) == theirs.decode(ids, use_source_tokenizer=language == "en")

@@ -43,8 +43,8 @@ def theirs_of(kind: type, shape: dict) -> nn.Module:
 
 def saved(model: nn.Module, folder) -> tuple[dict, dict[str, Tensor]]:
     model.save_pretrained(folder)
-    found = json.loads((folder / "config.json").read_bytes())
-    return found, safetensors.torch.load_file(folder / "model.safetensors")
+    settings = json.loads((folder / "config.json").read_bytes())
+    return settings, safetensors.torch.load_file(folder / "model.safetensors")
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"width {shape['hidden_size']}")
@@ -72,17 +72,17 @@ def test_import_computes_the_same_at_any_resolution(shape, tmp_path):
 @torch.no_grad()
 def test_import_of_an_encoder_alone_and_of_one_with_a_mask(tmp_path):
     theirs = theirs_of(transformers.ViTModel, SHAPES[0])
-    found, tensors = saved(theirs, tmp_path)
-    config = huggingface.import_config(found, "theirs")
+    settings, tensors = saved(theirs, tmp_path)
+    config = huggingface.import_config(settings, "theirs")
     ours = MaskedPatchModel(ViT(config, 15, 3), 2).eval()
-    state = huggingface.import_weights(config, found, tensors, "theirs")
+    state = huggingface.import_weights(config, settings, tensors, "theirs")
     assert all(name.startswith("encoder.") for name in state)
     ours.load_state_dict(state, strict=False)
     images = torch.randn(2, 3, 15, 15)
     torch.testing.assert_close(ours.encoder(images), theirs(images).last_hidden_state, atol=1e-5, rtol=1e-5)
     theirs = theirs_of(transformers.ViTForMaskedImageModeling, SHAPES[0] | {"encoder_stride": 5})
-    found, tensors = saved(theirs, tmp_path)
-    ours.load_state_dict(huggingface.import_weights(config, found, tensors, "theirs"), strict=False)
+    settings, tensors = saved(theirs, tmp_path)
+    ours.load_state_dict(huggingface.import_weights(config, settings, tensors, "theirs"), strict=False)
     hidden, seen = torch.rand(2, 9) < 0.5, []
     ours.output = nn.Identity()
     got = ours(images, hidden, None, torch.arange(18)).view(2, 9, -1)
@@ -108,17 +108,17 @@ def test_export_computes_the_same_and_comes_back(tmp_path):
     huggingface.check_exportable(ours.config, ImageHeadConfig())
     tensors = huggingface.export_weights(ours.config, ours.state_dict())
     labels = ["cat", "dog", "horse", "ship"]
-    found = huggingface.export_config(ours.config, 15, 3, labels)
-    (tmp_path / "config.json").write_text(json.dumps(found))
+    settings = huggingface.export_config(ours.config, 15, 3, labels)
+    (tmp_path / "config.json").write_text(json.dumps(settings))
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     theirs, report = transformers.AutoModelForImageClassification.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report.values()), report
     assert [theirs.config.id2label[number] for number in range(4)] == labels
     images = torch.randn(3, 3, 15, 15)
     torch.testing.assert_close(ours(images), theirs.eval()(images).logits, atol=1e-5, rtol=1e-5)
-    back = huggingface.import_weights(huggingface.import_config(found, "ours"), found, tensors, "ours")
-    own = ours.state_dict()
-    assert back.keys() == own.keys() and all(torch.equal(back[name], own[name]) for name in own)
+    back = huggingface.import_weights(huggingface.import_config(settings, "ours"), settings, tensors, "ours")
+    state = ours.state_dict()
+    assert back.keys() == state.keys() and all(torch.equal(back[name], state[name]) for name in state)
 
 
 @pytest.mark.parametrize(
@@ -158,15 +158,15 @@ def test_foreign_settings_are_refused(change, message, tmp_path):
 
 
 def test_foreign_and_missing_weights_are_refused(tmp_path):
-    found, tensors = saved(theirs_of(transformers.ViTForImageClassification, SHAPES[0]), tmp_path)
-    config = huggingface.import_config(found, "theirs")
+    settings, tensors = saved(theirs_of(transformers.ViTForImageClassification, SHAPES[0]), tmp_path)
+    config = huggingface.import_config(settings, "theirs")
     with pytest.raises(ConfigError, match="theirs: the weights other.weight have no place"):
-        huggingface.import_weights(config, found, {**tensors, "other.weight": torch.ones(1)}, "theirs")
+        huggingface.import_weights(config, settings, {**tensors, "other.weight": torch.ones(1)}, "theirs")
     del tensors["vit.layernorm.bias"]
     with pytest.raises(ConfigError, match="theirs: the weights layernorm.bias are missing"):
-        huggingface.import_weights(config, found, tensors, "theirs")
+        huggingface.import_weights(config, settings, tensors, "theirs")
     with pytest.raises(ConfigError, match=r"position_embeddings has shape \(1, 10, 24\) .* \(1, 17, 24\)"):
-        huggingface.import_weights(config, found | {"image_size": 20}, tensors, "theirs")
+        huggingface.import_weights(config, settings | {"image_size": 20}, tensors, "theirs")
 
 
 ARGUMENTS = {**timm.ARCHITECTURES["vit_tiny_patch16_224"], "num_heads": 3}

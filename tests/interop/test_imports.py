@@ -59,8 +59,8 @@ def theirs_of(name: str, folder: Path, **changes):
 def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     tokens = torch.randint(5, len(WORDS), (3, 9), generator=torch.Generator().manual_seed(3))
     lengths = torch.tensor([9, 4, 1])
-    kept = torch.arange(9) < lengths[:, None]
-    return tokens.masked_fill(~kept, 0), lengths, kept
+    real_tokens = torch.arange(9) < lengths[:, None]
+    return tokens.masked_fill(~real_tokens, 0), lengths, real_tokens
 
 
 HEADS = [
@@ -84,16 +84,20 @@ def test_a_trained_head_comes_along(name, kind, tmp_path):
     (tmp_path / "ours" / "model.safetensors").write_bytes(tensors_to_bytes(foreign.weights))
     taken = load_initial(ours, tmp_path / "ours")
     assert taken.new == [] and taken.unused == ([] if kind != "tokens" else taken.unused)
-    tokens, lengths, kept = batch()
-    outputs = reference(tokens, attention_mask=kept.long())
+    tokens, lengths, real_tokens = batch()
+    outputs = reference(tokens, attention_mask=real_tokens.long())
     if kind == "sequence":
         torch.testing.assert_close(ours.eval()(tokens, lengths), outputs.logits, atol=1e-5, rtol=1e-5)
     elif kind == "tokens":
-        places = kept.flatten().nonzero()[:, 0]
-        torch.testing.assert_close(ours.eval()(tokens, lengths, places), outputs.logits[kept], atol=1e-5, rtol=1e-5)
+        places = real_tokens.flatten().nonzero()[:, 0]
+        torch.testing.assert_close(
+            ours.eval()(tokens, lengths, places), outputs.logits[real_tokens], atol=1e-5, rtol=1e-5
+        )
     else:
-        scores = ours.eval()(tokens, lengths, torch.zeros_like(tokens), torch.ones_like(kept)).transpose(1, 2)[kept]
-        expected = torch.stack((outputs.start_logits, outputs.end_logits), -1)[kept]
+        scores = ours.eval()(tokens, lengths, torch.zeros_like(tokens), torch.ones_like(real_tokens)).transpose(1, 2)[
+            real_tokens
+        ]
+        expected = torch.stack((outputs.start_logits, outputs.end_logits), -1)[real_tokens]
         torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -153,12 +157,12 @@ def timm_folder(folder: Path, names: tuple[str, ...]) -> Foreign:
 def test_rows_that_a_config_does_not_name_have_no_names_of_labels(tmp_path):
     weights = {"output.weight": torch.zeros(3, 4)}
     unnamed = ("LABEL_0", "LABEL_1", "LABEL_2")
-    for found in ({}, {"id2label": {"0": "a", "1": "b"}}, {"id2label": {"0": "a", "1": "a", "2": "b"}},
+    for settings in ({}, {"id2label": {"0": "a", "1": "b"}}, {"id2label": {"0": "a", "1": "a", "2": "b"}},
                   {"label_names": ["a", "b"]}, {"id2label": 3}, {"label_names": "abc"}):  # fmt: skip
-        assert label_names(found, weights) == unnamed
-    for found in ({"id2label": {"2": "c", "0": "a", "1": 7}}, {"label_names": ["a", 7, "c"]},
+        assert label_names(settings, weights) == unnamed
+    for settings in ({"id2label": {"2": "c", "0": "a", "1": 7}}, {"label_names": ["a", 7, "c"]},
                   {"pretrained_cfg": {"label_names": ["a", 7, "c"]}}):  # fmt: skip
-        assert label_names(found, weights) == ("a", "7", "c")
+        assert label_names(settings, weights) == ("a", "7", "c")
     assert label_names({"id2label": {"0": "a"}}, {}) == ()
 
 
@@ -238,9 +242,9 @@ def test_rows_that_pad_a_vocabulary_are_cut_from_the_weights_that_have_a_row_a_p
     assert tokenizer.vocab_size == len(WORDS) < rows
     ours = MaskedLanguageModel(BERT(config, tokenizer.vocab_size), nsp=True).eval()
     load_model_tensors(ours, weights, "imported")
-    tokens, lengths, kept = batch()
-    chosen, _ = ours(tokens, lengths, torch.zeros_like(tokens), kept.flatten().nonzero()[:, 0])
-    expected = reference(tokens, attention_mask=kept.long()).prediction_logits[kept][:, : len(WORDS)]
+    tokens, lengths, real_tokens = batch()
+    chosen, _ = ours(tokens, lengths, torch.zeros_like(tokens), real_tokens.flatten().nonzero()[:, 0])
+    expected = reference(tokens, attention_mask=real_tokens.long()).prediction_logits[real_tokens][:, : len(WORDS)]
     torch.testing.assert_close(ours.logits(chosen), expected, atol=1e-5, rtol=1e-5)
 
 

@@ -83,14 +83,14 @@ def test_an_exported_run_is_a_start(tmp_path, to, more, capsys):
 def test_timm_is_told_every_size(tmp_path):
     run = trained(tmp_path)
     export_run(run, tmp_path / "out", "timm")
-    found = json.loads((tmp_path / "out" / "config.json").read_bytes())
-    arguments, weights = found["model_args"], read_weights(tmp_path / "out")
+    exported = json.loads((tmp_path / "out" / "config.json").read_bytes())
+    arguments, weights = exported["model_args"], read_weights(tmp_path / "out")
     assert weights["patch_embed.proj.weight"].shape == (16, 3, arguments["patch_size"], arguments["patch_size"])
     assert weights["pos_embed"].shape == (1, (arguments["img_size"] // arguments["patch_size"]) ** 2 + 1, 16)
-    assert found["num_classes"] == len(weights["head.bias"]) == 10
+    assert exported["num_classes"] == len(weights["head.bias"]) == 10
     assert weights["blocks.1.mlp.fc1.weight"].shape[0] == arguments["mlp_ratio"] * 16
     assert (arguments["global_pool"], arguments["num_heads"]) == ("token", 2)
-    assert found["pretrained_cfg"]["mean"] == [0.3, 0.4, 0.5] and found["pretrained_cfg"]["crop_pct"] == 0.75
+    assert exported["pretrained_cfg"]["mean"] == [0.3, 0.4, 0.5] and exported["pretrained_cfg"]["crop_pct"] == 0.75
 
 
 def test_what_has_no_counterpart_is_refused(tmp_path):

@@ -311,22 +311,24 @@ def bert_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: An
     export_bert(ours, tokenizer, folder, labels, None if made == "masked" else head)
     exported = getattr(transformers, auto).from_pretrained(folder).eval()
     ids, lengths = tokens(rng)
-    kept = real(lengths)
+    real_tokens = real(lengths)
     segments = torch.randint(max(1, config.segments), ids.shape)
-    outputs = exported(ids, attention_mask=kept.long(), token_type_ids=segments)
+    outputs = exported(ids, attention_mask=real_tokens.long(), token_type_ids=segments)
     segments = segments if config.segments else None
     if isinstance(ours, MaskedLanguageModel):
-        return ours.logits(ours(ids, lengths, segments, kept.flatten().nonzero()[:, 0])[0]), outputs.logits[kept]
+        return ours.logits(ours(ids, lengths, segments, real_tokens.flatten().nonzero()[:, 0])[0]), outputs.logits[
+            real_tokens
+        ]
     if isinstance(ours, SequenceClassifier):
         assert exported.config.id2label == dict(enumerate(names))
         return ours(ids, lengths, segments), outputs.logits
     if isinstance(ours, TokenClassifier):
-        outputs = exported(ids, attention_mask=kept.long())
-        return ours(ids, lengths, kept.flatten().nonzero()[:, 0]), outputs.logits[kept]
+        outputs = exported(ids, attention_mask=real_tokens.long())
+        return ours(ids, lengths, real_tokens.flatten().nonzero()[:, 0]), outputs.logits[real_tokens]
     segments = torch.zeros_like(ids) if segments is None or config.segments < 2 else segments
-    outputs = exported(ids, attention_mask=kept.long(), token_type_ids=segments)
-    scores = ours(ids, lengths, segments, torch.ones_like(kept))
-    return scores.transpose(1, 2)[kept], torch.stack((outputs.start_logits, outputs.end_logits), -1)[kept]
+    outputs = exported(ids, attention_mask=real_tokens.long(), token_type_ids=segments)
+    scores = ours(ids, lengths, segments, torch.ones_like(real_tokens))
+    return scores.transpose(1, 2)[real_tokens], torch.stack((outputs.start_logits, outputs.end_logits), -1)[real_tokens]
 
 
 def gpt_out(values: dict[str, Any], tokenizer: Tokenizer, folder: Path, rng: Any) -> tuple[Tensor, Tensor]:

@@ -168,8 +168,8 @@ def test_every_architecture_of_theirs_is_read_as_it_is_or_refused_by_name():
 
 
 def test_every_argument_of_theirs_has_a_rule():
-    own = inspect.signature(vision_transformer.VisionTransformer.__init__).parameters.keys()
-    assert own - {"self", "device", "dtype"} == timm_vit.READ.keys()
+    arguments = inspect.signature(vision_transformer.VisionTransformer.__init__).parameters.keys()
+    assert arguments - {"self", "device", "dtype"} == timm_vit.READ.keys()
 
 
 def test_old_files_without_arguments_are_read(tmp_path):

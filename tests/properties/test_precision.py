@@ -25,7 +25,7 @@ class Slow(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.operations: list[str] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -33,9 +33,9 @@ class Slow(TorchDispatchMode):
         name = func.overloadpacket.__name__
         tensors = [x for x in tree_leaves(args) if isinstance(x, torch.Tensor) and x.dim() and x.is_floating_point()]
         if name in SUMS_AND_PRODUCTS and {torch.bfloat16, torch.float32} <= {x.dtype for x in tensors}:
-            self.found.append(f"{name}: {[(str(x.dtype), tuple(x.shape)) for x in tensors]}")
+            self.operations.append(f"{name}: {[(str(x.dtype), tuple(x.shape)) for x in tensors]}")
         if name == "bernoulli_":
-            self.found.append(name)
+            self.operations.append(name)
         return func(*args, **(kwargs or {}))
 
 
@@ -52,7 +52,7 @@ def slow_ways(task: Task, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     with Slow() as slow, torch.autocast("cpu", torch.bfloat16):
         task.loss(model, batch).total.backward()
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
-    return slow.found
+    return slow.operations
 
 
 def test_bfloat16_takes_no_slow_way(family, tmp_path, monkeypatch):

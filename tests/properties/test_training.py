@@ -106,7 +106,7 @@ def test_batches_are_a_pure_function_and_ranks_are_disjoint(family, tmp_path):
     )
 
     def stream(ranks, start, accumulate, number):
-        found = batches(
+        stream_of_batches = batches(
             task.view("train"),
             start=start,
             accumulate=accumulate,
@@ -114,7 +114,7 @@ def test_batches_are_a_pure_function_and_ranks_are_disjoint(family, tmp_path):
             device=torch.device("cpu"),
             workers=task.config.data.workers,
         )
-        return [tuple(batch.sample_ids.tolist()) for batch in itertools.islice(found, number)]
+        return [tuple(batch.sample_ids.tolist()) for batch in itertools.islice(stream_of_batches, number)]
 
     alone = stream(Ranks(), 0, 2, 2 * count)
     shares = [stream(Ranks(rank, 2), 0, 2, 2 * count) for rank in (0, 1)]
@@ -220,12 +220,12 @@ def test_not_finite_stops_and_is_never_saved(family, tmp_path, monkeypatch):
     loss = objective_type.loss
 
     def broken(self, model, outputs, batch):
-        found = loss(self, model, outputs, batch)
+        broken_loss = loss(self, model, outputs, batch)
         calls.append(model.training)
         if sum(calls) == 4:
-            found.total = found.total * float("nan")
-            found.parts |= {name: found.parts[name] * float("nan") for name in found.counts}
-        return found
+            broken_loss.total = broken_loss.total * float("nan")
+            broken_loss.parts |= {name: broken_loss.parts[name] * float("nan") for name in broken_loss.counts}
+        return broken_loss
 
     monkeypatch.setattr(objective_type, "loss", broken)
     config = family.config(tmp_path, *STEPS, "trainer.steps=6", "trainer.evaluate_limit=4")
@@ -312,17 +312,17 @@ def test_a_split_is_scored_to_its_end_and_no_more_is_done_than_asked(family, tmp
     model = task.model().eval().requires_grad_(False)
     losses = [task.loss(model, batch_of(task, "validation", 0, i)) for i in range(task.view("validation").num_batches)]
     assert len(losses) > 1
-    found = task.evaluate(model, "validation", Scoring(decoded=False, thorough=False, samples=0))
+    evaluation = task.evaluate(model, "validation", Scoring(decoded=False, thorough=False, samples=0))
     mean = sum(float(loss.total) for loss in losses) / sum(int(loss.count) for loss in losses)
     if names := losses[0].counts:  # a sum of several means
         mean = sum(
             sum(float(loss.parts[name]) for loss in losses) / sum(int(loss.counts[name]) for loss in losses)
             for name in names
         )
-    assert found.scores["loss"] == pytest.approx(mean, rel=1e-6)
-    assert (found.samples, found.tables) == ([], [])
+    assert evaluation.scores["loss"] == pytest.approx(mean, rel=1e-6)
+    assert (evaluation.samples, evaluation.tables) == ([], [])
     more = task.evaluate(model, "validation", Scoring(limit=4, samples=2))
-    assert len(more.samples) == 2 and more.scores.items() >= found.scores.items()
+    assert len(more.samples) == 2 and more.scores.items() >= evaluation.scores.items()
 
 
 def test_finetuning_starts_from_the_weights(family, tmp_path):
