@@ -48,6 +48,11 @@ def test_only_line_feeds_end_lines(stand_ins, monkeypatch, capfdbinary):
     assert capfdbinary.readouterr().out == "A\u2028B\x0bC\x85D\x0cE F\n\n\n".encode()
 
 
+def test_a_seed_is_that_of_sampling(stand_ins, capsys):
+    assert main(["predict", "r", "a text", "--seed", "3", "decode.sample=true"]) == 0
+    assert "decode.seed=3" in stand_ins.open_run[-1].overrides and capsys.readouterr().out == "A TEXT\n"
+
+
 def test_no_input_gives_no_output(stand_ins, monkeypatch, capfdbinary):
     stdin(monkeypatch, b"")
     assert main(["translate", "r"]) == 0

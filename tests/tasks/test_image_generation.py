@@ -101,6 +101,7 @@ def test_each_phase_trains_its_net_alone_and_moves_its_spectral_vectors_once(tmp
         parameters = dict(trainer.model.named_parameters())
         changed = {key.partition(".")[0] for key, value in parameters.items() if not torch.equal(value, before[key])}
         assert changed == {name}
+        assert all(parameter.grad is None for parameter in parameters.values())  # nothing is left for the other phase
         norms = [m for m in getattr(trainer.model, name).modules() if isinstance(m, SpectralNorm)]
         once = [m for m in expected.modules() if isinstance(m, SpectralNorm)]
         assert norms and all(torch.equal(a.left, b.left) for a, b in zip(norms, once, strict=True))

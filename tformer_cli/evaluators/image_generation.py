@@ -232,9 +232,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
                 f"{kind}_spread": _mean(spreads),
                 f"lowest_{kind}_spread": float(np.nanmin(spreads)) if np.isfinite(spreads).any() else 0.0,
             }
-            evaluation.signatures |= {
-                name: signatures[kind] for name in evaluation.scores if f"{kind}_" in name and name != "label"
-            }
+            evaluation.signatures |= {name: signatures[kind] for name in evaluation.scores if f"{kind}_" in name}
         if scoring.thorough:
             header = ["label", *(f"{kind} spread" for kind in columns)]
             cells = [[name, *(f"{spreads[row]:.3f}" for spreads in table)] for row, name in enumerate(names)]

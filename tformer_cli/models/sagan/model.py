@@ -87,7 +87,7 @@ class ConditionalNorm(nn.Module):
                 x, self.running_mean, self.running_var, None, None, self.training, MOMENTUM, EPSILON  # pyright: ignore[reportArgumentType]  # buffers
             )  # fmt: skip
         gain, shift = (layer(labels).to(x.dtype)[:, :, None, None] for layer in (self.gain, self.shift))
-        return x * gain + shift
+        return torch.addcmul(shift, x, gain)
 
 
 def _doubled(x: Tensor) -> Tensor:
