@@ -17,12 +17,12 @@ from tests.properties.test_training import machine
 from tformer_cli import load, tasks
 from tformer_cli.cli.main import main
 from tformer_cli.config.compose import compose
-from tformer_cli.errors import ConfigError
+from tformer_cli.errors import ConfigError, RunError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.evaluators.image_generation import CLASSIFIER
 from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.nn.spectral_norm import SpectralNorm
-from tformer_cli.objectives.adversarial import Scores, labels_of, noise_of
+from tformer_cli.objectives.adversarial import GeneratorHinge, Scores, labels_of, noise_of
 from tformer_cli.predictors.base import Companion
 from tformer_cli.runs.checkpoint import read_state, read_tensors
 from tformer_cli.runs.folder import locate
@@ -345,3 +345,20 @@ def test_impossible_settings_are_refused(setting, words):
     with pytest.raises(ConfigError) as caught:
         compose("sagan/digits", setting.split())
     assert words in str(caught.value)
+
+
+def test_after_a_step_that_was_not_finite_the_rate_of_either_net_may_change(tmp_path, monkeypatch):
+    config = compose("sagan/digits", [*SMALL, *TINY, *STEPS, f"data.cache={tmp_path}", "trainer.samples=0"])
+    loss = GeneratorHinge.loss
+
+    def broken(self, model, outputs, batch):
+        return loss(self, model, outputs * float("nan"), batch) if len(steps) > 1 else loss(self, model, outputs, batch)
+
+    steps: list[int] = []
+    monkeypatch.setattr(GeneratorHinge, "loss", lambda *arguments: (steps.append(1), broken(*arguments))[1])
+    with pytest.raises(RunError, match="step 2: loss or gradient is not finite"):
+        launch(config, tmp_path / "run", quiet=True)
+    monkeypatch.setattr(GeneratorHinge, "loss", loss)
+    config.generator_optim.lr /= 2
+    launch(config, tmp_path / "run", resume=True, quiet=True)
+    assert (tmp_path / "run" / "checkpoints" / "step-00000002").is_dir()

@@ -40,7 +40,9 @@ HARMLESS = (
 """Settings that may differ on `--resume`, since they do not change the training steps themselves."""
 LOCATIONS = ("data.path", "data.train", "data.validation", "data.source", "data.name")
 """Locations of data, which may change if the hash of the data is the same."""
-STEERING = ("optim.lr", "optim.warmup_steps", "optim.clip_norm")
+STEERING = tuple(
+    f"{optimiser}.{name}" for optimiser in ("optim", "generator_optim") for name in ("lr", "warmup_steps", "clip_norm")
+)
 """Settings that may differ on `--resume` after a step that was not finite."""
 
 
