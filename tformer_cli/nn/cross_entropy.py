@@ -174,7 +174,7 @@ def paired_head_loss(
         log-likelihoods in both passes, and the sum of KL(p || q) + KL(q || p); (), float32.
     """
     hidden, weight, bias = _autocast(torch.stack((first, second)), weight, bias)
-    rows = _chunk_rows(hidden.device, 2 * weight.shape[0])
+    rows = _chunk_rows(hidden.device, 8 * weight.shape[0])  # log p, p and gradients of both passes, d and p - q
     return _PairedHeadLoss.apply(hidden, weight, bias, targets, label_smoothing, divergence_weight, rows)
 
 

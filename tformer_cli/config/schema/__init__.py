@@ -135,7 +135,9 @@ class Experiment:
                 raise ConfigError(cause, f"regularise.{name}=0")
         if self.regularise.consistency and not self.passes_differ():
             cause = "regularise.consistency: two passes over a batch are equal, as nothing in them is random"
-            raise ConfigError(cause, "model.dropout=0.1")
+            raise ConfigError(
+                cause, "model.dropout=0.1" if hasattr(self.model, "dropout") else "regularise.consistency=0"
+            )
 
     def passes_differ(self) -> bool:
         """Return whether two passes of the model over one batch differ in training: whether there is dropout."""
