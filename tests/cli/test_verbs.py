@@ -259,7 +259,15 @@ def test_quickstart_compares_models_of_one_recipe_only_when_asked_to(stand_ins, 
             for score, run in enumerate(runs)
         ]
         groups = [SimpleNamespace(name=name, examples=5, scores=[1, 2, 3, 4]) for name in ("1-4", "5-9")]
-        return SimpleNamespace(runs=entries, groups=groups, metric=metric, split=split, by=by, lower_is_better=False)
+        return SimpleNamespace(
+            runs=entries,
+            groups=groups,
+            metric=metric,
+            split=split,
+            by=by,
+            lower_is_better=False,
+            notes=["speeds of two machines"],
+        )
 
     monkeypatch.setitem(sys.modules, "tformer_cli.train.compare", SimpleNamespace(compare_runs=compare_runs))
     assert main(["quickstart", "lineage", "--run", "q"]) == 0
@@ -272,11 +280,14 @@ def test_quickstart_compares_models_of_one_recipe_only_when_asked_to(stand_ins, 
     assert [config.model.family for config in configs] == [*["recurrent_seq2seq"] * 3, "seq2seq"]
     assert [getattr(config.model, "peeky", False) for config in configs] == [False, True, False, False]
     captured = capsys.readouterr()
+    assert "speeds of two machines" in captured.err
     assert "exact_match by length" in captured.out and "q/transformer" in captured.out
     assert Path("q/length.svg").read_text(encoding="utf-8").startswith("<svg")
     assert "tformer translate" not in captured.err, "next commands of demonstrations"
     assert main(["quickstart", "lineage", "--minutes", "0.1", "--run", "short", "--quiet"]) == 0
     assert {call.config.trainer.minutes for call in stand_ins.launch[4:]} == {0.1}
+    assert main(["quickstart", "lineage", "--full"]) == 2
+    assert "the models of lineage train for the same minutes" in capsys.readouterr().err
 
 
 def test_quickstart_leaves_out_what_needs_a_library_that_is_not_there(stand_ins, monkeypatch, capsys):

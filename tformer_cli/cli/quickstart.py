@@ -59,6 +59,8 @@ def quickstart(
     if full and minutes is not None:
         raise ConfigError("--full and --minutes both set the length of training", "give one of them")
     chosen = _chosen_families(families, quiet)
+    if full and (names := [name for name in chosen if name in COMPARISONS]):
+        raise ConfigError(f"--full: the models of {names[0]} train for the same minutes", "--minutes 5")
     compared = {
         name: comparison_configs(name, COMPARISONS[name], _length(name, minutes, full))
         for name in chosen

@@ -50,4 +50,6 @@ def show_comparison(compared: ComparedModels, configs: dict[str, Experiment], fo
     show(comparison)
     chart = folder / f"{compared.by}.svg"
     write_chart(comparison, chart, chart.suffix)
+    for line in comparison.notes:
+        note(line, quiet=quiet)
     note(f"\nthe scores by {compared.by} as a chart: {chart}", quiet=quiet)
