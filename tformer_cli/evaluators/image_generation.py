@@ -193,7 +193,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
             for down, right in QUERIES:
                 row, column = int(down * rows), int(right * columns)
                 marked.append(_marked(image, down, right))
-                captions.append(f"from row {row + 1}, column {column + 1} of {rows} x {columns}")
+                captions.append(f"row {row + 1}, column {column + 1}")
                 maps.append(layer[number, 0, row * columns + column].float().cpu().numpy().reshape(rows // 2, -1))
         return {"attention": Gallery(marked, captions, [None] * len(marked), maps, columns=2 * len(QUERIES))}
 
@@ -302,7 +302,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _marked(image: np.ndarray, down: float, right: float) -> np.ndarray:
-    """Return an image (H, W, C) in colour, with a red pixel at a point."""
+    """Return an image (H, W, C) in colour, with a cyan pixel at a point, since heat maps are red."""
     marked = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image.copy()
-    marked[int(down * len(image)), int(right * image.shape[1])] = (255, 0, 0)
+    marked[int(down * len(image)), int(right * image.shape[1])] = (0, 255, 255)
     return marked
