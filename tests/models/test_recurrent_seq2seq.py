@@ -28,6 +28,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bahdanau-lstm": {"attention": BAHDANAU, "encoder_depth": 2, "decoder_depth": 2},
     "luong-dot": {"attention": DOT},
     "luong-dot-bridge": {"attention": DOT, "bidirectional": True, "bridge": True},
+    "luong-general-bridge": {"attention": GENERAL, "bidirectional": True, "bridge": True, "decoder_depth": 2},
+    "luong-concat-bridge": {
+        "attention": CONCAT,
+        "cell": Cell.gru,
+        "bidirectional": True,
+        "bridge": True,
+        "input_feeding": True,
+    },
     "luong-general": {"attention": GENERAL, "bidirectional": True, "encoder_depth": 2, "decoder_depth": 2},
     "luong-concat": {"attention": CONCAT, "cell": Cell.gru, "reverse_source": True},
     "luong-feeding": {"attention": GENERAL, "input_feeding": True, "decoder_depth": 2, "bidirectional": True},
@@ -138,6 +146,28 @@ def test_search_scores_are_those_of_the_outputs(model: RecurrentSeq2Seq) -> None
                 log_probs = model.logits(hidden)[0].log_softmax(-1)
                 total = log_probs[torch.arange(inputs.shape[1]), [*hypothesis.tokens, EOS]].sum()
                 assert hypothesis.log_probability == pytest.approx(float(total), abs=1e-5)
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+def test_autocast_changes_neither_outputs_nor_gradients(settings: dict[str, Any]) -> None:
+    """All but the output layer computes in float32."""
+    model = build(torch.float32, **settings)
+    source, lengths, target, _ = padded_batch()
+    outputs, gradients = [], []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            outputs.append(model(source, lengths, target))
+        model.zero_grad()
+        outputs[-1].square().sum().backward()
+        gradients.append({name: value.grad for name, value in model.named_parameters() if value.grad is not None})
+    assert outputs[1].dtype is torch.float32 and torch.equal(*outputs)
+    torch.testing.assert_close(gradients[1], gradients[0], atol=0, rtol=0)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        results = search(
+            model, model.start(model.encode(source, lengths), 2, 4), config=DecodeConfig(beam=2), bos_id=BOS,
+            eos_id=EOS, max_lengths=torch.tensor([4, 4, 4]), forbidden=(PAD, BOS),
+        )  # fmt: skip
+    assert len(results) == 3
 
 
 @torch.no_grad()
@@ -353,6 +383,7 @@ def test_tied_embeddings_are_one_matrix() -> None:
         ({"peeky": True, "attention": GENERAL}, "model.peeky: it replaces attention"),
         ({"input_feeding": True, "attention": BAHDANAU}, "model.input_feeding: it belongs to Luong's attention"),
         ({"bridge": True, "attention": NONE}, "model.bridge: it belongs to Luong's attention"),
+        ({"bridge": True, "attention": DOT, "dim": 8}, "model.bridge: encoder and decoder have equal widths, 8"),
         ({"attention": DOT, "bidirectional": True, "dim": 8}, "luong_dot needs equal widths, not 16 and 8"),
         ({"reverse_source": True, "bidirectional": True}, "model.reverse_source: a bidirectional encoder"),
     ],

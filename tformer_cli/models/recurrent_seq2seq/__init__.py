@@ -49,7 +49,7 @@ class RecurrentSeq2SeqConfig(RecurrentConfig):
         return Limits(source=self.max_length, target=self.max_length)
 
     def check(self) -> None:
-        """Refuse combinations that no paper describes, and a dot product of unequal widths.
+        """Refuse combinations without a meaning, a dot product of unequal widths, and a bridge between equal ones.
 
         Raises:
             ConfigError: naming the setting and a valid value.
@@ -63,6 +63,9 @@ class RecurrentSeq2SeqConfig(RecurrentConfig):
             if getattr(self, name) and not is_luong:
                 cause = f"model.{name}: it belongs to Luong's attention, and model.attention is {score.name}"
                 raise ConfigError(cause, f"model.{name}=false")
+        if self.bridge and self.memory_width == self.dim:
+            cause = f"model.bridge: encoder and decoder have equal widths, {self.dim}"
+            raise ConfigError(cause, "model.bridge=false, or model.bidirectional=true")
         if score is RecurrentAttentionKind.luong_dot and self.memory_width != self.dim and not self.bridge:
             cause = f"model.attention: luong_dot needs equal widths, not {self.memory_width} and {self.dim}"
             raise ConfigError(cause, "model.bridge=true, or model.bidirectional=false")

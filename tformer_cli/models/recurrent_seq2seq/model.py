@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from tformer_cli.config.family import Sizes
 from tformer_cli.config.schema import TieEmbeddings
+from tformer_cli.models.decoding import Memory
 from tformer_cli.models.encoder_decoder import EncoderDecoder
 from tformer_cli.models.recurrent import RecurrentEncoder, initialise
 from tformer_cli.models.recurrent_seq2seq import RecurrentSeq2SeqConfig
 from tformer_cli.models.recurrent_seq2seq.decoder import RecurrentState, build_decoder
-from tformer_cli.nn.recurrent import RecurrentEncoderStack
+from tformer_cli.nn.recurrent import RecurrentEncoderStack, full_precision
 
 
 class RecurrentSeq2Seq(EncoderDecoder[RecurrentState]):
@@ -36,6 +37,11 @@ class RecurrentSeq2Seq(EncoderDecoder[RecurrentState]):
         super().__init__(encoder, decoder)
         self.config = config
         self.apply(initialise)
+
+    def encode(self, *inputs: Tensor) -> Memory:
+        """Encode inputs, and project the states if there is a bridge, in full precision as the decoder expects."""
+        with full_precision(inputs[0]):
+            return super().encode(*inputs)
 
 
 def build(config: RecurrentSeq2SeqConfig, sizes: Sizes) -> RecurrentSeq2Seq:
