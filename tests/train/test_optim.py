@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.properties.families import FAMILIES, VARIANTS, family_named
 from tformer_cli.config.schema import Method, OptimConfig, Schedule
 from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
@@ -173,26 +174,69 @@ def test_muon_takes_the_steps_of_torchs_own():
     assert (model.weight - other.weight).norm() < 0.02 * moved  # theirs iterates in bfloat16
 
 
-def test_lower_layers_learn_less():
-    names = ["encoder.embedding.weight", "encoder.stack.blocks.0.x", "encoder.stack.blocks.1.x", "output.weight"]
-    scales = layer_scales(names, 0.5)
-    assert [scales[name] for name in names] == [0.125, 0.25, 0.5, 1.0]
-    assert set(layer_scales(names, 1.0).values()) == {1.0}
+LAYERS = {
+    "translation": (
+        ["model.tie_embeddings=none", "model.positions=learnable_sinusoidal"],
+        {"source_embedding.weight": 2, "source_positions.frequency": 2, "encoder.blocks.0.": 1, "encoder.norm.bias": 0,
+         "target_embedding.weight": 5, "target_positions.frequency": 5, "decoder.blocks.0.": 4, "decoder.blocks.3.": 1,
+         "decoder.norm.bias": 0, "output.weight": 0},
+    ),
+    "translation, tied": (["model.final_bias=true"], {"target_embedding.weight": 5, "final_bias": 0}),
+    "recurrent translation": (
+        ["model.tie_embeddings=all"],
+        {"encoder.embedding.weight": 5, "encoder.stack.blocks.0.": 1, "decoder.stack.blocks.0.": 4,
+         "decoder.initial.0.bias": 5, "decoder.stack.blocks.3.": 1, "decoder.readout.project.bias": 0},
+    ),
+    "recurrent translation, untied": (
+        ["model.tie_embeddings=none"],
+        {"encoder.embedding.weight": 2, "decoder.embedding.weight": 5, "decoder.output.weight": 0},
+    ),
+    "captions": (
+        ["decoder.depth=4"],
+        {"encoder.patches.project.bias": 2, "encoder.stack.blocks.0.": 1, "bridge.weight": 0,
+         "decoder.target_embedding.weight": 5, "decoder.target_positions.table": 5, "decoder.decoder.blocks.0.": 4},
+    ),
+    "conformer": (
+        ["model.decoder_depth=4"],
+        {"encoder.subsampling.project.bias": 2, "ctc.bias": 0, "target_embedding.weight": 5, "decoder.blocks.0.": 4},
+    ),
+    "bert": (
+        ["model.depth=4"],
+        {"encoder.embedding.weight": 5, "encoder.positions.table": 5, "encoder.norm.bias": 5,
+         "encoder.stack.blocks.0.": 4, "encoder.stack.blocks.3.": 1, "encoder.stack.norm.bias": 0, "head.bias": 0},
+    ),
+    "vit": (
+        ["model.depth=4"],
+        {"encoder.class_token": 5, "encoder.positions.table": 5, "encoder.patches.project.bias": 5,
+         "encoder.stack.blocks.0.": 4, "head.output.bias": 0},
+    ),
+    "masked patches": ([], {"mask": 2, "encoder.stack.blocks.0.": 1, "output.bias": 0}),
+    "gpt": (["model.depth=4"], {"embedding.weight": 5, "stack.blocks.0.": 4, "stack.norm.bias": 0}),
+    "resnet": ([], {"encoder.stem.norm.bias": 0, "head.output.bias": 0}),
+}  # fmt: skip
+"""Layers above parameters of real models, by the beginnings of their names; encoders have depth 1, decoders 4."""
 
 
-def test_each_stack_counts_its_own_depth():
-    scales = {
-        "embedding.weight": 0.0625,  # of both: below the deeper one
-        "encoder.blocks.0.x": 0.125,
-        "encoder.blocks.1.x": 0.25,
-        "encoder.blocks.2.x": 0.5,
-        "encoder.norm.weight": 1.0,
-        "decoder.embedding.weight": 0.25,
-        "decoder.stack.blocks.0.x": 0.5,
-        "bridge.weight": 1.0,
-    }
-    assert layer_scales(list(scales), 0.5) == scales
-    assert layer_scales(["stages.0.weight", "head.weight"], 0.5) == {"stages.0.weight": 1.0, "head.weight": 1.0}
+@pytest.mark.parametrize("case", LAYERS)
+def test_lower_layers_learn_less(case, tmp_path):
+    settings, layers = LAYERS[case]
+    family = next(family for family in (*FAMILIES, *VARIANTS) if family.name == case.split(",")[0])
+    if family.name.endswith("translation"):
+        settings = [*settings, "model.encoder_depth=1", "model.decoder_depth=4"]
+    model = family.task(tmp_path, *settings).model()
+    scales = layer_scales(model, 0.5)
+    assert list(scales) == [name for name, _ in model.named_parameters()]
+    for prefix, above in layers.items():
+        assert {scale for name, scale in scales.items() if name.startswith(prefix)} == {0.5**above}, prefix
+    assert set(layer_scales(model, 1.0).values()) == {1.0}
+
+
+def test_the_optimiser_has_the_factors(tmp_path):
+    model = family_named("bert").task(tmp_path, "model.depth=4").model()
+    optimizer = build_optimizer(model, OptimConfig(layer_decay=0.5))
+    scales = {id(value): group["scale"] for group in optimizer.param_groups for value in group["params"]}
+    expected = layer_scales(model, 0.5)
+    assert {name: scales[id(value)] for name, value in model.named_parameters()} == expected
 
 
 @pytest.mark.parametrize("method", list(Method), ids=lambda method: method.name)

@@ -6,6 +6,7 @@ Shapes: B batch, S positions of the memory, T target length, D model width, V vo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -119,6 +120,7 @@ class TransformerDecoderBase(nn.Module):
     `Seq2Seq` and `Conformer` also have an encoder, `TransformerDecoder` has none.
 
     Attributes:
+        stack_inputs: children that are a layer below a stack, with the name of the stack (`train.optim.layer_scales`).
         embedding_scale: factor of the embeddings (section 3.4).
         target_embedding: token embedding, (V, D).
         target_positions: positions of the target's tokens.
@@ -128,6 +130,7 @@ class TransformerDecoderBase(nn.Module):
         final_bias: bias of an output projection that is the embedding, (V,); may be absent.
     """
 
+    stack_inputs: ClassVar[dict[str, str]] = {"target_embedding": "decoder", "target_positions": "decoder"}
     embedding_scale: float
     target_embedding: nn.Embedding
     target_positions: AbsolutePositions

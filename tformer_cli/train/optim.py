@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from tformer_cli.config.schema import Method, OptimConfig
 from tformer_cli.train.muon import MuonAdamW
 
 BLOCK = re.compile(r"(.*?)\bblocks\.(\d+)\.")
-"""Name of a parameter in a block: the name of its stack, and the number of the block."""
+"""Name of a parameter in a block: the name of its stack, with a dot, and the number of the block."""
 
 
 def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
@@ -42,45 +41,57 @@ def _weight(module: Any) -> Tensor:
     return module.parametrizations.weight.original if is_parametrized(module, "weight") else module.weight
 
 
-def layer_scales(names: Iterable[str], decay: float) -> dict[str, float]:
+def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
     """Return the factor of each parameter's learning rate (Clark et al. 2020).
 
     The factor of the head is 1. The last block of a stack has the factor `decay`, and each block below it has `decay`
     times the factor of the block above it. An encoder and a decoder are two stacks: each counts its own depth, since
     every block of the decoder reads the last block of the encoder.
 
-    Parameters outside of blocks belong to the stack with which they share most of their name. Before its first block
-    they are a layer below it, otherwise they belong to the head. Embeddings that stacks share are below the deepest.
+    A parameter outside of blocks belongs to the innermost module around it that contains a stack. The module's
+    attribute `stack_inputs` maps the names of its children that are a layer below a stack to the name of the stack;
+    the others belong to the head. In a module without this attribute, what is registered before the first block is a
+    layer below it. A parameter that several modules share has the lowest of their factors.
 
     Args:
-        names: names of the parameters in the order of the model.
+        model: a model whose stacks have their blocks in an attribute `blocks`.
         decay: ratio of the factors of neighbouring layers.
+
+    Returns:
+        Factors by the names of `model.named_parameters()`.
     """
-    names = list(names)
-    blocks = {name: match for name in names if (match := BLOCK.match(name))}
+    parameters = dict(model.named_parameters(remove_duplicate=False))
     depths, first_index = dict[str, int](), dict[str, int]()
-    for index, name in enumerate(names):
-        if name in blocks:
-            stack, block = blocks[name].groups()
+    for index, name in enumerate(parameters):
+        if match := BLOCK.match(name):
+            stack, block = match.groups()
             depths[stack] = max(depths.get(stack, 0), int(block) + 1)
             first_index.setdefault(stack, index)
 
     def layers_above(index: int, name: str) -> int:
-        if name in blocks:
-            stack, block = blocks[name].groups()
+        if match := BLOCK.match(name):
+            stack, block = match.groups()
             return depths[stack] - int(block)
-        shared = {stack: _shared_parts(name, stack) for stack in depths}
-        nearest = [stack for stack, parts in shared.items() if parts == max(shared.values())]
-        below = index < min((first_index[stack] for stack in nearest), default=0)
-        return 1 + max(depths[stack] for stack in nearest) if below else 0
+        holder = _holder(name, depths)
+        inputs = getattr(model.get_submodule(holder.removesuffix(".")), "stack_inputs", None)
+        if inputs is not None:
+            stack = inputs.get(name.removeprefix(holder).split(".")[0])
+            return 1 + depths.get(f"{holder}{stack}.", 0) if stack else 0
+        stacks = [stack for stack in depths if stack.startswith(holder)]
+        below = index < min((first_index[stack] for stack in stacks), default=0)
+        return 1 + max(depths[stack] for stack in stacks) if below else 0
 
-    return {name: decay ** layers_above(index, name) for index, name in enumerate(names)}
+    layers = dict[int, int]()
+    for index, (name, parameter) in enumerate(parameters.items()):
+        layers[id(parameter)] = max(layers.get(id(parameter), 0), layers_above(index, name))
+    return {name: decay ** layers[id(parameter)] for name, parameter in model.named_parameters()}
 
 
-def _shared_parts(name: str, other: str) -> int:
-    """Return the number of leading parts that two dotted names share."""
-    pairs = zip(name.split("."), other.split("."), strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+def _holder(name: str, stacks: Collection[str]) -> str:
+    """Return the name, with a dot, of the innermost module around a parameter that contains a stack; "": the model."""
+    parts = name.split(".")[:-1]
+    prefixes = ("".join(f"{part}." for part in parts[:size]) for size in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if any(stack.startswith(prefix) for stack in stacks)), "")
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
@@ -97,7 +108,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
     matrices = [name for name in with_decay if muon and parameters[name].shape[1] > 1]
     others = [name for name in with_decay if name not in matrices]
     kinds = ((matrices, config.weight_decay, True), (others, config.weight_decay, False), (without_decay, 0.0, False))
-    scales = layer_scales(parameters, config.layer_decay)
+    scales = layer_scales(model, config.layer_decay)
     groups = [
         {
             "params": [parameters[name] for name in names if scales[name] == scale],

@@ -7,6 +7,7 @@ encoder's states, L layers, P parts of a layer's state (h and c of an LSTM, h of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,12 @@ class RecurrentDecoderBase(nn.Module):
         vocab_size: size of the target vocabulary, V.
         fed: width of what the first layer reads at each step beside the embedding.
         context: width of what every layer reads at each step.
+
+    Attributes:
+        stack_inputs: children that are a layer below the recurrent layers (`train.optim.layer_scales`).
     """
+
+    stack_inputs: ClassVar[dict[str, str]] = {"embedding": "stack", "summary": "stack", "initial": "stack"}
 
     def __init__(self, config: RecurrentSeq2SeqConfig, vocab_size: int, *, fed: int = 0, context: int = 0) -> None:
         super().__init__()
