@@ -266,11 +266,11 @@ def test_bahdanau_equals_a_plain_loop() -> None:
     model = build(**SETTINGS["bahdanau"])
     plain = Plain(model)
     x = plain.embed("encoder", SOURCE)
-    ahead = [state[0] for state in plain.read("encoder.stack.blocks.0.ahead", x, 1)]
-    back = [state[0] for state in plain.read("encoder.stack.blocks.0.back", x[::-1], 1)][::-1]
-    h = [np.concatenate(pair) for pair in zip(ahead, back, strict=True)]
+    forward = [state[0] for state in plain.read("encoder.stack.blocks.0.forward_layer", x, 1)]
+    backward = [state[0] for state in plain.read("encoder.stack.blocks.0.backward_layer", x[::-1], 1)][::-1]
+    h = [np.concatenate(pair) for pair in zip(forward, backward, strict=True)]
     w, u, v = (plain[f"decoder.cross.score.{name}"] for name in ("project_query.weight", "project_key.weight", "v"))
-    s, expected = np.tanh(plain.linear("decoder.initial.0", back[0])), []
+    s, expected = np.tanh(plain.linear("decoder.initial.0", backward[0])), []
     for y in plain.embed("decoder", TARGET):
         a = softmax([float(v @ np.tanh(w @ s + u @ h_j)) for h_j in h])
         c = sum(weight * h_j for weight, h_j in zip(a, h, strict=True))
@@ -285,7 +285,7 @@ def test_luong_equals_a_plain_loop(kind: RecurrentAttentionKind, feeding: bool) 
     """Of an LSTM with one direction, whose last h and c are the first state of the decoder."""
     model = build(attention=kind, input_feeding=feeding)
     plain = Plain(model)
-    states = plain.read("encoder.stack.blocks.0.ahead", plain.embed("encoder", SOURCE), 2)
+    states = plain.read("encoder.stack.blocks.0.forward_layer", plain.embed("encoder", SOURCE), 2)
     state, attentional, expected = states[-1], np.zeros(8), []
     name = "decoder.cross.score"
     for y in plain.embed("decoder", TARGET):
@@ -310,7 +310,7 @@ def test_luong_equals_a_plain_loop(kind: RecurrentAttentionKind, feeding: bool) 
 def test_peeky_equals_a_plain_loop(cell: Cell) -> None:
     model = build(attention=NONE, peeky=True, cell=cell, decoder_depth=2)
     plain, parts = Plain(model), 2 if cell is Cell.lstm else 1
-    last = plain.read("encoder.stack.blocks.0.ahead", plain.embed("encoder", SOURCE), parts)[-1]
+    last = plain.read("encoder.stack.blocks.0.forward_layer", plain.embed("encoder", SOURCE), parts)[-1]
     c = np.tanh(plain.linear("decoder.summary", last[0]))
     layers = [(np.tanh(plain.linear(f"decoder.initial.{n}", c)), np.zeros(8))[:parts] for n in range(2)]
     expected = []
@@ -331,7 +331,7 @@ def test_without_attention_it_equals_two_of_torchs_modules(cell: Cell) -> None:
     encoder, decoder = (kind(8, 8, 2, batch_first=True).double() for _ in range(2))
     for number in range(2):
         for module, layer in (
-            (encoder, model.encoder.stack.blocks[number].ahead), (decoder, model.decoder.stack.blocks[number])
+            (encoder, model.encoder.stack.blocks[number].forward_layer), (decoder, model.decoder.stack.blocks[number])
         ):  # fmt: skip
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
                 getattr(module, f"{name}_l{number}").data.copy_(getattr(layer.rnn, f"{name}_l0").data)

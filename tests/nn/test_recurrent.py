@@ -74,9 +74,9 @@ def test_an_encoder_equals_torchs_layers_on_packed_sequences(
     reference = torch_layers(cell, bidirectional=bidirectional).to(dtype)
     encoder = RecurrentEncoderStack(cell, INPUTS, DIM, DEPTH, bidirectional=bidirectional, dropout=0.0).to(dtype)
     for number, block in enumerate(encoder.blocks):
-        copy_layer(block.ahead, reference, f"_l{number}")
+        copy_layer(block.forward_layer, reference, f"_l{number}")
         if bidirectional:
-            copy_layer(block.back, reference, f"_l{number}_reverse")
+            copy_layer(block.backward_layer, reference, f"_l{number}_reverse")
     real = (torch.arange(7) < LENGTHS[:, None])[:, :, None]
     x = torch.randn(3, 7, INPUTS, dtype=dtype)
     noisy = torch.where(real, x, 100 * torch.randn_like(x)).requires_grad_()
@@ -91,7 +91,10 @@ def test_an_encoder_equals_torchs_layers_on_packed_sequences(
         ((value * weights).sum() + states.square().sum()).backward()
     torch.testing.assert_close(noisy.grad, plain.grad, atol=10 * atol, rtol=10 * atol)
     torch.testing.assert_close(
-        encoder.blocks[0].ahead.rnn.weight_ih_l0.grad, reference.weight_ih_l0.grad, atol=10 * atol, rtol=10 * atol
+        encoder.blocks[0].forward_layer.rnn.weight_ih_l0.grad,
+        reference.weight_ih_l0.grad,
+        atol=10 * atol,
+        rtol=10 * atol,
     )
     assert not noisy.grad[1, 1:].any()
 

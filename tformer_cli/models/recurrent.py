@@ -106,11 +106,11 @@ class LayerStates:
         self.layers = [tuple(part[sentences] for part in layer) for layer in self.layers]
 
 
-def as_rows(states: States) -> States:
+def with_hypothesis_axis(states: States) -> States:
     """Return states (B, D) as those of one hypothesis of each sentence, (B, 1, D)."""
     return [tuple(part[:, None] for part in layer) for layer in states]
 
 
-def only_rows(states: States) -> States:
+def without_hypothesis_axis(states: States) -> States:
     """Return the states (B, D) of the only hypothesis of each sentence, (B, 1, D)."""
     return [tuple(part[:, 0] for part in layer) for layer in states]

@@ -29,7 +29,7 @@ LayerState = tuple[Tensor, ...]
 States = list[LayerState]
 """The states of all layers."""
 
-CLOSED = 1e4
+SATURATING_INPUT = 1e4
 """Size of a gate's input at which the gate is exactly 0 or 1 in float32."""
 
 
@@ -140,7 +140,7 @@ class RecurrentLayer(nn.Module):
         dim, (inputs, *others) = self.rnn.hidden_size, self.weights
         padding = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
         gates = x.new_zeros(4 * dim, 1)
-        gates[:dim], gates[dim : 2 * dim] = -CLOSED, CLOSED
+        gates[:dim], gates[dim : 2 * dim] = -SATURATING_INPUT, SATURATING_INPUT
         zeros = x.new_zeros(1, len(x), dim)
         outputs, _, cell = torch.lstm(
             torch.cat((x, padding[:, :, None].to(x.dtype)), 2), (zeros, zeros),
@@ -229,8 +229,8 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, cell: Cell, inputs: int, dim: int, *, bidirectional: bool) -> None:
         super().__init__()
-        self.ahead = RecurrentLayer(cell, inputs, dim)
-        self.back = RecurrentLayer(cell, inputs, dim) if bidirectional else None
+        self.forward_layer = RecurrentLayer(cell, inputs, dim)
+        self.backward_layer = RecurrentLayer(cell, inputs, dim) if bidirectional else None
 
     def forward(self, x: Tensor, lengths: Tensor, flip: Tensor) -> tuple[Tensor, LayerState]:
         """Read sequences.
@@ -244,10 +244,10 @@ class EncoderLayer(nn.Module):
             h of each step, [forward; backward], (B, T, M); and the final states, [forward; backward], (B, M) each. The
             backward direction ends at the first step.
         """
-        outputs, final = self.ahead.padded(x, lengths)
-        if self.back is None:
+        outputs, final = self.forward_layer.padded(x, lengths)
+        if self.backward_layer is None:
             return outputs, final
-        backward, first = self.back.padded(gather_steps(x, flip), lengths)
+        backward, first = self.backward_layer.padded(gather_steps(x, flip), lengths)
         both = torch.cat((outputs, gather_steps(backward, flip)), 2)
         return both, tuple(torch.cat(pair, 1) for pair in zip(final, first, strict=True))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.family import Sizes
-from tformer_cli.models.recurrent import LayerStates, as_rows, initialise
+from tformer_cli.models.recurrent import LayerStates, initialise, with_hypothesis_axis
 from tformer_cli.models.recurrent_lm import RecurrentLMConfig
 from tformer_cli.nn.attention import EVERYTHING, Mask
 from tformer_cli.nn.dropout import Dropout
@@ -80,7 +80,7 @@ class RecurrentLM(nn.Module):
         with full_precision(self.embedding.weight):
             x = self._embed(prompt[:, :-1])
             states = self.stack.zero_states(x)
-            return LayerStates(as_rows(self.stack(x, states)[1] if prompt.shape[1] > 1 else states))
+            return LayerStates(with_hypothesis_axis(self.stack(x, states)[1] if prompt.shape[1] > 1 else states))
 
     def step(self, tokens: Tensor, state: LayerStates, mask: Mask = EVERYTHING) -> Tensor:
         """Return hidden states (B, R, D) after one more token of each hypothesis: see `Stepper.step`."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import Cell, TieEmbeddings
 from tformer_cli.models.decoding import Memory
-from tformer_cli.models.recurrent import LayerStates, as_rows, follow, only_rows
+from tformer_cli.models.recurrent import LayerStates, follow, with_hypothesis_axis, without_hypothesis_axis
 from tformer_cli.models.recurrent_seq2seq import RecurrentAttentionKind, RecurrentSeq2SeqConfig
 from tformer_cli.nn.attention import EVERYTHING, Mask
 from tformer_cli.nn.dropout import Dropout
@@ -66,7 +66,7 @@ class RecurrentDecoderBase(nn.Module):
     Args:
         config: settings of the model.
         vocab_size: size of the target vocabulary, V.
-        fed: width of what the first layer reads at each step beside the embedding.
+        further_inputs: width of what the first layer reads at each step beside the embedding.
         context: width of what every layer reads at each step.
 
     Attributes:
@@ -75,14 +75,16 @@ class RecurrentDecoderBase(nn.Module):
 
     stack_inputs: ClassVar[dict[str, str]] = {"embedding": "stack", "summary": "stack", "initial": "stack"}
 
-    def __init__(self, config: RecurrentSeq2SeqConfig, vocab_size: int, *, fed: int = 0, context: int = 0) -> None:
+    def __init__(
+        self, config: RecurrentSeq2SeqConfig, vocab_size: int, *, further_inputs: int = 0, context: int = 0
+    ) -> None:
         super().__init__()
         self.config = config
         self.embedding_scale = config.dim**0.5
         self.embedding = nn.Embedding(vocab_size, config.dim)
         self.dropout = Dropout(config.dropout)
         self.stack = RecurrentStack(
-            config.cell, config.dim + fed, config.dim, config.decoder_depth, config.dropout, context
+            config.cell, config.dim + further_inputs, config.dim, config.decoder_depth, config.dropout, context
         )
         if config.tie_embeddings is TieEmbeddings.none:
             self.output = nn.Linear(config.dim, vocab_size, bias=False)
@@ -194,7 +196,7 @@ class Readout(nn.Module):
         return self.project(torch.cat((hidden, embedded, context), 2)).unflatten(2, (-1, 2)).amax(3)
 
 
-class FixedDecoder(RecurrentDecoderBase):
+class FixedVectorDecoder(RecurrentDecoderBase):
     """A decoder that starts from the encoder's final states and gets nothing else (Sutskever et al. 2014).
 
     h_t = f(h_{t-1}, y_{t-1}) and p(y_t) = softmax(W h_t).
@@ -206,7 +208,7 @@ class FixedDecoder(RecurrentDecoderBase):
 
     def begin(self, memory: Memory) -> RecurrentState:
         """Return the encoder's final states."""
-        return RecurrentState(as_rows(self.initial(final_states(memory))))
+        return RecurrentState(with_hypothesis_axis(self.initial(final_states(memory))))
 
     def advance(self, embedded: Tensor, state: RecurrentState) -> Tensor:
         """Return h of the last layer after a step."""
@@ -215,15 +217,15 @@ class FixedDecoder(RecurrentDecoderBase):
 
     def run(self, embedded: Tensor, state: RecurrentState) -> Tensor:
         """Return h of the last layer for all steps at once."""
-        return self.stack(embedded, only_rows(state.layers))[0]
+        return self.stack(embedded, without_hypothesis_axis(state.layers))[0]
 
 
 class PeekyDecoder(RecurrentDecoderBase):
-    """A decoder whose every step, layer and output reads the encoder's vector c (Cho et al. 2014, section 2.2).
+    """A decoder whose every step, layer and output reads the encoder's vector z (Cho et al. 2014, section 2.2).
 
-    With the encoder's last state h_N, c = tanh(V h_N) and h'_0 = tanh(V' c), with V' for each layer (appendix A.1.2).
-    Then h_t = f(h_{t-1}, y_{t-1}, c) and p(y_t) = g(h_t, y_{t-1}, c), where g is a maxout layer. c of an LSTM is 0 at
-    the start.
+    With the encoder's last state h_N, z = tanh(V h_N) and h'_0 = tanh(V' z), with V' for each layer (appendix A.1.2).
+    Then h_t = f(h_{t-1}, y_{t-1}, z) and p(y_t) = g(h_t, y_{t-1}, z), where g is a maxout layer. The cell of an LSTM is
+    0 at the start. (The paper writes c for z.)
     """
 
     def __init__(self, config: RecurrentSeq2SeqConfig, vocab_size: int) -> None:
@@ -233,10 +235,10 @@ class PeekyDecoder(RecurrentDecoderBase):
         self.readout = Readout(config.dim, config.dim)
 
     def begin(self, memory: Memory) -> RecurrentState:
-        """Return h'_0 of each layer, and c."""
+        """Return h'_0 of each layer, and z."""
         context = torch.tanh(self.summary(final_states(memory)[:, -1, 0]))
         hidden = [torch.tanh(layer(context)) for layer in self.initial]
-        return RecurrentState(as_rows(with_cells(hidden, self.config.cell)), context=context)
+        return RecurrentState(with_hypothesis_axis(with_cells(hidden, self.config.cell)), context=context)
 
     def advance(self, embedded: Tensor, state: RecurrentState) -> Tensor:
         """Return the readout after a step."""
@@ -245,7 +247,7 @@ class PeekyDecoder(RecurrentDecoderBase):
 
     def run(self, embedded: Tensor, state: RecurrentState) -> Tensor:
         """Return the readout for all steps at once."""
-        hidden, _ = self.stack(embedded, only_rows(state.layers), state.context)
+        hidden, _ = self.stack(embedded, without_hypothesis_axis(state.layers), state.context)
         return self._read(hidden, embedded, state)
 
     def _read(self, hidden: Tensor, embedded: Tensor, state: RecurrentState) -> Tensor:
@@ -263,7 +265,7 @@ class BahdanauDecoder(RecurrentDecoderBase):
     """
 
     def __init__(self, config: RecurrentSeq2SeqConfig, vocab_size: int) -> None:
-        super().__init__(config, vocab_size, fed=config.memory_width)
+        super().__init__(config, vocab_size, further_inputs=config.memory_width)
         self.initial = nn.ModuleList(nn.Linear(config.dim, config.dim) for _ in range(config.decoder_depth))
         self.cross = RecurrentAttention(AdditiveScore(config.dim, config.memory_width))
         self.readout = Readout(config.dim, config.memory_width)
@@ -276,7 +278,7 @@ class BahdanauDecoder(RecurrentDecoderBase):
             torch.tanh(project(final[:, layer if same_depth else -1])) for layer, project in enumerate(self.initial)
         ]
         keys = self.cross.prepare(memory.states, memory.mask)
-        return RecurrentState(as_rows(with_cells(hidden, self.config.cell)), keys)
+        return RecurrentState(with_hypothesis_axis(with_cells(hidden, self.config.cell)), keys)
 
     def advance(self, embedded: Tensor, state: RecurrentState) -> Tensor:
         """Return the readout after a step."""
@@ -306,7 +308,7 @@ class LuongDecoder(RecurrentDecoderBase):
     """
 
     def __init__(self, config: RecurrentSeq2SeqConfig, vocab_size: int) -> None:
-        super().__init__(config, vocab_size, fed=config.dim if config.input_feeding else 0)
+        super().__init__(config, vocab_size, further_inputs=config.dim if config.input_feeding else 0)
         self.initial = StateBridge(config)
         scores = {
             RecurrentAttentionKind.luong_dot: lambda: DotScore(),
@@ -318,7 +320,7 @@ class LuongDecoder(RecurrentDecoderBase):
 
     def begin(self, memory: Memory) -> RecurrentState:
         """Return the encoder's final states, and the keys of the memory."""
-        layers = as_rows(self.initial(final_states(memory)))
+        layers = with_hypothesis_axis(self.initial(final_states(memory)))
         state = RecurrentState(layers, self.cross.prepare(memory.states, memory.mask))
         if self.config.input_feeding:
             state.attentional = torch.zeros_like(layers[-1][0])
@@ -338,7 +340,7 @@ class LuongDecoder(RecurrentDecoderBase):
         """Return h~_t of all steps, at once unless they are fed to the next."""
         if self.config.input_feeding:
             return super().run(embedded, state)
-        hidden, _ = self.stack(embedded, only_rows(state.layers))
+        hidden, _ = self.stack(embedded, without_hypothesis_axis(state.layers))
         return self._attend(hidden, state)
 
     def _attend(self, hidden: Tensor, state: RecurrentState) -> Tensor:
@@ -352,5 +354,5 @@ def build_decoder(config: RecurrentSeq2SeqConfig, vocab_size: int) -> RecurrentD
     """Return the decoder that the settings describe."""
     if config.peeky:
         return PeekyDecoder(config, vocab_size)
-    kinds = {RecurrentAttentionKind.none: FixedDecoder, RecurrentAttentionKind.bahdanau: BahdanauDecoder}
+    kinds = {RecurrentAttentionKind.none: FixedVectorDecoder, RecurrentAttentionKind.bahdanau: BahdanauDecoder}
     return kinds.get(config.attention, LuongDecoder)(config, vocab_size)
