@@ -283,9 +283,9 @@ def test_two_processes_take_the_same_steps_as_one(tmp_path):
             for ranks in ("one", "two")
         )
         assert first.keys() == second.keys()
-        for name, value in first.items():
+        for name, value in first.items():  # three steps of up to 0.1 have rounding of their own
             torch.testing.assert_close(
-                second[name], value, rtol=1e-4, atol=1e-5, msg=lambda text, at=(family.name, name): f"{at}: {text}"
+                second[name], value, rtol=1e-4, atol=3e-5, msg=lambda text, at=(family.name, name): f"{at}: {text}"
             )
 
 
