@@ -100,6 +100,17 @@ def test_an_encoder_equals_torchs_layers_on_packed_sequences(
 
 
 @pytest.mark.parametrize("cell", Cell)
+def test_packed_sequences_give_the_same(cell: Cell) -> None:
+    """As on a GPU."""
+    layer, x = RecurrentLayer(cell, INPUTS, DIM).double(), torch.randn(3, 7, INPUTS, dtype=torch.float64)
+    outputs, final = layer.padded(x, LENGTHS)
+    packed_outputs, packed_final = layer._packed(x, LENGTHS)
+    real = (torch.arange(7) < LENGTHS[:, None])[:, :, None]
+    torch.testing.assert_close(packed_outputs, outputs * real)
+    torch.testing.assert_close(packed_final, final)
+
+
+@pytest.mark.parametrize("cell", Cell)
 def test_an_empty_sequence_has_a_final_state_of_zeros(cell: Cell) -> None:
     encoder = RecurrentEncoderStack(cell, INPUTS, DIM, 1, bidirectional=True, dropout=0.0)
     _, final = encoder(torch.randn(2, 3, INPUTS), torch.tensor([0, 3]))

@@ -222,7 +222,7 @@ VARIANTS = [
         "recurrent tagging",
         "text/tagging",
         ["model=recurrent_encoder", f"data.path={ENTITIES}", "data.batch_tokens=64", "data.validation_share=0.2",
-         "tokenizer.vocab_size=40", "model.max_length=24", "model.dim=16", "trainer.steps=10"],
+         "tokenizer.vocab_size=40", "model.max_length=24", "model.dim=16", "trainer.steps=10", "head.dropout=0"],
         ["Ann saw Bob", "", "the old house in Rome"],
     ),
     Family(
@@ -230,7 +230,7 @@ VARIANTS = [
         "text/question_answering",
         ["model=recurrent_encoder", "model.cell=gru", f"data.path={QUESTIONS}", "data.batch_tokens=96",
          "data.validation_share=0.2", "data.stride=4", "tokenizer.vocab_size=38", "model.max_length=24", "model.dim=16",
-         "trainer.steps=10"],
+         "trainer.steps=10", "head.dropout=0"],
         ["Where?\tAnn lives in Oslo.", "", "What?\tBob sells tea by the sea and lives in Rome and he likes it."],
     ),
     _variant("bert", "bert, next sentence", "bert.nsp=true", "data.documents=line"),

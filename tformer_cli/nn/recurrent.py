@@ -118,18 +118,23 @@ class RecurrentLayer(nn.Module):
             h of all steps, (B, T, D), which is arbitrary on padding; and the state after each sequence's last real
             step, (B, D) each, which is zero for a sequence of length 0.
         """
-        real = (lengths > 0)[:, None]
         if x.device.type != "cpu":
-            packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-            outputs, last = self.rnn(packed)
-            outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])
-            return outputs, tuple(part[0] * real for part in (last if isinstance(last, tuple) else (last,)))
-        if isinstance(self.rnn, nn.LSTM):
-            outputs, cell = self._with_cell(x, lengths)
+            outputs, last = self._packed(x, lengths)
         else:
-            (outputs, _), cell = self(x, self.zero_state(x)), ()
-        last = (lengths - 1).clamp(min=0)[:, None]
-        return outputs, (gather_steps(outputs, last)[:, 0] * real, *cell)
+            outputs, cell = self._with_cell(x, lengths) if isinstance(self.rnn, nn.LSTM) else self._without_cell(x)
+            last = (gather_steps(outputs, (lengths - 1).clamp(min=0)[:, None])[:, 0], *cell)
+        return outputs, tuple(part * (lengths > 0)[:, None] for part in last)
+
+    def _packed(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, LayerState]:
+        """Return h of all steps and the final state, from packed sequences; a sequence of length 0 is read as of 1."""
+        packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+        outputs, last = self.rnn(packed)
+        outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])
+        return outputs, tuple(part[0] for part in (last if isinstance(last, tuple) else (last,)))
+
+    def _without_cell(self, x: Tensor) -> tuple[Tensor, LayerState]:
+        """Return h of all steps of a GRU, whose state has no other part."""
+        return self(x, self.zero_state(x))[0], ()
 
     def _with_cell(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, LayerState]:
         """Return h of all steps and c after the last real one, (B, D), of an LSTM.
