@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
@@ -151,7 +152,7 @@ def test_samples_continue_as_well(project, monkeypatch):
     assert main(command(*sampled, output="plain")) == 0
     finish = distill._finish
 
-    def killed(folder, output, origin, progress):
+    def killed(folder, output, name, origin, progress):
         card = json.loads((folder / CARD).read_text())
         target = (folder / "train.ja").read_bytes().splitlines(keepends=True)[: 2 * 12]
         card["progress"] |= {"lines": 12, "size": len(b"".join(target))}
@@ -167,6 +168,31 @@ def test_samples_continue_as_well(project, monkeypatch):
     assert content("out")["train.en"].count(b"\n") == content("out")["train.ja"].count(b"\n") == 80
     lines = content("out")["train.en"].splitlines()
     assert lines[::2] == lines[1::2]
+
+
+def test_a_full_disk_leaves_no_line_that_is_counted_and_not_written(project, capsys, monkeypatch):
+    """A limit on the size of files, as of a quota, cuts a write in its middle without an error."""
+    longer = ["decode.n_best=4", "decode.beam=4", "decode.max_length=30"]
+    assert main(command(*longer, output="plain")) == 0
+    complete = content("plain")["train.ja"]
+    hard, limit = resource.getrlimit(resource.RLIMIT_FSIZE)[1], len(complete) - 5
+    assert limit > 2 * len(content("plain")[CARD]) and b"\n" not in complete[limit : limit + 4]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        assert main(command(*longer)) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert "error: " in (printed := capsys.readouterr().err) and "train.ja: File too large" in printed
+    card = json.loads(Path("out.partial", CARD).read_text())
+    assert card["progress"]["size"] <= Path("out.partial", "train.ja").stat().st_size == limit
+    assert main(command(*longer)) == 0
+    assert content("out") == content("plain")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(distill.Output, "write", lambda self, record: self._stream.write(record[:-1]))
+        assert main(command(output="cut")) == 1
+    assert "cut.partial/train.ja: does not hold the outputs that were written" in capsys.readouterr().err
+    assert not Path("cut").exists()
 
 
 def test_a_finished_text_is_not_written_again(project, capsys, monkeypatch):

@@ -27,7 +27,7 @@ from tformer_cli.errors import DataError, RunError
 from tformer_cli.predictors.inputs import BadInput, OnLong
 from tformer_cli.raw_lines import one_line
 from tformer_cli.runs.folder import Lock
-from tformer_cli.runs.writing import PARTIAL, check_new_folder, replace_file, sync, sync_folder, writing
+from tformer_cli.runs.writing import PARTIAL, Output, check_new_folder, replace_file, sync, sync_folder, writing
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.distilled_card import CARD, Progress, encoded_card, read_card
 from tformer_cli.train.log import Console
@@ -103,7 +103,7 @@ def distill_run(
         before = progress.lines
         _write_outputs(opened, folder, split, origin, progress, digest, Console(quiet=quiet, unit="line"))
         _write_others(opened, folder, split)
-        _finish(folder, output, origin, progress)
+        _finish(folder, output, _target_file(opened, split), origin, progress)
     finally:
         lock.release()
     notes = [*_data(opened).split(split).notes, *progress.notes()]
@@ -237,10 +237,10 @@ def _write_outputs(
     console.start()
     try:
         with open(path, "ab", buffering=0) as file:
+            output = Output(path, file)
             for prediction in opened.predict(remaining_sources()):
                 content = b"".join(_line(text) for text in prediction.texts(count))
-                with writing(str(path)):
-                    file.write(content)
+                output.write(content)
                 digest.update(content)
                 progress.size += len(content)
                 progress.add(prediction)
@@ -286,13 +286,33 @@ def _write_lines(path: Path, texts: Iterable[str], repeats: int = 1) -> None:
         sync(file.fileno())
 
 
-def _finish(folder: Path, output: Path, origin: dict[str, Any], progress: Progress) -> None:
-    """Write the card, and give the complete folder its name."""
-    files = {}
-    for path in sorted(folder.iterdir()):
-        if path.name != CARD and not path.name.startswith("."):
-            with open(path, "rb") as file:
-                files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+def _file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _finish(folder: Path, output: Path, target: str, origin: dict[str, Any], progress: Progress) -> None:
+    """Write the card, and give the complete folder its name.
+
+    Args:
+        folder: the unfinished folder.
+        output: the name of the complete one.
+        target: name of the file of outputs.
+        origin: what the outputs depend on.
+        progress: what was written.
+
+    Raises:
+        RunError: if the outputs are not what was written.
+    """
+    files = {
+        path.name: _file_hash(path)
+        for path in sorted(folder.iterdir())
+        if path.name != CARD and not path.name.startswith(".")
+    }
+    if (folder / target).stat().st_size != progress.size or files[target] != progress.sha256:
+        cause = f"{folder / target}: does not hold the outputs that were written"
+        raise RunError(cause, f"remove {folder}, and repeat the command")
     replace_file(folder / CARD, encoded_card(origin, progress, files=files))
     (folder / ".lock").unlink(missing_ok=True)
     sync_folder(folder)
