@@ -51,8 +51,8 @@ class ShortHead(Head):
 
     def log_probability(self, tokens: Tensor) -> Tensor:
         """Return the log-probabilities of tokens (B, R) int64; minus infinity for those not in the shortlist."""
-        present, columns = (self.tokens[:, None] == tokens[:, :, None]).max(-1)
-        return torch.where(present, super().log_probability(columns), -torch.inf)
+        present, columns = (self.tokens[:, None] == tokens[:, :, None]).byte().max(-1)
+        return torch.where(present.bool(), super().log_probability(columns), -torch.inf)
 
     def forbid(self) -> None:
         """Exclude the forbidden tokens from `highest`, `best` and sampling."""

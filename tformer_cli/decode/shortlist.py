@@ -61,15 +61,19 @@ class Shortlist:
             always: further tokens for all, such as </s>.
             joint: whether source and target have the same ids, so that an output may also repeat tokens of the source.
         """
-        common = np.union1d(self.frequent, np.asarray(always, np.int32))
-        rows = []
-        for source in sources:
-            tokens = np.unique(self.translations[source])
-            rows.append(np.unique(np.concatenate([common, tokens[tokens >= 0], source if joint else common])))
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        size = int(max(self.translations.max(initial=0), self.frequent.max(initial=0), *always)) + 1
+        size = max(size, len(self.translations)) if joint else size
+        chosen = np.zeros((len(sources), size + 1), bool)  # the last column is that of -1
+        chosen[:, self.frequent] = chosen[:, list(always)] = True
+        for row, source in zip(chosen, sources, strict=True):
+            row[self.translations[source].ravel()] = True
+            if joint:
+                row[source] = True
+        rows, columns = np.nonzero(chosen[:, :-1])
+        lengths = np.bincount(rows, minlength=len(sources))
         mask = np.arange(lengths.max())[None, :] < lengths[:, None]
         tokens = np.zeros(mask.shape, np.int64)
-        tokens[mask] = np.concatenate(rows)
+        tokens[mask] = columns
         return torch.from_numpy(tokens), torch.from_numpy(mask)
 
     def save(self, path: Path) -> None:
