@@ -200,7 +200,7 @@ def test_a_trained_run_keeps_its_family():
         (
             "quickstart/translation",
             ["model.family=bert"],
-            "model.family: bert does not go with task translation, which needs encoder_decoder, not "
+            "model.family: bert does not go with task translation, which needs encoder_decoder or token_editor, not "
             f"masked_token_encoder, token_encoder: one of {', '.join(families_for('translation'))}",
         ),
         (

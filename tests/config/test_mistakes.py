@@ -48,7 +48,7 @@ from tformer_cli.errors import ConfigError
         ("optim.lr", "'optim.lr' is not a setting"),
         (
             "model=transformer_bse",
-            "model: 'transformer_bse' is not one of recurrent_bahdanau, recurrent_fixed, ",
+            "model: 'transformer_bse' is not one of levenshtein_tiny, recurrent_bahdanau, ",
         ),
         ("optim={lr: 3}", "optim: '{lr: 3}' is not one of constant, cosine, "),
         ("optim.lr=1,2", "optim.lr: '1,2' is several values: -m trains one run for each"),
@@ -139,7 +139,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(given, answer):
         ),
         (
             "defaults:\n  - schema: translation\n  - model: x\n",
-            "mine.yaml:1: model: 'x' is not one of recurrent_bahdanau, ",
+            "mine.yaml:1: model: 'x' is not one of levenshtein_tiny, ",
         ),
         ("defaults:\n  - _self_\n  - schema: translation\n", "mine.yaml:1: _self_ is not the last"),
         ("defaults:\n  - /etc/passwd\n", "mine.yaml:1: the defaults contain something else"),
@@ -324,7 +324,7 @@ def test_every_synonym_leads_to_a_setting():
 
 def test_an_option_of_another_task_is_answered_with_those_that_fit():
     answer = failure(RECIPE, DATA, "model=bert_mini")
-    assert answer.startswith("model=bert_mini does not go with task translation: one of recurrent_bahdanau, ")
+    assert answer.startswith("model=bert_mini does not go with task translation: one of levenshtein_tiny, ")
 
 
 def test_each_number_of_a_list_is_in_its_range():

@@ -83,6 +83,14 @@ FAMILIES = [
         ["The cat eats.", "", "We did not read three books yesterday."],
     ),
     Family(
+        "editing",
+        "translation/levenshtein",
+        ["data=builtin", "data.path=en-ja", "data.source_language=en", "data.target_language=ja", "data.size=200",
+         "data.batch_tokens=400", "tokenizer.kind=unigram", "tokenizer.vocab_size=400", "model.dim=16", "model.heads=2",
+         "model.ffn_dim=32", "model.encoder_depth=1", "model.decoder_depth=1", "trainer.minutes=0", "trainer.steps=10"],
+        ["The cat eats.", "", "We did not read three books yesterday."],
+    ),
+    Family(
         "gpt",
         "quickstart/gpt",
         ["data.size=8", "data.batch_tokens=64", "tokenizer.vocab_size=600", "model.max_length=16", "model.dim=16",

@@ -42,6 +42,7 @@ class PredictionArguments:
         literal: whether arguments may be texts.
         header: whether the first line of CSV and TSV names the columns; None: not given.
         precision: precision of the model; empty: that of the run's scores in training.
+        draft: file with a draft of the translation of each input; None: there are none.
     """
 
     run: Path
@@ -58,6 +59,7 @@ class PredictionArguments:
     literal: bool = False
     header: bool | None = None
     precision: str = ""
+    draft: Path | None = None
 
     @property
     def input_arguments(self) -> list[str]:
@@ -115,6 +117,9 @@ def check_options(task: Any, arguments: PredictionArguments, *, translating: boo
     if translating and not task.predictor.translates:
         cause = f"{arguments.run} is a run of {name}, which does not translate"
         raise RunError(cause, f"tformer predict {arguments.run}")
+    if arguments.draft is not None and not task.predictor.takes_drafts:
+        cause = f"--draft: the model of {arguments.run} edits no drafts, it generates translations token by token"
+        raise ConfigError(cause, "leave it out; docs/editing.md describes models that edit")
     check_trained(arguments.settings)
     check_decode(task, arguments.options)
     if arguments.on_long:

@@ -57,6 +57,13 @@ ON_LONG = typer.Option(
     autocompletion=one_of("error", "cut", "skip"),
     show_default=False,
 )
+DRAFT = typer.Option(
+    None,
+    "--draft",
+    metavar="FILE",
+    help="Models that edit: translations to start from, one for each line of the input.",
+    show_default=False,
+)
 BEAM = typer.Option(None, "--beam", min=1, help="Beam width; 1: greedy search.", show_default=False)
 N_BEST = typer.Option(
     None, "--n-best", min=1, help="Number of outputs per input, on separate lines.", show_default=False
@@ -114,6 +121,7 @@ def translate(
     form: str = FORMAT,
     header: bool = HEADER,
     on_long: str = ON_LONG,
+    draft: Path = DRAFT,
     beam: int = BEAM,
     n_best: int = N_BEST,
     batch: int = BATCH,
@@ -132,7 +140,7 @@ def translate(
     columns = tuple(column or ())
     arguments = PredictionArguments(
         run, inputs or [], decode, columns, form, on_long, as_json, output, device, checkpoint,
-        header=header, precision=precision,
+        header=header, precision=precision, draft=draft,
     )  # fmt: skip
     _predict(arguments, translating=True)
 
@@ -192,7 +200,7 @@ def predict(
 
 def _predict(arguments: PredictionArguments, *, translating: bool = False) -> None:
     """Load a run, and write its predictions for the inputs."""
-    from tformer_cli.cli import image_output, inputs, prediction_output, text
+    from tformer_cli.cli import drafts, image_output, inputs, prediction_output, text
     from tformer_cli.cli.arguments import check_options, named_as_options, use_options
     from tformer_cli.cli.reading import Reading
     from tformer_cli.config.schema import DecodeConfig, TextExperiment
@@ -200,6 +208,8 @@ def _predict(arguments: PredictionArguments, *, translating: bool = False) -> No
     paths_and_texts, texts, files = arguments.input_arguments, arguments.texts, arguments.files
     _check_arguments(paths_and_texts, texts)
     text.check(path for path in files if not path.is_dir())
+    if arguments.draft is not None:
+        drafts.check(arguments.draft, files)
     Reading(arguments.columns, arguments.form, words=True, expected=arguments.columns, header=arguments.header).check()
     if arguments.output is None or not arguments.output.is_dir():
         prediction_output.check_output_path(arguments.output)
@@ -238,6 +248,7 @@ def _predict(arguments: PredictionArguments, *, translating: bool = False) -> No
                 _stream(task.predictor.stream, opened.model, texts[0])
             return
         lines = _lines(arguments, inputs.reading_of(task, arguments.columns, arguments.form, arguments.header))
+        lines = lines if arguments.draft is None else drafts.paired(lines, arguments.draft)
         write = prediction_output.as_lines
     write = prediction_output.as_object if arguments.as_json else write
     at_once = not paths_and_texts and sys.stdin.isatty()

@@ -74,13 +74,13 @@ class Family:
     Attributes:
         name: name of its package in `tformer_cli.models`, and the value of `model.family`.
         config: dataclass of its settings, a `ModelConfig`.
-        provides: names of the interfaces of its body: `encoder_decoder` (tokens to tokens), `causal_decoder` (running
-            text), `token_encoder` (a vector for each token, from both sides), `masked_token_encoder` (the same, with
-            segments and separate documents), `image_encoder` (a vector for an image),
-            `image_memory` (a vector for each part of an image, to which a decoder attends), `patch_encoder` (a vector
-            for each patch, some of which can be masked), `recording_encoder` (its `encoder` has a vector for each frame
-            of a recording, to which a decoder attends), `speech_recogniser` (recordings to tokens), `image_generator`
-            (a generator of images, and its discriminator).
+        provides: names of the interfaces of its body: `encoder_decoder` (tokens to tokens), `token_editor` (deletes and
+            inserts tokens, given tokens), `causal_decoder` (running text), `token_encoder` (a vector for each token,
+            from both sides), `masked_token_encoder` (the same, with segments and separate documents), `image_encoder`
+            (a vector for an image), `image_memory` (a vector for each part of an image, to which a decoder attends),
+            `patch_encoder` (a vector for each patch, some of which can be masked), `recording_encoder` (its `encoder`
+            has a vector for each frame of a recording, to which a decoder attends), `speech_recogniser` (recordings to
+            tokens), `image_generator` (a generator of images, and its discriminator).
         build: "module:function" of the function that builds its body from its settings and `Sizes`.
         defaults: settings of other groups, by dotted key, whose defaults differ with this family.
         importers: "module:attribute" of an `interop.formats.Importer`, by the name of another library's format.

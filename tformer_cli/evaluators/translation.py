@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tformer_cli.data.core.view import View
-from tformer_cli.data.text.pairs import PairBatch, Pairs
+from tformer_cli.data.text.pairs import Pair, PairBatch, Pairs
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import HeatMap, Picture
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, spread
 from tformer_cli.evaluators.references import ReferenceScores
-from tformer_cli.metrics.translation import bleu_by_length
+from tformer_cli.metrics.translation import Tokenization, bleu_by_length
 from tformer_cli.nn.taps import attention_weights
-from tformer_cli.objectives.base import Objective
+from tformer_cli.objectives.base import LossSums, Objective
 from tformer_cli.predictors.base import Prediction, Predictor
 
 
@@ -43,8 +45,7 @@ class TranslationEvaluator(ReferenceScores, Evaluator[Any, PairBatch]):
     def evaluate(self, model: Any, view: View[PairBatch], scoring: Scoring, share: Share = unshared) -> Evaluation:
         """Return loss and perplexity by teacher forcing, and the scores of decoded translations."""
         text, words = self.data.split(view.split), self.tokenization(view.split)
-        mean = self.summed_loss(model, view, share).means()["loss"]
-        scores = {"loss": mean, "perplexity": math.exp(min(mean, 700))}
+        scores = self.loss_scores(self.summed_loss(model, view, share))
         evaluation = Evaluation(scores, data_sha256=text.hash, notes=list(text.notes))
         if not scoring.decoded:
             return evaluation
@@ -53,6 +54,7 @@ class TranslationEvaluator(ReferenceScores, Evaluator[Any, PairBatch]):
         predictions = list(self.predictor.predict(model, sources, share))
         hypotheses = [prediction.text for prediction in predictions]
         self.add_scores(evaluation, hypotheses, references, words, scoring)
+        evaluation.scores |= self.more_scores(predictions, references, words)
         rows = spread(size, scoring.samples)
         evaluation.samples = [Sample(sources[row], references[row], hypotheses[row]) for row in rows]
         if scoring.thorough:
@@ -61,10 +63,31 @@ class TranslationEvaluator(ReferenceScores, Evaluator[Any, PairBatch]):
             evaluation.tables.append(("BLEU by source length", ["tokens", "sentences", "BLEU"], table))
         if scoring.predictions:
             evaluation.predictions = [
-                {"source": source, "reference": reference, "prediction": answer.text, "score": _score(answer)}
+                {"source": source, "reference": reference, "prediction": answer.text, **self.columns(answer)}
                 for source, reference, answer in zip(sources, references, predictions, strict=True)
             ]
         return evaluation
+
+    def loss_scores(self, sums: LossSums) -> dict[str, float]:
+        """Return the scores of the loss over a split."""
+        mean = sums.means()["loss"]
+        return {"loss": mean, "perplexity": math.exp(min(mean, 700))}
+
+    def more_scores(
+        self, predictions: Sequence[Prediction], references: Sequence[str], words: Tokenization
+    ) -> dict[str, float]:
+        """Return scores of decoded translations in addition to those of sacreBLEU."""
+        return {}
+
+    def columns(self, answer: Prediction) -> dict[str, Any]:
+        """Return the columns of the table of predictions that describe a prediction."""
+        hypotheses = answer.details["hypotheses"]
+        return {"score": hypotheses[0]["score"] if hypotheses else None}
+
+    def run(self, model: Any, batch: PairBatch) -> Tensor:
+        """Run the model on a pair for its attention from the target; return the target's tokens, (T,)."""
+        self.objective.outputs(model, batch)
+        return batch.targets[0]
 
     def pictures(self, model: Any) -> dict[str, Picture]:
         """Return the cross-attention of the last block over the first validation pair, averaged over heads.
@@ -72,19 +95,15 @@ class TranslationEvaluator(ReferenceScores, Evaluator[Any, PairBatch]):
         A model without cross-attention has no picture.
         """
         data, tokens = self.data, self.data.tokens("validation")
-        batch = data.collate([tokens.source[0]], [tokens.target[0]], torch.zeros(1, dtype=torch.int64))
+        batch = data.collate([Pair(tokens.source[0], tokens.target[0])], torch.zeros(1, dtype=torch.int64))
         batch = batch.to(next(model.parameters()).device)
-        weights = attention_weights(model, lambda: self.objective.outputs(model, batch))
+        target: list[int] = []
+        weights = attention_weights(model, lambda: target.extend(self.run(model, batch).tolist()))
         layers = [name for name in weights if name.endswith(".cross")]
         if not layers:
             return {}
         columns = data.tokenizer.pieces(batch.source[0].tolist(), data.source_language)
-        rows = data.tokenizer.pieces(batch.targets[0].tolist(), data.target_language)
+        rows = data.tokenizer.pieces(target, data.target_language)
         mean = weights[layers[-1]][0].float().mean(0).cpu().numpy()
         title = "attention of the last block, mean over heads"
         return {"attention/cross": HeatMap(mean, rows, columns, title, "target", "source")}
-
-
-def _score(answer: Prediction) -> float | None:
-    hypotheses = answer.details["hypotheses"]
-    return hypotheses[0]["score"] if hypotheses else None

@@ -231,6 +231,20 @@ def paired_translation_scores(
     ]
 
 
+def length_ratio(hypotheses: Sequence[str], references: Sequence[str], tokenizer: str) -> float:
+    """Return the number of words of the hypotheses over that of the references, as BLEU's brevity penalty counts them.
+
+    Args:
+        hypotheses: detokenised output lines.
+        references: references as in the data.
+        tokenizer: sacreBLEU's name of a tokenizer.
+    """
+    from sacrebleu.metrics import BLEU
+
+    score = BLEU(tokenize=tokenizer).corpus_score(hypotheses, [references])
+    return score.sys_len / max(1, score.ref_len)
+
+
 def bleu_by_length(
     hypotheses: Sequence[str],
     references: Sequence[str],

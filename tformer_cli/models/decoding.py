@@ -5,8 +5,8 @@ Shapes: B batch, S positions of the memory, T target length, D model width, V vo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,16 @@ class Memory:
     def padded_lengths(self) -> Tensor | None:
         """Return `lengths` if there is padding, on the device of the states; None: all states are real."""
         return None if self.mask.allowed is None else self.lengths.to(self.states.device)
+
+    def select(self, rows: Tensor) -> Self:
+        """Return the memory of some of the inputs.
+
+        Args:
+            rows: numbers of the inputs, (B',), int64.
+        """
+        mask = self.mask if self.mask.allowed is None else Mask(self.mask.allowed[rows])
+        final = None if self.final is None else self.final[rows]
+        return replace(self, states=self.states[rows], mask=mask, lengths=self.lengths[rows], final=final)
 
 
 def initialise(module: nn.Module) -> None:
@@ -113,6 +123,52 @@ class DecoderState:
             self.memory_mask = Mask(self.memory_mask.allowed[sentences])
 
 
+def embed(
+    model: SourceEncoderBase | TransformerDecoderBase,
+    tokens: Tensor,
+    embedding: nn.Embedding,
+    scheme: AbsolutePositions,
+    positions: Tensor,
+) -> Tensor:
+    """Return the scaled embeddings of tokens (B, T), combined with their positions (T,), after dropout: (B, T, D)."""
+    return model.dropout(scheme(embedding(tokens) * model.embedding_scale, positions))
+
+
+class SourceEncoderBase(nn.Module):
+    """Base class of models with a Transformer encoder of source tokens (Vaswani et al. 2017, section 3.1).
+
+    A subclass creates the attributes, whose order determines the initial weights.
+
+    Attributes:
+        embedding_scale: factor of the embeddings (section 3.4).
+        source_embedding: token embedding, (V, D).
+        source_positions: positions of the source's tokens.
+        dropout: dropout of the embeddings.
+        encoder: blocks without cross-attention.
+    """
+
+    embedding_scale: float
+    source_embedding: nn.Embedding
+    source_positions: AbsolutePositions
+    dropout: Dropout
+    encoder: Stack
+
+    def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
+        """Encode the source.
+
+        Args:
+            source: tokens, (B, S), padded at the end.
+            source_lengths: number of real tokens of each row, (B,).
+
+        Returns:
+            States (B, S, D) and the padding mask.
+        """
+        mask = Mask.from_lengths(source_lengths, source.shape[1])
+        positions = torch.arange(source.shape[1], device=source.device)
+        x = embed(self, source, self.source_embedding, self.source_positions, positions)
+        return Memory(self.encoder(x, mask=mask), mask, source_lengths)
+
+
 class TransformerDecoderBase(nn.Module):
     """Base class of Transformer decoders (Vaswani et al. 2017, section 3.1): embeddings, blocks with cross-attention.
 
@@ -154,9 +210,6 @@ class TransformerDecoderBase(nn.Module):
         """Return the scores of the next token: (..., D) to (..., V)."""
         return nn.functional.linear(hidden, *self.output_layer())
 
-    def _embed(self, tokens: Tensor, embedding: nn.Embedding, scheme: AbsolutePositions, positions: Tensor) -> Tensor:
-        return self.dropout(scheme(embedding(tokens) * self.embedding_scale, positions))
-
     def decode(self, memory: Memory, target_inputs: Tensor) -> Tensor:
         """Compute the hidden states of all positions at once, given the correct previous tokens (teacher forcing).
 
@@ -168,7 +221,7 @@ class TransformerDecoderBase(nn.Module):
             Hidden states that predict the next token, (B, T, D), for `logits`.
         """
         positions = torch.arange(target_inputs.shape[1], device=target_inputs.device)
-        x = self._embed(target_inputs, self.target_embedding, self.target_positions, positions)
+        x = embed(self, target_inputs, self.target_embedding, self.target_positions, positions)
         return self.decoder(x, memory.states, mask=Mask(causal=True), memory_mask=memory.mask)
 
     def start(self, memory: Memory, beams: int, max_steps: int) -> DecoderState:
@@ -192,7 +245,7 @@ class TransformerDecoderBase(nn.Module):
             Hidden states, (B, R, D).
         """
         queries, keys = state.advance(1, rows=tokens.shape[1])
-        x = self._embed(tokens, self.target_embedding, self.target_positions, queries)
+        x = embed(self, tokens, self.target_embedding, self.target_positions, queries)
         return self.decoder(
             x, state.memory, mask=mask, memory_mask=state.memory_mask, positions=(queries, keys), caches=state.caches
         )

@@ -4,7 +4,7 @@ Pyright checks that a model has an interface. `isinstance` cannot, since it does
 exception is `PatchAttention`, whose method no other class has.
 
 Shapes: B batch, S positions of the memory, T tokens or target length, D width, V vocabulary; C channels, H and W height
-and width of images in pixels, N patches.
+and width of images in pixels, N patches; P counts of placeholders.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tformer_cli.models.decoding import Memory
 from tformer_cli.nn.stepping import State, Stepper
 
 S = TypeVar("S", bound=State)
+E = TypeVar("E", bound=Memory)
 
 
 class Encoder(Protocol):
@@ -59,6 +60,36 @@ class TokenDecoder(Stepper[S], Protocol[S]):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the scores of the next token: (..., D) to (..., V)."""
+        ...
+
+
+class TokenEditor(Protocol[E]):
+    """A model that edits sequences of tokens, given a memory: it deletes tokens, and inserts and fills placeholders.
+
+    A sequence is <s>, its tokens and </s>, (B, T), padded at the end, with (B,) real tokens including both marks.
+    """
+
+    placeholder_id: int
+    """Symbol of a token that is still to be predicted, which is not in the vocabulary."""
+
+    def encode(self, *args: Any, **kwargs: Any) -> E:
+        """Encode a batch of inputs."""
+        ...
+
+    def delete(self, memory: E, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits of keeping (0) and of deleting (1) each token, (B, T, 2)."""
+        ...
+
+    def insert(self, memory: E, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits of the number of placeholders between each token and the next, (B, T - 1, P)."""
+        ...
+
+    def fill(self, memory: E, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return hidden states that predict the tokens of placeholders, (B, T, D), for `output_layer`."""
+        ...
+
+    def output_layer(self) -> tuple[Tensor, Tensor | None]:
+        """Return weights (V, D) and bias (V,) of the output projection."""
         ...
 
 

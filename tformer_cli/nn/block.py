@@ -15,6 +15,7 @@ Shapes: B batch, T positions, D model width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Generic, TypeVar, cast
 
 import torch
@@ -204,8 +205,9 @@ class Stack(nn.Module):
         caches: list[KeyValueCache] | None = None,
         first: int | None = None,
         frames: Frames | None = None,
+        depth: int | None = None,
     ) -> Tensor:
-        """Apply all blocks.
+        """Apply all blocks, or the first `depth` of them and the last normalisation.
 
         Args:
             x: embedded inputs, (B, T, D).
@@ -217,6 +219,7 @@ class Stack(nn.Module):
             caches: a cache for each block, for decoding step by step.
             first: number of the first positions to compute outputs for, which attend to all positions; None: all.
             frames: the real frames of x, for convolutions; not together with `caches` or `first`.
+            depth: number of blocks to apply, for an early exit; not together with `first`. None: all.
 
         Returns:
             (B, T, D), or (B, first, D).
@@ -231,7 +234,7 @@ class Stack(nn.Module):
             positions = (indices, indices)
         bias = None if self.bias is None else self.bias(*positions)
         queries = None
-        for number, block in enumerate(self.blocks):
+        for number, block in enumerate(islice(self.blocks, depth)):
             if first is not None and number == len(self.blocks) - 1:
                 queries, positions = first, (positions[0][:first], positions[1])
                 bias = None if bias is None else bias[..., :first, :]

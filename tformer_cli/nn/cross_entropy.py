@@ -22,6 +22,16 @@ def _logits(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return logits if logits.dtype is torch.float64 else logits.float()
 
 
+def _less(gradient: Tensor, summand: Tensor) -> Tensor:
+    """Return gradient - summand, in the gradient's type, for a summand in float32.
+
+    Half-precision gradients are converted first, with the same result: a CPU subtracts two types number by number.
+    """
+    if gradient.element_size() >= 4:
+        return gradient.sub_(summand)
+    return (gradient.float() - summand).to(gradient.dtype)
+
+
 class _HeadCrossEntropy(torch.autograd.Function):
     """The loss -(1 - e) log p(target) - e / V * sum_v log p(v) (Szegedy et al. 2016, eq. 3).
 
@@ -69,9 +79,9 @@ class _HeadCrossEntropy(torch.autograd.Function):
             if gradient_weight is not None:
                 gradient_weight.addmm_(gradient.T, h)
         if smoothing and gradient_hidden is not None:
-            gradient_hidden.sub_(even * weight_sum)
+            gradient_hidden = _less(gradient_hidden, even * weight_sum)
         if smoothing and gradient_weight is not None:
-            gradient_weight.sub_(even * hidden.float().sum(0))
+            gradient_weight = _less(gradient_weight, even * hidden.float().sum(0))
         if smoothing and gradient_bias is not None:
             gradient_bias.sub_(even * count)
         ctx.save_for_backward(gradient_hidden, gradient_weight, gradient_bias)
@@ -174,7 +184,7 @@ def paired_head_loss(
         log-likelihoods in both passes, and the sum of KL(p || q) + KL(q || p); (), float32.
     """
     hidden, weight, bias = _autocast(torch.stack((first, second)), weight, bias)
-    rows = _chunk_rows(hidden.device, 8 * weight.shape[0])  # log p, p and gradients of both passes, d and p - q
+    rows = chunk_rows(hidden.device, 8 * weight.shape[0])  # log p, p and gradients of both passes, d and p - q
     return _PairedHeadLoss.apply(hidden, weight, bias, targets, label_smoothing, divergence_weight, rows)
 
 
@@ -186,7 +196,7 @@ def _autocast(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tens
     return hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
-def _chunk_rows(device: torch.device, columns: int) -> int:
+def chunk_rows(device: torch.device, columns: int) -> int:
     """Return the number of rows of a chunk of logits, each of `columns` float32 numbers."""
     budget = CHUNK_BYTES if device.type == "cpu" else GPU_CHUNK_BYTES
     return max(32, budget // (4 * columns))
@@ -209,5 +219,5 @@ def head_cross_entropy(
         The sum of the smoothed losses (differentiable) and the sum of the targets' log-likelihoods; (), float32.
     """
     hidden, weight, bias = _autocast(hidden, weight, bias)
-    rows = _chunk_rows(hidden.device, weight.shape[0])
+    rows = chunk_rows(hidden.device, weight.shape[0])
     return _HeadCrossEntropy.apply(hidden, weight, bias, targets, label_smoothing, rows)

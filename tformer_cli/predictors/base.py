@@ -70,6 +70,7 @@ class Predictor(Generic[M]):
         reads: "text", "files" (images, recordings), or "nothing": it makes images for what `requests` returns.
         options: settings of `decode` that affect predictions, and `top` if labels are ranked.
         translates: whether each text is translated into another language.
+        takes_drafts: whether an input may be a text and a draft of its translation.
         on_long: an `OnLong`, the treatment of inputs that are longer than the model's limit; None: there is no limit.
         top: number of ranked predictions that the user asks for, if more than usual.
         streams: whether `stream` shows a prediction as it is generated.
@@ -80,6 +81,7 @@ class Predictor(Generic[M]):
     reads = "text"
     options: frozenset[str] = frozenset()
     translates = False
+    takes_drafts = False
     on_long: Any = None
     top = 0
     streams = False

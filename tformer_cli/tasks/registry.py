@@ -9,9 +9,11 @@ This module does not import torch; the implementation of a task is imported when
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tformer_cli.config.experiments import TaskEntry
+from tformer_cli.config.family import family
 from tformer_cli.config.schema import (
     ONE_LABEL,
     AdversarialOptimConfig,
@@ -48,6 +50,7 @@ from tformer_cli.config.schema import (
     TokenizerConfig,
     TranscriptConfig,
     TransformerDecoderConfig,
+    TranslationDecodeConfig,
     setting,
 )
 from tformer_cli.errors import ConfigError
@@ -59,6 +62,13 @@ from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.vit import Stem, ViTConfig
 
 Size = Names("Size", "given auto")
+EDITING_ONLY = ("iterations", "insertion_penalty", "deletion_threshold")
+"""Settings of decoding that only apply to a model that edits its output."""
+SEARCH_ONLY = (
+    "beam", "sample", "length_penalty", "max_length_a", "max_length_b", "n_best", "stopping", "temperature", "top_k",
+    "top_p", "precision", "shortlist", "alignments", "seed",
+)  # fmt: skip
+"""Settings of decoding that only apply to a model that generates its output token by token."""
 
 
 def _check_balance(balance: float, head: ClassifierHeadConfig) -> None:
@@ -82,9 +92,10 @@ class TranslationExperiment(TextExperiment):
     )
     data: ParallelDataConfig = field(default_factory=ParallelDataConfig)
     model: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
+    decode: TranslationDecodeConfig = field(default_factory=TranslationDecodeConfig)
 
     def check(self) -> None:
-        """Refuse limits above the model's maximum length, tied embeddings of two vocabularies, and absent alignments.
+        """Refuse limits above the model's maximum length, tied embeddings of two vocabularies, and idle settings.
 
         Raises:
             ConfigError: naming the setting and a valid value.
@@ -104,6 +115,10 @@ class TranslationExperiment(TextExperiment):
             raise ConfigError(cause, "model.tie_embeddings=decoder")
         if self.decode.alignments and not self.model.aligns:
             raise ConfigError("decode.alignments: the model has no attention to the source", "decode.alignments=false")
+        if "token_editor" in family(self.model.family).provides:
+            _check_idle(self.decode, SEARCH_ONLY, "a model that edits its output", "leave it out")
+        else:
+            _check_idle(self.decode, EDITING_ONLY, "a model that does not edit its output", "leave it out")
 
 
 @dataclass
@@ -340,12 +355,28 @@ def _check_decoder(decode: DecodeConfig, decoder: TransformerDecoderConfig, toke
         raise ConfigError(cause, f"decode.max_length={decoder.max_length}")
     if tokenizer.sampling:
         raise ConfigError("tokenizer.sampling: this task does not sample segmentations", "tokenizer.sampling=0")
-    defaults = DecodeConfig()
-    for name in ("max_length_a", "max_length_b", "batch", "workers", "precision", "shortlist", "alignments"):
+    names = ("max_length_a", "max_length_b", "batch", "workers", "precision", "shortlist", "alignments")
+    _check_idle(decode, names, "texts for files")
+
+
+def _check_idle(decode: DecodeConfig, names: Iterable[str], what: str, remedy: str = "") -> None:
+    """Refuse settings of decoding that have no effect and are not at their defaults.
+
+    Args:
+        decode: the settings.
+        names: names of those without effect.
+        what: what they have no effect on.
+        remedy: the remedy; empty: the default value.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    defaults = type(decode)()
+    for name in names:
         if getattr(decode, name) != getattr(defaults, name):
             value = getattr(defaults, name)
-            cause = f"decode.{name}: it has no effect on texts for files"
-            raise ConfigError(cause, f"decode.{name}={str(getattr(value, 'name', value)).lower()}")
+            cause = f"decode.{name}: it has no effect on {what}"
+            raise ConfigError(cause, remedy or f"decode.{name}={str(getattr(value, 'name', value)).lower()}")
 
 
 def _check_features(features: FeatureConfig, augment: SpeechAugmentConfig, sample_rate: int) -> None:
@@ -381,7 +412,7 @@ def _entry(experiment: type[Experiment], implementation: str, *needs: str) -> Ta
 TASKS: dict[str, TaskEntry] = {
     entry.name: entry
     for entry in (
-        _entry(TranslationExperiment, "translation:build", "encoder_decoder"),
+        _entry(TranslationExperiment, "translation:build", "encoder_decoder", "token_editor"),
         _entry(LanguageModelExperiment, "language_model:build", "causal_decoder"),
         _entry(MaskedLanguageModelExperiment, "masked_language_model:build", "masked_token_encoder"),
         _entry(TextClassificationExperiment, "text_classification:build", "token_encoder"),

@@ -101,6 +101,7 @@ from tformer_cli.config.schema.training import (
     Schedule,
     Stopping,
     TrainerConfig,
+    TranslationDecodeConfig,
 )
 from tformer_cli.errors import ConfigError
 

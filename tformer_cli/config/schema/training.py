@@ -214,3 +214,16 @@ class GenerationScoreConfig:
     images: int = setting(
         2000, "images to generate and to compare with as many real ones; distances depend on this number", low=10
     )
+
+
+@dataclass
+class TranslationDecodeConfig(DecodeConfig):
+    """Decoding of translations: by search, or by edits if the model is an editor (docs/editing.md)."""
+
+    iterations: int = setting(10, "editing: maximum number of rounds of deletion, insertion and filling", low=1)
+    insertion_penalty: float = setting(
+        0.0, "editing: subtracted from the log-probability that nothing is inserted in a gap", low=0
+    )
+    deletion_threshold: float = setting(
+        0.5, "editing: a token is deleted if its probability of deletion is higher", low=0, high=1
+    )

@@ -5,7 +5,7 @@ Shapes: B batch, S source length, T target length.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,24 @@ from tformer_cli.data.text.parallel import ParallelSplit, find_splits, read_para
 from tformer_cli.errors import DataError
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A pair of sentences as tokens, without <s> and </s>.
+
+    Attributes:
+        source: (S,), int64.
+        target: (T,), int64.
+        draft: tokens from which an editor continues, (D,), int64; None for other models.
+        counts: number of tokens of the target that are missing before, between and after those of the draft, (D + 1,),
+            int64.
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+    draft: np.ndarray | None = None
+    counts: np.ndarray | None = None
+
+
 @dataclass
 class PairBatch(Batch):
     """Sentence pairs.
@@ -33,6 +51,9 @@ class PairBatch(Batch):
         target_inputs: <s> and tokens, (B, T), padded at the end; int64.
         targets: tokens and </s>, (B, T), padded at the end; int64.
         target_lengths: (B,), int64.
+        drafts: <s>, tokens from which an editor continues, and </s>, (B, D), padded at the end; int64. None: no editor.
+        draft_lengths: (B,), int64.
+        counts: number of the target's tokens that are missing between two tokens of the draft, (B, D - 1), int64.
     """
 
     source: Tensor
@@ -40,6 +61,9 @@ class PairBatch(Batch):
     target_inputs: Tensor
     targets: Tensor
     target_lengths: Tensor
+    drafts: Tensor | None = None
+    draft_lengths: Tensor | None = None
+    counts: Tensor | None = None
 
     def sizes(self) -> tuple[int, int]:
         """Return real and padded tokens of both sides."""
@@ -52,6 +76,10 @@ class Pairs(TextData[ParallelSplit, PairBatch]):
 
     Args:
         config: a `TranslationExperiment`.
+
+    Attributes:
+        example: returns a pair with what the objective adds to it, drawn with the pair's own generator; the objective
+            may set it. None: pairs are used as they are.
     """
 
     typical_length = 24
@@ -59,6 +87,7 @@ class Pairs(TextData[ParallelSplit, PairBatch]):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.source_language, self.target_language = config.data.source_language, config.data.target_language
+        self.example: Callable[[Pair, np.random.Generator], Pair] | None = None
         self._tokens: dict[str, ParallelTokens] = {}
         self.sampled = ByEpoch(self.sample)
         """Training pairs as they are segmented in an epoch."""
@@ -103,19 +132,25 @@ class Pairs(TextData[ParallelSplit, PairBatch]):
             strength=self.config.tokenizer.sampling, seed=self.config.seed, epoch=epoch, max_length=self.limit,
         )  # fmt: skip
 
-    def collate(self, sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], ids: Tensor) -> PairBatch:
+    def collate(self, pairs: Sequence[Pair], ids: Tensor) -> PairBatch:
         """Return a batch of pairs.
 
         Args:
-            sources: tokens of each source, (S,).
-            targets: tokens of each target, (T,).
+            pairs: the pairs; all have a draft or none.
             ids: rows of the split, (B,), int64.
         """
-        tokenizer = self.tokenizer
-        source, source_lengths = pad(sources, tokenizer.pad_id, end=tokenizer.eos_id)
+        tokenizer, targets = self.tokenizer, [pair.target for pair in pairs]
+        source, source_lengths = pad([pair.source for pair in pairs], tokenizer.pad_id, end=tokenizer.eos_id)
         outputs, target_lengths = pad(targets, tokenizer.pad_id, end=tokenizer.eos_id)
         inputs, _ = pad(targets, tokenizer.pad_id, begin=tokenizer.bos_id)
-        return PairBatch(ids, source, source_lengths, inputs, outputs, target_lengths)
+        batch = PairBatch(ids, source, source_lengths, inputs, outputs, target_lengths)
+        drafts = [pair.draft for pair in pairs if pair.draft is not None]
+        if drafts:
+            batch.drafts, batch.draft_lengths = pad(
+                drafts, tokenizer.pad_id, begin=tokenizer.bos_id, end=tokenizer.eos_id
+            )
+            batch.counts, _ = pad([pair.counts for pair in pairs if pair.counts is not None], 0)
+        return batch
 
     def inputs(self, batch: PairBatch, *, training: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return source, source lengths and target inputs."""
@@ -176,5 +211,11 @@ class PairsView(LengthBucketed[PairBatch]):
         """Return the batch of the given rows."""
         tokens = self.data.sampled[epoch] if self.is_sampled else self.data.tokens(self.split)
         ids = np.asarray(tokens.sample_ids[rows], dtype=np.int64)
-        sources, targets = ([side[row] for row in rows] for side in (tokens.source, tokens.target))
-        return self.data.collate(sources, targets, torch.from_numpy(ids))
+        pairs = [Pair(tokens.source[row], tokens.target[row]) for row in rows]
+        if self.data.example is not None:
+            key = (self.data.config.seed, epoch if self.training else 0, self.split != "train")
+            pairs = [
+                self.data.example(pair, np.random.default_rng((*key, sample)))
+                for pair, sample in zip(pairs, ids.tolist(), strict=True)
+            ]
+        return self.data.collate(pairs, torch.from_numpy(ids))

@@ -1,6 +1,6 @@
 """The Transformer (Vaswani et al. 2017): an encoder and an autoregressive decoder.
 
-Shapes: B batch, S source length, D model width, V vocabulary.
+Shapes: B batch, T target length, D model width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from torch import Tensor, nn
 
 from tformer_cli.config.family import Sizes
 from tformer_cli.config.schema import TieEmbeddings
-from tformer_cli.models.decoding import Memory, TransformerDecoderBase, initialise
+from tformer_cli.models.decoding import SourceEncoderBase, TransformerDecoderBase, initialise
 from tformer_cli.models.seq2seq import Seq2SeqConfig
-from tformer_cli.nn.attention import Mask
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.positions import AbsolutePositions
 
 
-class Seq2Seq(TransformerDecoderBase):
+class Seq2Seq(SourceEncoderBase, TransformerDecoderBase):
     """An encoder-decoder Transformer.
 
     Args:
@@ -51,21 +50,6 @@ class Seq2Seq(TransformerDecoderBase):
         elif config.final_bias:
             self.final_bias = nn.Parameter(torch.zeros(target_vocab_size))
         self.apply(initialise)
-
-    def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
-        """Encode the source.
-
-        Args:
-            source: tokens, (B, S), padded at the end.
-            source_lengths: number of real tokens of each row, (B,).
-
-        Returns:
-            States (B, S, D) and the padding mask.
-        """
-        mask = Mask.from_lengths(source_lengths, source.shape[1])
-        positions = torch.arange(source.shape[1], device=source.device)
-        x = self._embed(source, self.source_embedding, self.source_positions, positions)
-        return Memory(self.encoder(x, mask=mask), mask, source_lengths)
 
     def forward(self, source: Tensor, source_lengths: Tensor, target_inputs: Tensor) -> Tensor:
         """Encode the source and decode with teacher forcing; return hidden states (B, T, D)."""

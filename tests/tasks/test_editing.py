@@ -1,0 +1,158 @@
+"""Translation by edits, from training to `translate --draft`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.properties.families import family_named
+from tests.properties.test_training import trainer_of
+from tformer_cli.cli.main import main
+from tformer_cli.config.compose import compose
+from tformer_cli.errors import ConfigError
+from tformer_cli.evaluators.base import Scoring
+from tformer_cli.metrics.translation import length_ratio
+from tformer_cli.train.launch import launch
+
+EDITING = family_named("editing")
+PAIRS = ["data.path=FOLDER", "data.source_language=en", "data.target_language=de"]
+
+
+@pytest.fixture(scope="module")
+def overfitted(tmp_path_factory):
+    """A task and a model that has learnt its four shortest sentences by heart."""
+    folder = tmp_path_factory.mktemp("editing")
+    settings = ("optim.lr=0.01", "optim.warmup_steps=10", "optim.label_smoothing=0", "optim.schedule=linear")
+    task = EDITING.task(folder, "model.dropout=0", "model.dim=32", "model.ffn_dim=64", "trainer.steps=140", *settings)
+    trainer = trainer_of(task, folder)
+    trainer.model.train()
+    rows = shortest(task)
+    for step in range(1, 141):
+        trainer.progress.step = step
+        trainer.train_step([task.view("train").collate(step, rows)])
+    return task, trainer.model.eval()
+
+
+def shortest(task) -> np.ndarray:
+    """The rows of the four shortest targets."""
+    return np.argsort(task.data.tokens("train").target.lengths, kind="stable")[:4]
+
+
+def sentences(task) -> tuple[list[str], list[str]]:
+    split, rows = task.data.split("train"), task.data.tokens("train").sample_ids[shortest(task)]
+    return [split.sources[row] for row in rows], [split.targets[row] for row in rows]
+
+
+def test_a_few_sentences_are_reproduced_from_nothing(overfitted):
+    task, model = overfitted
+    sources, targets = sentences(task)
+    predictions = list(task.predict(model, sources))
+    assert [prediction.text for prediction in predictions] == targets
+    assert all(2 <= prediction.details["rounds"] <= 4 for prediction in predictions)
+
+
+def test_correct_drafts_stay_as_they_are_after_a_round(overfitted):
+    task, model = overfitted
+    sources, targets = sentences(task)
+    predictions = list(task.predict(model, list(zip(sources, targets, strict=True))))
+    assert [(prediction.text, prediction.details["rounds"]) for prediction in predictions] == [
+        (target, 1) for target in targets
+    ]
+
+
+def test_scores_have_the_ratio_of_lengths_and_the_rounds(overfitted):
+    task, model = overfitted
+    evaluation = task.evaluate(model, "validation", Scoring(limit=3, samples=1, predictions=True))
+    assert {"loss", "delete_loss", "placeholder_loss", "token_loss", "bleu", "length_ratio", "rounds"} <= set(
+        evaluation.scores
+    )
+    rounds = [row["rounds"] for row in evaluation.predictions]
+    assert evaluation.scores["rounds"] == sum(rounds) / 3
+    parts = sum(evaluation.scores[f"{name}_loss"] for name in ("delete", "placeholder", "token"))
+    assert evaluation.scores["loss"] == pytest.approx(parts)
+    assert set(evaluation.predictions[0]) == {"source", "reference", "prediction", "rounds"}
+
+
+def test_the_ratio_of_lengths_counts_words():
+    assert length_ratio(["a b.", "c"], ["a b c d", "e f"], "13a") == 4 / 6
+    assert length_ratio([""], ["a"], "13a") == 0
+
+
+def test_the_picture_is_the_attention_from_the_target_with_its_marks(overfitted):
+    task, model = overfitted
+    picture = task.evaluator.pictures(model)["attention/cross"]
+    tokens = task.data.tokens("validation")
+    assert picture.values.shape == (len(tokens.target[0]) + 2, len(tokens.source[0]) + 1)
+    np.testing.assert_allclose(picture.values.sum(1), 1, rtol=1e-5)
+
+
+def test_the_header_says_how_the_model_translates(overfitted):
+    task, _ = overfitted
+    assert dict(task.describe())["editing"].endswith("decoding in up to 10 rounds")
+
+
+@pytest.mark.parametrize(
+    ("model", "setting", "what"),
+    [
+        ("levenshtein_tiny", "decode.beam=3", "decode.beam: it has no effect on a model that edits its output"),
+        ("levenshtein_tiny", "decode.sample=true", "decode.sample: it has no effect on a model that edits"),
+        ("transformer_tiny", "decode.iterations=3", "decode.iterations: it has no effect on a model that does not"),
+        ("levenshtein_tiny", "model.max_length=300", "model.max_length: 300 tokens could need a placeholder count"),
+        ("levenshtein_tiny", "data.max_length=256", "data.max_length: 256 and an end mark are more than"),
+    ],
+)
+def test_settings_of_the_other_kind_and_too_long_targets_are_refused(model, setting, what):
+    with pytest.raises(ConfigError, match="^" + what):
+        compose("translation/levenshtein", [*PAIRS, f"model={model}", setting])
+
+
+def test_a_model_that_generates_is_trained_as_before_in_the_same_recipe():
+    config = compose("translation/levenshtein", [*PAIRS, "model=transformer_tiny"])
+    assert config.model.family == "seq2seq" and config.data.max_length == 256
+
+
+def test_long_drafts_are_refused_or_cut(overfitted):
+    task, model = overfitted
+    source, draft = sentences(task)[0][0], "犬 " * 400
+    with pytest.raises(Exception, match="its draft has .* tokens, the model reads at most 255"):
+        list(task.predict(model, [(source, draft)]))
+    task.predictor.on_long = type(task.predictor.on_long)["cut"]
+    (prediction,) = task.predict(model, [(source, draft)])
+    task.predictor.on_long = type(task.predictor.on_long)["error"]
+    assert prediction.details["note"].endswith("the end of the draft was not read")
+
+
+def test_only_models_that_edit_take_drafts_on_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in.en").write_text("The cat eats.\nWe read.\n")
+    Path("draft.ja").write_text("猫が食べる。\n\n")
+    settings = ("trainer.steps=2", "trainer.evaluate_limit=1", "trainer.samples=0")
+    for name in ("editing", "translation"):
+        launch(family_named(name).config(tmp_path, *settings), tmp_path / name, quiet=True)
+    capsys.readouterr()
+    assert main(["translate", "editing", "in.en", "--draft", "draft.ja", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["input"] for row in rows] == ["The cat eats.", "We read."]
+    assert all(set(row) == {"input", "text", "rounds"} and row["rounds"] >= 1 for row in rows)
+    assert main(["translate", "translation", "in.en", "--draft", "draft.ja"]) == 2
+    assert "error: --draft: the model of translation edits no drafts" in capsys.readouterr().err
+    assert main(["translate", "editing", "in.en", "--beam", "3"]) == 2
+    assert "--beam has no effect on a run of translation: valid options: --batch" in capsys.readouterr().err
+    assert main(["translate", "translation", "in.en", "decode.iterations=3"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["translate", "editing", "in.en", "decode.iterations=1", "--json"]) == 0
+    assert {json.loads(line)["rounds"] for line in capsys.readouterr().out.splitlines()} == {1}
+
+
+def test_batch_mates_change_nothing_with_a_trained_model(overfitted):
+    task, model = overfitted
+    split = task.data.split("train")
+    inputs = [(source, target[::-1]) for source, target in zip(split.sources[:64], split.targets[:64], strict=True)]
+    together = [(answer.text, answer.details) for answer in task.predict(model, inputs)]
+    alone = [next(iter(task.predict(model, [pair]))) for pair in inputs[::6]]
+    assert [(answer.text, answer.details) for answer in alone] == together[::6]
+    assert torch.is_grad_enabled()

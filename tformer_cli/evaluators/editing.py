@@ -1,0 +1,57 @@
+"""Scores of translations by an editor: those of all translations, the ratio of lengths, and the number of rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tformer_cli.data.text.pairs import PairBatch
+from tformer_cli.evaluators.translation import TranslationEvaluator
+from tformer_cli.metrics.translation import Tokenization, length_ratio
+from tformer_cli.objectives.base import LossSums
+from tformer_cli.predictors.base import Prediction
+
+
+class EditingEvaluator(TranslationEvaluator):
+    """The losses of deletions, placeholders and tokens; BLEU, chrF and TER; ratio of lengths, and rounds.
+
+    `length_ratio` is the number of words of the translations over that of the references; `rounds` is the mean number
+    of rounds of a sentence.
+    """
+
+    lower_is_better = TranslationEvaluator.lower_is_better | {
+        "rounds", "delete_loss", "placeholder_loss", "token_loss"
+    }  # fmt: skip
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Return how the model translates, and a note on how BLEU divides the references, if it needs one."""
+        rounds = self.data.config.decode.iterations
+        line = f"deletions, placeholders and tokens learnt from an oracle; decoding in up to {rounds} rounds"
+        return [("editing", line), *super().describe()]
+
+    def loss_scores(self, sums: LossSums) -> dict[str, float]:
+        """Return the loss and its three means."""
+        return sums.means()
+
+    def more_scores(
+        self, predictions: Sequence[Prediction], references: Sequence[str], words: Tokenization
+    ) -> dict[str, float]:
+        """Return the ratio of lengths and the mean number of rounds."""
+        hypotheses = [prediction.text for prediction in predictions]
+        rounds = [prediction.details.get("rounds", 0) for prediction in predictions]
+        ratio = length_ratio(hypotheses, references, words.name)
+        return {"length_ratio": ratio, "rounds": sum(rounds) / max(1, len(rounds))}
+
+    def columns(self, answer: Prediction) -> dict[str, Any]:
+        """Return the number of rounds."""
+        return {"rounds": answer.details.get("rounds")}
+
+    def run(self, model: Any, batch: PairBatch) -> Tensor:
+        """Let the decoder read the target; return it with <s> and </s>."""
+        tokens = torch.cat((batch.target_inputs[:, :1], batch.targets), dim=1)
+        memory = model.encode(batch.source, batch.source_lengths)
+        model.fill(memory, tokens, batch.target_lengths + 1)
+        return tokens[0]
