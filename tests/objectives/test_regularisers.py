@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from tests.properties.families import VARIANTS, family_named
-from tformer_cli.config.schema import AttentionKind
+from tformer_cli.config.schema import AttentionKind, RegulariseConfig
 from tformer_cli.errors import ConfigError
-from tformer_cli.nn.taps import tapped
-from tformer_cli.objectives.regularisers import TERMS, attention_kind, cosine_agreement, mean_over, weight_agreement
+from tformer_cli.nn.taps import tappable_layers, tapped
+from tformer_cli.objectives.base import Objective
+from tformer_cli.objectives.regularisers import TERMS, cosine_agreement, mean_over, regularised, weight_agreement
 
 ALL = [f"regularise.{name}=1" for name in TERMS]
 HEADS, POSITIONS, WIDTH = 3, 5, 4
@@ -67,15 +68,50 @@ def test_bfloat16_is_computed_in_float32():
     assert torch.equal(cosine_agreement(tensor), cosine_agreement(tensor.float()))
 
 
-def test_kinds_of_attention_are_known_by_their_names():
-    kinds = {
-        "encoder.blocks.0.attention": AttentionKind.encoder,
-        "encoder.stack.blocks.11.attention": AttentionKind.encoder,
-        "decoder.blocks.1.attention": AttentionKind.decoder,
-        "decoder.decoder.blocks.1.cross": AttentionKind.cross,
-        "stack.blocks.0.attention": AttentionKind.decoder,  # a GPT
-    }
-    assert {name: attention_kind(name) for name in kinds} == kinds
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("translation", {"encoder.blocks.0.attention": "encoder", "decoder.blocks.0.attention": "decoder",
+                         "decoder.blocks.0.cross": "cross"}),
+        ("captions", {"encoder.stack.blocks.0.attention": "encoder", "decoder.decoder.blocks.0.attention": "decoder",
+                      "decoder.decoder.blocks.0.cross": "cross"}),
+        ("conformer", {"encoder.stack.blocks.0.attention": "encoder", "decoder.blocks.0.attention": "decoder",
+                       "decoder.blocks.0.cross": "cross"}),
+        ("gpt", {"stack.blocks.0.attention": "decoder"}),
+        ("bert", {"encoder.stack.blocks.0.attention": "encoder"}),
+        ("vit", {"encoder.stack.blocks.0.attention": "encoder"}),
+        ("recurrent translation", {"decoder.cross": "cross"}),
+        ("sagan", {"generator.attention": "encoder", "discriminator.attention": "encoder"}),
+    ],
+)  # fmt: skip
+def test_layers_know_the_kind_of_their_attention(name, kinds, tmp_path):
+    task = family_named(name).task(tmp_path)
+    layers = tappable_layers(task.model())
+    assert {layer: tappable.kind.name for layer, tappable in layers.items()} == kinds
+
+
+def test_unknown_lengths_are_no_mean_over_padding(tmp_path, monkeypatch):
+    """Without lengths of the memory, padding would count as real positions."""
+    task, model = prepared("translation", tmp_path, ALL[0])
+    objective, batch = task.phases[0].objective, task.view("train").batch(0, 0)
+    lengths = {AttentionKind.decoder: batch.target_lengths}
+    monkeypatch.setattr(objective.objective, "lengths", lambda outputs, batch: lengths)
+    with pytest.raises(ValueError, match="encoder.blocks.0.attention: [A-Za-z]* has no lengths of the encoder"):
+        objective.loss(model, objective.outputs(model, batch), batch)
+
+
+class SumOfMeans(Objective):
+    """An objective whose loss has counts of its own."""
+
+    def counts(self, batch):
+        return {"count": torch.tensor(1)}
+
+
+@pytest.mark.parametrize("name", ["consistency", *TERMS])
+def test_a_sum_of_several_means_is_refused(name):
+    config = RegulariseConfig(**{name: 1.0})
+    with pytest.raises(ConfigError, match=f"regularise.{name}: the loss of this task is a sum of several means"):
+        regularised(SumOfMeans(data=None), config)
 
 
 def prepared(name: str, folder, *more: str):
@@ -105,9 +141,8 @@ def test_the_loss_of_a_translation_model_has_the_disagreements_of_its_real_token
         tap = TERMS[name].tap
         layers = {"encoder.blocks.0.attention": sources, "decoder.blocks.0.attention": targets}
         layers["decoder.blocks.0.cross"] = sources if tap == "values" else targets
-        chosen = {
-            layer: lengths for layer, lengths in layers.items() if attention in ("all", attention_kind(layer).name)
-        }
+        kinds = {layer: tappable.kind.name for layer, tappable in tappable_layers(model).items()}
+        chosen = {layer: lengths for layer, lengths in layers.items() if attention in ("all", kinds[layer])}
         terms = [plain(name, records[layer][tap][0], lengths) for layer, lengths in chosen.items()]
         disagreement = (torch.stack(terms).mean(0) * batch.target_lengths).sum()
         assert float(loss.parts[name]) == pytest.approx(float(disagreement.detach()), rel=1e-5)
@@ -152,6 +187,12 @@ NO_HEADS = "disagreement_.*: the model has no attention with several heads"
         ("bert", ["regularise.attention=cross", ALL[2]], "the model has no cross attention.*attention=encoder"),
         ("gpt", ["regularise.attention=encoder", ALL[2]], "the model has no encoder attention.*attention=decoder"),
         ("conformer", ["regularise.attention=cross", "model.decoder_depth=0", ALL[1]], "has no cross attention"),
+        (
+            "captions",
+            ["decoder.heads=1", "regularise.attention=decoder", ALL[1]],
+            "no decoder attention with several heads.*attention=encoder",
+        ),
+        ("recurrent translation", [ALL[1]], NO_HEADS),
     ],
 )
 def test_what_has_no_effect_is_refused(name, settings, message, tmp_path):
@@ -163,4 +204,4 @@ def test_what_has_no_effect_is_refused(name, settings, message, tmp_path):
 def test_a_model_without_attention_has_no_heads_to_disagree(tmp_path):
     resnet = next(family for family in VARIANTS if family.name == "resnet")
     with pytest.raises(ConfigError, match=NO_HEADS):
-        resnet.config(tmp_path, ALL[2])
+        resnet.task(tmp_path, ALL[2]).model()

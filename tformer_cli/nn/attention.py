@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import Positions
+from tformer_cli.config.schema import AttentionKind, Positions
 from tformer_cli.nn import backend
 from tformer_cli.nn.dropout import dropout
 from tformer_cli.nn.grid import rotate_2d
@@ -177,6 +177,7 @@ class Attention(Tappable):
         dim: width D of inputs, queries, keys, values and outputs.
         heads: number of heads H, which divides `dim`.
         cross: whether keys and values are of another sequence.
+        decoder: self-attention: whether it is that of a decoder; this sets its `kind`, not its mask.
         positions: rotary, rotary_2d, shaw and transformer_xl act here, on self-attention only; others are ignored.
         dropout: dropout rate of the attention weights.
         bias: whether the projections have a bias.
@@ -189,6 +190,7 @@ class Attention(Tappable):
         heads: int,
         *,
         cross: bool = False,
+        decoder: bool = False,
         positions: Positions = Positions.none,
         dropout: float = 0.0,
         bias: bool = True,
@@ -196,7 +198,9 @@ class Attention(Tappable):
     ) -> None:
         super().__init__()
         self.heads, self.head_dim, self.cross, self.dropout = heads, dim // heads, cross, dropout
+        self.kind = AttentionKind.decoder if decoder else AttentionKind.encoder
         if cross:
+            self.kind = AttentionKind.cross
             self.project_q = nn.Linear(dim, dim, bias=bias)
             self.project_kv = nn.Linear(dim, 2 * dim, bias=bias)
         else:

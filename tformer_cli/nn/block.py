@@ -92,6 +92,8 @@ class Residual(nn.Module, Generic[Sublayer]):
 class Block(nn.Module):
     """A block of self-attention, cross-attention if `cross`, and a feed-forward layer, each in a `Residual`.
 
+    Its self-attention is that of a decoder if `decoder`, else that of an encoder.
+
     With a convolution it is a block of the Conformer (Gulati et al. 2020, eq. 1 and figure 1): a feed-forward layer
     with factor 1/2, attention, the convolution, another feed-forward layer with factor 1/2, and a normalisation.
     """
@@ -101,6 +103,7 @@ class Block(nn.Module):
         config: TransformerConfig,
         *,
         cross: bool = False,
+        decoder: bool = False,
         convolution: Callable[[], ConvolutionModule] | None = None,
         stochastic_depth: float = 0.0,
     ) -> None:
@@ -123,7 +126,7 @@ class Block(nn.Module):
             return residual(layer, 1.0 if convolution is None else 0.5)
 
         self.feed_forward_before = None if convolution is None else feed_forward()
-        self.attention = residual(attention(positions=config.positions))
+        self.attention = residual(attention(positions=config.positions, decoder=decoder))
         self.cross = residual(attention(cross=True)) if cross else None
         self.convolution = None if convolution is None else residual(convolution())
         self.feed_forward = feed_forward()
@@ -165,7 +168,7 @@ class Stack(nn.Module):
         config: settings of the Transformer.
         depth: number of blocks.
         cross: whether blocks also attend to a memory (a decoder).
-        bidirectional: whether queries attend to keys on both sides, for the T5 bias.
+        bidirectional: whether queries attend to keys on both sides; otherwise it is a decoder.
         bias: module for a bias of self-attention's scores, which all blocks share: from positions of queries and keys
             to (H, T, S). The stack creates the T5 bias itself.
         convolution: function that creates the convolution module of a Conformer's block.
@@ -185,7 +188,8 @@ class Stack(nn.Module):
         self.convolves = convolution is not None
         rates = [config.stochastic_depth * number / max(1, depth - 1) for number in range(depth)]
         blocks = nn.ModuleList(
-            Block(config, cross=cross, convolution=convolution, stochastic_depth=rate) for rate in rates
+            Block(config, cross=cross, decoder=not bidirectional, convolution=convolution, stochastic_depth=rate)
+            for rate in rates
         )
         self.blocks: Sequence[Block] = cast(Any, blocks)  # ModuleList has no type of its modules
         last = nn.LayerNorm(config.dim, eps=config.norm_eps, bias=config.bias)

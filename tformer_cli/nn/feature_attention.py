@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tformer_cli.config.schema import AttentionKind
 from tformer_cli.nn.taps import Tappable
 
 POOLING = 2
@@ -43,6 +44,7 @@ class FeatureMapAttention(Tappable):
 
     def __init__(self, channels: int, prepare: Callable[[nn.Conv2d], nn.Module] = lambda layer: layer) -> None:
         super().__init__()
+        self.kind = AttentionKind.encoder
         inner, middle = max(1, channels // 8), max(1, channels // 2)
         self.query = prepare(_convolution(channels, inner))
         self.key = prepare(_convolution(channels, inner))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tformer_cli.config.schema import AttentionKind
 from tformer_cli.nn.attention import Mask
 from tformer_cli.nn.taps import Tappable
 
@@ -105,7 +106,7 @@ class RecurrentAttention(Tappable):
 
     def __init__(self, score: DotScore | GeneralScore | AdditiveScore) -> None:
         super().__init__()
-        self.score = score
+        self.kind, self.score = AttentionKind.cross, score
 
     def prepare(self, states: Tensor, mask: Mask) -> PreparedMemory:
         """Return the keys and the mask of a memory (B, S, M)."""

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from tformer_cli.config.schema import AttentionKind
+
 KINDS = ("weights", "values", "outputs")
 """The kinds of tensors that a layer can record."""
 
@@ -31,8 +33,13 @@ class Tappable(nn.Module):
     threads.
 
     Attributes:
+        kind: whether it is self-attention of an encoder, self-attention of a decoder, or cross-attention.
+        heads: number of heads.
         taps: the records of each context that the layer is tapped in, by kind; empty outside of `tapped`.
     """
+
+    kind: AttentionKind
+    heads: int = 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,6 +54,12 @@ class Tappable(nn.Module):
         for records in self.taps:
             if kind in records:
                 records[kind].append(tensor)
+
+
+def tappable_layers(model: nn.Module) -> dict[str, Tappable]:
+    """Return the attention layers by name (`decoder.blocks.3.cross`: without the `.sublayer` of its residual)."""
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Tappable)}
+    return {name.removesuffix(".sublayer"): layer for name, layer in layers.items()}
 
 
 @contextmanager
@@ -72,20 +85,19 @@ def tapped(model: nn.Module, kinds: Collection[str]) -> Iterator[Records]:
         kinds: any of `weights`, `values` and `outputs`.
 
     Yields:
-        Tensors by name of the layer in the model (`decoder.blocks.3.cross`: without the `.sublayer` of its residual)
-        and kind; they are filled while the model runs.
+        Tensors by name of the layer, see `tappable_layers`, and kind; they are filled while the model runs.
 
     Raises:
         ValueError: if a kind is unknown.
     """
     if unknown_kinds := set(kinds) - set(KINDS):
         raise ValueError(f"attention records {', '.join(KINDS)}, not {', '.join(sorted(unknown_kinds))}")
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Tappable)}
+    layers = tappable_layers(model)
     taps: Records = {name: {kind: [] for kind in kinds} for name in layers}
     for name, layer in layers.items():
         layer.taps = (*layer.taps, taps[name])
     try:
-        yield {name.removesuffix(".sublayer"): records for name, records in taps.items()}
+        yield taps
     finally:
         for name, layer in layers.items():
             layer.taps = tuple(records for records in layer.taps if records is not taps[name])

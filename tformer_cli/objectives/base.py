@@ -9,11 +9,14 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from tformer_cli.config.schema import AttentionKind
 from tformer_cli.data.core.batch import B
 from tformer_cli.data.core.dataset import Data
 
 M = TypeVar("M", bound=nn.Module)
 """The type of a model."""
+Lengths = dict[AttentionKind, Tensor | None]
+"""Numbers of real positions, (B,), by `AttentionKind.encoder` and `AttentionKind.decoder`; None: all are real."""
 
 
 @dataclass
@@ -103,9 +106,9 @@ class Objective(Generic[M, B]):
             ConfigError: naming the setting and a valid value.
         """
 
-    def lengths(self, outputs: Any, batch: B) -> tuple[Tensor | None, Tensor | None]:
-        """Return the numbers of real positions in the encoder and in the decoder, (B,) each; None: all are real."""
-        return None, None
+    def lengths(self, outputs: Any, batch: B) -> Lengths:
+        """Return the numbers of real positions of each example in the encoder and in the decoder, if there are any."""
+        return {}
 
     def example_counts(self, outputs: Any, batch: B) -> Tensor | None:
         """Return each example's share of the count of the loss, (B,); None: terms of examples cannot be added to it."""

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tformer_cli.config.schema import Target
-from tformer_cli.objectives.base import Loss, Objective
+from tformer_cli.config.schema import AttentionKind, Target
+from tformer_cli.objectives.base import Lengths, Loss, Objective
 
 
 def label_cross_entropy(
@@ -62,9 +62,9 @@ class TextClassification(Objective[Any, Any]):
         """Return the scores in float32, (B, C)."""
         return super().outputs(model, batch).float()
 
-    def lengths(self, outputs: Any, batch: Any) -> tuple[Tensor | None, Tensor | None]:
+    def lengths(self, outputs: Any, batch: Any) -> Lengths:
         """Return the lengths of the texts; there is no decoder."""
-        return batch.lengths, None
+        return {AttentionKind.encoder: batch.lengths}
 
     def example_counts(self, outputs: Any, batch: Any) -> Tensor:
         """Return 1 for each text."""
@@ -95,6 +95,10 @@ class ImageClassification(Objective[Any, Any]):
     def outputs(self, model: Any, batch: Any) -> Tensor:
         """Return the scores in float32, (B, C)."""
         return super().outputs(model, batch).float()
+
+    def lengths(self, outputs: Any, batch: Any) -> Lengths:
+        """Return that all parts of an image are real; there is no decoder."""
+        return {AttentionKind.encoder: None}
 
     def example_counts(self, outputs: Any, batch: Any) -> Tensor:
         """Return 1 for each image."""

@@ -31,7 +31,7 @@ from torch.nn import functional
 from tformer_cli.config.schema import RegulariseConfig, Target
 from tformer_cli.errors import ConfigError
 from tformer_cli.nn.cross_entropy import paired_head_loss
-from tformer_cli.objectives.base import Loss, Objective
+from tformer_cli.objectives.base import Lengths, Loss, Objective
 from tformer_cli.objectives.classification import ImageClassification, TextClassification
 from tformer_cli.objectives.ctc import CTC
 from tformer_cli.objectives.next_token import Decoded, NextToken, TeacherForcing
@@ -58,6 +58,10 @@ class Consistency(Objective[Any, Any]):
         """Take the number of the step, with which the weight rises."""
         self.objective.begin_step(step)
         self.step = step
+
+    def check(self, model: Any) -> None:
+        """Refuse a model that the objective refuses."""
+        self.objective.check(model)
 
     @property
     def weight(self) -> float:
@@ -92,7 +96,7 @@ class Consistency(Objective[Any, Any]):
         """Return the mean of the divergences in both directions, summed over tokens, examples or frames; a scalar."""
         raise NotImplementedError
 
-    def lengths(self, outputs: Any, batch: Any) -> tuple[Tensor | None, Tensor | None]:
+    def lengths(self, outputs: Any, batch: Any) -> Lengths:
         """Return the lengths of the objective, which are those of both passes."""
         return self.objective.lengths(outputs[0], batch)
 
@@ -128,6 +132,7 @@ class LabelConsistency(Consistency):
         Raises:
             ConfigError: if they are numbers or several labels.
         """
+        super().check(model)
         if self.data.labels.target is not Target.label:
             cause = "regularise.consistency: it compares the probabilities of one label, and the targets are others"
             raise ConfigError(cause, "regularise.consistency=0")

@@ -20,9 +20,10 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
+from tformer_cli.config.schema import AttentionKind
 from tformer_cli.data.text.dataset import TextData
 from tformer_cli.models.decoding import Memory
-from tformer_cli.objectives.base import Loss, Objective
+from tformer_cli.objectives.base import Lengths, Loss, Objective
 from tformer_cli.objectives.next_token import next_token_loss
 
 
@@ -62,9 +63,9 @@ class CTC(Objective[Any, Any]):
         memory = model.encode(*self.data.inputs(batch, training=model.training))
         return SpeechOutputs(memory, model.ctc_logits(memory.states).float().log_softmax(-1))
 
-    def lengths(self, outputs: SpeechOutputs, batch: Any) -> tuple[Tensor | None, Tensor | None]:
+    def lengths(self, outputs: SpeechOutputs, batch: Any) -> Lengths:
         """Return the numbers of frames, if they are padded, and the lengths of targets."""
-        return outputs.memory.padded_lengths, batch.target_lengths
+        return {AttentionKind.encoder: outputs.memory.padded_lengths, AttentionKind.decoder: batch.target_lengths}
 
     def example_counts(self, outputs: Any, batch: Any) -> Tensor:
         """Return the number of tokens of each utterance, with its end."""

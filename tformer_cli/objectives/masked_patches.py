@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tformer_cli.config.schema import AttentionKind
 from tformer_cli.data.image.augment import denormalise, uniforms
 from tformer_cli.data.image.inputs import ImageBatch
 from tformer_cli.models.patch_head import MaskedPatchModel
-from tformer_cli.objectives.base import Loss, Objective
+from tformer_cli.objectives.base import Lengths, Loss, Objective
 
 MASKING_STREAM = 65
 """Stream of the random numbers that select masked patches."""
@@ -56,6 +57,10 @@ class MaskedPatches(Objective[MaskedPatchModel, ImageBatch]):
         total = functional.cross_entropy(scores, targets, reduction="sum", label_smoothing=self.smoothing(model))
         correct = (scores.argmax(1) == targets).sum()
         return Loss(total, torch.tensor(len(targets), device=scores.device), {"right": correct})
+
+    def lengths(self, outputs: PatchPredictions, batch: ImageBatch) -> Lengths:
+        """Return that all patches are real; there is no decoder."""
+        return {AttentionKind.encoder: None}
 
     def example_counts(self, outputs: PatchPredictions, batch: ImageBatch) -> Tensor:
         """Return the number of patches to predict of each image, which is the same for all."""

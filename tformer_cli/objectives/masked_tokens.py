@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import MaskingConfig
+from tformer_cli.config.schema import AttentionKind, MaskingConfig
 from tformer_cli.data.text.masked import MaskedBatch, MaskedText, TokenSequence
 from tformer_cli.data.text.masking import Masking
 from tformer_cli.models.token_heads import MaskedLanguageModel
 from tformer_cli.nn.cross_entropy import head_cross_entropy
-from tformer_cli.objectives.base import Loss, Objective
+from tformer_cli.objectives.base import Lengths, Loss, Objective
 
 Outputs = tuple[Tensor, Tensor]
 """Hidden states of the masked tokens, (N, D), for the output layer; and of all tokens, (B, T, D)."""
@@ -58,9 +58,9 @@ class MaskedTokens(Objective[MaskedLanguageModel, MaskedBatch]):
         masked = self.masking(sequence.tokens, random)
         return replace(sequence, tokens=masked.tokens, indices=masked.indices, targets=masked.targets)
 
-    def lengths(self, outputs: Outputs, batch: MaskedBatch) -> tuple[Tensor | None, Tensor | None]:
+    def lengths(self, outputs: Outputs, batch: MaskedBatch) -> Lengths:
         """Return the lengths of the sequences; there is no decoder."""
-        return batch.lengths, None
+        return {AttentionKind.encoder: batch.lengths}
 
     def example_counts(self, outputs: Outputs, batch: MaskedBatch) -> Tensor:
         """Return the number of masked tokens of each sequence."""

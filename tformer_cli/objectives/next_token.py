@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tformer_cli.config.schema import AttentionKind
 from tformer_cli.models.decoding import Memory
 from tformer_cli.nn.cross_entropy import head_cross_entropy
-from tformer_cli.objectives.base import Loss, Objective
+from tformer_cli.objectives.base import Lengths, Loss, Objective
 
 
 def next_token_loss(
@@ -44,9 +45,12 @@ def next_token_loss(
 class NextToken(Objective[Any, Any]):
     """Cross-entropy of the next token; batches have `targets` (B, T) and `target_lengths` (B,)."""
 
-    def lengths(self, outputs: Any, batch: Any) -> tuple[Tensor | None, Tensor | None]:
+    def lengths(self, outputs: Any, batch: Any) -> Lengths:
         """Return the lengths of sources, if the batch has sources, and of targets."""
-        return getattr(batch, "source_lengths", None), batch.target_lengths
+        lengths: Lengths = {AttentionKind.decoder: batch.target_lengths}
+        if hasattr(batch, "source_lengths"):
+            lengths[AttentionKind.encoder] = batch.source_lengths
+        return lengths
 
     def example_counts(self, outputs: Any, batch: Any) -> Tensor:
         """Return the number of target tokens of each example."""
@@ -83,9 +87,9 @@ class TeacherForcing(Objective[Any, Any]):
         memory = model.encode(*self.data.inputs(batch, training=model.training))
         return Decoded(memory, model.decode(memory, batch.target_inputs))
 
-    def lengths(self, outputs: Decoded, batch: Any) -> tuple[Tensor | None, Tensor | None]:
+    def lengths(self, outputs: Decoded, batch: Any) -> Lengths:
         """Return the lengths of memories, if they are padded, and of targets."""
-        return outputs.memory.padded_lengths, batch.target_lengths
+        return {AttentionKind.encoder: outputs.memory.padded_lengths, AttentionKind.decoder: batch.target_lengths}
 
     def example_counts(self, outputs: Any, batch: Any) -> Tensor:
         """Return the number of target tokens of each example."""

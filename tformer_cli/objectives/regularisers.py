@@ -19,7 +19,7 @@ Shapes: B batch, H heads, Q queries, K keys, W head width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -28,8 +28,8 @@ from torch.nn import functional
 
 from tformer_cli.config.schema import AttentionKind, RegulariseConfig
 from tformer_cli.errors import ConfigError
-from tformer_cli.nn.taps import Records, Tappable, tapped
-from tformer_cli.objectives.base import Loss, Objective
+from tformer_cli.nn.taps import Records, Tappable, tappable_layers, tapped
+from tformer_cli.objectives.base import Lengths, Loss, Objective
 from tformer_cli.objectives.consistency import consistent
 
 
@@ -53,28 +53,20 @@ class Term(NamedTuple):
     Attributes:
         tap: the kind of tensors that it compares.
         agreement: its negative at each position.
-        of_keys: whether its positions are those of keys; otherwise of queries.
+        compares_keys: whether its positions are those of keys; otherwise of queries.
     """
 
     tap: str
     agreement: Callable[[Tensor], Tensor]
-    of_keys: bool = False
+    compares_keys: bool = False
 
 
 TERMS = {
-    "disagreement_subspace": Term("values", cosine_agreement, of_keys=True),
+    "disagreement_subspace": Term("values", cosine_agreement, compares_keys=True),
     "disagreement_position": Term("weights", weight_agreement),
     "disagreement_output": Term("outputs", cosine_agreement),
 }
 """The disagreements by the names of their weights in `regularise`."""
-
-
-def attention_kind(layer: str) -> AttentionKind:
-    """Return the kind of an attention layer, given its name in the model: `decoder.blocks.3.cross`."""
-    parts = layer.split(".")
-    if "cross" in parts:
-        return AttentionKind.cross
-    return AttentionKind.encoder if "encoder" in parts else AttentionKind.decoder
 
 
 def mean_over(values: Tensor, lengths: Tensor | None) -> Tensor:
@@ -102,16 +94,22 @@ class Disagreement(Objective[Any, Any]):
         self.objective.begin_step(step)
 
     def check(self, model: nn.Module) -> None:
-        """Refuse a model without the chosen kind of attention.
+        """Refuse a model without attention of the chosen kind that has several heads.
 
         Raises:
-            ConfigError: naming the kinds that the model has.
+            ConfigError: naming the kind of attention that the model has.
         """
         self.objective.check(model)
-        layers = (name for name, module in model.named_modules() if isinstance(module, Tappable))
-        kinds = sorted({attention_kind(name).name for name in layers})
-        if self.config.attention.name not in ("all", *kinds):
-            cause = f"regularise.attention: the model has no {self.config.attention.name} attention"
+        chosen, layers = self.config.attention, tappable_layers(model).values()
+        kinds = sorted({layer.kind.name for layer in layers if layer.heads > 1})
+        if not kinds:
+            name = next(iter(self.weights))
+            cause = f"regularise.{name}: the model has no attention with several heads"
+            raise ConfigError(cause, f"regularise.{name}=0")
+        if chosen.name not in ("all", *kinds):
+            cause = f"regularise.attention: the model has no {chosen.name} attention"
+            if any(layer.kind is chosen for layer in layers):
+                cause += " with several heads"
             raise ConfigError(cause, f"regularise.attention={kinds[0] if len(kinds) == 1 else 'all'}")
 
     def outputs(self, model: nn.Module, batch: Any) -> Any:
@@ -130,24 +128,34 @@ class Disagreement(Objective[Any, Any]):
         loss = self.objective.loss(model, outputs, batch)
         lengths, shares = self.objective.lengths(outputs, batch), self.objective.example_counts(outputs, batch)
         assert shares is not None
-        total, parts = loss.total, dict(loss.parts)
+        layers, total, parts = tappable_layers(model), loss.total, dict(loss.parts)
         for name, weight in self.weights.items():
-            of_examples = torch.stack(list(self._disagreements(TERMS[name], records, *lengths))).mean(0)  # (B,)
+            of_examples = torch.stack(list(self._disagreements(TERMS[name], records, layers, lengths))).mean(0)  # (B,)
             disagreement = (shares * of_examples).sum()
             total = total - weight * disagreement
             parts[name] = disagreement.detach()
         return Loss(total, loss.count, parts)
 
     def _disagreements(
-        self, term: Term, records: Records, encoder: Tensor | None, decoder: Tensor | None
+        self, term: Term, records: Records, layers: Mapping[str, Tappable], lengths: Lengths
     ) -> Iterator[Tensor]:
-        """Yield the mean disagreement of each example, (B,), for each call of each chosen layer."""
-        for layer, tensors in records.items():
-            kind = attention_kind(layer)
-            if self.config.attention in (AttentionKind.all, kind):
-                of_memory = kind is AttentionKind.encoder or (kind is AttentionKind.cross and term.of_keys)
-                for tensor in tensors[term.tap]:
-                    yield -mean_over(term.agreement(tensor), encoder if of_memory else decoder)
+        """Yield the mean disagreement of each example, (B,), for each call of each chosen layer.
+
+        Raises:
+            ValueError: if the objective does not know the lengths of a layer's positions.
+        """
+        for name, tensors in records.items():
+            kind = layers[name].kind
+            if self.config.attention not in (AttentionKind.all, kind):
+                continue
+            if kind is AttentionKind.cross:
+                positions_of = AttentionKind.encoder if term.compares_keys else AttentionKind.decoder
+            else:
+                positions_of = kind
+            if positions_of not in lengths:
+                raise ValueError(f"{name}: {type(self.objective).__name__} has no lengths of the {positions_of.name}")
+            for tensor in tensors[term.tap]:
+                yield -mean_over(term.agreement(tensor), lengths[positions_of])
 
 
 def regularised(objective: Objective[Any, Any], config: RegulariseConfig) -> Objective[Any, Any]:
@@ -156,6 +164,10 @@ def regularised(objective: Objective[Any, Any], config: RegulariseConfig) -> Obj
     Raises:
         ConfigError: if a regulariser has no meaning for the objective.
     """
+    for name in [*config.disagreements, *(["consistency"] if config.consistency else [])]:
+        if type(objective).counts is not Objective.counts:
+            cause = f"regularise.{name}: the loss of this task is a sum of several means"
+            raise ConfigError(cause, f"regularise.{name}=0")
     for name in config.disagreements:
         if type(objective).example_counts is Objective.example_counts:
             raise ConfigError(f"regularise.{name}: this task has none", f"regularise.{name}=0")

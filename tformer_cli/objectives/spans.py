@@ -13,16 +13,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tformer_cli.config.schema import AttentionKind
 from tformer_cli.data.text.question_windows import SpanBatch
-from tformer_cli.objectives.base import Loss, Objective
+from tformer_cli.objectives.base import Lengths, Loss, Objective
 
 
 class Spans(Objective[Any, SpanBatch]):
     """Mean of the cross-entropies of an answer's first and last token, summed over windows."""
 
-    def lengths(self, outputs: Tensor, batch: SpanBatch) -> tuple[Tensor | None, Tensor | None]:
+    def lengths(self, outputs: Tensor, batch: SpanBatch) -> Lengths:
         """Return the lengths of the windows; there is no decoder."""
-        return batch.lengths, None
+        return {AttentionKind.encoder: batch.lengths}
 
     def example_counts(self, outputs: Tensor, batch: SpanBatch) -> Tensor:
         """Return 1 for each window."""

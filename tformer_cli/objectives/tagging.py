@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tformer_cli.config.schema import AttentionKind
 from tformer_cli.data.text.tagged_words import TaggedBatch
-from tformer_cli.objectives.base import Loss, Objective
+from tformer_cli.objectives.base import Lengths, Loss, Objective
 
 
 class Tagging(Objective[Any, TaggedBatch]):
@@ -26,9 +27,9 @@ class Tagging(Objective[Any, TaggedBatch]):
         """Return the scores of all words in float32, (N, C)."""
         return super().outputs(model, batch).float()
 
-    def lengths(self, outputs: Tensor, batch: TaggedBatch) -> tuple[Tensor | None, Tensor | None]:
+    def lengths(self, outputs: Tensor, batch: TaggedBatch) -> Lengths:
         """Return the lengths of the sentences; there is no decoder."""
-        return batch.lengths, None
+        return {AttentionKind.encoder: batch.lengths}
 
     def example_counts(self, outputs: Tensor, batch: TaggedBatch) -> Tensor:
         """Return the number of words of each sentence."""

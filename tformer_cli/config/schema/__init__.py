@@ -124,16 +124,11 @@ class Experiment:
         model: ModelConfig = field(init=False)
 
     def check(self) -> None:
-        """Refuse regularisers that have no effect on the model.
+        """Refuse consistency without effect on the model; `objectives.regularisers` refuses disagreement without it.
 
         Raises:
             ConfigError: naming the setting and a valid value.
         """
-        nodes = [getattr(self, item.name) for item in fields(self)]
-        if not any(isinstance(node, TransformerConfig) and node.heads > 1 for node in nodes):
-            for name in self.regularise.disagreements:
-                cause = f"regularise.{name}: the model has no attention with several heads"
-                raise ConfigError(cause, f"regularise.{name}=0")
         if self.regularise.consistency and not self.passes_differ():
             cause = "regularise.consistency: two passes over a batch are equal, as nothing in them is random"
             raise ConfigError(
