@@ -15,7 +15,7 @@ CHART = Chart(
     "BLEU & <chrF>", ["1-5", "6-9", "10-20"], [Series("a", [30.0, 25.0, 20.0]), Series("b", [28.0, 26.0, 24.0])],
     "words", "BLEU", connected=True,
 )  # fmt: skip
-POINTS = Chart("all", ["all"], [Series("a", [30.0], [2.0]), Series("b", [20.0], [1.0])])
+POINTS = Chart("all", ["all"], [Series("a", [30.0], [(28.0, 33.0)]), Series("b", [20.0], [(19.0, 21.0)])])
 
 
 def test_svg_is_xml_with_all_texts():
@@ -53,7 +53,7 @@ def test_error_bars_and_the_sheet_enclose_everything():
                 assert 0 <= x <= drawing.width and 0 <= y <= drawing.height
     bars = [shape for shape in layout(POINTS).shapes if isinstance(shape, Line) and shape.begin[0] == shape.end[0]]
     assert len(bars) == 2
-    assert abs(bars[0].begin[1] - bars[0].end[1]) == pytest.approx(2 * abs(bars[1].begin[1] - bars[1].end[1]))
+    assert abs(bars[0].begin[1] - bars[0].end[1]) == pytest.approx(2.5 * abs(bars[1].begin[1] - bars[1].end[1]))
 
 
 def test_png_has_the_colours_at_the_places_of_the_svg():

@@ -30,12 +30,12 @@ class Series:
     Attributes:
         name: name in the legend.
         values: the values.
-        half_widths: half of the length of an error bar around each value; empty: no error bars.
+        intervals: lower and upper end of the error bar of each value; empty: no error bars.
     """
 
     name: str
     values: Sequence[float]
-    half_widths: Sequence[float] = ()
+    intervals: Sequence[tuple[float, float]] = ()
 
 
 @dataclass
@@ -246,8 +246,8 @@ def _values(frame: Frame, number: int, series: Series, shift: float, *, connecte
     points = [(x, frame.height_of(value)) for x, value in zip(columns, series.values, strict=True)]
     for begin, end in zip(points, points[1:], strict=False) if connected else ():
         yield from _line_of(number, begin, end)
-    for x, value, width in zip(columns, series.values, series.half_widths, strict=False):
-        low, high = frame.height_of(value - width), frame.height_of(value + width)
+    for x, ends in zip(columns, series.intervals, strict=False):
+        low, high = map(frame.height_of, ends)
         for begin, end in (((x, low), (x, high)), ((x - 4, low), (x + 4, low)), ((x - 4, high), (x + 4, high))):
             yield Line(begin, end, _colour(number))
     yield from (_marker(number, point) for point in points)
@@ -285,9 +285,10 @@ def _marker(number: int, place: tuple[float, float]) -> Polygon:
 
 def _ticks(series: Sequence[Series]) -> list[float]:
     """Return at most `MAX_TICKS` + 1 round numbers that enclose all values and their error bars."""
-    widths = [list(each.half_widths) or [0.0] * len(each.values) for each in series]
-    pairs = [pair for each, width in zip(series, widths, strict=True) for pair in zip(each.values, width, strict=True)]
-    low, high = min(value - width for value, width in pairs), max(value + width for value, width in pairs)
+    heights = [
+        height for each in series for height in (*each.values, *(end for ends in each.intervals for end in ends))
+    ]
+    low, high = min(heights), max(heights)
     spread = max(high - low, abs(high) / 100, 1e-6)
     unit = 10.0 ** math.floor(math.log10(spread / MAX_TICKS))
     step = next(size * unit for size in (1, 2, 5, 10, 20) if spread / (size * unit) <= MAX_TICKS - 1)

@@ -14,6 +14,7 @@ from tformer_cli.cli.evaluate import CHECKPOINT, DEVICE, PRECISION, SPLIT, check
 from tformer_cli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tformer_cli.metrics.bootstrap import Resampled
     from tformer_cli.train.compare import Comparison
 
 GROUPS = ("length", "label", "speaker")
@@ -128,7 +129,7 @@ def show(comparison: Comparison) -> None:
         (
             entry.run,
             f"{entry.score:.2f}",
-            f"± {entry.resampled.half_width:.2f}" if entry.resampled else None,
+            _interval(entry.resampled) if entry.resampled else None,
             f"{entry.score - first.score:+.2f}" if number else None,
             f"{entry.resampled.p_value:.3f}" if entry.resampled and entry.resampled.p_value is not None else None,
             f"{entry.parameters:,}",
@@ -147,6 +148,11 @@ def show(comparison: Comparison) -> None:
         table((comparison.by, "examples", *names), lines, title=f"{comparison.metric} by {comparison.by}")
 
 
+def _interval(resampled: Resampled) -> str:
+    """Return a confidence interval as it is printed."""
+    return f"{resampled.low:.2f} to {resampled.high:.2f}"
+
+
 def write_chart(comparison: Comparison, path: Path, form: str) -> None:
     """Write the chart of a comparison: the scores of groups, or those of all examples with their intervals."""
     from tformer_cli.chart import Chart, Series, chart_png, chart_svg
@@ -155,9 +161,9 @@ def write_chart(comparison: Comparison, path: Path, form: str) -> None:
     groups, by, intervals = comparison.groups, comparison.by, [entry.resampled for entry in comparison.runs]
     series = []
     for number, (entry, interval) in enumerate(zip(comparison.runs, intervals, strict=True)):
-        name = f"{entry.run} ({entry.score:.2f}" + (f" ± {interval.half_width:.2f})" if interval else ")")
+        name = f"{entry.run} ({entry.score:.2f}" + (f", {_interval(interval)})" if interval else ")")
         values = [group.scores[number] for group in groups] if groups else [entry.score]
-        series.append(Series(name, values, [interval.half_width] if interval and not groups else []))
+        series.append(Series(name, values, [(interval.low, interval.high)] if interval and not groups else []))
     lower = ", lower is better" if comparison.lower_is_better else ""
     title = f"{comparison.metric} on {comparison.split}" + (f" by {by}" if by else "")
     unit = {"length": "words"}.get(by, by)

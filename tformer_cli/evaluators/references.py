@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tformer_cli.evaluators.base import Evaluation, Row, Scoring
-from tformer_cli.metrics.bootstrap import Resampled, Statistic, paired_bootstrap
+from tformer_cli.metrics.bootstrap import Statistic
 from tformer_cli.metrics.translation import (
-    SACREBLEU,
     Tokenization,
-    paired_translation_scores,
     tokenization,
     translation_scores,
     translation_statistic,
@@ -41,14 +39,6 @@ class ReferenceScores:
         """Return a score of generated texts as a function of rows."""
         hypotheses, references = ([row[name] for row in rows] for name in ("prediction", "reference"))
         return translation_statistic(metric, hypotheses, references, self._divided(references))
-
-    def compared(self, metric: str, systems: Sequence[Sequence[Row]]) -> list[Resampled] | None:
-        """Compare systems with the first one, by sacreBLEU for its metrics."""
-        references = [row["reference"] for row in systems[0]]
-        texts = [[row["prediction"] for row in rows] for rows in systems]
-        if metric in SACREBLEU:
-            return paired_translation_scores(metric, texts, references, self._divided(references))
-        return paired_bootstrap([self.statistic(metric, rows) for rows in systems], len(references))
 
     def _divided(self, references: Sequence[str]) -> Tokenization:
         return tokenization(self.data.target_language, references, self.data.config.data.bleu_tokenizer.name)

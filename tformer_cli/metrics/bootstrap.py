@@ -1,8 +1,9 @@
 """Paired bootstrap resampling: confidence intervals of scores, and the significance of their differences.
 
-The definitions are those of sacreBLEU's paired bootstrap, so that all metrics are compared in one way: for each of
-`num_samples` resamples of the examples with replacement, every system is scored on the same examples (Koehn 2004,
-sections 3 and 4). The p-value is that of the difference, shifted to a mean of 0 (Riezler and Maxwell 2005).
+For each of `num_samples` resamples of the examples with replacement, every system is scored on the same examples (Koehn
+2004, sections 3 and 4); number and seed of the resamples are sacreBLEU's defaults. The p-value is that of the
+difference, shifted to a mean of 0 (Riezler and Maxwell 2005, section 5). It is not sacreBLEU's, which subtracts the
+mean of the absolute differences from each and calls equal systems different about twice as often.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ class Resampled:
     Attributes:
         score: score of all examples.
         mean: mean over the resamples.
-        half_width: half of the width of the 95 % confidence interval around the mean.
+        low: lower end of the 95 % confidence interval, the 2.5 % quantile of the resamples.
+        high: its upper end, the 97.5 % quantile.
         p_value: probability of a difference to the baseline as large as the actual one if both were equally good; None:
             this is the baseline.
     """
 
     score: float
     mean: float
-    half_width: float
+    low: float
+    high: float
     p_value: float | None = None
 
 
@@ -63,33 +66,31 @@ def paired_bootstrap(
     results = []
     for number, (score, resampled) in enumerate(zip(scores, samples, strict=True)):
         p_value = difference_p_value(resampled - samples[0], score - scores[0]) if number else None
-        results.append(Resampled(score, float(resampled.mean()), half_width(resampled), p_value))
+        results.append(Resampled(score, float(resampled.mean()), *interval(resampled), p_value))
     return results
 
 
-def half_width(resampled: np.ndarray) -> float:
-    """Return half of the distance between the 2.5 % and 97.5 % quantiles of resampled scores, (S,)."""
+def interval(resampled: np.ndarray) -> tuple[float, float]:
+    """Return the 2.5 % and 97.5 % quantiles of resampled scores, (S,)."""
     ordered, outside = np.sort(resampled), len(resampled) // 40
-    return 0.5 * float(ordered[len(ordered) - outside - 1] - ordered[outside])
+    return float(ordered[outside]), float(ordered[len(ordered) - outside - 1])
 
 
 def difference_p_value(differences: np.ndarray, actual: float) -> float:
     """Return the p-value of a difference between two systems.
 
-    With differences d_s of S resamples and the actual difference d:
+    With differences d_s of S resamples, their mean m and the actual difference d:
 
-        p = (1 + number of s with |d_s| - mean |d_s'| > |d|) / (1 + S)
+        p = (1 + number of s with |d_s - m| >= |d|) / (1 + S)
 
-    Systems without any difference have the p-value 1; by the formula it would be 1 / (1 + S).
+    The difference of the same outputs is 0 on each resample, and its p-value is 1.
 
     Args:
         differences: differences on the resamples, (S,).
         actual: the difference on all examples.
     """
-    absolute = np.abs(differences)
-    if not absolute.any():
-        return 1.0
-    return (1 + int((absolute - absolute.mean() > abs(actual)).sum())) / (1 + len(absolute))
+    shifted = np.abs(differences - differences.mean())
+    return (1 + int((shifted >= abs(actual)).sum())) / (1 + len(differences))
 
 
 def mean_of(values: np.ndarray, scale: float = 100.0) -> Statistic:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tformer_cli import errors
 from tformer_cli.languages import script_shares, unspaced_language
-from tformer_cli.metrics.bootstrap import NUM_SAMPLES, Resampled, Statistic, mean_of
+from tformer_cli.metrics.bootstrap import Statistic, mean_of
 
 SACREBLEU = ("bleu", "bleu_lowercase", "chrf", "ter")
 """Scores of sacreBLEU; during training only the first is computed."""
@@ -194,41 +194,9 @@ def translation_statistic(
     if metric not in SACREBLEU:
         return None
     scorer = _scorer(metric, divided, _is_short(references, divided))
-    texts = [_scored_texts(metric, divided, side) for side in (hypotheses, references)]
-
-    def score(rows: np.ndarray) -> float:
-        outputs, answers = ([side[row] for row in rows.tolist()] for side in texts)
-        return scorer.corpus_score(outputs, [answers]).score
-
-    return score
-
-
-def paired_translation_scores(
-    metric: str, systems: Sequence[Sequence[str]], references: Sequence[str], divided: Tokenization
-) -> list[Resampled]:
-    """Compare systems with the first of them by sacreBLEU's paired bootstrap test.
-
-    A system with the outputs of the first one has the p-value 1, for which sacreBLEU gives its smallest.
-
-    Args:
-        metric: a metric of `SACREBLEU`.
-        systems: output lines of each system.
-        references: the references.
-        divided: the tokenization.
-    """
-    from sacrebleu.significance import PairedTest
-
-    scorer = _scorer(metric, divided, _is_short(references, divided))
-    named = [(f"{number}", _scored_texts(metric, divided, lines)) for number, lines in enumerate(systems)]
-    answers = [_scored_texts(metric, divided, references)]
-    test = PairedTest(named, {metric: scorer}, answers, test_type="bs", n_samples=NUM_SAMPLES)
-    _, columns = test()
-    results: list[Any] = next(column for name, column in columns.items() if name != "System")
-    same = [number > 0 and list(lines) == list(systems[0]) for number, lines in enumerate(systems)]
-    return [
-        Resampled(result.score, float(result.mean), float(result.ci), 1.0 if is_same else result.p_value)
-        for result, is_same in zip(results, same, strict=True)
-    ]
+    outputs, answers = (_scored_texts(metric, divided, side) for side in (hypotheses, references))
+    counts = np.array(scorer._extract_corpus_statistics(outputs, [answers]))  # (N, counts), whose sums give the score
+    return lambda rows: scorer._compute_score_from_stats(counts[rows].sum(0).tolist()).score
 
 
 def length_ratio(hypotheses: Sequence[str], references: Sequence[str], tokenizer: str) -> float:
