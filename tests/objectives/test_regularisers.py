@@ -77,6 +77,8 @@ def test_bfloat16_is_computed_in_float32():
                       "decoder.decoder.blocks.0.cross": "cross"}),
         ("conformer", {"encoder.stack.blocks.0.attention": "encoder", "decoder.blocks.0.attention": "decoder",
                        "decoder.blocks.0.cross": "cross"}),
+        ("editing", {"encoder.blocks.0.attention": "encoder", "decoder.blocks.0.attention": "decoder",
+                         "decoder.blocks.0.cross": "cross"}),
         ("gpt", {"stack.blocks.0.attention": "decoder"}),
         ("bert", {"encoder.stack.blocks.0.attention": "encoder"}),
         ("vit", {"encoder.stack.blocks.0.attention": "encoder"}),

@@ -191,6 +191,11 @@ LAYERS = {
         ["model.tie_embeddings=none"],
         {"encoder.embedding.weight": 2, "decoder.embedding.weight": 5, "decoder.output.weight": 0},
     ),
+    "editing": (
+        ["model.tie_embeddings=none", "model.shared_decoder=false", "model.delete_depth=2"],
+        {"source_embedding.weight": 2, "encoder.blocks.0.": 1, "target_embedding.weight": 5, "decoder.blocks.0.": 4,
+         "delete_decoder.blocks.0.": 2, "delete_head.weight": 0, "output.weight": 0},
+    ),
     "captions": (
         ["decoder.depth=4"],
         {"encoder.patches.project.bias": 2, "encoder.stack.blocks.0.": 1, "bridge.weight": 0,
@@ -221,7 +226,7 @@ LAYERS = {
 def test_lower_layers_learn_less(case, tmp_path):
     settings, layers = LAYERS[case]
     family = next(family for family in (*FAMILIES, *VARIANTS) if family.name == case.split(",")[0])
-    if family.name.endswith("translation"):
+    if family.name.endswith("translation") or family.name == "editing":
         settings = [*settings, "model.encoder_depth=1", "model.decoder_depth=4"]
     model = family.task(tmp_path, *settings).model()
     scales = layer_scales(model, 0.5)

@@ -141,6 +141,7 @@ class SourceEncoderBase(nn.Module):
 
     Attributes:
         embedding_scale: factor of the embeddings (section 3.4).
+        stack_inputs: children that are a layer below stacks, with names of the stacks (`train.optim.layer_scales`).
         source_embedding: token embedding, (V, D).
         source_positions: positions of the source's tokens.
         dropout: dropout of the embeddings.
@@ -148,6 +149,9 @@ class SourceEncoderBase(nn.Module):
     """
 
     embedding_scale: float
+    stack_inputs: ClassVar[dict[str, tuple[str, ...]]] = {
+        "source_embedding": ("encoder",), "source_positions": ("encoder",)
+    }  # fmt: skip
     source_embedding: nn.Embedding
     source_positions: AbsolutePositions
     dropout: Dropout
@@ -176,7 +180,7 @@ class TransformerDecoderBase(nn.Module):
     `Seq2Seq` and `Conformer` also have an encoder, `TransformerDecoder` has none.
 
     Attributes:
-        stack_inputs: children that are a layer below a stack, with the name of the stack (`train.optim.layer_scales`).
+        stack_inputs: children that are a layer below stacks, with names of the stacks (`train.optim.layer_scales`).
         embedding_scale: factor of the embeddings (section 3.4).
         target_embedding: token embedding, (V, D).
         target_positions: positions of the target's tokens.
@@ -186,7 +190,9 @@ class TransformerDecoderBase(nn.Module):
         final_bias: bias of an output projection that is the embedding, (V,); may be absent.
     """
 
-    stack_inputs: ClassVar[dict[str, str]] = {"target_embedding": "decoder", "target_positions": "decoder"}
+    stack_inputs: ClassVar[dict[str, tuple[str, ...]]] = {
+        "target_embedding": ("decoder",), "target_positions": ("decoder",)
+    }  # fmt: skip
     embedding_scale: float
     target_embedding: nn.Embedding
     target_positions: AbsolutePositions

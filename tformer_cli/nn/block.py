@@ -168,7 +168,7 @@ class Stack(nn.Module):
         config: settings of the Transformer.
         depth: number of blocks.
         cross: whether blocks also attend to a memory (a decoder).
-        bidirectional: whether queries attend to keys on both sides; otherwise it is a decoder.
+        bidirectional: whether queries attend to keys on both sides, for the T5 bias.
         bias: module for a bias of self-attention's scores, which all blocks share: from positions of queries and keys
             to (H, T, S). The stack creates the T5 bias itself.
         convolution: function that creates the convolution module of a Conformer's block.
@@ -188,7 +188,9 @@ class Stack(nn.Module):
         self.convolves = convolution is not None
         rates = [config.stochastic_depth * number / max(1, depth - 1) for number in range(depth)]
         blocks = nn.ModuleList(
-            Block(config, cross=cross, decoder=not bidirectional, convolution=convolution, stochastic_depth=rate)
+            Block(
+                config, cross=cross, decoder=cross or not bidirectional, convolution=convolution, stochastic_depth=rate
+            )
             for rate in rates
         )
         self.blocks: Sequence[Block] = cast(Any, blocks)  # ModuleList has no type of its modules

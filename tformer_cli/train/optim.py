@@ -49,7 +49,7 @@ def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
     every block of the decoder reads the last block of the encoder.
 
     A parameter outside of blocks belongs to the innermost module around it that contains a stack. The module's
-    attribute `stack_inputs` maps the names of its children that are a layer below a stack to the name of the stack;
+    attribute `stack_inputs` maps the names of its children that are a layer below stacks to the names of the stacks;
     the others belong to the head. In a module without this attribute, what is registered before the first block is a
     layer below it. A parameter that several modules share has the lowest of their factors.
 
@@ -75,8 +75,8 @@ def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
         holder = _holder(name, depths)
         inputs = getattr(model.get_submodule(holder.removesuffix(".")), "stack_inputs", None)
         if inputs is not None:
-            stack = inputs.get(name.removeprefix(holder).split(".")[0])
-            return 1 + depths.get(f"{holder}{stack}.", 0) if stack else 0
+            stacks = inputs.get(name.removeprefix(holder).split(".")[0], ())
+            return max((1 + depths.get(f"{holder}{stack}.", 0) for stack in stacks), default=0)
         stacks = [stack for stack in depths if stack.startswith(holder)]
         below = index < min((first_index[stack] for stack in stacks), default=0)
         return 1 + max(depths[stack] for stack in stacks) if below else 0

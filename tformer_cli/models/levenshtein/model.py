@@ -57,6 +57,10 @@ class LevenshteinTransformer(SourceEncoderBase):
         target_vocab_size: size of the target vocabulary, V.
     """
 
+    stack_inputs = SourceEncoderBase.stack_inputs | dict.fromkeys(
+        ("target_embedding", "target_positions"), ("decoder", "delete_decoder", "placeholder_decoder")
+    )
+
     def __init__(self, config: LevenshteinConfig, source_vocab_size: int, target_vocab_size: int) -> None:
         super().__init__()
         self.config = config

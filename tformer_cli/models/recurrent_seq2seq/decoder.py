@@ -73,7 +73,9 @@ class RecurrentDecoderBase(nn.Module):
         stack_inputs: children that are a layer below the recurrent layers (`train.optim.layer_scales`).
     """
 
-    stack_inputs: ClassVar[dict[str, str]] = {"embedding": "stack", "summary": "stack", "initial": "stack"}
+    stack_inputs: ClassVar[dict[str, tuple[str, ...]]] = {
+        "embedding": ("stack",), "summary": ("stack",), "initial": ("stack",)
+    }  # fmt: skip
 
     def __init__(
         self, config: RecurrentSeq2SeqConfig, vocab_size: int, *, further_inputs: int = 0, context: int = 0

@@ -29,9 +29,7 @@ class Seq2Seq(SourceEncoderBase, TransformerDecoderBase):
     (section 3.4; Press and Wolf 2017).
     """
 
-    stack_inputs = TransformerDecoderBase.stack_inputs | {
-        "source_embedding": "encoder", "source_positions": "encoder"
-    }  # fmt: skip
+    stack_inputs = SourceEncoderBase.stack_inputs | TransformerDecoderBase.stack_inputs
 
     def __init__(self, config: Seq2SeqConfig, source_vocab_size: int, target_vocab_size: int) -> None:
         super().__init__()
