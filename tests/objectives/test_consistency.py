@@ -211,6 +211,13 @@ def test_a_step_of_r_drop_is_the_sum_of_its_micro_batches(tmp_path):
             ["model.dropout=0", "augment.time_masks=0", "augment.frequency_masks=0"],
             "two passes over a batch are equal",
         ),
+        (
+            "conformer",
+            ["model.dropout=0", "augment.time_masks=2", "augment.time_mask_share=0", "augment.frequency_masks=0"],
+            "two passes over a batch are equal",
+        ),
+        ("translation", ["regularise.consistency=0", "regularise.consistency_warmup=50"], "warmup=0"),
+        ("conformer", ["regularise.consistency=0", "regularise.consistency_warmup=50"], "warmup=2000"),
     ],
 )
 def test_consistency_is_refused_where_it_has_no_meaning(name, settings, message, tmp_path):

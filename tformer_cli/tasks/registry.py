@@ -313,7 +313,8 @@ class SpeechRecognitionExperiment(TextExperiment):
     def passes_differ(self) -> bool:
         """Return whether two augmented views of a batch differ: whether there are masks or dropout."""
         augment = self.augment
-        return bool(augment.time_masks or augment.adaptive_masks or augment.frequency_masks) or super().passes_differ()
+        time_masks = (augment.time_masks or augment.adaptive_masks) and augment.time_mask_share
+        return bool(time_masks or augment.frequency_masks) or super().passes_differ()
 
 
 @dataclass

@@ -124,11 +124,16 @@ class Experiment:
         model: ModelConfig = field(init=False)
 
     def check(self) -> None:
-        """Refuse consistency without effect on the model; `objectives.regularisers` refuses disagreement without it.
+        """Refuse settings of consistency without effect; `objectives.regularisers` refuses disagreement without it.
 
         Raises:
             ConfigError: naming the setting and a valid value.
         """
+        node = next(item for item in fields(self) if item.name == "regularise")
+        usual: int = node.default_factory().consistency_warmup  # pyright: ignore[reportCallIssue]  # not MISSING
+        if not self.regularise.consistency and self.regularise.consistency_warmup != usual:
+            cause = "regularise.consistency_warmup: it has no effect, as regularise.consistency is 0"
+            raise ConfigError(cause, f"regularise.consistency_warmup={usual}")
         if self.regularise.consistency and not self.passes_differ():
             cause = "regularise.consistency: two passes over a batch are equal, as nothing in them is random"
             raise ConfigError(
