@@ -139,6 +139,19 @@ def test_a_moving_average_covers_the_generator_and_its_statistics(tmp_path):
     assert not torch.equal(weights["generator.norm.running_mean"], values)
 
 
+def test_an_average_of_checkpoints_has_the_spectral_norms_of_its_weights(tmp_path):
+    rates = ["optim.lr=0.05", "generator_optim.lr=0.05"]  # checkpoints far from each other
+    run = trained(tmp_path, *rates, "trainer.steps=6", "trainer.average=last", "model.spectral_norm=both")
+    weights = read_tensors(run / "checkpoints" / "averaged" / "model.safetensors")
+    names = [name.removesuffix("original") for name in weights if name.endswith("weight.original")]
+    assert {name.partition(".")[0] for name in names} == {"generator", "discriminator"}
+    for name in names:
+        left, right = weights[f"{name}0.left"].double(), weights[f"{name}0.right"].double()
+        matrix = weights[f"{name}original"].double().flatten(1)
+        assert [float(left.norm()), float(right.norm())] == pytest.approx([1, 1], abs=1e-5)
+        assert float(torch.linalg.svdvals(matrix)[0] / (left @ matrix @ right)) == pytest.approx(1, abs=0.002)
+
+
 @pytest.mark.parametrize("more", [[], ["data.labelled=false", "model.attention=false"]])
 def test_a_resumed_run_ends_with_the_same_bytes(tmp_path, more):
     """With batch normalisation, an average, accumulation, and labels or none."""

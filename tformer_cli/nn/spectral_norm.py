@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 INITIAL_ITERATIONS = 15
-"""Power iterations for the initial weights, so that the first estimate is close."""
+"""Power iterations for weights that were set by no step of training, so that the first estimate is close."""
 
 L = TypeVar("L", bound=nn.Module)
 
@@ -64,10 +64,20 @@ def spectrally_normalised(layer: L) -> L:
     return layer
 
 
-def iterate_spectral_norms(model: nn.Module) -> None:
+def iterate_spectral_norms(model: nn.Module, iterations: int = 1) -> None:
     """Update the vectors of all normalised weights of a model: once in each step, before it is computed."""
     for module in model.modules():
         if isinstance(module, parametrize.ParametrizationList):
             for norm in module:
                 if isinstance(norm, SpectralNorm):
-                    norm.iterate(module.original)
+                    norm.iterate(module.original, iterations)
+
+
+def spectral_vectors(model: nn.Module) -> dict[str, Tensor]:
+    """Return the vectors of all normalised weights of a model by their names in its state; they are not copied."""
+    return {
+        f"{prefix}.{name}": vector
+        for prefix, module in model.named_modules()
+        if isinstance(module, SpectralNorm)
+        for name, vector in module.named_buffers()
+    }

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.errors import RunError
-from tformer_cli.runs.checkpoint import damage, read_tensors
+from tformer_cli.nn.spectral_norm import INITIAL_ITERATIONS, iterate_spectral_norms, spectral_vectors
+from tformer_cli.runs.checkpoint import damage, load_model_tensors, read_tensors
 
 
 class MovingAverage:
@@ -85,3 +86,21 @@ def average_folders(folders: Iterable[Path], say: Callable[[str], None]) -> tupl
         raise RunError(f"{', '.join(map(str, faults)) or 'no checkpoint'}: nothing to average", "trainer.average=none")
     weights = average_tensors(read_tensors(folder / "model.safetensors") for folder in complete)
     return weights, [folder.name for folder in complete]
+
+
+def load_average(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load the average of checkpoints into the model of the last step, with spectral norms of the averaged weights.
+
+    A mean of unit vectors is shorter than they are. The vectors of spectral normalisation are therefore those of the
+    last step, after power iterations with the averaged weights.
+
+    Args:
+        model: model whose weights are replaced.
+        weights: weights by name; their vectors of spectral normalisation are replaced.
+
+    Raises:
+        RunError: if the weights do not fit the model or are not finite.
+    """
+    load_model_tensors(model, weights | spectral_vectors(model), "the average")
+    iterate_spectral_norms(model, INITIAL_ITERATIONS)
+    weights.update(spectral_vectors(model))

@@ -8,14 +8,13 @@ from pathlib import Path
 from tformer_cli.config.schema import Average
 from tformer_cli.runs.checkpoint import (
     AVERAGED,
-    load_model_tensors,
     tensors_to_bytes,
     usable_files,
     write_folder,
 )
 from tformer_cli.runs.folder import RESULT
 from tformer_cli.runs.writing import replace_file
-from tformer_cli.train.averaging import average_folders
+from tformer_cli.train.averaging import average_folders, load_average
 from tformer_cli.train.budget import spell
 from tformer_cli.train.loop import Trainer
 
@@ -76,7 +75,7 @@ def average_checkpoints(trainer: Trainer) -> Path | None:
     weights, names = average_folders(
         last if settings.average is Average.last else best[: settings.keep_best], trainer.console.say
     )
-    load_model_tensors(trainer.model, weights, "the average")
+    load_average(trainer.model, weights)
     evaluation = validation.measure()
     score, loss = validation.score(evaluation), evaluation.scores.get("loss", 0.0)
     trainer.console.say(f"average of {len(names)} checkpoints: {validation.metric} {score:.4g}")
