@@ -153,3 +153,29 @@ def test_impossible_nets_are_refused(settings, remedy):
     with pytest.raises(ConfigError) as caught:
         config.check()
     assert remedy in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("size", "halvings", "block", "remedy"),
+    [
+        ((8, 8), 3, 3, "model.discriminator_attention=2"),
+        ((16, 8), 3, 3, "model.discriminator_attention=2"),
+        ((2, 2), 1, 1, "model.halvings=0"),
+        ((8, 8), 2, 3, None),
+        ((8, 8), 3, 2, None),
+        ((16, 16), 3, 3, None),
+    ],
+)
+def test_self_attention_on_too_small_maps_is_refused(size, halvings, block, remedy):
+    config = SAGANConfig(generator=[8, 8], discriminator=[8] * 3, halvings=halvings, discriminator_attention=block)
+    if remedy is None:
+        config.check_map(size)
+    else:
+        with pytest.raises(ConfigError, match=r"model\.discriminator_attention: the map after block") as caught:
+            config.check_map(size)
+        assert remedy in str(caught.value)
+        key, value = remedy.removeprefix("model.").split("=")
+        setattr(config, key, int(value))
+        config.check_map(size)
+    images = torch.zeros(2, 1, *size)
+    build(config, Sizes(channels=1, image_size=list(size), labels=3)).discriminator(images, torch.tensor([0, 1]))

@@ -272,7 +272,7 @@ class ImageGenerationExperiment(ImageExperiment):
     decode: GenerationConfig = field(default_factory=GenerationConfig)
 
     def check(self) -> None:
-        """Refuse blended images, which a generator would learn to make.
+        """Refuse blended images, which a generator would learn to make, and self-attention on too small maps.
 
         Raises:
             ConfigError: naming the setting and a valid value.
@@ -281,6 +281,7 @@ class ImageGenerationExperiment(ImageExperiment):
         for key in ("mixup", "cutmix"):
             if getattr(self.augment, key):
                 raise ConfigError(f"augment.{key}: the generator would learn to blend images", f"augment.{key}=0")
+        self.model.check_map(self.data.height_width)
 
 
 @dataclass

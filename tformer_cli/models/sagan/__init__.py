@@ -54,6 +54,25 @@ class SAGANConfig(ModelConfig):
                 cause = f"model.{name}_attention: {block} is more than the {count} blocks of the {name}"
                 raise ConfigError(cause, f"model.{name}_attention={count}")
 
+    def check_map(self, height_width: tuple[int, int]) -> None:
+        """Refuse self-attention of the discriminator on a map that is too small to be pooled.
+
+        The maps of the generator have a height and width of at least 2 after each block.
+
+        Args:
+            height_width: height and width of images, in pixels.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        block = self.discriminator_attention
+        height, width = (side // 2 ** min(block, self.halvings) for side in height_width)
+        if self.attention and min(height, width) < 2:
+            cause = f"model.discriminator_attention: the map after block {block} has {height} x {width} cells"
+            largest = (min(height_width) // 2).bit_length() - 1  # halvings that leave two cells
+            remedy = f"model.discriminator_attention={largest}" if largest else "model.halvings=0"
+            raise ConfigError(f"{cause}, and attention needs 2 x 2", remedy)
+
     def limits(self) -> Limits:
         """Return the multiple of which height and width must be: those of the first map are doubled."""
         return Limits(multiple=2 ** max(len(self.generator) - 1, self.halvings))
