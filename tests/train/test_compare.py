@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -10,16 +11,20 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from tests.properties.families import SENTIMENT, family_named
 from tformer_cli.builtin import parallel
 from tformer_cli.cli.main import main
+from tformer_cli.decode.shortlist import FILE
 from tformer_cli.errors import ConfigError, RunError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.train import compare, machine, scored
 from tformer_cli.train.compare import compare_runs, length_bands
 from tformer_cli.train.evaluate import evaluate_run
 from tformer_cli.train.launch import launch
+from tformer_cli.train.restore import open_run
 
 STATISTICS = {
     "translation": {"bleu", "bleu_lowercase", "chrf", "ter", "exact_match"},
@@ -113,10 +118,10 @@ def test_two_runs(project, monkeypatch):
     assert chrf.metric == "chrf" and chrf.runs[1].score == reports[0].evaluation.scores["chrf"]
 
 
-@pytest.mark.parametrize("change", ["predictions", "data", "checkpoint", "search"])
+@pytest.mark.parametrize("change", ["predictions", "data", "checkpoint", "search", "shortlist"])
 def test_what_is_saved_counts_only_for_the_same(project, monkeypatch, change):
-    runs("a", "b")
-    more = []
+    more = ["decode.shortlist=auto"] if change == "shortlist" else []
+    compare_runs([Path("a"), Path("b")], overrides=[*SETTINGS, *more], say=lambda _: None)
     if change == "predictions":
         for path in Path("b/evaluation").glob("*.jsonl.gz"):
             path.write_bytes(path.read_bytes() + b"\0")
@@ -126,12 +131,40 @@ def test_what_is_saved_counts_only_for_the_same(project, monkeypatch, change):
     elif change == "checkpoint":
         manifest = next(Path("b/checkpoints").glob("*/manifest.json"))
         manifest.write_bytes(manifest.read_bytes() + b"\n")
-    else:
+    elif change == "search":
         more = ["decode.beam=2"]
+    else:
+        shorten(Path("b", FILE))
     made = []
     monkeypatch.setattr(compare, "evaluated", lambda *arguments: made.append(1) or scored.evaluated(*arguments))
     compare_runs([Path("a"), Path("b")], overrides=[*SETTINGS, *more], say=lambda _: None)
-    assert len(made) == {"predictions": 1, "data": 2, "checkpoint": 1, "search": 2}[change]
+    assert len(made) == {"predictions": 1, "data": 2, "checkpoint": 1, "search": 2, "shortlist": 1}[change]
+
+
+def shorten(shortlist: Path) -> None:
+    """Remove a frequent token from a shortlist, in its place."""
+    with safe_open(shortlist, "numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in ("translations", "frequent")}
+        metadata = file.metadata()
+    save_file(tensors | {"frequent": tensors["frequent"][1:].copy()}, shortlist, metadata)
+
+
+def test_another_run_that_scores_depend_on_counts_by_its_content(project):
+    runs("a", "b")
+    opened = open_run(Path("a"), overrides=SETTINGS)
+    assert scored.saved_evaluation(opened, "test") is not None
+    other = dataclasses.replace(opened, used={"evaluation.classifier": "0" * 64})
+    assert scored.saved_evaluation(other, "test") is None
+
+
+def test_speed_counts_only_for_the_same_batches(project, monkeypatch):
+    first = runs("a", "b")
+    monkeypatch.setattr(compare, "evaluated", None)
+    comparison = compare_runs([Path("a")] * 2, overrides=[*SETTINGS, "decode.batch=1"], say=lambda _: None)
+    assert [entry.examples_per_second for entry in comparison.runs] == [None, None]
+    assert comparison.runs[0].score == first.runs[0].score
+    speeds = [path for path in Path("a/evaluation").glob("*-speed.json")]
+    assert comparison.notes == [f"no speed: {speeds[0]}: measured with another decode.batch"]
 
 
 def test_runs_on_other_data_of_another_task_or_by_another_scorer_are_refused(project, capsys):

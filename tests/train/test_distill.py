@@ -8,12 +8,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.properties.families import SENTIMENT, SMALL, family_named
+from tests.train.test_compare import shorten
 from tformer_cli.builtin import parallel
 from tformer_cli.cli.main import main
 from tformer_cli.config.compose import compose
 from tformer_cli.data.text.parallel import read_parallel
+from tformer_cli.decode.shortlist import FILE
 from tformer_cli.errors import RunError
 from tformer_cli.predictors import text as predictors_text
 from tformer_cli.predictors.inputs import windows
@@ -21,6 +24,7 @@ from tformer_cli.runs.folder import Lock
 from tformer_cli.train import distill, machine
 from tformer_cli.train.distill import CARD, distill_run
 from tformer_cli.train.launch import launch
+from tformer_cli.train.restore import open_run
 
 SEARCH = ["decode.beam=2", "decode.batch=2", "decode.max_length=6", "decode.workers=1"]
 FILES = {f"{split}.{language}" for split in ("train", "validation", "test") for language in ("en", "ja")}
@@ -114,6 +118,7 @@ def test_the_card_says_what_made_it(project):
     assert (
         origin["run"] == "run" and origin["checkpoint"].startswith("step-") and len(origin["checkpoint_sha256"]) == 64
     )
+    assert origin["averaged"] == "none" and origin["attention"] and origin["threads"] == torch.get_num_threads()
     assert (origin["split"], origin["decode"]["beam"], origin["decode"]["max_length"]) == ("validation", 2, 6)
     validation = read_parallel(student("data.path=data").data, "validation")
     assert origin["data_sha256"] == validation.hash and set(origin["copied"]) == {"train", "test"}
@@ -204,6 +209,41 @@ def test_a_finished_text_is_not_written_again(project, capsys, monkeypatch):
     assert main(command("decode.beam=3", "data.test=val")) == 1
     message = "error: out was made with another copied.test, decode.beam: remove it, or choose another --output\n"
     assert capsys.readouterr().err.endswith(message)
+
+
+def test_a_finished_text_that_was_changed_is_not_called_complete(project, capsys):
+    assert main(command()) == 0
+    before = content("out")
+    Path("out", "test.ja").write_bytes(before["test.ja"] + b"x\n")
+    assert main(command()) == 1
+    assert capsys.readouterr().err.endswith(
+        "error: out/test.ja: changed after it was written: remove out, and repeat the command\n"
+    )
+    Path("out", "test.ja").unlink()
+    assert main(command()) == 1
+    assert "error: out/test.ja: is missing: remove out" in capsys.readouterr().err
+    Path("out", "test.ja").write_bytes(before["test.ja"])
+    assert main(command()) == 0
+
+
+def test_a_text_made_with_another_shortlist_is_not_continued(project, capsys):
+    assert main(command("decode.shortlist=auto")) == 0
+    shorten(Path("run", FILE))
+    assert main(command("decode.shortlist=auto")) == 1
+    assert "error: out was made with another decode.shortlist_sha256: remove it" in capsys.readouterr().err
+    assert main(command()) == 1
+    assert "another decode.shortlist_sha256, decode.shortlist: remove it" in capsys.readouterr().err
+
+
+def test_the_card_names_the_weights_of_the_checkpoint(project):
+    """Not what the configuration asks for: a single checkpoint may be better than the average, or be asked for."""
+    opened = open_run(Path("run"), device="cpu", overrides=["trainer.average=last"])
+    assert distill._averaged(opened) == "none"
+    state = opened.checkpoint / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"averaged": ["step-1", "step-2"]}))
+    assert distill._averaged(opened) == "mean of step-1, step-2"
+    opened.saved.trainer.ema = 0.5
+    assert distill._averaged(opened) == "ema 0.5; mean of step-1, step-2"
 
 
 def test_a_folder_that_holds_something_else_is_not_touched(project, capsys):

@@ -10,6 +10,7 @@ Shapes: E source vocabulary, K translations of a token, S source length, T targe
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,13 @@ class Shortlist:
         tokens = np.zeros(mask.shape, np.int64)
         tokens[mask] = columns
         return torch.from_numpy(tokens), torch.from_numpy(mask)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the content."""
+        digest = hashlib.sha256(self.vocabulary.encode())
+        for array in (self.translations, self.frequent):
+            digest.update(repr(array.shape).encode() + array.astype("<i4").tobytes())
+        return digest.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write the shortlist to a file atomically.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
@@ -101,6 +101,13 @@ class Predictor(Generic[M]):
         Raises:
             TformerError: if a file is missing or unsuitable.
         """
+
+    def used(self) -> Mapping[str, str]:
+        """Return the SHA-256 of what changes predictions beside checkpoint and settings, by the setting that names it.
+
+        Other runs are not included; see `Companion`.
+        """
+        return {}
 
     @property
     def input_columns(self) -> tuple[str, ...]:

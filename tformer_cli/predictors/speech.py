@@ -5,6 +5,7 @@ Shapes: B utterances, T' frames after subsampling.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -66,6 +67,14 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         """Return the run of the language model that `decode.language_model` names, if it names one."""
         name = self.config.decode.language_model
         return {LANGUAGE_MODEL: Path(name)} if name and Path(name).is_dir() else {}  # else a file of n-grams
+
+    def used(self) -> Mapping[str, str]:
+        """Return the SHA-256 of the file of n-grams, if there is one."""
+        name = self.config.decode.language_model
+        if not name or not Path(name).is_file():
+            return {}
+        with open(name, "rb") as file:
+            return {LANGUAGE_MODEL: hashlib.file_digest(file, "sha256").hexdigest()}
 
     def accept(self, companions: Mapping[str, Companion]) -> None:
         """Use the language model of the opened run.

@@ -5,7 +5,7 @@ Shapes: B batch, S source length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,10 @@ class Translator(TextPredictor[Any]):
             say(f"the shortlist is not saved: {run}: {error.strerror or error}")
             return
         say(f"the shortlist is saved: {file}")
+
+    def used(self) -> Mapping[str, str]:
+        """Return the SHA-256 of the shortlist, if there is one."""
+        return {"decode.shortlist": self.shortlist.sha256()} if self.shortlist else {}
 
     @property
     def input_columns(self) -> tuple[str, ...]:

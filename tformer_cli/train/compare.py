@@ -212,7 +212,7 @@ def _minutes(opened: Opened) -> float | None:
 
 def _notes(scored: Sequence[Scored]) -> list[str]:
     """Return notes about evaluations that are not saved, and speeds of different machines."""
-    notes = [result.note for result in scored if result.note]
+    notes = list(dict.fromkeys(result.note for result in scored if result.note))
     machines = list(dict.fromkeys(result.machine for result in scored if result.machine))
     if len(machines) > 1:
         notes.append(f"note: the speeds are of different machines: {'; '.join(machines)}")

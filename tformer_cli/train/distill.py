@@ -26,10 +26,11 @@ from tformer_cli.config.values import plain
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.predictors.inputs import BadInput, OnLong
 from tformer_cli.raw_lines import one_line
+from tformer_cli.runs.checkpoint import read_state
 from tformer_cli.runs.folder import Lock
 from tformer_cli.runs.writing import PARTIAL, Output, check_new_folder, replace_file, sync, sync_folder, writing
 from tformer_cli.tasks.task import Task
-from tformer_cli.train.distilled_card import CARD, Progress, encoded_card, read_card
+from tformer_cli.train.distilled_card import CARD, Progress, check_files, encoded_card, file_hash, read_card
 from tformer_cli.train.log import Console
 from tformer_cli.train.restore import Opened, open_run
 
@@ -138,7 +139,7 @@ def _decode(opened: Opened) -> DecodeConfig:
 
 def _origin(opened: Opened, split: str, on_long: str) -> dict[str, Any]:
     """Return everything that the outputs depend on, for the card."""
-    data, trainer = _data(opened), opened.config.trainer
+    data = _data(opened)
     text, decode = data.split(split), plain(_decode(opened))
     del decode["workers"]
     return {
@@ -148,9 +149,12 @@ def _origin(opened: Opened, split: str, on_long: str) -> dict[str, Any]:
         "checkpoint": opened.checkpoint.name,
         "checkpoint_sha256": opened.sha256,
         "parameters": sum(parameter.numel() for parameter in opened.model.parameters()),
-        "averaged": f"ema {trainer.ema:g}" if trainer.ema else trainer.average.name,
+        "averaged": _averaged(opened),
         "device": opened.machine.device.type,
         "precision": opened.machine.precision,
+        "attention": opened.machine.attention,
+        "threads": opened.machine.threads if opened.machine.device.type == "cpu" else None,
+        **{f"{name}_sha256": digest for name, digest in opened.used.items()},
         "split": split,
         "data": text.origin,
         "data_sha256": text.hash,
@@ -164,13 +168,20 @@ def _origin(opened: Opened, split: str, on_long: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _averaged(opened: Opened) -> str:
+    """Return which weights the checkpoint holds: `none`, `ema DECAY`, or the names of the averaged checkpoints."""
+    ema, names = opened.saved.trainer.ema, read_state(opened.checkpoint).get("averaged", [])
+    return "; ".join([f"ema {ema:g}"] * bool(ema) + [f"mean of {', '.join(names)}"] * bool(names)) or "none"
+
+
 def _complete(output: Path, origin: dict[str, Any]) -> Distilled:
     """Return the text that an earlier command completed.
 
     Raises:
-        RunError: if it was made otherwise.
+        RunError: if it was made otherwise, or its files have changed.
     """
     progress = read_card(output, origin, "made")
+    check_files(output)
     return Distilled(output, progress, progress.lines, progress.notes())
 
 
@@ -286,12 +297,6 @@ def _write_lines(path: Path, texts: Iterable[str], repeats: int = 1) -> None:
         sync(file.fileno())
 
 
-def _file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _finish(folder: Path, output: Path, target: str, origin: dict[str, Any], progress: Progress) -> None:
     """Write the card, and give the complete folder its name.
 
@@ -306,7 +311,7 @@ def _finish(folder: Path, output: Path, target: str, origin: dict[str, Any], pro
         RunError: if the outputs are not what was written.
     """
     files = {
-        path.name: _file_hash(path)
+        path.name: file_hash(path)
         for path in sorted(folder.iterdir())
         if path.name != CARD and not path.name.startswith(".")
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -115,6 +116,28 @@ def read_card(folder: Path, origin: dict[str, Any], verb: str) -> Progress:
     if different:
         raise RunError(f"{folder} was {verb} with another {different}", "remove it, or choose another --output")
     return progress
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_files(folder: Path) -> None:
+    """Compare the files of a complete folder with the hashes in its card.
+
+    Raises:
+        RunError: if a file is missing or has changed, or the card has no hashes.
+    """
+    files = json.loads((folder / CARD).read_bytes()).get("files")
+    if not isinstance(files, dict):
+        raise RunError(f"{folder / CARD}: has no hashes of the files", f"remove {folder}, and repeat the command")
+    for name, digest in files.items():
+        path = folder / name
+        if not path.is_file() or file_hash(path) != digest:
+            state = "changed after it was written" if path.is_file() else "is missing"
+            raise RunError(f"{path}: {state}", f"remove {folder}, and repeat the command")
 
 
 def encoded_card(origin: dict[str, Any], progress: Progress, **more: Any) -> bytes:

@@ -25,7 +25,9 @@ from tformer_cli.runs.writing import replace_file, write_remedy
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.restore import Opened, open_run
 
-UNSCORED = ("trainer.device", "trainer.threads", "data.cache", "data.workers", "decode.batch", "decode.workers")
+BATCHES = ("batch", "workers")
+"""Settings of `decode` that affect the speed and not the scores."""
+UNSCORED = ("trainer.device", "trainer.threads", "data.cache", "data.workers", *(f"decode.{name}" for name in BATCHES))
 """Settings that do not affect scores."""
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -113,6 +115,7 @@ def evaluate_opened(opened: Opened, split: str, *, predictions: bool = False) ->
         "data": opened.task.data.split(split).origin,
         "settings": changed,
         "precision": opened.machine.precision,
+        "used": dict(opened.used),
         **_scores(evaluation),
         "pictures": {title: path.name for title, path in pictures.items()},
         "checkpoint": opened.checkpoint.name,
@@ -127,6 +130,7 @@ def evaluate_opened(opened: Opened, split: str, *, predictions: bool = False) ->
             record["predictions"] = {"file": f"{name}-predictions.jsonl.gz", "sha256": hashlib.sha256(rows).hexdigest()}
             replace_file(folder / record["predictions"]["file"], rows)
             speed = {"examples": len(evaluation.predictions), "seconds": seconds, "machine": machine}
+            speed |= speed_settings(opened)
             replace_file(folder / f"{name}-speed.json", json.dumps(speed, indent=1).encode())
         elif kept := _kept_predictions(path, record):
             record["predictions"] = kept
@@ -144,6 +148,16 @@ def evaluate_opened(opened: Opened, split: str, *, predictions: bool = False) ->
 def changed_settings(opened: Opened) -> list[str]:
     """Return the settings that affect scores and differ from those of the run, a line for each."""
     return [line for line in differences(opened.saved, opened.config) if not line.startswith(UNSCORED)]
+
+
+def speed_settings(opened: Opened) -> dict[str, Any]:
+    """Return the settings that affect the speed of an evaluation and not its scores, and the device."""
+    config = opened.config
+    batches = {}
+    if isinstance(config, TextExperiment):
+        decode = plain(config.decode)
+        batches = {f"decode.{name}": decode[name] for name in BATCHES}
+    return batches | {"device": opened.machine.device.type}
 
 
 def _machine(opened: Opened) -> str:

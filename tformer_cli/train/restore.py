@@ -39,6 +39,8 @@ class Opened:
     """Whether the checkpoint was the run's best one when it was opened."""
     machine: Machine
     """Device and precision."""
+    used: Mapping[str, str]
+    """SHA-256 of other runs and files that the predictions or scores depend on, by the setting that names them."""
 
     def predict(self, inputs: Iterable[Any]) -> Iterator[Prediction]:
         """Yield predictions in the order of the inputs, in the precision of the run's scores."""
@@ -128,13 +130,14 @@ def _open(
     task = tasks.build(config)
     task.data.load(chosen)
     weights = read_tensors(chosen / "model.safetensors")
-    open_companions(task)
+    companions = open_companions(task)
     task.predictor.prepare(run, lambda: _trained_data(saved, chosen), Console().say)
     attention = config.model.attention_shape(task.data.usual_length)
     machine = prepare(config.trainer, **attention, chosen=recorded_choices)
+    used = {name: other.sha256 for name, other in companions.items()} | dict(task.predictor.used())
     model = task.model()
     load_model_tensors(model, weights, str(chosen))
-    return Opened(config, task, model.to(machine.device).eval(), chosen, run, saved, sha256, is_best, machine)
+    return Opened(config, task, model.to(machine.device).eval(), chosen, run, saved, sha256, is_best, machine, used)
 
 
 def _trained_data(saved: Experiment, checkpoint: Path) -> Data[Any, Any]:
@@ -165,8 +168,11 @@ def _choices(state: Mapping[str, Any], config: Experiment, overrides: Sequence[s
     return choices
 
 
-def open_companions(task: Task) -> None:
+def open_companions(task: Task) -> dict[str, Companion]:
     """Open the other runs that a task uses, such as that of a language model, and pass them to the task.
+
+    Returns:
+        The runs by the setting that names each.
 
     Raises:
         RunError: if one has no complete checkpoint.
@@ -181,3 +187,4 @@ def open_companions(task: Task) -> None:
         )
     if companions:
         task.accept(companions)
+    return companions

@@ -13,11 +13,8 @@ from typing import Any
 from tformer_cli.config.schema import TextExperiment
 from tformer_cli.config.values import plain
 from tformer_cli.evaluators.base import Row
-from tformer_cli.train.evaluate import changed_settings, evaluate_opened
+from tformer_cli.train.evaluate import BATCHES, changed_settings, evaluate_opened, speed_settings
 from tformer_cli.train.restore import Opened
-
-BATCHES = ("batch", "workers")
-"""Settings of `decode` that do not affect scores."""
 
 
 @dataclass
@@ -28,9 +25,9 @@ class Scored:
         scores: scores by name.
         signatures: signatures of the scorers.
         rows: predictions of all examples; empty: the task has none.
-        seconds: duration of the evaluation; None: unknown.
+        seconds: duration of the evaluation; None: unknown, or measured with other settings of speed.
         machine: description of the machine that took this time.
-        note: the reason why the evaluation is not saved, or "".
+        note: the reason why the evaluation is not saved or has no speed, or "".
     """
 
     scores: dict[str, float]
@@ -44,7 +41,8 @@ class Scored:
 def saved_evaluation(opened: Opened, split: str) -> Scored | None:
     """Return the saved evaluation of a checkpoint on a split as its data is now; None if there is none.
 
-    It must have the settings, the search and the precision of `opened`, and its predictions if the task has any.
+    It must have the settings, the search, the precision and the content of other runs and files of `opened`, and its
+    predictions if the task has any.
     """
     expected: dict[str, Any] = {
         "split": split,
@@ -58,9 +56,11 @@ def saved_evaluation(opened: Opened, split: str) -> Scored | None:
             record = json.loads(path.read_bytes())
             if {name: record.get(name) for name in expected} != expected or _search(record) != _search_of(opened):
                 continue
+            if record.get("used", {}) != opened.used:
+                continue
             rows = _read_rows(path.parent, record["predictions"]) if opened.task.evaluator.scores_examples else []
-            seconds, machine = _read_speed(path.with_name(f"{path.stem}-speed.json"))
-            return Scored(dict(record["scores"]), dict(record["signatures"]), rows, seconds, machine)
+            seconds, machine, note = _read_speed(path.with_name(f"{path.stem}-speed.json"), speed_settings(opened))
+            return Scored(dict(record["scores"]), dict(record["signatures"]), rows, seconds, machine, note)
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
             continue  # of another kind, without predictions, or damaged
     return None
@@ -87,13 +87,16 @@ def _read_rows(folder: Path, entry: dict[str, str]) -> list[Row]:
     return [json.loads(line) for line in gzip.decompress(content).decode().split("\n") if line]
 
 
-def _read_speed(path: Path) -> tuple[float | None, str]:
-    """Return the seconds that an evaluation took, and the machine."""
+def _read_speed(path: Path, settings: dict[str, Any]) -> tuple[float | None, str, str]:
+    """Return the seconds that an evaluation took, the machine, and a note if it was made with other settings."""
     try:
         speed = json.loads(path.read_bytes())
-        return float(speed["seconds"]), str(speed["machine"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, ""
+        other = [name for name, value in settings.items() if speed.get(name) != value]
+        if other:
+            return None, "", f"no speed: {path}: measured with another {', '.join(other)}"
+        return float(speed["seconds"]), str(speed["machine"]), ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, "", ""
 
 
 def evaluated(opened: Opened, split: str) -> Scored:
