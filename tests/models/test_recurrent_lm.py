@@ -9,7 +9,7 @@ from torch import nn
 from tformer_cli.config.schema import Cell, DecodeConfig
 from tformer_cli.decode.search import search
 from tformer_cli.models.recurrent_lm import RecurrentLMConfig
-from tformer_cli.models.recurrent_lm.model import RecurrentLM, document_places
+from tformer_cli.models.recurrent_lm.model import RecurrentLM, document_groups
 
 VOCABULARY, EOS = 17, 2
 
@@ -51,9 +51,20 @@ def test_the_state_is_zero_at_the_start_of_each_document(cell: Cell) -> None:
     torch.testing.assert_close(model(tokens, one), model(tokens))
 
 
-def test_each_document_has_a_row() -> None:
-    places = document_places(torch.tensor([[0, 0, 1], [0, 1, 1]]))
-    assert places.tolist() == [[0, 0], [0, 1], [1, 0], [2, 0], [3, 0], [3, 1]]
+def test_documents_of_similar_lengths_are_a_group() -> None:
+    groups, places = document_groups(torch.tensor([[0, 0, 0, 1, 2, 2], [0, 1, 1, 1, 1, 2]]))
+    assert [group.tolist() for group in groups] == [[[3], [6], [11]], [[0, 1, 2], [4, 5, 5]], [[7, 8, 9, 10]]]
+    assert places.tolist() == [3, 4, 5, 0, 6, 7, 1, 9, 10, 11, 12, 2]
+
+
+def test_unequal_documents_have_little_padding() -> None:
+    """Documents of 1 to 64 tokens in turn: each token has its place, and less than half of the steps are padding."""
+    lengths = torch.arange(1, 65)
+    documents = torch.arange(64).repeat_interleave(lengths)[None]
+    groups, places = document_groups(documents)
+    indices = torch.cat([group.flatten() for group in groups])
+    assert torch.equal(indices[places], torch.arange(documents.numel()))
+    assert documents.numel() <= len(indices) < 2 * documents.numel()
 
 
 @torch.no_grad()

@@ -103,7 +103,7 @@ def test_an_encoder_equals_torchs_layers_on_packed_sequences(
 def test_packed_sequences_give_the_same(cell: Cell) -> None:
     """As on a GPU."""
     layer, x = RecurrentLayer(cell, INPUTS, DIM).double(), torch.randn(3, 7, INPUTS, dtype=torch.float64)
-    outputs, final = layer.padded(x, LENGTHS)
+    outputs, final = layer.padded(x, LENGTHS, LENGTHS)
     packed_outputs, packed_final = layer._packed(x, LENGTHS)
     real = (torch.arange(7) < LENGTHS[:, None])[:, :, None]
     torch.testing.assert_close(packed_outputs, outputs * real)

@@ -4,8 +4,8 @@ Padding never changes a result. A forward direction reads it last. The backward 
 by its length, so that its padding comes last too. Packed sequences are not used on a CPU, since torch then computes
 each step by itself, which takes about twice as long.
 
-Recurrent layers compute in float32 whatever the precision of a run (`full_precision`), because the rounding errors of a
-state add up over the steps.
+Autocast is off in recurrent layers (`full_precision`): states are float32 whatever the precision of a run, as their
+rounding errors add up over the steps. On a GPU, products of float32 may use TF32, as in the rest of the program.
 
 Shapes: B sequences, T steps, I inputs, D units of a layer, L layers, P parts of a layer's state: h and c of an LSTM, h
 of a GRU.
@@ -34,7 +34,7 @@ SATURATING_INPUT = 1e4
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Return a context in which products on the device of `x` are not computed in a lower precision."""
+    """Return a context without autocast on the device of `x`, so that float32 stays float32."""
     return torch.autocast(x.device.type, enabled=False)
 
 
@@ -107,27 +107,28 @@ class RecurrentLayer(nn.Module):
         outputs, last = self.rnn(x, tuple(first) if len(first) == 2 else first[0])
         return outputs, tuple(part[0] for part in (last if isinstance(last, tuple) else (last,)))
 
-    def padded(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, LayerState]:
+    def padded(self, x: Tensor, lengths: Tensor, host_lengths: Tensor) -> tuple[Tensor, LayerState]:
         """Read sequences from a state of zeros.
 
         Args:
             x: inputs, (B, T, I), padded at the end.
             lengths: number of real steps of each sequence, (B,).
+            host_lengths: the same numbers on the CPU.
 
         Returns:
             h of all steps, (B, T, D), which is arbitrary on padding; and the state after each sequence's last real
             step, (B, D) each, which is zero for a sequence of length 0.
         """
         if x.device.type != "cpu":
-            outputs, last = self._packed(x, lengths)
+            outputs, last = self._packed(x, host_lengths)
         else:
             outputs, cell = self._with_cell(x, lengths) if isinstance(self.rnn, nn.LSTM) else self._without_cell(x)
             last = (gather_steps(outputs, (lengths - 1).clamp(min=0)[:, None])[:, 0], *cell)
         return outputs, tuple(part * (lengths > 0)[:, None] for part in last)
 
-    def _packed(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, LayerState]:
+    def _packed(self, x: Tensor, host_lengths: Tensor) -> tuple[Tensor, LayerState]:
         """Return h of all steps and the final state, from packed sequences; a sequence of length 0 is read as of 1."""
-        packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(x, host_lengths.clamp(min=1), batch_first=True, enforce_sorted=False)
         outputs, last = self.rnn(packed)
         outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])
         return outputs, tuple(part[0] for part in (last if isinstance(last, tuple) else (last,)))
@@ -237,22 +238,23 @@ class EncoderLayer(nn.Module):
         self.forward_layer = RecurrentLayer(cell, inputs, dim)
         self.backward_layer = RecurrentLayer(cell, inputs, dim) if bidirectional else None
 
-    def forward(self, x: Tensor, lengths: Tensor, flip: Tensor) -> tuple[Tensor, LayerState]:
+    def forward(self, x: Tensor, lengths: Tensor, host_lengths: Tensor, flip: Tensor) -> tuple[Tensor, LayerState]:
         """Read sequences.
 
         Args:
             x: inputs, (B, T, I), padded at the end.
             lengths: number of real steps of each sequence, (B,).
+            host_lengths: the same numbers on the CPU.
             flip: result of `flipped` for the lengths, (B, T).
 
         Returns:
             h of each step, [forward; backward], (B, T, M); and the final states, [forward; backward], (B, M) each. The
             backward direction ends at the first step.
         """
-        outputs, final = self.forward_layer.padded(x, lengths)
+        outputs, final = self.forward_layer.padded(x, lengths, host_lengths)
         if self.backward_layer is None:
             return outputs, final
-        backward, first = self.backward_layer.padded(gather_steps(x, flip), lengths)
+        backward, first = self.backward_layer.padded(gather_steps(x, flip), lengths, host_lengths)
         both = torch.cat((outputs, gather_steps(backward, flip)), 2)
         return both, tuple(torch.cat(pair, 1) for pair in zip(final, first, strict=True))
 
@@ -287,8 +289,9 @@ class RecurrentEncoderStack(nn.Module):
         Returns:
             h of the last layer, (B, T, M), arbitrary on padding; and the final states of all layers, (B, L, P, M).
         """
+        host_lengths = lengths.cpu()  # waits for a GPU, therefore once for all layers
         flip, finals = flipped(lengths, x.shape[1]), []
         for number, block in enumerate(self.blocks):
-            x, final = block(self.dropout(x) if number else x, lengths, flip)
+            x, final = block(self.dropout(x) if number else x, lengths, host_lengths, flip)
             finals.append(torch.stack(final, 1))
         return x, torch.stack(finals, 1)

@@ -16,5 +16,5 @@ class RecurrentConfig(ModelConfig):
 
     cell: Cell = setting(Cell.lstm, "recurrent cell")
     dim: int = setting(256, "width of the embeddings and hidden states", low=1)
-    dropout: float = setting(0.2, "dropout of embeddings, of inputs of further layers and of outputs", low=0, high=0.99)
+    dropout: float = setting(0.2, "dropout of embeddings, between layers, and of a decoder's outputs", low=0, high=0.99)
     max_length: int = setting(512, "maximum length of a sequence, in tokens, special tokens included", low=2)

@@ -59,15 +59,16 @@ class RecurrentLM(nn.Module):
             Hidden states that predict the next token, (B, T, D).
         """
         with full_precision(self.embedding.weight):
-            x, places = self._embed(tokens), None
-            if documents is not None:
-                places = document_places(documents)
-                rows, steps = (int(count) + 1 for count in places.max(0).values)
-                x = x.new_zeros(rows, steps, x.shape[2]).index_put(tuple(places.T), x.flatten(0, 1))
-            hidden, _ = self.stack(x, self.stack.zero_states(x))
-            if places is not None:
-                hidden = hidden[tuple(places.T)].view(*tokens.shape, -1)
-            return self.dropout(hidden)
+            x = self._embed(tokens)
+            if documents is None:
+                hidden, _ = self.stack(x, self.stack.zero_states(x))
+                return self.dropout(hidden)
+            groups, places = document_groups(documents.cpu())
+            outputs = []
+            for tokens_of_group in groups:
+                inputs = x.flatten(0, 1)[tokens_of_group.to(x.device)]
+                outputs.append(self.stack(inputs, self.stack.zero_states(inputs))[0].flatten(0, 1))
+            return self.dropout(torch.cat(outputs)[places.to(x.device)].view_as(x))
 
     def start(self, prompt: Tensor, beams: int, max_steps: int) -> LayerStates:
         """Read a prompt except its last token, and return a state to continue it.
@@ -89,21 +90,31 @@ class RecurrentLM(nn.Module):
             return state.layers[-1][0]
 
 
-def document_places(documents: Tensor) -> Tensor:
-    """Return a row of its own for each document of each row, and the position of each token in it.
+def document_groups(documents: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Return the documents of each row in groups of similar lengths, so that less than half of a group is padding.
 
     Args:
-        documents: number of each token's document, (B, T).
+        documents: number of each token's document, (B, T), on the CPU.
 
     Returns:
-        Row and position of each token, (B * T, 2), int64.
+        For each group the indices of its documents' tokens in the flattened rows, (R, S) for R documents of up to S
+        tokens, where padding repeats the last token; and the place of each token among the steps of all groups, which
+        are flattened and concatenated, (B * T,).
     """
-    first = torch.ones_like(documents, dtype=torch.bool)
-    first[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    first = first.flatten()
-    indices = torch.arange(len(first), device=first.device)
-    begin = torch.where(first, indices, 0).cummax(0).values
-    return torch.stack((first.cumsum(0) - 1, indices - begin), 1)
+    starts = torch.ones_like(documents, dtype=torch.bool)
+    starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    firsts = starts.flatten().nonzero()[:, 0]
+    lengths = torch.diff(firsts, append=torch.tensor([documents.numel()]))
+    digits = torch.frexp(lengths.float()).exponent  # binary digits of the length
+    groups, places, begin = [], torch.empty(documents.numel(), dtype=torch.int64), 0
+    for count in digits.unique():
+        first, length = firsts[digits == count, None], lengths[digits == count, None]
+        steps = torch.arange(int(length.max()))
+        groups.append(first + steps.minimum(length - 1))
+        real = steps < length
+        places[groups[-1][real]] = begin + real.flatten().nonzero()[:, 0]
+        begin += real.numel()
+    return groups, places
 
 
 def build(config: RecurrentLMConfig, sizes: Sizes) -> RecurrentLM:
