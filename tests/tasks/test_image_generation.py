@@ -19,7 +19,7 @@ from tformer_cli.cli.main import main
 from tformer_cli.config.compose import compose
 from tformer_cli.errors import ConfigError, RunError
 from tformer_cli.evaluators.base import Scoring
-from tformer_cli.evaluators.image_generation import CLASSIFIER
+from tformer_cli.evaluators.image_generation import CLASSIFIER, Classifier
 from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.nn.spectral_norm import SpectralNorm
 from tformer_cli.objectives.adversarial import GeneratorHinge, Scores, labels_of, noise_of
@@ -239,6 +239,19 @@ def test_a_classifier_scores_images_and_is_named_by_its_hash(tmp_path, capsys):
     assert f"{CLASSIFIER}: there is no run" in capsys.readouterr().err
     os.rename(classifier, tmp_path / "moved")
     assert main(["predict", str(run), "--output", str(tmp_path / "grid.png")]) == 0  # it needs no scores
+
+
+def test_a_classifier_computes_in_float32_whatever_the_precision_of_the_run(tmp_path):
+    config = compose("quickstart/vit", [*SMALL, "data.size=60", f"data.cache={tmp_path}"])
+    task = tasks.build(config)
+    task.prepare(tmp_path)
+    model = task.model().eval().requires_grad_(False)
+    classifier = Classifier(Companion(tmp_path, "image_classification", model, None, task.data, "f" * 64))
+    pixels = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    expected, labels = classifier(pixels)
+    with torch.autocast("cpu", torch.bfloat16):
+        features, same = classifier(pixels)
+    assert features.dtype == np.float32 and np.array_equal(features, expected) and np.array_equal(same, labels)
 
 
 def test_an_unsuitable_classifier_is_refused(tmp_path):

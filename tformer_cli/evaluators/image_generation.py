@@ -84,11 +84,17 @@ class Classifier:
         return np.array([own[label_key(name)] for name in names], np.int64)
 
     def __call__(self, pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return features, (B, D) float32, and the most probable label, (B,) int64, of images (B, C, H, W), uint8."""
+        """Return features, (B, D) float32, and the most probable label, (B,) int64, of images (B, C, H, W), uint8.
+
+        They are computed in float32 whatever the precision of the generator's run, so that scores with equal signatures
+        are comparable.
+        """
         shapes = torch.tensor(pixels.shape[2:]).expand(len(pixels), 2)
         model = self.model
-        features = model.encoder.vector(self.data.images.centers(pixels, shapes), model.pooling)
-        return features.float().cpu().numpy(), model.head(features).argmax(1).cpu().numpy()
+        with torch.autocast(pixels.device.type, enabled=False):
+            features = model.encoder.vector(self.data.images.centers(pixels, shapes), model.pooling)
+            labels = model.head(features).argmax(1)
+        return features.cpu().numpy(), labels.cpu().numpy()
 
 
 @dataclass
