@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tformer_cli.nn.taps import tapped
+from tformer_cli.nn.taps import tapped, weights_of_calls
 
 
 @torch.inference_mode()
@@ -49,11 +49,10 @@ def alignments(
         row[1 : len(tokens) + 1] = torch.tensor(tokens, dtype=torch.int64)
     with tapped(model, {"weights"}) as records:
         model(source, source_lengths, inputs.to(source.device))
-    layers = [tensors["weights"] for name, tensors in records.items() if name.endswith("cross")]
-    if not layers:
+    cross = {name: tensors for name, tensors in records.items() if name.endswith("cross")}
+    if not (layers := [*weights_of_calls(cross).values()]):
         raise ValueError("the model has no cross-attention")
-    calls = layers[max(layer, -len(layers))]  # a single call, or one for each token of a recurrent decoder
-    weights = torch.cat(calls, dim=2)[:, :, -inputs.shape[1] :].float().mean(1)  # (B, T + 1, S)
+    weights = layers[max(layer, -len(layers))][:, :, -inputs.shape[1] :].float().mean(1)  # (B, T + 1, S)
     sizes = zip(outputs, source_lengths.tolist(), strict=True)
     return [weights[i, : len(tokens) + 1, :length] for i, (tokens, length) in enumerate(sizes)]
 

@@ -25,12 +25,12 @@ class DotScore(nn.Module):
         return states
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Return the scores (B, T, S) of queries (B, T, M) and keys (B, S, M)."""
+        """Return the scores (B, T, S) of queries (B, T, Q) and keys (B, S, Q)."""
         return queries @ keys.mT
 
 
-class GeneralScore(nn.Module):
-    """The score q^T W h (Luong et al. 2015, eq. 8, "general").
+class GeneralScore(DotScore):
+    """The score q^T W h (Luong et al. 2015, eq. 8, "general"): the dot product of q and W h.
 
     Args:
         query_width: width Q of the queries.
@@ -44,10 +44,6 @@ class GeneralScore(nn.Module):
     def keys(self, states: Tensor) -> Tensor:
         """Return W h for each state: (B, S, M) to (B, S, Q)."""
         return self.project_key(states)
-
-    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Return the scores (B, T, S) of queries (B, T, Q) and keys (B, S, Q)."""
-        return queries @ keys.mT
 
 
 class AdditiveScore(nn.Module):
@@ -104,7 +100,7 @@ class RecurrentAttention(Tappable):
         score: one of the scores above.
     """
 
-    def __init__(self, score: DotScore | GeneralScore | AdditiveScore) -> None:
+    def __init__(self, score: DotScore | AdditiveScore) -> None:
         super().__init__()
         self.kind, self.score = AttentionKind.cross, score
 

@@ -103,6 +103,14 @@ def tapped(model: nn.Module, kinds: Collection[str]) -> Iterator[Records]:
             layer.taps = tuple(records for records in layer.taps if records is not taps[name])
 
 
+def weights_of_calls(records: Records) -> dict[str, Tensor]:
+    """Return the weights (B, H, Q, K) of each layer that was called, for the queries of all its calls.
+
+    Recurrent decoders call a layer once for each query. The keys of all calls must be the same.
+    """
+    return {name: torch.cat(tensors["weights"], 2) for name, tensors in records.items() if tensors["weights"]}
+
+
 @torch.no_grad()
 def attention_weights(model: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
     """Return the weights of every attention layer that `run` calls, without gradients.
@@ -116,4 +124,4 @@ def attention_weights(model: nn.Module, run: Callable[[], object]) -> dict[str, 
     """
     with tapped(model, {"weights"}) as records:
         run()
-    return {name: torch.cat(tensors["weights"], 2) for name, tensors in records.items() if tensors["weights"]}
+    return weights_of_calls(records)
