@@ -17,7 +17,7 @@ from tests.properties.test_training import machine
 from tformer_cli import load, tasks
 from tformer_cli.cli.main import main
 from tformer_cli.config.compose import compose
-from tformer_cli.errors import ConfigError, RunError
+from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.evaluators.image_generation import CLASSIFIER, Classifier
 from tformer_cli.models.image_head import ImageClassifier
@@ -215,6 +215,20 @@ def test_a_collapse_is_noticed_by_the_spread(tmp_path):
     assert scores[True]["pixel_spread"] < 1e-6 and scores[True]["pixel_distance"] > 0.1
     ((title, header, rows),) = evaluation.tables
     assert header == ["label", "pixel spread"] and [row[0] for row in rows] == [str(digit) for digit in range(10)]
+
+
+def test_the_spread_of_a_label_with_a_single_image_is_a_dash(tmp_path):
+    task = prepared(tmp_path)
+    model = task.model().eval().requires_grad_(False)
+    ((_, _, rows),) = task.evaluate(model, "validation", Scoring(limit=4, samples=0)).tables
+    assert sum(cell == "-" for _, cell in rows) >= 8  # two labels at most have two of the four images
+    assert all(cell == "-" or float(cell) >= 0 for _, cell in rows)
+
+
+def test_a_split_of_a_single_image_is_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "train_step", lambda *_: pytest.fail("trained"))
+    with pytest.raises(DataError, match="the validation split has 1 image, and scores of generated images need two"):
+        trained(tmp_path, "data.size=10", "data.labelled=false", "data.validation_share=0.1")
 
 
 def classifier_of(folder, *more: str):

@@ -25,7 +25,7 @@ from tformer_cli.data.image.dataset import LabelledImageBatch, LabelledImages, U
 from tformer_cli.data.image.images import Images
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Gallery, Picture
-from tformer_cli.errors import ConfigError
+from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, spread
 from tformer_cli.metrics.images import Moments, frechet_distance, relative_spread
 from tformer_cli.models.image_head import ImageClassifier
@@ -148,16 +148,39 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
         self.classifier = Classifier(companions[CLASSIFIER])
 
     def prepare(self) -> None:
-        """Check that the classifier exists and classifies such images.
+        """Check the classifier and the size of the validation split.
 
         Raises:
-            ConfigError: if it does not.
+            ConfigError: if the classifier does not exist, or classifies other images.
+            DataError: if the split has fewer than two images.
+        """
+        self._check_classifier()
+        if self.data.config.trainer.evaluate_decoded:
+            self._size("validation")
+
+    def _check_classifier(self) -> None:
+        """Refuse a classifier that does not exist, or that classifies other images.
+
+        Raises:
+            ConfigError: naming the setting.
         """
         if self.settings.classifier and self.classifier is None:
             cause = f"{CLASSIFIER}: there is no run {self.settings.classifier}"
             raise ConfigError(cause, f"name a run of image classification, or none: {CLASSIFIER}=")
         if self.classifier is not None:
             self.classifier.check(self.data)
+
+    def _size(self, split: str) -> int:
+        """Return the number of images of a split.
+
+        Raises:
+            DataError: if it is less than two, of which there is no variance.
+        """
+        size = len(self.data.split(split))
+        if size < 2:
+            cause = f"the {split} split has {size} image, and scores of generated images need two"
+            raise DataError(cause, "give it more images, or a larger share of the data")
+        return size
 
     def describe(self) -> list[tuple[str, str]]:
         """Return the header's line on the classifier."""
@@ -167,7 +190,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
 
     def evaluate(self, model: Any, view: View[Pictures], scoring: Scoring, share: Share = unshared) -> Evaluation:
         """Return the losses over all images, and scores of `evaluation.images` generated ones."""
-        self.prepare()
+        self._check_classifier()
         images = self.data.split(view.split)
         means = self.summed_loss(model, view, share).means()
         scores = {"loss": means["loss"], "generator_loss": -means["generated"]}
@@ -209,7 +232,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
         self, model: Any, view: View[Pictures], scoring: Scoring, share: Share, evaluation: Evaluation
     ) -> None:
         """Add the scores of generated images."""
-        size = len(self.data.split(view.split))
+        size = self._size(view.split)
         number = max(2, min(size, self.settings.images, scoring.limit or size))
         rows = spread(size, number)
         step = self.data.config.data.batch_images
@@ -241,7 +264,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
             evaluation.signatures |= {name: signatures[kind] for name in evaluation.scores if f"{kind}_" in name}
         if scoring.thorough:
             header = ["label", *(f"{kind} spread" for kind in columns)]
-            cells = [[name, *(f"{spreads[row]:.3f}" for spreads in table)] for row, name in enumerate(names)]
+            cells = [[name, *(_cell(spreads[row]) for spreads in table)] for row, name in enumerate(names)]
             evaluation.tables.append(("spread of generated images, divided by that of real ones", header, cells))
 
     def _add_labels(self, compared: _Compared, evaluation: Evaluation, signature: str) -> None:
@@ -305,6 +328,11 @@ def _averaged_size(images: Tensor) -> tuple[int, int]:
 def _mean(values: np.ndarray) -> float:
     """Return the mean of the values that are not NaN; 0 if there is none."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+
+
+def _cell(value: float) -> str:
+    """Return the text of a spread in a table; a dash if it is unknown."""
+    return "-" if np.isnan(value) else f"{value:.3f}"
 
 
 def _marked(image: np.ndarray, down: float, right: float) -> np.ndarray:
