@@ -183,17 +183,25 @@ def test_the_loop_tells_the_step_also_after_a_resume(tmp_path, monkeypatch):
 
 
 def test_a_step_of_r_drop_is_the_sum_of_its_micro_batches(tmp_path):
-    """With given outputs, the loss of a batch is the sum of the losses of its examples."""
+    """With given outputs, the loss of a batch and its gradient are the sums of those of its examples."""
     _, objective, model, batch = prepared("translation", tmp_path, "regularise.consistency=5", "model.dropout=0.3")
     objective.begin_step(1)
-    first, second = (outputs.detach() for outputs in objective.outputs(model, batch))
+    first, second = (outputs.detach().requires_grad_() for outputs in objective.outputs(model, batch))
     together = objective.loss(model, (first, second), batch)
+    differentiated = (model.output_layer()[0], first, second)
+    gradients = torch.autograd.grad(together.total, differentiated)
+    sums = [torch.zeros_like(value) for value in gradients]
     alone = []
     for row in range(len(batch.sample_ids)):
         fields = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
         part = {name: value[row : row + 1] if isinstance(value, Tensor) else value for name, value in fields.items()}
         rows = (first[row : row + 1], second[row : row + 1])
         alone.append(objective.loss(model, rows, type(batch)(**part)))
+        for total, gradient in zip(sums, torch.autograd.grad(alone[-1].total, differentiated), strict=True):
+            total += gradient
+    for gradient, total in zip(gradients, sums, strict=True):
+        assert gradient.abs().max() > 0.01
+        torch.testing.assert_close(gradient, total, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))
     assert math.isclose(float(together.total.detach()), sum(float(loss.total.detach()) for loss in alone), rel_tol=1e-5)
     assert int(together.count) == sum(int(loss.count) for loss in alone)
     assert np.isclose(float(together.parts["consistency"]), sum(float(loss.parts["consistency"]) for loss in alone))
