@@ -65,6 +65,11 @@ def test_conditional_normalisation_has_a_gain_and_a_shift_of_each_label(norm):
     torch.testing.assert_close(layer(x, labels), expected)
 
 
+@pytest.mark.parametrize(("channels", "groups"), [(8, 8), (24, 8), (12, 4), (6, 2), (5, 1)])
+def test_the_number_of_groups_divides_the_channels(channels, groups):
+    assert ConditionalNorm(channels, 3, GeneratorNorm.group).groups == groups
+
+
 def test_evaluation_uses_running_statistics_and_moves_nothing():
     model = small(spectral_norm=SpectralNorms.both)
     noise, labels = torch.randn(16, 6), torch.arange(16) % 3

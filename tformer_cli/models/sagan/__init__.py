@@ -31,7 +31,8 @@ class SAGANConfig(ModelConfig):
     )
     norm: GeneratorNorm = setting(
         GeneratorNorm.batch,
-        "generator: normalisation with a gain and a shift of each label; group: 8 groups, independent of the batch",
+        "generator: normalisation with a gain and a shift of each label; group: independent of the batch, in 8 groups "
+        "of channels, or 4, 2 or 1 if 8 does not divide their number",
     )
 
     def check(self) -> None:

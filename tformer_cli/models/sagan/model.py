@@ -58,7 +58,8 @@ class ConditionalNorm(nn.Module):
     Args:
         channels: channels C of the map.
         labels: number of labels; 0: one gain and one shift.
-        norm: the statistics: those of each channel over the batch, or of groups of channels of each image.
+        norm: the statistics: those of each channel over the batch, or of groups of channels of each image. The number
+            of groups is the greatest common divisor of 8 and C.
     """
 
     averaged_buffers: ClassVar = frozenset({"running_mean", "running_var"})
