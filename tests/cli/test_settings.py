@@ -32,7 +32,7 @@ def test_a_key_whose_default_differs_has_a_line_for_each_default():
     lines = [line for line in reference() if line.key == "head.pooling"]
     assert len(lines) > 1 and len({line.default for line in lines}) == len(lines)
     assert all(line.tasks for line in lines)
-    assert [line.tasks for line in reference() if line.key == "optim.lr"] == [()]
+    assert [line.tasks for line in reference() if line.key == "optim.weight_decay"] == [()]
 
 
 def test_the_task_has_one_line_with_the_names_of_all_tasks():
