@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
 import json
 import shutil
+import weakref
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -20,9 +24,10 @@ from tformer_cli.cli.main import main
 from tformer_cli.decode.shortlist import FILE
 from tformer_cli.errors import ConfigError, RunError
 from tformer_cli.evaluators.base import Scoring
-from tformer_cli.train import compare, machine, scored
-from tformer_cli.train.compare import compare_runs, length_bands
+from tformer_cli.train import compare, groups, machine, scored
+from tformer_cli.train.compare import compare_runs
 from tformer_cli.train.evaluate import evaluate_run
+from tformer_cli.train.groups import length_bands
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
 
@@ -49,7 +54,7 @@ def test_scores_of_predictions_are_those_of_the_evaluation(name, tmp_path):
     for metric in evaluation.scores:
         statistic = task.evaluator.statistic(metric, rows)
         if statistic is not None:
-            known[metric] = statistic(compare.np.arange(len(rows)))
+            known[metric] = statistic(np.arange(len(rows)))
     assert set(known) == STATISTICS[name]
     assert known == pytest.approx({metric: evaluation.scores[metric] for metric in known}, abs=1e-4)
     for columns in task.evaluator.groups.values():
@@ -167,7 +172,7 @@ def test_speed_counts_only_for_the_same_batches(project, monkeypatch):
     assert comparison.notes == [f"no speed: {speeds[0]}: measured with another decode.batch"]
 
 
-def test_runs_on_other_data_of_another_task_or_by_another_scorer_are_refused(project, capsys):
+def test_runs_on_other_data_of_another_task_or_by_another_scorer_are_refused(project, capsys, monkeypatch):
     with pytest.raises(RunError, match="labels is a run of text_classification, a of translation"):
         runs("a", "labels")
     shutil.copytree("data", "other")
@@ -186,8 +191,10 @@ def test_runs_on_other_data_of_another_task_or_by_another_scorer_are_refused(pro
     message = "error: b is scored on other data than a: other/test.en, other/test.ja, and data/test.en, data/test.ja"
     assert capsys.readouterr().err.replace(f"{project}/", "") == f"{message}: name one for all: data.test=FILE\n"
     _replace(config, other.replace("/other", "/data").replace("bleu_tokenizer: auto", "bleu_tokenizer: 13a"))
-    with pytest.raises(RunError, match="b is scored otherwise than a: .*tok:13a"):
-        runs("a", "b")
+    with monkeypatch.context() as patch:
+        patch.setattr(compare, "evaluated", None)
+        with pytest.raises(RunError, match="b is scored otherwise than a: tok:13a, and tok:"):
+            runs("a", "b")
 
 
 def _replace(config: Path, text: str) -> None:
@@ -233,12 +240,21 @@ def test_mistakes_are_one_line(project, capsys, arguments, message):
     assert capsys.readouterr().err == f"error: {message}\n"
 
 
-def test_a_score_that_does_not_exist_is_refused(project):
+def test_a_score_that_does_not_exist_is_refused(project, monkeypatch):
+    """Before anything is evaluated in full."""
+    with monkeypatch.context() as patch:
+        patch.setattr(compare, "evaluated", None)
+        _refuse_scores()
+    assert not Path("a/evaluation").exists()
+    assert runs("a", "b", metric="loss").runs[1].resampled is None
+    _refuse_scores()
+
+
+def _refuse_scores() -> None:
     with pytest.raises(ConfigError, match=r"--metric: a has no score 'wer': scores: loss, perplexity, bleu"):
         runs("a", "b", metric="wer")
     with pytest.raises(ConfigError, match="--by length: loss is not known for a part of the examples"):
         runs("a", "b", metric="loss", by="length")
-    assert runs("a", "b", metric="loss").runs[1].resampled is None
 
 
 def test_labels_are_scored_by_label(project):
@@ -249,22 +265,79 @@ def test_labels_are_scored_by_label(project):
     assert comparison.runs[1].resampled is not None and comparison.runs[1].resampled.p_value == 1
 
 
+def test_groups_of_a_label_have_only_an_accuracy(project, capsys):
+    assert main(["compare", "labels", "labels", "--split", "validation", "--by", "label", "--metric", "f1"]) == 2
+    message = "--by label: f1 of examples of one label has no meaning: --metric accuracy"
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_runs_with_other_labels_are_refused(project, monkeypatch):
+    shutil.copytree("labels", "more")
+    opened = compare.open_run
+
+    def with_another_label(run, **options):
+        result = opened(run, **options)
+        if run == Path("more"):
+            names = ("negative", "neutral", "positive")
+            data: Any = result.task.data
+            data.labels = dataclasses.replace(data.labels, names=names)
+        return result
+
+    monkeypatch.setattr(compare, "open_run", with_another_label)
+    monkeypatch.setattr(compare, "evaluated", None)
+    message = "more is scored otherwise than labels: 3 labels: negative, neutral, positive, and 2 labels: negative, pos"
+    with pytest.raises(RunError, match=message):
+        compare_runs([Path("labels"), Path("more")], "validation", say=lambda _: None)
+
+
+def test_minutes_are_those_of_the_checkpoint(project):
+    opened = open_run(Path("a"), overrides=SETTINGS)
+    state = json.loads((opened.checkpoint / "state.json").read_text())
+    _state(opened.checkpoint, state | {"seconds": 90.0})
+    Path("a/result.json").write_text(json.dumps({"minutes": 7.0}))
+    assert compare._minutes(opened) == 1.5
+    _state(opened.checkpoint, state | {"averaged": ["step-1"]})
+    assert compare._minutes(opened) == 7
+    Path("a/result.json").unlink()
+    assert compare._minutes(opened) is None
+
+
+def _state(checkpoint: Path, state: dict[str, object]) -> None:
+    (checkpoint / "state.json").write_text(json.dumps(state))
+
+
+def test_one_model_is_in_memory_at_a_time(project, monkeypatch):
+    models: list[weakref.ref[object]] = []
+    opened = compare.open_run
+
+    def counted(run, **options):
+        gc.collect()
+        assert not any(model() for model in models)
+        result = opened(run, **options)
+        models.append(weakref.ref(result.model))
+        return result
+
+    monkeypatch.setattr(compare, "open_run", counted)
+    runs("a", "b")
+    assert len(models) == 4  # each is checked, then evaluated
+
+
 def test_speakers_are_parts_of_names():
     names = ["84-1-1.flac", "84-2-1.flac", "7-1-1.flac"]
-    assert compare._speakers(names, compare.SPEAKER) == ["84", "84", "7"]
-    assert compare._speakers(["3_ann_12.wav", "3_bob_12.wav"], "_(.+)_") == ["ann", "bob"]
+    assert groups._speakers(names, groups.SPEAKER) == ["84", "84", "7"]
+    assert groups._speakers(["3_ann_12.wav", "3_bob_12.wav"], "_(.+)_") == ["ann", "bob"]
     with pytest.raises(ConfigError, match=r"--by speaker: the name 'ann.wav' does not match"):
-        compare._speakers(["1-a.wav", "ann.wav"], compare.SPEAKER)
+        groups._speakers(["1-a.wav", "ann.wav"], groups.SPEAKER)
     for pattern in ("(", "ann"):
         with pytest.raises(ConfigError, match="is not a regular expression with a group"):
-            compare._speakers(["ann.wav"], pattern)
+            groups._check_pattern(pattern)
 
 
 def test_bands_of_lengths():
     assert length_bands([5, 1, 2, 3, 4]) == {"1": [1], "2": [2], "3": [3], "4": [4], "5": [0]}
     assert length_bands([7] * 9) == {"7": list(range(9))}
     bands = length_bands([*range(100), 50])
-    assert list(bands) == ["0-20", "21-40", "41-60", "61-80", "81-99"] or sum(map(len, bands.values())) == 101
+    assert list(bands) == ["0-20", "21-40", "41-59", "60-79", "80-99"] and sum(map(len, bands.values())) == 101
     assert all(rows == sorted(rows) for rows in bands.values())
 
 

@@ -137,6 +137,10 @@ class Evaluator(Generic[M, B]):
         """
         raise NotImplementedError
 
+    def scorer(self, split: str) -> str:
+        """Return what decides the scores of a split beside the predictions, as labels do; runs must agree in it."""
+        return ""
+
     def statistic(self, metric: str, rows: Sequence[Row]) -> Statistic | None:
         """Return a score as a function of rows of a table of predictions.
 

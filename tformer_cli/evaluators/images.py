@@ -20,7 +20,7 @@ from tformer_cli.draw import Gallery, HeatMap, Picture
 from tformer_cli.errors import DataError, library
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, spread
 from tformer_cli.metrics.bootstrap import Statistic
-from tformer_cli.metrics.labels import confusion, labels_scores, labels_statistic
+from tformer_cli.metrics.labels import confusion, described_labels, labels_scores, labels_statistic
 from tformer_cli.models.interfaces import PatchAttention
 from tformer_cli.models.patch_head import MaskedPatchModel
 from tformer_cli.objectives.base import Objective
@@ -116,6 +116,10 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
                 for row in range(len(images))
             ]
         return evaluation
+
+    def scorer(self, split: str) -> str:
+        """Return the labels."""
+        return described_labels(self.data.labels.names)
 
     def statistic(self, metric: str, rows: Sequence[Row]) -> Statistic | None:
         """Return a score of labels as a function of rows."""

@@ -35,6 +35,10 @@ class ReferenceScores:
         """Return how BLEU and TER divide all references of a split, even if only a part is scored."""
         return self._divided(self.data.references(split))
 
+    def scorer(self, split: str) -> str:
+        """Return the tokenizer of BLEU."""
+        return f"tok:{self.tokenization(split).name}"
+
     def statistic(self, metric: str, rows: Sequence[Row]) -> Statistic | None:
         """Return a score of generated texts as a function of rows."""
         hypotheses, references = ([row[name] for row in rows] for name in ("prediction", "reference"))

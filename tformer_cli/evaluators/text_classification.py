@@ -19,6 +19,7 @@ from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, spread
 from tformer_cli.metrics.bootstrap import Statistic
 from tformer_cli.metrics.labels import (
+    described_labels,
     labels_scores,
     labels_statistic,
     needs_libraries,
@@ -89,6 +90,10 @@ class TextClassificationEvaluator(Evaluator[Any, TextBatch]):
                 for row, (target, prediction) in enumerate(zip(targets, predictions, strict=True))
             ]
         return evaluation
+
+    def scorer(self, split: str) -> str:
+        """Return the labels."""
+        return described_labels(self.data.labels.names)
 
     def statistic(self, metric: str, rows: Sequence[Row]) -> Statistic | None:
         """Return a score of the target as a function of rows."""

@@ -69,6 +69,11 @@ def labels_scores(
     return scores, [("by label", ["label", "precision", "recall", "F1", "examples"], rows)]
 
 
+def described_labels(names: Sequence[str]) -> str:
+    """Return labels as one line, such as `2 labels: negative, positive`."""
+    return f"{len(names)} labels: {', '.join(names)}"
+
+
 def labels_statistic(
     metric: str, targets: Sequence[str], predictions: Sequence[str], names: Sequence[str]
 ) -> Statistic | None:

@@ -7,29 +7,19 @@ there. All scores are computed from these predictions by the evaluator of the fi
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from tformer_cli.errors import ConfigError, RunError
-from tformer_cli.evaluators.base import Evaluator, Row
-from tformer_cli.languages import segments
+from tformer_cli.evaluators.base import Scoring
 from tformer_cli.metrics.bootstrap import Resampled
 from tformer_cli.runs.checkpoint import read_state
 from tformer_cli.runs.folder import RESULT
 from tformer_cli.tasks.task import Task
+from tformer_cli.train.groups import SPEAKER, Group, check_groups, scores_of_groups
 from tformer_cli.train.restore import Opened, open_run
 from tformer_cli.train.scored import Scored, evaluated, saved_evaluation
-
-BANDS = 5
-"""Number of bands of about equally many examples into which lengths are divided."""
-SPEAKER = r"([^-_.]+)[-_]"
-"""Regular expression whose first group is the speaker in the name of a recording: here, what precedes `-` or `_`."""
 
 
 @dataclass
@@ -58,15 +48,6 @@ class Entry:
     minutes: float | None
     examples_per_second: float | None
     machine: str
-
-
-@dataclass
-class Group:
-    """Examples of a length, label or speaker, with the score of each run."""
-
-    name: str
-    examples: int
-    scores: list[float]
 
 
 @dataclass
@@ -129,17 +110,31 @@ def compare_runs(
         RunError: if the runs are not comparable: other tasks, data or scorers.
         ConfigError: if there is no such score, or the examples cannot be grouped so.
     """
-    opened = [open_run(run, checkpoint=checkpoint, device=device, overrides=overrides, check=check) for run in runs]
-    _check_comparable(runs, opened, split, by)
-    first = opened[0].task
-    metric = metric or first.config.trainer.metric or first.evaluator.metric
-    scored = []
-    for run, each in zip(runs, opened, strict=True):
-        saved = saved_evaluation(each, split)
-        if saved is None:
-            say(f"evaluating {run} on {split}")
-        scored.append(saved or evaluated(each, split))
-    _check_metric(runs, scored, metric)
+    contestants: list[_Contestant] = []
+    first: Task | None = None
+    for run in runs:  # all are checked before any is evaluated, and only one model is in memory at a time
+        opened = open_run(run, checkpoint=checkpoint, device=device, overrides=overrides, check=check)
+        first = first or opened.task
+        metric = metric or first.config.trainer.metric or first.evaluator.metric
+        if not contestants:
+            check_groups(first.evaluator, first.config.task, metric, by, speaker)
+        elif opened.task.config.task != first.config.task:
+            cause = f"{run} is a run of {opened.task.config.task}, {runs[0]} of {first.config.task}"
+            raise RunError(cause, "compare runs of one task")
+        contestants.append(_contestant(run, opened, split))
+        _check_comparable(contestants[0], contestants[-1], split)
+        _check_scores(opened, contestants[-1], split, metric, by, speaker)
+        del opened
+    assert first is not None
+    for number, each in enumerate(contestants):
+        if each.scored is None:
+            say(f"evaluating {each.run} on {split}")
+            opened = open_run(each.run, checkpoint=checkpoint, device=device, overrides=overrides, check=check)
+            contestants[number] = _contestant(each.run, opened, split)
+            contestants[number].scored = contestants[number].scored or evaluated(opened, split)
+            del opened
+    scored = [each.scored for each in contestants if each.scored is not None]
+    _check_signatures(contestants, metric)
     tables = [each.rows for each in scored]
     resampled = (first.evaluator.compared(metric, tables) if tables[0] else None) or [None] * len(runs)
     data = first.data.split(split)
@@ -147,67 +142,112 @@ def compare_runs(
         split, data.origin, data.hash, metric, metric in first.evaluator.lower_is_better,
         scored[0].signatures.get(metric, ""),
         [
-            _entry(run, each, result, metric, interval)
-            for run, each, result, interval in zip(runs, opened, scored, resampled, strict=True)
+            _entry(each, result, metric, interval)
+            for each, result, interval in zip(contestants, scored, resampled, strict=True)
         ],
-        by, _groups(first.evaluator, metric, tables, by, speaker) if by else [], _notes(scored),
+        by, scores_of_groups(first.evaluator, metric, tables, by, speaker) if by else [], _notes(scored),
     )  # fmt: skip
 
 
-def _check_comparable(runs: Sequence[Path], opened: Sequence[Opened], split: str, by: str) -> None:
-    """Check that all runs are of one task, and that their splits have the same content.
+@dataclass
+class _Contestant:
+    """What a comparison keeps of a run after its model is released.
+
+    Attributes:
+        run: the path that the user gave.
+        checkpoint: name of the checkpoint.
+        sha256: SHA-256 of its manifest.
+        parameters: number of parameters.
+        minutes: see `_minutes`.
+        data: description of the split.
+        data_sha256: SHA-256 of its content.
+        scorer: what decides its scores beside predictions.
+        scored: its evaluation; None: it is not saved.
+    """
+
+    run: Path
+    checkpoint: str
+    sha256: str
+    parameters: int
+    minutes: float | None
+    data: str
+    data_sha256: str
+    scorer: str
+    scored: Scored | None
+
+
+def _contestant(run: Path, opened: Opened, split: str) -> _Contestant:
+    data = opened.task.data.split(split)
+    parameters = sum(parameter.numel() for parameter in opened.model.parameters())
+    return _Contestant(
+        run, opened.checkpoint.name, opened.sha256, parameters, _minutes(opened), data.origin,
+        data.hash, opened.task.evaluator.scorer(split), saved_evaluation(opened, split),
+    )  # fmt: skip
+
+
+def _check_comparable(first: _Contestant, other: _Contestant, split: str) -> None:
+    """Check that the split of a run has the content and the scorers of that of the first run.
 
     Raises:
         RunError: if they are not.
-        ConfigError: if the task has no such groups.
     """
-    first = opened[0].task
-    if by and by not in first.evaluator.groups:
-        valid = ", ".join(first.evaluator.groups)
-        cause = f"--by {by}: the examples of {first.config.task} have no {by}"
-        raise ConfigError(cause, f"they have: {valid}" if valid else "leave it out")
-    for run, other in zip(runs[1:], opened[1:], strict=True):
-        if other.task.config.task != first.config.task:
-            cause = f"{run} is a run of {other.task.config.task}, {runs[0]} of {first.config.task}"
-            raise RunError(cause, "compare runs of one task")
-        if other.task.data.split(split).hash != first.data.split(split).hash:
-            origins = [each.data.split(split).origin for each in (other.task, first)]
-            cause = f"{run} is scored on other data than {runs[0]}: {origins[0]}, and {origins[1]}"
-            raise RunError(cause, f"name one for all: data.{split}=FILE")
+    if other.data_sha256 != first.data_sha256:
+        cause = f"{other.run} is scored on other data than {first.run}: {other.data}, and {first.data}"
+        raise RunError(cause, f"name one for all: data.{split}=FILE")
+    if other.scorer != first.scorer:
+        cause = f"{other.run} is scored otherwise than {first.run}: {other.scorer}, and {first.scorer}"
+        raise RunError(cause, "compare runs with the same labels and settings of scoring")
 
 
-def _check_metric(runs: Sequence[Path], scored: Sequence[Scored], metric: str) -> None:
-    """Check that all runs have a score by the same scorer.
+def _check_scores(opened: Opened, contestant: _Contestant, split: str, metric: str, by: str, speaker: str) -> None:
+    """Check that a run has a score, also of groups, by its saved evaluation or one that decodes a single example.
 
     Raises:
-        ConfigError: if there is no such score.
-        RunError: if the scorers differ.
+        ConfigError: if it has not.
     """
-    for run, result in zip(runs, scored, strict=True):
-        if metric not in result.scores:
-            raise ConfigError(f"--metric: {run} has no score {metric!r}", f"scores: {', '.join(result.scores)}")
-        signatures = [each.signatures.get(metric, "") for each in (result, scored[0])]
-        if signatures[0] != signatures[1]:
-            cause = f"{run} is scored otherwise than {runs[0]}: {signatures[0]}, and {signatures[1]}"
+    evaluator, scored = opened.task.evaluator, contestant.scored
+    if scored is None and (by or metric not in (evaluator.metric, "loss")):
+        evaluation = opened.evaluate(split, Scoring(predictions=evaluator.scores_examples, limit=1, samples=0))
+        rows = json.loads(json.dumps(evaluation.predictions))
+        scored = Scored(evaluation.scores, evaluation.signatures, rows, None, "")
+    if scored is None:
+        return
+    if metric not in scored.scores:
+        raise ConfigError(f"--metric: {contestant.run} has no score {metric!r}", f"scores: {', '.join(scored.scores)}")
+    if by:
+        scores_of_groups(evaluator, metric, [scored.rows[:1]], by, speaker)
+
+
+def _check_signatures(contestants: Sequence[_Contestant], metric: str) -> None:
+    """Check that the scores of all runs are by the same version of a scorer.
+
+    Raises:
+        RunError: if they are not.
+    """
+    signatures = [each.scored.signatures.get(metric, "") if each.scored else "" for each in contestants]
+    for each, signature in zip(contestants, signatures, strict=True):
+        if signature != signatures[0]:
+            cause = f"{each.run} is scored otherwise than {contestants[0].run}: {signature}, and {signatures[0]}"
             raise RunError(cause, "give all runs the same settings of scoring")
 
 
-def _entry(run: Path, opened: Opened, scored: Scored, metric: str, resampled: Resampled | None) -> Entry:
+def _entry(contestant: _Contestant, scored: Scored, metric: str, resampled: Resampled | None) -> Entry:
     speed = len(scored.rows) / scored.seconds if scored.seconds and scored.rows else None
-    parameters = sum(parameter.numel() for parameter in opened.model.parameters())
     return Entry(
-        str(run), opened.checkpoint.name, opened.sha256, scored.scores[metric], resampled, parameters,
-        _minutes(opened), speed, scored.machine,
+        str(contestant.run), contestant.checkpoint, contestant.sha256, scored.scores[metric], resampled,
+        contestant.parameters, contestant.minutes, speed, scored.machine,
     )  # fmt: skip
 
 
 def _minutes(opened: Opened) -> float | None:
-    """Return the minutes of training of a run; of an unfinished one, those up to the checkpoint."""
+    """Return the minutes of training up to a checkpoint; of an average of checkpoints, those of the run."""
+    state = read_state(opened.checkpoint)
     try:
-        return float(json.loads((opened.run / RESULT).read_bytes())["minutes"])
+        if "averaged" in state:
+            return float(json.loads((opened.run / RESULT).read_bytes())["minutes"])
+        return float(state["seconds"]) / 60
     except (OSError, ValueError, KeyError, TypeError):
-        seconds = read_state(opened.checkpoint).get("seconds")
-        return seconds / 60 if isinstance(seconds, int | float) else None
+        return None
 
 
 def _notes(scored: Sequence[Scored]) -> list[str]:
@@ -217,72 +257,3 @@ def _notes(scored: Sequence[Scored]) -> list[str]:
     if len(machines) > 1:
         notes.append(f"note: the speeds are of different machines: {'; '.join(machines)}")
     return notes
-
-
-# --- groups of examples ---
-
-
-def _groups(
-    evaluator: Evaluator[Any, Any], metric: str, tables: Sequence[Sequence[Row]], by: str, speaker: str
-) -> list[Group]:
-    """Return the scores of groups of examples.
-
-    Raises:
-        ConfigError: if the score cannot be computed for a part of the examples, or no name contains a speaker.
-    """
-    statistics = [evaluator.statistic(metric, rows) for rows in tables]
-    known = [statistic for statistic in statistics if statistic is not None]
-    if len(known) < len(tables):
-        raise ConfigError(f"--by {by}: {metric} is not known for a part of the examples", "choose another --metric")
-    values = [[row[name] for name in evaluator.groups[by]] for row in tables[0]]
-    if by == "length":
-        members = length_bands([sum(len(segments(text)) for text in texts) for texts in values])
-    else:
-        names = [str(value) for (value,) in values]
-        members = named_groups(_speakers(names, speaker) if by == "speaker" else names)
-    return [
-        Group(name, len(rows), [statistic(np.array(rows)) for statistic in known]) for name, rows in members.items()
-    ]
-
-
-def length_bands(lengths: Sequence[int]) -> dict[str, list[int]]:
-    """Divide examples into at most `BANDS` bands by length; all examples of a length are in one band.
-
-    Args:
-        lengths: length of each example.
-
-    Returns:
-        Rows by the name of the band, such as `5-9`, in ascending order.
-    """
-    values = np.asarray(lengths)
-    limits = np.unique(np.quantile(values, np.arange(1, BANDS) / BANDS, method="lower"))
-    numbers = np.searchsorted(limits, values)  # band 0: up to the first limit
-    bands = {}
-    for number in np.unique(numbers):
-        rows = np.flatnonzero(numbers == number)
-        low, high = int(values[rows].min()), int(values[rows].max())
-        bands[f"{low}-{high}" if low < high else f"{low}"] = rows.tolist()
-    return bands
-
-
-def named_groups(names: Sequence[str]) -> dict[str, list[int]]:
-    """Return the rows of each name, sorted by name."""
-    return {name: [row for row, other in enumerate(names) if other == name] for name in sorted(Counter(names))}
-
-
-def _speakers(recordings: Sequence[str], pattern: str) -> list[str]:
-    """Return the speaker of each recording.
-
-    Raises:
-        ConfigError: if the pattern is not a regular expression with a group, or does not match a name.
-    """
-    try:
-        matches = [(name, re.search(pattern, name)) for name in recordings]
-        missing = next((name for name, match in matches if match is None), None)
-        if missing is None:
-            return [match[1] for _, match in matches if match is not None]
-    except (re.error, IndexError) as error:
-        cause = f"--speaker: {pattern!r} is not a regular expression with a group: {error}"
-        raise ConfigError(cause, "such as '_(.+)_'") from error
-    remedy = "--speaker '_(.+)_' names the part in parentheses"
-    raise ConfigError(f"--by speaker: the name {missing!r} does not match {pattern!r}", remedy)
