@@ -104,6 +104,20 @@ def test_the_index_matters_where_no_normalisation_removes_it(change: dict) -> No
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("training", "dropout"), [(False, 0.1), (True, 0.0), (True, 0.1)])
+def test_an_added_index_has_an_effect_in_pre_norm_models_with_dropout_alone(training: bool, dropout: float) -> None:
+    source, lengths = torch.arange(3, 9)[None], torch.tensor([6])
+    states = []
+    for positions in (Positions.index, Positions.none):
+        torch.manual_seed(0)
+        model = build(positions=positions, dropout=dropout).train(training)
+        torch.manual_seed(0)
+        states.append(model.encode(source, lengths).states)
+    difference = (states[0] - states[1]).abs().max()
+    assert difference > 0.1 if training and dropout else difference < 1e-12
+
+
+@torch.no_grad()
 def test_cached_decoding_equals_the_full_pass(backend: str, model: Seq2Seq) -> None:
     source, lengths, target, _ = padded_batch()
     full = model(source, lengths, target)

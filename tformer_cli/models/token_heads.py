@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tformer_cli.config.schema import ClassifierHeadConfig, HeadConfig, Pooling, TextModelConfig
 from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.feedforward import FUNCTIONS
+from tformer_cli.nn.padding import real_positions
 
 INITIAL_STD = 0.02
 """Standard deviation of initial weights (the authors' code)."""
@@ -151,7 +152,7 @@ class SequenceClassifier(nn.Module):
         if self.pooler is not None:
             vector = self.pooler(hidden)
         else:
-            real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+            real = real_positions(lengths, hidden.shape[1])
             vector = (hidden * real[..., None]).sum(1) / lengths[:, None]
         return self.output(self.dropout(vector))
 

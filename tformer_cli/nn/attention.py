@@ -18,6 +18,7 @@ from tformer_cli.config.schema import AttentionKind, Positions
 from tformer_cli.nn import backend
 from tformer_cli.nn.dropout import dropout
 from tformer_cli.nn.grid import rotate_2d
+from tformer_cli.nn.padding import real_positions
 from tformer_cli.nn.positions import ShawRelative, TransformerXLRelative, rotate
 from tformer_cli.nn.taps import Tappable
 
@@ -60,7 +61,7 @@ class Mask:
         """
         if full:
             return cls()
-        return cls((torch.arange(size, device=lengths.device) < lengths[:, None])[:, None, None, :])
+        return cls(real_positions(lengths, size)[:, None, None, :])
 
     @classmethod
     def from_documents(cls, documents: Tensor, *, causal: bool = False) -> Mask:

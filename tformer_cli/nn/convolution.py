@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import Normalisation
+from tformer_cli.nn.padding import real_positions
 
 Lengths = TypeVar("Lengths", Tensor, np.ndarray)
 
@@ -41,7 +42,7 @@ class Frames:
 
     def __init__(self, lengths: Tensor, size: int) -> None:
         self.lengths = lengths
-        self.real = (torch.arange(size, device=lengths.device) < lengths[:, None])[..., None]
+        self.real = real_positions(lengths, size)[..., None]
         indices = self.real.flatten().nonzero().squeeze(1)
         self.indices = None if len(indices) == self.real.numel() else indices
 

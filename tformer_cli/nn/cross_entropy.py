@@ -32,6 +32,28 @@ def _less(gradient: Tensor, summand: Tensor) -> Tensor:
     return (gradient.float() - summand).to(gradient.dtype)
 
 
+def _new_gradients(
+    ctx, hidden: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return memory for the gradients of hidden states, weight and bias; None where none is needed."""
+    need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
+    return (
+        torch.empty_like(hidden) if need_hidden else None,
+        torch.zeros_like(weight) if need_weight else None,
+        torch.zeros_like(bias) if need_bias and bias is not None else None,
+    )
+
+
+def _accumulate(
+    gradient_weight: Tensor | None, gradient_bias: Tensor | None, logit_gradient: Tensor, h: Tensor
+) -> None:
+    """Add the gradients of weight and bias, given those of the logits, (n, V), and the hidden states, (n, D)."""
+    if gradient_bias is not None:
+        gradient_bias += logit_gradient.sum(0)
+    if gradient_weight is not None:
+        gradient_weight.addmm_(logit_gradient.T, h)
+
+
 class _HeadCrossEntropy(torch.autograd.Function):
     """The loss -(1 - e) log p(target) - e / V * sum_v log p(v) (Szegedy et al. 2016, eq. 3).
 
@@ -44,10 +66,7 @@ class _HeadCrossEntropy(torch.autograd.Function):
         ctx, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, rows: int
     ) -> tuple[Tensor, Tensor]:
         count, vocabulary = hidden.shape[0], weight.shape[0]
-        need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
-        gradient_hidden = torch.empty_like(hidden) if need_hidden else None
-        gradient_weight = torch.zeros_like(weight) if need_weight else None
-        gradient_bias = torch.zeros_like(bias) if need_bias and bias is not None else None
+        gradient_hidden, gradient_weight, gradient_bias = _new_gradients(ctx, hidden, weight, bias)
         even = smoothing / vocabulary
         weight_sum = weight.float().sum(0)  # (D,)
         bias_sum = 0.0 if bias is None else bias.float().sum()
@@ -72,12 +91,9 @@ class _HeadCrossEntropy(torch.autograd.Function):
             if gradient_hidden is None and gradient_weight is None and gradient_bias is None:
                 continue
             gradient = probabilities.scatter_add_(1, target, torch.full_like(picked, smoothing - 1)).to(hidden.dtype)
-            if gradient_bias is not None:
-                gradient_bias += gradient.sum(0)
+            _accumulate(gradient_weight, gradient_bias, gradient, h)
             if gradient_hidden is not None:
                 torch.mm(gradient, weight, out=gradient_hidden[start : start + rows])
-            if gradient_weight is not None:
-                gradient_weight.addmm_(gradient.T, h)
         if smoothing and gradient_hidden is not None:
             gradient_hidden = _less(gradient_hidden, even * weight_sum)
         if smoothing and gradient_weight is not None:
@@ -108,10 +124,7 @@ class _PairedHeadLoss(torch.autograd.Function):
     def forward(
         ctx, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, w: float, rows: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
-        gradient_hidden = torch.empty_like(hidden) if need_hidden else None
-        gradient_weight = torch.zeros_like(weight) if need_weight else None
-        gradient_bias = torch.zeros_like(bias) if need_bias and bias is not None else None
+        gradient_hidden, gradient_weight, gradient_bias = _new_gradients(ctx, hidden, weight, bias)
         even = smoothing / weight.shape[0]
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         log_likelihood, divergence = torch.zeros_like(loss), torch.zeros_like(loss)
@@ -139,12 +152,9 @@ class _PairedHeadLoss(torch.autograd.Function):
                 gradient.sub_(even)
             gradient.scatter_add_(-1, target, torch.full_like(picked, smoothing - 1))
             logit_gradient = gradient.flatten(0, 1).to(hidden.dtype)
-            if gradient_bias is not None:
-                gradient_bias += logit_gradient.sum(0)
+            _accumulate(gradient_weight, gradient_bias, logit_gradient, h.flatten(0, 1))
             if gradient_hidden is not None:
                 gradient_hidden[:, start : start + rows] = (logit_gradient @ weight).unflatten(0, (2, -1))
-            if gradient_weight is not None:
-                gradient_weight.addmm_(logit_gradient.T, h.flatten(0, 1))
         loss += w * divergence
         ctx.save_for_backward(gradient_hidden, gradient_weight, gradient_bias)
         ctx.mark_non_differentiable(log_likelihood, divergence)

@@ -62,7 +62,9 @@ def index_vectors(positions: Tensor, dim: int) -> Tensor:
     """Return vectors whose components are all the number of the position: (T,) int64 to (T, D), float32.
 
     They are a baseline for experiments. Far positions outweigh the embeddings, since the numbers are not bounded.
-    Added in a pre-norm model they have no effect: layer normalisation subtracts the mean of the components.
+    Added in a pre-norm model they have no effect in evaluation, or in training with dropout 0: layer normalisation
+    subtracts the mean of the components. Dropout of the sum makes the components unequal, so that they have an effect
+    in training, which grows with the position.
     """
     return positions[:, None].float().expand(-1, dim)
 

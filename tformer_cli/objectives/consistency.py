@@ -24,13 +24,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from tformer_cli.config.schema import RegulariseConfig, Target
 from tformer_cli.errors import ConfigError
 from tformer_cli.nn.cross_entropy import paired_head_loss
+from tformer_cli.nn.padding import real_positions
 from tformer_cli.objectives.base import Lengths, Loss, Objective
 from tformer_cli.objectives.classification import ImageClassification, TextClassification
 from tformer_cli.objectives.ctc import CTC
@@ -41,14 +41,14 @@ class Consistency(Objective[Any, Any]):
     """An objective over two passes of each batch in training; in evaluation, that objective.
 
     Attributes:
-        share: share of L that is minimised.
+        loss_factor: factor of L in what is minimised.
 
     Args:
         objective: the objective, with one count.
         config: alpha, and the steps in which it is reached.
     """
 
-    share = 0.5
+    loss_factor = 0.5
 
     def __init__(self, objective: Objective[Any, Any], config: RegulariseConfig) -> None:
         super().__init__(objective.data, objective.label_smoothing)
@@ -66,7 +66,7 @@ class Consistency(Objective[Any, Any]):
     @property
     def weight(self) -> float:
         """Return the weight of the divergence in the current step."""
-        return self.share * self.config.consistency * min(1.0, self.step / max(1, self.config.consistency_warmup))
+        return self.loss_factor * self.config.consistency * min(1.0, self.step / max(1, self.config.consistency_warmup))
 
     def outputs(self, model: Any, batch: Any) -> Any:
         """Return the outputs of the objective; in training those of both passes."""
@@ -111,7 +111,7 @@ class TokenConsistency(Consistency):
     def paired_loss(self, model: Any, first: Any, second: Any, batch: Any) -> Loss:
         """Return half of L for the hidden states, (B, T, D), of two passes."""
         hidden = [outputs.hidden if isinstance(outputs, Decoded) else outputs for outputs in (first, second)]
-        real = torch.arange(hidden[0].shape[1], device=hidden[0].device) < batch.target_lengths[:, None]
+        real = real_positions(batch.target_lengths, hidden[0].shape[1])
         weight, bias = model.output_layer()
         total, log_likelihood, divergence = paired_head_loss(
             hidden[0][real], hidden[1][real], weight, batch.targets[real], bias=bias,
@@ -146,7 +146,7 @@ class LabelConsistency(Consistency):
 class CTCConsistency(Consistency):
     """CR-CTC: the outputs of CTC for two views of a recording, which differ in their masks and in dropout."""
 
-    share = 1.0
+    loss_factor = 1.0
 
     def second(self, batch: Any) -> Any:
         """Return the second augmented view of the recordings."""
@@ -155,13 +155,13 @@ class CTCConsistency(Consistency):
     def divergence(self, first: Any, second: Any) -> Tensor:
         """Return 1/2 [KL(sg(q) || p) + KL(sg(p) || q)] over the real frames of `SpeechOutputs`."""
         lengths = first.memory.lengths.to(first.log_probs.device)
-        real = torch.arange(first.log_probs.shape[1], device=first.log_probs.device) < lengths[:, None]
+        real = real_positions(lengths, first.log_probs.shape[1])
         p, q = first.log_probs[real], second.log_probs[real]  # (frames, V)
         options: Any = {"reduction": "sum", "log_target": True}
         return (functional.kl_div(p, q.detach(), **options) + functional.kl_div(q, p.detach(), **options)) / 2
 
 
-KINDS: dict[type[Objective[Any, Any]], type[Consistency]] = {
+CONSISTENCIES: dict[type[Objective[Any, Any]], type[Consistency]] = {
     NextToken: TokenConsistency,
     TeacherForcing: TokenConsistency,
     TextClassification: LabelConsistency,
@@ -177,7 +177,7 @@ def consistent(objective: Objective[Any, Any], config: RegulariseConfig) -> Cons
     Raises:
         ConfigError: if the objective has no distributions that can be compared.
     """
-    for kind, consistency in KINDS.items():
-        if isinstance(objective, kind):
+    for objective_type, consistency in CONSISTENCIES.items():
+        if isinstance(objective, objective_type):
             return consistency(objective, config)
     raise ConfigError("regularise.consistency: this task has none", "regularise.consistency=0")

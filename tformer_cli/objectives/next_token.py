@@ -13,12 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.models.decoding import Memory
 from tformer_cli.nn.cross_entropy import head_cross_entropy
+from tformer_cli.nn.padding import real_positions
 from tformer_cli.objectives.base import Lengths, Loss, Objective
 
 
@@ -34,7 +34,7 @@ def next_token_loss(
         lengths: number of real tokens in each row, (B,), int64.
         label_smoothing: share of the uniform distribution.
     """
-    real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+    real = real_positions(lengths, hidden.shape[1])
     weight, bias = model.output_layer()
     total, log_likelihood = head_cross_entropy(
         hidden[real], weight, targets[real], bias=bias, label_smoothing=label_smoothing

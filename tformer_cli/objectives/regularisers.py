@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from tformer_cli.config.schema import AttentionKind, RegulariseConfig
 from tformer_cli.errors import ConfigError
+from tformer_cli.nn.padding import real_positions
 from tformer_cli.nn.taps import Records, Tappable, tappable_layers, tapped
 from tformer_cli.objectives.base import Lengths, Loss, Objective
 from tformer_cli.objectives.consistency import consistent
@@ -73,7 +74,7 @@ def mean_over(values: Tensor, lengths: Tensor | None) -> Tensor:
     """Return the mean over the real positions of each example: (B, T) to (B,); without lengths, (B,), all are real."""
     if lengths is None:
         return values.mean(1)
-    real = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+    real = real_positions(lengths, values.shape[1])
     return (values * real).sum(1) / real.sum(1).clamp(min=1)
 
 

@@ -84,7 +84,8 @@ class TransformerConfig(ModelConfig):
     activation: Activation = setting(Activation.relu, "feed-forward activation; glu, reglu, geglu, swiglu are gated")
     positions: Positions = setting(
         Positions.sinusoidal,
-        "position scheme; index: the position's number as every component, which norm=pre removes unless concatenated",
+        "position scheme; index: the position's number as every component, which norm=pre removes unless concatenated "
+        "(in evaluation, and in training with dropout=0)",
     )
     combine: Combine = setting(Combine.add, "absolute positions are added to the token embedding, or concatenated")
     dropout: float = setting(0.1, "dropout of embeddings and of each sub-layer's output", low=0, high=0.99)
