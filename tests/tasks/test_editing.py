@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from tests.properties.families import family_named
 from tests.properties.test_training import trainer_of
 from tformer_cli.cli.main import main
 from tformer_cli.config.compose import compose
+from tformer_cli.decode.refine import Refined
 from tformer_cli.errors import ConfigError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.metrics.translation import length_ratio
+from tformer_cli.predictors.inputs import OnLong
 from tformer_cli.train.launch import launch
 
 EDITING = family_named("editing")
@@ -124,6 +127,34 @@ def test_long_drafts_are_refused_or_cut(overfitted):
     (prediction,) = task.predict(model, [(source, draft)])
     task.predictor.on_long = type(task.predictor.on_long)["error"]
     assert prediction.details["note"].endswith("the end of the draft was not read")
+
+
+def test_a_source_and_a_draft_that_are_both_cut_are_both_named(overfitted, monkeypatch):
+    task, model = overfitted
+    monkeypatch.setattr(task.predictor, "on_long", OnLong.cut)
+    (prediction,) = task.predict(model, [("cat " * 300, "犬 " * 400)])
+    note = prediction.details["note"]
+    assert re.match(r"[\d,]+ tokens, its draft has [\d,]+ tokens, the model reads at most 255; ", note)
+    assert note.endswith("; its end was not translated; the end of the draft was not read")
+
+
+@pytest.mark.parametrize(
+    ("words", "max_length", "limit"), [(1, 0, 10), (40, 0, 80), (200, 0, 255), (40, 7, 7), (40, 256, 255)]
+)
+def test_outputs_are_limited_by_the_source_the_setting_and_the_model(overfitted, monkeypatch, words, max_length, limit):
+    """The limit is the larger of 10 and twice the source's tokens without </s>; the model reads at most 255."""
+    task, model = overfitted
+    limits = []
+
+    def refine(editor, memory, drafts, *, max_lengths, **settings) -> list[Refined]:
+        limits.extend(max_lengths.tolist())
+        return [Refined([], 1)] * len(drafts)
+
+    monkeypatch.setattr("tformer_cli.predictors.editing.refine", refine)
+    monkeypatch.setattr(task.config.decode, "max_length", max_length)
+    monkeypatch.setattr(task.data.tokenizer, "encode_batch", lambda texts, language: [[5] * len(t) for t in texts])
+    list(task.predict(model, ["x" * words]))
+    assert limits == [limit]
 
 
 def test_only_models_that_edit_take_drafts_on_the_command_line(tmp_path, capsys, monkeypatch):

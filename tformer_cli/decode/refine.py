@@ -97,13 +97,14 @@ def refine(
     for number in range(1, config.iterations + 1):
         edited, edited_lengths = rounds.edit(memory, tokens, lengths, limits)
         done = _equal(tokens, lengths, edited, edited_lengths)
-        complete = done.nonzero()[:, 0].tolist() if number < config.iterations else range(len(active))
-        for row in complete:
-            results[int(active[row])] = Refined(edited[row, 1 : int(edited_lengths[row]) - 1].tolist(), number)
+        complete = done.nonzero()[:, 0] if number < config.iterations else torch.arange(len(active), device=device)
+        rows = zip(active[complete].tolist(), edited[complete].tolist(), edited_lengths[complete].tolist(), strict=True)
+        for sentence, row, length in rows:
+            results[sentence] = Refined(row[1 : length - 1], number)
         if len(complete) == len(active):
             break
         tokens, lengths = edited, edited_lengths
-        if complete:
+        if len(complete):
             rows = (~done).nonzero()[:, 0]
             memory, active, limits, lengths = memory.select(rows), active[rows], limits[rows], lengths[rows]
             tokens = tokens[rows, : int(lengths.max())]

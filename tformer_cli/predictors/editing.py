@@ -60,12 +60,16 @@ class TextEditor(TextPredictor[Any]):
         row = (np.asarray(source[:limit], dtype=np.int64), np.asarray(draft[:limit], dtype=np.int64))
         if not source:
             return Prediction("", {"rounds": 0})
+        sizes, lost = [], []
         if len(source) > limit:
-            size = f"{len(source):,} tokens, the model reads at most {limit:,}"
-            return self._too_long(size, "split it into sentences", row, "its end was not translated")
+            sizes.append(f"{len(source):,} tokens")
+            lost.append("its end was not translated")
         if len(draft) > limit:
-            size = f"its draft has {len(draft):,} tokens, the model reads at most {limit:,}"
-            return self._too_long(size, "split it into sentences", row, "the end of the draft was not read")
+            sizes.append(f"its draft has {len(draft):,} tokens")
+            lost.append("the end of the draft was not read")
+        if sizes:
+            size = f"{', '.join(sizes)}, the model reads at most {limit:,}"
+            return self._too_long(size, "split it into sentences", row, "; ".join(lost))
         return Readable(row)
 
     def _divide(self, rows: list[tuple[int, Row]]) -> list[tuple[list[int], list[Row]]]:
