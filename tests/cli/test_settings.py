@@ -45,8 +45,8 @@ def test_settings_prints_a_table_or_json_and_suggests_a_prefix(capsys):
     assert main(["settings", "optim.l"]) == 0
     out = capsys.readouterr().out
     assert out.split("\n")[1].startswith("optim.lr ") and "number >= 0" in out and "seed" not in out
-    assert main(["settings", "optim.lr", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["key"] == "optim.lr"
+    assert main(["settings", "optim.weight_decay", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["key"] == "optim.weight_decay"
     assert main(["settings", "optm"]) == 2
     assert capsys.readouterr().err == "error: no setting begins with 'optm': did you mean 'optim'?\n"
     assert main(["settings", "--task", "translatio"]) == 2
