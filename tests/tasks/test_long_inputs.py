@@ -106,12 +106,23 @@ def test_advice_for_an_option_without_effect_gives_it_one(depth, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "setting", ["optim.lr=1", "augment.mixup=1", "regularise.consistency=1", "trainer.steps=3", "data.balance=1"]
+    "setting",
+    [
+        "optim.lr=1",
+        "generator_optim.lr=1",
+        "augment.mixup=1",
+        "regularise.consistency=1",
+        "trainer.steps=3",
+        "trainer.ema=0.9",
+        "trainer.average=last",
+        "trainer.accumulate=2",
+        "data.balance=1",
+    ],
 )
 def test_settings_of_training_are_refused_on_a_trained_model(setting):
     with pytest.raises(ConfigError, match="has no effect on a trained model"):
         check_trained(["decode.beam=2", "data.batch_tokens=9", setting])
-    check_trained(["trainer.threads=1", "data.test=x"])
+    check_trained(["trainer.threads=1", "trainer.metric=loss", "data.test=x", "evaluation.classifier=x"])
 
 
 @by_name(FAMILIES)

@@ -11,6 +11,7 @@ from tests.properties.families import family_named
 from tformer_cli.cli.main import main
 from tformer_cli.decode.shortlist import FILE, Shortlist, learn_shortlist
 from tformer_cli.nn import int8
+from tformer_cli.nn.int8 import Int8Decoder
 from tformer_cli.train import machine
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
@@ -53,6 +54,13 @@ def translated(capsys, run: str, *settings: str) -> list[str]:
 @pytest.mark.parametrize("run", ["joint", "separate"])
 @pytest.mark.parametrize("beam", [1, 3])
 def test_a_complete_shortlist_changes_nothing(project, capsys, run, beam):
+    save_complete(run)
+    lines = translated(capsys, run, f"decode.beam={beam}")
+    assert translated(capsys, run, f"decode.beam={beam}", "decode.shortlist=everything") == lines and any(lines)
+
+
+def save_complete(run: str) -> None:
+    """Write a shortlist that holds all tokens of a run, as `everything`."""
     opened = open_run(Path(run), device="cpu")
     data, (sources, targets) = opened.task.data, opened.task.data.sizes().vocabularies
     tokens = data.tokens("train")
@@ -61,8 +69,6 @@ def test_a_complete_shortlist_changes_nothing(project, capsys, run, beam):
         tokens.source, tokens.target, sources, targets, vocabulary, translations=5, frequent=targets
     )
     everything.save(Path("everything"))
-    lines = translated(capsys, run, f"decode.beam={beam}")
-    assert translated(capsys, run, f"decode.beam={beam}", "decode.shortlist=everything") == lines and any(lines)
 
 
 def test_auto_is_made_once_and_serves_other_runs(project, capsys, monkeypatch):
@@ -113,9 +119,20 @@ def test_a_shortlist_for_another_vocabulary_is_refused(project, capsys):
 
 
 @pytest.mark.skipif(not int8.available(), reason="this CPU has no 8-bit products")
-def test_8_bits_and_a_shortlist_go_together(project, capsys):
-    lines = translated(capsys, "joint", "decode.shortlist=auto")
-    assert len(translated(capsys, "joint", "decode.shortlist=auto", "decode.precision=int8")) == len(lines)
+def test_8_bits_and_a_shortlist_go_together(project, capsys, monkeypatch):
+    """The output layer over a shortlist is not in 8 bits: a complete one gives what 8 bits without this layer give."""
+    save_complete("joint")
+    lines = translated(capsys, "joint", "decode.shortlist=everything", "decode.precision=int8")
+    outputs = []
+
+    def without_output(model, output):
+        outputs.append(output)
+        return Int8Decoder(model, output=False)
+
+    monkeypatch.setattr("tformer_cli.predictors.translation.Int8Decoder", without_output)
+    assert translated(capsys, "joint", "decode.precision=int8") == lines and any(lines)
+    translated(capsys, "joint", "decode.shortlist=auto", "decode.precision=int8")
+    assert outputs == [True, False]
 
 
 def test_validation_during_training_uses_it_too(project):

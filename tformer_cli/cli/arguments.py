@@ -19,8 +19,11 @@ DEVICE_NAME = {"trainer.device": "--device"}
 PRECISION_NAME = {"trainer.precision": "--precision"}
 
 
-TRAINING = ("optim.", "augment.", "regularise.", "trainer.steps", "trainer.epochs", "trainer.minutes", "data.balance")
-"""Prefixes of settings that only training uses."""
+TRAINING = re.compile(
+    r"(\w+_)?optim\.|augment\.|regularise\.|data\.balance"
+    r"|trainer\.(steps|epochs|minutes|accumulate|patience|ema|average|keep|evaluate_every|checkpoint_every|log_every)"
+)
+"""Beginnings of the settings that only training uses; each phase of a step has an optimiser of its own."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,18 @@ def check_trained(settings: Sequence[str]) -> None:
     """
     for setting in settings:
         key = setting.split("=", 1)[0]
-        if key.startswith(TRAINING):
+        if TRAINING.match(key):
             raise ConfigError(f"{key} has no effect on a trained model", "leave it out, or set it for training")
+
+
+def check_settings(task: Any, settings: Sequence[str]) -> None:
+    """Refuse settings that have no effect on a trained run of a task.
+
+    Raises:
+        ConfigError: if there is one; the error names the first.
+    """
+    check_trained(settings)
+    check_decode(task, decode_settings(settings))
 
 
 def check_decode(task: Any, options: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -61,7 +61,14 @@ def compare(
 
     Evaluations that are saved in the run folders are used; missing ones are made and saved there.
     """
-    from tformer_cli.cli.arguments import DEVICE_NAME, PRECISION_NAME, is_setting, named_as_options, precision_setting
+    from tformer_cli.cli.arguments import (
+        DEVICE_NAME,
+        PRECISION_NAME,
+        check_settings,
+        is_setting,
+        named_as_options,
+        precision_setting,
+    )
     from tformer_cli.cli.output import note, note_repeated, result
 
     check_split(split)
@@ -81,7 +88,7 @@ def compare(
         comparison = compare_runs(
             folders, split, [*settings, *precision_setting(precision)], metric=metric, by=by,
             **({"speaker": speaker} if speaker else {}), checkpoint=checkpoint, device=device,
-            check=lambda task: _check(task, settings), say=note,
+            check=lambda task: check_settings(task, settings), say=note,
         )  # fmt: skip
     for path, form in charts.items():
         write_chart(comparison, path, form)
@@ -105,18 +112,6 @@ def _chart_format(path: Path) -> str:
         raise ConfigError(f"--output {path}: not the name of a chart", "end it with .svg or .png")
     check_output_path(path)
     return path.suffix.lower()
-
-
-def _check(task: Any, settings: list[str]) -> None:
-    """Refuse settings that do not apply to a run.
-
-    Raises:
-        ConfigError: if one does not apply; the error names the first.
-    """
-    from tformer_cli.cli.arguments import check_decode, check_trained, decode_settings
-
-    check_trained(settings)
-    check_decode(task, decode_settings(settings))
 
 
 def show(comparison: Comparison) -> None:

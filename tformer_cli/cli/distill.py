@@ -74,10 +74,9 @@ def _check(task: Any, run: Path, settings: list[str]) -> None:
         RunError: if it does not translate.
         ConfigError: if a setting has no effect; the error names the first.
     """
-    from tformer_cli.cli.arguments import check_decode, check_trained, decode_settings
+    from tformer_cli.cli.arguments import check_settings
 
     if not task.predictor.translates:
         cause = f"{run} is a run of {task.config.task}, which does not translate"
         raise RunError(cause, "name a run whose outputs are texts for texts")
-    check_trained(settings)
-    check_decode(task, decode_settings(settings))
+    check_settings(task, settings)

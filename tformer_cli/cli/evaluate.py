@@ -110,10 +110,9 @@ def _check(task: Any, split: str, settings: Sequence[str], *, predictions: Path 
         ConfigError: if one does not apply; the error names the first.
         RunError: if the table would replace the data.
     """
-    from tformer_cli.cli.arguments import check_decode, check_trained, decode_settings
+    from tformer_cli.cli.arguments import check_settings
 
-    check_trained(settings)
-    check_decode(task, decode_settings(settings))
+    check_settings(task, settings)
     if predictions is None:
         return
     if not task.evaluator.scores_examples:

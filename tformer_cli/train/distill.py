@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from tformer_cli import __version__
+from tformer_cli.config.paths import SPLITS
 from tformer_cli.config.schema import DecodeConfig, TextExperiment
 from tformer_cli.config.values import plain
 from tformer_cli.errors import DataError, RunError
@@ -34,7 +35,6 @@ from tformer_cli.train.distilled_card import CARD, Progress, check_files, encode
 from tformer_cli.train.log import Console
 from tformer_cli.train.restore import Opened, open_run
 
-SPLITS = ("train", "validation", "test")
 Digest = Any
 """A hash of `hashlib`, whose type has no public name."""
 
