@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,27 @@ def test_correct_drafts_stay_as_they_are_after_a_round(overfitted):
     assert [(prediction.text, prediction.details["rounds"]) for prediction in predictions] == [
         (target, 1) for target in targets
     ]
+
+
+def test_an_idle_batch_adds_no_places_to_the_means_of_a_step(overfitted, tmp_path):
+    task, _ = overfitted
+    view, sums = task.view("train"), []
+    batch, other = view.collate(0, np.arange(4)), view.collate(0, np.arange(4, 9))
+    for batches in ([batch], [batch, replace(other, idle=True)]):
+        trainer = trainer_of(task, tmp_path)
+        trainer.model.train()
+        trainer.progress.step = 1
+        sums.append({name: float(value) for name, value in trainer.train_step(batches).items() if name != "seconds"})
+    assert sums[1] == pytest.approx(sums[0], rel=1e-6) and sums[0]["token_loss"] > 0
+
+
+def test_states_of_insertion_are_drawn_anew_each_epoch_and_fixed_in_evaluation(overfitted):
+    task, _ = overfitted
+    for split, changes in (("train", True), ("validation", False)):
+        view = task.view(split)
+        first, again, later = (view.collate(epoch, np.arange(8)) for epoch in (1, 1, 2))
+        assert first.draft_lengths.tolist() == again.draft_lengths.tolist()
+        assert (first.draft_lengths.tolist() != later.draft_lengths.tolist()) is changes
 
 
 def test_scores_have_the_ratio_of_lengths_and_the_rounds(overfitted):
