@@ -16,7 +16,7 @@ from tformer_cli.cli.completion import SCRIPTS, candidates
 from tformer_cli.cli.main import main
 from tformer_cli.config.family import families, family
 
-QUICKSTART = ("bert", "captions", "conformer", "gpt", "speech_translation", "translation", "vit")
+QUICKSTART = ("bert", "captions", "conformer", "gpt", "lineage", "speech_translation", "translation", "vit")
 
 
 @pytest.mark.parametrize(

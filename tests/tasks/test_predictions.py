@@ -18,6 +18,7 @@ from tformer_cli.evaluators.base import Scoring
 LISTED = {
     "translation": ["source", "reference", "prediction", "score"],
     "recurrent translation": ["source", "reference", "prediction", "score"],
+    "editing": ["source", "reference", "prediction", "rounds"],
     "text classification": ["text", "reference", "prediction", "probability", "probabilities"],
     "recurrent classification": ["text", "reference", "prediction", "probability", "probabilities"],
     "token tagging": ["tokens", "reference", "prediction", "probabilities"],
