@@ -159,7 +159,7 @@ def test_scores_are_quiet(recwarn):
 
 
 def test_the_frechet_distance_is_that_of_two_gaussians():
-    """Of commuting covariances the closed form is |m_1 - m_2|^2 + sum (sqrt(a) - sqrt(b))^2."""
+    """The closed form for commuting covariances is |m_1 - m_2|^2 + sum (sqrt(a) - sqrt(b))^2."""
     random = np.random.default_rng(1)
     first, second = np.array([4.0, 1.0, 0.25]), np.array([1.0, 9.0, 0.0])
     rotation = np.linalg.qr(random.normal(size=(3, 3)))[0]

@@ -76,16 +76,16 @@ def test_translations_of_a_dictionary_come_first(monkeypatch):
     random = np.random.default_rng(1)
     sources = [np.append(random.choice(20, 6, replace=False), 20) for _ in range(300)]
     targets = [random.permutation(np.append(source[:-1] + 100, 99)) for source in sources]  # 99: like "the"
-    found = learn_shortlist(sources, targets, 25, 130, "x", translations=3, frequent=2)
-    assert found.translations.shape == (25, 3)
-    assert found.translations[:20, 0].tolist() == [token + 100 for token in range(20)]
-    assert found.translations[21:].max() == -1  # tokens that do not occur
-    assert found.frequent[0] == 99
+    shortlist = learn_shortlist(sources, targets, 25, 130, "x", translations=3, frequent=2)
+    assert shortlist.translations.shape == (25, 3)
+    assert shortlist.translations[:20, 0].tolist() == [token + 100 for token in range(20)]
+    assert shortlist.translations[21:].max() == -1  # tokens that do not occur
+    assert shortlist.frequent[0] == 99
     lines: list[str] = []
     monkeypatch.setattr(learning, "MOST_LINKS", 300 * 7 * 7 // 3)
     part = learn_shortlist(sources, targets, 25, 130, "x", translations=3, frequent=2, say=lines.append)
     assert lines[0] == "shortlist: aligning 100 sentence pairs" and lines[-1] == "shortlist: iteration 5 of 5"
-    assert (part.translations[:20, 0] == found.translations[:20, 0]).all()
+    assert (part.translations[:20, 0] == shortlist.translations[:20, 0]).all()
 
 
 def test_a_shortlist_depends_on_its_source_alone():
@@ -186,8 +186,8 @@ def test_forced_tokens_outside_of_the_shortlist_have_no_probability():
     decoder, lists = ToyDecoder(VOCABULARY, 3, end=1.0), random_lists(1, 1)
     inside = next(token for token in lists[0] if token != EOS)
     outside = next(token for token in range(4, VOCABULARY) if token not in lists[0])
-    found = [run(decoder, [0], [5], DecodeConfig(beam=2), lists, prefix=[(token,)])[0] for token in (inside, outside)]
-    assert found[0][0].tokens[0] == inside and found[0][0].log_probability > -100 and not found[1]
+    results = [run(decoder, [0], [5], DecodeConfig(beam=2), lists, prefix=[(token,)])[0] for token in (inside, outside)]
+    assert results[0][0].tokens[0] == inside and results[0][0].log_probability > -100 and not results[1]
 
 
 def test_scorers_need_all_tokens():

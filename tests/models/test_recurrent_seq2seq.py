@@ -282,7 +282,7 @@ def test_bahdanau_equals_a_plain_loop() -> None:
 @pytest.mark.parametrize("feeding", [False, True])
 @pytest.mark.parametrize("kind", [DOT, GENERAL, CONCAT])
 def test_luong_equals_a_plain_loop(kind: RecurrentAttentionKind, feeding: bool) -> None:
-    """Of an LSTM with one direction, whose last h and c are the first state of the decoder."""
+    """The model is an LSTM with one direction, whose last h and c are the first state of the decoder."""
     model = build(attention=kind, input_feeding=feeding)
     plain = Plain(model)
     states = plain.read("encoder.stack.blocks.0.forward_layer", plain.embed("encoder", SOURCE), 2)

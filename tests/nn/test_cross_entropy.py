@@ -108,7 +108,7 @@ def test_only_wanted_gradients_are_made() -> None:
     assert not silent.requires_grad
     loss, _ = head_cross_entropy(hidden, weight.detach(), targets, bias=bias.detach())
     torch.testing.assert_close(loss, silent)
-    assert [made is not None for made in loss.grad_fn.saved_tensors] == [True, False, False]
+    assert [tensor is not None for tensor in loss.grad_fn.saved_tensors] == [True, False, False]
     expected = F.cross_entropy(F.linear(hidden, weight, bias), targets, reduction="sum")
     (a,) = torch.autograd.grad(loss, hidden)
     (b,) = torch.autograd.grad(expected, hidden)
@@ -192,9 +192,9 @@ def test_two_passes_in_bfloat16_diverge_as_in_float64() -> None:
     expected = (p.exp() * (p - q)).sum() + (q.exp() * (q - p)).sum()
     total, _, divergence = paired_head_loss(first, second, head, targets, bias=bias, divergence_weight=2.0)
     torch.testing.assert_close(divergence.double(), expected, rtol=2e-2, atol=0)
-    whole = sum(F.cross_entropy(scores, targets, reduction="sum") for scores in logits) + 2 * expected
+    expected_total = sum(F.cross_entropy(scores, targets, reduction="sum") for scores in logits) + 2 * expected
     for a, b in zip(
-        torch.autograd.grad(total, (first, second, head)), torch.autograd.grad(whole, exact[:3]), strict=True
+        torch.autograd.grad(total, (first, second, head)), torch.autograd.grad(expected_total, exact[:3]), strict=True
     ):
         assert a.dtype is torch.bfloat16
         assert float((a.double() - b).norm() / b.norm()) < 2e-2

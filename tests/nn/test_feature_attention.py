@@ -26,12 +26,12 @@ def by_loops(layer: FeatureMapAttention, x: Tensor) -> Tensor:
             torch.stack([part[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].amax((1, 2)) for i, j in pooled])
             for part in (g, h)
         )
-        made = torch.empty(values.shape[1], *image.shape[1:])
+        attended = torch.empty(values.shape[1], *image.shape[1:])
         for i in range(image.shape[1]):
             for j in range(image.shape[2]):
                 scores = (keys @ f[:, i, j]).exp()
-                made[:, i, j] = (scores / scores.sum()) @ values
-        results.append(image + layer.gamma * columns(layer.output, made))
+                attended[:, i, j] = (scores / scores.sum()) @ values
+        results.append(image + layer.gamma * columns(layer.output, attended))
     return torch.stack(results)
 
 

@@ -1,4 +1,4 @@
-"""What must hold of training with regularisers, too: properties of `test_training`."""
+"""Training with regularisers has the properties of `test_training`, too."""
 
 from __future__ import annotations
 

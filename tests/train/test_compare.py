@@ -140,10 +140,12 @@ def test_what_is_saved_counts_only_for_the_same(project, monkeypatch, change):
         more = ["decode.beam=2"]
     else:
         shorten(Path("b", FILE))
-    made = []
-    monkeypatch.setattr(compare, "evaluated", lambda *arguments: made.append(1) or scored.evaluated(*arguments))
+    evaluated_runs = []
+    monkeypatch.setattr(
+        compare, "evaluated", lambda *arguments: evaluated_runs.append(1) or scored.evaluated(*arguments)
+    )
     compare_runs([Path("a"), Path("b")], overrides=[*SETTINGS, *more], say=lambda _: None)
-    assert len(made) == {"predictions": 1, "data": 2, "checkpoint": 1, "search": 2, "shortlist": 1}[change]
+    assert len(evaluated_runs) == {"predictions": 1, "data": 2, "checkpoint": 1, "search": 2, "shortlist": 1}[change]
 
 
 def shorten(shortlist: Path) -> None:

@@ -53,7 +53,6 @@ def quickstart(
     """
     from tformer_cli.cli.output import note
     from tformer_cli.cli.quickstart_comparison import comparison_configs, show_comparison
-    from tformer_cli.cli.run_folders import check_run, new_run
     from tformer_cli.config.compose import compose
 
     if full and minutes is not None:
@@ -69,10 +68,7 @@ def quickstart(
     configs = {
         name: compose(f"quickstart/{name}", _length(name, minutes, full)) for name in chosen if name not in compared
     }
-    runs = {name: run / name if run and len(chosen) > 1 else run for name in chosen}
-    runs = {name: path or new_run(f"quickstart/{name}") for name, path in runs.items()}
-    for folder in runs.values():
-        check_run(folder, resume=False)
+    runs = _run_folders(chosen, run)
     inputs = {}
     for number, name in enumerate(chosen, start=1):
         counter = f"[{number}/{len(chosen)}] " if len(chosen) > 1 else ""
@@ -83,6 +79,25 @@ def quickstart(
         inputs[name] = _show(DEMOS[name], configs[name], runs[name], quiet)
         note(_budget(name, configs[name], runs[name]), quiet=quiet)
     note(next_steps(runs, inputs, full), quiet=quiet)
+
+
+def _run_folders(chosen: list[str], run: Path | None) -> dict[str, Path]:
+    """Return the run folder of each family or comparison, and check that each can be used.
+
+    Args:
+        chosen: names of families and comparisons.
+        run: folder that the user gave; None: none.
+
+    Raises:
+        RunError: if a folder is a file or holds something.
+    """
+    from tformer_cli.cli.run_folders import check_run, new_run
+
+    runs = {name: run / name if run and len(chosen) > 1 else run for name in chosen}
+    folders = {name: path or new_run(f"quickstart/{name}") for name, path in runs.items()}
+    for folder in folders.values():
+        check_run(folder, resume=False)
+    return folders
 
 
 def _chosen_families(families: list[str] | None, quiet: bool) -> list[str]:

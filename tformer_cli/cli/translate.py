@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +16,7 @@ from tformer_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from tformer_cli.cli.reading import Line
+    from tformer_cli.predictors.base import Prediction
 
 RUN = typer.Argument(help="Run folder, or a checkpoint in one.", autocompletion=run_folders)
 INPUTS = typer.Argument(
@@ -253,6 +254,22 @@ def _predict(arguments: PredictionArguments, *, translating: bool = False) -> No
     write = prediction_output.as_object if arguments.as_json else write
     at_once = not paths_and_texts and sys.stdin.isatty()
     records = prediction_output.in_order(lines, opened.predict, at_once=at_once)
+    _write(records, write, n_best, arguments)
+
+
+def _write(
+    records: Iterable[tuple[Any, Prediction]], write: Callable[..., Any], n_best: int, arguments: PredictionArguments
+) -> None:
+    """Write the predictions in the order of the inputs, and print notes about inputs in the end.
+
+    Args:
+        records: inputs with their predictions.
+        write: function of an input, its prediction, `n_best` and the number of ranked labels that returns the output.
+        n_best: number of hypotheses that are written.
+        arguments: arguments of the command.
+    """
+    from tformer_cli.cli import prediction_output
+
     notes = prediction_output.Notes()
     try:
         prediction_output.write(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tformer_cli.errors import ConfigError, RunError
@@ -110,26 +111,12 @@ def compare_runs(
         RunError: if the runs are not comparable: other tasks, data or scorers.
         ConfigError: if there is no such score, or the examples cannot be grouped so.
     """
-    contestants: list[_Contestant] = []
-    first: Task | None = None
-    for run in runs:  # all are checked before any is evaluated, and only one model is in memory at a time
-        opened = open_run(run, checkpoint=checkpoint, device=device, overrides=overrides, check=check)
-        first = first or opened.task
-        metric = metric or first.config.trainer.metric or first.evaluator.metric
-        if not contestants:
-            check_groups(first.evaluator, first.config.task, metric, by, speaker)
-        elif opened.task.config.task != first.config.task:
-            cause = f"{run} is a run of {opened.task.config.task}, {runs[0]} of {first.config.task}"
-            raise RunError(cause, "compare runs of one task")
-        contestants.append(_contestant(run, opened, split))
-        _check_comparable(contestants[0], contestants[-1], split)
-        _check_scores(opened, contestants[-1], split, metric, by, speaker)
-        del opened
-    assert first is not None
+    open_one = partial(open_run, checkpoint=checkpoint, device=device, overrides=overrides, check=check)
+    first, metric, contestants = _checked(runs, open_one, split, metric, by, speaker)
     for number, each in enumerate(contestants):
         if each.scored is None:
             say(f"evaluating {each.run} on {split}")
-            opened = open_run(each.run, checkpoint=checkpoint, device=device, overrides=overrides, check=check)
+            opened = open_one(each.run)
             contestants[number] = _contestant(each.run, opened, split)
             contestants[number].scored = contestants[number].scored or evaluated(opened, split)
             del opened
@@ -147,6 +134,41 @@ def compare_runs(
         ],
         by, scores_of_groups(first.evaluator, metric, tables, by, speaker) if by else [], _notes(scored),
     )  # fmt: skip
+
+
+def _checked(
+    runs: Sequence[Path], open_one: Callable[[Path], Opened], split: str, metric: str, by: str, speaker: str
+) -> tuple[Task, str, list[_Contestant]]:
+    """Check all runs before any is evaluated; only one model is in memory at a time.
+
+    Args:
+        runs: run folders or checkpoints; the first is the baseline.
+        open_one: function that opens a run.
+        split: name of the split.
+        metric: name of the score; empty: the one that selects checkpoints of the first run.
+        by: groups of examples, or "".
+        speaker: regular expression for the speaker in the name of a recording.
+
+    Returns:
+        The task of the first run, the name of the score, and the runs.
+    """
+    contestants: list[_Contestant] = []
+    first: Task | None = None
+    for run in runs:
+        opened = open_one(run)
+        first = first or opened.task
+        metric = metric or first.config.trainer.metric or first.evaluator.metric
+        if not contestants:
+            check_groups(first.evaluator, first.config.task, metric, by, speaker)
+        elif opened.task.config.task != first.config.task:
+            cause = f"{run} is a run of {opened.task.config.task}, {runs[0]} of {first.config.task}"
+            raise RunError(cause, "compare runs of one task")
+        contestants.append(_contestant(run, opened, split))
+        _check_comparable(contestants[0], contestants[-1], split)
+        _check_scores(opened, contestants[-1], split, metric, by, speaker)
+        del opened
+    assert first is not None
+    return first, metric, contestants
 
 
 @dataclass
