@@ -14,8 +14,10 @@ import numpy as np
 
 from tformer_cli.config.schema import Case
 from tformer_cli.data.core.view import View
-from tformer_cli.data.speech.dataset import SpeechBatch, SpeechData, SpeechView
+from tformer_cli.data.speech.batches import SpeechBatch
+from tformer_cli.data.speech.dataset import SpeechData
 from tformer_cli.data.speech.transcripts import combine, normaliser, signature
+from tformer_cli.data.speech.view import SpeechView
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Picture, Sound, Spectrogram
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, spread

@@ -15,8 +15,9 @@ from tformer_cli.data.image.images import picture_files, read_picture
 from tformer_cli.data.image.pictures import ENDINGS as IMAGES
 from tformer_cli.data.speech.audio import ENDINGS as RECORDINGS
 from tformer_cli.data.speech.audio import read_sound, recording_files
+from tformer_cli.data.speech.batches import SpeechBatch
 from tformer_cli.data.speech.cutting import quiet_pieces
-from tformer_cli.data.speech.dataset import SpeechBatch, SpeechData
+from tformer_cli.data.speech.dataset import SpeechData
 from tformer_cli.data.speech.recording_sources import AUDIO
 from tformer_cli.data.speech.stored_features import ENDINGS as FEATURES
 from tformer_cli.data.speech.stored_features import read_features

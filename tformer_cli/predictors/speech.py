@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from tformer_cli.config.schema import Decoding
-from tformer_cli.data.speech.dataset import SpeechBatch, SpeechData
+from tformer_cli.data.speech.batches import SpeechBatch
+from tformer_cli.data.speech.dataset import SpeechData
 from tformer_cli.errors import ConfigError
 from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.models.decoding import Memory
@@ -115,7 +116,7 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         """
         seconds = [length / batch.rate for length in batch.lengths.tolist()]
         sample_ids = batch.sample_ids.tolist()
-        return self.transcriber(model, memory, self.config.model.max_length - 1, seconds, sample_ids)
+        return self.transcriber(model, memory, self.data.limit, seconds, sample_ids)
 
     @torch.inference_mode()
     def transcribe_batch(self, model: Conformer, batch: SpeechBatch) -> list[Prediction]:

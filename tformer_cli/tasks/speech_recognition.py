@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tformer_cli.data.speech.dataset import SpeechData
+from tformer_cli.data.speech.fitting import Transcripts
 from tformer_cli.evaluators.speech import SpeechEvaluator
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.ctc import CTC, JointCTCAttention
@@ -13,7 +14,7 @@ from tformer_cli.tasks.task import Phase, Task
 
 def build(config: SpeechRecognitionExperiment) -> Task:
     """Return the task of transcribing recordings."""
-    data = SpeechData(config)
+    data = SpeechData(config, Transcripts(config))
     if config.model.decoder_depth:
         objective = JointCTCAttention(data, config.objective.ctc_weight, config.optim.label_smoothing)
     else:

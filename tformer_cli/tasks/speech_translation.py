@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from tformer_cli.data.speech.dataset import SpeechData
+from tformer_cli.data.speech.fitting import Translations
 from tformer_cli.evaluators.generation import TextGenerationEvaluator
 from tformer_cli.models.encoder_decoder import EncoderDecoder, TransformerDecoder
 from tformer_cli.models.registry import build_body
@@ -18,7 +19,7 @@ from tformer_cli.tasks.task import Phase, Task
 
 def build(config: SpeechTranslationExperiment) -> Task:
     """Return the task of translating recordings."""
-    data = SpeechData(config, aligned=False)
+    data = SpeechData(config, Translations(config))
     objective = TeacherForcing(data, config.optim.label_smoothing)
     predictor = SpeechTranslator(data)
 
