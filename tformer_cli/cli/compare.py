@@ -150,7 +150,7 @@ def _interval(resampled: Resampled) -> str:
 
 def write_chart(comparison: Comparison, path: Path, form: str) -> None:
     """Write the chart of a comparison: the scores of groups, or those of all examples with their intervals."""
-    from tformer_cli.chart import Chart, Series, chart_png, chart_svg
+    from tformer_cli.draw import Chart, Series, draw, png, svg
     from tformer_cli.runs.writing import output_file
 
     groups, by, intervals = comparison.groups, comparison.by, [entry.resampled for entry in comparison.runs]
@@ -165,4 +165,4 @@ def write_chart(comparison: Comparison, path: Path, form: str) -> None:
     names = [group.name for group in groups] or ["all examples"]
     chart = Chart(title, names, series, unit, f"{comparison.metric}{lower}", connected=by == "length")
     with output_file(path) as file:
-        file.write(chart_svg(chart).encode() if form == ".svg" else chart_png(chart))
+        file.write(svg(chart).encode() if form == ".svg" else png(draw(chart)))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tformer_cli.chart import Chart, Line, Polygon, Series, Text, _parts, _ticks, chart_png, chart_svg, layout
+from tformer_cli.draw import Chart, Series, draw, layout, svg
+from tformer_cli.draw.axes import labels, ticks
+from tformer_cli.draw.drawing import COLOURS, Circle, Line, Polygon, Text
+from tformer_cli.draw.raster import visible_parts
 
 CHART = Chart(
     "BLEU & <chrF>", ["1-5", "6-9", "10-20"], [Series("a", [30.0, 25.0, 20.0]), Series("b", [28.0, 26.0, 24.0])],
@@ -19,10 +20,11 @@ POINTS = Chart("all", ["all"], [Series("a", [30.0], [(28.0, 33.0)]), Series("b",
 
 
 def test_svg_is_xml_with_all_texts():
-    root = ElementTree.fromstring(chart_svg(CHART))
+    root = ElementTree.fromstring(svg(CHART))
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"BLEU & <chrF>", "1-5", "6-9", "10-20", "a", "b", "words", "BLEU"} <= set(texts)
     shapes = [element.tag.partition("}")[2] for element in root]
+    assert root.get("role") == "img" and root.get("aria-label") == "BLEU & <chrF>" and shapes[0] == "title"
     assert shapes.count("circle") == 4 and shapes.count("polygon") == 4  # three values and the legend
 
 
@@ -30,13 +32,13 @@ def test_series_differ_in_shape_and_dashes():
     drawing = layout(Chart("x", ["1", "2"], [Series(str(n), [float(n), 1.0]) for n in range(5)], connected=True))
     corners = {len(shape.corners) for shape in drawing.shapes if isinstance(shape, Polygon)}
     dashes = {shape.dashes for shape in drawing.shapes if isinstance(shape, Line) and shape.width > 1}
-    assert corners == {2, 4, 3, 12} and len(dashes) == 4
+    assert corners == {4, 3, 12} and len(dashes) == 4
+    assert sum(isinstance(shape, Circle) for shape in drawing.shapes) == 3  # the first series and its legend
 
 
 def test_values_are_at_their_heights():
     drawing = layout(CHART)
-    marks = [shape.corners for shape in drawing.shapes if isinstance(shape, Polygon) and len(shape.corners) == 2][1:]
-    heights = [(top + bottom) / 2 for (_, top), (_, bottom) in marks]
+    heights = [shape.centre[1] for shape in drawing.shapes if isinstance(shape, Circle)][1:]
     lines = {shape.text: shape.place[1] for shape in drawing.shapes if isinstance(shape, Text) and shape.text.isdigit()}
     assert heights == pytest.approx([lines["30"], (lines["30"] + lines["20"]) / 2, lines["20"]])
     assert heights[0] < heights[1] < heights[2] < drawing.height
@@ -48,7 +50,7 @@ def test_error_bars_and_the_sheet_enclose_everything():
         for shape in drawing.shapes:
             for x, y in (
                 shape.corners if isinstance(shape, Polygon) else [shape.place] if isinstance(shape, Text) else
-                [shape.begin, shape.end]
+                [shape.begin, shape.end] if isinstance(shape, Line) else [shape.centre]
             ):  # fmt: skip
                 assert 0 <= x <= drawing.width and 0 <= y <= drawing.height
     bars = [shape for shape in layout(POINTS).shapes if isinstance(shape, Line) and shape.begin[0] == shape.end[0]]
@@ -57,13 +59,30 @@ def test_error_bars_and_the_sheet_enclose_everything():
 
 
 def test_png_has_the_colours_at_the_places_of_the_svg():
-    drawing = layout(CHART)
-    pixels = np.asarray(Image.open(io.BytesIO(chart_png(CHART))))
-    assert pixels.shape == (drawing.height, drawing.width, 3)
-    for shape in drawing.shapes:
-        if isinstance(shape, Polygon):
-            x, y = np.mean(shape.corners, axis=0)
-            assert "#" + "".join(f"{value:02X}" for value in pixels[round(y), round(x)]) == shape.colour
+    drawing, pixels = layout(CHART), draw(CHART)
+    root = ElementTree.fromstring(svg(CHART))
+    assert pixels.shape == (int(root.get("height")), int(root.get("width")), 3) == (drawing.height, drawing.width, 3)
+    circles = root.findall("{http://www.w3.org/2000/svg}circle")
+    polygons = root.findall("{http://www.w3.org/2000/svg}polygon")
+    places = [(float(circle.get("cx")), float(circle.get("cy")), circle.get("fill")) for circle in circles]
+    for polygon in polygons:
+        x, y = np.mean([list(map(float, corner.split(","))) for corner in polygon.get("points").split()], axis=0)
+        places.append((x, y, polygon.get("fill")))
+    assert len(places) == 8
+    for x, y, colour in places:
+        assert "#" + "".join(f"{value:02X}" for value in pixels[round(y), round(x)]) == colour
+
+
+def test_a_value_that_is_missing_is_left_out():
+    chart = Chart("x", ["1", "2", "3"], [Series("a", [1.0, float("nan"), 3.0])], connected=True)
+    shapes = layout(chart).shapes
+    assert sum(isinstance(shape, Circle) for shape in shapes) == 3  # one is the legend's
+    assert "nan" not in svg(chart)
+
+
+def test_the_seventh_colour_is_legible_on_dark_pages():
+    chart = Chart("x", ["1"], [Series(str(number), [1.0]) for number in range(7)])
+    assert COLOURS[6] == "ink" and 'class="tf-ink" fill="#000000"' in svg(chart)
 
 
 @pytest.mark.parametrize(
@@ -76,13 +95,19 @@ def test_png_has_the_colours_at_the_places_of_the_svg():
     ],
 )
 def test_ticks_are_round_and_enclose_all_values(values, expected):
-    ticks = _ticks([Series("a", values)])
-    assert ticks[0] <= min(values) and ticks[-1] >= max(values) and 2 <= len(ticks) <= 8
+    rounded = ticks(values)
+    assert rounded[0] <= min(values) + 1e-9 and rounded[-1] >= max(values) - 1e-9 and 2 <= len(rounded) <= 8
     if len(values) > 1:
-        assert ticks == pytest.approx(expected)
+        assert rounded == pytest.approx(expected)
+
+
+def test_labels_of_ticks_have_the_decimals_that_they_need():
+    assert labels([0, 0.2, 0.4]) == ["0.0", "0.2", "0.4"]
+    assert labels([0, 20_000, 40_000]) == ["0", "20,000", "40,000"]
+    assert labels([1e-7, 2e-7]) == ["1e-07", "2e-07"]
 
 
 def test_dashes_cover_the_line():
-    parts = list(_parts((0, 0), (10, 0), (4, 2)))
+    parts = list(visible_parts((0, 0), (10, 0), (4, 2)))
     assert parts == [((0, 0), (4, 0)), ((6, 0), (10, 0))]
-    assert list(_parts((0, 0), (0, 3), ())) == [((0, 0), (0, 3))]
+    assert list(visible_parts((0, 0), (0, 3), ())) == [((0, 0), (0, 3))]

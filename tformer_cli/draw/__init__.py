@@ -1,0 +1,60 @@
+"""Figures of a run as SVG and as pixels.
+
+Each kind of picture is a dataclass in a module of its own, whose function `layout` turns it into a `Drawing`: one list
+of shapes, from which `vector.py` makes SVG and `raster.py` makes pixels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tformer_cli.draw import chart, gallery, heat_map, raster, spectrogram, vector
+from tformer_cli.draw.chart import Chart, Series
+from tformer_cli.draw.drawing import Drawing
+from tformer_cli.draw.gallery import Gallery
+from tformer_cli.draw.heat_map import HeatMap
+from tformer_cli.draw.raster import png
+from tformer_cli.draw.spectrogram import Sound, Spectrogram
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Picture = HeatMap | Gallery | Spectrogram | Chart
+
+
+def layout(picture: Picture) -> Drawing:
+    """Return a picture of any kind as shapes."""
+    match picture:
+        case HeatMap():
+            return heat_map.layout(picture)
+        case Gallery():
+            return gallery.layout(picture)
+        case Spectrogram():
+            return spectrogram.layout(picture)
+        case Chart():
+            return chart.layout(picture)
+
+
+def svg(picture: Picture) -> str:
+    """Return a picture of any kind as SVG."""
+    return vector.svg(layout(picture))
+
+
+def draw(picture: Picture) -> np.ndarray:
+    """Draw a picture of any kind: (height, width, 3), uint8."""
+    return raster.pixels(layout(picture))
+
+
+__all__ = [
+    "Chart",
+    "Gallery",
+    "HeatMap",
+    "Picture",
+    "Series",
+    "Sound",
+    "Spectrogram",
+    "draw",
+    "layout",
+    "png",
+    "svg",
+]

@@ -1,0 +1,97 @@
+"""Images with captions in a grid, perhaps with a heat map over each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tformer_cli.draw.drawing import FONT_PIXELS, MARGIN, Box, Drawing, Pixels, Rectangle, Shape, Text
+from tformer_cli.draw.lettering import notes_below, printable, shortened, title_lines
+
+IMAGE_PIXELS, FRAME_PIXELS, GAP_PIXELS, MAX_IMAGES = 112, 4, 8, 256
+CORRECT, WRONG = "#2E7D32", "#C62828"
+HEAT = np.array((255, 80, 0.0))
+
+
+@dataclass
+class Gallery:
+    """Images that are arranged in a grid.
+
+    Attributes:
+        images: each (height, width, 3 or 1), uint8. At most 256 are drawn.
+        captions: one or more lines under each image.
+        correct: whether the model's prediction is correct, shown by the colour of the frame; None: no frame.
+        weights: heat map over each image, (rows, columns), float; empty: only the images.
+        columns: number of images in a row; 0: chosen automatically.
+        title: line above.
+        note: a line below.
+        side: length of the longer side of each image in the drawing, in pixels.
+    """
+
+    images: list[np.ndarray]
+    captions: list[str]
+    correct: list[bool | None]
+    weights: list[np.ndarray] = field(default_factory=list)
+    columns: int = 0
+    title: str = ""
+    note: str = ""
+    side: int = IMAGE_PIXELS
+
+
+def layout(picture: Gallery) -> Drawing:
+    """Place the images and captions; frames are green for correct predictions and red for wrong ones."""
+    count = min(len(picture.images), MAX_IMAGES)
+    captions = [[printable(line) for line in caption.split("\n")] for caption in picture.captions[:count]]
+    lines = max((len(caption) for caption in captions if any(caption)), default=0)
+    columns = picture.columns or max(1, round((count * 1.6) ** 0.5))
+    cell = picture.side + 2 * FRAME_PIXELS
+    step = (cell + GAP_PIXELS, cell + (lines * FONT_PIXELS + 5 if lines else 0) + GAP_PIXELS)
+    width = columns * step[0]
+    titles, above = title_lines(picture.title, MARGIN, width - 2 * MARGIN)
+    shapes: list[Shape] = [*titles]
+    for number, (caption, correct) in enumerate(zip(captions, picture.correct, strict=False)):
+        left, top = number % columns * step[0] + GAP_PIXELS / 2, above + number // columns * step[1] + GAP_PIXELS / 2
+        if correct is not None:
+            box = (left, top, left + cell, top + cell)
+            shapes.append(Rectangle(box, outline=CORRECT if correct else WRONG, width=FRAME_PIXELS))
+        inside = (left + FRAME_PIXELS, top + FRAME_PIXELS)
+        weights = picture.weights[number] if picture.weights else None
+        shapes.append(_image(picture.images[number], weights, inside, picture.side))
+        for index, line in enumerate(caption):
+            place = (left + cell / 2, top + cell + 2 + (index + 0.5) * FONT_PIXELS)
+            shapes += [Text(place, shortened(line, cell), "middle")] if line else []
+    bottom = above - (-count // columns) * step[1]
+    notes = [picture.note] if picture.note else []
+    if count < len(picture.images):
+        notes.append(f"The first {count} of {len(picture.images):,} images are drawn.")
+    below, height = notes_below(notes, MARGIN, bottom, width - 2 * MARGIN)
+    return Drawing(width, bottom + height, [*shapes, *below], printable(picture.title) or "images")
+
+
+def _image(image: np.ndarray, weights: np.ndarray | None, inside: tuple[float, float], side: int) -> Pixels:
+    """Return an image whose longer side fills its cell; a larger one is reduced, so that it takes little space."""
+    from PIL import Image
+
+    values = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
+    height, width = (max(1, round(length * side / max(image.shape[:2]))) for length in image.shape[:2])
+    if max(image.shape[:2]) > side:
+        values = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.LANCZOS))
+    elif weights is not None:
+        values = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.NEAREST))
+    if weights is not None:
+        values = _heated(values, weights)
+    left, top = inside[0] + (side - width) // 2, inside[1] + (side - height) // 2
+    box: Box = (left, top, left + width, top + height)
+    return Pixels(box, values)
+
+
+def _heated(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Blend an image with a heat map of weights: low weights darken the image, high ones add red."""
+    from PIL import Image
+
+    share = np.nan_to_num(255 * weights / max(float(np.nanmax(weights)), 1e-12)).clip(0, 255).astype(np.uint8)
+    size = (values.shape[1], values.shape[0])
+    shares = np.asarray(Image.fromarray(share).resize(size, Image.Resampling.BICUBIC), np.float64)[..., None] / 255
+    pixels = values.astype(np.float64) * (0.35 + 0.65 * shares)
+    return (pixels + 0.35 * shares * (HEAT - pixels)).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,170 @@
+"""Drawings as pixels, on a white background, drawn with Pillow."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tformer_cli.draw.drawing import (
+    FONT_PIXELS,
+    ROLES,
+    SMALL_PIXELS,
+    Circle,
+    Drawing,
+    Line,
+    Pixels,
+    Point,
+    Polygon,
+    Rectangle,
+    Shape,
+    Text,
+)
+from tformer_cli.draw.lettering import font_for, text_width
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw
+
+FINER = 4
+"""Slanted edges are drawn larger by this factor and reduced, which smooths them."""
+
+ANCHORS = {"start": "lm", "middle": "mm", "end": "rm"}
+
+
+def png(values: np.ndarray) -> bytes:
+    """Return an image, (height, width, 3 or 4) uint8, as the bytes of a PNG file."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def pixels(drawing: Drawing) -> np.ndarray:
+    """Return a drawing as pixels: (height, width, 3), uint8."""
+    from PIL import Image, ImageDraw
+
+    sheet = Image.new("RGB", (drawing.width, drawing.height), _shade("background"))
+    canvas = ImageDraw.Draw(sheet)
+    for shape in drawing.shapes:
+        _draw(sheet, canvas, shape)
+    return np.asarray(sheet)
+
+
+def _shade(colour: str) -> str:
+    return ROLES[colour][0] if colour in ROLES else colour
+
+
+def _draw(sheet: Image.Image, canvas: ImageDraw.ImageDraw, shape: Shape) -> None:
+    """Draw a shape on a sheet, whose canvas is `canvas`."""
+    match shape:
+        case Line(begin, end, colour, width, dashes):
+            for part in visible_parts(begin, end, dashes):
+                if begin[0] == end[0] or begin[1] == end[1]:
+                    canvas.line(part, _shade(colour), round(width))
+                else:
+                    _smooth(sheet, part, colour, width, _line(width))
+        case Polygon(corners, colour):
+            _smooth(sheet, corners, colour, 0, lambda finer, points: finer.polygon(points, 255))
+        case Circle((x, y), radius, colour):
+            box = ((x - radius, y - radius), (x + radius, y + radius))
+            _smooth(sheet, box, colour, 0, lambda finer, points: finer.ellipse(points, 255))
+        case Rectangle():
+            _rectangle(sheet, canvas, shape)
+        case Text():
+            _text(sheet, canvas, shape)
+        case Pixels():
+            _pixels(sheet, shape)
+
+
+def _line(width: float) -> Callable[[ImageDraw.ImageDraw, list[Point]], None]:
+    return lambda finer, points: finer.line(points, 255, round(width * FINER))
+
+
+def _smooth(
+    sheet: Image.Image,
+    points: Sequence[Point],
+    colour: str,
+    width: float,
+    paint: Callable[[ImageDraw.ImageDraw, list[Point]], None],
+) -> None:
+    """Draw a shape with smooth edges: `paint` draws it, enlarged, on a canvas of its own."""
+    from PIL import Image, ImageDraw
+
+    margin = width / 2 + 1
+    (left, *_, right), (top, *_, bottom) = (sorted(values) for values in zip(*points, strict=True))
+    left, top = math.floor(left - margin), math.floor(top - margin)
+    size = (math.ceil(right + margin) - left, math.ceil(bottom + margin) - top)
+    mask = Image.new("L", (size[0] * FINER, size[1] * FINER))
+    paint(ImageDraw.Draw(mask), [((x - left) * FINER, (y - top) * FINER) for x, y in points])
+    sheet.paste(_shade(colour), (left, top), mask.reduce(FINER))
+
+
+def visible_parts(begin: Point, end: Point, dashes: tuple[int, ...]) -> Iterator[tuple[Point, Point]]:
+    """Yield the visible parts of a dashed line: of each pair of lengths in `dashes` the first."""
+    length = math.dist(begin, end)
+    if not dashes or not length:
+        yield begin, end
+        return
+
+    def point(distance: float) -> Point:
+        share = min(distance, length) / length
+        return begin[0] + share * (end[0] - begin[0]), begin[1] + share * (end[1] - begin[1])
+
+    position, number = 0.0, 0
+    while position < length:
+        size = dashes[number % len(dashes)]
+        if number % 2 == 0:
+            yield point(position), point(position + size)
+        position, number = position + size, number + 1
+
+
+def _rectangle(sheet: Image.Image, canvas: ImageDraw.ImageDraw, shape: Rectangle) -> None:
+    from PIL import Image
+
+    left, top, right, bottom = map(round, shape.box)
+    if right <= left or bottom <= top:
+        return
+    if shape.fill and shape.opacity < 1:
+        mask = Image.new("L", (right - left, bottom - top), round(255 * shape.opacity))
+        sheet.paste(_shade(shape.fill), (left, top), mask)
+    elif shape.fill:
+        canvas.rectangle((left, top, right - 1, bottom - 1), _shade(shape.fill))
+    if shape.outline:
+        canvas.rectangle((left, top, right - 1, bottom - 1), outline=_shade(shape.outline), width=round(shape.width))
+
+
+def _text(sheet: Image.Image, canvas: ImageDraw.ImageDraw, shape: Text) -> None:
+    from PIL import Image, ImageDraw
+
+    font: Any = font_for(shape.text, SMALL_PIXELS if shape.small else FONT_PIXELS, bold=shape.bold)
+    (x, y), colour = shape.place, _shade(shape.colour)
+    if not shape.upright:
+        canvas.text((x, y), shape.text, colour, font, anchor=ANCHORS[shape.anchor])
+        return
+    length, height = text_width(shape.text, bold=shape.bold, small=shape.small) + 2, 2 * FONT_PIXELS
+    mask = Image.new("L", (length, height))
+    ImageDraw.Draw(mask).text((1, height / 2), shape.text, 255, font, anchor="lm")
+    below = {"start": 0, "middle": length / 2, "end": length}[shape.anchor]
+    sheet.paste(colour, (round(x - height / 2), round(y + below - length)), mask.rotate(90, expand=True))
+
+
+def _pixels(sheet: Image.Image, shape: Pixels) -> None:
+    from PIL import Image
+
+    left, top, right, bottom = map(round, shape.box)
+    size = (max(1, right - left), max(1, bottom - top))
+    image = Image.fromarray(shape.values)
+    smaller = size[0] < image.width or size[1] < image.height
+    method = Image.Resampling.BICUBIC
+    if shape.pixelated:
+        method = Image.Resampling.BOX if smaller else Image.Resampling.NEAREST
+    if image.size != size:
+        image = image.resize(size, method)
+    if image.mode == "RGBA":
+        sheet.paste(image.convert("RGB"), (left, top), image.getchannel("A"))
+    else:
+        sheet.paste(image, (left, top))

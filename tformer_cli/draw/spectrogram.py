@@ -1,0 +1,106 @@
+"""A spectrogram with marks and an axis of time; and recordings, which are played rather than drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tformer_cli.draw.cells import block_means
+from tformer_cli.draw.drawing import FONT_PIXELS, MARGIN, RED, ROW_PIXELS, Drawing, Line, Pixels, Shape, Text
+from tformer_cli.draw.lettering import broken, notes_below, printable, text_width, title_lines
+
+FRAME_WIDTH_PIXELS, BIN_PIXELS, MIN_PIXELS, MAX_FRAMES, MAX_BINS = 3, 2, 240, 3000, 512
+TICK_SECONDS, TICK_PIXELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600), 40
+LIGHT, DARK = np.array((250, 250, 252.0)), np.array((20, 60, 130.0))
+
+
+@dataclass
+class Spectrogram:
+    """A spectrogram: time runs to the right, frequency upwards.
+
+    Attributes:
+        values: (frames, bins), float. More than 3,000 frames are averaged in blocks.
+        marks: frames and their names, each drawn as a vertical line with the name above it.
+        caption: a line below.
+        frame_seconds: time between two frames, for the time axis; 0: no axis.
+        title: line above.
+    """
+
+    values: np.ndarray
+    marks: list[tuple[int, str]] = field(default_factory=list)
+    caption: str = ""
+    frame_seconds: float = 0.0
+    title: str = ""
+
+
+@dataclass
+class Sound:
+    """A recording for playback.
+
+    Attributes:
+        samples: (N,), float32 from -1 to 1.
+        rate: samples per second.
+        caption: its transcript.
+    """
+
+    samples: np.ndarray
+    rate: int
+    caption: str = ""
+
+
+def layout(picture: Spectrogram) -> Drawing:
+    """Place the spectrogram, names above the frames of marks, the axis of time and the caption."""
+    frames = picture.values.shape[0]
+    values, (block, _) = block_means(picture.values, MAX_FRAMES)
+    low, high = np.nanpercentile(values, (1, 99.5)) if np.isfinite(values).any() else (0.0, 1.0)
+    cells = _colours(np.nan_to_num((values.T[::-1] - low) / max(high - low, 1e-12)))  # low frequencies below
+    frame_pixels = max(1, min(FRAME_WIDTH_PIXELS, MAX_FRAMES // frames), MIN_PIXELS // frames) / block
+    bin_pixels = max(BIN_PIXELS, MIN_PIXELS // 2 // cells.shape[0])
+    image_width, image_height = round(frames * frame_pixels), cells.shape[0] * bin_pixels
+    marks = [(frame * frame_pixels, printable(name)) for frame, name in picture.marks]
+    width = int(max(image_width, MIN_PIXELS, *(x + 4 + text_width(name) for x, name in marks), 0))
+    titles, top = title_lines(picture.title, 4, width - 8)
+    above, top = top, top + 2 * ROW_PIXELS * bool(marks)
+    bottom = top + image_height
+    shapes: list[Shape] = [*titles, Pixels((0, top, image_width, bottom), cells)]
+    shapes += [*_marks(marks, above, bottom)]
+    if picture.frame_seconds:
+        shapes += [*_time_axis(bottom, image_width, frame_pixels / picture.frame_seconds)]
+        bottom += ROW_PIXELS + 4
+    caption = broken(printable(" ".join(picture.caption.split())), width - MARGIN)
+    shapes += [Text((4, bottom + 3 + ROW_PIXELS * (row + 0.5)), line) for row, line in enumerate(caption)]
+    bottom += ROW_PIXELS * len(caption) + 4
+    note = [f"Each column is the mean of {block} of the {frames:,} frames."] if block > 1 else []
+    notes, height = notes_below(note, 4, bottom, width - MARGIN)
+    return Drawing(width, bottom + height, [*shapes, *notes], printable(picture.title) or "spectrogram")
+
+
+def _colours(shares: np.ndarray) -> np.ndarray:
+    """Return shares from 0 to 1 as colours, (bins, frames, 3), uint8.
+
+    They are opaque, unlike those of a heat map: the spectrum of a sound needs all shades between light and dark. 64
+    shades halve the size of the file.
+    """
+    shares = np.round(shares.clip(0, 1) * 63)[..., None] / 63
+    return (LIGHT + shares * (DARK - LIGHT)).astype(np.uint8)
+
+
+def _marks(marks: list[tuple[float, str]], top: float, bottom: float) -> Iterator[Shape]:
+    """Yield lines and names, in two rows, so that neighbouring names do not overlap."""
+    for number, (x, name) in enumerate(marks):
+        y = top + 2 + number % 2 * (ROW_PIXELS - 1)
+        yield Line((x, y + FONT_PIXELS), (x, bottom), RED)
+        yield Text((x + 2, y + FONT_PIXELS / 2), name)
+
+
+def _time_axis(top: float, width: int, second_pixels: float) -> Iterator[Shape]:
+    """Yield ticks with seconds below a spectrogram, as dense as their labels allow."""
+    step = next(step for step in TICK_SECONDS if step * second_pixels >= TICK_PIXELS or step == TICK_SECONDS[-1])
+    for tick in range(int(width / (step * second_pixels)) + 1):
+        x, seconds = round(tick * step * second_pixels), tick * step
+        yield Line((x, top), (x, top + 4))
+        label = f"{seconds:g} s" if not tick else f"{seconds:g}"
+        anchor = "start" if x < 12 else "end" if x > width - 12 else "middle"
+        yield Text((x, top + 6 + FONT_PIXELS / 2), label, anchor)
