@@ -1,0 +1,199 @@
+"""Measurements on position vectors: similarities, the properties of Wang et al. 2021, and sinusoids as clocks.
+
+Positions are whole numbers: 0, 1, ... for tokens, rows and columns for patches. Drop the vector of [class] before.
+
+Shapes: N positions, D width of a vector, A axes of a position (1 for tokens, 2 for patches).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tformer_cli.analysis.vectors import directions
+
+
+def similarities(vectors: np.ndarray, *, cosine: bool = True) -> np.ndarray:
+    """Return the cosine, or the dot product, of each pair of position vectors.
+
+    Args:
+        vectors: (N, D). The cosine with a zero vector is 0.
+        cosine: whether vectors are divided by their norms.
+
+    Returns:
+        (N, N).
+    """
+    vectors = directions(vectors) if cosine else np.asarray(vectors, np.float64)
+    return vectors @ vectors.T
+
+
+def sinusoidal_similarity(distances: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+    """Return the dot product of two sinusoidal position vectors in closed form, p1 . p2 = sum_i cos(w_i (p1 - p2)).
+
+    It depends on the distance alone, and is symmetric in its sign (Wang et al. 2021, section 3). The vectors have
+    squared norm D / 2, so that the cosine is this sum divided by the number of frequencies.
+
+    Args:
+        distances: p1 - p2, in positions; any shape.
+        frequencies: w, (D / 2,), in radians per position.
+
+    Returns:
+        The shape of `distances`.
+    """
+    return np.cos(np.asarray(distances, np.float64)[..., None] * np.asarray(frequencies, np.float64)).sum(-1)
+
+
+def _coordinates(positions: np.ndarray | None, size: int) -> np.ndarray:
+    """Return positions with an axis for coordinates, (N, A); by default 0, 1, ..., N - 1."""
+    return np.arange(size)[:, None] if positions is None else np.asarray(positions).reshape(size, -1)
+
+
+def similarity_by_distance(proximity: np.ndarray, positions: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean proximity of all pairs of positions at each Euclidean distance.
+
+    Args:
+        proximity: similarity, or attention weight, of each pair of positions, (N, N).
+        positions: (N, A); by default 0, 1, ..., N - 1.
+
+    Returns:
+        The distances that occur, in ascending order from 0, and the mean at each.
+    """
+    coordinates = _coordinates(positions, len(proximity))
+    squares = np.square(coordinates[:, None] - coordinates[None]).sum(-1)  # whole numbers: equal ones are equal
+    distances, group = np.unique(squares, return_inverse=True)
+    sums = np.bincount(group.ravel(), np.asarray(proximity, np.float64).ravel())
+    return np.sqrt(distances), sums / np.bincount(group.ravel())
+
+
+def monotonicity(proximity: np.ndarray, positions: np.ndarray | None = None, *, reach: int | None = None) -> float:
+    """Return how often the nearer of two positions in the same direction is the more similar one.
+
+    Wang et al. (2021, section 2) call vectors monotonous if m > n <=> phi(x, x + m) < phi(x, x + n). The score is the
+    share of triples (x, y, z) with phi(x, z) < phi(x, y), where y lies between x and z: on each axis on the same side
+    of x as z and no farther, and y is neither. It is 1 for monotonous vectors and about 1/2 for random ones. The score
+    is derived from the definition; it is not one of the indicators of the paper's tables.
+
+    Args:
+        proximity: phi, (N, N).
+        positions: (N, A); by default 0, 1, ..., N - 1.
+        reach: greatest distance on an axis that is compared, for local monotonicity; None: all.
+
+    Returns:
+        0 to 1; nan without such triples (fewer than 3 positions).
+    """
+    proximity, coordinates = np.asarray(proximity, np.float64), _coordinates(positions, len(proximity))
+    ordered = total = 0
+    for start, values in zip(coordinates, proximity, strict=True):
+        offsets = coordinates - start  # (N, A)
+        sizes = np.abs(offsets)
+        compared = sizes.any(-1) & (sizes.max(-1) <= (reach or sizes.max()))
+        offsets, sizes, values = offsets[compared], sizes[compared], values[compared]
+        same_side = (offsets[:, None] * offsets[None] >= 0).all(-1)
+        between = same_side & (sizes[:, None] <= sizes[None]).all(-1) & (sizes[:, None] < sizes[None]).any(-1)
+        ordered += int((values[:, None] > values[None])[between].sum())
+        total += int(between.sum())
+    return ordered / total if total else float("nan")
+
+
+def translation_invariance(proximity: np.ndarray, positions: np.ndarray | None = None) -> float:
+    """Return the share of the variance of the proximity that the displacement of two positions explains.
+
+    Wang et al. (2021, section 2) call vectors translation invariant if phi(x, x + m) is the same for all x. With
+    phi_m the mean at displacement m and phi_0 the mean of all, over pairs x != y, the score is
+
+        1 - sum (phi(x, y) - phi_{y - x})^2 / sum (phi(x, y) - phi_0)^2.
+
+    It is 1 if phi depends on the displacement alone. The diagonal is left out, since each cosine of a vector with
+    itself is 1. The score is derived from the definition; it is not one of the indicators of the paper's tables.
+
+    Args:
+        proximity: phi, (N, N).
+        positions: (N, A); by default 0, 1, ..., N - 1.
+
+    Returns:
+        0 to 1; 1 also if phi is constant.
+    """
+    coordinates, others = _coordinates(positions, len(proximity)), ~np.eye(len(proximity), dtype=bool)
+    values = np.asarray(proximity, np.float64)[others]
+    displacements = (coordinates[None] - coordinates[:, None])[others]
+    _, group = np.unique(displacements, axis=0, return_inverse=True)
+    means = np.bincount(group.ravel(), values) / np.bincount(group.ravel())
+    return _share(np.square(values - means[group.ravel()]).sum(), values)
+
+
+def _share(residual: float, values: np.ndarray) -> float:
+    """Return 1 - residual / variance; 1 if the values are constant up to rounding."""
+    total = np.square(values - values.mean()).sum()
+    constant = total <= 1e-24 * np.square(values).sum()
+    return 1.0 if constant else float(1 - residual / total)
+
+
+def symmetry(proximity: np.ndarray) -> float:
+    """Return the share of the variance of the proximity that is the same in both directions.
+
+    Wang et al. (2021, section 2) call vectors symmetric if phi(x, y) = phi(y, x). Over pairs x != y, with phi_0 their
+    mean, the score is
+
+        1 - sum ((phi(x, y) - phi(y, x)) / 2)^2 / sum (phi(x, y) - phi_0)^2.
+
+    It is 1 for every dot product and cosine. It has a meaning for the weights or scores of attention between positions,
+    which tell before from after if it is below 1; 0: what one direction has more than the mean, the other has less. The
+    score is derived from the definition; it is not one of the indicators of the paper's tables.
+
+    Args:
+        proximity: phi, (N, N).
+
+    Returns:
+        0 to 1; 1 also if phi is constant.
+    """
+    proximity = np.asarray(proximity, np.float64)
+    others = ~np.eye(len(proximity), dtype=bool)
+    return _share(np.square((proximity - proximity.T)[others] / 2).sum(), proximity[others])
+
+
+class Clocks(NamedTuple):
+    """The pairs (sin, cos) of position vectors as hands of clocks, one for each frequency.
+
+    Attributes:
+        angles: of each hand at each position, (N, D / 2), in radians, -pi to pi.
+        lengths: of the hands, (N, D / 2); 1 for sinusoids.
+        frequencies: mean turn from one position to the next, (D / 2,), in radians per position, -pi to pi.
+        steadiness: 1 for a hand that turns by the same angle at each step, near 0 for one without a rhythm, (D / 2,).
+    """
+
+    angles: np.ndarray
+    lengths: np.ndarray
+    frequencies: np.ndarray
+    steadiness: np.ndarray
+
+    @property
+    def periods(self) -> np.ndarray:
+        """Positions in which each hand turns once, 2 pi / |w|, (D / 2,); infinite for a hand that stands still."""
+        speeds = np.abs(self.frequencies)
+        return np.divide(2 * np.pi, speeds, out=np.full_like(speeds, np.inf), where=speeds > 0)
+
+
+def clocks(vectors: np.ndarray) -> Clocks:
+    """Return position vectors as clocks: dimensions 2i and 2i + 1 are the sine and the cosine of an angle.
+
+    With z_p = cos + i sin of one pair at position p, its frequency is the argument of r = sum_p z_{p+1} conj(z_p), and
+    its steadiness |r| / sum_p |z_{p+1}| |z_p|. For the sinusoids of Vaswani et al. (2017, section 3.5), and for those
+    of learned frequencies (Wang et al. 2021), the angles are w_i p. Learned tables are no clocks: their lengths and
+    steadiness show it. Of vectors of a grid pass the half of the rows and that of the columns on their own.
+
+    Args:
+        vectors: of positions 0, 1, ..., (N, D), N at least 2, D even.
+
+    Raises:
+        ValueError: if D is odd.
+    """
+    vectors = np.asarray(vectors, np.float64)
+    if vectors.shape[-1] % 2:
+        raise ValueError(f"pairs of sine and cosine need an even width, not {vectors.shape[-1]}")
+    hands = vectors[:, 1::2] + 1j * vectors[:, ::2]
+    lengths = np.abs(hands)
+    turn = (hands[1:] * hands[:-1].conj()).sum(0)
+    steps = (lengths[1:] * lengths[:-1]).sum(0)
+    steadiness = np.divide(np.abs(turn), steps, out=np.zeros_like(steps), where=steps > 0)
+    return Clocks(np.angle(hands), lengths, np.angle(turn), steadiness)
