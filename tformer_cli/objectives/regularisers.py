@@ -1,81 +1,28 @@
 """Disagreement of attention heads (Li et al. 2018): heads that differ are rewarded.
 
-For values V_i, weights A_i and outputs O_i of head i of H (section 3), at one position,
-
-    D_subspace = - 1/H^2 sum_ij cos(V_i, V_j)
-    D_position = - 1/H^2 sum_ij sum_s |A_i(s) A_j(s)|
-    D_output   = - 1/H^2 sum_ij cos(O_i, O_j)
-
-where i = j is included. Each is the mean over the real positions of an example (of keys for the values, of queries for
-weights and outputs), then over the chosen attention layers. The loss is L - sum_k weight_k D_k.
+`analysis.diversity` defines the disagreements D_k of an example, each the mean over its real positions. They are
+averaged over the chosen attention layers. The loss is L - sum_k weight_k D_k.
 
 The mean over examples weights each by its share of the count of L, such as its number of target tokens. A step does not
-depend on its division into micro-batches and ranks. The sums over i and j need no loop over pairs:
+depend on its division into micro-batches and ranks.
 
-    sum_ij <x_i, x_j> = |sum_i x_i|^2.
-
-Shapes: B batch, H heads, Q queries, K keys, W head width.
+Shapes: B batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from tformer_cli.analysis.diversity import TERMS, Term, mean_over
 from tformer_cli.config.schema import AttentionKind, RegulariseConfig
 from tformer_cli.errors import ConfigError
-from tformer_cli.nn.padding import real_positions
 from tformer_cli.nn.taps import Records, Tappable, tappable_layers, tapped
 from tformer_cli.objectives.base import Lengths, Loss, Objective
 from tformer_cli.objectives.consistency import consistent
-
-
-def cosine_agreement(vectors: Tensor) -> Tensor:
-    """Return the mean cosine of all pairs of heads, 1/H^2 sum_ij cos(x_i, x_j): (B, H, T, W) to (B, T), float32."""
-    directions = functional.normalize(vectors.float(), dim=-1, eps=1e-6)
-    return directions.sum(1).square().sum(-1) / vectors.shape[1] ** 2
-
-
-def weight_agreement(weights: Tensor) -> Tensor:
-    """Return the mean overlap of all pairs of heads, 1/H^2 sum_ij sum_s A_i(s) A_j(s): (B, H, Q, K) to (B, Q), float32.
-
-    Weights are not negative, so that their products need no absolute value.
-    """
-    return weights.float().sum(1).square().sum(-1) / weights.shape[1] ** 2
-
-
-class Term(NamedTuple):
-    """A disagreement.
-
-    Attributes:
-        tap: the kind of tensors that it compares.
-        agreement: its negative at each position.
-        compares_keys: whether its positions are those of keys; otherwise of queries.
-    """
-
-    tap: str
-    agreement: Callable[[Tensor], Tensor]
-    compares_keys: bool = False
-
-
-TERMS = {
-    "disagreement_subspace": Term("values", cosine_agreement, compares_keys=True),
-    "disagreement_position": Term("weights", weight_agreement),
-    "disagreement_output": Term("outputs", cosine_agreement),
-}
-"""The disagreements by the names of their weights in `regularise`."""
-
-
-def mean_over(values: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return the mean over the real positions of each example: (B, T) to (B,); without lengths, (B,), all are real."""
-    if lengths is None:
-        return values.mean(1)
-    real = real_positions(lengths, values.shape[1])
-    return (values * real).sum(1) / real.sum(1).clamp(min=1)
 
 
 class Disagreement(Objective[Any, Any]):
