@@ -18,6 +18,7 @@ from tformer_cli.cli import (
     doctor,
     evaluate,
     export,
+    inspect,
     quickstart,
     recipes,
     runs,
@@ -64,6 +65,7 @@ app.command("predict", short_help="Predict with a trained run of any task.")(tra
 app.command("distill", short_help="Write a trained run's translations as training data.")(distill.distill)
 app.command("evaluate", short_help="Evaluate a trained run.")(evaluate.evaluate)
 app.command("compare", short_help="Compare trained runs on the same data.")(compare.compare)
+app.command("inspect", short_help="Draw figures that look inside a trained model.")(inspect.inspect)
 app.add_typer(tokenize.app, name="tokenize", short_help="Train, use and inspect tokenizers.")
 app.command("export", cls=export.ExportCommand, short_help="Export a run to the format of another library.")(
     export.export

@@ -207,7 +207,7 @@ def _predict(arguments: PredictionArguments, *, translating: bool = False) -> No
     from tformer_cli.config.schema import DecodeConfig, TextExperiment
 
     paths_and_texts, texts, files = arguments.input_arguments, arguments.texts, arguments.files
-    _check_arguments(paths_and_texts, texts)
+    check_arguments(paths_and_texts, texts)
     text.check(path for path in files if not path.is_dir())
     if arguments.draft is not None:
         drafts.check(arguments.draft, files)
@@ -248,7 +248,7 @@ def _predict(arguments: PredictionArguments, *, translating: bool = False) -> No
             with opened.machine.autocast():
                 _stream(task.predictor.stream, opened.model, texts[0])
             return
-        lines = _lines(arguments, inputs.reading_of(task, arguments.columns, arguments.form, arguments.header))
+        lines = lines_of(arguments, inputs.reading_of(task, arguments.columns, arguments.form, arguments.header))
         lines = lines if arguments.draft is None else drafts.paired(lines, arguments.draft)
         write = prediction_output.as_lines
     write = prediction_output.as_object if arguments.as_json else write
@@ -283,7 +283,7 @@ def _write(
         notes.print()
 
 
-def _check_arguments(arguments: list[str], texts: list[str]) -> None:
+def check_arguments(arguments: list[str], texts: list[str]) -> None:
     """Refuse texts that are not UTF-8, and folders and standard input where they are not allowed.
 
     Raises:
@@ -298,7 +298,7 @@ def _check_arguments(arguments: list[str], texts: list[str]) -> None:
         raise ConfigError("standard input is named twice", "it can be read only once: give - once")
 
 
-def _lines(arguments: PredictionArguments, how: Any) -> Iterator[Line]:
+def lines_of(arguments: PredictionArguments, how: Any) -> Iterator[Line]:
     """Yield the texts and the contents of files in the order of the arguments, or the contents of standard input."""
     from tformer_cli.cli import inputs
     from tformer_cli.cli.reading import Line

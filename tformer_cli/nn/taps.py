@@ -63,7 +63,7 @@ def tappable_layers(model: nn.Module) -> dict[str, Tappable]:
 
 
 @contextmanager
-def tapped(model: nn.Module, kinds: Collection[str]) -> Iterator[Records]:
+def tapped(model: nn.Module, kinds: Collection[str], names: Collection[str] | None = None) -> Iterator[Records]:
     """Record what the attention layers of a model compute while the context is open.
 
     The records are the tensors of the forward pass itself, so gradients flow through them. They have the type that the
@@ -83,6 +83,7 @@ def tapped(model: nn.Module, kinds: Collection[str]) -> Iterator[Records]:
     Args:
         model: any model; models without attention layers have no records.
         kinds: any of `weights`, `values` and `outputs`.
+        names: names of the layers to record; None: all.
 
     Yields:
         Tensors by name of the layer, see `tappable_layers`, and kind; they are filled while the model runs.
@@ -93,6 +94,7 @@ def tapped(model: nn.Module, kinds: Collection[str]) -> Iterator[Records]:
     if unknown_kinds := set(kinds) - set(KINDS):
         raise ValueError(f"attention records {', '.join(KINDS)}, not {', '.join(sorted(unknown_kinds))}")
     layers = tappable_layers(model)
+    layers = layers if names is None else {name: layers[name] for name in names}
     taps: Records = {name: {kind: [] for kind in kinds} for name in layers}
     for name, layer in layers.items():
         layer.taps = (*layer.taps, taps[name])
@@ -101,6 +103,33 @@ def tapped(model: nn.Module, kinds: Collection[str]) -> Iterator[Records]:
     finally:
         for name, layer in layers.items():
             layer.taps = tuple(records for records in layer.taps if records is not taps[name])
+
+
+@contextmanager
+def hidden_states(stack: nn.Module) -> Iterator[list[Tensor]]:
+    """Record the inputs of a stack and the outputs of each of its blocks while the context is open.
+
+    Args:
+        stack: a module with `blocks`, see `nn.block.Stack`; its last normalisation is not applied.
+
+    Yields:
+        (B, T, D) tensors of one pass: the embeddings and the output of each block; filled while the model runs.
+    """
+    states: list[Tensor] = []
+
+    def before(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        states.append(inputs[0])
+
+    def after(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        states.append(output)
+
+    blocks = list(stack.blocks)  # pyright: ignore[reportArgumentType, reportCallIssue]  # a list of modules
+    hooks = [blocks[0].register_forward_pre_hook(before), *(block.register_forward_hook(after) for block in blocks)]
+    try:
+        yield states
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def weights_of_calls(records: Records) -> dict[str, Tensor]:
@@ -112,16 +141,19 @@ def weights_of_calls(records: Records) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def attention_weights(model: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
+def attention_weights(
+    model: nn.Module, run: Callable[[], object], names: Collection[str] | None = None
+) -> dict[str, Tensor]:
     """Return the weights of every attention layer that `run` calls, without gradients.
 
     Args:
         model: any model; put it into evaluation mode first.
         run: calls the model once. It may call a layer once for each query, as recurrent decoders do, with equal keys.
+        names: names of the layers; None: all.
 
     Returns:
         Layer name (`decoder.blocks.3.cross`) to weights (B, H, Q, K) of the queries of all its calls.
     """
-    with tapped(model, {"weights"}) as records:
+    with tapped(model, {"weights"}, names) as records:
         run()
     return weights_of_calls(records)

@@ -44,9 +44,9 @@ class TextEditor(TextPredictor[Any]):
         def edit(rows: list[Row]) -> list[Prediction]:
             return self._edit(model, rows)
 
-        yield from searched(inputs, self._read_inputs, self._divide, edit, decode, device, share, before=self.before)
+        yield from searched(inputs, self.read_inputs, self._divide, edit, decode, device, share, before=self.before)
 
-    def _read_inputs(self, inputs: list[Input]) -> list[Answer[Row] | Refusal]:
+    def read_inputs(self, inputs: list[Input]) -> list[Answer[Row] | Refusal]:
         """Return the tokens of each line and its draft."""
         pairs = [
             (text, "") if isinstance(text, str) else (text[0], text[1] if len(text) > 1 else "") for text in inputs

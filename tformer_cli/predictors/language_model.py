@@ -42,7 +42,7 @@ class LanguageModelPredictor(TextPredictor[Any]):
         def generate(job: Job) -> list[Prediction]:
             return self.generate(model, *job)
 
-        yield from searched(inputs, self._read_inputs, self.divide, generate, decode, device, share)
+        yield from searched(inputs, self.read_inputs, self.divide, generate, decode, device, share)
 
     def stream(self, model: Any, prompt: str, write: Callable[[str], None]) -> None:
         """Continue one prompt, and pass on a few characters at a time as they are generated.
@@ -135,7 +135,8 @@ class LanguageModelPredictor(TextPredictor[Any]):
             predictions.append(Prediction(texts[0]["text"], {"hypotheses": texts}))
         return predictions
 
-    def _read_inputs(self, inputs: list[Input]) -> list[Answer[list[int]] | Refusal]:
+    def read_inputs(self, inputs: list[Input]) -> list[Answer[list[int]] | Refusal]:
+        """Return the tokens of each prompt; see `_read_prompt`."""
         return [self._read_prompt(text if isinstance(text, str) else text[0]) for text in inputs]
 
     def _read_prompt(self, prompt: str) -> Answer[list[int]] | Refusal:

@@ -111,7 +111,7 @@ class QuestionAnswerer(TextPredictor[Any]):
         if empty:
             raise DataError(f"{path}: there are no questions")
 
-    def _read_inputs(self, inputs: list[Input]) -> list[Answer[tuple[str, str]] | Refusal]:
+    def read_inputs(self, inputs: list[Input]) -> list[Answer[tuple[str, str]] | Refusal]:
         """Return questions with their texts, from rows of two columns or from lines separated by a tab."""
         limit = self.data.question_limit
         answers: list[Answer[tuple[str, str]] | Refusal] = []

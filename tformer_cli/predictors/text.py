@@ -21,7 +21,7 @@ then twice as many each time up to the second number, for equal work on many cor
 
 
 class TextPredictor(Predictor[M]):
-    """Base class of predictors for text; a subclass implements `_read_inputs` and `_answer`, or `predict`."""
+    """Base class of predictors for text; a subclass implements `read_inputs` and `_answer`, or `predict`."""
 
     options = frozenset({"batch"})
     on_long = OnLong.error
@@ -33,16 +33,16 @@ class TextPredictor(Predictor[M]):
 
     def predict(self, model: M, inputs: Iterable[Input], share: Share = unshared) -> Iterator[Prediction]:
         """Yield a prediction for each line or row, in order; `decode.batch` of them are read together."""
-        for _, items in readable(inputs, batch_sentences(self.config.decode), self._read_inputs):
+        for _, items in readable(inputs, batch_sentences(self.config.decode), self.read_inputs):
             rows = [item.value for item in items if isinstance(item, Readable)]
             yield from merged(items, self._answer(model, rows) if rows else [])
 
-    def _read_inputs(self, inputs: list[Input]) -> Sequence[Answer[Any] | Refusal]:
+    def read_inputs(self, inputs: list[Input]) -> Sequence[Answer[Any] | Refusal]:
         """Convert lines or rows to the input of `_answer`, or to refusals."""
         raise NotImplementedError
 
     def _answer(self, model: M, rows: list[Any]) -> list[Prediction]:
-        """Return the predictions for the output of `_read_inputs`."""
+        """Return the predictions for the output of `read_inputs`."""
         raise NotImplementedError
 
     def _malformed(self, reason: str, remedy: str) -> Prediction | Refusal:

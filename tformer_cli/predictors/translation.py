@@ -79,10 +79,10 @@ class Translator(TextPredictor[Any]):
             return self._translate(model, decoder, *job)
 
         yield from searched(
-            inputs, self._read_inputs, self._divide, translate, decode, device, share, before=self.before
+            inputs, self.read_inputs, self._divide, translate, decode, device, share, before=self.before
         )
 
-    def _read_inputs(self, inputs: list[Input]) -> list[Answer[np.ndarray] | Refusal]:
+    def read_inputs(self, inputs: list[Input]) -> list[Answer[np.ndarray] | Refusal]:
         """Return the tokens of each line."""
         limit = self.data.limit
         texts = [text if isinstance(text, str) else text[0] for text in inputs]

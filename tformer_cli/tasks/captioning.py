@@ -8,6 +8,7 @@ from torch import nn
 
 from tformer_cli.data.image.captions import CaptionedImages
 from tformer_cli.evaluators.captioning import CaptioningEvaluator
+from tformer_cli.inspectors.images import CaptioningInspector
 from tformer_cli.models.encoder_decoder import EncoderDecoder, TransformerDecoder
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.next_token import TeacherForcing
@@ -33,5 +34,6 @@ def build(config: CaptioningExperiment) -> Task:
         phases=[Phase(objective)],
         evaluator=CaptioningEvaluator(objective, predictor),
         predictor=predictor,
+        inspector=CaptioningInspector(predictor),
         use="tformer predict {run} FILE",
     )

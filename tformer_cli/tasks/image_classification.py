@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tformer_cli.data.image.dataset import LabelledImages
 from tformer_cli.evaluators.images import ImageClassificationEvaluator
+from tformer_cli.inspectors.images import ImageClassificationInspector
 from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.classification import ImageClassification
@@ -26,4 +27,5 @@ def build(config: ImageClassificationExperiment) -> Task:
         phases=[Phase(objective)],
         evaluator=ImageClassificationEvaluator(objective, predictor),
         predictor=predictor,
+        inspector=ImageClassificationInspector(predictor),
     )

@@ -9,6 +9,7 @@ from torch import nn
 
 from tformer_cli.data.image.dataset import LabelledImages, UnlabelledImages
 from tformer_cli.evaluators.image_generation import CLASSIFIER, ImageGenerationEvaluator
+from tformer_cli.inspectors.images import ImageGenerationInspector
 from tformer_cli.models.registry import build_body
 from tformer_cli.nn.spectral_norm import iterate_spectral_norms
 from tformer_cli.objectives.adversarial import DiscriminatorHinge, GeneratorHinge
@@ -45,6 +46,7 @@ def build(config: ImageGenerationExperiment) -> Task:
         phases=phases,
         evaluator=evaluator,
         predictor=predictor,
+        inspector=ImageGenerationInspector(predictor),
         averaged=generator,
         use="tformer predict {run} --output images.png",
         companions={CLASSIFIER: classifier} if config.evaluation.classifier and classifier.is_dir() else {},

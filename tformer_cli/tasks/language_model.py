@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tformer_cli.data.text.packed import PackedText
 from tformer_cli.evaluators.language_model import LanguageModelEvaluator
+from tformer_cli.inspectors.language_model import LanguageModelInspector
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.next_token import NextToken
 from tformer_cli.predictors.language_model import LanguageModelPredictor
@@ -23,4 +24,5 @@ def build(config: LanguageModelExperiment) -> Task:
         phases=[Phase(objective)],
         evaluator=LanguageModelEvaluator(objective, predictor),
         predictor=predictor,
+        inspector=LanguageModelInspector(predictor),
     )

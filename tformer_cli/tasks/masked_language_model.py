@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tformer_cli.data.text.masked import MaskedText
 from tformer_cli.evaluators.masked_tokens import MaskedTokensEvaluator
+from tformer_cli.inspectors.encoders import MaskedTokensInspector
 from tformer_cli.models.registry import build_body
 from tformer_cli.models.token_heads import MaskedLanguageModel
 from tformer_cli.objectives.masked_tokens import MaskedTokens
@@ -16,6 +17,7 @@ def build(config: MaskedLanguageModelExperiment) -> Task:
     """Return the task of pre-training an encoder on masked tokens."""
     data = MaskedText(config)
     objective = MaskedTokens(data, config.bert)
+    predictor = MaskedTokensPredictor(data)
     return Task(
         config,
         data,
@@ -23,5 +25,6 @@ def build(config: MaskedLanguageModelExperiment) -> Task:
         assemble=lambda encoder: MaskedLanguageModel(encoder, nsp=config.bert.nsp),
         phases=[Phase(objective)],
         evaluator=MaskedTokensEvaluator(objective),
-        predictor=MaskedTokensPredictor(data),
+        predictor=predictor,
+        inspector=MaskedTokensInspector(predictor),
     )

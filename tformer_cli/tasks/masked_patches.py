@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tformer_cli.data.image.dataset import UnlabelledImages
 from tformer_cli.evaluators.images import MaskedPatchesEvaluator
+from tformer_cli.inspectors.images import MaskedPatchesInspector
 from tformer_cli.models.patch_head import MaskedPatchModel
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.masked_patches import MaskedPatches
@@ -17,6 +18,7 @@ def build(config: MaskedPatchesExperiment) -> Task:
     data = UnlabelledImages(config)
     colours = 2 ** (config.patches.bits * config.data.channels)
     objective = MaskedPatches(data, config.optim.label_smoothing)
+    predictor = MaskedPatchesPredictor(data)
     return Task(
         config,
         data,
@@ -24,5 +26,6 @@ def build(config: MaskedPatchesExperiment) -> Task:
         assemble=lambda encoder: MaskedPatchModel(encoder, colours),
         phases=[Phase(objective)],
         evaluator=MaskedPatchesEvaluator(objective),
-        predictor=MaskedPatchesPredictor(data),
+        predictor=predictor,
+        inspector=MaskedPatchesInspector(predictor),
     )

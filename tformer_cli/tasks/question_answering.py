@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tformer_cli.data.text.question_windows import QuestionWindows
 from tformer_cli.evaluators.question_answering import QuestionAnsweringEvaluator
+from tformer_cli.inspectors.encoders import QuestionInspector
 from tformer_cli.models.registry import build_body
 from tformer_cli.models.token_heads import SpanClassifier
 from tformer_cli.objectives.spans import Spans
@@ -16,6 +17,7 @@ def build(config: QuestionAnsweringExperiment) -> Task:
     """Return the task of answering questions with an encoder."""
     data = QuestionWindows(config)
     objective = Spans(data)
+    predictor = QuestionAnswerer(data)
     return Task(
         config,
         data,
@@ -23,5 +25,6 @@ def build(config: QuestionAnsweringExperiment) -> Task:
         assemble=lambda encoder: SpanClassifier(encoder, config.head),
         phases=[Phase(objective)],
         evaluator=QuestionAnsweringEvaluator(objective),
-        predictor=QuestionAnswerer(data),
+        predictor=predictor,
+        inspector=QuestionInspector(predictor),
     )

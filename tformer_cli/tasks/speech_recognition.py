@@ -5,6 +5,7 @@ from __future__ import annotations
 from tformer_cli.data.speech.dataset import SpeechData
 from tformer_cli.data.speech.fitting import Transcripts
 from tformer_cli.evaluators.speech import SpeechEvaluator
+from tformer_cli.inspectors.speech import SpeechRecognitionInspector
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.ctc import CTC, JointCTCAttention
 from tformer_cli.predictors.speech import SpeechRecogniser
@@ -27,6 +28,7 @@ def build(config: SpeechRecognitionExperiment) -> Task:
         phases=[Phase(objective)],
         evaluator=SpeechEvaluator(objective, predictor),
         predictor=predictor,
+        inspector=SpeechRecognitionInspector(predictor),
         companions=predictor.companions(),
         accept=predictor.accept,
     )

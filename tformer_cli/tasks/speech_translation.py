@@ -9,6 +9,7 @@ from torch import nn
 from tformer_cli.data.speech.dataset import SpeechData
 from tformer_cli.data.speech.fitting import Translations
 from tformer_cli.evaluators.generation import TextGenerationEvaluator
+from tformer_cli.inspectors.speech import SpeechTranslationInspector
 from tformer_cli.models.encoder_decoder import EncoderDecoder, TransformerDecoder
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.next_token import TeacherForcing
@@ -34,5 +35,6 @@ def build(config: SpeechTranslationExperiment) -> Task:
         phases=[Phase(objective)],
         evaluator=TextGenerationEvaluator(objective, predictor),
         predictor=predictor,
+        inspector=SpeechTranslationInspector(predictor),
         use="tformer predict {run} FILE",
     )

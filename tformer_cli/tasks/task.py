@@ -17,6 +17,7 @@ from tformer_cli.data.core.batch import Batch
 from tformer_cli.data.core.dataset import Data
 from tformer_cli.data.core.view import View
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Scoring
+from tformer_cli.inspectors.base import Inspector
 from tformer_cli.objectives.base import Loss, Objective
 from tformer_cli.predictors.base import Companion, Prediction, Predictor
 
@@ -58,6 +59,7 @@ class Task:
         phases: the updates of a training step, in order.
         evaluator: evaluator of splits.
         predictor: predictor for the user's inputs.
+        inspector: inputs with the meaning of their positions, for figures that look inside the model.
         assemble: function that adds the task's heads to a body; by default the identity.
         averaged: function from the model to the part that a moving average of weights covers; by default the identity.
         use: command that uses a finished run, with {run} for its folder; empty: no command is suggested.
@@ -72,6 +74,7 @@ class Task:
     phases: Sequence[Phase]
     evaluator: Evaluator[Any, Any]
     predictor: Predictor[Any]
+    inspector: Inspector[Any]
     assemble: Callable[[nn.Module], nn.Module] = identity
     averaged: Callable[[nn.Module], nn.Module] = identity
     use: str = ""

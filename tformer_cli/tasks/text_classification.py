@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tformer_cli.data.text.classified_texts import ClassifiedTexts
 from tformer_cli.evaluators.text_classification import TextClassificationEvaluator
+from tformer_cli.inspectors.encoders import TextClassificationInspector
 from tformer_cli.models.registry import build_body
 from tformer_cli.models.token_heads import SequenceClassifier
 from tformer_cli.objectives.classification import TextClassification
@@ -25,4 +26,5 @@ def build(config: TextClassificationExperiment) -> Task:
         phases=[Phase(objective)],
         evaluator=TextClassificationEvaluator(objective, predictor),
         predictor=predictor,
+        inspector=TextClassificationInspector(predictor),
     )

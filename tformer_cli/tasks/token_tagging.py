@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tformer_cli.data.text.tagged_words import TaggedWords
 from tformer_cli.evaluators.tagging import TaggingEvaluator
+from tformer_cli.inspectors.encoders import TaggingInspector
 from tformer_cli.models.registry import build_body
 from tformer_cli.models.token_heads import TokenClassifier
 from tformer_cli.objectives.tagging import Tagging
@@ -16,6 +17,7 @@ def build(config: TokenTaggingExperiment) -> Task:
     """Return the task of tagging words with an encoder."""
     data = TaggedWords(config)
     objective = Tagging(data, config.optim.label_smoothing)
+    predictor = Tagger(data)
     return Task(
         config,
         data,
@@ -23,5 +25,6 @@ def build(config: TokenTaggingExperiment) -> Task:
         assemble=lambda encoder: TokenClassifier(encoder, config.head, len(data.tags)),
         phases=[Phase(objective)],
         evaluator=TaggingEvaluator(objective),
-        predictor=Tagger(data),
+        predictor=predictor,
+        inspector=TaggingInspector(predictor),
     )

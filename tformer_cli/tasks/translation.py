@@ -6,6 +6,7 @@ from tformer_cli.config.family import family
 from tformer_cli.data.text.pairs import Pairs
 from tformer_cli.evaluators.editing import EditingEvaluator
 from tformer_cli.evaluators.translation import TranslationEvaluator
+from tformer_cli.inspectors.pairs import EditingInspector, TranslationInspector
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.dual_policy import DualPolicy
 from tformer_cli.objectives.next_token import NextToken
@@ -20,10 +21,10 @@ def build(config: TranslationExperiment) -> Task:
     data = Pairs(config)
     if "token_editor" in family(config.model.family).provides:
         objective, predictor = DualPolicy(data, config.optim.label_smoothing), TextEditor(data)
-        evaluator = EditingEvaluator(objective, predictor)
+        evaluator, inspector = EditingEvaluator(objective, predictor), EditingInspector(predictor)
     else:
         objective, predictor = NextToken(data, config.optim.label_smoothing), Translator(data)
-        evaluator = TranslationEvaluator(objective, predictor)
+        evaluator, inspector = TranslationEvaluator(objective, predictor), TranslationInspector(predictor)
     return Task(
         config,
         data,
@@ -31,5 +32,6 @@ def build(config: TranslationExperiment) -> Task:
         phases=[Phase(objective)],
         evaluator=evaluator,
         predictor=predictor,
+        inspector=inspector,
         use="tformer translate {run} < FILE",
     )

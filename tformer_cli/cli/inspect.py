@@ -1,0 +1,376 @@
+"""The command `tformer inspect`, which draws figures that look inside a trained model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tformer_cli.cli.arguments import DEVICE_NAME, PredictionArguments, named_as_options
+from tformer_cli.cli.choices import one_of
+from tformer_cli.cli.evaluate import CHECKPOINT, DEVICE, RUN, SPLITS, check_split
+from tformer_cli.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from tformer_cli.figures.base import Kind, Options, Subject
+    from tformer_cli.figures.page import Section
+    from tformer_cli.train.restore import Opened
+
+FORMATS = ("svg", "png")
+USUAL_EXAMPLES = 2
+MOST_TEXTS = 20_000
+"""Maximum number of texts that are read for `--senses`."""
+
+INPUTS = typer.Argument(
+    None,
+    metavar="[TEXT | FILE | FOLDER]... [KEY=VALUE]...",
+    help="Texts, text files or tables; or images, recordings and folders of them. If omitted, examples of --split are"
+    " used. Settings, such as decode.beam=1.",
+)
+
+
+def figure_names() -> list[str]:
+    """Return the names of all kinds of figures."""
+    from tformer_cli.figures import kinds
+
+    return list(kinds())
+
+
+FIGURES = typer.Option(
+    "",
+    "--figures",
+    metavar="NAME,NAME",
+    help="Kinds of figures; `list` prints them.  [default: all that the model has]",
+    autocompletion=lambda: ["list", *figure_names()],
+    show_default=False,
+)
+LAYERS = typer.Option(
+    "", "--layers", metavar="NUMBERS", help="Layers, from 1, such as 1,3 or 2-4.  [default: all]", show_default=False
+)
+HEADS = typer.Option("", "--heads", metavar="NUMBERS", help="Heads, from 1.  [default: all]", show_default=False)
+EXAMPLES = typer.Option(
+    USUAL_EXAMPLES, "--examples", min=1, metavar="N", help="Number of inputs that figures are drawn of."
+)
+SPLIT = typer.Option(
+    "validation", "--split", help="Split of the examples: train, validation or test.", autocompletion=one_of(*SPLITS)
+)
+QUERY = typer.Option(
+    "",
+    "--query",
+    metavar="TOKEN",
+    help="Token whose attention to the others is shown.  [default: the one that attends furthest]",
+    show_default=False,
+)
+SENSES = typer.Option(
+    "",
+    "--senses",
+    metavar="WORD",
+    help="Text: compare the vectors of this word in all inputs.",
+    show_default=False,
+)
+FORMAT = typer.Option(
+    ",".join(FORMATS), "--format", metavar="NAME,NAME", help="Files of each figure: svg, png or none."
+)
+OUTPUT = typer.Option(
+    None, "--output", "-o", metavar="FOLDER", help="Folder to write.  [default: RUN/inspect]", show_default=False
+)
+TENSORBOARD = typer.Option(False, "--tensorboard", help="Also write the figures for TensorBoard into the folder.")
+QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+
+
+def inspect(
+    run: Path = RUN,
+    inputs: list[str] = INPUTS,
+    figures: str = FIGURES,
+    layers: str = LAYERS,
+    heads: str = HEADS,
+    examples: int = EXAMPLES,
+    split: str = SPLIT,
+    query: str = QUERY,
+    senses: str = SENSES,
+    form: str = FORMAT,
+    output: Path = OUTPUT,
+    tensorboard: bool = TENSORBOARD,
+    device: str = DEVICE,
+    checkpoint: str = CHECKPOINT,
+    quiet: QUIET = False,
+) -> None:
+    """Look inside a trained model: draw attention, positions and more, on your inputs or on examples of its data.
+
+    The folder has a page, index.html, each figure as SVG and PNG, and inspect.json with the numbers behind them.
+    """
+    from tformer_cli.cli.output import note
+    from tformer_cli.figures.base import Options
+
+    if figures == "list":
+        _list()
+        return
+    check_split(split)
+    kinds = chosen_kinds(figures)
+    formats = chosen_formats(form)
+    options = Options(numbers_of(layers, "--layers"), numbers_of(heads, "--heads"), query, senses)
+    arguments = PredictionArguments(
+        run, inputs or [], {}, (), "", "", False, None, device, checkpoint, literal=True, precision="fp32"
+    )
+    folder = output or run_folder(run) / "inspect"
+    check_folder(folder)
+
+    def report(line: str) -> None:
+        note(line, quiet=quiet)
+
+    opened = _open(arguments, explicit=set(figures.split(",")) if figures else set(), kinds=kinds)
+    subject = _subject(opened, arguments, options, examples, split, report)
+    sections = draw_all(subject, kinds.values(), explicit=bool(figures), report=report)
+    files = contents(f"Inside {opened.run}", _facts(opened, arguments), sections, formats)
+    write_folder(folder, files)
+    if tensorboard:
+        _write_events(folder, sections, opened)
+    count = sum(len(section.figures) for section in sections)
+    report(f"{count:,} figures in {folder / 'index.html'}")
+
+
+def _list() -> None:
+    """Print the kinds of figures."""
+    from tformer_cli.cli.output import table
+    from tformer_cli.figures import kinds
+
+    table(("figures", "what they show"), [(kind.name, kind.about) for kind in kinds().values()], unwrapped=("figures",))
+
+
+def chosen_kinds(names: str) -> dict[str, Kind]:
+    """Return the kinds of figures that `--figures` names; all if it is empty.
+
+    Raises:
+        ConfigError: if a name is unknown.
+    """
+    from tformer_cli.figures import kinds
+
+    every = kinds()
+    if not names:
+        return every
+    for name in names.split(","):
+        if name not in every:
+            raise ConfigError(f"--figures: no figure {name!r}", f"there are: {', '.join(every)}")
+    return {name: every[name] for name in every if name in names.split(",")}
+
+
+def chosen_formats(names: str) -> tuple[str, ...]:
+    """Return the formats that `--format` names.
+
+    Raises:
+        ConfigError: if one is unknown.
+    """
+    if names == "none":
+        return ()
+    for name in names.split(","):
+        if name not in FORMATS:
+            raise ConfigError(f"--format: {name!r} is not one of {', '.join(FORMATS)}, none")
+    return tuple(name for name in FORMATS if name in names.split(","))
+
+
+def numbers_of(text: str, option: str) -> tuple[int, ...]:
+    """Return the numbers of a list with ranges, such as 1,3-5.
+
+    Raises:
+        ConfigError: if it is malformed.
+    """
+    numbers: list[int] = []
+    for part in text.split(",") if text else []:
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip())
+        if match is None:
+            raise ConfigError(f"{option}: {part!r} is no number and no range", "such as 1,3 or 2-4")
+        first, last = int(match[1]), int(match[2] or match[1])
+        numbers += range(first, last + 1)
+    return tuple(dict.fromkeys(numbers))
+
+
+def run_folder(path: Path) -> Path:
+    """Return the folder of a run, given this folder or a checkpoint in it.
+
+    Raises:
+        RunError: if there is no run.
+    """
+    from tformer_cli.runs.folder import locate
+
+    return locate(path, "")[0]
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds anything but figures of an earlier call, before slow work starts.
+
+    Raises:
+        RunError: if it does, or it cannot be written.
+    """
+    from tformer_cli.cli.prediction_output import check_output_path
+    from tformer_cli.runs.writing import check_new_folder
+
+    if not (folder / "inspect.json").is_file():
+        check_new_folder(folder)
+    check_output_path(folder.parent / f".{folder.name}")
+
+
+def _open(arguments: PredictionArguments, explicit: set[str], kinds: dict[str, Kind]) -> Opened:
+    """Open the run with float32 weights, and check its inputs and settings.
+
+    Raises:
+        ConfigError: if a setting does not apply, or the run cannot be inspected.
+    """
+    from tformer_cli.cli import text
+    from tformer_cli.cli.arguments import check_options
+    from tformer_cli.cli.translate import check_arguments
+    from tformer_cli.train.restore import open_run
+
+    check_arguments(arguments.input_arguments, arguments.texts)
+    text.check(path for path in arguments.files if not path.is_dir())
+    names = {} if arguments.device == "auto" else DEVICE_NAME
+    with named_as_options(names):
+        return open_run(
+            arguments.run, checkpoint=arguments.checkpoint, device=arguments.device, overrides=arguments.settings,
+            check=lambda task: check_options(task, arguments, translating=False),
+        )  # fmt: skip
+
+
+def _subject(
+    opened: Opened, arguments: PredictionArguments, options: Options, count: int, split: str, report: Any
+) -> Subject:
+    """Return the model with its examples.
+
+    Raises:
+        DataError: if an input is malformed, too long or unreadable.
+    """
+    from tformer_cli.evaluators.base import Scoring
+    from tformer_cli.figures.base import Subject
+
+    inspector = opened.task.inspector
+    texts = inputs_of(opened.task, arguments)
+    if texts:
+        examples = inspector.examples(opened.model, texts[:count])
+        if len(texts) > count:
+            report(f"figures of the first {count} of {len(texts):,} inputs: --examples N draws more")
+    else:
+        examples = inspector.of_split(opened.model, split, count)
+
+    def rows() -> Sequence[Any]:
+        report(f"predictions of the {split} split ...")
+        return opened.evaluate(split, Scoring(predictions=True, samples=0, thorough=False)).predictions
+
+    return Subject(opened.model, inspector, examples, options, texts, rows, report)
+
+
+def inputs_of(task: Any, arguments: PredictionArguments) -> list[Any]:
+    """Return the inputs that the user gives: texts and the contents of files, or paths; none if there are none.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
+    from tformer_cli.cli import inputs
+    from tformer_cli.cli.media_inputs import media
+    from tformer_cli.cli.translate import lines_of
+
+    if not arguments.input_arguments:
+        return []
+    if task.predictor.reads == "files":
+        lines: Iterable[Any] = media(task, [Path(item) for item in arguments.input_arguments], ())
+    else:
+        lines = lines_of(arguments, inputs.reading_of(task, (), "", None))
+    return [line.value for line in islice(lines, MOST_TEXTS)]
+
+
+def draw_all(subject: Subject, kinds: Iterable[Kind], *, explicit: bool, report: Any) -> list[Section]:
+    """Return the figures of each kind.
+
+    Args:
+        subject: the model and its examples.
+        kinds: the kinds.
+        explicit: whether the user names the kinds, so that one that the model lacks is an error.
+        report: function that receives a line for each kind.
+
+    Raises:
+        ConfigError: if a kind that the user names is missing.
+    """
+    from tformer_cli.figures.page import Section
+    from tformer_cli.signals import poll
+
+    sections = []
+    for kind in kinds:
+        missing = kind.missing(subject)
+        if missing and explicit:
+            raise ConfigError(f"--figures {kind.name}: {missing}", "leave it out")
+        section = Section(kind, missing=missing)
+        if not missing:
+            report(f"{kind.title.lower()} ...")
+            for figure in kind.draw(subject):
+                poll()
+                section.figures.append(figure)
+        sections.append(section)
+    return sections
+
+
+def _facts(opened: Opened, arguments: PredictionArguments) -> list[tuple[str, str]]:
+    """Return names and values of the lines about the run."""
+    parameters = sum(parameter.numel() for parameter in opened.model.parameters())
+    return [
+        ("task", opened.config.task),
+        ("model", f"{opened.config.model.family}, {parameters:,} parameters"),
+        ("checkpoint", opened.checkpoint.name),
+        ("weights", "computed in float32, without dropout"),
+    ]
+
+
+def contents(
+    title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Section], formats: Sequence[str]
+) -> dict[str, bytes]:
+    """Return the files of the folder by name."""
+    from tformer_cli.draw import draw, png, svg
+    from tformer_cli.figures.page import html, numbers
+
+    files: dict[str, bytes] = {}
+    for figure in (figure for section in sections for figure in section.figures):
+        if "svg" in formats:
+            files[f"{figure.name}.svg"] = svg(figure.picture).encode()
+        if "png" in formats:
+            files[f"{figure.name}.png"] = png(draw(figure.picture))
+    files["index.html"] = html(title, facts, sections, formats).encode()
+    files["inspect.json"] = numbers(title, facts, sections).encode()
+    return files
+
+
+def write_folder(folder: Path, files: dict[str, bytes]) -> None:
+    """Write the folder; an earlier one is replaced when the new one is complete.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    import os
+    import shutil
+
+    from tformer_cli.runs.writing import write_new_folder
+
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        write_new_folder(temporary, files)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise RunError(f"{folder}: {error.strerror or error}", "make the folder writable") from error
+
+
+def _write_events(folder: Path, sections: Sequence[Section], opened: Opened) -> None:
+    """Write the figures as images of TensorBoard, at the step of the checkpoint."""
+    from tformer_cli.cli.output import note
+    from tformer_cli.draw import draw
+    from tformer_cli.train.board import Board
+
+    digits = re.search(r"(\d+)$", opened.checkpoint.name)
+    step = int(digits[1]) if digits else 0
+    board = Board(folder, 0, note)
+    for section in sections:
+        for figure in section.figures:
+            board.add("image", f"inspect/{figure.name}", draw(figure.picture), step, dataformats="HWC")
+    board.close()

@@ -1,0 +1,210 @@
+"""What figures are drawn from, and what a figure is.
+
+Shapes: H heads, Q queries, K keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tformer_cli.config.schema import AttentionKind
+from tformer_cli.draw import Picture
+from tformer_cli.errors import ConfigError
+from tformer_cli.inspectors.base import Axis, Example, Inspector
+from tformer_cli.nn.taps import attention_weights, hidden_states, tappable_layers
+
+KIND_NAMES = {
+    AttentionKind.encoder: "encoder", AttentionKind.decoder: "decoder", AttentionKind.cross: "cross-attention"
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a page.
+
+    Attributes:
+        name: name of its files, without an ending.
+        title: heading.
+        picture: what is drawn.
+        numbers: the numbers that are drawn, by name; arrays, numbers, strings, and lists and mappings of them.
+        caption: what this figure shows beyond what is common to all figures of its kind.
+        example: name of the input; empty: the figure is of the model alone.
+    """
+
+    name: str
+    title: str
+    picture: Picture
+    numbers: Mapping[str, Any]
+    caption: str = ""
+    example: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An attention layer.
+
+    Attributes:
+        name: name of the module.
+        kind: self-attention of an encoder or a decoder, or cross-attention.
+        number: its number among the layers of its kind, from 1.
+        heads: number of heads.
+    """
+
+    name: str
+    kind: AttentionKind
+    number: int
+    heads: int
+
+    @property
+    def title(self) -> str:
+        """The name for readers."""
+        return f"{KIND_NAMES[self.kind]}, layer {self.number}"
+
+    @property
+    def slug(self) -> str:
+        """The name for files."""
+        return f"{KIND_NAMES[self.kind]}-{self.number}"
+
+
+def attention_layers(model: nn.Module) -> list[Layer]:
+    """Return the attention layers of a model, numbered by kind."""
+    layers: list[Layer] = []
+    for name, module in tappable_layers(model).items():
+        number = 1 + sum(layer.kind is module.kind for layer in layers)
+        layers.append(Layer(name, module.kind, number, module.heads))
+    return layers
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user wants to see.
+
+    Attributes:
+        layers: numbers of layers, from 1; empty: all.
+        heads: numbers of heads, from 1; empty: all.
+        query: token whose attention is shown; empty: chosen automatically.
+        senses: word whose occurrences are compared; empty: none.
+    """
+
+    layers: tuple[int, ...] = ()
+    heads: tuple[int, ...] = ()
+    query: str = ""
+    senses: str = ""
+
+
+@dataclass
+class Subject:
+    """A trained model and inputs, of which figures are drawn.
+
+    Attributes:
+        model: in evaluation mode, with float32 weights.
+        inspector: the meaning of its positions.
+        examples: the inputs.
+        options: what the user wants to see.
+        texts: all texts of the user, of which `examples` may be the first ones.
+        rows: function that returns the table of predictions of a split, see `Evaluation.predictions`.
+        report: function that receives a line before slow work.
+    """
+
+    model: nn.Module
+    inspector: Inspector[Any]
+    examples: Sequence[Example]
+    options: Options = field(default_factory=Options)
+    texts: Sequence[Any] = ()
+    rows: Callable[[], Sequence[Mapping[str, Any]]] = lambda: []
+    report: Callable[[str], None] = lambda line: None
+
+    def __post_init__(self) -> None:
+        """Check the numbers of layers and heads.
+
+        Raises:
+            ConfigError: if one is out of range.
+        """
+        self._all_layers = attention_layers(self.model)
+        for name, numbers, largest in (
+            ("layers", self.options.layers, max((layer.number for layer in self._all_layers), default=0)),
+            ("heads", self.options.heads, max((layer.heads for layer in self._all_layers), default=0)),
+        ):
+            outside = [number for number in numbers if not 1 <= number <= largest]
+            if outside:
+                remedy = f"1 to {largest}" if largest else "leave it out"
+                raise ConfigError(f"--{name} {outside[0]}: the model has {largest} attention {name}", remedy)
+
+    def layers(self, kind: AttentionKind | None = None) -> list[Layer]:
+        """Return the layers that the user wants to see, of a kind or of all kinds."""
+        numbers = self.options.layers
+        return [
+            layer
+            for layer in self._all_layers
+            if (not numbers or layer.number in numbers) and (kind is None or layer.kind is kind)
+        ]
+
+    def heads(self, layer: Layer) -> list[int]:
+        """Return the indices of the heads of a layer that the user wants to see, from 0."""
+        return [head for head in range(layer.heads) if not self.options.heads or head + 1 in self.options.heads]
+
+    def weights(
+        self, example: Example, kind: AttentionKind | None = None, *, every: bool = False
+    ) -> Iterator[tuple[Layer, np.ndarray]]:
+        """Yield attention layers that an input uses with their weights, (H, Q, K), float32, in order.
+
+        The weights of one layer at a time are in memory.
+
+        Args:
+            example: the input.
+            kind: kind of the layers; None: all.
+            every: whether layers are yielded that the user does not want to see.
+        """
+        layers = self._all_layers if every else self.layers()
+        for layer in layers:
+            if kind is None or layer.kind is kind:
+                weights = attention_weights(self.model, example.run, [layer.name])
+                if layer.name in weights:
+                    yield layer, weights[layer.name][0].float().cpu().numpy()
+
+    def states(self, example: Example, stack: Any) -> torch.Tensor:
+        """Return the embeddings and the outputs of each block of a stack for an input, (L + 1, T, D)."""
+        with torch.inference_mode(), hidden_states(stack) as states:
+            example.run()
+        return torch.cat(states).float()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of figures.
+
+    Attributes:
+        name: name on the command line.
+        title: heading.
+        about: what is drawn, and how to read it.
+        formula: what is computed.
+        source: paper, with section, equation or figure.
+        draw: function that yields the figures of a subject.
+        missing: function that returns the reason why a subject has no such figure; empty: it has some.
+    """
+
+    name: str
+    title: str
+    about: str
+    draw: Callable[[Subject], Iterator[Figure]]
+    missing: Callable[[Subject], str]
+    formula: str = ""
+    source: str = ""
+
+
+def token_names(axis: Axis) -> list[str]:
+    """Return the names of positions as readers see them: a space mark is shown as a space."""
+    from tformer_cli.tokenizers.segmentation import SPACE_MARK
+
+    return [name.replace(SPACE_MARK, " ").strip() or name for name in axis.names]
+
+
+def needs_attention(subject: Subject) -> str:
+    """Return the reason why a subject has no attention weights; empty: it has some."""
+    return "" if subject.layers() else "the model has no attention layers"

@@ -1,0 +1,241 @@
+"""The interface of inspectors: an input as the model reads it, with a meaning for each of its positions.
+
+A model knows positions 0, 1, ...; a reader of a figure knows tokens, patches of an image and seconds of a recording. An
+inspector connects both. Figures (`tformer_cli.figures`) are drawn from examples, and know no task and no model family.
+
+Shapes: N positions, D dimensions of their coordinates.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
+
+import numpy as np
+from torch import Tensor, nn
+
+from tformer_cli.config.schema import AttentionKind
+from tformer_cli.errors import DataError
+from tformer_cli.nn.block import Stack
+from tformer_cli.objectives.base import M
+from tformer_cli.predictors.base import Input, Predictor
+from tformer_cli.predictors.inputs import BadInput, OnLong, Readable, Refusal
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The positions of a sequence, and where they are.
+
+    Attributes:
+        names: name of each position; empty for a patch or a frame.
+        coordinates: (N, D), float64, in `unit`; NaN for a position without a place, such as [class].
+        unit: tokens, pixels or seconds.
+        grid: numbers of rows and columns of the positions that have a place, in raster order; None: they are a line.
+    """
+
+    names: Sequence[str]
+    coordinates: np.ndarray
+    unit: str = "tokens"
+    grid: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def placed(self) -> np.ndarray:
+        """Whether each position has a place, (N,), bool."""
+        return ~np.isnan(self.coordinates).any(-1)
+
+    @classmethod
+    def of_tokens(cls, names: Sequence[str]) -> Axis:
+        """Return the positions of tokens."""
+        return cls(names, np.arange(len(names), dtype=np.float64)[:, None])
+
+    @classmethod
+    def of_patches(cls, grid: tuple[int, int], patch_pixels: tuple[float, float], before: Sequence[str] = ()) -> Axis:
+        """Return the positions of patches in raster order; their coordinates are those of their centres.
+
+        Args:
+            grid: numbers of rows and columns.
+            patch_pixels: height and width of a patch, in pixels.
+            before: names of positions before the first patch, such as [class], which have no place.
+        """
+        rows, columns = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
+        centres = (np.stack((rows, columns), 1) + 0.5) * np.array(patch_pixels)
+        coordinates = np.concatenate((np.full((len(before), 2), np.nan), centres))
+        return cls([*before, *[""] * len(centres)], coordinates, "pixels", grid)
+
+    @classmethod
+    def of_frames(cls, count: int, frame_seconds: float) -> Axis:
+        """Return the positions of consecutive frames; their coordinates are the times at which they begin."""
+        return cls([""] * count, np.arange(count, dtype=np.float64)[:, None] * frame_seconds, "seconds")
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A score as a function of the input's vectors, for the importance of each of them.
+
+    Attributes:
+        name: what the score is, such as the logit of a label.
+        vectors: the input: embeddings (N, D), or an image (C, H, W).
+        score: function from a batch of inputs, (B, N, D) or (B, C, H, W), to their scores (B,).
+        baseline: an input without information, of the shape of `vectors` or broadcastable to it.
+    """
+
+    name: str
+    vectors: Tensor
+    score: Callable[[Tensor], Tensor]
+    baseline: Tensor
+
+
+@dataclass
+class Example:
+    """An input, ready for figures.
+
+    Attributes:
+        name: the text, or the name of the file.
+        run: function that runs the model on this input alone, so that each layer computes all its positions.
+        encoder: positions of the encoder; None: there is no encoder.
+        decoder: positions of the decoder's inputs; None: there is no decoder.
+        outputs: names of what the decoder's positions predict; empty: there is no decoder.
+        keys: positions of an encoder's keys, where they differ from its queries; None: they are the same.
+        answer: the model's prediction.
+        image: the image as the model sees it, (H, W, 3 or 1), uint8; None: the input is no image.
+        features: features of a recording, (T, F), float; None: the input is no recording.
+        frame_seconds: time between two frames of `features`.
+        words: words that the model recognises, each with the time at which it begins, in seconds.
+        explained: function that returns a score to explain; None: there is none.
+    """
+
+    name: str
+    run: Callable[[], object]
+    encoder: Axis | None = None
+    decoder: Axis | None = None
+    outputs: Sequence[str] = ()
+    keys: Axis | None = None
+    answer: str = ""
+    image: np.ndarray | None = None
+    features: np.ndarray | None = None
+    frame_seconds: float = 0.0
+    words: Sequence[tuple[float, str]] = ()
+    explained: Callable[[], Explained] | None = None
+
+    def axes(self, kind: AttentionKind) -> tuple[Axis, Axis] | None:
+        """Return the positions of queries and keys of an attention layer of a kind; None: this input has none."""
+        if kind is AttentionKind.encoder:
+            axes = self.encoder, self.keys or self.encoder
+        elif kind is AttentionKind.decoder:
+            axes = self.decoder, self.decoder
+        else:
+            axes = self.decoder, self.encoder
+        return None if axes[0] is None or axes[1] is None else (axes[0], axes[1])
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What turns the hidden states of a stack into predictions of tokens.
+
+    Attributes:
+        stack: its blocks.
+        logits: function from hidden states (T, D), before the last normalisation, to scores (T, V).
+        pieces: function from token ids to their names.
+        of_decoder: whether the positions are those of the decoder, otherwise of the encoder.
+    """
+
+    stack: Stack
+    logits: Callable[[Tensor], Tensor]
+    pieces: Callable[[Sequence[int]], Sequence[str]]
+    of_decoder: bool
+
+
+@dataclass(frozen=True)
+class TokenVectors:
+    """The vectors of tokens: static ones of the embedding, and contextual ones of the layers of a stack.
+
+    Attributes:
+        embedding: the static vectors.
+        stack: its blocks, whose positions are those of the encoder, or of the decoder if there is no encoder.
+    """
+
+    embedding: nn.Embedding
+    stack: Stack
+
+
+class Inspector(Generic[M]):
+    """Examples for figures, of a user's inputs or of a split; a subclass implements `examples` and `of_split`.
+
+    Args:
+        predictor: predictor of the run, which reads inputs.
+    """
+
+    def __init__(self, predictor: Predictor[M]) -> None:
+        self.predictor, self.data, self.config = predictor, predictor.data, predictor.config
+
+    def examples(self, model: M, inputs: Sequence[Input]) -> list[Example]:
+        """Return the examples of a user's inputs.
+
+        Args:
+            model: in evaluation mode.
+            inputs: texts, or paths of files.
+
+        Raises:
+            DataError: if an input is malformed, too long or unreadable.
+        """
+        raise NotImplementedError
+
+    def of_split(self, model: M, split: str, count: int) -> list[Example]:
+        """Return at most `count` examples of a split, evenly spaced.
+
+        Args:
+            model: in evaluation mode.
+            split: train, validation or test.
+            count: maximum number of examples.
+
+        Raises:
+            DataError: if there is no such split, or its data cannot be read.
+        """
+        raise NotImplementedError
+
+    def lens(self, model: M) -> Lens | None:
+        """Return what predicts tokens from hidden states; None: the model does not predict tokens."""
+        return None
+
+    def token_vectors(self, model: M) -> TokenVectors | None:
+        """Return where the vectors of the input's tokens are; None: the input is no text."""
+        return None
+
+
+class TextInspector(Inspector[M]):
+    """Examples of texts; a subclass implements `example` and `texts`."""
+
+    predictor: Any
+
+    def examples(self, model: M, inputs: Sequence[Input]) -> list[Example]:
+        """Return the example of each text; see `Inspector.examples`."""
+        return self._read_by(self.predictor, model, inputs)
+
+    def of_split(self, model: M, split: str, count: int) -> list[Example]:
+        """Return examples of a split, cut to the model's maximum length; see `Inspector.of_split`."""
+        cutting = copy.copy(self.predictor)
+        cutting.on_long = OnLong.cut
+        return self._read_by(cutting, model, self.texts(split, count))
+
+    def _read_by(self, predictor: Any, model: M, inputs: Sequence[Input]) -> list[Example]:
+        examples = []
+        for number, (text, item) in enumerate(zip(inputs, predictor.read_inputs(list(inputs)), strict=True)):
+            if isinstance(item, Refusal):
+                raise BadInput(number, item.reason, item.remedy)
+            if not isinstance(item, Readable):
+                raise DataError(f"input {number + 1}: {item.details.get('error', 'it has no tokens')}")
+            examples.append(self.example(model, item.value, text if isinstance(text, str) else " | ".join(text)))
+        return examples
+
+    def example(self, model: M, value: Any, name: str) -> Example:
+        """Return the example of an input that `predictor.read_inputs` has read."""
+        raise NotImplementedError
+
+    def texts(self, split: str, count: int) -> list[Input]:
+        """Return at most `count` inputs of a split, evenly spaced."""
+        raise NotImplementedError

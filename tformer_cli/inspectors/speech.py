@@ -1,0 +1,108 @@
+"""Examples of recordings: with transcripts, and with translations.
+
+Shapes: T frames, T' frames after subsampling, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tformer_cli.inspectors.base import Axis, Example, Inspector, Lens
+from tformer_cli.inspectors.encoders import spaced
+from tformer_cli.inspectors.images import decoder_lens, with_text
+from tformer_cli.nn.block import Stack
+from tformer_cli.predictors.base import Input
+
+
+class RecordingInspector(Inspector[Any]):
+    """Examples of recordings; a subclass implements `example`. Of a long recording the first part is read."""
+
+    predictor: Any
+
+    def examples(self, model: Any, inputs: Sequence[Input]) -> list[Example]:
+        """Return the example of each recording; see `Inspector.examples`."""
+        data, device = self.data, next(model.parameters()).device
+        examples = []
+        for item in inputs:
+            content = getattr(item, "content", None) or Path(str(item))
+            name = str(getattr(item, "name", item))
+            sound = self.predictor.files.read(content, name)[: data.max_length]
+            batch = data.collate([sound], [""], np.zeros(1, np.int64)).to(device)
+            examples.append(self.example(model, batch, Path(name).name))
+        return examples
+
+    def of_split(self, model: Any, split: str, count: int) -> list[Example]:
+        """Return examples of a split; see `Inspector.of_split`."""
+        view, device = self.data.view(split), next(model.parameters()).device
+        examples = []
+        for row in spaced(len(self.data.split(split)), count):
+            batch = view.collate(0, np.array([row])).to(device)
+            examples.append(self.example(model, batch, view.name(row)))
+        return examples
+
+    def example(self, model: Any, batch: Any, name: str) -> Example:
+        """Return the example of a recording, a batch of one on the model's device."""
+        raise NotImplementedError
+
+    def of_encoder(self, model: Any, batch: Any, name: str) -> tuple[Example, tuple[Tensor, Tensor]]:
+        """Return the example of a recording for the encoder, and the encoder's inputs."""
+        features, lengths = self.data.inputs(batch, training=False)
+        with torch.inference_mode():
+            frames = int(model.encode(features, lengths).lengths[0])
+        hop_seconds = self.config.features.hop_ms / 1000
+        frame_seconds = hop_seconds * self.config.model.subsampling
+        example = Example(
+            name,
+            lambda: model.encode(features, lengths),
+            encoder=Axis.of_frames(frames, frame_seconds),
+            features=features[0, : int(lengths[0])].float().cpu().numpy(),
+            frame_seconds=hop_seconds,
+        )
+        return example, (features, lengths)
+
+
+class SpeechRecognitionInspector(RecordingInspector):
+    """Examples of recordings with their transcripts."""
+
+    def example(self, model: Any, batch: Any, name: str) -> Example:
+        """Return the example of a recording with its words, and with the decoder if the model has one."""
+        example, inputs = self.of_encoder(model, batch, name)
+        (prediction,) = self.predictor.transcribe_batch(model, batch)
+        example.words = [(word["start_seconds"], word["text"]) for word in prediction.details.get("words", ())]
+        example.answer = prediction.text
+        if hasattr(model, "decoder"):
+            ids = self.data.tokenizer.encode(prediction.text)[: self.config.model.max_length - 1]
+            return with_text(self, model, example, inputs, ids, prediction.text)
+        return example
+
+    def lens(self, model: Any) -> Lens | None:
+        """Return the output layer of the decoder; None: the model has none."""
+        stack = getattr(model, "decoder", None)
+        if not isinstance(stack, Stack):
+            return None
+
+        def logits(hidden: Tensor) -> Tensor:
+            return model.logits(stack.norm(hidden))
+
+        return Lens(stack, logits, self.data.tokenizer.pieces, of_decoder=True)
+
+
+class SpeechTranslationInspector(RecordingInspector):
+    """Examples of recordings with the translations that the model generates."""
+
+    def example(self, model: Any, batch: Any, name: str) -> Example:
+        """Return the example of a recording and its translation."""
+        example, inputs = self.of_encoder(model, batch, name)
+        (prediction,) = self.predictor.batch_texts(model, batch)
+        ids = self.data.tokenizer.encode(prediction.text, self.data.target_language)[: self.data.limit]
+        return with_text(self, model, example, inputs, ids, prediction.text)
+
+    def lens(self, model: Any) -> Lens | None:
+        """Return the output layer of the decoder."""
+        return decoder_lens(self, model)
