@@ -46,7 +46,7 @@ class Axis:
     @property
     def placed(self) -> np.ndarray:
         """Whether each position has a place, (N,), bool."""
-        return ~np.isnan(self.coordinates).any(-1)
+        return np.logical_not(np.isnan(self.coordinates).any(axis=-1))
 
     @classmethod
     def of_tokens(cls, names: Sequence[str]) -> Axis:

@@ -22,7 +22,7 @@ from tformer_cli.predictors.base import Input
 class TranslationInspector(TextInspector[Any]):
     """Examples of sentences with the translations that the model generates."""
 
-    def example(self, model: Any, value: np.ndarray, name: str) -> Example:
+    def example(self, model: Any, value: Any, name: str) -> Example:
         """Return the example of a source, (S,) int64, and its translation by the model."""
         (prediction,) = self.predictor.predict(model, [name])
         target = self.data.tokenizer.encode(prediction.text, self.data.target_language)
@@ -83,7 +83,7 @@ class TranslationInspector(TextInspector[Any]):
 class EditingInspector(TranslationInspector):
     """Examples of sentences with the translations of an editor, whose decoder reads them from both sides."""
 
-    def example(self, model: Any, value: tuple[np.ndarray, np.ndarray], name: str) -> Example:
+    def example(self, model: Any, value: Any, name: str) -> Example:
         """Return the example of a source and a draft of its translation, (S,) and (D,) int64."""
         return super().example(model, value[0], name)
 
