@@ -73,7 +73,11 @@ SENSES = typer.Option(
     show_default=False,
 )
 FORMAT = typer.Option(
-    ",".join(FORMATS), "--format", metavar="NAME,NAME", help="Files of each figure: svg, png or none."
+    ",".join(FORMATS),
+    "--format",
+    metavar="NAME,NAME",
+    help="Files of each figure: svg, png or none.",
+    autocompletion=one_of(*FORMATS, "none"),
 )
 OUTPUT = typer.Option(
     None, "--output", "-o", metavar="FOLDER", help="Folder to write.  [default: RUN/inspect]", show_default=False
