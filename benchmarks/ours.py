@@ -66,11 +66,11 @@ from tformer_cli.models.recurrent_seq2seq import RecurrentAttentionKind, Recurre
 from tformer_cli.models.seq2seq import Seq2SeqConfig  # noqa: E402
 from tformer_cli.models.seq2seq.model import Seq2Seq  # noqa: E402
 from tformer_cli.models.vit import ViTConfig  # noqa: E402
-from tformer_cli.tasks.registry import (  # noqa: E402
-    ImageClassificationExperiment,
+from tformer_cli.tasks.settings.images import ImageClassificationExperiment  # noqa: E402
+from tformer_cli.tasks.settings.speech import SpeechRecognitionExperiment  # noqa: E402
+from tformer_cli.tasks.settings.text import (  # noqa: E402
     LanguageModelExperiment,
     MaskedLanguageModelExperiment,
-    SpeechRecognitionExperiment,
     TextClassificationExperiment,
     TranslationExperiment,
 )

@@ -8,7 +8,7 @@ from tformer_cli.config.experiments import check_together
 from tformer_cli.config.schema import Normalisation, Positions
 from tformer_cli.errors import ConfigError
 from tformer_cli.models.conformer import ConformerConfig
-from tformer_cli.tasks.registry import SpeechRecognitionExperiment
+from tformer_cli.tasks.settings.speech import SpeechRecognitionExperiment
 
 
 def failure(**settings) -> str:

@@ -21,7 +21,7 @@ from tformer_cli.interop.marian_tokenizer import from_marian
 from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.tasks import translation
-from tformer_cli.tasks.registry import TranslationExperiment
+from tformer_cli.tasks.settings.text import TranslationExperiment
 from tformer_cli.tokenizers.tokenizer import Tokenizer
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")

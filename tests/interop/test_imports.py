@@ -32,7 +32,7 @@ from tformer_cli.models.token_heads import MaskedLanguageModel, SequenceClassifi
 from tformer_cli.models.vit import ViTConfig
 from tformer_cli.models.vit.model import ViT
 from tformer_cli.runs.checkpoint import load_model_tensors, tensors_to_bytes
-from tformer_cli.tasks.registry import ImageClassificationExperiment
+from tformer_cli.tasks.settings.images import ImageClassificationExperiment
 from tformer_cli.tokenizers.huggingface import JsonTokenizer
 from tformer_cli.train.initial import load_initial
 

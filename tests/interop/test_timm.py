@@ -20,7 +20,7 @@ from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.models.vit import ViTConfig
 from tformer_cli.models.vit.model import ViT
 from tformer_cli.runs.checkpoint import load_model_tensors
-from tformer_cli.tasks.registry import ImageClassificationExperiment
+from tformer_cli.tasks.settings.images import ImageClassificationExperiment
 
 
 def library():

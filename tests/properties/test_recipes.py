@@ -10,16 +10,17 @@ from tests.properties.families import ENTITIES, QUESTIONS, SENTIMENT
 from tformer_cli.config.compose import compose, recipes
 from tformer_cli.config.experiments import experiment
 from tformer_cli.config.schema import Source
-from tformer_cli.tasks.registry import (
+from tformer_cli.tasks.settings.images import (
     CaptioningExperiment,
     ImageClassificationExperiment,
     ImageGenerationExperiment,
+    MaskedPatchesExperiment,
+)
+from tformer_cli.tasks.settings.speech import SpeechRecognitionExperiment, SpeechTranslationExperiment
+from tformer_cli.tasks.settings.text import (
     LanguageModelExperiment,
     MaskedLanguageModelExperiment,
-    MaskedPatchesExperiment,
     QuestionAnsweringExperiment,
-    SpeechRecognitionExperiment,
-    SpeechTranslationExperiment,
     TextClassificationExperiment,
     TokenTaggingExperiment,
     TranslationExperiment,

@@ -8,7 +8,7 @@ from tformer_cli.cli.main import main
 from tformer_cli.config.compose import compose, from_yaml
 from tformer_cli.errors import DataError
 from tformer_cli.tasks import build
-from tformer_cli.tasks.registry import TranslationExperiment
+from tformer_cli.tasks.settings.text import TranslationExperiment
 from tformer_cli.tasks.sizing import suggested
 
 LANGUAGES = ["data.source_language=en", "data.target_language=ja"]

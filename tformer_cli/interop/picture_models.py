@@ -18,7 +18,7 @@ from tformer_cli.interop.gate import Say, warn
 from tformer_cli.interop.reading import CONFIG, LARGEST, WEIGHTS, Settings, label_names, read_json, read_weights
 from tformer_cli.interop.writing import json_file, weights_file
 from tformer_cli.models.image_head import ImageClassifier
-from tformer_cli.tasks.registry import ImageClassificationExperiment
+from tformer_cli.tasks.settings.images import ImageClassificationExperiment
 from tformer_cli.train.restore import Opened
 
 CODING = "preprocessor_config.json"

@@ -13,7 +13,7 @@ from tformer_cli.models.encoder_decoder import EncoderDecoder, TransformerDecode
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.next_token import TeacherForcing
 from tformer_cli.predictors.captioning import Captioner
-from tformer_cli.tasks.registry import CaptioningExperiment
+from tformer_cli.tasks.settings.images import CaptioningExperiment
 from tformer_cli.tasks.task import Phase, Task
 
 

@@ -9,7 +9,7 @@ from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.classification import ImageClassification
 from tformer_cli.predictors.images import ImageClassificationPredictor
-from tformer_cli.tasks.registry import ImageClassificationExperiment
+from tformer_cli.tasks.settings.images import ImageClassificationExperiment
 from tformer_cli.tasks.task import Phase, Task
 
 

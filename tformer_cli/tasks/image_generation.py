@@ -14,7 +14,7 @@ from tformer_cli.models.registry import build_body
 from tformer_cli.nn.spectral_norm import iterate_spectral_norms
 from tformer_cli.objectives.adversarial import DiscriminatorHinge, GeneratorHinge
 from tformer_cli.predictors.image_generation import ImageGenerationPredictor
-from tformer_cli.tasks.registry import ImageGenerationExperiment
+from tformer_cli.tasks.settings.images import ImageGenerationExperiment
 from tformer_cli.tasks.task import Phase, Task
 
 

@@ -8,7 +8,7 @@ from tformer_cli.inspectors.language_model import LanguageModelInspector
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.next_token import NextToken
 from tformer_cli.predictors.language_model import LanguageModelPredictor
-from tformer_cli.tasks.registry import LanguageModelExperiment
+from tformer_cli.tasks.settings.text import LanguageModelExperiment
 from tformer_cli.tasks.task import Phase, Task
 
 

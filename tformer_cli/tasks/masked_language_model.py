@@ -9,7 +9,7 @@ from tformer_cli.models.registry import build_body
 from tformer_cli.models.token_heads import MaskedLanguageModel
 from tformer_cli.objectives.masked_tokens import MaskedTokens
 from tformer_cli.predictors.masked_tokens import MaskedTokensPredictor
-from tformer_cli.tasks.registry import MaskedLanguageModelExperiment
+from tformer_cli.tasks.settings.text import MaskedLanguageModelExperiment
 from tformer_cli.tasks.task import Phase, Task
 
 

@@ -9,7 +9,7 @@ from tformer_cli.models.patch_head import MaskedPatchModel
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.masked_patches import MaskedPatches
 from tformer_cli.predictors.images import MaskedPatchesPredictor
-from tformer_cli.tasks.registry import MaskedPatchesExperiment
+from tformer_cli.tasks.settings.images import MaskedPatchesExperiment
 from tformer_cli.tasks.task import Phase, Task
 
 

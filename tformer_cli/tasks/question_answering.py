@@ -9,7 +9,7 @@ from tformer_cli.models.registry import build_body
 from tformer_cli.models.token_heads import SpanClassifier
 from tformer_cli.objectives.spans import Spans
 from tformer_cli.predictors.question_answering import QuestionAnswerer
-from tformer_cli.tasks.registry import QuestionAnsweringExperiment
+from tformer_cli.tasks.settings.text import QuestionAnsweringExperiment
 from tformer_cli.tasks.task import Phase, Task
 
 

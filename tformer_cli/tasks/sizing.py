@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tformer_cli.config.schema import BadSample, Experiment
 from tformer_cli.data.text.parallel import ParallelSplit, read_parallel
-from tformer_cli.tasks.registry import Size, TranslationExperiment
+from tformer_cli.tasks.settings.text import Size, TranslationExperiment
 
 COUNTED_PAIRS = 100_000
 """Number of pairs whose characters are counted."""

@@ -9,7 +9,7 @@ from tformer_cli.inspectors.speech import SpeechRecognitionInspector
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.ctc import CTC, JointCTCAttention
 from tformer_cli.predictors.speech import SpeechRecogniser
-from tformer_cli.tasks.registry import SpeechRecognitionExperiment
+from tformer_cli.tasks.settings.speech import SpeechRecognitionExperiment
 from tformer_cli.tasks.task import Phase, Task
 
 

@@ -14,7 +14,7 @@ from tformer_cli.models.encoder_decoder import EncoderDecoder, TransformerDecode
 from tformer_cli.models.registry import build_body
 from tformer_cli.objectives.next_token import TeacherForcing
 from tformer_cli.predictors.speech_translation import SpeechTranslator
-from tformer_cli.tasks.registry import SpeechTranslationExperiment
+from tformer_cli.tasks.settings.speech import SpeechTranslationExperiment
 from tformer_cli.tasks.task import Phase, Task
 
 

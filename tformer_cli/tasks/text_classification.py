@@ -9,7 +9,7 @@ from tformer_cli.models.registry import build_body
 from tformer_cli.models.token_heads import SequenceClassifier
 from tformer_cli.objectives.classification import TextClassification
 from tformer_cli.predictors.text_classification import TextClassifier
-from tformer_cli.tasks.registry import TextClassificationExperiment
+from tformer_cli.tasks.settings.text import TextClassificationExperiment
 from tformer_cli.tasks.task import Phase, Task
 
 

@@ -9,7 +9,7 @@ from tformer_cli.models.registry import build_body
 from tformer_cli.models.token_heads import TokenClassifier
 from tformer_cli.objectives.tagging import Tagging
 from tformer_cli.predictors.tagging import Tagger
-from tformer_cli.tasks.registry import TokenTaggingExperiment
+from tformer_cli.tasks.settings.text import TokenTaggingExperiment
 from tformer_cli.tasks.task import Phase, Task
 
 

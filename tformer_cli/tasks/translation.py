@@ -12,7 +12,7 @@ from tformer_cli.objectives.dual_policy import DualPolicy
 from tformer_cli.objectives.next_token import NextToken
 from tformer_cli.predictors.editing import TextEditor
 from tformer_cli.predictors.translation import Translator
-from tformer_cli.tasks.registry import TranslationExperiment
+from tformer_cli.tasks.settings.text import TranslationExperiment
 from tformer_cli.tasks.task import Phase, Task
 
 

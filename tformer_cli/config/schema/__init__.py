@@ -1,7 +1,7 @@
 """All settings: the dataclasses that recipes, option groups and overrides are checked against.
 
 A recipe composes option groups of `conf/` into one `Experiment`. Each task has its own subclass of `Experiment`, in
-`tformer_cli.tasks.registry`, which fixes the types of its nodes; the settings of a model family are in its package in
+`tformer_cli.tasks.settings`, which fixes the types of its nodes; the settings of a model family are in its package in
 `tformer_cli.models`. Enumerations are written in a config by their names (`norm: pre`). The range of a setting is in
 the metadata of its field. Invalid combinations of settings are refused by the method `check` of the dataclass that
 contains them; `tformer_cli.config.compose` calls each of these methods.

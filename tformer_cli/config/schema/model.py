@@ -10,6 +10,10 @@ from tformer_cli.config.family import AttentionShape, Limits
 from tformer_cli.config.schema.settings import Names, setting
 from tformer_cli.errors import ConfigError
 
+if TYPE_CHECKING:
+    from tformer_cli.config.schema.data import TokenizerConfig
+    from tformer_cli.config.schema.training import DecodeConfig
+
 Norm = Names("Norm", "pre post")
 Activation = Names("Activation", "relu gelu gelu_tanh swish glu reglu geglu swiglu")
 Positions = Names(
@@ -168,6 +172,20 @@ class TransformerDecoderConfig(TextModelConfig):
     depth: int = setting(6, "number of blocks", low=1, high=1000)
     tie_embeddings: bool = setting(True, "share the weights of the token embedding and the output layer")
 
+    def check_outputs(self, decode: DecodeConfig, tokenizer: TokenizerConfig) -> None:
+        """Refuse a maximum output length above that of the decoder, and settings without effect on texts for files.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        if decode.max_length > self.max_length:
+            cause = f"decode.max_length: {decode.max_length} is more than decoder.max_length {self.max_length}"
+            raise ConfigError(cause, f"decode.max_length={self.max_length}")
+        if tokenizer.sampling:
+            raise ConfigError("tokenizer.sampling: this task does not sample segmentations", "tokenizer.sampling=0")
+        names = ("max_length_a", "max_length_b", "batch", "workers", "precision", "shortlist", "alignments")
+        decode.check_idle(names, "texts for files")
+
 
 Pooling = Names("Pooling", "cls mean")
 
@@ -186,6 +204,16 @@ class ClassifierHeadConfig(HeadConfig):
 
     pooling: Pooling = setting(Pooling.cls, "input of the head: the first token (texts: after the pooler), or the mean")
     class_weights: bool = setting(False, "weight each label in the loss by 1 / its share of the training examples")
+
+    def check_balance(self, balance: float) -> None:
+        """Refuse to balance labels both by sampling, as `data.balance` does, and by weights.
+
+        Raises:
+            ConfigError: if both are set.
+        """
+        if balance and self.class_weights:
+            cause = "data.balance and head.class_weights both raise the weight of rare labels"
+            raise ConfigError(cause, "choose one: head.class_weights=false, or data.balance=0")
 
 
 @dataclass

@@ -123,6 +123,31 @@ class FeatureConfig:
         Normalise.utterance, "normalise each bin to mean 0 and variance 1, over the utterance or the training data"
     )
 
+    def check_recordings(self, sample_rate: int, augment: SpeechAugmentConfig) -> None:
+        """Refuse features that the recordings do not have, and augmentation that the features do not allow.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        if augment.frequency_masks and augment.frequency_mask_bins >= self.bins:
+            widest = augment.frequency_mask_bins
+            cause = f"augment.frequency_mask_bins: {widest} would mask all of features.bins {self.bins}"
+            raise ConfigError(cause, f"augment.frequency_mask_bins={self.bins // 3}")
+        if self.kind is Features.stored:
+            for key, nothing in (("speeds", [1.0]), ("gain_db", 0), ("noise", 0), ("shift_ms", 0)):
+                if getattr(augment, key) != nothing:
+                    cause = f"augment.{key}: needs sound, and features.kind is stored"
+                    raise ConfigError(cause, f"augment.{key}={nothing}")
+            return
+        half = sample_rate / 2
+        highest = self.high_hz or half
+        if self.high_hz > half:
+            cause = f"features.high_hz: {self.high_hz:g} is more than half of data.sample_rate, {half:g}"
+            raise ConfigError(cause, "features.high_hz=0")
+        if self.low_hz >= highest:
+            cause = f"features.low_hz: {self.low_hz:g} is not below the highest frequency, {highest:g}"
+            raise ConfigError(cause, "features.low_hz=20")
+
 
 @dataclass
 class SpeechAugmentConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tformer_cli.config.schema.settings import Names, setting
@@ -193,6 +194,24 @@ class DecodeConfig:
         if self.n_best > self.beam and not self.sample:
             cause = f"decode.n_best: {self.n_best} is more than decode.beam {self.beam}"
             raise ConfigError(cause, f"decode.beam={self.n_best}")
+
+    def check_idle(self, names: Iterable[str], what: str, remedy: str = "") -> None:
+        """Refuse settings that have no effect and are not at their defaults.
+
+        Args:
+            names: names of those without effect.
+            what: what they have no effect on.
+            remedy: the remedy; empty: the default value.
+
+        Raises:
+            ConfigError: naming the first.
+        """
+        defaults = type(self)()
+        for name in names:
+            if getattr(self, name) != getattr(defaults, name):
+                value = getattr(defaults, name)
+                cause = f"decode.{name}: it has no effect on {what}"
+                raise ConfigError(cause, remedy or f"decode.{name}={str(getattr(value, 'name', value)).lower()}")
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""The settings of each task, in a module for each kind of data: `text`, `images` and `speech`."""
