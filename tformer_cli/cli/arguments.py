@@ -88,7 +88,7 @@ class PredictionArguments:
         """Options by the settings that they set, without those that are given as settings."""
         as_settings = decode_settings([item for item in self.inputs if is_setting(item)])
         names = {f"decode.{name}": OPTIONS[name] for name in self.decode if name not in as_settings}
-        return names | ({} if self.device == "auto" else DEVICE_NAME) | (PRECISION_NAME if self.precision else {})
+        return names | machine_names(self.device, self.precision)
 
     @property
     def texts(self) -> list[str]:
@@ -107,6 +107,11 @@ def precision_setting(precision: str) -> list[str]:
     return [f"trainer.precision={precision}"] if precision else []
 
 
+def machine_names(device: str, precision: str) -> dict[str, str]:
+    """Return `--device` and `--precision` by the settings that they set, without those that were not given."""
+    return ({} if device == "auto" else DEVICE_NAME) | (PRECISION_NAME if precision else {})
+
+
 def check_options(task: Any, arguments: PredictionArguments, *, translating: bool) -> None:
     """Refuse options and search settings that do not apply to a run.
 
@@ -123,8 +128,7 @@ def check_options(task: Any, arguments: PredictionArguments, *, translating: boo
     if arguments.draft is not None and not task.predictor.takes_drafts:
         cause = f"--draft: the model of {arguments.run} edits no drafts, it generates translations token by token"
         raise ConfigError(cause, "leave it out; docs/editing.md describes models that edit")
-    check_trained(arguments.settings)
-    check_decode(task, arguments.options)
+    check_settings(task, arguments.settings, arguments.options)
     if arguments.on_long:
         names = [choice.name for choice in OnLong]
         if arguments.on_long not in names:
@@ -173,14 +177,19 @@ def check_trained(settings: Sequence[str]) -> None:
             raise ConfigError(f"{key} has no effect on a trained model", "leave it out, or set it for training")
 
 
-def check_settings(task: Any, settings: Sequence[str]) -> None:
+def check_settings(task: Any, settings: Sequence[str], options: Mapping[str, str] | None = None) -> None:
     """Refuse settings that have no effect on a trained run of a task.
+
+    Args:
+        task: task of the run.
+        settings: the settings KEY=VALUE, including those given as options.
+        options: options by the names of search settings; None: none was given.
 
     Raises:
         ConfigError: if there is one; the error names the first.
     """
     check_trained(settings)
-    check_decode(task, decode_settings(settings))
+    check_decode(task, decode_settings(settings) | dict(options or {}))
 
 
 def check_decode(task: Any, options: Mapping[str, str]) -> None:

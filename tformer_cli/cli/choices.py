@@ -7,6 +7,10 @@ from pathlib import Path
 
 PRECISIONS = ("fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+LONG_INPUTS = ("error", "cut", "skip")
+"""Treatments of inputs beyond the model's maximum length."""
+FORMATS = ("lines", "csv", "tsv", "json", "jsonl", "parquet", "arrow")
+"""Formats of files with texts."""
 
 
 def one_of(*values: str) -> Callable[[], list[str]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tformer_cli.cli.choices import one_of, run_folders
-from tformer_cli.cli.evaluate import CHECKPOINT, DEVICE, PRECISION, SPLIT, check_split
+from tformer_cli.cli.options import CHECKPOINT, DEVICE, PRECISION, SPLIT, check_split
 from tformer_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,10 +62,9 @@ def compare(
     Evaluations that are saved in the run folders are used; missing ones are made and saved there.
     """
     from tformer_cli.cli.arguments import (
-        DEVICE_NAME,
-        PRECISION_NAME,
         check_settings,
         is_setting,
+        machine_names,
         named_as_options,
         precision_setting,
     )
@@ -84,7 +83,7 @@ def compare(
     note_repeated(settings)
     from tformer_cli.train.compare import compare_runs
 
-    with named_as_options(({} if device == "auto" else DEVICE_NAME) | (PRECISION_NAME if precision else {})):
+    with named_as_options(machine_names(device, precision)):
         comparison = compare_runs(
             folders, split, [*settings, *precision_setting(precision)], metric=metric, by=by,
             **({"speaker": speaker} if speaker else {}), checkpoint=checkpoint, device=device,

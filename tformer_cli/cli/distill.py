@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from tformer_cli.cli.choices import one_of
-from tformer_cli.cli.evaluate import CHECKPOINT, DEVICE, PRECISION, RUN, check_split
+from tformer_cli.cli.choices import LONG_INPUTS, one_of
+from tformer_cli.cli.options import CHECKPOINT, DEVICE, PRECISION, QUIET, RUN, check_split, split_option
 from tformer_cli.errors import ConfigError, RunError
 
 OVERRIDES = typer.Argument(
@@ -18,14 +18,12 @@ OVERRIDES = typer.Argument(
     help="The data, such as data.path=FOLDER, and the search, such as decode.beam=8 or decode.n_best=2.",
 )
 OUTPUT = typer.Option(..., "--output", "-o", metavar="FOLDER", help="Folder to write.")
-SPLIT = typer.Option(
-    "train", "--split", help="train, validation or test.", autocompletion=one_of("train", "validation", "test")
-)
+SPLIT = split_option("train")
 ON_LONG = typer.Option(
     "skip",
     "--on-long",
     help="Sources beyond the model's maximum length: error, cut or skip.",
-    autocompletion=one_of("error", "cut", "skip"),
+    autocompletion=one_of(*LONG_INPUTS),
 )
 
 
@@ -38,13 +36,13 @@ def distill(
     device: str = DEVICE,
     precision: str = PRECISION,
     checkpoint: str = CHECKPOINT,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
+    quiet: bool = QUIET,
 ) -> None:
     """Write parallel text to train a student on: the sources of a split, with a trained run's outputs as targets.
 
     An interrupted command continues where it stopped when it is called again.
     """
-    from tformer_cli.cli.arguments import DEVICE_NAME, PRECISION_NAME, named_as_options, precision_setting
+    from tformer_cli.cli.arguments import machine_names, named_as_options, precision_setting
     from tformer_cli.cli.output import note, note_repeated
     from tformer_cli.predictors.inputs import OnLong
 
@@ -55,7 +53,7 @@ def distill(
     from tformer_cli.train.distill import distill_run
 
     settings = [*(overrides or []), *precision_setting(precision)]
-    with named_as_options(({} if device == "auto" else DEVICE_NAME) | (PRECISION_NAME if precision else {})):
+    with named_as_options(machine_names(device, precision)):
         distilled = distill_run(
             run, output, split, overrides=settings, checkpoint=checkpoint, device=device, on_long=on_long,
             quiet=quiet, check=partial(_check, run=run, settings=overrides or []),

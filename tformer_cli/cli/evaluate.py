@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Sequence
@@ -12,38 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tformer_cli.cli.choices import DEVICES, PRECISIONS, one_of, run_folders
+from tformer_cli.cli.options import CHECKPOINT, DEVICE, PRECISION, RUN, SPLIT, check_split
 from tformer_cli.errors import ConfigError, RunError
-
-SPLITS = ("train", "validation", "test")
 
 if TYPE_CHECKING:
     from tformer_cli.train.evaluate import Report
 
-
-RUN = typer.Argument(help="Run folder, or a checkpoint in one.", autocompletion=run_folders)
 OVERRIDES = typer.Argument(
     None,
     metavar="[KEY=VALUE]...",
     help="Other data, such as data.test=FILE, or another search, such as decode.beam=1.",
 )
-SPLIT = typer.Option("test", "--split", help="train, validation or test.", autocompletion=one_of(*SPLITS))
 AS_JSON = typer.Option(False, "--json", help="Print the scores as JSON.")
-DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.", autocompletion=one_of(*DEVICES))
-PRECISION = typer.Option(
-    "",
-    "--precision",
-    help="fp32 or bf16.  [default: that of the scores in training]",
-    autocompletion=one_of(*PRECISIONS),
-    show_default=False,
-)
-CHECKPOINT = typer.Option(
-    "",
-    "--checkpoint",
-    help="best, latest, or a name in the run's checkpoints.",
-    autocompletion=one_of("best", "latest"),
-    show_default=False,
-)
 PREDICTIONS = typer.Option(
     None,
     "--predictions",
@@ -69,11 +48,11 @@ def evaluate(
     check_split(split)
     note_repeated(overrides or [])
     table_format = "" if predictions is None else _table_format(predictions)
-    from tformer_cli.cli.arguments import DEVICE_NAME, PRECISION_NAME, named_as_options, precision_setting
+    from tformer_cli.cli.arguments import machine_names, named_as_options, precision_setting
     from tformer_cli.train.evaluate import evaluate_run
 
     settings = [*(overrides or []), *precision_setting(precision)]
-    with named_as_options(({} if device == "auto" else DEVICE_NAME) | (PRECISION_NAME if precision else {})):
+    with named_as_options(machine_names(device, precision)):
         report = evaluate_run(
             run, split, overrides=settings, checkpoint=checkpoint, device=device, predictions=bool(table_format),
             check=partial(_check, split=split, settings=overrides or [], predictions=predictions),
@@ -130,18 +109,6 @@ def _write_table(rows: list[dict[str, Any]], path: Path, table_format: str) -> N
     with output_file(path) as file:
         for part in encoded_rows(rows, table_format):
             file.write(part)
-
-
-def check_split(split: str) -> None:
-    """Refuse an unknown split.
-
-    Raises:
-        ConfigError: if it is not train, validation or test.
-    """
-    if split not in SPLITS:
-        similar = difflib.get_close_matches(split, SPLITS, 1, 0.4) or (["validation"] if split == "dev" else [])
-        hint = f"did you mean {similar[0]}?" if similar else "data.test=FILE evaluates other data"
-        raise ConfigError(f"--split: {split!r} is not one of {', '.join(SPLITS)}", hint)
 
 
 def show(report: Report, *, as_json: bool = False) -> None:

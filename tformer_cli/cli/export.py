@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from tformer_cli.cli.choices import export_formats, run_folders
+from tformer_cli.cli.choices import export_formats
+from tformer_cli.cli.options import OUTPUT_FOLDER, RUN
 from tformer_cli.errors import ConfigError, RunError
 
 
@@ -25,8 +26,8 @@ class ExportCommand(TyperCommand):
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder, or a checkpoint in one.", autocompletion=run_folders)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    run: Annotated[Path, RUN],
+    output: Annotated[Path, OUTPUT_FOLDER],
     to: Annotated[str, typer.Option("--to", help="Format.", autocompletion=export_formats)] = "huggingface",
 ) -> None:
     """Export a run to the format of another library; the formats depend on the model family.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tformer_cli.cli.choices import one_of
+from tformer_cli.cli.choices import FORMATS, one_of
+from tformer_cli.cli.options import HEADER, OUTPUT_FILE, OUTPUT_FOLDER
 from tformer_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,20 +22,13 @@ app = typer.Typer(help="Train, use and inspect tokenizers: train, encode, decode
 TOKENIZER = typer.Argument(help="Tokenizer folder, .model file, or run folder.")
 FILES = typer.Argument(None, metavar="[FILE]...", help="Text files or tables. If omitted, standard input is read.")
 COLUMN = typer.Option(None, "--column", metavar="NAME", help="Tables: column of the text.", show_default=False)
-HEADER = typer.Option(
-    None,
-    "--header/--no-header",
-    help="CSV, TSV: whether the first line names the columns.  [default: detected, and reported]",
-    show_default=False,
-)
 FORMAT = typer.Option(
     "",
     "--format",
     help="lines, csv, tsv, json, jsonl, parquet or arrow.  [default: by file name]",
     show_default=False,
-    autocompletion=one_of("lines", "csv", "tsv", "json", "jsonl", "parquet", "arrow"),
+    autocompletion=one_of(*FORMATS),
 )
-OUTPUT = typer.Option(None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False)
 LANGUAGE = typer.Option(None, "--language", help="Language of separate vocabularies.", show_default=False)
 
 
@@ -47,7 +41,7 @@ def _help(context: typer.Context) -> None:
 @app.command()
 def train(
     files: Annotated[list[Path], typer.Argument(help="Text files; the suffix is the language, as in train.en.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    output: Annotated[Path, OUTPUT_FOLDER],
     kind: Annotated[
         str, typer.Option("--kind", help="unigram, bpe or char.", autocompletion=one_of("unigram", "bpe", "char"))
     ] = "unigram",
@@ -131,7 +125,7 @@ def encode(
     column: str = COLUMN,
     form: str = FORMAT,
     header: bool = HEADER,
-    output: Path = OUTPUT,
+    output: Path = OUTPUT_FILE,
 ) -> None:
     """Tokenize text: print a line of pieces, or ids, for each line or row."""
     from tformer_cli.cli import text
@@ -146,7 +140,7 @@ def encode(
 
 @app.command()
 def decode(
-    tokenizer: Path = TOKENIZER, files: list[Path] = FILES, language: str = LANGUAGE, output: Path = OUTPUT
+    tokenizer: Path = TOKENIZER, files: list[Path] = FILES, language: str = LANGUAGE, output: Path = OUTPUT_FILE
 ) -> None:
     """Decode ids, as `encode --ids` prints them: print a line of text for each line."""
     from tformer_cli.cli import text

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tformer_cli.cli.choices import recipe_names, run_folders
+from tformer_cli.cli.options import QUIET
 from tformer_cli.cli.run_folders import check_run, has_checkpoints, holds_run, last_run, new_run, undo_start
 from tformer_cli.errors import ConfigError, RunError
 
@@ -37,7 +38,6 @@ RUN = typer.Option(
 RESUME = typer.Option(False, "--resume", help="Continue the run of --run from its newest checkpoint.")
 PROCESSES = typer.Option(1, "--processes", min=1, help="Number of training processes on this machine.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Print the complete configuration as YAML without training.")
-QUIET = typer.Option(False, "--quiet", "-q", help="Print only errors.")
 MULTIRUN = typer.Option(False, "--multirun", "-m", help="Train a run for each combination of KEY=A,B values.")
 LIMITS = ("steps", "epochs", "minutes")
 JOBS = typer.Option(1, "--jobs", "-j", min=1, help="With -m: number of parallel runs.")

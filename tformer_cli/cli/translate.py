@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from tformer_cli.cli.arguments import PredictionArguments
-from tformer_cli.cli.choices import DEVICES, PRECISIONS, one_of, run_folders
+from tformer_cli.cli.choices import FORMATS, LONG_INPUTS, one_of
+from tformer_cli.cli.options import CHECKPOINT, DEVICE, HEADER, OUTPUT_FILE, PRECISION, RUN
 from tformer_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from tformer_cli.cli.reading import Line
     from tformer_cli.predictors.base import Prediction
 
-RUN = typer.Argument(help="Run folder, or a checkpoint in one.", autocompletion=run_folders)
 INPUTS = typer.Argument(
     None,
     metavar="[FILE]... [KEY=VALUE]...",
@@ -41,13 +41,7 @@ FORMAT = typer.Option(
     "",
     "--format",
     help="Format of files: lines, csv, tsv, json, jsonl, parquet, arrow or conll.  [default: by file name]",
-    autocompletion=one_of("lines", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "conll"),
-    show_default=False,
-)
-HEADER = typer.Option(
-    None,
-    "--header/--no-header",
-    help="CSV, TSV: whether the first line names the columns.  [default: detected, and reported]",
+    autocompletion=one_of(*FORMATS, "conll"),
     show_default=False,
 )
 ON_LONG = typer.Option(
@@ -55,7 +49,7 @@ ON_LONG = typer.Option(
     "--on-long",
     help="Inputs beyond the model's maximum length: error, cut or skip.  [default: error; classification and"
     " question answering: cut]",
-    autocompletion=one_of("error", "cut", "skip"),
+    autocompletion=one_of(*LONG_INPUTS),
     show_default=False,
 )
 DRAFT = typer.Option(
@@ -90,28 +84,12 @@ LABEL = typer.Option(
 )
 SEED = typer.Option(None, "--seed", min=0, help="Sampling, image generation: random seed.", show_default=False)
 AS_JSON = typer.Option(False, "--json", help="Print a JSON object per input: input, text, scores, hypotheses.")
-OUTPUT = typer.Option(None, "--output", "-o", help="File to write.  [default: standard output]", show_default=False)
 OUTPUT_OR_IMAGES = typer.Option(
     None,
     "--output",
     "-o",
     help="File to write; image generation: a .png file with all images, or a folder.  [default: standard output]",
     show_default=False,
-)
-DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.", autocompletion=one_of(*DEVICES))
-PRECISION = typer.Option(
-    "",
-    "--precision",
-    help="fp32 or bf16.  [default: that of the scores in training]",
-    autocompletion=one_of(*PRECISIONS),
-    show_default=False,
-)
-CHECKPOINT = typer.Option(
-    "",
-    "--checkpoint",
-    help="best, latest, or a name in the run's checkpoints.",
-    show_default=False,
-    autocompletion=one_of("best", "latest"),
 )
 
 
@@ -128,7 +106,7 @@ def translate(
     batch: int = BATCH,
     workers: int = WORKERS,
     as_json: bool = AS_JSON,
-    output: Path = OUTPUT,
+    output: Path = OUTPUT_FILE,
     device: str = DEVICE,
     precision: str = PRECISION,
     checkpoint: str = CHECKPOINT,

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from tformer_cli.config.schema import Experiment
+from tformer_cli.config.splits import SPLITS
 from tformer_cli.config.values import leaves
 from tformer_cli.errors import DataError
 
-SPLITS = ("train", "validation", "test")
 E = TypeVar("E", bound=Experiment)
 
 

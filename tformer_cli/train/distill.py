@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 from tformer_cli import __version__
-from tformer_cli.config.paths import SPLITS
 from tformer_cli.config.schema import DecodeConfig, TextExperiment
+from tformer_cli.config.splits import SPLITS
 from tformer_cli.config.values import plain
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.predictors.inputs import BadInput, OnLong
