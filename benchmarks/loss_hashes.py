@@ -46,7 +46,7 @@ SETTINGS = [
 
 @dataclass(frozen=True)
 class Hashes:
-    """The results of a seeded run: the last training loss, and SHA-256 of its files."""
+    """The results of a seeded run: the last training loss (of the last phase), and SHA-256 of its files."""
 
     loss: float
     weights: str
@@ -71,7 +71,8 @@ def run_hashes(family: Family, folder: Path, processes: int = 1) -> Hashes:
     launch(family.config(folder / "cache", *SETTINGS), run, processes=processes, quiet=True)
     newest = run / "checkpoints" / "step-00000006"
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    losses = [line["train/loss"] for line in lines if "train/loss" in line]
+    entries = [entry for line in lines for entry in line.items()]
+    losses = [value for name, value in entries if name.startswith("train/") and name.endswith("/loss")]
     opened = open_run(run, device="cpu")
     texts = [prediction.text for prediction in opened.predict(family.inputs)]
     return Hashes(

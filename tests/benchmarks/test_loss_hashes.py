@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -48,6 +49,13 @@ def test_a_tensor_is_hashed_with_its_name_type_shape_and_bytes(tmp_path, monkeyp
         save_file(content, tmp_path / f"{number}.safetensors")
         hashes.add(script.tensors_hash(tmp_path / f"{number}.safetensors"))
     assert len(hashes) == len(tensors)
+
+
+def test_the_loss_of_a_step_of_several_phases_is_that_of_the_last(tmp_path, monkeypatch):
+    script = load(monkeypatch)
+    hashes = script.run_hashes(family_named("sagan"), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert hashes.loss == [line for line in lines if "train/generator/loss" in line][-1]["train/generator/loss"]
 
 
 def test_every_family_has_its_own_name():
