@@ -12,7 +12,8 @@ import typer
 
 from tformer_cli.cli.arguments import DEVICE_NAME, PredictionArguments, named_as_options
 from tformer_cli.cli.choices import one_of
-from tformer_cli.cli.evaluate import CHECKPOINT, DEVICE, RUN, SPLITS, check_split
+from tformer_cli.cli.options import CHECKPOINT, DEVICE, RUN, check_split
+from tformer_cli.config.splits import SPLITS
 from tformer_cli.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
