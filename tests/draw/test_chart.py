@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tformer_cli.draw import Chart, Series, draw, layout, svg
-from tformer_cli.draw.axes import labels, ticks
+from tformer_cli.draw.axes import inner_ticks, labels, ticks
 from tformer_cli.draw.drawing import COLOURS, Circle, Line, Polygon, Text
 from tformer_cli.draw.raster import visible_parts
 
@@ -50,12 +50,14 @@ def test_error_bars_and_the_sheet_enclose_everything():
         for shape in drawing.shapes:
             for x, y in (
                 shape.corners if isinstance(shape, Polygon) else [shape.place] if isinstance(shape, Text) else
-                [shape.begin, shape.end] if isinstance(shape, Line) else [shape.centre]
+                shape.points if isinstance(shape, Line) else [shape.centre]
             ):  # fmt: skip
                 assert 0 <= x <= drawing.width and 0 <= y <= drawing.height
-    bars = [shape for shape in layout(POINTS).shapes if isinstance(shape, Line) and shape.begin[0] == shape.end[0]]
+    lines = [shape.points for shape in layout(POINTS).shapes if isinstance(shape, Line)]
+    bars = [points for points in lines if points[0][0] == points[1][0]]
+    lengths = [abs(begin[1] - end[1]) for begin, end in bars]
     assert len(bars) == 2
-    assert abs(bars[0].begin[1] - bars[0].end[1]) == pytest.approx(2.5 * abs(bars[1].begin[1] - bars[1].end[1]))
+    assert lengths[0] == pytest.approx(2.5 * lengths[1])
 
 
 def test_png_has_the_colours_at_the_places_of_the_svg():
@@ -91,7 +93,7 @@ def test_the_seventh_colour_is_legible_on_dark_pages():
         ([0.0, 100.0], [0, 20, 40, 60, 80, 100]),
         ([27.1, 27.9], [27.0, 27.2, 27.4, 27.6, 27.8, 28.0]),
         ([5.0], [5.0, 5.01, 5.02, 5.03, 5.04, 5.05]),
-        ([-0.2, 0.9], [-0.5, 0, 0.5, 1.0]),
+        ([-0.2, 0.9], [-0.2, 0, 0.2, 0.4, 0.6, 0.8, 1.0]),
     ],
 )
 def test_ticks_are_round_and_enclose_all_values(values, expected):
@@ -101,13 +103,27 @@ def test_ticks_are_round_and_enclose_all_values(values, expected):
         assert rounded == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (range(1, 13), [2, 4, 6, 8, 10, 12]),
+        ([1, 2], [1, 2]),
+        ([0.05, 0.95], [0.2, 0.4, 0.6, 0.8]),
+        ([0.0, 1000.0], [0, 200, 400, 600, 800, 1000]),
+    ],
+)
+def test_inner_ticks_are_round_and_enclosed(values, expected):
+    assert inner_ticks(list(values), 8) == pytest.approx(expected)
+
+
 def test_labels_of_ticks_have_the_decimals_that_they_need():
     assert labels([0, 0.2, 0.4]) == ["0.0", "0.2", "0.4"]
     assert labels([0, 20_000, 40_000]) == ["0", "20,000", "40,000"]
     assert labels([1e-7, 2e-7]) == ["1e-07", "2e-07"]
 
 
-def test_dashes_cover_the_line():
-    parts = list(visible_parts((0, 0), (10, 0), (4, 2)))
-    assert parts == [((0, 0), (4, 0)), ((6, 0), (10, 0))]
-    assert list(visible_parts((0, 0), (0, 3), ())) == [((0, 0), (0, 3))]
+def test_dashes_cover_the_line_and_go_on_behind_its_corners():
+    assert list(visible_parts([(0, 0), (10, 0)], (4, 2))) == [[(0, 0), (4, 0)], [(6, 0), (10, 0)]]
+    assert list(visible_parts([(0, 0), (0, 3)], ())) == [[(0, 0), (0, 3)]]
+    corner = [(0.0, 0.0), (3.0, 0.0), (3.0, 4.0)]
+    assert list(visible_parts(corner, (4, 2))) == [[(0, 0), (3, 0), (3, 1)], [(3, 3), (3, 4)]]

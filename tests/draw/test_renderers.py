@@ -56,13 +56,13 @@ def test_circles_polygons_and_lines_are_at_the_same_place_in_both_formats():
     polygon = Polygon(((10, 10), (40, 10), (10, 60.5)), "#000000")
     assert np.abs(np.array(dark(polygon)) - (10, 10, 40, 60)).max() <= 1
     assert element(polygon).get("points") == "10,10 40,10 10,60.5"
-    line = Line((10, 10), (60, 50), "#000000", 2, (6, 4))
+    line = Line(((10, 10), (60, 50)), "#000000", 2, (6, 4))
     assert np.abs(np.array(dark(line)) - (10, 10, 60, 50)).max() <= 5
     assert element(line).get("stroke-dasharray") == "6 4" and element(line).get("x2") == "60"
 
 
 def test_slanted_lines_are_smooth():
-    shades = np.unique(raster.pixels(Drawing(100, 80, [Line((10, 10), (80, 47), "#000000", 2)])))
+    shades = np.unique(raster.pixels(Drawing(100, 80, [Line(((10, 10), (80, 47)), "#000000", 2)])))
     assert len(shades) > 5
 
 
@@ -102,7 +102,7 @@ def test_bold_and_small_text_differ():
 
 
 def test_svg_follows_the_setting_for_light_and_dark_and_nothing_leaks_into_a_page():
-    text = vector.svg(Drawing(10, 10, [Text((1, 1), "a & b", colour="muted"), Line((0, 0), (9, 9))], "shown: <x>"))
+    text = vector.svg(Drawing(10, 10, [Text((1, 1), "a & b", colour="muted"), Line(((0, 0), (9, 9)))], "shown: <x>"))
     root = ElementTree.fromstring(text)
     assert root.get("role") == "img" and root.get("aria-label") == "shown: <x>"
     assert root.find(f"{SVG}title").text == "shown: <x>"

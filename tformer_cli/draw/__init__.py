@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tformer_cli.draw import chart, gallery, heat_map, raster, spectrogram, vector
+from tformer_cli.draw import bars, chart, curves, gallery, heat_map, heat_maps, raster, spectrogram, tokens, vector
+from tformer_cli.draw.bars import Bars
 from tformer_cli.draw.chart import Chart, Series
+from tformer_cli.draw.curves import Curve, Curves
 from tformer_cli.draw.drawing import Drawing
 from tformer_cli.draw.gallery import Gallery
 from tformer_cli.draw.heat_map import HeatMap
+from tformer_cli.draw.heat_maps import HeatMaps
 from tformer_cli.draw.raster import png
 from tformer_cli.draw.spectrogram import Sound, Spectrogram
+from tformer_cli.draw.tokens import TokenRow, Tokens
 
 if TYPE_CHECKING:
     import numpy as np
 
-Picture = HeatMap | Gallery | Spectrogram | Chart
+Picture = HeatMap | HeatMaps | Gallery | Spectrogram | Chart | Curves | Bars | Tokens
 
 
 def layout(picture: Picture) -> Drawing:
@@ -33,6 +37,14 @@ def layout(picture: Picture) -> Drawing:
             return spectrogram.layout(picture)
         case Chart():
             return chart.layout(picture)
+        case HeatMaps():
+            return heat_maps.layout(picture)
+        case Curves():
+            return curves.layout(picture)
+        case Bars():
+            return bars.layout(picture)
+        case Tokens():
+            return tokens.layout(picture)
 
 
 def svg(picture: Picture) -> str:
@@ -46,13 +58,19 @@ def draw(picture: Picture) -> np.ndarray:
 
 
 __all__ = [
+    "Bars",
     "Chart",
+    "Curve",
+    "Curves",
     "Gallery",
     "HeatMap",
+    "HeatMaps",
     "Picture",
     "Series",
     "Sound",
     "Spectrogram",
+    "TokenRow",
+    "Tokens",
     "draw",
     "layout",
     "png",

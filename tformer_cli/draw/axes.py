@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tformer_cli.draw.drawing import COLOURS, ROW_PIXELS, Circle, Line, Point, Polygon, Shape, Text
@@ -11,36 +12,79 @@ from tformer_cli.draw.lettering import text_width
 
 MARKERS = ("circle", "square", "triangle", "diamond", "cross")
 DASHES = ((), (6, 4), (2, 3), (8, 3, 2, 3))
-MARKER_PIXELS, WIDTH_PIXELS, KEY_PIXELS, MAX_TICKS = 5, 2, 32, 6
+MARKER_PIXELS, WIDTH_PIXELS, KEY_PIXELS, MAX_TICKS = 5, 2, 32, 7
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A numeric axis: its labelled values, and the pixels of the first and the last of them."""
+    """A numeric axis.
+
+    Attributes:
+        ticks: the labelled values.
+        first: pixel of the lower end.
+        last: pixel of the upper end.
+        ends: values at the two ends; empty: the first and the last tick.
+    """
 
     ticks: Sequence[float]
     first: float
     last: float
+    ends: tuple[float, ...] = ()
 
     def place(self, value: float) -> float:
         """Return the pixel of a value."""
-        return self.first + (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0]) * (self.last - self.first)
+        low, high = self.ends or (self.ticks[0], self.ticks[-1])
+        return self.first + (value - low) / (high - low) * (self.last - self.first)
 
     @property
     def labels(self) -> list[str]:
-        """Return the ticks as text, with the decimals in which neighbours differ."""
+        """Return the ticks as text."""
         return labels(self.ticks)
 
 
 def ticks(values: Sequence[float]) -> list[float]:
-    """Return at most `MAX_TICKS` + 1 round numbers that enclose all finite values."""
-    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    """Return at most `MAX_TICKS` round numbers that enclose all finite values."""
+    low, high = _range(values)
+
+    def enclosing(step: float) -> tuple[int, int]:
+        first = math.floor(low / step + 1e-9)
+        return first, max(math.ceil(high / step - 1e-9), first + 1)
+
+    return _multiples(enclosing, (high - low) / MAX_TICKS, MAX_TICKS)
+
+
+def inner_ticks(values: Sequence[float], most: int) -> list[float]:
+    """Return at most `most` round numbers between the lowest and the highest finite value, both included.
+
+    They are whole numbers if all values are.
+    """
+    low, high = _range(values)
+    whole = all(float(value).is_integer() for value in values if math.isfinite(value))
+
+    def enclosed(step: float) -> tuple[int, int]:
+        return math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+
+    inner = _multiples(enclosed, max((high - low) / most, float(whole)), most)
+    return inner if len(inner) > 1 else ticks(values)
+
+
+def _multiples(ends: Callable[[float], tuple[int, int]], least: float, most: int) -> list[float]:
+    """Return the multiples of the smallest round distance, from about `least` on, that gives at most `most` of them.
+
+    `ends` returns the first and the last multiple of a distance.
+    """
+    unit = 10.0 ** math.floor(math.log10(least))
+    steps = (size * unit * 10.0**power for power in itertools.count() for size in (1, 2, 5))
+    ranges = ((step, *ends(step)) for step in steps if step >= least * (1 - 1e-9))
+    step, first, last = next((step, first, last) for step, first, last in ranges if last - first < most)
+    return [number * step for number in range(first, last + 1)]
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """Return the lowest and the highest finite value; a range without extent is widened."""
+    finite = [float(value) for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
-    spread = max(high - low, abs(high) / 100, 1e-6)
-    unit = 10.0 ** math.floor(math.log10(spread / MAX_TICKS))
-    step = next(size * unit for size in (1, 2, 5, 10, 20) if spread / (size * unit) <= MAX_TICKS - 1)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [number * step for number in range(first, max(last, first + 1) + 1)]
+    return low, max(high, low + abs(high) / 100, low + 1e-6)
 
 
 def labels(ticks: Sequence[float]) -> list[str]:
@@ -56,15 +100,15 @@ def colour_of(number: int) -> str:
     return COLOURS[number % len(COLOURS)]
 
 
-def series_line(number: int, begin: Point, end: Point) -> Line:
-    """Return a line of a series."""
-    return Line(begin, end, colour_of(number), WIDTH_PIXELS, DASHES[number % len(DASHES)])
+def series_line(number: int, points: Sequence[Point]) -> Line:
+    """Return the line of a series."""
+    return Line(tuple(points), colour_of(number), WIDTH_PIXELS, DASHES[number % len(DASHES)])
 
 
 def error_bar(number: int, x: float, low: float, high: float) -> Iterator[Line]:
     """Yield the error bar of a value of a series between two heights."""
     for begin, end in (((x, low), (x, high)), ((x - 4, low), (x + 4, low)), ((x - 4, high), (x + 4, high))):
-        yield Line(begin, end, colour_of(number))
+        yield Line((begin, end), colour_of(number))
 
 
 def marker(number: int, place: Point, size: float = MARKER_PIXELS) -> Polygon | Circle:
@@ -99,7 +143,7 @@ def legend(
         if x > left and x + length > left + width:
             x, row = left, row + 1
         y = top + ROW_PIXELS * (row + 0.5) + 2
-        shapes += [series_line(number, (x, y), (x + 24, y))] if lines else []
+        shapes += [series_line(number, [(x, y), (x + 24, y)])] if lines else []
         shapes += [marker(number, (x + 12, y))] if markers else []
         shapes.append(Text((x + KEY_PIXELS, y), name))
         x += length + 16
@@ -110,4 +154,4 @@ def height_axis(axis: Axis, left: float, right: float) -> Iterator[Shape]:
     """Yield the horizontal lines of a chart with their values to the left."""
     for tick, label in zip(axis.ticks, axis.labels, strict=True):
         y = axis.place(tick)
-        yield from (Line((left, y), (right, y), "grid"), Text((left - 6, y), label, "end", colour="muted"))
+        yield from (Line(((left, y), (right, y)), "grid"), Text((left - 6, y), label, "end", colour="muted"))

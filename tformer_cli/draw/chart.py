@@ -71,7 +71,7 @@ def layout(chart: Chart) -> Drawing:
     shapes: list[Shape] = [*titles, *key, Text((MARGIN, top - ROW_PIXELS / 2 - 2), y_title, colour="muted")]
     axis = Axis(rounded, top + 4 + PLOT_PIXELS, top + 4)
     bottom = axis.first
-    shapes += [*height_axis(axis, left, right), Line((left, bottom), (right, bottom), "muted")]
+    shapes += [*height_axis(axis, left, right), Line(((left, bottom), (right, bottom)), "muted")]
     for number, name in enumerate(categories):
         shapes.append(Text((left + (number + 0.5) * slot, bottom + ROW_PIXELS / 2 + 2), name, "middle"))
     if x_title:
@@ -87,8 +87,8 @@ def layout(chart: Chart) -> Drawing:
 def _values(axis: Axis, number: int, series: Series, columns: Sequence[float], *, connected: bool) -> Iterator[Shape]:
     """Yield lines, error bars and markers of a series; values that are not finite are left out."""
     points = [(x, axis.place(value)) for x, value in zip(columns, series.values, strict=True) if math.isfinite(value)]
-    for begin, end in zip(points, points[1:], strict=False) if connected else ():
-        yield series_line(number, begin, end)
+    if connected and len(points) > 1:
+        yield series_line(number, points)
     for x, ends in zip(columns, series.intervals, strict=False):
         if all(map(math.isfinite, ends)):
             yield from error_bar(number, x, *map(axis.place, ends))

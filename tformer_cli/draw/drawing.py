@@ -34,10 +34,9 @@ BLUE, ORANGE, RED = "#2F7FD0", "#C8641A", "#D32F2F"
 
 @dataclass(frozen=True)
 class Line:
-    """A straight line; `dashes` are the lengths of its visible and invisible parts in turn."""
+    """A line through two points or more; `dashes` are the lengths of its visible and invisible parts in turn."""
 
-    begin: Point
-    end: Point
+    points: tuple[Point, ...]
     colour: str = "ink"
     width: float = 1
     dashes: tuple[int, ...] = ()

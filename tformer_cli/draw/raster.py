@@ -61,17 +61,18 @@ def _shade(colour: str) -> str:
 def _draw(sheet: Image.Image, canvas: ImageDraw.ImageDraw, shape: Shape) -> None:
     """Draw a shape on a sheet, whose canvas is `canvas`."""
     match shape:
-        case Line(begin, end, colour, width, dashes):
-            for part in visible_parts(begin, end, dashes):
-                if begin[0] == end[0] or begin[1] == end[1]:
+        case Line(points, colour, width, dashes):
+            parts = visible_parts(points, dashes)
+            if len({x for x, _ in points}) == 1 or len({y for _, y in points}) == 1:
+                for part in parts:
                     canvas.line(part, _shade(colour), round(width))
-                else:
-                    _smooth(sheet, part, colour, width, _line(width))
+            else:
+                _smooth(sheet, list(parts), colour, width, _line(width))
         case Polygon(corners, colour):
-            _smooth(sheet, corners, colour, 0, lambda finer, points: finer.polygon(points, 255))
+            _smooth(sheet, [corners], colour, 0, lambda finer, points: finer.polygon(points, 255))
         case Circle((x, y), radius, colour):
             box = ((x - radius, y - radius), (x + radius, y + radius))
-            _smooth(sheet, box, colour, 0, lambda finer, points: finer.ellipse(points, 255))
+            _smooth(sheet, [box], colour, 0, lambda finer, points: finer.ellipse(points, 255))
         case Rectangle():
             _rectangle(sheet, canvas, shape)
         case Text():
@@ -81,45 +82,52 @@ def _draw(sheet: Image.Image, canvas: ImageDraw.ImageDraw, shape: Shape) -> None
 
 
 def _line(width: float) -> Callable[[ImageDraw.ImageDraw, list[Point]], None]:
-    return lambda finer, points: finer.line(points, 255, round(width * FINER))
+    return lambda finer, points: finer.line(points, 255, round(width * FINER), "curve")
 
 
 def _smooth(
     sheet: Image.Image,
-    points: Sequence[Point],
+    parts: Sequence[Sequence[Point]],
     colour: str,
     width: float,
     paint: Callable[[ImageDraw.ImageDraw, list[Point]], None],
 ) -> None:
-    """Draw a shape with smooth edges: `paint` draws it, enlarged, on a canvas of its own."""
+    """Draw a shape with smooth edges: `paint` draws each of its parts, enlarged, on a canvas of its own."""
     from PIL import Image, ImageDraw
 
     margin = width / 2 + 1
-    (left, *_, right), (top, *_, bottom) = (sorted(values) for values in zip(*points, strict=True))
+    (left, *_, right), (top, *_, bottom) = (
+        sorted(values) for values in zip(*(point for part in parts for point in part), strict=True)
+    )
     left, top = math.floor(left - margin), math.floor(top - margin)
     size = (math.ceil(right + margin) - left, math.ceil(bottom + margin) - top)
     mask = Image.new("L", (size[0] * FINER, size[1] * FINER))
-    paint(ImageDraw.Draw(mask), [((x - left) * FINER, (y - top) * FINER) for x, y in points])
+    finer = ImageDraw.Draw(mask)
+    for part in parts:
+        paint(finer, [((x - left) * FINER, (y - top) * FINER) for x, y in part])
     sheet.paste(_shade(colour), (left, top), mask.reduce(FINER))
 
 
-def visible_parts(begin: Point, end: Point, dashes: tuple[int, ...]) -> Iterator[tuple[Point, Point]]:
-    """Yield the visible parts of a dashed line: of each pair of lengths in `dashes` the first."""
-    length = math.dist(begin, end)
-    if not dashes or not length:
-        yield begin, end
+def visible_parts(points: Sequence[Point], dashes: tuple[int, ...]) -> Iterator[list[Point]]:
+    """Yield the visible parts of a line: of each pair of lengths in `dashes` the first."""
+    if not dashes:
+        yield list(points)
         return
-
-    def point(distance: float) -> Point:
-        share = min(distance, length) / length
-        return begin[0] + share * (end[0] - begin[0]), begin[1] + share * (end[1] - begin[1])
-
-    position, number = 0.0, 0
-    while position < length:
-        size = dashes[number % len(dashes)]
-        if number % 2 == 0:
-            yield point(position), point(position + size)
-        position, number = position + size, number + 1
+    part, number, rest = [points[0]], 0, float(dashes[0])
+    for begin, end in zip(points, points[1:], strict=False):
+        length, position = math.dist(begin, end), 0.0
+        while length - position > rest:  # a dash, or a gap, ends before the next point
+            position += rest
+            share = position / length
+            place = (begin[0] + share * (end[0] - begin[0]), begin[1] + share * (end[1] - begin[1]))
+            if number % 2 == 0:
+                yield [*part, place]
+            part, number = [place], number + 1
+            rest = float(dashes[number % len(dashes)])
+        rest -= length - position
+        part.append(end)
+    if number % 2 == 0:
+        yield part
 
 
 def _rectangle(sheet: Image.Image, canvas: ImageDraw.ImageDraw, shape: Rectangle) -> None:

@@ -91,7 +91,7 @@ def _marks(marks: list[tuple[float, str]], top: float, bottom: float) -> Iterato
     """Yield lines and names, in two rows, so that neighbouring names do not overlap."""
     for number, (x, name) in enumerate(marks):
         y = top + 2 + number % 2 * (ROW_PIXELS - 1)
-        yield Line((x, y + FONT_PIXELS), (x, bottom), RED)
+        yield Line(((x, y + FONT_PIXELS), (x, bottom)), RED)
         yield Text((x + 2, y + FONT_PIXELS / 2), name)
 
 
@@ -100,7 +100,7 @@ def _time_axis(top: float, width: int, second_pixels: float) -> Iterator[Shape]:
     step = next(step for step in TICK_SECONDS if step * second_pixels >= TICK_PIXELS or step == TICK_SECONDS[-1])
     for tick in range(int(width / (step * second_pixels)) + 1):
         x, seconds = round(tick * step * second_pixels), tick * step
-        yield Line((x, top), (x, top + 4))
+        yield Line(((x, top), (x, top + 4)))
         label = f"{seconds:g} s" if not tick else f"{seconds:g}"
         anchor = "start" if x < 12 else "end" if x > width - 12 else "middle"
         yield Text((x, top + 6 + FONT_PIXELS / 2), label, anchor)

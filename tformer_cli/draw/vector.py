@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import html
+from collections.abc import Sequence
 
 from tformer_cli.draw.drawing import (
     FONT_PIXELS,
@@ -18,6 +19,7 @@ from tformer_cli.draw.drawing import (
     Drawing,
     Line,
     Pixels,
+    Point,
     Polygon,
     Rectangle,
     Shape,
@@ -64,26 +66,26 @@ def _paint(attribute: str, colour: str) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{value:.1f}".removesuffix(".0")
 
 
-def _points(**values: float) -> str:
+def _numbers(**values: float) -> str:
     return " ".join(f'{name}="{_number(value)}"' for name, value in values.items())
+
+
+def _corners(points: Sequence[Point]) -> str:
+    return " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
 
 
 def _element(shape: Shape) -> str:
     """Return a shape as an element of SVG."""
     match shape:
-        case Line((x1, y1), (x2, y2), colour, width, dashes):
-            dashed = f' stroke-dasharray="{" ".join(map(str, dashes))}"' if dashes else ""
-            wide = f' stroke-width="{_number(width)}"' if width != 1 else ""
-            crisp = ' shape-rendering="crispEdges"' if x1 == x2 or y1 == y2 else ""
-            return f"<line {_points(x1=x1, y1=y1, x2=x2, y2=y2)} {_paint('stroke', colour)}{wide}{dashed}{crisp}/>"
+        case Line():
+            return _line(shape)
         case Polygon(corners, colour):
-            points = " ".join(f"{_number(x)},{_number(y)}" for x, y in corners)
-            return f'<polygon points="{points}" {_paint("fill", colour)}/>'
+            return f'<polygon points="{_corners(corners)}" {_paint("fill", colour)}/>'
         case Circle((x, y), radius, colour):
-            return f"<circle {_points(cx=x, cy=y, r=radius)} {_paint('fill', colour)}/>"
+            return f"<circle {_numbers(cx=x, cy=y, r=radius)} {_paint('fill', colour)}/>"
         case Rectangle():
             return _rectangle(shape)
         case Text():
@@ -91,8 +93,22 @@ def _element(shape: Shape) -> str:
         case Pixels((left, top, right, bottom), values, pixelated):
             data = base64.b64encode(png(values)).decode()
             style = ' style="image-rendering:pixelated"' if pixelated else ""
-            sides = _points(x=left, y=top, width=right - left, height=bottom - top)
+            sides = _numbers(x=left, y=top, width=right - left, height=bottom - top)
             return f'<image {sides} preserveAspectRatio="none"{style} href="data:image/png;base64,{data}"/>'
+
+
+def _line(shape: Line) -> str:
+    """Return a line through two points or more."""
+    (x1, y1), (x2, y2) = shape.points[0], shape.points[-1]
+    paint = _paint("stroke", shape.colour)
+    if shape.width != 1:
+        paint += f' stroke-width="{_number(shape.width)}"'
+    if shape.dashes:
+        paint += f' stroke-dasharray="{" ".join(map(str, shape.dashes))}"'
+    if len(shape.points) > 2:
+        return f'<polyline points="{_corners(shape.points)}" fill="none" stroke-linejoin="round" {paint}/>'
+    crisp = ' shape-rendering="crispEdges"' if x1 == x2 or y1 == y2 else ""
+    return f"<line {_numbers(x1=x1, y1=y1, x2=x2, y2=y2)} {paint}{crisp}/>"
 
 
 def _rectangle(shape: Rectangle) -> str:
@@ -100,12 +116,12 @@ def _rectangle(shape: Rectangle) -> str:
     left, top, right, bottom = shape.box
     elements = []
     if shape.fill:
-        opacity = f' fill-opacity="{_number(shape.opacity)}"' if shape.opacity != 1 else ""
-        sides = _points(x=left, y=top, width=right - left, height=bottom - top)
+        opacity = f' fill-opacity="{shape.opacity:.3g}"' if shape.opacity != 1 else ""
+        sides = _numbers(x=left, y=top, width=right - left, height=bottom - top)
         elements.append(f'<rect {sides} {_paint("fill", shape.fill)}{opacity} shape-rendering="crispEdges"/>')
     if shape.outline:
         inset = shape.width / 2
-        sides = _points(
+        sides = _numbers(
             x=left + inset, y=top + inset, width=right - left - shape.width, height=bottom - top - shape.width
         )
         wide = f' stroke-width="{_number(shape.width)}"' if shape.width != 1 else ""
@@ -117,7 +133,7 @@ def _rectangle(shape: Rectangle) -> str:
 def _text(shape: Text) -> str:
     """Return a text; its baseline is 0.35 of the font's size below its middle."""
     x, y = shape.place
-    attributes = [_points(x=x, y=y), 'dy=".35em"']
+    attributes = [_numbers(x=x, y=y), 'dy=".35em"']
     if shape.anchor != "start":
         attributes.append(f'text-anchor="{shape.anchor}"')
     if shape.upright:
