@@ -12,13 +12,11 @@ FOLDER = Path(cli.__file__).parent
 
 
 def definitions(path: Path) -> list[str]:
-    """Return the calls of `typer.Option` and `typer.Argument` in a file, with their arguments in alphabetical order."""
+    """Return the names and keywords of each option and argument that a file defines, without its default."""
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
-    return [
-        " ".join([*map(ast.unparse, call.args), *sorted(map(ast.unparse, call.keywords))])
-        for call in calls
-        if ast.unparse(call.func) in ("typer.Option", "typer.Argument")
-    ]
+    calls = [call for call in calls if ast.unparse(call.func) in ("typer.Option", "typer.Argument")]
+    parts = [[*map(ast.unparse, call.args), *sorted(map(ast.unparse, call.keywords))] for call in calls]
+    return [" ".join(part for part in call if part.startswith("'-") or "=" in part) for call in parts]
 
 
 def test_no_two_commands_define_the_same_option():

@@ -107,7 +107,7 @@ def precision_setting(precision: str) -> list[str]:
     return [f"trainer.precision={precision}"] if precision else []
 
 
-def machine_names(device: str, precision: str) -> dict[str, str]:
+def machine_names(device: str, precision: str = "") -> dict[str, str]:
     """Return `--device` and `--precision` by the settings that they set, without those that were not given."""
     return ({} if device == "auto" else DEVICE_NAME) | (PRECISION_NAME if precision else {})
 

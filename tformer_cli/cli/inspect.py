@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tformer_cli.cli.arguments import DEVICE_NAME, PredictionArguments, named_as_options
+from tformer_cli.cli.arguments import PredictionArguments, machine_names, named_as_options
 from tformer_cli.cli.choices import one_of
-from tformer_cli.cli.options import CHECKPOINT, DEVICE, RUN, check_split
+from tformer_cli.cli.options import CHECKPOINT, DEVICE, QUIET, RUN, check_split
 from tformer_cli.config.splits import SPLITS
 from tformer_cli.errors import ConfigError, RunError
 
@@ -84,7 +84,6 @@ OUTPUT = typer.Option(
     None, "--output", "-o", metavar="FOLDER", help="Folder to write.  [default: RUN/inspect]", show_default=False
 )
 TENSORBOARD = typer.Option(False, "--tensorboard", help="Also write the figures for TensorBoard into the folder.")
-QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 
 
 def inspect(
@@ -102,7 +101,7 @@ def inspect(
     tensorboard: bool = TENSORBOARD,
     device: str = DEVICE,
     checkpoint: str = CHECKPOINT,
-    quiet: QUIET = False,
+    quiet: bool = QUIET,
 ) -> None:
     """Look inside a trained model: draw attention, positions and more, on your inputs or on examples of its data.
 
@@ -231,8 +230,7 @@ def _open(arguments: PredictionArguments, explicit: set[str], kinds: dict[str, K
 
     check_arguments(arguments.input_arguments, arguments.texts)
     text.check(path for path in arguments.files if not path.is_dir())
-    names = {} if arguments.device == "auto" else DEVICE_NAME
-    with named_as_options(names):
+    with named_as_options(machine_names(arguments.device)):
         return open_run(
             arguments.run, checkpoint=arguments.checkpoint, device=arguments.device, overrides=arguments.settings,
             check=lambda task: check_options(task, arguments, translating=False),
