@@ -31,7 +31,7 @@ def similarities(vectors: np.ndarray, *, cosine: bool = True) -> np.ndarray:
 def sinusoidal_similarity(distances: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
     """Return the dot product of two sinusoidal position vectors in closed form, p1 . p2 = sum_i cos(w_i (p1 - p2)).
 
-    It depends on the distance alone, and is symmetric in its sign (Wang et al. 2021, section 3). The vectors have
+    It depends on the distance alone, and is symmetric in its sign (Wang et al. 2021). The vectors have
     squared norm D / 2, so that the cosine is this sum divided by the number of frequencies.
 
     Args:
@@ -69,7 +69,7 @@ def similarity_by_distance(proximity: np.ndarray, positions: np.ndarray | None =
 def monotonicity(proximity: np.ndarray, positions: np.ndarray | None = None, *, reach: int | None = None) -> float:
     """Return how often the nearer of two positions in the same direction is the more similar one.
 
-    Wang et al. (2021, section 2) call vectors monotonous if m > n <=> phi(x, x + m) < phi(x, x + n). The score is the
+    Wang et al. (2021) call vectors monotonous if m > n <=> phi(x, x + m) < phi(x, x + n). The score is the
     share of triples (x, y, z) with phi(x, z) < phi(x, y), where y lies between x and z: on each axis on the same side
     of x as z and no farther, and y is neither. It is 1 for monotonous vectors and about 1/2 for random ones. The score
     is derived from the definition; it is not one of the indicators of the paper's tables.
@@ -99,7 +99,7 @@ def monotonicity(proximity: np.ndarray, positions: np.ndarray | None = None, *, 
 def translation_invariance(proximity: np.ndarray, positions: np.ndarray | None = None) -> float:
     """Return the share of the variance of the proximity that the displacement of two positions explains.
 
-    Wang et al. (2021, section 2) call vectors translation invariant if phi(x, x + m) is the same for all x. With
+    Wang et al. (2021) call vectors translation invariant if phi(x, x + m) is the same for all x. With
     phi_m the mean at displacement m and phi_0 the mean of all, over pairs x != y, the score is
 
         1 - sum (phi(x, y) - phi_{y - x})^2 / sum (phi(x, y) - phi_0)^2.
@@ -132,7 +132,7 @@ def _share(residual: float, values: np.ndarray) -> float:
 def symmetry(proximity: np.ndarray) -> float:
     """Return the share of the variance of the proximity that is the same in both directions.
 
-    Wang et al. (2021, section 2) call vectors symmetric if phi(x, y) = phi(y, x). Over pairs x != y, with phi_0 their
+    Wang et al. (2021) call vectors symmetric if phi(x, y) = phi(y, x). Over pairs x != y, with phi_0 their
     mean, the score is
 
         1 - sum ((phi(x, y) - phi(y, x)) / 2)^2 / sum (phi(x, y) - phi_0)^2.

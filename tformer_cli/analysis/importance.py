@@ -1,0 +1,224 @@
+"""Importance of tokens, patches and pixels for a score of a model, by gradients and by occlusion.
+
+A score is a function of a batch of inputs, (B, ...) to (B,), such as the logit of one label. The score of an example
+must not depend on the others of the batch: put the model into evaluation mode. Vectors of tokens are (T, D), pictures
+(C, height, width).
+
+Shapes: B batch, T tokens, D width of a vector, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Score = Callable[[Tensor], Tensor]
+"""A score of each input of a batch, (B, ...) to (B,)."""
+
+Item = TypeVar("Item")
+
+
+def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield items in lists of a size; the last may be shorter."""
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group
+
+
+def _gradients(score: Score, inputs: Tensor) -> Tensor:
+    """Return the gradient of the score of each input with respect to it, (B, ...)."""
+    with torch.enable_grad():
+        inputs = inputs.detach().requires_grad_()
+        (gradients,) = torch.autograd.grad(score(inputs).sum(), inputs)
+    return gradients
+
+
+def gradient_times_input(score: Score, inputs: Tensor) -> np.ndarray:
+    """Return the gradient of the score times the input, x_i df/dx_i (Shrikumar et al. 2016).
+
+    It is the effect of each number on the score in a linear model, and to first order in any other. The importance of a
+    token is the sum over its vector.
+
+    Args:
+        score: see the module.
+        inputs: one example, of any shape.
+
+    Returns:
+        The shape of `inputs`.
+    """
+    return (inputs * _gradients(score, inputs[None])[0]).detach().cpu().numpy()
+
+
+class IntegratedGradients(NamedTuple):
+    """Attributions of the difference between the scores of an input and of a baseline.
+
+    Attributes:
+        attributions: the shape of the input; they add up to `difference` + `error`.
+        difference: score of the input minus that of the baseline.
+        error: sum of the attributions minus the difference, which is 0 for the exact integral (completeness).
+        steps: number of points of the integral.
+    """
+
+    attributions: np.ndarray
+    difference: float
+    error: float
+    steps: int
+
+
+def integrated_gradients(
+    score: Score,
+    inputs: Tensor,
+    baseline: Tensor,
+    *,
+    steps: int = 32,
+    max_steps: int = 512,
+    tolerance: float = 0.01,
+    batch: int = 16,
+) -> IntegratedGradients:
+    """Return integrated gradients along the straight line from a baseline (Sundararajan et al. 2017, equation 1).
+
+        (x_i - b_i) integral from 0 to 1 of df/dx_i at b + a (x - b) da
+
+    The integral is a Gauss-Legendre sum. The number of points is doubled until the error of completeness (proposition
+    1) is small, since it can be seen: the attributions of the exact integral add up to f(x) - f(b).
+
+    Args:
+        score: see the module.
+        inputs: x, one example, of any shape.
+        baseline: b, an input without information, such as padding or a grey picture, of the same shape.
+        steps: number of points at first.
+        max_steps: number of points from which the result is returned whatever its error.
+        tolerance: greatest error, as a share of the difference.
+        batch: number of points that are computed at once.
+    """
+    with torch.no_grad():
+        ends = score(torch.stack((baseline, inputs))).double()
+    difference = float(ends[1] - ends[0])
+    while True:
+        attributions = _integral(score, inputs, baseline, steps, batch)
+        error = float(attributions.sum()) - difference
+        if abs(error) <= tolerance * abs(difference) or 2 * steps > max_steps:
+            return IntegratedGradients(attributions.cpu().numpy(), difference, error, steps)
+        steps *= 2
+
+
+def _integral(score: Score, inputs: Tensor, baseline: Tensor, steps: int, batch: int) -> Tensor:
+    """Return the Gauss-Legendre sum of a number of points, float64, the shape of the input."""
+    nodes, weights = np.polynomial.legendre.leggauss(steps)  # on -1 to 1
+    change = (inputs - baseline).detach()
+    total = torch.zeros(inputs.shape, dtype=torch.float64, device="cpu")
+    for indices in _groups(range(steps), batch):
+        shares = torch.tensor((nodes[indices] + 1) / 2, dtype=inputs.dtype, device=inputs.device)
+        points = baseline + shares.view(-1, *[1] * inputs.dim()) * change
+        gradients = _gradients(score, points).double().cpu()
+        total += torch.tensordot(torch.from_numpy(weights[indices] / 2), gradients, dims=1)
+    return total * change.double().cpu()
+
+
+@torch.no_grad()
+def _scores(score: Score, inputs: Iterable[Tensor], batch: int) -> Iterator[float]:
+    """Yield the score of each input, computed in batches of bounded size."""
+    for group in _groups(inputs, batch):
+        yield from score(torch.stack(group)).double().tolist()
+
+
+def occlusion(score: Score, inputs: Tensor, replacement: Tensor | float, *, batch: int = 32) -> np.ndarray:
+    """Return by how much the score falls when each token is replaced, f(x) - f(x without token t).
+
+    Li et al. (2016, "Understanding neural networks through representation erasure") erase words and dimensions so.
+
+    Args:
+        score: see the module.
+        inputs: token ids, (T,), or vectors, (T, D).
+        replacement: the id, or the vector (D,), that stands for no information, such as that of [MASK] or padding.
+        batch: number of inputs that are computed at once.
+
+    Returns:
+        (T,), in the unit of the score; negative: the token lowers the score.
+    """
+
+    def variants() -> Iterator[Tensor]:
+        yield inputs
+        for token in range(len(inputs)):
+            variant = inputs.clone()
+            variant[token] = replacement
+            yield variant
+
+    original, *others = _scores(score, variants(), batch)
+    return original - np.array(others)
+
+
+class OcclusionMap(NamedTuple):
+    """By how much the score of a picture falls when a square hides a part of it.
+
+    Attributes:
+        drops: f(x) - f(x with the square), (rows, columns) of positions of the square.
+        tops: upper edge of the squares of each row, in pixels.
+        lefts: left edge of the squares of each column, in pixels.
+        pixels: mean drop over the squares that hide a pixel, (height, width); nan where none does.
+    """
+
+    drops: np.ndarray
+    tops: list[int]
+    lefts: list[int]
+    pixels: np.ndarray
+
+
+def occlusion_map(
+    score: Score,
+    image: Tensor,
+    size: int,
+    *,
+    stride: int | None = None,
+    fill: Tensor | float = 0.0,
+    batch: int = 32,
+) -> OcclusionMap:
+    """Move a grey square over a picture, and return by how much the score falls (Zeiler and Fergus 2014, section 4.2).
+
+    Args:
+        score: see the module.
+        image: (C, height, width).
+        size: side of the square in pixels; that of a patch, or a multiple.
+        stride: pixels between two positions; None: squares lie side by side. The last squares touch the edge.
+        fill: grey, as a number or (C,); 0 is the mean of normalised pictures.
+        batch: number of pictures that are computed at once.
+    """
+    height, width = image.shape[-2:]
+    tops, lefts = (_starts(length, size, stride or size) for length in (height, width))
+    colour = torch.as_tensor(fill, dtype=image.dtype, device=image.device).reshape(-1, 1, 1)
+
+    def variants() -> Iterator[Tensor]:
+        yield image
+        for top in tops:
+            for left in lefts:
+                variant = image.clone()
+                variant[:, top : top + size, left : left + size] = colour
+                yield variant
+
+    original, *others = _scores(score, variants(), batch)
+    drops = (original - np.array(others)).reshape(len(tops), len(lefts))
+    return OcclusionMap(drops, tops, lefts, _by_pixel(drops, tops, lefts, size, (height, width)))
+
+
+def _starts(length: int, size: int, stride: int) -> list[int]:
+    """Return where squares begin along an edge: 0, stride, ..., and the last that fits."""
+    last = max(length - size, 0)
+    return [*range(0, last, stride), last]
+
+
+def _by_pixel(
+    drops: np.ndarray, tops: Sequence[int], lefts: Sequence[int], size: int, shape: tuple[int, int]
+) -> np.ndarray:
+    """Return the mean of the drops of the squares over each pixel; nan where there is none."""
+    sums, counts = np.zeros(shape), np.zeros(shape)
+    for row, top in enumerate(tops):
+        for column, left in enumerate(lefts):
+            window = np.s_[top : top + size, left : left + size]
+            sums[window] += drops[row, column]
+            counts[window] += 1
+    return np.divide(sums, counts, out=np.full(shape, np.nan), where=counts > 0)
