@@ -1,0 +1,209 @@
+"""Measured speed, and the largest batch that runs.
+
+On a GPU a batch that needs too much memory fails, so that the largest one is found by trying. On a CPU the system ends
+the process instead; the largest batch is therefore extrapolated from the memory of small ones.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from tformer_cli.analysis.memory import available_memory, peak_memory
+
+Clock = Callable[[], float]
+"""A clock, in seconds."""
+
+
+class Rate(NamedTuple):
+    """The speed of a computation.
+
+    Attributes:
+        per_second: examples per second, from the median of the repeats.
+        slowest: examples per second in the slowest repeat.
+        fastest: examples per second in the fastest repeat.
+        repeats: number of measured repeats.
+    """
+
+    per_second: float
+    slowest: float
+    fastest: float
+    repeats: int
+
+
+def throughput(
+    run: Callable[[int, int], object],
+    batch: int,
+    size: int,
+    *,
+    repeats: int = 7,
+    warm_up: int = 2,
+    seconds: float = 10.0,
+    synchronize: Callable[[], object] = lambda: None,
+    clock: Clock = time.perf_counter,
+) -> Rate:
+    """Measure the examples per second of a computation.
+
+    The first runs are not measured: they allocate memory and choose kernels. The median of several repeats is robust
+    to other programs that interrupt one of them; the range shows how much they vary.
+
+    Args:
+        run: the computation, of batch size and input size (tokens, pixels, frames).
+        batch: number of examples.
+        size: size of an input.
+        repeats: greatest number of measured repeats.
+        warm_up: number of runs before.
+        seconds: time after which no further repeat begins; at least one is measured.
+        synchronize: waits for the device, such as `torch.cuda.synchronize`; without it the time on a GPU is that of
+            starting the work.
+        clock: a clock.
+    """
+    start = clock()
+    for _ in range(warm_up):
+        run(batch, size)
+    synchronize()
+    times = []
+    while not times or (len(times) < repeats and clock() - start < seconds):
+        begin = clock()
+        run(batch, size)
+        synchronize()
+        times.append(clock() - begin)
+    return Rate(batch / float(np.median(times)), batch / max(times), batch / min(times), len(times))
+
+
+class Largest(NamedTuple):
+    """The largest batch that runs.
+
+    Attributes:
+        batch: number of examples; 0: not even one runs.
+        bound: why no larger one: `memory` (a larger one failed), `estimated memory` (extrapolated, not tried),
+            `limit` (the limit that was given), `time` (no time was left to try a larger one).
+        bytes_per_example: by how much peak memory grows with each example; None if it was not measured.
+    """
+
+    batch: int
+    bound: str
+    bytes_per_example: float | None = None
+
+
+def largest_batch(run: Callable[[int], object], *, device: torch.device, limit: int, seconds: float = 30.0) -> Largest:
+    """Return the largest batch that runs on a device: tried on a GPU, extrapolated on a CPU.
+
+    Args:
+        run: the computation, of the batch size.
+        device: the device that it runs on.
+        limit: largest batch to consider.
+        seconds: time for all runs, roughly.
+
+    Raises:
+        ValueError: if the available memory of a CPU is not known (it is in Linux).
+    """
+    if device.type != "cpu":
+        return tried_batch(run, limit=limit, seconds=seconds)
+    available = available_memory()
+    if available is None:
+        raise ValueError("the available memory is not known on this system")
+    return extrapolated_batch(run, available=available, limit=limit, seconds=seconds)
+
+
+def _runs(run: Callable[[int], object], batch: int) -> bool:
+    """Return whether a batch runs; False if memory is exhausted, and other errors are raised."""
+    try:
+        run(batch)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return True
+    except MemoryError:
+        pass
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error).lower():
+            raise
+    # The error, which has ended here, referred to the tensors of the failed run.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return False
+
+
+def tried_batch(
+    run: Callable[[int], object],
+    *,
+    limit: int,
+    seconds: float = 30.0,
+    tolerance: float = 0.02,
+    clock: Clock = time.monotonic,
+) -> Largest:
+    """Return the largest batch that runs without exhausting memory, by doubling, then bisection.
+
+    Args:
+        run: the computation, of the batch size.
+        limit: largest batch to try.
+        seconds: no run begins that would end later, if its time is proportional to its batch.
+        tolerance: the search ends when the smallest batch that failed is larger by no more than this share.
+        clock: a clock.
+    """
+    end, works, fails = clock() + seconds, 0, limit + 1
+    rate = 0.0  # seconds for an example
+    while fails - works > max(1, tolerance * works):
+        batch = min(max(1, 2 * works), limit) if fails > limit else (works + fails) // 2
+        start = clock()
+        if works and start + rate * batch > end:
+            return Largest(works, "time")
+        if _runs(run, batch):
+            works, rate = batch, (clock() - start) / batch
+            if works == limit:
+                return Largest(works, "limit")
+        else:
+            fails = batch
+    return Largest(works, "memory")
+
+
+def extrapolated_batch(
+    run: Callable[[int], object],
+    *,
+    available: int,
+    limit: int,
+    seconds: float = 30.0,
+    share: float = 0.8,
+    peak: Callable[[Callable[[], object]], int] = peak_memory,
+    clock: Clock = time.monotonic,
+) -> Largest:
+    """Return the largest batch whose tensors fit into memory, extrapolated from the growth of the peak.
+
+    Batches are doubled until they need a sixteenth of the memory or time is short. With peaks m1 and m2 of the last
+    two batches b1 and b2, growth is g = (m2 - m1) / (b2 - b1), and a batch of b needs m2 + g (b - b2). No batch that
+    comes near the limit is run; this is an estimate, which is wrong where memory does not grow in proportion.
+
+    Args:
+        run: the computation, of the batch size.
+        available: bytes that may be used.
+        limit: largest batch to consider; if it is reached, no extrapolation is needed.
+        seconds: no run begins that would end later, if its time is proportional to its batch.
+        share: share of `available` that the batch may use.
+        peak: measures the peak of a computation in bytes.
+        clock: a clock.
+    """
+    end, budget = clock() + seconds, share * available
+    run(1)  # weights and caches are allocated
+    peaks: dict[int, int] = {}
+    batch = 1
+    while True:
+        start = clock()
+        peaks[batch] = peak(lambda size=batch: run(size))
+        taken = clock() - start
+        if batch == limit or (len(peaks) > 1 and (peaks[batch] > budget / 16 or clock() + 2 * taken > end)):
+            break
+        batch = min(2 * batch, limit)
+    if len(peaks) < 2:
+        return Largest(
+            limit if peaks[batch] <= budget else 0, "limit" if peaks[batch] <= budget else "estimated memory"
+        )
+    before, last = sorted(peaks)[-2:]
+    growth = (peaks[last] - peaks[before]) / (last - before)
+    most = last + int((budget - peaks[last]) // growth) if growth > 0 else limit
+    return Largest(limit, "limit", growth) if most >= limit else Largest(max(0, most), "estimated memory", growth)
