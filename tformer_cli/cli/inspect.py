@@ -256,6 +256,8 @@ def _subject(
             report(f"figures of the first {count} of {len(texts):,} inputs: --examples N draws more")
     else:
         examples = inspector.of_split(opened.model, split, count)
+        if options.senses:
+            texts = inspector.texts(split, MOST_TEXTS)
 
     def rows() -> Sequence[Any]:
         report(f"predictions of the {split} split ...")

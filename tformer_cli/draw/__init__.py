@@ -17,7 +17,7 @@ from tformer_cli.draw.gallery import Gallery
 from tformer_cli.draw.heat_map import HeatMap
 from tformer_cli.draw.heat_maps import HeatMaps
 from tformer_cli.draw.raster import png
-from tformer_cli.draw.spectrogram import Sound, Spectrogram
+from tformer_cli.draw.spectrogram import Sound, Spectrogram, Strip
 from tformer_cli.draw.tokens import TokenRow, Tokens
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ __all__ = [
     "Series",
     "Sound",
     "Spectrogram",
+    "Strip",
     "TokenRow",
     "Tokens",
     "draw",

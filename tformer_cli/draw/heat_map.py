@@ -19,7 +19,7 @@ from tformer_cli.draw.lettering import (
     widest,
 )
 
-CELL_PIXELS, MAX_CELLS, MAX_NAMED, NAME_PIXELS, MIN_WIDTH_PIXELS = 22, 512, 64, 200, 260
+CELL_PIXELS, MAX_CELLS, MAX_NAMED, NAME_PIXELS, TEXT_PIXELS, MIN_WIDTH_PIXELS = 22, 512, 64, 200, 240, 260
 
 
 @dataclass
@@ -34,6 +34,8 @@ class HeatMap:
         row_title: label of the rows.
         column_title: label of the columns.
         percent: whether the values are shares; they are then written into the cells, in percent.
+        texts: a text for each cell, (rows, columns), in place of its value; empty: none. They are drawn if there are at
+            most 64 rows and columns.
         diverging: whether values of both signs differ in colour, and 0 is transparent; otherwise negative ones are
             drawn as 0.
         limits: values at the two ends of the colour scale; None: from 0 to the highest value (`diverging`: to the
@@ -48,6 +50,7 @@ class HeatMap:
     row_title: str = ""
     column_title: str = ""
     percent: bool = False
+    texts: Sequence[Sequence[str]] = ()
     diverging: bool = False
     limits: tuple[float, float] | None = None
     note: str = ""
@@ -80,13 +83,10 @@ def layout(picture: HeatMap) -> Drawing:
     """Place the matrix, its names, titles, scale and notes; the highest value is darkest."""
     values, block = block_means(picture.values, MAX_CELLS)
     scale = scale_for([values], picture.limits, diverging=picture.diverging, percent=picture.percent)
-    numbered = picture.percent and max(values.shape) <= MAX_NAMED
-    numbers = [[_percent(value) for value in row] for row in values.tolist()] if numbered else []
-    cell = max(CELL_PIXELS, widest(text for row in numbers for text in row) + 6)
-    rows, columns = (
-        _side(names, count, size, cell)
-        for names, count, size in zip((picture.rows, picture.columns), values.shape, block, strict=True)
-    )
+    written = _written(picture, values)
+    cell = max(CELL_PIXELS, widest(text for row in written for text in row) + 6)
+    sizes = (CELL_PIXELS if picture.texts else cell, cell)
+    rows, columns = map(_side, (picture.rows, picture.columns), values.shape, block, sizes)
     row_title, column_title = printable(picture.row_title), printable(picture.column_title)
     left = MARGIN + ROW_PIXELS * bool(row_title) + widest(rows.names) + 6 * bool(rows.names)
     right = left + columns.length
@@ -108,7 +108,7 @@ def layout(picture: HeatMap) -> Drawing:
         shapes.append(Text((MARGIN + FONT_PIXELS / 2, max(place, length / 2 + 2)), row_title, "middle", upright=True))
     shapes += [Pixels((left, top, right, bottom), scale.colours(values))] if values.size else []
     shapes.append(Rectangle((left - 1, top - 1, right + 1, bottom + 1), outline="grid"))
-    shapes += [*_numbers(numbers, left, top, cell)]
+    shapes += [*_in_cells(written, left, top, rows.cell, columns.cell)]
     scale_height = max(rows.length, 3 * ROW_PIXELS)
     shapes += [*scale.shapes(right + 14, top, scale_height)]
     low = max(bottom, top + min(scale_height, 3 * ROW_PIXELS)) + 4
@@ -127,8 +127,8 @@ def _notes(picture: HeatMap, rows: _Side, columns: _Side, block: tuple[int, int]
     ]
     if steps:
         notes.append(f"One of {' and one of '.join(steps)} is named.")
-    if picture.percent and max(rows.count, columns.count) > MAX_NAMED:
-        notes.append("The cells are too small for numbers.")
+    if (picture.percent or picture.texts) and max(rows.count, columns.count) > MAX_NAMED:
+        notes.append(f"The cells are too small for {'texts' if picture.texts else 'numbers'}.")
     missing = int(picture.values.size - np.isfinite(picture.values).sum())
     if missing:
         notes.append(f"{missing:,} {'values are' if missing > 1 else 'value is'} not finite.")
@@ -153,11 +153,21 @@ def column_names(
             yield Text((x, top - 5), name, upright=True)
 
 
-def _numbers(numbers: list[list[str]], left: float, top: float, cell: int) -> Iterator[Text]:
-    for row, texts in enumerate(numbers):
+def _written(picture: HeatMap, values: np.ndarray) -> list[list[str]]:
+    """Return what is written into the cells: texts, shares in percent, or nothing."""
+    if max(values.shape) > MAX_NAMED:
+        return []
+    if picture.texts:
+        return [[shortened(printable(text), TEXT_PIXELS) for text in row] for row in picture.texts]
+    return [[_percent(value) for value in row] for row in values.tolist()] if picture.percent else []
+
+
+def _in_cells(written: list[list[str]], left: float, top: float, height: float, width: float) -> Iterator[Text]:
+    """Yield the texts of cells of a height and a width."""
+    for row, texts in enumerate(written):
         for column, text in enumerate(texts):
             if text:
-                yield Text((left + (column + 0.5) * cell, top + (row + 0.5) * cell), text, "middle")
+                yield Text((left + (column + 0.5) * width, top + (row + 0.5) * height), text, "middle")
 
 
 def _percent(share: float) -> str:

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from tformer_cli.draw.cells import block_means
-from tformer_cli.draw.drawing import FONT_PIXELS, MARGIN, RED, ROW_PIXELS, Drawing, Line, Pixels, Shape, Text
-from tformer_cli.draw.lettering import broken, notes_below, printable, text_width, title_lines
+from tformer_cli.draw.cells import Scale, block_means
+from tformer_cli.draw.drawing import FONT_PIXELS, MARGIN, RED, ROW_PIXELS, Drawing, Line, Pixels, Rectangle, Shape, Text
+from tformer_cli.draw.lettering import broken, notes_below, printable, text_width, title_lines, widest
 
 FRAME_WIDTH_PIXELS, BIN_PIXELS, MIN_PIXELS, MAX_FRAMES, MAX_BINS = 3, 2, 240, 3000, 512
 TICK_SECONDS, TICK_PIXELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600), 40
 LIGHT, DARK = np.array((250, 250, 252.0)), np.array((20, 60, 130.0))
+
+
+@dataclass
+class Strip:
+    """Rows of values over time, which are drawn below a spectrogram on its axis of time.
+
+    Attributes:
+        values: (rows, columns), 0 to 1.
+        names: names of the rows.
+        column_frames: frames of the spectrogram that a column is wide.
+        title: line above.
+        marks: columns and texts above them; a text without space is left out.
+    """
+
+    values: np.ndarray
+    names: list[str]
+    column_frames: float = 1.0
+    title: str = ""
+    marks: list[tuple[int, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -26,6 +46,8 @@ class Spectrogram:
         caption: a line below.
         frame_seconds: time between two frames, for the time axis; 0: no axis.
         title: line above.
+        begin_seconds: time of the first frame.
+        strips: rows of values below.
     """
 
     values: np.ndarray
@@ -33,6 +55,8 @@ class Spectrogram:
     caption: str = ""
     frame_seconds: float = 0.0
     title: str = ""
+    begin_seconds: float = 0.0
+    strips: list[Strip] = field(default_factory=list)
 
 
 @dataclass
@@ -59,22 +83,30 @@ def layout(picture: Spectrogram) -> Drawing:
     frame_pixels = max(1, min(FRAME_WIDTH_PIXELS, MAX_FRAMES // frames), MIN_PIXELS // frames) / block
     bin_pixels = max(BIN_PIXELS, MIN_PIXELS // 2 // cells.shape[0])
     image_width, image_height = round(frames * frame_pixels), cells.shape[0] * bin_pixels
-    marks = [(frame * frame_pixels, printable(name)) for frame, name in picture.marks]
-    width = int(max(image_width, MIN_PIXELS, *(x + 4 + text_width(name) for x, name in marks), 0))
+    left = max((widest(map(printable, strip.names)) + 10 for strip in picture.strips), default=0)
+    marks = [(left + frame * frame_pixels, printable(name)) for frame, name in picture.marks]
+    width = int(max(left + image_width, MIN_PIXELS, *(x + 4 + text_width(name) for x, name in marks), 0))
     titles, top = title_lines(picture.title, 4, width - 8)
     above, top = top, top + 2 * ROW_PIXELS * bool(marks)
-    bottom = top + image_height
-    shapes: list[Shape] = [*titles, Pixels((0, top, image_width, bottom), cells)]
-    shapes += [*_marks(marks, above, bottom)]
+    bottom: float = top + image_height
+    shapes: list[Shape] = [
+        *titles,
+        Pixels((left, top, left + image_width, bottom), cells),
+        *_marks(marks, above, bottom),
+    ]
+    for strip in picture.strips:
+        below, bottom = _strip(strip, left, bottom + 6, frame_pixels * strip.column_frames)
+        shapes += below
     if picture.frame_seconds:
-        shapes += [*_time_axis(bottom, image_width, frame_pixels / picture.frame_seconds)]
+        sides = (left, left + image_width)
+        shapes += [*_time_axis(bottom, sides, frame_pixels / picture.frame_seconds, picture.begin_seconds)]
         bottom += ROW_PIXELS + 4
     caption = broken(printable(" ".join(picture.caption.split())), width - MARGIN)
     shapes += [Text((4, bottom + 3 + ROW_PIXELS * (row + 0.5)), line) for row, line in enumerate(caption)]
     bottom += ROW_PIXELS * len(caption) + 4
     note = [f"Each column is the mean of {block} of the {frames:,} frames."] if block > 1 else []
     notes, height = notes_below(note, 4, bottom, width - MARGIN)
-    return Drawing(width, bottom + height, [*shapes, *notes], printable(picture.title) or "spectrogram")
+    return Drawing(width, int(bottom + height), [*shapes, *notes], printable(picture.title) or "spectrogram")
 
 
 def _colours(shares: np.ndarray) -> np.ndarray:
@@ -95,12 +127,41 @@ def _marks(marks: list[tuple[float, str]], top: float, bottom: float) -> Iterato
         yield Text((x + 2, y + FONT_PIXELS / 2), name)
 
 
-def _time_axis(top: float, width: int, second_pixels: float) -> Iterator[Shape]:
+def _strip(strip: Strip, left: float, top: float, column_pixels: float) -> tuple[list[Shape], float]:
+    """Return the title, the names, the texts and the cells of a strip, and where it ends below."""
+    shapes: list[Shape] = []
+    if strip.title:
+        shapes.append(Text((left, top + ROW_PIXELS / 2), printable(strip.title), colour="muted"))
+        top += ROW_PIXELS
+    ends = [left, left]  # of the texts in the two rows above the cells
+    for column, text in strip.marks:
+        x, name = left + (column + 0.5) * column_pixels, printable(text)
+        half = text_width(name) / 2
+        row = next((row for row in (0, 1) if x - half >= ends[row]), None)
+        if row is not None:
+            shapes.append(Text((x, top + ROW_PIXELS * (row + 0.5)), name, "middle"))
+            ends[row] = x + half + 2
+    top += 2 * ROW_PIXELS * bool(strip.marks)
+    rows, columns = strip.values.shape
+    bottom, right = top + rows * ROW_PIXELS, left + columns * column_pixels
+    values, _ = block_means(strip.values, MAX_FRAMES)
+    shapes.append(Pixels((left, top, right, bottom), Scale(0.0, 1.0).colours(values)))
+    shapes.append(Rectangle((left - 1, top - 1, right + 1, bottom + 1), outline="grid"))
+    for row, name in enumerate(strip.names):
+        shapes.append(Text((left - 6, top + (row + 0.5) * ROW_PIXELS), printable(name), "end"))
+    return shapes, bottom
+
+
+def _time_axis(top: float, sides: tuple[float, float], second_pixels: float, begin_seconds: float) -> Iterator[Shape]:
     """Yield ticks with seconds below a spectrogram, as dense as their labels allow."""
+    left, right = sides
     step = next(step for step in TICK_SECONDS if step * second_pixels >= TICK_PIXELS or step == TICK_SECONDS[-1])
-    for tick in range(int(width / (step * second_pixels)) + 1):
-        x, seconds = round(tick * step * second_pixels), tick * step
+    first = math.ceil(begin_seconds / step - 1e-9)
+    for tick in range(first, first + int((right - left) / (step * second_pixels)) + 1):
+        x, seconds = left + round((tick * step - begin_seconds) * second_pixels), tick * step
+        if x > right:
+            break
         yield Line(((x, top), (x, top + 4)))
         label = f"{seconds:g} s" if not tick else f"{seconds:g}"
-        anchor = "start" if x < 12 else "end" if x > width - 12 else "middle"
+        anchor = "start" if x < left + 12 else "end" if x > right - 12 else "middle"
         yield Text((x, top + 6 + FONT_PIXELS / 2), label, anchor)

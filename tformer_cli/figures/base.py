@@ -198,11 +198,16 @@ class Kind:
     source: str = ""
 
 
-def token_names(axis: Axis) -> list[str]:
-    """Return the names of positions as readers see them: a space mark is shown as a space."""
+def readable(names: Sequence[str]) -> list[str]:
+    """Return the names of tokens as readers see them: a space mark is shown as a space."""
     from tformer_cli.tokenizers.segmentation import SPACE_MARK
 
-    return [name.replace(SPACE_MARK, " ").strip() or name for name in axis.names]
+    return [name.replace(SPACE_MARK, " ").strip() or name for name in names]
+
+
+def token_names(axis: Axis) -> list[str]:
+    """Return the names of positions as readers see them."""
+    return readable(axis.names)
 
 
 def needs_attention(subject: Subject) -> str:

@@ -68,9 +68,10 @@ class Axis:
         return cls([*before, *[""] * len(centres)], coordinates, "pixels", grid)
 
     @classmethod
-    def of_frames(cls, count: int, frame_seconds: float) -> Axis:
+    def of_frames(cls, count: int, frame_seconds: float, begin_seconds: float = 0.0) -> Axis:
         """Return the positions of consecutive frames; their coordinates are the times at which they begin."""
-        return cls([""] * count, np.arange(count, dtype=np.float64)[:, None] * frame_seconds, "seconds")
+        times = begin_seconds + np.arange(count, dtype=np.float64) * frame_seconds
+        return cls([""] * count, times[:, None], "seconds")
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,21 @@ class Explained:
     baseline: Tensor
 
 
+@dataclass(frozen=True)
+class Emissions:
+    """What the output layer of CTC finds most probable in each of T' frames.
+
+    Attributes:
+        tokens: name of the most probable token, blank excluded.
+        probabilities: its probability, (T',).
+        blank: probability of blank, (T',).
+    """
+
+    tokens: Sequence[str]
+    probabilities: np.ndarray
+    blank: np.ndarray
+
+
 @dataclass
 class Example:
     """An input, ready for figures.
@@ -105,7 +121,9 @@ class Example:
         image: the image as the model sees it, (H, W, 3 or 1), uint8; None: the input is no image.
         features: features of a recording, (T, F), float; None: the input is no recording.
         frame_seconds: time between two frames of `features`.
+        begin_seconds: time of the first frame of `features`, which is negative if silence is added before a recording.
         words: words that the model recognises, each with the time at which it begins, in seconds.
+        emissions: what CTC finds in each frame of the encoder; None: the model has no CTC.
         explained: function that returns a score to explain; None: there is none.
     """
 
@@ -119,7 +137,9 @@ class Example:
     image: np.ndarray | None = None
     features: np.ndarray | None = None
     frame_seconds: float = 0.0
+    begin_seconds: float = 0.0
     words: Sequence[tuple[float, str]] = ()
+    emissions: Emissions | None = None
     explained: Callable[[], Explained] | None = None
 
     def axes(self, kind: AttentionKind) -> tuple[Axis, Axis] | None:
@@ -198,6 +218,10 @@ class Inspector(Generic[M]):
         """
         raise NotImplementedError
 
+    def texts(self, split: str, count: int) -> list[Input]:
+        """Return at most `count` texts of a split, evenly spaced; none if the inputs are no texts."""
+        return []
+
     def lens(self, model: M) -> Lens | None:
         """Return what predicts tokens from hidden states; None: the model does not predict tokens."""
         return None
@@ -205,6 +229,10 @@ class Inspector(Generic[M]):
     def token_vectors(self, model: M) -> TokenVectors | None:
         """Return where the vectors of the input's tokens are; None: the input is no text."""
         return None
+
+    def readings(self, model: M, inputs: Sequence[Input]) -> list[Example]:
+        """Return examples of texts without predictions, cut to the maximum length; unreadable ones are left out."""
+        return []
 
 
 class TextInspector(Inspector[M]):
@@ -221,6 +249,17 @@ class TextInspector(Inspector[M]):
         cutting = copy.copy(self.predictor)
         cutting.on_long = OnLong.cut
         return self._read_by(cutting, model, self.texts(split, count))
+
+    def readings(self, model: M, inputs: Sequence[Input]) -> list[Example]:
+        """Return examples of texts without predictions; see `Inspector.readings`."""
+        cutting = copy.copy(self.predictor)
+        cutting.on_long = OnLong.cut
+        items = cutting.read_inputs(list(inputs))
+        return [self.reading(model, item.value) for item in items if isinstance(item, Readable)]
+
+    def reading(self, model: M, value: Any) -> Example:
+        """Return the example of an input without a prediction that takes long."""
+        return self.example(model, value, "")
 
     def _read_by(self, predictor: Any, model: M, inputs: Sequence[Input]) -> list[Example]:
         examples = []

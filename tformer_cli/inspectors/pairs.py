@@ -30,6 +30,10 @@ class TranslationInspector(TextInspector[Any]):
         example.answer = prediction.text
         return example
 
+    def reading(self, model: Any, value: Any) -> Example:
+        """Return the example of a source with an empty translation."""
+        return self.of_pair(model, value, np.zeros(0, np.int64))
+
     def of_pair(self, model: Any, source: np.ndarray, target: np.ndarray, name: str = "") -> Example:
         """Return the example of a source, (S,) int64, and any translation of it, (T,) int64."""
         batch = self.data.collate([Pair(source, target)], torch.zeros(1, dtype=torch.int64))
@@ -86,6 +90,10 @@ class EditingInspector(TranslationInspector):
     def example(self, model: Any, value: Any, name: str) -> Example:
         """Return the example of a source and a draft of its translation, (S,) and (D,) int64."""
         return super().example(model, value[0], name)
+
+    def reading(self, model: Any, value: Any) -> Example:
+        """Return the example of a source with an empty translation."""
+        return super().reading(model, value[0])
 
     def run(self, model: Any, batch: PairBatch) -> object:
         """Let the decoder read the target."""

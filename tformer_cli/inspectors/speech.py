@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tformer_cli.inspectors.base import Axis, Example, Inspector, Lens
+from tformer_cli.inspectors.base import Axis, Emissions, Example, Inspector, Lens
 from tformer_cli.inspectors.encoders import spaced
 from tformer_cli.inspectors.images import decoder_lens, with_text
 from tformer_cli.nn.block import Stack
@@ -57,12 +57,14 @@ class RecordingInspector(Inspector[Any]):
             frames = int(model.encode(features, lengths).lengths[0])
         hop_seconds = self.config.features.hop_ms / 1000
         frame_seconds = hop_seconds * self.config.model.subsampling
+        begin_seconds = -hop_seconds * self.config.features.margin
         example = Example(
             name,
             lambda: model.encode(features, lengths),
-            encoder=Axis.of_frames(frames, frame_seconds),
+            encoder=Axis.of_frames(frames, frame_seconds, begin_seconds),
             features=features[0, : int(lengths[0])].float().cpu().numpy(),
             frame_seconds=hop_seconds,
+            begin_seconds=begin_seconds,
         )
         return example, (features, lengths)
 
@@ -76,10 +78,21 @@ class SpeechRecognitionInspector(RecordingInspector):
         (prediction,) = self.predictor.transcribe_batch(model, batch)
         example.words = [(word["start_seconds"], word["text"]) for word in prediction.details.get("words", ())]
         example.answer = prediction.text
+        example.emissions = self.emissions(model, inputs)
         if hasattr(model, "decoder"):
             ids = self.data.tokenizer.encode(prediction.text)[: self.config.model.max_length - 1]
             return with_text(self, model, example, inputs, ids, prediction.text)
         return example
+
+    def emissions(self, model: Any, inputs: tuple[Tensor, Tensor]) -> Emissions:
+        """Return what CTC finds most probable in each frame of a recording."""
+        tokenizer = self.data.tokenizer
+        with torch.inference_mode():
+            probabilities = model.ctc_logits(model.encode(*inputs).states)[0].float().softmax(-1)
+            blank = probabilities[:, tokenizer.pad_id].clone()
+            probabilities[:, tokenizer.pad_id] = -1
+            best, ids = probabilities.max(-1)
+        return Emissions(tokenizer.pieces(ids.tolist()), best.cpu().numpy(), blank.cpu().numpy())
 
     def lens(self, model: Any) -> Lens | None:
         """Return the output layer of the decoder; None: the model has none."""

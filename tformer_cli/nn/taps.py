@@ -132,6 +132,21 @@ def hidden_states(stack: nn.Module) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
+@contextmanager
+def output_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Record the outputs of a module, one for each call, while the context is open."""
+    outputs: list[Tensor] = []
+
+    def after(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        outputs.append(output)
+
+    hook = module.register_forward_hook(after)
+    try:
+        yield outputs
+    finally:
+        hook.remove()
+
+
 def weights_of_calls(records: Records) -> dict[str, Tensor]:
     """Return the weights (B, H, Q, K) of each layer that was called, for the queries of all its calls.
 

@@ -1,0 +1,111 @@
+"""Recordings: what a model hears, with what CTC emits and where the decoder attends.
+
+Shapes: T frames, T' frames after subsampling, N output tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tformer_cli.config.schema import AttentionKind
+from tformer_cli.draw import Spectrogram, Strip
+from tformer_cli.figures.base import Figure, Kind, Subject, readable
+from tformer_cli.inspectors.base import Emissions, Example
+
+MAX_TOKENS = 64
+"""Output tokens whose attention is drawn."""
+
+
+def emitted(emissions: Emissions) -> list[tuple[int, str]]:
+    """Return the frames in which CTC's best path emits a token, and the tokens: blank and repetitions are merged."""
+    marks: list[tuple[int, str]] = []
+    last = ""
+    for frame, (name, probability, blank) in enumerate(
+        zip(readable(emissions.tokens), emissions.probabilities, emissions.blank, strict=True)
+    ):
+        best = name if probability > blank else ""
+        if best and best != last:
+            marks.append((frame, best))
+        last = best
+    return marks
+
+
+def attention_over_time(subject: Subject, example: Example) -> tuple[str, np.ndarray] | None:
+    """Return the title and the weights (N, T') of the last cross-attention, averaged over heads; None: none."""
+    last = None
+    for layer, weights in subject.weights(example, AttentionKind.cross):
+        last = layer.title, weights[subject.heads(layer)].mean(0)
+    return last
+
+
+def figure_of(subject: Subject, example: Example, name: str) -> Figure:
+    """Return the figure of a recording."""
+    assert example.features is not None and example.encoder is not None
+    step = (
+        float(np.diff(example.encoder.coordinates[:2, 0])[0] / example.frame_seconds)
+        if len(example.encoder) > 1
+        else 1.0
+    )
+    marks = [
+        (round((seconds - example.begin_seconds) / example.frame_seconds), word) for seconds, word in example.words
+    ]
+    strips: list[Strip] = []
+    numbers = {
+        "features": example.features,
+        "frame_seconds": example.frame_seconds,
+        "begin_seconds": example.begin_seconds,
+        "words": example.words,
+    }
+    captions = []
+    if example.emissions is not None:
+        emissions = example.emissions
+        values = np.stack((emissions.probabilities, emissions.blank))
+        strips.append(Strip(values, ["token", "blank"], step, "CTC: best token, and blank", emitted(emissions)))
+        numbers |= {"ctc_tokens": emissions.tokens, "ctc_probabilities": values[0], "ctc_blank": values[1]}
+        captions.append("Above the strip of CTC: the tokens of its best path.")
+    attention = attention_over_time(subject, example)
+    if attention is not None:
+        title, weights = attention
+        tokens = readable(example.outputs)
+        numbers |= {"tokens": tokens, "attention": weights}
+        drawn = weights[:MAX_TOKENS] / weights.max(initial=1e-12)
+        strips.append(Strip(drawn, tokens[: len(drawn)], step, f"{title}, mean over heads"))
+        captions.append(f"Below: the attention of each output token; dark is {100 * weights.max():.0f} %.")
+        if len(tokens) > MAX_TOKENS:
+            captions.append(f"The first {MAX_TOKENS} of {len(tokens):,} tokens are drawn.")
+    picture = Spectrogram(
+        example.features,
+        marks,
+        example.answer,
+        example.frame_seconds,
+        begin_seconds=example.begin_seconds,
+        strips=strips,
+    )
+    return Figure(name, "What the model hears", picture, numbers, " ".join(captions), example.name)
+
+
+def draw(subject: Subject) -> Iterator[Figure]:
+    """Yield a figure for each recording."""
+    for number, example in enumerate(subject.examples, 1):
+        if example.features is not None:
+            yield figure_of(subject, example, f"spectrogram-{number}")
+
+
+def missing(subject: Subject) -> str:
+    """Return the reason why a subject has no spectrograms; empty: it has some."""
+    has = any(example.features is not None for example in subject.examples)
+    return "" if has else "the inputs are no recordings"
+
+
+KIND = Kind(
+    "spectrogram",
+    "Spectrogram",
+    "The features of a recording, time to the right and frequency upwards, with the words that the model recognises at"
+    " their times. Below, on the same axis of time: what CTC emits, and where each token of the decoder attends.",
+    draw,
+    missing,
+    "softmax(W hₜ) for CTC",
+    "Graves et al. 2006, figure 1; Watanabe et al. 2017, figure 2",
+)
