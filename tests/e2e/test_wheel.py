@@ -47,7 +47,10 @@ def test_every_recipe_is_in_the_wheel(installed, tmp_path):
 
 
 def test_the_demo_recipe_runs_from_an_empty_folder(installed, tmp_path):
-    small = ("data.size=200", "trainer.steps=2", "tokenizer.vocab_size=500", "trainer.evaluate_limit=2")
+    small = (
+        "data.size=200", "trainer.steps=2", "tokenizer.vocab_size=500", "trainer.evaluate_limit=2", "trainer.threads=1",
+        "model.dim=16", "model.heads=2", "model.ffn_dim=32", "data.batch_tokens=400",
+    )  # fmt: skip
     done = run(installed, tmp_path, "pretrain", "quickstart/translation", *small, "--run", "run")
     assert done.returncode == 0, done.stderr
     done = run(
