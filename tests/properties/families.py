@@ -207,6 +207,9 @@ FAMILIES = [
     ),
 ]  # fmt: skip
 
+WRITERS = ("translation", "recurrent translation", "captions", "speech translation")
+"""Families that generate texts; a model that is hardly trained writes to its limit."""
+
 
 def family_named(name: str) -> Family:
     """Return the family of that name in the list."""

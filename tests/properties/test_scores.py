@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.properties.families import FAMILIES, family_named
+from tests.properties.families import FAMILIES, WRITERS, family_named
 from tformer_cli.cli.main import main
 from tformer_cli.errors import RunError
 from tformer_cli.runs.checkpoint import read_state
@@ -24,10 +24,6 @@ STEPS = [
     "trainer.evaluate_limit=0",
     "data.workers=0",
 ]
-
-
-WRITERS = ("translation", "recurrent translation", "captions", "speech translation")
-"""Families that generate texts; a model after two steps would write to its limit."""
 
 
 def trained(family, folder, *more: str):
