@@ -48,7 +48,8 @@ def test_a_start_that_fails_after_its_data_was_read_leaves_nothing(name, capsys)
     assert Path("mine/validation.txt").exists() == (name == "vit")  # it was drawn from the training split
 
 
-def test_a_run_that_another_process_starts_is_left_alone(capsys):
+def test_a_run_that_another_process_starts_is_left_alone(monkeypatch, capsys):
+    monkeypatch.setattr("tformer_cli.runs.folder.PATIENCE", 0.1)
     lock = Lock(Path("mine"))
     assert main([*COMMAND, "data.path=missing.tsv", "--run", "mine"]) == 1
     assert "another process is writing this run" in capsys.readouterr().err

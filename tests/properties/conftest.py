@@ -1,10 +1,64 @@
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 
-from tests.properties.families import FAMILIES
+from tests.properties.families import FAMILIES, Family
+from tformer_cli.config.schema import Experiment
+from tformer_cli.train.launch import launch
+
+SETTINGS = [
+    "trainer.log_every=2", "trainer.evaluate_every=4", "trainer.checkpoint_every=2", "trainer.keep=9",
+    "trainer.evaluate_limit=4", "trainer.ema=0.9", "trainer.accumulate=2", "model.dropout=0.3",
+]  # fmt: skip
+"""Logs, evaluations and checkpoints at different steps; random masks and averages that a checkpoint must contain."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run of six steps with `SETTINGS` that was not interrupted. Tests read it, or change a copy."""
+
+    family: Family
+    folder: Path
+
+    @property
+    def run(self) -> Path:
+        """The run folder."""
+        return self.folder / "run"
+
+    def config(self, *more: str) -> Experiment:
+        """Return the configuration of the run, with other settings after its own."""
+        return self.family.config(self.folder, *SETTINGS, "trainer.steps=6", *more)
+
+    def copy(self, run: Path) -> Path:
+        """Copy the run folder, as that of another uninterrupted run."""
+        return Path(shutil.copytree(self.run, run))
 
 
 @pytest.fixture(params=FAMILIES, ids=lambda family: family.name)
 def family(request):
     return request.param
+
+
+@pytest.fixture(scope="session")
+def train_once(tmp_path_factory) -> Callable[[Family], Trained]:
+    """Return a function that trains a family at its first call, since several properties compare with such a run."""
+    runs: dict[str, Trained] = {}
+
+    def train(family: Family) -> Trained:
+        if family.name not in runs:
+            trained = Trained(family, tmp_path_factory.mktemp("trained"))
+            launch(trained.config(), trained.run, quiet=True)
+            runs[family.name] = trained
+        return runs[family.name]
+
+    return train
+
+
+@pytest.fixture
+def trained(family: Family, train_once: Callable[[Family], Trained]) -> Trained:
+    return train_once(family)

@@ -78,8 +78,8 @@ def test_a_rank_without_a_row_of_its_own_changes_nothing(family, tmp_path, consi
     assert min(consistencies) > 0
 
 
-def test_resumed_run_ends_with_the_same_bytes(family, tmp_path, consistencies):
-    resumed_run_ends_with_the_same(with_dropout(family), tmp_path)
+def test_resumed_run_ends_with_the_same_bytes(family, train_once, tmp_path, consistencies):
+    resumed_run_ends_with_the_same(train_once(family), tmp_path)
     assert min(consistencies) > 0
 
 

@@ -20,6 +20,7 @@ from tformer_cli.data.core.batch import Batch
 from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.runs.checkpoint import read_tensors
+from tformer_cli.runs.folder import Lock, locate
 from tformer_cli.train.launch import launch, train
 from tformer_cli.train.learner import TrainingStep, seed_step
 from tformer_cli.train.log import Console
@@ -27,8 +28,6 @@ from tformer_cli.train.loop import Trainer
 from tformer_cli.train.machine import Machine
 from tformer_cli.train.parallel import Ranks
 from tformer_cli.train.processes import run_ranks
-
-STEPS = ["trainer.log_every=2", "trainer.evaluate_every=4", "trainer.checkpoint_every=2", "trainer.keep=9"]
 
 
 def machine() -> Machine:
@@ -87,13 +86,14 @@ def test_overfits_one_batch(family, tmp_path):
     trainer = trainer_of(task, tmp_path)
     batch = task.view("train").collate(0, np.arange(4))
     trainer.model.train()
-    losses = []
+    prefix, losses = trainer.phases[0].prefix, []
     for step in range(1, 151):
         trainer.progress.step = step
         sums = trainer.train_step([batch] * len(trainer.updates))
-        prefix = trainer.phases[0].prefix
         losses.append(float(sums[f"{prefix}loss"] / sums[f"{prefix}count"]))
-    assert losses[-1] < 0.15 * losses[0]
+        if max(losses[-5:]) < 0.15 * losses[0]:  # not by chance, as a single step of an adversary could be
+            break
+    assert max(losses[-5:]) < 0.15 * losses[0]
 
 
 def test_batches_are_a_pure_function_and_ranks_are_disjoint(family, tmp_path):
@@ -165,58 +165,50 @@ def assert_moved(batch: Batch, moved: Batch, device: str) -> None:
             assert after is before
 
 
-def test_resumed_run_ends_with_the_same_bytes(family, tmp_path):
+def test_resumed_run_ends_with_the_same_bytes(trained, tmp_path):
     """Stopped in mid-epoch, between two log lines and between evaluations; dropout and averaging are on.
 
     The second of the three parts reads its data in worker processes.
     """
-    settings = [*STEPS, "trainer.ema=0.9", "trainer.accumulate=2", "model.dropout=0.3", "trainer.evaluate_limit=4"]
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    launch(family.config(tmp_path, *settings, "trainer.steps=6"), whole, quiet=True)
-    launch(family.config(tmp_path, *settings, "trainer.steps=3"), parts, quiet=True)
-    workers = "data.workers=2"
-    launch(family.config(tmp_path, *settings, "trainer.steps=5", workers), parts, resume=True, quiet=True)
-    launch(family.config(tmp_path, *settings, "trainer.steps=6"), parts, resume=True, quiet=True)
-    assert weights(parts, 6) == weights(whole, 6)
+    parts = tmp_path / "parts"
+    launch(trained.config("trainer.steps=3"), parts, quiet=True)
+    launch(trained.config("trainer.steps=5", "data.workers=2"), parts, resume=True, quiet=True)
+    launch(trained.config(), parts, resume=True, quiet=True)
+    assert weights(parts, 6) == weights(trained.run, 6)
     lines = {}
-    for run in (whole, parts):
+    for run in (trained.run, parts):
         records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         lines[run] = [record for record in records if any(re.fullmatch("train/(.*/)?loss", name) for name in record)]
-    assert lines[parts] == lines[whole] and len(lines[whole]) == 3
+    assert lines[parts] == lines[trained.run] and len(lines[parts]) == 3
 
 
-def test_killed_run_resumes_to_the_same_bytes(family, tmp_path):
+def test_killed_run_resumes_to_the_same_bytes(trained, tmp_path):
     """What came after the last checkpoint is cut away and done again: the files end with the same bytes."""
-    settings = [*STEPS, "trainer.evaluate_limit=4"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    launch(family.config(tmp_path, *settings, "trainer.steps=6"), whole, quiet=True)
-    launch(family.config(tmp_path, *settings, "trainer.steps=6"), killed, quiet=True)
+    killed = trained.copy(tmp_path / "killed")
     for step in (6, 4):
         shutil.rmtree(killed / "checkpoints" / f"step-{step:08d}")
-    launch(family.config(tmp_path, *settings, "trainer.steps=6"), killed, resume=True, quiet=True)
-    assert weights(killed, 6) == weights(whole, 6)
-    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    launch(trained.config(), killed, resume=True, quiet=True)
+    assert weights(killed, 6) == weights(trained.run, 6)
+    assert (killed / "metrics.jsonl").read_bytes() == (trained.run / "metrics.jsonl").read_bytes()
 
 
-def test_damaged_checkpoint_is_noticed_and_the_previous_used(family, tmp_path, capsys):
-    run = tmp_path / "run"
-    config = family.config(tmp_path, *STEPS, "trainer.steps=4", "trainer.evaluate_limit=4")
-    launch(config, run, quiet=True)
-    good = weights(run, 4)
-    newest = run / "checkpoints" / "step-00000004"
+def test_damaged_checkpoint_is_noticed_and_the_previous_used(trained, tmp_path, capsys):
+    run = trained.copy(tmp_path / "run")
+    newest = run / "checkpoints" / "step-00000006"
     content = bytearray((newest / "model.safetensors").read_bytes())
     content[len(content) // 2] ^= 1
     (newest / "model.safetensors").write_bytes(content)
-    launch(config, run, resume=True)
-    assert "skipped a damaged checkpoint: step-00000004 model.safetensors does not match" in capsys.readouterr().err
-    assert weights(run, 4) == good
+    launch(trained.config(), run, resume=True)
+    assert "skipped a damaged checkpoint: step-00000006 model.safetensors does not match" in capsys.readouterr().err
+    assert weights(run, 6) == weights(trained.run, 6)
     for folder in (run / "checkpoints").glob("step-*"):
         (folder / "state.json").write_bytes(b"")
     with pytest.raises(RunError, match="every checkpoint is damaged"):
-        launch(config, run, resume=True, quiet=True)
+        launch(trained.config(), run, resume=True, quiet=True)
 
 
-def test_not_finite_stops_and_is_never_saved(family, tmp_path, monkeypatch):
+def test_not_finite_stops_and_is_never_saved(family, trained, tmp_path, monkeypatch):
+    """Steps have two micro-batches: the seventh that is trained on is the first of step 4."""
     run = tmp_path / "run"
     objective_type = type(family.task(tmp_path).phases[0].objective)
     calls = []
@@ -225,37 +217,34 @@ def test_not_finite_stops_and_is_never_saved(family, tmp_path, monkeypatch):
     def broken(self, model, outputs, batch):
         broken_loss = loss(self, model, outputs, batch)
         calls.append(model.training)
-        if sum(calls) == 4:
+        if sum(calls) == 7:
             broken_loss.total = broken_loss.total * float("nan")
             broken_loss.parts |= {name: broken_loss.parts[name] * float("nan") for name in broken_loss.counts}
         return broken_loss
 
     monkeypatch.setattr(objective_type, "loss", broken)
-    config = family.config(tmp_path, *STEPS, "trainer.steps=6", "trainer.evaluate_limit=4")
     with pytest.raises(RunError, match="step 4: loss or gradient is not finite"):
-        launch(config, run, quiet=True)
+        launch(trained.config(), run, quiet=True)
     assert json.loads((run / "not-finite-rank0.json").read_bytes())["sample_ids"]
     assert sorted(path.name for path in (run / "checkpoints").glob("step-*")) == ["step-00000002"]
     monkeypatch.setattr(objective_type, "loss", loss)
-    launch(config, run, resume=True, quiet=True)
-    clean = tmp_path / "clean"
-    launch(config, clean, quiet=True)
-    assert weights(run, 6) == weights(clean, 6)
+    launch(trained.config(), run, resume=True, quiet=True)
+    assert weights(run, 6) == weights(trained.run, 6)
 
 
-def test_other_settings_or_data_are_refused_on_resume(family, tmp_path):
-    run = tmp_path / "run"
-    launch(family.config(tmp_path, *STEPS, "trainer.steps=2", "trainer.evaluate_limit=4"), run, quiet=True)
+def test_other_settings_or_data_are_refused_on_resume(family, trained, tmp_path):
+    run = trained.copy(tmp_path / "run")
     sizes = {"batch_images": 3, "batch_seconds": 7, "batch_tokens": 300}
     name = next(name for name in sizes if hasattr(family.config(tmp_path).data, name))
     batch = f"data.{name}={sizes[name]}"
     width = next(name for name in ("dim", "noise_dim") if hasattr(family.config(tmp_path).model, name))
     for change in ("optim.lr=0.5", "seed=2", f"model.{width}=32", batch):
         with pytest.raises(RunError, match=change.split("=")[0]):
-            launch(family.config(tmp_path, *STEPS, "trainer.steps=4", change), run, resume=True, quiet=True)
+            launch(trained.config("trainer.steps=8", change), run, resume=True, quiet=True)
     with pytest.raises(RunError, match="already holds a run"):
-        launch(family.config(tmp_path, *STEPS, "trainer.steps=4"), run, quiet=True)
-    launch(family.config(tmp_path, *STEPS, "trainer.steps=3", "trainer.log_every=1"), run, resume=True, quiet=True)
+        launch(trained.config("trainer.steps=8"), run, quiet=True)
+    launch(trained.config("trainer.steps=7", "trainer.log_every=1"), run, resume=True, quiet=True)
+    assert weights(run, 7) != weights(run, 6)
 
 
 def train_all(runs):
@@ -292,11 +281,10 @@ def test_two_processes_take_the_same_steps_as_one(tmp_path):
             )
 
 
-def test_two_runs_cannot_write_one_folder(family, tmp_path):
-    from tformer_cli.runs.folder import Lock
-
+def test_two_runs_cannot_write_one_folder(family, tmp_path, monkeypatch):
     run = tmp_path / "run"
     lock = Lock(run)
+    monkeypatch.setattr("tformer_cli.runs.folder.PATIENCE", 0.1)
     with pytest.raises(RunError, match="another process is writing this run"):
         launch(family.config(tmp_path, "trainer.steps=1"), run, quiet=True)
     lock.release()
@@ -328,12 +316,11 @@ def test_a_split_is_scored_to_its_end_and_no_more_is_done_than_asked(family, tmp
     assert len(more.samples) == 2 and more.scores.items() >= evaluation.scores.items()
 
 
-def test_finetuning_starts_from_the_weights(family, tmp_path):
-    first, second = tmp_path / "first", tmp_path / "second"
-    launch(family.config(tmp_path, "trainer.steps=2", "trainer.evaluate_limit=4"), first, quiet=True)
+def test_finetuning_starts_from_the_weights(family, trained, tmp_path):
     settings = ("trainer.steps=1", "optim.lr=0", "trainer.evaluate_limit=4")
-    launch(family.config(tmp_path, *settings), second, initial=first, quiet=True)
-    before, after = (read_tensors(path) for path in sorted((tmp_path).glob("*/checkpoints/step-*/model.safetensors")))
+    launch(family.config(trained.folder, *settings), tmp_path / "run", initial=trained.run, quiet=True)
+    after = read_tensors(tmp_path / "run" / "checkpoints" / "step-00000001" / "model.safetensors")
+    before = read_tensors(locate(trained.run)[1] / "model.safetensors")
     assert before.keys() == after.keys()
     for name, _ in family.task(tmp_path).model().named_parameters():  # buffers may follow the data
         assert before[name].equal(after[name]), name

@@ -274,7 +274,8 @@ def test_an_unfinished_text_of_another_search_or_of_other_hands_is_not_continued
     assert "distilled.json: does not hold what" in capsys.readouterr().err
 
 
-def test_two_commands_do_not_write_one_folder(project, capsys):
+def test_two_commands_do_not_write_one_folder(project, monkeypatch, capsys):
+    monkeypatch.setattr("tformer_cli.runs.folder.PATIENCE", 0.1)
     lock = Lock(Path("out.partial"))
     assert main(command()) == 1
     assert "out.partial: another process is writing this folder: wait for it, or use another --output" in (

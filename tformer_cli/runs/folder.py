@@ -45,13 +45,16 @@ STEERING = tuple(
 )
 """Settings that may differ on `--resume` after a step that was not finite."""
 
+PATIENCE = 2.0
+"""Seconds to wait for the lock of a process that is ending, since a large killed process takes a moment."""
+
 
 class Lock:
     """The lock of a run folder against a second writer; it ends with the process.
 
     Args:
         run: the run folder, which is created.
-        patience: seconds to wait for a holder that is ending, since a large killed process takes a moment.
+        patience: seconds to wait for a holder that is ending; default: `PATIENCE`.
         kind: what the folder is called in errors.
         option: the option that names the folder.
 
@@ -65,7 +68,7 @@ class Lock:
 
     _all: weakref.WeakSet[Lock] = weakref.WeakSet()
 
-    def __init__(self, run: Path, patience: float = 2.0, *, kind: str = "run", option: str = "--run") -> None:
+    def __init__(self, run: Path, patience: float | None = None, *, kind: str = "run", option: str = "--run") -> None:
         self.held, self.note = False, ""
         try:
             run.mkdir(parents=True, exist_ok=True)
@@ -79,7 +82,7 @@ class Lock:
             self.note = "this platform has no file locks: start no second run in this folder"
             return
         self._all.add(self)
-        until = time.monotonic() + patience
+        until = time.monotonic() + (PATIENCE if patience is None else patience)
         while not self.held:
             try:
                 fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
