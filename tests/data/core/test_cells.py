@@ -223,10 +223,10 @@ def test_two_tables_of_a_name_are_asked_about(tmp_path):
 def test_a_million_columns_take_a_moment(tmp_path):
     count = 300_000
     (tmp_path / "train.csv").write_text(",".join(f"c{i}" for i in range(count)) + "\n" + ",".join("1" * count) + "\n")
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DataError) as caught:
         labelled(tmp_path / "train.csv")
-    assert time.perf_counter() - start < 20 and len(str(caught.value)) < 1000
+    assert time.process_time() - start < 20 and len(str(caught.value)) < 1000
 
 
 def test_what_unpacks_without_end_is_refused(tmp_path, monkeypatch):

@@ -327,7 +327,7 @@ def test_pad_is_fast() -> None:
     sequences = [np.arange(40, dtype=np.uint16)] * 64
     best = float("inf")
     for _ in range(20):
-        start = time.perf_counter()
+        start = time.process_time()
         pad(sequences, 0, begin=2, end=3)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     assert best < 1e-3
