@@ -134,7 +134,11 @@ def test_a_very_large_matrix_is_averaged_in_blocks_and_the_picture_says_so():
     assert alpha[1, 1] == 255 and alpha.astype(int).sum() == 255
     shown = " ".join(texts(layout(picture)))
     assert "mean of 4 x 3 of the 2,000 x 1,025 values" in shown and "from a run" in shown
-    assert "One of 32 rows is named" in shown and "1984" in texts(layout(picture))
+    assert (
+        "One of 32 rows is named" in shown
+        and {"32", "1984"} <= set(texts(layout(picture)))
+        and "8" not in texts(layout(picture))
+    )
 
 
 def test_blocks_average_what_is_finite():

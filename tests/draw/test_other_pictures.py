@@ -25,6 +25,7 @@ from tformer_cli.draw import (
     layout,
     svg,
 )
+from tformer_cli.draw.curves import PLOT_PIXELS
 from tformer_cli.draw.drawing import BLUE, ORANGE, Circle, Drawing, Line, Pixels, Rectangle, Text
 
 WORDS = ["the", "cat", "sat"]
@@ -124,6 +125,7 @@ def test_points_of_curves_are_at_their_values():
     x_ticks, y_ticks = [place_of(drawing, text)[0] for text in ("0", "10")], [place_of(drawing, "0.0")[1]]
     assert points[0][0] == pytest.approx(x_ticks[0]) and points[2][0] == pytest.approx(x_ticks[1])
     assert points[0][1] == pytest.approx(y_ticks[0]) and points[2][1] == pytest.approx(place_of(drawing, "1.0")[1])
+    assert points[2][0] - points[0][0] == pytest.approx(PLOT_PIXELS / 1.04)  # with 2 % of the range at both ends
     assert points[1] == pytest.approx(np.mean([points[0], points[2]], axis=0))
     (line,) = (shape for shape in drawing.shapes if isinstance(shape, Line) and len(shape.points) == 3)
     assert list(line.points) == points

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tformer_cli.draw import Gallery, HeatMap, Spectrogram, draw, layout, svg
-from tformer_cli.draw.drawing import FONT_PIXELS, Pixels, Text
-from tformer_cli.draw.gallery import IMAGE_PIXELS
+from tformer_cli.draw.drawing import FONT_PIXELS, Pixels, Rectangle, Text
+from tformer_cli.draw.gallery import CORRECT, IMAGE_PIXELS, WRONG
 from tformer_cli.draw.spectrogram import MAX_FRAMES, MIN_PIXELS
 
 RED = np.array((0xD3, 0x2F, 0x2F))
@@ -78,6 +78,30 @@ def test_a_wrong_answer_has_its_label_below_and_shapes_are_kept():
     inside = (image == 7).all(-1)
     rows, columns = inside.any(1).sum(), inside.any(0).sum()
     assert (rows, columns) == (IMAGE_PIXELS // 4, IMAGE_PIXELS)
+
+
+def test_correct_images_are_framed_in_green_and_wrong_ones_in_red():
+    images = [np.zeros((4, 4, 3), np.uint8)] * 3
+    drawing = layout(Gallery(images, [""] * 3, [True, False, None], columns=3))
+    frames = [shape for shape in drawing.shapes if isinstance(shape, Rectangle)]
+    assert [frame.outline for frame in frames] == [CORRECT, WRONG]
+    assert frames[0].box[2] <= frames[1].box[0] and CORRECT == "#2E7D32"
+
+
+def test_photographs_are_reduced_smoothly_and_never_stored_larger_than_drawn():
+    stripes = np.zeros((450, 600, 3), np.uint8)
+    stripes[:, ::2] = 255
+    for side in (IMAGE_PIXELS, 224):
+        (image,) = (shape for shape in layout(Gallery([stripes], [""], [None], side=side)).shapes)
+        assert image.values.shape == (side * 3 // 4, side, 3)
+        assert np.abs(image.values.astype(int) - 127).max() < 60
+
+
+def test_weights_over_an_image_redden_what_is_high_and_darken_what_is_low():
+    image = np.full((8, 8, 3), 200, np.uint8)
+    (heated,) = (shape for shape in layout(Gallery([image], [""], [None], [np.array([[0.0, 1.0]])])).shapes)
+    low, high = heated.values[56, 5].astype(int), heated.values[56, -5].astype(int)
+    assert abs(low - 70).max() <= 2 and high[0] > 210 and high[2] < 140
 
 
 def test_a_spectrogram_has_an_axis_of_time():

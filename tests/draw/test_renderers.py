@@ -92,6 +92,12 @@ def test_text_is_anchored_alike_in_both_formats(anchor, upright):
     assert written.get("transform") == ("rotate(-90 50 40)" if upright else None)
 
 
+def test_upright_text_is_read_from_below():
+    drawn = raster.pixels(Drawing(100, 80, [Text((50, 70), "M.....", upright=True)]))
+    ink = (drawn < 200).any(-1).sum(1)
+    assert ink[60:70].max() > 5 > ink[:50].max() > 0  # the letter is below, the full stops above
+
+
 def test_bold_and_small_text_differ():
     (_, _, plain, _), (_, _, bold, _), (_, _, small, _) = (
         dark(Text((5, 40), "wide word", bold=bold, small=small)) for bold, small in ((0, 0), (1, 0), (0, 1))
@@ -161,7 +167,8 @@ def test_texts_are_broken_and_shortened_to_a_width():
 
 
 def test_japanese_text_has_room_even_if_no_font_has_it():
-    assert text_width("猫がいる") >= 4 * FONT_PIXELS
+    for text in ("猫がいる", "\U0002a6df" * 4):  # the last one is in few fonts
+        assert text_width(text) >= 4 * FONT_PIXELS
 
 
 def test_the_direction_of_most_letters_decides():
