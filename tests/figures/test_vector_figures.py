@@ -112,10 +112,13 @@ def test_many_texts_are_read_in_batches(tmp_path, monkeypatch):
     assert len(figures[0].numbers["contexts"]) == 2 * BATCH_TEXTS and "40 of 64" in figures[0].caption
 
 
-@pytest.mark.parametrize(("word", "times"), [("walrus", "in none of them"), ("bore", "once")])
-def test_a_word_that_is_too_rare_is_one_line(word, times, tmp_path):
+@pytest.mark.parametrize(
+    ("word", "cause"),
+    [("walrus", "none of the texts has the word"), ("bore", "the texts have the word only once")],
+)
+def test_a_word_that_is_too_rare_is_one_line(word, cause, tmp_path):
     subject = subject_of("text classification", tmp_path, TEXTS, senses=word)
-    with pytest.raises(DataError, match=f"--senses {word}: 5 texts are read, and the word is {times}"):
+    with pytest.raises(DataError, match=rf"--senses {word}: {cause} \(5 read\)"):
         list(KIND.draw(subject))
 
 

@@ -209,12 +209,15 @@ def check_folder(folder: Path) -> None:
     Raises:
         RunError: if it does, or it cannot be written.
     """
-    from tformer_cli.cli.prediction_output import check_output_path
+    import os
+
     from tformer_cli.runs.writing import check_new_folder
 
+    parent = next(path for path in folder.absolute().parents if os.path.lexists(path))
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise RunError(f"{folder}: {parent} is no folder that can be written", "choose another with --output")
     if not (folder / "inspect.json").is_file():
         check_new_folder(folder)
-    check_output_path(folder.parent / f".{folder.name}")
 
 
 def _open(arguments: PredictionArguments, explicit: set[str], kinds: dict[str, Kind]) -> Opened:

@@ -91,10 +91,10 @@ def missing(subject: Subject) -> str:
 KIND = Kind(
     "lens",
     "Logit lens",
-    "What each layer would predict if it were the last: a row is a position, a column a layer, and a dark cell is a"
+    "What each layer would predict if it were the last: a row is a position, a column a layer, and a strong colour is a"
     " confident prediction. It shows where in the model a prediction arises.",
     draw,
     missing,
-    "softmax(output layer(norm(hₗ)))",
+    "softmax(output layer(norm(h))), h: output of a layer",
     "nostalgebraist 2020, interpreting GPT: the logit lens",
 )

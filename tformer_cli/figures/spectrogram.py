@@ -72,7 +72,7 @@ def figure_of(subject: Subject, example: Example, name: str) -> Figure:
         numbers |= {"tokens": tokens, "attention": weights}
         drawn = weights[:MAX_TOKENS] / weights.max(initial=1e-12)
         strips.append(Strip(drawn, tokens[: len(drawn)], step, f"{title}, mean over heads"))
-        captions.append(f"Below: the attention of each output token; dark is {100 * weights.max():.0f} %.")
+        captions.append(f"Below: attention of each output token; the strongest colour is {100 * weights.max():.0f} %.")
         if len(tokens) > MAX_TOKENS:
             captions.append(f"The first {MAX_TOKENS} of {len(tokens):,} tokens are drawn.")
     picture = Spectrogram(

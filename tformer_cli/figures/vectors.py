@@ -112,10 +112,9 @@ def occurrences(subject: Subject, vectors: TokenVectors, word: str) -> Occurrenc
     Raises:
         DataError: if fewer than two are read.
     """
-    pattern, result, texts = pattern_of(word), Occurrences(), 0
+    pattern, result = pattern_of(word), Occurrences()
     for batch in _batches(_with_word(pattern, subject.texts)):
         for example in subject.inspector.readings(subject.model, batch):
-            texts += 1
             states = subject.states(example, vectors.stack).cpu().numpy()
             names = positions_of(example).names
             taken = set()
@@ -131,11 +130,9 @@ def occurrences(subject: Subject, vectors: TokenVectors, word: str) -> Occurrenc
             break
     count = len(result.contexts)
     if count < 2:
-        times = "once" if count else "in none of them"
-        raise DataError(
-            f"--senses {word}: {len(subject.texts):,} texts are read, and the word is {times}",
-            "give texts in which it is twice or more",
-        )
+        cause = "the texts have the word only once" if count else "none of the texts has the word"
+        remedy = "give texts in which it is twice or more"
+        raise DataError(f"--senses {word}: {cause} ({len(subject.texts):,} read)", remedy)
     return result
 
 

@@ -1,0 +1,208 @@
+"""`tformer inspect` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.write import DATA, FOLDER
+from tformer_cli.cli import inspect as command
+from tformer_cli.cli.main import main
+
+FIGURES = ["--figures", "lens,vectors"]
+QUICK = ["--figures", "vectors", "--format", "none", "-q"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Path:
+    """A tiny run, in a working folder with the files of its data."""
+    folder = tmp_path / "work"
+    shutil.copytree(DATA, folder)
+    monkeypatch.chdir(folder)
+    shutil.copytree(FOLDER / "bert", tmp_path / "bert")
+    return tmp_path / "bert"
+
+
+def numbers(folder: Path) -> dict:
+    return json.loads((folder / "inspect.json").read_text(encoding="utf-8"))
+
+
+def error(capsys) -> str:
+    """Return the one line of error that was printed."""
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    return lines[-1].removeprefix("error: ")
+
+
+def test_the_folder_is_in_the_run_and_has_every_file(run, capsys):
+    assert main(["inspect", str(run), "a good film", "what a bore", *FIGURES]) == 0
+    content = numbers(run / "inspect")
+    names = [figure["name"] for figure in content["figures"]]
+    assert names == ["lens-1", "lens-1-layers", "lens-2", "lens-2-layers", "vectors-1", "vectors-2"]
+    files = {path.name for path in (run / "inspect").iterdir()}
+    assert files == {"index.html", "inspect.json", *(f"{name}.{end}" for name in names for end in ("svg", "png"))}
+    assert [figure["example"] for figure in content["figures"]][:4:2] == ["a good film", "what a bore"]
+    page = (run / "inspect" / "index.html").read_text(encoding="utf-8")
+    assert all(f'id="{name}"' in page for name in names)
+    assert f"6 figures in {run / 'inspect' / 'index.html'}" in capsys.readouterr().err
+
+
+def test_json_has_the_numbers_that_are_drawn(run):
+    assert main(["inspect", str(run), "a good film", *FIGURES, "--format", "none"]) == 0
+    figures = {figure["name"]: figure for figure in numbers(run / "inspect")["figures"]}
+    lens, vectors = figures["lens-1"], figures["vectors-1"]
+    assert len(lens["probabilities"]) == len(lens["layers"]) == 2
+    assert len(lens["probabilities"][0]) == len(lens["positions"]) == len(vectors["tokens"])
+    assert all(0 < value <= 1 for row in lens["probabilities"] for value in row)
+    assert all(-1 <= value <= 1 for row in vectors["cosines"] for value in row)
+
+
+def test_examples_of_a_split_are_the_default_and_their_number_is_chosen(run):
+    cache = f"data.cache={run / 'cache'}"
+    assert main(["inspect", str(run), cache, *QUICK]) == 0
+    assert len(numbers(run / "inspect")["figures"]) == 2
+    assert main(["inspect", str(run), cache, *QUICK, "--examples", "3", "--split", "train"]) == 0
+    assert len(numbers(run / "inspect")["figures"]) == 3
+
+
+def test_output_formats_and_quiet(run, tmp_path, capsys):
+    output = tmp_path / "new" / "pages"
+    assert main(["inspect", str(run), "a film", *FIGURES, "--format", "svg", "-o", str(output), "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert not (run / "inspect").exists() and not list(output.glob("*.png"))
+    assert (output / "lens-1.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert main(["inspect", str(run), "a film", *FIGURES, "--format", "png", "-o", str(output), "-q"]) == 0
+    assert not list(output.glob("*.svg")) and (output / "lens-1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_list_names_each_kind_and_needs_no_run(capsys):
+    from tformer_cli.figures import kinds
+
+    assert main(["inspect", "no such run", "--figures", "list"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n{name}" in f"\n{out}" for name in kinds())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--figures", "nonsense"], 2, "--figures: no figure 'nonsense': there are: attention"),
+        (["--figures", "spectrogram"], 2, "--figures spectrogram: the inputs are no recordings: leave it out"),
+        (["--layers", "2"], 2, "--layers 2: the model has 1 attention layers: 1 to 1"),
+        (["--layers", "one"], 2, "--layers: 'one' is no number and no range: such as 1,3 or 2-4"),
+        (["--heads", "1,9"], 2, "--heads 9: the model has 2 attention heads: 1 to 2"),
+        (["--format", "pdf"], 2, "--format: 'pdf' is not one of svg, png, none"),
+        (["--split", "dev"], 2, "--split"),
+        (["--senses", "walrus"], 1, "--senses walrus: none of the texts has the word (1 read)"),
+    ],
+)
+def test_mistakes_are_one_line(run, capsys, arguments, status, message):
+    figures = [] if "--figures" in arguments else FIGURES
+    assert main(["inspect", str(run), "a good film", *figures, *arguments]) == status
+    assert error(capsys).startswith(message)
+    assert not (run / "inspect").exists()
+
+
+def test_an_input_that_is_too_long_is_one_line(run, capsys):
+    assert main(["inspect", str(run), "fine", "film " * 30, *FIGURES]) == 1
+    assert error(capsys).startswith("input line 2: ")
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(run, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "letter.txt").write_text("dear")
+    assert main(["inspect", str(run), "a film", *FIGURES, "-o", str(other)]) == 1
+    assert error(capsys) == f"{other} is there already: name another folder, or remove it"
+    assert [path.name for path in other.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="every folder is writable to this user")
+def test_a_folder_that_cannot_be_written_is_one_line(run, tmp_path, capsys):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    assert main(["inspect", str(run), "a film", *FIGURES, "-o", str(tmp_path / "closed" / "pages")]) == 1
+    assert "closed" in error(capsys)
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_line(run, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert main(["inspect", str(run), "a film", *FIGURES, "-o", str(tmp_path / "file")]) == 1
+    assert error(capsys).startswith(f"{tmp_path / 'file'} is there already")
+    assert main(["inspect", str(run), "a film", *FIGURES, "-o", str(tmp_path / "file" / "pages")]) == 1
+    assert error(capsys).endswith(f"{tmp_path / 'file'} is no folder that can be written: choose another with --output")
+
+
+def test_a_second_call_replaces_the_first(run):
+    assert main(["inspect", str(run), "a good film", "what a bore", *FIGURES, "-q"]) == 0
+    assert main(["inspect", str(run), "a film", "--figures", "vectors", "-q"]) == 0
+    assert {path.stem for path in (run / "inspect").iterdir()} == {"index", "inspect", "vectors-1"}
+    assert not [path for path in run.iterdir() if path.name.startswith(".inspect")]
+
+
+def test_an_error_while_files_are_written_leaves_the_earlier_folder(run, monkeypatch, capsys):
+    assert main(["inspect", str(run), "a good film", *QUICK]) == 0
+    before = (run / "inspect" / "inspect.json").read_bytes()
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tformer_cli.runs.writing.write_new_folder", full)
+    assert main(["inspect", str(run), "another film", *QUICK]) == 1
+    assert "No space left on device" in error(capsys)
+    assert (run / "inspect" / "inspect.json").read_bytes() == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_call_that_is_killed_while_it_writes_leaves_the_earlier_folder(run, tmp_path):
+    files = {"index.html": b"old", "inspect.json": b"{}"}
+    command.write_folder(tmp_path / "pages", files)
+    program = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from tformer_cli.cli.inspect import write_folder\n"
+        "class Slow(dict):\n"
+        "    def items(self):\n"
+        "        yield 'index.html', b'new'\n"
+        "        print('writing', flush=True)\n"
+        "        time.sleep(600)\n"
+        "        yield 'inspect.json', b'new'\n"
+        f"write_folder(Path({str(tmp_path / 'pages')!r}), Slow())\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "writing\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "pages").iterdir()} == files
+    command.write_folder(tmp_path / "pages", {"inspect.json": b"[]"})
+    assert [path.name for path in (tmp_path / "pages").iterdir()] == ["inspect.json"]
+
+
+def test_senses_of_a_word_are_read_from_a_file(run, tmp_path):
+    sentences = ["a good film", "what a bore", "GOOD", "the film is good", "goodness"]
+    (tmp_path / "sentences.txt").write_text("\n".join(sentences), encoding="utf-8")
+    arguments = ["inspect", str(run), "--senses", "good", str(tmp_path / "sentences.txt")]
+    assert main([*arguments, *QUICK]) == 0
+    figures = {figure["name"]: figure for figure in numbers(run / "inspect")["figures"]}
+    assert set(figures) == {"vectors-map", "vectors-nearest", "vectors-layers"}
+    assert {"a good film", "the film is good"} <= set(figures["vectors-map"]["contexts"])
+    assert not any("goodness" in context for context in figures["vectors-map"]["contexts"])
+
+
+def test_tensorboard_has_an_image_of_each_figure(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert main(["inspect", str(run), "a film", *FIGURES, "--format", "none", "--tensorboard", "-q"]) == 0
+    events = EventAccumulator(str(run / "inspect"), size_guidance={"images": 0})
+    events.Reload()
+    names = [figure["name"] for figure in numbers(run / "inspect")["figures"]]
+    assert sorted(events.Tags()["images"]) == sorted(f"inspect/{name}" for name in names)
+    assert events.Images(f"inspect/{names[0]}")[0].step == 2
