@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tformer_cli.draw import HeatMap, draw, layout, svg
+from tformer_cli.draw import HeatMap, HeatMaps, draw, layout, svg
 from tformer_cli.draw.cells import Scale, block_means, rgb
 from tformer_cli.draw.drawing import BLUE, ORANGE, RED, ROLES, Drawing, Pixels, Text
 
@@ -152,3 +153,21 @@ def test_values_that_are_not_finite_are_empty_and_counted():
     picture = HeatMap(np.array([[1.0, np.nan], [np.nan, 0.5]]), [], [])
     assert cells_of(picture).values[..., 3].tolist() == [[255, 0], [0, 128]]
     assert "2 values are not finite." in " ".join(texts(layout(picture)))
+
+
+def test_marks_of_an_axis_stand_at_their_places_where_other_names_are_empty():
+    marks = ["0 s" if place == 0 else str(place // 10) if place % 10 == 0 else "" for place in range(100)]
+    drawing = layout(HeatMap(np.eye(100), marks, []))
+    drawn = [shape for shape in drawing.shapes if isinstance(shape, Text) and shape.text in marks]
+    names = [shape.text for shape in drawn if shape.anchor == "end"]
+    assert names == ["0 s", *map(str, range(1, 10))]
+    heights = [shape.place[1] for shape in drawn if shape.anchor == "end"]
+    assert len({round(after - before) for before, after in itertools.pairwise(heights)}) == 1
+    assert not any("named" in text for text in texts(drawing))
+    blocks = texts(layout(HeatMap(np.ones((1100, 4)), ["", "b", *[""] * 1098], [])))
+    assert "b" in blocks  # blocks of 3 rows have the first name within them
+    grid = texts(layout(HeatMaps(np.ones((4, 100, 100)), rows=marks, columns=marks)))
+    assert {"0 s", "9"} <= set(grid) and not any("too many" in text for text in grid)
+    marks[1] = "next"  # it would overlap with the first one
+    grid = texts(layout(HeatMaps(np.ones((4, 100, 100)), rows=marks, columns=marks)))
+    assert {"0 s", "9"} <= set(grid) and "next" not in grid

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from tformer_cli.config.schema import AttentionKind
+from tformer_cli.draw import svg
+from tformer_cli.figures import attention, distance, heads, looks, rollout
 from tformer_cli.figures.base import Subject
+from tformer_cli.figures.page import plain
 
 TOLERANCE = 1e-5
 
@@ -37,6 +42,19 @@ def test_each_position_of_attention_has_a_name_and_each_row_sums_to_one(subject)
             assert weights.shape == (layer.heads, len(queries), len(keys))
             if layer.kind is AttentionKind.cross:
                 assert len(example.outputs) == len(queries)
+
+
+def test_figures_of_attention_are_drawn_for_each_family_that_has_them(subject):
+    for module in (attention, looks, rollout, distance, heads):
+        kind, names = module.KIND, set()
+        reason = kind.missing(subject)
+        figures = [] if reason else list(kind.draw(subject))
+        assert bool(figures) != bool(reason)
+        for figure in figures:
+            assert svg(figure.picture).startswith("<svg") and figure.name not in names
+            names.add(figure.name)
+            json.dumps(plain(figure.numbers), allow_nan=False)
+        assert bool(kind.widget(subject)) == (module is attention and not reason)
 
 
 def test_positions_with_a_place_are_those_of_the_grid(subject):

@@ -13,7 +13,7 @@ from torch.nn import functional
 from tformer_cli import tasks
 from tformer_cli.config.compose import compose
 from tformer_cli.data.speech.cutting import quiet_pieces
-from tformer_cli.draw import Sound, Spectrogram
+from tformer_cli.draw import HeatMap, Sound, Spectrogram
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.predictors.base import Prediction
@@ -367,7 +367,8 @@ def test_pictures_and_sounds(tmp_path):
     pictures = task.evaluator.pictures(task.model().eval())
     sound = pictures["training/sound"]
     assert isinstance(sound, Sound) and sound.rate == RATE and 0.1 < np.abs(sound.samples).max() <= 1
-    for name in ("training/plain", "training/augmented", "alignment", "attention"):
+    assert isinstance(pictures["attention"], HeatMap) and pictures["attention"].rows[0] == "0 s"
+    for name in ("training/plain", "training/augmented", "alignment"):
         picture = pictures[name]
         assert isinstance(picture, Spectrogram) and np.isfinite(picture.values).all()
     assert pictures["attention"].values.shape[0] == pictures["attention"].values.shape[1]

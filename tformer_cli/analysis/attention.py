@@ -8,7 +8,7 @@ Shapes: L layers, H heads, Q queries, K keys, N tokens (Q = K = N in self-attent
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -161,7 +161,16 @@ def strongest_patterns(weights: np.ndarray, *, least: float = 0.5) -> list[Patte
     Returns:
         One pattern for each head, with its share.
     """
-    shares = pattern_shares(weights)
+    return strongest_of(pattern_shares(weights), least=least)
+
+
+def strongest_of(shares: Mapping[str, np.ndarray], *, least: float = 0.5) -> list[Pattern]:
+    """Return the strongest pattern of each head, given the shares of all patterns, (H,) each.
+
+    Args:
+        shares: of `pattern_shares`, perhaps averaged over inputs.
+        least: share from which a head is said to follow a pattern; below it the name is `spread`.
+    """
     names, values = list(shares), np.stack(list(shares.values()))  # (patterns, H)
     strongest = values.argmax(0)
     return [

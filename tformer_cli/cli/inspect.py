@@ -63,7 +63,7 @@ QUERY = typer.Option(
     "",
     "--query",
     metavar="TOKEN",
-    help="Token whose attention to the others is shown.  [default: the one that attends furthest]",
+    help="Token, patch (`row 1, column 2`) or time (`0.40 s`) whose attention is shown.  [default: one that looks far]",
     show_default=False,
 )
 SENSES = typer.Option(
@@ -246,10 +246,12 @@ def _subject(
     """Return the model with its examples.
 
     Raises:
+        ConfigError: if `--query` is not among the positions.
         DataError: if an input is malformed, too long or unreadable.
     """
     from tformer_cli.evaluators.base import Scoring
     from tformer_cli.figures.base import Subject
+    from tformer_cli.figures.places import check_query
 
     inspector = opened.task.inspector
     texts = inputs_of(opened.task, arguments)
@@ -261,6 +263,9 @@ def _subject(
         examples = inspector.of_split(opened.model, split, count)
         if options.senses:
             texts = inspector.texts(split, MOST_TEXTS)
+
+    if options.query:
+        check_query(options.query, examples)
 
     def rows() -> Sequence[Any]:
         report(f"predictions of the {split} split ...")
@@ -314,6 +319,7 @@ def draw_all(subject: Subject, kinds: Iterable[Kind], *, explicit: bool, report:
             for figure in kind.draw(subject):
                 poll()
                 section.figures.append(figure)
+            section.widget = kind.widget(subject)
         sections.append(section)
     return sections
 

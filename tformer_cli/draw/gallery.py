@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +23,7 @@ class Gallery:
         images: each (height, width, 3 or 1), uint8. At most 256 are drawn.
         captions: one or more lines under each image.
         correct: whether the model's prediction is correct, shown by the colour of the frame; None: no frame.
-        weights: heat map over each image, (rows, columns), float; empty: only the images.
+        weights: heat map over each image, (rows, columns), float, None: that image has none; empty: only the images.
         columns: number of images in a row; 0: chosen automatically.
         title: line above.
         note: a line below.
@@ -32,7 +33,7 @@ class Gallery:
     images: list[np.ndarray]
     captions: list[str]
     correct: list[bool | None]
-    weights: list[np.ndarray] = field(default_factory=list)
+    weights: Sequence[np.ndarray | None] = field(default_factory=list)
     columns: int = 0
     title: str = ""
     note: str = ""

@@ -13,7 +13,9 @@ from tformer_cli.draw.lettering import (
     enumerated,
     notes_below,
     printable,
+    reduced_names,
     shortened,
+    smallest_distance,
     text_width,
     title_lines,
     widest,
@@ -28,7 +30,8 @@ class HeatMap:
 
     Attributes:
         values: (rows, columns), float. More than 512 rows or columns are averaged in blocks.
-        rows: names of the rows; empty: none. With more than 64 rows, some are left out.
+        rows: names of the rows; empty: none. Those that would overlap are left out. Where some names are empty, the
+            others are marks of an axis, such as round numbers.
         columns: names of the columns; empty: none.
         title: line above the matrix.
         row_title: label of the rows.
@@ -70,12 +73,17 @@ class _Side:
         """Return the length of all cells."""
         return self.count * self.cell
 
+    @property
+    def name_pixels(self) -> int:
+        """Return the smallest distance of drawn names."""
+        return self.cell * smallest_distance(self.names, self.step)
+
 
 def _side(names: Sequence[str], count: int, block: int, cell: int) -> _Side:
     """Return the cells of a dimension: beyond 64 they shrink, and names are left out where they would overlap."""
     if count > MAX_NAMED:
         cell = max(2, CELL_PIXELS * MAX_NAMED // count)
-    drawn = [shortened(printable(name), NAME_PIXELS) for name in list(names)[::block]]
+    drawn = [shortened(printable(name), NAME_PIXELS) for name in reduced_names(names, block)]
     return _Side(drawn, count, cell, -(-(FONT_PIXELS + 2) // cell))
 
 
@@ -96,7 +104,7 @@ def layout(picture: HeatMap) -> Drawing:
     if column_title:
         shapes.append(Text((left, top + ROW_PIXELS / 2 + 2), column_title))
         top += ROW_PIXELS + 4
-    flat = widest(columns.names) + 6 <= columns.cell * columns.step
+    flat = widest(columns.names) + 6 <= columns.name_pixels
     top += (ROW_PIXELS if flat else widest(columns.names) + 6) * bool(columns.names)
     top = max(top, MARGIN)
     bottom = top + rows.length
@@ -123,7 +131,7 @@ def _notes(picture: HeatMap, rows: _Side, columns: _Side, block: tuple[int, int]
     steps = [
         f"{side.step * size} {name}"
         for side, size, name in zip((rows, columns), block, ("rows", "columns"), strict=True)
-        if side.names and side.step * size > 1
+        if side.names and all(side.names) and side.step * size > 1
     ]
     if steps:
         notes.append(f"One of {' and one of '.join(steps)} is named.")
@@ -136,7 +144,7 @@ def _notes(picture: HeatMap, rows: _Side, columns: _Side, block: tuple[int, int]
 
 
 def row_names(names: Sequence[str], left: float, top: float, cell: float, step: int) -> Iterator[Text]:
-    """Yield every `step`-th name to the left of its row."""
+    """Yield names to the left of their rows, at least `step` rows apart."""
     for row, name in enumerated(names, step):
         yield Text((left - 6, top + (row + 0.5) * cell), name, "end")
 
@@ -144,7 +152,7 @@ def row_names(names: Sequence[str], left: float, top: float, cell: float, step: 
 def column_names(
     names: Sequence[str], left: float, top: float, cell: float, step: int, *, flat: bool
 ) -> Iterator[Text]:
-    """Yield every `step`-th name above its column, horizontal (`flat`) or running upwards."""
+    """Yield names above their columns, at least `step` columns apart, horizontal (`flat`) or running upwards."""
     for column, name in enumerated(names, step):
         x = left + (column + 0.5) * cell
         if flat:

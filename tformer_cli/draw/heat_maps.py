@@ -10,7 +10,17 @@ import numpy as np
 from tformer_cli.draw.cells import block_means, block_note, scale_for
 from tformer_cli.draw.drawing import FONT_PIXELS, MARGIN, ROW_PIXELS, Drawing, Pixels, Rectangle, Shape, Text
 from tformer_cli.draw.heat_map import column_names, row_names
-from tformer_cli.draw.lettering import notes_below, printable, shortened, text_width, title_lines, widest
+from tformer_cli.draw.lettering import (
+    enumerated,
+    notes_below,
+    printable,
+    reduced_names,
+    shortened,
+    smallest_distance,
+    text_width,
+    title_lines,
+    widest,
+)
 
 CELL_PIXELS, PANEL_PIXELS, SHEET_PIXELS, GAP_PIXELS = 22, 210, 960, 14
 MAX_PANELS, MAX_NAMED, NAME_PIXELS, MIN_TITLE_PIXELS = 256, 16, 110, 80
@@ -24,7 +34,7 @@ class HeatMaps:
         values: (maps, rows, columns), float; or a sequence of matrices. At most 256 are drawn; larger ones than their
             place in the grid are averaged in blocks.
         titles: a title above each; empty: none.
-        rows: names of the rows, which are drawn if there are at most 16; empty: none.
+        rows: names of the rows, which are drawn if at most 16 are not empty and none overlap; empty: none.
         columns: names of the columns, likewise.
         title: line above all of them.
         row_title: label of the rows.
@@ -80,7 +90,7 @@ class _Grid:
     @property
     def flat(self) -> bool:
         """Return whether names of columns are horizontal."""
-        return widest(self.columns) + 4 <= self.cell
+        return widest(self.columns) + 4 <= self.cell * smallest_distance(self.columns, 1)
 
     def shapes(self, images: Sequence[np.ndarray], left: float, top: float) -> Iterator[Shape]:
         """Yield the heat maps with their titles; those at the sides of the grid have names."""
@@ -109,7 +119,7 @@ def layout(picture: HeatMaps) -> Drawing:
     reduced = [block_means(panel, side // cell) for panel in panels]
     block, matrices = reduced[0][1], [matrix for matrix, _ in reduced]
     scale = scale_for(matrices, picture.limits, diverging=picture.diverging, percent=picture.percent)
-    grid = _grid(picture, across, cell, matrices[0].shape)
+    grid = _grid(picture, across, cell, matrices[0].shape, block)
     row_title, column_title = printable(picture.row_title), printable(picture.column_title)
     left = MARGIN + ROW_PIXELS * bool(row_title) + (widest(grid.rows) + 6) * bool(grid.rows)
     right = left + across * grid.step[0]
@@ -136,18 +146,26 @@ def _side(count: int, picture: HeatMaps) -> tuple[int, int]:
     return max(24, min(PANEL_PIXELS, SHEET_PIXELS // across - gap)), across
 
 
-def _grid(picture: HeatMaps, across: int, cell: int, shape: tuple[int, ...]) -> _Grid:
+def _grid(picture: HeatMaps, across: int, cell: int, shape: tuple[int, ...], block: tuple[int, int]) -> _Grid:
     """Return the places of the heat maps; names of rows and columns are drawn if they are few and fit."""
     size = (shape[1] * cell, shape[0] * cell)
     rows, columns = (
-        [shortened(printable(name), NAME_PIXELS) for name in names] if len(names) <= MAX_NAMED and cell >= 13 else []
-        for names in (picture.rows, picture.columns)
+        _drawn_names(reduced_names(names, size), cell)
+        for names, size in zip((picture.rows, picture.columns), block, strict=True)
     )
     length = max(size[0], MIN_TITLE_PIXELS)
     titles = [shortened(printable(title), length) for title in picture.titles[:MAX_PANELS]]
     gap = GAP_PIXELS if titles else GAP_PIXELS // 2
     step = (max(size[0], widest(titles)) + gap, size[1] + gap + ROW_PIXELS * bool(titles))
     return _Grid(across, cell, size, step, titles, rows, columns)
+
+
+def _drawn_names(names: Sequence[str], cell: int) -> list[str]:
+    """Return the names of rows or columns; none if they are too many, or would overlap and are no marks of an axis."""
+    drawn = dict(enumerated(names, -(-FONT_PIXELS // cell)))
+    if len(drawn) > MAX_NAMED or (all(names) and len(drawn) < len(names)):
+        return []
+    return [shortened(printable(drawn.get(number, "")), NAME_PIXELS) for number in range(len(names))]
 
 
 def _row_title(title: str, top: float, bottom: float) -> Iterator[Shape]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tformer_cli.data.core.media import shown
@@ -134,7 +135,20 @@ def runs_leftwards(texts: Iterable[str]) -> bool:
 
 
 def enumerated(names: Iterable[str], step: int) -> Iterator[tuple[int, str]]:
-    """Yield every `step`-th name with its number."""
+    """Yield names with their numbers, each at least `step` after the one before it; empty ones are left out."""
+    last = -step
     for number, name in enumerate(names):
-        if number % step == 0:
+        if name and number - last >= step:
+            last = number
             yield number, name
+
+
+def reduced_names(names: Sequence[str], block: int) -> list[str]:
+    """Return a name for each block of cells: the first of the block that is not empty."""
+    return [next(filter(None, names[start : start + block]), "") for start in range(0, len(names), block)]
+
+
+def smallest_distance(names: Sequence[str], step: int) -> int:
+    """Return the smallest distance of neighbours among the names that `enumerated` yields."""
+    places = [number for number, _ in enumerated(names, step)]
+    return min((after - before for before, after in itertools.pairwise(places)), default=max(1, len(names)))

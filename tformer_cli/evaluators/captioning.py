@@ -6,24 +6,38 @@ from typing import Any
 
 import numpy as np
 
+from tformer_cli.config.schema import AttentionKind
 from tformer_cli.data.core.media import shown
 from tformer_cli.data.image.captions import CaptionedImages
 from tformer_cli.draw import Gallery, Picture
 from tformer_cli.evaluators.base import spread
 from tformer_cli.evaluators.generation import TextGenerationEvaluator
-from tformer_cli.nn.taps import attention_weights
+from tformer_cli.figures.attention import last_layer, over_image
+from tformer_cli.inspectors.images import CaptioningInspector
+from tformer_cli.objectives.next_token import TeacherForcing
+from tformer_cli.predictors.captioning import Captioner
 
 SHOWN = 12
 """Number of captions in a figure."""
 
 
 class CaptioningEvaluator(TextGenerationEvaluator):
-    """Scores of captions; its pictures show captions, and the parts of an image to which each of its tokens attends."""
+    """Scores of captions; its pictures show captions, and the parts of an image to which each of its tokens attends.
+
+    Args:
+        objective: teacher forcing.
+        predictor: generates the captions that are scored.
+        inspector: inspector whose examples are drawn.
+    """
 
     data: CaptionedImages
 
+    def __init__(self, objective: TeacherForcing, predictor: Captioner, inspector: CaptioningInspector) -> None:
+        super().__init__(objective, predictor)
+        self.inspector = inspector
+
     def pictures(self, model: Any) -> dict[str, Picture]:
-        """Return captions of validation images, and the cross-attention of the last block over the first of them.
+        """Return captions of validation images, and the cross-attention of the last layer over the first of them.
 
         The attention of each token of the caption is averaged over heads (as in Xu et al. 2015, figure 3).
         """
@@ -39,26 +53,8 @@ class CaptioningEvaluator(TextGenerationEvaluator):
             shown(caption) + ("" if fits else f"\ncaption: {shown(references[row])}")
             for caption, fits, row in zip(captions, right, rows, strict=True)
         ]
-        first = data.view("validation").collate(0, rows[:1]).to(device)
-        weights = attention_weights(model, lambda: self.objective.outputs(model, first))
-        last = [name for name in weights if name.endswith(".cross")][-1]
-        mean = weights[last][0].float().mean(0).cpu().numpy()  # (T, S)
-        maps = [row.reshape(_grid(mean.shape[1], images.shape[2:])) for row in _parts(mean, images.shape[2:])]
-        pieces = data.tokenizer.pieces(first.targets[0].tolist(), data.target_language)
-        return {
-            "captions": Gallery(visible, labels, list(right)),
-            "attention/cross": Gallery([visible[0]] * len(maps), list(pieces), [None] * len(maps), maps),
-        }
-
-
-def _grid(positions: int, size: tuple[int, ...]) -> tuple[int, int]:
-    """Return rows and columns of the parts of an image, of which the memory has one vector each, and maybe [class]."""
-    height, width = size
-    rows = round((positions * height / width) ** 0.5)
-    return rows, round(rows * width / height)
-
-
-def _parts(weights: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Return the weights of the parts of an image, (T, rows * columns), without those of [class]."""
-    rows, columns = _grid(weights.shape[1], size)
-    return weights[:, -rows * columns :]
+        example = self.inspector.of_caption(model, images[:1], "", references[rows[0]])
+        last = last_layer(model, example, AttentionKind.cross)
+        attention = None if last is None else over_image(example, *last)
+        figures: dict[str, Picture] = {"captions": Gallery(visible, labels, list(right))}
+        return figures if attention is None else {**figures, "attention/cross": attention}

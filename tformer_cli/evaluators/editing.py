@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from tformer_cli.data.text.pairs import PairBatch
 from tformer_cli.evaluators.translation import TranslationEvaluator
 from tformer_cli.metrics.translation import Tokenization, length_ratio
 from tformer_cli.objectives.base import LossSums
@@ -48,10 +44,3 @@ class EditingEvaluator(TranslationEvaluator):
     def columns(self, answer: Prediction) -> dict[str, Any]:
         """Return the number of rounds."""
         return {"rounds": answer.details.get("rounds")}
-
-    def run(self, model: Any, batch: PairBatch) -> Tensor:
-        """Let the decoder read the target; return it with <s> and </s>."""
-        tokens = torch.cat((batch.target_inputs[:, :1], batch.targets), dim=1)
-        memory = model.encode(batch.source, batch.source_lengths)
-        model.fill(memory, tokens, batch.target_lengths + 1)
-        return tokens[0]

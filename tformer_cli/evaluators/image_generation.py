@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tformer_cli.config.schema import AttentionKind
 from tformer_cli.data.core.labels import label_key
 from tformer_cli.data.core.media import shown
 from tformer_cli.data.core.view import View
@@ -27,9 +28,11 @@ from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Gallery, Picture
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, spread
+from tformer_cli.figures.attention import last_layer
+from tformer_cli.figures.looks import Look, points_of
+from tformer_cli.inspectors.images import ImageGenerationInspector
 from tformer_cli.metrics.images import Moments, frechet_distance, relative_spread
 from tformer_cli.models.image_head import ImageClassifier
-from tformer_cli.nn.taps import attention_weights
 from tformer_cli.objectives.adversarial import DiscriminatorHinge, Pictures, noise_of
 from tformer_cli.predictors.base import Companion
 from tformer_cli.predictors.image_generation import ImageGenerationPredictor
@@ -124,6 +127,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
     Args:
         objective: the discriminator's objective.
         predictor: generates images for figures.
+        inspector: inspector whose examples are drawn.
 
     Attributes:
         classifier: the classifier that `evaluation.classifier` names; None: only pixels are compared.
@@ -133,9 +137,11 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
     scores_examples = False
     data: LabelledImages | UnlabelledImages
 
-    def __init__(self, objective: DiscriminatorHinge, predictor: ImageGenerationPredictor) -> None:
+    def __init__(
+        self, objective: DiscriminatorHinge, predictor: ImageGenerationPredictor, inspector: ImageGenerationInspector
+    ) -> None:
         super().__init__(objective)
-        self.predictor, self.settings = predictor, objective.data.config.evaluation
+        self.predictor, self.inspector, self.settings = predictor, inspector, objective.data.config.evaluation
         self.metric = "feature_distance" if self.settings.classifier else "pixel_distance"
         self.classifier: Classifier | None = None
 
@@ -205,26 +211,21 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
 
     def pictures(self, model: Any) -> dict[str, Picture]:
         """Return the attention of a few points of generated images, if the generator has attention."""
-        numbers = np.arange(ATTENDING)
-        labels = numbers % max(1, len(self.data.output_names))
-        images: list[np.ndarray] = []
-        weights = attention_weights(
-            model.generator, lambda: images.extend(self.predictor.generate(model, numbers, labels))
-        )
-        if not weights:
-            return {}
-        (layer,) = weights.values()
-        height, width = images[0].shape[:2]
-        rows = round((layer.shape[2] * height / width) ** 0.5)
-        columns = layer.shape[2] // rows
-        marked, captions, maps = [], [], []
-        for number, image in enumerate(images):
-            for down, right in QUERIES:
-                row, column = int(down * rows), int(right * columns)
-                marked.append(_marked(image, down, right))
-                captions.append(f"row {row + 1}, column {column + 1}")
-                maps.append(layer[number, 0, row * columns + column].float().cpu().numpy().reshape(rows // 2, -1))
-        return {"attention": Gallery(marked, captions, [None] * len(marked), maps, columns=2 * len(QUERIES))}
+        labels = max(1, len(self.data.output_names))
+        images, captions, maps = [], [], []
+        for number in range(ATTENDING):
+            example = self.inspector.example(model, number, number % labels)
+            last = last_layer(model, example, AttentionKind.encoder)
+            if last is None:
+                return {}
+            layer, weights = last
+            look = Look.of(example, [layer], weights.mean(0)[None])
+            for query in points_of(look.queries, QUERIES):
+                image, heat = look.heated(0, query)
+                images.append(image)
+                captions.append(look.names[query])
+                maps.append(heat)
+        return {"attention": Gallery(images, captions, [None] * len(images), maps, columns=2 * len(QUERIES))}
 
     # --- scores ---
 
@@ -333,10 +334,3 @@ def _mean(values: np.ndarray) -> float:
 def _cell(value: float) -> str:
     """Return the text of a spread in a table; a dash if it is unknown."""
     return "-" if np.isnan(value) else f"{value:.3f}"
-
-
-def _marked(image: np.ndarray, down: float, right: float) -> np.ndarray:
-    """Return an image (H, W, C) in colour, with a cyan pixel at a point, since heat maps are red."""
-    marked = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image.copy()
-    marked[int(down * len(image)), int(right * image.shape[1])] = (0, 255, 255)
-    return marked

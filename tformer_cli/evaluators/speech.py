@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tformer_cli.config.schema import Case
+from tformer_cli.config.schema import AttentionKind, Case
 from tformer_cli.data.core.view import View
 from tformer_cli.data.speech.batches import SpeechBatch
 from tformer_cli.data.speech.dataset import SpeechData
@@ -21,11 +21,12 @@ from tformer_cli.data.speech.view import SpeechView
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Picture, Sound, Spectrogram
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, spread
+from tformer_cli.figures.attention import last_layer, mean_map
+from tformer_cli.inspectors.speech import SpeechRecognitionInspector
 from tformer_cli.languages import script_shares
 from tformer_cli.metrics.bootstrap import Statistic, mean_of, ratio_of
 from tformer_cli.metrics.speech import speech_library, speech_scores, utterance_counts
 from tformer_cli.models.conformer.model import Conformer
-from tformer_cli.nn.taps import attention_weights
 from tformer_cli.objectives.base import LossSums
 from tformer_cli.objectives.ctc import CTC
 from tformer_cli.predictors.base import Prediction
@@ -43,6 +44,7 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
     Args:
         objective: CTC, alone or with an attention decoder.
         predictor: transcribes the utterances that are scored.
+        inspector: inspector whose examples are drawn.
     """
 
     metric = "wer"
@@ -51,9 +53,9 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
     data: SpeechData
     objective: CTC
 
-    def __init__(self, objective: CTC, predictor: SpeechRecogniser) -> None:
+    def __init__(self, objective: CTC, predictor: SpeechRecogniser, inspector: SpeechRecognitionInspector) -> None:
         super().__init__(objective)
-        self.predictor = predictor
+        self.predictor, self.inspector = predictor, inspector
 
     def require(self) -> None:
         """Check that jiwer is installed, and that transcripts can be normalised."""
@@ -166,11 +168,9 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
         validation = data.view("validation")
         figures["alignment"] = self.alignment(model, validation)
         batch = validation.collate(0, np.zeros(1, np.int64)).to(device)
-        weights = attention_weights(model, lambda: model.encode(*data.inputs(batch, training=False)))
-        last = [name for name in weights if name.startswith("encoder.")][-1]
-        caption = "attention of the last block, mean over heads: vertical axis queries, horizontal axis keys"
-        figures["attention"] = Spectrogram(weights[last][0].float().mean(0).T.cpu().numpy(), caption=caption)
-        return figures
+        example, _ = self.inspector.of_encoder(model, batch, "")
+        last = last_layer(model, example, AttentionKind.encoder)
+        return figures if last is None else {**figures, "attention": mean_map(example, *last)}
 
     def alignment(self, model: Conformer, view: View[SpeechBatch]) -> Spectrogram:
         """Return the spectrogram of a view's first utterance with the words that CTC aligns to it."""

@@ -6,17 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from tformer_cli.config.schema import AttentionKind
 from tformer_cli.data.core.view import View
-from tformer_cli.data.text.pairs import Pair, PairBatch, Pairs
+from tformer_cli.data.text.pairs import PairBatch, Pairs
 from tformer_cli.decode.workers import Share, unshared
-from tformer_cli.draw import HeatMap, Picture
+from tformer_cli.draw import Picture
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, spread
 from tformer_cli.evaluators.references import ReferenceScores
+from tformer_cli.figures.attention import last_layer, mean_map
+from tformer_cli.inspectors.pairs import TranslationInspector
 from tformer_cli.metrics.translation import Tokenization, bleu_by_length
-from tformer_cli.nn.taps import attention_weights
 from tformer_cli.objectives.base import LossSums, Objective
 from tformer_cli.predictors.base import Prediction, Predictor
 
@@ -27,14 +26,17 @@ class TranslationEvaluator(ReferenceScores, Evaluator[Any, PairBatch]):
     Args:
         objective: next-token prediction on sentence pairs.
         predictor: predictor that decodes the translations.
+        inspector: inspector whose examples are drawn.
     """
 
     groups = {"length": ("source",)}
     data: Pairs
 
-    def __init__(self, objective: Objective[Any, PairBatch], predictor: Predictor[Any]) -> None:
+    def __init__(
+        self, objective: Objective[Any, PairBatch], predictor: Predictor[Any], inspector: TranslationInspector
+    ) -> None:
         super().__init__(objective)
-        self.predictor = predictor
+        self.predictor, self.inspector = predictor, inspector
 
     def first_scorer(self, metric: str) -> str | None:
         """Return the signature of the scorer of version 0.1, which recognised four languages without spaces."""
@@ -84,26 +86,12 @@ class TranslationEvaluator(ReferenceScores, Evaluator[Any, PairBatch]):
         hypotheses = answer.details["hypotheses"]
         return {"score": hypotheses[0]["score"] if hypotheses else None}
 
-    def run(self, model: Any, batch: PairBatch) -> Tensor:
-        """Run the model on a pair for its attention from the target; return the target's tokens, (T,)."""
-        self.objective.outputs(model, batch)
-        return batch.targets[0]
-
     def pictures(self, model: Any) -> dict[str, Picture]:
-        """Return the cross-attention of the last block over the first validation pair, averaged over heads.
+        """Return the cross-attention of the last layer over the first validation pair, averaged over heads.
 
         A model without cross-attention has no picture.
         """
-        data, tokens = self.data, self.data.tokens("validation")
-        batch = data.collate([Pair(tokens.source[0], tokens.target[0])], torch.zeros(1, dtype=torch.int64))
-        batch = batch.to(next(model.parameters()).device)
-        target: list[int] = []
-        weights = attention_weights(model, lambda: target.extend(self.run(model, batch).tolist()))
-        layers = [name for name in weights if name.endswith(".cross")]
-        if not layers:
-            return {}
-        columns = data.tokenizer.pieces(batch.source[0].tolist(), data.source_language)
-        rows = data.tokenizer.pieces(target, data.target_language)
-        mean = weights[layers[-1]][0].float().mean(0).cpu().numpy()
-        title = "attention of the last block, mean over heads"
-        return {"attention/cross": HeatMap(mean, rows, columns, title, "target", "source")}
+        tokens = self.data.tokens("validation")
+        example = self.inspector.of_pair(model, tokens.source[0], tokens.target[0])
+        last = last_layer(model, example, AttentionKind.cross)
+        return {} if last is None else {"attention/cross": mean_map(example, *last)}

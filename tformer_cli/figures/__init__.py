@@ -6,7 +6,7 @@ import importlib
 
 from tformer_cli.figures.base import Kind
 
-MODULES = ("attention", "lens", "vectors", "spectrogram")
+MODULES = ("attention", "looks", "rollout", "distance", "heads", "lens", "vectors", "spectrogram")
 """The modules of figures, in the order of the page; each has a `KIND`."""
 
 

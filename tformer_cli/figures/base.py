@@ -5,6 +5,7 @@ Shapes: H heads, Q queries, K keys.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,10 @@ from tformer_cli.nn.taps import attention_weights, hidden_states, tappable_layer
 KIND_NAMES = {
     AttentionKind.encoder: "encoder", AttentionKind.decoder: "decoder", AttentionKind.cross: "cross-attention"
 }  # fmt: skip
+
+
+CACHED_BYTES = 256_000_000
+"""Bytes of attention weights that are kept, since several kinds of figures are drawn from the same weights."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,8 @@ class Subject:
             if outside:
                 remedy = f"1 to {largest}" if largest else "leave it out"
                 raise ConfigError(f"--{name} {outside[0]}: the model has {largest} attention {name}", remedy)
+        self._weights: dict[tuple[int, str], np.ndarray | None] = {}
+        self._free: float = CACHED_BYTES
 
     def layers(self, kind: AttentionKind | None = None) -> list[Layer]:
         """Return the layers that the user wants to see, of a kind or of all kinds."""
@@ -154,7 +161,7 @@ class Subject:
     ) -> Iterator[tuple[Layer, np.ndarray]]:
         """Yield attention layers that an input uses with their weights, (H, Q, K), float32, in order.
 
-        The weights of one layer at a time are in memory.
+        The weights of small layers are kept; of large ones, one layer at a time is in memory.
 
         Args:
             example: the input.
@@ -164,9 +171,28 @@ class Subject:
         layers = self._all_layers if every else self.layers()
         for layer in layers:
             if kind is None or layer.kind is kind:
-                weights = attention_weights(self.model, example.run, [layer.name])
-                if layer.name in weights:
-                    yield layer, weights[layer.name][0].float().cpu().numpy()
+                weights = self._weights_of(example, layer)
+                if weights is not None:
+                    yield layer, weights
+
+    def _weights_of(self, example: Example, layer: Layer) -> np.ndarray | None:
+        """Return the weights of a layer, (H, Q, K), float32; None: the input does not use it."""
+        number = next(number for number, each in enumerate(self.examples) if each is example)
+        if (number, layer.name) not in self._weights:
+            sizes = [self._bytes(example, each) for each in self._all_layers]
+            names = [each.name for each in self._all_layers] if sum(sizes) <= self._free else [layer.name]
+            given = attention_weights(self.model, example.run, names)
+            values = {name: given[name][0].float().cpu().numpy() if name in given else None for name in names}
+            if sum(sizes) > self._free:
+                return values[layer.name]
+            self._free -= sum(sizes)
+            self._weights |= {(number, name): value for name, value in values.items()}
+        return self._weights[number, layer.name]
+
+    def _bytes(self, example: Example, layer: Layer) -> float:
+        """Return the size of the weights of a layer in bytes; infinity if it is unknown."""
+        axes = example.axes(layer.kind)
+        return math.inf if axes is None else 4 * layer.heads * len(axes[0]) * len(axes[1])
 
     def states(self, example: Example, stack: Any) -> torch.Tensor:
         """Return the embeddings and the outputs of each block of a stack for an input, (L + 1, T, D)."""
@@ -185,6 +211,7 @@ class Kind:
         about: what is drawn, and how to read it.
         formula: what is computed.
         source: paper, with section, equation or figure.
+        widget: function that returns HTML above the figures, which readers can operate; empty: none.
         draw: function that yields the figures of a subject.
         missing: function that returns the reason why a subject has no such figure; empty: it has some.
     """
@@ -196,6 +223,7 @@ class Kind:
     missing: Callable[[Subject], str]
     formula: str = ""
     source: str = ""
+    widget: Callable[[Subject], str] = lambda subject: ""
 
 
 def readable(names: Sequence[str]) -> list[str]:

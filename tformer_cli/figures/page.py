@@ -25,11 +25,13 @@ class Section:
         kind: the kind.
         figures: its figures.
         missing: the reason why there are none.
+        widget: HTML above the figures, see `Kind.widget`.
     """
 
     kind: Kind
     figures: list[Figure] = field(default_factory=list)
     missing: str = ""
+    widget: str = ""
 
     @property
     def by_example(self) -> list[tuple[str, list[Figure]]]:

@@ -107,10 +107,14 @@ class CaptioningInspector(ImageInspector):
 
     def example(self, model: Any, images: Tensor, name: str) -> Example:
         """Return the example of an image and its caption."""
-        example = self.of_encoder(model.encoder, images, name)
         (prediction,) = self.predictor.texts(model, model.encode(images), [0])
-        ids = self.data.tokenizer.encode(prediction.text, self.data.target_language)[: self.data.limit]
-        return with_text(self, model, example, (images,), ids, prediction.text)
+        return self.of_caption(model, images, name, prediction.text)
+
+    def of_caption(self, model: Any, images: Tensor, name: str, text: str) -> Example:
+        """Return the example of an image, (1, C, H, W), and any caption."""
+        example = self.of_encoder(model.encoder, images, name)
+        ids = self.data.tokenizer.encode(text, self.data.target_language)[: self.data.limit]
+        return with_text(self, model, example, (images,), ids, text)
 
     def lens(self, model: Any) -> Lens | None:
         """Return the output layer of the decoder."""

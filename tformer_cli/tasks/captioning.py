@@ -22,6 +22,7 @@ def build(config: CaptioningExperiment) -> Task:
     data = CaptionedImages(config)
     objective = TeacherForcing(data, config.optim.label_smoothing)
     predictor = Captioner(data)
+    inspector = CaptioningInspector(predictor)
 
     def assemble(encoder: Any) -> nn.Module:
         return EncoderDecoder(encoder, TransformerDecoder(config.decoder, data.tokenizer.vocab_size))
@@ -32,8 +33,8 @@ def build(config: CaptioningExperiment) -> Task:
         body=lambda: build_body(config.model, data.sizes()),
         assemble=assemble,
         phases=[Phase(objective)],
-        evaluator=CaptioningEvaluator(objective, predictor),
+        evaluator=CaptioningEvaluator(objective, predictor, inspector),
         predictor=predictor,
-        inspector=CaptioningInspector(predictor),
+        inspector=inspector,
         use="tformer predict {run} FILE",
     )

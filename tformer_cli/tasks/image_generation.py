@@ -33,7 +33,8 @@ def build(config: ImageGenerationExperiment) -> Task:
     data: Any = LabelledImages(config) if config.data.labelled else UnlabelledImages(config)
     objective = DiscriminatorHinge(data)
     predictor = ImageGenerationPredictor(data)
-    evaluator = ImageGenerationEvaluator(objective, predictor)
+    inspector = ImageGenerationInspector(predictor)
+    evaluator = ImageGenerationEvaluator(objective, predictor, inspector)
     classifier = Path(config.evaluation.classifier)
     phases = [
         Phase(objective, discriminator, "optim", "discriminator", before=iterate_spectral_norms),
@@ -46,7 +47,7 @@ def build(config: ImageGenerationExperiment) -> Task:
         phases=phases,
         evaluator=evaluator,
         predictor=predictor,
-        inspector=ImageGenerationInspector(predictor),
+        inspector=inspector,
         averaged=generator,
         use="tformer predict {run} --output images.png",
         companions={CLASSIFIER: classifier} if config.evaluation.classifier and classifier.is_dir() else {},

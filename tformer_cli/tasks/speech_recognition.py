@@ -21,14 +21,15 @@ def build(config: SpeechRecognitionExperiment) -> Task:
     else:
         objective = CTC(data)
     predictor = SpeechRecogniser(data)
+    inspector = SpeechRecognitionInspector(predictor)
     return Task(
         config,
         data,
         body=lambda: build_body(config.model, data.sizes()),
         phases=[Phase(objective)],
-        evaluator=SpeechEvaluator(objective, predictor),
+        evaluator=SpeechEvaluator(objective, predictor, inspector),
         predictor=predictor,
-        inspector=SpeechRecognitionInspector(predictor),
+        inspector=inspector,
         companions=predictor.companions(),
         accept=predictor.accept,
     )

@@ -21,10 +21,12 @@ def build(config: TranslationExperiment) -> Task:
     data = Pairs(config)
     if "token_editor" in family(config.model.family).provides:
         objective, predictor = DualPolicy(data, config.optim.label_smoothing), TextEditor(data)
-        evaluator, inspector = EditingEvaluator(objective, predictor), EditingInspector(predictor)
+        inspector = EditingInspector(predictor)
+        evaluator = EditingEvaluator(objective, predictor, inspector)
     else:
         objective, predictor = NextToken(data, config.optim.label_smoothing), Translator(data)
-        evaluator, inspector = TranslationEvaluator(objective, predictor), TranslationInspector(predictor)
+        inspector = TranslationInspector(predictor)
+        evaluator = TranslationEvaluator(objective, predictor, inspector)
     return Task(
         config,
         data,

@@ -1,0 +1,81 @@
+"""Figures of heads: distances, patterns and disagreement against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.fixtures.recorded_attention import GivenWeights, Model, random_weights, subject_of, tokens
+from tformer_cli.config.schema import AttentionKind
+from tformer_cli.draw import svg
+from tformer_cli.figures import distance, heads
+from tformer_cli.figures.base import Options
+from tformer_cli.inspectors.base import Axis
+
+WORDS = tokens("a b c d e f")
+UNIFORM, SAME = np.full((6, 6), 1 / 6), np.eye(6)
+NEXT = np.eye(6, k=1) + np.eye(6)[:, -1:] * np.eye(6)[-1]
+
+
+def test_distances_of_uniform_attention_and_of_the_same_token():
+    layers = (GivenWeights(np.stack(given), AttentionKind.encoder) for given in ((UNIFORM, SAME), (NEXT, SAME)))
+    (figure,) = distance.draw(subject_of(Model(*layers), encoder=WORDS))
+    uniform = (36 - 1) / (3 * 6)
+    np.testing.assert_allclose(figure.numbers["distance"], [[uniform, 0], [5 / 6, 0]], atol=1e-6)
+    np.testing.assert_allclose(figure.numbers["mean"], [uniform / 2, 5 / 12], atol=1e-6)
+    assert figure.numbers["uniform"][0] == pytest.approx(uniform) and figure.numbers["unit"] == "tokens"
+    assert "<svg" in svg(figure.picture)
+
+
+def test_distances_on_an_image_are_in_pixels_without_class():
+    axis = Axis.of_patches((14, 14), (16.0, 16.0), ["[class]"])
+    weights = np.full((1, 197, 197), 1 / 197)
+    subject = subject_of(Model(GivenWeights(weights, AttentionKind.encoder)), encoder=axis)
+    (figure,) = distance.draw(subject)
+    assert figure.numbers["distance"][0][0] == pytest.approx(116.49, abs=5e-3) and figure.numbers["unit"] == "pixels"
+
+
+def test_uniform_attention_of_a_decoder_does_not_look_ahead():
+    causal = np.tril(np.ones((6, 6)))
+    weights = (causal / causal.sum(-1, keepdims=True))[None]
+    (figure,) = distance.draw(subject_of(Model(GivenWeights(weights, AttentionKind.decoder)), decoder=WORDS))
+    assert figure.numbers["uniform"] == pytest.approx([1.25]) and figure.name == "distance-decoder"  # mean of i / 2
+
+
+def test_cross_attention_has_no_distance():
+    model = Model(GivenWeights(random_weights(0, 2, 6, 6), AttentionKind.cross))
+    subject = subject_of(model, encoder=WORDS, decoder=tokens("a b c d e f"))
+    assert "no self-attention" in distance.missing(subject)
+    assert distance.missing(subject_of(Model(), encoder=WORDS)) == "the model has no attention layers"
+
+
+def test_the_table_names_the_pattern_of_each_head():
+    model = Model(GivenWeights(np.stack((UNIFORM, SAME, NEXT)), AttentionKind.encoder))
+    figure = next(heads.draw(subject_of(model, encoder=WORDS)))
+    assert figure.numbers["strongest"] == ["spread", "same token", "next token"]
+    columns, shares = figure.numbers["columns"], figure.numbers["shares"]
+    assert shares[:, columns.index("entropy")] == pytest.approx([1, 0, 0])
+    assert shares[0, columns.index("first token")] == pytest.approx(1 / 6, abs=1e-4)
+    assert figure.picture.rows[1] == "layer 1, head 2: same"
+    chosen = next(heads.draw(subject_of(model, Options(heads=(3,)), encoder=WORDS)))
+    assert chosen.numbers["heads"] == ["layer 1, head 3"] and chosen.numbers["strongest"] == ["next token"]
+
+
+def test_the_table_of_cross_attention_compares_no_positions():
+    model = Model(GivenWeights(random_weights(0, 2, 6, 6), AttentionKind.cross))
+    figure = next(heads.draw(subject_of(model, encoder=WORDS, decoder=WORDS)))
+    assert figure.numbers["columns"] == ["first token", "last token", "entropy"]
+
+
+def test_equal_heads_agree_and_orthogonal_ones_do_not():
+    equal = torch.ones(1, 2, 6, 4)
+    apart = torch.stack((torch.tensor([1.0, 0, 0, 0]), torch.tensor([0, 1.0, 0, 0])))[None, :, None].expand(1, 2, 6, 4)
+    model = Model(GivenWeights(np.stack((SAME, SAME)), AttentionKind.encoder, values=equal, outputs=apart))
+    table, figure = heads.draw(subject_of(model, encoder=WORDS))
+    assert table.name == "heads-encoder-1" and figure.name == "heads-encoder-diversity"
+    numbers = figure.numbers
+    assert numbers["subspace"] == pytest.approx([-1]) and numbers["position"] == pytest.approx([-1])
+    assert numbers["output"] == pytest.approx([-0.5])  # a head agrees with itself
+    single = Model(GivenWeights(SAME[None], AttentionKind.encoder, values=equal[:, :1], outputs=equal[:, :1]))
+    assert [figure.name for figure in heads.draw(subject_of(single, encoder=WORDS))] == ["heads-encoder-1"]

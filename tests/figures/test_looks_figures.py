@@ -1,0 +1,89 @@
+"""What one position looks at: the chosen query, and its weights over tokens, an image and time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.fixtures.recorded_attention import GivenWeights, Model, random_weights, subject_of, tokens
+from tformer_cli.config.schema import AttentionKind
+from tformer_cli.draw import Gallery, HeatMap, Tokens, svg
+from tformer_cli.errors import ConfigError
+from tformer_cli.figures import looks
+from tformer_cli.figures.base import Options
+from tformer_cli.figures.places import check_query, furthest
+from tformer_cli.inspectors.base import Axis
+
+IMAGE = np.full((64, 96, 1), 90, np.uint8)
+PATCHES = Axis.of_patches((2, 3), (32.0, 32.0), ["[class]"])
+
+
+def test_the_query_of_the_user_has_a_row_of_tokens_for_each_layer():
+    weights = [random_weights(seed, 2, 4, 4) for seed in range(2)]
+    model = Model(*(GivenWeights(given, AttentionKind.encoder) for given in weights))
+    subject = subject_of(model, Options(query="CAT"), encoder=tokens("the old cat </s>"))
+    (figure,) = looks.draw(subject)
+    assert figure.numbers["queries"] == ["cat"] and figure.numbers["keys"] == ["the", "old", "cat", "</s>"]
+    np.testing.assert_allclose(figure.numbers["weights"], [given.mean(0)[2] for given in weights], atol=5e-5)
+    assert isinstance(figure.picture, Tokens)
+    assert [(row.name, row.query) for row in figure.picture.rows] == [("layer 1", 2), ("layer 2", 2)]
+
+
+def test_cross_attention_is_named_by_what_it_predicts():
+    weights = random_weights(0, 2, 3, 4)
+    outputs = ["die", "Katze", "</s>"]
+    model, source, target = Model(GivenWeights(weights, AttentionKind.cross)), "the old cat </s>", "<s> die Katze"
+    positions = {"encoder": tokens(source), "decoder": tokens(target), "outputs": outputs}
+    subject = subject_of(model, Options(query="Katze"), **positions)
+    (figure,) = looks.draw(subject)
+    np.testing.assert_allclose(figure.numbers["weights"], [weights.mean(0)[1]], atol=5e-5)
+    assert figure.picture.rows[0].query is None
+
+
+def test_the_usual_query_goes_further_than_uniform_attention():
+    axis, uniform = tokens("a b c d e f g"), np.full((7, 7), 1 / 7)
+    weights = uniform.copy()
+    weights[2] = np.eye(7)[6]  # from c to g, at distance 4; uniform attention of a and g has a mean distance of 3
+    assert furthest(weights[None], axis, axis) == 2
+    assert furthest(weights[None], axis, tokens("a b c d e f g")) == 2
+    assert furthest(uniform[None], Axis.of_tokens(["<s>", "b", "</s>", *"cdef"]), tokens("a b")) == 1
+
+
+def test_points_of_an_image_have_a_column_and_layers_a_row():
+    weights = [random_weights(seed, 2, 7, 7) for seed in range(2)]
+    model = Model(*(GivenWeights(given, AttentionKind.encoder) for given in weights))
+    (figure,) = looks.draw(subject_of(model, encoder=PATCHES, image=IMAGE))
+    assert isinstance(figure.picture, Gallery) and figure.picture.columns == 4
+    assert figure.numbers["queries"] == ["[class]", "row 1, column 1", "row 2, column 2", "row 2, column 3"]
+    np.testing.assert_allclose(figure.picture.weights[4 + 2], weights[1].mean(0)[5, 1:].reshape(2, 3))
+    first, second = figure.picture.images[:2]
+    assert not (first == looks.POINT_COLOUR).all(-1).any() and tuple(second[16, 16]) == looks.POINT_COLOUR
+    (chosen,) = looks.draw(subject_of(model, Options(query="row 1, column 3"), encoder=PATCHES, image=IMAGE))
+    np.testing.assert_allclose(chosen.picture.weights[0], weights[0].mean(0)[3, 1:].reshape(2, 3))
+    assert "<svg" in svg(chosen.picture)
+
+
+def test_recordings_have_a_strip_over_time():
+    weights = random_weights(1, 2, 50, 50)
+    subject = subject_of(Model(GivenWeights(weights, AttentionKind.encoder)), Options(query="0.40 s"),
+                         encoder=Axis.of_frames(50, 0.04), features=np.zeros((200, 4)))  # fmt: skip
+    (figure,) = looks.draw(subject)
+    assert isinstance(figure.picture, HeatMap) and figure.picture.rows == ["layer 1"]
+    np.testing.assert_allclose(figure.numbers["weights"], [weights.mean(0)[10]], atol=5e-5)
+
+
+def test_layers_of_feature_maps_of_different_sizes_have_figures_of_their_own():
+    model = Model(*(GivenWeights(random_weights(2, 1, *size), AttentionKind.encoder) for size in ((24, 6), (96, 24))))
+    figures = list(looks.draw(subject_of(model, image=IMAGE)))
+    assert [figure.picture.weights[0].shape for figure in figures] == [(2, 3), (4, 6)]
+    assert len({figure.name for figure in figures}) == 2
+
+
+def test_a_query_that_is_not_there_is_refused_with_those_that_are():
+    subject = subject_of(
+        Model(), encoder=tokens("the old cat </s>"), decoder=tokens("<s> die"), outputs=["die", "</s>"]
+    )
+    check_query("Die", subject.examples)
+    with pytest.raises(ConfigError, match="--query 'dog' is not among the positions") as error:
+        check_query("dog", subject.examples)
+    assert "the, old, cat, </s>, <s>, die" in str(error.value.remedy)

@@ -1,0 +1,74 @@
+"""The viewer of attention in a real browser: mouse, keys, choices, and no error."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from tests.fixtures.recorded_attention import GivenWeights, Model, random_weights, subject_of, tokens
+from tformer_cli.config.schema import AttentionKind
+from tformer_cli.figures import kinds
+from tformer_cli.figures.page import Section, html
+from tformer_cli.figures.viewer import viewer
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+STEPS = """
+<script>
+  const seen = { errors: window.viewerErrors }, viewer = document.getElementById("viewer");
+  const buttons = () => [...viewer.querySelectorAll("button.cell")];
+  const state = () => ({ query: buttons().findIndex(button => button.getAttribute("aria-pressed") === "true"),
+    focus: buttons().indexOf(document.activeElement), stops: buttons().filter(button => button.tabIndex === 0).length,
+    answer: viewer.querySelector(".answer").textContent, keys: [...viewer.querySelectorAll(".cell")].length });
+  const press = key => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  const choose = (name, value) => { const select = viewer.querySelector(`[data-choice=${name}]`);
+    select.value = value; select.dispatchEvent(new Event("change")); };
+  seen.start = state();
+  buttons()[1].click(); seen.clicked = state();
+  press("ArrowRight"); seen.right = state();
+  press("End"); press("ArrowRight"); seen.end = state();
+  press("Home"); seen.home = state();
+  choose("head", 2); seen.head = state();
+  choose("layer", 1); seen.cross = state();
+  const result = document.createElement("pre"); result.id = "result"; result.textContent = JSON.stringify(seen);
+  document.body.append(result);
+</script>
+"""
+CATCH = (
+    '<script>window.viewerErrors = []; addEventListener("error", event => viewerErrors.push(event.message));</script>'
+)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser")
+def test_readers_choose_a_query_by_mouse_and_keys(tmp_path):
+    encoder, cross = random_weights(0, 2, 4, 4), random_weights(1, 2, 3, 4)
+    model = Model(GivenWeights(encoder, AttentionKind.encoder), GivenWeights(cross, AttentionKind.cross))
+    source, outputs = tokens("the old cat </s>"), ["die", "Katze", "</s>"]
+    subject = subject_of(model, encoder=source, decoder=tokens("<s> die Katze"), outputs=outputs)
+    kind = kinds()["attention"]
+    page = html("Title", [], [Section(kind, list(kind.draw(subject)), widget=viewer(subject))], ())
+    page = page.replace("<head>", f"<head>{CATCH}").replace("</body>", f"{STEPS}</body>")
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+               "--virtual-time-budget=2000", "--dump-dom", (tmp_path / "page.html").as_uri()]  # fmt: skip
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=240, check=True)
+    found = re.search(r'<pre id="result">(.*?)</pre>', result.stdout, re.DOTALL)
+    assert found is not None, result.stderr[-2000:]
+    seen = json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    assert seen["errors"] == []
+    assert seen["start"]["query"] == 2 and seen["start"]["keys"] == 4
+    assert [seen[step]["query"] for step in ("clicked", "right", "end", "home")] == [1, 2, 3, 0]
+    assert all(seen[step]["focus"] == seen[step]["query"] and seen[step]["stops"] == 1 for step in ("right", "home"))
+
+    def best(weights, names) -> str:
+        order = sorted(range(len(names)), key=lambda key: -weights[key])
+        return ", ".join(f"{names[key]} {100 * weights[key]:.0f} %" for key in order[:1])
+
+    assert seen["home"]["answer"].startswith(f"the → {best(encoder.mean(0)[0], source.names)}")
+    assert seen["head"]["answer"].startswith(f"the → {best(encoder[1, 0], source.names)}")
+    assert seen["cross"]["answer"].startswith(f"die → {best(cross[1, 0], source.names)}")
+    assert seen["cross"]["keys"] == 3 + 4

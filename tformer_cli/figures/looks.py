@@ -1,0 +1,193 @@
+"""What one position looks at, in each layer: shaded tokens, heat over an image, or a strip over time.
+
+Shapes: L layers, H heads, Q queries, K keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tformer_cli.config.schema import AttentionKind
+from tformer_cli.draw import Gallery, HeatMap, TokenRow, Tokens
+from tformer_cli.figures.attention import DECIMALS, bounded, drawn_maps, on_grid
+from tformer_cli.figures.base import KIND_NAMES, Figure, Kind, Layer, Subject, needs_attention
+from tformer_cli.figures.places import axes_of, furthest, marks_of, names_of, number_of, query_names
+from tformer_cli.inspectors.base import Axis, Example
+
+MOST_LAYERS, MOST_TOKENS, MOST_FRAMES = 6, 256, 512
+"""Maximum numbers of layers over an image, of drawn tokens and of drawn frames."""
+POINTS = ((0.25, 0.25), (0.5, 0.5), (0.75, 0.75))
+"""Query points of an image, as shares of height and width."""
+POINT_COLOUR = (0, 255, 255)
+"""Colour of a query point, since heat maps are red."""
+
+
+@dataclass
+class Look:
+    """The attention of an input in layers of one kind, averaged over heads.
+
+    Attributes:
+        example: the input.
+        layers: the layers.
+        weights: of each layer, (L, Q, K).
+        queries: the positions of queries.
+        keys: the positions of keys.
+        names: names of the queries.
+    """
+
+    example: Example
+    layers: list[Layer]
+    weights: np.ndarray
+    queries: Axis
+    keys: Axis
+    names: list[str]
+
+    @classmethod
+    def of(cls, example: Example, layers: list[Layer], weights: np.ndarray) -> Look:
+        """Return the attention of an input in layers of one kind from their weights, averaged over heads, (L, Q, K)."""
+        queries, keys = axes_of(example, layers[0], weights.shape)
+        is_cross = layers[0].kind is AttentionKind.cross
+        names = query_names(example, layers[0], queries) if is_cross else names_of(queries)
+        return cls(example, layers, weights, queries, keys, names)
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of the layers."""
+        return KIND_NAMES[self.layers[0].kind]
+
+    @property
+    def rows(self) -> list[str]:
+        """Return the names of the layers."""
+        return [f"layer {layer.number}" for layer in self.layers]
+
+    def number_of(self, query: str) -> int | None:
+        """Return the query that the user asks for, or the one that looks furthest; None: it is not among them."""
+        return number_of(self.names, query) if query else furthest(self.weights, self.queries, self.keys)
+
+    def heated(self, layer: int, query: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the image with the query's point, and its weights over the image, for the given index of a layer."""
+        image = self.example.image
+        assert image is not None
+        image = marked(image, self.queries, query) if self.queries.grid is not None else image
+        return image, on_grid(self.weights[layer, query], self.keys)
+
+
+def looks_of(subject: Subject, example: Example) -> Iterator[Look]:
+    """Yield the attention of an input by kind of layers; layers of different sizes, of feature maps, are apart."""
+    for kind in AttentionKind:
+        groups: dict[tuple[int, ...], list[tuple[Layer, np.ndarray]]] = {}
+        for layer, every in subject.weights(example, kind):
+            groups.setdefault(every.shape[1:], []).append((layer, every[subject.heads(layer)].mean(0)))
+        for given in groups.values():
+            yield Look.of(example, [layer for layer, _ in given], np.stack([weights for _, weights in given]))
+
+
+def marked(image: np.ndarray, axis: Axis, number: int) -> np.ndarray:
+    """Return an image (H, W, C) in colour with a square at the centre of a patch; without one for [class]."""
+    result = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image.copy()
+    if axis.placed[number]:
+        half = min(image.shape[:2]) // 64
+        row, column = (int(place) for place in axis.coordinates[number])
+        result[max(0, row - half) : row + half + 1, max(0, column - half) : column + half + 1] = POINT_COLOUR
+    return result
+
+
+def points_of(axis: Axis, points: Sequence[tuple[float, float]] = POINTS) -> list[int]:
+    """Return query positions of an image: [class] if there is one, and the patches at shares of height and width."""
+    assert axis.grid is not None
+    before, (rows, columns) = int((~axis.placed).sum()), axis.grid
+    patches = [before + int(down * rows) * columns + int(right * columns) for down, right in points]
+    return list(dict.fromkeys([*range(before), *patches]))
+
+
+def over_image(look: Look, numbers: list[int]) -> Gallery:
+    """Return a row of images for each layer, with a column for each query; of one query, the layers are a row."""
+    shown = sorted({round(place) for place in np.linspace(0, len(look.layers) - 1, MOST_LAYERS)})
+    images, captions, maps = [], [], []
+    for place in shown:
+        for number in numbers:
+            image, heat = look.heated(place, number)
+            images.append(image)
+            captions.append(f"{look.rows[place]}\n{look.names[number]}")
+            maps.append(heat)
+    note = f"{len(shown)} of {len(look.layers)} layers are drawn." if len(shown) < len(look.layers) else ""
+    across = len(numbers) if len(numbers) > 1 else len(shown)
+    return Gallery(images, captions, [None] * len(maps), maps, columns=across, note=note)
+
+
+def over_tokens(look: Look, number: int) -> Tokens:
+    """Return a row of shaded tokens for each layer; the query is framed if it is among them."""
+    names = names_of(look.keys)[:MOST_TOKENS]
+    framed = number if look.queries is look.keys else None
+    rows = [
+        TokenRow(names, weights[number, : len(names)], row, framed)
+        for row, weights in zip(look.rows, look.weights, strict=True)
+    ]
+    return Tokens(rows, f"{look.kind}: what “{look.names[number]}” attends to", percent=True)
+
+
+def over_time(look: Look, number: int) -> HeatMap:
+    """Return a strip of weights over time for each layer."""
+    title = f"{look.kind}: what “{look.names[number]}” attends to"
+    picture = HeatMap(look.weights[:, number], look.rows, marks_of(look.keys), title, "", "key (time in seconds)")
+    return bounded(picture, MOST_FRAMES)  # pyright: ignore[reportReturnType]  # of the same kind
+
+
+def draw(subject: Subject) -> Iterator[Figure]:
+    """Yield a figure for each example and kind of layers."""
+    for count, example in enumerate(subject.examples, 1):
+        names: set[str] = set()
+        for look in looks_of(subject, example):
+            number = look.number_of(subject.options.query)
+            if number is None:
+                continue
+            name = f"looks-{count}-{look.kind}"
+            name = name if name not in names else f"{name}-{len(names) + 1}"
+            names.add(name)
+            yield figure_of(name, look, number, chosen=bool(subject.options.query))
+
+
+def figure_of(name: str, look: Look, number: int, *, chosen: bool) -> Figure:
+    """Return the figure of a query.
+
+    Args:
+        name: name of its files.
+        look: the attention.
+        number: the query.
+        chosen: whether the user asks for this query.
+    """
+    numbers, title = [number], f"{look.kind}: what “{look.names[number]}” attends to"
+    if look.keys.grid is not None and look.example.image is not None:
+        numbers = [number] if chosen or look.queries.grid is None else points_of(look.queries)
+        picture = over_image(look, numbers)
+        title = f"{look.kind}: what points of the image attend to" if len(numbers) > 1 else title
+        shown = drawn_maps(picture)
+    elif look.keys.unit == "seconds":
+        picture = over_time(look, number)
+        shown = picture.values
+    else:
+        picture = over_tokens(look, number)
+        shown = np.stack([row.weights for row in picture.rows]).round(DECIMALS)
+    values = {"queries": [look.names[place] for place in numbers], "layers": look.rows, "weights": shown,
+              "keys": names_of(look.keys)[: shown.shape[-1]] if shown.ndim == 2 else []}  # fmt: skip
+    caption = "Averaged over heads"
+    if not chosen and len(numbers) == 1:
+        goes_furthest = "whose attention goes further than uniform attention, more than that of others"
+        by = goes_furthest if look.queries is look.keys else "whose attention is most focussed"
+        caption = f"Averaged over heads; the query is the one {by}; --query chooses another"
+    return Figure(name, title, picture, values, caption, look.example.name)
+
+
+KIND = Kind(
+    "looks",
+    "What a position looks at",
+    "One query, and the keys that it attends to in each layer. A point of an image is marked by a cyan square; bright"
+    " parts are attended to, relative to the largest weight of each image.",
+    draw,
+    needs_attention,
+    "mean over heads of A_ij for one i",
+    "after Vaswani et al. 2017, figures 3 to 5; points of an image: Zhang et al. 2019, figure 6",
+)

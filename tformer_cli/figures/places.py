@@ -1,0 +1,157 @@
+"""The positions of an attention layer for readers: their names, the marks of axes, and where they are.
+
+Shapes: L layers, Q queries, K keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tformer_cli.config.schema import AttentionKind
+from tformer_cli.draw.axes import inner_ticks
+from tformer_cli.errors import ConfigError
+from tformer_cli.figures.base import Layer, token_names
+from tformer_cli.inspectors.base import Axis, Example
+from tformer_cli.inspectors.images import grid_of
+
+MARKS = 12
+"""Maximum number of marks on an axis of times."""
+LISTED = 12
+"""Maximum number of positions that an error lists."""
+
+
+def axes_of(example: Example, layer: Layer, shape: Sequence[int]) -> tuple[Axis, Axis]:
+    """Return the positions of queries and keys of a layer.
+
+    Maps of features of an image have a position for each cell, in raster order, whatever their resolution.
+
+    Args:
+        example: the input.
+        layer: the layer.
+        shape: (..., Q, K) of its weights.
+    """
+    axes = example.axes(layer.kind)
+    if axes is not None:
+        return axes
+    if example.image is None:
+        numbered = [Axis.of_tokens([str(number + 1) for number in range(size)]) for size in shape[-2:]]
+        return numbered[0], numbered[1]
+    height, width = example.image.shape[:2]
+    grids = [grid_of(size, height, width) for size in shape[-2:]]
+    queries, keys = (Axis.of_patches(grid, (height / grid[0], width / grid[1])) for grid in grids)
+    return queries, keys
+
+
+def query_names(example: Example, layer: Layer, axis: Axis) -> list[str]:
+    """Return the names of queries; those of cross-attention have the names of what they predict."""
+    if layer.kind is AttentionKind.cross and example.outputs:
+        return token_names(Axis.of_tokens(example.outputs))
+    return names_of(axis)
+
+
+def names_of(axis: Axis) -> list[str]:
+    """Return a name for each position: its token, `row 1, column 2`, or its time in seconds."""
+    return [name or place_name(axis, number) for number, name in enumerate(token_names(axis))]
+
+
+def place_name(axis: Axis, number: int) -> str:
+    """Return where a position without a name is."""
+    if axis.grid is not None:
+        row, column = divmod(number - int((~axis.placed).sum()), axis.grid[1])
+        return f"row {row + 1}, column {column + 1}"
+    if axis.unit == "seconds":
+        return f"{axis.coordinates[number, 0]:.2f} s"
+    return str(number + 1)
+
+
+def marks_of(axis: Axis) -> list[str]:
+    """Return the names along an axis of a picture: all tokens; of patches the first of each row; of frames round times.
+
+    Other positions have empty names.
+    """
+    names = token_names(axis)
+    before = int((~axis.placed).sum())
+    if axis.grid is not None:
+        for row in range(axis.grid[0]):
+            names[before + row * axis.grid[1]] = f"row {row + 1}"
+    elif axis.unit == "seconds" and len(axis):
+        times = axis.coordinates[:, 0]
+        for time in inner_ticks(times.tolist(), MARKS):
+            if times[0] <= time <= times[-1]:
+                names[int(np.abs(times - time).argmin())] = f"{time:g} s" if time == times[0] else f"{time:g}"
+    return names
+
+
+def unit_name(axis: Axis) -> str:
+    """Return what the positions of an axis are."""
+    return "patch" if axis.grid is not None else "time" if axis.unit == "seconds" else "token"
+
+
+def number_of(names: Sequence[str], query: str) -> int | None:
+    """Return the number of the first position of a name, whatever its case; None: there is none."""
+    for fold in (str, str.casefold):
+        folded = [fold(name) for name in names]
+        if fold(query) in folded:
+            return folded.index(fold(query))
+    return None
+
+
+def check_query(query: str, examples: Sequence[Example]) -> None:
+    """Refuse a query that is the name of no position of any example.
+
+    Raises:
+        ConfigError: if it is.
+    """
+    names: dict[str, None] = {}
+    for example in examples:
+        for axis in (example.encoder, example.decoder, Axis.of_tokens(example.outputs)):
+            names |= dict.fromkeys(names_of(axis) if axis is not None else ())
+    if names and number_of(list(names), query) is None:
+        listed = ", ".join(list(names)[:LISTED]) + (", ..." if len(names) > LISTED else "")
+        raise ConfigError(f"--query {query!r} is not among the positions of the inputs", f"there are: {listed}")
+
+
+def furthest(weights: np.ndarray, queries: Axis, keys: Axis) -> int:
+    """Return the query whose attention goes furthest from itself, compared with uniform attention to the same keys.
+
+    It has the highest mean over layers and heads of sum_j (A_ij - U_ij) |p_i - p_j|. Without U it would be the first
+    or the last position. Between different sequences, such as those of an encoder and a decoder, it is the one whose
+    attention is most focussed: the highest sum_j A_ij^2. Marks such as <s> and [class] are left out, if possible.
+
+    Args:
+        weights: of each layer, averaged over heads, (L, Q, K).
+        queries: the positions of queries.
+        keys: the positions of keys.
+    """
+    mean = weights.mean(0)
+    if queries is keys:
+        places = np.where(queries.placed[:, None], queries.coordinates, np.nan)
+        distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
+        scores = ((mean - uniform_attention(mean)) * np.nan_to_num(distances)).sum(-1)
+    else:
+        scores = np.square(mean).sum(-1)
+    marks = [is_mark(name) for name in queries.names]
+    return int(np.where(marks, -np.inf, scores).argmax()) if not all(marks) else int(scores.argmax())
+
+
+def uniform_attention(weights: np.ndarray) -> np.ndarray:
+    """Return equal weights for the keys that queries may attend to, (N, N), given some weights (..., N, N).
+
+    They are all keys, or those up to the query if no weight of a later one is above 0.
+    """
+    allowed = np.ones(weights.shape[-2:])
+    allowed = allowed if np.triu(weights, 1).any() else np.tril(allowed)
+    return allowed / allowed.sum(-1, keepdims=True)
+
+
+def is_mark(name: str) -> bool:
+    """Return whether a token is a mark of the vocabulary, such as <s> or [class]."""
+    return len(name) > 2 and (name[0], name[-1]) in (("<", ">"), ("[", "]"))
+
+
+def side_of(most: int, panels: int) -> int:
+    """Return the side of square matrices, 32 to 128, of which a number of panels has about `most` values."""
+    return min(128, max(32, math.isqrt(most // max(1, panels))))

@@ -1,0 +1,109 @@
+"""A viewer of attention weights for the page: readers choose a layer, a head and a query.
+
+It is plain JavaScript within the page. Weights are bytes, in base64, relative to the largest weight of their map.
+
+Shapes: H heads, Q queries, K keys.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tformer_cli.draw import png
+from tformer_cli.figures.base import Layer, Subject
+from tformer_cli.figures.places import axes_of, names_of, query_names
+from tformer_cli.inspectors.base import Axis, Example
+
+MOST_POSITIONS, MOST_BYTES, IMAGE_PIXELS = 256, 1_000_000, 256
+"""Largest number of queries or keys, bytes of all weights, and the longest side of an image in the viewer."""
+
+
+@dataclass
+class Contents:
+    """What the viewer shows, and what does not fit.
+
+    Attributes:
+        examples: the inputs with their layers, for JSON.
+        notes: what is left out.
+        free: bytes that are left.
+    """
+
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+    free: int = MOST_BYTES
+
+    def add(self, subject: Subject, example: Example) -> None:
+        """Add the layers of an input that fit."""
+        axes: list[dict[str, Any]] = []
+        layers = []
+        for layer, every in subject.weights(example):
+            heads = subject.heads(layer)
+            weights = every[heads]
+            if max(weights.shape[1:]) > MOST_POSITIONS:
+                self.notes[f"Layers with more than {MOST_POSITIONS} positions are left out."] = None
+                continue
+            if encoded_size(weights) > self.free:
+                weights, heads = weights.mean(0, keepdims=True), []
+                self.notes["Some layers have only the mean over heads, so that the page stays small."] = None
+            if encoded_size(weights) > self.free:
+                self.notes["Some layers are left out, so that the page stays small."] = None
+                continue
+            entry = _layer(layer, example, weights, axes)
+            self.free -= len(entry["data"])
+            layers.append({**entry, "heads": [head + 1 for head in heads]})
+        if layers:
+            image = "" if example.image is None else _image(example.image)
+            self.examples.append({"name": example.name, "image": image, "axes": axes, "layers": layers})
+
+
+def encoded_size(weights: np.ndarray) -> int:
+    """Return the number of characters of a byte for each weight in base64."""
+    return 4 * -(-weights.size // 3)
+
+
+def viewer(subject: Subject) -> str:
+    """Return the viewer as HTML; empty if nothing fits into it."""
+    import jinja2
+
+    contents = Contents()
+    for example in subject.examples:
+        contents.add(subject, example)
+    if not contents.examples:
+        return ""
+    loader = jinja2.PackageLoader("tformer_cli.figures", ".")
+    template = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True).get_template("viewer.html")
+    text = json.dumps(contents.examples, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return template.render(data=text, notes=list(contents.notes))
+
+
+def _layer(layer: Layer, example: Example, weights: np.ndarray, axes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a layer for JSON; its axes are added to `axes` if they are not there yet."""
+    queries, keys = axes_of(example, layer, weights.shape)
+    entries = _axis(queries, query_names(example, layer, queries)), _axis(keys, names_of(keys))
+    axes += [entry for number, entry in enumerate(entries) if entry not in (*axes, *entries[:number])]
+    largest = float(weights.max()) or 1.0
+    data = base64.b64encode(np.round(255 * weights / largest).astype(np.uint8).tobytes()).decode()
+    numbers = [axes.index(entry) for entry in entries]
+    return {"title": layer.title, "axes": numbers, "largest": round(largest, 6), "data": data}
+
+
+def _axis(axis: Axis, names: list[str]) -> dict[str, Any]:
+    """Return the positions of an axis for JSON."""
+    return {"names": names, "grid": axis.grid, "before": int((~axis.placed).sum()), "unit": axis.unit}
+
+
+def _image(image: np.ndarray) -> str:
+    """Return an image as the address of its contents."""
+    from PIL import Image
+
+    values = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
+    share = IMAGE_PIXELS / max(values.shape[:2])
+    if share < 1:
+        height, width = (max(1, round(size * share)) for size in values.shape[:2])
+        values = np.asarray(Image.fromarray(values).resize((width, height)))
+    return f"data:image/png;base64,{base64.b64encode(png(values)).decode()}"
