@@ -99,6 +99,7 @@ def test_the_list_names_each_kind_and_needs_no_run(capsys):
         (["--layers", "2"], 2, "--layers 2: the model has 1 attention layers: 1 to 1"),
         (["--layers", "one"], 2, "--layers: 'one' is no number and no range: such as 1,3 or 2-4"),
         (["--heads", "1,9"], 2, "--heads 9: the model has 2 attention heads: 1 to 2"),
+        (["--query", "walrus"], 2, "--query 'walrus' is not among the positions of the inputs: there are: <s>, a"),
         (["--format", "pdf"], 2, "--format: 'pdf' is not one of svg, png, none"),
         (["--split", "dev"], 2, "--split"),
         (["--senses", "walrus"], 1, "--senses walrus: none of the texts has the word (1 read)"),
