@@ -48,8 +48,12 @@ def test_gradients_are_those_of_finite_differences(network):
 def test_integrated_gradients_in_closed_form():
     """Of f = x^3 y along the line a (x, y) from 0, both integrals are known: 3/4 and 1/4 of f."""
     x, y = 2.0, 3.0
-    result = integrated_gradients(lambda v: v[:, 0] ** 3 * v[:, 1], torch.tensor([x, y]).double(), torch.zeros(2))
+    inputs = torch.tensor([x, y]).double()
+    result = integrated_gradients(lambda v: v[:, 0] ** 3 * v[:, 1], inputs, torch.zeros(2).double())
     np.testing.assert_allclose(result.attributions, [0.75 * x**3 * y, 0.25 * x**3 * y], atol=1e-9)
+    baseline = torch.tensor([0.5, -1.0]).double()
+    squares = integrated_gradients(lambda v: v.square().sum(-1), inputs, baseline)
+    np.testing.assert_allclose(squares.attributions, [x**2 - 0.25, y**2 - 1], atol=1e-9)
 
 
 def test_integrated_gradients_are_complete_and_have_a_bound(network):

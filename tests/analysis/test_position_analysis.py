@@ -94,6 +94,7 @@ def test_monotonicity_equals_a_plain_loop(reach):
                         triples.append(proximity[x, x + sign * m] < proximity[x, x + sign * n])
     assert monotonicity(proximity, reach=reach) == pytest.approx(sum(triples) / len(triples))
     assert np.isnan(monotonicity(np.ones((2, 2))))
+    assert monotonicity(np.ones((5, 5))) == 0  # the definition is strict
 
 
 def test_scores_on_a_grid():
@@ -103,6 +104,19 @@ def test_scores_on_a_grid():
     assert translation_invariance(euclidean) < 0.9  # in raster order, the same offset may begin a new row
     in_raster_order = -np.abs(np.subtract.outer(np.arange(20), np.arange(20)))
     assert monotonicity(in_raster_order, positions) < 1
+
+
+def test_monotonicity_on_a_grid_equals_a_plain_loop():
+    positions, proximity = cells((3, 3), class_token=False).tolist(), np.random.default_rng(2).normal(size=(9, 9))
+    triples = []
+    for x, (row, column) in enumerate(positions):
+        for y, near in enumerate(positions):
+            for z, far in enumerate(positions):
+                between_rows = min(row, far[0]) <= near[0] <= max(row, far[0])
+                between_columns = min(column, far[1]) <= near[1] <= max(column, far[1])
+                if between_rows and between_columns and y not in (x, z):
+                    triples.append(proximity[x, z] < proximity[x, y])
+    assert monotonicity(proximity, np.array(positions)) == pytest.approx(sum(triples) / len(triples))
 
 
 def test_clocks_of_sinusoids():
