@@ -72,6 +72,15 @@ def test_recordings_have_a_strip_over_time():
     np.testing.assert_allclose(figure.numbers["weights"], [weights.mean(0)[10]], atol=5e-5)
 
 
+def test_of_a_long_text_the_tokens_around_the_query_are_drawn():
+    axis, weights = Axis.of_tokens([f"w{number}" for number in range(600)]), random_weights(3, 1, 600, 600)
+    model = Model(GivenWeights(weights, AttentionKind.encoder))
+    (figure,) = looks.draw(subject_of(model, Options(query="w300"), encoder=axis))
+    assert figure.numbers["keys"] == [f"w{number}" for number in range(172, 428)]
+    np.testing.assert_allclose(figure.numbers["weights"], weights[0, 300:301, 172:428], atol=5e-5)
+    assert figure.picture.note == "Tokens 173 to 428 of 600 are drawn." and figure.picture.rows[0].query == 128
+
+
 def test_layers_of_feature_maps_of_different_sizes_have_figures_of_their_own():
     model = Model(*(GivenWeights(random_weights(2, 1, *size), AttentionKind.encoder) for size in ((24, 6), (96, 24))))
     figures = list(looks.draw(subject_of(model, image=IMAGE)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -120,13 +121,23 @@ def over_image(look: Look, numbers: list[int]) -> Gallery:
 
 def over_tokens(look: Look, number: int) -> Tokens:
     """Return a row of shaded tokens for each layer; the query is framed if it is among them."""
-    names = names_of(look.keys)[:MOST_TOKENS]
-    framed = number if look.queries is look.keys else None
+    part = window(look, number)
+    names = names_of(look.keys)[part]
+    framed = number - part.start if look.queries is look.keys else None
     rows = [
-        TokenRow(names, weights[number, : len(names)], row, framed)
+        TokenRow(names, weights[number, part], row, framed)
         for row, weights in zip(look.rows, look.weights, strict=True)
     ]
-    return Tokens(rows, f"{look.kind}: what “{look.names[number]}” attends to", percent=True)
+    note = f"Tokens {part.start + 1} to {part.start + len(names)} of {len(look.keys)} are drawn."
+    title = f"{look.kind}: what “{look.names[number]}” attends to"
+    return Tokens(rows, title, percent=True, note=note if len(names) < len(look.keys) else "")
+
+
+def window(look: Look, number: int) -> slice:
+    """Return the keys that are drawn: at most `MOST_TOKENS`, around the query if it is among them."""
+    around = number - MOST_TOKENS // 2 if look.queries is look.keys else 0
+    start = max(0, min(around, len(look.keys) - MOST_TOKENS))
+    return slice(start, start + MOST_TOKENS)
 
 
 def over_time(look: Look, number: int) -> HeatMap:
@@ -171,8 +182,13 @@ def figure_of(name: str, look: Look, number: int, *, chosen: bool) -> Figure:
     else:
         picture = over_tokens(look, number)
         shown = np.stack([row.weights for row in picture.rows]).round(DECIMALS)
-    values = {"queries": [look.names[place] for place in numbers], "layers": look.rows, "weights": shown,
-              "keys": names_of(look.keys)[: shown.shape[-1]] if shown.ndim == 2 else []}  # fmt: skip
+    values: dict[str, Any] = {
+        "queries": [look.names[place] for place in numbers], "layers": look.rows, "weights": shown
+    }  # fmt: skip
+    if isinstance(picture, Tokens):
+        values["keys"] = picture.rows[0].tokens
+    elif isinstance(picture, HeatMap):
+        values["keys"] = picture.columns
     caption = "Averaged over heads"
     if not chosen and len(numbers) == 1:
         goes_furthest = "whose attention goes further than uniform attention, more than that of others"
