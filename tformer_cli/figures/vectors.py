@@ -93,10 +93,14 @@ def places(pattern: regex.Pattern[str], names: Sequence[str]) -> Iterator[tuple[
 
 
 def context_of(text: str, begin: int, end: int) -> str:
-    """Return a part of a text with some characters on both sides."""
+    """Return a part of a text with some characters on both sides, whole words where words are separated by spaces."""
     before, after = text[max(0, begin - CONTEXT) : begin], text[end : end + CONTEXT]
-    before = f"…{before.lstrip()}" if begin > CONTEXT else before.lstrip()
-    return f"{before}{text[begin:end]}{f'{after.rstrip()}…' if len(text) > end + CONTEXT else after.rstrip()}"
+    if begin > CONTEXT and not text[begin - CONTEXT - 1].isspace():
+        before = before.partition(" ")[2] or before
+    if len(text) > end + CONTEXT and not text[end + CONTEXT].isspace():
+        after = after.rpartition(" ")[0] or after
+    left, right = "…" * (begin > CONTEXT), "…" * (len(text) > end + CONTEXT)
+    return f"{left}{before.lstrip()}{text[begin:end]}{after.rstrip()}{right}"
 
 
 def positions_of(example: Example) -> Axis:
