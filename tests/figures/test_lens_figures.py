@@ -72,6 +72,8 @@ def test_the_table_has_a_row_for_each_token_and_a_column_for_each_layer(tmp_path
     picture = table.picture
     assert picture.values.shape == (len(subject.examples[0].decoder), 3)
     assert picture.columns == ["embedding", "1", "2"]
+    names = [name.replace("\u2581", " ").strip() or name for name in subject.examples[0].decoder.names]
+    assert picture.rows == table.numbers["positions"] == names
     drawn = [shape.text for shape in layout(picture).shapes if isinstance(shape, Text)]
     assert drawn.count(picture.texts[0][0]) >= 1
     assert sum(map(len, picture.texts)) == picture.values.size
