@@ -35,6 +35,12 @@ def test_a_linear_score_is_divided_among_its_inputs():
     np.testing.assert_allclose(occlusion(linear, INPUTS, torch.zeros(2)), expected.sum(-1), atol=1e-6)
 
 
+def test_each_token_may_have_a_replacement_of_its_own():
+    baseline = torch.tensor([[0.0, 0.0], [-1.0, 4.0], [1.0, 1.0]])
+    expected = ((INPUTS - baseline) * WEIGHTS).sum(-1).numpy()
+    np.testing.assert_allclose(occlusion(linear, INPUTS, baseline), expected, atol=1e-6)
+
+
 def test_gradients_are_those_of_finite_differences(network):
     inputs, step = INPUTS.double(), 1e-6
     result = gradient_times_input(network, inputs)

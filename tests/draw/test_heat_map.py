@@ -171,3 +171,10 @@ def test_marks_of_an_axis_stand_at_their_places_where_other_names_are_empty():
     marks[1] = "next"  # it would overlap with the first one
     grid = texts(layout(HeatMaps(np.ones((4, 100, 100)), rows=marks, columns=marks)))
     assert {"0 s", "9"} <= set(grid) and "next" not in grid
+
+
+@pytest.mark.parametrize(("size", "cell"), [(4, 22), (100, 5), (400, 1)])
+def test_a_side_has_a_greatest_length(size, cell):
+    drawing = layout(HeatMap(np.ones((size, 2)), [], [], side=500))
+    left, top, right, bottom = next(shape.box for shape in drawing.shapes if isinstance(shape, Pixels))
+    assert (bottom - top, right - left) == (size * cell, 2 * 22)

@@ -200,3 +200,8 @@ def test_tokens_of_arabic_and_hebrew_run_to_the_left():
 def test_long_texts_are_cut_and_say_so():
     notes = texts(layout(Tokens([TokenRow(["a"] * 2000, np.ones(2000))] * 70)))
     assert {"The first 1,024 of 2,000 tokens are drawn.", "The first 64 of 70 rows are drawn."} <= set(notes)
+
+
+def test_names_of_bars_may_be_wide():
+    narrow, wide = (texts(layout(Bars(["a long name " * 9], [1.0], name_pixels=pixels))) for pixels in (100, 900))
+    assert "a long name " * 9 not in narrow and any(text.strip() == ("a long name " * 9).strip() for text in wide)

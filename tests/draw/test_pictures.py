@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tformer_cli.draw import Gallery, HeatMap, Spectrogram, draw, layout, svg
-from tformer_cli.draw.drawing import FONT_PIXELS, Pixels, Rectangle, Text
+from tformer_cli.draw.cells import rgb
+from tformer_cli.draw.drawing import BLUE, FONT_PIXELS, ORANGE, Pixels, Rectangle, Text
 from tformer_cli.draw.gallery import CORRECT, IMAGE_PIXELS, WRONG
 from tformer_cli.draw.spectrogram import MAX_FRAMES, MIN_PIXELS
 
@@ -110,3 +111,14 @@ def test_a_spectrogram_has_an_axis_of_time():
     black = (timed == 0).all(-1)
     ticks = black[plain.shape[0] - 4 : plain.shape[0] - 2].all(0).nonzero()[0]
     assert len(ticks) >= 3 and np.ptp(np.diff(ticks)) <= 1
+
+
+def test_weights_of_both_signs_are_colours_over_a_pale_image():
+    image = np.zeros((2, 2, 3), np.uint8)
+    weights = np.array([[1.0, -1.0], [0.0, -0.5]])
+    drawing = layout(Gallery([image, image], ["", ""], [None, None], [None, weights], side=2, diverging=True))
+    plain, covered = (shape.values for shape in drawing.shapes if isinstance(shape, Pixels))
+    assert (plain == 0).all()
+    half = np.round((128 + np.array(rgb(ORANGE))) / 2)
+    assert covered[0, 0].tolist() == list(rgb(BLUE)) and covered[0, 1].tolist() == list(rgb(ORANGE))
+    assert covered[1, 0].tolist() == [128] * 3 and np.abs(covered[1, 1] - half).max() <= 1

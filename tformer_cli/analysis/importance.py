@@ -135,7 +135,8 @@ def occlusion(score: Score, inputs: Tensor, replacement: Tensor | float, *, batc
     Args:
         score: see the module.
         inputs: token ids, (T,), or vectors, (T, D).
-        replacement: the id, or the vector (D,), that stands for no information, such as that of [MASK] or padding.
+        replacement: the id, or the vector (D,), that stands for no information, such as that of [MASK] or padding; or
+            one for each token, (T, D).
         batch: number of inputs that are computed at once.
 
     Returns:
@@ -146,7 +147,8 @@ def occlusion(score: Score, inputs: Tensor, replacement: Tensor | float, *, batc
         yield inputs
         for token in range(len(inputs)):
             variant = inputs.clone()
-            variant[token] = replacement
+            each = isinstance(replacement, Tensor) and replacement.dim() == inputs.dim()
+            variant[token] = replacement[token] if each else replacement
             yield variant
 
     original, *others = _scores(score, variants(), batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ FIGURES = typer.Option(
     "",
     "--figures",
     metavar="NAME,NAME",
-    help="Kinds of figures; `list` prints them.  [default: all that the model has]",
+    help="Kinds of figures; `list` prints them.  [default: all that the model has, without throughput]",
     autocompletion=lambda: ["list", *figure_names()],
     show_default=False,
 )
@@ -146,7 +147,7 @@ def _list() -> None:
 
 
 def chosen_kinds(names: str) -> dict[str, Kind]:
-    """Return the kinds of figures that `--figures` names; all if it is empty.
+    """Return the kinds of figures that `--figures` names; if it is empty, all but those that take long.
 
     Raises:
         ConfigError: if a name is unknown.
@@ -155,7 +156,7 @@ def chosen_kinds(names: str) -> dict[str, Kind]:
 
     every = kinds()
     if not names:
-        return every
+        return {name: kind for name, kind in every.items() if not kind.explicit}
     for name in names.split(","):
         if name not in every:
             raise ConfigError(f"--figures: no figure {name!r}", f"there are: {', '.join(every)}")
@@ -267,11 +268,12 @@ def _subject(
     if options.query:
         check_query(options.query, examples)
 
+    @cache
     def rows() -> Sequence[Any]:
         report(f"predictions of the {split} split ...")
         return opened.evaluate(split, Scoring(predictions=True, samples=0, thorough=False)).predictions
 
-    return Subject(opened.model, inspector, examples, options, texts, rows, report)
+    return Subject(opened.model, inspector, examples, options, texts, rows, report, split)
 
 
 def inputs_of(task: Any, arguments: PredictionArguments) -> list[Any]:

@@ -25,6 +25,7 @@ class Bars:
         intervals: lower and upper end of the error bar of each value; empty: none.
         percent: whether the values are shares, which are written in percent.
         note: a line below.
+        name_pixels: greatest width of the names; longer ones are shortened.
     """
 
     names: Sequence[str]
@@ -34,12 +35,13 @@ class Bars:
     intervals: Sequence[tuple[float, float]] = ()
     percent: bool = False
     note: str = ""
+    name_pixels: int = NAME_PIXELS
 
 
 def layout(picture: Bars) -> Drawing:
     """Place the names, the bars with their values beside them, and the axis."""
     values = [float(value) for value in picture.values[:MAX_BARS]]
-    names = [shortened(printable(name), NAME_PIXELS) for name in picture.names[: len(values)]]
+    names = [shortened(printable(name), picture.name_pixels) for name in picture.names[: len(values)]]
     numbers = [_label(value, percent=picture.percent) for value in values]
     negative = widest(number for number, value in zip(numbers, values, strict=True) if value < 0)
     left = MARGIN + widest(names) + 8 + (negative + 6 if negative else 0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tformer_cli.draw.cells import scale_for
 from tformer_cli.draw.drawing import FONT_PIXELS, MARGIN, Box, Drawing, Pixels, Rectangle, Shape, Text
 from tformer_cli.draw.lettering import notes_below, printable, shortened, title_lines
 
@@ -28,6 +29,8 @@ class Gallery:
         title: line above.
         note: a line below.
         side: length of the longer side of each image in the drawing, in pixels.
+        diverging: whether the heat maps have both signs: blue above 0 and orange below, over the image in pale grey;
+            each has a scale of its own.
     """
 
     images: list[np.ndarray]
@@ -38,6 +41,7 @@ class Gallery:
     title: str = ""
     note: str = ""
     side: int = IMAGE_PIXELS
+    diverging: bool = False
 
 
 def layout(picture: Gallery) -> Drawing:
@@ -58,7 +62,7 @@ def layout(picture: Gallery) -> Drawing:
             shapes.append(Rectangle(box, outline=CORRECT if correct else WRONG, width=FRAME_PIXELS))
         inside = (left + FRAME_PIXELS, top + FRAME_PIXELS)
         weights = picture.weights[number] if picture.weights else None
-        shapes.append(_image(picture.images[number], weights, inside, picture.side))
+        shapes.append(_image(picture.images[number], weights, inside, picture.side, diverging=picture.diverging))
         for index, line in enumerate(caption):
             place = (left + cell / 2, top + cell + 2 + (index + 0.5) * FONT_PIXELS)
             shapes += [Text(place, shortened(line, cell), "middle")] if line else []
@@ -70,7 +74,9 @@ def layout(picture: Gallery) -> Drawing:
     return Drawing(width, bottom + height, [*shapes, *below], printable(picture.title) or "images")
 
 
-def _image(image: np.ndarray, weights: np.ndarray | None, inside: tuple[float, float], side: int) -> Pixels:
+def _image(
+    image: np.ndarray, weights: np.ndarray | None, inside: tuple[float, float], side: int, *, diverging: bool
+) -> Pixels:
     """Return an image whose longer side fills its cell; a larger one is reduced, so that it takes little space."""
     from PIL import Image
 
@@ -81,10 +87,22 @@ def _image(image: np.ndarray, weights: np.ndarray | None, inside: tuple[float, f
     elif weights is not None:
         values = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.NEAREST))
     if weights is not None:
-        values = _heated(values, weights)
+        values = _signed(values, weights) if diverging else _heated(values, weights)
     left, top = inside[0] + (side - width) // 2, inside[1] + (side - height) // 2
     box: Box = (left, top, left + width, top + height)
     return Pixels(box, values)
+
+
+def _signed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Cover an image in pale grey with the colours of weights of both signs; weights of 0 leave it as it is."""
+    from PIL import Image
+
+    colours = scale_for([weights], diverging=True).colours(weights)
+    enlarged = Image.fromarray(colours).resize((values.shape[1], values.shape[0]), Image.Resampling.NEAREST)
+    over = np.asarray(enlarged, np.float64)
+    grey = 128 + values.astype(np.float64).mean(-1, keepdims=True) / 2
+    opacity = over[..., 3:] / 255
+    return (grey * (1 - opacity) + over[..., :3] * opacity).round().astype(np.uint8)
 
 
 def _heated(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

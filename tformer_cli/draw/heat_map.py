@@ -44,6 +44,7 @@ class HeatMap:
         limits: values at the two ends of the colour scale; None: from 0 to the highest value (`diverging`: to the
             highest absolute value, in both directions).
         note: a line below.
+        side: greatest length of each side of the matrix in pixels; 0: 22 pixels for each cell, up to 1,408.
     """
 
     values: np.ndarray
@@ -57,6 +58,7 @@ class HeatMap:
     diverging: bool = False
     limits: tuple[float, float] | None = None
     note: str = ""
+    side: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,11 @@ class _Side:
         return self.cell * smallest_distance(self.names, self.step)
 
 
-def _side(names: Sequence[str], count: int, block: int, cell: int) -> _Side:
+def _side(names: Sequence[str], count: int, block: int, cell: int, side: int) -> _Side:
     """Return the cells of a dimension: beyond 64 they shrink, and names are left out where they would overlap."""
-    if count > MAX_NAMED:
+    if side:
+        cell = max(1, min(cell, side // max(1, count)))
+    elif count > MAX_NAMED:
         cell = max(2, CELL_PIXELS * MAX_NAMED // count)
     drawn = [shortened(printable(name), NAME_PIXELS) for name in reduced_names(names, block)]
     return _Side(drawn, count, cell, -(-(FONT_PIXELS + 2) // cell))
@@ -94,7 +98,8 @@ def layout(picture: HeatMap) -> Drawing:
     written = _written(picture, values)
     cell = max(CELL_PIXELS, widest(text for row in written for text in row) + 6)
     sizes = (CELL_PIXELS if picture.texts else cell, cell)
-    rows, columns = map(_side, (picture.rows, picture.columns), values.shape, block, sizes)
+    sides = (picture.side, picture.side)
+    rows, columns = map(_side, (picture.rows, picture.columns), values.shape, block, sizes, sides)
     row_title, column_title = printable(picture.row_title), printable(picture.column_title)
     left = MARGIN + ROW_PIXELS * bool(row_title) + widest(rows.names) + 6 * bool(rows.names)
     right = left + columns.length

@@ -6,7 +6,10 @@ import importlib
 
 from tformer_cli.figures.base import Kind
 
-MODULES = ("attention", "looks", "rollout", "distance", "heads", "lens", "vectors", "spectrogram")
+MODULES = (
+    "attention", "looks", "rollout", "distance", "heads", "positions", "relative", "filters", "lens", "vectors",
+    "importance", "calibration", "spectrogram", "throughput",
+)  # fmt: skip
 """The modules of figures, in the order of the page; each has a `KIND`."""
 
 

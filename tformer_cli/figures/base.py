@@ -6,6 +6,7 @@ Shapes: H heads, Q queries, K keys.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,7 +114,8 @@ class Subject:
         examples: the inputs.
         options: what the user wants to see.
         texts: all texts of the user, of which `examples` may be the first ones.
-        rows: function that returns the table of predictions of a split, see `Evaluation.predictions`.
+        rows: function that returns the table of predictions of the split, see `Evaluation.predictions`.
+        split: the split that examples are taken from and that is predicted.
         report: function that receives a line before slow work.
     """
 
@@ -124,6 +126,7 @@ class Subject:
     texts: Sequence[Any] = ()
     rows: Callable[[], Sequence[Mapping[str, Any]]] = lambda: []
     report: Callable[[str], None] = lambda line: None
+    split: str = "validation"
 
     def __post_init__(self) -> None:
         """Check the numbers of layers and heads.
@@ -214,6 +217,7 @@ class Kind:
         widget: function that returns HTML above the figures, which readers can operate; empty: none.
         draw: function that yields the figures of a subject.
         missing: function that returns the reason why a subject has no such figure; empty: it has some.
+        explicit: whether the figures are drawn only if they are named, since they take long.
     """
 
     name: str
@@ -224,6 +228,7 @@ class Kind:
     formula: str = ""
     source: str = ""
     widget: Callable[[Subject], str] = lambda subject: ""
+    explicit: bool = False
 
 
 def readable(names: Sequence[str]) -> list[str]:
@@ -236,6 +241,16 @@ def readable(names: Sequence[str]) -> list[str]:
 def token_names(axis: Axis) -> list[str]:
     """Return the names of positions as readers see them."""
     return readable(axis.names)
+
+
+def module_title(name: str) -> str:
+    """Return the name of a module for readers, such as "source positions"."""
+    return re.sub(r"[._]+", " ", name)
+
+
+def module_slug(name: str) -> str:
+    """Return the name of a module for files, such as "source-positions"."""
+    return re.sub(r"[._]+", "-", name)
 
 
 def needs_attention(subject: Subject) -> str:

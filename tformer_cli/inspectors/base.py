@@ -106,6 +106,32 @@ class Emissions:
     blank: np.ndarray
 
 
+@dataclass(frozen=True)
+class Load:
+    """Work of any size for a model, made by repeating an example, to measure its speed.
+
+    Attributes:
+        unit: what the size of an input counts: tokens, pixels or frames.
+        sizes: sizes that the model reads, ascending.
+        run: function that runs the model on a batch of examples of a size, of batch and size.
+    """
+
+    unit: str
+    sizes: Sequence[int]
+    run: Callable[[int, int], object]
+
+
+def sizes_up_to(limit: int) -> list[int]:
+    """Return sizes of inputs to measure: powers of 2 from 16, at most 512 and `limit`; below 16, `limit` alone."""
+    return [size for size in (16, 32, 64, 128, 256, 512) if size <= limit] or [limit]
+
+
+def repeated(values: Tensor, size: int, batch: int) -> Tensor:
+    """Return the first of a batch of sequences, (1, T, ...), repeated to a length and a batch, (batch, size, ...)."""
+    times = -(-size // values.shape[1])
+    return values.repeat(batch, times, *[1] * (values.dim() - 2))[:, :size]
+
+
 @dataclass
 class Example:
     """An input, ready for figures.
@@ -125,6 +151,7 @@ class Example:
         words: words that the model recognises, each with the time at which it begins, in seconds.
         emissions: what CTC finds in each frame of the encoder; None: the model has no CTC.
         explained: function that returns a score to explain; None: there is none.
+        load: work of any size like this input; None: there is none.
     """
 
     name: str
@@ -141,6 +168,7 @@ class Example:
     words: Sequence[tuple[float, str]] = ()
     emissions: Emissions | None = None
     explained: Callable[[], Explained] | None = None
+    load: Load | None = None
 
     def axes(self, kind: AttentionKind) -> tuple[Axis, Axis] | None:
         """Return the positions of queries and keys of an attention layer of a kind; None: this input has none."""
@@ -225,6 +253,15 @@ class Inspector(Generic[M]):
     def lens(self, model: M) -> Lens | None:
         """Return what predicts tokens from hidden states; None: the model does not predict tokens."""
         return None
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The labels of which each input has one, as the table of predictions names them; empty: there are none."""
+        return ()
+
+    def images(self, split: str, rows: Sequence[int]) -> list[np.ndarray]:
+        """Return the images of rows of a split as the model sees them, (H, W, 3 or 1) uint8; empty: inputs are none."""
+        return []
 
     def token_vectors(self, model: M) -> TokenVectors | None:
         """Return where the vectors of the input's tokens are; None: the input is no text."""

@@ -13,9 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tformer_cli.config.schema import Target
 from tformer_cli.data.text.encoded import pad
 from tformer_cli.data.text.questions import Question
-from tformer_cli.inspectors.base import Axis, Example, Explained, Lens, TextInspector, TokenVectors
+from tformer_cli.inspectors.base import (
+    Axis,
+    Example,
+    Explained,
+    Lens,
+    Load,
+    TextInspector,
+    TokenVectors,
+    repeated,
+    sizes_up_to,
+)
 from tformer_cli.nn.block import Stack
 from tformer_cli.predictors.base import Input
 
@@ -57,7 +68,13 @@ class EncoderInspector(TextInspector[Any]):
         tokens, lengths = tokens.to(device), lengths.to(device)
         segments = None if segments is None else segments.to(device)
         names = self.data.tokenizer.pieces(tokens[0].tolist())
-        return Example(name, lambda: model.encoder(tokens, lengths, segments), Axis.of_tokens(names))
+
+        def run(batch: int, size: int) -> object:
+            full = torch.full((batch,), size, device=device)
+            return model.encoder(repeated(tokens, size, batch), full, None)
+
+        load = Load("tokens", sizes_up_to(self.config.model.max_length), run)
+        return Example(name, lambda: model.encoder(tokens, lengths, segments), Axis.of_tokens(names), load=load)
 
     def texts(self, split: str, count: int) -> list[Input]:
         """Return at most `count` lines of the documents of a split, evenly spaced."""
@@ -67,6 +84,11 @@ class EncoderInspector(TextInspector[Any]):
 
 class TextClassificationInspector(EncoderInspector):
     """Examples of texts, or of pairs of texts, with labels or numbers."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The labels, if each text has one; see `Inspector.labels`."""
+        return self.data.labels.names if self.data.labels.target is Target.label else ()
 
     def example(self, model: Any, value: list[np.ndarray], name: str) -> Example:
         """Return the example of the tokens of a text or a pair, with the score of the predicted label."""

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tformer_cli.inspectors.base import Axis, Example, Explained, Inspector, Lens
+from tformer_cli.data.core.media import shown
+from tformer_cli.inspectors.base import Axis, Example, Explained, Inspector, Lens, Load
 from tformer_cli.inspectors.encoders import spaced
 from tformer_cli.predictors.base import Input
 
@@ -63,6 +64,12 @@ class ImageInspector(Inspector[Any]):
             examples.append(self.example(model, images, name))
         return examples
 
+    def images(self, split: str, rows: Sequence[int]) -> list[np.ndarray]:
+        """Return the images of rows of a split; see `Inspector.images`."""
+        batch = self.data.view(split).collate(0, np.array(rows, np.int64))
+        (images,) = self.data.inputs(batch, training=False)
+        return self.data.images.visible(images)
+
     def example(self, model: Any, images: Tensor, name: str) -> Example:
         """Return the example of an image, (1, C, H, W), as the model reads it."""
         raise NotImplementedError
@@ -72,11 +79,17 @@ class ImageInspector(Inspector[Any]):
         (visible,) = self.data.images.visible(images)
         if not hasattr(encoder, "encode"):
             return Example(name, lambda: None, image=visible)
-        return Example(name, lambda: encoder.encode(images), encoder=patches_of(encoder, images), image=visible)
+        load = Load("pixels", [images[0, 0].numel()], lambda batch, size: encoder.encode(images.repeat(batch, 1, 1, 1)))
+        return Example(name, lambda: encoder.encode(images), patches_of(encoder, images), image=visible, load=load)
 
 
 class ImageClassificationInspector(ImageInspector):
     """Examples of images with labels."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The labels; see `Inspector.labels`."""
+        return [shown(name) for name in self.data.labels.names]
 
     def example(self, model: Any, images: Tensor, name: str) -> Example:
         """Return the example of an image, with the score of the predicted label."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tformer_cli.inspectors.base import Axis, Example, Lens, TextInspector, TokenVectors
+from tformer_cli.inspectors.base import Axis, Example, Lens, Load, TextInspector, TokenVectors, repeated, sizes_up_to
 from tformer_cli.inspectors.encoders import spaced
 from tformer_cli.nn.block import Stack
 from tformer_cli.predictors.base import Input
@@ -28,6 +28,8 @@ class LanguageModelInspector(TextInspector[Any]):
         names = self._pieces([*value, best])
         example = Example(name, lambda: model(tokens), decoder=Axis.of_tokens(names[:-1]), outputs=names[1:])
         example.answer = f"next token: {names[-1]}"
+        sizes = sizes_up_to(self.config.model.max_length)
+        example.load = Load("tokens", sizes, lambda batch, size: model(repeated(tokens, size, batch)))
         return example
 
     def texts(self, split: str, count: int) -> list[Input]:

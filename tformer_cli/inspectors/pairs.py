@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tformer_cli.data.text.pairs import Pair, PairBatch
-from tformer_cli.inspectors.base import Axis, Example, Lens, TextInspector, TokenVectors
+from tformer_cli.inspectors.base import Axis, Example, Lens, Load, TextInspector, TokenVectors, sizes_up_to
 from tformer_cli.inspectors.encoders import spaced
 from tformer_cli.nn.block import Stack
 from tformer_cli.predictors.base import Input
@@ -39,12 +39,20 @@ class TranslationInspector(TextInspector[Any]):
         batch = self.data.collate([Pair(source, target)], torch.zeros(1, dtype=torch.int64))
         batch = batch.to(next(model.parameters()).device)
         inputs, outputs = self.decoder_tokens(batch)
+
+        def run(count: int, size: int) -> object:
+            pair = Pair(*(np.resize(side, size - 1) for side in (source, target)))  # and an end mark
+            return self.run(model, self.data.collate([pair] * count, torch.arange(count)).to(batch.source.device))
+
         return Example(
             name,
             lambda: self.run(model, batch),
             encoder=Axis.of_tokens(self._pieces(batch.source[0].tolist(), self.data.source_language)),
             decoder=Axis.of_tokens(self.target_pieces(inputs.tolist())),
             outputs=self.target_pieces(outputs.tolist()),
+            load=Load("tokens", sizes_up_to(self.config.model.max_length), run)
+            if len(source) and len(target)
+            else None,
         )
 
     def run(self, model: Any, batch: PairBatch) -> object:
@@ -98,7 +106,8 @@ class EditingInspector(TranslationInspector):
     def run(self, model: Any, batch: PairBatch) -> object:
         """Let the decoder read the target."""
         memory = model.encode(batch.source, batch.source_lengths)
-        return model.fill(memory, self.decoder_tokens(batch)[0][None], batch.target_lengths + 1)
+        tokens = torch.cat((batch.target_inputs[:, :1], batch.targets), 1)
+        return model.fill(memory, tokens, batch.target_lengths + 1)
 
     def decoder_tokens(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
         """Return the target with <s> and </s> twice: each position stands for its token itself."""

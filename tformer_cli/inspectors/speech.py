@@ -13,11 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tformer_cli.inspectors.base import Axis, Emissions, Example, Inspector, Lens
+from tformer_cli.inspectors.base import Axis, Emissions, Example, Inspector, Lens, Load, repeated
 from tformer_cli.inspectors.encoders import spaced
 from tformer_cli.inspectors.images import decoder_lens, with_text
 from tformer_cli.nn.block import Stack
 from tformer_cli.predictors.base import Input
+
+FRAMES = (100, 200, 400, 800)
+"""Numbers of frames of recordings whose speed is measured."""
 
 
 class RecordingInspector(Inspector[Any]):
@@ -58,9 +61,14 @@ class RecordingInspector(Inspector[Any]):
         hop_seconds = self.config.features.hop_ms / 1000
         frame_seconds = hop_seconds * self.config.model.subsampling
         begin_seconds = -hop_seconds * self.config.features.margin
+
+        def run(batch: int, size: int) -> object:
+            return model.encode(repeated(features, size, batch), torch.full((batch,), size, device=features.device))
+
         example = Example(
             name,
             lambda: model.encode(features, lengths),
+            load=Load("frames", FRAMES, run),
             encoder=Axis.of_frames(frames, frame_seconds, begin_seconds),
             features=features[0, : int(lengths[0])].float().cpu().numpy(),
             frame_seconds=hop_seconds,

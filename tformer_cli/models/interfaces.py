@@ -1,7 +1,7 @@
 """The interfaces of models, by which encoders, decoders, heads and evaluators are combined.
 
 Pyright checks that a model has an interface. `isinstance` cannot, since it does not compare the types of methods. The
-exception is `PatchAttention`, whose method no other class has.
+exceptions are `PatchAttention` and `PixelReader`, whose methods no other class has.
 
 Shapes: B batch, S positions of the memory, T tokens or target length, D width, V vocabulary; C channels, H and W height
 and width of images in pixels, N patches; P counts of placeholders.
@@ -9,7 +9,7 @@ and width of images in pixels, N patches; P counts of placeholders.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -133,6 +133,27 @@ class PatchAttention(Protocol):
         Returns:
             (B, rows, columns), float32, for rows * columns = N patches; the weights of an image sum to at most 1.
         """
+        ...
+
+
+class PixelFilters(NamedTuple):
+    """The filters of the first layer of an encoder of images.
+
+    Attributes:
+        weights: (filters, C, height, width).
+        of_patches: whether they are the embedding of patches, otherwise a convolution.
+    """
+
+    weights: Tensor
+    of_patches: bool
+
+
+@runtime_checkable
+class PixelReader(Protocol):
+    """An encoder of images whose first layer can be drawn as little images."""
+
+    def pixel_filters(self) -> PixelFilters:
+        """Return the filters of the first layer, which reads pixels."""
         ...
 
 

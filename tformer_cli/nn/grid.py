@@ -49,12 +49,17 @@ class GridPositions(PositionVectors):
         dim: width D.
         grid: numbers of rows R and columns C.
         class_token: whether the first of all tokens is [class].
+
+    Attributes:
+        grid: numbers of rows and columns.
+        class_token: whether the first of all tokens is [class].
     """
 
     def __init__(
         self, scheme: Positions, combine: Combine, dim: int, grid: tuple[int, int], *, class_token: bool
     ) -> None:
         super().__init__(scheme, combine, dim)
+        self.grid, self.class_token = grid, class_token
         self.fixed: Tensor
         rows, columns = grid
         if scheme is Positions.learned:

@@ -80,6 +80,10 @@ class PositionVectors(nn.Module):
             # [token; position] is projected back to the width of the model.
             self.project = nn.Linear(2 * dim, dim)
 
+    def vectors(self, length: int) -> Tensor:
+        """Return the vectors of the first `length` positions, (T, D); only absolute schemes have them."""
+        raise NotImplementedError
+
     def combined(self, x: Tensor, vectors: Tensor) -> Tensor:
         """Combine embeddings (B, T, D) with the vectors of their positions, (T, D) or (1, D): (B, T, D)."""
         vectors = vectors.to(x.dtype)
@@ -94,10 +98,14 @@ class AbsolutePositions(PositionVectors):
     Sinusoidal: Vaswani et al. 2017, section 3.5. Learned: Gehring et al. 2017; initialised with zeros.
     Learnable-sinusoidal: the w_i are parameters (Wang et al. 2021), initialised with the fixed frequencies. Index: see
     `index_vectors`.
+
+    Attributes:
+        max_length: number of positions that the model may use.
     """
 
     def __init__(self, scheme: Positions, combine: Combine, dim: int, max_length: int) -> None:
         super().__init__(scheme, combine, dim)
+        self.dim, self.max_length = dim, max_length
         if scheme is Positions.sinusoidal:
             self.register_buffer("table", sinusoidal_table(max_length, dim), persistent=False)
         elif scheme is Positions.learned:
@@ -117,10 +125,19 @@ class AbsolutePositions(PositionVectors):
         """
         if self.scheme not in ABSOLUTE_POSITIONS:
             return x
+        return self.combined(x, self._at(positions))
+
+    def vectors(self, length: int) -> Tensor:
+        """Return the vectors of positions 0 to `length` - 1, (T, D)."""
+        tensors = (*self.parameters(), *self.buffers())  # index has neither
+        return self._at(torch.arange(length, device=tensors[0].device if tensors else None))
+
+    def _at(self, positions: Tensor) -> Tensor:
+        """Return the vectors of positions, (T,) int64 to (T, D)."""
         if self.scheme is Positions.index:
-            return self.combined(x, index_vectors(positions, x.shape[-1]))
+            return index_vectors(positions, self.dim)
         learned = hasattr(self, "frequency")
-        return self.combined(x, sinusoids(positions, self.frequency) if learned else self.table[positions])
+        return sinusoids(positions, self.frequency) if learned else self.table[positions]
 
 
 def rotate_pairs(x: Tensor, angles: Tensor) -> Tensor:

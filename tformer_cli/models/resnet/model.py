@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tformer_cli.config.family import Sizes
 from tformer_cli.config.schema import Pooling
 from tformer_cli.models.decoding import Memory
+from tformer_cli.models.interfaces import PixelFilters
 from tformer_cli.models.resnet import BatchOrGroup, ResNetConfig, ResNetStem
 from tformer_cli.nn.attention import EVERYTHING
 
@@ -149,6 +150,10 @@ class ResNet(nn.Module):
         """
         states = self(images).flatten(2).mT
         return Memory(states, EVERYTHING, torch.full(states.shape[:1], states.shape[1], device=states.device))
+
+    def pixel_filters(self) -> PixelFilters:
+        """Return the filters of the first convolution."""
+        return PixelFilters(self.stem.convolution.weight, of_patches=False)
 
     def vector(self, images: Tensor, pooling: Pooling = Pooling.mean) -> Tensor:
         """Return the mean of the last feature map (He et al. 2016, section 3.3): (B, C, S, S) to (B, width)."""

@@ -22,6 +22,7 @@ from tformer_cli.config.schema import GRID_POSITIONS, Pooling, Positions, height
 from tformer_cli.errors import RunError
 from tformer_cli.models.decoding import Memory
 from tformer_cli.models.image_head import lecun_normal
+from tformer_cli.models.interfaces import PixelFilters
 from tformer_cli.models.resnet import BatchOrGroup
 from tformer_cli.models.resnet.model import Convolution, ResNet
 from tformer_cli.models.vit import Stem, ViTConfig
@@ -185,6 +186,16 @@ class ViT(nn.Module):
         if pooling is Pooling.cls:
             return self(images, first=1)[:, 0]
         return self(images)[:, -math.prod(self.grid) :].mean(1)
+
+    def pixel_filters(self) -> PixelFilters:
+        """Return the filters of the patch embedding, or of the first convolution of the stem if there is one."""
+        if isinstance(self.stem, ResNet):
+            return self.stem.pixel_filters()
+        for layer in self.stem.modules():
+            if isinstance(layer, nn.Conv2d):
+                return PixelFilters(layer.weight, of_patches=False)
+        weights, size = self.patches.project.weight, self.patches.size
+        return PixelFilters(weights.view(len(weights), -1, size, size), of_patches=True)
 
     @torch.no_grad()
     def patch_attention(self, images: Tensor) -> Tensor:
