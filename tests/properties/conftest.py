@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.properties.families import FAMILIES, Family
+from tformer_cli import builtin
 from tformer_cli.config.schema import Experiment
 from tformer_cli.train.launch import launch
 
@@ -37,6 +38,17 @@ class Trained:
     def copy(self, run: Path) -> Path:
         """Copy the run folder, as that of another uninterrupted run."""
         return Path(shutil.copytree(self.run, run))
+
+
+@pytest.fixture(autouse=True)
+def fewer_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built-in validation splits have 100 sentences instead of 500, many of which are decoded one token at a time."""
+    parallel = builtin.parallel
+
+    def fewer(name: str, split: str, *, size: int = 0, seed: int = 1) -> list[tuple[str, str]]:
+        return parallel(name, split, size=size or 100, seed=seed)
+
+    monkeypatch.setattr(builtin, "parallel", fewer)
 
 
 @pytest.fixture(params=FAMILIES, ids=lambda family: family.name)
