@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tformer_cli.draw import svg
+from tformer_cli.draw import Picture, svg
 from tformer_cli.figures.base import Figure, Kind
 
 DIGITS = 5
@@ -56,11 +57,16 @@ def html(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Sectio
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tformer_cli.figures", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals["svg"] = lambda picture: jinja2.utils.markupsafe.Markup(svg(picture))
+    environment.globals["svg"] = lambda picture: jinja2.utils.markupsafe.Markup(svg(untitled(picture)))
     template = environment.get_template("page.html")
     drawn = [section for section in sections if section.figures]
     missing = [section for section in sections if not section.figures]
     return template.render(title=title, facts=facts, sections=drawn, missing=missing, formats=formats)
+
+
+def untitled(picture: Picture) -> Picture:
+    """Return a picture without its title, which the page shows as a heading."""
+    return dataclasses.replace(picture, title="")
 
 
 def numbers(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
