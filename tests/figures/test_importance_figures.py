@@ -41,12 +41,13 @@ def test_the_parts_of_a_linear_score_of_tokens():
 
 def test_the_parts_of_a_linear_score_of_an_image():
     torch.manual_seed(0)
-    weights, image = torch.randn(3, 16, 16), torch.randn(3, 16, 16)
-    explained = Explained("logit", image, lambda batch: (batch * weights).sum((1, 2, 3)), torch.zeros(3, 16, 16))
-    figure = figure_of(explained, image=np.zeros((16, 16, 3), np.uint8))
+    weights, image = torch.randn(3, 16, 24), torch.randn(3, 16, 24)
+    explained = Explained("logit", image, lambda batch: (batch * weights).sum((1, 2, 3)), torch.zeros(3, 16, 24))
+    figure = figure_of(explained, image=np.zeros((16, 24, 3), np.uint8))
     effects = (image * weights).sum(0).numpy()
     for method in ("gradient x input", "integrated gradients"):
         np.testing.assert_allclose(figure.numbers[method], effects, atol=1e-4)
+    assert figure.numbers["tops"] == list(range(15)) and figure.numbers["lefts"] == list(range(23))
     assert figure.numbers["drops"][0, 1] == pytest.approx(effects[0:2, 1:3].sum(), abs=1e-3)
     assert figure.numbers["difference"] == pytest.approx(effects.sum(), abs=1e-3)
 

@@ -109,6 +109,7 @@ def test_a_long_table_is_drawn_in_part_and_the_caption_states_it():
     large, module = of_grid(Positions.learned, (20, 4))
     assert "Of 20 x 4 patches, 16 x 4 are drawn" in large["positions-positions-patches"].caption
     numbers = large["positions-positions-vectors"].numbers
+    assert numbers["positions"][-1] == "20, 4"  # evenly spaced from the first row to the last
     row = int(numbers["positions"][-4].split(",")[0])
     np.testing.assert_allclose(numbers["vectors"][-4], module.table[row - 1, 0].detach(), atol=1e-6)
 
