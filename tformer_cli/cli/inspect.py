@@ -135,7 +135,7 @@ def inspect(
     if tensorboard:
         _write_events(folder, sections, opened)
     count = sum(len(section.figures) for section in sections)
-    report(f"{count:,} figures in {folder / 'index.html'}")
+    report(f"{count:,} figure{'' if count == 1 else 's'} in {folder / 'index.html'}")
 
 
 def _list() -> None:

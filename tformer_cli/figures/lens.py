@@ -84,7 +84,7 @@ def _curves(
 def missing(subject: Subject) -> str:
     """Return the reason why a subject has no lens; empty: it has one."""
     if subject.inspector.lens(subject.model) is None:
-        return "the model predicts no tokens from layers of equal width"
+        return "the model has no decoder or encoder whose layers lead to tokens"
     return ""
 
 
