@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from tests.properties.families import family_named
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import svg
 from tformer_cli.figures import attention, distance, heads, looks, rollout
 from tformer_cli.figures.base import Subject
 from tformer_cli.figures.page import plain
+from tformer_cli.predictors.base import Prediction
 
 TOLERANCE = 1e-5
+LONG = " ".join(["The cat eats"] * 400)
 
 
 @pytest.fixture
@@ -55,6 +58,50 @@ def test_figures_of_attention_are_drawn_for_each_family_that_has_them(subject):
             names.add(figure.name)
             json.dumps(plain(figure.numbers), allow_nan=False)
         assert bool(kind.widget(subject)) == (module is attention and not reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "long"),
+    [
+        ("translation", LONG),
+        ("editing", [LONG, LONG]),
+        ("bert", f"<mask> {LONG}"),
+        ("bert", f"{LONG} <mask>"),
+        ("token tagging", LONG.split()),
+        ("question answering", [LONG, "Ann lives in Oslo."]),
+        ("gpt", LONG),
+        ("text classification", LONG),
+    ],
+)
+def test_a_long_text_of_a_split_is_cut_and_predicted_from_what_remains(name, long, tmp_path, monkeypatch):
+    task = family_named(name).task(tmp_path)
+    model, inspector = task.model().eval(), task.inspector
+    monkeypatch.setattr(inspector, "texts", lambda split, count: [long])
+    (example,) = inspector.of_split(model, "validation", 1)
+    assert example.axes(AttentionKind.encoder) or example.axes(AttentionKind.decoder)
+    assert len(example.encoder or example.decoder) <= inspector.config.model.max_length + 1
+    if name == "bert":
+        assert bool(example.answer) == long.startswith("<mask>")  # the other mask is cut off
+    (reading,) = inspector.readings(model, [long])
+    assert len(reading.encoder or reading.decoder) == len(example.encoder or example.decoder)
+
+
+def test_an_editor_translates_the_source_from_the_draft(tmp_path, monkeypatch):
+    task = family_named("editing").task(tmp_path)
+    model, predictor, rows = task.model().eval(), task.inspector.predictor, []
+    monkeypatch.setattr(type(predictor), "_edit", lambda self, model, batch: rows.extend(batch) or [Prediction("猫")])
+    (example,) = task.inspector.examples(model, [["The cat eats.", "猫"]])
+    ((source, draft),) = rows
+    assert predictor.tokenizer.decode(source, "en") == "The cat eats."
+    assert predictor.tokenizer.decode(draft, "ja") == "猫"
+    assert example.name == "The cat eats. | 猫" and example.answer == "猫"
+
+
+def test_utterances_of_several_recordings_are_examples(tmp_path):
+    task = family_named("conformer").task(tmp_path, "data.join_low=2", "data.join_high=3")
+    examples = task.inspector.of_split(task.model().eval(), "validation", 99)
+    assert 2 <= len(examples) < len(task.data.split("validation"))
+    assert all(" + " in example.name for example in examples[:-1])
 
 
 def test_positions_with_a_place_are_those_of_the_grid(subject):

@@ -20,7 +20,7 @@ from tformer_cli.config.schema import AttentionKind
 from tformer_cli.errors import DataError
 from tformer_cli.nn.block import Stack
 from tformer_cli.objectives.base import M
-from tformer_cli.predictors.base import Input, Predictor
+from tformer_cli.predictors.base import Input, Prediction, Predictor
 from tformer_cli.predictors.inputs import BadInput, OnLong, Readable, Refusal
 
 
@@ -297,6 +297,13 @@ class TextInspector(Inspector[M]):
     def reading(self, model: M, value: Any) -> Example:
         """Return the example of an input without a prediction that takes long."""
         return self.example(model, value, "")
+
+    def predicted(self, model: M, value: Any) -> Prediction:
+        """Return the prediction for an input that `predictor.read_inputs` has read, and perhaps cut."""
+        predictor = copy.copy(self.predictor)
+        predictor.read_inputs = lambda inputs: [Readable(value)]
+        (prediction,) = predictor.predict(model, [""])
+        return prediction
 
     def _read_by(self, predictor: Any, model: M, inputs: Sequence[Input]) -> list[Example]:
         examples = []

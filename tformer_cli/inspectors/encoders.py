@@ -137,8 +137,7 @@ class TaggingInspector(EncoderInspector):
         """Return the example of the words of a sentence."""
         tokens, lengths, _, _ = self.data.join(self.data.encode([value]))
         example = self.of_tokens(model, name, tokens, lengths, None)
-        (prediction,) = self.predictor.predict(model, [value])
-        example.answer = prediction.text
+        example.answer = self.predicted(model, value).text
         return example
 
     def texts(self, split: str, count: int) -> list[Input]:
@@ -156,8 +155,7 @@ class QuestionInspector(EncoderInspector):
         batch = self.data.collate(windows, torch.arange(1))
         segments = batch.segments if self.config.model.limits().segments > 1 else None
         example = self.of_tokens(model, name, batch.tokens, batch.lengths, segments)
-        (prediction,) = self.predictor.predict(model, [value])
-        example.answer = prediction.text
+        example.answer = self.predicted(model, value).text
         return example
 
     def texts(self, split: str, count: int) -> list[Input]:
@@ -171,12 +169,10 @@ class MaskedTokensInspector(EncoderInspector):
 
     def example(self, model: Any, value: tuple[str, np.ndarray], name: str) -> Example:
         """Return the example of a text."""
-        text, row = value
-        tokens, lengths = pad([row], self.data.tokenizer.pad_id)
+        tokens, lengths = pad([value[1]], self.data.tokenizer.pad_id)
         example = self.of_tokens(model, name, tokens, lengths, None)
-        if self.data.mask_id in row:
-            (prediction,) = self.predictor.predict(model, [text])
-            example.answer = prediction.text
+        if self.data.mask_id in value[1]:
+            example.answer = self.predicted(model, value).text
         return example
 
     def lens(self, model: Any) -> Lens | None:

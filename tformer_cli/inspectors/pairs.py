@@ -23,16 +23,21 @@ class TranslationInspector(TextInspector[Any]):
     """Examples of sentences with the translations that the model generates."""
 
     def example(self, model: Any, value: Any, name: str) -> Example:
-        """Return the example of a source, (S,) int64, and its translation by the model."""
-        (prediction,) = self.predictor.predict(model, [name])
-        target = self.data.tokenizer.encode(prediction.text, self.data.target_language)
-        example = self.of_pair(model, value, np.asarray(target, dtype=np.int64)[: self.data.limit], name)
-        example.answer = prediction.text
+        """Return the example of a source and its translation by the model, whose text is encoded again."""
+        text = self.predicted(model, value).text
+        target = self.data.tokenizer.encode(text, self.data.target_language)
+        target_ids = np.asarray(target, dtype=np.int64)[: self.data.limit]
+        example = self.of_pair(model, self.source_of(value), target_ids, name)
+        example.answer = text
         return example
 
     def reading(self, model: Any, value: Any) -> Example:
         """Return the example of a source with an empty translation."""
-        return self.of_pair(model, value, np.zeros(0, np.int64))
+        return self.of_pair(model, self.source_of(value), np.zeros(0, np.int64))
+
+    def source_of(self, value: Any) -> np.ndarray:
+        """Return the tokens of the source of an input that `predictor.read_inputs` has read, (S,) int64."""
+        return value
 
     def of_pair(self, model: Any, source: np.ndarray, target: np.ndarray, name: str = "") -> Example:
         """Return the example of a source, (S,) int64, and any translation of it, (T,) int64."""
@@ -95,13 +100,9 @@ class TranslationInspector(TextInspector[Any]):
 class EditingInspector(TranslationInspector):
     """Examples of sentences with the translations of an editor, whose decoder reads them from both sides."""
 
-    def example(self, model: Any, value: Any, name: str) -> Example:
-        """Return the example of a source and a draft of its translation, (S,) and (D,) int64."""
-        return super().example(model, value[0], name)
-
-    def reading(self, model: Any, value: Any) -> Example:
-        """Return the example of a source with an empty translation."""
-        return super().reading(model, value[0])
+    def source_of(self, value: Any) -> np.ndarray:
+        """Return the tokens of the source, (S,) int64, of an input with a draft of its translation, (D,) int64."""
+        return value[0]
 
     def run(self, model: Any, batch: PairBatch) -> object:
         """Let the decoder read the target."""

@@ -44,7 +44,7 @@ class RecordingInspector(Inspector[Any]):
         """Return examples of a split; see `Inspector.of_split`."""
         view, device = self.data.view(split), next(model.parameters()).device
         examples = []
-        for row in spaced(len(self.data.split(split)), count):
+        for row in spaced(len(view.utterances_of(0).parts), count):
             batch = view.collate(0, np.array([row])).to(device)
             examples.append(self.example(model, batch, view.name(row)))
         return examples
