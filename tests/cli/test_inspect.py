@@ -16,6 +16,7 @@ import pytest
 from tests.fixtures.write import DATA, FOLDER
 from tformer_cli.cli import inspect as command
 from tformer_cli.cli.main import main
+from tformer_cli.errors import RunError
 
 FIGURES = ["--figures", "lens,vectors"]
 QUICK = ["--figures", "vectors", "--format", "none", "-q"]
@@ -122,8 +123,47 @@ def test_a_folder_that_holds_something_else_is_left_alone(run, tmp_path, capsys)
     other.mkdir()
     (other / "letter.txt").write_text("dear")
     assert main(["inspect", str(run), "a film", *FIGURES, "-o", str(other)]) == 1
-    assert error(capsys) == f"{other} is there already: name another folder, or remove it"
+    assert error(capsys) == (
+        f"{other} holds letter.txt, which is not from an earlier tformer inspect: move it, or name another folder with"
+        " --output"
+    )
     assert [path.name for path in other.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("name", ["letter.txt", "lens-1.svg", "vectors-1.svg/photo.svg", "inspect.json"])
+def test_files_of_the_user_beside_figures_are_left_alone(run, capsys, name):
+    """A folder with another file, an unknown figure, a folder in place of a figure, or JSON of another program."""
+    assert main(["inspect", str(run), "a film", *QUICK]) == 0
+    path = run / "inspect" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"figures": 3}')
+    before = {path: path.is_file() and path.read_bytes() for path in (run / "inspect").rglob("*")}
+    assert main(["inspect", str(run), "a film", *QUICK]) == 1
+    foreign = "index.html" if name == "inspect.json" else name.partition("/")[0]
+    assert error(capsys).startswith(f"{run / 'inspect'} holds {foreign}, which is not from an earlier tformer inspect")
+    assert {path: path.is_file() and path.read_bytes() for path in (run / "inspect").rglob("*")} == before
+
+
+def test_a_link_to_a_folder_is_followed(run, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "pages")
+    for text in ("a film", "a good film"):
+        assert main(["inspect", str(run), text, *QUICK, "-o", str(link)]) == 0
+        assert link.is_symlink() and numbers(tmp_path / "pages")["figures"][0]["example"] == text
+
+
+def test_the_current_folder_is_written(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "pages").mkdir()
+    for text in ("a film", "a good film"):
+        monkeypatch.chdir(tmp_path / "pages")
+        assert main(["inspect", str(run), text, *QUICK, "-o", "."]) == 0
+        assert numbers(tmp_path / "pages")["figures"][0]["example"] == text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bert", "pages", "work"]
+
+
+def test_the_root_of_the_file_system_is_refused(run, capsys):
+    assert main(["inspect", str(run), "a film", *QUICK, "-o", "/"]) == 1
+    assert error(capsys) == "/ is the root of the file system: name a folder with --output"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="every folder is writable to this user")
@@ -161,9 +201,28 @@ def test_an_error_while_files_are_written_leaves_the_earlier_folder(run, monkeyp
     assert (run / "inspect" / "inspect.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("failing", [1, 2])
+def test_an_error_while_the_folder_is_replaced_leaves_the_earlier_one(tmp_path, monkeypatch, failing):
+    pages, files = tmp_path / "pages", {"index.html": b"old", "inspect.json": b'{"figures": []}'}
+    command.write_folder(pages, files)
+    rename, calls = os.rename, []
+
+    def rename_or_fail(*arguments):
+        calls.append(arguments)
+        if len(calls) == failing:
+            raise OSError(16, "Device or resource busy")
+        rename(*arguments)
+
+    monkeypatch.setattr(os, "rename", rename_or_fail)
+    with pytest.raises(RunError, match="busy"):
+        command.write_folder(pages, {"index.html": b"new", "inspect.json": b"new"})
+    assert len(calls) == 2 * failing - 1 and list(tmp_path.iterdir()) == [pages]
+    assert {path.name: path.read_bytes() for path in pages.iterdir()} == files
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_call_that_is_killed_while_it_writes_leaves_the_earlier_folder(run, tmp_path):
-    files = {"index.html": b"old", "inspect.json": b"{}"}
+    files = {"index.html": b"old", "inspect.json": b'{"figures": []}'}
     command.write_folder(tmp_path / "pages", files)
     program = (
         "import os, sys, time\n"

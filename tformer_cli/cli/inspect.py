@@ -108,6 +108,8 @@ def inspect(
 
     The folder has a page, index.html, each figure as SVG and PNG, and inspect.json with the numbers behind them.
     """
+    import os
+
     from tformer_cli.cli.output import note
     from tformer_cli.figures.base import Options
 
@@ -121,7 +123,8 @@ def inspect(
     arguments = PredictionArguments(
         run, inputs or [], {}, (), "", "", False, None, device, checkpoint, literal=True, precision="fp32"
     )
-    folder = output or run_folder(run) / "inspect"
+    shown = output or run_folder(run) / "inspect"
+    folder = Path(os.path.realpath(shown))  # the target of a symbolic link is replaced, not the link
     check_folder(folder)
 
     def report(line: str) -> None:
@@ -135,7 +138,7 @@ def inspect(
     if tensorboard:
         _write_events(folder, sections, opened)
     count = sum(len(section.figures) for section in sections)
-    report(f"{count:,} figure{'' if count == 1 else 's'} in {folder / 'index.html'}")
+    report(f"{count:,} figure{'' if count == 1 else 's'} in {shown / 'index.html'}")
 
 
 def _list() -> None:
@@ -214,11 +217,33 @@ def check_folder(folder: Path) -> None:
 
     from tformer_cli.runs.writing import check_new_folder
 
+    if not folder.name:
+        raise RunError(f"{folder} is the root of the file system", "name a folder with --output")
     parent = next(path for path in folder.absolute().parents if os.path.lexists(path))
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
         raise RunError(f"{folder}: {parent} is no folder that can be written", "choose another with --output")
-    if not (folder / "inspect.json").is_file():
+    if not folder.is_dir():
         check_new_folder(folder)
+    elif foreign := foreign_entry(folder):
+        cause = f"{folder} holds {foreign}, which is not from an earlier tformer inspect"
+        raise RunError(cause, "move it, or name another folder with --output")
+
+
+def foreign_entry(folder: Path) -> str:
+    """Return the name of an entry that is no file of an earlier call, such as a user's; empty: there is none."""
+    import json
+
+    names = {"index.html", "inspect.json"}
+    try:
+        content = json.loads((folder / "inspect.json").read_bytes())
+        names |= {f"{figure['name']}.{end}" for figure in content["figures"] for end in FORMATS}
+    except (OSError, ValueError, TypeError, KeyError):
+        names = set()
+    for path in sorted(folder.iterdir()):
+        is_events = bool(names) and path.name.startswith("events.out.tfevents.")
+        if not (path.name in names or is_events) or path.is_symlink() or not path.is_file():
+            return path.name
+    return ""
 
 
 def _open(arguments: PredictionArguments, explicit: set[str], kinds: dict[str, Kind]) -> Opened:
@@ -356,24 +381,32 @@ def contents(
 
 
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:
-    """Write the folder; an earlier one is replaced when the new one is complete.
+    """Write the folder; an earlier one is replaced when the new one is complete, and remains if any step fails.
 
     Raises:
-        RunError: if it cannot be written.
+        RunError: if it cannot be written, or holds other files by now.
     """
     import os
     import shutil
+    import tempfile
 
     from tformer_cli.runs.writing import write_new_folder
 
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        write_new_folder(temporary, files)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
+        if not folder.is_dir() or not any(folder.iterdir()):
+            write_new_folder(folder, files)
+            return
+        check_folder(folder)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name[:50]}.", dir=folder.parent))
+        try:
+            write_new_folder(scratch / "new", files)
+            os.rename(folder, scratch / "old")
+            os.rename(scratch / "new", folder)
+        finally:
+            if (scratch / "old").exists() and not os.path.lexists(folder):
+                os.rename(scratch / "old", folder)
+            shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise RunError(f"{folder}: {error.strerror or error}", "make the folder writable") from error
 
 
