@@ -112,6 +112,15 @@ def test_the_viewer_has_the_weights_as_bytes():
     np.testing.assert_allclose(values, weights[AttentionKind.cross], atol=0.5 / 255 + 1e-5)
 
 
+def test_the_viewer_shows_the_keys_of_a_translation_that_copies():
+    words = tokens("a b c")
+    layers = (GivenWeights(random_weights(0, 2, 3, 3), kind) for kind in (AttentionKind.encoder, AttentionKind.cross))
+    subject = subject_of(Model(*layers), encoder=words, decoder=tokens("<s> a b"), outputs=["a", "b", "c"])
+    (example,) = viewer_data(subject)
+    assert [layer["axes"] for layer in example["layers"]] == [[0, 0], [0, 0]]
+    assert [layer["self"] for layer in example["layers"]] == [True, False]
+
+
 def test_the_viewer_is_bounded():
     _, subject = translated()
     contents = Contents(free=44 + 24)  # 32 weights of both heads take 44 bytes, 16 of the mean take 24

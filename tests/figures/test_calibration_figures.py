@@ -62,6 +62,20 @@ def test_the_confusion_matrix_is_that_of_scikit_learn():
     np.testing.assert_allclose(numbers["shares"], expected)
 
 
+def test_labels_without_examples_are_not_in_the_confusion_matrix():
+    labels = [*LABELS, *(f"absent {number}" for number in range(calibration.MOST_LABELS))]
+    rows = [{**row, "probabilities": dict.fromkeys(labels, 0.0) | row["probabilities"]} for row in table()]
+    rows[0]["probabilities"] = dict.fromkeys(labels, 0.0) | {"absent 1": 1.0}
+    figure = figures(rows, labels)["calibration-confusion"]
+    references = [row["reference"] for row in rows]
+    predictions = ["absent 1", *(row["prediction"] for row in rows[1:])]
+    expected = confusion_matrix(references, predictions, labels=labels)[:3]
+    assert figure.numbers["labels"] == LABELS
+    np.testing.assert_allclose(figure.numbers["shares"], (expected / expected.sum(1, keepdims=True))[:, :3])
+    assert f"{calibration.MOST_LABELS} labels without examples are left out" in figure.caption
+    assert "lowest recall" not in figure.caption
+
+
 def test_the_most_confident_mistakes_of_texts():
     rows = table()
     figure = figures(rows)["calibration-mistakes"]

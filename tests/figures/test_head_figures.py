@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,8 @@ from tests.fixtures.recorded_attention import GivenWeights, Model, random_weight
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import svg
 from tformer_cli.figures import distance, heads
-from tformer_cli.figures.base import Options
-from tformer_cli.inspectors.base import Axis
+from tformer_cli.figures.base import Options, Subject
+from tformer_cli.inspectors.base import Axis, Example
 
 WORDS = tokens("a b c d e f")
 UNIFORM, SAME = np.full((6, 6), 1 / 6), np.eye(6)
@@ -66,6 +68,65 @@ def test_the_table_of_cross_attention_compares_no_positions():
     model = Model(GivenWeights(random_weights(0, 2, 6, 6), AttentionKind.cross))
     figure = next(heads.draw(subject_of(model, encoder=WORDS, decoder=WORDS)))
     assert figure.numbers["columns"] == ["first token", "last token", "entropy"]
+
+
+def test_the_table_of_an_image_has_no_previous_and_next_patch():
+    axis = Axis.of_patches((2, 3), (8.0, 8.0))
+    model = Model(GivenWeights(np.stack((NEXT, SAME)), AttentionKind.encoder))
+    figure = next(heads.draw(subject_of(model, encoder=axis)))
+    assert figure.numbers["columns"] == ["same token", "first token", "last token", "entropy"]
+    assert figure.numbers["strongest"] == ["spread", "same token"]
+
+
+def test_layers_that_reduce_their_keys_share_a_table_with_others():
+    layers = (GivenWeights(given, AttentionKind.encoder) for given in (random_weights(0, 2, 6, 3), SAME[None]))
+    image = np.zeros((16, 24, 3), np.uint8)
+    figure = next(heads.draw(subject_of(Model(*layers), image=image)))
+    assert figure.numbers["columns"] == ["first token", "last token", "entropy"]
+    assert figure.numbers["heads"] == ["layer 1, head 1", "layer 1, head 2", "layer 2, head 1"]
+
+
+def test_an_input_of_one_token_does_not_change_the_means():
+    class Growing(GivenWeights):
+        """A layer whose first input has one token."""
+
+        def forward(self) -> None:
+            self.record("weights", self.tensors["weights"] if alone["read"] else torch.ones(1, 1, 1, 1))
+
+    alone = {"read": False}
+    model = Model(Growing(NEXT[None], AttentionKind.encoder))
+
+    def run(several):
+        alone["read"] = several
+        model()
+
+    examples = [
+        Example("one", lambda: run(False), encoder=tokens("a")), Example("six", lambda: run(True), encoder=WORDS)
+    ]  # fmt: skip
+    (table,) = heads.draw(Subject(model, cast(Any, None), examples))
+    (expected,) = heads.draw(Subject(model, cast(Any, None), examples[1:]))
+    assert table.numbers["strongest"] == ["next token"]
+    np.testing.assert_array_equal(table.numbers["shares"], expected.numbers["shares"])
+    (only,) = heads.draw(Subject(model, cast(Any, None), examples[:1]))
+    assert only.numbers["heads"] == ["layer 1, head 1"]
+
+
+def test_the_heads_of_all_layers_are_compared_in_one_pass(monkeypatch):
+    def tensors():
+        return {"values": torch.randn(1, 2, 6, 4), "outputs": torch.randn(1, 2, 6, 4)}
+
+    torch.manual_seed(0)
+    kind, runs = AttentionKind.encoder, []
+    model = Model(*(GivenWeights(random_weights(seed, 2, 6, 6), kind, **tensors()) for seed in range(3)))
+    model.register_forward_hook(lambda *_: runs.append(1))
+    subject = subject_of(model, encoder=WORDS)
+    together = heads.diversity(subject, kind)
+    assert together is not None and len(runs) == 1 and together.numbers["layers"] == [1, 2, 3]
+    monkeypatch.setattr(heads, "RECORDED_BYTES", 0)
+    apart = heads.diversity(subject, kind)
+    assert apart is not None and len(runs) == 1 + 3
+    for name, values in together.numbers.items():
+        assert values == pytest.approx(apart.numbers[name])
 
 
 def test_equal_heads_agree_and_orthogonal_ones_do_not():

@@ -63,15 +63,19 @@ def reliability_figure(split: str, probabilities: np.ndarray, targets: np.ndarra
 
 
 def confusion_figure(split: str, predictions: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Figure:
-    """Return the confusion matrix; of many labels those with the lowest recall."""
-    matrix, chosen = confusion(targets, predictions, len(labels), MOST_LABELS)
-    names = [labels[number] for number in chosen]
+    """Return the confusion matrix of the labels that have examples; of many labels those with the lowest recall."""
+    shares, _ = confusion(targets, predictions, len(labels), len(labels))
+    present = np.unique(targets)
+    chosen = np.sort(present[np.argsort(shares.diagonal()[present], kind="stable")[:MOST_LABELS]])
+    matrix, names = shares[np.ix_(chosen, chosen)], [labels[number] for number in chosen]
     title = f"{split}, confusion"
     picture = HeatMap(matrix, names, names, title, "label", "predicted as", percent=True)
     numbers = {"labels": names, "shares": matrix}
     caption = "Percent of each label, in rows, that are predicted as each label; correct ones are on the diagonal."
-    if len(chosen) < len(labels):
-        caption += f" Of {len(labels):,} labels, the {len(chosen)} with the lowest recall are drawn."
+    if len(chosen) < len(present):
+        caption += f" Of {len(present):,} labels, the {len(chosen)} with the lowest recall are drawn."
+    if absent := len(labels) - len(present):
+        caption += f" {absent:,} label{'s' * (absent > 1)} without examples are left out."
     return Figure("calibration-confusion", title, picture, numbers, caption)
 
 

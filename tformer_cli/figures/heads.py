@@ -6,7 +6,7 @@ Shapes: H heads, Q queries, K keys, W head width.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -16,37 +16,68 @@ from tformer_cli.analysis.diversity import TERMS
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Curve, Curves, HeatMap
 from tformer_cli.figures.base import KIND_NAMES, Figure, Kind, Layer, Subject, needs_attention
+from tformer_cli.figures.places import axes_of
 from tformer_cli.inspectors.base import Example
 from tformer_cli.nn.taps import tapped
 
 MOST_ROWS = 64
 """Maximum number of heads in a table; of more, there are several tables."""
-OF_ONE_SEQUENCE = ("previous token", "same token", "next token")
+RECORDED_BYTES = 256_000_000
+"""Bytes of attention weights up to which all layers are recorded in one pass."""
+OF_A_LINE = ("previous token", "next token")
+"""Patterns of neighbours; patches in raster order have other neighbours."""
+OF_ONE_SEQUENCE = (*OF_A_LINE, "same token")
 """Patterns that compare positions of queries with those of keys."""
 
 
-def measures(weights: np.ndarray, kind: AttentionKind) -> dict[str, np.ndarray]:
+def without_meaning(example: Example, layer: Layer, shape: Sequence[int]) -> Sequence[str]:
+    """Return the patterns that compare different sequences, or patches as if they were in a line.
+
+    Args:
+        example: the input.
+        layer: the layer.
+        shape: (H, Q, K) of its weights.
+    """
+    queries, keys = axes_of(example, layer, shape)
+    if layer.kind is AttentionKind.cross or len(queries) != len(keys):
+        return OF_ONE_SEQUENCE
+    return OF_A_LINE if queries.grid is not None else ()
+
+
+def measures(weights: np.ndarray, without: Collection[str]) -> dict[str, np.ndarray]:
     """Return the share of attention of each pattern, and the entropy as a share of the largest, by name, (H,) each.
 
     Args:
         weights: (H, Q, K).
-        kind: of the layer; patterns of cross-attention are those that do not compare positions.
+        without: names of patterns that are left out.
     """
-    shares = pattern_shares(weights)
-    if kind is AttentionKind.cross:
-        shares = {name: share for name, share in shares.items() if name not in OF_ONE_SEQUENCE}
+    shares = {name: share for name, share in pattern_shares(weights).items() if name not in without}
     return {**shares, "entropy": entropy(weights) / max(math.log(weights.shape[-1]), 1e-12)}
+
+
+def means_of_layers(subject: Subject, kind: AttentionKind) -> dict[Layer, dict[str, np.ndarray]]:
+    """Return the means over inputs of the measures that all layers of a kind have, by name, (H,) each.
+
+    An input with a single query or key, whose attention has no pattern, counts only if there are no others.
+    """
+    by_layer: dict[Layer, list[tuple[bool, dict[str, np.ndarray]]]] = {}
+    for example in subject.examples:
+        for layer, weights in subject.weights(example, kind):
+            given = measures(weights[subject.heads(layer)], without_meaning(example, layer, weights.shape))
+            by_layer.setdefault(layer, []).append((min(weights.shape[1:]) > 1, given))
+    everything = [given for inputs in by_layer.values() for _, given in inputs]
+    common = [name for name in everything[0] if all(name in given for given in everything)] if everything else []
+    means = {}
+    for layer, inputs in by_layer.items():
+        counted = [given for several, given in inputs if several] or [given for _, given in inputs]
+        means[layer] = {name: np.mean([given[name] for given in counted], 0) for name in common}
+    return means
 
 
 def tables(subject: Subject, kind: AttentionKind) -> Iterator[tuple[list[str], list[str], np.ndarray, list[str]]]:
     """Yield tables of heads: names of rows, names of columns, shares, and the strongest pattern of each row."""
-    by_layer: dict[Layer, list[dict[str, np.ndarray]]] = {}
-    for example in subject.examples:
-        for layer, weights in subject.weights(example, kind):
-            by_layer.setdefault(layer, []).append(measures(weights[subject.heads(layer)], kind))
     rows, parts, strongest, columns = [], [], [], []
-    for layer, examples in by_layer.items():
-        means = {name: np.mean([given[name] for given in examples], 0) for name in examples[0]}
+    for layer, means in means_of_layers(subject, kind).items():
         rows += [f"layer {layer.number}, head {head + 1}" for head in subject.heads(layer)]
         columns, shares = list(means), {name: mean for name, mean in means.items() if name != "entropy"}
         strongest += [pattern.name for pattern in strongest_of(shares)]
@@ -56,29 +87,39 @@ def tables(subject: Subject, kind: AttentionKind) -> Iterator[tuple[list[str], l
         yield rows[part], columns, np.concatenate(parts)[part], strongest[part]
 
 
-def disagreements(subject: Subject, example: Example, layer: Layer) -> dict[str, float] | None:
-    """Return the disagreements of the heads of a layer for an input; None: it does not use the layer."""
-    with torch.no_grad(), tapped(subject.model, {term.tap for term in TERMS.values()}, [layer.name]) as records:
+def disagreements(subject: Subject, example: Example, layers: Sequence[Layer]) -> dict[Layer, dict[str, float]]:
+    """Return the disagreements of the heads of those layers that an input uses, from one pass."""
+    names = [layer.name for layer in layers]
+    with torch.no_grad(), tapped(subject.model, {term.tap for term in TERMS.values()}, names) as records:
         example.run()
-    tensors = records[layer.name]
-    if not tensors["weights"]:
-        return None
-    return {name: -float(term.agreement(tensors[term.tap][0]).mean()) for name, term in TERMS.items()}
+    return {
+        layer: {name: -float(term.agreement(records[layer.name][term.tap][0]).mean()) for name, term in TERMS.items()}
+        for layer in layers
+        if records[layer.name]["weights"]
+    }
+
+
+def recorded_together(example: Example, layers: Sequence[Layer]) -> list[Sequence[Layer]]:
+    """Return the layers in groups that are recorded in one pass: all of them, or single ones if they are large."""
+    axes = [example.axes(layer.kind) for layer in layers]
+    sizes = [
+        math.inf if pair is None else 4 * layer.heads * len(pair[0]) * len(pair[1])
+        for layer, pair in zip(layers, axes, strict=True)
+    ]
+    return [layers] if sum(sizes) <= RECORDED_BYTES else [[layer] for layer in layers]
 
 
 def diversity(subject: Subject, kind: AttentionKind) -> Figure | None:
     """Return the figure of the disagreements of the heads of each layer; None: no layer has several heads."""
-    numbers: list[int] = []
-    values: dict[str, list[float]] = {name: [] for name in TERMS}
-    for layer in subject.layers(kind):
-        if layer.heads == 1:
-            continue
-        found = [disagreements(subject, example, layer) for example in subject.examples]
-        given = [each for each in found if each is not None]
-        if given:
-            numbers.append(layer.number)
-            for name in TERMS:
-                values[name].append(float(np.mean([each[name] for each in given])))
+    layers = [layer for layer in subject.layers(kind) if layer.heads > 1]
+    by_layer: dict[Layer, list[dict[str, float]]] = {layer: [] for layer in layers}
+    for example in subject.examples if layers else ():
+        for group in recorded_together(example, layers):
+            for layer, given in disagreements(subject, example, group).items():
+                by_layer[layer].append(given)
+    used = {layer: inputs for layer, inputs in by_layer.items() if inputs}
+    numbers = [layer.number for layer in used]
+    values = {name: [float(np.mean([given[name] for given in inputs])) for inputs in used.values()] for name in TERMS}
     if not numbers:
         return None
     names = {name: name.removeprefix("disagreement_") for name in TERMS}
@@ -110,7 +151,8 @@ KIND = Kind(
     "What heads do",
     "The share of attention, in percent, that goes to the position before the query, to itself, to the one after it,"
     " and to the first and the last position; and the entropy of attention, of the largest one, ln K. A head is named"
-    " after a pattern that receives half of its attention; otherwise its attention is spread. Averaged over inputs.",
+    " after a pattern that receives half of its attention; otherwise its attention is spread. Averaged over inputs of"
+    " several positions. Neighbours in a line have no meaning for the patches of an image, and are left out there.",
     draw,
     needs_attention,
     "D_output = −1/H² Σ_ij cos(O_i, O_j), likewise for values and weights",

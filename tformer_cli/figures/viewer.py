@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import png
 from tformer_cli.figures.base import Layer, Subject
 from tformer_cli.figures.places import axes_of, names_of, query_names
@@ -82,14 +83,18 @@ def viewer(subject: Subject) -> str:
 
 
 def _layer(layer: Layer, example: Example, weights: np.ndarray, axes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a layer for JSON; its axes are added to `axes` if they are not there yet."""
+    """Return a layer for JSON; its axes are added to `axes` if they are not there yet.
+
+    Queries and keys of cross-attention can have equal names, as in a translation that copies, and yet are different.
+    """
     queries, keys = axes_of(example, layer, weights.shape)
     entries = _axis(queries, query_names(example, layer, queries)), _axis(keys, names_of(keys))
     axes += [entry for number, entry in enumerate(entries) if entry not in (*axes, *entries[:number])]
     largest = float(weights.max()) or 1.0
     data = base64.b64encode(np.round(255 * weights / largest).astype(np.uint8).tobytes()).decode()
     numbers = [axes.index(entry) for entry in entries]
-    return {"title": layer.title, "axes": numbers, "largest": round(largest, 6), "data": data}
+    same = layer.kind is not AttentionKind.cross and numbers[0] == numbers[1]
+    return {"title": layer.title, "axes": numbers, "self": same, "largest": round(largest, 6), "data": data}
 
 
 def _axis(axis: Axis, names: list[str]) -> dict[str, Any]:
