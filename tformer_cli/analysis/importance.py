@@ -97,7 +97,7 @@ def integrated_gradients(
         batch: number of points that are computed at once.
     """
     with torch.no_grad():
-        ends = score(torch.stack((baseline, inputs))).double()
+        ends = score(torch.stack((baseline, inputs))).cpu().double()
     difference = float(ends[1] - ends[0])
     while True:
         attributions = _integral(score, inputs, baseline, steps, batch)
@@ -115,16 +115,16 @@ def _integral(score: Score, inputs: Tensor, baseline: Tensor, steps: int, batch:
     for indices in _groups(range(steps), batch):
         shares = torch.tensor((nodes[indices] + 1) / 2, dtype=inputs.dtype, device=inputs.device)
         points = baseline + shares.view(-1, *[1] * inputs.dim()) * change
-        gradients = _gradients(score, points).double().cpu()
+        gradients = _gradients(score, points).cpu().double()
         total += torch.tensordot(torch.from_numpy(weights[indices] / 2), gradients, dims=1)
-    return total * change.double().cpu()
+    return total * change.cpu().double()
 
 
 @torch.no_grad()
 def _scores(score: Score, inputs: Iterable[Tensor], batch: int) -> Iterator[float]:
     """Yield the score of each input, computed in batches of bounded size."""
     for group in _groups(inputs, batch):
-        yield from score(torch.stack(group)).double().tolist()
+        yield from score(torch.stack(group)).cpu().double().tolist()
 
 
 def occlusion(score: Score, inputs: Tensor, replacement: Tensor | float, *, batch: int = 32) -> np.ndarray:

@@ -67,7 +67,7 @@ def confusion_figure(split: str, predictions: np.ndarray, targets: np.ndarray, l
     shares, _ = confusion(targets, predictions, len(labels), len(labels))
     present = np.unique(targets)
     chosen = np.sort(present[np.argsort(shares.diagonal()[present], kind="stable")[:MOST_LABELS]])
-    matrix, names = shares[np.ix_(chosen, chosen)], [labels[number] for number in chosen]
+    matrix, names = shares[np.ix_(chosen, chosen)], [labels[number] for number in chosen.tolist()]
     title = f"{split}, confusion"
     picture = HeatMap(matrix, names, names, title, "label", "predicted as", percent=True)
     numbers = {"labels": names, "shares": matrix}

@@ -36,7 +36,7 @@ def draw(subject: Subject) -> Iterator[Figure]:
     part = reader(subject.model)
     assert part is not None
     weights, of_patches = part.pixel_filters()
-    array = weights.detach().double().cpu().numpy()
+    array = weights.detach().cpu().double().numpy()
     yield components_figure(array) if of_patches else filters_figure(array)
 
 

@@ -110,7 +110,7 @@ def of_line(name: str, module: PositionVectors) -> Table:
     if module.scheme is Positions.learned:
         used = module.vectors(size).abs().sum(1).nonzero()
         size = max(2, int(used.max()) + 1) if len(used) else size
-    vectors = module.vectors(min(size, MOST_POSITIONS)).double().cpu().numpy()
+    vectors = module.vectors(min(size, MOST_POSITIONS)).cpu().double().numpy()
     places = np.arange(len(vectors))[:, None]
     return Table(name, module_title(name), module.scheme, vectors, places, (size,), [("", vectors)])
 
@@ -120,7 +120,7 @@ def of_grid(name: str, module: GridPositions) -> Table:
     """Return the vectors of patches; of a large grid those of evenly spaced rows and columns."""
     rows, columns = module.grid
     count = rows * columns + module.class_token
-    every = module.vectors(count).double().cpu().numpy()
+    every = module.vectors(count).cpu().double().numpy()
     places = cells(module.grid, class_token=False).numpy()
     drawn = np.ones(len(places), bool)
     for axis, side in enumerate(module.grid):
@@ -244,7 +244,7 @@ def period_figure(table: Table, title: str, name: str, periods: np.ndarray) -> F
     """
     curves, pairs = [periods], np.arange(len(periods))
     if table.scheme is Positions.learnable_sinusoidal:
-        curves.append(2 * np.pi / frequencies(2 * len(periods)).double().numpy())
+        curves.append(2 * np.pi / frequencies(2 * len(periods)).cpu().double().numpy())
     names = ["learned", "at the start"] if len(curves) > 1 else [""]
     logs = [np.log10(curve, where=np.isfinite(curve), out=np.full(len(curve), np.nan)) for curve in curves]
     picture = Curves(

@@ -77,7 +77,7 @@ def t5_figure(subject: Subject, name: str, module: T5Bias) -> Figure:
     across = offsets(subject.model, module.max_distance, causal=not module.bidirectional)
     heads = chosen_heads(subject, module.weight.shape[1])
     keys = torch.from_numpy(across).to(module.weight.device)
-    values = module(torch.zeros_like(keys[:1]), keys)[heads, 0].double().cpu().numpy()
+    values = module(torch.zeros_like(keys[:1]), keys)[heads, 0].cpu().double().numpy()
     title = f"{module_title(name)}, bias of the scores"
     names = [f"head {head + 1}" for head in heads]
     return Figure(
@@ -92,7 +92,7 @@ def grid_figures(subject: Subject, name: str, module: GridBias) -> Iterator[Figu
     """Yield the bias of each head by offset of rows and columns, and that of [class]."""
     heads = chosen_heads(subject, module.table.shape[-1])
     # The table has the position of the query minus that of the key.
-    table = module.table.flip(0, 1).permute(2, 0, 1)[heads].double().cpu().numpy()
+    table = module.table.flip(0, 1).permute(2, 0, 1)[heads].cpu().double().numpy()
     reach = [min(side // 2, GRID_REACH) for side in table.shape[1:]]
     centre = [side // 2 for side in table.shape[1:]]
     drawn = table[:, centre[0] - reach[0] : centre[0] + reach[0] + 1, centre[1] - reach[1] : centre[1] + reach[1] + 1]
@@ -109,7 +109,7 @@ def grid_figures(subject: Subject, name: str, module: GridBias) -> Iterator[Figu
         + (" Greater offsets are left out." if drawn.shape != table.shape else ""),
     )  # fmt: skip
     if module.class_entries is not None:
-        values = module.class_entries[:, heads].T.double().cpu().numpy()
+        values = module.class_entries[:, heads].T.cpu().double().numpy()
         kinds = ["from [class] to a patch", "from a patch to [class]", "from [class] to itself"]
         title = f"{module_title(name)}, bias of [class]"
         picture = HeatMap(values, names, kinds, title, "head", diverging=True)
@@ -130,7 +130,7 @@ def xl_figures(subject: Subject) -> Iterator[Figure]:
                 zero = relative.position_bias.new_zeros(1, *relative.position_bias.shape)
                 keys = torch.from_numpy(across).to(zero.device)
                 term = relative.scores(zero, torch.zeros_like(keys[:1]), keys, module.head_dim**-0.5)
-                values.append(term[0, heads, 0].double().cpu().numpy())
+                values.append(term[0, heads, 0].cpu().double().numpy())
                 names += [f"layer {layer.number}, head {head + 1}" for head in heads]
         if values:
             title = f"{KIND_NAMES[kind]}, term of the position"
@@ -159,7 +159,7 @@ def shaw_figures(subject: Subject) -> Iterator[Figure]:
         layers, title, slug = [name for name, _ in tables], KIND_NAMES[kind], f"relative-{KIND_NAMES[kind]}-shaw"
         offset_names = signed(across)
         for part in ("keys", "values"):
-            vectors = np.stack([getattr(table, part).double().cpu().numpy()[used] for _, table in tables])
+            vectors = np.stack([getattr(table, part).cpu().double().numpy()[used] for _, table in tables])
             norms = np.linalg.norm(vectors, axis=-1)
             picture = HeatMap(
                 norms, layers, offset_names, f"{title}, norms of the vectors of {part}", "",
@@ -197,7 +197,7 @@ def rotated_products(module: Attention, positions: torch.Tensor) -> np.ndarray:
     """Return the product of a rotated constant query at the first position and a key at each, divided by K."""
     assert module.rotate is not None
     ones = torch.ones(1, 1, len(positions), module.head_dim)
-    rotated = module.rotate(ones, positions)[0, 0].double()
+    rotated = module.rotate(ones, positions)[0, 0].cpu().double()
     return (rotated @ rotated[0] / module.head_dim).numpy()
 
 
