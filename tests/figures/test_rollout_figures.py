@@ -77,7 +77,8 @@ def test_models_that_mix_positions_by_more_than_attention_have_no_rollout():
     assert "by more than self-attention" in rollout.missing(subject_of(recurrent))
     model = encoder(4, 2)
     example = Example("x", model, encoder=tokens("a b c d"))
-    assert rollout.missing(Subject(model, None, [example])) == ""
+    subject = Subject(model, None, [example])
+    assert rollout.missing(subject) == ""
     model.stack.convolves = True
-    assert "by more than self-attention" in rollout.missing(Subject(model, None, [example]))
+    assert "by more than self-attention" in rollout.missing(subject)
     assert rollout.missing(subject_of(Model())) == "the model has no attention layers"

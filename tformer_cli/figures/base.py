@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Picture
 from tformer_cli.errors import ConfigError
 from tformer_cli.inspectors.base import Axis, Example, Inspector
+from tformer_cli.nn.feature_attention import FeatureMapAttention
 from tformer_cli.nn.taps import attention_weights, hidden_states, tappable_layers
 
 KIND_NAMES = {
@@ -60,31 +61,54 @@ class Layer:
         kind: self-attention of an encoder or a decoder, or cross-attention.
         number: its number among the layers of its kind, from 1.
         heads: number of heads.
+        kind_name: name of its kind for readers.
     """
 
     name: str
     kind: AttentionKind
     number: int
     heads: int
+    kind_name: str
 
     @property
     def title(self) -> str:
         """The name for readers."""
-        return f"{KIND_NAMES[self.kind]}, layer {self.number}"
+        return f"{self.kind_name}, layer {self.number}"
 
     @property
     def slug(self) -> str:
         """The name for files."""
-        return f"{KIND_NAMES[self.kind]}-{self.number}"
+        return f"{self.kind_name}-{self.number}"
 
 
-def attention_layers(model: nn.Module) -> list[Layer]:
-    """Return the attention layers of a model, numbered by kind."""
-    layers: list[Layer] = []
-    for name, module in tappable_layers(model).items():
-        number = 1 + sum(layer.kind is module.kind for layer in layers)
-        layers.append(Layer(name, module.kind, number, module.heads))
+def attention_layers(model: nn.Module, example: Example | None = None) -> list[Layer]:
+    """Return the attention layers of a model, numbered by kind.
+
+    Args:
+        model: in evaluation mode.
+        example: an input; layers that it does not use, such as those of a discriminator, are left out. None: all.
+    """
+    modules, layers = tappable_layers(model), list[Layer]()
+    used = set(modules.values()) if example is None else used_modules(modules.values(), example)
+    for name, module in modules.items():
+        if module in used:
+            number = 1 + sum(layer.kind is module.kind for layer in layers)
+            kind_name = "self-attention" if isinstance(module, FeatureMapAttention) else KIND_NAMES[module.kind]
+            layers.append(Layer(name, module.kind, number, module.heads, kind_name))
     return layers
+
+
+def used_modules(modules: Iterable[nn.Module], example: Example) -> set[nn.Module]:
+    """Return those of some modules that the model calls for an input."""
+    used: set[nn.Module] = set()
+    hooks = [module.register_forward_pre_hook(lambda module, _: used.add(module)) for module in modules]
+    try:
+        with torch.inference_mode():
+            example.run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return used
 
 
 @dataclass(frozen=True)
@@ -134,7 +158,7 @@ class Subject:
         Raises:
             ConfigError: if one is out of range.
         """
-        self._all_layers = attention_layers(self.model)
+        self._all_layers = attention_layers(self.model, self.examples[0] if self.examples else None)
         for name, numbers, largest in (
             ("layers", self.options.layers, max((layer.number for layer in self._all_layers), default=0)),
             ("heads", self.options.heads, max((layer.heads for layer in self._all_layers), default=0)),
@@ -147,12 +171,12 @@ class Subject:
         self._free: float = CACHED_BYTES
 
     def layers(self, kind: AttentionKind | None = None) -> list[Layer]:
-        """Return the layers that the user wants to see, of a kind or of all kinds."""
+        """Return the layers that the user wants to see, of a kind or of all kinds, with one of the heads or more."""
         numbers = self.options.layers
         return [
             layer
             for layer in self._all_layers
-            if (not numbers or layer.number in numbers) and (kind is None or layer.kind is kind)
+            if (not numbers or layer.number in numbers) and (kind is None or layer.kind is kind) and self.heads(layer)
         ]
 
     def heads(self, layer: Layer) -> list[int]:
@@ -255,4 +279,7 @@ def module_slug(name: str) -> str:
 
 def needs_attention(subject: Subject) -> str:
     """Return the reason why a subject has no attention weights; empty: it has some."""
-    return "" if subject.layers() else "the model has no attention layers"
+    if subject.layers():
+        return ""
+    chosen = subject.options.layers or subject.options.heads
+    return "the chosen layers do not have the chosen heads" if chosen else "the model has no attention layers"

@@ -1,0 +1,63 @@
+"""What figures are drawn from: the layers and heads that a user chooses, and those that an input uses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.fixtures.recorded_attention import GivenWeights, Model, random_weights, subject_of, tokens
+from tests.properties.families import family_named
+from tformer_cli.config.schema import AttentionKind
+from tformer_cli.errors import ConfigError
+from tformer_cli.figures import attention, distance, heads, looks
+from tformer_cli.figures.base import Options, Subject, attention_layers
+from tformer_cli.figures.viewer import viewer
+
+WORDS = tokens("a b c d")
+
+
+def uneven(options: Options):
+    """An encoder with four heads and a decoder with two, whose weights are random."""
+    layers = (
+        GivenWeights(
+            random_weights(0, count, 4, 4),
+            kind,
+            values=torch.randn(1, count, 4, 3),
+            outputs=torch.randn(1, count, 4, 3),
+        )
+        for count, kind in ((4, AttentionKind.encoder), (2, AttentionKind.decoder))
+    )
+    return subject_of(Model(*layers), options, encoder=WORDS, decoder=WORDS, outputs=list("abcd"))
+
+
+def test_layers_without_a_chosen_head_are_left_out():
+    subject = uneven(Options(heads=(2, 3)))
+    assert [subject.heads(layer) for layer in subject.layers()] == [[1, 2], [1]]
+    subject = uneven(Options(heads=(3,)))
+    assert [layer.title for layer in subject.layers()] == ["encoder, layer 1"]
+    for module in (attention, looks, distance, heads):
+        figures = list(module.draw(subject))
+        assert figures and all("decoder" not in figure.name for figure in figures)
+        for figure in figures:
+            assert all(np.isfinite(np.asarray(figure.numbers.get(name, 0))).all() for name in ("weights", "distance"))
+    assert "encoder, layer 1" in viewer(subject)
+
+
+def test_a_choice_without_any_head_has_a_reason():
+    kinds = AttentionKind.decoder, AttentionKind.decoder
+    layers = (GivenWeights(random_weights(0, count, 4, 4), kind) for count, kind in zip((4, 2), kinds, strict=True))
+    subject = subject_of(Model(*layers), Options(layers=(2,), heads=(3,)), decoder=WORDS)
+    assert subject.layers() == []
+    assert attention.KIND.missing(subject) == "the chosen layers do not have the chosen heads"
+
+
+def test_layers_of_a_generator_of_images_are_those_that_it_runs(tmp_path):
+    task = family_named("sagan").task(tmp_path)
+    model = task.model().eval()
+    assert len(attention_layers(model)) == 2  # one is the discriminator's
+    examples = task.inspector.of_split(model, "validation", 1)
+    (layer,) = Subject(model, task.inspector, examples).layers()
+    assert layer.title == "self-attention, layer 1" and layer.slug == "self-attention-1"
+    with pytest.raises(ConfigError, match="--layers 2: the model has 1 attention layers"):
+        Subject(model, task.inspector, examples, Options(layers=(2,)))
