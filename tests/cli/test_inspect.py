@@ -12,11 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.fixtures.write import DATA, FOLDER
 from tformer_cli.cli import inspect as command
 from tformer_cli.cli.main import main
-from tformer_cli.errors import RunError
+from tformer_cli.errors import DataError, RunError
 
 FIGURES = ["--figures", "lens,vectors"]
 QUICK = ["--figures", "vectors", "--format", "none", "-q"]
@@ -103,6 +104,7 @@ def test_the_list_names_each_kind_and_needs_no_run(capsys):
         (["--query", "walrus"], 2, "--query 'walrus' is not among the positions of the inputs: there are: <s>, a"),
         (["--format", "pdf"], 2, "--format: 'pdf' is not one of svg, png, none"),
         (["--split", "dev"], 2, "--split"),
+        (["--examples", "101"], 2, "invalid value for '--examples': Input should be less than or equal to 100"),
         (["--senses", "walrus"], 1, "--senses walrus: none of the texts has the word (1 read)"),
     ],
 )
@@ -114,8 +116,9 @@ def test_mistakes_are_one_line(run, capsys, arguments, status, message):
 
 
 def test_an_input_that_is_too_long_is_one_line(run, capsys):
+    """Its remedy has no option that the command lacks."""
     assert main(["inspect", str(run), "fine", "film " * 30, *FIGURES]) == 1
-    assert error(capsys).startswith("input line 2: ")
+    assert error(capsys) == "input line 2: 30 tokens, the model reads 14: shorten the line"
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(run, tmp_path, capsys):
@@ -266,3 +269,114 @@ def test_tensorboard_has_an_image_of_each_figure(run):
     names = [figure["name"] for figure in numbers(run / "inspect")["figures"]]
     assert sorted(events.Tags()["images"]) == sorted(f"inspect/{name}" for name in names)
     assert events.Images(f"inspect/{names[0]}")[0].step == 2
+
+
+@pytest.fixture
+def run_without_data(run) -> Path:
+    """A run whose data is gone."""
+    Path("sentiment.tsv").unlink()
+    return run
+
+
+def test_figures_of_the_model_alone_need_no_data(run_without_data, capsys):
+    run, cache = run_without_data, f"data.cache={run_without_data / 'cache'}"
+    assert main(["inspect", str(run), cache, "--format", "none"]) == 0
+    content, err = numbers(run / "inspect"), capsys.readouterr().err
+    assert {figure["kind"] for figure in content["figures"]} == {"positions"}
+    assert content["missing"]["attention"].startswith("there are no inputs: ")
+    assert "sentiment.tsv" in content["missing"]["attention"]
+    assert content["missing"]["filters"] == "the model has no encoder of images"
+    assert content["missing"]["attention"] in err
+    assert main(["inspect", str(run), cache, "--figures", "positions", "--format", "none", "-q"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [["--figures", "positions,attention"], ["--query", "film"]])
+def test_a_figure_that_needs_the_data_is_one_line_without_it(run_without_data, capsys, arguments):
+    assert main(["inspect", str(run_without_data), f"data.cache={run_without_data / 'cache'}", *arguments]) == 1
+    assert "sentiment.tsv" in error(capsys)
+
+
+def fail_with(monkeypatch, failure: BaseException) -> None:
+    """Replace all kinds of figures by three, of which the second one fails after its first figure."""
+    from tformer_cli.figures import base, kinds, vectors
+
+    def fail(subject):
+        yield from list(vectors.KIND.draw(subject))[:1]
+        raise failure
+
+    failing = base.Kind("failing", "Failing", "", fail, lambda subject: "")
+    chosen = kinds()
+    monkeypatch.setattr(
+        "tformer_cli.figures.kinds", lambda: {"vectors": chosen["vectors"], "failing": failing, "lens": chosen["lens"]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (DataError("no weights", "give some"), "no weights: give some"),
+        (MemoryError(), "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory"),
+    ],
+)
+def test_a_kind_that_fails_leaves_the_others(run, capsys, monkeypatch, failure, reason):
+    fail_with(monkeypatch, failure)
+    assert main(["inspect", str(run), "a film", "--format", "none"]) == 0
+    content = numbers(run / "inspect")
+    assert [figure["kind"] for figure in content["figures"]] == ["vectors", "lens", "lens"]
+    assert content["missing"] == {"failing": reason}
+    assert f"failing: {reason}" in capsys.readouterr().err
+    assert main(["inspect", str(run), "a film", "--format", "none", "--figures", "vectors,failing"]) == 1
+    assert error(capsys).startswith(reason)
+
+
+def test_a_fault_of_the_program_is_no_missing_figure(run, capsys, monkeypatch):
+    fail_with(monkeypatch, ValueError("a fault"))
+    assert main(["inspect", str(run), "a film", "--format", "none"]) not in (0, 1, 2)
+    assert "unexpected ValueError: a fault" in error(capsys)
+
+
+def test_calibration_of_the_split_is_left_out_beside_inputs_unless_it_is_named():
+    assert "calibration" in command.chosen_kinds("")
+    assert "calibration" not in command.chosen_kinds("", given=True)
+    assert list(command.chosen_kinds("calibration", given=True)) == ["calibration"]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_part_of_the_texts_is_reported(run, tmp_path, monkeypatch, capsys, given):
+    monkeypatch.setattr(command, "MOST_TEXTS", 3)
+    (tmp_path / "sentences.txt").write_text("a good film\n" * 5)
+    inputs = [str(tmp_path / "sentences.txt")] if given else ["--split", "train"]
+    main(["inspect", str(run), f"data.cache={run / 'cache'}", *inputs, "--senses", "film", *QUICK[:-1]])
+    expected = (
+        "only the first 3 inputs are read" if given else "--senses reads 3 texts of the train split, evenly spaced"
+    )
+    assert expected in capsys.readouterr().err.splitlines()
+
+
+def test_products_are_computed_in_float32_and_the_precision_is_restored(run, monkeypatch):
+    from tformer_cli.figures import base
+
+    seen = []
+
+    def draw(subject):
+        seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        return iter(())
+
+    spy = base.Kind("spy", "Spy", "", draw, lambda subject: "")
+    monkeypatch.setattr("tformer_cli.figures.kinds", lambda: {"spy": spy})
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high")
+    try:
+        assert main(["inspect", str(run), "a film", "--format", "none", "-q"]) == 0
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", before[1])
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+    assert seen == [("highest", False)]
+
+
+def test_quantised_products_of_a_run_are_not_used(run, tmp_path, monkeypatch):
+    shutil.copytree(FOLDER / "translation", tmp_path / "translation")
+    monkeypatch.setattr("tformer_cli.predictors.translation.Int8Decoder", None)  # a call of it fails
+    arguments = ["inspect", str(tmp_path / "translation"), "decode.precision=int8", "The cat eats."]
+    assert main([*arguments, "--figures", "attention", "--layers", "1", "--format", "none", "-q"]) == 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -13,9 +14,8 @@ import typer
 
 from tformer_cli.cli.arguments import PredictionArguments, machine_names, named_as_options
 from tformer_cli.cli.choices import one_of
-from tformer_cli.cli.options import CHECKPOINT, DEVICE, QUIET, RUN, check_split
-from tformer_cli.config.splits import SPLITS
-from tformer_cli.errors import ConfigError, RunError
+from tformer_cli.cli.options import CHECKPOINT, DEVICE, QUIET, RUN, check_split, split_option
+from tformer_cli.errors import ConfigError, RunError, TformerError
 
 if TYPE_CHECKING:
     from tformer_cli.figures.base import Kind, Options, Subject
@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 
 FORMATS = ("svg", "png")
 USUAL_EXAMPLES = 2
-MOST_TEXTS = 20_000
-"""Maximum number of texts that are read for `--senses`."""
+MOST_EXAMPLES, MOST_TEXTS = 100, 20_000
+"""Maximum numbers of inputs that figures are drawn of, and of texts that are read for `--senses`."""
+MODEL_ALONE = {"positions", "relative", "filters"}
+"""Kinds of figures that need no inputs."""
+MEMORY = "out of memory"
+OF_SPLIT = {"calibration"}
+"""Kinds of figures of all predictions of the split, whatever inputs the user gives."""
 
 INPUTS = typer.Argument(
     None,
@@ -46,7 +51,8 @@ FIGURES = typer.Option(
     "",
     "--figures",
     metavar="NAME,NAME",
-    help="Kinds of figures; `list` prints them.  [default: all that the model has, without throughput]",
+    help="Kinds of figures; `list` prints them.  [default: all that the model has, without throughput; for given inputs"
+    " without calibration]",
     autocompletion=lambda: ["list", *figure_names()],
     show_default=False,
 )
@@ -55,11 +61,14 @@ LAYERS = typer.Option(
 )
 HEADS = typer.Option("", "--heads", metavar="NUMBERS", help="Heads, from 1.  [default: all]", show_default=False)
 EXAMPLES = typer.Option(
-    USUAL_EXAMPLES, "--examples", min=1, metavar="N", help="Number of inputs that figures are drawn of."
+    USUAL_EXAMPLES,
+    "--examples",
+    min=1,
+    max=MOST_EXAMPLES,
+    metavar="N",
+    help=f"Number of inputs that figures are drawn of, at most {MOST_EXAMPLES}.",
 )
-SPLIT = typer.Option(
-    "validation", "--split", help="Split of the examples: train, validation or test.", autocompletion=one_of(*SPLITS)
-)
+SPLIT = split_option("validation")
 QUERY = typer.Option(
     "",
     "--query",
@@ -117,12 +126,12 @@ def inspect(
         _list()
         return
     check_split(split)
-    kinds = chosen_kinds(figures)
     formats = chosen_formats(form)
     options = Options(numbers_of(layers, "--layers"), numbers_of(heads, "--heads"), query, senses)
     arguments = PredictionArguments(
         run, inputs or [], {}, (), "", "", False, None, device, checkpoint, literal=True, precision="fp32"
     )
+    kinds = chosen_kinds(figures, given=bool(arguments.input_arguments))
     shown = output or run_folder(run) / "inspect"
     folder = Path(os.path.realpath(shown))  # the target of a symbolic link is replaced, not the link
     check_folder(folder)
@@ -130,9 +139,12 @@ def inspect(
     def report(line: str) -> None:
         note(line, quiet=quiet)
 
-    opened = _open(arguments, explicit=set(figures.split(",")) if figures else set(), kinds=kinds)
-    subject = _subject(opened, arguments, options, examples, split, report)
-    sections = draw_all(subject, kinds.values(), explicit=bool(figures), report=report)
+    opened = _open(arguments)
+    without = kinds.keys() <= MODEL_ALONE
+    count = 0 if without and not arguments.input_arguments else examples
+    with exact_products():
+        subject, reason = _subject(opened, arguments, options, count, split, bool(figures), report)
+        sections = draw_all(subject, kinds.values(), explicit=bool(figures), report=report, reason=reason)
     files = contents(f"Inside {opened.run}", _facts(opened, arguments), sections, formats)
     write_folder(folder, files)
     if tensorboard:
@@ -149,8 +161,12 @@ def _list() -> None:
     table(("figures", "what they show"), [(kind.name, kind.about) for kind in kinds().values()], unwrapped=("figures",))
 
 
-def chosen_kinds(names: str) -> dict[str, Kind]:
+def chosen_kinds(names: str, *, given: bool = False) -> dict[str, Kind]:
     """Return the kinds of figures that `--figures` names; if it is empty, all but those that take long.
+
+    Args:
+        names: value of `--figures`.
+        given: whether the user gives inputs; kinds that show the split are then left out, unless they are named.
 
     Raises:
         ConfigError: if a name is unknown.
@@ -159,7 +175,7 @@ def chosen_kinds(names: str) -> dict[str, Kind]:
 
     every = kinds()
     if not names:
-        return {name: kind for name, kind in every.items() if not kind.explicit}
+        return {name: kind for name, kind in every.items() if not (kind.explicit or (given and name in OF_SPLIT))}
     for name in names.split(","):
         if name not in every:
             raise ConfigError(f"--figures: no figure {name!r}", f"there are: {', '.join(every)}")
@@ -246,7 +262,22 @@ def foreign_entry(folder: Path) -> str:
     return ""
 
 
-def _open(arguments: PredictionArguments, explicit: set[str], kinds: dict[str, Kind]) -> Opened:
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Compute products and convolutions of GPUs in float32 within the context, not in TF32, which has fewer digits."""
+    import torch
+
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
+def _open(arguments: PredictionArguments) -> Opened:
     """Open the run with float32 weights, and check its inputs and settings.
 
     Raises:
@@ -261,15 +292,31 @@ def _open(arguments: PredictionArguments, explicit: set[str], kinds: dict[str, K
     text.check(path for path in arguments.files if not path.is_dir())
     with named_as_options(machine_names(arguments.device)):
         return open_run(
-            arguments.run, checkpoint=arguments.checkpoint, device=arguments.device, overrides=arguments.settings,
+            arguments.run, checkpoint=arguments.checkpoint, device=arguments.device,
+            overrides=[*arguments.settings, "decode.precision=fp32"],
             check=lambda task: check_options(task, arguments, translating=False),
         )  # fmt: skip
 
 
 def _subject(
-    opened: Opened, arguments: PredictionArguments, options: Options, count: int, split: str, report: Any
-) -> Subject:
-    """Return the model with its examples.
+    opened: Opened,
+    arguments: PredictionArguments,
+    options: Options,
+    count: int,
+    split: str,
+    explicit: bool,
+    report: Any,
+) -> tuple[Subject, str]:
+    """Return the model with its examples, and the reason why there are none; empty: there are some.
+
+    Args:
+        opened: the model.
+        arguments: inputs.
+        options: what the user wants to see.
+        count: number of examples; 0: none are needed.
+        split: split of the examples if the user gives no inputs.
+        explicit: whether the user names figures, so that it is an error if the split cannot be read.
+        report: function that receives lines.
 
     Raises:
         ConfigError: if `--query` is not among the positions.
@@ -278,17 +325,27 @@ def _subject(
     from tformer_cli.evaluators.base import Scoring
     from tformer_cli.figures.base import Subject
     from tformer_cli.figures.places import check_query
+    from tformer_cli.predictors.text import TextPredictor
 
+    if isinstance(opened.task.predictor, TextPredictor):
+        opened.task.predictor.on_long_remedy = ""  # this command does not cut or skip inputs
     inspector = opened.task.inspector
-    texts = inputs_of(opened.task, arguments)
+    texts, examples, reason = inputs_of(opened.task, arguments, report), [], ""
     if texts:
         examples = inspector.examples(opened.model, texts[:count])
-        if len(texts) > count:
+        if len(texts) > count > 0:
             report(f"figures of the first {count} of {len(texts):,} inputs: --examples N draws more")
-    else:
-        examples = inspector.of_split(opened.model, split, count)
-        if options.senses:
-            texts = inspector.texts(split, MOST_TEXTS)
+    elif count:
+        try:
+            examples = inspector.of_split(opened.model, split, count)
+            texts = inspector.texts(split, MOST_TEXTS) if options.senses else []
+        except TformerError as error:  # its data is gone, or a library is missing
+            if explicit or options.query or options.senses:
+                raise
+            reason = f"there are no inputs: {error}"
+            report(reason)
+        if len(texts) == MOST_TEXTS:
+            report(f"--senses reads {MOST_TEXTS:,} texts of the {split} split, evenly spaced")
 
     if options.query:
         check_query(options.query, examples)
@@ -298,10 +355,10 @@ def _subject(
         report(f"predictions of the {split} split ...")
         return opened.evaluate(split, Scoring(predictions=True, samples=0, thorough=False)).predictions
 
-    return Subject(opened.model, inspector, examples, options, texts, rows, report, split)
+    return Subject(opened.model, inspector, examples, options, texts, rows, report, split), reason
 
 
-def inputs_of(task: Any, arguments: PredictionArguments) -> list[Any]:
+def inputs_of(task: Any, arguments: PredictionArguments, report: Any) -> list[Any]:
     """Return the inputs that the user gives: texts and the contents of files, or paths; none if there are none.
 
     Raises:
@@ -317,38 +374,64 @@ def inputs_of(task: Any, arguments: PredictionArguments) -> list[Any]:
         lines: Iterable[Any] = media(task, [Path(item) for item in arguments.input_arguments], ())
     else:
         lines = lines_of(arguments, inputs.reading_of(task, (), "", None))
-    return [line.value for line in islice(lines, MOST_TEXTS)]
+    values = [line.value for line in islice(lines, MOST_TEXTS + 1)]
+    if len(values) > MOST_TEXTS:
+        report(f"only the first {MOST_TEXTS:,} inputs are read")
+    return values[:MOST_TEXTS]
 
 
-def draw_all(subject: Subject, kinds: Iterable[Kind], *, explicit: bool, report: Any) -> list[Section]:
+def draw_all(
+    subject: Subject, kinds: Iterable[Kind], *, explicit: bool, report: Any, reason: str = ""
+) -> list[Section]:
     """Return the figures of each kind.
 
     Args:
         subject: the model and its examples.
         kinds: the kinds.
-        explicit: whether the user names the kinds, so that one that the model lacks is an error.
+        explicit: whether the user names the kinds, so that one that is missing or fails is an error.
         report: function that receives a line for each kind.
+        reason: the reason why there are no examples; empty: there are some.
 
     Raises:
         ConfigError: if a kind that the user names is missing.
+        TformerError: if one that the user names, or that `--query` or `--senses` asks for, cannot be drawn.
     """
+    from tformer_cli.cli.main import describe
+    from tformer_cli.figures.page import Section
+
+    asked = {"looks": subject.options.query, "vectors": subject.options.senses}
+    sections = []
+    for kind in kinds:
+        if reason and kind.name not in MODEL_ALONE:
+            sections.append(Section(kind, missing=reason))
+            continue
+        try:
+            section = _section(subject, kind, report)
+        except Exception as error:
+            line, _ = describe(error)
+            if explicit or asked.get(kind.name) or not (isinstance(error, TformerError) or line.startswith(MEMORY)):
+                raise
+            section = Section(kind, missing=line if isinstance(error, TformerError) else MEMORY)
+            report(f"{kind.title.lower()}: {section.missing}")
+        if section.missing and explicit:
+            raise ConfigError(f"--figures {kind.name}: {section.missing}", "leave it out")
+        sections.append(section)
+    return sections
+
+
+def _section(subject: Subject, kind: Kind, report: Any) -> Section:
+    """Return the figures of a kind, or the reason why there are none."""
     from tformer_cli.figures.page import Section
     from tformer_cli.signals import poll
 
-    sections = []
-    for kind in kinds:
-        missing = kind.missing(subject)
-        if missing and explicit:
-            raise ConfigError(f"--figures {kind.name}: {missing}", "leave it out")
-        section = Section(kind, missing=missing)
-        if not missing:
-            report(f"{kind.title.lower()} ...")
-            for figure in kind.draw(subject):
-                poll()
-                section.figures.append(figure)
-            section.widget = kind.widget(subject)
-        sections.append(section)
-    return sections
+    section = Section(kind, missing=kind.missing(subject))
+    if not section.missing:
+        report(f"{kind.title.lower()} ...")
+        for figure in kind.draw(subject):
+            poll()
+            section.figures.append(figure)
+        section.widget = kind.widget(subject)
+    return section
 
 
 def _facts(opened: Opened, arguments: PredictionArguments) -> list[tuple[str, str]]:

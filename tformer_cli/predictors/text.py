@@ -25,6 +25,8 @@ class TextPredictor(Predictor[M]):
 
     options = frozenset({"batch"})
     on_long = OnLong.error
+    on_long_remedy = ", or add --on-long cut or --on-long skip"
+    """End of the remedy for an input that is too long; empty for a command without this option."""
 
     @property
     def tokenizer(self) -> Any:
@@ -61,8 +63,11 @@ class TextPredictor(Predictor[M]):
         """
         if self.on_long is OnLong.cut:
             return Readable(cut, f"{size}; {lost}")
-        remedy = f"{remedy}, or add --on-long cut or --on-long skip"
-        return Refusal(size, remedy) if self.on_long is OnLong.error else Prediction("", {"error": size})
+        return (
+            Refusal(size, remedy + self.on_long_remedy)
+            if self.on_long is OnLong.error
+            else Prediction("", {"error": size})
+        )
 
 
 def searched(
