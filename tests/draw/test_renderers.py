@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import resources
 from xml.etree import ElementTree
 
 import numpy as np
@@ -37,6 +38,13 @@ def dark(*shapes: Shape) -> tuple[int, int, int, int]:
 def element(shape: Shape) -> ElementTree.Element:
     """Return the last element of a drawing of one shape."""
     return list(ElementTree.fromstring(vector.svg(Drawing(100, 80, [shape]))))[-1]
+
+
+def test_drawings_have_the_fonts_of_the_page():
+    page = (resources.files("tformer_cli.figures") / "page.html").read_text(encoding="utf-8")
+    fonts = re.search(r"font: 16px/1.5 (.*?);", page)
+    root = ElementTree.fromstring(vector.svg(Drawing(100, 80, [])))
+    assert fonts is not None and root.get("font-family") == fonts[1].replace('"', "'")
 
 
 def test_rectangles_and_images_fill_the_same_box_in_both_formats():

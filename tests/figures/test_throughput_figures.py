@@ -11,6 +11,7 @@ from torch import nn
 from tests.figures.models import figures_of
 from tests.properties.families import FAMILIES
 from tformer_cli.cli.inspect import chosen_kinds
+from tformer_cli.draw import Bars, Curves, svg
 from tformer_cli.figures import throughput
 from tformer_cli.inspectors.base import Example, Load, repeated, sizes_up_to
 
@@ -37,6 +38,16 @@ def test_each_size_is_measured_without_gradients():
     assert (throughput.BATCH, 4, False) in calls
     assert all(batch >= 0 for batch in drawn["throughput-largest-batch"].numbers["batches"])
     assert "speed with 4 tokens ..." in lines
+
+
+def test_a_single_size_is_a_bar_and_several_are_a_curve():
+    for sizes, picture in (([256], Bars), ([4, 8], Curves)):
+        example = Example(
+            "image", lambda: None, load=Load("pixels", sizes, lambda batch, size: torch.ones(batch, size))
+        )
+        drawn = figures_of(throughput.KIND, nn.Linear(1, 1), examples=[example])
+        assert len(drawn) >= 1 and all(type(figure.picture) is picture for figure in drawn.values())
+        assert all(svg(figure.picture).startswith("<svg") for figure in drawn.values())
 
 
 def test_it_is_drawn_only_if_it_is_named():

@@ -27,6 +27,9 @@ from tformer_cli.draw.drawing import (
 )
 from tformer_cli.draw.raster import png
 
+FONTS = "system-ui, 'Noto Sans', 'Noto Sans CJK JP', 'Hiragino Sans', 'Yu Gothic', Meiryo, sans-serif"
+"""Fonts of text, as in the pages that contain drawings; the last one is that of the reader's program."""
+
 
 def _rules(shade: int) -> str:
     """Return the rules of one shade of each role: 0: light, 1: dark."""
@@ -45,7 +48,7 @@ def svg(drawing: Drawing) -> str:
     """Return a drawing as SVG."""
     name = html.escape(drawing.description)
     size = f'width="{drawing.width}" height="{drawing.height}" viewBox="0 0 {drawing.width} {drawing.height}"'
-    font = f'font-family="sans-serif" font-size="{FONT_PIXELS}"'
+    font = f'font-family="{FONTS}" font-size="{FONT_PIXELS}"'
     described = f'role="img" aria-label="{name}"' if name else 'role="img"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="tf-drawing tf-ink" {size} {font} {described}>',

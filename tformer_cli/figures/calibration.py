@@ -66,8 +66,9 @@ def confusion_figure(split: str, predictions: np.ndarray, targets: np.ndarray, l
     """Return the confusion matrix of the labels that have examples; of many labels those with the lowest recall."""
     shares, _ = confusion(targets, predictions, len(labels), len(labels))
     present = np.unique(targets)
-    chosen = np.sort(present[np.argsort(shares.diagonal()[present], kind="stable")[:MOST_LABELS]])
-    matrix, names = shares[np.ix_(chosen, chosen)], [labels[number] for number in chosen.tolist()]
+    lowest = np.argsort(shares.diagonal()[present], kind="stable")[:MOST_LABELS]
+    chosen: list[int] = np.sort(present[lowest]).tolist()
+    matrix, names = shares[np.ix_(chosen, chosen)], [labels[number] for number in chosen]
     title = f"{split}, confusion"
     picture = HeatMap(matrix, names, names, title, "label", "predicted as", percent=True)
     numbers = {"labels": names, "shares": matrix}

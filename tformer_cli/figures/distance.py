@@ -78,8 +78,8 @@ KIND = Kind(
     "distance",
     "Mean attention distance",
     "How far from a position the head of a layer looks: the distance to each key, weighted by attention, averaged over"
-    " queries. The position itself counts, marks without a place such as [class] do not. A line shows uniform attention"
-    " to the keys that are not masked.",
+    " queries. The position itself counts, marks without a place such as [class] do not. A line shows uniform"
+    " attention: to all positions, or to those up to the query if no query looks further.",
     draw,
     missing,
     "d = mean_i Σ_j A_ij |p_i − p_j|",

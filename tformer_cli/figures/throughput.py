@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from tformer_cli.analysis import throughput as analysis
-from tformer_cli.draw import Curve, Curves
+from tformer_cli.draw import Bars, Curve, Curves
 from tformer_cli.figures.base import Figure, Kind, Subject
 from tformer_cli.inspectors.base import Load
 
@@ -43,19 +43,17 @@ def draw(subject: Subject) -> Iterator[Figure]:
     for size in sizes:
         subject.report(f"speed with {size:,} {load.unit} ...")
         rates.append(analysis.throughput(run, BATCH, size, seconds=RATE_SECONDS, synchronize=synchronize))
-    title, size_title = "examples per second", f"size of the input in {load.unit}"
-    picture = Curves(
-        [Curve("", sizes, [rate.per_second for rate in rates], [(rate.slowest, rate.fastest) for rate in rates])],
-        title, size_title, "examples per second", y_limits=(0.0,),
-    )  # fmt: skip
+    title = "examples per second"
+    ranges = [(rate.slowest, rate.fastest) for rate in rates]
+    picture = by_size(load, [rate.per_second for rate in rates], title, title, ranges)
     numbers = {
         "sizes": sizes, "unit": load.unit, "batch": BATCH, "machine": machine,
         "examples_per_second": [rate.per_second for rate in rates],
         "slowest": [rate.slowest for rate in rates], "fastest": [rate.fastest for rate in rates],
     }  # fmt: skip
     caption = (
-        f"{machine}; batches of {BATCH}, median of up to 7 repeats; bars: slowest and fastest. Forward pass, float32,"
-        " without gradients or search."
+        f"{machine}; batches of {BATCH}, median of up to 7 repeats; whiskers: slowest and fastest. Forward pass,"
+        " float32, without gradients or search. The time includes repeating the example to a batch."
     )
     yield Figure("throughput-speed", title, picture, numbers, caption)
     yield from largest_figure(subject, load, run, device)
@@ -79,9 +77,7 @@ def largest_figure(
             subject.report(f"largest batch: {error}")
             return
     title, batches = "largest batch", [each.batch for each in largest]
-    picture = Curves(
-        [Curve("", sizes, batches)], title, f"size of the input in {load.unit}", "examples in a batch", y_limits=(0.0,)
-    )
+    picture = by_size(load, batches, title, "examples in a batch")
     numbers = {
         "sizes": sizes, "unit": load.unit, "batches": batches, "bounds": [each.bound for each in largest],
         "bytes_per_example": [each.bytes_per_example for each in largest],
@@ -92,6 +88,18 @@ def largest_figure(
         " until one fails; on a CPU the batch is extrapolated from the memory that small ones need."
     )
     yield Figure("throughput-largest-batch", title, picture, numbers, caption)
+
+
+def by_size(
+    load: Load, values: Sequence[float], title: str, value_title: str, ranges: Sequence[tuple[float, float]] = ()
+) -> Bars | Curves:
+    """Return a curve of values by the size of the input; of a single size a bar."""
+    if len(load.sizes) == 1:
+        return Bars([f"{load.sizes[0]:,} {load.unit}"], values, title, value_title, ranges)
+    return Curves(
+        [Curve("", load.sizes, values, ranges)], title, f"size of the input in {load.unit}", value_title,
+        y_limits=(0.0,),
+    )  # fmt: skip
 
 
 def machine_name(device: torch.device) -> str:
@@ -110,8 +118,9 @@ KIND = Kind(
     "throughput",
     "Speed and largest batch",
     "How fast the model runs on this machine, and how many examples fit into its memory, by the size of the input. The"
-    " inputs are the first example, repeated; of images and recordings the encoder is measured. Other programs on the"
-    " machine slow it down.",
+    " inputs are the first example, repeated. Of images, recordings and texts that an encoder reads, the encoder is"
+    " measured, and of language models the decoder, both without what follows, such as the output layer. Other programs"
+    " on the machine slow it down.",
     draw,
     missing,
     explicit=True,
