@@ -45,6 +45,7 @@ def test_figures_are_the_mean_and_all_heads_of_each_layer():
         "attention-1-cross-attention-1", "attention-1-cross-attention-1-heads",
     ]  # fmt: skip
     mean, heads = figures["attention-1-cross-attention-1"], figures["attention-1-cross-attention-1-heads"]
+    assert mean.title == mean.picture.title == "cross-attention, layer 1, mean over heads"
     assert isinstance(mean.picture, HeatMap) and isinstance(heads.picture, HeatMaps)
     np.testing.assert_allclose(mean.numbers["weights"], weights[AttentionKind.cross].mean(0), atol=5e-5)
     np.testing.assert_allclose(heads.numbers["weights"], weights[AttentionKind.cross], atol=5e-5)
@@ -57,6 +58,7 @@ def test_chosen_heads_are_drawn():
     weights, subject = translated(Options(heads=(2,)))
     (encoder, cross) = attention.draw(subject)
     assert encoder.numbers["heads"] == [2]
+    assert encoder.title == encoder.picture.title == "encoder, layer 1, head 2"
     np.testing.assert_allclose(cross.numbers["weights"], weights[AttentionKind.cross][1], atol=5e-5)
 
 

@@ -29,6 +29,15 @@ def test_the_query_of_the_user_has_a_row_of_tokens_for_each_layer():
     assert [(row.name, row.query) for row in figure.picture.rows] == [("layer 1", 2), ("layer 2", 2)]
 
 
+def test_a_single_head_is_named():
+    model = Model(GivenWeights(random_weights(0, 2, 4, 4), AttentionKind.encoder))
+    captions = [
+        next(looks.draw(subject_of(model, Options(query="cat", heads=heads), encoder=tokens("the old cat")))).caption
+        for heads in ((), (2,), (1, 2))
+    ]
+    assert captions == ["Mean over heads", "Head 2", "Mean over heads"]
+
+
 def test_cross_attention_is_named_by_what_it_predicts():
     weights = random_weights(0, 2, 3, 4)
     outputs = ["die", "Katze", "</s>"]

@@ -6,12 +6,14 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.fixtures.recorded_attention import GivenWeights, Model, random_weights, subject_of, tokens
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.figures import kinds
+from tformer_cli.figures.base import Options, Subject
 from tformer_cli.figures.page import Section, html
 from tformer_cli.figures.viewer import viewer
 
@@ -27,6 +29,7 @@ STEPS = """
   const press = key => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
   const choose = (name, value) => { const select = viewer.querySelector(`[data-choice=${name}]`);
     select.value = value; select.dispatchEvent(new Event("change")); };
+  seen.heads = [...viewer.querySelector("[data-choice=head]").options].map(option => option.text);
   seen.start = state();
   buttons()[1].click(); seen.clicked = state();
   press("ArrowRight"); seen.right = state();
@@ -43,23 +46,40 @@ CATCH = (
 )
 
 
+def seen_in(folder: Path, subject: Subject) -> dict:
+    """Return what `STEPS` see in the page with the viewer."""
+    kind = kinds()["attention"]
+    page = html("Title", [], [Section(kind, list(kind.draw(subject)), widget=viewer(subject))], ())
+    page = page.replace("<head>", f"<head>{CATCH}").replace("</body>", f"{STEPS}</body>")
+    (folder / "page.html").write_text(page, encoding="utf-8")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
+               "--virtual-time-budget=2000", "--dump-dom", (folder / "page.html").as_uri()]  # fmt: skip
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=240, check=True)
+    found = re.search(r'<pre id="result">(.*?)</pre>', result.stdout, re.DOTALL)
+    assert found is not None, result.stderr[-2000:]
+    return json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser")
+def test_a_single_head_is_the_only_choice(tmp_path):
+    weights = random_weights(0, 2, 4, 4)
+    model = Model(*(GivenWeights(weights, AttentionKind.encoder) for _ in range(2)))
+    seen = seen_in(tmp_path, subject_of(model, Options(heads=(2,)), encoder=tokens("the old cat </s>")))
+    assert seen["errors"] == [] and seen["heads"] == ["head 2"]
+    key = int(weights[1, 0].argmax())
+    assert seen["home"]["answer"].startswith(
+        f"the → {['the', 'old', 'cat', '</s>'][key]} {100 * weights[1, 0, key]:.0f} %"
+    )
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no browser")
 def test_readers_choose_a_query_by_mouse_and_keys(tmp_path):
     encoder, cross = random_weights(0, 2, 4, 4), random_weights(1, 2, 3, 4)
     model = Model(GivenWeights(encoder, AttentionKind.encoder), GivenWeights(cross, AttentionKind.cross))
     source, outputs = tokens("the old cat </s>"), ["die", "Katze", "</s>"]
     subject = subject_of(model, encoder=source, decoder=tokens("<s> die Katze"), outputs=outputs)
-    kind = kinds()["attention"]
-    page = html("Title", [], [Section(kind, list(kind.draw(subject)), widget=viewer(subject))], ())
-    page = page.replace("<head>", f"<head>{CATCH}").replace("</body>", f"{STEPS}</body>")
-    (tmp_path / "page.html").write_text(page, encoding="utf-8")
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
-               "--virtual-time-budget=2000", "--dump-dom", (tmp_path / "page.html").as_uri()]  # fmt: skip
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=240, check=True)
-    found = re.search(r'<pre id="result">(.*?)</pre>', result.stdout, re.DOTALL)
-    assert found is not None, result.stderr[-2000:]
-    seen = json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
-    assert seen["errors"] == []
+    seen = seen_in(tmp_path, subject)
+    assert seen["errors"] == [] and seen["heads"] == ["mean over heads", "head 1", "head 2"]
     assert seen["start"]["query"] == 2 and seen["start"]["keys"] == 4
     assert [seen[step]["query"] for step in ("clicked", "right", "end", "home")] == [1, 2, 3, 0]
     assert all(seen[step]["focus"] == seen[step]["query"] and seen[step]["stops"] == 1 for step in ("right", "home"))

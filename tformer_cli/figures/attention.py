@@ -15,7 +15,7 @@ from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Gallery, HeatMap, HeatMaps
 from tformer_cli.draw.cells import block_means, block_note
 from tformer_cli.draw.lettering import reduced_names
-from tformer_cli.figures.base import Figure, Kind, Layer, Subject, attention_layers, needs_attention
+from tformer_cli.figures.base import MEAN, Figure, Kind, Layer, Subject, attention_layers, needs_attention
 from tformer_cli.figures.places import axes_of, marks_of, query_names, side_of, unit_name
 from tformer_cli.figures.viewer import viewer
 from tformer_cli.inspectors.base import Axis, Example
@@ -52,11 +52,11 @@ def axis_titles(example: Example, layer: Layer, shape: tuple[int, ...]) -> tuple
     )  # pyright: ignore[reportReturnType]  # a pair
 
 
-def mean_map(example: Example, layer: Layer, weights: np.ndarray) -> HeatMap:
+def mean_map(example: Example, layer: Layer, weights: np.ndarray, heads: str = MEAN) -> HeatMap:
     """Return the heat map of a layer's weights (H, Q, K), averaged over heads."""
     rows, columns = axis_names(example, layer, weights.shape)
     titles = axis_titles(example, layer, weights.shape)
-    return HeatMap(weights.mean(0), rows, columns, f"{layer.title}, mean over heads", *titles)
+    return HeatMap(weights.mean(0), rows, columns, f"{layer.title}, {heads}", *titles)
 
 
 def head_maps(example: Example, layer: Layer, weights: np.ndarray, heads: list[int]) -> HeatMaps:
@@ -122,15 +122,16 @@ def draw(subject: Subject) -> Iterator[Figure]:
             heads = subject.heads(layer)
             weights, name = every[heads], f"attention-{number}-{layer.slug}"
             numbers = {"layer": layer.name, "heads": [head + 1 for head in heads]}
-            gallery = over_image(example, layer, weights, f"{layer.title}, mean over heads")
+            title = f"{layer.title}, {subject.heads_title(layer)}"
+            gallery = over_image(example, layer, weights, title)
             if gallery is not None:
                 shown = {"queries": gallery.captions, "weights": drawn_maps(gallery)}
                 yield Figure(f"{name}-image", f"{layer.title}, over the image", gallery, numbers | shown,
                              "Each token of the output, and the parts of the image that its query attends to",
                              example.name)  # fmt: skip
-            mean = bounded(mean_map(example, layer, weights), side)
+            mean = bounded(mean_map(example, layer, weights, subject.heads_title(layer)), side)
             shown = {"weights": mean.values, "queries": mean.rows, "keys": mean.columns}
-            yield Figure(name, f"{layer.title}, mean over heads", mean, numbers | shown, example=example.name)
+            yield Figure(name, title, mean, numbers | shown, example=example.name)
             if len(heads) > 1:
                 grid = bounded(head_maps(example, layer, weights, heads), side)
                 shown = {"weights": grid.values, "queries": grid.rows, "keys": grid.columns}

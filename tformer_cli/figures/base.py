@@ -27,6 +27,8 @@ KIND_NAMES = {
 }  # fmt: skip
 
 
+MEAN = "mean over heads"
+"""Name for readers of weights that are averaged over heads."""
 CACHED_BYTES = 256_000_000
 """Bytes of attention weights that are kept, since several kinds of figures are drawn from the same weights."""
 
@@ -182,6 +184,11 @@ class Subject:
     def heads(self, layer: Layer) -> list[int]:
         """Return the indices of the heads of a layer that the user wants to see, from 0."""
         return [head for head in range(layer.heads) if not self.options.heads or head + 1 in self.options.heads]
+
+    def heads_title(self, layer: Layer) -> str:
+        """Return the name of the mean over the chosen heads of a layer for readers, or that of a single head."""
+        heads = self.heads(layer)
+        return f"head {heads[0] + 1}" if len(heads) == 1 else MEAN
 
     def weights(
         self, example: Example, kind: AttentionKind | None = None, *, every: bool = False

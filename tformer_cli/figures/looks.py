@@ -14,7 +14,7 @@ import numpy as np
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Gallery, HeatMap, TokenRow, Tokens
 from tformer_cli.figures.attention import DECIMALS, bounded, drawn_maps, on_grid
-from tformer_cli.figures.base import KIND_NAMES, Figure, Kind, Layer, Subject, needs_attention
+from tformer_cli.figures.base import KIND_NAMES, MEAN, Figure, Kind, Layer, Subject, needs_attention
 from tformer_cli.figures.places import axes_of, furthest, marks_of, names_of, number_of, query_names
 from tformer_cli.inspectors.base import Axis, Example
 
@@ -37,6 +37,7 @@ class Look:
         queries: the positions of queries.
         keys: the positions of keys.
         names: names of the queries.
+        heads: `MEAN`, or the name of a single head.
     """
 
     example: Example
@@ -45,14 +46,15 @@ class Look:
     queries: Axis
     keys: Axis
     names: list[str]
+    heads: str = MEAN
 
     @classmethod
-    def of(cls, example: Example, layers: list[Layer], weights: np.ndarray) -> Look:
+    def of(cls, example: Example, layers: list[Layer], weights: np.ndarray, heads: str = MEAN) -> Look:
         """Return the attention of an input in layers of one kind from their weights, averaged over heads, (L, Q, K)."""
         queries, keys = axes_of(example, layers[0], weights.shape)
         is_cross = layers[0].kind is AttentionKind.cross
         names = query_names(example, layers[0], queries) if is_cross else names_of(queries)
-        return cls(example, layers, weights, queries, keys, names)
+        return cls(example, layers, weights, queries, keys, names, heads)
 
     @property
     def kind(self) -> str:
@@ -83,7 +85,10 @@ def looks_of(subject: Subject, example: Example) -> Iterator[Look]:
         for layer, every in subject.weights(example, kind):
             groups.setdefault(every.shape[1:], []).append((layer, every[subject.heads(layer)].mean(0)))
         for given in groups.values():
-            yield Look.of(example, [layer for layer, _ in given], np.stack([weights for _, weights in given]))
+            layers = [layer for layer, _ in given]
+            titles = {subject.heads_title(layer) for layer in layers}
+            heads = titles.pop() if len(titles) == 1 else MEAN
+            yield Look.of(example, layers, np.stack([weights for _, weights in given]), heads)
 
 
 def marked(image: np.ndarray, axis: Axis, number: int) -> np.ndarray:
@@ -189,11 +194,11 @@ def figure_of(name: str, look: Look, number: int, *, chosen: bool) -> Figure:
         values["keys"] = picture.rows[0].tokens
     elif isinstance(picture, HeatMap):
         values["keys"] = picture.columns
-    caption = "Averaged over heads"
+    caption = look.heads.capitalize()
     if not chosen and len(numbers) == 1:
         goes_furthest = "whose attention goes further than uniform attention, more than that of others"
         by = goes_furthest if look.queries is look.keys else "whose attention is most focussed"
-        caption = f"Averaged over heads; the query is the one {by}; --query chooses another"
+        caption = f"{caption}; the query is the one {by}; --query chooses another"
     return Figure(name, title, picture, values, caption, look.example.name)
 
 
