@@ -97,6 +97,18 @@ def test_layers_of_feature_maps_of_different_sizes_have_figures_of_their_own():
     assert len({figure.name for figure in figures}) == 2
 
 
+def test_a_query_of_feature_maps_is_drawn_in_the_maps_that_have_it_and_refused_if_none_has():
+    weights = [random_weights(2, 1, *size) for size in ((24, 6), (96, 24))]
+    model = Model(*(GivenWeights(given, AttentionKind.encoder) for given in weights))
+    (figure,) = looks.draw(subject_of(model, Options(query="Row 5, column 12"), image=IMAGE))
+    np.testing.assert_allclose(figure.picture.weights[0], weights[1][0, 4 * 12 + 11].reshape(4, 6))
+    with pytest.raises(
+        ConfigError, match="--query 'row 9, column 1' is not among the positions of the layers"
+    ) as error:
+        list(looks.draw(subject_of(model, Options(query="row 9, column 1"), image=IMAGE)))
+    assert error.value.remedy.startswith("there are: row 1, column 1, row 1, column 2, ")
+
+
 def test_a_query_that_is_not_there_is_refused_with_those_that_are():
     subject = subject_of(
         Model(), encoder=tokens("the old cat </s>"), decoder=tokens("<s> die"), outputs=["die", "</s>"]

@@ -13,9 +13,10 @@ import numpy as np
 
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Gallery, HeatMap, TokenRow, Tokens
+from tformer_cli.errors import ConfigError
 from tformer_cli.figures.attention import DECIMALS, bounded, drawn_maps, on_grid
 from tformer_cli.figures.base import KIND_NAMES, MEAN, Figure, Kind, Layer, Subject, needs_attention
-from tformer_cli.figures.places import axes_of, furthest, marks_of, names_of, number_of, query_names
+from tformer_cli.figures.places import LISTED, axes_of, furthest, marks_of, names_of, number_of, query_names
 from tformer_cli.inspectors.base import Axis, Example
 
 MOST_LAYERS, MOST_TOKENS, MOST_FRAMES = 6, 256, 512
@@ -153,17 +154,27 @@ def over_time(look: Look, number: int) -> HeatMap:
 
 
 def draw(subject: Subject) -> Iterator[Figure]:
-    """Yield a figure for each example and kind of layers."""
+    """Yield a figure for each example and kind of layers.
+
+    Raises:
+        ConfigError: if the user asks for a query that no layer has; those of feature maps are known from the layers.
+    """
+    query, positions, is_drawn = subject.options.query, dict[str, None](), False
     for count, example in enumerate(subject.examples, 1):
         names: set[str] = set()
         for look in looks_of(subject, example):
-            number = look.number_of(subject.options.query)
+            positions |= dict.fromkeys(look.names)
+            number = look.number_of(query)
             if number is None:
                 continue
+            is_drawn = True
             name = f"looks-{count}-{look.kind}"
             name = name if name not in names else f"{name}-{len(names) + 1}"
             names.add(name)
-            yield figure_of(name, look, number, chosen=bool(subject.options.query))
+            yield figure_of(name, look, number, chosen=bool(query))
+    if query and positions and not is_drawn:
+        remedy = f"there are: {', '.join(list(positions)[:LISTED])}" + (", ..." if len(positions) > LISTED else "")
+        raise ConfigError(f"--query {query!r} is not among the positions of the layers", remedy)
 
 
 def figure_of(name: str, look: Look, number: int, *, chosen: bool) -> Figure:
