@@ -27,6 +27,7 @@ from tformer_cli.draw import (
 )
 from tformer_cli.draw.curves import PLOT_PIXELS
 from tformer_cli.draw.drawing import BLUE, ORANGE, Circle, Drawing, Line, Pixels, Rectangle, Text
+from tformer_cli.draw.lettering import text_width
 
 WORDS = ["the", "cat", "sat"]
 PICTURES = [
@@ -147,6 +148,24 @@ def test_a_unit_is_equally_long_on_both_axes_of_a_square():
     centre = points[:-1].mean(0)
     np.testing.assert_allclose(np.hypot(*(points - centre).T), np.hypot(*(points[0] - centre)), rtol=1e-6)
     assert set("abcdefghi") <= set(texts(drawing))
+
+
+def test_the_picture_has_room_for_labels():
+    labels = ["the end of the first sentence", "", "the spring of the watch is broken"]
+    drawing = layout(Curves([Curve("", [0, 1, 2], [1, 2, 3], connected=False, labels=labels)]))
+    drawn = [shape for shape in drawing.shapes if isinstance(shape, Text) and shape.text[:4] == "the "]
+    assert len(drawn) == 2
+    assert all(shape.place[0] + text_width(shape.text, small=True) <= drawing.width for shape in drawn)
+
+
+def test_the_legend_shows_what_is_drawn():
+    x, y = [0, 1, 2], [1, 2, 3]
+    curves = [Curve("dots", x, y, connected=False), Curve("both", x, y), Curve("a line", x, y, points=False)]
+    key = layout(Curves(curves)).shapes
+    names = [number for number, shape in enumerate(key) if isinstance(shape, Text) and shape.text in
+             ("dots", "both", "a line")]  # fmt: skip
+    parts = [key[before + 1 : number] for before, number in zip([-1, *names], names, strict=False)]
+    assert [[isinstance(shape, Line) for shape in part] for part in parts] == [[False], [True, False], [True]]
 
 
 def test_many_points_are_thinned_and_those_that_are_missing_left_out():

@@ -133,9 +133,18 @@ def marker(number: int, place: Point, size: float = MARKER_PIXELS) -> Polygon | 
 
 
 def legend(
-    names: Sequence[str], left: float, top: float, width: float, *, lines: bool = True, markers: bool = True
+    names: Sequence[str], left: float, top: float, width: float, lines: Sequence[bool], markers: Sequence[bool]
 ) -> tuple[list[Shape], int]:
-    """Return the marker, the line and the name of each series, side by side where they fit; and their height."""
+    """Return the marker, the line and the name of each series, side by side where they fit; and their height.
+
+    Args:
+        names: names of the series.
+        left: left end.
+        top: upper end.
+        width: width that is available.
+        lines: whether each series has a line.
+        markers: whether each series has markers.
+    """
     shapes: list[Shape] = []
     x, row = left, 0
     for number, name in enumerate(names):
@@ -143,8 +152,8 @@ def legend(
         if x > left and x + length > left + width:
             x, row = left, row + 1
         y = top + ROW_PIXELS * (row + 0.5) + 2
-        shapes += [series_line(number, [(x, y), (x + 24, y)])] if lines else []
-        shapes += [marker(number, (x + 12, y))] if markers else []
+        shapes += [series_line(number, [(x, y), (x + 24, y)])] if lines[number] else []
+        shapes += [marker(number, (x + 12, y))] if markers[number] else []
         shapes.append(Text((x + KEY_PIXELS, y), name))
         x += length + 16
     return shapes, (ROW_PIXELS * (row + 1) + 4) * bool(names)

@@ -66,7 +66,7 @@ def layout(chart: Chart) -> Drawing:
     right = left + slot * len(categories)
     width = int(max(right + 12, 48 + widest(names) + MARGIN, left + text_width(x_title) + MARGIN))
     titles, top = title_lines(chart.title, MARGIN, width - 2 * MARGIN)
-    key, height = legend(names, MARGIN, top, width - 2 * MARGIN, lines=chart.connected)
+    key, height = legend(names, MARGIN, top, width - 2 * MARGIN, [chart.connected] * len(names), [True] * len(names))
     top += height + ROW_PIXELS + 4
     shapes: list[Shape] = [*titles, *key, Text((MARGIN, top - ROW_PIXELS / 2 - 2), y_title, colour="muted")]
     axis = Axis(rounded, top + 4 + PLOT_PIXELS, top + 4)

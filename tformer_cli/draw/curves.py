@@ -107,6 +107,18 @@ class _Series:
         return [(float(self.curve.x[number]), float(self.curve.y[number])) for number in self.numbers]
 
     @property
+    def size(self) -> int:
+        """Return the size of a marker, in pixels."""
+        return MARKER_PIXELS if len(self.numbers) <= 100 else 3 if len(self.numbers) <= 400 else 2
+
+    def labels(self, x_axis: Axis) -> Iterator[tuple[int, float, str]]:
+        """Yield the index among the points, the left end in pixels, and the text of each label."""
+        for index, number in enumerate(self.numbers if self.curve.labels else ()):
+            text = shortened(printable(self.curve.labels[number]), LABEL_PIXELS, small=True)
+            if text:
+                yield index, x_axis.place(float(self.curve.x[number])) + self.size + 3, text
+
+    @property
     def ends(self) -> list[tuple[float, float]]:
         """Return the error bars of the points."""
         return [self.curve.intervals[number] for number in self.numbers] if self.curve.intervals else []
@@ -120,12 +132,14 @@ def layout(picture: Curves) -> Drawing:
     left = MARGIN + 8 + widest(y_axis.labels)
     right = left + size[0]
     width = int(max(right + 16, left + text_width(printable(picture.x_title)) + MARGIN))
-    width = max(width, *(int(right + widest(map(printable, curve.labels)) / 2) for curve in picture.curves), 0)
+    across = replace(x_axis, first=left, last=right)
+    ends = (x + text_width(label, small=True) for each in series for _, x, label in each.labels(across))
+    width = max(width, math.ceil(max(ends, default=0)) + MARGIN)
     heading, top = title_lines(picture.title, MARGIN, width - 2 * MARGIN)
     key, height = _legend(picture.curves, names, top, width - 2 * MARGIN)
     top += height + (ROW_PIXELS if picture.y_title else 0) + 8
     bottom = top + size[1]
-    plot = _Plot(replace(x_axis, first=left, last=right), replace(y_axis, first=bottom, last=top))
+    plot = _Plot(across, replace(y_axis, first=bottom, last=top))
     shapes: list[Shape] = [*heading, *key, *_axes(picture, plot)]
     for number, each in enumerate(series):
         shapes += _points(plot, number, each)
@@ -159,14 +173,8 @@ def _legend(curves: Sequence[Curve], names: Sequence[str], top: float, width: fl
     """Return the legend; none if only one series is there and has no name."""
     if not any(names):
         return [], 0
-    return legend(
-        names,
-        MARGIN,
-        top,
-        width,
-        lines=any(curve.connected for curve in curves),
-        markers=any(curve.points for curve in curves),
-    )
+    lines, markers = [curve.connected for curve in curves], [curve.points for curve in curves]
+    return legend(names, MARGIN, top, width, lines, markers)
 
 
 def _axes(picture: Curves, plot: _Plot) -> Iterator[Shape]:
@@ -197,8 +205,7 @@ def _points(plot: _Plot, number: int, series: _Series) -> Iterator[Shape]:
     for (x, _), ends in zip(places, series.ends, strict=False):
         if all(map(math.isfinite, ends)):
             yield from error_bar(number, x, *map(plot.y.place, ends))
-    size = MARKER_PIXELS if len(places) <= 100 else 3 if len(places) <= 400 else 2
     if curve.points:
-        yield from (marker(number, place, size) for place in places)
-    for index, (x, y) in zip(series.numbers, places, strict=True) if curve.labels else ():
-        yield Text((x + size + 3, y), shortened(printable(curve.labels[index]), LABEL_PIXELS, small=True), small=True)
+        yield from (marker(number, place, series.size) for place in places)
+    for index, x, label in series.labels(plot.x):
+        yield Text((x, places[index][1]), label, small=True)
