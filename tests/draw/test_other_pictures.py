@@ -14,6 +14,7 @@ from tformer_cli.draw import (
     Chart,
     Curve,
     Curves,
+    Dials,
     Gallery,
     HeatMap,
     HeatMaps,
@@ -39,6 +40,7 @@ PICTURES = [
     Curves([Curve("s", [0, 1, 2], [1, 3, 2], [(0, 2), (2, 4), (1, 3)])], "title", "x", "y", identity=True),
     Bars(WORDS, [0.5, -0.25, 0.0], "title", "x"),
     Tokens([TokenRow(WORDS, [0.1, 0.5, 1.0], "layer", 1)], "title"),
+    Dials(["period 4", "period 8"], ["0", "1", "2"], np.array([[0, 0.25, 0.5], [0, 0.125, 0.25]]), "title", "position"),
 ]
 
 
@@ -224,3 +226,18 @@ def test_long_texts_are_cut_and_say_so():
 def test_names_of_bars_may_be_wide():
     narrow, wide = (texts(layout(Bars(["a long name " * 9], [1.0], name_pixels=pixels))) for pixels in (100, 900))
     assert "a long name " * 9 not in narrow and any(text.strip() == ("a long name " * 9).strip() for text in wide)
+
+
+def test_hands_of_clocks_begin_at_the_top_and_turn_clockwise():
+    drawing = layout(Dials(["a hand"], ["0", "1", "2", "3"], np.array([[0, 0.25, 0.625, np.nan]])))
+    hands = [shape.points for shape in drawing.shapes if isinstance(shape, Line)]
+    moves = [((x2 - x1) / 15, (y2 - y1) / 15) for (x1, y1), (x2, y2) in hands]
+    half = math.sqrt(0.5)
+    np.testing.assert_allclose(moves, [(0, -1), (1, 0), (-half, half)], atol=1e-9)
+    dials = [shape.centre for shape in drawing.shapes if isinstance(shape, Circle) and shape.radius > 2]
+    assert [begin for begin, _ in hands] == dials[:3] and len(dials) == 4
+    assert place_of(drawing, "2")[0] == dials[2][0] and place_of(drawing, "a hand")[1] == dials[0][1]
+    many = Dials([""] * 40, ["1"] * 50, np.zeros((40, 50)))
+    assert [text for text in texts(layout(many)) if "drawn" in text] == [
+        "The first 32 of 40 rows are drawn.", "The first 32 of 50 columns are drawn."
+    ]  # fmt: skip

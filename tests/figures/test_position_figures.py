@@ -74,6 +74,9 @@ def test_sinusoids_are_translation_invariant_clocks_of_known_periods():
     omega = frequencies(8, dtype=torch.float64).numpy()
     np.testing.assert_allclose(figures["positions-positions-periods"].numbers["periods"], 2 * np.pi / omega, rtol=1e-3)
     clocks = figures["positions-positions-clocks"].numbers
+    dials = figures["positions-positions-dials"]
+    assert dials.numbers["turns"].shape == (len(clocks["pairs"]), 16) and dials.picture.columns[-1] == "15"
+    np.testing.assert_allclose(dials.numbers["turns"], clocks["turns"][:16].T)
     expected = np.arange(20)[:, None] * omega[clocks["pairs"]] / (2 * np.pi)
     difference = (clocks["turns"] - expected + 0.5) % 1 - 0.5
     np.testing.assert_allclose(difference, 0, atol=1e-6)

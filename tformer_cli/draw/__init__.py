@@ -8,10 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tformer_cli.draw import bars, chart, curves, gallery, heat_map, heat_maps, raster, spectrogram, tokens, vector
+from tformer_cli.draw import (
+    bars,
+    chart,
+    curves,
+    dials,
+    gallery,
+    heat_map,
+    heat_maps,
+    raster,
+    spectrogram,
+    tokens,
+    vector,
+)
 from tformer_cli.draw.bars import Bars
 from tformer_cli.draw.chart import Chart, Series
 from tformer_cli.draw.curves import Curve, Curves
+from tformer_cli.draw.dials import Dials
 from tformer_cli.draw.drawing import Drawing
 from tformer_cli.draw.gallery import Gallery
 from tformer_cli.draw.heat_map import HeatMap
@@ -23,7 +36,7 @@ from tformer_cli.draw.tokens import TokenRow, Tokens
 if TYPE_CHECKING:
     import numpy as np
 
-Picture = HeatMap | HeatMaps | Gallery | Spectrogram | Chart | Curves | Bars | Tokens
+Picture = HeatMap | HeatMaps | Gallery | Spectrogram | Chart | Curves | Bars | Tokens | Dials
 
 
 def layout(picture: Picture) -> Drawing:
@@ -45,6 +58,8 @@ def layout(picture: Picture) -> Drawing:
             return bars.layout(picture)
         case Tokens():
             return tokens.layout(picture)
+        case Dials():
+            return dials.layout(picture)
 
 
 def svg(picture: Picture) -> str:
@@ -62,6 +77,7 @@ __all__ = [
     "Chart",
     "Curve",
     "Curves",
+    "Dials",
     "Gallery",
     "HeatMap",
     "HeatMaps",

@@ -14,15 +14,15 @@ from torch import nn
 
 from tformer_cli.analysis import positions as analysis
 from tformer_cli.config.schema import ABSOLUTE_POSITIONS, Positions
-from tformer_cli.draw import Curve, Curves, HeatMap, HeatMaps
+from tformer_cli.draw import Curve, Curves, Dials, HeatMap, HeatMaps
 from tformer_cli.figures.base import Figure, Kind, Subject, module_slug, module_title
 from tformer_cli.nn.grid import GridPositions, cells
 from tformer_cli.nn.positions import AbsolutePositions, PositionVectors, frequencies
 
 MOST_POSITIONS, MOST_SIDE = 256, 16
 """Greatest number of drawn positions, and of drawn rows and columns of a grid."""
-CLOCK_POSITIONS, CLOCK_HANDS = 32, 4
-"""Numbers of positions and of pairs of dimensions whose angles are drawn."""
+CLOCK_POSITIONS, CLOCK_HANDS, DIALS = 32, 4, 16
+"""Numbers of positions and of pairs of dimensions whose angles are drawn, and of positions that are drawn as clocks."""
 LOCAL = 10
 """Greatest distance of the local score of monotonicity, in positions."""
 SIDE_PIXELS = 576
@@ -209,8 +209,21 @@ def clock_figures(table: Table) -> Iterator[Figure]:
         turning = np.flatnonzero(clocks.periods <= 4 * CLOCK_POSITIONS)  # slower hands hardly move
         if len(turning):
             pairs = turning[np.unique(np.linspace(0, len(turning) - 1, CLOCK_HANDS).round().astype(int))]
+            yield dials_figure(table, f"{title}, clocks", f"{slug}-dials", clocks, pairs)
             yield angle_figure(table, f"{title}, angles", f"{slug}-clocks", clocks, pairs)
         yield period_figure(table, f"{title}, periods", f"{slug}-periods", clocks.periods)
+
+
+def dials_figure(table: Table, title: str, name: str, clocks: analysis.Clocks, pairs: np.ndarray) -> Figure:
+    """Return a row of clocks for each of some pairs of dimensions; see `angle_figure` for the arguments."""
+    turns = (clocks.angles[:DIALS, pairs] / (2 * np.pi) % 1).T
+    rows = [f"period {clocks.periods[pair]:.3g}" for pair in pairs]
+    columns = [str(position) for position in range(turns.shape[1])]
+    caption = (
+        "The tip of hand i is at (sin, cos), the numbers of dimensions 2i and 2i + 1: at the top for an angle of 0."
+    )
+    numbers = {"module": table.name, "pairs": pairs, "periods": clocks.periods[pairs], "turns": turns}
+    return Figure(name, title, Dials(rows, columns, turns, title, "position"), numbers, caption)
 
 
 def angle_figure(table: Table, title: str, name: str, clocks: analysis.Clocks, pairs: np.ndarray) -> Figure:
