@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from tests.properties.families import family_named
 from tformer_cli.config.schema import AttentionKind
+from tformer_cli.data.core.media_sources import Row
 from tformer_cli.draw import svg
 from tformer_cli.figures import attention, distance, heads, looks, rollout
 from tformer_cli.figures.base import Subject
@@ -104,6 +106,17 @@ def test_utterances_of_several_recordings_are_examples(tmp_path):
     assert all(" + " in example.name for example in examples[:-1])
 
 
+@pytest.mark.parametrize("name", ["vit", "conformer"])
+def test_rows_of_tables_are_examples_by_their_content(name, tmp_path):
+    family = family_named(name)
+    task, path = family.task(tmp_path), Path(family.inputs[0])
+    model = task.model().eval()
+    of_file, of_row = task.inspector.examples(model, [str(path), Row(f"a table/{path.name}", None, path.read_bytes())])
+    assert of_file.name == of_row.name == path.name
+    for values in ("image", "features"):
+        np.testing.assert_array_equal(getattr(of_file, values), getattr(of_row, values))
+
+
 def test_positions_with_a_place_are_those_of_the_grid(subject):
     for example in subject.examples:
         for axis in (example.encoder, example.decoder):
@@ -136,5 +149,8 @@ def test_the_last_layer_seen_through_the_lens_is_the_output(subject):
         axis = example.decoder if lens.of_decoder else example.encoder
         assert states.shape[:2] == (len(lens.stack.blocks) + 1, len(axis))
         with torch.inference_mode():
-            logits = lens.logits(states[-1])
+            logits, outputs = lens.logits(states[-1]), example.run()
+            expected = subject.model.logits(outputs if lens.of_decoder else subject.model.head(outputs))[0]
+        torch.testing.assert_close(logits, expected.float(), rtol=1e-4, atol=1e-5)
+        assert logits.std() > 0 and (lens.logits(states[0]) - logits).abs().max() > 1e-3
         assert len(lens.pieces(logits.argmax(-1).tolist())) == len(axis)

@@ -9,18 +9,22 @@ Shapes: N positions, D dimensions of their coordinates.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Generic
 
 import numpy as np
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import AttentionKind
+from tformer_cli.data.core.media_sources import Row
 from tformer_cli.errors import DataError
 from tformer_cli.nn.block import Stack
 from tformer_cli.objectives.base import M
 from tformer_cli.predictors.base import Input, Prediction, Predictor
+from tformer_cli.predictors.files import MediaFiles
 from tformer_cli.predictors.inputs import BadInput, OnLong, Readable, Refusal
 
 
@@ -198,6 +202,33 @@ class Lens:
     of_decoder: bool
 
 
+def lens_of(
+    model: Any,
+    stack: Any,
+    tokenizer: Any,
+    language: str | None = None,
+    *,
+    head: Callable[[Tensor], Tensor] | None = None,
+) -> Lens | None:
+    """Return what turns the hidden states of a stack into predictions of tokens; None: it is no stack of blocks.
+
+    Args:
+        model: a model with an output layer, `logits`.
+        stack: its blocks, of a decoder unless there is a head; anything else has no lens.
+        tokenizer: vocabulary of the predictions.
+        language: their language, if vocabularies are separate.
+        head: layers of an encoder between the last normalisation and the output layer; None: a decoder has none.
+    """
+    if not isinstance(stack, Stack):
+        return None
+
+    def logits(hidden: Tensor) -> Tensor:
+        states = stack.norm(hidden)
+        return model.logits(states if head is None else head(states))
+
+    return Lens(stack, logits, partial(tokenizer.pieces, language=language), of_decoder=head is None)
+
+
 @dataclass(frozen=True)
 class TokenVectors:
     """The vectors of tokens: static ones of the embedding, and contextual ones of the layers of a stack.
@@ -270,6 +301,17 @@ class Inspector(Generic[M]):
     def readings(self, model: M, inputs: Sequence[Input]) -> list[Example]:
         """Return examples of texts without predictions, cut to the maximum length; unreadable ones are left out."""
         return []
+
+
+def files_read(files: MediaFiles, inputs: Sequence[Any]) -> Iterator[tuple[np.ndarray, str]]:
+    """Yield the decoded content and the name of each file, given by its path or by a row of a table.
+
+    Raises:
+        DataError: if one cannot be read.
+    """
+    for item in inputs:
+        content, name = (item.content, item.name) if isinstance(item, Row) else (Path(str(item)), str(item))
+        yield files.read(content, name), Path(name).name
 
 
 class TextInspector(Inspector[M]):

@@ -24,6 +24,7 @@ from tformer_cli.inspectors.base import (
     Load,
     TextInspector,
     TokenVectors,
+    lens_of,
     repeated,
     sizes_up_to,
 )
@@ -178,14 +179,4 @@ class MaskedTokensInspector(EncoderInspector):
     def lens(self, model: Any) -> Lens | None:
         """Return the head for masked tokens, which predicts the token at each position itself."""
         vectors = self.token_vectors(model)
-        if vectors is None:
-            return None
-        stack = vectors.stack
-
-        def logits(hidden: Tensor) -> Tensor:
-            return model.logits(model.head(stack.norm(hidden)))
-
-        def pieces(ids: Sequence[int]) -> Sequence[str]:
-            return self.data.tokenizer.pieces(ids)
-
-        return Lens(stack, logits, pieces, of_decoder=False)
+        return lens_of(model, vectors and vectors.stack, self.data.tokenizer, head=model.head)

@@ -6,7 +6,6 @@ Shapes: B images, C channels, H and W height and width in pixels, D width of the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tformer_cli.data.core.media import shown
-from tformer_cli.inspectors.base import Axis, Example, Explained, Inspector, Lens, Load
+from tformer_cli.inspectors.base import Axis, Example, Explained, Inspector, Lens, Load, files_read, lens_of
 from tformer_cli.inspectors.encoders import spaced
 from tformer_cli.predictors.base import Input
 
@@ -44,14 +43,11 @@ class ImageInspector(Inspector[Any]):
 
     def examples(self, model: Any, inputs: Sequence[Input]) -> list[Example]:
         """Return the example of each image file; see `Inspector.examples`."""
-        device, read = next(model.parameters()).device, self.predictor.files.read
-        examples = []
-        for item in inputs:
-            content = getattr(item, "content", None) or Path(str(item))
-            name = str(getattr(item, "name", item))
-            images = self.data.images.of_images([read(content, name)], device)
-            examples.append(self.example(model, images, Path(name).name))
-        return examples
+        device = next(model.parameters()).device
+        return [
+            self.example(model, self.data.images.of_images([content], device), name)
+            for content, name in files_read(self.predictor.files, inputs)
+        ]
 
     def of_split(self, model: Any, split: str, count: int) -> list[Example]:
         """Return examples of a split; see `Inspector.of_split`."""
@@ -131,7 +127,7 @@ class CaptioningInspector(ImageInspector):
 
     def lens(self, model: Any) -> Lens | None:
         """Return the output layer of the decoder."""
-        return decoder_lens(self, model)
+        return lens_of(model, model.decoder.decoder, self.data.tokenizer, self.data.target_language)
 
 
 def with_text(
@@ -145,7 +141,7 @@ def with_text(
         example: the example of the encoder.
         inputs: inputs of the encoder.
         ids: tokens of the text.
-        text: the text.
+        text: the text, from which the tokens may be encoded again: the search may have chosen others.
     """
     tokenizer, language = inspector.data.tokenizer, inspector.data.target_language
     target_inputs = torch.tensor([[tokenizer.bos_id, *ids]], device=inputs[0].device)
@@ -154,19 +150,6 @@ def with_text(
     example.outputs = tokenizer.pieces([*ids, tokenizer.eos_id], language)
     example.answer = text
     return example
-
-
-def decoder_lens(inspector: Inspector[Any], model: Any) -> Lens:
-    """Return the output layer of an encoder-decoder with a decoder of its own."""
-    stack = model.decoder.decoder
-
-    def logits(hidden: Tensor) -> Tensor:
-        return model.logits(stack.norm(hidden))
-
-    def pieces(ids: Sequence[int]) -> Sequence[str]:
-        return inspector.data.tokenizer.pieces(ids, inspector.data.target_language)
-
-    return Lens(stack, logits, pieces, of_decoder=True)
 
 
 class ImageGenerationInspector(Inspector[Any]):

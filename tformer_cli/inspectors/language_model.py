@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from tformer_cli.inspectors.base import Axis, Example, Lens, Load, TextInspector, TokenVectors, repeated, sizes_up_to
+from tformer_cli.inspectors.base import (
+    Axis,
+    Example,
+    Lens,
+    Load,
+    TextInspector,
+    TokenVectors,
+    lens_of,
+    repeated,
+    sizes_up_to,
+)
 from tformer_cli.inspectors.encoders import spaced
 from tformer_cli.nn.block import Stack
 from tformer_cli.predictors.base import Input
@@ -25,7 +33,7 @@ class LanguageModelInspector(TextInspector[Any]):
         tokens = torch.tensor([value], device=next(model.parameters()).device)
         with torch.inference_mode():
             best = int(model.logits(model(tokens))[0, -1].argmax())
-        names = self._pieces([*value, best])
+        names = self.data.tokenizer.pieces([*value, best])
         example = Example(name, lambda: model(tokens), decoder=Axis.of_tokens(names[:-1]), outputs=names[1:])
         example.answer = f"next token: {names[-1]}"
         sizes = sizes_up_to(self.config.model.max_length)
@@ -39,18 +47,8 @@ class LanguageModelInspector(TextInspector[Any]):
 
     def lens(self, model: Any) -> Lens | None:
         """Return the output layer; None for models without blocks."""
-        stack = model.stack
-        if not isinstance(stack, Stack):
-            return None
-
-        def logits(hidden: Tensor) -> Tensor:
-            return model.logits(stack.norm(hidden))
-
-        return Lens(stack, logits, self._pieces, of_decoder=True)
+        return lens_of(model, model.stack, self.data.tokenizer)
 
     def token_vectors(self, model: Any) -> TokenVectors | None:
         """Return the embedding and the blocks; None for models without blocks."""
         return TokenVectors(model.embedding, model.stack) if isinstance(model.stack, Stack) else None
-
-    def _pieces(self, ids: Sequence[int]) -> Sequence[str]:
-        return self.data.tokenizer.pieces(ids)

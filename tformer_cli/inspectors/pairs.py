@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tformer_cli.data.text.pairs import Pair, PairBatch
-from tformer_cli.inspectors.base import Axis, Example, Lens, Load, TextInspector, TokenVectors, sizes_up_to
+from tformer_cli.inspectors.base import Axis, Example, Lens, Load, TextInspector, TokenVectors, lens_of, sizes_up_to
 from tformer_cli.inspectors.encoders import spaced
 from tformer_cli.nn.block import Stack
 from tformer_cli.predictors.base import Input
@@ -75,14 +75,7 @@ class TranslationInspector(TextInspector[Any]):
 
     def lens(self, model: Any) -> Lens | None:
         """Return the output layer of the decoder; None for models without blocks."""
-        stack = getattr(model, "decoder", None)
-        if not isinstance(stack, Stack):
-            return None
-
-        def logits(hidden: Tensor) -> Tensor:
-            return model.logits(stack.norm(hidden))
-
-        return Lens(stack, logits, self.target_pieces, of_decoder=True)
+        return lens_of(model, getattr(model, "decoder", None), self.data.tokenizer, self.data.target_language)
 
     def token_vectors(self, model: Any) -> TokenVectors | None:
         """Return the source embedding and the blocks of the encoder; None for models without blocks."""

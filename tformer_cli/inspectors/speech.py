@@ -6,17 +6,15 @@ Shapes: T frames, T' frames after subsampling, F features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tformer_cli.inspectors.base import Axis, Emissions, Example, Inspector, Lens, Load, repeated
+from tformer_cli.inspectors.base import Axis, Emissions, Example, Inspector, Lens, Load, files_read, lens_of, repeated
 from tformer_cli.inspectors.encoders import spaced
-from tformer_cli.inspectors.images import decoder_lens, with_text
-from tformer_cli.nn.block import Stack
+from tformer_cli.inspectors.images import with_text
 from tformer_cli.predictors.base import Input
 
 FRAMES = (100, 200, 400, 800)
@@ -32,12 +30,9 @@ class RecordingInspector(Inspector[Any]):
         """Return the example of each recording; see `Inspector.examples`."""
         data, device = self.data, next(model.parameters()).device
         examples = []
-        for item in inputs:
-            content = getattr(item, "content", None) or Path(str(item))
-            name = str(getattr(item, "name", item))
-            sound = self.predictor.files.read(content, name)[: data.max_length]
-            batch = data.collate([sound], [""], np.zeros(1, np.int64)).to(device)
-            examples.append(self.example(model, batch, Path(name).name))
+        for sound, name in files_read(self.predictor.files, inputs):
+            batch = data.collate([sound[: data.max_length]], [""], np.zeros(1, np.int64)).to(device)
+            examples.append(self.example(model, batch, name))
         return examples
 
     def of_split(self, model: Any, split: str, count: int) -> list[Example]:
@@ -104,14 +99,7 @@ class SpeechRecognitionInspector(RecordingInspector):
 
     def lens(self, model: Any) -> Lens | None:
         """Return the output layer of the decoder; None: the model has none."""
-        stack = getattr(model, "decoder", None)
-        if not isinstance(stack, Stack):
-            return None
-
-        def logits(hidden: Tensor) -> Tensor:
-            return model.logits(stack.norm(hidden))
-
-        return Lens(stack, logits, self.data.tokenizer.pieces, of_decoder=True)
+        return lens_of(model, getattr(model, "decoder", None), self.data.tokenizer)
 
 
 class SpeechTranslationInspector(RecordingInspector):
@@ -126,4 +114,4 @@ class SpeechTranslationInspector(RecordingInspector):
 
     def lens(self, model: Any) -> Lens | None:
         """Return the output layer of the decoder."""
-        return decoder_lens(self, model)
+        return lens_of(model, model.decoder.decoder, self.data.tokenizer, self.data.target_language)
