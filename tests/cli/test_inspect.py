@@ -269,6 +269,8 @@ def test_tensorboard_has_an_image_of_each_figure(run):
     names = [figure["name"] for figure in numbers(run / "inspect")["figures"]]
     assert sorted(events.Tags()["images"]) == sorted(f"inspect/{name}" for name in names)
     assert events.Images(f"inspect/{names[0]}")[0].step == 2
+    assert main(["inspect", str(run), "a film", *QUICK]) == 0  # the file of events is from an earlier call
+    assert sorted(path.name for path in (run / "inspect").iterdir()) == ["index.html", "inspect.json"]
 
 
 @pytest.fixture
