@@ -118,8 +118,9 @@ def test_the_heads_of_all_layers_are_compared_in_one_pass(monkeypatch):
     torch.manual_seed(0)
     kind, runs = AttentionKind.encoder, []
     model = Model(*(GivenWeights(random_weights(seed, 2, 6, 6), kind, **tensors()) for seed in range(3)))
-    model.register_forward_hook(lambda *_: runs.append(1))
     subject = subject_of(model, encoder=WORDS)
+    assert len(subject.layers(kind)) == 3  # known before the passes are counted
+    model.register_forward_hook(lambda *_: runs.append(1))
     together = heads.diversity(subject, kind)
     assert together is not None and len(runs) == 1 and together.numbers["layers"] == [1, 2, 3]
     monkeypatch.setattr(heads, "RECORDED_BYTES", 0)
