@@ -41,6 +41,31 @@ def test_each_token_may_have_a_replacement_of_its_own():
     np.testing.assert_allclose(occlusion(linear, INPUTS, baseline), expected, atol=1e-6)
 
 
+def test_gradients_of_vectors_of_tokens_do_not_use_cudnn():
+    """Its recurrent layers have none in evaluation mode."""
+    used = []
+
+    def score(batch):
+        used.append(torch.backends.cudnn.enabled)
+        return batch.flatten(1).sum(1)
+
+    before = torch.backends.cudnn.enabled
+    gradient_times_input(score, INPUTS)
+    gradient_times_input(score, torch.zeros(3, 4, 4))
+    assert used == [False, before] and torch.backends.cudnn.enabled == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_recurrent_models_have_gradients_on_a_gpu(kind):
+    torch.manual_seed(0)
+    layer, inputs = kind(2, 4, batch_first=True).eval(), INPUTS
+    expected = gradient_times_input(lambda batch: layer(batch)[0].sum((1, 2)), inputs)
+    layer.cuda()
+    result = gradient_times_input(lambda batch: layer(batch)[0].sum((1, 2)), inputs.cuda())
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
 def test_gradients_are_those_of_finite_differences(network):
     inputs, step = INPUTS.double(), 1e-6
     result = gradient_times_input(network, inputs)

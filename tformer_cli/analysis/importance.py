@@ -10,6 +10,7 @@ Shapes: B batch, T tokens, D width of a vector, C channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -31,8 +32,12 @@ def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _gradients(score: Score, inputs: Tensor) -> Tensor:
-    """Return the gradient of the score of each input with respect to it, (B, ...)."""
-    with torch.enable_grad():
+    """Return the gradient of the score of each input with respect to it, (B, ...).
+
+    The gradients of cuDNN's recurrent layers need training mode; those of PyTorch itself, which it uses instead, do not.
+    """
+    recurrent = inputs.dim() == 3  # (B, T, D); the convolutions of pictures are much faster with cuDNN
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext():
         inputs = inputs.detach().requires_grad_()
         (gradients,) = torch.autograd.grad(score(inputs).sum(), inputs)
     return gradients
