@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from tests.fixtures.write import DATA, FOLDER
 from tformer_cli.cli import inspect as command
 from tformer_cli.cli.main import main
 from tformer_cli.errors import DataError, RunError
+from tformer_cli.predictors.base import Prediction
 
 FIGURES = ["--figures", "lens,vectors"]
 QUICK = ["--figures", "vectors", "--format", "none", "-q"]
@@ -75,6 +77,36 @@ def test_examples_of_a_split_are_the_default_and_their_number_is_chosen(run):
     assert len(numbers(run / "inspect")["figures"]) == 3
 
 
+def test_without_inputs_a_line_says_what_is_used(run, capsys):
+    cache = f"data.cache={run / 'cache'}"
+    loud = [part for part in QUICK if part != "-q"]
+    assert main(["inspect", str(run), cache, *loud, "--examples", "1", "--split", "train"]) == 0
+    assert "no inputs given: 1 example of the train split" in capsys.readouterr().err
+    assert main(["inspect", str(run), "a film", *loud]) == 0
+    assert "no inputs given" not in capsys.readouterr().err
+
+
+def test_inputs_are_read_from_standard_input(run, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a film\na good film\n")))
+    assert main(["inspect", str(run), "-", *QUICK]) == 0
+    assert [figure["example"] for figure in numbers(run / "inspect")["figures"]] == ["a film", "a good film"]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert main(["inspect", str(run), "-", *QUICK]) == 1
+    assert error(capsys) == "standard input: no inputs in it: give some, or leave it out"
+
+
+def test_a_text_without_tokens_is_one_line(run, monkeypatch, capsys):
+    reading = "tformer_cli.predictors.masked_tokens.MaskedTokensPredictor.read_inputs"
+    monkeypatch.setattr(reading, lambda self, inputs: [Prediction("")])
+    assert main(["inspect", str(run), "", *QUICK]) == 1
+    assert error(capsys) == "input 1: it has no tokens: leave it out, or give a text with a word or more"
+
+
+def test_names_of_figures_may_have_spaces_around_them(run):
+    assert main(["inspect", str(run), "a film", "--figures", " vectors, lens", "--format", "none", "-q"]) == 0
+    assert {figure["kind"] for figure in numbers(run / "inspect")["figures"]} == {"vectors", "lens"}
+
+
 def test_output_formats_and_quiet(run, tmp_path, capsys):
     output = tmp_path / "new" / "pages"
     assert main(["inspect", str(run), "a film", *FIGURES, "--format", "svg", "-o", str(output), "-q"]) == 0
@@ -88,9 +120,12 @@ def test_output_formats_and_quiet(run, tmp_path, capsys):
 def test_the_list_names_each_kind_and_needs_no_run(capsys):
     from tformer_cli.figures import kinds
 
-    assert main(["inspect", "no such run", "--figures", "list"]) == 0
-    out = capsys.readouterr().out
-    assert all(f"\n{name}" in f"\n{out}" for name in kinds())
+    for arguments in (["no such run"], []):
+        assert main(["inspect", *arguments, "--figures", "list"]) == 0
+        out = capsys.readouterr().out
+        assert all(f"\n{name}" in f"\n{out}" for name in kinds())
+    assert main(["inspect"]) == 2
+    assert error(capsys) == "missing argument 'run': see `tformer inspect --help`"
 
 
 @pytest.mark.parametrize(
@@ -260,10 +295,26 @@ def test_senses_of_a_word_are_read_from_a_file(run, tmp_path):
     assert not any("goodness" in context for context in figures["vectors-map"]["contexts"])
 
 
-def test_tensorboard_has_an_image_of_each_figure(run):
+def test_senses_alone_draw_the_figures_of_the_word(run, tmp_path):
+    long = "film " * 100  # too long to be an example, of which none is drawn
+    (tmp_path / "sentences.txt").write_text(f"{long}\na good film\nso good", encoding="utf-8")
+    arguments = ["inspect", str(run), "--senses", "good", str(tmp_path / "sentences.txt"), "--format", "none", "-q"]
+    assert main(arguments) == 0
+    assert {figure["kind"] for figure in numbers(run / "inspect")["figures"]} == {"vectors"}
+    assert not numbers(run / "inspect")["missing"]
+
+
+def test_a_word_in_no_text_is_an_error_before_predictions(run, monkeypatch, capsys):
+    monkeypatch.setattr("tformer_cli.inspectors.base.TextInspector.examples", None)
+    assert main(["inspect", str(run), "a good film", "--senses", "walrus", "--figures", "lens,vectors"]) == 1
+    assert error(capsys).startswith("--senses walrus: none of the texts has the word (1 read)")
+
+
+def test_tensorboard_has_an_image_of_each_figure(run, capsys):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    assert main(["inspect", str(run), "a film", *FIGURES, "--format", "none", "--tensorboard", "-q"]) == 0
+    assert main(["inspect", str(run), "a film", *FIGURES, "--format", "none", "--tensorboard"]) == 0
+    assert f"tensorboard --logdir {run / 'inspect'}" in capsys.readouterr().err
     events = EventAccumulator(str(run / "inspect"), size_guidance={"images": 0})
     events.Reload()
     names = [figure["name"] for figure in numbers(run / "inspect")["figures"]]

@@ -13,8 +13,10 @@ from tformer_cli.cli.main import main
 from tformer_cli.cli.media_inputs import media
 from tformer_cli.cli.prediction_output import Notes, as_rows, in_order
 from tformer_cli.cli.reading import Line
+from tformer_cli.config.schema.data import ImageDataConfig
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.predictors.base import Prediction
+from tformer_cli.predictors.media import ImageFiles
 
 
 def of(line: str) -> Line:
@@ -202,8 +204,9 @@ def test_a_file_is_named_before_each_answer_and_silence_is_one_too(capsys):
 
 def test_all_files_are_looked_for_before_the_first_is_answered(tmp_path):
     (tmp_path / "one.wav").touch()
-    with pytest.raises(DataError, match=r"two.wav: no such file or folder"):
-        media(None, [tmp_path / "one.wav", tmp_path / "two.wav"], ())
+    task = SimpleNamespace(predictor=SimpleNamespace(files=ImageFiles(ImageDataConfig(), [])))
+    with pytest.raises(DataError, match=r"two.wav: no such file or folder: this run reads images: give their paths"):
+        media(task, [tmp_path / "one.wav", tmp_path / "two.wav"], ())
     assert [line.value for line in media(None, [tmp_path / "one.wav"], ())] == [str(tmp_path / "one.wav")]
 
 

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cosine
 from tests.properties.families import family_named
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.figures.base import Options, Subject
-from tformer_cli.figures.vectors import BATCH_TEXTS, KIND, pattern_of, places
+from tformer_cli.figures.vectors import BATCH_TEXTS, KIND, check_senses, pattern_of, places
 
 TEXTS = ["a good film", "the film is good", "what a bore", "so good", "goodness is rare"]
 
@@ -127,4 +127,5 @@ def test_a_word_that_is_too_rare_is_one_line(word, cause, tmp_path):
 def test_models_without_tokens_have_no_such_vectors(tmp_path):
     assert "no tokens" in KIND.missing(subject_of("vit", tmp_path))
     with pytest.raises(ConfigError, match="--senses: the model reads no tokens"):
-        KIND.missing(subject_of("vit", tmp_path, senses="good"))
+        subject = subject_of("vit", tmp_path)
+        check_senses(subject.inspector, subject.model, "good", ["photo.png"])

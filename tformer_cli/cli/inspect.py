@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tformer_cli.cli.arguments import PredictionArguments, machine_names, named_as_options
-from tformer_cli.cli.choices import one_of
+from tformer_cli.cli.choices import one_of, run_folders
 from tformer_cli.cli.options import CHECKPOINT, DEVICE, QUIET, RUN, check_split, split_option
-from tformer_cli.errors import ConfigError, RunError, TformerError
+from tformer_cli.errors import ConfigError, DataError, RunError, TformerError
 
 if TYPE_CHECKING:
     from tformer_cli.figures.base import Kind, Options, Subject
@@ -32,11 +32,13 @@ MEMORY = "out of memory"
 OF_SPLIT = {"calibration"}
 """Kinds of figures of all predictions of the split, whatever inputs the user gives."""
 
+INSPECTED = typer.Argument(None, metavar="RUN", help=RUN.help, autocompletion=run_folders, show_default=False)
+"""The run, which `--figures list` does not need."""
 INPUTS = typer.Argument(
     None,
     metavar="[TEXT | FILE | FOLDER]... [KEY=VALUE]...",
-    help="Texts, text files or tables; or images, recordings and folders of them. If omitted, examples of --split are"
-    " used. Settings, such as decode.beam=1.",
+    help="Texts, text files or tables; or images, recordings and folders of them. - reads standard input. If"
+    " omitted, examples of --split are used. Settings, such as decode.beam=1.",
 )
 
 
@@ -80,7 +82,7 @@ SENSES = typer.Option(
     "",
     "--senses",
     metavar="WORD",
-    help="Text: compare the vectors of this word in all inputs.",
+    help="Text: compare the vectors of this word in all inputs; draws only these figures, unless --figures names more.",
     show_default=False,
 )
 FORMAT = typer.Option(
@@ -97,7 +99,7 @@ TENSORBOARD = typer.Option(False, "--tensorboard", help="Also write the figures 
 
 
 def inspect(
-    run: Path = RUN,
+    run: Path = INSPECTED,
     inputs: list[str] = INPUTS,
     figures: str = FIGURES,
     layers: str = LAYERS,
@@ -122,16 +124,18 @@ def inspect(
     from tformer_cli.cli.output import note
     from tformer_cli.figures.base import Options
 
-    if figures == "list":
+    if figures.strip() == "list":
         _list()
         return
+    if run is None:
+        raise ConfigError("missing argument 'run'", "see `tformer inspect --help`")
     check_split(split)
     formats = chosen_formats(form)
     options = Options(numbers_of(layers, "--layers"), numbers_of(heads, "--heads"), query, senses)
     arguments = PredictionArguments(
         run, inputs or [], {}, (), "", "", False, None, device, checkpoint, literal=True, precision="fp32"
     )
-    kinds = chosen_kinds(figures, given=bool(arguments.input_arguments))
+    kinds = chosen_kinds(figures or ("vectors" if senses else ""), given=bool(arguments.input_arguments))
     shown = output or run_folder(run) / "inspect"
     folder = Path(os.path.realpath(shown))  # the target of a symbolic link is replaced, not the link
     check_folder(folder)
@@ -140,8 +144,8 @@ def inspect(
         note(line, quiet=quiet)
 
     opened = _open(arguments)
-    without = kinds.keys() <= MODEL_ALONE
-    count = 0 if without and not arguments.input_arguments else examples
+    without = kinds.keys() <= MODEL_ALONE and not arguments.input_arguments
+    count = 0 if without or (senses and kinds.keys() == {"vectors"}) else examples
     with exact_products():
         subject, reason = _subject(opened, arguments, options, count, split, bool(figures), report)
         sections = draw_all(subject, kinds.values(), explicit=bool(figures), report=report, reason=reason)
@@ -149,6 +153,7 @@ def inspect(
     write_folder(folder, files)
     if tensorboard:
         _write_events(folder, sections, opened)
+        report(f"to open the events: tensorboard --logdir {shown}")
     count = sum(len(section.figures) for section in sections)
     report(f"{count:,} figure{'' if count == 1 else 's'} in {shown / 'index.html'}")
 
@@ -176,10 +181,11 @@ def chosen_kinds(names: str, *, given: bool = False) -> dict[str, Kind]:
     every = kinds()
     if not names:
         return {name: kind for name, kind in every.items() if not (kind.explicit or (given and name in OF_SPLIT))}
-    for name in names.split(","):
+    chosen = [name.strip() for name in names.split(",")]
+    for name in chosen:
         if name not in every:
             raise ConfigError(f"--figures: no figure {name!r}", f"there are: {', '.join(every)}")
-    return {name: every[name] for name in every if name in names.split(",")}
+    return {name: every[name] for name in every if name in chosen}
 
 
 def chosen_formats(names: str) -> tuple[str, ...]:
@@ -325,27 +331,34 @@ def _subject(
     from tformer_cli.evaluators.base import Scoring
     from tformer_cli.figures.base import Subject
     from tformer_cli.figures.places import check_query
+    from tformer_cli.figures.vectors import check_senses
     from tformer_cli.predictors.text import TextPredictor
 
     if isinstance(opened.task.predictor, TextPredictor):
         opened.task.predictor.on_long_remedy = ""  # this command does not cut or skip inputs
     inspector = opened.task.inspector
     texts, examples, reason = inputs_of(opened.task, arguments, report), [], ""
-    if texts:
+    if options.senses and not texts:
+        texts = inspector.texts(split, MOST_TEXTS)
+        if len(texts) == MOST_TEXTS:
+            report(f"--senses reads {MOST_TEXTS:,} texts of the {split} split, evenly spaced")
+    if options.senses:
+        check_senses(inspector, opened.model, options.senses, texts)
+    if arguments.input_arguments and count:
         examples = inspector.examples(opened.model, texts[:count])
         if len(texts) > count > 0:
             report(f"figures of the first {count} of {len(texts):,} inputs: --examples N draws more")
     elif count:
         try:
             examples = inspector.of_split(opened.model, split, count)
-            texts = inspector.texts(split, MOST_TEXTS) if options.senses else []
         except TformerError as error:  # its data is gone, or a library is missing
             if explicit or options.query or options.senses:
                 raise
             reason = f"there are no inputs: {error}"
             report(reason)
-        if len(texts) == MOST_TEXTS:
-            report(f"--senses reads {MOST_TEXTS:,} texts of the {split} split, evenly spaced")
+        else:
+            plural = "" if len(examples) == 1 else "s"
+            report(f"no inputs given: {len(examples)} example{plural} of the {split} split")
 
     if options.query:
         check_query(options.query, examples)
@@ -364,7 +377,7 @@ def inputs_of(task: Any, arguments: PredictionArguments, report: Any) -> list[An
     Raises:
         DataError: if a file cannot be read.
     """
-    from tformer_cli.cli import inputs
+    from tformer_cli.cli import inputs, text
     from tformer_cli.cli.media_inputs import media
     from tformer_cli.cli.translate import lines_of
 
@@ -377,6 +390,9 @@ def inputs_of(task: Any, arguments: PredictionArguments, report: Any) -> list[An
     values = [line.value for line in islice(lines, MOST_TEXTS + 1)]
     if len(values) > MOST_TEXTS:
         report(f"only the first {MOST_TEXTS:,} inputs are read")
+    if not values:
+        names = ", ".join(text.name_of(Path(item)) for item in arguments.input_arguments)
+        raise DataError(f"{names}: no inputs in it", "give some, or leave it out")
     return values[:MOST_TEXTS]
 
 

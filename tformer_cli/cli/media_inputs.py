@@ -22,7 +22,9 @@ def media(task: Any, paths: Sequence[Path], columns: tuple[str, ...]) -> Iterato
         raise ConfigError(f"--column is given {len(columns)} times", "an input is one column")
     for path in paths:
         if str(path) != "-" and not path.exists():
-            raise DataError(f"{path}: no such file or folder")
+            raise DataError(
+                f"{path}: no such file or folder", f"this run reads {task.predictor.files.contents}: give their paths"
+            )
     return (line for path in paths or [Path("-")] for line in _media_of(task, path, columns))
 
 

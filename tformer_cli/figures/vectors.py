@@ -22,7 +22,7 @@ from tformer_cli.draw import Curve, Curves, HeatMap
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.figures.base import Figure, Kind, Subject, token_names
 from tformer_cli.figures.lens import layer_names
-from tformer_cli.inspectors.base import Axis, Example, TokenVectors
+from tformer_cli.inspectors.base import Axis, Example, Inspector, TokenVectors
 from tformer_cli.languages import UNSPACED
 from tformer_cli.nn.taps import output_of
 from tformer_cli.tokenizers.segmentation import SPACE_MARK
@@ -31,6 +31,7 @@ MAX_OCCURRENCES, MAX_DRAWN, MAX_OTHERS, MAX_POSITIONS = 500, 40, 2000, 60
 BATCH_TEXTS, OTHERS_OF_TEXT, CONTEXT, NEAREST = 32, 8, 16, 3
 """Texts that are read together, further tokens of each, characters of context on each side, and neighbours."""
 
+NO_TOKENS = "the model reads no tokens in layers"
 MAX_FLATNESS = 4
 """The largest ratio of the spreads of a map whose axes have equal units."""
 BYTE_SPACE, CONTINUES = "\u0120", "##"
@@ -134,10 +135,27 @@ def occurrences(subject: Subject, vectors: TokenVectors, word: str) -> Occurrenc
             break
     count = len(result.contexts)
     if count < 2:
-        cause = "the texts have the word only once" if count else "none of the texts has the word"
-        remedy = "give texts in which it is twice or more"
-        raise DataError(f"--senses {word}: {cause} ({len(subject.texts):,} read)", remedy)
+        raise too_rare(word, count, len(subject.texts))
     return result
+
+
+def too_rare(word: str, count: int, texts: int) -> DataError:
+    """Return the error that a word occurs less than twice in a number of texts."""
+    cause = "the texts have the word only once" if count else "none of the texts has the word"
+    return DataError(f"--senses {word}: {cause} ({texts:,} read)", "give texts in which it is twice or more")
+
+
+def check_senses(inspector: Inspector[Any], model: Any, word: str, texts: Sequence[Any]) -> None:
+    """Refuse a word that is in no text, before slow work starts.
+
+    Raises:
+        ConfigError: if the model reads no texts.
+        DataError: if none of the texts has the word.
+    """
+    if inspector.token_vectors(model) is None:
+        raise ConfigError(f"--senses: {NO_TOKENS}", "leave it out")
+    if next(_with_word(pattern_of(word), texts), None) is None:
+        raise too_rare(word, 0, len(texts))
 
 
 def _with_word(pattern: regex.Pattern[str], texts: Iterable[Any]) -> Iterator[Any]:
@@ -261,18 +279,8 @@ def _by_layer(word: str, states: np.ndarray, result: Occurrences) -> Figure:
 
 
 def missing(subject: Subject) -> str:
-    """Return the reason why a subject has no vectors of tokens; empty: it has some.
-
-    Raises:
-        ConfigError: if the user names a word.
-    """
-    vectors = subject.inspector.token_vectors(subject.model)
-    reason = ""
-    if vectors is None:
-        reason = "the model reads no tokens in layers"
-    if reason and subject.options.senses:
-        raise ConfigError(f"--senses: {reason}", "leave it out")
-    return reason
+    """Return the reason why a subject has no vectors of tokens; empty: it has some."""
+    return NO_TOKENS if subject.inspector.token_vectors(subject.model) is None else ""
 
 
 KIND = Kind(

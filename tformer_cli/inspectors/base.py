@@ -353,7 +353,8 @@ class TextInspector(Inspector[M]):
             if isinstance(item, Refusal):
                 raise BadInput(number, item.reason, item.remedy)
             if not isinstance(item, Readable):
-                raise DataError(f"input {number + 1}: {item.details.get('error', 'it has no tokens')}")
+                cause = item.details.get("error", "it has no tokens")
+                raise DataError(f"input {number + 1}: {cause}", "leave it out, or give a text with a word or more")
             examples.append(self.example(model, item.value, text if isinstance(text, str) else " | ".join(text)))
         return examples
 

@@ -21,6 +21,11 @@ class MediaFiles(Protocol):
     """How files of a kind are found and read: images or recordings."""
 
     @property
+    def contents(self) -> str:
+        """Return the name of what the files contain, in the plural."""
+        ...
+
+    @property
     def endings(self) -> tuple[str, ...]:
         """Return the endings of the files that are searched in a folder."""
         ...

@@ -40,7 +40,7 @@ class ImageFiles:
         columns: columns of tables that may contain images.
     """
 
-    endings = IMAGES
+    contents, endings = "images", IMAGES
 
     def __init__(self, config: ImageDataConfig, columns: Sequence[str]) -> None:
         self.config, self.columns = config, tuple(columns)
@@ -74,6 +74,11 @@ class RecordingFiles:
 
     def __init__(self, data: SpeechData) -> None:
         self.data = data
+
+    @property
+    def contents(self) -> str:
+        """Return the name of recordings or of stored features."""
+        return "files of features" if self.data.stored else "recordings"
 
     @property
     def endings(self) -> tuple[str, ...]:
