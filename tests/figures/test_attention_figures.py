@@ -5,18 +5,21 @@ from __future__ import annotations
 import base64
 import json
 import re
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from torch import nn
 
 from tests.fixtures.recorded_attention import GivenWeights, Model, random_weights, subject_of, tokens
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Gallery, HeatMap, HeatMaps, svg
-from tformer_cli.figures import attention
-from tformer_cli.figures.base import Options
+from tformer_cli.figures import attention, looks
+from tformer_cli.figures.base import Layer, Options
 from tformer_cli.figures.places import marks_of, names_of, number_of
 from tformer_cli.figures.viewer import MOST_POSITIONS, Contents, viewer
 from tformer_cli.inspectors.base import Axis
+from tformer_cli.nn.recurrent_attention import RecurrentAttention
 
 SOURCE, TARGET = tokens("the old cat </s>"), tokens("<s> die alte Katze")
 IMAGE = np.full((8, 12, 3), 90, np.uint8)
@@ -52,6 +55,16 @@ def test_figures_are_the_mean_and_all_heads_of_each_layer():
     assert mean.numbers["queries"] == ["die", "alte", "Katze", "</s>"] and mean.numbers["keys"] == list(SOURCE.names)
     assert figures["attention-1-encoder-1"].numbers["queries"] == list(SOURCE.names)
     assert all("<svg" in svg(figure.picture) for figure in figures.values())
+
+
+def test_captions_say_what_holds_for_the_layer():
+    _, subject = translated()
+    captions = [figure.caption for figure in attention.draw(subject)]
+    assert captions == ["", "", *2 * ["A query has the name of the token that it predicts"]]
+    model = nn.ModuleDict({"cross": RecurrentAttention(cast(Any, nn.Identity()))})
+    caption = attention.caption_of(model, Layer("cross", AttentionKind.cross, 1, 1, "cross-attention"))
+    assert caption.endswith("of the alignment of a recurrent decoder (Bahdanau, Luong)")
+    assert "ecurrent" not in attention.KIND.about and "cyan" not in looks.KIND.about
 
 
 def test_chosen_heads_are_drawn():

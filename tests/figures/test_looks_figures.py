@@ -64,6 +64,10 @@ def test_points_of_an_image_have_a_column_and_layers_a_row():
     (figure,) = looks.draw(subject_of(model, encoder=PATCHES, image=IMAGE))
     assert isinstance(figure.picture, Gallery) and figure.picture.columns == 4
     assert figure.numbers["queries"] == ["[class]", "row 1, column 1", "row 2, column 2", "row 2, column 3"]
+    assert figure.caption == (
+        "Mean over heads; red parts have large weights and dark ones small weights, relative to the largest of each"
+        " image; a cyan square marks the query"
+    )
     np.testing.assert_allclose(figure.picture.weights[4 + 2], weights[1].mean(0)[5, 1:].reshape(2, 3))
     first, second = figure.picture.images[:2]
     assert not (first == looks.POINT_COLOUR).all(-1).any() and tuple(second[16, 16]) == looks.POINT_COLOUR

@@ -19,6 +19,7 @@ from tformer_cli.figures.base import MEAN, Figure, Kind, Layer, Subject, attenti
 from tformer_cli.figures.places import axes_of, marks_of, query_names, side_of, unit_name
 from tformer_cli.figures.viewer import viewer
 from tformer_cli.inspectors.base import Axis, Example
+from tformer_cli.nn.recurrent_attention import RecurrentAttention
 from tformer_cli.nn.taps import attention_weights
 
 MOST_VALUES = 1_000_000
@@ -131,19 +132,31 @@ def draw(subject: Subject) -> Iterator[Figure]:
                              example.name)  # fmt: skip
             mean = bounded(mean_map(example, layer, weights, subject.heads_title(layer)), side)
             shown = {"weights": mean.values, "queries": mean.rows, "keys": mean.columns}
-            yield Figure(name, title, mean, numbers | shown, example=example.name)
+            caption = caption_of(subject.model, layer)
+            yield Figure(name, title, mean, numbers | shown, caption, example.name)
             if len(heads) > 1:
                 grid = bounded(head_maps(example, layer, weights, heads), side)
                 shown = {"weights": grid.values, "queries": grid.rows, "keys": grid.columns}
-                yield Figure(f"{name}-heads", f"{layer.title}, each head", grid, numbers | shown, example=example.name)
+                yield Figure(f"{name}-heads", f"{layer.title}, each head", grid, numbers | shown, caption, example.name)
+
+
+def caption_of(model: nn.Module, layer: Layer) -> str:
+    """Return what differs between layers: the names of queries of cross-attention, and the weights of recurrent models.
+
+    Args:
+        model: the model.
+        layer: one of its layers.
+    """
+    parts = ["A query has the name of the token that it predicts"] if layer.kind is AttentionKind.cross else []
+    if isinstance(model.get_submodule(layer.name), RecurrentAttention):
+        parts.append("The weights are those of the alignment of a recurrent decoder (Bahdanau, Luong)")
+    return ". ".join(parts)
 
 
 KIND = Kind(
     "attention",
     "Attention weights",
-    "Each row is a query and sums to 1; the stronger the colour of a key, the more the query attends to it. A query of"
-    " cross-attention has the name of the token that it predicts. Recurrent models have no scores of queries and keys"
-    " of this form; their weights are those of their alignment.",
+    "Each row is a query and sums to 1; the stronger the colour of a key, the more the query attends to it.",
     draw,
     needs_attention,
     "softmax(Q Kᵀ / √d)",

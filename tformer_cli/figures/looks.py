@@ -205,19 +205,33 @@ def figure_of(name: str, look: Look, number: int, *, chosen: bool) -> Figure:
         values["keys"] = picture.rows[0].tokens
     elif isinstance(picture, HeatMap):
         values["keys"] = picture.columns
-    caption = look.heads.capitalize()
-    if not chosen and len(numbers) == 1:
-        goes_furthest = "whose attention goes further than uniform attention, more than that of others"
-        by = goes_furthest if look.queries is look.keys else "whose attention is most focussed"
-        caption = f"{caption}; the query is the one {by}; --query chooses another"
+    caption = caption_of(look, over_image=isinstance(picture, Gallery), automatic=not chosen and len(numbers) == 1)
     return Figure(name, title, picture, values, caption, look.example.name)
+
+
+def caption_of(look: Look, *, over_image: bool, automatic: bool) -> str:
+    """Return what a figure shows.
+
+    Args:
+        look: the attention.
+        over_image: whether it is drawn over the image.
+        automatic: whether the query is chosen automatically.
+    """
+    parts = [look.heads.capitalize()]
+    if over_image:
+        parts.append("red parts have large weights and dark ones small weights, relative to the largest of each image")
+        parts += ["a cyan square marks the query"] if look.queries.grid is not None else []
+    if automatic:
+        furthest_away = "with the keys that are furthest away on average, compared with equal attention to all keys"
+        by = furthest_away if look.queries is look.keys else "whose attention is concentrated on the fewest keys"
+        parts.append(f"the query is the one {by}; --query chooses another")
+    return "; ".join(parts)
 
 
 KIND = Kind(
     "looks",
     "What a position looks at",
-    "One query, and the keys that it attends to in each layer. A point of an image is marked by a cyan square; bright"
-    " parts are attended to, relative to the largest weight of each image.",
+    "One query, and the keys that it attends to in each layer: the stronger the colour, the larger the weight.",
     draw,
     needs_attention,
     "mean over heads of A_ij for one i",
