@@ -8,6 +8,7 @@ Shapes: L blocks, T positions, D model width, n occurrences.
 from __future__ import annotations
 
 import unicodedata
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -34,8 +35,10 @@ BATCH_TEXTS, OTHERS_OF_TEXT, CONTEXT, NEAREST = 32, 8, 16, 3
 NO_TOKENS = "the model reads no tokens in layers"
 MAX_FLATNESS = 4
 """The largest ratio of the spreads of a map whose axes have equal units."""
-BYTE_SPACE, CONTINUES = "\u0120", "##"
-"""The space in pieces of byte-level tokenizers, and the mark of pieces that continue a word in WordPiece."""
+CONTINUES = "##"
+"""The mark of pieces that continue a word in WordPiece."""
+BYTE = regex.compile(rb"<0x([0-9A-F]{2})>")
+"""A byte of a character that is in several tokens."""
 ENDS = regex.compile(r"</?s>|<pad>|\[(?:CLS|SEP|PAD)\]")
 """Tokens that are no part of the text."""
 
@@ -69,12 +72,19 @@ def pattern_of(word: str) -> regex.Pattern[str]:
 def spelled(names: Sequence[str]) -> list[str]:
     """Return the characters that each token adds to the text, by the marks of its tokenizer for spaces.
 
-    SentencePiece and byte-level tokenizers mark spaces; WordPiece marks pieces that continue a word.
+    SentencePiece and byte-level tokenizers mark spaces; WordPiece marks pieces that continue a word. A character whose
+    bytes are in several tokens is added by the last of them.
     """
-    names = ["" if ENDS.fullmatch(name) else name for name in names]
-    if any(SPACE_MARK in name or BYTE_SPACE in name for name in names):
-        return [name.replace(SPACE_MARK, " ").replace(BYTE_SPACE, " ") for name in names]
+    decoder = getincrementaldecoder("utf-8")("ignore")
+    names = ["" if ENDS.fullmatch(name) else decoder.decode(_with_bytes(name)) for name in names]
+    if any(SPACE_MARK in name for name in names):
+        return [name.replace(SPACE_MARK, " ") for name in names]
     return [name.removeprefix(CONTINUES) if name.startswith(CONTINUES) else f" {name}" * bool(name) for name in names]
+
+
+def _with_bytes(name: str) -> bytes:
+    """Return the name of a token in UTF-8, with its bytes that are written as <0xE6>."""
+    return BYTE.sub(lambda match: bytes.fromhex(match[1].decode()), name.encode())
 
 
 def places(pattern: regex.Pattern[str], names: Sequence[str]) -> Iterator[tuple[list[int], str]]:

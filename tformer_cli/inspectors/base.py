@@ -226,7 +226,7 @@ def lens_of(
         states = stack.norm(hidden)
         return model.logits(states if head is None else head(states))
 
-    return Lens(stack, logits, partial(tokenizer.pieces, language=language), of_decoder=head is None)
+    return Lens(stack, logits, partial(tokenizer.names, language=language), of_decoder=head is None)
 
 
 @dataclass(frozen=True)

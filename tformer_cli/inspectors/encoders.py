@@ -68,7 +68,7 @@ class EncoderInspector(TextInspector[Any]):
         device = next(model.parameters()).device
         tokens, lengths = tokens.to(device), lengths.to(device)
         segments = None if segments is None else segments.to(device)
-        names = self.data.tokenizer.pieces(tokens[0].tolist())
+        names = self.data.tokenizer.names(tokens[0].tolist())
 
         def run(batch: int, size: int) -> object:
             full = torch.full((batch,), size, device=device)

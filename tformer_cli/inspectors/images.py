@@ -146,8 +146,8 @@ def with_text(
     tokenizer, language = inspector.data.tokenizer, inspector.data.target_language
     target_inputs = torch.tensor([[tokenizer.bos_id, *ids]], device=inputs[0].device)
     example.run = lambda: model.decode(model.encode(*inputs), target_inputs)
-    example.decoder = Axis.of_tokens(tokenizer.pieces([tokenizer.bos_id, *ids], language))
-    example.outputs = tokenizer.pieces([*ids, tokenizer.eos_id], language)
+    example.decoder = Axis.of_tokens(tokenizer.names([tokenizer.bos_id, *ids], language))
+    example.outputs = tokenizer.names([*ids, tokenizer.eos_id], language)
     example.answer = text
     return example
 

@@ -33,7 +33,7 @@ class LanguageModelInspector(TextInspector[Any]):
         tokens = torch.tensor([value], device=next(model.parameters()).device)
         with torch.inference_mode():
             best = int(model.logits(model(tokens))[0, -1].argmax())
-        names = self.data.tokenizer.pieces([*value, best])
+        names = self.data.tokenizer.names([*value, best])
         example = Example(name, lambda: model(tokens), decoder=Axis.of_tokens(names[:-1]), outputs=names[1:])
         example.answer = f"next token: {names[-1]}"
         sizes = sizes_up_to(self.config.model.max_length)

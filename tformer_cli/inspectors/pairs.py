@@ -87,7 +87,7 @@ class TranslationInspector(TextInspector[Any]):
         return self._pieces(ids, self.data.target_language)
 
     def _pieces(self, ids: Sequence[int], language: str) -> Sequence[str]:
-        return self.data.tokenizer.pieces(ids, language)
+        return self.data.tokenizer.names(ids, language)
 
 
 class EditingInspector(TranslationInspector):

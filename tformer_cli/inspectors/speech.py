@@ -95,7 +95,7 @@ class SpeechRecognitionInspector(RecordingInspector):
             blank = probabilities[:, tokenizer.pad_id].clone()
             probabilities[:, tokenizer.pad_id] = -1
             best, ids = probabilities.max(-1)
-        return Emissions(tokenizer.pieces(ids.tolist()), best.cpu().numpy(), blank.cpu().numpy())
+        return Emissions(tokenizer.names(ids.tolist()), best.cpu().numpy(), blank.cpu().numpy())
 
     def lens(self, model: Any) -> Lens | None:
         """Return the output layer of the decoder; None: the model has none."""

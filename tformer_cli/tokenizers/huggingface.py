@@ -9,6 +9,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tformer_cli.errors import ConfigError, DataError, install_command
 from tformer_cli.regular import read_regular
 from tformer_cli.tokenizers.files import FORMAT, META, hash_files
+from tformer_cli.tokenizers.segmentation import SPACE_MARK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -258,8 +260,22 @@ class JsonTokenizer:
             return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
 
     def pieces(self, ids: Iterable[int], language: str | None = None) -> list[str]:
-        """Return the piece of each id."""
+        """Return the piece of each id as the vocabulary writes it."""
         return [self._tokenizer.id_to_token(int(i)) or "" for i in ids]
+
+    def names(self, ids: Iterable[int], language: str | None = None) -> list[str]:
+        """Return what readers see of each id: its text, in which U+2581 is a space and <0xE6> a byte.
+
+        Byte-level vocabularies write each byte as a letter. The bytes of a character that is in several pieces, and
+        control characters, remain bytes. Other vocabularies write text.
+        """
+        pieces = self.pieces(ids)
+        return [_text_of_bytes(piece) for piece in pieces] if self._is_byte_level else pieces
+
+    @functools.cached_property
+    def _is_byte_level(self) -> bool:
+        decoder = json.loads(self._content).get("decoder") or {}
+        return any(part.get("type") == "ByteLevel" for part in (decoder, *decoder.get("decoders", ())))
 
     def word_starts(self) -> list[bool]:
         """Return whether each piece begins a word.
@@ -270,6 +286,30 @@ class JsonTokenizer:
         if any(piece.startswith(WORD_MARKS) for piece in pieces):
             return [piece.startswith(WORD_MARKS) for piece in pieces]
         return [not piece.startswith("##") for piece in pieces]
+
+
+def _letters_of_bytes() -> dict[str, int]:
+    """Return the byte of each letter of byte-level vocabularies (Radford et al. 2019).
+
+    Printable characters of Latin-1 stand for themselves; the other bytes are U+0100 and the following, in order.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + rank): byte for rank, byte in enumerate(others)}
+
+
+BYTES = _letters_of_bytes()
+UNREADABLE = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]")
+"""Control characters, and bytes that are no character."""
+
+
+def _text_of_bytes(piece: str) -> str:
+    """Return the name of a piece whose letters are bytes; a piece with other letters is its own name."""
+    if not BYTES.keys() >= set(piece):
+        return piece
+    text = bytes(BYTES[letter] for letter in piece).decode("utf-8", "surrogateescape")  # of byte b: U+DC00 + b
+    escaped = UNREADABLE.sub(lambda match: f"<0x{ord(match[0]) % 0x100:02X}>", text)
+    return escaped.replace(" ", SPACE_MARK)
 
 
 def add_prefix_space(content: dict[str, Any]) -> None:

@@ -273,6 +273,10 @@ class Tokenizer:
         model = self._processor(language)[1]
         return [model.id_to_piece(int(i)) for i in ids]
 
+    def names(self, ids: Iterable[int], language: str | None = None) -> list[str]:
+        """Return what readers see of each id: its piece, in which U+2581 is a space and <0xE6> a byte."""
+        return self.pieces(ids, language)
+
     def _processor(self, language: str | None) -> tuple[str, sentencepiece.SentencePieceProcessor]:
         name = JOINT if self.joint else language
         if name not in self._processors:
