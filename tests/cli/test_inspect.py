@@ -95,6 +95,17 @@ def test_inputs_are_read_from_standard_input(run, monkeypatch, capsys):
     assert error(capsys) == "standard input: no inputs in it: give some, or leave it out"
 
 
+def test_the_column_of_a_table_is_that_of_training_or_named(run, tmp_path, capsys):
+    table = tmp_path / "reviews.csv"
+    table.write_text("text,title\na film,good\nso good,bad\n", encoding="utf-8")
+    for columns, examples in (([], ["a film", "so good"]), (["--column", "title"], ["good", "bad"])):
+        assert main(["inspect", str(run), str(table), *columns, *QUICK]) == 0
+        assert [figure["example"] for figure in numbers(run / "inspect")["figures"]] == examples
+    table.write_text("x,y\na film,good\n", encoding="utf-8")
+    assert main(["inspect", str(run), str(table), *QUICK]) == 1
+    assert error(capsys).endswith(": which is to be read? --column NAME (or its index, from 0)")
+
+
 def test_a_text_without_tokens_is_one_line(run, monkeypatch, capsys):
     reading = "tformer_cli.predictors.masked_tokens.MaskedTokensPredictor.read_inputs"
     monkeypatch.setattr(reading, lambda self, inputs: [Prediction("")])

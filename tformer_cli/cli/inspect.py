@@ -15,6 +15,7 @@ import typer
 from tformer_cli.cli.arguments import PredictionArguments, machine_names, named_as_options
 from tformer_cli.cli.choices import one_of, run_folders
 from tformer_cli.cli.options import CHECKPOINT, DEVICE, QUIET, RUN, check_split, split_option
+from tformer_cli.cli.translate import COLUMN
 from tformer_cli.errors import ConfigError, DataError, RunError, TformerError
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def inspect(
     senses: str = SENSES,
     form: str = FORMAT,
     output: Path = OUTPUT,
+    column: list[str] = COLUMN,
     tensorboard: bool = TENSORBOARD,
     device: str = DEVICE,
     checkpoint: str = CHECKPOINT,
@@ -133,7 +135,18 @@ def inspect(
     formats = chosen_formats(form)
     options = Options(numbers_of(layers, "--layers"), numbers_of(heads, "--heads"), query, senses)
     arguments = PredictionArguments(
-        run, inputs or [], {}, (), "", "", False, None, device, checkpoint, literal=True, precision="fp32"
+        run,
+        inputs or [],
+        {},
+        tuple(column or ()),
+        "",
+        "",
+        False,
+        None,
+        device,
+        checkpoint,
+        literal=True,
+        precision="fp32",
     )
     kinds = chosen_kinds(figures or ("vectors" if senses else ""), given=bool(arguments.input_arguments))
     shown = output or run_folder(run) / "inspect"
@@ -384,10 +397,13 @@ def inputs_of(task: Any, arguments: PredictionArguments, report: Any) -> list[An
     if not arguments.input_arguments:
         return []
     if task.predictor.reads == "files":
-        lines: Iterable[Any] = media(task, [Path(item) for item in arguments.input_arguments], ())
+        lines: Iterable[Any] = media(task, [Path(item) for item in arguments.input_arguments], arguments.columns)
     else:
-        lines = lines_of(arguments, inputs.reading_of(task, (), "", None))
-    values = [line.value for line in islice(lines, MOST_TEXTS + 1)]
+        lines = lines_of(arguments, inputs.reading_of(task, arguments.columns, "", None))
+    try:
+        values = [line.value for line in islice(lines, MOST_TEXTS + 1)]
+    except DataError as error:  # --format of this command is that of figures
+        raise DataError(error.cause, re.sub(r"(, or |^)--format.*", "", error.remedy or "")) from error
     if len(values) > MOST_TEXTS:
         report(f"only the first {MOST_TEXTS:,} inputs are read")
     if not values:
