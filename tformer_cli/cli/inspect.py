@@ -351,11 +351,8 @@ def _subject(
         opened.task.predictor.on_long_remedy = ""  # this command does not cut or skip inputs
     inspector = opened.task.inspector
     texts, examples, reason = inputs_of(opened.task, arguments, report), [], ""
-    if options.senses and not texts:
-        texts = inspector.texts(split, MOST_TEXTS)
-        if len(texts) == MOST_TEXTS:
-            report(f"--senses reads {MOST_TEXTS:,} texts of the {split} split, evenly spaced")
     if options.senses:
+        texts = texts or _texts_of_split(inspector, split, report)
         check_senses(inspector, opened.model, options.senses, texts)
     if arguments.input_arguments and count:
         examples = inspector.examples(opened.model, texts[:count])
@@ -382,6 +379,14 @@ def _subject(
         return opened.evaluate(split, Scoring(predictions=True, samples=0, thorough=False)).predictions
 
     return Subject(opened.model, inspector, examples, options, texts, rows, report, split), reason
+
+
+def _texts_of_split(inspector: Any, split: str, report: Any) -> list[Any]:
+    """Return the texts of a split for `--senses`."""
+    texts = inspector.texts(split, MOST_TEXTS)
+    if len(texts) == MOST_TEXTS:
+        report(f"--senses reads {MOST_TEXTS:,} texts of the {split} split, evenly spaced")
+    return texts
 
 
 def inputs_of(task: Any, arguments: PredictionArguments, report: Any) -> list[Any]:
