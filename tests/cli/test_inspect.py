@@ -276,7 +276,7 @@ def test_a_call_that_is_killed_while_it_writes_leaves_the_earlier_folder(run, tm
     program = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
-        "from tformer_cli.cli.inspect import write_folder\n"
+        "from tformer_cli.cli.inspect_folder import write_folder\n"
         "class Slow(dict):\n"
         "    def items(self):\n"
         "        yield 'index.html', b'new'\n"
@@ -408,7 +408,7 @@ def test_calibration_of_the_split_is_left_out_beside_inputs_unless_it_is_named()
 
 @pytest.mark.parametrize("given", [True, False])
 def test_a_part_of_the_texts_is_reported(run, tmp_path, monkeypatch, capsys, given):
-    monkeypatch.setattr(command, "MOST_TEXTS", 3)
+    monkeypatch.setattr("tformer_cli.cli.inspect_inputs.MOST_TEXTS", 3)
     (tmp_path / "sentences.txt").write_text("a good film\n" * 5)
     inputs = [str(tmp_path / "sentences.txt")] if given else ["--split", "train"]
     main(["inspect", str(run), f"data.cache={run / 'cache'}", *inputs, "--senses", "film", *QUICK[:-1]])

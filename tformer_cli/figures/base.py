@@ -249,6 +249,8 @@ class Kind:
         draw: function that yields the figures of a subject.
         missing: function that returns the reason why a subject has no such figure; empty: it has some.
         explicit: whether the figures are drawn only if they are named, since they take long.
+        of_model: whether the figures are of the model alone, so that they need no examples.
+        of_split: whether the figures are of all predictions of a split, whatever inputs the user gives.
     """
 
     name: str
@@ -260,6 +262,8 @@ class Kind:
     source: str = ""
     widget: Callable[[Subject], str] = lambda subject: ""
     explicit: bool = False
+    of_model: bool = False
+    of_split: bool = False
 
 
 def readable(names: Sequence[str]) -> list[str]:

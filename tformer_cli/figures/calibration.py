@@ -130,4 +130,5 @@ KIND = Kind(
     missing,
     "ECE = Σₘ nₘ/N |accₘ − confₘ|",
     "Guo et al. 2017, equations 2 and 3",
+    of_split=True,
 )

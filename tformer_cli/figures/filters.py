@@ -81,4 +81,5 @@ KIND = Kind(
     missing,
     "E − mean = U S Vᵀ; the components are rows of Vᵀ",
     "Dosovitskiy et al. 2021, figure 7 left",
+    of_model=True,
 )

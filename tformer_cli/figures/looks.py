@@ -15,7 +15,7 @@ from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Gallery, HeatMap, TokenRow, Tokens
 from tformer_cli.errors import ConfigError
 from tformer_cli.figures.attention import DECIMALS, bounded, drawn_maps, on_grid
-from tformer_cli.figures.base import KIND_NAMES, MEAN, Figure, Kind, Layer, Subject, needs_attention
+from tformer_cli.figures.base import MEAN, Figure, Kind, Layer, Subject, needs_attention
 from tformer_cli.figures.places import LISTED, axes_of, furthest, marks_of, names_of, number_of, query_names
 from tformer_cli.inspectors.base import Axis, Example
 
@@ -60,7 +60,7 @@ class Look:
     @property
     def kind(self) -> str:
         """Return the kind of the layers."""
-        return KIND_NAMES[self.layers[0].kind]
+        return self.layers[0].kind_name
 
     @property
     def rows(self) -> list[str]:

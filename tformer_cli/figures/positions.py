@@ -284,4 +284,5 @@ KIND = Kind(
     missing,
     "cos(p, q) = p·q / (|p| |q|); of sinusoids p·q = Σᵢ cos ωᵢ(p − q)",
     "Wang et al. 2021, section 2; Vaswani et al. 2017, section 3.5; Dosovitskiy et al. 2021, figure 7",
+    of_model=True,
 )

@@ -265,4 +265,5 @@ KIND = Kind(
     " of the query. Blue raises the weight of keys at this offset, orange lowers it.",
     draw,
     missing,
+    of_model=True,
 )

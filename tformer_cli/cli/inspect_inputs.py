@@ -1,0 +1,157 @@
+"""The run and the inputs of `tformer inspect`, as examples for figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tformer_cli.cli.arguments import PredictionArguments, machine_names, named_as_options
+from tformer_cli.errors import DataError, TformerError
+
+if TYPE_CHECKING:
+    from tformer_cli.figures.base import Options, Subject
+    from tformer_cli.train.restore import Opened
+
+MOST_TEXTS = 20_000
+"""Maximum number of texts that are read for `--senses`."""
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Compute products and convolutions of GPUs in float32 within the context, not in TF32, which has fewer digits."""
+    import torch
+
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
+def open_inspected(arguments: PredictionArguments) -> Opened:
+    """Open the run with float32 weights, and check its inputs and settings.
+
+    Raises:
+        ConfigError: if a setting does not apply, or the run cannot be inspected.
+    """
+    from tformer_cli.cli import text
+    from tformer_cli.cli.arguments import check_options
+    from tformer_cli.cli.translate import check_arguments
+    from tformer_cli.train.restore import open_run
+
+    check_arguments(arguments.input_arguments, arguments.texts)
+    text.check(path for path in arguments.files if not path.is_dir())
+    with named_as_options(machine_names(arguments.device)):
+        return open_run(
+            arguments.run, checkpoint=arguments.checkpoint, device=arguments.device,
+            overrides=[*arguments.settings, "decode.precision=fp32"],
+            check=lambda task: check_options(task, arguments, translating=False),
+        )  # fmt: skip
+
+
+def subject_of(
+    opened: Opened,
+    arguments: PredictionArguments,
+    options: Options,
+    count: int,
+    split: str,
+    explicit: bool,
+    report: Any,
+) -> tuple[Subject, str]:
+    """Return the model with its examples, and the reason why there are none; empty: there are some.
+
+    Args:
+        opened: the model.
+        arguments: inputs.
+        options: what the user wants to see.
+        count: number of examples; 0: none are needed.
+        split: split of the examples if the user gives no inputs.
+        explicit: whether the user names figures, so that it is an error if the split cannot be read.
+        report: function that receives lines.
+
+    Raises:
+        ConfigError: if `--query` is not among the positions.
+        DataError: if an input is malformed, too long or unreadable.
+    """
+    from tformer_cli.evaluators.base import Scoring
+    from tformer_cli.figures.base import Subject
+    from tformer_cli.figures.places import check_query
+    from tformer_cli.figures.vectors import check_senses
+    from tformer_cli.predictors.text import TextPredictor
+
+    if isinstance(opened.task.predictor, TextPredictor):
+        opened.task.predictor.on_long_remedy = ""  # this command does not cut or skip inputs
+    inspector = opened.task.inspector
+    texts, examples, reason = inputs_of(opened.task, arguments, report), [], ""
+    if options.senses:
+        texts = texts or _texts_of_split(inspector, split, report)
+        check_senses(inspector, opened.model, options.senses, texts)
+    if arguments.input_arguments and count:
+        examples = inspector.examples(opened.model, texts[:count])
+        if len(texts) > count > 0:
+            report(f"figures of the first {count} of {len(texts):,} inputs: --examples N draws more")
+    elif count:
+        try:
+            examples = inspector.of_split(opened.model, split, count)
+        except TformerError as error:  # its data is gone, or a library is missing
+            if explicit or options.query or options.senses:
+                raise
+            reason = f"there are no inputs: {error}"
+            report(reason)
+        else:
+            plural = "" if len(examples) == 1 else "s"
+            report(f"no inputs given: {len(examples)} example{plural} of the {split} split")
+
+    if options.query:
+        check_query(options.query, examples)
+
+    @cache
+    def rows() -> Sequence[Any]:
+        report(f"predictions of the {split} split ...")
+        return opened.evaluate(split, Scoring(predictions=True, samples=0, thorough=False)).predictions
+
+    return Subject(opened.model, inspector, examples, options, texts, rows, report, split), reason
+
+
+def _texts_of_split(inspector: Any, split: str, report: Any) -> list[Any]:
+    """Return the texts of a split for `--senses`."""
+    texts = inspector.texts(split, MOST_TEXTS)
+    if len(texts) == MOST_TEXTS:
+        report(f"--senses reads {MOST_TEXTS:,} texts of the {split} split, evenly spaced")
+    return texts
+
+
+def inputs_of(task: Any, arguments: PredictionArguments, report: Any) -> list[Any]:
+    """Return the inputs that the user gives: texts and the contents of files, or paths; none if there are none.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
+    from tformer_cli.cli import inputs, text
+    from tformer_cli.cli.media_inputs import media
+    from tformer_cli.cli.translate import lines_of
+
+    if not arguments.input_arguments:
+        return []
+    if task.predictor.reads == "files":
+        lines: Iterable[Any] = media(task, [Path(item) for item in arguments.input_arguments], arguments.columns)
+    else:
+        lines = lines_of(arguments, inputs.reading_of(task, arguments.columns, "", None))
+    try:
+        values = [line.value for line in islice(lines, MOST_TEXTS + 1)]
+    except DataError as error:  # --format of this command is that of figures
+        raise DataError(error.cause, re.sub(r"(, or |^)--format.*", "", error.remedy or "")) from error
+    if len(values) > MOST_TEXTS:
+        report(f"only the first {MOST_TEXTS:,} inputs are read")
+    if not values:
+        names = ", ".join(text.name_of(Path(item)) for item in arguments.input_arguments)
+        raise DataError(f"{names}: no inputs in it", "give some, or leave it out")
+    return values[:MOST_TEXTS]
