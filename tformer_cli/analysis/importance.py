@@ -152,8 +152,10 @@ def occlusion(score: Score, inputs: Tensor, replacement: Tensor | float, *, batc
         yield inputs
         for token in range(len(inputs)):
             variant = inputs.clone()
-            each = isinstance(replacement, Tensor) and replacement.dim() == inputs.dim()
-            variant[token] = replacement[token] if each else replacement
+            if isinstance(replacement, Tensor) and replacement.dim() == inputs.dim():
+                variant[token] = replacement[token]
+            else:
+                variant[token] = replacement
             yield variant
 
     original, *others = _scores(score, variants(), batch)
