@@ -20,6 +20,7 @@ from tformer_cli.data.core.batch import Batch
 from tformer_cli.data.core.dataset import Data
 from tformer_cli.data.core.view import View
 from tformer_cli.evaluators.base import Evaluation, Evaluator
+from tformer_cli.inspectors.base import Inspector
 from tformer_cli.objectives.base import Loss, Objective
 from tformer_cli.predictors.base import Predictor
 from tformer_cli.runs.checkpoint import read_tensors
@@ -128,9 +129,10 @@ def toy(config) -> Task:
         Phase(Discriminate(data), lambda m: m.discriminator, "discriminator", "discriminator", repeats=2),
         Phase(Deceive(data), lambda m: m.generator, "generator", "generator"),
     ]
+    predictor = Predictor(data)
     return Task(
-        config, data, body=Adversaries, phases=phases, evaluator=Distance(phases[0].objective),
-        predictor=Predictor(data), averaged=lambda m: m.generator,
+        config, data, body=Adversaries, phases=phases, evaluator=Distance(phases[0].objective), predictor=predictor,
+        inspector=Inspector(predictor), averaged=lambda m: m.generator,
     )  # fmt: skip
 
 
