@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.properties.families import family_named
+from tformer_cli.cli.inspect_inputs import exact_decoding
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.data.core.media_sources import Row
 from tformer_cli.draw import svg
@@ -154,3 +155,9 @@ def test_the_last_layer_seen_through_the_lens_is_the_output(subject):
         torch.testing.assert_close(logits, expected.float(), rtol=1e-4, atol=1e-5)
         assert logits.std() > 0 and (lens.logits(states[0]) - logits).abs().max() > 1e-3
         assert len(lens.pieces(logits.argmax(-1).tolist())) == len(axis)
+
+
+def test_a_run_of_any_task_is_opened_with_exact_decoding(family, tmp_path):
+    settings = exact_decoding(family.config(tmp_path))
+    config = family.config(tmp_path, *settings)
+    assert not settings or config.decode.precision.name == "fp32"

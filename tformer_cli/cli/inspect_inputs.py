@@ -14,6 +14,7 @@ from tformer_cli.cli.arguments import PredictionArguments, machine_names, named_
 from tformer_cli.errors import DataError, TformerError
 
 if TYPE_CHECKING:
+    from tformer_cli.config.schema import Experiment
     from tformer_cli.figures.base import Options, Subject
     from tformer_cli.train.restore import Opened
 
@@ -36,6 +37,12 @@ def exact_products() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = convolutions
 
 
+def exact_decoding(config: Experiment) -> list[str]:
+    """Return the settings with which a run decodes in float32; none if its task does not decode."""
+    has_precision = hasattr(getattr(config, "decode", None), "precision")
+    return ["decode.precision=fp32"] if has_precision else []
+
+
 def open_inspected(arguments: PredictionArguments) -> Opened:
     """Open the run with float32 weights, and check its inputs and settings.
 
@@ -45,14 +52,17 @@ def open_inspected(arguments: PredictionArguments) -> Opened:
     from tformer_cli.cli import text
     from tformer_cli.cli.arguments import check_options
     from tformer_cli.cli.translate import check_arguments
+    from tformer_cli.config.compose import from_yaml
+    from tformer_cli.runs.folder import CONFIG, locate
     from tformer_cli.train.restore import open_run
 
     check_arguments(arguments.input_arguments, arguments.texts)
     text.check(path for path in arguments.files if not path.is_dir())
+    config = from_yaml(locate(arguments.run, arguments.checkpoint)[1] / CONFIG)
     with named_as_options(machine_names(arguments.device)):
         return open_run(
             arguments.run, checkpoint=arguments.checkpoint, device=arguments.device,
-            overrides=[*arguments.settings, "decode.precision=fp32"],
+            overrides=[*arguments.settings, *exact_decoding(config)],
             check=lambda task: check_options(task, arguments, translating=False),
         )  # fmt: skip
 
