@@ -134,8 +134,8 @@ def test_occlusion_of_pictures():
     assert result.pixels[0, 0] == result.drops[0, 0] and result.pixels.shape == (5, 5)
     sparse = occlusion_map(lambda x: x.sum((1, 2, 3)), image, 1, stride=3)
     assert sparse.tops == [0, 3, 4] and np.isnan(sparse.pixels[1, 1])
-    whole = occlusion_map(lambda x: x.sum((1, 2, 3)), image, 9)
-    assert whole.drops.tolist() == [[image.sum()]]
+    one_square = occlusion_map(lambda x: x.sum((1, 2, 3)), image, 9)
+    assert one_square.drops.tolist() == [[image.sum()]]
 
 
 def test_captum_gives_the_same(network):

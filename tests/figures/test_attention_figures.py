@@ -36,8 +36,8 @@ def translated(options: Options | None = None, heads: int = 2):
 
 
 def viewer_data(subject):
-    found = re.search(r'id="viewer-data">(.*?)</script>', viewer(subject), re.DOTALL)
-    return json.loads(found[1]) if found else None
+    match = re.search(r'id="viewer-data">(.*?)</script>', viewer(subject), re.DOTALL)
+    return json.loads(match[1]) if match else None
 
 
 def test_figures_are_the_mean_and_all_heads_of_each_layer():

@@ -55,9 +55,9 @@ def seen_in(folder: Path, subject: Subject) -> dict:
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
                "--virtual-time-budget=2000", "--dump-dom", (folder / "page.html").as_uri()]  # fmt: skip
     result = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=240, check=True)
-    found = re.search(r'<pre id="result">(.*?)</pre>', result.stdout, re.DOTALL)
-    assert found is not None, result.stderr[-2000:]
-    return json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    match = re.search(r'<pre id="result">(.*?)</pre>', result.stdout, re.DOTALL)
+    assert match is not None, result.stderr[-2000:]
+    return json.loads(match[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no browser")

@@ -129,19 +129,9 @@ def inspect(
     formats = chosen_formats(form)
     options = Options(numbers_of(layers, "--layers"), numbers_of(heads, "--heads"), query, senses)
     arguments = PredictionArguments(
-        run,
-        inputs or [],
-        {},
-        tuple(column or ()),
-        "",
-        "",
-        False,
-        None,
-        device,
-        checkpoint,
-        literal=True,
-        precision="fp32",
-    )
+        run, inputs or [], {}, tuple(column or ()), "", "", False, None, device, checkpoint,
+        literal=True, precision="fp32",
+    )  # fmt: skip
     kinds = chosen_kinds(figures or ("vectors" if senses else ""), given=bool(arguments.input_arguments))
     shown = output or run_folder(run) / "inspect"
     folder = Path(os.path.realpath(shown))  # the target of a symbolic link is replaced, not the link

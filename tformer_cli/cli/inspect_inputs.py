@@ -16,6 +16,7 @@ from tformer_cli.errors import DataError, TformerError
 if TYPE_CHECKING:
     from tformer_cli.config.schema import Experiment
     from tformer_cli.figures.base import Options, Subject
+    from tformer_cli.inspectors.base import Example
     from tformer_cli.train.restore import Opened
 
 MOST_TEXTS = 20_000
@@ -106,20 +107,11 @@ def subject_of(
         check_senses(inspector, opened.model, options.senses, texts)
     if arguments.input_arguments and count:
         examples = inspector.examples(opened.model, texts[:count])
-        if len(texts) > count > 0:
+        if len(texts) > count:
             report(f"figures of the first {count} of {len(texts):,} inputs: --examples N draws more")
     elif count:
-        try:
-            examples = inspector.of_split(opened.model, split, count)
-        except TformerError as error:  # its data is gone, or a library is missing
-            if explicit or options.query or options.senses:
-                raise
-            reason = f"there are no inputs: {error}"
-            report(reason)
-        else:
-            plural = "" if len(examples) == 1 else "s"
-            report(f"no inputs given: {len(examples)} example{plural} of the {split} split")
-
+        needed = bool(explicit or options.query or options.senses)
+        examples, reason = _examples_of_split(opened, split, count, needed, report)
     if options.query:
         check_query(options.query, examples)
 
@@ -129,6 +121,21 @@ def subject_of(
         return opened.evaluate(split, Scoring(predictions=True, samples=0, thorough=False)).predictions
 
     return Subject(opened.model, inspector, examples, options, texts, rows, report, split), reason
+
+
+def _examples_of_split(opened: Opened, split: str, count: int, needed: bool, report: Any) -> tuple[list[Example], str]:
+    """Return examples of a split, and the reason why there are none; if they are needed, the reason is raised."""
+    try:
+        examples = opened.task.inspector.of_split(opened.model, split, count)
+    except TformerError as error:  # its data is gone, or a library is missing
+        if needed:
+            raise
+        reason = f"there are no inputs: {error}"
+        report(reason)
+        return [], reason
+    plural = "" if len(examples) == 1 else "s"
+    report(f"no inputs given: {len(examples)} example{plural} of the {split} split")
+    return examples, ""
 
 
 def _texts_of_split(inspector: Any, split: str, report: Any) -> list[Any]:
