@@ -78,10 +78,16 @@ bench: $(VENV)/.installed-dev  ## tformer and its peers on the same work, in one
 bench-loss: $(VENV)/.installed-dev  ## hashes of a short seeded run of every family, to compare before and after a change
 	$(BIN)/python benchmarks/loss_hashes.py
 
+lineage: $(VENV)/.installed-dev  ## the experiments of docs/lineage.md, hours; EXPERIMENT='NAME...' for some
+	$(BIN)/python -m laboratory $(EXPERIMENT)
+
+lineage-quick: $(VENV)/.installed-dev  ## the same with little training: half an hour
+	$(BIN)/python -m laboratory --quick $(EXPERIMENT)
+
 wheel: $(VENV)/.installed-dev  ## a wheel in dist/
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:  ## remove what was built (not runs)
 	rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .ruff_cache .import_linter_cache .coverage .benchmark-env* benchmarks/work mutants
 
-.PHONY: help setup demo demo-all test test-all test-lowest coverage mutants lint format types bench bench-loss wheel clean
+.PHONY: help setup demo demo-all test test-all test-lowest coverage mutants lint format types bench bench-loss lineage lineage-quick wheel clean

@@ -24,6 +24,7 @@ from tformer_cli.cli.main import main
 from tformer_cli.decode.shortlist import FILE
 from tformer_cli.errors import ConfigError, RunError
 from tformer_cli.evaluators.base import Scoring
+from tformer_cli.metrics.bootstrap import mean_of, paired_bootstrap
 from tformer_cli.train import compare, groups, machine, scored
 from tformer_cli.train.compare import compare_runs
 from tformer_cli.train.evaluate import evaluate_run
@@ -341,6 +342,15 @@ def test_bands_of_lengths():
     bands = length_bands([*range(100), 50])
     assert list(bands) == ["0-20", "21-40", "41-59", "60-79", "80-99"] and sum(map(len, bands.values())) == 101
     assert all(rows == sorted(rows) for rows in bands.values())
+
+
+def test_intervals_of_a_group_resample_its_examples_alone():
+    values, rows = np.random.default_rng(0).random(60), np.arange(10, 40)
+    values[:10] = 0
+    group = groups._group("10-39", rows, [mean_of(values), mean_of(np.ones(60))])
+    (expected,) = paired_bootstrap([mean_of(values[rows])], 30) or []
+    assert (group.examples, group.scores) == (30, pytest.approx([100 * values[rows].mean(), 100]))
+    assert group.intervals == [pytest.approx((expected.low, expected.high)), pytest.approx((100, 100))]
 
 
 def test_runs_of_language_models_have_scores_without_intervals(tmp_path, monkeypatch):

@@ -157,7 +157,8 @@ def write_chart(comparison: Comparison, path: Path, form: str) -> None:
     for number, (entry, interval) in enumerate(zip(comparison.runs, intervals, strict=True)):
         name = f"{entry.run} ({entry.score:.2f}" + (f", {_interval(interval)})" if interval else ")")
         values = [group.scores[number] for group in groups] if groups else [entry.score]
-        series.append(Series(name, values, [(interval.low, interval.high)] if interval and not groups else []))
+        ends = [group.intervals[number] for group in groups]
+        series.append(Series(name, values, ends or ([(interval.low, interval.high)] if interval else [])))
     lower = ", lower is better" if comparison.lower_is_better else ""
     title = f"{comparison.metric} on {comparison.split}" + (f" by {by}" if by else "")
     unit = {"length": "words"}.get(by, by)

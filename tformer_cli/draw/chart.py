@@ -78,10 +78,21 @@ def layout(chart: Chart) -> Drawing:
         place = ((left + right) / 2, bottom + 1.5 * ROW_PIXELS + 2)
         shapes.append(Text(place, x_title, "middle", colour="muted"))
     for number, series in enumerate(chart.series):
-        shift = 0.5 if chart.connected else (number + 1) / (len(names) + 1)
+        shift = _shift(chart, number)
         columns = [left + (place + shift) * slot for place in range(len(categories))]
         shapes += _values(axis, number, series, columns, connected=chart.connected)
     return Drawing(width, int(bottom) + ROW_PIXELS * (1 + bool(x_title)) + 8, shapes, printable(chart.title) or "chart")
+
+
+def _shift(chart: Chart, number: int) -> float:
+    """Return the horizontal place of a series within each category, from 0 to 1.
+
+    Lines share the middle; with error bars they are a little apart, so that none hides another.
+    """
+    if not chart.connected:
+        return (number + 1) / (len(chart.series) + 1)
+    apart = 0.06 if any(series.intervals for series in chart.series) else 0.0
+    return 0.5 + apart * (number - (len(chart.series) - 1) / 2)
 
 
 def _values(axis: Axis, number: int, series: Series, columns: Sequence[float], *, connected: bool) -> Iterator[Shape]:

@@ -13,6 +13,7 @@ import numpy as np
 from tformer_cli.errors import ConfigError
 from tformer_cli.evaluators.base import Evaluator, Row
 from tformer_cli.languages import segments
+from tformer_cli.metrics.bootstrap import Statistic, paired_bootstrap
 
 BANDS = 5
 """Number of bands of about equally many examples into which lengths are divided."""
@@ -24,11 +25,19 @@ SPEAKER = r"([^-_.]+)[-_]"
 
 @dataclass
 class Group:
-    """Examples of a length, label or speaker, with the score of each run."""
+    """Examples of a length, label or speaker, with the score of each run.
+
+    Attributes:
+        name: name of the group.
+        examples: number of its examples.
+        scores: score of each run on them.
+        intervals: lower and upper end of the 95 % confidence interval of each score.
+    """
 
     name: str
     examples: int
     scores: list[float]
+    intervals: list[tuple[float, float]]
 
 
 def check_groups(evaluator: Evaluator[Any, Any], task: str, metric: str, by: str, speaker: str) -> None:
@@ -65,9 +74,17 @@ def scores_of_groups(
     else:
         names = [str(value) for (value,) in values]
         members = named_groups(_speakers(names, speaker) if by == "speaker" else names)
-    return [
-        Group(name, len(rows), [statistic(np.array(rows)) for statistic in known]) for name, rows in members.items()
-    ]
+    return [_group(name, np.array(rows), known) for name, rows in members.items()]
+
+
+def _group(name: str, rows: np.ndarray, statistics: Sequence[Statistic]) -> Group:
+    """Return the scores of a group of examples, whose rows are resampled for the intervals."""
+
+    def within(statistic: Statistic) -> Statistic:
+        return lambda chosen: statistic(rows[chosen])
+
+    resampled = paired_bootstrap([within(statistic) for statistic in statistics], len(rows)) or []
+    return Group(name, len(rows), [each.score for each in resampled], [(each.low, each.high) for each in resampled])
 
 
 def length_bands(lengths: Sequence[int]) -> dict[str, list[int]]:

@@ -1,0 +1,97 @@
+"""The trained runs of an experiment, for its measurements."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from laboratory.experiment import Scale
+from laboratory.trainings import Job
+from tformer_cli.api import Run, load
+from tformer_cli.evaluators.base import Scoring
+from tformer_cli.train.compare import Comparison, compare_runs
+from tformer_cli.train.restore import open_run
+from tformer_cli.train.scored import evaluated, saved_evaluation
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Values of runs that differ in their seed.
+
+    Attributes:
+        values: one for each seed.
+    """
+
+    values: Sequence[float]
+
+    @property
+    def mean(self) -> float:
+        """The mean."""
+        return statistics.fmean(self.values)
+
+    def text(self, digits: int = 1) -> str:
+        """Return the mean, and the lowest and highest value of several seeds in brackets."""
+        mean = f"{self.mean:.{digits}f}"
+        if len(self.values) == 1:
+            return mean
+        return f"{mean} ({min(self.values):.{digits}f} to {max(self.values):.{digits}f})"
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest value."""
+        return min(self.values), max(self.values)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The trained runs of an experiment.
+
+    Attributes:
+        jobs: the trainings with their folders.
+        scale: how much was trained.
+        folder: folder of the experiment, for files of its own.
+        data: folder of its data; None if it is built-in.
+        say: function that receives lines about progress.
+    """
+
+    jobs: Sequence[Job]
+    scale: Scale
+    folder: Path
+    data: Path | None
+    say: Callable[[str], None]
+
+    @property
+    def groups(self) -> dict[str, list[Path]]:
+        """The run folders of each group, in the order of the trainings."""
+        groups: dict[str, list[Path]] = {}
+        for job in self.jobs:
+            groups.setdefault(job.training.group or job.training.name, []).append(job.run)
+        return groups
+
+    def path(self, name: str) -> Path:
+        """Return the run folder of a training."""
+        return next(job.run for job in self.jobs if job.training.name == name)
+
+    def open(self, run: Path, *settings: str) -> Run:
+        """Load a run with its averaged or best weights, on one thread."""
+        return load(run, settings=["trainer.threads=1", *settings])
+
+    def scores(self, run: Path, split: str = "test", settings: Sequence[str] = ()) -> dict[str, float]:
+        """Return the scores of a run on a split; they are saved in its folder, and read from there the next time."""
+        opened = open_run(run, overrides=["trainer.threads=1", *settings])
+        saved = saved_evaluation(opened, split)
+        if saved is None:
+            self.say(f"evaluating {run} on {split}")
+            saved = evaluated(opened, split) if opened.task.evaluator.scores_examples else None
+        return saved.scores if saved is not None else opened.evaluate(split, Scoring()).scores
+
+    def spread(self, group: str, metric: str, split: str = "test", settings: Sequence[str] = ()) -> Spread:
+        """Return a score of the runs of a group."""
+        return Spread([self.scores(run, split, settings)[metric] for run in self.groups[group]])
+
+    def compare(self, split: str = "test", *, metric: str = "", by: str = "", seed: int = 0) -> Comparison:
+        """Compare the first run (or that with number `seed`) of each group, as `tformer compare` does."""
+        runs = [paths[seed] for paths in self.groups.values()]
+        return compare_runs(runs, split, ["trainer.threads=1"], metric=metric, by=by, say=self.say)

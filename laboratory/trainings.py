@@ -1,0 +1,188 @@
+"""The trainings of an experiment: the ordinary commands in processes of their own, several at a time, each resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from laboratory.experiment import Experiment, Scale, Training, run_path
+from tformer_cli.config.compose import compose, differences, from_yaml
+from tformer_cli.errors import DataError, RunError
+from tformer_cli.runs.checkpoint import Checkpoints
+from tformer_cli.runs.folder import CONFIG, RESULT
+
+POLL_SECONDS = 0.2
+LOCAL = ("data.path", "data.cache", "trainer.threads", "trainer.device")
+"""Settings that depend on the machine and not on the experiment."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training and the command that runs it.
+
+    Attributes:
+        training: the training.
+        run: its run folder.
+        settings: its settings, with the paths of this machine.
+    """
+
+    training: Training
+    run: Path
+    settings: tuple[str, ...]
+
+    @property
+    def log(self) -> Path:
+        """The file that receives what the command prints."""
+        return self.run.with_name(f"{self.run.name}.log")
+
+    def command(self, start: Path | None) -> list[str]:
+        """Return the command, which continues the run if there is one."""
+        verb = ["finetune", self.training.recipe, "--from", str(start)] if start else ["pretrain", self.training.recipe]
+        resume = ["--resume"] if Checkpoints(self.run / "checkpoints").newest(_ignore) else []
+        return [sys.executable, "-m", "tformer_cli", *verb, *self.settings, "--run", str(self.run), *resume]
+
+    def finished(self) -> bool:
+        """Return whether the run has been trained to its end."""
+        return (self.run / RESULT).is_file()
+
+
+def _ignore(line: str) -> None:
+    """Drop a line for the user."""
+
+
+def data_folder(experiment: Experiment, root: Path) -> Path | None:
+    """Return the folder of the data of an experiment; None if its data is built-in.
+
+    Args:
+        experiment: the experiment.
+        root: folder of all data, in which each experiment names a folder.
+
+    Raises:
+        DataError: if it is not there.
+    """
+    if not experiment.data:
+        return None
+    folder = root / experiment.data
+    if not (folder / experiment.file).exists():
+        cause = f"{folder}: no {experiment.file}, which is the data of this experiment"
+        raise DataError(cause, "download it (docs/lineage.md says where), and name the folder above it with --data")
+    return folder.resolve()
+
+
+def jobs_of(experiment: Experiment, scale: Scale, folder: Path, data: Path | None) -> list[Job]:
+    """Return the trainings of an experiment with the paths of this machine.
+
+    Args:
+        experiment: the experiment.
+        scale: how much is trained.
+        folder: folder of the runs of this experiment.
+        data: folder of its data.
+
+    Raises:
+        RunError: if a run folder holds a run with other settings, such as another budget.
+    """
+    paths = {training.name: str(run_path(folder, training)) for training in experiment.trainings}
+    jobs = []
+    for training in experiment.scaled(scale):
+        settings = tuple(item.format(data=data, **paths) for item in training.settings)
+        jobs.append(Job(training, run_path(folder, training), (*settings, "trainer.threads=1")))
+    for job in jobs:
+        _check_same(job)
+    return jobs
+
+
+def _check_same(job: Job) -> None:
+    """Refuse a run folder that holds a run with other settings.
+
+    Raises:
+        RunError: naming the first settings that differ.
+    """
+    saved = job.run / CONFIG
+    if not saved.is_file() or job.training.start:  # a fine-tuning has settings of the run that it starts from, too
+        return
+    wanted = compose(job.training.recipe, job.settings)
+    changed = [line for line in differences(from_yaml(saved), wanted) if not line.startswith((*LOCAL, "recipe"))]
+    if changed:
+        cause = f"{job.run}: a run with other settings: {'; '.join(changed[:3])}"
+        raise RunError(cause, "remove it, or choose another folder with --folder")
+
+
+def train(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -> None:
+    """Train all jobs that are not finished, several at a time, each after the one that it starts from.
+
+    Args:
+        jobs: the trainings, in the order in which they start.
+        processes: how many run at the same time.
+        say: function that receives a line about each training.
+
+    Raises:
+        RunError: if a training fails; those that run are stopped, and continue from their checkpoints next time.
+    """
+    waiting = [job for job in jobs if not job.finished()]
+    paths = {job.training.name: job.run for job in jobs}
+    running: dict[subprocess.Popen[bytes], tuple[Job, float]] = {}
+    unfinished = {job.training.name for job in waiting}
+    try:
+        while waiting or running:
+            ready = [job for job in waiting if not _needs(job) & unfinished]
+            if ready and len(running) < processes:
+                waiting.remove(ready[0])
+                running[_started(ready[0], paths)] = (ready[0], time.monotonic())
+                say(f"training {ready[0].run} ({len(jobs) - len(unfinished) + len(running)} of {len(jobs)})")
+                continue
+            for process, (job, begin) in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[process]
+                unfinished.discard(job.training.name)
+                if process.returncode:
+                    raise RunError(f"{job.run}: {_last_line(job.log)}", f"see {job.log}")
+                say(f"trained {job.run} in {(time.monotonic() - begin) / 60:.1f} minutes")
+            time.sleep(POLL_SECONDS)
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+
+
+def _needs(job: Job) -> set[str]:
+    """Return the names of the trainings that must be finished before a job starts."""
+    named = {part.split("}")[0] for setting in job.training.settings for part in setting.split("{")[1:]}
+    return named | ({job.training.start} if job.training.start else set())
+
+
+def _started(job: Job, paths: dict[str, Path]) -> subprocess.Popen[bytes]:
+    """Start the process of a job."""
+    job.run.parent.mkdir(parents=True, exist_ok=True)
+    start = paths[job.training.start] if job.training.start else None
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    with job.log.open("ab") as log:
+        return subprocess.Popen(job.command(start), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+
+
+def _last_line(log: Path) -> str:
+    """Return the last line of a log, which is the error of a command that failed."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines else "the training failed"
+
+
+def record(job: Job) -> dict[str, object]:
+    """Return what identifies a finished run: its recipe, settings, length and checkpoint."""
+    result = json.loads((job.run / RESULT).read_bytes())
+    environment = json.loads((job.run / "environment.json").read_bytes())
+    portable = [item for item in job.training.settings if not item.startswith(LOCAL)]
+    return {
+        "recipe": job.training.recipe,
+        "settings": portable,
+        "steps": result["step"],
+        "minutes": result["minutes"],
+        "processor": environment.get("processor", ""),
+        "torch": environment.get("versions", {}).get("torch", ""),
+    }
