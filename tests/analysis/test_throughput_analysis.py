@@ -23,14 +23,12 @@ class Time:
 
 def test_throughput_is_that_of_the_median_after_warming_up():
     time, durations = Time(), iter([50.0, 9.0, 2.0, 1.0, 30.0, 2.5, 4.0])
-    calls = []
 
-    def run(batch, size):
-        calls.append((batch, size))
+    def run():
         time.now += next(durations)
 
-    rate = throughput(run, 10, 3, repeats=5, seconds=1000, clock=time)
-    assert calls == [(10, 3)] * 7 and rate.repeats == 5
+    rate = throughput(run, 10, repeats=5, seconds=1000, clock=time)
+    assert next(durations, None) is None and rate.repeats == 5
     assert rate.per_second == pytest.approx(10 / 2.5)
     assert rate.slowest == pytest.approx(10 / 30) and rate.fastest == pytest.approx(10)
 
@@ -42,12 +40,12 @@ def test_throughput_is_bounded_by_time_and_waits_for_the_device():
         time.now += sum(pending)
         pending.clear()
 
-    def run(batch, size):
+    def run():
         pending.append(4.0)  # the device works on, the call returns
 
-    rate = throughput(run, 8, 1, seconds=15, synchronize=synchronize, clock=time)
+    rate = throughput(run, 8, seconds=15, synchronize=synchronize, clock=time)
     assert rate.per_second == pytest.approx(2) and rate.repeats == 2  # after 8 s of warming up
-    assert throughput(run, 8, 1, seconds=0, synchronize=synchronize, clock=time).repeats == 1
+    assert throughput(run, 8, seconds=0, synchronize=synchronize, clock=time).repeats == 1
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 37, 64, 99])

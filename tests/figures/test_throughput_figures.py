@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -25,12 +26,14 @@ def quick(monkeypatch):
 def test_each_size_is_measured_without_gradients():
     calls = []
 
-    def run(batch, size):
-        calls.append((batch, size, torch.is_grad_enabled()))
-        return torch.ones(batch, size) * 2
+    def prepare(batch, size):
+        def run():
+            calls.append((batch, size, torch.is_grad_enabled()))
+
+        return run
 
     lines: list[str] = []
-    example = Example("text", lambda: None, load=Load("tokens", [4, 8], run))
+    example = Example("text", lambda: None, load=Load("tokens", [4, 8], prepare))
     drawn = figures_of(throughput.KIND, nn.Linear(1, 1), examples=[example], report=lines.append)
     numbers = drawn["throughput-speed"].numbers
     assert numbers["sizes"] == [4, 8] and all(rate > 0 for rate in numbers["examples_per_second"])
@@ -40,11 +43,21 @@ def test_each_size_is_measured_without_gradients():
     assert "speed with 4 tokens ..." in lines
 
 
+def test_making_the_batch_is_not_timed(monkeypatch):
+    monkeypatch.setattr(throughput, "largest_figure", lambda *_: ())
+
+    def prepare(batch, size):
+        time.sleep(0.2)  # which would give 8 / 0.2 examples a second at most
+        return lambda: None
+
+    example = Example("text", lambda: None, load=Load("tokens", [4], prepare))
+    drawn = figures_of(throughput.KIND, nn.Linear(1, 1), examples=[example])
+    assert drawn["throughput-speed"].numbers["slowest"][0] > 10 * throughput.BATCH / 0.2
+
+
 def test_a_single_size_is_a_bar_and_several_are_a_curve():
     for sizes, picture in (([256], Bars), ([4, 8], Curves)):
-        example = Example(
-            "image", lambda: None, load=Load("pixels", sizes, lambda batch, size: torch.ones(batch, size))
-        )
+        example = Example("image", lambda: None, load=Load("pixels", sizes, lambda *shape: lambda: torch.ones(shape)))
         drawn = figures_of(throughput.KIND, nn.Linear(1, 1), examples=[example])
         assert len(drawn) >= 1 and all(type(figure.picture) is picture for figure in drawn.values())
         assert all(svg(figure.picture).startswith("<svg") for figure in drawn.values())
@@ -75,4 +88,4 @@ def test_the_work_of_each_family_runs(family, tmp_path):
         return
     for size in (example.load.sizes[0], example.load.sizes[-1]):
         with torch.inference_mode():
-            example.load.run(3, size)
+            example.load.prepare(3, size)()

@@ -37,9 +37,8 @@ class Rate(NamedTuple):
 
 
 def throughput(
-    run: Callable[[int, int], object],
-    batch: int,
-    size: int,
+    run: Callable[[], object],
+    examples: int,
     *,
     repeats: int = 7,
     warm_up: int = 2,
@@ -53,9 +52,8 @@ def throughput(
     to other programs that interrupt one of them; the range shows how much they vary.
 
     Args:
-        run: the computation, of batch size and input size (tokens, pixels, frames).
-        batch: number of examples.
-        size: size of an input.
+        run: the computation, whose inputs are ready.
+        examples: number of examples that it computes.
         repeats: greatest number of measured repeats.
         warm_up: number of runs before.
         seconds: time after which no further repeat begins; at least one is measured.
@@ -65,15 +63,15 @@ def throughput(
     """
     start = clock()
     for _ in range(warm_up):
-        run(batch, size)
+        run()
     synchronize()
     times = []
     while not times or (len(times) < repeats and clock() - start < seconds):
         begin = clock()
-        run(batch, size)
+        run()
         synchronize()
         times.append(clock() - begin)
-    return Rate(batch / float(np.median(times)), batch / max(times), batch / min(times), len(times))
+    return Rate(examples / float(np.median(times)), examples / max(times), examples / min(times), len(times))
 
 
 class Largest(NamedTuple):

@@ -22,12 +22,13 @@ def load_of(subject: Subject) -> Load | None:
     return next((example.load for example in subject.examples if example.load is not None), None)
 
 
-def without_gradients(load: Load) -> Callable[[int, int], None]:
-    """Return the run of a load without gradients, whose outputs are dropped."""
+def prepared(load: Load, batch: int, size: int) -> Callable[[], None]:
+    """Make a batch of examples of a size, and return what runs the model on it without gradients, dropping outputs."""
+    work = load.prepare(batch, size)
 
-    def run(batch: int, size: int) -> None:
+    def run() -> None:
         with torch.inference_mode():
-            load.run(batch, size)
+            work()
 
     return run
 
@@ -37,12 +38,13 @@ def draw(subject: Subject) -> Iterator[Figure]:
     load = load_of(subject)
     assert load is not None
     device = next(subject.model.parameters()).device
-    run, sizes, machine = without_gradients(load), list(load.sizes), machine_name(device)
+    sizes, machine = list(load.sizes), machine_name(device)
     synchronize = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
     rates = []
     for size in sizes:
         subject.report(f"speed with {size:,} {load.unit} ...")
-        rates.append(analysis.throughput(run, BATCH, size, seconds=RATE_SECONDS, synchronize=synchronize))
+        run = prepared(load, BATCH, size)
+        rates.append(analysis.throughput(run, BATCH, seconds=RATE_SECONDS, synchronize=synchronize))
     title = "examples per second"
     ranges = [(rate.slowest, rate.fastest) for rate in rates]
     picture = by_size(load, [rate.per_second for rate in rates], title, title, ranges)
@@ -53,15 +55,13 @@ def draw(subject: Subject) -> Iterator[Figure]:
     }  # fmt: skip
     caption = (
         f"{machine}; batches of {BATCH}, median of up to 7 repeats; whiskers: slowest and fastest. Forward pass,"
-        " float32, without gradients or search. The time includes repeating the example to a batch."
+        " float32, without gradients or search, on a batch that is ready on the device."
     )
     yield Figure("throughput-speed", title, picture, numbers, caption)
-    yield from largest_figure(subject, load, run, device)
+    yield from largest_figure(subject, load, device)
 
 
-def largest_figure(
-    subject: Subject, load: Load, run: Callable[[int, int], None], device: torch.device
-) -> Iterator[Figure]:
+def largest_figure(subject: Subject, load: Load, device: torch.device) -> Iterator[Figure]:
     """Yield the largest batch of each size; nothing where the available memory is not known."""
     largest, sizes = [], list(load.sizes)
     for size in sizes:
@@ -69,7 +69,7 @@ def largest_figure(
         try:
             largest.append(
                 analysis.largest_batch(
-                    lambda batch, size=size: run(batch, size), device=device, limit=MOST_EXAMPLES,
+                    lambda batch, size=size: prepared(load, batch, size)(), device=device, limit=MOST_EXAMPLES,
                     seconds=LARGEST_SECONDS,
                 )
             )  # fmt: skip

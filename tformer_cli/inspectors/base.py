@@ -117,12 +117,13 @@ class Load:
     Attributes:
         unit: what the size of an input counts: tokens, pixels or frames.
         sizes: sizes that the model reads, ascending.
-        run: function that runs the model on a batch of examples of a size, of batch and size.
+        prepare: function of batch and size that makes a batch of examples of this size, and returns a function that
+            runs the model on it.
     """
 
     unit: str
     sizes: Sequence[int]
-    run: Callable[[int, int], object]
+    prepare: Callable[[int, int], Callable[[], object]]
 
 
 def sizes_up_to(limit: int) -> list[int]:

@@ -5,8 +5,9 @@ Shapes: B batch, T tokens, D width of the embeddings, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -70,11 +71,11 @@ class EncoderInspector(TextInspector[Any]):
         segments = None if segments is None else segments.to(device)
         names = self.data.tokenizer.names(tokens[0].tolist())
 
-        def run(batch: int, size: int) -> object:
+        def prepare(batch: int, size: int) -> Callable[[], object]:
             full = torch.full((batch,), size, device=device)
-            return model.encoder(repeated(tokens, size, batch), full, None)
+            return partial(model.encoder, repeated(tokens, size, batch), full, None)
 
-        load = Load("tokens", sizes_up_to(self.config.model.max_length), run)
+        load = Load("tokens", sizes_up_to(self.config.model.max_length), prepare)
         return Example(name, lambda: model.encoder(tokens, lengths, segments), Axis.of_tokens(names), load=load)
 
     def texts(self, split: str, count: int) -> list[Input]:

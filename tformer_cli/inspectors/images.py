@@ -5,7 +5,8 @@ Shapes: B images, C channels, H and W height and width in pixels, D width of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,11 @@ class ImageInspector(Inspector[Any]):
         (visible,) = self.data.images.visible(images)
         if not hasattr(encoder, "encode"):
             return Example(name, lambda: None, image=visible)
-        load = Load("pixels", [images[0, 0].numel()], lambda batch, size: encoder.encode(images.repeat(batch, 1, 1, 1)))
+
+        def prepare(batch: int, size: int) -> Callable[[], object]:
+            return partial(encoder.encode, images.repeat(batch, 1, 1, 1))
+
+        load = Load("pixels", [images[0, 0].numel()], prepare)
         return Example(name, lambda: encoder.encode(images), patches_of(encoder, images), image=visible, load=load)
 
 

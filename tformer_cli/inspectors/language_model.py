@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ class LanguageModelInspector(TextInspector[Any]):
         example = Example(name, lambda: model(tokens), decoder=Axis.of_tokens(names[:-1]), outputs=names[1:])
         example.answer = f"next token: {names[-1]}"
         sizes = sizes_up_to(self.config.model.max_length)
-        example.load = Load("tokens", sizes, lambda batch, size: model(repeated(tokens, size, batch)))
+        example.load = Load("tokens", sizes, lambda batch, size: partial(model, repeated(tokens, size, batch)))
         return example
 
     def texts(self, split: str, count: int) -> list[Input]:

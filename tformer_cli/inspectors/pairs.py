@@ -5,7 +5,8 @@ Shapes: S source length, T target length.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,10 @@ class TranslationInspector(TextInspector[Any]):
         batch = batch.to(next(model.parameters()).device)
         inputs, outputs = self.decoder_tokens(batch)
 
-        def run(count: int, size: int) -> object:
+        def prepare(count: int, size: int) -> Callable[[], object]:
             pair = Pair(*(np.resize(side, size - 1) for side in (source, target)))  # and an end mark
-            return self.run(model, self.data.collate([pair] * count, torch.arange(count)).to(batch.source.device))
+            pairs = self.data.collate([pair] * count, torch.arange(count)).to(batch.source.device)
+            return partial(self.run, model, pairs)
 
         return Example(
             name,
@@ -55,7 +57,7 @@ class TranslationInspector(TextInspector[Any]):
             encoder=Axis.of_tokens(self._pieces(batch.source[0].tolist(), self.data.source_language)),
             decoder=Axis.of_tokens(self.target_pieces(inputs.tolist())),
             outputs=self.target_pieces(outputs.tolist()),
-            load=Load("tokens", sizes_up_to(self.config.model.max_length), run)
+            load=Load("tokens", sizes_up_to(self.config.model.max_length), prepare)
             if len(source) and len(target)
             else None,
         )

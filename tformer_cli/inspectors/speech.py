@@ -5,7 +5,8 @@ Shapes: T frames, T' frames after subsampling, F features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,13 +58,14 @@ class RecordingInspector(Inspector[Any]):
         frame_seconds = hop_seconds * self.config.model.subsampling
         begin_seconds = -hop_seconds * self.config.features.margin
 
-        def run(batch: int, size: int) -> object:
-            return model.encode(repeated(features, size, batch), torch.full((batch,), size, device=features.device))
+        def prepare(batch: int, size: int) -> Callable[[], object]:
+            full = torch.full((batch,), size, device=features.device)
+            return partial(model.encode, repeated(features, size, batch), full)
 
         example = Example(
             name,
             lambda: model.encode(features, lengths),
-            load=Load("frames", FRAMES, run),
+            load=Load("frames", FRAMES, prepare),
             encoder=Axis.of_frames(frames, frame_seconds, begin_seconds),
             features=features[0, : int(lengths[0])].float().cpu().numpy(),
             frame_seconds=hop_seconds,
