@@ -50,6 +50,9 @@ def test_figures_are_the_mean_and_all_heads_of_each_layer():
     mean, heads = figures["attention-1-cross-attention-1"], figures["attention-1-cross-attention-1-heads"]
     assert mean.title == mean.picture.title == "cross-attention, layer 1, mean over heads"
     assert isinstance(mean.picture, HeatMap) and isinstance(heads.picture, HeatMaps)
+    assert {name: mean.numbers[name] for name in ("attention", "layers", "module", "heads")} == {
+        "attention": "cross-attention", "layers": [1], "module": "blocks.1", "heads": [1, 2]
+    }  # fmt: skip
     np.testing.assert_allclose(mean.numbers["weights"], weights[AttentionKind.cross].mean(0), atol=5e-5)
     np.testing.assert_allclose(heads.numbers["weights"], weights[AttentionKind.cross], atol=5e-5)
     assert mean.numbers["queries"] == ["die", "alte", "Katze", "</s>"] and mean.numbers["keys"] == list(SOURCE.names)

@@ -61,7 +61,8 @@ def test_the_table_names_the_pattern_of_each_head():
     assert shares[0, columns.index("first token")] == pytest.approx(1 / 6, abs=1e-4)
     assert figure.picture.rows[1] == "layer 1, head 2: same"
     chosen = next(heads.draw(subject_of(model, Options(heads=(3,)), encoder=WORDS)))
-    assert chosen.numbers["heads"] == ["layer 1, head 3"] and chosen.numbers["strongest"] == ["next token"]
+    assert chosen.numbers["attention"] == "encoder" and chosen.numbers["layers"] == [1]
+    assert chosen.numbers["heads"] == [3] and chosen.numbers["strongest"] == ["next token"]
 
 
 def test_the_table_of_cross_attention_compares_no_positions():
@@ -83,7 +84,8 @@ def test_layers_that_reduce_their_keys_share_a_table_with_others():
     image = np.zeros((16, 24, 3), np.uint8)
     figure = next(heads.draw(subject_of(Model(*layers), image=image)))
     assert figure.numbers["columns"] == ["first token", "last token", "entropy"]
-    assert figure.numbers["heads"] == ["layer 1, head 1", "layer 1, head 2", "layer 2, head 1"]
+    assert figure.picture.rows == ["layer 1, head 1: spread", "layer 1, head 2: spread", "layer 2, head 1: spread"]
+    assert figure.numbers["layers"] == [1, 1, 2] and figure.numbers["heads"] == [1, 2, 1]
 
 
 def test_an_input_of_one_token_does_not_change_the_means():
@@ -108,7 +110,7 @@ def test_an_input_of_one_token_does_not_change_the_means():
     assert table.numbers["strongest"] == ["next token"]
     np.testing.assert_array_equal(table.numbers["shares"], expected.numbers["shares"])
     (only,) = heads.draw(Subject(model, cast(Any, None), examples[:1]))
-    assert only.numbers["heads"] == ["layer 1, head 1"]
+    assert only.numbers["layers"] == only.numbers["heads"] == [1]
 
 
 def test_the_heads_of_all_layers_are_compared_in_one_pass(monkeypatch):

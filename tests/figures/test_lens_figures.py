@@ -55,7 +55,7 @@ def test_earlier_layers_are_the_heads_outputs_of_their_states(tmp_path):
     table, curves = KIND.draw(subject)
     (example,), model = subject.examples, subject.model
     states = subject.states(example, model.stack)
-    assert table.numbers["layers"] == ["embedding", "1", "2", "3"] and len(states) == 4
+    assert table.numbers["layers"] == curves.numbers["layers"] == [0, 1, 2, 3] and len(states) == 4
     for layer, state in enumerate(states):
         with torch.inference_mode():
             probabilities = model.logits(model.stack.norm(state)).softmax(-1)

@@ -24,6 +24,7 @@ def test_the_query_of_the_user_has_a_row_of_tokens_for_each_layer():
     subject = subject_of(model, Options(query="CAT"), encoder=tokens("the old cat </s>"))
     (figure,) = looks.draw(subject)
     assert figure.numbers["queries"] == ["cat"] and figure.numbers["keys"] == ["the", "old", "cat", "</s>"]
+    assert figure.numbers["attention"] == "encoder" and figure.numbers["layers"] == [1, 2]
     np.testing.assert_allclose(figure.numbers["weights"], [given.mean(0)[2] for given in weights], atol=5e-5)
     assert isinstance(figure.picture, Tokens)
     assert [(row.name, row.query) for row in figure.picture.rows] == [("layer 1", 2), ("layer 2", 2)]
@@ -69,6 +70,8 @@ def test_points_of_an_image_have_a_column_and_layers_a_row():
         " image; a cyan square marks the query"
     )
     np.testing.assert_allclose(figure.picture.weights[4 + 2], weights[1].mean(0)[5, 1:].reshape(2, 3))
+    assert figure.numbers["layers"] == [1, 2] and figure.numbers["weights"].shape == (2, 4, 2, 3)
+    np.testing.assert_allclose(figure.numbers["weights"][1, 2], figure.picture.weights[4 + 2], atol=5e-5)
     first, second = figure.picture.images[:2]
     assert not (first == looks.POINT_COLOUR).all(-1).any() and tuple(second[16, 16]) == looks.POINT_COLOUR
     (chosen,) = looks.draw(subject_of(model, Options(query="row 1, column 3"), encoder=PATCHES, image=IMAGE))

@@ -84,7 +84,8 @@ def test_the_term_of_the_position_of_transformer_xl(decoder):
     embedded = xl.project(sinusoids(distances, frequencies(16))).view(-1, 2, 8)
     expected = torch.einsum("hk,ohk->ho", xl.position_bias[:, 0], embedded).detach().numpy() / 8**0.5
     np.testing.assert_allclose(figure.numbers["terms"], expected, atol=1e-5)
-    assert figure.numbers["rows"] == ["layer 1, head 1", "layer 1, head 2"]
+    assert figure.picture.rows == ["layer 1, head 1", "layer 1, head 2"]
+    assert figure.numbers["layers"] == (1, 1) and figure.numbers["heads"] == (1, 2)
 
 
 @pytest.mark.parametrize("decoder", [False, True])

@@ -63,7 +63,9 @@ def test_rollout_over_an_image_is_that_of_class_or_the_mean_of_patches(before):
     image, matrix, _ = rollout.draw(subject)
     result = matrix.numbers["rollout"][0, 1:] if before else matrix.numbers["rollout"].mean(0)
     assert isinstance(image.picture, Gallery) and "mean over all patches" in image.caption or before
-    assert image.numbers["captions"] == ["rollout\nlayer 1", "rollout\nlayer 2", "attention\nlast layer alone"]
+    captions = ["image", "rollout\nlayer 1", "rollout\nlayer 2", "attention\nlast layer alone"]
+    assert image.picture.captions == captions
+    assert image.numbers["layers"] == [1, 2, 2] and image.numbers["measures"] == ["rollout", "rollout", "attention"]
     np.testing.assert_allclose(image.numbers["weights"][1].ravel(), result, atol=1e-4)
     last = list(attention_weights(model, model).values())[-1][0].mean(0).numpy()
     alone = last[0, 1:] if before else last.mean(0)

@@ -46,7 +46,7 @@ def test_attention_has_a_row_for_each_output_token_and_a_column_for_each_frame(n
     subject = subject_of(name, tmp_path)
     (figure,) = KIND.draw(subject)
     (example,) = subject.examples
-    weights = figure.numbers["attention"]
+    weights = figure.numbers["weights"]
     assert weights.shape == (len(example.outputs), len(example.encoder))
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)
     assert figure.picture.strips[-1].values.max() == pytest.approx(1)

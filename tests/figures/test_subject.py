@@ -59,5 +59,7 @@ def test_layers_of_a_generator_of_images_are_those_that_it_runs(tmp_path):
     examples = task.inspector.of_split(model, "validation", 1)
     (layer,) = Subject(model, task.inspector, examples).layers()
     assert layer.title == "self-attention, layer 1" and layer.slug == "self-attention-1"
+    (table,) = heads.draw(Subject(model, task.inspector, examples))
+    assert table.name == "heads-self-attention-1" and table.title == "self-attention: patterns of heads"
     with pytest.raises(ConfigError, match="--layers 2: the model has 1 attention layers"):
         Subject(model, task.inspector, examples, Options(layers=(2,)))

@@ -122,7 +122,8 @@ def draw(subject: Subject) -> Iterator[Figure]:
         for layer, every in subject.weights(example):
             heads = subject.heads(layer)
             weights, name = every[heads], f"attention-{number}-{layer.slug}"
-            numbers = {"layer": layer.name, "heads": [head + 1 for head in heads]}
+            numbers = {"attention": layer.kind_name, "layers": [layer.number], "module": layer.name}
+            numbers |= {"heads": [head + 1 for head in heads]}
             title = f"{layer.title}, {subject.heads_title(layer)}"
             gallery = over_image(example, layer, weights, title)
             if gallery is not None:

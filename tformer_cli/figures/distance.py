@@ -66,7 +66,7 @@ def draw(subject: Subject) -> Iterator[Figure]:
         title = f"{KIND_NAMES[kind]}: mean attention distance"
         picture = Curves(curves, title, "layer", unit, y_limits=(0.0,), x_limits=(min(numbers), max(numbers)))
         values = {
-            "unit": unit, "layers": numbers, "distance": [mean[1:] for mean in means],
+            "attention": KIND_NAMES[kind], "unit": unit, "layers": numbers, "distance": [mean[1:] for mean in means],
             "mean": curves[1].y, "uniform": curves[2].y,
         }  # fmt: skip
         count = len(subject.examples)

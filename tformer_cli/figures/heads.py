@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from tformer_cli.analysis.attention import entropy, pattern_shares, strongest_of
 from tformer_cli.analysis.diversity import TERMS
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Curve, Curves, HeatMap
-from tformer_cli.figures.base import KIND_NAMES, Figure, Kind, Layer, Subject, needs_attention
+from tformer_cli.figures.base import Figure, Kind, Layer, Subject, needs_attention
 from tformer_cli.figures.places import axes_of
 from tformer_cli.inspectors.base import Example
 from tformer_cli.nn.taps import tapped
@@ -28,6 +29,33 @@ OF_A_LINE = ("previous token", "next token")
 """Patterns of neighbours; patches in raster order have other neighbours."""
 OF_ONE_SEQUENCE = (*OF_A_LINE, "same token")
 """Patterns that compare positions of queries with those of keys."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What some heads do, a row for each of them.
+
+    Attributes:
+        layers: number of the layer of each head, from 1.
+        heads: number of each head in its layer, from 1.
+        columns: names of the patterns, and `entropy`.
+        shares: (heads, columns).
+        strongest: name of the strongest pattern of each head.
+    """
+
+    layers: list[int]
+    heads: list[int]
+    columns: list[str]
+    shares: np.ndarray
+    strongest: list[str]
+
+    @property
+    def rows(self) -> list[str]:
+        """The name of each head for readers, with its pattern."""
+        return [
+            f"layer {layer}, head {head}: {name.removesuffix(' token')}"
+            for layer, head, name in zip(self.layers, self.heads, self.strongest, strict=True)
+        ]
 
 
 def without_meaning(example: Example, layer: Layer, shape: Sequence[int]) -> Sequence[str]:
@@ -74,17 +102,18 @@ def means_of_layers(subject: Subject, kind: AttentionKind) -> dict[Layer, dict[s
     return means
 
 
-def tables(subject: Subject, kind: AttentionKind) -> Iterator[tuple[list[str], list[str], np.ndarray, list[str]]]:
-    """Yield tables of heads: names of rows, names of columns, shares, and the strongest pattern of each row."""
-    rows, parts, strongest, columns = [], [], [], []
+def tables(subject: Subject, kind: AttentionKind) -> Iterator[Table]:
+    """Yield tables of the heads of all layers of a kind."""
+    places, parts, strongest, columns = [], [], [], []
     for layer, means in means_of_layers(subject, kind).items():
-        rows += [f"layer {layer.number}, head {head + 1}" for head in subject.heads(layer)]
+        places += [(layer.number, head + 1) for head in subject.heads(layer)]
         columns, shares = list(means), {name: mean for name, mean in means.items() if name != "entropy"}
         strongest += [pattern.name for pattern in strongest_of(shares)]
         parts.append(np.stack(list(means.values()), 1))  # (H, columns)
-    for start in range(0, len(rows), MOST_ROWS):
+    for start in range(0, len(places), MOST_ROWS):
         part = slice(start, start + MOST_ROWS)
-        yield rows[part], columns, np.concatenate(parts)[part], strongest[part]
+        layers, heads = (list(numbers) for numbers in zip(*places[part], strict=True))
+        yield Table(layers, heads, columns, np.concatenate(parts)[part], strongest[part])
 
 
 def disagreements(subject: Subject, example: Example, layers: Sequence[Layer]) -> dict[Layer, dict[str, float]]:
@@ -124,23 +153,24 @@ def diversity(subject: Subject, kind: AttentionKind) -> Figure | None:
         return None
     names = {name: name.removeprefix("disagreement_") for name in TERMS}
     curves = [Curve(label, numbers, values[name]) for name, label in names.items()]
-    title = f"{KIND_NAMES[kind]}: disagreement of heads"
+    kind_name = layers[0].kind_name
+    title = f"{kind_name}: disagreement of heads"
     picture = Curves(curves, title, "layer", "disagreement", y_limits=(0.0,))
-    shown = {"layers": numbers, **{label: values[name] for name, label in names.items()}}
+    shown = {"attention": kind_name, "layers": numbers, **{label: values[name] for name, label in names.items()}}
     caption = "0: heads are orthogonal; -1: they are equal. Subspace: values, position: weights, output: outputs"
-    return Figure(f"heads-{KIND_NAMES[kind]}-diversity", title, picture, shown, caption)
+    return Figure(f"heads-{kind_name}-diversity", title, picture, shown, caption)
 
 
 def draw(subject: Subject) -> Iterator[Figure]:
     """Yield the tables and the disagreements of each kind of attention."""
     for kind in AttentionKind:
-        for number, (rows, columns, shares, strongest) in enumerate(tables(subject, kind), 1):
-            title = f"{KIND_NAMES[kind]}: patterns of heads" + (f", part {number}" if number > 1 else "")
-            named = [f"{row}: {name.removesuffix(' token')}" for row, name in zip(rows, strongest, strict=True)]
-            headings = [f"{column} (of the largest)" if column == "entropy" else column for column in columns]
-            picture = HeatMap(shares, named, headings, title, percent=True, limits=(0.0, 1.0))
-            values = {"heads": rows, "strongest": strongest, "columns": columns, "shares": shares.round(4)}
-            yield Figure(f"heads-{KIND_NAMES[kind]}-{number}", title, picture, values)
+        kind_name = next((layer.kind_name for layer in subject.layers(kind)), "")
+        for number, table in enumerate(tables(subject, kind), 1):
+            title = f"{kind_name}: patterns of heads" + (f", part {number}" if number > 1 else "")
+            headings = [f"{column} (of the largest)" if column == "entropy" else column for column in table.columns]
+            picture = HeatMap(table.shares, table.rows, headings, title, percent=True, limits=(0.0, 1.0))
+            values = {"attention": kind_name, **vars(table), "shares": table.shares.round(4)}
+            yield Figure(f"heads-{kind_name}-{number}", title, picture, values)
         figure = diversity(subject, kind)
         if figure is not None:
             yield figure
@@ -151,8 +181,10 @@ KIND = Kind(
     "What heads do",
     "The share of attention, in percent, that goes to the position before the query, to itself, to the one after it,"
     " and to the first and the last position; and the entropy of attention, of the largest one, ln K. A head is named"
-    " after a pattern that receives half of its attention; otherwise its attention is spread. Averaged over inputs of"
-    " several positions. Neighbours in a line have no meaning for the patches of an image, and are left out there.",
+    " after the pattern that receives half of its attention or more. It is called spread if none does: then it attends"
+    " to many keys, which a high entropy shows, or to keys that depend on what they are rather than on where they are."
+    " Averaged over inputs of several positions. Neighbours in a line have no meaning for the patches of an image, and"
+    " are left out there.",
     draw,
     needs_attention,
     "D_output = −1/H² Σ_ij cos(O_i, O_j), likewise for values and weights",

@@ -54,7 +54,9 @@ def _table(name: str, example: str, result: Lens, layers: list[str], names: list
     caption = "The last column is the model's prediction."
     if len(names) > MAX_POSITIONS:
         caption += f" The first {MAX_POSITIONS} of {len(names):,} positions are drawn."
-    numbers = {"layers": layers, "positions": names, "best": best, "probabilities": probabilities}
+    numbers = {
+        "layers": list(range(len(layers))), "positions": names, "best": best, "probabilities": probabilities
+    }  # fmt: skip
     return Figure(name, "Best token of each layer", picture, numbers, caption, example)
 
 
@@ -70,7 +72,7 @@ def _curves(
         "The final prediction after each layer", "layer (0: embedding)", y_limits=(0.0, 1.0),
     )  # fmt: skip
     numbers = {
-        "layers": layers,
+        "layers": list(range(len(layers))),
         "final": list(pieces(result.tokens.tolist())),
         "probabilities": result.probabilities,
         "ranks": result.ranks,

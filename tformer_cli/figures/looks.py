@@ -110,9 +110,14 @@ def points_of(axis: Axis, points: Sequence[tuple[float, float]] = POINTS) -> lis
     return list(dict.fromkeys([*range(before), *patches]))
 
 
+def shown_layers(look: Look) -> list[int]:
+    """Return the indices of the layers that are drawn over the image."""
+    return sorted({round(place) for place in np.linspace(0, len(look.layers) - 1, MOST_LAYERS)})
+
+
 def over_image(look: Look, numbers: list[int]) -> Gallery:
     """Return a row of images for each layer, with a column for each query; of one query, the layers are a row."""
-    shown = sorted({round(place) for place in np.linspace(0, len(look.layers) - 1, MOST_LAYERS)})
+    shown = shown_layers(look)
     images, captions, maps = [], [], []
     for place in shown:
         for number in numbers:
@@ -187,11 +192,13 @@ def figure_of(name: str, look: Look, number: int, *, chosen: bool) -> Figure:
         chosen: whether the user asks for this query.
     """
     numbers, title = [number], f"{look.kind}: what “{look.names[number]}” attends to"
+    places = list(range(len(look.layers)))
     if look.keys.grid is not None and look.example.image is not None:
         numbers = [number] if chosen or look.queries.grid is None else points_of(look.queries)
         picture = over_image(look, numbers)
         title = f"{look.kind}: what points of the image attend to" if len(numbers) > 1 else title
-        shown = drawn_maps(picture)
+        maps, places = drawn_maps(picture), shown_layers(look)
+        shown = maps.reshape(len(places), len(numbers), *maps.shape[1:])
     elif look.keys.unit == "seconds":
         picture = over_time(look, number)
         shown = picture.values
@@ -199,7 +206,8 @@ def figure_of(name: str, look: Look, number: int, *, chosen: bool) -> Figure:
         picture = over_tokens(look, number)
         shown = np.stack([row.weights for row in picture.rows]).round(DECIMALS)
     values: dict[str, Any] = {
-        "queries": [look.names[place] for place in numbers], "layers": look.rows, "weights": shown
+        "attention": look.kind, "layers": [look.layers[place].number for place in places],
+        "queries": [look.names[place] for place in numbers], "weights": shown,
     }  # fmt: skip
     if isinstance(picture, Tokens):
         values["keys"] = picture.rows[0].tokens

@@ -121,7 +121,7 @@ def grid_figures(subject: Subject, name: str, module: GridBias) -> Iterator[Figu
 def xl_figures(subject: Subject) -> Iterator[Figure]:
     """Yield the term of the position of each layer and head by offset, v . W_R R / sqrt(K)."""
     for kind in AttentionKind:
-        names, values = [], []
+        places, values = [], []
         across = offsets(subject.model, REACH, causal=kind is AttentionKind.decoder)
         for layer, module in attention_modules(subject):
             relative = module.transformer_xl
@@ -131,13 +131,16 @@ def xl_figures(subject: Subject) -> Iterator[Figure]:
                 keys = torch.from_numpy(across).to(zero.device)
                 term = relative.scores(zero, torch.zeros_like(keys[:1]), keys, module.head_dim**-0.5)
                 values.append(term[0, heads, 0].cpu().double().numpy())
-                names += [f"layer {layer.number}, head {head + 1}" for head in heads]
+                places += [(layer.number, head + 1) for head in heads]
         if values:
             title = f"{KIND_NAMES[kind]}, term of the position"
+            names = [f"layer {layer}, head {head}" for layer, head in places]
+            layers, heads = zip(*places, strict=True)
             yield Figure(
                 f"relative-{KIND_NAMES[kind]}-transformer-xl", title,
                 map_of_offsets(np.concatenate(values), names, across, title, ""),
-                {"offsets": across, "rows": names, "terms": np.concatenate(values)},
+                {"attention": KIND_NAMES[kind], "layers": layers, "heads": heads, "offsets": across,
+                 "terms": np.concatenate(values)},
                 "v·W R(i − j) / √K, added to the scores of every query (Dai et al. 2019, section 3.3, term d).",
             )  # fmt: skip
 
@@ -147,7 +150,7 @@ def shaw_figures(subject: Subject) -> Iterator[Figure]:
     """Yield the norms of the vectors of keys and values by offset, and the cosines of the vectors of keys."""
     for kind in AttentionKind:
         tables = [
-            (f"layer {layer.number}", module.shaw)
+            (layer.number, module.shaw)
             for layer, module in attention_modules(subject)
             if layer.kind is kind and isinstance(module.shaw, ShawRelative)
         ]
@@ -156,8 +159,9 @@ def shaw_figures(subject: Subject) -> Iterator[Figure]:
         every = np.arange(-tables[0][1].max_distance, tables[0][1].max_distance + 1)
         across = offsets(subject.model, tables[0][1].max_distance, causal=kind is AttentionKind.decoder)
         used = np.isin(every, across)
-        layers, title, slug = [name for name, _ in tables], KIND_NAMES[kind], f"relative-{KIND_NAMES[kind]}-shaw"
-        offset_names = signed(across)
+        title, slug = KIND_NAMES[kind], f"relative-{KIND_NAMES[kind]}-shaw"
+        layers, offset_names = [f"layer {number}" for number, _ in tables], signed(across)
+        common = {"attention": title, "layers": [number for number, _ in tables], "offsets": across}
         for part in ("keys", "values"):
             vectors = np.stack([getattr(table, part).cpu().double().numpy()[used] for _, table in tables])
             norms = np.linalg.norm(vectors, axis=-1)
@@ -165,16 +169,14 @@ def shaw_figures(subject: Subject) -> Iterator[Figure]:
                 norms, layers, offset_names, f"{title}, norms of the vectors of {part}", "",
                 "offset of the key from the query", side=WIDTH_PIXELS,
             )  # fmt: skip
-            numbers = {"layers": layers, "offsets": across, "norms": norms}
-            yield Figure(f"{slug}-{part}", picture.title, picture, numbers, SHAW_CAPTION)
+            yield Figure(f"{slug}-{part}", picture.title, picture, {**common, "norms": norms}, SHAW_CAPTION)
             if part == "keys":
                 cosines = np.stack([similarities(each) for each in vectors])
                 maps = HeatMaps(
                     cosines, layers, offset_names, offset_names, f"{title}, cosines of the vectors of keys", "offset",
                     "offset", diverging=True, limits=(-1.0, 1.0),
                 )  # fmt: skip
-                numbers = {"layers": layers, "offsets": across, "cosines": cosines}
-                yield Figure(f"{slug}-cosines", maps.title, maps, numbers, SHAW_CAPTION)
+                yield Figure(f"{slug}-cosines", maps.title, maps, {**common, "cosines": cosines}, SHAW_CAPTION)
 
 
 SHAW_CAPTION = (

@@ -5,7 +5,7 @@ Shapes: L layers, H heads, N positions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -60,21 +60,28 @@ def rollouts(subject: Subject, example: Example, kind: AttentionKind) -> tuple[A
     return axis, rollout([weights for _, weights in given]), last
 
 
-def over_image(example: Example, axis: Axis, layers: np.ndarray, last: np.ndarray) -> tuple[Gallery, str]:
+def shown_layers(count: int) -> list[int]:
+    """Return the indices of the layers whose rollout is drawn over the image."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, MOST_IMAGES)})
+
+
+def over_image(
+    example: Example, axis: Axis, layers: np.ndarray, last: np.ndarray, shown: Sequence[int]
+) -> tuple[Gallery, str]:
     """Return the rollout of [class] over the image after some layers, and the last layer's attention; and a caption.
 
     Args:
         example: the input.
         axis: its positions, which form a grid.
-        layers: rollout after each layer, (L, N, N).
+        layers: rollout after each of some layers, (L, N, N).
         last: weights of the last layer, (H, N, N).
+        shown: indices of the layers, (L,).
     """
     assert example.image is not None
     is_class = not axis.placed[0]
     rows = layers[:, 0] if is_class else layers.mean(1)  # (L, N)
     attention = last.mean(0)[0] if is_class else last.mean((0, 1))
-    shown = sorted({round(place) for place in np.linspace(0, len(rows) - 1, MOST_IMAGES)})
-    maps = [None, *(on_grid(rows[place], axis) for place in shown), on_grid(attention, axis)]
+    maps = [None, *(on_grid(row, axis) for row in rows), on_grid(attention, axis)]
     captions = ["image", *(f"rollout\nlayer {place + 1}" for place in shown), "attention\nlast layer alone"]
     source = "[class]" if is_class else "the mean over all patches, since there is no [class]"
     caption = f"Rollout of {source} over the image, after the given numbers of layers; the last image shows the weights"
@@ -93,8 +100,12 @@ def draw(subject: Subject) -> Iterator[Figure]:
             axis, layers, last = result
             name, title = f"rollout-{number}-{KIND_NAMES[kind]}", KIND_NAMES[kind]
             if axis.grid is not None and example.image is not None:
-                gallery, caption = over_image(example, axis, layers, last)
-                values = {"captions": gallery.captions[1:], "weights": drawn_maps(gallery)}
+                shown = shown_layers(len(layers))
+                gallery, caption = over_image(example, axis, layers[shown], last, shown)
+                values = {
+                    "attention": title, "layers": [*(place + 1 for place in shown), len(layers)],
+                    "measures": ["rollout"] * len(shown) + ["attention"], "weights": drawn_maps(gallery),
+                }  # fmt: skip
                 yield Figure(f"{name}-image", f"{title}, over the image", gallery, values, caption, example.name)
             yield from _matrices(name, title, axis, layers, example)
 
@@ -103,7 +114,7 @@ def _matrices(name: str, title: str, axis: Axis, layers: np.ndarray, example: Ex
     """Yield the matrix after the last layer, and those after all layers."""
     side, marks, titles = side_of(MOST_VALUES, 1 + len(layers)), marks_of(axis), ("output", "input")
     last = bounded(HeatMap(layers[-1], marks, marks, f"{title}, after {len(layers)} layers", *titles), side)
-    values = {"rollout": last.values, "positions": last.rows}
+    values = {"attention": title, "layers": [len(layers)], "rollout": last.values, "positions": last.rows}
     caption = (
         "Cross-attention, which has no part in it, is left out" if title == KIND_NAMES[AttentionKind.decoder] else ""
     )
@@ -111,7 +122,8 @@ def _matrices(name: str, title: str, axis: Axis, layers: np.ndarray, example: Ex
     if len(layers) > 1:
         names = [f"layer {number + 1}" for number in range(len(layers))]
         grid = bounded(HeatMaps(layers, names, marks, marks, f"{title}, after each layer", *titles), side)
-        values = {"rollout": grid.values, "positions": grid.rows}
+        numbers = list(range(1, len(layers) + 1))
+        values = {"attention": title, "layers": numbers, "rollout": grid.values, "positions": grid.rows}
         yield Figure(f"{name}-layers", f"{title}, after each layer", grid, values, "", example.name)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Spectrogram, Strip
-from tformer_cli.figures.base import Figure, Kind, Subject, readable
+from tformer_cli.figures.base import Figure, Kind, Layer, Subject, readable
 from tformer_cli.inspectors.base import Emissions, Example
 
 MAX_TOKENS = 64
@@ -32,11 +32,11 @@ def emitted(emissions: Emissions) -> list[tuple[int, str]]:
     return marks
 
 
-def attention_over_time(subject: Subject, example: Example) -> tuple[str, np.ndarray] | None:
-    """Return the title and the weights (N, T') of the last cross-attention, averaged over heads; None: none."""
+def attention_over_time(subject: Subject, example: Example) -> tuple[Layer, np.ndarray] | None:
+    """Return the layer and the weights (N, T') of the last cross-attention, averaged over heads; None: none."""
     last = None
     for layer, weights in subject.weights(example, AttentionKind.cross):
-        last = layer.title, weights[subject.heads(layer)].mean(0)
+        last = layer, weights[subject.heads(layer)].mean(0)
     return last
 
 
@@ -67,11 +67,11 @@ def figure_of(subject: Subject, example: Example, name: str) -> Figure:
         captions.append("Above the strip of CTC: the tokens of its best path.")
     attention = attention_over_time(subject, example)
     if attention is not None:
-        title, weights = attention
+        layer, weights = attention
         tokens = readable(example.outputs)
-        numbers |= {"tokens": tokens, "attention": weights}
+        numbers |= {"tokens": tokens, "attention": layer.kind_name, "layers": [layer.number], "weights": weights}
         drawn = weights[:MAX_TOKENS] / weights.max(initial=1e-12)
-        strips.append(Strip(drawn, tokens[: len(drawn)], step, f"{title}, mean over heads"))
+        strips.append(Strip(drawn, tokens[: len(drawn)], step, f"{layer.title}, mean over heads"))
         captions.append(f"Below: attention of each output token; the strongest colour is {100 * weights.max():.0f} %.")
         if len(tokens) > MAX_TOKENS:
             captions.append(f"The first {MAX_TOKENS} of {len(tokens):,} tokens are drawn.")

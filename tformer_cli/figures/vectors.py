@@ -210,7 +210,7 @@ def of_tokens(subject: Subject, vectors: TokenVectors, example: Example, name: s
         cosines.T[:MAX_POSITIONS], names[:MAX_POSITIONS], layers, "Cosine with the static vector", "token", "layer",
         diverging=True, limits=(-1.0, 1.0),
     )  # fmt: skip
-    numbers = {"layers": layers, "tokens": names, "cosines": cosines}
+    numbers = {"layers": list(range(len(layers))), "tokens": names, "cosines": cosines}
     return Figure(name, "Contextual and static vectors", picture, numbers, caption, example.name)
 
 
@@ -281,7 +281,10 @@ def _by_layer(word: str, states: np.ndarray, result: Occurrences) -> Figure:
         [Curve("occurrences of the word", steps, similar), Curve("different tokens", steps, different)],
         f"{word}: mean cosine by layer", "layer (0: embedding)", y_limits=(0.0, 1.0),
     )  # fmt: skip
-    numbers = {"word": word, "self_similarity": similar, "anisotropy": different, "occurrences": len(result.contexts)}
+    numbers = {
+        "word": word, "layers": steps, "self_similarity": similar, "anisotropy": different,
+        "occurrences": len(result.contexts),
+    }  # fmt: skip
     caption = (
         "1: the vectors of the word do not depend on its context. Only what is above different tokens tells of it."
     )
