@@ -10,6 +10,7 @@ from scipy import stats
 
 from tformer_cli.analysis.attention import (
     entropy,
+    evenness,
     mean_distance,
     offset_share,
     pattern_shares,
@@ -147,3 +148,12 @@ def test_strongest_patterns():
     assert str(patterns[0]) == "previous token 0.93"
     assert patterns[5].share == pytest.approx(0.1)
     assert strongest_patterns(weights, least=0.95)[0].name == "spread"
+
+
+def test_evenness_is_one_for_equal_weights_under_any_mask_and_zero_for_a_single_key():
+    padded = np.pad(np.full((1, 5, 3), 1 / 3), ((0, 0), (0, 0), (0, 2)))
+    weights = np.concatenate((uniform(1, 5), uniform(1, 5, causal=True), padded, np.eye(5)[None]))
+    np.testing.assert_allclose(evenness(weights), [1, 1, 1, 0])
+    one_row = np.array([[0.5, 0.25, 0.25]])  # 1.5 bits, of log2 3
+    assert evenness(one_row) == pytest.approx(1.5 / math.log2(3))
+    assert evenness(np.concatenate((one_row, np.eye(3)))) == pytest.approx(1.5 / math.log2(3))

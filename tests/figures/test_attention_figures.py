@@ -70,6 +70,21 @@ def test_captions_say_what_holds_for_the_layer():
     assert "ecurrent" not in attention.KIND.about and "cyan" not in looks.KIND.about
 
 
+def test_captions_say_which_weights_are_almost_uniform():
+    uniform, random = np.full((4, 4), 1 / 4), random_weights(5, 1, 4, 4)[0]
+    even = uniform + 0.05 * np.array([1, -1, 1, -1])
+    model = Model(*(GivenWeights(np.stack(given), AttentionKind.encoder)
+                    for given in ((even, random), (even, uniform), (random, random))))  # fmt: skip
+    captions = [figure.caption for figure in attention.draw(subject_of(model, encoder=SOURCE))]
+    share = int(100 * -2 * (0.3 * np.log(0.3) + 0.2 * np.log(0.2)) / np.log(4))
+    note = f"are almost uniform (their entropy is {share} % of the largest or more): what looks like a pattern is"
+    assert captions[1] == f"The weights of head 1 {note} small differences"
+    assert captions[2].startswith("The weights are almost uniform") and captions[3].startswith(f"The weights {note}")
+    assert captions[4:] == ["", ""]
+    (look,) = looks.draw(subject_of(model, encoder=SOURCE))
+    assert "The weights of layer 2 are almost uniform" in look.caption
+
+
 def test_chosen_heads_are_drawn():
     weights, subject = translated(Options(heads=(2,)))
     (encoder, cross) = attention.draw(subject)

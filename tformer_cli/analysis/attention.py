@@ -94,6 +94,27 @@ def entropy(weights: np.ndarray) -> np.ndarray:
     return -(weights * logs).sum(-1).mean(-1) + 0.0  # + 0.0: no negative zero
 
 
+def evenness(weights: np.ndarray) -> np.ndarray:
+    """Return how even the weights of the queries of each matrix are, from 0 to 1.
+
+    It is the mean over queries of the entropy of a row as a share of the largest, ln n for the n keys that have a
+    weight above 0: 1 if all of them have equal weights, whatever the mask. Rows with a single such key are left out; if
+    there are no others, it is 0.
+
+    Args:
+        weights: (..., Q, K).
+
+    Returns:
+        (...).
+    """
+    weights = np.asarray(weights, np.float64)
+    logs = np.log(weights, out=np.zeros_like(weights), where=weights > 0)
+    largest = np.log(np.maximum((weights > 0).sum(-1), 1))  # (..., Q)
+    several = largest > 0
+    shares = np.divide(-(weights * logs).sum(-1), largest, out=np.zeros_like(largest), where=several)
+    return shares.sum(-1) / np.maximum(several.sum(-1), 1)
+
+
 class Pattern(NamedTuple):
     """The pattern that most of the weight of a head follows.
 

@@ -16,7 +16,7 @@ from tformer_cli.draw import Gallery, HeatMap, HeatMaps
 from tformer_cli.draw.cells import block_means, block_note
 from tformer_cli.draw.lettering import reduced_names
 from tformer_cli.figures.base import MEAN, Figure, Kind, Layer, Subject, attention_layers, needs_attention
-from tformer_cli.figures.places import axes_of, marks_of, query_names, side_of, unit_name
+from tformer_cli.figures.places import axes_of, marks_of, query_names, side_of, uniform_note, unit_name
 from tformer_cli.figures.viewer import viewer
 from tformer_cli.inspectors.base import Axis, Example
 from tformer_cli.nn.recurrent_attention import RecurrentAttention
@@ -128,17 +128,25 @@ def draw(subject: Subject) -> Iterator[Figure]:
             gallery = over_image(example, layer, weights, title)
             if gallery is not None:
                 shown = {"queries": gallery.captions, "weights": drawn_maps(gallery)}
-                yield Figure(f"{name}-image", f"{layer.title}, over the image", gallery, numbers | shown,
-                             "Each token of the output, and the parts of the image that its query attends to",
-                             example.name)  # fmt: skip
+                caption = "Each token of the output, and the parts of the image that its query attends to"
+                caption = sentences(caption, uniform_note(weights.mean(0)))
+                title_over = f"{layer.title}, over the image"
+                yield Figure(f"{name}-image", title_over, gallery, numbers | shown, caption, example.name)
             mean = bounded(mean_map(example, layer, weights, subject.heads_title(layer)), side)
             shown = {"weights": mean.values, "queries": mean.rows, "keys": mean.columns}
-            caption = caption_of(subject.model, layer)
+            about = caption_of(subject.model, layer)
+            caption = sentences(about, uniform_note(weights.mean(0)))
             yield Figure(name, title, mean, numbers | shown, caption, example.name)
             if len(heads) > 1:
                 grid = bounded(head_maps(example, layer, weights, heads), side)
                 shown = {"weights": grid.values, "queries": grid.rows, "keys": grid.columns}
+                caption = sentences(about, uniform_note(weights, [f"head {head + 1}" for head in heads]))
                 yield Figure(f"{name}-heads", f"{layer.title}, each head", grid, numbers | shown, caption, example.name)
+
+
+def sentences(*parts: str) -> str:
+    """Return sentences as one text; empty ones are left out."""
+    return ". ".join(filter(None, parts))
 
 
 def caption_of(model: nn.Module, layer: Layer) -> str:
@@ -151,7 +159,7 @@ def caption_of(model: nn.Module, layer: Layer) -> str:
     parts = ["A query has the name of the token that it predicts"] if layer.kind is AttentionKind.cross else []
     if isinstance(model.get_submodule(layer.name), RecurrentAttention):
         parts.append("The weights are those of the alignment of a recurrent decoder (Bahdanau, Luong)")
-    return ". ".join(parts)
+    return sentences(*parts)
 
 
 KIND = Kind(

@@ -14,9 +14,18 @@ import numpy as np
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Gallery, HeatMap, TokenRow, Tokens
 from tformer_cli.errors import ConfigError
-from tformer_cli.figures.attention import DECIMALS, bounded, drawn_maps, on_grid
+from tformer_cli.figures.attention import DECIMALS, bounded, drawn_maps, on_grid, sentences
 from tformer_cli.figures.base import MEAN, Figure, Kind, Layer, Subject, needs_attention
-from tformer_cli.figures.places import LISTED, axes_of, furthest, marks_of, names_of, number_of, query_names
+from tformer_cli.figures.places import (
+    LISTED,
+    axes_of,
+    furthest,
+    marks_of,
+    names_of,
+    number_of,
+    query_names,
+    uniform_note,
+)
 from tformer_cli.inspectors.base import Axis, Example
 
 MOST_LAYERS, MOST_TOKENS, MOST_FRAMES = 6, 256, 512
@@ -214,6 +223,8 @@ def figure_of(name: str, look: Look, number: int, *, chosen: bool) -> Figure:
     elif isinstance(picture, HeatMap):
         values["keys"] = picture.columns
     caption = caption_of(look, over_image=isinstance(picture, Gallery), automatic=not chosen and len(numbers) == 1)
+    rows = [look.rows[place] for place in places]
+    caption = sentences(caption, uniform_note(look.weights[places][:, numbers], rows))
     return Figure(name, title, picture, values, caption, look.example.name)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tformer_cli.analysis.attention import evenness
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw.axes import inner_ticks
 from tformer_cli.errors import ConfigError
@@ -21,6 +22,8 @@ MARKS = 12
 """Maximum number of marks on an axis of times."""
 LISTED = 12
 """Maximum number of positions that an error lists."""
+ALMOST_UNIFORM = 0.95
+"""Evenness of weights from which a caption says that they are almost uniform."""
 
 
 def axes_of(example: Example, layer: Layer, shape: Sequence[int]) -> tuple[Axis, Axis]:
@@ -150,6 +153,25 @@ def uniform_attention(weights: np.ndarray) -> np.ndarray:
 def is_mark(name: str) -> bool:
     """Return whether a token is a mark of the vocabulary, such as <s> or [class]."""
     return len(name) > 2 and (name[0], name[-1]) in (("<", ">"), ("[", "]"))
+
+
+def uniform_note(weights: np.ndarray, names: Sequence[str] = ()) -> str:
+    """Return a sentence on weights that are almost uniform, whose maps look like noise; empty: none are.
+
+    Args:
+        weights: (n, Q, K) of n maps, or (Q, K) of a single one.
+        names: name of each of several maps, which the sentence lists.
+    """
+    shares = np.atleast_1d(evenness(weights))
+    even = np.flatnonzero(shares >= ALMOST_UNIFORM).tolist()
+    if not even:
+        return ""
+    which = f" of {', '.join(names[number] for number in even)}" if len(even) < len(names) else ""
+    least = math.floor(100 * min(shares[even]))
+    return (
+        f"The weights{which} are almost uniform (their entropy is {least} % of the largest or more): what looks like a"
+        " pattern is small differences"
+    )
 
 
 def side_of(most: int, panels: int) -> int:

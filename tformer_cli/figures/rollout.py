@@ -12,9 +12,9 @@ import numpy as np
 from tformer_cli.analysis.attention import rollout
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Gallery, HeatMap, HeatMaps
-from tformer_cli.figures.attention import bounded, drawn_maps, on_grid
+from tformer_cli.figures.attention import bounded, drawn_maps, on_grid, sentences
 from tformer_cli.figures.base import KIND_NAMES, Figure, Kind, Layer, Subject
-from tformer_cli.figures.places import axes_of, marks_of, side_of
+from tformer_cli.figures.places import axes_of, marks_of, side_of, uniform_note
 from tformer_cli.inspectors.base import Axis, Example
 from tformer_cli.nn.block import Stack
 from tformer_cli.nn.taps import tappable_layers
@@ -86,6 +86,9 @@ def over_image(
     source = "[class]" if is_class else "the mean over all patches, since there is no [class]"
     caption = f"Rollout of {source} over the image, after the given numbers of layers; the last image shows the weights"
     caption += " of the last layer alone, averaged over heads. Each map is relative to its largest value"
+    shares = np.stack([values.ravel() / max(values.sum(), 1e-12) for values in maps if values is not None])
+    names = [*(f"rollout after layer {place + 1}" for place in shown), "attention of the last layer"]
+    caption = sentences(caption, uniform_note(shares[:, None], names))
     images: list[np.ndarray] = [example.image] * len(maps)
     return Gallery(images, captions, [None] * len(maps), maps, columns=len(maps)), caption
 
