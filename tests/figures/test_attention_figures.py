@@ -154,6 +154,17 @@ def test_the_viewer_shows_the_keys_of_a_translation_that_copies():
     assert [layer["self"] for layer in example["layers"]] == [True, False]
 
 
+def test_the_viewer_starts_at_the_query_of_looks():
+    """Without --query neither a mark nor the same query in all layers; with it the position that the user names."""
+    for query in ("", "CAT"):
+        _, subject = translated(Options(query=query))
+        (example,) = viewer_data(subject)
+        chosen = {figure.numbers["attention"]: figure.numbers["queries"][0] for figure in looks.draw(subject)}
+        names = [example["axes"][layer["axes"][0]]["names"][layer["query"]] for layer in example["layers"]]
+        assert names[0] == chosen["encoder"] and not names[1].startswith("<")
+        assert names[1] == chosen.get("cross-attention", names[1]) and (not query or names[0] == "cat")
+
+
 def test_the_viewer_is_bounded():
     _, subject = translated()
     contents = Contents(free=44 + 24)  # 32 weights of both heads take 44 bytes, 16 of the mean take 24

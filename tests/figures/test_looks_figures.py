@@ -54,9 +54,19 @@ def test_the_usual_query_goes_further_than_uniform_attention():
     axis, uniform = tokens("a b c d e f g"), np.full((7, 7), 1 / 7)
     weights = uniform.copy()
     weights[2] = np.eye(7)[6]  # from c to g, at distance 4; uniform attention of a and g has a mean distance of 3
-    assert furthest(weights[None], axis, axis) == 2
-    assert furthest(weights[None], axis, tokens("a b c d e f g")) == 2
-    assert furthest(uniform[None], Axis.of_tokens(["<s>", "b", "</s>", *"cdef"]), tokens("a b")) == 1
+    assert furthest(weights[None], axis, axis, axis.names) == 2
+    assert furthest(weights[None], axis, tokens("a b c d e f g"), axis.names) == 2
+    assert furthest(uniform[None], axis, tokens("a b"), ["<s>", "b", "</s>", *"cdef"]) == 1
+
+
+def test_the_usual_query_of_cross_attention_is_none_that_predicts_a_mark():
+    weights = np.full((1, 3, 4), 1 / 4)
+    weights[:, 2] = np.eye(4)[3]  # the query that predicts </s> attends to one key
+    weights[:, 1] = [0.1, 0.7, 0.1, 0.1]
+    outputs = ["die", "Katze", "</s>"]
+    model, source = Model(GivenWeights(weights, AttentionKind.cross)), tokens("the old cat </s>")
+    (figure,) = looks.draw(subject_of(model, encoder=source, decoder=tokens("<s> die Katze"), outputs=outputs))
+    assert figure.numbers["queries"] == ["Katze"]
 
 
 def test_points_of_an_image_have_a_column_and_layers_a_row():

@@ -15,6 +15,7 @@ from tformer_cli.config.schema import AttentionKind
 from tformer_cli.figures import kinds
 from tformer_cli.figures.base import Options, Subject
 from tformer_cli.figures.page import Section, html
+from tformer_cli.figures.places import furthest
 from tformer_cli.figures.viewer import viewer
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -80,7 +81,8 @@ def test_readers_choose_a_query_by_mouse_and_keys(tmp_path):
     subject = subject_of(model, encoder=source, decoder=tokens("<s> the old cat"), outputs=source.names)
     seen = seen_in(tmp_path, subject)
     assert seen["errors"] == [] and seen["heads"] == ["mean over heads", "head 1", "head 2"]
-    assert seen["start"]["query"] == 2 and seen["start"]["keys"] == 4
+    assert seen["start"]["query"] == furthest(encoder.mean(0)[None], source, source, source.names)
+    assert seen["start"]["keys"] == 4
     assert [seen[step]["query"] for step in ("clicked", "right", "end", "home")] == [1, 2, 3, 0]
     assert all(seen[step]["focus"] == seen[step]["query"] and seen[step]["stops"] == 1 for step in ("right", "home"))
 

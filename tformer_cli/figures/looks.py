@@ -78,7 +78,7 @@ class Look:
 
     def number_of(self, query: str) -> int | None:
         """Return the query that the user asks for, or the one that looks furthest; None: it is not among them."""
-        return number_of(self.names, query) if query else furthest(self.weights, self.queries, self.keys)
+        return number_of(self.names, query) if query else furthest(self.weights, self.queries, self.keys, self.names)
 
     def heated(self, layer: int, query: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the image with the query's point, and its weights over the image, for the given index of a layer."""

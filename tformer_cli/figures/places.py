@@ -117,17 +117,18 @@ def check_query(query: str, examples: Sequence[Example]) -> None:
         raise ConfigError(f"--query {query!r} is not among the positions of the inputs", f"there are: {listed}")
 
 
-def furthest(weights: np.ndarray, queries: Axis, keys: Axis) -> int:
+def furthest(weights: np.ndarray, queries: Axis, keys: Axis, names: Sequence[str]) -> int:
     """Return the query whose attention goes furthest from itself, compared with uniform attention to the same keys.
 
     It has the highest mean over layers and heads of sum_j (A_ij - U_ij) |p_i - p_j|. Without U it would be the first
     or the last position. Between different sequences, such as those of an encoder and a decoder, it is the one whose
-    attention is most focussed: the highest sum_j A_ij^2. Marks such as <s> and [class] are left out, if possible.
+    attention is most focussed: the highest sum_j A_ij^2. Marks such as </s> and [class] are left out, if possible.
 
     Args:
         weights: of each layer, averaged over heads, (L, Q, K).
         queries: the positions of queries.
         keys: the positions of keys.
+        names: names of the queries for readers; in cross-attention those of what they predict.
     """
     mean = weights.mean(0)
     if queries is keys:
@@ -136,7 +137,7 @@ def furthest(weights: np.ndarray, queries: Axis, keys: Axis) -> int:
         scores = ((mean - uniform_attention(mean)) * np.nan_to_num(distances)).sum(-1)
     else:
         scores = np.square(mean).sum(-1)
-    marks = [is_mark(name) for name in queries.names]
+    marks = [is_mark(name) for name in names]
     return int(np.where(marks, -np.inf, scores).argmax()) if not all(marks) else int(scores.argmax())
 
 

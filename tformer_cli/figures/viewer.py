@@ -17,7 +17,7 @@ import numpy as np
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import png
 from tformer_cli.figures.base import Layer, Subject
-from tformer_cli.figures.places import axes_of, names_of, query_names
+from tformer_cli.figures.places import axes_of, furthest, names_of, number_of, query_names
 from tformer_cli.inspectors.base import Axis, Example
 
 MOST_POSITIONS, MOST_BYTES, IMAGE_PIXELS = 256, 1_000_000, 256
@@ -41,7 +41,8 @@ class Contents:
     def add(self, subject: Subject, example: Example) -> None:
         """Add the layers of an input that fit."""
         axes: list[dict[str, Any]] = []
-        layers = []
+        layers, entries = [], []
+        means: dict[tuple[Any, ...], list[np.ndarray]] = {}
         for layer, every in subject.weights(example):
             heads = subject.heads(layer)
             weights = every[heads]
@@ -57,9 +58,29 @@ class Contents:
             entry = _layer(layer, example, weights, axes)
             self.free -= len(entry["data"])
             layers.append({**entry, "heads": [head + 1 for head in heads]})
+            alike = means.setdefault((layer.kind, *weights.shape[1:]), [])
+            alike.append(weights.mean(0))
+            entries.append((layers[-1], layer, alike))
+        for entry, layer, alike in entries:
+            entry["query"] = first_query(subject, example, layer, np.stack(alike))
         if layers:
             image = "" if example.image is None else _image(example.image)
             self.examples.append({"name": example.name, "image": image, "axes": axes, "layers": layers})
+
+
+def first_query(subject: Subject, example: Example, layer: Layer, weights: np.ndarray) -> int:
+    """Return the query that is shown first in layers of a kind: that of the user, or the one that looks furthest.
+
+    Args:
+        subject: the model and what the user wants to see.
+        example: the input.
+        layer: one of the layers.
+        weights: of each layer, averaged over heads, (L, Q, K).
+    """
+    queries, keys = axes_of(example, layer, weights.shape)
+    names = query_names(example, layer, queries)
+    number = number_of(names, subject.options.query) if subject.options.query else None
+    return furthest(weights, queries, keys, names) if number is None else number
 
 
 def encoded_size(weights: np.ndarray) -> int:
