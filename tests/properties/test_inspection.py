@@ -13,6 +13,7 @@ from tests.properties.families import family_named
 from tformer_cli.cli.inspect_inputs import exact_decoding
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.data.core.media_sources import Row
+from tformer_cli.decode.search import Hypothesis
 from tformer_cli.draw import svg
 from tformer_cli.figures import attention, distance, heads, looks, rollout
 from tformer_cli.figures.base import Subject
@@ -87,6 +88,21 @@ def test_a_long_text_of_a_split_is_cut_and_predicted_from_what_remains(name, lon
         assert bool(example.answer) == long.startswith("<mask>")  # the other mask is cut off
     (reading,) = inspector.readings(model, [long])
     assert len(reading.encoder or reading.decoder) == len(example.encoder or example.decoder)
+
+
+@pytest.mark.parametrize("name", ["translation", "captions", "conformer", "speech translation"])
+def test_the_tokens_of_a_generated_text_are_those_of_the_search(name, tmp_path, monkeypatch):
+    """A text that is encoded again may have other tokens, as one with an unknown character does."""
+    task = family_named(name).task(tmp_path)
+    tokenizer, language = task.data.tokenizer, task.data.target_language
+    ids = [tokenizer.vocab_size - 1, tokenizer.unk_id, tokenizer.vocab_size - 1]
+    assert list(tokenizer.encode(tokenizer.decode(ids, language), language)) != ids
+    for module in ("generation", "transcription"):
+        result = [[Hypothesis(ids, 0.0, 0.0, True)]]
+        monkeypatch.setattr(f"tformer_cli.predictors.{module}.search", lambda *_, result=result, **more: result)
+    (example,) = task.inspector.of_split(task.model().eval(), "validation", 1)
+    assert list(example.outputs) == list(tokenizer.names([*ids, tokenizer.eos_id], language))
+    assert len(example.decoder) == len(ids) + 1
 
 
 def test_an_editor_translates_the_source_from_the_draft(tmp_path, monkeypatch):

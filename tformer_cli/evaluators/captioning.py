@@ -15,6 +15,7 @@ from tformer_cli.evaluators.generation import TextGenerationEvaluator
 from tformer_cli.figures.attention import last_layer, over_image
 from tformer_cli.inspectors.images import CaptioningInspector
 from tformer_cli.objectives.next_token import TeacherForcing
+from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.captioning import Captioner
 
 SHOWN = 12
@@ -53,7 +54,7 @@ class CaptioningEvaluator(TextGenerationEvaluator):
             shown(caption) + ("" if fits else f"\ncaption: {shown(references[row])}")
             for caption, fits, row in zip(captions, right, rows, strict=True)
         ]
-        example = self.inspector.of_caption(model, images[:1], "", references[rows[0]])
+        example = self.inspector.of_caption(model, images[:1], "", Prediction(references[rows[0]]))
         last = last_layer(model, example, AttentionKind.cross)
         attention = None if last is None else over_image(example, *last)
         figures: dict[str, Picture] = {"captions": Gallery(visible, labels, list(right))}

@@ -230,6 +230,12 @@ def lens_of(
     return Lens(stack, logits, partial(tokenizer.names, language=language), of_decoder=head is None)
 
 
+def generated_tokens(prediction: Prediction, tokenizer: Any, language: str | None, limit: int) -> list[int]:
+    """Return at most `limit` token ids of a prediction: those that were generated, or else those of its text."""
+    tokens = tokenizer.encode(prediction.text, language) if prediction.tokens is None else prediction.tokens
+    return list(tokens[:limit])
+
+
 @dataclass(frozen=True)
 class TokenVectors:
     """The vectors of tokens: static ones of the embedding, and contextual ones of the layers of a stack.

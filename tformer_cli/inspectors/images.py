@@ -14,9 +14,19 @@ import torch
 from torch import Tensor
 
 from tformer_cli.data.core.media import shown
-from tformer_cli.inspectors.base import Axis, Example, Explained, Inspector, Lens, Load, files_read, lens_of
+from tformer_cli.inspectors.base import (
+    Axis,
+    Example,
+    Explained,
+    Inspector,
+    Lens,
+    Load,
+    files_read,
+    generated_tokens,
+    lens_of,
+)
 from tformer_cli.inspectors.encoders import spaced
-from tformer_cli.predictors.base import Input
+from tformer_cli.predictors.base import Input, Prediction
 
 CLASS = "[class]"
 
@@ -122,13 +132,12 @@ class CaptioningInspector(ImageInspector):
     def example(self, model: Any, images: Tensor, name: str) -> Example:
         """Return the example of an image and its caption."""
         (prediction,) = self.predictor.texts(model, model.encode(images), [0])
-        return self.of_caption(model, images, name, prediction.text)
+        return self.of_caption(model, images, name, prediction)
 
-    def of_caption(self, model: Any, images: Tensor, name: str, text: str) -> Example:
+    def of_caption(self, model: Any, images: Tensor, name: str, caption: Prediction) -> Example:
         """Return the example of an image, (1, C, H, W), and any caption."""
         example = self.of_encoder(model.encoder, images, name)
-        ids = self.data.tokenizer.encode(text, self.data.target_language)[: self.data.limit]
-        return with_text(self, model, example, (images,), ids, text)
+        return with_text(self, model, example, (images,), caption, self.data.limit)
 
     def lens(self, model: Any) -> Lens | None:
         """Return the output layer of the decoder."""
@@ -136,7 +145,12 @@ class CaptioningInspector(ImageInspector):
 
 
 def with_text(
-    inspector: Inspector[Any], model: Any, example: Example, inputs: tuple[Tensor, ...], ids: Sequence[int], text: str
+    inspector: Inspector[Any],
+    model: Any,
+    example: Example,
+    inputs: tuple[Tensor, ...],
+    prediction: Prediction,
+    limit: int,
 ) -> Example:
     """Add the decoder's positions of a generated text to an example of an encoder.
 
@@ -145,15 +159,16 @@ def with_text(
         model: an encoder-decoder.
         example: the example of the encoder.
         inputs: inputs of the encoder.
-        ids: tokens of the text.
-        text: the text, from which the tokens may be encoded again: the search may have chosen others.
+        prediction: the text.
+        limit: maximum number of its tokens.
     """
     tokenizer, language = inspector.data.tokenizer, inspector.data.target_language
+    ids = generated_tokens(prediction, tokenizer, language, limit)
     target_inputs = torch.tensor([[tokenizer.bos_id, *ids]], device=inputs[0].device)
     example.run = lambda: model.decode(model.encode(*inputs), target_inputs)
     example.decoder = Axis.of_tokens(tokenizer.names([tokenizer.bos_id, *ids], language))
     example.outputs = tokenizer.names([*ids, tokenizer.eos_id], language)
-    example.answer = text
+    example.answer = prediction.text
     return example
 
 

@@ -14,7 +14,17 @@ import torch
 from torch import Tensor
 
 from tformer_cli.data.text.pairs import Pair, PairBatch
-from tformer_cli.inspectors.base import Axis, Example, Lens, Load, TextInspector, TokenVectors, lens_of, sizes_up_to
+from tformer_cli.inspectors.base import (
+    Axis,
+    Example,
+    Lens,
+    Load,
+    TextInspector,
+    TokenVectors,
+    generated_tokens,
+    lens_of,
+    sizes_up_to,
+)
 from tformer_cli.inspectors.encoders import spaced
 from tformer_cli.nn.block import Stack
 from tformer_cli.predictors.base import Input
@@ -24,12 +34,11 @@ class TranslationInspector(TextInspector[Any]):
     """Examples of sentences with the translations that the model generates."""
 
     def example(self, model: Any, value: Any, name: str) -> Example:
-        """Return the example of a source and its translation by the model, whose text is encoded again."""
-        text = self.predicted(model, value).text
-        target = self.data.tokenizer.encode(text, self.data.target_language)
-        target_ids = np.asarray(target, dtype=np.int64)[: self.data.limit]
-        example = self.of_pair(model, self.source_of(value), target_ids, name)
-        example.answer = text
+        """Return the example of a source and its translation by the model."""
+        prediction = self.predicted(model, value)
+        tokens = generated_tokens(prediction, self.data.tokenizer, self.data.target_language, self.data.limit)
+        example = self.of_pair(model, self.source_of(value), np.asarray(tokens, dtype=np.int64), name)
+        example.answer = prediction.text
         return example
 
     def reading(self, model: Any, value: Any) -> Example:

@@ -85,8 +85,7 @@ class SpeechRecognitionInspector(RecordingInspector):
         example.answer = prediction.text
         example.emissions = self.emissions(model, inputs)
         if hasattr(model, "decoder"):
-            ids = self.data.tokenizer.encode(prediction.text)[: self.config.model.max_length - 1]
-            return with_text(self, model, example, inputs, ids, prediction.text)
+            return with_text(self, model, example, inputs, prediction, self.config.model.max_length - 1)
         return example
 
     def emissions(self, model: Any, inputs: tuple[Tensor, Tensor]) -> Emissions:
@@ -111,8 +110,7 @@ class SpeechTranslationInspector(RecordingInspector):
         """Return the example of a recording and its translation."""
         example, inputs = self.of_encoder(model, batch, name)
         (prediction,) = self.predictor.batch_texts(model, batch)
-        ids = self.data.tokenizer.encode(prediction.text, self.data.target_language)[: self.data.limit]
-        return with_text(self, model, example, inputs, ids, prediction.text)
+        return with_text(self, model, example, inputs, prediction, self.data.limit)
 
     def lens(self, model: Any) -> Lens | None:
         """Return the output layer of the decoder."""

@@ -28,10 +28,13 @@ class Prediction:
         text: the printed line.
         details: additional fields of `--json`; `error` is the reason for a missing prediction, `note` a note for the
             user.
+        tokens: ids of the generated tokens of `text`, which encoding it anew may not give; None: it is joined
+            from parts, or is not generated from tokens.
     """
 
     text: str
     details: dict[str, Any] = field(default_factory=dict)
+    tokens: Sequence[int] | None = field(default=None, compare=False)
 
     def texts(self, count: int) -> list[str]:
         """Return `count` texts, best first: the hypotheses of a search, and empty texts if there are fewer."""

@@ -92,6 +92,8 @@ class TextEditor(TextPredictor[Any]):
             tokenizer=tokenizer, max_lengths=limits.clamp(max=self.data.limit),
         )  # fmt: skip
         return [
-            Prediction(tokenizer.decode(result.tokens, self.data.target_language), {"rounds": result.rounds})
+            Prediction(
+                tokenizer.decode(result.tokens, self.data.target_language), {"rounds": result.rounds}, result.tokens
+            )
             for result in results
         ]

@@ -54,7 +54,7 @@ def text_of(hypotheses: Sequence[Hypothesis], tokenizer: Vocabulary, language: s
     texts = [
         {"text": tokenizer.decode(hypothesis.tokens, language), "score": hypothesis.score} for hypothesis in hypotheses
     ]
-    return Prediction(texts[0]["text"], {"hypotheses": texts})
+    return Prediction(texts[0]["text"], {"hypotheses": texts}, hypotheses[0].tokens)
 
 
 class TextGenerator(FilePredictor[Any]):

@@ -133,7 +133,8 @@ class Transcriber:
         words = [asdict(word) for word in ctc.words(spans or [], self.spelling, self.frame_seconds)]
         words = shift_times(words, self.begin_seconds, seconds)
         details = {"confidence": _mean_confidence(words), "words": words, "hypotheses": texts}
-        return Prediction(texts[0]["text"] if texts else "", details)
+        best = hypotheses[0].tokens if hypotheses else []
+        return Prediction(texts[0]["text"] if texts else "", details, best)
 
     def _search(
         self, model: Conformer, memory: Memory, log_probs: Tensor, max_length: int, sample_ids: Sequence[int] | None
