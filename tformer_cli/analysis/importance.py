@@ -11,24 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tformer_cli.data.core.batching import in_groups
+
 Score = Callable[[Tensor], Tensor]
 """A score of each input of a batch, (B, ...) to (B,)."""
-
-Item = TypeVar("Item")
-
-
-def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yield items in lists of a size; the last may be shorter."""
-    iterator = iter(items)
-    while group := list(islice(iterator, size)):
-        yield group
 
 
 def _gradients(score: Score, inputs: Tensor) -> Tensor:
@@ -117,7 +109,7 @@ def _integral(score: Score, inputs: Tensor, baseline: Tensor, steps: int, batch:
     nodes, weights = np.polynomial.legendre.leggauss(steps)  # on -1 to 1
     change = (inputs - baseline).detach()
     total = torch.zeros(inputs.shape, dtype=torch.float64, device="cpu")
-    for indices in _groups(range(steps), batch):
+    for indices in in_groups(range(steps), batch):
         shares = torch.tensor((nodes[indices] + 1) / 2, dtype=inputs.dtype, device=inputs.device)
         points = baseline + shares.view(-1, *[1] * inputs.dim()) * change
         gradients = _gradients(score, points).cpu().double()
@@ -128,7 +120,7 @@ def _integral(score: Score, inputs: Tensor, baseline: Tensor, steps: int, batch:
 @torch.no_grad()
 def _scores(score: Score, inputs: Iterable[Tensor], batch: int) -> Iterator[float]:
     """Yield the score of each input, computed in batches of bounded size."""
-    for group in _groups(inputs, batch):
+    for group in in_groups(inputs, batch):
         yield from score(torch.stack(group)).cpu().double().tolist()
 
 

@@ -19,6 +19,7 @@ import regex
 
 from tformer_cli.analysis.vectors import anisotropy, neighbours, principal_map, self_similarity
 from tformer_cli.analysis.vectors import static_similarity as similarity_with_static
+from tformer_cli.data.core.batching import in_groups
 from tformer_cli.draw import Curve, Curves, HeatMap
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.figures.base import Figure, Kind, Subject, token_names
@@ -128,7 +129,7 @@ def occurrences(subject: Subject, vectors: TokenVectors, word: str) -> Occurrenc
         DataError: if fewer than two are read.
     """
     pattern, result = pattern_of(word), Occurrences()
-    for batch in _batches(_with_word(pattern, subject.texts)):
+    for batch in in_groups(_with_word(pattern, subject.texts), BATCH_TEXTS):
         for example in subject.inspector.readings(subject.model, batch):
             states = subject.states(example, vectors.stack).cpu().numpy()
             names = positions_of(example).names
@@ -174,17 +175,6 @@ def _with_word(pattern: regex.Pattern[str], texts: Iterable[Any]) -> Iterator[An
         joined = text if isinstance(text, str) else " ".join(map(str, text))
         if pattern.search(unicodedata.normalize("NFKC", joined)):
             yield text
-
-
-def _batches(texts: Iterable[Any]) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for text in texts:
-        batch.append(text)
-        if len(batch) == BATCH_TEXTS:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def draw(subject: Subject) -> Iterator[Figure]:

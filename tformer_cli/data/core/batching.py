@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -26,6 +27,13 @@ ROOM = 0.01
 """Share of additional batches where lengths differ from epoch to epoch."""
 EPOCHS_IN_MEMORY = 2
 """Two, because a loader that prefetches reads from the end of one epoch and the start of the next."""
+
+
+def in_groups(items: Iterable[Value], size: int) -> Iterator[list[Value]]:
+    """Yield items in lists of a size, the last of which may be shorter; they are consumed as they are needed."""
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group
 
 
 def shuffled(count: int, *key: int) -> np.ndarray:

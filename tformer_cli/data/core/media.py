@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
 
+from tformer_cli.data.core.batching import in_groups
 from tformer_cli.data.core.cache import Write, cached
 from tformer_cli.data.core.store import temporary_arrays
 from tformer_cli.errors import DataError
@@ -351,8 +351,7 @@ def in_order(
 
     def results() -> Iterator[tuple[Item, Result]]:
         waiting: deque[Future[list[tuple[Item, Result]]]] = deque()
-        remaining = iter(items)
-        while job := list(islice(remaining, at_once)):
+        for job in in_groups(items, at_once):
             waiting.append(pool.submit(lambda job: [(item, work(item)) for item in job], job))
             if len(waiting) > 2 * threads:
                 yield from waiting.popleft().result()
