@@ -10,7 +10,7 @@ from tests.fixtures.recorded_attention import GivenWeights, Model, random_weight
 from tests.properties.families import family_named
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.errors import ConfigError
-from tformer_cli.figures import attention, distance, heads, looks
+from tformer_cli.figures import attention, base, distance, heads, looks
 from tformer_cli.figures.base import Options, Subject, attention_layers
 from tformer_cli.figures.viewer import viewer
 
@@ -42,6 +42,29 @@ def test_layers_without_a_chosen_head_are_left_out():
         for figure in figures:
             assert all(np.isfinite(np.asarray(figure.numbers.get(name, 0))).all() for name in ("weights", "distance"))
     assert "encoder, layer 1" in viewer(subject)
+
+
+def test_weights_that_are_not_kept_are_recorded_for_as_many_layers_as_fit(monkeypatch):
+    every = [random_weights(seed, 2, 4, 4) for seed in range(5)]
+    model, runs = Model(*(GivenWeights(weights, AttentionKind.encoder) for weights in every)), []
+    monkeypatch.setattr(base, "CACHED_BYTES", 0)
+    subject = subject_of(model, encoder=WORDS)
+    model.register_forward_hook(lambda *_: runs.append(1))
+    for layers, passes in ((1, 5), (2, 3), (4, 2), (5, 1)):
+        monkeypatch.setattr(base, "RECORDED_BYTES", layers * 4 * 2 * 4 * 4)
+        runs.clear()
+        given = list(subject.weights(subject.examples[0]))
+        assert len(runs) == passes and [layer.number for layer, _ in given] == [1, 2, 3, 4, 5]
+        for (_, weights), expected in zip(given, every, strict=True):
+            np.testing.assert_allclose(weights, expected, atol=1e-6)
+
+
+def test_weights_of_small_inputs_are_recorded_once():
+    model, runs = Model(*(GivenWeights(random_weights(seed, 2, 4, 4), AttentionKind.encoder) for seed in range(3))), []
+    subject = subject_of(model, encoder=WORDS)
+    model.register_forward_hook(lambda *_: runs.append(1))
+    assert len(list(subject.weights(subject.examples[0]))) == len(list(subject.weights(subject.examples[0]))) == 3
+    assert len(runs) == 1
 
 
 def test_a_choice_without_any_head_has_a_reason():

@@ -31,6 +31,8 @@ MEAN = "mean over heads"
 """Name for readers of weights that are averaged over heads."""
 CACHED_BYTES = 256_000_000
 """Bytes of attention weights that are kept, since several kinds of figures are drawn from the same weights."""
+RECORDED_BYTES = 256_000_000
+"""Bytes of attention weights that are recorded in one pass of the model."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,24 @@ def attention_layers(model: nn.Module, example: Example | None = None) -> list[L
             kind_name = "self-attention" if isinstance(module, FeatureMapAttention) else KIND_NAMES[module.kind]
             layers.append(Layer(name, module.kind, number, module.heads, kind_name))
     return layers
+
+
+def recorded_bytes(example: Example, layer: Layer) -> float:
+    """Return the size of the weights of a layer for an input in bytes; infinity if it is unknown."""
+    axes = example.axes(layer.kind)
+    return math.inf if axes is None else 4 * layer.heads * len(axes[0]) * len(axes[1])
+
+
+def recorded_together(example: Example, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
+    """Yield layers in order in groups that one pass of the model records: as many as fit, or a single large one."""
+    group: list[Layer] = []
+    for layer in layers:
+        if group and sum(recorded_bytes(example, each) for each in (*group, layer)) > RECORDED_BYTES:
+            yield group
+            group = []
+        group.append(layer)
+    if group:
+        yield group
 
 
 def used_modules(modules: Iterable[nn.Module], example: Example) -> set[nn.Module]:
@@ -169,7 +189,7 @@ class Subject:
             if outside:
                 remedy = f"1 to {largest}" if largest else "leave it out"
                 raise ConfigError(f"--{name} {outside[0]}: the model has {largest} attention {name}", remedy)
-        self._weights: dict[tuple[int, str], np.ndarray | None] = {}
+        self._weights: dict[int, dict[str, np.ndarray]] = {}  # of small examples, by number and name of the layer
         self._free: float = CACHED_BYTES
 
     def layers(self, kind: AttentionKind | None = None) -> list[Layer]:
@@ -195,7 +215,8 @@ class Subject:
     ) -> Iterator[tuple[Layer, np.ndarray]]:
         """Yield attention layers that an input uses with their weights, (H, Q, K), float32, in order.
 
-        The weights of small layers are kept; of large ones, one layer at a time is in memory.
+        The weights of small inputs are kept. Those of large ones are recorded anew, for as many layers in one pass as
+        fit into `RECORDED_BYTES`.
 
         Args:
             example: the input.
@@ -203,30 +224,23 @@ class Subject:
             every: whether layers are yielded that the user does not want to see.
         """
         layers = self._all_layers if every else self.layers()
-        for layer in layers:
-            if kind is None or layer.kind is kind:
-                weights = self._weights_of(example, layer)
-                if weights is not None:
-                    yield layer, weights
-
-    def _weights_of(self, example: Example, layer: Layer) -> np.ndarray | None:
-        """Return the weights of a layer, (H, Q, K), float32; None: the input does not use it."""
+        chosen = [layer for layer in layers if kind is None or layer.kind is kind]
         number = next(number for number, each in enumerate(self.examples) if each is example)
-        if (number, layer.name) not in self._weights:
-            sizes = [self._bytes(example, each) for each in self._all_layers]
-            names = [each.name for each in self._all_layers] if sum(sizes) <= self._free else [layer.name]
-            given = attention_weights(self.model, example.run, names)
-            values = {name: given[name][0].float().cpu().numpy() if name in given else None for name in names}
-            if sum(sizes) > self._free:
-                return values[layer.name]
-            self._free -= sum(sizes)
-            self._weights |= {(number, name): value for name, value in values.items()}
-        return self._weights[number, layer.name]
+        size = sum(recorded_bytes(example, layer) for layer in self._all_layers)
+        if number not in self._weights and size <= self._free and chosen:
+            self._free -= size
+            self._weights[number] = {}
+            for group in recorded_together(example, self._all_layers):
+                self._weights[number] |= self._recorded(example, group)
+        groups = [chosen] if number in self._weights else recorded_together(example, chosen)
+        for group in groups:
+            weights = self._weights[number] if number in self._weights else self._recorded(example, group)
+            yield from ((layer, weights[layer.name]) for layer in group if layer.name in weights)
 
-    def _bytes(self, example: Example, layer: Layer) -> float:
-        """Return the size of the weights of a layer in bytes; infinity if it is unknown."""
-        axes = example.axes(layer.kind)
-        return math.inf if axes is None else 4 * layer.heads * len(axes[0]) * len(axes[1])
+    def _recorded(self, example: Example, layers: Sequence[Layer]) -> dict[str, np.ndarray]:
+        """Return the weights of those of some layers that an input uses, (H, Q, K), float32, by name, in one pass."""
+        given = attention_weights(self.model, example.run, [layer.name for layer in layers])
+        return {name: weights[0].float().cpu().numpy() for name, weights in given.items()}
 
     def states(self, example: Example, stack: Any) -> torch.Tensor:
         """Return the embeddings and the outputs of each block of a stack for an input, (L + 1, T, D)."""

@@ -16,15 +16,13 @@ from tformer_cli.analysis.attention import entropy, pattern_shares, strongest_of
 from tformer_cli.analysis.diversity import TERMS
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Curve, Curves, HeatMap
-from tformer_cli.figures.base import Figure, Kind, Layer, Subject, needs_attention
+from tformer_cli.figures.base import Figure, Kind, Layer, Subject, needs_attention, recorded_together
 from tformer_cli.figures.places import axes_of
 from tformer_cli.inspectors.base import Example
 from tformer_cli.nn.taps import tapped
 
 MOST_ROWS = 64
 """Maximum number of heads in a table; of more, there are several tables."""
-RECORDED_BYTES = 256_000_000
-"""Bytes of attention weights up to which all layers are recorded in one pass."""
 OF_A_LINE = ("previous token", "next token")
 """Patterns of neighbours; patches in raster order have other neighbours."""
 OF_ONE_SEQUENCE = (*OF_A_LINE, "same token")
@@ -126,16 +124,6 @@ def disagreements(subject: Subject, example: Example, layers: Sequence[Layer]) -
         for layer in layers
         if records[layer.name]["weights"]
     }
-
-
-def recorded_together(example: Example, layers: Sequence[Layer]) -> list[Sequence[Layer]]:
-    """Return the layers in groups that are recorded in one pass: all of them, or single ones if they are large."""
-    axes = [example.axes(layer.kind) for layer in layers]
-    sizes = [
-        math.inf if pair is None else 4 * layer.heads * len(pair[0]) * len(pair[1])
-        for layer, pair in zip(layers, axes, strict=True)
-    ]
-    return [layers] if sum(sizes) <= RECORDED_BYTES else [[layer] for layer in layers]
 
 
 def diversity(subject: Subject, kind: AttentionKind) -> Figure | None:
