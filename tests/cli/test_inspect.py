@@ -131,6 +131,7 @@ def test_output_formats_and_quiet(run, tmp_path, capsys):
 def test_the_list_names_each_kind_and_needs_no_run(capsys):
     from tformer_cli.figures import kinds
 
+    assert command.figure_names() == list(kinds())
     for arguments in (["no such run"], []):
         assert main(["inspect", *arguments, "--figures", "list"]) == 0
         out = capsys.readouterr().out
@@ -146,11 +147,15 @@ def test_the_list_names_each_kind_and_needs_no_run(capsys):
         (["--figures", "spectrogram"], 2, "--figures spectrogram: the inputs are no recordings: leave it out"),
         (["--layers", "2"], 2, "--layers 2: the model has 1 attention layers: 1 to 1"),
         (["--layers", "one"], 2, "--layers: 'one' is no number and no range: such as 1,3 or 2-4"),
+        (["--layers", "0"], 2, "--layers: '0': the first is 1: such as 1,3 or 2-4"),
+        (["--heads", "1,0-2"], 2, "--heads: '0-2': the first is 1: such as 1,3 or 2-4"),
+        (["--heads", "2-1"], 2, "--heads: '2-1' ends before it begins: 1-2"),
         (["--heads", "1,9"], 2, "--heads 9: the model has 2 attention heads: 1 to 2"),
         (["--query", "walrus"], 2, "--query 'walrus' is not among the positions of the inputs: there are: <s>, a"),
         (["--format", "pdf"], 2, "--format: 'pdf' is not one of svg, png, none"),
         (["--split", "dev"], 2, "--split"),
         (["--examples", "101"], 2, "invalid value for '--examples': Input should be less than or equal to 100"),
+        (["--examples", "0"], 2, "invalid value for '--examples': Input should be greater than or equal to 1"),
         (["--senses", "walrus"], 1, "--senses walrus: none of the texts has the word (1 read)"),
     ],
 )
@@ -159,6 +164,34 @@ def test_mistakes_are_one_line(run, capsys, arguments, status, message):
     assert main(["inspect", str(run), "a good film", *figures, *arguments]) == status
     assert error(capsys).startswith(message)
     assert not (run / "inspect").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--figures", "lens,nonsense"], "--figures: no figure 'nonsense'"),
+        (["--layers", "0"], "--layers: '0'"),
+        (["--heads", "x"], "--heads: 'x'"),
+        (["--examples", "0"], "invalid value for '--examples'"),
+        (["--format", "svg,pdf"], "--format: 'pdf'"),
+        (["--split", "dev"], "--split: 'dev'"),
+        (["--output", "."], "which is not from an earlier tformer inspect"),
+        (["--output", "sentiment.tsv"], "is there already"),
+    ],
+)
+def test_mistakes_of_options_are_seen_before_the_run_is_opened(run, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(command, "open_inspected", None)
+    monkeypatch.setattr("tformer_cli.figures.kinds", None)
+    assert main(["inspect", str(run), *arguments]) in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and message in line and "unexpected" not in line
+
+
+def test_a_layer_or_a_figure_that_the_model_lacks_is_seen_before_anything_is_drawn(run, capsys):
+    for arguments in (["--figures", "vectors,spectrogram"], ["--layers", "2"]):
+        assert main(["inspect", str(run), "a film", *arguments]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {arguments[0]}")
 
 
 def test_an_input_that_is_too_long_is_one_line(run, capsys):
@@ -373,6 +406,7 @@ def fail_with(monkeypatch, failure: BaseException) -> None:
     monkeypatch.setattr(
         "tformer_cli.figures.kinds", lambda: {"vectors": chosen["vectors"], "failing": failing, "lens": chosen["lens"]}
     )
+    monkeypatch.setattr("tformer_cli.figures.MODULES", ("vectors", "failing", "lens"))
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,9 @@ INPUTS = typer.Argument(
 
 def figure_names() -> list[str]:
     """Return the names of all kinds of figures."""
-    from tformer_cli.figures import kinds
+    from tformer_cli.figures import MODULES
 
-    return list(kinds())
+    return list(MODULES)
 
 
 FIGURES = typer.Option(
@@ -118,7 +118,6 @@ def inspect(
     import os
 
     from tformer_cli.cli.output import note
-    from tformer_cli.figures.base import Options
 
     if figures.strip() == "list":
         _list()
@@ -126,16 +125,19 @@ def inspect(
     if run is None:
         raise ConfigError("missing argument 'run'", "see `tformer inspect --help`")
     check_split(split)
-    formats = chosen_formats(form)
-    options = Options(numbers_of(layers, "--layers"), numbers_of(heads, "--heads"), query, senses)
+    check_names(figures)
+    formats, numbers = chosen_formats(form), (numbers_of(layers, "--layers"), numbers_of(heads, "--heads"))
     arguments = PredictionArguments(
         run, inputs or [], {}, tuple(column or ()), "", "", False, None, device, checkpoint,
         literal=True, precision="fp32",
     )  # fmt: skip
-    kinds = chosen_kinds(figures or ("vectors" if senses else ""), given=bool(arguments.input_arguments))
     shown = output or run_folder(run) / "inspect"
     folder = Path(os.path.realpath(shown))  # the target of a symbolic link is replaced, not the link
     check_folder(folder)
+    from tformer_cli.figures.base import Options  # which imports PyTorch
+
+    options = Options(*numbers, query, senses)
+    kinds = chosen_kinds(figures or ("vectors" if senses else ""), given=bool(arguments.input_arguments))
 
     def report(line: str) -> None:
         note(line, quiet=quiet)
@@ -163,15 +165,24 @@ def _list() -> None:
     table(("figures", "what they show"), [(kind.name, kind.about) for kind in kinds().values()], unwrapped=("figures",))
 
 
+def check_names(names: str) -> None:
+    """Refuse names of `--figures` that are unknown.
+
+    Raises:
+        ConfigError: if one is.
+    """
+    every = figure_names()
+    for name in map(str.strip, names.split(",") if names else []):
+        if name not in every:
+            raise ConfigError(f"--figures: no figure {name!r}", f"there are: {', '.join(every)}")
+
+
 def chosen_kinds(names: str, *, given: bool = False) -> dict[str, Kind]:
     """Return the kinds of figures that `--figures` names; if it is empty, all but those that take long.
 
     Args:
-        names: value of `--figures`.
+        names: value of `--figures`, see `check_names`.
         given: whether the user gives inputs; kinds that show the split are then left out, unless they are named.
-
-    Raises:
-        ConfigError: if a name is unknown.
     """
     from tformer_cli.figures import kinds
 
@@ -179,9 +190,6 @@ def chosen_kinds(names: str, *, given: bool = False) -> dict[str, Kind]:
     if not names:
         return {name: kind for name, kind in every.items() if not (kind.explicit or (given and kind.of_split))}
     chosen = [name.strip() for name in names.split(",")]
-    for name in chosen:
-        if name not in every:
-            raise ConfigError(f"--figures: no figure {name!r}", f"there are: {', '.join(every)}")
     return {name: every[name] for name in every if name in chosen}
 
 
@@ -200,7 +208,7 @@ def chosen_formats(names: str) -> tuple[str, ...]:
 
 
 def numbers_of(text: str, option: str) -> tuple[int, ...]:
-    """Return the numbers of a list with ranges, such as 1,3-5.
+    """Return the numbers, from 1, of a list with ranges, such as 1,3-5.
 
     Raises:
         ConfigError: if it is malformed.
@@ -211,6 +219,10 @@ def numbers_of(text: str, option: str) -> tuple[int, ...]:
         if match is None:
             raise ConfigError(f"{option}: {part!r} is no number and no range", "such as 1,3 or 2-4")
         first, last = int(match[1]), int(match[2] or match[1])
+        if first < 1:
+            raise ConfigError(f"{option}: {part.strip()!r}: the first is 1", "such as 1,3 or 2-4")
+        if last < first:
+            raise ConfigError(f"{option}: {part.strip()!r} ends before it begins", f"{last}-{first}")
         numbers += range(first, last + 1)
     return tuple(dict.fromkeys(numbers))
 
@@ -235,7 +247,11 @@ def draw_all(
     from tformer_cli.figures.page import Section
 
     asked = {"looks": subject.options.query, "vectors": subject.options.senses}
-    sections = []
+    sections, kinds = list[Section](), list(kinds)
+    for kind in kinds if explicit else ():
+        missing = "" if kind.of_split else kind.missing(subject)  # the split is predicted only when it is drawn
+        if missing:
+            raise ConfigError(f"--figures {kind.name}: {missing}", "leave it out")
     for kind in kinds:
         if reason and not kind.of_model:
             sections.append(Section(kind, missing=reason))

@@ -89,15 +89,16 @@ def subject_of(
         report: function that receives lines.
 
     Raises:
-        ConfigError: if `--query` is not among the positions.
+        ConfigError: if `--query` is not among the positions, or the model lacks a layer or head.
         DataError: if an input is malformed, too long or unreadable.
     """
     from tformer_cli.evaluators.base import Scoring
-    from tformer_cli.figures.base import Subject
+    from tformer_cli.figures.base import Subject, attention_layers, check_numbers
     from tformer_cli.figures.places import check_query
     from tformer_cli.figures.vectors import check_senses
     from tformer_cli.predictors.text import TextPredictor
 
+    check_numbers(attention_layers(opened.model), options)
     if isinstance(opened.task.predictor, TextPredictor):
         opened.task.predictor.on_long_remedy = ""  # this command does not cut or skip inputs
     inspector = opened.task.inspector

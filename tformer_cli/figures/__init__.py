@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
-from tformer_cli.figures.base import Kind
+if TYPE_CHECKING:  # the modules need PyTorch, and the names of the kinds do not
+    from tformer_cli.figures.base import Kind
 
 MODULES = (
     "attention", "looks", "rollout", "distance", "heads", "positions", "relative", "filters", "lens", "vectors",
     "importance", "calibration", "spectrogram", "throughput",
 )  # fmt: skip
-"""The modules of figures, in the order of the page; each has a `KIND`."""
+"""The modules of figures, in the order of the page; each has a `KIND` of its name."""
 
 
 def kinds() -> dict[str, Kind]:

@@ -150,6 +150,22 @@ class Options:
     senses: str = ""
 
 
+def check_numbers(layers: Sequence[Layer], options: Options) -> None:
+    """Refuse numbers of layers and heads that no layer has.
+
+    Raises:
+        ConfigError: if one is out of range.
+    """
+    for name, numbers, largest in (
+        ("layers", options.layers, max((layer.number for layer in layers), default=0)),
+        ("heads", options.heads, max((layer.heads for layer in layers), default=0)),
+    ):
+        outside = [number for number in numbers if not 1 <= number <= largest]
+        if outside:
+            remedy = f"1 to {largest}" if largest else "leave it out"
+            raise ConfigError(f"--{name} {outside[0]}: the model has {largest} attention {name}", remedy)
+
+
 @dataclass
 class Subject:
     """A trained model and inputs, of which figures are drawn.
@@ -181,14 +197,7 @@ class Subject:
             ConfigError: if one is out of range.
         """
         self._all_layers = attention_layers(self.model, self.examples[0] if self.examples else None)
-        for name, numbers, largest in (
-            ("layers", self.options.layers, max((layer.number for layer in self._all_layers), default=0)),
-            ("heads", self.options.heads, max((layer.heads for layer in self._all_layers), default=0)),
-        ):
-            outside = [number for number in numbers if not 1 <= number <= largest]
-            if outside:
-                remedy = f"1 to {largest}" if largest else "leave it out"
-                raise ConfigError(f"--{name} {outside[0]}: the model has {largest} attention {name}", remedy)
+        check_numbers(self._all_layers, self.options)
         self._weights: dict[int, dict[str, np.ndarray]] = {}  # of small examples, by number and name of the layer
         self._free: float = CACHED_BYTES
 
