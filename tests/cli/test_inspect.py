@@ -425,7 +425,8 @@ def test_a_kind_that_fails_leaves_the_others(run, capsys, monkeypatch, failure, 
     assert content["missing"] == {"failing": reason}
     assert f"failing: {reason}" in capsys.readouterr().err
     assert main(["inspect", str(run), "a film", "--format", "none", "--figures", "vectors,failing"]) == 1
-    assert error(capsys).startswith(reason)
+    remedy = "" if isinstance(failure, DataError) else ": use fewer --examples, --figures or --layers"
+    assert error(capsys) == f"{reason}{remedy}"
 
 
 def test_a_fault_of_the_program_is_no_missing_figure(run, capsys, monkeypatch):

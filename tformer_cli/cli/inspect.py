@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 USUAL_EXAMPLES = 2
 MOST_EXAMPLES = 100
 """Maximum number of inputs that figures are drawn of."""
-MEMORY = "out of memory"
+MEMORY, MEMORY_REMEDY = "out of memory", "use fewer --examples, --figures or --layers"
 
 INSPECTED = typer.Argument(None, metavar="RUN", help=RUN.help, autocompletion=run_folders, show_default=False)
 """The run, which `--figures list` does not need."""
@@ -145,16 +146,33 @@ def inspect(
     opened = open_inspected(arguments)
     without = all(kind.of_model for kind in kinds.values()) and not arguments.input_arguments
     count = 0 if without or (senses and kinds.keys() == {"vectors"}) else examples
-    with exact_products():
+    with exact_products(), memory_of_figures():
         subject, reason = subject_of(opened, arguments, options, count, split, bool(figures), report)
         sections = draw_all(subject, kinds.values(), explicit=bool(figures), report=report, reason=reason)
-    files = contents(f"Inside {opened.run}", _facts(opened, arguments), sections, formats)
+        files = contents(f"Inside {opened.run}", _facts(opened, arguments), sections, formats)
     write_folder(folder, files)
     if tensorboard:
         write_events(folder, sections, opened)
         report(f"to open the events: tensorboard --logdir {shown}")
     count = sum(len(section.figures) for section in sections)
     report(f"{count:,} figure{'' if count == 1 else 's'} in {shown / 'index.html'}")
+
+
+@contextmanager
+def memory_of_figures() -> Iterator[None]:
+    """Raise an error that names the options of this command if memory is exhausted.
+
+    Raises:
+        TformerError: if it is.
+    """
+    from tformer_cli.cli.main import is_out_of_memory
+
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TformerError(MEMORY, MEMORY_REMEDY) from error
 
 
 def _list() -> None:
@@ -243,7 +261,7 @@ def draw_all(
         ConfigError: if a kind that the user names is missing.
         TformerError: if one that the user names, or that `--query` or `--senses` asks for, cannot be drawn.
     """
-    from tformer_cli.cli.main import describe
+    from tformer_cli.cli.main import is_out_of_memory
     from tformer_cli.figures.page import Section
 
     asked = {"looks": subject.options.query, "vectors": subject.options.senses}
@@ -259,10 +277,10 @@ def draw_all(
         try:
             section = _section(subject, kind, report)
         except Exception as error:
-            line, _ = describe(error)
-            if explicit or asked.get(kind.name) or not (isinstance(error, TformerError) or line.startswith(MEMORY)):
+            memory = is_out_of_memory(error)
+            if explicit or asked.get(kind.name) or not (isinstance(error, TformerError) or memory):
                 raise
-            section = Section(kind, missing=line if isinstance(error, TformerError) else MEMORY)
+            section = Section(kind, missing=MEMORY if memory else str(error))
             report(f"{kind.title.lower()}: {section.missing}")
         if section.missing and explicit:
             raise ConfigError(f"--figures {kind.name}: {section.missing}", "leave it out")

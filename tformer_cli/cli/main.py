@@ -129,12 +129,18 @@ def describe(error: BaseException, arguments: Sequence[str] = ()) -> tuple[str, 
     if isinstance(error, OSError) and error.errno is not None:
         return _system(error), 1
     text = str(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+    if is_out_of_memory(error):
         return "out of memory: use a smaller data.batch_tokens, decode.batch or model", 1
     if "can't start new thread" in text:
         return "the system allows no more threads: use fewer trainer.threads, data.workers or decode.workers", 1
     name = type(error).__name__
     return f"unexpected {name}: {text[:500]} (set TFORMER_DEBUG=1 for the traceback)", UNEXPECTED
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of Python or PyTorch says that memory is exhausted."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or of_torch
 
 
 def _system(error: OSError) -> str:

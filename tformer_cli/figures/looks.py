@@ -13,11 +13,9 @@ import numpy as np
 
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Gallery, HeatMap, TokenRow, Tokens
-from tformer_cli.errors import ConfigError
 from tformer_cli.figures.attention import DECIMALS, bounded, drawn_maps, on_grid, sentences
 from tformer_cli.figures.base import MEAN, Figure, Kind, Layer, Subject, needs_attention
 from tformer_cli.figures.places import (
-    LISTED,
     axes_of,
     furthest,
     marks_of,
@@ -25,6 +23,7 @@ from tformer_cli.figures.places import (
     number_of,
     query_names,
     uniform_note,
+    unknown_query,
 )
 from tformer_cli.inspectors.base import Axis, Example
 
@@ -187,8 +186,7 @@ def draw(subject: Subject) -> Iterator[Figure]:
             names.add(name)
             yield figure_of(name, look, number, chosen=bool(query))
     if query and positions and not is_drawn:
-        remedy = f"there are: {', '.join(list(positions)[:LISTED])}" + (", ..." if len(positions) > LISTED else "")
-        raise ConfigError(f"--query {query!r} is not among the positions of the layers", remedy)
+        raise unknown_query(query, list(positions), "the layers")
 
 
 def figure_of(name: str, look: Look, number: int, *, chosen: bool) -> Figure:

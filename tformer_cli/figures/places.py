@@ -113,8 +113,19 @@ def check_query(query: str, examples: Sequence[Example]) -> None:
         for axis in (example.encoder, example.decoder, Axis.of_tokens(example.outputs)):
             names |= dict.fromkeys(names_of(axis) if axis is not None else ())
     if names and number_of(list(names), query) is None:
-        listed = ", ".join(list(names)[:LISTED]) + (", ..." if len(names) > LISTED else "")
-        raise ConfigError(f"--query {query!r} is not among the positions of the inputs", f"there are: {listed}")
+        raise unknown_query(query, list(names), "the inputs")
+
+
+def unknown_query(query: str, names: Sequence[str], owner: str) -> ConfigError:
+    """Return the error that a query is the name of no position.
+
+    Args:
+        query: what the user asks for.
+        names: the names of the positions.
+        owner: what the positions belong to.
+    """
+    listed = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+    return ConfigError(f"--query {query!r} is not among the positions of {owner}", f"there are: {listed}")
 
 
 def furthest(weights: np.ndarray, queries: Axis, keys: Axis, names: Sequence[str]) -> int:
