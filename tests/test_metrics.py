@@ -145,6 +145,15 @@ def test_a_missing_library_of_text_is_named(package, score, monkeypatch):
         score()
 
 
+def test_the_confusion_matrix_leaves_out_labels_without_examples():
+    """Their recall is undefined, so that they are not among the labels with the lowest one."""
+    targets, predictions = np.array([0, 0, 2, 2, 2, 4]), np.array([0, 1, 2, 4, 4, 4])
+    shares, rows = confusion(targets, predictions, 6, 2)
+    assert rows == [0, 2]  # with recalls of 1/2 and 1/3; that of 4 is 1
+    np.testing.assert_allclose(shares, [[1 / 2, 0], [0, 1 / 3]])
+    assert confusion(targets, predictions, 6, 6)[1] == [0, 2, 4]
+
+
 def test_scores_are_quiet(recwarn):
     """Undefined scores are 0, without warnings of scikit-learn."""
     zeros = np.zeros(3, np.int64)

@@ -64,11 +64,8 @@ def reliability_figure(split: str, probabilities: np.ndarray, targets: np.ndarra
 
 def confusion_figure(split: str, predictions: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Figure:
     """Return the confusion matrix of the labels that have examples; of many labels those with the lowest recall."""
-    shares, _ = confusion(targets, predictions, len(labels), len(labels))
-    present = np.unique(targets)
-    lowest = np.argsort(shares.diagonal()[present], kind="stable")[:MOST_LABELS]
-    chosen: list[int] = np.sort(present[lowest]).tolist()
-    matrix, names = shares[np.ix_(chosen, chosen)], [labels[number] for number in chosen]
+    matrix, chosen = confusion(targets, predictions, len(labels), MOST_LABELS)
+    names, present = [labels[number] for number in chosen], np.unique(targets)
     title = f"{split}, confusion"
     picture = HeatMap(matrix, names, names, title, "label", "predicted as", percent=True)
     numbers = {"labels": names, "shares": matrix}

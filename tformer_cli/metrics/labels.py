@@ -105,7 +105,8 @@ def confusion(targets: np.ndarray, predictions: np.ndarray, labels: int, max_row
         targets: (N,) int64.
         predictions: (N,) int64.
         labels: number of labels.
-        max_rows: maximum number of rows; if there are more labels, those with the lowest recall are kept.
+        max_rows: maximum number of rows; if there are more labels, those with the lowest recall are kept. Labels
+            without examples have no recall, and are left out.
 
     Returns:
         Shares of each row's label, (K, K) float, with correct labels as rows and predicted ones as columns; and the
@@ -117,7 +118,8 @@ def confusion(targets: np.ndarray, predictions: np.ndarray, labels: int, max_row
     with without_warnings():
         counts = metrics.confusion_matrix(targets, predictions, labels=list(range(labels)))
     shares = counts / counts.sum(1, keepdims=True).clip(min=1)
-    rows = np.sort(np.argsort(shares.diagonal(), kind="stable")[:max_rows])
+    present = np.flatnonzero(counts.sum(1))
+    rows = np.sort(present[np.argsort(shares.diagonal()[present], kind="stable")[:max_rows]])
     return shares[np.ix_(rows, rows)], rows.tolist()
 
 
