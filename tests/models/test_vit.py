@@ -15,7 +15,6 @@ from tformer_cli.models.patch_head import MaskedPatchModel
 from tformer_cli.models.resnet import ResNetConfig
 from tformer_cli.models.vit import Stem, ViTConfig
 from tformer_cli.models.vit.model import ViT
-from tformer_cli.nn.taps import attention_weights
 
 SIZE, CHANNELS, PATCH = 12, 2, 4
 
@@ -62,19 +61,6 @@ def test_every_weight_learns(positions: Positions) -> None:
     moved(model)(torch.randn(2, CHANNELS, SIZE, SIZE, dtype=torch.float64)).square().sum().backward()
     still = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.any()]
     assert not still
-
-
-@pytest.mark.parametrize("class_token", [True, False])
-@torch.no_grad()
-def test_patch_attention_is_that_of_the_last_block_to_the_patches(class_token: bool) -> None:
-    model = moved(ViT(config(class_token=class_token), (SIZE, 2 * SIZE), CHANNELS))
-    images = torch.randn(2, CHANNELS, SIZE, 2 * SIZE, dtype=torch.float64)
-    maps = model.patch_attention(images)
-    assert maps.shape == (2, 3, 6)
-    weights = attention_weights(model, lambda: model(images))["stack.blocks.1.attention"].float().mean(1)
-    expected = weights[:, 0, 1:] if class_token else weights.mean(1)  # patches follow [class], row by row
-    torch.testing.assert_close(maps.flatten(1), expected)
-    assert float(maps.std()) > 1e-3
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.evaluators.images import SHOWN
 from tformer_cli.models.image_head import ImageClassifier
+from tformer_cli.nn.taps import attention_weights
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
@@ -255,23 +256,32 @@ class Brightness(nn.Module):
         return images.flatten(1).mean(1, keepdim=True)
 
 
-class Corner(Brightness):
-    """Another encoder, which says that it looks at the last of six patches."""
+@pytest.mark.parametrize("class_token", ["true", "false"])
+def test_attention_is_that_of_the_last_block_to_the_patches(tmp_path, class_token):
+    pooling = "cls" if class_token == "true" else "mean"
+    task = prepared(tmp_path, f"model.class_token={class_token}", f"head.pooling={pooling}")
+    model = task.model().eval()
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    gallery = task.evaluator.pictures(model)["attention"]
+    (images,) = task.data.inputs(task.data.view("validation").collate(0, np.array([0])), training=False)
+    weights = attention_weights(model, lambda: model(images))["encoder.stack.blocks.1.attention"][0].mean(0)
+    expected = weights[0, 1:] if class_token == "true" else weights.mean(0)  # patches follow [class], row by row
+    np.testing.assert_allclose(gallery.weights[0].ravel(), expected.detach(), atol=1e-6)
+    assert len(gallery.weights) == len(gallery.images) and gallery.weights[0].std() > 1e-4
 
-    def patch_attention(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.eye(6)[-1].view(2, 3).expand(len(images), 2, 3)
+
+class Blur(Brightness):
+    """Another encoder without attention, which has a vector for each part of an image."""
+
+    encode = None
 
 
-def test_attention_is_drawn_for_every_encoder_that_has_it(tmp_path):
+@pytest.mark.parametrize("encoder", [Brightness, Blur])
+def test_encoders_without_attention_have_no_picture_of_it(tmp_path, encoder):
     task = prepared(tmp_path)
-    corner, brightness = (
-        ImageClassifier(encoder, task.config.head, len(task.data.labels.names)).eval()
-        for encoder in (Corner(), Brightness())
-    )
-    attention = task.evaluator.pictures(corner)["attention"]
-    assert len(attention.weights) == len(attention.images)
-    assert all(weights.tolist() == [[0, 0, 0], [0, 0, 1]] for weights in attention.weights)
-    assert task.evaluator.pictures(brightness).keys() == {"predictions", "augmented"}
+    model = ImageClassifier(encoder(), task.config.head, len(task.data.labels.names)).eval()
+    assert task.evaluator.pictures(model).keys() == {"predictions", "augmented"}
 
 
 def test_finetuning_at_another_resolution_with_other_labels(tmp_path):

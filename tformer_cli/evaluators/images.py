@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from tformer_cli.config.schema import AttentionKind
 from tformer_cli.data.core.media import shown
 from tformer_cli.data.core.view import View
 from tformer_cli.data.image.dataset import LabelledImageBatch, LabelledImages, UnlabelledImages
@@ -19,9 +21,10 @@ from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Gallery, HeatMap, Picture
 from tformer_cli.errors import DataError, library
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, spread
+from tformer_cli.figures.attention import class_attention, last_weights
+from tformer_cli.inspectors.images import patches_of
 from tformer_cli.metrics.bootstrap import Statistic
 from tformer_cli.metrics.labels import confusion, described_labels, labels_scores, labels_statistic
-from tformer_cli.models.interfaces import PatchAttention
 from tformer_cli.models.patch_head import MaskedPatchModel
 from tformer_cli.objectives.base import Objective
 from tformer_cli.objectives.masked_patches import MaskedPatches
@@ -153,9 +156,8 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
             "predictions": Gallery(visible, captions, list(correct)),
             "augmented": self._augmented_gallery(device),
         }
-        if isinstance(model.encoder, PatchAttention):
-            maps = model.encoder.patch_attention(images).cpu().numpy()
-            figures["attention"] = Gallery(visible, captions, list(correct), list(maps))
+        if maps := attention_maps(model.encoder, images):
+            figures["attention"] = Gallery(visible, captions, list(correct), maps)
         return figures
 
     def _scored(self, model: Any, batch: LabelledImageBatch, *, all_probabilities: bool) -> _Scored:
@@ -184,6 +186,25 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
         return Gallery(
             [images[i] for i in order], [captions[i] for i in order], [None] * len(order), columns=2 * SHOWN_EPOCHS
         )
+
+
+def attention_maps(encoder: Any, images: Tensor) -> list[np.ndarray]:
+    """Return what [class], or else the mean over all patches, attends to in the last layer, averaged over heads.
+
+    Args:
+        encoder: an encoder of images, in evaluation mode.
+        images: (B, C, H, W), float32.
+
+    Returns:
+        (rows, columns) for each image; empty for encoders without self-attention.
+    """
+    if not hasattr(encoder, "encode"):
+        return []
+    last = last_weights(encoder, lambda: encoder.encode(images), AttentionKind.encoder)
+    if last is None:
+        return []
+    axis = patches_of(encoder, images[:1])
+    return [class_attention(axis, weights) for weights in last[1]]
 
 
 def _prediction_row(

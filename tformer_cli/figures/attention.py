@@ -1,11 +1,11 @@
 """The weights of attention layers: a heat map of the mean over heads, all heads in a grid, and alignments with images.
 
-Shapes: H heads, Q queries, K keys.
+Shapes: B inputs, H heads, Q queries, K keys, N positions of an encoder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -108,10 +108,39 @@ def bounded(picture: HeatMap | HeatMaps, side: int) -> HeatMap | HeatMaps:
 
 def last_layer(model: nn.Module, example: Example, kind: AttentionKind) -> tuple[Layer, np.ndarray] | None:
     """Return the last layer of a kind that an input uses and its weights, (H, Q, K), float32; None: there is none."""
+    last = last_weights(model, example.run, kind)
+    return None if last is None else (last[0], last[1][0])
+
+
+def last_weights(model: nn.Module, run: Callable[[], object], kind: AttentionKind) -> tuple[Layer, np.ndarray] | None:
+    """Return the last layer of a kind that the model uses, and its weights for a batch; None: there is none.
+
+    Args:
+        model: in evaluation mode.
+        run: function that runs the model on the batch.
+        kind: kind of the layer.
+
+    Returns:
+        The layer and (B, H, Q, K), float32.
+    """
     layers = [layer for layer in attention_layers(model) if layer.kind is kind]
-    given = attention_weights(model, example.run, [layer.name for layer in layers])
+    given = attention_weights(model, run, [layer.name for layer in layers]) if layers else {}
     used = [layer for layer in layers if layer.name in given]
-    return (used[-1], given[used[-1].name][0].float().cpu().numpy()) if used else None
+    return (used[-1], given[used[-1].name].float().cpu().numpy()) if used else None
+
+
+def class_attention(axis: Axis, weights: np.ndarray) -> np.ndarray:
+    """Return the attention of [class] to the parts of an image, or the mean over all parts if there is no [class].
+
+    Args:
+        axis: the positions of an encoder of images, which form a grid.
+        weights: (H, N, N), which are averaged over heads.
+
+    Returns:
+        (rows, columns).
+    """
+    mean = weights.mean(0)
+    return on_grid(mean.mean(0) if axis.placed[0] else mean[0], axis)
 
 
 def draw(subject: Subject) -> Iterator[Figure]:

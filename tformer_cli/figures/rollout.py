@@ -12,7 +12,7 @@ import numpy as np
 from tformer_cli.analysis.attention import rollout
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Gallery, HeatMap, HeatMaps
-from tformer_cli.figures.attention import bounded, drawn_maps, on_grid, sentences
+from tformer_cli.figures.attention import bounded, class_attention, drawn_maps, sentences
 from tformer_cli.figures.base import KIND_NAMES, Figure, Kind, Layer, Subject
 from tformer_cli.figures.places import axes_of, marks_of, side_of, uniform_note
 from tformer_cli.inspectors.base import Axis, Example
@@ -78,12 +78,9 @@ def over_image(
         shown: indices of the layers, (L,).
     """
     assert example.image is not None
-    is_class = not axis.placed[0]
-    rows = layers[:, 0] if is_class else layers.mean(1)  # (L, N)
-    attention = last.mean(0)[0] if is_class else last.mean((0, 1))
-    maps = [None, *(on_grid(row, axis) for row in rows), on_grid(attention, axis)]
+    maps = [None, *(class_attention(axis, matrix[None]) for matrix in layers), class_attention(axis, last)]
     captions = ["image", *(f"rollout\nlayer {place + 1}" for place in shown), "attention\nlast layer alone"]
-    source = "[class]" if is_class else "the mean over all patches, since there is no [class]"
+    source = "[class]" if not axis.placed[0] else "the mean over all patches, since there is no [class]"
     caption = f"Rollout of {source} over the image, after the given numbers of layers; the last image shows the weights"
     caption += " of the last layer alone, averaged over heads. Each map is relative to its largest value"
     shares = np.stack([values.ravel() / max(values.sum(), 1e-12) for values in maps if values is not None])

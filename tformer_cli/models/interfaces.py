@@ -1,7 +1,7 @@
 """The interfaces of models, by which encoders, decoders, heads and evaluators are combined.
 
 Pyright checks that a model has an interface. `isinstance` cannot, since it does not compare the types of methods. The
-exceptions are `PatchAttention` and `PixelReader`, whose methods no other class has.
+exception is `PixelReader`, whose method no other class has.
 
 Shapes: B batch, S positions of the memory, T tokens or target length, D width, V vocabulary; C channels, H and W height
 and width of images in pixels, N patches; P counts of placeholders.
@@ -116,22 +116,6 @@ class TokenEncoder(Protocol):
             segments: number of each token's segment, (B, T), int64; None: all 0.
             documents: number of each token's document, (B, T), int64, -1 for padding; a token attends only to tokens of
                 the same document. None: it attends to all tokens.
-        """
-        ...
-
-
-@runtime_checkable
-class PatchAttention(Protocol):
-    """An encoder of images whose attention to patches can be drawn over the images."""
-
-    def patch_attention(self, images: Tensor) -> Tensor:
-        """Return the attention weights of the last layer from the vector of an image to each patch.
-
-        Args:
-            images: (B, C, H, W), float32.
-
-        Returns:
-            (B, rows, columns), float32, for rows * columns = N patches; the weights of an image sum to at most 1.
         """
         ...
 

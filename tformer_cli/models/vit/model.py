@@ -31,7 +31,6 @@ from tformer_cli.nn.block import Stack
 from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.feedforward import FeedForward
 from tformer_cli.nn.grid import GridBias, GridPositions, cells, fitted
-from tformer_cli.nn.taps import attention_weights
 
 BIAS_STD = 1e-6
 """Standard deviation of initial biases of feed-forward layers (the authors' code)."""
@@ -196,22 +195,6 @@ class ViT(nn.Module):
                 return PixelFilters(layer.weight, of_patches=False)
         weights, size = self.patches.project.weight, self.patches.size
         return PixelFilters(weights.view(len(weights), -1, size, size), of_patches=True)
-
-    @torch.no_grad()
-    def patch_attention(self, images: Tensor) -> Tensor:
-        """Return the attention of [class] to the patches in the last block, averaged over the heads.
-
-        Without a [class] token it is the mean over all patches.
-
-        Args:
-            images: (B, C, S, S), float32.
-
-        Returns:
-            (B, rows, columns), float32.
-        """
-        weights = attention_weights(self, lambda: self(images, None if self.class_token is None else 1))
-        last = weights[list(weights)[-1]].float().mean(1)  # (B, queries, T)
-        return (last.mean(1) if self.class_token is None else last[:, 0, 1:]).unflatten(1, self.grid)
 
     @staticmethod
     def fit(model: nn.Module, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
