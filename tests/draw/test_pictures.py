@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,7 +12,8 @@ from tformer_cli.draw import Gallery, HeatMap, Spectrogram, draw, layout, svg
 from tformer_cli.draw.cells import rgb
 from tformer_cli.draw.drawing import BLUE, FONT_PIXELS, ORANGE, Pixels, Rectangle, Text
 from tformer_cli.draw.gallery import CORRECT, IMAGE_PIXELS, WRONG
-from tformer_cli.draw.spectrogram import MAX_FRAMES, MIN_PIXELS
+from tformer_cli.draw.lettering import text_width
+from tformer_cli.draw.spectrogram import MIN_PIXELS, WIDTHS
 
 RED = np.array((0xD3, 0x2F, 0x2F))
 
@@ -49,16 +51,28 @@ def test_a_long_caption_is_broken_and_does_not_make_the_picture_small():
 
 
 def test_hours_of_sound_are_averaged_and_the_picture_says_so():
-    values = np.zeros((2 * MAX_FRAMES + 6, 3))
+    values = np.zeros((2 * WIDTHS[0] + 6, 3))
     values[100:103] = 6.0  # half of one block and all of the one before
-    picture = Spectrogram(values, [(MAX_FRAMES + 3, "middle")])
+    picture = Spectrogram(values, [(WIDTHS[0] + 3, "middle")])
     drawing = layout(picture)
     (image,) = (shape for shape in drawing.shapes if isinstance(shape, Pixels))
-    assert image.values.shape[1] == MAX_FRAMES // 3 * 2 + 2 == image.box[2]  # in threes, each a pixel
+    assert image.values.shape[1] == 669 == image.box[2]  # in threes, each a pixel
     texts = " ".join(shape.text for shape in drawing.shapes if isinstance(shape, Text))
-    assert "mean of 3 of the 6,006 frames" in texts
+    assert "mean of 3 of the 2,006 frames" in texts
     columns = np.nonzero((draw(picture) == RED).all(-1).any(0))[0]
-    assert columns.tolist() == [1001]
+    assert columns.tolist() == [334]
+
+
+@pytest.mark.parametrize(("words", "width"), [(0, 1000), (24, 1000), (60, 2000), (80, 3000), (300, 3000)])
+def test_a_spectrogram_is_as_wide_as_a_page_unless_its_words_need_more(words, width):
+    marks = [(int(frame), "word") for frame in np.linspace(0, 2900, words)]
+    drawing = layout(Spectrogram(np.zeros((3000, 3)), marks))
+    (image,) = (shape for shape in drawing.shapes if isinstance(shape, Pixels))
+    assert image.values.shape[1] == image.box[2] == 3000 / -(-3000 // width)
+    lines = sorted(shape.place for shape in drawing.shapes if isinstance(shape, Text))
+    for height in {y for _, y in lines}:
+        places = [x for x, y in lines if y == height]
+        assert words == 300 or all(right - left > text_width("word") for left, right in itertools.pairwise(places))
 
 
 @pytest.mark.parametrize("name", ["plain", "two\nlines", "\t\x00", "\udcff", "ねこ", ""])

@@ -22,6 +22,8 @@ from tformer_cli.draw.lettering import (
 )
 
 CELL_PIXELS, MAX_CELLS, MAX_NAMED, NAME_PIXELS, TEXT_PIXELS, MIN_WIDTH_PIXELS = 22, 512, 64, 200, 240, 260
+MARKED_PIXELS = 900
+"""Greatest length of a side whose names are the marks of an axis, which need no room for each cell."""
 
 
 @dataclass
@@ -44,7 +46,8 @@ class HeatMap:
         limits: values at the two ends of the colour scale; None: from 0 to the highest value (`diverging`: to the
             highest absolute value, in both directions).
         note: a line below.
-        side: greatest length of each side of the matrix in pixels; 0: 22 pixels for each cell, up to 1,408.
+        side: greatest length of each side of the matrix in pixels; 0: 22 pixels for each cell, up to 1,408, or up to
+            900 for a side with the marks of an axis.
     """
 
     values: np.ndarray
@@ -83,8 +86,9 @@ class _Side:
 
 def _side(names: Sequence[str], count: int, block: int, cell: int, side: int) -> _Side:
     """Return the cells of a dimension: beyond 64 they shrink, and names are left out where they would overlap."""
-    if side:
-        cell = max(1, min(cell, side // max(1, count)))
+    is_marked = bool(names) and not all(names)
+    if side or is_marked:
+        cell = max(1, min(cell, (side or MARKED_PIXELS) // max(1, count)))
     elif count > MAX_NAMED:
         cell = max(2, CELL_PIXELS * MAX_NAMED // count)
     drawn = [shortened(printable(name), NAME_PIXELS) for name in reduced_names(names, block)]

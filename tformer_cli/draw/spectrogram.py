@@ -12,7 +12,9 @@ from tformer_cli.draw.cells import Scale, block_means
 from tformer_cli.draw.drawing import FONT_PIXELS, MARGIN, RED, ROW_PIXELS, Drawing, Line, Pixels, Rectangle, Shape, Text
 from tformer_cli.draw.lettering import broken, notes_below, printable, text_width, title_lines, widest
 
-FRAME_WIDTH_PIXELS, BIN_PIXELS, MIN_PIXELS, MAX_FRAMES, MAX_BINS = 3, 2, 240, 3000, 512
+FRAME_WIDTH_PIXELS, BIN_PIXELS, MIN_PIXELS = 3, 2, 240
+WIDTHS = (1000, 2000, 3000)
+"""Numbers of columns in pixels: the first, which fits on a page, in which the names of marks do not overlap."""
 TICK_SECONDS, TICK_PIXELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600), 40
 LIGHT, DARK = np.array((250, 250, 252.0)), np.array((20, 60, 130.0))
 
@@ -41,7 +43,8 @@ class Spectrogram:
     """A spectrogram: time runs to the right, frequency upwards.
 
     Attributes:
-        values: (frames, bins), float. More than 3,000 frames are averaged in blocks.
+        values: (frames, bins), float. More than 1,000 frames are averaged in blocks; more than 2,000 or 3,000, if the
+            names of marks need this place.
         marks: frames and their names, each drawn as a vertical line with the name above it.
         caption: a line below.
         frame_seconds: time between two frames, for the time axis; 0: no axis.
@@ -76,11 +79,11 @@ class Sound:
 
 def layout(picture: Spectrogram) -> Drawing:
     """Place the spectrogram, names above the frames of marks, the axis of time and the caption."""
-    frames = picture.values.shape[0]
-    values, (block, _) = block_means(picture.values, MAX_FRAMES)
+    frames, columns = picture.values.shape[0], _columns(picture)
+    values, (block, _) = block_means(picture.values, columns)
     low, high = np.nanpercentile(values, (1, 99.5)) if np.isfinite(values).any() else (0.0, 1.0)
     cells = _colours(np.nan_to_num((values.T[::-1] - low) / max(high - low, 1e-12)))  # low frequencies below
-    frame_pixels = max(1, min(FRAME_WIDTH_PIXELS, MAX_FRAMES // frames), MIN_PIXELS // frames) / block
+    frame_pixels = _frame_pixels(frames, columns)
     bin_pixels = max(BIN_PIXELS, MIN_PIXELS // 2 // cells.shape[0])
     image_width, image_height = round(frames * frame_pixels), cells.shape[0] * bin_pixels
     left = max((widest(map(printable, strip.names)) + 10 for strip in picture.strips), default=0)
@@ -95,7 +98,7 @@ def layout(picture: Spectrogram) -> Drawing:
         *_marks(marks, above, bottom),
     ]
     for strip in picture.strips:
-        below, bottom = _strip(strip, left, bottom + 6, frame_pixels * strip.column_frames)
+        below, bottom = _strip(strip, left, bottom + 6, frame_pixels * strip.column_frames, columns)
         shapes += below
     if picture.frame_seconds:
         sides = (left, left + image_width)
@@ -107,6 +110,25 @@ def layout(picture: Spectrogram) -> Drawing:
     note = [f"Each column is the mean of {block} of the {frames:,} frames."] if block > 1 else []
     notes, height = notes_below(note, 4, bottom, width - MARGIN)
     return Drawing(width, int(bottom + height), [*shapes, *notes], printable(picture.title) or "spectrogram")
+
+
+def _frame_pixels(frames: int, columns: int) -> float:
+    """Return the width of a frame: 3 pixels or fewer of at most a number of columns, and more in short recordings."""
+    block = -(-frames // columns)
+    return max(1, min(FRAME_WIDTH_PIXELS, columns // frames), MIN_PIXELS // frames) / block
+
+
+def _columns(picture: Spectrogram) -> int:
+    """Return the smallest number of columns in which the names of marks, which stand in two rows, do not overlap."""
+    marks, frames = picture.marks, picture.values.shape[0]
+    distances = [
+        (later - frame, text_width(printable(name)) + 6)
+        for (frame, name), (later, _) in zip(marks, marks[2:], strict=False)
+    ]
+    for columns in WIDTHS:
+        if all(distance * _frame_pixels(frames, columns) >= width for distance, width in distances):
+            return columns
+    return WIDTHS[-1]
 
 
 def _colours(shares: np.ndarray) -> np.ndarray:
@@ -127,8 +149,8 @@ def _marks(marks: list[tuple[float, str]], top: float, bottom: float) -> Iterato
         yield Text((x + 2, y + FONT_PIXELS / 2), name)
 
 
-def _strip(strip: Strip, left: float, top: float, column_pixels: float) -> tuple[list[Shape], float]:
-    """Return the title, the names, the texts and the cells of a strip, and where it ends below."""
+def _strip(strip: Strip, left: float, top: float, column_pixels: float, most: int) -> tuple[list[Shape], float]:
+    """Return the title, the names, the texts and the cells of a strip, at most `most`, and where it ends below."""
     shapes: list[Shape] = []
     if strip.title:
         shapes.append(Text((left, top + ROW_PIXELS / 2), printable(strip.title), colour="muted"))
@@ -144,7 +166,7 @@ def _strip(strip: Strip, left: float, top: float, column_pixels: float) -> tuple
     top += 2 * ROW_PIXELS * bool(strip.marks)
     rows, columns = strip.values.shape
     bottom, right = top + rows * ROW_PIXELS, left + columns * column_pixels
-    values, _ = block_means(strip.values, MAX_FRAMES)
+    values, _ = block_means(strip.values, most)
     shapes.append(Pixels((left, top, right, bottom), Scale(0.0, 1.0).colours(values)))
     shapes.append(Rectangle((left - 1, top - 1, right + 1, bottom + 1), outline="grid"))
     for row, name in enumerate(strip.names):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tformer_cli.draw import Picture, svg
+from tformer_cli.draw import Picture, layout, vector
 from tformer_cli.figures.base import Figure, Kind
 
 DIGITS = 5
@@ -57,7 +57,12 @@ def html(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Sectio
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tformer_cli.figures", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals["svg"] = lambda picture: jinja2.utils.markupsafe.Markup(svg(untitled(picture)))
+
+    def drawn(picture: Picture) -> tuple[str, int]:
+        drawing = layout(untitled(picture))
+        return jinja2.utils.markupsafe.Markup(vector.svg(drawing)), drawing.width
+
+    environment.globals["drawn"] = drawn
     template = environment.get_template("page.html")
     drawn = [section for section in sections if section.figures]
     missing = [section for section in sections if not section.figures]
