@@ -154,8 +154,8 @@ def test_the_list_names_each_kind_and_needs_no_run(capsys):
         (["--query", "walrus"], 2, "--query 'walrus' is not among the positions of the inputs: there are: <s>, a"),
         (["--format", "pdf"], 2, "--format: 'pdf' is not one of svg, png, none"),
         (["--split", "dev"], 2, "--split"),
-        (["--examples", "101"], 2, "invalid value for '--examples': Input should be less than or equal to 100"),
-        (["--examples", "0"], 2, "invalid value for '--examples': Input should be greater than or equal to 1"),
+        (["--examples", "101"], 2, "invalid value for '--examples': must be at most 100"),
+        (["--examples", "0"], 2, "invalid value for '--examples': must be at least 1"),
         (["--senses", "walrus"], 1, "--senses walrus: none of the texts has the word (1 read)"),
     ],
 )

@@ -27,6 +27,7 @@ _WORDING = (  # typer's messages about invalid values changed between 0.26 and 0
         r"Input should be greater than or equal to (\d+)|\S+ is not in the range x>=(\d+)",
         r"must be at least \1\2",
     ),
+    (r"Input should be less than or equal to (\d+)", r"must be at most \1"),
 )
 
 

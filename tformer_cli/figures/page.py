@@ -58,11 +58,11 @@ def html(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Sectio
         loader=jinja2.PackageLoader("tformer_cli.figures", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
 
-    def drawn(picture: Picture) -> tuple[str, int]:
+    def as_svg(picture: Picture) -> tuple[str, int]:
         drawing = layout(untitled(picture))
         return jinja2.utils.markupsafe.Markup(vector.svg(drawing)), drawing.width
 
-    environment.globals["drawn"] = drawn
+    environment.globals["as_svg"] = as_svg
     template = environment.get_template("page.html")
     drawn = [section for section in sections if section.figures]
     missing = [section for section in sections if not section.figures]
