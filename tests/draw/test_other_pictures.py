@@ -26,8 +26,9 @@ from tformer_cli.draw import (
     layout,
     svg,
 )
+from tformer_cli.draw.axes import MARKER_PIXELS
 from tformer_cli.draw.curves import PLOT_PIXELS
-from tformer_cli.draw.drawing import BLUE, ORANGE, Circle, Drawing, Line, Pixels, Rectangle, Text
+from tformer_cli.draw.drawing import BLUE, ORANGE, SMALL_PIXELS, Circle, Drawing, Line, Pixels, Rectangle, Text
 from tformer_cli.draw.lettering import text_width
 
 WORDS = ["the", "cat", "sat"]
@@ -158,6 +159,28 @@ def test_the_picture_has_room_for_labels():
     drawn = [shape for shape in drawing.shapes if isinstance(shape, Text) and shape.text[:4] == "the "]
     assert len(drawn) == 2
     assert all(shape.place[0] + text_width(shape.text, small=True) <= drawing.width for shape in drawn)
+
+
+def test_labels_cover_no_point_and_no_other_label():
+    x, y = [0.0, 0.1, 5.0, 5.1, 5.0, 10.0], [1.0, 1.0, 2.0, 2.0, 2.1, 3.0]
+    labels = [f"point {number}" for number in range(len(x))]
+    drawing = layout(Curves([Curve("", x, y, connected=False, labels=labels)]))
+    half = SMALL_PIXELS / 2
+    boxes = [(left, down - half, left + text_width(shape.text, small=True), down + half) for shape in drawing.shapes
+             if isinstance(shape, Text) and shape.text in labels for left, down in [shape.place]]  # fmt: skip
+    points = [(x - MARKER_PIXELS, y - MARKER_PIXELS, x + MARKER_PIXELS, y + MARKER_PIXELS)
+              for shape in drawing.shapes if isinstance(shape, Circle) for x, y in [shape.centre]]  # fmt: skip
+    assert len(boxes) == 6 and len(points) == 6
+    for number, (left, top, right, bottom) in enumerate(boxes):
+        for low, high, end, floor in [*boxes[:number], *points]:
+            assert right <= low or end <= left or bottom <= high or floor <= top
+
+
+def test_labels_without_room_are_counted():
+    one = Curve("", [0, 1, *[0.5] * 20], [0, 1, *[0.5] * 20], connected=False, labels=["", "", *["the same"] * 20])
+    drawing = layout(Curves([one]))
+    drawn = texts(drawing).count("the same")
+    assert 0 < drawn <= 8 and f"{20 - drawn} labels have no room." in texts(drawing)
 
 
 def test_the_legend_shows_what_is_drawn():

@@ -19,10 +19,12 @@ from tformer_cli.draw.axes import (
     series_line,
     ticks,
 )
-from tformer_cli.draw.drawing import MARGIN, ROW_PIXELS, Drawing, Line, Point, Shape, Text
+from tformer_cli.draw.drawing import MARGIN, ROW_PIXELS, SMALL_PIXELS, Box, Drawing, Line, Point, Shape, Text
 from tformer_cli.draw.lettering import notes_below, printable, shortened, text_width, title_lines, widest
 
 PLOT_PIXELS, HEIGHT_PIXELS, SQUARE_PIXELS, MAX_POINTS, MAX_X_TICKS, LABEL_PIXELS = 400, 260, 340, 1000, 8, 140
+LABEL_PLACES = ((1, 0), (-1, 0), (1, -1), (1, 1), (-1, -1), (-1, 1), (0, -1), (0, 1))
+"""Where a label may be: on the right or left of its point, and above or below it, in heights of the text."""
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Curve:
         intervals: lower and upper end of the error bar of each point; empty: none.
         connected: whether lines connect the points, in their order.
         points: whether a marker is drawn at each point.
-        labels: a text beside each point; empty: none.
+        labels: a text beside each point; empty: none. A text that finds no free place is left out.
     """
 
     name: str
@@ -111,12 +113,11 @@ class _Series:
         """Return the size of a marker, in pixels."""
         return MARKER_PIXELS if len(self.numbers) <= 100 else 3 if len(self.numbers) <= 400 else 2
 
-    def labels(self, x_axis: Axis) -> Iterator[tuple[int, float, str]]:
-        """Yield the index among the points, the left end in pixels, and the text of each label."""
-        for index, number in enumerate(self.numbers if self.curve.labels else ()):
-            text = shortened(printable(self.curve.labels[number]), LABEL_PIXELS, small=True)
-            if text:
-                yield index, x_axis.place(float(self.curve.x[number])) + self.size + 3, text
+    @property
+    def labels(self) -> list[str]:
+        """Return the text beside each point, in the same order; empty: none."""
+        texts = [self.curve.labels[number] for number in self.numbers] if self.curve.labels else []
+        return [shortened(printable(text), LABEL_PIXELS, small=True) for text in texts]
 
     @property
     def ends(self) -> list[tuple[float, float]]:
@@ -133,7 +134,8 @@ def layout(picture: Curves) -> Drawing:
     right = left + size[0]
     width = int(max(right + 16, left + text_width(printable(picture.x_title)) + MARGIN))
     across = replace(x_axis, first=left, last=right)
-    ends = (x + text_width(label, small=True) for each in series for _, x, label in each.labels(across))
+    labels = _labels(_Plot(across, replace(y_axis, first=size[1], last=0)), series)
+    ends = (label.place[0] + text_width(label.text, small=True) for label in labels)
     width = max(width, math.ceil(max(ends, default=0)) + MARGIN)
     heading, top = title_lines(picture.title, MARGIN, width - 2 * MARGIN)
     key, height = _legend(picture.curves, names, top, width - 2 * MARGIN)
@@ -143,8 +145,11 @@ def layout(picture: Curves) -> Drawing:
     shapes: list[Shape] = [*heading, *key, *_axes(picture, plot)]
     for number, each in enumerate(series):
         shapes += _points(plot, number, each)
+    shapes += [replace(label, place=(label.place[0], label.place[1] + top)) for label in labels]
     low = bottom + ROW_PIXELS * (1 + bool(picture.x_title)) + 4
     notes = [picture.note] if picture.note else []
+    if hidden := sum(map(bool, (text for each in series for text in each.labels))) - len(labels):
+        notes.append(f"{hidden:,} label{' has' if hidden == 1 else 's have'} no room.")
     most = max((len(curve.x) for curve in picture.curves), default=0)
     if most > MAX_POINTS:
         notes.append(f"Of {most:,} points of a series, at most {MAX_POINTS:,} are drawn, evenly chosen.")
@@ -198,7 +203,7 @@ def _axes(picture: Curves, plot: _Plot) -> Iterator[Shape]:
 
 
 def _points(plot: _Plot, number: int, series: _Series) -> Iterator[Shape]:
-    """Yield the lines, error bars, markers and labels of a series."""
+    """Yield the lines, error bars and markers of a series."""
     curve, places = series.curve, [plot.place(x, y) for x, y in series.places]
     if curve.connected and len(places) > 1:
         yield series_line(number, places)
@@ -207,5 +212,33 @@ def _points(plot: _Plot, number: int, series: _Series) -> Iterator[Shape]:
             yield from error_bar(number, x, *map(plot.y.place, ends))
     if curve.points:
         yield from (marker(number, place, series.size) for place in places)
-    for index, x, label in series.labels(plot.x):
-        yield Text((x, places[index][1]), label, small=True)
+
+
+def _labels(plot: _Plot, series: Sequence[_Series]) -> list[Text]:
+    """Return the texts beside the points: at the first place that covers no other point and no other text."""
+    taken = [_around(plot.place(*place), each.size) for each in series for place in each.places]
+    labels = list[Text]()
+    named = [(place, each.size, text) for each in series for place, text in zip(each.places, each.labels, strict=False)]
+    for place, size, text in named:
+        x, y = plot.place(*place)
+        width, gap = text_width(text, small=True), size + 3
+        for right, down in LABEL_PLACES:
+            begin = x + gap if right > 0 else x - gap - width if right < 0 else x - width / 2
+            middle = y + down * (SMALL_PIXELS if right else gap + SMALL_PIXELS / 2)
+            box = (begin, middle - SMALL_PIXELS / 2, begin + width, middle + SMALL_PIXELS / 2)
+            inside = box[0] >= plot.x.first and plot.y.last <= middle <= plot.y.first
+            if text and inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                labels.append(Text((begin, middle), text, small=True))
+                break
+    return labels
+
+
+def _around(place: Point, size: float) -> Box:
+    """Return the box of a marker."""
+    return place[0] - size, place[1] - size, place[0] + size, place[1] + size
+
+
+def _overlap(box: Box, other: Box) -> bool:
+    """Return whether two boxes share an area."""
+    return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
