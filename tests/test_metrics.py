@@ -1,4 +1,4 @@
-"""Scores beside what they should be by definition."""
+"""Scores equal what they should be by definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cheap dropout: rate, expectation, determinism, gradient, and the fused residual sum."""
+"""Cheap dropout has the rate, expectation and gradient of dropout, is deterministic, and equals the fused sum."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Short runs of every family, which the properties share."""
+
 from __future__ import annotations
 
 import shutil

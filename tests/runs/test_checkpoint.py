@@ -1,3 +1,5 @@
+"""Checkpoints are complete or absent, whatever interrupts a save, and damage is noticed."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""The length of a run follows its limits of steps, epochs and minutes, and so does the learning rate."""
+
 from __future__ import annotations
 
 import dataclasses

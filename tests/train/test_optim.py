@@ -1,3 +1,5 @@
+"""Optimisers and learning rates follow their published formulas."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,4 @@
-"""One optimiser step, compared with the same step by PyTorch's AdamW and gradient clipping."""
+"""One optimiser step equals the same step by PyTorch's AdamW and gradient clipping."""
 
 from __future__ import annotations
 

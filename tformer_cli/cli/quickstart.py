@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import Experiment
 
 
+FAMILIES = typer.Argument(
+    None,
+    metavar="[FAMILY]...",
+    help=f"{', '.join(DEMOS)}; none: all of these. {', '.join(COMPARISONS)}: a comparison of several models.",
+    autocompletion=one_of(*DEMOS, *COMPARISONS),
+    show_default=False,
+)
+MINUTES = typer.Option(
+    None,
+    "--minutes",
+    help="Training time for each family, including evaluations, but without reading data and the final evaluation.  "
+    "[default: the recipe's steps, but at most a minute]",
+    show_default=False,
+)
+FULL = typer.Option(False, "--full", help="Train all steps of the recipes, without a limit of minutes.")
+RUN = typer.Option(
+    None,
+    "--run",
+    help="Folder of the run, or of the runs if there are several.  [default: runs/quickstart/FAMILY/NUMBER]",
+    show_default=False,
+)
+QUIET = typer.Option(False, "--quiet", "-q", help="Print only results and errors.")
+
+
 def quickstart(
-    families: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[FAMILY]...",
-            help=f"{', '.join(DEMOS)}; none: all of these. {', '.join(COMPARISONS)}: a comparison of several models.",
-            autocompletion=one_of(*DEMOS, *COMPARISONS),
-        ),
-    ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            "--minutes",
-            help="Training time for each family, including evaluations, but without reading data and the final "
-            "evaluation.  [default: the recipe's steps, but at most a minute]",
-            show_default=False,
-        ),
-    ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Train all steps of the recipes, without a limit of minutes.")
-    ] = False,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            "--run",
-            help="Folder of the run, or of the runs if there are several.  [default: runs/quickstart/FAMILY/NUMBER]",
-            show_default=False,
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")] = False,
+    families: list[str] = FAMILIES,
+    minutes: float = MINUTES,
+    full: bool = FULL,
+    run: Path = RUN,
+    quiet: bool = QUIET,
 ) -> None:
     """Train small models on built-in data, show predictions and scores, and suggest next commands.
 
