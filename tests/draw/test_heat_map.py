@@ -13,7 +13,7 @@ from PIL import Image
 
 from tformer_cli.draw import HeatMap, HeatMaps, draw, layout, svg
 from tformer_cli.draw.cells import Scale, block_means, rgb
-from tformer_cli.draw.drawing import BLUE, ORANGE, RED, ROLES, Drawing, Pixels, Text
+from tformer_cli.draw.drawing import BLUE, FONT_PIXELS, ORANGE, RED, ROLES, Drawing, Pixels, Text
 
 
 def texts(drawing: Drawing) -> list[str]:
@@ -178,3 +178,16 @@ def test_a_side_has_a_greatest_length(size, cell):
     drawing = layout(HeatMap(np.ones((size, 2)), [], [], side=500))
     left, top, right, bottom = next(shape.box for shape in drawing.shapes if isinstance(shape, Pixels))
     assert (bottom - top, right - left) == (size * cell, 2 * 22)
+
+
+@pytest.mark.parametrize("count", [2, 9, 13, 14, 16])
+def test_up_to_sixteen_names_of_a_grid_of_heat_maps_do_not_touch(count):
+    names = [f"word{number}" for number in range(count)]
+    drawing = layout(HeatMaps(np.ones((8, count, count)), [f"head {head + 1}" for head in range(8)], names, names))
+    for upright, axis in ((False, 1), (True, 0)):
+        places = sorted(
+            shape.place[axis] for shape in drawing.shapes
+            if isinstance(shape, Text) and shape.text in names and shape.upright == upright
+        )  # fmt: skip
+        assert count == 2 or len(places) == count * (4 if upright else 2)
+        assert min(np.diff(places), default=99) >= FONT_PIXELS + 2

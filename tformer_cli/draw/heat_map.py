@@ -22,7 +22,7 @@ from tformer_cli.draw.lettering import (
 )
 
 CELL_PIXELS, MAX_CELLS, MAX_NAMED, NAME_PIXELS, TEXT_PIXELS, MIN_WIDTH_PIXELS = 22, 512, 64, 200, 240, 260
-MARKED_PIXELS = 900
+MARKED_PIXELS = 640
 """Greatest length of a side whose names are the marks of an axis, which need no room for each cell."""
 
 
@@ -47,7 +47,7 @@ class HeatMap:
             highest absolute value, in both directions).
         note: a line below.
         side: greatest length of each side of the matrix in pixels; 0: 22 pixels for each cell, up to 1,408, or up to
-            900 for a side with the marks of an axis.
+            640 for a side with the marks of an axis.
     """
 
     values: np.ndarray

@@ -24,6 +24,8 @@ from tformer_cli.draw.lettering import (
 
 CELL_PIXELS, PANEL_PIXELS, SHEET_PIXELS, GAP_PIXELS = 22, 210, 960, 14
 MAX_PANELS, MAX_NAMED, NAME_PIXELS, MIN_TITLE_PIXELS = 256, 16, 110, 80
+LETTER_PIXELS = FONT_PIXELS + 2
+"""Distance of names that do not touch."""
 
 
 @dataclass
@@ -139,11 +141,13 @@ def layout(picture: HeatMaps) -> Drawing:
 
 
 def _side(count: int, picture: HeatMaps) -> tuple[int, int]:
-    """Return the longest side of a heat map and the number of heat maps in a row."""
+    """Return the longest side of a heat map and the number of heat maps in a row; up to 16 names need their room."""
     few = 3 if count in (3, 5, 6, 9) else min(count, 4)
     across = picture.grid_columns or (few if count <= 16 else round(count**0.5 + 0.49))
     gap = GAP_PIXELS if picture.titles else GAP_PIXELS // 2
-    return max(24, min(PANEL_PIXELS, SHEET_PIXELS // across - gap)), across
+    side = max(24, min(PANEL_PIXELS, SHEET_PIXELS // across - gap))
+    names = max(len(picture.rows), len(picture.columns))
+    return max(side, LETTER_PIXELS * names) if across <= 4 and names <= MAX_NAMED else side, across
 
 
 def _grid(picture: HeatMaps, across: int, cell: int, shape: tuple[int, ...], block: tuple[int, int]) -> _Grid:
@@ -162,7 +166,7 @@ def _grid(picture: HeatMaps, across: int, cell: int, shape: tuple[int, ...], blo
 
 def _drawn_names(names: Sequence[str], cell: int) -> list[str]:
     """Return the names of rows or columns; none if they are too many, or would overlap and are no marks of an axis."""
-    drawn = dict(enumerated(names, -(-FONT_PIXELS // cell)))
+    drawn = dict(enumerated(names, -(-LETTER_PIXELS // cell)))
     if len(drawn) > MAX_NAMED or (all(names) and len(drawn) < len(names)):
         return []
     return [shortened(printable(drawn.get(number, "")), NAME_PIXELS) for number in range(len(names))]
