@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.browser import BROWSER, Page
 from tests.fixtures.write import DATA, FOLDER
 from tformer_cli.cli.main import main
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 
 CATCH = """<script>
@@ -111,3 +111,76 @@ def test_the_page_asks_no_network(page):
     addresses = re.findall(r"""(?:src|href|url\()\s*=?\s*["']?(https?://[^"')\s]+)""", text)
     assert addresses == [] and "@import" not in text
     assert len(text.encode()) < 5_000_000
+
+
+FOCUSED = """(() => {
+  const element = document.activeElement, style = getComputedStyle(element), box = element.getBoundingClientRect();
+  return { number: stops.indexOf(element), outline: style.outlineStyle,
+    seen: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth };
+})()"""
+STOPS = """globalThis.stops = [...document.querySelectorAll("a[href], button, select, summary, [tabindex]")]
+  .filter(element => element.tabIndex >= 0); stops.length"""
+
+
+def test_tab_reaches_everything_in_the_order_of_the_page(page, tmp_path):
+    """Tab is pressed for real: every stop has an outline and is in sight, and Shift and Tab go back."""
+    with Page(page / "index.html", tmp_path / "profile") as browser:
+        count = browser.evaluate(STOPS)
+        reached = []
+        for _ in range(count):
+            browser.press("Tab")
+            reached.append(browser.evaluate(FOCUSED))
+        assert [stop["number"] for stop in reached] == list(range(count))
+        assert all(stop["outline"] != "none" and stop["seen"] for stop in reached)
+        kinds = browser.evaluate("stops.map(element => element.closest('nav') ? 'contents' : element.className)")
+        contents = kinds.count("contents")
+        assert kinds[0] == "skip" and kinds[1 : 1 + contents] == ["contents"] * contents and contents > 1
+        browser.press("Tab", shift=True)
+        assert browser.evaluate(FOCUSED)["number"] == count - 2
+
+
+def test_the_link_at_the_start_skips_the_contents(page, tmp_path):
+    with Page(page / "index.html", tmp_path / "profile") as browser:
+        browser.evaluate(STOPS)
+        browser.press("Tab")
+        browser.press("Enter")
+        assert browser.evaluate("document.activeElement.id") == "figures"
+        browser.press("Tab")
+        assert browser.evaluate("document.activeElement.closest('main') !== null")
+
+
+def test_arrow_keys_choose_a_query_and_tab_leaves_the_viewer(page, tmp_path):
+    with Page(page / "index.html", tmp_path / "profile") as browser:
+        browser.evaluate("document.querySelector('#viewer [data-choice=head]').focus()")
+        pressed = "[...document.querySelectorAll('#viewer button')].indexOf(document.activeElement)"
+        browser.press("Tab")
+        first = browser.evaluate(pressed)
+        browser.press("Home")
+        browser.press("ArrowRight")
+        assert first >= 0 and browser.evaluate(pressed) == 1
+        assert browser.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+        browser.press("Tab")
+        assert not browser.evaluate("document.activeElement.closest('#viewer') !== null")
+
+
+@pytest.mark.parametrize("width", [1280, 1000])
+def test_pictures_fit_into_the_window_or_are_three_quarters_of_their_size(page, tmp_path, width):
+    script = """[...document.querySelectorAll(".drawing svg")].map(svg =>
+      [svg.clientWidth, +svg.getAttribute("width"), svg.parentElement.clientWidth])"""
+    with Page(page / "index.html", tmp_path / "profile", width) as browser:
+        for drawn, natural, room in browser.evaluate(script):
+            assert drawn == pytest.approx(max(min(natural, room), 0.75 * natural), abs=1)
+
+
+def test_a_page_with_one_section_has_no_contents(page, tmp_path):
+    run = page.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(run.parent / "work")
+        arguments = ["The cat eats.", "-q", "--figures", "looks", "--format", "none", "-o", str(tmp_path / "one")]
+        assert main(["inspect", str(run), *arguments]) == 0
+    with Page(tmp_path / "one" / "index.html", tmp_path / "profile", 1400) as browser:
+        assert browser.evaluate("document.querySelector('nav, .skip')") is None
+        left, right = browser.evaluate(
+            "(box => [box.left, innerWidth - box.right])(document.querySelector('section').getBoundingClientRect())"
+        )
+        assert left == pytest.approx(right, abs=20) and left < 120

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.fixtures.browser import BROWSER
 from tests.fixtures.recorded_attention import GivenWeights, Model, random_weights, subject_of, tokens
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.figures import kinds
@@ -17,8 +17,6 @@ from tformer_cli.figures.base import Options, Subject
 from tformer_cli.figures.page import Section, html
 from tformer_cli.figures.places import furthest
 from tformer_cli.figures.viewer import viewer
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 STEPS = """
 <script>
