@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 Cell = str | int | float | None
 """A cell of a table; None is shown as a dash."""
+AT_THE_END = (
+    "trainer.evaluate_every=0", "trainer.checkpoint_every=0", "trainer.evaluate_decoded=false", "trainer.metric=loss",
+    "trainer.samples=0",
+)  # fmt: skip
+"""Settings of a training that is evaluated once, by its loss at the end."""
 
 
 class Scale(Enum):

@@ -10,10 +10,10 @@ from pathlib import Path
 from laboratory.experiment import Scale
 from laboratory.trainings import Job
 from tformer_cli.api import Run, load
-from tformer_cli.evaluators.base import Scoring
+from tformer_cli.evaluators.base import Row, Scoring
 from tformer_cli.train.compare import Comparison, compare_runs
-from tformer_cli.train.restore import open_run
-from tformer_cli.train.scored import evaluated, saved_evaluation
+from tformer_cli.train.restore import Opened, open_run
+from tformer_cli.train.scored import Scored, evaluated, saved_evaluation
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,22 @@ class Runs:
     def scores(self, run: Path, split: str = "test", settings: Sequence[str] = ()) -> dict[str, float]:
         """Return the scores of a run on a split; they are saved in its folder, and read from there the next time."""
         opened = open_run(run, overrides=["trainer.threads=1", *settings])
+        if opened.task.evaluator.scores_examples:
+            return self._scored(opened, split).scores
+        saved = saved_evaluation(opened, split)
+        return saved.scores if saved is not None else opened.evaluate(split, Scoring()).scores
+
+    def predictions(self, run: Path, split: str = "test", settings: Sequence[str] = ()) -> Sequence[Row]:
+        """Return the table of predictions of a run on a split, which is saved as the scores are."""
+        return self._scored(open_run(run, overrides=["trainer.threads=1", *settings]), split).rows
+
+    def _scored(self, opened: Opened, split: str) -> Scored:
+        """Return the saved evaluation of a run with its predictions, or make and save it."""
         saved = saved_evaluation(opened, split)
         if saved is None:
-            self.say(f"evaluating {run} on {split}")
-            saved = evaluated(opened, split) if opened.task.evaluator.scores_examples else None
-        return saved.scores if saved is not None else opened.evaluate(split, Scoring()).scores
+            self.say(f"evaluating {opened.run} on {split}")
+            saved = evaluated(opened, split)
+        return saved
 
     def spread(self, group: str, metric: str, split: str = "test", settings: Sequence[str] = ()) -> Spread:
         """Return a score of the runs of a group."""
