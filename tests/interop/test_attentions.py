@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +20,7 @@ from tformer_cli.train.restore import open_run
 transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")
 
 TOLERANCE = 1e-5
-
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "looking-inside.md"
 
 EXPORTABLE = {
     "bert": ["model.norm=post", "bert.nsp=false"],
@@ -86,3 +90,27 @@ def test_a_translator_attends_as_in_transformers(exported):
     assert_same(subject, AttentionKind.encoder, outputs.encoder_attentions)
     assert_same(subject, AttentionKind.decoder, outputs.decoder_attentions)
     assert_same(subject, AttentionKind.cross, outputs.cross_attentions)
+
+
+@pytest.mark.parametrize("exported", ["bert"], indirect=True)
+def test_bertviz_shows_the_same_with_the_program_of_the_page(exported, monkeypatch):
+    """The program is that of docs/looking-inside.md, with the folder `hf`; what it displays has our weights."""
+    bertviz = pytest.importorskip("bertviz", reason="bertviz is not installed")
+    opened, out = exported
+    (program,) = re.findall(r"^```python\n([^`]*bertviz[^`]*)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    text = "The list is empty."
+    program, changes = re.subn(r'tokenizer\("[^"]*"', f'tokenizer("{text}"', program)
+    assert changes == 1
+    displayed, head_view = [], bertviz.head_view
+    monkeypatch.setattr(
+        bertviz, "head_view", lambda *given: displayed.append(head_view(*given, html_action="return").data)
+    )
+    monkeypatch.chdir(out.parent)
+    out.rename("hf")
+    exec(compile(program, str(PAGE), "exec"), {})
+    (page,) = displayed
+    parameters, _ = json.JSONDecoder().raw_decode(page[page.index('{"attention"') :])
+    (shown,) = parameters["attention"]
+    subject = subject_of(opened, text)
+    assert_same(subject, AttentionKind.encoder, torch.tensor(shown["attn"])[:, None])
+    assert len(shown["left_text"]) == len(subject.examples[0].encoder)
