@@ -14,6 +14,7 @@ from PIL import Image
 from tformer_cli.draw import HeatMap, HeatMaps, draw, layout, svg
 from tformer_cli.draw.cells import Scale, block_means, rgb
 from tformer_cli.draw.drawing import BLUE, FONT_PIXELS, ORANGE, RED, ROLES, Drawing, Pixels, Text
+from tformer_cli.draw.lettering import text_width
 
 
 def texts(drawing: Drawing) -> list[str]:
@@ -191,3 +192,26 @@ def test_up_to_sixteen_names_of_a_grid_of_heat_maps_do_not_touch(count):
         )  # fmt: skip
         assert count == 2 or len(places) == count * (4 if upright else 2)
         assert min(np.diff(places), default=99) >= FONT_PIXELS + 2
+
+
+@pytest.mark.parametrize("size", [2, 5, 53, 106])
+@pytest.mark.parametrize("kind", [HeatMap, HeatMaps])
+def test_the_title_of_rows_and_notes_do_not_meet(kind, size):
+    title, marks = "query (time in seconds)", ["0 s", *[""] * (size - 1)]
+    values = np.ones((size, size) if kind is HeatMap else (4, size, size))
+    more = {} if kind is HeatMap else {"titles": [f"head {head + 1}" for head in range(4)]}
+    drawing = layout(kind(values, rows=marks, columns=marks, title="layer", row_title=title, note="A note.", **more))
+    (note,) = (shape for shape in drawing.shapes if isinstance(shape, Text) and shape.text == "A note.")
+    (beside,) = (
+        shape for shape in drawing.shapes if isinstance(shape, Text) and shape.upright and shape.anchor == "middle"
+    )
+    half = text_width(beside.text) / 2
+    assert beside.place[1] - half >= 0 and beside.place[1] + half <= note.place[1] - 6
+    assert beside.text == title or beside.text.endswith("…")
+
+
+def test_a_small_grid_of_heat_maps_fills_its_place():
+    for size in (5, 53, 106, 120):
+        drawing = layout(HeatMaps(np.ones((4, size, size)), rows=["0 s", *[""] * (size - 1)]))
+        width = next(shape.box[2] - shape.box[0] for shape in drawing.shapes if isinstance(shape, Pixels))
+        assert width >= 195 or width == 22 * size
