@@ -86,6 +86,10 @@ class Runs:
         saved = saved_evaluation(opened, split)
         return saved.scores if saved is not None else opened.evaluate(split, Scoring()).scores
 
+    def loss(self, run: Path, split: str = "test") -> float:
+        """Return the loss of a run on a split; nothing is decoded."""
+        return self.open(run).opened.evaluate(split, Scoring(decoded=False)).scores["loss"]
+
     def predictions(self, run: Path, split: str = "test", settings: Sequence[str] = ()) -> Sequence[Row]:
         """Return the table of predictions of a run on a split, which is saved as the scores are."""
         return self._scored(open_run(run, overrides=["trainer.threads=1", *settings]), split).rows
@@ -97,6 +101,10 @@ class Runs:
             self.say(f"evaluating {opened.run} on {split}")
             saved = evaluated(opened, split)
         return saved
+
+    def losses(self, group: str, split: str = "test") -> Spread:
+        """Return the losses of the runs of a group; nothing is decoded."""
+        return Spread([self.loss(run, split) for run in self.groups[group]])
 
     def spread(self, group: str, metric: str, split: str = "test", settings: Sequence[str] = ()) -> Spread:
         """Return a score of the runs of a group."""

@@ -85,10 +85,10 @@ class PositionVectors(nn.Module):
         raise NotImplementedError
 
     def combined(self, x: Tensor, vectors: Tensor) -> Tensor:
-        """Combine embeddings (B, T, D) with the vectors of their positions, (T, D) or (1, D): (B, T, D)."""
+        """Combine embeddings (B, T, D) with the vectors of their positions, (T, D) or (1, D): (B, T, D), as x."""
         vectors = vectors.to(x.dtype)
         if self.concatenate:
-            return self.project(torch.cat((x, vectors.expand_as(x)), dim=-1))
+            return self.project(torch.cat((x, vectors.expand_as(x)), dim=-1)).to(x.dtype)  # not of autocast's type
         return x + vectors
 
 

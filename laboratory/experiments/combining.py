@@ -1,0 +1,53 @@
+"""Position vectors that are added to the embeddings, or concatenated with them."""
+
+from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training, seeded
+from laboratory.runs import Runs
+from tformer_cli.draw import Bars
+
+RECIPE = "quickstart/translation"
+SETTINGS = ("data.size=40000", "trainer.steps=450", "decode.beam=1", *AT_THE_END)
+SCHEMES, WAYS = ("sinusoidal", "learned"), {"added": "add", "concatenated": "concatenate"}
+
+
+def measure(runs: Runs) -> Outcome:
+    """Compare loss and exact match on the test split."""
+    loss = {name: runs.spread(name, "loss") for name in runs.groups}
+    exact = {name: runs.spread(name, "exact_match") for name in runs.groups}
+    rows = [
+        (f"{scheme}, {way}", loss[name].text(3), exact[name].text(), _parameters(runs, name))
+        for scheme in SCHEMES
+        for way in WAYS
+        if (name := f"{scheme}-{way}")
+    ]
+    header = ("positions", "loss", "exact match, %", "parameters")
+    return Outcome(
+        [Table(header, rows, "Mean of three seeds (lowest to highest).")],
+        Bars(
+            [row[0] for row in rows], [spread.mean for spread in exact.values()], "Positions added or concatenated",
+            "exact match, %", [spread.ends for spread in exact.values()], name_pixels=200,
+        ),
+    )  # fmt: skip
+
+
+def _parameters(runs: Runs, group: str) -> int:
+    """Return the number of parameters of the runs of a group."""
+    return sum(parameter.numel() for parameter in runs.open(runs.groups[group][0]).model.parameters())
+
+
+EXPERIMENT = Experiment(
+    title="Positions added to embeddings or concatenated with them",
+    claim="position vectors are usually added; concatenated ones, which cannot disturb the embeddings, may be better",
+    source="Vaswani et al. 2017, section 3.5 (added); talks on Transformers, which leave open which is better",
+    budget="450 steps; concatenation has a projection from twice the width in addition, 7 % of the parameters",
+    trainings=seeded(
+        [
+            Training(f"{scheme}-{way}", RECIPE, (*SETTINGS, f"model.positions={scheme}", f"model.combine={combine}"))
+            for scheme in SCHEMES
+            for way, combine in WAYS.items()
+        ],
+        (1, 2, 3),
+    ),
+    measure=measure,
+    quick=("trainer.steps=20", "data.size=2000"),
+    tiny=("trainer.steps=2", "data.size=400"),
+)

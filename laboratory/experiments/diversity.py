@@ -1,0 +1,45 @@
+"""Losses that make attention heads disagree: in their values, their weights and their outputs."""
+
+from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training, seeded
+from laboratory.runs import Runs
+from tformer_cli.draw import Bars
+
+RECIPE = "quickstart/translation"
+SETTINGS = ("data.size=40000", "trainer.steps=400", "decode.beam=1", *AT_THE_END)
+LOSSES = {
+    "none": (),
+    "values": ("regularise.disagreement_subspace=1",),
+    "weights": ("regularise.disagreement_position=1",),
+    "outputs": ("regularise.disagreement_output=1",),
+}
+
+
+def measure(runs: Runs) -> Outcome:
+    """Compare loss, BLEU and exact match on the test split."""
+    metrics = {"loss": 3, "bleu": 1, "exact_match": 1}
+    spreads = {name: [runs.spread(name, metric) for metric in metrics] for name in LOSSES}
+    rows = [
+        (name, *(spread.text(digits) for spread, digits in zip(values, metrics.values(), strict=True)))
+        for name, values in spreads.items()
+    ]
+    exact = [values[2] for values in spreads.values()]
+    header = ("disagreement of", "loss", "BLEU", "exact match, %")
+    return Outcome(
+        [Table(header, rows, "Mean of three seeds (lowest to highest).")],
+        Bars(
+            list(LOSSES), [spread.mean for spread in exact], "Heads that are made to disagree", "exact match, %",
+            [spread.ends for spread in exact], name_pixels=120,
+        ),
+    )  # fmt: skip
+
+
+EXPERIMENT = Experiment(
+    title="Losses that make the heads of attention disagree",
+    claim="a loss that raises the diversity of heads improves translation",
+    source="Li et al. 2018, tables 1 and 2: all three help, disagreement of outputs most",
+    budget="400 steps and the same parameters; the weight of each loss is 1, as in the paper",
+    trainings=seeded([Training(name, RECIPE, (*SETTINGS, *settings)) for name, settings in LOSSES.items()], (1, 2, 3)),
+    measure=measure,
+    quick=("trainer.steps=20", "data.size=2000"),
+    tiny=("trainer.steps=2", "data.size=400"),
+)
