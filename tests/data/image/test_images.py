@@ -170,6 +170,24 @@ def test_classes_without_splits_give_a_validation_split_that_the_seed_draws(tmp_
     assert duplicates(parts[0]["validation"], parts[0]["train"]) == 0
 
 
+def test_a_number_of_training_images_is_drawn_from_each_label_and_grows_by_more_of_them(tmp_path):
+    labels = ["cat"] * 16 + ["dog"] * 8
+    data_folder = folder(tmp_path / "all", made_up(24), labels)
+
+    def names(size: int, seed: int = 1, **options) -> list[set[str]]:
+        settings = config(data_folder, validation_share=0.25, size=size)
+        splits = read_images(settings, "train", seed=seed, on_bad_sample=BadSample.stop, **options)
+        return [set(splits[name].names) for name in ("train", "validation")]
+
+    few, more, every, other = names(6), names(9), names(0), names(6, seed=2)
+    assert [len(train) for train, _ in (few, more, every)] == [6, 9, 18]
+    assert sum("/cat/" in name for name in few[0]) == 4 and few[0] < more[0] < every[0]
+    assert few[1] == more[1] == every[1] and few[0] != other[0] and names(18) == every
+    assert len(names(6, labelled=False)[0]) == 6
+    with pytest.raises(ConfigError, match=r"data.size: 19 is more than the 18 images of .*all: data.size=0 takes all"):
+        names(19)
+
+
 def test_pictures_without_labels(tmp_path):
     data_folder = tmp_path / "all"
     (data_folder / "deep" / "er").mkdir(parents=True)

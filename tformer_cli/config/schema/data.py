@@ -30,7 +30,13 @@ class DataConfig:
     test: str = setting("", "test split, as train; empty: test, or the only split whose name begins with test")
     cache: str = setting("", "folder for tokenised text, decoded images and audio; empty: the user's cache folder")
     workers: int = setting(0, "processes that prepare batches; 0: the training process itself", low=0, high=256)
-    size: int = setting(0, "builtin: number of training examples; 0: the default size", low=0, high=100_000_000)
+    size: int = setting(
+        0,
+        "number of training examples: of built-in data (0: the default size), or drawn from images for classification, "
+        "generation and masked patches (0: all)",
+        low=0,
+        high=100_000_000,
+    )
     missing: list[str] = setting(
         MISSING, "tables: texts that mean a missing value, in addition to empty cells, null and NaN", before=[]
     )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import PIL
 
-from tformer_cli.config.schema import BadSample, Fit
+from tformer_cli.config.schema import BadSample, Fit, Source
 from tformer_cli.data.core.cache import Open
 from tformer_cli.data.core.division import Labels, draw_rows
 from tformer_cli.data.core.media import content_digest, file_size, in_order, read_cached, readable
@@ -120,6 +120,9 @@ def read_images(
 ) -> dict[str, Images]:
     """Read a split of images in folders of classes, tables or IDX files, see `read_sources`.
 
+    With `data.size` that many training images are drawn by the seed, in proportion to their labels. A larger number
+    adds images to those of a smaller one. The images for validation are the same for all.
+
     Args:
         config: location and size of the images.
         split: train, validation or test.
@@ -128,7 +131,7 @@ def read_images(
         labelled: whether labels are required and read.
 
     Raises:
-        ConfigError: if the settings are impossible.
+        ConfigError: if the settings are impossible, such as a `data.size` of more images than there are.
         DataError: see `read_sources`.
     """
     if labelled and config.image == config.label:
@@ -139,7 +142,22 @@ def read_images(
 
     find = functools.partial(find_pictures, config, labelled=labelled)
     sources = ImageSources(LAYOUT, find, config.label if labelled else None, labels)
-    return read_sources(config, split, sources, seed=seed, on_bad_sample=on_bad_sample)
+    splits = read_sources(config, split, sources, seed=seed, on_bad_sample=on_bad_sample)
+    if "train" in splits and config.size and config.source is not Source.builtin:
+        splits["train"] = _drawn(splits["train"], config.size, seed, labels)
+    return splits
+
+
+def _drawn(images: Images, size: int, seed: int, labels: Callable[[Images], Labels | None]) -> Images:
+    """Return a number of images, drawn by the seed; at least one of each label, if there is one label each.
+
+    Raises:
+        ConfigError: if there are fewer images.
+    """
+    if size > len(images):
+        cause = f"data.size: {size:,} is more than the {len(images):,} images of {images.origin}"
+        raise ConfigError(cause, "data.size=0 takes all")
+    return draw(images, 1 - size / len(images), seed=seed, labels=labels)[0]
 
 
 def read_sources(
