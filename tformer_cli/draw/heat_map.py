@@ -119,10 +119,7 @@ def layout(picture: HeatMap) -> Drawing:
     bottom = top + rows.length
     shapes += [*column_names(columns.names, left, top, columns.cell, columns.step, flat=flat)]
     shapes += [*row_names(rows.names, left, top, rows.cell, rows.step)]
-    if row_title:
-        length = text_width(row_title)
-        place = max((top + bottom) / 2, top - 6) if length < bottom - top else bottom - length / 2
-        shapes.append(Text((MARGIN + FONT_PIXELS / 2, max(place, length / 2 + 2)), row_title, "middle", upright=True))
+    shapes += row_title_beside(row_title, top, bottom)
     shapes += [Pixels((left, top, right, bottom), scale.colours(values))] if values.size else []
     shapes.append(Rectangle((left - 1, top - 1, right + 1, bottom + 1), outline="grid"))
     shapes += [*_in_cells(written, left, top, rows.cell, columns.cell)]
@@ -150,6 +147,15 @@ def _notes(picture: HeatMap, rows: _Side, columns: _Side, block: tuple[int, int]
     if missing:
         notes.append(f"{missing:,} {'values are' if missing > 1 else 'value is'} not finite.")
     return notes
+
+
+def row_title_beside(title: str, top: float, bottom: float) -> Iterator[Text]:
+    """Yield the upright title beside rows: at their middle, or further up if it is longer than they are."""
+    title = shortened(title, bottom - 4)
+    if title:
+        length = text_width(title)
+        place = (top + bottom) / 2 if length < bottom - top else bottom - length / 2
+        yield Text((MARGIN + FONT_PIXELS / 2, place), title, "middle", upright=True)
 
 
 def row_names(names: Sequence[str], left: float, top: float, cell: float, step: int) -> Iterator[Text]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tformer_cli.draw.cells import block_means, block_note, scale_for
 from tformer_cli.draw.drawing import FONT_PIXELS, MARGIN, ROW_PIXELS, Drawing, Pixels, Rectangle, Shape, Text
-from tformer_cli.draw.heat_map import column_names, row_names
+from tformer_cli.draw.heat_map import column_names, row_names, row_title_beside
 from tformer_cli.draw.lettering import (
     enumerated,
     notes_below,
@@ -24,6 +24,8 @@ from tformer_cli.draw.lettering import (
 
 CELL_PIXELS, PANEL_PIXELS, SHEET_PIXELS, GAP_PIXELS = 22, 210, 960, 14
 MAX_PANELS, MAX_NAMED, NAME_PIXELS, MIN_TITLE_PIXELS = 256, 16, 110, 80
+LARGER = 1.15
+"""Factor by which a heat map of a small grid may be larger than its place, so that its cells have another pixel."""
 LETTER_PIXELS = FONT_PIXELS + 2
 """Distance of names that do not touch."""
 
@@ -134,7 +136,10 @@ def layout(picture: HeatMaps) -> Drawing:
     top = max(top + grid.names_above + ROW_PIXELS * bool(grid.titles), MARGIN)
     shapes += grid.shapes([scale.colours(matrix) for matrix in matrices], left, top)
     bottom = top + (-(-len(panels) // across) - 1) * grid.step[1] + grid.size[1]
-    shapes += [*_row_title(row_title, top, bottom), *scale.shapes(right + 4, top, max(bottom - top, 3 * ROW_PIXELS))]
+    shapes += [
+        *row_title_beside(row_title, top, bottom),
+        *scale.shapes(right + 4, top, max(bottom - top, 3 * ROW_PIXELS)),
+    ]
     low = max(bottom, top + 3 * ROW_PIXELS) + 4
     notes, height = notes_below(_notes(picture, grid, block), MARGIN, low, width - 2 * MARGIN)
     return Drawing(width, low + height + 4, [*shapes, *notes], printable(picture.title) or "heat maps")
@@ -146,8 +151,10 @@ def _side(count: int, picture: HeatMaps) -> tuple[int, int]:
     across = picture.grid_columns or (few if count <= 16 else round(count**0.5 + 0.49))
     gap = GAP_PIXELS if picture.titles else GAP_PIXELS // 2
     side = max(24, min(PANEL_PIXELS, SHEET_PIXELS // across - gap))
+    if across > 4:
+        return side, across
     names = max(len(picture.rows), len(picture.columns))
-    return max(side, LETTER_PIXELS * names) if across <= 4 and names <= MAX_NAMED else side, across
+    return max(round(LARGER * side), LETTER_PIXELS * names if names <= MAX_NAMED else 0), across
 
 
 def _grid(picture: HeatMaps, across: int, cell: int, shape: tuple[int, ...], block: tuple[int, int]) -> _Grid:
@@ -170,12 +177,6 @@ def _drawn_names(names: Sequence[str], cell: int) -> list[str]:
     if len(drawn) > MAX_NAMED or (all(names) and len(drawn) < len(names)):
         return []
     return [shortened(printable(drawn.get(number, "")), NAME_PIXELS) for number in range(len(names))]
-
-
-def _row_title(title: str, top: float, bottom: float) -> Iterator[Shape]:
-    if title:
-        place = max((top + bottom) / 2, text_width(title) / 2 + 2)
-        yield Text((MARGIN + FONT_PIXELS / 2, place), title, "middle", upright=True)
 
 
 def _notes(picture: HeatMaps, grid: _Grid, block: tuple[int, int]) -> list[str]:
