@@ -59,6 +59,14 @@ def test_the_usual_query_goes_further_than_uniform_attention():
     assert furthest(uniform[None], axis, tokens("a b"), ["<s>", "b", "</s>", *"cdef"]) == 1
 
 
+def test_attention_that_rests_on_marks_and_full_stops_does_not_count():
+    names = ["<s>", "the", "old", "cat", "sleeps", ".", "</s>"]
+    weights, axis = np.full((7, 7), 1 / 7), Axis.of_tokens(names)
+    weights[1], weights[2], weights[5] = np.eye(7)[6], np.eye(7)[5], np.eye(7)[0]
+    weights[4] = np.eye(7)[2]  # at distance 2
+    assert furthest(weights[None], axis, axis, names) == 4
+
+
 def test_the_usual_query_of_cross_attention_is_none_that_predicts_a_mark():
     weights = np.full((1, 3, 4), 1 / 4)
     weights[:, 2] = np.eye(4)[3]  # the query that predicts </s> attends to one key

@@ -133,7 +133,8 @@ def furthest(weights: np.ndarray, queries: Axis, keys: Axis, names: Sequence[str
 
     It has the highest mean over layers and heads of sum_j (A_ij - U_ij) |p_i - p_j|. Without U it would be the first
     or the last position. Between different sequences, such as those of an encoder and a decoder, it is the one whose
-    attention is most focussed: the highest sum_j A_ij^2. Marks such as </s> and [class] are left out, if possible.
+    attention is most focussed: the highest sum_j A_ij^2. Queries without a letter or digit and marks such as </s> and
+    [class] are left out, if possible. As keys of self-attention they do not count: many heads rest on them.
 
     Args:
         weights: of each layer, averaged over heads, (L, Q, K).
@@ -142,14 +143,15 @@ def furthest(weights: np.ndarray, queries: Axis, keys: Axis, names: Sequence[str
         names: names of the queries for readers; in cross-attention those of what they predict.
     """
     mean = weights.mean(0)
+    is_word = np.array([any(map(str.isalnum, name)) and not is_mark(name) for name in names])
+    is_word = is_word if is_word.any() else np.ones_like(is_word)
     if queries is keys:
         places = np.where(queries.placed[:, None], queries.coordinates, np.nan)
         distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
-        scores = ((mean - uniform_attention(mean)) * np.nan_to_num(distances)).sum(-1)
+        scores = ((mean - uniform_attention(mean)) * np.nan_to_num(distances))[:, is_word].sum(-1)
     else:
         scores = np.square(mean).sum(-1)
-    marks = [is_mark(name) for name in names]
-    return int(np.where(marks, -np.inf, scores).argmax()) if not all(marks) else int(scores.argmax())
+    return int(np.where(is_word, scores, -np.inf).argmax())
 
 
 def uniform_attention(weights: np.ndarray) -> np.ndarray:
