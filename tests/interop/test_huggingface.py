@@ -27,6 +27,7 @@ from tformer_cli.config.schema import (
 from tformer_cli.decode.search import search
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.interop.huggingface_weights import import_config
+from tformer_cli.interop.reading import ACTIVATIONS
 from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.runs.checkpoint import load_model_tensors
@@ -327,11 +328,14 @@ def test_generate_translates_the_same(pair, text: list[str], beam: int, stopping
 # --- what cannot be -------------------------------------------------------------------------------------
 
 
+THEIRS = set(ACTIVATIONS.values())
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
         *(({"positions": kind}, f"model.positions: {kind.name}") for kind in Positions if kind.name != "sinusoidal"),
-        *(({"activation": kind}, f"model.activation: {kind.name}") for kind in Activation if "glu" in kind.name),
+        *(({"activation": kind}, f"model.activation: {kind.name}") for kind in Activation if kind not in THEIRS),
         ({"combine": Combine.concatenate}, "model.combine: concatenate"),
         ({"bias": False}, "model.bias: false"),
         ({"norm": Norm.pre, "tie_embeddings": TieEmbeddings.none}, "model.tie_embeddings: none"),

@@ -14,8 +14,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from tformer_cli.config.schema import GRID_POSITIONS, Combine, Norm, Normalisation, Positions
-from tformer_cli.errors import DataError
+from tformer_cli.config.schema import GRID_POSITIONS, Activation, Combine, Norm, Normalisation, Positions
+from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.models.conformer import ConformerConfig
 from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.models.seq2seq import Seq2SeqConfig
@@ -36,6 +36,9 @@ SETTINGS |= {
     "eight": {"subsampling": 8, "subsampling_dim": 3},
     "post-norm": {"norm": Norm.post, "positions": Positions.rotary},
     "without-bias": {"bias": False},
+    "without-convolution": {"convolution": False},
+    "without-attention": {"self_attention": False, "positions": Positions.t5},
+    "swish-beta": {"activation": Activation.swish_beta, "positions": Positions.rotary},
     "concatenated": {"positions": Positions.sinusoidal, "combine": Combine.concatenate},
 }
 DIM, HEADS, FFN, KERNEL, DEPTH = 24, 4, 40, 7, 3
@@ -136,6 +139,27 @@ def test_cached_decoding_equals_the_full_pass(backend: str, model: Conformer) ->
     state = model.start(model.encode(features, lengths), beams=1, max_steps=6)
     steps = torch.cat([model.step(target[:, t : t + 1], state) for t in range(6)], dim=1)
     torch.testing.assert_close(steps, full, atol=1e-6, rtol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("setting", "part"), [("convolution", "convolution"), ("self_attention", "attention")])
+def test_a_block_without_a_part_is_one_whose_part_adds_nothing(setting: str, part: str) -> None:
+    complete = build()
+    for block in complete.encoder.stack.blocks:
+        for value in getattr(block, part).sublayer.project_out.parameters():
+            value.zero_()
+    without = build(**{setting: False})
+    weights = complete.state_dict()
+    without.load_state_dict({name: weights[name] for name in without.state_dict()})
+    left_out = {name for name in weights if name not in without.state_dict()}
+    assert left_out and all(f".{part}." in name and name.startswith("encoder.stack.blocks.") for name in left_out)
+    features, lengths, _, _ = padded_batch()
+    torch.testing.assert_close(without.encode(features, lengths).states, complete.encode(features, lengths).states)
+
+
+def test_a_conformer_needs_convolution_or_attention() -> None:
+    with pytest.raises(ConfigError, match="model.convolution: without it and model.self_attention, no frame reads"):
+        config(convolution=False, self_attention=False).check()
 
 
 def test_without_a_decoder_there_are_no_weights_of_one() -> None:

@@ -211,7 +211,7 @@ def convolution() -> ConvolutionModule:
 @pytest.mark.parametrize("norm", Norm, ids=lambda norm: norm.name)
 def test_with_a_convolution_a_block_is_the_conformers(backend: str, norm: Norm) -> None:
     """Gulati et al. 2020, eq. 1."""
-    stack = randomised(Stack(config(norm=norm), 2, convolution=convolution), torch.float64)
+    stack = randomised(Stack(config(norm=norm), 2, macaron=True, convolution=convolution), torch.float64)
     x, lengths = torch.randn(3, 6, DIM, dtype=torch.float64), torch.tensor([6, 3, 5])
     mask, frames = Mask.from_lengths(lengths, 6), Frames(lengths, 6)
     expected = x
@@ -233,7 +233,8 @@ def test_with_a_convolution_a_block_is_the_conformers(backend: str, norm: Norm) 
 
 
 def test_convolutions_need_all_frames() -> None:
-    stack, x, frames = Stack(config(), 1, convolution=convolution), torch.randn(1, 4, DIM), Frames(torch.tensor([4]), 4)
+    stack, x = Stack(config(), 1, macaron=True, convolution=convolution), torch.randn(1, 4, DIM)
+    frames = Frames(torch.tensor([4]), 4)
     caches = [KeyValueCache(1, HEADS, 4, DIM // HEADS, x)]
     for arguments in ({}, {"frames": frames, "first": 1}, {"frames": frames, "caches": caches}):
         with pytest.raises(ValueError, match="convolutions need frames"):

@@ -88,7 +88,9 @@ class DecoderState:
             like: tensor with the device and dtype of the caches.
             rows: maximum number of hypotheses per sentence.
         """
-        first = stack.blocks[0].attention.sublayer
+        attention = stack.blocks[0].attention
+        assert attention is not None
+        first = attention.sublayer
         caches = [KeyValueCache(batch, first.heads, size, first.head_dim, like, rows) for _ in stack.blocks]
         return cls(caches, torch.zeros(0, dtype=torch.int64, device=like.device))
 

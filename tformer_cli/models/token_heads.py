@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tformer_cli.config.schema import ClassifierHeadConfig, HeadConfig, Pooling, TextModelConfig
 from tformer_cli.nn.dropout import Dropout
-from tformer_cli.nn.feedforward import FUNCTIONS
+from tformer_cli.nn.feedforward import activation_function
 from tformer_cli.nn.padding import real_positions
 
 INITIAL_STD = 0.02
@@ -48,7 +48,7 @@ class MaskedLanguageHead(nn.Module):
     def __init__(self, config: TextModelConfig, vocab_size: int) -> None:
         super().__init__()
         self.project = nn.Linear(config.dim, config.dim)
-        self.function = FUNCTIONS[config.activation]
+        self.function = activation_function(config.activation)
         self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 

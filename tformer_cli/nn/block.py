@@ -94,8 +94,9 @@ class Block(nn.Module):
 
     Its self-attention is that of a decoder if `decoder`, else that of an encoder.
 
-    With a convolution it is a block of the Conformer (Gulati et al. 2020, eq. 1 and figure 1): a feed-forward layer
-    with factor 1/2, attention, the convolution, another feed-forward layer with factor 1/2, and a normalisation.
+    If `macaron`, it is a block of the Conformer (Gulati et al. 2020, eq. 1 and figure 1): a feed-forward layer with
+    factor 1/2, attention if `self_attention`, the convolution if there is one, another feed-forward layer with factor
+    1/2, and a normalisation.
     """
 
     def __init__(
@@ -104,6 +105,8 @@ class Block(nn.Module):
         *,
         cross: bool = False,
         decoder: bool = False,
+        macaron: bool = False,
+        self_attention: bool = True,
         convolution: Callable[[], ConvolutionModule] | None = None,
         stochastic_depth: float = 0.0,
     ) -> None:
@@ -123,15 +126,17 @@ class Block(nn.Module):
 
         def feed_forward() -> Residual[FeedForward]:
             layer = FeedForward(config.dim, config.ffn_dim, config.activation, config.ffn_dropout, config.bias)
-            return residual(layer, 1.0 if convolution is None else 0.5)
+            return residual(layer, 0.5 if macaron else 1.0)
 
-        self.feed_forward_before = None if convolution is None else feed_forward()
-        self.attention = residual(attention(positions=config.positions, decoder=decoder))
+        self.feed_forward_before = feed_forward() if macaron else None
+        self.attention = None
+        if self_attention:
+            self.attention = residual(attention(positions=config.positions, decoder=decoder))
         self.cross = residual(attention(cross=True)) if cross else None
         self.convolution = None if convolution is None else residual(convolution())
         self.feed_forward = feed_forward()
         self.norm = nn.Identity()
-        if convolution is not None and config.norm is Norm.pre:  # with post-norm the output is normalised already
+        if macaron and config.norm is Norm.pre:  # with post-norm the output is normalised already
             self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps, bias=config.bias)
 
     def forward(
@@ -153,7 +158,8 @@ class Block(nn.Module):
         """
         if self.feed_forward_before is not None:
             x = self.feed_forward_before(x)
-        x = self.attention(x, mask=mask, bias=bias, positions=positions, cache=cache, queries=queries)
+        if self.attention is not None:
+            x = self.attention(x, mask=mask, bias=bias, positions=positions, cache=cache, queries=queries)
         if self.cross is not None:
             x = self.cross(x, memory, mask=memory_mask)
         if self.convolution is not None:
@@ -171,7 +177,9 @@ class Stack(nn.Module):
         bidirectional: whether queries attend to keys on both sides, for the T5 bias.
         bias: module for a bias of self-attention's scores, which all blocks share: from positions of queries and keys
             to (H, T, S). The stack creates the T5 bias itself.
-        convolution: function that creates the convolution module of a Conformer's block.
+        macaron: whether the blocks are those of a Conformer: see `Block`.
+        self_attention: whether blocks attend to their inputs.
+        convolution: function that creates the convolution module of a Conformer's block; None: there is none.
     """
 
     def __init__(
@@ -182,6 +190,8 @@ class Stack(nn.Module):
         cross: bool = False,
         bidirectional: bool = True,
         bias: nn.Module | None = None,
+        macaron: bool = False,
+        self_attention: bool = True,
         convolution: Callable[[], ConvolutionModule] | None = None,
     ) -> None:
         super().__init__()
@@ -189,15 +199,21 @@ class Stack(nn.Module):
         rates = [config.stochastic_depth * number / max(1, depth - 1) for number in range(depth)]
         blocks = nn.ModuleList(
             Block(
-                config, cross=cross, decoder=cross or not bidirectional, convolution=convolution, stochastic_depth=rate
-            )
+                config,
+                cross=cross,
+                decoder=cross or not bidirectional,
+                macaron=macaron,
+                self_attention=self_attention,
+                convolution=convolution,
+                stochastic_depth=rate,
+            )  # fmt: skip
             for rate in rates
         )
         self.blocks: Sequence[Block] = cast(Any, blocks)  # ModuleList has no type of its modules
         last = nn.LayerNorm(config.dim, eps=config.norm_eps, bias=config.bias)
-        self.norm = last if config.norm is Norm.pre and not self.convolves else nn.Identity()
+        self.norm = last if config.norm is Norm.pre and not macaron else nn.Identity()
         self.bias = bias
-        if config.positions is Positions.t5:
+        if config.positions is Positions.t5 and self_attention:
             self.bias = T5Bias(config.heads, config.relative_distance, bidirectional=bidirectional)
 
     def forward(

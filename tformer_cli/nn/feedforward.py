@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -11,17 +12,39 @@ from torch import Tensor, nn
 from tformer_cli.config.schema import Activation
 from tformer_cli.nn.dropout import Dropout
 
-FUNCTIONS = {
+
+class TrainedSwish(nn.Module):
+    """Swish with a trained factor, f(x) = x sigmoid(beta x) with one beta for a layer (Ramachandran et al. 2017).
+
+    It is swish at the start, beta = 1; x / 2 with beta = 0; and relu in the limit of a large beta.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beta = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the function to each element of x."""
+        return x * torch.sigmoid(self.beta.to(x.dtype) * x)
+
+
+FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     Activation.relu: F.relu,
     Activation.gelu: F.gelu,  # Hendrycks and Gimpel 2016
     Activation.gelu_tanh: partial(F.gelu, approximate="tanh"),  # its approximation, as in GPT-2
-    Activation.swish: F.silu,  # Ramachandran et al. 2017
+    Activation.swish: F.silu,
     Activation.glu: torch.sigmoid,  # Dauphin et al. 2017
     Activation.reglu: F.relu,  # the gated variants: Shazeer 2020
     Activation.geglu: F.gelu,
     Activation.swiglu: F.silu,
 }
+"""The functions without parameters."""
 GATED = (Activation.glu, Activation.reglu, Activation.geglu, Activation.swiglu)
+
+
+def activation_function(activation: Activation) -> Callable[[Tensor], Tensor]:
+    """Return the function of an activation; one with a parameter is a new module."""
+    return TrainedSwish() if activation is Activation.swish_beta else FUNCTIONS[activation]
 
 
 class FeedForward(nn.Module):
@@ -37,7 +60,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, ffn_dim: int, activation: Activation, dropout: float = 0.0, bias: bool = True) -> None:
         super().__init__()
-        self.function, self.gated = FUNCTIONS[activation], activation in GATED
+        self.function, self.gated = activation_function(activation), activation in GATED
         self.project_in = nn.Linear(dim, 2 * ffn_dim if self.gated else ffn_dim, bias=bias)
         self.project_out = nn.Linear(ffn_dim, dim, bias=bias)
         self.dropout = Dropout(dropout)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema.training import DecodeConfig
 
 Norm = Names("Norm", "pre post")
-Activation = Names("Activation", "relu gelu gelu_tanh swish glu reglu geglu swiglu")
+Activation = Names("Activation", "relu gelu gelu_tanh swish swish_beta glu reglu geglu swiglu")
 Positions = Names(
     "Positions",
     "none index sinusoidal learned learnable_sinusoidal rotary t5 shaw transformer_xl "
@@ -85,7 +85,10 @@ class TransformerConfig(ModelConfig):
     heads: int = setting(8, "attention heads; must divide dim", low=1)
     ffn_dim: int = setting(2048, "inner width of the feed-forward layers", low=1)
     norm: Norm = setting(Norm.pre, "layer normalisation before each sub-layer (pre) or after the residual sum (post)")
-    activation: Activation = setting(Activation.relu, "feed-forward activation; glu, reglu, geglu, swiglu are gated")
+    activation: Activation = setting(
+        Activation.relu,
+        "feed-forward activation; glu, reglu, geglu, swiglu are gated; swish_beta: x sigmoid(beta x), beta is trained",
+    )
     positions: Positions = setting(
         Positions.sinusoidal,
         "position scheme; index: the position's number as every component, which norm=pre removes unless concatenated "

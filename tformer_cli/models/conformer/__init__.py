@@ -26,6 +26,8 @@ class ConformerConfig(TextModelConfig):
     )
     subsampling: int = setting(4, "factor by which convolutions reduce the number of frames: 4 or 8", low=4, high=8)
     subsampling_dim: int = setting(0, "channels of these convolutions; 0: dim", low=0)
+    self_attention: bool = setting(True, "self-attention in the encoder's blocks; false: convolutions alone")
+    convolution: bool = setting(True, "the convolution module of the encoder's blocks; false: self-attention alone")
     kernel_size: int = setting(31, "kernel size of the depthwise convolution, in frames; odd", low=1)
     convolution_norm: Normalisation = setting(
         Normalisation.batch, "normalisation in the convolution module; padding is excluded"
@@ -45,6 +47,9 @@ class ConformerConfig(TextModelConfig):
             raise ConfigError(cause, f"model.kernel_size={self.kernel_size - 1}")
         if self.subsampling not in (4, 8):
             raise ConfigError(f"model.subsampling: {self.subsampling} is neither 4 nor 8", "model.subsampling=4")
+        if not self.self_attention and not self.convolution:
+            cause = "model.convolution: without it and model.self_attention, no frame reads another"
+            raise ConfigError(cause, "model.convolution=true")
         if self.causal_convolution and self.convolution_norm is Normalisation.group:
             cause = (
                 "model.convolution_norm: group goes over the frames to come, which model.causal_convolution must not "

@@ -43,7 +43,10 @@ class ConformerEncoder(nn.Module):
         self.subsampling = Subsampling(bins, config.dim, config.subsampling, channels, bias=config.bias)
         self.positions = AbsolutePositions(config.positions, config.combine, config.dim, config.max_frames)
         self.dropout = Dropout(config.dropout)
-        self.stack = Stack(config, config.depth, convolution=self._convolution)
+        self.stack = Stack(
+            config, config.depth, macaron=True, self_attention=config.self_attention,
+            convolution=self._convolution if config.convolution else None,
+        )  # fmt: skip
 
     def _convolution(self) -> ConvolutionModule:
         config = self.config
