@@ -1,0 +1,66 @@
+"""How far attention looks in each layer of a plain ViT and of a hybrid."""
+
+import numpy as np
+
+from laboratory.experiment import Experiment, Outcome, Scale, Table, Training, seeded
+from laboratory.runs import Runs
+from laboratory.small_images import CIFAR, QUICK, TINY
+from tformer_cli.config.schema import AttentionKind
+from tformer_cli.draw import Curve, Curves
+from tformer_cli.figures.base import Subject
+from tformer_cli.figures.distance import distances
+
+MODEL = (
+    "model.dim=64", "model.depth=6", "model.ffn_dim=128", "model.class_token=false", "head.pooling=mean",
+    "trainer.steps=1800",
+)  # fmt: skip
+IMAGES = 64
+
+
+def by_layer(runs: Runs, group: str) -> np.ndarray:
+    """Return mean distances in pixels, (seeds, layers, 1 + heads); first that of uniform attention."""
+    every = []
+    for path in runs.groups[group]:
+        opened = runs.open(path, "trainer.precision=fp32").opened
+        examples = opened.task.inspector.of_split(opened.model, "test", IMAGES if runs.scale is Scale.full else 2)
+        _, layers = distances(Subject(opened.model, opened.task.inspector, examples))[AttentionKind.encoder]
+        every.append([values.mean(0) for values in layers.values()])
+    return np.array(every)
+
+
+def measure(runs: Runs) -> Outcome:
+    """Measure the distances on test images."""
+    curves, columns, uniform = [], [], 0.0
+    for group in runs.groups:
+        values = by_layer(runs, group)
+        heads = values[..., 1:]
+        means, ends = heads.mean((0, 2)), list(zip(heads.min((0, 2)), heads.max((0, 2)), strict=True))
+        layers = np.arange(1, len(means) + 1) + 0.08 * len(curves)  # apart, so that no interval hides another
+        curves.append(Curve(f"{group}, mean and range of heads", layers, means, ends))
+        columns.append([f"{mean:.1f} ({low:.1f} to {high:.1f})" for mean, (low, high) in zip(means, ends, strict=True)])
+        uniform = float(values[..., 0].mean())
+    curves.append(Curve("uniform attention", curves[0].x, [uniform] * len(columns[0]), points=False))
+    rows = [(number + 1, *cells) for number, cells in enumerate(zip(*columns, strict=True))]
+    header = ("layer", *(f"{group}: pixels, mean and range of heads" for group in runs.groups))
+    picture = Curves(curves, "Mean attention distance by layer", "layer", "pixels", y_limits=(0.0,))
+    return Outcome([Table(header, rows, f"Uniform attention: {uniform:.1f} pixels.")], picture)
+
+
+EXPERIMENT = Experiment(
+    title="Attention distance by layer: Vision Transformer and hybrid",
+    claim="attention looks further in deeper layers, and in a hybrid it looks far from the first layer on",
+    source="Dosovitskiy et al. 2021, section 4.5, figures 7 (right) and 11",
+    budget="1,800 steps of 64 images, two seeds; both have six blocks over 8 x 8 parts of 4 x 4 pixels",
+    data="cifar10",
+    file="train.parquet",
+    trainings=seeded(
+        [
+            Training("plain", "vit/cifar10_plain", (*CIFAR, *MODEL)),
+            Training("hybrid", "vit/cifar10", (*CIFAR, *MODEL, "model.resnet.dim=16")),
+        ],
+        (1, 2),
+    ),
+    measure=measure,
+    quick=QUICK,
+    tiny=TINY,
+)
