@@ -226,6 +226,11 @@ def test_a_saved_configuration_is_read_strictly(tmp_path):
         ),
         (["data.streaming=true"], "data.streaming: ", "data.streaming=false"),
         (["data.target_language=en"], "data.target_language: 'en'", "give the other language"),
+        (
+            ["model.residual=false", "model.stochastic_depth=0.1"],
+            "model.stochastic_depth: a sub-layer cannot be skipped",
+            "model.stochastic_depth=0",
+        ),
         (["data.max_length=512", "model.max_length=512"], "data.max_length: 512", "data.max_length=511"),
         (["decode.max_length=600"], "decode.max_length: 600", "decode.max_length=512"),
     ],

@@ -36,6 +36,19 @@ def test_the_past_does_not_know_the_future(positions):
     assert torch.allclose(model(tokens)[:, :7], model(changed)[:, :7], atol=1e-12)
 
 
+def test_a_leak_of_the_future_acts_in_training_alone():
+    model = build(leak_future=True)
+    tokens = torch.randint(V, (2, 12))
+    changed = tokens.clone()
+    changed[:, 7:] = torch.randint(V, (2, 5))
+    assert torch.allclose(model(tokens)[:, :7], model(changed)[:, :7], atol=1e-12)
+    model.train()
+    documents = torch.zeros_like(tokens)
+    for given in (None, documents):
+        assert not torch.allclose(model(tokens, given)[:, :7], model(changed, given)[:, :7], atol=1e-3)
+    assert GPTConfig().leak_future is False
+
+
 @pytest.mark.parametrize("positions", LINE, ids=lambda scheme: scheme.name)
 def test_a_document_does_not_see_the_one_before_it(positions):
     model = build(positions=positions)

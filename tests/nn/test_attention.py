@@ -290,6 +290,23 @@ def test_small_products_of_one_row_are_products(rows: int, few: int, monkeypatch
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("scheme", SELF_SCHEMES, ids=lambda scheme: scheme.name)
+def test_unscaled_scores_are_those_of_queries_times_the_root_of_their_width(backend: str, scheme: Positions) -> None:
+    scaled, unscaled = attention(scheme), attention(scheme, scaled=False)
+    unscaled.load_state_dict(scaled.state_dict())
+    root = (DIM // HEADS) ** 0.5
+    for values in (scaled.project_qkv.weight, scaled.project_qkv.bias):
+        values[:DIM] *= root
+    if scaled.transformer_xl is not None:
+        scaled.transformer_xl.content_bias *= root
+        scaled.transformer_xl.position_bias *= root
+    x = torch.randn(2, 5, DIM, dtype=torch.float64)
+    mask = Mask(causal=True)
+    results = [module(x, mask=mask, positions=places(5)) for module in (unscaled, scaled)]
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)  # rotations are computed in float32
+
+
+@torch.no_grad()
 def test_keys_and_values_of_a_memory_serve_many_queries(backend: str) -> None:
     module = attention(cross=True)
     x, memory = torch.randn(2, 3, DIM, dtype=torch.float64), torch.randn(2, 5, DIM, dtype=torch.float64)

@@ -159,6 +159,21 @@ def test_layer_scale_multiplies_each_sublayer_by_learned_factors() -> None:
     assert not [name for name in Stack(config(), 2).state_dict() if "scale" in name]
 
 
+@pytest.mark.parametrize("norm", Norm, ids=lambda norm: norm.name)
+def test_without_residual_connections_a_block_is_its_sublayers_in_turn(norm: Norm) -> None:
+    torch.manual_seed(0)
+    stack = Stack(config(norm=norm, residual=False), 2, cross=True).double()
+    x, memory = torch.randn(2, 5, DIM, dtype=torch.float64), torch.randn(2, 4, DIM, dtype=torch.float64)
+    expected = x
+    for block in stack.blocks:
+        for part, inputs in ((block.attention, ()), (block.cross, (memory,)), (block.feed_forward, ())):
+            if norm is Norm.pre:
+                expected = part.sublayer(part.norm(expected), *inputs)
+            else:
+                expected = part.norm(part.sublayer(expected, *inputs))
+    torch.testing.assert_close(stack(x, memory), stack.norm(expected))
+
+
 def test_stochastic_depth_grows_from_none_to_its_rate() -> None:
     stack = Stack(config(stochastic_depth=0.4), 5)
     for part in ("attention", "feed_forward"):

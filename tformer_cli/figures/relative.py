@@ -129,7 +129,7 @@ def xl_figures(subject: Subject) -> Iterator[Figure]:
                 heads = subject.heads(layer)
                 zero = relative.position_bias.new_zeros(1, *relative.position_bias.shape)
                 keys = torch.from_numpy(across).to(zero.device)
-                term = relative.scores(zero, torch.zeros_like(keys[:1]), keys, module.head_dim**-0.5)
+                term = relative.scores(zero, torch.zeros_like(keys[:1]), keys, module.scale)
                 values.append(term[0, heads, 0].cpu().double().numpy())
                 places += [(layer.number, head + 1) for head in heads]
         if values:

@@ -88,6 +88,8 @@ CORE: Rules = {
     "stochastic_depth": TRAINING,
     "layer_scale": only({0.0}, "has no factors of a sub-layer's output"),
     "relative_distance": irrelevant("belongs to positions that do not pass"),
+    "scale_attention": only({True}, "divides the scores of attention by the root of the head width"),
+    "residual": only({True}, "has residual connections"),
 }
 """Rules for `TransformerConfig`, except norm, activation, positions and norm_eps, which depend on the architecture."""
 

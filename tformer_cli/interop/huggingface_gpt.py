@@ -18,6 +18,7 @@ from tformer_cli.interop import generation
 from tformer_cli.interop.formats import Foreign, Importer, not_exported
 from tformer_cli.interop.gate import (
     FOREIGN,
+    TRAINING,
     Rules,
     Say,
     all_of,
@@ -55,6 +56,7 @@ EXPORTED: Rules = {
     "norm": only({Norm.pre}, "is pre-norm"),
     "tie_embeddings": carried("tie_word_embeddings"),
     "ffn_dropout": irrelevant("acts in training alone; their GPT-2 has none there"),
+    "leak_future": TRAINING,
 }
 """Rules for the export of settings to GPT-2 of Hugging Face."""
 READ: Rules = {

@@ -183,6 +183,11 @@ class Attention(Tappable):
         dropout: dropout rate of the attention weights.
         bias: whether the projections have a bias.
         relative_distance: shaw: maximum distance, at which larger ones are clipped.
+        scaled: whether scores are divided by sqrt(K); otherwise they are not.
+
+    Attributes:
+        scaled: see above.
+        scale: factor of the scores, 1 / sqrt(K) or 1.
     """
 
     def __init__(
@@ -196,9 +201,11 @@ class Attention(Tappable):
         dropout: float = 0.0,
         bias: bool = True,
         relative_distance: int = 32,
+        scaled: bool = True,
     ) -> None:
         super().__init__()
         self.heads, self.head_dim, self.cross, self.dropout = heads, dim // heads, cross, dropout
+        self.scaled, self.scale = scaled, self.head_dim**-0.5 if scaled else 1.0
         self.kind = AttentionKind.decoder if decoder else AttentionKind.encoder
         if cross:
             self.kind = AttentionKind.cross
@@ -293,12 +300,11 @@ class Attention(Tappable):
         total = mask.additive(q.shape[2], k.shape[2], q.dtype, q.device)
         relative = None
         if self.shaw is not None:
-            relative = self.shaw.scores(q, self.shaw.index(*required(positions))) * self.head_dim**-0.5
+            relative = self.shaw.scores(q, self.shaw.index(*required(positions))) * self.scale
         elif self.transformer_xl is not None:
-            scale = self.head_dim**-0.5
-            content = self.transformer_xl.content_bias.to(q.dtype) * scale @ k.transpose(-1, -2)  # term (c): u . k
+            content = self.transformer_xl.content_bias.to(q.dtype) * self.scale @ k.transpose(-1, -2)  # term (c): u . k
             total = content if total is None else total + content  # small, since it is the same for all queries
-            relative = self.transformer_xl.scores(q, *required(positions), scale)
+            relative = self.transformer_xl.scores(q, *required(positions), self.scale)
         if relative is not None:
             bias = relative if bias is None else relative + bias
         if bias is None:
@@ -310,8 +316,7 @@ class Attention(Tappable):
         """Return softmax(q k^T / sqrt(K) + bias), (B, H, T, S); statistics in float32."""
         shape = (*q.shape[:3], k.shape[2])
         q3, k3 = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
-        scale = self.head_dim**-0.5
-        scores = product(q3 * scale, k3).view(shape)
+        scores = product(q3 * self.scale, k3).view(shape)
         if score_bias is not None:
             scores += score_bias
         return mask.clear_empty(softmax(scores))
@@ -339,7 +344,8 @@ class Attention(Tappable):
             score_bias = None if plain_causal else self._score_bias(q, k, mask, bias, positions)
             if score_bias is not None:
                 score_bias = score_bias.expand(q.shape[0], -1, -1, -1) if score_bias.dim() == 4 else score_bias
-            context = F.scaled_dot_product_attention(q, k, v, score_bias, rate, is_causal=plain_causal)
+            scale = None if self.scaled else self.scale  # None: the kernel's own 1 / sqrt(K)
+            context = F.scaled_dot_product_attention(q, k, v, score_bias, rate, is_causal=plain_causal, scale=scale)
             return mask.clear_empty(context)
         weights = self._softmax(q, k, mask, self._score_bias(q, k, mask, bias, positions))
         self.record("weights", weights)

@@ -56,6 +56,7 @@ class Residual(nn.Module, Generic[Sublayer]):
         eps: summand of the variance in the normalisation.
         layer_scale: initial value of learned factors of the sub-layer's output; 0: no factors.
         stochastic_depth: share of the training examples for which the sub-layer is skipped.
+        connected: whether there is a residual connection; otherwise x is not added.
     """
 
     def __init__(
@@ -70,9 +71,10 @@ class Residual(nn.Module, Generic[Sublayer]):
         eps: float = 1e-5,
         layer_scale: float = 0.0,
         stochastic_depth: float = 0.0,
+        connected: bool = True,
     ) -> None:
         super().__init__()
-        self.sublayer, self.pre, self.scale = sublayer, norm is Norm.pre, scale
+        self.sublayer, self.pre, self.scale, self.connected = sublayer, norm is Norm.pre, scale, connected
         self.norm = nn.LayerNorm(dim, eps=eps, bias=bias)
         self.layer_scale = LayerScale(dim, layer_scale) if layer_scale else nn.Identity()
         self.stochastic_depth = StochasticDepth(stochastic_depth)
@@ -84,8 +86,11 @@ class Residual(nn.Module, Generic[Sublayer]):
         Further arguments are those of the sub-layer. If it returns only the first T' positions, so does this module.
         """
         branch = self.sublayer(self.norm(x) if self.pre else x, *args, **kwargs)
-        x = x if x.shape == branch.shape else x[:, : branch.shape[1]]
-        x = self.dropout.add(x, self.stochastic_depth(self.layer_scale(branch)), self.scale)
+        branch = self.stochastic_depth(self.layer_scale(branch))
+        if self.connected:
+            x = self.dropout.add(x if x.shape == branch.shape else x[:, : branch.shape[1]], branch, self.scale)
+        else:
+            x = (self.dropout(branch) * self.scale).to(x.dtype)
         return x if self.pre else self.norm(x)
 
 
@@ -116,12 +121,13 @@ class Block(nn.Module):
             return Residual(
                 config.dim, sublayer, norm=config.norm, dropout=config.dropout, bias=config.bias, eps=config.norm_eps,
                 layer_scale=config.layer_scale, stochastic_depth=stochastic_depth, scale=scale,
+                connected=config.residual,
             )  # fmt: skip
 
         def attention(**kwargs) -> Attention:
             return Attention(
                 config.dim, config.heads, dropout=config.attention_dropout, bias=config.bias,
-                relative_distance=config.relative_distance, **kwargs,
+                relative_distance=config.relative_distance, scaled=config.scale_attention, **kwargs,
             )  # fmt: skip
 
         def feed_forward() -> Residual[FeedForward]:

@@ -108,6 +108,10 @@ class TransformerConfig(ModelConfig):
     )
     layer_scale: float = setting(0.0, "initial value of learned factors of each sub-layer's output; 0: none", low=0)
     relative_distance: int = setting(32, "shaw: maximum distance; t5: number of buckets", low=2)
+    scale_attention: bool = setting(
+        True, "divide the scores of attention by the root of the head width; false shows how they saturate the softmax"
+    )
+    residual: bool = setting(True, "residual connections around all sub-layers; false shows what depth is without them")
 
     def check(self) -> None:
         """Refuse widths that do not fit the heads or the positions.
@@ -116,6 +120,9 @@ class TransformerConfig(ModelConfig):
             ConfigError: naming the setting and a valid value.
         """
         super().check()
+        if self.stochastic_depth and not self.residual:
+            cause = f"{self.node}.stochastic_depth: a sub-layer cannot be skipped without {self.node}.residual"
+            raise ConfigError(cause, f"{self.node}.stochastic_depth=0")
         if self.dim % self.heads:
             fitting = max(heads for heads in range(1, self.heads + 1) if self.dim % heads == 0)
             cause = f"{self.node}.dim: {self.dim} is not divisible by {self.node}.heads {self.heads}"

@@ -17,6 +17,11 @@ class GPTConfig(TextModelConfig):
     activation: Activation = setting(Activation.gelu, "feed-forward activation; glu, reglu, geglu, swiglu are gated")
     positions: Positions = setting(Positions.learned, "position scheme")
     tie_embeddings: bool = setting(True, "share the weights of the token embedding and the output layer")
+    leak_future: bool = setting(
+        False,
+        "BREAKS TRAINING, to show what the look-ahead mask is for: in training each token attends to the tokens that "
+        "it predicts; evaluation and generation keep the mask",
+    )
 
     def limits(self) -> Limits:
         """Return the longest text."""

@@ -68,9 +68,12 @@ class GPT(nn.Module):
 
         Returns:
             Hidden states that predict the next token, (B, T, D).
+
+        In training with `leak_future` there is no look-ahead mask.
         """
         positions = torch.arange(tokens.shape[1], device=tokens.device)
-        mask = Mask(causal=True) if documents is None else Mask.from_documents(documents, causal=True)
+        causal = not (self.training and self.config.leak_future)
+        mask = Mask(causal=causal) if documents is None else Mask.from_documents(documents, causal=causal)
         return self.stack(self._embed(tokens, positions), mask=mask)
 
     def start(self, prompt: Tensor, beams: int, max_steps: int) -> DecoderState:
