@@ -193,6 +193,17 @@ def test_the_legend_shows_what_is_drawn():
     assert [[isinstance(shape, Line) for shape in part] for part in parts] == [[False], [True, False], [True]]
 
 
+def test_rows_of_tokens_are_no_wider_than_they_need():
+    short = layout(Tokens([TokenRow(WORDS, [0.1, 0.5, 1.0], "layer", 1)], "title"))
+    boxes = [shape.box for shape in short.shapes if isinstance(shape, Rectangle)]
+    assert short.width < 300 and len({top for _, top, *_ in boxes[: len(WORDS)]}) == 1
+    long = layout(Tokens([TokenRow(WORDS * 30, [0.5] * 90)], "title"))
+    assert 650 < long.width <= 720
+    named = layout(Tokens([TokenRow(WORDS, [0.1, 0.5, 1.0])], "a title that is much longer than its tokens"))
+    (title,) = (shape for shape in named.shapes if isinstance(shape, Text) and shape.bold)
+    assert title.place[0] + text_width(title.text, bold=True) < named.width
+
+
 def test_many_points_are_thinned_and_those_that_are_missing_left_out():
     drawing = layout(Curves([Curve("s", np.arange(5000), np.sin(np.arange(5000)), points=False)]))
     (line,) = (shape for shape in drawing.shapes if isinstance(shape, Line) and len(shape.points) > 2)
@@ -236,9 +247,10 @@ def test_signs_of_weights_differ_and_rows_share_a_scale():
 
 def test_tokens_of_arabic_and_hebrew_run_to_the_left():
     words = ["مرحبا", "بالعالم", "BLEU"]
-    drawing = layout(Tokens([TokenRow(words, [1, 1, 1])]))
+    drawing = layout(Tokens([TokenRow(words, [1, 1, 1]), TokenRow(words[:1], [1])]))
     places = [place_of(drawing, word)[0] for word in words]
-    assert places == sorted(places, reverse=True) and places[0] > drawing.width / 2
+    ends = [shape.box[2] for shape in drawing.shapes if isinstance(shape, Rectangle) and shape.outline == "grid"]
+    assert places == sorted(places, reverse=True) and ends[0] == ends[3] == max(ends[:4])
 
 
 def test_long_texts_are_cut_and_say_so():

@@ -19,7 +19,7 @@ from tformer_cli.draw.lettering import (
     widest,
 )
 
-SHEET_PIXELS, TOKEN_PIXELS, GAP_PIXELS, NAME_PIXELS, MAX_TOKENS, MAX_ROWS = 720, 22, 3, 140, 1024, 64
+SHEET_PIXELS, LEAST_PIXELS, TOKEN_PIXELS, GAP_PIXELS, NAME_PIXELS, MAX_TOKENS, MAX_ROWS = 720, 240, 22, 3, 140, 1024, 64
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Tokens:
         diverging: whether weights of both signs differ in colour, as in `HeatMap`.
         limits: weights at the two ends of the colour scale, as in `HeatMap`; None: those of all rows.
         note: a line below.
-        width: width of the picture in pixels.
+        width: largest width of the picture in pixels.
     """
 
     rows: Sequence[TokenRow]
@@ -73,8 +73,11 @@ def layout(picture: Tokens) -> Drawing:
     )
     names = [shortened(printable(row.name), NAME_PIXELS) for row in rows]
     left = MARGIN + (widest(names) + 8 if any(names) else 0)
-    right = picture.width - scale.width() - MARGIN - 14
-    heading, top = title_lines(picture.title, MARGIN, picture.width - 2 * MARGIN)
+    beside = 14 + scale.width() + MARGIN
+    right = min(picture.width - beside, left + max((_length(row.tokens) for row in rows), default=0))
+    least = max(LEAST_PIXELS, text_width(printable(picture.title), bold=True) + 2 * MARGIN)
+    width = max(right + beside, min(least, picture.width))
+    heading, top = title_lines(picture.title, MARGIN, width - 2 * MARGIN)
     first = y = top + 4
     shapes: list[Shape] = [*heading]
     for row, name in zip(rows, names, strict=True):
@@ -84,8 +87,18 @@ def layout(picture: Tokens) -> Drawing:
         y += lines * (TOKEN_PIXELS + GAP_PIXELS) + (GAP_PIXELS + 2 if lines > 1 else 0)
     shapes += scale.shapes(right + 14, first, max(y - first - GAP_PIXELS, 3 * ROW_PIXELS))
     low = max(y, first + 3 * ROW_PIXELS) + 2
-    notes, height = notes_below(_notes(picture), MARGIN, low, picture.width - 2 * MARGIN)
-    return Drawing(picture.width, int(low + height + 4), [*shapes, *notes], printable(picture.title) or "tokens")
+    notes, height = notes_below(_notes(picture), MARGIN, low, width - 2 * MARGIN)
+    return Drawing(width, int(low + height + 4), [*shapes, *notes], printable(picture.title) or "tokens")
+
+
+def _box_width(text: str) -> int:
+    """Return the width of a token with its box."""
+    return max(text_width(text) + 8, 14)
+
+
+def _length(tokens: Sequence[str]) -> int:
+    """Return the width of a row in one line."""
+    return sum(_box_width(printable(token)) + GAP_PIXELS for token in tokens) - GAP_PIXELS
 
 
 def _row(row: TokenRow, scale: Scale, sides: tuple[float, float], top: float) -> tuple[list[Shape], int]:
@@ -95,7 +108,7 @@ def _row(row: TokenRow, scale: Scale, sides: tuple[float, float], top: float) ->
     shares = scale.shares(np.asarray(row.weights))
     leftwards = runs_leftwards(texts)
     for number, (text, share) in enumerate(zip(texts, shares.tolist(), strict=True)):
-        length = max(text_width(text) + 8, 14)
+        length = _box_width(text)
         if used and used + length > right - left:
             line, used = line + 1, 0.0
         x = right - used - length if leftwards else left + used
