@@ -44,7 +44,7 @@ def measure(runs: Runs) -> Outcome:
         lines.append(Series(decoder, [spread.mean for spread in spreads], [spread.ends for spread in spreads]))
     title = "Correct next tokens, given those before them. By the source: minus that with another source."
     return Outcome(
-        [Table(("decoder", "", *names), rows, title)],
+        [Table(("decoder", "measure", *names), rows, title)],
         Chart("What the source adds to accuracy", names, lines, "position", "%", connected=True),
     )
 

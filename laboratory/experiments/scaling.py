@@ -9,7 +9,7 @@ SETTINGS = ("data.size=20000", "trainer.steps=250", *AT_THE_END)
 HEADS, DEPTHS = (1, 2, 4, 8), (1, 2, 4)
 SIDES = ("encoder", "decoder")
 SCALED = {"scaled": "true", "not scaled": "false"}
-CONNECTED = {"residual": "true", "none": "false"}
+CONNECTED = {"residual connections": "true", "none": "false"}
 
 
 def measure(runs: Runs) -> Outcome:
@@ -17,10 +17,14 @@ def measure(runs: Runs) -> Outcome:
     loss = {name: runs.loss(paths[0]) for name, paths in runs.groups.items()}
     heads = [(name, *(loss[f"{count} heads, {value}"] for count in HEADS)) for name, value in SCALED.items()]
     depths = [(name, *(loss[f"{depth} blocks, {value}"] for depth in DEPTHS)) for name, value in CONNECTED.items()]
-    lines = [Series(f"{name} connections", values) for name, *values in depths]
+    lines = [Series(name, values) for name, *values in depths]
     return Outcome(
         [
-            Table(("scores", *(f"{count} heads" for count in HEADS)), _rounded(heads), "Test loss by heads."),
+            Table(
+                ("scores", *(f"{count} head{'s'[: count > 1]}" for count in HEADS)),
+                _rounded(heads),
+                "Test loss by heads.",
+            ),
             Table(
                 ("connections", *(f"{depth} + {depth} blocks" for depth in DEPTHS)),
                 _rounded(depths),

@@ -225,7 +225,8 @@ def test_a_saved_configuration_is_read_strictly(tmp_path):
             "tokenizer.kind=unigram",
         ),
         (["data.streaming=true"], "data.streaming: ", "data.streaming=false"),
-        (["data.target_language=en"], "data.target_language: 'en'", "give the other language"),
+        (["data.target_language=en"], "data.target_language: 'en'", "data.autoencoder=true"),
+        (["data.autoencoder=true"], "data.autoencoder: the target is the source", "data.target_language=en"),
         (
             ["model.residual=false", "model.stochastic_depth=0.1"],
             "model.stochastic_depth: a sub-layer cannot be skipped",

@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch
 from tests.properties.families import SENTIMENT, SMALL, family_named
 from tests.train.test_compare import shorten
 from tformer_cli.builtin import parallel
+from tformer_cli.cli import distill as distill_command
 from tformer_cli.cli.main import main
 from tformer_cli.config.compose import compose
 from tformer_cli.data.text.parallel import read_parallel
@@ -322,3 +324,10 @@ def test_nothing_is_left_of_a_folder_that_another_process_completed(project, mon
     monkeypatch.setattr(Lock, "__init__", late)
     with pytest.raises(RunError, match="is there already"):
         distill_run(Path("run"), Path("out"), overrides=["data.source=files", "data.path=data"], quiet=True)
+
+
+def test_an_autoencoder_has_no_translations() -> None:
+    data = SimpleNamespace(autoencoder=True)
+    task = SimpleNamespace(predictor=SimpleNamespace(translates=True), config=SimpleNamespace(data=data))
+    with pytest.raises(RunError, match="run reproduces its input, so its outputs are no translations"):
+        distill_command._check(task, Path("run"), [])

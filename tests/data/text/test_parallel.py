@@ -106,6 +106,8 @@ def test_pair_is_read_exactly(tmp_path: Path) -> None:
     swapped = read_parallel(config(tmp_path, source_language="de", target_language="en"), "train")
     assert list(swapped) == [pair[::-1] for pair in PAIRS]
     assert swapped.hash != split.hash
+    copied = read_parallel(config(tmp_path, target_language="en", autoencoder=True), "train")
+    assert list(copied) == [(source, source) for source, _ in PAIRS]
 
 
 def test_hash_is_of_the_text_alone() -> None:

@@ -94,17 +94,24 @@ class ParallelDataConfig(TokenBudget, DataConfig):
     bleu_tokenizer: BleuTokenizer = setting(
         BleuTokenizer.auto, "tokenizer of sacreBLEU; auto: chosen by the target language and its script"
     )
+    autoencoder: bool = setting(
+        False, "the target of each sentence is the sentence itself; data.target_language is data.source_language"
+    )
 
     def check(self) -> None:
-        """Refuse a translation into the same language.
+        """Refuse a translation into the same language, except for an autoencoder, and an autoencoder of two languages.
 
         Raises:
             ConfigError: naming the setting and a valid value.
         """
         super().check()
-        if self.source_language == self.target_language:
+        same = self.source_language == self.target_language
+        if same and not self.autoencoder:
             cause = f"data.target_language: {self.target_language!r} is data.source_language too"
-            raise ConfigError(cause, "give the other language")
+            raise ConfigError(cause, "give the other language, or data.autoencoder=true")
+        if self.autoencoder and not same:
+            cause = f"data.autoencoder: the target is the source, and data.target_language is {self.target_language!r}"
+            raise ConfigError(cause, f"data.target_language={self.source_language}")
 
 
 Documents = Names("Documents", "file line blank")
