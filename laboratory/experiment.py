@@ -40,6 +40,8 @@ class Training:
             run of the training NAME.
         start: name of the training from whose weights this one starts (`tformer finetune`); empty: random weights.
         group: what is compared: trainings of one group differ in their seed alone; empty: the name.
+        teacher: name of the training whose translations of the training sentences this one learns (`tformer distill`);
+            empty: the data as it is.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Training:
     settings: tuple[str, ...] = ()
     start: str = ""
     group: str = ""
+    teacher: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ def seeded(trainings: Iterable[Training], seeds: Sequence[int]) -> list[Training
             training,
             name=f"{training.name}-{seed}",
             start=f"{training.start}-{seed}" if training.start else "",
+            teacher=f"{training.teacher}-{seed}" if training.teacher else "",
             settings=(*training.settings, f"seed={seed}"),
             group=training.group or training.name,
         )

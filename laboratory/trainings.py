@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from laboratory.experiment import Experiment, Scale, Training, run_path
@@ -41,8 +41,25 @@ class Job:
         """The file that receives what the command prints."""
         return self.run.with_name(f"{self.run.name}.log")
 
+    @property
+    def text(self) -> Path:
+        """The folder of the translations of a teacher."""
+        return self.run.with_name(f"{self.run.name}-text")
+
+    def commands(self, paths: Mapping[str, Path]) -> list[list[str]]:
+        """Return the commands, one after the other: the translations of a teacher, if there is one, and the training.
+
+        Args:
+            paths: the run folders by the names of their trainings.
+        """
+        training = self.command(paths[self.training.start] if self.training.start else None)
+        if not self.training.teacher:
+            return [training]
+        teacher = [str(paths[self.training.teacher]), "decode.workers=1", "--output", str(self.text)]
+        return [[sys.executable, "-m", "tformer_cli", "distill", *teacher, "--quiet"], training]
+
     def command(self, start: Path | None) -> list[str]:
-        """Return the command, which continues the run if there is one."""
+        """Return the command of the training, which continues the run if there is one."""
         verb = ["finetune", self.training.recipe, "--from", str(start)] if start else ["pretrain", self.training.recipe]
         resume = ["--resume"] if Checkpoints(self.run / "checkpoints").newest(_ignore) else []
         return [sys.executable, "-m", "tformer_cli", *verb, *self.settings, "--run", str(self.run), *resume]
@@ -91,7 +108,9 @@ def jobs_of(experiment: Experiment, scale: Scale, folder: Path, data: Path | Non
     jobs = []
     for training in experiment.scaled(scale):
         settings = tuple(item.format(data=data, **paths) for item in training.settings)
-        jobs.append(Job(training, run_path(folder, training), (*settings, "trainer.threads=1")))
+        job = Job(training, run_path(folder, training), (*settings, "trainer.threads=1"))
+        distilled = (f"data.path={job.text}",) if training.teacher else ()
+        jobs.append(replace(job, settings=(*distilled, *job.settings)))
     for job in jobs:
         _check_same(job)
     return jobs
@@ -126,23 +145,27 @@ def train(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -> No
     """
     waiting = [job for job in jobs if not job.finished()]
     paths = {job.training.name: job.run for job in jobs}
-    running: dict[subprocess.Popen[bytes], tuple[Job, float]] = {}
+    running: dict[subprocess.Popen[bytes], tuple[Job, float, list[list[str]]]] = {}
     unfinished = {job.training.name for job in waiting}
     try:
         while waiting or running:
-            ready = [job for job in waiting if not _needs(job) & unfinished]
+            ready = [job for job in waiting if not needs(job) & unfinished]
             if ready and len(running) < processes:
                 waiting.remove(ready[0])
-                running[_started(ready[0], paths)] = (ready[0], time.monotonic())
+                first, *others = ready[0].commands(paths)
+                running[_started(ready[0], first)] = (ready[0], time.monotonic(), others)
                 say(f"training {ready[0].run} ({len(jobs) - len(unfinished) + len(running)} of {len(jobs)})")
                 continue
-            for process, (job, begin) in list(running.items()):
+            for process, (job, begin, others) in list(running.items()):
                 if process.poll() is None:
                     continue
                 del running[process]
-                unfinished.discard(job.training.name)
                 if process.returncode:
                     raise RunError(f"{job.run}: {_last_line(job.log)}", f"see {job.log}")
+                if others:
+                    running[_started(job, others[0])] = (job, begin, others[1:])
+                    continue
+                unfinished.discard(job.training.name)
                 say(f"trained {job.run} in {(time.monotonic() - begin) / 60:.1f} minutes")
             time.sleep(POLL_SECONDS)
     finally:
@@ -152,19 +175,18 @@ def train(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -> No
             process.wait()
 
 
-def _needs(job: Job) -> set[str]:
+def needs(job: Job) -> set[str]:
     """Return the names of the trainings that must be finished before a job starts."""
     named = {part.split("}")[0] for setting in job.training.settings for part in setting.split("{")[1:]}
-    return named | ({job.training.start} if job.training.start else set())
+    return named | {name for name in (job.training.start, job.training.teacher) if name}
 
 
-def _started(job: Job, paths: dict[str, Path]) -> subprocess.Popen[bytes]:
-    """Start the process of a job."""
+def _started(job: Job, command: list[str]) -> subprocess.Popen[bytes]:
+    """Start a command of a job in a process of its own."""
     job.run.parent.mkdir(parents=True, exist_ok=True)
-    start = paths[job.training.start] if job.training.start else None
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with job.log.open("ab") as log:
-        return subprocess.Popen(job.command(start), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
 
 
 def _last_line(log: Path) -> str:

@@ -12,7 +12,7 @@ from laboratory import __main__ as laboratory
 from laboratory import report
 from laboratory.experiment import Experiment, Outcome, Scale, Table, Training, seeded
 from laboratory.runs import Spread
-from laboratory.trainings import jobs_of, train
+from laboratory.trainings import jobs_of, needs, train
 from tformer_cli.config.compose import compose
 from tformer_cli.draw import Bars
 from tformer_cli.errors import DataError, RunError
@@ -116,6 +116,20 @@ def test_a_training_that_fails_ends_the_experiment_with_its_error(tmp_path):
     broken = replace(SAMPLE, trainings=[replace(SAMPLE.trainings[0], settings=(*SMALL, "data.path=nowhere"))])
     with pytest.raises(RunError, match=r"digits-1: no built-in pictures are called 'nowhere': .*: see .*digits-1.log"):
         train(jobs_of(broken, Scale.full, tmp_path, None), 1, lambda _: None)
+
+
+def test_a_student_learns_from_the_translations_of_its_teacher(tmp_path):
+    teacher = Training("teacher", "quickstart/translation")
+    languages = ("data.source_language=en", "data.target_language=ja", "tokenizer.path={teacher-1}")
+    student = Training("student", "translation/levenshtein", languages, teacher="teacher")
+    experiment = replace(SAMPLE, trainings=seeded([teacher, student], (1,)), quick=())
+    first, second = jobs_of(experiment, Scale.full, tmp_path, None)
+    paths = {job.training.name: job.run for job in (first, second)}
+    assert [command[3] for command in first.commands(paths)] == ["pretrain"]
+    distilled, trained = second.commands(paths)
+    assert distilled[3:5] == ["distill", str(first.run)] and distilled[-2] == str(second.text)
+    assert trained[3] == "pretrain" and {f"data.path={second.text}", f"tokenizer.path={first.run}"} <= set(trained)
+    assert needs(second) == {"teacher-1"} and needs(first) == set()
 
 
 def test_an_unknown_experiment_is_answered_with_the_list(capsys):
