@@ -1,0 +1,40 @@
+"""Fine-tuned scores of BERT with and without next-sentence prediction."""
+
+from laboratory.experiment import Cell, Experiment, Outcome, Table
+from laboratory.runs import Runs
+from laboratory.small_bert import DATA, FILE, QUICK, TINY, trainings
+from tformer_cli.draw import Bars
+
+NAMES = {"random": "random weights", "masked": "masked tokens", "next": "masked tokens, next sentence"}
+STEPS = 1200
+
+
+def measure(runs: Runs) -> Outcome:
+    """Score the fine-tuned models, and the pre-trained ones on their own tasks."""
+    spearman = {name: runs.spread(name, "spearman") for name in NAMES}
+    rows: list[list[Cell]] = []
+    for name, shown in NAMES.items():
+        scores = {"masked": ["mlm_accuracy"], "next": ["mlm_accuracy", "nsp_accuracy"]}.get(name, [])
+        right: list[Cell] = [runs.spread(f"{name}-base", score, "validation").text(1) for score in scores]
+        right += [None] * (2 - len(right))
+        rows.append([shown, spearman[name].text(3), runs.spread(name, "pearson").text(3), *right])
+    header = ("pre-training", "Spearman", "Pearson", "masked tokens, %", "next sentences, %")
+    picture = Bars(
+        list(NAMES.values()), [each.mean for each in spearman.values()], "Relatedness of sentences by pre-training",
+        "Spearman correlation", [each.ends for each in spearman.values()],
+    )  # fmt: skip
+    return Outcome([Table(header, rows)], picture)
+
+
+EXPERIMENT = Experiment(
+    title="BERT with and without next-sentence prediction",
+    claim="next-sentence prediction brings nothing",
+    source="Liu et al. 2019 (RoBERTa), section 4.2, against Devlin et al. 2019, section 5.1; talk 000, slide 38",
+    budget=f"{STEPS:,} steps of up to 2,048 tokens of pre-training, and 500 steps of fine-tuning",
+    data=DATA,
+    file=FILE,
+    trainings=trainings({"masked": ("bert.nsp=false",), "next": ("bert.nsp=true",)}, STEPS, untrained=True),
+    measure=measure,
+    quick=QUICK,
+    tiny=TINY,
+)

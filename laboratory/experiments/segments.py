@@ -1,0 +1,40 @@
+"""Fine-tuned scores of BERT with and without segment embeddings, on pairs of sentences."""
+
+from laboratory.experiment import Experiment, Outcome, Table
+from laboratory.runs import Runs
+from laboratory.small_bert import DATA, FILE, QUICK, TINY, trainings
+from tformer_cli.draw import Bars
+
+NAMES = {"segments": "with segments", "none": "without"}
+STEPS = 1200
+
+
+def measure(runs: Runs) -> Outcome:
+    """Score the fine-tuned models, and the pre-trained ones on next sentences."""
+    spearman = {name: runs.spread(name, "spearman") for name in NAMES}
+    rows = [
+        (shown, spearman[name].text(3), runs.spread(name, "pearson").text(3),
+         runs.spread(f"{name}-base", "nsp_accuracy", "validation").text(1))
+        for name, shown in NAMES.items()
+    ]  # fmt: skip
+    picture = Bars(
+        list(NAMES.values()), [each.mean for each in spearman.values()], "Relatedness of sentences",
+        "Spearman correlation", [each.ends for each in spearman.values()],
+    )  # fmt: skip
+    return Outcome([Table(("BERT", "Spearman", "Pearson", "next sentences, %"), rows)], picture)
+
+
+EXPERIMENT = Experiment(
+    title="BERT with and without segment embeddings",
+    claim="segment embeddings help with pairs of texts, beside the separator",
+    source="Devlin et al. 2019, section 3; RoBERTa's release has none (Liu et al. 2019); talk 000, slide 39; talk 004",
+    budget=f"{STEPS:,} steps of up to 2,048 tokens of pre-training with next sentences, and 500 steps of fine-tuning",
+    data=DATA,
+    file=FILE,
+    trainings=trainings(
+        {"segments": ("bert.nsp=true", "model.segments=2"), "none": ("bert.nsp=true", "model.segments=0")}, STEPS
+    ),
+    measure=measure,
+    quick=QUICK,
+    tiny=TINY,
+)

@@ -1,0 +1,40 @@
+"""Small BERTs that are pre-trained on film reviews, and fine-tuned on pairs of sentences."""
+
+from collections.abc import Mapping
+
+from laboratory.experiment import Training, seeded
+
+PRETRAIN, PAIRS = "bert/files", "text/sick"
+"""Recipes: masked language models; how related two sentences are, from 1 to 5 (SICK)."""
+DATA, FILE = ".", "movie_reviews/documents.txt"
+"""The folder of all data, and a file that must be in it; fine-tuning reads `sick`."""
+SHAPE = ("model.norm=pre", "model.depth=2", "model.dim=128", "model.ffn_dim=512", "model.max_length=64")
+REVIEWS = (
+    "data.path={data}/movie_reviews/documents.txt", "data.documents=blank", "data.validation_share=0.02",
+    "data.batch_tokens=2048", "tokenizer.vocab_size=4000", "tokenizer.lines=20000", "trainer.minutes=0",
+    "trainer.evaluate_every=0", "trainer.checkpoint_every=500", "trainer.samples=0", *SHAPE,
+)  # fmt: skip
+SICK = (
+    "data.path={data}/sick", "data.batch_tokens=1024", "optim.lr=0.0005", "optim.warmup_steps=50", "trainer.steps=500",
+    "trainer.evaluate_every=125", "trainer.checkpoint_every=125", "trainer.samples=0",
+)  # fmt: skip
+QUICK = ("trainer.steps=20", "data.batch_tokens=512", "optim.warmup_steps=5", "trainer.evaluate_every=0")
+TINY = ("trainer.steps=2",)
+
+
+def trainings(arms: Mapping[str, tuple[str, ...]], steps: int, *, untrained: bool = False) -> list[Training]:
+    """Return pre-trainings NAME-base and fine-tunings NAME with three seeds, after the training of their vocabulary.
+
+    Args:
+        arms: names, and the settings of their pre-trainings.
+        steps: number of steps of pre-training.
+        untrained: whether to train `random` too, from random weights.
+    """
+    shared = "tokenizer.path={vocabulary}"
+    bases = [
+        Training(f"{name}-base", PRETRAIN, (*REVIEWS, shared, f"trainer.steps={steps}", *settings))
+        for name, settings in arms.items()
+    ]
+    tuned = [Training(name, PAIRS, SICK, start=f"{name}-base") for name in arms]
+    tuned += [Training("random", PAIRS, (*SICK, shared, *SHAPE))] if untrained else []
+    return [Training("vocabulary", PRETRAIN, (*REVIEWS, "trainer.steps=1")), *seeded([*bases, *tuned], (1, 2, 3))]
