@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,10 +40,11 @@ def block_bits(run: Run, losses: Callable[[CausalBatch], Tensor]) -> np.ndarray:
 
 def network_losses(run: Run) -> Callable[[CausalBatch], Tensor]:
     """Return the function of a batch that returns the losses of a network."""
+    model: Any = run.model
 
     def losses(batch: CausalBatch) -> Tensor:
         with torch.inference_mode():
-            logits = run.model.logits(run.model(batch.inputs, batch.documents)).float()
+            logits = model.logits(model(batch.inputs, batch.documents)).float()
             return torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch.targets, reduction="none")
 
     return losses
@@ -70,7 +72,8 @@ def ngram_losses(models: Sequence[Ngrams]) -> Callable[[CausalBatch], Tensor]:
 def measure(runs: Runs) -> Outcome:
     """Score all models on the same blocks of text."""
     network = {name: [runs.open(path) for path in paths] for name, paths in runs.groups.items()}
-    data, some = network[RECURRENT][0].opened.task.data, network[RECURRENT][0]
+    some = network[RECURRENT][0]
+    data: Any = some.opened.task.data
     text = data.tokens.of("train").values.tolist()
     ngrams = [kneser_ney(text, order, data.tokenizer.vocab_size) for order in range(1, ORDERS + 1)]
     bits = {f"{n}-gram": [block_bits(some, ngram_losses(ngrams[:n]))] for n in range(1, ORDERS + 1)}

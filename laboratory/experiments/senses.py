@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 
@@ -67,8 +68,9 @@ def means(vector_of: Callable[[str], np.ndarray | None]) -> np.ndarray:
 
 def embeddings(run: Run) -> Callable[[str], np.ndarray]:
     """Return the function from a word to the mean of the rows of its pieces in the embedding of a model."""
-    table = run.model.encoder.embedding.weight.detach().numpy()
-    return lambda word: table[run.tokenizer.encode(word)].mean(0)
+    model, tokenizer = cast(Any, run.model), cast(Any, run.tokenizer)
+    table = model.encoder.embedding.weight.detach().numpy()
+    return lambda word: table[tokenizer.encode(word)].mean(0)
 
 
 def word2vec(run: Run, epochs: int) -> Callable[[str], np.ndarray | None]:
