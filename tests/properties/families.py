@@ -237,6 +237,14 @@ VARIANTS = [
         ["Ann saw Bob", "", "the old house in Rome"],
     ),
     Family(
+        "causal tagging",
+        "text/tagging",
+        ["model=gpt_mini", f"data.path={ENTITIES}", "data.batch_tokens=64", "data.validation_share=0.2",
+         "tokenizer.vocab_size=40", "model.max_length=24", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
+         "model.depth=1", "trainer.steps=10", "head.dropout=0"],
+        ["Ann saw Bob", "", "the old house in Rome"],
+    ),
+    Family(
         "recurrent question answering",
         "text/question_answering",
         ["model=recurrent_encoder", "model.cell=gru", f"data.path={QUESTIONS}", "data.batch_tokens=96",

@@ -75,12 +75,13 @@ class Family:
         name: name of its package in `tformer_cli.models`, and the value of `model.family`.
         config: dataclass of its settings, a `ModelConfig`.
         provides: names of the interfaces of its body: `encoder_decoder` (tokens to tokens), `token_editor` (deletes and
-            inserts tokens, given tokens), `causal_decoder` (running text), `token_encoder` (a vector for each token,
-            from both sides), `masked_token_encoder` (the same, with segments and separate documents), `image_encoder`
-            (a vector for an image), `image_memory` (a vector for each part of an image, to which a decoder attends),
-            `patch_encoder` (a vector for each patch, some of which can be masked), `recording_encoder` (its `encoder`
-            has a vector for each frame of a recording, to which a decoder attends), `speech_recogniser` (recordings to
-            tokens), `image_generator` (a generator of images, and its discriminator).
+            inserts tokens, given tokens), `causal_decoder` (running text; a vector for each token, from its left),
+            `token_encoder` (a vector for each token, from both sides), `masked_token_encoder` (the same, with segments
+            and separate documents), `image_encoder` (a vector for an image), `image_memory` (a vector for each part of
+            an image, to which a decoder attends), `patch_encoder` (a vector for each patch, some of which can be
+            masked), `recording_encoder` (its `encoder` has a vector for each frame of a recording, to which a decoder
+            attends), `speech_recogniser` (recordings to tokens), `image_generator` (a generator of images, and its
+            discriminator).
         build: "module:function" of the function that builds its body from its settings and `Sizes`.
         defaults: settings of other groups, by dotted key, whose defaults differ with this family.
         importers: "module:attribute" of an `interop.formats.Importer`, by the name of another library's format.
@@ -124,6 +125,15 @@ def family(name: str) -> Family:
         cause = f"model.family: {name!r} is not one of {', '.join(families())}"
         raise ConfigError(cause, f"did you mean '{near[0]}'?" if near else "")
     return importlib.import_module(f"{MODELS}.{name}").FAMILY
+
+
+def is_causal(config: Any) -> bool:
+    """Return whether a model is a causal language model, whose vector of a token depends on its left alone.
+
+    Args:
+        config: settings of a model.
+    """
+    return "causal_decoder" in family(config.family).provides
 
 
 def export_formats() -> tuple[str, ...]:

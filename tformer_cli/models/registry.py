@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tformer_cli.config.family import Sizes, family, load
+from tformer_cli.config.family import Sizes, family, is_causal, load
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,3 +23,21 @@ def build_body(config: ModelConfig, sizes: Sizes) -> nn.Module:
         ConfigError: if there is no such family.
     """
     return load(family(config.family).build)(config, sizes)
+
+
+def build_token_encoder(config: ModelConfig, sizes: Sizes) -> nn.Module:
+    """Return a freshly initialised body that has a vector for each token; causal language models are wrapped.
+
+    Args:
+        config: settings of a model.
+        sizes: sizes of the data.
+
+    Raises:
+        ConfigError: if there is no such family.
+    """
+    body = build_body(config, sizes)
+    if not is_causal(config):
+        return body
+    from tformer_cli.models.causal_encoder import CausalEncoder
+
+    return CausalEncoder(body)

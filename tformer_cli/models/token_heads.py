@@ -158,7 +158,7 @@ class SequenceClassifier(nn.Module):
 
 
 class TokenClassifier(nn.Module):
-    """The encoder with a linear layer on the first piece of each word (Devlin et al. 2019, section 5.3).
+    """The encoder with a linear layer on a piece of each word, usually its first (Devlin et al. 2019, section 5.3).
 
     Args:
         encoder: an encoder of tokens, such as `bert.model.BERT`.
@@ -185,7 +185,7 @@ class TokenClassifier(nn.Module):
         Args:
             tokens: (B, T), int64.
             lengths: number of real tokens of each row, (B,).
-            indices: indices of the words' first pieces among all B * T tokens, (N,), int64.
+            indices: indices of the words' pieces among all B * T tokens, (N,), int64.
 
         Returns:
             (N, outputs).

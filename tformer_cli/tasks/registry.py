@@ -36,7 +36,7 @@ TASKS: dict[str, TaskEntry] = {
         _entry(LanguageModelExperiment, "language_model:build", "causal_decoder"),
         _entry(MaskedLanguageModelExperiment, "masked_language_model:build", "masked_token_encoder"),
         _entry(TextClassificationExperiment, "text_classification:build", "token_encoder"),
-        _entry(TokenTaggingExperiment, "token_tagging:build", "token_encoder"),
+        _entry(TokenTaggingExperiment, "token_tagging:build", "token_encoder", "causal_decoder"),
         _entry(QuestionAnsweringExperiment, "question_answering:build", "token_encoder"),
         _entry(ImageClassificationExperiment, "image_classification:build", "image_encoder"),
         _entry(CaptioningExperiment, "captioning:build", "image_memory"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tformer_cli.data.text.tagged_words import TaggedWords
 from tformer_cli.evaluators.tagging import TaggingEvaluator
 from tformer_cli.inspectors.encoders import TaggingInspector
-from tformer_cli.models.registry import build_body
+from tformer_cli.models.registry import build_token_encoder
 from tformer_cli.models.token_heads import TokenClassifier
 from tformer_cli.objectives.tagging import Tagging
 from tformer_cli.predictors.tagging import Tagger
@@ -21,7 +21,7 @@ def build(config: TokenTaggingExperiment) -> Task:
     return Task(
         config,
         data,
-        body=lambda: build_body(config.model, data.sizes()),
+        body=lambda: build_token_encoder(config.model, data.sizes()),
         assemble=lambda encoder: TokenClassifier(encoder, config.head, len(data.tags)),
         phases=[Phase(objective)],
         evaluator=TaggingEvaluator(objective),

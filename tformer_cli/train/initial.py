@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 BODY = "encoder."
 """Prefix of the weights that all tasks of a family share."""
+LANGUAGE_MODEL = "encoder.decoder."
+"""Prefix of the weights of a language model that is an encoder, see `models.causal_encoder`."""
 OUTPUT = ("output.", "head.output.")
 """Prefixes of the weights of a head's last layer: for texts, and for images."""
 OUTPUT_NAMES = "output_names.json"
@@ -148,7 +150,7 @@ def load_initial(
     from tformer_cli.runs.checkpoint import load_model_tensors, model_tensors, read_tensors
 
     parameters = model_tensors(model)
-    weights = thinned(read_tensors(checkpoint / "model.safetensors"), parameters)
+    weights = thinned(as_encoder(read_tensors(checkpoint / "model.safetensors"), parameters), parameters)
     if isinstance(model, Resizable):
         weights = model.fit(weights)
     weights, cut = shortened(weights, parameters, str(checkpoint))
@@ -175,6 +177,19 @@ def load_initial(
         new = {name: value for name, value in new.items() if not name.startswith(OUTPUT)}
     parts = [sorted({name.partition(".")[0] for name in names}) for names in (new, unused)]
     return LoadedWeights(*parts, shortened=cut, relabelled=relabelled, note=note)
+
+
+def as_encoder(weights: dict[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a language model by their names in a model whose encoder it is, without its output layer.
+
+    Args:
+        weights: weights of the checkpoint by name; those of other models are returned as they are.
+        parameters: weights of the model by name.
+    """
+    wraps_language_model = any(name.startswith(LANGUAGE_MODEL) for name in parameters)
+    if not wraps_language_model or any(name.startswith(BODY) for name in weights):
+        return weights
+    return {f"{LANGUAGE_MODEL}{name}": value for name, value in weights.items() if not name.startswith(OUTPUT)}
 
 
 def _relabelled(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tformer_cli.config.family import is_causal
 from tformer_cli.data.core.view import LengthBucketed
 from tformer_cli.data.text.dataset import TextData, TokenBatch
 from tformer_cli.data.text.encoded import pad
@@ -190,27 +191,30 @@ class TaggedWords(TextData[TaggedSentences, TaggedBatch]):
     def join(self, sentences: Sequence[Pieces]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Join the words of each sentence to [CLS] words [SEP]; words beyond the model's limit are left out.
 
+        A causal language model reads its sentences after [SEP], as in its training. It predicts the tag of a word after
+        the word's last piece, and others at its first piece.
+
         Args:
             sentences: results of `encode`.
 
         Returns:
-            Tokens (B, T), lengths (B,), indices of the words' first pieces in the flat (B * T) (N,), and the number of
+            Tokens (B, T), lengths (B,), indices of these pieces in the flat (B * T) (N,), and the number of
             words of each sentence within the limit (B,); int64.
         """
-        tokenizer, room = self.tokenizer, self.config.model.max_length - 1
-        texts, firsts, counts = [], [], []
+        tokenizer, room, causal = self.tokenizer, self.config.model.max_length - 1, is_causal(self.config.model)
+        texts, places, counts = [], [], []
         for words in sentences:
-            ids, first = [tokenizer.bos_id], []
+            ids, place = [tokenizer.eos_id if causal else tokenizer.bos_id], []
             for pieces in words:
                 if len(ids) + len(pieces) > room:
                     break
-                first.append(len(ids))
+                place.append(len(ids) + (len(pieces) - 1 if causal else 0))
                 ids += pieces
             texts.append(np.array([*ids, tokenizer.eos_id]))
-            firsts.append(np.array(first, dtype=np.int64))
-            counts.append(len(first))
+            places.append(np.array(place, dtype=np.int64))
+            counts.append(len(place))
         tokens, lengths = pad(texts, tokenizer.pad_id)
-        indices = np.concatenate([first + row * tokens.shape[1] for row, first in enumerate(firsts)])
+        indices = np.concatenate([place + row * tokens.shape[1] for row, place in enumerate(places)])
         return tokens, lengths, torch.from_numpy(indices), torch.tensor(counts)
 
     def inputs(self, batch: TaggedBatch, *, training: bool) -> tuple[Tensor, Tensor, Tensor]:
