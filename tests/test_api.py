@@ -14,8 +14,9 @@ import torch
 import tformer_cli
 from tests.properties.families import PICTURES, family_named
 from tformer_cli import load
+from tformer_cli.api import Run
 from tformer_cli.cli.main import main
-from tformer_cli.errors import ConfigError, RunError
+from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.nn import backend
 from tformer_cli.train.launch import launch
 
@@ -48,6 +49,13 @@ def test_predictions_are_those_of_the_command_line_and_nothing_is_written(name, 
     assert [answer.text for answer in answers] == lines
     assert main(["evaluate", str(run_folder), "--split", "validation", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["scores"] == scores
+
+
+@pytest.mark.parametrize(("item", "kind"), [("A dog runs.", "text"), (Path("dog.png"), "path")])
+def test_one_text_or_path_is_no_list_of_inputs(item, kind):
+    with pytest.raises(DataError) as error:
+        Run(None).predict(item)  # type: ignore[arg-type]
+    assert str(error.value) == f"predict needs a list of inputs, not one {kind}: predict([{kind}])"
 
 
 def test_a_run_has_its_parts(tmp_path):

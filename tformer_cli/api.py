@@ -23,6 +23,7 @@ from torch import nn
 
 from tformer_cli.config.compose import from_yaml
 from tformer_cli.config.schema import Experiment
+from tformer_cli.errors import DataError
 from tformer_cli.evaluators.base import Evaluation, Scoring
 from tformer_cli.nn import backend
 from tformer_cli.predictors.base import Input, Prediction
@@ -64,9 +65,13 @@ class Run:
                 images to generate ("": each in turn), which are in the details of predictions as `image`.
 
         Raises:
-            DataError: if an input is malformed, too long or unreadable.
+            DataError: if an input is malformed, too long or unreadable, or if a text or path is given in place of a
+                list.
             ConfigError: if the run makes no predictions.
         """
+        if isinstance(inputs, (str, Path)):
+            kind = "text" if isinstance(inputs, str) else "path"
+            raise DataError(f"predict needs a list of inputs, not one {kind}", f"predict([{kind}])")
         examples = [str(item) if isinstance(item, Path) else item for item in inputs]
         with _machine(self.opened):
             return list(self.opened.predict(examples))

@@ -87,6 +87,8 @@ def make_world() -> None:
     make_texts()
     make_media()
     comments = Path(SENTIMENT).read_text(encoding="utf-8")
+    for name in ("train", "validation"):
+        write(f"essays/{name}.txt", comments)
     write("comments.tsv", comments)
     write("remarks.tsv", comments.replace("film", "play"))
     for name, family in RUNS.items():

@@ -13,6 +13,7 @@ from tformer_cli.cli.main import main
 from tformer_cli.cli.media_inputs import media
 from tformer_cli.cli.prediction_output import Notes, as_rows, in_order
 from tformer_cli.cli.reading import Line
+from tformer_cli.config.compose import compose, to_yaml
 from tformer_cli.config.schema.data import ImageDataConfig
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.predictors.base import Prediction
@@ -131,7 +132,20 @@ def test_bad_bytes_are_named(data, line, stand_ins, monkeypatch, capsys):
 
 def test_files_are_looked_for_before_the_model_is_loaded(stand_ins, capsys):
     assert main(["translate", "r", "nothing"]) == 1
-    assert capsys.readouterr().err == "error: nothing: no such file: check the path\n"
+    remedy = 'to translate a text: tformer predict r "nothing", or give it on standard input'
+    assert capsys.readouterr().err == f"error: nothing: no such file: {remedy}\n"
+    assert main(["translate", "r", "nothing.txt"]) == 1
+    assert capsys.readouterr().err == "error: nothing.txt: no such file: check the path\n"
+    assert stand_ins.open_run == []
+
+
+@pytest.mark.parametrize("item", ["the dog sleeps", "photo.txt"])
+def test_a_run_that_does_not_translate_is_named_before_a_missing_file(item, stand_ins, capsys):
+    Path("photos").mkdir()
+    Path("photos/config.yaml").write_text(to_yaml(compose("quickstart/vit", [])))
+    assert main(["translate", "photos", item]) == 1
+    cause = "photos is a run of image_classification, which does not translate"
+    assert capsys.readouterr().err == f"error: {cause}: tformer predict photos\n"
     assert stand_ins.open_run == []
 
 

@@ -307,7 +307,9 @@ def test_speech_that_cannot_be_is_refused(tmp_path, overrides, message):
     [
         ("optim.learning_rate", "'optim.lr'"),
         ("learning_rate", "'optim.lr'"),
-        ("batch_size", "'data.batch_tokens'"),
+        ("batch_size", "'data.batch_tokens', which counts tokens"),
+        ("data.src", "'data.source_language'"),
+        ("data.tgt", "'data.target_language'"),
         ("model.depth", "'model.encoder_depth' or 'model.decoder_depth'"),
         ("model.d_model", "'model.dim'"),
         ("trainer.gradient_accumulation_steps", "'trainer.accumulate'"),

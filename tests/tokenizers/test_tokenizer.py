@@ -234,6 +234,20 @@ def test_too_large_vocabulary_names_the_largest(kind: TokenizerKind, joint: bool
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("largest", "remedy"),
+    [(2296, "set it to 1100; at most 2296 is possible"), (499, "set it to at most 499")],
+)
+def test_a_smaller_vocabulary_is_advised(largest, remedy, monkeypatch):
+    def fail(**settings):
+        raise RuntimeError(f"Vocabulary size too high (8000). Please set it to a value <= {largest}.")
+
+    monkeypatch.setattr(sentencepiece.SentencePieceTrainer, "train", fail)
+    with pytest.raises(ConfigError) as caught:
+        train(vocab_size=8000)
+    assert str(caught.value) == f"tokenizer.vocab_size: the text is too small for 8000 pieces: {remedy}"
+
+
 def test_too_small_vocabulary_names_the_smallest() -> None:
     with pytest.raises(ConfigError, match=r"tokenizer\.vocab_size.*at least \d+") as caught:
         train(vocab_size=10)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tformer_cli.errors import ConfigError, RunError
+from tformer_cli.errors import ConfigError, DataError, RunError, TformerError
 
 OPTIONS = {name: "--" + name.replace("_", "-") for name in ("beam", "n_best", "batch", "workers", "max_length",
                                                            "temperature", "top_k", "top_p", "top", "count", "label",
@@ -112,6 +112,47 @@ def machine_names(device: str, precision: str = "") -> dict[str, str]:
     return ({} if device == "auto" else DEVICE_NAME) | (PRECISION_NAME if precision else {})
 
 
+def check_files(arguments: PredictionArguments, *, translating: bool) -> None:
+    """Refuse files that cannot be opened, before the run is loaded.
+
+    Raises:
+        RunError: if `translate` is used on a run that does not translate.
+        DataError: if a file cannot be opened; `translate` reads files only, and the remedy for a text says so.
+    """
+    from tformer_cli.cli import text
+
+    try:
+        text.check(path for path in arguments.files if not path.is_dir())
+    except DataError as error:
+        if not translating:
+            raise
+        task = _task_of(arguments)
+        if task not in ("", "translation"):
+            raise _cannot_translate(arguments.run, task) from error
+        for item in filter(is_text, arguments.input_arguments):
+            if error.cause == f"{item}: no such file":
+                remedy = f'to translate a text: tformer predict {arguments.run} "{item}", or give it on standard input'
+                raise DataError(error.cause, remedy) from error
+        raise
+
+
+def _task_of(arguments: PredictionArguments) -> str:
+    """Return the name of the task of a run or checkpoint, without its model; empty if there is no readable one."""
+    from tformer_cli.config.compose import from_yaml
+    from tformer_cli.runs.folder import CONFIG
+
+    path = arguments.run / CONFIG
+    try:
+        return from_yaml(path).task if path.is_file() else ""
+    except TformerError:
+        return ""
+
+
+def _cannot_translate(run: Path, task: str) -> RunError:
+    """Return the error for `translate` on a run of another task."""
+    return RunError(f"{run} is a run of {task}, which does not translate", f"tformer predict {run}")
+
+
 def check_options(task: Any, arguments: PredictionArguments, *, translating: bool) -> None:
     """Refuse options and search settings that do not apply to a run.
 
@@ -123,8 +164,7 @@ def check_options(task: Any, arguments: PredictionArguments, *, translating: boo
 
     name = task.config.task
     if translating and not task.predictor.translates:
-        cause = f"{arguments.run} is a run of {name}, which does not translate"
-        raise RunError(cause, f"tformer predict {arguments.run}")
+        raise _cannot_translate(arguments.run, name)
     if arguments.draft is not None and not task.predictor.takes_drafts:
         cause = f"--draft: the model of {arguments.run} edits no drafts, it generates translations token by token"
         raise ConfigError(cause, "leave it out; docs/editing.md describes models that edit")

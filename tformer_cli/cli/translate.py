@@ -180,13 +180,13 @@ def predict(
 def _predict(arguments: PredictionArguments, *, translating: bool = False) -> None:
     """Load a run, and write its predictions for the inputs."""
     from tformer_cli.cli import drafts, image_output, inputs, prediction_output, text
-    from tformer_cli.cli.arguments import check_options, named_as_options, use_options
+    from tformer_cli.cli.arguments import check_files, check_options, named_as_options, use_options
     from tformer_cli.cli.reading import Reading
     from tformer_cli.config.schema import DecodeConfig, TextExperiment
 
     paths_and_texts, texts, files = arguments.input_arguments, arguments.texts, arguments.files
     check_arguments(paths_and_texts, texts)
-    text.check(path for path in files if not path.is_dir())
+    check_files(arguments, translating=translating)
     if arguments.draft is not None:
         drafts.check(arguments.draft, files)
     Reading(arguments.columns, arguments.form, words=True, expected=arguments.columns, header=arguments.header).check()

@@ -53,8 +53,12 @@ SYNONYMS = {
     "bf16": ("precision",),
     "early_stopping_patience": ("patience",),
     "num_workers": ("workers",),
+    "src": ("source_language",),
+    "tgt": ("target_language",),
     "src_lang": ("source_language",),
     "tgt_lang": ("target_language",),
+    "source_lang": ("source_language",),
+    "target_lang": ("target_language",),
 }
 """Names of settings in other toolkits, and the last parts of the corresponding names in tformer."""
 
@@ -156,7 +160,9 @@ def unknown_setting(key: str, schema: type, extra: Iterable[str] = ()) -> Config
     suggestions = suggestions or suggest(key, candidates)
     suggestions = suggestions or [candidate for similar in suggest(name, by_name) for candidate in by_name[similar]]
     if suggestions:
-        return ConfigError(f"unknown setting {key!r}", f"did you mean {_either(suggestions)}?")
+        units = [name.partition(".batch_")[2] for name in suggestions]
+        counts = f", which counts {' or '.join(units)}" if all(units) else ""
+        return ConfigError(f"unknown setting {key!r}", f"did you mean {_either(suggestions)}{counts}?")
     return ConfigError(f"unknown setting {key!r}", "`tformer settings` lists all of them")
 
 

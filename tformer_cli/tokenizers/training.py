@@ -94,10 +94,17 @@ def train(lines: Iterator[str], config: TokenizerConfig, seed: int, where: str =
     return writer.getvalue()
 
 
+def _smaller(largest: int) -> str:
+    """Return the advice for a text with at most `largest` pieces, the last of which would be rare whole phrases."""
+    if largest < 500:
+        return f"set it to at most {largest}"
+    return f"set it to {largest // 200 * 100}; at most {largest} is possible"
+
+
 def _training_error(message: str, config: TokenizerConfig, where: str) -> ConfigError | DataError:
     if match := re.search(r"too high \(\d+\).*<= (\d+)", message):
         cause = f"tokenizer.vocab_size: the text{where} is too small for {config.vocab_size} pieces"
-        return ConfigError(cause, f"set it to at most {match[1]}")
+        return ConfigError(cause, _smaller(int(match[1])))
     if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
         size = config.vocab_size
         cause = f"tokenizer.vocab_size: characters and special pieces alone{where} need more than {size}"

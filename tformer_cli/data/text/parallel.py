@@ -131,9 +131,10 @@ def _find(config: ParallelDataConfig, role: str) -> str | None:
 
 def _no_split(config: ParallelDataConfig, role: str) -> DataError:
     existing = {"files": _stems, "hub": hub_splits}[config.source.name](config)
+    instead = "; or score --split validation" if role == "test" else ""
     return DataError(
         f"{config.path or '.'}: no {role} split was found",
-        f"name it: data.{role}=..., there: {_list(existing)}",
+        f"name it: data.{role}=..., there: {_list(existing)}{instead}",
     )
 
 
