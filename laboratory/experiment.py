@@ -25,7 +25,7 @@ class Scale(Enum):
     """How much an experiment trains."""
 
     full = "the numbers of docs/lineage.md"
-    quick = "the course of every experiment in half an hour, on too little training for its numbers"
+    quick = "the course of every experiment in half an hour, on one seed and too little training for its numbers"
     tiny = "seconds, for tests"
 
 
@@ -111,9 +111,14 @@ class Experiment:
     tiny: tuple[str, ...] = ()
 
     def scaled(self, scale: Scale) -> list[Training]:
-        """Return the trainings with the settings of a scale."""
-        added = {Scale.full: (), Scale.quick: self.quick, Scale.tiny: (*self.quick, *self.tiny)}[scale]
-        return [replace(training, settings=(*training.settings, *added)) for training in self.trainings]
+        """Return the trainings with the settings of a scale; all but the full scale have one seed of each group."""
+        if scale is Scale.full:
+            return list(self.trainings)
+        added = (*self.quick, *(self.tiny if scale is Scale.tiny else ()))
+        first: dict[str, Training] = {}
+        for training in self.trainings:
+            first.setdefault(training.group or training.name, training)
+        return [replace(training, settings=(*training.settings, *added)) for training in first.values()]
 
 
 def seeded(trainings: Iterable[Training], seeds: Sequence[int]) -> list[Training]:
