@@ -1,0 +1,43 @@
+"""Phrases of sentences from a bidirectional and from a left-to-right Transformer."""
+
+from laboratory.experiment import Experiment, Outcome, Table
+from laboratory.runs import Runs
+from laboratory.small_taggers import DATA, FILE, QUICK, STEPS, TINY, TRANSFORMER, TUNED, TUNING, trainings
+from tformer_cli.draw import Bars
+
+TAGGERS = {
+    "BERT": ("BERT", TUNED),
+    "GPT": ("GPT", TUNED),
+    "random-BERT": ("BERT", ("model=bert_mini", "model.norm=pre", *TRANSFORMER, *TUNED)),
+    "random-GPT": ("GPT", ("model=gpt_mini", *TRANSFORMER, *TUNED)),
+}
+
+
+def measure(runs: Runs) -> Outcome:
+    """Score the taggers."""
+    scores = {name: runs.spread(name, "f1") for name in TAGGERS}
+    rows = [
+        (name, score.text(1), runs.spread(name, "tag_accuracy").text(1),
+         sum(weight.numel() for weight in runs.open(runs.groups[name][0]).model.parameters()))
+        for name, score in scores.items()
+    ]  # fmt: skip
+    picture = Bars(
+        list(scores), [each.mean for each in scores.values()], "F1 of phrases (CoNLL-2000)", "F1 in percent",
+        [each.ends for each in scores.values()],
+    )  # fmt: skip
+    return Outcome([Table(("tagger", "F1", "accuracy", "parameters"), rows)], picture)
+
+
+EXPERIMENT = Experiment(
+    title="Both directions, or left to right",
+    claim="a bidirectional encoder understands better than a left-to-right one",
+    source="Devlin et al. 2019, section 5.1; Radford et al. 2018; talk 004, on BERT",
+    budget=f"the same size; {STEPS:,} steps of 2,048 tokens of Wikipedia, of which BERT predicts 15 % and GPT all; "
+    f"{TUNING} steps of tagging",
+    data=DATA,
+    file=FILE,
+    trainings=trainings(("BERT", "GPT"), TAGGERS, (1, 2, 3)),
+    measure=measure,
+    quick=QUICK,
+    tiny=TINY,
+)
