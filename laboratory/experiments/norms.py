@@ -11,10 +11,10 @@ from tformer_cli.draw import Curve, Curves
 RECIPE = "quickstart/translation"
 SETTINGS = (
     "data.size=20000", "model.dim=64", "model.ffn_dim=128", "model.encoder_depth=6", "model.decoder_depth=6",
-    "model.positions=sinusoidal", "optim.method=adamw", "optim.lr=0.003", "trainer.steps=300", "trainer.log_every=10",
+    "model.positions=sinusoidal", "optim.method=adamw", "optim.lr=0.003", "trainer.steps=450", "trainer.log_every=10",
     *AT_THE_END,
 )  # fmt: skip
-NORMS, WARMUPS = ("pre", "post"), {"warm-up": 60, "no warm-up": 0}
+NORMS, WARMUPS = ("pre", "post"), {"warm-up": 90, "no warm-up": 0}
 
 
 def measure(runs: Runs) -> Outcome:
@@ -44,7 +44,7 @@ EXPERIMENT = Experiment(
     title="Normalisation before and after the residual sum, with and without warm-up",
     claim="post-norm needs a warm-up of the learning rate, pre-norm does not",
     source="Xiong et al. 2020, figure 2; Wang et al. 2019",
-    budget="300 steps of AdamW and the same parameters; 6 + 6 blocks of width 64",
+    budget="450 steps of AdamW and the same parameters; 6 + 6 blocks of width 64",
     trainings=seeded(
         [
             Training(
