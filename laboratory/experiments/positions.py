@@ -11,8 +11,10 @@ from tformer_cli.evaluators.base import Row
 LONGEST = 16
 SETTINGS = ("data.size=80000", f"data.max_length={LONGEST}", "trainer.steps=1200", "decode.beam=1", *AT_THE_END)
 SCHEMES = (
-    "none", "index", "sinusoidal", "learned", "learnable_sinusoidal", "rotary", "t5", "shaw", "transformer_xl",
+    "none", "index", "index-concatenated", "sinusoidal", "learned", "learnable_sinusoidal", "rotary", "t5", "shaw",
+    "transformer_xl",
 )  # fmt: skip
+"""Schemes of `model.positions`; numbers are also concatenated, since pre-norm removes added ones."""
 GROUPS = (f"up to {LONGEST} tokens", "longer")
 
 
@@ -55,9 +57,16 @@ def _exact(rows: Sequence[Row]) -> float:
     return 100 * sum(row["prediction"] == row["reference"] for row in rows) / max(1, len(rows))
 
 
+def _scheme(name: str) -> tuple[str, ...]:
+    """Return the settings of a scheme."""
+    scheme, _, concatenated = name.partition("-")
+    return (f"model.positions={scheme}", *(["model.combine=concatenate"] if concatenated else []))
+
+
 def _short(name: str) -> str:
     """Return a name that fits below its values."""
-    return {"sinusoidal": "sin", "learnable_sinusoidal": "learn. sin", "transformer_xl": "XL"}.get(name, name)
+    short = {"sinusoidal": "sin", "learnable_sinusoidal": "learn. sin", "transformer_xl": "XL"}
+    return short.get(name, name.replace("-concatenated", ", cat"))
 
 
 EXPERIMENT = Experiment(
@@ -66,7 +75,7 @@ EXPERIMENT = Experiment(
     source="Vaswani et al. 2017, table 3 (E); Shaw et al. 2018; Dai et al. 2019; Raffel et al. 2020; Su et al. 2021",
     budget="1,200 steps, and the same parameters but for the positions",
     trainings=seeded(
-        [Training(scheme, "quickstart/translation", (*SETTINGS, f"model.positions={scheme}")) for scheme in SCHEMES],
+        [Training(scheme, "quickstart/translation", (*SETTINGS, *_scheme(scheme))) for scheme in SCHEMES],
         (1, 2, 3),
     ),
     measure=measure,
