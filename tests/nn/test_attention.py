@@ -289,6 +289,18 @@ def test_small_products_of_one_row_are_products(rows: int, few: int, monkeypatch
     torch.testing.assert_close(product(a, b.mT.contiguous()), torch.einsum("nti,nji->ntj", a, b))
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("few", [0, 10**6])  # no product is small, or all are
+def test_products_with_a_float32_cache_are_rounded_once(rows: int, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that bfloat16 cannot represent show that the cache itself is not rounded."""
+    monkeypatch.setattr("tformer_cli.nn.attention.FEW_PRODUCTS", few)
+    a, b = torch.randn(6, rows, 5).bfloat16(), torch.randn(6, 5, 4)
+    expected = (a.double() @ b.double()).to(torch.bfloat16)
+    assert not torch.equal((a.double() @ b.bfloat16().double()).to(torch.bfloat16), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(product(a, b), expected)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("scheme", SELF_SCHEMES, ids=lambda scheme: scheme.name)
 def test_unscaled_scores_are_those_of_queries_times_the_root_of_their_width(backend: str, scheme: Positions) -> None:
@@ -360,3 +372,14 @@ def test_short_rows_have_the_same_softmax(columns: int) -> None:
     scores = torch.randn(2, 3, columns, dtype=torch.float64, requires_grad=True)
     assert torch.allclose(softmax(scores), torch.softmax(scores, -1), atol=1e-15)
     assert torch.autograd.gradcheck(softmax, scores)
+
+
+@pytest.mark.parametrize("columns", [1, 5, 16])
+def test_short_rows_of_bfloat16_have_the_rounded_softmax(columns: int) -> None:
+    scores = torch.randn(40, columns).bfloat16()
+    expected = torch.softmax(scores.double(), -1)
+    weights = softmax(scores)
+    assert weights.dtype is torch.bfloat16
+    torch.testing.assert_close(weights.double(), expected, atol=0, rtol=2**-8)
+    scores.requires_grad_()
+    assert torch.equal(softmax(scores), weights)

@@ -129,7 +129,13 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
     On a CPU torch multiplies very small matrices without vector instructions. For a single row, as in a decoding step,
     multiplying and summing vectors takes a third of the time (N = 256, 12 x 32, one thread, AVX-512).
+
+    A product with a float32 cache under autocast is computed in float32 and then rounded to the type of `a`, instead of
+    converting all cached keys at each step. The cache has values of that type, so that their products are exact.
     """
+    if a.device.type == "cpu" and a.dtype is not b.dtype:
+        with torch.autocast("cpu", enabled=False):
+            return product(a.to(b.dtype), b).to(a.dtype)
     if a.shape[1] == 1 and a.dtype is torch.float32 and a.device.type == "cpu" and b[0].numel() < FEW_PRODUCTS:
         return (a.mT * b).sum(-2, keepdim=True)
     return torch.bmm(a, b)
@@ -361,9 +367,15 @@ def softmax(scores: Tensor) -> Tensor:
     """Compute the softmax over the last dimension, (..., S).
 
     On a CPU torch does not use vector instructions for rows shorter than a register: 7,800 rows of 15 columns took
-    2.4 ms, padded to 16 columns with minus infinity 0.4 ms (one thread, AVX-512). Such rows are therefore padded.
+    2.4 ms, padded to 16 columns with minus infinity 0.4 ms (one thread, AVX-512). Such rows are therefore padded. In
+    half precision such a row fills half a register, so that without gradients it is converted to float32, with the same
+    results: 14,000 rows of 14 columns took 0.68 ms in bfloat16 and 0.32 ms with both conversions.
     """
     columns = scores.shape[-1]
-    if scores.device.type != "cpu" or columns % VECTOR == 0 or columns > VECTOR:
+    if scores.device.type != "cpu" or columns > VECTOR:
+        return F.softmax(scores, dim=-1)
+    if scores.element_size() < 4 and not scores.requires_grad:
+        return softmax(scores.float()).to(scores.dtype)
+    if columns == VECTOR:
         return F.softmax(scores, dim=-1)
     return F.softmax(F.pad(scores, (0, VECTOR - columns), value=-torch.inf), dim=-1)[..., :columns]
