@@ -62,6 +62,22 @@ def test_equals_a_full_sort(vocab_size: int, rows: int, count: int, scale: float
     assert int(tokens.max()) < vocab_size and int(parents.max()) < rows
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("vocab_size", [1024, 1027])  # 1027 is no multiple of the size of a block
+def test_products_of_both_libraries_give_the_same_answers(vocab_size: int, bias: bool, monkeypatch) -> None:
+    weight, added, hidden = make(vocab_size, 3, 2, bias=bias, scale=0.3, dtype=torch.float32)
+    answers = []
+    for library in (True, False):
+        monkeypatch.setattr(select, "has_library_product", lambda *_, library=library: library)
+        head = Head((weight, added), 8, torch.tensor([3]))
+        head.project(hidden)
+        first = [head.logits.clone(), head.normalizer]
+        head.forbid()
+        answers.append([*first, head.highest(), *head.best(torch.zeros(3, 2), 4)])
+    for first, second in zip(*answers, strict=True):
+        torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-5)
+
+
 def test_bfloat16_is_summed_in_float32() -> None:
     weight, added, hidden = make(3000, 2, 3, bias=True, scale=0.3, dtype=torch.bfloat16)
     head = Head((weight, added), 6, torch.tensor([], dtype=torch.int64))

@@ -9,8 +9,6 @@ Shapes: B sentences, R rows (hypotheses) of each, N = B * R, V vocabulary, D mod
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,7 +20,6 @@ BLOCK = 16
 """Logits per block. Larger blocks have fewer maxima to rank and more logits to read again."""
 CACHED_LOGITS = 1 << 18
 """Logits whose exponentials are summed at once: 1 MB, about the second-level cache of a core."""
-LOG2_E = math.log2(math.e)
 
 
 class Head:
@@ -95,8 +92,7 @@ class Head:
         """Return log sum_v exp(logit_v) of each row, (N,) float32.
 
         The maximum is not subtracted, since that would be another pass: logits of trained models are below 80, and
-        exp(80) fits in float32. If a sum leaves the safe range, `torch.logsumexp` is used. With MKL on processors of AMD,
-        torch computes exponentials to base e in four times the time of those to base 2.
+        exp(80) fits in float32. If a sum leaves the safe range, `torch.logsumexp` is used.
         """
         sums = self._sums[: len(self.logits)]
         if self.logits.is_cuda:
@@ -105,10 +101,12 @@ class Head:
             part = self.logits[begin : begin + self._part]
             scratch = self._scratch[: len(part)]
             if self.scale is not None:
-                torch.mul(part, self.scale[begin : begin + self._part] * LOG2_E, out=scratch)
+                torch.mul(part, self.scale[begin : begin + self._part], out=scratch).exp_()
+            elif part.dtype is torch.float32:
+                torch.exp(part, out=scratch)
             else:
-                torch.mul(part, LOG2_E, out=scratch)
-            torch.sum(scratch.exp2_(), dim=-1, out=sums[begin : begin + self._part])
+                scratch.copy_(part).exp_()
+            torch.sum(scratch, dim=-1, out=sums[begin : begin + self._part])
         least, most = sums.aminmax()
         if float(least) > 1e-20 and float(most) < 1e30:
             return sums.log()
