@@ -5,7 +5,7 @@ from laboratory.runs import Runs
 from tformer_cli.draw import Bars
 
 RECIPE = "quickstart/translation"
-SETTINGS = ("data.size=40000", "trainer.steps=450", "decode.beam=1", *AT_THE_END)
+SETTINGS = ("data.size=40000", "trainer.steps=600", "decode.beam=1", *AT_THE_END)
 SCHEMES, WAYS = ("sinusoidal", "learned"), {"added": "add", "concatenated": "concatenate"}
 
 
@@ -38,7 +38,7 @@ EXPERIMENT = Experiment(
     title="Positions added to embeddings or concatenated with them",
     claim="position vectors are usually added; concatenated ones, which cannot disturb the embeddings, may be better",
     source="Vaswani et al. 2017, section 3.5 (added); talks on Transformers, which leave open which is better",
-    budget="450 steps; concatenation has a projection from twice the width in addition, 7 % of the parameters",
+    budget="600 steps; concatenation has a projection from twice the width in addition, 7 % of the parameters",
     trainings=seeded(
         [
             Training(f"{scheme}-{way}", RECIPE, (*SETTINGS, f"model.positions={scheme}", f"model.combine={combine}"))

@@ -11,7 +11,7 @@ from tformer_cli.draw import Chart, Series
 
 SETTINGS = (
     "data.path={data}", "tokenizer.vocab_size=2000", "model.encoder_depth=2", "model.decoder_depth=2",
-    "model.dropout=0.1", "trainer.steps=600", "trainer.ema=0", "trainer.average=none", "optim.warmup_steps=100",
+    "model.dropout=0.1", "trainer.steps=500", "trainer.ema=0", "trainer.average=none", "optim.warmup_steps=100",
     *AT_THE_END,
 )  # fmt: skip
 SCHEMES = {"learned": "learned", "sinusoidal": "sinusoidal", "relative (T5)": "t5"}
@@ -48,7 +48,7 @@ EXPERIMENT = Experiment(
     title="Late positions, which few training examples have",
     claim="learned vectors of late positions are poorly trained, since few examples are so long; relative ones are not",
     source="Jurafsky and Martin, Speech and Language Processing, chapter on Transformers, section on positions",
-    budget="600 steps, and the same parameters but for the positions",
+    budget="500 steps, and the same parameters but for the positions",
     data="multi30k",
     file="train.en",
     trainings=seeded(

@@ -5,7 +5,7 @@ from laboratory.runs import Runs
 from tformer_cli.draw import Chart, Series
 
 RECIPE = "quickstart/translation"
-SETTINGS = ("data.size=20000", "trainer.steps=250", *AT_THE_END)
+SETTINGS = ("data.size=20000", "trainer.steps=450", *AT_THE_END)
 HEADS, DEPTHS = (1, 2, 4, 8), (1, 2, 4)
 SIDES = ("encoder", "decoder")
 SCALED = {"scaled": "true", "not scaled": "false"}
@@ -70,7 +70,7 @@ EXPERIMENT = Experiment(
     title="Scaled scores, heads and residual connections",
     claim="1/sqrt(d) keeps the softmax from saturating; more heads help at equal width; residuals enable depth",
     source="Vaswani et al. 2017, sections 3.2.1 and 3.2.2 and table 3; He et al. 2016; talks on Transformers",
-    budget="250 steps, and the same parameters among models of a depth",
+    budget="450 steps, and the same parameters among models of a depth",
     trainings=_trainings(),
     measure=measure,
     quick=("trainer.steps=10", "data.size=1000"),
