@@ -41,6 +41,26 @@ def test_the_task_has_one_line_with_the_names_of_all_tasks():
         assert (line.default, line.values, line.tasks) == (default, " ".join(tasks()), ())
 
 
+def test_the_table_has_one_line_for_each_setting_and_names_the_exceptions(capsys):
+    assert main(["settings", "optim."]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    names = [line.split()[0] for line in lines]
+    assert len(names) == len(set(names)) and max(map(len, lines)) < 250
+    (rate,) = (line for line in lines if line.startswith("optim.lr "))
+    assert rate.split()[1] == "0.001" and rate.endswith("peak learning rate (0.0004: image_generation)")
+    assert main(["settings", "objective.ctc_weight"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("(speech_recognition)")
+
+
+def test_words_of_descriptions_are_searched_if_no_name_begins_with_them(capsys):
+    assert main(["settings", "learning"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "no setting begins with 'learning'; the names or descriptions of these contain it:\n"
+    assert "\noptim.lr " in out and "\nseed " not in out and "\ndata.path " not in out
+    assert main(["settings", "rate"]) == 0
+    assert "\ndata.sample_rate " in capsys.readouterr().out
+
+
 def test_settings_prints_a_table_or_json_and_suggests_a_prefix(capsys):
     assert main(["settings", "optim.l"]) == 0
     out = capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import MISSING, asdict, dataclass
 from enum import Enum
 from types import UnionType
@@ -49,12 +50,14 @@ def settings(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each setting.")] = False,
 ) -> None:
     """Print all settings with their defaults, allowed values and descriptions."""
-    from tformer_cli.cli.output import result, table
+    from tformer_cli.cli.output import note, result, table
 
     if family and not task:
         raise ConfigError("--family: needs --task", "add --task TASK")
     lines = _of_recipe(recipe) if recipe else reference(task, family)
     chosen = [line for line in lines if _begins(line.key, prefix)]
+    if not chosen and (chosen := [line for line in lines if _mentions(line, prefix)]):
+        note(f"no setting begins with {prefix!r}; the names or descriptions of these contain it:")
     if not chosen:
         from tformer_cli.config.suggest import suggest
 
@@ -69,7 +72,10 @@ def settings(
             result(json.dumps(asdict(line), ensure_ascii=False) + "\n")
         return
     header = ("setting", "value" if recipe else "default", "values", "description")
-    rows = [(line.key, line.default or "(required)", line.values, _described(line)) for line in chosen]
+    rows = [(line.key, _shown(line), line.values, line.about) for line in chosen]
+    if not recipe:
+        pairs = _pairs(task, family)
+        rows = [(line.key, _shown(line), line.values, about) for line, about in _one_for_each(chosen, pairs)]
     table(header, rows, unwrapped=("setting",))
 
 
@@ -85,23 +91,21 @@ def reference(task: str = "", family: str = "") -> list[Setting]:
     Raises:
         ConfigError: if there is no such task, or it cannot be trained with that family.
     """
-    from tformer_cli.config.experiments import current_name, experiment, families_for, tasks
+    from tformer_cli.config.experiments import current_name, experiment, tasks
     from tformer_cli.config.suggest import suggest
     from tformer_cli.config.values import leaves
 
-    name, implied = current_name(task)
+    name, _ = current_name(task)
     if task and name not in tasks():
         near = suggest(task, tasks())
         raise ConfigError(
             f"--task: no task {task!r}", f"did you mean '{near[0]}'?" if near else f"one of {', '.join(tasks())}"
         )
-    pairs = [(name, family or implied)]
-    if not task:
-        pairs = [(task_name, family_name) for task_name in tasks() for family_name in families_for(task_name)]
+    pairs = _pairs(task, family)
     by_line: dict[tuple[str, str, str, str], list[str]] = {}
     for name, chosen in pairs:
         schema = experiment(name, chosen)
-        owner = name if schema is experiment(name) else f"{name} with model.family={chosen}"
+        owner = _owner(name, chosen)
         for key, leaf in leaves(schema).items():
             default = "" if key == "task" and not task else _default(schema, key)  # one line, not one for each task
             by_line.setdefault((key, default, _values(key, leaf), leaf.about), []).append(owner)
@@ -129,8 +133,64 @@ def _begins(key: str, prefix: str) -> bool:
     return not prefix or key.startswith(prefix)
 
 
-def _described(line: Setting) -> str:
-    return f"{line.about} ({', '.join(line.tasks)})" if line.tasks else line.about
+def _mentions(line: Setting, word: str) -> bool:
+    """Return whether a word of the key or the description begins with a text, in any case."""
+    return re.search(rf"(\b|_){re.escape(word)}", f"{line.key} {line.about}", re.IGNORECASE) is not None
+
+
+def _shown(line: Setting) -> str:
+    return line.default or "(required)"
+
+
+def _pairs(task: str, family: str) -> list[tuple[str, str]]:
+    """Return the tasks, each with the model families, that the reference is about."""
+    from tformer_cli.config.experiments import current_name, families_for, tasks
+
+    if task:
+        name, implied = current_name(task)
+        return [(name, family or implied)]
+    return [(name, chosen) for name in tasks() for chosen in families_for(name)]
+
+
+def _owner(task: str, family: str) -> str:
+    """Return the name of a task, with the model family unless it is the default."""
+    from tformer_cli.config.experiments import experiment
+
+    return task if experiment(task, family) is experiment(task) else f"{task} with model.family={family}"
+
+
+def _one_for_each(lines: list[Setting], pairs: list[tuple[str, str]]) -> list[tuple[Setting, str]]:
+    """Return one line for each setting, with the usual default, and a description that names the exceptions.
+
+    A setting has several lines only if its values or descriptions differ between tasks.
+    """
+    grouped: dict[tuple[str, str, str], list[Setting]] = {}
+    for line in lines:
+        grouped.setdefault((line.key, line.values, line.about), []).append(line)
+    merged = []
+    for same in grouped.values():
+        usual = max(same, key=lambda line: len(line.tasks or pairs))
+        owners = {owner for line in same for owner in line.tasks} if usual.tasks else set()
+        notes = [_restricted(owners, pairs)] if owners else []
+        notes += [f"{_shown(line)}: {_restricted(set(line.tasks), pairs)}" for line in same if line is not usual]
+        described = "; ".join(filter(None, notes))
+        merged.append((usual, f"{usual.about} ({described})" if described else usual.about))
+    return merged
+
+
+def _restricted(owners: set[str], pairs: list[tuple[str, str]]) -> str:
+    """Return the tasks among `owners`, or those that are not if there are fewer; empty for all of them."""
+    families: dict[str, list[str]] = {}
+    for task, family in pairs:
+        families.setdefault(task, []).append(_owner(task, family))
+    complete = [task for task, names in families.items() if owners.issuperset(names)]
+    partial = [
+        name for task, names in families.items() if task not in complete for name in names if name in owners
+    ]  # fmt: skip
+    absent = [task for task, names in families.items() if owners.isdisjoint(names)]
+    if not partial and len(absent) < len(complete):
+        return f"not {', '.join(absent)}" if absent else ""
+    return ", ".join([*complete, *partial])
 
 
 def _default(schema: type, key: str) -> str:
