@@ -110,7 +110,12 @@ def test_short_references_are_scored_by_the_orders_that_there_are():
     assert scores["bleu"] == pytest.approx(100) and "|eff:yes|" in signatures["bleu"]
     assert translation_scores(["yes", "no"], ["no", "yes"], "en")[0]["bleu"] < 100
     rows = bleu_by_length(["yes", "a b c d e"], ["yes", "a b c d e"], [1, 5], "en", bands=2)
-    assert [row[2] for row in rows] == ["100.00 (eff:yes)", "100.00"]
+    assert rows == [["1", "1", "100.00 (eff:yes)"], ["5", "1", "100.00"]]
+    texts = ["a b c d e"] * 10
+    rows = bleu_by_length(texts, texts, [8, 9, 16, 16, 16, 16, 22, 22, 30, 31], "en")
+    bands = [[int(end) for end in row[0].split("-")] for row in rows]
+    assert all(before[-1] < after[0] for before, after in zip(bands, bands[1:], strict=False))
+    assert sum(int(row[1]) for row in rows) == 10
 
 
 def test_ter_of_scripts_without_spaces_is_of_characters():

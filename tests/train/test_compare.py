@@ -24,11 +24,11 @@ from tformer_cli.cli.main import main
 from tformer_cli.decode.shortlist import FILE
 from tformer_cli.errors import ConfigError, RunError
 from tformer_cli.evaluators.base import Scoring
+from tformer_cli.metrics.bands import length_bands
 from tformer_cli.metrics.bootstrap import mean_of, paired_bootstrap
 from tformer_cli.train import compare, groups, machine, scored
 from tformer_cli.train.compare import compare_runs
 from tformer_cli.train.evaluate import evaluate_run
-from tformer_cli.train.groups import length_bands
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
 

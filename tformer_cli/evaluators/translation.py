@@ -15,6 +15,7 @@ from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, 
 from tformer_cli.evaluators.references import ReferenceScores
 from tformer_cli.figures.attention import last_layer, mean_map
 from tformer_cli.inspectors.pairs import TranslationInspector
+from tformer_cli.languages import segments
 from tformer_cli.metrics.translation import Tokenization, bleu_by_length
 from tformer_cli.objectives.base import LossSums, Objective
 from tformer_cli.predictors.base import Prediction, Predictor
@@ -60,9 +61,9 @@ class TranslationEvaluator(ReferenceScores, Evaluator[Any, PairBatch]):
         rows = spread(size, scoring.samples)
         evaluation.samples = [Sample(sources[row], references[row], hypotheses[row]) for row in rows]
         if scoring.thorough:
-            lengths = [len(ids) for ids in self.data.tokenizer.encode_batch(sources, self.data.source_language)]
+            lengths = [len(segments(source)) for source in sources]
             table = bleu_by_length(hypotheses, references, lengths, self.data.target_language, tokenizer=words.name)
-            evaluation.tables.append(("BLEU by source length", ["tokens", "sentences", "BLEU"], table))
+            evaluation.tables.append(("BLEU by source length", ["words", "sentences", "BLEU"], table))
         if scoring.predictions:
             evaluation.predictions = [
                 {"source": source, "reference": reference, "prediction": answer.text, **self.columns(answer)}

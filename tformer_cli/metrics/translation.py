@@ -11,6 +11,7 @@ import numpy as np
 
 from tformer_cli import errors
 from tformer_cli.languages import script_shares, unspaced_language
+from tformer_cli.metrics.bands import BANDS, length_bands
 from tformer_cli.metrics.bootstrap import Statistic, mean_of
 
 SACREBLEU = ("bleu", "bleu_lowercase", "chrf", "ter")
@@ -218,25 +219,21 @@ def bleu_by_length(
     references: Sequence[str],
     lengths: Sequence[int],
     target_language: str,
-    bands: int = 5,
+    bands: int = BANDS,
     *,
     tokenizer: str = "auto",
 ) -> list[list[str]]:
-    """Compute BLEU by source length: rows of (tokens, sentences, BLEU), in bands of about equally many sentences.
+    """Compute BLEU by source length: rows of (length, sentences, BLEU), in bands of about equally many sentences.
 
     A band without a reference of at least four words is scored by the orders of n-grams that exist, and marked.
     """
     divided = tokenization(target_language, references, tokenizer)
-    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     rows = []
-    for band in range(bands):
-        part = order[len(order) * band // bands : len(order) * (band + 1) // bands]
-        if not part:
-            continue
+    for name, part in length_bands(lengths, bands).items() if lengths else ():
         scores, signatures = translation_scores(
             [hypotheses[i] for i in part], [references[i] for i in part], target_language, thorough=False,
             divided=divided,
         )  # fmt: skip
         short = " (eff:yes)" if "|eff:yes|" in signatures["bleu"] else ""
-        rows.append([f"{lengths[part[0]]}-{lengths[part[-1]]}", str(len(part)), f"{scores['bleu']:.2f}{short}"])
+        rows.append([name, str(len(part)), f"{scores['bleu']:.2f}{short}"])
     return rows

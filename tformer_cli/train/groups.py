@@ -13,10 +13,9 @@ import numpy as np
 from tformer_cli.errors import ConfigError
 from tformer_cli.evaluators.base import Evaluator, Row
 from tformer_cli.languages import segments
+from tformer_cli.metrics.bands import length_bands
 from tformer_cli.metrics.bootstrap import Statistic, paired_bootstrap
 
-BANDS = 5
-"""Number of bands of about equally many examples into which lengths are divided."""
 BY_LABEL = "accuracy"
 """The score of groups of one label: a mean over examples. F1 and correlations need examples of several labels."""
 SPEAKER = r"([^-_.]+)[-_]"
@@ -85,26 +84,6 @@ def _group(name: str, rows: np.ndarray, statistics: Sequence[Statistic]) -> Grou
 
     resampled = paired_bootstrap([within(statistic) for statistic in statistics], len(rows)) or []
     return Group(name, len(rows), [each.score for each in resampled], [(each.low, each.high) for each in resampled])
-
-
-def length_bands(lengths: Sequence[int]) -> dict[str, list[int]]:
-    """Divide examples into at most `BANDS` bands by length; all examples of a length are in one band.
-
-    Args:
-        lengths: length of each example.
-
-    Returns:
-        Rows by the name of the band, such as `5-9`, in ascending order.
-    """
-    values = np.asarray(lengths)
-    limits = np.unique(np.quantile(values, np.arange(1, BANDS) / BANDS, method="lower"))
-    numbers = np.searchsorted(limits, values)  # band 0: up to the first limit
-    bands = {}
-    for number in np.unique(numbers):
-        rows = np.flatnonzero(numbers == number)
-        low, high = int(values[rows].min()), int(values[rows].max())
-        bands[f"{low}-{high}" if low < high else f"{low}"] = rows.tolist()
-    return bands
 
 
 def named_groups(names: Sequence[str]) -> dict[str, list[int]]:
