@@ -24,6 +24,12 @@ def test_recipes_are_listed_and_shown_as_they_are(capfdbinary):
     assert main(["recipes"]) == 0
     listed = capfdbinary.readouterr().out.decode().splitlines()
     assert [line.split()[0] for line in listed[1:]] == names()
+    for info, line in zip(recipes(), listed[1:], strict=True):
+        assert info.description in line and line.endswith(info.header.get("expected", ""))
+    assert main(["recipes", "--json"]) == 0
+    records = list(map(json.loads, capfdbinary.readouterr().out.splitlines()))
+    assert [record["recipe"] for record in records] == names()
+    assert records[0]["command"].startswith("tformer ") and records[0]["description"] == recipes()[0].description
     assert main(["recipes", "show", "translation/files"]) == 0
     assert capfdbinary.readouterr().out == find("translation/files").read_bytes()
     assert main(["recipes", "show", "translation/file"]) == 2

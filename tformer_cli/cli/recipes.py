@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Annotated
 
 import typer
@@ -14,13 +16,22 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def _list(context: typer.Context) -> None:
+def _list(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each recipe.")] = False,
+) -> None:
     if context.invoked_subcommand is not None:
         return
-    from tformer_cli.cli.output import table
+    from tformer_cli.cli.output import result, table
     from tformer_cli.config.recipes import recipes
 
-    rows = [(info.name, _short(info.description), _short(info.header.get("expected", ""))) for info in recipes()]
+    if as_json:
+        for info in recipes():
+            record = {"recipe": info.name, "description": info.description, **info.header}
+            result(json.dumps(record, ensure_ascii=False) + "\n")
+        return
+    shown = _short if sys.stdout.isatty() else str
+    rows = [(info.name, shown(info.description), shown(info.header.get("expected", ""))) for info in recipes()]
     table(("recipe", "description", "expected"), rows, unwrapped=("recipe",))
 
 
