@@ -59,7 +59,10 @@ def test_a_seed_is_that_of_sampling(stand_ins, capsys):
 def test_no_input_gives_no_output(stand_ins, monkeypatch, capfdbinary):
     stdin(monkeypatch, b"")
     assert main(["translate", "r"]) == 0
-    assert capfdbinary.readouterr().out == b""
+    assert capfdbinary.readouterr() == (b"", b"standard input is empty: there is nothing to predict\n")
+    Path("empty.txt").touch()
+    assert main(["translate", "r", "empty.txt"]) == 0
+    assert capfdbinary.readouterr() == (b"", b"")
 
 
 def test_files_settings_and_options(stand_ins, capsys, monkeypatch):

@@ -107,10 +107,8 @@ def test_what_was_learnt_without_labels_is_a_start(tmp_path, capsys):
     start = Start.find(str(tmp_path / "first"))
     overrides = ["data.source=builtin", "data.path=digits", "data.size=40", "data.image_size=16", "optim.lr=0"]
     config = start.adapt(compose("vit/finetune", [*overrides, "trainer.steps=1"], complete=False), overrides)
-    assert (
-        "images have 16 x 16 pixels, those that the weights were trained on had 8 x 8: data.image_size=8"
-        in capsys.readouterr().err
-    )
+    line = "note: images have 16 x 16 pixels; the model was trained on 8 x 8, and its positions are resized\n"
+    assert capsys.readouterr().err == line
     launch(config, tmp_path / "second", initial=start.checkpoint(config, tmp_path / "second"), quiet=True)
     before, after = (open_run(tmp_path / name, device="cpu").model for name in ("first", "second"))
     assert (before.encoder.grid, after.encoder.grid) == ((4, 4), (8, 8))

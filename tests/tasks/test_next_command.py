@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 
 import pytest
@@ -37,5 +38,7 @@ def test_the_next_command_scores_a_split_that_is_there(with_test, tmp_path, monk
     command = ["pretrain", family.recipe, *settings, *small, "data.path=data", f"data.cache={tmp_path}", "--run", "run"]
     assert main(command) == 0
     (advice,) = re.findall(r"^next: tformer (.*)$", capsys.readouterr().err, re.MULTILINE)
-    assert advice == "evaluate run" + ("" if with_test else " --split validation")
-    assert main(advice.split()) == 0
+    score, use = advice.split("   or   tformer ")
+    assert score == "evaluate run" + ("" if with_test else " --split validation")
+    assert use == 'predict run "TEXT"'
+    assert main(shlex.split(score)) == main(shlex.split(use)) == 0

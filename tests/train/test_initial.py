@@ -197,14 +197,23 @@ def test_a_head_pools_what_masked_patches_were_learnt_with(class_token, pooling)
         assert with_architecture(config, initial.model, "there", []).head.pooling is pooling
 
 
+UNNAMED_LABELS = ": all weights of its encoder; new, as the model does not name its labels: the output layer"
+
+
+def test_parts_of_models_are_described_in_words():
+    weights = LoadedWeights(["output", "pooler"], ["head"], [])
+    assert str(weights) == ": all weights of its encoder; new: the output layer, the pooler; not used: the head"
+    assert str(LoadedWeights([], [], [])) == ""
+
+
 @pytest.mark.parametrize(
     ("labels", "initial", "rows", "message"),
     [
         (("O", "PER"), ("O", "PER"), [0, 1], ""),
         (("O", "PER"), ("PER", "O"), [1, 0], ""),
         (("O", "PER"), (), [0, 1], ""),
-        (("O", "PER"), ("O", "LOC"), None, "; new, as the labels differ: output"),
-        (("O", "PER"), None, None, "; new: output"),
+        (("O", "PER"), ("O", "LOC"), None, ": all weights of its encoder; new, as the labels differ: the output layer"),
+        (("O", "PER"), None, None, ": all weights of its encoder; new: the output layer"),
     ],
 )
 def test_rows_of_the_output_layer_follow_the_names_of_labels(tmp_path, labels, initial, rows, message):
@@ -233,14 +242,29 @@ def test_a_head_of_another_task_with_as_many_outputs_begins_anew(tmp_path):
         (("bad", "good"), ["good", "bad"], [1, 0], ""),
         (("bad", "good"), ["BAD", "GOOD"], [0, 1], ""),
         (("bad", "good"), ["Good", "Bad"], [1, 0], ""),
-        (("bad", "good"), ["bad", "fine"], None, "; new, as the labels differ: output"),
-        (("bad", "good"), ["LABEL_0", "LABEL_1"], None, "; new, as the model does not name its labels: output"),
+        (
+            ("bad", "good"),
+            ["bad", "fine"],
+            None,
+            ": all weights of its encoder; new, as the labels differ: the output layer",
+        ),
+        (("bad", "good"), ["LABEL_0", "LABEL_1"], None, UNNAMED_LABELS),
         (("0", "1"), ["LABEL_0", "LABEL_1"], [0, 1], ""),
         (("0", "1"), ["bad", "good"], [0, 1], "; labels are numbers of the model's outputs: 0 for bad, 1 for good"),
         (("0", "1"), ["1", "0"], [1, 0], ""),
-        (("1", "2"), ["LABEL_0", "LABEL_1"], None, "; new, as the model does not name its labels: output"),
-        (("Bad", "bad"), ["bad", "BAD"], None, "; new, as the labels differ: output"),
-        (("bad", "fine", "good"), ["bad", "good"], None, "; new, as the labels differ: output"),
+        (("1", "2"), ["LABEL_0", "LABEL_1"], None, UNNAMED_LABELS),
+        (
+            ("Bad", "bad"),
+            ["bad", "BAD"],
+            None,
+            ": all weights of its encoder; new, as the labels differ: the output layer",
+        ),
+        (
+            ("bad", "fine", "good"),
+            ["bad", "good"],
+            None,
+            ": all weights of its encoder; new, as the labels differ: the output layer",
+        ),
         ((), ["LABEL_0", "LABEL_1"], [0, 1], ""),
     ],
 )
@@ -267,7 +291,9 @@ def test_rows_of_a_head_of_pictures_follow_the_names_of_labels_too(tmp_path):
         taken = load_initial(model, tmp_path, labels, ("a", "b"))
         expected = torch.zeros_like(old.head.output.weight) if rows is None else old.head.output.weight[rows]
         assert torch.equal(model.head.output.weight, expected)
-        assert str(taken) == ("; new, as the labels differ: output" if rows is None else "")
+        assert str(taken) == (
+            ": all weights of its encoder; new, as the labels differ: the output layer" if rows is None else ""
+        )
 
 
 def test_damaged_names_of_outputs_are_named(tmp_path):

@@ -155,6 +155,8 @@ def test_the_header_says_how_long_a_run_is():
     assert length(Budget(1500), 42, 1, 0, 0.0) == "1,500 steps, 35.7 epochs of the training data"
     assert length(Budget(21), 42, 2, 0, 0.0) == "21 steps, 1 epoch of the training data"
     assert length(Budget(0, 120.0), 42, 1, 0, 0.0) == "2 minutes; the number of steps is estimated from the first ones"
+    both = "21 steps or 2 minutes, whichever is first: at most 1 epoch of the training data"
+    assert length(Budget(21, 120.0), 42, 2, 0, 0.0) == both
     resumed = length(Budget(10_000, 120.0), 100, 1, 50, 60.0)
     assert resumed == "10,000 steps or 2 minutes, whichever is first: about 100 steps, 1 epoch of the training data"
 

@@ -95,8 +95,8 @@ def _note_size(config: Experiment, start: Experiment | None) -> None:
         sizes = [experiment.data.height_width for experiment in (config, start)]
         if sizes[0] != sizes[1]:
             new, old = (" x ".join(map(str, size)) for size in sizes)
-            value = str(start.data.image_size).replace(" ", "")
-            note(f"images have {new} pixels, those that the weights were trained on had {old}: data.image_size={value}")
+            resized = ", and its positions are resized" if hasattr(config.model, "positions") else ""
+            note(f"note: images have {new} pixels; the model was trained on {old}{resized}")
 
 
 def _is_foreign(folder: Path) -> bool:

@@ -247,18 +247,27 @@ def _write(
         arguments: arguments of the command.
     """
     from tformer_cli.cli import prediction_output
+    from tformer_cli.cli.output import note
 
-    notes = prediction_output.Notes()
+    notes, count = prediction_output.Notes(), 0
+
+    def counted() -> Iterator[tuple[Any, Prediction]]:
+        nonlocal count
+        for count, record in enumerate(records, 1):  # noqa: B007 - the number of all is used after the loop
+            yield record
+
     try:
         prediction_output.write(
             (
                 write(line, prediction_output.best(notes.of(line, prediction), arguments.top), n_best, arguments.top)
-                for line, prediction in records
+                for line, prediction in counted()
             ),
             arguments.output,
         )
     finally:
         notes.print()
+    if not count and not arguments.input_arguments:
+        note("standard input is empty: there is nothing to predict")
 
 
 def check_arguments(arguments: list[str], texts: list[str]) -> None:

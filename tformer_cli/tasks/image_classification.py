@@ -28,4 +28,5 @@ def build(config: ImageClassificationExperiment) -> Task:
         evaluator=ImageClassificationEvaluator(objective, predictor),
         predictor=predictor,
         inspector=ImageClassificationInspector(predictor),
+        use="tformer predict {run} FILE",
     )

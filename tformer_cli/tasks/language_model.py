@@ -25,4 +25,5 @@ def build(config: LanguageModelExperiment) -> Task:
         evaluator=LanguageModelEvaluator(objective, predictor),
         predictor=predictor,
         inspector=LanguageModelInspector(predictor),
+        use='tformer predict {run} "TEXT"',
     )

@@ -27,4 +27,5 @@ def build(config: MaskedLanguageModelExperiment) -> Task:
         evaluator=MaskedTokensEvaluator(objective),
         predictor=predictor,
         inspector=MaskedTokensInspector(predictor),
+        use='tformer predict {run} "TEXT WITH <mask>"',
     )

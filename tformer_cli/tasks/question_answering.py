@@ -27,4 +27,5 @@ def build(config: QuestionAnsweringExperiment) -> Task:
         evaluator=QuestionAnsweringEvaluator(objective),
         predictor=predictor,
         inspector=QuestionInspector(predictor),
+        use="tformer predict {run} FILE",
     )

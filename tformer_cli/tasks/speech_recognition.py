@@ -30,6 +30,7 @@ def build(config: SpeechRecognitionExperiment) -> Task:
         evaluator=SpeechEvaluator(objective, predictor, inspector),
         predictor=predictor,
         inspector=inspector,
+        use="tformer predict {run} FILE",
         companions=predictor.companions(),
         accept=predictor.accept,
     )

@@ -27,4 +27,5 @@ def build(config: TextClassificationExperiment) -> Task:
         evaluator=TextClassificationEvaluator(objective, predictor),
         predictor=predictor,
         inspector=TextClassificationInspector(predictor),
+        use="tformer predict {run} FILE" if len(predictor.input_columns) > 1 else 'tformer predict {run} "TEXT"',
     )

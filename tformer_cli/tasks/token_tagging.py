@@ -27,4 +27,5 @@ def build(config: TokenTaggingExperiment) -> Task:
         evaluator=TaggingEvaluator(objective),
         predictor=predictor,
         inspector=TaggingInspector(predictor),
+        use='tformer predict {run} "TEXT"',
     )

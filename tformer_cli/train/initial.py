@@ -102,6 +102,10 @@ def with_inputs(config: Experiment, initial: Experiment) -> Experiment:
     return changed
 
 
+PARTS = {"output": "the output layer", "head": "the head", "pooler": "the pooler", "mask": "the mask vector"}
+"""Parts of models as the user reads them."""
+
+
 @dataclasses.dataclass
 class LoadedWeights:
     """The result of loading a checkpoint's weights into a new model.
@@ -122,9 +126,15 @@ class LoadedWeights:
 
     def __str__(self) -> str:
         output = ["output"] if self.relabelled else []
-        parts = {"new": self.new, f"new, as {self.relabelled}": output, "left out": self.unused,
+        parts = {"new": self.new, f"new, as {self.relabelled}": output, "not used": self.unused,
                  "shortened": self.shortened}  # fmt: skip
-        return "".join(f"; {state}: {', '.join(names)}" for state, names in parts.items() if names) + self.note
+        body = ": all weights of its encoder" if self.new or output or self.unused else ""
+        listed = [
+            f"; {state}: {', '.join(PARTS.get(name, name) for name in names)}"
+            for state, names in parts.items()
+            if names
+        ]
+        return body + "".join(listed) + self.note
 
 
 def load_initial(

@@ -21,6 +21,8 @@ def length(budget: Budget, batches: int, accumulate: int, step: int, seconds: fl
     if not budget.seconds:
         return f"{budget.describe()}, {_epochs(budget.steps * accumulate / batches)}"
     if not step or not seconds:
+        if budget.steps:
+            return f"{budget.describe()}: at most {_epochs(budget.steps * accumulate / batches)}"
         return f"{budget.describe()}; the number of steps is estimated from the first ones"
     possible = step + max(0, round((budget.seconds - seconds) * step / seconds))
     steps = min(budget.steps or possible, possible)

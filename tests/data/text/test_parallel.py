@@ -162,7 +162,7 @@ def test_of_two_tests_neither_is_taken(tmp_path: Path) -> None:
         write_pair(tmp_path, stem)
     (tmp_path / "test_c.en").write_text("one side only\n")
     assert find_splits(config(tmp_path)) == {"train": "train", "validation": "val"}
-    remedy = "name it: data.test=..., there: test_a, test_b, train; or score --split validation"
+    remedy = "name it: data.test=..., there: test_a, test_b, train, val; or score --split validation"
     assert fault(config(tmp_path), "test") == f"{tmp_path}: no test split was found: {remedy}"
     assert find_splits(config(tmp_path, test="test_b"))["test"] == "test_b"
     write_pair(tmp_path, "test")
