@@ -66,6 +66,27 @@ def test_padding_and_batch_mates_change_nothing(model):
             torch.testing.assert_close(part[rows, : expected.shape[1]], expected, atol=1e-9, rtol=1e-9)
 
 
+@torch.no_grad()
+def test_only_changed_sequences_are_read_again_without_gradients(monkeypatch):
+    """A shorter row, a row of the same length and an unchanged one; and the same batch in another width."""
+    model, counts = build(), []
+    source, source_lengths, tokens, lengths = batch()
+    read = model._read
+    monkeypatch.setattr(model, "_read", lambda *inputs: (counts.append(len(inputs[3])), read(*inputs))[1])
+    memory = model.encode(source, source_lengths)
+    model.delete(memory, tokens, lengths)
+    tokens, lengths = tokens.clone(), lengths.clone()
+    lengths[0] -= 1
+    tokens[1, 2] = (tokens[1, 2] + 1) % VOCABULARY
+    for rows, width in (([0, 1, 2], 6), ([0, 2], 3), ([1], 6)):
+        part, sequence = memory.select(torch.tensor(rows)), (tokens[rows, :width], lengths[rows])
+        repeated = model.insert(part, *sequence)
+        expected = model.insert(model.encode(source, source_lengths).select(torch.tensor(rows)), *sequence)
+        real = torch.arange(width - 1) < lengths[rows][:, None] - 1
+        torch.testing.assert_close(repeated[real], expected[real], atol=1e-12, rtol=1e-9)
+    assert counts == [3, 2, 3, 1, 2, 1, 1]  # each insertion after deletion, and from the beginning
+
+
 def test_every_token_sees_those_on_both_sides_and_the_source(model):
     source, source_lengths, tokens, lengths = batch()
     before = heads(model, source, source_lengths, tokens, lengths)

@@ -14,10 +14,11 @@ Shapes: B batch, S source length, T tokens of y with <s> and </s>, D model width
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from tformer_cli.config.family import Sizes
 from tformer_cli.config.schema import TieEmbeddings
@@ -29,20 +30,36 @@ from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.positions import AbsolutePositions
 
 
+class Pass(NamedTuple):
+    """The sequences that a decoder read, (B, T) padded, their numbers of tokens, (B,), and its states, (B, T, D)."""
+
+    tokens: Tensor
+    lengths: Tensor
+    states: Tensor
+
+    def equal(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return whether each sequence (B, T') is the one that was read, (B,) bool."""
+        width = min(tokens.shape[1], self.tokens.shape[1])
+        return (lengths == self.lengths) & (tokens[:, :width] == self.tokens[:, :width]).all(1)
+
+
 @dataclass
 class EditorMemory(Memory):
     """The output of the encoder, with the keys and values of cross-attention, which all passes of a decoder share.
 
     Attributes:
         keys_values: keys and values (B, H, S, K) of each block, for each decoder by its name.
+        passes: the last pass without gradients of each decoder and depth, by its name and number of blocks.
     """
 
     keys_values: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    passes: dict[tuple[str, int], Pass] = field(default_factory=dict)
 
     def select(self, rows: Tensor) -> Self:
         """Return the memory of some of the inputs, (B',) int64."""
         pairs = {name: [(k[rows], v[rows]) for k, v in pairs] for name, pairs in self.keys_values.items()}
-        return replace(super().select(rows), keys_values=pairs)
+        passes = {key: Pass(*(part[rows] for part in last)) for key, last in self.passes.items()}
+        return replace(super().select(rows), keys_values=pairs, passes=passes)
 
 
 class LevenshteinTransformer(SourceEncoderBase):
@@ -133,14 +150,33 @@ class LevenshteinTransformer(SourceEncoderBase):
         return {"delete": self.delete_decoder, "placeholder": self.placeholder_decoder, "token": self.decoder}
 
     def _states(self, head: str, memory: EditorMemory, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Return the decoder's states for a head, (B, T, D)."""
-        decoders = self._decoders()
-        name = head if head in decoders else "token"
+        """Return the decoder's states for a head, (B, T, D).
+
+        Without gradients, only sequences that differ from those of the last pass through the same blocks are read. With
+        a shared decoder, insertion thus has the states of deletion for all sequences from which nothing was deleted.
+        """
+        name, depth = head if head in self._decoders() else "token", self.depths[head]
+        if torch.is_grad_enabled():
+            return self._read(name, depth, memory, tokens, lengths)
+        last = memory.passes.get((name, depth))
+        changed = torch.arange(len(tokens)) if last is None else (~last.equal(tokens, lengths)).nonzero()[:, 0]
+        if last is None or len(changed) == len(tokens):
+            states = self._read(name, depth, memory, tokens, lengths)
+        else:
+            states = pad(last.states, (0, 0, 0, tokens.shape[1] - last.states.shape[1]))  # a negative one cuts
+            if len(changed):
+                part = self._read(name, depth, memory.select(changed), tokens[changed], lengths[changed])
+                states[changed] = part
+        memory.passes[name, depth] = Pass(tokens.clone(), lengths.clone(), states)
+        return states
+
+    def _read(self, name: str, depth: int, memory: EditorMemory, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return the states of the first blocks of a decoder, (B, T, D)."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         x = embed(self, tokens, self.target_embedding, self.target_positions, positions)
         mask = Mask.from_lengths(lengths, tokens.shape[1])
         pairs = memory.keys_values[name]
-        return decoders[name](x, pairs, mask=mask, memory_mask=memory.mask, depth=self.depths[head])
+        return self._decoders()[name](x, pairs, mask=mask, memory_mask=memory.mask, depth=depth)
 
 
 def build(config: LevenshteinConfig, sizes: Sizes) -> LevenshteinTransformer:
