@@ -14,6 +14,7 @@ from toy import BOS, EOS, FORBIDDEN, ToyDecoder, assert_same, plain_beam_search
 
 from tformer_cli.config.schema import DecodeConfig, Stopping
 from tformer_cli.decode import search as module
+from tformer_cli.decode import short_head
 from tformer_cli.decode import shortlist as learning
 from tformer_cli.decode.search import search
 from tformer_cli.decode.shortlist import FILE, NULL, Shortlist, learn_shortlist, model_1
@@ -188,6 +189,28 @@ def test_forced_tokens_outside_of_the_shortlist_have_no_probability():
     outside = next(token for token in range(4, VOCABULARY) if token not in lists[0])
     results = [run(decoder, [0], [5], DecodeConfig(beam=2), lists, prefix=[(token,)])[0] for token in (inside, outside)]
     assert results[0][0].tokens[0] == inside and results[0][0].log_probability > -100 and not results[1]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("library", [True, False])
+def test_one_product_for_all_shortlists_has_the_logits_of_each(bias, library, monkeypatch):
+    monkeypatch.setattr(short_head, "has_library_product", lambda *_: library)
+    torch.manual_seed(1)
+    output = (torch.randn(VOCABULARY, 8), torch.randn(VOCABULARY) if bias else None)
+    hidden, answers = torch.randn(6, 1, 8), []
+    for ratio in (0, 16):
+        monkeypatch.setattr(short_head, "SHARED_RATIO", ratio)
+        head = short_head.ShortHead(output, 6, torch.tensor([5]), allowed_of(random_lists(6, 1)))
+        assert (head.columns is None) == (ratio == 0)
+        answers.append([])
+        for kept in (torch.arange(6), torch.tensor([1, 4])):
+            head.keep(kept)
+            head.project(hidden[kept])
+            logits = head.logits.clone()
+            head.forbid()
+            answers[-1] += [logits, *head.best(torch.zeros(len(kept), 1), 3)]
+    for each, shared in zip(*answers, strict=True):
+        torch.testing.assert_close(shared, each)
 
 
 def test_scorers_need_all_tokens():

@@ -1,7 +1,9 @@
 """The output projection of a search in which each sentence has a shortlist of tokens.
 
 The weights of a sentence's tokens are gathered once for a search, so that a step computes only their logits. All rows
-of a sentence share them. No sentence's logits depend on the tokens of another.
+of a sentence share them. In greedy search a step would read these weights for a single row of each sentence. There one
+product with the tokens of all shortlists takes less time, unless these are many, and each sentence selects the logits
+of its own tokens. No sentence's logits depend on the tokens of another.
 
 Shapes: B sentences, R rows (hypotheses) of each, U tokens of the longest shortlist, V vocabulary, D model width.
 """
@@ -11,11 +13,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tformer_cli.decode.select import Head
+from tformer_cli.decode.select import Head, has_library_product
 from tformer_cli.nn.int8 import Int8Linear
 
 Allowed = tuple[Tensor, Tensor]
 """The tokens of each sentence, (B, U) int64, ascending and padded at the end; and a mask of the real ones, (B, U)."""
+
+SHARED_RATIO = 16
+"""Tokens of all shortlists, over those of the longest, up to which greedy search computes one product for all."""
 
 
 class ShortHead(Head):
@@ -39,15 +44,37 @@ class ShortHead(Head):
         weight, bias = output
         self.tokens, real = (part.to(weight.device) for part in allowed)
         self.forbidden, self.quantized = torch.isin(self.tokens, forbidden), None
-        self.weight = weight[self.tokens].transpose(1, 2)  # (B, D, U)
+        self.columns: Tensor | None = None  # (B, U), of each sentence's tokens among those of all shortlists
+        shared = self._shared_weight(weight) if rows == len(self.tokens) else None
+        self.weight = weight[self.tokens].transpose(1, 2) if shared is None else shared  # (B, D, U), or of all
         chosen = weight.new_zeros(()) if bias is None else bias[self.tokens]
         self.bias = torch.where(real, chosen, -torch.inf)[:, None]  # (B, 1, U)
         self._allocate(rows, self.tokens.shape[1], weight)
 
+    def _shared_weight(self, weight: Tensor) -> Tensor | None:
+        """Return the weights of the tokens of all shortlists, and set `columns`; None if these tokens are too many."""
+        present = torch.zeros(len(weight), dtype=torch.bool, device=weight.device)
+        present[self.tokens] = True
+        tokens = present.nonzero()[:, 0]
+        if len(tokens) > SHARED_RATIO * self.tokens.shape[1]:
+            return None
+        self.columns = (present.cumsum(0) - 1)[self.tokens]
+        return weight[tokens]
+
     def _compute_logits(self, hidden: Tensor) -> None:
         with torch.autocast(hidden.device.type, enabled=False):
-            logits = torch.baddbmm(self.bias, hidden.to(self.weight.dtype), self.weight)
+            hidden = hidden.to(self.weight.dtype)
+            if self.columns is None:
+                logits = torch.baddbmm(self.bias, hidden, self.weight)
+            else:
+                logits = self._product(hidden[:, 0]).gather(1, self.columns)[:, None] + self.bias
         self.logits.copy_(logits.flatten(0, 1))
+
+    def _product(self, hidden: Tensor) -> Tensor:
+        """Return the logits of the tokens of all shortlists, without bias, for hidden states (B, D)."""
+        if has_library_product(hidden, self.weight):
+            return torch.ops.mkldnn._linear_pointwise(hidden, self.weight, None, "none", [], "")
+        return hidden @ self.weight.t()
 
     def log_probability(self, tokens: Tensor) -> Tensor:
         """Return the log-probabilities of tokens (B, R) int64; minus infinity for those not in the shortlist."""
@@ -65,6 +92,8 @@ class ShortHead(Head):
 
     def keep(self, sentences: Tensor) -> None:
         """Drop all but the given sentences, (B',) int64, ascending."""
-        self.tokens, self.forbidden, self.weight, self.bias = (
-            part[sentences] for part in (self.tokens, self.forbidden, self.weight, self.bias)
-        )
+        self.tokens, self.forbidden, self.bias = (part[sentences] for part in (self.tokens, self.forbidden, self.bias))
+        if self.columns is None:
+            self.weight = self.weight[sentences]
+        else:
+            self.columns = self.columns[sentences]
