@@ -111,6 +111,21 @@ def test_a_signal_while_the_last_checkpoints_are_averaged_leaves_that_to_the_res
     assert (tmp_path / "run" / "result.json").exists()
 
 
+def test_a_signal_after_the_last_step_leaves_a_complete_run_and_says_so(tmp_path, monkeypatch, capsys):
+    write = ending._write_result
+
+    def signalled(trainer):
+        trainer.stopper.number = signal.SIGINT
+        write(trainer)
+
+    monkeypatch.setattr(ending, "_write_result", signalled)
+    with pytest.raises(SystemExit) as stop:
+        launch(config(tmp_path), tmp_path / "run")
+    assert stop.value.code == 130 and (tmp_path / "run" / "result.json").exists()
+    lines = capsys.readouterr().err.splitlines()
+    assert "SIGINT came after the last step: nothing is lost, the run is complete" in lines
+
+
 def test_a_signal_while_the_loss_is_measured_saves_at_once(undisturbed, tmp_path, monkeypatch):
     from tformer_cli.data.text.pairs import PairsView
 

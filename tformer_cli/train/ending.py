@@ -14,6 +14,7 @@ from tformer_cli.runs.checkpoint import (
 )
 from tformer_cli.runs.folder import RESULT
 from tformer_cli.runs.writing import replace_file
+from tformer_cli.signals import name_of
 from tformer_cli.train.averaging import average_folders, load_average
 from tformer_cli.train.budget import spell
 from tformer_cli.train.loop import Trainer
@@ -38,6 +39,8 @@ def finish(trainer: Trainer) -> None:
     console.say(
         f"done in {spell(progress.seconds)}: best {trainer.validation.metric} {best} at step {progress.best_step:,}"
     )
+    if number := trainer.stopper.number:
+        console.say(f"{name_of(number)} came after the last step: nothing is lost, the run is complete")
     split = "" if trainer.task.data.has_split("test") else " --split validation"
     use = f"   or   {trainer.task.use.format(run=run)}" if trainer.task.use else ""
     console.say(f"next: tformer evaluate {run}{split}{use}")

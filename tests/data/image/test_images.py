@@ -270,7 +270,7 @@ def test_bad_rows_of_tables(tmp_path):
     assert pixels(images) == made_up(4).tolist() and images.notes[0].startswith("3 of 7 pictures")
     (tmp_path / "other.csv").write_text("image,label\nnot_there.png,a\n")
     settings = config(tmp_path, train="other.csv")
-    assert "not_there.png: No such file" in fault(settings)
+    assert f"not_there.png: no such file, named in {tmp_path}/other.csv:2: add the file" in fault(settings)
     assert "no picture of 1 can be read: " in fault(settings, skip=True)
     (tmp_path / "other.csv").write_text("file,label\nx.png,a\n")
     assert "no column 'image'" in fault(settings) and "data.image, data.label" in fault(settings)

@@ -320,7 +320,7 @@ def broken(data_folder: Path) -> dict[int, str]:
     (data_folder / "metadata.csv").write_text(lines.replace(f"007.wav,{words(10)[7]}", "007.wav, "))
     return {
         1: "cut off: it says 900 bytes of sound and has 700", 2: "not a recording of a kind that is read",
-        3: "No such file or directory", 4: "no samples", 5: "a rate of 0 samples a second", 6: "empty (0 bytes)",
+        3: "no such file, named in", 4: "no samples", 5: "a rate of 0 samples a second", 6: "empty (0 bytes)",
         7: "transcription is missing (empty)",
     }  # fmt: skip
 
@@ -333,6 +333,9 @@ def test_what_cannot_be_read_is_named(tmp_path):
         metadata_file.write_text(f"{lines[0]}\n{lines[row + 1]}\n")
         name = f"{metadata_file}:2" if row == 7 else data_folder / f"{row:03}.wav"
         assert fault(config(metadata_file)).startswith(f"{name}: {message}")
+        if row == 3:
+            remedy = "add the file or remove the row, or skip such files: trainer.on_bad_sample=skip"
+            assert fault(config(metadata_file)) == f"{name}: {message} {metadata_file}:2: {remedy}"
 
 
 def test_what_cannot_be_read_is_left_out_and_counted(tmp_path):

@@ -37,17 +37,16 @@ class BadItem(DataError):
     Args:
         name: its name in messages.
         reason: the fault.
+        repair: how to repair it.
     """
 
-    def __init__(self, name: str, reason: str) -> None:
-        self.name, self.reason = name, reason
-        super().__init__(
-            f"{shown(name)}: {reason}", "repair or remove it, or skip such files: trainer.on_bad_sample=skip"
-        )
+    def __init__(self, name: str, reason: str, repair: str = "repair or remove it") -> None:
+        self.name, self.reason, self.repair = name, reason, repair
+        super().__init__(f"{shown(name)}: {reason}", f"{repair}, or skip such files: trainer.on_bad_sample=skip")
 
     def __reduce__(self) -> tuple:
         """Pickle the error, since workers raise it in their parent process."""
-        return type(self), (self.name, self.reason)
+        return type(self), (self.name, self.reason, self.repair)
 
 
 def file_size(path: Path | str, name: str, bad: type[BadItem] = BadItem) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ ROWS_AT_ONCE = 16
 """Rows of a table in memory, with their images or recordings."""
 SAMPLED_ROWS = 64
 """Rows from which the size of all is estimated."""
+ABSENT = "no such file, named in"
+"""Beginning of the fault of a row whose file does not exist."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,18 @@ class Row:
         name: its file, or its row in a table.
         text: its label or transcript; None if it has none, or if they are not read.
         content: its file, or the content of a file.
-        fault: the fault of its label or transcript, or "".
+        fault: the fault of its label or transcript, or "no such file" with its place in the table; or "".
     """
 
     name: str
     text: str | None
     content: Path | bytes
     fault: str = ""
+
+    @property
+    def repair(self) -> str:
+        """How to repair the fault."""
+        return "add the file or remove the row" if self.fault.startswith(ABSENT) else "repair or remove it"
 
     @classmethod
     def of_file(cls, path: Path, text: str | None) -> Row:
@@ -220,7 +228,12 @@ def _rows(
                 yield Row(str(location), None, b"", missing.reason)
                 continue
         content = _content(row[columns.content], folder, name, columns)
-        yield Row.of_file(content, text) if isinstance(content, Path) else Row(name, text, content)
+        if not isinstance(content, Path):
+            yield Row(name, text, content)
+        elif os.path.exists(content):
+            yield Row.of_file(content, text)
+        else:
+            yield Row(str(content), text, content, f"{ABSENT} {location}")
     if not number:
         raise DataError(f"{origin}: there are no rows")
 

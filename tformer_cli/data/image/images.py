@@ -254,7 +254,7 @@ class _Reading:
         content, config = row.content, self.config
         try:
             if row.fault:
-                raise BadPicture(row.name, row.fault)
+                raise BadPicture(row.name, row.fault, row.repair)
             pixels = read_picture(content, config, row.name) if self.checked else None
             if self.decoded and pixels is not None:
                 height, width, _ = pixels.shape

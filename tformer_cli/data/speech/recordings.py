@@ -157,10 +157,11 @@ class _Reading:
         """Return the samples or frames of a recording, its transcript, and its digest."""
         try:
             text = " ".join((row.text or "").split())
+            if row.fault:
+                raise BadRecording(row.name, row.fault, row.repair)
             if not text:
-                raise BadRecording(
-                    row.name, row.fault or "no transcript, neither in metadata.csv nor in a text file beside it"
-                )
+                cause = "no transcript, neither in metadata.csv nor in a text file beside it"
+                raise BadRecording(row.name, cause, "add its row to metadata.csv")
             if self.bins:
                 values = read_features(row.content, self.bins, row.name)
             else:
