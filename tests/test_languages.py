@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from types import SimpleNamespace
 
 import pytest
 
 from tformer_cli.errors import ConfigError
+from tformer_cli.evaluators.base import Evaluation, Scoring
+from tformer_cli.evaluators.references import ReferenceScores
 from tformer_cli.languages import segments, units, unspaced_language
 from tformer_cli.metrics import translation as translation_metrics
 from tformer_cli.metrics.translation import Tokenization, bleu_by_length, tokenization, translation_scores
@@ -116,6 +119,20 @@ def test_short_references_are_scored_by_the_orders_that_there_are():
     bands = [[int(end) for end in row[0].split("-")] for row in rows]
     assert all(before[-1] < after[0] for before, after in zip(bands, bands[1:], strict=False))
     assert sum(int(row[1]) for row in rows) == 10
+
+
+def test_mostly_empty_outputs_are_noted():
+    scores = ReferenceScores()
+    scores.data = SimpleNamespace(target_language="en")
+    references = ["a b c d"] * 3
+    words = tokenization("en", references)
+    for hypotheses, notes in (
+        (["", " ", "a b c d"], ["2 of 3 outputs are empty: the model has hardly learnt"]),
+        (["", "a", "a b c d"], []),
+    ):
+        evaluation = Evaluation({})
+        scores.add_scores(evaluation, hypotheses, references, words, Scoring(thorough=True))
+        assert evaluation.notes == notes
 
 
 def test_ter_of_scripts_without_spaces_is_of_characters():

@@ -68,4 +68,7 @@ class ReferenceScores:
             hypotheses, references, self.data.target_language, thorough=scoring.thorough, divided=words
         )
         evaluation.notes += [words.note] if words.note else []
+        empty = sum(not text.strip() for text in hypotheses)
+        if scoring.thorough and 2 * empty > len(hypotheses):
+            evaluation.notes.append(f"{empty:,} of {len(hypotheses):,} outputs are empty: the model has hardly learnt")
         evaluation.scores |= scores
