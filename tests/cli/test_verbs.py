@@ -18,6 +18,7 @@ from tformer_cli.config.compose import compose
 from tformer_cli.config.recipes import find, names, recipes
 from tformer_cli.errors import install_command
 from tformer_cli.tasks.demos import DEMOS
+from tformer_cli.train.groups import Group
 
 
 def test_recipes_are_listed_and_shown_as_they_are(capfdbinary):
@@ -264,7 +265,7 @@ def test_quickstart_compares_models_of_one_recipe_only_when_asked_to(stand_ins, 
             SimpleNamespace(run=str(run), score=score, resampled=None, parameters=9, minutes=1, examples_per_second=0)
             for score, run in enumerate(runs)
         ]
-        groups = [SimpleNamespace(name=name, examples=5, scores=[1, 2, 3, 4]) for name in ("1-4", "5-9")]
+        groups = [Group(name, 5, [1, 2, 3, 4], [(0, 5)] * 4) for name in ("1-4", "5-9")]
         return SimpleNamespace(
             runs=entries,
             groups=groups,
