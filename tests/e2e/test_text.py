@@ -67,12 +67,12 @@ def test_next_sentences_are_learnt_from_ordered_documents(folder, capsys):
     scores = json.loads(capsys.readouterr().out)["scores"]
     assert {"nsp_accuracy", "nsp_loss", "mlm_accuracy"} <= scores.keys()
     run = finetune(folder, "from nsp", "text/classification", SENTIMENT, str(folder / "nsp"))
-    assert "new: output" in capsys.readouterr().err and run.is_dir()  # the pooler came along
+    assert "new: the output layer" in capsys.readouterr().err and run.is_dir()  # the pooler came along
 
 
 def test_a_classifier_from_an_encoder(folder, bert, capsys):
     run = finetune(folder, "labels", "text/classification", SENTIMENT, str(bert), "head.class_weights=true")
-    assert "new: output, pooler" in capsys.readouterr().err
+    assert "new: the output layer, the pooler" in capsys.readouterr().err
     assert main(["predict", str(run), "a good film"]) == 0
     label, probability = capsys.readouterr().out.rstrip("\n").split("\t")
     assert label in ("positive", "negative") and 0.5 <= float(probability) <= 1

@@ -140,6 +140,7 @@ def test_recipe_takes_two_steps(name, tmp_path):
         settings += [f"data.path={tmp_path}", "tokenizer.vocab_size=26"]
         for file, content in FILES[name].items():
             (tmp_path / file).write_text(content, encoding="utf-8")
+    settings += ["data.target_language=en", "tokenizer.vocab_size=200"] if name == "lineage/autoencoder" else []
     config = compose(name, settings)
     made = name in FILES or str(ROOT.parent / "tests") in config.data.path
     assert made or config.data.source is Source.builtin

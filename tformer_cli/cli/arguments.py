@@ -7,9 +7,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tformer_cli.errors import ConfigError, DataError, RunError, TformerError
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import Experiment
 
 OPTIONS = {name: "--" + name.replace("_", "-") for name in ("beam", "n_best", "batch", "workers", "max_length",
                                                            "temperature", "top_k", "top_p", "top", "count", "label",
@@ -120,15 +123,16 @@ def check_files(arguments: PredictionArguments, *, translating: bool) -> None:
         DataError: if a file cannot be opened; `translate` reads files only, and the remedy for a text says so.
     """
     from tformer_cli.cli import text
+    from tformer_cli.config.schema import ParallelDataConfig
 
     try:
         text.check(path for path in arguments.files if not path.is_dir())
     except DataError as error:
         if not translating:
             raise
-        task = _task_of(arguments)
-        if task not in ("", "translation"):
-            raise _cannot_translate(arguments.run, task) from error
+        config = _config_of(arguments.run)
+        if config is not None and not isinstance(getattr(config, "data", None), ParallelDataConfig):
+            raise _cannot_translate(arguments.run, config.task) from error
         for item in filter(is_text, arguments.input_arguments):
             if error.cause == f"{item}: no such file":
                 remedy = f'to translate a text: tformer predict {arguments.run} "{item}", or give it on standard input'
@@ -136,16 +140,15 @@ def check_files(arguments: PredictionArguments, *, translating: bool) -> None:
         raise
 
 
-def _task_of(arguments: PredictionArguments) -> str:
-    """Return the name of the task of a run or checkpoint, without its model; empty if there is no readable one."""
+def _config_of(run: Path) -> Experiment | None:
+    """Return the configuration of a run or checkpoint; None if there is no readable one."""
     from tformer_cli.config.compose import from_yaml
     from tformer_cli.runs.folder import CONFIG
 
-    path = arguments.run / CONFIG
     try:
-        return from_yaml(path).task if path.is_file() else ""
+        return from_yaml(run / CONFIG) if (run / CONFIG).is_file() else None
     except TformerError:
-        return ""
+        return None
 
 
 def _cannot_translate(run: Path, task: str) -> RunError:
