@@ -33,7 +33,7 @@ test-all: $(VENV)/.installed-dev  ## the slow tests too
 	$(BIN)/python -m pytest
 
 LOWEST := .venv-lowest
-EVERYTHING := .[text,speech,demo,images,numbers,huggingface]
+EVERYTHING := .[text,speech,demo,images,numbers,huggingface,lineage]
 
 test-lowest:  ## the tests with the lowest versions that pyproject.toml allows, in a venv of their own
 	$(PYTHON) -m venv $(LOWEST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from importlib import metadata
 
 import pytest
 
@@ -14,7 +15,9 @@ from tformer_cli.train.restore import open_run
 
 RUNS = sorted(path.name for path in FOLDER.iterdir())
 BUILT_IN_SOUND = "conformer"
-"""Its validation recordings differ from one version of espeak to the next."""
+"""Its recordings differ from one version of espeak and soxr to the next."""
+PINNED_SOXR = "1.1.0"
+"""The version in constraints.txt, which made the recordings that the run was trained on."""
 
 
 @pytest.fixture
@@ -46,6 +49,8 @@ def test_it_predicts_and_scores_as_it_did(run, tmp_path, capsys):
 
 @pytest.mark.parametrize("run", RUNS, indirect=True)
 def test_it_is_resumed_and_is_a_start(run, tmp_path):
+    if run.name == BUILT_IN_SOUND and metadata.version("soxr") != PINNED_SOXR:
+        pytest.skip(f"the recordings are those of soxr {PINNED_SOXR}")
     saved = json.loads((run / "command.json").read_bytes())
     again = [*saved["settings"], f"data.cache={tmp_path / 'cache'}"]
     resumed = ["pretrain", saved["recipe"], *again, "trainer.steps=3", "--run", str(run), "--resume", "--quiet"]

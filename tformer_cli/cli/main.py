@@ -28,6 +28,7 @@ _WORDING = (  # typer's messages about invalid values changed between 0.26 and 0
         r"must be at least \1\2",
     ),
     (r"Input should be less than or equal to (\d+)", r"must be at most \1"),
+    (r"\S+ is not in the range (\d+)<=x<=(\d+)", r"must be from \1 to \2"),
 )
 
 
