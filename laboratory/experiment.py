@@ -22,7 +22,7 @@ AT_THE_END = (
 
 
 class Scale(Enum):
-    """How much an experiment trains."""
+    """A scale says how much an experiment trains."""
 
     full = "the numbers of docs/lineage.md"
     quick = "the course of every experiment in half an hour, on one seed and too little training for its numbers"
@@ -69,7 +69,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an experiment has measured.
+    """An outcome is what an experiment has measured.
 
     Attributes:
         tables: the results.

@@ -16,7 +16,7 @@ from tformer_cli.nn.padding import real_positions
 
 @dataclass(frozen=True)
 class TokenScores:
-    """What a model predicts for each target token of a split, given the correct tokens before it.
+    """Token scores tell what a model predicts for each target token, given the correct tokens before it.
 
     Attributes:
         positions: position of the token in its target, from 0, (N,), int64.

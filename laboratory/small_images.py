@@ -1,4 +1,4 @@
-"""What experiments on small images share: the data, small models, and the split that is scored."""
+"""Experiments on small images share the data, small models, and the split that is scored."""
 
 from __future__ import annotations
 

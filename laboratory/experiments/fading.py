@@ -1,4 +1,4 @@
-"""How much a decoder without attention knows of the source, by position in the target: with and without a peek."""
+"""Decoders without attention, with and without a peek, know more or less of the source at each target position."""
 
 from dataclasses import replace
 from typing import Any

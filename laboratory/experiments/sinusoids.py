@@ -1,4 +1,4 @@
-"""Which dimensions sinusoidal positions fill, and how similarity falls with distance, before and after training."""
+"""Sinusoids fill some dimensions, and their similarity falls with distance, before and after training."""
 
 import numpy as np
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,9 +141,7 @@ def inspect(
     options = Options(*numbers, query, senses)
     kinds = chosen_kinds(figures or ("vectors" if senses else ""), given=bool(arguments.input_arguments))
 
-    def report(line: str) -> None:
-        note(line, quiet=quiet)
-
+    report = partial(note, quiet=quiet)
     opened = open_inspected(arguments)
     without = all(kind.of_model for kind in kinds.values()) and not arguments.input_arguments
     count = 0 if without or (senses and kinds.keys() == {"vectors"}) else examples
